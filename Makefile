@@ -1,0 +1,38 @@
+# Two commands matter: `make demo` and `make test`. Each installs what it needs, first, into .venv.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check format bench lab lock clean
+
+demo: $(READY)
+	$(BIN)/kubemtu demo
+
+test: $(READY)
+	$(BIN)/pytest
+
+check: $(READY)
+	scripts/check
+
+format: $(READY)
+	$(BIN)/ruff check --fix-only --quiet src tests bench
+	$(BIN)/ruff format --quiet src tests bench
+
+bench: $(READY)
+	scripts/bench
+
+lab: $(READY)
+	$(BIN)/kubemtu lab up
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  --no-annotate --extra lab pyproject.toml requirements/dev.in -o requirements/dev.lock
+
+$(READY): requirements/dev.lock pyproject.toml scripts/setup
+	PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
