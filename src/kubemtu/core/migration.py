@@ -1,0 +1,109 @@
+"""The live change of running pods, as a table: which phase holds which pins and which devices.
+
+Two limits are in play, and confusing them is what loses packets. A *route* MTU limits what is sent; a *device* MTU
+limits what is sent and what is received (veth and bridge drop what is larger, silently: include/linux/netdevice.h,
+__is_skb_forwardable). So every sender of every node is pinned by route to the smaller of the old and new MTU first;
+while all are pinned, devices may change in any order at any pace; then the pins go, in reverse. Between two phases
+stands a barrier: no node enters the next before every node has reported this one done. The idea of two numbers is
+OpenShift's "routable MTU" (openshift/enhancements: enhancements/network/allow-mtu-changes.md), made live.
+
+The table is the whole engine: an agent makes its node true to the row its NodeMTU names, however it got there, so a
+restart of anything just carries on, and a rollback is the same table with `devices` back at what was recorded.
+"""
+
+import enum
+
+import msgspec
+
+from kubemtu.core import net
+
+GROUP = "kubemtu.io"
+VERSION = "v1alpha1"
+
+
+class Phase(enum.StrEnum):
+    """Where a live change stands; each is entered by all nodes before any enters the next."""
+
+    RECORD = "Record"
+    PIN_PODS = "PinPods"
+    PIN_OVERLAY = "PinOverlay"
+    PIN_PORTS = "PinPorts"
+    DEVICES = "Devices"
+    UNPIN_PORTS = "UnpinPorts"
+    UNPIN_OVERLAY = "UnpinOverlay"
+    UNPIN_PODS = "UnpinPods"
+    SETTLE = "Settle"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What holds while a phase does: pins on the pods' routes, on the routes to other nodes, on the routes to ports."""
+
+    pods: bool
+    overlay: bool
+    ports: bool
+    moved: bool  # devices are where the change takes them, not where they were
+    flush: bool = False  # learned path MTUs are forgotten
+
+
+TABLE: dict[Phase, Row] = {
+    Phase.RECORD: Row(pods=False, overlay=False, ports=False, moved=False),
+    Phase.PIN_PODS: Row(pods=True, overlay=False, ports=False, moved=False),
+    Phase.PIN_OVERLAY: Row(pods=True, overlay=True, ports=False, moved=False),
+    Phase.PIN_PORTS: Row(pods=True, overlay=True, ports=True, moved=False),
+    Phase.DEVICES: Row(pods=True, overlay=True, ports=True, moved=True),
+    Phase.UNPIN_PORTS: Row(pods=True, overlay=True, ports=False, moved=True),
+    Phase.UNPIN_OVERLAY: Row(pods=True, overlay=False, ports=False, moved=True),
+    Phase.UNPIN_PODS: Row(pods=False, overlay=False, ports=False, moved=True),
+    Phase.SETTLE: Row(pods=False, overlay=False, ports=False, moved=True, flush=True),
+}
+ORDER: tuple[Phase, ...] = tuple(TABLE)
+
+
+class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What one node should be: the `spec` of its NodeMTU. MTUs in bytes of the IP packet.
+
+    `restore` False takes devices to `pod_mtu`, `tunnel_mtu`; True takes each back to what the node's journal recorded
+    for it (pods that the journal does not know, because they were born later, to `origin_mtu`).
+    """
+
+    migration: str  # the name of the MTUMigration: the journal's name on the node
+    phase: Phase
+    low: int
+    high: int
+    ports: net.PortRule
+    pod_mtu: int
+    origin_mtu: int
+    tunnel: str | None = None
+    tunnel_mtu: int | None = None
+    bridge: str | None = None
+    pod_networks: tuple[str, ...] = ()
+    restore: bool = False
+
+    @property
+    def row(self) -> Row:
+        """The row of the table that this phase holds."""
+        return TABLE[self.phase]
+
+
+class Reached(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What one node is, after it has been made true to a Desired: part of the `status` of its NodeMTU.
+
+    `sends` is the largest packet that any pinned or unpinned sender of the node may still send to a pod port or over
+    the overlay, `accepts` the smallest that any pod port still takes (bytes of the IP packet; None: no pods).
+    """
+
+    phase: Phase
+    restore: bool
+    done: bool
+    ports: int
+    changed: int  # settings written in this round: 0 when the node was already true
+    sends: int | None = None
+    accepts: int | None = None
+    failures: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def after(phase: Phase) -> Phase | None:
+    """The phase that follows, or None at the end."""
+    place = ORDER.index(phase) + 1
+    return ORDER[place] if place < len(ORDER) else None

@@ -1,0 +1,123 @@
+"""What a node has: links, routes, the ports where pods meet it. Values only; `node` fills them from the kernel."""
+
+import msgspec
+
+
+class Vxlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of a VXLAN device that decide what it carries (kernel: drivers/net/vxlan, IFLA_VXLAN_*)."""
+
+    vni: int
+    port: int = 4789
+    lower: str | None = None  # name of the device it is bound to; None: unbound, the kernel checks nothing
+    ipv6_outer: bool = False
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """One network device of one namespace. `mtu` in bytes, of the IP packet (layer 3), as the kernel keeps it."""
+
+    index: int
+    name: str
+    mtu: int
+    kind: str = ""  # IFLA_INFO_KIND: "veth", "bridge", "vxlan", ...; empty for hardware
+    up: bool = True
+    master: str | None = None  # the bridge it is a port of
+    peer_index: int | None = None  # veth: index of the other end, in the other end's namespace
+    peer_netnsid: int | None = None  # veth: the other end's namespace, as this namespace numbers it
+    vxlan: Vxlan | None = None
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One route of a main table. `mtu` is RTAX_MTU in bytes (None: the device's), `locked` its lock bit."""
+
+    family: int  # 4 or 6
+    destination: str  # "10.42.1.0/24", "10.42.0.7/32", "default"
+    device: str
+    gateway: str | None = None
+    mtu: int | None = None
+    locked: bool = False
+    advmss: int | None = None
+
+
+class PodPort(msgspec.Struct, frozen=True, kw_only=True):
+    """The place where a pod meets its node: the two ends of the veth of the pod network, and what the pod routes.
+
+    Only the pod network's own interface is described; `others` names what else is in the namespace (Multus, macvlan,
+    SR-IOV, docker0 ...), which kubemtu reads and never changes. MTUs in bytes of the IP packet. Drop counters as the
+    kernel's: a packet that one end sent and the other end's smaller MTU refused counts on both.
+    """
+
+    netns: str  # name under /run/netns, or "pid:N"
+    inode: int  # of the namespace: the same number is the same namespace
+    host_link: str
+    host_index: int
+    host_mtu: int
+    pod_link: str
+    pod_index: int
+    pod_mtu: int
+    bridge: str | None = None  # the bridge the host end is a port of
+    addresses: tuple[str, ...] = ()  # of the pod's end, without prefix length
+    ipv6_mtu: int | None = None  # net.ipv6.conf.<pod_link>.mtu; None: no IPv6
+    routes: tuple[Route, ...] = ()
+    others: tuple[str, ...] = ()
+    host_rx_dropped: int = 0
+    host_tx_dropped: int = 0
+    pod_rx_dropped: int = 0
+    pod_tx_dropped: int = 0
+
+
+class Uplink(msgspec.Struct, frozen=True, kw_only=True):
+    """The NIC by which a node reaches one peer, asked from the kernel's routing, never guessed from a name."""
+
+    peer: str  # the peer's address
+    device: str
+    mtu: int  # of the device
+    route_mtu: int | None = None  # RTAX_MTU of the route, when it has one: the smaller of both counts
+    source: str | None = None
+
+
+class NodeFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of the node that a CNI reads or writes."""
+
+    path: str
+    text: str
+    modified: float = 0.0  # seconds since the epoch
+
+
+class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one node shows: its links and main-table routes, pod ports, NICs to its peers, CNI files."""
+
+    node: str
+    links: tuple[Link, ...] = ()
+    routes: tuple[Route, ...] = ()
+    uplinks: tuple[Uplink, ...] = ()
+    ports: tuple[PodPort, ...] = ()
+    files: tuple[NodeFile, ...] = ()
+    troubles: tuple[str, ...] = ()  # what could not be read, a sentence each
+    kernel: str = ""
+    observed_at: float = 0.0  # seconds since the epoch, on the node's clock
+
+    def link(self, name: str) -> Link | None:
+        """The link of that name, or None."""
+        return next((link for link in self.links if link.name == name), None)
+
+    def file(self, path: str) -> NodeFile | None:
+        """The file at that path, or None when it was absent or unreadable."""
+        return next((file for file in self.files if file.path == path), None)
+
+
+class PortRule(msgspec.Struct, frozen=True, kw_only=True):
+    """Which veths are the pod network's own, told from the host's side.
+
+    A host end is a port of the pod network when its name starts with one of `prefixes` (Calico: "cali") or when it is
+    enslaved to `bridge` (flannel: "cni0"). Anything else in a pod (Multus, macvlan, SR-IOV) is not ours to touch.
+    """
+
+    prefixes: tuple[str, ...] = ()
+    bridge: str | None = None
+
+    def covers(self, link: Link) -> bool:
+        """True when that host-side link is the host end of a pod port."""
+        if link.kind != "veth" or link.peer_netnsid is None:
+            return False
+        by_name = bool(self.prefixes) and link.name.startswith(self.prefixes)
+        return by_name or (self.bridge is not None and link.master == self.bridge)

@@ -1,0 +1,161 @@
+"""Objects of the Kubernetes API, as they came: nothing is assumed to be there, nothing is dropped.
+
+A diagnosis tool must survive sick clusters, so an object stays the JSON it was, and each read names a path and a type.
+A missing field is None; a field of the wrong type is one sentence that says which object, which path and what it holds.
+"""
+
+from collections.abc import Iterator
+from typing import Self
+
+import msgspec
+
+from kubemtu.core import errors
+
+type_name = {str: "a string", int: "an integer", bool: "true or false", dict: "a mapping", list: "a list"}
+
+
+class Ref(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """The address of one object of the API: enough to read it, to patch it and to print it as kubectl would."""
+
+    api_version: str
+    kind: str
+    plural: str
+    name: str
+    namespace: str | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind} {where}{self.name}"
+
+
+class Want(msgspec.Struct, frozen=True, kw_only=True):
+    """What must be read before a CNI can be told: one collection, or one named object, of the API.
+
+    `api_versions` are tried in order; the first that the server knows is used. `name` None means the whole collection,
+    `namespace` None means all namespaces (or a cluster-scoped kind).
+    """
+
+    kind: str
+    plural: str
+    api_versions: tuple[str, ...]
+    namespace: str | None = None
+    name: str | None = None
+    label_selector: str | None = None
+
+
+class Object(msgspec.Struct, frozen=True, kw_only=True):
+    """One object of the API as JSON, with typed reads.
+
+    `body` is the whole object: {"apiVersion": str, "kind": str, "metadata": {...}, ...}. Treat it as read-only.
+    """
+
+    body: dict[str, object]
+    origin: str = ""  # a file name and line, for objects read from disk
+
+    @classmethod
+    def of(cls, body: dict[str, object], origin: str = "") -> Self:
+        """Wrap a decoded object."""
+        return cls(body=body, origin=origin)
+
+    @property
+    def kind(self) -> str:
+        """The kind, or an empty string."""
+        return self.text("kind") or ""
+
+    @property
+    def api_version(self) -> str:
+        """The apiVersion, or an empty string."""
+        return self.text("apiVersion") or ""
+
+    @property
+    def name(self) -> str:
+        """metadata.name, or an empty string."""
+        return self.text("metadata", "name") or ""
+
+    @property
+    def namespace(self) -> str | None:
+        """metadata.namespace; None for a cluster-scoped object."""
+        return self.text("metadata", "namespace")
+
+    @property
+    def resource_version(self) -> str | None:
+        """metadata.resourceVersion; None for an object that never met a server."""
+        return self.text("metadata", "resourceVersion")
+
+    def __str__(self) -> str:
+        where = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind} {where}{self.name}" + (f" ({self.origin})" if self.origin else "")
+
+    def get(self, *path: str | int) -> object:
+        """Whatever stands at `path`, or None; a scalar on the way counts as absent."""
+        here: object = self.body
+        for key in path:
+            if isinstance(here, dict) and isinstance(key, str):
+                here = here.get(key)
+            elif isinstance(here, list) and isinstance(key, int) and -len(here) <= key < len(here):
+                here = here[key]
+            else:
+                return None
+        return here
+
+    def text(self, *path: str | int) -> str | None:
+        """The string at `path`, or None. Raises Malformed when something else stands there."""
+        found = self.get(*path)
+        if found is None or isinstance(found, str):
+            return found
+        raise self._unlike(path, found, str)
+
+    def integer(self, *path: str | int) -> int | None:
+        """The integer at `path`, or None. Raises Malformed when something else, a quoted number too, stands there."""
+        found = self.get(*path)
+        if found is None or (isinstance(found, int) and not isinstance(found, bool)):
+            return found
+        raise self._unlike(path, found, int)
+
+    def flag(self, *path: str | int) -> bool | None:
+        """The boolean at `path`, or None. Raises Malformed when something else stands there."""
+        found = self.get(*path)
+        if found is None or isinstance(found, bool):
+            return found
+        raise self._unlike(path, found, bool)
+
+    def mapping(self, *path: str | int) -> dict[str, object]:
+        """The mapping at `path`; absent and null are empty. Raises Malformed when something else stands there."""
+        found = self.get(*path)
+        if found is None:
+            return {}
+        if isinstance(found, dict):
+            return found
+        raise self._unlike(path, found, dict)
+
+    def each(self, *path: str | int) -> Iterator["Object"]:
+        """The mappings in the list at `path`, each as an Object; absent and null are an empty list."""
+        found = self.get(*path)
+        if found is None:
+            return
+        if not isinstance(found, list):
+            raise self._unlike(path, found, list)
+        for index, item in enumerate(found):
+            if not isinstance(item, dict):
+                raise self._unlike((*path, index), item, dict)
+            yield Object(body=item, origin=f"{self}, {dotted((*path, index))}")
+
+    def _unlike(self, path: tuple[str | int, ...], found: object, wanted: type) -> errors.Malformed:
+        is_now = type_name.get(type(found), type(found).__name__)
+        whole = str(self) if self.kind else self.origin
+        return errors.Malformed(
+            f"{whole}: {dotted(path)} must be {type_name[wanted]} but is {is_now} ({found!r:.60}); correct it there"
+        )
+
+
+def dotted(path: tuple[str | int, ...]) -> str:
+    """A path as users write it: `data.veth_mtu`, `spec.containers[0].env`, `data["net-conf.json"]`."""
+    out = ""
+    for key in path:
+        if isinstance(key, int):
+            out += f"[{key}]"
+        elif "." in key or "/" in key:
+            out += f'["{key}"]'
+        else:
+            out += f".{key}" if out else key
+    return out

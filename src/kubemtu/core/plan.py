@@ -1,0 +1,76 @@
+"""What would change, in which order, and how it is undone: values that can be shown, saved and applied later."""
+
+import msgspec
+
+from kubemtu.core import net, objects
+
+SCHEMA = "kubemtu.io/plan/v1"
+
+
+class EditValue(msgspec.Struct, frozen=True, kw_only=True, tag="edit"):
+    """Change one value of one object of the API and keep every other byte.
+
+    `path` leads from the object's root to the value; `before` is what must stand there now (None: nothing), `after`
+    what will (None: nothing, the key is removed). Undo swaps the two. Strings are compared byte for byte.
+    """
+
+    ref: objects.Ref
+    path: tuple[str, ...]
+    before: str | int | None
+    after: str | int | None
+    why: str
+
+    def undo(self) -> "EditValue":
+        """The edit that takes this one back, byte for byte."""
+        return EditValue(ref=self.ref, path=self.path, before=self.after, after=self.before, why=f"undo: {self.why}")
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True, tag="rollout"):
+    """Restart the pods of a DaemonSet of the CNI, as `kubectl rollout restart` does, and wait until all are ready.
+
+    `conflist` names the file that each node must hold afterwards, and `mtu` what must stand in it; it is checked on
+    every node that is observed before the next step begins.
+    """
+
+    ref: objects.Ref
+    why: str
+    conflist: str | None = None
+    mtu: int | None = None
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
+    """Change the running pods of all nodes without restarting one: pins, devices, barriers (see core.migration)."""
+
+    nodes: tuple["NodeTarget", ...]
+    low: int  # the smallest MTU, old or new, that any device of the change has: what senders are pinned to
+    high: int  # the largest
+    why: str
+
+
+class NodeTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """What one node shall be: MTUs in bytes of the IP packet; None leaves a device alone."""
+
+    node: str
+    ports: net.PortRule
+    pod_mtu: int
+    origin_mtu: int  # what pods of this node had before: where a rollback takes pods that were born meanwhile
+    tunnel: str | None = None
+    tunnel_mtu: int | None = None
+    bridge: str | None = None
+    pod_networks: tuple[str, ...] = ()  # CIDRs: routes into them are where this node sends to pods of other nodes
+    running: int = 0  # pods that will be touched, as observed when the plan was made
+
+
+Step = EditValue | Rollout | Live
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole change: `steps` in their order, for one CNI and one pod MTU."""
+
+    cni: str
+    target: int
+    current: int | None
+    steps: tuple[Step, ...]
+    remains: tuple[str, ...] = ()  # what this plan leaves as it is, a sentence each
+    warnings: tuple[str, ...] = ()
+    schema: str = SCHEMA
