@@ -15,7 +15,7 @@ import enum
 
 import msgspec
 
-from kubemtu.core import net
+from kubemtu.core import net, proof
 
 GROUP = "kubemtu.io"
 VERSION = "v1alpha1"
@@ -41,7 +41,7 @@ class Row(msgspec.Struct, frozen=True):
     pods: bool
     overlay: bool
     ports: bool
-    moved: bool  # devices are where the change takes them, not where they were
+    moved: bool  # devices go where the change (or its undo) takes them; False: devices are left as they are
     flush: bool = False  # learned path MTUs are forgotten
 
 
@@ -62,8 +62,9 @@ ORDER: tuple[Phase, ...] = tuple(TABLE)
 class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What one node should be: the `spec` of its NodeMTU. MTUs in bytes of the IP packet.
 
-    `restore` False takes devices to `pod_mtu`, `tunnel_mtu`; True takes each back to what the node's journal recorded
-    for it (pods that the journal does not know, because they were born later, to `origin_mtu`).
+    In a row with `moved`, `restore` False takes devices to `pod_mtu` and `tunnel_mtu`; True takes each back to what the
+    node's journal recorded for it (pods that the journal does not know, because they were born later, to `origin_mtu`).
+    In every other row devices are left as they are, whatever they are.
     """
 
     migration: str  # the name of the MTUMigration: the journal's name on the node
@@ -78,6 +79,7 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     bridge: str | None = None
     pod_networks: tuple[str, ...] = ()
     restore: bool = False
+    probe: proof.Order | None = None  # what this node is asked to measure, besides
 
     @property
     def row(self) -> Row:
@@ -103,7 +105,26 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     seconds: float = 0.0
 
 
+# Where a rollback steps in: it never drops a pin that the half-done change still stands on.
+UNDO_FROM: dict[Phase, Phase] = {
+    Phase.RECORD: Phase.PIN_PODS,
+    Phase.PIN_PODS: Phase.PIN_PODS,
+    Phase.PIN_OVERLAY: Phase.PIN_OVERLAY,
+    Phase.PIN_PORTS: Phase.PIN_PORTS,
+    Phase.DEVICES: Phase.DEVICES,
+    Phase.UNPIN_PORTS: Phase.PIN_PORTS,
+    Phase.UNPIN_OVERLAY: Phase.PIN_OVERLAY,
+    Phase.UNPIN_PODS: Phase.PIN_PODS,
+    Phase.SETTLE: Phase.PIN_PODS,
+}
+
+
 def after(phase: Phase) -> Phase | None:
     """The phase that follows, or None at the end."""
     place = ORDER.index(phase) + 1
     return ORDER[place] if place < len(ORDER) else None
+
+
+def onward(phase: Phase) -> tuple[Phase, ...]:
+    """That phase and all that follow, in order."""
+    return ORDER[ORDER.index(phase) :]

@@ -1,0 +1,5 @@
+"""`python -m kubemtu` is `kubemtu`."""
+
+from kubemtu.cli.main import main
+
+main()

@@ -1,0 +1,92 @@
+"""The command line: kubectl's flags, one command a file, each imported when it is called.
+
+A kubectl plug-in is called in loops, so `--help` must not pay for netlink, HTTP or YAML: the group knows each command's
+one-line help and imports its module only to run it.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+import kubemtu
+from kubemtu.core import errors
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "check": ("kubemtu.cli.check:check", "Find what is wrong with the pod network's MTU (read-only)."),
+    "plan": ("kubemtu.cli.plan:plan", "Show what would change, in which order, and the undo (read-only)."),
+    "apply": ("kubemtu.cli.apply:apply", "Change it, live, verify every step, and end with a proof."),
+    "rollback": ("kubemtu.cli.rollback:rollback", "Return to the state recorded before the last apply."),
+    "calc": ("kubemtu.cli.calc:calc", "Show what headers leave of a NIC's MTU, and which key it belongs into."),
+    "node": ("kubemtu.cli.node:node", "Show or set the MTU of this one node's pods, without Kubernetes."),
+    "lab": ("kubemtu.cli.lab:lab", "Build a cluster on this machine out of network namespaces."),
+    "demo": ("kubemtu.cli.demo:demo", "Break a lab cluster, fix it live under traffic, and count what was lost."),
+    "agent": ("kubemtu.cli.agent:agent", "Keep one node true to its NodeMTU (runs in the cluster)."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, in the order of the job: look, plan, do."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of that name; None when there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, importing none."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 fine, 1 findings, 2 usage, 3 unreachable, 4 forbidden, 5 malformed input, 6 no known CNI, "
+    "7 changed meanwhile, 8 stopped at a surprise, 9 a node's kernel refused, 130 interrupted.",
+)
+@click.version_option(kubemtu.__version__, prog_name="kubemtu")
+def cli() -> None:
+    """Find, fix and prove the pod-network MTU of a Kubernetes cluster, without restarting a pod."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with the exit code of what happened (see kubemtu.core.errors)."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code. Every failure is one sentence on stderr."""
+    try:
+        outcome = cli.main(args=arguments, prog_name="kubemtu", standalone_mode=False)
+    except click.exceptions.Abort:
+        return _complain("interrupted; nothing after the last line above was done", errors.Interrupted.exit_code)
+    except click.ClickException as wrong:
+        wrong.show()
+        return errors.UsageError.exit_code
+    except errors.KubemtuError as ended:
+        return _complain(str(ended), ended.exit_code)
+    except KeyboardInterrupt:
+        return _complain("interrupted", errors.Interrupted.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: there is nobody left to tell
+        return errors.FINE
+    except Exception as bug:  # the last fence: users get a sentence and a report, never a traceback
+        from kubemtu.cli import crash
+
+        return _complain(crash.report(bug), errors.BUG)
+    return outcome if isinstance(outcome, int) else errors.FINE
+
+
+def _complain(sentence: str, code: int) -> int:
+    click.echo(f"error: {sentence}", err=True)
+    return code
