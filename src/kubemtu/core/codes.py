@@ -1,0 +1,252 @@
+"""The closed catalogue of what can be wrong: each code keeps its meaning for ever, and a retired one is never reused.
+
+The numbers say nothing; the titles are what people search for. `docs/codes.md` is `markdown()` of this file.
+"""
+
+import msgspec
+
+from kubemtu.core.findings import Finding, Severity
+
+
+class Code(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of finding: what it is called, why it matters, and how to see it without kubemtu.
+
+    `severity` is what it usually is: an error loses packets or keeps pods from starting, a warning costs speed or will
+    become an error, a note only says what could not be seen.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    title: str
+    why: str
+    verify: str
+
+
+MTU101 = Code(
+    code="MTU101",
+    name="pod-mtu-above-path",
+    severity="error",
+    title="A pod may send packets that the path between nodes does not carry",
+    why="TCP connections open and then hang at the first full-sized segment, because nobody on an overlay reports what"
+    " was dropped to the sender, or because the report is filtered on its way.",
+    verify="From the pod: ping -M do -s <pod MTU - 28> <pod on another node>. It is lost, and a smaller one is not.",
+)
+MTU102 = Code(
+    code="MTU102",
+    name="pod-mtu-below-path",
+    severity="warning",
+    title="Pods use less than the path carries",
+    why="Nothing is lost, but each packet carries less than it could: on jumbo frames this costs throughput and CPU.",
+    verify="Compare `ip link show eth0` in a pod with the NIC's MTU minus the encapsulation.",
+)
+MTU103 = Code(
+    code="MTU103",
+    name="config-not-rolled-out",
+    severity="error",
+    title="A node's CNI configuration is not what the cluster's configuration says",
+    why="The file on the node is written when the CNI's pod starts. A changed ConfigMap restarts nothing by itself, so"
+    " new pods on this node still get the old MTU.",
+    verify="On the node: grep mtu /etc/cni/net.d/*.conflist, and compare it with the ConfigMap.",
+)
+MTU104 = Code(
+    code="MTU104",
+    name="pods-older-than-config",
+    severity="error",
+    title="Running pods have another MTU than new pods will get",
+    why="A pod keeps the MTU it was born with. Until all have the same, old and new pods may send each other packets"
+    " that the other's interface refuses without a word.",
+    verify="`ip link` on the node: the host ends of pods show more than one MTU.",
+)
+MTU105 = Code(
+    code="MTU105",
+    name="veth-ends-differ",
+    severity="error",
+    title="The two ends of a pod's interface have different MTUs",
+    why="A veth drops what is larger than the receiving end's MTU, silently: no ICMP error is sent.",
+    verify="Compare `ip link show eth0` in the pod with the host end; look at the drop counters of both.",
+)
+MTU106 = Code(
+    code="MTU106",
+    name="mixed-nics",
+    severity="warning",
+    title="Nodes reach each other through NICs of different MTUs",
+    why="The smallest one decides for everybody; whatever is computed from a single node is wrong for the others.",
+    verify="On each node: ip route get <address of another node>, then ip link show <that device>.",
+)
+MTU107 = Code(
+    code="MTU107",
+    name="wrong-tunnel-device",
+    severity="error",
+    title="The tunnel device does not have the MTU that its configuration gives it",
+    why="Flannel does not change the MTU of a tunnel device that exists already, so a new configuration leaves the old"
+    " device behind: packets between the two sizes are dropped or fragmented.",
+    verify="Compare `ip -d link show type vxlan` with the NIC's MTU minus the encapsulation.",
+)
+MTU108 = Code(
+    code="MTU108",
+    name="required-key-missing",
+    severity="error",
+    title="A key that the CNI's pods need is not in its ConfigMap",
+    why="A container whose configMapKeyRef finds no key does not start. Pods that run keep running, so the loss shows"
+    " only at the next restart, and then on every node. An empty value is not a missing one.",
+    verify="kubectl describe pod: 'couldn't find key canal_iface in ConfigMap kube-system/canal-config'.",
+)
+MTU109 = Code(
+    code="MTU109",
+    name="nic-not-on-node",
+    severity="error",
+    title="The configuration names a NIC that this node does not have",
+    why="The CNI's agent exits at its next start, and the node's pods lose their network.",
+    verify="On the node: ip link show <name>.",
+)
+MTU110 = Code(
+    code="MTU110",
+    name="conflist-hand-edited",
+    severity="warning",
+    title="A node's CNI configuration was edited by hand",
+    why="The next restart of the CNI's pod renders the file anew and takes the edit back.",
+    verify="Compare the file on the node with the template in the ConfigMap, placeholders aside.",
+)
+MTU111 = Code(
+    code="MTU111",
+    name="setting-without-effect",
+    severity="warning",
+    title="An MTU is set where nothing reads it",
+    why="Whoever set it believes that it works. Another value is in force, or none.",
+    verify="Follow the number: template placeholder, environment variable, version of the image.",
+)
+MTU112 = Code(
+    code="MTU112",
+    name="mtu-wrong-type",
+    severity="error",
+    title="An MTU has the wrong type or cannot be an MTU",
+    why='CNI plugins parse strictly: "mtu": "1450" instead of 1450 makes every new pod fail to start. Other places,'
+    " such as a ConfigMap's values, must be strings.",
+    verify="Read the value with its quotes: kubectl get configmap -o yaml.",
+)
+MTU113 = Code(
+    code="MTU113",
+    name="source-owned",
+    severity="warning",
+    title="The object that holds the MTU is written by something else",
+    why="A change made here lasts until its owner writes again: at the next upgrade, sync or reconciliation.",
+    verify="kubectl get --show-managed-fields; the labels and annotations name Helm, Argo CD, Flux or an operator.",
+)
+MTU114 = Code(
+    code="MTU114",
+    name="ipv6-below-1280",
+    severity="error",
+    title="An MTU below 1280 on a pod network with IPv6",
+    why="IPv6 needs 1280 bytes on every link (RFC 8200, section 5); Linux removes IPv6 from a device below that.",
+    verify="In a pod: ip -6 addr shows nothing on eth0.",
+)
+MTU115 = Code(
+    code="MTU115",
+    name="route-mtu-above-device",
+    severity="error",
+    title="A route's MTU is larger than its device's",
+    why="The sender believes the route; the device drops.",
+    verify="ip route show | grep mtu, and compare with ip link show of the same device.",
+)
+MTU116 = Code(
+    code="MTU116",
+    name="pin-left-behind",
+    severity="warning",
+    title="A route still has the MTU of a change that is over",
+    why="A pin keeps senders at the smaller size while devices change. Left behind, it costs throughput for ever.",
+    verify="ip route show | grep 'mtu lock'.",
+)
+MTU117 = Code(
+    code="MTU117",
+    name="object-unreadable",
+    severity="warning",
+    title="An object, or a part of one, could not be read",
+    why="What cannot be read cannot be judged: what is said about the rest may be incomplete.",
+    verify="kubectl get <object> -o yaml, at the path that the message names.",
+)
+MTU118 = Code(
+    code="MTU118",
+    name="node-not-observed",
+    severity="note",
+    title="A node was not observed",
+    why="Its NIC, its tunnel and its pods are unknown; the smallest NIC of the cluster may be there.",
+    verify="kubectl -n kube-system get pods -o wide: is there an agent on this node?",
+)
+MTU119 = Code(
+    code="MTU119",
+    name="configured-mtu-wrong",
+    severity="error",
+    title="The configured MTU is not what the path carries",
+    why="Every pod that is created from now on gets it: too large loses packets, too small costs throughput.",
+    verify="Take the smallest NIC between the nodes, subtract the encapsulation, compare with the configured number.",
+)
+MTU120 = Code(
+    code="MTU120",
+    name="nic-not-detected",
+    severity="warning",
+    title="Calico's MTU detection does not see the NIC that carries the pods' packets",
+    why="Felix takes the smallest MTU of the NICs whose names match mtuIfacePattern, and 1460 where none does. Names"
+    " such as bond0, team0, em1 or vlan10 do not match the default pattern.",
+    verify="Compare the names in `ip -br link` with mtuIfacePattern; on the node: cat /var/lib/calico/mtu.",
+)
+MTU121 = Code(
+    code="MTU121",
+    name="bridge-mtu",
+    severity="warning",
+    title="The bridge of the pod network has another MTU than its pods",
+    why="A bridge drops silently what is larger than its ports' or its own MTU; one that was set by hand no longer"
+    " follows its ports.",
+    verify="ip link show cni0, and the ports: ip link show master cni0.",
+)
+MTU122 = Code(
+    code="MTU122",
+    name="conflist-invalid",
+    severity="error",
+    title="The CNI configuration is not what a CNI configuration must be",
+    why="Rendered, it is not valid JSON, or has no plugins. The node becomes NotReady, or new pods fail to start.",
+    verify="Render the template and parse it: python3 -m json.tool.",
+)
+
+CODES: tuple[Code, ...] = (
+    MTU101,
+    MTU102,
+    MTU103,
+    MTU104,
+    MTU105,
+    MTU106,
+    MTU107,
+    MTU108,
+    MTU109,
+    MTU110,
+    MTU111,
+    MTU112,
+    MTU113,
+    MTU114,
+    MTU115,
+    MTU116,
+    MTU117,
+    MTU118,
+    MTU119,
+    MTU120,
+    MTU121,
+    MTU122,
+)  # fmt: skip
+BY_CODE: dict[str, Code] = {code.code: code for code in CODES}
+
+
+def finding(code: Code, place: str, message: str, remedy: str, severity: Severity | None = None) -> Finding:
+    """Make a finding of that code; `severity` only where this case is better or worse than the code usually is."""
+    return Finding(code=code.code, severity=severity or code.severity, place=place, message=message, remedy=remedy)
+
+
+def markdown() -> str:
+    """Write the catalogue as the page `docs/codes.md`."""
+    lines = ["# Codes", "", "| code | name | severity | title |", "|---|---|---|---|"]
+    lines += [
+        f"| [{code.code}](#{code.code.lower()}) | {code.name} | {code.severity} | {code.title} |" for code in CODES
+    ]
+    for code in CODES:
+        lines += ["", f"## {code.code}", "", f"**{code.title}** ({code.name}, {code.severity})", "", code.why, ""]
+        lines += [f"See it yourself: {code.verify}"]
+    return "\n".join(lines) + "\n"
