@@ -2,7 +2,7 @@
 
 import msgspec
 
-from kubemtu.core import net, objects
+from kubemtu.core import migration, net, objects
 
 SCHEMA = "kubemtu.io/plan/v1"
 
@@ -44,7 +44,10 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
     nodes: tuple["NodeTarget", ...]
     low: int  # the smallest MTU, old or new, that any device of the change has: what senders are pinned to
     high: int  # the largest
+    underlay: int  # the packet between nodes that carries a full pod packet: what the fabric must let through
     why: str
+    restore: bool = False  # back to what the nodes' journals recorded
+    start: migration.Phase = migration.Phase.RECORD
 
 
 class NodeTarget(msgspec.Struct, frozen=True, kw_only=True):

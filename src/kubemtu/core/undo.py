@@ -1,0 +1,78 @@
+"""How far a change has come, and the steps that take it back from there."""
+
+from typing import Literal
+
+import msgspec
+
+from kubemtu.core import migration, plan
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where a change stands: written before each step, so that it is never behind what was done.
+
+    `step` counts in the sequence of its direction; it is the one under way, or the number of steps when all are done.
+    `phase` is that of the live step under way. Going back, `turned_step` and `turned_phase` keep where it turned.
+    """
+
+    direction: Literal["forward", "back"] = "forward"
+    step: int = 0
+    phase: migration.Phase | None = None
+    turned_step: int = 0
+    turned_phase: migration.Phase | None = None
+    finished: bool = False
+
+
+def sequence(whole: plan.Plan, progress: Progress) -> tuple[plan.Step, ...]:
+    """The steps of the direction that `progress` goes: the plan's own, or those that undo what was begun of it."""
+    if progress.direction == "forward":
+        return whole.steps
+    return undo(whole, progress.turned_step, progress.turned_phase)
+
+
+def turn(progress: Progress) -> Progress:
+    """Go back from here; a change that already goes back just goes on."""
+    if progress.direction == "back":
+        return progress
+    return Progress(direction="back", turned_step=progress.step, turned_phase=progress.phase)
+
+
+def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[plan.Step, ...]:
+    """The steps that take back a plan of which `step` was under way (its live step in `phase`) or all were done.
+
+    In reverse, with two exceptions that keep the cluster running: the CNI's pods restart after their configuration is
+    back, not before; and a key that was missing although those pods need it is taken away only after that restart.
+    """
+    back: list[plan.Step] = []
+    edits: list[plan.EditValue] = []
+    rollout: plan.Rollout | None = None
+
+    def flush() -> None:
+        nonlocal rollout
+        needed = [edit for edit in edits if edit.before is None and edit.after == ""]
+        back.extend(edit.undo() for edit in edits if edit not in needed)
+        if rollout is not None:
+            back.append(again(rollout, whole.current))
+        back.extend(edit.undo() for edit in needed)
+        edits.clear()
+        rollout = None
+
+    begun = whole.steps[: step + 1]
+    for index in reversed(range(len(begun))):
+        match begun[index]:
+            case plan.Live() as live:
+                flush()
+                reached = phase if index == step else migration.Phase.SETTLE
+                if reached is not None and reached is not migration.Phase.RECORD:
+                    back.append(msgspec.structs.replace(live, restore=True, start=migration.UNDO_FROM[reached]))
+            case plan.Rollout() as begun_rollout:
+                flush()
+                rollout = begun_rollout
+            case plan.EditValue() as edit:
+                edits.append(edit)
+    flush()
+    return tuple(back)
+
+
+def again(rollout: plan.Rollout, mtu: int | None) -> plan.Rollout:
+    """The same restart, after which the nodes hold the MTU they had."""
+    return msgspec.structs.replace(rollout, mtu=mtu, why=f"undo: {rollout.why}")

@@ -1,0 +1,77 @@
+"""Taking a change back, from wherever it stopped."""
+
+from kubemtu.core import migration, net, objects, plan, undo
+
+CONFIG = objects.Ref(
+    api_version="v1", kind="ConfigMap", plural="configmaps", namespace="kube-system", name="canal-config"
+)
+CANAL = objects.Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", namespace="kube-system", name="canal")
+IFACE = plan.EditValue(ref=CONFIG, path=("data", "canal_iface"), before=None, after="", why="the pods need it")
+MTU = plan.EditValue(ref=CONFIG, path=("data", "cni_network_config"), before="{}", after='{"mtu": 1450}', why="1450")
+ROLLOUT = plan.Rollout(ref=CANAL, why="read it", conflist="/etc/cni/net.d/10-calico.conflist", mtu=1450)
+NODE = plan.NodeTarget(node="n1", ports=net.PortRule(prefixes=("cali",)), pod_mtu=1450, origin_mtu=1500)
+LIVE = plan.Live(nodes=(NODE,), low=1450, high=1500, underlay=1500, why="running pods")
+
+
+def whole(*steps: plan.Step) -> plan.Plan:
+    return plan.Plan(cni="canal", target=1450, current=None, steps=steps)
+
+
+def kinds(steps: tuple[plan.Step, ...]) -> list[str]:
+    return [
+        "live" if isinstance(step, plan.Live) else "rollout" if isinstance(step, plan.Rollout) else step.path[-1]
+        for step in steps
+    ]
+
+
+def test_a_finished_decrease_goes_back_pods_first_and_the_needed_key_last() -> None:
+    back = undo.undo(whole(IFACE, MTU, ROLLOUT, LIVE), 4, None)
+    assert kinds(back) == ["live", "cni_network_config", "rollout", "canal_iface"]
+    live, edit, rollout, key = back
+    assert isinstance(live, plan.Live)
+    assert live.restore
+    assert live.start is migration.Phase.PIN_PODS
+    assert isinstance(edit, plan.EditValue)
+    assert (edit.before, edit.after) == ('{"mtu": 1450}', "{}")
+    assert isinstance(rollout, plan.Rollout)
+    assert rollout.mtu is None
+    assert isinstance(key, plan.EditValue)
+    assert (key.before, key.after) == ("", None)
+
+
+def test_a_finished_increase_goes_back_configuration_first() -> None:
+    assert kinds(undo.undo(whole(LIVE, MTU, ROLLOUT), 3, None)) == ["cni_network_config", "rollout", "live"]
+
+
+def test_stopped_among_moving_devices_the_undo_keeps_every_pin() -> None:
+    live = undo.undo(whole(MTU, ROLLOUT, LIVE), 2, migration.Phase.DEVICES)[0]
+    assert isinstance(live, plan.Live)
+    assert live.start is migration.Phase.DEVICES
+
+
+def test_stopped_after_an_edit_nothing_is_restarted() -> None:
+    assert kinds(undo.undo(whole(MTU, ROLLOUT, LIVE), 0, None)) == ["cni_network_config"]
+
+
+def test_only_recorded_leaves_nothing_to_undo_on_the_nodes() -> None:
+    assert kinds(undo.undo(whole(LIVE, MTU, ROLLOUT), 0, migration.Phase.RECORD)) == []
+
+
+def test_no_phase_of_an_undo_drops_a_pin_while_devices_may_differ() -> None:
+    """Only DEVICES leaves devices mixed; there the undo starts with all three pins held, wherever else it starts."""
+    start = migration.TABLE[migration.UNDO_FROM[migration.Phase.DEVICES]]
+    assert start.pods
+    assert start.overlay
+    assert start.ports
+    for phase, start_phase in migration.UNDO_FROM.items():
+        held, kept = migration.TABLE[phase], migration.TABLE[start_phase]
+        assert kept.pods >= held.pods
+        assert kept.overlay >= held.overlay
+        assert kept.ports >= (held.ports and phase is not migration.Phase.UNPIN_PORTS)
+
+
+def test_turning_twice_turns_once() -> None:
+    there = undo.Progress(step=2, phase=migration.Phase.DEVICES)
+    once = undo.turn(there)
+    assert (once.turned_step, once.turned_phase) == (2, migration.Phase.DEVICES)
+    assert undo.turn(once) == once
