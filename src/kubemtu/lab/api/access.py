@@ -1,0 +1,139 @@
+"""Who may do what: bearer tokens, and the RBAC objects in the store, as a Kubernetes API server reads them.
+
+Source: kubernetes `plugin/pkg/auth/authorizer/rbac/rbac.go`, `pkg/apis/rbac/v1/evaluation_helpers.go`.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from kubemtu.lab.api.errors import Refusal, forbidden, unauthorized
+from kubemtu.lab.api.resources import RBAC, Object, Resource
+from kubemtu.lab.api.store import Store
+
+MASTERS = "system:masters"
+"""The group that no rule binds."""
+AUTHENTICATED = "system:authenticated"
+_BINDINGS, _KINDS = {each.plural: each for each in RBAC}, {each.kind: each for each in RBAC}
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """The user behind a token, and the groups besides `system:authenticated`."""
+
+    user: str
+    groups: tuple[str, ...] = ()
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One wish, in the terms of RBAC; of a path outside the resources only `path` and `verb` are set."""
+
+    verb: str
+    resource: Resource | None = None
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+    @property
+    def resource_name(self) -> str:
+        plural = self.resource.plural if self.resource else ""
+        return f"{plural}/{self.subresource}" if self.subresource else plural
+
+
+class Tokens:
+    """The tokens that one server accepts; each is made at random and lives as long as the server."""
+
+    def __init__(self) -> None:
+        self._identities: dict[str, Identity] = {}
+
+    def add(self, identity: Identity) -> str:
+        """Return a new token for a user."""
+        token = secrets.token_urlsafe(24)
+        self._identities[token] = identity
+        return token
+
+    def identify(self, authorization: str) -> Identity:
+        """Return who sends this Authorization header.
+
+        Raises:
+            Refusal: 401.
+        """
+        scheme, _, token = authorization.partition(" ")
+        identity = self._identities.get(token.strip()) if scheme.lower() == "bearer" else None
+        if identity is None:
+            raise unauthorized()
+        return identity
+
+
+def service_account(namespace: str, name: str) -> Identity:
+    """Return the identity that a token of a ServiceAccount has."""
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
+    return Identity(f"system:serviceaccount:{namespace}:{name}", groups)
+
+
+def check(store: Store, identity: Identity, wish: Request) -> None:
+    """Let a wish pass that RBAC grants.
+
+    Raises:
+        Refusal: 403, in Kubernetes' words.
+    """
+    if not grants(store, identity, wish):
+        raise _refusal(identity, wish)
+
+
+def grants(store: Store, identity: Identity, wish: Request) -> bool:
+    """Tell whether a rule, bound for the whole cluster or in the wish's namespace, grants it; discovery is free."""
+    if MASTERS in identity.groups or (wish.resource is None and wish.verb == "get"):
+        return True
+    return any(_rule_grants(rule, wish) for rule in _rules(store, identity, wish.namespace))
+
+
+def _refusal(identity: Identity, wish: Request) -> Refusal:
+    who = f'User "{identity.user}" cannot {wish.verb}'
+    if wish.resource is None:
+        return forbidden(None, "", f'{who} path "{wish.path}"')
+    what = f'{who} resource "{wish.resource_name}" in API group "{wish.resource.group}"'
+    where = f'in the namespace "{wish.namespace}"' if wish.namespace else "at the cluster scope"
+    return forbidden(wish.resource, wish.name, f"{what} {where}")
+
+
+def _rules(store: Store, identity: Identity, namespace: str) -> Iterator[Object]:
+    bindings = store.page(_BINDINGS["clusterrolebindings"]).items
+    if namespace:
+        bindings = bindings + store.page(_BINDINGS["rolebindings"], namespace).items
+    for binding in bindings:
+        if not any(_is_subject(each, identity, binding) for each in binding.get("subjects") or ()):
+            continue
+        reference = binding["roleRef"]
+        home = binding["metadata"].get("namespace", "") if reference["kind"] == "Role" else ""
+        try:
+            role = store.get(_KINDS[reference["kind"]], home, reference["name"])
+        except Refusal:
+            continue
+        yield from role.get("rules") or ()
+
+
+def _is_subject(subject: Mapping[str, str], identity: Identity, binding: Object) -> bool:
+    match subject.get("kind"):
+        case "User":
+            return subject["name"] == identity.user
+        case "Group":
+            return subject["name"] in (*identity.groups, AUTHENTICATED)
+        case "ServiceAccount":
+            namespace = subject.get("namespace") or binding["metadata"].get("namespace", "")
+            return identity.user == f"system:serviceaccount:{namespace}:{subject['name']}"
+    return False
+
+
+def _rule_grants(rule: Mapping[str, list[str]], wish: Request) -> bool:
+    if wish.resource is None or not _covers(rule.get("verbs"), wish.verb):
+        return False
+    resources = rule.get("resources") or []
+    named = _covers(resources, wish.resource_name) or f"*/{wish.subresource}" in resources
+    names = rule.get("resourceNames")
+    return named and _covers(rule.get("apiGroups"), wish.resource.group) and (not names or wish.name in names)
+
+
+def _covers(listed: list[str] | None, wanted: str) -> bool:
+    return wanted in (listed or ()) or "*" in (listed or ())

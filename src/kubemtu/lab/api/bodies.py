@@ -1,0 +1,107 @@
+"""Request bodies, JSON or YAML: objects, delete options, and the five kinds of patch."""
+
+from collections.abc import Mapping
+
+import msgspec
+import yaml
+
+from kubemtu.lab.api import patch, strategic
+from kubemtu.lab.api.errors import (
+    APPLY_PATCH,
+    JSON_PATCH,
+    MERGE_PATCH,
+    STRATEGIC_PATCH,
+    Refusal,
+    bad_request,
+    unsupported_patch,
+)
+from kubemtu.lab.api.resources import Object, Resource
+from kubemtu.lab.api.store import Change, DeleteOptions
+
+_PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: what looks like a date stays a text."""
+
+
+_Yaml.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read(content_type: str, body: bytes) -> object:
+    """Decode a body.
+
+    Raises:
+        Refusal: 400 when it is malformed, 415 when it is protobuf.
+    """
+    if content_type == _PROTOBUF:
+        raise Refusal(415, "UnsupportedMediaType", "the lab's API accepts application/json and application/yaml")
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError as malformed:
+        if "yaml" not in content_type:
+            raise bad_request(f"couldn't get version/kind; json parse error: {malformed}") from None
+    try:
+        decoded: object = yaml.load(body, _Yaml)  # noqa: S506 -- a SafeLoader, only with fewer resolvers
+    except yaml.YAMLError as malformed:
+        told = " ".join(str(malformed).split())
+        raise bad_request(f"error converting YAML to JSON: {told}") from None
+    return decoded
+
+
+def read_object(content_type: str, body: bytes) -> Object:
+    """Decode a body that must be an object.
+
+    Raises:
+        Refusal: 400, 415.
+    """
+    decoded = read(content_type, body)
+    if not isinstance(decoded, dict):
+        raise bad_request("couldn't get version/kind; json parse error: the body is not an object")
+    return decoded
+
+
+def read_delete_options(content_type: str, body: bytes, query: Mapping[str, str]) -> DeleteOptions:
+    """Return the options of a DELETE, from its body or, as some clients send them, its query.
+
+    Raises:
+        Refusal: 400.
+    """
+    told = read_object(content_type, body) if body else {}
+    if "gracePeriodSeconds" in query:
+        told["gracePeriodSeconds"] = query["gracePeriodSeconds"]
+    if query.get("dryRun"):
+        told["dryRun"] = [query["dryRun"]]
+    try:
+        return msgspec.convert(
+            {key: value for key, value in told.items() if value is not None}, DeleteOptions, strict=False
+        )
+    except msgspec.ValidationError as wrong:
+        raise bad_request(f"the delete options are malformed: {wrong}") from None
+
+
+def read_change(resource: Resource, content_type: str, body: bytes) -> Change:
+    """Return the function that a patch is.
+
+    Raises:
+        Refusal: 400 when it is malformed, 415 when the kind takes no such patch.
+    """
+    accepted = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH]
+    if not resource.custom:
+        accepted.append(STRATEGIC_PATCH)
+    if content_type not in accepted:
+        raise unsupported_patch(accepted)
+    if content_type == JSON_PATCH:
+        operations = read(content_type, body)
+        return lambda current: patch.json_patch(current, operations)
+    change = read_object(content_type, body)
+    match content_type:
+        case "application/merge-patch+json":
+            return lambda current: patch.merge(current, change)
+        case "application/strategic-merge-patch+json":
+            return lambda current: strategic.merge(current, change)
+        case _:
+            return lambda current: strategic.apply(current, change, keyed=not resource.custom)
