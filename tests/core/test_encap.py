@@ -1,7 +1,7 @@
 """The header arithmetic, against literals from RFCs, kernel sources and the field's well-known totals."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubemtu.core import encap, headers
@@ -35,6 +35,8 @@ KNOWN_COSTS = [
 ]
 ALL = st.builds(parse, st.sampled_from([name for name, _, _ in KNOWN_COSTS]), st.sampled_from(["ipv4", "ipv6"]))
 STACKS = st.lists(ALL, max_size=4).map(lambda layers: Stack(tuple(layers)))
+patient = settings(deadline=None)  # a slow machine is no fault of the code
+
 MTUS = st.integers(min_value=68, max_value=63000)
 
 
@@ -118,6 +120,7 @@ def _padded_by_the_kernel(size: int, device_mtu: int) -> int:
     return min(device_mtu, (size + 15) // 16 * 16)
 
 
+@patient
 @given(outer=st.integers(1280, 9216), family=st.sampled_from([("ipv4", 60), ("ipv6", 80)]))
 def test_wireguard_never_sends_more_than_its_outer_mtu_when_the_device_has_the_inner_mtu(
     outer: int, family: tuple[str, int]
@@ -126,6 +129,7 @@ def test_wireguard_never_sends_more_than_its_outer_mtu_when_the_device_has_the_i
     assert max(_padded_by_the_kernel(size, inner) for size in range(inner - 16, inner + 1)) + family[1] == outer
 
 
+@patient
 @given(outer=st.integers(1280, 9216), family=st.sampled_from([("ipv4", 60), ("ipv6", 80)]))
 def test_wireguard_whose_device_allows_more_still_fits_when_the_pod_keeps_to_the_guaranteed_size(
     outer: int, family: tuple[str, int]
@@ -166,11 +170,13 @@ def test_the_working_names_what_alignment_makes_unusable() -> None:
     ]
 
 
+@patient
 @given(layer=ALL, inner=MTUS)
 def test_inner_of_outer_is_the_packet_or_the_next_that_costs_no_more(layer: Encapsulation, inner: int) -> None:
     assert inner <= layer.inner(layer.outer(inner)) < inner + layer.align
 
 
+@patient
 @given(stack=STACKS, nic=st.integers(2000, 65535))
 def test_what_fits_fits_and_one_more_does_not(stack: Stack, nic: int) -> None:
     pod = stack.inner(nic)
@@ -181,11 +187,13 @@ def test_what_fits_fits_and_one_more_does_not(stack: Stack, nic: int) -> None:
     assert stack.guaranteed(nic) <= pod
 
 
+@patient
 @given(stack=STACKS, nic=st.integers(2000, 65534))
 def test_a_larger_nic_never_gives_a_smaller_pod(stack: Stack, nic: int) -> None:
     assert stack.inner(nic) <= stack.inner(nic + 1)
 
 
+@patient
 @given(
     name=st.sampled_from(["vxlan", "vxlan:vlan", "geneve", "geneve:8", "wireguard", "udp", "gre", "gretap", "ipip"]),
     nic=st.integers(500, 65535),

@@ -1,0 +1,402 @@
+"""Change one integer inside JSON *text* and keep every other byte.
+
+A ConfigMap holds CNI configuration as text that people wrote, with placeholders which install-cni replaces before any
+JSON parser sees it, also where JSON allows none: `"mtu": __CNI_MTU__`. Reading such text into objects and writing them
+back would lose its layout, its duplicates and its placeholders, so this module finds spans instead and replaces one.
+
+What it accepts is RFC 8259 plus bare placeholders as values, because that is what the parser at the end accepts
+(Go's encoding/json, after the substitution): no comments, no trailing commas, no byte order mark. Whatever is ambiguous
+is refused: an edit that lands in the wrong place costs more than a sentence.
+
+Keys are compared after decoding their escapes. CNI plugins are Go programs, whose encoding/json also matches keys that
+differ in case only; `fold` does the same.
+"""
+
+import json
+import re
+from typing import Literal
+
+import msgspec
+
+from kubemtu.core.errors import Malformed, UsageError
+
+DEPTH_MOST = 64  # real configurations nest five deep; a bound keeps hostile ones from exhausting the stack
+MTU_MOST = 65535  # RFC 791 3.1
+INT64_MOST = 2**63 - 1  # the int of a Go program on a 64-bit node
+
+_SPACE = re.compile(r"[ \t\r\n]*+")
+_STRING = re.compile(r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"')
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?")
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*+)")
+_PLACEHOLDER = re.compile(r"__[A-Z0-9](?:_?[A-Z0-9])*+__")
+_WORD = re.compile(r"true|false|null")
+_BARE: tuple[tuple[re.Pattern[str], Literal["number", "word", "placeholder"]], ...] = (
+    (_NUMBER, "number"),
+    (_WORD, "word"),
+    (_PLACEHOLDER, "placeholder"),
+)
+
+# What the installers fill a placeholder from: calico's cni-plugin/pkg/install/install.go, amazon-vpc-cni-k8s' scripts.
+FEEDS = {
+    "__CNI_MTU__": "the ConfigMap key veth_mtu",
+    "__MTU__": "the environment variable POD_MTU or AWS_VPC_ENI_MTU of the DaemonSet aws-node",
+}
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One JSON value and where it stands: text[start:end]."""
+
+    kind: Literal["object", "array", "string", "number", "word", "placeholder"]
+    start: int
+    end: int
+    members: tuple["Member", ...] = ()
+    items: tuple["Node", ...] = ()
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One member of an object: its decoded key, where the key stands with its quotes, and its value."""
+
+    key: str
+    start: int
+    end: int
+    value: Node
+
+
+class MemberValue(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands at one member.
+
+    `kind` says which: "integer" has `value`; "placeholder" (bare or in a string) has `placeholder`, such as
+    "__CNI_MTU__"; "string" is any other string, "other" any other value, "absent" no member at all.
+    `raw` is the token as written, quotes included.
+    """
+
+    kind: Literal["absent", "integer", "placeholder", "string", "other"]
+    value: int | None = None
+    placeholder: str | None = None
+    raw: str | None = None
+
+
+class PluginMtu(MemberValue, frozen=True, kw_only=True):
+    """What stands at the "mtu" of one CNI plugin; `plugin` is its place in the list, 0 for a bare plugin."""
+
+    plugin: int
+
+
+def parse(text: str, *, source: str = "the JSON text") -> Node:
+    """Read JSON that may hold bare placeholders as values.
+
+    `source` names the text in errors. Raises Malformed with line and column when it is no such JSON.
+    """
+    return _Parser(text, source).document()
+
+
+def read_plugin_mtu(text: str, plugin_type: str, *, source: str = "the CNI configuration") -> PluginMtu:
+    """Read the "mtu" of the only plugin of a type, out of a conflist or a bare plugin configuration.
+
+    Raises Malformed when the text is no JSON, holds not exactly one such plugin, or states its mtu twice.
+    """
+    where = _Place(text, source)
+    index, plugin = _plugin(where, plugin_type)
+    found = _value(where, _only(where, plugin, "mtu", fold=True))
+    return PluginMtu(kind=found.kind, value=found.value, placeholder=found.placeholder, raw=found.raw, plugin=index)
+
+
+def set_plugin_mtu(text: str, plugin_type: str, mtu: int, *, source: str = "the CNI configuration") -> str:
+    """Write an integer as the "mtu" of the only plugin of a type; nothing else of the text changes.
+
+    A new member goes right behind "type", where Rancher's own template has it, laid out as its neighbours are.
+    Raises UsageError when `mtu` is none, and Malformed as `read_plugin_mtu` does, or when a placeholder or a value of
+    another kind than integer or string stands there.
+    """
+    where = _Place(text, source)
+    _, plugin = _plugin(where, plugin_type)
+    return _set(where, plugin, "mtu", mtu, behind="type", fold=True)
+
+
+def read_member(text: str, path: tuple[str, ...], *, fold: bool = False, source: str = "the JSON text") -> MemberValue:
+    """Read the member at a path of keys, such as ("Backend", "MTU"); absent when any step of the path is.
+
+    Raises Malformed when the text is no JSON, or the path leads through a duplicate or something that is no object.
+    """
+    where = _Place(text, source)
+    node = where.root
+    for key in path[:-1]:
+        member = _only(where, _object(where, node), key, fold=fold)
+        if member is None:
+            return MemberValue(kind="absent")
+        node = member.value
+    return _value(where, _only(where, _object(where, node), path[-1], fold=fold))
+
+
+def set_member(
+    text: str, path: tuple[str, ...], value: int, *, fold: bool = False, source: str = "the JSON text"
+) -> str:
+    """Write an integer at a path of keys, such as ("Backend", "MTU"); nothing else of the text changes.
+
+    The objects on the way must be there; only the last member is added where it is absent, behind all others.
+    Raises as `set_plugin_mtu` does.
+    """
+    where = _Place(text, source)
+    node = where.root
+    for key in path[:-1]:
+        member = _only(where, _object(where, node), key, fold=fold)
+        if member is None:
+            raise where.malformed(node.start, f'this object has no "{key}", which must be there first')
+        node = member.value
+    return _set(where, _object(where, node), path[-1], value, behind=None, fold=fold)
+
+
+class _Place:
+    """A text, its name in errors, and its parsed root."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self.text = text
+        self.source = source
+        self.root = parse(text, source=source)
+
+    def malformed(self, at: int, sentence: str) -> Malformed:
+        return _malformed(self.text, self.source, at, sentence)
+
+
+class _Parser:
+    """A recursive descent over the text, with a bound on its depth; each character is looked at once."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self.text = text
+        self.source = source
+        self.at = 0
+
+    def document(self) -> Node:
+        self._space()
+        root = self._value(0)
+        self._space()
+        if self.at != len(self.text):
+            raise self._unexpected("the end")
+        return root
+
+    def _value(self, depth: int) -> Node:
+        start = self.at
+        mark = self.text[start : start + 1]
+        if mark in {"{", "["}:
+            if depth == DEPTH_MOST:
+                raise _malformed(self.text, self.source, start, f"it nests deeper than {DEPTH_MOST} levels")
+            return self._object(depth) if mark == "{" else self._array(depth)
+        if mark == '"':
+            self._token(_STRING, "a string that ends on its line, with valid escapes")
+            return Node(kind="string", start=start, end=self.at)
+        for pattern, kind in _BARE:
+            if match := pattern.match(self.text, start):
+                self.at = match.end()
+                return Node(kind=kind, start=start, end=self.at)
+        raise self._unexpected("a value")
+
+    def _object(self, depth: int) -> Node:
+        start = self.at
+        members: list[Member] = []
+        more = self._opened("}")
+        while more:
+            at = self.at
+            self._token(_STRING, "a key in double quotes")
+            end = self.at
+            self._space()
+            if not self._peek(":"):
+                raise self._unexpected("':'")
+            self.at += 1
+            self._space()
+            value = self._value(depth + 1)
+            members.append(Member(key=_decoded(self.text[at:end]), start=at, end=end, value=value))
+            more = self._continued("}")
+        return Node(kind="object", start=start, end=self.at, members=tuple(members))
+
+    def _array(self, depth: int) -> Node:
+        start = self.at
+        items: list[Node] = []
+        more = self._opened("]")
+        while more:
+            items.append(self._value(depth + 1))
+            more = self._continued("]")
+        return Node(kind="array", start=start, end=self.at, items=tuple(items))
+
+    def _opened(self, close: str) -> bool:
+        """Step over the opening bracket; say whether anything is inside."""
+        self.at += 1
+        self._space()
+        return not self._closed(close)
+
+    def _continued(self, close: str) -> bool:
+        """Step over what follows an element; say whether it was a comma."""
+        self._space()
+        if self._closed(close):
+            return False
+        if not self._peek(","):
+            raise self._unexpected(f"',' or {close!r}")
+        self.at += 1
+        self._space()
+        return True
+
+    def _closed(self, close: str) -> bool:
+        closed = self._peek(close)
+        self.at += closed
+        return closed
+
+    def _space(self) -> None:
+        match = _SPACE.match(self.text, self.at)
+        assert match is not None  # the empty string matches, too
+        self.at = match.end()
+
+    def _peek(self, mark: str) -> bool:
+        return self.text.startswith(mark, self.at)
+
+    def _token(self, pattern: re.Pattern[str], wanted: str) -> None:
+        match = pattern.match(self.text, self.at)
+        if match is None:
+            raise self._unexpected(wanted)
+        self.at = match.end()
+
+    def _unexpected(self, wanted: str) -> Malformed:
+        rest = self.text[self.at : self.at + 2]
+        if rest in ("//", "/*") or rest[:1] == "#":
+            found = "a comment stands there, which CNI's own JSON parser rejects: remove it"
+        elif rest[:1] in ("}", "]") and self.text[: self.at].rstrip(" \t\r\n").endswith(","):
+            found = "a comma without a member behind it, which CNI's own JSON parser rejects: remove it"
+        elif not rest:
+            found = f"it ends where {wanted} must stand"
+        else:
+            found = f"{rest[0]!r} stands where {wanted} must stand"
+        return _malformed(self.text, self.source, self.at, found)
+
+
+def _malformed(text: str, source: str, at: int, sentence: str) -> Malformed:
+    line = text.count("\n", 0, at) + 1
+    column = at - (text.rfind("\n", 0, at) + 1) + 1
+    return Malformed(f"In {source}, line {line}, column {column}: {sentence}.")
+
+
+def _decoded(token: str) -> str:
+    decoded: str = json.loads(token)
+    return decoded
+
+
+def _folded(key: str) -> str:
+    # encoding/json folds ASCII case and the two letters outside ASCII whose simple folding is ASCII (U+017F, U+212A).
+    return key.replace("\N{LATIN SMALL LETTER LONG S}", "s").lower()
+
+
+def _only(where: _Place, node: Node, key: str, *, fold: bool) -> Member | None:
+    wanted = _folded(key) if fold else key
+    found = [member for member in node.members if (_folded(member.key) if fold else member.key) == wanted]
+    if len(found) > 1:
+        first = where.text.count("\n", 0, found[0].start) + 1
+        raise where.malformed(
+            found[1].start, f'"{key}" stands here a second time, after line {first}: remove one of the two'
+        )
+    return found[0] if found else None
+
+
+def _object(where: _Place, node: Node) -> Node:
+    if node.kind != "object":
+        raise where.malformed(node.start, f"here must stand an object, not {_shown(where, node)}")
+    return node
+
+
+def _plugin(where: _Place, plugin_type: str) -> tuple[int, Node]:
+    root = _object(where, where.root)
+    listed = _only(where, root, "plugins", fold=False)
+    plugins = (root,) if listed is None else listed.value.items
+    if listed is not None and listed.value.kind != "array":
+        raise where.malformed(
+            listed.value.start, f'"plugins" must be a list of plugins, not {_shown(where, listed.value)}'
+        )
+    found = []
+    for index, plugin in enumerate(plugins):
+        kind = _only(where, _object(where, plugin), "type", fold=True)
+        if kind is not None and kind.value.kind == "string" and _token_of(where, kind.value) == plugin_type:
+            found.append((index, plugin))
+    if not found:
+        raise where.malformed(root.start, f'none of its plugins has the type "{plugin_type}", so nothing can be set')
+    if len(found) > 1:
+        raise where.malformed(
+            found[1][1].start, f'a second plugin of type "{plugin_type}" stands here: only one can be meant'
+        )
+    return found[0]
+
+
+def _token_of(where: _Place, node: Node) -> str:
+    return _decoded(where.text[node.start : node.end])
+
+
+def _shown(where: _Place, node: Node) -> str:
+    if node.kind in ("object", "array"):
+        return f"an {node.kind}"
+    raw = where.text[node.start : node.end]
+    return raw if len(raw) <= 40 else f"{raw[:37]}..."
+
+
+def _value(where: _Place, member: Member | None) -> MemberValue:
+    if member is None:
+        return MemberValue(kind="absent")
+    node = member.value
+    raw = where.text[node.start : node.end]
+    if node.kind == "placeholder":
+        return MemberValue(kind="placeholder", placeholder=raw, raw=raw)
+    if node.kind == "string":
+        match = _PLACEHOLDER.search(_decoded(raw))
+        if match:
+            return MemberValue(kind="placeholder", placeholder=match[0], raw=raw)
+        return MemberValue(kind="string", raw=raw)
+    if node.kind != "number" or not _INTEGER.fullmatch(raw):
+        return MemberValue(kind="other", raw=raw)
+    # The length comes first: converting thousands of digits is slow, and Python refuses it.
+    if len(raw) > 20 or not -INT64_MOST - 1 <= int(raw) <= INT64_MOST:
+        raise where.malformed(node.start, f"the number {_shown(where, node)} is larger than any program here can hold")
+    return MemberValue(kind="integer", value=int(raw), raw=raw)
+
+
+def _set(where: _Place, node: Node, key: str, number: int, *, behind: str | None, fold: bool) -> str:
+    if not 0 <= number <= MTU_MOST:
+        raise UsageError(f"An MTU of {number} cannot be written to {where.source}: give one from 0 to {MTU_MOST}.")
+    member = _only(where, node, key, fold=fold)
+    text = where.text
+    if member is None:
+        at, piece = _insertion(text, node, key, number, behind)
+        return text[:at] + piece + text[at:]
+    found = _value(where, member)
+    if found.kind == "placeholder":
+        fed = FEEDS.get(found.placeholder or "", "another key or variable when it installs the file")
+        raise where.malformed(
+            member.value.start,
+            f'"{member.key}" is the placeholder {found.placeholder}, which the installer fills from {fed}: '
+            "change that instead",
+        )
+    if found.kind == "other":
+        raise where.malformed(
+            member.value.start,
+            f'"{member.key}" must be an integer, not {_shown(where, member.value)}: correct it there',
+        )
+    return text[: member.value.start] + str(number) + text[member.value.end :]
+
+
+def _insertion(text: str, node: Node, key: str, number: int, behind: str | None) -> tuple[int, str]:
+    """Say where a new member goes and how it is written, so that it looks like its neighbours."""
+    members = node.members
+    if not members:
+        return node.start + 1, f"{json.dumps(key)}: {number}"
+    index = len(members) - 1
+    for place, member in enumerate(members):
+        if _folded(member.key) == behind:
+            index = place
+    neighbour = members[index]
+    colon = text[neighbour.end : neighbour.value.start]
+    if len(members) > 1:
+        nearest = max(index, 1)
+        separator = text[members[nearest - 1].value.end : members[nearest].start]
+    else:
+        before = text[node.start + 1 : neighbour.start]
+        separator = "," + (before if "\n" in before else "" if colon == ":" else " ")
+    return neighbour.value.end, f"{_one_line(separator)}{json.dumps(key)}{_one_line(colon)}{number}"
+
+
+def _one_line(separator: str) -> str:
+    # Blank lines between two members are the neighbour's affair: only breaks, mark and indentation are copied.
+    first, *rest = separator.split("\n")
+    return "\n".join([first, *(line for line in rest[:-1] if line.strip()), *rest[-1:]])
