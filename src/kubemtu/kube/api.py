@@ -1,0 +1,299 @@
+"""The Kubernetes API as verbs on plain objects: get, list, watch, create, patch, apply, replace, delete.
+
+Objects go in and out as the JSON they are. Everything here is one Api, an async context; nothing above this package
+knows which client library carries it.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Literal, Self
+
+import httpx2
+import msgspec
+
+from kubemtu.core import errors
+from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.kube import watching, wire
+from kubemtu.kube.connection import Connection
+from kubemtu.kube.discovery import Discovery
+from kubemtu.kube.errors import Absent, Action, Expired, from_status, not_json
+from kubemtu.kube.watching import Backoff, Event, Listing
+
+__all__ = ["Api", "Backoff", "Event", "Listing"]
+
+PAGE = 500  # objects per page: what client-go asks for
+FIELD_MANAGER = "kubemtu"
+
+
+class Api:
+    """One API server, reached as `connection` says. Every method raises what kube.errors draws."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.connection = connection
+        self._wire = wire.Wire(connection, transport=transport)
+        self._discovery = Discovery(self._wire)
+        self._backoff = backoff or Backoff()
+
+    async def __aenter__(self) -> Self:
+        await self._wire.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._wire.__aexit__()
+
+    # What the server serves
+
+    async def versions(self) -> tuple[str, ...]:
+        """All group versions that the server has: `v1`, `apps/v1`, `crd.projectcalico.org/v1`."""
+        return await self._discovery.versions()
+
+    async def serves(self, api_version: str, plural: str) -> bool:
+        """True when the server has that resource in that version."""
+        return await self._discovery.serves(api_version, plural)
+
+    async def ref(self, body: Mapping[str, object]) -> Ref:
+        """The address of an object that has kind, apiVersion and metadata.name. Raises Absent for an unserved kind."""
+        return await self._discovery.ref(body)
+
+    def forget(self) -> None:
+        """Ask the server again what it serves: after a CRD came or went."""
+        self._discovery.forget()
+
+    # Reading
+
+    async def get(self, ref: Ref) -> Object | None:
+        """The object at `ref`, or None when it, or its kind, is not there."""
+        action = _action("get", ref)
+        try:
+            body = await self._wire.request(action, "GET", _path(ref))
+        except Absent:
+            return None
+        return self._whole(body, ref, action)
+
+    async def find(self, api_version: str, plural: str, name: str, namespace: str | None = None) -> Object | None:
+        """The object of that name, or None; as `get`, for callers that know no kind."""
+        return await self.get(Ref(api_version=api_version, kind="", plural=plural, name=name, namespace=namespace))
+
+    async def list(self, want: Want, *, field_selector: str | None = None) -> list[Object]:
+        """All objects that `want` names; none when the server has none of its api_versions.
+
+        Raises Malformed for an entry that is no object; `listing` goes on instead.
+        """
+        found = await self.listing(want, field_selector=field_selector)
+        if found.malformed:
+            raise errors.Malformed(found.malformed[0])
+        return [*found.objects]
+
+    async def listing(self, want: Want, *, field_selector: str | None = None) -> Listing:
+        """All objects that `want` names, page by page, and a sentence for each entry that is no object."""
+        api_version = await self._discovery.candidate(want)
+        if api_version is None:
+            return Listing(objects=())
+        return await self._listing(want, api_version, _selectors(want, field_selector))
+
+    async def watch(
+        self,
+        want: Want,
+        *,
+        name: str | None = None,
+        namespace: str | None = None,
+        resource_version: str | None = None,
+        patience: float | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Follow a collection, or the one object `name`, without an end.
+
+        The first event is SYNC with all objects, unless `resource_version` says from where to go on; another SYNC comes
+        whenever events may have been missed. A connection that drops is made again with growing pauses. A server that
+        cannot be reached at first raises; later only when it stays away for `patience` seconds (None: never). What the
+        server refuses raises at once. Close it with `contextlib.aclosing`.
+        """
+        want = msgspec.structs.replace(want, name=name or want.name, namespace=namespace or want.namespace)
+        api_version = await self._discovery.candidate(want)
+        if api_version is None:
+            raise Absent(
+                f"{self.connection.server} does not serve {want.plural} of {' or '.join(want.api_versions)}; install "
+                "its CustomResourceDefinition first"
+            )
+        selectors = _selectors(want, None)
+        action = _wanted("watch", want, api_version)
+        address = wire.path(api_version, want.plural, namespace=want.namespace)
+        source = watching.Source(
+            listing=lambda: self._listing(want, api_version, selectors),
+            lines=lambda more, seconds: self._wire.lines(action, address, {**selectors, **more}, seconds),
+            refusal=lambda status: from_status(status, action, self.connection),
+            kind=want.kind,
+            api_version=api_version,
+        )
+        events = watching.follow(source, backoff=self._backoff, resource_version=resource_version, patience=patience)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            await events.aclose()
+
+    # Writing
+
+    async def create(self, body: Mapping[str, object]) -> Object:
+        """Create an object. Raises AlreadyThere when one of that name exists."""
+        ref = await self.ref(body)
+        action = _action("create", ref)
+        address = wire.path(ref.api_version, ref.plural, namespace=ref.namespace)
+        answer = await self._wire.request(action, "POST", address, parameters=_writing(), body=body)
+        return self._whole(answer, ref, action)
+
+    async def patch(
+        self,
+        ref: Ref,
+        body: Mapping[str, object],
+        *,
+        subresource: str | None = None,
+        resource_version: str | None = None,
+        dry_run: bool = False,
+    ) -> Object:
+        """Merge `body` into an object (RFC 7396: null takes a key away) and return what it became.
+
+        `resource_version` is a guard: raises Conflict when the object has another one by now.
+        """
+        action = _action("patch", ref, subresource)
+        if resource_version is not None:
+            metadata = body.get("metadata")
+            guard = {"resourceVersion": resource_version}
+            body = {**body, "metadata": {**metadata, **guard} if isinstance(metadata, Mapping) else guard}
+        answer = await self._wire.request(
+            action,
+            "PATCH",
+            _path(ref, subresource),
+            parameters=_writing(dry_run=dry_run),
+            body=body,
+            content_type="application/merge-patch+json",
+        )
+        return self._whole(answer, ref, action)
+
+    async def apply(
+        self, body: Mapping[str, object], field_manager: str = FIELD_MANAGER, *, force: bool = True
+    ) -> Object:
+        """Apply an object server-side: what it names becomes so, what it does not name stays.
+
+        Raises Conflict when `force` is False and another manager owns one of the fields.
+        """
+        ref = await self.ref(body)
+        action = _action("patch", ref)
+        answer = await self._wire.request(
+            action,
+            "PATCH",
+            _path(ref),
+            parameters={"fieldManager": field_manager, "force": "true" if force else "false"},
+            body=body,
+            content_type="application/apply-patch+yaml",  # JSON is YAML; the name is all the server knows
+        )
+        return self._whole(answer, ref, action)
+
+    async def replace(self, body: Mapping[str, object], *, subresource: str | None = None) -> Object:
+        """Put an object in place of the present one; its metadata.resourceVersion is the guard. Raises Conflict."""
+        ref = await self.ref(body)
+        action = _action("update", ref, subresource)
+        answer = await self._wire.request(action, "PUT", _path(ref, subresource), parameters=_writing(), body=body)
+        return self._whole(answer, ref, action)
+
+    async def delete(
+        self,
+        ref: Ref,
+        *,
+        uid: str | None = None,
+        propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
+    ) -> bool:
+        """Delete an object; False when there was none. `uid` is a guard: raises Conflict for a namesake."""
+        body: dict[str, object] = {
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "propagationPolicy": propagation,
+            **({"preconditions": {"uid": uid}} if uid else {}),
+        }
+        try:
+            await self._wire.request(_action("delete", ref), "DELETE", _path(ref), body=body)
+        except Absent:
+            return False
+        return True
+
+    # Inside
+
+    def _whole(self, body: dict[str, object], ref: Ref, action: Action) -> Object:
+        fault = watching.fault(body)
+        if fault:
+            raise errors.Malformed(f"what {self.connection.server} answered for {action.place} {fault}; try again")
+        return Object.of({"apiVersion": ref.api_version} | ({"kind": ref.kind} if ref.kind else {}) | body)
+
+    async def _listing(self, want: Want, api_version: str, selectors: Mapping[str, str]) -> Listing:
+        for limit in (PAGE, PAGE):
+            try:
+                return await self._pages(want, api_version, {**selectors, "limit": limit})
+            except Expired:
+                continue
+        # client-go's pager does the same: when pages keep expiring, all are asked for at once.
+        return await self._pages(want, api_version, {**selectors})
+
+    async def _pages(self, want: Want, api_version: str, parameters: dict[str, str | int]) -> Listing:
+        action = _wanted("list", want, api_version)
+        address = wire.path(api_version, want.plural, namespace=want.namespace)
+        found: list[Object] = []
+        malformed: list[str] = []
+        while True:
+            page = Object.of(await self._wire.request(action, "GET", address, parameters=parameters))
+            items = page.get("items")
+            if not isinstance(items, list):
+                if items is not None or not str(page.get("kind")).endswith("List"):
+                    raise not_json(action, self.connection, "an object", msgspec.json.encode(page.body))
+                items = []  # Go writes an empty list as null, at times
+            for item in items:
+                fault = watching.fault(item)
+                if fault:
+                    number = len(found) + len(malformed) + 1
+                    malformed.append(f"entry {number} of {action.place} {fault}; repair or delete it")
+                else:
+                    found.append(Object.of({"apiVersion": api_version, "kind": want.kind} | item))
+            token = page.get("metadata", "continue")
+            if not token:
+                version = page.get("metadata", "resourceVersion")
+                return Listing(
+                    objects=tuple(found),
+                    malformed=tuple(malformed),
+                    resource_version=version if isinstance(version, str) else None,
+                )
+            parameters = {**parameters, "continue": str(token)}
+
+
+def _action(verb: str, ref: Ref, subresource: str | None = None) -> Action:
+    return Action(
+        verb=verb,
+        plural=ref.plural,
+        api_version=ref.api_version,
+        namespace=ref.namespace,
+        name=ref.name,
+        subresource=subresource,
+    )
+
+
+def _wanted(verb: str, want: Want, api_version: str) -> Action:
+    return Action(verb=verb, plural=want.plural, api_version=api_version, namespace=want.namespace, name=want.name)
+
+
+def _path(ref: Ref, subresource: str | None = None) -> str:
+    if not ref.name:
+        raise errors.Malformed(f"an object of kind {ref.kind or ref.plural} has no name; give it one")
+    return wire.path(ref.api_version, ref.plural, namespace=ref.namespace, name=ref.name, subresource=subresource)
+
+
+def _selectors(want: Want, field_selector: str | None) -> dict[str, str]:
+    fields = [f"metadata.name={want.name}"] if want.name else []
+    fields += [field_selector] if field_selector else []
+    found = {"fieldSelector": ",".join(fields)} if fields else {}
+    return found | ({"labelSelector": want.label_selector} if want.label_selector else {})
+
+
+def _writing(*, dry_run: bool = False) -> dict[str, str]:
+    return {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})

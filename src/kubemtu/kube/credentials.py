@@ -1,0 +1,175 @@
+"""What proves who we are, as it changes over time: tokens in files, exec plugins that are run again.
+
+The protocol of exec plugins is client-go's (plugin/pkg/client/auth/exec; "client-go credential plugins" in the
+Kubernetes documentation): the request goes in by KUBERNETES_EXEC_INFO, an ExecCredential comes out as JSON.
+"""
+
+import asyncio
+import base64
+import contextlib
+import datetime as dt
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from kubemtu.core import errors
+from kubemtu.core.objects import Object
+from kubemtu.kube.connection import Connection, ExecPlugin
+from kubemtu.kube.errors import Unauthenticated, capped
+
+PLUGIN_SECONDS = 60.0  # for a plugin that may not ask anybody anything
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent, or shown in the TLS handshake: a bearer token, a client certificate (PEM), or neither."""
+
+    token: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    expires: float | None = None  # seconds since the epoch
+
+    def __repr__(self) -> str:
+        return f"Credential(expires={self.expires})"
+
+
+class Credentials:
+    """The credential of one connection, kept fresh."""
+
+    def __init__(self, connection: Connection, *, clock: Callable[[], float] = time.time) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._kept: Credential | None = None
+        self._lock = asyncio.Lock()
+
+    async def current(self) -> Credential:
+        """The credential to use now. Raises Unauthenticated when a token file or a plugin gives none."""
+        connection = self._connection
+        if connection.token_file is not None:
+            # Read each time: the kubelet rotates the tokens of pods, and a read of a small file costs nothing.
+            self._kept = self._from_file(connection.token_file)
+            return self._kept
+        if connection.plugin is None:
+            return Credential(token=connection.token)
+        async with self._lock:
+            kept = self._kept
+            if kept is None or (kept.expires is not None and kept.expires <= self._clock()):
+                kept = self._kept = await run(connection.plugin, connection)
+            return kept
+
+    async def renew(self, refused: Credential) -> bool:
+        """After the server refused a credential: True when there may be a better one now."""
+        if self._connection.token_file is not None:
+            return (await self.current()).token != refused.token
+        if self._connection.plugin is None:
+            return False
+        async with self._lock:
+            if self._kept == refused:
+                self._kept = None
+        return True
+
+    def _from_file(self, path: str) -> Credential:
+        try:
+            return Credential(token=Path(path).read_text("utf-8").strip())
+        except (OSError, UnicodeDecodeError) as error:
+            if self._kept is not None or self._connection.token is not None:
+                return self._kept or Credential(token=self._connection.token)
+            raise Unauthenticated(
+                f"the token file {path} of {self._connection.who} cannot be read ({error}); log in again, then retry"
+            ) from error
+
+
+async def run(plugin: ExecPlugin, connection: Connection, environ: Mapping[str, str] | None = None) -> Credential:
+    """Run an exec plugin and read the credential that it prints. Raises Unauthenticated in one sentence."""
+    terminal = sys.stdin is not None and sys.stdin.isatty()
+    if plugin.interactive == "Always" and not terminal:
+        raise _refused(plugin, connection, "wants to ask something, but there is no terminal; run it from one")
+    interactive = terminal and plugin.interactive != "Never"
+    try:
+        process = await asyncio.create_subprocess_exec(
+            plugin.command,
+            *plugin.arguments,
+            env={
+                **(os.environ if environ is None else environ),
+                **dict(plugin.environment),
+                "KUBERNETES_EXEC_INFO": request(plugin, connection, interactive=interactive),
+            },
+            stdin=None if interactive else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            # Where somebody sits, prompts must be seen ("To sign in, open ..."); elsewhere the text explains a failure.
+            stderr=None if interactive else asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        hint = f"; {capped(plugin.install_hint)}" if plugin.install_hint else "; install it, or log in another way"
+        raise _refused(plugin, connection, f"could not be started ({error.strerror}){hint}") from error
+    try:
+        async with asyncio.timeout(None if interactive else PLUGIN_SECONDS):
+            printed, complaint = await process.communicate()
+    except TimeoutError as error:
+        raise _refused(plugin, connection, f"printed nothing within {PLUGIN_SECONDS:g} s; run it by hand") from error
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode:
+        said = capped((complaint or b"").decode("utf-8", "replace"))
+        why = f"ended with code {process.returncode}{': ' if said else ''}{said}; log in again, then retry"
+        raise _refused(plugin, connection, why)
+    return parse(printed, plugin, connection)
+
+
+def request(plugin: ExecPlugin, connection: Connection, *, interactive: bool) -> str:
+    """The ExecCredential that a plugin is given in KUBERNETES_EXEC_INFO, as JSON."""
+    spec: dict[str, object] = {"interactive": interactive}
+    if plugin.provide_cluster:
+        ca = connection.ca
+        if ca is None and connection.ca_file is not None:
+            with contextlib.suppress(OSError):
+                ca = Path(connection.ca_file).read_text("ascii")
+        facts = {
+            "server": connection.server,
+            "tls-server-name": connection.tls_server_name,
+            "insecure-skip-tls-verify": connection.insecure or None,
+            "certificate-authority-data": base64.b64encode(ca.encode()).decode() if ca else None,
+            "proxy-url": connection.proxy_url,
+            "config": plugin.config,
+        }
+        spec["cluster"] = {key: value for key, value in facts.items() if value is not None}
+    return msgspec.json.encode({"kind": "ExecCredential", "apiVersion": plugin.api_version, "spec": spec}).decode()
+
+
+def parse(printed: bytes, plugin: ExecPlugin, connection: Connection) -> Credential:
+    """Read the ExecCredential that a plugin printed. Raises Unauthenticated when it is none."""
+    try:
+        decoded = msgspec.json.decode(printed)
+    except msgspec.DecodeError as error:
+        raise _refused(plugin, connection, "did not print JSON; run it by hand") from error
+    if not isinstance(decoded, dict) or decoded.get("kind") != "ExecCredential":
+        raise _refused(plugin, connection, "did not print an ExecCredential; run it by hand")
+    if decoded.get("apiVersion") != plugin.api_version:
+        said = decoded.get("apiVersion")
+        raise _refused(
+            plugin, connection, f"printed {said!r:.60}, the kubeconfig asks for {plugin.api_version}; update the plugin"
+        )
+    body = Object.of({"status": decoded.get("status")}, origin=plugin.command)
+    try:
+        token = body.text("status", "token") or None
+        certificate = body.text("status", "clientCertificateData") or None
+        key = body.text("status", "clientKeyData") or None
+        expires = body.text("status", "expirationTimestamp")
+        moment = dt.datetime.fromisoformat(expires).timestamp() if expires else None
+    except (errors.Malformed, ValueError) as error:
+        raise _refused(
+            plugin, connection, f"printed a credential that cannot be read ({capped(str(error))})"
+        ) from error
+    if bool(certificate) != bool(key) or not (token or certificate):
+        raise _refused(plugin, connection, "printed neither a token nor a client certificate with its key")
+    return Credential(token=token, certificate=certificate, key=key, expires=moment)
+
+
+def _refused(plugin: ExecPlugin, connection: Connection, why: str) -> Unauthenticated:
+    return Unauthenticated(f"the credential plugin {plugin.command} of {connection.who} {why}")

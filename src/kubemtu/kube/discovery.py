@@ -1,0 +1,93 @@
+"""What an API server serves: group versions, and the resources of each, asked once."""
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+
+from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.kube import wire
+from kubemtu.kube.errors import Absent, Action
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of discovery: a kind that the server serves."""
+
+    kind: str
+    plural: str
+    namespaced: bool
+
+
+class Discovery:
+    """The resources of one server, kept per group version; what is not there is asked for again each time."""
+
+    def __init__(self, line: wire.Wire) -> None:
+        self._wire = line
+        self._served: dict[str, tuple[Resource, ...]] = {}
+        self._asking: dict[str, asyncio.Lock] = {}
+
+    def forget(self) -> None:
+        """Ask the server again."""
+        self._served.clear()
+
+    async def versions(self) -> tuple[str, ...]:
+        """All group versions that the server has: `v1`, `apps/v1`, `crd.projectcalico.org/v1`."""
+        core = await self._wire.request(Action(verb="get", plural="/api"), "GET", "/api")
+        groups = await self._wire.request(Action(verb="get", plural="/apis"), "GET", "/apis")
+        listed = core.get("versions")
+        found = [version for version in listed if isinstance(version, str)] if isinstance(listed, list) else []
+        for group in Object.of(groups, origin="/apis").each("groups"):
+            found += [name for version in group.each("versions") if (name := version.text("groupVersion"))]
+        return tuple(found)
+
+    async def resources(self, api_version: str) -> tuple[Resource, ...]:
+        """All resources of one group version; none when the server does not have it."""
+        async with self._asking.setdefault(api_version, asyncio.Lock()):
+            if api_version in self._served:
+                return self._served[api_version]
+            where = wire.path(api_version)
+            try:
+                answer = await self._wire.request(Action(verb="get", plural=where), "GET", where)
+            except Absent:
+                return ()  # not kept: a CRD may be installed while we run
+            listed = Object.of(answer, origin=f"{self._wire.connection.server}{where}")
+            served = tuple(
+                Resource(
+                    kind=one.text("kind") or "", plural=one.text("name") or "", namespaced=bool(one.flag("namespaced"))
+                )
+                for one in listed.each("resources")
+            )
+            self._served[api_version] = served
+            return served
+
+    async def serves(self, api_version: str, plural: str) -> bool:
+        """True when the server has that resource in that version."""
+        return any(resource.plural == plural for resource in await self.resources(api_version))
+
+    async def candidate(self, want: Want) -> str | None:
+        """The first of a want's api_versions that the server has, or None."""
+        for api_version in want.api_versions:
+            if await self.serves(api_version, want.plural):
+                return api_version
+        return None
+
+    async def ref(self, body: Mapping[str, object]) -> Ref:
+        """The address of an object that has kind, apiVersion and metadata.name.
+
+        A namespaced object without a namespace belongs to that of the context. Raises Absent for an unserved kind.
+        """
+        found = Object.of(dict(body))
+        # A subresource (daemonsets/status) has the kind of its parent.
+        for one in await self.resources(found.api_version):
+            if one.kind == found.kind and "/" not in one.plural:
+                return Ref(
+                    api_version=found.api_version,
+                    kind=found.kind,
+                    plural=one.plural,
+                    name=found.name,
+                    namespace=(found.namespace or self._wire.connection.namespace) if one.namespaced else None,
+                )
+        raise Absent(
+            f"{self._wire.connection.server} does not serve the kind {found.kind} of {found.api_version}; install its "
+            "CustomResourceDefinition first"
+        )
