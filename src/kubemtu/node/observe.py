@@ -1,0 +1,153 @@
+"""Looks at one node: links, routes, NICs to its peers, pod ports with both ends, files. Changes nothing."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from kubemtu.core import net
+from kubemtu.core.errors import KubemtuError
+from kubemtu.node import errors, links, netlink, netns, ports, routes
+
+LARGEST_FILE = 1 << 20  # bytes; a CNI's file is a few hundred
+_NOT_COUNTED = frozenset({"lo"})
+
+
+def observe(
+    node: str,
+    *,
+    ports: net.PortRule,
+    peers: Sequence[str] = (),
+    files: Sequence[str] = (),
+    roots: netns.Roots | None = None,
+) -> net.NodeObservation:
+    """Everything that the node of the calling thread's network namespace shows.
+
+    `peers` are addresses of other nodes: each yields the NIC that the kernel's routing takes. `files` are absolute
+    paths or patterns of the node; one that is absent is left out. What cannot be read becomes one of `troubles`; a
+    pod that vanishes while it is read is left out. Raises Denied or Refused only when netlink itself is refused.
+    """
+    roots = roots or netns.Roots()
+    troubles: list[str] = []
+    try:
+        sock = netlink.Socket()
+    except OSError as error:
+        raise errors.refusal("opening a netlink socket", error.errno or 0) from error
+    with sock, netns.Opened() as opened:
+        seen = links.devices(sock, counters=True)
+        names = {each.index: each.name for each in seen}
+        return net.NodeObservation(
+            node=node,
+            links=tuple(links.link(each, names) for each in seen),
+            routes=_routes(routes.dump(sock), names),
+            uplinks=tuple(_uplinks(sock, peers, {each.index: each for each in seen}, troubles)),
+            ports=tuple(_ports(sock, seen, rule=ports, roots=roots, opened=opened, troubles=troubles)),
+            files=tuple(_files(files, roots, troubles)),
+            troubles=tuple(troubles),
+            kernel=os.uname().release,
+            observed_at=time.time(),
+        )
+
+
+def _routes(found: Iterable[routes.Raw], names: Mapping[int, str], only: int | None = None) -> tuple[net.Route, ...]:
+    """Unicast routes as values, one for each device of a route; `only` those of one link."""
+    return tuple(
+        routes.route(each, names.get(device, f"index {device}"))
+        for each in found
+        if each.kind == routes.UNICAST
+        for device in each.devices
+        if only is None or device == only
+    )
+
+
+def _uplinks(
+    sock: netlink.Socket, peers: Sequence[str], seen: Mapping[int, links.Device], troubles: list[str]
+) -> Iterator[net.Uplink]:
+    try:
+        ways = routes.lookup(sock, peers)
+    except OSError:
+        troubles.append(f"one of these is no IP address, so no NIC was looked up: {', '.join(peers)}")
+        return
+    for peer, way in zip(peers, ways, strict=True):
+        if isinstance(way, errors.Refused):
+            troubles.append(str(way))
+        elif not way.local and (device := seen.get(way.device)) is not None:
+            yield net.Uplink(peer=peer, device=device.name, mtu=device.mtu, route_mtu=way.mtu, source=way.source)
+
+
+def _ports(
+    sock: netlink.Socket,
+    seen: Sequence[links.Device],
+    *,
+    rule: net.PortRule,
+    roots: netns.Roots,
+    opened: netns.Opened,
+    troubles: list[str],
+) -> Iterator[net.PodPort]:
+    names = {each.index: each.name for each in seen}
+    ends = ports.covered(seen, rule)
+    spaces = ports.behind(sock, (end.peer_netnsid for end in ends if end.peer_netnsid is not None), roots, opened)
+    reachable: list[tuple[links.Device, netns.Netns]] = []
+    for end in ends:
+        space = spaces.get(end.peer_netnsid) if end.peer_netnsid is not None else None
+        if space is not None:
+            reachable.append((end, space))
+        elif links.read(sock, end.index) is not None:
+            troubles.append(ports.lost(end.name))
+    visits = netns.each(
+        [space.descriptor for _end, space in reachable],
+        lambda place: _port(*reachable[place], names),
+    )
+    for (end, _space), visit in zip(reachable, visits, strict=True):
+        if isinstance(visit, (KubemtuError, OSError)):
+            if links.read(sock, end.index) is not None:
+                troubles.append(f"{end.name}: its pod could not be read: {visit}")
+        elif visit is not None:
+            yield visit
+
+
+def _port(end: links.Device, space: netns.Netns, names: Mapping[int, str]) -> net.PodPort | None:
+    """Reads one pod, on a thread that is inside it; None when the pod end is gone."""
+    with netlink.Socket() as sock:
+        seen = links.devices(sock, counters=True)
+        pod = next((each for each in seen if each.index == end.peer_index), None)
+        if pod is None:
+            return None
+        inside = {each.index: each.name for each in seen}
+        return net.PodPort(
+            netns=space.name,
+            inode=space.inode,
+            host_link=end.name,
+            host_index=end.index,
+            host_mtu=end.mtu,
+            pod_link=pod.name,
+            pod_index=pod.index,
+            pod_mtu=pod.mtu,
+            bridge=names.get(end.master) if end.master else None,
+            addresses=links.addresses(sock).get(pod.index, ()),
+            ipv6_mtu=pod.ipv6_mtu,
+            routes=_routes(routes.dump(sock), inside, only=pod.index),
+            others=tuple(sorted({each.name for each in seen} - {pod.name} - _NOT_COUNTED)),
+            host_rx_dropped=end.drops.received,
+            host_tx_dropped=end.drops.sent,
+            pod_rx_dropped=pod.drops.received,
+            pod_tx_dropped=pod.drops.sent,
+        )
+
+
+def _files(patterns: Iterable[str], roots: netns.Roots, troubles: list[str]) -> Iterator[net.NodeFile]:
+    for pattern in patterns:
+        for place in sorted(roots.files.glob(pattern.lstrip("/"))) if "*" in pattern else [roots.file(pattern)]:
+            path = "/" + str(place.relative_to(roots.files))
+            try:
+                with place.open("rb") as opened:
+                    content = opened.read(LARGEST_FILE + 1)
+                    modified = os.fstat(opened.fileno()).st_mtime
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                troubles.append(f"{path}: {error.strerror}; let kubemtu read it")
+                continue
+            if len(content) > LARGEST_FILE:
+                troubles.append(f"{path}: longer than {LARGEST_FILE} bytes, which no file of a CNI is; left out")
+                continue
+            yield net.NodeFile(path=path, text=content.decode(errors="replace"), modified=modified)

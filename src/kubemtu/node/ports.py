@@ -1,0 +1,44 @@
+"""Matches the host ends of pod ports with the namespaces behind them.
+
+One dump of the node's links tells, for every veth, the peer's index and the number of the peer's namespace
+(IFLA_LINK, IFLA_LINK_NETNSID); RTM_GETNSID tells the number of each namespace that has a name. 250 pods: 6 ms.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from kubemtu.core import net
+from kubemtu.node import links, netlink, netns
+
+
+def covered(seen: Iterable[links.Device], rule: net.PortRule) -> list[links.Device]:
+    """The host ends of pod ports among a node's links."""
+    kept = list(seen)
+    names = {each.index: each.name for each in kept}
+    return [each for each in kept if each.peer_netnsid is not None and rule.covers(links.link(each, names))]
+
+
+def behind(
+    sock: netlink.Socket, numbers: Iterable[int], roots: netns.Roots, opened: netns.Opened
+) -> Mapping[int, netns.Netns]:
+    """The namespaces that `sock`'s own namespace gives those numbers, by number; one that is not found is not there.
+
+    Processes are searched only for what the named namespaces leave open, because /proc takes 4-11 µs per process.
+    """
+    wanted = set(numbers)
+    device, inode = netns.identity(sock)
+    seen = {inode}
+    found: dict[int, netns.Netns] = {}
+    for search in (netns.named, netns.unnamed):
+        if wanted - found.keys():
+            candidates = search(roots, opened, seen, device)
+            given = sock.nsids([each.descriptor for each in candidates])
+            found |= {number: each for number, each in zip(given, candidates, strict=True) if number in wanted}
+    return found
+
+
+def lost(host_link: str) -> str:
+    """The sentence about a port whose pod end cannot be reached."""
+    return (
+        f"{host_link}: the network namespace of its pod was found neither under /run/netns nor through /proc; "
+        "its pod end cannot be read or set. Let kubemtu see the node's /run/netns and its processes"
+    )

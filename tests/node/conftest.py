@@ -1,0 +1,242 @@
+"""Node namespaces with pods in them, built with the `ip` command, so that our netlink is never its own witness."""
+
+import itertools
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from kubemtu.core import net
+from kubemtu.node import netns
+
+T = TypeVar("T")
+_SERIAL = itertools.count()
+
+
+def run(*command: str, stdin: str | None = None) -> str:
+    """Runs a command, and shows what it said when it fails."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout
+
+
+class Rig:
+    """One node namespace and its pods.
+
+        pod 1 [eth0] --- [cali1] node                 routed as Calico does: 169.254.1.1, proxy ARP, /32 and /128 routes
+        pod 2 [eth0] --- [cali2]  |
+                          [flannel.1] over [eth0] --- br in the fabric namespace
+
+        or, bridged, as flannel's bridge plugin does: [veth1], [veth2] in cni0, 10.42.1.1/24.
+    """
+
+    def __init__(self, pods: int, *, bridged: bool = False, mtu: int = 1500, ipv6: bool = True, gso: bool = True) -> None:
+        """Builds it all; MTUs in bytes of the IP packet."""
+        self.tag = f"kmtest-{os.getpid()}-{next(_SERIAL)}"
+        self.node = f"{self.tag}-node"
+        self.fabric = f"{self.tag}-fab"
+        self.bridged = bridged
+        self.ipv6 = ipv6
+        self.mtu = mtu
+        self.gso = gso
+        self.pods: list[str] = []
+        try:
+            self._build_node()
+            for number in range(1, pods + 1):
+                self.add_pod(number)
+        except BaseException:
+            self.close()
+            raise
+        self.descriptor = os.open(f"/run/netns/{self.node}", os.O_RDONLY | os.O_CLOEXEC)
+
+    @property
+    def rule(self) -> net.PortRule:
+        """The rule that covers this rig's pods."""
+        return net.PortRule(bridge="cni0") if self.bridged else net.PortRule(prefixes=("cali",))
+
+    def _build_node(self) -> None:
+        for name in (self.fabric, self.node):
+            run("ip", "netns", "add", name)
+        lines = [
+            f"link add up0 netns {self.fabric} type veth peer name eth0 netns {self.node}",
+            f"-n {self.fabric} link set up0 up",
+        ]
+        for line in lines:
+            run("ip", *line.split())
+        batch = [
+            "link set lo up",
+            "link set eth0 up",
+            "addr add 192.168.77.1/24 dev eth0",
+            "route add default via 192.168.77.254 dev eth0",
+            "link add flannel.1 type vxlan id 1 dev eth0 local 192.168.77.1 dstport 8472 nolearning",
+            "link set flannel.1 up",
+            "addr add 10.42.1.0/32 dev flannel.1",
+            "route add 10.42.2.0/24 via 10.42.2.0 dev flannel.1 onlink",
+            "route add 10.42.3.0/24 via 10.42.3.0 dev flannel.1 onlink",
+        ]
+        if self.bridged:
+            batch += ["link add cni0 type bridge", "link set cni0 up", "addr add 10.42.1.1/24 dev cni0"]
+            batch += ["addr add fd42:0:0:1::1/64 dev cni0 nodad"] if self.ipv6 else []
+        self.ip_batch(self.node, batch)
+        self.sysctl(self.node, "net/ipv4/ip_forward", "1")
+        self.sysctl(self.node, "net/ipv6/conf/all/forwarding", "1")
+
+    def ip_batch(self, space: str, lines: list[str]) -> None:
+        """Runs many `ip` commands inside one namespace."""
+        run("ip", "-n", space, "-batch", "-", stdin="\n".join(lines))
+
+    def sysctl(self, space: str, name: str, value: str) -> None:
+        """Sets a sysctl inside a namespace."""
+        run("ip", "netns", "exec", space, "sh", "-c", f"echo {value} > /proc/sys/{name}")
+
+    def add_pod(self, number: int, mtu: int | None = None) -> str:
+        """Makes one pod and starts nothing in it; returns its namespace."""
+        pod = f"{self.tag}-p{number}"
+        size = mtu or self.mtu
+        run("ip", "netns", "add", pod)
+        self.pods.append(pod)
+        host = self.host_link(number)
+        run(
+            *f"ip -n {pod} link add eth0 mtu {size} type veth peer name {host} netns {self.node} mtu {size}".split(),
+        )
+        if not self.ipv6:
+            self.sysctl(pod, "net/ipv6/conf/eth0/disable_ipv6", "1")
+            self.sysctl(self.node, f"net/ipv6/conf/{host}/disable_ipv6", "1")
+        if not self.gso:
+            for space, device in ((pod, "eth0"), (self.node, host)):
+                run("ip", "-n", space, "link", "set", device, "gso_max_segs", "1")
+        if self.bridged:
+            self._bridge_pod(number, pod, host)
+        else:
+            self._route_pod(number, pod, host)
+        return pod
+
+    def _route_pod(self, number: int, pod: str, host: str) -> None:
+        inside = [
+            "link set lo up",
+            "link set eth0 up",
+            f"addr add {self.address(number)}/32 dev eth0",
+            "route add 169.254.1.1 dev eth0 scope link",
+            "route add default via 169.254.1.1 dev eth0",
+        ]
+        outside = [
+            f"link set {host} address ee:ee:ee:ee:ee:ee",
+            f"link set {host} up",
+            f"route add {self.address(number)} dev {host} scope link",
+        ]
+        if self.ipv6:
+            self.sysctl(self.node, f"net/ipv6/conf/{host}/accept_dad", "0")
+            self.sysctl(pod, "net/ipv6/conf/eth0/accept_dad", "0")
+            inside += [
+                f"addr add {self.address6(number)}/128 dev eth0 nodad",
+                "route add default via fe80::ecee:eeff:feee:eeee dev eth0",
+            ]
+            outside += [f"route add {self.address6(number)} dev {host}"]
+        self.ip_batch(self.node, outside)
+        self.ip_batch(pod, inside)
+        self.sysctl(self.node, f"net/ipv4/conf/{host}/proxy_arp", "1")
+        self.sysctl(self.node, f"net/ipv4/neigh/{host}/proxy_delay", "0")
+
+    def _bridge_pod(self, number: int, pod: str, host: str) -> None:
+        inside = [
+            "link set lo up",
+            "link set eth0 up",
+            f"addr add {self.address(number)}/24 dev eth0",
+            "route add default via 10.42.1.1 dev eth0",
+        ]
+        if self.ipv6:
+            inside += [
+                f"addr add {self.address6(number)}/64 dev eth0 nodad",
+                "route add default via fd42:0:0:1::1 dev eth0",
+            ]
+        self.ip_batch(self.node, [f"link set {host} master cni0", f"link set {host} up"])
+        self.ip_batch(pod, inside)
+
+    def host_link(self, number: int) -> str:
+        """The name of the host end."""
+        return f"vethrig{number}" if self.bridged else f"cali{number}"
+
+    @staticmethod
+    def address(number: int) -> str:
+        """A pod's IPv4 address."""
+        return f"10.42.1.{number + 9}" if number < 240 else f"10.42.4.{number - 230}"
+
+    @staticmethod
+    def address6(number: int) -> str:
+        """A pod's IPv6 address."""
+        return f"fd42:0:0:1::{number + 9:x}"
+
+    def inside(self, work: Callable[[], T]) -> T:
+        """Runs something in the node's namespace."""
+        return netns.inside(self.descriptor, work)
+
+    def mtu_of(self, space: str, device: str) -> int:
+        """The MTU of a device, as `ip` reads it."""
+        return int(json.loads(run("ip", "-n", space, "-j", "link", "show", "dev", device))[0]["mtu"])
+
+    def mtus(self) -> set[tuple[int, int]]:
+        """Host end and pod end of every pod."""
+        hosts = {link["ifname"]: link["mtu"] for link in json.loads(run("ip", "-n", self.node, "-j", "link", "show"))}
+        numbers = [int(pod.rpartition("-p")[2]) for pod in self.pods]
+        return {(hosts[self.host_link(number)], self.mtu_of(self.pods[place], "eth0")) for place, number in enumerate(numbers)}
+
+    def routes(self) -> dict[str, str]:
+        """All routes of all tables of all namespaces, as text."""
+        return {
+            space: run("ip", "-n", space, *family, "route", "show", "table", "all")
+            for space in (self.node, *self.pods)
+            for family in (("-4",), ("-6",))
+        } | {f"{space} 6": run("ip", "-n", space, "-6", "route", "show", "table", "all") for space in (self.node, *self.pods)}
+
+    def remove_pod(self, pod: str) -> None:
+        """Deletes a pod's namespace."""
+        self.pods.remove(pod)
+        run("ip", "netns", "del", pod)
+
+    def close(self) -> None:
+        """Deletes every namespace; the veths go with them."""
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+        for space in (*self.pods, self.node, self.fabric):
+            subprocess.run(("ip", "netns", "del", space), capture_output=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> None:
+    """Skips where namespaces cannot be made; in CI that is a failure."""
+    try:
+        with netns.anonymous():
+            pass
+        run("ip", "netns", "add", name := f"kmtest-{os.getpid()}-probe")
+        run("ip", "netns", "del", name)
+    except (Exception, AssertionError) as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"network namespaces cannot be made here: {error}")
+
+
+RigMaker = Callable[..., Rig]
+
+
+@pytest.fixture
+def rigs(namespaces: None) -> Iterator[RigMaker]:
+    """Makes rigs, and deletes them at the end."""
+    made: list[Rig] = []
+
+    def make(pods: int, **wishes: bool | int) -> Rig:
+        made.append(rig := Rig(pods, **wishes))  # type: ignore[arg-type]  # each keyword is checked by Rig itself
+        return rig
+
+    yield make
+    for rig in made:
+        rig.close()
+
+
+@pytest.fixture
+def journals(tmp_path: Path) -> Path:
+    """A folder for journals."""
+    return tmp_path / "journals"
