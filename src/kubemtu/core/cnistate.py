@@ -4,7 +4,8 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.core import encap, findings, net, objects
+from kubemtu.core import encap, net, objects
+from kubemtu.core.findings import Finding
 
 
 class MtuKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,4 +46,4 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     nic_key: str = ""  # where they are named, for messages: "ConfigMap kube-system/canal-config, key canal_iface"
     owner: str = ""  # who will write the source back: "RKE (cluster.yml network.mtu)", "Helm ..."; empty: nobody
     ipv6: bool = False  # pods have IPv6
-    findings: tuple[findings.Finding, ...] = ()  # what is wrong in the configuration alone
+    findings: tuple[Finding, ...] = ()  # what is wrong in the configuration alone
