@@ -1,0 +1,291 @@
+"""Canal: Calico's policy and veths over flannel's tunnel, as Rancher's RKE and RKE2 and upstream's canal.yaml make it.
+
+Who decides what: the CNI plugin of Calico sets the MTU of the pods, from `veth_mtu` or from an integer in the CNI
+configuration; flannel sets the MTU of the tunnel, from the NIC or from Backend.MTU. Nothing compares the two.
+
+    era A, B  rancher/kontainer-driver-metadata V112 ... V117   an integer in cni_network_config, or none at all
+    era C     V115Privileged ... V3_28_1                        veth_mtu, put in by install-cni for __CNI_MTU__
+    upstream  projectcalico/calico manifests/canal.yaml         as era C, with "0": Felix decides, blind to flannel
+    RKE2      rancher/rke2-charts packages/rke2-canal           as era C, written by Helm from a HelmChartConfig
+"""
+
+from kubemtu.cni import canal_config, canal_edits, daemonset, felix, flanneld, kubelet, owners, reading, rke2
+from kubemtu.cni.canal_config import CONFIG, NET_CONF, VETH, Canal
+from kubemtu.core import cnistate, codes, net, plan
+from kubemtu.core.errors import UsageError
+from kubemtu.core.findings import Finding
+from kubemtu.core.objects import Want
+from kubemtu.core.snapshot import Snapshot
+
+NAME = "canal"
+NAMESPACE = canal_config.NAMESPACE
+WANTS = (
+    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name="canal-config"),
+    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=rke2.CONFIG_MAP),
+    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=owners.RKE_STORE),
+    kubelet.WANT,
+    Want(
+        kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1", "extensions/v1beta1"), namespace=NAMESPACE
+    ),
+    Want(kind="Node", plural="nodes", api_versions=("v1",)),
+    rke2.WANT,
+    *felix.WANTS,
+)  # fmt: skip
+
+
+def read(snapshot: Snapshot) -> cnistate.CniState | None:
+    """Describe canal, or return None when there is neither a ConfigMap nor a DaemonSet nor a HelmChartConfig of it."""
+    parts = canal_config.parts(snapshot)
+    if parts is None:
+        return None
+    out: list[Finding] = list(kubelet.findings(snapshot))
+    whole = canal_config.read(parts, snapshot, out)
+    said, conf = whole.said, whole.conf
+    policy = felix.read(snapshot, parts.agent, felix.pools(snapshot, out), out)
+    mtu = _pod_mtu(whole, policy, snapshot, out)
+    out += canal_config.missing(parts, said)
+    out += _without_effect(whole)
+    out += _contradictions(whole, mtu, snapshot)
+    names = [name for name in (conf.name if conf is not None else "none", policy.name) if name != "none"]
+    owner, owned = _owner(whole, snapshot, out)
+    return cnistate.CniState(
+        name=NAME,
+        variant=f"RKE2, {canal_config.VARIANTS[said.era]}" if parts.is_rke2 else canal_config.VARIANTS[said.era],
+        encapsulation=tuple(
+            dict.fromkeys((*(conf.encapsulations if conf is not None else ()), *policy.encapsulations))
+        ),
+        encapsulation_name=", ".join(dict.fromkeys(names)) or "none",
+        pod_mtu=mtu,
+        conflist_mtu=said.mtu,
+        mtu_keys=_keys(whole),
+        daemonset=parts.daemonset,
+        conflist=_conflist(whole, snapshot, out),
+        conflist_template=said.template.text if said.template is not None else None,
+        ports=net.PortRule(prefixes=policy.prefixes),
+        tunnel=conf.device if conf is not None else None,
+        tunnel_mtu=whole.tunnel_mtu,
+        pod_networks=conf.networks if conf is not None else (),
+        nic_names=whole.agent.nic_names or _named_nics(whole),
+        nic_key=f"{parts.config}, key canal_iface" if parts.config is not None else "",
+        owner=owner,
+        ipv6=conf is not None and conf.ipv6,
+        findings=tuple(dict.fromkeys((*out, *owned))),
+    )
+
+
+def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[plan.EditValue | plan.Rollout, ...]:
+    """List the edits that give new pods `target` bytes, and the restart of canal.
+
+    A lost canal_iface is restored first. With RKE2, the ConfigMap is edited as well as the HelmChartConfig, and before
+    it: Helm would write the same, but some time after the restart. Raises UsageError when something else fills in the
+    MTU or a key is missing whose value nobody can know, and Malformed when the text to edit is broken.
+    """
+    parts = canal_config.parts(snapshot)
+    if parts is None:
+        raise UsageError("There is no canal in this snapshot: read the cluster again.")
+    if parts.config is None and parts.chart is None:
+        raise UsageError(f"The ConfigMap of {parts.daemonset} was not read, so nothing can be changed: allow it first.")
+    said = canal_config.said(parts, snapshot, [])
+    edits = [*canal_edits.restored(parts, said), *canal_edits.pod_edits(parts, said, target)]
+    edits += canal_edits.base_edits(parts, target, snapshot)
+    edits += canal_edits.chart_edits(parts, target)
+    if not edits and not any(canal_edits.stale(node, state.conflist, target) for node in snapshot.nodes):
+        return ()
+    restart = plan.Rollout(
+        ref=parts.daemonset,
+        why="install-cni writes each node's CNI configuration when it starts; a changed ConfigMap restarts nothing",
+        conflist=state.conflist,
+        mtu=target,
+    )
+    return (*edits, restart)
+
+
+def _pod_mtu(whole: Canal, policy: felix.Felix, snapshot: Snapshot, out: list[Finding]) -> int | None:
+    """Return what a new pod gets: the configured number, or what Calico does without one."""
+    parts, said = whole.parts, whole.said
+    if said.mtu is not None:
+        return said.mtu
+    if said.template is None:
+        by_chart = whole.values.pod or rke2.POD_DEFAULT
+        return by_chart if parts.config is None and parts.chart is not None else None
+    if not said.template.usable:
+        return None
+    version = reading.attempt(
+        lambda: daemonset.version(parts.agent, "install-cni", "calico-node") if parts.agent is not None else None,
+        None,
+        out,
+        str(parts.agent),
+    )
+    if version is None:
+        return None
+    if version < felix.CNI_READS_FILE_SINCE:
+        return felix.KERNEL_DEFAULT
+    out += felix.undetected(snapshot, policy.pattern)
+    return felix.found_on_nodes(snapshot, policy)
+
+
+def _without_effect(whole: Canal) -> list[Finding]:
+    parts, said, conf = whole.parts, whole.said, whole.conf
+    out = []
+    place = f"{parts.config}, data.{VETH}"
+    if said.veth is not None and said.template is not None and said.template.usable and not said.template.placeholder:
+        now = "no MTU stands there" if said.mtu is None else f"{said.mtu} stands there"
+        out.append(
+            codes.finding(
+                codes.MTU111,
+                place,
+                f"{VETH} is {said.veth!r:.20} but has no effect: {CONFIG} has no __CNI_MTU__, and {now}.",
+                f"Change the integer in {CONFIG}, or put __CNI_MTU__ there, without quotes.",
+            )
+        )
+    if said.template is not None and said.template.placeholder and said.source != "veth_mtu":
+        fed = (
+            "a variable CNI_MTU of another source" if said.source == "another variable" else "nothing, which means 1500"
+        )
+        out.append(
+            codes.finding(
+                codes.MTU111,
+                place,
+                f"{VETH} has no effect: install-cni of {parts.agent} fills __CNI_MTU__ from {fed}.",
+                f"Let the variable CNI_MTU of install-cni come from the key {VETH}.",
+            )
+        )
+    if conf is not None and parts.config is not None:
+        found = flanneld.without_effect(conf, whole.agent, f'{parts.config}, data["{NET_CONF}"]')
+        out += [found] if found is not None else []
+    return out
+
+
+def _contradictions(whole: Canal, mtu: int | None, snapshot: Snapshot) -> list[Finding]:
+    """Return MTU119 where the configuration alone shows that pods and tunnel cannot fit, whatever the NICs are."""
+    parts, said, conf, tunnel_mtu = whole.parts, whole.said, whole.conf, whole.tunnel_mtu
+    out = []
+    if mtu is not None and tunnel_mtu is not None and conf is not None and mtu > tunnel_mtu:
+        out.append(
+            codes.finding(
+                codes.MTU119,
+                f'{parts.config or parts.chart}, data["{NET_CONF}"], Backend.MTU',
+                f"New pods get {mtu}, but Backend.MTU {conf.base} makes the tunnel {tunnel_mtu}"
+                f" ({conf.base} − {conf.subtracts}); packets of {tunnel_mtu + 1}-{mtu} bytes do not fit.",
+                f"Set Backend.MTU to {mtu + conf.subtracts} where the NICs carry it, or the pods' MTU to {tunnel_mtu}.",
+            )
+        )
+    automatic = said.template is not None and said.template.usable and said.mtu is None
+    if automatic and conf is not None and conf.subtracts and (mtu is None or not snapshot.nodes):
+        gets = "Pods get the NIC's MTU or 1500" if mtu is None else f"Pods get {mtu}"
+        where = f"data.{VETH}" if said.template is not None and said.template.placeholder else f"data.{CONFIG}"
+        out.append(
+            codes.finding(
+                codes.MTU119,
+                f"{parts.config}, {where}",
+                f"No MTU is configured. {gets}, and flannel's {conf.kind} leaves {conf.subtracts} bytes less than"
+                f" the NIC has: on NICs of 1500, packets of {1501 - conf.subtracts}-1500 bytes do not fit.",
+                "Set it to what the smallest NIC leaves: `kubemtu plan` computes it from the nodes.",
+            )
+        )
+    return out
+
+
+def _keys(whole: Canal) -> tuple[cnistate.MtuKey, ...]:
+    parts, said, conf, values = whole.parts, whole.said, whole.conf, whole.values
+    keys = []
+    if parts.chart is not None:
+        ref = reading.ref(parts.chart, "helmchartconfigs")
+        for path, means, number in ((rke2.POD, "pod", values.pod), (rke2.BASE, "base", values.base)):
+            if means == "pod" or number is not None:
+                keys.append(
+                    cnistate.MtuKey(
+                        ref=ref,
+                        path=rke2.PATH,
+                        inside=".".join(path),
+                        means="pod" if means == "pod" else "base",
+                        value=number,
+                    )
+                )
+    if parts.config is None:
+        return tuple(keys)
+    ref = reading.ref(parts.config, "configmaps")
+    by_veth = said.template is not None and said.template.placeholder and said.source == "veth_mtu"
+    if said.template is not None and not said.template.placeholder:
+        keys.append(
+            cnistate.MtuKey(
+                ref=ref,
+                path=("data", CONFIG),
+                inside=said.template.inside,
+                means="pod",
+                value=said.mtu,
+                effective=said.template.usable,
+            )
+        )
+    if by_veth or said.veth is not None:
+        number = said.mtu if by_veth else reading.mtu(said.veth, [], "")
+        keys.append(cnistate.MtuKey(ref=ref, path=("data", VETH), means="pod", value=number, effective=by_veth))
+    if conf is not None and conf.base is not None:
+        keys.append(
+            cnistate.MtuKey(
+                ref=ref,
+                path=("data", NET_CONF),
+                inside="Backend.MTU",
+                means="base",
+                value=conf.base,
+                effective=flanneld.honours(conf, whole.agent),
+            )
+        )
+    return tuple(keys)
+
+
+def _conflist(whole: Canal, snapshot: Snapshot, out: list[Finding]) -> str:
+    parts, said = whole.parts, whole.said
+    place = str(parts.agent)
+    usual = "10-calico.conflist" if said.era == "A" else "10-canal.conflist"
+    name = reading.attempt(lambda: daemonset.resolve(parts.agent, "CNI_CONF_NAME", snapshot), None, out, place)
+    folder = reading.attempt(lambda: daemonset.host_path(parts.agent, "/host/etc/cni/net.d"), None, out, place)
+    return f"{folder or '/etc/cni/net.d'}/{name or usual}"
+
+
+def _named_nics(whole: Canal) -> tuple[str, ...]:
+    """Return canal_iface where no DaemonSet was read that says so."""
+    parts, values = whole.parts, whole.values
+    held = parts.config.get("data", "canal_iface") if parts.config is not None else values.nic
+    name = held.strip() if isinstance(held, str) and parts.agent is None else ""
+    return (name,) if flanneld.NIC_NAME.fullmatch(name) else ()
+
+
+def _owner(whole: Canal, snapshot: Snapshot, out: list[Finding]) -> tuple[str, tuple[Finding, ...]]:
+    """Return who writes the source of truth back, and what has drifted from it already."""
+    parts, said, values = whole.parts, whole.said, whole.values
+    if parts.config is None or not parts.is_rke2:
+        by_rke, rendered = owners.rke_rendered(snapshot, "ConfigMap", "canal-config", out)
+        if not by_rke:
+            return owners.of(parts.config or parts.chart, out), ()
+        drifted = (
+            owners.drift(parts.config, rendered, (VETH, CONFIG, NET_CONF))
+            if parts.config is not None and rendered is not None
+            else None
+        )
+        return owners.RKE, (drifted,) if drifted is not None else ()
+    place = f"{parts.config}, data.{VETH}"
+    if parts.chart is None:
+        return f"Helm (release {rke2.AGENT}, through a HelmChartConfig that does not exist yet)", (
+            codes.finding(
+                codes.MTU113,
+                place,
+                "Helm writes this ConfigMap, and no HelmChartConfig holds an MTU: a change made here lasts until the"
+                " next upgrade of the chart. kubemtu changes a HelmChartConfig but does not create one.",
+                f"Apply a HelmChartConfig {NAMESPACE}/{rke2.AGENT} with spec.valuesContent `calico: {{vethuMTU: N}}`"
+                " before changing the MTU.",
+                "note",
+            ),
+        )
+    owner = owners.of(parts.chart, out)
+    if values.pod is None or said.mtu is None or values.pod == said.mtu:
+        return owner, ()
+    return owner, (
+        codes.finding(
+            codes.MTU113,
+            place,
+            f"{VETH} is {said.mtu} and {parts.chart} says {values.pod}: the next upgrade of the chart makes it"
+            f" {values.pod}.",
+            "Change calico.vethuMTU of the HelmChartConfig to the MTU that is wanted.",
+        ),
+    )

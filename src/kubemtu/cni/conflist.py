@@ -1,0 +1,61 @@
+"""The template of a CNI configuration: text with placeholders, and the MTU that stands in it or is filled in.
+
+install-cni replaces placeholders as plain text before any JSON parser sees them (projectcalico/calico:
+cni-plugin/pkg/install/install.go), so `"mtu": __CNI_MTU__` is right and `"mtu": "__CNI_MTU__"` is not.
+"""
+
+import msgspec
+
+from kubemtu.core import codes, jsontext
+from kubemtu.core.errors import Malformed
+from kubemtu.core.findings import Finding
+
+CNI_MTU = "__CNI_MTU__"
+
+
+class Template(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cluster's configuration says that each node's CNI configuration must be.
+
+    `mtu` is the literal integer in bytes (None when absent, automatic or broken), `inside` where it stands or would,
+    `placeholder` True when install-cni fills it in. `usable` is False when no node can use the text at all.
+    """
+
+    text: str
+    usable: bool
+    inside: str = ""
+    mtu: int | None = None
+    placeholder: bool = False
+    absent: bool = False
+
+
+def template(text: str, plugin_type: str, place: str, out: list[Finding]) -> Template:
+    """Read a template; what is broken in it goes to `out` as MTU122 (not JSON) or MTU112 (an MTU of the wrong type)."""
+    try:
+        found = jsontext.read_plugin_mtu(text, plugin_type, source=place)
+    except Malformed as why:
+        out.append(
+            codes.finding(
+                codes.MTU122, place, str(why), "Correct the text there; compare it with the CNI's own manifest."
+            )
+        )
+        return Template(text=text, usable=False)
+    inside = f"plugins[{found.plugin}].mtu" if '"plugins"' in text else "mtu"
+    match found.kind:
+        case "placeholder" if found.placeholder == CNI_MTU and found.raw == CNI_MTU:
+            return Template(text=text, usable=True, inside=inside, placeholder=True)
+        case "integer" if found.value is not None and 0 <= found.value <= jsontext.MTU_MOST:
+            return Template(text=text, usable=True, inside=inside, mtu=found.value or None)
+        case "absent":
+            return Template(text=text, usable=True, inside=inside, absent=True)
+        case _:
+            out.append(
+                codes.finding(
+                    codes.MTU112,
+                    f"{place}, {inside}",
+                    f"The MTU is {found.raw}; the {plugin_type} plugin takes only an integer: no new pod can start.",
+                    "Write the number without quotes."
+                    if found.kind != "placeholder"
+                    else f"Write {CNI_MTU} without quotes, and keep the number in veth_mtu.",
+                )
+            )
+            return Template(text=text, usable=False, inside=inside, placeholder=found.placeholder == CNI_MTU)

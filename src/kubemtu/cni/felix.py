@@ -1,0 +1,341 @@
+"""What Felix, Calico's agent, makes of its configuration: which encapsulations are on, and the MTU it finds by itself.
+
+Read in projectcalico/calico at 87c15906: felix/dataplane/linux/int_dataplane.go:1731-1871 (detection),
+felix/calc/encapsulation_resolver.go (pools), felix/config/config_params.go (sources and their order).
+
+- A pool counts as soon as its mode is not Never; CrossSubnet counts in full. `spec.disabled` is not looked at,
+  rightly: it only stops new addresses, and the pods that have one still use the tunnel.
+- An environment variable hides the FelixConfiguration's field even when it says 0. An empty one is
+  ignored, "none" is 0.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from kubemtu.cni import daemonset, reading
+from kubemtu.core import cnistate, codes, encap, net
+from kubemtu.core.encap import Encapsulation
+from kubemtu.core.findings import Finding
+from kubemtu.core.objects import Object, Want
+from kubemtu.core.snapshot import Snapshot
+
+GROUPS = ("projectcalico.org/v3", "crd.projectcalico.org/v1")
+WANTS = (
+    Want(kind="FelixConfiguration", plural="felixconfigurations", api_versions=GROUPS),
+    Want(kind="IPPool", plural="ippools", api_versions=GROUPS),
+)
+PATTERN = r"^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"
+FALLBACK = 1460  # bytes: int_dataplane.go, when no NIC matches
+MTU_FILE = "/var/lib/calico/mtu"  # where Felix leaves what it found, for the CNI plugin
+CNI_READS_FILE_SINCE = (3, 17, 0)  # Calico's CNI plugin; before it, an mtu of 0 meant the kernel's default
+KERNEL_DEFAULT = 1500  # bytes: drivers/net/veth.c, ether_setup
+
+
+class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
+    """One encapsulation of Felix: how it is switched on, sized, and what its device is called."""
+
+    encapsulation: str
+    outer: str
+    variable: str
+    field: str
+    device: str
+
+
+TUNNELS: dict[str, Tunnel] = {
+    "ipip": Tunnel(
+        encapsulation="ipip", outer="ipv4", variable="FELIX_IPINIPMTU", field="ipipMTU", device="tunl0"
+    ),
+    "vxlan": Tunnel(
+        encapsulation="vxlan", outer="ipv4", variable="FELIX_VXLANMTU", field="vxlanMTU", device="vxlan.calico"
+    ),
+    "vxlan over IPv6": Tunnel(
+        encapsulation="vxlan", outer="ipv6", variable="FELIX_VXLANMTUV6", field="vxlanMTUV6", device="vxlan-v6.calico"
+    ),
+    "wireguard": Tunnel(
+        encapsulation="wireguard",
+        outer="ipv4",
+        variable="FELIX_WIREGUARDMTU",
+        field="wireguardMTU",
+        device="wireguard.cali",
+    ),
+    "wireguard over IPv6": Tunnel(
+        encapsulation="wireguard",
+        outer="ipv6",
+        variable="FELIX_WIREGUARDMTUV6",
+        field="wireguardMTUV6",
+        device="wg-v6.cali",
+    ),
+}  # fmt: skip
+SWITCHES = {
+    "ipip": ("FELIX_IPINIPENABLED", "ipipEnabled"),
+    "vxlan": ("FELIX_VXLANENABLED", "vxlanEnabled"),
+    "wireguard": ("FELIX_WIREGUARDENABLED", "wireguardEnabled"),
+    "wireguard over IPv6": ("FELIX_WIREGUARDENABLEDV6", "wireguardEnabledV6"),
+}
+YES = frozenset({"true", "1", "yes", "y", "t"})
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """One address pool and how packets between nodes are carried: modes as Calico writes them, "Never" for none."""
+
+    cidr: str
+    ipip: str = "Never"
+    vxlan: str = "Never"
+
+
+class Felix(msgspec.Struct, frozen=True, kw_only=True):
+    """Felix' configuration, all sources joined.
+
+    `on` names the keys of TUNNELS that are switched on, with the pool's mode; `sizes` the MTU of their devices that is
+    configured, in bytes, only where one is.
+    """
+
+    on: Mapping[str, str]
+    sizes: Mapping[str, int]
+    pattern: str = PATTERN
+    pools: tuple[Pool, ...] = ()
+    prefixes: tuple[str, ...] = ("cali",)
+    keys: tuple[cnistate.MtuKey, ...] = ()
+
+    @property
+    def encapsulations(self) -> tuple[Encapsulation, ...]:
+        """Every encapsulation that may carry a pod's packet."""
+        return tuple(encap.parse(TUNNELS[name].encapsulation, outer=TUNNELS[name].outer) for name in self.on)
+
+    @property
+    def name(self) -> str:
+        """The encapsulations as users say them."""
+        return (
+            ", ".join(name + (f" ({mode})" if mode == "CrossSubnet" else "") for name, mode in self.on.items())
+            or "none"
+        )
+
+    @property
+    def widest(self) -> str | None:
+        """The key in TUNNELS of the encapsulation that costs most, None when there is none."""
+        return max(self.on, key=_cost, default=None)
+
+    @property
+    def automatic(self) -> bool:
+        """True when the NIC decides: no tunnel is on, or one has no configured MTU."""
+        return not self.on or any(name not in self.sizes for name in self.on)
+
+    def pod_mtu(self, host: int) -> int:
+        """Return the pod MTU that Felix writes for a host MTU, both in bytes of the IP packet."""
+        sizes = [self.sizes.get(name, host - _cost(name)) for name in self.on]
+        return min(sizes, default=host)
+
+
+def auto_mtu(nics: Iterable[net.Link], pattern: str, encaps: Iterable[Encapsulation]) -> int:
+    """Return the pod MTU, in bytes, that Felix finds for a node without any configured one.
+
+    The smallest MTU among NICs that are up and match `pattern` (1460 when none does), minus the largest cost.
+    Raises re.error when the pattern is none.
+    """
+    host = min((nic.mtu for nic in nics if nic.up and re.search(pattern, nic.name)), default=FALLBACK)
+    return host - max((each.cost for each in encaps), default=0)
+
+
+def read(snapshot: Snapshot, agent: Object | None, pools: Iterable[Pool], out: list[Finding]) -> Felix:
+    """Join the FelixConfiguration, the agent's environment and the pools; what is broken goes to `out`."""
+    place = str(agent) if agent is not None else "FelixConfiguration"
+    nobody: tuple[daemonset.Variable, ...] = ()
+    known = {each.name for each in reading.attempt(lambda: daemonset.variables(agent), nobody, out, place)}
+    environment = {}
+    for name in known:
+        if name.startswith("FELIX_"):
+            environment[name] = daemonset.resolve(agent, name, snapshot) or ""
+    config = next((each for each in ours(snapshot, "FelixConfiguration") if each.name == "default"), None)
+    pools = tuple(pools)
+    on = _on(config, environment, pools, out)
+    sizes: dict[str, int] = {}
+    keys = []
+    for name, tunnel in TUNNELS.items():
+        key, size = _size(config, environment, agent, tunnel, out)
+        if size is not None:
+            sizes[name] = size
+        if key is not None:
+            keys.append(key)
+    prefixes = environment.get("FELIX_INTERFACEPREFIX") or _text(config, "interfacePrefix", out) or "cali"
+    return Felix(
+        on=on,
+        sizes=sizes,
+        pattern=_pattern(config, environment, out),
+        pools=pools,
+        prefixes=tuple(part for part in prefixes.split(",") if part),
+        keys=tuple(keys),
+    )
+
+
+def ours(snapshot: Snapshot, kind: str) -> tuple[Object, ...]:
+    """Return the objects of a kind that are Calico's own: other projects have an IPPool too."""
+    return tuple(
+        each
+        for each in snapshot.each(kind)
+        if str(each.get("apiVersion")).partition("/")[0] in {group.partition("/")[0] for group in GROUPS}
+    )
+
+
+def pools(snapshot: Snapshot, out: list[Finding]) -> tuple[Pool, ...]:
+    """Read all address pools; a mode that Calico does not know, and two modes at once, go to `out`."""
+    found = []
+    for each in ours(snapshot, "IPPool"):
+        place = f"{each}"
+        cidr = reading.attempt(lambda each=each: each.text("spec", "cidr"), None, out, place) or ""  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        modes = {field: _mode(each, field, out) for field in ("ipipMode", "vxlanMode")}
+        if "Never" not in modes.values():
+            out.append(
+                codes.finding(
+                    codes.MTU117,
+                    place,
+                    f"ipipMode is {modes['ipipMode']} and vxlanMode is {modes['vxlanMode']}; a pool can have only one,"
+                    " and Calico refuses both. The MTU is computed for the larger cost.",
+                    "Set one of the two to Never.",
+                    "error",
+                )
+            )
+        found.append(Pool(cidr=cidr, ipip=modes["ipipMode"], vxlan=modes["vxlanMode"]))
+    return tuple(found)
+
+
+def mode(text: str) -> str | None:
+    """Return a pool's mode as Calico writes it; None for a word that is none. Absent and Off are Never."""
+    known = {"": "Never", "off": "Never", "never": "Never", "always": "Always", "crosssubnet": "CrossSubnet"}
+    return known.get(text.strip().lower().replace("-", ""))
+
+
+def undetected(snapshot: Snapshot, pattern: str) -> tuple[Finding, ...]:
+    """Return MTU120 for each node whose NIC to its peers does not match the pattern."""
+    out = []
+    for node in snapshot.nodes:
+        missed = sorted({uplink.device for uplink in node.uplinks if not re.search(pattern, uplink.device)})
+        if not missed:
+            continue
+        seen = sorted(link.name for link in node.links if link.up and re.search(pattern, link.name))
+        takes = f"it takes {', '.join(seen)} instead" if seen else f"it takes {FALLBACK} bytes instead"
+        out.append(
+            codes.finding(
+                codes.MTU120,
+                f"node {node.node}, {', '.join(missed)}",
+                f"Pods' packets leave through {', '.join(missed)}, which mtuIfacePattern does not match; {takes}.",
+                f"Set mtuIfacePattern of the FelixConfiguration default to a pattern that matches {', '.join(missed)},"
+                " or set the MTU explicitly.",
+            )
+        )
+    return tuple(out)
+
+
+def found_on_nodes(snapshot: Snapshot, felix: Felix) -> int | None:
+    """Return the pod MTU that Felix finds where all observed nodes agree; None when they differ or none is seen."""
+    sizes = set()
+    for node in snapshot.nodes:
+        written = node.file(MTU_FILE)
+        if written is not None and written.text.strip().isdecimal():
+            sizes.add(int(written.text))
+        elif node.links:
+            sizes.add(felix.pod_mtu(auto_mtu(node.links, felix.pattern, ())))
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _on(
+    config: Object | None, environment: Mapping[str, str], found: Iterable[Pool], out: list[Finding]
+) -> dict[str, str]:
+    on: dict[str, str] = {}
+    for pool in found:
+        if pool.ipip != "Never":
+            on["ipip"] = _wider(on.get("ipip"), pool.ipip)
+        if pool.vxlan != "Never":
+            name = "vxlan over IPv6" if ":" in pool.cidr else "vxlan"
+            on[name] = _wider(on.get(name), pool.vxlan)
+    for name, (variable, field) in SWITCHES.items():
+        said = environment.get(variable, "")
+        switched = said.lower() in YES if said else _flag(config, field, out)
+        if switched:
+            on.setdefault(name, "Always")
+        elif switched is False:
+            on.pop(name, None)
+    return {name: on[name] for name in TUNNELS if name in on}
+
+
+def _wider(one: str | None, other: str) -> str:
+    return "Always" if "Always" in (one, other) else other
+
+
+def _size(
+    config: Object | None, environment: Mapping[str, str], agent: Object | None, tunnel: Tunnel, out: list[Finding]
+) -> tuple[cnistate.MtuKey | None, int | None]:
+    said = environment.get(tunnel.variable, "")
+    forced = reading.mtu(None if said.lower() == "none" else said, out, f"{agent}, variable {tunnel.variable}")
+    held = config.get("spec", tunnel.field) if config is not None else None
+    if config is None or held is None:
+        return None, forced
+    place = f"{config}, spec.{tunnel.field}"
+    if not isinstance(held, int) or isinstance(held, bool):
+        out.append(
+            codes.finding(codes.MTU112, place, f"The MTU is {held!r:.40}; it must be an integer.", "Write the number.")
+        )
+        return None, forced
+    size = reading.bounded(held, out, place)
+    shadowed = bool(said)
+    if shadowed and size is not None and size != forced:
+        out.append(
+            codes.finding(
+                codes.MTU111,
+                place,
+                f"{tunnel.field} is {size} but has no effect: {agent} sets {tunnel.variable} to {said!r}"
+                f"{' (automatic)' if forced is None else ''}, and the environment wins.",
+                f"Change {tunnel.variable} (Calico's own manifest fills it from veth_mtu), or remove it there.",
+            )
+        )
+    key = cnistate.MtuKey(
+        ref=reading.ref(config, "felixconfigurations"),
+        path=("spec", tunnel.field),
+        means="tunnel",
+        value=size,
+        effective=not shadowed,
+    )
+    return key, forced if shadowed else size
+
+
+def _pattern(config: Object | None, environment: Mapping[str, str], out: list[Finding]) -> str:
+    pattern = environment.get("FELIX_MTUIFACEPATTERN") or _text(config, "mtuIfacePattern", out) or PATTERN
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as why:
+        out.append(
+            codes.finding(
+                codes.MTU117,
+                "FelixConfiguration default, spec.mtuIfacePattern",
+                f"The pattern {pattern!r:.60} cannot be read ({why}); Felix falls back to its default.",
+                "Correct the regular expression.",
+            )
+        )
+        return PATTERN
+    return pattern
+
+
+def _mode(pool: Object, field: str, out: list[Finding]) -> str:
+    place = f"{pool}, spec.{field}"
+    said = reading.attempt(lambda: pool.text("spec", field), None, out, place) or ""
+    known = mode(said)
+    if known is None:
+        out.append(codes.finding(codes.MTU117, place, f"{said!r:.40} is no mode.", "Use Never, Always or CrossSubnet."))
+    return known or "Never"
+
+
+def _flag(config: Object | None, field: str, out: list[Finding]) -> bool | None:
+    if config is None:
+        return None
+    return reading.attempt(lambda: config.flag("spec", field), None, out, f"{config}, spec.{field}")
+
+
+def _text(config: Object | None, field: str, out: list[Finding]) -> str | None:
+    if config is None:
+        return None
+    return reading.attempt(lambda: config.text("spec", field), None, out, f"{config}, spec.{field}")
+
+
+def _cost(name: str) -> int:
+    return encap.parse(TUNNELS[name].encapsulation, outer=TUNNELS[name].outer).cost

@@ -1,0 +1,64 @@
+"""flanneld as a container, alone or inside canal: the NIC it is told to use, and whether it reads Backend.MTU."""
+
+import re
+
+import msgspec
+
+from kubemtu.cni import daemonset, netconf, reading
+from kubemtu.core import codes
+from kubemtu.core.findings import Finding
+from kubemtu.core.objects import Object
+from kubemtu.core.snapshot import Snapshot
+
+CONTAINER = "kube-flannel"
+NIC_NAME = re.compile(r"(?=.*[A-Za-z])[^\s/:,]{1,15}")  # IFNAMSIZ; an address has a colon, or no letter
+
+
+class Flanneld(msgspec.Struct, frozen=True, kw_only=True):
+    """What flanneld is told. `reads_mtu` is None where no image tag says which version runs."""
+
+    nic_names: tuple[str, ...] = ()
+    reads_mtu: bool | None = None
+
+
+def read(agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> Flanneld:
+    """Read the container kube-flannel of a DaemonSet; what is broken goes to `out`."""
+    if agent is None:
+        return Flanneld()
+    place = str(agent)
+    version = reading.attempt(lambda: daemonset.version(agent, CONTAINER), None, out, place)
+    container = reading.attempt(lambda: daemonset.container(agent, CONTAINER), None, out, place)
+    said = reading.attempt(lambda: daemonset.resolve(agent, "FLANNELD_IFACE", snapshot), None, out, place)
+    names = [*(said or "").split(","), *daemonset.flag_values(container, "iface")]
+    return Flanneld(
+        nic_names=tuple(name for each in names if NIC_NAME.fullmatch(name := each.strip())),
+        reads_mtu=None if version is None else version >= netconf.MTU_SINCE,
+    )
+
+
+def honours(conf: netconf.NetConf, flanneld: Flanneld) -> bool:
+    """True when Backend.MTU has an effect, as far as the backend and the image tag say."""
+    return conf.backend is not None and conf.backend.takes_mtu and flanneld.reads_mtu is not False
+
+
+def tunnel_mtu(conf: netconf.NetConf, flanneld: Flanneld) -> int | None:
+    """Return the MTU in bytes that Backend.MTU gives the tunnel device; None when the NIC decides."""
+    return conf.base - conf.subtracts if conf.base is not None and honours(conf, flanneld) else None
+
+
+def without_effect(conf: netconf.NetConf, flanneld: Flanneld, place: str) -> Finding | None:
+    """Return MTU111 when Backend.MTU is set and nothing reads it."""
+    if conf.base is None or honours(conf, flanneld):
+        return None
+    since = ".".join(map(str, netconf.MTU_SINCE))
+    reason = (
+        f"flannel reads it from v{since}, and the image is older"
+        if conf.backend is not None and conf.backend.takes_mtu
+        else f"the backend {conf.kind} does not read it"
+    )
+    return codes.finding(
+        codes.MTU111,
+        f"{place}, Backend.MTU",
+        f"Backend.MTU is {conf.base} but has no effect: {reason}. The NIC's MTU decides.",
+        "Remove it, or set the MTU of the NIC.",
+    )

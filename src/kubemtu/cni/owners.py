@@ -1,0 +1,98 @@
+"""Who writes an object back: whoever owns the source reverts what is changed behind its back."""
+
+import yaml
+
+from kubemtu.cni import reading
+from kubemtu.core import codes
+from kubemtu.core.findings import Finding
+from kubemtu.core.objects import Object
+from kubemtu.core.snapshot import Snapshot
+
+RKE = "RKE (cluster.yml: network.mtu)"
+RKE_STORE = "rke-network-plugin"  # rancher/rke: cluster/addons.go, the addon as it was rendered last
+ARGO = "argocd.argoproj.io/tracking-id"
+ARGO_LABEL = "argocd.argoproj.io/instance"
+FLUX = {"kustomize.toolkit.fluxcd.io/name": "Kustomization", "helm.toolkit.fluxcd.io/name": "HelmRelease"}
+HELM_RELEASE = "meta.helm.sh/release-name"
+WRANGLER = "objectset.rio.cattle.io/owner-gvk"
+WRANGLER_NAME = "objectset.rio.cattle.io/owner-name"
+ADDON = "addonmanager.kubernetes.io/mode"
+
+
+def of(found: Object | None, out: list[Finding]) -> str:
+    """Name who writes an object back, judged by its labels and annotations; empty when nobody does."""
+    if found is None:
+        return ""
+    labels = _texts(found, "labels", out)
+    notes = _texts(found, "annotations", out)
+    names = []
+    if tracking := notes.get(ARGO) or labels.get(ARGO_LABEL):
+        names.append(f"Argo CD (application {tracking.partition(':')[0]})")
+    names += [f"Flux ({kind} {labels[label]})" for label, kind in FLUX.items() if label in labels]
+    if labels.get("app.kubernetes.io/managed-by") == "Helm" or HELM_RELEASE in notes:
+        names.append(f"Helm (release {notes.get(HELM_RELEASE, 'unknown')})")
+    if notes.get(WRANGLER, "").endswith("Addon"):
+        name = notes.get(WRANGLER_NAME, "")
+        names.append(f"the server manifest {name or found.name} (a file in /var/lib/rancher/*/server/manifests)")
+    if labels.get(ADDON) == "Reconcile":
+        names.append("the addon manager (mode Reconcile)")
+    return ", ".join(names)
+
+
+def rke_rendered(snapshot: Snapshot, kind: str, name: str, out: list[Finding]) -> tuple[bool, Object | None]:
+    """Return whether RKE deploys the network, and the object that it rendered last, None when it cannot be read."""
+    store = snapshot.find("ConfigMap", RKE_STORE, "kube-system")
+    if store is None:
+        return False, None
+    text = reading.value(store, out, "data", RKE_STORE)
+    if text is None:
+        return True, None
+    try:
+        documents = list(yaml.safe_load_all(text))
+    except (yaml.YAMLError, RecursionError, ValueError) as why:
+        reason = " ".join(str(why).split())
+        out.append(
+            codes.finding(
+                codes.MTU117,
+                f"{store}, data.{RKE_STORE}",
+                f"What RKE rendered is no YAML ({reason:.120}), so a difference to the live objects cannot be seen.",
+                "Run `rke up`, which renders it anew.",
+            )
+        )
+        return True, None
+    for body in documents:
+        if isinstance(body, dict) and body.get("kind") == kind:
+            found = Object.of(body, f"rendered in {store}")
+            if found.get("metadata", "name") == name:
+                return True, found
+    return True, None
+
+
+def drift(live: Object, rendered: Object, keys: tuple[str, ...]) -> Finding | None:
+    """Return MTU113 when keys of a live ConfigMap differ from what RKE rendered last; None when they are the same."""
+    changed = [key for key in keys if live.get("data", key) != rendered.get("data", key)]
+    if not changed:
+        return None
+    shown = ", ".join(
+        f"{key} is {_short(live.get('data', key))} and was rendered as {_short(rendered.get('data', key))}"
+        for key in changed
+    )
+    return codes.finding(
+        codes.MTU113,
+        f"{live}, {', '.join(f'data.{key}' for key in changed)}",
+        f"The live object has drifted from what RKE rendered: {shown}. The next Kubernetes upgrade takes it back.",
+        "Set network.mtu in cluster.yml (in Rancher: rancherKubernetesEngineConfig.network.mtu) to the same MTU.",
+    )
+
+
+def _short(held: object) -> str:
+    if held is None:
+        return "absent"
+    text = str(held)
+    return f'"{text}"' if len(text) <= 12 and "\n" not in text else f"a text of {len(text)} characters"
+
+
+def _texts(found: Object, which: str, out: list[Finding]) -> dict[str, str]:
+    nothing: dict[str, object] = {}
+    held = reading.attempt(lambda: found.mapping("metadata", which), nothing, out, f"{found}, metadata.{which}")
+    return {key: text for key, text in held.items() if isinstance(text, str)}

@@ -1,0 +1,35 @@
+"""What a CNI module must be: the module itself satisfies the Protocol, which `mypy --strict` checks in the registry."""
+
+from typing import Protocol
+
+from kubemtu.core import cnistate, objects, plan, snapshot
+
+
+class Cni(Protocol):
+    """One kind of pod network: how it is recognised, where it keeps its MTU, what it takes to change it."""
+
+    @property
+    def NAME(self) -> str:  # noqa: N802 - a constant of the module
+        """The word used in findings and on the command line."""
+        ...
+
+    @property
+    def WANTS(self) -> tuple[objects.Want, ...]:  # noqa: N802 - a constant of the module
+        """What must be read before `read` can tell anything."""
+        ...
+
+    def read(self, snapshot: snapshot.Snapshot) -> cnistate.CniState | None:
+        """Describe the pod network, or return None when it is another one.
+
+        What is broken inside becomes a finding of the state; raises nothing but KubemtuError.
+        """
+        ...
+
+    def steps(
+        self, state: cnistate.CniState, target: int, snapshot: snapshot.Snapshot
+    ) -> tuple[plan.EditValue | plan.Rollout, ...]:
+        """List what gives new pods an MTU of `target` bytes: edits of the source of truth, then the restart.
+
+        Raises UsageError when the configuration has no key to change, saying where it is kept instead.
+        """
+        ...

@@ -1,0 +1,93 @@
+"""RKE2's canal: its source of truth is a HelmChartConfig whose values are YAML in a string.
+
+`calico.vethuMTU` (spelled so) is the pods' MTU, `flannel.mtu` the underlay's, from which flannel subtracts. The chart
+writes both into the ConfigMap rke2-canal-config and restarts nothing (rancher/rke2-charts: packages/rke2-canal).
+"""
+
+import msgspec
+import yaml
+
+from kubemtu.cni import netconf, reading
+from kubemtu.core import codes
+from kubemtu.core.findings import Finding
+from kubemtu.core.objects import Object, Want
+from kubemtu.core.snapshot import Snapshot
+
+AGENT = "rke2-canal"
+CONFIG_MAP = "rke2-canal-config"
+PATH = ("spec", "valuesContent")
+POD = ("calico", "vethuMTU")
+BASE = ("flannel", "mtu")
+POD_DEFAULT = 1450  # bytes: packages/rke2-canal/charts/values.yaml
+WANT = Want(
+    kind="HelmChartConfig",
+    plural="helmchartconfigs",
+    api_versions=("helm.cattle.io/v1",),
+    namespace="kube-system",
+    name=AGENT,
+)
+
+
+class Values(msgspec.Struct, frozen=True, kw_only=True):
+    """The chart's values that bear on the MTU, in bytes; None where they are not given."""
+
+    pod: int | None = None
+    base: int | None = None
+    backend: str = "vxlan"
+    nic: str = ""
+
+    def net_conf(self) -> netconf.NetConf:
+        """Return the net-conf.json that the chart renders."""
+        return netconf.NetConf(kind=self.backend, backend=netconf.BACKENDS.get(self.backend), base=self.base)
+
+
+def chart(snapshot: Snapshot) -> Object | None:
+    """Return the HelmChartConfig of canal, or None."""
+    return snapshot.find("HelmChartConfig", AGENT, "kube-system")
+
+
+def read(found: Object | None, out: list[Finding]) -> Values:
+    """Read the values; what is broken goes to `out`, and reads as absent."""
+    if found is None:
+        return Values()
+    text = reading.value(found, out, *PATH)
+    place = f"{found}, spec.valuesContent"
+    try:
+        values: object = yaml.safe_load(text or "")
+    except (yaml.YAMLError, RecursionError, ValueError) as why:
+        out.append(
+            codes.finding(
+                codes.MTU117,
+                place,
+                f"The values are no YAML ({' '.join(str(why).split()):.160}), so Helm cannot install them.",
+                "Correct the text there.",
+            )
+        )
+        return Values()
+    backend = _at(values, ("flannel", "backend"))
+    nic = _at(values, ("flannel", "iface"))
+    return Values(
+        pod=_mtu(values, POD, place, out),
+        base=_mtu(values, BASE, place, out),
+        backend=backend if isinstance(backend, str) and backend else "vxlan",
+        nic=nic if isinstance(nic, str) else "",
+    )
+
+
+def _mtu(values: object, path: tuple[str, ...], place: str, out: list[Finding]) -> int | None:
+    held = _at(values, path)
+    where = f"{place}, {'.'.join(path)}"
+    if isinstance(held, int) and not isinstance(held, bool):
+        return reading.bounded(held, out, where)
+    if held is None or isinstance(held, str):  # Helm renders a quoted number and a bare one alike
+        return reading.mtu(held, out, where)
+    out.append(codes.finding(codes.MTU112, where, f"{held!r:.40} is not a number of bytes.", "Write one integer."))
+    return None
+
+
+def _at(values: object, path: tuple[str, ...]) -> object:
+    for key in path:
+        if not isinstance(values, dict):
+            return None
+        values = values.get(key)
+    return values
