@@ -42,10 +42,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tokens:
-    """The tokens that one server accepts; each is made at random and lives as long as the server."""
+    """The tokens that one server accepts: those of its users, and those made for ServiceAccounts while it runs."""
 
-    def __init__(self) -> None:
-        self._identities: dict[str, Identity] = {}
+    def __init__(self, identities: Mapping[str, Identity]) -> None:
+        self._identities = dict(identities)
 
     def add(self, identity: Identity) -> str:
         """Return a new token for a user."""

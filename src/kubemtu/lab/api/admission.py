@@ -17,6 +17,7 @@ _SUBDOMAIN_RULE = (
     "and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
+_PERCENT = re.compile(r"[0-9]+%\Z")
 _PATH_NAMED = frozenset({"roles", "rolebindings", "clusterroles", "clusterrolebindings"})
 _JSON_NAMES = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 
@@ -95,6 +96,31 @@ def check_name(resource: Resource, name: str) -> None:
         return
     if len(name) > 253 or not _SUBDOMAIN.match(name):
         raise invalid(resource, name, [("metadata.name", f'Invalid value: "{name}": {_SUBDOMAIN_RULE}')])
+
+
+def check_workload(resource: Resource, name: str, body: Object) -> None:
+    """Refuse a DaemonSet, or another owner of pods, whose selector would not find the pods of its own template.
+
+    Raises:
+        Refusal: 422.
+    """
+    if resource.group != "apps" or resource.kind == "ControllerRevision":
+        return
+    spec = body.get("spec") or {}
+    chosen = (spec.get("selector") or {}).get("matchLabels")
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    if not isinstance(spec.get("selector"), dict):
+        raise invalid(resource, name, [("spec.selector", "Required value")])
+    if chosen and not chosen.items() <= labels.items():
+        told = f"Invalid value: {labels}: `selector` does not match template `labels`"
+        raise invalid(resource, name, [("spec.template.metadata.labels", told)])
+    if resource.kind == "DaemonSet":
+        most = ((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("maxUnavailable", 1)
+        if not isinstance(most, int) and not _PERCENT.match(str(most)):
+            told = (
+                f"Invalid value: \"{most}\": a valid percent string must be a numeric string followed by an ending '%'"
+            )
+            raise invalid(resource, name, [("spec.updateStrategy.rollingUpdate.maxUnavailable", told)])
 
 
 def initial_status(resource: Resource, body: Object, now: datetime) -> Object | None:

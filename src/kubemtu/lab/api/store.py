@@ -312,6 +312,7 @@ class Store:
     def _admit(self, resource: Resource, name: str, fresh: Object) -> None:
         if resource.key == DEFINITIONS.key:
             schema.check_definition(resource, name, fresh)
+        admission.check_workload(resource, name, fresh)
         admission.default(resource, fresh)
         schema.admit(resource, name, fresh)
 

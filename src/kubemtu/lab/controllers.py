@@ -1,0 +1,241 @@
+"""The DaemonSet controller of a lab, where the API stands alone: one pod a node, replaced node by node.
+
+Level-triggered: whatever happened, the present nodes, DaemonSets and pods decide what is done next.
+Source: kubernetes `pkg/controller/daemon/{daemon_controller,update}.go`. Unlike there, pods are bound to their node at
+once (a lab has no scheduler); `nodeSelector` is heeded, affinity, taints, `maxSurge` and `minReadySeconds` are not.
+"""
+
+import asyncio
+import hashlib
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+
+import httpx2
+import msgspec
+
+from kubemtu.lab.api.client import Mirror, call, connect
+from kubemtu.lab.api.errors import MERGE_PATCH, Refusal
+from kubemtu.lab.api.resources import Object, copied
+from kubemtu.lab.api.store import suffix
+
+_LOG = logging.getLogger(__name__)
+_RETRY_SECONDS = 0.05
+_HASH, _GENERATION = "controller-revision-hash", "pod-template-generation"
+_HASH_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What one look at a DaemonSet decides: pods to make and to delete, and the status to write."""
+
+    create: tuple[Object, ...] = ()
+    delete: tuple[Object, ...] = ()
+    status: Object
+
+
+async def run(kubeconfig: Object, *, synced: asyncio.Event | None = None) -> None:
+    """Control the DaemonSets behind a kubeconfig until cancelled; sets `synced` when everything was read once."""
+    async with connect(kubeconfig) as client:
+        await _Controller(client).run(synced or asyncio.Event())
+
+
+class _Controller:
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+        self._changed = asyncio.Event()
+        self._daemonsets = Mirror(client, "/apis/apps/v1/daemonsets", self._changed)
+        self._pods = Mirror(client, "/api/v1/pods", self._changed)
+        self._nodes = Mirror(client, "/api/v1/nodes", self._changed)
+
+    async def run(self, synced: asyncio.Event) -> None:
+        mirrors = (self._daemonsets, self._pods, self._nodes)
+        async with asyncio.TaskGroup() as tasks:
+            for mirror in mirrors:
+                tasks.create_task(mirror.run())
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                if all(mirror.synced for mirror in mirrors):
+                    synced.set()
+                    await asyncio.gather(*self._writes())
+
+    def _writes(self) -> list[Coroutine[None, None, None]]:
+        """Decide everything by one state of the mirrors; returns the requests that are due."""
+        owned: dict[str, list[Object]] = defaultdict(list)
+        for pod in self._pods.objects.values():
+            if owner := _owner(pod):
+                owned[owner].append(pod)
+        nodes = {node["metadata"]["name"]: node for node in self._nodes.objects.values()}
+        due = [
+            self._delete(pod, nodes)
+            for uid in owned.keys() - self._daemonsets.objects.keys()
+            for pod in owned[uid]
+            if not _is_ending(pod) or _node(pod) not in nodes
+        ]
+        for uid, daemonset in self._daemonsets.objects.items():
+            if daemonset["metadata"].get("deletionTimestamp"):
+                continue
+            change = decide(daemonset, owned[uid], nodes)
+            due += [self._create(pod) for pod in change.create]
+            due += [self._delete(pod, nodes) for pod in change.delete]
+            held = daemonset.get("status") or {}
+            if any(held.get(field) != value for field, value in change.status.items()):
+                due.append(self._write_status(daemonset, change.status))
+        return due
+
+    async def _create(self, pod: Object) -> None:
+        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods"
+        made = await self._write("POST", path, pod)
+        if made:
+            self._pods.enter(made)
+
+    async def _delete(self, pod: Object, nodes: Mapping[str, Object]) -> None:
+        metadata = pod["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        options: Object = {"preconditions": {"uid": metadata["uid"]}}
+        if _node(pod) not in nodes:
+            options["gracePeriodSeconds"] = 0  # no kubelet is left that would end it
+        answer = await self._write("DELETE", path, options)
+        if answer and answer.get("kind") == "Pod" and "deletionTimestamp" in answer["metadata"]:
+            self._pods.enter(answer)
+        elif answer != {}:
+            self._pods.remove(metadata["uid"])
+
+    async def _write_status(self, daemonset: Object, status: Object) -> None:
+        metadata = daemonset["metadata"]
+        path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/daemonsets/{metadata['name']}/status"
+        made = await self._write("PATCH", path, {"status": status}, content_type=MERGE_PATCH)
+        if made:
+            self._daemonsets.enter(made)
+
+    async def _write(
+        self, method: str, path: str, body: Object, *, content_type: str = "application/json"
+    ) -> Object | None:
+        """Return the answer; None when there is no such object, and nothing when all must be looked at once more."""
+        try:
+            return await call(self._client, method, path, body, content_type=content_type)
+        except (Refusal, httpx2.TransportError) as refusal:
+            if isinstance(refusal, Refusal) and refusal.code == 404:
+                return None
+            _LOG.debug("%s %s: %r; again", method, path, refusal)
+            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._changed.set)
+            return {}
+
+
+def decide(daemonset: Object, pods: Sequence[Object], nodes: Mapping[str, Object]) -> Change:
+    """Tell what a DaemonSet needs now, from the pods that it owns and the nodes by name; nothing is read or written."""
+    spec = daemonset["spec"]
+    revision = revision_hash(spec["template"])
+    wanted = sorted(name for name, node in nodes.items() if _fits(spec["template"], node))
+    on_node: dict[str, list[Object]] = defaultdict(list)
+    for pod in sorted(pods, key=_age):
+        on_node[_node(pod)].append(pod)
+
+    create = [_pod(daemonset, revision, name) for name in wanted if not on_node[name]]
+    delete = [pod for name in on_node.keys() - set(wanted) for pod in on_node[name]]
+    kept: dict[str, list[Object]] = {}
+    for name in wanted:
+        alive = [pod for pod in on_node[name] if not _is_ending(pod)]
+        ended = [pod for pod in alive if pod.get("status", {}).get("phase") in ("Failed", "Succeeded")]
+        living = [pod for pod in alive if pod not in ended]
+        kept[name] = living[:1]
+        delete += [*ended, *living[1:]]
+    strategy = spec.get("updateStrategy") or {}
+    if strategy.get("type", "RollingUpdate") == "RollingUpdate":
+        most = _most_unavailable((strategy.get("rollingUpdate") or {}).get("maxUnavailable", 1), len(wanted))
+        delete += _outdated(kept, revision, most)
+    return Change(
+        create=tuple(create),
+        delete=tuple(pod for pod in delete if not _is_ending(pod) or _node(pod) not in nodes),
+        status=_status(daemonset, revision, kept),
+    )
+
+
+def revision_hash(template: Object) -> str:
+    """Return the ten letters that tell a pod template from all others; equal templates have equal letters."""
+    digest = hashlib.sha256(msgspec.json.encode(template, order="sorted")).digest()
+    return "".join(_HASH_LETTERS[each % len(_HASH_LETTERS)] for each in digest[:10])
+
+
+def _outdated(kept: Mapping[str, Sequence[Object]], revision: str, most: int) -> list[Object]:
+    """Choose old pods to replace: those that are not available at once, of the others as many as may be missing."""
+    old = [pod for pods in kept.values() for pod in pods if _revision(pod) != revision]
+    unavailable = sum(1 for pods in kept.values() if not any(map(_is_ready, pods)))
+    broken = [pod for pod in old if not _is_ready(pod)]
+    return broken + [pod for pod in old if _is_ready(pod)][: max(0, most - unavailable)]
+
+
+def _status(daemonset: Object, revision: str, kept: Mapping[str, Sequence[Object]]) -> Object:
+    pods = [pod for each in kept.values() for pod in each]
+    ready = sum(map(_is_ready, pods))
+    return {
+        "currentNumberScheduled": len(pods),
+        "desiredNumberScheduled": len(kept),
+        "numberAvailable": ready or None,
+        "numberMisscheduled": 0,
+        "numberReady": ready,
+        "numberUnavailable": (len(kept) - ready) or None,
+        "observedGeneration": daemonset["metadata"].get("generation", 1),
+        "updatedNumberScheduled": sum(1 for pod in pods if _revision(pod) == revision) or None,
+    }
+
+
+def _most_unavailable(told: int | str, nodes: int) -> int:
+    """Return how many nodes may be without a ready pod; a percentage rounds up, and at least one may."""
+    if isinstance(told, str) and told.endswith("%"):
+        return max(1, math.ceil(int(told.removesuffix("%")) * nodes / 100))
+    return max(1, int(told))
+
+
+def _pod(daemonset: Object, revision: str, node: str) -> Object:
+    template, owner = copied(daemonset["spec"]["template"]), daemonset["metadata"]
+    metadata = template.get("metadata") or {}
+    labels = (metadata.get("labels") or {}) | {_HASH: revision, _GENERATION: str(owner.get("generation", 1))}
+    reference = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": owner["name"], "uid": owner["uid"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{owner['name']}-{suffix()}",
+            "namespace": owner["namespace"],
+            "labels": labels,
+            "annotations": metadata.get("annotations") or {},
+            "ownerReferences": [reference | {"controller": True, "blockOwnerDeletion": True}],
+        },
+        "spec": template["spec"] | {"nodeName": node},
+    }
+
+
+def _fits(template: Object, node: Object) -> bool:
+    labels = node["metadata"].get("labels") or {}
+    return (template["spec"].get("nodeSelector") or {}).items() <= labels.items()
+
+
+def _owner(pod: Object) -> str:
+    """Return the uid of the DaemonSet that controls a pod; nothing for other pods."""
+    references: Iterable[Object] = pod["metadata"].get("ownerReferences") or ()
+    return next((each["uid"] for each in references if each.get("controller") and each["kind"] == "DaemonSet"), "")
+
+
+def _node(pod: Object) -> str:
+    name: str = pod["spec"].get("nodeName", "")
+    return name
+
+
+def _revision(pod: Object) -> str:
+    found: str = (pod["metadata"].get("labels") or {}).get(_HASH, "")
+    return found
+
+
+def _age(pod: Object) -> tuple[str, str]:
+    return pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]
+
+
+def _is_ending(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions: Iterable[Object] = pod.get("status", {}).get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
