@@ -1,0 +1,1 @@
+"""Measurements, each beside what a user would run instead, as ratios within one run."""
