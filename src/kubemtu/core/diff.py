@@ -1,0 +1,86 @@
+"""A plan for people's eyes: every edit as a unified diff, what it touches, and the way back."""
+
+import difflib
+from collections.abc import Iterator
+
+import msgspec
+
+from kubemtu.core import undo
+from kubemtu.core.objects import dotted
+from kubemtu.core.plan import EditValue, Live, Plan, Rollout
+from kubemtu.core.topology import Topology
+from kubemtu.core.words import count, names
+
+
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan touches: CNI pods that restart, by node, and running pods that are changed, by node."""
+
+    restarts: dict[str, str]
+    touched: dict[str, int]
+
+
+def unified(edit: EditValue) -> str:
+    """The edit as a unified diff of the value's text, headed by the object and the path of the value."""
+    place = f"{edit.ref}, {dotted(edit.path)}"
+    lines = difflib.unified_diff(_lines(edit.before), _lines(edit.after), place, place, lineterm="")
+    return "\n".join(lines)
+
+
+def _lines(value: str | int | None) -> list[str]:
+    if value is None:
+        return []
+    text = str(value)
+    if text == "":
+        return ['""']  # an empty value and an absent key differ in everything that matters
+    lines = text.splitlines()
+    return [*lines, ""] if text.endswith("\n") and len(lines) > 1 else lines
+
+
+def reach(whole: Plan, topology: Topology) -> Reach:
+    """What the plan touches, as observed now."""
+    daemonsets = {step.ref.name for step in whole.steps if isinstance(step, Rollout)}
+    restarts = {pod.node: pod.name for pod in topology.cni_pods} if daemonsets else {}
+    touched = {node.node: node.running for step in whole.steps if isinstance(step, Live) for node in step.nodes}
+    return Reach(restarts=restarts, touched=touched)
+
+
+def steps(whole: Plan) -> Iterator[str]:
+    """The steps in their order, a line each."""
+    for step in whole.steps:
+        match step:
+            case EditValue():
+                yield f"edit {step.ref}, {dotted(step.path)}: {step.why}"
+            case Rollout():
+                proof = f"; then every node's {step.conflist} must say {step.mtu}" if step.conflist and step.mtu else ""
+                yield f"restart the pods of {step.ref} and wait until all are ready{proof}"
+            case Live():
+                yield _live(step)
+
+
+def _live(step: Live) -> str:
+    running = sum(node.running for node in step.nodes)
+    to = f"to {step.nodes[0].pod_mtu}" if step.nodes else ""
+    tunnels = sorted({node.tunnel or "" for node in step.nodes if node.tunnel_mtu is not None})
+    besides = f", and {names(tunnels)}," if tunnels else ""
+    return (
+        f"take both ends of {count(running, 'running pod')} on {count(len(step.nodes), 'node')}{besides} {to}, live: "
+        f"all senders pinned to {step.low} first, devices next, pins off last; no pod restarts"
+    )
+
+
+def back(whole: Plan) -> Iterator[str]:
+    """The steps that undo the whole plan, a line each."""
+    for step in undo.undo(whole, len(whole.steps), None):
+        match step:
+            case EditValue():
+                value = "remove the key" if step.after is None else f"back to {_short(step.after)}"
+                yield f"edit {step.ref}, {dotted(step.path)}: {value}"
+            case Rollout():
+                yield f"restart the pods of {step.ref}"
+            case Live():
+                yield "take every device and route back to what its node recorded, by the same phases"
+
+
+def _short(value: str | int) -> str:
+    text = str(value)
+    return f"{text!r}" if len(text) <= 20 and "\n" not in text else "the text it was, byte for byte"

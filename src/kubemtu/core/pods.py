@@ -1,0 +1,135 @@
+"""Pods of the API: which run in the pod network, which of them are the CNI's own, and whose port a veth is."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from kubemtu.core import errors, net, objects
+from kubemtu.core.snapshot import Snapshot
+
+RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?[Zz]")
+
+
+class Pod(msgspec.Struct, frozen=True, kw_only=True):
+    """One running pod that has an interface of its own; `addresses` without prefix lengths."""
+
+    namespace: str
+    name: str
+    node: str
+    addresses: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class CniPod(msgspec.Struct, frozen=True, kw_only=True):
+    """One pod of the CNI's DaemonSet.
+
+    `installed` is when its install-cni container had written the node's conflist, in seconds since the epoch: when it
+    finished, or, where it writes once and then sleeps (`lingers`, RKE before 2019), when it started.
+    """
+
+    name: str
+    node: str
+    installed: float | None = None
+    lingers: bool = False
+
+
+def running(snapshot: Snapshot) -> tuple[Pod, ...]:
+    """All running pods of the pod network; pods on the host's network have no port and are left out."""
+    return tuple(pod for found in snapshot.each("Pod") if (pod := _running(found)) is not None)
+
+
+def cni_pods(snapshot: Snapshot, daemonset: objects.Ref | None) -> tuple[CniPod, ...]:
+    """The pods of the CNI's DaemonSet, one a node; empty when it is unknown."""
+    if daemonset is None:
+        return ()
+    return tuple(pod for found in snapshot.each("Pod", daemonset.namespace) if (pod := _of_cni(found, daemonset)))
+
+
+def owners(ports: tuple[net.PodPort, ...], prefixes: tuple[str, ...], pods: tuple[Pod, ...]) -> dict[str, str]:
+    """Map the host-side link of each port of one node to "namespace/name" of its pod, where that can be told.
+
+    By Calico's name of the link first: the prefix and 11 hex digits of SHA-1 over "namespace.name"
+    (projectcalico/calico: libcalico-go/lib/backend/k8s/conversion/workload_endpoint_default.go); else by address.
+    """
+    by_link = {prefix + link_suffix(pod): str(pod) for prefix in prefixes for pod in pods}
+    by_address = {address: str(pod) for pod in pods for address in pod.addresses}
+    found: dict[str, str] = {}
+    for port in ports:
+        owner = by_link.get(port.host_link) or next(
+            (by_address[address] for address in port.addresses if address in by_address), None
+        )
+        if owner is not None:
+            found[port.host_link] = owner
+    return found
+
+
+def link_suffix(pod: Pod) -> str:
+    """What follows the prefix in the name of Calico's host-side link."""
+    return hashlib.sha1(f"{pod.namespace}.{pod.name}".encode(), usedforsecurity=False).hexdigest()[:11]
+
+
+def seconds(moment: str) -> float | None:
+    """Read a time of the API (RFC 3339, UTC) as seconds since the epoch; None when it is none.
+
+    The days are counted as Howard Hinnant's days_from_civil does; core reads no clock and needs no calendar module.
+    """
+    read = RFC3339.fullmatch(moment)
+    if read is None:
+        return None
+    year, month, day, hour, minute, second = (int(part) for part in read.groups()[:6])
+    shifted = year - (month <= 2)
+    of_era = shifted % 400
+    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    days = shifted // 400 * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
+    return days * 86400 + hour * 3600 + minute * 60 + second + float(read[7] or 0)
+
+
+def _running(found: objects.Object) -> Pod | None:
+    try:
+        node = found.text("spec", "nodeName")
+        if not node or found.flag("spec", "hostNetwork") or found.text("status", "phase") != "Running":
+            return None
+        addresses = [item.text("ip") for item in found.each("status", "podIPs")]
+        addresses.append(found.text("status", "podIP"))
+        return Pod(
+            namespace=found.namespace or "",
+            name=found.name,
+            node=node,
+            addresses=tuple(dict.fromkeys(address for address in addresses if address)),
+        )
+    except errors.Malformed:
+        return None  # a pod that cannot be read still has its port: it is only not named
+
+
+def _of_cni(found: objects.Object, daemonset: objects.Ref) -> CniPod | None:
+    try:
+        owned = any(
+            owner.text("kind") == "DaemonSet" and owner.text("name") == daemonset.name
+            for owner in found.each("metadata", "ownerReferences")
+        )
+        node = found.text("spec", "nodeName")
+        if not owned or not node:
+            return None
+        finished, started = _install_times(found)
+    except errors.Malformed:
+        return None
+    installed = finished if finished is not None else started
+    return CniPod(name=found.name, node=node, installed=installed, lingers=finished is None and started is not None)
+
+
+def _install_times(found: objects.Object) -> tuple[float | None, float | None]:
+    for container in _statuses(found):
+        if "install-cni" in (container.text("name") or "") and "plugin" not in (container.text("name") or ""):
+            finished = container.text("state", "terminated", "finishedAt")
+            started = container.text("state", "running", "startedAt")
+            return seconds(finished or ""), seconds(started or "")
+    return None, None
+
+
+def _statuses(found: objects.Object) -> Iterator[objects.Object]:
+    yield from found.each("status", "initContainerStatuses")
+    yield from found.each("status", "containerStatuses")

@@ -1,0 +1,175 @@
+"""Configuration: the number in the cluster against the path, and each node's files against the number."""
+
+from collections.abc import Iterable
+
+from kubemtu.core import codes, encap, goodput, pods
+from kubemtu.core.cnistate import CniState, MtuKey
+from kubemtu.core.findings import Finding
+from kubemtu.core.objects import dotted
+from kubemtu.core.rendered import SUBNET_ENV, Rendered
+from kubemtu.core.topology import Node, Topology
+from kubemtu.core.words import names, sizes
+
+# A file system's clock and the API's whole seconds differ; an installer that lingers writes only after it has copied
+# its binaries, and nothing says when it was done.
+CLOCK_SLACK = 2.0
+COPYING = 10.0
+
+
+def find(topology: Topology) -> tuple[Finding, ...]:
+    """Report a wrong number (MTU119, MTU114), nodes with another (MTU103), edits on them (MTU110), junk (MTU122)."""
+    return (*_configured(topology), *_nodes(topology))
+
+
+def key_place(state: CniState) -> str:
+    """Name the key that holds the MTU, most general first; the CNI where there is none."""
+    key = next((key for key in state.mtu_keys if key.effective), next(iter(state.mtu_keys), None))
+    return _key(key) if key is not None else state.name
+
+
+def _key(key: MtuKey) -> str:
+    return f"{key.ref}, {dotted(key.path)}" + (f", {key.inside}" if key.inside else "")
+
+
+def _configured(topology: Topology) -> Iterable[Finding]:
+    configured, carries = topology.state.pod_mtu, topology.carries
+    place = key_place(topology.state)
+    if configured is not None and topology.ipv6 and configured < encap.IPV6_MINIMUM:
+        yield codes.finding(
+            codes.MTU114,
+            place,
+            f"New pods get {configured}, and the pod network has IPv6, which needs 1280 on every link (RFC 8200, "
+            "section 5): Linux takes IPv6 off an interface below it.",
+            "Give it 1280 or more." if carries is None or carries >= encap.IPV6_MINIMUM else "Raise the NICs first.",
+        )
+    if carries is not None and topology.ipv6 and carries < encap.IPV6_MINIMUM:
+        yield codes.finding(
+            codes.MTU114,
+            f"{_narrow(topology)}",
+            f"The path between nodes carries {carries} bytes of a pod, and the pod network has IPv6, which needs 1280 "
+            "(RFC 8200, section 5). No pod MTU suits both.",
+            "Raise the MTU of the NICs, or take a layer of encapsulation away.",
+        )
+        return
+    if configured is None or carries is None or configured == carries:
+        return
+    yield _wrong(topology, configured, carries, place, "New pods get")
+
+
+def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str) -> Finding:
+    working = " ▸ ".join(f"{layer.name} {layer.size}" for layer in topology.layers)
+    fact = f"{subject} {mtu}, but the path between nodes carries {carries} ({working})."
+    written = _written(topology.state, carries)
+    if mtu > carries:
+        return codes.finding(
+            codes.MTU119,
+            place,
+            f"{fact} Each of them will send packets of {sizes(carries + 1, mtu)} bytes that do not fit.",
+            f"Set it to {written}: `kubemtu plan` shows the edit, `kubemtu apply` makes it.",
+        )
+    cost = max((one.cost for one in topology.state.encapsulation), default=0)
+    part = goodput.lost(mtu, carries, cost)
+    return codes.finding(
+        codes.MTU119,
+        place,
+        f"{fact} TCP gets {part:.1%} less of a full link than it could.",
+        f"Set it to {written}, if the network between the nodes carries what the NICs say.",
+        "warning" if part >= goodput.WORTH_A_WARNING else "note",
+    )
+
+
+def _written(state: CniState, pod_mtu: int) -> int:
+    """The number as it stands in the key, which may count the underlay's packet instead of the pod's."""
+    if state.mtu_keys and state.mtu_keys[0].means == "base":
+        return max((one.outer(pod_mtu) for one in state.encapsulation), default=pod_mtu)
+    return pod_mtu
+
+
+def _narrow(topology: Topology) -> str:
+    node = topology.narrowest
+    return f"node {node.name}, {node.nic}" if node is not None and node.nic else "the NICs of the nodes"
+
+
+def _nodes(topology: Topology) -> Iterable[Finding]:
+    born: dict[tuple[int, str], list[Node]] = {}
+    for node in topology.nodes:
+        conflist = node.rendered
+        if conflist is None:
+            continue
+        if conflist.plugins is None:
+            yield codes.finding(
+                codes.MTU122,
+                f"node {node.name}, {conflist.path}",
+                "The file is not a CNI configuration: it is no JSON, or lists no plugins. No new pod starts here.",
+                "Restart the CNI's pod on this node, which writes the file anew; if it comes back so, correct its "
+                "template.",
+            )
+            continue
+        if conflist.refused:
+            yield codes.finding(
+                codes.MTU112,
+                f"node {node.name}, {conflist.path}",
+                f"The MTU is {conflist.refused}; the plugin takes only an integer, so no new pod starts here.",
+                "Write the number without quotes where the file is made from, then restart the CNI's pod here.",
+            )
+            continue
+        stale = _stale(topology, node, conflist)
+        if stale is not None:
+            yield stale
+        elif topology.state.pod_mtu is None and conflist.gives is not None:
+            born.setdefault((conflist.gives, conflist.by), []).append(node)
+    yield from _born(topology, born)
+
+
+def _born(topology: Topology, born: dict[tuple[int, str], list[Node]]) -> Iterable[Finding]:
+    """Nothing is configured, so each node decides: hold what it decided against the path."""
+    carries = topology.carries
+    for (gives, by), nodes in born.items():
+        if carries is not None and gives != carries:
+            place = f"{'node' if len(nodes) == 1 else 'nodes'} {names(node.name for node in nodes)}, {by}"
+            yield _wrong(topology, gives, carries, place, "No MTU is configured, so new pods here get")
+
+
+def _stale(topology: Topology, node: Node, conflist: Rendered) -> Finding | None:
+    state = topology.state
+    if conflist.by == SUBNET_ENV:
+        wanted, holds, path = state.pod_mtu, conflist.gives, SUBNET_ENV
+        if wanted is None:
+            return None
+    else:
+        if state.conflist_mtu is None and (state.conflist_template is None or _broken(state)):
+            return None
+        wanted, holds, path = state.conflist_mtu, conflist.literal, conflist.path
+    if wanted == holds:
+        return None
+    here = f"The file says {holds or 'no MTU'}, the configuration {wanted or 'none'}"
+    if path == conflist.path and _edited(node.cni_pod, conflist.modified):
+        return codes.finding(
+            codes.MTU110,
+            f"node {node.name}, {path}",
+            f"{here}; it was written after the CNI's installer had finished here, so by somebody else. It counts "
+            f"(new pods get {conflist.gives or 'what the plugin decides'}) until the CNI's pod restarts and writes it "
+            "anew.",
+            f"Change the configuration instead ({key_place(state)}): `kubemtu plan` shows how.",
+        )
+    harmless = topology.carries is not None and conflist.gives is not None and conflist.gives <= topology.carries
+    return codes.finding(
+        codes.MTU103,
+        f"node {node.name}, {path}",
+        f"{here}. New pods on this node get {conflist.gives or 'what the plugin decides'}: the CNI's pod here has not "
+        "been restarted since the configuration changed.",
+        f"kubectl -n {state.daemonset.namespace} rollout restart daemonset/{state.daemonset.name}, or `kubemtu apply`."
+        if state.daemonset is not None
+        else "Restart the CNI on this node.",
+        "warning" if harmless else "error",
+    )
+
+
+def _broken(state: CniState) -> bool:
+    return any(found.code in {codes.MTU112.code, codes.MTU122.code} for found in state.findings)
+
+
+def _edited(cni_pod: pods.CniPod | None, modified: float) -> bool:
+    if cni_pod is None or cni_pod.installed is None or not modified:
+        return False
+    return modified > cni_pod.installed + (COPYING if cni_pod.lingers else CLOCK_SLACK)

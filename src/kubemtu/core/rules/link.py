@@ -1,0 +1,70 @@
+"""NICs: whether the nodes' agree with each other, and whether the configuration names ones that exist."""
+
+from collections.abc import Iterable
+
+from kubemtu.core import codes
+from kubemtu.core.findings import Finding
+from kubemtu.core.topology import Node, Topology
+from kubemtu.core.words import names
+
+
+def find(topology: Topology) -> tuple[Finding, ...]:
+    """Report NICs that the configuration names and a node lacks (MTU109), and NICs of unequal MTU (MTU106)."""
+    return (*_absent(topology), *_mixed(topology))
+
+
+def _absent(topology: Topology) -> Iterable[Finding]:
+    state = topology.state
+    if not state.nic_names or any(_is_address(name) for name in state.nic_names):
+        return
+    for node in topology.nodes:
+        # flanneld tries each --iface in turn, so one that is there is enough (flannel-io/flannel: main.go).
+        if node.seen.links and not any(node.seen.link(name) for name in state.nic_names):
+            physical = [link.name for link in node.seen.links if not link.kind and link.name != "lo"]
+            yield codes.finding(
+                codes.MTU109,
+                f"node {node.name}, {state.nic_key or state.name}",
+                f"The configuration names {names(state.nic_names)}, and this node has only "
+                f"{names(physical) or 'other devices'}. What runs here keeps running; at its next start flanneld "
+                "exits, and the node loses its pod network.",
+                "Name a NIC that every node has, or leave the name out: then the default route decides.",
+            )
+
+
+def _is_address(name: str) -> bool:
+    return ":" in name or name.replace(".", "").isdecimal()
+
+
+def _mixed(topology: Topology) -> Iterable[Finding]:
+    by_mtu: dict[int, list[Node]] = {}
+    for node in topology.nodes:
+        if node.nic_mtu is not None:
+            by_mtu.setdefault(node.nic_mtu, []).append(node)
+    if len(by_mtu) < 2 or topology.carries is None:
+        return
+    smallest = min(by_mtu)
+    few = by_mtu[smallest]
+    listing = "; ".join(
+        f"{mtu}: {names(f'{node.name} ({node.nic})' for node in nodes)}" for mtu, nodes in sorted(by_mtu.items())
+    )
+    wide = [node for node in topology.nodes if _may_send(node) > topology.carries]
+    effect = (
+        f"Nodes with a larger one ({names(node.name for node in wide)}) still send more than that: it vanishes in "
+        "front of the smaller NIC, without an ICMP error."
+        if wide
+        else "Nobody sends more than that now; the larger NICs are not used."
+    )
+    yield codes.finding(
+        codes.MTU106,
+        f"node {few[0].name}, {few[0].nic}" if len(few) == 1 else f"nodes {names(node.name for node in few)}",
+        f"NICs between the nodes differ ({listing}). The smallest decides: pods can have {topology.carries}. {effect}",
+        "Give all nodes' NICs one MTU, or set the pods to what the smallest leaves: `kubemtu plan`.",
+        "warning" if wide else "note",
+    )
+
+
+def _may_send(node: Node) -> int:
+    """The largest packet of this node's pods, and of the node itself over the tunnel, that its own devices let out."""
+    pods = max((port.sends for port in node.ports), default=0)
+    tunnel = node.tunnel.mtu if node.tunnel is not None else None
+    return min(pods, tunnel) if tunnel is not None else pods

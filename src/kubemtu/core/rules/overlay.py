@@ -1,0 +1,114 @@
+"""Devices between pods and NIC: the tunnel against what is under and above it, the bridge against its ports."""
+
+from collections.abc import Iterable
+
+from kubemtu.core import codes
+from kubemtu.core.findings import Finding, Severity
+from kubemtu.core.rendered import SUBNET_ENV
+from kubemtu.core.topology import Node, Topology
+from kubemtu.core.words import count, names, sizes
+
+SLACK = 4  # what a veth or bridge port forgives (include/linux/netdevice.h, __is_skb_forwardable)
+
+
+def find(topology: Topology) -> tuple[Finding, ...]:
+    """Report tunnel devices (MTU107) and bridges (MTU121) whose MTU does not suit what they join."""
+    found: list[Finding] = []
+    for node in topology.nodes:
+        found += _tunnel(node, topology)
+        found += _bridge(node)
+    return tuple(found)
+
+
+def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
+    tunnel = node.tunnel
+    if tunnel is None:
+        return
+    place = f"node {node.name}, {tunnel.name}"
+    largest = max((port.sends for port in node.ports), default=0)
+    wanted = topology.state.tunnel_mtu
+    if node.inner is not None and tunnel.mtu > node.inner:
+        severity: Severity = "error" if largest > node.inner else "warning"
+        yield codes.finding(
+            codes.MTU107,
+            place,
+            f"{tunnel.name} has {tunnel.mtu}, but {node.nic} ({node.nic_mtu}) leaves {node.inner}. Packets of "
+            f"{sizes(node.inner + 1, tunnel.mtu)} bytes fit the tunnel and not the NIC around them: the node cuts the "
+            "outer packet in two, although the inner one has DF, or the underlay drops it. No error is reported; "
+            "throughput falls by a factor.",
+            f"ip link set dev {tunnel.name} mtu {node.inner} on this node, or `kubemtu apply`.",
+            severity,
+        )
+    elif wanted is not None and (tunnel.mtu > wanted or tunnel.mtu < min(wanted, largest)):
+        yield codes.finding(
+            codes.MTU107,
+            place,
+            f"{tunnel.name} has {tunnel.mtu}, the configuration gives it {wanted}. {_why_stale(tunnel.name)}",
+            f"ip link set dev {tunnel.name} mtu {wanted} on this node, or `kubemtu apply`.",
+            "error" if tunnel.mtu < largest else "warning",
+        )
+    elif tunnel.mtu < _expected(node, topology):
+        expected = _expected(node, topology)
+        yield codes.finding(
+            codes.MTU107,
+            place,
+            f"{tunnel.name} has {tunnel.mtu}, less than the {expected} that pods of this node have or will get, and "
+            f"{node.nic} ({node.nic_mtu}) leaves {node.inner}. The node refuses packets of "
+            f"{sizes(tunnel.mtu + 1, expected)} bytes with an ICMP error. {_why_stale(tunnel.name)}",
+            f"ip link set dev {tunnel.name} mtu {node.inner} on this node, or `kubemtu apply`.",
+        )
+
+
+def _expected(node: Node, topology: Topology) -> int:
+    """What the tunnel must let through: what pods of this node use or will use, as far as its NIC carries it."""
+    born = node.rendered.gives if node.rendered is not None else None
+    wanted = max(*(port.at.pod_mtu for port in node.ports), born or 0, 0) if node.ports else born or 0
+    return min(wanted, node.inner) if node.inner is not None else 0
+
+
+def _why_stale(name: str) -> str:
+    if name.startswith("flannel"):
+        return (
+            f"Flannel takes over a device that exists and never changes its MTU, so a restart does not help; "
+            f"{SUBNET_ENV} may say another number than the device has."
+        )
+    return "Felix sets it again every few seconds: see its log for a refusal."
+
+
+def _bridge(node: Node) -> Iterable[Finding]:
+    bridge = node.bridge
+    ports = [port for port in node.ports if bridge is not None and port.at.bridge == bridge.name]
+    if bridge is None or not ports:
+        return
+    smallest, largest = min(port.at.host_mtu for port in ports), max(port.at.host_mtu for port in ports)
+    place = f"node {node.name}, {bridge.name}"
+    if smallest != largest:
+        small = [port.pod for port in ports if port.at.host_mtu == smallest]
+        yield codes.finding(
+            codes.MTU121,
+            place,
+            f"The ports of {bridge.name} differ: {count(len(small), 'pod')} {smallest} ({names(small)}), others up to "
+            f"{largest}. Between pods of this node nothing routes, so packets of "
+            f"{sizes(smallest + SLACK + 1, largest)} bytes to the smaller ones vanish without an ICMP error; TCP "
+            "agrees on less.",
+            "Run `kubemtu apply`, which gives every pod the same, or restart the pods that differ.",
+            "error" if largest > smallest + SLACK else "warning",
+        )
+    elif bridge.mtu > smallest:
+        yield codes.finding(
+            codes.MTU121,
+            place,
+            f"{bridge.name} has {bridge.mtu}, its ports {smallest}: what the node sends or forwards to its pods in "
+            f"packets of {sizes(smallest + SLACK + 1, bridge.mtu)} bytes vanishes at the port, without an ICMP error. "
+            "A bridge that was once set by hand no longer follows its ports.",
+            f"ip link set dev {bridge.name} mtu {smallest} on this node, or `kubemtu apply`.",
+            "error" if bridge.mtu > smallest + SLACK else "warning",
+        )
+    elif bridge.mtu < smallest:
+        yield codes.finding(
+            codes.MTU121,
+            place,
+            f"{bridge.name} has {bridge.mtu}, its ports {smallest}: what comes for the pods from outside this node in "
+            f"packets of {sizes(bridge.mtu + 1, smallest)} bytes is refused with an ICMP error.",
+            f"ip link set dev {bridge.name} mtu {smallest} on this node, or `kubemtu apply`.",
+        )

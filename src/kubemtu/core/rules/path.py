@@ -1,0 +1,91 @@
+"""Running pods against the path between nodes: what is too large and how it fails, what is too small and its cost."""
+
+from collections.abc import Iterable
+
+from kubemtu.core import codes, goodput
+from kubemtu.core.findings import Finding, Severity
+from kubemtu.core.topology import Node, Port, Topology
+from kubemtu.core.words import count, has, names, sizes
+
+
+def find(topology: Topology) -> tuple[Finding, ...]:
+    """Report pods whose packets do not fit the path between nodes (MTU101), and pods that use less of it (MTU102)."""
+    if topology.carries is None:
+        return ()
+    return (*_above(topology, topology.carries), *_below(topology, topology.carries))
+
+
+def _above(topology: Topology, carries: int) -> Iterable[Finding]:
+    groups: dict[tuple[int, str], list[tuple[Node, Port]]] = {}
+    for node, port in topology.ports:
+        # What a smaller host end swallows never meets the path: MTU105 tells of it.
+        largest = min(port.sends, port.at.host_mtu)
+        if largest > carries:
+            groups.setdefault((largest, _fate(node, largest, carries)), []).append((node, port))
+    alone = len(topology.nodes) + len(topology.silent) == 1
+    severity: Severity = "warning" if alone else "error"
+    for (largest, fate), members in groups.items():
+        yield codes.finding(
+            codes.MTU101,
+            _place(members),
+            f"{count(len(members), 'pod')} may send {largest} bytes, but the path between nodes carries {carries}. "
+            f"{'There is one node, so no packet takes that path yet.' if alone else fate}",
+            f"Run `kubemtu apply`: it takes running pods to {carries} without restarting one.",
+            severity,
+        )
+
+
+def _fate(node: Node, largest: int, carries: int) -> str:
+    """What becomes of packets to other nodes that are too large, size by size."""
+    if node.tunnel is None:
+        first, bound, outer = node.nic, node.nic_mtu or carries, largest
+    else:
+        first, bound, outer = node.tunnel.name, node.tunnel.mtu, node.inner or carries
+    said = []
+    silent = min(bound, outer, largest)
+    if silent > carries:
+        said.append(
+            f"Those of {sizes(carries + 1, silent)} bytes fit this node's own devices and vanish on the way to a node "
+            "with a smaller NIC, without an ICMP error"
+        )
+    cut = min(bound, largest)
+    if cut > outer:
+        said.append(
+            f"Those of {sizes(max(outer, carries) + 1, cut)} bytes fit {first} ({bound}) but not {node.nic} "
+            f"({node.nic_mtu}) around them: the node sends each as two fragments, or drops it, DF or not"
+        )
+    if largest > bound:
+        said.append(
+            f"Those of {sizes(bound + 1, largest)} bytes are refused by {first} ({bound}) of the sender's own node: "
+            "with DF by an ICMP error, which costs TCP a flight for each new peer and, where it is filtered, leaves "
+            "connections hanging at the first full segment; without DF they are cut in fragments"
+        )
+    return "; ".join(said) + "."
+
+
+def _below(topology: Topology, carries: int) -> Iterable[Finding]:
+    groups: dict[int, list[tuple[Node, Port]]] = {}
+    for node, port in topology.ports:
+        if port.at.host_mtu == port.at.pod_mtu < carries:
+            groups.setdefault(port.at.pod_mtu, []).append((node, port))
+    cost = max((one.cost for one in topology.state.encapsulation), default=0)
+    for mtu, members in groups.items():
+        lost = goodput.lost(mtu, carries, cost)
+        yield codes.finding(
+            codes.MTU102,
+            _place(members),
+            f"{count(len(members), 'pod')} {has(len(members))} {mtu}, the path carries {carries}: of a full link TCP "
+            f"gets {goodput.share(mtu, cost):.1%} instead of {goodput.share(carries, cost):.1%}, which is {lost:.1%} "
+            f"less, in {goodput.packets(mtu, carries):.2f} times as many packets.",
+            f"Run `kubemtu apply`: it takes running pods to {carries} without restarting one. First see that the path "
+            f"really carries it: `kubemtu plan --mtu {carries}` shows what would change.",
+            "warning" if lost >= goodput.WORTH_A_WARNING else "note",
+        )
+
+
+def _place(members: list[tuple[Node, Port]]) -> str:
+    where = dict.fromkeys(node.name for node, _ in members)
+    return (
+        f"{'node' if len(where) == 1 else 'nodes'} {names(where)}, {count(len(members), 'pod')}: "
+        f"{names(port.pod for _, port in members)}"
+    )

@@ -1,0 +1,42 @@
+"""What could not be seen: said as plainly as what was, because a verdict over half a cluster is half a verdict."""
+
+from collections.abc import Iterable
+
+from kubemtu.core import codes
+from kubemtu.core.findings import Finding
+from kubemtu.core.topology import Topology
+from kubemtu.core.words import count, names
+
+
+def find(topology: Topology) -> tuple[Finding, ...]:
+    """Report objects that could not be read (MTU117) and nodes that were not observed (MTU118)."""
+    if topology.offline:
+        return ()
+    return (*_unread(topology), *_silent(topology))
+
+
+def _unread(topology: Topology) -> Iterable[Finding]:
+    for entry in topology.unread:
+        if entry.why in {"forbidden", "malformed", "unreachable"} and entry.what not in {
+            f"node {name}" for name in topology.silent
+        }:
+            yield codes.finding(
+                codes.MTU117,
+                entry.what,
+                f"{entry.message} What is said about the rest may be incomplete.",
+                "Allow kubemtu to read it (kubectl auth can-i), then check again."
+                if entry.why == "forbidden"
+                else "Correct it there, or reach it again, then check once more.",
+            )
+
+
+def _silent(topology: Topology) -> Iterable[Finding]:
+    if topology.silent:
+        silent = len(topology.silent)
+        yield codes.finding(
+            codes.MTU118,
+            f"{'node' if silent == 1 else 'nodes'} {names(topology.silent)}",
+            f"{count(silent, 'node')} of {silent + len(topology.nodes)} told nothing about NICs, tunnels and running "
+            "pods, so the smallest NIC may be there, and nothing is said about the pods there.",
+            "Run the kubemtu agent on every node, then check again.",
+        )

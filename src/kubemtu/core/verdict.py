@@ -1,0 +1,174 @@
+"""The answer: one word, one sentence, and everything that it rests on. It is also the JSON of `kubemtu check`."""
+
+from typing import Literal
+
+import msgspec
+
+from kubemtu.core import codes
+from kubemtu.core.findings import Finding
+from kubemtu.core.rules import config, drift, link, overlay, path, pods, unseen
+from kubemtu.core.topology import Layer, Node, Topology
+from kubemtu.core.words import count, names
+
+SCHEMA = "kubemtu.io/check/v1"
+Verdict = Literal["healthy", "broken", "suboptimal", "incomplete"]
+
+# Causes before consequences: what a finding further down says is often only the effect of one further up.
+FAMILIES = (link.find, config.find, overlay.find, drift.find, pods.find, path.find, unseen.find)
+
+
+class NodeLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One observed node in a report. MTUs in bytes; `pod_mtus` are those of its pods' own ends, smallest first."""
+
+    name: str
+    nic: str
+    nic_mtu: int | None
+    tunnel: str | None
+    tunnel_mtu: int | None
+    conflist_mtu: int | None  # what a pod gets that is created here now
+    pods: int
+    pod_mtus: tuple[int, ...]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What `check` found. `current` are the MTUs that running pods have, `missing` what could not be read."""
+
+    verdict: Verdict
+    summary: str
+    cni: str
+    variant: str
+    encapsulation: str
+    recommended_mtu: int | None
+    current: tuple[int, ...]
+    layers: tuple[Layer, ...] = ()
+    nodes: tuple[NodeLine, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    missing: tuple[str, ...] = ()
+    schema: str = SCHEMA
+
+
+def judge(topology: Topology) -> tuple[Finding, ...]:
+    """All findings, causes first; one that says the same of the same place as an earlier one is left out."""
+    found: dict[tuple[str, str], Finding] = {}
+    of_rules = [one for family in FAMILIES for one in family(topology)]
+    for finding in (*topology.state.findings, *of_rules):
+        found.setdefault((finding.code, finding.place), finding)
+    return tuple(found.values())
+
+
+def report(topology: Topology) -> Report:
+    """Say what is so."""
+    findings = judge(topology)
+    missing = _missing(topology)
+    verdict = _verdict(topology, findings)
+    return Report(
+        verdict=verdict,
+        summary=_summary(topology, verdict, findings),
+        cni=topology.state.name,
+        variant=topology.state.variant,
+        encapsulation=topology.state.encapsulation_name,
+        recommended_mtu=topology.recommended,
+        current=tuple(sorted({port.at.pod_mtu for _, port in topology.ports})),
+        layers=topology.layers,
+        nodes=tuple(_line(node) for node in topology.nodes),
+        findings=findings,
+        missing=missing,
+    )
+
+
+def _verdict(topology: Topology, findings: tuple[Finding, ...]) -> Verdict:
+    severities = {finding.severity for finding in findings}
+    if "error" in severities:
+        return "broken"
+    if any(finding.severity == "warning" and finding.code != codes.MTU117.code for finding in findings):
+        return "suboptimal"
+    unseen_now = {codes.MTU117.code, codes.MTU118.code} & {finding.code for finding in findings}
+    return "incomplete" if unseen_now or topology.carries is None else "healthy"
+
+
+def _summary(topology: Topology, verdict: Verdict, findings: tuple[Finding, ...]) -> str:
+    said = {"broken": _broken, "suboptimal": _suboptimal, "incomplete": _incomplete, "healthy": _healthy}[verdict](
+        topology, findings
+    )
+    if topology.under_way:
+        said += f" A change is under way ({names(topology.under_way)}): part of this is its passing state."
+    return said
+
+
+def _healthy(topology: Topology, _findings: tuple[Finding, ...]) -> str:
+    if not topology.nodes:
+        return (
+            f"The configuration is right for NICs of {topology.assumed_nic}: pods get {topology.carries}; no node was "
+            "observed."
+        )
+    pods_seen = len(topology.ports)
+    return (
+        f"The pod network's MTU is right: {count(pods_seen, 'pod')} on {count(len(topology.nodes), 'node')}, and every "
+        f"packet that they can send fits the path between nodes, which carries {topology.carries}."
+    )
+
+
+def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
+    errors = [finding for finding in findings if finding.severity == "error"]
+    present = {finding.code for finding in errors}
+    split = sum(port.at.host_mtu != port.at.pod_mtu for _, port in topology.ports)
+    above = [port.sends for _, port in topology.ports if topology.carries and port.sends > topology.carries]
+    if codes.MTU105.code in present:
+        return (
+            f"The MTU breaks traffic: {count(split, 'pod')} of {len(topology.ports)} lose large packets without an "
+            "ICMP error, because the two ends of their interfaces differ."
+        )
+    if codes.MTU101.code in present:
+        return (
+            f"The MTU breaks traffic: {count(len(above), 'pod')} of {len(topology.ports)} may send {max(above)} bytes, "
+            f"but the path between nodes carries {topology.carries}."
+        )
+    return f"The MTU breaks traffic, or soon will: {errors[0].message.partition('. ')[0].rstrip('.')}."
+
+
+def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
+    warnings = [finding for finding in findings if finding.severity == "warning"]
+    below = [port.at.pod_mtu for _, port in topology.ports if topology.carries and port.at.pod_mtu < topology.carries]
+    if below and codes.MTU102.code in {finding.code for finding in warnings}:
+        return f"Nothing is lost, but pods have {min(below)} where the path between nodes carries {topology.carries}."
+    return f"Nothing is lost now, but: {warnings[0].message.partition('. ')[0].rstrip('.')}."
+
+
+def _incomplete(topology: Topology, _findings: tuple[Finding, ...]) -> str:
+    if topology.carries is None:
+        configured = topology.state.pod_mtu
+        return (
+            f"{f'New pods get {configured}' if configured else 'The nodes decide what new pods get'}; whether that is "
+            "right cannot be said without the NICs' MTU: "
+            + ("give --nic-mtu." if topology.offline else "no node was observed; run the agent, or give --nic-mtu.")
+        )
+    return f"Nothing wrong was found, but not everything could be read: {names(_missing(topology))}."
+
+
+def _missing(topology: Topology) -> tuple[str, ...]:
+    listed = [f"{entry.what}: {entry.message}" for entry in topology.unread]
+    listed += [
+        f"node {name}: not observed"
+        for name in topology.silent
+        if not topology.offline and not any(entry.what == f"node {name}" for entry in topology.unread)
+    ]
+    listed += [f"node {node.name}: {trouble}" for node in topology.nodes for trouble in node.seen.troubles]
+    listed += [
+        f"node {node.name}: no CNI configuration at {topology.state.conflist}"
+        for node in topology.nodes
+        if topology.state.conflist and node.rendered is None
+    ]
+    return tuple(listed)
+
+
+def _line(node: Node) -> NodeLine:
+    return NodeLine(
+        name=node.name,
+        nic=node.nic,
+        nic_mtu=node.nic_mtu,
+        tunnel=node.tunnel.name if node.tunnel is not None else None,
+        tunnel_mtu=node.tunnel.mtu if node.tunnel is not None else None,
+        conflist_mtu=node.rendered.gives if node.rendered is not None else None,
+        pods=len(node.ports),
+        pod_mtus=tuple(sorted({port.at.pod_mtu for port in node.ports})),
+    )

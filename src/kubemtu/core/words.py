@@ -1,0 +1,33 @@
+"""How findings speak: lists that stay short, counts that agree with their noun, ranges of sizes."""
+
+from collections.abc import Iterable
+
+NAMES_MOST = 3  # enough to recognise whose they are; 250 would hide the sentence
+
+
+def names(found: Iterable[str], most: int = NAMES_MOST) -> str:
+    """Join names for a sentence: "a, b and c", or "a, b, c and 12 more"."""
+    listed = list(found)
+    if len(listed) > most + 1:
+        return f"{', '.join(listed[:most])} and {len(listed) - most} more"
+    return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
+
+
+def count(number: int, noun: str) -> str:
+    """Give "1 pod" or "9 pods"; a hyphen keeps the number and the noun together in nothing but sense."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def sizes(low: int, high: int) -> str:
+    """Give a range of packet sizes: "1451-1500", or one number."""
+    return f"{low}" if low == high else f"{low}-{high}"
+
+
+def has(number: int) -> str:
+    """The verb of that many: "has" or "have"."""
+    return "has" if number == 1 else "have"
+
+
+def verb(number: int, plural: str) -> str:
+    """The verb in the number of its subject: "send" for many, "sends" for one."""
+    return plural + "s" if number == 1 else plural
