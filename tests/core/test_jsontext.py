@@ -73,6 +73,7 @@ def test_every_other_plugin_of_the_list_can_be_named() -> None:
         ('{"type":"calico","mtu":"1450"}', '{"type":"calico","mtu":1450}'),
         ('{"type":"calico","mtu":""}', '{"type":"calico","mtu":1450}'),
         ('{"type":"calico","mtu":-1}', '{"type":"calico","mtu":1450}'),
+        ('{"type":"calico","mtu":null}', '{"type":"calico","mtu":1450}'),
         ('{"type":"calico","mtu":0}', '{"type":"calico","mtu":1450}'),
         ('{"type":"calico","MTU":9}', '{"type":"calico","MTU":1450}'),
         ('{"type":"calico","\\u006dtu":9}', '{"type":"calico","\\u006dtu":1450}'),
@@ -233,7 +234,7 @@ def test_an_empty_object_gets_its_first_member() -> None:
         ("{}", 'this object has no "Backend", which must be there first'),
         ('{"Backend": "vxlan"}', 'here must stand an object, not "vxlan"'),
         ('{"Backend": {}, "Backend": {}}', '"Backend" stands here a second time'),
-        ('{"Backend": {"MTU": null}}', '"MTU" must be an integer, not null'),
+        ('{"Backend": {"MTU": false}}', '"MTU" must be an integer, not false'),
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused(text: str, sentence: str) -> None:

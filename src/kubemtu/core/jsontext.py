@@ -106,7 +106,7 @@ def set_plugin_mtu(text: str, plugin_type: str, mtu: int, *, source: str = "the 
 
     A new member goes right behind "type", where Rancher's own template has it, laid out as its neighbours are.
     Raises UsageError when `mtu` is none, and Malformed as `read_plugin_mtu` does, or when a placeholder or a value of
-    another kind than integer or string stands there.
+    another kind than integer, string or null stands there.
     """
     where = _Place(text, source)
     _, plugin = _plugin(where, plugin_type)
@@ -368,7 +368,7 @@ def _set(where: _Place, node: Node, key: str, number: int, *, behind: str | None
             f'"{member.key}" is the placeholder {found.placeholder}, which the installer fills from {fed}: '
             "change that instead",
         )
-    if found.kind == "other":
+    if found.kind == "other" and found.raw != "null":  # encoding/json takes null for absent
         raise where.malformed(
             member.value.start,
             f'"{member.key}" must be an integer, not {_shown(where, member.value)}: correct it there',
