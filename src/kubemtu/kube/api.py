@@ -4,6 +4,7 @@ Objects go in and out as the JSON they are. Everything here is one Api, an async
 knows which client library carries it.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Literal, Self
 
@@ -63,6 +64,10 @@ class Api:
     def forget(self) -> None:
         """Ask the server again what it serves: after a CRD came or went."""
         self._discovery.forget()
+
+    async def pause(self, failures: int) -> None:
+        """Wait a while, longer with each failure in a row, before the same is tried again."""
+        await asyncio.sleep(self._backoff.seconds(failures) / 10)
 
     # Reading
 

@@ -1,0 +1,276 @@
+"""kubemtu's own objects, typed: one NodeMTU a node, one MTUMigration a change.
+
+Writers never take turns by luck: a spec has one writer, a status another, and the journal of a migration is appended
+under its resourceVersion, again whenever somebody else was first.
+"""
+
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Literal, TypeVar
+
+import msgspec
+
+from kubemtu.core import errors, net, plan, proof, undo
+from kubemtu.core import migration as migrations_core
+from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.kube import records
+from kubemtu.kube.api import Api
+from kubemtu.kube.errors import Absent, AlreadyThere
+from kubemtu.kube.records import Agent, Condition, Direction, Entry, Migration, NodeMtu
+
+__all__ = [
+    "Agent",
+    "Condition",
+    "Direction",
+    "Entry",
+    "Migration",
+    "NodeMtu",
+    "advance",
+    "create_migration",
+    "delete_migration",
+    "migration",
+    "migrations",
+    "node",
+    "nodes",
+    "note",
+    "set_condition",
+    "set_desired",
+    "set_direction",
+    "set_status",
+    "watch_migration",
+    "watch_node",
+    "watch_nodes",
+]
+
+API_VERSION = f"{migrations_core.GROUP}/{migrations_core.VERSION}"
+NODES = Want(kind="NodeMTU", plural="nodemtus", api_versions=(API_VERSION,))
+MIGRATIONS = Want(kind="MTUMigration", plural="mtumigrations", api_versions=(API_VERSION,))
+TRIES = 8  # of a write under a resourceVersion
+
+T = TypeVar("T")
+
+
+# NodeMTU
+
+
+async def nodes(api: Api) -> list[NodeMtu]:
+    """All NodeMTUs. Raises Malformed for one that cannot be read."""
+    return [records.node_of(found) for found in await api.list(NODES)]
+
+
+async def node(api: Api, name: str) -> NodeMtu | None:
+    """The NodeMTU of that node, or None."""
+    found = await api.get(_ref(NODES, name))
+    return None if found is None else records.node_of(found)
+
+
+async def watch_nodes(api: Api) -> AsyncGenerator[dict[str, NodeMtu], None]:
+    """All NodeMTUs by node name: as they are now, and again after each change, without an end."""
+    seen: dict[str, NodeMtu] = {}
+    async with contextlib.aclosing(api.watch(NODES)) as events:
+        async for event in events:
+            if event.type == "SYNC":
+                seen = {found.name: records.node_of(found) for found in event.objects}
+            for found in event.objects if event.type != "SYNC" else ():
+                seen = {name: kept for name, kept in seen.items() if name != found.name}
+                if event.type != "DELETED":
+                    seen[found.name] = records.node_of(found)
+            yield dict(seen)
+
+
+async def watch_node(api: Api, name: str) -> AsyncGenerator[NodeMtu | None, None]:
+    """The NodeMTU of that node: as it is now, and again after each change, without an end; None while there is none."""
+    async with contextlib.aclosing(api.watch(NODES, name=name)) as events:
+        async for event in events:
+            there = event.objects and event.type != "DELETED"
+            yield records.node_of(event.objects[0]) if there else None
+
+
+async def set_desired(api: Api, name: str, desired: migrations_core.Desired | None) -> NodeMtu:
+    """Say what a node should be (None: nothing is asked of it); its NodeMTU is made when there is none."""
+    spec = None if desired is None else records.encoded(desired)
+    return records.node_of(await _patched(api, name, {"spec": spec}, None))
+
+
+async def set_status(
+    api: Api,
+    name: str,
+    *,
+    generation: int | None = None,
+    reached: migrations_core.Reached | msgspec.UnsetType | None = msgspec.UNSET,
+    answers: proof.Answers | msgspec.UnsetType | None = msgspec.UNSET,
+    observation: net.NodeObservation | msgspec.UnsetType = msgspec.UNSET,
+    agent: Agent | msgspec.UnsetType = msgspec.UNSET,
+) -> NodeMtu:
+    """Write parts of what a node is; what is not given stays, None takes it away.
+
+    `generation` is that of the NodeMTU whose spec `reached` and `answers` are about.
+    """
+    status: dict[str, object] = {}
+    if generation is not None:
+        status["observedGeneration"] = generation
+    for key, value in {"reached": reached, "answers": answers, "observation": observation, "agent": agent}.items():
+        if value is not msgspec.UNSET:
+            status[key] = None if value is None else records.encoded(value)
+    if isinstance(observation, net.NodeObservation):
+        status["observedAt"] = records.moment(observation.observed_at)
+    return records.node_of(await _patched(api, name, {"status": status}, "status"))
+
+
+async def _patched(api: Api, name: str, body: Mapping[str, object], subresource: str | None) -> Object:
+    ref = _ref(NODES, name)
+    try:
+        return await api.patch(ref, body, subresource=subresource)
+    except Absent:
+        with contextlib.suppress(AlreadyThere):
+            await api.create(
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": NODES.kind,
+                    "metadata": {"name": name, "ownerReferences": await _owners(api, name)},
+                }
+            )
+        return await api.patch(ref, body, subresource=subresource)
+
+
+async def _owners(api: Api, name: str) -> list[dict[str, object]]:
+    """The Node as owner, so that its NodeMTU goes when it goes; nobody where we may not read it."""
+    try:
+        found = await api.find("v1", "nodes", name)
+    except errors.Forbidden:
+        return []
+    uid = found.text("metadata", "uid") if found is not None else None
+    return [{"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}] if uid else []
+
+
+# MTUMigration
+
+
+async def migrations(api: Api) -> list[Migration]:
+    """All MTUMigrations, oldest first. Raises Malformed for one that cannot be read."""
+    found = [records.migration_of(one) for one in await api.list(MIGRATIONS)]
+    return sorted(found, key=lambda one: (one.created, one.name))
+
+
+async def migration(api: Api, name: str) -> Migration:
+    """The MTUMigration of that name. Raises UsageError when there is none."""
+    return records.migration_of(await _migration(api, name))
+
+
+async def watch_migration(api: Api, name: str) -> AsyncGenerator[Migration | None, None]:
+    """The MTUMigration of that name: as it is now, and again after each change; None while there is none."""
+    async with contextlib.aclosing(api.watch(MIGRATIONS, name=name)) as events:
+        async for event in events:
+            there = event.objects and event.type != "DELETED"
+            yield records.migration_of(event.objects[0]) if there else None
+
+
+async def create_migration(api: Api, name: str, whole: plan.Plan) -> Migration:
+    """Put a plan into the cluster, to be carried out. Raises AlreadyThere when the name is taken."""
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": MIGRATIONS.kind,
+        "metadata": {"name": name},
+        "spec": {"plan": msgspec.to_builtins(whole), "direction": "forward"},
+    }
+    return records.migration_of(await api.create(body))
+
+
+async def set_direction(api: Api, name: str, direction: Direction) -> Migration:
+    """Say where a migration is wanted to go."""
+    return records.migration_of(await api.patch(_ref(MIGRATIONS, name), {"spec": {"direction": direction}}))
+
+
+async def advance(
+    api: Api,
+    name: str,
+    progress: undo.Progress,
+    what: str,
+    *,
+    result: str = "",
+    expected: undo.Progress | None = None,
+) -> Migration:
+    """Write how far a migration came, with a line of its journal.
+
+    `expected` is what this driver wrote last. Raises Conflict when something else is there: then another one drives.
+    """
+
+    def change(present: Migration) -> dict[str, object]:
+        if expected is not None and present.progress != expected:
+            raise errors.Conflict(
+                f"MTUMigration {name} is driven by another kubemtu: it is at step {present.progress.step} "
+                f"{present.progress.direction}, not at step {expected.step} {expected.direction}; let that one finish"
+            )
+        return {"progress": records.encoded(progress), "journal": _journal(present, what, result)}
+
+    return await _change_status(api, name, change)
+
+
+async def note(api: Api, name: str, what: str, result: str = "") -> Migration:
+    """Append a line to the journal of a migration."""
+    return await _change_status(api, name, lambda present: {"journal": _journal(present, what, result)})
+
+
+async def set_condition(
+    api: Api, name: str, type_: str, *, status: Literal["True", "False", "Unknown"], reason: str, message: str
+) -> Migration:
+    """Set one condition of a migration; its time changes only with its status."""
+
+    def change(present: Migration) -> dict[str, object]:
+        before = next((one for one in present.conditions if one.type == type_), None)
+        since = before.last_transition_time if before is not None and before.status == status else records.now()
+        made = records.Condition(type=type_, status=status, reason=reason, message=message, last_transition_time=since)
+        kept = [one for one in present.conditions if one.type != type_]
+        return {"conditions": [records.encoded(one) for one in (*kept, made)]}
+
+    return await _change_status(api, name, change)
+
+
+async def delete_migration(api: Api, name: str) -> bool:
+    """Forget a migration; False when there was none."""
+    return await api.delete(_ref(MIGRATIONS, name))
+
+
+async def _migration(api: Api, name: str) -> Object:
+    found = await api.get(_ref(MIGRATIONS, name))
+    if found is None:
+        raise errors.UsageError(
+            f"{api.connection.server} has no MTUMigration {name}; `kubectl get mtumigrations` lists those it has"
+        )
+    return found
+
+
+async def _change_status(api: Api, name: str, change: Callable[[Migration], dict[str, object]]) -> Migration:
+    async def once() -> Migration:
+        found = await _migration(api, name)
+        status = change(records.migration_of(found))
+        made = await api.patch(
+            _ref(MIGRATIONS, name), {"status": status}, subresource="status", resource_version=found.resource_version
+        )
+        return records.migration_of(made)
+
+    return await _again(once, api)
+
+
+async def _again(once: Callable[[], Awaitable[T]], api: Api) -> T:
+    for left in reversed(range(TRIES)):
+        try:
+            return await once()
+        except Absent:
+            raise
+        except errors.Conflict:
+            if not left:
+                raise
+            await api.pause(TRIES - left)
+    raise AssertionError("unreachable: the last round returns or raises")
+
+
+def _journal(present: Migration, what: str, result: str) -> list[object]:
+    return [
+        records.encoded(entry)
+        for entry in (*present.journal, records.Entry(time=records.now(), what=what, result=result))
+    ]
+
+
+def _ref(want: Want, name: str) -> Ref:
+    return Ref(api_version=API_VERSION, kind=want.kind, plural=want.plural, name=name)

@@ -1,0 +1,98 @@
+"""All wants at once, into objects and entries for what could not be read: a sick cluster is read as far as it goes."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from kubemtu.core import errors
+from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.snapshot import Unread
+from kubemtu.kube.api import Api
+from kubemtu.kube.errors import Absent, Expired, ServerFailing
+
+AT_ONCE = 10  # requests; a server under load gets no more from us
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True):
+    objects: tuple[Object, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    failure: errors.Unreachable | None = None
+
+
+async def observe(api: Api, wants: tuple[Want, ...]) -> tuple[tuple[Object, ...], tuple[Unread, ...]]:
+    """Read all wants; objects come in the order of the wants, each once, and what could not be read as an entry.
+
+    A kind that the server does not have, and an object that is not there, is simply absent. Raises Unreachable when the
+    server does not answer, or answers nothing but failures; Unauthenticated when it does not know us.
+    """
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(want: Want) -> _Part:
+        async with gate:
+            return await _read(api, want)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(want)) for want in dict.fromkeys(wants)]
+    except* errors.KubemtuError as several:
+        raise _first(several) from several
+    parts = [task.result() for task in tasks]
+    failures = [part.failure for part in parts if part.failure is not None]
+    if failures and len(failures) == len(parts):
+        raise failures[0]
+    unread = tuple(dict.fromkeys(entry for part in parts for entry in part.unread))
+    return _once(parts), unread
+
+
+async def _read(api: Api, want: Want) -> _Part:
+    try:
+        if want.name is not None and want.label_selector is None:
+            return await _named(api, want, want.name)
+        found = await api.listing(want)
+    except ServerFailing as error:
+        return _Part(unread=(_unread(want, "unreachable", error),), failure=error)
+    except errors.Forbidden as error:
+        if type(error) is not errors.Forbidden:
+            raise
+        return _Part(unread=(_unread(want, "forbidden", error),))
+    except (errors.Malformed, Absent, Expired) as error:
+        return _Part(unread=(_unread(want, "malformed", error),))
+    malformed = tuple(Unread(what=_what(want), why="malformed", message=text) for text in found.malformed)
+    return _Part(objects=found.objects, unread=malformed)
+
+
+async def _named(api: Api, want: Want, name: str) -> _Part:
+    """One object is got, not listed: RBAC often allows just that (resourceNames)."""
+    for api_version in want.api_versions:
+        if not await api.serves(api_version, want.plural):
+            continue
+        ref = Ref(api_version=api_version, kind=want.kind, plural=want.plural, name=name, namespace=want.namespace)
+        found = await api.get(ref)
+        return _Part(objects=(found,) if found is not None else ())
+    return _Part()
+
+
+def _unread(want: Want, why: str, error: errors.KubemtuError) -> Unread:
+    return msgspec.convert({"what": _what(want), "why": why, "message": str(error)}, Unread)
+
+
+def _what(want: Want) -> str:
+    where = f" in namespace {want.namespace}" if want.namespace else ""
+    if want.name:
+        return f"{want.kind} {f'{want.namespace}/' if want.namespace else ''}{want.name}"
+    return f"{want.plural}{where}" + (f" with {want.label_selector}" if want.label_selector else "")
+
+
+def _once(parts: Sequence[_Part]) -> tuple[Object, ...]:
+    """Every object once, though several wants may name it."""
+    seen: dict[tuple[str, str | None, str], Object] = {}
+    for part in parts:
+        for found in part.objects:
+            seen.setdefault((found.kind, found.namespace, found.name), found)
+    return tuple(seen.values())
+
+
+def _first(group: BaseExceptionGroup[errors.KubemtuError]) -> errors.KubemtuError:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

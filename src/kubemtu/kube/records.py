@@ -1,0 +1,156 @@
+"""What kubemtu keeps in the API, as records: one NodeMTU a node, one MTUMigration a change, and their JSON."""
+
+import datetime as dt
+from typing import Literal, TypeVar
+
+import msgspec
+
+from kubemtu.core import errors, migration, net, plan, proof, undo
+from kubemtu.core.objects import Object
+
+T = TypeVar("T")
+Direction = Literal["forward", "back"]
+
+
+class Agent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Which agent speaks for a node; `started_at` is RFC 3339."""
+
+    version: str
+    pid: int
+    started_at: str
+
+
+class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
+    """What one node should be (`desired`) and what its agent says that it is.
+
+    `reached` and `answers` are about the spec of `observed_generation`; `observed_at` is in seconds since the epoch.
+    """
+
+    name: str
+    desired: migration.Desired | None = None
+    reached: migration.Reached | None = None
+    answers: proof.Answers | None = None
+    observation: net.NodeObservation | None = None
+    observed_at: float | None = None
+    agent: Agent | None = None
+    generation: int = 0
+    observed_generation: int | None = None
+    resource_version: str | None = None
+
+    @property
+    def current(self) -> bool:
+        """True when what the agent says is about the spec as it is now."""
+        return self.observed_generation == self.generation
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One condition of a status (meta/v1 Condition)."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    last_transition_time: str
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the journal of a migration; `time` is RFC 3339."""
+
+    time: str
+    what: str
+    result: str = ""
+
+
+class Migration(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of the pod MTU: what is planned, how far it came, and what happened on the way."""
+
+    name: str
+    plan: plan.Plan
+    direction: Direction = "forward"
+    progress: undo.Progress = undo.Progress()
+    conditions: tuple[Condition, ...] = ()
+    journal: tuple[Entry, ...] = ()
+    created: str = ""
+    resource_version: str | None = None
+
+
+def now() -> str:
+    """The time as the API writes it, in microseconds."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def node_of(found: Object) -> NodeMtu:
+    """Decode a NodeMTU. Raises Malformed."""
+    observed_at = found.text("status", "observedAt")
+    return NodeMtu(
+        name=found.name,
+        desired=_part(found, migration.Desired, "spec"),
+        reached=_part(found, migration.Reached, "status", "reached"),
+        answers=_part(found, proof.Answers, "status", "answers"),
+        observation=_part(found, net.NodeObservation, "status", "observation"),
+        observed_at=_seconds(found, observed_at) if observed_at else None,
+        agent=_part(found, Agent, "status", "agent"),
+        generation=found.integer("metadata", "generation") or 0,
+        observed_generation=found.integer("status", "observedGeneration"),
+        resource_version=found.resource_version,
+    )
+
+
+def migration_of(found: Object) -> Migration:
+    """Decode an MTUMigration. Raises Malformed."""
+    # A server may drop nulls on the way, but an edit without `before` would be another edit.
+    steps = [
+        {"before": None, "after": None} | step.body if step.get("type") == "edit" else step.body
+        for step in found.each("spec", "plan", "steps")
+    ]
+    whole = found.mapping("spec", "plan") | {"steps": steps}
+    return Migration(
+        name=found.name,
+        plan=_converted(found, whole, plan.Plan, "spec", "plan"),
+        direction="back" if found.text("spec", "direction") == "back" else "forward",
+        progress=_part(found, undo.Progress, "status", "progress") or undo.Progress(),
+        conditions=_part(found, tuple[Condition, ...], "status", "conditions") or (),
+        journal=_part(found, tuple[Entry, ...], "status", "journal") or (),
+        created=found.text("metadata", "creationTimestamp") or "",
+        resource_version=found.resource_version,
+    )
+
+
+def encoded(record: msgspec.Struct) -> object:
+    """A record as the body of a merge patch: null takes an old value away, in lists nothing stands for nothing."""
+    return _in_lists(msgspec.to_builtins(record))
+
+
+def _in_lists(value: object, *, within: bool = False) -> object:
+    if isinstance(value, dict):
+        kept = value.items()
+        return {key: _in_lists(one, within=within) for key, one in kept if not (within and one is None)}
+    if isinstance(value, (list, tuple)):
+        return [_in_lists(one, within=True) for one in value]
+    return value
+
+
+def _part(found: Object, type_: type[T], *path: str) -> T | None:
+    present = found.get(*path)
+    return None if present is None else _converted(found, present, type_, *path)
+
+
+def _converted(found: Object, present: object, type_: type[T], *path: str) -> T:
+    try:
+        return msgspec.convert(present, type_)
+    except msgspec.ValidationError as error:
+        raise errors.Malformed(
+            f"{found}: {'.'.join(path)} cannot be read: {error}; it was written by another version of kubemtu or by "
+            "hand: correct or delete it"
+        ) from error
+
+
+def moment(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _seconds(found: Object, moment: str) -> float:
+    try:
+        return dt.datetime.fromisoformat(moment).timestamp()
+    except ValueError as error:
+        raise errors.Malformed(f"{found}: status.observedAt is no time ({moment!r:.40}); delete it") from error

@@ -1,0 +1,158 @@
+"""Carry out the steps of a plan that are edits of API objects; `rollout` restarts pods.
+
+An edit touches one key. The object is read first, what stands there is compared byte for byte, the patch is guarded by
+the resourceVersion that was read, and what the server made of it is compared with what was asked for, key by key.
+"""
+
+from collections.abc import Mapping
+
+from kubemtu.core import errors, plan
+from kubemtu.core.objects import Object, dotted
+from kubemtu.kube.api import Api
+from kubemtu.kube.errors import Rejected
+from kubemtu.kube.rollout import rollout
+
+__all__ = ["edit", "rollout"]
+
+TRIES = 5  # of a write that meets somebody else's at the same moment, while our value is untouched
+_SERVER_KEYS = frozenset({"managedFields", "resourceVersion", "generation"})  # of metadata: change with each write
+
+
+async def edit(api: Api, step: plan.EditValue) -> str:
+    """Change the one value that `step` names, and say what was done; nothing is done when it is so already.
+
+    Raises Conflict when something else than `before` stands there, Surprise when the server changed more or less than
+    that key, Malformed when the path leads through what is no mapping.
+    """
+    for left in reversed(range(TRIES)):
+        found = await _read(api, step)
+        now = _value(found, step)
+        if _same(now, step.after):
+            return f"{step.ref}: {dotted(step.path)} is {_shown(now)} already"
+        if not _same(now, step.before):
+            raise errors.Conflict(
+                f"{step.ref}: {dotted(step.path)} is {_shown(now)} but was {_shown(step.before)} when the plan was "
+                f"made{_last_writer(found)}; see whether that change is wanted, then make a new plan"
+            )
+        try:
+            made = await api.patch(step.ref, _nested(step.path, step.after), resource_version=found.resource_version)
+        except Rejected as refused:
+            raise _refused(found, step, refused) from refused
+        except errors.Conflict:
+            if not left:
+                raise
+            continue  # another key may have changed: read again, and hold our value against `before` again
+        _verify(found, made, step)
+        kept = await _read(api, step)
+        if not _same(_value(kept, step), step.after):
+            raise errors.Surprise(
+                f"{step.ref}: {dotted(step.path)} was set to {_shown(step.after)} and is {_shown(_value(kept, step))} "
+                f"again{_last_writer(kept)}; something owns this object (GitOps, an operator): make the change there"
+            )
+        return f"{step.ref}: {dotted(step.path)} is {_shown(step.after)}, was {_shown(now)}"
+    raise AssertionError("unreachable: the last round returns or raises")
+
+
+async def _read(api: Api, step: plan.EditValue) -> Object:
+    found = await api.get(step.ref)
+    if found is None:
+        raise errors.Conflict(
+            f"{step.ref} is gone from {api.connection.server}; see who deleted it, then make a new plan"
+        )
+    return found
+
+
+def _value(found: Object, step: plan.EditValue) -> object:
+    """What stands at the path, None for nothing; every part on the way must be a mapping or absent."""
+    for length in range(1, len(step.path)):
+        found.mapping(*step.path[:length])
+    return found.get(*step.path)
+
+
+def _verify(before: Object, made: Object, step: plan.EditValue) -> None:
+    """Compare what the server stored with what was asked for. Raises Surprise that names the first difference."""
+    wanted = _with(before.body, step.path, step.after)
+    differences = [path for path in _differences(wanted, made.body, ()) if not _served(path)]
+    if differences:
+        path = differences[0]
+        was, is_now = before.get(*path), made.get(*path)
+        more = f" and {len(differences) - 1} more" if len(differences) > 1 else ""
+        raise errors.Surprise(
+            f"{step.ref}: after the edit of {dotted(step.path)}, {dotted(path)} is {_shown(is_now)}, not "
+            f"{_shown(step.after if path == step.path else was)}{more}; an admission webhook may rewrite this object: "
+            "look at it, then take the edit back with `kubemtu rollback`"
+        )
+
+
+def _served(path: tuple[str, ...]) -> bool:
+    return path[0] == "status" or (path[0] == "metadata" and len(path) > 1 and path[1] in _SERVER_KEYS)
+
+
+def _differences(wanted: object, found: object, path: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The paths at which two values differ, keys that only one has included."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        keys = sorted(wanted.keys() | found.keys())
+        return [
+            deeper
+            for key in keys
+            for deeper in (
+                _differences(wanted[key], found[key], (*path, key))
+                if key in wanted and key in found
+                else [(*path, key)]
+            )
+        ]
+    return [] if _same(wanted, found) else [path]
+
+
+def _same(one: object, other: object) -> bool:
+    """True for equal values of one type: 1450 is not "1450", and 1 is not true."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    return type(one) is type(other) and one == other
+
+
+def _with(body: Mapping[str, object], path: tuple[str, ...], value: object) -> dict[str, object]:
+    """A copy of `body` in which `value` stands at `path`, or nothing when it is None."""
+    key, *rest = path
+    if rest:
+        inner = body.get(key)
+        return {**body, key: _with(inner if isinstance(inner, dict) else {}, tuple(rest), value)}
+    if value is None:
+        return {name: kept for name, kept in body.items() if name != key}
+    return {**body, key: value}
+
+
+def _nested(path: tuple[str, ...], value: object) -> dict[str, object]:
+    nested: object = value
+    for key in reversed(path):
+        nested = {key: nested}
+    assert isinstance(nested, dict)
+    return nested
+
+
+def _refused(found: Object, step: plan.EditValue, refused: Rejected) -> errors.KubemtuError:
+    if found.get("immutable") is True:
+        return errors.Conflict(
+            f"{step.ref} is marked immutable, so no key of it can change; replace it by one that is not, then make a "
+            "new plan"
+        )
+    return Rejected(f"{step.ref}: {dotted(step.path)} cannot become {_shown(step.after)}: {refused}")
+
+
+def _last_writer(found: Object) -> str:
+    """Who wrote the object last, from metadata.managedFields; nothing when the server does not say."""
+    newest: tuple[str, str] = ("", "")
+    try:
+        for entry in found.each("metadata", "managedFields"):
+            if entry.text("subresource") is None:
+                newest = max(newest, (entry.text("time") or "", entry.text("manager") or ""))
+    except errors.Malformed:
+        return ""
+    when, manager = newest
+    return f" (last written by {manager} at {when})" if manager else ""
+
+
+def _shown(value: object) -> str:
+    return "absent" if value is None else f"{value!r:.80}"
