@@ -23,7 +23,6 @@ def table(times: Mapping[str, Sequence[float]], against: str) -> str:
     rows = [f"{'':34}{'median':>10}{'best':>10}{'worst':>10}{'ratio':>8}"]
     for name, seconds in times.items():
         middle = statistics.median(seconds)
-        rows.append(
-            f"{name:34}{middle * 1000:8.1f}ms{min(seconds) * 1000:8.1f}ms{max(seconds) * 1000:8.1f}ms{middle / base:7.2f}×"
-        )
+        columns = "".join(f"{value * 1000:8.1f}ms" for value in (middle, min(seconds), max(seconds)))
+        rows.append(f"{name:34}{columns}{middle / base:7.2f}×")
     return "\n".join(rows)
