@@ -10,14 +10,17 @@ Calico style: the host ends have no address and answer ARP for everybody; pods r
 """
 
 import asyncio
+import contextlib
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
+import msgspec
 import pytest
 
-from kubemtu.lab.traffic import plan, run, tally
+from kubemtu.lab.traffic import errors, plan, run, sockets, tally
 
 ADDRESSES = {"a": "10.99.0.1", "b": "10.99.0.2", "c": "10.99.1.3"}
 ADDRESSES6 = {"a": "fd99::1", "b": "fd99::2", "c": "fd99:1::3"}
@@ -46,11 +49,11 @@ class Rig:
         """Makes everything, at an MTU of 1500."""
         for name in "nmabc":
             self.ip("", f"netns add {self.prefix}{name}")
+        for name in "nmabc":  # duplicate address detection would keep IPv6 out for the first seconds
+            self.sysctl(name, ipv6__conf__default__accept_dad="0", ipv6__conf__all__forwarding=str(int(name in "nm")))
         self.ip("n", f"link add trunk type veth peer name trunk netns {self.prefix}m")
         for node, mine in (("n", 1), ("m", 2)):
-            self.sysctl(
-                node, ipv4__ip_forward="1", ipv6__conf__all__forwarding="1", ipv6__conf__default__accept_dad="0"
-            )
+            self.sysctl(node, ipv4__ip_forward="1")
             self.ip(
                 node,
                 "link set lo up",
@@ -65,7 +68,6 @@ class Rig:
                 self._pod(node, pod)
 
     def _pod(self, node: str, pod: str) -> None:
-        self.sysctl(pod, ipv6__conf__default__accept_dad="0")
         self.ip(node, f"link add cali-{pod} type veth peer name eth0 netns {self.prefix}{pod}")
         self.ip(
             node,
@@ -124,6 +126,11 @@ class Rig:
         columns = subprocess.run(argv, text=True, check=True, capture_output=True).stdout.split()
         return int(columns[4]), int(columns[12])
 
+    def python(self, namespace: str, program: str) -> str:
+        """Runs a Python program inside a namespace; what it printed."""
+        argv = ["ip", "netns", "exec", self.prefix + namespace, sys.executable, "-c", program]
+        return subprocess.run(argv, text=True, check=True, capture_output=True).stdout
+
     def traffic(self, flows: plan.Plan) -> run.Traffic:
         """Traffic between the pods of this rig."""
         return run.Traffic(self.spawn, flows, drops=self.drops)
@@ -162,13 +169,242 @@ def rig(made: Rig) -> Rig:
     return made
 
 
+def udp(*legs: tuple[str, str], addresses: dict[str, str] = ADDRESSES) -> tuple[plan.UdpFlow, ...]:
+    return tuple(
+        plan.UdpFlow(id=at, source=source, target=target, address=addresses[target], per_second=200)
+        for at, (source, target) in enumerate(legs, start=1)
+    )
+
+
+def tcp(style: plan.Style, source: str, target: str, *, flow: int = 101, per_second: float = 20.0) -> plan.TcpFlow:
+    return plan.TcpFlow(
+        id=flow, source=source, target=target, address=ADDRESSES[target], per_second=per_second, style=style
+    )
+
+
 async def test_clean_traffic_loses_nothing(rig: Rig) -> None:
     flows = plan.everyone(places("abcn", (ADDRESSES, ADDRESSES6)), RATES)
     async with rig.traffic(flows) as traffic:
         await traffic.start()
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(1.5)
+        assert traffic.progress.udp_sent > 0
         result = await traffic.stop()
-    print(result)
     assert result.flaws == ()
-    assert result.udp_sent == result.udp_received > 800
+    assert result.udp_sent == result.udp_received > 500
+    assert result.tcp_questions > 60
+    assert result.connect_attempts > 12
     assert result.harmless
+    assert (result.udp_lost_silently, result.udp_told_icmp, result.udp_told_emsgsize, result.veth_drops) == (0, 0, 0, 0)
+    assert result.interval("start").udp_sizes == (1500,)
+    staying = [flow for flow in flows.tcp if flow.style != "connect"]
+    assert {sample.flow for sample in result.samples} == {flow.id for flow in staying}
+    assert {sample.snd_mss for sample in result.samples} == {1448, 1428}  # 1500 - 40 or 60 - 12 (RFC 7323 timestamps)
+
+
+async def test_host_end_alone_swallows_what_the_counters_say(rig: Rig) -> None:
+    flows = plan.Plan(places=tuple(places("abc")), udp=udp(("a", "b"), ("a", "c"), ("b", "a"), ("c", "b")))
+    before = rig.drops()
+    async with rig.traffic(flows) as traffic:
+        await traffic.start()
+        await asyncio.sleep(0.6)
+        await traffic.mark("after the popular command")
+        rig.ip("n", "link set cali-a mtu 1450")
+        await asyncio.sleep(1.0)
+        result = await traffic.stop()
+    after = rig.drops()
+    quiet, broken = result.intervals
+    assert (quiet.udp_lost_silently, quiet.veth_drops) == (0, 0)
+    assert quiet.udp_sent == quiet.udp_received > 200
+    assert broken.udp_lost_silently > 200
+    # The kernel's own count, at both ends of that one veth, is the count of the books: nothing else was lost.
+    host_rx = after["a"].host_rx_dropped - before["a"].host_rx_dropped
+    pod_tx = after["a"].pod_tx_dropped - before["a"].pod_tx_dropped
+    assert result.udp_lost_silently == host_rx == pod_tx == result.veth_drops
+    assert result.udp_lost_at_own_port == result.udp_lost_silently
+    assert result.kernel["a"]["Ip.OutDiscards"] == result.udp_lost_silently
+    # b still sends 1500 to a: routed out of a device of 1450, it is told and sends less from then on.
+    assert result.udp_told_icmp > 0
+    assert {(one.source, one.target) for one in result.losses} == {("a", "b"), ("a", "c")}
+    assert result.interval("after the popular command").udp_sizes == (1450, 1500)
+    assert not result.harmless
+
+
+def test_programs_without_error_queue_are_told_that_all_is_well(rig: Rig) -> None:
+    """Why a send that failed with ENOBUFS counts as lost silently: only IP_RECVERR (option 11) makes it visible."""
+    rig.ip("n", "link set cali-a mtu 1450")
+    program = (
+        "import errno, socket\n"
+        "for hears in (0, 1):\n"
+        "    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "    s.setsockopt(socket.IPPROTO_IP, 10, 2)\n"
+        "    s.setsockopt(socket.IPPROTO_IP, 11, hears)\n"
+        f"    s.connect(('{ADDRESSES['b']}', 9))\n"
+        "    try: print(s.send(bytes(1472)))\n"
+        "    except OSError as error: print(errno.errorcode[error.errno])\n"
+    )
+    before = rig.drops()["a"]
+    assert rig.python("a", program).split() == ["1472", "ENOBUFS"]
+    assert rig.drops()["a"].pod_tx_dropped - before.pod_tx_dropped == 2
+
+
+async def test_host_end_alone_kills_one_segment_questions(rig: Rig) -> None:
+    talk = (
+        tcp("established", "a", "b"),
+        tcp("connect", "a", "c", flow=102, per_second=5),
+        tcp("idle", "a", "b", flow=103),
+    )
+    flows = plan.Plan(places=tuple(places("abc")), tcp=talk)
+    async with rig.traffic(flows) as traffic:
+        await traffic.start()
+        await asyncio.sleep(0.6)
+        await traffic.mark("broken")
+        rig.ip("n", "link set cali-a mtu 1450")
+        await asyncio.sleep(1.2)
+        result = await traffic.stop(patience=3.5)
+    quiet, broken = result.intervals
+    assert quiet.connect_attempts > 0
+    assert (quiet.tcp_stuck, quiet.connect_failures) == (0, 0)
+    assert quiet.tcp_longest_stall_ms < 1000
+    assert (broken.tcp_stuck, broken.tcp_resets) == (2, 0)  # the busy one, and the idle one when it was used again
+    assert broken.tcp_longest_stall_ms > 3000
+    assert broken.connect_failures >= 4
+    assert result.errors["no answer in 3 s"] == broken.connect_failures
+    assert result.veth_drops > 0
+    last = {sample.flow: sample for sample in result.samples if sample.mark == 2}
+    assert last[101].snd_mss == 1448  # the kernel still believes in 1500
+
+
+async def test_what_a_router_reports_is_not_lost_silently(rig: Rig) -> None:
+    rig.ip("n", "link set trunk mtu 1400")
+    rig.ip("m", "link set trunk mtu 1400")
+    four = udp(("a", "c"), ("a", "b"))
+    six = [msgspec.structs.replace(flow, id=flow.id + 10) for flow in udp(("a", "c"), addresses=ADDRESSES6)]
+    flows = plan.Plan(places=tuple(places("abc", (ADDRESSES, ADDRESSES6))), udp=(*four, *six))
+    async with rig.traffic(flows) as traffic:
+        await traffic.start()
+        await asyncio.sleep(0.7)
+        result = await traffic.stop()
+    assert result.udp_lost_silently == 0
+    assert result.udp_told_icmp == result.udp_sent - result.udp_received >= 2
+    assert result.errors == {"ICMP 3/4": result.errors["ICMP 3/4"], "ICMPv6 2/0": result.errors["ICMPv6 2/0"]}
+    assert result.interval("start").udp_sizes == (1400, 1500)
+    assert result.harmless
+
+
+async def test_black_hole_on_the_way_is_silent_and_not_at_the_own_port(rig: Rig) -> None:
+    rig.ip("m", "link set trunk mtu 1400")  # its peer on n still says 1500, so nobody reports anything
+    flows = plan.Plan(places=tuple(places("ac")), udp=udp(("a", "c"), ("c", "a")))
+    async with rig.traffic(flows) as traffic:
+        await traffic.start()
+        await asyncio.sleep(0.5)
+        result = await traffic.stop()
+    assert [(one.source, one.lost == one.sent > 50) for one in result.losses] == [("a", True)]
+    assert (result.udp_lost_at_own_port, result.veth_drops) == (0, 0)
+
+
+async def test_lowering_the_pod_end_first_is_told_and_raising_it_is_noticed(rig: Rig) -> None:
+    flows = plan.Plan(places=tuple(places("ab")), udp=udp(("a", "b")), tcp=(tcp("established", "a", "b"),))
+    async with rig.traffic(flows) as traffic:
+        await traffic.start()
+        await asyncio.sleep(0.4)
+        await traffic.mark("lower")
+        rig.ip("a", "link set eth0 mtu 1450")
+        rig.ip("n", "link set cali-a mtu 1450")
+        await asyncio.sleep(0.4)
+        await traffic.mark("raise")
+        rig.ip("n", "link set cali-a mtu 1500")
+        rig.ip("a", "link set eth0 mtu 1500")
+        await asyncio.sleep(0.6)
+        result = await traffic.stop()
+    assert [interval.udp_told_emsgsize for interval in result.intervals] == [0, 1, 0]
+    assert [interval.udp_sizes for interval in result.intervals] == [(1500,), (1450,), (1500,)]
+    assert result.udp_sent == result.udp_received
+    assert result.harmless
+
+
+async def test_marks_divide_by_the_time_of_sending(rig: Rig) -> None:
+    flows = plan.Plan(
+        places=tuple(places("ab")), udp=udp(("a", "b")), tcp=(tcp("connect", "a", "b"), tcp("idle", "b", "a", flow=102))
+    )
+    async with rig.traffic(flows) as traffic:
+        began = await traffic.start("one")
+        await asyncio.sleep(0.3)
+        second = await traffic.mark("two")
+        await asyncio.sleep(0.9)
+        third = await traffic.mark("three")
+        with pytest.raises(ValueError, match="'two' was set before"):
+            await traffic.mark("two")
+        await asyncio.sleep(0.3)
+        result = await traffic.stop()
+    one, two, three = result.intervals
+    assert (one.begins, one.ends, two.ends) == (began, second, third)
+    for interval in result.intervals:
+        seconds = interval.ends - interval.begins
+        assert interval.udp_sent == pytest.approx(200 * seconds, abs=12)
+        assert interval.connect_attempts == pytest.approx(20 * seconds, abs=3)
+    assert (one.tcp_questions, two.tcp_questions, three.tcp_questions) == (1, 0, 1)
+    assert result.udp_sent == one.udp_sent + two.udp_sent + three.udp_sent
+
+
+async def test_offloads_come_back(rig: Rig) -> None:
+    program = (
+        "from kubemtu.lab.traffic import sockets\n"
+        "wanted = {'tso': True, 'gso': True, 'gro': True}\n"
+        "print(*sockets.offloads('eth0', wanted).values())\n"
+    )
+    rig.python("a", program)  # on, all three
+    async with rig.traffic(plan.Plan(places=tuple(places("ab")), udp=udp(("a", "b")))) as traffic:
+        await traffic.start()
+        during = rig.python("a", program.replace("True", "False"))
+        await traffic.stop()
+    assert during == "False False False\n"
+    assert rig.python("a", program) == "True True True\n"
+
+
+async def test_killed_process_is_a_sentence_and_nothing_is_left(rig: Rig) -> None:
+    processes: dict[str, asyncio.subprocess.Process] = {}
+
+    async def spawn(place: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
+        processes[place] = await rig.spawn(place, argv)
+        return processes[place]
+
+    async with run.Traffic(spawn, plan.Plan(places=tuple(places("ab")), udp=udp(("a", "b")))) as traffic:
+        await traffic.start()
+        processes["b"].kill()
+        await processes["b"].wait()
+        await asyncio.sleep(0.1)
+        with pytest.raises(errors.TrafficBroken, match=r"^The traffic process of b ended with code -9 in the middle"):
+            await traffic.stop()
+    assert [process.returncode for process in processes.values()] == [0, -9]
+
+
+async def test_process_that_cannot_start_says_why(rig: Rig) -> None:
+    wrong = msgspec.structs.replace(places("a")[0], device="eth7")
+    async with rig.traffic(plan.Plan(places=(wrong, *places("b")))) as traffic:
+        with pytest.raises(errors.TrafficBroken, match=r"process of a gave up: .*No such device"):
+            await traffic.start()
+
+
+async def test_program_that_is_no_traffic_process_is_reported() -> None:
+    async def spawn(_: str, __: Sequence[str]) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        program = "import sys; sys.exit('there is no such pod')"
+        return await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe, stderr=pipe)
+
+    with pytest.raises(errors.TrafficBroken, match="ended with code 1 in the middle of the run: there is no such pod"):
+        await run.Traffic(spawn, plan.Plan(places=tuple(places("a")))).start()
+
+
+def test_receivers_own_losses_are_counted_to_the_last() -> None:
+    receiver = sockets.datagrams_at(socket.AF_INET, 0, buffer=4096)
+    sender = sockets.datagrams_to("127.0.0.1", receiver.getsockname()[1])
+    for _ in range(50):
+        sender.send(bytes(1000))
+    taken = 0
+    with contextlib.suppress(BlockingIOError):
+        while receiver.recv(2000):
+            taken += 1
+    assert 0 < taken < 50
+    assert sockets.overflow(receiver) == 50 - taken
+    sender.close()
+    receiver.close()

@@ -14,7 +14,9 @@ from kubemtu.lab.traffic import plan as plans
 from kubemtu.lab.traffic import wire
 from kubemtu.lab.traffic.errors import BooksDisagree
 from kubemtu.lab.traffic.numbers import Numbers
-from kubemtu.lab.traffic.tally import Interval, Losses, Moment, PortDrops, Tally
+from kubemtu.lab.traffic.tally import Counts, Interval, Losses, Moment, PortDrops, Tally
+
+_SUMMED = tuple(name for name in Counts.__struct_fields__ if not name.endswith("_ms"))
 
 
 def balance(
@@ -34,53 +36,37 @@ def balance(
     if drops and len(drops) != len(moments) + 1:
         raise BooksDisagree(f"{len(drops)} readings of the drop counters for {len(moments)} marks and an end")
     pages = _Pages(books)
-    spans = len(moments)
-    rows: list[Counter[str]] = [Counter() for _ in range(spans)]
-    longest = [0.0] * spans
-    connect_longest = [0.0] * spans
-    losses: Counter[tuple[str, str]] = Counter()
-    sent: Counter[tuple[str, str]] = Counter()
-    for flow in plan.udp:
-        lost = _udp(flow, pages, rows)
-        losses[flow.source, flow.target] += lost
-        sent[flow.source, flow.target] += pages.sent[flow.id].sent
-    for asked in plan.tcp:
-        _tcp(asked, pages, rows, connect_longest if asked.style == "connect" else longest)
-    _strangers(plan, pages)
+    _check_strangers(plan, pages)
+    _check_ports(plan, pages, drops)
+    rows = [_Row() for _ in moments]
+    losses = [_udp(flow, pages, rows) for flow in plan.udp]
+    for flow in plan.tcp:
+        _tcp(flow, pages, rows)
     for kernel in pages.kernel.values():
-        for row, again in zip(rows, _per_interval(kernel.retransmits, spans, "retransmits"), strict=True):
-            row["retransmits"] += again
-    for at in range(len(drops) - 1):
-        rows[at]["veth_drops"] += sum(_crossing(drops[at], drops[at + 1]).values())
-    _check_ports(pages, plan, drops)
+        for row, again in zip(rows, _per_interval(kernel.retransmits, len(rows), "retransmits"), strict=True):
+            row.counts["retransmits"] += again
+    for row, before, after in zip(rows, drops, drops[1:], strict=False):
+        row.counts["veth_drops"] += _crossing(before, after)
     ends = [*(moment.at for moment in moments[1:]), ended]
-    intervals = tuple(
-        Interval(
-            name=moment.name,
-            begins=moment.at,
-            ends=end,
-            tcp_longest_stall_ms=stall,
-            connect_longest_ms=connect,
-            **_fields(row),
-        )
-        for moment, end, row, stall, connect in zip(moments, ends, rows, longest, connect_longest, strict=True)
-    )
-    total: Counter[str] = sum(rows, Counter())
+    intervals = tuple(row.interval(moment, end) for row, moment, end in zip(rows, moments, ends, strict=True))
+    return _total(plan, pages, intervals, losses, backlog_drops=backlog_drops)
+
+
+def _total(
+    plan: plans.Plan, pages: "_Pages", intervals: Sequence[Interval], losses: Sequence[Losses], *, backlog_drops: int
+) -> Tally:
+    counts: Counter[str] = Counter()
+    for interval in intervals:
+        counts.update({name: getattr(interval, name) for name in _SUMMED})
     overflow = sum(kernel.receiver_overflow for kernel in pages.kernel.values())
-    if overflow > total["udp_lost_silently"]:
-        raise BooksDisagree(
-            f"receivers dropped {overflow} datagrams in their own buffers, but only {total['udp_lost_silently']} are "
-            "missing"
-        )
-    seconds = ended - moments[0].at if moments else 0.0
+    missing = counts["udp_lost_silently"]
+    if overflow > missing:
+        raise BooksDisagree(f"receivers' own buffers dropped {overflow} datagrams, but only {missing} are missing")
+    seconds = intervals[-1].ends - intervals[0].begins if intervals else 0.0
     return Tally(
         seconds=seconds,
-        intervals=intervals,
-        losses=tuple(
-            Losses(source=pair[0], target=pair[1], sent=sent[pair], lost=lost)
-            for pair, lost in sorted(losses.items())
-            if lost
-        ),
+        intervals=tuple(intervals),
+        losses=tuple(one for one in losses if one.lost),
         udp_duplicates=sum(arrivals.duplicates for arrivals in pages.arrivals.values()),
         udp_reordered=sum(arrivals.reordered for arrivals in pages.arrivals.values()),
         tcp_wrong_answers=sum(asked.wrong for asked in pages.asked.values()),
@@ -89,11 +75,33 @@ def balance(
         errors=_errors(pages),
         kernel={place: kernel.counts for place, kernel in pages.kernel.items()},
         samples=tuple(pages.samples),
-        flaws=tuple(_flaws(plan, total, seconds, overflow, backlog_drops)),
-        tcp_longest_stall_ms=max(longest, default=0.0),
-        connect_longest_ms=max(connect_longest, default=0.0),
-        **_fields(total),
+        flaws=tuple(_flaws(plan, counts, seconds, overflow=overflow, backlog_drops=backlog_drops)),
+        tcp_longest_stall_ms=max((interval.tcp_longest_stall_ms for interval in intervals), default=0.0),
+        connect_longest_ms=max((interval.connect_longest_ms for interval in intervals), default=0.0),
+        **counts,
     )
+
+
+class _Row:
+    """What one interval comes to, by the names of `Counts`."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.stall_ms = 0.0
+        self.connect_ms = 0.0
+        self.sizes: set[int] = set()
+
+    def interval(self, moment: Moment, end: float) -> Interval:
+        """The row as a record."""
+        return Interval(
+            name=moment.name,
+            begins=moment.at,
+            ends=end,
+            udp_sizes=tuple(sorted(self.sizes)),
+            tcp_longest_stall_ms=self.stall_ms,
+            connect_longest_ms=self.connect_ms,
+            **self.counts,
+        )
 
 
 class _Pages:
@@ -149,8 +157,8 @@ def _per_interval(values: Sequence[int], spans: int, what: str) -> Sequence[int]
     return values
 
 
-def _udp(flow: plans.UdpFlow, pages: _Pages, rows: list[Counter[str]]) -> int:
-    """Adds a flow to the rows of its intervals; how many datagrams it lost silently."""
+def _udp(flow: plans.UdpFlow, pages: _Pages, rows: Sequence[_Row]) -> Losses:
+    """Adds a flow to the rows of its intervals."""
     where = f"UDP flow {flow.id} from {flow.source} to {flow.address} ({flow.target})"
     if flow.id not in pages.sent:
         raise BooksDisagree(f"{where}: the sender handed over no book")
@@ -171,25 +179,27 @@ def _udp(flow: plans.UdpFlow, pages: _Pages, rows: list[Counter[str]]) -> int:
             raise BooksDisagree(f"{where}: number {next(iter(both))} was {name}")
     lost = sent.minus(received).minus(told)
     spans = len(rows)
+    for row, size in zip(rows, _per_interval(book.sizes, spans, "sizes"), strict=True):
+        row.sizes.add(size)
     bounds = [*_per_interval(book.firsts, spans, "first numbers"), book.sent]
     if bounds[0] != 0 or bounds != sorted(bounds):
         raise BooksDisagree(f"{where}: the first numbers of its intervals, {book.firsts}, do not ascend from 0")
     for at, (first, stop) in enumerate(itertools.pairwise(bounds)):
-        row = rows[at]
-        row["udp_sent"] += stop - first
+        counts = rows[at].counts
+        counts["udp_sent"] += stop - first
         for name, numbers in (
             ("udp_received", received),
             ("udp_told_icmp", told),
             ("udp_lost_silently", lost),
             ("udp_lost_at_own_port", swallowed),
         ):
-            row[name] += numbers.below(stop) - numbers.below(first)
-        row["udp_told_emsgsize"] += _per_interval(book.refused, spans, "refusals")[at]
-        row["udp_failed_sends"] += _per_interval(book.failed, spans, "failures")[at]
-    return len(lost)
+            counts[name] += numbers.below(stop) - numbers.below(first)
+        counts["udp_told_emsgsize"] += _per_interval(book.refused, spans, "refusals")[at]
+        counts["udp_failed_sends"] += _per_interval(book.failed, spans, "failures")[at]
+    return Losses(source=flow.source, target=flow.target, address=flow.address, sent=book.sent, lost=len(lost))
 
 
-def _tcp(flow: plans.TcpFlow, pages: _Pages, rows: list[Counter[str]], longest: list[float]) -> None:
+def _tcp(flow: plans.TcpFlow, pages: _Pages, rows: Sequence[_Row]) -> None:
     where = f"TCP flow {flow.id} from {flow.source} to {flow.address} ({flow.target})"
     if flow.id not in pages.asked:
         raise BooksDisagree(f"{where}: the asking side handed over no book")
@@ -208,31 +218,35 @@ def _tcp(flow: plans.TcpFlow, pages: _Pages, rows: list[Counter[str]], longest: 
             raise BooksDisagree(
                 f"{where}: {asked} questions, but {answered} answers, {failed} failures and {stuck} that are stuck"
             )
-        row["connect_attempts" if connects else "tcp_questions"] += asked
-        row["connect_failures" if connects else "tcp_resets"] += failed
-        row["tcp_stuck"] += stuck
-        longest[at] = max(longest[at], book.longest_ms[at])
+        row.counts["connect_attempts" if connects else "tcp_questions"] += asked
+        row.counts["connect_failures" if connects else "tcp_resets"] += failed
+        row.counts["tcp_stuck"] += stuck
+        if connects:
+            row.connect_ms = max(row.connect_ms, book.longest_ms[at])
+        else:
+            row.stall_ms = max(row.stall_ms, book.longest_ms[at])
 
 
-def _strangers(plan: plans.Plan, pages: _Pages) -> None:
+def _check_strangers(plan: plans.Plan, pages: _Pages) -> None:
     ids = {flow.id for flow in plan.udp} | {flow.id for flow in plan.tcp}
     seen = {*pages.sent, *pages.received, *pages.told, *pages.asked, *pages.served}
     if strangers := seen - ids:
         raise BooksDisagree(f"the books speak of flow {min(strangers)}, which nobody planned")
 
 
-def _crossing(before: Mapping[str, PortDrops], after: Mapping[str, PortDrops]) -> dict[str, int]:
-    """Packets that one end of each veth sent and the other end did not take, as the sending ends counted them."""
-    crossing = {}
+def _crossing(before: Mapping[str, PortDrops], after: Mapping[str, PortDrops]) -> int:
+    """Packets that one end of a veth sent and the other end did not take, as the sending ends counted them."""
+    crossing = 0
     for place, now in after.items():
         then = before.get(place, PortDrops())
-        crossing[place] = (now.pod_tx_dropped - then.pod_tx_dropped) + (now.host_tx_dropped - then.host_tx_dropped)
-        if crossing[place] < 0:
+        more = (now.pod_tx_dropped - then.pod_tx_dropped, now.host_tx_dropped - then.host_tx_dropped)
+        if min(more) < 0:
             raise BooksDisagree(f"the drop counters of {place} ran backwards: was its link made anew during the run?")
+        crossing += sum(more)
     return crossing
 
 
-def _check_ports(pages: _Pages, plan: plans.Plan, drops: Sequence[Mapping[str, PortDrops]]) -> None:
+def _check_ports(plan: plans.Plan, pages: _Pages, drops: Sequence[Mapping[str, PortDrops]]) -> None:
     """What a pod's socket saw dropped at its own port, the port must have counted as well."""
     if not drops:
         return
@@ -256,15 +270,13 @@ def _errors(pages: _Pages) -> dict[str, int]:
     return dict(errors)
 
 
-def _flaws(plan: plans.Plan, total: Counter[str], seconds: float, overflow: int, backlog_drops: int) -> Iterable[str]:
+def _flaws(
+    plan: plans.Plan, counts: Mapping[str, int], seconds: float, *, overflow: int, backlog_drops: int
+) -> Iterable[str]:
     if overflow:
         yield f"{overflow} datagrams overflowed the receivers' own buffers; the network did not lose them."
-    if backlog_drops and total["udp_lost_silently"]:
+    if backlog_drops and counts["udp_lost_silently"]:
         yield f"The machine itself dropped {backlog_drops} packets because it was too busy; they may be among the lost."
     wanted = sum(flow.per_second for flow in plan.udp) * seconds
-    if seconds > 1 and total["udp_sent"] < wanted / 2:
-        yield f"Only {total['udp_sent']} of {wanted:.0f} planned datagrams were sent: the machine was too busy."
-
-
-def _fields(row: Mapping[str, int]) -> dict[str, int]:
-    return {name: count for name, count in row.items() if count}
+    if seconds > 1 and counts["udp_sent"] < wanted / 2:
+        yield f"Only {counts['udp_sent']} of {wanted:.0f} planned datagrams were sent: the machine was too busy."

@@ -96,6 +96,9 @@ class Pod:
     def _close(self) -> None:
         for book in self._books():
             say(book)
+        for connection in self._staying:
+            connection.abort()
+        self._server.abort()
         say(wire.Closed())
         self._loop.end()
 

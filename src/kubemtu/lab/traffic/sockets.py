@@ -142,6 +142,11 @@ def connection(kind: socket.AddressFamily) -> socket.socket:
     return made
 
 
+def abort_on_close(made: socket.socket) -> None:
+    """Makes close() send RST and forget all: what is not yet acknowledged must not be sent again after the run."""
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def full_segment(connected: socket.socket) -> int:
     """Bytes of payload in one full segment towards the peer: the MSS after options, as the kernel knows it now."""
     return connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)

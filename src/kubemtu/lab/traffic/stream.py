@@ -43,9 +43,11 @@ class Stream:
         self._outgoing += content
         self._flush()
 
-    def close(self) -> None:
-        """Closes the connection, if it is not closed."""
+    def close(self, *, abort: bool = False) -> None:
+        """Closes the connection, if it is not closed; `abort`: with RST, forgetting what is still unacknowledged."""
         if self.open:
+            if abort:
+                sockets.abort_on_close(self.socket)
             self._retransmits = sockets.tcp_info(self.socket).total_retrans
             self.open = False
             self._loop.forget(self.socket.fileno())
@@ -108,6 +110,11 @@ class Server:
         """How many questions of each flow were answered."""
         for flow, answers in self._served.items():
             yield wire.TcpServed(flow=flow, answers=answers)
+
+    def abort(self) -> None:
+        """Ends all connections at once."""
+        for one in self._answering:
+            one.stream.close(abort=True)
 
     def _accept(self, listening: socket.socket, _: int) -> None:
         while True:
@@ -201,10 +208,10 @@ class Exchange:
         """TCP_INFO, while the connection is up."""
         return sockets.tcp_info(self._stream.socket) if self._stream and self._stream.open else None
 
-    def close(self) -> None:
-        """Ends it, whatever its state."""
+    def close(self, *, abort: bool = False) -> None:
+        """Ends it, whatever its state; `abort` as in Stream.close."""
         if self._stream:
-            self._stream.close()
+            self._stream.close(abort=abort)
         elif self._socket.fileno() >= 0:
             self._loop.forget(self._socket.fileno())
             self._socket.close()

@@ -48,13 +48,15 @@ class Interval(Counts, frozen=True, kw_only=True):
     name: str
     begins: float
     ends: float
+    udp_sizes: tuple[int, ...] = ()  # of the IP packets of all UDP flows at the interval's end, bytes, ascending
 
 
 class Losses(msgspec.Struct, frozen=True, kw_only=True):
-    """Datagrams lost silently from one place to another."""
+    """Datagrams lost silently of one flow."""
 
     source: str
     target: str
+    address: str
     sent: int
     lost: int
 
@@ -64,7 +66,7 @@ class Tally(Counts, frozen=True, kw_only=True):
 
     seconds: float = 0.0
     intervals: tuple[Interval, ...] = ()
-    losses: tuple[Losses, ...] = ()  # only pairs that lost something
+    losses: tuple[Losses, ...] = ()  # only flows that lost something
     udp_duplicates: int = 0
     udp_reordered: int = 0
     tcp_wrong_answers: int = 0

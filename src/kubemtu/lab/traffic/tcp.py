@@ -144,6 +144,11 @@ class Staying:
         if self._flow.style == "idle":
             self._ask()
 
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        if self._exchange:
+            self._exchange.close(abort=True)
+
     def sample(self, mark: int) -> None:
         """Notes TCP_INFO for the books."""
         info = self._exchange.info() if self._exchange else None
@@ -267,6 +272,6 @@ class Fresh:
     def _finish(self, number: int, why: str = "") -> None:
         exchange = self._exchanges.pop(number, None)
         if exchange is not None:
-            exchange.close()
+            exchange.close(abort=bool(why))
             self._retransmits += exchange.retransmits
             self._asked.end(number, why)

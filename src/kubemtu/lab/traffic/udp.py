@@ -11,6 +11,7 @@ What a sender may be told, and what the books make of it:
 """
 
 import errno
+import math
 import socket
 import time
 from array import array
@@ -48,7 +49,7 @@ class Sender:
         self._refused_at = array("d")
         self._failed_at = array("d")
         self._errors: Counter[str] = Counter()
-        self._sizes = (0, 0)
+        self._sizes: list[tuple[float, int]] = []  # since when, which size
         self.told = Numbers()
         self._swallowed = Numbers()
 
@@ -59,8 +60,7 @@ class Sender:
 
     def start(self, at: float) -> None:
         """Begins to send."""
-        self._size = min(sockets.path_mtu(self._socket), _LARGEST)
-        self._sizes = (self._size, self._size)
+        self._resize(sockets.path_mtu(self._socket))
         self._loop.watch(self._socket.fileno(), self._heard, mask=0)  # epoll always tells of errors
         # Flows of one pod are spread over their period, or they would all leave in one burst.
         self._due = at + (self.flow.id * 0.618 % 1) / self.flow.per_second
@@ -134,8 +134,13 @@ class Sender:
         return int(number) if (magic, flow) == (wire.MAGIC, self.flow.id) else None
 
     def _resize(self, size: int) -> None:
-        self._size = min(max(size, self._headers + wire.DATAGRAM.size), _LARGEST)
-        self._sizes = (min(self._sizes[0], self._size), max(self._sizes[1], self._size))
+        size = min(max(size, self._headers + wire.DATAGRAM.size), _LARGEST)
+        if size != self._size:
+            self._size = size
+            self._sizes.append((time.monotonic(), size))
+
+    def _size_at(self, moment: float) -> int:
+        return next((size for since, size in reversed(self._sizes) if since < moment), self._sizes[0][1])
 
     def books(self, marks: Sequence[float]) -> Iterator[wire.Books]:
         """What this end knows, by the intervals that `marks` open."""
@@ -147,7 +152,7 @@ class Sender:
             firsts=(0, *(bisect_left(self._sent_at, mark) for mark in marks[1:])),
             refused=per_interval(self._refused_at, marks),
             failed=per_interval(self._failed_at, marks),
-            sizes=self._sizes,
+            sizes=tuple(self._size_at(end) for end in (*marks[1:], math.inf)),
             errors=dict(self._errors),
         )
         for runs in _lines(self.told):

@@ -104,7 +104,7 @@ class UdpSent(Report, frozen=True, kw_only=True):
     firsts: tuple[int, ...]  # per mark, the first number sent at or after it
     refused: tuple[int, ...]  # per interval, sends that the sender's own kernel refused with EMSGSIZE; not in `sent`
     failed: tuple[int, ...]  # per interval, sends that failed otherwise; not in `sent`
-    sizes: tuple[int, int]  # smallest and largest IP packet, bytes
+    sizes: tuple[int, ...]  # per interval, the IP packet's size at its end, bytes
     errors: dict[str, int] = {}
 
 
