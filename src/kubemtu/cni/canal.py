@@ -9,8 +9,9 @@ configuration; flannel sets the MTU of the tunnel, from the NIC or from Backend.
     RKE2      rancher/rke2-charts packages/rke2-canal           as era C, written by Helm from a HelmChartConfig
 """
 
-from kubemtu.cni import canal_config, canal_edits, daemonset, felix, flanneld, kubelet, owners, reading, rke2
-from kubemtu.cni.canal_config import CONFIG, NET_CONF, VETH, Canal
+from kubemtu.cni import canal_config, canal_edits, felix, flanneld, installer, kubelet, owners, reading, rke2
+from kubemtu.cni.canal_config import NET_CONF, Canal
+from kubemtu.cni.installer import CONFIG, VETH
 from kubemtu.core import cnistate, codes, net, plan
 from kubemtu.core.errors import UsageError
 from kubemtu.core.findings import Finding
@@ -50,7 +51,7 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
     owner, owned = _owner(whole, snapshot, out)
     return cnistate.CniState(
         name=NAME,
-        variant=f"RKE2, {canal_config.VARIANTS[said.era]}" if parts.is_rke2 else canal_config.VARIANTS[said.era],
+        variant=f"RKE2, {canal_config.VARIANTS[whole.era]}" if parts.is_rke2 else canal_config.VARIANTS[whole.era],
         encapsulation=tuple(
             dict.fromkeys((*(conf.encapsulations if conf is not None else ()), *policy.encapsulations))
         ),
@@ -59,7 +60,9 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
         conflist_mtu=said.mtu,
         mtu_keys=_keys(whole),
         daemonset=parts.daemonset,
-        conflist=_conflist(whole, snapshot, out),
+        conflist=installer.path(
+            parts.agent, "10-calico.conflist" if whole.era == "A" else "10-canal.conflist", snapshot, out
+        ),
         conflist_template=said.template.text if said.template is not None else None,
         ports=net.PortRule(prefixes=policy.prefixes),
         tunnel=conf.device if conf is not None else None,
@@ -86,10 +89,12 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
     if parts.config is None and parts.chart is None:
         raise UsageError(f"The ConfigMap of {parts.daemonset} was not read, so nothing can be changed: allow it first.")
     said = canal_config.said(parts, snapshot, [])
-    edits = [*canal_edits.restored(parts, said), *canal_edits.pod_edits(parts, said, target)]
+    edits = canal_edits.restored(parts, said)
+    if parts.config is not None:
+        edits += installer.edits(parts.config, parts.daemonset, said, target)
     edits += canal_edits.base_edits(parts, target, snapshot)
     edits += canal_edits.chart_edits(parts, target)
-    if not edits and not any(canal_edits.stale(node, state.conflist, target) for node in snapshot.nodes):
+    if not edits and not any(installer.stale(node, state.conflist, target) for node in snapshot.nodes):
         return ()
     restart = plan.Rollout(
         ref=parts.daemonset,
@@ -110,47 +115,15 @@ def _pod_mtu(whole: Canal, policy: felix.Felix, snapshot: Snapshot, out: list[Fi
         return by_chart if parts.config is None and parts.chart is not None else None
     if not said.template.usable:
         return None
-    version = reading.attempt(
-        lambda: daemonset.version(parts.agent, "install-cni", "calico-node") if parts.agent is not None else None,
-        None,
-        out,
-        str(parts.agent),
-    )
-    if version is None:
-        return None
-    if version < felix.CNI_READS_FILE_SINCE:
-        return felix.KERNEL_DEFAULT
-    out += felix.undetected(snapshot, policy.pattern)
-    return felix.found_on_nodes(snapshot, policy)
+    return felix.unconfigured(policy, parts.agent, snapshot, out)
 
 
 def _without_effect(whole: Canal) -> list[Finding]:
     parts, said, conf = whole.parts, whole.said, whole.conf
-    out = []
-    place = f"{parts.config}, data.{VETH}"
-    if said.veth is not None and said.template is not None and said.template.usable and not said.template.placeholder:
-        now = "no MTU stands there" if said.mtu is None else f"{said.mtu} stands there"
-        out.append(
-            codes.finding(
-                codes.MTU111,
-                place,
-                f"{VETH} is {said.veth!r:.20} but has no effect: {CONFIG} has no __CNI_MTU__, and {now}.",
-                f"Change the integer in {CONFIG}, or put __CNI_MTU__ there, without quotes.",
-            )
-        )
-    if said.template is not None and said.template.placeholder and said.source != "veth_mtu":
-        fed = (
-            "a variable CNI_MTU of another source" if said.source == "another variable" else "nothing, which means 1500"
-        )
-        out.append(
-            codes.finding(
-                codes.MTU111,
-                place,
-                f"{VETH} has no effect: install-cni of {parts.agent} fills __CNI_MTU__ from {fed}.",
-                f"Let the variable CNI_MTU of install-cni come from the key {VETH}.",
-            )
-        )
-    if conf is not None and parts.config is not None:
+    if parts.config is None:
+        return []
+    out = installer.without_effect(parts.config, parts.agent, said)
+    if conf is not None:
         found = flanneld.without_effect(conf, whole.agent, f'{parts.config}, data["{NET_CONF}"]')
         out += [found] if found is not None else []
     return out
@@ -170,10 +143,21 @@ def _contradictions(whole: Canal, mtu: int | None, snapshot: Snapshot) -> list[F
                 f"Set Backend.MTU to {mtu + conf.subtracts} where the NICs carry it, or the pods' MTU to {tunnel_mtu}.",
             )
         )
-    automatic = said.template is not None and said.template.usable and said.mtu is None
-    if automatic and conf is not None and conf.subtracts and (mtu is None or not snapshot.nodes):
+    chosen = whole.values.pod is not None or said.mtu is not None
+    if parts.chart is not None and not chosen and conf is not None and conf.subtracts > rke2.SUITS:
+        out.append(
+            codes.finding(
+                codes.MTU119,
+                f"{parts.chart}, spec.valuesContent, calico.vethuMTU",
+                f"It is not set, so the chart gives pods {rke2.POD_DEFAULT}, which suits vxlan; flannel's {conf.kind}"
+                f" takes {conf.subtracts} bytes: on NICs of 1500, packets of {1501 - conf.subtracts}-{rke2.POD_DEFAULT}"
+                " bytes do not fit.",
+                f"Set calico.vethuMTU to what the smallest NIC leaves: {1500 - conf.subtracts} on NICs of 1500.",
+            )
+        )
+    if said.automatic and conf is not None and conf.subtracts and (mtu is None or not snapshot.nodes):
         gets = "Pods get the NIC's MTU or 1500" if mtu is None else f"Pods get {mtu}"
-        where = f"data.{VETH}" if said.template is not None and said.template.placeholder else f"data.{CONFIG}"
+        where = f"data.{VETH}" if said.placeholder else f"data.{CONFIG}"
         out.append(
             codes.finding(
                 codes.MTU119,
@@ -204,26 +188,11 @@ def _keys(whole: Canal) -> tuple[cnistate.MtuKey, ...]:
                 )
     if parts.config is None:
         return tuple(keys)
-    ref = reading.ref(parts.config, "configmaps")
-    by_veth = said.template is not None and said.template.placeholder and said.source == "veth_mtu"
-    if said.template is not None and not said.template.placeholder:
-        keys.append(
-            cnistate.MtuKey(
-                ref=ref,
-                path=("data", CONFIG),
-                inside=said.template.inside,
-                means="pod",
-                value=said.mtu,
-                effective=said.template.usable,
-            )
-        )
-    if by_veth or said.veth is not None:
-        number = said.mtu if by_veth else reading.mtu(said.veth, [], "")
-        keys.append(cnistate.MtuKey(ref=ref, path=("data", VETH), means="pod", value=number, effective=by_veth))
+    keys += installer.keys(parts.config, said)
     if conf is not None and conf.base is not None:
         keys.append(
             cnistate.MtuKey(
-                ref=ref,
+                ref=reading.ref(parts.config, "configmaps"),
                 path=("data", NET_CONF),
                 inside="Backend.MTU",
                 means="base",
@@ -232,15 +201,6 @@ def _keys(whole: Canal) -> tuple[cnistate.MtuKey, ...]:
             )
         )
     return tuple(keys)
-
-
-def _conflist(whole: Canal, snapshot: Snapshot, out: list[Finding]) -> str:
-    parts, said = whole.parts, whole.said
-    place = str(parts.agent)
-    usual = "10-calico.conflist" if said.era == "A" else "10-canal.conflist"
-    name = reading.attempt(lambda: daemonset.resolve(parts.agent, "CNI_CONF_NAME", snapshot), None, out, place)
-    folder = reading.attempt(lambda: daemonset.host_path(parts.agent, "/host/etc/cni/net.d"), None, out, place)
-    return f"{folder or '/etc/cni/net.d'}/{name or usual}"
 
 
 def _named_nics(whole: Canal) -> tuple[str, ...]:

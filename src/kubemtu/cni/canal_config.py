@@ -4,20 +4,17 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.cni import conflist, daemonset, flanneld, netconf, reading, rke2
+from kubemtu.cni import daemonset, flanneld, installer, netconf, reading, rke2
+from kubemtu.cni.installer import CONFIG, VETH
 from kubemtu.core import codes
-from kubemtu.core.errors import Malformed
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 
 NAMESPACE = "kube-system"
-CONFIG = "cni_network_config"
-VETH = "veth_mtu"
 NET_CONF = "net-conf.json"
 KNOWN_KEYS = ("canal_iface", "masquerade", CONFIG, NET_CONF)  # what every era's DaemonSet needs
 MAY_BE_EMPTY = frozenset({"canal_iface", "canal_iface_regex"})  # rendered as "" unless somebody chose a NIC
-INSTALLER_DEFAULT = "1500"  # what install-cni takes for __CNI_MTU__ without CNI_MTU: cni-plugin/pkg/install/install.go
 
 Era = Literal["A", "B", "B, none", "A or B", "C", "upstream"]
 VARIANTS: dict[Era, str] = {
@@ -47,25 +44,12 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         return Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=name, namespace=NAMESPACE)
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ConfigMap says about the pods' MTU.
-
-    `mtu` in bytes, None for absent or automatic. `source` says what install-cni fills the placeholder from: the key
-    veth_mtu, a variable that is something else, or nothing, and then it takes 1500.
-    """
-
-    template: conflist.Template | None
-    veth: str | None
-    mtu: int | None
-    era: Era
-    source: Literal["veth_mtu", "another variable", "nothing"] = "veth_mtu"
-
-
 class Canal(msgspec.Struct, frozen=True, kw_only=True):
     """All that is read of one canal. `conf` is flannel's side, None where nothing of it could be read."""
 
     parts: Parts
-    said: Said
+    said: installer.Said
+    era: Era
     values: rke2.Values
     conf: netconf.NetConf | None
     agent: flanneld.Flanneld
@@ -79,9 +63,11 @@ class Canal(msgspec.Struct, frozen=True, kw_only=True):
 def read(found: Parts, snapshot: Snapshot, out: list[Finding]) -> Canal:
     """Read all of one canal; what is broken goes to `out`."""
     values = rke2.read(found.chart, out)
+    now = said(found, snapshot, out)
     return Canal(
         parts=found,
-        said=said(found, snapshot, out),
+        said=now,
+        era=era(found, now, out),
         values=values,
         conf=net_conf(found, values, out),
         agent=flanneld.read(found.agent, snapshot, out),
@@ -99,69 +85,49 @@ def parts(snapshot: Snapshot) -> Parts | None:
     return None
 
 
-def said(found: Parts, snapshot: Snapshot, out: list[Finding]) -> Said:
+def said(found: Parts, snapshot: Snapshot, out: list[Finding]) -> installer.Said:
     """Read the pods' MTU out of the ConfigMap; what is broken goes to `out`."""
-    if found.config is None:
-        missing = rke2.CONFIG_MAP if found.is_rke2 else "canal-config"
-        if found.agent is not None:
-            out.append(
-                codes.finding(
-                    codes.MTU117,
-                    f"ConfigMap {NAMESPACE}/{missing}",
-                    f"It was not read, so the MTU that {found.agent} is given is unknown.",
-                    "Allow `get` on it, or add it to the files.",
-                )
-            )
-        return Said(template=None, veth=None, mtu=None, era="C" if found.is_rke2 else "A or B")
-    veth = reading.value(found.config, out, "data", VETH)
-    text = reading.value(found.config, out, "data", CONFIG)
-    if text is None:
-        return Said(template=None, veth=veth, mtu=None, era="C" if veth is not None else "A or B")
-    place = f"{found.config}, data.{CONFIG}"
-    template = conflist.template(text, "calico", place, out)
-    if not template.placeholder:
-        return Said(template=template, veth=veth, mtu=template.mtu, era=_early(found, template, out))
-    variable = reading.attempt(lambda: daemonset.variable(found.agent, "CNI_MTU"), None, out, str(found.agent))
-    filled = reading.attempt(lambda: daemonset.resolve(found.agent, "CNI_MTU", snapshot), None, out, str(found.agent))
-    source: Literal["veth_mtu", "another variable", "nothing"] = "veth_mtu"
-    where = f"{found.config}, data.{VETH}"
-    if found.agent is None or (variable is not None and variable.key == VETH):
-        filled = veth
-    elif variable is None:
-        source, filled = "nothing", INSTALLER_DEFAULT
-    else:
-        source, where = "another variable", f"{found.agent}, variable CNI_MTU"
-    mtu = reading.mtu(filled, out, where)
-    if filled is not None and not filled.strip():
+    if found.config is not None:
+        return installer.read(found.config, found.agent, snapshot, out)
+    if found.agent is not None:
+        name = rke2.CONFIG_MAP if found.is_rke2 else "canal-config"
         out.append(
             codes.finding(
-                codes.MTU122,
-                where,
-                'It is empty, so the CNI configuration becomes `"mtu": ,`, which is no JSON: install-cni aborts.',
-                'Write the MTU as a quoted number, such as "1450".',
+                codes.MTU117,
+                f"ConfigMap {NAMESPACE}/{name}",
+                f"It was not read, so the MTU that {found.agent} is given is unknown.",
+                "Allow `get` on it, or add it to the files.",
             )
         )
-    era: Era = "upstream" if filled is not None and filled.strip() == "0" else "C"
-    return Said(template=template, veth=veth, mtu=mtu, era=era, source=source)
+    return installer.Said()
 
 
-def missing_keys(found: Parts, now: Said) -> dict[str, str]:
+def era(found: Parts, now: installer.Said, out: list[Finding]) -> Era:
+    """Tell the era from the objects: A has install-cni as a third container, B an init container, C a placeholder."""
+    if found.is_rke2 or now.placeholder or now.template is None:
+        return "upstream" if now.filled is not None and now.filled.strip() == "0" else "C"
+    if not now.template.absent:
+        return "B"
+    if found.agent is None:
+        return "A or B"
+    agent = found.agent
+    nothing: tuple[Object, ...] = ()
+    running = reading.attempt(lambda: tuple(daemonset.containers(agent, "running")), nothing, out, str(agent))
+    return "A" if any(each.get("name") == "install-cni" for each in running) else "B, none"
+
+
+def missing_keys(found: Parts, now: installer.Said) -> dict[str, str]:
     """Return the keys that the DaemonSet needs and the ConfigMap lacks, each with the container that needs it."""
     if found.config is None:
         return {}
-    try:
-        needed = {each.key or "": each.container for each in daemonset.required(found.agent, found.config.name)}
-    except Malformed:
-        needed = {}
-    if found.agent is None:
-        needed = dict.fromkeys(KNOWN_KEYS, "")
+    needed = dict.fromkeys(KNOWN_KEYS, "") if found.agent is None else daemonset.needs(found.agent, found.config.name)
     needed.setdefault(NET_CONF, "kube-flannel")  # it comes as a file of a volume, not as a variable
-    if now.template is not None and now.template.placeholder and now.source == "veth_mtu":
+    if now.by_veth:
         needed.setdefault(VETH, "install-cni")
     return {key: container for key, container in needed.items() if found.config.get("data", key) is None}
 
 
-def missing(found: Parts, now: Said) -> tuple[Finding, ...]:
+def missing(found: Parts, now: installer.Said) -> tuple[Finding, ...]:
     """Return MTU108 for each key that is needed and not there."""
     out = []
     for key, container in missing_keys(found, now).items():
@@ -195,15 +161,3 @@ def net_conf(found: Parts, values: rke2.Values, out: list[Finding]) -> netconf.N
         return values.net_conf() if found.chart is not None else None
     text = reading.value(found.config, out, "data", NET_CONF)
     return netconf.read(text, f'{found.config}, data["{NET_CONF}"]', out) if text is not None else None
-
-
-def _early(found: Parts, template: conflist.Template, out: list[Finding]) -> Era:
-    """Tell A from B: B renders an integer or an init container, A has install-cni as a third container."""
-    if not template.absent:
-        return "B"
-    if found.agent is None:
-        return "A or B"
-    agent = found.agent
-    nothing: tuple[Object, ...] = ()
-    running = reading.attempt(lambda: tuple(daemonset.containers(agent, "running")), nothing, out, str(agent))
-    return "A" if any(each.get("name") == "install-cni" for each in running) else "B, none"

@@ -1,18 +1,17 @@
 """The edits that change canal's MTU: one key, or one integer inside a text, and every other byte stays."""
 
-from kubemtu.cni import canal_config, flanneld, netconf, reading, rke2
-from kubemtu.cni.canal_config import CONFIG, NET_CONF, VETH, Parts, Said
-from kubemtu.core import jsontext, net, yamltext
-from kubemtu.core.errors import Malformed, UsageError
-from kubemtu.core.objects import Ref
+from kubemtu.cni import canal_config, flanneld, installer, netconf, reading, rke2
+from kubemtu.cni.canal_config import NET_CONF, Parts
+from kubemtu.core import jsontext, yamltext
+from kubemtu.core.errors import UsageError
 from kubemtu.core.plan import EditValue
 from kubemtu.core.snapshot import Snapshot
 
 
-def restored(parts: Parts, said: Said) -> list[EditValue]:
+def restored(parts: Parts, said: installer.Said) -> list[EditValue]:
     """Return the edits that put lost keys back whose usual value is empty. Raises UsageError for any other."""
     missing = canal_config.missing_keys(parts, said)
-    missing.pop(VETH, None)  # the edit of the MTU creates it
+    missing.pop(installer.VETH, None)  # the edit of the MTU creates it
     unknown = [key for key in missing if key not in canal_config.MAY_BE_EMPTY]
     if unknown:
         raise UsageError(
@@ -32,26 +31,6 @@ def restored(parts: Parts, said: Said) -> list[EditValue]:
     ]
 
 
-def pod_edits(parts: Parts, said: Said, target: int) -> list[EditValue]:
-    """Return the edit of the pods' MTU in the ConfigMap. Raises UsageError when a variable hides it, and Malformed."""
-    if parts.config is None:
-        return []
-    if said.template is not None and said.template.placeholder and said.source != "veth_mtu":
-        raise UsageError(
-            f"{parts.daemonset} does not fill the MTU from {VETH}: let the variable CNI_MTU of its container"
-            f" install-cni come from that key of {parts.config}, then plan again."
-        )
-    ref = reading.ref(parts.config, "configmaps")
-    if said.template is not None and not said.template.placeholder:
-        before = said.template.text
-        after = jsontext.set_plugin_mtu(before, "calico", target, source=f"{parts.config}, data.{CONFIG}")
-        why = f"new pods get {target}"
-        return _edit(ref, ("data", CONFIG), before, after, why)
-    held = parts.config.get("data", VETH)
-    before_veth = held if isinstance(held, str | int) else None
-    return _edit(ref, ("data", VETH), before_veth, str(target), f"new pods get {target}")
-
-
 def base_edits(parts: Parts, target: int, snapshot: Snapshot) -> list[EditValue]:
     """Return the edit of a Backend.MTU that is in force and gives the tunnel another MTU than the pods will have."""
     text = parts.config.get("data", NET_CONF) if parts.config is not None else None
@@ -66,7 +45,7 @@ def base_edits(parts: Parts, target: int, snapshot: Snapshot) -> list[EditValue]
     base = target + conf.subtracts
     after = jsontext.set_member(text, ("Backend", "MTU"), base, fold=True, source=place)
     why = f"flannel subtracts {conf.subtracts} and gives the tunnel {target}"
-    return _edit(reading.ref(parts.config, "configmaps"), ("data", NET_CONF), text, after, why)
+    return installer.edit(reading.ref(parts.config, "configmaps"), ("data", NET_CONF), text, after, why)
 
 
 def chart_edits(parts: Parts, target: int) -> list[EditValue]:
@@ -81,19 +60,4 @@ def chart_edits(parts: Parts, target: int) -> list[EditValue]:
         base = target + values.net_conf().subtracts
         after = yamltext.set_value(after, rke2.BASE, base, source=source)
     why = "RKE2 renders canal's ConfigMap from these values at every upgrade of the chart"
-    return _edit(reading.ref(parts.chart, "helmchartconfigs"), rke2.PATH, before, after, why)
-
-
-def _edit(ref: Ref, path: tuple[str, ...], before: str | int | None, after: str, why: str) -> list[EditValue]:
-    return [] if before == after else [EditValue(ref=ref, path=path, before=before, after=after, why=why)]
-
-
-def stale(node: net.NodeObservation, path: str | None, target: int) -> bool:
-    """True when a node shows a CNI configuration with another MTU."""
-    file = node.file(path) if path is not None else None
-    if file is None:
-        return False
-    try:
-        return jsontext.read_plugin_mtu(file.text, "calico").value != target
-    except Malformed:
-        return True
+    return installer.edit(reading.ref(parts.chart, "helmchartconfigs"), rke2.PATH, before, after, why)

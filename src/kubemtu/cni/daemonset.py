@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from kubemtu.core.errors import Malformed
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 
@@ -80,13 +81,20 @@ def resolve(daemonset: Object | None, name: str, snapshot: Snapshot) -> str | No
     return None if held is None else str(held)
 
 
-def required(daemonset: Object | None, config_map: str) -> tuple[Variable, ...]:
-    """Return the variables without which a container does not start: the keys of a ConfigMap, not optional."""
-    return tuple(
-        each
-        for each in variables(daemonset)
+def needs(daemonset: Object | None, config_map: str) -> dict[str, str]:
+    """Return the keys of a ConfigMap without which a container does not start, and that container's name.
+
+    They are the keys that a variable names and does not call optional. A DaemonSet that cannot be read needs none.
+    """
+    try:
+        found = variables(daemonset)
+    except Malformed:
+        return {}
+    return {
+        each.key: each.container
+        for each in found
         if each.config_map == config_map and each.key is not None and not each.optional
-    )
+    }
 
 
 def version(daemonset: Object | None, *names: str) -> tuple[int, int, int] | None:

@@ -158,7 +158,9 @@ def read(snapshot: Snapshot, agent: Object | None, pools: Iterable[Pool], out: l
             sizes[name] = size
         if key is not None:
             keys.append(key)
-    prefixes = environment.get("FELIX_INTERFACEPREFIX") or _text(config, "interfacePrefix", out) or "cali"
+    prefixes = (
+        environment.get("FELIX_INTERFACEPREFIX") or reading.text(config, out, "spec", "interfacePrefix") or "cali"
+    )
     return Felix(
         on=on,
         sizes=sizes,
@@ -167,6 +169,11 @@ def read(snapshot: Snapshot, agent: Object | None, pools: Iterable[Pool], out: l
         prefixes=tuple(part for part in prefixes.split(",") if part),
         keys=tuple(keys),
     )
+
+
+def sized(felix: Felix, mtu: int) -> Felix:
+    """Return Felix as the operator makes it for an explicit MTU: one number for every tunnel that has none."""
+    return msgspec.structs.replace(felix, sizes=dict.fromkeys(TUNNELS, mtu) | dict(felix.sizes))
 
 
 def ours(snapshot: Snapshot, kind: str) -> tuple[Object, ...]:
@@ -183,7 +190,7 @@ def pools(snapshot: Snapshot, out: list[Finding]) -> tuple[Pool, ...]:
     found = []
     for each in ours(snapshot, "IPPool"):
         place = f"{each}"
-        cidr = reading.attempt(lambda each=each: each.text("spec", "cidr"), None, out, place) or ""  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        cidr = reading.text(each, out, "spec", "cidr") or ""
         modes = {field: _mode(each, field, out) for field in ("ipipMode", "vxlanMode")}
         if "Never" not in modes.values():
             out.append(
@@ -227,8 +234,20 @@ def undetected(snapshot: Snapshot, pattern: str) -> tuple[Finding, ...]:
     return tuple(out)
 
 
-def found_on_nodes(snapshot: Snapshot, felix: Felix) -> int | None:
-    """Return the pod MTU that Felix finds where all observed nodes agree; None when they differ or none is seen."""
+def unconfigured(felix: Felix, agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> int | None:
+    """Return the MTU in bytes of a new pod where the CNI configuration gives none; None when it cannot be known.
+
+    From v3.17 the plugin takes what Felix has found; before, and without a file of Felix, the kernel's default stays.
+    NICs that the detection misses go to `out`.
+    """
+    if agent is None:
+        return None
+    version = reading.attempt(lambda: daemonset.version(agent, "install-cni", "calico-node"), None, out, str(agent))
+    if version is not None and version < CNI_READS_FILE_SINCE:
+        return KERNEL_DEFAULT
+    if not felix.automatic:
+        return felix.pod_mtu(0)
+    out += undetected(snapshot, felix.pattern)
     sizes = set()
     for node in snapshot.nodes:
         written = node.file(MTU_FILE)
@@ -300,7 +319,9 @@ def _size(
 
 
 def _pattern(config: Object | None, environment: Mapping[str, str], out: list[Finding]) -> str:
-    pattern = environment.get("FELIX_MTUIFACEPATTERN") or _text(config, "mtuIfacePattern", out) or PATTERN
+    pattern = (
+        environment.get("FELIX_MTUIFACEPATTERN") or reading.text(config, out, "spec", "mtuIfacePattern") or PATTERN
+    )
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as why:
@@ -318,7 +339,7 @@ def _pattern(config: Object | None, environment: Mapping[str, str], out: list[Fi
 
 def _mode(pool: Object, field: str, out: list[Finding]) -> str:
     place = f"{pool}, spec.{field}"
-    said = reading.attempt(lambda: pool.text("spec", field), None, out, place) or ""
+    said = reading.text(pool, out, "spec", field) or ""
     known = mode(said)
     if known is None:
         out.append(codes.finding(codes.MTU117, place, f"{said!r:.40} is no mode.", "Use Never, Always or CrossSubnet."))
@@ -329,12 +350,6 @@ def _flag(config: Object | None, field: str, out: list[Finding]) -> bool | None:
     if config is None:
         return None
     return reading.attempt(lambda: config.flag("spec", field), None, out, f"{config}, spec.{field}")
-
-
-def _text(config: Object | None, field: str, out: list[Finding]) -> str | None:
-    if config is None:
-        return None
-    return reading.attempt(lambda: config.text("spec", field), None, out, f"{config}, spec.{field}")
 
 
 def _cost(name: str) -> int:

@@ -25,6 +25,13 @@ def attempt(read: Callable[[], T], otherwise: T, out: list[Finding], place: str)
         return otherwise
 
 
+def text(found: Object | None, out: list[Finding], *path: str) -> str | None:
+    """Return the string at `path`, or None; anything else that stands there is MTU117."""
+    if found is None:
+        return None
+    return attempt(lambda: found.text(*path), None, out, f"{found}, {dotted(path)}")
+
+
 def value(found: Object, out: list[Finding], *path: str) -> str | None:
     """Return the text of one value of a ConfigMap, None when it is absent or null.
 
@@ -36,34 +43,34 @@ def value(found: Object, out: list[Finding], *path: str) -> str | None:
         return here
     place = f"{found}, {dotted(path)}"
     if isinstance(here, int | float):
-        text = str(here).lower() if isinstance(here, bool) else str(here)
+        read = str(here).lower() if isinstance(here, bool) else str(here)
         out.append(
             codes.finding(
                 codes.MTU112,
                 place,
-                f"The value {text} is not quoted; a ConfigMap holds strings only, and the API server refuses it.",
-                f'Write "{text}", with the quotes.',
+                f"The value {read} is not quoted; a ConfigMap holds strings only, and the API server refuses it.",
+                f'Write "{read}", with the quotes.',
             )
         )
-        return text
-    return attempt(lambda: found.text(*path), None, out, place)
+        return read
+    return text(found, out, *path)
 
 
-def mtu(text: str | None, out: list[Finding], place: str) -> int | None:
+def mtu(said: str | None, out: list[Finding], place: str) -> int | None:
     """Read an MTU that is kept as text; None for absent, empty and "0" (automatic).
 
     What is no number, or no MTU that can be, is reported as MTU112 at `place`.
     """
-    if text is None or not text.strip():
+    if said is None or not said.strip():
         return None
     try:
-        number = int(text)
+        number = int(said)
     except ValueError:
         out.append(
             codes.finding(
                 codes.MTU112,
                 place,
-                f"{text!r:.40} is not a number of bytes.",
+                f"{said!r:.40} is not a number of bytes.",
                 'Write the number alone, such as "1450".',
             )
         )

@@ -3,11 +3,11 @@
 The order matters: canal has Calico's and flannel's signs, and both have signs of their own.
 """
 
-from kubemtu.cni import canal
+from kubemtu.cni import calico, canal, flannel
 from kubemtu.cni.protocol import Cni
 from kubemtu.core import cnistate, errors, objects, snapshot
 
-CNIS: dict[str, Cni] = {"canal": canal}
+CNIS: dict[str, Cni] = {"canal": canal, "calico": calico, "flannel": flannel}
 
 
 def recognise(snapshot: snapshot.Snapshot) -> cnistate.CniState:

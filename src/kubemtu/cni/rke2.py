@@ -19,6 +19,7 @@ PATH = ("spec", "valuesContent")
 POD = ("calico", "vethuMTU")
 BASE = ("flannel", "mtu")
 POD_DEFAULT = 1450  # bytes: packages/rke2-canal/charts/values.yaml
+SUITS = 50  # bytes that the default leaves on a NIC of 1500: enough for VXLAN, not for WireGuard
 WANT = Want(
     kind="HelmChartConfig",
     plural="helmchartconfigs",

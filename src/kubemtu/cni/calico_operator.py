@@ -1,0 +1,117 @@
+"""The Tigera operator's Installation: the only place where an MTU lasts, because the operator reverts all others.
+
+`spec.calicoNetwork.mtu` is an integer, absent or 0 for automatic; `status.mtu` is what the operator sees in force
+(tigera/operator: api/v1/installation_types.go).
+"""
+
+import msgspec
+
+from kubemtu.cni import installer, reading
+from kubemtu.cni.felix import Pool
+from kubemtu.core import codes
+from kubemtu.core.findings import Finding
+from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.plan import EditValue
+from kubemtu.core.snapshot import Snapshot
+
+GROUP = "operator.tigera.io"
+NAMESPACE = "calico-system"
+CONFIG_MAP = "cni-config"
+AGENT = "calico-node"
+PATH = ("spec", "calicoNetwork", "mtu")
+WANTS = (
+    Want(kind="Installation", plural="installations", api_versions=(f"{GROUP}/v1",), name="default"),
+    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=CONFIG_MAP),
+    Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1",), namespace=NAMESPACE),
+)
+POOL = Pool(cidr="192.168.0.0/16", ipip="Always")  # what the operator makes where no pool is named
+MODES: dict[str, tuple[str, str]] = {  # Installation's word: ipipMode, vxlanMode
+    "": ("Always", "Never"),
+    "ipip": ("Always", "Never"),
+    "ipipcrosssubnet": ("CrossSubnet", "Never"),
+    "vxlan": ("Never", "Always"),
+    "vxlancrosssubnet": ("Never", "CrossSubnet"),
+    "none": ("Never", "Never"),
+}
+
+
+class Installed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the Installation says: the MTU it sets and the one it reports, in bytes, and its pools."""
+
+    mtu: int | None
+    observed: int | None
+    pools: tuple[Pool, ...]
+
+
+def installation(snapshot: Snapshot) -> Object | None:
+    """Return the Installation when it makes the pods' network, None when it is absent or only adds policy."""
+    found = snapshot.find("Installation", "default")
+    if found is None or not str(found.get("apiVersion")).startswith(f"{GROUP}/"):
+        return None
+    return found if found.get("spec", "cni", "type") in (None, "Calico") else None
+
+
+def daemonset_ref(snapshot: Snapshot) -> Ref:
+    """Return the address of calico-node, also where it was not read."""
+    found = snapshot.find("DaemonSet", AGENT, NAMESPACE)
+    if found is not None:
+        return reading.ref(found, "daemonsets")
+    return Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=AGENT, namespace=NAMESPACE)
+
+
+def read(found: Object, out: list[Finding]) -> Installed:
+    """Read an Installation; what is broken goes to `out`."""
+    return Installed(mtu=_mtu(found, PATH, out), observed=_mtu(found, ("status", "mtu"), out), pools=_pools(found, out))
+
+
+def edits(found: Object, target: int) -> list[EditValue]:
+    """Return the edit of the Installation, as an integer; none when it says so already."""
+    held = found.get(*PATH)
+    before = held if isinstance(held, str | int) else None
+    return installer.edit(
+        reading.ref(found, "installations"), PATH, before, target, f"new pods get {target}; the operator does the rest"
+    )
+
+
+def _mtu(found: Object, path: tuple[str, ...], out: list[Finding]) -> int | None:
+    held = found.get(*path)
+    place = f"{found}, {'.'.join(path)}"
+    if held is None:
+        return None
+    if not isinstance(held, int) or isinstance(held, bool):
+        out.append(
+            codes.finding(
+                codes.MTU112,
+                place,
+                f"The MTU is {held!r:.40}; it must be an integer, and the API server refuses anything else.",
+                "Write the number without quotes.",
+            )
+        )
+        return None
+    return reading.bounded(held, out, place)
+
+
+def _pools(found: Object, out: list[Finding]) -> tuple[Pool, ...]:
+    nothing: tuple[Object, ...] = ()
+    place = f"{found}, spec.calicoNetwork.ipPools"
+    if found.get("spec", "calicoNetwork", "ipPools") is None:
+        return (POOL,)
+    listed = reading.attempt(lambda: tuple(found.each("spec", "calicoNetwork", "ipPools")), nothing, out, place)
+    return tuple(_pool(each, place, out) for each in listed)
+
+
+def _pool(each: Object, place: str, out: list[Finding]) -> Pool:
+    said = reading.text(each, out, "encapsulation") or ""
+    cidr = reading.text(each, out, "cidr") or ""
+    modes = MODES.get(said.lower())
+    if modes is None:
+        out.append(
+            codes.finding(
+                codes.MTU117,
+                place,
+                f"{said!r:.40} is no encapsulation.",
+                "Use IPIP, IPIPCrossSubnet, VXLAN, VXLANCrossSubnet or None.",
+            )
+        )
+        modes = MODES["none"]
+    return Pool(cidr=cidr, ipip=modes[0], vxlan=modes[1])

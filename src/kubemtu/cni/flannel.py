@@ -1,0 +1,351 @@
+"""Flannel alone: by its manifest or chart, in RKE, or embedded in k3s, where the API holds no configuration at all.
+
+flanneld writes /run/flannel/subnet.env when it starts, and the CNI plugin gives its FLANNEL_MTU to the bridge plugin as
+the pods' MTU, unless `delegate.mtu` of the CNI configuration says otherwise (flannel-io/cni-plugin: flannel_linux.go).
+So two numbers can be set: Backend.MTU, which is the underlay's and from which flannel subtracts, and delegate.mtu,
+which is the pods' own.
+"""
+
+import re
+
+import msgspec
+
+from kubemtu.cni import delegate, flanneld, installer, kubelet, netconf, owners, reading
+from kubemtu.core import cnistate, codes, jsontext, net, plan
+from kubemtu.core.errors import UsageError
+from kubemtu.core.findings import Finding
+from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.snapshot import Snapshot
+
+NAME = "flannel"
+NAMESPACES = ("kube-flannel", "kube-system")
+CONFIG_MAP = "kube-flannel-cfg"
+AGENTS = re.compile(r"kube-flannel(?:-ds(?:-.+)?)?")  # one for each architecture before v0.15; "kube-flannel" is RKE's
+NET_CONF = "net-conf.json"
+CNI_CONF = "cni-conf.json"
+KNOWN_KEYS = (CNI_CONF, NET_CONF)
+CONFLIST = "/etc/cni/net.d/10-flannel.conflist"
+K3S_CONFLIST = "/var/lib/rancher/k3s/agent/etc/cni/net.d/10-flannel.conflist"
+K3S_NET_CONF = "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json"
+SUBNET_ENV = "/run/flannel/subnet.env"
+BRIDGE = "cni0"
+ANNOTATION = "flannel.alpha.coreos.com/backend-type"
+FLANNEL_MTU = re.compile(r'^\s*FLANNEL_MTU="?(\d{1,5})"?\s*$', re.MULTILINE)
+K3S = (
+    "k3s runs flannel inside itself and keeps no MTU in the API: give the servers and agents a file with Backend.MTU by"
+    " --flannel-conf (in /etc/rancher/k3s/config.yaml: flannel-conf), or set the MTU of the NICs, then restart k3s."
+)
+WANTS = (
+    *(
+        Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=namespace, name=CONFIG_MAP)
+        for namespace in NAMESPACES
+    ),
+    *(
+        Want(
+            kind="DaemonSet",
+            plural="daemonsets",
+            api_versions=("apps/v1", "extensions/v1beta1"),
+            namespace=namespace,
+        )
+        for namespace in NAMESPACES
+    ),
+    Want(kind="Node", plural="nodes", api_versions=("v1",)),
+    kubelet.WANT,
+)
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """The objects that make up one flannel; without any it is k3s, or only a node's files were read."""
+
+    config: Object | None = None
+    agents: tuple[Object, ...] = ()
+
+    @property
+    def agent(self) -> Object | None:
+        """The DaemonSet, the first of several."""
+        return self.agents[0] if self.agents else None
+
+
+def read(snapshot: Snapshot) -> cnistate.CniState | None:
+    """Describe flannel, or return None when nothing of it is there."""
+    parts = _parts(snapshot)
+    if parts.config is None and not parts.agents:
+        return _embedded(snapshot)
+    out: list[Finding] = list(kubelet.findings(snapshot))
+    agent = flanneld.read(parts.agent, snapshot, out)
+    conf, given = _conf(parts, out), _given(parts, out)
+    if conf is None:
+        conf = _by_annotation(snapshot)
+    tunnel_mtu = flanneld.tunnel_mtu(conf, agent) if conf is not None else None
+    pod_mtu = given.mtu if given is not None and given.mtu is not None else tunnel_mtu
+    out += _missing(parts)
+    out += _contradictions(parts, conf, given, tunnel_mtu)
+    if conf is not None and parts.config is not None:
+        found = flanneld.without_effect(conf, agent, f'{parts.config}, data["{NET_CONF}"]')
+        out += [found] if found is not None else []
+    return _state(
+        conf,
+        variant="manifest",
+        pod_mtu=pod_mtu,
+        tunnel_mtu=tunnel_mtu,
+        conflist_mtu=given.mtu if given is not None else None,
+        mtu_keys=_keys(parts, conf, given, agent),
+        daemonset=_daemonset(parts),
+        conflist=CONFLIST,
+        conflist_template=given.text if given is not None else None,
+        nic_names=agent.nic_names,
+        nic_key=f"{parts.agent}, --iface" if agent.nic_names else "",
+        owner=_owner(parts, snapshot, out),
+        findings=out,
+    )
+
+
+def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[plan.EditValue | plan.Rollout, ...]:
+    """List the edits that give new pods `target` bytes, and the restart of flannel.
+
+    Backend.MTU gets `target` plus what flannel subtracts, and delegate.mtu, where there is one, `target` itself. A
+    backend or a version that does not read Backend.MTU leaves only delegate.mtu. Raises UsageError for k3s, and where
+    there is neither, and Malformed when the text to edit is broken.
+    """
+    parts = _parts(snapshot)
+    if parts.config is None:
+        raise UsageError(K3S if not parts.agents else f"ConfigMap {CONFIG_MAP} was not read: allow `get` on it first.")
+    lost = [key for key in KNOWN_KEYS if parts.config.get("data", key) is None]
+    if lost:
+        raise UsageError(
+            f"{parts.config} lacks {', '.join(lost)}, and flannel would not come back from a restart: put the key back"
+            " first, from flannel's own manifest."
+        )
+    conf, given = _conf(parts, []), _given(parts, [])
+    honoured = conf is not None and flanneld.honours(conf, flanneld.read(parts.agent, snapshot, []))
+    ref, edits = reading.ref(parts.config, "configmaps"), []
+    if conf is not None and honoured:
+        text, base = parts.config.text("data", NET_CONF) or "", target + conf.subtracts
+        after = jsontext.set_member(text, ("Backend", "MTU"), base, fold=True, source=_place(parts, NET_CONF))
+        why = f"flannel subtracts {conf.subtracts} and gives the tunnel and new pods {target}"
+        edits += installer.edit(ref, ("data", NET_CONF), text, after, why)
+    pinned = given is not None and not given.absent
+    if pinned or not honoured:
+        text = parts.config.text("data", CNI_CONF) or ""
+        after = delegate.write(text, target, _place(parts, CNI_CONF))
+        edits += installer.edit(ref, ("data", CNI_CONF), text, after, f"new pods get {target}")
+    literal = pinned or not honoured
+    if not edits and not any(_stale(node, target) for node in snapshot.nodes):
+        return ()
+    agents = [reading.ref(each, "daemonsets") for each in parts.agents] or [_daemonset(parts)]
+    restarts = [
+        plan.Rollout(
+            ref=agent,
+            why="flanneld reads its configuration only when it starts, and writes subnet.env then",
+            conflist=CONFLIST if literal else None,
+            mtu=target if literal else None,
+        )
+        for agent in agents
+    ]
+    return (*edits, *restarts)
+
+
+def _embedded(snapshot: Snapshot) -> cnistate.CniState | None:
+    """Describe the flannel inside k3s by what nodes say of themselves, or by the files of one, saved in a folder."""
+    conf = _by_annotation(snapshot)
+    files = [file for node in snapshot.nodes for file in node.files]
+    written = [int(found[1]) for file in files if (found := _subnet(file)) is not None]
+    saved = next((file for file in files if _is_net_conf(file)), None)
+    if conf is None and not (snapshot.offline and (written or saved is not None)):
+        return None
+    out: list[Finding] = list(kubelet.findings(snapshot))
+    if saved is not None:
+        conf = netconf.read(saved.text, f"file {saved.path}", out) or conf
+    tunnel_mtu = flanneld.tunnel_mtu(conf, flanneld.Flanneld()) if conf is not None else None
+    is_k3s = any("+k3s" in str(node.get("status", "nodeInfo", "kubeletVersion")) for node in snapshot.each("Node"))
+    agreed = written[0] if len(set(written)) == 1 else None
+    return _state(
+        conf,
+        variant="k3s embedded" if is_k3s else "without objects in the API",
+        pod_mtu=tunnel_mtu or agreed,
+        tunnel_mtu=tunnel_mtu,
+        conflist=K3S_CONFLIST,
+        owner=f"k3s ({K3S_NET_CONF} is written at every start)" if is_k3s else "",
+        findings=out,
+    )
+
+
+def _state(
+    conf: netconf.NetConf | None,
+    *,
+    variant: str,
+    pod_mtu: int | None,
+    tunnel_mtu: int | None,
+    conflist: str,
+    owner: str,
+    findings: list[Finding],
+    conflist_mtu: int | None = None,
+    mtu_keys: tuple[cnistate.MtuKey, ...] = (),
+    daemonset: Ref | None = None,
+    conflist_template: str | None = None,
+    nic_names: tuple[str, ...] = (),
+    nic_key: str = "",
+) -> cnistate.CniState:
+    """Join what is flannel's wherever it runs: the bridge, the tunnel and the encapsulation."""
+    return cnistate.CniState(
+        name=NAME,
+        variant=variant,
+        encapsulation=conf.encapsulations if conf is not None else (),
+        encapsulation_name=conf.name if conf is not None else "none",
+        pod_mtu=pod_mtu,
+        conflist_mtu=conflist_mtu,
+        mtu_keys=mtu_keys,
+        daemonset=daemonset,
+        conflist=conflist,
+        conflist_template=conflist_template,
+        ports=net.PortRule(bridge=BRIDGE),
+        bridge=BRIDGE,
+        tunnel=conf.device if conf is not None else None,
+        tunnel_mtu=tunnel_mtu,
+        pod_networks=conf.networks if conf is not None else (),
+        nic_names=nic_names,
+        nic_key=nic_key,
+        owner=owner,
+        ipv6=conf is not None and conf.ipv6,
+        findings=tuple(dict.fromkeys(findings)),
+    )
+
+
+def _parts(snapshot: Snapshot) -> Parts:
+    for namespace in NAMESPACES:
+        config = snapshot.find("ConfigMap", CONFIG_MAP, namespace)
+        agents = tuple(
+            found
+            for found in snapshot.each("DaemonSet", namespace)
+            if isinstance(name := found.get("metadata", "name"), str) and AGENTS.fullmatch(name)
+        )
+        if config is not None or agents:
+            return Parts(config=config, agents=agents)
+    return Parts()
+
+
+def _place(parts: Parts, key: str) -> str:
+    return f'{parts.config}, data["{key}"]'
+
+
+def _conf(parts: Parts, out: list[Finding]) -> netconf.NetConf | None:
+    if parts.config is None:
+        return None
+    text = reading.value(parts.config, out, "data", NET_CONF)
+    return netconf.read(text, _place(parts, NET_CONF), out) if text is not None else None
+
+
+def _given(parts: Parts, out: list[Finding]) -> delegate.Given | None:
+    if parts.config is None:
+        return None
+    text = reading.value(parts.config, out, "data", CNI_CONF)
+    return delegate.read(text, _place(parts, CNI_CONF), out) if text is not None else None
+
+
+def _by_annotation(snapshot: Snapshot) -> netconf.NetConf | None:
+    """Return what nodes say that their flannel uses; the first known backend, None when none says anything."""
+    for node in snapshot.each("Node"):
+        kind = node.get("metadata", "annotations", ANNOTATION)
+        if isinstance(kind, str) and kind.lower() in netconf.BACKENDS:
+            return netconf.NetConf(kind=kind.lower(), backend=netconf.BACKENDS[kind.lower()])
+    return None
+
+
+def _missing(parts: Parts) -> list[Finding]:
+    if parts.config is None:
+        return [
+            codes.finding(
+                codes.MTU117,
+                f"ConfigMap {CONFIG_MAP}",
+                f"It was not read, so the backend and the MTU that {parts.agent} is given are unknown.",
+                "Allow `get` on it, or add it to the files.",
+            )
+        ]
+    return [
+        codes.finding(
+            codes.MTU108,
+            f"{parts.config}, key {key}",
+            "The key is missing, and flannel exits without it: each of its pods that restarts stays down.",
+            "Put the key back before anything restarts; take its value from flannel's own manifest.",
+        )
+        for key in KNOWN_KEYS
+        if parts.config.get("data", key) is None
+    ]
+
+
+def _contradictions(
+    parts: Parts, conf: netconf.NetConf | None, given: delegate.Given | None, tunnel_mtu: int | None
+) -> list[Finding]:
+    if given is None or given.mtu is None or tunnel_mtu is None or conf is None or given.mtu <= tunnel_mtu:
+        return []
+    return [
+        codes.finding(
+            codes.MTU119,
+            f"{_place(parts, CNI_CONF)}, {given.inside}",
+            f"New pods get {given.mtu}, but Backend.MTU {conf.base} makes the tunnel {tunnel_mtu} ({conf.base} −"
+            f" {conf.subtracts}): packets of {tunnel_mtu + 1}-{given.mtu} bytes do not fit.",
+            "Remove delegate.mtu, so that flannel gives pods what the tunnel has.",
+        )
+    ]
+
+
+def _keys(
+    parts: Parts, conf: netconf.NetConf | None, given: delegate.Given | None, agent: flanneld.Flanneld
+) -> tuple[cnistate.MtuKey, ...]:
+    if parts.config is None:
+        return ()
+    ref, out = reading.ref(parts.config, "configmaps"), []
+    honoured = conf is not None and flanneld.honours(conf, agent)
+    if given is not None and (not given.absent or not honoured):
+        out.append(
+            cnistate.MtuKey(
+                ref=ref,
+                path=("data", CNI_CONF),
+                inside=given.inside,
+                means="pod",
+                value=given.mtu,
+                effective=given.usable,
+            )
+        )
+    if conf is not None and (honoured or conf.base is not None):
+        out.append(
+            cnistate.MtuKey(
+                ref=ref,
+                path=("data", NET_CONF),
+                inside="Backend.MTU",
+                means="base",
+                value=conf.base,
+                effective=honoured,
+            )
+        )
+    return tuple(out)
+
+
+def _daemonset(parts: Parts) -> Ref:
+    if parts.agent is not None:
+        return reading.ref(parts.agent, "daemonsets")
+    namespace = parts.config.namespace if parts.config is not None else NAMESPACES[0]
+    return Ref(
+        api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name="kube-flannel-ds", namespace=namespace
+    )
+
+
+def _owner(parts: Parts, snapshot: Snapshot, out: list[Finding]) -> str:
+    by_rke, _ = owners.rke_rendered(snapshot, "ConfigMap", CONFIG_MAP, out)
+    # RKE refuses network.mtu for flannel (cluster/validation.go), so there is no source to change instead.
+    return "RKE (which has no MTU setting for flannel)" if by_rke else owners.of(parts.config or parts.agent, out)
+
+
+def _stale(node: net.NodeObservation, target: int) -> bool:
+    """True when a node's subnet.env gives pods another MTU."""
+    file = node.file(SUBNET_ENV)
+    found = FLANNEL_MTU.search(file.text) if file is not None else None
+    return found is not None and int(found[1]) != target
+
+
+def _subnet(file: net.NodeFile) -> re.Match[str] | None:
+    return FLANNEL_MTU.search(file.text) if file.path.endswith("subnet.env") else None
+
+
+def _is_net_conf(file: net.NodeFile) -> bool:
+    return file.path.endswith((NET_CONF, "flannel-conf.json"))

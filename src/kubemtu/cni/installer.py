@@ -1,0 +1,179 @@
+"""Calico's install-cni and its ConfigMap: `cni_network_config`, and `veth_mtu`, which fills a placeholder in it.
+
+Canal and Calico by manifest both work like this. The placeholder is filled from the variable CNI_MTU of the container
+install-cni, which upstream's and Rancher's manifests take from the key veth_mtu.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from kubemtu.cni import conflist, daemonset, reading
+from kubemtu.core import cnistate, codes, jsontext, net
+from kubemtu.core.errors import Malformed, UsageError
+from kubemtu.core.findings import Finding
+from kubemtu.core.objects import Object, Ref
+from kubemtu.core.plan import EditValue
+from kubemtu.core.snapshot import Snapshot
+
+CONFIG = "cni_network_config"
+VETH = "veth_mtu"
+UNSET = "1500"  # what install-cni takes where CNI_MTU is not set: cni-plugin/pkg/install/install.go
+
+Source = Literal["veth_mtu", "another variable", "nothing"]
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ConfigMap says about the pods' MTU.
+
+    `mtu` in bytes, None for absent or automatic; `filled` is the text that replaces the placeholder. `source` says
+    what install-cni fills it from: the key veth_mtu, a variable that is something else, or nothing: then it takes 1500.
+    """
+
+    template: conflist.Template | None = None
+    veth: str | None = None
+    filled: str | None = None
+    mtu: int | None = None
+    source: Source = "veth_mtu"
+
+    @property
+    def placeholder(self) -> bool:
+        """True when install-cni fills the MTU in."""
+        return self.template is not None and self.template.placeholder
+
+    @property
+    def by_veth(self) -> bool:
+        """True when veth_mtu is what decides."""
+        return self.placeholder and self.source == "veth_mtu"
+
+    @property
+    def automatic(self) -> bool:
+        """True when the configuration is usable and leaves the MTU to Calico."""
+        return self.template is not None and self.template.usable and self.mtu is None
+
+
+def read(config: Object, agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> Said:
+    """Read the ConfigMap; what is broken goes to `out`."""
+    veth = reading.value(config, out, "data", VETH)
+    text = reading.value(config, out, "data", CONFIG)
+    if text is None:
+        return Said(veth=veth)
+    template = conflist.template(text, "calico", f"{config}, data.{CONFIG}", out)
+    if not template.placeholder:
+        return Said(template=template, veth=veth, mtu=template.mtu)
+    variable = reading.attempt(lambda: daemonset.variable(agent, "CNI_MTU"), None, out, str(agent))
+    source, filled, where = _filled(config, agent, variable, veth, snapshot)
+    if filled is not None and not filled.strip():
+        out.append(
+            codes.finding(
+                codes.MTU122,
+                where,
+                'It is empty, so the CNI configuration becomes `"mtu": ,`, which is no JSON: install-cni aborts.',
+                'Write the MTU as a quoted number, such as "1450".',
+            )
+        )
+    return Said(template=template, veth=veth, filled=filled, mtu=reading.mtu(filled, out, where), source=source)
+
+
+def without_effect(config: Object, agent: Object | None, said: Said) -> list[Finding]:
+    """Return MTU111 where veth_mtu is set and the pods' MTU comes from elsewhere."""
+    place = f"{config}, data.{VETH}"
+    if said.veth is not None and said.template is not None and said.template.usable and not said.placeholder:
+        now = "no MTU stands there" if said.mtu is None else f"{said.mtu} stands there"
+        return [
+            codes.finding(
+                codes.MTU111,
+                place,
+                f"{VETH} is {said.veth!r:.20} but has no effect on pods: {CONFIG} has no __CNI_MTU__, and {now}.",
+                f"Change the integer in {CONFIG}, or put __CNI_MTU__ there, without quotes.",
+            )
+        ]
+    if said.placeholder and said.source != "veth_mtu":
+        fed = "a variable CNI_MTU of another source" if said.source == "another variable" else "nothing, and takes 1500"
+        return [
+            codes.finding(
+                codes.MTU111,
+                place,
+                f"{VETH} has no effect: install-cni of {agent} fills __CNI_MTU__ from {fed}.",
+                f"Let the variable CNI_MTU of install-cni come from the key {VETH}.",
+            )
+        ]
+    return []
+
+
+def keys(config: Object, said: Said) -> tuple[cnistate.MtuKey, ...]:
+    """Return where the pods' MTU is kept, the one in force first."""
+    ref = reading.ref(config, "configmaps")
+    out = []
+    if said.template is not None and not said.placeholder:
+        out.append(
+            cnistate.MtuKey(
+                ref=ref,
+                path=("data", CONFIG),
+                inside=said.template.inside,
+                means="pod",
+                value=said.mtu,
+                effective=said.template.usable,
+            )
+        )
+    if said.by_veth or said.veth is not None:
+        number = said.mtu if said.by_veth else reading.mtu(said.veth, [], "")
+        out.append(cnistate.MtuKey(ref=ref, path=("data", VETH), means="pod", value=number, effective=said.by_veth))
+    return tuple(out)
+
+
+def path(agent: Object | None, usual: str, snapshot: Snapshot, out: list[Finding]) -> str:
+    """Return the file on the node that install-cni writes; `usual` is its name where no variable gives one."""
+    place = str(agent)
+    name = reading.attempt(lambda: daemonset.resolve(agent, "CNI_CONF_NAME", snapshot), None, out, place)
+    folder = reading.attempt(lambda: daemonset.host_path(agent, "/host/etc/cni/net.d"), None, out, place)
+    return f"{folder or '/etc/cni/net.d'}/{name or usual}"
+
+
+def edits(config: Object, agent: Ref, said: Said, target: int) -> list[EditValue]:
+    """Return the edit that gives new pods `target` bytes; none when it says so already.
+
+    Raises UsageError when something else fills the MTU in, and Malformed when the text cannot be edited.
+    """
+    ref = reading.ref(config, "configmaps")
+    if said.template is not None and not said.placeholder:
+        before = said.template.text
+        after = jsontext.set_plugin_mtu(before, "calico", target, source=f"{config}, data.{CONFIG}")
+        return edit(ref, ("data", CONFIG), before, after, f"new pods get {target}")
+    if said.source != "veth_mtu":
+        raise UsageError(
+            f"{agent} does not fill the MTU from {VETH}: let the variable CNI_MTU of its container install-cni come"
+            f" from that key of {config}, then plan again."
+        )
+    held = config.get("data", VETH)
+    return edit(
+        ref, ("data", VETH), held if isinstance(held, str | int) else None, str(target), f"new pods get {target}"
+    )
+
+
+def edit(ref: Ref, where: tuple[str, ...], before: str | int | None, after: str | int, why: str) -> list[EditValue]:
+    """Return one edit, or none when nothing would change."""
+    return [] if before == after else [EditValue(ref=ref, path=where, before=before, after=after, why=why)]
+
+
+def stale(node: net.NodeObservation, file_path: str | None, target: int) -> bool:
+    """Return True when a node shows a CNI configuration with another MTU."""
+    file = node.file(file_path) if file_path is not None else None
+    if file is None:
+        return False
+    try:
+        return jsontext.read_plugin_mtu(file.text, "calico").value != target
+    except Malformed:
+        return True
+
+
+def _filled(
+    config: Object, agent: Object | None, variable: daemonset.Variable | None, veth: str | None, snapshot: Snapshot
+) -> tuple[Source, str | None, str]:
+    """Return where the placeholder's value comes from, the value, and how to name its place."""
+    here = f"{config}, data.{VETH}"
+    if agent is None or (variable is not None and variable.key == VETH):
+        return "veth_mtu", veth, here
+    if variable is None:
+        return "nothing", UNSET, here
+    return "another variable", daemonset.resolve(agent, "CNI_MTU", snapshot), f"{agent}, variable CNI_MTU"
