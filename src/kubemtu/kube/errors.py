@@ -14,6 +14,7 @@
     └── Conflict                 7   (409)
         ├── AlreadyThere             created by somebody else meanwhile
         ├── Absent                   the object, or its kind, is not there (404)
+        ├── DrivenElsewhere          another kubemtu carries this migration out
         └── Expired                  a resourceVersion or a page token is too old (410); `api` starts over
 
 The original exception is chained. What a server says is printed only when it is a `kind: Status` or short text, on one
@@ -67,6 +68,10 @@ class AlreadyThere(errors.Conflict):
 
 class Absent(errors.Conflict):
     """The object, or the kind of it, is not there."""
+
+
+class DrivenElsewhere(errors.Conflict):
+    """Another kubemtu carries the same migration out."""
 
 
 class Expired(errors.Conflict):

@@ -15,7 +15,7 @@ from kubemtu.core import migration as migrations_core
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.kube import records
 from kubemtu.kube.api import Api
-from kubemtu.kube.errors import Absent, AlreadyThere
+from kubemtu.kube.errors import Absent, AlreadyThere, DrivenElsewhere
 from kubemtu.kube.records import Agent, Condition, Direction, Entry, Migration, NodeMtu
 
 __all__ = [
@@ -87,9 +87,11 @@ async def watch_node(api: Api, name: str) -> AsyncGenerator[NodeMtu | None, None
 
 
 async def set_desired(api: Api, name: str, desired: migrations_core.Desired | None) -> NodeMtu:
-    """Say what a node should be (None: nothing is asked of it); its NodeMTU is made when there is none."""
+    """Say what a node should be (None: nothing is asked of it); its NodeMTU is made when it is needed."""
+    if desired is None and await node(api, name) is None:
+        return NodeMtu(name=name)
     spec = None if desired is None else records.encoded(desired)
-    return records.node_of(await _patched(api, name, {"spec": spec}, None))
+    return records.node_of(await _patched(api, name, {"spec": spec}))
 
 
 async def set_status(
@@ -102,7 +104,7 @@ async def set_status(
     observation: net.NodeObservation | msgspec.UnsetType = msgspec.UNSET,
     agent: Agent | msgspec.UnsetType = msgspec.UNSET,
 ) -> NodeMtu:
-    """Write parts of what a node is; what is not given stays, None takes it away.
+    """Say what a node is; what is not given stays, None takes it away. Its NodeMTU is made when there is none.
 
     `generation` is that of the NodeMTU whose spec `reached` and `answers` are about.
     """
@@ -117,20 +119,23 @@ async def set_status(
     return records.node_of(await _patched(api, name, {"status": status}, "status"))
 
 
-async def _patched(api: Api, name: str, body: Mapping[str, object], subresource: str | None) -> Object:
+async def _patched(api: Api, name: str, body: Mapping[str, object], subresource: str | None = None) -> Object:
     ref = _ref(NODES, name)
     try:
         return await api.patch(ref, body, subresource=subresource)
     except Absent:
-        with contextlib.suppress(AlreadyThere):
-            await api.create(
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": NODES.kind,
-                    "metadata": {"name": name, "ownerReferences": await _owners(api, name)},
-                }
-            )
+        await _make(api, name)
         return await api.patch(ref, body, subresource=subresource)
+
+
+async def _make(api: Api, name: str) -> None:
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": NODES.kind,
+        "metadata": {"name": name, "ownerReferences": await _owners(api, name)},
+    }
+    with contextlib.suppress(AlreadyThere):
+        await api.create(body)
 
 
 async def _owners(api: Api, name: str) -> list[dict[str, object]]:
@@ -192,12 +197,12 @@ async def advance(
 ) -> Migration:
     """Write how far a migration came, with a line of its journal.
 
-    `expected` is what this driver wrote last. Raises Conflict when something else is there: then another one drives.
+    `expected` is what this driver wrote last. Raises DrivenElsewhere when something else is there by now.
     """
 
     def change(present: Migration) -> dict[str, object]:
         if expected is not None and present.progress != expected:
-            raise errors.Conflict(
+            raise DrivenElsewhere(
                 f"MTUMigration {name} is driven by another kubemtu: it is at step {present.progress.step} "
                 f"{present.progress.direction}, not at step {expected.step} {expected.direction}; let that one finish"
             )
@@ -219,7 +224,7 @@ async def set_condition(
     def change(present: Migration) -> dict[str, object]:
         before = next((one for one in present.conditions if one.type == type_), None)
         since = before.last_transition_time if before is not None and before.status == status else records.now()
-        made = records.Condition(type=type_, status=status, reason=reason, message=message, last_transition_time=since)
+        made = Condition(type=type_, status=status, reason=reason, message=message, last_transition_time=since)
         kept = [one for one in present.conditions if one.type != type_]
         return {"conditions": [records.encoded(one) for one in (*kept, made)]}
 
@@ -256,7 +261,7 @@ async def _again(once: Callable[[], Awaitable[T]], api: Api) -> T:
     for left in reversed(range(TRIES)):
         try:
             return await once()
-        except Absent:
+        except (Absent, DrivenElsewhere):
             raise
         except errors.Conflict:
             if not left:
@@ -266,10 +271,8 @@ async def _again(once: Callable[[], Awaitable[T]], api: Api) -> T:
 
 
 def _journal(present: Migration, what: str, result: str) -> list[object]:
-    return [
-        records.encoded(entry)
-        for entry in (*present.journal, records.Entry(time=records.now(), what=what, result=result))
-    ]
+    entry = Entry(time=records.now(), what=what, result=result)
+    return [records.encoded(one) for one in (*present.journal, entry)]
 
 
 def _ref(want: Want, name: str) -> Ref:

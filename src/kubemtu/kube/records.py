@@ -1,6 +1,7 @@
 """What kubemtu keeps in the API, as records: one NodeMTU a node, one MTUMigration a change, and their JSON."""
 
 import datetime as dt
+import time
 from typing import Literal, TypeVar
 
 import msgspec
@@ -76,7 +77,12 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
 
 def now() -> str:
     """The time as the API writes it, in microseconds."""
-    return dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return moment(time.time())
+
+
+def moment(seconds: float) -> str:
+    """Seconds since the epoch as the API writes a time, in microseconds."""
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def node_of(found: Object) -> NodeMtu:
@@ -116,17 +122,16 @@ def migration_of(found: Object) -> Migration:
     )
 
 
-def encoded(record: msgspec.Struct) -> object:
-    """A record as the body of a merge patch: null takes an old value away, in lists nothing stands for nothing."""
-    return _in_lists(msgspec.to_builtins(record))
+def encoded(record: msgspec.Struct) -> dict[str, object]:
+    """A record as the body of a merge patch: null takes an old value away; in lists there is nothing to take away."""
+    return {key: _value(one, in_list=False) for key, one in msgspec.to_builtins(record).items()}
 
 
-def _in_lists(value: object, *, within: bool = False) -> object:
+def _value(value: object, *, in_list: bool) -> object:
     if isinstance(value, dict):
-        kept = value.items()
-        return {key: _in_lists(one, within=within) for key, one in kept if not (within and one is None)}
+        return {key: _value(one, in_list=in_list) for key, one in value.items() if not (in_list and one is None)}
     if isinstance(value, (list, tuple)):
-        return [_in_lists(one, within=True) for one in value]
+        return [_value(one, in_list=True) for one in value]
     return value
 
 
@@ -145,12 +150,8 @@ def _converted(found: Object, present: object, type_: type[T], *path: str) -> T:
         ) from error
 
 
-def moment(seconds: float) -> str:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _seconds(found: Object, moment: str) -> float:
+def _seconds(found: Object, written: str) -> float:
     try:
-        return dt.datetime.fromisoformat(moment).timestamp()
+        return dt.datetime.fromisoformat(written).timestamp()
     except ValueError as error:
-        raise errors.Malformed(f"{found}: status.observedAt is no time ({moment!r:.40}); delete it") from error
+        raise errors.Malformed(f"{found}: status.observedAt is no time ({written!r:.40}); delete it") from error
