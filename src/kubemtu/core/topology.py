@@ -19,8 +19,6 @@ from kubemtu.core.cnistate import CniState
 from kubemtu.core.rendered import Rendered
 from kubemtu.core.snapshot import Snapshot, Unread
 
-OVER = frozenset({"Succeeded", "Failed", "RolledBack", "Done"})  # status.state of an MTUMigration that has ended
-
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
     """One step of the picture: "NIC" and "pod" with an MTU, a header in between with its size, in bytes."""
@@ -217,7 +215,9 @@ def _layers(nodes: tuple[Node, ...], state: CniState, bound: int | None) -> tupl
 
 
 def _under_way(snapshot: Snapshot) -> tuple[str, ...]:
-    return tuple(found.name for found in snapshot.each("MTUMigration") if found.get("status", "state") not in OVER)
+    return tuple(
+        found.name for found in snapshot.each("MTUMigration") if found.get("status", "progress", "finished") is not True
+    )
 
 
 def _pod_networks(snapshot: Snapshot) -> tuple[str, ...]:

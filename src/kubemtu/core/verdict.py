@@ -18,7 +18,7 @@ FAMILIES = (link.find, config.find, overlay.find, drift.find, pods.find, path.fi
 
 
 class NodeLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One observed node in a report. MTUs in bytes; `pod_mtus` are those of its pods' own ends, smallest first."""
+    """One observed node in a report. MTUs in bytes, smallest first: of its pods' own ends, and of the host ends."""
 
     name: str
     nic: str
@@ -28,6 +28,7 @@ class NodeLine(msgspec.Struct, frozen=True, kw_only=True):
     conflist_mtu: int | None  # what a pod gets that is created here now
     pods: int
     pod_mtus: tuple[int, ...]
+    host_mtus: tuple[int, ...]
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +52,11 @@ def judge(topology: Topology) -> tuple[Finding, ...]:
     """All findings, causes first; one that says the same of the same place as an earlier one is left out."""
     found: dict[tuple[str, str], Finding] = {}
     of_rules = [one for family in FAMILIES for one in family(topology)]
-    for finding in (*topology.state.findings, *of_rules):
+    for finding in topology.state.findings:
+        # The configuration alone shows less than the configuration and the nodes: the rule's finding says more.
+        if not any(one.code == finding.code and one.place.startswith(finding.place) for one in of_rules):
+            found.setdefault((finding.code, finding.place), finding)
+    for finding in of_rules:
         found.setdefault((finding.code, finding.place), finding)
     return tuple(found.values())
 
@@ -171,4 +176,5 @@ def _line(node: Node) -> NodeLine:
         conflist_mtu=node.rendered.gives if node.rendered is not None else None,
         pods=len(node.ports),
         pod_mtus=tuple(sorted({port.at.pod_mtu for port in node.ports})),
+        host_mtus=tuple(sorted({port.at.host_mtu for port in node.ports})),
     )

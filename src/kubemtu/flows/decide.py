@@ -1,0 +1,64 @@
+"""From a snapshot to an answer: recognise the pod network, lay it out over the nodes, judge it, plan the change."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from kubemtu.cni import registry
+from kubemtu.core import errors, planner, topology, verdict
+from kubemtu.core.cnistate import CniState
+from kubemtu.core.objects import Object
+from kubemtu.core.plan import EditValue, Plan
+from kubemtu.core.snapshot import Snapshot
+
+
+def model(snapshot: Snapshot, nic_mtu: int | None = None) -> topology.Topology:
+    """Recognise the pod network and lay it out; `nic_mtu` in bytes bounds what the NICs say, or stands in for them.
+
+    Raises NotRecognised when no known pod network is there, UsageError when `nic_mtu` leaves no room for a packet.
+    """
+    return topology.model(snapshot, registry.recognise(snapshot), nic_mtu)
+
+
+def check(snapshot: Snapshot, nic_mtu: int | None = None) -> verdict.Report:
+    """Say what is so. Raises as `model` does."""
+    return verdict.report(model(snapshot, nic_mtu))
+
+
+def plan(snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = None) -> tuple[Plan, topology.Topology]:
+    """Plan the way to pods of `wanted` bytes; None: to what the path carries.
+
+    Raises as `model` does, and UsageError when that number does not fit, or when there is no key to write it into.
+    """
+    found = model(snapshot, nic_mtu)
+    aim = planner.target(found, wanted)
+    steps = registry.CNIS[found.state.name].steps(found.state, aim, snapshot)
+    edits = [step for step in steps if isinstance(step, EditValue)]
+    return planner.make(found, aim, steps, _after(snapshot, edits)), found
+
+
+def edited(snapshot: Snapshot, edits: Iterable[EditValue]) -> Snapshot:
+    """The snapshot as it would be read after the edits: nothing is sent anywhere."""
+    objects = list(snapshot.objects)
+    for edit in edits:
+        for index, found in enumerate(objects):
+            if (found.kind, found.name, found.namespace) == (edit.ref.kind, edit.ref.name, edit.ref.namespace):
+                objects[index] = Object(body=_with(found.body, edit.path, edit.after), origin=found.origin)
+    return msgspec.structs.replace(snapshot, objects=tuple(objects))
+
+
+def _after(snapshot: Snapshot, edits: list[EditValue]) -> CniState | None:
+    if not edits:
+        return None
+    try:
+        return registry.recognise(edited(snapshot, edits))
+    except errors.KubemtuError:
+        return None  # what the edits make of it is a check of ours; the plan does not stand or fall with it
+
+
+def _with(body: dict[str, object], path: tuple[str, ...], value: str | int | None) -> dict[str, object]:
+    if len(path) == 1:
+        kept = {key: held for key, held in body.items() if key != path[0]}
+        return kept if value is None else {**kept, path[0]: value}
+    inner = body.get(path[0])
+    return {**body, path[0]: _with(dict(inner) if isinstance(inner, dict) else {}, path[1:], value)}
