@@ -1,0 +1,50 @@
+"""`kubemtu agent`: keep one node true to its NodeMTU."""
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+
+import click
+
+from kubemtu.core import errors
+
+
+@click.command()
+@click.option("--node-name", envvar="NODE_NAME", required=True, help="This node, as the API names it.")
+@click.option("--kubeconfig", help="Path to a kubeconfig; in a pod the service account is used.")
+@click.option("--context", help="The kubeconfig context to use.")
+@click.option("--host-root", default="/", show_default=True, help="Where the node's own file tree is mounted.")
+@click.option(
+    "--journal",
+    default="/run/kubemtu",
+    show_default=True,
+    help="Folder for the undo journal; it must outlive the agent, and need not outlive a reboot.",
+)
+def agent(node_name: str, kubeconfig: str | None, context: str | None, host_root: str, journal: str) -> int:
+    """Keep one node true to its NodeMTU.
+
+    Runs on every node, in the host's network namespace, with NET_ADMIN, SYS_ADMIN and NET_RAW. It changes nothing while
+    its NodeMTU asks for nothing.
+    """
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(_run(node_name, kubeconfig, context, Path(host_root), Path(journal)))
+    return errors.FINE
+
+
+async def _run(node: str, kubeconfig: str | None, context: str | None, host_root: Path, journal: Path) -> None:
+    from kubemtu.kube import api as kube_api
+    from kubemtu.kube import connect
+    from kubemtu.node import netns
+    from kubemtu.operator.agent import Agent
+
+    roots = netns.Roots() if host_root == Path("/") else netns.Roots.under(host_root)
+    async with kube_api.Api(connect.settings(kubeconfig, context)) as api:
+        task = asyncio.ensure_future(Agent(api=api, node=node, journal=journal, roots=roots).run())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except* errors.KubemtuError as group:
+            raise group.exceptions[0] from None

@@ -1,0 +1,39 @@
+"""`kubemtu rollback`: return to the state recorded before the last apply."""
+
+import asyncio
+
+import click
+
+from kubemtu.cli import kubeflags, output
+from kubemtu.core import errors
+
+
+@click.command()
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@output.output_option
+@kubeflags.kube_flags
+def rollback(flags: kubeflags.KubeFlags, yes: bool, output_format: str) -> int:
+    """Return to the state recorded before the last apply, from wherever that stands.
+
+    The configuration goes back byte for byte; interfaces and routes go back to what each node's journal recorded, live,
+    under the same pins and barriers. An interrupted rollback is carried on.
+    """
+    return asyncio.run(_rollback(flags, yes=yes, output_format=output_format))
+
+
+async def _rollback(flags: kubeflags.KubeFlags, *, yes: bool, output_format: str) -> int:
+    from kubemtu.cli import plans, progress
+    from kubemtu.core import undo
+    from kubemtu.flows import act, migrations
+
+    async with plans.connected(flags) as api:
+        back = await migrations.last_to_undo(api)
+        if output_format == "text":
+            click.echo(f"Taking back {back.name}:")
+            for number, step in enumerate(undo.sequence(back.plan, undo.turn(back.progress)), start=1):
+                click.echo(f"  {number}. {act.headline(step)}")
+        plans.confirm("Roll back?", yes=yes)
+        await migrations.turn_back(api, back)
+        outcome = await act.carry_out(api, back.name, progress.teller(output_format))
+    progress.end(outcome, output_format)
+    return errors.FINE
