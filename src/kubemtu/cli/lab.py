@@ -1,0 +1,182 @@
+"""`kubemtu lab`: a cluster on this machine, made of network namespaces, that hurts where a real one does."""
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+import msgspec
+
+from kubemtu.core import errors
+
+if TYPE_CHECKING:  # what the other commands need not load
+    from kubemtu.lab import scene as scenes
+    from kubemtu.lab.cluster import Lab
+
+
+@click.group()
+def lab() -> None:
+    """Build a cluster on this machine out of network namespaces: real kernel, real API, no images, no root needed."""
+
+
+def _mtu(_context: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
+    if value is not None and not 68 <= value <= 65535:
+        raise click.BadParameter(f"{value} is no MTU; IPv4 devices take 68 to 65535 bytes", param=parameter)
+    return value
+
+
+@lab.command()
+@click.option("--scene", "scene_name", default="canal-1500", show_default=True, help="What to build; see --scenes.")
+@click.option("--scenes", "list_scenes", is_flag=True, help="List the scenes and build nothing.")
+@click.option("--nodes", type=click.IntRange(1, 200), help="Number of nodes.")
+@click.option("--pods", type=click.IntRange(0, 100), help="Pods on each node.")
+@click.option("--nic-mtu", type=int, callback=_mtu, help="MTU of every node's first NIC.")
+@click.option("--port-mtu", "ports", multiple=True, metavar="[NODE=]MTU", help="What a switch port (all) lets through.")
+@click.option("--pod-mtu", type=int, callback=_mtu, help="MTU that the CNI is configured to give to pods.")
+@click.option("--fault", "faults", multiple=True, metavar="NAME[=MTU]", help="One more fault: see --scenes.")
+@click.option("--agents/--no-agents", default=None, help="Run the kubemtu agent on every node.")
+@click.option("--name", help="Name of the lab; default: the scene's.")
+def up(
+    *,
+    scene_name: str,
+    list_scenes: bool,
+    nodes: int | None,
+    pods: int | None,
+    nic_mtu: int | None,
+    ports: tuple[str, ...],
+    pod_mtu: int | None,
+    faults: tuple[str, ...],
+    agents: bool | None,
+    name: str | None,
+) -> None:
+    """Start a lab and tell how to use it. It lives on until `kubemtu lab down`."""
+    from kubemtu.lab import scene as scenes
+    from kubemtu.lab.cluster import Lab
+    from kubemtu.lab.scenes import FAULTS, SCENES, named
+
+    if list_scenes:
+        for each in SCENES.values():
+            click.echo(f"{each.name:18} {each.summary}")
+        click.echo("\nfaults for --fault:")
+        for key, (_, summary) in FAULTS.items():
+            click.echo(f"{key:18} {summary}")
+        return
+    found = scenes.resized(named(scene_name), nodes=nodes, pods=pods, nic_mtu=nic_mtu, pod_mtu=pod_mtu)
+    for port in ports:
+        found = _with_port(found, port)
+    for fault in faults:
+        found = _with_fault(found, fault)
+    if agents is not None:
+        found = found.replace(agents=agents)
+    if name is not None and not name.replace("-", "").isalnum():
+        raise errors.UsageError(f"{name} is no name for a lab; use letters, digits and dashes")
+    began = time.monotonic()
+    made = Lab.up(found, name, tethered=False)
+    _welcome(made, found, time.monotonic() - began)
+
+
+def _with_port(found: "scenes.Scene", written: str) -> "scenes.Scene":
+    from kubemtu.lab.scenes import black_hole
+
+    node, _, mtu = written.rpartition("=")
+    if not mtu.isdigit() or not 68 <= int(mtu) <= 65535:
+        raise errors.UsageError(f"--port-mtu {written}: write an MTU of 68 to 65535 bytes, or NODE=MTU")
+    for each in [node] if node else [every.name for every in found.nodes]:
+        found = black_hole(found, each, int(mtu))
+    return found
+
+
+def _with_fault(found: "scenes.Scene", written: str) -> "scenes.Scene":
+    from kubemtu.lab.scenes import FAULTS
+
+    name, _, mtu = written.partition("=")
+    if name not in FAULTS:
+        raise errors.UsageError(f"--fault {written}: there is no such fault; choose one of: {', '.join(FAULTS)}")
+    make = FAULTS[name][0]
+    if mtu and not mtu.isdigit():
+        raise errors.UsageError(f"--fault {written}: write NAME=MTU, in bytes")
+    return make(found, int(mtu) if mtu else None)
+
+
+def _welcome(made: "Lab", found: "scenes.Scene", seconds: float) -> None:
+    pods = [pod for node in found.nodes for pod in node.pods]
+    click.echo(f"lab {made.name} is up ({seconds:.1f} s): {len(found.nodes)} nodes, {len(pods)} pods. {found.summary}.")
+    if made.unready:
+        click.echo(f"Not ready, as this scene has it: {', '.join(made.unready)}.")
+    click.echo(f"\n  export KUBECONFIG={made.kubeconfig}")
+    click.echo("  kubemtu check")
+    if pods:
+        click.echo(f"  kubemtu lab exec {pods[0]} -- ip link")
+    click.echo(f"  kubemtu lab down {made.name}")
+
+
+@lab.command()
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="End all labs of this user, and remove what is left of any.")
+def down(name: str | None, everything: bool) -> None:
+    """End a lab: every process, namespace and link of it. Without NAME: the only one."""
+    from kubemtu.lab import cluster, state
+
+    if everything:
+        if name is not None:
+            raise errors.UsageError("give a NAME or --all, not both")
+        ended = cluster.end_all()
+        click.echo(f"ended: {', '.join(ended)}" if ended else "there was no lab")
+        return
+    remains = state.root() / name if name else None
+    if remains is None or not remains.is_dir():
+        remains = state.find(name)
+    was_up = cluster.end(remains)
+    click.echo(f"lab {remains.name} is down" if was_up else f"lab {remains.name} had ended; its folder is removed")
+
+
+@lab.command("ls")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def list_labs(output: str) -> None:
+    """List this user's labs."""
+    from kubemtu.lab import state
+
+    rows = []
+    for folder in state.folders():
+        record = state.read(folder)
+        up_now = state.supervisor_of(folder) is not None
+        pods = len([each for each in (folder / "pods").glob("*.*") if each.suffix not in (".log", ".new")])
+        rows.append(
+            {
+                "name": folder.name,
+                "state": ("up" if record and record.ready else "starting") if up_now else "ended",
+                "scene": record.scene if record else "",
+                "nodes": sorted(record.nodes) if record else [],
+                "pods": pods if up_now else 0,
+                "created": record.created if record else None,
+                "pid": record.pid if record and up_now else None,
+                "kubeconfig": str(folder / "kubeconfig"),
+            }
+        )
+    if output == "json":
+        click.echo(msgspec.json.format(json.dumps(rows).encode(), indent=2).decode())
+    elif not rows:
+        click.echo("no lab is up; `kubemtu lab up` makes one")
+    else:
+        click.echo(f"{'NAME':18} {'STATE':9} {'SCENE':18} {'NODES':>5} {'PODS':>5}  KUBECONFIG")
+        for row in rows:
+            count = len(row["nodes"]) if isinstance(row["nodes"], list) else 0
+            click.echo(
+                f"{row['name']:18} {row['state']:9} {row['scene']:18} {count:>5} {row['pods']:>5}  {row['kubeconfig']}"
+            )
+
+
+@lab.command("exec", context_settings={"ignore_unknown_options": True})
+@click.option("--lab", "name", help="Name of the lab; default: the only one.")
+@click.argument("place", metavar="POD|NODE|fabric")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+def execute(name: str | None, place: str, command: tuple[str, ...]) -> NoReturn:
+    """Run a program of this machine in a pod's network, on a node, or on the switch ("fabric").
+
+    Pods of other namespaces than default are written NAMESPACE/POD.
+    """
+    from kubemtu.lab.cluster import Lab
+
+    argv = Lab.find(name).command(place, command)
+    os.execv(argv[0], argv)  # noqa: S606  # the command is the user's own

@@ -1,0 +1,230 @@
+"""One container of a pod: its environment, the program behind its name or image, its state as the API tells it.
+
+A container is one of: a program of the CNI's DaemonSets, known by its name and played by `daemons`; a real program
+(image lab/exec: its command; image .../kubemtu: this very package); anything else, which runs and does nothing.
+"""
+
+import asyncio
+import datetime as dt
+import os
+import re
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from kubemtu.core.errors import KubemtuError
+from kubemtu.core.objects import Object
+from kubemtu.lab import client
+from kubemtu.lab.daemons import ContainerFailed
+
+EXEC_IMAGE = "lab/exec"
+RETRY_SECONDS = 0.5
+BACKOFF_SECONDS, BACKOFF_MOST = 0.5, 8.0
+KUBECONFIG = "/etc/kubernetes/kubelet.conf"
+_VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
+
+
+class ConfigMissing(KubemtuError):
+    """A variable refers to a key or an object that is not there; the message is kubelet's."""
+
+    exit_code = 5
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What a started program is waited for and ended by."""
+
+    ended: Awaitable[int]
+    stop: Callable[[], Awaitable[None]]
+
+
+class Host(Protocol):
+    """What a container needs of its node; the kubelet is one."""
+
+    node: str
+    api: client.Client
+
+    async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> None:
+        """Do what the container's program does to the node when it starts. Raises ContainerFailed."""
+        ...
+
+    async def run(self, pod: Object, argv: list[str], env: Mapping[str, str]) -> Running:
+        """Start a real program in the pod's namespaces. Raises OSError."""
+        ...
+
+
+def now() -> str:
+    """The time as meta/v1 writes it."""
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Container:
+    """The life of one container; `changed` is called after every change of its state."""
+
+    def __init__(self, host: Host, pod: Object, spec: Object, changed: Callable[[], None]) -> None:
+        self.host, self.pod, self.spec, self.changed = host, pod, spec, changed
+        self.name = spec.text("name") or ""
+        self.state: dict[str, object] = {"waiting": {"reason": "ContainerCreating"}}
+        self.last: dict[str, object] = {}
+        self.restarts = 0
+        self.ready = False
+        self._backoff = BACKOFF_SECONDS
+        self._started = ""
+
+    def status(self) -> dict[str, object]:
+        """The container's entry in the pod's status."""
+        image = self.spec.text("image") or ""
+        return {
+            "name": self.name,
+            "image": image,
+            "imageID": "",
+            "ready": self.ready,
+            "restartCount": self.restarts,
+            "state": self.state,
+            "lastState": self.last,
+        }
+
+    async def complete(self) -> None:
+        """Run as an init container: until it has ended well, however often that takes."""
+        while True:
+            env = await self._environment()
+            self._enter_running(ready=False)
+            try:
+                await self.host.play(self.pod, self.spec, env)
+            except ContainerFailed as failure:
+                await self._crash(1, str(failure))
+                continue
+            self.ready = True
+            self.state = {"terminated": self._ended(0, "Completed", "")}
+            self.changed()
+            return
+
+    async def live(self) -> None:
+        """Run for ever: start, and start again after every end, later and later."""
+        while True:
+            env = await self._environment()
+            argv = self._argv(env)
+            try:
+                if argv:
+                    await self._run(argv, env)
+                else:
+                    await self.host.play(self.pod, self.spec, env)
+                    self._enter_running(ready=True)
+                    await asyncio.Event().wait()
+            except ContainerFailed as failure:
+                self._started = self._started or now()
+                await self._crash(1, str(failure))
+            except OSError as error:
+                await self._crash(128, f"exec: {argv[0]!r}: {error.strerror}")
+
+    async def _run(self, argv: list[str], env: Mapping[str, str]) -> None:
+        running = await self.host.run(self.pod, argv, env)
+        self._enter_running(ready=True)
+        try:
+            code = await running.ended
+        except asyncio.CancelledError:
+            await running.stop()
+            raise
+        await self._crash(code if code >= 0 else 128 - code, "")
+
+    async def _crash(self, code: int, message: str) -> None:
+        self.ready = False
+        self.last = {"terminated": self._ended(code, "Error" if code else "Completed", message)}
+        pause, self._backoff = self._backoff, min(self._backoff * 2, BACKOFF_MOST)
+        told = f"back-off {pause:g}s restarting failed container={self.name} pod={self.pod.name}_{self.pod.namespace}"
+        self.state = {"waiting": {"reason": "CrashLoopBackOff", "message": told}}
+        self.changed()
+        await asyncio.sleep(pause)
+        self.restarts += 1
+        self._started = ""
+
+    def _enter_running(self, *, ready: bool) -> None:
+        self._started = now()
+        self.ready = ready
+        self.state = {"running": {"startedAt": self._started}}
+        self.changed()
+
+    def _ended(self, code: int, reason: str, message: str) -> dict[str, object]:
+        told = {"exitCode": code, "reason": reason, "startedAt": self._started or now(), "finishedAt": now()}
+        return told | ({"message": message} if message else {})
+
+    async def _environment(self) -> dict[str, str]:
+        """Resolve the variables; waits, saying so in the state, while what they refer to is missing."""
+        while True:
+            try:
+                return await self._resolve()
+            except ConfigMissing as missing:
+                self.ready = False
+                told: dict[str, object] = {"waiting": {"reason": "CreateContainerConfigError", "message": str(missing)}}
+                if told != self.state:
+                    self.state = told
+                    self.changed()
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _resolve(self) -> dict[str, str]:
+        env = {"KUBERNETES_SERVICE_HOST": "10.43.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+        for variable in self.spec.each("env"):
+            name = variable.text("name") or ""
+            reference = Object.of(variable.mapping("valueFrom", "configMapKeyRef"))
+            field = variable.text("valueFrom", "fieldRef", "fieldPath")
+            if reference.body:
+                found = await self._key(reference)
+                if found is not None:
+                    env[name] = found
+            elif field:
+                env[name] = self._field(field)
+            else:
+                env[name] = expand(variable.text("value") or "", env)
+        return env
+
+    async def _key(self, reference: Object) -> str | None:
+        namespace, name, key = self.pod.namespace or "", reference.text("name") or "", reference.text("key") or ""
+        config = await self.host.api.find(client.path("configmaps", name, namespace=namespace))
+        if config is not None and (found := config.text("data", key)) is not None:
+            return found
+        if reference.flag("optional"):
+            return None
+        if config is None:
+            raise ConfigMissing(f'configmaps "{name}" not found')
+        raise ConfigMissing(f"Couldn't find key {key} in ConfigMap {namespace}/{name}")
+
+    def _field(self, field: str) -> str:
+        if field == "status.hostIP":
+            return self.host.node
+        return self.pod.text(*field.split(".")) or ""
+
+    def _argv(self, env: Mapping[str, str]) -> list[str]:
+        image = (self.spec.text("image") or "").partition("@")[0]
+        words = [expand(str(word), env) for part in ("command", "args") for word in _list(self.spec.get(part))]
+        if image.partition(":")[0] == EXEC_IMAGE:
+            return words
+        if image.rpartition("/")[2].partition(":")[0] == "kubemtu":
+            arguments = [expand(str(word), env) for word in _list(self.spec.get("args"))]
+            return [sys.executable, "-m", "kubemtu", *arguments]
+        return []
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """Replace $(NAME) as Kubernetes does; an unknown name stays as it is."""
+    return _VARIABLE.sub(lambda found: env.get(found[1], found[0]), text)
+
+
+def program_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """What a program in a pod sees: what runs the lab, its kubeconfig, and the container's own variables."""
+    kept = {
+        key: os.environ[key]
+        for key in ("PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "KUBEMTU_LAB")
+        if key in os.environ
+    }
+    return kept | {"KUBECONFIG": KUBECONFIG, "HOME": "/"} | dict(env)
+
+
+def package_path() -> str:
+    """The folder from which this package is imported, for programs that run it again."""
+    return str(Path(__file__).parents[2])
+
+
+def _list(found: object) -> list[object]:
+    return found if isinstance(found, list) else []

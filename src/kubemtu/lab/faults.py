@@ -1,0 +1,44 @@
+"""Puts a scene's faults into a lab that is up, from the supervisor's side."""
+
+import asyncio
+import fnmatch
+import os
+
+from kubemtu.lab import client, kernel, scene
+from kubemtu.lab.rtnl import Rtnl
+
+
+async def commit(fault: scene.Fault, calls: client.Client, pids: dict[str, int]) -> None:
+    """Make one fault true; `pids` are the nodes' as this process sees them."""
+    match fault:
+        case scene.ConfigEdit(namespace=namespace, name=name, key=key, value=value):
+            await calls.merge(client.path("configmaps", name, namespace=namespace), {"data": {key: value}})
+        case scene.HandSet(node=node, links=links, mtu=mtu):
+            await asyncio.to_thread(_hand_set, pids[node], links, mtu)
+        case scene.IcmpFiltered(node=node):
+            await asyncio.to_thread(_filter_icmp, pids[node])
+
+
+def _rtnl_of(pid: int) -> Rtnl:
+    """Open a socket in a node's namespace, from a thread that nothing else uses and that ends where it began."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        kernel.setns(there, kernel.CLONE_NEWNET)
+        return Rtnl()
+    finally:
+        kernel.setns(home, kernel.CLONE_NEWNET)
+        os.close(home)
+        os.close(there)
+
+
+def _hand_set(pid: int, links: str, mtu: int) -> None:
+    with _rtnl_of(pid) as rtnl:
+        for link in rtnl.devices():
+            if fnmatch.fnmatchcase(link.name, links):
+                rtnl.set_link(link.name, mtu=mtu)
+
+
+def _filter_icmp(pid: int) -> None:
+    with _rtnl_of(pid) as rtnl:
+        rtnl.swallow_own_icmp(swallow=True)

@@ -1,0 +1,263 @@
+"""PID 1 of a node: what kubelet, container runtime and CNI plugins do there, as far as the pod network can tell.
+
+It runs pods that are bound to its node, answers for them in the API, keeps the node's own status, and, while a flannel
+container runs, learns the ways to the other nodes. CNI plugins work on one thread of their own, because entering a
+namespace moves a thread.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import os
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+import msgspec
+
+from kubemtu.core.objects import Object
+from kubemtu.lab import attach, client, containers, daemons, kernel, pods
+from kubemtu.lab.processes import Processes
+from kubemtu.lab.rtnl import Rtnl
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+STOP_SECONDS = 2.0
+_NOT_READY = (
+    "runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
+    "message:docker: network plugin is not ready: cni config uninitialized"
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the supervisor tells a node about itself. `addresses` by NIC, IPv4 first."""
+
+    node: str
+    addresses: dict[str, list[str]]
+    networks: tuple[str, ...]
+    version: str
+    kubeconfig: str
+
+
+class Kubelet:
+    """One node's kubelet."""
+
+    def __init__(self, settings: Settings, api: client.Client, folder: int, report: Callable[[object], None]) -> None:
+        self.node = settings.node
+        self.settings = settings
+        self.api = api
+        self.addresses = tuple(next(iter(settings.addresses.values())))
+        self._folder = folder
+        self._report = report
+        self._rtnl = Rtnl()
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "cni")
+        self._plugins = self._thread.submit(attach.Plugins, attach.Addresses(settings.networks)).result()
+        self._processes = Processes()
+        self._pods: dict[str, pods.Pod] = {}
+        self._attached: dict[str, attach.Attachment] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        self._nodes: dict[str, Object] = {}
+        self._flanneld: daemons.Flanneld | None = None
+        self._installed = asyncio.Event()
+
+    async def run_forever(self) -> None:
+        """Be this node's kubelet until the process ends."""
+        await self._post_status()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_pods())
+            group.create_task(self._watch_nodes())
+            group.create_task(self._keep_status())
+
+    # -- pods
+
+    async def _watch_pods(self) -> None:
+        async for kind, body in self.api.watch("/api/v1/pods", fieldSelector=f"spec.nodeName={self.node}"):
+            key = client.uid(body)
+            if kind == "DELETED" or body.text("metadata", "deletionTimestamp"):
+                if key in self._pods:
+                    pod = self._pods.pop(key)
+                    self._ending[key] = asyncio.create_task(self._end(key, pod, gone=kind == "DELETED"))
+                elif kind != "DELETED" and key not in self._ending:
+                    await self.api.delete(client.path("pods", body.name, namespace=body.namespace or ""), grace=0)
+            elif key not in self._pods and body.text("status", "phase") not in ("Succeeded", "Failed"):
+                self._pods[key] = pods.Pod(self, body)
+
+    async def _end(self, key: str, pod: pods.Pod, *, gone: bool) -> None:
+        try:
+            await pod.end(gone=gone)
+        except Exception:
+            log.exception("%s: pod %s did not end well", self.node, pod.body)
+        finally:
+            del self._ending[key]
+
+    async def attach(self, pod: Object) -> attach.Attachment:
+        """CNI ADD, as the plugin chain on this node's disk says."""
+        found = await self._on_thread(lambda: self._plugins.add(pod.namespace or "", pod.name))
+        self._attached[client.uid(pod)] = found
+        self._remember(pod, {"node": self.node, **msgspec.to_builtins(found)})
+        return found
+
+    async def detach(self, pod: Object) -> None:
+        """CNI DEL; nothing was attached is fine."""
+        found = self._attached.pop(client.uid(pod), None)
+        if found is not None:
+            self._remember(pod, None)
+            await self._on_thread(lambda: self._plugins.delete(found))
+
+    async def config_changed(self, seconds: float) -> None:
+        """Wait for the next install-cni, at most so long: somebody may write the file by hand too."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._installed.wait(), seconds)
+
+    def _remember(self, pod: Object, found: object) -> None:
+        """Keep on the lab's disk where a pod is, for those who enter it from outside."""
+        name = f"pods/{pod.namespace}.{pod.name}"
+        if found is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self._folder)
+            return
+        descriptor = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644, dir_fd=self._folder)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(found))
+        os.rename(f"{name}.new", name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    async def _on_thread(self, act: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, act)
+
+    # -- containers
+
+    async def run(self, pod: Object, argv: list[str], env: Mapping[str, str]) -> containers.Running:
+        """Start a real program in the pod's network namespace, its output in the lab's folder."""
+        attachment = self._attached.get(client.uid(pod))
+        netns = attachment.netns if attachment else None
+
+        async def inside(act: Callable[[], int]) -> int:
+            return await self._on_thread(lambda: self._plugins.inside(netns, act))
+
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        output = os.open(f"pods/{pod.namespace}.{pod.name}.log", flags, 0o644, dir_fd=self._folder)
+        try:
+            pid, ended = await self._processes.start(argv, containers.program_environment(env), output, inside)
+        finally:
+            os.close(output)
+
+        async def stop() -> None:
+            await self._processes.stop(pid, ended, STOP_SECONDS)
+
+        return containers.Running(asyncio.shield(ended), stop)
+
+    async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> None:
+        """Do what the container's program does to this node when it starts. Raises ContainerFailed."""
+        image = spec.text("image") or ""
+        match spec.text("name"):
+            case "install-cni" if "CNI_NETWORK_CONFIG" in env:
+                daemons.install_calico_cni(env)
+                self._poke()
+            case "install-cni" if spec.get("args"):
+                target = Path(spec.text("args", -1) or "")
+                daemons.install_flannel_cni(await self._mounted(pod, "cni-conf.json"), target)
+                self._poke()
+            case "calico-node":
+                daemons.felix_mtu_file(image, self._rtnl.devices())
+            case "kube-flannel":
+                await self._start_flanneld(pod, _iface(spec, env))
+
+    def _poke(self) -> None:
+        self._installed.set()
+        self._installed = asyncio.Event()
+
+    async def _mounted(self, pod: Object, key: str) -> str:
+        for volume in pod.each("spec", "volumes"):
+            if name := volume.text("configMap", "name"):
+                found = await self.api.find(client.path("configmaps", name, namespace=pod.namespace or ""))
+                if found is not None and (text := found.text("data", key)) is not None:
+                    return text
+        raise daemons.ContainerFailed(f"open /etc/kube-flannel/{key}: no such file or directory")
+
+    async def _start_flanneld(self, pod: Object, iface: str) -> None:
+        config = await self._mounted(pod, "net-conf.json")
+        me = await self.api.get(client.path("nodes", self.node))
+        self._flanneld = daemons.start_flanneld(self._rtnl, me, config, iface, self.settings.addresses)
+        await self.api.merge(
+            client.path("nodes", self.node), {"metadata": {"annotations": self._flanneld.annotations()}}
+        )
+        for node in self._nodes.values():
+            self._learn(node)
+
+    # -- nodes
+
+    async def _watch_nodes(self) -> None:
+        async for kind, node in self.api.watch("/api/v1/nodes"):
+            if node.name == self.node:
+                continue
+            if kind == "DELETED":
+                self._nodes.pop(node.name, None)
+                if self._flanneld:
+                    self._flanneld.forget(self._rtnl, node.name)
+            else:
+                self._nodes[node.name] = node
+                self._learn(node)
+
+    def _learn(self, node: Object) -> None:
+        if self._flanneld and self._flanneld.learn(self._rtnl, node):
+            self._report({"peers": len(self._flanneld.peers)})
+
+    async def _keep_status(self) -> None:
+        ready = None
+        while True:
+            found = attach.load_chain() is not None
+            if found != ready:
+                with contextlib.suppress(client.Answered, httpx2.HTTPError):
+                    await self._post_status()
+                    ready = found
+            await self.config_changed(1.0)
+
+    async def _post_status(self) -> None:
+        ready = attach.load_chain() is not None
+        condition = {
+            "type": "Ready",
+            "status": "True" if ready else "False",
+            "reason": "KubeletReady" if ready else "KubeletNotReady",
+            "message": "kubelet is posting ready status" if ready else _NOT_READY,
+            "lastHeartbeatTime": containers.now(),
+            "lastTransitionTime": containers.now(),
+        }
+        told = [{"type": "InternalIP", "address": each} for each in self.addresses]
+        status = {
+            "addresses": [*told, {"type": "Hostname", "address": self.node}],
+            "conditions": [condition],
+            "capacity": {"pods": "110"},
+            "allocatable": {"pods": "110"},
+            "nodeInfo": {
+                "kernelVersion": platform.release(),
+                "kubeletVersion": self.settings.version,
+                "kubeProxyVersion": self.settings.version,
+                "operatingSystem": "linux",
+                "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+                "osImage": "kubemtu lab",
+                "containerRuntimeVersion": "lab://1",
+                "machineID": "",
+                "systemUUID": "",
+                "bootID": "",
+            },
+        }
+        await self.api.merge(client.path("nodes", self.node, sub="status"), {"status": status})
+
+
+def _iface(spec: Object, env: Mapping[str, str]) -> str:
+    words = spec.get("args")
+    for word in words if isinstance(words, list) else []:
+        if isinstance(word, str) and word.startswith("--iface="):
+            return word.removeprefix("--iface=")
+    return env.get("FLANNELD_IFACE", "")
+
+
+async def be_kubelet(settings: Settings, folder: int, report: Callable[[object], None]) -> None:
+    """Be the kubelet that `settings` describe; returns never."""
+    Path(containers.KUBECONFIG).write_text(settings.kubeconfig)
+    kernel.set_process_name("kubelet")
+    async with client.Client(settings.kubeconfig) as api:
+        await Kubelet(settings, api, folder, report).run_forever()

@@ -1,0 +1,275 @@
+"""The objects a scene's cluster holds, as the distributions' templates would have written them; pure.
+
+Names, keys, env and references follow RKE's canal templates of three eras and flannel's kube-flannel.yml; what does
+not touch the pod network (RBAC, probes, host paths, tolerations) is left out.
+"""
+
+import json
+from collections.abc import Iterator
+
+from kubemtu.lab import scene as scenes
+from kubemtu.lab.containers import EXEC_IMAGE, KUBECONFIG
+
+Body = dict[str, object]
+_PLURALS = {
+    "Namespace": "namespaces",
+    "Node": "nodes",
+    "CustomResourceDefinition": "customresourcedefinitions",
+    "IPPool": "ippools",
+    "ConfigMap": "configmaps",
+    "DaemonSet": "daemonsets",
+    "Pod": "pods",
+}
+RKE_DEFAULT_MTU = 1450  # era C writes it whatever the underlay is
+
+
+def plural(body: Body) -> str:
+    """The name of the collection that an object of this module belongs to."""
+    return _PLURALS[str(body["kind"])]
+
+
+def objects(scene: scenes.Scene) -> Iterator[Body]:
+    """All objects of a scene, in an order in which they can be made."""
+    for name in ("kube-system", "kube-flannel", "kubemtu"):
+        yield _object("v1", "Namespace", name)
+    for place, node in enumerate(scene.nodes, 1):
+        yield _node(scene, place, node)
+    if isinstance(scene.cni, scenes.Canal):
+        yield from _canal(scene.cni, dual_stack=scene.dual_stack)
+    else:
+        yield from _flannel(scene.cni, dual_stack=scene.dual_stack)
+    if scene.agents:
+        yield _agent()
+    for node in scene.nodes:
+        for pod in node.pods:
+            yield _pod(pod, node.name)
+
+
+def _object(version: str, kind: str, name: str, namespace: str | None = None, **rest: object) -> Body:
+    metadata: Body = {"name": name}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}
+
+
+def _node(scene: scenes.Scene, place: int, node: scenes.Node) -> Body:
+    networks = [scenes.pod_network(place)] + ([scenes.pod_network6(place)] if scene.dual_stack else [])
+    body = _object("v1", "Node", node.name, spec={"podCIDR": networks[0], "podCIDRs": networks})
+    body["metadata"] = {
+        "name": node.name,
+        "labels": {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux", "beta.kubernetes.io/os": "linux"},
+    }
+    return body
+
+
+def _pod(name: str, node: str) -> Body:
+    container = {"name": "web", "image": "registry.example/web:1"}
+    body = _object("v1", "Pod", name, "default", spec={"nodeName": node, "containers": [container]})
+    body["metadata"] = {"name": name, "namespace": "default", "labels": {"app": "web"}}
+    return body
+
+
+# -- canal
+
+
+def _canal(canal: scenes.Canal, *, dual_stack: bool) -> Iterator[Body]:
+    yield _pool_definition()
+    yield _object(
+        "crd.projectcalico.org/v1",
+        "IPPool",
+        "default-ipv4-ippool",
+        spec={"cidr": "10.244.0.0/16", "ipipMode": "Never", "vxlanMode": "Never", "natOutgoing": True},
+    )
+    keys = {
+        "canal_iface": canal.iface,
+        "masquerade": "true",
+        "cni_network_config": _canal_chain(canal),
+        "net-conf.json": _net_conf(canal.backend_mtu, dual_stack=dual_stack),
+    }
+    if canal.era == "C":
+        keys |= {"typha_service_name": "none", "veth_mtu": str(canal.mtu or RKE_DEFAULT_MTU)}
+    yield _object("v1", "ConfigMap", "canal-config", "kube-system", data=keys)
+    yield _daemonset("canal", "kube-system", {"k8s-app": "canal"}, _canal_template(canal))
+
+
+def _canal_chain(canal: scenes.Canal) -> str:
+    mtu = {"A": canal.mtu, "B": canal.mtu, "C": "__CNI_MTU__"}[canal.era]
+    calico: Body = {"type": "calico", "log_level": "WARNING", "datastore_type": "kubernetes"}
+    calico["nodename"] = "__KUBERNETES_NODE_NAME__"
+    if mtu is not None:
+        calico["mtu"] = mtu
+    calico["ipam"] = {"type": "host-local", "subnet": "usePodCidr"}
+    calico["policy"] = {"type": "k8s"} | ({"k8s_auth_token": "__SERVICEACCOUNT_TOKEN__"} if canal.era == "A" else {})
+    kubeconfig = "__KUBECONFIG_FILEPATH__" if canal.era == "C" else "/etc/kubernetes/ssl/kubecfg-kube-node.yaml"
+    calico["kubernetes"] = {"kubeconfig": kubeconfig}
+    plugins: list[Body] = [calico, {"type": "portmap", "snat": True, "capabilities": {"portMappings": True}}]
+    if canal.era == "C":
+        plugins.append({"type": "bandwidth", "capabilities": {"bandwidth": True}})
+    version = "0.3.1" if canal.era == "C" else "0.3.0"
+    chain = json.dumps({"name": "k8s-pod-network", "cniVersion": version, "plugins": plugins}, indent=2)
+    return chain.replace('"__CNI_MTU__"', "__CNI_MTU__")  # unquoted in the template: it becomes a number
+
+
+def _canal_template(canal: scenes.Canal) -> Body:
+    calico, flannel = {"A": ("v3.1.1", "v0.9.1"), "B": ("v3.4.0", "v0.10.0"), "C": ("v3.28.1", "v0.25.5")}[canal.era]
+    install: Body = {
+        "name": "install-cni",
+        "image": f"rancher/calico-cni:{calico}",
+        "command": ["/opt/cni/bin/install" if canal.era == "C" else "/install-cni.sh"],
+        "env": [
+            {"name": "CNI_CONF_NAME", "value": "10-calico.conflist" if canal.era == "A" else "10-canal.conflist"},
+            _from_config("CNI_NETWORK_CONFIG", "canal-config", "cni_network_config"),
+            _from_field("KUBERNETES_NODE_NAME", "spec.nodeName"),
+            *([_from_config("CNI_MTU", "canal-config", "veth_mtu")] if canal.era == "C" else []),
+        ],
+    }
+    node: Body = {
+        "name": "calico-node",
+        "image": f"rancher/calico-node:{calico}",
+        "env": [
+            {"name": "DATASTORE_TYPE", "value": "kubernetes"},
+            {"name": "CALICO_NETWORKING_BACKEND", "value": "none"},
+            {"name": "CLUSTER_TYPE", "value": "k8s,canal"},
+            {"name": "FELIX_IPV6SUPPORT", "value": "false"},
+            _from_field("NODENAME", "spec.nodeName"),
+        ],
+    }
+    flanneld: Body = {
+        "name": "kube-flannel",
+        "image": f"rancher/coreos-flannel:{flannel}",
+        "command": ["/opt/bin/flanneld", "--ip-masq", "--kube-subnet-mgr"],
+        "env": [
+            _from_field("POD_NAME", "metadata.name"),
+            _from_field("POD_NAMESPACE", "metadata.namespace"),
+            _from_config("FLANNELD_IFACE", "canal-config", "canal_iface"),
+            _from_config("FLANNELD_IP_MASQ", "canal-config", "masquerade"),
+        ],
+        "volumeMounts": [{"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"}],
+    }
+    sidecars = [node, install, flanneld] if canal.era == "A" else [node, flanneld]
+    return {
+        "hostNetwork": True,
+        "serviceAccountName": "canal",
+        "terminationGracePeriodSeconds": 0,
+        **({} if canal.era == "A" else {"initContainers": [install]}),
+        "containers": sidecars,
+        "volumes": [{"name": "flannel-cfg", "configMap": {"name": "canal-config"}}],
+    }
+
+
+def _pool_definition() -> Body:
+    spec: Body = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+    return _object(
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+        "ippools.crd.projectcalico.org",
+        spec={
+            "group": "crd.projectcalico.org",
+            "scope": "Cluster",
+            "names": {"kind": "IPPool", "listKind": "IPPoolList", "plural": "ippools", "singular": "ippool"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    )
+
+
+# -- flannel
+
+
+def _flannel(flannel: scenes.Flannel, *, dual_stack: bool) -> Iterator[Body]:
+    delegate: Body = {"hairpinMode": True, "isDefaultGateway": True}
+    if flannel.delegate_mtu is not None:
+        delegate["mtu"] = flannel.delegate_mtu
+    plugins: list[Body] = [
+        {"type": "flannel", "delegate": delegate},
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ]
+    keys = {
+        "cni-conf.json": json.dumps({"name": "cbr0", "cniVersion": "0.3.1", "plugins": plugins}, indent=2) + "\n",
+        "net-conf.json": _net_conf(flannel.backend_mtu, dual_stack=dual_stack),
+    }
+    yield _object("v1", "ConfigMap", "kube-flannel-cfg", "kube-flannel", data=keys)
+    mount = {"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"}
+    install = {
+        "name": "install-cni",
+        "image": "ghcr.io/flannel-io/flannel:v0.25.5",
+        "command": ["cp"],
+        "args": ["-f", "/etc/kube-flannel/cni-conf.json", "/etc/cni/net.d/10-flannel.conflist"],
+        "volumeMounts": [mount],
+    }
+    flanneld = {
+        "name": "kube-flannel",
+        "image": "ghcr.io/flannel-io/flannel:v0.25.5",
+        "command": ["/opt/bin/flanneld"],
+        "args": ["--ip-masq", "--kube-subnet-mgr", *([f"--iface={flannel.iface}"] if flannel.iface else [])],
+        "env": [_from_field("POD_NAME", "metadata.name"), _from_field("POD_NAMESPACE", "metadata.namespace")],
+        "volumeMounts": [mount],
+    }
+    template: Body = {
+        "hostNetwork": True,
+        "serviceAccountName": "flannel",
+        "initContainers": [install],
+        "containers": [flanneld],
+        "volumes": [{"name": "flannel-cfg", "configMap": {"name": "kube-flannel-cfg"}}],
+    }
+    yield _daemonset("kube-flannel-ds", "kube-flannel", {"app": "flannel", "k8s-app": "flannel"}, template)
+
+
+def _net_conf(backend_mtu: int | None, *, dual_stack: bool) -> str:
+    backend: Body = {"Type": "vxlan"}
+    if backend_mtu is not None:
+        backend["MTU"] = backend_mtu
+    body: Body = {"Network": "10.244.0.0/16"}
+    if dual_stack:
+        body |= {"EnableIPv6": True, "IPv6Network": "fd00:10:244::/48"}
+    return json.dumps(body | {"Backend": backend}, indent=2) + "\n"
+
+
+# -- kubemtu's own agents
+
+
+def _agent() -> Body:
+    container = {
+        "name": "agent",
+        "image": "kubemtu/kubemtu:lab",
+        "args": ["agent", "--node-name", "$(NODE_NAME)", "--kubeconfig", KUBECONFIG],
+        "env": [_from_field("NODE_NAME", "spec.nodeName")],
+    }
+    template: Body = {
+        "hostNetwork": True,
+        "hostPID": True,
+        "terminationGracePeriodSeconds": 5,
+        "containers": [container],
+    }
+    return _daemonset("kubemtu-agent", "kubemtu", {"app.kubernetes.io/name": "kubemtu-agent"}, template)
+
+
+def program(name: str, node: str, argv: list[str], *, host_network: bool = False, namespace: str = "default") -> Body:
+    """A pod that runs a program of this machine in its network namespace, started again whenever it ends."""
+    container = {"name": "main", "image": EXEC_IMAGE, "command": argv}
+    spec: Body = {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 1}
+    return _object("v1", "Pod", name, namespace, spec=spec | ({"hostNetwork": True} if host_network else {}))
+
+
+def _daemonset(name: str, namespace: str, labels: dict[str, str], template: Body) -> Body:
+    body = _object(
+        "apps/v1",
+        "DaemonSet",
+        name,
+        namespace,
+        spec={
+            "selector": {"matchLabels": labels},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+            "template": {"metadata": {"labels": labels}, "spec": template},
+        },
+    )
+    body["metadata"] = {"name": name, "namespace": namespace, "labels": labels}
+    return body
+
+
+def _from_config(name: str, config: str, key: str) -> Body:
+    return {"name": name, "valueFrom": {"configMapKeyRef": {"name": config, "key": key}}}
+
+
+def _from_field(name: str, path: str) -> Body:
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}

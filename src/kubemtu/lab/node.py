@@ -1,0 +1,146 @@
+"""One node: a process in namespaces of its own, forked from the supervisor, that becomes the node's PID 1.
+
+supervisor --fork--> (unshare pid, net, mnt, uts) --fork--> node, PID 1
+                      ends at once                          waits for its NICs and the API, then is the kubelet
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import NoReturn
+
+import msgspec
+
+from kubemtu.lab import filesystem, kernel, kubelet
+from kubemtu.lab import scene as scenes
+from kubemtu.lab.rtnl import Rtnl
+
+log = logging.getLogger(__name__)
+
+
+class Born(msgspec.Struct, frozen=True, kw_only=True):
+    """A forked node, seen from the supervisor: its pid there and on the machine, and the line to it."""
+
+    name: str
+    pid: int
+    host_pid: int
+    line: socket.socket
+
+
+def fork(name: str, folder: int, host_proc: int) -> Born:
+    """Fork a node that waits for its settings. `host_proc` is the machine's /proc, `folder` the lab's state folder."""
+    ours, theirs = socket.socketpair()
+    read, write = os.pipe()
+    first = os.fork()
+    if first == 0:
+        kernel.unshare(kernel.CLONE_NEWPID | kernel.CLONE_NEWNET | kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS)
+        second = os.fork()
+        if second == 0:
+            ours.close()
+            os.close(read)
+            os.close(write)
+            _be_node(name, folder, host_proc, theirs)
+        os.write(write, str(second).encode())
+        os._exit(0)
+    theirs.close()
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        pid = int(pipe.read())
+    os.waitpid(first, 0)
+    ours.settimeout(10)
+    host_pid = int(ours.makefile("r", buffering=1, encoding="ascii").readline())
+    ours.setblocking(False)
+    return Born(name=name, pid=pid, host_pid=host_pid, line=ours)
+
+
+def nic_up(rtnl: Rtnl, node: scenes.Node, place: int, *, dual_stack: bool) -> dict[str, list[str]]:
+    """Give the NICs of a node their addresses and the node its default route; returns the addresses by NIC."""
+    addresses: dict[str, list[str]] = {}
+    rtnl.set_link("lo", up=True)
+    for number, nic in enumerate(node.nics):
+        rtnl.no_segmentation_offload(nic.name)
+        rtnl.set_link(nic.name, up=True)
+        own = [scenes.address(place, number)]
+        rtnl.add_address(nic.name, f"{own[0]}/24")
+        if dual_stack:
+            own.append(scenes.address6(place, number))
+            rtnl.add_address(nic.name, f"{own[1]}/64")
+        addresses[nic.name] = own
+    rtnl.add_route("0.0.0.0/0", node.nics[0].name, via=scenes.GATEWAY)
+    if dual_stack:
+        rtnl.add_route("::/0", node.nics[0].name, via=scenes.GATEWAY6)
+    return addresses
+
+
+def _be_node(name: str, folder: int, host_proc: int, line: socket.socket) -> NoReturn:
+    code = 1
+    try:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        # The machine's /proc tells what this process is called outside all the new namespaces.
+        host_pid = os.readlink("self", dir_fd=host_proc)
+        os.close(host_proc)
+        filesystem.own_proc()
+        filesystem.private_folders()
+        kernel.set_hostname(name)
+        kernel.set_process_name("kubelet")
+        for path, value in (
+            ("ipv4/ip_forward", 1),
+            ("ipv6/conf/all/forwarding", 1),
+            ("ipv6/conf/default/accept_dad", 0),
+            ("ipv4/conf/all/rp_filter", 0),
+        ):
+            filesystem.write_sysctl(path, value)
+        line.send(f"{host_pid}\n".encode())
+        settings = _read_settings(line)
+        asyncio.run(kubelet.be_kubelet(settings, folder, _reporter(line)))
+        code = 0
+    except BaseException:
+        log.exception("%s: the kubelet ended", name)
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _read_settings(line: socket.socket) -> kubelet.Settings:
+    received = b""
+    while not received.endswith(b"\n"):
+        block = line.recv(1 << 16)
+        if not block:
+            os._exit(0)
+        received += block
+    told = msgspec.json.decode(received, type=Start)
+    with Rtnl() as rtnl:
+        addresses = nic_up(rtnl, told.node, told.place, dual_stack=told.dual_stack)
+    networks = [scenes.pod_network(told.place)] + ([scenes.pod_network6(told.place)] if told.dual_stack else [])
+    return kubelet.Settings(
+        node=told.node.name,
+        addresses=addresses,
+        networks=tuple(networks),
+        version=told.version,
+        kubeconfig=told.kubeconfig,
+    )
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """What the supervisor tells a node once the underlay and the API are there."""
+
+    node: scenes.Node
+    place: int
+    dual_stack: bool
+    version: str
+    kubeconfig: str
+
+
+def _reporter(line: socket.socket) -> Callable[[object], None]:
+    guard = threading.Lock()
+
+    def report(told: object) -> None:
+        with guard:
+            line.send(msgspec.json.encode(told) + b"\n")
+
+    return report

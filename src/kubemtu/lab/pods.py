@@ -1,0 +1,137 @@
+"""One pod on one node: network first, then init containers in their order, then containers, until it is deleted."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Protocol
+
+from kubemtu.core.objects import Object
+from kubemtu.lab import attach, client
+from kubemtu.lab.containers import RETRY_SECONDS, Container, Host, now
+
+
+class Kubelet(Host, Protocol):
+    """What a pod needs of its node."""
+
+    addresses: tuple[str, ...]
+
+    async def attach(self, pod: Object) -> attach.Attachment:
+        """CNI ADD. Raises AttachFailed."""
+        ...
+
+    async def detach(self, pod: Object) -> None:
+        """CNI DEL."""
+        ...
+
+    async def config_changed(self, seconds: float) -> None:
+        """Wait until the CNI configuration may have changed, at most so long."""
+        ...
+
+
+class Pod:
+    """The life of one pod, as a task; `end` makes it stop and leave."""
+
+    def __init__(self, kubelet: Kubelet, body: Object) -> None:
+        self.kubelet, self.body = kubelet, body
+        self.host_network = bool(body.flag("spec", "hostNetwork"))
+        self.inits = [Container(kubelet, body, spec, self._changed) for spec in body.each("spec", "initContainers")]
+        self.mains = [Container(kubelet, body, spec, self._changed) for spec in body.each("spec", "containers")]
+        self.attachment: attach.Attachment | None = None
+        self._since = now()
+        self._dirty = asyncio.Event()
+        self._told: Mapping[str, object] = {}
+        self._ready_since = self._since
+        self._task = asyncio.create_task(self._live(), name=f"pod {body.name}")
+
+    async def end(self, *, gone: bool) -> None:
+        """Stop everything in the pod and take its network away; tell the API, unless the object is gone already."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        await self.kubelet.detach(self.body)
+        if not gone:
+            await self.kubelet.api.delete(self._path(), grace=0)
+
+    async def _live(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._publish())
+            if not self.host_network:
+                self.attachment = await self._attach()
+            for container in self.inits:
+                await container.complete()
+            for container in self.mains:
+                group.create_task(container.live())
+
+    async def _attach(self) -> attach.Attachment:
+        while True:
+            try:
+                return await self.kubelet.attach(self.body)
+            except attach.AttachFailed as failure:
+                told: dict[str, object] = {"waiting": {"reason": "ContainerCreating", "message": str(failure)}}
+                for container in self.mains:
+                    container.state = told
+                self._changed()
+            await self.kubelet.config_changed(RETRY_SECONDS)
+
+    def _changed(self) -> None:
+        self._dirty.set()
+
+    async def _publish(self) -> None:
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            status = self.status()
+            if status == self._told:
+                continue
+            try:
+                await self.kubelet.api.merge(self._path("status"), {"status": status})
+                self._told = status
+            except client.Answered:
+                # Deleted meanwhile, or the API is away: the next change, or the deletion, tells.
+                await asyncio.sleep(RETRY_SECONDS)
+                if not await self._still_there():
+                    return
+                self._dirty.set()
+
+    async def _still_there(self) -> bool:
+        found = await self.kubelet.api.find(self._path())
+        return found is not None and client.uid(found) == client.uid(self.body)
+
+    def _path(self, sub: str = "") -> str:
+        return client.path("pods", self.body.name, namespace=self.body.namespace or "", sub=sub)
+
+    def status(self) -> dict[str, object]:
+        """The pod's status as kubelet reports it."""
+        initialized = all(container.ready for container in self.inits)
+        ready = initialized and all(container.ready for container in self.mains)
+        running = initialized and any("running" in c.state or c.restarts or c.last for c in self.mains)
+        own = self.kubelet.addresses if self.host_network else self.attachment.addresses if self.attachment else ()
+        before = next((c for c in _conditions(self._told) if c["type"] == "Ready"), None)
+        if before is None or (before["status"] == "True") != ready:
+            self._ready_since = now()
+        conditions = [
+            {"type": "Initialized", "status": _truth(initialized), "lastTransitionTime": self._since},
+            {"type": "Ready", "status": _truth(ready), "lastTransitionTime": self._ready_since},
+            {"type": "ContainersReady", "status": _truth(ready), "lastTransitionTime": self._ready_since},
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": self._since},
+        ]
+        status: dict[str, object] = {
+            "phase": "Running" if running else "Pending",
+            "hostIP": self.kubelet.addresses[0],
+            "startTime": self._since,
+            "conditions": conditions,
+            "initContainerStatuses": [container.status() for container in self.inits],
+            "containerStatuses": [container.status() for container in self.mains],
+        }
+        if own:
+            status |= {"podIP": own[0], "podIPs": [{"ip": each} for each in own]}
+        return status
+
+
+def _truth(value: bool) -> str:
+    return "True" if value else "False"
+
+
+def _conditions(status: Mapping[str, object]) -> list[dict[str, str]]:
+    found = status.get("conditions")
+    return found if isinstance(found, list) else []

@@ -1,0 +1,77 @@
+"""The processes of one node: the kubelet is PID 1 there, so every orphan is its own to reap."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+Inside = Callable[[Callable[[], int]], Awaitable[int]]
+"""Runs a function where a program is to run: on a thread that is in the right network namespace."""
+
+
+class Processes:
+    """Starts programs and tells how they ended; must be made on the loop's thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._unclaimed: dict[int, int] = {}
+        self._starting = 0
+        self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
+
+    async def start(
+        self, argv: Sequence[str], env: Mapping[str, str], log: int, inside: Inside
+    ) -> tuple[int, asyncio.Future[int]]:
+        """Start a program by a thread that `inside` has put where it belongs.
+
+        Returns its pid and the future exit code, negative for a signal. Raises OSError when it cannot be run.
+        """
+        self._starting += 1
+        try:
+            pid = await inside(lambda: _spawn(argv, env, log))
+        finally:
+            self._starting -= 1
+        future: asyncio.Future[int] = self._loop.create_future()
+        if pid in self._unclaimed:
+            future.set_result(self._unclaimed.pop(pid))
+        else:
+            self._waiting[pid] = future
+        return pid, future
+
+    async def stop(self, pid: int, future: asyncio.Future[int], grace: float) -> None:
+        """End a program and all of its process group: asks first, and kills after `grace` seconds."""
+        for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 5)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, number)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(future), seconds)
+                return
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            future = self._waiting.pop(pid, None)
+            if future is not None and not future.done():
+                future.set_result(code)
+            elif self._starting:
+                self._unclaimed[pid] = code
+            if not self._starting:
+                self._unclaimed.clear()
+
+
+def _spawn(argv: Sequence[str], env: Mapping[str, str], log: int) -> int:
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, log, 1),
+        (os.POSIX_SPAWN_DUP2, log, 2),
+    ]
+    return os.posix_spawnp(
+        argv[0], list(argv), dict(env), file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE]
+    )

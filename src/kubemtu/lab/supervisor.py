@@ -1,0 +1,267 @@
+"""The process that is a lab: PID 1 of the lab's process namespace, its API server, its switch, the parent of its nodes.
+
+    lab up --exec--> launcher --unshare, fork--> supervisor (PID 1) --fork--> node-1 (PID 1 of its own), node-2, ...
+                     (the machine's network:     API server, controller,      kubelet, programs of pods
+                      binds 127.0.0.1, ends)     switch
+
+When it dies, however it dies, the kernel ends all processes below it, and with the last of them go the namespaces:
+nothing else holds them. Run as `python -m kubemtu.lab.supervisor NAME FOLDER REPORT TETHER`, where FOLDER holds
+scene.json, REPORT is a descriptor that gets one JSON line when the lab is up or has failed, and TETHER a descriptor at
+whose end of file the lab ends (-1: none).
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from kubemtu.core.errors import KubemtuError
+from kubemtu.lab import client, controllers, errors, faults, filesystem, kernel, manifests, node, state, underlay
+from kubemtu.lab import scene as scenes
+from kubemtu.lab.api.embedded import EmbeddedApi
+from kubemtu.lab.rtnl import Rtnl
+
+log = logging.getLogger("kubemtu.lab")
+SETTLE_SECONDS = 30.0
+STUCK_SECONDS = 1.5
+POLL_SECONDS = 0.03
+SEGMENT = 1200
+"""TCP_MAXSEG of the API inside the lab, bytes: its answers fit any underlay, so that a black hole hits only pods."""
+
+_NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWPID | kernel.CLONE_NEWUTS
+_REASONS = {
+    errno.EPERM: "not permitted",
+    errno.ENOSPC: "the limit in /proc/sys/user/max_*_namespaces is reached",
+    errno.EINVAL: "this kernel was built without them",
+    errno.EOPNOTSUPP: "this kernel lacks the veth, bridge or vxlan driver",
+}
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The line that the supervisor reports: the error if there is one, and who is not ready."""
+
+    error: str = ""
+    kind: str = ""
+    unready: tuple[str, ...] = ()
+
+
+def main() -> None:
+    """Leave the machine's namespaces, and be a lab."""
+    name, folder, report, tether = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    try:
+        scene = msgspec.json.decode((folder / "scene.json").read_bytes(), type=scenes.Scene)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        outside = socket.create_server(("127.0.0.1", 0), backlog=256)
+        host_proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        leave_namespaces()
+        if os.fork():
+            os._exit(0)
+        lab = Supervisor(name=name, scene=scene, folder=descriptor, host_proc=host_proc, outside=outside)
+        lab.build()
+    except KubemtuError as error:
+        _report(report, Outcome(error=str(error), kind=type(error).__name__))
+        sys.exit(1)
+    asyncio.run(lab.run(report, tether))
+
+
+def leave_namespaces() -> None:
+    """Enter new mount, network, process and UTS namespaces, inside a new user namespace where the user is not root.
+
+    Raises:
+        Impossible: the kernel, or its administrator, does not let us.
+    """
+    try:
+        if os.geteuid() != 0 or not _unshared():
+            kernel.map_to_root()
+            kernel.unshare(_NAMESPACES)
+    except OSError as error:
+        why = _REASONS.get(error.errno or 0, error.strerror or "")
+        raise errors.Impossible(
+            f"this machine lets {'root' if os.geteuid() == 0 else 'this user'} make no namespaces ({why}); run the lab "
+            "with sudo, or allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000, and on Ubuntu "
+            "also kernel.apparmor_restrict_unprivileged_userns=0"
+        ) from None
+
+
+def _unshared() -> bool:
+    try:
+        kernel.unshare(_NAMESPACES)
+    except PermissionError:
+        return False  # root of a container without CAP_SYS_ADMIN
+    return True
+
+
+class Supervisor:
+    """One lab, from inside."""
+
+    def __init__(self, *, name: str, scene: scenes.Scene, folder: int, host_proc: int, outside: socket.socket) -> None:
+        self.scene = scene
+        self.host_pid = int(os.readlink("self", dir_fd=host_proc))
+        self._name = name
+        self._folder = folder
+        self._host_proc = host_proc
+        self._outside = outside
+        self._nodes: list[node.Born] = []
+        self._peers: dict[str, int] = {}
+        self._url = f"https://127.0.0.1:{outside.getsockname()[1]}"
+
+    def build(self) -> None:
+        """Make the switch and fork the nodes, with their NICs plugged in. Raises Impossible, Refused."""
+        try:
+            filesystem.detach_from_host()
+            filesystem.own_proc()
+            kernel.set_hostname(f"lab-{self._name}"[:63])
+            kernel.set_process_name(state.PROCESS_NAME)
+            self._record()
+            with Rtnl() as rtnl:
+                underlay.build(rtnl, self.scene)
+                for place, each in enumerate(self.scene.nodes, 1):
+                    born = node.fork(each.name, self._folder, self._host_proc)
+                    underlay.plug(rtnl, each, place, born.pid)
+                    self._nodes.append(born)
+        except errors.Refused as refusal:
+            raise errors.Impossible(f"{refusal}; the lab needs a kernel with veth, bridge and vxlan") from None
+        except OSError as error:
+            raise errors.Impossible(
+                f"this machine does not let the lab set up its namespaces ({error}); run it with sudo"
+            ) from None
+
+    async def run(self, report: int, tether: int) -> None:
+        """Serve the lab until it is told to end."""
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, done.set)
+        loop.add_signal_handler(signal.SIGCHLD, self._bury)
+        if tether >= 0:
+            loop.add_reader(tether, done.set)
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                try:
+                    unready = await self._start(stack)
+                except KubemtuError as error:
+                    _report(report, Outcome(error=str(error), kind=type(error).__name__))
+                    return
+                self._record(ready=True)
+                _report(report, Outcome(unready=tuple(unready)))
+                await done.wait()
+        except Exception:
+            log.exception("the lab ended")
+            raise
+        finally:
+            # Whatever still runs below us the kernel ends with us.
+            os._exit(0)
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> list[str]:
+        inside = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        inside.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
+        inside.bind((scenes.GATEWAY, scenes.API_PORT))
+        api = await stack.enter_async_context(EmbeddedApi(sockets=[self._outside, inside]))
+        within = yaml.safe_dump(api.kubeconfig(f"https://{scenes.GATEWAY}:{scenes.API_PORT}"))
+        self._write("kubeconfig", yaml.safe_dump(api.kubeconfig(self._url)), 0o600)
+        calls = await stack.enter_async_context(client.Client(yaml.safe_dump(api.kubeconfig())))
+        for body in manifests.objects(self.scene):
+            await _create(calls, body)
+        for place, (born, each) in enumerate(zip(self._nodes, self.scene.nodes, strict=True), 1):
+            start = node.Start(
+                node=each, place=place, dual_stack=self.scene.dual_stack, version=self.scene.version, kubeconfig=within
+            )
+            await asyncio.get_running_loop().sock_sendall(born.line, msgspec.json.encode(start) + b"\n")
+            stack.push_async_callback(_cancel, asyncio.create_task(self._listen(born)))
+        stack.push_async_callback(_cancel, asyncio.create_task(controllers.run(api.kubeconfig())))
+        unready = await self._settle(calls)
+        for fault in self.scene.faults:
+            await faults.commit(fault, calls, {born.name: born.pid for born in self._nodes})
+        return unready
+
+    async def _settle(self, calls: client.Client) -> list[str]:
+        """Wait until every pod is ready, or has been stuck for a while, as some scenes have it; returns who is not."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        wanted = len(self.scene.nodes) * (2 if self.scene.agents else 1) + sum(len(n.pods) for n in self.scene.nodes)
+        before: list[str] = []
+        since = time.monotonic()
+        while True:
+            found, _ = await calls.list("/api/v1/pods")
+            unready = [f"{pod.namespace}/{pod.name}" for pod in found if not state.is_ready(pod)]
+            stuck = sum(1 for pod in found if state.is_stuck(pod))
+            linked = all(count >= len(self.scene.nodes) - 1 for count in self._peer_counts())
+            now = time.monotonic()
+            if unready != before or stuck < len(unready):
+                before, since = unready, now
+            if len(found) >= wanted and (linked if not unready else now - since > STUCK_SECONDS):
+                return unready
+            if now > deadline:
+                return unready or ["the routes between the nodes"]
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _peer_counts(self) -> list[int]:
+        return [self._peers.get(born.name, 0) for born in self._nodes]
+
+    async def _listen(self, born: node.Born) -> None:
+        reader, _ = await asyncio.open_connection(sock=born.line)
+        async for line in reader:
+            told = msgspec.json.decode(line, type=dict[str, int])
+            self._peers[born.name] = told.get("peers", 0)
+
+    def _bury(self) -> None:
+        for born in self._nodes:
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(born.pid, os.WNOHANG)[0]:
+                    log.error("%s died", born.name)
+
+    def _record(self, *, ready: bool = False) -> None:
+        record = state.Record(
+            name=self._name,
+            scene=self.scene.name,
+            pid=self.host_pid,
+            started=state.start_time(self.host_pid, self._host_proc) or 0,
+            created=time.time(),
+            nodes={born.name: born.host_pid for born in self._nodes},
+            url=self._url,
+            ready=ready,
+        )
+        self._write("lab.json", msgspec.json.encode(record).decode() + "\n", 0o644)
+
+    def _write(self, name: str, text: str, mode: int) -> None:
+        fresh = f".{name}.new"
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode, dir_fd=self._folder)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        os.rename(fresh, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+
+async def _create(calls: client.Client, body: manifests.Body) -> None:
+    metadata = body["metadata"]
+    namespace = str(metadata.get("namespace", "")) if isinstance(metadata, dict) else ""
+    where = client.path(manifests.plural(body), namespace=namespace, group=str(body["apiVersion"]))
+    try:
+        await calls.create(where, body)
+    except client.Answered as answer:
+        if answer.code != 409:  # kube-system and default are there from the start
+            raise
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+def _report(descriptor: int, outcome: Outcome) -> None:
+    with contextlib.suppress(OSError):
+        os.write(descriptor, msgspec.json.encode(outcome) + b"\n")
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""What lies between the nodes: a bridge as the switch, a veth per NIC, and the MTU of each switch port.
+
+The bridge neither answers nor explains: a frame that is too large for a port is dropped without a word, as a switch
+does (net/bridge/br_forward.c, is_skb_forwardable). Offloads are off on both ends, or frames of 64 KiB would slip
+through ports of any MTU.
+"""
+
+import os
+
+from kubemtu.lab import scene as scenes
+from kubemtu.lab.rtnl import Rtnl
+
+SWITCH = "fabric"
+
+
+def port(place: int, nic: int) -> str:
+    """The name of the switch port of a NIC, by the place of the node (from 1) and the number of its NIC (from 0)."""
+    return f"port-{place}" if nic == 0 else f"port-{place}.{nic}"
+
+
+def build(rtnl: Rtnl, scene: scenes.Scene) -> None:
+    """Make the switch, with the gateway's addresses on it."""
+    rtnl.set_link("lo", up=True)
+    rtnl.add_bridge(SWITCH, mac="02:00:5e:00:00:fe")
+    for nic in range(max(len(node.nics) for node in scene.nodes)):
+        rtnl.add_address(SWITCH, f"192.168.{77 + nic}.254/24")
+    if scene.dual_stack:
+        rtnl.add_address(SWITCH, f"{scenes.GATEWAY6}/64")
+
+
+def plug(rtnl: Rtnl, node: scenes.Node, place: int, pid: int) -> None:
+    """Plug the NICs of a node into the switch; `pid` is any process in the node's namespace."""
+    netns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for number, nic in enumerate(node.nics):
+            name = port(place, number)
+            mtu = nic.port_mtu or nic.mtu
+            mac = f"02:00:5e:{number:02x}:01:{place:02x}"
+            rtnl.add_veth(name, nic.name, peer_netns=netns, mtu=mtu, peer_mtu=nic.mtu, peer_mac=mac)
+            rtnl.no_segmentation_offload(name)
+            rtnl.set_link(name, master=SWITCH)
+    finally:
+        os.close(netns)
