@@ -187,10 +187,10 @@ class Rig:
     def routes(self) -> dict[str, str]:
         """All routes of all tables of all namespaces, as text."""
         return {
-            space: run("ip", "-n", space, *family, "route", "show", "table", "all")
+            f"{space} {family}": run("ip", "-n", space, family, "route", "show", "table", "all")
             for space in (self.node, *self.pods)
-            for family in (("-4",), ("-6",))
-        } | {f"{space} 6": run("ip", "-n", space, "-6", "route", "show", "table", "all") for space in (self.node, *self.pods)}
+            for family in ("-4", "-6")
+        }
 
     def remove_pod(self, pod: str) -> None:
         """Deletes a pod's namespace."""

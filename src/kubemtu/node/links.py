@@ -92,6 +92,11 @@ def read(sock: netlink.Socket, index: int) -> Device | None:
 @functools.lru_cache(maxsize=8192)
 def device(message: bytes) -> Device:
     """Unpacks the body of an RTM_NEWLINK; remembered by its bytes, since a level-triggered engine reads them often."""
+    return unpack(message)
+
+
+def unpack(message: bytes) -> Device:
+    """The same for an event, whose counters make it unlike any other."""
     _family, _kind, index, flags, _change = _IFINFOMSG.unpack_from(message)
     found = netlink.attributes(message, 16)
     about = netlink.attributes(found[_LINKINFO]) if _LINKINFO in found else {}

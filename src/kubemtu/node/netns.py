@@ -11,7 +11,7 @@ import errno
 import os
 import resource
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -157,8 +157,8 @@ def inside(descriptor: int, work: Callable[[], T]) -> T:
     return _on_thread(run)
 
 
-def each(descriptors: Sequence[int], work: Callable[[int], T]) -> list[T | KubemtuError | OSError]:
-    """Runs `work` inside each namespace, one after the other on one thread; it gets the place in the sequence.
+def each(descriptors: Iterable[int], work: Callable[[int], T]) -> list[T | KubemtuError | OSError]:
+    """Runs `work` inside each namespace, one after the other on one thread; it gets the place in the order.
 
     A namespace that cannot be entered, or whose work raises one of our errors or OSError, yields that as its result.
     """

@@ -22,8 +22,8 @@ UNICAST: Final = 1
 LOCAL: Final = 2
 LOCKED: Final = 1 << 2  # in RTAX_LOCK: bit RTAX_MTU
 
-_LOCK: Final = 1  # RTAX_*
-_MTU: Final = 2
+LOCK: Final = 1  # RTAX_*
+MTU: Final = 2
 _ADVMSS: Final = 8
 _DST: Final = 1  # RTA_*
 _OIF: Final = 4
@@ -56,6 +56,9 @@ Metrics = tuple[tuple[int, bytes], ...]  # RTAX_* and its value, sorted as the k
 class Raw(msgspec.Struct, frozen=True):
     """One route as its message tells it. `identity` is everything but its metrics and timers, so that it stays the
     same while pinned; `slot` is what NLM_F_REPLACE goes by; `devices` are the indexes of all its next hops' links.
+    `steers` is true for a route of the main table that packets to others take: unicast, and neither multicast nor
+    IPv6 link-local. fe80::/64 is left alone everywhere: IPv6 replaces by prefix and metric, not by device, so that
+    replaying one link's fe80::/64 rewrites another's.
     """
 
     family: int
@@ -71,31 +74,10 @@ class Raw(msgspec.Struct, frozen=True):
     identity: bytes
     body: bytes
     expires: int
-
-    @property
-    def mtu(self) -> int | None:
-        """RTAX_MTU in bytes, or None."""
-        return metric(self.metrics, _MTU)
-
-    @property
-    def locked(self) -> bool:
-        """True when ICMP may not change the MTU."""
-        return bool((metric(self.metrics, _LOCK) or 0) & LOCKED)
-
-    @property
-    def advmss(self) -> int | None:
-        """RTAX_ADVMSS in bytes, or None."""
-        return metric(self.metrics, _ADVMSS)
-
-    @property
-    def steers(self) -> bool:
-        """True for a route that packets to others take: unicast, and neither multicast nor IPv6 link-local.
-
-        fe80::/64 is left alone everywhere: IPv6 replaces by prefix and metric, not by device, so that replaying
-        one link's fe80::/64 rewrites another's.
-        """
-        link_local_or_multicast = self.family == 6 and self.destination.startswith(("fe80:", "ff"))
-        return self.kind == UNICAST and self.table == MAIN and not link_local_or_multicast
+    mtu: int | None  # RTAX_MTU
+    locked: bool  # ICMP may not change it
+    advmss: int | None  # RTAX_ADVMSS, bytes of TCP payload
+    steers: bool
 
 
 def metric(metrics: Metrics, kind: int) -> int | None:
@@ -108,12 +90,12 @@ def with_mtu(metrics: Metrics, mtu: int | None, *, lock: bool, advmss: int | Non
 
     Bytes of the IP packet; `advmss` in bytes of TCP payload.
     """
-    kept = {kind: value for kind, value in metrics if kind not in (_LOCK, _MTU)}
-    others = (metric(metrics, _LOCK) or 0) & ~LOCKED
+    kept = {kind: value for kind, value in metrics if kind not in (LOCK, MTU)}
+    others = (metric(metrics, LOCK) or 0) & ~LOCKED
     if lock or others:
-        kept[_LOCK] = struct.pack("=I", others | (LOCKED if lock else 0))
+        kept[LOCK] = struct.pack("=I", others | (LOCKED if lock else 0))
     if mtu is not None:
-        kept[_MTU] = struct.pack("=I", mtu)
+        kept[MTU] = struct.pack("=I", mtu)
     if advmss is not None and _ADVMSS not in kept:
         kept[_ADVMSS] = struct.pack("=I", advmss)
     return tuple(sorted(kept.items()))
@@ -136,11 +118,11 @@ def raw(body: bytes) -> Raw:
     for place, value in found.items():
         if place not in _VOLATILE:
             identity += netlink.attribute(place, _hops(value)[0] if place == _MULTIPATH else value)
-    gateway = found.get(_GATEWAY)
-    source = found.get(_PREFSRC)
+    gateway, source = found.get(_GATEWAY), found.get(_PREFSRC)
+    to = f"{_text(family, destination)}/{length}" if destination else "default"
     return Raw(
         family=_FAMILIES.get(family, 0),
-        destination=f"{_text(family, destination)}/{length}" if destination else "default",
+        destination=to,
         kind=kind,
         protocol=protocol,
         table=table,
@@ -152,6 +134,10 @@ def raw(body: bytes) -> Raw:
         identity=identity,
         body=body,
         expires=struct.unpack_from("=i", found[_CACHEINFO], 8)[0] if _CACHEINFO in found else 0,
+        mtu=metric(metrics, MTU),
+        locked=bool((metric(metrics, LOCK) or 0) & LOCKED),
+        advmss=metric(metrics, _ADVMSS),
+        steers=kind == UNICAST and table == MAIN and not to.startswith(("fe80:", "ff")),
     )
 
 

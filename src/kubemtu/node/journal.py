@@ -1,0 +1,221 @@
+"""Writes down what a node was before it is changed, so that any later process can take it back.
+
+One file per migration, one JSON line per fact, appended and fsynced before the kernel is asked for anything. The
+folder is /run/kubemtu, which a reboot empties, as it does the interfaces; a file from another boot that survived
+elsewhere is set aside, because its interface indexes mean nothing any more. A last line that was cut off by a crash
+was never acted upon and is dropped; any other damage stops everything and leaves the file as it is.
+
+Routes are kept as the kernel's own bytes (hexadecimal rtmsg and attributes): what is sent back is what was read.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import struct
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from kubemtu.core import errors, migration
+from kubemtu.node import routes
+
+DIRECTORY: Final = Path("/run/kubemtu")
+SCHEMA: Final = "kubemtu.io/journal/v1"
+NODE: Final = "node"  # owner of the node's own routes
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+class Began(msgspec.Struct, frozen=True, kw_only=True, tag="began", tag_field="entry", rename="camel"):
+    """The first line: what was wanted when this began, on which boot."""
+
+    desired: migration.Desired
+    boot: str
+    at: float  # seconds since the epoch
+    schema: str = SCHEMA
+
+
+class Port(msgspec.Struct, frozen=True, kw_only=True, tag="port", tag_field="entry", rename="camel"):
+    """Both ends of one pod port as they were when first seen. MTUs in bytes of the IP packet.
+
+    `born_later` marks a pod that did not exist when the others were recorded: its values are those of its creation.
+    """
+
+    netns: str
+    inode: int
+    host_link: str
+    host_index: int
+    host_mtu: int
+    host_ipv6_mtu: int | None = None
+    pod_link: str
+    pod_index: int
+    pod_mtu: int
+    ipv6_mtu: int | None = None
+    born_later: bool = False
+
+    @property
+    def owner(self) -> str:
+        """The key of this port. Inode numbers are used again soon, a host's interface indexes are not."""
+        return owner(self.inode, self.host_index)
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True, tag="device", tag_field="entry", rename="camel"):
+    """A tunnel or a bridge as it was when first seen."""
+
+    link: str
+    index: int
+    mtu: int
+    ipv6_mtu: int | None = None
+
+
+class Routes(msgspec.Struct, frozen=True, kw_only=True, tag="routes", tag_field="entry", rename="camel"):
+    """Routes of the node, or of one pod, as they were when first seen: hexadecimal message bodies."""
+
+    owner: str
+    bodies: tuple[str, ...]
+
+
+Entry = Began | Port | Device | Routes
+
+
+def owner(inode: int, host_index: int) -> str:
+    """The key by which a pod port's entries belong together."""
+    return f"{inode}/{host_index}"
+
+
+class Journal:
+    """What is known about the node before the migration, by owner and device; held by one process at a time."""
+
+    def __init__(self, name: str, path: Path, descriptor: int) -> None:
+        """Use `open` or `begin`."""
+        self.name = name
+        self.path = path
+        self.began: Began | None = None
+        self.ports: dict[str, Port] = {}
+        self.devices: dict[str, Device] = {}
+        self.originals: dict[str, dict[bytes, routes.Raw]] = {}
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, name: str, directory: Path = DIRECTORY) -> Self:
+        """Opens or makes the journal of one migration.
+
+        Raises Malformed when it is damaged, Conflict when another process holds it, UsageError for a name that no
+        MTUMigration can have, NodeFailure when the folder cannot be written.
+        """
+        if _NAME.fullmatch(name) is None:
+            raise errors.UsageError(f"{name!r} is no name of a migration: use lower-case letters, digits, '-' and '.'")
+        path = directory / f"{name}.jsonl"
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = _locked(path)
+        except OSError as error:
+            raise errors.NodeFailure(
+                f"{path}: {error.strerror}; nothing was changed, because nothing could be written down first"
+            ) from error
+        journal = cls(name, path, descriptor)
+        try:
+            journal._load()
+            if journal.began is not None and journal.began.boot != _boot():
+                aside = path.with_suffix(f".{journal.began.boot[:8]}.old")
+                path.rename(aside)
+                journal.close()
+                return cls.open(name, directory)
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    @staticmethod
+    def names(directory: Path = DIRECTORY) -> list[str]:
+        """The migrations that have a journal here, the latest first."""
+        found = [path for path in directory.glob("*.jsonl") if path.stat().st_size] if directory.is_dir() else []
+        return [path.stem for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+    def begin(self, desired: migration.Desired) -> None:
+        """Writes the first line, unless it is there."""
+        if self.began is None:
+            self.append([Began(desired=desired, boot=_boot(), at=time.time())])
+
+    def append(self, entries: Iterable[Entry]) -> None:
+        """Writes entries and waits until they are on the disk. Raises NodeFailure; then nothing counts as known."""
+        kept = list(entries)
+        if not kept:
+            return
+        try:
+            os.write(self._descriptor, b"".join(_ENCODER.encode(entry) + b"\n" for entry in kept))
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise errors.NodeFailure(f"{self.path}: {error.strerror}; nothing was changed after that") from error
+        for entry in kept:
+            self._take(entry)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def remove(self) -> None:
+        """Deletes the file: nothing can be taken back from here any more."""
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+        self.close()
+
+    def _load(self) -> None:
+        content = self.path.read_bytes()
+        whole, _newline, torn = content.rpartition(b"\n")
+        for number, line in enumerate(whole.split(b"\n") if whole else (), 1):
+            try:
+                entry = _DECODER.decode(line)
+                if (number == 1) != isinstance(entry, Began):
+                    raise ValueError("the first line, and only that, says what was wanted")  # noqa: TRY301
+                self._take(entry)
+            except (msgspec.MsgspecError, ValueError, struct.error) as error:
+                raise errors.Malformed(
+                    f"{self.path}, line {number}: this is no journal entry ({error}). The file was left as it is; "
+                    f"move it away only when `kubemtu node show` shows no pins and equal MTUs"
+                ) from error
+        if torn:
+            os.truncate(self._descriptor, len(content) - len(torn))
+
+    def _take(self, entry: Entry) -> None:
+        match entry:
+            case Began():
+                self.began = entry
+            case Port():
+                self.ports.setdefault(entry.owner, entry)
+            case Device():
+                self.devices.setdefault(entry.link, entry)
+            case Routes():
+                known = self.originals.setdefault(entry.owner, {})
+                for body in entry.bodies:
+                    original = routes.raw(bytes.fromhex(body))
+                    known.setdefault(original.identity, original)
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Entry)
+
+
+def _boot() -> str:
+    """The kernel's name for this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _locked(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise errors.Conflict(
+            f"{path} is held by another kubemtu process on this node, which is at work; wait for it or stop it"
+        ) from None
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    os.fsync(folder)
+    os.close(folder)
+    return descriptor

@@ -1,0 +1,174 @@
+"""What a node and its pods are at this moment, read again and again through sockets that stay open.
+
+A socket in a pod's namespace keeps that namespace alive, so a pod whose host end is gone is let go at once, and one
+whose namespace has lost its name is let go by `prune`.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from kubemtu.core import net
+from kubemtu.core.errors import KubemtuError
+from kubemtu.node import errors, links, netlink, netns, ports, routes
+
+_TRIES = 4
+
+
+class Pod:
+    """One pod port: its two ends as last read, and the socket inside."""
+
+    __slots__ = ("dirty", "host", "inode", "name", "owner", "pod", "read_at", "routes", "shared", "sock")
+
+    def __init__(self, host: links.Device, space: netns.Netns, sock: netlink.Socket) -> None:
+        """A pod that has been found and not been read."""
+        self.host = host
+        self.name = space.name
+        self.inode = space.inode
+        self.owner = f"{space.inode}/{host.index}"
+        self.sock = sock
+        self.pod: links.Device | None = None
+        self.routes: list[routes.Raw] = []  # those that steer packets to the pod link
+        self.shared: frozenset[bytes] = frozenset()  # slots that two routes have, so that a replay might hit either
+        self.dirty = True
+        self.read_at = 0.0
+
+    def read(self) -> bool:
+        """Reads the pod end and its routes again; False when it is gone. Raises Refused with a sentence."""
+        index = self.host.peer_index or 0
+        for _attempt in range(_TRIES):
+            link, table = self.sock.exchange((links.ask(index), routes.ask()))
+            if link.code in errors.GONE:
+                self.pod = None
+                return False
+            link.check(f"{self.name}: reading the pod's link")
+            table.check(f"{self.name}: reading the pod's routes")
+            if not table.interrupted:
+                break
+        self.pod = links.device(link.bodies[0])
+        steering = [seen for seen in routes.main_table(table.bodies) if seen.steers]
+        self.shared = shared(steering)
+        self.routes = [seen for seen in steering if index in seen.devices]
+        self.dirty = False
+        self.read_at = time.monotonic()
+        return True
+
+
+def shared(steering: Sequence[routes.Raw]) -> frozenset[bytes]:
+    """The slots (table, prefix, metric) that more than one route has."""
+    slots = [seen.slot for seen in steering]
+    if len(set(slots)) == len(slots):
+        return frozenset()
+    return frozenset(slot for slot in slots if slots.count(slot) > 1)
+
+
+class State:
+    """The node of the thread that makes this, and the pods behind its ports."""
+
+    def __init__(self, roots: netns.Roots) -> None:
+        """Opens the node's own socket. Raises Denied or Refused."""
+        try:
+            self.sock = netlink.Socket()
+        except OSError as error:
+            raise errors.refusal("opening a netlink socket", error.errno or 0) from error
+        self.roots = roots
+        self.pods: dict[int, Pod] = {}  # by the index of the host end
+        self.devices: dict[str, links.Device] = {}  # the node's links, by name
+        self.routes: list[routes.Raw] = []  # the node's, those that steer packets
+        self.shared: frozenset[bytes] = frozenset()
+        self.lost: dict[str, str] = {}  # host end -> why its pod end cannot be reached
+
+    def close(self) -> None:
+        """Closes every socket, and lets go of every namespace."""
+        for pod in self.pods.values():
+            pod.sock.close()
+        self.pods.clear()
+        self.sock.close()
+
+    def find(self, rule: net.PortRule) -> None:
+        """Reads the node's links; opens the pods that are new, lets go of those that are gone."""
+        seen = links.devices(self.sock)
+        self.devices = {each.name: each for each in seen}
+        ends = ports.covered(seen, rule)
+        present = {end.index for end in ends}
+        for index in self.pods.keys() - present:
+            self.drop(index)
+        new = []
+        for end in ends:
+            known = self.pods.get(end.index)
+            if known is not None and known.host.peer_netnsid == end.peer_netnsid:
+                known.host = end
+            else:
+                self.drop(end.index)
+                new.append(end)
+        self.lost = {}
+        if new:
+            self._open(new)
+
+    def _open(self, new: Sequence[links.Device]) -> None:
+        with netns.Opened() as opened:
+            numbers = (end.peer_netnsid for end in new if end.peer_netnsid is not None)
+            spaces = ports.behind(self.sock, numbers, self.roots, opened)
+            found = [(end, space) for end in new if (space := spaces.get(end.peer_netnsid or 0)) is not None]
+            sockets = netns.sockets([space.descriptor for _end, space in found])
+        for (end, space), sock in zip(found, sockets, strict=True):
+            if isinstance(sock, errors.Denied):
+                raise sock
+            if isinstance(sock, (KubemtuError, OSError)):
+                self.lost[end.name] = f"{end.name}: its pod's namespace {space.name} could not be entered: {sock}"
+            else:
+                self.pods[end.index] = Pod(end, space, sock)
+        for end in new:
+            if end.index not in self.pods and end.name not in self.lost and links.read(self.sock, end.index):
+                self.lost[end.name] = ports.lost(end.name)
+
+    def drop(self, index: int) -> None:
+        """Lets go of one pod."""
+        if (pod := self.pods.pop(index, None)) is not None:
+            pod.sock.close()
+
+    def prune(self) -> None:
+        """Lets go of pods whose namespace has neither a name nor a process any more."""
+        device, own = netns.identity(self.sock)
+        held = {pod.inode for pod in self.pods.values()}
+        with netns.Opened() as opened:
+            alive = {each.inode for each in netns.named(self.roots, opened, {own}, device)}
+            if held - alive:
+                alive |= {each.inode for each in netns.unnamed(self.roots, opened, alive | {own}, device)}
+        for index in [index for index, pod in self.pods.items() if pod.inode not in alive]:
+            self.drop(index)
+
+    def read_routes(self) -> None:
+        """Reads the node's own routes."""
+        self.routes = [seen for seen in routes.dump(self.sock) if seen.steers]
+        self.shared = shared(self.routes)
+
+    def read_pods(self, pods: Iterable[Pod]) -> None:
+        """Reads pods again; one that is gone is let go."""
+        for pod in list(pods):
+            if not pod.read():
+                self.drop(pod.host.index)
+
+    def write_all(self, writes: Sequence[tuple[Pod | None, str, str]]) -> list[KubemtuError | OSError | None]:
+        """Writes sysctls (path below /proc/sys, value), each inside its pod's namespace (None: the node's).
+
+        One thread visits all, since /proc/sys/net shows the namespace of whoever looks (fs/proc/proc_sysctl.c). A
+        write that fails yields its error.
+        """
+
+        def spaces() -> Iterator[int]:
+            for pod, _path, _value in writes:
+                descriptor = (pod.sock if pod is not None else self.sock).namespace()
+                try:
+                    yield descriptor
+                finally:
+                    os.close(descriptor)
+
+        return netns.each(spaces(), lambda place: self._write(*writes[place][1:]))
+
+    def _write(self, path: str, value: str) -> None:
+        descriptor = os.open(f"{self.roots.proc}/sys/{path}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, value.encode())
+        finally:
+            os.close(descriptor)
