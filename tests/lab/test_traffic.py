@@ -16,11 +16,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from kubemtu.lab.traffic import errors, plan, run, sockets, tally
+
+pytestmark = pytest.mark.netns
 
 ADDRESSES = {"a": "10.99.0.1", "b": "10.99.0.2", "c": "10.99.1.3"}
 ADDRESSES6 = {"a": "fd99::1", "b": "fd99::2", "c": "fd99:1::3"}
@@ -98,10 +101,8 @@ class Rig:
 
     def remove(self) -> None:
         """Deletes all namespaces that are there."""
-        there = subprocess.run(["ip", "netns"], text=True, check=True, capture_output=True).stdout
-        for name in (line.split()[0] for line in there.splitlines()):
-            if name.startswith(self.prefix):
-                subprocess.run(["ip", "netns", "del", name], check=True)
+        for path in sorted(Path("/run/netns").glob(f"{self.prefix}*")):
+            subprocess.run(["ip", "netns", "del", path.name], check=True)
 
     async def spawn(self, place: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
         """Starts a program inside a namespace, as the lab does."""
@@ -393,6 +394,21 @@ async def test_program_that_is_no_traffic_process_is_reported() -> None:
 
     with pytest.raises(errors.TrafficBroken, match="ended with code 1 in the middle of the run: there is no such pod"):
         await run.Traffic(spawn, plan.Plan(places=tuple(places("a")))).start()
+
+
+async def test_place_that_cannot_be_entered_and_place_without_a_way_are_reported(rig: Rig) -> None:
+    async def spawn(_: str, __: Sequence[str]) -> asyncio.subprocess.Process:
+        raise FileNotFoundError(2, "No such file or directory", "/run/netns/a")
+
+    with pytest.raises(errors.TrafficBroken, match=r"of a could not be started: .*'/run/netns/a'"):
+        await run.Traffic(spawn, plan.Plan(places=tuple(places("a")))).start()
+    rig.ip("a", "route del default")
+    try:
+        async with rig.traffic(plan.Plan(places=tuple(places("ab")), udp=udp(("a", "b")))) as traffic:
+            with pytest.raises(errors.TrafficBroken, match=r"of a gave up: .*unreachable: 10\.99\.0\.2"):
+                await traffic.start()
+    finally:
+        rig.ip("a", "route add default via 169.254.1.1 dev eth0")
 
 
 def test_receivers_own_losses_are_counted_to_the_last() -> None:

@@ -37,7 +37,6 @@ def balance(
         raise BooksDisagree(f"{len(drops)} readings of the drop counters for {len(moments)} marks and an end")
     pages = _Pages(books)
     _check_strangers(plan, pages)
-    _check_ports(plan, pages, drops)
     rows = [_Row() for _ in moments]
     losses = [_udp(flow, pages, rows) for flow in plan.udp]
     for flow in plan.tcp:
@@ -47,6 +46,7 @@ def balance(
             row.counts["retransmits"] += again
     for row, before, after in zip(rows, drops, drops[1:], strict=False):
         row.counts["veth_drops"] += _crossing(before, after)
+    _check_ports(plan, pages, drops)
     ends = [*(moment.at for moment in moments[1:]), ended]
     intervals = tuple(row.interval(moment, end) for row, moment, end in zip(rows, moments, ends, strict=True))
     return _total(plan, pages, intervals, losses, backlog_drops=backlog_drops)

@@ -79,8 +79,7 @@ class Traffic:
         """
         try:
             for place in self._plan.places:
-                process = await self._spawn(place.name, ARGV)
-                self._lines[place.name] = _Line(place.name, process)
+                self._lines[place.name] = _Line(place.name, await self._process(place))
             for place in self._plan.places:
                 self._lines[place.name].tell(self._assignment(place))
             await self._all(wire.Ready, _READY)
@@ -145,6 +144,12 @@ class Traffic:
         """Raises TrafficBroken when a traffic process has ended or given up."""
         for line in self._lines.values():
             line.check()
+
+    async def _process(self, place: plan.Place) -> asyncio.subprocess.Process:
+        try:
+            return await self._spawn(place.name, ARGV)
+        except OSError as error:
+            raise TrafficBroken(f"The traffic process of {place.name} could not be started: {error}.") from error
 
     def _assignment(self, place: plan.Place) -> wire.Assignment:
         return wire.Assignment(

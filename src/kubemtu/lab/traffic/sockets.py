@@ -76,7 +76,11 @@ def datagrams_to(address: str, port: int) -> socket.socket:
     else:
         made.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO)
         made.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
-    made.connect((address, port))
+    try:
+        made.connect((address, port))
+    except OSError as error:
+        made.close()
+        raise OSError(error.errno, f"{error.strerror}: {address}") from error
     return made
 
 

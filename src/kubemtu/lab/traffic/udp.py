@@ -108,6 +108,8 @@ class Sender:
 
     def _heard(self, _: int) -> None:
         self._listen()
+        # An error whose entry found no room in the queue would wake us again and again.
+        self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def _listen(self) -> tuple[int, int]:
         """Takes in the error queue: how many ICMP errors came, and how many refusals of our own kernel."""
