@@ -1,0 +1,343 @@
+"""`kubemtu calc`: what headers leave of a NIC's MTU, with the working, and the key of each CNI it belongs into.
+
+The first --encap is the one nearest the NIC, as packets meet it on the wire from the outside in: Cilium's VXLAN inside
+WireGuard is `--encap wireguard --encap vxlan`.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+import click
+import msgspec
+
+from kubemtu.cli.output import Output, emit, output_option
+from kubemtu.core import encap, headers
+from kubemtu.core.errors import UsageError
+
+Counts: TypeAlias = Literal["pod", "base", "tunnel"]
+Subtracter: TypeAlias = Literal["nobody", "flannel", "cilium"]
+
+NONE: tuple[str, ...] = ()
+VXLAN = ("vxlan",)
+GENEVE = ("geneve",)
+IPIP = ("ipip",)
+WIREGUARD = ("wireguard",)
+
+# pkg/mtu/mtu.go of Cilium, which subtracts by itself from what it is given (WireguardOverhead is 80 before 1.19.5).
+CILIUM_WIREGUARD = 95
+CILIUM_IPIP_OVER_IPV6 = 48
+WIREGUARD_DEFAULT = 1420  # drivers/net/wireguard/device.c wg_setup: 1500 - 80
+
+
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
+    """One encapsulation of the stack: the MTU it runs over, and the MTU that its device offers inside, in bytes."""
+
+    name: str
+    over: int
+    mtu: int
+    cost: int
+
+
+class Mss(msgspec.Struct, frozen=True, kw_only=True):
+    """The TCP segment that a pod's MTU leaves, without options, in bytes (RFC 9293 3.7.1)."""
+
+    ipv4: int
+    ipv6: int
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a CNI keeps its MTU, and the number that belongs there.
+
+    `counts` says what the number counts: the "pod" packet, the "base" (the NIC's packet, from which the CNI subtracts
+    by itself), or the MTU of the "tunnel" device.
+    """
+
+    cni: str
+    object: str
+    key: str
+    counts: Counts
+    value: int
+    note: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What `calc` found; sizes in bytes of IP packets. `headers` add up to `cost`, which is `nic` - `pod_mtu`."""
+
+    nic: int
+    pod_mtu: int
+    cost: int
+    layers: tuple[Layer, ...]
+    headers: tuple[headers.Header, ...]
+    mss: Mss | None
+    keys: tuple[Key, ...]
+    warnings: tuple[str, ...]
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """One key of one CNI, the stacks that this CNI can have (by kind or by full name), and who subtracts by itself."""
+
+    cni: str
+    object: str
+    key: str
+    counts: Counts
+    stacks: tuple[tuple[str, ...], ...]
+    subtracts: Subtracter = "nobody"
+    note: str = ""
+
+
+_CANAL = (VXLAN, NONE)
+_CALICO = (VXLAN, IPIP, WIREGUARD, NONE)
+_FLANNEL = (VXLAN, WIREGUARD)
+_CILIUM = (VXLAN, GENEVE, WIREGUARD, ("wireguard", "vxlan"), ("wireguard", "geneve"), IPIP, NONE)
+_OVN = (("geneve:8",), ("esp-transport", "geneve:8"))
+_ANTREA = (VXLAN, GENEVE, ("gretap",), WIREGUARD, NONE)
+_RKE2_CANAL = "HelmChartConfig kube-system/rke2-canal"
+_CANAL_CONFIG = "ConfigMap kube-system/canal-config"
+_PLACES = (
+    _Place("Canal, RKE1", "cluster.yml (Rancher: the Cluster)", "network.mtu", "pod", _CANAL),
+    _Place("Canal without veth_mtu", _CANAL_CONFIG, 'cni_network_config "mtu"', "pod", _CANAL),
+    _Place("Canal with veth_mtu", _CANAL_CONFIG, "veth_mtu", "pod", _CANAL),
+    _Place("Canal, RKE2", _RKE2_CANAL, "calico.vethuMTU", "pod", _FLANNEL, "flannel"),
+    _Place("Canal, RKE2", _RKE2_CANAL, "flannel.mtu", "base", _FLANNEL, "flannel"),
+    _Place("Canal, RKE2", _RKE2_CANAL, "calico.vethuMTU", "pod", (NONE,)),
+    _Place("Flannel", "ConfigMap kube-flannel/kube-flannel-cfg", "Backend.MTU", "base", _FLANNEL, "flannel"),
+    _Place("Flannel, k3s", "the file of --flannel-conf", "Backend.MTU", "base", _FLANNEL, "flannel"),
+    _Place("Flannel, RKE2", "HelmChartConfig kube-system/rke2-flannel", "flannel.mtu", "base", _FLANNEL, "flannel"),
+    _Place("Calico, operator", "Installation default", "spec.calicoNetwork.mtu", "pod", _CALICO),
+    _Place("Calico, manifest", "ConfigMap kube-system/calico-config", "veth_mtu", "pod", _CALICO),
+    _Place("Calico, Felix", "FelixConfiguration default", "vxlanMTU", "tunnel", (VXLAN,)),
+    _Place("Calico, Felix", "FelixConfiguration default", "ipipMTU", "tunnel", (IPIP,)),
+    _Place("Calico, Felix", "FelixConfiguration default", "wireguardMTU", "tunnel", (WIREGUARD,)),
+    _Place("Cilium", "ConfigMap kube-system/cilium-config", "mtu", "base", _CILIUM, "cilium"),
+    _Place("Cilium, RKE2", "HelmChartConfig kube-system/rke2-cilium", "MTU", "base", _CILIUM, "cilium"),
+    _Place("OVN-Kubernetes", "ConfigMap ovn-kubernetes/ovn-config", "mtu", "pod", _OVN),
+    _Place(
+        "OpenShift",
+        "Network.operator cluster",
+        "spec.migration.mtu.network.to",
+        "pod",
+        _OVN,
+        note="only its own migration changes it, and reboots the nodes",
+    ),
+    _Place("Kube-OVN", "DaemonSet kube-system/kube-ovn-cni", "--mtu", "pod", (("geneve:8",), VXLAN)),
+    _Place("Antrea", "ConfigMap kube-system/antrea-config", "antrea-agent.conf defaultMTU", "pod", _ANTREA),
+    _Place(
+        "kube-router",
+        "ConfigMap kube-system/kube-router-cfg",
+        'cni-conf.json "mtu"',
+        "pod",
+        (IPIP, NONE),
+        note="read only with --auto-mtu=false",
+    ),
+    _Place("AWS VPC CNI", "DaemonSet kube-system/aws-node", "POD_MTU", "pod", (NONE,)),
+)
+
+
+@click.command(
+    epilog=f"Encapsulations: {', '.join(encap.FORMS)}. Options follow a colon: geneve:8, gre:key,seq, vxlan:vlan."
+)
+@click.option("--nic", type=int, required=True, metavar="BYTES", help="The MTU of the nodes' NIC.")
+@click.option(
+    "--encap",
+    "encaps",
+    multiple=True,
+    default=("none",),
+    metavar="NAME",
+    help="How packets travel between nodes; repeat it for one inside the other, the one nearest the NIC first.",
+)
+@click.option(
+    "--outer",
+    "outers",
+    multiple=True,
+    default=("ipv4",),
+    type=click.Choice(tuple(encap.OUTERS)),
+    help="The family of the outer packets: once for all, or once for each --encap.  [default: ipv4]",
+)
+@output_option
+def calc(nic: int, encaps: tuple[str, ...], outers: tuple[str, ...], output_format: Output) -> None:
+    """Show what headers leave of a NIC's MTU, and which key it belongs into.
+
+    \b
+    kubemtu calc --nic 1500 --encap vxlan
+    kubemtu calc --nic 9000 --encap wireguard --encap vxlan   (VXLAN inside WireGuard)
+    """
+    found = answer(nic, stack(encaps, outers))
+    if output_format != "text":
+        emit(found, output_format)
+        return
+    from kubemtu.cli import render
+
+    for line in _text(found, render.width()):
+        render.echo(line)
+
+
+def stack(encaps: tuple[str, ...], outers: tuple[str, ...]) -> encap.Stack:
+    """Read the encapsulations, nearest the NIC first; raises UsageError for unknown ones and for a miscount."""
+    if len(outers) == 1:
+        outers *= len(encaps)
+    if len(outers) != len(encaps):
+        raise UsageError(
+            f"{len(outers)} outer families for {len(encaps)} encapsulations: give --outer once, or once for each."
+        )
+    layers = (encap.parse(name, outer) for name, outer in zip(encaps, outers, strict=True))
+    return encap.Stack(tuple(layer for layer in layers if layer.kind != "none"))
+
+
+def answer(nic: int, layers: encap.Stack) -> Answer:
+    """Work everything out; raises UsageError when the NIC's MTU is none, or too small for the headers."""
+    pod = layers.inner(nic)
+    mtus = (nic, *layers.mtus(nic))
+    return Answer(
+        nic=nic,
+        pod_mtu=pod,
+        cost=nic - pod,
+        layers=tuple(
+            Layer(name=layer.name, over=over, mtu=mtu, cost=over - mtu)
+            for layer, over, mtu in zip(layers.layers, mtus, mtus[1:], strict=False)
+        ),
+        headers=layers.working(nic),
+        mss=_mss(pod),
+        keys=tuple(_keys(nic, pod, layers)),
+        warnings=tuple(_warnings(mtus, layers)),
+    )
+
+
+def _mss(pod: int) -> Mss | None:
+    if pod < encap.IPV4_MINIMUM:
+        return None
+    tcp = headers.TCP.size
+    return Mss(ipv4=pod - headers.IPV4.size - tcp, ipv6=pod - headers.IPV6.size - tcp)
+
+
+def _over_ipv6(layer: encap.Encapsulation) -> bool:
+    return headers.IPV6 in layer.headers
+
+
+def _keys(nic: int, pod: int, layers: encap.Stack) -> Iterator[Key]:
+    kinds = tuple(layer.kind for layer in layers.layers)
+    names = tuple(layer.name for layer in layers.layers)
+    for place in _PLACES:
+        if kinds not in place.stacks and names not in place.stacks:
+            continue
+        value, note = pod, place.note
+        if place.subtracts != "nobody":
+            own = _flannel(kinds[0]) if place.subtracts == "flannel" else _cilium(layers)
+            # A CNI that subtracts less than the headers take must be given less to begin with.
+            base = min(nic, pod + own)
+            value = base if place.counts == "base" else base - own
+            if base - own != pod or base != nic:
+                note = f"{place.subtracts} subtracts {own} by itself: pods get {base - own}"
+        six = "V6" if place.counts == "tunnel" and kinds != IPIP and _over_ipv6(layers.layers[0]) else ""
+        yield Key(cni=place.cni, object=place.object, key=place.key + six, counts=place.counts, value=value, note=note)
+
+
+def _flannel(kind: str) -> int:
+    """Give the constant that flannel subtracts, over IPv4 and IPv6 alike."""
+    from kubemtu.cni.netconf import BACKENDS
+
+    return BACKENDS[kind].subtracts
+
+
+def _cilium(layers: encap.Stack) -> int:
+    """Give what Cilium subtracts in the route of each pod."""
+    subtracts = 0
+    for layer in layers.layers:
+        if layer.kind == "wireguard":
+            subtracts += CILIUM_WIREGUARD
+        elif layer.kind == "ipip" and _over_ipv6(layer):
+            subtracts += CILIUM_IPIP_OVER_IPV6
+        else:
+            subtracts += layer.cost
+    return subtracts
+
+
+def _warnings(mtus: tuple[int, ...], layers: encap.Stack) -> Iterator[str]:
+    """Say what the number alone does not; `mtus` are the NIC's and those of each layer inside."""
+    pod = mtus[-1]
+    if pod < encap.IPV4_MINIMUM:
+        yield f"{pod} is below {encap.IPV4_MINIMUM}, which IPv4 requires of every link (RFC 791 3.2)."
+    elif pod < encap.IPV6_MINIMUM:
+        yield (
+            f"{pod} is below {encap.IPV6_MINIMUM}, which IPv6 requires of every link (RFC 8200 5): "
+            "the kernel takes IPv6 off such a device."
+        )
+    for layer, over, mtu in zip(layers.layers, mtus, mtus[1:], strict=False):
+        if _over_ipv6(layer) and over < encap.IPV6_MINIMUM:
+            yield f"{layer.name} runs over IPv6, which needs {encap.IPV6_MINIMUM}, but {over} is all it gets."
+        if layer.pad > 1:
+            yield _padding(layer, mtu, over)
+        if layer.align > 1:
+            yield (
+                f"{layer.name} fills every packet up to a multiple of {layer.align}: the largest costs {layer.cost} "
+                f"bytes, others up to {layer.most}."
+            )
+        if layer.kind in {"ipip", "gre", "gretap"} and _over_ipv6(layer) and headers.ENCAP_LIMIT not in layer.headers:
+            yield (
+                f"Linux adds 8 bytes to {layer.name} over IPv6 unless the tunnel has `encaplimit none`: "
+                f"then write {layer.name}{',' if ':' in layer.name else ':'}encaplimit."
+            )
+        if layer.name == "geneve":
+            yield "OVN adds 8 bytes of options to Geneve: for OVN-Kubernetes and Kube-OVN write geneve:8."
+
+
+def _padding(layer: encap.Encapsulation, mtu: int, over: int) -> str:
+    default = "" if mtu == WIREGUARD_DEFAULT else f", not the default of {WIREGUARD_DEFAULT}"
+    sentence = (
+        f"WireGuard fills packets up to a multiple of {layer.pad}, but never beyond its device's MTU: "
+        f"give the WireGuard device {mtu}{default}."
+    )
+    bounded = mtu - mtu % layer.pad
+    if bounded == mtu:
+        return sentence
+    return f"{sentence} Where the device, or the route into it, allows more, only packets up to {bounded} fit {over}."
+
+
+def _text(found: Answer, columns: int | None) -> Iterator[str]:
+    from kubemtu.cli import render
+
+    yield from render.wrapped(_picture(found), columns, hang=2)
+    if len(found.layers) > 1:
+        order = " ▸ ".join(layer.name for layer in found.layers)
+        yield f"The first --encap is the one nearest the NIC: NIC ▸ {order} ▸ pod."
+    yield ""
+    yield from _working(found)
+    if found.mss is not None:
+        yield ""
+        payload = found.pod_mtu - headers.IPV4.size - headers.ICMP.size
+        yield f"  TCP MSS {found.mss.ipv4} over IPv4, {found.mss.ipv6} over IPv6; `ping -M do -s {payload}` just fits."
+    for warning in found.warnings:
+        yield ""
+        yield from render.wrapped(f"! {warning}", columns, hang=2, style={"fg": "yellow"})
+    yield ""
+    if not found.keys:
+        yield "No CNI that kubemtu knows encapsulates like this."
+        return
+    yield "Where it belongs, by CNI (pod: the pod's MTU; base: the NIC's, the CNI subtracts; tunnel: the device's):"
+    yield from _table(found.keys)
+
+
+def _picture(found: Answer) -> str:
+    between = [f"{header.name} {header.size}" for header in found.headers]
+    return " ▸ ".join([f"NIC {found.nic}", *between, f"pod {found.pod_mtu}"])
+
+
+def _working(found: Answer) -> Iterator[str]:
+    """Subtract header by header, with what is left inside each layer."""
+    wide = max(len(name) for name in ("NIC", *(header.name for header in found.headers)))
+    yield f"  {'NIC':<{wide}}  {found.nic:>6}"
+    left = found.nic
+    ends = {layer.mtu: layer.name for layer in found.layers[:-1]}
+    for header in found.headers:
+        left -= header.size
+        yield f"  {header.name:<{wide}}  {-header.size:>6}  {header.source}"
+        if left in ends:
+            yield f"  {'':<{wide}}  {left:>6}  inside {ends.pop(left)}"
+    yield f"  {'pod':<{wide}}  {found.pod_mtu:>6}  {f'{found.cost} less than' if found.cost else 'the same as'} the NIC"
+
+
+def _table(keys: tuple[Key, ...]) -> Iterator[str]:
+    rows = [(str(key.value), key.counts, key.cni, f"{key.object}, {key.key}", key.note) for key in keys]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        cells = "  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=False))
+        yield f"  {cells}  {row[3]}" + (f" ({row[4]})" if row[4] else "")

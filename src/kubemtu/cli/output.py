@@ -1,0 +1,53 @@
+"""What programs read: the same values as JSON or YAML, chosen by kubectl's `-o`.
+
+Text for people is each command's own; this module only prints values. YAML is imported when it is asked for, because a
+kubectl plug-in is called in loops.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import click
+import msgspec
+
+Output: TypeAlias = Literal["text", "json", "yaml"]
+OUTPUTS: tuple[Output, ...] = ("text", "json", "yaml")
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def output_option(command: C) -> C:
+    """Add `-o/--output text|json|yaml` to a command, which gets it as the parameter `output_format`.
+
+    The command's colours are also settled here, by `colour`, for everything that it prints with `click.echo`.
+    """
+    return click.option(
+        "-o",
+        "--output",
+        "output_format",
+        type=click.Choice(OUTPUTS),
+        default="text",
+        show_default=True,
+        callback=_settled,
+        help="How to print: for people, or for programs.",
+    )(command)
+
+
+def emit(value: object, output_format: str) -> None:
+    """Print msgspec Structs and builtins to stdout as UTF-8, JSON indented by two, whatever the terminal's encoding."""
+    if output_format == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    else:
+        click.echo(msgspec.yaml.encode(value), nl=False)
+
+
+def colour() -> bool:
+    """Say whether to colour stdout: a terminal reads it, and NO_COLOR is not set (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _settled(ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
+    ctx.color = colour()
+    return value
