@@ -7,6 +7,7 @@ not touch the pod network (RBAC, probes, host paths, tolerations) is left out.
 import json
 from collections.abc import Iterator
 
+from kubemtu.kube import crd
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.containers import EXEC_IMAGE, KUBECONFIG
 
@@ -39,6 +40,7 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
     else:
         yield from _flannel(scene.cni, dual_stack=scene.dual_stack)
     if scene.agents:
+        yield from crd.definitions()
         yield _agent()
     for node in scene.nodes:
         for pod in node.pods:
