@@ -31,7 +31,7 @@ class QueuedError(msgspec.Struct, frozen=True, kw_only=True):
     errno: int
     type: int
     code: int
-    info: int  # the MTU of the hop, bytes, for frag-needed and packet-too-big
+    mtu: int  # of the hop that refused, bytes; only frag-needed, packet-too-big and EMSGSIZE fill it
     quoted: bytes
 
     @property
@@ -103,8 +103,8 @@ def queued_errors(connected: socket.socket) -> Iterator[QueuedError]:
             return
         for level, kind, content in ancillary:
             if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
-                number, origin, sort, code, _, info, _ = _EXTENDED_ERROR.unpack_from(content)
-                yield QueuedError(origin=origin, errno=number, type=sort, code=code, info=info, quoted=quoted)
+                number, origin, sort, code, _, mtu, _ = _EXTENDED_ERROR.unpack_from(content)
+                yield QueuedError(origin=origin, errno=number, type=sort, code=code, mtu=mtu, quoted=quoted)
 
 
 def datagrams_at(kind: socket.AddressFamily, port: int, buffer: int = RECEIVE_BUFFER) -> socket.socket:

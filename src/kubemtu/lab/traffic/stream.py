@@ -204,7 +204,7 @@ class Exchange:
         self._expected = zlib.crc32(question)
         self._stream.send(question)
 
-    def info(self) -> sockets.TcpInfo | None:
+    def tcp_info(self) -> sockets.TcpInfo | None:
         """TCP_INFO, while the connection is up."""
         return sockets.tcp_info(self._stream.socket) if self._stream and self._stream.open else None
 

@@ -151,21 +151,21 @@ class Staying:
 
     def sample(self, mark: int) -> None:
         """Notes TCP_INFO for the books."""
-        info = self._exchange.info() if self._exchange else None
-        if info is not None:
+        now = self._exchange.tcp_info() if self._exchange else None
+        if now is not None:
             self._samples.append(
                 wire.Sample(
                     flow=self._flow.id,
                     mark=mark,
-                    snd_mss=info.snd_mss,
-                    pmtu=info.pmtu,
-                    advmss=info.advmss,
-                    total_retrans=info.total_retrans,
-                    lost=info.lost,
-                    unacked=info.unacked,
-                    retransmits=info.retransmits,
-                    backoff=info.backoff,
-                    last_data_sent_ms=info.last_data_sent_ms,
+                    snd_mss=now.snd_mss,
+                    pmtu=now.pmtu,
+                    advmss=now.advmss,
+                    total_retrans=now.total_retrans,
+                    lost=now.lost,
+                    unacked=now.unacked,
+                    retransmits=now.retransmits,
+                    backoff=now.backoff,
+                    last_data_sent_ms=now.last_data_sent_ms,
                 )
             )
 
