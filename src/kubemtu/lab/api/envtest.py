@@ -154,7 +154,10 @@ class EnvtestApi(Api):
         self.pids += (apiserver.pid,)
         self.url = f"https://127.0.0.1:{port}"
         tls = ssl.create_default_context(cadata=self._authority.decode())
-        await apiserver.until(f"{self.url}/readyz", tls, next(iter(self._identities)))
+        admin = next(iter(self._identities))
+        await apiserver.until(f"{self.url}/readyz", tls, admin)
+        # A loop of the server makes this namespace some time after the server calls itself ready.
+        await apiserver.until(f"{self.url}/api/v1/namespaces/kube-system", tls, admin)
 
 
 def check_assets(folder: Path) -> None:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from kubemtu.lab.api import access, bodies, discovery, errors, selectors, watching
+from kubemtu.lab.api import access, bodies, discovery, errors, openapi, selectors, watching
 from kubemtu.lab.api.paths import Discovery, Target, read_path
 from kubemtu.lab.api.resources import Object
 from kubemtu.lab.api.store import DeleteOptions, Store
@@ -53,6 +53,9 @@ class ApiServer:
         identity = self.tokens.identify(request.headers.get("authorization", ""))
         if path == _REVIEW and request.method == "POST":
             return await self._review(request, identity)
+        if path.startswith(openapi.PREFIX) and request.method == "GET":
+            root = path.removeprefix(openapi.PREFIX).strip("/")
+            return _json(openapi.document(self.store, root) if root else openapi.index(self.store))
         target = read_path(self.store, path)
         if isinstance(target, Discovery):
             if request.method != "GET":

@@ -1,0 +1,142 @@
+"""The API through kubectl, as the people of the lab use it."""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import pytest
+
+from kubemtu.lab import controllers
+from kubemtu.lab.api import Api
+from kubemtu.lab.api.client import connect
+from kubemtu.lab.api.resources import Object
+
+Kubectl = Callable[..., Coroutine[None, None, str]]
+
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
+
+MANIFEST = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: canal-config, namespace: kube-system}
+data: {veth_mtu: "1450", canal_iface: ""}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: canal, namespace: kube-system, labels: {k8s-app: canal}}
+spec:
+  selector: {matchLabels: {k8s-app: canal}}
+  template:
+    metadata: {labels: {k8s-app: canal}}
+    spec:
+      hostNetwork: true
+      terminationGracePeriodSeconds: 0
+      containers:
+      - {name: calico-node, image: node:1}
+      - {name: kube-flannel, image: flannel:1}
+"""
+
+
+@pytest.fixture
+def kubectl(kubeconfig_file: Path, tmp_path: Path) -> Kubectl:
+    environment = os.environ | {"KUBECONFIG": str(kubeconfig_file), "HOME": str(tmp_path)}
+
+    async def run(*arguments: str, stdin: str = "", fails: bool = False, **more: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            "kubectl",
+            *arguments,
+            env=environment | more,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        told = (await process.communicate(stdin.encode()))[0].decode()
+        assert bool(process.returncode) is fails, told
+        return told
+
+    return run
+
+
+async def test_apply_three_ways(kubectl: Kubectl) -> None:
+    apply = ("apply", "-f", "-")
+    assert (await kubectl(*apply, stdin=MANIFEST)).split() == [
+        "configmap/canal-config",
+        "created",
+        "daemonset.apps/canal",
+        "created",
+    ]
+    assert (await kubectl(*apply, stdin=MANIFEST)).count("unchanged") == 2
+    await kubectl("patch", "cm", "canal-config", "-n", "kube-system", "-p", '{"data": {"mine": "kept"}}')
+    changed = MANIFEST.replace("node:1", "node:2").replace(', canal_iface: ""', "")
+    assert (await kubectl(*apply, stdin=changed)).count("configured") == 2
+    data = json.loads(await kubectl("get", "cm", "canal-config", "-n", "kube-system", "-o", "json"))["data"]
+    assert data == {"veth_mtu": "1450", "mine": "kept"}
+    images = await kubectl(
+        "get", "ds", "canal", "-n", "kube-system", "-o", "jsonpath={.spec.template.spec.containers[*].image}"
+    )
+    assert images == "node:2 flannel:1"
+
+
+async def test_restart_and_wait_for_the_rollout(api: Api, kubectl: Kubectl) -> None:
+    synced = asyncio.Event()
+    controller = asyncio.create_task(controllers.run(api.kubeconfig(), synced=synced))
+    await synced.wait()
+    async with connect(api.kubeconfig()) as http:
+        await http.post("/api/v1/nodes", json={"metadata": {"name": "n1"}})
+
+        async def kubelet() -> None:
+            ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+            path = "/api/v1/namespaces/kube-system/pods"
+            while True:
+                for pod in (await http.get(path)).json()["items"]:
+                    if not pod["status"].get("conditions"):
+                        headers = {"content-type": "application/merge-patch+json"}
+                        name = pod["metadata"]["name"]
+                        await http.patch(f"{path}/{name}/status", json=ready, headers=headers)
+                await asyncio.sleep(0.02)
+
+        node = asyncio.create_task(kubelet())
+        await kubectl("apply", "-f", "-", stdin=MANIFEST)
+        target = ("daemonset/canal", "-n", "kube-system")
+        assert "successfully rolled out" in await kubectl("rollout", "status", *target, "--timeout=10s")
+        before = await kubectl("get", "pods", "-n", "kube-system", "-o", "name")
+        await kubectl("rollout", "restart", *target)
+        assert "successfully rolled out" in await kubectl("rollout", "status", *target, "--timeout=10s")
+        after = await kubectl("get", "pods", "-n", "kube-system", "-o", "name")
+        assert before != after
+        assert after.count("pod/canal-") == 1
+        assert "restartedAt" in await kubectl("get", *target, "-o", "yaml")
+        for task in (node, controller):
+            task.cancel()
+        await asyncio.gather(node, controller, return_exceptions=True)
+
+
+async def test_an_edit_that_comes_too_late_is_a_conflict(kubectl: Kubectl, tmp_path: Path) -> None:
+    await kubectl("apply", "-f", "-", stdin=MANIFEST)
+    target = ("cm", "canal-config", "-n", "kube-system")
+    (tmp_path / "editor").write_text('#!/bin/sh\nsed -i s/1450/1400/ "$1"\n')
+    (tmp_path / "editor").chmod(0o700)
+    editor = {"KUBE_EDITOR": str(tmp_path / "editor")}
+    assert await kubectl("edit", *target, **editor) == "configmap/canal-config edited\n"
+    stale: Object = json.loads(await kubectl("get", *target, "-o", "json"))
+    assert stale["data"]["veth_mtu"] == "1400"
+    await kubectl("patch", *target, "--type=merge", "-p", '{"data": {"veth_mtu": "1300"}}')
+    stale["data"]["veth_mtu"] = "9000"
+    told = await kubectl("replace", "-f", "-", stdin=json.dumps(stale), fails=True)
+    assert "the object has been modified; please apply your changes to the latest version and try again" in told
+
+
+async def test_watch_delete_and_the_rest(kubectl: Kubectl) -> None:
+    await kubectl("apply", "-f", "-", stdin=MANIFEST)
+    target = ("cm", "canal-config", "-n", "kube-system")
+    watch = asyncio.create_task(kubectl("get", *target, "-w", "-o", "name", "--request-timeout=1s"))
+    await asyncio.sleep(0.5)
+    await kubectl("annotate", *target, "seen=1")
+    assert (await watch).count("configmap/canal-config") >= 2
+    assert 'configmap "canal-config" deleted' in await kubectl("delete", *target)
+    assert 'configmaps "canal-config" not found' in await kubectl("get", *target, fails=True)
+    assert await kubectl("get", "--raw", "/readyz") == "ok"
+    assert "daemonsets" in await kubectl("api-resources", "--api-group=apps")
