@@ -29,11 +29,8 @@ def unified(edit: EditValue) -> str:
 def _lines(value: str | int | None) -> list[str]:
     if value is None:
         return []
-    text = str(value)
-    if text == "":
-        return ['""']  # an empty value and an absent key differ in everything that matters
-    lines = text.splitlines()
-    return [*lines, ""] if text.endswith("\n") and len(lines) > 1 else lines
+    # An empty value and an absent key differ in everything that matters, so the empty one gets a line.
+    return str(value).splitlines() or ['""']
 
 
 def reach(whole: Plan, topology: Topology) -> Reach:

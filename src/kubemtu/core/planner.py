@@ -61,11 +61,9 @@ def _why(topology: Topology) -> str:
     cost = max((one.cost for one in topology.state.encapsulation), default=0)
     narrow = topology.narrowest
     nic = narrow.nic_mtu if narrow is not None else topology.assumed_nic
-    where = f", {narrow.nic} of node {narrow.name}" if narrow is not None and narrow.nic else ""
-    taken = f" and {topology.state.encapsulation_name} takes {cost} of them" if cost else ""
-    return (
-        f"the smallest NIC between the nodes has {nic} bytes{where}{taken}, which leaves {topology.carries} for a pod"
-    )
+    where = f" ({narrow.nic} of node {narrow.name})" if narrow is not None and narrow.nic else ""
+    taken = f", of which {topology.state.encapsulation_name} takes {cost} and leaves {topology.carries}" if cost else ""
+    return f"the smallest NIC between the nodes has {nic} bytes{where}{taken}"
 
 
 def make(

@@ -64,6 +64,6 @@ def _sizes(phase: Phase, there: Mapping[str, Reached], low: int | None) -> list[
             against.append(
                 f"node {node} still sends {report.sends} bytes, and a pod of node {smallest[0]} takes {smallest[1]}"
             )
-        elif low is not None and pinned.ports and report.sends > low:
+        elif low is not None and TABLE[report.phase].ports and report.sends > low:
             against.append(f"node {node} still sends {report.sends} bytes, and devices go down to {low}")
     return against

@@ -1,5 +1,6 @@
 """The answer: one word, one sentence, and everything that it rests on. It is also the JSON of `kubemtu check`."""
 
+import re
 from typing import Literal
 
 import msgspec
@@ -12,6 +13,8 @@ from kubemtu.core.words import count, names
 
 SCHEMA = "kubemtu.io/check/v1"
 Verdict = Literal["healthy", "broken", "suboptimal", "incomplete"]
+
+ORIGIN = re.compile(r" \([^()]*:\d+\)")  # the file and line that an object was read from
 
 # Causes before consequences: what a finding further down says is often only the effect of one further up.
 FAMILIES = (link.find, config.find, overlay.find, drift.find, pods.find, path.find, unseen.find)
@@ -54,7 +57,8 @@ def judge(topology: Topology) -> tuple[Finding, ...]:
     of_rules = [one for family in FAMILIES for one in family(topology)]
     for finding in topology.state.findings:
         # The configuration alone shows less than the configuration and the nodes: the rule's finding says more.
-        if not any(one.code == finding.code and one.place.startswith(finding.place) for one in of_rules):
+        place = ORIGIN.sub("", finding.place)
+        if not any(one.code == finding.code and one.place.startswith(place) for one in of_rules):
             found.setdefault((finding.code, finding.place), finding)
     for finding in of_rules:
         found.setdefault((finding.code, finding.place), finding)
@@ -101,10 +105,11 @@ def _summary(topology: Topology, verdict: Verdict, findings: tuple[Finding, ...]
 
 
 def _healthy(topology: Topology, _findings: tuple[Finding, ...]) -> str:
-    if not topology.nodes:
+    if not any(node.nic for node in topology.nodes):
         return (
-            f"The configuration is right for NICs of {topology.assumed_nic}: pods get {topology.carries}; no node was "
-            "observed."
+            f"The configuration suits NICs of {topology.assumed_nic}: new pods get "
+            f"{topology.state.pod_mtu or topology.carries}, the path between nodes carries {topology.carries}. No node "
+            "was observed."
         )
     pods_seen = len(topology.ports)
     return (
@@ -161,7 +166,7 @@ def _missing(topology: Topology) -> tuple[str, ...]:
     listed += [
         f"node {node.name}: no CNI configuration at {topology.state.conflist}"
         for node in topology.nodes
-        if topology.state.conflist and node.rendered is None
+        if topology.state.conflist and node.rendered is None and not topology.offline
     ]
     return tuple(listed)
 

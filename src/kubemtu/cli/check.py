@@ -1,0 +1,77 @@
+"""`kubemtu check`: find what is wrong with the pod network's MTU."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kubemtu.cli import kubeflags, output
+from kubemtu.core import errors
+
+if TYPE_CHECKING:
+    from kubemtu.core.snapshot import Snapshot
+
+# 68 to 65535: RFC 791, sections 3.2 and 3.1.
+NIC_MTU = click.option(
+    "--nic-mtu",
+    type=click.IntRange(68, 65535),
+    metavar="N",
+    help="What the smallest NIC between the nodes carries, in bytes, where the nodes do not show it.",
+)
+FROM = click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Read saved manifests (a file or a folder), or a saved snapshot, instead of a cluster.",
+)
+
+
+@click.command()
+@FROM
+@NIC_MTU
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write all that was read, for --from.",
+)
+@output.output_option
+@kubeflags.kube_flags
+def check(
+    flags: kubeflags.KubeFlags, source: Path | None, nic_mtu: int | None, save: Path | None, output_format: str
+) -> int:
+    """Find what is wrong with the pod network's MTU. Reads only.
+
+    Exits with 0 when everything is right, with 1 when something is not or cannot be told.
+    """
+    from kubemtu.cli import render
+    from kubemtu.flows import decide, observe
+
+    snapshot = read(flags, source)
+    if save is not None:
+        observe.save(snapshot, save)
+    found = decide.check(snapshot, nic_mtu)
+    if output_format == "text":
+        render.echo(render.report(found, render.width()))
+    else:
+        output.emit(found, output_format)
+    return errors.FINE if found.verdict == "healthy" else errors.FINDINGS
+
+
+def read(flags: kubeflags.KubeFlags, source: Path | None) -> "Snapshot":
+    """Read the cluster that the flags name, or what lies at `source`."""
+    from kubemtu.flows import manifests
+
+    if source is not None:
+        return manifests.load(source)
+    return asyncio.run(_observed(flags))
+
+
+async def _observed(flags: kubeflags.KubeFlags) -> "Snapshot":
+    from kubemtu.cli import plans
+    from kubemtu.flows import observe
+
+    async with plans.connected(flags) as api:
+        return await observe.observe(api)

@@ -1,0 +1,52 @@
+"""`kubemtu plan`: show what would change, in which order, and the way back."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from kubemtu.cli import check, kubeflags, output
+from kubemtu.core import errors
+from kubemtu.core.plan import Plan
+
+
+@click.command()
+@click.option("--mtu", default="auto", show_default=True, metavar="N|auto", help="The pod MTU to lead to, in bytes.")
+@check.FROM
+@check.NIC_MTU
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write the plan, for `kubemtu apply FILE`.",
+)
+@output.output_option
+@kubeflags.kube_flags
+def plan(
+    flags: kubeflags.KubeFlags,
+    mtu: str,
+    source: Path | None,
+    nic_mtu: int | None,
+    out: Path | None,
+    output_format: str,
+) -> int:
+    """Show what would change, in which order, what it touches, and the way back. Reads only."""
+    from kubemtu.cli import plans, render
+    from kubemtu.flows import decide
+
+    made, topology = decide.plan(check.read(flags, source), plans.wanted(mtu), nic_mtu)
+    if out is not None:
+        save(made, out)
+    if output_format == "text":
+        render.echo(render.whole_plan(made, topology, render.width()))
+    else:
+        output.emit(made, output_format)
+    return errors.FINE
+
+
+def save(made: Plan, path: Path) -> None:
+    """Write a plan as JSON. Raises UsageError when the file cannot be written."""
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
+    except OSError as error:
+        raise errors.UsageError(f"{path} cannot be written: {error.strerror or error}; name another file") from error

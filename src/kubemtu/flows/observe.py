@@ -1,0 +1,100 @@
+"""Everything that can be read of a cluster, as one Snapshot: what cannot be read is an entry in it, not an end."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from kubemtu.cni import registry
+from kubemtu.core import errors, net
+from kubemtu.core.objects import Object, Want
+from kubemtu.core.snapshot import Snapshot, Unread
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import mtu, read, records
+
+PODS = Want(kind="Pod", plural="pods", api_versions=("v1",))
+NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
+STALE = 60.0  # seconds; an agent that lives tells again every ten
+
+# What is kept of an object that there are many of, or that holds what is nobody's business here.
+POD_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "metadata": ("name", "namespace", "uid", "ownerReferences", "labels"),
+    "spec": ("nodeName", "hostNetwork"),
+    "status": ("phase", "podIP", "podIPs", "hostIP", "initContainerStatuses", "containerStatuses"),
+}
+MIGRATION_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "metadata": ("name", "creationTimestamp"),
+    "spec": ("direction",),
+    "status": ("progress",),
+}
+
+
+async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
+    """Read the CNI's objects, the nodes, the pods, and what the agents say of their nodes.
+
+    `now` is the time that a report's age is counted from, in seconds since the epoch; None: the clock's. Raises
+    Unreachable and Forbidden only when nothing at all can be read.
+    """
+    wants = tuple(dict.fromkeys((*registry.wants(), NODES, PODS, mtu.NODES, mtu.MIGRATIONS)))
+    found, unread = await read.observe(api, wants)
+    kept = [slim(one) for one in found if one.kind != mtu.NODES.kind]
+    told = [one for one in found if one.kind == mtu.NODES.kind]
+    names = [one.name for one in kept if one.kind == NODES.kind]
+    seen, silent = observations(told, names, time.time() if now is None else now)
+    return Snapshot(
+        source=f"cluster {api.connection.server}", objects=tuple(kept), nodes=seen, unread=(*unread, *silent)
+    )
+
+
+def observations(
+    told: Iterable[Object], names: Sequence[str], now: float
+) -> tuple[tuple[net.NodeObservation, ...], tuple[Unread, ...]]:
+    """Sort the NodeMTUs into what nodes showed, and entries for the nodes of `names` that showed nothing of late."""
+    seen: dict[str, net.NodeObservation] = {}
+    why: dict[str, Unread] = {}
+    for one in told:
+        try:
+            node = records.node_of(one)
+        except errors.Malformed as broken:
+            why[one.name] = Unread(what=f"node {one.name}", why="malformed", message=f"{broken}.")
+            continue
+        age = now - node.observed_at if node.observed_at is not None else None
+        if node.observation is None or age is None:
+            why[one.name] = _no_agent(one.name, "its NodeMTU holds no observation yet")
+        elif age > STALE:
+            why[one.name] = _no_agent(one.name, f"its agent last told something {age:.0f} seconds ago")
+        else:
+            seen[one.name] = node.observation
+    silent = [why.get(name) or _no_agent(name, "it has no NodeMTU") for name in names if name not in seen]
+    return tuple(seen[name] for name in sorted(seen)), tuple(silent)
+
+
+def slim(found: Object) -> Object:
+    """An object with no more than is needed: a snapshot is handed around, and pods are many."""
+    fields = {PODS.kind: POD_FIELDS, mtu.MIGRATIONS.kind: MIGRATION_FIELDS}.get(found.kind)
+    if fields is None:
+        return found
+    body: dict[str, object] = {"kind": found.kind, "apiVersion": found.api_version}
+    for part, keys in fields.items():
+        held = found.get(part)
+        if isinstance(held, dict):
+            body[part] = {key: held[key] for key in keys if key in held}
+    return Object(body=body, origin=found.origin)
+
+
+def save(snapshot: Snapshot, path: Path) -> None:
+    """Write a snapshot as JSON, readable by its owner only. Raises UsageError when the file cannot be written."""
+    try:
+        path.touch(mode=0o600)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(snapshot), indent=1) + b"\n")
+    except OSError as error:
+        raise errors.UsageError(f"{path} cannot be written: {error.strerror or error}; name another file") from error
+
+
+def _no_agent(node: str, reason: str) -> Unread:
+    return Unread(
+        what=f"node {node}",
+        why="no agent",
+        message=f"{reason}: NICs, tunnel and running pods of this node are unknown.",
+    )

@@ -1,0 +1,247 @@
+"""The number, and the steps in the order that loses no packet."""
+
+import pytest
+
+from kubemtu.core import diff, errors, example, net, planner, topology
+from kubemtu.core.cnistate import CniState
+from kubemtu.core.plan import EditValue, Live, NodeTarget, Plan, Rollout
+
+EDIT = EditValue(ref=example.CONFIG_MAP, path=("data", "veth_mtu"), before="1500", after="1450", why="new pods")
+ROLLOUT = Rollout(ref=example.DAEMONSET, why="to render it", conflist=example.CONFLIST, mtu=1450)
+
+
+def nodes(**changed: object) -> tuple[net.NodeObservation, ...]:
+    return tuple(example.node(name, **changed) for name in ("n1", "n2", "n3"))  # type: ignore[arg-type]  # node's fields
+
+
+def laid_out(
+    seen: tuple[net.NodeObservation, ...], state: CniState | None = None, *, silent: tuple[str, ...] = ()
+) -> topology.Topology:
+    return topology.model(example.cluster(seen, silent=silent), state or example.state())
+
+
+def live_of(made: Plan) -> Live:
+    (live,) = (step for step in made.steps if isinstance(step, Live))
+    return live
+
+
+# The number
+
+
+def test_auto_is_what_the_path_carries() -> None:
+    assert planner.target(laid_out(nodes(pod=1500)), None) == 1450
+
+
+def test_a_number_that_fits_is_taken() -> None:
+    assert planner.target(laid_out(nodes()), 1400) == 1400
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ipv6", "refusal"),
+    [
+        (
+            1480,
+            False,
+            "an MTU of 1480 does not fit: the smallest NIC between the nodes has 1500 bytes (eth0 of node n1), ",
+        ),
+        (1279, True, "an MTU of 1279 would take IPv6 off every pod, for good: it needs 1280 on every link"),
+        (575, False, "an MTU of 575 is less than the 576 bytes that every IPv4 host must take whole"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_with_the_reason(wanted: int, ipv6: bool, refusal: str) -> None:
+    with pytest.raises(errors.UsageError) as refused:
+        planner.target(laid_out(nodes(), example.state(ipv6=ipv6)), wanted)
+    assert str(refused.value).startswith(refusal)
+
+
+@pytest.mark.parametrize(("wanted", "ipv6"), [(1280, True), (576, False), (1450, True)])
+def test_the_bounds_themselves_are_allowed(wanted: int, ipv6: bool) -> None:
+    assert planner.target(laid_out(nodes(), example.state(ipv6=ipv6)), wanted) == wanted
+
+
+def test_auto_without_any_nic_asks_for_one() -> None:
+    with pytest.raises(errors.UsageError, match="give --mtu N for the pods, or --nic-mtu N"):
+        planner.target(laid_out(()), None)
+
+
+def test_auto_on_a_path_too_small_for_its_ipv6_is_refused() -> None:
+    small = laid_out(nodes(nic=1300, pod=1250, conflist=1250), example.state(1250, ipv6=True))
+    with pytest.raises(errors.UsageError, match="no pod MTU suits this cluster"):
+        planner.target(small, None)
+
+
+# The order
+
+
+def test_down_configuration_first_then_the_running_pods() -> None:
+    made = planner.make(laid_out(nodes(pod=1500, conflist=1500), example.state(1500)), 1450, (EDIT, ROLLOUT))
+    assert [type(step).__name__ for step in made.steps] == ["EditValue", "Rollout", "Live"]
+    assert (made.cni, made.target, made.current) == ("canal", 1450, 1500)
+    live = live_of(made)
+    assert (live.low, live.high, live.underlay) == (1450, 1500, 1500)
+    assert live.nodes[0] == NodeTarget(
+        node="n1",
+        ports=net.PortRule(prefixes=("cali",)),
+        pod_mtu=1450,
+        origin_mtu=1500,
+        tunnel="flannel.1",
+        tunnel_mtu=None,
+        bridge=None,
+        pod_networks=("10.42.0.0/16",),
+        running=3,
+    )
+    assert (made.remains, made.warnings) == ((), ())
+
+
+def test_up_the_running_pods_first_then_the_configuration() -> None:
+    edit = EditValue(ref=EDIT.ref, path=EDIT.path, before="1450", after="8950", why="new pods")
+    made = planner.make(laid_out(nodes(nic=9000)), 8950, (edit, ROLLOUT))
+    assert [type(step).__name__ for step in made.steps] == ["Live", "EditValue", "Rollout"]
+    live = live_of(made)
+    assert (live.low, live.high, live.underlay) == (1450, 8950, 9000)
+    (warning,) = made.warnings
+    assert warning.startswith("TCP connections that were opened at 1450 keep that segment size until they reconnect")
+
+
+def test_some_above_and_some_below_is_a_way_down() -> None:
+    seen = (example.node("n1", pod=1500, conflist=1500), example.node("n2", pod=1400, conflist=1500))
+    made = planner.make(laid_out(seen, example.state(1500)), 1450, (EDIT, ROLLOUT))
+    assert [type(step).__name__ for step in made.steps] == ["EditValue", "Rollout", "Live"]
+    live = live_of(made)
+    assert (live.low, live.high) == (1400, 1500)
+    assert [to.origin_mtu for to in live.nodes] == [1500, 1400]
+
+
+def test_what_is_rolled_out_already_needs_only_the_running_pods() -> None:
+    made = planner.make(laid_out(nodes(pod=1500)), 1450, (ROLLOUT,))
+    assert [type(step).__name__ for step in made.steps] == ["Live"]
+
+
+def test_one_end_lowered_counts_in_what_senders_are_pinned_to() -> None:
+    live = live_of(planner.make(laid_out(nodes(pod=1500, host=1400)), 1450, ()))
+    assert (live.low, live.high) == (1400, 1500)
+
+
+def test_a_node_that_did_not_follow_needs_only_the_restart() -> None:
+    made = planner.make(laid_out((example.node("n1"), example.node("n2", conflist=1500))), 1450, ())
+    (rollout,) = made.steps
+    assert rollout == Rollout(
+        ref=example.DAEMONSET,
+        why="the configuration says 1450 already, and n2 did not follow",
+        conflist="/etc/cni/net.d/10-canal.conflist",
+        mtu=1450,
+    )
+
+
+def test_a_lost_key_is_restored_before_anything_restarts() -> None:
+    restored = EditValue(ref=EDIT.ref, path=("data", "canal_iface"), before=None, after="", why="pods need it")
+    made = planner.make(laid_out(nodes(pod=1500, conflist=1500), example.state(1500)), 1450, (restored, EDIT, ROLLOUT))
+    assert made.steps[:3] == (restored, EDIT, ROLLOUT)
+
+
+def test_nothing_to_do_is_an_empty_plan() -> None:
+    made = planner.make(laid_out(nodes()), 1450, (ROLLOUT,))
+    assert (made.steps, made.remains, made.warnings) == ((), (), ())
+
+
+# Devices besides the pods'
+
+
+def test_a_tunnel_that_would_fragment_comes_down_with_the_pods() -> None:
+    live = live_of(planner.make(laid_out(nodes(pod=1500, tunnel=1500)), 1450, ()))
+    assert [(to.tunnel, to.tunnel_mtu) for to in live.nodes] == [("flannel.1", 1450)] * 3
+    assert (live.low, live.high) == (1450, 1500)
+
+
+def test_a_tunnel_that_is_too_small_is_raised_with_the_pods() -> None:
+    live = live_of(planner.make(laid_out(nodes(nic=9000, tunnel=1450)), 8950, ()))
+    assert [to.tunnel_mtu for to in live.nodes] == [8950] * 3
+
+
+def test_a_tunnel_above_a_smaller_target_comes_down_and_that_it_comes_back_is_said() -> None:
+    made = planner.make(laid_out(nodes()), 1350, ())
+    assert [to.tunnel_mtu for to in live_of(made).nodes] == [1350] * 3
+    assert made.remains[0].startswith("flannel.1 goes to 1350 on n1, n2 and n3 until it is made anew")
+
+
+def test_room_in_a_tunnel_that_no_pod_uses_is_no_reason_to_act() -> None:
+    seen = (example.node("n1", nic=9000), example.node("n2"))
+    assert planner.make(laid_out(seen), 1450, ()).steps == ()
+
+
+def test_a_bridge_is_part_of_the_change() -> None:
+    state = example.state(bridge="cni0", ports=net.PortRule(bridge="cni0"))
+    live = live_of(planner.make(laid_out(nodes(pod=1500, bridge=1400), state), 1450, ()))
+    assert [to.bridge for to in live.nodes] == ["cni0"] * 3
+    assert (live.low, live.high) == (1400, 1500)
+
+
+def test_a_bridge_alone_is_worth_a_step() -> None:
+    state = example.state(bridge="cni0", ports=net.PortRule(bridge="cni0"))
+    assert live_of(planner.make(laid_out(nodes(bridge=1500), state), 1450, ())).high == 1500
+
+
+# What is left, and what to mind
+
+
+def test_without_agents_only_the_configuration_changes_and_that_is_said() -> None:
+    made = planner.make(laid_out((), example.state(1500), silent=("n1", "n2")), 1450, (EDIT, ROLLOUT))
+    assert [type(step).__name__ for step in made.steps] == ["EditValue", "Rollout"]
+    assert made.remains[0].startswith("Running pods and tunnel devices keep the MTU that they have")
+    assert "Whether the path between nodes carries pods of 1450 was not checked: no NIC was seen." in made.warnings
+
+
+def test_nodes_that_were_not_observed_are_named() -> None:
+    made = planner.make(laid_out(nodes(pod=1500), silent=("n9",)), 1450, ())
+    assert made.remains == ("1 node (n9) is not observed: the running pods and the tunnel there keep what they have.",)
+
+
+def test_an_owner_that_writes_back_is_a_warning() -> None:
+    made = planner.make(laid_out(nodes(pod=1500), example.state(owner="RKE (cluster.yml network.mtu)")), 1450, ())
+    assert made.warnings[0].startswith("RKE (cluster.yml network.mtu) writes the configuration")
+
+
+def test_edits_that_do_not_reach_the_pods_are_a_warning() -> None:
+    made = planner.make(
+        laid_out(nodes(pod=1500, conflist=1500), example.state(1500)), 1450, (EDIT, ROLLOUT), example.state(1500)
+    )
+    assert "After the edits the configuration still gives new pods 1500, not 1450." in made.warnings
+
+
+# The face of a plan
+
+
+def test_an_edit_is_shown_as_a_unified_diff() -> None:
+    assert diff.unified(EDIT).splitlines() == [
+        "--- ConfigMap kube-system/canal-config, data.veth_mtu",
+        "+++ ConfigMap kube-system/canal-config, data.veth_mtu",
+        "@@ -1 +1 @@",
+        "-1500",
+        "+1450",
+    ]
+
+
+def test_a_text_is_shown_by_the_lines_around_the_change() -> None:
+    before = "{\n" + "".join(f'  "key{n}": {n},\n' for n in range(9)) + '  "mtu": 1500\n}\n'
+    edit = EditValue(ref=EDIT.ref, path=("data", "conf"), before=before, after=before.replace("1500", "1450"), why="")
+    assert diff.unified(edit).splitlines()[2:] == [
+        "@@ -8,5 +8,5 @@",
+        '   "key6": 6,',
+        '   "key7": 7,',
+        '   "key8": 8,',
+        '-  "mtu": 1500',
+        '+  "mtu": 1450',
+        " }",
+    ]
+
+
+def test_an_empty_value_is_not_an_absent_key() -> None:
+    edit = EditValue(ref=EDIT.ref, path=("data", "canal_iface"), before=None, after="", why="")
+    assert diff.unified(edit).splitlines()[2:] == ["@@ -0,0 +1 @@", '+""']
+
+
+def test_the_reach_of_a_plan_is_who_restarts_and_who_is_changed() -> None:
+    seen = laid_out(nodes(pod=1500, conflist=1500), example.state(1500))
+    found = diff.reach(planner.make(seen, 1450, (EDIT, ROLLOUT)), seen)
+    assert found.restarts == {"n1": "canal-n1", "n2": "canal-n2", "n3": "canal-n3"}
+    assert found.touched == {"n1": 3, "n2": 3, "n3": 3}
