@@ -8,7 +8,7 @@ CONFIG = objects.Ref(
 CANAL = objects.Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", namespace="kube-system", name="canal")
 IFACE = plan.EditValue(ref=CONFIG, path=("data", "canal_iface"), before=None, after="", why="the pods need it")
 MTU = plan.EditValue(ref=CONFIG, path=("data", "cni_network_config"), before="{}", after='{"mtu": 1450}', why="1450")
-ROLLOUT = plan.Rollout(ref=CANAL, why="read it", conflist="/etc/cni/net.d/10-calico.conflist", mtu=1450)
+ROLLOUT = plan.Rollout(ref=CANAL, why="read it", conflist="/etc/cni/net.d/10-calico.conflist", mtu=1450, held=(None,))
 NODE = plan.NodeTarget(node="n1", ports=net.PortRule(prefixes=("cali",)), pod_mtu=1450, origin_mtu=1500)
 LIVE = plan.Live(nodes=(NODE,), low=1450, high=1500, underlay=1500, why="running pods")
 
@@ -75,3 +75,12 @@ def test_turning_twice_turns_once() -> None:
     once = undo.turn(there)
     assert (once.turned_step, once.turned_phase) == (2, migration.Phase.DEVICES)
     assert undo.turn(once) == once
+
+
+def test_nodes_that_held_different_numbers_are_not_looked_at_for_one() -> None:
+    mixed = plan.Rollout(
+        ref=CANAL, why="read it", conflist="/etc/cni/net.d/10-calico.conflist", mtu=1450, held=(1400, 1500)
+    )
+    rollout = undo.undo(whole(MTU, mixed), 2, None)[1]
+    assert isinstance(rollout, plan.Rollout)
+    assert rollout.conflist is None

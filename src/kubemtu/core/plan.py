@@ -36,6 +36,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, tag="rollout"):
     why: str
     conflist: str | None = None
     mtu: int | None = None
+    held: tuple[int | None, ...] = ()  # what stands in it now, over all nodes; the undo looks for that, if it is one
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):

@@ -11,6 +11,8 @@ Where some pods are above the target and some below it, the way is down: only si
 
 from collections.abc import Sequence
 
+import msgspec
+
 from kubemtu.core import encap
 from kubemtu.core.cnistate import CniState
 from kubemtu.core.errors import UsageError
@@ -125,7 +127,13 @@ def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) 
                 mtu=aim if literal else None,
             )
         ]
-    return (*edits, *rollouts)
+    return (*edits, *(_remembering(step, topology) for step in rollouts))
+
+
+def _remembering(step: Rollout, topology: Topology) -> Rollout:
+    """The restart, with what the nodes hold before it."""
+    held = {node.rendered.literal for node in topology.nodes if node.rendered is not None}
+    return msgspec.structs.replace(step, held=tuple(sorted(held, key=lambda mtu: mtu or 0)))
 
 
 def _live(topology: Topology, aim: int) -> tuple[Live, ...]:

@@ -51,7 +51,7 @@ def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[pl
         needed = [edit for edit in edits if edit.before is None and edit.after == ""]
         back.extend(edit.undo() for edit in edits if edit not in needed)
         if rollout is not None:
-            back.append(again(rollout, whole.current))
+            back.append(again(rollout))
         back.extend(edit.undo() for edit in needed)
         edits.clear()
         rollout = None
@@ -73,6 +73,9 @@ def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[pl
     return tuple(back)
 
 
-def again(rollout: plan.Rollout, mtu: int | None) -> plan.Rollout:
-    """The same restart, after which the nodes hold the MTU they had."""
-    return msgspec.structs.replace(rollout, mtu=mtu, why=f"undo: {rollout.why}")
+def again(rollout: plan.Rollout) -> plan.Rollout:
+    """The same restart, after which the nodes hold what they held; where they differed, nothing in particular."""
+    why = f"undo: {rollout.why}"
+    if len(rollout.held) != 1:
+        return msgspec.structs.replace(rollout, conflist=None, mtu=None, why=why)
+    return msgspec.structs.replace(rollout, mtu=rollout.held[0], why=why)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from kubemtu.core import errors, migration, plan, proof, safety, undo
+from kubemtu.core.proof import Proof
 from kubemtu.flows import events, prove
 from kubemtu.flows.nodes import Nodes
 from kubemtu.kube import api as kube_api
@@ -26,7 +27,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     direction: str
     done: bool
     seconds: float
-    proof: proof.Proof | None = None
+    proof: Proof | None = None
     remains: tuple[str, ...] = ()
     schema: str = "kubemtu.io/apply/v1"
 

@@ -7,6 +7,7 @@ steps: make it so, look, tell. It opens no port, and it changes nothing while it
 import asyncio
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,8 @@ from kubemtu.core import errors, migration, net, proof
 from kubemtu.core.objects import Want
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu, records
-from kubemtu.node import act, echo, netns, observe, watch
+from kubemtu.node import act, echo, netlink, netns, observe
+from kubemtu.node import journal as node_journal
 
 PORTS = net.PortRule(prefixes=("cali",), bridge="cni0")
 FILES = ("/etc/cni/net.d/*", "/run/flannel/subnet.env", "/var/lib/calico/mtu")
@@ -51,7 +53,8 @@ class Agent:
         self._roots = roots or netns.Roots()
         # One thread does all that touches the kernel: what acts and what looks never overlap.
         self._kernel = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel")
-        self._engine = act.Engine(journal=journal, roots=self._roots)
+        self._journal = journal
+        self._engine: act.Engine | None = None
         self._wake = asyncio.Event()
         self._asked: mtu.NodeMtu | None = None
         self._answers: proof.Answers | None = None
@@ -63,7 +66,7 @@ class Agent:
 
     async def run(self) -> None:
         """Work until cancelled; raises Unreachable, Forbidden ... only when it cannot even begin."""
-        listener = watch.Listener()
+        listener = netlink.Listener()
         loop = asyncio.get_running_loop()
         loop.add_reader(listener.fileno(), self._events, listener)
         try:
@@ -74,11 +77,11 @@ class Agent:
             loop.remove_reader(listener.fileno())
             listener.close()
             self._kernel.shutdown(wait=True)
-            self._engine.close()
+            self._let_go()
 
-    def _events(self, listener: watch.Listener) -> None:
-        listener.drain()
-        self._wake.set()
+    def _events(self, listener: netlink.Listener) -> None:
+        for _ in listener.events():
+            self._wake.set()
 
     async def _follow(self) -> None:
         async for node in mtu.watch_node(self._api, self._node):
@@ -105,17 +108,44 @@ class Agent:
         reached: migration.Reached | None = None
         desired = asked.desired if asked is not None else None
         if desired is not None:
-            made = reached = await self._on_kernel(lambda: self._engine.make_true(desired))
+            made = reached = await self._on_kernel(lambda: self._make_true(desired))
             order = desired.probe
             if order is not None and made.done and (self._answers is None or self._answers.name != order.name):
                 self._answers = await self._on_kernel(lambda: self._measure(order))
+        elif self._engine is not None:
+            await self._on_kernel(self._let_go)
         await self._read_peers()
         observation = await self._on_kernel(self._look)
         await self._tell(asked, reached, observation)
 
+    def _make_true(self, desired: migration.Desired) -> migration.Reached:
+        if self._engine is None or self._engine.known.name != desired.migration:
+            self._let_go()
+            self._engine = act.Engine(node_journal.Journal.open(desired.migration, self._journal), roots=self._roots)
+        return self._engine.make_true(desired)
+
+    def _let_go(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine.known.close()
+            self._engine = None
+
     def _measure(self, order: proof.Order) -> proof.Answers:
-        with self._engine.spaces() as spaces:
-            return proof.Answers(name=order.name, answers=echo.measure(order.probes, spaces.open))
+        doors = {} if self._engine is None else {pod.host.name: pod.sock for pod in self._engine.state.pods.values()}
+
+        def opened(port: str, kinds: Sequence[tuple[int, int]]) -> list[socket.socket]:
+            def make() -> list[socket.socket]:
+                return [socket.socket(family, socket.SOCK_RAW, protocol) for family, protocol in kinds]
+
+            if not port:
+                return make()
+            space = doors[port].namespace()
+            try:
+                return netns.inside(space, make)
+            finally:
+                os.close(space)
+
+        return proof.Answers(name=order.name, answers=echo.measure(order.probes, opened))
 
     def _look(self) -> net.NodeObservation:
         return observe.observe(self._node, ports=PORTS, peers=self._peers, files=FILES, roots=self._roots)

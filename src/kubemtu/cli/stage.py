@@ -1,0 +1,81 @@
+"""The demo on a terminal: what is shown while the story is told."""
+
+import click
+
+from kubemtu.cli import progress, render
+from kubemtu.core import plan, topology, verdict
+from kubemtu.flows import demo, events
+
+ROWS = (
+    ("datagrams lost without a word", "udp_lost_silently"),
+    ("TCP connections reset", "tcp_resets"),
+    ("TCP connections stuck at the end", "tcp_stuck"),
+    ("failed connects", "connect_failures"),
+    ("pods restarted", "pods_restarted"),
+    ("longest TCP stall, ms", "tcp_longest_stall_ms"),
+    ("packets one veth end refused from the other", "veth_drops"),
+    ("seconds for the change", "seconds"),
+    ("for scale: datagrams sent", "udp_sent"),
+    ("for scale: connects tried", "connect_attempts"),
+    ("senders told by EMSGSIZE (no loss)", "told_emsgsize"),
+    ("senders told by ICMP (no silent loss)", "told_icmp"),
+)
+
+
+class Text:
+    """Shows everything, as it happens."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, demo.Row] = {}
+
+    def heading(self, text: str) -> None:
+        """Begin a part of the story."""
+        render.echo("\n" + click.style(f"━━ {text}", bold=True) + "\n")
+
+    def report(self, found: verdict.Report) -> None:
+        """Show what `check` says."""
+        render.echo(render.report(found, render.width()))
+
+    def planned(self, whole: plan.Plan, found: topology.Topology) -> None:
+        """Show what `plan` says."""
+        render.echo(render.whole_plan(whole, found, render.width()))
+
+    def tell(self, event: events.Event) -> None:
+        """Show one event of `apply`."""
+        progress.line(event)
+
+    def row(self, name: str, row: demo.Row) -> None:
+        """Show the table as far as it is known."""
+        self._rows[name] = row
+        render.echo("\n" + table(self._rows))
+        for flaw in row.flaws:
+            render.echo(click.style(f"  This run proves nothing: {flaw}", fg="yellow"))
+
+
+class Quiet:
+    """Shows nothing: the story is told as JSON at its end."""
+
+    def heading(self, text: str) -> None:
+        """Nothing."""
+
+    def report(self, found: verdict.Report) -> None:
+        """Nothing."""
+
+    def planned(self, whole: plan.Plan, found: topology.Topology) -> None:
+        """Nothing."""
+
+    def tell(self, event: events.Event) -> None:
+        """Nothing."""
+
+    def row(self, name: str, row: demo.Row) -> None:
+        """Nothing."""
+
+
+def table(rows: dict[str, demo.Row]) -> str:
+    """The counts of each way, side by side."""
+    names = list(rows)
+    lines = ["From the first change to 5 s after the last".ljust(46) + "".join(f"{name:>18}" for name in names)]
+    for title, field in ROWS:
+        values = "".join(f"{getattr(row, field):>18}" for row in rows.values())
+        lines.append(f"  {title:44}{values}")
+    return "\n".join(lines)
