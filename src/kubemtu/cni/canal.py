@@ -155,7 +155,12 @@ def _contradictions(whole: Canal, mtu: int | None, snapshot: Snapshot) -> list[F
                 f"Set calico.vethuMTU to what the smallest NIC leaves: {1500 - conf.subtracts} on NICs of 1500.",
             )
         )
-    if said.automatic and conf is not None and conf.subtracts and (mtu is None or not snapshot.nodes):
+    if (
+        said.automatic
+        and conf is not None
+        and conf.subtracts
+        and (mtu is None or not any(node.links for node in snapshot.nodes))
+    ):
         gets = "Pods get the NIC's MTU or 1500" if mtu is None else f"Pods get {mtu}"
         where = f"data.{VETH}" if said.placeholder else f"data.{CONFIG}"
         out.append(

@@ -130,7 +130,7 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
         after = delegate.write(text, target, _place(parts, CNI_CONF))
         edits += installer.edit(ref, ("data", CNI_CONF), text, after, f"new pods get {target}")
     literal = pinned or not honoured
-    if not edits and not any(_stale(node, target) for node in snapshot.nodes):
+    if not edits and (literal or not any(_stale(node, target) for node in snapshot.nodes)):
         return ()
     agents = [reading.ref(each, "daemonsets") for each in parts.agents] or [_daemonset(parts)]
     restarts = [

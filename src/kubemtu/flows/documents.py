@@ -1,0 +1,216 @@
+"""YAML as Kubernetes reads it, document by document, from files that nobody vouches for.
+
+The parser's events are put together here, without recursion: depth and what aliases expand to are bounded on the way,
+where PyYAML's own composer would exhaust the stack (in C, without an exception) or the memory. Dates stay text, as in
+the API, and so does "22:22", in which YAML 1.1 sees a number of base 60.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+
+import msgspec
+import yaml
+
+DEPTH_MOST = 100  # CRD schemas nest to about forty
+VALUES_MOST = 2_000_000  # of one document, aliases expanded; a list of 5,000 pods has 700,000
+
+MARKER = re.compile(r"^---(?=[ \t\r]|$)", re.MULTILINE)
+TEMPLATE = re.compile(r"\{\{")
+TAG = "tag:yaml.org,2002:"
+NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+WORDS = {
+    word: truth
+    for words, truth in ((("yes", "true", "on"), True), (("no", "false", "off"), False))
+    for each in words
+    for word in (each, each.capitalize(), each.upper())
+}
+INTEGER = re.compile(r"[-+]?(?:0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)")
+FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?")
+BASES = {"0b": 2, "0o": 8, "0x": 16}
+# libyaml's parser where PyYAML has it: ten times as fast.
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Broken(Exception):
+    """A text that cannot be read; `line` counts from the document's first, which is 0."""
+
+    def __init__(self, sentence: str, line: int = 0) -> None:
+        super().__init__(sentence)
+        self.line = line
+
+
+class _Open(msgspec.Struct):
+    """A mapping or a list whose end has not come yet."""
+
+    value: dict[str, object] | list[object]
+    before: int  # how many values had been counted when it began
+    anchor: str | None
+    key: str | None = None
+    merging: bool = False
+
+
+def split(text: str) -> Iterator[tuple[int, str]]:
+    """Cut YAML at its document markers; yield the line, from 1, and the text of each document that holds anything.
+
+    A marker at the beginning of a line ends any document, whatever it is in the middle of (YAML 1.2, section 9.1.2).
+    """
+    starts = [0, *(match.start() for match in MARKER.finditer(text) if match.start()), len(text)]
+    line = 1
+    for start, end in itertools.pairwise(starts):
+        document = text[start:end]
+        if any(map(_says, document.split("\n"))):
+            yield line, document
+        line += document.count("\n")
+
+
+def first_line(document: str) -> int:
+    """Return the place, from 0, of the first line that is more than a marker, a directive or a comment."""
+    return next((offset for offset, each in enumerate(document.split("\n")) if _says(each)), 0)
+
+
+def read(document: str) -> object:
+    """Read one document as JSON has it: keys are text, aliases stand for what they repeat.
+
+    Raises Broken when it is no YAML, nests too deep, expands to too much, or uses a tag of its own.
+    """
+    try:
+        return _Builder().build(document)
+    except yaml.MarkedYAMLError as why:
+        mark = why.problem_mark or why.context_mark
+        hint = (
+            "; it looks like a template: render it first, as `helm template` does" if TEMPLATE.search(document) else ""
+        )
+        sentence = " ".join(str(why.problem or why.context).split())
+        raise Broken(f"is no YAML: {sentence}{hint}", mark.line if mark else 0) from why
+    except (yaml.YAMLError, ValueError, OverflowError) as why:
+        raise Broken(f"is no YAML: {' '.join(str(why).split()):.200}") from why
+
+
+class _Builder:
+    """Puts a document together from its events."""
+
+    def __init__(self) -> None:
+        self.open: list[_Open] = []
+        self.anchors: dict[str, tuple[object, int]] = {}
+        self.count = 0
+        self.root: object = None
+
+    def build(self, document: str) -> object:
+        for event in yaml.parse(document, Loader=_LOADER):
+            if isinstance(event, yaml.ScalarEvent):
+                self._count(1, event)
+                self._scalar(event)
+            elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+                self._count(1, event)
+                self._begin(event)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                done = self.open.pop()
+                self._anchor(done.anchor, done.value, self.count - done.before)
+                self._add(done.value, event)
+            elif isinstance(event, yaml.AliasEvent):
+                known = self.anchors.get(event.anchor or "")
+                if known is None:
+                    raise Broken(f"uses the alias *{event.anchor} before what it stands for is there", _line(event))
+                self._count(known[1], event)
+                self._add(known[0], event)
+        return self.root
+
+    def _begin(self, event: yaml.CollectionStartEvent) -> None:
+        if len(self.open) == DEPTH_MOST:
+            raise Broken(f"nests deeper than {DEPTH_MOST} levels", _line(event))
+        is_map = isinstance(event, yaml.MappingStartEvent)
+        if event.tag not in (None, "!", f"{TAG}map" if is_map else f"{TAG}seq"):
+            raise Broken(f"uses the tag {event.tag}, which no Kubernetes object has", _line(event))
+        self.open.append(_Open(value={} if is_map else [], before=self.count - 1, anchor=event.anchor))
+
+    def _scalar(self, event: yaml.ScalarEvent) -> None:
+        plain = event.implicit[0] and event.tag is None
+        value = _resolved(event.value) if plain else _tagged(event)
+        self._anchor(event.anchor, value, 1)
+        inner = self.open[-1] if self.open else None
+        if plain and event.value == "<<" and inner is not None and isinstance(inner.value, dict) and inner.key is None:
+            inner.key, inner.merging = "<<", True
+            return
+        self._add(value, event)
+
+    def _add(self, value: object, event: yaml.Event) -> None:
+        """Put a value where it belongs: into the list, or as the next key or value of the mapping."""
+        if not self.open:
+            self.root = value
+            return
+        inner = self.open[-1]
+        if isinstance(inner.value, list):
+            inner.value.append(value)
+        elif inner.key is None:
+            inner.key = _key(value, event)
+        elif inner.merging:
+            for each in value if isinstance(value, list) else [value]:
+                if not isinstance(each, dict):
+                    raise Broken("merges something that is no mapping with <<", _line(event))
+                for key, held in each.items():
+                    inner.value.setdefault(key, held)
+            inner.key, inner.merging = None, False
+        else:
+            inner.value[inner.key] = value
+            inner.key = None
+
+    def _anchor(self, name: str | None, value: object, size: int) -> None:
+        if name is not None:
+            self.anchors[name] = (value, size)
+
+    def _count(self, more: int, event: yaml.Event) -> None:
+        self.count += more
+        if self.count > VALUES_MOST:
+            raise Broken(f"holds more than {VALUES_MOST} values, its aliases expanded", _line(event))
+
+
+def _says(line: str) -> bool:
+    rest = MARKER.sub("", line).strip()
+    return bool(rest) and not rest.startswith(("#", "%", "..."))
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line if event.start_mark is not None else 0
+
+
+def _key(value: object, event: yaml.Event) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict | list):
+        raise Broken("has a mapping or a list as a key", _line(event))
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _tagged(event: yaml.ScalarEvent) -> object:
+    """A quoted scalar, or one with a tag: text, unless the tag asks for what a plain one would be."""
+    if event.tag in (None, "!", f"{TAG}str", f"{TAG}binary", f"{TAG}timestamp"):
+        return str(event.value)
+    if event.tag in {f"{TAG}{kind}" for kind in ("int", "float", "bool", "null")}:
+        return _resolved(event.value)
+    raise Broken(f"uses the tag {event.tag}, which no Kubernetes object has", _line(event))
+
+
+def _resolved(text: str) -> object:
+    """What a scalar without quotes is. Raises ValueError for a number of too many digits."""
+    if text in NULLS:
+        return None
+    if (truth := WORDS.get(text)) is not None:
+        return truth
+    if not (text[0].isdecimal() or text[0] in "+-."):
+        return text
+    if INTEGER.fullmatch(text) and any(map(str.isalnum, text)):
+        return _integer(text.replace("_", ""))
+    if FLOAT.fullmatch(text):
+        return float(text.replace("_", ""))
+    return text
+
+
+def _integer(text: str) -> int | str:
+    sign, digits = (-1, text[1:]) if text[0] == "-" else (1, text.removeprefix("+"))
+    base = BASES.get(digits[:2].lower())
+    if base is not None:
+        digits = digits[2:]
+    elif digits[0] == "0" and len(digits) > 1:
+        base = 8
+    return sign * int(digits, base or 10) if digits else text

@@ -1,0 +1,234 @@
+"""Manifests, `kubectl get -o yaml`, node files and saved snapshots on disk, as one Snapshot: no cluster needed.
+
+What is wrong with one document never hides the others: each is read alone, and what cannot be read becomes an entry
+with file and line. Files come from anywhere, so their size and number are bounded here, their depth in `documents`.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from kubemtu.core.errors import Malformed, UsageError
+from kubemtu.core.net import NodeFile, NodeObservation
+from kubemtu.core.objects import Object
+from kubemtu.core.snapshot import SCHEMA, Snapshot, Unread
+from kubemtu.flows import documents
+
+BYTES_MOST = 64 * 1024 * 1024  # a dump of 5,000 pods is 20 MB
+FILES_MOST = 20_000
+SUFFIXES = frozenset({".yaml", ".yml", ".json", ".conflist", ".conf", ".env"})
+CNI_FOLDER = "/etc/cni/net.d"
+NODE_FILES = {  # by the end of their name: where they lie on a node
+    "subnet.env": "/run/flannel/subnet.env",
+    "net-conf.json": "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json",
+    "flannel-conf.json": "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json",
+}
+NODE_OWN = re.compile(r"\d\d-.+\.conf(?:list)?|subnet\.env|net-conf\.json")  # names that a node itself uses
+
+
+class _Read(msgspec.Struct):
+    """What has been read so far."""
+
+    objects: list[Object] = msgspec.field(default_factory=list)
+    unread: list[Unread] = msgspec.field(default_factory=list)
+    files: list[tuple[str, NodeFile]] = msgspec.field(default_factory=list)  # name of the node, file
+
+    def skip(self, where: str, message: str) -> None:
+        """Note what could not be read, and why."""
+        self.unread.append(Unread(what=where, why="malformed", message=message))
+
+
+def load(path: Path) -> Snapshot:
+    """Read a file, or every manifest below a folder, as an offline Snapshot; a saved snapshot comes back as it was.
+
+    Documents that are no objects of the API, and files that are no YAML or JSON, are entries in `unread`. A conflist, a
+    subnet.env or a flannel net-conf.json becomes a file of a node that is named after the file, or after its folder
+    where several lie together.
+    Raises UsageError when there is nothing at `path`, and Malformed when nothing there can be used.
+    """
+    read = _Read()
+    if path.is_dir():
+        found = list(_walk(path, read))
+        for file in found:
+            _file(file, file.relative_to(path), read, alone=False)
+        if not found:
+            raise UsageError(f"{path} holds no manifests: none of its files ends in {', '.join(sorted(SUFFIXES))}.")
+        source = f"folder {path}"
+    else:
+        snapshot = _file(path, Path(path.name), read, alone=True)
+        if snapshot is not None:
+            return snapshot
+        source = f"file {path}"
+    _note_repeated(read)
+    if not read.objects and not read.files:
+        first = f" ({read.unread[0].what}: {read.unread[0].message})" if read.unread else ""
+        raise Malformed(f"{path} holds no Kubernetes object and no CNI configuration that could be read{first}.")
+    return Snapshot(
+        source=source,
+        offline=True,
+        objects=tuple(read.objects),
+        nodes=tuple(_nodes(read.files)),
+        unread=tuple(read.unread),
+    )
+
+
+def _walk(folder: Path, read: _Read) -> Iterator[Path]:
+    """Yield the manifests below a folder in the order of their names; links are followed, each folder is read once."""
+    waiting, seen, count = [folder], set(), 0
+    while waiting:
+        here = waiting.pop(0)
+        try:
+            about = here.stat()
+            listed = sorted(here.iterdir())
+        except OSError as why:
+            read.skip(str(here), f"cannot be read: {why.strerror}")
+            continue
+        if (about.st_dev, about.st_ino) in seen:
+            read.skip(str(here), "is a link to a folder that was read already")
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        for each in listed:
+            if each.name.startswith("."):
+                continue
+            try:
+                if each.is_dir():
+                    waiting.append(each)
+                elif each.suffix in SUFFIXES:
+                    each.stat()
+                    count += 1
+                    if count > FILES_MOST:
+                        read.skip(str(folder), f"holds more than {FILES_MOST} files; the rest was left out")
+                        return
+                    yield each
+            except OSError as why:
+                read.skip(str(each), f"cannot be read: {why.strerror}")
+
+
+def _file(path: Path, name: Path, read: _Read, *, alone: bool) -> Snapshot | None:
+    """Read one file into `read`; return the snapshot when it is a saved one that stands `alone`."""
+    try:
+        text = _text(path)
+    except (documents.Broken, OSError) as why:
+        sentence = f"cannot be read: {why.strerror}" if isinstance(why, OSError) else str(why)
+        if alone:
+            raise (UsageError if isinstance(why, OSError) else Malformed)(f"{path} {sentence}.") from why
+        read.skip(str(name), sentence)
+        return None
+    if _is_node_file(path):
+        read.files.append(_node_file(path, text))
+        return None
+    if path.suffix == ".json":
+        return _json_file(text, name, read, alone=alone)
+    for line, document in documents.split(text):
+        try:
+            value = documents.read(document)
+        except documents.Broken as why:
+            read.skip(f"{name}:{line + why.line}", str(why))
+            continue
+        if isinstance(value, dict) and alone and _is_snapshot(value):
+            return _snapshot(value, path)
+        if value is not None:
+            _take(value, f"{name}:{line + documents.first_line(document)}", read)
+    return None
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as stream:
+        held = stream.read(BYTES_MOST + 1)
+    if len(held) > BYTES_MOST:
+        raise documents.Broken(f"is larger than {BYTES_MOST // 1024 // 1024} MiB")
+    # Windows PowerShell's `>` writes UTF-16.
+    encoding = "utf-16" if held[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return held.decode(encoding)
+    except UnicodeDecodeError as why:
+        line = held.count(b"\n", 0, why.start) + 1
+        raise documents.Broken(f"is no text in UTF-8: line {line} holds the byte 0x{held[why.start]:02x}") from why
+
+
+def _json_file(text: str, name: Path, read: _Read, *, alone: bool) -> Snapshot | None:
+    try:
+        value: object = json.loads(text)
+    except json.JSONDecodeError as why:
+        read.skip(f"{name}:{why.lineno}", f"is no JSON: {why.msg.lower()}")
+        return None
+    except (RecursionError, ValueError):
+        read.skip(f"{name}:1", "nests too deep, or holds a number of too many digits")
+        return None
+    if isinstance(value, dict) and alone and _is_snapshot(value):
+        return _snapshot(value, name)
+    _take(value, f"{name}:1", read)
+    return None
+
+
+def _take(value: object, where: str, read: _Read) -> None:
+    """Take a document: an object, or a list of them."""
+    if not isinstance(value, dict):
+        what = "a list" if isinstance(value, list) else "a single value"
+        read.skip(where, f"is {what}, not an object with apiVersion and kind")
+        return
+    kind, version = value.get("kind"), value.get("apiVersion")
+    if not isinstance(kind, str) or not isinstance(version, str) or not kind:
+        read.skip(where, "is no Kubernetes object: it has no apiVersion and kind")
+        return
+    items = value.get("items")
+    if (kind == "List" or (kind.endswith("List") and "items" in value)) and (isinstance(items, list) or items is None):
+        for index, item in enumerate(items or []):
+            place = f"{where}, items[{index}]"
+            if isinstance(item, dict) and kind != "List":  # items of a typed list leave both out
+                item = {"apiVersion": version, "kind": kind.removesuffix("List")} | item  # noqa: PLW2901
+            _take(item, place, read)
+        return
+    metadata = value.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        read.skip(where, f"is a {kind} whose metadata is no mapping")
+        return
+    for field in ("name", "namespace"):
+        said: object = metadata.get(field) if metadata else None
+        if said is not None and not isinstance(said, str):
+            read.skip(where, f"is a {kind} whose metadata.{field} is {said!r:.40}, not a string: put it in quotes")
+            return
+    read.objects.append(Object.of(value, where))
+
+
+def _note_repeated(read: _Read) -> None:
+    """Note objects that are there twice: the first is taken, and the files may be of several clusters."""
+    first: dict[tuple[str, str | None, str], str] = {}
+    for found in read.objects:
+        key = (found.kind, found.namespace, found.name)
+        if found.name and first.setdefault(key, found.origin) != found.origin:
+            where = f"{found.kind} {found.namespace + '/' if found.namespace else ''}{found.name}"
+            read.skip(where, f"stands in {first[key]} and again in {found.origin}: the first is taken")
+
+
+def _is_snapshot(value: dict[str, object]) -> bool:
+    return str(value.get("schema")).startswith(SCHEMA.rpartition("/")[0])
+
+
+def _snapshot(value: dict[str, object], path: Path) -> Snapshot:
+    if value["schema"] != SCHEMA:
+        raise Malformed(f"{path} is a snapshot of another version ({value['schema']}); this kubemtu reads {SCHEMA}.")
+    try:
+        return msgspec.convert(value, Snapshot)
+    except msgspec.ValidationError as why:
+        raise Malformed(f"{path} is no snapshot that can be read: {why}.") from why
+
+
+def _is_node_file(path: Path) -> bool:
+    return path.suffix in {".conflist", ".conf", ".env"} or path.name.endswith(tuple(NODE_FILES))
+
+
+def _node_file(path: Path, text: str) -> tuple[str, NodeFile]:
+    """Return the node that a file is taken to be of, and the file where that node has it."""
+    place = next((held for end, held in NODE_FILES.items() if path.name.endswith(end)), f"{CNI_FOLDER}/{path.name}")
+    siblings = [each for each in path.parent.iterdir() if NODE_OWN.fullmatch(each.name)]
+    together = NODE_OWN.fullmatch(path.name) is not None and len(siblings) > 1
+    return path.parent.resolve().name if together else path.stem, NodeFile(path=place, text=text)
+
+
+def _nodes(files: list[tuple[str, NodeFile]]) -> Iterator[NodeObservation]:
+    for name in dict.fromkeys(node for node, _ in files):
+        yield NodeObservation(node=name, files=tuple(file for node, file in files if node == name))
