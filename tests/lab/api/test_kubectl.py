@@ -139,4 +139,5 @@ async def test_watch_delete_and_the_rest(kubectl: Kubectl) -> None:
     assert 'configmap "canal-config" deleted' in await kubectl("delete", *target)
     assert 'configmaps "canal-config" not found' in await kubectl("get", *target, fails=True)
     assert await kubectl("get", "--raw", "/readyz") == "ok"
+    assert (await kubectl("get", "daemonsets", "-A")).split()[:5] == ["NAMESPACE", "NAME", "DESIRED", "CURRENT", "READY"]
     assert "daemonsets" in await kubectl("api-resources", "--api-group=apps")

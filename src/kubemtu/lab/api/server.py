@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from kubemtu.lab.api import access, bodies, discovery, errors, openapi, selectors, watching
+from kubemtu.lab.api import access, bodies, discovery, errors, openapi, selectors, tables, watching
 from kubemtu.lab.api.paths import Discovery, Target, read_path
 from kubemtu.lab.api.resources import Object
 from kubemtu.lab.api.store import DeleteOptions, Store
@@ -83,11 +83,12 @@ class ApiServer:
         match verb:
             case "get":
                 self._check_subresource(target)
-                return _json(self.store.get(target.resource, target.namespace, target.name))
+                item = self.store.get(target.resource, target.namespace, target.name)
+                return _json(self._view(target, request)(item))
             case "list":
-                return self._list(target, request.query_params)
+                return self._list(target, request)
             case "watch":
-                return self._watch(target, request.query_params)
+                return self._watch(target, request)
             case "create" if target.name:
                 return await self._create_part(target, request)
             case "create":
@@ -117,7 +118,20 @@ class ApiServer:
         if target.subresource and not (target.subresource == "status" and target.resource.status):
             raise errors.no_such_path()
 
-    def _list(self, target: Target, query: Mapping[str, str]) -> Response:
+    def _view(self, target: Target, request: Request) -> watching.View:
+        """Return how the client wants to see an object: as it is, or as a table of one row."""
+        if not tables.wants_table(request.headers.get("accept", "")):
+            return lambda item: item
+        include = request.query_params.get("includeObject", "")
+
+        def row(item: Object) -> Object:
+            version = {"resourceVersion": item["metadata"]["resourceVersion"]}
+            return tables.table(target.resource, [item], version, include=include, now=self.store.clock())
+
+        return row
+
+    def _list(self, target: Target, request: Request) -> Response:
+        query = request.query_params
         asked = query.get("resourceVersion", "")
         if asked.isdecimal() and int(asked) > self.store.version:
             raise errors.too_large_version(int(asked), self.store.version)
@@ -133,11 +147,15 @@ class ApiServer:
             metadata["continue"] = page.continue_token
         if page.remaining is not None:
             metadata["remainingItemCount"] = page.remaining
+        if tables.wants_table(request.headers.get("accept", "")):
+            include, now = query.get("includeObject", ""), self.store.clock()
+            return _json(tables.table(target.resource, page.items, metadata, include=include, now=now))
         kind = f"{target.resource.kind}List"
         head: Object = {"kind": kind, "apiVersion": target.resource.api_version, "metadata": metadata}
         return _json(head | {"items": page.items})
 
-    def _watch(self, target: Target, query: Mapping[str, str]) -> Response:
+    def _watch(self, target: Target, request: Request) -> Response:
+        query = request.query_params
         try:
             wish = msgspec.convert({key: value for key, value in query.items() if value}, watching.Wish, strict=False)
         except msgspec.ValidationError as wrong:
@@ -148,7 +166,13 @@ class ApiServer:
             fields = ",".join(filter(None, (fields, f"metadata.name={target.name}")))
         selector = selectors.parse(target.resource, query.get("labelSelector", ""), fields)
         lines = watching.stream(
-            self.store, target, selector, wish, stopping=self.stopping, bookmark_seconds=self._bookmark_seconds
+            self.store,
+            target,
+            selector,
+            wish,
+            view=self._view(target, request),
+            stopping=self.stopping,
+            bookmark_seconds=self._bookmark_seconds,
         )
         return StreamingResponse(lines, headers={"content-type": "application/json", "cache-control": "no-cache"})
 

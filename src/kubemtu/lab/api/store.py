@@ -49,7 +49,7 @@ class Store:
     def __init__(self, *, window: int = 1000, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.version = 1
         self._window = window
-        self._clock = clock
+        self.clock = clock
         self._resources: dict[tuple[str, str, str], Resource] = {}
         self._objects: dict[Key, dict[Key, Object]] = {}
         self._histories: dict[Key, History] = {}
@@ -194,11 +194,11 @@ class Store:
         if namespace:
             metadata["namespace"] = namespace
         metadata["uid"] = str(uuid.uuid4())
-        metadata["creationTimestamp"] = admission.timestamp(self._clock())
+        metadata["creationTimestamp"] = admission.timestamp(self.clock())
         if resource.generation:
             metadata["generation"] = 1
         self._admit(resource, name, fresh)
-        status = admission.initial_status(resource, fresh, self._clock())
+        status = admission.initial_status(resource, fresh, self.clock())
         fresh.pop("status", None)
         if status is not None:
             fresh["status"] = status
@@ -298,7 +298,7 @@ class Store:
             return self._remove(resource, (namespace, name), current), True
         held = metadata.get("deletionGracePeriodSeconds")
         if held is None or grace < held:
-            moment = admission.timestamp(self._clock() + timedelta(seconds=grace))
+            moment = admission.timestamp(self.clock() + timedelta(seconds=grace))
             marks = {"deletionTimestamp": moment, "deletionGracePeriodSeconds": grace}
             fresh = current | {"metadata": metadata | marks}
             if "generation" in metadata:

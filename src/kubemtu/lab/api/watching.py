@@ -4,7 +4,7 @@ Source: Kubernetes API concepts, "Efficient detection of changes", "Watch bookma
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
@@ -14,6 +14,7 @@ from kubemtu.lab.api.resources import Object
 from kubemtu.lab.api.selectors import Selector
 from kubemtu.lab.api.store import Store
 
+View = Callable[[Object], Object]
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -61,9 +62,19 @@ def first_version(wish: Wish) -> int:
 
 
 async def stream(
-    store: Store, target: Target, selector: Selector, wish: Wish, *, stopping: Stopping, bookmark_seconds: float
+    store: Store,
+    target: Target,
+    selector: Selector,
+    wish: Wish,
+    *,
+    view: View,
+    stopping: Stopping,
+    bookmark_seconds: float,
 ) -> AsyncIterator[bytes]:
-    """Yield the events of a watch, as many lines at once as are ready; ends with the wish's time or the server's."""
+    """Yield the events of a watch, as many lines at once as are ready, until the wish's time or the server ends.
+
+    `view` is applied to every object, not to bookmarks and errors.
+    """
     resource, namespace = target.resource, target.namespace
     changed = asyncio.Event()
     unlisten = store.listen(resource, changed.set)
@@ -75,7 +86,7 @@ async def stream(
         if not since:
             since, lines = (
                 store.version,
-                [_line("ADDED", item) for item in store.page(resource, namespace, selector).items],
+                [_line("ADDED", view(item)) for item in store.page(resource, namespace, selector).items],
             )
             if wish.send_initial_events and wish.allow_watch_bookmarks:
                 lines.append(_bookmark(target, since, {_INITIAL_EVENTS_END: "true"}))
@@ -89,7 +100,7 @@ async def stream(
                 return
             since = store.version
             if events:
-                yield b"".join(_line(event.type, event.object) for event in events)
+                yield b"".join(_line(event.type, view(event.object)) for event in events)
                 continue
             try:
                 async with asyncio.timeout(min(end - loop.time(), bookmark_seconds)):
