@@ -6,7 +6,6 @@ relative to that file.
 """
 
 import base64
-import binascii
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import get_args
@@ -54,7 +53,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
             return None
         try:
             return base64.b64decode(found, validate=False).decode("ascii")
-        except (binascii.Error, UnicodeDecodeError) as error:
+        except ValueError as error:  # binascii.Error and UnicodeDecodeError too
             raise self.malformed("is not base64 of a PEM text", *path) from error
 
     def malformed(self, what: str, *path: str | int) -> errors.Malformed:

@@ -1,0 +1,127 @@
+"""Reading everything at once from a cluster that is sick in every way at once."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import httpx2
+import pytest
+
+from kubemtu.core import errors
+from kubemtu.core.objects import Want
+from kubemtu.core.snapshot import Unread
+from kubemtu.kube import errors as kube_errors
+from kubemtu.kube import read
+from kubemtu.kube.api import Api
+
+Scripted = Callable[..., tuple[Api, list[httpx2.Request]]]
+As = Callable[[str], AbstractAsyncContextManager[Api]]
+
+CONFIG = Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace="kube-system", name="canal-config")
+PODS = Want(kind="Pod", plural="pods", api_versions=("v1",), namespace="kube-system", label_selector="k8s-app=canal")
+NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
+FELIX = Want(
+    kind="FelixConfiguration",
+    plural="felixconfigurations",
+    api_versions=("projectcalico.org/v3", "crd.projectcalico.org/v1"),
+)
+ONE = "GET /api/v1/namespaces/kube-system/configmaps/canal-config"
+MANY = "GET /api/v1/namespaces/kube-system/pods"
+FELIX_GROUP = {"resources": [{"kind": "FelixConfiguration", "name": "felixconfigurations", "namespaced": False}]}
+
+
+def listed(*items: object) -> dict[str, object]:
+    return {"kind": "List", "items": list(items)}
+
+
+def named(name: str) -> dict[str, object]:
+    return {"metadata": {"name": name, "namespace": "kube-system"}}
+
+
+async def test_all_wants_in_their_order_and_each_object_once(scripted: Scripted) -> None:
+    api, _ = scripted({ONE: named("canal-config"), MANY: listed(named("a"), named("b")), "GET /api/v1/nodes": listed()})
+    async with api:
+        found, unread = await read.observe(api, (NODES, PODS, CONFIG, PODS))
+    assert [f"{one.kind} {one.name}" for one in found] == ["Pod a", "Pod b", "ConfigMap canal-config"]
+    assert unread == ()
+
+
+async def test_the_first_version_that_is_served_is_read(scripted: Scripted) -> None:
+    api, _ = scripted(
+        {
+            "GET /apis/crd.projectcalico.org/v1": FELIX_GROUP,
+            "GET /apis/crd.projectcalico.org/v1/felixconfigurations": listed({"metadata": {"name": "default"}}),
+        }
+    )
+    async with api:
+        found, unread = await read.observe(api, (FELIX,))
+    assert [(one.api_version, one.kind, one.name) for one in found] == [
+        ("crd.projectcalico.org/v1", "FelixConfiguration", "default")
+    ]
+    assert unread == ()
+
+
+async def test_absent_kinds_and_objects_are_nothing_to_tell(scripted: Scripted) -> None:
+    api, _ = scripted({})
+    async with api:
+        assert await read.observe(api, (FELIX, CONFIG)) == ((), ())
+
+
+async def test_forbidden_is_an_entry(as_user: As) -> None:
+    async with as_user("reader") as api:
+        found, unread = await read.observe(api, (CONFIG, PODS))
+    assert found == ()
+    assert [(one.what, one.why) for one in unread] == [
+        ("ConfigMap kube-system/canal-config", "forbidden"),
+        ("pods in namespace kube-system with k8s-app=canal", "forbidden"),
+    ]
+    assert "reader may not get configmaps canal-config in namespace kube-system on https://" in unread[0].message
+    assert "`kubectl auth can-i list pods -n kube-system" in unread[1].message
+
+
+async def test_one_malformed_object_is_an_entry_and_the_others_survive(scripted: Scripted) -> None:
+    api, _ = scripted({MANY: listed(named("a"), "rubbish", named("b"))})
+    async with api:
+        found, unread = await read.observe(api, (PODS,))
+    assert [one.name for one in found] == ["a", "b"]
+    assert unread == (
+        Unread(
+            what="pods in namespace kube-system with k8s-app=canal",
+            why="malformed",
+            message="entry 2 of pods in namespace kube-system is no mapping but 'rubbish'; repair or delete it",
+        ),
+    )
+
+
+async def test_a_group_whose_server_is_away_is_an_entry(scripted: Scripted) -> None:
+    api, _ = scripted(
+        {ONE: named("canal-config"), "GET /apis/projectcalico.org/v3": httpx2.Response(503, text="no endpoints")}
+    )
+    async with api:
+        found, unread = await read.observe(api, (FELIX, CONFIG))
+    assert [one.name for one in found] == ["canal-config"]
+    assert [(one.what, one.why) for one in unread] == [("felixconfigurations", "unreachable")]
+    assert "it answered 503: no endpoints" in unread[0].message
+
+
+async def test_nothing_but_failures_is_unreachable(scripted: Scripted) -> None:
+    api, _ = scripted({"GET /api/v1": (500, "InternalError", "etcd is away")})
+    async with api:
+        with pytest.raises(kube_errors.ServerFailing, match="etcd is away") as caught:
+            await read.observe(api, (CONFIG, PODS))
+    assert caught.value.exit_code == 3
+
+
+async def test_an_unreachable_server_raises(scripted: Scripted) -> None:
+    api, _ = scripted({"GET /api/v1": httpx2.ConnectTimeout("")})
+    async with api:
+        with pytest.raises(errors.Unreachable, match="did not accept a connection within 5 s") as caught:
+            await read.observe(api, (CONFIG, PODS, FELIX))
+    assert caught.value.exit_code == 3
+
+
+async def test_unknown_credentials_raise(scripted: Scripted) -> None:
+    api, _ = scripted({"GET /api/v1": (401, "Unauthorized", "Unauthorized")})
+    async with api:
+        with pytest.raises(kube_errors.Unauthenticated) as caught:
+            await read.observe(api, (CONFIG, PODS))
+    assert caught.value.exit_code == 4
