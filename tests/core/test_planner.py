@@ -20,6 +20,11 @@ def laid_out(
     return topology.model(example.cluster(seen, silent=silent), state or example.state())
 
 
+def held(mtu: int | None) -> Rollout:
+    """The restart, as the plan keeps it: with what the nodes hold before it."""
+    return Rollout(ref=ROLLOUT.ref, why=ROLLOUT.why, conflist=ROLLOUT.conflist, mtu=ROLLOUT.mtu, held=(mtu,))
+
+
 def live_of(made: Plan) -> Live:
     (live,) = (step for step in made.steps if isinstance(step, Live))
     return live
@@ -130,13 +135,23 @@ def test_a_node_that_did_not_follow_needs_only_the_restart() -> None:
         why="the configuration says 1450 already, and n2 did not follow",
         conflist="/etc/cni/net.d/10-canal.conflist",
         mtu=1450,
+        held=(1450, 1500),
     )
+
+
+def test_what_comes_right_by_itself_is_not_configured_besides() -> None:
+    seen = nodes(conflist=None, pod=1500, nic=1550)
+    state = example.state(None, conflist_template=None)
+    lost = EditValue(ref=EDIT.ref, path=("data", "canal_iface"), before=None, after="", why="pods need it")
+    assert planner.make(laid_out(seen, state), 1500, (EDIT, ROLLOUT)).steps == ()
+    assert planner.make(laid_out(seen, state), 1500, (lost, EDIT, ROLLOUT)).steps == (lost, held(None))
+    assert planner.make(laid_out(seen, state, silent=("n9",)), 1500, (EDIT, ROLLOUT)).steps == (EDIT, held(None))
 
 
 def test_a_lost_key_is_restored_before_anything_restarts() -> None:
     restored = EditValue(ref=EDIT.ref, path=("data", "canal_iface"), before=None, after="", why="pods need it")
     made = planner.make(laid_out(nodes(pod=1500, conflist=1500), example.state(1500)), 1450, (restored, EDIT, ROLLOUT))
-    assert made.steps[:3] == (restored, EDIT, ROLLOUT)
+    assert made.steps[:3] == (restored, EDIT, held(1500))
 
 
 def test_nothing_to_do_is_an_empty_plan() -> None:

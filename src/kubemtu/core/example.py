@@ -103,6 +103,8 @@ def node(
     bridge: int | None = None,
     routes: tuple[net.Route, ...] = (),
     files: tuple[net.NodeFile, ...] = (),
+    path: str = CONFLIST,
+    tunnel_name: str = "flannel.1",
 ) -> net.NodeObservation:
     """One observed node: `tunnel` defaults to what VXLAN leaves of the NIC, `ports` to `pods` equal ones."""
     number = int("".join(digit for digit in name if digit.isdigit()) or "1")
@@ -115,7 +117,7 @@ def node(
     links = [
         net.Link(index=1, name="lo", mtu=65536),
         net.Link(index=2, name="eth0", mtu=nic),
-        net.Link(index=3, name="flannel.1", mtu=tunnel, kind="vxlan", vxlan=net.Vxlan(vni=1, port=8472, lower="eth0")),
+        net.Link(index=3, name=tunnel_name, mtu=tunnel, kind="vxlan", vxlan=net.Vxlan(vni=1, port=8472, lower="eth0")),
         net.Link(index=4, name="docker0", mtu=1500, kind="bridge"),
         net.Link(index=5, name="kube-ipvs0", mtu=1500, kind="dummy"),
         net.Link(index=6, name="nodelocaldns", mtu=1500, kind="dummy"),
@@ -132,7 +134,7 @@ def node(
             if peer != number
         ),
         ports=ports,
-        files=(net.NodeFile(path=CONFLIST, text=written, modified=modified), *files),
+        files=(net.NodeFile(path=path, text=written, modified=modified), *files),
         kernel="6.1.0",
     )
 

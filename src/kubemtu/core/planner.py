@@ -109,6 +109,8 @@ def _largest(topology: Topology) -> int:
 def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) -> tuple[Step, ...]:
     """The CNI's steps that are needed: a restart only where something changes, or where a node has not followed yet."""
     edits = [step for step in steps if isinstance(step, EditValue) and step.before != step.after]
+    if _by_itself(topology, aim):
+        edits = [edit for edit in edits if edit.before is None and edit.after == ""]
     stale = [
         node.name
         for node in topology.nodes
@@ -134,6 +136,12 @@ def _remembering(step: Rollout, topology: Topology) -> Rollout:
     """The restart, with what the nodes hold before it."""
     held = {node.rendered.literal for node in topology.nodes if node.rendered is not None}
     return msgspec.structs.replace(step, held=tuple(sorted(held, key=lambda mtu: mtu or 0)))
+
+
+def _by_itself(topology: Topology, aim: int) -> bool:
+    """True when nothing is configured and every node gives its pods that MTU all the same: then let it be."""
+    born = [node.rendered.gives if node.rendered is not None else None for node in topology.nodes]
+    return topology.state.pod_mtu is None and not topology.silent and bool(born) and set(born) == {aim}
 
 
 def _live(topology: Topology, aim: int) -> tuple[Live, ...]:

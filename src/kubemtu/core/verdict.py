@@ -13,6 +13,7 @@ from kubemtu.core.words import count, names
 
 SCHEMA = "kubemtu.io/check/v1"
 Verdict = Literal["healthy", "broken", "suboptimal", "incomplete"]
+SHORT = 40
 
 ORIGIN = re.compile(r" \([^()]*:\d+\)")  # the file and line that an object was read from
 
@@ -133,7 +134,7 @@ def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
             f"The MTU breaks traffic: {count(len(above), 'pod')} of {len(topology.ports)} may send {max(above)} bytes, "
             f"but the path between nodes carries {topology.carries}."
         )
-    return f"The MTU breaks traffic, or soon will: {errors[0].message.partition('. ')[0].rstrip('.')}."
+    return f"The MTU breaks traffic, or soon will: {_first(errors[0])}"
 
 
 def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
@@ -141,7 +142,15 @@ def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
     below = [port.at.pod_mtu for _, port in topology.ports if topology.carries and port.at.pod_mtu < topology.carries]
     if below and codes.MTU102.code in {finding.code for finding in warnings}:
         return f"Nothing is lost, but pods have {min(below)} where the path between nodes carries {topology.carries}."
-    return f"Nothing is lost now, but: {warnings[0].message.partition('. ')[0].rstrip('.')}."
+    return f"Nothing is lost now, but: {_first(warnings[0])}"
+
+
+def _first(finding: Finding) -> str:
+    """What a finding says first: a sentence, and the next one where that is too short to say anything."""
+    first, dot, rest = finding.message.partition(". ")
+    if dot and len(first) < SHORT:
+        first = f"{first}. {rest.partition('. ')[0]}"
+    return f"{first.rstrip('.')}."
 
 
 def _incomplete(topology: Topology, _findings: tuple[Finding, ...]) -> str:
