@@ -94,7 +94,9 @@ def findings(found: Iterable[Finding], columns: int | None) -> Iterator[str]:
     for (code, severity), members in groups.items():
         for same in _alike(members):
             first = same[0]
-            lines = [click.style(f"{code} {severity}", fg=COLOUR[severity], bold=True) + f"  {first.place}"]
+            head, *more = wrapped(f"{code} {severity}  {first.place}", columns, hang=4)
+            sign = f"{code} {severity}"
+            lines = [click.style(sign, fg=COLOUR[severity], bold=True) + head.removeprefix(sign), *more]
             lines += wrapped(first.message, columns, indent=4)
             lines += wrapped(f"→ {first.remedy}", columns, indent=4, hang=2)
             others = [f"{other.place}: {other.message.partition('. ')[0].rstrip('.')}" for other in same[1:]]

@@ -9,6 +9,8 @@ What could not exist is refused (`check`), so that no test proves something abou
 import hashlib
 import json
 
+import msgspec
+
 from kubemtu.core import encap, net, objects
 from kubemtu.core.cnistate import CniState, MtuKey
 from kubemtu.core.snapshot import Snapshot
@@ -145,6 +147,43 @@ def rendered(mtu: int | None) -> str:
     return json.dumps({"name": "k8s-pod-network", "plugins": [calico, {"type": "portmap"}]})
 
 
+def canal(mtu: int | str = 1450) -> tuple[objects.Object, objects.Object]:
+    """The ConfigMap and the DaemonSet that `state` was read from, for what recognises a pod network by itself."""
+
+    def fed(variable: str, key: str) -> dict[str, object]:
+        return {"name": variable, "valueFrom": {"configMapKeyRef": {"name": "canal-config", "key": key}}}
+
+    config = {
+        "canal_iface": "",
+        "masquerade": "true",
+        "veth_mtu": str(mtu),
+        "cni_network_config": TEMPLATE,
+        "net-conf.json": '{"Network": "10.42.0.0/16", "Backend": {"Type": "vxlan"}}',
+    }
+    image = "example/canal:v3.26.1"
+    install = {
+        "name": "install-cni",
+        "image": image,
+        "env": [fed("CNI_MTU", "veth_mtu"), fed("CNI_NETWORK_CONFIG", "cni_network_config")],
+    }
+    flannel = {"name": "kube-flannel", "image": image, "env": [fed("FLANNELD_IFACE", "canal_iface")]}
+    template = {"spec": {"initContainers": [install], "containers": [{"name": "calico-node", "image": image}, flannel]}}
+    where = {"namespace": "kube-system"}
+    return (
+        objects.Object.of(
+            {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "canal-config", **where}, "data": config}
+        ),
+        objects.Object.of(
+            {
+                "kind": "DaemonSet",
+                "apiVersion": "apps/v1",
+                "metadata": {"name": "canal", **where},
+                "spec": {"selector": {"matchLabels": {"k8s-app": "canal"}}, "template": template},
+            }
+        ),
+    )
+
+
 def cluster(
     nodes: tuple[net.NodeObservation, ...] | None = None, *, silent: tuple[str, ...] = (), **changed: object
 ) -> Snapshot:
@@ -159,6 +198,17 @@ def cluster(
     snapshot = Snapshot(**(fields | changed))  # type: ignore[arg-type]  # as in `state`
     check(snapshot)
     return snapshot
+
+
+def story(veth_mtu: int | str, nodes: tuple[net.NodeObservation, ...] | None = None) -> Snapshot:
+    """A cluster with its canal in it, so that a pod network is recognised: what a real reading would be."""
+    made = cluster(nodes)
+    return msgspec.structs.replace(made, objects=(*canal(veth_mtu), *made.objects))
+
+
+def trio(**changed: object) -> tuple[net.NodeObservation, ...]:
+    """Three nodes that differ from healthy ones in the same way; the arguments are those of `node`."""
+    return tuple(node(name, **changed) for name in ("n1", "n2", "n3"))  # type: ignore[arg-type]  # as in `state`
 
 
 def check(snapshot: Snapshot) -> None:

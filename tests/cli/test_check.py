@@ -1,0 +1,120 @@
+"""`kubemtu check` as a user meets it: text, JSON, exit codes. The texts are in tests/snapshots."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kubemtu.cli import main, render
+from kubemtu.core import example
+from kubemtu.core.snapshot import Snapshot
+from kubemtu.flows import decide
+
+Golden = Callable[[str, str], None]
+Saved = Callable[[Snapshot], str]
+trio, story = example.trio, example.story
+
+
+def text(snapshot: Snapshot, columns: int | None) -> str:
+    """What `check` prints, as plain text."""
+    from click import unstyle
+
+    return unstyle(render.report(decide.check(snapshot), columns)) + "\n"
+
+
+def test_the_story_as_deployed(golden: Golden) -> None:
+    golden("check-as-deployed", text(story(1500, trio(pod=1500, conflist=1500)), 100))
+
+
+def test_the_story_after_the_popular_cure(golden: Golden) -> None:
+    ports = trio(pod=1500, host=1450)
+    golden("check-popular-cure", text(story(1450, ports), 100))
+
+
+def test_a_narrow_terminal(golden: Golden) -> None:
+    found = text(story(1500, trio(pod=1500, conflist=1500)), 60)
+    prose = [line for line in found.splitlines() if not line.startswith(("  NODE", "  n", "MTU"))]
+    assert max(len(line) for line in prose) <= 60
+    golden("check-narrow", found)
+
+
+def test_a_pipe_gets_one_line_a_sentence_and_no_colour(
+    saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(story(1500, trio(pod=1500, conflist=1500)))
+    assert main.run(["check", "--from", path]) == 1
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    first = out.splitlines()[0]
+    assert first == (
+        "✗ The MTU breaks traffic: 9 pods of 9 may send 1500 bytes, but the path between nodes carries 1450."
+    )
+
+
+def test_a_healthy_cluster_exits_with_0(saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["check", "--from", saved(story(1450, trio()))]) == 0
+    assert capsys.readouterr().out.startswith("✓ The pod network's MTU is right: 9 pods on 3 nodes")
+
+
+def test_json_is_the_report(saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(story(1450, trio(pod=1500)))
+    assert main.run(["check", "--from", path, "-o", "json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["schema"], found["verdict"], found["recommended_mtu"]) == ("kubemtu.io/check/v1", "broken", 1450)
+    assert [one["code"] for one in found["findings"]] == ["MTU104", "MTU104", "MTU104", "MTU101"]
+
+
+def test_what_is_saved_replays(saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, again = saved(story(1450, trio(pod=1500))), tmp_path / "again.json"
+    assert main.run(["check", "--from", path, "--save", str(again)]) == 1
+    first = capsys.readouterr().out
+    assert again.stat().st_mode & 0o777 == 0o600
+    assert main.run(["check", "--from", str(again)]) == 1
+    assert capsys.readouterr().out == first
+
+
+def test_saved_manifests_need_a_nic(saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(Snapshot(source="a folder", offline=True, objects=example.canal(1450)))
+    assert main.run(["check", "--from", path]) == 1
+    assert "give --nic-mtu" in capsys.readouterr().out
+    assert main.run(["check", "--from", path, "--nic-mtu", "1500"]) == 0
+    assert capsys.readouterr().out.startswith("✓ The configuration suits NICs of 1500")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--from", "/nowhere"], 2, "/nowhere"),
+        (["--nic-mtu", "40", "--from", "x"], 2, "40 is not in the range 68<=x<=65535"),
+        (["--kubeconfig", "/nowhere/config"], 2, "/nowhere/config"),
+    ],
+)
+def test_every_failure_is_a_sentence_and_a_code(
+    arguments: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["check", *arguments]) == code
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+def test_a_terminal_without_these_signs_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+    import sys
+
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="latin-1", write_through=True))
+    render.echo("✗ NIC 1500 ▸ pod 1450 → Ändern")
+    assert raw.getvalue().decode("latin-1") == "x NIC 1500 > pod 1450 > Ändern\n"
+
+
+def test_findings_of_many_nodes_are_told_once() -> None:
+    seen = tuple(example.node(f"n{number}", pod=1500, pods=1) for number in range(1, 21))
+    found = text(story(1450, seen), None)
+    assert found.count("A pod keeps the MTU that it was born with") == 1
+    assert "and 14 more such: -o json lists them" in found
+
+
+def test_ends_that_differ_show_in_the_table() -> None:
+    assert "1500 (host ends 1450)" in text(story(1450, trio(pod=1500, host=1450)), None)

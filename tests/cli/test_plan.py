@@ -1,0 +1,79 @@
+"""`kubemtu plan` as a user meets it: diffs, steps in order, what they touch, and the way back."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from click import unstyle
+
+from kubemtu.cli import main, render
+from kubemtu.core import example, plan
+from kubemtu.core.snapshot import Snapshot
+from kubemtu.flows import decide
+
+Golden = Callable[[str, str], None]
+Saved = Callable[[Snapshot], str]
+trio, story = example.trio, example.story
+
+
+def text(snapshot: Snapshot, columns: int | None, mtu: int | None = None) -> str:
+    """What `plan` prints, as plain text."""
+    made, topology = decide.plan(snapshot, mtu)
+    return unstyle(render.whole_plan(made, topology, columns)) + "\n"
+
+
+def test_the_story(golden: Golden) -> None:
+    golden("plan-as-deployed", text(story(1500, trio(pod=1500, conflist=1500)), 100))
+
+
+def test_jumbo_frames_the_other_way_round(golden: Golden) -> None:
+    golden("plan-jumbo", text(story(1450, trio(nic=9000)), 100))
+
+
+def test_nothing_to_do(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["plan", "--from", saved(story(1450))]) == 0
+    assert capsys.readouterr().out == "✓ Nothing to do: every pod has 1450, and new ones get it.\n"
+
+
+def test_json_is_the_plan(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(story(1500, trio(pod=1500, conflist=1500)))
+    assert main.run(["plan", "--from", path, "-o", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["schema"], found["target"], found["current"]) == ("kubemtu.io/plan/v1", 1450, 1500)
+    assert [step["type"] for step in found["steps"]] == ["edit", "rollout", "live"]
+
+
+def test_a_saved_plan_is_the_plan_that_was_shown(
+    saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = saved(story(1500, trio(pod=1500, conflist=1500))), tmp_path / "plan.json"
+    assert main.run(["plan", "--from", path, "--mtu", "1400", "--out", str(out)]) == 0
+    assert "Pods of canal: from 1500 to 1400" in capsys.readouterr().out
+    made = msgspec.json.decode(out.read_bytes(), type=plan.Plan)
+    assert made.target == 1400
+    assert [type(step).__name__ for step in made.steps] == ["EditValue", "Rollout", "Live"]
+
+
+def test_saved_manifests_show_what_would_be_edited(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(Snapshot(source="a folder", offline=True, objects=example.canal(1500)))
+    assert main.run(["plan", "--from", path, "--nic-mtu", "1500"]) == 0
+    out = capsys.readouterr().out
+    assert "-1500\n+1450\n" in out
+    assert "Running pods and tunnel devices keep the MTU that they have, because no node was observed" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--mtu", "1451"], "an MTU of 1451 does not fit"),
+        (["--mtu", "lots"], "--mtu takes a number of bytes or auto, not 'lots'"),
+        (["--mtu", "1400", "--out", "/nowhere/plan.json"], "/nowhere/plan.json cannot be written"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_sentence(
+    arguments: list[str], sentence: str, saved: Saved, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["plan", "--from", saved(story(1450)), *arguments]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {sentence}")
