@@ -4,14 +4,14 @@ import itertools
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from kubemtu.core import net
-from kubemtu.node import netns
+from kubemtu.core import migration, net
+from kubemtu.node import act, netns
 
 T = TypeVar("T")
 _SERIAL = itertools.count()
@@ -27,14 +27,16 @@ def run(*command: str, stdin: str | None = None) -> str:
 class Rig:
     """One node namespace and its pods.
 
-        pod 1 [eth0] --- [cali1] node                 routed as Calico does: 169.254.1.1, proxy ARP, /32 and /128 routes
-        pod 2 [eth0] --- [cali2]  |
-                          [flannel.1] over [eth0] --- br in the fabric namespace
+    pod 1 [eth0] --- [cali1] node                 routed as Calico does: 169.254.1.1, proxy ARP, /32 and /128 routes
+    pod 2 [eth0] --- [cali2]  |
+                      [flannel.1] over [eth0] --- br in the fabric namespace
 
-        or, bridged, as flannel's bridge plugin does: [veth1], [veth2] in cni0, 10.42.1.1/24.
+    or, bridged, as flannel's bridge plugin does: [veth1], [veth2] in cni0, 10.42.1.1/24.
     """
 
-    def __init__(self, pods: int, *, bridged: bool = False, mtu: int = 1500, ipv6: bool = True, gso: bool = True) -> None:
+    def __init__(
+        self, pods: int, *, bridged: bool = False, mtu: int = 1500, ipv6: bool = True, gso: bool = True
+    ) -> None:
         """Builds it all; MTUs in bytes of the IP packet."""
         self.tag = f"kmtest-{os.getpid()}-{next(_SERIAL)}"
         self.node = f"{self.tag}-node"
@@ -60,7 +62,7 @@ class Rig:
 
     def _build_node(self) -> None:
         for name in (self.fabric, self.node):
-            run("ip", "netns", "add", name)
+            self._add_space(name)
         lines = [
             f"link add up0 netns {self.fabric} type veth peer name eth0 netns {self.node}",
             f"-n {self.fabric} link set up0 up",
@@ -78,12 +80,17 @@ class Rig:
             "route add 10.42.2.0/24 via 10.42.2.0 dev flannel.1 onlink",
             "route add 10.42.3.0/24 via 10.42.3.0 dev flannel.1 onlink",
         ]
+        batch += ["route add fd42:0:0:2::/64 dev flannel.1"] if self.ipv6 else []
         if self.bridged:
             batch += ["link add cni0 type bridge", "link set cni0 up", "addr add 10.42.1.1/24 dev cni0"]
             batch += ["addr add fd42:0:0:1::1/64 dev cni0 nodad"] if self.ipv6 else []
         self.ip_batch(self.node, batch)
         self.sysctl(self.node, "net/ipv4/ip_forward", "1")
         self.sysctl(self.node, "net/ipv6/conf/all/forwarding", "1")
+
+    def _add_space(self, name: str) -> None:
+        run("ip", "netns", "add", name)
+        self.sysctl(name, "net/ipv6/conf/default/accept_dad", "0")  # so that routes are all there at once
 
     def ip_batch(self, space: str, lines: list[str]) -> None:
         """Runs many `ip` commands inside one namespace."""
@@ -97,8 +104,8 @@ class Rig:
         """Makes one pod and starts nothing in it; returns its namespace."""
         pod = f"{self.tag}-p{number}"
         size = mtu or self.mtu
-        run("ip", "netns", "add", pod)
         self.pods.append(pod)
+        self._add_space(pod)
         host = self.host_link(number)
         run(
             *f"ip -n {pod} link add eth0 mtu {size} type veth peer name {host} netns {self.node} mtu {size}".split(),
@@ -129,8 +136,6 @@ class Rig:
             f"route add {self.address(number)} dev {host} scope link",
         ]
         if self.ipv6:
-            self.sysctl(self.node, f"net/ipv6/conf/{host}/accept_dad", "0")
-            self.sysctl(pod, "net/ipv6/conf/eth0/accept_dad", "0")
             inside += [
                 f"addr add {self.address6(number)}/128 dev eth0 nodad",
                 "route add default via fe80::ecee:eeff:feee:eeee dev eth0",
@@ -170,6 +175,45 @@ class Rig:
         """A pod's IPv6 address."""
         return f"fd42:0:0:1::{number + 9:x}"
 
+    def desired(
+        self, phase: migration.Phase, target: int, *, restore: bool = False, name: str = "m1"
+    ) -> migration.Desired:
+        """A change of this rig's pods to `target`, and of its tunnel to what fits."""
+        return migration.Desired(
+            migration=name,
+            phase=phase,
+            low=min(self.mtu, target),
+            high=max(self.mtu, target),
+            ports=self.rule,
+            pod_mtu=target,
+            origin_mtu=self.mtu,
+            tunnel="flannel.1",
+            tunnel_mtu=min(target, 1450),
+            bridge="cni0" if self.bridged else None,
+            pod_networks=("10.42.0.0/16", "fd42::/48"),
+            restore=restore,
+        )
+
+    def make_true(self, desired: migration.Desired, directory: Path) -> migration.Reached:
+        """One call by a process that knows nothing but the journal."""
+        return self.inside(lambda: act.make_true(desired, directory=directory))
+
+    def walk(
+        self,
+        target: int,
+        directory: Path,
+        *,
+        phases: Sequence[migration.Phase] = migration.ORDER,
+        restore: bool = False,
+    ) -> list[migration.Reached]:
+        """Several phases after another; each must be done."""
+        reached = []
+        for phase in phases:
+            reached.append(self.make_true(self.desired(phase, target, restore=restore), directory))
+            assert reached[-1].failures == ()
+            assert reached[-1].done
+        return reached
+
     def inside(self, work: Callable[[], T]) -> T:
         """Runs something in the node's namespace."""
         return netns.inside(self.descriptor, work)
@@ -182,7 +226,10 @@ class Rig:
         """Host end and pod end of every pod."""
         hosts = {link["ifname"]: link["mtu"] for link in json.loads(run("ip", "-n", self.node, "-j", "link", "show"))}
         numbers = [int(pod.rpartition("-p")[2]) for pod in self.pods]
-        return {(hosts[self.host_link(number)], self.mtu_of(self.pods[place], "eth0")) for place, number in enumerate(numbers)}
+        return {
+            (hosts[self.host_link(number)], self.mtu_of(self.pods[place], "eth0"))
+            for place, number in enumerate(numbers)
+        }
 
     def routes(self) -> dict[str, str]:
         """All routes of all tables of all namespaces, as text."""

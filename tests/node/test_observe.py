@@ -1,0 +1,105 @@
+"""One look at a node, against what `ip` built."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kubemtu.core import net
+from kubemtu.node import netns, observe
+
+if TYPE_CHECKING:
+    from tests.node.conftest import RigMaker
+
+pytestmark = pytest.mark.netns
+
+
+def test_a_routed_pod_is_seen_at_both_ends(rigs: RigMaker) -> None:
+    rig = rigs(2)
+    subprocess.run(("ip", "-n", rig.node, "link", "set", "cali2", "mtu", "1450"), check=True)
+    rig.sysctl(rig.pods[1], "net/ipv6/conf/eth0/mtu", "1400")
+    subprocess.run(("ip", "-n", rig.pods[1], "link", "add", "docker0", "type", "bridge"), check=True)
+    seen = rig.inside(lambda: observe.observe("n1", ports=net.PortRule(prefixes=("cali",), bridge="cni0")))
+    assert seen.troubles == ()
+    one, two = seen.ports
+    assert (one.netns, one.host_link, one.host_mtu, one.pod_link, one.pod_mtu) == (
+        rig.pods[0],
+        "cali1",
+        1500,
+        "eth0",
+        1500,
+    )
+    assert (two.host_mtu, two.pod_mtu, two.ipv6_mtu, two.others) == (1450, 1500, 1400, ("docker0",))
+    assert one.addresses == ("10.42.1.10", "fd42:0:0:1::a")
+    assert one.bridge is None
+    assert net.Route(family=4, destination="default", device="eth0", gateway="169.254.1.1") in one.routes
+    assert net.Route(family=4, destination="10.42.1.10/32", device="cali1") in seen.routes
+
+
+def test_a_bridged_pod_is_found_by_its_bridge_and_others_are_not(rigs: RigMaker) -> None:
+    rig = rigs(1, bridged=True)
+    stranger = "link add vethx type veth peer name vethy"
+    subprocess.run(("ip", "-n", rig.node, *stranger.split()), check=True)
+    seen = rig.inside(lambda: observe.observe("n1", ports=net.PortRule(prefixes=("cali",), bridge="cni0")))
+    assert [(port.host_link, port.bridge) for port in seen.ports] == [("vethrig1", "cni0")]
+
+
+def test_pins_and_counters_are_seen(rigs: RigMaker) -> None:
+    rig = rigs(1)
+    pin = "route replace default via 169.254.1.1 dev eth0 mtu lock 1450 advmss 1460"
+    subprocess.run(("ip", "-n", rig.pods[0], *pin.split()), check=True)
+    seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule))
+    pinned = net.Route(
+        family=4, destination="default", device="eth0", gateway="169.254.1.1", mtu=1450, locked=True, advmss=1460
+    )
+    assert pinned in seen.ports[0].routes
+
+
+def test_the_uplink_is_the_kernels_choice(rigs: RigMaker) -> None:
+    rig = rigs(0)
+    route = "route add 192.168.99.0/24 via 192.168.77.9 mtu 1400"
+    subprocess.run(("ip", "-n", rig.node, *route.split()), check=True)
+    peers = ("192.168.77.2", "192.168.99.1", "192.168.77.1", "2001:db8::1")
+    seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule, peers=peers))
+    assert seen.uplinks == (
+        net.Uplink(peer="192.168.77.2", device="eth0", mtu=1500, source="192.168.77.1"),
+        net.Uplink(peer="192.168.99.1", device="eth0", mtu=1500, route_mtu=1400, source="192.168.77.1"),
+    )  # the node's own address has no uplink
+    (trouble,) = seen.troubles
+    assert "2001:db8::1" in trouble
+    wrong = rig.inside(lambda: observe.observe("n1", ports=rig.rule, peers=("node-2",)))
+    assert "node-2" in wrong.troubles[0]
+
+
+def test_files_are_read_under_the_root_and_absent_ones_left_out(rigs: RigMaker, tmp_path: Path) -> None:
+    rig = rigs(0)
+    conflist = tmp_path / "etc/cni/net.d/10-canal.conflist"
+    conflist.parent.mkdir(parents=True)
+    conflist.write_text('{"mtu": 1450}')
+    (conflist.parent / "big.conf").write_bytes(b"x" * (observe.LARGEST_FILE + 1))
+    roots = netns.Roots(files=tmp_path)
+    files = ("/etc/cni/net.d/*.conf*", "/run/flannel/subnet.env", "/etc/cni")
+    seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule, files=files, roots=roots))
+    assert [(file.path, file.text) for file in seen.files] == [("/etc/cni/net.d/10-canal.conflist", '{"mtu": 1450}')]
+    assert abs(seen.files[0].modified - time.time()) < 60
+    assert any("big.conf: longer than" in trouble for trouble in seen.troubles)
+    assert any("/etc/cni: Is a directory" in trouble for trouble in seen.troubles)
+
+
+def test_a_pod_that_cannot_be_reached_is_a_trouble(rigs: RigMaker, tmp_path: Path) -> None:
+    rig = rigs(1)
+    roots = netns.Roots(netns=(tmp_path,), proc=tmp_path)
+    seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule, roots=roots))
+    assert seen.ports == ()
+    assert seen.troubles[0].startswith("cali1: the network namespace of its pod was found neither")
+
+
+def test_without_ipv6_there_is_no_ipv6_mtu(rigs: RigMaker) -> None:
+    rig = rigs(1, ipv6=False)
+    seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule))
+    assert seen.ports[0].ipv6_mtu is None
+    assert seen.ports[0].addresses == ("10.42.1.10",)
