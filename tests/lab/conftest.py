@@ -26,7 +26,7 @@ MERGE = {"Content-Type": "application/merge-patch+json"}
 ECHO = """
 import socket, sys
 family = socket.AF_INET6 if sys.argv[1] == "6" else socket.AF_INET
-s = socket.socket(family, socket.SOCK_DGRAM); s.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 7007))
+s = socket.socket(family, socket.SOCK_DGRAM); s.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 7006 if family == socket.AF_INET6 else 7007))
 print("ready", flush=True)
 while True:
     heard, sender = s.recvfrom(65535)
@@ -47,7 +47,7 @@ for size in map(int, sys.argv[2:]):
     else:
         s.setsockopt(socket.IPPROTO_IPV6, 23, 3)
         s.setsockopt(socket.IPPROTO_IPV6, 25, 1)
-    s.connect((target, 7007))
+    s.connect((target, 7006 if headers == 48 else 7007))
     try:
         s.send(size.to_bytes(4, "big").ljust(size - headers, b"x"))
     except OSError as error:
@@ -61,7 +61,7 @@ for size in map(int, sys.argv[2:]):
         _, control, _, _ = s.recvmsg(100, 512, 0x2000)
         code, origin, kind, sub, _, mtu, _ = struct.unpack_from("=IBBBBII", control[0][2])
         offender = socket.inet_ntoa(control[0][2][20:24]) if family == socket.AF_INET else ""
-        told[size] = f"icmp {mtu} from {offender}".rstrip(" from") if not offender else f"icmp {mtu} from {offender}"
+        told[size] = f"icmp {mtu} from {offender}" if offender else f"icmp {mtu}"
     else:
         told[size] = "arrived" if int.from_bytes(s.recv(100), "big") == size else "strange"
 print(json.dumps(told))

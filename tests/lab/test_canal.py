@@ -5,9 +5,9 @@ import stat
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.lab.conftest import Body, Kube, Probes, container, is_ready, until, waiting
 
 from kubemtu.lab.cluster import Lab
-from tests.lab.conftest import Body, Kube, Probes, container, is_ready, until, waiting
 
 pytestmark = pytest.mark.lab
 CONFIG = "/api/v1/namespaces/kube-system/configmaps/canal-config"

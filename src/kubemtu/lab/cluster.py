@@ -56,7 +56,7 @@ class Lab:
         tether, kept = os.pipe() if tethered else (-1, None)
         with (folder / "log").open("ab") as log:
             launcher = subprocess.Popen(
-                [sys.executable, "-m", "kubemtu.lab.supervisor", folder.name, str(folder), str(told), str(tether)],
+                [sys.executable, "-m", state.MODULE, folder.name, str(folder), str(told), str(tether)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

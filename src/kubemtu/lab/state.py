@@ -2,6 +2,7 @@
 
     /run/kubemtu/labs/NAME/                      (root)
     $XDG_RUNTIME_DIR/kubemtu/labs/NAME/          (others; without it /tmp/kubemtu-UID/labs/NAME/)
+    $KUBEMTU_LABS/NAME/                          (everybody, where it is set)
         lab.json  scene.json  kubeconfig  log  pods/NAMESPACE.POD  pods/NAMESPACE.POD.log
 
 The folder is only a note: a lab is its supervisor. A pid in it counts only with the start time that goes with it, so
@@ -19,7 +20,9 @@ from kubemtu.core.objects import Object
 from kubemtu.lab import errors
 
 PROCESS_NAME = "kubemtu-lab"
+MODULE = "kubemtu.lab.supervisor"
 MARKER = "KUBEMTU_LAB"
+"""The variable, with the lab's name, that every process of a lab inherits."""
 _STUCK = ("CreateContainerConfigError", "CrashLoopBackOff")
 
 
@@ -47,6 +50,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 def root() -> Path:
     """The folder in which this user's labs are remembered."""
+    if chosen := os.environ.get("KUBEMTU_LABS"):
+        return Path(chosen)
     if os.geteuid() == 0:
         return Path("/run/kubemtu/labs")
     runtime = os.environ.get("XDG_RUNTIME_DIR")
@@ -121,26 +126,23 @@ def start_time(pid: int, proc: int | None = None) -> int | None:
 
 
 def strays() -> list[tuple[int, str]]:
-    """The supervisors among this user's processes, whether or not a folder knows them: (pid, name of the lab)."""
+    """The supervisors of labs below `root`, whether or not a folder knows them: (pid, name of the lab).
+
+    Told by the process's name and its command line, which says the folder too.
+    """
     found = []
+    here = str(root())
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             if entry.stat().st_uid != os.geteuid() or (entry / "comm").read_text().strip() != PROCESS_NAME:
                 continue
-            variables = (entry / "environ").read_bytes().split(b"\0")
-            for variable in variables:
-                key, _, value = variable.partition(b"=")
-                if key.decode(errors="replace") == MARKER and _is_first_process(entry):
-                    found.append((int(entry.name), value.decode()))
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            name, folder = words[words.index(MODULE) + 1 :][:2]
+            if str(Path(folder).parent) == here:
+                found.append((int(entry.name), name))
     return found
-
-
-def _is_first_process(entry: Path) -> bool:
-    lines = (entry / "status").read_text().splitlines()
-    numbers = next((line.split()[1:] for line in lines if line.startswith("NSpid:")), [])
-    return len(numbers) > 1 and numbers[-1] == "1"
 
 
 def place(folder: Path, pod: str) -> Place | None:

@@ -5,8 +5,10 @@ does (net/bridge/br_forward.c, is_skb_forwardable). Offloads are off on both end
 through ports of any MTU.
 """
 
+import contextlib
 import os
 
+from kubemtu.lab import filesystem
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.rtnl import Rtnl
 
@@ -21,6 +23,11 @@ def port(place: int, nic: int) -> str:
 def build(rtnl: Rtnl, scene: scenes.Scene) -> None:
     """Make the switch, with the gateway's addresses on it."""
     rtnl.set_link("lo", up=True)
+    for family in ("iptables", "ip6tables", "arptables"):
+        # Where br_netfilter is loaded a bridge is half a router: it would fragment what a switch drops
+        # (net/bridge/br_netfilter_hooks.c, br_nf_dev_queue_xmit).
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.write_sysctl(f"bridge/bridge-nf-call-{family}", 0)
     rtnl.add_bridge(SWITCH, mac="02:00:5e:00:00:fe")
     for nic in range(max(len(node.nics) for node in scene.nodes)):
         rtnl.add_address(SWITCH, f"192.168.{77 + nic}.254/24")
