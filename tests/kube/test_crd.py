@@ -1,0 +1,163 @@
+"""The definitions: one source, every field of the records in the schema, and installed until they are served."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import httpx2
+import msgspec
+import pytest
+
+from kubemtu.core import errors, migration, net, proof, undo
+from kubemtu.core.objects import Object
+from kubemtu.kube import crd
+from kubemtu.kube import errors as kube_errors
+from kubemtu.kube.api import Api
+from kubemtu.kube.records import Agent, Condition, Entry
+
+Scripted = Callable[..., tuple[Api, list[httpx2.Request]]]
+As = Callable[[str], AbstractAsyncContextManager[Api]]
+
+DEPLOY = Path(__file__).parents[2] / "deploy" / "crds"
+GROUP = "/apis/apiextensions.k8s.io/v1"
+ONE = f"{GROUP}/customresourcedefinitions/nodemtus.kubemtu.io"
+DISCOVERY = {
+    f"GET {GROUP}": {
+        "resources": [{"kind": "CustomResourceDefinition", "name": "customresourcedefinitions", "namespaced": False}]
+    }
+}
+
+
+def schema(index: int, *path: str) -> Object:
+    """The schema of one field of one definition."""
+    version = next(Object.of(crd.definitions()[index]).each("spec", "versions"))
+    here: tuple[str, ...] = ("schema", "openAPIV3Schema")
+    for key in path:
+        here = (*here, "items") if key == "[]" else (*here, "properties", key)
+    return Object.of(version.mapping(*here), origin=".".join(path))
+
+
+@pytest.mark.parametrize(
+    ("index", "path", "record"),
+    [
+        (0, ("spec",), migration.Desired),
+        (0, ("spec", "ports"), net.PortRule),
+        (0, ("spec", "probe"), proof.Order),
+        (0, ("spec", "probe", "probes", "[]"), proof.Probe),
+        (0, ("status", "reached"), migration.Reached),
+        (0, ("status", "answers"), proof.Answers),
+        (0, ("status", "agent"), Agent),
+        (1, ("status", "progress"), undo.Progress),
+        (1, ("status", "conditions", "[]"), Condition),
+        (1, ("status", "journal", "[]"), Entry),
+    ],
+)
+def test_the_schema_has_every_field_of_the_record_and_no_other(
+    index: int, path: tuple[str, ...], record: type[msgspec.Struct]
+) -> None:
+    fields = msgspec.structs.fields(record)
+    found = schema(index, *path)
+    assert set(found.mapping("properties")) == {field.encode_name for field in fields}
+    required = found.get("required") or []
+    assert isinstance(required, list)
+    assert set(required) <= {field.encode_name for field in fields if field.required}
+
+
+def test_the_phases_of_the_schema_are_those_of_the_table() -> None:
+    assert schema(0, "spec", "phase").get("enum") == [
+        "Record", "PinPods", "PinOverlay", "PinPorts", "Devices", "UnpinPorts", "UnpinOverlay", "UnpinPods", "Settle",
+    ]  # fmt: skip
+    assert schema(0, "spec", "phase").get("enum") == [str(phase) for phase in migration.ORDER]
+
+
+def _schemas(node: object) -> Iterator[dict[str, object]]:
+    if isinstance(node, dict):
+        yield node
+        for key in ("properties", "items"):
+            inner = node.get(key)
+            for one in inner.values() if key == "properties" and isinstance(inner, dict) else [inner]:
+                yield from _schemas(one)
+
+
+def test_the_schemas_are_structural() -> None:
+    """Every node has a type (Kubernetes documentation, "Specifying a structural schema")."""
+    for index in range(2):
+        assert all(node.get("type") for node in _schemas(schema(index).body))
+
+
+@pytest.mark.parametrize("name", ["nodemtus", "mtumigrations"])
+def test_the_deployed_copy_is_the_one_of_the_package(name: str) -> None:
+    assert (DEPLOY / f"{name}.yaml").read_text("utf-8") == crd.text(name)
+
+
+def test_nothing_else_is_deployed() -> None:
+    assert sorted(path.name for path in DEPLOY.iterdir()) == ["mtumigrations.yaml", "nodemtus.yaml"]
+
+
+async def test_install_twice(api: Api) -> None:
+    await crd.install(api)
+    await crd.install(api)
+    assert await api.serves("kubemtu.io/v1alpha1", "nodemtus")
+    assert await api.serves("kubemtu.io/v1alpha1", "mtumigrations")
+
+
+async def test_the_schema_refuses_what_no_node_can_be(api: Api) -> None:
+    await crd.install(api)
+    body = {"apiVersion": "kubemtu.io/v1alpha1", "kind": "NodeMTU", "metadata": {"name": "n1"}}
+    spec = {
+        "migration": "m",
+        "phase": "Record",
+        "low": 67,
+        "high": 1450,
+        "podMtu": 1400,
+        "originMtu": 1450,
+        "ports": {},
+    }
+    with pytest.raises(kube_errors.Rejected, match=r"spec\.low"):
+        await api.create({**body, "spec": spec})
+    with pytest.raises(kube_errors.Rejected, match=r"spec\.phase"):
+        await api.create({**body, "spec": {**spec, "low": 1400, "phase": "Later"}})
+    await api.create({**body, "spec": {**spec, "low": 1400}})
+
+
+async def test_without_the_right(as_user: As) -> None:
+    async with as_user("reader") as api:
+        with pytest.raises(errors.Forbidden, match="reader may not patch customresourcedefinitions") as caught:
+            await crd.install(api)
+    assert caught.value.exit_code == 4
+    assert "`kubectl auth can-i patch customresourcedefinitions.apiextensions.k8s.io/nodemtus.kubemtu.io" in str(
+        caught.value
+    )
+
+
+def defined(*conditions: dict[str, str]) -> dict[str, object]:
+    return {**crd.definitions()[0], "status": {"conditions": list(conditions)}}
+
+
+async def test_names_that_are_taken(scripted: Scripted) -> None:
+    taken = {"type": "NamesAccepted", "status": "False", "message": "NodeMTU is already in use"}
+    api, _ = scripted({**DISCOVERY, f"PATCH {ONE}": defined(taken)})
+    async with api:
+        with pytest.raises(errors.Surprise, match="is not accepted: NodeMTU is already in use; another def") as caught:
+            await crd.install(api)
+    assert caught.value.exit_code == 8
+
+
+async def test_a_kind_that_never_comes(scripted: Scripted) -> None:
+    established = {"type": "Established", "status": "True"}
+    api, _ = scripted({**DISCOVERY, f"PATCH {ONE}": defined(), f"GET {ONE}": defined(established)})
+    async with api:
+        with pytest.raises(errors.Surprise) as caught:
+            await crd.install(api, seconds=0.2)
+    assert str(caught.value) == (
+        "https://k8s.example:6443 did not serve nodemtus.kubemtu.io within 0.2 s; look at its conditions with `kubectl "
+        "describe crd nodemtus.kubemtu.io`, then run the same command again"
+    )
+
+
+async def test_a_definition_that_is_deleted_meanwhile(scripted: Scripted) -> None:
+    api, _ = scripted({**DISCOVERY, f"PATCH {ONE}": defined()})
+    async with api:
+        with pytest.raises(errors.Conflict, match="was deleted while kubemtu installed it; run the same") as caught:
+            await crd.install(api)
+    assert caught.value.exit_code == 7

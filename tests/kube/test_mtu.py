@@ -1,0 +1,334 @@
+"""NodeMTU and MTUMigration: what is written comes back the same, and two writers never lose each other's words."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+
+import httpx2
+import pytest
+
+from kubemtu.core import errors, net, plan, proof, undo
+from kubemtu.core import migration as phases
+from kubemtu.core.objects import Object, Ref
+from kubemtu.kube import crd, mtu, records
+from kubemtu.kube import errors as kube_errors
+from kubemtu.kube.api import Api
+
+Scripted = Callable[..., tuple[Api, list[httpx2.Request]]]
+As = Callable[[str], AbstractAsyncContextManager[Api]]
+
+BARE = phases.Desired(
+    migration="m",
+    phase=phases.Phase.RECORD,
+    low=1400,
+    high=1450,
+    ports=net.PortRule(bridge="cni0"),
+    pod_mtu=1400,
+    origin_mtu=1450,
+)
+FULL = phases.Desired(
+    migration="m",
+    phase=phases.Phase.DEVICES,
+    low=1400,
+    high=1450,
+    ports=net.PortRule(prefixes=("cali",)),
+    pod_mtu=1400,
+    origin_mtu=1450,
+    tunnel="flannel.1",
+    tunnel_mtu=1400,
+    bridge="cni0",
+    pod_networks=("10.42.0.0/16",),
+    restore=True,
+    probe=proof.Order(name="p", probes=(proof.Probe(to="10.42.0.7", size=1400, port="cali1", what="a > b"),)),
+)
+REACHED = phases.Reached(
+    phase=phases.Phase.DEVICES, restore=False, done=True, ports=3, changed=2, sends=1400, accepts=1450, seconds=0.5
+)
+SEEN = net.NodeObservation(
+    node="n1",
+    links=(
+        net.Link(index=2, name="cali1", mtu=1450, kind="veth", peer_netnsid=0),
+        net.Link(index=1, name="lo", mtu=65536),
+    ),
+    ports=(
+        net.PodPort(
+            netns="a",
+            inode=7,
+            host_link="cali1",
+            host_index=2,
+            host_mtu=1450,
+            pod_link="eth0",
+            pod_index=3,
+            pod_mtu=1450,
+        ),
+    ),
+    observed_at=1795435200.25,
+)
+ANSWERS = proof.Answers(
+    name="p", answers=(proof.Answer(probe=proof.Probe(to="10.42.0.7", size=1400), outcome="silence", tries=3),)
+)
+EDIT = plan.EditValue(
+    ref=Ref(api_version="v1", kind="ConfigMap", plural="configmaps", name="canal-config", namespace="kube-system"),
+    path=("data", "veth_mtu"),
+    before=None,
+    after="1400",
+    why="why",
+)
+PLAN = plan.Plan(
+    cni="canal",
+    target=1400,
+    current=1450,
+    steps=(
+        EDIT,
+        plan.Rollout(ref=EDIT.ref, why="why", conflist="/etc/cni/net.d/10-canal.conflist", mtu=1400),
+        plan.Live(
+            nodes=(plan.NodeTarget(node="n1", ports=net.PortRule(prefixes=("cali",)), pod_mtu=1400, origin_mtu=1450),),
+            low=1400,
+            high=1450,
+            underlay=1450,
+            why="why",
+        ),
+    ),
+    remains=("that",),
+)
+
+
+@pytest.fixture
+async def api(as_user: As) -> AsyncIterator[Api]:
+    async with as_user("admin") as open_api:
+        await crd.install(open_api)
+        yield open_api
+
+
+# NodeMTU
+
+
+async def test_desired_comes_back_as_it_went(api: Api) -> None:
+    assert await mtu.node(api, "n1") is None
+    for desired in (FULL, BARE, FULL):  # what the one has and the other lacks must go, and come again
+        assert (await mtu.set_desired(api, "n1", desired)).desired == desired
+        assert [one.desired for one in await mtu.nodes(api)] == [desired]
+    assert (await mtu.set_desired(api, "n1", None)).desired is None
+
+
+async def test_asking_for_the_same_again_changes_nothing(api: Api) -> None:
+    first = await mtu.set_desired(api, "n1", FULL)
+    assert await mtu.set_desired(api, "n1", FULL) == first
+
+
+async def test_asking_nothing_of_a_node_makes_no_object(api: Api) -> None:
+    assert await mtu.set_desired(api, "n1", None) == mtu.NodeMtu(name="n1")
+    assert await mtu.nodes(api) == []
+
+
+async def test_status_comes_back_as_it_went(api: Api) -> None:
+    agent = mtu.Agent(version="0.1.0", pid=7, started_at="2026-11-23T12:00:00Z")
+    made = await mtu.set_status(api, "n1", reached=REACHED, answers=ANSWERS, observation=SEEN, agent=agent)
+    assert (made.reached, made.answers, made.observation, made.agent) == (REACHED, ANSWERS, SEEN, agent)
+    assert made.observed_at == 1795435200.25
+    assert made.desired is None
+    assert await mtu.node(api, "n1") == made
+
+
+async def test_status_is_about_one_generation_of_the_spec(api: Api) -> None:
+    asked = await mtu.set_desired(api, "n1", BARE)
+    assert not asked.current
+    assert (await mtu.set_status(api, "n1", generation=asked.generation, reached=REACHED)).current
+    again = await mtu.set_desired(api, "n1", FULL)
+    assert not again.current
+    assert again.reached == REACHED
+
+
+async def test_what_is_not_given_stays_and_none_takes_away(api: Api) -> None:
+    await mtu.set_status(api, "n1", reached=REACHED, answers=ANSWERS)
+    bare = phases.Reached(phase=phases.Phase.RECORD, restore=False, done=False, ports=0, changed=0, failures=("x",))
+    found = await mtu.set_status(api, "n1", reached=bare)
+    assert (found.reached, found.answers) == (bare, ANSWERS)
+    found = await mtu.set_status(api, "n1", answers=None)
+    assert (found.reached, found.answers) == (bare, None)
+
+
+async def test_a_node_owns_its_object(api: Api) -> None:
+    node = await api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
+    await mtu.set_desired(api, "n1", BARE)
+    found = await api.find("kubemtu.io/v1alpha1", "nodemtus", "n1")
+    assert found is not None
+    owners = [
+        (one.text("kind"), one.text("name"), one.text("uid")) for one in found.each("metadata", "ownerReferences")
+    ]
+    assert owners == [("Node", "n1", node.text("metadata", "uid"))]
+
+
+async def test_following_one_node(api: Api) -> None:
+    async with asyncio.timeout(10), contextlib.aclosing(mtu.watch_node(api, "n1")) as states:
+        assert await anext(states) is None
+        await mtu.set_desired(api, "n2", BARE)
+        await mtu.set_desired(api, "n1", FULL)
+        seen = await anext(states)
+        while seen is None or seen.desired is None:
+            seen = await anext(states)
+        assert seen.desired == FULL
+        await api.delete(Ref(api_version=mtu.API_VERSION, kind="NodeMTU", plural="nodemtus", name="n1"))
+        assert await anext(states) is None
+
+
+async def test_following_all_nodes(api: Api) -> None:
+    await mtu.set_desired(api, "n1", BARE)
+    async with asyncio.timeout(10), contextlib.aclosing(mtu.watch_nodes(api)) as states:
+        assert {name: one.desired for name, one in (await anext(states)).items()} == {"n1": BARE}
+        await mtu.set_status(api, "n1", reached=REACHED)
+        assert (await anext(states))["n1"].reached == REACHED
+        await api.delete(Ref(api_version=mtu.API_VERSION, kind="NodeMTU", plural="nodemtus", name="n1"))
+        assert await anext(states) == {}
+
+
+async def test_without_the_definitions(as_user: As) -> None:
+    async with as_user("admin") as bare:
+        assert await mtu.nodes(bare) == []
+        with pytest.raises(kube_errors.Absent, match=r"does not serve the kind NodeMTU of kubemtu\.io/v1alpha1"):
+            await mtu.set_desired(bare, "n1", BARE)
+
+
+def node_mtu(**parts: object) -> Object:
+    return Object.of({"kind": "NodeMTU", "metadata": {"name": "n1"}, **parts})
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (
+            node_mtu(spec={"phase": "Record"}),
+            "NodeMTU n1: spec cannot be read: Object missing required field `migration`",
+        ),
+        (
+            node_mtu(status={"reached": {"phase": "Later"}}),
+            "NodeMTU n1: status.reached cannot be read: Invalid enum value",
+        ),
+        (node_mtu(status={"observation": []}), "NodeMTU n1: status.observation cannot be read: Expected `object`"),
+        (node_mtu(status={"observedAt": "soon"}), "NodeMTU n1: status.observedAt is no time ('soon'); delete it"),
+        (node_mtu(status="x"), ""),
+    ],
+)
+def test_a_node_that_cannot_be_read(found: Object, sentence: str) -> None:
+    if not sentence:
+        assert records.node_of(found).reached is None
+        return
+    with pytest.raises(errors.Malformed) as caught:
+        records.node_of(found)
+    assert caught.value.exit_code == 5
+    assert str(caught.value).startswith(sentence)
+
+
+# MTUMigration
+
+
+async def test_a_migration_comes_back_as_it_went(api: Api) -> None:
+    made = await mtu.create_migration(api, "m", PLAN)
+    assert (made.plan, made.direction, made.progress, made.journal) == (PLAN, "forward", undo.Progress(), ())
+    assert await mtu.migration(api, "m") == made
+    assert await mtu.migrations(api) == [made]
+    with pytest.raises(kube_errors.AlreadyThere):
+        await mtu.create_migration(api, "m", PLAN)
+    assert await mtu.delete_migration(api, "m")
+    assert not await mtu.delete_migration(api, "m")
+
+
+async def test_progress_and_journal(api: Api) -> None:
+    await mtu.create_migration(api, "m", PLAN)
+    there = undo.Progress(step=2, phase=phases.Phase.DEVICES)
+    await mtu.advance(api, "m", there, "begin: live", result="ok")
+    found = await mtu.advance(api, "m", undo.Progress(step=3, finished=True), "finished", expected=there)
+    assert found.progress == undo.Progress(step=3, finished=True)
+    assert [(entry.what, entry.result) for entry in found.journal] == [("begin: live", "ok"), ("finished", "")]
+    assert found.journal[0].time < found.journal[1].time
+    back = undo.turn(found.progress)
+    assert (await mtu.advance(api, "m", back, "turned")).progress == back
+    assert (await mtu.set_direction(api, "m", "back")).direction == "back"
+
+
+async def test_no_line_of_the_journal_is_lost_to_another_writer(api: Api) -> None:
+    await mtu.create_migration(api, "m", PLAN)
+    await asyncio.gather(*(mtu.note(api, "m", f"line {number}") for number in range(4)))
+    found = await mtu.migration(api, "m")
+    assert sorted(entry.what for entry in found.journal) == ["line 0", "line 1", "line 2", "line 3"]
+
+
+async def test_two_drivers(api: Api) -> None:
+    await mtu.create_migration(api, "m", PLAN)
+    await mtu.advance(api, "m", undo.Progress(step=2), "by the other")
+    with pytest.raises(kube_errors.DrivenElsewhere) as caught:
+        await mtu.advance(api, "m", undo.Progress(step=1), "by us", expected=undo.Progress(step=0))
+    assert caught.value.exit_code == 7
+    assert str(caught.value) == (
+        "MTUMigration m is driven by another kubemtu: it is at step 2 forward, not at step 0 forward; let that one "
+        "finish"
+    )
+    assert [entry.what for entry in (await mtu.migration(api, "m")).journal] == ["by the other"]
+
+
+async def test_conditions_keep_their_time_until_their_status_changes(api: Api) -> None:
+    await mtu.create_migration(api, "m", PLAN)
+    await mtu.set_condition(api, "m", "Other", status="Unknown", reason="R", message="x")
+    first = await mtu.set_condition(api, "m", "Ready", status="False", reason="Running", message="step 1")
+    second = await mtu.set_condition(api, "m", "Ready", status="False", reason="Running", message="step 2")
+    third = await mtu.set_condition(api, "m", "Ready", status="True", reason="Done", message="done")
+    times = [one.conditions[-1].last_transition_time for one in (first, second, third)]
+    assert times[0] == times[1] < times[2]
+    assert [(one.type, one.status, one.message) for one in third.conditions] == [
+        ("Other", "Unknown", "x"),
+        ("Ready", "True", "done"),
+    ]
+
+
+async def test_following_a_migration(api: Api) -> None:
+    async with asyncio.timeout(10), contextlib.aclosing(mtu.watch_migration(api, "m")) as states:
+        assert await anext(states) is None
+        made = await mtu.create_migration(api, "m", PLAN)
+        assert await anext(states) == made
+
+
+async def test_an_unknown_migration(api: Api) -> None:
+    with pytest.raises(errors.UsageError, match="has no MTUMigration m; `kubectl get mtumigrations` lists") as caught:
+        await mtu.migration(api, "m")
+    assert caught.value.exit_code == 2
+
+
+async def test_conflicts_without_an_end(scripted: Scripted) -> None:
+    path = "/apis/kubemtu.io/v1alpha1/mtumigrations/m"
+    body = {"metadata": {"name": "m"}, "spec": {"plan": {"cni": "canal", "target": 1400, "current": None, "steps": []}}}
+    api, asked = scripted({f"GET {path}": body, f"PATCH {path}/status": (409, "Conflict", "modified")})
+    async with api:
+        with pytest.raises(errors.Conflict) as caught:
+            await mtu.note(api, "m", "x")
+    assert caught.value.exit_code == 7
+    assert len([request for request in asked if request.method == "PATCH"]) == 8
+
+
+def test_nulls_that_a_server_dropped_are_nulls_again() -> None:
+    ref = {"api_version": "v1", "kind": "ConfigMap", "plural": "configmaps", "name": "c", "namespace": "n"}
+    step = {"type": "edit", "ref": ref, "path": ["data", "k"], "after": "1", "why": "w"}
+    body = {"cni": "canal", "target": 1400, "current": 1450, "steps": [step]}
+    found = records.migration_of(Object.of({"kind": "MTUMigration", "metadata": {"name": "m"}, "spec": {"plan": body}}))
+    edit = found.plan.steps[0]
+    assert isinstance(edit, plan.EditValue)
+    assert (edit.before, edit.after) == (None, "1")
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ({}, "MTUMigration m: spec.plan cannot be read: Object missing required field `cni`"),
+        ({"plan": {"steps": 3}}, "MTUMigration m: spec.plan.steps must be a list"),
+        ({"plan": {"steps": [3]}}, "MTUMigration m: spec.plan.steps[0] must be a mapping"),
+        (
+            {"plan": {"cni": "c", "target": 1, "current": 2, "steps": [{"type": "dance"}]}},
+            "MTUMigration m: spec.plan cannot be read: Invalid value 'dance'",
+        ),
+    ],
+)
+def test_a_migration_that_cannot_be_read(spec: dict[str, object], sentence: str) -> None:
+    with pytest.raises(errors.Malformed) as caught:
+        records.migration_of(Object.of({"kind": "MTUMigration", "metadata": {"name": "m"}, "spec": spec}))
+    assert caught.value.exit_code == 5
+    assert str(caught.value).startswith(sentence)
