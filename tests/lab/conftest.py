@@ -18,6 +18,7 @@ import yaml
 from kubemtu.lab import kernel, scenes
 from kubemtu.lab.cluster import Lab
 from kubemtu.lab.errors import Impossible
+from kubemtu.lab.scene import Scene
 from kubemtu.lab.supervisor import leave_namespaces
 
 Body = dict[str, object]
@@ -26,7 +27,8 @@ MERGE = {"Content-Type": "application/merge-patch+json"}
 ECHO = """
 import socket, sys
 family = socket.AF_INET6 if sys.argv[1] == "6" else socket.AF_INET
-s = socket.socket(family, socket.SOCK_DGRAM); s.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 7006 if family == socket.AF_INET6 else 7007))
+address = ("::", 7006) if sys.argv[1] == "6" else ("0.0.0.0", 7007)
+s = socket.socket(family, socket.SOCK_DGRAM); s.bind(address)
 print("ready", flush=True)
 while True:
     heard, sender = s.recvfrom(65535)
@@ -250,7 +252,7 @@ def start(can_make_labs: None) -> Iterator[Callable[..., Lab]]:
     """Start labs by scene, and end them with the module."""
     labs: list[Lab] = []
 
-    def make(scene: str | scenes.scene.Scene) -> Lab:
+    def make(scene: str | Scene) -> Lab:
         found = scenes.named(scene) if isinstance(scene, str) else scene
         labs.append(Lab.up(found, f"test-{os.getpid()}-{found.name}"))
         return labs[-1]

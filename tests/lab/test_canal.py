@@ -119,7 +119,7 @@ def test_a_rollout_renders_the_new_mtu_and_only_new_pods_take_it(lab: Lab, kube:
     kube.run_pod("before-rollout", "node-1")
     assert lab.mtu("before-rollout") == 1500
 
-    restart = {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}}
+    restart: Body = {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}}
     kube.merge("/apis/apps/v1/namespaces/kube-system/daemonsets/canal", restart)
     for node in ("node-1", "node-2", "node-3"):
         file = lab.node_root(node) / CONFLIST
