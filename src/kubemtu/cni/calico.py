@@ -7,7 +7,7 @@ operator makes of it and writes back (tigera/operator: pkg/render/node.go).
 
 from kubemtu.cni import calico_operator, daemonset, felix, installer, kubelet, owners, reading
 from kubemtu.cni.felix import Felix, Pool
-from kubemtu.core import cnistate, codes, net, plan
+from kubemtu.core import cnistate, codes, encap, net, plan
 from kubemtu.core.errors import UsageError
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Ref, Want
@@ -56,6 +56,7 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
     By operator only the Installation is edited. Raises UsageError when a variable of the DaemonSet decides, or keeps a
     tunnel below `target`, and Malformed when the text to edit is broken.
     """
+    encap.check(target)
     installation = calico_operator.installation(snapshot)
     if installation is not None:
         edits = calico_operator.edits(installation, target)

@@ -12,7 +12,7 @@ configuration; flannel sets the MTU of the tunnel, from the NIC or from Backend.
 from kubemtu.cni import canal_config, canal_edits, felix, flanneld, installer, kubelet, owners, reading, rke2
 from kubemtu.cni.canal_config import NET_CONF, Canal
 from kubemtu.cni.installer import CONFIG, VETH
-from kubemtu.core import cnistate, codes, net, plan
+from kubemtu.core import cnistate, codes, encap, net, plan
 from kubemtu.core.errors import UsageError
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Want
@@ -83,6 +83,7 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
     it: Helm would write the same, but some time after the restart. Raises UsageError when something else fills in the
     MTU or a key is missing whose value nobody can know, and Malformed when the text to edit is broken.
     """
+    encap.check(target)
     parts = canal_config.parts(snapshot)
     if parts is None:
         raise UsageError("There is no canal in this snapshot: read the cluster again.")

@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from kubemtu.cni import delegate, flanneld, installer, kubelet, netconf, owners, reading
-from kubemtu.core import cnistate, codes, jsontext, net, plan
+from kubemtu.core import cnistate, codes, encap, jsontext, net, plan
 from kubemtu.core.errors import UsageError
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Ref, Want
@@ -107,6 +107,7 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
     backend or a version that does not read Backend.MTU leaves only delegate.mtu. Raises UsageError for k3s, and where
     there is neither, and Malformed when the text to edit is broken.
     """
+    encap.check(target)
     parts = _parts(snapshot)
     if parts.config is None:
         raise UsageError(K3S if not parts.agents else f"ConfigMap {CONFIG_MAP} was not read: allow `get` on it first.")
