@@ -60,6 +60,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     retransmits: int
     connect_attempts: int
     before: dict[str, float]
+    errors: dict[str, int] = {}  # what programs were told by their sockets over the whole run, by name
     flaws: tuple[str, ...] = ()
 
 
@@ -204,6 +205,7 @@ def row(tally: Tally, *, seconds: float, restarted: int) -> Row:
             "told_emsgsize": before.udp_told_emsgsize,
             "tcp_longest_stall_ms": round(before.tcp_longest_stall_ms, 1),
         },
+        errors=tally.errors,
         flaws=tally.flaws,
     )
 

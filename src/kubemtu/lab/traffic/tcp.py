@@ -198,8 +198,12 @@ class Staying:
         self._open_question = None
 
     def _lost(self, why: str) -> None:
+        # At the end every process aborts its connections, some a moment before others: with nothing asked any more,
+        # that is the end of the run and no reset.
+        over = self._resting and self._open_question is None
         self.decided, self._alive, self._open_question = True, False, None
-        self._asked.broke(why)
+        if not over:
+            self._asked.broke(why)
 
     def _give_up(self) -> None:
         if not self.decided and self._exchange:
