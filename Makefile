@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench lab lock clean
+.PHONY: demo test check format bench lab docs lock clean
 
 demo: $(READY)
 	$(BIN)/kubemtu demo
@@ -17,14 +17,17 @@ check: $(READY)
 	scripts/check
 
 format: $(READY)
-	$(BIN)/ruff check --fix-only --quiet src tests bench
-	$(BIN)/ruff format --quiet src tests bench
+	$(BIN)/ruff check --fix-only --quiet src tests bench scripts
+	$(BIN)/ruff format --quiet src tests bench scripts
 
 bench: $(READY)
 	scripts/bench
 
 lab: $(READY)
 	$(BIN)/kubemtu lab up
+
+docs: $(READY)
+	$(BIN)/python scripts/docs.py
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -1,0 +1,54 @@
+"""Write the pages that are made from the code: docs/codes.md and docs/schemas/. `--check` only compares."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from kubemtu.cli import calc
+from kubemtu.core import codes, plan, snapshot, verdict
+from kubemtu.flows import act, demo
+
+ROOT = Path(__file__).resolve().parents[1]
+SCHEMAS: dict[str, type] = {
+    "apply": act.Outcome,
+    "calc": calc.Answer,
+    "check": verdict.Report,
+    "demo": demo.Story,
+    "plan": plan.Plan,
+    "snapshot": snapshot.Snapshot,
+}
+
+
+def pages() -> dict[Path, str]:
+    """Every made page, by its path in the project."""
+    made = {Path("docs/codes.md"): codes.markdown()}
+    for name, type_ in SCHEMAS.items():
+        schema = msgspec.json.encode(msgspec.json.schema(type_, schema_hook=anything), order="deterministic")
+        made[Path(f"docs/schemas/{name}.json")] = msgspec.json.format(schema, indent=2).decode() + "\n"
+    return made
+
+
+def anything(_type: type) -> dict[str, object]:
+    """The schema of what the API calls free-form."""
+    return {"description": "Any JSON value."}
+
+
+def main() -> int:
+    """Write the pages, or say which differ."""
+    stale = []
+    for path, text in pages().items():
+        file = ROOT / path
+        if "--check" in sys.argv:
+            if not file.exists() or file.read_text("utf-8") != text:
+                stale.append(str(path))
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8")
+    if stale:
+        sys.stderr.write(f"out of date, run `make docs`: {', '.join(stale)}\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

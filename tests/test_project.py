@@ -1,0 +1,58 @@
+"""What holds for the project as a whole: its public names, its pages, its manifests."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kubemtu.cli import main
+from kubemtu.cni import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_every_command_can_be_loaded_and_says_what_it_does() -> None:
+    for name, (where, _) in main.COMMANDS.items():
+        module, attribute = where.split(":")
+        command = getattr(__import__(module, fromlist=[attribute]), attribute)
+        assert command.name == name
+        assert command.help
+
+
+def test_the_cnis_are_asked_from_the_most_particular_to_the_least() -> None:
+    assert list(registry.CNIS) == ["canal", "calico", "flannel"]
+
+
+def test_made_pages_are_up_to_date() -> None:
+    outcome = subprocess.run(
+        [sys.executable, ROOT / "scripts/docs.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert outcome.returncode == 0, outcome.stderr
+
+
+@pytest.mark.parametrize("command", ["make demo", "make test"])
+def test_the_readme_names_the_two_commands_and_ci_runs_them(command: str) -> None:
+    assert command in (ROOT / "README.md").read_text("utf-8")
+    assert command in (ROOT / ".ci/run").read_text("utf-8")
+
+
+def test_help_loads_no_library_but_click() -> None:
+    seen = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "kubemtu", "--help"], capture_output=True, text=True, check=True
+    ).stderr
+    for heavy in ("lightkube", "httpx2", "yaml", "rich", "pyroute2", "starlette", "asyncio"):
+        assert f"| {heavy}\n" not in seen.replace("|   ", "| ").replace("  ", ""), heavy
+
+
+def test_the_agent_may_do_what_it_needs_and_no_more() -> None:
+    documents = list(yaml.safe_load_all((ROOT / "deploy/agent.yaml").read_text("utf-8")))
+    role = next(one for one in documents if one["kind"] == "ClusterRole")
+    allowed = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    assert ("nodemtus/status", "patch") in allowed
+    assert not {pair for pair in allowed if pair[0] in {"secrets", "configmaps", "pods", "daemonsets"}}
+    daemonset = next(one for one in documents if one["kind"] == "DaemonSet")
+    pod = daemonset["spec"]["template"]["spec"]
+    assert pod["hostNetwork"]
+    assert not any(container.get("ports") for container in pod["containers"])
