@@ -19,11 +19,12 @@ from kubemtu.core.objects import Object
 Json = dict[str, object]
 Change = tuple[Literal["ADDED", "MODIFIED", "DELETED"], Object]
 _RELIST_SECONDS = 0.2
+_TRIES = 3
 _GONE = 410
 
 
 class Answered(KubemtuError):
-    """The API answered other than yes; `code` is the HTTP status."""
+    """The API answered other than yes, or not at all; `code` is the HTTP status, 0 for no answer."""
 
     exit_code = 3
 
@@ -41,7 +42,7 @@ def path(plural: str, name: str = "", *, namespace: str = "", group: str = "v1",
 
 
 class Client:
-    """An HTTP client bound to one API server; every method raises Answered, or httpx2's own errors."""
+    """An HTTP client bound to one API server; every method raises Answered."""
 
     def __init__(self, kubeconfig: str) -> None:
         document = Object.of(yaml.safe_load(kubeconfig))
@@ -69,7 +70,7 @@ class Client:
 
     async def get(self, where: str) -> Object:
         """Read one object."""
-        return _object(await self._http.get(where))
+        return _object(await self._send("GET", where))
 
     async def find(self, where: str) -> Object | None:
         """Read one object; None when it does not exist."""
@@ -82,24 +83,45 @@ class Client:
 
     async def list(self, where: str, **query: str) -> tuple[list[Object], str]:
         """Read a collection and the resourceVersion at which it was so."""
-        answer = _object(await self._http.get(where, params=query))
+        answer = _object(await self._send("GET", where, query=query))
         return list(answer.each("items")), answer.text("metadata", "resourceVersion") or ""
 
     async def create(self, where: str, body: Mapping[str, object]) -> Object:
         """Add an object to a collection."""
-        return _object(await self._http.post(where, json=body))
+        return _object(await self._send("POST", where, body))
 
     async def merge(self, where: str, body: Mapping[str, object]) -> Object:
         """Change the fields that `body` names, by JSON merge patch (RFC 7386)."""
-        headers = {"Content-Type": "application/merge-patch+json"}
-        return _object(await self._http.patch(where, content=msgspec.json.encode(body), headers=headers))
+        return _object(await self._send("PATCH", where, body, kind="application/merge-patch+json"))
 
     async def delete(self, where: str, *, grace: int | None = None) -> None:
         """Delete an object; none is fine."""
         query = {} if grace is None else {"gracePeriodSeconds": str(grace)}
-        answer = await self._http.request("DELETE", where, params=query)
+        answer = await self._send("DELETE", where, query=query)
         if answer.status_code != httpx2.codes.NOT_FOUND:
             _object(answer)
+
+    async def _send(
+        self,
+        method: str,
+        where: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        kind: str = "application/json",
+    ) -> httpx2.Response:
+        """Send a request, again if the connection breaks: the server closes idle ones just when they are used."""
+        content = None if body is None else msgspec.json.encode(body)
+        told = ""
+        for _ in range(_TRIES):
+            try:
+                return await self._http.request(
+                    method, where, content=content, params=dict(query or {}), headers={"Content-Type": kind}
+                )
+            except httpx2.TransportError as error:
+                told = str(error) or type(error).__name__
+                await asyncio.sleep(_RELIST_SECONDS)
+        raise Answered(0, f"{method} {where}: the API does not answer ({told})")
 
     async def watch(self, where: str, **query: str) -> AsyncIterator[Change]:
         """Tell what is there, then every change, for ever; a lost connection is made good by a new list."""

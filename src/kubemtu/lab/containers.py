@@ -6,6 +6,7 @@ A container is one of: a program of the CNI's DaemonSets, known by its name and 
 
 import asyncio
 import datetime as dt
+import logging
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ from kubemtu.core.objects import Object
 from kubemtu.lab import client
 from kubemtu.lab.daemons import ContainerFailed
 
+log = logging.getLogger(__name__)
 EXEC_IMAGE = "lab/exec"
 RETRY_SECONDS = 0.5
 BACKOFF_SECONDS, BACKOFF_MOST = 0.5, 8.0
@@ -93,7 +95,7 @@ class Container:
             self._enter_running(ready=False)
             try:
                 await self.host.play(self.pod, self.spec, env)
-            except ContainerFailed as failure:
+            except (ContainerFailed, client.Answered) as failure:
                 await self._crash(1, str(failure))
                 continue
             self.ready = True
@@ -113,7 +115,7 @@ class Container:
                     await self.host.play(self.pod, self.spec, env)
                     self._enter_running(ready=True)
                     await asyncio.Event().wait()
-            except ContainerFailed as failure:
+            except (ContainerFailed, client.Answered) as failure:
                 self._started = self._started or now()
                 await self._crash(1, str(failure))
             except OSError as error:
@@ -161,6 +163,8 @@ class Container:
                 if told != self.state:
                     self.state = told
                     self.changed()
+            except client.Answered as answer:
+                log.warning("%s: %s", self.name, answer)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _resolve(self) -> dict[str, str]:

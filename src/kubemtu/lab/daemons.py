@@ -111,10 +111,10 @@ class Flanneld(msgspec.Struct, kw_only=True):
         peer = _peer(node)
         if peer is None or self.peers.get(node.name) == peer:
             return False
-        self.peers[node.name] = peer
         _program(rtnl, self.device.name, peer.network, peer.mac, peer.public)
         if self.device6 and peer.network6 and peer.mac6 and peer.public6:
             _program(rtnl, self.device6.name, peer.network6, peer.mac6, peer.public6)
+        self.peers[node.name] = peer
         return True
 
     def forget(self, rtnl: Rtnl, node: str) -> None:

@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-import httpx2
 import msgspec
 
 from kubemtu.core.objects import Object
 from kubemtu.lab import attach, client, containers, daemons, kernel, pods
+from kubemtu.lab.errors import Refused
 from kubemtu.lab.processes import Processes
 from kubemtu.lab.rtnl import Rtnl
 
@@ -65,7 +65,6 @@ class Kubelet:
 
     async def run_forever(self) -> None:
         """Be this node's kubelet until the process ends."""
-        await self._post_status()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_pods())
             group.create_task(self._watch_nodes())
@@ -81,7 +80,8 @@ class Kubelet:
                     pod = self._pods.pop(key)
                     self._ending[key] = asyncio.create_task(self._end(key, pod, gone=kind == "DELETED"))
                 elif kind != "DELETED" and key not in self._ending:
-                    await self.api.delete(client.path("pods", body.name, namespace=body.namespace or ""), grace=0)
+                    with contextlib.suppress(client.Answered):
+                        await self.api.delete(client.path("pods", body.name, namespace=body.namespace or ""), grace=0)
             elif key not in self._pods and body.text("status", "phase") not in ("Succeeded", "Failed"):
                 self._pods[key] = pods.Pod(self, body)
 
@@ -202,15 +202,20 @@ class Kubelet:
                 self._learn(node)
 
     def _learn(self, node: Object) -> None:
-        if self._flanneld and self._flanneld.learn(self._rtnl, node):
-            self._report({"peers": len(self._flanneld.peers)})
+        if self._flanneld is None:
+            return
+        try:
+            if self._flanneld.learn(self._rtnl, node):
+                self._report({"peers": len(self._flanneld.peers)})
+        except Refused as refusal:  # as when somebody deleted flannel.1: the real one logs it and goes on, too
+            log.warning("%s: %s", self.node, refusal)
 
     async def _keep_status(self) -> None:
         ready = None
         while True:
             found = attach.load_chain() is not None
             if found != ready:
-                with contextlib.suppress(client.Answered, httpx2.HTTPError):
+                with contextlib.suppress(client.Answered):
                     await self._post_status()
                     ready = found
             await self.config_changed(1.0)

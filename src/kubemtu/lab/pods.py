@@ -1,13 +1,15 @@
 """One pod on one node: network first, then init containers in their order, then containers, until it is deleted."""
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Mapping
 from typing import Protocol
 
 from kubemtu.core.objects import Object
 from kubemtu.lab import attach, client
 from kubemtu.lab.containers import RETRY_SECONDS, Container, Host, now
+
+log = logging.getLogger(__name__)
 
 
 class Kubelet(Host, Protocol):
@@ -42,12 +44,12 @@ class Pod:
         self._told: Mapping[str, object] = {}
         self._ready_since = self._since
         self._task = asyncio.create_task(self._live(), name=f"pod {body.name}")
+        self._task.add_done_callback(_log_failure)
 
     async def end(self, *, gone: bool) -> None:
         """Stop everything in the pod and take its network away; tell the API, unless the object is gone already."""
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.wait([self._task])
         await self.kubelet.detach(self.body)
         if not gone:
             await self.kubelet.api.delete(self._path(), grace=0)
@@ -94,7 +96,10 @@ class Pod:
                 self._dirty.set()
 
     async def _still_there(self) -> bool:
-        found = await self.kubelet.api.find(self._path())
+        try:
+            found = await self.kubelet.api.find(self._path())
+        except client.Answered:
+            return True
         return found is not None and client.uid(found) == client.uid(self.body)
 
     def _path(self, sub: str = "") -> str:
@@ -126,6 +131,11 @@ class Pod:
         if own:
             status |= {"podIP": own[0], "podIPs": [{"ip": each} for each in own]}
         return status
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s ended", task.get_name(), exc_info=error)
 
 
 def _truth(value: bool) -> str:

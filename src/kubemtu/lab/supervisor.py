@@ -27,7 +27,7 @@ import yaml
 from kubemtu.core.errors import KubemtuError
 from kubemtu.lab import client, controllers, errors, faults, filesystem, kernel, manifests, node, state, underlay
 from kubemtu.lab import scene as scenes
-from kubemtu.lab.api.embedded import EmbeddedApi
+from kubemtu.lab.api import api as choose_api
 from kubemtu.lab.rtnl import Rtnl
 
 log = logging.getLogger("kubemtu.lab")
@@ -166,7 +166,7 @@ class Supervisor:
         inside = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         inside.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
         inside.bind((scenes.GATEWAY, scenes.API_PORT))
-        api = await stack.enter_async_context(EmbeddedApi(sockets=[self._outside, inside]))
+        api = await stack.enter_async_context(choose_api(sockets=[self._outside, inside]))
         within = yaml.safe_dump(api.kubeconfig(f"https://{scenes.GATEWAY}:{scenes.API_PORT}"))
         self._write("kubeconfig", yaml.safe_dump(api.kubeconfig(self._url)), 0o600)
         calls = await stack.enter_async_context(client.Client(yaml.safe_dump(api.kubeconfig())))
