@@ -104,7 +104,8 @@ def test_up_the_running_pods_first_then_the_configuration() -> None:
     assert [type(step).__name__ for step in made.steps] == ["Live", "EditValue", "Rollout"]
     live = live_of(made)
     assert (live.low, live.high, live.underlay) == (1450, 8950, 9000)
-    (warning,) = made.warnings
+    chosen, warning = made.warnings
+    assert chosen.startswith("The configuration says 1450, and this raises it")
     assert warning.startswith("TCP connections that were opened at 1450 keep that segment size until they reconnect")
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from kubemtu.core import example, findings, net, topology
+from kubemtu.core import encap, example, findings, net, topology
+from kubemtu.core.headers import IPV6
 from kubemtu.core.rules import overlay
 
 BRIDGED = {"bridge": "cni0", "ports": net.PortRule(bridge="cni0")}
@@ -26,6 +27,13 @@ def test_a_tunnel_that_the_nic_cannot_carry_fragments_outside() -> None:
 def test_the_same_tunnel_under_small_pods_only_waits_to_break() -> None:
     (wrong,) = judge(example.node("n1", tunnel=1500))
     assert wrong.severity == "warning"
+
+
+def test_a_tunnel_over_ipv4_may_have_more_than_its_twin_over_ipv6() -> None:
+    both = (encap.vxlan(), encap.vxlan(IPV6))
+    assert judge(example.node("n1", tunnel=1450, pod=1430, conflist=1430), encapsulation=both) == ()
+    (wrong,) = judge(example.node("n1", tunnel=1451, pod=1430, conflist=1430), encapsulation=both)
+    assert wrong.message.startswith("flannel.1 has 1451, but eth0 (1500) leaves 1450.")
 
 
 def test_flannel_keeps_the_device_of_an_older_configuration() -> None:

@@ -21,7 +21,7 @@ def test_a_healthy_cluster() -> None:
     assert (found.verdict, found.findings, found.missing) == ("healthy", (), ())
     assert found.summary == (
         "The pod network's MTU is right: 9 pods on 3 nodes, and every packet that they can send fits the path between "
-        "nodes, which carries 1450."
+        "nodes, which carries 1450 by what the NICs say."
     )
     assert (found.cni, found.recommended_mtu, found.current) == ("canal", 1450, (1450,))
     assert found.nodes[0] == verdict.NodeLine(

@@ -168,15 +168,15 @@ def _only_spare(topology: Topology, devices: Sequence[tuple[int, int]], targets:
     spare = [
         (node.tunnel.mtu, to.tunnel_mtu)
         for node, to in zip(topology.nodes, targets, strict=True)
-        if node.tunnel is not None and to.tunnel_mtu is not None and node.inner is not None
-        if to.tunnel_mtu < node.tunnel.mtu <= node.inner
+        if node.tunnel is not None and to.tunnel_mtu is not None and node.fits is not None
+        if to.tunnel_mtu < node.tunnel.mtu <= node.fits
     ]
     return sum(old != new for old, new in devices) == len(spare)
 
 
 def _node_target(topology: Topology, node: Node, aim: int) -> NodeTarget:
     tunnel = node.tunnel.mtu if node.tunnel is not None else None
-    bounded = min(aim, node.inner) if node.inner is not None else aim
+    bounded = min(aim, node.fits) if node.fits is not None else aim
     born = node.rendered.gives if node.rendered is not None else None
     return NodeTarget(
         node=node.name,
@@ -232,6 +232,13 @@ def _warnings(topology: Topology, aim: int, live: Sequence[Live], after: CniStat
         said.append(
             f"{topology.state.owner} writes the configuration: it will put the old value back unless the change is "
             "made there too."
+        )
+    configured = topology.state.pod_mtu
+    if configured is not None and configured < aim:
+        said.append(
+            f"The configuration says {configured}, and this raises it: if somebody chose that for a network that "
+            f"carries less than the NICs say, give --mtu {configured}. `kubemtu apply` probes the network before it changes "
+            "anything."
         )
     if after is not None and after.pod_mtu is not None and after.pod_mtu != aim:
         said.append(f"After the edits the configuration still gives new pods {after.pod_mtu}, not {aim}.")

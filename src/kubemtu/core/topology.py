@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kubemtu.core import encap, errors, net, pods
+from kubemtu.core import encap, errors, headers, net, pods
 from kubemtu.core import rendered as node_files
 from kubemtu.core.cnistate import CniState
 from kubemtu.core.rendered import Rendered
@@ -46,13 +46,18 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One observed node. `nic_mtu` is the smallest over its ways to its peers, `inner` what is left of it for a pod."""
+    """One observed node. `nic_mtu` is the smallest over its ways to its peers, `inner` what is left of it for a pod.
+
+    `fits` is what the NIC leaves for the tunnel device itself, which knows only its own encapsulation: flannel.1 over
+    IPv4 may have more than its twin over IPv6, and more than pods may have that use both.
+    """
 
     name: str
     seen: net.NodeObservation
     nic: str = ""
     nic_mtu: int | None = None
     inner: int | None = None
+    fits: int | None = None
     tunnel: net.Link | None = None
     bridge: net.Link | None = None
     rendered: Rendered | None = None
@@ -135,10 +140,10 @@ def model(snapshot: Snapshot, state: CniState, nic_mtu: int | None = None) -> To
     )
 
 
-def inner(state: CniState, nic_mtu: int) -> int | None:
-    """What every encapsulation that may be used leaves of a NIC's MTU; None when it leaves nothing."""
+def inner(encapsulations: Iterable[encap.Encapsulation], nic_mtu: int) -> int | None:
+    """What the costliest of the encapsulations leaves of a NIC's MTU; None when it leaves nothing."""
     try:
-        left = min((one.inner(nic_mtu) for one in state.encapsulation), default=nic_mtu)
+        left = min((one.inner(nic_mtu) for one in encapsulations), default=nic_mtu)
     except errors.UsageError:
         return None
     return min(left, encap.LARGEST_MTU)
@@ -162,13 +167,23 @@ def _node(
         seen=seen,
         nic=uplink.device if uplink else "",
         nic_mtu=nic_mtu,
-        inner=inner(state, nic_mtu) if nic_mtu is not None else None,
+        inner=inner(state.encapsulation, nic_mtu) if nic_mtu is not None else None,
+        fits=inner(_own(state, tunnel), nic_mtu) if nic_mtu is not None and tunnel is not None else None,
         tunnel=tunnel,
         bridge=seen.link(state.bridge) if state.bridge else None,
         rendered=node_files.of(seen, state.conflist),
         ports=tuple(Port(at=port, pod=owners.get(port.host_link, f"netns {port.netns}")) for port in seen.ports),
         cni_pod=next((pod for pod in of_cni if pod.node == seen.node), None),
     )
+
+
+def _own(state: CniState, tunnel: net.Link | None) -> tuple[encap.Encapsulation, ...]:
+    """The encapsulations that this device does; all of them where it cannot be told."""
+    if tunnel is None or tunnel.vxlan is None:
+        return state.encapsulation
+    outer = headers.IPV6 if tunnel.vxlan.ipv6_outer else headers.IPV4
+    own = tuple(one for one in state.encapsulation if one.kind == "vxlan" and one.headers[0] == outer)
+    return own or state.encapsulation
 
 
 def _uplink(seen: net.NodeObservation, tunnel: net.Link | None) -> net.Uplink | None:
@@ -198,19 +213,19 @@ def _carries(nodes: Iterable[Node], state: CniState, bound: int | None) -> int |
     known = [node.inner for node in nodes if node.inner is not None]
     if known:
         return min(known)
-    return inner(state, bound) if bound is not None else None
+    return inner(state.encapsulation, bound) if bound is not None else None
 
 
 def _layers(nodes: tuple[Node, ...], state: CniState, bound: int | None) -> tuple[Layer, ...]:
     narrow = min((node.nic_mtu for node in nodes if node.nic_mtu is not None), default=bound)
-    if narrow is None or inner(state, narrow) is None:
+    if narrow is None or inner(state.encapsulation, narrow) is None:
         return ()
     costly = max(state.encapsulation, key=lambda one: narrow - one.inner(narrow), default=None)
-    headers = costly.working(narrow) if costly is not None else ()
+    taken = costly.working(narrow) if costly is not None else ()
     return (
         Layer(name="NIC", size=narrow),
-        *(Layer(name=header.name, size=header.size) for header in headers),
-        Layer(name="pod", size=narrow - sum(header.size for header in headers)),
+        *(Layer(name=header.name, size=header.size) for header in taken),
+        Layer(name="pod", size=narrow - sum(header.size for header in taken)),
     )
 
 

@@ -115,7 +115,7 @@ def _healthy(topology: Topology, _findings: tuple[Finding, ...]) -> str:
     pods_seen = len(topology.ports)
     return (
         f"The pod network's MTU is right: {count(pods_seen, 'pod')} on {count(len(topology.nodes), 'node')}, and every "
-        f"packet that they can send fits the path between nodes, which carries {topology.carries}."
+        f"packet that they can send fits the path between nodes, which carries {topology.carries} by what the NICs say."
     )
 
 

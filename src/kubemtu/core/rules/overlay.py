@@ -27,16 +27,16 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
     place = f"node {node.name}, {tunnel.name}"
     largest = max((port.sends for port in node.ports), default=0)
     wanted = topology.state.tunnel_mtu
-    if node.inner is not None and tunnel.mtu > node.inner:
-        severity: Severity = "error" if largest > node.inner else "warning"
+    if node.fits is not None and tunnel.mtu > node.fits:
+        severity: Severity = "error" if largest > node.fits else "warning"
         yield codes.finding(
             codes.MTU107,
             place,
-            f"{tunnel.name} has {tunnel.mtu}, but {node.nic} ({node.nic_mtu}) leaves {node.inner}. Packets of "
-            f"{sizes(node.inner + 1, tunnel.mtu)} bytes fit the tunnel and not the NIC around them: the node cuts the "
+            f"{tunnel.name} has {tunnel.mtu}, but {node.nic} ({node.nic_mtu}) leaves {node.fits}. Packets of "
+            f"{sizes(node.fits + 1, tunnel.mtu)} bytes fit the tunnel and not the NIC around them: the node cuts the "
             "outer packet in two, although the inner one has DF, or the underlay drops it. No error is reported; "
             "throughput falls by a factor.",
-            f"ip link set dev {tunnel.name} mtu {node.inner} on this node, or `kubemtu apply`.",
+            f"ip link set dev {tunnel.name} mtu {node.fits} on this node, or `kubemtu apply`.",
             severity,
         )
     elif wanted is not None and (tunnel.mtu > wanted or tunnel.mtu < min(wanted, largest)):
@@ -53,9 +53,9 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
             codes.MTU107,
             place,
             f"{tunnel.name} has {tunnel.mtu}, less than the {expected} that pods of this node have or will get, and "
-            f"{node.nic} ({node.nic_mtu}) leaves {node.inner}. The node refuses packets of "
+            f"{node.nic} ({node.nic_mtu}) leaves {node.fits}. The node refuses packets of "
             f"{sizes(tunnel.mtu + 1, expected)} bytes with an ICMP error. {_why_stale(tunnel.name)}",
-            f"ip link set dev {tunnel.name} mtu {node.inner} on this node, or `kubemtu apply`.",
+            f"ip link set dev {tunnel.name} mtu {node.fits} on this node, or `kubemtu apply`.",
         )
 
 
@@ -63,7 +63,7 @@ def _expected(node: Node, topology: Topology) -> int:
     """What the tunnel must let through: what pods of this node use or will use, as far as its NIC carries it."""
     born = node.rendered.gives if node.rendered is not None else None
     wanted = max(*(port.at.pod_mtu for port in node.ports), born or 0, 0) if node.ports else born or 0
-    return min(wanted, node.inner) if node.inner is not None else 0
+    return min(wanted, node.fits) if node.fits is not None else 0
 
 
 def _why_stale(name: str) -> str:

@@ -40,7 +40,7 @@ def _fate(node: Node, largest: int, carries: int) -> str:
     if node.tunnel is None:
         first, bound, outer = node.nic, node.nic_mtu or carries, largest
     else:
-        first, bound, outer = node.tunnel.name, node.tunnel.mtu, node.inner or carries
+        first, bound, outer = node.tunnel.name, node.tunnel.mtu, node.fits or carries
     said = []
     silent = min(bound, outer, largest)
     if silent > carries:
