@@ -20,6 +20,8 @@ from kubemtu.node import errors, journal, links, netlink, netns, routes, state, 
 
 _ROUNDS: Final = 4  # one to write, one for what depends on it (bridge, IPv6 sysctl), one against a race, one to see
 
+_PRUNE: Final = 0.9  # seconds between two searches for pods that ended without taking their link along
+
 
 class Engine:
     """Keeps one node true to a Desired, through sockets that stay open between calls.
@@ -35,6 +37,7 @@ class Engine:
         self.state = state.State(roots or netns.Roots())
         self.notes: tuple[str, ...] = ()
         self._trust = trust
+        self._pruned = time.monotonic()
         self._failures: dict[str, str] = {}
         self._examined: set[int] = set()  # host ends of the pods that this call is about
         self._stubborn: set[int] = set()  # host ends of ports whose ends the kernel refused in this call
@@ -65,6 +68,9 @@ class Engine:
         """
         started = time.monotonic()
         self._check_journal(desired)
+        if only is None and started - self._pruned > _PRUNE:
+            self.state.prune()  # our sockets would keep the namespaces of deleted pods alive
+            self._pruned = started
         self._failures, self._stubborn, self._examined = {}, set(), set()
         changed = 0
         for turn in range(_ROUNDS):

@@ -78,7 +78,13 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True, tag="routes", tag_field=
     bodies: tuple[str, ...]
 
 
-Entry = Began | Port | Device | Routes
+class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended", tag_field="entry", rename="camel"):
+    """The change has come to its end; what is written stays known, so that it can be taken back."""
+
+    at: float  # seconds since the epoch
+
+
+Entry = Began | Port | Device | Routes | Ended
 
 
 def owner(inode: int, host_index: int) -> str:
@@ -94,6 +100,7 @@ class Journal:
         self.name = name
         self.path = path
         self.began: Began | None = None
+        self.ended = False
         self.ports: dict[str, Port] = {}
         self.devices: dict[str, Device] = {}
         self.originals: dict[str, dict[bytes, routes.Raw]] = {}
@@ -139,6 +146,10 @@ class Journal:
         """Writes the first line, unless it is there."""
         if self.began is None:
             self.append([Began(desired=desired, boot=_boot(), at=time.time())])
+
+    def end(self) -> None:
+        """Writes that the change has come to its end."""
+        self.append([Ended(at=time.time())])
 
     def append(self, entries: Iterable[Entry]) -> None:
         """Writes entries and waits until they are on the disk. Raises NodeFailure; then nothing counts as known."""
@@ -186,6 +197,8 @@ class Journal:
         match entry:
             case Began():
                 self.began = entry
+            case Ended():
+                self.ended = True
             case Port():
                 self.ports.setdefault(entry.owner, entry)
             case Device():

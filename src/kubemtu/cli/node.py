@@ -1,0 +1,204 @@
+"""`kubemtu node`: the MTU of this one node's pods, without Kubernetes.
+
+Everything is read from the kernel and written by node.act, with the same pins, phases and journal as in a cluster; what
+is missing is the other nodes, whose senders nobody pins here.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from kubemtu.cli import output, render
+from kubemtu.core import errors, migration, net, words
+from kubemtu.node import journal, observe, single
+
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
+
+
+@click.group()
+def node() -> None:
+    """Show or set the MTU of this one node's pods, without Kubernetes."""
+
+
+@node.command()
+@click.option("--prefix", "prefixes", multiple=True, help="Host ends whose name begins so are pod ports.  [cali]")
+@click.option("--bridge", help="Ports of this bridge are pod ports.  [cni0]")
+@click.option("--journal", "directory", default=str(journal.DIRECTORY), show_default=True, help="Folder of journals.")
+@output.output_option
+def show(prefixes: tuple[str, ...], bridge: str | None, directory: str, output_format: str) -> int:
+    """Show links, both ends of every pod port, and pins left behind (read-only).
+
+    Ends with 1 when packets are being lost or pins were left behind.
+    """
+    _require_capabilities()
+    rule = net.PortRule(prefixes=prefixes or single.PREFIXES, bridge=bridge or single.BRIDGE)
+    found = single.view(observe.observe(os.uname().nodename, ports=rule), rule, journal.Journal.names(Path(directory)))
+    if output_format == "text":
+        for line in _lines(found):
+            render.echo(line)
+    else:
+        output.emit(found, output_format)
+    return errors.FINDINGS if found.sick else errors.FINE
+
+
+@node.command("set")
+@click.option("--mtu", required=True, type=int, help="The new MTU of the pods, in bytes of the IP packet.")
+@click.option("--tunnel-mtu", type=int, help="The new MTU of the tunnel device.")
+@click.option("--tunnel", help="The tunnel device, when there is more than one.")
+@click.option("--prefix", "prefixes", multiple=True, help="Host ends whose name begins so are pod ports.  [cali]")
+@click.option("--bridge", help="Ports of this bridge are pod ports; it changes with them.  [cni0, if there is one]")
+@click.option("--journal", "directory", default=str(journal.DIRECTORY), show_default=True, help="Folder of journals.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@output.output_option
+def set_(
+    mtu: int,
+    tunnel_mtu: int | None,
+    tunnel: str | None,
+    prefixes: tuple[str, ...],
+    bridge: str | None,
+    directory: str,
+    dry_run: bool,
+    yes: bool,
+    output_format: str,
+) -> int:
+    """Change the MTU of all running pods of this node, live, without a restart.
+
+    Pins every sender on this node to the smaller MTU first, changes both ends of every pod port, and takes the pins
+    off again. `kubemtu node undo` returns. Senders on other nodes are not pinned: in a cluster, use `kubemtu apply`.
+    """
+    _require_capabilities()
+    rule = net.PortRule(prefixes=prefixes or single.PREFIXES, bridge=bridge or single.BRIDGE)
+    seen = observe.observe(os.uname().nodename, ports=rule)
+    desired = single.desired(seen, rule, mtu=mtu, tunnel=tunnel, tunnel_mtu=tunnel_mtu, bridge=bridge)
+    if output_format == "text" or not yes:
+        for line in _plan(seen, desired):
+            click.echo(line, err=output_format != "text")
+    if dry_run:
+        if output_format != "text":
+            output.emit(desired, output_format)
+        return errors.FINE
+    _confirm("Change it now?", yes=yes)
+    known = single.begin(desired, Path(directory))
+    try:
+        change = single.walk(known, desired, migration.ORDER, rule)
+        known.end()
+    finally:
+        known.close()
+    return _report(change, output_format)
+
+
+@node.command()
+@click.option("--journal", "directory", default=str(journal.DIRECTORY), show_default=True, help="Folder of journals.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@output.output_option
+def undo(directory: str, yes: bool, output_format: str) -> int:
+    """Take the last `node set` back, from wherever it stands: every device, route and sysctl as recorded."""
+    _require_capabilities()
+    if single.NAME not in journal.Journal.names(Path(directory)):
+        raise errors.UsageError(f"there is nothing to take back: {directory} holds no journal of `kubemtu node set`")
+    known = journal.Journal.open(single.NAME, Path(directory))
+    try:
+        if known.began is None:
+            raise errors.UsageError(f"there is nothing to take back: {known.path} is empty")
+        desired = msgspec.structs.replace(known.began.desired, restore=True)
+        if output_format == "text":
+            click.echo(f"{words.count(len(known.ports), 'pod')} and every route go back to what {known.path} recorded.")
+        _confirm("Take it back?", yes=yes)
+        change = single.walk(known, desired, migration.ORDER[1:], desired.ports)
+        known.remove()
+    finally:
+        known.close()
+    return _report(change, output_format)
+
+
+def _lines(found: single.NodeView) -> Iterator[str]:
+    yield f"NIC     {found.nic or 'no default route'}" + (f"  {found.nic_mtu}" if found.nic else "")
+    for tunnel in found.tunnels:
+        over = f" over {tunnel.vxlan.lower}" if tunnel.vxlan and tunnel.vxlan.lower else ""
+        yield f"tunnel  {tunnel.name}  {tunnel.mtu}  ({tunnel.kind}{over})"
+    if found.bridge is not None:
+        yield f"bridge  {found.bridge.name}  {found.bridge.mtu}"
+    yield ""
+    yield from _table(found.ports)
+    for pin in found.pins:
+        yield click.style(f"pin left on the node: {pin}", fg="yellow")
+    for trouble in found.troubles:
+        yield click.style(f"not read: {trouble}", fg="yellow")
+    for name in found.journals:
+        yield f"a change can be taken back: journal {name}"
+
+
+def _table(ports: Sequence[single.PortLine]) -> Iterator[str]:
+    if not ports:
+        yield "no pod ports"
+        return
+    rows = [("host end", "MTU", "pod end", "MTU", "namespace")]
+    rows += [(p.host_link, str(p.host_mtu), p.pod_link, str(p.pod_mtu), p.netns) for p in ports]
+    widths = [max(len(row[place]) for row in rows) for place in range(5)]
+    yield "  ".join(cell.ljust(width) for cell, width in zip(rows[0], widths, strict=True)).rstrip()
+    for row, port in zip(rows[1:], ports, strict=True):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        if port.lost is not None:
+            sizes = f"{port.lost[0]}-{port.lost[1]}"
+            line += click.style(f"  ✗ packets of {sizes} bytes {port.lost_direction} are lost silently", fg="red")
+        if port.pins:
+            line += click.style(f"  pinned: {', '.join(port.pins)}", fg="yellow")
+        yield line.rstrip()
+
+
+def _plan(seen: net.NodeObservation, desired: migration.Desired) -> Iterator[str]:
+    present: dict[tuple[int, int], int] = {}
+    for port in seen.ports:
+        present[port.host_mtu, port.pod_mtu] = present.get((port.host_mtu, port.pod_mtu), 0) + 1
+    for (host, pod), number in sorted(present.items()):
+        now = f"{host}" if host == pod else f"{host} (host end) and {pod} (pod end)"
+        yield f"{words.count(number, 'pod')}: MTU {now} -> {desired.pod_mtu}, both ends"
+    if desired.tunnel is not None and desired.tunnel_mtu is not None and (link := seen.link(desired.tunnel)):
+        yield f"{link.name}: MTU {link.mtu} -> {desired.tunnel_mtu}"
+    if desired.bridge is not None and (link := seen.link(desired.bridge)):
+        yield f"{link.name}: MTU {link.mtu} -> {desired.pod_mtu}"
+    yield f"Meanwhile every sender of this node is pinned to {desired.low} by route; no pod restarts."
+    yield (
+        "Senders on other nodes are not pinned: what they send above "
+        f"{desired.low} while this node changes may be lost. In a cluster, use `kubemtu apply`."
+    )
+    if desired.pod_mtu == desired.high > desired.low:
+        yield "Connections that are open now keep their segment size until they reconnect."
+
+
+def _report(change: single.Change, output_format: str) -> int:
+    if output_format != "text":
+        output.emit(change, output_format)
+        return errors.FINE
+    was = {(port.netns, port.host_link): port for port in change.before}
+    for port in change.after:
+        old = was.get((port.netns, port.host_link))
+        ends = f"{old.host_mtu}/{old.pod_mtu}" if old else "new"
+        render.echo(f"{port.host_link} / {port.netns} {port.pod_link}: {ends} → {port.host_mtu}/{port.pod_mtu}")
+    for note in change.notes:
+        render.echo(note)
+    seconds = sum(phase.seconds for phase in change.phases)
+    settings = sum(phase.changed for phase in change.phases)
+    pods = words.count(len(change.after), "pod")
+    render.echo(f"✓ {pods}, {settings} settings written and read back, in {seconds * 1000:.0f} ms")
+    return errors.FINE
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    from kubemtu.cli import plans
+
+    plans.confirm(question, yes=yes)
+
+
+def _require_capabilities() -> None:
+    status = Path("/proc/self/status").read_text()
+    effective = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
+    missing = [name for name, bit in CAPABILITIES.items() if not effective & (1 << bit)]
+    if missing:
+        raise errors.Forbidden(
+            f"this needs {' and '.join(missing)}, to enter the pods' network namespaces; run it as root"
+        )
