@@ -139,5 +139,24 @@ async def test_watch_delete_and_the_rest(kubectl: Kubectl) -> None:
     assert 'configmap "canal-config" deleted' in await kubectl("delete", *target)
     assert 'configmaps "canal-config" not found' in await kubectl("get", *target, fails=True)
     assert await kubectl("get", "--raw", "/readyz") == "ok"
-    assert (await kubectl("get", "daemonsets", "-A")).split()[:5] == ["NAMESPACE", "NAME", "DESIRED", "CURRENT", "READY"]
+    assert (await kubectl("get", "daemonsets", "-A")).split()[:5] == [
+        "NAMESPACE",
+        "NAME",
+        "DESIRED",
+        "CURRENT",
+        "READY",
+    ]
     assert "daemonsets" in await kubectl("api-resources", "--api-group=apps")
+
+
+async def test_server_side_apply_knows_whose_field_it_is(kubectl: Kubectl) -> None:
+    await kubectl("apply", "-f", "-", stdin=MANIFEST)
+    target = ("cm", "canal-config", "-n", "kube-system")
+    other = MANIFEST.partition("---")[0].replace("1450", "1400")
+    told = await kubectl("apply", "--server-side", "--field-manager=kubemtu", "-f", "-", stdin=other, fails=True)
+    assert 'conflict with "kubectl-client-side-apply" using v1: .data.veth_mtu' in " ".join(told.split())
+    forced = ("apply", "--server-side", "--field-manager=kubemtu", "--force-conflicts", "-f", "-")
+    assert "serverside-applied" in await kubectl(*forced, stdin=other)
+    shown = await kubectl("get", *target, "--show-managed-fields", "-o", "json")
+    managers = {each["manager"]: each["operation"] for each in json.loads(shown)["metadata"]["managedFields"]}
+    assert managers == {"kubectl-client-side-apply": "Update", "kubemtu": "Apply"}

@@ -3,14 +3,17 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubemtu.lab.api.errors import Refusal
+from kubemtu.lab.api.ownership import Writer
 from kubemtu.lab.api.resources import Object, Resource
 from kubemtu.lab.api.selectors import parse
 from kubemtu.lab.api.store import DeleteOptions, Store
 
+SPEC = Writer(manager="test")
+STATUS = Writer(manager="test", subresource="status")
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 MODIFIED = (
     'Operation cannot be fulfilled on configmaps "x": the object has been modified; '
@@ -252,7 +255,7 @@ def test_status_and_spec_are_written_apart(store: Store, pods: Resource) -> None
     store.update(pods, "default", "p", pod("p", labels={"a": "b"}) | {"status": {"phase": "Running"}})
     assert store.get(pods, "default", "p")["status"]["phase"] == "Pending"
     body = pod("p", node="n2") | {"status": {"phase": "Running"}}
-    store.update(pods, "default", "p", body, subresource="status")
+    store.update(pods, "default", "p", body, writer=STATUS)
     now = store.get(pods, "default", "p")
     assert (now["status"]["phase"], now["spec"]["nodeName"]) == ("Running", "n1")
     assert now["metadata"]["labels"] == {"a": "b"}
@@ -269,13 +272,13 @@ def test_generation_counts_changes_of_the_spec_only(store: Store) -> None:
     widgets = store.resource("lab.example", "v1", "widgets")
     store.create(widgets, "default", named("w", spec={"mtu": 1500}))
 
-    def generation_after(change: Object, subresource: str = "") -> int:
-        store.patch(widgets, "default", "w", lambda now: now | change, subresource=subresource)
+    def generation_after(change: Object, writer: Writer = SPEC) -> int:
+        store.patch(widgets, "default", "w", lambda now: now | change, writer=writer)
         found: int = store.get(widgets, "default", "w")["metadata"]["generation"]
         return found
 
     assert store.get(widgets, "default", "w")["metadata"]["generation"] == 1
-    assert generation_after({"status": {"phase": "Ready"}}, "status") == 1
+    assert generation_after({"status": {"phase": "Ready"}}, STATUS) == 1
     assert generation_after({"spec": {"mtu": 1450}}) == 2
     assert generation_after({"spec": {"mtu": 1450}}) == 2
     metadata = store.get(widgets, "default", "w")["metadata"] | {"labels": {"a": "b"}}
@@ -341,7 +344,7 @@ def test_a_pod_that_runs_takes_its_time(
 
 def test_a_failed_pod_needs_no_time(store: Store, pods: Resource) -> None:
     store.create(pods, "default", pod("p"))
-    store.patch(pods, "default", "p", lambda now: now | {"status": {"phase": "Failed"}}, subresource="status")
+    store.patch(pods, "default", "p", lambda now: now | {"status": {"phase": "Failed"}}, writer=STATUS)
     assert store.delete(pods, "default", "p")[1]
 
 
@@ -519,3 +522,85 @@ def test_replaying_the_changes_gives_the_present(steps: list[tuple[str, str]], d
         else:
             mirror[event.key[1]] = event.object
     assert mirror == {item["metadata"]["name"]: item for item in store.page(configmaps).items}
+
+
+FIELDS = (
+    *("metadata", "spec", "status", "data", "name", "labels", "selector", "matchLabels", "template", "versions"),
+    *("names", "group", "scope", "plural", "kind", "schema", "openAPIV3Schema", "storage", "updateStrategy"),
+    *("rollingUpdate", "maxUnavailable", "containers", "ownerReferences", "env", "finalizers", "subresources"),
+)
+scalars = st.none() | st.booleans() | st.integers(-1, 2) | st.sampled_from(["", "x", "v1", "34%"])
+bodies = st.recursive(
+    scalars,
+    lambda inner: st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4) | st.lists(inner, max_size=2),
+    max_leaves=12,
+)
+
+
+def mangle(draw: st.DrawFn, value: object) -> object:
+    """Put something else in the place of a part, somewhere inside."""
+    if isinstance(value, dict) and value and draw(st.integers(0, 3)):
+        key = draw(st.sampled_from(sorted(value)))
+        return {**value, key: mangle(draw, value[key])}
+    if isinstance(value, list) and value:
+        return [mangle(draw, value[0]), *value[1:]]
+    return draw(bodies)
+
+
+@st.composite
+def mangled(draw: st.DrawFn, good: Object) -> Object:
+    found = {key: mangle(draw, value) if draw(st.booleans()) else value for key, value in good.items()}
+    return {**found, draw(st.sampled_from(FIELDS)): draw(bodies)} if draw(st.booleans()) else found
+
+
+GOOD: dict[tuple[str, str], Object] = {
+    ("", "configmaps"): {"metadata": {"name": "x", "labels": {"a": "b"}, "finalizers": ["c"]}, "data": {"a": "1"}},
+    ("", "pods"): pod("x") | {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}},
+    ("apps", "daemonsets"): {
+        "metadata": {"name": "x"},
+        "spec": {
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": "c", "env": [{"name": "e"}]}]},
+            },
+            "updateStrategy": {"rollingUpdate": {"maxUnavailable": 1}},
+        },
+    },
+    ("apiextensions.k8s.io", "customresourcedefinitions"): WIDGETS,
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): {
+        "metadata": {"name": "x"},
+        "roleRef": {"kind": "ClusterRole", "name": "x"},
+        "subjects": [{"kind": "User", "name": "x"}],
+    },
+}
+
+
+def answered(call: object, *args: object, **kwargs: object) -> int:
+    assert callable(call)
+    try:
+        call(*args, **kwargs)
+    except Refusal as refused:
+        return refused.code
+    return 200
+
+
+@pytest.mark.parametrize("kind", GOOD)
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_whatever_the_body_the_answer_is_an_object_or_a_refusal(kind: tuple[str, str], data: st.DataObject) -> None:
+    store = Store()
+    resource = store.resource(kind[0], "v1", kind[1])
+    namespace = "default" if resource.namespaced else ""
+    name = GOOD[kind]["metadata"]["name"]
+    body = data.draw(mangled(GOOD[kind]))
+    allowed = {200, 400, 404, 409, 422}
+    assert answered(store.create, resource, namespace, body) in allowed
+    answered(store.create, resource, namespace, GOOD[kind])
+    assert answered(store.patch, resource, namespace, name, lambda now: now | body) in allowed
+    assert answered(store.patch, resource, namespace, name, lambda now: now | body, writer=STATUS) in allowed
+    assert answered(store.apply, resource, namespace, name, body, manager="a", force=True) in allowed
+    before = store.page(resource).items
+    assert answered(store.apply, resource, namespace, name, {}, manager="a") in allowed
+    assert answered(store.delete, resource, namespace, name) in {200, 404}
+    assert len(before) <= 2

@@ -8,6 +8,7 @@ kubernetes/apimachinery `pkg/util/validation`.
 import re
 from datetime import datetime
 
+from kubemtu.lab.api import shapes
 from kubemtu.lab.api.errors import bad_request, invalid
 from kubemtu.lab.api.resources import DEFINITIONS, Object, Resource
 
@@ -19,7 +20,6 @@ _SUBDOMAIN_RULE = (
 )
 _PERCENT = re.compile(r"[0-9]+%\Z")
 _PATH_NAMED = frozenset({"roles", "rolebindings", "clusterroles", "clusterrolebindings"})
-_JSON_NAMES = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 
 
 def timestamp(now: datetime) -> str:
@@ -28,7 +28,7 @@ def timestamp(now: datetime) -> str:
 
 
 def check_identity(resource: Resource, namespace: str, name: str, body: Object) -> None:
-    """Refuse a body that is of another kind, version, namespace or name than the path it was sent to.
+    """Refuse a body of wrong types, or of another kind, version, namespace or name than the path it was sent to.
 
     Raises:
         Refusal: 400.
@@ -40,48 +40,13 @@ def check_identity(resource: Resource, namespace: str, name: str, body: Object) 
         )
     if kind != resource.kind:
         raise bad_request(f"the kind in the data ({kind}) does not match the expected kind ({resource.kind})")
-    metadata = body.get("metadata", {})
-    if not isinstance(metadata, dict):
-        raise bad_request(_mistyped(resource, "metadata", metadata, "v1.ObjectMeta"))
-    if metadata.get("namespace", namespace) not in (namespace, "") and resource.namespaced:
+    if told := shapes.mistyped(resource, body):
+        raise bad_request(told)
+    metadata = body.get("metadata") or {}
+    if metadata.get("namespace") not in (None, namespace, "") and resource.namespaced:
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
-    if name and metadata.get("name", name) != name:
+    if name and metadata.get("name") not in (None, name):
         raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
-
-
-def check_types(resource: Resource, body: Object) -> str:
-    """Return what a typed decoder says about the first wrongly typed field, or nothing.
-
-    A number in a ConfigMap's data is the mistake that people make here: `veth_mtu: 1450` without quotes.
-    """
-    metadata = body.get("metadata", {})
-    for field in ("labels", "annotations"):
-        if told := _not_words(resource, f"metadata.{field}", "ObjectMeta.metadata." + field, metadata.get(field)):
-            return told
-    if resource.kind in ("ConfigMap", "Secret"):
-        for field in ("data", "stringData", "binaryData"):
-            if told := _not_words(resource, field, f"{resource.kind}.{field}", body.get(field)):
-                return told
-    return ""
-
-
-def _not_words(resource: Resource, field: str, go_field: str, value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, dict):
-        return _mistyped(resource, go_field, value, "map[string]string")
-    for each in value.values():
-        if each is not None and not isinstance(each, str):
-            return _mistyped(resource, go_field, each, "string")
-    return ""
-
-
-def _mistyped(resource: Resource, go_field: str, value: object, expected: str) -> str:
-    found = _JSON_NAMES.get(type(value), "null")
-    return (
-        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-        f"json: cannot unmarshal {found} into Go struct field {go_field} of type {expected}"
-    )
 
 
 def check_name(resource: Resource, name: str) -> None:
@@ -109,7 +74,7 @@ def check_workload(resource: Resource, name: str, body: Object) -> None:
     spec = body.get("spec") or {}
     chosen = (spec.get("selector") or {}).get("matchLabels")
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
-    if not isinstance(spec.get("selector"), dict):
+    if spec.get("selector") is None:
         raise invalid(resource, name, [("spec.selector", "Required value")])
     if chosen and not chosen.items() <= labels.items():
         told = f"Invalid value: {labels}: `selector` does not match template `labels`"

@@ -89,6 +89,18 @@ def conflict(resource: Resource, name: str, why: str = MODIFIED) -> Refusal:
     return Refusal(409, "Conflict", message, _details(resource, name))
 
 
+def apply_conflict(resource: Resource, name: str, clashes: Sequence[tuple[str, str, str]]) -> Refusal:
+    """409: an applied configuration would change fields of others; `clashes` are (manager, apiVersion, field)."""
+    causes = [
+        {"reason": "FieldManagerConflict", "message": f'conflict with "{manager}" using {version}', "field": field}
+        for manager, version, field in clashes
+    ]
+    told = ", ".join(f"{each['message']}: {each['field']}" for each in causes)
+    number = f"{len(causes)} conflict{'s' if len(causes) > 1 else ''}"
+    details = _details(resource, name, causes=causes)
+    return Refusal(409, "Conflict", f"Apply failed with {number}: {told}", details)
+
+
 def expired(message: str) -> Refusal:
     return Refusal(410, "Expired", message)
 

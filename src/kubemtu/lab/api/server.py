@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from kubemtu.lab.api import access, bodies, discovery, errors, openapi, selectors, tables, watching
+from kubemtu.lab.api.ownership import Writer
 from kubemtu.lab.api.paths import Discovery, Target, read_path
 from kubemtu.lab.api.resources import Object
 from kubemtu.lab.api.store import DeleteOptions, Store
@@ -101,7 +102,7 @@ class ApiServer:
                     target.namespace,
                     target.name,
                     body,
-                    subresource=target.subresource,
+                    writer=_writer(target, request),
                     dry_run=_is_dry(request.query_params),
                 )
                 return _json(changed)
@@ -182,32 +183,32 @@ class ApiServer:
         if target.resource.namespaced and not namespace:
             raise errors.method_not_allowed()
         dry = _is_dry(request.query_params)
-        return _json(self.store.create(target.resource, namespace, body, dry_run=dry), 201)
+        writer = _writer(target, request)
+        return _json(self.store.create(target.resource, namespace, body, writer=writer, dry_run=dry), 201)
 
     async def _patch(self, target: Target, request: Request) -> Response:
         content_type, body, query = _content_type(request), await request.body(), request.query_params
+        if content_type == errors.APPLY_PATCH and not target.subresource:
+            return self._apply(target, bodies.read_object(content_type, body), query)
         change = bodies.read_change(target.resource, content_type, body)
-        dry = _is_dry(query)
-        if content_type == errors.APPLY_PATCH:
-            if not query.get("fieldManager"):
-                told = (
-                    'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
-                )
-                raise errors.Refusal(422, "Invalid", told)
-            if not target.subresource and not self._exists(target):
-                fresh = change({"metadata": {"name": target.name}})
-                return _json(self.store.create(target.resource, target.namespace, fresh, dry_run=dry), 201)
-        changed = self.store.patch(
-            target.resource, target.namespace, target.name, change, subresource=target.subresource, dry_run=dry
-        )
+        writer, dry = _writer(target, request), _is_dry(query)
+        changed = self.store.patch(target.resource, target.namespace, target.name, change, writer=writer, dry_run=dry)
         return _json(changed)
 
-    def _exists(self, target: Target) -> bool:
-        try:
-            self.store.get(target.resource, target.namespace, target.name)
-        except errors.Refusal:
-            return False
-        return True
+    def _apply(self, target: Target, configuration: Object, query: Mapping[str, str]) -> Response:
+        if not query.get("fieldManager"):
+            told = 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
+            raise errors.Refusal(422, "Invalid", told)
+        made, is_new = self.store.apply(
+            target.resource,
+            target.namespace,
+            target.name,
+            configuration,
+            manager=query["fieldManager"],
+            force=query.get("force") == "true",
+            dry_run=_is_dry(query),
+        )
+        return _json(made, 201 if is_new else 200)
 
     def _delete(self, target: Target, options: DeleteOptions, query: Mapping[str, str]) -> Response:
         if target.subresource:
@@ -275,6 +276,13 @@ def _verb(method: str, target: Target, query: Mapping[str, str]) -> str:
 
 def _content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _writer(target: Target, request: Request) -> Writer:
+    """Return who writes: as the query says, else the first word of the User-Agent."""
+    agent = request.headers.get("user-agent", "").partition("/")[0]
+    manager = request.query_params.get("fieldManager") or agent or "unknown"
+    return Writer(manager=manager, subresource=target.subresource)
 
 
 def _selector(target: Target, query: Mapping[str, str]) -> selectors.Selector:

@@ -1,0 +1,197 @@
+"""Who wrote which field: `metadata.managedFields`, and what an applied configuration may change by it.
+
+A set of fields is a set of paths. Objects have paths to every leaf; a list is one leaf, but where its elements have
+keys (built-in kinds only) each element is a path of its own. Source: Kubernetes "Server-Side Apply";
+kubernetes-sigs/structured-merge-diff `fieldpath/`, `merge/update.go`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from kubemtu.lab.api import strategic
+from kubemtu.lab.api.admission import timestamp
+from kubemtu.lab.api.errors import Refusal, apply_conflict
+from kubemtu.lab.api.resources import Object, Resource, copied
+
+Path = tuple[str, ...]
+"""Steps as managedFields writes them: `f:<field>`, and `k:{"name":"node"}` for an element."""
+Json = Any
+_OWN_METADATA = frozenset({"f:labels", "f:annotations", "f:finalizers", "f:ownerReferences"})
+_ABSENT = object()
+
+
+class Writer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who writes, and through what: an entry of managedFields without its fields."""
+
+    manager: str
+    operation: str = "Update"
+    subresource: str = ""
+
+
+def written(resource: Resource, before: Object | None, after: Object, writer: Writer, now: datetime) -> list[Object]:
+    """Return the managedFields of an object after a write: the writer owns what it changed, and nobody what is gone."""
+    old, new = leaves(resource, before or {}), leaves(resource, after)
+    changed = {path for path, value in new.items() if old.get(path, _ABSENT) != value}
+    entries = _entries(before)
+    mine = next((fields for entry, fields in entries if _writer_of(entry) == writer), set())
+    left = [
+        (entry, fields & new.keys() - (set() if _writer_of(entry) == writer else changed)) for entry, fields in entries
+    ]
+    own = _entry(resource, writer, mine & new.keys() | changed, now) if changed else None
+    return _replaced(left, writer, own)
+
+
+def applied(
+    resource: Resource, live: Object | None, configuration: Object, manager: str, *, force: bool, now: datetime
+) -> Object:
+    """Return what an object becomes when a manager applies its configuration.
+
+    What the manager applied before and does not any more goes away, unless somebody else owns it too.
+
+    Raises:
+        Refusal: 409, when others own fields that would change, and `force` is not set.
+    """
+    writer = Writer(manager=manager, operation="Apply")
+    wanted, held = leaves(resource, configuration), leaves(resource, live or {})
+    contested = {path for path, value in wanted.items() if path in held and held[path] != value}
+    entries = _entries(live)
+    others = [(entry, fields) for entry, fields in entries if _writer_of(entry) != writer]
+    mine = next((fields for entry, fields in entries if _writer_of(entry) == writer), set())
+    clashes = [
+        (each["manager"], each["apiVersion"], path) for each, held in others for path in sorted(held & contested)
+    ]
+    if clashes and not force:
+        raise _conflict(resource, configuration, clashes)
+    fresh = copied(live or {})
+    theirs = {path[:length] for _, fields in others for path in fields for length in range(1, len(path) + 1)}
+    for path in sorted(mine - wanted.keys() - theirs, key=len):
+        _remove(fresh, path)
+    metadata = {key: value for key, value in (configuration.get("metadata") or {}).items() if key != "managedFields"}
+    fresh = strategic.apply(fresh, configuration | {"metadata": metadata}, keyed=not resource.custom)
+    own = None if mine == wanted.keys() and not contested else _entry(resource, writer, set(wanted), now)
+    left = [(entry, fields if _writer_of(entry) == writer else fields - contested) for entry, fields in entries]
+    fresh["metadata"]["managedFields"] = _replaced(left, writer, own)
+    return fresh
+
+
+def _replaced(left: list[tuple[Object, set[Path]]], writer: Writer, own: Object | None) -> list[Object]:
+    """Return entries with what is left to each, in their places; a new one of the writer replaces its old one."""
+    entries: list[Object] = []
+    for entry, fields in left:
+        if own is not None and _writer_of(entry) == writer:
+            entries.append(own)
+            own = None
+        elif fields:
+            packed = _packed(fields)
+            entries.append(entry if packed == entry["fieldsV1"] else entry | {"fieldsV1": packed})
+    return entries if own is None else [*entries, own]
+
+
+def leaves(resource: Resource, item: Object) -> dict[Path, Json]:
+    """Return every field of an object that somebody can own, with its value; elements have the value of their key."""
+    found: dict[Path, Json] = {}
+    for field, value in item.items():
+        if field == "metadata":
+            inner = dict(_walk({"metadata": value}, (), keyed=not resource.custom))
+            found |= {path: each for path, each in inner.items() if path[1:2] and path[1] in _OWN_METADATA}
+        elif field not in ("apiVersion", "kind"):
+            found |= dict(_walk({field: value}, (), keyed=not resource.custom))
+    return found
+
+
+def _walk(item: Mapping[str, Json], path: Path, *, keyed: bool) -> Iterator[tuple[Path, Json]]:
+    for field, value in item.items():
+        here = (*path, f"f:{field}")
+        if isinstance(value, dict) and value:
+            yield from _walk(value, here, keyed=keyed)
+        elif keyed and isinstance(value, list) and (key := strategic.merge_key(field, value)):
+            for element in value:
+                name = f"k:{msgspec.json.encode({key: element[key]}).decode()}"
+                yield (*here, name), element[key]
+                yield from _walk(element, (*here, name), keyed=keyed)
+        else:
+            yield here, value
+
+
+def _entries(item: Object | None) -> list[tuple[Object, set[Path]]]:
+    entries = (item or {}).get("metadata", {}).get("managedFields") or ()
+    return [(entry, set(_unpacked(entry["fieldsV1"], ()))) for entry in entries]
+
+
+def _entry(resource: Resource, writer: Writer, fields: set[Path], now: datetime) -> Object:
+    entry: Object = {"manager": writer.manager, "operation": writer.operation, "apiVersion": resource.api_version}
+    entry |= {"time": timestamp(now), "fieldsType": "FieldsV1", "fieldsV1": _packed(fields)}
+    return entry | {"subresource": writer.subresource} if writer.subresource else entry
+
+
+def _writer_of(entry: Object) -> Writer:
+    return Writer(manager=entry["manager"], operation=entry["operation"], subresource=entry.get("subresource", ""))
+
+
+def _packed(fields: set[Path]) -> Object:
+    """Write a set of paths as FieldsV1: nested objects, where `.` marks an element that is a member itself."""
+    packed: Object = {}
+    for path in sorted(fields):
+        inner = packed
+        for step in path:
+            inner = inner.setdefault(step, {})
+        if path[-1].startswith("k:"):
+            inner["."] = {}
+    return packed
+
+
+def _unpacked(packed: Object, path: Path) -> Iterator[Path]:
+    for step, inner in packed.items():
+        if step == ".":
+            yield path
+        elif inner:
+            yield from _unpacked(inner, (*path, step))
+        else:
+            yield (*path, step)
+
+
+def _remove(item: Object, path: Path) -> None:
+    """Take a field, or a whole element, out of an object in place, and what held it if that is empty then.
+
+    The field that an element is known by goes only with the element.
+    """
+    last = path[-1]
+    if len(path) > 1 and path[-2].startswith("k:") and last.removeprefix("f:") in msgspec.json.decode(path[-2][2:]):
+        return
+    inner: Json = item
+    for step in path[:-1]:
+        inner = _inner(inner, step)
+    if last.startswith("f:") and isinstance(inner, dict):
+        inner.pop(last[2:], None)
+    elif isinstance(inner, list) and (element := _inner(inner, last)) is not None:
+        inner.remove(element)
+    if inner in ({}, []) and len(path) > 1:
+        _remove(item, path[:-1])
+
+
+def _inner(value: Json, step: str) -> Json:
+    if step.startswith("f:"):
+        return value.get(step[2:]) if isinstance(value, dict) else None
+    wanted = msgspec.json.decode(step[2:])
+    elements = value if isinstance(value, list) else []
+    return next((each for each in elements if isinstance(each, dict) and wanted.items() <= each.items()), None)
+
+
+def _conflict(resource: Resource, configuration: Object, clashes: Sequence[tuple[str, str, Path]]) -> Refusal:
+    name = (configuration.get("metadata") or {}).get("name", "")
+    told = [(manager, version, _shown(path)) for manager, version, path in clashes]
+    return apply_conflict(resource, name, told)
+
+
+def _shown(path: Path) -> str:
+    steps = []
+    for step in path:
+        if step.startswith("f:"):
+            steps.append(f".{step[2:]}")
+        else:
+            key = msgspec.json.decode(step[2:])
+            steps.append("[" + ",".join(f'{field}="{value}"' for field, value in key.items()) + "]")
+    return "".join(steps)
