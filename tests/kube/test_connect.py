@@ -325,3 +325,14 @@ def test_a_server_with_a_bad_port(tmp_path: Path) -> None:
     body["clusters"] = [{"name": "a", "cluster": {"server": "https://a:port"}}]
     path = write(tmp_path / "c", body)
     assert "has no valid port" in refused(path, kind=errors.Malformed, HTTPS_PROXY="p:1")
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arbitrary uid in a container has no HOME and no entry in passwd."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(errors.UsageError, match="there is no kubeconfig"):
+        connect.settings(environ={}, account=Path("/nowhere"))

@@ -163,8 +163,19 @@ async def test_a_plugin_that_must_ask_needs_a_terminal(tmp_path: Path, monkeypat
 
 
 async def test_a_plugin_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials, "PLUGIN_SECONDS", 0.2)
+    monkeypatch.setattr(credentials, "PLUGIN_SECONDS", 1.0)
     command = program(tmp_path, f"echo $$ > {tmp_path}/pid; exec sleep 60")
     said = await refused(plugged(command))
-    assert said.endswith("printed nothing within 0.2 s; run it by hand")
+    assert said.endswith("printed nothing within 1 s; run it by hand")
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+
+
+async def test_a_plugin_may_ask_where_somebody_sits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    command = program(tmp_path, f'echo "$KUBERNETES_EXEC_INFO" > {tmp_path}/info\n{printing({"token": "t"})}')
+    assert (await Credentials(plugged(command, interactive="Always")).current()).token == "t"
+    assert json.loads((tmp_path / "info").read_text())["spec"] == {"interactive": True}

@@ -177,7 +177,6 @@ async def test_a_list_that_is_no_list(scripted: Scripted) -> None:
     [
         (httpx2.ConnectTimeout(""), "did not accept a connection within 5 s; check the address, the VPN and the"),
         (httpx2.ReadTimeout(""), "took the request to get daemonsets.apps canal in namespace kube-system but did not"),
-        (httpx2.ProxyError("407 Proxy Authentication Required"), "the proxy None refused the connection to"),
         (httpx2.RemoteProtocolError("Server disconnected"), "broke while kubemtu tried to get daemonsets.apps canal"),
         (httpx2.ConnectError("All connection attempts failed"), "All connection attempts failed; check the address"),
     ],
@@ -187,6 +186,15 @@ async def test_failures_below_http(scripted: Scripted, failure: Exception, sente
     said = await refusal(api, exit_code=3, kind=errors.Unreachable)
     assert sentence in said
     assert WHO in said
+
+
+async def test_a_proxy_that_refuses_is_named_without_its_password(scripted: Scripted) -> None:
+    connection = Connection(server="https://k8s", origin="/k", proxy_url="http://me:s3cret@proxy:3128")
+    api, _ = scripted({f"GET {PATH}": httpx2.ProxyError("407 Proxy Authentication Required")}, connection)
+    assert await refusal(api, exit_code=3, kind=errors.Unreachable) == (
+        "the proxy http://proxy:3128 refused the connection to https://k8s (/k): 407 Proxy Authentication Required; "
+        "check proxy-url in the kubeconfig, HTTPS_PROXY and NO_PROXY"
+    )
 
 
 async def test_a_broken_write_says_that_its_outcome_is_unknown(scripted: Scripted) -> None:

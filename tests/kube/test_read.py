@@ -125,3 +125,20 @@ async def test_unknown_credentials_raise(scripted: Scripted) -> None:
         with pytest.raises(kube_errors.Unauthenticated) as caught:
             await read.observe(api, (CONFIG, PODS))
     assert caught.value.exit_code == 4
+
+
+async def test_a_named_object_of_an_unserved_kind_is_nothing(scripted: Scripted) -> None:
+    named_felix = Want(kind=FELIX.kind, plural=FELIX.plural, api_versions=FELIX.api_versions, name="default")
+    api, _ = scripted({})
+    async with api:
+        assert await read.observe(api, (named_felix,)) == ((), ())
+
+
+async def test_an_answer_that_makes_no_sense_is_an_entry(scripted: Scripted) -> None:
+    api, _ = scripted({ONE: {"kind": "ConfigMap"}, MANY: (422, "Invalid", "bad selector")})
+    async with api:
+        found, unread = await read.observe(api, (CONFIG, PODS))
+    assert found == ()
+    assert [one.why for one in unread] == ["malformed", "malformed"]
+    assert "answered for configmaps canal-config in namespace kube-system has no metadata" in unread[0].message
+    assert "bad selector" in unread[1].message

@@ -181,3 +181,9 @@ async def test_closing_ends_the_connection(api: Api) -> None:
         await waiting
     await events.aclose()
     assert await api.list(MAPS) == []
+
+
+async def test_a_kind_that_goes_away_and_comes_back(scripted: Scripted) -> None:
+    answers = [listed("5", "a"), (404, "NotFound", "the server could not find the requested resource"), listed("9")]
+    api, _ = scripted({PATH: answers})
+    assert await take(api, 2) == [("SYNC", ("a",)), ("SYNC", ())]

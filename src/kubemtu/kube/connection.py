@@ -80,6 +80,13 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         return f"{user}context {self.context} in {self.origin}{acting}"
 
     @property
+    def proxy(self) -> str:
+        """The proxy as a sentence may name it, without its password."""
+        whole = self.proxy_url or ""
+        scheme, mark, rest = whole.rpartition("://")
+        return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
+    @property
     def plain(self) -> bool:
         """True when the server speaks http, without TLS."""
         return urlsplit(self.server).scheme == "http"

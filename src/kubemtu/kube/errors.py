@@ -189,7 +189,7 @@ def from_transport(error: Exception, action: Action, connection: Connection) -> 
         )
     if isinstance(error, httpx2.ProxyError):
         return errors.Unreachable(
-            f"the proxy {connection.proxy_url} refused the connection to {server}: {capped(str(error))}; check "
+            f"the proxy {connection.proxy} refused the connection to {server}: {capped(str(error))}; check "
             "proxy-url in the kubeconfig, HTTPS_PROXY and NO_PROXY"
         )
     if isinstance(error, httpx2.ConnectError):
@@ -276,7 +276,7 @@ def _tls(cause: ssl.SSLError, server: str, connection: Connection) -> TlsFailure
 
 
 def _no_connection(causes: list[BaseException], server: str, connection: Connection) -> errors.Unreachable:
-    via = f" by the proxy {connection.proxy_url}" if connection.proxy_url else ""
+    via = f" by the proxy {connection.proxy}" if connection.proxy_url else ""
     for cause in causes:
         if isinstance(cause, ConnectionRefusedError):
             return errors.Unreachable(

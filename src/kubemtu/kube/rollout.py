@@ -160,8 +160,11 @@ class _Watch:
     def _judge(self, pods: list[_Pod]) -> None:
         """Raise Surprise as soon as a new pod is in a state that does not pass; what old pods do says nothing."""
         now = time.monotonic()
-        bad = [pod for pod in pods if pod.fresh and not pod.ending and (pod.stuck or pod.crashing)]
-        self._stuck_since = {pod.uid: self._stuck_since.get(pod.uid, now) for pod in bad}
+        late = {pod.uid for pod in pods if not pod.ready}
+        bad = [pod for pod in pods if pod.fresh and not pod.ending and pod.stuck]
+        # A pod that crashes runs in between: only being ready ends the count.
+        kept = {uid: since for uid, since in self._stuck_since.items() if uid in late}
+        self._stuck_since = {pod.uid: now for pod in bad} | kept
         for pod in bad:
             grace = self._waiting.crashes if pod.crashing else self._waiting.grace
             if now - self._stuck_since[pod.uid] >= grace:

@@ -184,12 +184,12 @@ class Wire:
             )
         except ImportError as error:
             raise errors.UsageError(
-                f"the proxy {connection.proxy_url} speaks SOCKS, for which kubemtu needs the package socksio; install "
+                f"the proxy {connection.proxy} speaks SOCKS, for which kubemtu needs the package socksio; install "
                 "it, or use an HTTP proxy"
             ) from error
         except (httpx2.InvalidURL, ValueError) as error:
             raise errors.Malformed(
-                f"{connection.origin}: {connection.server} or the proxy {connection.proxy_url} is no address ({error})"
+                f"{connection.origin}: {connection.server} or the proxy {connection.proxy} is no address ({error})"
             ) from error
 
     def _decoded(self, response: httpx2.Response, action: Action) -> dict[str, object]:
