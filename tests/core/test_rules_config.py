@@ -101,6 +101,33 @@ def test_an_installer_that_lingers_gets_time_to_copy_its_binaries(after_starting
     assert found.code == code
 
 
+CALICO = '{"type": "calico", "mtu": 1450, "log_level": "debug"}'
+EXTRA = f'{{"name": "k8s-pod-network", "plugins": [{CALICO}, {{"type": "portmap"}}]}}'
+
+
+@pytest.mark.parametrize(("after_installing", "code"), [(0.0, "MTU103"), (60.0, "MTU110")])
+def test_a_file_that_differs_in_more_than_its_mtu(after_installing: float, code: str) -> None:
+    """Written by the installer it is of an older template; written later it is somebody's edit."""
+    (found,) = judge(example.state(), example.node("n1", text=EXTRA, modified=1793527200.0 + after_installing))
+    assert (found.code, found.place) == (code, FILE)
+    assert found.message.startswith("The file differs from its template at plugins[0].log_level")
+
+
+def test_a_file_that_differs_counts_as_edited_where_nobody_knows_when_it_was_installed() -> None:
+    snapshot = example.cluster((example.node("n1", text=EXTRA),), objects=())
+    (found,) = config.find(topology.model(snapshot, example.state()))
+    assert found.code == "MTU110"
+
+
+def test_a_plugin_that_another_installer_chained_in_is_nobodys_edit() -> None:
+    plugins = '{"type": "calico", "mtu": %d}, {"type": "portmap"}, {"type": "istio-cni"}'
+    text = f'{{"name": "k8s-pod-network", "plugins": [{plugins}]}}'
+    late = 1793527200.0 + 3600
+    assert judge(example.state(), example.node("n1", text=text % 1450, modified=late)) == ()
+    (found,) = judge(example.state(), example.node("n1", text=text % 1400, modified=late))
+    assert found.code == "MTU103"
+
+
 def test_a_file_that_is_no_json_stops_new_pods() -> None:
     (broken,) = judge(example.state(), example.node("n1", text='{"plugins": [{"type": "calico", "mtu": ,}]}'))
     assert (broken.code, broken.severity, broken.place) == ("MTU122", "error", FILE)

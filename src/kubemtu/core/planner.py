@@ -237,8 +237,8 @@ def _warnings(topology: Topology, aim: int, live: Sequence[Live], after: CniStat
     if configured is not None and configured < aim:
         said.append(
             f"The configuration says {configured}, and this raises it: if somebody chose that for a network that "
-            f"carries less than the NICs say, give --mtu {configured}. `kubemtu apply` probes the network before it changes "
-            "anything."
+            f"carries less than the NICs say, give --mtu {configured}. `kubemtu apply` probes the network before it "
+            "changes anything."
         )
     if after is not None and after.pod_mtu is not None and after.pod_mtu != aim:
         said.append(f"After the edits the configuration still gives new pods {after.pod_mtu}, not {aim}.")

@@ -68,7 +68,7 @@ def of(seen: net.NodeObservation, path: str | None) -> Rendered | None:
 def plugins_of(text: str) -> tuple[dict[str, object], ...] | None:
     """The plugins of a conflist (or the one of a .conf), bare placeholders read as 0; None: it is no such thing."""
     try:
-        whole: object = json.loads(_filled(text, "0"))
+        whole: object = json.loads(filled(text, "0"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(whole, dict):
@@ -112,5 +112,6 @@ def _gives(
     return None, ""
 
 
-def _filled(text: str, value: str) -> str:
+def filled(text: str, value: str) -> str:
+    """Put a value where a placeholder stands bare; what stands in a string stays."""
     return STRING_OR_PLACEHOLDER.sub(lambda found: found[0] if found[0].startswith('"') else value, text)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kubemtu.core import codes, encap, goodput, pods
+from kubemtu.core import codes, drifted, encap, goodput, pods
 from kubemtu.core.cnistate import CniState, MtuKey
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import dotted
@@ -140,16 +140,26 @@ def _stale(topology: Topology, node: Node, conflist: Rendered) -> Finding | None
         if state.conflist_mtu is None and (state.conflist_template is None or _broken(state)):
             return None
         wanted, holds, path = state.conflist_mtu, conflist.literal, conflist.path
-    if wanted == holds:
+    template = state.conflist_template if path == conflist.path else None
+    apart = drifted.differences(template, conflist.text) if template is not None else ()
+    if wanted == holds and not apart:
         return None
-    here = f"The file says {holds or 'no MTU'}, the configuration {wanted or 'none'}"
-    if path == conflist.path and _edited(node.cni_pod, conflist.modified):
+    here = f"The file says {holds or 'no MTU'}, the configuration {wanted or 'none'}" if wanted != holds else ""
+    if apart:
+        here += f"{'; besides, it' if here else 'The file'} differs from its template at {names(apart)}"
+    # Another plugin's installer that chained itself in has written the file later, and nobody edited it.
+    late = _edited(node.cni_pod, conflist.modified) and not (template and drifted.chained(template, conflist.text))
+    if path == conflist.path and (late or (apart and _unknown(node.cni_pod, conflist.modified))):
+        by = (
+            "it was written after the CNI's installer had finished here, so by somebody else"
+            if late
+            else "nobody but the CNI's installer should write it"
+        )
         return codes.finding(
             codes.MTU110,
             f"node {node.name}, {path}",
-            f"{here}; it was written after the CNI's installer had finished here, so by somebody else. It counts "
-            f"(new pods get {conflist.gives or 'what the plugin decides'}) until the CNI's pod restarts and writes it "
-            "anew.",
+            f"{here}; {by}. It counts (new pods get {conflist.gives or 'what the plugin decides'}) until the CNI's pod "
+            "restarts and writes it anew.",
             f"Change the configuration instead ({key_place(state)}): `kubemtu plan` shows how.",
         )
     harmless = topology.carries is not None and conflist.gives is not None and conflist.gives <= topology.carries
@@ -167,6 +177,10 @@ def _stale(topology: Topology, node: Node, conflist: Rendered) -> Finding | None
 
 def _broken(state: CniState) -> bool:
     return any(found.code in {codes.MTU112.code, codes.MTU122.code} for found in state.findings)
+
+
+def _unknown(cni_pod: pods.CniPod | None, modified: float) -> bool:
+    return cni_pod is None or cni_pod.installed is None or not modified
 
 
 def _edited(cni_pod: pods.CniPod | None, modified: float) -> bool:
