@@ -28,7 +28,8 @@ def test_a_healthy_cluster_has_none() -> None:
 def test_a_pin_of_a_pod() -> None:
     (left,) = judge(pinned())
     assert (left.code, left.severity, left.place) == ("MTU116", "warning", "node n1, 1 pod: default/a")
-    assert "hold senders at 1450 (mtu lock)" in left.message
+    assert left.message.startswith("A route of this pod holds it at 1450 (mtu lock), and no migration is under way.")
+    assert left.remedy == "In the pod's network namespace: ip route change default dev eth0; ip route flush cache"
 
 
 def test_pins_of_a_change_that_is_over_were_left_behind() -> None:
@@ -53,4 +54,4 @@ def test_an_ipv6_pin_is_a_sysctl() -> None:
     port = example.port("a", "10.42.1.10", addresses=("10.42.1.10", "fd00::10"), ipv6_mtu=1400)
     (left,) = judge(example.node("n1", ports=(port,)))
     assert "(net.ipv6.conf.eth0.mtu)" in left.message
-    assert "sysctl -w net.ipv6.conf.eth0.mtu=" in left.remedy
+    assert left.remedy == "In the pod's network namespace: sysctl -w net.ipv6.conf.eth0.mtu=1450"

@@ -20,9 +20,12 @@ def test_a_larger_node_sends_what_a_smaller_one_cannot_take() -> None:
     assert "pods can have 1450. Nodes with a larger one (n1) still send more than that" in mixed.message
 
 
-def test_mixed_nics_under_pods_that_all_fit_are_only_noted() -> None:
-    (mixed,) = judge(example.node("n1", nic=9000), example.node("n2"))
-    assert (mixed.severity, mixed.place) == ("note", "node n2, eth0")
+def test_mixed_nics_under_pods_that_all_fit_are_as_they_should_be() -> None:
+    assert judge(example.node("n1", nic=9000), example.node("n2")) == ()
+
+
+def test_a_small_nic_that_is_too_small_for_its_own_node_only_is_another_finding() -> None:
+    assert judge(example.node("n1", nic=1400, pod=1450, tunnel=1450), example.node("n2", pod=1350, tunnel=1350)) == ()
 
 
 def test_a_nic_that_one_node_lacks() -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 
-from kubemtu.core import codes
+from kubemtu.core import codes, net
 from kubemtu.core.findings import Finding
 from kubemtu.core.topology import Node, Topology
 from kubemtu.core.words import count, names
+
+LOCK = "mtu lock"
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
@@ -16,20 +18,25 @@ def find(topology: Topology) -> tuple[Finding, ...]:
 
 
 def _pods(node: Node) -> Iterable[Finding]:
-    pinned: dict[tuple[int, str], list[str]] = {}
+    pinned: dict[tuple[int, str, str], list[str]] = {}
     for port in node.ports:
-        locked = [route.mtu for route in port.at.routes if route.locked and route.mtu is not None]
+        locked = [route for route in port.at.routes if route.locked and route.mtu is not None]
         if locked:
-            pinned.setdefault((min(locked), "mtu lock"), []).append(port.pod)
+            smallest = min(route.mtu for route in locked if route.mtu is not None)
+            pinned.setdefault((smallest, LOCK, _unpin(locked[0])), []).append(port.pod)
         elif port.at.ipv6_mtu is not None and port.at.ipv6_mtu < port.at.pod_mtu:
             name = f"net.ipv6.conf.{port.at.pod_link}.mtu"
-            pinned.setdefault((port.at.ipv6_mtu, name), []).append(port.pod)
-    for (mtu, how), pods in pinned.items():
+            undo = f"sysctl -w {name}={port.at.pod_mtu}"
+            pinned.setdefault((port.at.ipv6_mtu, name, undo), []).append(port.pod)
+    for (mtu, how, undo), pods in pinned.items():
+        whose = "A route of this pod holds it" if len(pods) == 1 else "Routes of these pods hold them"
+        if how != LOCK:
+            whose = "The sysctl holds its IPv6" if len(pods) == 1 else "The sysctl holds their IPv6"
         yield codes.finding(
             codes.MTU116,
             f"node {node.name}, {count(len(pods), 'pod')}: {names(pods)}",
-            f"Their routes hold senders at {mtu} ({how}), and no migration is under way. {_cost(how)}",
-            _remedy(how),
+            f"{whose} at {mtu} ({how}), and no migration is under way. {_cost(how)}",
+            f"In {'the' if len(pods) == 1 else 'each'} pod's network namespace: {undo}",
         )
 
 
@@ -43,19 +50,20 @@ def _routes(node: Node, topology: Topology) -> Iterable[Finding]:
     yield codes.finding(
         codes.MTU116,
         f"node {node.name}, {count(len(pinned), 'route')}: {names(route.destination for route in pinned)}",
-        f"This node's routes to pods hold it at {names(str(mtu) for mtu in mtus)} (mtu lock), and no migration is "
-        f"under way. {_cost('mtu lock')}",
-        _remedy("mtu lock"),
+        f"This node's routes to pods hold it at {names(str(mtu) for mtu in mtus)} ({LOCK}), and no migration is "
+        f"under way. {_cost(LOCK)}",
+        f"On this node{', for each of them' if len(pinned) > 1 else ''}: {_unpin(pinned[0])}",
     )
 
 
 def _cost(how: str) -> str:
-    if how == "mtu lock":
+    if how == LOCK:
         return "A locked route also clears DF on TCP and ignores what routers report."
     return "It bounds IPv6 only, until the device's MTU is set again."
 
 
-def _remedy(how: str) -> str:
-    if how == "mtu lock":
-        return "Remove the pin: ip route change <route> without `mtu lock`; ip route flush cache."
-    return f"Set it again: sysctl -w {how}=<the device's MTU> in the pod's network namespace."
+def _unpin(route: net.Route) -> str:
+    """The command that takes the pin off one route and leaves the rest of it."""
+    family = "-6 " if route.family == 6 else ""
+    way = f" via {route.gateway}" if route.gateway else ""
+    return f"ip {family}route change {route.destination}{way} dev {route.device}; ip {family}route flush cache"

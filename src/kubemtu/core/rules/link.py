@@ -9,7 +9,7 @@ from kubemtu.core.words import names
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
-    """Report NICs that the configuration names and a node lacks (MTU109), and NICs of unequal MTU (MTU106)."""
+    """Report NICs that the configuration names and a node lacks (MTU109), and unequal NICs that lose packets (MTU106)."""
     return (*_absent(topology), *_mixed(topology))
 
 
@@ -20,12 +20,13 @@ def _absent(topology: Topology) -> Iterable[Finding]:
     for node in topology.nodes:
         # flanneld tries each --iface in turn, so one that is there is enough (flannel-io/flannel: main.go).
         if node.seen.links and not any(node.seen.link(name) for name in state.nic_names):
-            physical = [link.name for link in node.seen.links if not link.kind and link.name != "lo"]
+            there = dict.fromkeys(way.device for way in node.seen.uplinks)
+            there |= dict.fromkeys(link.name for link in node.seen.links if not link.kind and link.name != "lo")
             yield codes.finding(
                 codes.MTU109,
                 f"node {node.name}, {state.nic_key or state.name}",
                 f"The configuration names {names(state.nic_names)}, and this node has only "
-                f"{names(physical) or 'other devices'}. What runs here keeps running; at its next start flanneld "
+                f"{names(there) or 'other devices'}. What runs here keeps running; at its next start flanneld "
                 "exits, and the node loses its pod network.",
                 "Name a NIC that every node has, or leave the name out: then the default route decides.",
             )
@@ -47,19 +48,17 @@ def _mixed(topology: Topology) -> Iterable[Finding]:
     listing = "; ".join(
         f"{mtu}: {names(f'{node.name} ({node.nic})' for node in nodes)}" for mtu, nodes in sorted(by_mtu.items())
     )
-    wide = [node for node in topology.nodes if _may_send(node) > topology.carries]
-    effect = (
-        f"Nodes with a larger one ({names(node.name for node in wide)}) still send more than that: it vanishes in "
-        "front of the smaller NIC, without an ICMP error."
-        if wide
-        else "Nobody sends more than that now; the larger NICs are not used."
-    )
+    # A node with the smallest NIC that sends too much harms itself, and MTU107 or MTU101 say so.
+    wide = [node for node in topology.nodes if node.nic_mtu != smallest and _may_send(node) > topology.carries]
+    if not wide:
+        return
     yield codes.finding(
         codes.MTU106,
         f"node {few[0].name}, {few[0].nic}" if len(few) == 1 else f"nodes {names(node.name for node in few)}",
-        f"NICs between the nodes differ ({listing}). The smallest decides: pods can have {topology.carries}. {effect}",
+        f"NICs between the nodes differ ({listing}). The smallest decides: pods can have {topology.carries}. Nodes with "
+        f"a larger one ({names(node.name for node in wide)}) still send more than that: it vanishes in front of the "
+        "smaller NIC, without an ICMP error.",
         "Give all nodes' NICs one MTU, or set the pods to what the smallest leaves: `kubemtu plan`.",
-        "warning" if wide else "note",
     )
 
 

@@ -77,8 +77,8 @@ def _below(topology: Topology, carries: int) -> Iterable[Finding]:
             f"{count(len(members), 'pod')} {has(len(members))} {mtu}, the path carries {carries}: of a full link TCP "
             f"gets {goodput.share(mtu, cost):.1%} instead of {goodput.share(carries, cost):.1%}, which is {lost:.1%} "
             f"less, in {goodput.packets(mtu, carries):.2f} times as many packets.",
-            f"Run `kubemtu apply`: it takes running pods to {carries} without restarting one. First see that the path "
-            f"really carries it: `kubemtu plan --mtu {carries}` shows what would change.",
+            f"Run `kubemtu apply`: it proves with full-size packets that the network carries this, then takes running "
+            f"pods to {carries} without restarting one.",
             "warning" if lost >= goodput.WORTH_A_WARNING else "note",
         )
 

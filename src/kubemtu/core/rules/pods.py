@@ -75,7 +75,7 @@ def _older(node: Node, topology: Topology) -> Iterable[Finding]:
     born = node.rendered
     if born is None or born.gives is None:
         return
-    older = [port for port in node.ports if port.at.pod_mtu != born.gives]
+    older = [port for port in node.ports if port.at.pod_mtu != born.gives and not _right(port, born.gives, topology)]
     for mtu, ports in grouped(older, lambda port: port.at.pod_mtu).items():
         severity: Severity = "warning"
         if topology.carries is not None and mtu > topology.carries:
@@ -89,6 +89,12 @@ def _older(node: Node, topology: Topology) -> Iterable[Finding]:
             "Run `kubemtu apply`, which changes running pods as they are, or restart these pods.",
             severity,
         )
+
+
+def _right(port: Port, gives: int, topology: Topology) -> bool:
+    """True when the pod is as it should be and the file on its node is not: other findings tell of the file."""
+    fits = topology.carries is not None and port.at.pod_mtu <= topology.carries < gives
+    return fits or port.at.pod_mtu == topology.state.pod_mtu
 
 
 def _routes(node: Node) -> Iterable[Finding]:
