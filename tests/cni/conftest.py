@@ -48,7 +48,7 @@ def node() -> Callable[..., NodeObservation]:
         paths = {
             "conflist": "/etc/cni/net.d/10-canal.conflist",
             "calico": "/etc/cni/net.d/10-calico.conflist",
-            "mtu": "/var/lib/calico/mtu",
+            "felix": "/var/lib/calico/mtu",
             "subnet": "/run/flannel/subnet.env",
             "net_conf": "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json",
         }

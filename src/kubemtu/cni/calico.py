@@ -289,7 +289,7 @@ def _tunnel_edits(
         if key is None:
             held = daemonset.resolve(agent, tunnel.variable, snapshot)
             raise UsageError(
-                f"{_daemonset(agent)} sets {tunnel.variable} to {held}, which keeps {tunnel.device} below {target}:"
+                f"{_daemonset(agent)} sets {tunnel.variable} to {held!r}, which keeps {tunnel.device} below {target}:"
                 f" raise it there to {target} first, then plan again."
             )
         why = f"{tunnel.device} must not be smaller than the pods that send through it"

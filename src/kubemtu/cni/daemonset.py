@@ -10,6 +10,7 @@ from kubemtu.core.errors import Malformed
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 
+KEY = re.compile(r"[-._a-zA-Z0-9]+")  # what the API server takes as a key of a ConfigMap
 VERSION = re.compile(r":v?(\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -93,7 +94,7 @@ def needs(daemonset: Object | None, config_map: str) -> dict[str, str]:
     return {
         each.key: each.container
         for each in found
-        if each.config_map == config_map and each.key is not None and not each.optional
+        if each.config_map == config_map and each.key is not None and KEY.fullmatch(each.key) and not each.optional
     }
 
 

@@ -1,0 +1,249 @@
+"""Recognition in its order, the wants, the catalogue of codes, and input that is broken in every way."""
+
+import copy
+import re
+from collections.abc import Callable
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kubemtu.cni import registry
+from kubemtu.core import codes
+from kubemtu.core.errors import KubemtuError, NotRecognised
+from kubemtu.core.net import NodeFile, NodeObservation
+from kubemtu.core.objects import Object
+from kubemtu.core.snapshot import Snapshot, Unread
+
+Reading = Callable[..., Snapshot]
+
+CANAL = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: canal-config, namespace: kube-system, labels: {a: b}}
+data:
+  canal_iface: ""
+  masquerade: "true"
+  veth_mtu: "1450"
+  cni_network_config: '{"plugins": [{"type": "calico", "mtu": __CNI_MTU__}]}'
+  net-conf.json: '{"Network": "10.42.0.0/16", "Backend": {"Type": "vxlan", "MTU": 1500}}'
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: canal, namespace: kube-system}
+spec:
+  template:
+    spec:
+      initContainers:
+      - name: install-cni
+        image: calico/cni:v3.28.1
+        env:
+        - {name: CNI_MTU, valueFrom: {configMapKeyRef: {name: canal-config, key: veth_mtu}}}
+        volumeMounts: [{name: net, mountPath: /host/etc/cni/net.d}]
+      containers:
+      - {name: kube-flannel, image: "flannel:v0.25.5", args: [--iface=eth0]}
+      volumes: [{name: net, hostPath: {path: /etc/cni/net.d}}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: rke-network-plugin, namespace: kube-system}
+data: {rke-network-plugin: "kind: ConfigMap\\nmetadata: {name: canal-config}\\ndata: {veth_mtu: '1400'}\\n"}
+"""
+CALICO = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: calico-config, namespace: kube-system}
+data:
+  calico_backend: bird
+  veth_mtu: "0"
+  cni_network_config: '{"plugins": [{"type": "calico", "mtu": __CNI_MTU__}]}'
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: calico-node, namespace: kube-system}
+spec:
+  template:
+    spec:
+      containers:
+      - name: calico-node
+        image: calico/node:v3.28.1
+        env:
+        - {name: FELIX_VXLANMTU, value: "0"}
+        - {name: CALICO_IPV4POOL_VXLAN, value: Always}
+---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: p}
+spec: {cidr: 10.0.0.0/8, ipipMode: Never, vxlanMode: CrossSubnet}
+---
+apiVersion: projectcalico.org/v3
+kind: FelixConfiguration
+metadata: {name: default}
+spec: {vxlanMTU: 1400, mtuIfacePattern: "^eth", wireguardEnabled: false, interfacePrefix: cali}
+"""
+OPERATOR = """
+apiVersion: operator.tigera.io/v1
+kind: Installation
+metadata: {name: default}
+spec:
+  cni: {type: Calico}
+  calicoNetwork: {mtu: 1400, ipPools: [{cidr: 10.0.0.0/8, encapsulation: VXLAN}]}
+status: {mtu: 1400}
+"""
+FLANNEL = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: kube-flannel-cfg, namespace: kube-flannel}
+data:
+  cni-conf.json: '{"plugins": [{"type": "flannel", "delegate": {"mtu": 1400}}]}'
+  net-conf.json: '{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "MTU": 1500}}'
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: kube-flannel-ds, namespace: kube-flannel}
+spec: {template: {spec: {containers: [{name: kube-flannel, image: "flannel:v0.28.9", args: [--iface=eth0]}]}}}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1, annotations: {flannel.alpha.coreos.com/backend-type: vxlan}}
+status: {nodeInfo: {kubeletVersion: v1.30.4+k3s1}}
+"""
+RKE2 = """
+apiVersion: helm.cattle.io/v1
+kind: HelmChartConfig
+metadata: {name: rke2-canal, namespace: kube-system}
+spec: {valuesContent: "flannel: {mtu: 9000, backend: vxlan, iface: eth1}\\ncalico: {vethuMTU: 8950}\\n"}
+"""
+WHOLE = {"canal": CANAL, "calico": CALICO, "operator": OPERATOR, "flannel": FLANNEL, "rke2": RKE2}
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**30), 10**30),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from(["0", "1450", "", "{", "[]", "{}", "none", "__CNI_MTU__", "a: [", "\ud800", "9" * 5000, "(" * 50]),
+    st.lists(st.none(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.none(), max_size=2),
+)
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Every path into a value but those that the API server itself guarantees."""
+    out = [path] if path and path[-1] not in {"kind", "apiVersion", "metadata", "name", "namespace"} else []
+    if isinstance(value, dict):
+        out += [found for key, held in value.items() for found in places(held, (*path, key))]
+    elif isinstance(value, list):
+        out += [found for index, held in enumerate(value) for found in places(held, (*path, index))]
+    return out
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), which=st.sampled_from(sorted(WHOLE)), junk=JUNK, target=st.integers(0, 70000))
+def test_whatever_is_broken_ends_as_a_finding_or_a_sentence(
+    data: st.DataObject, which: str, junk: object, target: int
+) -> None:
+    bodies = list(yaml.safe_load_all(WHOLE[which]))
+    path = data.draw(st.sampled_from(places(bodies)))
+    here: object = bodies
+    for key in path[:-1]:
+        here = here[key]  # type: ignore[index]  # the path was read from this very value
+    here[path[-1]] = copy.deepcopy(junk)  # type: ignore[index]  # as above
+    found = Snapshot(
+        source="a test", offline=True, objects=tuple(Object.of(one) for one in bodies if isinstance(one, dict))
+    )
+    try:
+        state = registry.recognise(found)
+        said = [text for each in state.findings for text in (each.place, each.message, each.remedy)]
+        assert all(finding.code in codes.BY_CODE for finding in state.findings)
+        registry.CNIS[state.name].steps(state, target, found)
+    except KubemtuError as sentence:
+        said = [str(sentence)]
+    assert all(said)
+    assert "\n" not in "".join(said)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    text=st.one_of(
+        st.text(max_size=60), st.sampled_from(["{", "FLANNEL_MTU=99999\n", "FLANNEL_MTU=14\u0665\n", "\u0665"])
+    )
+)
+def test_files_of_nodes_may_hold_anything(text: str) -> None:
+    paths = ("/run/flannel/subnet.env", "/var/lib/calico/mtu", "/etc/cni/net.d/10-canal.conflist", "/x/net-conf.json")
+    seen = NodeObservation(node="n1", files=tuple(NodeFile(path=path, text=text) for path in paths))
+    ends = []
+    for whole in (CANAL.replace("1450", "0"), CALICO, "", FLANNEL):
+        bodies = [one for one in yaml.safe_load_all(whole) if one]
+        found = Snapshot(source="a test", offline=True, objects=tuple(map(Object.of, bodies)), nodes=(seen,))
+        try:
+            state = registry.recognise(found)
+            registry.CNIS[state.name].steps(state, 1400, found)
+            ends.append(state.name)
+        except KubemtuError as sentence:
+            ends.append(str(sentence))
+    assert all(ends)
+    assert len(ends) == 4
+
+
+@pytest.mark.parametrize(
+    ("texts", "name"),
+    [
+        ((FLANNEL, CALICO, CANAL), "canal"),
+        ((FLANNEL, CALICO), "calico"),
+        ((FLANNEL,), "flannel"),
+        ((OPERATOR,), "calico"),
+    ],
+)
+def test_canal_comes_before_calico_and_calico_before_flannel(
+    snapshot: Reading, texts: tuple[str, ...], name: str
+) -> None:
+    assert registry.recognise(snapshot(*texts)).name == name
+
+
+def test_nothing_known_is_one_sentence_that_says_what_was_looked_for() -> None:
+    unread = (
+        Unread(what="ConfigMap kube-system/canal-config", why="forbidden", message="no"),
+        Unread(what="Installation default", why="absent", message="no"),
+    )
+    with pytest.raises(NotRecognised) as caught:
+        registry.recognise(Snapshot(source="cluster c", unread=unread))
+    sentence = str(caught.value)
+    for word in ("cluster c", "canal-config", "calico-config", "kube-flannel-cfg", "Installation default"):
+        assert word in sentence
+    assert "Could not be read: ConfigMap kube-system/canal-config (forbidden)." in sentence
+    assert "absent" not in sentence
+
+
+def test_wants_are_the_union_each_once_and_never_a_secret() -> None:
+    wants = registry.wants()
+    assert len(wants) == len(set(wants))
+    assert {want.kind for want in wants} == {
+        "ConfigMap",
+        "DaemonSet",
+        "FelixConfiguration",
+        "HelmChartConfig",
+        "IPPool",
+        "Installation",
+        "Node",
+    }
+    assert all(want.name for want in wants if want.kind == "ConfigMap")
+
+
+def test_codes_are_a_closed_and_unbroken_list() -> None:
+    assert [code.code for code in codes.CODES] == [f"MTU{number}" for number in range(101, 123)]
+    assert len({code.name for code in codes.CODES}) == 22
+    assert {code.severity for code in codes.CODES} == {"error", "warning", "note"}
+    assert (codes.MTU103.name, codes.MTU103.severity) == ("config-not-rolled-out", "error")
+    assert (codes.MTU118.name, codes.MTU118.severity) == ("node-not-observed", "note")
+
+
+def test_a_finding_has_its_codes_severity_unless_it_says_otherwise() -> None:
+    assert codes.finding(codes.MTU119, "a", "b", "c").severity == "error"
+    assert codes.finding(codes.MTU119, "a", "b", "c", "note").severity == "note"
+
+
+def test_the_page_of_codes_has_a_section_for_each() -> None:
+    page = codes.markdown()
+    assert re.findall(r"^## (MTU\d+)$", page, re.MULTILINE) == [f"MTU{number}" for number in range(101, 123)]
+    assert "| [MTU108](#mtu108) | required-key-missing | error |" in page
