@@ -150,7 +150,6 @@ def _live(topology: Topology, aim: int) -> tuple[Live, ...]:
     if not any(old != new for old, new in devices) or _only_spare(topology, devices, targets):
         return ()
     sizes = [size for pair in devices for size in pair]
-    running = sum(to.running for to in targets)
     outer = max((one.outer(aim) for one in topology.state.encapsulation), default=aim)
     return (
         Live(
@@ -158,7 +157,7 @@ def _live(topology: Topology, aim: int) -> tuple[Live, ...]:
             low=min([aim, *sizes]),
             high=max([aim, *sizes]),
             underlay=outer,
-            why=f"{count(running, 'running pod')} {'has' if running == 1 else 'have'} what they were born with",
+            why="a pod keeps the MTU that it was born with",
         ),
     )
 
