@@ -74,17 +74,17 @@ def read(document: str) -> object:
 
     Raises Broken when it is no YAML, nests too deep, expands to too much, or uses a tag of its own.
     """
+    hint = "; it looks like a template: render it first, as `helm template` does" if TEMPLATE.search(document) else ""
     try:
         return _Builder().build(document)
+    except Broken as why:
+        raise Broken(f"{why}{hint}", why.line) from why
     except yaml.MarkedYAMLError as why:
         mark = why.problem_mark or why.context_mark
-        hint = (
-            "; it looks like a template: render it first, as `helm template` does" if TEMPLATE.search(document) else ""
-        )
         sentence = " ".join(str(why.problem or why.context).split())
-        raise Broken(f"is no YAML: {sentence}{hint}", mark.line if mark else 0) from why
+        raise Broken(f"is no YAML: {sentence}{hint}", mark.line if mark else first_line(document)) from why
     except (yaml.YAMLError, ValueError, OverflowError) as why:
-        raise Broken(f"is no YAML: {' '.join(str(why).split()):.200}") from why
+        raise Broken(f"is no YAML: {' '.join(str(why).split()):.200}", first_line(document)) from why
 
 
 class _Builder:

@@ -84,10 +84,10 @@ def _walk(folder: Path, read: _Read) -> Iterator[Path]:
             about = here.stat()
             listed = sorted(here.iterdir())
         except OSError as why:
-            read.skip(str(here), f"cannot be read: {why.strerror}")
+            read.skip(_below(here, folder), f"cannot be read: {why.strerror}")
             continue
         if (about.st_dev, about.st_ino) in seen:
-            read.skip(str(here), "is a link to a folder that was read already")
+            read.skip(_below(here, folder), "is a link to a folder that was read already")
             continue
         seen.add((about.st_dev, about.st_ino))
         for each in listed:
@@ -104,7 +104,11 @@ def _walk(folder: Path, read: _Read) -> Iterator[Path]:
                         return
                     yield each
             except OSError as why:
-                read.skip(str(each), f"cannot be read: {why.strerror}")
+                read.skip(_below(each, folder), f"cannot be read: {why.strerror}")
+
+
+def _below(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path != folder else str(folder)
 
 
 def _file(path: Path, name: Path, read: _Read, *, alone: bool) -> Snapshot | None:
