@@ -1,12 +1,20 @@
 """What agents told, and of when: an old report is no report."""
 
 import datetime as dt
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
+import pytest
+import yaml
 
-from kubemtu.core import example, net
+from kubemtu.core import errors, example, net
 from kubemtu.core.objects import Object
-from kubemtu.flows import observe
+from kubemtu.core.snapshot import Snapshot
+from kubemtu.flows import decide, observe
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import connect, crd, mtu
+from kubemtu.lab import api as lab_api
 
 NOW = 1793527200.0  # date -u -d 2026-11-01T10:00:00Z +%s
 
@@ -74,3 +82,58 @@ def test_pods_are_kept_without_what_is_nobodys_business() -> None:
 def test_other_objects_are_kept_whole() -> None:
     config, _agent = example.canal()
     assert observe.slim(config) is config
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[kube_api.Api]:
+    """The administrator's connection to an API server of the lab, without nodes behind it."""
+    path = tmp_path / "kubeconfig"
+    async with lab_api.api() as server:
+        path.write_text(yaml.safe_dump(server.kubeconfig()), "utf-8")
+        async with kube_api.Api(connect.settings(str(path), environ={})) as connected:
+            yield connected
+
+
+async def put(api: kube_api.Api, snapshot: Snapshot) -> None:
+    """Make the objects of a snapshot, each with its status."""
+    for found in snapshot.objects:
+        body = dict(found.body)
+        if found.kind == "Pod":
+            containers = [{"name": "main", "image": "example/web"}]
+            body["spec"] = {"containers": containers, **found.mapping("spec")}
+        elif found.kind == "DaemonSet":
+            labels = {"k8s-app": found.name}
+            template = {"metadata": {"labels": labels}, **found.mapping("spec", "template")}
+            body["spec"] = {**found.mapping("spec"), "template": template}
+        made = await api.create(body)
+        if found.kind == "Pod":
+            ref = await api.ref(made.body)
+            await api.patch(ref, {"status": found.mapping("status")}, subresource="status")
+
+
+async def test_a_cluster_is_read_as_it_is(api: kube_api.Api) -> None:
+    wanted = example.story(1450, example.trio(pod=1500))
+    without_owners = tuple(found for found in wanted.objects if found.name != "canal" or found.kind != "Pod")
+    await put(api, msgspec.structs.replace(wanted, objects=without_owners))
+    await crd.install(api)
+    for seen in wanted.nodes:
+        await mtu.set_status(api, seen.node, observation=msgspec.structs.replace(seen, observed_at=NOW))
+    found = await observe.observe(api, now=NOW + 5)
+    assert [seen.node for seen in found.nodes] == ["n1", "n2", "n3"]
+    assert found.unread == ()
+    report = decide.check(found)
+    assert (report.verdict, report.cni) == ("broken", "canal")
+    assert [one.code for one in report.findings] == ["MTU104", "MTU104", "MTU104", "MTU101"]
+
+
+async def test_without_the_custom_resources_no_node_was_observed(api: kube_api.Api) -> None:
+    await put(api, example.story(1450))
+    found = await observe.observe(api, now=NOW)
+    assert found.nodes == ()
+    assert [entry.what for entry in found.unread] == ["node n1", "node n2", "node n3"]
+    assert decide.check(found).verdict == "incomplete"
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(errors.UsageError, match="cannot be written"):
+        observe.save(example.cluster(), tmp_path / "nowhere" / "snapshot.json")
