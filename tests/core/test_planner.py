@@ -1,5 +1,6 @@
 """The number, and the steps in the order that loses no packet."""
 
+import msgspec
 import pytest
 
 from kubemtu.core import diff, errors, example, net, planner, topology
@@ -222,6 +223,21 @@ def test_edits_that_do_not_reach_the_pods_are_a_warning() -> None:
         laid_out(nodes(pod=1500, conflist=1500), example.state(1500)), 1450, (EDIT, ROLLOUT), example.state(1500)
     )
     assert "After the edits the configuration still gives new pods 1500, not 1450." in made.warnings
+
+
+def test_a_tunnel_that_the_configuration_keeps_too_small_is_a_warning() -> None:
+    made = planner.make(laid_out(nodes(pod=1500)), 1450, (), example.state(1450, tunnel_mtu=1400))
+    assert made.warnings[-1].startswith("The configuration gives the tunnel 1400, less than pods of 1450 need")
+
+
+def test_an_interface_below_1280_has_lost_its_ipv6_already() -> None:
+    made = planner.make(laid_out(nodes(pod=1200), example.state(1450, ipv6=True)), 1450, ())
+    assert any(warning.startswith("Some interface has 1200, less than IPv6 needs") for warning in made.warnings)
+
+
+def test_a_change_that_is_under_way_is_a_warning() -> None:
+    seen = msgspec.structs.replace(laid_out(nodes(pod=1500)), under_way=("canal-1450-1",))
+    assert planner.make(seen, 1450, ()).warnings == ("A change is under way already: canal-1450-1.",)
 
 
 # The face of a plan

@@ -116,8 +116,13 @@ def model(snapshot: Snapshot, state: CniState, nic_mtu: int | None = None) -> To
             one.inner(nic_mtu)
     running = pods.running(snapshot)
     of_cni = pods.cni_pods(snapshot, state.daemonset)
+    here: dict[str, list[pods.Pod]] = {}
+    for pod in running:
+        here.setdefault(pod.node, []).append(pod)
+    agents = {pod.node: pod for pod in of_cni}
     nodes = tuple(
-        _node(seen, state, running, of_cni, nic_mtu) for seen in sorted(snapshot.nodes, key=lambda one: one.node)
+        _node(seen, state, tuple(here.get(seen.node, ())), agents.get(seen.node), nic_mtu)
+        for seen in sorted(snapshot.nodes, key=lambda one: one.node)
     )
     ipv6 = state.ipv6 or any(port.ipv6 for node in nodes for port in node.ports)
     carries = _carries(nodes, state, nic_mtu)
@@ -152,11 +157,10 @@ def inner(encapsulations: Iterable[encap.Encapsulation], nic_mtu: int) -> int | 
 def _node(
     seen: net.NodeObservation,
     state: CniState,
-    running: tuple[pods.Pod, ...],
-    of_cni: tuple[pods.CniPod, ...],
+    here: tuple[pods.Pod, ...],
+    cni_pod: pods.CniPod | None,
     bound: int | None,
 ) -> Node:
-    here = tuple(pod for pod in running if pod.node == seen.node)
     owners = pods.owners(seen.ports, state.ports.prefixes, here)
     tunnel = seen.link(state.tunnel) if state.tunnel else None
     uplink = _uplink(seen, tunnel)
@@ -173,7 +177,7 @@ def _node(
         bridge=seen.link(state.bridge) if state.bridge else None,
         rendered=node_files.of(seen, state.conflist),
         ports=tuple(Port(at=port, pod=owners.get(port.host_link, f"netns {port.netns}")) for port in seen.ports),
-        cni_pod=next((pod for pod in of_cni if pod.node == seen.node), None),
+        cni_pod=cni_pod,
     )
 
 
