@@ -77,6 +77,30 @@ def test_turning_twice_turns_once() -> None:
     assert undo.turn(once) == once
 
 
+def test_before_the_first_step_nothing_is_undone() -> None:
+    fresh = undo.Progress(epoch=3)
+    assert fresh.untouched
+    back = undo.turn(fresh)
+    assert undo.sequence(whole(MTU, ROLLOUT, LIVE), back) == ()
+    assert back.epoch == 3
+    assert undo.abandon(fresh).abandoned
+    for begun in (
+        undo.Progress(begun=True),
+        undo.Progress(step=1),
+        undo.Progress(phase=migration.Phase.PIN_PODS),
+    ):
+        assert not begun.untouched
+        assert undo.turn(begun).turned_step == begun.step
+        assert not undo.turn(begun).abandoned
+
+
+def test_who_takes_over_counts_on() -> None:
+    there = undo.Progress(step=2, begun=True, phase=migration.Phase.DEVICES, epoch=4)
+    taken = undo.take_over(there)
+    assert (taken.epoch, taken.step, taken.phase) == (5, 2, migration.Phase.DEVICES)
+    assert undo.turn(taken).epoch == 5
+
+
 def test_nodes_that_held_different_numbers_are_not_looked_at_for_one() -> None:
     mixed = plan.Rollout(
         ref=CANAL, why="read it", conflist="/etc/cni/net.d/10-calico.conflist", mtu=1450, held=(1400, 1500)

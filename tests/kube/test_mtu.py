@@ -261,8 +261,8 @@ async def test_two_drivers(api: Api) -> None:
         await mtu.advance(api, "m", undo.Progress(step=1), "by us", expected=undo.Progress(step=0))
     assert caught.value.exit_code == 7
     assert str(caught.value) == (
-        "MTUMigration m is driven by another kubemtu: it is at step 2 forward, not at step 0 forward; let that one "
-        "finish"
+        "MTUMigration m is driven by another kubemtu, which has taken it over: it goes forward and is at step 3 now; "
+        "let that one finish"
     )
     assert [entry.what for entry in (await mtu.migration(api, "m")).journal] == ["by the other"]
 

@@ -80,6 +80,7 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     pod_networks: tuple[str, ...] = ()
     restore: bool = False
     probe: proof.Order | None = None  # what this node is asked to measure, besides
+    epoch: int = 0  # of the driver that asks; an agent obeys no earlier one than it has heard (core.undo.Progress)
 
     @property
     def row(self) -> Row:

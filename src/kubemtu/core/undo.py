@@ -11,15 +11,29 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Where a change stands: written before each step, so that it is never behind what was done.
 
     `step` counts in the sequence of its direction; it is the one under way, or the number of steps when all are done.
-    `phase` is that of the live step under way. Going back, `turned_step` and `turned_phase` keep where it turned.
+    `phase` is that of the live step under way. Going back, `turned_step` and `turned_phase` keep where it turned; a
+    `turned_step` of -1 says that nothing had been changed. `epoch` counts the drivers: whoever takes over adds one, and
+    neither the API nor an agent obeys an earlier one any more.
     """
 
     direction: Literal["forward", "back"] = "forward"
     step: int = 0
+    begun: bool = False  # the first step may have changed something; before that there is nothing to undo
     phase: migration.Phase | None = None
     turned_step: int = 0
     turned_phase: migration.Phase | None = None
     finished: bool = False
+    epoch: int = 0
+
+    @property
+    def untouched(self) -> bool:
+        """True while nothing can have been changed."""
+        return self.direction == "forward" and not (self.begun or self.step or self.phase)
+
+    @property
+    def abandoned(self) -> bool:
+        """True when it ended before anything was changed."""
+        return self.finished and self.direction == "back" and self.turned_step < 0
 
 
 def sequence(whole: plan.Plan, progress: Progress) -> tuple[plan.Step, ...]:
@@ -33,7 +47,18 @@ def turn(progress: Progress) -> Progress:
     """Go back from here; a change that already goes back just goes on."""
     if progress.direction == "back":
         return progress
-    return Progress(direction="back", turned_step=progress.step, turned_phase=progress.phase)
+    turned_step = -1 if progress.untouched else progress.step
+    return Progress(direction="back", turned_step=turned_step, turned_phase=progress.phase, epoch=progress.epoch)
+
+
+def take_over(progress: Progress) -> Progress:
+    """The same place under a new driver."""
+    return msgspec.structs.replace(progress, epoch=progress.epoch + 1)
+
+
+def abandon(progress: Progress) -> Progress:
+    """The end of a change that has changed nothing."""
+    return Progress(direction="back", turned_step=-1, finished=True, epoch=progress.epoch)
 
 
 def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[plan.Step, ...]:

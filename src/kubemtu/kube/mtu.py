@@ -203,8 +203,8 @@ async def advance(
     def change(present: Migration) -> dict[str, object]:
         if expected is not None and present.progress != expected:
             raise DrivenElsewhere(
-                f"MTUMigration {name} is driven by another kubemtu: it is at step {present.progress.step} "
-                f"{present.progress.direction}, not at step {expected.step} {expected.direction}; let that one finish"
+                f"MTUMigration {name} is driven by another kubemtu, which has taken it over: it goes "
+                f"{present.progress.direction} and is at step {present.progress.step + 1} now; let that one finish"
             )
         return {"progress": records.encoded(progress), "journal": _journal(present, what, result)}
 
