@@ -9,13 +9,16 @@ from kubemtu.core import codes
 from kubemtu.core.findings import Finding
 from kubemtu.core.rules import config, drift, link, overlay, path, pods, unseen
 from kubemtu.core.topology import Layer, Node, Topology
-from kubemtu.core.words import count, names
+from kubemtu.core.words import count, names, verb
 
 SCHEMA = "kubemtu.io/check/v1"
 Verdict = Literal["healthy", "broken", "suboptimal", "incomplete"]
 SHORT = 40
 
 ORIGIN = re.compile(r" \([^()]*:\d+\)")  # the file and line that an object was read from
+
+# A container that does not start, or a pod that gets no network: nothing to do with the size of packets.
+KEEPS_DOWN = frozenset({codes.MTU108.code, codes.MTU109.code, codes.MTU112.code, codes.MTU122.code})
 
 # Causes before consequences: what a finding further down says is often only the effect of one further up.
 FAMILIES = (link.find, config.find, overlay.find, drift.find, pods.find, path.find, unseen.find)
@@ -126,15 +129,17 @@ def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
     above = [port.sends for _, port in topology.ports if topology.carries and port.sends > topology.carries]
     if codes.MTU105.code in present:
         return (
-            f"The MTU breaks traffic: {count(split, 'pod')} of {len(topology.ports)} lose large packets without an "
-            "ICMP error, because the two ends of their interfaces differ."
+            f"The MTU breaks traffic: {count(split, 'pod')} of {len(topology.ports)} {verb(split, 'lose')} large "
+            "packets without an ICMP error, because the two ends of their interfaces differ."
         )
     if codes.MTU101.code in present:
         return (
             f"The MTU breaks traffic: {count(len(above), 'pod')} of {len(topology.ports)} may send {max(above)} bytes, "
             f"but the path between nodes carries {topology.carries}."
         )
-    return f"The MTU breaks traffic, or soon will: {_first(errors[0])}"
+    first = errors[0]
+    lead = "What starts from now on fails" if first.code in KEEPS_DOWN else "The MTU breaks traffic, or soon will"
+    return f"{lead}. {first.place}: {_first(first)}"
 
 
 def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
@@ -142,7 +147,7 @@ def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
     below = [port.at.pod_mtu for _, port in topology.ports if topology.carries and port.at.pod_mtu < topology.carries]
     if below and codes.MTU102.code in {finding.code for finding in warnings}:
         return f"Nothing is lost, but pods have {min(below)} where the path between nodes carries {topology.carries}."
-    return f"Nothing is lost now, but: {_first(warnings[0])}"
+    return f"Nothing is lost now, but mind {warnings[0].place}: {_first(warnings[0])}"
 
 
 def _first(finding: Finding) -> str:

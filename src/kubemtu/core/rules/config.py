@@ -132,7 +132,7 @@ def _born(topology: Topology, born: dict[tuple[int, str], list[Node]]) -> Iterab
 
 def _stale(topology: Topology, node: Node, conflist: Rendered) -> Finding | None:
     state = topology.state
-    if conflist.by == SUBNET_ENV:
+    if conflist.by == SUBNET_ENV and state.conflist_mtu is None:
         wanted, holds, path = state.pod_mtu, conflist.gives, SUBNET_ENV
         if wanted is None:
             return None
@@ -140,6 +140,7 @@ def _stale(topology: Topology, node: Node, conflist: Rendered) -> Finding | None
         if state.conflist_mtu is None and (state.conflist_template is None or _broken(state)):
             return None
         wanted, holds, path = state.conflist_mtu, conflist.literal, conflist.path
+    fits = None if topology.carries is None or conflist.gives is None else conflist.gives <= topology.carries
     template = state.conflist_template if path == conflist.path else None
     apart = drifted.differences(template, conflist.text) if template is not None else ()
     if wanted == holds and not apart:
@@ -161,8 +162,8 @@ def _stale(topology: Topology, node: Node, conflist: Rendered) -> Finding | None
             f"{here}; {by}. It counts (new pods get {conflist.gives or 'what the plugin decides'}) until the CNI's pod "
             "restarts and writes it anew.",
             f"Change the configuration instead ({key_place(state)}): `kubemtu plan` shows how.",
+            "error" if fits is False else "warning",
         )
-    harmless = topology.carries is not None and conflist.gives is not None and conflist.gives <= topology.carries
     return codes.finding(
         codes.MTU103,
         f"node {node.name}, {path}",
@@ -171,12 +172,14 @@ def _stale(topology: Topology, node: Node, conflist: Rendered) -> Finding | None
         f"kubectl -n {state.daemonset.namespace} rollout restart daemonset/{state.daemonset.name}, or `kubemtu apply`."
         if state.daemonset is not None
         else "Restart the CNI on this node.",
-        "warning" if harmless else "error",
+        "warning" if fits else "error",
     )
 
 
 def _broken(state: CniState) -> bool:
-    return any(found.code in {codes.MTU112.code, codes.MTU122.code} for found in state.findings)
+    """True when no installer could render the configuration: then it says nothing about the files on the nodes."""
+    broken = {codes.MTU108.code, codes.MTU112.code, codes.MTU122.code}
+    return any(found.code in broken for found in state.findings)
 
 
 def _unknown(cni_pod: pods.CniPod | None, modified: float) -> bool:

@@ -9,7 +9,7 @@ from kubemtu.core.words import names
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
-    """Report NICs that the configuration names and a node lacks (MTU109), and unequal NICs that lose packets (MTU106)."""
+    """Report NICs that the configuration names and a node lacks (MTU109), unequal NICs that lose packets (MTU106)."""
     return (*_absent(topology), *_mixed(topology))
 
 
@@ -55,9 +55,9 @@ def _mixed(topology: Topology) -> Iterable[Finding]:
     yield codes.finding(
         codes.MTU106,
         f"node {few[0].name}, {few[0].nic}" if len(few) == 1 else f"nodes {names(node.name for node in few)}",
-        f"NICs between the nodes differ ({listing}). The smallest decides: pods can have {topology.carries}. Nodes with "
-        f"a larger one ({names(node.name for node in wide)}) still send more than that: it vanishes in front of the "
-        "smaller NIC, without an ICMP error.",
+        f"NICs between the nodes differ ({listing}). The smallest decides: pods can have {topology.carries}. Nodes "
+        f"with a larger one ({names(node.name for node in wide)}) still send more than that: it vanishes in front of "
+        "the smaller NIC, without an ICMP error.",
         "Give all nodes' NICs one MTU, or set the pods to what the smallest leaves: `kubemtu plan`.",
     )
 
