@@ -145,3 +145,17 @@ async def test_a_binding_to_a_role_that_is_not_there_grants_nothing() -> None:
         async with connect(api.kubeconfig(user="viewer")) as viewer:
             assert await code(viewer, "GET", PODS) == 403
             assert await code(viewer, "GET", "/apis") == 200
+
+
+async def test_an_administrator_can_look_as_somebody_else(api: Api, http: httpx2.AsyncClient) -> None:
+    await grant_in_default(http, allow("get", "list"))
+    somebody = {"impersonate-user": "viewer"}
+    assert (await http.get(PODS, headers=somebody)).status_code == 200
+    answer = await http.get("/api/v1/pods", headers=somebody)
+    assert 'User "viewer" cannot list resource "pods"' in answer.json()["message"]
+    account = await http.get(PODS, headers={"impersonate-user": "system:serviceaccount:default:agent"})
+    assert 'User "system:serviceaccount:default:agent" cannot list' in account.json()["message"]
+    async with connect(api.kubeconfig(user="viewer")) as viewer:
+        refused = await viewer.get(PODS, headers={"impersonate-user": "admin"})
+    assert refused.status_code == 403
+    assert 'User "viewer" cannot impersonate resource "users" in API group ""' in refused.json()["message"]

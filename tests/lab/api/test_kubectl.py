@@ -160,3 +160,19 @@ async def test_server_side_apply_knows_whose_field_it_is(kubectl: Kubectl) -> No
     shown = await kubectl("get", *target, "--show-managed-fields", "-o", "json")
     managers = {each["manager"]: each["operation"] for each in json.loads(shown)["metadata"]["managedFields"]}
     assert managers == {"kubectl-client-side-apply": "Update", "kubemtu": "Apply"}
+
+
+async def test_what_kubectl_writes_in_protobuf(kubectl: Kubectl) -> None:
+    await kubectl("create", "namespace", "lab")
+    await kubectl(
+        "create", "configmap", "x", "-n", "lab", "--from-literal=veth_mtu=1450", "--from-literal=canal_iface="
+    )
+    found: Object = json.loads(await kubectl("get", "cm", "x", "-n", "lab", "-o", "json"))
+    assert found["data"] == {"veth_mtu": "1450", "canal_iface": ""}
+    await kubectl("create", "serviceaccount", "agent", "-n", "lab")
+    await kubectl("create", "role", "reader", "-n", "lab", "--verb=get,list", "--resource=daemonsets.apps")
+    await kubectl("create", "rolebinding", "reader", "-n", "lab", "--role=reader", "--serviceaccount=lab:agent")
+    agent = ("-n", "lab", "--as=system:serviceaccount:lab:agent")
+    assert await kubectl("auth", "can-i", "list", "daemonsets.apps", *agent) == "yes\n"
+    assert await kubectl("auth", "can-i", "patch", "daemonsets.apps", *agent, fails=True) == "no\n"
+    assert len((await kubectl("create", "token", "agent", "-n", "lab")).strip()) > 20

@@ -40,7 +40,7 @@ def configmaps(store: Store) -> Resource:
     return store.resource("", "v1", "configmaps")
 
 
-def data(**texts: str) -> Object:
+def configmap(**texts: str) -> Object:
     return {"metadata": {"name": "x"}, "data": texts}
 
 
@@ -60,7 +60,7 @@ def apply(store: Store, manager: str, body: Object, *, force: bool = False, plur
 def test_the_creator_owns_everything_and_who_changes_a_field_takes_it(
     store: Store, configmaps: Resource, clock: Clock
 ) -> None:
-    made = store.create(configmaps, "default", data(a="1", b="2"), writer=Writer(manager="rke"))
+    made = store.create(configmaps, "default", configmap(a="1", b="2"), writer=Writer(manager="rke"))
     assert made["metadata"]["managedFields"] == [
         {
             "manager": "rke",
@@ -93,40 +93,40 @@ def test_a_status_has_owners_of_its_own(store: Store) -> None:
 
 
 def test_what_is_applied_no_more_goes_away(store: Store) -> None:
-    apply(store, "gitops", data(a="1", b="2"))
-    changed = apply(store, "gitops", data(b="2"))
+    apply(store, "gitops", configmap(a="1", b="2"))
+    changed = apply(store, "gitops", configmap(b="2"))
     assert changed["data"] == {"b": "2"}
     assert owners(changed) == {"gitops Apply": {"f:b": {}}}
 
 
 def test_what_somebody_else_owns_too_stays(store: Store) -> None:
-    apply(store, "gitops", data(a="1", b="2"))
-    shared = apply(store, "kubemtu", data(a="1"))
+    apply(store, "gitops", configmap(a="1", b="2"))
+    shared = apply(store, "kubemtu", configmap(a="1"))
     assert owners(shared) == {"gitops Apply": {"f:a": {}, "f:b": {}}, "kubemtu Apply": {"f:a": {}}}
-    left = apply(store, "gitops", data(b="2"))
+    left = apply(store, "gitops", configmap(b="2"))
     assert left["data"] == {"a": "1", "b": "2"}
     assert owners(left) == {"gitops Apply": {"f:b": {}}, "kubemtu Apply": {"f:a": {}}}
 
 
 def test_a_field_of_somebody_else_is_a_conflict_until_it_is_forced(store: Store, configmaps: Resource) -> None:
-    store.create(configmaps, "default", data(veth_mtu="1450", other="x"), writer=Writer(manager="rke"))
+    store.create(configmaps, "default", configmap(veth_mtu="1450", other="x"), writer=Writer(manager="rke"))
     with pytest.raises(Refusal) as refused:
-        apply(store, "kubemtu", data(veth_mtu="1400"))
+        apply(store, "kubemtu", configmap(veth_mtu="1400"))
     assert (refused.value.code, refused.value.reason) == (409, "Conflict")
     assert refused.value.message == 'Apply failed with 1 conflict: conflict with "rke" using v1: .data.veth_mtu'
     assert refused.value.status["details"]["causes"] == [
         {"reason": "FieldManagerConflict", "message": 'conflict with "rke" using v1', "field": ".data.veth_mtu"}
     ]
     assert store.get(configmaps, "default", "x")["data"]["veth_mtu"] == "1450"
-    forced = apply(store, "kubemtu", data(veth_mtu="1400"), force=True)
+    forced = apply(store, "kubemtu", configmap(veth_mtu="1400"), force=True)
     assert forced["data"] == {"veth_mtu": "1400", "other": "x"}
     assert owners(forced) == {"rke Update": {"f:other": {}}, "kubemtu Apply": {"f:veth_mtu": {}}}
 
 
 def test_the_same_configuration_again_makes_no_version(store: Store, clock: Clock) -> None:
-    first = apply(store, "gitops", data(a="1"))
+    first = apply(store, "gitops", configmap(a="1"))
     clock.minute = 7
-    assert apply(store, "gitops", data(a="1")) == first
+    assert apply(store, "gitops", configmap(a="1")) == first
 
 
 def test_elements_of_a_list_have_owners_of_their_own(store: Store) -> None:
@@ -156,6 +156,6 @@ def test_elements_of_a_list_have_owners_of_their_own(store: Store) -> None:
 
 
 def test_a_client_cannot_write_the_owners_itself(store: Store, configmaps: Resource) -> None:
-    made = store.create(configmaps, "default", data(a="1"), writer=EDIT)
+    made = store.create(configmaps, "default", configmap(a="1"), writer=EDIT)
     body = made | {"metadata": {**made["metadata"], "managedFields": []}}
     assert store.update(configmaps, "default", "x", body, writer=EDIT) == made

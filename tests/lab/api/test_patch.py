@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubemtu.lab.api import patch
@@ -136,23 +136,27 @@ def test_merge_patch_does_what_appendix_a_of_rfc_7386_shows(original: str, chang
     assert patch.merge(json.loads(original), json.loads(change)) == json.loads(result)
 
 
+@settings(max_examples=40, deadline=None)
 @given(documents, documents)
 def test_a_merge_patch_applied_twice_changes_nothing_more(target: object, change: object) -> None:
     once = patch.merge(target, change)
     assert patch.merge(once, change) == once
 
 
+@settings(max_examples=40, deadline=None)
 @given(objects)
 def test_an_empty_merge_patch_changes_no_object(target: dict[str, object]) -> None:
     assert patch.merge(target, {}) == target
 
 
+@settings(max_examples=40, deadline=None)
 @given(documents, documents)
 def test_a_document_without_nulls_in_objects_is_a_patch_to_itself(target: object, wanted: object) -> None:
     replaced = patch.merge(None if isinstance(wanted, dict) else target, wanted)
     assert replaced == without_nulls(wanted)
 
 
+@settings(max_examples=40, deadline=None)
 @given(documents, documents)
 def test_merging_changes_neither_argument(target: object, change: object) -> None:
     before = json.dumps([target, change])
@@ -184,6 +188,7 @@ def test_a_failing_operation_undoes_those_before_it() -> None:
     assert target == {"a": 1}
 
 
+@settings(max_examples=40, deadline=None)
 @given(objects, st.text(max_size=3), documents)
 def test_add_then_remove_leaves_an_object_as_it_was(target: dict[str, object], key: str, value: object) -> None:
     path = "/" + key.replace("~", "~0").replace("/", "~1")

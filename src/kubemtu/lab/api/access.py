@@ -15,6 +15,7 @@ from kubemtu.lab.api.store import Store
 MASTERS = "system:masters"
 """The group that no rule binds."""
 AUTHENTICATED = "system:authenticated"
+_USERS = Resource(plural="users", kind="User", namespaced=False)
 _BINDINGS, _KINDS = {each.plural: each for each in RBAC}, {each.kind: each for each in RBAC}
 
 
@@ -70,6 +71,23 @@ def service_account(namespace: str, name: str) -> Identity:
     """Return the identity that a token of a ServiceAccount has."""
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
     return Identity(f"system:serviceaccount:{namespace}:{name}", groups)
+
+
+def impersonated(store: Store, identity: Identity, headers: Mapping[str, str]) -> Identity:
+    """Return the user that a request is made as (kubectl's `--as`), which is another only if RBAC lets it.
+
+    Raises:
+        Refusal: 403.
+    """
+    user = headers.get("impersonate-user", "")
+    if not user:
+        return identity
+    check(store, identity, Request(verb="impersonate", resource=_USERS, name=user))
+    parts = user.split(":")
+    if parts[:2] == ["system", "serviceaccount"] and len(parts) == 4:
+        return service_account(parts[2], parts[3])
+    groups = headers.get("impersonate-group", "")
+    return Identity(user, tuple(filter(None, groups.split(","))))
 
 
 def check(store: Store, identity: Identity, wish: Request) -> None:

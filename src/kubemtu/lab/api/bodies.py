@@ -1,24 +1,21 @@
-"""Request bodies, JSON or YAML: objects, delete options, and the five kinds of patch."""
+"""Request bodies, JSON, YAML or protobuf: objects, delete options, and the five kinds of patch."""
 
 from collections.abc import Mapping
 
 import msgspec
 import yaml
 
-from kubemtu.lab.api import patch, strategic
+from kubemtu.lab.api import patch, protobuf, strategic
 from kubemtu.lab.api.errors import (
     APPLY_PATCH,
     JSON_PATCH,
     MERGE_PATCH,
     STRATEGIC_PATCH,
-    Refusal,
     bad_request,
     unsupported_patch,
 )
 from kubemtu.lab.api.resources import Object, Resource
 from kubemtu.lab.api.store import Change, DeleteOptions
-
-_PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
 class _Yaml(yaml.SafeLoader):
@@ -35,10 +32,10 @@ def read(content_type: str, body: bytes) -> object:
     """Decode a body.
 
     Raises:
-        Refusal: 400 when it is malformed, 415 when it is protobuf.
+        Refusal: 400 when it is malformed.
     """
-    if content_type == _PROTOBUF:
-        raise Refusal(415, "UnsupportedMediaType", "the lab's API accepts application/json and application/yaml")
+    if content_type == protobuf.CONTENT_TYPE:
+        return protobuf.decode(body)
     try:
         return msgspec.json.decode(body)
     except msgspec.DecodeError as malformed:
@@ -56,7 +53,7 @@ def read_object(content_type: str, body: bytes) -> Object:
     """Decode a body that must be an object.
 
     Raises:
-        Refusal: 400, 415.
+        Refusal: 400.
     """
     decoded = read(content_type, body)
     if not isinstance(decoded, dict):

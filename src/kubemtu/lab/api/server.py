@@ -52,6 +52,7 @@ class ApiServer:
         if path in _PUBLIC:
             return _json(discovery.version()) if path == "/version" else PlainTextResponse("ok")
         identity = self.tokens.identify(request.headers.get("authorization", ""))
+        identity = access.impersonated(self.store, identity, request.headers)
         if path == _REVIEW and request.method == "POST":
             return await self._review(request, identity)
         if path.startswith(openapi.PREFIX) and request.method == "GET":

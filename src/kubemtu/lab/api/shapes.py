@@ -49,7 +49,7 @@ class _Anything(Shape):
     status: dict[str, object] | None = None
 
 
-class _WithData(Shape):
+class _Texts(Shape):
     metadata: _ObjectMeta | None = None
     data: Words | None = None
     string_data: Words | None = None
@@ -210,14 +210,14 @@ class _Rbac(Shape):
 
 
 _SHAPES: Mapping[str, type[Shape]] = {
-    "ConfigMap": _WithData,
+    "ConfigMap": _Texts,
     "CustomResourceDefinition": _Definition,
     "DaemonSet": _Workload,
     "Deployment": _Workload,
     "Node": _Node,
     "Pod": _Pod,
     "ReplicaSet": _Workload,
-    "Secret": _WithData,
+    "Secret": _Texts,
     "StatefulSet": _Workload,
 }
 
