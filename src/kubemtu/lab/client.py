@@ -49,6 +49,7 @@ class Client:
         cluster, user = ("clusters", 0, "cluster"), ("users", 0, "user")
         authority = base64.b64decode(document.text(*cluster, "certificate-authority-data") or "").decode()
         context = ssl.create_default_context(cadata=authority)
+        self.authority = authority
         headers = {}
         if token := document.text(*user, "token"):
             headers["Authorization"] = f"Bearer {token}"

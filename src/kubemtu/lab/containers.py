@@ -11,14 +11,13 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
-from kubemtu.lab import client
+from kubemtu.lab import client, scene
 from kubemtu.lab.daemons import ContainerFailed
 
 log = logging.getLogger(__name__)
@@ -26,6 +25,7 @@ EXEC_IMAGE = "lab/exec"
 RETRY_SECONDS = 0.5
 BACKOFF_SECONDS, BACKOFF_MOST = 0.5, 8.0
 KUBECONFIG = "/etc/kubernetes/kubelet.conf"
+ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
@@ -52,8 +52,8 @@ class Host(Protocol):
         """Do what the container's program does to the node when it starts. Raises ContainerFailed."""
         ...
 
-    async def run(self, pod: Object, argv: list[str], env: Mapping[str, str]) -> Running:
-        """Start a real program in the pod's namespaces. Raises OSError."""
+    async def run(self, pod: Object, spec: Object, argv: list[str], env: Mapping[str, str]) -> Running:
+        """Start a real program in the pod's namespaces. Raises OSError, Answered."""
         ...
 
 
@@ -122,7 +122,7 @@ class Container:
                 await self._crash(128, f"exec: {argv[0]!r}: {error.strerror}")
 
     async def _run(self, argv: list[str], env: Mapping[str, str]) -> None:
-        running = await self.host.run(self.pod, argv, env)
+        running = await self.host.run(self.pod, self.spec, argv, env)
         self._enter_running(ready=True)
         try:
             code = await running.ended
@@ -216,18 +216,27 @@ def expand(text: str, env: Mapping[str, str]) -> str:
 
 
 def program_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """What a program in a pod sees: what runs the lab, its kubeconfig, and the container's own variables."""
+    """What a program in a pod sees: what runs the lab, its kubeconfig, and the container's own variables.
+
+    The API's usual service address, 10.43.0.1, leads nowhere in a lab: nothing plays kube-proxy.
+    """
     kept = {
         key: os.environ[key]
         for key in ("PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "KUBEMTU_LAB")
         if key in os.environ
     }
-    return kept | {"KUBECONFIG": KUBECONFIG, "HOME": "/"} | dict(env)
+    reached = {"KUBERNETES_SERVICE_HOST": scene.GATEWAY, "KUBERNETES_SERVICE_PORT": str(scene.API_PORT)}
+    return kept | {"KUBECONFIG": KUBECONFIG, "HOME": "/"} | dict(env) | reached
 
 
-def package_path() -> str:
-    """The folder from which this package is imported, for programs that run it again."""
-    return str(Path(__file__).parents[2])
+def host_mounts(pod: Object, spec: Object) -> list[tuple[str, str, bool]]:
+    """The folders of the node that a container sees: which, where, and whether later mounts below them show."""
+    folders = {each.text("name"): each.text("hostPath", "path") for each in pod.each("spec", "volumes")}
+    return [
+        (source, each.text("mountPath") or "", each.text("mountPropagation") == "HostToContainer")
+        for each in spec.each("volumeMounts")
+        if (source := folders.get(each.text("name")))
+    ]
 
 
 def _list(found: object) -> list[object]:

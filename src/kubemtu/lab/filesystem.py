@@ -38,6 +38,8 @@ def private_folders() -> None:
         kernel.mount("tmpfs", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
     for folder in (Path("/run/netns"), Path("/run/lock")):
         folder.mkdir()
+    # What is mounted here later, as pods' namespaces are, shows in containers whose mounts follow (HostToContainer).
+    kernel.mount("none", "/run", "", kernel.MS_SHARED)
 
 
 def own_proc() -> None:

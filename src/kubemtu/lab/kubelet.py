@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import platform
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +27,7 @@ from kubemtu.lab.rtnl import Rtnl
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 STOP_SECONDS = 2.0
+_CONTAIN = Path(__file__).with_name("contain.py")
 _NOT_READY = (
     "runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
     "message:docker: network plugin is not ready: cni config uninitialized"
@@ -129,10 +131,17 @@ class Kubelet:
 
     # -- containers
 
-    async def run(self, pod: Object, argv: list[str], env: Mapping[str, str]) -> containers.Running:
+    async def run(self, pod: Object, spec: Object, argv: list[str], env: Mapping[str, str]) -> containers.Running:
         """Start a real program in the pod's network namespace, its output in the lab's folder."""
         attachment = self._attached.get(client.uid(pod))
         netns = attachment.netns if attachment else None
+        mounts = containers.host_mounts(pod, spec)
+        environment = containers.program_environment(env)
+        if account := pod.text("spec", "serviceAccountName"):
+            mounts.append((str(await self._service_account(pod, account)), containers.ACCOUNT_FOLDER, False))
+            del environment["KUBECONFIG"]
+        if mounts:
+            argv = [sys.executable, "-I", "-S", str(_CONTAIN), msgspec.json.encode(mounts).decode(), *argv]
 
         async def inside(act: Callable[[], int]) -> int:
             return await self._on_thread(lambda: self._plugins.inside(netns, act))
@@ -140,7 +149,7 @@ class Kubelet:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         output = os.open(f"pods/{pod.namespace}.{pod.name}.log", flags, 0o644, dir_fd=self._folder)
         try:
-            pid, ended = await self._processes.start(argv, containers.program_environment(env), output, inside)
+            pid, ended = await self._processes.start(argv, environment, output, inside)
         finally:
             os.close(output)
 
@@ -148,6 +157,19 @@ class Kubelet:
             await self._processes.stop(pid, ended, STOP_SECONDS)
 
         return containers.Running(asyncio.shield(ended), stop)
+
+    async def _service_account(self, pod: Object, account: str) -> Path:
+        """Put the files of a pod's ServiceAccount into a folder of the node, with a fresh token."""
+        namespace = pod.namespace or ""
+        where = client.path("serviceaccounts", account, namespace=namespace, sub="token")
+        body: client.Json = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        answer = await self.api.create(where, body)
+        folder = Path("/run/lab/pods", client.uid(pod))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "token").write_text(answer.text("status", "token") or "")
+        (folder / "ca.crt").write_text(self.api.authority)
+        (folder / "namespace").write_text(namespace)
+        return folder
 
     async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> None:
         """Do what the container's program does to this node when it starts. Raises ContainerFailed."""

@@ -31,8 +31,11 @@ def plural(body: Body) -> str:
 
 def objects(scene: scenes.Scene) -> Iterator[Body]:
     """All objects of a scene, in an order in which they can be made."""
-    for name in ("kube-system", "kube-flannel", "kubemtu"):
-        yield _object("v1", "Namespace", name)
+    yield _object("v1", "Namespace", "kube-system")
+    if isinstance(scene.cni, scenes.Flannel):
+        yield _object("v1", "Namespace", "kube-flannel")
+    if scene.agents:
+        yield _object("v1", "Namespace", "kubemtu")
     for place, node in enumerate(scene.nodes, 1):
         yield _node(scene, place, node)
     if isinstance(scene.cni, scenes.Canal):

@@ -1,43 +1,34 @@
-"""The kernel's links, addresses, routes, neighbours and rules, written by raw rtnetlink (RFC 3549, rtnetlink(7)).
+"""The kernel's links, addresses, routes, neighbours and rules, written by raw rtnetlink (rtnetlink(7)).
 
 A lab makes about thirty settings per node and eight per pod. One message and its answer take 20-50 us here; loading a
 general netlink library would take longer than building the whole underlay.
-A socket belongs to the network namespace of the thread that opened it, and keeps to it wherever that thread goes.
 """
 
 import ctypes
 import errno
 import fcntl
 import ipaddress
-import os
 import socket
 import struct
-import sys
-from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
+from kubemtu.lab import netlink
 from kubemtu.lab.errors import Refused
+from kubemtu.lab.netlink import NESTED, attribute, attributes, lladdr, native, number, text
 
 # include/uapi/linux/rtnetlink.h
 NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
 NEWADDR, NEWROUTE, DELROUTE, GETROUTE, NEWNEIGH, NEWRULE, DELRULE = 20, 24, 25, 26, 28, 32, 33
-NLM_REQUEST, NLM_ACK, NLM_DUMP, NLM_REPLACE, NLM_EXCL, NLM_CREATE, NLM_APPEND = 1, 4, 0x300, 0x100, 0x200, 0x400, 0x800
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-SOL_NETLINK, NETLINK_EXT_ACK = 270, 11
-NESTED = 0x8000
 IFF_UP = 1
 # include/uapi/linux/if_link.h
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
-IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_TXQLEN = 28, 29, 13
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 5, 10, 18, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
 VXLAN_ID, VXLAN_LINK, VXLAN_LOCAL, VXLAN_LEARNING, VXLAN_PORT, VXLAN_LOCAL6 = 1, 3, 4, 7, 15, 17
 # include/uapi/linux/{if_addr,neighbour,fib_rules}.h
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_F_NODAD = 1, 2, 8, 2
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_METRICS = 1, 4, 5, 7, 8
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC = 1, 4, 5, 7
 RTNH_ONLINK, RT_MAIN, SCOPE_UNIVERSE, SCOPE_LINK, UNICAST, PROTO_STATIC = 4, 254, 0, 253, 1, 4
 NDA_DST, NDA_LLADDR, NUD_PERMANENT, NTF_SELF = 1, 2, 0x80, 2
 FRA_IIFNAME, FRA_PRIORITY, FRA_IP_PROTO, FR_BLACKHOLE = 3, 6, 22, 6
@@ -60,61 +51,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
 
 
-def attribute(kind: int, payload: bytes) -> bytes:
-    """Encode one attribute, padded to four bytes."""
-    return struct.pack("=HH", len(payload) + 4, kind) + payload + bytes(-len(payload) % 4)
-
-
-def number(kind: int, value: int) -> bytes:
-    """Encode an unsigned 32 bit attribute."""
-    return attribute(kind, struct.pack("=I", value))
-
-
-def text(kind: int, value: str) -> bytes:
-    """Encode a string attribute."""
-    return attribute(kind, value.encode() + b"\0")
-
-
-def lladdr(mac: str) -> bytes:
-    """Encode a MAC address."""
-    return bytes.fromhex(mac.replace(":", ""))
-
-
-def _native(payload: bytes) -> int:
-    return int.from_bytes(payload, sys.byteorder)
-
-
-def attributes(payload: bytes) -> Iterator[tuple[int, bytes]]:
-    """Decode a run of attributes; nested ones come as their payload."""
-    at = 0
-    while at + 4 <= len(payload):
-        length, kind = struct.unpack_from("=HH", payload, at)
-        if length < 4:
-            return
-        yield kind & ~NESTED, payload[at + 4 : at + length]
-        at += (length + 3) & ~3
-
-
-class Rtnl:
-    """One rtnetlink socket. Every method raises Refused when the kernel says no."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-        self._socket.bind((0, 0))
-        self._sequence = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
+class Rtnl(netlink.Socket):
+    """What a lab asks of the kernel, in one network namespace. Every method raises Refused when the kernel says no."""
 
     # -- links
 
@@ -164,7 +102,7 @@ class Rtnl:
         if specific:
             inner += attribute(IFLA_INFO_DATA | NESTED, specific)
         body += attribute(IFLA_LINKINFO | NESTED, inner)
-        self._ask(NEWLINK, NLM_CREATE | NLM_EXCL, body, f"making {kind} {name}")
+        self.ask(NEWLINK, netlink.CREATE | netlink.EXCL, body, f"making {kind} {name}")
 
     def set_link(
         self,
@@ -180,11 +118,11 @@ class Rtnl:
             body += number(IFLA_MTU, mtu)
         if master is not None:
             body += number(IFLA_MASTER, self.device(master).index)
-        self._ask(SETLINK, 0, body, f"setting {name}" + (f" to MTU {mtu}" if mtu is not None else ""))
+        self.ask(SETLINK, 0, body, f"setting {name}" + (f" to MTU {mtu}" if mtu is not None else ""))
 
     def delete_link(self, name: str) -> None:
         """Delete a link; of a pair, both ends."""
-        self._ask(DELLINK, 0, self._link_body(self.device(name).index), f"deleting {name}")
+        self.ask(DELLINK, 0, self._link_body(self.device(name).index), f"deleting {name}")
 
     def find(self, name: str) -> Device | None:
         """Return the link of that name, or None."""
@@ -197,14 +135,14 @@ class Rtnl:
 
     def device(self, name: str) -> Device:
         """Return the link of that name. Raises Refused with ENODEV when there is none."""
-        answers = self._ask(GETLINK, 0, self._link_body(0) + text(IFLA_IFNAME, name), f"reading {name}", ack=False)
+        answers = self.ask(GETLINK, 0, self._link_body(0) + text(IFLA_IFNAME, name), f"reading {name}", ack=False)
         return _device(answers[0][1])
 
     def devices(self) -> list[Device]:
         """Return all links of the namespace."""
         return [
             _device(body)
-            for kind, body in self._ask(GETLINK, NLM_DUMP, self._link_body(0), "reading links")
+            for kind, body in self.ask(GETLINK, netlink.DUMP, self._link_body(0), "reading links")
             if kind == NEWLINK
         ]
 
@@ -216,7 +154,7 @@ class Rtnl:
         """Switch TSO, GSO and GRO of a link off, so that no packet larger than an MTU slips through (ethtool ioctl)."""
         for command in SEGMENTATION_OFFLOADS:
             value = bytearray(struct.pack("=II", command, 0))
-            _ethtool(self._socket, name, value)
+            _ethtool(self.fileno(), name, value)
 
     # -- addresses, routes, neighbours, rules
 
@@ -229,7 +167,7 @@ class Rtnl:
         body += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
         if interface.version == 6:
             body += number(IFA_FLAGS, IFA_F_NODAD)
-        self._ask(NEWADDR, NLM_CREATE | NLM_REPLACE, body, f"giving {name} the address {address}")
+        self.ask(NEWADDR, netlink.CREATE | netlink.REPLACE, body, f"giving {name} the address {address}")
 
     def add_route(
         self, destination: str, device: str, *, via: str | None = None, onlink: bool = False, source: str | None = None
@@ -241,12 +179,12 @@ class Rtnl:
             body += attribute(RTA_GATEWAY, ipaddress.ip_address(via).packed)
         if source:
             body += attribute(RTA_PREFSRC, ipaddress.ip_address(source).packed)
-        self._ask(NEWROUTE, NLM_CREATE | NLM_REPLACE, body, f"routing {destination} by {device}")
+        self.ask(NEWROUTE, netlink.CREATE | netlink.REPLACE, body, f"routing {destination} by {device}")
 
     def delete_route(self, destination: str) -> None:
         """Delete the route of a prefix; none is fine."""
         try:
-            self._ask(DELROUTE, 0, self._route_body(destination), f"deleting the route to {destination}")
+            self.ask(DELROUTE, 0, self._route_body(destination), f"deleting the route to {destination}")
         except Refused as refusal:
             if refusal.errno != errno.ESRCH:
                 raise
@@ -254,18 +192,18 @@ class Rtnl:
     def default_device(self) -> int | None:
         """Return the index of the link by which the IPv4 default route goes, or None."""
         header = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
-        for kind, body in self._ask(GETROUTE, NLM_DUMP, header, "reading routes"):
+        for kind, body in self.ask(GETROUTE, netlink.DUMP, header, "reading routes"):
             if kind == NEWROUTE and body[0] == socket.AF_INET and body[1] == 0 and body[4] == RT_MAIN:
                 found = dict(attributes(body[12:]))
                 if RTA_OIF in found:
-                    return _native(found[RTA_OIF])
+                    return native(found[RTA_OIF])
         return None
 
     def destinations(self) -> set[str]:
         """Return the IPv4 prefixes of the main table, in CIDR form."""
         header = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
         found = set()
-        for kind, body in self._ask(GETROUTE, NLM_DUMP, header, "reading routes"):
+        for kind, body in self.ask(GETROUTE, netlink.DUMP, header, "reading routes"):
             if kind == NEWROUTE and body[0] == socket.AF_INET and body[4] == RT_MAIN:
                 packed = dict(attributes(body[12:])).get(RTA_DST, bytes(4))
                 found.add(f"{ipaddress.ip_address(packed)}/{body[1]}")
@@ -294,7 +232,7 @@ class Rtnl:
     def _neighbour(self, family: int, device: str, packed: bytes, mac: str, flags: int) -> None:
         body = struct.pack("=BxxxiHBB", family, self.device(device).index, NUD_PERMANENT, flags, 0)
         body += attribute(NDA_DST, packed) + attribute(NDA_LLADDR, lladdr(mac))
-        self._ask(NEWNEIGH, NLM_CREATE | NLM_REPLACE, body, f"telling {device} about {mac}")
+        self.ask(NEWNEIGH, netlink.CREATE | netlink.REPLACE, body, f"telling {device} about {mac}")
 
     def swallow_own_icmp(self, *, swallow: bool) -> None:
         """Drop the ICMP that this namespace itself originates, as a firewall would; or stop dropping it.
@@ -305,52 +243,12 @@ class Rtnl:
         body = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, FR_BLACKHOLE, 0)
         body += number(FRA_PRIORITY, 1) + text(FRA_IIFNAME, "lo") + attribute(FRA_IP_PROTO, b"\x01")
         try:
-            self._ask(NEWRULE if swallow else DELRULE, NLM_CREATE | NLM_EXCL if swallow else 0, body, "filtering ICMP")
+            self.ask(
+                NEWRULE if swallow else DELRULE, netlink.CREATE | netlink.EXCL if swallow else 0, body, "filtering ICMP"
+            )
         except Refused as refusal:
             if refusal.errno not in (errno.EEXIST, errno.ENOENT):
                 raise
-
-    # -- the wire
-
-    def _ask(self, kind: int, flags: int, body: bytes, what: str, *, ack: bool = True) -> list[tuple[int, bytes]]:
-        self._sequence += 1
-        flags |= NLM_REQUEST | (NLM_ACK if ack and flags & NLM_DUMP != NLM_DUMP else 0)
-        header = struct.pack("=IHHII", 16 + len(body), kind, flags, self._sequence, 0)
-        self._socket.send(header + body)
-        answers: list[tuple[int, bytes]] = []
-        while True:
-            for answer, content in self._receive():
-                if answer == NLMSG_DONE:
-                    return answers
-                if answer == NLMSG_ERROR:
-                    self._raise_unless_fine(content, what)
-                    return answers
-                answers.append((answer, content))
-            if answers and not ack:
-                return answers
-
-    def _receive(self) -> Iterator[tuple[int, bytes]]:
-        block = self._socket.recv(1 << 18)
-        at = 0
-        while at + 16 <= len(block):
-            length, kind, _, sequence, _ = struct.unpack_from("=IHHII", block, at)
-            if sequence == self._sequence:
-                yield kind, block[at + 16 : at + length]
-            at += (length + 3) & ~3
-
-    def _raise_unless_fine(self, content: bytes, what: str) -> None:
-        (code,) = struct.unpack_from("=i", content)
-        if code == 0:
-            return
-        (original,) = struct.unpack_from("=I", content, 4)
-        reason = next((value.rstrip(b"\0").decode() for key, value in _extended(content, original) if key == 1), "")
-        told = os.strerror(-code) + (f" ({reason})" if reason else "")
-        raise Refused(f"the kernel refused {what}: {told}", -code)
-
-
-def _extended(content: bytes, original: int) -> Iterator[tuple[int, bytes]]:
-    # NLMSGERR_ATTR_MSG follows the echoed request, of which only the header comes with a capped answer.
-    return attributes(content[4 + 16 :]) if original <= 16 else attributes(content[4 + ((original + 3) & ~3) :])
 
 
 def _device(body: bytes) -> Device:
@@ -363,17 +261,17 @@ def _device(body: bytes) -> Device:
     return Device(
         index=index,
         name=found[IFLA_IFNAME].rstrip(b"\0").decode(),
-        mtu=_native(found[IFLA_MTU]),
+        mtu=native(found[IFLA_MTU]),
         mac=found.get(IFLA_ADDRESS, b"").hex(":"),
         kind=kind,
         up=bool(flags & IFF_UP),
-        lower=_native(lower) if lower else None,
-        vni=_native(own[VXLAN_ID]) if VXLAN_ID in own else None,
+        lower=native(lower) if lower else None,
+        vni=native(own[VXLAN_ID]) if VXLAN_ID in own else None,
         port=int.from_bytes(own[VXLAN_PORT], "big") if VXLAN_PORT in own else None,
     )
 
 
-def _ethtool(control: socket.socket, name: str, value: bytearray) -> None:
+def _ethtool(control: int, name: str, value: bytearray) -> None:
     memory = (ctypes.c_char * len(value)).from_buffer(value)
     request = struct.pack("16sP16x", name.encode(), ctypes.addressof(memory))
     try:

@@ -1,0 +1,76 @@
+"""Agents run in a lab as the shipped manifest has them: its mounts, its ServiceAccount and no right beyond its role."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.lab.conftest import Body, Kube, container, is_ready, until
+
+from kubemtu.lab import scenes
+from kubemtu.lab.cluster import Lab
+from kubemtu.lab.scene import nodes
+
+pytestmark = pytest.mark.lab
+DEPLOY = Path(__file__).parents[2] / "deploy"
+COLLECTIONS = {
+    "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    "Namespace": "/api/v1/namespaces",
+    "ServiceAccount": "/api/v1/namespaces/kubemtu/serviceaccounts",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "DaemonSet": "/apis/apps/v1/namespaces/kubemtu/daemonsets",
+}
+
+
+@pytest.fixture(scope="module")
+def lab(start: Callable[..., Lab]) -> Lab:
+    return start(scenes.named("canal-1500").replace(name="agents", nodes=nodes(2, 1)))
+
+
+@pytest.fixture(scope="module")
+def kube(lab: Lab) -> Iterator[Kube]:
+    with Kube(lab.kubeconfig) as client:
+        for file in (*sorted((DEPLOY / "crds").glob("*.yaml")), DEPLOY / "agent.yaml"):
+            for body in yaml.safe_load_all(file.read_text()):
+                client.create(COLLECTIONS[body["kind"]], body)
+        until(lambda: len(client.pods("kubemtu")) == 2 and all(map(is_ready, client.pods("kubemtu").values())))
+        yield client
+
+
+def observed(kube: Kube, node: str) -> dict[str, Body]:
+    """The pod ports that a node's agent shows, by name of the namespace."""
+    answer = kube.http.get(f"/apis/kubemtu.io/v1alpha1/nodemtus/{node}")
+    if answer.status_code != 200:
+        return {}
+    found = answer.json().get("status", {}).get("observation", {}).get("ports") or ()
+    return {each["netns"]: each for each in found}
+
+
+def test_the_shipped_agent_sees_its_nodes_pods(lab: Lab, kube: Kube) -> None:
+    place = lab.pod("pod-2a")
+    until(lambda: place.netns in observed(kube, "node-2"))
+    port = observed(kube, "node-2")[place.netns]
+    assert (port["pod_mtu"], port["host_mtu"]) == (1500, 1500)
+    assert all(container(pod, "agent")["restartCount"] == 0 for pod in kube.pods("kubemtu").values())
+
+
+def test_a_pod_born_later_shows_in_the_running_agents_mounts(lab: Lab, kube: Kube) -> None:
+    kube.run_pod("later", "node-1")
+    agent = next(name for name, pod in kube.pods("kubemtu").items() if "node-1" in str(pod["spec"]))
+    pids = [each for each in (lab.node_root("node-1") / "proc").iterdir() if each.name.isdigit()]
+    (pid,) = [each for each in pids if b"--host-root=/host" in (each / "cmdline").read_bytes()]
+    assert (pid / "root/host/run/netns" / lab.pod("later").netns).stat().st_ino
+    assert (pid / "root/host/etc/cni/net.d/10-calico.conflist").exists()
+    assert (pid / "root/run/secrets/kubernetes.io/serviceaccount/namespace").read_text() == "kubemtu"
+    assert b"KUBECONFIG" not in (pid / "environ").read_bytes()
+    kube.remove_pod("later")
+    assert agent in kube.pods("kubemtu")
+
+
+def test_without_its_role_the_agent_is_refused(lab: Lab, kube: Kube) -> None:
+    account = lab.node_root("node-1") / "run/lab/pods"
+    token = next(account.glob("*/token")).read_text()
+    headers = {"Authorization": f"Bearer {token}"}
+    assert kube.http.get("/api/v1/nodes", headers=headers).status_code == 200
+    assert kube.http.get("/api/v1/pods", headers=headers).status_code == 403
