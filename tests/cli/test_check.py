@@ -116,5 +116,14 @@ def test_findings_of_many_nodes_are_told_once() -> None:
     assert "and 14 more such: -o json lists them" in found
 
 
+def test_many_nodes_that_are_alike_share_a_line() -> None:
+    seen = tuple(example.node(f"n{number}", pods=2) for number in range(1, 50))
+    found = text(story(1450, (*seen, example.node("n50", pod=1400))), None)
+    assert [line for line in found.splitlines() if line.startswith("  n")] == [
+        "  n1, n10, n11 and 46 more  eth0 1500  flannel.1 1450  1450     98    1450",
+        "  n50                       eth0 1500  flannel.1 1450  1450     3     1400",
+    ]
+
+
 def test_ends_that_differ_show_in_the_table() -> None:
     assert "1500 (host ends 1450)" in text(story(1450, trio(pod=1500, host=1450)), None)

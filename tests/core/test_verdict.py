@@ -82,6 +82,18 @@ def test_jumbo_nics_under_small_pods_are_suboptimal() -> None:
     assert found.summary == "Nothing is lost, but pods have 1450 where the path between nodes carries 8950."
 
 
+def test_a_sentence_too_short_to_say_anything_brings_the_next() -> None:
+    short = findings.Finding(
+        code="MTU113",
+        severity="warning",
+        place="x",
+        message="RKE owns it. An upgrade puts it back. So mind.",
+        remedy="Y.",
+    )
+    found = report(example.cluster(), example.state(findings=(short,)))
+    assert found.summary == "Nothing is lost now, but mind x: RKE owns it. An upgrade puts it back."
+
+
 def test_notes_do_not_spoil_a_healthy_cluster() -> None:
     found = report(example.cluster(nodes(pod=1440, conflist=1440)), example.state(1440))
     assert found.verdict == "healthy"

@@ -11,7 +11,7 @@ from kubemtu.core import diff, plan
 from kubemtu.core.findings import Finding, Severity
 from kubemtu.core.topology import Layer, Topology
 from kubemtu.core.verdict import NodeLine, Report, Verdict
-from kubemtu.core.words import count
+from kubemtu.core.words import count, names
 
 SIGN: dict[Verdict, tuple[str, str]] = {
     "healthy": ("✓", "green"),
@@ -23,6 +23,7 @@ COLOUR: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "cya
 PLAIN = str.maketrans({"✓": "+", "✗": "x", "▸": ">", "→": ">", "·": "-", "−": "-", "…": "."})
 NARROWEST = 40
 ALSO_MOST = 5
+LINES_MOST = 20  # nodes that get a line each
 
 
 def echo(text: str) -> None:
@@ -61,18 +62,20 @@ def picture(layers: Sequence[Layer], columns: int | None) -> Iterator[str]:
 
 
 def table(nodes: Sequence[NodeLine]) -> str:
-    """One line a node: the NIC and the tunnel, what a new pod gets, what the running ones have."""
+    """One line a node (of many, a line for all alike): NIC and tunnel, what a new pod gets, what running ones have."""
     head = ("NODE", "NIC", "TUNNEL", "NEW POD", "PODS", "THEY HAVE")
-    rows = [
-        (
-            node.name,
+    alike: dict[tuple[str, ...], list[NodeLine]] = {}
+    for node in nodes:
+        shown = (
             f"{node.nic} {node.nic_mtu or ''}".strip() or "-",
             f"{node.tunnel} {node.tunnel_mtu}" if node.tunnel else "-",
             str(node.conflist_mtu or "-"),
-            str(node.pods),
             _ends(node),
         )
-        for node in nodes
+        alike.setdefault(shown if len(nodes) > LINES_MOST else (*shown, node.name), []).append(node)
+    rows = [
+        (names(node.name for node in same), *shown[:3], str(sum(node.pods for node in same)), shown[3])
+        for shown, same in alike.items()
     ]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [
@@ -137,12 +140,12 @@ def touched(made: plan.Plan, topology: Topology) -> Iterator[str]:
     reach = diff.reach(made, topology)
     if any(isinstance(step, plan.Rollout) for step in made.steps):
         if reach.restarts:
-            listed = ", ".join(f"{pod} ({node})" for node, pod in sorted(reach.restarts.items()))
+            listed = names((f"{pod} ({node})" for node, pod in sorted(reach.restarts.items())), LINES_MOST)
             yield f"{count(len(reach.restarts), 'pod')} of the CNI restart: {listed}"
         else:
             yield "the CNI's pods restart, one node after the other"
     if reach.touched:
-        listed = ", ".join(f"{node} {pods}" for node, pods in sorted(reach.touched.items()))
+        listed = names((f"{node} {pods}" for node, pods in sorted(reach.touched.items())), LINES_MOST)
         yield f"{count(sum(reach.touched.values()), 'running pod')} changed in place, none restarted: {listed}"
     if not reach.touched:
         yield "no running pod"
