@@ -323,3 +323,37 @@ def test_the_detection_sees_nics_by_name() -> None:
     assert calico.auto_mtu(nics, default, ()) == 8500
     assert calico.auto_mtu(nics[4:], default, vxlan) == 1410  # 1460 − 50: nothing matches
     assert calico.auto_mtu(nics, "^bond", [encap.parse("ipip"), *vxlan]) == 1450
+
+
+def test_nothing_to_change(snapshot: Reading, node: Callable[..., NodeObservation]) -> None:
+    assert steps(snapshot(config("1450"), agent(), pool()), 1450) == ([], [])
+    behind = node(calico='{"plugins": [{"type": "calico", "mtu": 1400}]}')
+    edits, restarts = steps(snapshot(config("1450"), agent(), pool(), nodes=(node("n0"), behind)), 1450)
+    assert edits == []
+    assert [restart.mtu for restart in restarts] == [1450]
+
+
+def test_without_its_configmap_calico_is_described_and_not_changed(snapshot: Reading) -> None:
+    found = snapshot(agent(), pool(vxlan="Always"))
+    state = read(found)
+    assert codes(state) == ["MTU117"]
+    assert (state.pod_mtu, state.encapsulation_name) == (None, "vxlan")
+    with pytest.raises(UsageError, match="was not read"):
+        calico.steps(state, 1450, found)
+
+
+def test_a_lost_key_stops_everything(snapshot: Reading) -> None:
+    found = snapshot(config("1450").replace("calico_backend", "other"), agent(), pool())
+    with pytest.raises(UsageError, match="lacks calico_backend"):
+        steps(found, 1400)
+
+
+@pytest.mark.parametrize(("rendered", "drifted"), [("1440", ["MTU113"]), ("1400", [])])
+def test_rke_owns_calico_too(snapshot: Reading, rendered: str, drifted: list[str]) -> None:
+    metadata = {"name": "rke-network-plugin", "namespace": "kube-system"}
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    store = yaml.safe_dump(body | {"data": {"rke-network-plugin": config(rendered)}})
+    state = read(snapshot(config("1400"), agent(), pool(), store))
+    assert state.owner == "RKE (cluster.yml: network.mtu)"
+    assert codes(state) == drifted
+    assert read(snapshot(config("1400"), agent(), pool(), yaml.safe_dump(body))).owner == state.owner

@@ -393,14 +393,32 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: kubelet-config-1.23, namespace: kube-system}
 data: {kubelet: "kind: KubeletConfiguration\\nnetworkPluginMTU: 1400\\n"}
+---
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+metadata: {name: saved}
+networkPluginMTU: 1400
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: kubelet-n1, namespace: kube-system}
+spec: {containers: [{name: kubelet, command: [kubelet, --network-plugin-mtu=1400]}, broken]}
 """
     state = read(snapshot(era_c(), agent(), told))
     assert [(finding.code, finding.place) for finding in state.findings] == [
         ("MTU111", "Node n1, annotation rke.cattle.io/kubelet-args"),
+        ("MTU111", "KubeletConfiguration saved, networkPluginMTU"),
         ("MTU111", "ConfigMap kube-system/kubelet-config-1.23, data.kubelet"),
+        ("MTU111", "Pod kube-system/kubelet-n1, network-plugin-mtu"),
     ]
 
 
 def test_another_network_is_not_canal(snapshot: Reading) -> None:
     assert canal.read(snapshot(era_c(name="calico"))) is None
     assert canal.read(Snapshot(source="nothing", unread=(Unread(what="x", why="forbidden", message="no"),))) is None
+
+
+def test_direct_routing_is_named_and_still_counts(snapshot: Reading) -> None:
+    state = read(snapshot(era_c(backend=', "DirectRouting": true'), agent()))
+    assert state.encapsulation_name == "vxlan (DirectRouting)"
+    assert [one.cost for one in state.encapsulation] == [50]

@@ -69,11 +69,21 @@ def test_rke_will_take_a_manual_edit_back(snapshot: Reading) -> None:
     assert "network.mtu in cluster.yml" in finding.remedy
 
 
-@pytest.mark.parametrize("text", ["a: [", "\tx", "a: !thing b"])
+@pytest.mark.parametrize("text", ["a: [", "\tx: y", "a: !thing b"])
 def test_what_rke_rendered_is_no_yaml(snapshot: Reading, text: str) -> None:
-    state = read(snapshot(config(1400), store(text)))
+    state = read(
+        snapshot(config(1400), store(f"kind: CustomResourceDefinition\n---\nkind: ConfigMap\n{text} # canal-config\n"))
+    )
     assert state.owner == "RKE (cluster.yml: network.mtu)"
     assert [finding.code for finding in state.findings] == ["MTU117"]
+
+
+def test_what_rke_rendered_holds_no_such_object(snapshot: Reading) -> None:
+    state = read(
+        snapshot(config(1400), store("kind: DaemonSet\nmetadata: {name: canal-config}\n---\n" + config(1, "x")))
+    )
+    assert state.owner == "RKE (cluster.yml: network.mtu)"
+    assert state.findings == ()
 
 
 @pytest.mark.parametrize(
@@ -86,6 +96,7 @@ def test_what_rke_rendered_is_no_yaml(snapshot: Reading, text: str) -> None:
             "Argo CD (application infra)",
         ),
         (", labels: {kustomize.toolkit.fluxcd.io/name: base}", "Flux (Kustomization base)"),
+        (", labels: {addonmanager.kubernetes.io/mode: Reconcile}", "the addon manager (mode Reconcile)"),
         (", labels: [broken]", ""),
         ("", ""),
     ],

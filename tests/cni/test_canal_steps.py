@@ -192,6 +192,19 @@ def test_a_variable_of_another_source_is_not_ours_to_change(snapshot: Reading) -
         steps(found, 1400)
 
 
+def test_a_backend_mtu_that_nothing_reads_stays(snapshot: Reading) -> None:
+    old = agent(veth=False).replace("v0.25.5", "v0.21.2")
+    edits, _ = steps(snapshot(objects(TEMPLATE % '\n      "mtu": 1400,', backend=', "MTU": 1500'), old), 8950)
+    assert [edit.path[1] for edit in edits] == ["cni_network_config"]
+
+
+def test_a_snapshot_of_something_else(snapshot: Reading) -> None:
+    state = canal.read(snapshot(objects(TEMPLATE % "")))
+    assert state is not None
+    with pytest.raises(UsageError, match="no canal in this snapshot"):
+        canal.steps(state, 1400, snapshot(""))
+
+
 def test_without_the_configmap_nothing_can_be_planned(snapshot: Reading) -> None:
     with pytest.raises(UsageError, match="was not read"):
         steps(snapshot(agent()), 1400)

@@ -1,5 +1,7 @@
 """Who writes an object back: whoever owns the source reverts what is changed behind its back."""
 
+import re
+
 import yaml
 
 from kubemtu.cni import reading
@@ -10,6 +12,7 @@ from kubemtu.core.snapshot import Snapshot
 
 RKE = "RKE (cluster.yml: network.mtu)"
 RKE_STORE = "rke-network-plugin"  # rancher/rke: cluster/addons.go, the addon as it was rendered last
+DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 ARGO = "argocd.argoproj.io/tracking-id"
 ARGO_LABEL = "argocd.argoproj.io/instance"
 FLUX = {"kustomize.toolkit.fluxcd.io/name": "Kustomization", "helm.toolkit.fluxcd.io/name": "HelmRelease"}
@@ -47,25 +50,28 @@ def rke_rendered(snapshot: Snapshot, kind: str, name: str, out: list[Finding]) -
     text = reading.value(store, out, "data", RKE_STORE)
     if text is None:
         return True, None
-    try:
-        documents = list(yaml.safe_load_all(text))
-    except (yaml.YAMLError, RecursionError, ValueError) as why:
-        reason = " ".join(str(why).split())
-        out.append(
-            codes.finding(
-                codes.MTU117,
-                f"{store}, data.{RKE_STORE}",
-                f"What RKE rendered is no YAML ({reason:.120}), so a difference to the live objects cannot be seen.",
-                "Run `rke up`, which renders it anew.",
-            )
-        )
-        return True, None
-    for body in documents:
-        if isinstance(body, dict) and body.get("kind") == kind:
-            found = Object.of(body, f"rendered in {store}")
-            if found.get("metadata", "name") == name:
-                return True, found
+    for document in DOCUMENT.split(text):
+        # The addon holds half a megabyte of CRDs, which take seconds to parse and say nothing here.
+        if name not in document or not re.search(rf"^kind:\s*{kind}\s*$", document, re.MULTILINE):
+            continue
+        try:
+            body: object = yaml.safe_load(document)
+        except (yaml.YAMLError, RecursionError, ValueError) as why:
+            out.append(_unreadable(store, " ".join(str(why).split())))
+            continue
+        found = Object.of(body, f"rendered in {store}") if isinstance(body, dict) else None
+        if found is not None and found.get("metadata", "name") == name:
+            return True, found
     return True, None
+
+
+def _unreadable(store: Object, reason: str) -> Finding:
+    return codes.finding(
+        codes.MTU117,
+        f"{store}, data.{RKE_STORE}",
+        f"What RKE rendered is no YAML ({reason:.120}), so a difference to the live objects cannot be seen.",
+        "Run `rke up`, which renders it anew.",
+    )
 
 
 def drift(live: Object, rendered: Object, keys: tuple[str, ...]) -> Finding | None:
