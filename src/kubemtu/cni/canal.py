@@ -61,7 +61,10 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
         mtu_keys=_keys(whole),
         daemonset=parts.daemonset,
         conflist=installer.path(
-            parts.agent, "10-calico.conflist" if whole.era == "A" else "10-canal.conflist", snapshot, out
+            parts.agent,
+            "10-calico.conflist" if whole.era in {"A", "A, integer"} else "10-canal.conflist",
+            snapshot,
+            out,
         ),
         conflist_template=said.template.text if said.template is not None else None,
         ports=net.PortRule(prefixes=policy.prefixes),
@@ -81,7 +84,8 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
 
     A lost canal_iface is restored first. With RKE2, the ConfigMap is edited as well as the HelmChartConfig, and before
     it: Helm would write the same, but some time after the restart. Raises UsageError when something else fills in the
-    MTU or a key is missing whose value nobody can know, and Malformed when the text to edit is broken.
+    MTU, a key is missing whose value nobody can know, or a node lacks the NIC that flanneld is told to use, and
+    Malformed when the text to edit is broken.
     """
     encap.check(target)
     parts = canal_config.parts(snapshot)
@@ -97,6 +101,7 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
     edits += canal_edits.chart_edits(parts, target)
     if not edits and not any(installer.stale(node, state.conflist, target) for node in snapshot.nodes):
         return ()
+    flanneld.startable(state.nic_names, state.nic_key, snapshot)
     restart = plan.Rollout(
         ref=parts.daemonset,
         why="install-cni writes each node's CNI configuration when it starts; a changed ConfigMap restarts nothing",
@@ -114,7 +119,7 @@ def _pod_mtu(whole: Canal, policy: felix.Felix, snapshot: Snapshot, out: list[Fi
     if said.template is None:
         by_chart = whole.values.pod or rke2.POD_DEFAULT
         return by_chart if parts.config is None and parts.chart is not None else None
-    if not said.template.usable:
+    if not said.automatic:
         return None
     return felix.unconfigured(policy, parts.agent, snapshot, out)
 

@@ -16,9 +16,10 @@ NET_CONF = "net-conf.json"
 KNOWN_KEYS = ("canal_iface", "masquerade", CONFIG, NET_CONF)  # what every era's DaemonSet needs
 MAY_BE_EMPTY = frozenset({"canal_iface", "canal_iface_regex"})  # rendered as "" unless somebody chose a NIC
 
-Era = Literal["A", "B", "B, none", "A or B", "C", "upstream"]
+Era = Literal["A", "A, integer", "B", "B, none", "A or B", "C", "upstream"]
 VARIANTS: dict[Era, str] = {
     "A": "era A (no MTU)",
+    "A, integer": "era A (inline integer)",
     "B": "era B (inline integer)",
     "A or B": "era A or B (no MTU)",
     "B, none": "era B (no MTU)",
@@ -106,14 +107,14 @@ def era(found: Parts, now: installer.Said, out: list[Finding]) -> Era:
     """Tell the era from the objects: A has install-cni as a third container, B an init container, C a placeholder."""
     if found.is_rke2 or now.placeholder or now.template is None:
         return "upstream" if now.filled is not None and now.filled.strip() == "0" else "C"
-    if not now.template.absent:
-        return "B"
     if found.agent is None:
-        return "A or B"
+        return "A or B" if now.template.absent else "B"
     agent = found.agent
     nothing: tuple[Object, ...] = ()
     running = reading.attempt(lambda: tuple(daemonset.containers(agent, "running")), nothing, out, str(agent))
-    return "A" if any(each.get("name") == "install-cni" for each in running) else "B, none"
+    if any(each.get("name") == "install-cni" for each in running):
+        return "A" if now.template.absent else "A, integer"  # RKE never wrote one then: somebody else has
+    return "B, none" if now.template.absent else "B"
 
 
 def missing_keys(found: Parts, now: installer.Said) -> dict[str, str]:
@@ -133,22 +134,19 @@ def missing(found: Parts, now: installer.Said) -> tuple[Finding, ...]:
     for key, container in missing_keys(found, now).items():
         who = f"container {container}" if container else "a container"
         effect = "flanneld exits without it" if key == NET_CONF else f"{who} does not start without it"
-        restore = (
-            ""
-            if key not in MAY_BE_EMPTY
-            else (
+        why, restore = "", ""
+        if key in MAY_BE_EMPTY and found.config is not None:
+            why = " An empty value would do no harm; saving the ConfigMap in a user interface may have dropped it."
+            restore = (
                 f" Its usual value is the empty string: kubectl -n {NAMESPACE} patch configmap {found.config.name}"
                 f' --type merge -p \'{{"data":{{"{key}":""}}}}\''
-                if found.config is not None
-                else ""
             )
-        )
         out.append(
             codes.finding(
                 codes.MTU108,
                 f"{found.config}, key {key}",
                 f"The key is missing, and {found.daemonset} needs it: {effect}, so each of its pods that restarts stays"
-                " down. An empty value would do no harm; saving the ConfigMap in a user interface may have dropped it.",
+                f" down.{why}",
                 f"Put the key back before anything restarts.{restore}",
             )
         )

@@ -104,8 +104,8 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
     """List the edits that give new pods `target` bytes, and the restart of flannel.
 
     Backend.MTU gets `target` plus what flannel subtracts, and delegate.mtu, where there is one, `target` itself. A
-    backend or a version that does not read Backend.MTU leaves only delegate.mtu. Raises UsageError for k3s, and where
-    there is neither, and Malformed when the text to edit is broken.
+    backend or a version that does not read Backend.MTU leaves only delegate.mtu. Raises UsageError for k3s, where there
+    is neither, and where a node lacks the NIC that flanneld is told to use; Malformed when the text to edit is broken.
     """
     encap.check(target)
     parts = _parts(snapshot)
@@ -133,6 +133,7 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
     literal = pinned or not honoured
     if not edits and (literal or not any(_stale(node, target) for node in snapshot.nodes)):
         return ()
+    flanneld.startable(state.nic_names, state.nic_key, snapshot)
     agents = [reading.ref(each, "daemonsets") for each in parts.agents] or [_daemonset(parts)]
     restarts = [
         plan.Rollout(

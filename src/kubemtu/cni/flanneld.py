@@ -6,6 +6,7 @@ import msgspec
 
 from kubemtu.cni import daemonset, netconf, reading
 from kubemtu.core import codes
+from kubemtu.core.errors import UsageError
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
@@ -44,6 +45,18 @@ def honours(conf: netconf.NetConf, flanneld: Flanneld) -> bool:
 def tunnel_mtu(conf: netconf.NetConf, flanneld: Flanneld) -> int | None:
     """Return the MTU in bytes that Backend.MTU gives the tunnel device; None when the NIC decides."""
     return conf.base - conf.subtracts if conf.base is not None and honours(conf, flanneld) else None
+
+
+def startable(nic_names: tuple[str, ...], nic_key: str, snapshot: Snapshot) -> None:
+    """Raise UsageError when a restart would end flanneld for good on a node that has none of the NICs named to it."""
+    lacking = [node.node for node in snapshot.nodes if node.links and not any(map(node.link, nic_names))]
+    if nic_names and lacking:
+        few = f"{', '.join(lacking[:3])}{f' and {len(lacking) - 3} more' if len(lacking) > 3 else ''}"
+        raise UsageError(
+            f"{nic_key} names {', '.join(nic_names)}, which node {few} does not have: flanneld would exit when it"
+            " restarts, and the node would lose its pod network. Name a NIC that every node has, or none, so that the"
+            " default route decides; then plan again."
+        )
 
 
 def without_effect(conf: netconf.NetConf, flanneld: Flanneld, place: str) -> Finding | None:

@@ -48,8 +48,9 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def automatic(self) -> bool:
-        """True when the configuration is usable and leaves the MTU to Calico."""
-        return self.template is not None and self.template.usable and self.mtu is None
+        """True when install-cni can render the configuration, and it leaves the MTU to Calico."""
+        rendered = not self.placeholder or set((self.filled or "").strip()) == {"0"}
+        return self.template is not None and self.template.usable and self.mtu is None and rendered
 
 
 def read(config: Object, agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> Said:
