@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kubemtu.core import encap
+from kubemtu.core import codes, encap
 from kubemtu.core.cnistate import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.plan import EditValue, Live, NodeTarget, Plan, Rollout, Step
@@ -110,7 +110,7 @@ def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) 
     """The CNI's steps that are needed: a restart only where something changes, or where a node has not followed yet."""
     edits = [step for step in steps if isinstance(step, EditValue) and step.before != step.after]
     if _by_itself(topology, aim):
-        edits = [edit for edit in edits if edit.before is None and edit.after == ""]
+        edits = [edit for edit in edits if edit.before is None and isinstance(edit.after, str)]  # keys that were lost
     stale = [
         node.name
         for node in topology.nodes
@@ -140,6 +140,8 @@ def _remembering(step: Rollout, topology: Topology) -> Rollout:
 
 def _by_itself(topology: Topology, aim: int) -> bool:
     """True when nothing is configured and every node gives its pods that MTU all the same: then let it be."""
+    if {codes.MTU112.code, codes.MTU122.code} & {found.code for found in topology.state.findings}:
+        return False  # something is configured, and no node could be given it
     born = [node.rendered.gives if node.rendered is not None else None for node in topology.nodes]
     return topology.state.pod_mtu is None and not topology.silent and bool(born) and set(born) == {aim}
 
