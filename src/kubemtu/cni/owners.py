@@ -87,7 +87,8 @@ def drift(live: Object, rendered: Object, keys: tuple[str, ...]) -> Finding | No
         codes.MTU113,
         f"{live}, {', '.join(f'data.{key}' for key in changed)}",
         f"The live object has drifted from what RKE rendered: {shown}. The next Kubernetes upgrade takes it back.",
-        "Set network.mtu in cluster.yml (in Rancher: rancherKubernetesEngineConfig.network.mtu) to the same MTU.",
+        "Set network.mtu in cluster.yml (in Rancher: rancherKubernetesEngineConfig.network.mtu) to the same MTU. RKE"
+        " before v1.1.0 does not know it: there, run `kubemtu apply` again after each upgrade.",
     )
 
 
