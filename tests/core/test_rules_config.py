@@ -36,7 +36,14 @@ def test_a_number_that_wastes_jumbo_frames() -> None:
 
 
 def test_a_key_that_counts_the_underlay_is_told_in_its_own_terms() -> None:
-    key = MtuKey(ref=example.CONFIG_MAP, path=("data", "net-conf.json"), inside="Backend.MTU", means="base", value=1550)
+    key = MtuKey(
+        ref=example.CONFIG_MAP,
+        path=("data", "net-conf.json"),
+        inside="Backend.MTU",
+        means="base",
+        value=1550,
+        subtracts=50,
+    )
     (wrong,) = judge(example.state(1500, mtu_keys=(key,)), example.node("n1", conflist=1500))
     assert wrong.place == 'ConfigMap kube-system/canal-config, data["net-conf.json"], Backend.MTU'
     assert wrong.remedy.startswith("Set it to 1500:")

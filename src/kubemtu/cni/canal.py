@@ -208,6 +208,7 @@ def _keys(whole: Canal) -> tuple[cnistate.MtuKey, ...]:
                 inside="Backend.MTU",
                 means="base",
                 value=conf.base,
+                subtracts=conf.subtracts,
                 effective=flanneld.honours(conf, whole.agent),
             )
         )

@@ -317,6 +317,7 @@ def _keys(
                 inside="Backend.MTU",
                 means="base",
                 value=conf.base,
+                subtracts=conf.subtracts,
                 effective=honoured,
             )
         )

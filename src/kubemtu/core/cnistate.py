@@ -21,6 +21,7 @@ class MtuKey(msgspec.Struct, frozen=True, kw_only=True):
     inside: str = ""  # where in the text at `path`: 'plugins[0].mtu', 'Backend.MTU'
     means: Literal["pod", "base", "tunnel"]
     value: int | None
+    subtracts: int = 0  # bytes that the CNI itself takes off a "base" number; its own constant, right or not
     effective: bool = True
 
 

@@ -80,9 +80,7 @@ def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str)
 
 def _written(state: CniState, pod_mtu: int) -> int:
     """The number as it stands in the key, which may count the underlay's packet instead of the pod's."""
-    if state.mtu_keys and state.mtu_keys[0].means == "base":
-        return max((one.outer(pod_mtu) for one in state.encapsulation), default=pod_mtu)
-    return pod_mtu
+    return pod_mtu + (state.mtu_keys[0].subtracts if state.mtu_keys else 0)
 
 
 def _narrow(topology: Topology) -> str:
