@@ -7,7 +7,7 @@ from tests.lab.conftest import Body, Kube, Probes, is_ready, until, waiting
 
 from kubemtu.lab import scenes
 from kubemtu.lab.cluster import FABRIC, Lab
-from kubemtu.lab.scene import Canal, Nic, Scene, nodes
+from kubemtu.lab.scene import Canal, Nic, Scene, nodes, resized
 
 pytestmark = pytest.mark.lab
 Start = Callable[..., Lab]
@@ -146,7 +146,7 @@ def test_flannel_gives_its_bridge_and_pods_what_subnet_env_says(start: Start, pr
 def test_dual_stack_pods_reach_each_other_over_both_families(start: Start, probing: Callable[[Lab], Probes]) -> None:
     lab = start("flannel-dual")
     # RFC 7348 over IPv6: 40 + 8 + 8 + 14 = 70 bytes.
-    assert [lab.mtu("node-1", each) for each in ("flannel.1", "flannel-v6.1")] == [1450, 1430]
+    assert [lab.mtu("node-1", each) for each in ("flannel.1", "flannel-v6.1")] == [1430, 1430]
     assert lab.mtu("pod-1a") == 1430
     target = lab.pod("pod-2a").addresses[1]
     assert target.startswith("fd00:10:244:2:")
@@ -159,6 +159,30 @@ def test_dual_stack_pods_reach_each_other_over_both_families(start: Start, probi
     }
 
 
+def test_flannel_gives_dual_stack_pods_20_bytes_more_than_ipv6_carries(
+    start: Start, probing: Callable[[Lab], Probes]
+) -> None:
+    lab = start("flannel-dual-1450")
+    assert [lab.mtu("node-1", each) for each in ("flannel.1", "flannel-v6.1", "cni0")] == [1450, 1430, 1450]
+    assert lab.mtu("pod-1a") == 1450
+    probe = probing(lab)
+    assert probe("pod-1a", "pod-2a", 1450) == {1450: "arrived"}
+    assert probe("pod-1a", "pod-2a", 1430, 1431, target=lab.pod("pod-2a").addresses[1]) == {
+        1430: "arrived",
+        1431: "icmp 1430",
+    }
+
+
+def test_a_half_done_change_gives_new_pods_1450_and_leaves_the_others(start: Start) -> None:
+    lab = start("canal-half-done")
+    assert [lab.mtu(f"pod-{each}a") for each in (1, 2, 3)] == [1500, 1500, 1500]
+    with Kube(lab.kubeconfig) as kube:
+        for node in ("node-1", "node-2", "node-3"):
+            assert '"mtu": 1450' in (lab.node_root(node) / "etc/cni/net.d/10-calico.conflist").read_text()
+        kube.run_pod("new", "node-2")
+    assert lab.mtu("new") == 1450
+
+
 def test_jumbo_pods_reach_each_other_with_8950(start: Start, probing: Callable[[Lab], Probes]) -> None:
     jumbo = scenes.named("canal-jumbo")
     lab = start(jumbo.replace(cni=Canal(era="C", mtu=8950)))
@@ -167,7 +191,7 @@ def test_jumbo_pods_reach_each_other_with_8950(start: Start, probing: Callable[[
 
 def test_every_scene_comes_up_as_its_summary_says(start: Start) -> None:
     for name, scene in scenes.SCENES.items():
-        small = scene.replace(name=f"small-{name}", nodes=tuple(n for n in scene.nodes[:2]))
+        small = resized(scene, nodes=2, pods=1).replace(name=f"small-{name}")
         lab = start(small)
         assert lab.unready == ()
         with Kube(lab.kubeconfig) as kube:

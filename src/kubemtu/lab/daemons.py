@@ -147,12 +147,14 @@ def start_flanneld(rtnl: Rtnl, node: Object, config: str, iface: str, addresses:
     _address(rtnl, device.name, subnet)
     device6 = None
     if subnet6 and public6:
-        device6 = _ensure(rtnl, f"flannel-v6.{vni}", nic, vni=vni, port=port, local=public6, mtu=outer - VXLAN6_HEADERS)
+        # flannel asks for the same MTU here, and the kernel gives no more than fits (vxlan_config_apply).
+        fits = min(mtu, nic.mtu - VXLAN6_HEADERS)
+        device6 = _ensure(rtnl, f"flannel-v6.{vni}", nic, vni=vni, port=port, local=public6, mtu=fits)
         _address(rtnl, device6.name, subnet6)
     lines = {
         "FLANNEL_NETWORK": net.text("Network") or "",
         "FLANNEL_SUBNET": _first(subnet),
-        "FLANNEL_MTU": str(min(mtu, outer - VXLAN6_HEADERS) if device6 else mtu),
+        "FLANNEL_MTU": str(mtu),  # 50 less with IPv6 too, where the headers take 70 (flannel-io/flannel#1781)
         "FLANNEL_IPMASQ": "true",
     }
     attach.SUBNET_FILE.parent.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ SCENES: dict[str, scene.Scene] = {
     each.name: each
     for each in (
         canal.CANAL_1500,
+        canal.CANAL_HALF_DONE,
         canal.CANAL_HEALTHY,
         canal.CANAL_VETH_MTU,
         canal.CANAL_JUMBO,
@@ -20,6 +21,7 @@ SCENES: dict[str, scene.Scene] = {
         flannel.FLANNEL_1500,
         flannel.FLANNEL_DRIFT,
         flannel.FLANNEL_DUAL,
+        flannel.FLANNEL_DUAL_1450,
     )
 }
 

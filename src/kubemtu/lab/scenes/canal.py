@@ -1,6 +1,6 @@
 """Scenes of Canal: Calico's veths and policy, flannel's VXLAN."""
 
-from kubemtu.lab.scene import Canal, Nic, Scene, nodes
+from kubemtu.lab.scene import Canal, Nic, Reconfigured, Scene, nodes
 
 CANAL_1500 = Scene(
     name="canal-1500",
@@ -11,6 +11,15 @@ CANAL_1500 = Scene(
 """
     pod eth0 1500 -- cali 1500 -- [node] -- flannel.1 1450 -- eth0 1500 ==== port
                                        ^ 1451..1500 stop here with "fragmentation needed, MTU 1450"; same node: fine
+"""
+
+CANAL_HALF_DONE = CANAL_1500.replace(
+    name="canal-half-done",
+    summary="As canal-1500, then the CNI was told 1450 and restarted: new pods get 1450, those that run keep 1500",
+    faults=(Reconfigured(cni=Canal(era="A", mtu=1450), restarted=True),),
+)
+"""
+    canal-config: "mtu": 1450, rendered on every node        pod eth0 1500 -- cali 1500 -- [node] -- flannel.1 1450
 """
 
 CANAL_HEALTHY = Scene(

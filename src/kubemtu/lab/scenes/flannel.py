@@ -1,6 +1,6 @@
 """Scenes of kube-flannel: the bridge cni0, and VXLAN."""
 
-from kubemtu.lab.scene import ConfigEdit, Flannel, Scene, nodes
+from kubemtu.lab.scene import Flannel, Reconfigured, Scene, nodes
 
 FLANNEL = Scene(
     name="flannel",
@@ -15,12 +15,24 @@ FLANNEL = Scene(
 
 FLANNEL_DUAL = FLANNEL.replace(
     name="flannel-dual",
-    summary="kube-flannel with IPv4 and IPv6: two VXLAN devices, and the larger outer header decides",
+    summary="kube-flannel with IPv4 and IPv6, and Backend.MTU 1480, because the headers over IPv6 take 70",
+    cni=Flannel(backend_mtu=1480),
     dual_stack=True,
 )
 """
-    pod eth0 1430 -- veth 1430 -- cni0 1430 -- [node] --+-- flannel.1    1450 (50 of headers over IPv4)
-                                                        +-- flannel-v6.1 1430 (70 over IPv6) -- eth0 1500 ==== port
+    pod eth0 1430 -- veth 1430 -- cni0 1430 -- [node] --+-- flannel.1    1430
+                                                        +-- flannel-v6.1 1430 -- eth0 1500 ==== port
+"""
+
+FLANNEL_DUAL_1450 = FLANNEL_DUAL.replace(
+    name="flannel-dual-1450",
+    summary="kube-flannel with IPv4 and IPv6 as it comes: it subtracts 50 for both, and the overlay over IPv6 takes 70",
+    cni=Flannel(),
+)
+"""
+    pod eth0 1450 -- veth 1450 -- cni0 1450 -- [node] --+-- flannel.1    1450
+                                                        +-- flannel-v6.1 1430 -- eth0 1500 ==== port
+                                             IPv6 of 1431..1450 stops here ^ with "packet too big, MTU 1430"
 """
 
 FLANNEL_1500 = Scene(
@@ -37,14 +49,7 @@ FLANNEL_1500 = Scene(
 FLANNEL_DRIFT = FLANNEL.replace(
     name="flannel-drift",
     summary="Backend.MTU was edited to 1400 after the pods had started, and nothing was restarted",
-    faults=(
-        ConfigEdit(
-            namespace="kube-flannel",
-            name="kube-flannel-cfg",
-            key="net-conf.json",
-            value='{\n  "Network": "10.244.0.0/16",\n  "Backend": {\n    "Type": "vxlan",\n    "MTU": 1400\n  }\n}\n',
-        ),
-    ),
+    faults=(Reconfigured(cni=Flannel(backend_mtu=1400), restarted=False),),
 )
 """
     kube-flannel-cfg: MTU 1400        devices: flannel.1 1450, cni0 1450, pods 1450
