@@ -127,3 +127,13 @@ def test_many_nodes_that_are_alike_share_a_line() -> None:
 
 def test_ends_that_differ_show_in_the_table() -> None:
     assert "1500 (host ends 1450)" in text(story(1450, trio(pod=1500, host=1450)), None)
+
+
+def test_a_namespace_leaves_out_the_pods_of_others(
+    saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(story(1450, trio(pod=1500, host=1450)))
+    assert main.run(["check", "--from", path, "-o", "json", "-n", "default"]) == 1
+    assert "MTU105" in {one["code"] for one in json.loads(capsys.readouterr().out)["findings"]}
+    main.run(["check", "--from", path, "-o", "json", "-n", "elsewhere"])
+    assert "MTU105" not in {one["code"] for one in json.loads(capsys.readouterr().out)["findings"]}

@@ -37,10 +37,16 @@ FROM = click.option(
     metavar="FILE",
     help="Also write all that was read, for --from.",
 )
+@click.option("-n", "--namespace", metavar="NAME", help="Say nothing of running pods of other namespaces.")
 @output.output_option
 @kubeflags.kube_flags
 def check(
-    flags: kubeflags.KubeFlags, source: Path | None, nic_mtu: int | None, save: Path | None, output_format: str
+    flags: kubeflags.KubeFlags,
+    source: Path | None,
+    nic_mtu: int | None,
+    save: Path | None,
+    namespace: str | None,
+    output_format: str,
 ) -> int:
     """Find what is wrong with the pod network's MTU. Reads only.
 
@@ -52,7 +58,7 @@ def check(
     snapshot = read(flags, source)
     if save is not None:
         observe.save(snapshot, save)
-    found = decide.check(snapshot, nic_mtu)
+    found = decide.check(snapshot, nic_mtu, namespace)
     if output_format == "text":
         render.echo(render.report(found, render.width()))
     else:

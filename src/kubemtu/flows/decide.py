@@ -20,9 +20,10 @@ def model(snapshot: Snapshot, nic_mtu: int | None = None) -> topology.Topology:
     return topology.model(snapshot, registry.recognise(snapshot), nic_mtu)
 
 
-def check(snapshot: Snapshot, nic_mtu: int | None = None) -> verdict.Report:
-    """Say what is so. Raises as `model` does."""
-    return verdict.report(model(snapshot, nic_mtu))
+def check(snapshot: Snapshot, nic_mtu: int | None = None, namespace: str | None = None) -> verdict.Report:
+    """Say what is so; with a namespace, nothing of other namespaces' pods. Raises as `model` does."""
+    found = model(snapshot, nic_mtu)
+    return verdict.report(found if namespace is None else topology.only(found, namespace))
 
 
 def plan(snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = None) -> tuple[Plan, topology.Topology]:
