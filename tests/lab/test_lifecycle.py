@@ -198,6 +198,25 @@ def test_spawned_programs_end_with_the_process_that_spawn_returns(name: str) -> 
             lab.exec("nowhere", ["true"])
 
 
+def test_a_machine_that_allows_no_namespaces_is_told_what_to_do(tmp_path: Path, can_make_labs: None) -> None:
+    told = tmp_path / "told"
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            kernel.map_to_root()
+            Path("/proc/sys/user/max_net_namespaces").write_text("0")  # of this user namespace only
+            with told.open("w") as file:
+                env = os.environ | {"KUBEMTU_LABS": str(tmp_path / "labs")}
+                command = [sys.executable, "-m", "kubemtu", "lab", "up"]
+                code = subprocess.run(command, env=env, stderr=file, check=False).returncode
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+    assert "lets root make no namespaces (the limit in /proc/sys/user/max_*_namespaces is reached)" in told.read_text()
+    assert list((tmp_path / "labs").iterdir()) == []
+
+
 def reachable_for_others(start: Path) -> list[Path]:
     """The folders above a path that only their owner may enter."""
     return [each for each in start.parents if not each.stat().st_mode & 0o001]

@@ -21,10 +21,8 @@ from kubemtu.lab import client, scene
 from kubemtu.lab.daemons import ContainerFailed
 
 log = logging.getLogger(__name__)
-EXEC_IMAGE = "lab/exec"
 RETRY_SECONDS = 0.5
 BACKOFF_SECONDS, BACKOFF_MOST = 0.5, 8.0
-KUBECONFIG = "/etc/kubernetes/kubelet.conf"
 ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
@@ -202,7 +200,7 @@ class Container:
     def _argv(self, env: Mapping[str, str]) -> list[str]:
         image = (self.spec.text("image") or "").partition("@")[0]
         words = [expand(str(word), env) for part in ("command", "args") for word in _list(self.spec.get(part))]
-        if image.partition(":")[0] == EXEC_IMAGE:
+        if image.partition(":")[0] == scene.EXEC_IMAGE:
             return words
         if image.rpartition("/")[2].partition(":")[0] == "kubemtu":
             arguments = [expand(str(word), env) for word in _list(self.spec.get("args"))]
@@ -226,7 +224,7 @@ def program_environment(env: Mapping[str, str]) -> dict[str, str]:
         if key in os.environ
     }
     reached = {"KUBERNETES_SERVICE_HOST": scene.GATEWAY, "KUBERNETES_SERVICE_PORT": str(scene.API_PORT)}
-    return kept | {"KUBECONFIG": KUBECONFIG, "HOME": "/"} | dict(env) | reached
+    return kept | {"KUBECONFIG": scene.KUBECONFIG, "HOME": "/"} | dict(env) | reached
 
 
 def host_mounts(pod: Object, spec: Object) -> list[tuple[str, str, bool]]:

@@ -3,9 +3,13 @@
 import asyncio
 import fnmatch
 import os
+import time
 
-from kubemtu.lab import client, kernel, scene
+from kubemtu.lab import client, containers, kernel, manifests, scene
 from kubemtu.lab.rtnl import Rtnl
+
+ROLLOUT_SECONDS = 30.0
+POLL_SECONDS = 0.05
 
 
 async def commit(fault: scene.Fault, calls: client.Client, pids: dict[str, int]) -> None:
@@ -13,10 +17,30 @@ async def commit(fault: scene.Fault, calls: client.Client, pids: dict[str, int])
     match fault:
         case scene.ConfigEdit(namespace=namespace, name=name, key=key, value=value):
             await calls.merge(client.path("configmaps", name, namespace=namespace), {"data": {key: value}})
+        case scene.Reconfigured(cni=cni, restarted=restarted):
+            await _reconfigure(cni, calls, restarted=restarted)
         case scene.HandSet(node=node, links=links, mtu=mtu):
             await asyncio.to_thread(_hand_set, pids[node], links, mtu)
         case scene.IcmpFiltered(node=node):
             await asyncio.to_thread(_filter_icmp, pids[node])
+
+
+async def _reconfigure(cni: scene.Canal | scene.Flannel, calls: client.Client, *, restarted: bool) -> None:
+    bodies = {str(body["kind"]): body for body in manifests.network(cni)}
+    await calls.merge(manifests.path(bodies["ConfigMap"]), {"data": bodies["ConfigMap"]["data"]})
+    if not restarted:
+        return
+    where = manifests.path(bodies["DaemonSet"])
+    stamp = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": containers.now()}}}
+    generation = (await calls.merge(where, {"spec": {"template": stamp}})).integer("metadata", "generation")
+    deadline = time.monotonic() + ROLLOUT_SECONDS
+    while time.monotonic() < deadline:
+        found = await calls.get(where)
+        wanted = found.integer("status", "desiredNumberScheduled")
+        done = {found.integer("status", field) for field in ("updatedNumberScheduled", "numberReady")}
+        if found.integer("status", "observedGeneration") == generation and done == {wanted}:
+            return
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _rtnl_of(pid: int) -> Rtnl:

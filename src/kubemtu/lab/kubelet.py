@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from kubemtu.core.objects import Object
-from kubemtu.lab import attach, client, containers, daemons, kernel, pods
+from kubemtu.lab import attach, client, containers, daemons, kernel, pods, scene
 from kubemtu.lab.errors import Refused
 from kubemtu.lab.processes import Processes
 from kubemtu.lab.rtnl import Rtnl
@@ -284,7 +284,7 @@ def _iface(spec: Object, env: Mapping[str, str]) -> str:
 
 async def be_kubelet(settings: Settings, folder: int, report: Callable[[object], None]) -> None:
     """Be the kubelet that `settings` describe; returns never."""
-    Path(containers.KUBECONFIG).write_text(settings.kubeconfig)
+    Path(scene.KUBECONFIG).write_text(settings.kubeconfig)
     kernel.set_process_name("kubelet")
     async with client.Client(settings.kubeconfig) as api:
         await Kubelet(settings, api, folder, report).run_forever()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 from kubemtu.kube import crd
 from kubemtu.lab import scene as scenes
-from kubemtu.lab.containers import EXEC_IMAGE, KUBECONFIG
 
 Body = dict[str, object]
 _PLURALS = {
@@ -24,11 +23,6 @@ _PLURALS = {
 RKE_DEFAULT_MTU = 1450  # era C writes it whatever the underlay is
 
 
-def plural(body: Body) -> str:
-    """The name of the collection that an object of this module belongs to."""
-    return _PLURALS[str(body["kind"])]
-
-
 def objects(scene: scenes.Scene) -> Iterator[Body]:
     """All objects of a scene, in an order in which they can be made."""
     yield _object("v1", "Namespace", "kube-system")
@@ -38,16 +32,38 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
         yield _object("v1", "Namespace", "kubemtu")
     for place, node in enumerate(scene.nodes, 1):
         yield _node(scene, place, node)
-    if isinstance(scene.cni, scenes.Canal):
-        yield from _canal(scene.cni, dual_stack=scene.dual_stack)
-    else:
-        yield from _flannel(scene.cni, dual_stack=scene.dual_stack)
+    yield from network(scene.cni, dual_stack=scene.dual_stack)
     if scene.agents:
         yield from crd.definitions()
         yield _agent()
     for node in scene.nodes:
         for pod in node.pods:
             yield _pod(pod, node.name)
+
+
+def network(cni: scenes.Canal | scenes.Flannel, *, dual_stack: bool = False) -> Iterator[Body]:
+    """The objects of a CNI: its ConfigMap, its DaemonSet and what else it brings."""
+    if isinstance(cni, scenes.Canal):
+        yield from _canal(cni, dual_stack=dual_stack)
+    else:
+        yield from _flannel(cni, dual_stack=dual_stack)
+
+
+def path(body: Body) -> str:
+    """The path of an object of this module in the API."""
+    version, metadata = str(body["apiVersion"]), body["metadata"]
+    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+    return "/".join(
+        part
+        for part in (
+            "/apis" if "/" in version else "/api",
+            version,
+            f"namespaces/{namespace}" if namespace else "",
+            _PLURALS[str(body["kind"])],
+            str(metadata["name"]) if isinstance(metadata, dict) else "",
+        )
+        if part
+    )
 
 
 def _object(version: str, kind: str, name: str, namespace: str | None = None, **rest: object) -> Body:
@@ -237,7 +253,7 @@ def _agent() -> Body:
     container = {
         "name": "agent",
         "image": "kubemtu/kubemtu:lab",
-        "args": ["agent", "--node-name", "$(NODE_NAME)", "--kubeconfig", KUBECONFIG],
+        "args": ["agent", "--node-name", "$(NODE_NAME)", "--kubeconfig", scenes.KUBECONFIG],
         "env": [_from_field("NODE_NAME", "spec.nodeName")],
     }
     template: Body = {
@@ -251,7 +267,7 @@ def _agent() -> Body:
 
 def program(name: str, node: str, argv: list[str], *, host_network: bool = False, namespace: str = "default") -> Body:
     """A pod that runs a program of this machine in its network namespace, started again whenever it ends."""
-    container = {"name": "main", "image": EXEC_IMAGE, "command": argv}
+    container = {"name": "main", "image": scenes.EXEC_IMAGE, "command": argv}
     spec: Body = {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 1}
     return _object("v1", "Pod", name, namespace, spec=spec | ({"hostNetwork": True} if host_network else {}))
 

@@ -70,6 +70,13 @@ class ConfigEdit(msgspec.Struct, frozen=True, kw_only=True, tag="config-edit"):
     value: str | None
 
 
+class Reconfigured(msgspec.Struct, frozen=True, kw_only=True, tag="reconfigured"):
+    """Somebody configured the CNI anew after the pods had started, and perhaps restarted its DaemonSet."""
+
+    cni: Canal | Flannel
+    restarted: bool
+
+
 class HandSet(msgspec.Struct, frozen=True, kw_only=True, tag="hand-set"):
     """Somebody set the MTU of links on a node by hand; `links` is a name, or a start of names with a star."""
 
@@ -84,7 +91,7 @@ class IcmpFiltered(msgspec.Struct, frozen=True, kw_only=True, tag="icmp-filtered
     node: str
 
 
-Fault = ConfigEdit | HandSet | IcmpFiltered
+Fault = ConfigEdit | Reconfigured | HandSet | IcmpFiltered
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,3 +203,5 @@ def pod_network6(place: int) -> str:
 GATEWAY = "192.168.77.254"
 GATEWAY6 = "fd00:77::ffff"
 API_PORT = 6443
+KUBECONFIG = "/etc/kubernetes/kubelet.conf"  # on every node: the kubelet's own
+EXEC_IMAGE = "lab/exec"  # the image of containers whose command is a program of this machine

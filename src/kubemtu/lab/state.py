@@ -62,13 +62,17 @@ def make(name: str) -> Path:
     """Make the folder of a new lab. Raises NameTaken when it exists and its lab runs."""
     folder = root() / name
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.parent.stat().st_uid != os.geteuid():
-        raise errors.Impossible(f"{folder.parent} belongs to somebody else; set XDG_RUNTIME_DIR to a folder of yours")
+    for each in (folder.parent, folder.parent.parent):
+        if each.lstat().st_uid not in (os.geteuid(), 0):
+            raise errors.Impossible(f"{each} belongs to somebody else; set XDG_RUNTIME_DIR to a folder of yours")
     with contextlib.suppress(FileNotFoundError):
         if supervisor_of(folder) is not None:
             raise errors.NameTaken(f"a lab called {name} is up; `kubemtu lab down {name}`, or choose another --name")
         shutil.rmtree(folder)
-    folder.mkdir(mode=0o700)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        raise errors.NameTaken(f"a lab called {name} is being made by somebody else; choose another --name") from None
     (folder / "pods").mkdir()
     return folder
 

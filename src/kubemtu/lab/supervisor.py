@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
+from kubemtu.core import migration
 from kubemtu.core.errors import KubemtuError
 from kubemtu.lab import client, controllers, errors, faults, filesystem, kernel, manifests, node, state, underlay
 from kubemtu.lab import scene as scenes
@@ -33,6 +34,7 @@ from kubemtu.lab.rtnl import Rtnl
 log = logging.getLogger("kubemtu.lab")
 SETTLE_SECONDS = 30.0
 STUCK_SECONDS = 1.5
+AGENT_SECONDS = 5.0
 POLL_SECONDS = 0.03
 SEGMENT = 1200
 """TCP_MAXSEG of the API inside the lab, bytes: its answers fit any underlay, so that a black hole hits only pods."""
@@ -126,6 +128,7 @@ class Supervisor:
             self._record()
             with Rtnl() as rtnl:
                 underlay.build(rtnl, self.scene)
+                underlay.try_vxlan(rtnl)
                 for place, each in enumerate(self.scene.nodes, 1):
                     born = node.fork(each.name, self._folder, self._host_proc)
                     underlay.plug(rtnl, each, place, born.pid)
@@ -182,7 +185,18 @@ class Supervisor:
         unready = await self._settle(calls)
         for fault in self.scene.faults:
             await faults.commit(fault, calls, {born.name: born.pid for born in self._nodes})
+        if self.scene.agents:
+            await self._observed(calls)
         return unready
+
+    async def _observed(self, calls: client.Client) -> None:
+        """Wait until every agent has told once what its node is, so that a check right afterwards sees the cluster."""
+        deadline = time.monotonic() + AGENT_SECONDS
+        while time.monotonic() < deadline:
+            found, _ = await calls.list(client.path("nodemtus", group=f"{migration.GROUP}/{migration.VERSION}"))
+            if sum(1 for each in found if each.text("status", "observedAt")) >= len(self.scene.nodes):
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _settle(self, calls: client.Client) -> list[str]:
         """Wait until every pod is ready, or has been stuck for a while, as some scenes have it; returns who is not."""
@@ -241,11 +255,8 @@ class Supervisor:
 
 
 async def _create(calls: client.Client, body: manifests.Body) -> None:
-    metadata = body["metadata"]
-    namespace = str(metadata.get("namespace", "")) if isinstance(metadata, dict) else ""
-    where = client.path(manifests.plural(body), namespace=namespace, group=str(body["apiVersion"]))
     try:
-        await calls.create(where, body)
+        await calls.create(manifests.path(body).rpartition("/")[0], body)
     except client.Answered as answer:
         if answer.code != 409:  # kube-system and default are there from the start
             raise

@@ -35,6 +35,13 @@ def build(rtnl: Rtnl, scene: scenes.Scene) -> None:
         rtnl.add_address(SWITCH, f"{scenes.GATEWAY6}/64")
 
 
+def try_vxlan(rtnl: Rtnl) -> None:
+    """Make sure that this kernel can make the overlay's device. Raises Refused."""
+    lower = rtnl.device(SWITCH).index
+    rtnl.add_vxlan("try-vxlan", vni=1, port=8472, lower=lower, local=scenes.GATEWAY, mtu=1400, mac="02:00:5e:00:00:ff")
+    rtnl.delete_link("try-vxlan")
+
+
 def plug(rtnl: Rtnl, node: scenes.Node, place: int, pid: int) -> None:
     """Plug the NICs of a node into the switch; `pid` is any process in the node's namespace."""
     netns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
