@@ -59,13 +59,14 @@ def _configured(topology: Topology) -> Iterable[Finding]:
 def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str) -> Finding:
     working = " ▸ ".join(f"{layer.name} {layer.size}" for layer in topology.layers)
     fact = f"{subject} {mtu}, but the path between nodes carries {carries} ({working})."
-    written = _written(topology.state, carries)
+    key, written = key_place(topology.state), _written(topology.state, carries)
+    aim = f"Set {'it' if key in {place, topology.state.name} else key} to {written}"
     if mtu > carries:
         return codes.finding(
             codes.MTU119,
             place,
             f"{fact} Each of them will send packets of {sizes(carries + 1, mtu)} bytes that do not fit.",
-            f"Set it to {written}: `kubemtu plan` shows the edit, `kubemtu apply` makes it.",
+            f"{aim}: `kubemtu plan` shows the edit, `kubemtu apply` makes it.",
         )
     cost = max((one.cost for one in topology.state.encapsulation), default=0)
     part = goodput.lost(mtu, carries, cost)
@@ -73,7 +74,7 @@ def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str)
         codes.MTU119,
         place,
         f"{fact} TCP gets {part:.1%} less of a full link than it could.",
-        f"Set it to {written}, if the network between the nodes carries what the NICs say.",
+        f"{aim}, if the network between the nodes carries what the NICs say.",
         "warning" if part >= goodput.WORTH_A_WARNING else "note",
     )
 

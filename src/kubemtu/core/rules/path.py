@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from kubemtu.core import codes, goodput
+import msgspec
+
+from kubemtu.core import codes, goodput, net
 from kubemtu.core.findings import Finding, Severity
 from kubemtu.core.topology import Node, Port, Topology
 from kubemtu.core.words import count, has, names, sizes
@@ -17,11 +19,13 @@ def find(topology: Topology) -> tuple[Finding, ...]:
 
 def _above(topology: Topology, carries: int) -> Iterable[Finding]:
     groups: dict[tuple[int, str], list[tuple[Node, Port]]] = {}
+    tunnels = min((node.fits for node in topology.nodes if node.fits is not None), default=carries)
     for node, port in topology.ports:
         # What a smaller host end swallows never meets the path: MTU105 tells of it.
         largest = min(port.sends, port.at.host_mtu)
         if largest > carries:
-            groups.setdefault((largest, _fate(node, largest, carries)), []).append((node, port))
+            fate = _fate(node, largest, carries if node.tunnel is None else tunnels)
+            groups.setdefault((largest, fate), []).append((node, port))
     alone = len(topology.nodes) + len(topology.silent) == 1
     severity: Severity = "warning" if alone else "error"
     for (largest, fate), members in groups.items():
@@ -36,7 +40,10 @@ def _above(topology: Topology, carries: int) -> Iterable[Finding]:
 
 
 def _fate(node: Node, largest: int, carries: int) -> str:
-    """What becomes of packets to other nodes that are too large, size by size."""
+    """What becomes of packets to other nodes that are too large, size by size.
+
+    `carries` is for packets of this way: IPv4 over flannel.1 may fit where IPv6 over its twin does not.
+    """
     if node.tunnel is None:
         first, bound, outer = node.nic, node.nic_mtu or carries, largest
     else:
@@ -60,7 +67,22 @@ def _fate(node: Node, largest: int, carries: int) -> str:
             "with DF by an ICMP error, which costs TCP a flight for each new peer and, where it is filtered, leaves "
             "connections hanging at the first full segment; without DF they are cut in fragments"
         )
+    twin = _twin(node)
+    if twin is not None and twin.mtu < largest:
+        said.append(
+            f"{'those' if said else 'Those'} of {sizes(twin.mtu + 1, largest)} bytes that are IPv6 are refused by "
+            f"{twin.name} ({twin.mtu}) of the sender's own node, with an ICMPv6 error"
+        )
     return "; ".join(said) + "."
+
+
+def _twin(node: Node) -> net.Link | None:
+    """The tunnel device of the same pod network that goes over IPv6, where there are two."""
+    own = node.tunnel.vxlan if node.tunnel is not None else None
+    if own is None or own.ipv6_outer:
+        return None
+    same = msgspec.structs.replace(own, ipv6_outer=True)
+    return next((link for link in node.seen.links if link.vxlan == same), None)
 
 
 def _below(topology: Topology, carries: int) -> Iterable[Finding]:
