@@ -28,13 +28,15 @@ class CniPod(msgspec.Struct, frozen=True, kw_only=True):
     """One pod of the CNI's DaemonSet.
 
     `installed` is when its install-cni container had written the node's conflist, in seconds since the epoch: when it
-    finished, or, where it writes once and then sleeps (`lingers`, RKE before 2019), when it started.
+    finished, or, where it writes once and then sleeps (`lingers`, RKE before 2019), when it started. `refused` is what
+    the kubelet says of a container that it cannot even create, because its configuration lacks something.
     """
 
     name: str
     node: str
     installed: float | None = None
     lingers: bool = False
+    refused: str = ""
 
 
 def running(snapshot: Snapshot) -> tuple[Pod, ...]:
@@ -115,10 +117,17 @@ def _of_cni(found: objects.Object, daemonset: objects.Ref) -> CniPod | None:
         if not owned or not node:
             return None
         finished, started = _install_times(found)
+        refused = _refused(found)
     except errors.Malformed:
         return None
     installed = finished if finished is not None else started
-    return CniPod(name=found.name, node=node, installed=installed, lingers=finished is None and started is not None)
+    return CniPod(
+        name=found.name,
+        node=node,
+        installed=installed,
+        lingers=finished is None and started is not None,
+        refused=refused,
+    )
 
 
 def _install_times(found: objects.Object) -> tuple[float | None, float | None]:
@@ -128,6 +137,14 @@ def _install_times(found: objects.Object) -> tuple[float | None, float | None]:
             started = container.text("state", "running", "startedAt")
             return seconds(finished or ""), seconds(started or "")
     return None, None
+
+
+def _refused(found: objects.Object) -> str:
+    for container in _statuses(found):
+        if container.text("state", "waiting", "reason") == "CreateContainerConfigError":
+            said = container.text("state", "waiting", "message") or "its configuration lacks something"
+            return f"container {container.text('name')}: {said}"
+    return ""
 
 
 def _statuses(found: objects.Object) -> Iterator[objects.Object]:

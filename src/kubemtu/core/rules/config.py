@@ -17,8 +17,24 @@ COPYING = 10.0
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
-    """Report a wrong number (MTU119, MTU114), nodes with another (MTU103), edits on them (MTU110), junk (MTU122)."""
-    return (*_configured(topology), *_nodes(topology))
+    """Report a wrong number (MTU119, MTU114), nodes with another (MTU103), edits on them (MTU110), junk (MTU122).
+
+    And pods of the CNI that are down already because a key is missing (MTU108).
+    """
+    return (*_refused(topology), *_configured(topology), *_nodes(topology))
+
+
+def _refused(topology: Topology) -> Iterable[Finding]:
+    namespace = topology.state.daemonset.namespace if topology.state.daemonset is not None else ""
+    for pod in topology.cni_pods:
+        if pod.refused:
+            yield codes.finding(
+                codes.MTU108,
+                f"node {pod.node}, pod {namespace}/{pod.name}",
+                f"It is down already: {pod.refused}. Pods of this node keep what they have, and nothing here follows a"
+                " change any more.",
+                "Put the key back where it belongs; the kubelet then starts the container by itself.",
+            )
 
 
 def key_place(state: CniState) -> str:
