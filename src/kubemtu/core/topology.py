@@ -154,6 +154,15 @@ def inner(encapsulations: Iterable[encap.Encapsulation], nic_mtu: int) -> int | 
     return min(left, encap.LARGEST_MTU)
 
 
+def only(found: Topology, namespace: str) -> Topology:
+    """The same network, saying nothing of pods of other namespaces; what the path carries stays what it is."""
+    nodes = tuple(
+        msgspec.structs.replace(node, ports=tuple(port for port in node.ports if port.pod.startswith(f"{namespace}/")))
+        for node in found.nodes
+    )
+    return msgspec.structs.replace(found, nodes=nodes)
+
+
 def _node(
     seen: net.NodeObservation,
     state: CniState,
