@@ -1,0 +1,86 @@
+"""Says when a burst is over: what is still unanswered once a packet sent after it was answered is lost.
+
+Packets of one flow keep their order on the way, so the answer to a later packet tells about all earlier ones; a grace
+of max(2 ms, RTT/4) forgives what was overtaken nevertheless. Only when none of the small packets at the end is answered
+does a clock decide, and more of them are sent meanwhile. No socket, no clock: the caller brings the time, in seconds.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from kubemtu.core import search
+
+GRACE: Final = 0.002
+GRACE_SHARE: Final = 0.25  # of a round trip
+AGAIN: Final = (0.02, 0.06, 0.14, 0.3, 0.62)  # when to send a small packet again; IPv6 neighbours may take a second
+PATIENCE: Final = 1.0
+
+
+class Burst:
+    """One burst under way; packets are known by their place in it."""
+
+    def __init__(self, sizes: Sequence[int], *, small: int, enough: int, now: float, rtt: float = 0.0) -> None:
+        """Begins at `now`; the arrival of `enough` bytes ends it at once; `rtt` is that of an earlier burst, or 0."""
+        self.sizes = list(sizes)
+        self.began = now
+        self.rtt = rtt
+        self._small = small
+        self._enough = enough
+        self._fates: list[search.Fate | None] = [None] * len(sizes)
+        self._open = len(sizes)
+        self._tail = self._last_large()
+        self._again = 0
+        self._end: float | None = None
+        self._done = False
+
+    def _last_large(self) -> int:
+        """The place of the last packet that something is to be learnt about."""
+        return max((place for place, size in enumerate(self.sizes) if size != self._small), default=-1)
+
+    def answered(self, place: int, fate: search.Fate, now: float) -> bool:
+        """Take what became of the packet at that place; False when it is known already (a duplicate)."""
+        if not 0 <= place < len(self.sizes) or self._fates[place] is not None:
+            return False
+        self._fates[place] = fate
+        self._open -= 1
+        if fate.kind in {"arrived", "fragmented"}:
+            self.rtt = min(self.rtt or 3600.0, max(now - self.began, 1e-6))
+            if self.sizes[place] >= self._enough and fate.kind == "arrived":
+                self._done = True
+            elif place > self._tail and self._end is None:
+                self._end = now + max(GRACE, self.rtt * GRACE_SHARE)
+        return True
+
+    def again(self, now: float) -> list[int]:
+        """Give the places of small packets to send once more now: one, if it is time for it and none came back."""
+        if self._end is not None or self._done or self._again >= len(AGAIN) or now < self._next():
+            return []
+        self._again += 1
+        self.sizes.append(self._small)
+        self._fates.append(None)
+        self._open += 1
+        return [len(self.sizes) - 1]
+
+    def _next(self) -> float:
+        return self.began + max(AGAIN[self._again], self.rtt * 3)
+
+    def over(self, now: float) -> bool:
+        """Say whether nothing more is to be waited for."""
+        return self._done or self._open == 0 or now >= self.deadline()
+
+    def deadline(self) -> float:
+        """The time at which to ask again: to send small packets once more, or to close."""
+        if self._end is not None:
+            return self._end
+        return self.began + max(PATIENCE, self.rtt * 4)
+
+    def wake(self) -> float:
+        """When to look at it next, if nothing is heard before."""
+        if self._end is None and not self._done and self._again < len(AGAIN):
+            return min(self._next(), self.deadline())
+        return self.deadline()
+
+    def fates(self) -> list[search.Fate]:
+        """What became of every packet; what is open counts as lost, or as unknown when the burst ended early."""
+        left = search.UNKNOWN if self._done else search.LOST
+        return [fate or left for fate in self._fates]
