@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
+import sys
 from pathlib import Path
 
 import click
@@ -25,8 +27,11 @@ def agent(node_name: str, kubeconfig: str | None, context: str | None, host_root
     """Keep one node true to its NodeMTU.
 
     Runs on every node, in the host's network namespace, with NET_ADMIN, SYS_ADMIN and NET_RAW. It changes nothing while
-    its NodeMTU asks for nothing.
+    its NodeMTU asks for nothing. A termination signal ends it at once, with exit code 0: what it made so stays so.
     """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    for noisy in ("httpx2", "httpcore", "httpcore2"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(_run(node_name, kubeconfig, context, Path(host_root), Path(journal)))
     return errors.FINE

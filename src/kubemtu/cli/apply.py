@@ -3,62 +3,149 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
-from kubemtu.cli import kubeflags, output
+from kubemtu.cli import check, kubeflags, output
 from kubemtu.core import errors
+
+if TYPE_CHECKING:
+    from kubemtu.cli import plans
+    from kubemtu.kube import api as kube_api
+    from kubemtu.kube import mtu as kube_mtu
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for on the command line."""
+
+    file: Path | None
+    mtu: str
+    nic_mtu: int | None
+    without: tuple[str, ...]
+    yes: bool
+    config_only: bool
+    unproven: bool
+    output_format: str
 
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--mtu", default="auto", show_default=True, metavar="N|auto", help="The pod MTU to lead to, in bytes.")
+@check.NIC_MTU
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option(
     "--config-only",
     is_flag=True,
     help="Change the configuration and restart the CNI's pods; leave the running pods as they are.",
 )
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="NODE",
+    help="Leave this node's running pods as they are, for a node that has no agent; may be repeated.",
+)
+@click.option("--unproven", is_flag=True, help="Raise the MTU even where the network between nodes answers no echo.")
 @output.output_option
 @kubeflags.kube_flags
 def apply(
-    flags: kubeflags.KubeFlags, file: Path | None, mtu: str, yes: bool, config_only: bool, output_format: str
+    flags: kubeflags.KubeFlags,
+    file: Path | None,
+    mtu: str,
+    nic_mtu: int | None,
+    without: tuple[str, ...],
+    yes: bool,
+    config_only: bool,
+    unproven: bool,
+    output_format: str,
 ) -> int:
     """Change the pod MTU: configuration, tunnel devices and running pods, without restarting one.
 
     FILE is a plan that `kubemtu plan --out FILE` saved; without it, a plan is made now. An interrupted change is
     carried on from where it stopped, whatever was asked for.
     """
-    return asyncio.run(_apply(flags, file, mtu, yes=yes, config_only=config_only, output_format=output_format))
+    wish = Wish(
+        file=file,
+        mtu=mtu,
+        nic_mtu=nic_mtu,
+        without=without,
+        yes=yes,
+        config_only=config_only,
+        unproven=unproven,
+        output_format=output_format,
+    )
+    return asyncio.run(_apply(flags, wish))
 
 
-async def _apply(
-    flags: kubeflags.KubeFlags, file: Path | None, mtu: str, *, yes: bool, config_only: bool, output_format: str
-) -> int:
+async def _apply(flags: kubeflags.KubeFlags, wish: Wish) -> int:
     from kubemtu.cli import plans, progress
     from kubemtu.flows import act, migrations
 
     async with plans.connected(flags) as api:
         open_one = await migrations.unfinished(api)
-        if open_one is not None:
-            if open_one.progress.direction == "back":
-                raise errors.UsageError(
-                    f"{open_one.name} is being rolled back: finish that with `kubemtu rollback` before applying again"
-                )
-            _say(f"Carrying on with {open_one.name}, which stopped at {progress.standing(open_one)}.", output_format)
-            plans.confirm("Carry on?", yes=yes)
-            name = open_one.name
-        else:
-            whole = await plans.obtain(api, file, mtu, config_only=config_only, show=output_format == "text")
-            if not whole.steps:
-                _say("Nothing to do: the cluster is as this plan wants it.", output_format)
-                return errors.FINE
-            plans.confirm("Apply this plan?", yes=yes)
-            name = await migrations.begin(api, whole)
-        outcome = await act.carry_out(api, name, progress.teller(output_format))
-    progress.end(outcome, output_format)
+        if open_one is not None and open_one.progress.untouched:
+            await migrations.give_up(api, open_one)
+            _say(f"{open_one.name} had stopped before it changed anything, and is given up.", wish)
+            open_one = None
+        name = _carried_on(open_one, wish) if open_one is not None else await _begun(api, wish)
+        if name is None:
+            return errors.FINE
+        told = progress.Teller(wish.output_format)
+        work = act.carry_out(api, name, told, unproven=wish.unproven)
+        outcome = await progress.interruptible(work, told, name)
+    progress.end(outcome, wish.output_format)
     return errors.FINE
 
 
-def _say(text: str, output_format: str) -> None:
-    click.echo(text, file=sys.stdout if output_format == "text" else sys.stderr)
+def _carried_on(open_one: "kube_mtu.Migration", wish: Wish) -> str:
+    from kubemtu.cli import plans, progress
+
+    if open_one.progress.direction == "back":
+        raise errors.UsageError(
+            f"{open_one.name} is being rolled back: finish that with `kubemtu rollback` before applying again"
+        )
+    _say(f"Carrying on with {open_one.name}, which stopped at {progress.standing(open_one)}.", wish)
+    plans.confirm("Carry on?", yes=wish.yes)
+    return open_one.name
+
+
+async def _begun(api: "kube_api.Api", wish: Wish) -> str | None:
+    """Make a plan, or take the one that was saved, and record it; None when there is nothing to do."""
+    from kubemtu.cli import plans
+    from kubemtu.flows import migrations
+
+    made = await plans.obtain(
+        api,
+        wish.file,
+        mtu=wish.mtu,
+        nic_mtu=wish.nic_mtu,
+        without=wish.without,
+        config_only=wish.config_only,
+        show=wish.output_format == "text",
+    )
+    if not made.whole.steps:
+        await _nothing_to_do(api, made, wish)
+        return None
+    plans.confirm("Apply this plan?", yes=wish.yes)
+    return await migrations.begin(api, made.whole)
+
+
+async def _nothing_to_do(api: "kube_api.Api", made: "plans.Made", wish: Wish) -> None:
+    """Say so, once the network between the nodes has shown that it is true: no interface knows what a switch drops."""
+    from kubemtu.cli import progress
+    from kubemtu.flows import act, survey
+
+    verdict = None
+    if not wish.config_only and len(made.topology.nodes) > 1:
+        told = progress.Teller(wish.output_format)
+        verdict = await survey.between_nodes(api, made.topology, made.whole.target, told)
+    proven = f"; {verdict.arrived} of {verdict.probes} full packets between the nodes arrived" if verdict else ""
+    _say(f"Nothing to do: the cluster is as this plan wants it{proven}.", wish)
+    if wish.output_format != "text":
+        outcome = act.Outcome(migration="", direction="forward", done=True, seconds=0.0, proof=verdict)
+        progress.end(outcome, wish.output_format)
+
+
+def _say(text: str, wish: Wish) -> None:
+    click.echo(text, file=sys.stdout if wish.output_format == "text" else sys.stderr)

@@ -2,17 +2,24 @@
 
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import click
 import msgspec
 
 from kubemtu.cli import kubeflags, render
-from kubemtu.core import errors, plan
-from kubemtu.flows import decide, observe
+from kubemtu.core import errors, plan, topology
+from kubemtu.flows import decide, observe, ready
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan, and the cluster that it is for."""
+
+    whole: plan.Plan
+    topology: topology.Topology
 
 
 @contextlib.asynccontextmanager
@@ -32,54 +39,80 @@ def wanted(mtu: str) -> int | None:
     return int(mtu)
 
 
-async def obtain(api: kube_api.Api, file: Path | None, mtu: str, *, config_only: bool, show: bool) -> plan.Plan:
-    """The plan in `file`, or one made now; shown, when asked for, as `kubemtu plan` shows it."""
+async def obtain(
+    api: kube_api.Api,
+    file: Path | None,
+    *,
+    mtu: str,
+    nic_mtu: int | None = None,
+    without: Collection[str] = (),
+    config_only: bool = False,
+    show: bool,
+) -> Made:
+    """The plan in `file`, or one made now; shown, when asked for, as `kubemtu plan` shows it.
+
+    Raises Unreachable when a node has no agent, unless the running pods are to be left alone.
+    """
+    target = wanted(mtu)
+    saved = load(file) if file is not None else None
+    if saved is not None and (target is not None or nic_mtu is not None):
+        raise errors.UsageError(f"{file} says already which MTU to lead to: leave out --mtu and --nic-mtu")
     snapshot = await observe.observe(api)
-    if file is not None:
-        whole = load(file)
-        topology = decide.model(snapshot)
+    if not config_only:
+        ready.observed(snapshot, without)
+    if saved is not None:
+        whole, seen = saved, decide.model(snapshot)
     else:
-        whole, topology = decide.plan(snapshot, wanted(mtu))
-    if config_only:
-        whole = without_live(whole)
-    elif not any(isinstance(step, plan.Live) for step in whole.steps) and not snapshot.nodes and whole.steps:
-        raise errors.Unreachable(
-            "no node has a kubemtu-agent, so running pods cannot be changed: install the agent, or change the "
-            "configuration alone with --config-only"
-        )
+        whole, seen = decide.plan(snapshot, target, nic_mtu)
+    whole = without_live(whole) if config_only else ready.leave_out(whole, without)
     if show:
-        render.echo(render.whole_plan(whole, topology, render.width()))
-    return whole
+        render.echo(render.whole_plan(whole, seen, render.width()))
+    return Made(whole=whole, topology=seen)
 
 
 def without_live(whole: plan.Plan) -> plan.Plan:
     """The plan with its configuration steps only; what that leaves untouched is said in `remains`."""
     live = [step for step in whole.steps if isinstance(step, plan.Live)]
-    pods = sum(node.running for step in live for node in step.nodes)
-    left = f"{pods} running pods keep the MTU they have until they are restarted, or until `kubemtu apply` changes them"
-    return msgspec.structs.replace(
-        whole,
-        steps=tuple(step for step in whole.steps if not isinstance(step, plan.Live)),
-        remains=(*whole.remains, left) if pods else whole.remains,
-    )
+    nodes = [node for step in live for node in step.nodes]
+    pods = sum(node.running for node in nodes)
+    left = []
+    if pods:
+        left.append(
+            f"{pods} running pods keep the MTU they have until they are restarted, or until `kubemtu apply` changes "
+            "them."
+        )
+    if any(node.origin_mtu < node.pod_mtu for node in nodes):
+        left.append(
+            f"New pods get {whole.target} while running ones take less: what a new pod sends them beyond that does not "
+            "arrive."
+        )
+    steps = tuple(step for step in whole.steps if not isinstance(step, plan.Live))
+    return msgspec.structs.replace(whole, steps=steps, remains=(*whole.remains, *left))
 
 
 def load(file: Path) -> plan.Plan:
     """Read a saved plan. Raises Malformed when it is none, UsageError when there is no such file."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=plan.Plan)
+        found = msgspec.json.decode(file.read_bytes(), type=plan.Plan)
     except OSError as unreadable:
         raise errors.UsageError(f"{file} cannot be read: {unreadable.strerror}") from unreadable
-    except msgspec.DecodeError as unlike:
+    except (msgspec.DecodeError, UnicodeDecodeError) as unlike:
         raise errors.Malformed(
             f"{file} is not a plan of kubemtu: {unlike}; save one with `kubemtu plan --out {file}`"
         ) from unlike
+    if found.schema != plan.SCHEMA:
+        raise errors.Malformed(
+            f"{file} was written for {found.schema}, and this kubemtu reads {plan.SCHEMA}; save it anew with "
+            f"`kubemtu plan --out {file}`"
+        )
+    return found
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless told not to. Raises UsageError where nobody can answer, Abort when the answer is no."""
+    """Ask, unless told not to. Raises UsageError where nobody can answer, Interrupted when the answer is no."""
     if yes:
         return
     if not sys.stdin.isatty():
         raise errors.UsageError("there is no terminal to ask on: add --yes to go ahead without being asked")
-    click.confirm(question, abort=True)
+    if not click.confirm(question):
+        raise errors.Interrupted("nothing was done, as you wished")

@@ -1,16 +1,38 @@
 """What a long operation looks like: a line an event for people, a JSON line an event for programs."""
 
+import asyncio
+from collections.abc import Awaitable
+
 import click
 import msgspec
 
 from kubemtu.cli import output, render
+from kubemtu.core import errors
 from kubemtu.flows import act, events
 from kubemtu.kube import mtu
 
 
-def teller(output_format: str) -> events.Tell:
-    """How events are told: as text on stdout, or as JSON lines on stderr where stdout is for the outcome."""
-    return line if output_format == "text" else json_line
+class Teller:
+    """Tells events, and remembers the last: as text on stdout, or as JSON lines on stderr, beside the outcome."""
+
+    def __init__(self, output_format: str) -> None:
+        self._tell = line if output_format == "text" else json_line
+        self._step = self._phase = ""
+
+    def __call__(self, event: events.Event) -> None:
+        """Tell one event."""
+        if event.kind == "step":
+            self._step, self._phase = event.text, ""
+        elif event.kind == "phase":
+            self._phase = event.phase
+        self._tell(event)
+
+    @property
+    def standing(self) -> str:
+        """Where it stands, for people."""
+        if not self._step:
+            return "before the first step"
+        return f"in step {self._step}" + (f", after {self._phase}" if self._phase else "")
 
 
 def line(event: events.Event) -> None:
@@ -18,19 +40,33 @@ def line(event: events.Event) -> None:
     match event.kind:
         case "step":
             render.echo(click.style(event.text, bold=True))
-        case "phase":
+        case "phase" | "progress":
             render.echo(f"    {event.text}")
-        case "node":
-            render.echo(click.style(f"        {event.node}: {event.text}", dim=True))
         case "done":
             render.echo(f"    {click.style('✓', fg='green')} {event.text}")
         case "note":
             render.echo(event.text)
+        case "node":
+            pass  # a thousand nodes are a thousand lines; programs get them
 
 
 def json_line(event: events.Event) -> None:
     """Print one event as one line of JSON, to stderr."""
     click.echo(msgspec.json.encode(event), err=True)
+
+
+async def interruptible(work: Awaitable[act.Outcome], told: Teller, name: str) -> act.Outcome:
+    """Wait for the outcome; an interruption from the keyboard becomes a sentence that says where it stands.
+
+    Raises Interrupted.
+    """
+    try:
+        return await work
+    except asyncio.CancelledError:
+        raise errors.Interrupted(
+            f"interrupted {told.standing}; {name} carries on from there with `kubemtu apply`, or goes back with "
+            "`kubemtu rollback`"
+        ) from None
 
 
 def end(outcome: act.Outcome, output_format: str) -> None:

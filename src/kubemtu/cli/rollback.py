@@ -24,16 +24,19 @@ def rollback(flags: kubeflags.KubeFlags, yes: bool, output_format: str) -> int:
 async def _rollback(flags: kubeflags.KubeFlags, *, yes: bool, output_format: str) -> int:
     from kubemtu.cli import plans, progress
     from kubemtu.core import undo
-    from kubemtu.flows import act, migrations
+    from kubemtu.flows import act, migrations, telling
 
     async with plans.connected(flags) as api:
         back = await migrations.last_to_undo(api)
         if output_format == "text":
-            click.echo(f"Taking back {back.name}:")
-            for number, step in enumerate(undo.sequence(back.plan, undo.turn(back.progress)), start=1):
-                click.echo(f"  {number}. {act.headline(step)}")
+            steps = undo.sequence(back.plan, undo.turn(back.progress))
+            click.echo(f"Taking back {back.name}:" if steps else f"{back.name} had not changed anything yet.")
+            for number, step in enumerate(steps, start=1):
+                click.echo(f"  {number}. {telling.headline(step)}")
         plans.confirm("Roll back?", yes=yes)
         await migrations.turn_back(api, back)
-        outcome = await act.carry_out(api, back.name, progress.teller(output_format))
+        told = progress.Teller(output_format)
+        work = act.carry_out(api, back.name, told)
+        outcome = await progress.interruptible(work, told, back.name)
     progress.end(outcome, output_format)
     return errors.FINE

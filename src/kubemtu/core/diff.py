@@ -11,6 +11,8 @@ from kubemtu.core.plan import EditValue, Live, Plan, Rollout
 from kubemtu.core.topology import Topology
 from kubemtu.core.words import count, names
 
+CUT = 60  # characters of a line that are shown
+
 
 class Reach(msgspec.Struct, frozen=True, kw_only=True):
     """What a plan touches: CNI pods that restart, by node, and running pods that are changed, by node."""
@@ -31,6 +33,45 @@ def _lines(value: str | int | None) -> list[str]:
         return []
     # An empty value and an absent key differ in everything that matters, so the empty one gets a line.
     return str(value).splitlines() or ['""']
+
+
+def brief(edit: EditValue) -> str:
+    """The edit in a few words: the key, and what becomes of it: `veth_mtu: 1450 → 8950`, or the lines that differ."""
+    key = edit.path[-1]
+    if edit.after is None:
+        return f"{key} taken away"
+    if edit.before is None:
+        return f"{key} added, {_quoted(edit.after)}"
+    lines = [line for line in difflib.ndiff(_lines(edit.before), _lines(edit.after)) if line[:2] in {"- ", "+ "}]
+    gone = [line[2:].strip() for line in lines if line[0] == "-"]
+    new = [line[2:].strip() for line in lines if line[0] == "+"]
+    if not gone and not new:
+        return f"{key}: only its line ends differ"
+    if len(gone) == len(new) == 1:
+        one_line = "\n" not in f"{edit.before}{edit.after}"
+        return f"{key}{'' if one_line else ', 1 line changed'}: {' → '.join(map(_cut, _differing(gone[0], new[0])))}"
+    parts = [
+        f"{count(len(found), 'line')} {what}{f': {_cut(found[0])}' if len(found) == 1 else ''}"
+        for found, what in ((gone, "removed"), (new, "added"))
+        if found
+    ]
+    return f"{key}, {' and '.join(parts)}"
+
+
+def _quoted(value: str | int) -> str:
+    return _cut(str(value)) or '""'
+
+
+def _differing(old: str, new: str) -> tuple[str, str]:
+    """Two lines without what they have in common before the member that differs."""
+    same = next((place for place, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), len(old))
+    start = max(old.rfind(sign, 0, same) + 1 for sign in ",{[")
+    return (old[start:], new[start:]) if len(old) > CUT or len(new) > CUT else (old, new)
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.rstrip(",").split())
+    return text if len(text) <= CUT else f"{text[: CUT - 1]}…"
 
 
 def reach(whole: Plan, topology: Topology) -> Reach:

@@ -49,6 +49,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
     why: str
     restore: bool = False  # back to what the nodes' journals recorded
     start: migration.Phase = migration.Phase.RECORD
+    without: tuple[str, ...] = ()  # nodes that are left as they are, even when their agents answer
 
 
 class NodeTarget(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,26 +50,50 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """What the answers prove of the expectation that every probe arrives."""
+    """What the answers prove of the expectation that every full-size packet arrives.
+
+    `probes` are the paths that were judged, `unanswered` those that swallow small packets just as well.
+    """
 
     verdict: Literal["held", "refuted", "undecided"]
     probes: int
     arrived: int
     against: tuple[str, ...] = ()  # one sentence for each probe that did not arrive
+    unanswered: tuple[str, ...] = ()  # paths that answer no echo of any size: a policy, not an MTU
 
 
-def judge(expected: int, answers: Iterable[Answer]) -> Proof:
-    """Hold the answers against the expectation that all `expected` probes arrive.
+SMALL = 128  # bytes: what every path carries, so that silence to it says nothing about size
 
-    Undecided when an answer is missing or nothing was asked; refuted when any probe did not arrive.
+
+def path(probe: Probe) -> tuple[str, str, str]:
+    """What two probes share that go from the same place to the same address."""
+    return probe.what, probe.port, probe.to
+
+
+def judge(answers: Iterable[Answer], controls: Iterable[Answer] = ()) -> Proof:
+    """Hold the answers to full-size packets against the expectation that all arrive.
+
+    `controls` are answers to packets of SMALL bytes on paths where a full-size one was met with silence: where the small
+    one vanishes as well, the path answers no echo (a network policy, a firewall), and proves nothing either way.
+    Undecided when no path could be judged.
     """
-    given = tuple(answers)
-    against = tuple(sentence(answer) for answer in given if answer.outcome != "arrived")
-    arrived = len(given) - len(against)
-    if against:
-        return Proof(verdict="refuted", probes=len(given), arrived=arrived, against=against)
-    verdict: Literal["held", "undecided"] = "held" if given and len(given) >= expected else "undecided"
-    return Proof(verdict=verdict, probes=len(given), arrived=arrived)
+    mute = {path(answer.probe) for answer in controls if answer.outcome == "silence"}
+    arrived, against, unanswered = 0, [], []
+    for answer in answers:
+        if answer.outcome == "arrived":
+            arrived += 1
+        elif answer.outcome == "silence" and path(answer.probe) in mute:
+            unanswered.append(answer.probe.what or f"to {answer.probe.to}")
+        else:
+            against.append(sentence(answer))
+    verdict: Literal["held", "refuted", "undecided"] = "refuted" if against else "held" if arrived else "undecided"
+    return Proof(
+        verdict=verdict,
+        probes=arrived + len(against),
+        arrived=arrived,
+        against=tuple(against),
+        unanswered=tuple(unanswered),
+    )
 
 
 def sentence(answer: Answer) -> str:

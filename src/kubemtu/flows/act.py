@@ -1,23 +1,26 @@
 """Carry a plan out, or take it back: one step after the other, each journalled before, verified after.
 
 Everything needed to carry on stands in the API: the MTUMigration holds the plan and how far it came (written before
-each step), each NodeMTU what that node should be. This driver only writes those and waits, so another can take over.
+each step), each NodeMTU what that node should be. This driver only writes those and waits, so another can take over at
+any line: it counts one epoch further, and neither the API nor an agent obeys an earlier one any more.
 """
 
-import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
 from kubemtu.core import errors, migration, plan, proof, safety, undo
 from kubemtu.core.proof import Proof
-from kubemtu.flows import events, prove
-from kubemtu.flows.nodes import Nodes
+from kubemtu.flows import events, fabric, prove, ready, targets, telling, verify
+from kubemtu.flows.nodes import PATIENCE, Nodes
 from kubemtu.kube import api as kube_api
+from kubemtu.kube import errors as kube_errors
 from kubemtu.kube import mtu, write
+from kubemtu.kube.rollout import Waiting
 
-PATIENCE = 60.0  # seconds an agent may take for one phase; 250 pods take a tenth of one
+RECORDING = 15.0  # seconds for the first sign of each agent, while nothing has been changed yet
+POLL = Waiting(pause=0.25)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,211 +31,289 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     done: bool
     seconds: float
     proof: Proof | None = None
+    verified: tuple[str, ...] = ()
     remains: tuple[str, ...] = ()
     schema: str = "kubemtu.io/apply/v1"
 
 
-async def carry_out(api: kube_api.Api, name: str, tell: events.Tell = events.silent) -> Outcome:
+async def carry_out(
+    api: kube_api.Api, name: str, tell: events.Tell = events.silent, *, unproven: bool = False
+) -> Outcome:
     """Take the MTUMigration of that name from wherever it stands to the end of its direction.
 
-    Raises Surprise at the first step that has not the effect it must have; nothing after it was done, and both carrying
-    on and going back remain possible.
+    `unproven` goes on where the nodes answer no echo and the network between them cannot be measured. Raises Surprise
+    at the first step that has not the effect it must have; nothing after it was done, and both carrying on and going
+    back remain possible. Raises Conflict when another driver takes over.
     """
-    began = time.monotonic()
-    record = await mtu.migration(api, name)
-    steps = undo.sequence(record.plan, record.progress)
-    live = next((step for step in steps if isinstance(step, plan.Live)), None)
-    proven: proof.Proof | None = None
-    async with Nodes.watching(api) as nodes:
-        drive = Drive(api=api, name=name, nodes=nodes, tell=tell, progress=record.progress)
-        if live is not None and record.progress.direction == "forward" and record.progress.step == 0:
-            await drive.record_and_preflight(live)
-        while drive.progress.step < len(steps):
-            await drive.take(steps[drive.progress.step], len(steps))
-        if live is not None:
-            proven = await drive.prove(live)
-            await drive.release(live)
-        await drive.finish()
-    return Outcome(
-        migration=name,
-        direction=drive.progress.direction,
-        done=True,
-        seconds=round(time.monotonic() - began, 3),
-        proof=proven,
-        remains=record.plan.remains,
-    )
+    async with Nodes.watching(api, tell) as nodes:
+        record = await nodes.line.through(lambda: mtu.migration(api, name))
+        drive = Drive(api=api, record=record, nodes=nodes, tell=tell)
+        return await drive.to_the_end(unproven=unproven)
 
 
 class Drive:
     """One run of one MTUMigration."""
 
-    def __init__(
-        self, *, api: kube_api.Api, name: str, nodes: Nodes, tell: events.Tell, progress: undo.Progress
-    ) -> None:
+    def __init__(self, *, api: kube_api.Api, record: mtu.Migration, nodes: Nodes, tell: events.Tell) -> None:
         self.api = api
-        self.name = name
+        self.name = record.name
+        self.plan = record.plan
         self.nodes = nodes
         self.tell = tell
-        self.progress = progress
+        self.progress = record.progress
+        self.steps = undo.sequence(record.plan, record.progress)
+        self._own_locks: dict[str, int] = {}
+        self._began = time.monotonic()
+
+    @property
+    def _live(self) -> plan.Live | None:
+        return next((step for step in self.steps if isinstance(step, plan.Live)), None)
+
+    @property
+    def _forward(self) -> bool:
+        return self.progress.direction == "forward"
+
+    async def to_the_end(self, *, unproven: bool) -> Outcome:
+        """Do what is left to do, prove it, and let go of the nodes."""
+        await self.note(undo.take_over(self.progress), "a driver takes over")
+        live = self._live
+        if self.progress.untouched or (not self._forward and self.progress.step == 0 and not self.progress.begun):
+            await self._begin(live, unproven=unproven)
+        while self.progress.step < len(self.steps):
+            await self.take(self.steps[self.progress.step], len(self.steps))
+        verdict = await self.prove(live) if live is not None and self._forward else None
+        verified = await self._verify(live)
+        await self.note(self.progress, "verified; the nodes are let go")
+        await self.nodes.release(self.name)
+        await self.note(msgspec.structs.replace(self.progress, finished=True, phase=None), "finished")
+        return Outcome(
+            migration=self.name,
+            direction=self.progress.direction,
+            done=True,
+            seconds=round(time.monotonic() - self._began, 3),
+            proof=verdict,
+            verified=verified,
+            remains=self.plan.remains if self._forward else (),
+        )
+
+    async def _begin(self, live: plan.Live | None, *, unproven: bool) -> None:
+        """Before the first step: see that all steps fit, that all nodes answer, and that the network carries it.
+
+        Whatever is against a change that has touched nothing ends it, so that the next `apply` starts afresh.
+        """
+        try:
+            await self.nodes.line.through(lambda: ready.edits_fit(self.api, self.steps))
+            if live is not None and self._forward:
+                await self._record_and_survey(live, unproven=unproven)
+        except kube_errors.DrivenElsewhere:
+            raise
+        except errors.KubemtuError:
+            if self._forward:
+                await self.abandon()
+            raise
+
+    async def abandon(self) -> None:
+        """End a change that has touched nothing."""
+        await self.nodes.release(self.name)
+        await self.note(undo.abandon(self.progress), "abandoned; nothing was changed")
+
+    # Steps
 
     async def take(self, step: plan.Step, of: int) -> None:
         """Do the step under way, verify it, and move on to the next."""
         number = self.progress.step
-        self.tell(events.Event(kind="step", text=f"[{number + 1}/{of}] {headline(step)}", step=number))
-        await self.note(self.progress, f"begin: {headline(step)}")
+        line = telling.headline(step)
+        self.tell(events.Event(kind="step", text=f"[{number + 1}/{of}] {line}", step=number))
+        await self.note(msgspec.structs.replace(self.progress, begun=True), f"begin: {line}")
         match step:
             case plan.EditValue():
-                result = await write.edit(self.api, step)
+                result = await self.nodes.line.through(lambda: self.edit(step))
             case plan.Rollout():
-                result = await self.roll_out(step)
+                result = await self.nodes.line.through(lambda: self.roll_out(step))
             case plan.Live():
                 result = await self.live(step)
         done = msgspec.structs.replace(self.progress, step=number + 1, phase=None)
-        await self.note(done, f"done: {headline(step)}: {result}")
+        await self.note(done, f"done: {line}: {result}")
         self.tell(events.Event(kind="done", text=result, step=number))
+
+    async def edit(self, step: plan.EditValue) -> str:
+        """Change one value, and say how."""
+        already = await ready.stands(self.api, step) == "after"
+        await write.edit(self.api, step)
+        return telling.edited(step, already=already)
 
     async def roll_out(self, step: plan.Rollout) -> str:
         """Restart the CNI's pods, and wait until every observed node holds what they must have rendered."""
         marker = f"{self.name}-{self.progress.direction}"
-        result = await write.rollout(self.api, step, marker=marker, tell=self._node_line)
-        if step.conflist is not None:
-            await prove.conflists(self.nodes, step.conflist, step.mtu)
+        counted = telling.Restart(self.tell, self.progress.step)
+        result = await write.rollout(self.api, step, marker=marker, tell=counted.node, waiting=POLL)
+        await self.nodes.look_who_left()
+        await verify.conflists(self.nodes, step)
         return result
 
     async def live(self, step: plan.Live) -> str:
         """Lead all nodes through the phases; each is entered by all before any enters the next."""
-        start = self.progress.phase or step.start
+        # What is born after the recording is told from what was there before by its phase, so Record is not repeated.
+        start = self.progress.phase or (migration.Phase.PIN_PODS if self._forward else step.start)
         changed = 0
+        reached: Mapping[str, migration.Reached] = {}
         for phase in migration.onward(start):
-            self._gate(step, phase)
-            self.tell(events.Event(kind="phase", text=f"{phase}: {meaning(phase, step)}", step=self.progress.step))
+            began = time.monotonic()
+            await self._gate(step, phase, start)
             await self.note(msgspec.structs.replace(self.progress, phase=phase), f"phase {phase}")
             reached = await self.enter(step, phase)
             changed += sum(one.changed for one in reached.values())
-        pods = sum(one.ports for one in reached.values())
-        return f"{pods} pods on {len(reached)} nodes, {changed} settings changed, none restarted"
+            self._phase_line(step, phase, reached, time.monotonic() - began)
+        return telling.live(reached, changed)
 
     async def enter(
-        self, step: plan.Live, phase: migration.Phase, orders: Mapping[str, proof.Order] | None = None
+        self,
+        step: plan.Live,
+        phase: migration.Phase,
+        orders: Mapping[str, proof.Order] | None = None,
+        patience: float = PATIENCE,
     ) -> dict[str, migration.Reached]:
         """Ask every node for that phase and wait until every one has reported it done."""
         wanted = {
-            target.node: desired(self.name, step, target, phase, (orders or {}).get(target.node))
-            for target in step.nodes
-        }
-        await asyncio.gather(*(mtu.set_desired(self.api, node, what) for node, what in wanted.items()))
-        return await self.nodes.reached(wanted, PATIENCE, self._node_line)
-
-    async def record_and_preflight(self, step: plan.Live) -> None:
-        """Before anything changes: every node journals what it has, and the fabric proves what it carries."""
-        self.tell(events.Event(kind="note", text="every node writes its undo journal; the fabric is probed"))
-        orders = await prove.preflight_orders(self.api, self.nodes, step)
-        await self.enter(step, migration.Phase.RECORD, orders)
-        answers = await self.nodes.answers(orders, PATIENCE)
-        verdict = proof.judge(sum(len(order.probes) for order in orders.values()), answers)
-        if verdict.verdict == "refuted":
-            refused = await self._measure_refused(step, answers)
-            await self.release(step)
-            raise errors.Surprise(
-                f"the network between the nodes does not carry this plan: {verdict.against[0]}{refused}. "
-                "Nothing was changed; plan again with a smaller --mtu, or correct the network first"
+            name: targets.desired(
+                self.name, step, target, phase, epoch=self.progress.epoch, order=(orders or {}).get(name)
             )
-        self.tell(events.Event(kind="done", text=f"{verdict.arrived} of {verdict.probes} probes between nodes arrived"))
+            for name, target in (await self._targets(step)).items()
+        }
+        return await self.nodes.reach(wanted, still_ours=self._still_ours, patience=patience)
 
-    async def _measure_refused(self, step: plan.Live, answers: Iterable[proof.Answer]) -> str:
-        orders = prove.ladders(self.nodes, step, [one for one in answers if one.outcome != "arrived"])
-        await self.enter(step, migration.Phase.RECORD, orders)
-        carried = prove.largest(await self.nodes.answers(orders, PATIENCE))
-        return f" ({carried} bytes arrive, which leaves {carried - step.underlay + pod_target(step)} for pods)" * bool(
-            carried
-        )
+    async def _gate(self, step: plan.Live, phase: migration.Phase, start: migration.Phase) -> None:
+        """Raise Surprise when the nodes may not enter `phase`; where the run starts, the run before it has asked."""
+        if phase is start:
+            return
+        names = list(await self._targets(step))
+        if safety.may_enter(phase, self.nodes.last_reached(names), names, low=step.low):
+            # Nodes that joined have not held the phase before, and others may have been changed by hand: once more.
+            await self.enter(step, migration.ORDER[migration.ORDER.index(phase) - 1])
+            names = [name for name in await self._targets(step) if name not in self.nodes.gone]
+        against = safety.may_enter(phase, self.nodes.last_reached(names), names, low=step.low)
+        if against:
+            raise errors.Surprise(f"stopped before {phase}: {against[0]}; run `kubemtu apply` to carry on from here")
+
+    async def _targets(self, step: plan.Live) -> dict[str, plan.NodeTarget]:
+        found = targets.present(step, self.nodes.observations())
+        return {name: target for name, target in found.items() if name not in self.nodes.gone}
+
+    # Before and after
+
+    async def _record_and_survey(self, step: plan.Live, *, unproven: bool) -> None:
+        """Every node journals what it has, and the network between the nodes proves what it carries."""
+        await self.nodes.look_who_left()
+        addresses = await self.nodes.line.through(lambda: prove.node_addresses(self.api))
+        names = sorted(await self._targets(step))
+        self._own_locks = {
+            name: verify.locks(seen, step.low) for name, seen in self.nodes.observations().items() if name in names
+        }
+
+        async def ask(orders: Mapping[str, proof.Order]) -> tuple[proof.Answer, ...]:
+            await self.enter(step, migration.Phase.RECORD, orders, RECORDING)
+            return await self.nodes.answers(orders)
+
+        found = await fabric.survey(ask, addresses, names, step.underlay)
+        if found.proof.verdict == "refuted":
+            told = fabric.sentence(found, step.underlay, telling.pod_target(step))
+            raise errors.Surprise(
+                f"the network between the nodes does not carry this plan: {told}. Nothing was changed; "
+                f"{telling.smaller(found.carried, step)}"
+            )
+        grows = any(target.pod_mtu > target.origin_mtu for target in step.nodes)
+        if found.proof.verdict == "undecided" and len(names) > 1 and grows and not unproven:
+            raise errors.Surprise(
+                f"the network between the nodes cannot be measured: {found.proof.unanswered[0]} answers no echo of any "
+                "size. Nothing was changed; let ICMP echo pass between the nodes, or add --unproven to raise the MTU "
+                "without having seen that it fits"
+            )
+        if not isinstance(self.steps[0], plan.Live):
+            await self.nodes.release(self.name)
+        self.tell(events.Event(kind="note", text=telling.surveyed(found.proof, len(names), step.underlay)))
 
     async def prove(self, step: plan.Live) -> proof.Proof:
         """Send full-size packets from every pod, and hold them against the expectation that each arrives."""
-        orders = await prove.final_orders(self.api, self.nodes, step)
-        await self.enter(step, migration.Phase.SETTLE, orders)
-        answers = await self.nodes.answers(orders, PATIENCE)
-        verdict = proof.judge(sum(len(order.probes) for order in orders.values()), answers)
-        self.tell(events.Event(kind="done", text=prove.said(verdict, step)))
-        if verdict.verdict == "refuted" and not step.restore:
+        await self.nodes.look_who_left()
+        names = await self.nodes.line.through(lambda: verify.pod_names(self.api))
+
+        async def ask(orders: Mapping[str, proof.Order]) -> tuple[proof.Answer, ...]:
+            await self.enter(step, migration.Phase.SETTLE, orders)
+            return await self.nodes.answers(orders)
+
+        within = await self._targets(step)
+        verdict = await prove.pods(
+            ask, lambda: {name: seen.ports for name, seen in self.nodes.observations().items() if name in within}, names
+        )
+        self.tell(events.Event(kind="note", text=prove.said(verdict)))
+        if verdict.verdict == "refuted":
             raise errors.Surprise(
                 f"the change is made but not proven: {verdict.against[0]}; "
                 "see where with `kubemtu check`, or go back with `kubemtu rollback`"
             )
         return verdict
 
-    async def release(self, step: plan.Live) -> None:
-        """Tell the nodes that nothing more is asked of them."""
-        await asyncio.gather(*(mtu.set_desired(self.api, target.node, None) for target in step.nodes))
+    async def _verify(self, live: plan.Live | None) -> tuple[str, ...]:
+        """Read everything once more; says what was seen, a sentence each. Raises Surprise for what is not right."""
+        said: list[str] = []
+        if live is not None:
+            await self.enter(live, migration.Phase.SETTLE)
+            names = await self.nodes.line.through(lambda: verify.pod_names(self.api))
+            said.append(await verify.ports(self.nodes, live, await self._targets(live), names, self._own_locks))
+        edits = [step for step in self.steps if isinstance(step, plan.EditValue)]
+        said += await self.nodes.line.through(
+            lambda: verify.configuration(self.api, edits, "planned" if self._forward else "recorded")
+        )
+        for text in said:
+            self.tell(events.Event(kind="note", text=text))
+        return tuple(said)
+
+    # The record
 
     async def note(self, progress: undo.Progress, what: str) -> None:
-        """Write how far it came, and a line of the journal, before or after the fact."""
-        await mtu.advance(self.api, self.name, progress, what, expected=self.progress)
+        """Write how far it came, and a line of the journal, before or after the fact.
+
+        Raises DrivenElsewhere when something else than this run's last word is there. An answer that got lost is not
+        taken for that: no two drivers write the same epoch.
+        """
+
+        async def once() -> None:
+            try:
+                await mtu.advance(self.api, self.name, progress, what, expected=self.progress)
+            except kube_errors.DrivenElsewhere:
+                if (await mtu.migration(self.api, self.name)).progress != progress:
+                    raise
+
+        await self.nodes.line.through(once)
         self.progress = progress
 
-    async def finish(self) -> None:
-        """Mark the migration as ended."""
-        await self.note(msgspec.structs.replace(self.progress, finished=True), "finished")
+    async def _still_ours(self) -> None:
+        present = await self.nodes.line.through(lambda: mtu.migration(self.api, self.name))
+        if present.progress != self.progress:
+            raise kube_errors.DrivenElsewhere(
+                f"MTUMigration {self.name} is driven by another kubemtu, which has taken it over; let that one finish"
+            )
 
-    def _gate(self, step: plan.Live, phase: migration.Phase) -> None:
-        names = [target.node for target in step.nodes]
-        against = safety.may_enter(phase, self.nodes.last_reached(names), names, low=step.low)
-        if against and phase is not step.start and phase is not self.progress.phase:
-            raise errors.Surprise(f"stopped before {phase}: {against[0]}; run `kubemtu apply` to carry on from here")
+    # Words
 
     def _node_line(self, node: str, text: str) -> None:
         self.tell(events.Event(kind="node", node=node, text=text, step=self.progress.step))
 
-
-def desired(
-    name: str, step: plan.Live, target: plan.NodeTarget, phase: migration.Phase, order: proof.Order | None
-) -> migration.Desired:
-    """What one node should be in one phase of one live step."""
-    return migration.Desired(
-        migration=name,
-        phase=phase,
-        low=step.low,
-        high=step.high,
-        ports=target.ports,
-        pod_mtu=target.pod_mtu,
-        origin_mtu=target.origin_mtu,
-        tunnel=target.tunnel,
-        tunnel_mtu=target.tunnel_mtu,
-        bridge=target.bridge,
-        pod_networks=target.pod_networks,
-        restore=step.restore,
-        probe=order,
-    )
-
-
-def headline(step: plan.Step) -> str:
-    """A step in one line, for people."""
-    match step:
-        case plan.EditValue():
-            return f"edit {step.ref}, {step.path[-1]}: {step.why}"
-        case plan.Rollout():
-            return f"restart the pods of {step.ref}: {step.why}"
-        case plan.Live():
-            pods = sum(node.running for node in step.nodes)
-            return f"change {pods} running pods on {len(step.nodes)} nodes, live: {step.why}"
-
-
-def meaning(phase: migration.Phase, step: plan.Live) -> str:
-    """What a phase does, for people."""
-    to = "what was recorded" if step.restore else str(pod_target(step))
-    return {
-        migration.Phase.RECORD: "each node journals what it has",
-        migration.Phase.PIN_PODS: f"pods send at most {step.low}",
-        migration.Phase.PIN_OVERLAY: f"nodes send at most {step.low} to other nodes' pods",
-        migration.Phase.PIN_PORTS: f"nodes send at most {step.low} to their own pods",
-        migration.Phase.DEVICES: f"both ends of every veth go to {to}",
-        migration.Phase.UNPIN_PORTS: "nodes send freely to their own pods",
-        migration.Phase.UNPIN_OVERLAY: "nodes send freely to other nodes' pods",
-        migration.Phase.UNPIN_PODS: "pods send freely",
-        migration.Phase.SETTLE: "learned path MTUs are forgotten",
-    }[phase]
-
-
-def pod_target(step: plan.Live) -> int:
-    """The pod MTU that the step leads to."""
-    return step.nodes[0].pod_mtu if step.nodes else step.low
+    def _phase_line(
+        self, step: plan.Live, phase: migration.Phase, reached: Mapping[str, migration.Reached], seconds: float
+    ) -> None:
+        for name, one in sorted(reached.items()):
+            text = f"{phase}: {one.ports} pods, {one.changed} changed, {one.seconds * 1000:.0f} ms"
+            self._node_line(name, text)
+        self.tell(
+            events.Event(
+                kind="phase",
+                text=telling.phase_line(phase, step, reached.values(), seconds),
+                step=self.progress.step,
+                phase=phase,
+                nodes=len(reached),
+                pods=sum(one.ports for one in reached.values()),
+                changed=sum(one.changed for one in reached.values()),
+                seconds=round(seconds, 4),
+            )
+        )

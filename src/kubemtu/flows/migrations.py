@@ -3,12 +3,17 @@
 import time
 
 from kubemtu.core import errors, plan, undo
+from kubemtu.flows import ready
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd, mtu
 
 
 async def begin(api: kube_api.Api, whole: plan.Plan) -> str:
-    """Record a plan as a MTUMigration, so that it can be carried on from anywhere; return its name."""
+    """Record a plan as a MTUMigration, so that it can be carried on from anywhere; return its name.
+
+    Raises Conflict when what it edits is not any more what it was made for.
+    """
+    await ready.edits_fit(api, whole.steps)
     await crd.install(api)
     name = f"{whole.cni}-{whole.target}-{time.time_ns() // 1_000_000:x}"
     await mtu.create_migration(api, name, whole)
@@ -16,8 +21,8 @@ async def begin(api: kube_api.Api, whole: plan.Plan) -> str:
 
 
 async def latest(api: kube_api.Api) -> mtu.Migration | None:
-    """The change that was begun last, finished or not; None when there never was one."""
-    found = await mtu.migrations(api)
+    """The change that was begun last, finished or not; None when there never was one that touched anything."""
+    found = [one for one in await mtu.migrations(api) if not one.progress.abandoned]
     return found[-1] if found else None
 
 
@@ -25,6 +30,16 @@ async def unfinished(api: kube_api.Api) -> mtu.Migration | None:
     """The last change, when it has not come to its end."""
     last = await latest(api)
     return last if last is not None and not last.progress.finished else None
+
+
+async def give_up(api: kube_api.Api, last: mtu.Migration) -> None:
+    """End a change that stopped before it had touched anything. Raises Conflict when somebody drives it."""
+    taken = undo.take_over(last.progress)
+    await mtu.advance(api, last.name, taken, "a driver takes over", expected=last.progress)
+    for node in await mtu.nodes(api):
+        if node.desired is not None and node.desired.migration == last.name:
+            await mtu.set_desired(api, node.name, None)
+    await mtu.advance(api, last.name, undo.abandon(taken), "abandoned; nothing was changed", expected=taken)
 
 
 async def last_to_undo(api: kube_api.Api) -> mtu.Migration:
@@ -40,5 +55,6 @@ async def last_to_undo(api: kube_api.Api) -> mtu.Migration:
 async def turn_back(api: kube_api.Api, last: mtu.Migration) -> None:
     """Make that change go back from where it stands; one that goes back already just goes on."""
     if last.progress.direction == "forward":
-        await mtu.set_direction(api, last.name, "back")
-        await mtu.advance(api, last.name, undo.turn(last.progress), "turn back", expected=last.progress)
+        turned = undo.turn(undo.take_over(last.progress))
+        await mtu.advance(api, last.name, turned, "turn back", expected=last.progress)
+    await mtu.set_direction(api, last.name, "back")

@@ -1,34 +1,57 @@
-"""The nodes as their agents report them, kept up to date by one watch, and waiting for what they should report."""
+"""The nodes as their agents report them, kept up to date by one watch; asking them for a phase and waiting for it.
+
+A watch may lag, a NodeMTU may be deleted or rewritten by hand, a node may leave: so what is asked for is looked at, and
+asked for again, until every node that is still there has reported it.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Self, TypeVar
 
-from kubemtu.core import errors, migration, net, proof
-from kubemtu.kube import api as kube_api
-from kubemtu.kube import mtu
+import msgspec
 
-NodeLine = Callable[[str, str], None]
+from kubemtu.core import errors, migration, net, proof
+from kubemtu.core.objects import Object, Want
+from kubemtu.core.words import names as listed
+from kubemtu.flows import events, observe, outage
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import mtu, records
+
+NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
+PATIENCE = 30.0  # seconds without a sign of life from a node that is waited for; 250 pods take a tenth of one
+LONGEST = 300.0  # seconds that a phase may take in all
+GRACE = 5.0  # seconds that a node may report a failure before it counts: pods come and go while they are changed
+REMIND = 1.0  # seconds between two looks at nodes that are late
+QUIET = 3.0  # seconds of waiting before it is said for whom
+AT_ONCE = 32  # nodes that are written to at the same time
+
 T = TypeVar("T")
 
 
 class Nodes:
-    """Every NodeMTU, by node name; a change wakes whoever waits."""
+    """Every NodeMTU, by node name; a change wakes whoever waits. `gone` are nodes that left meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, api: kube_api.Api, tell: events.Tell) -> None:
+        self.gone: set[str] = set()
+        self.line = outage.Line(tell)
+        self._api = api
+        self._tell = tell
         self._seen: dict[str, mtu.NodeMtu] = {}
-        self._changed = asyncio.Condition()
+        self._unreadable: dict[str, str] = {}
+        self._heard: dict[str, float] = {}  # when each node last gave a sign of life
+        self._news = asyncio.Event()
         self._broken: Exception | None = None
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def watching(cls, api: kube_api.Api) -> AsyncIterator[Self]:
+    async def watching(cls, api: kube_api.Api, tell: events.Tell = events.silent) -> AsyncIterator[Self]:
         """Watch all NodeMTU objects while the block runs."""
-        nodes = cls()
-        for node in await mtu.nodes(api):
-            nodes._seen[node.name] = node
-        task = asyncio.create_task(nodes._follow(api))
+        nodes = cls(api, tell)
+        for found in await nodes.line.through(lambda: api.list(mtu.NODES)):
+            nodes._take(found)
+        task = asyncio.create_task(nodes._follow())
         try:
             yield nodes
         finally:
@@ -36,85 +59,224 @@ class Nodes:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
+    # What is known
+
+    def seen(self) -> dict[str, mtu.NodeMtu]:
+        """The NodeMTU of every node that is still there."""
+        return {name: node for name, node in self._seen.items() if name not in self.gone}
+
     def observations(self) -> dict[str, net.NodeObservation]:
-        """What each node showed last, by node name."""
-        return {name: node.observation for name, node in self._seen.items() if node.observation is not None}
+        """What each node that is still there showed last, by node name; what is too old is left out."""
+        now = time.time()
+        return {
+            name: node.observation
+            for name, node in self.seen().items()
+            if node.observation is not None and now - (node.observed_at or 0) <= observe.STALE
+        }
 
     def last_reached(self, names: Iterable[str]) -> dict[str, migration.Reached]:
         """What each of those nodes reported last."""
         return {name: node.reached for name in names if (node := self._seen.get(name)) and node.reached is not None}
 
-    async def reached(
-        self, wanted: Mapping[str, migration.Desired], patience: float, line: NodeLine
+    async def look_who_left(self) -> set[str]:
+        """Ask the API which nodes there are, and forget those that are there no more; the names of the present ones."""
+        found = await self.line.through(lambda: self._api.list(NODES))
+        present = {node.name for node in found}
+        for name in self._seen.keys() - present - self.gone:
+            self._leave(name)
+        self.gone -= present
+        return present
+
+    # Asking and waiting
+
+    async def reach(
+        self,
+        wanted: Mapping[str, migration.Desired],
+        *,
+        still_ours: Callable[[], Awaitable[None]],
+        patience: float = PATIENCE,
     ) -> dict[str, migration.Reached]:
-        """Wait until every node is what is wanted of it. Raises Surprise on a failure, Unreachable on silence."""
-        told: set[str] = set()
+        """Ask every node for what is wanted of it, and wait until all that are still there have reported it done.
 
-        def look() -> dict[str, migration.Reached] | None:
-            there: dict[str, migration.Reached] = {}
-            for name, desired in wanted.items():
-                node = self._seen.get(name)
-                reached = node.reached if node is not None and node.current else None
-                if reached is None or (reached.phase, reached.restore) != (desired.phase, desired.restore):
-                    continue
-                if reached.failures:
-                    raise errors.Surprise(f"node {name}, {reached.phase}: {reached.failures[0]}")
-                if reached.done:
-                    there[name] = reached
-                    if name not in told:
-                        told.add(name)
-                        line(name, f"{reached.ports} pods, {reached.changed} changed, {reached.seconds * 1000:.0f} ms")
-            return there if len(there) == len(wanted) else None
+        `still_ours` raises when somebody else drives by now; it is asked before anything is asked for again. Raises
+        Surprise when a node keeps failing, Unreachable when one gives no sign of life for `patience` seconds.
+        """
+        asked = {name: what for name, what in wanted.items() if name not in self.gone}
+        began = time.monotonic()
+        await self._ask({name: what for name, what in asked.items() if not self._asks(name, what)})
+        failing: dict[str, float] = {}
+        reminded, told = began, False
+        while True:
+            self._check()
+            there = {name: one for name, what in asked.items() if (one := self._done(name, what)) is not None}
+            if len(there) == len(asked):
+                return there
+            now = time.monotonic()
+            late = {name: what for name, what in asked.items() if name not in there}
+            failing = self._failing(late, failing, now)
+            if now - reminded >= REMIND:
+                await still_ours()
+                await self._remind(late)
+                asked = {name: what for name, what in asked.items() if name not in self.gone}
+                reminded = now
+                told = told or self._say_late(late.keys() - self.gone, now - began)
+            self._silent(late.keys() - self.gone, began, patience, now)
+            if now - began >= LONGEST:
+                raise errors.Surprise(
+                    f"node {listed(sorted(late))} did not come true to {next(iter(late.values())).phase} within "
+                    f"{LONGEST:.0f} s; look at the log of its agent"
+                )
+            await self._wait(0.2)
 
-        return await self._until(look, patience, lambda: self._missing(wanted, told))
-
-    async def answers(self, orders: Mapping[str, proof.Order], patience: float) -> tuple[proof.Answer, ...]:
-        """Wait until every node has answered its order of probes."""
+    async def answers(self, orders: Mapping[str, proof.Order], patience: float = PATIENCE) -> tuple[proof.Answer, ...]:
+        """Wait until every node that is still there has answered its order of probes."""
 
         def look() -> tuple[proof.Answer, ...] | None:
             given: list[proof.Answer] = []
             for name, order in orders.items():
                 node = self._seen.get(name)
+                if name in self.gone:
+                    continue
                 if node is None or node.answers is None or node.answers.name != order.name:
                     return None
                 given += node.answers.answers
             return tuple(given)
 
-        return await self._until(look, patience, lambda: "not every agent answered the probes it was asked for")
+        return await self.until(
+            look, patience, errors.Unreachable("not every agent answered the probes it was asked for; look at its log")
+        )
 
-    async def until(self, look: Callable[[dict[str, net.NodeObservation]], bool], patience: float, why: str) -> None:
-        """Wait until the observations are as wanted; raises Surprise with `why` when they do not become so."""
+    async def until(self, look: Callable[[], T | None], patience: float, otherwise: errors.KubemtuError) -> T:
+        """Wait until `look` finds something in what the nodes show; raises `otherwise` when it does not in time."""
+        deadline = time.monotonic() + patience
+        while True:
+            self._check()
+            found = look()
+            if found is not None:
+                return found
+            if time.monotonic() >= deadline:
+                raise otherwise
+            await self._wait(min(0.2, max(0.0, deadline - time.monotonic())))
+
+    async def release(self, name: str) -> None:
+        """Tell all nodes that hold a migration of that name that nothing more is asked of them."""
+        holding = [
+            node for node, seen in self._seen.items() if seen.desired is not None and seen.desired.migration == name
+        ]
+        await self._ask(dict.fromkeys(holding))
+
+    # Inside
+
+    async def _ask(self, wanted: Mapping[str, migration.Desired | None]) -> None:
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(name: str, what: migration.Desired | None) -> None:
+            async with gate:
+                if name not in self._seen and not await self._is_there(name):
+                    self._leave(name)
+                    return
+                try:
+                    made = await self.line.through(lambda: mtu.set_desired(self._api, name, what))
+                except errors.Malformed as broken:
+                    self._unreadable[name] = str(broken)
+                else:
+                    if made.resource_version is not None:
+                        self._seen[name] = made
+
+        await asyncio.gather(*(one(name, what) for name, what in wanted.items()))
+
+    async def _remind(self, late: Mapping[str, migration.Desired]) -> None:
+        """Ask again those whose NodeMTU says something else by now, and find out who has left."""
+        lost = {name: what for name, what in late.items() if not self._asks(name, what)}
+        there = {name for name in lost if await self._is_there(name)}
+        for name in lost.keys() - there:
+            self._leave(name)
+        await self._ask({name: what for name, what in lost.items() if name in there})
+
+    async def _is_there(self, name: str) -> bool:
+        return await self.line.through(lambda: self._api.find("v1", "nodes", name)) is not None
+
+    def _leave(self, name: str) -> None:
+        self.gone.add(name)
+        self._tell(events.Event(kind="note", node=name, text=f"node {name} has left the cluster; it is left out"))
+
+    def _asks(self, name: str, what: migration.Desired) -> bool:
+        node = self._seen.get(name)
+        return node is not None and node.desired == what
+
+    def _done(self, name: str, what: migration.Desired) -> migration.Reached | None:
+        node = self._seen.get(name)
+        if node is None or not node.current or node.desired is None or not same(node.desired, what):
+            return None
+        one = node.reached
+        fits = one is not None and (one.phase, one.restore) == (what.phase, what.restore)
+        return one if one is not None and fits and one.done else None
+
+    def _failing(self, late: Iterable[str], before: Mapping[str, float], now: float) -> dict[str, float]:
+        failing: dict[str, float] = {}
+        for name in late:
+            node = self._seen.get(name)
+            sentence = self._unreadable.get(name)
+            if node is not None and node.current and node.reached is not None and node.reached.failures:
+                sentence = f"node {name}, {node.reached.phase}: {node.reached.failures[0]}"
+            if sentence is None:
+                continue
+            failing[name] = before.get(name, now)
+            if now - failing[name] >= GRACE:
+                raise errors.Surprise(sentence)
+        return failing
+
+    def _silent(self, late: Iterable[str], began: float, patience: float, now: float) -> None:
+        silent = sorted(name for name in late if now - max(began, self._heard.get(name, began)) >= patience)
+        if silent:
+            some = listed(silent)
+            raise errors.Unreachable(
+                f"the agent of node {some} did not answer within {patience:.0f} s; see that the kubemtu-agent pod runs "
+                "there, then run the same command again"
+            )
+
+    def _say_late(self, late: Iterable[str], waited: float) -> bool:
+        if waited < QUIET:
+            return False
+        self._tell(events.Event(kind="note", text=f"waiting for node {listed(sorted(late))}"))
+        return True
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        self._news.clear()
+
+    def _take(self, found: Object) -> None:
         try:
-            await self._until(lambda: look(self.observations()) or None, patience, lambda: why)
-        except errors.Unreachable as late:
-            raise errors.Surprise(why) from late
+            self._seen[found.name] = records.node_of(found)
+            self._unreadable.pop(found.name, None)
+        except errors.Malformed as broken:
+            self._seen.pop(found.name, None)
+            self._unreadable[found.name] = str(broken)
+        self._heard[found.name] = time.monotonic()
 
-    async def _until(self, look: Callable[[], T | None], patience: float, why: Callable[[], str]) -> T:
+    async def _follow(self) -> None:
         try:
-            async with asyncio.timeout(patience), self._changed:
-                while True:
-                    if self._broken is not None:
-                        raise self._broken
-                    found = look()
-                    if found is not None:
-                        return found
-                    await self._changed.wait()
-        except TimeoutError as late:
-            raise errors.Unreachable(f"{why()} within {patience:.0f} s; is kubemtu-agent running there?") from late
+            async with contextlib.aclosing(self._api.watch(mtu.NODES)) as changes:
+                async for change in changes:
+                    if change.type == "SYNC":
+                        self._seen.clear()
+                    for found in change.objects:
+                        if change.type == "DELETED":
+                            self._seen.pop(found.name, None)
+                        else:
+                            self._take(found)
+                    self._news.set()
+        except Exception as broken:
+            self._broken = broken
+            self._news.set()
 
-    async def _follow(self, api: kube_api.Api) -> None:
-        try:
-            async for nodes in mtu.watch_nodes(api):
-                async with self._changed:
-                    self._seen = nodes
-                    self._changed.notify_all()
-        except errors.KubemtuError as broken:
-            async with self._changed:
-                self._broken = broken
-                self._changed.notify_all()
 
-    @staticmethod
-    def _missing(wanted: Mapping[str, migration.Desired], told: set[str]) -> str:
-        late = [name for name in wanted if name not in told]
-        phase = next(iter(wanted.values())).phase if wanted else ""
-        return f"node {', '.join(late[:5])}{' and more' if len(late) > 5 else ''} did not report {phase} as done"
+def same(one: migration.Desired, other: migration.Desired) -> bool:
+    """True when both ask for the same, whoever asks."""
+    return msgspec.structs.replace(one, epoch=0) == msgspec.structs.replace(other, epoch=0)

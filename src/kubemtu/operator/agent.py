@@ -1,47 +1,44 @@
 """The agent of one node: makes the node true to its NodeMTU, and shows there what the node is.
 
-Level-triggered. Whatever wakes it (a new spec, a link that came or changed, a second gone by) leads to the same three
-steps: make it so, look, tell. It opens no port, and it changes nothing while its NodeMTU asks for nothing.
+Level-triggered. Whatever wakes it (a new spec, a link that came or changed, a quarter of a second gone by) leads to the
+same: make it so, look, tell. Four tasks that never wait for each other: one follows the spec, one keeps the node, one
+tells, one learns the other nodes' addresses. So an API server that is away stops neither the correcting of a pod that
+is born meanwhile nor the looking. It opens no port, and it changes nothing while its NodeMTU asks for nothing.
 """
 
 import asyncio
 import contextlib
+import functools
+import logging
 import os
-import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 import kubemtu
 from kubemtu.core import errors, migration, net, proof
-from kubemtu.core.objects import Want
+from kubemtu.core.objects import Object, Want
 from kubemtu.kube import api as kube_api
+from kubemtu.kube import errors as kube_errors
 from kubemtu.kube import mtu, records
-from kubemtu.node import act, echo, netlink, netns, observe
-from kubemtu.node import journal as node_journal
+from kubemtu.node import netns
+from kubemtu.operator import keeper, report, spec
 
-PORTS = net.PortRule(prefixes=("cali",), bridge="cni0")
-FILES = ("/etc/cni/net.d/*", "/run/flannel/subnet.env", "/var/lib/calico/mtu")
 NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
-LOOK = 1.0  # seconds between two looks when nothing happens
-BEAT = 10.0  # seconds after which an unchanged observation is told again
-PEERS = 30.0  # seconds between two readings of the other nodes' addresses
-SETTLE = 0.02  # seconds to let a burst of netlink events end before looking
+TICK = 0.25  # seconds between two glances at the CNI's files, and before what failed is tried again
+LOOK = 1.0  # seconds between two full rounds while something is asked of the node
+IDLE = 5.0  # seconds between two looks while nothing is
+PEERS = 300.0  # seconds between two readings of the other nodes' addresses
+AWAY = (0.5, 5.0)  # seconds to wait for the API server: at first, at most
+TAKEOVER = 5.0  # seconds that the agent before this one may take to end
+
+# Of these rows the observation that is told along must show what they did: it is held against them.
+SHOWN = frozenset({migration.Phase.RECORD, migration.Phase.DEVICES, migration.Phase.SETTLE})
 
 T = TypeVar("T")
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent tells: `reached` and `answers` are about the spec of that `generation`."""
-
-    generation: int | None
-    reached: migration.Reached | None
-    answers: proof.Answers | None
-    observation: net.NodeObservation
+log = logging.getLogger("kubemtu.agent")
 
 
 class Agent:
@@ -50,160 +47,240 @@ class Agent:
     def __init__(self, *, api: kube_api.Api, node: str, journal: Path, roots: netns.Roots | None = None) -> None:
         self._api = api
         self._node = node
+        self._directory = journal
         self._roots = roots or netns.Roots()
-        # One thread does all that touches the kernel: what acts and what looks never overlap.
         self._kernel = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel")
-        self._journal = journal
-        self._engine: act.Engine | None = None
-        self._wake = asyncio.Event()
-        self._asked: mtu.NodeMtu | None = None
-        self._answers: proof.Answers | None = None
-        self._peers: tuple[str, ...] = ()
-        self._peers_read = 0.0
-        self._told: Report | None = None
-        self._told_at = 0.0
+        self._echo = ThreadPoolExecutor(max_workers=1, thread_name_prefix="echo")
         self._identity = mtu.Agent(version=kubemtu.__version__, pid=os.getpid(), started_at=records.now())
+        self._asked = spec.Asked()
+        self._missing = False  # the NodeMTU is not there (any more), whatever was told
+        self._course = spec.Course()
+        self._wake = asyncio.Event()
+        self._stirred = False  # the kernel has told of a change
+        self._looked = 0.0
+        self._news = asyncio.Event()
+        self._report: report.Report | None = None
+        self._answers: proof.Answers | None = None
+        self._probing: set[asyncio.Task[None]] = set()
+        self._peers: tuple[str, ...] = ()
 
     async def run(self) -> None:
-        """Work until cancelled; raises Unreachable, Forbidden ... only when it cannot even begin."""
-        listener = netlink.Listener()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(listener.fileno(), self._events, listener)
+        """Work until cancelled. Raises Conflict when the node has an agent already, Denied when it may not begin."""
+        held = await asyncio.to_thread(keeper.only_one, self._directory, TAKEOVER)
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._follow())
-                group.create_task(self._work())
+            hands = await self._on_kernel(lambda: keeper.Keeper(self._node, self._directory, self._roots))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for task in (self._follow(), self._keep(hands), self._tell(), self._meet()):
+                        group.create_task(task)
+            finally:
+                self._kernel.submit(hands.close).result()
         finally:
-            loop.remove_reader(listener.fileno())
-            listener.close()
+            for probing in self._probing:
+                probing.cancel()
+            self._echo.shutdown(wait=False, cancel_futures=True)
             self._kernel.shutdown(wait=True)
-            self._let_go()
+            os.close(held)
 
-    def _events(self, listener: netlink.Listener) -> None:
-        for _ in listener.events():
-            self._wake.set()
+    # What is asked
 
     async def _follow(self) -> None:
-        async for node in mtu.watch_node(self._api, self._node):
-            fresh = node is None or self._asked is None or node.generation != self._asked.generation
-            self._asked = node
-            if fresh:
-                self._told = None  # whatever was told was about another spec, or is gone with its object
-                self._wake.set()
+        async def once() -> None:
+            async with contextlib.aclosing(self._api.watch(mtu.NODES, name=self._node)) as changes:
+                async for change in changes:
+                    there = change.objects and change.type != "DELETED"
+                    self._hear(change.objects[0] if there else None)
 
-    async def _work(self) -> None:
+        await persist(once)
+
+    def _hear(self, found: Object | None) -> None:
+        heard = spec.read(found)
+        if self._asked.outdates(heard):
+            log.warning("an earlier driver of this migration is not obeyed any more")
+            return
+        self._missing = found is None
+        if self._missing:
+            self._news.set()
+        if heard != self._asked:
+            self._asked = heard
+            self._wake.set()
+
+    # What is done
+
+    async def _keep(self, hands: keeper.Keeper) -> None:
+        files: object = None
+        unseen = True  # something happened since the last look
+        while True:
+            await self._wait(hands)
+            asked, stirred = self._asked, self._stirred
+            self._stirred = False
+            fresh = self._course.begin(asked)
+            full = fresh or self._course.failing or self._age() >= (LOOK if asked.desired is not None else IDLE)
+            now = await self._on_kernel(hands.signature)
+            unseen = unseen or full or stirred or now != files
+            files = now
+            if full or stirred:
+                await self._on_kernel(functools.partial(self._act, hands, asked, full=full))
+            if fresh and asked.desired is not None and asked.desired.phase not in SHOWN and self._report is not None:
+                self._publish(self._report.observation)
+            elif unseen and (fresh or self._age() >= TICK):
+                await self._look(hands)
+                unseen = False
+            self._probe(hands)
+
+    async def _wait(self, hands: keeper.Keeper) -> None:
+        """Wait for a new spec, an event of the kernel, or the next tick."""
+        loop = asyncio.get_running_loop()
+        reading = hands.fileno()
+
+        def stir() -> None:
+            loop.remove_reader(reading)  # it stays readable until it has been read, on the other thread
+            self._stirred = True
+            self._wake.set()
+
+        loop.add_reader(reading, stir)
+        try:
+            async with asyncio.timeout(TICK):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        finally:
+            loop.remove_reader(reading)
+        self._wake.clear()
+
+    def _act(self, hands: keeper.Keeper, asked: spec.Asked, *, full: bool) -> None:
+        """Correct what events made wrong, and make the node true to what is asked; on the kernel's thread."""
+        if asked.desired is None:
+            hands.let_go()
+            hands.drain()
+            return
+        corrected = hands.drain()
+        if corrected is not None:
+            self._course.take(corrected)
+        if full:
+            hands.sweep()
+            self._course.take(hands.make_true(asked.desired))
+
+    async def _look(self, hands: keeper.Keeper) -> None:
+        self._looked = time.monotonic()
+        peers = self._peers
+        try:
+            seen = await self._on_kernel(lambda: hands.look(peers))
+        except errors.KubemtuError as error:
+            log.warning("this node cannot be looked at: %s", error)
+        else:
+            self._publish(seen)
+
+    def _age(self) -> float:
+        return time.monotonic() - self._looked
+
+    def _publish(self, seen: net.NodeObservation) -> None:
+        order = self._course.order
+        if self._answers is not None and (order is None or self._answers.name != order.name):
+            self._answers = None
+        self._report = report.Report(
+            generation=self._course.asked.generation,
+            reached=self._course.reached,
+            answers=self._answers,
+            observation=seen,
+        )
+        self._news.set()
+
+    def _probe(self, hands: keeper.Keeper) -> None:
+        """Begin to measure what is asked for, beside everything else."""
+        order, reached = self._course.order, self._course.reached
+        if order is None or self._course.measured == order.name or reached is None or not reached.done:
+            return
+        self._course.measured = order.name
+
+        def door(port: str) -> int:
+            return self._kernel.submit(hands.door, port).result()
+
+        async def measure() -> None:
+            try:
+                self._answers = await asyncio.get_running_loop().run_in_executor(
+                    self._echo, keeper.measure, order, door
+                )
+            except (errors.KubemtuError, OSError) as error:
+                log.warning("the probes could not be sent: %s", error)
+                self._course.measured = ""
+            if self._report is not None:
+                self._publish(self._report.observation)
+
+        task = asyncio.create_task(measure())
+        self._probing.add(task)
+        task.add_done_callback(self._probing.discard)
+
+    # What is told
+
+    async def _tell(self) -> None:
+        told: report.Report | None = None
+        told_at = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK):
-                    await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._round()
-            except (errors.Unreachable, errors.Conflict):
-                # The API is away, or somebody wrote meanwhile: the node stays true to what was last asked of it.
-                await asyncio.sleep(SETTLE)
+                async with asyncio.timeout(report.BEAT):
+                    await self._news.wait()
+            self._news.clear()
+            if self._report is None:
+                continue
+            due = 0.0 if self._missing else report.delay(self._report, told) - (time.monotonic() - told_at)
+            if due > 0:
+                asyncio.get_running_loop().call_later(due, self._news.set)
+                continue
+            told = await persist(self._send)
+            told_at = time.monotonic()
 
-    async def _round(self) -> None:
-        asked = self._asked
-        reached: migration.Reached | None = None
-        desired = asked.desired if asked is not None else None
-        if desired is not None:
-            made = reached = await self._on_kernel(lambda: self._make_true(desired))
-            order = desired.probe
-            if order is not None and made.done and (self._answers is None or self._answers.name != order.name):
-                self._answers = await self._on_kernel(lambda: self._measure(order))
-        elif self._engine is not None:
-            await self._on_kernel(self._let_go)
-        await self._read_peers()
-        observation = await self._on_kernel(self._look)
-        await self._tell(asked, reached, observation)
-
-    def _make_true(self, desired: migration.Desired) -> migration.Reached:
-        if self._engine is None or self._engine.known.name != desired.migration:
-            self._let_go()
-            self._engine = act.Engine(node_journal.Journal.open(desired.migration, self._journal), roots=self._roots)
-        return self._engine.make_true(desired)
-
-    def _let_go(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-            self._engine.known.close()
-            self._engine = None
-
-    def _measure(self, order: proof.Order) -> proof.Answers:
-        doors = {} if self._engine is None else {pod.host.name: pod.sock for pod in self._engine.state.pods.values()}
-
-        def opened(port: str, kinds: Sequence[tuple[int, int]]) -> list[socket.socket]:
-            def make() -> list[socket.socket]:
-                return [socket.socket(family, socket.SOCK_RAW, protocol) for family, protocol in kinds]
-
-            if not port:
-                return make()
-            space = doors[port].namespace()
-            try:
-                return netns.inside(space, make)
-            finally:
-                os.close(space)
-
-        return proof.Answers(name=order.name, answers=echo.measure(order.probes, opened))
-
-    def _look(self) -> net.NodeObservation:
-        return observe.observe(self._node, ports=PORTS, peers=self._peers, files=FILES, roots=self._roots)
-
-    async def _tell(
-        self, asked: mtu.NodeMtu | None, reached: migration.Reached | None, observation: net.NodeObservation
-    ) -> None:
-        report = Report(
-            generation=asked.generation if asked is not None else None,
-            reached=reached,
-            answers=self._answers,
-            observation=observation,
-        )
-        now = time.monotonic()
-        if self._told is not None and now - self._told_at < BEAT and quiet(report) == quiet(self._told):
-            return
+    async def _send(self) -> report.Report:
+        now = self._report
+        assert now is not None
         await mtu.set_status(
             self._api,
             self._node,
-            generation=report.generation,
-            reached=reached,
-            answers=self._answers,
-            observation=observation,
+            generation=now.generation,
+            reached=now.reached,
+            answers=now.answers,
+            observation=now.observation,
             agent=self._identity,
         )
-        self._told, self._told_at = report, now
+        return now
 
-    async def _read_peers(self) -> None:
-        now = time.monotonic()
-        if self._peers and now - self._peers_read < PEERS:
-            return
-        found: list[str] = []
-        for node in await self._api.list(NODES):
-            if node.name != self._node:
-                found += [
-                    address.text("address") or ""
-                    for address in node.each("status", "addresses")
-                    if address.text("type") == "InternalIP"
-                ]
-        self._peers, self._peers_read = tuple(sorted(address for address in found if address)), now
+    # Who else is there
+
+    async def _meet(self) -> None:
+        while True:
+            try:
+                self._peers = await persist(self._read_peers)
+                self._looked = 0.0
+                self._wake.set()
+            except errors.Forbidden as error:
+                log.warning("the way to other nodes is not told: %s", error)
+            await asyncio.sleep(PEERS if self._peers else AWAY[1])
+
+    async def _read_peers(self) -> tuple[str, ...]:
+        found = {
+            address.text("address") or ""
+            for node in await self._api.list(NODES)
+            if node.name != self._node
+            for address in node.each("status", "addresses")
+            if address.text("type") == "InternalIP"
+        }
+        return tuple(sorted(found - {""}))
 
     async def _on_kernel(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._kernel, work)
 
 
-def quiet(report: Report) -> Report:
-    """The report without what changes by itself: times, and passing drop counters."""
-    reached = report.reached
-    if reached is not None:
-        reached = msgspec.structs.replace(reached, seconds=0.0, changed=0)
-    seen = report.observation
-    still = msgspec.structs.replace(seen, observed_at=0.0, ports=without_counters(seen.ports))
-    return msgspec.structs.replace(report, reached=reached, observation=still)
+async def persist(call: Callable[[], Awaitable[T]]) -> T:
+    """Call until it succeeds, with growing pauses while the API server is away or refuses for the moment.
 
-
-def without_counters(ports: Sequence[net.PodPort]) -> tuple[net.PodPort, ...]:
-    """The ports with every drop counter at zero."""
-    return tuple(
-        msgspec.structs.replace(port, host_rx_dropped=0, host_tx_dropped=0, pod_rx_dropped=0, pod_tx_dropped=0)
-        for port in ports
-    )
+    Raises Forbidden at once: without its rights an agent is of no use, and the end of its log should say so.
+    """
+    pause, most = AWAY
+    while True:
+        try:
+            return await call()
+        except (errors.Unreachable, errors.Conflict, errors.Malformed) as error:
+            wait = most if isinstance(error, kube_errors.Absent) else pause
+            log.warning("%s; trying again in %.1f s", error, wait)
+        await asyncio.sleep(wait)
+        pause = min(2 * pause, most)

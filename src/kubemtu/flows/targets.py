@@ -1,0 +1,78 @@
+"""Which nodes take part in a live step, and what each should be: the plan's, and those that joined since."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
+from kubemtu.core import migration, net, plan, proof
+
+VXLAN = {False: 50, True: 70}  # bytes that a VXLAN device adds over IPv4 and IPv6 (RFC 7348 section 5)
+
+
+def present(step: plan.Live, seen: Mapping[str, net.NodeObservation]) -> dict[str, plan.NodeTarget]:
+    """What each node should be: those of the plan, and those that joined since and whose agent is `seen`.
+
+    A node that joined is treated like the others: its pods were born of the same configuration.
+    """
+    found = {target.node: target for target in step.nodes}
+    if step.nodes:
+        for name, observation in seen.items():
+            if name not in found and name not in step.without:
+                found[name] = joined(step, observation)
+    return found
+
+
+def joined(step: plan.Live, seen: net.NodeObservation) -> plan.NodeTarget:
+    """The target of a node that the plan does not know, after the pattern of those that it knows."""
+    pattern = step.nodes[0]
+    origins = Counter(target.origin_mtu for target in step.nodes)
+    tunnel = seen.link(pattern.tunnel) if pattern.tunnel else None
+    wanted = next((target.tunnel_mtu for target in step.nodes if target.tunnel_mtu is not None), None)
+    tunnel_mtu = min(wanted, _room(seen, tunnel)) if wanted is not None and tunnel is not None else None
+    bridge = pattern.bridge if pattern.bridge and seen.link(pattern.bridge) is not None else None
+    return msgspec.structs.replace(
+        pattern,
+        node=seen.node,
+        origin_mtu=origins.most_common(1)[0][0],
+        tunnel=tunnel.name if tunnel is not None else None,
+        tunnel_mtu=tunnel_mtu,
+        bridge=bridge,
+        running=len(seen.ports),
+    )
+
+
+def _room(seen: net.NodeObservation, tunnel: net.Link) -> int:
+    """What the device below a tunnel leaves for it; the tunnel's own MTU where that cannot be told."""
+    lower = seen.link(tunnel.vxlan.lower) if tunnel.vxlan is not None and tunnel.vxlan.lower else None
+    if lower is None or tunnel.vxlan is None:
+        return tunnel.mtu
+    return lower.mtu - VXLAN[tunnel.vxlan.ipv6_outer]
+
+
+def desired(
+    name: str,
+    step: plan.Live,
+    target: plan.NodeTarget,
+    phase: migration.Phase,
+    *,
+    epoch: int,
+    order: proof.Order | None = None,
+) -> migration.Desired:
+    """What one node should be in one phase of one live step of the migration `name`."""
+    return migration.Desired(
+        migration=name,
+        phase=phase,
+        low=step.low,
+        high=step.high,
+        ports=target.ports,
+        pod_mtu=target.pod_mtu,
+        origin_mtu=target.origin_mtu,
+        tunnel=target.tunnel,
+        tunnel_mtu=target.tunnel_mtu,
+        bridge=target.bridge,
+        pod_networks=target.pod_networks,
+        restore=step.restore,
+        probe=order,
+        epoch=epoch,
+    )

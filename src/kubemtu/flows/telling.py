@@ -1,0 +1,97 @@
+"""How a change is put into words while it is made: a line a step, a line a phase."""
+
+from collections.abc import Iterable, Mapping
+
+from kubemtu.core import diff, migration, plan, proof
+from kubemtu.core.words import count
+from kubemtu.flows import events
+
+
+def headline(step: plan.Step) -> str:
+    """A step in one line, for people."""
+    match step:
+        case plan.EditValue():
+            return f"edit {step.ref}, {step.path[-1]}: {step.why}"
+        case plan.Rollout():
+            return f"restart the pods of {step.ref}: {step.why}"
+        case plan.Live():
+            pods = count(sum(node.running for node in step.nodes), "running pod")
+            return f"change {pods} on {count(len(step.nodes), 'node')}, live: {step.why}"
+
+
+def edited(step: plan.EditValue, *, already: bool) -> str:
+    """What an edit did, in one line."""
+    return f"{step.ref}: {'was so already' if already else diff.brief(step)}"
+
+
+def meaning(phase: migration.Phase, step: plan.Live) -> str:
+    """What a phase does, for people."""
+    to = "what was recorded" if step.restore else str(pod_target(step))
+    return {
+        migration.Phase.RECORD: "each node journals what it has",
+        migration.Phase.PIN_PODS: f"pods send at most {step.low}",
+        migration.Phase.PIN_OVERLAY: f"nodes send at most {step.low} to other nodes' pods",
+        migration.Phase.PIN_PORTS: f"nodes send at most {step.low} to their own pods",
+        migration.Phase.DEVICES: f"both ends of every veth go to {to}",
+        migration.Phase.UNPIN_PORTS: "nodes send freely to their own pods",
+        migration.Phase.UNPIN_OVERLAY: "nodes send freely to other nodes' pods",
+        migration.Phase.UNPIN_PODS: "pods send freely",
+        migration.Phase.SETTLE: "learned path MTUs are forgotten",
+    }[phase]
+
+
+def phase_line(phase: migration.Phase, step: plan.Live, reached: Iterable[migration.Reached], seconds: float) -> str:
+    """One phase, done, in one line."""
+    told = list(reached)
+    pods, changed = sum(one.ports for one in told), sum(one.changed for one in told)
+    counts = f"{count(len(told), 'node')}, {count(pods, 'pod')}, {count(changed, 'setting')}, {seconds * 1000:.0f} ms"
+    return f"{phase:<13} {meaning(phase, step):<48}  {counts}"
+
+
+def live(reached: Mapping[str, migration.Reached], changed: int) -> str:
+    """What a live step did, in one line."""
+    pods = sum(one.ports for one in reached.values())
+    return f"{count(pods, 'pod')} on {count(len(reached), 'node')}, {count(changed, 'setting')} changed, none restarted"
+
+
+def surveyed(verdict: proof.Proof, nodes: int, size: int) -> str:
+    """What was measured between the nodes before the first step, in one line."""
+    journals = f"{count(nodes, 'node')} {'has' if nodes == 1 else 'have'} written down what they have"
+    if verdict.verdict == "held":
+        carried = f"{verdict.arrived} of {verdict.probes} packets of {size} bytes between them arrived"
+        return f"{journals}; {carried}"
+    if verdict.unanswered:
+        return f"{journals}; what the network between them carries is not known: they answer no echo"
+    return journals
+
+
+def smaller(carried: int | None, step: plan.Live) -> str:
+    """What to do about a network that carries less than the plan wants."""
+    if carried is None:
+        return "let ICMP echo pass between the nodes, or correct the network first"
+    return f"apply --mtu {carried - (step.underlay - pod_target(step))} or less, or correct the network first"
+
+
+class Restart:
+    """Counts the new pods of a restart, so that a large cluster is told of in ten lines and not in a thousand."""
+
+    def __init__(self, tell: events.Tell, step: int) -> None:
+        self._tell = tell
+        self._step = step
+        self._ready: dict[str, bool] = {}
+        self._told = 0
+
+    def node(self, node: str, text: str) -> None:
+        """Hear what happens to the pod of one node."""
+        self._tell(events.Event(kind="node", node=node, text=text, step=self._step))
+        self._ready[node] = text.startswith("new pod") and text.endswith("is ready")
+        ready, of = sum(self._ready.values()), len(self._ready)
+        if ready > self._told and (ready == of or ready - self._told >= of / 10):
+            self._told = ready
+            line = f"{ready} of {of} new pods {'is' if ready == 1 else 'are'} ready"
+            self._tell(events.Event(kind="progress", text=line, step=self._step))
+
+
+def pod_target(step: plan.Live) -> int:
+    """The pod MTU that the step leads to."""
+    return step.nodes[0].pod_mtu if step.nodes else step.low

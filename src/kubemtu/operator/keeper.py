@@ -1,0 +1,200 @@
+"""The agent's hands: everything that touches the kernel of the node, on one thread, so that acting and looking never
+overlap. Journals, sockets and namespaces live and end here.
+"""
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kubemtu.core import errors, migration, net, proof
+from kubemtu.node import act, echo, journal, netlink, netns, observe, single, watch
+
+PORTS = net.PortRule(prefixes=("cali",), bridge="cni0")
+FILES = ("/etc/cni/net.d/*", "/run/flannel/subnet.env", "/var/lib/calico/mtu")
+LOCK = "agent.lock"
+KEPT = 4  # journals of earlier migrations that are kept: only the last one is ever taken back
+SURVEY = "survey-"  # what a migration is called that measures and changes nothing
+
+Opener = Callable[[str, Sequence[tuple[int, int]]], list[socket.socket]]
+
+
+class Keeper:
+    """Makes the node true to a Desired, hears what happens to it, and looks at it. Not for two threads at once."""
+
+    def __init__(self, node: str, directory: Path, roots: netns.Roots) -> None:
+        """Starts listening in the calling thread's namespace. Raises Denied or Refused."""
+        self._node = node
+        self._directory = directory
+        self._roots = roots
+        self._engine: act.Engine | None = None
+        self._watch: watch.Watch | None = None
+        self._listener: netlink.Listener | None = netlink.Listener()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.let_go(listen=False)
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when links or routes change; another one after most calls."""
+        if self._watch is not None:
+            return self._watch.fileno()
+        assert self._listener is not None
+        return self._listener.fileno()
+
+    def make_true(self, desired: migration.Desired) -> migration.Reached:
+        """Make the node true to `desired`; what goes wrong is in `failures` and never raised."""
+        try:
+            self._be_ready(desired)
+            assert self._engine is not None
+            return self._engine.make_true(desired)
+        except (errors.KubemtuError, OSError) as error:
+            return failed(desired, str(error))
+
+    def drain(self) -> migration.Reached | None:
+        """Read what happened, and correct what it made wrong; None when nothing was."""
+        if self._watch is None:
+            if self._listener is not None:
+                with contextlib.suppress(errors.NodeFailure):
+                    for _ in self._listener.events():
+                        pass
+            return None
+        try:
+            return self._watch.drain()
+        except (errors.KubemtuError, OSError) as error:
+            return failed(self._watch.desired, str(error))
+
+    def sweep(self) -> None:
+        """Let go of pods that have ended, and try again where a pod's namespace was not found."""
+        if self._watch is not None:
+            with contextlib.suppress(errors.KubemtuError, OSError):  # the next make_true says what is wrong
+                self._watch.sweep()
+
+    def look(self, peers: Sequence[str]) -> net.NodeObservation:
+        """Everything that the node shows now."""
+        return observe.observe(self._node, ports=PORTS, peers=peers, files=FILES, roots=self._roots)
+
+    def signature(self) -> tuple[tuple[str, int, int], ...]:
+        """What tells that a file of the CNI has changed: path, time, size; cheap enough for four times a second."""
+        found = []
+        for pattern in FILES:
+            folder, _, name = pattern.rpartition("/")
+            places = self._roots.file(folder).glob(name) if "*" in name else [self._roots.file(pattern)]
+            for place in sorted(places):
+                with contextlib.suppress(OSError):
+                    status = place.stat()
+                    found.append((str(place), status.st_mtime_ns, status.st_size))
+        return tuple(found)
+
+    def door(self, port: str) -> int:
+        """A descriptor of the namespace of the pod behind that host-side link; raises LookupError when it is gone."""
+        for pod in self._engine.state.pods.values() if self._engine is not None else ():
+            if pod.host.name == port:
+                return pod.sock.namespace()
+        raise LookupError(port)
+
+    def let_go(self, *, listen: bool = True) -> None:
+        """Nothing is asked any more: close the journal and every namespace."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        if self._engine is not None:
+            self._engine.close()
+            if self._engine.known.name.startswith(SURVEY):
+                self._engine.known.remove()
+            self._engine.known.close()
+            self._engine = None
+        if listen and self._listener is None:
+            self._listener = netlink.Listener()
+
+    def _be_ready(self, desired: migration.Desired) -> None:
+        if self._engine is None or self._engine.known.name != desired.migration:
+            self.let_go()
+            known = journal.Journal.open(desired.migration, self._directory)
+            try:
+                self._engine = act.Engine(known, roots=self._roots)
+            except BaseException:
+                known.close()
+                raise
+            self._forget_old(desired.migration)
+        if self._watch is None:
+            self._watch = watch.Watch(self._engine, desired)
+            if self._listener is not None:
+                self._listener.close()
+                self._listener = None
+        self._watch.desired = desired
+
+    def _forget_old(self, name: str) -> None:
+        """Remove journals that nothing can be taken back from any more."""
+        if name.startswith(SURVEY):
+            return
+        names = [one for one in journal.Journal.names(self._directory) if one not in {name, single.NAME}]
+        for one in names[KEPT:]:
+            with contextlib.suppress(OSError):
+                (self._directory / f"{one}.jsonl").unlink()
+
+
+def failed(desired: migration.Desired, sentence: str) -> migration.Reached:
+    """What is reported when nothing could be done at all."""
+    return migration.Reached(
+        phase=desired.phase, restore=desired.restore, done=False, ports=0, changed=0, failures=(sentence,)
+    )
+
+
+def measure(order: proof.Order, door: Callable[[str], int]) -> proof.Answers:
+    """Send an order of probes and wait for what becomes of them: up to a second. For a thread of its own.
+
+    `door` opens the namespace of a pod by its host-side link; raises LookupError when that is gone.
+    """
+
+    def opened(port: str, kinds: Sequence[tuple[int, int]]) -> list[socket.socket]:
+        def make() -> list[socket.socket]:
+            return [socket.socket(family, socket.SOCK_RAW, protocol) for family, protocol in kinds]
+
+        if not port:
+            return make()
+        space = door(port)
+        try:
+            return netns.inside(space, make)
+        finally:
+            os.close(space)
+
+    return proof.Answers(name=order.name, answers=echo.measure(order.probes, opened))
+
+
+def only_one(directory: Path, patience: float) -> int:
+    """Hold the node for this agent until its process ends; returns the descriptor that holds it.
+
+    Waits for an agent that is ending. Raises Conflict when another one works on, NodeFailure when the folder cannot be
+    written.
+    """
+    path = directory / LOCK
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise errors.NodeFailure(f"{path}: {error.strerror}; give the agent a folder that it can write") from error
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            other = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise errors.Conflict(
+                f"another kubemtu agent (process {other}) is at work on this node and holds {path}; two would overrule "
+                "each other: stop that one first"
+            ) from None
+        break
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor

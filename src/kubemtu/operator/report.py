@@ -1,0 +1,58 @@
+"""What an agent tells, and when it is worth telling: at once what somebody waits for, soon what a node shows, and drop
+counters now and then, because they move by themselves.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from kubemtu.core import migration, net, proof
+
+BEAT = 15.0  # seconds after which an unchanged observation is told again; it counts as stale after sixty
+SOON = 0.3  # seconds between two tellings of what a node shows
+DROPS = 3.0  # seconds between two tellings where nothing but drop counters moved
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent tells: `reached` and `answers` are about the spec of that `generation`."""
+
+    generation: int | None
+    reached: migration.Reached | None
+    answers: proof.Answers | None
+    observation: net.NodeObservation
+
+
+def delay(report: Report, told: Report | None) -> float:
+    """How many seconds after the last telling this report is due."""
+    if told is None or verdict(report) != verdict(told):
+        return 0.0
+    if quiet(report.observation) != quiet(told.observation):
+        return SOON
+    return DROPS if counters(report.observation) != counters(told.observation) else BEAT
+
+
+def verdict(report: Report) -> tuple[object, ...]:
+    """What somebody waits for."""
+    reached = report.reached
+    still = None if reached is None else msgspec.structs.replace(reached, seconds=0.0)
+    return report.generation, still, report.answers
+
+
+def quiet(seen: net.NodeObservation) -> net.NodeObservation:
+    """The observation without what changes by itself: its time, and drop counters."""
+    return msgspec.structs.replace(seen, observed_at=0.0, ports=without_counters(seen.ports))
+
+
+def counters(seen: net.NodeObservation) -> tuple[tuple[int, ...], ...]:
+    """The drop counters of every port."""
+    return tuple(
+        (port.host_rx_dropped, port.host_tx_dropped, port.pod_rx_dropped, port.pod_tx_dropped) for port in seen.ports
+    )
+
+
+def without_counters(ports: Sequence[net.PodPort]) -> tuple[net.PodPort, ...]:
+    """The ports with every drop counter at zero."""
+    return tuple(
+        msgspec.structs.replace(port, host_rx_dropped=0, host_tx_dropped=0, pod_rx_dropped=0, pod_tx_dropped=0)
+        for port in ports
+    )

@@ -1,0 +1,92 @@
+"""What is asked of a node, as its NodeMTU says it, and what came of it over all rounds."""
+
+import logging
+
+import msgspec
+
+from kubemtu.core import migration, proof
+from kubemtu.core.objects import Object
+
+log = logging.getLogger("kubemtu.agent")
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the spec of a NodeMTU says; `trouble` when it cannot be read."""
+
+    generation: int | None = None
+    desired: migration.Desired | None = None
+    trouble: str = ""
+
+    def outdates(self, other: "Asked") -> bool:
+        """True when `other` comes from an earlier driver of the same migration, which nobody obeys any more."""
+        one, two = self.desired, other.desired
+        if one is None or two is None or one.migration != two.migration:
+            return False
+        return two.epoch < one.epoch
+
+
+def read(found: Object | None) -> Asked:
+    """Read the spec of a NodeMTU, whatever stands in its status; None: there is none."""
+    if found is None:
+        return Asked()
+    generation = found.get("metadata", "generation")
+    number = generation if isinstance(generation, int) else None
+    spec = found.get("spec")
+    if not spec:
+        return Asked(generation=number)
+    try:
+        return Asked(generation=number, desired=msgspec.convert(spec, migration.Desired))
+    except msgspec.ValidationError as error:
+        trouble = (
+            f"the spec of NodeMTU {found.name} cannot be read: {error}; the node is left as it is: correct or remove "
+            f"the spec with `kubectl edit nodemtu {found.name}`"
+        )
+        return Asked(generation=number, trouble=trouble)
+
+
+class Course:
+    """What came of one spec: what the rounds changed is added up, and each new trouble is logged once."""
+
+    def __init__(self) -> None:
+        """Nothing is asked yet."""
+        self.reached: migration.Reached | None = None
+        self.measured = ""  # the order of probes that was begun
+        self.asked = Asked()
+        self._begun = False
+
+    @property
+    def order(self) -> proof.Order | None:
+        """What is to be measured."""
+        return self.asked.desired.probe if self.asked.desired is not None else None
+
+    @property
+    def failing(self) -> bool:
+        """True while something could not be done."""
+        return self.reached is not None and bool(self.reached.failures)
+
+    def begin(self, asked: Asked) -> bool:
+        """Note what is asked now; True when that is new."""
+        if self._begun and asked == self.asked:
+            return False
+        self._begun = True
+        self.asked, self.reached, self.measured = asked, None, ""
+        if asked.trouble:
+            log.warning("%s", asked.trouble)
+            self.reached = migration.Reached(
+                phase=migration.Phase.RECORD, restore=False, done=False, ports=0, changed=0, failures=(asked.trouble,)
+            )
+        return True
+
+    def take(self, found: migration.Reached) -> None:
+        """Add what one round did."""
+        before = self.reached
+        for sentence in found.failures:
+            if before is None or sentence not in before.failures:
+                log.warning("%s: %s", found.phase, sentence)
+        if before is None or found.changed:
+            text = "%s: %d pods, %d settings changed, %.1f ms"
+            log.info(text, found.phase, found.ports, found.changed, found.seconds * 1000)
+        if before is not None:
+            seconds = before.seconds + found.seconds if found.changed else before.seconds
+            found = msgspec.structs.replace(found, changed=before.changed + found.changed, seconds=seconds)
+        self.reached = found
