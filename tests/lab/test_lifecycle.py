@@ -262,7 +262,7 @@ def _as_nobody(name: str) -> int:
                 "--",
                 str(python),
                 "-c",
-                "from kubemtu.lab.rtnl import Rtnl; Rtnl().set_link('flannel.1', mtu=1400)",
+                "from kubemtu.lab.rtnl import Rtnl; Rtnl().set_mtu('flannel.1', 1400)",
             ],
             ["down", name],
         ):

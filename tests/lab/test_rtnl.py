@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from kubemtu.lab import kernel
-from kubemtu.lab.errors import Refused
 from kubemtu.lab.rtnl import Rtnl
+from kubemtu.node import routes
+from kubemtu.node.errors import Gone, Refused
 
 pytestmark = pytest.mark.netns
 
@@ -44,17 +45,23 @@ def test_links_addresses_and_routes_come_back_as_they_were_asked() -> None:
         with Rtnl() as rtnl:
             rtnl.add_bridge("fabric")
             rtnl.add_veth("a", "b", mtu=9000, peer_mtu=1500, mac="ee:ee:ee:ee:ee:ee")
-            rtnl.set_link("a", master="fabric")
-            rtnl.set_link("b", up=True)
+            rtnl.bring_up("a", master="fabric")
+            rtnl.bring_up("b")
             rtnl.add_address("b", "192.168.77.1/24")
             rtnl.add_route("0.0.0.0/0", "b", via="192.168.77.254")
             rtnl.add_route("10.1.0.0/16", "b", source="192.168.77.1")
             a, b = rtnl.device("a"), rtnl.device("b")
-            assert (a.mtu, a.mac, a.kind, a.up) == (9000, "ee:ee:ee:ee:ee:ee", "veth", True)
-            assert (b.mtu, b.lower) == (1500, a.index)
+            assert (a.mtu, a.kind, a.up, a.master) == (9000, "veth", True, rtnl.device("fabric").index)
+            assert rtnl.mac("a") == "ee:ee:ee:ee:ee:ee"
+            assert (b.mtu, b.peer_index) == (1500, a.index)
             assert rtnl.device("fabric").mtu == 9000  # never set, it follows its smallest port
             assert rtnl.default_device() == b.index
-            assert rtnl.destinations() == {"0.0.0.0/0", "10.1.0.0/16", "192.168.77.0/24"}
+            ways = {(each.destination, each.gateway, each.source) for each in routes.dump(rtnl) if each.family == 4}
+            assert ways == {
+                ("default", "192.168.77.254", None),
+                ("10.1.0.0/16", None, "192.168.77.1"),
+                ("192.168.77.0/24", None, "192.168.77.1"),
+            }
             rtnl.delete_route("10.1.0.0/16")
             rtnl.delete_route("10.1.0.0/16")
             rtnl.delete_link("a")
@@ -72,10 +79,12 @@ def test_a_vxlan_is_bound_to_its_lower_link_and_the_kernel_refuses_more_than_fit
             words = {"vni": 1, "port": 8472, "lower": lower, "mac": "02:00:00:00:00:01"}
             rtnl.add_vxlan("flannel.1", local="192.168.77.1", mtu=1450, **words)  # type: ignore[arg-type]  # a mixed dict
             made = rtnl.device("flannel.1")
-            assert (made.mtu, made.vni, made.port, made.lower, made.kind) == (1450, 1, 8472, lower, "vxlan")
-            with pytest.raises(Refused, match=r"the kernel refused setting flannel\.1 to MTU 1451: Invalid") as refused:
-                rtnl.set_link("flannel.1", mtu=1451)
-            assert refused.value.errno == errno.EINVAL
+            assert (made.mtu, made.vxlan, made.kind) == (1450, (1, 8472, lower, False), "vxlan")
+            with pytest.raises(
+                Refused, match=r"setting flannel\.1 from MTU 1450 to 1451: the kernel said EINVAL"
+            ) as refused:
+                rtnl.set_mtu("flannel.1", 1451)
+            assert refused.value.code == errno.EINVAL
 
     in_new_netns(act)
 
@@ -84,9 +93,9 @@ def test_a_missing_link_is_told_by_name() -> None:
     def act() -> None:
         with Rtnl() as rtnl:
             assert rtnl.find("eth7") is None
-            with pytest.raises(Refused, match="eth7"):
-                rtnl.set_link("eth7", mtu=1400)
-            with pytest.raises(Refused, match="switching the offloads of eth7 off"):
+            with pytest.raises(Gone, match="eth7"):
+                rtnl.set_mtu("eth7", 1400)
+            with pytest.raises(Gone, match="switching the offloads of eth7 off"):
                 rtnl.no_segmentation_offload("eth7")
 
     in_new_netns(act)

@@ -167,8 +167,8 @@ class Plugins:
             self._node.delete_link(host_link)
         with self._descriptor(sandbox.netns) as descriptor:
             self._node.add_veth(host_link, "eth0", peer_netns=descriptor, mtu=mtu, mac=CALICO_MAC)
-        inner.set_link("lo", up=True)
-        inner.set_link("eth0", up=True)
+        inner.bring_up("lo")
+        inner.bring_up("eth0")
         for each in sandbox.addresses:
             v6 = ":" in each
             inner.add_address("eth0", f"{each}/{128 if v6 else 32}")
@@ -197,9 +197,9 @@ class Plugins:
         host_link = f"veth{secrets.token_hex(4)}"
         with self._descriptor(sandbox.netns) as descriptor:
             self._node.add_veth(host_link, "eth0", peer_netns=descriptor, mtu=mtu)
-        self._node.set_link(host_link, master=bridge)
-        inner.set_link("lo", up=True)
-        inner.set_link("eth0", up=True)
+        self._node.bring_up(host_link, master=bridge)
+        inner.bring_up("lo")
+        inner.bring_up("eth0")
         for each, gateway in zip(sandbox.addresses, gateways, strict=True):
             way, length = gateway.split("/")
             inner.add_address("eth0", f"{each}/{length}")

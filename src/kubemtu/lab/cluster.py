@@ -214,7 +214,7 @@ class Lab:
         return int(self.python(place, _GET_MTU, device))
 
 
-_SET_MTU = "from kubemtu.lab.rtnl import Rtnl; Rtnl().set_link(sys.argv[1], mtu=int(sys.argv[2]))"
+_SET_MTU = "from kubemtu.lab.rtnl import Rtnl; Rtnl().set_mtu(sys.argv[1], int(sys.argv[2]))"
 _GET_MTU = "from kubemtu.lab.rtnl import Rtnl; print(Rtnl().device(sys.argv[1]).mtu)"
 
 

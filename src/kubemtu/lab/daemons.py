@@ -17,8 +17,9 @@ import msgspec
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.lab import attach
-from kubemtu.lab.errors import Refused
-from kubemtu.lab.rtnl import Device, Rtnl
+from kubemtu.lab.rtnl import Rtnl
+from kubemtu.node import links
+from kubemtu.node.errors import Refused
 
 VXLAN_HEADERS, VXLAN6_HEADERS = 50, 70  # outer Ethernet, IPv4 or IPv6, UDP, VXLAN: RFC 7348 section 5
 FLANNEL_PORT = 8472
@@ -64,12 +65,12 @@ def install_flannel_cni(config: str, target: Path) -> None:
     _write(target, config, 0o644)
 
 
-def felix_mtu_file(image: str, links: list[Device]) -> None:
+def felix_mtu_file(image: str, devices: list[links.Device]) -> None:
     """Publish the host's MTU for the calico plugin, as felix does from v3.17 on; flannel's headers it ignores."""
     version = re.search(r":v(\d+)\.(\d+)", image)
     if version is None or (int(version[1]), int(version[2])) < (3, 17):
         return
-    found = [link.mtu for link in links if link.up and FELIX_NICS.match(link.name)]
+    found = [link.mtu for link in devices if link.up and FELIX_NICS.match(link.name)]
     _write(attach.CALICO_MTU_FILE, str(min(found, default=FELIX_FALLBACK)), 0o644)
 
 
@@ -87,33 +88,19 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 class Flanneld(msgspec.Struct, kw_only=True):
     """The vxlan backend of one node, once it has started."""
 
-    device: Device
-    device6: Device | None
-    public: str
-    public6: str | None
+    device: str
+    device6: str | None
+    annotations: dict[str, str]  # what the other nodes must know, as flannel writes it on its own Node
     peers: dict[str, Peer]
-
-    def annotations(self) -> dict[str, str]:
-        """What the other nodes must know, as flannel writes it on its own Node."""
-        told = {
-            f"{ANNOTATION}/backend-type": "vxlan",
-            f"{ANNOTATION}/backend-data": _backend(self.device),
-            f"{ANNOTATION}/kube-subnet-manager": "true",
-            f"{ANNOTATION}/public-ip": self.public,
-        }
-        if self.device6 and self.public6:
-            told[f"{ANNOTATION}/backend-v6-data"] = _backend(self.device6)
-            told[f"{ANNOTATION}/public-ipv6"] = self.public6
-        return told
 
     def learn(self, rtnl: Rtnl, node: Object) -> bool:
         """Program the way to another node's pods: neighbour, forwarding entry, route. False: nothing new."""
         peer = _peer(node)
         if peer is None or self.peers.get(node.name) == peer:
             return False
-        _program(rtnl, self.device.name, peer.network, peer.mac, peer.public)
+        _program(rtnl, self.device, peer.network, peer.mac, peer.public)
         if self.device6 and peer.network6 and peer.mac6 and peer.public6:
-            _program(rtnl, self.device6.name, peer.network6, peer.mac6, peer.public6)
+            _program(rtnl, self.device6, peer.network6, peer.mac6, peer.public6)
         self.peers[node.name] = peer
         return True
 
@@ -143,14 +130,26 @@ def start_flanneld(rtnl: Rtnl, node: Object, config: str, iface: str, addresses:
         raise ContainerFailed("error decoding VXLAN backend config: json: cannot unmarshal string into Go value")
     mtu = outer - VXLAN_HEADERS
     subnet, subnet6 = node.text("spec", "podCIDR") or "", _second_network(node)
-    device = _ensure(rtnl, f"flannel.{vni}", nic, vni=vni, port=port, local=public, mtu=mtu)
-    _address(rtnl, device.name, subnet)
+    device = f"flannel.{vni}"
+    _ensure(rtnl, device, nic, vni=vni, port=port, local=public, mtu=mtu)
+    _address(rtnl, device, subnet)
+    annotations = {
+        f"{ANNOTATION}/backend-type": "vxlan",
+        f"{ANNOTATION}/backend-data": _backend(rtnl, device, vni),
+        f"{ANNOTATION}/kube-subnet-manager": "true",
+        f"{ANNOTATION}/public-ip": public,
+    }
     device6 = None
     if subnet6 and public6:
         # flannel asks for the same MTU here, and the kernel gives no more than fits (vxlan_config_apply).
         fits = min(mtu, nic.mtu - VXLAN6_HEADERS)
-        device6 = _ensure(rtnl, f"flannel-v6.{vni}", nic, vni=vni, port=port, local=public6, mtu=fits)
-        _address(rtnl, device6.name, subnet6)
+        device6 = f"flannel-v6.{vni}"
+        _ensure(rtnl, device6, nic, vni=vni, port=port, local=public6, mtu=fits)
+        _address(rtnl, device6, subnet6)
+        annotations |= {
+            f"{ANNOTATION}/backend-v6-data": _backend(rtnl, device6, vni),
+            f"{ANNOTATION}/public-ipv6": public6,
+        }
     lines = {
         "FLANNEL_NETWORK": net.text("Network") or "",
         "FLANNEL_SUBNET": _first(subnet),
@@ -159,10 +158,10 @@ def start_flanneld(rtnl: Rtnl, node: Object, config: str, iface: str, addresses:
     }
     attach.SUBNET_FILE.parent.mkdir(exist_ok=True)
     _write(attach.SUBNET_FILE, "".join(f"{key}={value}\n" for key, value in lines.items()), 0o644)
-    return Flanneld(device=device, device6=device6, public=public, public6=public6, peers={})
+    return Flanneld(device=device, device6=device6, annotations=annotations, peers={})
 
 
-def _external_interface(rtnl: Rtnl, iface: str) -> Device:
+def _external_interface(rtnl: Rtnl, iface: str) -> links.Device:
     if iface:
         found = rtnl.find(iface)
         if found is None:
@@ -173,18 +172,18 @@ def _external_interface(rtnl: Rtnl, iface: str) -> Device:
             )
         return found
     index = rtnl.default_device()
-    for link in rtnl.devices():
+    for link in links.devices(rtnl):
         if link.index == index:
             return link
     raise ContainerFailed("Failed to find any valid interface to use: failed to get default interface")
 
 
-def _ensure(rtnl: Rtnl, name: str, nic: Device, *, vni: int, port: int, local: str, mtu: int) -> Device:
+def _ensure(rtnl: Rtnl, name: str, nic: links.Device, *, vni: int, port: int, local: str, mtu: int) -> None:
     existing = rtnl.find(name)
     if existing is not None:
         # vxlanLinksIncompat compares VNI, lower device, addresses, port, learning: the MTU is not among them.
-        if (existing.vni, existing.port, existing.lower) == (vni, port, nic.index):
-            return existing
+        if existing.vxlan is not None and existing.vxlan[:3] == (vni, port, nic.index):
+            return
         rtnl.delete_link(name)
     # A locally administered MAC that stays the same for one node and device.
     digest = hashlib.sha1(f"{name} {local}".encode(), usedforsecurity=False).digest()[:5]
@@ -192,7 +191,6 @@ def _ensure(rtnl: Rtnl, name: str, nic: Device, *, vni: int, port: int, local: s
         rtnl.add_vxlan(name, vni=vni, port=port, lower=nic.index, local=local, mtu=mtu, mac=f"02:{digest.hex(':')}")
     except Refused as refusal:
         raise ContainerFailed(f"error registering network: failed to create vxlan device {name}: {refusal}") from None
-    return rtnl.device(name)
 
 
 def _program(rtnl: Rtnl, device: str, network: str, mac: str, remote: str) -> None:
@@ -219,8 +217,8 @@ def _peer(node: Object) -> Peer | None:
     )
 
 
-def _backend(device: Device) -> str:
-    return msgspec.json.encode({"VNI": device.vni, "VtepMAC": device.mac}).decode()
+def _backend(rtnl: Rtnl, device: str, vni: int) -> str:
+    return msgspec.json.encode({"VNI": vni, "VtepMAC": rtnl.mac(device)}).decode()
 
 
 def _mac(written: object) -> str | None:

@@ -7,10 +7,8 @@ KubemtuError
 │   └── NoSuchPlace      the lab has no such node, nor a pod of that name with a namespace of its own
 ├── Forbidden
 │   └── Impossible       this kernel, or its administrator, does not let us make namespaces or links
-├── Unreachable
-│   └── StartFailed      the lab did not come up
-└── NodeFailure
-    └── Refused          the kernel of a lab refused a setting
+└── Unreachable
+    └── StartFailed      the lab did not come up
 """
 
 from kubemtu.core import errors
@@ -34,11 +32,3 @@ class Impossible(errors.Forbidden):
 
 class StartFailed(errors.Unreachable):
     """The lab did not come up."""
-
-
-class Refused(errors.NodeFailure):
-    """The kernel refused a setting; `errno` says why."""
-
-    def __init__(self, sentence: str, number: int) -> None:
-        super().__init__(sentence)
-        self.errno = number

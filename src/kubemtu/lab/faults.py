@@ -5,8 +5,9 @@ import fnmatch
 import os
 import time
 
-from kubemtu.lab import client, containers, kernel, manifests, scene
+from kubemtu.lab import client, containers, manifests, scene
 from kubemtu.lab.rtnl import Rtnl
+from kubemtu.node import links, netns
 
 ROLLOUT_SECONDS = 30.0
 POLL_SECONDS = 0.05
@@ -19,8 +20,8 @@ async def commit(fault: scene.Fault, calls: client.Client, pids: dict[str, int])
             await calls.merge(client.path("configmaps", name, namespace=namespace), {"data": {key: value}})
         case scene.Reconfigured(cni=cni, restarted=restarted):
             await _reconfigure(cni, calls, restarted=restarted)
-        case scene.HandSet(node=node, links=links, mtu=mtu):
-            await asyncio.to_thread(_hand_set, pids[node], links, mtu)
+        case scene.HandSet(node=node, links=pattern, mtu=mtu):
+            await asyncio.to_thread(_hand_set, pids[node], pattern, mtu)
         case scene.IcmpFiltered(node=node):
             await asyncio.to_thread(_filter_icmp, pids[node])
 
@@ -44,23 +45,19 @@ async def _reconfigure(cni: scene.Canal | scene.Flannel, calls: client.Client, *
 
 
 def _rtnl_of(pid: int) -> Rtnl:
-    """Open a socket in a node's namespace, from a thread that nothing else uses and that ends where it began."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    """Open a socket in a node's namespace."""
     there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        kernel.setns(there, kernel.CLONE_NEWNET)
-        return Rtnl()
+        return netns.inside(there, Rtnl)
     finally:
-        kernel.setns(home, kernel.CLONE_NEWNET)
-        os.close(home)
         os.close(there)
 
 
-def _hand_set(pid: int, links: str, mtu: int) -> None:
+def _hand_set(pid: int, pattern: str, mtu: int) -> None:
     with _rtnl_of(pid) as rtnl:
-        for link in rtnl.devices():
-            if fnmatch.fnmatchcase(link.name, links):
-                rtnl.set_link(link.name, mtu=mtu)
+        for link in links.devices(rtnl):
+            if fnmatch.fnmatchcase(link.name, pattern):
+                links.set_mtu(rtnl, link, mtu)
 
 
 def _filter_icmp(pid: int) -> None:

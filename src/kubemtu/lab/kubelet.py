@@ -20,9 +20,10 @@ import msgspec
 
 from kubemtu.core.objects import Object
 from kubemtu.lab import attach, client, containers, daemons, kernel, pods, scene
-from kubemtu.lab.errors import Refused
 from kubemtu.lab.processes import Processes
 from kubemtu.lab.rtnl import Rtnl
+from kubemtu.node import links
+from kubemtu.node.errors import Refused
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -183,7 +184,7 @@ class Kubelet:
                 daemons.install_flannel_cni(await self._mounted(pod, "cni-conf.json"), target)
                 self._poke()
             case "calico-node":
-                daemons.felix_mtu_file(image, self._rtnl.devices())
+                daemons.felix_mtu_file(image, links.devices(self._rtnl))
             case "kube-flannel":
                 await self._start_flanneld(pod, _iface(spec, env))
 
@@ -203,9 +204,7 @@ class Kubelet:
         config = await self._mounted(pod, "net-conf.json")
         me = await self.api.get(client.path("nodes", self.node))
         self._flanneld = daemons.start_flanneld(self._rtnl, me, config, iface, self.settings.addresses)
-        await self.api.merge(
-            client.path("nodes", self.node), {"metadata": {"annotations": self._flanneld.annotations()}}
-        )
+        await self.api.merge(client.path("nodes", self.node), {"metadata": {"annotations": self._flanneld.annotations}})
         for node in self._nodes.values():
             self._learn(node)
 

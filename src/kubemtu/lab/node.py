@@ -61,10 +61,10 @@ def fork(name: str, folder: int, host_proc: int) -> Born:
 def nic_up(rtnl: Rtnl, node: scenes.Node, place: int, *, dual_stack: bool) -> dict[str, list[str]]:
     """Give the NICs of a node their addresses and the node its default route; returns the addresses by NIC."""
     addresses: dict[str, list[str]] = {}
-    rtnl.set_link("lo", up=True)
+    rtnl.bring_up("lo")
     for number, nic in enumerate(node.nics):
         rtnl.no_segmentation_offload(nic.name)
-        rtnl.set_link(nic.name, up=True)
+        rtnl.bring_up(nic.name)
         own = [scenes.address(place, number)]
         rtnl.add_address(nic.name, f"{own[0]}/24")
         if dual_stack:

@@ -30,6 +30,7 @@ from kubemtu.lab import client, controllers, errors, faults, filesystem, kernel,
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.api import api as choose_api
 from kubemtu.lab.rtnl import Rtnl
+from kubemtu.node.errors import Denied, Refused
 
 log = logging.getLogger("kubemtu.lab")
 SETTLE_SECONDS = 30.0
@@ -133,7 +134,7 @@ class Supervisor:
                     born = node.fork(each.name, self._folder, self._host_proc)
                     underlay.plug(rtnl, each, place, born.pid)
                     self._nodes.append(born)
-        except errors.Refused as refusal:
+        except (Refused, Denied) as refusal:
             raise errors.Impossible(f"{refusal}; the lab needs a kernel with veth, bridge and vxlan") from None
         except OSError as error:
             raise errors.Impossible(

@@ -22,7 +22,7 @@ def port(place: int, nic: int) -> str:
 
 def build(rtnl: Rtnl, scene: scenes.Scene) -> None:
     """Make the switch, with the gateway's addresses on it."""
-    rtnl.set_link("lo", up=True)
+    rtnl.bring_up("lo")
     for family in ("iptables", "ip6tables", "arptables"):
         # Where br_netfilter is loaded a bridge is half a router: it would fragment what a switch drops
         # (net/bridge/br_netfilter_hooks.c, br_nf_dev_queue_xmit).
@@ -52,6 +52,6 @@ def plug(rtnl: Rtnl, node: scenes.Node, place: int, pid: int) -> None:
             mac = f"02:00:5e:{number:02x}:01:{place:02x}"
             rtnl.add_veth(name, nic.name, peer_netns=netns, mtu=mtu, peer_mtu=nic.mtu, peer_mac=mac)
             rtnl.no_segmentation_offload(name)
-            rtnl.set_link(name, master=SWITCH)
+            rtnl.bring_up(name, master=SWITCH)
     finally:
         os.close(netns)
