@@ -118,13 +118,13 @@ def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot
                 "Allow `get` on it, or add it to the files.",
             )
         )
-    if agent is None and not policy.pools:
+    known = agent is not None or bool(policy.pools)
+    if not known:
         out.append(
             codes.finding(
                 codes.MTU117,
                 "IPPool",
-                "Neither an IPPool nor the DaemonSet calico-node was read: the encapsulation is unknown, and taken as"
-                " none.",
+                "Neither an IPPool nor the DaemonSet calico-node was read: the encapsulation is unknown.",
                 "Allow `list` on ippools, or add them to the files.",
             )
         )
@@ -147,6 +147,7 @@ def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot
         template=said.template.text if said.template is not None else None,
         owner=owner,
         findings=[*out, *drifted],
+        known=known,
     )
 
 
@@ -162,6 +163,7 @@ def _state(
     template: str | None,
     owner: str,
     findings: list[Finding],
+    known: bool = True,
 ) -> cnistate.CniState:
     """Join what both ways of installing have in common."""
     widest = policy.widest
@@ -169,7 +171,8 @@ def _state(
         name=NAME,
         variant=variant,
         encapsulation=policy.encapsulations,
-        encapsulation_name=policy.name,
+        encapsulation_known=known,
+        encapsulation_name=policy.name if known else "unknown",
         pod_mtu=pod_mtu,
         conflist_mtu=conflist_mtu,
         mtu_keys=keys,

@@ -47,7 +47,7 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
     out += canal_config.missing(parts, said)
     out += _without_effect(whole)
     out += _contradictions(whole, mtu, snapshot)
-    names = [name for name in (conf.name if conf is not None else "none", policy.name) if name != "none"]
+    names = [name for name in (conf.name if conf is not None else "unknown", policy.name) if name != "none"]
     owner, owned = _owner(whole, snapshot, out)
     return cnistate.CniState(
         name=NAME,
@@ -55,6 +55,7 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
         encapsulation=tuple(
             dict.fromkeys((*(conf.encapsulations if conf is not None else ()), *policy.encapsulations))
         ),
+        encapsulation_known=conf is not None and conf.backend is not None,
         encapsulation_name=", ".join(dict.fromkeys(names)) or "none",
         pod_mtu=mtu,
         conflist_mtu=said.mtu,

@@ -70,7 +70,7 @@ def read(found: Parts, snapshot: Snapshot, out: list[Finding]) -> Canal:
         said=now,
         era=era(found, now, out),
         values=values,
-        conf=net_conf(found, values, out),
+        conf=net_conf(found, values, out) or flanneld.by_annotation(snapshot),
         agent=flanneld.read(found.agent, snapshot, out),
     )
 

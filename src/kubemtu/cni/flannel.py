@@ -29,7 +29,6 @@ K3S_CONFLIST = "/var/lib/rancher/k3s/agent/etc/cni/net.d/10-flannel.conflist"
 K3S_NET_CONF = "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json"
 SUBNET_ENV = "/run/flannel/subnet.env"
 BRIDGE = "cni0"
-ANNOTATION = "flannel.alpha.coreos.com/backend-type"
 FLANNEL_MTU = re.compile(r'^\s*FLANNEL_MTU="?(\d{1,5})"?\s*$', re.MULTILINE)
 K3S = (
     "k3s runs flannel inside itself and keeps no MTU in the API: give the servers and agents a file with Backend.MTU by"
@@ -75,7 +74,7 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
     agent = flanneld.read(parts.agent, snapshot, out)
     conf, given = _conf(parts, out), _given(parts, out)
     if conf is None:
-        conf = _by_annotation(snapshot)
+        conf = flanneld.by_annotation(snapshot)
     tunnel_mtu = flanneld.tunnel_mtu(conf, agent) if conf is not None else None
     pod_mtu = given.mtu if given is not None and given.mtu is not None else tunnel_mtu
     out += _missing(parts)
@@ -149,7 +148,7 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
 
 def _embedded(snapshot: Snapshot) -> cnistate.CniState | None:
     """Describe the flannel inside k3s by what nodes say of themselves, or by the files of one, saved in a folder."""
-    conf = _by_annotation(snapshot)
+    conf = flanneld.by_annotation(snapshot)
     files = [file for node in snapshot.nodes for file in node.files]
     written = [int(found[1]) for file in files if (found := _subnet(file)) is not None]
     saved = next((file for file in files if _is_net_conf(file)), None)
@@ -158,6 +157,15 @@ def _embedded(snapshot: Snapshot) -> cnistate.CniState | None:
     out: list[Finding] = list(kubelet.findings(snapshot))
     if saved is not None:
         conf = netconf.read(saved.text, f"file {saved.path}", out) or conf
+    elif conf is None:
+        out.append(
+            codes.finding(
+                codes.MTU117,
+                "net-conf.json",
+                "Only subnet.env was read: it says what flannel gives to pods, not what it puts around their packets.",
+                "Add flannel's net-conf.json, or the Node objects, to the files.",
+            )
+        )
     tunnel_mtu = flanneld.tunnel_mtu(conf, flanneld.Flanneld()) if conf is not None else None
     is_k3s = any("+k3s" in str(node.get("status", "nodeInfo", "kubeletVersion")) for node in snapshot.each("Node"))
     agreed = written[0] if len(set(written)) == 1 else None
@@ -193,7 +201,8 @@ def _state(
         name=NAME,
         variant=variant,
         encapsulation=conf.encapsulations if conf is not None else (),
-        encapsulation_name=conf.name if conf is not None else "none",
+        encapsulation_known=conf is not None and conf.backend is not None,
+        encapsulation_name=conf.name if conf is not None else "unknown",
         pod_mtu=pod_mtu,
         conflist_mtu=conflist_mtu,
         mtu_keys=mtu_keys,
@@ -242,15 +251,6 @@ def _given(parts: Parts, out: list[Finding]) -> delegate.Given | None:
         return None
     text = reading.value(parts.config, out, "data", CNI_CONF)
     return delegate.read(text, _place(parts, CNI_CONF), out) if text is not None else None
-
-
-def _by_annotation(snapshot: Snapshot) -> netconf.NetConf | None:
-    """Return what nodes say that their flannel uses; the first known backend, None when none says anything."""
-    for node in snapshot.each("Node"):
-        kind = node.get("metadata", "annotations", ANNOTATION)
-        if isinstance(kind, str) and kind.lower() in netconf.BACKENDS:
-            return netconf.NetConf(kind=kind.lower(), backend=netconf.BACKENDS[kind.lower()])
-    return None
 
 
 def _missing(parts: Parts) -> list[Finding]:

@@ -12,6 +12,7 @@ from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 
 CONTAINER = "kube-flannel"
+ANNOTATION = "flannel.alpha.coreos.com/backend-type"
 NIC_NAME = re.compile(r"(?=.*[A-Za-z])[^\s/:,]{1,15}")  # IFNAMSIZ; an address has a colon, or no letter
 
 
@@ -35,6 +36,15 @@ def read(agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> Flanne
         nic_names=tuple(name for each in names if NIC_NAME.fullmatch(name := each.strip())),
         reads_mtu=None if version is None else version >= netconf.MTU_SINCE,
     )
+
+
+def by_annotation(snapshot: Snapshot) -> netconf.NetConf | None:
+    """Return what nodes say that their flannel uses; the first known backend, None when none says anything."""
+    for node in snapshot.each("Node"):
+        kind = node.get("metadata", "annotations", ANNOTATION)
+        if isinstance(kind, str) and kind.lower() in netconf.BACKENDS:
+            return netconf.NetConf(kind=kind.lower(), backend=netconf.BACKENDS[kind.lower()])
+    return None
 
 
 def honours(conf: netconf.NetConf, flanneld: Flanneld) -> bool:

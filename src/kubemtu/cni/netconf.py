@@ -78,6 +78,8 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """The encapsulation as users say it."""
+        if self.backend is None:
+            return "unknown"
         if self.kind == "vxlan" and self.direct:
             return "vxlan (DirectRouting)"
         return self.kind if self.encapsulations else "none"

@@ -31,6 +31,7 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     name: str  # "canal", "calico", "flannel"
     variant: str = ""  # "era B (inline integer)", "operator", "RKE2"
     encapsulation: tuple[encap.Encapsulation, ...] = ()  # every one that may carry a pod's packet; empty: none
+    encapsulation_known: bool = True  # False: what says it could not be read, so an empty tuple does not mean none
     encapsulation_name: str = "none"  # as users say it: "vxlan", "ipip", "none", "vxlan (CrossSubnet)"
     pod_mtu: int | None = None  # what a pod created from this configuration gets; None: decided on the node
     conflist_mtu: int | None = None  # the literal that each node's conflist must hold; None: not a literal

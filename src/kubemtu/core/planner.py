@@ -53,6 +53,11 @@ def _automatic(topology: Topology) -> int:
             f"no pod MTU suits this cluster: {_why(topology)}, and its IPv6 needs 1280 (RFC 8200, section 5); raise "
             "the NICs first"
         )
+    if not topology.state.encapsulation_known:
+        raise UsageError(
+            "the right MTU cannot be told, because the encapsulation between nodes could not be read (`kubemtu check` "
+            "says what is missing): give --mtu N for the pods"
+        )
     raise UsageError(
         "the right MTU cannot be told, because no node's NIC was seen: give --mtu N for the pods, or --nic-mtu N for "
         "the smallest NIC between the nodes"

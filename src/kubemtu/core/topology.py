@@ -180,7 +180,7 @@ def _node(
         seen=seen,
         nic=uplink.device if uplink else "",
         nic_mtu=nic_mtu,
-        inner=inner(state.encapsulation, nic_mtu) if nic_mtu is not None else None,
+        inner=_inner(state, nic_mtu) if nic_mtu is not None else None,
         fits=inner(_own(state, tunnel), nic_mtu) if nic_mtu is not None and tunnel is not None else None,
         tunnel=tunnel,
         bridge=seen.link(state.bridge) if state.bridge else None,
@@ -226,12 +226,16 @@ def _carries(nodes: Iterable[Node], state: CniState, bound: int | None) -> int |
     known = [node.inner for node in nodes if node.inner is not None]
     if known:
         return min(known)
-    return inner(state.encapsulation, bound) if bound is not None else None
+    return _inner(state, bound) if bound is not None else None
+
+
+def _inner(state: CniState, nic_mtu: int) -> int | None:
+    return inner(state.encapsulation, nic_mtu) if state.encapsulation_known else None
 
 
 def _layers(nodes: tuple[Node, ...], state: CniState, bound: int | None) -> tuple[Layer, ...]:
     narrow = min((node.nic_mtu for node in nodes if node.nic_mtu is not None), default=bound)
-    if narrow is None or inner(state.encapsulation, narrow) is None:
+    if narrow is None or _inner(state, narrow) is None:
         return ()
     costly = max(state.encapsulation, key=lambda one: narrow - one.inner(narrow), default=None)
     taken = costly.working(narrow) if costly is not None else ()

@@ -20,6 +20,8 @@ ORIGIN = re.compile(r" \([^()]*:\d+\)")  # the file and line that an object was 
 # A container that does not start, or a pod that gets no network: nothing to do with the size of packets.
 KEEPS_DOWN = frozenset({codes.MTU108.code, codes.MTU109.code, codes.MTU112.code, codes.MTU122.code})
 
+UNREADABLE = frozenset({codes.MTU117.code, codes.MTU122.code})
+
 # Causes before consequences: what a finding further down says is often only the effect of one further up.
 FAMILIES = (link.find, config.find, overlay.find, drift.find, pods.find, path.find, unseen.find)
 
@@ -158,7 +160,13 @@ def _first(finding: Finding) -> str:
     return f"{first.rstrip('.')}."
 
 
-def _incomplete(topology: Topology, _findings: tuple[Finding, ...]) -> str:
+def _incomplete(topology: Topology, findings: tuple[Finding, ...]) -> str:
+    if not topology.state.encapsulation_known:
+        unread = names(finding.place for finding in findings if finding.code in UNREADABLE)
+        return (
+            "Whether the MTU is right cannot be said, because the encapsulation between nodes is not known"
+            f"{f': see {unread}' if unread else ''}."
+        )
     if topology.carries is None:
         configured = topology.state.pod_mtu
         return (

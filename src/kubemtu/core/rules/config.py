@@ -76,13 +76,15 @@ def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str)
     working = " ▸ ".join(f"{layer.name} {layer.size}" for layer in topology.layers)
     fact = f"{subject} {mtu}, but the path between nodes carries {carries} ({working})."
     key, written = key_place(topology.state), _written(topology.state, carries)
-    aim = f"Set {'it' if key in {place, topology.state.name} else key} to {written}"
+    aim, way = f"Set {'it' if key == place else key} to {written}", "shows the edit, `kubemtu apply` makes it"
+    if not topology.state.mtu_keys:
+        aim, way = f"Give pods {carries}", "says what that takes"
     if mtu > carries:
         return codes.finding(
             codes.MTU119,
             place,
             f"{fact} Each of them will send packets of {sizes(carries + 1, mtu)} bytes that do not fit.",
-            f"{aim}: `kubemtu plan` shows the edit, `kubemtu apply` makes it.",
+            f"{aim}: `kubemtu plan` {way}.",
         )
     cost = max((one.cost for one in topology.state.encapsulation), default=0)
     part = goodput.lost(mtu, carries, cost)
