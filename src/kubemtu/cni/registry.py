@@ -5,9 +5,30 @@ The order matters: canal has Calico's and flannel's signs, and both have signs o
 
 from kubemtu.cni import calico, canal, flannel
 from kubemtu.cni.protocol import Cni
-from kubemtu.core import cnistate, errors, objects, snapshot
+from kubemtu.core import cnistate, errors, objects, rendered, snapshot
 
 CNIS: dict[str, Cni] = {"canal": canal, "calico": calico, "flannel": flannel}
+
+# What others are known by: a DaemonSet, a ConfigMap, or the type of the first plugin of a node's CNI configuration.
+OTHERS = {
+    "cilium": "Cilium",
+    "cilium-config": "Cilium",
+    "cilium-cni": "Cilium",
+    "ovnkube-node": "OVN-Kubernetes",
+    "ovn-k8s-cni-overlay": "OVN-Kubernetes",
+    "antrea-agent": "Antrea",
+    "antrea": "Antrea",
+    "kube-ovn-cni": "Kube-OVN",
+    "kube-ovn": "Kube-OVN",
+    "kube-router": "kube-router",
+    "weave-net": "Weave Net",
+    "aws-node": "the AWS VPC CNI",
+    "aws-cni": "the AWS VPC CNI",
+    "azure-cns": "the Azure CNI",
+    "azure-vnet": "the Azure CNI",
+    "netd": "GKE",
+    "anetd": "GKE",
+}
 
 
 def recognise(snapshot: snapshot.Snapshot) -> cnistate.CniState:
@@ -22,8 +43,24 @@ def recognise(snapshot: snapshot.Snapshot) -> cnistate.CniState:
         f"No pod network that kubemtu knows was found in {snapshot.source}: neither canal (ConfigMap"
         " kube-system/canal-config or rke2-canal-config) nor Calico (Installation default, or ConfigMap"
         " kube-system/calico-config with DaemonSet calico-node) nor Flannel (ConfigMap kube-flannel-cfg, or k3s's node"
-        f" annotations).{not_seen} Other pod networks are not covered yet."
+        f" annotations).{not_seen} {_looks_like(snapshot) or 'Other pod networks are not covered yet.'}"
     )
+
+
+def _looks_like(snapshot: snapshot.Snapshot) -> str:
+    """Name a pod network that is there and that no module covers; empty when nothing is recognised."""
+    for found in snapshot.objects:
+        name = found.get("metadata", "name")
+        if found.get("kind") in {"DaemonSet", "ConfigMap"} and isinstance(name, str) and name in OTHERS:
+            return f"It looks like {OTHERS[name]} ({found}), which is not covered yet."
+        if found.get("kind") == "Network" and "openshift.io" in str(found.get("apiVersion")):
+            return f"It looks like OpenShift ({found}), which is not covered yet."
+    for node in snapshot.nodes:
+        for file in node.files:
+            first = (rendered.plugins_of(file.text) or ({},))[0].get("type")
+            if isinstance(first, str) and first in OTHERS:
+                return f"It looks like {OTHERS[first]} (file {file.path}), which is not covered yet."
+    return ""
 
 
 def wants() -> tuple[objects.Want, ...]:
