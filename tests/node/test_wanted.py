@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubemtu.core import migration, net
-from kubemtu.node import links, routes, wanted
+from kubemtu.node import links, netlink, netns, routes, state, wanted
 
 LOCK, MTU, ADVMSS = 1, 2, 8
 DOWN = wanted.Aim(low=1450, high=1500, final=1450, pinned=True, moved=False)
@@ -95,6 +95,13 @@ def test_the_sysctl_ends_at_the_device_unless_it_was_smaller_on_purpose() -> Non
     assert wanted.conf(device(mtu=1500, ipv6=1450), (1500, 1500), DOWN_AFTER, steering()) is None  # the device first
 
 
+def a_pod(end: links.Device) -> state.Pod:
+    with netlink.Socket() as sock:  # any will do: nothing is asked here
+        pod = state.Pod(end, netns.Netns("p1", 7, -1), sock)
+    pod.pod = end
+    return pod
+
+
 def desired(pod: int, *, tunnel: int | None = None) -> migration.Desired:
     return migration.Desired(
         migration="m",
@@ -111,14 +118,13 @@ def desired(pod: int, *, tunnel: int | None = None) -> migration.Desired:
 
 @pytest.mark.parametrize(("pod", "word"), [(67, "out of range"), (65536, "out of range"), (1279, "below 1280")])
 def test_impossible_sizes_are_refused(pod: int, word: str) -> None:
-    ends = [("p1's eth0", device())]
-    assert any(word in sentence for sentence in wanted.refusals(desired(pod), ends, {}))
+    assert any(word in sentence for sentence in wanted.refusals(desired(pod), [a_pod(device())], {}))
 
 
 def test_sizes_at_the_limits_are_not() -> None:
-    assert wanted.refusals(desired(1280), [("p1's eth0", device())], {}) == []
-    assert wanted.refusals(desired(68), [("p1's eth0", device(ipv6=None))], {}) == []
-    assert wanted.refusals(desired(65535), [("p1's eth0", device())], {}) == []
+    assert wanted.refusals(desired(1280), [a_pod(device())], {}) == []
+    assert wanted.refusals(desired(68), [a_pod(device(ipv6=None))], {}) == []
+    assert wanted.refusals(desired(65535), [a_pod(device())], {}) == []
 
 
 @pytest.mark.parametrize(("outer6", "most"), [(False, 1450), (True, 1430)])

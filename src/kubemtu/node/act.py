@@ -39,8 +39,7 @@ class Engine:
         self._trust = trust
         self._pruned = time.monotonic()
         self._failures: dict[str, str] = {}
-        self._examined: set[int] = set()  # host ends of the pods that this call is about
-        self._stubborn: set[int] = set()  # host ends of ports whose ends the kernel refused in this call
+        self._stubborn: dict[int, str] = {}  # host ends of ports whose ends the kernel refused in this call, and why
         self._flushed: set[str] = set()  # owners whose learned path MTUs have been forgotten in this migration
 
     def __enter__(self) -> Self:
@@ -71,21 +70,24 @@ class Engine:
         if only is None and started - self._pruned > _PRUNE:
             self.state.prune()  # our sockets would keep the namespaces of deleted pods alive
             self._pruned = started
-        self._failures, self._stubborn, self._examined = {}, set(), set()
+        self._failures, self._stubborn = {}, {}
+        view, pods = self._look(desired, only, node=node)
+        refusals = wanted.refusals(desired, self.state.pods.values(), self.state.devices)
+        if refusals:
+            return self._reached(view, started, 0, refusals)
         changed = 0
         for turn in range(_ROUNDS):
-            view = self._look(desired, only, node=node or turn > 0, again=turn > 0)
-            refusals = self._refusals(view)
-            if refusals:
-                return self._reached(view, started, changed, refusals)
-            stages = self._compare(view, node=node)
+            stages = self._compare(view, pods, node=node)
             if not stages:
+                self._failures = {}  # whatever was refused on the way, the node is as it must be
                 break
             if turn == _ROUNDS - 1:
                 self._remain(stages)
                 break
             self._failures = {}
-            changed += sum(self._write(stage) for stage in stages)
+            changed += self._write_all(stages)
+            view, pods = self._look_again(view, stages)
+            node = True
         if desired.row.flush and only is None:
             self._flush(view)
         self.notes = tuple(view.notes())
@@ -96,40 +98,48 @@ class Engine:
             raise NodeFailure(f"the journal of {self.known.name} cannot hold what {desired.migration} changes")
         self.known.begin(desired)
 
-    def _look(self, desired: migration.Desired, only: Collection[int] | None, *, node: bool, again: bool) -> steps.View:
-        """Reads what may have changed, and records what has not been seen before."""
+    def _look(
+        self, desired: migration.Desired, only: Collection[int] | None, *, node: bool
+    ) -> tuple[steps.View, list[state.Pod]]:
+        """Reads what may have changed since the last call, and records what has not been seen before."""
         self.state.find(desired.ports)
-        now = time.monotonic()
         asked = self.state.pods.keys() if only is None else only
-        pods = [
-            pod
-            for index, pod in self.state.pods.items()
-            if pod.dirty or (index in asked and not again and now - pod.read_at > self._trust)
-        ]
-        self._examined.update(asked, (pod.host.index for pod in pods))
-        self.state.read_pods(pods)
+        trusted = time.monotonic() - self._trust
+        for index, pod in self.state.pods.items():
+            if index in asked and pod.read_at <= trusted:
+                pod.spoil()
+        self.state.read_pods(pod for pod in self.state.pods.values() if pod.stale)
         if node:
             self.state.read_routes()
+        pods = [pod for index, pod in self.state.pods.items() if index in asked or pod.read_at > trusted]
+        return self._recorded(desired, pods, node=node), pods
+
+    def _look_again(
+        self, view: steps.View, stages: Sequence[Sequence[steps.Step]]
+    ) -> tuple[steps.View, list[state.Pod]]:
+        """Reads what has just been written, as far as the kernel has not shown it with its acceptance."""
+        kinds = {type(stage[0]) for stage in stages}
+        on_node = any(isinstance(stage[0], steps.Conf) and stage[0].pod is None for stage in stages)
+        if on_node or kinds & {steps.Ends, steps.Move}:
+            self.state.find(view.desired.ports)
+        if self.state.stale_routes:
+            self.state.read_routes()
+        written = {step.pod for stage in stages for step in stage if not isinstance(step, steps.Move)}
+        self.state.read_pods(pod for pod in self.state.pods.values() if pod in written and pod.stale)
+        pods = [pod for pod in self.state.pods.values() if pod in written]
+        return self._recorded(view.desired, pods, node=True), pods
+
+    def _recorded(self, desired: migration.Desired, pods: Sequence[state.Pod], *, node: bool) -> steps.View:
         view = steps.View(self.state, desired, self.known)
         present = [pod for pod in pods if pod.pod is not None]
         self.known.append(view.unrecorded(present))
         self.known.append(view.unrecorded_routes(present, node=node))
         return view
 
-    def _refusals(self, view: steps.View) -> list[str]:
-        ends = [
-            (f"{pod.name}'s {end.name}" if end is pod.pod else end.name, end)
-            for pod in self.state.pods.values()
-            for end in (pod.pod, pod.host)
-            if end is not None
-        ]
-        return wanted.refusals(view.desired, ends, self.state.devices)
-
-    def _compare(self, view: steps.View, *, node: bool) -> list[list[steps.Step]]:
+    def _compare(self, view: steps.View, pods: Iterable[state.Pod], *, node: bool) -> list[list[steps.Step]]:
         stages = steps.Stages()
-        for index, pod in self.state.pods.items():
-            if index in self._examined:
-                stages.add_pod(view, pod)
+        for pod in pods:
+            stages.add_pod(view, pod)
         if node:
             stages.add_node(view)
         return list(stages)
@@ -140,18 +150,28 @@ class Engine:
             for step in stage:
                 self._failures.setdefault(str(step), f"{step}: written, but it does not stay; somebody else sets it")
 
-    def _write(self, stage: Sequence[steps.Step]) -> int:
-        """Writes one stage and returns how many settings were accepted."""
-        edits = [step for step in stage if isinstance(step, steps.Edit)]
-        confs = [step for step in stage if isinstance(step, steps.Conf)]
-        changed = self._edit(edits) if edits else 0
-        changed += self._configure(confs) if confs else 0
-        for step in stage:
-            if isinstance(step, steps.Ends):
-                changed += self._set_ends(step)
-            elif isinstance(step, steps.Move):
-                changed += self._move(step)
+    def _write_all(self, stages: Sequence[Sequence[steps.Step]]) -> int:
+        """Writes the stages in their order, but moves no device while a pin was refused: what it holds back is lost.
+
+        Returns how many settings were accepted.
+        """
+        changed = 0
+        for stage in stages:
+            if self._failures and isinstance(stage[0], steps.Ends | steps.Move):
+                break
+            changed += self._write(stage)
         return changed
+
+    def _write(self, stage: Sequence[steps.Step]) -> int:
+        """Writes one stage, which holds steps of one kind."""
+        match stage[0]:
+            case steps.Edit():
+                return self._edit([step for step in stage if isinstance(step, steps.Edit)])
+            case steps.Conf():
+                return self._configure([step for step in stage if isinstance(step, steps.Conf)])
+            case _:
+                changed = sum(self._set_ends(step) for step in stage if isinstance(step, steps.Ends))
+                return changed + sum(self._move(step) for step in stage if isinstance(step, steps.Move))
 
     def _edit(self, edits: Iterable[steps.Edit]) -> int:
         by_place: dict[state.Pod | None, list[steps.Edit]] = {}
@@ -159,23 +179,21 @@ class Engine:
             by_place.setdefault(edit.pod, []).append(edit)
         changed = 0
         for pod, group in by_place.items():
-            crowded = pod.shared if pod is not None else self.state.shared
-            alone = [edit for edit in group if edit.seen.slot not in crowded] if crowded else group
-            for edit in group if crowded else ():
-                if edit.seen.slot in crowded:
+            place = pod if pod is not None else self.state
+            alone = [edit for edit in group if edit.seen.slot not in place.shared] if place.shared else group
+            for edit in group if place.shared else ():
+                if edit.seen.slot in place.shared:
                     self._failures[str(edit)] = (
                         f"{edit}: two routes have this destination and metric, and the kernel replaces either; "
                         "give one of them another metric"
                     )
-            sock = pod.sock if pod is not None else self.state.sock
-            answers = sock.exchange([routes.replay(edit.seen, edit.metrics) for edit in alone])
+            answers = place.sock.exchange([routes.replay(edit.seen, edit.metrics) for edit in alone])
             for edit, answer in zip(alone, answers, strict=True):
                 if answer.code == 0:
                     changed += 1
                 elif answer.code not in errors.GONE:
                     self._refused(edit, answer)
-            if pod is not None:
-                pod.dirty = True
+            place.take_routes(answers)
         return changed
 
     def _configure(self, confs: Sequence[steps.Conf]) -> int:
@@ -183,7 +201,7 @@ class Engine:
         changed = 0
         for conf, result in zip(confs, self.state.write_all(writes), strict=True):
             if conf.pod is not None:
-                conf.pod.dirty = True
+                conf.pod.stale_link = True
             if result is None:
                 changed += 1
             elif not (isinstance(result, OSError) and result.errno in errors.GONE):
@@ -204,24 +222,30 @@ class Engine:
         16,000 even without pins, against 909-3005 the other way round), and never leaves one of them alone.
         """
         pod, end = step.pod, step.pod.pod
-        if end is None or pod.host.index in self._stubborn:
+        if end is None:
             return 0
-        pod.dirty = True
+        if pod.host.index in self._stubborn:  # not again: between the ends' two changes packets are lost
+            self._failures[str(step)] = self._stubborn[pod.host.index]
+            return 0
         inner = (pod.sock, end, step.pod_mtu)
         outer = (self.state.sock, pod.host, step.host_mtu)
+        pod.compared = None
         done: list[tuple[netlink.Socket, links.Device]] = []
         for sock, device, mtu in (inner, outer) if step.pod_mtu < end.mtu else (outer, inner):
             if device.mtu == mtu:
                 continue
-            (answer,) = sock.exchange([links.move(device.index, mtu)])
+            answer, now = sock.exchange((links.move(device.index, mtu), links.ask(device.index)))
+            if device is end:
+                pod.take_link(now)
             if answer.code == 0:
                 done.append((sock, device))
                 continue
             if answer.code not in errors.GONE:
-                self._stubborn.add(pod.host.index)
                 self._refused(step, answer)
+                self._stubborn[pod.host.index] = self._failures[str(step)]
                 for changed, before in done:
                     changed.exchange([links.move(before.index, before.mtu)])
+                pod.stale_link = True
             return 0
         return len(done)
 
@@ -261,9 +285,9 @@ class Engine:
         for pod in self.state.pods.values():
             if pod.pod is not None:
                 accepts.append(min(pod.host.mtu, pod.pod.mtu))
-                sends += [wanted.sent(pod.pod, seen) for seen in pod.routes]
+                sends += [pod.sends] if pod.sends is not None else []
         for seen in (*view.overlay, *view.ports):
-            sends += [wanted.sent(view.by_index[index], seen) for index in seen.devices if index in view.by_index]
+            sends += [state.sent(view.by_index[index], seen) for index in seen.devices if index in view.by_index]
         return migration.Reached(
             phase=view.desired.phase,
             restore=view.desired.restore,

@@ -35,6 +35,9 @@ _IFA_ADDRESS: Final = 1
 _IFA_LOCAL: Final = 2
 _IFF_UP: Final = 1
 _SKIP_STATS: Final = 8
+_READ: Final = frozenset({_IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _STATS64, _AF_SPEC, _LINK_NETNSID})
+_IPV6: Final = frozenset({int(socket.AF_INET6)})
+_CONF: Final = frozenset({_INET6_CONF})
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFADDRMSG = struct.Struct("=BBBBI")
 
@@ -74,10 +77,11 @@ def devices(sock: netlink.Socket, *, counters: bool = False) -> list[Device]:
 _WITHOUT_STATISTICS: Final = netlink.u32(_EXT_MASK, _SKIP_STATS)
 
 
+@functools.lru_cache(maxsize=1024)
 def ask(index: int) -> netlink.Request:
     """The request that reads one link."""
     body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _WITHOUT_STATISTICS
-    return (netlink.RTM_GETLINK, netlink.ACK, body)
+    return (netlink.RTM_GETLINK, 0, body)
 
 
 def read(sock: netlink.Socket, index: int) -> Device | None:
@@ -98,7 +102,7 @@ def device(message: bytes) -> Device:
 def unpack(message: bytes) -> Device:
     """The same for an event, whose counters make it unlike any other."""
     _family, _kind, index, flags, _change = _IFINFOMSG.unpack_from(message)
-    found = netlink.attributes(message, 16)
+    found = netlink.pick(message, 16, _READ)
     about = netlink.attributes(found[_LINKINFO]) if _LINKINFO in found else {}
     kind = _text(about.get(_INFO_KIND, b""))
     netnsid = found.get(_LINK_NETNSID)
@@ -125,10 +129,10 @@ def _text(payload: bytes) -> str:
 def _ipv6_mtu(found: Mapping[int, bytes]) -> int | None:
     if _AF_SPEC not in found:
         return None
-    ipv6 = netlink.attributes(found[_AF_SPEC]).get(socket.AF_INET6)
+    ipv6 = netlink.pick(found[_AF_SPEC], 0, _IPV6).get(socket.AF_INET6)
     if ipv6 is None:
         return None
-    conf = netlink.attributes(ipv6).get(_INET6_CONF, b"")
+    conf = netlink.pick(ipv6, 0, _CONF).get(_INET6_CONF, b"")
     if len(conf) < 4 * (_DEVCONF_DISABLE_IPV6 + 1) or struct.unpack_from("=i", conf, 4 * _DEVCONF_DISABLE_IPV6)[0]:
         return None
     mtu: int = struct.unpack_from("=i", conf, 4 * _DEVCONF_MTU6)[0]

@@ -13,6 +13,7 @@ namespace. To change a link, open the socket inside the link's namespace (see no
 
 import contextlib
 import errno
+import functools
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ RTM_GETNSID: Final = 90
 
 REQUEST: Final = 0x1
 ACK: Final = 0x4
+ECHO: Final = 0x8
 DUMP_INTR: Final = 0x10
 DUMP: Final = 0x300
 REPLACE: Final = 0x100
@@ -64,6 +66,7 @@ _U32 = struct.Struct("=I")
 _I32 = struct.Struct("=i")
 
 _CHUNK: Final = 32768  # what netlink_recvmsg() makes the most of (net/netlink/af_netlink.c)
+_SHORT: Final = 1024  # bytes of an answer that is worth remembering
 _BATCH: Final = 64  # acks of one batch: far below the smallest default receive buffer
 _TRIES: Final = 8  # dumps that the kernel says were inconsistent are asked again
 _PATIENCE: Final = struct.pack("@ll", 10, 0)  # seconds that an answer may take; rtnl is held by others, too
@@ -91,6 +94,21 @@ def attributes(payload: bytes, start: int = 0) -> dict[int, bytes]:
         if length < 4:
             break
         found[kind & 0x3FFF] = payload[start + 4 : start + length]  # NLA_F_NESTED, NLA_F_NET_BYTEORDER cut off
+        start += (length + 3) & ~3
+    return found
+
+
+def pick(payload: bytes, start: int, wanted: frozenset[int]) -> dict[int, bytes]:
+    """The same for a few of many attributes: a link has about 45, and cutting out each costs."""
+    found: dict[int, bytes] = {}
+    unpack = _ATTRIBUTE.unpack_from
+    end = len(payload) - 3
+    while start < end:
+        length, kind = unpack(payload, start)
+        if length < 4:
+            break
+        if kind & 0x3FFF in wanted:
+            found[kind & 0x3FFF] = payload[start + 4 : start + length]
         start += (length + 3) & ~3
     return found
 
@@ -163,44 +181,41 @@ class Socket:
     def exchange(self, requests: Sequence[Request]) -> list[Answer]:
         """Sends requests in batches and returns one Answer each, in their order; errors are in the answers.
 
-        Every request must carry ACK or DUMP, because that is how its end is known; at most one DUMP, as the last.
-        Raises Refused when the kernel does not answer at all.
+        A request ends with its ACK or the end of its DUMP, and one that carries neither flag with its first message;
+        at most one DUMP, as the last. Raises Refused when the kernel does not answer at all.
         """
         answers = [Answer() for _ in requests]
         for start in range(0, len(requests), _BATCH):
             batch = requests[start : start + _BATCH]
-            packed = [
-                _HEADER.pack(16 + len(body), kind, flags | REQUEST, place, 0) + body
-                for place, (kind, flags, body) in enumerate(batch)
-            ]
+            packed, singles = [], 0
+            for place, (kind, flags, body) in enumerate(batch):
+                packed.append(_HEADER.pack(16 + len(body), kind, flags | REQUEST, place, 0))
+                packed.append(body)
+                if not flags & (ACK | DUMP):
+                    singles |= 1 << place
             self._socket.send(b"".join(packed))
-            self._collect(answers[start : start + _BATCH])
+            self._collect(answers[start : start + _BATCH] if start else answers, len(batch), singles)
         return answers
 
-    def _collect(self, answers: Sequence[Answer]) -> None:
-        pending = len(answers)
-        unpack = _HEADER.unpack_from
+    def _collect(self, answers: Sequence[Answer], pending: int, singles: int) -> None:
+        """Reads until `pending` requests are answered; the bits of `singles` are those complete with one message."""
+        receive = self._socket.recv
         while pending:
             try:
-                chunk = self._socket.recv(_CHUNK)
+                chunk = receive(_CHUNK)
             except OSError as error:
                 what = "reading an answer over netlink"
                 raise errors.refusal(what, error.errno or errno.EIO, advice="run the command again") from error
-            place = 0
-            while place < len(chunk):
-                length, kind, flags, sequence, _port = unpack(chunk, place)
-                answer = answers[sequence]
-                if flags & DUMP_INTR:
+            for place, interrupted, body, end in _split(chunk) if len(chunk) > _SHORT else _split_short(chunk):
+                answer = answers[place]
+                if interrupted:
                     answer.interrupted = True
-                if kind in (NLMSG_ERROR, NLMSG_DONE):
+                if end is not None:
+                    answer.code, answer.said = end
                     pending -= 1
-                    if length >= 20:
-                        answer.code = -_I32.unpack_from(chunk, place + 16)[0]
-                        if flags & ACK_TLVS:
-                            answer.said = _words(chunk[place : place + length], kind)
                 else:
-                    answer.bodies.append(chunk[place + 16 : place + length])
-                place += (length + 3) & ~3
+                    answer.bodies.append(body)
+                    pending -= singles >> place & 1
 
     def dump(self, kind: int, body: bytes, what: str) -> list[bytes]:
         """The bodies of a whole dump; asked again while the kernel says that it changed underneath.
@@ -223,6 +238,27 @@ class Socket:
             given = _I32.unpack(found[_NETNSA_NSID])[0] if _NETNSA_NSID in found else -1
             numbers.append(None if given < 0 else given)
         return numbers
+
+
+Part = tuple[int, int, bytes, tuple[int, str] | None]  # sequence, interrupted, body, how the answer ended
+
+
+def _split(chunk: bytes) -> tuple[Part, ...]:
+    """The messages of one piece of an answer."""
+    parts: list[Part] = []
+    place = 0
+    while place < len(chunk):
+        length, kind, flags, sequence, _port = _HEADER.unpack_from(chunk, place)
+        end = None
+        if kind in (NLMSG_ERROR, NLMSG_DONE):
+            code = -_I32.unpack_from(chunk, place + 16)[0] if length >= 20 else 0
+            end = (code, _words(chunk[place : place + length], kind) if flags & ACK_TLVS else "")
+        parts.append((sequence, flags & DUMP_INTR, chunk[place + 16 : place + length], end))
+        place += (length + 3) & ~3
+    return tuple(parts)
+
+
+_split_short = functools.lru_cache(maxsize=4096)(_split)  # acks, and what pods that route alike answer
 
 
 def _words(message: bytes, kind: int) -> str:

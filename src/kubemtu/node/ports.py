@@ -4,17 +4,23 @@ One dump of the node's links tells, for every veth, the peer's index and the num
 (IFLA_LINK, IFLA_LINK_NETNSID); RTM_GETNSID tells the number of each namespace that has a name. 250 pods: 6 ms.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from kubemtu.core import net
 from kubemtu.node import links, netlink, netns
 
 
-def covered(seen: Iterable[links.Device], rule: net.PortRule) -> list[links.Device]:
-    """The host ends of pod ports among a node's links."""
+def covered(
+    seen: Iterable[links.Device], rule: net.PortRule, *, known: Container[int] = frozenset()
+) -> list[links.Device]:
+    """The host ends of pod ports among a node's links; those with a `known` index need no second thought."""
     kept = list(seen)
     names = {each.index: each.name for each in kept}
-    return [each for each in kept if each.peer_netnsid is not None and rule.covers(links.link(each, names))]
+    return [
+        each
+        for each in kept
+        if each.peer_netnsid is not None and (each.index in known or rule.covers(links.link(each, names)))
+    ]
 
 
 def behind(

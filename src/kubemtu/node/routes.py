@@ -165,16 +165,10 @@ def _hops(multipath: bytes) -> tuple[bytes, tuple[int, ...]]:
     return bytes(cleaned), tuple(indexes)
 
 
-_MAIN_TABLE: Final = (
+ASK: Final = (
     netlink.RTM_GETROUTE,
-    netlink.DUMP,
     _RTMSG.pack(socket.AF_UNSPEC, 0, 0, 0, MAIN, 0, 0, 0, 0) + netlink.u32(_TABLE, MAIN),
-)
-
-
-def ask() -> netlink.Request:
-    """The request that dumps the main tables of IPv4 and IPv6 in one go."""
-    return _MAIN_TABLE
+)  # the dump of the main tables of IPv4 and IPv6 in one go
 
 
 def main_table(bodies: Iterable[bytes]) -> list[Raw]:
@@ -182,9 +176,24 @@ def main_table(bodies: Iterable[bytes]) -> list[Raw]:
     return [route for route in map(raw, bodies) if route.table == MAIN and route.family]
 
 
+@functools.lru_cache(maxsize=4096)
+def steering(bodies: tuple[bytes, ...]) -> tuple[tuple[Raw, ...], frozenset[bytes]]:
+    """The routes in such a dump that steer packets, and the slots that more than one of them has."""
+    found = tuple(seen for seen in main_table(bodies) if seen.steers)
+    return found, shared(found)
+
+
+def shared(found: Sequence[Raw]) -> frozenset[bytes]:
+    """The slots (table, prefix, metric) that more than one route has."""
+    slots = [seen.slot for seen in found]
+    if len(set(slots)) == len(slots):
+        return frozenset()
+    return frozenset(slot for slot in slots if slots.count(slot) > 1)
+
+
 def dump(sock: netlink.Socket) -> list[Raw]:
     """The IPv4 and IPv6 routes of the main table of the socket's namespace."""
-    return main_table(sock.dump(netlink.RTM_GETROUTE, _MAIN_TABLE[2], "reading the routes"))
+    return main_table(sock.dump(*ASK, "reading the routes"))
 
 
 def route(seen: Raw, device: str) -> net.Route:
@@ -200,21 +209,28 @@ def route(seen: Raw, device: str) -> net.Route:
     )
 
 
-@functools.lru_cache(maxsize=4096)
 def replay(seen: Raw, metrics: Metrics) -> netlink.Request:
-    """The request that gives a route these metrics and leaves all else as it is."""
-    family, length, source, tos, table, protocol, scope, kind, flags = _RTMSG.unpack_from(seen.body)
+    """The request that gives a route these metrics and leaves all else as it is.
+
+    Its answer holds the route as the kernel has it afterwards (NLM_F_ECHO), which saves reading the table again.
+    """
+    return _replay(seen.body, seen.expires, metrics)
+
+
+@functools.lru_cache(maxsize=4096)
+def _replay(seen: bytes, expires: int, metrics: Metrics) -> netlink.Request:
+    family, length, source, tos, table, protocol, scope, kind, flags = _RTMSG.unpack_from(seen)
     body = _RTMSG.pack(family, length, source, tos, table, protocol, scope, kind, flags & _KEPT_FLAGS)
-    found = netlink.attributes(seen.body, 12)
+    found = netlink.attributes(seen, 12)
     dropped = _VOLATILE | _BY_ID if _NH_ID in found else _VOLATILE
     for place, value in found.items():
         if place not in dropped:
             body += netlink.attribute(place, _hops(value)[0] if place == _MULTIPATH else value)
     if metrics:
         body += netlink.attribute(_METRICS, b"".join(netlink.attribute(*each) for each in metrics))
-    if seen.expires > 0:  # a router's advertisement: its remaining seconds go along
-        body += netlink.u32(_EXPIRES, max(1, seen.expires // _HZ))
-    return (netlink.RTM_NEWROUTE, netlink.ACK | netlink.REPLACE, body)
+    if expires > 0:  # a router's advertisement: its remaining seconds go along
+        body += netlink.u32(_EXPIRES, max(1, expires // _HZ))
+    return (netlink.RTM_NEWROUTE, netlink.ACK | netlink.ECHO | netlink.REPLACE, body)
 
 
 class Lookup(msgspec.Struct, frozen=True):

@@ -12,13 +12,25 @@ from kubemtu.core import net
 from kubemtu.core.errors import KubemtuError
 from kubemtu.node import errors, links, netlink, netns, ports, routes
 
-_TRIES = 4
-
 
 class Pod:
     """One pod port: its two ends as last read, and the socket inside."""
 
-    __slots__ = ("dirty", "host", "inode", "name", "owner", "pod", "read_at", "routes", "shared", "sock")
+    __slots__ = (
+        "compared",
+        "host",
+        "inode",
+        "name",
+        "owner",
+        "pod",
+        "read_at",
+        "routes",
+        "sends",
+        "shared",
+        "sock",
+        "stale_link",
+        "stale_routes",
+    )
 
     def __init__(self, host: links.Device, space: netns.Netns, sock: netlink.Socket) -> None:
         """A pod that has been found and not been read."""
@@ -30,36 +42,76 @@ class Pod:
         self.pod: links.Device | None = None
         self.routes: list[routes.Raw] = []  # those that steer packets to the pod link
         self.shared: frozenset[bytes] = frozenset()  # slots that two routes have, so that a replay might hit either
-        self.dirty = True
+        self.sends: int | None = None  # the largest packet that its routes let out, in bytes
+        self.stale_link = self.stale_routes = True
+        self.compared: object = None  # what this state was compared with and found right
         self.read_at = 0.0
 
+    @property
+    def stale(self) -> bool:
+        """True when something here may differ from what was read."""
+        return self.stale_link or self.stale_routes
+
+    def spoil(self) -> None:
+        """Marks everything as to be read again."""
+        self.stale_link = self.stale_routes = True
+
     def read(self) -> bool:
-        """Reads the pod end and its routes again; False when it is gone. Raises Refused with a sentence."""
+        """Reads what is stale again; False when the pod is gone. Raises Refused with a sentence."""
         index = self.host.peer_index or 0
-        for _attempt in range(_TRIES):
-            link, table = self.sock.exchange((links.ask(index), routes.ask()))
+        if self.stale_link:
+            (link,) = self.sock.exchange((links.ask(index),))
             if link.code in errors.GONE:
                 self.pod = None
                 return False
             link.check(f"{self.name}: reading the pod's link")
-            table.check(f"{self.name}: reading the pod's routes")
-            if not table.interrupted:
-                break
-        self.pod = links.device(link.bodies[0])
-        steering = [seen for seen in routes.main_table(table.bodies) if seen.steers]
-        self.shared = shared(steering)
-        self.routes = [seen for seen in steering if index in seen.devices]
-        self.dirty = False
+            self.pod = links.device(link.bodies[0])
+        if self.stale_routes:
+            table = self.sock.dump(*routes.ASK, f"{self.name}: reading the pod's routes")
+            steering, self.shared = routes.steering(tuple(table))
+            self.routes = [seen for seen in steering if index in seen.devices]
+        self.stale_link = self.stale_routes = False
+        self.settle()
         self.read_at = time.monotonic()
         return True
 
+    def settle(self) -> None:
+        """Draws the conclusions from what has just been read."""
+        self.compared = None
+        if self.pod is not None:
+            self.sends = max((sent(self.pod, seen) for seen in self.routes), default=None)
 
-def shared(steering: Sequence[routes.Raw]) -> frozenset[bytes]:
-    """The slots (table, prefix, metric) that more than one route has."""
-    slots = [seen.slot for seen in steering]
-    if len(set(slots)) == len(slots):
-        return frozenset()
-    return frozenset(slot for slot in slots if slots.count(slot) > 1)
+    def take_routes(self, answers: Sequence[netlink.Answer]) -> None:
+        """Takes the routes that the kernel showed when it accepted them; reads all again when one is missing."""
+        self.routes, whole = taken(self.routes, answers)
+        self.stale_routes = self.stale_routes or not whole
+        self.settle()
+
+    def take_link(self, answer: netlink.Answer) -> None:
+        """Takes the pod end from the answer to a question about it."""
+        if answer.bodies:
+            self.pod = links.device(answer.bodies[0])
+            self.settle()
+        else:
+            self.stale_link = True
+
+
+def taken(known: list[routes.Raw], answers: Sequence[netlink.Answer]) -> tuple[list[routes.Raw], bool]:
+    """The routes with those in the answers in their places, and whether every answer had its place."""
+    shown = [routes.raw(answer.bodies[-1]) for answer in answers if answer.bodies]
+    by_identity = {seen.identity: seen for seen in shown}
+    renewed = [by_identity.get(seen.identity, seen) for seen in known]
+    whole = len(shown) == len(answers) and by_identity.keys() <= {seen.identity for seen in known}
+    return renewed, whole
+
+
+def sent(now: links.Device, seen: routes.Raw) -> int:
+    """The largest packet that a route through this link lets the kernel send, in bytes: IPv4 takes a route's MTU as
+    it is, even above the device's (net/ipv4/route.c, ipv4_mtu).
+    """
+    if seen.mtu is not None:
+        return seen.mtu
+    return now.mtu if seen.family == 4 or now.ipv6_mtu is None else now.ipv6_mtu
 
 
 class State:
@@ -75,7 +127,9 @@ class State:
         self.pods: dict[int, Pod] = {}  # by the index of the host end
         self.devices: dict[str, links.Device] = {}  # the node's links, by name
         self.routes: list[routes.Raw] = []  # the node's, those that steer packets
+        self.stale_routes = True
         self.shared: frozenset[bytes] = frozenset()
+        self._rule: net.PortRule | None = None
         self.lost: dict[str, str] = {}  # host end -> why its pod end cannot be reached
 
     def close(self) -> None:
@@ -89,7 +143,8 @@ class State:
         """Reads the node's links; opens the pods that are new, lets go of those that are gone."""
         seen = links.devices(self.sock)
         self.devices = {each.name: each for each in seen}
-        ends = ports.covered(seen, rule)
+        ends = ports.covered(seen, rule, known=self.pods if rule == self._rule else {})
+        self._rule = rule
         present = {end.index for end in ends}
         for index in self.pods.keys() - present:
             self.drop(index)
@@ -140,7 +195,13 @@ class State:
     def read_routes(self) -> None:
         """Reads the node's own routes."""
         self.routes = [seen for seen in routes.dump(self.sock) if seen.steers]
-        self.shared = shared(self.routes)
+        self.shared = routes.shared(self.routes)
+        self.stale_routes = False
+
+    def take_routes(self, answers: Sequence[netlink.Answer]) -> None:
+        """Takes the node's routes that the kernel showed when it accepted them."""
+        self.routes, whole = taken(self.routes, answers)
+        self.stale_routes = self.stale_routes or not whole
 
     def read_pods(self, pods: Iterable[Pod]) -> None:
         """Reads pods again; one that is gone is let go."""
@@ -154,20 +215,33 @@ class State:
         One thread visits all, since /proc/sys/net shows the namespace of whoever looks (fs/proc/proc_sysctl.c). A
         write that fails yields its error.
         """
+        by_place: dict[Pod | None, list[int]] = {}
+        for number, (pod, _path, _value) in enumerate(writes):
+            by_place.setdefault(pod, []).append(number)
+        groups = list(by_place.values())
 
         def spaces() -> Iterator[int]:
-            for pod, _path, _value in writes:
+            for pod in by_place:
                 descriptor = (pod.sock if pod is not None else self.sock).namespace()
                 try:
                     yield descriptor
                 finally:
                     os.close(descriptor)
 
-        return netns.each(spaces(), lambda place: self._write(*writes[place][1:]))
+        results: list[KubemtuError | OSError | None] = [None] * len(writes)
+        visits = netns.each(spaces(), lambda place: [self._write(*writes[number][1:]) for number in groups[place]])
+        for group, visit in zip(groups, visits, strict=True):
+            for place, number in enumerate(group):
+                results[number] = visit[place] if isinstance(visit, list) else visit
+        return results
 
-    def _write(self, path: str, value: str) -> None:
-        descriptor = os.open(f"{self.roots.proc}/sys/{path}", os.O_WRONLY | os.O_CLOEXEC)
+    def _write(self, path: str, value: str) -> OSError | None:
         try:
-            os.write(descriptor, value.encode())
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(f"{self.roots.proc}/sys/{path}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, value.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            return error
+        return None

@@ -80,6 +80,9 @@ class View:
         self.desired = desired
         self.known = known
         self._aims: dict[tuple[int, bool, bool], wanted.Aim] = {}
+        self._route_aims: dict[int, wanted.Aim] = {}
+        self.row = desired.row
+        self.key = (self.row, desired.low, desired.high, desired.pod_mtu, desired.origin_mtu, desired.restore)
         self.bridge = now.devices.get(desired.bridge or desired.ports.bridge or "")
         self.tunnel = now.devices.get(desired.tunnel or "")
         self.ends = {pod.host.index: pod for pod in now.pods.values()}
@@ -101,11 +104,11 @@ class View:
 
     def pod_aim(self, pod: state.Pod) -> wanted.Aim:
         """What the senders inside a pod keep to."""
-        return self._aim(self._finals(pod)[1], pinned=self.desired.row.pods, moved=self.desired.row.moved)
+        return self._aim(self._finals(pod)[1], pinned=self.row.pods, moved=self.row.moved)
 
     def host_aim(self, pod: state.Pod) -> wanted.Aim:
         """What the node keeps to when it sends to a pod."""
-        return self._aim(self._finals(pod)[0], pinned=self.desired.row.ports, moved=self.desired.row.moved)
+        return self._aim(self._finals(pod)[0], pinned=self.row.ports, moved=self.row.moved)
 
     def device_aim(self, device: links.Device, *, pinned: bool) -> wanted.Aim:
         """What the node keeps to on a tunnel, a bridge, or a device that is not kubemtu's to change."""
@@ -113,7 +116,7 @@ class View:
         return self._aim(device.mtu if final is None else final, pinned=pinned, moved=self._moves(final))
 
     def _moves(self, final: int | None) -> bool:
-        return self.desired.row.moved and final is not None
+        return self.row.moved and final is not None
 
     def _aim(self, final: int, *, pinned: bool, moved: bool) -> wanted.Aim:
         key = (final, pinned, moved)
@@ -162,19 +165,24 @@ class View:
 
     def route_aim(self, seen: routes.Raw) -> wanted.Aim:
         """What the node keeps to on one of its own routes."""
-        index = next((each for each in seen.devices if each in self._own), seen.devices[0] if seen.devices else 0)
+        devices = seen.devices
+        index = devices[0] if len(devices) == 1 else next((each for each in devices if each in self._own), devices[0])
+        if index not in self._route_aims:
+            self._route_aims[index] = self._link_aim(index)
+        return self._route_aims[index]
+
+    def _link_aim(self, index: int) -> wanted.Aim:
         if (pod := self.ends.get(index)) is not None:
             return self.host_aim(pod)
-        to_pods = index in self._own
+        pinned = self.row.ports if index in self._own else self.row.overlay
         device = self.by_index.get(index)
-        pinned = self.desired.row.ports if to_pods else self.desired.row.overlay
         if device is None:
             return self._aim(self.desired.low, pinned=pinned, moved=False)
         return self.device_aim(device, pinned=pinned)
 
     def notes(self) -> Iterator[str]:
         """What the user should know about routes that stay changed."""
-        if not self.desired.row.moved or self.desired.restore:
+        if not self.row.moved or self.desired.restore:
             return
         for pod in self.now.pods.values():
             known = self.known.originals.get(pod.owner, {})
@@ -248,26 +256,30 @@ class Stages:
 
     def add_pod(self, view: View, pod: state.Pod) -> None:
         """What one pod needs."""
-        if pod.pod is None:
+        key = (view.key, pod.host.mtu)
+        if pod.pod is None or pod.compared == key:
             return
         port = view.known.ports[pod.owner]
         aim = view.pod_aim(pod)
         confs, edits = (self._pins if aim.pinned else self._unpins)[PODS]
         known = view.known.originals.get(pod.owner, {})
+        before = len(edits) + len(confs) + len(self._ends)
         for seen in pod.routes:
             edits += _edit(pod, seen, known, aim)
         mtu = wanted.conf(pod.pod, (port.pod_mtu, port.ipv6_mtu), aim, pod.routes)
         if mtu is not None:
             confs.append(Conf(pod, pod.pod.name, mtu))
-        if view.desired.row.moved:
+        if view.row.moved:
             host_mtu, pod_mtu = wanted.finals(port, view.desired)
             if (pod.host.mtu, pod.pod.mtu) != (host_mtu, pod_mtu):
                 self._ends.append(Ends(pod, host_mtu, pod_mtu))
+        if len(edits) + len(confs) + len(self._ends) == before:
+            pod.compared = key
 
     def add_node(self, view: View) -> None:
         """What the node itself needs: its routes to other nodes and to its pods, its tunnel and its bridge."""
         known = view.known.originals.get(journal.NODE, {})
-        row = view.desired.row
+        row = view.row
         for group, found, pinned in ((OVERLAY, view.overlay, row.overlay), (PORTS, view.ports, row.ports)):
             confs, edits = (self._pins if pinned else self._unpins)[group]
             by_device: dict[int, list[routes.Raw]] = {}

@@ -10,12 +10,12 @@ Why IPv4 and IPv6 are pinned differently (all measured, Linux 6.18):
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
-from kubemtu.core import migration
-from kubemtu.node import journal, links, routes
+from kubemtu.core import migration, words
+from kubemtu.node import journal, links, routes, state
 
 SMALLEST = 68  # RFC 791: every IPv4 module forwards that much; veth's own minimum
 SMALLEST_IPV6 = 1280  # RFC 8200 section 5; below it the kernel takes all IPv6 off the link, and does not bring it back
@@ -25,8 +25,11 @@ _CARRIED = {"vxlan": 50, "geneve": 50, "ipip": 20, "sit": 20, "gre": 24, "wiregu
 # vxlan: outer IP 20 + UDP 8 + VXLAN 8 + inner Ethernet 14, the same sum as drivers/net/vxlan/vxlan_core.c
 
 
-class Aim(msgspec.Struct, frozen=True):
-    """What one link's senders should keep to. `final` is where the device ends; `moved`: it should be there by now."""
+class Aim(msgspec.Struct, frozen=True, eq=False):
+    """What one link's senders should keep to. `final` is where the device ends; `moved`: it should be there by now.
+
+    Compared by identity, because it is looked up for every route: whoever has many routes makes each aim once.
+    """
 
     low: int
     high: int
@@ -90,13 +93,6 @@ def conf(now: links.Device, was: tuple[int, int | None], aim: Aim, steering: Seq
     return rest if now.ipv6_mtu == aim.low != rest else None
 
 
-def sent(now: links.Device, seen: routes.Raw) -> int:
-    """The largest packet that this route lets the kernel send, in bytes: IPv4 takes a route's MTU as it is."""
-    if seen.mtu is not None:
-        return seen.mtu
-    return now.mtu if seen.family == 4 or now.ipv6_mtu is None else now.ipv6_mtu
-
-
 def finals(port: journal.Port, desired: migration.Desired) -> tuple[int, int]:
     """Where the host end and the pod end of a port end, in bytes."""
     if not desired.restore:
@@ -112,10 +108,8 @@ def carried(kind: str, ipv6_outer: bool) -> int:
     return cost + 20 if cost and ipv6_outer else cost
 
 
-def refusals(
-    desired: migration.Desired, ends: Sequence[tuple[str, links.Device]], devices: dict[str, links.Device]
-) -> list[str]:
-    """Why nothing must be changed at all, a sentence each. `ends` are all ends of pod ports, with how to call them."""
+def refusals(desired: migration.Desired, pods: Collection[state.Pod], devices: dict[str, links.Device]) -> list[str]:
+    """Why nothing must be changed at all, a sentence each."""
     if desired.restore:
         return []
     found = []
@@ -129,11 +123,12 @@ def refusals(
         found.append(f"low {desired.low} is above pod MTU {desired.pod_mtu} or high {desired.high}: no pin would hold")
     smallest = min(desired.low, desired.pod_mtu)
     if smallest < SMALLEST_IPV6:
-        with_ipv6 = [name for name, device in ends if device.ipv6_mtu is not None]
+        ends = [(pod.name, end) for pod in pods for end in (pod.pod, pod.host) if end is not None]
+        with_ipv6 = [f"{end.name} of {name}" for name, end in ends if end.ipv6_mtu is not None]
         if with_ipv6:
             found.append(
                 f"{smallest} is below 1280, at which the kernel takes every IPv6 address and route off a link for "
-                f"good; IPv6 is on at {with_ipv6[0]} and {len(with_ipv6) - 1} more. Choose 1280 or more"
+                f"good; IPv6 is on at {words.names(with_ipv6)}. Choose 1280 or more"
             )
     found += _tunnel_refusals(desired, devices)
     if desired.bridge is not None and desired.bridge not in devices:

@@ -82,7 +82,7 @@ class _Scope:
             return
         pod = self._by_number.get(event.nsid)
         if pod is not None and event.port != pod.sock.port:
-            pod.dirty = True
+            pod.spoil()
             self.pods.add(pod.host.index)
 
     def _take_own_link(self, seen: links.Device, *, gone: bool) -> None:
@@ -109,5 +109,5 @@ class _Scope:
         seen = links.unpack(event.body)
         wrong = pod.pod is None or seen.mtu != pod.pod.mtu
         if seen.index == pod.host.peer_index and (event.kind == netlink.RTM_DELLINK or wrong):
-            pod.dirty = True
+            pod.spoil()
             self.pods.add(pod.host.index)
