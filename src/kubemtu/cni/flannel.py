@@ -119,12 +119,13 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
     conf, given = _conf(parts, []), _given(parts, [])
     honoured = conf is not None and flanneld.honours(conf, flanneld.read(parts.agent, snapshot, []))
     ref, edits = reading.ref(parts.config, "configmaps"), []
-    if conf is not None and honoured:
+    pinned = given is not None and not given.absent
+    # Where the pods' own number is set, and the NICs give the tunnel the same without flannel's, let them.
+    if conf is not None and honoured and not (pinned and conf.base is None and _tunnels(snapshot, conf) == {target}):
         text, base = parts.config.text("data", NET_CONF) or "", target + conf.subtracts
         after = jsontext.set_member(text, ("Backend", "MTU"), base, fold=True, source=_place(parts, NET_CONF))
         why = f"flannel subtracts {conf.subtracts} and gives the tunnel and new pods {target}"
         edits += installer.edit(ref, ("data", NET_CONF), text, after, why)
-    pinned = given is not None and not given.absent
     if pinned or not honoured:
         text = parts.config.text("data", CNI_CONF) or ""
         after = delegate.write(text, target, _place(parts, CNI_CONF))
@@ -344,6 +345,12 @@ def _stale(node: net.NodeObservation, target: int) -> bool:
     file = node.file(SUBNET_ENV)
     found = FLANNEL_MTU.search(file.text) if file is not None else None
     return found is not None and int(found[1]) != target
+
+
+def _tunnels(snapshot: Snapshot, conf: netconf.NetConf) -> set[int | None]:
+    """Return the MTUs that the tunnel device has on the nodes, None for one without it."""
+    devices = [node.link(conf.device) if conf.device is not None else None for node in snapshot.nodes]
+    return {device.mtu if device is not None else None for device in devices}
 
 
 def _subnet(file: net.NodeFile) -> re.Match[str] | None:
