@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Self
 
 import msgspec
 from tests.lab.conftest import Kube, until
@@ -148,10 +147,8 @@ class Cluster:
         self.kube = Kube(lab.kubeconfig)
         self._nudges = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the connection to the API."""
         self.kube.http.close()
 
     def run(self, *words: str | Path) -> Ended:

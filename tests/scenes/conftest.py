@@ -14,14 +14,42 @@ from kubemtu.lab.scene import Scene
 __all__ = ["can_make_labs"]
 
 
+class Labs:
+    """At most one lab: asking for another scene ends it."""
+
+    def __init__(self) -> None:
+        self._scene: Scene | None = None
+        self._cluster: Cluster | None = None
+
+    def of(self, scene: Scene) -> Cluster:
+        """The lab of a scene, as the last test left it."""
+        if self._cluster is None or self._scene != scene:
+            self.down()
+            lab = Lab.up(scene.replace(agents=True), f"kmtest-{os.getpid()}-{scene.name}")
+            assert lab.unready == ()
+            self._scene, self._cluster = scene, Cluster(lab)
+        return self._cluster
+
+    def down(self) -> None:
+        """End the lab, if there is one."""
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster.lab.down()
+            self._scene = self._cluster = None
+
+
 @pytest.fixture(scope="module")
-def cluster(can_make_labs: None, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """The lab of a scene, with agents."""
-    found: Scene = request.param
-    with Lab.up(found.replace(agents=True), f"kmtest-{os.getpid()}-{found.name}") as lab:
-        assert lab.unready == ()
-        with Cluster(lab) as made:
-            yield made
+def labs(can_make_labs: None) -> Iterator[Labs]:
+    """The lab that is up."""
+    found = Labs()
+    yield found
+    found.down()
+
+
+@pytest.fixture
+def cluster(labs: Labs, request: pytest.FixtureRequest) -> Cluster:
+    """The lab of a scene, with agents: the one that is up, when it is of that scene."""
+    return labs.of(request.param)
 
 
 @pytest.fixture

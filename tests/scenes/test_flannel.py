@@ -1,0 +1,161 @@
+"""kube-flannel, fault by fault: two numbers that can be set, a bridge with a will of its own, a tunnel that stays."""
+
+import pytest
+from tests.scenes import faults
+from tests.scenes.cases import Case, each_on, judge
+from tests.scenes.cluster import FLANNEL_CONFIG, Cluster
+from tests.scenes.test_canal import BOTH_OF, on_nodes
+
+from kubemtu.lab import scenes
+from kubemtu.lab.scene import Scene, nodes
+
+pytestmark = pytest.mark.lab
+
+CONFIG = "ConfigMap kube-flannel/kube-flannel-cfg"
+BASE = f'{CONFIG}, data["net-conf.json"], Backend.MTU'
+DELEGATE = f'{CONFIG}, data["cni-conf.json"], plugins[0].delegate.mtu'
+SUBNET = "/run/flannel/subnet.env"
+CONFLIST = "/etc/cni/net.d/10-flannel.conflist"
+
+
+def small(name: str, pods: int) -> Scene:
+    """A ready-made scene with two nodes."""
+    return scenes.named(name).replace(nodes=nodes(2, pods))
+
+
+ALONE = (
+    Case("healthy-flannel", faults.none, "healthy", (), steps=()),
+    Case("strangers-on-the-node", faults.strangers, "healthy", (), steps=()),
+    Case(
+        "bridge-above-its-ports",
+        faults.links({"node-1 cni0": 1500}),
+        "broken",
+        ("MTU121 error: node node-1, cni0",),
+        says=("packets of 1455-1500 bytes vanishes at the port, without an ICMP error",),
+        steps=("live",),
+        heals=True,
+    ),
+    Case(
+        "bridge-below-its-ports",
+        faults.links({"node-2 cni0": 1400}),
+        "suboptimal",
+        ("MTU121 warning: node node-2, cni0",),
+        says=("packets of 1401-1450 bytes is refused with an ICMP error",),
+        steps=("live",),
+        heals=True,
+    ),
+    Case(
+        "ports-differ",
+        faults.pod_ends("pod-1a", 1400),
+        "broken",
+        (
+            "MTU104 warning: node node-1, 1 pod: default/pod-1a",
+            "MTU121 error: node node-1, cni0",
+            "MTU102 note: node node-1, 1 pod: default/pod-1a",
+        ),
+        says=("packets of 1405-1450 bytes to the smaller ones vanish without an ICMP error",),
+        steps=("live",),
+        heals=True,
+    ),
+    Case(
+        "base-edited-and-not-rolled-out",
+        faults.net_conf(FLANNEL_CONFIG, MTU=1400),
+        "suboptimal",
+        (
+            f"MTU119 note: {BASE}",
+            *on_nodes("MTU103 warning", SUBNET, 1, 2),
+            *on_nodes("MTU107 warning", "flannel.1", 1, 2),
+        ),
+        says=("flannel.1 has 1450, the configuration gives it 1350", "Set it to 1500"),
+        steps=("net-conf.json: 1400 -> 1500", "rollout"),
+    ),
+    Case(
+        "flannel-1-keeps-its-mtu-when-flanneld-restarts",
+        faults.net_conf(FLANNEL_CONFIG, MTU=1400, restarted=True),
+        "suboptimal",
+        (
+            f"MTU119 note: {BASE}",
+            *on_nodes("MTU107 warning", "flannel.1", 1, 2),
+            *(f"MTU104 warning: node node-{n}, 2 pods: {BOTH_OF.format(n)}" for n in (1, 2)),
+        ),
+        says=("Flannel takes over a device that exists and never changes its MTU, so a restart does not help",),
+        steps=("net-conf.json: 1400 -> 1500", "rollout"),
+        heals=True,
+    ),
+    Case(
+        "base-as-a-string",
+        faults.configured(FLANNEL_CONFIG, net_conf_json='{"Backend": {"Type": "vxlan", "MTU": "1500"}}'),
+        "broken",
+        (f"MTU112 error: {BASE}",),
+        says=("flannel accepts only an integer and exits on anything else",),
+        steps=('net-conf.json: "1500" -> 1500', "rollout"),
+        heals=True,
+    ),
+    Case(
+        "delegate-above-the-tunnel",
+        faults.delegate(1500),
+        "broken",
+        (f"MTU119 error: {DELEGATE}", *on_nodes("MTU103 warning", CONFLIST, 1, 2)),
+        steps=("cni-conf.json: 1500 -> 1450", "rollout"),
+    ),
+    Case(
+        "delegate-above-the-tunnel-rolled-out",
+        faults.delegate(1500, restarted=True),
+        "broken",
+        (f"MTU119 error: {DELEGATE}",),
+        steps=("cni-conf.json: 1500 -> 1450", "rollout"),
+        heals=True,
+    ),
+    Case(
+        "key-lost",
+        faults.configured(FLANNEL_CONFIG, cni_conf_json=None),
+        "broken",
+        (f"MTU108 error: {CONFIG}, key cni-conf.json",),
+        says=("flannel exits without it",),
+    ),
+)
+
+# flannel subtracts 50 for IPv6 too, where the headers take 40 + 8 + 8 + 14 = 70 (RFC 8200, 768, 7348; IEEE 802.3).
+DUAL = (
+    Case(
+        "flannel-forgets-the-20-bytes-of-ipv6",
+        faults.none,
+        "broken",
+        (
+            f"MTU119 error: nodes node-1 and node-2, {SUBNET}",
+            "MTU101 error: nodes node-1 and node-2, 2 pods: default/pod-1a and default/pod-2a",
+        ),
+        recommended=1430,
+        says=("Those of 1431-1450 bytes that are IPv6 are refused by flannel-v6.1 (1430)", f"Set {BASE} to 1480"),
+        steps=('net-conf.json:  -> ,"MTU":1480', "rollout", "live"),
+        heals=True,
+    ),
+)
+
+
+@each_on((small("flannel", 2), ALONE))
+def test_flannel(faulty: Cluster, case: Case) -> None:
+    judge(faulty, case)
+
+
+@each_on((small("flannel-dual-1450", 1), DUAL))
+def test_dual_stack(cluster: Cluster, case: Case) -> None:
+    judge(cluster, case)
+
+
+@pytest.mark.parametrize("cluster", [small("flannel-dual-1450", 1)], indirect=True)
+def test_below_1280_ipv6_is_gone_for_good(cluster: Cluster) -> None:
+    """The lab is healthy by now, with Backend.MTU 1480; RFC 8200, section 5 sets the 1280."""
+    cluster.healthy()
+    refused = cluster.run("plan", "--mtu", "1270")
+    assert refused.code == 2
+    assert "needs 1280 on every link (RFC 8200, section 5)" in refused.err
+
+    place = cluster.lab.pod("pod-1a")
+    cluster.ip("node-1", "link", "set", place.host_link, "mtu", "1279")
+    cluster.ip("pod-1a", "link", "set", "eth0", "mtu", "1279")
+    now = cluster.until(lambda now: any(mark.startswith("MTU114") for mark in now.marks), "MTU114")
+    assert (now.verdict, now.one("MTU114").severity) == ("broken", "error")
+    assert now.one("MTU114").place == "node node-1, 1 pod: default/pod-1a"
+    assert "raising it again does not bring them back" in now.one("MTU114").message
+    assert cluster.ip("pod-1a", "-6", "addr", "show", "dev", "eth0", "scope", "global") == ""

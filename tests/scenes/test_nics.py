@@ -1,0 +1,117 @@
+"""NICs: unequal ones, large ones, and a switch that carries less than they say."""
+
+import pytest
+from tests.scenes import faults
+from tests.scenes.cases import Case, each_on, judge
+from tests.scenes.cluster import Cluster
+from tests.scenes.test_canal import VETH, on_nodes
+
+from kubemtu.lab.scene import Canal, Nic, Scene, nodes
+
+pytestmark = pytest.mark.lab
+
+# Of a packet, TCP payload is what IPv4 (20), TCP (20) and timestamps (12) leave; on the wire it also takes VXLAN (50)
+# and Ethernet: header 14, FCS 4, preamble 8, gap 12 (RFC 791, 9293, 7323, 7348; IEEE 802.3).
+#   1450: 1398 / (1450 + 50 + 38) = 90.9 %      8950: 8898 / (8950 + 50 + 38) = 98.5 %
+#   lost: 1 - (1398 / 1538) / (8898 / 9038) = 7.7 %      packets: 8898 / 1398 = 6.36
+JUMBO_COST = "of a full link TCP gets 90.9% instead of 98.5%, which is 7.7% less, in 6.36 times as many packets"
+
+JUMBO = Scene(name="jumbo", summary="", nodes=nodes(2, 1, Nic(mtu=9000)), cni=Canal(era="C", mtu=1450))
+WASTED = (
+    Case(
+        "jumbo-nics-and-small-pods",
+        faults.none,
+        "suboptimal",
+        (
+            f"MTU119 warning: {VETH}",
+            "MTU102 warning: nodes node-1 and node-2, 2 pods: default/pod-1a and default/pod-2a",
+        ),
+        recommended=8950,
+        says=(JUMBO_COST, "Set it to 8950, if the network between the nodes carries what the NICs say"),
+        steps=("live", "veth_mtu: 1450 -> 8950", "rollout"),
+        heals=True,
+    ),
+)
+
+MIXED = Scene(name="mixed", summary="", nodes=nodes(3, 1), cni=Canal(era="C", mtu=1350)).with_nics(
+    "node-2", Nic(mtu=9000)
+).with_nics("node-3", Nic(mtu=1400))  # fmt: skip
+UNEQUAL = (
+    Case("configured-for-the-smallest", faults.none, "healthy", (), recommended=1350, steps=()),
+    Case(
+        "a-pod-for-the-middle-one",
+        faults.pod_ends("pod-1a", 1450),
+        "broken",
+        (
+            "MTU106 warning: node node-3, eth0",
+            "MTU104 error: node node-1, 1 pod: default/pod-1a",
+            "MTU101 error: node node-1, 1 pod: default/pod-1a",
+        ),
+        recommended=1350,
+        says=(
+            "(1400: node-3 (eth0); 1500: node-1 (eth0); 9000: node-2 (eth0)). The smallest decides: pods can have 1350",
+            "Nodes with a larger one (node-1) still send more than that: it vanishes in front of the smaller NIC",
+            "Those of 1351-1450 bytes fit this node's own devices and vanish on the way to a node with a smaller NIC",
+        ),
+        steps=("live",),
+        heals=True,
+    ),
+    Case(
+        "configured-for-the-middle-one",
+        faults.configured(veth_mtu="1450"),
+        "broken",
+        (f"MTU119 error: {VETH}", *on_nodes("MTU103 warning", "/etc/cni/net.d/10-canal.conflist", 1, 2, 3)),
+        recommended=1350,
+        says=("NIC 1400 ▸ IPv4 20 ▸ UDP 8 ▸ VXLAN 8 ▸ Ethernet 14 ▸ pod 1350",),
+        steps=("veth_mtu: 1450 -> 1350", "rollout"),
+        heals=True,
+    ),
+)
+
+
+@each_on((JUMBO, WASTED))
+def test_jumbo(cluster: Cluster, case: Case) -> None:
+    judge(cluster, case)
+
+
+@pytest.mark.parametrize("cluster", [JUMBO], indirect=True)
+def test_jumbo_configured_right_is_healthy(cluster: Cluster) -> None:
+    """The same lab, after `kubemtu apply`."""
+    now = cluster.healthy()
+    assert (now.verdict, now.code, now.recommended_mtu, now.current) == ("healthy", 0, 8950, [8950])
+
+
+@pytest.mark.parametrize("cluster", [JUMBO], indirect=True)
+def test_a_raised_nic_leaves_the_tunnel_behind(cluster: Cluster) -> None:
+    """flanneld looks at the NIC when it makes flannel.1, and never again (live-measured: kernel raises nothing)."""
+    cluster.healthy()
+    with faults.links({"node-1 flannel.1": 1450})(cluster):
+        cluster.kube.restart_daemon("node-1")
+        now = cluster.settle(["MTU107 error: node node-1, flannel.1"])
+        assert now.verdict == "broken"
+        assert "The node refuses packets of 1451-8950 bytes with an ICMP error" in now.findings[0].message
+        assert cluster.plan().lines == ["live"]
+
+
+@each_on((MIXED, UNEQUAL))
+def test_mixed(faulty: Cluster, case: Case) -> None:
+    judge(faulty, case)
+
+
+HOLE = Scene(name="hole", summary="", nodes=nodes(2, 1), cni=Canal()).with_nics("node-2", Nic(port_mtu=1400))
+
+
+@pytest.mark.parametrize("cluster", [HOLE], indirect=True)
+def test_a_switch_that_carries_less_is_seen_by_apply_and_not_by_check(cluster: Cluster) -> None:
+    """`check` sends nothing: it says what it rests on. `apply` asks the network first, and changes nothing."""
+    now = cluster.check()
+    assert now.recommended_mtu == 1450
+    assert all("1400" not in found.message for found in now.findings)
+
+    stopped = cluster.apply()
+    assert stopped.code == 8
+    assert "the network between the nodes does not carry this plan" in stopped.err
+    assert "1400 bytes arrive, which leaves 1350 for pods" in stopped.err
+    assert "Nothing was changed" in stopped.err
+    assert cluster.lab.mtu("pod-1a") == 1500
+    assert '"mtu"' not in cluster.config("cni_network_config")
