@@ -16,7 +16,6 @@ from kubemtu.kube.api import Api
 from kubemtu.kube.rollout import MARK, RESTARTED, Waiting
 from kubemtu.lab import api as lab_api
 from kubemtu.lab import controllers
-from kubemtu.lab.api import client
 
 Scripted = Callable[..., tuple[Api, list[httpx2.Request]]]
 State = Callable[[Object], dict[str, object]]
@@ -42,11 +41,10 @@ def waits(reason: str, message: str = "", **more: object) -> dict[str, object]:
 class Kubelets:
     """The kubelets of all nodes; `state` says what becomes of a pod."""
 
-    def __init__(self, api: Api, http: httpx2.AsyncClient) -> None:
+    def __init__(self, api: Api) -> None:
         self.state: State = lambda _: READY
         self.deleted: list[str] = []
         self._api = api
-        self._http = http
 
     async def run(self) -> None:
         async with contextlib.aclosing(self._api.watch(PODS)) as events:
@@ -59,8 +57,7 @@ class Kubelets:
         with contextlib.suppress(errors.Conflict):
             if pod.get("metadata", "deletionTimestamp"):
                 self.deleted.append(str(pod.text("spec", "nodeName")))
-                path = f"/api/v1/namespaces/kube-system/pods/{pod.name}"
-                await client.call(self._http, "DELETE", path, {"gracePeriodSeconds": 0})
+                await self._api.delete(ref, grace_seconds=0)
             elif pod.get("status", "phase") != self.state(pod)["phase"] or not pod.get("status", "conditions"):
                 await self._api.patch(ref, {"status": self.state(pod)}, subresource="status")
 
@@ -69,13 +66,12 @@ class Kubelets:
 async def kubelets(server: lab_api.Api, api: Api) -> AsyncIterator[Kubelets]:
     for name in ("n1", "n2", "n3"):
         await api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-    async with client.connect(server.kubeconfig()) as http:
-        running = Kubelets(api, http)
-        tasks = [asyncio.create_task(controllers.run(server.kubeconfig())), asyncio.create_task(running.run())]
-        yield running
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    running = Kubelets(api)
+    tasks = [asyncio.create_task(controllers.run(api)), asyncio.create_task(running.run())]
+    yield running
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def start(api: Api, strategy: str = "RollingUpdate") -> None:

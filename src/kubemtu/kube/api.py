@@ -26,7 +26,10 @@ FIELD_MANAGER = "kubemtu"
 
 
 class Api:
-    """One API server, reached as `connection` says. Every method raises what kube.errors draws."""
+    """One API server, reached as `connection` says. Every method raises what kube.errors draws.
+
+    `field_manager` is the name under which the server notes what we write (metadata.managedFields).
+    """
 
     def __init__(
         self,
@@ -34,8 +37,10 @@ class Api:
         *,
         transport: httpx2.AsyncBaseTransport | None = None,
         backoff: Backoff | None = None,
+        field_manager: str = FIELD_MANAGER,
     ) -> None:
         self.connection = connection
+        self.field_manager = field_manager
         self._wire = wire.Wire(connection, transport=transport)
         self._discovery = Discovery(self._wire)
         self._backoff = backoff or Backoff()
@@ -109,6 +114,7 @@ class Api:
         namespace: str | None = None,
         resource_version: str | None = None,
         patience: float | None = None,
+        field_selector: str | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Follow a collection, or the one object `name`, without an end.
 
@@ -124,7 +130,7 @@ class Api:
                 f"{self.connection.server} does not serve {want.plural} of {' or '.join(want.api_versions)}; install "
                 "its CustomResourceDefinition first"
             )
-        selectors = _selectors(want, None)
+        selectors = _selectors(want, field_selector)
         action = _wanted("watch", want, api_version)
         address = wire.path(api_version, want.plural, namespace=want.namespace)
         source = watching.Source(
@@ -148,7 +154,7 @@ class Api:
         ref = await self.ref(body)
         action = _action("create", ref)
         address = wire.path(ref.api_version, ref.plural, namespace=ref.namespace)
-        answer = await self._wire.request(action, "POST", address, parameters=_writing(), body=body)
+        answer = await self._wire.request(action, "POST", address, parameters=self._writing(), body=body)
         return self._whole(answer, ref, action)
 
     async def patch(
@@ -173,7 +179,7 @@ class Api:
             action,
             "PATCH",
             _path(ref, subresource),
-            parameters=_writing(dry_run=dry_run),
+            parameters=self._writing(dry_run=dry_run),
             body=body,
             content_type="application/merge-patch+json",
         )
@@ -202,7 +208,7 @@ class Api:
         """Put an object in place of the present one; its metadata.resourceVersion is the guard. Raises Conflict."""
         ref = await self.ref(body)
         action = _action("update", ref, subresource)
-        answer = await self._wire.request(action, "PUT", _path(ref, subresource), parameters=_writing(), body=body)
+        answer = await self._wire.request(action, "PUT", _path(ref, subresource), parameters=self._writing(), body=body)
         return self._whole(answer, ref, action)
 
     async def delete(
@@ -211,13 +217,18 @@ class Api:
         *,
         uid: str | None = None,
         propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
+        grace_seconds: int | None = None,
     ) -> bool:
-        """Delete an object; False when there was none. `uid` is a guard: raises Conflict for a namesake."""
+        """Delete an object; False when there was none. `uid` is a guard: raises Conflict for a namesake.
+
+        `grace_seconds` is what a pod gets to end (None: what it asks for itself).
+        """
         body: dict[str, object] = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
             "propagationPolicy": propagation,
             **({"preconditions": {"uid": uid}} if uid else {}),
+            **({} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}),
         }
         try:
             await self._wire.request(_action("delete", ref), "DELETE", _path(ref), body=body)
@@ -226,6 +237,9 @@ class Api:
         return True
 
     # Inside
+
+    def _writing(self, *, dry_run: bool = False) -> dict[str, str]:
+        return {"fieldManager": self.field_manager} | ({"dryRun": "All"} if dry_run else {})
 
     def _whole(self, body: dict[str, object], ref: Ref, action: Action) -> Object:
         fault = watching.fault(body)
@@ -298,7 +312,3 @@ def _selectors(want: Want, field_selector: str | None) -> dict[str, str]:
     fields += [field_selector] if field_selector else []
     found = {"fieldSelector": ",".join(fields)} if fields else {}
     return found | ({"labelSelector": want.label_selector} if want.label_selector else {})
-
-
-def _writing(*, dry_run: bool = False) -> dict[str, str]:
-    return {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})

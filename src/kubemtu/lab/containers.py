@@ -17,8 +17,8 @@ import msgspec
 
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
-from kubemtu.lab import client, scene
-from kubemtu.lab.daemons import ContainerFailed
+from kubemtu.kube.api import Api
+from kubemtu.lab import scene
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
@@ -44,14 +44,14 @@ class Host(Protocol):
     """What a container needs of its node; the kubelet is one."""
 
     node: str
-    api: client.Client
+    api: Api
 
     async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> None:
         """Do what the container's program does to the node when it starts. Raises ContainerFailed."""
         ...
 
     async def run(self, pod: Object, spec: Object, argv: list[str], env: Mapping[str, str]) -> Running:
-        """Start a real program in the pod's namespaces. Raises OSError, Answered."""
+        """Start a real program in the pod's namespaces. Raises OSError, and what kube.errors draws."""
         ...
 
 
@@ -93,7 +93,7 @@ class Container:
             self._enter_running(ready=False)
             try:
                 await self.host.play(self.pod, self.spec, env)
-            except (ContainerFailed, client.Answered) as failure:
+            except KubemtuError as failure:
                 await self._crash(1, str(failure))
                 continue
             self.ready = True
@@ -113,7 +113,7 @@ class Container:
                     await self.host.play(self.pod, self.spec, env)
                     self._enter_running(ready=True)
                     await asyncio.Event().wait()
-            except (ContainerFailed, client.Answered) as failure:
+            except KubemtuError as failure:
                 self._started = self._started or now()
                 await self._crash(1, str(failure))
             except OSError as error:
@@ -161,7 +161,7 @@ class Container:
                 if told != self.state:
                     self.state = told
                     self.changed()
-            except client.Answered as answer:
+            except KubemtuError as answer:
                 log.warning("%s: %s", self.name, answer)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -183,7 +183,7 @@ class Container:
 
     async def _key(self, reference: Object) -> str | None:
         namespace, name, key = self.pod.namespace or "", reference.text("name") or "", reference.text("key") or ""
-        config = await self.host.api.find(client.path("configmaps", name, namespace=namespace))
+        config = await self.host.api.find("v1", "configmaps", name, namespace)
         if config is not None and (found := config.text("data", key)) is not None:
             return found
         if reference.flag("optional"):

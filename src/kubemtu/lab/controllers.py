@@ -12,11 +12,12 @@ import math
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
-import httpx2
 import msgspec
 
-from kubemtu.lab.api.client import Mirror, call, connect
-from kubemtu.lab.api.errors import MERGE_PATCH, Refusal
+from kubemtu.core.errors import KubemtuError
+from kubemtu.kube.api import Api
+from kubemtu.kube.errors import Absent
+from kubemtu.lab import mirror
 from kubemtu.lab.api.resources import Object, copied
 from kubemtu.lab.api.store import suffix
 
@@ -34,29 +35,28 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     status: Object
 
 
-async def run(kubeconfig: Object, *, synced: asyncio.Event | None = None) -> None:
-    """Control the DaemonSets behind a kubeconfig until cancelled; sets `synced` when everything was read once."""
-    async with connect(kubeconfig) as client:
-        await _Controller(client).run(synced or asyncio.Event())
+async def run(api: Api, *, synced: asyncio.Event | None = None) -> None:
+    """Control the DaemonSets of an API until cancelled; sets `synced` when everything was read once."""
+    await _Controller(api).run(synced or asyncio.Event())
 
 
 class _Controller:
-    def __init__(self, client: httpx2.AsyncClient) -> None:
-        self._client = client
+    def __init__(self, api: Api) -> None:
+        self._api = api
         self._changed = asyncio.Event()
-        self._daemonsets = Mirror(client, "/apis/apps/v1/daemonsets", self._changed)
-        self._pods = Mirror(client, "/api/v1/pods", self._changed)
-        self._nodes = Mirror(client, "/api/v1/nodes", self._changed)
+        self._daemonsets = mirror.Mirror(api, mirror.DAEMONSETS, self._changed)
+        self._pods = mirror.Mirror(api, mirror.PODS, self._changed)
+        self._nodes = mirror.Mirror(api, mirror.NODES, self._changed)
 
     async def run(self, synced: asyncio.Event) -> None:
         mirrors = (self._daemonsets, self._pods, self._nodes)
         async with asyncio.TaskGroup() as tasks:
-            for mirror in mirrors:
-                tasks.create_task(mirror.run())
+            for each in mirrors:
+                tasks.create_task(each.run())
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                if all(mirror.synced for mirror in mirrors):
+                if all(each.synced for each in mirrors):
                     synced.set()
                     await asyncio.gather(*self._writes())
 
@@ -64,16 +64,17 @@ class _Controller:
         """Decide everything by one state of the mirrors; returns the requests that are due."""
         owned: dict[str, list[Object]] = defaultdict(list)
         for pod in self._pods.objects.values():
-            if owner := _owner(pod):
-                owned[owner].append(pod)
-        nodes = {node["metadata"]["name"]: node for node in self._nodes.objects.values()}
+            if owner := _owner(pod.body):
+                owned[owner].append(pod.body)
+        nodes = {node.name: node.body for node in self._nodes.objects.values()}
         due = [
             self._delete(pod, nodes)
             for uid in owned.keys() - self._daemonsets.objects.keys()
             for pod in owned[uid]
             if not _is_ending(pod) or _node(pod) not in nodes
         ]
-        for uid, daemonset in self._daemonsets.objects.items():
+        for uid, found in self._daemonsets.objects.items():
+            daemonset: Object = found.body
             if daemonset["metadata"].get("deletionTimestamp"):
                 continue
             change = decide(daemonset, owned[uid], nodes)
@@ -82,45 +83,31 @@ class _Controller:
             held = daemonset.get("status") or {}
             if any(held.get(field) != value for field, value in change.status.items()):
                 due.append(self._write_status(daemonset, change.status))
-        return due
+        return [self._again(each) for each in due]
+
+    async def _again(self, write: Coroutine[None, None, None]) -> None:
+        """Write; when that is refused all is looked at once more, but for an object that is not there any more."""
+        try:
+            await write
+        except Absent:
+            return
+        except KubemtuError as refusal:
+            _LOG.debug("%s; again", refusal)
+            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._changed.set)
 
     async def _create(self, pod: Object) -> None:
-        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods"
-        made = await self._write("POST", path, pod)
-        if made:
-            self._pods.enter(made)
+        self._pods.enter(await self._api.create(pod))
 
     async def _delete(self, pod: Object, nodes: Mapping[str, Object]) -> None:
         metadata = pod["metadata"]
-        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
-        options: Object = {"preconditions": {"uid": metadata["uid"]}}
-        if _node(pod) not in nodes:
-            options["gracePeriodSeconds"] = 0  # no kubelet is left that would end it
-        answer = await self._write("DELETE", path, options)
-        if answer and answer.get("kind") == "Pod" and "deletionTimestamp" in answer["metadata"]:
-            self._pods.enter(answer)
-        elif answer != {}:
-            self._pods.remove(metadata["uid"])
+        where = mirror.at(mirror.PODS, metadata["name"], metadata["namespace"])
+        # Without its node no kubelet is left that would end it.
+        await self._api.delete(where, uid=metadata["uid"], grace_seconds=None if _node(pod) in nodes else 0)
 
     async def _write_status(self, daemonset: Object, status: Object) -> None:
         metadata = daemonset["metadata"]
-        path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/daemonsets/{metadata['name']}/status"
-        made = await self._write("PATCH", path, {"status": status}, content_type=MERGE_PATCH)
-        if made:
-            self._daemonsets.enter(made)
-
-    async def _write(
-        self, method: str, path: str, body: Object, *, content_type: str = "application/json"
-    ) -> Object | None:
-        """Return the answer; None when there is no such object, and nothing when all must be looked at once more."""
-        try:
-            return await call(self._client, method, path, body, content_type=content_type)
-        except (Refusal, httpx2.TransportError) as refusal:
-            if isinstance(refusal, Refusal) and refusal.code == 404:
-                return None
-            _LOG.debug("%s %s: %r; again", method, path, refusal)
-            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._changed.set)
-            return {}
+        where = mirror.at(mirror.DAEMONSETS, metadata["name"], metadata["namespace"])
+        self._daemonsets.enter(await self._api.patch(where, {"status": status}, subresource="status"))
 
 
 def decide(daemonset: Object, pods: Sequence[Object], nodes: Mapping[str, Object]) -> Change:

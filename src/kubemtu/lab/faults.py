@@ -5,7 +5,9 @@ import fnmatch
 import os
 import time
 
-from kubemtu.lab import client, containers, manifests, scene
+from kubemtu.core.objects import Ref
+from kubemtu.kube.api import Api
+from kubemtu.lab import containers, manifests, scene
 from kubemtu.lab.rtnl import Rtnl
 from kubemtu.node import links, netns
 
@@ -13,30 +15,33 @@ ROLLOUT_SECONDS = 30.0
 POLL_SECONDS = 0.05
 
 
-async def commit(fault: scene.Fault, calls: client.Client, pids: dict[str, int]) -> None:
+async def commit(fault: scene.Fault, api: Api, pids: dict[str, int]) -> None:
     """Make one fault true; `pids` are the nodes' as this process sees them."""
     match fault:
         case scene.ConfigEdit(namespace=namespace, name=name, key=key, value=value):
-            await calls.merge(client.path("configmaps", name, namespace=namespace), {"data": {key: value}})
+            config = Ref(api_version="v1", kind="ConfigMap", plural="configmaps", name=name, namespace=namespace)
+            await api.patch(config, {"data": {key: value}})
         case scene.Reconfigured(cni=cni, restarted=restarted):
-            await _reconfigure(cni, calls, restarted=restarted)
+            await _reconfigure(cni, api, restarted=restarted)
         case scene.HandSet(node=node, links=pattern, mtu=mtu):
             await asyncio.to_thread(_hand_set, pids[node], pattern, mtu)
         case scene.IcmpFiltered(node=node):
             await asyncio.to_thread(_filter_icmp, pids[node])
 
 
-async def _reconfigure(cni: scene.Canal | scene.Flannel, calls: client.Client, *, restarted: bool) -> None:
+async def _reconfigure(cni: scene.Canal | scene.Flannel, api: Api, *, restarted: bool) -> None:
     bodies = {str(body["kind"]): body for body in manifests.network(cni)}
-    await calls.merge(manifests.path(bodies["ConfigMap"]), {"data": bodies["ConfigMap"]["data"]})
+    await api.patch(await api.ref(bodies["ConfigMap"]), {"data": bodies["ConfigMap"]["data"]})
     if not restarted:
         return
-    where = manifests.path(bodies["DaemonSet"])
+    daemonset = await api.ref(bodies["DaemonSet"])
     stamp = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": containers.now()}}}
-    generation = (await calls.merge(where, {"spec": {"template": stamp}})).integer("metadata", "generation")
+    generation = (await api.patch(daemonset, {"spec": {"template": stamp}})).integer("metadata", "generation")
     deadline = time.monotonic() + ROLLOUT_SECONDS
     while time.monotonic() < deadline:
-        found = await calls.get(where)
+        found = await api.get(daemonset)
+        if found is None:
+            return
         wanted = found.integer("status", "desiredNumberScheduled")
         done = {found.integer("status", field) for field in ("updatedNumberScheduled", "numberReady")}
         if found.integer("status", "observedGeneration") == generation and done == {wanted}:

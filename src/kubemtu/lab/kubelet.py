@@ -17,9 +17,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import yaml
 
+from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
-from kubemtu.lab import attach, client, containers, daemons, kernel, pods, scene
+from kubemtu.kube import wire
+from kubemtu.kube.api import Api
+from kubemtu.kube.errors import Action
+from kubemtu.lab import attach, containers, daemons, kernel, mirror, pods, scene
 from kubemtu.lab.processes import Processes
 from kubemtu.lab.rtnl import Rtnl
 from kubemtu.node import links
@@ -48,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class Kubelet:
     """One node's kubelet."""
 
-    def __init__(self, settings: Settings, api: client.Client, folder: int, report: Callable[[object], None]) -> None:
+    def __init__(self, settings: Settings, api: Api, folder: int, report: Callable[[object], None]) -> None:
         self.node = settings.node
         self.settings = settings
         self.api = api
@@ -76,15 +81,15 @@ class Kubelet:
     # -- pods
 
     async def _watch_pods(self) -> None:
-        async for kind, body in self.api.watch("/api/v1/pods", fieldSelector=f"spec.nodeName={self.node}"):
-            key = client.uid(body)
-            if kind == "DELETED" or body.text("metadata", "deletionTimestamp"):
+        async for body, is_there in mirror.changes(self.api, mirror.PODS, f"spec.nodeName={self.node}"):
+            key = mirror.uid(body)
+            if not is_there or body.text("metadata", "deletionTimestamp"):
                 if key in self._pods:
                     pod = self._pods.pop(key)
-                    self._ending[key] = asyncio.create_task(self._end(key, pod, gone=kind == "DELETED"))
-                elif kind != "DELETED" and key not in self._ending:
-                    with contextlib.suppress(client.Answered):
-                        await self.api.delete(client.path("pods", body.name, namespace=body.namespace or ""), grace=0)
+                    self._ending[key] = asyncio.create_task(self._end(key, pod, gone=not is_there))
+                elif is_there and key not in self._ending:
+                    with contextlib.suppress(KubemtuError):
+                        await self.api.delete(mirror.ref(mirror.PODS, body), grace_seconds=0)
             elif key not in self._pods and body.text("status", "phase") not in ("Succeeded", "Failed"):
                 self._pods[key] = pods.Pod(self, body)
 
@@ -99,13 +104,13 @@ class Kubelet:
     async def attach(self, pod: Object) -> attach.Attachment:
         """CNI ADD, as the plugin chain on this node's disk says."""
         found = await self._on_thread(lambda: self._plugins.add(pod.namespace or "", pod.name))
-        self._attached[client.uid(pod)] = found
+        self._attached[mirror.uid(pod)] = found
         self._remember(pod, {"node": self.node, **msgspec.to_builtins(found)})
         return found
 
     async def detach(self, pod: Object) -> None:
         """CNI DEL; nothing was attached is fine."""
-        found = self._attached.pop(client.uid(pod), None)
+        found = self._attached.pop(mirror.uid(pod), None)
         if found is not None:
             self._remember(pod, None)
             await self._on_thread(lambda: self._plugins.delete(found))
@@ -134,7 +139,7 @@ class Kubelet:
 
     async def run(self, pod: Object, spec: Object, argv: list[str], env: Mapping[str, str]) -> containers.Running:
         """Start a real program in the pod's network namespace, its output in the lab's folder."""
-        attachment = self._attached.get(client.uid(pod))
+        attachment = self._attached.get(mirror.uid(pod))
         netns = attachment.netns if attachment else None
         mounts = containers.host_mounts(pod, spec)
         environment = containers.program_environment(env)
@@ -162,13 +167,14 @@ class Kubelet:
     async def _service_account(self, pod: Object, account: str) -> Path:
         """Put the files of a pod's ServiceAccount into a folder of the node, with a fresh token."""
         namespace = pod.namespace or ""
-        where = client.path("serviceaccounts", account, namespace=namespace, sub="token")
-        body: client.Json = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        answer = await self.api.create(where, body)
-        folder = Path("/run/lab/pods", client.uid(pod))
+        parts = {"plural": "serviceaccounts", "namespace": namespace, "name": account, "subresource": "token"}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        async with wire.Wire(self.api.connection) as line:  # Api has no verb for this
+            answer = await line.request(Action(verb="create", **parts), "POST", wire.path("v1", **parts), body=body)
+        folder = Path("/run/lab/pods", mirror.uid(pod))
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "token").write_text(answer.text("status", "token") or "")
-        (folder / "ca.crt").write_text(self.api.authority)
+        (folder / "token").write_text(Object.of(answer).text("status", "token") or "")
+        (folder / "ca.crt").write_text(self.api.connection.ca or "")
         (folder / "namespace").write_text(namespace)
         return folder
 
@@ -195,26 +201,29 @@ class Kubelet:
     async def _mounted(self, pod: Object, key: str) -> str:
         for volume in pod.each("spec", "volumes"):
             if name := volume.text("configMap", "name"):
-                found = await self.api.find(client.path("configmaps", name, namespace=pod.namespace or ""))
+                found = await self.api.find("v1", "configmaps", name, pod.namespace)
                 if found is not None and (text := found.text("data", key)) is not None:
                     return text
         raise daemons.ContainerFailed(f"open /etc/kube-flannel/{key}: no such file or directory")
 
     async def _start_flanneld(self, pod: Object, iface: str) -> None:
         config = await self._mounted(pod, "net-conf.json")
-        me = await self.api.get(client.path("nodes", self.node))
+        node = mirror.at(mirror.NODES, self.node)
+        me = await self.api.get(node)
+        if me is None:
+            raise daemons.ContainerFailed(f'error retrieving node spec for "{self.node}": nodes not found')
         self._flanneld = daemons.start_flanneld(self._rtnl, me, config, iface, self.settings.addresses)
-        await self.api.merge(client.path("nodes", self.node), {"metadata": {"annotations": self._flanneld.annotations}})
-        for node in self._nodes.values():
-            self._learn(node)
+        await self.api.patch(node, {"metadata": {"annotations": self._flanneld.annotations}})
+        for other in self._nodes.values():
+            self._learn(other)
 
     # -- nodes
 
     async def _watch_nodes(self) -> None:
-        async for kind, node in self.api.watch("/api/v1/nodes"):
+        async for node, is_there in mirror.changes(self.api, mirror.NODES):
             if node.name == self.node:
                 continue
-            if kind == "DELETED":
+            if not is_there:
                 self._nodes.pop(node.name, None)
                 if self._flanneld:
                     self._flanneld.forget(self._rtnl, node.name)
@@ -236,7 +245,7 @@ class Kubelet:
         while True:
             found = attach.load_chain() is not None
             if found != ready:
-                with contextlib.suppress(client.Answered):
+                with contextlib.suppress(KubemtuError):
                     await self._post_status()
                     ready = found
             await self.config_changed(1.0)
@@ -270,7 +279,7 @@ class Kubelet:
                 "bootID": "",
             },
         }
-        await self.api.merge(client.path("nodes", self.node, sub="status"), {"status": status})
+        await self.api.patch(mirror.at(mirror.NODES, self.node), {"status": status}, subresource="status")
 
 
 def _iface(spec: Object, env: Mapping[str, str]) -> str:
@@ -285,5 +294,5 @@ async def be_kubelet(settings: Settings, folder: int, report: Callable[[object],
     """Be the kubelet that `settings` describe; returns never."""
     Path(scene.KUBECONFIG).write_text(settings.kubeconfig)
     kernel.set_process_name("kubelet")
-    async with client.Client(settings.kubeconfig) as api:
+    async with mirror.connect(yaml.safe_load(settings.kubeconfig)) as api:
         await Kubelet(settings, api, folder, report).run_forever()

@@ -11,15 +11,6 @@ from kubemtu.kube import crd
 from kubemtu.lab import scene as scenes
 
 Body = dict[str, object]
-_PLURALS = {
-    "Namespace": "namespaces",
-    "Node": "nodes",
-    "CustomResourceDefinition": "customresourcedefinitions",
-    "IPPool": "ippools",
-    "ConfigMap": "configmaps",
-    "DaemonSet": "daemonsets",
-    "Pod": "pods",
-}
 RKE_DEFAULT_MTU = 1450  # era C writes it whatever the underlay is
 
 
@@ -47,23 +38,6 @@ def network(cni: scenes.Canal | scenes.Flannel, *, dual_stack: bool = False) -> 
         yield from _canal(cni, dual_stack=dual_stack)
     else:
         yield from _flannel(cni, dual_stack=dual_stack)
-
-
-def path(body: Body) -> str:
-    """The path of an object of this module in the API."""
-    version, metadata = str(body["apiVersion"]), body["metadata"]
-    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
-    return "/".join(
-        part
-        for part in (
-            "/apis" if "/" in version else "/api",
-            version,
-            f"namespaces/{namespace}" if namespace else "",
-            _PLURALS[str(body["kind"])],
-            str(metadata["name"]) if isinstance(metadata, dict) else "",
-        )
-        if part
-    )
 
 
 def _object(version: str, kind: str, name: str, namespace: str | None = None, **rest: object) -> Body:

@@ -5,8 +5,9 @@ import logging
 from collections.abc import Mapping
 from typing import Protocol
 
+from kubemtu.core.errors import KubemtuError, Unreachable
 from kubemtu.core.objects import Object
-from kubemtu.lab import attach, client
+from kubemtu.lab import attach, mirror
 from kubemtu.lab.containers import RETRY_SECONDS, Container, Host, now
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Pod:
 
     def __init__(self, kubelet: Kubelet, body: Object) -> None:
         self.kubelet, self.body = kubelet, body
+        self._ref = mirror.ref(mirror.PODS, body)
         self.host_network = bool(body.flag("spec", "hostNetwork"))
         self.inits = [Container(kubelet, body, spec, self._changed) for spec in body.each("spec", "initContainers")]
         self.mains = [Container(kubelet, body, spec, self._changed) for spec in body.each("spec", "containers")]
@@ -51,8 +53,12 @@ class Pod:
         self._task.cancel()
         await asyncio.wait([self._task])
         await self.kubelet.detach(self.body)
-        if not gone:
-            await self.kubelet.api.delete(self._path(), grace=0)
+        while not gone:
+            try:
+                await self.kubelet.api.delete(self._ref, grace_seconds=0)
+                gone = True
+            except Unreachable:
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -86,9 +92,9 @@ class Pod:
             if status == self._told:
                 continue
             try:
-                await self.kubelet.api.merge(self._path("status"), {"status": status})
+                await self.kubelet.api.patch(self._ref, {"status": status}, subresource="status")
                 self._told = status
-            except client.Answered:
+            except KubemtuError:
                 # Deleted meanwhile, or the API is away: the next change, or the deletion, tells.
                 await asyncio.sleep(RETRY_SECONDS)
                 if not await self._still_there():
@@ -97,13 +103,10 @@ class Pod:
 
     async def _still_there(self) -> bool:
         try:
-            found = await self.kubelet.api.find(self._path())
-        except client.Answered:
+            found = await self.kubelet.api.get(self._ref)
+        except KubemtuError:
             return True
-        return found is not None and client.uid(found) == client.uid(self.body)
-
-    def _path(self, sub: str = "") -> str:
-        return client.path("pods", self.body.name, namespace=self.body.namespace or "", sub=sub)
+        return found is not None and mirror.uid(found) == mirror.uid(self.body)
 
     def status(self) -> dict[str, object]:
         """The pod's status as kubelet reports it."""

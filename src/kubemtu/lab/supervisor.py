@@ -24,9 +24,11 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from kubemtu.core import migration
 from kubemtu.core.errors import KubemtuError
-from kubemtu.lab import client, controllers, errors, faults, filesystem, kernel, manifests, node, state, underlay
+from kubemtu.kube import mtu
+from kubemtu.kube.api import Api
+from kubemtu.kube.errors import AlreadyThere
+from kubemtu.lab import controllers, errors, faults, filesystem, kernel, manifests, mirror, node, state, underlay
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.api import api as choose_api
 from kubemtu.lab.rtnl import Rtnl
@@ -173,16 +175,17 @@ class Supervisor:
         api = await stack.enter_async_context(choose_api(sockets=[self._outside, inside]))
         within = yaml.safe_dump(api.kubeconfig(f"https://{scenes.GATEWAY}:{scenes.API_PORT}"))
         self._write("kubeconfig", yaml.safe_dump(api.kubeconfig(self._url)), 0o600)
-        calls = await stack.enter_async_context(client.Client(yaml.safe_dump(api.kubeconfig())))
+        calls = await stack.enter_async_context(mirror.connect(api.kubeconfig()))
         for body in manifests.objects(self.scene):
-            await _create(calls, body)
+            with contextlib.suppress(AlreadyThere):  # kube-system and default are there from the start
+                await calls.create(body)
         for place, (born, each) in enumerate(zip(self._nodes, self.scene.nodes, strict=True), 1):
             start = node.Start(
                 node=each, place=place, dual_stack=self.scene.dual_stack, version=self.scene.version, kubeconfig=within
             )
             await asyncio.get_running_loop().sock_sendall(born.line, msgspec.json.encode(start) + b"\n")
             stack.push_async_callback(_cancel, asyncio.create_task(self._listen(born)))
-        stack.push_async_callback(_cancel, asyncio.create_task(controllers.run(api.kubeconfig())))
+        stack.push_async_callback(_cancel, asyncio.create_task(controllers.run(calls)))
         unready = await self._settle(calls)
         for fault in self.scene.faults:
             await faults.commit(fault, calls, {born.name: born.pid for born in self._nodes})
@@ -190,23 +193,23 @@ class Supervisor:
             await self._observed(calls)
         return unready
 
-    async def _observed(self, calls: client.Client) -> None:
+    async def _observed(self, calls: Api) -> None:
         """Wait until every agent has told once what its node is, so that a check right afterwards sees the cluster."""
         deadline = time.monotonic() + AGENT_SECONDS
         while time.monotonic() < deadline:
-            found, _ = await calls.list(client.path("nodemtus", group=f"{migration.GROUP}/{migration.VERSION}"))
+            found = await calls.list(mtu.NODES)
             if sum(1 for each in found if each.text("status", "observedAt")) >= len(self.scene.nodes):
                 return
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _settle(self, calls: client.Client) -> list[str]:
+    async def _settle(self, calls: Api) -> list[str]:
         """Wait until every pod is ready, or has been stuck for a while, as some scenes have it; returns who is not."""
         deadline = time.monotonic() + SETTLE_SECONDS
         wanted = len(self.scene.nodes) * (2 if self.scene.agents else 1) + sum(len(n.pods) for n in self.scene.nodes)
         before: list[str] = []
         since = time.monotonic()
         while True:
-            found, _ = await calls.list("/api/v1/pods")
+            found = await calls.list(mirror.PODS)
             unready = [f"{pod.namespace}/{pod.name}" for pod in found if not state.is_ready(pod)]
             stuck = sum(1 for pod in found if state.is_stuck(pod))
             linked = all(count >= len(self.scene.nodes) - 1 for count in self._peer_counts())
@@ -253,14 +256,6 @@ class Supervisor:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
         os.rename(fresh, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-
-
-async def _create(calls: client.Client, body: manifests.Body) -> None:
-    try:
-        await calls.create(manifests.path(body).rpartition("/")[0], body)
-    except client.Answered as answer:
-        if answer.code != 409:  # kube-system and default are there from the start
-            raise
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -1,7 +1,9 @@
 """An API server for each test, the ways to talk to it, and the objects that many tests begin with."""
 
 import asyncio
+import base64
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -10,11 +12,33 @@ import msgspec
 import pytest
 
 from kubemtu.lab.api import Api, api
-from kubemtu.lab.api.client import connect
 from kubemtu.lab.api.resources import Object
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 MakeDaemonSet = Callable[..., Object]
+
+
+def connect(kubeconfig: Object) -> httpx2.AsyncClient:
+    """Return a bare HTTP client for a kubeconfig document: the tests look at what the server sends, byte for byte."""
+    cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
+    tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+    headers = {"authorization": f"Bearer {user['token']}"}
+    return httpx2.AsyncClient(base_url=cluster["server"], headers=headers, verify=tls, trust_env=False)
+
+
+async def call(
+    client: httpx2.AsyncClient,
+    method: str,
+    path: str,
+    body: Object | None = None,
+    *,
+    content_type: str = "application/json",
+) -> Object:
+    """Send one request and return the object that answers it. Raises HTTPStatusError."""
+    content = None if body is None else msgspec.json.encode(body)
+    answer = await client.request(method, path, content=content, headers={"content-type": content_type})
+    told: Object = answer.raise_for_status().json()
+    return told
 
 
 @pytest.fixture(name="api")

@@ -2,9 +2,9 @@
 
 import httpx2
 import pytest
+from tests.lab.api.conftest import connect
 
 from kubemtu.lab.api import Api, EmbeddedApi
-from kubemtu.lab.api.client import connect
 from kubemtu.lab.api.resources import Object
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"

@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx2
 import pytest
+from tests.lab.api.conftest import call
 
-from kubemtu.lab import controllers
+from kubemtu.core.objects import Ref
+from kubemtu.kube.api import Api as Client
+from kubemtu.kube.errors import Absent
+from kubemtu.lab import controllers, mirror
 from kubemtu.lab.api import Api
-from kubemtu.lab.api.client import Mirror, call
-from kubemtu.lab.api.errors import MERGE_PATCH, STRATEGIC_PATCH, Refusal
+from kubemtu.lab.api.errors import STRATEGIC_PATCH
 from kubemtu.lab.api.resources import Object
 
 DAEMONSETS = "/apis/apps/v1/namespaces/kube-system/daemonsets"
@@ -25,10 +28,10 @@ MakeDaemonSet = Callable[..., Object]
 class Kubelets:
     """All nodes' kubelets in one: pods become Ready, except those of an image called broken."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
-        self._client = client
+    def __init__(self, api: Client) -> None:
+        self.api = api
         self._changed = asyncio.Event()
-        self.pods = Mirror(client, "/api/v1/pods", self._changed)
+        self.pods = mirror.Mirror(api, mirror.PODS, self._changed)
         self.remove_ending = True
 
     async def run(self) -> None:
@@ -38,17 +41,16 @@ class Kubelets:
                 await self._changed.wait()
                 self._changed.clear()
                 for pod in list(self.pods.objects.values()):
-                    await self._act(pod)
+                    await self._act(mirror.ref(mirror.PODS, pod), pod.body)
 
-    async def _act(self, pod: Object) -> None:
-        path = f"{PODS}/{pod['metadata']['name']}"
-        with contextlib.suppress(Refusal):
+    async def _act(self, ref: Ref, pod: Object) -> None:
+        with contextlib.suppress(Absent):
             if "deletionTimestamp" in pod["metadata"]:
                 if self.remove_ending:
-                    await call(self._client, "DELETE", path, {"gracePeriodSeconds": 0})
+                    await self.api.delete(ref, grace_seconds=0)
                 return
             if pod["spec"]["containers"][0]["image"] != "broken" and not pod["status"].get("conditions"):
-                await call(self._client, "PATCH", f"{path}/status", READY, content_type=MERGE_PATCH)
+                await self.api.patch(ref, READY, subresource="status")
 
 
 @pytest.fixture
@@ -57,16 +59,17 @@ async def kubelets(api: Api, http: httpx2.AsyncClient) -> AsyncIterator[Kubelets
         node: Object = {"metadata": {"name": name, "labels": {"pool": "b" if name == "n3" else "a"}}}
         await call(http, "POST", "/api/v1/nodes", node)
     synced = asyncio.Event()
-    running = Kubelets(http)
-    tasks = [
-        asyncio.create_task(controllers.run(api.kubeconfig(), synced=synced)),
-        asyncio.create_task(running.run()),
-    ]
-    await asyncio.wait_for(synced.wait(), 5)
-    yield running
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async with mirror.connect(api.kubeconfig()) as client:
+        running = Kubelets(client)
+        tasks = [
+            asyncio.create_task(controllers.run(client, synced=synced)),
+            asyncio.create_task(running.run()),
+        ]
+        await asyncio.wait_for(synced.wait(), 5)
+        yield running
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def pods_of(http: httpx2.AsyncClient) -> list[Object]:
@@ -172,13 +175,13 @@ async def test_a_rolling_update_takes_one_node_at_a_time(
 
     async def watch() -> None:
         nonlocal least_ready
-        mirror = Mirror(http, PODS, changed := asyncio.Event())
+        following = mirror.Mirror(kubelets.api, mirror.PODS, changed := asyncio.Event())
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(mirror.run())
+            tasks.create_task(following.run())
             while True:
                 await changed.wait()
                 changed.clear()
-                ready = sum(1 for pod in mirror.objects.values() if pod["status"].get("conditions"))
+                ready = sum(1 for pod in following.objects.values() if pod.get("status", "conditions"))
                 least_ready = min(least_ready, ready)
 
     watcher = asyncio.create_task(watch())

@@ -1,15 +1,14 @@
 """The embedded server's own life: its sockets, its certificate, its end."""
 
-import asyncio
 import socket
 from pathlib import Path
 
 import httpx2
 import pytest
+from tests.lab.api.conftest import call, connect
 
 from kubemtu.lab.api import Api, EmbeddedApi, EnvtestApi, api
-from kubemtu.lab.api.client import Mirror, call, connect
-from kubemtu.lab.api.errors import BackendFailure, Refusal
+from kubemtu.lab.api.errors import BackendFailure
 from kubemtu.lab.api.store import Store
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
@@ -67,34 +66,3 @@ async def test_without_openssl_the_sentence_says_what_to_install(
 def test_the_environment_chooses_the_server(monkeypatch: pytest.MonkeyPatch, assets: str, kind: type[Api]) -> None:
     monkeypatch.setenv("KUBEBUILDER_ASSETS", assets)
     assert type(api()) is kind
-
-
-async def test_a_mirror_follows_across_a_compaction() -> None:
-    store = Store()
-    async with EmbeddedApi(store=store) as server, connect(server.kubeconfig()) as client:
-        mirror = Mirror(client, CONFIGMAPS, changed := asyncio.Event())
-        following = asyncio.create_task(mirror.run())
-
-        async def names(*wanted: str) -> None:
-            async with asyncio.timeout(5):
-                while sorted(each["metadata"]["name"] for each in mirror.objects.values()) != list(wanted):
-                    changed.clear()
-                    await changed.wait()
-
-        await call(client, "POST", CONFIGMAPS, {"metadata": {"name": "a"}})
-        await names("a")
-        store.compact()
-        await call(client, "POST", CONFIGMAPS, {"metadata": {"name": "b"}})
-        await names("a", "b")
-        await call(client, "DELETE", f"{CONFIGMAPS}/a")
-        await names("b")
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
-
-
-async def test_the_client_raises_what_the_server_says() -> None:
-    async with EmbeddedApi() as server, connect(server.kubeconfig()) as client:
-        with pytest.raises(Refusal) as refused:
-            await call(client, "GET", f"{CONFIGMAPS}/x")
-    assert (refused.value.code, refused.value.reason) == (404, "NotFound")
-    assert str(refused.value) == 'configmaps "x" not found'

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.lab.api.conftest import connect
 
 from kubemtu.lab.api import EnvtestApi, envtest
-from kubemtu.lab.api.client import connect
 from kubemtu.lab.api.errors import BackendFailure, EnvtestMissing
 
 # A stand-in says with the flags it was given what the real program would do with them: listen, with this certificate.

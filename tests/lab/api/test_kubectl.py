@@ -8,10 +8,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
+from tests.lab.api.conftest import connect
 
-from kubemtu.lab import controllers
+from kubemtu.lab import controllers, mirror
 from kubemtu.lab.api import Api
-from kubemtu.lab.api.client import connect
 from kubemtu.lab.api.resources import Object
 
 Kubectl = Callable[..., Coroutine[None, None, str]]
@@ -82,9 +82,9 @@ async def test_apply_three_ways(kubectl: Kubectl) -> None:
 
 async def test_restart_and_wait_for_the_rollout(api: Api, kubectl: Kubectl) -> None:
     synced = asyncio.Event()
-    controller = asyncio.create_task(controllers.run(api.kubeconfig(), synced=synced))
-    await synced.wait()
-    async with connect(api.kubeconfig()) as http:
+    async with connect(api.kubeconfig()) as http, mirror.connect(api.kubeconfig()) as client:
+        controller = asyncio.create_task(controllers.run(client, synced=synced))
+        await synced.wait()
         await http.post("/api/v1/nodes", json={"metadata": {"name": "n1"}})
 
         async def kubelet() -> None:

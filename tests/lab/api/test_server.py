@@ -13,9 +13,9 @@ from lightkube.operators import BinaryOperator, SequenceOperator
 from lightkube.resources.apps_v1 import DaemonSet
 from lightkube.resources.core_v1 import ConfigMap, Namespace, Node, Pod
 from lightkube.types import PatchType
+from tests.lab.api.conftest import connect
 
 from kubemtu.lab.api import Api, EmbeddedApi
-from kubemtu.lab.api.client import connect
 from kubemtu.lab.api.resources import Object
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"

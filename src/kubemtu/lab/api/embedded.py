@@ -27,7 +27,16 @@ async def serve(application: ApiServer, sockets: Sequence[socket.socket], tls: s
 
     uvicorn's own server is not used: it takes the process's signals, and looks only every 0.1 s whether to end.
     """
-    config = uvicorn.Config(application, log_config=None, access_log=False, lifespan="off", ws="none")
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        # As kube-apiserver's (apiserver pkg/server/secure_serving.go): uvicorn's 5 s are also those after which HTTP
+        # clients give up a connection, and a request that meets a closing one is lost.
+        timeout_keep_alive=90,
+    )
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()

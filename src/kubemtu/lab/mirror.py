@@ -1,0 +1,105 @@
+"""How the parts of a lab talk to its API: by kubemtu's own client, and by mirrors that watches keep."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Mapping
+
+from kubemtu.core.errors import KubemtuError
+from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.kube import kubeconfig as kubeconfigs
+from kubemtu.kube.api import Api, Backoff, Event
+
+log = logging.getLogger(__name__)
+FIELD_MANAGER = "kubemtu-lab"  # not kubemtu's own: what the lab wrote is what somebody else wrote
+PODS = Want(kind="Pod", plural="pods", api_versions=("v1",))
+NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
+DAEMONSETS = Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1",))
+_BACKOFF = Backoff(first=0.2, most=0.4)  # the API of a lab is near, and away only when the lab ends
+_RETRY_SECONDS = 0.2
+
+
+def connect(kubeconfig: Mapping[str, object]) -> Api:
+    """Return a client for the current context of a decoded kubeconfig."""
+    connection = kubeconfigs.select([("the lab's kubeconfig", dict(kubeconfig))])
+    return Api(connection, backoff=_BACKOFF, field_manager=FIELD_MANAGER)
+
+
+def uid(body: Object) -> str:
+    """metadata.uid: an object of the same name made again has another."""
+    return body.text("metadata", "uid") or ""
+
+
+def ref(want: Want, body: Object) -> Ref:
+    """The address of an object that belongs to a collection."""
+    return at(want, body.name, body.namespace)
+
+
+def at(want: Want, name: str, namespace: str | None = None) -> Ref:
+    """The address of one object of a collection."""
+    return Ref(api_version=want.api_versions[0], kind=want.kind, plural=want.plural, name=name, namespace=namespace)
+
+
+async def events(api: Api, want: Want, field_selector: str | None = None) -> AsyncGenerator[Event, None]:
+    """Follow a collection whatever happens; after every refusal or failure the next event is a SYNC."""
+    while True:
+        try:
+            async with contextlib.aclosing(api.watch(want, field_selector=field_selector)) as following:
+                async for event in following:
+                    yield event
+        except KubemtuError as error:
+            log.warning("%s", error)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def changes(api: Api, want: Want, field_selector: str | None = None) -> AsyncGenerator[tuple[Object, bool], None]:
+    """Tell for ever which objects are there (True), again after a lost connection, and which are no more (False)."""
+    known: dict[str, Object] = {}
+    async with contextlib.aclosing(events(api, want, field_selector)) as following:
+        async for event in following:
+            now = {uid(each): each for each in event.objects}
+            if event.type == "SYNC":
+                for gone in known.keys() - now.keys():
+                    yield known.pop(gone), False
+            known |= now
+            for key, each in now.items():
+                yield each, event.type != "DELETED"
+                if event.type == "DELETED":
+                    del known[key]
+
+
+class Mirror:
+    """The objects of one collection by uid, kept true by a watch; `changed` is set after every change.
+
+    An own write can be entered at once with `enter`, so that who decides by the mirror does not decide twice while
+    the watch is still on its way.
+    """
+
+    def __init__(self, api: Api, want: Want, changed: asyncio.Event) -> None:
+        self.objects: dict[str, Object] = {}
+        self.synced = False
+        self._api, self._want, self._changed = api, want, changed
+        self._version = 0
+
+    async def run(self) -> None:
+        """Follow the API until cancelled; begins again when the server goes away or forgets."""
+        async with contextlib.aclosing(events(self._api, self._want)) as following:
+            async for event in following:
+                if event.type == "SYNC":
+                    self.objects, self.synced = {}, True
+                for each in event.objects:
+                    self._version = max(self._version, _version(each))
+                    self.objects[uid(each)] = each
+                    if event.type == "DELETED":
+                        del self.objects[uid(each)]
+                self._changed.set()
+
+    def enter(self, written: Object) -> None:
+        """Take in what was just written, unless the watch has come that far: it knows whether that still is there."""
+        if _version(written) > self._version:
+            self.objects[uid(written)] = written
+            self._changed.set()
+
+
+def _version(body: Object) -> int:
+    return int(body.resource_version or 0)
