@@ -129,7 +129,7 @@ def stretch(before: str | int | None, after: str | int | None) -> tuple[str, str
     """What is taken out and what is put in, word by word and without blanks: one stretch, whatever is between."""
     if before is None or after is None or not before or not after:
         return repr(before), repr(after)
-    old, new = (re.findall(r"\w+|\s+|[^\w\s]", str(each)) for each in (before, after))
+    old, new = (re.findall(r'"[^"]*"|\w+|\s+|[^\w\s]', str(each)) for each in (before, after))
     head = tail = 0
     while head < min(len(old), len(new)) and old[head] == new[head]:
         head += 1
