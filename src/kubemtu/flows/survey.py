@@ -53,7 +53,7 @@ async def between_nodes(
         told = fabric.sentence(found, size, pod_mtu)
         advice = f"apply --mtu {found.carried - (size - pod_mtu)} or less, or correct" if found.carried else "correct"
         raise errors.Surprise(
-            f"nothing has to be changed for the interfaces, but the network between the nodes does not carry what pods "
-            f"may send: {told}; {advice} the network"
+            "every interface is as it should be, but the network between the nodes does not carry what pods may send: "
+            f"{told}. Nothing was changed; {advice} the network"
         )
     return found.proof
