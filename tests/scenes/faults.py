@@ -31,13 +31,15 @@ def configured(path: str = CONFIG, /, *, restarted: bool | str = False, **keys: 
         nodes = [] if not restarted else [restarted] if isinstance(restarted, str) else list(cluster.lab.record.nodes)
         for node in nodes:
             cluster.kube.restart_daemon(node, path.split("/")[4])
-        yield
-        # A merge keeps keys that were added: they are named to be dropped.
-        held = cluster.kube.get(path)["data"]
-        assert isinstance(held, dict)
-        cluster.kube.merge(path, {"data": dict.fromkeys(held.keys() - before.keys()) | before})
-        for node in nodes:
-            cluster.kube.restart_daemon(node, path.split("/")[4])
+        try:
+            yield
+        finally:
+            # A merge keeps keys that were added: they are named to be dropped.
+            held = cluster.kube.get(path)["data"]
+            assert isinstance(held, dict)
+            cluster.kube.merge(path, {"data": dict.fromkeys(held.keys() - before.keys()) | before})
+            for node in nodes:
+                cluster.kube.restart_daemon(node, path.split("/")[4])
 
     return fault
 
@@ -100,9 +102,11 @@ def links(places: dict[str, int]) -> Fault:
                     before[place, name] = held
                     cluster.ip(place, "link", "set", name, "mtu", str(mtu))
         assert before
-        yield
-        for (place, name), held in before.items():
-            cluster.ip(place, "link", "set", name, "mtu", str(held))
+        try:
+            yield
+        finally:
+            for (place, name), held in before.items():
+                cluster.ip(place, "link", "set", name, "mtu", str(held))
 
     return fault
 
@@ -129,9 +133,11 @@ def hand_edited(node: str, path: str, old: str, new: str) -> Fault:
         assert old in before
         file.write_text(before.replace(old, new))
         os.utime(file, (about.st_mtime + 3600, about.st_mtime + 3600))
-        yield
-        file.write_text(before)
-        os.utime(file, (about.st_atime, about.st_mtime))
+        try:
+            yield
+        finally:
+            file.write_text(before)
+            os.utime(file, (about.st_atime, about.st_mtime))
 
     return fault
 
@@ -143,8 +149,10 @@ def route(pod: str, *metrics: str) -> Fault:
     def fault(cluster: Cluster) -> Iterator[None]:
         words = ("route", "change", "default", "via", "169.254.1.1", "dev", "eth0")
         cluster.ip(pod, *words, *metrics)
-        yield
-        cluster.ip(pod, *words)
+        try:
+            yield
+        finally:
+            cluster.ip(pod, *words)
 
     return fault
 
@@ -155,9 +163,11 @@ def owned(labels: dict[str, str], annotations: dict[str, str]) -> Fault:
     @contextlib.contextmanager
     def fault(cluster: Cluster) -> Iterator[None]:
         cluster.kube.merge(CONFIG, {"metadata": {"labels": labels, "annotations": annotations}})
-        yield
-        nothing = {"labels": dict.fromkeys(labels), "annotations": dict.fromkeys(annotations)}
-        cluster.kube.merge(CONFIG, {"metadata": nothing})
+        try:
+            yield
+        finally:
+            nothing = {"labels": dict.fromkeys(labels), "annotations": dict.fromkeys(annotations)}
+            cluster.kube.merge(CONFIG, {"metadata": nothing})
 
     return fault
 
@@ -184,8 +194,10 @@ def config_map(name: str, key: str, text: str) -> Fault:
     def fault(cluster: Cluster) -> Iterator[None]:
         body: Body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {key: text}}
         cluster.kube.create(CONFIG_MAPS, body)
-        yield
-        cluster.kube.delete(f"{CONFIG_MAPS}/{name}")
+        try:
+            yield
+        finally:
+            cluster.kube.delete(f"{CONFIG_MAPS}/{name}")
 
     return fault
 
@@ -197,8 +209,10 @@ def annotated(node: str, key: str, text: str) -> Fault:
     def fault(cluster: Cluster) -> Iterator[None]:
         path = f"/api/v1/nodes/{node}"
         cluster.kube.merge(path, {"metadata": {"annotations": {key: text}}})
-        yield
-        cluster.kube.merge(path, {"metadata": {"annotations": {key: None}}})
+        try:
+            yield
+        finally:
+            cluster.kube.merge(path, {"metadata": {"annotations": {key: None}}})
 
     return fault
 
@@ -209,8 +223,10 @@ def pool_mode(mode: str) -> Fault:
     @contextlib.contextmanager
     def fault(cluster: Cluster) -> Iterator[None]:
         cluster.kube.merge(POOL, {"spec": {"ipipMode": mode}})
-        yield
-        cluster.kube.merge(POOL, {"spec": {"ipipMode": "Never"}})
+        try:
+            yield
+        finally:
+            cluster.kube.merge(POOL, {"spec": {"ipipMode": "Never"}})
 
     return fault
 
@@ -235,7 +251,9 @@ def strangers(cluster: Cluster) -> Iterator[None]:
     cluster.kube.create("/api/v1/namespaces/default/pods", body)
     until(lambda: is_ready(cluster.kube.pods()["on-the-host"]))
     cluster.until_shown("tailscale0", "net1")
-    yield
-    cluster.kube.remove_pod("on-the-host")
-    for device in ("kube-ipvs0", "nodelocaldns", "docker0", "tailscale0", "vethnet1"):
-        cluster.ip("node-1", "link", "delete", device)
+    try:
+        yield
+    finally:
+        cluster.kube.remove_pod("on-the-host")
+        for device in ("kube-ipvs0", "nodelocaldns", "docker0", "tailscale0", "vethnet1"):
+            cluster.ip("node-1", "link", "delete", device)

@@ -94,7 +94,6 @@ def test_step_3_the_place_is_the_config_map_and_neither_the_kubelet_nor_the_node
                 *AS_DEPLOYED,
                 "MTU111 warning: Node node-1, annotation rke2.io/node-args",
                 f"MTU110 warning: node node-1, {CONFLIST}",
-                f"MTU104 error: node node-1, 2 pods: {BOTH_OF.format(1)}",
             ]
         )
         assert "until the CNI's pod restarts and writes it anew" in now.one("MTU110").message
