@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 
 from kubemtu.core import migration
 from kubemtu.core.migration import Phase
-from kubemtu.node import act, journal, netns
+from kubemtu.node import act, journal, links, netlink, netns
 
 if TYPE_CHECKING:
     from tests.node.conftest import RigMaker
@@ -350,3 +351,96 @@ def test_a_port_whose_pod_cannot_be_reached_is_a_failure_and_keeps_both_ends(
     assert len(reached.failures) == 2
     assert "found neither under /run/netns nor through /proc" in reached.failures[0]
     assert rig.mtus() == {(1500, 1500)}
+
+
+def test_an_end_that_is_refused_takes_the_other_back_and_stops_no_other_pod(
+    rigs: RigMaker, journals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = rigs(3, mtu=1450)
+    exchange = netlink.Socket.exchange
+
+    def phases() -> migration.Reached:
+        known = journal.Journal.open("m1", journals)
+        with act.Engine(known) as engine:
+            for phase in migration.ORDER[:4]:
+                assert engine.make_true(rig.desired(phase, 1500)).done
+            victim = next(pod.sock for pod in engine.state.pods.values() if pod.host.name == "cali2")
+
+            def refusing(self: netlink.Socket, requests: Sequence[netlink.Request]) -> list[netlink.Answer]:
+                if self is victim and requests[0][0] == netlink.RTM_SETLINK:
+                    requests = [links.move(2, 70000), *requests[1:]]  # more than a veth takes
+                return exchange(self, requests)
+
+            monkeypatch.setattr(netlink.Socket, "exchange", refusing)
+            reached = engine.make_true(rig.desired(Phase.DEVICES, 1500))
+            monkeypatch.undo()
+        known.close()
+        return reached
+
+    reached = rig.inside(phases)
+    assert not reached.done
+    (sentence,) = reached.failures
+    assert rig.pods[1] in sentence
+    assert "cali2" in sentence
+    assert "EINVAL" in sentence
+    assert [rig.mtu_of(rig.node, f"cali{number}") for number in (1, 2, 3)] == [1500, 1450, 1500]
+    assert [rig.mtu_of(pod, "eth0") for pod in rig.pods] == [1500, 1450, 1500]
+    rig.walk(1500, journals, phases=migration.ORDER[4:])
+    assert rig.mtus() == {(1500, 1500)}
+
+
+def test_two_routes_that_a_replace_cannot_tell_apart_are_refused_and_no_device_moves(
+    rigs: RigMaker, journals: Path
+) -> None:
+    rig = rigs(1)
+    pod = rig.pods[0]
+    ip(pod, "link", "add", "net1", "type", "veth", "peer", "name", "net1peer")
+    for link in ("net1", "net1peer"):
+        ip(pod, "link", "set", link, "up")
+    ip(pod, "route", "add", "10.77.0.0/24", "dev", "net1")
+    ip(pod, "route", "append", "10.77.0.0/24", "dev", "eth0")
+    before = rig.routes()
+    assert rig.make_true(rig.desired(Phase.RECORD, 1450), journals).done
+    reached = rig.make_true(rig.desired(Phase.DEVICES, 1450), journals)
+    assert not reached.done
+    (sentence,) = reached.failures
+    assert "route 10.77.0.0/24" in sentence
+    assert "two routes have this destination and metric" in sentence
+    assert rig.mtus() == {(1500, 1500)}
+    rig.walk(1450, journals, phases=migration.ORDER[5:], restore=True)
+    assert rig.routes() == before
+
+
+def test_routes_that_expire_go_on_expiring(rigs: RigMaker, journals: Path) -> None:
+    rig = rigs(1, mtu=1450)
+    pod = rig.pods[0]
+    ip(pod, "-6", "route", "add", "fd77::/64", "dev", "eth0", "expires", "600")
+    rig.walk(1500, journals, phases=migration.ORDER[:5])
+    assert "mtu lock 1450" in ip(pod, "-6", "route", "show", "fd77::/64")
+    rig.walk(1500, journals, phases=migration.ORDER[5:])
+    (route,) = ip(pod, "-6", "route", "show", "fd77::/64").splitlines()
+    assert "mtu" not in route
+    assert 500 < int(route.split("expires ")[1].split("sec")[0]) <= 600
+
+
+def test_routes_by_next_hop_object_are_pinned_and_restored(rigs: RigMaker, journals: Path) -> None:
+    rig = rigs(1)
+    ip(rig.node, "nexthop", "add", "id", "7", "via", "192.168.77.8", "dev", "eth0")
+    ip(rig.node, "route", "add", "10.42.9.0/24", "nhid", "7")
+    before = rig.routes()
+    rig.walk(1450, journals, phases=migration.ORDER[:5])
+    assert "10.42.9.0/24 nhid 7 via 192.168.77.8 dev eth0 mtu lock 1450" in " ".join(ip(rig.node, "route").split())
+    rig.walk(1450, journals, phases=migration.ORDER[5:])
+    assert rig.routes() == before
+
+
+def test_a_host_gateway_is_pinned_on_a_nic_that_keeps_its_mtu(rigs: RigMaker, journals: Path) -> None:
+    rig = rigs(1)
+    ip(rig.node, "route", "replace", "10.42.2.0/24", "via", "192.168.77.2", "dev", "eth0")
+    before = rig.routes()
+    rig.walk(1450, journals, phases=migration.ORDER[:5])
+    assert "10.42.2.0/24 via 192.168.77.2 dev eth0 mtu lock 1450" in ip(rig.node, "route")
+    assert sysctl(rig.node, "net/ipv6/conf/eth0/mtu") == "1500"
+    rig.walk(1450, journals, phases=migration.ORDER[5:])
+    assert rig.mtu_of(rig.node, "eth0") == 1500
+    assert rig.routes() == before

@@ -77,14 +77,14 @@ class Engine:
             return self._reached(view, started, 0, refusals)
         changed = 0
         for turn in range(_ROUNDS):
-            stages = self._compare(view, pods, node=node)
+            stages, ambiguous = self._compare(view, pods, node=node)
             if not stages:
-                self._failures = {}  # whatever was refused on the way, the node is as it must be
+                self._failures = ambiguous  # whatever was refused on the way, all else is as it must be
                 break
             if turn == _ROUNDS - 1:
                 self._remain(stages)
                 break
-            self._failures = {}
+            self._failures = ambiguous
             changed += self._write_all(stages)
             view, pods = self._look_again(view, stages)
             node = True
@@ -136,17 +136,24 @@ class Engine:
         self.known.append(view.unrecorded_routes(present, node=node))
         return view
 
-    def _compare(self, view: steps.View, pods: Iterable[state.Pod], *, node: bool) -> list[list[steps.Step]]:
+    def _compare(
+        self, view: steps.View, pods: Iterable[state.Pod], *, node: bool
+    ) -> tuple[list[list[steps.Step]], dict[str, str]]:
+        """What is to be written, and the sentences about pins that cannot be."""
         stages = steps.Stages()
         for pod in pods:
             stages.add_pod(view, pod)
         if node:
             stages.add_node(view)
-        return list(stages)
+        sentence = "{}: two routes have this destination and metric, and the kernel replaces either; {}"
+        advice = "give one of them another metric"
+        return list(stages), {str(edit): sentence.format(edit, advice) for edit in stages.ambiguous}
 
     def _remain(self, stages: Sequence[Sequence[steps.Step]]) -> None:
         """Turns what is still not as it must be into failures; a refusal of the kernel says more, and stays."""
         for stage in stages:
+            if self._failures and isinstance(stage[0], steps.Ends | steps.Move):
+                break  # held back, see _write_all
             for step in stage:
                 self._failures.setdefault(str(step), f"{step}: written, but it does not stay; somebody else sets it")
 
@@ -180,15 +187,8 @@ class Engine:
         changed = 0
         for pod, group in by_place.items():
             place = pod if pod is not None else self.state
-            alone = [edit for edit in group if edit.seen.slot not in place.shared] if place.shared else group
-            for edit in group if place.shared else ():
-                if edit.seen.slot in place.shared:
-                    self._failures[str(edit)] = (
-                        f"{edit}: two routes have this destination and metric, and the kernel replaces either; "
-                        "give one of them another metric"
-                    )
-            answers = place.sock.exchange([routes.replay(edit.seen, edit.metrics) for edit in alone])
-            for edit, answer in zip(alone, answers, strict=True):
+            answers = place.sock.exchange([routes.replay(edit.seen, edit.metrics) for edit in group])
+            for edit, answer in zip(group, answers, strict=True):
                 if answer.code == 0:
                     changed += 1
                 elif answer.code not in errors.GONE:

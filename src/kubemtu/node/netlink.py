@@ -11,6 +11,7 @@ A message is never sent with IFLA_TARGET_NETNSID except to read: RTM_SETLINK wit
 namespace. To change a link, open the socket inside the link's namespace (see node.netns).
 """
 
+import array
 import contextlib
 import errno
 import functools
@@ -101,15 +102,17 @@ def attributes(payload: bytes, start: int = 0) -> dict[int, bytes]:
 def pick(payload: bytes, start: int, wanted: frozenset[int]) -> dict[int, bytes]:
     """The same for a few of many attributes: a link has about 45, and cutting out each costs."""
     found: dict[int, bytes] = {}
-    unpack = _ATTRIBUTE.unpack_from
-    end = len(payload) - 3
+    halves = array.array("H", payload[: len(payload) & ~1])
+    end = len(halves) - 1
+    start //= 2
     while start < end:
-        length, kind = unpack(payload, start)
+        length = halves[start]
         if length < 4:
             break
-        if kind & 0x3FFF in wanted:
-            found[kind & 0x3FFF] = payload[start + 4 : start + length]
-        start += (length + 3) & ~3
+        kind = halves[start + 1] & 0x3FFF
+        if kind in wanted:
+            found[kind] = payload[2 * start + 4 : 2 * start + length]
+        start += (length + 3 & ~3) >> 1
     return found
 
 

@@ -71,7 +71,7 @@ class Opened:
         for each in self.all:
             os.close(each.descriptor)
 
-    def add(self, path: Path, name: str, seen: set[int], device: int) -> Netns | None:
+    def add(self, path: str, name: str, seen: set[int], device: int) -> Netns | None:
         """Opens the namespace at `path` unless it is one of the `seen`; None for that, and for what is none."""
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -102,7 +102,7 @@ def named(roots: Roots, opened: Opened, seen: set[int], device: int) -> list[Net
     for folder in roots.netns:
         with contextlib.suppress(OSError):  # no such folder: this runtime names none
             names = sorted(os.listdir(folder))  # noqa: PTH208  half the time of Path.iterdir
-            found += [each for name in names if (each := opened.add(folder / name, name, seen, device))]
+            found += [each for name in names if (each := opened.add(f"{folder}/{name}", name, seen, device))]
     return found
 
 
@@ -124,7 +124,7 @@ def unnamed(roots: Roots, opened: Opened, seen: set[int], device: int) -> list[N
         for name in os.listdir(roots.proc):  # noqa: PTH208
             if not name.isdigit():
                 continue
-            path = roots.proc / name / "ns/net"
+            path = f"{roots.proc}/{name}/ns/net"
             with contextlib.suppress(OSError):
                 if os.stat(path).st_ino in seen:  # noqa: PTH116  a process takes 4 µs this way
                     continue

@@ -226,7 +226,9 @@ def _replay(seen: bytes, expires: int, metrics: Metrics) -> netlink.Request:
     for place, value in found.items():
         if place not in dropped:
             body += netlink.attribute(place, _hops(value)[0] if place == _MULTIPATH else value)
-    if metrics:
+    # With a next hop object, IPv4 takes any route's data that has the same one, pinned or not, unless metrics are given
+    # (net/ipv4/fib_semantics.c, fib_create_info and fib_find_info_nh): then an empty nest says "none".
+    if metrics or _NH_ID in found:
         body += netlink.attribute(_METRICS, b"".join(netlink.attribute(*each) for each in metrics))
     if expires > 0:  # a router's advertisement: its remaining seconds go along
         body += netlink.u32(_EXPIRES, max(1, expires // _HZ))

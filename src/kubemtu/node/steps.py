@@ -185,15 +185,21 @@ class View:
         if not self.row.moved or self.desired.restore:
             return
         for pod in self.now.pods.values():
-            known = self.known.originals.get(pod.owner, {})
-            final = self._finals(pod)[1]
-            for seen in pod.routes:
-                first = known.get(seen.identity)
-                if first is not None and first.mtu is not None and first.mtu > final:
-                    yield (
-                        f"{_place(pod)}: route {seen.destination} had MTU {first.mtu} of its own, above its device; "
-                        f"it is lowered to {final}"
-                    )
+            yield from self._lowered(pod, pod.owner, pod.routes)
+        yield from self._lowered(None, journal.NODE, [*self.overlay, *self.ports])
+
+    def _lowered(self, pod: state.Pod | None, owner: str, found: Iterable[routes.Raw]) -> Iterator[str]:
+        known = self.known.originals.get(owner, {})
+        for seen in found:
+            first = known.get(seen.identity)
+            if first is None or first.mtu is None:
+                continue
+            aim = self.pod_aim(pod) if pod is not None else self.route_aim(seen)
+            if aim.moved and first.mtu > aim.final:
+                yield (
+                    f"{_place(pod)}: route {seen.destination} had MTU {first.mtu} of its own, above its device; "
+                    f"it is lowered to {aim.final}"
+                )
 
 
 @functools.lru_cache(maxsize=8192)
@@ -238,6 +244,7 @@ class Stages:
 
     def __init__(self) -> None:
         """Nothing to do."""
+        self.ambiguous: list[Edit] = []  # pins that the kernel might put on another route
         self._pins: dict[str, tuple[list[Step], list[Step]]] = {group: ([], []) for group in (PODS, OVERLAY, PORTS)}
         self._unpins: dict[str, tuple[list[Step], list[Step]]] = {group: ([], []) for group in (PORTS, OVERLAY, PODS)}
         self._tunnel: list[Step] = []
@@ -263,9 +270,9 @@ class Stages:
         aim = view.pod_aim(pod)
         confs, edits = (self._pins if aim.pinned else self._unpins)[PODS]
         known = view.known.originals.get(pod.owner, {})
-        before = len(edits) + len(confs) + len(self._ends)
+        before = len(edits) + len(confs) + len(self._ends) + len(self.ambiguous)
         for seen in pod.routes:
-            edits += _edit(pod, seen, known, aim)
+            self._add_edit(edits, view, _edit(pod, seen, known, aim))
         mtu = wanted.conf(pod.pod, (port.pod_mtu, port.ipv6_mtu), aim, pod.routes)
         if mtu is not None:
             confs.append(Conf(pod, pod.pod.name, mtu))
@@ -273,7 +280,7 @@ class Stages:
             host_mtu, pod_mtu = wanted.finals(port, view.desired)
             if (pod.host.mtu, pod.pod.mtu) != (host_mtu, pod_mtu):
                 self._ends.append(Ends(pod, host_mtu, pod_mtu))
-        if len(edits) + len(confs) + len(self._ends) == before:
+        if len(edits) + len(confs) + len(self._ends) + len(self.ambiguous) == before:
             pod.compared = key
 
     def add_node(self, view: View) -> None:
@@ -284,7 +291,7 @@ class Stages:
             confs, edits = (self._pins if pinned else self._unpins)[group]
             by_device: dict[int, list[routes.Raw]] = {}
             for seen in found:
-                edits += _edit(None, seen, known, view.route_aim(seen))
+                self._add_edit(edits, view, _edit(None, seen, known, view.route_aim(seen)))
                 if seen.family == 6:
                     for index in seen.devices:
                         by_device.setdefault(index, []).append(seen)
@@ -299,16 +306,22 @@ class Stages:
                 continue
             moves.append(Move(device, final))
 
+    def _add_edit(self, edits: list[Step], view: View, edit: Edit | None) -> None:
+        if edit is None:
+            return
+        if edit.seen.slot not in (edit.pod.shared if edit.pod is not None else view.now.shared):
+            edits.append(edit)
+        elif not view.desired.restore:  # a way back must not end at a route that could never be pinned
+            self.ambiguous.append(edit)
+
     def _ports_moving(self) -> Iterator[Ends]:
         return (step for step in self._ends if isinstance(step, Ends))
 
 
-def _edit(
-    pod: state.Pod | None, seen: routes.Raw, known: Mapping[bytes, routes.Raw], aim: wanted.Aim
-) -> tuple[Edit, ...]:
+def _edit(pod: state.Pod | None, seen: routes.Raw, known: Mapping[bytes, routes.Raw], aim: wanted.Aim) -> Edit | None:
     original = known.get(seen.identity, seen)
     metrics = wanted.metrics(original.metrics, seen.family, aim)
-    return () if metrics == seen.metrics else (Edit(pod, seen, metrics),)
+    return None if metrics == seen.metrics else Edit(pod, seen, metrics)
 
 
 def _confs(view: View, by_device: Mapping[int, list[routes.Raw]], *, pinned: bool) -> Iterator[Conf]:
