@@ -222,6 +222,31 @@ def test_a_late_answer_reopens_the_search() -> None:
     assert min(size for size in sizes if size > 88) >= 1460
 
 
+def test_a_claim_about_no_packet_in_particular_is_tried_and_not_believed() -> None:
+    machine = search.Search(ask(9000))
+    machine.hint(3333, "192.0.2.1")
+    rounds = 0
+    while machine.found is None:
+        sizes = machine.burst()
+        rounds += 1
+        machine.feed(sizes, [search.ARRIVED if size <= 3333 else search.LOST for size in sizes])
+        assert machine.found is None or rounds == 2
+    assert (machine.found.mtu, machine.found.limit) == (3333, "silence")
+    doubted = search.Search(ask(9000))
+    doubted.hint(3333, "192.0.2.1")
+    sizes = doubted.burst()
+    doubted.feed(sizes, [search.ARRIVED] * len(sizes))
+    assert doubted.found is not None
+    assert doubted.found.mtu == 9000
+
+
+def test_giving_up_says_what_is_known() -> None:
+    machine = search.Search(ask(1500))
+    machine.give_up()
+    assert machine.found is not None
+    assert machine.found.ending == "unreachable"
+
+
 @pytest.mark.parametrize(
     ("fitting", "lost", "needed"),
     [

@@ -24,6 +24,7 @@ class Burst:
         self.sizes = list(sizes)
         self.began = now
         self.rtt = rtt
+        self.heard = False  # whether anything was answered at all
         self._small = small
         self._enough = enough
         self._fates: list[search.Fate | None] = [None] * len(sizes)
@@ -44,6 +45,7 @@ class Burst:
         self._fates[place] = fate
         self._open -= 1
         if fate.kind in {"arrived", "fragmented"}:
+            self.heard = True
             self.rtt = min(self.rtt or 3600.0, max(now - self.began, 1e-6))
             if self.sizes[place] >= self._enough and fate.kind == "arrived":
                 self._done = True

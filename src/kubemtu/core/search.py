@@ -79,7 +79,7 @@ UNKNOWN: Final = Fate("unknown")
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
-    """A router's "too big": who, what it claims to carry, and the size that it refused."""
+    """A router's "too big": who, what it claims to carry, and the size that it refused (above `top` when not said)."""
 
     mtu: int
     by: str | None
@@ -140,6 +140,7 @@ class Search:
         self._sent: dict[int, int] = {}
         self._lost: dict[int, int] = {}
         self._refused: dict[int, list[Quote]] = {}
+        self._claims: list[Quote] = []
         self._fragments: dict[int, int] = {}
         self._followed: set[int] = set()
         self._laddered = False
@@ -192,6 +193,14 @@ class Search:
         self._learn(size, fate)
         self.found = self._judge()
 
+    def hint(self, mtu: int, by: str | None) -> None:
+        """Learn that a router claims to carry no more than `mtu`, without a word about which packet it refused."""
+        self._claims.append(Quote(mtu=mtu, by=by, size=self.top + 1))
+
+    def give_up(self) -> None:
+        """End it without an answer, because the network or the peer says that nobody is there."""
+        self.found = self._end("lossy" if self.low else "unreachable")
+
     def _learn(self, size: int, fate: Fate) -> None:
         if fate.kind == "arrived":
             self.low = max(self.low, size)
@@ -201,6 +210,9 @@ class Search:
             self._refused.setdefault(size, []).append(Quote(mtu=fate.mtu, by=fate.by, size=size))
         elif fate.kind == "refused here":
             self.top = max(min(self.top, fate.mtu if 0 < fate.mtu < size else size - 1), self.low)
+
+    def _quotes(self) -> list[Quote]:
+        return [quote for refused in self._refused.values() for quote in refused] + self._claims
 
     def _failures(self, size: int) -> int:
         return self._lost.get(size, 0) + len(self._refused.get(size, ()))
@@ -239,7 +251,6 @@ class Search:
 
     def _end(self, ending: Ending, limit: Limit | None = None) -> Found:
         fitting, lost = self._fitting()
-        quotes = [quote for refused in self._refused.values() for quote in refused if quote.size > self.low]
         return Found(
             ending=ending,
             mtu=self.low,
@@ -250,7 +261,7 @@ class Search:
             rounds=self.rounds,
             packets=self.packets,
             top=self.top,
-            quotes=tuple(dict.fromkeys(quotes)),
+            quotes=tuple(dict.fromkeys(quote for quote in self._quotes() if quote.size > self.low)),
             fragment=self._fragments.get(self.low + 1),
         )
 
@@ -277,7 +288,7 @@ class Search:
         """What a router or the fragments quoted, if it may be the answer and was not followed yet."""
         if len(self._followed) >= HINTS_MOST:
             return {}
-        quoted = [quote.mtu for refused in self._refused.values() for quote in refused]
+        quoted = [quote.mtu for quote in self._quotes()]
         fragments = [size for broken, size in self._fragments.items() if broken > self.low]
         for size in sorted({*quoted, *fragments} - self._followed):
             if not self.low < size < high:
