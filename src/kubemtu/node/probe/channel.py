@@ -1,0 +1,268 @@
+"""One UDP socket that sends whole or not at all, and tells all that the kernel knows about what came and what did not.
+
+IP_PMTUDISC_PROBE sets DF and ignores what the kernel believes about the path; only the device's own MTU bounds it
+(net/ipv4/ip_output.c ip_setup_cork). Sources: ip(7), ipv6(7), socket(7); include/uapi/linux/{in,in6,errqueue}.h.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from kubemtu.core import errors
+from kubemtu.node.probe import wire
+
+IP_MTU_DISCOVER, IP_RECVERR, IP_PKTINFO, IP_MTU, IP_RECVFRAGSIZE, IP_PMTUDISC_PROBE = 10, 11, 8, 14, 25, 3
+IPV6_MTU_DISCOVER, IPV6_RECVERR, IPV6_MTU, IPV6_RECVFRAGSIZE = 23, 25, 24, 77
+SO_RXQ_OVFL, SO_RCVBUFFORCE, SO_MEMINFO = 40, 33, 55
+MSG_ERRQUEUE: Final = 0x2000
+SIOCGIFMTU: Final = 0x8921
+ORIGIN_LOCAL: Final = 1
+EXTENDED_ERROR = struct.Struct("=IBBBBII")  # struct sock_extended_err
+PKTINFO = struct.Struct("=I4s4s")  # struct in_pktinfo
+PKTINFO6 = struct.Struct("=16sI")  # struct in6_pktinfo
+_U32 = struct.Struct("=I")
+_DROPS = 8  # SK_MEMINFO_DROPS
+_BUFFER: Final = 4 << 20  # bytes: the default holds twelve datagrams of 9000
+_HEAD: Final = 64  # bytes that are read of a datagram; its length is told by MSG_TRUNC
+_SEND_PATIENCE: Final = 20  # ms
+
+Family = Literal[4, 6]
+Address = tuple[str, int] | tuple[str, int, int, int]
+
+
+class Heard(NamedTuple):
+    """The beginning of one datagram, its whole length, and what the kernel says about it."""
+
+    head: bytes
+    length: int
+    address: Address
+    fragment: int  # bytes of the largest fragment, 0 when it came whole
+    drops: int  # what the queue had lost until then
+    interface: int
+    local: bytes  # the address it was sent to
+
+
+class Refusal(NamedTuple):
+    """One entry of the error queue: what was refused, with which errno, by whom."""
+
+    payload: bytes  # what is quoted of the datagram
+    address: Address
+    code: int
+    local: bool
+    mtu: int
+    by: str | None
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """What the kernel would do with a packet to an address: the source it takes, the MTUs it knows (bytes)."""
+
+    source: str
+    believed: int
+    device: int
+
+
+class Channel:
+    """One socket, for one family."""
+
+    def __init__(self, family: Family, port: int = 0) -> None:
+        """Opens it in the calling thread's network namespace, on any address. Raises Unreachable or UsageError."""
+        self.family = family
+        self._kind = socket.AF_INET if family == 4 else socket.AF_INET6
+        self.headers = wire.HEADERS[self._kind]
+        try:
+            self.socket = socket.socket(self._kind, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            raise errors.Unreachable(f"this machine has no IPv{family}: {error.strerror}") from error
+        try:
+            self._prepare()
+            self.socket.bind(("", port) if family == 4 else ("::", port))
+        except OSError as error:
+            self.socket.close()
+            if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+                raise errors.UsageError(f"UDP port {port} cannot be used: {error.strerror}; choose another") from error
+            raise errors.Unreachable(f"no IPv{family} socket can be opened here: {error.strerror}") from error
+        self._buffer = bytearray(_HEAD)
+        self._view = memoryview(self._buffer)
+        self._room = socket.CMSG_SPACE(PKTINFO6.size) + 2 * socket.CMSG_SPACE(4)
+        self._interfaces: dict[int, int] = {}
+
+    def _prepare(self) -> None:
+        sock = self.socket
+        options = (
+            ((socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE), (socket.IPPROTO_IP, IP_RECVERR, 1),
+             (socket.IPPROTO_IP, IP_PKTINFO, 1), (socket.IPPROTO_IP, IP_RECVFRAGSIZE, 1))
+            if self.family == 4
+            else ((socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1), (socket.IPPROTO_IPV6, IPV6_RECVERR, 1),
+                  (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE),
+                  (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1), (socket.IPPROTO_IPV6, IPV6_RECVFRAGSIZE, 1))
+        )  # fmt: skip
+        for level, option, value in options:
+            sock.setsockopt(level, option, value)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER)
+        except PermissionError:  # as much as net.core.rmem_max gives; what overflows is counted
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+
+    def fileno(self) -> int:
+        """The descriptor to poll."""
+        return self.socket.fileno()
+
+    def close(self) -> None:
+        """Ends it."""
+        self.socket.close()
+
+    @property
+    def port(self) -> int:
+        """The local UDP port."""
+        return int(self.socket.getsockname()[1])
+
+    def drops(self) -> int:
+        """How many datagrams this socket's own queue has lost so far (modulo 2^32)."""
+        counts = self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
+        return int(struct.unpack_from("=9I", counts)[_DROPS])
+
+    def send(self, body: bytes, size: int, address: Address, local: bytes = b"") -> OSError | None:
+        """Send one packet of `size` bytes with filler behind the body; return why the kernel refused, or None.
+
+        An error that waits for another peer is delivered on the next send, whoever that is for; so a refusal is
+        believed only when it comes twice. `local` is the address to send from, when it matters.
+        """
+        parts = (body, wire.FILLER[: max(size - self.headers - len(body), 0)])
+        extra = self._from(local)
+        refused: OSError | None = None
+        for _ in range(3):
+            try:
+                self.socket.sendmsg(parts, extra, 0, address)
+            except BlockingIOError as full:
+                refused = full
+                writable = select.poll()
+                writable.register(self.socket, select.POLLOUT)
+                writable.poll(_SEND_PATIENCE)
+            except OSError as error:
+                if refused is not None and refused.errno == error.errno:
+                    return error
+                refused = error
+            else:
+                return None
+        return refused
+
+    def _from(self, local: bytes) -> list[tuple[int, int, bytes]]:
+        if not local:
+            return []
+        if self.family == 4:
+            return [(socket.IPPROTO_IP, IP_PKTINFO, PKTINFO.pack(0, local, b""))]
+        return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, PKTINFO6.pack(local, 0))]
+
+    def receive(self, most: int = 64) -> Iterator[Heard]:
+        """Give what has come, without waiting, `most` datagrams at a time so that others get their turn."""
+        for _ in range(most):
+            try:
+                length, ancillary, _, address = self.socket.recvmsg_into([self._view], self._room, socket.MSG_TRUNC)
+            except BlockingIOError:
+                return
+            except OSError:  # an error that waits here is in the error queue as well
+                continue
+            fragment = drops = interface = 0
+            local = b""
+            for level, kind, content in ancillary:
+                if level == socket.SOL_SOCKET:
+                    if kind == SO_RXQ_OVFL:
+                        (drops,) = _U32.unpack(content)
+                elif kind == IP_PKTINFO and self.family == 4:
+                    interface, local, _ = PKTINFO.unpack(content)
+                elif kind == socket.IPV6_PKTINFO and self.family == 6:
+                    local, interface = PKTINFO6.unpack(content)
+                elif kind == (IP_RECVFRAGSIZE if self.family == 4 else IPV6_RECVFRAGSIZE):
+                    (fragment,) = _U32.unpack(content)
+            yield Heard(bytes(self._view[: min(length, _HEAD)]), length, address, fragment, drops, interface, local)
+
+    def refusals(self) -> Iterator[Refusal]:
+        """Give what the error queue holds, without waiting."""
+        while True:
+            try:
+                payload, ancillary, _, address = self.socket.recvmsg(_HEAD, 512, MSG_ERRQUEUE)
+            except OSError:
+                return
+            for _, kind, content in ancillary:
+                if kind in {IP_RECVERR, IPV6_RECVERR} and len(content) >= EXTENDED_ERROR.size:
+                    code, origin, _, _, _, mtu, _ = EXTENDED_ERROR.unpack_from(content)
+                    by = self._offender(content[EXTENDED_ERROR.size :])
+                    yield Refusal(payload, address, code, origin == ORIGIN_LOCAL, mtu, by)
+
+    def _offender(self, address: bytes) -> str | None:
+        """Who sent the ICMP message: SO_EE_OFFENDER, a struct sockaddr_in or sockaddr_in6."""
+        if self.family == 4 and len(address) >= 8 and address[:2] != b"\0\0":
+            return socket.inet_ntop(socket.AF_INET, address[4:8])
+        if self.family == 6 and len(address) >= 24 and address[:2] != b"\0\0":
+            return socket.inet_ntop(socket.AF_INET6, address[8:24])
+        return None
+
+    def pack(self, address: str) -> bytes:
+        """An address as bytes, without the zone of a link-local one."""
+        return socket.inet_pton(self._kind, address.partition("%")[0])
+
+    def mtu(self, interface: int) -> int:
+        """The MTU of one of this machine's interfaces by its index, asked once; 0 when it cannot be told."""
+        if interface not in self._interfaces:
+            self._interfaces[interface] = _interface_mtu(interface)
+        return self._interfaces[interface]
+
+    def forget(self) -> None:
+        """Ask for the MTUs of interfaces again, next time: they may change while a station runs."""
+        self._interfaces.clear()
+
+
+def _interface_mtu(interface: int) -> int:
+    import fcntl  # noqa: PLC0415  only who answers needs it
+
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        name = socket.if_indextoname(interface).encode()
+        answer = fcntl.ioctl(sock, SIOCGIFMTU, struct.pack("16sI12x", name, 0))
+        return min(int(struct.unpack_from("16sI", answer)[1]), wire.LARGEST)
+    return 0
+
+
+def route(family: Family, address: Address) -> Route:
+    """Ask the kernel where packets to an address would go, without sending any.
+
+    The device's MTU is what the kernel says when it refuses the largest packet there is; the believed one includes what
+    routes and learned path MTUs say. Raises OSError when there is no route.
+    """
+    kind = socket.AF_INET if family == 4 else socket.AF_INET6
+    with socket.socket(kind, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
+        level = socket.IPPROTO_IP if family == 4 else socket.IPPROTO_IPV6
+        sock.setsockopt(level, IP_MTU_DISCOVER if family == 4 else IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+        sock.setsockopt(level, IP_RECVERR if family == 4 else IPV6_RECVERR, 1)
+        sock.connect(address)
+        source = str(sock.getsockname()[0])
+        believed = min(sock.getsockopt(level, IP_MTU if family == 4 else IPV6_MTU), wire.LARGEST)
+        return Route(source=source, believed=believed, device=_device_mtu(sock, believed))
+
+
+def _device_mtu(sock: socket.socket, believed: int) -> int:
+    if believed >= wire.LARGEST:  # loopback takes any packet there is
+        return believed
+    with contextlib.suppress(OSError):
+        sock.send(wire.FILLER[: wire.LARGEST - 48])
+        return wire.LARGEST
+    with contextlib.suppress(OSError):
+        _, ancillary, _, _ = sock.recvmsg(_HEAD, 512, MSG_ERRQUEUE)
+        for _, _, content in ancillary:
+            if len(content) >= EXTENDED_ERROR.size:
+                code, origin, _, _, _, mtu, _ = EXTENDED_ERROR.unpack_from(content)
+                if code == errno.EMSGSIZE and origin == ORIGIN_LOCAL and mtu >= believed:
+                    return int(mtu)
+    return believed
+
+
+def nonce() -> int:
+    """A number that nobody can guess."""
+    return int.from_bytes(os.urandom(8), "big")

@@ -1,0 +1,73 @@
+"""Who is answered: only those who hold the key, nothing twice, and only so many a second.
+
+All state has a fixed size. Strangers cannot fill it, because only what was sealed with the key is remembered or counted
+against the limit. A request is sealed for the address it was sent from, so a captured one can be sent again only from
+there, and is not answered again while REMEMBERED others have not overwritten it.
+"""
+
+from typing import Final
+
+import msgspec
+
+from kubemtu.node.probe import wire
+
+REMEMBERED: Final = 1 << 16  # MACs of eight bytes: half a megabyte
+RATE: Final = 20_000  # answers a second: one core of a machine answers about three times as many
+DEPTH: Final = 4_000  # answers at once: twenty full bursts
+
+_SLOT: Final = 8
+
+
+class Refused(msgspec.Struct):
+    """How many datagrams were not answered, and why."""
+
+    foreign: int = 0  # no request of ours at all
+    damaged: int = 0  # not of the length that it says it was sent with
+    forged: int = 0  # sealed with another key, or for another sender
+    repeated: int = 0
+    limited: int = 0
+
+
+class Gate:
+    """Lets requests through, or counts why not."""
+
+    def __init__(self, key: wire.Key, now: float, *, rate: int = RATE, depth: int = DEPTH) -> None:
+        """Begins with nothing seen; `rate` is in answers a second, `depth` in answers at once."""
+        self.refused = Refused()
+        self._key = key
+        self._rate = rate
+        self._depth = depth
+        self._tokens = float(depth)
+        self._filled = now
+        self._seen = bytearray(REMEMBERED * _SLOT)
+
+    def admit(self, datagram: bytes, size: int, bound: bytes, now: float) -> wire.Request | None:
+        """The request in a datagram that came from the address `bound`, `size` bytes as a packet; None to be silent."""
+        if wire.kind(datagram) not in {wire.PROBE, wire.ASK}:
+            self.refused.foreign += 1
+            return None
+        request = wire.read_request(datagram)
+        if request.kind == wire.PROBE and request.size != size:
+            self.refused.damaged += 1
+            return None
+        if not self._key.opens(datagram, bound):
+            self.refused.forged += 1
+            return None
+        if self._again(wire.mac(datagram)):
+            self.refused.repeated += 1
+            return None
+        self._tokens = min(self._tokens + max(now - self._filled, 0.0) * self._rate, self._depth)
+        self._filled = now
+        if self._tokens < 1:
+            self.refused.limited += 1
+            return None
+        self._tokens -= 1
+        return request
+
+    def _again(self, mac: bytes) -> bool:
+        """Say whether this MAC was seen, and remember it in the place of another."""
+        place = int.from_bytes(mac[:2], "big") * _SLOT
+        if self._seen[place : place + _SLOT] == mac:
+            return True
+        self._seen[place : place + _SLOT] = mac
+        return False

@@ -1,0 +1,168 @@
+"""What is measured, and what comes out of it, as values: targets in, paths out."""
+
+import contextlib
+import functools
+import socket
+
+import msgspec
+
+from kubemtu.core import ladder, pathverdict, search
+from kubemtu.node.probe import channel, session, wire
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to measure to: a numeric address, with a zone for a link-local one; sizes that the caller knows of."""
+
+    address: str
+    port: int = wire.PORT
+    expected: int | None = None  # bytes; the own interface's MTU when not given
+    also: tuple[int, ...] = ()  # MTUs of links that may be on the way
+    back: bool = False  # whether to ask the other end to measure its own direction
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """One direction of one path, measured.
+
+    `believed_before` and `believed`: the path MTU that the sender's kernel held, in bytes; `peer_mtu`: the MTU of the
+    interface that the other end receives by, 0 when it did not say; `seconds`: from the first packet to the verdict;
+    `note`: why nothing could be heard, if anybody said.
+    """
+
+    found: search.Found
+    believed_before: int
+    believed: int
+    peer_mtu: int = 0
+    rtt: float = 0.0
+    seconds: float = 0.0
+    note: str = ""
+
+
+class Path(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of one target: forwards, and backwards when that was asked for; `seconds` for all of it."""
+
+    target: Target
+    forward: Measured
+    back: wire.Report | None = None
+    seconds: float = 0.0
+
+
+def judge(path: Path) -> pathverdict.Verdict:
+    """What a measured path means, by both directions when both were measured."""
+    forward = direction(path.forward)
+    back = returned(path.back) if path.back is not None and path.back.state not in {"running", "refused"} else None
+    return pathverdict.judge(forward, back, expected=path.target.expected)
+
+
+def direction(one: Measured) -> pathverdict.Direction:
+    """What was measured forwards, as the verdict wants it."""
+    return pathverdict.Direction(
+        found=one.found,
+        believed_before=one.believed_before,
+        believed=one.believed,
+        peer_mtu=one.peer_mtu,
+        note=one.note,
+    )
+
+
+def returned(one: wire.Report) -> pathverdict.Direction:
+    """What the other end reported, as the verdict wants it; which router spoke does not travel."""
+    assert one.state != "running"
+    assert one.state != "refused"
+    quotes = (search.Quote(mtu=one.quoted, by=None, size=one.mtu + 1),) if one.quoted else ()
+    found = search.Found(
+        ending=one.state,
+        mtu=one.mtu,
+        limit=one.limit,
+        losses=one.losses,
+        fitting=one.fitting,
+        fitting_lost=one.fitting_lost,
+        rounds=one.rounds,
+        packets=one.packets,
+        top=one.top,
+        quotes=quotes,
+    )
+    return pathverdict.Direction(found=found, believed=one.believed)
+
+
+def family(address: str) -> channel.Family:
+    """The family of a numeric address."""
+    return 6 if ":" in address else 4
+
+
+def endpoint(target: Target) -> channel.Address:
+    """A target as the socket calls want it."""
+    if ":" not in target.address:
+        return (target.address, target.port)
+    bare, _, zone = target.address.partition("%")
+    index = 0 if not zone else int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
+    return (bare, target.port, 0, index)
+
+
+def smallest(one: channel.Family) -> int:
+    """The size of the packets that end a burst, in bytes: 68 over IPv4, which every path carries (RFC 791 3.2)."""
+    return wire.LENGTH + wire.HEADERS[socket.AF_INET if one == 4 else socket.AF_INET6]
+
+
+@functools.lru_cache(maxsize=64)
+def question(top: int, expected: int | None, one: channel.Family, also: tuple[int, ...]) -> search.Question:
+    """What to ask of a path that begins at an interface of `top` bytes."""
+    small = smallest(one)
+    top = min(max(top, small + 1), wire.LARGEST)
+    wanted = min(max(expected or top, small + 1), top)
+    known = {size for size in (*also, wanted) if small < size < top}
+    return search.Question(
+        top=top,
+        expected=wanted,
+        likely=tuple(size for size in ladder.likely(top, known) if size > small),
+        hypotheses=tuple(size for size in ladder.hypotheses(top, sorted(known)) if size > small),
+        small=small,
+    )
+
+
+def nowhere(target: Target, note: str) -> Path:
+    """The path to a target that nothing can be sent to."""
+    found = search.Found(
+        ending="unreachable", mtu=0, limit=None, losses=0, fitting=0, fitting_lost=0, rounds=0, packets=0, top=0
+    )
+    return Path(target=target, forward=Measured(found=found, believed_before=0, believed=0, note=note))
+
+
+def measured(one: session.Session, before: channel.Route, seconds: float) -> Measured:
+    """What an ended session found; `before` is what the kernel believed at its start."""
+    assert one.found is not None
+    return Measured(
+        found=one.found,
+        believed_before=before.believed,
+        believed=believed(one) or before.believed,
+        peer_mtu=one.peer_mtu,
+        rtt=one.rtt,
+        seconds=seconds,
+        note=one.note,
+    )
+
+
+def report(asker: int, one: session.Session) -> wire.Report:
+    """What an ended session found, for whoever asked for it."""
+    found = one.found
+    assert found is not None
+    return wire.Report(
+        asker,
+        found.ending,
+        found.limit,
+        found.mtu,
+        found.top,
+        believed(one),
+        next((quote.mtu for quote in found.quotes if quote.mtu), 0),
+        found.losses,
+        found.rounds,
+        found.packets,
+        found.fitting,
+        found.fitting_lost,
+    )
+
+
+def believed(one: session.Session) -> int:
+    """The path MTU that the kernel holds now, in bytes; 0 when it has no route any more."""
+    with contextlib.suppress(OSError):
+        return channel.route(one.channel.family, one.address).believed
+    return 0

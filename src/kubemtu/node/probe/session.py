@@ -1,0 +1,173 @@
+"""One search on one path: what core.search wants sent goes out as datagrams, and what they met comes back.
+
+A session is known by its nonce. It holds no socket of its own: the station sends and hears for it.
+"""
+
+import errno
+import os
+from typing import Final
+
+from kubemtu.core import burst, search
+from kubemtu.node.probe import channel, wire
+
+PAUSE: Final = 16  # packets of a burst after which the station listens for a moment
+TOLD: Final = 0.05  # seconds that an answer is waited for after somebody said that there will be none
+NO_WAY: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL})
+
+
+class Session:
+    """One search under way towards `address`."""
+
+    def __init__(
+        self,
+        one: channel.Channel,
+        address: channel.Address,
+        question: search.Question,
+        key: wire.Key,
+        *,
+        source: str,
+        now: float,
+    ) -> None:
+        """Begins a search; `source` is the address its packets leave from, which their seal includes."""
+        self.channel = one
+        self.address = address
+        self.nonce = channel.nonce()
+        self.search = search.Search(question)
+        self.note = ""  # why nothing can be heard, when the kernel or the peer says so
+        self.peer_mtu = 0  # of the interface that the peer receives by
+        self.fragment = 0
+        self.began = now
+        self.ended = now
+        self.rtt = 0.0
+        self._key = key
+        self._bound = one.pack(source)
+        self._local = b""
+        self._drops: int | None = None
+        self._own_drops = 0
+        self._void = False
+        self._first = 0  # number of the first packet of the burst under way
+        self._next = 0
+        self._burst: burst.Burst | None = None
+        self._unsent = 0  # packets of the burst still to be sent
+        self._past: dict[int, int] = {}  # sizes of packets of the burst before, by number
+
+    @property
+    def found(self) -> search.Found | None:
+        """The end of the search, once it has one."""
+        return self.search.found
+
+    def leave_from(self, local: bytes) -> None:
+        """Send from this address of ours, because the other end knows us by it."""
+        self._local = local
+        self._bound = local
+
+    def advance(self, now: float) -> None:
+        """Send what is due: the next packets of the burst, small ones once more, or the next burst."""
+        if self.found is not None:
+            return
+        if self._burst is None:
+            self._begin(now)
+        elif self._unsent:
+            self._send_some(now)
+        elif self._burst.over(now) or (self.note and not self._burst.heard and now > self._burst.began + TOLD):
+            self._close(now)
+            if self.found is None:
+                self._begin(now)
+        else:
+            for place in self._burst.again(now):
+                self._send(place, now)
+
+    def wake(self) -> float:
+        """When to call `advance` if nothing is heard before; 0 for at once."""
+        if self._burst is None or self._unsent:
+            return 0.0
+        if self.note and not self._burst.heard:
+            return min(self._burst.wake(), self._burst.began + TOLD)
+        return self._burst.wake()
+
+    def _begin(self, now: float) -> None:
+        question = self.search.question
+        sizes = self.search.burst()
+        self._first = self._next
+        self._unsent = len(sizes)
+        self._own_drops = self.channel.drops()
+        self._burst = burst.Burst(sizes, small=question.small, enough=self.search.top, now=now, rtt=self.rtt)
+        self._send_some(now)
+
+    def _send_some(self, now: float) -> None:
+        assert self._burst is not None
+        first = len(self._burst.sizes) - self._unsent
+        for place in range(first, min(first + PAUSE, len(self._burst.sizes))):
+            self._unsent -= 1
+            self._send(place, now)
+
+    def _send(self, place: int, now: float) -> None:
+        assert self._burst is not None
+        number = self._first + place
+        size = self._burst.sizes[place]
+        self._next = max(self._next, number + 1)
+        body = self._key.seal(wire.pack_request(wire.Request(wire.PROBE, self.nonce, number, size)), self._bound)
+        refused = self.channel.send(body, size, self.address, self._local)
+        if refused is None:
+            return
+        if refused.errno == errno.EMSGSIZE:
+            limit = next((one.mtu for one in self.channel.refusals() if one.local and one.mtu), 0)
+            self._burst.answered(place, search.Fate("refused here", limit), now)
+        elif refused.errno in NO_WAY:
+            self.note = f"the kernel sends nothing there: {refused.strerror}"
+
+    def answered(self, answer: wire.Answer, now: float) -> None:
+        """Take an answer of the other end to one of this session's packets."""
+        if self._drops is not None and answer.drops != self._drops:
+            self._void = True
+        self._drops = answer.drops
+        self.peer_mtu = answer.mtu or self.peer_mtu
+        if answer.fragment:
+            self.fragment = max(self.fragment, answer.fragment)
+            self._learn(answer.number, search.Fate("fragmented", answer.fragment), now)
+        else:
+            self._learn(answer.number, search.ARRIVED, now, answer.size)
+
+    def refused(self, number: int, size: int, refusal: channel.Refusal, now: float) -> None:
+        """Take what the network says about one of this session's packets."""
+        if refusal.code == errno.EMSGSIZE and not refusal.local:
+            self._learn(number, search.Fate("too big", refusal.mtu, refusal.by), now, size)
+        elif refusal.code != errno.EMSGSIZE:
+            self.refused_at_all(refusal)
+
+    def refused_at_all(self, refusal: channel.Refusal) -> None:
+        """Take an ICMP message that says that nobody is there, or that quotes too little to tell which packet."""
+        if refusal.code == errno.EMSGSIZE:
+            self.search.hint(refusal.mtu, refusal.by)
+            return
+        by = f" ({refusal.by} says so)" if refusal.by else ""
+        if refusal.code == errno.ECONNREFUSED:
+            self.note = f"nobody listens on port {self.address[1]} there{by}"
+        else:
+            self.note = f"{os.strerror(refusal.code).lower()}{by}"
+
+    def _learn(self, number: int, fate: search.Fate, now: float, size: int | None = None) -> None:
+        place = number - self._first
+        if self._burst is not None and 0 <= place < len(self._burst.sizes):
+            if size is None or size == self._burst.sizes[place]:
+                self._burst.answered(place, fate, now)
+        elif (known := self._past.pop(number, None)) is not None and size in {None, known}:
+            self.search.late(known, fate)
+
+    def _close(self, now: float) -> None:
+        assert self._burst is not None
+        fates = self._burst.fates()
+        sizes = self._burst.sizes
+        self.rtt = self._burst.rtt
+        void = self._void or self.channel.drops() != self._own_drops
+        self._void = False
+        self.search.feed(sizes, fates, void=void)
+        self._past = {
+            self._first + place: size
+            for place, (size, fate) in enumerate(zip(sizes, fates, strict=True))
+            if fate.kind == "lost"
+        }
+        if self.note and self.search.low == 0 and self.found is None:  # told, and not only met with silence
+            self.search.give_up()
+        self._burst = None
+        self.ended = now

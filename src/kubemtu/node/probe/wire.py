@@ -1,0 +1,202 @@
+"""What a datagram of the prober says: forty bytes, then filler up to the size that is probed.
+
+A request (PROBE, ASK) and what answers it (ANSWER, REPORT) have the same length, so that nobody gains by making others
+answer. The last eight of the forty bytes are a keyed BLAKE2s (RFC 7693) over the rest; for requests also over the
+address they were sent from, so that a captured one answers nobody else. 0.7 µs each; HMAC-SHA256 takes 1.6.
+Sizes are of whole IP packets, in bytes; integers are in network byte order.
+"""
+
+import hashlib
+import hmac
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from kubemtu.core import errors, search
+
+PORT: Final = 7843
+MAGIC: Final = b"kMTU"
+VERSION: Final = 1
+PROBE: Final = 1
+ANSWER: Final = 2
+ASK: Final = 3
+REPORT: Final = 4
+HEADERS: Final = {socket.AF_INET: 20 + 8, socket.AF_INET6: 40 + 8}  # RFC 791 3.1, RFC 8200 3; RFC 768
+LARGEST: Final = 65535
+LENGTH: Final = 40
+SHORTEST_KEY: Final = 16  # bytes
+LARGEST_KEY: Final = 65536
+
+_MAC: Final = 8
+_BODY: Final = LENGTH - _MAC
+_HEAD = struct.Struct("!4sBBH")  # magic, version, kind, flags
+_REQUEST = struct.Struct("!4sBBHQIH10x")  # ..., nonce, number, size of the packet or own MTU
+_ANSWER = struct.Struct("!4sBBHQIHHIH2x")  # ..., nonce, number, size, largest fragment, drops, MTU of the interface
+_REPORT = struct.Struct("!4sBBBBQHHHHBBHHH")  # ..., ending, limit, nonce, five sizes, three counts
+
+FILLER: Final = memoryview(os.urandom(LARGEST))  # never constant: a broken checksum offload shows up with it
+
+State = Literal[search.Ending, "running", "refused"]
+STATES: Final[tuple[State, ...]] = ("exact", "unreachable", "lossy", "overloaded", "running", "refused")
+LIMITS: Final[tuple[search.Limit | None, ...]] = (None, "own interface", "router", "fragments", "silence")
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """A PROBE, whose `size` is the packet's, or an ASK to measure back, whose `size` is the asker's own MTU."""
+
+    kind: Literal[1, 3]
+    nonce: int
+    number: int
+    size: int
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What the other end saw of one PROBE.
+
+    `size`: as received; `fragment`: bytes of the largest fragment, 0 when it came whole; `drops`: how many datagrams
+    its queue has lost so far; `mtu`: that of the interface it came in by, 0 when unknown.
+    """
+
+    nonce: int
+    number: int
+    size: int
+    fragment: int
+    drops: int
+    mtu: int
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """What the other end found in its own direction; `state` is "running", "refused" or how the search ended.
+
+    `believed`: the path MTU its kernel holds afterwards; `quoted`: what a router claimed, 0 when none did.
+    """
+
+    nonce: int
+    state: State
+    limit: search.Limit | None = None
+    mtu: int = 0
+    top: int = 0
+    believed: int = 0
+    quoted: int = 0
+    losses: int = 0
+    rounds: int = 0
+    packets: int = 0
+    fitting: int = 0
+    fitting_lost: int = 0
+
+
+class Key:
+    """What all stations of a cluster share; without any, datagrams are only protected against accidents."""
+
+    def __init__(self, secret: bytes = b"") -> None:
+        """Derives the key from a secret of any length, or from none."""
+        self.secret = bool(secret)
+        derived = hashlib.blake2s(secret, person=b"kubemtu").digest() if secret else b""
+        self._keyed = hashlib.blake2s(key=derived, digest_size=_MAC, person=b"kubemtu1")
+
+    @classmethod
+    def read(cls, path: Path) -> "Key":
+        """Read it from a file, white space around it left out. Raises UsageError when it cannot serve."""
+        try:
+            with path.open("rb") as source:
+                secret = source.read(LARGEST_KEY + 1).strip()
+        except OSError as error:
+            raise errors.UsageError(f"the key file {path} cannot be read: {error.strerror or error}") from error
+        if not SHORTEST_KEY <= len(secret) <= LARGEST_KEY:
+            raise errors.UsageError(
+                f"the key file {path} holds {len(secret)} bytes, and must hold {SHORTEST_KEY} to {LARGEST_KEY}: "
+                f"make one with `head -c 32 /dev/urandom | base64 > {path}`"
+            )
+        return cls(secret)
+
+    def seal(self, body: bytes, bound: bytes = b"") -> bytes:
+        """Give the body with its MAC; `bound` is what else it holds for, such as the sender's address."""
+        keyed = self._keyed.copy()
+        keyed.update(body)
+        keyed.update(bound)
+        return body + keyed.digest()
+
+    def opens(self, datagram: bytes, bound: bytes = b"") -> bool:
+        """Say whether the first forty bytes were sealed with this key, in a time that tells nothing about it."""
+        keyed = self._keyed.copy()
+        keyed.update(datagram[:_BODY])
+        keyed.update(bound)
+        return hmac.compare_digest(keyed.digest(), datagram[_BODY:LENGTH])
+
+
+def kind(datagram: bytes) -> int:
+    """What a datagram claims to be: PROBE, ANSWER, ASK or REPORT; 0 for anything that is not ours."""
+    if len(datagram) < LENGTH:
+        return 0
+    magic, version, found, _ = _HEAD.unpack_from(datagram)
+    return int(found) if magic == MAGIC and version == VERSION and PROBE <= found <= REPORT else 0
+
+
+def mac(datagram: bytes) -> bytes:
+    """The MAC of a datagram, which no two requests share."""
+    return datagram[_BODY:LENGTH]
+
+
+def pack_request(request: Request) -> bytes:
+    """The body of a request, to be sealed."""
+    return _REQUEST.pack(MAGIC, VERSION, request.kind, 0, request.nonce, request.number, request.size)
+
+
+def read_request(datagram: bytes) -> Request:
+    """Read a request whose kind is known."""
+    _, _, found, _, nonce, number, size = _REQUEST.unpack_from(datagram)
+    return Request(found, nonce, number, size)
+
+
+def pack_answer(answer: Answer) -> bytes:
+    """The body of an answer, to be sealed."""
+    drops = answer.drops & 0xFFFFFFFF
+    head = (MAGIC, VERSION, ANSWER, 0, answer.nonce, answer.number)
+    return _ANSWER.pack(*head, answer.size, answer.fragment, drops, answer.mtu)
+
+
+def read_answer(datagram: bytes) -> Answer:
+    """Read an answer whose kind is known."""
+    return Answer(*_ANSWER.unpack_from(datagram)[4:])
+
+
+def pack_report(report: Report) -> bytes:
+    """The body of a report, to be sealed; counts that do not fit are cut off at the largest that does."""
+    return _REPORT.pack(
+        MAGIC,
+        VERSION,
+        REPORT,
+        STATES.index(report.state),
+        LIMITS.index(report.limit),
+        report.nonce,
+        report.mtu,
+        report.top,
+        report.believed,
+        report.quoted,
+        min(report.losses, 0xFF),
+        min(report.rounds, 0xFF),
+        min(report.packets, 0xFFFF),
+        min(report.fitting, 0xFFFF),
+        min(report.fitting_lost, 0xFFFF),
+    )
+
+
+def read_report(datagram: bytes) -> Report | None:
+    """Read a report whose kind is known; None when it says what this version does not know."""
+    fields = _REPORT.unpack_from(datagram)
+    state, limit = fields[3], fields[4]
+    if state >= len(STATES) or limit >= len(LIMITS):
+        return None
+    return Report(fields[5], STATES[state], LIMITS[limit], *fields[6:])
+
+
+def quoted(payload: bytes) -> tuple[int, int, int] | None:
+    """Nonce, number and size of our own PROBE that a router quotes; None when it quotes too little, or another's."""
+    if len(payload) < _REQUEST.size - 10 or payload[:6] != _HEAD.pack(MAGIC, VERSION, PROBE, 0)[:6]:
+        return None
+    _, _, _, _, nonce, number, size = struct.unpack_from("!4sBBHQIH", payload)
+    return nonce, number, size
