@@ -183,8 +183,8 @@ def waiting(pod: Body, name: str) -> tuple[str, str]:
     return told.get("reason", ""), told.get("message", "")
 
 
-def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until something holds. Raises TimeoutError."""
+def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until something holds; a hang ends after so many seconds. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:

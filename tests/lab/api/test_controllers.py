@@ -65,7 +65,7 @@ async def kubelets(api: Api, http: httpx2.AsyncClient) -> AsyncIterator[Kubelets
             asyncio.create_task(controllers.run(client, synced=synced)),
             asyncio.create_task(running.run()),
         ]
-        await asyncio.wait_for(synced.wait(), 5)
+        await asyncio.wait_for(synced.wait(), 30)
         yield running
         for task in tasks:
             task.cancel()

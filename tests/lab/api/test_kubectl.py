@@ -41,9 +41,12 @@ spec:
 
 
 @pytest.fixture
-def kubectl(kubeconfig_file: Path, tmp_path: Path) -> Kubectl:
-    environment = os.environ | {"KUBECONFIG": str(kubeconfig_file), "HOME": str(tmp_path)}
+def environment(kubeconfig_file: Path, tmp_path: Path) -> dict[str, str]:
+    return os.environ | {"KUBECONFIG": str(kubeconfig_file), "HOME": str(tmp_path)}
 
+
+@pytest.fixture
+def kubectl(environment: dict[str, str]) -> Kubectl:
     async def run(*arguments: str, stdin: str = "", fails: bool = False, **more: str) -> str:
         process = await asyncio.create_subprocess_exec(
             "kubectl",
@@ -101,10 +104,10 @@ async def test_restart_and_wait_for_the_rollout(api: Api, kubectl: Kubectl) -> N
         node = asyncio.create_task(kubelet())
         await kubectl("apply", "-f", "-", stdin=MANIFEST)
         target = ("daemonset/canal", "-n", "kube-system")
-        assert "successfully rolled out" in await kubectl("rollout", "status", *target, "--timeout=10s")
+        assert "successfully rolled out" in await kubectl("rollout", "status", *target, "--timeout=60s")
         before = await kubectl("get", "pods", "-n", "kube-system", "-o", "name")
         await kubectl("rollout", "restart", *target)
-        assert "successfully rolled out" in await kubectl("rollout", "status", *target, "--timeout=10s")
+        assert "successfully rolled out" in await kubectl("rollout", "status", *target, "--timeout=60s")
         after = await kubectl("get", "pods", "-n", "kube-system", "-o", "name")
         assert before != after
         assert after.count("pod/canal-") == 1
@@ -129,13 +132,20 @@ async def test_an_edit_that_comes_too_late_is_a_conflict(kubectl: Kubectl, tmp_p
     assert "the object has been modified; please apply your changes to the latest version and try again" in told
 
 
-async def test_watch_delete_and_the_rest(kubectl: Kubectl) -> None:
+async def test_watch_delete_and_the_rest(kubectl: Kubectl, environment: dict[str, str]) -> None:
     await kubectl("apply", "-f", "-", stdin=MANIFEST)
     target = ("cm", "canal-config", "-n", "kube-system")
-    watch = asyncio.create_task(kubectl("get", *target, "-w", "-o", "name", "--request-timeout=1s"))
-    await asyncio.sleep(0.5)
-    await kubectl("annotate", *target, "seen=1")
-    assert (await watch).count("configmap/canal-config") >= 2
+    watch = ("kubectl", "get", *target, "-w", "-o", "name")
+    watching = await asyncio.create_subprocess_exec(*watch, env=environment, stdout=asyncio.subprocess.PIPE)
+    assert watching.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            assert await watching.stdout.readline() == b"configmap/canal-config\n"
+            await kubectl("annotate", *target, "seen=1")
+            assert await watching.stdout.readline() == b"configmap/canal-config\n"
+    finally:
+        watching.kill()
+        await watching.wait()
     assert 'configmap "canal-config" deleted' in await kubectl("delete", *target)
     assert 'configmaps "canal-config" not found' in await kubectl("get", *target, fails=True)
     assert await kubectl("get", "--raw", "/readyz") == "ok"
