@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kubemtu.cni import registry
 from kubemtu.core import codes
-from kubemtu.core.errors import KubemtuError, NotRecognised
+from kubemtu.core.errors import Forbidden, KubemtuError, NotRecognised
 from kubemtu.core.net import NodeFile, NodeObservation
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot, Unread
@@ -201,18 +201,27 @@ def test_canal_comes_before_calico_and_calico_before_flannel(
     assert registry.recognise(snapshot(*texts)).name == name
 
 
-def test_nothing_known_is_one_sentence_that_says_what_was_looked_for() -> None:
+def test_nothing_known_is_one_sentence_that_says_what_was_looked_for_and_what_is_hidden() -> None:
     unread = (
         Unread(what="ConfigMap kube-system/canal-config", why="forbidden", message="no"),
         Unread(what="Installation default", why="absent", message="no"),
     )
-    with pytest.raises(NotRecognised) as caught:
+    with pytest.raises(Forbidden) as caught:
         registry.recognise(Snapshot(source="cluster c", unread=unread))
     sentence = str(caught.value)
     for word in ("cluster c", "canal-config", "calico-config", "kube-flannel-cfg", "Installation default"):
         assert word in sentence
     assert "Could not be read: ConfigMap kube-system/canal-config (forbidden)." in sentence
     assert "absent" not in sentence
+    with pytest.raises(NotRecognised, match="Other pod networks are not covered yet"):
+        registry.recognise(Snapshot(source="cluster c", unread=unread[1:]))
+
+
+def test_what_only_later_networks_need_does_not_matter() -> None:
+    flannels = "ConfigMap kube-flannel/kube-flannel-cfg"
+    assert flannels in registry.irrelevant("canal")
+    assert "ConfigMap kube-system/canal-config" not in registry.irrelevant("calico")  # canal comes first
+    assert registry.irrelevant("flannel") == frozenset()
 
 
 def test_wants_are_the_union_each_once_and_never_a_secret() -> None:

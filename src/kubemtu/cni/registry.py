@@ -9,6 +9,7 @@ from kubemtu.core import cnistate, errors, objects, rendered, snapshot
 
 CNIS: dict[str, Cni] = {"canal": canal, "calico": calico, "flannel": flannel}
 
+OTHER = "Other pod networks are not covered yet."
 # What others are known by: a DaemonSet, a ConfigMap, or the type of the first plugin of a node's CNI configuration.
 OTHERS = {
     "cilium": "Cilium",
@@ -32,18 +33,20 @@ OTHERS = {
 
 
 def recognise(snapshot: snapshot.Snapshot) -> cnistate.CniState:
-    """Describe the pod network of a snapshot. Raises NotRecognised, naming what was looked for and what was there."""
+    """Describe the pod network of a snapshot. Raises NotRecognised, naming what was looked for, or Forbidden."""
     for cni in CNIS.values():
         state = cni.read(snapshot)
         if state is not None:
             return state
+    looks_like = _looks_like(snapshot)
     unread = [f"{each.what} ({each.why})" for each in snapshot.unread[:3] if each.why != "absent"]
     not_seen = f" Could not be read: {', '.join(unread)}." if unread else ""
-    raise errors.NotRecognised(
+    hidden = not looks_like and any(each.why == "forbidden" for each in snapshot.unread)
+    raise (errors.Forbidden if hidden else errors.NotRecognised)(
         f"No pod network that kubemtu knows was found in {snapshot.source}: neither canal (ConfigMap"
         " kube-system/canal-config or rke2-canal-config) nor Calico (Installation default, or ConfigMap"
         " kube-system/calico-config with DaemonSet calico-node) nor Flannel (ConfigMap kube-flannel-cfg, or k3s's node"
-        f" annotations).{not_seen} {_looks_like(snapshot) or 'Other pod networks are not covered yet.'}"
+        f" annotations).{not_seen} {'Ask for the right to read them.' if hidden else looks_like or OTHER}"
     )
 
 
@@ -61,6 +64,14 @@ def _looks_like(snapshot: snapshot.Snapshot) -> str:
             if isinstance(first, str) and first in OTHERS:
                 return f"It looks like {OTHERS[first]} (file {file.path}), which is not covered yet."
     return ""
+
+
+def irrelevant(name: str) -> frozenset[str]:
+    """Name what is read for those pod networks only that would be looked for after this one."""
+    names = list(CNIS)
+    later = names[names.index(name) + 1 :]
+    needed = {str(want) for each in names if each not in later for want in CNIS[each].WANTS}
+    return frozenset(str(want) for each in later for want in CNIS[each].WANTS) - needed
 
 
 def wants() -> tuple[objects.Want, ...]:

@@ -42,6 +42,12 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     label_selector: str | None = None
 
+    def __str__(self) -> str:
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        if self.name:
+            return f"{self.kind} {f'{self.namespace}/' if self.namespace else ''}{self.name}"
+        return f"{self.plural}{where}" + (f" with {self.label_selector}" if self.label_selector else "")
+
 
 class Object(msgspec.Struct, frozen=True, kw_only=True):
     """One object of the API as JSON, with typed reads.

@@ -15,9 +15,13 @@ from kubemtu.core.snapshot import Snapshot
 def model(snapshot: Snapshot, nic_mtu: int | None = None) -> topology.Topology:
     """Recognise the pod network and lay it out; `nic_mtu` in bytes bounds what the NICs say, or stands in for them.
 
-    Raises NotRecognised when no known pod network is there, UsageError when `nic_mtu` leaves no room for a packet.
+    Raises NotRecognised when no known pod network is there, Forbidden when one may be hidden, UsageError when `nic_mtu`
+    leaves no room for a packet.
     """
-    return topology.model(snapshot, registry.recognise(snapshot), nic_mtu)
+    state = registry.recognise(snapshot)
+    other = registry.irrelevant(state.name)
+    unread = tuple(entry for entry in snapshot.unread if entry.what not in other)
+    return topology.model(msgspec.structs.replace(snapshot, unread=unread), state, nic_mtu)
 
 
 def check(snapshot: Snapshot, nic_mtu: int | None = None, namespace: str | None = None) -> verdict.Report:

@@ -58,7 +58,7 @@ async def _read(api: Api, want: Want) -> _Part:
         return _Part(unread=(_unread(want, "forbidden", error),))
     except (errors.Malformed, Absent, Expired) as error:
         return _Part(unread=(_unread(want, "malformed", error),))
-    malformed = tuple(Unread(what=_what(want), why="malformed", message=text) for text in found.malformed)
+    malformed = tuple(Unread(what=str(want), why="malformed", message=text) for text in found.malformed)
     return _Part(objects=found.objects, unread=malformed)
 
 
@@ -74,14 +74,7 @@ async def _named(api: Api, want: Want, name: str) -> _Part:
 
 
 def _unread(want: Want, why: str, error: errors.KubemtuError) -> Unread:
-    return msgspec.convert({"what": _what(want), "why": why, "message": str(error)}, Unread)
-
-
-def _what(want: Want) -> str:
-    where = f" in namespace {want.namespace}" if want.namespace else ""
-    if want.name:
-        return f"{want.kind} {f'{want.namespace}/' if want.namespace else ''}{want.name}"
-    return f"{want.plural}{where}" + (f" with {want.label_selector}" if want.label_selector else "")
+    return msgspec.convert({"what": str(want), "why": why, "message": str(error)}, Unread)
 
 
 def _once(parts: Sequence[_Part]) -> tuple[Object, ...]:

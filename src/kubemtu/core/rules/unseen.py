@@ -23,7 +23,7 @@ def _unread(topology: Topology) -> Iterable[Finding]:
             yield codes.finding(
                 codes.MTU117,
                 entry.what,
-                f"{entry.message} What is said about the rest may be incomplete.",
+                f"{entry.message.rstrip('.')}. What is said about the rest may be incomplete.",
                 "Allow kubemtu to read it (kubectl auth can-i), then check again."
                 if entry.why == "forbidden"
                 else "Correct it there, or reach it again, then check once more.",
