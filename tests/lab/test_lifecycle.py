@@ -122,6 +122,31 @@ def test_a_tethered_lab_ends_with_its_owner(name: str) -> None:
     until(lambda: not of_lab(name))
 
 
+def test_whoever_starts_a_lab_is_told_its_end(name: str) -> None:
+    lab = Lab.up(SMALL, name)
+    supervisor = Path(f"/proc/{lab.record.pid}")
+    assert (supervisor / "stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())  # its parent
+    nodes = [Path(f"/proc/{lab.node_pid(each)}") for each in ("node-1", "node-2")]
+    lab.down()
+    assert not supervisor.exists()  # not even as a zombie
+    assert not any(each.exists() for each in nodes)
+    orphan = subprocess.run(["sh", "-c", "sleep 60 >&- & echo $!"], stdout=subprocess.PIPE, text=True, check=True)
+    pid = int(orphan.stdout)
+    assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] != str(
+        os.getpid()
+    )  # others' stay init's
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_lab_that_fails_leaves_no_process(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # there is no openssl to make the API's certificate with
+    before = children(os.getpid())
+    with pytest.raises(errors.StartFailed, match="install openssl"):
+        Lab.up(SMALL, name)
+    assert children(os.getpid()) == before
+    assert not of_lab(name)
+
+
 def test_a_dead_node_leaves_the_others_up(name: str) -> None:
     with Lab.up(SMALL, name) as lab, Kube(lab.kubeconfig) as kube:
         os.kill(lab.node_pid("node-2"), signal.SIGKILL)

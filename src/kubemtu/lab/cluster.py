@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -21,12 +22,13 @@ from typing import IO, Self
 import msgspec
 
 from kubemtu.core.errors import KubemtuError
-from kubemtu.lab import errors, scene, state
+from kubemtu.lab import errors, kernel, scene, state
 
 UP_SECONDS = 60.0
 DOWN_SECONDS = 10.0
 FABRIC = "fabric"
 """The place that is the switch: the lab's own namespace, which holds the switch ports."""
+_launching = threading.Lock()  # whether orphans are adopted is a setting of the whole process
 _ENTER = Path(__file__).with_name("enter.py")
 _KINDS: dict[str, type[KubemtuError]] = {
     each.__name__: each for each in (errors.Impossible, errors.StartFailed, errors.NameTaken)
@@ -36,10 +38,11 @@ _KINDS: dict[str, type[KubemtuError]] = {
 class Lab:
     """A running lab. As a context manager it ends with the block."""
 
-    def __init__(self, folder: Path, *, unready: Sequence[str] = (), tether: int | None = None) -> None:
+    def __init__(self, folder: Path, *, tether: int | None = None, child: int | None = None) -> None:
         self.folder = folder
-        self.unready = tuple(unready)
+        self.unready: tuple[str, ...] = ()
         self._tether = tether
+        self._child = child  # the supervisor's pid, where it is this process's own child
 
     @classmethod
     def up(cls, found: scene.Scene, name: str | None = None, *, tethered: bool = True) -> Self:
@@ -54,7 +57,10 @@ class Lab:
         (folder / "scene.json").write_bytes(msgspec.json.encode(found))
         report, told = os.pipe()
         tether, kept = os.pipe() if tethered else (-1, None)
-        with (folder / "log").open("ab") as log:
+        # The launcher ends at once, and its child, the supervisor, would be left to init, which in many containers
+        # never asks how its children ended. So whoever starts a lab adopts it, and asks in `down`. A lab that outlives
+        # the one who started it, as `kubemtu lab up` has it, is init's in the end: its supervisor stays a zombie there.
+        with (folder / "log").open("ab") as log, _launching, kernel.adopting():
             launcher = subprocess.Popen(
                 [sys.executable, "-m", state.MODULE, folder.name, str(folder), str(told), str(tether)],
                 stdin=subprocess.DEVNULL,
@@ -65,12 +71,13 @@ class Lab:
                 pass_fds=[told] + ([tether] if tethered else []),
                 start_new_session=True,
             )
+            launcher.wait()
         os.close(told)
         if tethered:
             os.close(tether)
         outcome = _read_line(report, UP_SECONDS)
-        launcher.wait()
-        lab = cls(folder, tether=kept)
+        pid = outcome.get("pid")
+        lab = cls(folder, tether=kept, child=pid if isinstance(pid, int) and pid else None)
         told_error = outcome.get("error") or ("" if outcome else _end_of_log(folder))
         if told_error:
             lab.down()
@@ -94,6 +101,11 @@ class Lab:
 
     def down(self) -> None:
         """End the lab and wait until nothing of it is left; one that has ended already is fine."""
+        if self._child is not None:
+            kill(self._child, state.start_time(self._child))
+            with contextlib.suppress(ChildProcessError):  # somebody asked after all children of this process
+                os.waitpid(self._child, 0)
+            self._child = None
         end(self.folder)
         if self._tether is not None:
             os.close(self._tether)

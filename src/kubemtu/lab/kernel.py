@@ -3,8 +3,10 @@
 Every call raises OSError as those of `os` do. Constants: include/uapi/linux/{sched,mount,prctl}.h.
 """
 
+import contextlib
 import ctypes
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
@@ -22,6 +24,8 @@ MS_SHARED = 0x100000
 MNT_DETACH = 0x2
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
+PR_GET_CHILD_SUBREAPER = 37
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -68,6 +72,18 @@ def set_process_name(name: str) -> None:
 def die_with_parent(signal_number: int) -> None:
     """Let the kernel send this process a signal when the thread that forked it ends."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal_number)), "prctl parent death signal")
+
+
+@contextlib.contextmanager
+def adopting() -> Iterator[None]:
+    """Let what children of this process leave behind become its own children, instead of init's, during a block."""
+    was = ctypes.c_int()
+    _check(_libc.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(was)), "prctl child subreaper")
+    _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1)), "prctl child subreaper")
+    try:
+        yield
+    finally:
+        _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(was.value)), "prctl child subreaper")
 
 
 def map_to_root() -> None:

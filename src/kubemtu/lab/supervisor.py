@@ -20,6 +20,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import yaml
@@ -52,11 +53,17 @@ _REASONS = {
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The line that the supervisor reports: the error if there is one, and who is not ready."""
+    """The line that the supervisor reports: who it is, the error if there is one, and who is not ready."""
 
+    pid: int = 0  # of the supervisor, on the machine
     error: str = ""
     kind: str = ""
     unready: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, error: KubemtuError, pid: int = 0) -> Self:
+        """What is reported of a lab that does not come up."""
+        return cls(pid=pid, error=str(error), kind=type(error).__name__)
 
 
 def main() -> None:
@@ -70,12 +77,16 @@ def main() -> None:
         outside = socket.create_server(("127.0.0.1", 0), backlog=256)
         host_proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         leave_namespaces()
-        if os.fork():
-            os._exit(0)
-        lab = Supervisor(name=name, scene=scene, folder=descriptor, host_proc=host_proc, outside=outside)
+    except KubemtuError as error:
+        _report(report, Outcome.of(error))
+        sys.exit(1)
+    if os.fork():
+        os._exit(0)  # whoever started us adopts the child: see cluster.Lab.up
+    lab = Supervisor(name=name, scene=scene, folder=descriptor, host_proc=host_proc, outside=outside)
+    try:
         lab.build()
     except KubemtuError as error:
-        _report(report, Outcome(error=str(error), kind=type(error).__name__))
+        _report(report, Outcome.of(error, lab.host_pid))
         sys.exit(1)
     asyncio.run(lab.run(report, tether))
 
@@ -156,10 +167,10 @@ class Supervisor:
                 try:
                     unready = await self._start(stack)
                 except KubemtuError as error:
-                    _report(report, Outcome(error=str(error), kind=type(error).__name__))
+                    _report(report, Outcome.of(error, self.host_pid))
                     return
                 self._record(ready=True)
-                _report(report, Outcome(unready=tuple(unready)))
+                _report(report, Outcome(pid=self.host_pid, unready=tuple(unready)))
                 await done.wait()
         except Exception:
             log.exception("the lab ended")
