@@ -17,7 +17,7 @@ import pytest
 
 from kubemtu.core import pathverdict
 from kubemtu.node import netns
-from kubemtu.node.probe import paths, station, wire
+from kubemtu.node.probe import channel, paths, station, wire
 
 T = TypeVar("T")
 _SERIAL = itertools.count()
@@ -100,6 +100,11 @@ class Net:
         for place in ("r1", "r2"):
             self.ip(place, f"link set dev m mtu {mtu}")
 
+    def allow_ping(self) -> None:
+        """Lets everybody at a open ping sockets."""
+        command = "echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range"
+        run("ip", "netns", "exec", self.spaces["a"], "sh", "-c", command)
+
     def mute(self) -> None:
         """Keeps the routers from saying anything to the hosts: a black hole for path MTU discovery."""
         for place, number in (("r1", 1), ("r2", 3)):
@@ -122,13 +127,19 @@ class Net:
         return process
 
     def measure(
-        self, address: str = B4, *, back: bool = False, expected: int | None = None, secret: bytes = SECRET
+        self,
+        address: str = B4,
+        *,
+        back: bool = False,
+        expected: int | None = None,
+        secret: bytes = SECRET,
+        over: type[channel.Channel] = channel.Channel,
     ) -> paths.Path:
         """Measures from a to b."""
         target = paths.Target(address=address, back=back, expected=expected)
 
         def work() -> paths.Path:
-            with station.Station(wire.Key(secret)) as asking:
+            with station.Station(wire.Key(secret), over=over) as asking:
                 return asking.measure([target])[0]
 
         return netns.inside(self.descriptors["a"], work)

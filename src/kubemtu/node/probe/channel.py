@@ -30,7 +30,7 @@ PKTINFO6 = struct.Struct("=16sI")  # struct in6_pktinfo
 _U32 = struct.Struct("=I")
 _DROPS = 8  # SK_MEMINFO_DROPS
 _BUFFER: Final = 4 << 20  # bytes: the default holds twelve datagrams of 9000
-_HEAD: Final = 64  # bytes that are read of a datagram; its length is told by MSG_TRUNC
+_HEAD: Final = 128  # bytes that are read of a datagram; its length is told by MSG_TRUNC
 _SEND_PATIENCE: Final = 20  # ms
 
 Family = Literal[4, 6]
@@ -69,17 +69,16 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Channel:
-    """One socket, for one family."""
+    """One socket, for one family; `echoes` when what comes back is what was sent, and no answer of a station."""
+
+    echoes = False
 
     def __init__(self, family: Family, port: int = 0) -> None:
         """Opens it in the calling thread's network namespace, on any address. Raises Unreachable or UsageError."""
         self.family = family
         self._kind = socket.AF_INET if family == 4 else socket.AF_INET6
         self.headers = wire.HEADERS[self._kind]
-        try:
-            self.socket = socket.socket(self._kind, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        except OSError as error:
-            raise errors.Unreachable(f"this machine has no IPv{family}: {error.strerror}") from error
+        self.socket = self._open()
         try:
             self._prepare()
             self.socket.bind(("", port) if family == 4 else ("::", port))
@@ -93,17 +92,24 @@ class Channel:
         self._room = socket.CMSG_SPACE(PKTINFO6.size) + 2 * socket.CMSG_SPACE(4)
         self._interfaces: dict[int, int] = {}
 
+    def _open(self) -> socket.socket:
+        try:
+            return socket.socket(self._kind, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            raise errors.Unreachable(f"this machine has no IPv{self.family}: {error.strerror}") from error
+
     def _prepare(self) -> None:
         sock = self.socket
-        options = (
-            ((socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE), (socket.IPPROTO_IP, IP_RECVERR, 1),
-             (socket.IPPROTO_IP, IP_PKTINFO, 1), (socket.IPPROTO_IP, IP_RECVFRAGSIZE, 1))
-            if self.family == 4
-            else ((socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1), (socket.IPPROTO_IPV6, IPV6_RECVERR, 1),
-                  (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE),
-                  (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1), (socket.IPPROTO_IPV6, IPV6_RECVFRAGSIZE, 1))
-        )  # fmt: skip
-        for level, option, value in options:
+        if self.family == 4:
+            level = socket.IPPROTO_IP
+            options = {IP_MTU_DISCOVER: IP_PMTUDISC_PROBE, IP_RECVERR: 1, IP_PKTINFO: 1, IP_RECVFRAGSIZE: 1}
+        else:
+            level = socket.IPPROTO_IPV6
+            options = {IPV6_MTU_DISCOVER: IP_PMTUDISC_PROBE, IPV6_RECVERR: 1, IPV6_RECVFRAGSIZE: 1}
+            options[socket.IPV6_RECVPKTINFO] = 1
+            if not self.echoes:  # a raw socket is of one family anyway, and says EINVAL
+                options[socket.IPV6_V6ONLY] = 1
+        for option, value in options.items():
             sock.setsockopt(level, option, value)
         sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
         try:

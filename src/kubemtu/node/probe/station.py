@@ -54,11 +54,17 @@ class Station:
     """One prober and responder, on one port of each family that this machine has."""
 
     def __init__(
-        self, key: wire.Key, *, port: int = 0, families: Iterable[channel.Family] = (4, 6), answers: bool = True
+        self,
+        key: wire.Key,
+        *,
+        port: int = 0,
+        families: Iterable[channel.Family] = (4, 6),
+        answers: bool = True,
+        over: type[channel.Channel] = channel.Channel,
     ) -> None:
         """Opens its sockets in the calling thread's network namespace. Raises UsageError or Unreachable.
 
-        `port` 0 takes any. A station that does not `answer` measures only.
+        `port` 0 takes any. A station that does not `answer` measures only. `over` is the kind of its channels.
         """
         self.key = key
         self.channels: dict[channel.Family, channel.Channel] = {}
@@ -76,14 +82,13 @@ class Station:
         self._unsent = 0
         try:
             for one in families:
-                self._open(one, port)
+                self._open(over(one, port))
         except BaseException:
             self.close()
             raise
 
-    def _open(self, family: channel.Family, port: int) -> None:
-        opened = channel.Channel(family, port)
-        self.channels[family] = opened
+    def _open(self, opened: channel.Channel) -> None:
+        self.channels[opened.family] = opened
         self._by_descriptor[opened.fileno()] = opened
         self._poll.register(opened.fileno(), select.POLLIN | select.POLLERR)
 
@@ -235,10 +240,10 @@ class Station:
         for heard in one.receive():
             kind = wire.kind(heard.head)
             now = time.monotonic()
-            if kind == wire.ANSWER:
-                answer = wire.read_answer(heard.head)
+            if kind == wire.ANSWER or one.echoes:
+                answer = self._echoed(heard) if one.echoes else wire.read_answer(heard.head)
                 asking = self._sessions.get(answer.nonce)
-                if asking is not None and self.key.opens(heard.head):
+                if asking is not None and (one.echoes or self.key.opens(heard.head)):
                     asking.answered(answer, now)
                     moved[answer.nonce] = asking
             elif kind == wire.REPORT:
@@ -249,6 +254,14 @@ class Station:
         for asking in moved.values():
             asking.advance(now)
             self._settle(asking, now)
+
+    @staticmethod
+    def _echoed(heard: channel.Heard) -> wire.Answer:
+        """An echo of our own packet as an answer: it says nothing about the other end's queue or interface."""
+        if wire.kind(heard.head) != wire.PROBE:
+            return wire.Answer(0, 0, 0, 0, 0, 0)
+        request = wire.read_request(heard.head)
+        return wire.Answer(request.nonce, request.number, request.size, 0, 0, 0)
 
     def _take_report(self, datagram: bytes) -> None:
         report = wire.read_report(datagram)
