@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from kubemtu.cli import output, render
+from kubemtu.cli import node_probe, output, render
 from kubemtu.core import errors, migration, net, words
 from kubemtu.node import journal, observe, single
 
@@ -202,3 +202,7 @@ def _require_capabilities() -> None:
         raise errors.Forbidden(
             f"this needs {' and '.join(missing)}, to enter the pods' network namespaces; run it as root"
         )
+
+
+node.add_command(node_probe.respond)
+node.add_command(node_probe.probe)

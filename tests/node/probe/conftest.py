@@ -100,6 +100,16 @@ class Net:
         for place in ("r1", "r2"):
             self.ip(place, f"link set dev m mtu {mtu}")
 
+    def second_path(self, mtu: int) -> None:
+        """Adds an equal path between the routers, of another MTU and silent; flows are spread by their ports."""
+        pair = f"link add name n type veth peer name n netns {self.spaces['r2']}"
+        self.ip("r1", pair, f"link set dev n up mtu {mtu}", "addr add 10.9.4.1/24 dev n")
+        self.ip("r2", f"link set dev n up mtu {mtu}", "addr add 10.9.4.2/24 dev n")
+        for place, prefix, last in (("r1", "10.9.3.0/24", 2), ("r2", "10.9.1.0/24", 1)):
+            run("ip", "netns", "exec", self.spaces[place], "sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=1")
+            self.ip(place, f"route replace {prefix} nexthop via 10.9.2.{last} nexthop via 10.9.4.{last}")
+        self.mute()
+
     def allow_ping(self) -> None:
         """Lets everybody at a open ping sockets."""
         command = "echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range"
@@ -169,6 +179,16 @@ def _need(what: str, there: bool) -> None:
     if not there:
         assert not os.environ.get("CI"), f"{what} must be there in CI"
         pytest.skip(f"{what} is not there")
+
+
+@pytest.fixture
+def bare(namespaces: None) -> Iterator[Net]:
+    """A fresh network without a station."""
+    made = Net()
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture
