@@ -7,9 +7,9 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypedDict
 
 import httpx2
 import pytest
@@ -71,19 +71,32 @@ print(json.dumps(told))
 """Sends one datagram per size (bytes of the IP packet), DF set, and tells what became of each."""
 
 
+class Reached(TypedDict):
+    """What an HTTP client, of either kind, must know of a cluster."""
+
+    base_url: str
+    headers: dict[str, str]
+    verify: ssl.SSLContext
+    trust_env: bool
+
+
+def reached(kubeconfig: Mapping[str, Any]) -> Reached:
+    """Read the first cluster and user of a decoded kubeconfig."""
+    cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
+    authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+    return {
+        "base_url": cluster["server"],
+        "headers": {"Authorization": f"Bearer {user['token']}"},
+        "verify": ssl.create_default_context(cadata=authority),
+        "trust_env": False,
+    }
+
+
 class Kube:
     """A client of a lab's API for tests: dicts in, dicts out, waits that end."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        document = yaml.safe_load(kubeconfig.read_text())
-        cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-        self.http = httpx2.Client(
-            base_url=cluster["server"],
-            headers={"Authorization": f"Bearer {user['token']}"},
-            verify=ssl.create_default_context(cadata=authority),
-            trust_env=False,
-        )
+        self.http = httpx2.Client(**reached(yaml.safe_load(kubeconfig.read_text())))
 
     def __enter__(self) -> Self:
         return self

@@ -14,10 +14,11 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
 import msgspec
 
+from kubemtu.core import objects
 from kubemtu.core.errors import KubemtuError
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Absent
-from kubemtu.lab import mirror
+from kubemtu.lab import mirror, state
 from kubemtu.lab.api.resources import Object, copied
 from kubemtu.lab.api.store import suffix
 
@@ -224,5 +225,4 @@ def _is_ending(pod: Object) -> bool:
 
 
 def _is_ready(pod: Object) -> bool:
-    conditions: Iterable[Object] = pod.get("status", {}).get("conditions") or ()
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return state.is_ready(objects.Object.of(pod))

@@ -24,7 +24,7 @@ from kubemtu.core.objects import Object
 from kubemtu.kube import wire
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Action
-from kubemtu.lab import attach, containers, daemons, kernel, mirror, pods, scene
+from kubemtu.lab import attach, containers, daemons, kernel, mirror, pods, scene, state
 from kubemtu.lab.processes import Processes
 from kubemtu.lab.rtnl import Rtnl
 from kubemtu.node import links
@@ -127,10 +127,7 @@ class Kubelet:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self._folder)
             return
-        descriptor = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644, dir_fd=self._folder)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(found))
-        os.rename(f"{name}.new", name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        state.write(self._folder, name, msgspec.json.encode(found))
 
     async def _on_thread(self, act: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, act)

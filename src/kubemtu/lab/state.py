@@ -85,6 +85,14 @@ def read(folder: Path) -> Record | None:
         return None
 
 
+def write(folder: int, name: str, content: bytes, *, mode: int = 0o644) -> None:
+    """Put a file into the folder behind a descriptor: beside, then renamed, so that nobody reads half of it."""
+    descriptor = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode, dir_fd=folder)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    os.rename(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
 def supervisor_of(folder: Path) -> int | None:
     """Return the pid of a folder's supervisor if that very process is alive."""
     record = read(folder)

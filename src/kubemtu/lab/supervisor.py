@@ -185,7 +185,7 @@ class Supervisor:
         inside.bind((scenes.GATEWAY, scenes.API_PORT))
         api = await stack.enter_async_context(choose_api(sockets=[self._outside, inside]))
         within = yaml.safe_dump(api.kubeconfig(f"https://{scenes.GATEWAY}:{scenes.API_PORT}"))
-        self._write("kubeconfig", yaml.safe_dump(api.kubeconfig(self._url)), 0o600)
+        state.write(self._folder, "kubeconfig", yaml.safe_dump(api.kubeconfig(self._url)).encode(), mode=0o600)
         calls = await stack.enter_async_context(mirror.connect(api.kubeconfig()))
         for body in manifests.objects(self.scene):
             with contextlib.suppress(AlreadyThere):  # kube-system and default are there from the start
@@ -259,14 +259,7 @@ class Supervisor:
             url=self._url,
             ready=ready,
         )
-        self._write("lab.json", msgspec.json.encode(record).decode() + "\n", 0o644)
-
-    def _write(self, name: str, text: str, mode: int) -> None:
-        fresh = f".{name}.new"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode, dir_fd=self._folder)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        os.rename(fresh, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        state.write(self._folder, "lab.json", msgspec.json.encode(record) + b"\n")
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -1,15 +1,14 @@
 """An API server for each test, the ways to talk to it, and the objects that many tests begin with."""
 
 import asyncio
-import base64
 import contextlib
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import httpx2
 import msgspec
 import pytest
+from tests.lab.conftest import reached
 
 from kubemtu.lab.api import Api, api
 from kubemtu.lab.api.resources import Object
@@ -20,10 +19,7 @@ MakeDaemonSet = Callable[..., Object]
 
 def connect(kubeconfig: Object) -> httpx2.AsyncClient:
     """Return a bare HTTP client for a kubeconfig document: the tests look at what the server sends, byte for byte."""
-    cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
-    tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-    headers = {"authorization": f"Bearer {user['token']}"}
-    return httpx2.AsyncClient(base_url=cluster["server"], headers=headers, verify=tls, trust_env=False)
+    return httpx2.AsyncClient(**reached(kubeconfig))
 
 
 async def call(

@@ -5,7 +5,6 @@ Source: controller-runtime `pkg/internal/testing/controlplane/{etcd,apiserver}.g
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import httpx2
 
+from kubemtu.lab import kernel
 from kubemtu.lab.api.backend import Api, certificate, openssl
 from kubemtu.lab.api.errors import BackendFailure, EnvtestMissing
 
@@ -23,8 +23,6 @@ ASSETS = "KUBEBUILDER_ASSETS"
 _BINARIES = ("etcd", "kube-apiserver")
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.05
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Child:
@@ -54,7 +52,7 @@ class Child:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    preexec_fn=_die_with_parent,  # one system call; there is no other way to make it in time
+                    preexec_fn=_die_with_us,  # one system call; there is no other way to make it in time
                 )
             except OSError as refused:
                 raise BackendFailure(f"{self._binary} cannot be run: {refused.strerror}") from None
@@ -254,5 +252,5 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-def _die_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _die_with_us() -> None:
+    kernel.die_with_parent(signal.SIGKILL)
