@@ -174,7 +174,15 @@ def _incomplete(topology: Topology, findings: tuple[Finding, ...]) -> str:
             "right cannot be said without the NICs' MTU: "
             + ("give --nic-mtu." if topology.offline else "no node was observed; run the agent, or give --nic-mtu.")
         )
-    return f"Nothing wrong was found, but not everything could be read: {names(_missing(topology))}."
+    return f"Nothing wrong was found, but not everything could be read: {names(_unseen(topology))}."
+
+
+def _unseen(topology: Topology) -> tuple[str, ...]:
+    """What `_missing` is about, in a word or two each."""
+    listed = [entry.what for entry in topology.unread]
+    listed += [f"node {name}" for name in topology.silent if not topology.offline]
+    listed += [f"node {node.name}" for node in topology.nodes if node.seen.troubles]
+    return tuple(dict.fromkeys(listed)) or _missing(topology)
 
 
 def _missing(topology: Topology) -> tuple[str, ...]:
