@@ -183,6 +183,38 @@ def test_pods_that_vanish_are_no_failure(rigs: RigMaker, journals: Path) -> None
     assert rig.mtus() == {(1450, 1450)}
 
 
+@pytest.mark.parametrize("kind", [netlink.RTM_SETLINK, netlink.RTM_NEWROUTE])
+@pytest.mark.parametrize("end", ["host", "pod"])
+def test_a_pod_that_vanishes_while_it_is_changed_is_no_failure(
+    rigs: RigMaker, journals: Path, monkeypatch: pytest.MonkeyPatch, kind: int, end: str
+) -> None:
+    rig = rigs(3)
+    exchange = netlink.Socket.exchange
+
+    def phases() -> migration.Reached:
+        known = journal.Journal.open("m1", journals)
+        with act.Engine(known) as engine:
+            assert engine.make_true(rig.desired(Phase.RECORD, 1450)).done
+            victim = engine.state.sock if end == "host" else list(engine.state.pods.values())[1].sock
+
+            def deleting(self: netlink.Socket, requests: Sequence[netlink.Request]) -> list[netlink.Answer]:
+                if self is victim and requests[0][0] == kind and "cali2" in ip(rig.node, "link"):
+                    ip(rig.node, "link", "del", "cali2")
+                return exchange(self, requests)
+
+            monkeypatch.setattr(netlink.Socket, "exchange", deleting)
+            reached = engine.make_true(rig.desired(Phase.DEVICES, 1450))
+            monkeypatch.undo()
+        known.close()
+        return reached
+
+    reached = rig.inside(phases)
+    assert reached.failures == ()
+    assert reached.ports == 2
+    rig.remove_pod(rig.pods[1])
+    assert rig.mtus() == {(1450, 1450)}
+
+
 def test_pods_born_later_come_along_and_go_back_to_the_origin(rigs: RigMaker, journals: Path) -> None:
     rig = rigs(1)
     rig.walk(1450, journals, phases=migration.ORDER[:5])

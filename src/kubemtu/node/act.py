@@ -40,6 +40,7 @@ class Engine:
         self._pruned = time.monotonic()
         self._failures: dict[str, str] = {}
         self._stubborn: dict[int, str] = {}  # host ends of ports whose ends the kernel refused in this call, and why
+        self._vanished = False  # a pod went away during this call
         self._flushed: set[str] = set()  # owners whose learned path MTUs have been forgotten in this migration
 
     def __enter__(self) -> Self:
@@ -70,7 +71,7 @@ class Engine:
         if only is None and started - self._pruned > _PRUNE:
             self.state.prune()  # our sockets would keep the namespaces of deleted pods alive
             self._pruned = started
-        self._failures, self._stubborn = {}, {}
+        self._failures, self._stubborn, self._vanished = {}, {}, False
         view, pods = self._look(desired, only, node=node)
         refusals = wanted.refusals(desired, self.state.pods.values(), self.state.devices)
         if refusals:
@@ -120,7 +121,8 @@ class Engine:
         """Reads what has just been written, as far as the kernel has not shown it with its acceptance."""
         kinds = {type(stage[0]) for stage in stages}
         on_node = any(isinstance(stage[0], steps.Conf) and stage[0].pod is None for stage in stages)
-        if on_node or kinds & {steps.Ends, steps.Move}:
+        follows = steps.Ends in kinds and view.bridge is not None  # a bridge that nobody has set follows its ports
+        if on_node or follows or steps.Move in kinds or self._vanished or self._stubborn:
             self.state.find(view.desired.ports)
         if self.state.stale_routes:
             self.state.read_routes()
@@ -237,10 +239,14 @@ class Engine:
             answer, now = sock.exchange((links.move(device.index, mtu), links.ask(device.index)))
             if device is end:
                 pod.take_link(now)
+            else:
+                self.state.take_host(pod, now)
             if answer.code == 0:
                 done.append((sock, device))
                 continue
-            if answer.code not in errors.GONE:
+            if answer.code in errors.GONE:
+                self._vanished = True
+            else:
                 self._refused(step, answer)
                 self._stubborn[pod.host.index] = self._failures[str(step)]
                 for changed, before in done:

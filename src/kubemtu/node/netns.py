@@ -102,7 +102,7 @@ def named(roots: Roots, opened: Opened, seen: set[int], device: int) -> list[Net
     for folder in roots.netns:
         with contextlib.suppress(OSError):  # no such folder: this runtime names none
             names = sorted(os.listdir(folder))  # noqa: PTH208  half the time of Path.iterdir
-            found += [each for name in names if (each := opened.add(f"{folder}/{name}", name, seen, device))]
+            found += [each for name in names if (each := _add(opened, f"{folder}/{name}", name, seen, device))]
     return found
 
 
@@ -124,13 +124,16 @@ def unnamed(roots: Roots, opened: Opened, seen: set[int], device: int) -> list[N
         for name in os.listdir(roots.proc):  # noqa: PTH208
             if not name.isdigit():
                 continue
-            path = f"{roots.proc}/{name}/ns/net"
-            with contextlib.suppress(OSError):
-                if os.stat(path).st_ino in seen:  # noqa: PTH116  a process takes 4 µs this way
-                    continue
-            if (each := opened.add(path, f"pid:{name}", seen, device)) is not None:
+            if (each := _add(opened, f"{roots.proc}/{name}/ns/net", f"pid:{name}", seen, device)) is not None:
                 found.append(each)
     return found
+
+
+def _add(opened: Opened, path: str, name: str, seen: set[int], device: int) -> Netns | None:
+    with contextlib.suppress(OSError):
+        if os.stat(path).st_ino not in seen:  # noqa: PTH116  1-4 µs; opening takes three times that
+            return opened.add(path, name, seen, device)
+    return None
 
 
 def _enter(descriptor: int) -> None:

@@ -24,15 +24,22 @@ def covered(
 
 
 def behind(
-    sock: netlink.Socket, numbers: Iterable[int], roots: netns.Roots, opened: netns.Opened
+    sock: netlink.Socket,
+    numbers: Iterable[int],
+    roots: netns.Roots,
+    opened: netns.Opened,
+    *,
+    besides: Iterable[int] = (),
 ) -> Mapping[int, netns.Netns]:
     """The namespaces that `sock`'s own namespace gives those numbers, by number; one that is not found is not there.
+
+    `besides` are inodes of namespaces that are known to have other numbers.
 
     Processes are searched only for what the named namespaces leave open, because /proc takes 4-11 µs per process.
     """
     wanted = set(numbers)
     device, inode = netns.identity(sock)
-    seen = {inode}
+    seen = {inode, *besides}
     found: dict[int, netns.Netns] = {}
     for search in (netns.named, netns.unnamed):
         if wanted - found.keys():

@@ -162,9 +162,14 @@ class State:
 
     def _open(self, new: Sequence[links.Device]) -> None:
         with netns.Opened() as opened:
-            numbers = (end.peer_netnsid for end in new if end.peer_netnsid is not None)
-            spaces = ports.behind(self.sock, numbers, self.roots, opened)
-            found = [(end, space) for end in new if (space := spaces.get(end.peer_netnsid or 0)) is not None]
+            numbers = {end.peer_netnsid for end in new if end.peer_netnsid is not None}
+            others = [pod.inode for pod in self.pods.values() if pod.host.peer_netnsid not in numbers]
+            spaces = ports.behind(self.sock, numbers, self.roots, opened, besides=others)
+            found = [
+                (end, space)
+                for end in new
+                if (space := spaces.get(-1 if end.peer_netnsid is None else end.peer_netnsid)) is not None
+            ]
             sockets = netns.sockets([space.descriptor for _end, space in found])
         for (end, space), sock in zip(found, sockets, strict=True):
             if isinstance(sock, errors.Denied):
@@ -202,6 +207,12 @@ class State:
         """Takes the node's routes that the kernel showed when it accepted them."""
         self.routes, whole = taken(self.routes, answers)
         self.stale_routes = self.stale_routes or not whole
+
+    def take_host(self, pod: Pod, answer: netlink.Answer) -> None:
+        """Takes a host end from the answer to a question about it."""
+        if answer.bodies:
+            pod.host = links.device(answer.bodies[0])
+            self.devices[pod.host.name] = pod.host
 
     def read_pods(self, pods: Iterable[Pod]) -> None:
         """Reads pods again; one that is gone is let go."""
