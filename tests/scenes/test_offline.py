@@ -1,0 +1,339 @@
+"""`kubemtu check --from`: real manifests are recognised for what they are, broken ones end in a sentence."""
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.lab.conftest import Body
+from tests.scenes.cluster import Ended, Told, run, told
+
+from kubemtu.lab import manifests
+from kubemtu.lab.scene import Canal, Flannel
+
+FIXTURES = Path(__file__).parents[2] / ".." / "shared" / "fixtures"
+NETWORKS: dict[str, Canal | Flannel] = {
+    "canal-a": Canal(),
+    "canal-a-1450": Canal(mtu=1450),
+    "canal-b": Canal(era="B"),
+    "canal-b-1450": Canal(era="B", mtu=1450),
+    "canal-c": Canal(era="C"),
+    "flannel": Flannel(),
+    "flannel-1500": Flannel(delegate_mtu=1500),
+    "flannel-base": Flannel(backend_mtu=1400),
+}
+
+
+class Known(NamedTuple):
+    """What must be said of a manifest over NICs of 1500."""
+
+    about: tuple[str, str, str]
+    verdict: str
+    found: tuple[str, ...]
+    recommended: int | None = 1450
+
+
+def written(folder: Path, *objects: Body) -> Path:
+    """The objects as a file of manifests."""
+    file = folder / "manifests.yaml"
+    file.write_text(yaml.safe_dump_all(objects))
+    return file
+
+
+def check(path: Path) -> Told:
+    """What is said of saved manifests over NICs of 1500."""
+    return told(run("check", "-o", "json", "--from", path, "--nic-mtu", "1500"))
+
+
+INLINE = "data.cni_network_config, plugins[0].mtu"
+CANAL = "ConfigMap kube-system/canal-config"
+FLANNEL = "ConfigMap kube-flannel/kube-flannel-cfg"
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("canal-a", Known(("canal", "era A (no MTU)", "vxlan"), "broken", (f"MTU119 error: {CANAL}, {INLINE}",))),
+        ("canal-a-1450", Known(("canal", "era A (inline integer)", "vxlan"), "healthy", ())),
+        ("canal-b", Known(("canal", "era B (no MTU)", "vxlan"), "broken", (f"MTU119 error: {CANAL}, {INLINE}",))),
+        ("canal-b-1450", Known(("canal", "era B (inline integer)", "vxlan"), "healthy", ())),
+        ("canal-c", Known(("canal", "era C (veth_mtu)", "vxlan"), "healthy", ())),
+        ("flannel", Known(("flannel", "manifest", "vxlan"), "healthy", ())),
+        (
+            "flannel-1500",
+            Known(
+                ("flannel", "manifest", "vxlan"),
+                "broken",
+                (f'MTU119 error: {FLANNEL}, data["cni-conf.json"], plugins[0].delegate.mtu',),
+            ),
+        ),
+        (
+            "flannel-base",
+            Known(
+                ("flannel", "manifest", "vxlan"),
+                "healthy",
+                (f'MTU119 note: {FLANNEL}, data["net-conf.json"], Backend.MTU',),
+            ),
+        ),
+    ],
+)
+def test_the_manifests_that_the_lab_deploys(tmp_path: Path, name: str, known: Known) -> None:
+    judge(check(written(tmp_path, *manifests.network(NETWORKS[name]))), known)
+
+
+def judge(now: Told, known: Known) -> None:
+    """Hold what is said against what must be."""
+    assert (now.cni, now.variant, now.encapsulation) == known.about
+    assert (now.verdict, now.recommended_mtu) == (known.verdict, known.recommended), now.summary
+    assert tuple(now.marks) == known.found
+    assert now.code == (0 if known.verdict == "healthy" else 1)
+
+
+def at(file: str, line: int) -> str:
+    """ConfigMap canal-config, read from a file."""
+    return f"{CANAL} ({file}:{line})"
+
+
+# "new" of the figures: RKE's era A and B without network.mtu give pods 1500 on VXLAN, which leaves 1450 of 1500.
+REAL = {
+    "canal-rke-v0.1-2018-V112.rendered.yaml": Known(
+        ("canal", "era A (no MTU)", "vxlan"), "broken", (f"MTU119 error: {CANAL}, {INLINE}",)
+    ),
+    "canal-kdm-V113-inline-mtu.rendered-default.yaml": Known(
+        ("canal", "era B (no MTU)", "vxlan"), "broken", (f"MTU119 error: {CANAL}, {INLINE}",)
+    ),
+    "canal-kdm-V113-inline-mtu.rendered-mtu1400.yaml": Known(
+        ("canal", "era B (inline integer)", "vxlan"), "healthy", (f"MTU119 note: {CANAL}, {INLINE}",)
+    ),
+    "canal-kdm-V3_28_1.rendered-default.yaml": Known(("canal", "era C (veth_mtu)", "vxlan"), "healthy", ()),
+    "canal-kdm-V3_28_1.rendered-mtu1400.yaml": Known(
+        ("canal", "era C (veth_mtu)", "vxlan"), "healthy", (f"MTU119 note: {CANAL}, data.veth_mtu",)
+    ),
+    "upstream-calico-configmap-daemonset.yaml": Known(("calico", "manifest", "ipip"), "healthy", (), 1480),
+    "tigera-custom-resources.yaml": Known(("calico", "operator", "vxlan (CrossSubnet)"), "healthy", ()),
+    "kube-flannel.yml": Known(("flannel", "manifest", "vxlan"), "healthy", ()),
+    "authored/calico-installation-mtu.yaml": Known(
+        ("calico", "operator", "vxlan (CrossSubnet)"),
+        "healthy",
+        ("MTU119 note: Installation default, spec.calicoNetwork.mtu",),
+    ),
+    "authored/canal-config-broken-string-mtu.yaml": Known(
+        ("canal", "era B (inline integer)", "vxlan"),
+        "broken",
+        (f"MTU112 error: {at('canal-config-broken-string-mtu.yaml', 2)}, {INLINE}",),
+    ),
+    "authored/canal-config-missing-canal_iface.yaml": Known(
+        ("canal", "era B (inline integer)", "vxlan"),
+        "broken",
+        (f"MTU108 error: {at('canal-config-missing-canal_iface.yaml', 2)}, key canal_iface",),
+    ),
+    "authored/helmchartconfig-rke2-canal.yaml": Known(
+        ("canal", "RKE2, era C (veth_mtu)", "vxlan"),
+        "broken",
+        ("MTU119 error: HelmChartConfig kube-system/rke2-canal, spec.valuesContent, calico.vethuMTU",),
+    ),
+    # flannel leaves WireGuard 80, what it takes over IPv6: 1500 - 40 - 8 - 16 - 16.
+    "authored/helmchartconfig-rke2-canal-no-mtu.yaml": Known(
+        ("canal", "RKE2, era C (veth_mtu)", "wireguard"),
+        "broken",
+        ("MTU119 error: HelmChartConfig kube-system/rke2-canal, spec.valuesContent, calico.vethuMTU",),
+        1420,
+    ),
+    "authored/k3s-flannel-conf.json": Known(
+        ("flannel", "without objects in the API", "vxlan"), "broken", ("MTU119 error: flannel",)
+    ),
+    "authored/subnet.env": Known(
+        ("flannel", "without objects in the API", "unknown"),
+        "incomplete",
+        ("MTU117 warning: net-conf.json",),
+        None,
+    ),
+}
+NOT_OURS = {
+    "aws-k8s-cni.yaml": "It looks like the AWS VPC CNI (DaemonSet kube-system/aws-node",
+    "aws-10-aws.conflist": "It looks like the AWS VPC CNI (file /etc/cni/net.d/aws-10-aws.conflist)",
+    "authored/cilium-config-legacy-113.yaml": "It looks like Cilium (ConfigMap kube-system/cilium-config",
+    "authored/cilium-config-min.yaml": "It looks like Cilium (ConfigMap kube-system/cilium-config",
+    "authored/openshift-network-operator-migration.yaml": "It looks like OpenShift (Network cluster",
+    "authored/felixconfiguration-env-shadowed.yaml": "Other pod networks are not covered yet.",
+    "authored/nad-macvlan-mtu.yaml": "Other pod networks are not covered yet.",
+}
+needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the folder of third-party manifests is not there")
+
+
+@needs_fixtures
+@pytest.mark.parametrize("name", REAL)
+def test_real_manifests(name: str) -> None:
+    judge(check(FIXTURES / name), REAL[name])
+
+
+@needs_fixtures
+@pytest.mark.parametrize("name", NOT_OURS)
+def test_manifests_of_other_networks_are_named_and_not_judged(name: str) -> None:
+    ended = run("check", "--from", FIXTURES / name)
+    assert (ended.code, ended.out) == (6, "")
+    assert NOT_OURS[name] in ended.err
+
+
+@needs_fixtures
+def test_every_file_there_has_a_row() -> None:
+    there = {str(file.relative_to(FIXTURES)) for file in FIXTURES.rglob("*") if file.is_file()}
+    assert there - {"README.md"} == REAL.keys() | NOT_OURS.keys()
+
+
+GOOD = list(manifests.network(Canal(era="C", mtu=1450)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "words"),
+    [
+        ("empty.yaml", b"", 5, "holds no Kubernetes object"),
+        ("empty.json", b"", 5, "is no JSON"),
+        ("broken.json", b'{"kind": "ConfigMap", ', 5, "broken.json:1: is no JSON"),
+        ("broken.yaml", b"kind: ConfigMap\n  data: [", 5, "broken.yaml:2: is no YAML"),
+        ("template.yaml", b"{{ if .MTU }}\nkind: ConfigMap\n{{ end }}", 5, "render it first"),
+        ("binary.yaml", bytes(range(256)), 5, "is no text in UTF-8"),
+        ("nul.yaml", b"kind: \0", 5, "is no YAML"),
+        ("bomb.yaml", b"a: &a [x, x]\nb: &b [*a, *a]\n" * 40, 5, "holds no Kubernetes object"),
+        ("deep.json", b"[" * 100_000, 5, "nests too deep"),
+        ("list.yaml", b"- 1\n- 2", 5, "is a list, not an object"),
+        ("other.yaml", b"apiVersion: v1\nkind: Secret\nmetadata: {name: x}", 6, "No pod network"),
+        ("absent.yaml", None, 2, "No such file or directory"),
+    ],
+)
+def test_what_is_no_manifest_ends_in_one_sentence(
+    tmp_path: Path, name: str, content: bytes | None, code: int, words: str
+) -> None:
+    file = tmp_path / name
+    if content is not None:
+        file.write_bytes(content)
+    for command in ("check", "plan"):
+        ended = run(command, "--from", file)
+        assert (ended.code, ended.out) == (code, ""), ended
+        assert ended.err.startswith("error: ")
+        assert ended.err.count("\n") == 1
+        assert words in ended.err
+
+
+def test_a_broken_file_does_not_hide_its_neighbours(tmp_path: Path) -> None:
+    written(tmp_path, *GOOD)
+    (tmp_path / "broken.yaml").write_text("kind: [")
+    now = check(tmp_path)
+    assert (now.verdict, now.cni, now.marks) == ("healthy", "canal", [])
+    assert [entry.partition(":")[0] for entry in now.missing] == ["broken.yaml"]
+
+
+def test_a_daemonset_without_its_config_map(tmp_path: Path) -> None:
+    (daemonset,) = (body for body in GOOD if body["kind"] == "DaemonSet")
+    now = check(written(tmp_path, daemonset))
+    assert (now.verdict, now.code, now.encapsulation, now.recommended_mtu) == ("incomplete", 1, "unknown", None)
+    assert now.marks == ["MTU117 warning: ConfigMap kube-system/canal-config"]
+    ended = run("plan", "--from", tmp_path, "--nic-mtu", "1500")
+    assert ended.code == 2
+
+
+@pytest.mark.parametrize("key", ["cni_network_config", "net-conf.json", "veth_mtu", "canal_iface", "masquerade"])
+def test_every_key_that_is_needed_is_missed(tmp_path: Path, key: str) -> None:
+    objects = copy.deepcopy(GOOD)
+    (config,) = (body for body in objects if body["kind"] == "ConfigMap")
+    data = config["data"]
+    assert isinstance(data, dict)
+    del data[key]
+    now = check(written(tmp_path, *objects))
+    missed = now.one("MTU108")
+    assert missed.place.startswith(f"{CANAL} (manifests.yaml:")
+    assert missed.place.endswith(f"), key {key}")
+    assert (missed.severity, now.verdict) == ("error", "broken")
+
+
+# -- anything at all, anywhere
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([0, -1, 67, 68, 1450, 65535, 65536, 10**30]),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=20),
+    st.sampled_from(
+        ["", "0", "1450", "__CNI_MTU__", '{"plugins": []}', '{"plugins": [{"type": "calico"}]}', "{", "[]"]
+    ),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+DROPPED = object()
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every place in a document."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, held in inner:
+        yield from places(held, (*path, key))
+
+
+def put(root: object, path: tuple[str | int, ...], value: object) -> object:
+    """The document with another value at a place, or with nothing there."""
+    if not path:
+        return value
+    here = copy.copy(root)
+    assert isinstance(here, dict | list)
+    if value is DROPPED and len(path) == 1:
+        del here[path[0]]  # type: ignore[arg-type]  # the path is of this document
+    else:
+        here[path[0]] = put(here[path[0]], path[1:], value)  # type: ignore[index]  # the same
+    return here
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> list[object]:
+    """The manifests of a good network with one or two values replaced by anything, or taken away."""
+    cni = draw(st.sampled_from(list(NETWORKS.values())))
+    objects: object = json.loads(json.dumps(list(manifests.network(cni))))
+    for _ in range(draw(st.integers(1, 2))):
+        listed = [path for path in places(objects) if path]
+        objects = put(objects, draw(st.sampled_from(listed)), draw(VALUES | st.just(DROPPED)))
+    assert isinstance(objects, list)
+    return objects
+
+
+@st.composite
+def damaged_text(draw: st.DrawFn) -> list[object]:
+    """The manifests of a good network with the text of one key cut, or with anything put into it."""
+    cni = draw(st.sampled_from(list(NETWORKS.values())))
+    objects = json.loads(json.dumps(list(manifests.network(cni))))
+    (config,) = (body for body in objects if body["kind"] == "ConfigMap")
+    key = draw(st.sampled_from(sorted(config["data"])))
+    text = config["data"][key]
+    low = draw(st.integers(0, len(text)))
+    high = draw(st.integers(low, min(len(text), low + 20)))
+    config["data"][key] = text[:low] + draw(st.text(max_size=6) | SCALARS.map(json.dumps)) + text[high:]
+    return list(objects)
+
+
+def stands(ended: Ended, codes: set[int]) -> None:
+    """It ended as a program ends: an exit code of the list, and one sentence where there is no answer."""
+    assert ended.code in codes, ended
+    if ended.code not in (0, 1):
+        assert ended.out == ""
+        assert ended.err.startswith("error: ")
+    if ended.code in (0, 1) and ended.out.startswith("{"):
+        json.loads(ended.out)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(objects=damaged() | damaged_text())
+def test_no_manifest_however_damaged_brings_the_program_down(tmp_path: Path, objects: list[object]) -> None:
+    file = tmp_path / "manifests.json"
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+    stands(run("check", "-o", "json", "--from", file, "--nic-mtu", "1500"), {0, 1, 2, 5, 6})
+    stands(run("plan", "-o", "json", "--from", file, "--nic-mtu", "1500"), {0, 2, 5, 6})
+    stands(run("check", "--from", file), {0, 1, 5, 6})
