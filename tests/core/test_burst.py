@@ -29,7 +29,7 @@ def test_an_answered_tail_closes_after_a_grace() -> None:
     one.answered(4, search.ARRIVED, 10.0002)
     assert not one.over(10.0021)
     assert one.over(10.0023)  # 2 ms after the tail
-    assert [fate.kind for fate in one.fates()] == ["arrived", "arrived", "lost", "lost", "arrived", "lost"]
+    assert [fate.kind for fate in one.fates()] == ["arrived", "arrived", "lost", "lost", "arrived", "unknown"]
 
 
 def test_the_grace_is_a_quarter_of_a_long_round_trip() -> None:

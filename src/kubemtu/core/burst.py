@@ -83,6 +83,13 @@ class Burst:
         return self.deadline()
 
     def fates(self) -> list[search.Fate]:
-        """What became of every packet; what is open counts as lost, or as unknown when the burst ended early."""
-        left = search.UNKNOWN if self._done else search.LOST
-        return [fate or left for fate in self._fates]
+        """What became of every packet; lost is what is open and was sent before something that was answered.
+
+        What was sent later, or was not waited for, is unknown; when nothing at all was answered, all is lost.
+        """
+        if self._done:
+            return [fate or search.UNKNOWN for fate in self._fates]
+        last = max((place for place, fate in enumerate(self._fates) if fate is not None), default=len(self._fates))
+        if self._end is None:  # a clock has decided: the tail was waited for as long as the rest
+            last = len(self._fates)
+        return [fate or (search.LOST if place < last else search.UNKNOWN) for place, fate in enumerate(self._fates)]

@@ -158,7 +158,7 @@ class Station:
         now = time.monotonic()
         next_ask = min((self._next_ask(way) for way in self._ways.values() if way.target.back), default=now + patience)
         wake = min(self._wakes[0][0] if self._wakes else next_ask, next_ask, now + patience)
-        for descriptor, event in self._poll.poll(max(wake - now, 0.0) * 1000):
+        for descriptor, event in self._wait(wake - now):
             one = self._by_descriptor[descriptor]
             if event & select.POLLERR:
                 self._hear_refusals(one)
@@ -171,6 +171,14 @@ class Station:
                 self._ask_again(way, now)
         if now - self._old > IDLE:
             self._forget(now)
+
+    def _wait(self, seconds: float) -> list[tuple[int, int]]:
+        """Wait for sockets. poll counts in whole milliseconds, half a grace, so the rest of one is slept off."""
+        if seconds >= 0.001 and (ready := self._poll.poll(int(seconds * 1000))):
+            return ready
+        if seconds > 0:
+            time.sleep(seconds % 0.001)
+        return self._poll.poll(0)
 
     def _wake_sessions(self, now: float) -> None:
         due: set[int] = set()
