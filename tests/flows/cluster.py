@@ -7,10 +7,9 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
@@ -131,6 +130,7 @@ def _be_the_command(arguments: tuple[str, ...], kubeconfig: Path, told: int, sai
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.dup2(told, 1)
         os.dup2(said, 2)
+        os.closerange(3, 1024)  # no socket of the tests lives on in here
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in ((0, "r"), (1, "w"), (2, "w")))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -258,19 +258,20 @@ class Cluster:
         hosts = {link["ifname"]: link["mtu"] for link in links}
         pods = [json.loads(path.read_text()) for path in (self.lab.folder / "pods").iterdir() if "log" not in path.name]
         return [
-            (
-                hosts[pod["host_link"]],
-                json.loads(self.lab.exec(node, ["ip", "-n", pod["netns"], "-j", "link", "show", "eth0"]).stdout)[0]["mtu"],
-            )
+            (hosts[pod["host_link"]], self._pod_mtu(node, pod["netns"]))
             for pod in pods
             if pod["node"] == node and pod["host_link"] in hosts
         ]
+
+    def _pod_mtu(self, node: str, netns: str) -> int:
+        (link,) = json.loads(self.lab.exec(node, ["ip", "-n", netns, "-j", "link", "show", "eth0"]).stdout)
+        return int(link["mtu"])
 
     def picture(self) -> Picture:
         """Everything that a change touches."""
         kernel = self._threads.map(self._kernel_of, self.nodes)
         pods = {
-            name: (pod["metadata"]["uid"], sum(one["restartCount"] for one in pod["status"]["containerStatuses"]))  # type: ignore[index, call-overload]  # JSON of pods
+            name: (pod["metadata"]["uid"], sum(one["restartCount"] for one in pod["status"]["containerStatuses"]))  # type: ignore[index]  # JSON of pods
             for name, pod in self.kube.pods().items()
         }
         items = self.kube.get(NODE_MTUS)["items"]
@@ -311,28 +312,26 @@ def steps(command: Command, first: int) -> list[tuple[int, float]]:
     return [(place, (0.0, 0.004, 0.012)[number % 3]) for number, place in enumerate(places)]
 
 
-def meanwhile(found: Mapping[str, object], *path: str) -> object:
-    """What stands at a path of JSON."""
-    here: object = found
-    for key in path:
-        here = here.get(key) if isinstance(here, dict) else None
-    return here
+def kill_agent(found: Cluster, node: str, number: int = signal.SIGKILL) -> int:
+    """Send a signal to the agent of a node, once it runs; returns its pid on the machine."""
+
+    def there() -> bool:
+        return agent_pid(found, node) is not None
+
+    until(there)
+    pid = agent_pid(found, node)
+    assert pid is not None
+    os.kill(pid, number)
+    return pid
 
 
-def agent_pid(cluster_: Cluster, node: str) -> int:
-    """The pid, on the machine, of the agent of a node."""
-    for process in _descendants(cluster_.lab.node_pid(node)):
-        command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-        if b"kubemtu" in command and b"agent" in command:
-            return process
-    raise LookupError(node)
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            yield int(child)
-            yield from _descendants(int(child))
-
-
-__all__ = ["Callable", "Cluster", "Command", "Ended", "Picture", "agent_pid", "cluster", "meanwhile", "steps", "subprocess", "until"]
+def agent_pid(found: Cluster, node: str) -> int | None:
+    """The pid, on the machine, of the agent of a node; None while it is being started again."""
+    home = Path(f"/proc/{found.lab.node_pid(node)}/ns/pid").readlink()
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and (process / "ns/pid").readlink() == home:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                if b"kubemtu" in words and b"agent" in words:
+                    return int(process.name)
+    return None

@@ -1,8 +1,9 @@
 """A change that is killed after any line is finished by the next `apply`, or taken back by `rollback`: exactly.
 
-Every line of output is a step. After each the process is killed with SIGKILL, sometimes at once and sometimes while
-what follows is under way (lines that come at one instant are one step); then everything that a change touches must be as after a change that nobody disturbed, or as
-before it, byte for byte. Two labs are killed in side by side, each by a process of its own.
+Every line of output is a step; lines that come at one instant are one. After each the process is killed with SIGKILL,
+sometimes at once and sometimes while what follows is under way; then everything that a change touches must be as after
+a change that nobody disturbed, or as before it, byte for byte. Two labs are killed in side by side, each by a process
+of its own.
 """
 
 import itertools
@@ -51,11 +52,11 @@ class Case:
             self.cluster.killed("apply", "--yes", line=line, later=later)
             self.cluster.done("apply", "--yes")
             self.is_at(self.after, f"apply, killed {later} s after line {line}, then apply")
-            back_line, later = next(back_steps)
-            self.cluster.killed("rollback", "--yes", line=back_line, later=later)
+            back_line, back_later = next(back_steps)
+            self.cluster.killed("rollback", "--yes", line=back_line, later=back_later)
             ended = self.cluster.run("rollback", "--yes")
             assert ended.code == 0 or "was taken back already" in ended.err, ended.err
-            self.is_at(self.before, f"rollback, killed {later} s after line {back_line}, then rollback")
+            self.is_at(self.before, f"rollback, killed {back_later} s after line {back_line}, then rollback")
             self.cluster.forget_migrations()
 
     def then_taken_back(self) -> None:

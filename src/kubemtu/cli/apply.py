@@ -63,7 +63,7 @@ def apply(
     """Change the pod MTU: configuration, tunnel devices and running pods, without restarting one.
 
     FILE is a plan that `kubemtu plan --out FILE` saved; without it, a plan is made now. An interrupted change is
-    carried on from where it stopped, whatever was asked for.
+    carried on from where it stopped; while there is one, no other can be begun.
     """
     wish = Wish(
         file=file,
@@ -104,6 +104,14 @@ def _carried_on(open_one: "kube_mtu.Migration", wish: Wish) -> str:
     if open_one.progress.direction == "back":
         raise errors.UsageError(
             f"{open_one.name} is being rolled back: finish that with `kubemtu rollback` before applying again"
+        )
+    target = plans.wanted(wish.mtu)
+    if (target is not None and target != open_one.plan.target) or (
+        wish.file is not None and plans.load(wish.file) != open_one.plan
+    ):
+        raise errors.UsageError(
+            f"{open_one.name} is under way to {open_one.plan.target} and stopped at {progress.standing(open_one)}: "
+            "finish it with `kubemtu apply`, or take it back with `kubemtu rollback`, before anything else"
         )
     _say(f"Carrying on with {open_one.name}, which stopped at {progress.standing(open_one)}.", wish)
     plans.confirm("Carry on?", yes=wish.yes)

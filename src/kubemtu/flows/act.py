@@ -173,7 +173,11 @@ class Drive:
         orders: Mapping[str, proof.Order] | None = None,
         patience: float = PATIENCE,
     ) -> dict[str, migration.Reached]:
-        """Ask every node for that phase and wait until every one has reported it done."""
+        """Ask every node for that phase and wait until every one has reported it done.
+
+        Raises DrivenElsewhere when somebody else drives by now: whoever slept must not write a word.
+        """
+        await self._still_ours()
         wanted = {
             name: targets.desired(
                 self.name, step, target, phase, epoch=self.progress.epoch, order=(orders or {}).get(name)

@@ -3,27 +3,63 @@
 import time
 
 from kubemtu.core import errors, plan, undo
+from kubemtu.core.objects import Ref
 from kubemtu.flows import ready
 from kubemtu.kube import api as kube_api
-from kubemtu.kube import crd, mtu
+from kubemtu.kube import crd, mtu, records
+
+LEASE = Ref(
+    api_version="coordination.k8s.io/v1", kind="Lease", plural="leases", namespace="kube-system", name="kubemtu"
+)
 
 
 async def begin(api: kube_api.Api, whole: plan.Plan) -> str:
     """Record a plan as a MTUMigration, so that it can be carried on from anywhere; return its name.
 
-    Raises Conflict when what it edits is not any more what it was made for.
+    Raises Conflict when what it edits is not any more what it was made for, and when another is begun at this moment.
     """
     await ready.edits_fit(api, whole.steps)
     await crd.install(api)
     name = f"{whole.cni}-{whole.target}-{time.time_ns() // 1_000_000:x}"
     await mtu.create_migration(api, name, whole)
+    try:
+        await _take_turn(api, name)
+    except errors.KubemtuError:
+        await mtu.delete_migration(api, name)
+        raise
     return name
+
+
+async def _take_turn(api: kube_api.Api, name: str) -> None:
+    """Put the name into the Lease, by which only one of several that begin at the same moment goes on.
+
+    Raises Conflict for the others.
+    """
+    found = await api.get(LEASE)
+    spec = {"holderIdentity": name, "acquireTime": records.now()}
+    if found is not None:
+        holder = found.text("spec", "holderIdentity")
+        if any(one.name == holder and not one.progress.finished for one in await mtu.migrations(api)):
+            raise errors.Conflict(f"{holder} has just been begun by another kubemtu; let that one finish")
+    try:
+        if found is None:
+            metadata = {"name": LEASE.name, "namespace": LEASE.namespace}
+            await api.create({"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata, "spec": spec})
+        else:
+            await api.patch(LEASE, {"spec": spec}, resource_version=found.resource_version)
+    except errors.Conflict as other:
+        raise errors.Conflict("another kubemtu has begun a change at this moment; let that one finish") from other
 
 
 async def latest(api: kube_api.Api) -> mtu.Migration | None:
     """The change that was begun last, finished or not; None when there never was one that touched anything."""
     found = [one for one in await mtu.migrations(api) if not one.progress.abandoned]
-    return found[-1] if found else None
+    return max(found, key=_age, default=None)
+
+
+def _age(one: mtu.Migration) -> tuple[str, str]:
+    """What orders changes: the API counts seconds, our names end in milliseconds."""
+    return one.created, one.name.rpartition("-")[2]
 
 
 async def unfinished(api: kube_api.Api) -> mtu.Migration | None:

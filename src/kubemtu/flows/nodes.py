@@ -20,7 +20,7 @@ from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu, records
 
 NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
-PATIENCE = 30.0  # seconds without a sign of life from a node that is waited for; 250 pods take a tenth of one
+PATIENCE = 60.0  # seconds without a sign of life from a node that is waited for; 250 pods take a tenth of one
 LONGEST = 300.0  # seconds that a phase may take in all
 GRACE = 5.0  # seconds that a node may report a failure before it counts: pods come and go while they are changed
 REMIND = 1.0  # seconds between two looks at nodes that are late

@@ -54,6 +54,7 @@ class Agent:
         self._identity = mtu.Agent(version=kubemtu.__version__, pid=os.getpid(), started_at=records.now())
         self._asked = spec.Asked()
         self._missing = False  # the NodeMTU is not there (any more), whatever was told
+        self._drivers = spec.Drivers()
         self._course = spec.Course()
         self._wake = asyncio.Event()
         self._stirred = False  # the kernel has told of a change
@@ -95,7 +96,7 @@ class Agent:
 
     def _hear(self, found: Object | None) -> None:
         heard = spec.read(found)
-        if self._asked.outdates(heard):
+        if not self._drivers.obeys(heard):
             log.warning("an earlier driver of this migration is not obeyed any more")
             return
         self._missing = found is None

@@ -7,6 +7,7 @@ import msgspec
 from kubemtu.core import migration, proof
 from kubemtu.core.objects import Object
 
+REMEMBERED = 16  # migrations
 log = logging.getLogger("kubemtu.agent")
 
 
@@ -17,12 +18,26 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     desired: migration.Desired | None = None
     trouble: str = ""
 
-    def outdates(self, other: "Asked") -> bool:
-        """True when `other` comes from an earlier driver of the same migration, which nobody obeys any more."""
-        one, two = self.desired, other.desired
-        if one is None or two is None or one.migration != two.migration:
+
+class Drivers:
+    """Which driver of each migration was heard last: an earlier one that wakes up is not obeyed any more."""
+
+    def __init__(self) -> None:
+        """Nobody was heard."""
+        self._epochs: dict[str, int] = {}
+
+    def obeys(self, asked: Asked) -> bool:
+        """True unless a later driver of the same migration has been heard."""
+        desired = asked.desired
+        if desired is None:
+            return True
+        if desired.epoch < self._epochs.get(desired.migration, 0):
             return False
-        return two.epoch < one.epoch
+        self._epochs.pop(desired.migration, None)
+        self._epochs[desired.migration] = desired.epoch
+        if len(self._epochs) > REMEMBERED:
+            self._epochs.pop(next(iter(self._epochs)))
+        return True
 
 
 def read(found: Object | None) -> Asked:
