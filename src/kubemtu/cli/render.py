@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
-from kubemtu.core import diff, plan
+from kubemtu.core import diff, plan, verdict
 from kubemtu.core.findings import Finding, Severity
 from kubemtu.core.topology import Layer, Topology
 from kubemtu.core.verdict import NodeLine, Report, Verdict
@@ -120,7 +120,7 @@ def _alike(members: list[Finding]) -> list[list[Finding]]:
 def whole_plan(made: plan.Plan, topology: Topology, columns: int | None) -> str:
     """A plan as text: every edit as a diff, the steps in their order, what they touch, and the way back."""
     if not made.steps:
-        return "\n".join(wrapped(f"✓ Nothing to do: every pod has {made.target}, and new ones get it.", columns))
+        return "\n".join(nothing(made, topology, columns))
     was = f"from {made.current} " if made.current not in {None, made.target} else ""
     parts = [click.style(f"Pods of {made.cni}: {was}to {made.target}", bold=True)]
     parts.append("\n".join(picture(topology.layers, columns)))
@@ -133,6 +133,19 @@ def whole_plan(made: plan.Plan, topology: Topology, columns: int | None) -> str:
         parts.append("\n".join(("Mind", *bullets(made.warnings, columns))))
     parts.append("\n".join(("Way back (`kubemtu rollback`)", *numbered(diff.back(made), columns))))
     return "\n\n".join(part for part in parts if part)
+
+
+def nothing(made: plan.Plan, topology: Topology, columns: int | None) -> Iterator[str]:
+    """Why a plan is empty, and what is wrong all the same: an MTU is not the only thing that can be."""
+    said = f"every pod has {made.target}, and new ones get it"
+    if not topology.nodes:
+        said = f"new pods get {made.target}; what running ones have was not seen"
+    others = [finding for finding in verdict.judge(topology) if finding.severity != "note"]
+    sign = "!" if others else "✓" if topology.nodes else "?"
+    yield from wrapped(f"{sign} Nothing to do: {said}.", columns, hang=2)
+    if others:
+        yield from wrapped("What `kubemtu check` finds besides is not for a plan to mend:", columns)
+        yield from bullets((f"{other.code} {other.severity}  {other.place}" for other in others), columns)
 
 
 def touched(made: plan.Plan, topology: Topology) -> Iterator[str]:
