@@ -17,7 +17,7 @@ from tests.lab.conftest import Kube, until
 from kubemtu.lab import cluster as labs
 from kubemtu.lab import errors, kernel, state
 from kubemtu.lab.cluster import Lab
-from kubemtu.lab.scene import Scene, nodes
+from kubemtu.lab.scene import Node, Scene, nodes
 
 pytestmark = pytest.mark.lab
 SMALL = Scene(name="small", summary="", nodes=nodes(2, 1))
@@ -120,7 +120,7 @@ def test_a_running_lab_keeps_its_name(name: str) -> None:
 
 def test_a_tethered_lab_ends_with_its_owner(name: str) -> None:
     program = (
-        "import sys, os; from kubemtu.lab.cluster import Lab; from kubemtu.lab.scene import Scene, nodes\n"
+        "import sys, os; from kubemtu.lab.cluster import Lab; from kubemtu.lab.scene import Node, Scene, nodes\n"
         "Lab.up(Scene(name='s', summary='', nodes=nodes(1, 1)), sys.argv[1]); os.kill(os.getpid(), 9)"
     )
     ended = subprocess.run([sys.executable, "-c", program, name], check=False)
@@ -151,6 +151,12 @@ def test_a_lab_that_fails_leaves_no_process(name: str, monkeypatch: pytest.Monke
         Lab.up(SMALL, name)
     assert children(os.getpid()) == before
     assert not of_lab(name)
+
+
+def test_a_node_that_cannot_be_made_is_named_with_its_reason(name: str) -> None:
+    long = Scene(name="long", summary="", nodes=(Node(name="n" * 65),))  # a host name has 64 bytes
+    with pytest.raises(errors.StartFailed, match=f"{'n' * 65} ended before it was a node .OSError"):
+        Lab.up(long, name)
 
 
 def test_a_dead_node_leaves_the_others_up(name: str) -> None:

@@ -53,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class Kubelet:
     """One node's kubelet."""
 
-    def __init__(self, settings: Settings, api: Api, folder: int, report: Callable[[object], None]) -> None:
+    def __init__(self, settings: Settings, api: Api, folder: int, report: Callable[[int], None]) -> None:
         self.node = settings.node
         self.settings = settings
         self.api = api
@@ -233,7 +233,7 @@ class Kubelet:
             return
         try:
             if self._flanneld.learn(self._rtnl, node):
-                self._report({"peers": len(self._flanneld.peers)})
+                self._report(len(self._flanneld.peers))
         except Refused as refusal:  # as when somebody deleted flannel.1: the real one logs it and goes on, too
             log.warning("%s: %s", self.node, refusal)
 
@@ -287,7 +287,7 @@ def _iface(spec: Object, env: Mapping[str, str]) -> str:
     return env.get("FLANNELD_IFACE", "")
 
 
-async def be_kubelet(settings: Settings, folder: int, report: Callable[[object], None]) -> None:
+async def be_kubelet(settings: Settings, folder: int, report: Callable[[int], None]) -> None:
     """Be the kubelet that `settings` describe; returns never."""
     Path(scene.KUBECONFIG).write_text(settings.kubeconfig)
     kernel.set_process_name("kubelet")

@@ -5,22 +5,32 @@ supervisor --fork--> (unshare pid, net, mnt, uts) --fork--> node, PID 1
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable
 from typing import NoReturn
 
 import msgspec
 
-from kubemtu.lab import filesystem, kernel, kubelet
+from kubemtu.lab import errors, filesystem, kernel, kubelet
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.rtnl import Rtnl
 
 log = logging.getLogger(__name__)
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a node tells the supervisor: what it is called on the machine, then to how many others it knows the way.
+
+    Its last word is why it ended.
+    """
+
+    pid: int = 0
+    peers: int = 0
+    ended: str = ""
 
 
 class Born(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +43,10 @@ class Born(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fork(name: str, folder: int, host_proc: int) -> Born:
-    """Fork a node that waits for its settings. `host_proc` is the machine's /proc, `folder` the lab's state folder."""
+    """Fork a node that waits for its settings. `host_proc` is the machine's /proc, `folder` the lab's state folder.
+
+    Raises StartFailed, OSError.
+    """
     ours, theirs = socket.socketpair()
     read, write = os.pipe()
     first = os.fork()
@@ -53,9 +66,12 @@ def fork(name: str, folder: int, host_proc: int) -> Born:
         pid = int(pipe.read())
     os.waitpid(first, 0)
     ours.settimeout(10)
-    host_pid = int(ours.makefile("r", buffering=1, encoding="ascii").readline())
+    with ours.makefile("rb") as told:
+        first_word = msgspec.json.decode(told.readline() or b"{}", type=Told)
+    if not first_word.pid:
+        raise errors.StartFailed(f"{name} ended before it was a node ({first_word.ended or 'without a word'})")
     ours.setblocking(False)
-    return Born(name=name, pid=pid, host_pid=host_pid, line=ours)
+    return Born(name=name, pid=pid, host_pid=first_word.pid, line=ours)
 
 
 def nic_up(rtnl: Rtnl, node: scenes.Node, place: int, *, dual_stack: bool) -> dict[str, list[str]]:
@@ -95,12 +111,15 @@ def _be_node(name: str, folder: int, host_proc: int, line: socket.socket) -> NoR
             ("ipv4/conf/all/rp_filter", 0),
         ):
             filesystem.write_sysctl(path, value)
-        line.send(f"{host_pid}\n".encode())
+        _tell(line, Told(pid=int(host_pid)))
         settings = _read_settings(line)
-        asyncio.run(kubelet.be_kubelet(settings, folder, _reporter(line)))
+        asyncio.run(kubelet.be_kubelet(settings, folder, lambda peers: _tell(line, Told(peers=peers))))
         code = 0
-    except BaseException:
+    except BaseException as error:
         log.exception("%s: the kubelet ended", name)
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        _tell(line, Told(ended=f"{type(error).__name__}: {error}"))
     finally:
         sys.stderr.flush()
         os._exit(code)
@@ -136,11 +155,6 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     kubeconfig: str
 
 
-def _reporter(line: socket.socket) -> Callable[[object], None]:
-    guard = threading.Lock()
-
-    def report(told: object) -> None:
-        with guard:
-            line.send(msgspec.json.encode(told) + b"\n")
-
-    return report
+def _tell(line: socket.socket, told: Told) -> None:
+    with contextlib.suppress(OSError):  # a lab that ends listens no more
+        line.sendall(msgspec.json.encode(told) + b"\n")

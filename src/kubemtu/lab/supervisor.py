@@ -130,6 +130,7 @@ class Supervisor:
         self._outside = outside
         self._nodes: list[node.Born] = []
         self._peers: dict[str, int] = {}
+        self._ended: dict[str, str] = {}  # what is over that should not be, and why
         self._url = f"https://127.0.0.1:{outside.getsockname()[1]}"
 
     def build(self) -> None:
@@ -196,7 +197,7 @@ class Supervisor:
             )
             await asyncio.get_running_loop().sock_sendall(born.line, msgspec.json.encode(start) + b"\n")
             stack.push_async_callback(_cancel, asyncio.create_task(self._listen(born)))
-        stack.push_async_callback(_cancel, asyncio.create_task(controllers.run(calls)))
+        stack.push_async_callback(_cancel, asyncio.create_task(self._control(calls)))
         unready = await self._settle(calls)
         for fault in self.scene.faults:
             await faults.commit(fault, calls, {born.name: born.pid for born in self._nodes})
@@ -214,7 +215,10 @@ class Supervisor:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _settle(self, calls: Api) -> list[str]:
-        """Wait until every pod is ready, or has been stuck for a while, as some scenes have it; returns who is not."""
+        """Wait until every pod is ready, or has been stuck for a while, as some scenes have it; returns who is not.
+
+        Raises StartFailed when a part of the lab ended meanwhile, for which all others would wait in vain.
+        """
         deadline = time.monotonic() + SETTLE_SECONDS
         wanted = len(self.scene.nodes) * (2 if self.scene.agents else 1) + sum(len(n.pods) for n in self.scene.nodes)
         before: list[str] = []
@@ -229,18 +233,34 @@ class Supervisor:
                 before, since = unready, now
             if len(found) >= wanted and (linked if not unready else now - since > STUCK_SECONDS):
                 return unready
+            for who, why in self._ended.items():
+                raise errors.StartFailed(f"{who} of the lab {self._name} ended before it was up ({why}); try again")
             if now > deadline:
+                for pod in found:
+                    log.warning(
+                        "after %g s: %s %s", SETTLE_SECONDS, pod, msgspec.json.encode(pod.get("status")).decode()
+                    )
+                log.warning("after %g s: ways to others: %s", SETTLE_SECONDS, self._peers)
                 return unready or ["the routes between the nodes"]
             await asyncio.sleep(POLL_SECONDS)
 
     def _peer_counts(self) -> list[int]:
         return [self._peers.get(born.name, 0) for born in self._nodes]
 
+    async def _control(self, calls: Api) -> None:
+        try:
+            await controllers.run(calls)
+        except Exception as error:
+            log.exception("the DaemonSet controller ended")
+            self._ended["the DaemonSet controller"] = repr(error)
+
     async def _listen(self, born: node.Born) -> None:
         reader, _ = await asyncio.open_connection(sock=born.line)
+        why = "its line broke"
         async for line in reader:
-            told = msgspec.json.decode(line, type=dict[str, int])
-            self._peers[born.name] = told.get("peers", 0)
+            told = msgspec.json.decode(line, type=node.Told)
+            self._peers[born.name], why = told.peers, told.ended or why
+        self._ended[born.name] = why
 
     def _bury(self) -> None:
         for born in self._nodes:
