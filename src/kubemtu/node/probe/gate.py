@@ -13,7 +13,7 @@ from kubemtu.node.probe import wire
 
 REMEMBERED: Final = 1 << 16  # MACs of eight bytes: half a megabyte
 RATE: Final = 20_000  # answers a second: one core of a machine answers about three times as many
-DEPTH: Final = 4_000  # answers at once: twenty full bursts
+DEPTH: Final = 20_000  # answers at once: a thousand agents that all begin now, and some bursts
 
 _SLOT: Final = 8
 

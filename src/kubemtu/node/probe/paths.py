@@ -130,10 +130,11 @@ def nowhere(target: Target, note: str) -> Path:
 def measured(one: session.Session, before: channel.Route, seconds: float) -> Measured:
     """What an ended session found; `before` is what the kernel believed at its start."""
     assert one.found is not None
+    whole = one.found.limit == "own interface"  # then there was nothing to learn
     return Measured(
         found=one.found,
         believed_before=before.believed,
-        believed=believed(one) or before.believed,
+        believed=before.believed if whole else believed(one) or before.believed,
         peer_mtu=one.peer_mtu,
         rtt=one.rtt,
         seconds=seconds,
