@@ -98,20 +98,32 @@ def test_mixed(faulty: Cluster, case: Case) -> None:
     judge(faulty, case)
 
 
-HOLE = Scene(name="hole", summary="", nodes=nodes(2, 1), cni=Canal()).with_nics("node-2", Nic(port_mtu=1400))
+HOLE = Scene(name="hole", summary="", nodes=nodes(2, 1), cni=Canal(era="B", mtu=1450)).with_nics(
+    "node-2", Nic(port_mtu=1400)
+)
 
 
 @pytest.mark.parametrize("cluster", [HOLE], indirect=True)
 def test_a_switch_that_carries_less_is_seen_by_apply_and_not_by_check(cluster: Cluster) -> None:
-    """`check` sends nothing: it says what it rests on. `apply` asks the network first, and changes nothing."""
-    now = cluster.check()
-    assert now.recommended_mtu == 1450
-    assert all("1400" not in found.message for found in now.findings)
+    """`check` sends nothing, and says what it rests on. `apply` asks the network first, and changes nothing then."""
+    now = cluster.healthy()
+    assert (now.verdict, now.recommended_mtu) == ("healthy", 1450)
+    assert now.summary.endswith("the path between nodes, which carries 1450 by what the NICs say.")
+    assert cluster.plan().lines == []
 
     stopped = cluster.apply()
     assert stopped.code == 8
-    assert "the network between the nodes does not carry this plan" in stopped.err
-    assert "1400 bytes arrive, which leaves 1350 for pods" in stopped.err
+    assert "the network between the nodes does not carry what pods may send" in stopped.err
+    assert "1400 bytes arrive, which leaves 1350 for pods" in stopped.err  # 1400 - 20 - 8 - 8 - 14
     assert "Nothing was changed" in stopped.err
-    assert cluster.lab.mtu("pod-1a") == 1500
-    assert '"mtu"' not in cluster.config("cni_network_config")
+
+    refused = cluster.apply("--mtu", "1400")
+    assert refused.code == 8
+    assert "the network between the nodes does not carry this plan" in refused.err
+    assert "Nothing was changed" in refused.err
+    assert cluster.lab.mtu("pod-1a") == 1450
+
+    assert cluster.apply("--mtu", "1350").code == 0
+    assert cluster.until(lambda now: now.current == [1350], "1350").verdict == "healthy"
+    (warning, *_) = cluster.plan().warnings  # the NICs say 1500 as before
+    assert warning.startswith("The configuration says 1350, and this raises it")

@@ -60,6 +60,9 @@ def test_a_nic_that_one_node_lacks_is_found_there_and_nothing_is_restarted_into_
         now = cluster.settle([f"MTU109 error: node node-2, {CONFIG}, key canal_iface"])
         assert (now.verdict, now.code) == ("broken", 1)
         assert "names ens5, and this node has only eth0" in now.findings[0].message
+        idle = cluster.run("plan").out  # the pods' number is right; that is not all there is
+        assert idle.startswith("! Nothing to do: every pod has 1450, and new ones get it.")
+        assert f"MTU109 error  node node-2, {CONFIG}, key canal_iface" in idle
         for command in ("plan", "apply"):
             refused = cluster.run(command, "--mtu", "1400", *(["--yes"] if command == "apply" else []))
             assert refused.code == 2
