@@ -102,6 +102,17 @@ def test_more_than_the_own_interface_is_refused_here(net: "Net", address: str) -
     assert (verdict.kind, verdict.mtu) == ("refused here", 1500)
 
 
+@pytest.mark.parametrize("df", ["set", "inherit"])
+def test_a_tunnel_of_our_own_that_is_too_large_for_what_is_below_is_no_black_hole(net: "Net", df: str) -> None:
+    """VXLAN left at 1500 over 1500: probes vanish here without a word, but whoever asks the kernel is told 1450."""
+    for place, own, other in (("a", "10.9.1.1", "10.9.3.1"), ("b", "10.9.3.1", "10.9.1.1")):
+        last = 1 if place == "a" else 2
+        device = f"link add vx type vxlan id 7 local {own} remote {other} dstport 4789 df {df}"
+        net.ip(place, device, "link set dev vx mtu 1500", "link set dev vx up", f"addr add 10.77.0.{last}/24 dev vx")
+    verdict = net.verdict("10.77.0.2", back=False)
+    assert (verdict.kind, verdict.mtu) == ("lower", 1450)
+
+
 def test_a_dead_host_is_unreachable_and_not_an_mtu(net: "Net") -> None:
     net.ip("b", "link set dev e0 down")
     assert net.verdict().kind == "unreachable"

@@ -6,6 +6,7 @@ IP_PMTUDISC_PROBE sets DF and ignores what the kernel believes about the path; o
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import socket
@@ -227,8 +228,6 @@ class Channel:
 
 
 def _interface_mtu(interface: int) -> int:
-    import fcntl  # noqa: PLC0415  only who answers needs it
-
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         name = socket.if_indextoname(interface).encode()
         answer = fcntl.ioctl(sock, SIOCGIFMTU, struct.pack("16sI12x", name, 0))

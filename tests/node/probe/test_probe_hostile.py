@@ -1,0 +1,109 @@
+"""A prober that is lied to believes only what was sealed with its key, for what it sent."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kubemtu.node.probe import wire
+
+if TYPE_CHECKING:
+    from tests.node.probe.conftest import Net
+
+SECRET = b"a secret that all stations of the cluster share"
+KEY = wire.Key(SECRET)
+STRANGER = wire.Key(b"not the key of the cluster")
+pytestmark = pytest.mark.netns
+Lie = Callable[[bytes, int], list[bytes]]  # a request and its length as a packet, to what is sent back
+
+
+@contextmanager
+def lying(net: "Net", lie: Lie) -> Iterator[None]:
+    """Something at b's port that answers every datagram as told."""
+    sock = net.inside("b", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.bind(("10.9.3.1", 7843))
+    sock.settimeout(0.1)
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                datagram, address = sock.recvfrom(65535)
+            except TimeoutError:
+                continue
+            for answer in lie(datagram, len(datagram) + 28):
+                sock.sendto(answer, address)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        sock.close()
+
+
+def answer(datagram: bytes, size: int, key: wire.Key = KEY, drops: int = 0) -> bytes:
+    request = wire.read_request(datagram)
+    return key.seal(wire.pack_answer(wire.Answer(request.nonce, request.number, size, 0, drops, 1500)))
+
+
+LIES: dict[str, Lie] = {
+    "sealed with another key": lambda datagram, size: [answer(datagram, size, STRANGER)],
+    "the request itself": lambda datagram, _: [datagram],
+    "junk": lambda _, __: [os.urandom(40), b"", b"kMTU\x01\x02", b"kMTU\x01\x04" + os.urandom(200)],
+    "another size than was sent": lambda datagram, size: [answer(datagram, size - 1)],
+    "another number": lambda datagram, size: [
+        KEY.seal(wire.pack_answer(wire.Answer(wire.read_request(datagram).nonce, 1 << 31, size, 0, 0, 0)))
+    ],
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_lies_are_no_answer(bare: "Net", name: str) -> None:
+    with lying(bare, LIES[name]):
+        found = bare.measure().forward.found
+    assert (found.ending, found.mtu) == ("unreachable", 0)
+
+
+def test_answers_that_come_many_times_count_once(bare: "Net") -> None:
+    bare.middle(1450)
+    with lying(bare, lambda datagram, size: [answer(datagram, size)] * 5):
+        found = bare.measure().forward.found
+    assert (found.ending, found.mtu, found.fitting_lost) == ("exact", 1450, 0)
+
+
+def test_a_queue_that_overflows_all_the_time_is_overloaded_and_not_an_mtu(bare: "Net") -> None:
+    drops = iter(range(1, 1 << 20))
+
+    def overflowing(datagram: bytes, size: int) -> list[bytes]:
+        return [answer(datagram, size, drops=next(drops))] if size < 100 else []
+
+    with lying(bare, overflowing):
+        path = bare.measure()
+    assert path.forward.found.ending == "overloaded"
+
+
+ORDINARY = """
+import os, sys
+from kubemtu.node.probe import paths, station, wire
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+with station.Station(wire.Key(bytes.fromhex(sys.argv[1]))) as asking:
+    path = asking.measure([paths.Target(address="10.9.3.1", back=True)])[0]
+    print(path.forward.found.mtu, path.back.mtu, paths.judge(path).kind)
+"""
+
+
+def test_an_ordinary_user_measures_as_well(net: "Net") -> None:
+    net.middle(1450)
+    net.mute()
+    words = ("ip", "netns", "exec", net.spaces["a"], sys.executable, "-c", ORDINARY, SECRET.hex())
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stdout == "1450 1450 black hole\n", done.stderr
