@@ -117,8 +117,10 @@ class Kubelet:
 
     async def config_changed(self, seconds: float) -> None:
         """Wait for the next install-cni, at most so long: somebody may write the file by hand too."""
+        # Not wait_for: before Python 3.12 it may swallow the cancellation that ends a pod (python/cpython#86296).
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._installed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._installed.wait()
 
     def _remember(self, pod: Object, found: object) -> None:
         """Keep on the lab's disk where a pod is, for those who enter it from outside."""

@@ -45,7 +45,8 @@ class Processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, number)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(future), seconds)
+                async with asyncio.timeout(seconds):
+                    await asyncio.shield(future)
                 return
 
     def _reap(self) -> None:
