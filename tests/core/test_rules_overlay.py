@@ -91,3 +91,8 @@ def test_ports_of_one_bridge_that_differ_lose_packets_without_a_word() -> None:
 
 def test_a_bridge_without_pods_is_not_judged() -> None:
     assert judge(example.node("n1", bridge=1500, pods=0), **BRIDGED) == ()
+
+
+def test_a_tunnel_that_suits_the_smallest_nic_is_right_on_a_larger_one() -> None:
+    big = example.node("n1", nic=9000, pod=1500, conflist=1500, tunnel=1450)
+    assert judge(big, example.node("n2", pod=1500, conflist=1500)) == ()

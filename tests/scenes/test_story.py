@@ -109,6 +109,7 @@ def test_step_4_the_console_drops_canal_iface_and_the_next_canal_pod_fails(clust
         lost = f"MTU108 error: {CONFIG}, key canal_iface"
         now = cluster.settle([lost, *on_nodes("MTU103 error", CONFLIST, 1, 2), TOO_LARGE])
         assert now.findings[0].mark == lost  # before anything restarts, it comes first
+        assert now.one("MTU103").remedy.startswith("First put the missing key back (MTU108), else no pod")
         name = cluster.kube.restart_daemon("node-2", ready=False)
         until(lambda: waiting(cluster.kube.pods("kube-system")[name], "kube-flannel")[0] != "")
         assert waiting(cluster.kube.pods("kube-system")[name], "kube-flannel") == (
@@ -179,6 +180,12 @@ def test_a_tunnel_that_is_too_large_cuts_what_must_not_be_cut(cluster: Cluster) 
         before = _cut(cluster)
         assert send(cluster, "pod-1a", "pod-2a", 1441, 1450)["answered"] == 10
         assert _cut(cluster) - before == 20  # two fragments each
+
+        assert cluster.apply().code == 0
+        assert cluster.healthy().current == [1350]
+        before = _cut(cluster)
+        assert send(cluster, "pod-1a", "pod-2a", 1341, 1350)["answered"] == 10
+        assert _cut(cluster) == before
 
 
 def _cut(cluster: Cluster) -> int:

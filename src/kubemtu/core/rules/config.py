@@ -7,6 +7,7 @@ from kubemtu.core.cnistate import CniState, MtuKey
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import dotted
 from kubemtu.core.rendered import SUBNET_ENV, Rendered
+from kubemtu.core.rules import link
 from kubemtu.core.topology import Node, Topology
 from kubemtu.core.words import names, sizes
 
@@ -109,6 +110,7 @@ def _narrow(topology: Topology) -> str:
 
 def _nodes(topology: Topology) -> Iterable[Finding]:
     born: dict[tuple[int, str], list[Node]] = {}
+    restart = _restart(topology)
     for node in topology.nodes:
         conflist = node.rendered
         if conflist is None:
@@ -130,7 +132,7 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
                 "Write the number without quotes where the file is made from, then restart the CNI's pod here.",
             )
             continue
-        stale = _stale(topology, node, conflist)
+        stale = _stale(topology, node, conflist, restart)
         if stale is not None:
             yield stale
         elif topology.state.pod_mtu is None and conflist.gives is not None:
@@ -147,7 +149,7 @@ def _born(topology: Topology, born: dict[tuple[int, str], list[Node]]) -> Iterab
             yield _wrong(topology, gives, carries, place, "No MTU is configured, so new pods here get")
 
 
-def _stale(topology: Topology, node: Node, conflist: Rendered) -> Finding | None:
+def _stale(topology: Topology, node: Node, conflist: Rendered, restart: str) -> Finding | None:
     state = topology.state
     if conflist.by == SUBNET_ENV and state.conflist_mtu is None:
         wanted, holds, path = state.pod_mtu, conflist.gives, SUBNET_ENV
@@ -178,19 +180,33 @@ def _stale(topology: Topology, node: Node, conflist: Rendered) -> Finding | None
             f"node {node.name}, {path}",
             f"{here}; {by}. It counts (new pods get {conflist.gives or 'what the plugin decides'}) until the CNI's pod "
             "restarts and writes it anew.",
-            f"Change the configuration instead ({key_place(state)}): `kubemtu plan` shows how.",
-            "error" if fits is False else "warning",
+            f"Change the configuration instead ({key_place(state)}): `kubemtu plan` shows how."
+            if wanted != holds
+            else f"Change its template instead, where that is wanted; if not: {restart}",
+            "error" if fits is False and wanted != holds else "warning",
         )
     return codes.finding(
         codes.MTU103,
         f"node {node.name}, {path}",
         f"{here}. New pods on this node get {conflist.gives or 'what the plugin decides'}: the CNI's pod here has not "
         "been restarted since the configuration changed.",
-        f"kubectl -n {state.daemonset.namespace} rollout restart daemonset/{state.daemonset.name}, or `kubemtu apply`."
-        if state.daemonset is not None
-        else "Restart the CNI on this node.",
+        restart,
         "warning" if fits else "error",
     )
+
+
+def _restart(topology: Topology) -> str:
+    """How the CNI is restarted, and what must come first: a pod that stays down takes its node's network along."""
+    if topology.state.daemonset is None:
+        return "restart the CNI on this node."
+    namespace, name = topology.state.daemonset.namespace, topology.state.daemonset.name
+    command = f"kubectl -n {namespace} rollout restart daemonset/{name}, or `kubemtu apply`."
+    found = {finding.code for finding in (*topology.state.findings, *link.find(topology))}
+    if codes.MTU108.code in found:
+        return f"First put the missing key back ({codes.MTU108.code}), else no pod of {name} comes back; then {command}"
+    if codes.MTU109.code in found:
+        return f"First name a NIC that every node has ({codes.MTU109.code}), else flanneld exits; then {command}"
+    return command
 
 
 def _broken(state: CniState) -> bool:

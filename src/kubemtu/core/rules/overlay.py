@@ -47,23 +47,27 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
             f"ip link set dev {tunnel.name} mtu {wanted} on this node, or `kubemtu apply`.",
             "error" if tunnel.mtu < largest else "warning",
         )
-    elif tunnel.mtu < _expected(node, topology):
-        expected = _expected(node, topology)
+    elif tunnel.mtu < (expected := _expected(node, topology)):
         yield codes.finding(
             codes.MTU107,
             place,
             f"{tunnel.name} has {tunnel.mtu}, less than the {expected} that pods of this node have or will get, and "
             f"{node.nic} ({node.nic_mtu}) leaves {node.fits}. The node refuses packets of "
             f"{sizes(tunnel.mtu + 1, expected)} bytes with an ICMP error. {_why_stale(tunnel.name)}",
-            f"ip link set dev {tunnel.name} mtu {node.fits} on this node, or `kubemtu apply`.",
+            f"ip link set dev {tunnel.name} mtu {_useful(node, topology)} on this node, or `kubemtu apply`.",
         )
 
 
+def _useful(node: Node, topology: Topology) -> int:
+    """What the tunnel can use: what its NIC leaves, and no more than gets through to every other node."""
+    return min((size for size in (node.fits, topology.carries) if size is not None), default=0)
+
+
 def _expected(node: Node, topology: Topology) -> int:
-    """What the tunnel must let through: what pods of this node use or will use, as far as its NIC carries it."""
+    """What the tunnel must let through: what pods of this node use or will use, as far as the path carries it."""
     born = node.rendered.gives if node.rendered is not None else None
     wanted = max(*(port.at.pod_mtu for port in node.ports), born or 0, 0) if node.ports else born or 0
-    return min(wanted, node.fits) if node.fits is not None else 0
+    return min(wanted, _useful(node, topology))
 
 
 def _why_stale(name: str) -> str:
