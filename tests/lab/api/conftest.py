@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
@@ -11,7 +12,8 @@ import pytest
 from tests.lab.conftest import reached
 
 from kubemtu.lab.api import Api, api
-from kubemtu.lab.api.resources import Object
+from kubemtu.lab.api.resources import Object, Resource
+from kubemtu.lab.api.store import Store
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 MakeDaemonSet = Callable[..., Object]
@@ -48,6 +50,21 @@ async def api_() -> AsyncIterator[Api]:
 async def http(api: Api) -> AsyncIterator[httpx2.AsyncClient]:
     async with connect(api.kubeconfig()) as client:
         yield client
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store(clock=lambda: datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC))
+
+
+@pytest.fixture
+def configmaps(store: Store) -> Resource:
+    return store.resource("", "v1", "configmaps")
+
+
+@pytest.fixture
+def pods(store: Store) -> Resource:
+    return store.resource("", "v1", "pods")
 
 
 @pytest.fixture

@@ -35,11 +35,6 @@ def store(clock: Clock) -> Store:
     return Store(clock=clock)
 
 
-@pytest.fixture
-def configmaps(store: Store) -> Resource:
-    return store.resource("", "v1", "configmaps")
-
-
 def configmap(**texts: str) -> Object:
     return {"metadata": {"name": "x"}, "data": texts}
 
