@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from kubemtu.cli import calc
+from kubemtu.cli import calc, node_probe
 from kubemtu.core import codes, plan, snapshot, verdict
 from kubemtu.flows import act, demo
 
@@ -15,6 +15,7 @@ SCHEMAS: dict[str, type] = {
     "calc": calc.Answer,
     "check": verdict.Report,
     "demo": demo.Story,
+    "node-probe": node_probe.Probed,
     "plan": plan.Plan,
     "snapshot": snapshot.Snapshot,
 }

@@ -73,8 +73,8 @@ def path(probe: Probe) -> tuple[str, str, str]:
 def judge(answers: Iterable[Answer], controls: Iterable[Answer] = ()) -> Proof:
     """Hold the answers to full-size packets against the expectation that all arrive.
 
-    `controls` are answers to packets of SMALL bytes on paths where a full-size one was met with silence: where the small
-    one vanishes as well, the path answers no echo (a network policy, a firewall), and proves nothing either way.
+    `controls` are answers to packets of SMALL bytes on paths where a full-size one was met with silence: where the
+    small one vanishes as well, the path answers no echo (a network policy, a firewall), and proves nothing either way.
     Undecided when no path could be judged.
     """
     mute = {path(answer.probe) for answer in controls if answer.outcome == "silence"}
