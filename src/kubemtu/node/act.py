@@ -292,7 +292,11 @@ class Engine:
             if pod.pod is not None:
                 accepts.append(min(pod.host.mtu, pod.pod.mtu))
                 sends += [pod.sends] if pod.sends is not None else []
-        for seen in (*view.overlay, *view.ports):
+        # Without a tunnel the next hop of an unpinned route is another node, which routes, and so tells the sender.
+        direct = {index for index, device in view.by_index.items() if view.row.overlay or device is view.tunnel}
+        for seen in view.overlay:
+            sends += [state.sent(view.by_index[index], seen) for index in seen.devices if index in direct]
+        for seen in view.ports:
             sends += [state.sent(view.by_index[index], seen) for index in seen.devices if index in view.by_index]
         return migration.Reached(
             phase=view.desired.phase,
