@@ -21,7 +21,10 @@ from kubemtu.cli import main
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.cluster import Lab
 
-CONFIG = "/api/v1/namespaces/kube-system/configmaps/canal-config"
+CONFIGS = {
+    "canal": "/api/v1/namespaces/kube-system/configmaps/canal-config",
+    "flannel": "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg",
+}
 NODE_MTUS = "/apis/kubemtu.io/v1alpha1/nodemtus"
 MIGRATIONS = "/apis/kubemtu.io/v1alpha1/mtumigrations"
 
@@ -234,7 +237,7 @@ class Cluster:
 
     def config(self) -> dict[str, str]:
         """The CNI's ConfigMap."""
-        data = self.kube.get(CONFIG)["data"]
+        data = self.kube.get(CONFIGS[self.lab.scene.name.partition("-")[0]])["data"]
         assert isinstance(data, dict)
         return data
 

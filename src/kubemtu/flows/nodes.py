@@ -187,11 +187,12 @@ class Nodes:
 
     async def _remind(self, late: Mapping[str, migration.Desired]) -> None:
         """Ask again those whose NodeMTU says something else by now, and find out who has left."""
-        lost = {name: what for name, what in late.items() if not self._asks(name, what)}
-        there = {name for name in lost if await self._is_there(name)}
-        for name in lost.keys() - there:
-            self._leave(name)
-        await self._ask({name: what for name, what in lost.items() if name in there})
+        for name in sorted(late)[:AT_ONCE]:
+            if not await self._is_there(name):
+                self._leave(name)
+        await self._ask(
+            {name: what for name, what in late.items() if name not in self.gone and not self._asks(name, what)}
+        )
 
     async def _is_there(self, name: str) -> bool:
         return await self.line.through(lambda: self._api.find("v1", "nodes", name)) is not None

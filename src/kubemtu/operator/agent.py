@@ -32,7 +32,7 @@ LOOK = 1.0  # seconds between two full rounds while something is asked of the no
 IDLE = 5.0  # seconds between two looks while nothing is
 PEERS = 300.0  # seconds between two readings of the other nodes' addresses
 AWAY = (0.5, 5.0)  # seconds to wait for the API server: at first, at most
-TAKEOVER = 5.0  # seconds that the agent before this one may take to end
+TAKEOVER = 3.0  # seconds that the agent before this one may take to end
 
 # Of these rows the observation that is told along must show what they did: it is held against them.
 SHOWN = frozenset({migration.Phase.RECORD, migration.Phase.DEVICES, migration.Phase.SETTLE})
@@ -202,9 +202,9 @@ class Agent:
                 self._answers = await asyncio.get_running_loop().run_in_executor(
                     self._echo, keeper.measure, order, door
                 )
-            except (errors.KubemtuError, OSError) as error:
+            except (errors.KubemtuError, OSError, ValueError) as error:
                 log.warning("the probes could not be sent: %s", error)
-                self._course.measured = ""
+                self._answers = proof.Answers(name=order.name)
             if self._report is not None:
                 self._publish(self._report.observation)
 

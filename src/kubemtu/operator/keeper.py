@@ -56,6 +56,10 @@ class Keeper:
             return self._engine.make_true(desired)
         except (errors.KubemtuError, OSError) as error:
             return failed(desired, str(error))
+        except ValueError as error:  # a network that is none, as somebody wrote it by hand
+            return failed(
+                desired, f"the spec of NodeMTU {self._node} asks for what makes no sense: {error}; correct it"
+            )
 
     def drain(self) -> migration.Reached | None:
         """Read what happened, and correct what it made wrong; None when nothing was."""
@@ -67,13 +71,13 @@ class Keeper:
             return None
         try:
             return self._watch.drain()
-        except (errors.KubemtuError, OSError) as error:
-            return failed(self._watch.desired, str(error))
+        except (errors.KubemtuError, OSError, ValueError):
+            return None  # the next make_true meets the same, and says so
 
     def sweep(self) -> None:
         """Let go of pods that have ended, and try again where a pod's namespace was not found."""
         if self._watch is not None:
-            with contextlib.suppress(errors.KubemtuError, OSError):  # the next make_true says what is wrong
+            with contextlib.suppress(errors.KubemtuError, OSError, ValueError):  # the next make_true says what is wrong
                 self._watch.sweep()
 
     def look(self, peers: Sequence[str]) -> net.NodeObservation:
