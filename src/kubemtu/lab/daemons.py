@@ -26,6 +26,7 @@ FLANNEL_PORT = 8472
 FELIX_NICS = re.compile(r"^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)")
 FELIX_FALLBACK = 1460
 ANNOTATION = "flannel.alpha.coreos.com"
+VXLAN, HOST_GW = "vxlan", "host-gw"
 INSTALL_DEFAULTS = {"CNI_MTU": "1500", "LOG_LEVEL": "warn", "DATASTORE_TYPE": "kubernetes"}
 
 
@@ -81,13 +82,14 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     network6: str | None
     public: str
     public6: str | None
-    mac: str
+    mac: str  # empty with host-gw, which needs none
     mac6: str | None
 
 
 class Flanneld(msgspec.Struct, kw_only=True):
-    """The vxlan backend of one node, once it has started."""
+    """The backend of one node, once it has started; `device` is the tunnel, or the NIC where there is none."""
 
+    kind: str
     device: str
     device6: str | None
     annotations: dict[str, str]  # what the other nodes must know, as flannel writes it on its own Node
@@ -95,9 +97,13 @@ class Flanneld(msgspec.Struct, kw_only=True):
 
     def learn(self, rtnl: Rtnl, node: Object) -> bool:
         """Program the way to another node's pods: neighbour, forwarding entry, route. False: nothing new."""
-        peer = _peer(node)
+        peer = _peer(node, self.kind)
         if peer is None or self.peers.get(node.name) == peer:
             return False
+        if self.kind == HOST_GW:
+            rtnl.add_route(peer.network, self.device, via=peer.public)
+            self.peers[node.name] = peer
+            return True
         _program(rtnl, self.device, peer.network, peer.mac, peer.public)
         if self.device6 and peer.network6 and peer.mac6 and peer.public6:
             _program(rtnl, self.device6, peer.network6, peer.mac6, peer.public6)
@@ -128,13 +134,21 @@ def start_flanneld(rtnl: Rtnl, node: Object, config: str, iface: str, addresses:
     outer, vni, port = backend.get("mtu") or nic.mtu, backend.get("vni", 1), backend.get("port") or FLANNEL_PORT
     if not isinstance(outer, int) or not isinstance(vni, int) or not isinstance(port, int):
         raise ContainerFailed("error decoding VXLAN backend config: json: cannot unmarshal string into Go value")
+    kind = str(backend.get("type", "udp")).lower()
+    if kind == HOST_GW:
+        _write_subnet(net, node, nic.mtu)
+        told = {"backend-type": kind, "backend-data": "null", "kube-subnet-manager": "true", "public-ip": public}
+        annotations = {f"{ANNOTATION}/{key}": value for key, value in told.items()}
+        return Flanneld(kind=kind, device=nic.name, device6=None, annotations=annotations, peers={})
+    if kind != VXLAN:
+        raise ContainerFailed(f"error during creation of backend: the lab has no backend {kind}")
     mtu = outer - VXLAN_HEADERS
     subnet, subnet6 = node.text("spec", "podCIDR") or "", _second_network(node)
     device = f"flannel.{vni}"
     _ensure(rtnl, device, nic, vni=vni, port=port, local=public, mtu=mtu)
     _address(rtnl, device, subnet)
     annotations = {
-        f"{ANNOTATION}/backend-type": "vxlan",
+        f"{ANNOTATION}/backend-type": VXLAN,
         f"{ANNOTATION}/backend-data": _backend(rtnl, device, vni),
         f"{ANNOTATION}/kube-subnet-manager": "true",
         f"{ANNOTATION}/public-ip": public,
@@ -150,15 +164,19 @@ def start_flanneld(rtnl: Rtnl, node: Object, config: str, iface: str, addresses:
             f"{ANNOTATION}/backend-v6-data": _backend(rtnl, device6, vni),
             f"{ANNOTATION}/public-ipv6": public6,
         }
+    _write_subnet(net, node, mtu)  # 50 less with IPv6 too, where the headers take 70 (flannel-io/flannel#1781)
+    return Flanneld(kind=kind, device=device, device6=device6, annotations=annotations, peers={})
+
+
+def _write_subnet(net: Object, node: Object, mtu: int) -> None:
     lines = {
         "FLANNEL_NETWORK": net.text("Network") or "",
-        "FLANNEL_SUBNET": _first(subnet),
-        "FLANNEL_MTU": str(mtu),  # 50 less with IPv6 too, where the headers take 70 (flannel-io/flannel#1781)
+        "FLANNEL_SUBNET": _first(node.text("spec", "podCIDR") or ""),
+        "FLANNEL_MTU": str(mtu),
         "FLANNEL_IPMASQ": "true",
     }
     attach.SUBNET_FILE.parent.mkdir(exist_ok=True)
     _write(attach.SUBNET_FILE, "".join(f"{key}={value}\n" for key, value in lines.items()), 0o644)
-    return Flanneld(device=device, device6=device6, annotations=annotations, peers={})
 
 
 def _external_interface(rtnl: Rtnl, iface: str) -> links.Device:
@@ -200,19 +218,22 @@ def _program(rtnl: Rtnl, device: str, network: str, mac: str, remote: str) -> No
     rtnl.add_route(network, device, via=way, onlink=True)
 
 
-def _peer(node: Object) -> Peer | None:
+def _peer(node: Object, kind: str) -> Peer | None:
+    """What another node tells; None while it tells nothing, or runs another backend, which flannel ignores."""
     told = {key.partition("/")[2]: value for key, value in node.mapping("metadata", "annotations").items()}
     public, network = told.get("public-ip"), node.text("spec", "podCIDR")
     mac, mac6 = _mac(told.get("backend-data")), _mac(told.get("backend-v6-data"))
     public6 = told.get("public-ipv6")
-    if not network or not mac or not isinstance(public, str):
+    if not network or told.get("backend-type") != kind or not isinstance(public, str):
+        return None
+    if kind == VXLAN and not mac:
         return None
     return Peer(
         network=network,
         network6=_second_network(node),
         public=public,
         public6=public6 if isinstance(public6, str) else None,
-        mac=mac,
+        mac=mac or "",
         mac6=mac6,
     )
 
@@ -224,7 +245,7 @@ def _backend(rtnl: Rtnl, device: str, vni: int) -> str:
 def _mac(written: object) -> str | None:
     if not isinstance(written, str):
         return None
-    return Object.of(msgspec.json.decode(written, type=dict[str, object])).text("VtepMAC")
+    return Object.of(msgspec.json.decode(written, type=dict[str, object] | None) or {}).text("VtepMAC")
 
 
 def _second_network(node: Object) -> str | None:

@@ -79,7 +79,7 @@ def _canal(canal: scenes.Canal, *, dual_stack: bool) -> Iterator[Body]:
         "canal_iface": canal.iface,
         "masquerade": "true",
         "cni_network_config": _canal_chain(canal),
-        "net-conf.json": _net_conf(canal.backend_mtu, dual_stack=dual_stack),
+        "net-conf.json": _net_conf(canal.backend, canal.backend_mtu, dual_stack=dual_stack),
     }
     if canal.era == "C":
         keys |= {"typha_service_name": "none", "veth_mtu": str(canal.mtu or RKE_DEFAULT_MTU)}
@@ -181,7 +181,7 @@ def _flannel(flannel: scenes.Flannel, *, dual_stack: bool) -> Iterator[Body]:
     ]
     keys = {
         "cni-conf.json": json.dumps({"name": "cbr0", "cniVersion": "0.3.1", "plugins": plugins}, indent=2) + "\n",
-        "net-conf.json": _net_conf(flannel.backend_mtu, dual_stack=dual_stack),
+        "net-conf.json": _net_conf(flannel.backend, flannel.backend_mtu, dual_stack=dual_stack),
     }
     yield _object("v1", "ConfigMap", "kube-flannel-cfg", "kube-flannel", data=keys)
     mount = {"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"}
@@ -210,8 +210,8 @@ def _flannel(flannel: scenes.Flannel, *, dual_stack: bool) -> Iterator[Body]:
     yield _daemonset("kube-flannel-ds", "kube-flannel", {"app": "flannel", "k8s-app": "flannel"}, template)
 
 
-def _net_conf(backend_mtu: int | None, *, dual_stack: bool) -> str:
-    backend: Body = {"Type": "vxlan"}
+def _net_conf(kind: str, backend_mtu: int | None, *, dual_stack: bool) -> str:
+    backend: Body = {"Type": kind}
     if backend_mtu is not None:
         backend["MTU"] = backend_mtu
     body: Body = {"Network": "10.244.0.0/16"}

@@ -50,12 +50,14 @@ class Canal(msgspec.Struct, frozen=True, kw_only=True, tag="canal"):
     era: Literal["A", "B", "C"] = "A"
     mtu: int | None = None
     iface: str = ""
+    backend: Literal["vxlan", "host-gw"] = "vxlan"  # net-conf.json Backend.Type; host-gw routes packets as they are
     backend_mtu: int | None = None  # net-conf.json Backend.MTU: of the underlay, flannel subtracts 50
 
 
 class Flannel(msgspec.Struct, frozen=True, kw_only=True, tag="flannel"):
     """kube-flannel with the bridge plugin as its delegate."""
 
+    backend: Literal["vxlan", "host-gw"] = "vxlan"
     backend_mtu: int | None = None
     delegate_mtu: int | None = None
     iface: str = ""

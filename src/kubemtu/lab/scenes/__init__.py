@@ -18,6 +18,7 @@ SCENES: dict[str, scene.Scene] = {
         canal.CANAL_IFACE,
         canal.CANAL_BLACK_HOLE,
         flannel.FLANNEL,
+        flannel.FLANNEL_HOST_GW,
         flannel.FLANNEL_1500,
         flannel.FLANNEL_DRIFT,
         flannel.FLANNEL_DUAL,

@@ -13,6 +13,15 @@ FLANNEL = Scene(
     pod eth0 1450 -- veth 1450 -- cni0 1450 -- [node] -- flannel.1 1450 -- eth0 1500 ==== port
 """
 
+FLANNEL_HOST_GW = FLANNEL.replace(
+    name="flannel-host-gw",
+    summary="kube-flannel without a tunnel: the nodes route for each other, and pods have what the NICs have",
+    cni=Flannel(backend="host-gw"),
+)
+"""
+    pod eth0 1500 -- veth 1500 -- cni0 1500 -- [node] -- eth0 1500 ==== port
+"""
+
 FLANNEL_DUAL = FLANNEL.replace(
     name="flannel-dual",
     summary="kube-flannel with IPv4 and IPv6, and Backend.MTU 1480, because the headers over IPv6 take 70",
