@@ -20,6 +20,12 @@ ROWS = (
     ("senders told by EMSGSIZE (no loss)", "told_emsgsize"),
     ("senders told by ICMP (no silent loss)", "told_icmp"),
 )
+BEFORE = (
+    ("datagrams lost without a word", "udp_lost_silently"),
+    ("senders told by ICMP", "told_icmp"),
+    ("senders told by EMSGSIZE", "told_emsgsize"),
+    ("longest TCP stall, ms", "tcp_longest_stall_ms"),
+)
 
 
 class Text:
@@ -77,5 +83,9 @@ def table(rows: dict[str, demo.Row]) -> str:
     lines = ["From the first change to 5 s after the last".ljust(46) + "".join(f"{name:>18}" for name in names)]
     for title, field in ROWS:
         values = "".join(f"{getattr(row, field):>18}" for row in rows.values())
+        lines.append(f"  {title:44}{values}")
+    lines.append("Before the first change: what the fault itself costs")
+    for title, field in BEFORE:
+        values = "".join(f"{row.before[field]:>18}" for row in rows.values())
         lines.append(f"  {title:44}{values}")
     return "\n".join(lines)
