@@ -5,6 +5,7 @@ from tests.scenes import faults
 from tests.scenes.cases import Case, each_on, judge
 from tests.scenes.cluster import FLANNEL_CONFIG, Cluster
 from tests.scenes.test_canal import BOTH_OF, on_nodes
+from tests.scenes.test_story import send
 
 from kubemtu.lab import scenes
 from kubemtu.lab.scene import Scene, nodes
@@ -83,6 +84,24 @@ ALONE = (
         heals=True,
     ),
     Case(
+        "another-backend-and-not-rolled-out",
+        faults.net_conf(FLANNEL_CONFIG, Type="host-gw"),
+        "suboptimal",
+        ("MTU103 warning: nodes node-1, node-2, annotation flannel.alpha.coreos.com/backend-type",),
+        says=("flanneld runs vxlan here, and the configuration says host-gw", "What vxlan takes is counted"),
+        steps=(),
+    ),
+    Case(
+        "another-backend-on-one-node",
+        faults.net_conf(FLANNEL_CONFIG, Type="host-gw", restarted="node-1"),
+        "broken",
+        (
+            "MTU103 error: node node-2, annotation flannel.alpha.coreos.com/backend-type",
+            f"MTU119 error: node node-1, {SUBNET}",
+        ),
+        says=("Flannel ignores nodes of another backend, so new ones do not reach these",),
+    ),
+    Case(
         "base-as-a-string",
         faults.configured(FLANNEL_CONFIG, net_conf_json='{"Backend": {"Type": "vxlan", "MTU": "1500"}}'),
         "broken",
@@ -133,9 +152,54 @@ DUAL = (
 )
 
 
+# Without a header around it a pod's packet may be what the NIC takes.
+ROUTED = (
+    Case("healthy-host-gw", faults.none, "healthy", (), recommended=1500, steps=()),
+    Case(
+        "a-delegate-above-the-nic",
+        faults.delegate(1600, restarted=True),
+        "broken",
+        (f"MTU119 error: {DELEGATE}",),
+        recommended=1500,
+        says=("NIC 1500 ▸ pod 1500",),
+        steps=("cni-conf.json: 1600 -> 1500", "rollout"),
+        heals=True,
+    ),
+    Case(
+        "pods-smaller-than-the-nic",
+        faults.together(
+            *(faults.pod_ends(pod, 1400) for pod in ("pod-1a", "pod-2a")), faults.links({"node-1 cni0": 1400})
+        ),
+        "suboptimal",
+        (
+            *(f"MTU104 warning: node node-{n}, 1 pod: default/pod-{n}a" for n in (1, 2)),
+            "MTU102 note: nodes node-1 and node-2, 2 pods: default/pod-1a and default/pod-2a",
+        ),
+        recommended=1500,
+        steps=("live",),
+        heals=True,
+    ),
+)
+
+
 @each_on((small("flannel", 2), ALONE))
 def test_flannel(faulty: Cluster, case: Case) -> None:
     judge(faulty, case)
+
+
+@each_on((small("flannel-host-gw", 1), ROUTED))
+def test_host_gw(faulty: Cluster, case: Case) -> None:
+    judge(faulty, case)
+
+
+@pytest.mark.parametrize("cluster", [small("flannel-host-gw", 1)], indirect=True)
+def test_a_decrease_ends_where_the_nodes_route_without_a_tunnel(cluster: Cluster) -> None:
+    cluster.healthy()
+    for mtu in (1400, 1500):
+        ended = cluster.apply("--mtu", str(mtu))
+        assert ended.code == 0, ended.err
+        assert cluster.until(lambda now, mtu=mtu: now.current == [mtu], str(mtu)).verdict == "healthy"  # type: ignore[misc]  # bound at once
+    assert send(cluster, "pod-1a", "pod-2a", 1491, 1500) == {"sent": 10, "refused": 0, "answered": 10}
 
 
 @each_on((small("flannel-dual-1450", 1), DUAL))

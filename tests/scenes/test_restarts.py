@@ -130,7 +130,7 @@ def test_the_plan_warns_that_rke_will_take_it_back(cluster: Cluster) -> None:
 def test_ip_in_ip_is_counted_where_nothing_else_is(cluster: Cluster) -> None:
     """The story's second step, without flannel's VXLAN: what the pool's ipipMode makes of the NIC."""
     cluster.healthy()
-    with faults.net_conf(Type="host-gw")(cluster):
+    with faults.net_conf(Type="host-gw", restarted=True)(cluster):
         plain = cluster.until(lambda now: now.encapsulation == "none", "no encapsulation")
         assert [(each.name, each.size) for each in plain.layers] == [("NIC", 1500), ("pod", 1500)]
         assert plain.recommended_mtu == 1500

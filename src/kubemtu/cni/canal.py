@@ -47,13 +47,16 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
     out += canal_config.missing(parts, said)
     out += _without_effect(whole)
     out += _contradictions(whole, mtu, snapshot)
-    names = [name for name in (conf.name if conf is not None else "unknown", policy.name) if name != "none"]
+    old = flanneld.behind(conf, parts.daemonset, snapshot, out)
+    flannels = (*((conf,) if conf is not None else ()), *old)
+    names = [each.name for each in flannels] if conf is not None else ["unknown"]
+    names = [name for name in (*names, policy.name) if name != "none"]
     owner, owned = _owner(whole, snapshot, out)
     return cnistate.CniState(
         name=NAME,
         variant=f"RKE2, {canal_config.VARIANTS[whole.era]}" if parts.is_rke2 else canal_config.VARIANTS[whole.era],
         encapsulation=tuple(
-            dict.fromkeys((*(conf.encapsulations if conf is not None else ()), *policy.encapsulations))
+            dict.fromkeys((*(one for each in flannels for one in each.encapsulations), *policy.encapsulations))
         ),
         encapsulation_known=conf is not None and conf.backend is not None,
         encapsulation_name=", ".join(dict.fromkeys(names)) or "none",
@@ -69,7 +72,7 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
         ),
         conflist_template=said.template.text if said.template is not None else None,
         ports=net.PortRule(prefixes=policy.prefixes),
-        tunnel=conf.device if conf is not None else None,
+        tunnel=next((each.device for each in flannels if each.device is not None), None),
         tunnel_mtu=whole.tunnel_mtu,
         pod_networks=conf.networks if conf is not None else (),
         nic_names=whole.agent.nic_names or _named_nics(whole),

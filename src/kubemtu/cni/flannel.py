@@ -82,8 +82,10 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
     if conf is not None and parts.config is not None:
         found = flanneld.without_effect(conf, agent, f'{parts.config}, data["{NET_CONF}"]')
         out += [found] if found is not None else []
+    old = flanneld.behind(conf, _daemonset(parts), snapshot, out)
     return _state(
         conf,
+        *old,
         variant="manifest",
         pod_mtu=pod_mtu,
         tunnel_mtu=tunnel_mtu,
@@ -183,7 +185,7 @@ def _embedded(snapshot: Snapshot) -> cnistate.CniState | None:
 
 def _state(
     conf: netconf.NetConf | None,
-    *,
+    *old: netconf.NetConf,
     variant: str,
     pod_mtu: int | None,
     tunnel_mtu: int | None,
@@ -197,13 +199,15 @@ def _state(
     nic_names: tuple[str, ...] = (),
     nic_key: str = "",
 ) -> cnistate.CniState:
-    """Join what is flannel's wherever it runs: the bridge, the tunnel and the encapsulation."""
+    """Join what is flannel's wherever it runs: the bridge, the tunnel, the encapsulation; `old` still runs as well."""
+    flannels = (*((conf,) if conf is not None else ()), *old)
+    names = dict.fromkeys(each.name for each in flannels if each.name != "none")
     return cnistate.CniState(
         name=NAME,
         variant=variant,
-        encapsulation=conf.encapsulations if conf is not None else (),
+        encapsulation=tuple(dict.fromkeys(one for each in flannels for one in each.encapsulations)),
         encapsulation_known=conf is not None and conf.backend is not None,
-        encapsulation_name=conf.name if conf is not None else "unknown",
+        encapsulation_name=(", ".join(names) or "none") if conf is not None else "unknown",
         pod_mtu=pod_mtu,
         conflist_mtu=conflist_mtu,
         mtu_keys=mtu_keys,
@@ -212,7 +216,7 @@ def _state(
         conflist_template=conflist_template,
         ports=net.PortRule(bridge=BRIDGE),
         bridge=BRIDGE,
-        tunnel=conf.device if conf is not None else None,
+        tunnel=next((each.device for each in flannels if each.device is not None), None),
         tunnel_mtu=tunnel_mtu,
         pod_networks=conf.networks if conf is not None else (),
         nic_names=nic_names,

@@ -8,7 +8,7 @@ from kubemtu.cni import daemonset, netconf, reading
 from kubemtu.core import codes
 from kubemtu.core.errors import UsageError
 from kubemtu.core.findings import Finding
-from kubemtu.core.objects import Object
+from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 
 CONTAINER = "kube-flannel"
@@ -38,13 +38,47 @@ def read(agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> Flanne
     )
 
 
-def by_annotation(snapshot: Snapshot) -> netconf.NetConf | None:
-    """Return what nodes say that their flannel uses; the first known backend, None when none says anything."""
+def running(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
+    """Return the backends that the nodes' flannel says it runs, each with the names of its nodes."""
+    found: dict[str, tuple[str, ...]] = {}
     for node in snapshot.each("Node"):
         kind = node.get("metadata", "annotations", ANNOTATION)
         if isinstance(kind, str) and kind.lower() in netconf.BACKENDS:
-            return netconf.NetConf(kind=kind.lower(), backend=netconf.BACKENDS[kind.lower()])
-    return None
+            found[kind.lower()] = (*found.get(kind.lower(), ()), node.name)
+    return found
+
+
+def behind(
+    conf: netconf.NetConf | None, agent: Ref | None, snapshot: Snapshot, out: list[Finding]
+) -> tuple[netconf.NetConf, ...]:
+    """Return the backends besides the configured one that still run somewhere; each goes to `out` as MTU103."""
+    if conf is None or conf.backend is None:
+        return ()
+    now = running(snapshot)
+    old = [kind for kind in now if kind != conf.kind]
+    for kind in old:
+        nodes = now[kind]
+        few = f"{', '.join(nodes[:3])}{f' and {len(nodes) - 3} more' if len(nodes) > 3 else ''}"
+        split = "Flannel ignores nodes of another backend, so new ones do not reach these. " if len(now) > 1 else ""
+        out.append(
+            codes.finding(
+                codes.MTU103,
+                f"{'node' if len(nodes) == 1 else 'nodes'} {few}, annotation {ANNOTATION}",
+                f"flanneld runs {kind} here, and the configuration says {conf.kind}: it has not been restarted since."
+                f" {split}What {kind} takes is counted as long as it runs.",
+                f"kubectl -n {agent.namespace} rollout restart daemonset/{agent.name}"
+                if agent is not None
+                else "Restart flanneld on these nodes.",
+                "error" if split else "warning",
+            )
+        )
+    return tuple(netconf.NetConf(kind=kind, backend=netconf.BACKENDS[kind]) for kind in old)
+
+
+def by_annotation(snapshot: Snapshot) -> netconf.NetConf | None:
+    """Return what nodes say that their flannel uses; the first known backend, None when none says anything."""
+    kind = next(iter(running(snapshot)), None)
+    return netconf.NetConf(kind=kind, backend=netconf.BACKENDS[kind]) if kind is not None else None
 
 
 def honours(conf: netconf.NetConf, flanneld: Flanneld) -> bool:
