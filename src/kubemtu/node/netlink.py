@@ -186,24 +186,25 @@ class Socket:
 
         A request ends with its ACK or the end of its DUMP, and one that carries neither flag with its first message;
         at most one DUMP, as the last. Raises Refused when the kernel does not answer at all.
+
+        The kernel works in order, so what it answers to the last of a batch ends all before it. Only that one asks
+        for its ACK, therefore: refusals come without asking, and each ACK less is a system call less (3 µs here).
         """
         answers = [Answer() for _ in requests]
         for start in range(0, len(requests), _BATCH):
             batch = requests[start : start + _BATCH]
-            packed, singles = [], 0
+            packed, last = [], len(batch) - 1
             for place, (kind, flags, body) in enumerate(batch):
-                packed.append(_HEADER.pack(16 + len(body), kind, flags | REQUEST, place, 0))
-                packed.append(body)
-                if not flags & (ACK | DUMP):
-                    singles |= 1 << place
+                asked = (flags if place == last else flags & ~ACK) | REQUEST
+                packed.append(_HEADER.pack(16 + len(body), kind, asked, place, 0) + body)
             self._socket.send(b"".join(packed))
-            self._collect(answers[start : start + _BATCH] if start else answers, len(batch), singles)
+            self._collect(answers[start : start + len(batch)], batch[last][1] & (ACK | DUMP) == 0)
         return answers
 
-    def _collect(self, answers: Sequence[Answer], pending: int, singles: int) -> None:
-        """Reads until `pending` requests are answered; the bits of `singles` are those complete with one message."""
-        receive = self._socket.recv
-        while pending:
+    def _collect(self, answers: Sequence[Answer], single: bool) -> None:
+        """Reads until the last request is answered; `single`: one message is its whole answer."""
+        receive, last, waiting = self._socket.recv, len(answers) - 1, True
+        while waiting:
             try:
                 chunk = receive(_CHUNK)
             except OSError as error:
@@ -215,10 +216,10 @@ class Socket:
                     answer.interrupted = True
                 if end is not None:
                     answer.code, answer.said = end
-                    pending -= 1
                 else:
                     answer.bodies.append(body)
-                    pending -= singles >> place & 1
+                if place == last and (single or end is not None):
+                    waiting = False
 
     def dump(self, kind: int, body: bytes, what: str) -> list[bytes]:
         """The bodies of a whole dump; asked again while the kernel says that it changed underneath.
