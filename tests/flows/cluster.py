@@ -291,6 +291,10 @@ class Cluster:
             ),
         )
 
+    def picture_of_an_agentless_lab(self) -> tuple[dict[str, str], list[str]]:
+        """The configuration and the kernel's part: without agents there are no kinds of kubemtu."""
+        return self.config(), list(self._threads.map(self._kernel_of, self.nodes))
+
     def _kernel_of(self, node: str) -> str:
         return self.lab.exec(node, ["sh", "-c", PICTURE]).stdout
 

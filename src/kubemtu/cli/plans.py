@@ -1,6 +1,7 @@
 """What `plan`, `apply` and `rollback` share: a connection, a plan from a file or made now, a question."""
 
 import contextlib
+import signal
 import sys
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
@@ -109,10 +110,21 @@ def load(file: Path) -> plan.Plan:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless told not to. Raises UsageError where nobody can answer, Interrupted when the answer is no."""
+    """Ask, unless told not to. Raises UsageError where nobody can answer, Interrupted when the answer is no, or Ctrl-C.
+
+    An event loop turns Ctrl-C into a request that waits for the answer (asyncio.Runner); here it is the answer.
+    """
     if yes:
         return
     if not sys.stdin.isatty():
         raise errors.UsageError("there is no terminal to ask on: add --yes to go ahead without being asked")
-    if not click.confirm(question):
-        raise errors.Interrupted("nothing was done, as you wished")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        agreed = click.confirm(question)
+    except click.Abort:
+        click.echo()
+        agreed = False
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if not agreed:
+        raise errors.Interrupted("nothing was done")

@@ -2,7 +2,9 @@
 
 import time
 
-from kubemtu.core import errors, plan, undo
+import msgspec
+
+from kubemtu.core import errors, migration, plan, undo
 from kubemtu.core.objects import Ref
 from kubemtu.flows import ready
 from kubemtu.kube import api as kube_api
@@ -89,8 +91,23 @@ async def last_to_undo(api: kube_api.Api) -> mtu.Migration:
 
 
 async def turn_back(api: kube_api.Api, last: mtu.Migration) -> None:
-    """Make that change go back from where it stands; one that goes back already just goes on."""
+    """Make that change go back from where it stands; one that goes back already just goes on.
+
+    Raises Conflict, and leaves all as it is, when somebody has changed what the change had edited.
+    """
     if last.progress.direction == "forward":
-        turned = undo.turn(undo.take_over(last.progress))
+        turned = undo.turn(undo.take_over(await _without_foreign(api, last)))
+        await ready.edits_fit(api, undo.sequence(last.plan, turned))
         await mtu.advance(api, last.name, turned, "turn back", expected=last.progress)
     await mtu.set_direction(api, last.name, "back")
+
+
+async def _without_foreign(api: kube_api.Api, last: mtu.Migration) -> undo.Progress:
+    """Where the change stands, one step earlier when the edit under way has found somebody else's value."""
+    steps, there = last.plan.steps, last.progress
+    under_way = steps[there.step] if there.begun and 0 < there.step < len(steps) else None
+    if not isinstance(under_way, plan.EditValue) or await ready.stands(api, under_way) != "other":
+        return there
+    before = there.step - 1
+    phase = migration.Phase.SETTLE if isinstance(steps[before], plan.Live) else None
+    return msgspec.structs.replace(there, step=before, phase=phase)

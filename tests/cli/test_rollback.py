@@ -1,0 +1,88 @@
+"""`kubemtu rollback` on a lab: what it promises at the end, and what it refuses."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+from tests.flows.cluster import CONFIGS, Cluster, cluster
+from tests.lab.conftest import can_make_labs
+
+from kubemtu.lab import scene as scenes
+from kubemtu.lab.scenes import named
+
+__all__ = ["can_make_labs"]
+pytestmark = [pytest.mark.lab, pytest.mark.netns]
+
+
+@pytest.fixture(scope="module")
+def lab(can_make_labs: None) -> Iterator[Cluster]:
+    with cluster(scenes.resized(named("canal-1500"), nodes=2, pods=1), "rollback") as found:
+        yield found
+
+
+def test_where_nothing_was_changed(lab: Cluster) -> None:
+    ended = lab.run("rollback", "--yes")
+    assert (ended.code, ended.err) == (
+        2,
+        "error: there is nothing to roll back: kubemtu has not changed this cluster\n",
+    )
+
+
+def test_it_ends_with_what_was_verified(lab: Cluster) -> None:
+    before = lab.picture()
+    lab.done("apply", "--yes")
+    ended = lab.done("rollback", "--yes")
+    size = len(before.config["cni_network_config"].encode())
+    assert ended.lines[-3] == "2 pods on 2 nodes: both ends have what was recorded, and no pin is left"
+    assert ended.lines[-2] == (
+        f"ConfigMap kube-system/canal-config, data.cni_network_config: as recorded, byte for byte ({size} bytes)"
+    )
+    assert ended.lines[-1].startswith("Rolled back in ")
+    assert before.differs(lab.picture()) == ""
+    again = lab.run("rollback", "--yes")
+    name = lab.migrations()[-1]["metadata"]["name"]
+    assert (again.code, again.err) == (2, f"error: there is nothing to roll back: {name} was taken back already\n")
+    lab.forget_migrations()
+
+
+def test_a_configuration_that_somebody_changed_since_stops_it_before_anything_is_done(lab: Cluster) -> None:
+    lab.done("apply", "--yes")
+    ours = lab.config()["cni_network_config"]
+    lab.kube.merge(CONFIGS["canal"], {"data": {"cni_network_config": ours.replace("WARNING", "DEBUG")}})
+    before = lab.picture()
+    ended = lab.run("rollback", "--yes")
+    assert ended.code == 7
+    assert "data.cni_network_config is not what it was when the plan was made; nothing was done" in ended.err
+    after = lab.picture()
+    assert (after.kernel, after.config, after.specs) == (before.kernel, before.config, before.specs)
+    assert after.unfinished == ()
+    lab.kube.merge(CONFIGS["canal"], {"data": {"cni_network_config": ours}})
+    lab.done("rollback", "--yes")
+    assert lab.mtus() == {(1500, 1500)}
+
+
+def test_an_edit_that_met_somebody_elses_value_does_not_stand_in_the_way_back(can_make_labs: None) -> None:
+    """Running pods were raised, and the configuration cannot follow: the pods go back, the foreign value stays."""
+    with cluster(scenes.resized(named("canal-jumbo"), nodes=2, pods=1), "foreign") as jumbo:
+        command = jumbo.start("apply", "--yes")
+        command.until_says("PinPods")
+        command.kill(signal.SIGSTOP)
+        jumbo.kube.merge(CONFIGS["canal"], {"data": {"veth_mtu": "1440"}})
+        command.kill(signal.SIGCONT)
+        ended = command.wait()
+        assert ended.code == 7
+        assert "data.veth_mtu is '1440' but was '1450' when the plan was made" in ended.err
+        assert jumbo.mtus() == {(8950, 8950)}
+        jumbo.done("rollback", "--yes")
+        assert jumbo.mtus() == {(1450, 1450)}
+        assert jumbo.config()["veth_mtu"] == "1440"
+
+
+def test_without_a_terminal_it_asks_for_yes(lab: Cluster) -> None:
+    lab.done("apply", "--yes")
+    ended = lab.run("rollback")
+    assert ended.code == 2
+    assert "there is no terminal to ask on: add --yes" in ended.err
+    assert ended.lines[0].startswith("Taking back canal-1450-")
+    assert lab.mtus() == {(1450, 1450)}
+    lab.done("rollback", "--yes")
