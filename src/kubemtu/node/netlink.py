@@ -149,17 +149,26 @@ class Socket:
     It keeps its namespace alive as long as it is open: close it when the namespace's pod is gone.
     """
 
-    __slots__ = ("_socket", "port")
+    __slots__ = ("_socket",)
 
     def __init__(self) -> None:
-        """Opens and binds. Raises OSError, which callers that open many turn into a sentence."""
+        """Opens; the kernel binds with the first message.
+
+        Raises OSError, which callers that open many turn into a sentence.
+        """
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        for option in (_CAP_ACK, _EXT_ACK, _GET_STRICT_CHK):
-            with contextlib.suppress(OSError):  # strict checking (dump filters): Linux 4.20; all filter again here
+        try:
+            for option in (_CAP_ACK, _EXT_ACK, _GET_STRICT_CHK):  # in the order in which Linux learned them
                 self._socket.setsockopt(_SOL_NETLINK, option, 1)
+        except OSError:
+            pass  # strict checking (dump filters) came with Linux 4.20; whoever filters does it again here
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
-        self._socket.bind((0, 0))
-        self.port: int = self._socket.getsockname()[0]
+
+    @property
+    def port(self) -> int:
+        """The number that events bear which this socket has caused; 0 before its first message."""
+        number: int = self._socket.getsockname()[0]
+        return number
 
     def __enter__(self) -> Self:
         """The socket itself."""

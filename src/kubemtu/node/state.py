@@ -59,15 +59,21 @@ class Pod:
     def read(self) -> bool:
         """Reads what is stale again; False when the pod is gone. Raises Refused with a sentence."""
         index = self.host.peer_index or 0
+        asked = [links.ask(index)] if self.stale_link else []
+        if self.stale_routes:
+            asked.append((routes.ASK[0], netlink.DUMP, routes.ASK[1]))
+        answers = self.sock.exchange(asked)
         if self.stale_link:
-            (link,) = self.sock.exchange((links.ask(index),))
+            link = answers[0]
             if link.code in errors.GONE:
                 self.pod = None
                 return False
             link.check(f"{self.name}: reading the pod's link")
             self.pod = links.device(link.bodies[0])
         if self.stale_routes:
-            table = self.sock.dump(*routes.ASK, f"{self.name}: reading the pod's routes")
+            table = answers[-1].bodies
+            if answers[-1].code or answers[-1].interrupted:
+                table = self.sock.dump(*routes.ASK, f"{self.name}: reading the pod's routes")
             steering, self.shared = routes.steering(tuple(table))
             self.routes = [seen for seen in steering if index in seen.devices]
         self.stale_link = self.stale_routes = False
