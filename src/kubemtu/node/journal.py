@@ -10,6 +10,7 @@ Routes are kept as the kernel's own bytes (hexadecimal rtmsg and attributes): wh
 
 import contextlib
 import fcntl
+import functools
 import os
 import re
 import struct
@@ -204,10 +205,13 @@ class Journal:
             case Device():
                 self.devices.setdefault(entry.link, entry)
             case Routes():
-                known = self.originals.setdefault(entry.owner, {})
-                for body in entry.bodies:
-                    original = routes.raw(bytes.fromhex(body))
-                    known.setdefault(original.identity, original)
+                self.originals[entry.owner] = _originals(entry.bodies) | self.originals.get(entry.owner, {})
+
+
+@functools.lru_cache(maxsize=1024)
+def _originals(bodies: tuple[str, ...]) -> dict[bytes, routes.Raw]:
+    """Routes by their identity, of two the first; remembered, since the pods of a node mostly route alike."""
+    return {original.identity: original for original in map(routes.raw, map(bytes.fromhex, reversed(bodies)))}
 
 
 _ENCODER = msgspec.json.Encoder()

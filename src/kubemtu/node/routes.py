@@ -48,6 +48,8 @@ _BY_ID: Final = frozenset({_OIF, _GATEWAY, _MULTIPATH, _VIA, _ENCAP, _ENCAP_TYPE
 _HZ: Final = 100  # USER_HZ: the unit of rta_cacheinfo times
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _NEXTHOP = struct.Struct("=HBBi")
+_U32 = struct.Struct("=I")
+_KEY = struct.Struct("=HH")
 _FAMILIES: Final = {socket.AF_INET: 4, socket.AF_INET6: 6}
 
 Metrics = tuple[tuple[int, bytes], ...]  # RTAX_* and its value, sorted as the kernel dumps them
@@ -82,7 +84,11 @@ class Raw(msgspec.Struct, frozen=True):
 
 def metric(metrics: Metrics, kind: int) -> int | None:
     """One number among the metrics, or None."""
-    return next((int(struct.unpack("=I", value)[0]) for found, value in metrics if found == kind), None)
+    for found, value in metrics:
+        if found == kind:
+            number: int = _U32.unpack(value)[0]
+            return number
+    return None
 
 
 def with_mtu(metrics: Metrics, mtu: int | None, *, lock: bool, advmss: int | None = None) -> Metrics:
@@ -114,10 +120,10 @@ def raw(body: bytes) -> Raw:
     table = netlink.number(found, _TABLE) or table
     metrics = tuple(sorted(netlink.attributes(found[_METRICS]).items())) if _METRICS in found else ()
     destination = found.get(_DST)
-    identity = body[:8] + struct.pack("=I", flags & _KEPT_FLAGS)
+    identity = [body[:8], _U32.pack(flags & _KEPT_FLAGS)]
     for place, value in found.items():
         if place not in _VOLATILE:
-            identity += netlink.attribute(place, _hops(value)[0] if place == _MULTIPATH else value)
+            identity += (_KEY.pack(place, len(value)), _hops(value)[0] if place == _MULTIPATH else value)
     gateway, source = found.get(_GATEWAY), found.get(_PREFSRC)
     to = f"{_text(family, destination)}/{length}" if destination else "default"
     return Raw(
@@ -131,12 +137,12 @@ def raw(body: bytes) -> Raw:
         source=_text(family, source) if source else None,
         metrics=metrics,
         slot=struct.pack("=BBBI", family, length, tos, table) + (destination or b"") + found.get(_PRIORITY, b""),
-        identity=identity,
+        identity=b"".join(identity),
         body=body,
         expires=struct.unpack_from("=i", found[_CACHEINFO], 8)[0] if _CACHEINFO in found else 0,
-        mtu=metric(metrics, MTU),
-        locked=bool((metric(metrics, LOCK) or 0) & LOCKED),
-        advmss=metric(metrics, _ADVMSS),
+        mtu=metric(metrics, MTU) if metrics else None,
+        locked=bool((metric(metrics, LOCK) or 0) & LOCKED) if metrics else False,
+        advmss=metric(metrics, _ADVMSS) if metrics else None,
         steers=kind == UNICAST and table == MAIN and not to.startswith(("fe80:", "ff")),
     )
 
