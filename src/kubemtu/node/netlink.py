@@ -202,12 +202,9 @@ class Socket:
         answers = [Answer() for _ in requests]
         for start in range(0, len(requests), _BATCH):
             batch = requests[start : start + _BATCH]
-            packed, last = [], len(batch) - 1
-            for place, (kind, flags, body) in enumerate(batch):
-                asked = (flags if place == last else flags & ~ACK) | REQUEST
-                packed.append(_HEADER.pack(16 + len(body), kind, asked, place, 0) + body)
-            self._socket.send(b"".join(packed))
-            self._collect(answers[start : start + len(batch)], batch[last][1] & (ACK | DUMP) == 0)
+            packed, single = _packed(tuple(batch))
+            self._socket.send(packed)
+            self._collect(answers[start : start + len(batch)], single)
         return answers
 
     def _collect(self, answers: Sequence[Answer], single: bool) -> None:
@@ -251,6 +248,19 @@ class Socket:
             given = _I32.unpack(found[_NETNSA_NSID])[0] if _NETNSA_NSID in found else -1
             numbers.append(None if given < 0 else given)
         return numbers
+
+
+@functools.lru_cache(maxsize=1024)
+def _packed(batch: tuple[Request, ...]) -> tuple[bytes, bool]:
+    """The bytes of one batch, and whether one message is the whole answer to its last request.
+
+    Remembered, since pods that are wired alike are asked alike.
+    """
+    packed, last = [], len(batch) - 1
+    for place, (kind, flags, body) in enumerate(batch):
+        asked = (flags if place == last else flags & ~ACK) | REQUEST
+        packed.append(_HEADER.pack(16 + len(body), kind, asked, place, 0) + body)
+    return b"".join(packed), batch[last][1] & (ACK | DUMP) == 0
 
 
 Part = tuple[int, int, bytes, tuple[int, str] | None]  # sequence, interrupted, body, how the answer ended
