@@ -6,6 +6,7 @@
 All in one run, in turn, each from the same start:
 
 - kubemtu: finds the pods, records, pins every sender, changes both ends, takes the pins off, reads back what it wrote
+- kubemtu, afresh: the same, having forgotten every message that it has unpacked before, as at an agent's first change
 - ifconfig: the command that circulates; it changes the host ends only, which loses packets silently
 - ip: a shell loop that does to each pod what kubemtu does (pin, both ends, unpin), without finding or reading back
 - kernel: the very messages that kubemtu sent, fired again over prepared sockets, with nothing decided in between
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -31,7 +32,7 @@ import msgspec
 from bench import timing
 from kubemtu.core import migration, net
 from kubemtu.core.migration import Phase
-from kubemtu.node import act, journal, links, netlink, netns
+from kubemtu.node import act, journal, links, netlink, netns, routes, steps, wanted
 
 T = TypeVar("T")
 PODS = 250
@@ -121,6 +122,14 @@ def change(folder: Path) -> dict[str, float]:
         pod_networks=("10.42.0.0/16",),
     )
     took: dict[str, float] = {}
+    append = known.append
+
+    def timed(entries: Iterable[journal.Entry]) -> None:
+        began = time.perf_counter()
+        append(entries)
+        took["journal"] = took.get("journal", 0.0) + time.perf_counter() - began
+
+    known.append = timed  # type: ignore[method-assign]  # of this one journal
     try:
         with act.Engine(known, trust=1.0) as engine:
             for phase in (Phase.RECORD, Phase.DEVICES, Phase.UNPIN_PODS):  # one node alone has no barriers to wait at
@@ -132,6 +141,16 @@ def change(folder: Path) -> dict[str, float]:
     finally:
         known.remove()
     return took
+
+
+def afresh(folder: Path) -> None:
+    """The same without what earlier rounds have left in memory."""
+    for module in (netlink, links, routes, steps, wanted, journal):
+        for part in vars(module).values():
+            if hasattr(part, "cache_clear"):
+                part.cache_clear()
+    links.forget_shapes()
+    change(folder)
 
 
 def ip_loop(pods: Sequence[str], node: str) -> str:
@@ -223,6 +242,7 @@ def main() -> None:
         sent = transcript(node, folder)
         contenders: dict[str, Callable[[], object]] = {
             KUBEMTU: lambda: node.inside(lambda: change(folder)),
+            "kubemtu, afresh": lambda: node.inside(lambda: afresh(folder)),
             "kernel (the same messages)": lambda: fire(prepared),
             "ifconfig loop (host ends only)": lambda: run(*inside, "sh", "-c", IFCONFIG),
             "ip loop (the same work)": lambda: run("sh", stdin=script),
@@ -247,19 +267,21 @@ def main() -> None:
         shutil.rmtree(folder)
     print(f"{PODS} running pods, MTU {OLD} -> {NEW}, {ROUNDS} rounds in turn\n")
     print(timing.table(times, against=KUBEMTU))
-    print(
-        "\nof which " + ", ".join(f"{row} {statistics.median(took) * 1000:.1f}" for row, took in rows.items()) + " ms"
-    )
-    verdict({name: statistics.median(seconds) for name, seconds in times.items()})
+    print("\nof which, by phase (the journal's share is part of Record):")
+    for row, took in rows.items():
+        print(f"  {row:<12} median {statistics.median(took) * 1000:5.1f}  best {min(took) * 1000:5.1f} ms")
+    for label, middle in (("median", statistics.median), ("best", min)):
+        print(f"\n{label} against {label}:")
+        verdict({name: middle(seconds) for name, seconds in times.items()})
 
 
-def verdict(median: dict[str, float]) -> None:
+def verdict(taken: dict[str, float]) -> None:
     """Print which targets were met."""
     for name, target in TARGETS.items():
-        if name in median:
-            ratio = median[name] / median[KUBEMTU]
+        if name in taken:
+            ratio = taken[name] / taken[KUBEMTU]
             print(f"{ratio:5.1f} times as fast as the {name}: target {target:.0f} {met(ratio >= target)}")
-    ratio = median[KUBEMTU] / median["kernel (the same messages)"]
+    ratio = taken[KUBEMTU] / taken["kernel (the same messages)"]
     print(f"{ratio:5.1f} times the kernel's own time: target at most 2 {met(ratio <= 2)}")
 
 
