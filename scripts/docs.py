@@ -7,7 +7,8 @@ import msgspec
 
 from kubemtu.cli import calc, node_probe
 from kubemtu.core import codes, plan, snapshot, verdict
-from kubemtu.flows import act, demo
+from kubemtu.flows import demo
+from kubemtu.flows.change import act
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMAS: dict[str, type] = {

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kubemtu.core import errors, net, plan, proof
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot, Unread
-from kubemtu.flows import events, fabric, outage, prove, ready, targets, telling
+from kubemtu.flows.change import events, fabric, outage, prove, ready, targets, telling
 from kubemtu.kube import errors as kube_errors
 
 Carries = Callable[[str, proof.Probe], bool]

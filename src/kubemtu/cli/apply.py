@@ -80,7 +80,7 @@ def apply(
 
 async def _apply(flags: kubeflags.KubeFlags, wish: Wish) -> int:
     from kubemtu.cli import plans, progress
-    from kubemtu.flows import act, migrations
+    from kubemtu.flows.change import act, migrations
 
     async with plans.connected(flags) as api:
         open_one = await migrations.unfinished(api)
@@ -121,7 +121,7 @@ def _carried_on(open_one: "kube_mtu.Migration", wish: Wish) -> str:
 async def _begun(api: "kube_api.Api", wish: Wish) -> str | None:
     """Make a plan, or take the one that was saved, and record it; None when there is nothing to do."""
     from kubemtu.cli import plans
-    from kubemtu.flows import migrations
+    from kubemtu.flows.change import migrations
 
     made = await plans.obtain(
         api,
@@ -142,7 +142,7 @@ async def _begun(api: "kube_api.Api", wish: Wish) -> str | None:
 async def _nothing_to_do(api: "kube_api.Api", made: "plans.Made", wish: Wish) -> None:
     """Say so, once the network between the nodes has shown that it is true: no interface knows what a switch drops."""
     from kubemtu.cli import progress
-    from kubemtu.flows import act, survey
+    from kubemtu.flows.change import act, survey
 
     verdict = None
     if not wish.config_only and len(made.topology.nodes) > 1:

@@ -11,7 +11,8 @@ import msgspec
 
 from kubemtu.cli import kubeflags, render
 from kubemtu.core import errors, plan, topology
-from kubemtu.flows import decide, observe, ready
+from kubemtu.flows import decide, observe
+from kubemtu.flows.change import ready
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect
 

@@ -8,7 +8,7 @@ import msgspec
 
 from kubemtu.cli import output, render
 from kubemtu.core import errors
-from kubemtu.flows import act, events
+from kubemtu.flows.change import act, events
 from kubemtu.kube import mtu
 
 

@@ -24,7 +24,7 @@ def rollback(flags: kubeflags.KubeFlags, yes: bool, output_format: str) -> int:
 async def _rollback(flags: kubeflags.KubeFlags, *, yes: bool, output_format: str) -> int:
     from kubemtu.cli import plans, progress
     from kubemtu.core import undo
-    from kubemtu.flows import act, migrations, telling
+    from kubemtu.flows.change import act, migrations, telling
 
     async with plans.connected(flags) as api:
         back = await migrations.last_to_undo(api)

@@ -4,7 +4,8 @@ import click
 
 from kubemtu.cli import progress, render
 from kubemtu.core import plan, topology, verdict
-from kubemtu.flows import demo, events
+from kubemtu.flows import demo
+from kubemtu.flows.change import events
 
 ROWS = (
     ("datagrams lost without a word", "udp_lost_silently"),

@@ -18,7 +18,8 @@ import msgspec
 
 from kubemtu.core import plan, proof, topology, verdict
 from kubemtu.core.objects import Object, Want
-from kubemtu.flows import act, decide, events, migrations, observe, prove
+from kubemtu.flows import decide, observe
+from kubemtu.flows.change import act, events, migrations, prove
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect, mtu, write
 from kubemtu.lab import cluster, scenes

@@ -11,7 +11,7 @@ import msgspec
 
 from kubemtu.core import proof
 from kubemtu.core.words import count
-from kubemtu.flows.prove import Ask, order
+from kubemtu.flows.change.prove import Ask, order
 
 FLOOR = 1200  # bytes: below this no network that runs Kubernetes goes
 KNOWN = (1422, 1454, 1458, 1462, 1472, 1476, 1492, 8951, 9001, 9198)  # sizes that networks have, besides round ones

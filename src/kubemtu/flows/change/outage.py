@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from kubemtu.core import errors
-from kubemtu.flows import events
+from kubemtu.flows.change import events
 from kubemtu.kube import errors as kube_errors
 
 LONGEST = 120.0  # seconds: how long an API server may be away, for a restart or an election

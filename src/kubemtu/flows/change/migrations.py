@@ -6,7 +6,7 @@ import msgspec
 
 from kubemtu.core import errors, migration, plan, undo
 from kubemtu.core.objects import Ref
-from kubemtu.flows import ready
+from kubemtu.flows.change import ready
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd, mtu, records
 

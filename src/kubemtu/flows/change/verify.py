@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from kubemtu.core import errors, net, plan, rendered
 from kubemtu.core.objects import Object, Want, dotted
 from kubemtu.core.words import count
-from kubemtu.flows.nodes import Nodes
+from kubemtu.flows.change.nodes import Nodes
 from kubemtu.kube import api as kube_api
 
 PODS = Want(kind="Pod", plural="pods", api_versions=("v1",))

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from kubemtu.core import errors, migration, proof
 from kubemtu.core.topology import Topology
-from kubemtu.flows import events, fabric, prove
-from kubemtu.flows.nodes import Nodes
+from kubemtu.flows.change import events, fabric, prove
+from kubemtu.flows.change.nodes import Nodes
 from kubemtu.kube import api as kube_api
 
 PATIENCE = 15.0  # seconds for the agents to answer

@@ -15,7 +15,8 @@ import msgspec
 from kubemtu.core import errors, migration, net, proof
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.words import names as listed
-from kubemtu.flows import events, observe, outage
+from kubemtu.flows import observe
+from kubemtu.flows.change import events, outage
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu, records
 

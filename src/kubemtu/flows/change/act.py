@@ -12,8 +12,8 @@ import msgspec
 
 from kubemtu.core import errors, migration, plan, proof, safety, undo
 from kubemtu.core.proof import Proof
-from kubemtu.flows import events, fabric, prove, ready, targets, telling, verify
-from kubemtu.flows.nodes import PATIENCE, Nodes
+from kubemtu.flows.change import events, fabric, prove, ready, targets, telling, verify
+from kubemtu.flows.change.nodes import PATIENCE, Nodes
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube import mtu, write

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from kubemtu.core import diff, migration, plan, proof
 from kubemtu.core.words import count
-from kubemtu.flows import events
+from kubemtu.flows.change import events
 
 
 def headline(step: plan.Step) -> str:
