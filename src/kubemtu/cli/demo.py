@@ -29,4 +29,4 @@ def demo(contrast: bool, output_format: str) -> int:
         output.emit(story, output_format)
     lost = story.kubemtu
     clean = not (lost.udp_lost_silently or lost.tcp_resets or lost.connect_failures or lost.pods_restarted)
-    return errors.FINE if clean and not story.after else errors.FINDINGS
+    return errors.FINE if clean and not story.findings_after else errors.FINDINGS

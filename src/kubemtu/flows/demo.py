@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 
 from kubemtu.core import plan, proof, topology, verdict
+from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Want
 from kubemtu.flows import decide, observe
 from kubemtu.flows.change import act, events, migrations, prove
@@ -68,8 +69,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class Story(msgspec.Struct, frozen=True, kw_only=True):
     """The JSON of `kubemtu demo`."""
 
-    before: tuple[str, ...]
-    after: tuple[str, ...]
+    findings_before: tuple[Finding, ...]
+    findings_after: tuple[Finding, ...]
     proof: proof.Proof | None
     kubemtu: Row
     popular_fix: Row | None
@@ -123,8 +124,8 @@ async def story(stage: Stage, *, contrast: bool = True) -> Story:
         theirs = await popular(whole, command)
         stage.row("the popular way", theirs)
     return Story(
-        before=tuple(one.code for one in before.findings),
-        after=tuple(one.code for one in after.findings),
+        findings_before=before.findings,
+        findings_after=after.findings,
         proof=outcomes[0].proof,
         kubemtu=ours,
         popular_fix=theirs,

@@ -1,0 +1,43 @@
+"""`kubemtu demo` as a newcomer runs it: the whole story, and what it must come to."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kubemtu.lab import cluster
+
+pytestmark = [pytest.mark.lab, pytest.mark.netns]
+NOT_A_PACKET = ("udp_lost_silently", "tcp_resets", "connect_failures", "pods_restarted", "tcp_stuck", "veth_drops")
+
+
+def test_the_story_loses_nothing_our_way_and_much_the_popular_way(tmp_path: Path) -> None:
+    """Six pods at 1500 on an overlay of 1450, told twice; ends with a healthy cluster and leaves nothing behind."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "kubemtu", "demo", "-o", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=115,
+        env=os.environ | {"KUBEMTU_LABS": str(tmp_path)},
+    )
+    if "user namespace" in ended.stderr and not os.environ.get("CI"):
+        pytest.skip(ended.stderr)
+    try:
+        assert ended.returncode == 0, ended.stderr
+        story = json.loads(ended.stdout)
+        assert {"MTU101", "MTU119"} <= {found["code"] for found in story["findings_before"]}
+        assert story["findings_after"] == []
+        assert story["proof"]["verdict"] == "held"
+        assert {field: story["kubemtu"][field] for field in NOT_A_PACKET} == dict.fromkeys(NOT_A_PACKET, 0)
+        assert story["kubemtu"]["flaws"] == []
+        assert story["kubemtu"]["udp_sent"] > 1000
+        assert story["popular_fix"]["udp_lost_silently"] > 0
+        assert story["popular_fix"]["connect_failures"] + story["popular_fix"]["tcp_stuck"] > 0
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        for folder in tmp_path.iterdir():
+            cluster.end(folder)
