@@ -136,7 +136,7 @@ def _without_numbers(picture: Picture) -> dict[str, list[str]]:
 
 def test_many_pods_at_once_while_devices_change(lab: Cluster) -> None:
     target, origin = target_and_origin(lab)
-    names = [f"many-{number}" for number in range(24)]
+    names = [f"many-{number}" for number in range(12)]
     command = lab.start("apply", "--yes")
     command.until_says("PinPods")
     for number, name in enumerate(names):

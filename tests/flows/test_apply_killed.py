@@ -113,10 +113,10 @@ def outcomes(can_make_labs: None) -> Iterator[dict[str, dict[str, str]]]:
 
 
 def _all_ways(scene: str) -> dict[str, str]:
-    """Two nodes with two pods each show everything that a barrier can get wrong."""
+    """Two nodes with a pod each show everything that a barrier can get wrong."""
     found = {}
     try:
-        with cluster(scenes.resized(named(SCENES[scene]), nodes=2, pods=2), f"kill-{scene}") as lab:
+        with cluster(scenes.resized(named(SCENES[scene]), nodes=2, pods=1), f"kill-{scene}") as lab:
             case = Case(lab)
             for way, work in WAYS.items():
                 try:

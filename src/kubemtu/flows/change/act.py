@@ -161,7 +161,7 @@ class Drive:
             began = time.monotonic()
             await self._gate(step, phase, start)
             await self.note(msgspec.structs.replace(self.progress, phase=phase), f"phase {phase}")
-            reached = await self.enter(step, phase)
+            reached = await self._enter(step, phase)
             changed += sum(one.changed for one in reached.values())
             self._phase_line(step, phase, reached, time.monotonic() - began)
         return telling.live(reached, changed)
@@ -178,6 +178,16 @@ class Drive:
         Raises DrivenElsewhere when somebody else drives by now: whoever slept must not write a word.
         """
         await self._still_ours()
+        return await self._enter(step, phase, orders, patience)
+
+    async def _enter(
+        self,
+        step: plan.Live,
+        phase: migration.Phase,
+        orders: Mapping[str, proof.Order] | None = None,
+        patience: float = PATIENCE,
+    ) -> dict[str, migration.Reached]:
+        """The same for who has just noted something, and so is known to drive."""
         wanted = {
             name: targets.desired(
                 self.name, step, target, phase, epoch=self.progress.epoch, order=(orders or {}).get(name)
