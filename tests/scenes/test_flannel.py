@@ -167,8 +167,9 @@ ROUTED = (
     ),
     Case(
         "pods-smaller-than-the-nic",
+        # The bridge first: it follows its ports until somebody sets it, and would be taken back to what it followed to.
         faults.together(
-            *(faults.pod_ends(pod, 1400) for pod in ("pod-1a", "pod-2a")), faults.links({"node-1 cni0": 1400})
+            faults.links({"node-1 cni0": 1400}), *(faults.pod_ends(pod, 1400) for pod in ("pod-1a", "pod-2a"))
         ),
         "suboptimal",
         (
