@@ -179,15 +179,26 @@ class Cluster:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.kube = Kube(lab.kubeconfig)
+        self._kube = Kube(lab.kubeconfig)
+        self._asked = time.monotonic()
         self._threads = ThreadPoolExecutor(max_workers=4)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kube.http.close()
+        self._kube.http.close()
         self._threads.shutdown()
+
+    @property
+    def kube(self) -> Kube:
+        """A client of the API; a new one after a while, because a server closes connections that are idle."""
+        now = time.monotonic()
+        if now - self._asked > 2:
+            self._kube.http.close()
+            self._kube = Kube(self.lab.kubeconfig)
+        self._asked = now
+        return self._kube
 
     @property
     def nodes(self) -> list[str]:
