@@ -99,6 +99,8 @@ def initial_status(resource: Resource, body: Object, now: datetime) -> Object | 
             return {"phase": "Pending", "qosClass": "BestEffort"}
         case "Namespace":
             return {"phase": "Active"}
+        case "Service":
+            return {"loadBalancer": {}}
         case "DaemonSet":
             counters = ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady")
             return dict.fromkeys(counters, 0)
@@ -157,6 +159,9 @@ def _default_pod(spec: Object) -> None:
     spec.setdefault("schedulerName", "default-scheduler")
     spec.setdefault("terminationGracePeriodSeconds", 30)
     spec.setdefault("securityContext", {})
+    for volume in spec.get("volumes") or ():
+        if isinstance(source := volume.get("secret"), dict):
+            source.setdefault("defaultMode", 0o644)
 
 
 def grace_seconds(pod: Object, asked: int | None) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx2
 
 from kubemtu.lab import kernel
+from kubemtu.lab.api import services
 from kubemtu.lab.api.backend import Api, certificate, openssl
 from kubemtu.lab.api.errors import BackendFailure, EnvtestMissing
 
@@ -208,7 +209,7 @@ def apiserver_arguments(folder: Path, port: int, etcd_url: str, proof: Path, key
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={accounts}",
         f"--service-account-signing-key-file={accounts}",
-        "--service-cluster-ip-range=10.0.0.0/24",
+        f"--service-cluster-ip-range={','.join(services.NETWORKS.values())}",
         "--disable-admission-plugins=ServiceAccount",
         "--endpoint-reconciler-type=none",
         "--allow-privileged=true",

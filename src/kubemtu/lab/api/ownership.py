@@ -107,10 +107,10 @@ def _walk(item: Mapping[str, Json], path: Path, *, keyed: bool) -> Iterator[tupl
         here = (*path, f"f:{field}")
         if isinstance(value, dict) and value:
             yield from _walk(value, here, keyed=keyed)
-        elif keyed and isinstance(value, list) and (key := strategic.merge_key(field, value)):
+        elif keyed and isinstance(value, list) and (keys := strategic.set_keys(field, value)):
             for element in value:
-                name = f"k:{msgspec.json.encode({key: element[key]}).decode()}"
-                yield (*here, name), element[key]
+                name = f"k:{msgspec.json.encode({key: element[key] for key in keys}).decode()}"
+                yield (*here, name), element[keys[0]]
                 yield from _walk(element, (*here, name), keyed=keyed)
         else:
             yield here, value

@@ -129,11 +129,13 @@ BUILT_IN = (
         Resource(plural="jobs", kind="Job", status=True, generation=True, categories=("all",)),
     ),
     *_of("coordination.k8s.io", "v1", Resource(plural="leases", kind="Lease")),
+    *_of("discovery.k8s.io", "v1", Resource(plural="endpointslices", kind="EndpointSlice", generation=True)),
     *RBAC,
     DEFINITIONS,
 )
 NAMESPACES = next(each for each in CORE if each.plural == "namespaces")
 PODS = next(each for each in CORE if each.plural == "pods")
+SERVICES = next(each for each in CORE if each.plural == "services")
 
 
 def defined_by(definition: Object) -> tuple[Resource, ...]:

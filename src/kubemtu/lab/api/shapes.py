@@ -76,6 +76,7 @@ class _PodSpec(Shape):
     node_selector: Words | None = None
     host_network: bool | None = None
     termination_grace_period_seconds: int | None = None
+    volumes: list[dict[str, object]] | None = None
 
 
 class _Condition(Shape):
@@ -209,6 +210,28 @@ class _Rbac(Shape):
     rules: list[_Rule] | None = None
 
 
+class _ServicePort(Shape):
+    port: int
+    name: str | None = None
+    protocol: str | None = None
+    target_port: int | str | None = None
+    node_port: int | None = None
+
+
+class _ServiceSpec(Shape):
+    # "clusterIP" is what camel case of the field would not give.
+    cluster_ip: str | None = msgspec.field(name="clusterIP", default=None)
+    cluster_ips: list[str] | None = msgspec.field(name="clusterIPs", default=None)
+    selector: Words | None = None
+    ports: list[_ServicePort] | None = None
+    type: str | None = None
+
+
+class _Service(Shape):
+    metadata: _ObjectMeta | None = None
+    spec: _ServiceSpec | None = None
+
+
 _SHAPES: Mapping[str, type[Shape]] = {
     "ConfigMap": _Texts,
     "CustomResourceDefinition": _Definition,
@@ -218,6 +241,7 @@ _SHAPES: Mapping[str, type[Shape]] = {
     "Pod": _Pod,
     "ReplicaSet": _Workload,
     "Secret": _Texts,
+    "Service": _Service,
     "StatefulSet": _Workload,
 }
 

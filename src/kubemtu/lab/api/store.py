@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from kubemtu.lab.api import admission, errors, ownership, schema, shapes
+from kubemtu.lab.api import admission, errors, ownership, schema, services, shapes
 from kubemtu.lab.api.ownership import Writer
-from kubemtu.lab.api.resources import DEFINITIONS, NAMESPACES, Object, Resource, copied
+from kubemtu.lab.api.resources import DEFINITIONS, NAMESPACES, SERVICES, Object, Resource, copied
 from kubemtu.lab.api.shelf import Shelf
 
 FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -67,7 +67,7 @@ class Store(Shelf):
         if self.find(resource, namespace, name) is not None:
             raise errors.already_exists(resource, name)
         self._identify(resource, namespace, metadata)
-        self._admit(resource, name, fresh)
+        self._admit(resource, name, fresh, None)
         status = admission.initial_status(resource, fresh, self.clock())
         if resource.status and not resource.status_on_create:
             fresh.pop("status", None)
@@ -222,11 +222,13 @@ class Store(Shelf):
         if resource.generation:
             metadata["generation"] = 1
 
-    def _admit(self, resource: Resource, name: str, fresh: Object) -> None:
+    def _admit(self, resource: Resource, name: str, fresh: Object, current: Object | None) -> None:
         if resource.key == DEFINITIONS.key:
             schema.check_definition(resource, name, fresh)
         admission.check_workload(resource, name, fresh)
         admission.default(resource, fresh)
+        if resource.key == SERVICES.key:
+            services.admit(name, fresh, current, self.page(SERVICES).items)
         schema.admit(resource, name, fresh)
 
     def _replacement(self, resource: Resource, namespace: str, name: str, body: Object, current: Object) -> Object:
@@ -244,7 +246,7 @@ class Store(Shelf):
             fresh.pop("status", None)
             if "status" in current:
                 fresh["status"] = current["status"]
-        self._admit(resource, name, fresh)
+        self._admit(resource, name, fresh, current)
         return fresh
 
 

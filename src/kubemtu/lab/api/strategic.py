@@ -71,16 +71,19 @@ def apply(target: Object, applied: Object, *, keyed: bool) -> Object:
         held = merged.get(field)
         if isinstance(value, dict) and isinstance(held, dict):
             merged[field] = apply(held, value, keyed=keyed)
-        elif keyed and isinstance(value, list) and isinstance(held, list) and (key := merge_key(field, value)):
-            merged[field] = _apply_elements(key, held, value)
+        elif keyed and isinstance(value, list) and isinstance(held, list) and (keys := set_keys(field, held + value)):
+            merged[field] = _apply_elements(keys, held, value)
         else:
             merged[field] = copied({"": value})[""]
     return merged
 
 
-def _apply_elements(key: str, held: list[Json], applied: list[Json]) -> list[Json]:
-    mine = {each[key]: each for each in applied}
-    result = [apply(each, mine.pop(each[key]), keyed=True) if each.get(key) in mine else each for each in held]
+def _apply_elements(keys: tuple[str, ...], held: list[Json], applied: list[Json]) -> list[Json]:
+    def known_by(element: Json) -> tuple[Json, ...]:
+        return tuple(element.get(key) for key in keys)
+
+    mine = {known_by(each): each for each in applied}
+    result = [apply(each, mine.pop(known_by(each)), keyed=True) if known_by(each) in mine else each for each in held]
     return [*result, *(copied(each) for each in mine.values())]
 
 
@@ -90,6 +93,18 @@ def merge_key(field: str, elements: list[Json]) -> str:
         if elements and all(isinstance(each, dict) and (key in each or each.keys() == {_PATCH}) for each in elements):
             return key
     return ""
+
+
+def set_keys(field: str, elements: list[Json]) -> tuple[str, ...]:
+    """Return the fields by which server-side apply tells the elements of a list apart; none where it is one value.
+
+    One port may be there for UDP and for TCP, which a strategic merge patch cannot tell apart and this can (listMapKey
+    in kubernetes/api `core/v1/types.go`).
+    """
+    key = merge_key(field, elements)
+    if field == "ports" and key and all("protocol" in each for each in elements):
+        return key, "protocol"
+    return (key,) if key else ()
 
 
 def _merge_field(merged: Object, field: str, value: Json) -> None:

@@ -208,6 +208,18 @@ def _addresses(kind: str) -> Cell:
     return _at(f'.status.addresses[?(@.type=="{kind}")].address')
 
 
+def _service_ports(item: Object, _: datetime) -> str:
+    ports = _list(item["spec"].get("ports"))
+    told = [f"{each['port']}:{each['nodePort']}" if each.get("nodePort") else each["port"] for each in ports]
+    return ",".join(f"{port}/{each['protocol']}" for port, each in zip(told, ports, strict=True)) or _NONE
+
+
+def _endpoints(item: Object, _: datetime) -> str:
+    addresses = [str(address) for each in _list(item.get("endpoints")) for address in _list(each.get("addresses"))]
+    more = f" + {len(addresses) - 3} more..." if len(addresses) > 3 else ""
+    return ",".join(addresses[:3]) + more or "<unset>"
+
+
 def _integer(name: str, path: str) -> tuple[Head, Cell]:
     return (name, "integer", 0), _at(path, missing=0)
 
@@ -247,6 +259,14 @@ _BUILT_IN: Mapping[tuple[str, str], Sequence[tuple[Head, Cell]]] = {
         _text("IP", _at(".status.podIP"), 1),
         _text("Node", _at(".spec.nodeName"), 1),
     ),
+    ("", "services"): (
+        _text("Type", _at(".spec.type")),
+        _text("Cluster-IP", _at(".spec.clusterIP")),
+        _text("External-IP", _at(".spec.externalName")),
+        _text("Port(s)", _service_ports),
+        _AGE,
+        _text("Selector", _labels(".spec.selector"), 1),
+    ),
     ("apps", "daemonsets"): (
         _integer("Desired", ".status.desiredNumberScheduled"),
         _integer("Current", ".status.currentNumberScheduled"),
@@ -258,5 +278,11 @@ _BUILT_IN: Mapping[tuple[str, str], Sequence[tuple[Head, Cell]]] = {
         _text("Containers", _containers("name"), 1),
         _text("Images", _containers("image"), 1),
         _text("Selector", _labels(".spec.selector.matchLabels"), 1),
+    ),
+    ("discovery.k8s.io", "endpointslices"): (
+        _text("AddressType", _at(".addressType")),
+        _text("Ports", _at(".ports[0].port", "<unset>")),
+        _text("Endpoints", _endpoints),
+        _AGE,
     ),
 }
