@@ -68,7 +68,7 @@ def respond(port: int, key_file: Path | None) -> int:
     the path back to them is measured when they ask for it.
     """
     with station.Station(_key(key_file), port=port, families=_families()) as serving, _until_told() as told:
-        families = words.names(f"IPv{family}" for family in serving.channels)
+        families = words.names(f"IPv{family}" for family in serving.families)
         render.echo(f"answering on UDP port {port} over {families}; end with Ctrl-C")
         if key_file is None:
             click.secho("without --key-file anybody may ask, and nothing is measured back", fg="yellow", err=True)

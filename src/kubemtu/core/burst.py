@@ -19,8 +19,20 @@ PATIENCE: Final = 1.0
 class Burst:
     """One burst under way; packets are known by their place in it."""
 
-    def __init__(self, sizes: Sequence[int], *, small: int, enough: int, now: float, rtt: float = 0.0) -> None:
-        """Begins at `now`; the arrival of `enough` bytes ends it at once; `rtt` is that of an earlier burst, or 0."""
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        small: int,
+        enough: int,
+        now: float,
+        rtt: float = 0.0,
+        patience: float = PATIENCE,
+    ) -> None:
+        """Begins at `now`; the arrival of `enough` bytes ends it at once; `rtt` is that of an earlier burst, or 0.
+
+        `patience` is how long nothing but silence is waited for.
+        """
         self.sizes = list(sizes)
         self.began = now
         self.rtt = rtt
@@ -33,6 +45,7 @@ class Burst:
         self._again = 0
         self._end: float | None = None
         self._done = False
+        self._patience = patience
 
     def _last_large(self) -> int:
         """The place of the last packet that something is to be learnt about."""
@@ -74,7 +87,7 @@ class Burst:
         """The time at which to ask again: to send small packets once more, or to close."""
         if self._end is not None:
             return self._end
-        return self.began + max(PATIENCE, self.rtt * 4)
+        return self.began + max(self._patience, self.rtt * 4)
 
     def wake(self) -> float:
         """When to look at it next, if nothing is heard before."""

@@ -37,21 +37,23 @@ NEAR: Final = 12  # so few sizes left are all sent as often as the answer needs
 ROOM: Final = 200  # packets of a burst, without the small ones
 
 Ending = Literal["exact", "unreachable", "lossy", "overloaded"]
-Limit = Literal["own interface", "router", "fragments", "silence"]
+Limit = Literal["own interface", "router", "fragments", "silence", "expected"]
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What is known before the first packet.
 
     `top`: the MTU of the own interface, above which the kernel refuses. `expected`: what should arrive, at most `top`.
-    `likely` and `hypotheses`: see core.ladder. `small`: the size of the packets that end a burst, carried by any path.
-    `risk`: the probability that is accepted for a wrong answer.
+    `likely` and `hypotheses`: see core.ladder. `suspected`: what other paths of the same kind were found to carry; asked
+    for at once. `small`: the size of the packets that end a burst, carried by any path. `risk`: the probability that is
+    accepted for a wrong answer.
     """
 
     top: int
     expected: int
     likely: tuple[int, ...] = ()
     hypotheses: tuple[int, ...] = ()
+    suspected: tuple[int, ...] = ()
     small: int = 88
     risk: float = 1e-6
 
@@ -89,7 +91,8 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """How a search ended, and what it rests on.
 
-    `mtu`: the largest size that arrived, exact or not; 0 when nothing did. `limit`: what stops the next larger size.
+    `mtu`: the largest size that arrived, exact or not; 0 when nothing did. `limit`: what stops the next larger size;
+    "expected" when none was asked for, because what is expected arrives.
     `losses`: how often that size was lost. `fitting` and `fitting_lost`: packets up to `mtu` sent, and lost.
     """
 
@@ -280,6 +283,9 @@ class Search:
 
     def _first(self) -> dict[int, int]:
         expected = min(self.question.expected, self.top)
+        if suspected := [size for size in self.question.suspected if size < expected]:
+            wanted = dict.fromkeys(suspected, 2) | {size + 1: COPIES for size in suspected}
+            return {expected: 2} | wanted
         if expected == self.top:
             return {expected: 1}
         return {expected: 1, expected + 1: COPIES} | {self.top: COPIES if self.top == expected + 1 else 1}

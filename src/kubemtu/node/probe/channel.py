@@ -17,6 +17,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from kubemtu.core import errors
+from kubemtu.node import netlink, netns, routes
 from kubemtu.node.probe import wire
 
 IP_MTU_DISCOVER, IP_RECVERR, IP_PKTINFO, IP_MTU, IP_RECVFRAGSIZE, IP_PMTUDISC_PROBE = 10, 11, 8, 14, 25, 3
@@ -33,6 +34,8 @@ _DROPS = 8  # SK_MEMINFO_DROPS
 _BUFFER: Final = 4 << 20  # bytes: the default holds twelve datagrams of 9000
 _HEAD: Final = 128  # bytes that are read of a datagram; its length is told by MSG_TRUNC
 _SEND_PATIENCE: Final = 20  # ms
+_FROMS_MOST: Final = 64
+_SIOCGIFNAME: Final = 0x8910
 
 Family = Literal[4, 6]
 Address = tuple[str, int] | tuple[str, int, int, int]
@@ -88,10 +91,14 @@ class Channel:
             if error.errno in {errno.EADDRINUSE, errno.EACCES}:
                 raise errors.UsageError(f"UDP port {port} cannot be used: {error.strerror}; choose another") from error
             raise errors.Unreachable(f"no IPv{family} socket can be opened here: {error.strerror}") from error
-        self._buffer = bytearray(_HEAD)
-        self._view = memoryview(self._buffer)
+        self._view = memoryview(bytearray(_HEAD))
+        self._into = [self._view]
         self._room = socket.CMSG_SPACE(PKTINFO6.size) + 2 * socket.CMSG_SPACE(4)
+        self._packet = bytearray(wire.FILLER)
+        self._packet_view = memoryview(self._packet)
         self._interfaces: dict[int, int] = {}
+        self._froms: dict[bytes, list[tuple[int, int, bytes]]] = {}
+        self._space: int | None = None
 
     def _open(self) -> socket.socket:
         try:
@@ -125,6 +132,9 @@ class Channel:
     def close(self) -> None:
         """Ends it."""
         self.socket.close()
+        if self._space is not None:
+            os.close(self._space)
+            self._space = None
 
     @property
     def port(self) -> int:
@@ -139,22 +149,35 @@ class Channel:
     def send(self, body: bytes, size: int, address: Address, local: bytes = b"") -> OSError | None:
         """Send one packet of `size` bytes with filler behind the body; return why the kernel refused, or None.
 
-        An error that waits for another peer is delivered on the next send, whoever that is for; so a refusal is
-        believed only when it comes twice. `local` is the address to send from, when it matters.
+        `local` is the address to send from, when it matters.
         """
-        parts = (body, wire.FILLER[: max(size - self.headers - len(body), 0)])
-        extra = self._from(local)
-        refused: OSError | None = None
-        for _ in range(3):
-            try:
-                self.socket.sendmsg(parts, extra, 0, address)
-            except BlockingIOError as full:
-                refused = full
+        length = len(body)
+        self._packet[:length] = body
+        packet = self._packet_view[: max(size - self.headers, length)]
+        try:
+            if local:
+                self.socket.sendmsg((packet,), self._from(local), 0, address)
+            else:
+                self.socket.sendto(packet, address)
+        except OSError as refused:
+            return self._send_again(refused, packet, address, local)
+        return None
+
+    def _send_again(self, refused: OSError, packet: memoryview, address: Address, local: bytes) -> OSError | None:
+        """Send what was refused once more.
+
+        An error that waits for another peer is delivered on the next send, whoever that is for; so a refusal is
+        believed only when it comes twice.
+        """
+        for _ in range(2):
+            if isinstance(refused, BlockingIOError):
                 writable = select.poll()
                 writable.register(self.socket, select.POLLOUT)
                 writable.poll(_SEND_PATIENCE)
+            try:
+                self.socket.sendmsg((packet,), self._from(local) if local else (), 0, address)
             except OSError as error:
-                if refused is not None and refused.errno == error.errno:
+                if error.errno == refused.errno and not isinstance(error, BlockingIOError):
                     return error
                 refused = error
             else:
@@ -162,17 +185,35 @@ class Channel:
         return refused
 
     def _from(self, local: bytes) -> list[tuple[int, int, bytes]]:
-        if not local:
-            return []
-        if self.family == 4:
-            return [(socket.IPPROTO_IP, IP_PKTINFO, PKTINFO.pack(0, local, b""))]
-        return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, PKTINFO6.pack(local, 0))]
+        if (made := self._froms.get(local)) is None:
+            if self.family == 4:
+                made = [(socket.IPPROTO_IP, IP_PKTINFO, PKTINFO.pack(0, local, b""))]
+            else:
+                made = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, PKTINFO6.pack(local, 0))]
+            if len(self._froms) < _FROMS_MOST:
+                self._froms[local] = made
+        return made
+
+    def heads(self) -> Iterator[memoryview]:
+        """Give the beginning of each datagram that has come, and nothing else about it, in half the time of `receive`.
+
+        Each is overwritten by the next.
+        """
+        view, into = self._view, self.socket.recv_into
+        while True:
+            try:
+                length = into(view)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+            yield view[:length]
 
     def receive(self, most: int = 64) -> Iterator[Heard]:
         """Give what has come, without waiting, `most` datagrams at a time so that others get their turn."""
         for _ in range(most):
             try:
-                length, ancillary, _, address = self.socket.recvmsg_into([self._view], self._room, socket.MSG_TRUNC)
+                length, ancillary, _, address = self.socket.recvmsg_into(self._into, self._room, socket.MSG_TRUNC)
             except BlockingIOError:
                 return
             except OSError:  # an error that waits here is in the error queue as well
@@ -219,37 +260,53 @@ class Channel:
     def mtu(self, interface: int) -> int:
         """The MTU of one of this machine's interfaces by its index, asked once; 0 when it cannot be told."""
         if interface not in self._interfaces:
-            self._interfaces[interface] = _interface_mtu(interface)
+            self._interfaces[interface] = self._ask_mtu(interface)
         return self._interfaces[interface]
+
+    def _ask_mtu(self, interface: int) -> int:
+        """The socket's own namespace answers, whichever the calling thread is in (netdevice(7))."""
+        with contextlib.suppress(OSError):
+            named = fcntl.ioctl(self.socket, _SIOCGIFNAME, struct.pack("16si20x", b"", interface))
+            answer = fcntl.ioctl(self.socket, SIOCGIFMTU, named[:16] + bytes(24))
+            return min(int(struct.unpack_from("16si", answer)[1]), wire.LARGEST)
+        return 0
 
     def forget(self) -> None:
         """Ask for the MTUs of interfaces again, next time: they may change while a station runs."""
         self._interfaces.clear()
 
+    def route(self, address: Address) -> Route:
+        """Ask the kernel of this socket's namespace where packets to an address would go, without sending any.
 
-def _interface_mtu(interface: int) -> int:
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        name = socket.if_indextoname(interface).encode()
-        answer = fcntl.ioctl(sock, SIOCGIFMTU, struct.pack("16sI12x", name, 0))
-        return min(int(struct.unpack_from("16sI", answer)[1]), wire.LARGEST)
-    return 0
+        The device's MTU is what the kernel says when it refuses the largest packet there is; the believed one includes
+        what routes and learned path MTUs say. Raises OSError when there is no route.
+        """
+        with self._sibling() as sock:
+            level = socket.IPPROTO_IP if self.family == 4 else socket.IPPROTO_IPV6
+            sock.setsockopt(level, IP_MTU_DISCOVER if self.family == 4 else IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+            sock.setsockopt(level, IP_RECVERR if self.family == 4 else IPV6_RECVERR, 1)
+            sock.connect(address)
+            source = str(sock.getsockname()[0])
+            believed = min(sock.getsockopt(level, IP_MTU if self.family == 4 else IPV6_MTU), wire.LARGEST)
+            return Route(source=source, believed=believed, device=_device_mtu(sock, believed))
 
+    def learned(self) -> frozenset[str]:
+        """The destinations of this socket's namespace that a path MTU was learned of (`ip route show cache`)."""
+        sock = netlink.Socket() if self._space is None else netns.inside(self._space, netlink.Socket)
+        with sock:
+            return frozenset(seen.destination.partition("/")[0] for seen in routes.learned(sock, self.family))
 
-def route(family: Family, address: Address) -> Route:
-    """Ask the kernel where packets to an address would go, without sending any.
+    def within(self, space: int) -> None:
+        """Note that this channel's namespace is that one and not the calling thread's; takes the descriptor over."""
+        self._space = space
 
-    The device's MTU is what the kernel says when it refuses the largest packet there is; the believed one includes what
-    routes and learned path MTUs say. Raises OSError when there is no route.
-    """
-    kind = socket.AF_INET if family == 4 else socket.AF_INET6
-    with socket.socket(kind, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
-        level = socket.IPPROTO_IP if family == 4 else socket.IPPROTO_IPV6
-        sock.setsockopt(level, IP_MTU_DISCOVER if family == 4 else IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE)
-        sock.setsockopt(level, IP_RECVERR if family == 4 else IPV6_RECVERR, 1)
-        sock.connect(address)
-        source = str(sock.getsockname()[0])
-        believed = min(sock.getsockopt(level, IP_MTU if family == 4 else IPV6_MTU), wire.LARGEST)
-        return Route(source=source, believed=believed, device=_device_mtu(sock, believed))
+    def _sibling(self) -> socket.socket:
+        """Another UDP socket of the same family in the same namespace."""
+
+        def made() -> socket.socket:
+            return socket.socket(self._kind, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+
+        return made() if self._space is None else netns.inside(self._space, made)
 
 
 def _device_mtu(sock: socket.socket, believed: int) -> int:

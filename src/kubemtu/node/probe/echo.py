@@ -47,10 +47,10 @@ class EchoChannel(channel.Channel):
 
     def send(self, body: bytes, size: int, address: channel.Address, local: bytes = b"") -> OSError | None:
         """Send one echo request of `size` bytes that carries the body; return why the kernel refused, or None."""
-        room = max(size - self.headers - len(body), 0)
         head = _HEADER.pack(_REQUEST[self.family], 0, 0, _IDENTIFIER, 0)
         if self._raw and self.family == 4:  # the kernel computes it for the other three kinds of socket
-            checksum = _checksum(head + body + bytes(wire.FILLER[:room]))
+            begins = len(head) + len(body)
+            checksum = _checksum(head + body + self._packet[begins : size - self.headers + len(head)])
             head = _HEADER.pack(_REQUEST[self.family], 0, checksum, _IDENTIFIER, 0)
         return super().send(head + body, size + _HEADER.size, (address[0], 0, *address[2:]), local)
 

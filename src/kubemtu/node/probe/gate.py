@@ -2,7 +2,8 @@
 
 All state has a fixed size. Strangers cannot fill it, because only what was sealed with the key is remembered or counted
 against the limit. A request is sealed for the address it was sent from, so a captured one can be sent again only from
-there, and is not answered again while REMEMBERED others have not overwritten it.
+there, and is not answered again while REMEMBERED others have not overwritten it. Only a HELLO holds from anywhere: what
+a captured one can gain is one packet of its own size, once.
 """
 
 from typing import Final
@@ -43,14 +44,14 @@ class Gate:
 
     def admit(self, datagram: bytes, size: int, bound: bytes, now: float) -> wire.Request | None:
         """The request in a datagram that came from the address `bound`, `size` bytes as a packet; None to be silent."""
-        if wire.kind(datagram) not in {wire.PROBE, wire.ASK}:
+        if wire.kind(datagram) not in wire.REQUESTS:
             self.refused.foreign += 1
             return None
         request = wire.read_request(datagram)
         if request.kind == wire.PROBE and request.size != size:
             self.refused.damaged += 1
             return None
-        if not self._key.opens(datagram, bound):
+        if not self._key.opens(datagram, b"" if request.kind == wire.HELLO else bound):
             self.refused.forged += 1
             return None
         if self._again(wire.mac(datagram)):

@@ -6,21 +6,24 @@ import socket
 
 import msgspec
 
-from kubemtu.core import ladder, pathverdict, search
+from kubemtu.core import errors, ladder, pathverdict, search
 from kubemtu.node.probe import channel, session, wire
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
+class Target(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where to measure to: a numeric address, with a zone for a link-local one; sizes that the caller knows of."""
 
     address: str
     port: int = wire.PORT
+    via: str = ""  # the place of the station to measure from
+    source: str = ""  # the address that packets will leave from, when the caller knows it
     expected: int | None = None  # bytes; the own interface's MTU when not given
+    enough: bool = False  # nothing above what is expected is asked for
     also: tuple[int, ...] = ()  # MTUs of links that may be on the way
     back: bool = False  # whether to ask the other end to measure its own direction
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class Measured(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One direction of one path, measured.
 
     `believed_before` and `believed`: the path MTU that the sender's kernel held, in bytes; `peer_mtu`: the MTU of the
@@ -35,9 +38,11 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     rtt: float = 0.0
     seconds: float = 0.0
     note: str = ""
+    nat: str = ""  # the address under which the other end sees us, when it is another one
+    port: int = 0  # the UDP port that the packets left from
 
 
-class Path(msgspec.Struct, frozen=True, kw_only=True):
+class Path(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What was measured of one target: forwards, and backwards when that was asked for; `seconds` for all of it."""
 
     target: Target
@@ -104,17 +109,28 @@ def smallest(one: channel.Family) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def question(top: int, expected: int | None, one: channel.Family, also: tuple[int, ...]) -> search.Question:
-    """What to ask of a path that begins at an interface of `top` bytes."""
+def question(
+    top: int,
+    expected: int | None,
+    one: channel.Family,
+    also: tuple[int, ...],
+    *,
+    enough: bool = False,
+    suspected: tuple[int, ...] = (),
+) -> search.Question:
+    """What to ask of a path that begins at an interface of `top` bytes; `enough`: nothing above what is expected."""
     small = smallest(one)
     top = min(max(top, small + 1), wire.LARGEST)
     wanted = min(max(expected or top, small + 1), top)
+    if enough:
+        top = wanted
     known = {size for size in (*also, wanted) if small < size < top}
     return search.Question(
         top=top,
         expected=wanted,
         likely=tuple(size for size in ladder.likely(top, known) if size > small),
         hypotheses=tuple(size for size in ladder.hypotheses(top, sorted(known)) if size > small),
+        suspected=tuple(size for size in suspected if small < size < wanted),
         small=small,
     )
 
@@ -127,18 +143,45 @@ def nowhere(target: Target, note: str) -> Path:
     return Path(target=target, forward=Measured(found=found, believed_before=0, believed=0, note=note))
 
 
+def carried(target: Target, size: int, seconds: float) -> Path:
+    """The path on which a packet of the expected size arrived, and no other was sent."""
+    return Path(target=target, forward=_arrived(size), seconds=seconds)
+
+
+@functools.lru_cache(maxsize=64)
+def _arrived(size: int) -> Measured:
+    """What all such paths have in common; five thousand of them share it."""
+    found = search.Found(
+        ending="exact", mtu=size, limit="expected", losses=0, fitting=1, fitting_lost=0, rounds=1, packets=1, top=size
+    )
+    return Measured(found=found, believed_before=0, believed=0)
+
+
+def echoed(heard: channel.Heard) -> wire.Answer:
+    """An echo of our own packet as an answer: it says nothing about the other end's queue or interface."""
+    if wire.kind(heard.head) != wire.PROBE:
+        return wire.Answer(0, 0, 0, 0, 0, 0)
+    request = wire.read_request(heard.head)
+    return wire.Answer(request.nonce, request.number, request.size, 0, 0, 0)
+
+
 def measured(one: session.Session, before: channel.Route, seconds: float) -> Measured:
     """What an ended session found; `before` is what the kernel believed at its start."""
     assert one.found is not None
     whole = one.found.limit == "own interface"  # then there was nothing to learn
+    found = one.found
+    if whole and found.top < before.device and found.top == one.search.question.top:
+        found = msgspec.structs.replace(found, limit="expected")
     return Measured(
-        found=one.found,
+        found=found,
         believed_before=before.believed,
         believed=before.believed if whole else believed(one) or before.believed,
         peer_mtu=one.peer_mtu,
         rtt=one.rtt,
         seconds=seconds,
         note=one.note,
+        nat=one.nat,
+        port=one.channel.port,
     )
 
 
@@ -164,6 +207,6 @@ def report(asker: int, one: session.Session) -> wire.Report:
 
 def believed(one: session.Session) -> int:
     """The path MTU that the kernel holds now, in bytes; 0 when it has no route any more."""
-    with contextlib.suppress(OSError):
-        return channel.route(one.channel.family, one.address).believed
+    with contextlib.suppress(OSError, errors.KubemtuError):
+        return one.channel.route(one.address).believed
     return 0

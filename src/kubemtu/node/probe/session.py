@@ -5,6 +5,7 @@ A session is known by its nonce. It holds no socket of its own: the station send
 
 import errno
 import os
+import socket
 from typing import Final
 
 from kubemtu.core import burst, search
@@ -50,11 +51,19 @@ class Session:
         self._burst: burst.Burst | None = None
         self._unsent = 0  # packets of the burst still to be sent
         self._past: dict[int, int] = {}  # sizes of packets of the burst before, by number
+        self.patience: tuple[float, ...] = (burst.PATIENCE,)  # seconds of silence that end a first burst, a second ...
+        self.nat = ""  # the address that the other end sees us under, when it is another one
+        self._silent = 0  # bursts that met with nothing but silence
 
     @property
     def found(self) -> search.Found | None:
         """The end of the search, once it has one."""
         return self.search.found
+
+    @property
+    def bound(self) -> bytes:
+        """The address that requests must be sealed for."""
+        return self._bound
 
     def leave_from(self, local: bytes) -> None:
         """Send from this address of ours, because the other end knows us by it."""
@@ -76,6 +85,8 @@ class Session:
         else:
             for place in self._burst.again(now):
                 self._send(place, now)
+                if not self._burst.heard and self.search.low == 0:
+                    self._say_hello(place)
 
     def wake(self) -> float:
         """When to call `advance` if nothing is heard before; 0 for at once."""
@@ -91,7 +102,10 @@ class Session:
         self._first = self._next
         self._unsent = len(sizes)
         self._own_drops = self.channel.drops()
-        self._burst = burst.Burst(sizes, small=question.small, enough=self.search.top, now=now, rtt=self.rtt)
+        patience = self.patience[min(self._silent, len(self.patience) - 1)]
+        self._burst = burst.Burst(
+            sizes, small=question.small, enough=self.search.top, now=now, rtt=self.rtt, patience=patience
+        )
         self._send_some(now)
 
     def _send_some(self, now: float) -> None:
@@ -115,6 +129,22 @@ class Session:
             self._burst.answered(place, search.Fate("refused here", limit), now)
         elif refused.errno in NO_WAY:
             self.note = f"the kernel sends nothing there: {refused.strerror}"
+
+    def _say_hello(self, place: int) -> None:
+        """Ask under which address we are seen: what is sealed for another one is met with silence."""
+        request = wire.Request(wire.HELLO, self.nonce, self._first + place, 0)
+        body = self._key.seal(wire.pack_request(request))
+        self.channel.send(body, self.search.question.small, self.address, self._local)
+
+    def seen(self, address: bytes, now: float) -> None:
+        """Take word of the address that the other end sees us under; begin anew when it was not known."""
+        if address == self._bound or self.search.low or len(address) != len(self._bound):
+            return
+        self._bound = address
+        self.nat = socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+        if self._burst is not None and self.found is None:
+            self._past = {}
+            self._begin(now)
 
     def answered(self, answer: wire.Answer, now: float) -> None:
         """Take an answer of the other end to one of this session's packets."""
@@ -161,6 +191,7 @@ class Session:
         self.rtt = self._burst.rtt
         void = self._void or self.channel.drops() != self._own_drops
         self._void = False
+        self._silent += not self._burst.heard
         self.search.feed(sizes, fates, void=void)
         self._past = {
             self._first + place: size

@@ -1,8 +1,10 @@
 """What a datagram of the prober says: forty bytes, then filler up to the size that is probed.
 
-A request (PROBE, ASK) and what answers it (ANSWER, REPORT) have the same length, so that nobody gains by making others
-answer. The last eight of the forty bytes are a keyed BLAKE2s (RFC 7693) over the rest; for requests also over the
-address they were sent from, so that a captured one answers nobody else. 0.7 µs each; HMAC-SHA256 takes 1.6.
+A request (PROBE, ASK, HELLO) and what answers it (ANSWER, REPORT, SEEN) have the same length, so that nobody gains by
+making others answer. The last eight of the forty bytes are a keyed BLAKE2s (RFC 7693) over the rest; for PROBE and ASK
+also over the address they were sent from, so that a captured one answers nobody else. Who sits behind a NAT does not
+know that address: a HELLO, which holds from anywhere and is answered once, asks for it. 0.7 µs each; HMAC-SHA256 takes
+1.6.
 Sizes are of whole IP packets, in bytes; integers are in network byte order.
 """
 
@@ -25,6 +27,9 @@ PROBE: Final = 1
 ANSWER: Final = 2
 ASK: Final = 3
 REPORT: Final = 4
+HELLO: Final = 5
+SEEN: Final = 6
+REQUESTS: Final = frozenset({PROBE, ASK, HELLO})
 HEADERS: Final = {socket.AF_INET: 20 + 8, socket.AF_INET6: 40 + 8}  # RFC 791 3.1, RFC 8200 3; RFC 768
 LARGEST: Final = 65535
 LENGTH: Final = 40
@@ -37,18 +42,26 @@ _HEAD = struct.Struct("!4sBBH")  # magic, version, kind, flags
 _REQUEST = struct.Struct("!4sBBHQIH10x")  # ..., nonce, number, size of the packet or own MTU
 _ANSWER = struct.Struct("!4sBBHQIHHIH2x")  # ..., nonce, number, size, largest fragment, drops, MTU of the interface
 _REPORT = struct.Struct("!4sBBBBQHHHHBBHHH")  # ..., ending, limit, nonce, five sizes, three counts
+_SEEN = struct.Struct("!4sBBHQ16s")  # ..., length of the address, nonce, the address
 
 FILLER: Final = memoryview(os.urandom(LARGEST))  # never constant: a broken checksum offload shows up with it
 
 State = Literal[search.Ending, "running", "refused"]
 STATES: Final[tuple[State, ...]] = ("exact", "unreachable", "lossy", "overloaded", "running", "refused")
-LIMITS: Final[tuple[search.Limit | None, ...]] = (None, "own interface", "router", "fragments", "silence")
+LIMITS: Final[tuple[search.Limit | None, ...]] = (
+    None,
+    "own interface",
+    "router",
+    "fragments",
+    "silence",
+    "expected",
+)
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """A PROBE, whose `size` is the packet's, or an ASK to measure back, whose `size` is the asker's own MTU."""
+    """A PROBE, whose `size` is the packet's, an ASK to measure back, whose `size` is the asker's own MTU, or a HELLO."""
 
-    kind: Literal[1, 3]
+    kind: Literal[1, 3, 5]
     nonce: int
     number: int
     size: int
@@ -113,27 +126,37 @@ class Key:
             )
         return cls(secret)
 
+    def bound(self, bound: bytes) -> "Key":
+        """The same key for what holds only together with `bound`, such as the sender's address."""
+        made = Key.__new__(Key)
+        made.secret = self.secret
+        made._keyed = self._keyed.copy()
+        made._keyed.update(bound)
+        return made
+
     def seal(self, body: bytes, bound: bytes = b"") -> bytes:
         """Give the body with its MAC; `bound` is what else it holds for, such as the sender's address."""
         keyed = self._keyed.copy()
+        if bound:
+            keyed.update(bound)
         keyed.update(body)
-        keyed.update(bound)
         return body + keyed.digest()
 
     def opens(self, datagram: bytes, bound: bytes = b"") -> bool:
         """Say whether the first forty bytes were sealed with this key, in a time that tells nothing about it."""
         keyed = self._keyed.copy()
+        if bound:
+            keyed.update(bound)
         keyed.update(datagram[:_BODY])
-        keyed.update(bound)
         return hmac.compare_digest(keyed.digest(), datagram[_BODY:LENGTH])
 
 
 def kind(datagram: bytes) -> int:
-    """What a datagram claims to be: PROBE, ANSWER, ASK or REPORT; 0 for anything that is not ours."""
+    """What a datagram claims to be: PROBE, ANSWER, ASK, REPORT, HELLO or SEEN; 0 for anything that is not ours."""
     if len(datagram) < LENGTH:
         return 0
     magic, version, found, _ = _HEAD.unpack_from(datagram)
-    return int(found) if magic == MAGIC and version == VERSION and PROBE <= found <= REPORT else 0
+    return int(found) if magic == MAGIC and version == VERSION and PROBE <= found <= SEEN else 0
 
 
 def mac(datagram: bytes) -> bytes:
@@ -192,6 +215,17 @@ def read_report(datagram: bytes) -> Report | None:
     if state >= len(STATES) or limit >= len(LIMITS):
         return None
     return Report(fields[5], STATES[state], LIMITS[limit], *fields[6:])
+
+
+def pack_seen(nonce: int, address: bytes) -> bytes:
+    """The body that tells who said HELLO under which address it was heard, to be sealed."""
+    return _SEEN.pack(MAGIC, VERSION, SEEN, len(address), nonce, address)
+
+
+def read_seen(datagram: bytes) -> tuple[int, bytes]:
+    """The nonce and the address of a SEEN."""
+    _, _, _, length, nonce, address = _SEEN.unpack_from(datagram)
+    return nonce, address[: min(length, 16)]
 
 
 def quoted(payload: bytes) -> tuple[int, int, int] | None:

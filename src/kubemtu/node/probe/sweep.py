@@ -1,0 +1,169 @@
+"""Asks many peers one question each, as lean as it goes: does a packet of the expected size arrive?
+
+In a healthy cluster the answer is yes nearly everywhere, and then one large packet a peer is all there is to send: no
+small ones after it, no lookup of routes, no object a peer. Who does not answer in time, or is answered by a router, is
+handed on to a session, which finds out exactly.
+
+Peers are asked in the order given, WINDOW at a time, at most `pps` packets a second. A packet is given up after three
+times the slowest round trip so far, or PATIENCE where none is known yet; an answer that comes later still counts.
+"""
+
+import collections
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from kubemtu.node.probe import channel, wire
+
+WINDOW: Final = 192  # packets on their way at once
+PATIENCE: Final = 0.02  # seconds
+SLOWEST: Final = 1.0  # seconds that a round trip may take
+SLOWER: Final = 3  # times the slowest round trip so far
+GATHER: Final = 0.0002  # seconds in which answers gather: a look costs as much as an answer
+
+_PROBE = struct.Struct("!4sBBHQIH10x")
+_ANSWER = struct.Struct("!QIHH")  # nonce, number, size, fragment: from the ninth byte of an ANSWER on
+_ANSWER_AT: Final = 8
+
+
+class Peer(msgspec.Struct, gc=False):
+    """One peer: where it is, which size it is asked for, by which channel, and when it was asked."""
+
+    place: int
+    channel: channel.Channel
+    address: channel.Address
+    size: int
+    bound: wire.Key  # the key together with the address that packets leave from
+    asked: float = 0.0  # 0 when no answer is waited for
+
+
+class Sweep:
+    """One question to each of many peers; `arrived` and `doubtful` are told of each, with the time."""
+
+    def __init__(
+        self,
+        peers: Sequence[Peer],
+        key: wire.Key,
+        *,
+        arrived: Callable[[Peer, float], None],
+        doubtful: Callable[[Peer, float], None],
+        pps: float = 0.0,
+    ) -> None:
+        """Nothing is sent yet; `pps` 0 is without a limit."""
+        self.nonce = channel.nonce()
+        self.sent = 0
+        self.slowest = 0.0
+        self._key = key
+        self._waiting = collections.deque(peers)
+        self._known: list[Peer | None] = []  # by number; None once its fate is known
+        self._oldest = 0  # number of the first packet that may still be given up
+        self._under_way = 0
+        self._arrived = arrived
+        self._doubtful = doubtful
+        self._pps = pps
+        self._began = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether every peer has answered or was handed on."""
+        return not self._waiting and not self._under_way
+
+    def send(self, now: float) -> None:
+        """Ask as many more as the window and the rate allow."""
+        if not self._waiting:
+            return
+        if not self._began:
+            self._began = now
+        room = WINDOW - self._under_way
+        if self._pps:
+            room = min(room, int((now - self._began) * self._pps) + 1 - self.sent)
+        pack, known, waiting = _PROBE.pack, self._known, self._waiting
+        for number in range(len(known), len(known) + min(room, len(waiting))):
+            peer = waiting.popleft()
+            known.append(peer)
+            self._under_way += 1
+            peer.asked = now
+            body = pack(wire.MAGIC, wire.VERSION, wire.PROBE, 0, self.nonce, number, peer.size)
+            if peer.channel.send(peer.bound.seal(body), peer.size, peer.address) is not None:
+                self._hand_on(number, now)
+        self.sent = len(known)
+
+    def hear(self, one: channel.Channel, now: float) -> list[bytes]:
+        """Take all answers that wait in a channel; gives back the datagrams that are about something else."""
+        others: list[bytes] = []
+        known, nonce, unpack, opens = self._known, self.nonce, _ANSWER.unpack_from, self._key.opens
+        for head in one.heads():
+            if len(head) < wire.LENGTH or head[5] != wire.ANSWER:
+                others.append(bytes(head))
+                continue
+            found, number, size, fragment = unpack(head, _ANSWER_AT)
+            if found != nonce:
+                others.append(bytes(head))
+                continue
+            peer = known[number] if number < len(known) else None
+            if peer is None or size != peer.size or fragment or not opens(bytes(head)):
+                continue
+            known[number] = None
+            if peer.asked:
+                self._under_way -= 1
+                if now - peer.asked > self.slowest:
+                    self.slowest = now - peer.asked
+            self._arrived(peer, now)
+        return others
+
+    def refused(self, number: int, now: float) -> Peer | None:
+        """Hand on at once whose packet a router or the peer's own machine has refused; None when it is known already."""
+        peer = self._known[number] if number < len(self._known) else None
+        if peer is not None and peer.asked:
+            self._hand_on(number, now)
+        return peer
+
+    def give_up(self, now: float) -> None:
+        """Hand on all that have been waited for long enough."""
+        before = now - self.patience
+        known = self._known
+        while self._oldest < len(known):
+            peer = known[self._oldest]
+            if peer is not None and peer.asked:
+                if peer.asked > before:
+                    return
+                self._hand_on(self._oldest, now)
+            self._oldest += 1
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many answers are on their way that it pays to let some gather before looking."""
+        return self._under_way > WINDOW // 2
+
+    @property
+    def patience(self) -> float:
+        """How long an answer is waited for, in seconds."""
+        return min(max(PATIENCE, SLOWER * self.slowest), SLOWEST)
+
+    def wake(self, now: float) -> float:
+        """When to call `send` and `give_up` next, if nothing is heard before."""
+        due = now + SLOWEST
+        if self._waiting and self._under_way < WINDOW:
+            due = self._began + self.sent / self._pps if self._pps else now
+        for number in range(self._oldest, len(self._known)):
+            peer = self._known[number]
+            if peer is not None and peer.asked:
+                return min(due, peer.asked + self.patience)
+        return due
+
+    def _hand_on(self, number: int, now: float) -> None:
+        """The peer stays known, so that a late answer counts; it is not waited for any more."""
+        peer = self._known[number]
+        assert peer is not None
+        peer.asked = 0.0
+        self._under_way -= 1
+        self._doubtful(peer, now)
+
+
+def bound(key: wire.Key, source: str) -> wire.Key:
+    """The key for packets that leave from this address."""
+    family = socket.AF_INET6 if ":" in source else socket.AF_INET
+    return key.bound(socket.inet_pton(family, source.partition("%")[0]))
