@@ -7,6 +7,7 @@ stand in several places at once, a node and its pods: each place has channels of
 
 import collections
 import contextlib
+import functools
 import heapq
 import os
 import select
@@ -21,6 +22,7 @@ from kubemtu.node import netns
 from kubemtu.node.probe import channel, gate, paths, session, sweep, wire
 
 WINDOW: Final = 128  # searches under way at once
+SILENT: Final = 1024  # the same, with those that nobody has answered yet
 CROWD: Final = 8  # so many targets are swept before any is searched
 BACK_MOST: Final = 16  # searches under way because others asked
 KEPT: Final = 256  # reports kept for those whose datagram was lost
@@ -69,14 +71,16 @@ class Station:
         families: Iterable[channel.Family] = (4, 6),
         answers: bool = True,
         over: type[channel.Channel] = channel.Channel,
+        rate: int = gate.RATE,
     ) -> None:
         """Opens its sockets in the calling thread's network namespace. Raises UsageError or Unreachable.
 
-        `port` 0 takes any. A station that does not `answer` measures only. `over` is the kind of its channels.
+        `port` 0 takes any. A station that does not `answer` measures only. `over` is the kind of its channels; `rate`
+        how many answers a second it gives at most, in all its places.
         """
         self.key = key
         self.channels: dict[tuple[str, channel.Family], channel.Channel] = {}
-        self.gate = gate.Gate(key, time.monotonic())
+        self.gate = gate.Gate(key, time.monotonic(), rate=rate, depth=rate)
         self.answered = 0
         self._answers = answers
         self._over = over
@@ -84,7 +88,7 @@ class Station:
         self._backs: dict[int, _Back] = {}
         self._sessions: dict[int, session.Session] = {}
         self._wakes: list[tuple[float, int]] = []
-        self._poll = select.poll()
+        self._poll = select.epoll()
         self._by_descriptor: dict[int, channel.Channel] = {}
         self._paths: dict[int, paths.Path] = {}
         self._targets: Sequence[paths.Target] = ()
@@ -95,7 +99,7 @@ class Station:
         self._unsent = 0
         self._calls: collections.deque[Callable[[], None]] = collections.deque()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._poll.register(self._bell, select.POLLIN)
+        self._poll.register(self._bell, select.EPOLLIN)
         try:
             for one in families:
                 self._add("", over(one, port))
@@ -114,7 +118,7 @@ class Station:
         Raises UsageError or Unreachable, and NodeFailure when the namespace cannot be entered.
         """
         for one in families:
-            made = netns.inside(space, lambda one=one: self._over(one, port))  # type: ignore[misc]  # bound above
+            made = netns.inside(space, functools.partial(self._over, one, port))
             made.within(os.dup(space))
             self._add(via, made)
 
@@ -129,7 +133,7 @@ class Station:
     def _add(self, via: str, opened: channel.Channel) -> None:
         self.channels[via, opened.family] = opened
         self._by_descriptor[opened.fileno()] = opened
-        self._poll.register(opened.fileno(), select.POLLIN | select.POLLERR)
+        self._poll.register(opened.fileno(), select.EPOLLIN | select.EPOLLERR)
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -143,6 +147,7 @@ class Station:
         """Closes its sockets."""
         for one in self.channels.values():
             one.close()
+        self._poll.close()
         if self._bell >= 0:
             os.close(self._bell)
             self._bell = -1
@@ -176,8 +181,7 @@ class Station:
             now = time.monotonic()
             if self._sweep is not None:
                 self._sweep.send(now)
-            while self._waiting and len(self._ways) < WINDOW:
-                self._start(self._waiting.popleft())
+            self._start_some()
             if self._ways or self._sweep is not None:
                 self.turn(IDLE)
                 self._finish()
@@ -185,6 +189,16 @@ class Station:
                 told = len(self._paths)
                 tell(told)
         return [self._paths[place] for place in range(len(targets))]
+
+    def _start_some(self) -> None:
+        """Start as many searches as may be under way; those that nobody answers cost nothing but time."""
+        if not self._waiting:
+            return
+        room = WINDOW - sum(way.asking.search.low > 0 for way in self._ways.values())
+        room = min(room, SILENT - len(self._ways))
+        while room > 0 and self._waiting:
+            self._start(self._waiting.popleft())
+            room -= 1
 
     def _begin_sweep(self, targets: Sequence[paths.Target], pps: float) -> None:
         swept: list[sweep.Peer] = []
@@ -273,15 +287,7 @@ class Station:
             wake = min(wake, self._wakes[0][0])
         if self._sweep is not None:
             wake = min(wake, self._sweep.wake(now))
-        for descriptor, event in self._wait(wake - now):
-            one = self._by_descriptor.get(descriptor)
-            if one is None:
-                self._answer_bell(descriptor)
-                continue
-            if event & select.POLLERR:
-                self._hear_refusals(one)
-            if event & select.POLLIN:
-                self._hear(one)
+        self._hear_all(self._wait(wake - now))
         now = time.monotonic()
         if self._sweep is not None:
             self._sweep.give_up(now)
@@ -294,6 +300,32 @@ class Station:
         if now - self._old > IDLE:
             self._forget(now)
 
+    def _hear_all(self, events: Iterable[tuple[int, int]]) -> None:
+        ready: list[channel.Channel] = []
+        for descriptor, event in events:
+            one = self._by_descriptor.get(descriptor)
+            if one is None:
+                self._answer_bell(descriptor)
+                continue
+            if event & select.EPOLLERR:
+                self._hear_refusals(one)
+            if event & select.EPOLLIN:
+                ready.append(one)
+        if not ready:
+            return
+        now = time.monotonic()
+        moved: dict[int, session.Session] = {}
+        if self._sweep is not None:
+            for head in self._sweep.hear(ready, now):
+                self._take(head, now, moved)
+        else:
+            for one in ready:
+                self._hear(one, now, moved)
+        now = time.monotonic()
+        for asking in moved.values():
+            asking.advance(now)
+            self._settle(asking, now)
+
     def _answer_bell(self, descriptor: int) -> None:
         if descriptor == self._bell:
             with contextlib.suppress(BlockingIOError):
@@ -302,12 +334,12 @@ class Station:
                 self._calls.popleft()()
 
     def _wait(self, seconds: float) -> list[tuple[int, int]]:
-        """Wait for sockets. poll counts in whole milliseconds, half a grace, so the rest of one is slept off."""
+        """Wait for sockets. epoll counts in whole milliseconds, half a grace, so the rest of one is slept off."""
         if self._sweep is not None and self._sweep.crowded:
             time.sleep(sweep.GATHER)
             if ready := self._poll.poll(0):
                 return ready
-        if seconds >= 0.001 and (ready := self._poll.poll(int(seconds * 1000))):
+        if seconds >= 0.001 and (ready := self._poll.poll(int(seconds * 1000) / 1000)):
             return ready
         if seconds > 0:
             time.sleep(seconds % 0.001)
@@ -390,22 +422,12 @@ class Station:
             self._waiting.remove(peer.place)
             self._start(peer.place, (refusal.mtu, refusal.by) if refusal.mtu and not refusal.local else None)
 
-    def _hear(self, one: channel.Channel) -> None:
-        now = time.monotonic()
-        moved: dict[int, session.Session] = {}
-        if self._sweep is not None:
-            for head in self._sweep.hear(one, now):
-                self._take(head, now, moved)
-        else:
-            for heard in one.receive():
-                if one.echoes:
-                    self._take_answer(paths.echoed(heard), now, moved)
-                elif not self._take(heard.head, now, moved) and self._answers:
-                    self._admit(one, heard, now)
-        now = time.monotonic()
-        for asking in moved.values():
-            asking.advance(now)
-            self._settle(asking, now)
+    def _hear(self, one: channel.Channel, now: float, moved: dict[int, session.Session]) -> None:
+        for heard in one.receive():
+            if one.echoes:
+                self._take_answer(paths.echoed(heard), now, moved)
+            elif not self._take(heard.head, now, moved) and self._answers:
+                self._admit(one, heard, now)
 
     def _take(self, head: bytes, now: float, moved: dict[int, session.Session]) -> bool:
         """Take an answer to something of ours; False when it is none."""

@@ -11,12 +11,13 @@ times the slowest round trip so far, or PATIENCE where none is known yet; an ans
 import collections
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
 
-from kubemtu.node.probe import channel, wire
+from kubemtu.node.probe import wire
+from kubemtu.node.probe.channel import Address, Channel, nonce
 
 WINDOW: Final = 192  # packets on their way at once
 PATIENCE: Final = 0.02  # seconds
@@ -33,8 +34,8 @@ class Peer(msgspec.Struct, gc=False):
     """One peer: where it is, which size it is asked for, by which channel, and when it was asked."""
 
     place: int
-    channel: channel.Channel
-    address: channel.Address
+    channel: Channel
+    address: Address
     size: int
     bound: wire.Key  # the key together with the address that packets leave from
     asked: float = 0.0  # 0 when no answer is waited for
@@ -53,7 +54,7 @@ class Sweep:
         pps: float = 0.0,
     ) -> None:
         """Nothing is sent yet; `pps` 0 is without a limit."""
-        self.nonce = channel.nonce()
+        self.nonce = nonce()
         self.sent = 0
         self.slowest = 0.0
         self._key = key
@@ -86,36 +87,50 @@ class Sweep:
             known.append(peer)
             self._under_way += 1
             peer.asked = now
+            peer.channel.awaited += 1
             body = pack(wire.MAGIC, wire.VERSION, wire.PROBE, 0, self.nonce, number, peer.size)
             if peer.channel.send(peer.bound.seal(body), peer.size, peer.address) is not None:
                 self._hand_on(number, now)
         self.sent = len(known)
 
-    def hear(self, one: channel.Channel, now: float) -> list[bytes]:
-        """Take all answers that wait in a channel; gives back the datagrams that are about something else."""
+    def hear(self, ready: Iterable[Channel], now: float) -> list[bytes]:
+        """Take the answers that wait in these channels; gives back the datagrams that are about something else."""
         others: list[bytes] = []
         known, nonce, unpack, opens = self._known, self.nonce, _ANSWER.unpack_from, self._key.opens
-        for head in one.heads():
-            if len(head) < wire.LENGTH or head[5] != wire.ANSWER:
-                others.append(bytes(head))
-                continue
-            found, number, size, fragment = unpack(head, _ANSWER_AT)
-            if found != nonce:
-                others.append(bytes(head))
-                continue
-            peer = known[number] if number < len(known) else None
-            if peer is None or size != peer.size or fragment or not opens(bytes(head)):
-                continue
-            known[number] = None
-            if peer.asked:
+        slowest = self.slowest
+        for one in ready:
+            receive, view = one.socket.recv_into, one.view
+            while True:
+                try:
+                    length = receive(view)
+                except BlockingIOError:
+                    break
+                except OSError:  # an error that waits here is in the error queue as well
+                    continue
+                if length < wire.LENGTH or view[5] != wire.ANSWER:
+                    others.append(bytes(view[:length]))
+                    continue
+                found, number, size, fragment = unpack(view, _ANSWER_AT)
+                if found != nonce:
+                    others.append(bytes(view[:length]))
+                    continue
+                peer = known[number] if number < len(known) else None
+                if peer is None or size != peer.size or fragment or not opens(view):
+                    continue
+                known[number] = None
+                self._arrived(peer, now)
+                if not peer.asked:
+                    continue
                 self._under_way -= 1
-                if now - peer.asked > self.slowest:
-                    self.slowest = now - peer.asked
-            self._arrived(peer, now)
+                slowest = max(slowest, now - peer.asked)
+                one.awaited -= 1
+                if not one.awaited:  # what else may be there is told again by the next look
+                    break
+        self.slowest = slowest
         return others
 
     def refused(self, number: int, now: float) -> Peer | None:
-        """Hand on at once whose packet a router or the peer's own machine has refused; None when it is known already."""
+        """Hand on at once whose packet somebody has refused; None when its fate is known already."""
         peer = self._known[number] if number < len(self._known) else None
         if peer is not None and peer.asked:
             self._hand_on(number, now)
@@ -160,6 +175,7 @@ class Sweep:
         assert peer is not None
         peer.asked = 0.0
         self._under_way -= 1
+        peer.channel.awaited -= 1
         self._doubtful(peer, now)
 
 

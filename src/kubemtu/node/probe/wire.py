@@ -8,6 +8,7 @@ know that address: a HELLO, which holds from anywhere and is answered once, asks
 Sizes are of whole IP packets, in bytes; integers are in network byte order.
 """
 
+import copy
 import hashlib
 import hmac
 import os
@@ -59,7 +60,7 @@ LIMITS: Final[tuple[search.Limit | None, ...]] = (
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """A PROBE, whose `size` is the packet's, an ASK to measure back, whose `size` is the asker's own MTU, or a HELLO."""
+    """A PROBE, whose `size` is the packet's, an ASK to measure back, with the asker's own MTU as `size`, or a HELLO."""
 
     kind: Literal[1, 3, 5]
     nonce: int
@@ -128,10 +129,9 @@ class Key:
 
     def bound(self, bound: bytes) -> "Key":
         """The same key for what holds only together with `bound`, such as the sender's address."""
-        made = Key.__new__(Key)
-        made.secret = self.secret
-        made._keyed = self._keyed.copy()
-        made._keyed.update(bound)
+        made = copy.copy(self)
+        made._keyed = self._keyed.copy()  # noqa: SLF001  its own twin
+        made._keyed.update(bound)  # noqa: SLF001
         return made
 
     def seal(self, body: bytes, bound: bytes = b"") -> bytes:
@@ -142,7 +142,7 @@ class Key:
         keyed.update(body)
         return body + keyed.digest()
 
-    def opens(self, datagram: bytes, bound: bytes = b"") -> bool:
+    def opens(self, datagram: bytes | memoryview, bound: bytes = b"") -> bool:
         """Say whether the first forty bytes were sealed with this key, in a time that tells nothing about it."""
         keyed = self._keyed.copy()
         if bound:
