@@ -1,37 +1,57 @@
-"""Runs a program as a container with host folders: `python -I -S contain.py MOUNTS program argument...`.
+"""Runs a program as a container: `python -I -S contain.py TOLD program argument...`.
 
-MOUNTS is JSON, [[folder of the node, where the container sees it, does it see later mounts], ...]. The container has
-the machine's files otherwise, in a mount namespace and under a root folder of its own, so that paths such as /host/run
-can be there. Stands alone and imports little, as `enter` does.
+TOLD is JSON: `mounts` (source, target, follows, read_only: folders of the node, where the program sees them, whether
+later mounts below them show), the fields of `confine.Limits`, and `open`, paths that the program must reach whoever it
+is. It has the machine's files otherwise, in a mount namespace and under a root folder of its own, so that paths such as
+/host/run can be there. Stands alone and imports little, as `enter` does.
 """
 
-# ruff: noqa: PTH102, PTH103, PTH115, PTH118, PTH211, S606
+# ruff: noqa: PTH102, PTH103, PTH115, PTH116, PTH118, PTH211, S606
 # pathlib would double the time to start, and the command is the pod's own.
 
 import ctypes
+import errno
 import json
 import os
 import sys
 
+# include/uapi/linux/{sched,mount,fcntl,prctl}.h
 NEWNS = 0x00020000
 BIND, REC, SLAVE, PRIVATE = 0x1000, 0x4000, 1 << 19, 1 << 18
+MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 442, -100, 0x8000, 1
+PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
 ROOT = "/run/lab/root"
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def mount(source: str, target: str, kind: str | None, flags: int) -> None:
-    """Mount, as mount(2)."""
-    words = (os.fsencode(source), os.fsencode(target), kind.encode() if kind else None, ctypes.c_ulong(flags), None)
-    if libc.mount(*words):
+def check(result: int, what: str) -> None:
+    """Raise OSError for what a system call refused."""
+    if result:
         number = ctypes.get_errno()
-        raise OSError(number, f"mount {source} on {target}: {os.strerror(number)}")
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
+    """Mount, as mount(2)."""
+    words = (os.fsencode(source), os.fsencode(target), kind.encode() if kind else None, ctypes.c_ulong(flags))
+    check(libc.mount(*words, options.encode() or None), f"mount {source} on {target}")
+
+
+def freeze(target: str, flags: int = 0) -> None:
+    """Let nobody write below a mount; other flags of it stay. No effect before Linux 5.12, without mount_setattr(2)."""
+    attributes = (ctypes.c_uint64 * 4)(MOUNT_ATTR_RDONLY)
+    where = (ctypes.c_int(AT_FDCWD), os.fsencode(target), ctypes.c_uint(flags))
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    failed = libc.syscall(ctypes.c_long(MOUNT_SETATTR), *where, attributes, size)
+    if failed and ctypes.get_errno() != errno.ENOSYS:
+        check(failed, f"mount {target} read-only")
 
 
 def mirror_root() -> None:
     """Make a root folder in memory with the same entries as the node's own."""
     os.makedirs(ROOT, exist_ok=True)
     entries = list(os.scandir("/"))
-    mount("tmpfs", ROOT, "tmpfs", 0)
+    mount("tmpfs", ROOT, "tmpfs", 0, "mode=755")
     mount("none", ROOT, None, PRIVATE)
     for entry in entries:
         target = os.path.join(ROOT, entry.name)
@@ -42,22 +62,73 @@ def mirror_root() -> None:
             mount(entry.path, target, None, BIND | REC)
 
 
+def open_up(paths: list[str]) -> None:
+    """Let everybody pass through the folders on the way to paths without links, by covers that show the way only.
+
+    An image belongs to everybody; the machine's interpreter may be below a folder of root's.
+    """
+    closed: dict[str, set[str]] = {}
+    for path in paths:
+        parts = path.strip("/").split("/")
+        for place, name in enumerate(parts):
+            folder = "/".join([ROOT, *parts[:place]])
+            if not os.stat(folder).st_mode & 0o001:
+                closed.setdefault(folder, set()).add(name)
+    for folder in sorted(closed, key=len):
+        kept = {name: os.open(f"{folder}/{name}", os.O_PATH | os.O_DIRECTORY) for name in closed[folder]}
+        mount("tmpfs", folder, "tmpfs", 0, "mode=755")
+        for name, descriptor in kept.items():
+            os.mkdir(f"{folder}/{name}")
+            os.fchdir(descriptor)
+            mount(".", f"{folder}/{name}", None, BIND | REC)
+            os.close(descriptor)
+    os.chdir("/")
+
+
+def bound(left: list[int]) -> None:
+    """Let no program below have other capabilities than these: what execve(2) gives to root is cut to them."""
+    for number in range(64):
+        if number not in left and libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(number)):
+            return  # the kernel knows no more of them
+
+
+def become(user: int, group: int) -> None:
+    """Be another user, who has no capability; in a lab without root there is none, and the same one loses them all."""
+    try:
+        os.setgroups([])
+        os.setresgid(group, group, group)
+        os.setresuid(user, user, user)
+    except OSError:
+        bound([])
+
+
 def main() -> None:
-    """Unshare, mount, execute."""
-    mounts, command = json.loads(sys.argv[1]), sys.argv[2:]
-    if libc.unshare(NEWNS):
-        raise OSError(ctypes.get_errno(), "unshare")
+    """Unshare, mount, give up what must be given up, execute."""
+    told, command = json.loads(sys.argv[1]), sys.argv[2:]
+    check(libc.unshare(NEWNS), "unshare")
     mount("none", "/", None, REC | SLAVE)
     mirror_root()
-    for source, target, follows in mounts:
-        os.makedirs(source, exist_ok=True)
-        inside = ROOT + os.path.realpath(target)
-        os.makedirs(inside, exist_ok=True)
-        mount(source, inside, None, BIND | REC)
-        if not follows:
-            mount("none", inside, None, REC | PRIVATE)
+    targets = [ROOT + os.path.realpath(each["target"]) for each in told["mounts"]]
+    for each, target in zip(told["mounts"], targets, strict=True):
+        os.makedirs(each["source"], exist_ok=True)
+        os.makedirs(target, exist_ok=True)
+    open_up(told.get("open", []))
+    if told.get("read_only"):
+        freeze(ROOT, AT_RECURSIVE)
+    for each, target in zip(told["mounts"], targets, strict=True):
+        mount(each["source"], target, None, BIND | REC)
+        if not each["follows"]:
+            mount("none", target, None, REC | PRIVATE)
+        if each["read_only"]:
+            freeze(target)
     os.chroot(ROOT)
     os.chdir("/")
+    if told.get("capabilities") is not None:
+        bound(told["capabilities"])
+    if told.get("user") is not None:
+        become(told["user"], told["group"])
+    if told.get("no_new_privileges"):
+        check(libc.prctl(PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0))), "prctl no new privileges")
     os.execvp(command[0], command)
 
 

@@ -18,12 +18,11 @@ import msgspec
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
-from kubemtu.lab import scene
+from kubemtu.lab import confine, scene
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
 BACKOFF_SECONDS, BACKOFF_MOST = 0.5, 8.0
-ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
@@ -151,11 +150,13 @@ class Container:
         return told | ({"message": message} if message else {})
 
     async def _environment(self) -> dict[str, str]:
-        """Resolve the variables; waits, saying so in the state, while what they refer to is missing."""
+        """Resolve the variables; waits, saying so in the state, while the container's configuration cannot be."""
         while True:
             try:
+                if self._argv({}):
+                    confine.limits(self.pod, self.spec)
                 return await self._resolve()
-            except ConfigMissing as missing:
+            except (ConfigMissing, confine.RootRefused) as missing:
                 self.ready = False
                 told: dict[str, object] = {"waiting": {"reason": "CreateContainerConfigError", "message": str(missing)}}
                 if told != self.state:
@@ -213,10 +214,11 @@ def expand(text: str, env: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda found: env.get(found[1], found[0]), text)
 
 
-def program_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """What a program in a pod sees: what runs the lab, its kubeconfig, and the container's own variables.
+def program_environment(pod: Object, env: Mapping[str, str]) -> dict[str, str]:
+    """What a program in a pod sees: what runs the lab, and the container's own variables.
 
-    The API's usual service address, 10.43.0.1, leads nowhere in a lab: nothing plays kube-proxy.
+    A pod that says nothing about a ServiceAccount is the lab's own, and has the node's kubeconfig. The API's usual
+    service address, 10.43.0.1, leads nowhere in a lab: no Service stands for the API.
     """
     kept = {
         key: os.environ[key]
@@ -224,17 +226,9 @@ def program_environment(env: Mapping[str, str]) -> dict[str, str]:
         if key in os.environ
     }
     reached = {"KUBERNETES_SERVICE_HOST": scene.GATEWAY, "KUBERNETES_SERVICE_PORT": str(scene.API_PORT)}
-    return kept | {"KUBECONFIG": scene.KUBECONFIG, "HOME": "/"} | dict(env) | reached
-
-
-def host_mounts(pod: Object, spec: Object) -> list[tuple[str, str, bool]]:
-    """The folders of the node that a container sees: which, where, and whether later mounts below them show."""
-    folders = {each.text("name"): each.text("hostPath", "path") for each in pod.each("spec", "volumes")}
-    return [
-        (source, each.text("mountPath") or "", each.text("mountPropagation") == "HostToContainer")
-        for each in spec.each("volumeMounts")
-        if (source := folders.get(each.text("name")))
-    ]
+    if not pod.text("spec", "serviceAccountName") and pod.flag("spec", "automountServiceAccountToken") is not False:
+        kept["KUBECONFIG"] = scene.KUBECONFIG
+    return kept | {"HOME": "/"} | dict(env) | reached
 
 
 def _list(found: object) -> list[object]:

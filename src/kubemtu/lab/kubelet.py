@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import platform
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -21,10 +20,8 @@ import yaml
 
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
-from kubemtu.kube import wire
 from kubemtu.kube.api import Api
-from kubemtu.kube.errors import Action
-from kubemtu.lab import attach, containers, daemons, kernel, mirror, pods, scene, state
+from kubemtu.lab import attach, confine, containers, daemons, kernel, mirror, pods, scene, state, volumes
 from kubemtu.lab.processes import Processes
 from kubemtu.lab.rtnl import Rtnl
 from kubemtu.node import links
@@ -33,7 +30,6 @@ from kubemtu.node.errors import Refused
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 STOP_SECONDS = 2.0
-_CONTAIN = Path(__file__).with_name("contain.py")
 _NOT_READY = (
     "runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
     "message:docker: network plugin is not ready: cni config uninitialized"
@@ -109,7 +105,8 @@ class Kubelet:
         return found
 
     async def detach(self, pod: Object) -> None:
-        """CNI DEL; nothing was attached is fine."""
+        """CNI DEL; nothing was attached is fine. What the node kept of the pod goes too."""
+        volumes.forget(pod)
         found = self._attached.pop(mirror.uid(pod), None)
         if found is not None:
             self._remember(pod, None)
@@ -140,13 +137,11 @@ class Kubelet:
         """Start a real program in the pod's network namespace, its output in the lab's folder."""
         attachment = self._attached.get(mirror.uid(pod))
         netns = attachment.netns if attachment else None
-        mounts = containers.host_mounts(pod, spec)
-        environment = containers.program_environment(env)
-        if account := pod.text("spec", "serviceAccountName"):
-            mounts.append((str(await self._service_account(pod, account)), containers.ACCOUNT_FOLDER, False))
-            del environment["KUBECONFIG"]
-        if mounts:
-            argv = [sys.executable, "-I", "-S", str(_CONTAIN), msgspec.json.encode(mounts).decode(), *argv]
+        mounts = volumes.mounts(pod, spec)
+        environment = containers.program_environment(pod, env)
+        if (account := await volumes.account(self.api, pod)) is not None:
+            mounts.append(account)
+        argv = confine.command(argv, mounts, confine.limits(pod, spec), environment)
 
         async def inside(act: Callable[[], int]) -> int:
             return await self._on_thread(lambda: self._plugins.inside(netns, act))
@@ -162,20 +157,6 @@ class Kubelet:
             await self._processes.stop(pid, ended, STOP_SECONDS)
 
         return containers.Running(asyncio.shield(ended), stop)
-
-    async def _service_account(self, pod: Object, account: str) -> Path:
-        """Put the files of a pod's ServiceAccount into a folder of the node, with a fresh token."""
-        namespace = pod.namespace or ""
-        parts = {"plural": "serviceaccounts", "namespace": namespace, "name": account, "subresource": "token"}
-        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        async with wire.Wire(self.api.connection) as line:  # Api has no verb for this
-            answer = await line.request(Action(verb="create", **parts), "POST", wire.path("v1", **parts), body=body)
-        folder = Path("/run/lab/pods", mirror.uid(pod))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "token").write_text(Object.of(answer).text("status", "token") or "")
-        (folder / "ca.crt").write_text(self.api.connection.ca or "")
-        (folder / "namespace").write_text(namespace)
-        return folder
 
     async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> None:
         """Do what the container's program does to this node when it starts. Raises ContainerFailed."""
@@ -291,6 +272,7 @@ def _iface(spec: Object, env: Mapping[str, str]) -> str:
 
 async def be_kubelet(settings: Settings, folder: int, report: Callable[[int], None]) -> None:
     """Be the kubelet that `settings` describe; returns never."""
+    Path(scene.KUBECONFIG).touch(mode=0o600)  # the administrator's: no program of a pod that is not root may read it
     Path(scene.KUBECONFIG).write_text(settings.kubeconfig)
     kernel.set_process_name("kubelet")
     async with mirror.connect(yaml.safe_load(settings.kubeconfig)) as api:

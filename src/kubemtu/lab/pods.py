@@ -1,4 +1,4 @@
-"""One pod on one node: network first, then init containers in their order, then containers, until it is deleted."""
+"""One pod on one node: volumes, network, then init containers in their order, then containers, until it is deleted."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from typing import Protocol
 
 from kubemtu.core.errors import KubemtuError, Unreachable
 from kubemtu.core.objects import Object
-from kubemtu.lab import attach, mirror
+from kubemtu.lab import attach, mirror, volumes
 from kubemtu.lab.containers import RETRY_SECONDS, Container, Host, now
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class Pod:
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._publish())
+            await self._set_up()
             if not self.host_network:
                 self.attachment = await self._attach()
             for container in self.inits:
@@ -70,16 +71,28 @@ class Pod:
             for container in self.mains:
                 group.create_task(container.live())
 
+    async def _set_up(self) -> None:
+        while True:
+            try:
+                return await volumes.set_up(self.kubelet.api, self.body)
+            except KubemtuError as failure:
+                self._wait(failure)
+            await asyncio.sleep(RETRY_SECONDS)
+
     async def _attach(self) -> attach.Attachment:
         while True:
             try:
                 return await self.kubelet.attach(self.body)
             except attach.AttachFailed as failure:
-                told: dict[str, object] = {"waiting": {"reason": "ContainerCreating", "message": str(failure)}}
-                for container in self.mains:
-                    container.state = told
-                self._changed()
+                self._wait(failure)
             await self.kubelet.config_changed(RETRY_SECONDS)
+
+    def _wait(self, failure: KubemtuError) -> None:
+        """Tell why no container is made yet."""
+        told: dict[str, object] = {"waiting": {"reason": "ContainerCreating", "message": str(failure)}}
+        for container in self.mains:
+            container.state = told
+        self._changed()
 
     def _changed(self) -> None:
         self._dirty.set()

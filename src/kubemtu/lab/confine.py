@@ -1,0 +1,114 @@
+"""What a container's securityContext takes away from its program, and the command that `contain` does it with.
+
+Without one a program has all that the lab has. Of the fields, those are heeded that a program can feel: runAsUser,
+runAsGroup, runAsNonRoot, capabilities, allowPrivilegeEscalation and readOnlyRootFilesystem; no seccomp profile is
+installed, and fsGroup changes no file. Source: kubernetes `pkg/kubelet/kuberuntime/security_context{,_others}.go`;
+capabilities(7), include/uapi/linux/capability.h.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from kubemtu.core.errors import KubemtuError
+from kubemtu.core.objects import Object
+from kubemtu.lab.volumes import Mount
+
+_CONTAIN = Path(__file__).with_name("contain.py")
+
+CAPABILITIES = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+)  # fmt: skip
+"""By their number in the kernel."""
+
+
+class RootRefused(KubemtuError):
+    """The program would be root and must not be; the message is kubelet's."""
+
+    exit_code = 5
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the program of a container may be and have; the defaults take nothing away."""
+
+    user: int | None = None
+    group: int | None = None
+    capabilities: tuple[int, ...] | None = None
+    """The numbers of those that are left; None for all."""
+    no_new_privileges: bool = False
+    read_only: bool = False
+
+
+def limits(pod: Object, container: Object) -> Limits:
+    """Read the limits of a container. Raises RootRefused."""
+    user = _integer(pod, container, "runAsUser")
+    _refuse_root(pod, container, user)
+    if container.flag("securityContext", "privileged"):
+        return Limits(user=user, group=_integer(pod, container, "runAsGroup"))
+    group = _integer(pod, container, "runAsGroup")
+    return Limits(
+        user=user,
+        group=0 if group is None and user is not None else group,
+        capabilities=_left(container),
+        no_new_privileges=container.flag("securityContext", "allowPrivilegeEscalation") is False,
+        read_only=bool(container.flag("securityContext", "readOnlyRootFilesystem")),
+    )
+
+
+def command(argv: list[str], mounts: Sequence[Mount], found: Limits, environment: Mapping[str, str]) -> list[str]:
+    """Return the command that runs a program with these folders and limits; the program itself where it has none."""
+    if not mounts and found == Limits():
+        return argv
+    told = msgspec.to_builtins(found) | {"mounts": msgspec.to_builtins(mounts)}
+    if found.user:
+        told["open"] = _needed(argv[0], environment)
+    return [sys.executable, "-I", "-S", str(_CONTAIN), msgspec.json.encode(told).decode(), *argv]
+
+
+def _needed(program: str, environment: Mapping[str, str]) -> list[str]:
+    """The paths that a program must reach: itself, and what runs kubemtu; none has a link in it, but for its end."""
+    path = Path(shutil.which(program) or program)
+    ways = [path.parent.resolve() / path.name, path.resolve()]
+    ways += [Path(each).resolve() for each in (sys.executable, sys.prefix, sys.base_prefix)]
+    ways += [Path(each).resolve() for each in environment.get("PYTHONPATH", "").split(os.pathsep) if each]
+    return sorted({str(each) for each in ways if os.path.lexists(each)})
+
+
+def _refuse_root(pod: Object, container: Object, user: int | None) -> None:
+    own = container.flag("securityContext", "runAsNonRoot")
+    if not (pod.flag("spec", "securityContext", "runAsNonRoot") if own is None else own):
+        return
+    where = f'(pod: "{pod.name}_{pod.namespace}({pod.text("metadata", "uid")})", container: {container.text("name")})'
+    if user is None:  # the user of an image that says none is root
+        raise RootRefused(f"container has runAsNonRoot and image will run as root {where}")
+    if user == 0:
+        raise RootRefused(f"container's runAsUser breaks non-root policy {where}")
+
+
+def _integer(pod: Object, container: Object, field: str) -> int | None:
+    """A field that a container may set for itself, and the pod for all of its containers."""
+    own = container.integer("securityContext", field)
+    return pod.integer("spec", "securityContext", field) if own is None else own
+
+
+def _left(container: Object) -> tuple[int, ...] | None:
+    told = container.mapping("securityContext", "capabilities")
+    if not told:
+        return None
+    dropped, added = _named(told.get("drop")), _named(told.get("add"))
+    every = set(range(len(CAPABILITIES)))
+    return tuple(sorted((every - dropped) | added))
+
+
+def _named(words: object) -> set[int]:
+    names = {str(word).upper().removeprefix("CAP_") for word in (words if isinstance(words, list) else ())}
+    return {number for number, name in enumerate(CAPABILITIES) if name in names or "ALL" in names}
