@@ -198,6 +198,8 @@ class Plugins:
         with self._descriptor(sandbox.netns) as descriptor:
             self._node.add_veth(host_link, "eth0", peer_netns=descriptor, mtu=mtu)
         self._node.bring_up(host_link, master=bridge)
+        if config.flag("delegate", "hairpinMode"):
+            self._node.set_hairpin(host_link)
         inner.bring_up("lo")
         inner.bring_up("eth0")
         for each, gateway in zip(sandbox.addresses, gateways, strict=True):

@@ -21,6 +21,7 @@ IFF_UP = 1
 # include/uapi/linux/if_link.h
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+IFLA_PROTINFO, IFLA_BRPORT_MODE = 12, 4
 VETH_INFO_PEER = 1
 VXLAN_ID, VXLAN_LINK, VXLAN_LOCAL, VXLAN_LEARNING, VXLAN_PORT, VXLAN_LOCAL6 = 1, 3, 4, 7, 15, 17
 # include/uapi/linux/{if_addr,neighbour,fib_rules}.h
@@ -99,6 +100,12 @@ class Rtnl(netlink.Socket):
         if master is not None:
             body += u32(IFLA_MASTER, self.device(master).index)
         self._ask(netlink.RTM_SETLINK, 0, body, f"setting {name} up")
+
+    def set_hairpin(self, name: str) -> None:
+        """Let a bridge send out by this port what came in by it, as a pod needs that reaches itself by a Service."""
+        body = struct.pack("=BxHiII", socket.AF_BRIDGE, 0, self.device(name).index, 0, 0)
+        body += attribute(IFLA_PROTINFO | NESTED, attribute(IFLA_BRPORT_MODE, b"\x01"))
+        self._ask(netlink.RTM_SETLINK, 0, body, f"setting hairpin mode of {name}")
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """Set the MTU of a link, bytes of the IP packet."""
