@@ -15,7 +15,7 @@ import httpx2
 import pytest
 import yaml
 
-from kubemtu.lab import kernel, scenes
+from kubemtu.lab import kernel, nft, scenes
 from kubemtu.lab.cluster import Lab
 from kubemtu.lab.errors import Impossible
 from kubemtu.lab.scene import Scene
@@ -258,6 +258,17 @@ def can_make_labs() -> None:
         if os.environ.get("CI"):
             pytest.fail(told)
         pytest.skip(told)
+
+
+@pytest.fixture(scope="session")
+def has_nft() -> None:
+    """Skip where there is no nft, with which the lab makes Services and filters; where CI is set that is a failure."""
+    try:
+        nft.program()
+    except Impossible as missing:
+        if os.environ.get("CI"):
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,17 @@
 """Scenes where something is wrong below or beside the configuration: what vanishes, and what tells of it."""
 
+import sys
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
 from tests.lab.conftest import Body, Kube, Probes, is_ready, until, waiting
 
+from kubemtu.core.errors import UsageError
 from kubemtu.lab import scenes
 from kubemtu.lab.cluster import FABRIC, Lab
-from kubemtu.lab.scene import Canal, Nic, Scene, nodes, resized
+from kubemtu.lab.errors import StartFailed
+from kubemtu.lab.scene import Canal, Filtered, Nic, Scene, nodes, resized
 
 pytestmark = pytest.mark.lab
 Start = Callable[..., Lab]
@@ -47,6 +51,65 @@ def test_a_switch_port_of_1400_swallows_in_silence_what_does_not_fit(
 
     lab.set_mtu(FABRIC, "port-2", 1500)
     assert probe("pod-1a", "pod-2a", 1450) == {1450: "arrived"}
+
+
+@pytest.mark.parametrize("way", ["to-node", "from-node"])
+def test_a_switch_port_may_swallow_in_one_direction_only(
+    has_nft: None, start: Start, two: Scene, probing: Callable[[Lab], Probes], way: Literal["to-node", "from-node"]
+) -> None:
+    lab = start(scenes.black_hole(two.replace(name=f"hole-{way}"), "node-2", 1400, way))
+    probe = probing(lab)
+    # 1400 - 50 = 1350, to the byte; answers are small and pass.
+    narrow, wide = {1350: "arrived", 1351: "lost", 1450: "lost"}, {1350: "arrived", 1351: "arrived", 1450: "arrived"}
+    assert probe("pod-1a", "pod-2a", *narrow) == (narrow if way == "to-node" else wide)
+    assert probe("pod-2a", "pod-1a", *narrow) == (wide if way == "to-node" else narrow)
+    assert lab.mtu(FABRIC, "port-2") == 1500
+
+
+def test_a_policy_drops_what_others_begin_whatever_its_size(
+    has_nft: None, start: Start, two: Scene, probing: Callable[[Lab], Probes]
+) -> None:
+    story = two.replace(name="policy", nodes=nodes(2, 2)).with_fault(
+        Filtered(node="node-2", pod="pod-2a", protocol="udp", port=7007),
+        Filtered(node="node-1", protocol="icmp"),
+    )
+    lab = start(story)
+    probe = probing(lab)
+    assert probe("pod-1a", "pod-2a", 100, 1450) == {100: "lost", 1450: "lost"}
+    assert probe("pod-2b", "pod-2a", 100) == {100: "lost"}  # behind calico's veths the node forwards these as well
+    assert probe("node-2", "pod-2a", 100) == {100: "arrived"}
+    assert probe("pod-1a", "pod-2b", 1450) == {1450: "arrived"}
+    assert probe("pod-2a", "pod-1a", 1450) == {1450: "arrived"}  # its own question is answered
+    assert ping(lab, "pod-1a", "pod-2a") == 0
+    assert ping(lab, "pod-2a", "pod-1a") == 1
+
+
+def ping(lab: Lab, sender: str, receiver: str) -> int:
+    """0: an answer came to an ICMP echo; 1: none did."""
+    return lab.exec(sender, [sys.executable, "-I", "-S", "-c", PING, lab.address(receiver)], check=False).returncode
+
+
+PING = """
+import socket, struct, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+s.settimeout(0.3)
+s.sendto(struct.pack("!BBHHH", 8, 0, 0xf7fe, 0, 1), (sys.argv[1], 0))
+try:
+    while s.recv(100)[20] != 0:
+        pass
+except TimeoutError:
+    sys.exit(1)
+"""
+
+
+def test_a_filter_by_port_names_a_protocol_that_has_ports() -> None:
+    with pytest.raises(UsageError, match="a filter of icmp has no port; name udp or tcp"):
+        Filtered(node="node-1", protocol="icmp", port=7843)
+
+
+def test_a_filter_of_a_pod_that_is_not_there_is_told(start: Start, two: Scene) -> None:
+    with pytest.raises(StartFailed, match="there is no pod-9 with an address to filter"):
+        start(two.replace(name="nobody").with_fault(Filtered(node="node-1", pod="pod-9")))
 
 
 def test_host_ends_alone_at_1450_lose_full_packets_even_on_the_same_node(

@@ -12,6 +12,8 @@ from kubemtu.lab import scene as scenes
 
 Body = dict[str, object]
 RKE_DEFAULT_MTU = 1450  # era C writes it whatever the underlay is
+PROBE, PROBE_PORT = "kubemtu-probe", 7843
+"""The name of the probes' DaemonSet, their Service and the Secret with their key; the port of UDP and of TCP."""
 
 
 def objects(scene: scenes.Scene) -> Iterator[Body]:
@@ -19,7 +21,7 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
     yield _object("v1", "Namespace", "kube-system")
     if isinstance(scene.cni, scenes.Flannel):
         yield _object("v1", "Namespace", "kube-flannel")
-    if scene.agents:
+    if scene.agents or scene.probes:
         yield _object("v1", "Namespace", "kubemtu")
     for place, node in enumerate(scene.nodes, 1):
         yield _node(scene, place, node)
@@ -27,6 +29,8 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
     if scene.agents:
         yield from crd.definitions()
         yield _agent()
+    if scene.probes:
+        yield from _probe()
     for node in scene.nodes:
         for pod in node.pods:
             yield _pod(pod, node.name)
@@ -48,8 +52,8 @@ def _object(version: str, kind: str, name: str, namespace: str | None = None, **
 
 
 def _node(scene: scenes.Scene, place: int, node: scenes.Node) -> Body:
-    networks = [scenes.pod_network(place)] + ([scenes.pod_network6(place)] if scene.dual_stack else [])
-    body = _object("v1", "Node", node.name, spec={"podCIDR": networks[0], "podCIDRs": networks})
+    networks = scenes.pod_networks(place, dual_stack=scene.dual_stack)
+    body = _object("v1", "Node", node.name, spec={"podCIDR": networks[0], "podCIDRs": [*networks]})
     body["metadata"] = {
         "name": node.name,
         "labels": {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux", "beta.kubernetes.io/os": "linux"},
@@ -214,13 +218,13 @@ def _net_conf(kind: str, backend_mtu: int | None, *, dual_stack: bool) -> str:
     backend: Body = {"Type": kind}
     if backend_mtu is not None:
         backend["MTU"] = backend_mtu
-    body: Body = {"Network": "10.244.0.0/16"}
+    body: Body = {"Network": scenes.POD_NETWORKS[0]}
     if dual_stack:
-        body |= {"EnableIPv6": True, "IPv6Network": "fd00:10:244::/48"}
+        body |= {"EnableIPv6": True, "IPv6Network": scenes.POD_NETWORKS[1]}
     return json.dumps(body | {"Backend": backend}, indent=2) + "\n"
 
 
-# -- kubemtu's own agents
+# -- kubemtu's own: the agent has the lab's kubeconfig instead of a role, the probe is that of deploy/probe.yaml
 
 
 def _agent() -> Body:
@@ -228,7 +232,7 @@ def _agent() -> Body:
         "name": "agent",
         "image": "kubemtu/kubemtu:lab",
         "args": ["agent", "--node-name", "$(NODE_NAME)", "--kubeconfig", scenes.KUBECONFIG],
-        "env": [_from_field("NODE_NAME", "spec.nodeName")],
+        "env": [_from_field("NODE_NAME", "spec.nodeName"), _from_field("POD_NAMESPACE", "metadata.namespace")],
     }
     template: Body = {
         "hostNetwork": True,
@@ -237,6 +241,45 @@ def _agent() -> Body:
         "containers": [container],
     }
     return _daemonset("kubemtu-agent", "kubemtu", {"app.kubernetes.io/name": "kubemtu-agent"}, template)
+
+
+def _probe() -> Iterator[Body]:
+    labels = {"app.kubernetes.io/name": PROBE}
+    named = [("udp", "UDP"), ("tcp", "TCP")]
+    ports = [{"name": name, "protocol": each, "port": PROBE_PORT, "targetPort": PROBE_PORT} for name, each in named]
+    service = _object("v1", "Service", PROBE, "kubemtu", spec={"type": "ClusterIP", "selector": labels, "ports": ports})
+    service["metadata"] = {"name": PROBE, "namespace": "kubemtu", "labels": labels}
+    yield service
+    container = {
+        "name": "probe",
+        "image": "kubemtu:0.1.0",
+        "args": ["node", "respond", "--key-file=/key/key"],
+        "ports": [{"name": name, "protocol": each, "containerPort": PROBE_PORT} for name, each in named],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "resources": {"requests": {"cpu": "5m", "memory": "32Mi"}, "limits": {"memory": "96Mi"}},
+        "volumeMounts": [{"name": "key", "mountPath": "/key", "readOnly": True}],
+    }
+    secret: Body = {"secretName": PROBE, "defaultMode": 0o444, "items": [{"key": "key", "path": "key"}]}
+    template: Body = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 5,
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"operator": "Exists"}],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65534,
+            "runAsGroup": 65534,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": "key", "secret": secret}],
+    }
+    yield _daemonset(PROBE, "kubemtu", labels, template)
 
 
 def program(name: str, node: str, argv: list[str], *, host_network: bool = False, namespace: str = "default") -> Body:

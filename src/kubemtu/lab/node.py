@@ -135,11 +135,10 @@ def _read_settings(line: socket.socket) -> kubelet.Settings:
     told = msgspec.json.decode(received, type=Start)
     with Rtnl() as rtnl:
         addresses = nic_up(rtnl, told.node, told.place, dual_stack=told.dual_stack)
-    networks = [scenes.pod_network(told.place)] + ([scenes.pod_network6(told.place)] if told.dual_stack else [])
     return kubelet.Settings(
         node=told.node.name,
         addresses=addresses,
-        networks=tuple(networks),
+        networks=scenes.pod_networks(told.place, dual_stack=told.dual_stack),
         version=told.version,
         kubeconfig=told.kubeconfig,
     )

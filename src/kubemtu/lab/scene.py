@@ -24,12 +24,16 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
     """One NIC of a node and the switch port it is plugged into.
 
     The first NIC of a node has 192.168.77.N and the default route, the second 192.168.78.N, and so on.
-    `port_mtu` None means that the port takes whatever the NIC sends.
+    `port_mtu` None means that the port takes whatever the NIC sends. Otherwise a port drops larger packets without a
+    word, both those that the node sends (the port's end of the veth does not receive them) and those that go to the
+    node (the bridge does not forward them); a veth takes four bytes more than its MTU, room for a VLAN tag
+    (is_skb_forwardable). With another `port_way` it drops them in that one direction only and to the byte; nft does it.
     """
 
     name: str = "eth0"
     mtu: int = 1500
     port_mtu: int | None = None
+    port_way: Literal["both", "to-node", "from-node"] = "both"
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +97,25 @@ class IcmpFiltered(msgspec.Struct, frozen=True, kw_only=True, tag="icmp-filtered
     node: str
 
 
-Fault = ConfigEdit | Reconfigured | HandSet | IcmpFiltered
+class Filtered(msgspec.Struct, frozen=True, kw_only=True, tag="filtered"):
+    """A network policy on a node drops what others begin to send to its pods; answers to the pods themselves pass.
+
+    `pod` is POD or NAMESPACE/POD, none for all pods that the node has or gets; `port` None stands for all. It acts
+    where the node forwards: not on what the node itself sends, nor between two ports of one bridge (flannel's cni0).
+    Raises UsageError for a port of a protocol that has none.
+    """
+
+    node: str
+    pod: str = ""
+    protocol: Literal["udp", "tcp", "icmp", "all"] = "all"
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.port is not None and self.protocol not in ("udp", "tcp"):
+            raise errors.UsageError(f"a filter of {self.protocol} has no port; name udp or tcp")
+
+
+Fault = ConfigEdit | Reconfigured | HandSet | IcmpFiltered | Filtered
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +127,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     cni: Canal | Flannel = Canal()
     version: str = "v1.12.10"  # of Kubernetes, as the nodes report it
     agents: bool = False  # the kubemtu-agent DaemonSet runs
+    probes: bool = False  # the kubemtu-probe DaemonSet runs, once an agent, or somebody, has made its Secret
     dual_stack: bool = False
     faults: tuple[Fault, ...] = ()
 
@@ -202,6 +225,18 @@ def pod_network6(place: int) -> str:
     return f"fd00:10:244:{place:x}::/64"
 
 
+def pod_networks(place: int, *, dual_stack: bool) -> tuple[str, ...]:
+    """The pods' networks of a node, IPv4 first."""
+    return (pod_network(place), pod_network6(place)) if dual_stack else (pod_network(place),)
+
+
+def addresses(node: Node, place: int, *, dual_stack: bool) -> tuple[str, ...]:
+    """All underlay addresses of a node, NIC by NIC, IPv4 first."""
+    families = (address, address6) if dual_stack else (address,)
+    return tuple(each(place, nic) for nic in range(len(node.nics)) for each in families)
+
+
+POD_NETWORKS = "10.244.0.0/16", "fd00:10:244::/48"
 GATEWAY = "192.168.77.254"
 GATEWAY6 = "fd00:77::ffff"
 API_PORT = 6443

@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Self
 
@@ -26,10 +27,23 @@ import msgspec
 import yaml
 
 from kubemtu.core.errors import KubemtuError
-from kubemtu.kube import mtu
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import AlreadyThere
-from kubemtu.lab import controllers, errors, faults, filesystem, kernel, manifests, mirror, node, state, underlay
+from kubemtu.lab import (
+    awaited,
+    controllers,
+    endpoints,
+    errors,
+    faults,
+    filesystem,
+    kernel,
+    manifests,
+    mirror,
+    node,
+    proxy,
+    state,
+    underlay,
+)
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.api import api as choose_api
 from kubemtu.lab.rtnl import Rtnl
@@ -38,7 +52,6 @@ from kubemtu.node.errors import Denied, Refused
 log = logging.getLogger("kubemtu.lab")
 SETTLE_SECONDS = 30.0
 STUCK_SECONDS = 1.5
-AGENT_SECONDS = 5.0
 POLL_SECONDS = 0.03
 SEGMENT = 1200
 """TCP_MAXSEG of the API inside the lab, bytes: its answers fit any underlay, so that a black hole hits only pods."""
@@ -197,22 +210,19 @@ class Supervisor:
             )
             await asyncio.get_running_loop().sock_sendall(born.line, msgspec.json.encode(start) + b"\n")
             stack.push_async_callback(_cancel, asyncio.create_task(self._listen(born)))
-        stack.push_async_callback(_cancel, asyncio.create_task(self._control(calls)))
+        for what, keeping in (
+            ("the DaemonSet controller", controllers.run(calls)),
+            ("the EndpointSlice controller", endpoints.run(calls)),
+            ("what plays kube-proxy", proxy.run(calls, self._proxied())),
+        ):
+            stack.push_async_callback(_cancel, asyncio.create_task(self._keep(what, keeping)))
         unready = await self._settle(calls)
         for fault in self.scene.faults:
             await faults.commit(fault, calls, {born.name: born.pid for born in self._nodes})
         if self.scene.agents:
-            await self._observed(calls)
+            await awaited.observed(calls, len(self.scene.nodes))
+            unready = await awaited.answering(calls, unready)
         return unready
-
-    async def _observed(self, calls: Api) -> None:
-        """Wait until every agent has told once what its node is, so that a check right afterwards sees the cluster."""
-        deadline = time.monotonic() + AGENT_SECONDS
-        while time.monotonic() < deadline:
-            found = await calls.list(mtu.NODES)
-            if sum(1 for each in found if each.text("status", "observedAt")) >= len(self.scene.nodes):
-                return
-            await asyncio.sleep(POLL_SECONDS)
 
     async def _settle(self, calls: Api) -> list[str]:
         """Wait until every pod is ready, or has been stuck for a while, as some scenes have it; returns who is not.
@@ -220,12 +230,13 @@ class Supervisor:
         Raises StartFailed when a part of the lab ended meanwhile, for which all others would wait in vain.
         """
         deadline = time.monotonic() + SETTLE_SECONDS
-        wanted = len(self.scene.nodes) * (2 if self.scene.agents else 1) + sum(len(n.pods) for n in self.scene.nodes)
+        daemons = 1 + self.scene.agents + self.scene.probes
+        wanted = len(self.scene.nodes) * daemons + sum(len(each.pods) for each in self.scene.nodes)
         before: list[str] = []
         since = time.monotonic()
         while True:
             found = await calls.list(mirror.PODS)
-            unready = [f"{pod.namespace}/{pod.name}" for pod in found if not state.is_ready(pod)]
+            unready = awaited.unready(found)
             stuck = sum(1 for pod in found if state.is_stuck(pod))
             linked = all(count >= len(self.scene.nodes) - 1 for count in self._peer_counts())
             now = time.monotonic()
@@ -247,12 +258,24 @@ class Supervisor:
     def _peer_counts(self) -> list[int]:
         return [self._peers.get(born.name, 0) for born in self._nodes]
 
-    async def _control(self, calls: Api) -> None:
+    def _proxied(self) -> list[proxy.Node]:
+        """The nodes, as what plays kube-proxy sees them."""
+        return [
+            proxy.Node(
+                name=born.name,
+                pid=born.pid,
+                addresses=scenes.addresses(each, place, dual_stack=self.scene.dual_stack),
+                networks=scenes.pod_networks(place, dual_stack=self.scene.dual_stack),
+            )
+            for place, (born, each) in enumerate(zip(self._nodes, self.scene.nodes, strict=True), 1)
+        ]
+
+    async def _keep(self, what: str, keeping: Coroutine[None, None, None]) -> None:
         try:
-            await controllers.run(calls)
+            await keeping
         except Exception as error:
-            log.exception("the DaemonSet controller ended")
-            self._ended["the DaemonSet controller"] = repr(error)
+            log.exception("%s ended", what)
+            self._ended[what] = repr(error)
 
     async def _listen(self, born: node.Born) -> None:
         reader, _ = await asyncio.open_connection(sock=born.line)

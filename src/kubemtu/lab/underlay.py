@@ -8,7 +8,7 @@ through ports of any MTU.
 import contextlib
 import os
 
-from kubemtu.lab import filesystem
+from kubemtu.lab import filesystem, nft
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.rtnl import Rtnl
 
@@ -43,15 +43,28 @@ def try_vxlan(rtnl: Rtnl) -> None:
 
 
 def plug(rtnl: Rtnl, node: scenes.Node, place: int, pid: int) -> None:
-    """Plug the NICs of a node into the switch; `pid` is any process in the node's namespace."""
+    """Plug the NICs of a node into the switch; `pid` is any process in the node's namespace.
+
+    Raises Refused, and Impossible where a port needs nft and cannot have it.
+    """
     netns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         for number, nic in enumerate(node.nics):
             name = port(place, number)
-            mtu = nic.port_mtu or nic.mtu
+            one_way = nic.port_mtu is not None and nic.port_way != "both"
+            mtu = nic.mtu if one_way else nic.port_mtu or nic.mtu
             mac = f"02:00:5e:{number:02x}:01:{place:02x}"
             rtnl.add_veth(name, nic.name, peer_netns=netns, mtu=mtu, peer_mtu=nic.mtu, peer_mac=mac)
             rtnl.no_segmentation_offload(name)
             rtnl.bring_up(name, master=SWITCH)
+            if one_way:
+                nft.load(nft.table("bridge", name, _one_way(name, nic)))
     finally:
         os.close(netns)
+
+
+def _one_way(port: str, nic: scenes.Nic) -> str:
+    """The rules of a port that drops in one direction; what nft measures here is the IP packet."""
+    hook, side = ("postrouting", "oifname") if nic.port_way == "to-node" else ("prerouting", "iifname")
+    rule = f'{side} "{port}" meta length > {nic.port_mtu} drop'
+    return f"  chain port {{\n    type filter hook {hook} priority 0;\n    {rule}\n  }}\n"

@@ -1,6 +1,7 @@
 """Ready-made scenes, by name, and small functions that put one more fault into any of them."""
 
 from collections.abc import Callable
+from typing import Literal
 
 from kubemtu.core import errors
 from kubemtu.lab import scene
@@ -60,11 +61,18 @@ def icmp_filtered(found: scene.Scene) -> scene.Scene:
     return found.with_fault(*(scene.IcmpFiltered(node=node.name) for node in found.nodes))
 
 
-def black_hole(found: scene.Scene, node: str, port_mtu: int) -> scene.Scene:
-    """The switch port of a node takes less than its NIC sends."""
+def black_hole(
+    found: scene.Scene, node: str, port_mtu: int, way: Literal["both", "to-node", "from-node"] = "both"
+) -> scene.Scene:
+    """The switch port of a node takes less than its NIC sends; or only what goes one way is too large for it."""
     nics = found.nodes[found.number(node) - 1].nics
-    first = scene.Nic(name=nics[0].name, mtu=nics[0].mtu, port_mtu=port_mtu)
+    first = scene.Nic(name=nics[0].name, mtu=nics[0].mtu, port_mtu=port_mtu, port_way=way)
     return found.with_nics(node, first, *nics[1:])
+
+
+def udp_filtered(found: scene.Scene, port: int | None = None) -> scene.Scene:
+    """A policy of every node drops the UDP that others send to its pods, or that to one port; ICMP and TCP pass."""
+    return found.with_fault(*(scene.Filtered(node=node.name, protocol="udp", port=port) for node in found.nodes))
 
 
 def _needs_mtu(name: str, make: Callable[[scene.Scene, int], scene.Scene]) -> "Fault":
@@ -82,5 +90,6 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "veth-mtu-edited": (_needs_mtu("veth-mtu-edited", veth_mtu_edited), "veth_mtu was changed, nothing restarted"),
     "only-host-ends": (_needs_mtu("only-host-ends", only_host_ends), "the host ends of running pods' veths were set"),
     "icmp-filtered": (lambda found, _: icmp_filtered(found), "every node's firewall swallows the node's own ICMP"),
+    "udp-filtered": (lambda found, _: udp_filtered(found), "a policy drops the UDP that others send to pods"),
 }
 """What the command line can add to a scene: a function of the scene and an MTU, and what it does."""

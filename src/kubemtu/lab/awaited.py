@@ -1,0 +1,37 @@
+"""What a lab with agents waits for before it calls itself up: a node that is told, a key that is made."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from kubemtu.core.objects import Object
+from kubemtu.kube import mtu
+from kubemtu.kube.api import Api
+from kubemtu.lab import manifests, mirror, state
+
+SECONDS = 5.0
+POLL_SECONDS = 0.03
+
+
+def unready(pods: Iterable[Object]) -> list[str]:
+    """Return the pods that are not ready, as NAMESPACE/POD."""
+    return [f"{pod.namespace}/{pod.name}" for pod in pods if not state.is_ready(pod)]
+
+
+async def observed(api: Api, nodes: int) -> None:
+    """Wait until every agent has told once what its node is, so that a check right afterwards sees the cluster."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        found = await api.list(mtu.NODES)
+        if sum(1 for each in found if each.text("status", "observedAt")) >= nodes:
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def answering(api: Api, waiting: list[str]) -> list[str]:
+    """Wait until no probe is among the pods that are not ready: an agent makes their key. Returns who is not then."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline and any(manifests.PROBE in each for each in waiting):
+        waiting = unready(await api.list(mirror.PODS))
+        await asyncio.sleep(POLL_SECONDS)
+    return waiting
