@@ -62,6 +62,14 @@ def test_up_ls_exec_down(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
+def test_probes_wait_for_the_key_that_an_agent_makes(place: Path) -> None:
+    made = kubemtu("up", "--nodes", "1", "--pods", "0", "--probes", "--no-agents")
+    if made.returncode == 4 and not os.environ.get("CI"):
+        pytest.skip(made.stderr)
+    assert made.returncode == 0, made.stderr
+    assert "Not ready, as this scene has it: kubemtu/kubemtu-probe-" in made.stdout
+
+
 def test_remains_of_a_killed_lab_are_shown_and_removed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "old").mkdir()
     record = state.Record(name="old", scene="flannel", pid=1, started=1, created=0.0, nodes={"node-1": 2})
@@ -107,5 +115,5 @@ def test_a_pod_mtu_out_of_range_is_refused_by_its_flag(capsys: pytest.CaptureFix
 def test_scenes_and_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["lab", "up", "--scenes"]) == 0
     told = capsys.readouterr().out
-    for name in ("canal-1500", "canal-black-hole", "flannel-dual", "only-host-ends", "icmp-filtered"):
+    for name in ("canal-1500", "canal-black-hole", "flannel-dual", "only-host-ends", "icmp-filtered", "udp-filtered"):
         assert f"{name} " in told

@@ -1,5 +1,6 @@
 """Agents run in a lab as the shipped manifest has them: its mounts, its ServiceAccount and no right beyond its role."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 from tests.lab.conftest import Body, Kube, container, is_ready, until
 
-from kubemtu.lab import scenes
+from kubemtu.lab import manifests, scenes
 from kubemtu.lab.cluster import Lab
 from kubemtu.lab.scene import nodes
 
@@ -17,6 +18,8 @@ COLLECTIONS = {
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
     "Namespace": "/api/v1/namespaces",
     "ServiceAccount": "/api/v1/namespaces/kubemtu/serviceaccounts",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/kubemtu/roles",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/kubemtu/rolebindings",
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
     "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     "DaemonSet": "/apis/apps/v1/namespaces/kubemtu/daemonsets",
@@ -74,3 +77,37 @@ def test_without_its_role_the_agent_is_refused(lab: Lab, kube: Kube) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     assert kube.http.get("/api/v1/nodes", headers=headers).status_code == 200
     assert kube.http.get("/api/v1/pods", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("verb", "where", "allowed"),
+    [
+        ("get", {"resource": "secrets", "namespace": "kubemtu", "name": "kubemtu-probe"}, True),
+        ("create", {"resource": "secrets", "namespace": "kubemtu"}, True),
+        ("get", {"resource": "secrets", "namespace": "kubemtu", "name": "other"}, False),
+        ("list", {"resource": "secrets", "namespace": "kubemtu"}, False),
+        ("create", {"resource": "secrets", "namespace": "default"}, False),
+    ],
+)
+def test_of_secrets_the_agent_may_make_one_and_read_one(
+    lab: Lab, kube: Kube, verb: str, where: dict[str, str], allowed: bool
+) -> None:
+    token = next((lab.node_root("node-1") / "run/lab/pods").glob("*/token")).read_text()
+    review = {"spec": {"resourceAttributes": {"verb": verb, **where}}}
+    answer = kube.http.post(
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        json=review,
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert answer.json()["status"]["allowed"] is allowed
+
+
+def test_the_labs_own_agent_is_told_what_the_shipped_one_is() -> None:
+    (shipped,) = (
+        each for each in yaml.safe_load_all((DEPLOY / "agent.yaml").read_text()) if each["kind"] == "DaemonSet"
+    )
+    objects = manifests.objects(scenes.named("canal-1500").replace(agents=True))
+    (own,) = (each for each in json.loads(json.dumps([*objects])) if each["metadata"]["name"] == "kubemtu-agent")
+    theirs, ours = (each["spec"]["template"]["spec"] for each in (shipped, own))
+    assert theirs["containers"][0]["env"] == ours["containers"][0]["env"]
+    assert all(ours[each] is theirs[each] is True for each in ("hostNetwork", "hostPID"))

@@ -36,6 +36,7 @@ def _mtu(_context: click.Context, parameter: click.Parameter, value: int | None)
 @click.option("--pod-mtu", type=int, callback=_mtu, help="MTU that the CNI is configured to give to pods.")
 @click.option("--fault", "faults", multiple=True, metavar="NAME[=MTU]", help="One more fault: see --scenes.")
 @click.option("--agents/--no-agents", default=None, help="Run the kubemtu agent on every node.")
+@click.option("--probes/--no-probes", default=None, help="Run a kubemtu probe on every node, and the agents with it.")
 @click.option("--name", help="Name of the lab; default: the scene's.")
 def up(
     *,
@@ -48,6 +49,7 @@ def up(
     pod_mtu: int | None,
     faults: tuple[str, ...],
     agents: bool | None,
+    probes: bool | None,
     name: str | None,
 ) -> None:
     """Start a lab and tell how to use it. It lives on until `kubemtu lab down`."""
@@ -67,6 +69,8 @@ def up(
         found = _with_port(found, port)
     for fault in faults:
         found = _with_fault(found, fault)
+    if probes is not None:
+        found = found.replace(probes=probes, agents=probes or found.agents)
     if agents is not None:
         found = found.replace(agents=agents)
     if name is not None and not name.replace("-", "").isalnum():
