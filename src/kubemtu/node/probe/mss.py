@@ -26,7 +26,7 @@ ASK, TELL = 1, 2
 _TCP_INFO, _TCP_REPAIR, _TCP_SAVE_SYN, _TCP_SAVED_SYN = 11, 19, 27, 28
 _REPAIR_ON, _REPAIR_OFF_SILENTLY = 1, -1  # TCP_REPAIR_OFF_NO_WP: without a window probe
 _TIMESTAMPS_IN_USE: Final = 1  # TCPI_OPT_TIMESTAMPS
-_INFO = struct.Struct("=5xB10xI40xI20xI")  # struct tcp_info: tcpi_options, tcpi_snd_mss, tcpi_pmtu, tcpi_advmss
+_FIELDS = struct.Struct("=5xB10xI40xI20xI")  # struct tcp_info: tcpi_options, tcpi_snd_mss, tcpi_pmtu, tcpi_advmss
 _SYN_MOST: Final = 256  # two headers with all their options
 _BODY = struct.Struct("!4sBBBBQHHHHH6x")  # ..., kind, tcp_mtu_probing, timestamps, nonce, four sizes, a port
 _MAGIC: Final = b"kTCP"  # not a datagram's: neither can be taken for the other
@@ -72,7 +72,7 @@ def asked(sock: socket.socket, family: channel.Family, port: int, tcp_mtu_probin
 
 
 def _look(sock: socket.socket, port: int, tcp_mtu_probing: int) -> Seen:
-    options, sends, pmtu, announced = _INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size))
+    options, sends, pmtu, announced = _FIELDS.unpack(sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _FIELDS.size))
     timestamps = bool(options & _TIMESTAMPS_IN_USE)
     announced += TIMESTAMPS if timestamps else 0
     return Seen(0, announced, sends, min(pmtu, wire.LARGEST), port, timestamps, tcp_mtu_probing)

@@ -231,12 +231,11 @@ class Listener:
             return
         try:
             seen = mss.asked(one.sock, one.family, one.port, self._probing())
+            one.answered = True
+            self.answered += 1
             one.sock.send(self.key.seal(mss.pack(mss.TELL, question[0], seen)))
         except OSError:
             self._end(descriptor, now)
-            return
-        one.answered = True
-        self.answered += 1
 
     def _end(self, descriptor: int, now: float) -> None:
         """End a connection; the place of one that was not answered stays taken until it would have ended anyway."""
