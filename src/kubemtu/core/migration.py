@@ -15,7 +15,7 @@ import enum
 
 import msgspec
 
-from kubemtu.core import net, proof
+from kubemtu.core import net
 
 GROUP = "kubemtu.io"
 VERSION = "v1alpha1"
@@ -79,7 +79,6 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     bridge: str | None = None
     pod_networks: tuple[str, ...] = ()
     restore: bool = False
-    probe: proof.Order | None = None  # what this node is asked to measure, besides
     epoch: int = 0  # of the driver that asks; an agent obeys no earlier one than it has heard (core.undo.Progress)
 
     @property

@@ -1,4 +1,4 @@
-"""The two kinds that kubemtu keeps its state in: their definitions, and putting them into a cluster."""
+"""The kinds that kubemtu keeps its state in: their definitions, and putting them into a cluster."""
 
 import asyncio
 import importlib.resources
@@ -10,7 +10,7 @@ from kubemtu.core import errors
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
 
-NAMES = ("nodemtus", "mtumigrations")
+NAMES = ("nodemtus", "mtumigrations", "mtuprobes")
 SECONDS = 30.0  # that a server may take to serve a new kind
 
 

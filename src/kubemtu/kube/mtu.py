@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from kubemtu.core import errors, net, plan, proof, undo
+from kubemtu.core import errors, net, order, plan, undo
 from kubemtu.core import migration as migrations_core
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.kube import records
@@ -100,20 +100,25 @@ async def set_status(
     *,
     generation: int | None = None,
     reached: migrations_core.Reached | msgspec.UnsetType | None = msgspec.UNSET,
-    answers: proof.Answers | msgspec.UnsetType | None = msgspec.UNSET,
+    answers: Mapping[str, order.Told | None] | msgspec.UnsetType | None = msgspec.UNSET,
     observation: net.NodeObservation | msgspec.UnsetType = msgspec.UNSET,
     agent: Agent | msgspec.UnsetType = msgspec.UNSET,
 ) -> NodeMtu:
     """Say what a node is; what is not given stays, None takes it away. Its NodeMTU is made when there is none.
 
-    `generation` is that of the NodeMTU whose spec `reached` and `answers` are about.
+    `generation` is that of the NodeMTU whose spec `reached` is about; `answers` not named in the mapping stay, those
+    that are None there are taken away, and None for the mapping takes away all.
     """
     status: dict[str, object] = {}
     if generation is not None:
         status["observedGeneration"] = generation
-    for key, value in {"reached": reached, "answers": answers, "observation": observation, "agent": agent}.items():
+    for key, value in {"reached": reached, "observation": observation, "agent": agent}.items():
         if value is not msgspec.UNSET:
             status[key] = None if value is None else records.encoded(value)
+    if answers is None:
+        status["answers"] = None
+    elif not isinstance(answers, msgspec.UnsetType):
+        status["answers"] = {name: None if one is None else records.encoded(one) for name, one in answers.items()}
     if isinstance(observation, net.NodeObservation):
         status["observedAt"] = records.moment(observation.observed_at)
     return records.node_of(await _patched(api, name, {"status": status}, "status"))

@@ -2,11 +2,12 @@
 
 import datetime as dt
 import time
+from collections.abc import Mapping
 from typing import Literal, TypeVar
 
 import msgspec
 
-from kubemtu.core import errors, migration, net, plan, proof, undo
+from kubemtu.core import errors, migration, net, order, plan, undo
 from kubemtu.core.objects import Object
 
 T = TypeVar("T")
@@ -24,13 +25,14 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
     """What one node should be (`desired`) and what its agent says that it is.
 
-    `reached` and `answers` are about the spec of `observed_generation`; `observed_at` is in seconds since the epoch.
+    `reached` is about the spec of `observed_generation`, `answers` about MTUProbes, by their names; `observed_at` is in
+    seconds since the epoch.
     """
 
     name: str
     desired: migration.Desired | None = None
     reached: migration.Reached | None = None
-    answers: proof.Answers | None = None
+    answers: Mapping[str, order.Told] = {}
     observation: net.NodeObservation | None = None
     observed_at: float | None = None
     agent: Agent | None = None
@@ -92,7 +94,7 @@ def node_of(found: Object) -> NodeMtu:
         name=found.name,
         desired=_part(found, migration.Desired, "spec"),
         reached=_part(found, migration.Reached, "status", "reached"),
-        answers=_part(found, proof.Answers, "status", "answers"),
+        answers=_part(found, dict[str, order.Told], "status", "answers") or {},
         observation=_part(found, net.NodeObservation, "status", "observation"),
         observed_at=_seconds(found, observed_at) if observed_at else None,
         agent=_part(found, Agent, "status", "agent"),

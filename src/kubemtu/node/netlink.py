@@ -151,12 +151,12 @@ class Socket:
 
     __slots__ = ("_socket",)
 
-    def __init__(self) -> None:
-        """Opens; the kernel binds with the first message.
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        """Opens; the kernel binds with the first message. `protocol` is another than rtnetlink for sock_diag(7).
 
         Raises OSError, which callers that open many turn into a sentence.
         """
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         try:
             for option in (_CAP_ACK, _EXT_ACK, _GET_STRICT_CHK):  # in the order in which Linux learned them
                 self._socket.setsockopt(_SOL_NETLINK, option, 1)

@@ -1,9 +1,10 @@
 """The agent of one node: makes the node true to its NodeMTU, and shows there what the node is.
 
 Level-triggered. Whatever wakes it (a new spec, a link that came or changed, a quarter of a second gone by) leads to the
-same: make it so, look, tell. Four tasks that never wait for each other: one follows the spec, one keeps the node, one
-tells, one learns the other nodes' addresses. So an API server that is away stops neither the correcting of a pod that
-is born meanwhile nor the looking. It opens no port, and it changes nothing while its NodeMTU asks for nothing.
+same: make it so, look, tell. Five tasks that never wait for each other: one follows the spec, one keeps the node, one
+tells, one learns the other nodes' addresses, one measures (operator.prober). So an API server that is away stops
+neither the correcting of a pod that is born meanwhile nor the looking. It opens one port, which answers whoever holds
+the cluster's key and changes nothing; and it changes nothing itself while its NodeMTU asks for nothing.
 """
 
 import asyncio
@@ -12,19 +13,19 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import kubemtu
-from kubemtu.core import errors, migration, net, proof
+from kubemtu.core import errors, migration, net, order
 from kubemtu.core.objects import Object, Want
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
-from kubemtu.kube import mtu, records
+from kubemtu.kube import mtu, probes, records
 from kubemtu.node import netns
-from kubemtu.operator import keeper, report, spec
+from kubemtu.operator import keeper, places, prober, report, spec
 
 NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 TICK = 0.25  # seconds between two glances at the CNI's files, and before what failed is tried again
@@ -44,13 +45,20 @@ log = logging.getLogger("kubemtu.agent")
 class Agent:
     """One node, one NodeMTU."""
 
-    def __init__(self, *, api: kube_api.Api, node: str, journal: Path, roots: netns.Roots | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        api: kube_api.Api,
+        node: str,
+        journal: Path,
+        roots: netns.Roots | None = None,
+        namespace: str = probes.NAMESPACE,
+    ) -> None:
         self._api = api
         self._node = node
         self._directory = journal
         self._roots = roots or netns.Roots()
         self._kernel = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel")
-        self._echo = ThreadPoolExecutor(max_workers=1, thread_name_prefix="echo")
         self._identity = mtu.Agent(version=kubemtu.__version__, pid=os.getpid(), started_at=records.now())
         self._asked = spec.Asked()
         self._missing = False  # the NodeMTU is not there (any more), whatever was told
@@ -61,8 +69,10 @@ class Agent:
         self._looked = 0.0
         self._news = asyncio.Event()
         self._report: report.Report | None = None
-        self._answers: proof.Answers | None = None
-        self._probing: set[asyncio.Task[None]] = set()
+        self._answers: dict[str, order.Told | None] = {}  # not told yet
+        self._begun = False  # whether what an earlier agent answered has been taken away
+        self._places = places.Places(self._roots)
+        self._prober = prober.Prober(api=api, node=node, namespace=namespace, found=self._places, tell=self._answer)
         self._peers: tuple[str, ...] = ()
 
     async def run(self) -> None:
@@ -72,14 +82,12 @@ class Agent:
             hands = await self._on_kernel(lambda: keeper.Keeper(self._node, self._directory, self._roots))
             try:
                 async with asyncio.TaskGroup() as group:
-                    for task in (self._follow(), self._keep(hands), self._tell(), self._meet()):
+                    parts = (self._follow(), self._keep(hands), self._tell(), self._meet(), self._prober.run(persist))
+                    for task in parts:
                         group.create_task(task)
             finally:
                 self._kernel.submit(hands.close).result()
         finally:
-            for probing in self._probing:
-                probing.cancel()
-            self._echo.shutdown(wait=False, cancel_futures=True)
             self._kernel.shutdown(wait=True)
             os.close(held)
 
@@ -127,7 +135,6 @@ class Agent:
             elif unseen and (fresh or self._age() >= TICK):
                 await self._look(hands)
                 unseen = False
-            self._probe(hands)
 
     async def _wait(self, hands: keeper.Keeper) -> None:
         """Wait for a new spec, an event of the kernel, or the next tick."""
@@ -176,41 +183,20 @@ class Agent:
         return time.monotonic() - self._looked
 
     def _publish(self, seen: net.NodeObservation) -> None:
-        order = self._course.order
-        if self._answers is not None and (order is None or self._answers.name != order.name):
-            self._answers = None
+        self._places.learn(seen.ports)
         self._report = report.Report(
             generation=self._course.asked.generation,
             reached=self._course.reached,
-            answers=self._answers,
+            answers=dict(self._answers),
             observation=seen,
         )
         self._news.set()
 
-    def _probe(self, hands: keeper.Keeper) -> None:
-        """Begin to measure what is asked for, beside everything else."""
-        order, reached = self._course.order, self._course.reached
-        if order is None or self._course.measured == order.name or reached is None or not reached.done:
-            return
-        self._course.measured = order.name
-
-        def door(port: str) -> int:
-            return self._kernel.submit(hands.door, port).result()
-
-        async def measure() -> None:
-            try:
-                self._answers = await asyncio.get_running_loop().run_in_executor(
-                    self._echo, keeper.measure, order, door
-                )
-            except (errors.KubemtuError, OSError, ValueError) as error:
-                log.warning("the probes could not be sent: %s", error)
-                self._answers = proof.Answers(name=order.name)
-            if self._report is not None:
-                self._publish(self._report.observation)
-
-        task = asyncio.create_task(measure())
-        self._probing.add(task)
-        task.add_done_callback(self._probing.discard)
+    def _answer(self, answers: Mapping[str, order.Told | None]) -> None:
+        """Take what the prober has to tell; None: nobody wants to know that any more."""
+        self._answers.update(answers)
+        if self._report is not None:
+            self._publish(self._report.observation)
 
     # What is told
 
@@ -234,15 +220,22 @@ class Agent:
     async def _send(self) -> report.Report:
         now = self._report
         assert now is not None
+        answers = now.answers if self._begun else None
         await mtu.set_status(
             self._api,
             self._node,
             generation=now.generation,
             reached=now.reached,
-            answers=now.answers,
+            answers=answers,
             observation=now.observation,
             agent=self._identity,
         )
+        for name in now.answers if self._begun else ():
+            if self._answers.get(name) is now.answers[name]:
+                del self._answers[name]
+        if not self._begun:
+            self._begun = True
+            self._publish(self._report.observation if self._report is not None else now.observation)
         return now
 
     # Who else is there

@@ -5,21 +5,17 @@ overlap. Journals, sockets and namespaces live and end here.
 import contextlib
 import fcntl
 import os
-import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from kubemtu.core import errors, migration, net, proof
-from kubemtu.node import act, echo, journal, netlink, netns, observe, single, watch
+from kubemtu.core import errors, migration, net
+from kubemtu.node import act, journal, netlink, netns, observe, single, watch
 
 PORTS = net.PortRule(prefixes=("cali",), bridge="cni0")
 FILES = ("/etc/cni/net.d/*", "/run/flannel/subnet.env", "/var/lib/calico/mtu")
 LOCK = "agent.lock"
 KEPT = 4  # journals of earlier migrations that are kept: only the last one is ever taken back
-SURVEY = "survey-"  # what a migration is called that measures and changes nothing
-
-Opener = Callable[[str, Sequence[tuple[int, int]]], list[socket.socket]]
 
 
 class Keeper:
@@ -96,13 +92,6 @@ class Keeper:
                     found.append((str(place), status.st_mtime_ns, status.st_size))
         return tuple(found)
 
-    def door(self, port: str) -> int:
-        """A descriptor of the namespace of the pod behind that host-side link; raises LookupError when it is gone."""
-        for pod in self._engine.state.pods.values() if self._engine is not None else ():
-            if pod.host.name == port:
-                return pod.sock.namespace()
-        raise LookupError(port)
-
     def let_go(self, *, listen: bool = True) -> None:
         """Nothing is asked any more: close the journal and every namespace."""
         if self._watch is not None:
@@ -110,8 +99,6 @@ class Keeper:
             self._watch = None
         if self._engine is not None:
             self._engine.close()
-            if self._engine.known.name.startswith(SURVEY):
-                self._engine.known.remove()
             self._engine.known.close()
             self._engine = None
         if listen and self._listener is None:
@@ -136,8 +123,6 @@ class Keeper:
 
     def _forget_old(self, name: str) -> None:
         """Remove journals that nothing can be taken back from any more."""
-        if name.startswith(SURVEY):
-            return
         names = [one for one in journal.Journal.names(self._directory) if one not in {name, single.NAME}]
         for one in names[KEPT:]:
             with contextlib.suppress(OSError):
@@ -149,27 +134,6 @@ def failed(desired: migration.Desired, sentence: str) -> migration.Reached:
     return migration.Reached(
         phase=desired.phase, restore=desired.restore, done=False, ports=0, changed=0, failures=(sentence,)
     )
-
-
-def measure(order: proof.Order, door: Callable[[str], int]) -> proof.Answers:
-    """Send an order of probes and wait for what becomes of them: up to a second. For a thread of its own.
-
-    `door` opens the namespace of a pod by its host-side link; raises LookupError when that is gone.
-    """
-
-    def opened(port: str, kinds: Sequence[tuple[int, int]]) -> list[socket.socket]:
-        def make() -> list[socket.socket]:
-            return [socket.socket(family, socket.SOCK_RAW, protocol) for family, protocol in kinds]
-
-        if not port:
-            return make()
-        space = door(port)
-        try:
-            return netns.inside(space, make)
-        finally:
-            os.close(space)
-
-    return proof.Answers(name=order.name, answers=echo.measure(order.probes, opened))
 
 
 def only_one(directory: Path, patience: float) -> int:

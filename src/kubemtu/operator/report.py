@@ -2,11 +2,11 @@
 counters now and then, because they move by themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from kubemtu.core import migration, net, proof
+from kubemtu.core import migration, net, order
 
 BEAT = 15.0  # seconds after which an unchanged observation is told again; it counts as stale after sixty
 SOON = 0.3  # seconds between two tellings of what a node shows
@@ -14,17 +14,17 @@ DROPS = 3.0  # seconds between two tellings where nothing but drop counters move
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent tells: `reached` and `answers` are about the spec of that `generation`."""
+    """What the agent tells: `reached` is about the spec of that `generation`, `answers` about MTUProbes, by name."""
 
     generation: int | None
     reached: migration.Reached | None
-    answers: proof.Answers | None
+    answers: Mapping[str, order.Told | None]
     observation: net.NodeObservation
 
 
 def delay(report: Report, told: Report | None) -> float:
     """How many seconds after the last telling this report is due."""
-    if told is None or verdict(report) != verdict(told):
+    if told is None or report.answers or verdict(report) != verdict(told):
         return 0.0
     if quiet(report.observation) != quiet(told.observation):
         return SOON
@@ -35,7 +35,7 @@ def verdict(report: Report) -> tuple[object, ...]:
     """What somebody waits for."""
     reached = report.reached
     still = None if reached is None else msgspec.structs.replace(reached, seconds=0.0)
-    return report.generation, still, report.answers
+    return report.generation, still
 
 
 def quiet(seen: net.NodeObservation) -> net.NodeObservation:

@@ -4,7 +4,7 @@ import logging
 
 import msgspec
 
-from kubemtu.core import migration, proof
+from kubemtu.core import migration
 from kubemtu.core.objects import Object
 
 REMEMBERED = 16  # migrations
@@ -65,14 +65,8 @@ class Course:
     def __init__(self) -> None:
         """Nothing is asked yet."""
         self.reached: migration.Reached | None = None
-        self.measured = ""  # the order of probes that was begun
         self.asked = Asked()
         self._begun = False
-
-    @property
-    def order(self) -> proof.Order | None:
-        """What is to be measured."""
-        return self.asked.desired.probe if self.asked.desired is not None else None
 
     @property
     def failing(self) -> bool:
@@ -84,7 +78,7 @@ class Course:
         if self._begun and asked == self.asked:
             return False
         self._begun = True
-        self.asked, self.reached, self.measured = asked, None, ""
+        self.asked, self.reached = asked, None
         if asked.trouble:
             log.warning("%s", asked.trouble)
             self.reached = migration.Reached(

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kubemtu.core import errors, migration, plan, proof, safety, undo
+from kubemtu.core import errors, migration, order, plan, proof, safety, undo
 from kubemtu.core.proof import Proof
+from kubemtu.flows.asking import Asking
 from kubemtu.flows.change import events, fabric, prove, ready, targets, telling, verify
 from kubemtu.flows.change.nodes import PATIENCE, Nodes
 from kubemtu.kube import api as kube_api
@@ -63,6 +64,7 @@ class Drive:
         self.progress = record.progress
         self.steps = undo.sequence(record.plan, record.progress)
         self._own_locks: dict[str, int] = {}
+        self._asking = Asking(api, nodes)
         self._began = time.monotonic()
 
     @property
@@ -170,7 +172,6 @@ class Drive:
         self,
         step: plan.Live,
         phase: migration.Phase,
-        orders: Mapping[str, proof.Order] | None = None,
         patience: float = PATIENCE,
     ) -> dict[str, migration.Reached]:
         """Ask every node for that phase and wait until every one has reported it done.
@@ -178,20 +179,17 @@ class Drive:
         Raises DrivenElsewhere when somebody else drives by now: whoever slept must not write a word.
         """
         await self._still_ours()
-        return await self._enter(step, phase, orders, patience)
+        return await self._enter(step, phase, patience)
 
     async def _enter(
         self,
         step: plan.Live,
         phase: migration.Phase,
-        orders: Mapping[str, proof.Order] | None = None,
         patience: float = PATIENCE,
     ) -> dict[str, migration.Reached]:
         """The same for who has just noted something, and so is known to drive."""
         wanted = {
-            name: targets.desired(
-                self.name, step, target, phase, epoch=self.progress.epoch, order=(orders or {}).get(name)
-            )
+            name: targets.desired(self.name, step, target, phase, epoch=self.progress.epoch)
             for name, target in (await self._targets(step)).items()
         }
         return await self.nodes.reach(wanted, still_ours=self._still_ours, patience=patience)
@@ -224,11 +222,8 @@ class Drive:
             name: verify.locks(seen, step.low) for name, seen in self.nodes.observations().items() if name in names
         }
 
-        async def ask(orders: Mapping[str, proof.Order]) -> tuple[proof.Answer, ...]:
-            await self.enter(step, migration.Phase.RECORD, orders, RECORDING)
-            return await self.nodes.answers(orders)
-
-        found = await fabric.survey(ask, addresses, names, step.underlay)
+        await self.enter(step, migration.Phase.RECORD, RECORDING)
+        found = await fabric.survey(self._asking.ask, addresses, names, step.underlay)
         if found.proof.verdict == "refuted":
             told = fabric.sentence(found, step.underlay, telling.pod_target(step))
             raise errors.Surprise(
@@ -238,9 +233,9 @@ class Drive:
         grows = any(target.pod_mtu > target.origin_mtu for target in step.nodes)
         if found.proof.verdict == "undecided" and len(names) > 1 and grows and not unproven:
             raise errors.Surprise(
-                f"the network between the nodes cannot be measured: {found.proof.unanswered[0]} answers no echo of any "
-                "size. Nothing was changed; let ICMP echo pass between the nodes, or add --unproven to raise the MTU "
-                "without having seen that it fits"
+                f"the network between the nodes cannot be measured: {found.proof.unanswered[0]} answers nothing of any "
+                f"size. Nothing was changed; let UDP port {order.PORT} or ICMP echo pass between the nodes, or add "
+                "--unproven to raise the MTU without having seen that it fits"
             )
         if not isinstance(self.steps[0], plan.Live):
             await self.nodes.release(self.name)
@@ -251,13 +246,12 @@ class Drive:
         await self.nodes.look_who_left()
         names = await self.nodes.line.through(lambda: verify.pod_names(self.api))
 
-        async def ask(orders: Mapping[str, proof.Order]) -> tuple[proof.Answer, ...]:
-            await self.enter(step, migration.Phase.SETTLE, orders)
-            return await self.nodes.answers(orders)
-
+        await self.enter(step, migration.Phase.SETTLE)
         within = await self._targets(step)
         verdict = await prove.pods(
-            ask, lambda: {name: seen.ports for name, seen in self.nodes.observations().items() if name in within}, names
+            self._asking,
+            lambda: {name: seen.ports for name, seen in self.nodes.observations().items() if name in within},
+            names,
         )
         self.tell(events.Event(kind="note", text=prove.said(verdict)))
         if verdict.verdict == "refuted":

@@ -1,24 +1,19 @@
 """The network between the nodes, measured before anything is changed: does it carry what full pod packets become?
 
 A switch that takes less than the NICs send drops without a word, and no interface shows it. So every node sends the
-very packet to others; where it vanishes, the largest that arrives is searched, by rounds of many sizes at once.
+very packet to others; where it does not arrive, the exact size that does is searched.
 """
 
-import bisect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from kubemtu.core import proof
+from kubemtu.core import mesh, order, pathverdict, proof, sampling
 from kubemtu.core.words import count
-from kubemtu.flows.change.prove import Ask, order
+from kubemtu.flows.asking import Ask
 
-FLOOR = 1200  # bytes: below this no network that runs Kubernetes goes
-KNOWN = (1422, 1454, 1458, 1462, 1472, 1476, 1492, 8951, 9001, 9198)  # sizes that networks have, besides round ones
-ALL_PAIRS = 12  # nodes; from there on each node probes those 1, 2, 4, 8, ... places further
-SEARCHED = 16  # pairs that are measured when more of them fail
-FAN = 12  # sizes of one round of a search
-ROUNDS = 6  # of a search: more than the largest IP packet needs
+SEARCHED = 16  # paths that are measured exactly when more of them fail
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,104 +26,96 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     carried: int | None = None
 
 
-class Search:
-    """One pair of nodes: the largest of the candidate sizes that arrives, halved FAN-fold with each round."""
-
-    def __init__(self, probe: proof.Probe) -> None:
-        self.probe = probe
-        self.sizes = candidates(probe.size)
-        self._low, self._high = -1, len(self.sizes)
-
-    def next(self) -> list[proof.Probe]:
-        """What to send next; nothing when the answer is known."""
-        between = range(self._low + 1, self._high)
-        stride = max(1, -(-len(between) // FAN))
-        return [msgspec.structs.replace(self.probe, size=self.sizes[place]) for place in between[::stride]]
-
-    def take(self, answers: Iterable[proof.Answer]) -> None:
-        """Learn from the answers to `next`, in any order."""
-        for answer in answers:
-            place = bisect.bisect_left(self.sizes, answer.probe.size)
-            if answer.outcome == "arrived":
-                self._low = max(self._low, place)
-        for answer in answers:
-            place = bisect.bisect_left(self.sizes, answer.probe.size)
-            if answer.outcome != "arrived" and place > self._low:
-                self._high = min(self._high, place)
-
-    @property
-    def largest(self) -> int | None:
-        """The largest size that arrived; None when none did."""
-        return self.sizes[self._low] if self._low >= 0 else None
-
-
 async def survey(ask: Ask, addresses: Mapping[str, str], names: Sequence[str], size: int) -> Survey:
-    """Send packets of `size` bytes (the whole IP packet) from each node of `names` to others, and judge the answers."""
-    pairs = routes(names, addresses, size)
-    first = await ask({name: order(probes) for name, probes in pairs.items()})
-    failed = {proof.path(answer.probe): answer for answer in first if answer.outcome != "arrived"}
-    if not failed:
-        return Survey(proof=proof.judge(first))
-    again = await ask(_by_sender(probe for one in failed.values() for probe in (one.probe, _small(one.probe))))
-    controls = [answer for answer in again if answer.probe.size == proof.SMALL]
-    second = [answer for answer in again if answer.probe.size != proof.SMALL]
-    verdict = proof.judge([*(one for one in first if proof.path(one.probe) not in failed), *second], controls)
-    if verdict.verdict != "refuted":
-        return Survey(proof=verdict)
-    mute = {proof.path(answer.probe) for answer in controls if answer.outcome == "silence"}
-    black = [one.probe for one in second if one.outcome != "arrived" and proof.path(one.probe) not in mute]
-    return Survey(proof=verdict, carried=await largest(ask, black[:SEARCHED]))
-
-
-async def largest(ask: Ask, probes: Iterable[proof.Probe]) -> int | None:
-    """The largest packet that arrives on the worst of these ways; None when nothing does."""
-    searches = {proof.path(probe): Search(probe) for probe in probes}
-    for _ in range(ROUNDS):
-        due = [probe for search in searches.values() for probe in search.next()]
-        if not due:
-            break
-        answers = await ask(_by_sender(due))
-        for key, search in searches.items():
-            search.take([one for one in answers if proof.path(one.probe) == key])
-    found = [search.largest for search in searches.values()]
-    return min((one for one in found if one is not None), default=None)
-
-
-def routes(names: Sequence[str], addresses: Mapping[str, str], size: int) -> dict[str, list[proof.Probe]]:
-    """Who sends to whom: everybody to everybody in a small cluster, to a few in a large one, each to others."""
+    """Send a packet of `size` bytes (the whole IP packet) from each node of `names` to others, and judge what came."""
     known = [name for name in names if name in addresses]
-    steps = range(1, len(known)) if len(known) <= ALL_PAIRS else [1 << power for power in range(10)]
-    return {
-        name: [
-            proof.Probe(to=addresses[other], size=size, what=f"{name} > {other}")
-            for step in steps
-            if step < len(known) and (other := known[(place + step) % len(known)]) != name
-        ]
-        for place, name in enumerate(known)
-    }
+    if len(known) < 2:
+        return Survey(proof=proof.judge(()))
+    asked = around(known, addresses, size)
+    rows = [one.row for one in (await ask(order.Order(round=asked))).values() if one.row is not None]
+    bad = [_Bad(row.sender, peer, group) for row in rows for group in row.groups for peer in group.to]
+    ways = {(one.sender, one.peer): _way(known, addresses, size, one) for one in _chosen(bad)}
+    results = await _exactly(ask, list(ways.values()))
+    exact = proof.judge((result.way, result) for result in results)
+    rest = [one for one in bad if (one.sender, one.peer) not in ways]
+    against = [
+        *exact.against,
+        *(_short(known, size, one) for one in rest if one.group.kind not in pathverdict.UNDECIDED),
+    ]
+    unanswered = [
+        *exact.unanswered,
+        *(_name(known, one) for one in rest if one.group.kind in pathverdict.UNDECIDED),
+        *(f"{known[row.sender]} ({row.error})" for row in rows if row.error),
+    ]
+    arrived = exact.arrived + sum(row.ok for row in rows)
+    carried = [result.verdict.mtu for result in results if not proof.carries(result.verdict) and result.verdict.mtu]
+    return Survey(
+        proof=proof.Proof(
+            verdict="refuted" if against else "held" if arrived else "undecided",
+            probes=arrived + len(against),
+            arrived=arrived,
+            against=tuple(against),
+            unanswered=tuple(unanswered),
+        ),
+        carried=min(carried, default=None) if against else None,
+    )
 
 
-def candidates(size: int) -> list[int]:
-    """The sizes below `size` among which the largest that arrives is searched."""
-    return sorted({*range(FLOOR, size, 10), *(known for known in KNOWN if FLOOR <= known < size)})
+async def _exactly(ask: Ask, ways: list[order.Way]) -> list[order.Result]:
+    if not ways:
+        return []
+    return [result for one in (await ask(order.Order(ways=tuple(ways)))).values() for result in one.results]
+
+
+def around(names: Sequence[str], addresses: Mapping[str, str], size: int) -> order.Round:
+    """One round among these nodes: everybody, or in a large cluster so many that no node's NIC is missed."""
+    members = tuple(order.Place(node=name, address=addresses[name]) for name in names)
+    planned = sampling.plan([mesh.Member(name=name) for name in names])
+    everybody = planned.per_member == len(names) - 1
+    return order.Round(members=members, expected=size, offsets=() if everybody else planned.offsets)
 
 
 def sentence(found: Survey, size: int, pod_mtu: int) -> str:
     """What does not arrive, and which pod MTU would: packets of `size` bytes carry pod packets of `pod_mtu`."""
     against = found.proof.against
-    more = f", and {count(len(against) - 1, 'other way')} like it" if len(against) > 1 else ""
+    more = f" ({count(len(against) - 1, 'other way')} like it)" if len(against) > 1 else ""
     if found.carried is None:
-        return f"{against[0]}{more}; nothing of {FLOOR} bytes or more arrives there"
+        return f"{against[0]}{more}"
     fits = found.carried - (size - pod_mtu)
-    return f"{against[0]}{more}; {found.carried} bytes arrive, which leaves {fits} for pods"
+    return f"{against[0]}{more}; {found.carried} bytes leave {fits} for pods"
 
 
-def _small(probe: proof.Probe) -> proof.Probe:
-    return msgspec.structs.replace(probe, size=proof.SMALL)
+class _Bad(NamedTuple):
+    """One path that did not carry it, by the places of its ends."""
+
+    sender: int
+    peer: int
+    group: mesh.Group
 
 
-def _by_sender(probes: Iterable[proof.Probe]) -> dict[str, proof.Order]:
-    found: dict[str, list[proof.Probe]] = {}
-    for probe in probes:
-        found.setdefault(probe.what.split(" > ", maxsplit=1)[0], []).append(probe)
-    return {name: order(listed) for name, listed in found.items()}
+def _chosen(bad: Sequence[_Bad]) -> list[_Bad]:
+    """A few of the paths that failed: of each size and kind, from as many senders and to as many peers as can be."""
+    if len(bad) <= SEARCHED:
+        return list(bad)
+    kinds = {(one.group.kind, one.group.mtu): one for one in bad}
+    senders = {one.sender: one for one in bad}
+    peers = {one.peer: one for one in bad}
+    return list(dict.fromkeys((*kinds.values(), *senders.values(), *peers.values())))[:SEARCHED]
+
+
+def _name(names: Sequence[str], one: _Bad) -> str:
+    return f"{names[one.sender]} > {names[one.peer]}"
+
+
+def _short(names: Sequence[str], size: int, one: _Bad) -> str:
+    return f"{_name(names, one)}: {one.group.mtu} bytes arrive, not {size}"
+
+
+def _way(names: Sequence[str], addresses: Mapping[str, str], size: int, one: _Bad) -> order.Way:
+    return order.Way(
+        name=_name(names, one),
+        here=order.Spot(node=names[one.sender]),
+        to=addresses[names[one.peer]],
+        expected=size,
+        enough=True,
+    )

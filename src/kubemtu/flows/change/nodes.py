@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from kubemtu.core import errors, migration, net, proof
+from kubemtu.core import errors, migration, net
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.words import names as listed
 from kubemtu.flows import observe
@@ -128,24 +128,6 @@ class Nodes:
                     f"{LONGEST:.0f} s; look at the log of its agent"
                 )
             await self._wait(0.2)
-
-    async def answers(self, orders: Mapping[str, proof.Order], patience: float = PATIENCE) -> tuple[proof.Answer, ...]:
-        """Wait until every node that is still there has answered its order of probes."""
-
-        def look() -> tuple[proof.Answer, ...] | None:
-            given: list[proof.Answer] = []
-            for name, order in orders.items():
-                node = self._seen.get(name)
-                if name in self.gone:
-                    continue
-                if node is None or node.answers is None or node.answers.name != order.name:
-                    return None
-                given += node.answers.answers
-            return tuple(given)
-
-        return await self.until(
-            look, patience, errors.Unreachable("not every agent answered the probes it was asked for; look at its log")
-        )
 
     async def until(self, look: Callable[[], T | None], patience: float, otherwise: errors.KubemtuError) -> T:
         """Wait until `look` finds something in what the nodes show; raises `otherwise` when it does not in time."""

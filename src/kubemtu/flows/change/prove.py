@@ -1,52 +1,50 @@
-"""Prove it between pods: which probes to send, and what their answers say.
+"""Prove it between pods: which paths to measure, and what comes of it.
 
 Every pod must get a full packet through to a pod on its own node, and to one on each of three other nodes. What does
-not arrive is asked once more beside a small packet: where that vanishes too, a policy speaks and not an MTU; and a pod
-that has gone meanwhile proves nothing.
+not arrive is measured once more: where nothing of any size is answered, a policy speaks and not an MTU; and a pod that
+has gone meanwhile proves nothing.
 """
 
 import asyncio
-import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from kubemtu.core import net, proof
+from kubemtu.core import net, order, proof
 from kubemtu.core.objects import Want
 from kubemtu.core.words import count
+from kubemtu.flows.asking import Asking
 from kubemtu.kube import api as kube_api
 
 NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 OTHERS = 3
 ROUNDS = 3
-AGAIN = 0.5  # seconds before what did not arrive is asked again
+AGAIN = 0.5  # seconds before what did not arrive is measured again
 
-Ask = Callable[[Mapping[str, proof.Order]], Awaitable[tuple[proof.Answer, ...]]]
 Ports = Mapping[str, tuple[net.PodPort, ...]]
 
 
-async def pods(ask: Ask, ports: Callable[[], Ports], names: Mapping[str, str]) -> proof.Proof:
+async def pods(asking: Asking, ports: Callable[[], Ports], names: Mapping[str, str]) -> proof.Proof:
     """Send full-size packets between all pods, and say what that proves.
 
     `ports` tells the pods that there are now, by node; `names` what a pod with an address is called.
     """
-    orders = {name: order(probes_of(name, mine, ports(), names)) for name, mine in ports().items()}
-    settled: list[proof.Answer] = []
-    controls: list[proof.Answer] = []
-    doubtful = await ask(orders)
-    for _ in range(ROUNDS):
-        settled += [answer for answer in doubtful if answer.outcome == "arrived"]
-        doubtful = tuple(one for one in doubtful if one.outcome != "arrived" and _both_there(one.probe, ports()))
-        if not doubtful:
+    settled: list[tuple[str, order.Result]] = []
+    due = [way for name, mine in ports().items() for way in ways_of(name, mine, ports(), names)]
+    for turn in range(ROUNDS):
+        async with asking.answering(_spots(due, ports())):
+            results = await asking.ways(due)
+        doubtful = {name: one for name, one in results.items() if not proof.carries(one.verdict)}
+        settled += [(name, one) for name, one in results.items() if name not in doubtful]
+        due = [way for way in due if way.name in doubtful and _both_there(way, ports())]
+        if not due or turn == ROUNDS - 1:
+            settled += [(way.name, doubtful[way.name]) for way in due]
             break
         await asyncio.sleep(AGAIN)
-        answers = await ask(_again(doubtful, ports()))
-        controls = [answer for answer in answers if answer.probe.size == proof.SMALL]
-        doubtful = tuple(answer for answer in answers if answer.probe.size != proof.SMALL)
-    return proof.judge([*settled, *doubtful], controls)
+    return proof.judge(settled)
 
 
-def probes_of(name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mapping[str, str]) -> list[proof.Probe]:
-    """The probes that the pods of one node send."""
-    probes: list[proof.Probe] = []
+def ways_of(name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mapping[str, str]) -> list[order.Way]:
+    """The paths that begin at the pods of one node."""
+    ways: list[order.Way] = []
     others = [other for other in ports if other != name and ports[other]]
     for index, port in enumerate(mine):
         towards = [mine[(index + 1) % len(mine)]] if len(mine) > 1 else []
@@ -54,16 +52,17 @@ def probes_of(name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mappi
             far = ports[others[(index + turn) % len(others)]]
             towards.append(far[index % len(far)])
         for peer in towards:
-            for here, there in _pairs(port.addresses, peer.addresses):
-                size = min(port.pod_mtu, peer.pod_mtu)
-                what = f"{names.get(here, here)} > {names.get(there, there)}"
-                probes.append(proof.Probe(to=there, size=size, port=port.host_link, what=what))
-    return probes
-
-
-def order(probes: Iterable[proof.Probe]) -> proof.Order:
-    """An order with a name of its own."""
-    return proof.Order(name=uuid.uuid4().hex[:12], probes=tuple(probes))
+            for here, there in pairs(port.addresses, peer.addresses):
+                ways.append(
+                    order.Way(
+                        name=f"{names.get(here, here)} > {names.get(there, there)}",
+                        here=order.Spot(node=name, port=port.host_link),
+                        to=there,
+                        expected=min(port.pod_mtu, peer.pod_mtu),
+                        enough=True,
+                    )
+                )
+    return ways
 
 
 def said(verdict: proof.Proof) -> str:
@@ -71,7 +70,7 @@ def said(verdict: proof.Proof) -> str:
     mute = ""
     if verdict.unanswered:
         mute = (
-            f"; {count(len(verdict.unanswered), 'path')} ({verdict.unanswered[0]}) answered no echo of any size, as "
+            f"; {count(len(verdict.unanswered), 'path')} ({verdict.unanswered[0]}) answered nothing of any size, as "
             "under a network policy, and proved nothing"
         )
     if verdict.verdict == "held":
@@ -96,7 +95,7 @@ async def node_addresses(api: kube_api.Api) -> dict[str, str]:
     return found
 
 
-def _pairs(here: Sequence[str], there: Sequence[str]) -> Iterable[tuple[str, str]]:
+def pairs(here: Sequence[str], there: Sequence[str]) -> Iterable[tuple[str, str]]:
     """The addresses of two pods that can talk: the first of each family."""
     for is_ipv6 in (False, True):
         ours = next((one for one in here if (":" in one) is is_ipv6), None)
@@ -105,17 +104,17 @@ def _pairs(here: Sequence[str], there: Sequence[str]) -> Iterable[tuple[str, str
             yield ours, theirs
 
 
-def _both_there(probe: proof.Probe, ports: Ports) -> bool:
-    present = [port for mine in ports.values() for port in mine]
-    return any(port.host_link == probe.port for port in present) and any(probe.to in one.addresses for one in present)
+def _both_there(way: order.Way, ports: Ports) -> bool:
+    here = any(port.host_link == way.here.port for port in ports.get(way.here.node, ()))
+    return here and any(way.to in one.addresses for mine in ports.values() for one in mine)
 
 
-def _again(doubtful: Iterable[proof.Answer], ports: Ports) -> dict[str, proof.Order]:
-    """Each probe once more, and a small one beside it, from the node that its port is on."""
-    home = {port.host_link: name for name, mine in ports.items() for port in mine}
-    by_node: dict[str, list[proof.Probe]] = {}
-    for answer in doubtful:
-        probe = answer.probe
-        small = proof.Probe(to=probe.to, size=proof.SMALL, port=probe.port, what=probe.what)
-        by_node.setdefault(home[probe.port], []).extend((probe, small))
-    return {name: order(probes) for name, probes in by_node.items()}
+def _spots(ways: Iterable[order.Way], ports: Ports) -> list[order.Spot]:
+    """The pods that must answer."""
+    at = {
+        address: order.Spot(node=name, port=port.host_link)
+        for name, mine in ports.items()
+        for port in mine
+        for address in port.addresses
+    }
+    return list(dict.fromkeys(at[way.to] for way in ways if way.to in at))

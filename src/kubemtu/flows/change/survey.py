@@ -1,10 +1,8 @@
 """Measure the network between the nodes without changing anything: what `apply` does where there is nothing to do."""
 
-import uuid
-from collections.abc import Mapping
-
-from kubemtu.core import errors, migration, proof
+from kubemtu.core import errors, proof
 from kubemtu.core.topology import Topology
+from kubemtu.flows import asking
 from kubemtu.flows.change import events, fabric, prove
 from kubemtu.flows.change.nodes import Nodes
 from kubemtu.kube import api as kube_api
@@ -20,35 +18,10 @@ async def between_nodes(
     Raises Surprise with what does arrive when it does not.
     """
     size = max((one.outer(pod_mtu) for one in topology.state.encapsulation), default=pod_mtu)
-    name = f"survey-{uuid.uuid4().hex[:8]}"
-
-    async def nobody_else() -> None:
-        """A survey has no migration that another could drive."""
-
     async with Nodes.watching(api, tell) as nodes:
         names = sorted(nodes.observations().keys() & await nodes.look_who_left())
-
-        async def ask(orders: Mapping[str, proof.Order]) -> tuple[proof.Answer, ...]:
-            wanted = {
-                node: migration.Desired(
-                    migration=name,
-                    phase=migration.Phase.RECORD,
-                    low=pod_mtu,
-                    high=pod_mtu,
-                    ports=topology.state.ports,
-                    pod_mtu=pod_mtu,
-                    origin_mtu=pod_mtu,
-                    probe=order,
-                )
-                for node, order in orders.items()
-            }
-            await nodes.reach(wanted, still_ours=nobody_else, patience=PATIENCE)
-            return await nodes.answers(orders, PATIENCE)
-
-        try:
-            found = await fabric.survey(ask, await prove.node_addresses(api), names, size)
-        finally:
-            await nodes.release(name)
+        ask = asking.Asking(api, nodes, patience=PATIENCE).ask
+        found = await fabric.survey(ask, await prove.node_addresses(api), names, size)
     if found.proof.verdict == "refuted":
         told = fabric.sentence(found, size, pod_mtu)
         advice = f"apply --mtu {found.carried - (size - pod_mtu)} or less, or correct" if found.carried else "correct"

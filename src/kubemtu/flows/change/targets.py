@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kubemtu.core import migration, net, plan, proof
+from kubemtu.core import migration, net, plan
 
 VXLAN = {False: 50, True: 70}  # bytes that a VXLAN device adds over IPv4 and IPv6 (RFC 7348 section 5)
 
@@ -57,7 +57,6 @@ def desired(
     phase: migration.Phase,
     *,
     epoch: int,
-    order: proof.Order | None = None,
 ) -> migration.Desired:
     """What one node should be in one phase of one live step of the migration `name`."""
     return migration.Desired(
@@ -73,6 +72,5 @@ def desired(
         bridge=target.bridge,
         pod_networks=target.pod_networks,
         restore=step.restore,
-        probe=order,
         epoch=epoch,
     )

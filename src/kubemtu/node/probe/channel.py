@@ -11,8 +11,8 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Iterator
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -37,6 +37,7 @@ _SEND_PATIENCE: Final = 20  # ms
 _FROMS_MOST: Final = 64
 _SIOCGIFNAME: Final = 0x8910
 
+T = TypeVar("T")
 Family = Literal[4, 6]
 Address = tuple[str, int] | tuple[str, int, int, int]
 
@@ -278,9 +279,12 @@ class Channel:
 
     def learned(self) -> frozenset[str]:
         """The destinations of this socket's namespace that a path MTU was learned of (`ip route show cache`)."""
-        sock = netlink.Socket() if self._space is None else netns.inside(self._space, netlink.Socket)
-        with sock:
+        with self.inside(netlink.Socket) as sock:
             return frozenset(seen.destination.partition("/")[0] for seen in routes.learned(sock, self.family))
+
+    def inside(self, work: Callable[[], T]) -> T:
+        """Do something in this socket's network namespace. Raises what `work` raises, and NodeFailure."""
+        return work() if self._space is None else netns.inside(self._space, work)
 
     def within(self, space: int) -> None:
         """Note that this channel's namespace is that one and not the calling thread's; takes the descriptor over."""
@@ -292,7 +296,7 @@ class Channel:
         def made() -> socket.socket:
             return socket.socket(self._kind, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
-        return made() if self._space is None else netns.inside(self._space, made)
+        return self.inside(made)
 
 
 def _device_mtu(sock: socket.socket, believed: int) -> int:

@@ -66,6 +66,8 @@ def direction(one: Measured) -> pathverdict.Direction:
         believed=one.believed,
         peer_mtu=one.peer_mtu,
         note=one.note,
+        port=one.port,
+        nat=one.nat,
     )
 
 

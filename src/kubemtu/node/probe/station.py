@@ -11,15 +11,17 @@ import functools
 import heapq
 import os
 import select
+import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 
 from kubemtu.core import errors
 from kubemtu.node import netns
-from kubemtu.node.probe import channel, gate, paths, session, sweep, wire
+from kubemtu.node.probe import channel, gate, mss, paths, segments, session, sweep, wire
 
 WINDOW: Final = 128  # searches under way at once
 SILENT: Final = 1024  # the same, with those that nobody has answered yet
@@ -88,6 +90,7 @@ class Station:
         self._backs: dict[int, _Back] = {}
         self._sessions: dict[int, session.Session] = {}
         self._wakes: list[tuple[float, int]] = []
+        self._listeners: dict[int, tuple[str, segments.Listener]] = {}
         self._poll = select.epoll()
         self._by_descriptor: dict[int, channel.Channel] = {}
         self._paths: dict[int, paths.Path] = {}
@@ -122,8 +125,22 @@ class Station:
             made.within(os.dup(space))
             self._add(via, made)
 
+    def listen(self, port: int, via: str = "") -> None:
+        """Also say what TCP is made to believe, on that TCP port of a place that it stands in.
+
+        Raises UsageError or Unreachable, and NodeFailure when the namespace cannot be entered.
+        """
+        families = [family for name, family in self.channels if name == via]
+        inside = self.channels[via, families[0]].inside
+        made = inside(lambda: segments.Listener(self.key, port, families=families, probing=lambda: inside(mss.probing)))
+        self._listeners[made.fileno()] = (via, made)
+        self._poll.register(made.fileno(), select.EPOLLIN)
+
     def shut(self, via: str) -> None:
         """Leave a place; that it was none is fine."""
+        for descriptor in [descriptor for descriptor, (name, _) in self._listeners.items() if name == via]:
+            self._poll.unregister(descriptor)
+            self._listeners.pop(descriptor)[1].close()
         for where in [where for where in self.channels if where[0] == via]:
             one = self.channels.pop(where)
             self._poll.unregister(one.fileno())
@@ -147,6 +164,9 @@ class Station:
         """Closes its sockets."""
         for one in self.channels.values():
             one.close()
+        for _, listener in self._listeners.values():
+            listener.close()
+        self._listeners.clear()
         self._poll.close()
         if self._bell >= 0:
             os.close(self._bell)
@@ -287,8 +307,12 @@ class Station:
             wake = min(wake, self._wakes[0][0])
         if self._sweep is not None:
             wake = min(wake, self._sweep.wake(now))
+        wake = min((wake, *(listener.wake() for _, listener in self._listeners.values())))
         self._hear_all(self._wait(wake - now))
         now = time.monotonic()
+        for _, listener in self._listeners.values():
+            if listener.wake() <= now:
+                listener.turn(now)
         if self._sweep is not None:
             self._sweep.give_up(now)
             if self._sweep.over and not self._waiting and not self._ways:
@@ -305,7 +329,7 @@ class Station:
         for descriptor, event in events:
             one = self._by_descriptor.get(descriptor)
             if one is None:
-                self._answer_bell(descriptor)
+                self._answer_other(descriptor)
                 continue
             if event & select.EPOLLERR:
                 self._hear_refusals(one)
@@ -326,7 +350,9 @@ class Station:
             asking.advance(now)
             self._settle(asking, now)
 
-    def _answer_bell(self, descriptor: int) -> None:
+    def _answer_other(self, descriptor: int) -> None:
+        if descriptor in self._listeners:
+            self._listeners[descriptor][1].turn(time.monotonic())
         if descriptor == self._bell:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._bell)
@@ -513,8 +539,6 @@ class Station:
             one.forget()
 
 
-def places(station: Station, spaces: Mapping[str, int], *, port: int = 0) -> None:
-    """Have a station stand in more places, by name and descriptor; one that has ended meanwhile is left out."""
-    for via, space in spaces.items():
-        with contextlib.suppress(errors.KubemtuError, OSError):
-            station.open(via, space, port=port)
+def spoken() -> tuple[channel.Family, ...]:
+    """The families that this machine has: a kernel without IPv6 is no reason not to answer."""
+    return (4, 6) if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() else (4,)

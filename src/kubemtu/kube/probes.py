@@ -1,0 +1,127 @@
+"""Questions to the agents: MTUProbe objects, put, followed and taken away; and the key that stations share."""
+
+import base64
+import contextlib
+import datetime as dt
+import os
+import time
+from collections.abc import AsyncGenerator, Mapping
+from typing import Final
+
+import msgspec
+
+from kubemtu.core import errors, migration, order
+from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.kube.api import Api
+from kubemtu.kube.errors import Absent, AlreadyThere
+
+API_VERSION = f"{migration.GROUP}/{migration.VERSION}"
+PROBES = Want(kind="MTUProbe", plural="mtuprobes", api_versions=(API_VERSION,))
+NAMESPACE: Final = "kubemtu"
+SECRET: Final = "kubemtu-probe"  # noqa: S105  its name
+FIELD: Final = "key"
+LEFT: Final = 600.0  # seconds after which a question that nobody took away is taken away by the next who asks
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """One question as an agent reads it; `created` in seconds since the epoch, `order` None when it cannot be read."""
+
+    name: str
+    order: order.Order | None
+    created: float
+    trouble: str = ""
+
+
+async def put(api: Api, name: str, asked: order.Order) -> None:
+    """Ask. Raises Unreachable where the server does not have the kind, Forbidden without the right."""
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": PROBES.kind,
+        "metadata": {"name": name},
+        "spec": msgspec.to_builtins(asked),
+    }
+    try:
+        await api.create(body)
+    except Absent as absent:
+        raise errors.Unreachable(
+            f"{api.connection.server} does not know MTUProbe: the agents that measure are not installed, or are older; "
+            "install them with `kubectl apply -f deploy/crds -f deploy/agent.yaml -f deploy/probe.yaml`"
+        ) from absent
+
+
+async def take_away(api: Api, name: str) -> None:
+    """Take a question away; that it is gone already is fine."""
+    await api.delete(_ref(name))
+
+
+async def tidy(api: Api, now: float) -> None:
+    """Take away what others asked and left, long ago; without the right to, it stays."""
+    with contextlib.suppress(errors.KubemtuError):
+        for found in await api.list(PROBES):
+            if now - _created(found) > LEFT:
+                await api.delete(_ref(found.name))
+
+
+async def follow(api: Api) -> AsyncGenerator[Mapping[str, Asked], None]:
+    """All questions by name: as they are now, and again after each change, without an end."""
+    seen: dict[str, Asked] = {}
+    async with contextlib.aclosing(api.watch(PROBES)) as changes:
+        async for change in changes:
+            if change.type == "SYNC":
+                seen = {}
+            for found in change.objects:
+                if change.type == "DELETED":
+                    seen.pop(found.name, None)
+                else:
+                    seen[found.name] = read(found)
+            yield dict(seen)
+
+
+def read(found: Object) -> Asked:
+    """Read one question, whatever stands in it."""
+    try:
+        asked = msgspec.convert(found.mapping("spec"), order.Order)
+    except (msgspec.ValidationError, errors.Malformed) as error:
+        trouble = f"MTUProbe {found.name} cannot be read: {error}"
+        return Asked(name=found.name, order=None, created=_created(found), trouble=trouble)
+    return Asked(name=found.name, order=asked, created=_created(found))
+
+
+async def key(api: Api, namespace: str = NAMESPACE) -> bytes:
+    """The secret that all stations of the cluster share, made by the first who asks for it.
+
+    Raises Forbidden without the right, Malformed when somebody has put something else there.
+    """
+    ref = Ref(api_version="v1", kind="Secret", plural="secrets", name=SECRET, namespace=namespace)
+    found = await api.get(ref)
+    if found is None:
+        made = base64.b64encode(base64.b64encode(os.urandom(32))).decode()
+        body = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": SECRET, "namespace": namespace},
+            "type": "Opaque",
+            "data": {FIELD: made},
+        }
+        with contextlib.suppress(AlreadyThere):
+            found = await api.create(body)
+        found = found or await api.get(ref)
+    try:
+        secret = base64.b64decode((found.text("data", FIELD) if found is not None else "") or "", validate=True).strip()
+    except ValueError:
+        secret = b""
+    if len(secret) < 16:
+        raise errors.Malformed(
+            f"Secret {namespace}/{SECRET} has no `{FIELD}` of 16 bytes or more; delete it, and an agent makes a new one"
+        )
+    return secret
+
+
+def _created(found: Object) -> float:
+    with contextlib.suppress(ValueError):
+        return dt.datetime.fromisoformat(found.text("metadata", "creationTimestamp") or "").timestamp()
+    return time.time()
+
+
+def _ref(name: str) -> Ref:
+    return Ref(api_version=API_VERSION, kind=PROBES.kind, plural=PROBES.plural, name=name)

@@ -1,0 +1,277 @@
+"""What an agent does with an order: measure the ways and the round that begin on its node, and look at its spots.
+
+Everything here waits for the network, so it runs on a thread of its own; the node is not changed, except that learned
+path MTUs are forgotten where the order says so.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from kubemtu.core import errors, evidence, mesh, order, pathverdict
+from kubemtu.core.pathfacts import Both
+from kubemtu.node import netns
+from kubemtu.node.evidence import counters, gather
+from kubemtu.node.probe import channel, echo, mss, outer, paths, segments, station, wire
+from kubemtu.operator.places import Places
+
+CONNECTIONS: Final = 24  # told of each spot, besides those in trouble
+TROUBLES: Final = 8
+
+
+class Measuring:
+    """One order on one node."""
+
+    def __init__(self, node: str, places: Places, key: wire.Key) -> None:
+        """Works in the calling thread's namespace, which is the node's own, and in those of its pods."""
+        self._node = node
+        self._places = places
+        self._key = key
+        self._troubles: list[str] = []
+
+    def carry_out(self, asked: order.Order) -> order.Told:
+        """Measure and look; what cannot be done is told in `troubles` and never raised."""
+        looks = {port: self._look_before(port, asked) for port in self._mine((*asked.look, *asked.forget))}
+        cut = counters.cut().made
+        results: tuple[order.Result, ...] = ()
+        row: mesh.Row | None = None
+        try:
+            results = tuple(self._ways([way for way in asked.ways if way.here.node == self._node]))
+            row = self._row(asked.round) if asked.round is not None else None
+        except (errors.KubemtuError, OSError, ValueError) as error:
+            self._troubles.append(f"node {self._node} could not measure: {error}")
+        return order.Told(
+            ready=True,
+            done=True,
+            results=results,
+            looks=tuple(self._look_after(look, asked) for look in looks.values()),
+            row=row,
+            cut=max(counters.cut().made - cut, 0),
+            troubles=tuple(self._troubles[:TROUBLES]),
+        )
+
+    def _mine(self, spots: Iterable[order.Spot]) -> list[str]:
+        return list(dict.fromkeys(spot.port for spot in spots if spot.node == self._node))
+
+    # Evidence
+
+    def _look_before(self, port: str, asked: order.Order) -> order.Look:
+        forget = any(spot.node == self._node and spot.port == port for spot in asked.forget)
+        forgot, before, trouble = 0, None, ""
+        try:
+            with self._entered(port) as space:
+                before = evidence_of(space)
+                if forget:
+                    forgot = netns.inside(space, gather.flush)
+        except (errors.KubemtuError, OSError, LookupError) as error:
+            trouble = _gone(port, error)
+        return order.Look(port=port, before=before, forgot=forgot, trouble=trouble)
+
+    def _look_after(self, look: order.Look, asked: order.Order) -> order.Look:
+        if look.trouble or not any(spot.node == self._node and spot.port == look.port for spot in asked.look):
+            return look
+        try:
+            with self._entered(look.port) as space:
+                return msgspec.structs.replace(look, after=evidence_of(space))
+        except (errors.KubemtuError, OSError, LookupError) as error:
+            return msgspec.structs.replace(look, trouble=_gone(look.port, error))
+
+    @contextlib.contextmanager
+    def _entered(self, port: str) -> Iterator[int]:
+        space = self._places.enter(port)
+        try:
+            yield space
+        finally:
+            os.close(space)
+
+    # Ways
+
+    def _ways(self, ways: Sequence[order.Way]) -> Iterable[order.Result]:
+        if not ways:
+            return
+        found = self._measure(ways, channel.Channel)
+        silent = [way for way in ways if way.echo and all(_unheard(path) for path in found[way.name])]
+        single = [msgspec.structs.replace(way, back=False, flows=1) for way in silent]
+        echoed = self._measure(single, echo.EchoChannel) if silent else {}
+        for way in ways:
+            if any(not _unheard(path) for path in echoed.get(way.name, ())):
+                yield self._result(way, echoed[way.name], "ICMP echo")
+            else:
+                yield self._result(way, found[way.name], "UDP")
+
+    def _measure(self, ways: Sequence[order.Way], over: type[channel.Channel]) -> dict[str, list[paths.Path]]:
+        """The paths of each way, one for each flow; a flow is a socket of its own."""
+        targets: list[paths.Target] = []
+        names: list[str] = []
+        with station.Station(self._key, families=(), over=over) as asking:
+            for way in ways:
+                family = paths.family(way.to)
+                for flow in range(way.flows):
+                    via = f"{way.here.port}#{flow}"
+                    if (via, family) not in asking.channels:
+                        self._stand(asking, via, way.here.port, family)
+                    targets.append(
+                        paths.Target(
+                            address=way.to,
+                            port=way.at,
+                            via=via,
+                            expected=way.expected or None,
+                            enough=way.enough,
+                            back=way.back and self._key.secret and flow == 0,
+                        )
+                    )
+                    names.append(way.name)
+            measured = asking.measure(targets)
+        found: dict[str, list[paths.Path]] = {}
+        for name, path in zip(names, measured, strict=True):
+            found.setdefault(name, []).append(path)
+        return found
+
+    def _stand(self, asking: station.Station, via: str, port: str, family: channel.Family) -> None:
+        try:
+            with self._entered(port) as space:
+                asking.open(via, space, families=(family,))
+        except (errors.KubemtuError, OSError, LookupError) as error:
+            self._troubles.append(_gone(port, error))
+
+    def _result(self, way: order.Way, found: list[paths.Path], over: order.Over) -> order.Result:
+        first, notes = found[0], list[str]()
+        forward = paths.direction(first.forward)
+        back = paths.returned(first.back) if first.back is not None and _told(first.back) else None
+        if over == "ICMP echo":
+            notes.append(echo.LIMITS[paths.family(way.to)])
+        elif way.deep and forward.found.ending == "exact":
+            forward, back = self._deeper(way, forward, back)
+        expected = way.expected or None
+        verdict = pathverdict.judge(forward, back, expected=expected)
+        if len(found) > 1:
+            flows = [paths.direction(path.forward) for path in found]
+            together = pathverdict.judge_flows(flows, expected=expected)
+            verdict = together if together.kind == "equal paths differ" else verdict
+        return order.Result(
+            way=way.name,
+            verdict=verdict,
+            over=over,
+            back=back is not None,
+            rtt=round(first.forward.rtt, 6),
+            seconds=round(max(path.seconds for path in found), 6),
+            packets=sum(path.forward.found.packets for path in found),
+            notes=tuple(notes),
+        )
+
+    def _deeper(
+        self, way: order.Way, forward: pathverdict.Direction, back: pathverdict.Direction | None
+    ) -> tuple[pathverdict.Direction, pathverdict.Direction | None]:
+        """The same directions, with what TCP believes there, and whether the own tunnel cuts what is sent."""
+        with contextlib.suppress(errors.KubemtuError, OSError, LookupError), self._entered(way.here.port) as space:
+            both = self._segments(way, space)
+            probing = both.forward.probing if both is not None else netns.inside(space, mss.probing)
+            forward = msgspec.structs.replace(forward, segments=both.forward if both else None, tcp_mtu_probing=probing)
+            if back is not None and both is not None:
+                back = msgspec.structs.replace(back, segments=both.back)
+            seen = self._outer(way, space, forward.found.mtu)
+            if seen.mtu is not None and seen.does == "cuts":
+                forward = msgspec.structs.replace(
+                    forward, outer=seen.mtu, outer_packets=seen.copies, outer_fragments=seen.counted
+                )
+        return forward, back
+
+    def _segments(self, way: order.Way, space: int) -> Both | None:
+        address = paths.endpoint(paths.Target(address=way.to, port=way.at))
+        return segments.ask(
+            address,
+            self._key,
+            patience=0.5,
+            open_socket=lambda family: netns.inside(space, lambda: segments.open_socket(family)),
+            probing=lambda: netns.inside(space, mss.probing),
+        )
+
+    def _outer(self, way: order.Way, space: int, top: int) -> outer.Outer:
+        """Packets without a seal, which nobody answers: what counts is what this node does with them."""
+        family = paths.family(way.to)
+        address = paths.endpoint(paths.Target(address=way.to, port=way.at))
+        one = netns.inside(space, lambda: channel.Channel(family))
+        try:
+            return outer.largest(lambda size: one.send(b"", size, address), top=top)
+        finally:
+            one.close()
+
+    # A round
+
+    def _row(self, asked: order.Round) -> mesh.Row | None:
+        members = asked.members
+        mine = next((place for place, one in enumerate(members) if one.node == self._node), None)
+        if mine is None:
+            return None
+        own = members[mine]
+        offsets = asked.offsets or range(1, len(members))
+        to = [(mine + offset) % len(members) for offset in offsets]
+        with station.Station(self._key, families=(), answers=False) as asking:
+            try:
+                with self._entered(own.port) as space:
+                    asking.open("", space, families=(paths.family(own.address),))
+            except (errors.KubemtuError, OSError, LookupError) as error:
+                return mesh.Row(sender=mine, measured=0, ok=0, error=_gone(own.port, error))
+            found = asking.measure(
+                [
+                    paths.Target(
+                        address=members[peer].address,
+                        port=asked.at,
+                        source=own.address,
+                        expected=asked.expected,
+                        enough=True,
+                    )
+                    for peer in to
+                ],
+                pps=asked.pps,
+            )
+        return row(mine, to, found)
+
+
+def row(sender: int, to: Sequence[int], found: Sequence[paths.Path]) -> mesh.Row:
+    """What one member measured, its exceptions in groups of the same end."""
+    groups: dict[tuple[pathverdict.Kind, int], list[int]] = {}
+    packets, longest, good = 0, 0.0, 0
+    for peer, path in zip(to, found, strict=True):
+        packets += path.forward.found.packets
+        longest = max(longest, path.seconds)
+        if path.forward.found.limit == "expected":
+            good += 1
+            continue
+        verdict = paths.judge(path)
+        if verdict.ok:
+            good += 1
+        else:
+            groups.setdefault((verdict.kind, verdict.mtu), []).append(peer)
+    return mesh.Row(
+        sender=sender,
+        measured=len(found),
+        ok=good,
+        seconds=round(longest, 6),
+        packets=packets,
+        groups=tuple(
+            mesh.Group(kind=kind, mtu=mtu, to=tuple(sorted(peers))) for (kind, mtu), peers in sorted(groups.items())
+        ),
+    )
+
+
+def evidence_of(space: int) -> evidence.Evidence:
+    """What the namespace behind a descriptor shows."""
+    return gather.within(space, most=CONNECTIONS)
+
+
+def _unheard(path: paths.Path) -> bool:
+    return path.forward.found.ending == "unreachable"
+
+
+def _told(report: wire.Report) -> bool:
+    return report.state not in {"running", "refused"}
+
+
+def _gone(port: str, error: BaseException) -> str:
+    if isinstance(error, LookupError):
+        return f"the pod behind {port} is gone"
+    return f"{f'the namespace behind {port}' if port else 'the node'}: {error}"
