@@ -84,12 +84,17 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What came of one way. `rtt` and `seconds` in seconds; `back` whether the other direction is in the verdict."""
+    """What came of one way. `rtt` and `seconds` in seconds; `back` whether the other direction is in the verdict.
+
+    `there` and `home` are the facts of the two directions, told of ways that were looked at deeply.
+    """
 
     way: str
     verdict: pathverdict.Verdict
     over: Over = "UDP"
     back: bool = False
+    there: pathverdict.Direction | None = None
+    home: pathverdict.Direction | None = None
     rtt: float = 0.0
     seconds: float = 0.0
     packets: int = 0

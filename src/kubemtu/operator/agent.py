@@ -24,8 +24,8 @@ from kubemtu.core.objects import Object, Want
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube import mtu, probes, records
-from kubemtu.node import netns
-from kubemtu.operator import keeper, places, prober, report, spec
+from kubemtu.node import netns, places
+from kubemtu.operator import keeper, prober, report, spec
 
 NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 TICK = 0.25  # seconds between two glances at the CNI's files, and before what failed is tried again

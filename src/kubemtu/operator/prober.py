@@ -20,8 +20,8 @@ import msgspec
 from kubemtu.core import errors, order
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import probes
+from kubemtu.node import measuring, places
 from kubemtu.node.probe import station, wire
-from kubemtu.operator import measuring, places
 
 AT_ONCE: Final = 4  # orders that are measured at the same time
 OLD: Final = 600.0  # seconds: an order older than that is nobody's any more

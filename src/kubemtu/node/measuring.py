@@ -1,7 +1,7 @@
-"""What an agent does with an order: measure the ways and the round that begin on its node, and look at its spots.
+"""What is done with an order on one node: measure the ways and the round that begin there, and look at its spots.
 
-Everything here waits for the network, so it runs on a thread of its own; the node is not changed, except that learned
-path MTUs are forgotten where the order says so.
+Everything here waits for the network, so an agent runs it on a thread of its own; a bare host runs it for itself. The
+node is not changed, except that learned path MTUs are forgotten where the order says so.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ from kubemtu.core import errors, evidence, mesh, order, pathverdict
 from kubemtu.core.pathfacts import Both
 from kubemtu.node import netns
 from kubemtu.node.evidence import counters, gather
+from kubemtu.node.places import Places
 from kubemtu.node.probe import channel, echo, mss, outer, paths, segments, station, wire
-from kubemtu.operator.places import Places
 
 CONNECTIONS: Final = 24  # told of each spot, besides those in trouble
 TROUBLES: Final = 8
@@ -151,11 +151,15 @@ class Measuring:
             flows = [paths.direction(path.forward) for path in found]
             together = pathverdict.judge_flows(flows, expected=expected)
             verdict = together if together.kind == "equal paths differ" else verdict
+        if not way.deep and verdict.ok:  # of thousands, nobody reads why
+            verdict = pathverdict.Verdict(kind="ok", mtu=verdict.mtu, sentence="", expected=verdict.expected)
         return order.Result(
             way=way.name,
             verdict=verdict,
             over=over,
             back=back is not None,
+            there=forward if way.deep else None,
+            home=back if way.deep else None,
             rtt=round(first.forward.rtt, 6),
             seconds=round(max(path.seconds for path in found), 6),
             packets=sum(path.forward.found.packets for path in found),
