@@ -1,0 +1,128 @@
+"""The evidence of one network namespace as one value, and the way to forget the path MTUs that it has learned."""
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from kubemtu.core import errors as core_errors
+from kubemtu.core import evidence
+from kubemtu.node import errors, links, netlink, netns, routes
+from kubemtu.node.evidence import connections, counters
+
+MOST: Final = 1024  # connections that are told; those beyond are counted
+_HZ: Final = 100  # USER_HZ: the unit of rta_cacheinfo times
+
+
+def read(*, most: int = MOST, proc: Path = counters.PROC) -> evidence.Evidence:
+    """Read the namespace of the calling thread: all connections that are in trouble, and others up to `most` in all.
+
+    What cannot be read is a sentence in `troubles`; nothing is raised.
+    """
+    troubles: list[str] = []
+    found: list[evidence.Connection] = []
+    with _trouble(troubles), _socket(connections.NETLINK_SOCK_DIAG) as diag:
+        found = list(connections.dump(diag))
+    found.sort(key=lambda one: not troubled(one))
+    told = found[: max(most, sum(map(troubled, found)))]
+    learned: tuple[evidence.Learned, ...] = ()
+    with _trouble(troubles), _socket() as sock:
+        devices = {each.index: each for each in links.devices(sock)}
+        learned = tuple(_learned(sock, devices))
+        told = list(_placed(sock, told, devices))
+    return evidence.Evidence(
+        connections=tuple(told),
+        established=len(found),
+        counters=counters.read(troubles, proc),
+        sysctls=counters.settings(proc),
+        learned=learned,
+        troubles=tuple(troubles),
+        at=time.time(),
+    )
+
+
+def within(descriptor: int, *, most: int = MOST, proc: Path = counters.PROC) -> evidence.Evidence:
+    """Read the namespace behind the descriptor, from a thread of its own. Raises Refused or Denied without a way in."""
+    return netns.inside(descriptor, lambda: read(most=most, proc=proc))
+
+
+def flush(proc: Path = counters.PROC) -> int:
+    """Make the calling thread's namespace forget every learned path MTU, IPv4 and IPv6; say how many there were.
+
+    This is what `ip route flush cache` and `ip -6 route flush cache` do: a sysctl for IPv4, and the deletion of each
+    for IPv6, whose sysctl of the same name does nothing. Raises Refused or Denied.
+    """
+    with _socket() as sock:
+        old, new = routes.learned(sock, 4), routes.learned(sock, 6)
+        path = proc / "sys/net/ipv4/route/flush"
+        try:
+            path.write_text("1")
+        except OSError as error:
+            advice = f"let kubemtu write {path}"
+            raise errors.refusal("forgetting the learned IPv4 path MTUs", error.errno or 0, advice=advice) from error
+        routes.forget(sock, new)
+    return sum(_worth(seen) for seen in (*old, *new))
+
+
+def troubled(one: evidence.Connection) -> bool:
+    """Whether something about it is as it should not be."""
+    return bool(one.retransmits or one.backoff or one.lost)
+
+
+def _learned(sock: netlink.Socket, devices: Mapping[int, links.Device]) -> Iterator[evidence.Learned]:
+    for seen in (*routes.learned(sock, 4), *routes.learned(sock, 6)):
+        if _worth(seen):
+            device = devices.get(seen.devices[0]) if seen.devices else None
+            yield evidence.Learned(
+                destination=seen.destination.partition("/")[0],
+                mtu=seen.mtu or 0,
+                expires=seen.expires // _HZ,
+                locked=seen.locked,
+                device=device.name if device else "",
+                device_mtu=_mtu(device, seen.family) if device else 0,
+            )
+
+
+def _worth(seen: routes.Raw) -> bool:
+    """Whether an exception holds a path MTU that still counts: redirects have none, and IPv6 keeps what has expired."""
+    return seen.mtu is not None and seen.expires > 0
+
+
+def _placed(
+    sock: netlink.Socket, found: Iterable[evidence.Connection], devices: Mapping[int, links.Device]
+) -> Iterator[evidence.Connection]:
+    """The connections with the devices that they leave by, asked once per remote address; local ones are left out."""
+    kept = list(found)
+    peers = list(dict.fromkeys(one.remote for one in kept if not one.remote.startswith("fe80:")))  # no zone is told
+    ways = dict(zip(peers, routes.lookup(sock, peers), strict=True))
+    for one in kept:
+        way = ways.get(one.remote)
+        if way is None or isinstance(way, errors.Refused):
+            yield one
+        elif not way.local:
+            device = devices.get(way.device)
+            name, mtu = (device.name, _mtu(device, one.family)) if device else ("", 0)
+            yield connections.placed(one, name, mtu, way.mtu or 0)
+
+
+def _mtu(device: links.Device, family: int) -> int:
+    return device.ipv6_mtu or device.mtu if family == 6 else device.mtu
+
+
+def _socket(protocol: int | None = None) -> netlink.Socket:
+    try:
+        return netlink.Socket() if protocol is None else netlink.Socket(protocol)
+    except OSError as error:
+        raise errors.refusal("opening a netlink socket", error.errno or 0) from error
+
+
+@contextlib.contextmanager
+def _trouble(troubles: list[str]) -> Iterator[None]:
+    """Turns what cannot be read into a sentence."""
+    try:
+        yield
+    except core_errors.KubemtuError as error:
+        troubles.append(str(error))
+    except OSError as error:
+        troubles.append(f"reading over netlink: {error.strerror}")
