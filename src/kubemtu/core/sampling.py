@@ -32,7 +32,7 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     """How probably one round finds a fault.
 
     `missed` is the probability that it does not: beside 1, a float cannot hold how small that is. `rounds`: after so
-    many the fault is found, all but for RISK.
+    many the fault is found, all but for RISK, when it is by chance, and anew in each round, which members are silent.
     """
 
     fault: str
@@ -207,7 +207,8 @@ def _sentence(size: int, peers: int, turn: int, detection: Sequence[Detection]) 
     if not detection:
         return f"{nodes}: there is nobody to measure"
     if turn == 1:
-        return f"{nodes}: all {size - 1:,} peers each, so every round measures every pair"
+        others = "the other one" if size == 2 else f"all {size - 1:,} peers"
+        return f"{nodes}: {others} each, so every round measures every pair"
     receives, pair = detection[0], detection[-1]
     return (
         f"{nodes}: {peers:,} of {size - 1:,} peers each; {receives.fault} is found with probability "
