@@ -21,7 +21,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
 
     `kinds`: the classes of core.pathverdict that are right to say, by the words it uses. `mtu`: the largest packet that
     arrives at b, in bytes, 0 for none; of equal paths, the least. `back`: the largest that arrives at a, None where it
-    is not to be measured. `says`: what the sentence must name, over IPv4 and IPv6. `flows`: how many must be measured
+    is not to be measured. `whole`: the largest that no tunnel cuts, where one does. `says`: what the sentence must name, over IPv4 and IPv6. `flows`: how many must be measured
     so that no equal path is missed but once in a million times. `pause`: seconds between two measurements.
     """
 
@@ -32,6 +32,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[str, ...]
     mtu: int
     back: int | None = None
+    whole: int | None = None
     says: tuple[str, str] = ("", "")
     families: tuple[Family, ...] = (4, 6)
     rtts: tuple[Rtt, ...] = EVERY
@@ -42,8 +43,15 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def told(self) -> int:
-        """The size that a verdict on both directions gives: the smaller one where they differ, else that forwards."""
+        """The size that a verdict on both directions gives, in bytes."""
+        if self.whole is not None:
+            return self.whole
         return min(self.mtu, self.back) if self.back is not None and "asymmetric" in self.kinds else self.mtu
+
+    @property
+    def deep(self) -> bool:
+        """Whether only what TCP believes, or what the own tunnel cuts, tells what it is."""
+        return not {"masked", "outer fragments"}.isdisjoint(self.kinds)
 
     def commit(self, line: Line) -> None:
         """Make a plain line one like this."""
