@@ -11,8 +11,10 @@ import click
 import msgspec
 
 from kubemtu.cli import output, render
-from kubemtu.core import errors, pathverdict, search, words
-from kubemtu.node.probe import channel, echo, paths, station, wire
+from kubemtu.core import errors, order, pathfacts, pathverdict, search, words
+from kubemtu.node import measuring, netns, places
+from kubemtu.node.evidence import gather
+from kubemtu.node.probe import channel, station, wire
 
 SIGN = {True: ("✓", "green"), False: ("✗", "red")}
 FLOWS_MOST = 256
@@ -37,24 +39,33 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     packets: int
     believed: int
     quotes: tuple[search.Quote, ...] = ()
+    segments: pathfacts.Segments | None = None
+    nat: str = ""
 
 
 class Probed(msgspec.Struct, frozen=True, kw_only=True):
-    """What `-o json` prints; `seconds` and `packets` are those of the forward direction, `total_seconds` of all."""
+    """What `-o json` prints; `packets` are those of the forward direction, `seconds` that it took to measure all.
+
+    `is_mtu`: whether an MTU is the trouble; `place`: who or where; `advice`: what to do.
+    """
 
     address: str
     port: int
     mtu: int
+    expected: int
     verdict: str
+    is_mtu: str
     sentence: str
+    place: str
+    advice: str
     seconds: float
-    total_seconds: float
     packets: int
     rtt: float
     over: str
     evidence: tuple[str, ...]
     forward: Way
     back: Way | None = None
+    forgot: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -65,9 +76,12 @@ def respond(port: int, key_file: Path | None) -> int:
     """Answer `kubemtu node probe` from other hosts, until interrupted.
 
     Answers are forty bytes, never longer than what they answer. With a key, only those who hold it are answered, and
-    the path back to them is measured when they ask for it.
+    the path back to them is measured when they ask for it. The TCP port of the same number tells what TCP is made to
+    believe on the way.
     """
-    with station.Station(_key(key_file), port=port, families=_families()) as serving, _until_told() as told:
+    with station.Station(_key(key_file), port=port, families=station.spoken()) as serving, _until_told() as told:
+        with contextlib.suppress(errors.UsageError):  # the TCP port is another's: only masks are not seen then
+            serving.listen(port)
         families = words.names(f"IPv{family}" for family in serving.families)
         render.echo(f"answering on UDP port {port} over {families}; end with Ctrl-C")
         if key_file is None:
@@ -86,12 +100,13 @@ def respond(port: int, key_file: Path | None) -> int:
 @click.argument("host")
 @click.option("-4", "family", flag_value=4, type=int, help="IPv4 only.")
 @click.option("-6", "family", flag_value=6, type=int, help="IPv6 only.")
-@click.option("--port", default=wire.PORT, show_default=True, type=click.IntRange(1, 65535), help="UDP port.")
+@click.option("--port", default=wire.PORT, show_default=True, type=click.IntRange(1, 65535), help="UDP and TCP port.")
 @key_option
 @click.option("--expected", type=click.IntRange(100, 65535), help="The MTU expected, in bytes.  [the interface's]")
 @click.option("--flows", default=1, show_default=True, type=click.IntRange(1, FLOWS_MOST), help="Source ports to try.")
 @click.option("--one-way", is_flag=True, help="Do not have the other end measure back.")
 @click.option("--icmp", is_flag=True, help="Use ICMP echo, for hosts without `kubemtu node respond`.")
+@click.option("--flush", is_flag=True, help="First forget every path MTU that this host has learned.")
 @output.output_option
 def probe(
     host: str,
@@ -102,6 +117,7 @@ def probe(
     flows: int,
     one_way: bool,
     icmp: bool,
+    flush: bool,
     output_format: str,
 ) -> int:
     """Find the exact MTU of the path to HOST and back, and what limits it.
@@ -109,10 +125,21 @@ def probe(
     HOST runs `kubemtu node respond`; where nothing answers, ICMP echo is tried, which tells less. `--flows 48` finds
     any of four equal paths that differs. Ends with 1 when the path does not carry what is expected.
     """
-    one, address = _resolve(host, family)
-    key = _key(key_file)
-    target = paths.Target(address=address, port=port, expected=expected, back=key.secret and not one_way and not icmp)
-    probed = _probe(target, one, key, icmp=icmp, flows=flows)
+    _, address = _resolve(host, family)
+    way = order.Way(
+        name=host,
+        here=order.Spot(node=""),
+        to=address,
+        at=port,
+        expected=expected or 0,
+        back=not one_way and not icmp,
+        flows=flows,
+        deep=True,
+    )
+    forgot = gather.flush() if flush else 0
+    work = measuring.Measuring("", places.Places(netns.Roots()), _key(key_file))
+    (result,) = work.ways([way], icmp=icmp)
+    probed = _probed(way, result, forgot, keyed=key_file is not None)
     if output_format == "text":
         for line in _lines(probed):
             render.echo(line)
@@ -123,68 +150,37 @@ def probe(
     return errors.FINE if probed.verdict == "ok" else errors.FINDINGS
 
 
-def _probe(target: paths.Target, one: channel.Family, key: wire.Key, *, icmp: bool, flows: int) -> Probed:
-    notes: list[str] = []
-    over: type[channel.Channel] = echo.EchoChannel if icmp else channel.Channel
-    measured = _measure(target, one, key, over, flows)
-    if not icmp and all(path.forward.found.ending == "unreachable" for path in measured):
-        with contextlib.suppress(errors.Forbidden):  # then the silence of the station is all there is to tell
-            echoed = _measure(msgspec.structs.replace(target, back=False), one, key, echo.EchoChannel, 1)
-            if echoed[0].forward.found.mtu:
-                measured, over = echoed, echo.EchoChannel
-    if over is echo.EchoChannel:
-        notes.append(echo.LIMITS[one])
-    elif not key.secret:
+def _probed(way: order.Way, result: order.Result, forgot: int, *, keyed: bool) -> Probed:
+    assert result.there is not None
+    notes = list(result.notes)
+    if result.over == "UDP" and not keyed:
         notes.append("measured forwards only: without --key-file the other end does not measure back")
-    elif target.back and (measured[0].back is None or measured[0].back.state in {"refused", "unreachable"}):
+    elif result.over == "UDP" and way.back and not result.back and result.verdict.kind != "unreachable":
         notes.append("the other end did not measure back; it is too busy, or nothing came back from it")
-    verdict = paths.judge(measured[0])
-    if len(measured) > 1:
-        together = pathverdict.judge_flows(
-            [paths.direction(path.forward) for path in measured], expected=target.expected
-        )
-        verdict = together if together.kind == "equal paths differ" else verdict
-    return _probed(measured, verdict, "ICMP echo" if over is echo.EchoChannel else "UDP", notes)
-
-
-def _measure(
-    target: paths.Target, one: channel.Family, key: wire.Key, over: type[channel.Channel], flows: int
-) -> list[paths.Path]:
-    """One station for each flow, because a flow is its port; sizes found once are asked for first afterwards."""
-    found: list[paths.Path] = []
-    for number in range(flows):
-        seen = tuple(dict.fromkeys(path.forward.found.mtu for path in found if path.forward.found.mtu))
-        wanted = msgspec.structs.replace(target, also=seen, back=target.back and number == 0)
-        with station.Station(key, families=(one,), over=over) as asking:
-            found += asking.measure([wanted])
-        if found[-1].forward.found.ending == "unreachable" and number == 0:
-            break
-    return found
-
-
-def _probed(measured: list[paths.Path], verdict: pathverdict.Verdict, over: str, notes: list[str]) -> Probed:
-    first = measured[0]
-    back = first.back
-    returned = paths.returned(back) if back is not None and back.state not in {"running", "refused"} else None
+    verdict = result.verdict
     return Probed(
-        address=first.target.address,
-        port=first.target.port,
+        address=way.to,
+        port=way.at,
         mtu=verdict.mtu,
+        expected=verdict.expected,
         verdict=verdict.kind,
+        is_mtu=verdict.is_mtu,
         sentence=verdict.sentence,
-        seconds=round(first.forward.seconds, 6),
-        total_seconds=round(sum(path.seconds for path in measured), 6),
-        packets=sum(path.forward.found.packets for path in measured),
-        rtt=round(first.forward.rtt, 6),
-        over=over,
+        place=verdict.place,
+        advice=verdict.advice,
+        seconds=result.seconds,
+        packets=result.packets,
+        rtt=result.rtt,
+        over=result.over,
         evidence=verdict.evidence,
-        forward=_way(paths.direction(first.forward)),
-        back=_way(returned) if returned is not None else None,
+        forward=_way(result.there),
+        back=_way(result.home) if result.home is not None else None,
+        forgot=forgot,
         notes=tuple(notes),
     )
 
 
-def _way(one: pathverdict.Direction) -> Way:
+def _way(one: pathfacts.Direction) -> Way:
     found = one.found
     return Way(
         ending=found.ending,
@@ -198,6 +194,8 @@ def _way(one: pathverdict.Direction) -> Way:
         packets=found.packets,
         believed=one.believed,
         quotes=found.quotes,
+        segments=one.segments,
+        nat=one.nat,
     )
 
 
@@ -208,8 +206,12 @@ def _lines(probed: Probed) -> Iterator[str]:
     yield click.style(f"{sign} {probed.address}: {probed.verdict}; {probed.sentence}", fg=colour, bold=True)
     for line in probed.evidence:
         yield f"  · {line}"
+    if probed.forgot:
+        yield f"  · {words.count(probed.forgot, 'learned path MTU')} forgotten first"
     for line in probed.notes:
         yield click.style(f"  {line}", fg="yellow")
+    if probed.advice and probed.verdict != "ok":
+        yield f"  → {probed.advice}"
     yield (
         f"  {words.count(probed.packets, 'packet')} there over {probed.over}, verdict after "
         f"{probed.seconds * 1000:.1f} ms, round trip {probed.rtt * 1000:.2f} ms"
@@ -218,11 +220,6 @@ def _lines(probed: Probed) -> Iterator[str]:
 
 def _key(path: Path | None) -> wire.Key:
     return wire.Key() if path is None else wire.Key.read(path)
-
-
-def _families() -> tuple[channel.Family, ...]:
-    """Those that this machine has: a kernel without IPv6 is no reason not to answer."""
-    return (4, 6) if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() else (4,)
 
 
 def _resolve(host: str, family: int | None) -> tuple[channel.Family, str]:

@@ -84,8 +84,8 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     """A router's "too big": who, what it claims to carry, and the size that it refused (above `top` when not said)."""
 
     mtu: int
-    by: str | None
     size: int
+    by: str | None = None
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,13 +98,13 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     ending: Ending
     mtu: int
-    limit: Limit | None
     losses: int
     fitting: int
     fitting_lost: int
     rounds: int
     packets: int
     top: int
+    limit: Limit | None = None
     quotes: tuple[Quote, ...] = ()
     fragment: int | None = None  # bytes of the largest fragment that arrived of the next larger size
 

@@ -12,11 +12,13 @@ from kubemtu.core import errors, order
 from kubemtu.core.words import names as listed
 from kubemtu.flows.change.nodes import Nodes
 from kubemtu.kube import api as kube_api
+from kubemtu.kube import errors as kube_errors
 from kubemtu.kube import probes
 
 PATIENCE = 30.0  # seconds for all agents to answer: a thousand paths each take one
 READY = 10.0  # seconds for stations to stand in pods
-CHUNK = 1500  # ways in one order: an object of the API must stay well below a megabyte
+CHUNK = 1000  # ways in one order: what is asked and what one node tells must stay below what etcd takes, 1.5 MB
+SPOTS = 6000  # pods that one order has answer, for the same reason
 
 Tell = Callable[[int, int], None]  # how many nodes have told, of how many
 
@@ -50,24 +52,35 @@ class Asking:
     @contextlib.asynccontextmanager
     async def answering(self, spots: Iterable[order.Spot]) -> AsyncIterator[tuple[str, ...]]:
         """Have stations answer in these pods while the block runs; gives what could not be done, a sentence each."""
-        asked = order.Order(answering=tuple(dict.fromkeys(spots)), seconds=order.SECONDS * 5)
-        if not asked.answering:
-            yield ()
-            return
-        async with self._put(asked) as name:
-            told = await self._wait(name, order.nodes(asked), lambda one: one.ready, READY, None)
-            yield tuple(trouble for one in told.values() for trouble in one.troubles)
+        found = list(dict.fromkeys(spots))
+        missing: list[str] = []
+        async with contextlib.AsyncExitStack() as questions:
+            for start in range(0, len(found), SPOTS):
+                asked = order.Order(answering=tuple(found[start : start + SPOTS]), seconds=order.SECONDS * 5)
+                name = await questions.enter_async_context(self._put(asked))
+                told = await self._wait(name, order.nodes(asked), lambda one: one.ready, READY, None)
+                missing += [trouble for one in told.values() for trouble in one.troubles]
+            yield tuple(missing)
 
     @contextlib.asynccontextmanager
     async def _put(self, asked: order.Order) -> AsyncIterator[str]:
+        """Ask while the block runs; whatever ends it, the question is taken away, even one of which nothing was heard."""
         name = f"probe-{uuid.uuid4().hex[:12]}"
-        line = self._nodes.line
-        await line.through(lambda: probes.put(self._api, name, asked))
         try:
+            await self._begin(name, asked)
             yield name
         finally:
             with contextlib.suppress(errors.KubemtuError):
                 await asyncio.shield(probes.take_away(self._api, name))
+
+    async def _begin(self, name: str, asked: order.Order) -> None:
+        try:
+            await self._nodes.line.through(lambda: probes.put(self._api, name, asked))
+        except kube_errors.Absent as absent:
+            raise errors.Unreachable(
+                f"{self._api.connection.server} does not know MTUProbe: the agents that measure are not installed, or "
+                "are older; install them with `kubectl apply -f deploy/crds -f deploy/agent.yaml -f deploy/probe.yaml`"
+            ) from absent
 
     async def _wait(
         self,
@@ -93,9 +106,8 @@ class Asking:
                 tell(heard, len(nodes))
             late = [node for node in nodes if node not in told and node not in self._nodes.gone]
             if late and time.monotonic() >= deadline:
-                some = listed(late[:5]) + (f" and {len(late) - 5} more" if len(late) > 5 else "")
                 raise errors.Unreachable(
-                    f"the agent of node {some} did not answer what it was asked to measure within {patience:.0f} s; "
+                    f"the agent of node {listed(late)} did not answer what it was asked to measure within {patience:.0f} s; "
                     "see that the kubemtu-agent pod runs there, has no older version, and may read Secret "
                     f"{probes.NAMESPACE}/{probes.SECRET} (its log says so)"
                 )

@@ -13,7 +13,7 @@ import msgspec
 from kubemtu.core import errors, migration, order
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.kube.api import Api
-from kubemtu.kube.errors import Absent, AlreadyThere
+from kubemtu.kube.errors import AlreadyThere
 
 API_VERSION = f"{migration.GROUP}/{migration.VERSION}"
 PROBES = Want(kind="MTUProbe", plural="mtuprobes", api_versions=(API_VERSION,))
@@ -33,20 +33,18 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def put(api: Api, name: str, asked: order.Order) -> None:
-    """Ask. Raises Unreachable where the server does not have the kind, Forbidden without the right."""
+    """Ask; that it has been asked under this name, because an answer got lost, is fine.
+
+    Raises Absent where the server does not have the kind, Forbidden without the right.
+    """
     body = {
         "apiVersion": API_VERSION,
         "kind": PROBES.kind,
         "metadata": {"name": name},
         "spec": msgspec.to_builtins(asked),
     }
-    try:
+    with contextlib.suppress(AlreadyThere):
         await api.create(body)
-    except Absent as absent:
-        raise errors.Unreachable(
-            f"{api.connection.server} does not know MTUProbe: the agents that measure are not installed, or are older; "
-            "install them with `kubectl apply -f deploy/crds -f deploy/agent.yaml -f deploy/probe.yaml`"
-        ) from absent
 
 
 async def take_away(api: Api, name: str) -> None:

@@ -94,7 +94,7 @@ def node_of(found: Object) -> NodeMtu:
         name=found.name,
         desired=_part(found, migration.Desired, "spec"),
         reached=_part(found, migration.Reached, "status", "reached"),
-        answers=_part(found, dict[str, order.Told], "status", "answers") or {},
+        answers={name: _told(one) for name, one in found.mapping("status", "answers").items()},
         observation=_part(found, net.NodeObservation, "status", "observation"),
         observed_at=_seconds(found, observed_at) if observed_at else None,
         agent=_part(found, Agent, "status", "agent"),
@@ -135,6 +135,14 @@ def _value(value: object, *, in_list: bool) -> object:
     if isinstance(value, (list, tuple)):
         return [_value(one, in_list=True) for one in value]
     return value
+
+
+def _told(present: object) -> order.Told:
+    """One answer; one that cannot be read is told as such, for it must not hide the node that gave it."""
+    try:
+        return msgspec.convert(present, order.Told)
+    except msgspec.ValidationError as error:
+        return order.Told(ready=True, done=True, troubles=(f"an answer cannot be read: {error}",))
 
 
 def _part(found: Object, type_: type[T], *path: str) -> T | None:

@@ -39,7 +39,7 @@ class Measuring:
         results: tuple[order.Result, ...] = ()
         row: mesh.Row | None = None
         try:
-            results = tuple(self._ways([way for way in asked.ways if way.here.node == self._node]))
+            results = tuple(self.ways([way for way in asked.ways if way.here.node == self._node]))
             row = self._row(asked.round) if asked.round is not None else None
         except (errors.KubemtuError, OSError, ValueError) as error:
             self._troubles.append(f"node {self._node} could not measure: {error}")
@@ -89,21 +89,33 @@ class Measuring:
 
     # Ways
 
-    def _ways(self, ways: Sequence[order.Way]) -> Iterable[order.Result]:
-        if not ways:
-            return
-        found = self._measure(ways, channel.Channel)
-        silent = [way for way in ways if way.echo and all(_unheard(path) for path in found[way.name])]
-        single = [msgspec.structs.replace(way, back=False, flows=1) for way in silent]
-        echoed = self._measure(single, echo.EchoChannel) if silent else {}
-        for way in ways:
-            if any(not _unheard(path) for path in echoed.get(way.name, ())):
-                yield self._result(way, echoed[way.name], "ICMP echo")
-            else:
-                yield self._result(way, found[way.name], "UDP")
+    def ways(self, ways: Sequence[order.Way], *, icmp: bool = False) -> list[order.Result]:
+        """Measure these ways; where no station answers, ICMP echo is tried for those that allow it.
 
-    def _measure(self, ways: Sequence[order.Way], over: type[channel.Channel]) -> dict[str, list[paths.Path]]:
-        """The paths of each way, one for each flow; a flow is a socket of its own."""
+        `icmp`: by ICMP echo alone; raises Forbidden when the kernel does not allow that.
+        """
+        if not ways:
+            return []
+        found = {} if icmp else self._measure(ways, channel.Channel)
+        silent = [way for way in ways if icmp or (way.echo and all(map(_unheard, found[way.name])))]
+        echoed: dict[str, list[paths.Path]] = {}
+        if silent:
+            single = [msgspec.structs.replace(way, back=False, flows=1) for way in silent]
+            echoed = self._measure(single, echo.EchoChannel, strict=icmp)
+        results = []
+        for way in ways:
+            heard = any(not _unheard(path) for path in echoed.get(way.name, ()))
+            results.append(
+                self._result(
+                    way, (echoed if icmp or heard else found)[way.name], "ICMP echo" if icmp or heard else "UDP"
+                )
+            )
+        return results
+
+    def _measure(
+        self, ways: Sequence[order.Way], over: type[channel.Channel], *, strict: bool = False
+    ) -> dict[str, list[paths.Path]]:
+        """The paths of each way, one for each flow; a flow is a socket of its own. `strict`: every one must open."""
         targets: list[paths.Target] = []
         names: list[str] = []
         with station.Station(self._key, families=(), over=over) as asking:
@@ -112,7 +124,7 @@ class Measuring:
                 for flow in range(way.flows):
                     via = f"{way.here.port}#{flow}"
                     if (via, family) not in asking.channels:
-                        self._stand(asking, via, way.here.port, family)
+                        self._stand(asking, via, way.here.port, family, strict=strict)
                     targets.append(
                         paths.Target(
                             address=way.to,
@@ -130,11 +142,13 @@ class Measuring:
             found.setdefault(name, []).append(path)
         return found
 
-    def _stand(self, asking: station.Station, via: str, port: str, family: channel.Family) -> None:
+    def _stand(self, asking: station.Station, via: str, port: str, family: channel.Family, *, strict: bool) -> None:
         try:
             with self._entered(port) as space:
                 asking.open(via, space, families=(family,))
         except (errors.KubemtuError, OSError, LookupError) as error:
+            if strict:
+                raise
             self._troubles.append(_gone(port, error))
 
     def _result(self, way: order.Way, found: list[paths.Path], over: order.Over) -> order.Result:

@@ -231,7 +231,7 @@ class Agent:
             agent=self._identity,
         )
         for name in now.answers if self._begun else ():
-            if self._answers.get(name) is now.answers[name]:
+            if name in self._answers and self._answers[name] is now.answers[name]:
                 del self._answers[name]
         if not self._begun:
             self._begun = True

@@ -117,6 +117,8 @@ class Prober:
                     with contextlib.suppress(errors.Unreachable):  # a pod without that family
                         serving.open(port, space, port=self._port, families=(family,))
                 serving.listen(self._port, port)
+            except errors.UsageError:  # somebody has the port already: one of our own probe pods, most likely
+                serving.shut(port)
             except (errors.KubemtuError, OSError) as error:
                 log.warning("no station can answer in the pod behind %s: %s", port, error)
             finally:

@@ -82,49 +82,55 @@ class _Cover:
         """Take regions, the one that gains most first, until none gains anything."""
         while self.plane.open.rows:
             later: list[Entry] = []
-            taken = 0.0  # the gain of the first whole region: others like it are taken in the same pass
-            while (found := self._next(later, taken)) is not None:
-                gain, place, tally = found
-                rivals = [] if taken and tally.bad > 3 else self._rivals(gain, place)
-                suspect = self._suspect(place, tally)
-                for part in self._of(place):
+            first: Entry | None = None  # a whole region: others like it are taken in the same pass
+            while (found := self._next(later, first)) is not None:
+                entry, tally = found
+                rivals = [] if first and tally.bad > 3 else self._rivals(entry)
+                suspect = self._suspect(entry[2], tally)
+                for part in self._of(entry[2]):
                     self.plane.explain(part)
                 yield self._doubted(suspect, rivals)
-                taken = taken or gain
+                first = first or entry
                 if not whole(tally):
                     self._partly += 1
                     break
             else:
-                if not taken:
+                if first is None:
                     return
             self._heap = [*self._heap, *later]
             heapq.heapify(self._heap)
 
-    def _next(self, later: list[Entry], taken: float) -> tuple[float, Place, Tally] | None:
-        """The region that gains most and is believed; once a whole one is taken, only more of them, of like gain."""
-        least = max(taken / 2, EPSILON)
-        while self.plane.open.rows and self._heap and -self._heap[0][0] >= least:
-            _, rank, place = heapq.heappop(self._heap)
+    def _next(self, later: list[Entry], first: Entry | None) -> tuple[Entry, Tally] | None:
+        """The region that gains most and is believed; once a whole one is taken, only more of its like."""
+        while self.plane.open.rows and self._heap and self._heap[0][0] < -EPSILON:
+            bound, rank, place = heapq.heappop(self._heap)
+            if first is not None and bound > first[0] / 2 and rank != first[1]:
+                later.append((bound, rank, place))
+                continue
             tally = self._tally(place)
             gain = self._gain(tally)
             if tally.bad < 2 or gain <= 0:
                 continue
             entry = (-gain, rank, place)
-            more = bool(taken) and whole(tally) and gain >= least
+            more = first is not None and self._like(entry, tally, first)
             if self._heap and entry > self._heap[0] and not more:
                 heapq.heappush(self._heap, entry)
                 continue
-            if self._refused.get(place) != tally.bad and (more or not taken):
+            if self._refused.get(place) != tally.bad and (more or first is None):
                 if self._believed(place, tally, gain):
                     if not whole(tally) and (other := self._instead(tally)) is not None:
                         heapq.heappush(self._heap, entry)
                         return other
-                    return gain, place, tally
+                    return entry, tally
                 self._refused[place] = tally.bad
             later.append(entry)
         return None
 
-    def _instead(self, partly: Tally) -> tuple[float, Place, Tally] | None:
+    def _like(self, entry: Entry, tally: Tally, first: Entry) -> bool:
+        """Whether it is a whole region that gains as much as the first, or one more of the same shape, for certain."""
+        return whole(tally) and (entry[0] <= first[0] / 2 or (entry[1] == first[1] and not tally.good))
+
+    def _instead(self, partly: Tally) -> tuple[Entry, Tally] | None:
         """A region that went wrong as a whole, which by chance it would not have where only some pairs do.
 
         It has all of u pairs, of which each goes wrong with the share of the wider region: share^u. When that is less
@@ -135,11 +141,11 @@ class _Cover:
         waiting = []
         found = None
         while self._heap and 1 - self._heap[0][0] >= enough and found is None:
-            entry = heapq.heappop(self._heap)
-            tally = self._tally(entry[2])
+            _, rank, place = entry = heapq.heappop(self._heap)
+            tally = self._tally(place)
             gain = self._gain(tally)
-            if tally.bad >= enough and whole(tally) and self._believed(entry[2], tally, gain):
-                found = (gain, entry[2], tally)
+            if tally.bad >= enough and whole(tally) and self._believed(place, tally, gain):
+                found = (-gain, rank, place), tally
             else:
                 waiting.append(entry)
         for entry in waiting:
@@ -255,8 +261,9 @@ class _Cover:
             bad += tally.bad
         return bad > self._tally(place).bad
 
-    def _rivals(self, gain: float, place: Place) -> list[Place]:
+    def _rivals(self, taken: Entry) -> list[Place]:
         """Regions about something else that gain as much: to take one and not another of them may be a guess."""
+        gain, place = -taken[0], taken[2]
         found: list[Entry] = []
         while self._heap and -self._heap[0][0] >= gain - EPSILON and len(found) < TIES_MOST:
             found.append(heapq.heappop(self._heap))

@@ -21,8 +21,9 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
 
     `kinds`: the classes of core.pathverdict that are right to say, by the words it uses. `mtu`: the largest packet that
     arrives at b, in bytes, 0 for none; of equal paths, the least. `back`: the largest that arrives at a, None where it
-    is not to be measured. `whole`: the largest that no tunnel cuts, where one does. `says`: what the sentence must name, over IPv4 and IPv6. `flows`: how many must be measured
-    so that no equal path is missed but once in a million times. `pause`: seconds between two measurements.
+    is not to be measured. `whole`: the largest that no tunnel cuts, where one does. `says`: what the sentence must
+    name, over IPv4 and IPv6. `flows`: how many must be measured so that no equal path is missed but once in a million
+    times. `pause`: seconds between two measurements.
     """
 
     name: str
