@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubemtu.core import mesh, sampling
@@ -76,6 +76,7 @@ def test_an_uplink_is_found_by_what_crosses_zones() -> None:
     assert uplink.rounds == 1
 
 
+@settings(deadline=None)
 @given(st.integers(2, 400), st.integers(1, 40))
 def test_every_pair_has_its_turn(size: int, offsets: int) -> None:
     turn = sampling.rounds(size, offsets)
@@ -89,6 +90,7 @@ def test_every_pair_has_its_turn(size: int, offsets: int) -> None:
     assert sampling.rotation(size, offsets, turn) == sampling.rotation(size, offsets, 0)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 300), st.integers(1, 24), st.integers(0, 1000))
 def test_no_slot_sends_two_probes_to_one_member(size: int, offsets: int, number: int) -> None:
     plan = sampling.plan(members(size), full_up_to=0, offsets=offsets, round_number=number)
@@ -98,6 +100,7 @@ def test_no_slot_sends_two_probes_to_one_member(size: int, offsets: int, number:
     assert all(member not in chosen for member, chosen in enumerate(peers))
 
 
+@settings(deadline=None)
 @given(st.integers(2, 8), st.integers(0, 500))
 def test_every_member_measures_into_every_zone_that_is_large_enough(zones: int, number: int) -> None:
     many = sampling.arranged(members(400, zones))
