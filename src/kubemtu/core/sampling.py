@@ -19,7 +19,7 @@ import msgspec
 
 from kubemtu.core import mesh
 
-FULL_UP_TO: Final = 1000  # members: 999 peers cost each of them some 20 ms of one core a round
+FULL_UP_TO: Final = 1000  # members: up to 999 packets of full size from each in a round
 OFFSETS: Final = 24
 PACKETS: Final = 4  # to measure a pair that is in order: one of full size and three small ones
 MOST_PPS: Final = 1000  # packets that a member sends a second
