@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calc": ("kubemtu.cli.calc:calc", "Show what headers leave of a NIC's MTU, and which key it belongs into."),
     "node": ("kubemtu.cli.node:node", "Show or set the MTU of this one node's pods, without Kubernetes."),
     "why": ("kubemtu.cli.why:why", "Say whether it is the MTU between two ends, where, and what to do (read-only)."),
+    "probe": ("kubemtu.cli.probe:probe", "Measure the exact path MTU between two ends, or between all (read-only)."),
     "lab": ("kubemtu.cli.lab:lab", "Build a cluster on this machine out of network namespaces."),
     "demo": ("kubemtu.cli.demo:demo", "Break a lab cluster, fix it live under traffic, and count what was lost."),
     "agent": ("kubemtu.cli.agent:agent", "Keep one node true to its NodeMTU (runs in the cluster)."),

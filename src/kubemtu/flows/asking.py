@@ -17,6 +17,7 @@ from kubemtu.kube import probes
 
 PATIENCE = 30.0  # seconds for all agents to answer: a thousand paths each take one
 READY = 10.0  # seconds for stations to stand in pods
+GLANCE = 2.0  # seconds between two looks at who has left, while somebody is late
 CHUNK = 1000  # ways in one order: what is asked and what one node tells must stay below what etcd takes, 1.5 MB
 SPOTS = 6000  # pods that one order has answer, for the same reason
 
@@ -64,7 +65,7 @@ class Asking:
 
     @contextlib.asynccontextmanager
     async def _put(self, asked: order.Order) -> AsyncIterator[str]:
-        """Ask while the block runs; whatever ends it, the question is taken away, even one of which nothing was heard."""
+        """Ask while the block runs; whatever ends it, the question is taken away, also one that may not have come."""
         name = f"probe-{uuid.uuid4().hex[:12]}"
         try:
             await self._begin(name, asked)
@@ -91,7 +92,7 @@ class Asking:
         tell: Tell | None,
     ) -> dict[str, order.Told]:
         heard = 0
-        deadline = time.monotonic() + patience
+        late: list[str] = []
 
         def look() -> dict[str, order.Told] | None:
             nonlocal heard
@@ -104,17 +105,28 @@ class Asking:
             if tell is not None and len(told) != heard:
                 heard = len(told)
                 tell(heard, len(nodes))
-            late = [node for node in nodes if node not in told and node not in self._nodes.gone]
-            if late and time.monotonic() >= deadline:
-                raise errors.Unreachable(
-                    f"the agent of node {listed(late)} did not answer what it was asked to measure within {patience:.0f} s; "
-                    "see that the kubemtu-agent pod runs there, has no older version, and may read Secret "
-                    f"{probes.NAMESPACE}/{probes.SECRET} (its log says so)"
-                )
+            late[:] = [node for node in nodes if node not in told and node not in self._nodes.gone]
             return None if late else told
 
-        never = errors.Unreachable("unreachable: `look` raises first")
-        return await self._nodes.until(look, patience + 5.0, never)
+        began = time.monotonic()
+        while True:
+            left = began + patience - time.monotonic()
+            with contextlib.suppress(_Late):
+                return await self._nodes.until(look, min(max(left, 0.0), GLANCE), _Late())
+            if left <= 0:
+                break
+            asked = time.monotonic()
+            await self._nodes.look_who_left()
+            began += time.monotonic() - asked  # while the API server was away, no agent could tell anything
+        raise errors.Unreachable(
+            f"the agent of node {listed(late)} did not answer what it was asked to measure within {patience:.0f} s; "
+            "see that the kubemtu-agent pod runs there, has no older version, and may read Secret "
+            f"{probes.NAMESPACE}/{probes.SECRET} (its log says so)"
+        )
+
+
+class _Late(errors.KubemtuError):
+    """Somebody has not told yet."""
 
 
 @contextlib.asynccontextmanager

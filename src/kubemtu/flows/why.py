@@ -41,9 +41,16 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def why(
-    api: kube_api.Api, here: str, there: str | None, *, namespace: str, flows: int = FLOWS, forget: bool = False
+    api: kube_api.Api,
+    here: str,
+    there: str | None,
+    *,
+    namespace: str,
+    flows: int = FLOWS,
+    forget: bool = False,
+    parts: bool = True,
 ) -> Answer:
-    """Answer for the path from one end to the other, or from one end to several others.
+    """Answer for the path from one end to the other, or from one end to several others; without `parts`, only that.
 
     Raises UsageError for an end that is not there, Unreachable where no agent stands at the first one.
     """
@@ -55,6 +62,8 @@ async def why(
     if not goals:
         raise errors.UsageError(f"there is no other pod or node to measure from {start.name} to; name the other end")
     tasks = [task for number, goal in enumerate(goals) for task in tasks_of(start, goal, snapshot, number, flows)]
+    if not parts:
+        tasks = [msgspec.structs.replace(task, ways=task.ways[:1]) for task in tasks]
     if not tasks:
         raise errors.UsageError(
             f"{goals[0].name} has no address that {start.name} can send to: "

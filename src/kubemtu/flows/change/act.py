@@ -42,7 +42,7 @@ async def carry_out(
 ) -> Outcome:
     """Take the MTUMigration of that name from wherever it stands to the end of its direction.
 
-    `unproven` goes on where the nodes answer no echo and the network between them cannot be measured. Raises Surprise
+    `unproven` goes on where nothing is answered and the network between the nodes cannot be measured. Raises Surprise
     at the first step that has not the effect it must have; nothing after it was done, and both carrying on and going
     back remain possible. Raises Conflict when another driver takes over.
     """
@@ -225,17 +225,17 @@ class Drive:
         await self.enter(step, migration.Phase.RECORD, RECORDING)
         found = await fabric.survey(self._asking.ask, addresses, names, step.underlay)
         if found.proof.verdict == "refuted":
-            told = fabric.sentence(found, step.underlay, telling.pod_target(step))
+            sizes = step.underlay, telling.pod_target(step)
             raise errors.Surprise(
-                f"the network between the nodes does not carry this plan: {told}. Nothing was changed; "
-                f"{telling.smaller(found.carried, step)}"
+                f"the network between the nodes does not carry this plan: {fabric.sentence(found, *sizes)}. "
+                f"Nothing was changed; {fabric.remedy(found, *sizes)} first"
             )
         grows = any(target.pod_mtu > target.origin_mtu for target in step.nodes)
         if found.proof.verdict == "undecided" and len(names) > 1 and grows and not unproven:
             raise errors.Surprise(
-                f"the network between the nodes cannot be measured: {found.proof.unanswered[0]} answers nothing of any "
-                f"size. Nothing was changed; let UDP port {order.PORT} or ICMP echo pass between the nodes, or add "
-                "--unproven to raise the MTU without having seen that it fits"
+                f"the network between the nodes cannot be measured: {fabric.unknown(found)}. Nothing was changed; "
+                f"let UDP port {order.PORT} or ICMP echo pass between the nodes, or add --unproven to raise the MTU "
+                "without having seen that it fits"
             )
         if not isinstance(self.steps[0], plan.Live):
             await self.nodes.release(self.name)

@@ -14,6 +14,7 @@ from kubemtu.core.words import count
 from kubemtu.flows.asking import Ask
 
 SEARCHED = 16  # paths that are measured exactly when more of them fail
+LEAST = 576  # bytes that every IPv4 host must take whole (RFC 791, section 3.2)
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,10 +30,11 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 async def survey(ask: Ask, addresses: Mapping[str, str], names: Sequence[str], size: int) -> Survey:
     """Send a packet of `size` bytes (the whole IP packet) from each node of `names` to others, and judge what came."""
     known = [name for name in names if name in addresses]
+    unknown = [f"{name}: its address is not known" for name in names if name not in addresses]
     if len(known) < 2:
-        return Survey(proof=proof.judge(()))
-    asked = around(known, addresses, size)
-    rows = [one.row for one in (await ask(order.Order(round=asked))).values() if one.row is not None]
+        return Survey(proof=msgspec.structs.replace(proof.judge(()), unanswered=tuple(unknown)))
+    told = await ask(order.Order(round=around(known, addresses, size)))
+    rows = [one.row for one in told.values() if one.row is not None]
     bad = [_Bad(row.sender, peer, group) for row in rows for group in row.groups for peer in group.to]
     ways = {(one.sender, one.peer): _way(known, addresses, size, one) for one in _chosen(bad)}
     results = await _exactly(ask, list(ways.values()))
@@ -45,10 +47,12 @@ async def survey(ask: Ask, addresses: Mapping[str, str], names: Sequence[str], s
     unanswered = [
         *exact.unanswered,
         *(_name(known, one) for one in rest if one.group.kind in pathverdict.UNDECIDED),
-        *(f"{known[row.sender]} ({row.error})" for row in rows if row.error),
+        *(f"{known[row.sender]}: {row.error}" for row in rows if row.error),
+        *(f"{name}: {trouble}" for name, one in told.items() if one.row is None for trouble in one.troubles),
+        *unknown,
     ]
     arrived = exact.arrived + sum(row.ok for row in rows)
-    carried = [result.verdict.mtu for result in results if not proof.carries(result.verdict) and result.verdict.mtu]
+    carried = [one.verdict.mtu for one in results if not proof.carries(one.verdict) and not proof.mute(one.verdict)]
     return Survey(
         proof=proof.Proof(
             verdict="refuted" if against else "held" if arrived else "undecided",
@@ -62,9 +66,11 @@ async def survey(ask: Ask, addresses: Mapping[str, str], names: Sequence[str], s
 
 
 async def _exactly(ask: Ask, ways: list[order.Way]) -> list[order.Result]:
+    """What these ways carry, to the byte, the worst first."""
     if not ways:
         return []
-    return [result for one in (await ask(order.Order(ways=tuple(ways)))).values() for result in one.results]
+    found = [result for one in (await ask(order.Order(ways=tuple(ways)))).values() for result in one.results]
+    return sorted(found, key=lambda result: result.verdict.mtu)
 
 
 def around(names: Sequence[str], addresses: Mapping[str, str], size: int) -> order.Round:
@@ -81,8 +87,24 @@ def sentence(found: Survey, size: int, pod_mtu: int) -> str:
     more = f" ({count(len(against) - 1, 'other way')} like it)" if len(against) > 1 else ""
     if found.carried is None:
         return f"{against[0]}{more}"
-    fits = found.carried - (size - pod_mtu)
-    return f"{against[0]}{more}; {found.carried} bytes leave {fits} for pods"
+    return f"{against[0]}{more}; {found.carried} bytes leave {found.carried - (size - pod_mtu)} for pods"
+
+
+def remedy(found: Survey, size: int, pod_mtu: int) -> str:
+    """What to do about it; nobody is told to apply what no pod can live with."""
+    fits = found.carried - (size - pod_mtu) if found.carried is not None else 0
+    if fits < LEAST:
+        return "correct the network"
+    return f"apply --mtu {fits} or less, or correct the network"
+
+
+def unknown(found: Survey) -> str:
+    """Why it is not known what the network carries."""
+    unanswered = found.proof.unanswered
+    if not unanswered:
+        return "no node has told anything"
+    more = f", and {count(len(unanswered) - 1, 'other way')} like it" if len(unanswered) > 1 else ""
+    return f"nothing of any size is answered, or too little ({unanswered[0]}{more})"
 
 
 class _Bad(NamedTuple):

@@ -28,13 +28,14 @@ async def pods(asking: Asking, ports: Callable[[], Ports], names: Mapping[str, s
     `ports` tells the pods that there are now, by node; `names` what a pod with an address is called.
     """
     settled: list[tuple[str, order.Result]] = []
-    due = [way for name, mine in ports().items() for way in ways_of(name, mine, ports(), names)]
+    first = ports()
+    due = [way for name, mine in first.items() for way in ways_of(name, mine, first, names)]
     for turn in range(ROUNDS):
         async with asking.answering(_spots(due, ports())):
             results = await asking.ways(due)
         doubtful = {name: one for name, one in results.items() if not proof.carries(one.verdict)}
         settled += [(name, one) for name, one in results.items() if name not in doubtful]
-        due = [way for way in due if way.name in doubtful and _both_there(way, ports())]
+        due = _both_there([way for way in due if way.name in doubtful], ports())
         if not due or turn == ROUNDS - 1:
             settled += [(way.name, doubtful[way.name]) for way in due]
             break
@@ -55,7 +56,7 @@ def ways_of(name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mapping
             for here, there in pairs(port.addresses, peer.addresses):
                 ways.append(
                     order.Way(
-                        name=f"{names.get(here, here)} > {names.get(there, there)}",
+                        name=_name(here, there, names),
                         here=order.Spot(node=name, port=port.host_link),
                         to=there,
                         expected=min(port.pod_mtu, peer.pod_mtu),
@@ -71,13 +72,13 @@ def said(verdict: proof.Proof) -> str:
     if verdict.unanswered:
         mute = (
             f"; {count(len(verdict.unanswered), 'path')} ({verdict.unanswered[0]}) answered nothing of any size, as "
-            "under a network policy, and proved nothing"
+            "under a network policy, or too little, and proved nothing"
         )
     if verdict.verdict == "held":
         return f"proven: {verdict.arrived} of {verdict.probes} full-size packets between pods arrived{mute}"
     if verdict.verdict == "refuted":
         return f"refuted: {verdict.arrived} of {verdict.probes} full-size packets arrived; {verdict.against[0]}{mute}"
-    return f"not proven: there was nobody to send a full-size packet to{mute}"
+    return f"not proven{mute or ': there was nobody to send a full-size packet to'}"
 
 
 async def node_addresses(api: kube_api.Api) -> dict[str, str]:
@@ -104,9 +105,17 @@ def pairs(here: Sequence[str], there: Sequence[str]) -> Iterable[tuple[str, str]
             yield ours, theirs
 
 
-def _both_there(way: order.Way, ports: Ports) -> bool:
-    here = any(port.host_link == way.here.port for port in ports.get(way.here.node, ()))
-    return here and any(way.to in one.addresses for mine in ports.values() for one in mine)
+def _name(here: str, there: str, names: Mapping[str, str]) -> str:
+    """What people call a way; no other has its name, so that each finds its result."""
+    family = " over IPv6" if ":" in there and there in names else ""
+    return f"{names.get(here, here)} > {names.get(there, there)}{family}"
+
+
+def _both_there(ways: Iterable[order.Way], ports: Ports) -> list[order.Way]:
+    """Those of which both pods are still there."""
+    links = {order.Spot(node=name, port=port.host_link) for name, mine in ports.items() for port in mine}
+    addresses = {address for mine in ports.values() for port in mine for address in port.addresses}
+    return [way for way in ways if way.here in links and way.to in addresses]
 
 
 def _spots(ways: Iterable[order.Way], ports: Ports) -> list[order.Spot]:

@@ -24,9 +24,8 @@ async def between_nodes(
         found = await fabric.survey(ask, await prove.node_addresses(api), names, size)
     if found.proof.verdict == "refuted":
         told = fabric.sentence(found, size, pod_mtu)
-        advice = f"apply --mtu {found.carried - (size - pod_mtu)} or less, or correct" if found.carried else "correct"
         raise errors.Surprise(
             "every interface is as it should be, but the network between the nodes does not carry what pods may send: "
-            f"{told}. Nothing was changed; {advice} the network"
+            f"{told}. Nothing was changed; {fabric.remedy(found, size, pod_mtu)}"
         )
     return found.proof

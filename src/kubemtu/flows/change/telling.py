@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from kubemtu.core import diff, migration, order, plan, proof
+from kubemtu.core import diff, migration, plan, proof
 from kubemtu.core.words import count
 from kubemtu.flows.change import events
 
@@ -63,13 +63,6 @@ def surveyed(verdict: proof.Proof, nodes: int, size: int) -> str:
     if verdict.unanswered:
         return f"{journals}; what the network between them carries is not known: nothing is answered there"
     return journals
-
-
-def smaller(carried: int | None, step: plan.Live) -> str:
-    """What to do about a network that carries less than the plan wants."""
-    if carried is None:
-        return f"let UDP port {order.PORT} or ICMP echo pass between the nodes, or correct the network first"
-    return f"apply --mtu {carried - (step.underlay - pod_target(step))} or less, or correct the network first"
 
 
 class Restart:
