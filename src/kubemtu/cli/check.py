@@ -11,6 +11,7 @@ from kubemtu.core import errors
 
 if TYPE_CHECKING:
     from kubemtu.core.snapshot import Snapshot
+    from kubemtu.flows import mesh
 
 # 68 to 65535: RFC 791, sections 3.2 and 3.1.
 NIC_MTU = click.option(
@@ -38,6 +39,7 @@ FROM = click.option(
     help="Also write all that was read, for --from.",
 )
 @click.option("-n", "--namespace", metavar="NAME", help="Say nothing of running pods of other namespaces.")
+@click.option("--prove", is_flag=True, help="Also measure what the network carries, between all nodes and probe pods.")
 @output.output_option
 @kubeflags.kube_flags
 def check(
@@ -46,19 +48,25 @@ def check(
     nic_mtu: int | None,
     save: Path | None,
     namespace: str | None,
+    prove: bool,
     output_format: str,
 ) -> int:
-    """Find what is wrong with the pod network's MTU. Reads only.
+    """Find what is wrong with the pod network's MTU. Reads only; with --prove it has the agents send packets.
 
     Exits with 0 when everything is right, with 1 when something is not or cannot be told.
     """
     from kubemtu.cli import render
     from kubemtu.flows import decide, observe
 
-    snapshot = read(flags, source)
+    if prove and source is not None:
+        raise errors.UsageError("--prove measures a cluster, and --from reads saved files: leave one of them out")
+    if prove:
+        snapshot, proven = asyncio.run(_proven(flags))
+    else:
+        snapshot, proven = read(flags, source), None
     if save is not None:
         observe.save(snapshot, save)
-    found = decide.check(snapshot, nic_mtu, namespace)
+    found = decide.check(snapshot, nic_mtu, namespace, proven)
     if output_format == "text":
         render.echo(render.report(found, render.width()))
     else:
@@ -73,6 +81,16 @@ def read(flags: kubeflags.KubeFlags, source: Path | None) -> "Snapshot":
     if source is not None:
         return manifests.load(source)
     return asyncio.run(_observed(flags))
+
+
+async def _proven(flags: kubeflags.KubeFlags) -> "tuple[Snapshot, mesh.Report]":
+    from kubemtu.cli import plans
+    from kubemtu.flows import asking, mesh, observe
+
+    async with plans.connected(flags) as api:
+        snapshot = await observe.observe(api)
+        async with asking.asking(api, patience=mesh.PATIENCE) as line:
+            return snapshot, await mesh.measure(line, snapshot)
 
 
 async def _observed(flags: kubeflags.KubeFlags) -> "Snapshot":

@@ -50,6 +50,8 @@ def report(found: Report, columns: int | None) -> str:
     if found.nodes:
         parts.append(table(found.nodes))
     parts += findings(found.findings, columns)
+    if found.proven:
+        parts.append("\n".join(("Measured:", *bullets(found.proven, columns))))
     if found.missing:
         parts.append("\n".join(("Not read:", *bullets(found.missing, columns))))
     return "\n\n".join(parts)

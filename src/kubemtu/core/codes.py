@@ -207,7 +207,33 @@ MTU122 = Code(
     why="Rendered, it is not valid JSON, or has no plugins. The node becomes NotReady, or new pods fail to start.",
     verify="Render the template and parse it: python3 -m json.tool.",
 )
-
+MTU123 = Code(
+    code="MTU123",
+    name="measured-below-expected",
+    severity="error",
+    title="The network carries less than the interfaces say",
+    why="A switch port, a middlebox or a tunnel below the nodes takes less than what is sent, and no interface shows"
+    " it: full-size packets vanish, and connections hang once they send one.",
+    verify="`kubemtu probe --mesh` shows every pair; between two, `kubemtu node probe` finds the size to the byte.",
+)
+MTU124 = Code(
+    code="MTU124",
+    name="tunnel-cuts-packets",
+    severity="warning",
+    title="A tunnel's packets are cut in pieces on the way",
+    why="Everything arrives, but each full packet travels as two: throughput falls to a fraction, and losing one piece"
+    " loses both. No probe inside the tunnel sees it; the node's counters do.",
+    verify="On the node: `nstat -az IpFragCreates` rises with each full-size packet between pods.",
+)
+MTU125 = Code(
+    code="MTU125",
+    name="not-measured",
+    severity="note",
+    title="What the network carries could not be measured everywhere",
+    why="Who answers nothing of any size may be down or filtered, and too much loss hides a size: neither says anything"
+    " about the MTU, and neither is proven to be right.",
+    verify="See that the kubemtu agents and probe pods run, and that UDP port 7843 or ICMP echo passes.",
+)
 CODES: tuple[Code, ...] = (
     MTU101,
     MTU102,
@@ -231,6 +257,9 @@ CODES: tuple[Code, ...] = (
     MTU120,
     MTU121,
     MTU122,
+    MTU123,
+    MTU124,
+    MTU125,
 )  # fmt: skip
 BY_CODE: dict[str, Code] = {code.code: code for code in CODES}
 

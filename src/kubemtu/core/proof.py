@@ -11,14 +11,14 @@ from kubemtu.core import order, pathverdict
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What the measurements prove of the expectation that every full-size packet arrives.
 
-    `probes` are the paths that were judged, `unanswered` those that answer small packets just as little.
+    `probes` are the paths that were judged, `unanswered` those that could not be.
     """
 
     verdict: Literal["held", "refuted", "undecided"]
     probes: int
     arrived: int
     against: tuple[str, ...] = ()  # one sentence for each path that does not carry it
-    unanswered: tuple[str, ...] = ()  # paths that answer nothing of any size: a policy, not an MTU
+    unanswered: tuple[str, ...] = ()  # paths that answer nothing of any size (a policy, not an MTU), or too little
 
 
 def carries(verdict: pathverdict.Verdict) -> bool:

@@ -44,9 +44,9 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What is known before the first packet.
 
     `top`: the MTU of the own interface, above which the kernel refuses. `expected`: what should arrive, at most `top`.
-    `likely` and `hypotheses`: see core.ladder. `suspected`: what other paths of the same kind were found to carry; asked
-    for at once. `small`: the size of the packets that end a burst, carried by any path. `risk`: the probability that is
-    accepted for a wrong answer.
+    `likely` and `hypotheses`: see core.ladder. `suspected`: what other paths of the same kind were found to carry, and
+    so asked for at once. `small`: the size of the packets that end a burst, carried by any path. `risk`: the
+    probability that is accepted for a wrong answer.
     """
 
     top: int

@@ -1,6 +1,7 @@
 """The answer: one word, one sentence, and everything that it rests on. It is also the JSON of `kubemtu check`."""
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -54,6 +55,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeLine, ...] = ()
     findings: tuple[Finding, ...] = ()
     missing: tuple[str, ...] = ()
+    proven: tuple[str, ...] = ()  # a line for each layer that was measured, when that was asked for
     schema: str = SCHEMA
 
 
@@ -71,9 +73,9 @@ def judge(topology: Topology) -> tuple[Finding, ...]:
     return tuple(found.values())
 
 
-def report(topology: Topology) -> Report:
-    """Say what is so."""
-    findings = judge(topology)
+def report(topology: Topology, measured: Sequence[Finding] = (), proven: Sequence[str] = ()) -> Report:
+    """Say what is so; `measured` are the findings of what was also measured, and `proven` a line for each layer."""
+    findings = (*measured, *judge(topology))
     missing = _missing(topology)
     verdict = _verdict(topology, findings)
     return Report(
@@ -88,6 +90,7 @@ def report(topology: Topology) -> Report:
         nodes=tuple(_line(node) for node in topology.nodes),
         findings=findings,
         missing=missing,
+        proven=tuple(proven),
     )
 
 
@@ -97,7 +100,7 @@ def _verdict(topology: Topology, findings: tuple[Finding, ...]) -> Verdict:
         return "broken"
     if any(finding.severity == "warning" and finding.code != codes.MTU117.code for finding in findings):
         return "suboptimal"
-    unseen_now = {codes.MTU117.code, codes.MTU118.code} & {finding.code for finding in findings}
+    unseen_now = {codes.MTU117.code, codes.MTU118.code, codes.MTU125.code} & {finding.code for finding in findings}
     return "incomplete" if unseen_now or topology.carries is None else "healthy"
 
 

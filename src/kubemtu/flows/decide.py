@@ -9,7 +9,9 @@ from kubemtu.core import errors, planner, topology, verdict
 from kubemtu.core.cnistate import CniState
 from kubemtu.core.objects import Object
 from kubemtu.core.plan import EditValue, Plan
+from kubemtu.core.rules import measured
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.flows import mesh
 
 
 def model(snapshot: Snapshot, nic_mtu: int | None = None) -> topology.Topology:
@@ -24,10 +26,24 @@ def model(snapshot: Snapshot, nic_mtu: int | None = None) -> topology.Topology:
     return topology.model(msgspec.structs.replace(snapshot, unread=unread), state, nic_mtu)
 
 
-def check(snapshot: Snapshot, nic_mtu: int | None = None, namespace: str | None = None) -> verdict.Report:
-    """Say what is so; with a namespace, nothing of other namespaces' pods. Raises as `model` does."""
+def check(
+    snapshot: Snapshot,
+    nic_mtu: int | None = None,
+    namespace: str | None = None,
+    proven: mesh.Report | None = None,
+) -> verdict.Report:
+    """Say what is so; with a namespace, nothing of other namespaces' pods. Raises as `model` does.
+
+    `proven` is what was measured besides: it may find what no interface shows.
+    """
     found = model(snapshot, nic_mtu)
-    return verdict.report(found if namespace is None else topology.only(found, namespace))
+    findings = [
+        one
+        for layer in (proven.layers if proven is not None else ())
+        for one in measured.find(layer.name, layer.faults, layer.cutting)
+    ]
+    lines = proven.lines() if proven is not None else ()
+    return verdict.report(found if namespace is None else topology.only(found, namespace), findings, lines)
 
 
 def plan(snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = None) -> tuple[Plan, topology.Topology]:

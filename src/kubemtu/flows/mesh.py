@@ -56,6 +56,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     schema: str = "kubemtu.io/probe/v1"
 
+    def lines(self) -> tuple[str, ...]:
+        """One line for each layer, and for what was left out."""
+        told = [
+            f"{one.name}: {one.summary.ok} of {one.summary.measured} ordered pairs carry {one.expected} bytes"
+            for one in self.layers
+        ]
+        return (*told, *self.notes)
+
 
 class Members(msgspec.Struct, frozen=True, kw_only=True):
     """Who takes part in one layer; `expected` is the smallest MTU among their own interfaces, in bytes."""

@@ -1,0 +1,44 @@
+"""What was measured between nodes and pods against what should arrive: what the interfaces do not show."""
+
+from collections.abc import Iterable, Sequence
+
+from kubemtu.core import codes, pathverdict
+from kubemtu.core.blame.faults import Fault
+from kubemtu.core.findings import Finding
+from kubemtu.core.words import names
+
+
+def find(layer: str, faults: Sequence[Fault], cutting: Sequence[str]) -> tuple[Finding, ...]:
+    """Report what carries less than expected (MTU123), what is cut in pieces (MTU124), what answers nothing (MTU125).
+
+    `layer` names what was measured: "nodes", or "pods".
+    """
+    return (*_faults(layer, faults), *_cutting(layer, cutting))
+
+
+def _faults(layer: str, faults: Sequence[Fault]) -> Iterable[Finding]:
+    for fault in faults:
+        undecided = fault.kind is None or fault.kind in pathverdict.UNDECIDED
+        code = codes.MTU125 if undecided else codes.MTU123
+        message = (
+            f"{fault.sentence[:1].upper()}{fault.sentence[1:].rstrip('.')}. This was measured, and is {fault.sure}."
+        )
+        yield codes.finding(code, _place(layer, fault), message, fault.advice)
+
+
+def _place(layer: str, fault: Fault) -> str:
+    between = [*fault.members, *fault.others]
+    what = {"zone": "zone", "all": "all", "node": "node"}[fault.at]
+    where = f"{what} {names(between)}" if between else "all nodes"
+    return f"{where}, measured between {layer}"
+
+
+def _cutting(layer: str, cutting: Sequence[str]) -> Iterable[Finding]:
+    if cutting:
+        yield codes.finding(
+            codes.MTU124,
+            f"node {names(cutting)}, measured between {layer}",
+            "Full-size packets arrive, but the tunnel's packets around them are cut in pieces on the way: each becomes "
+            "two or more, and is lost when any of them is. This was counted while they were sent.",
+            "Run `kubemtu plan`: it shows the MTU that travels whole, and `kubemtu apply` changes it live.",
+        )
