@@ -23,21 +23,33 @@ from kubemtu.core import errors
     show_default=True,
     help="Folder for the undo journal; it must outlive the agent, and need not outlive a reboot.",
 )
-def agent(node_name: str, kubeconfig: str | None, context: str | None, host_root: str, journal: str) -> int:
-    """Keep one node true to its NodeMTU.
+@click.option(
+    "--namespace",
+    envvar="POD_NAMESPACE",
+    default="kubemtu",
+    show_default=True,
+    help="Namespace of the Secret whose key all agents and probes share; the first agent makes it.",
+)
+def agent(
+    node_name: str, kubeconfig: str | None, context: str | None, host_root: str, journal: str, namespace: str
+) -> int:
+    """Keep one node true to its NodeMTU, and measure what an MTUProbe asks for.
 
     Runs on every node, in the host's network namespace, with NET_ADMIN, SYS_ADMIN and NET_RAW. It changes nothing while
-    its NodeMTU asks for nothing. A termination signal ends it at once, with exit code 0: what it made so stays so.
+    its NodeMTU asks for nothing. It answers on UDP and TCP port 7843 whoever holds the key of that Secret. A
+    termination signal ends it at once, with exit code 0: what it made so stays so.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     for noisy in ("httpx2", "httpcore", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_run(node_name, kubeconfig, context, Path(host_root), Path(journal)))
+        asyncio.run(_run(node_name, kubeconfig, context, Path(host_root), Path(journal), namespace))
     return errors.FINE
 
 
-async def _run(node: str, kubeconfig: str | None, context: str | None, host_root: Path, journal: Path) -> None:
+async def _run(
+    node: str, kubeconfig: str | None, context: str | None, host_root: Path, journal: Path, namespace: str
+) -> None:
     from kubemtu.kube import api as kube_api
     from kubemtu.kube import connect
     from kubemtu.node import netns
@@ -45,7 +57,7 @@ async def _run(node: str, kubeconfig: str | None, context: str | None, host_root
 
     roots = netns.Roots() if host_root == Path("/") else netns.Roots.under(host_root)
     async with kube_api.Api(connect.settings(kubeconfig, context)) as api:
-        task = asyncio.ensure_future(Agent(api=api, node=node, journal=journal, roots=roots).run())
+        task = asyncio.ensure_future(Agent(api=api, node=node, journal=journal, roots=roots, namespace=namespace).run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
