@@ -32,7 +32,7 @@ ASK_AGAIN: Final = (0.02, 0.06, 0.14, 0.3, 0.6, 1.2, 1.8, 2.4)  # seconds after 
 ASK_PATIENCE: Final = 4.0
 IDLE: Final = 1.0  # seconds between looks at what has grown old
 SUSPECTS: Final = 2  # sizes found on other paths that are asked for at once
-NEIGHBOURS: Final = (0.35, 0.65)  # seconds of silence for one of many, of whom others have answered
+NEIGHBOURS: Final = (0.3, 0.5)  # seconds of silence for one of many, of whom others have answered
 
 
 class _Way(msgspec.Struct):
@@ -197,7 +197,7 @@ class Station:
         self._paths, self._found = {}, collections.Counter()
         self._begin_sweep(targets, pps)
         told = 0
-        while self._waiting or self._ways or self._sweep is not None:
+        while self._waiting or self._ways or (self._sweep is not None and not self._sweep.over):
             now = time.monotonic()
             if self._sweep is not None:
                 self._sweep.send(now)
@@ -208,6 +208,7 @@ class Station:
             if tell is not None and len(self._paths) - told >= len(targets) // 50 + 1:
                 told = len(self._paths)
                 tell(told)
+        self._sweep = None
         return [self._paths[place] for place in range(len(targets))]
 
     def _start_some(self) -> None:
@@ -315,8 +316,6 @@ class Station:
                 listener.turn(now)
         if self._sweep is not None:
             self._sweep.give_up(now)
-            if self._sweep.over and not self._waiting and not self._ways:
-                self._sweep = None  # until then, a late answer may still come
         self._wake_sessions(now)
         for way in self._ways.values():
             if way.target.back and self._next_ask(way) <= now:
