@@ -27,6 +27,7 @@ CONFIGS = {
 }
 NODE_MTUS = "/apis/kubemtu.io/v1alpha1/nodemtus"
 MIGRATIONS = "/apis/kubemtu.io/v1alpha1/mtumigrations"
+PROBES = "/apis/kubemtu.io/v1alpha1/mtuprobes"
 
 INSTANT = 0.002  # seconds
 
@@ -262,6 +263,14 @@ class Cluster:
         """Delete all MTUMigrations, as people do who keep their clusters tidy."""
         for one in self.migrations():
             self.kube.delete(f"{MIGRATIONS}/{one['metadata']['name']}")
+
+    def questions(self) -> list[str]:
+        """The names of all MTUProbes, and those under which any agent still tells something."""
+        asked, nodes = self.kube.get(PROBES)["items"], self.kube.get(NODE_MTUS)["items"]
+        assert isinstance(asked, list)
+        assert isinstance(nodes, list)
+        told = {name for node in nodes for name in node.get("status", {}).get("answers") or {}}
+        return sorted({*(str(one["metadata"]["name"]) for one in asked), *told})
 
     def mtus(self) -> set[tuple[int, int]]:
         """Both ends of every pod of the pod network, node's end first, read by `ip`."""

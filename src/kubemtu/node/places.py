@@ -52,6 +52,14 @@ class Places:
             os.close(descriptor)
         raise LookupError(name)
 
+    def there(self, name: str) -> bool:
+        """Whether the pod behind that link is still there."""
+        try:
+            os.close(self.enter(name))
+        except LookupError:
+            return False
+        return True
+
     def _paths(self, name: str) -> list[str]:
         if name.startswith("pid:"):
             return [f"{self._roots.proc}/{name.removeprefix('pid:')}/ns/net"]

@@ -7,12 +7,12 @@ changes nothing. Where the key cannot be had, the agent does everything else.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import msgspec
@@ -26,6 +26,7 @@ from kubemtu.node.probe import station, wire
 AT_ONCE: Final = 4  # orders that are measured at the same time
 OLD: Final = 600.0  # seconds: an order older than that is nobody's any more
 KEY_AGAIN: Final = 5.0  # seconds before the key is asked for again
+GLANCE: Final = 2.0  # seconds between two looks at whether the pods that answer are still there
 
 Tell = Callable[[Mapping[str, order.Told | None]], None]
 Persist = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
@@ -48,9 +49,10 @@ class Prober:
         self._key: wire.Key | None = None
         self._station: station.Station | None = None
         self._stop = threading.Event()
-        self._measuring = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="measuring")
+        self._room = asyncio.Semaphore(AT_ONCE)
         self._begun: dict[str, asyncio.Task[None]] = {}
         self._beside: set[asyncio.Task[None]] = set()
+        self._unreadable: set[str] = set()  # orders of which that has been said
         self._answering: dict[str, frozenset[str]] = {}  # the pods' ports in which an order wants answers, by its name
 
     async def run(self, persist: Persist) -> None:
@@ -59,13 +61,24 @@ class Prober:
         answering = threading.Thread(target=self._answer, name="answering", daemon=True)
         answering.start()
         try:
-            await persist(self._follow)
+            await self._obey(persist)
         finally:
             self._stop.set()
             for task in (*self._begun.values(), *self._beside):
                 task.cancel()
-            self._measuring.shutdown(wait=False, cancel_futures=True)
             await asyncio.to_thread(answering.join, 2 * station.IDLE)
+
+    async def _obey(self, persist: Persist) -> None:
+        """Follow the orders; without the right to, the agent does everything else."""
+        told = ""
+        while True:
+            try:
+                await persist(self._follow)
+            except errors.Forbidden as error:
+                if str(error) != told:
+                    log.warning("nothing can be asked of this node: %s", error)
+                told = str(error)
+                await asyncio.sleep(KEY_AGAIN)
 
     async def _have_key(self) -> None:
         told = ""
@@ -99,11 +112,14 @@ class Prober:
                 self._stop.wait(KEY_AGAIN)
 
     def _stand(self) -> None:
-        """Stand in the pods that any order wants answers in, and in no others; on the answering thread."""
+        """Stand in the pods that any order wants answers in, and in no others; on the answering thread.
+
+        A socket in a pod that has ended would keep its namespace, and with it the node's end of its veth.
+        """
         serving = self._station
         if serving is None:
             return
-        wanted = frozenset[str]().union(*self._answering.values())
+        wanted = {port for ports in self._answering.values() for port in ports if self._places.there(port)}
         standing = {via for via, _ in serving.channels if via}
         for port in standing - wanted:
             serving.shut(port)
@@ -134,10 +150,11 @@ class Prober:
 
         def stand() -> None:
             self._stand()
-            loop.call_soon_threadsafe(done.set)
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(done.set)
 
-        serving.soon(stand)
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, OSError):  # it has just been closed: nobody stands anywhere
+            serving.soon(stand)
             async with asyncio.timeout(station.IDLE * 3):
                 await done.wait()
 
@@ -154,10 +171,15 @@ class Prober:
             self._tell({name: None})
             if self._answering.pop(name, None):
                 self._soon(self._settle())
+        self._unreadable &= found.keys()
         for name, asked in found.items():
-            if name in self._begun or asked.order is None or time.time() - asked.created > OLD:
+            if name in self._begun or time.time() - asked.created > OLD:
                 continue
-            if order.concerns(asked.order, self._node):
+            if asked.order is None:
+                if name not in self._unreadable:
+                    log.warning("%s", asked.trouble)
+                self._unreadable.add(name)
+            elif order.concerns(asked.order, self._node):
                 self._begun[name] = asyncio.create_task(self._carry_out(name, asked.order))
 
     def _soon(self, work: Coroutine[None, None, None]) -> None:
@@ -167,30 +189,65 @@ class Prober:
 
     async def _carry_out(self, name: str, asked: order.Order) -> None:
         mine = frozenset(spot.port for spot in asked.answering if spot.node == self._node and spot.port)
+        told: order.Told | None = None
         try:
             async with asyncio.timeout(asked.seconds):
                 if mine:
                     self._answering[name] = mine
                     await self._settle()
-                    self._tell({name: order.Told(ready=True)})
+                    self._tell({name: order.Told(ready=True, troubles=self._missing(asked))})
                 told = await self._measured(asked)
                 self._tell({name: told})
-                if mine:
-                    await asyncio.sleep(asked.seconds)
+                while mine:
+                    await asyncio.sleep(GLANCE)
+                    await self._settle()
         except TimeoutError:
             log.info("MTUProbe %s is over after %d s", name, asked.seconds)
+            if told is None:
+                self._fail(name, f"node {self._node} did not finish within {asked.seconds} s")
+        except Exception as broken:  # whoever asked shall not wait for what never comes
+            log.exception("MTUProbe %s", name)
+            self._fail(name, f"node {self._node} could not measure: {broken!r}")
         finally:
             if self._answering.pop(name, None):
                 await self._settle()
 
+    def _fail(self, name: str, trouble: str) -> None:
+        self._tell({name: order.Told(ready=True, done=True, troubles=(trouble,))})
+
     async def _measured(self, asked: order.Order) -> order.Told:
         assert self._key is not None
         work = measuring.Measuring(self._node, self._places, self._key)
-        loop = asyncio.get_running_loop()
-        told = await loop.run_in_executor(self._measuring, work.carry_out, asked)
-        missing = tuple(
+        told = await self._aside(lambda: work.carry_out(asked))
+        return msgspec.structs.replace(told, troubles=(*self._missing(asked), *told.troubles)[: measuring.TROUBLES])
+
+    def _missing(self, asked: order.Order) -> tuple[str, ...]:
+        """A sentence for each pod that should answer and is gone."""
+        return tuple(
             f"no station answers in the pod behind {spot.port}: it is gone"
             for spot in asked.answering
             if spot.node == self._node and spot.port and self._places.port(spot.port) is None
-        )
-        return msgspec.structs.replace(told, troubles=(*missing, *told.troubles)[: measuring.TROUBLES])
+        )[: measuring.TROUBLES]
+
+    async def _aside(self, work: Callable[[], order.Told]) -> order.Told:
+        """Do it on a thread that waits for the network, and that nobody waits for when the agent is told to end."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[order.Told] = loop.create_future()
+
+        def end(settle: Callable[[], None]) -> None:
+            self._room.release()
+            if not done.cancelled():
+                settle()
+
+        def run() -> None:
+            try:
+                told = work()
+                settle = functools.partial(done.set_result, told)
+            except Exception as error:  # carried over to whoever waits
+                settle = functools.partial(done.set_exception, error)
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(end, settle)
+
+        await self._room.acquire()
+        threading.Thread(target=run, name="measuring", daemon=True).start()
+        return await done

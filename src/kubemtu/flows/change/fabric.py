@@ -116,10 +116,10 @@ class _Bad(NamedTuple):
 
 
 def _chosen(bad: Sequence[_Bad]) -> list[_Bad]:
-    """A few of the paths that failed: of each size and kind, from as many senders and to as many peers as can be."""
+    """A few of the paths that failed: the smallest sizes, then from as many senders and to as many peers as can be."""
     if len(bad) <= SEARCHED:
         return list(bad)
-    kinds = {(one.group.kind, one.group.mtu): one for one in bad}
+    kinds = {(one.group.kind, one.group.mtu): one for one in sorted(bad, key=lambda one: one.group.mtu)}
     senders = {one.sender: one for one in bad}
     peers = {one.peer: one for one in bad}
     return list(dict.fromkeys((*kinds.values(), *senders.values(), *peers.values())))[:SEARCHED]
