@@ -4,8 +4,13 @@
     channel   one UDP socket that never fragments, and what the kernel tells about it
     gate      who is answered: nobody without the key, nothing twice, and only so many a second
     session   one search on one path: core.search and core.burst, driven by datagrams
-    station   the loop over channels and sessions; it measures, answers, and measures back when asked
+    sweep     one packet to each of many peers: who answers needs no search
+    station   the loop over all of these, in one namespace or many; it measures, answers, and measures back when asked
+    paths     what is measured and what came of it, as values
     echo      the same searches over ICMP echo, for hosts that have no station
+    mss       what the kernel tells about the segments of a TCP connection
+    segments  what TCP is made to believe on a path: a clamp is found by what it does
+    outer     the largest packet that this host's own tunnel sends on in one piece
 
 No root and no capability is needed, except for ICMP echo.
 """
