@@ -8,7 +8,7 @@ import httpx2
 import msgspec
 import pytest
 
-from kubemtu.core import errors, migration, net, proof, undo
+from kubemtu.core import errors, migration, net, order, undo
 from kubemtu.core.objects import Object
 from kubemtu.kube import crd
 from kubemtu.kube import errors as kube_errors
@@ -42,14 +42,19 @@ def schema(index: int, *path: str) -> Object:
     [
         (0, ("spec",), migration.Desired),
         (0, ("spec", "ports"), net.PortRule),
-        (0, ("spec", "probe"), proof.Order),
-        (0, ("spec", "probe", "probes", "[]"), proof.Probe),
         (0, ("status", "reached"), migration.Reached),
-        (0, ("status", "answers"), proof.Answers),
         (0, ("status", "agent"), Agent),
         (1, ("status", "progress"), undo.Progress),
         (1, ("status", "conditions", "[]"), Condition),
         (1, ("status", "journal", "[]"), Entry),
+        (2, ("spec",), order.Order),
+        (2, ("spec", "answering", "[]"), order.Spot),
+        (2, ("spec", "look", "[]"), order.Spot),
+        (2, ("spec", "forget", "[]"), order.Spot),
+        (2, ("spec", "ways", "[]"), order.Way),
+        (2, ("spec", "ways", "[]", "here"), order.Spot),
+        (2, ("spec", "round"), order.Round),
+        (2, ("spec", "round", "members", "[]"), order.Place),
     ],
 )
 def test_the_schema_has_every_field_of_the_record_and_no_other(
@@ -73,7 +78,7 @@ def test_the_phases_of_the_schema_are_those_of_the_table() -> None:
 def _schemas(node: object) -> Iterator[dict[str, object]]:
     if isinstance(node, dict):
         yield node
-        for key in ("properties", "items"):
+        for key in ("properties", "items", "additionalProperties"):
             inner = node.get(key)
             for one in inner.values() if key == "properties" and isinstance(inner, dict) else [inner]:
                 yield from _schemas(one)
@@ -81,17 +86,17 @@ def _schemas(node: object) -> Iterator[dict[str, object]]:
 
 def test_the_schemas_are_structural() -> None:
     """Every node has a type (Kubernetes documentation, "Specifying a structural schema")."""
-    for index in range(2):
+    for index in range(3):
         assert all(node.get("type") for node in _schemas(schema(index).body))
 
 
-@pytest.mark.parametrize("name", ["nodemtus", "mtumigrations"])
+@pytest.mark.parametrize("name", ["nodemtus", "mtumigrations", "mtuprobes"])
 def test_the_deployed_copy_is_the_one_of_the_package(name: str) -> None:
     assert (DEPLOY / f"{name}.yaml").read_text("utf-8") == crd.text(name)
 
 
 def test_nothing_else_is_deployed() -> None:
-    assert sorted(path.name for path in DEPLOY.iterdir()) == ["mtumigrations.yaml", "nodemtus.yaml"]
+    assert sorted(path.name for path in DEPLOY.iterdir()) == ["mtumigrations.yaml", "mtuprobes.yaml", "nodemtus.yaml"]
 
 
 async def test_install_twice(api: Api) -> None:
@@ -99,6 +104,7 @@ async def test_install_twice(api: Api) -> None:
     await crd.install(api)
     assert await api.serves("kubemtu.io/v1alpha1", "nodemtus")
     assert await api.serves("kubemtu.io/v1alpha1", "mtumigrations")
+    assert await api.serves("kubemtu.io/v1alpha1", "mtuprobes")
 
 
 async def test_the_schema_refuses_what_no_node_can_be(api: Api) -> None:
@@ -118,6 +124,26 @@ async def test_the_schema_refuses_what_no_node_can_be(api: Api) -> None:
     with pytest.raises(kube_errors.Rejected, match=r"spec\.phase"):
         await api.create({**body, "spec": {**spec, "low": 1400, "phase": "Later"}})
     await api.create({**body, "spec": {**spec, "low": 1400}})
+
+
+@pytest.mark.parametrize(
+    ("spec", "where"),
+    [
+        ({"answering": [{"port": "cali1"}]}, r"spec\.answering\[0\]\.node"),
+        ({"ways": [{"name": "a", "here": {"node": "n1"}}]}, r"spec\.ways\[0\]\.to"),
+        ({"ways": [{"name": "a", "here": {"node": "n1"}, "to": "x", "flows": 0}]}, r"spec\.ways\[0\]\.flows"),
+        ({"ways": [{"name": "a", "here": {"node": "n1"}, "to": "x", "at": 65536}]}, r"spec\.ways\[0\]\.at"),
+        ({"round": {"members": [], "expected": 67}}, r"spec\.round\.expected"),
+        ({"round": {"members": [], "expected": 1500, "offsets": [0]}}, r"spec\.round\.offsets\[0\]"),
+        ({"seconds": 0}, r"spec\.seconds"),
+        ({"seconds": 3601}, r"spec\.seconds"),
+    ],
+)
+async def test_the_schema_refuses_what_nobody_can_measure(api: Api, spec: dict[str, object], where: str) -> None:
+    await crd.install(api)
+    body = {"apiVersion": "kubemtu.io/v1alpha1", "kind": "MTUProbe", "metadata": {"name": "p1"}}
+    with pytest.raises(kube_errors.Rejected, match=where):
+        await api.create({**body, "spec": spec})
 
 
 async def test_without_the_right(as_user: As) -> None:

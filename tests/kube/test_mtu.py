@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import httpx2
 import pytest
 
-from kubemtu.core import errors, net, plan, proof, undo
+from kubemtu.core import errors, evidence, mesh, net, order, pathverdict, plan, search, undo
 from kubemtu.core import migration as phases
 from kubemtu.core.objects import Object, Ref
 from kubemtu.kube import crd, mtu, records
@@ -40,7 +40,6 @@ FULL = phases.Desired(
     bridge="cni0",
     pod_networks=("10.42.0.0/16",),
     restore=True,
-    probe=proof.Order(name="p", probes=(proof.Probe(to="10.42.0.7", size=1400, port="cali1", what="a > b"),)),
 )
 REACHED = phases.Reached(
     phase=phases.Phase.DEVICES, restore=False, done=True, ports=3, changed=2, sends=1400, accepts=1450, seconds=0.5
@@ -65,9 +64,31 @@ SEEN = net.NodeObservation(
     ),
     observed_at=1795435200.25,
 )
-ANSWERS = proof.Answers(
-    name="p", answers=(proof.Answer(probe=proof.Probe(to="10.42.0.7", size=1400), outcome="silence", tries=3),)
+FOUND = search.Found(
+    ending="unreachable", mtu=0, limit=None, losses=0, fitting=0, fitting_lost=0, rounds=2, packets=8, top=1450
 )
+TOLD = order.Told(
+    ready=True,
+    done=True,
+    results=(
+        order.Result(
+            way="a > b",
+            verdict=pathverdict.Verdict(kind="black hole", mtu=1400, sentence="it vanishes", evidence=("x",)),
+            over="ICMP echo",
+            there=pathverdict.Direction(found=FOUND),
+            packets=8,
+            notes=("a note",),
+        ),
+        order.Result(way="b > a", verdict=pathverdict.Verdict(kind="ok", mtu=1450, sentence=""), back=True),
+    ),
+    looks=(
+        order.Look(port="cali1", before=evidence.Evidence(established=3), forgot=2),
+        order.Look(port="cali2", trouble="the pod behind cali2 is gone"),
+    ),
+    row=mesh.Row(sender=1, measured=3, ok=1, groups=(mesh.Group(kind="lower", mtu=1400, to=(0, 2)),)),
+    troubles=("one",),
+)
+BARE_TOLD = order.Told()
 EDIT = plan.EditValue(
     ref=Ref(api_version="v1", kind="ConfigMap", plural="configmaps", name="canal-config", namespace="kube-system"),
     path=("data", "veth_mtu"),
@@ -124,8 +145,9 @@ async def test_asking_nothing_of_a_node_makes_no_object(api: Api) -> None:
 
 async def test_status_comes_back_as_it_went(api: Api) -> None:
     agent = mtu.Agent(version="0.1.0", pid=7, started_at="2026-11-23T12:00:00Z")
-    made = await mtu.set_status(api, "n1", reached=REACHED, answers=ANSWERS, observation=SEEN, agent=agent)
-    assert (made.reached, made.answers, made.observation, made.agent) == (REACHED, ANSWERS, SEEN, agent)
+    answers = {"p1": TOLD, "p2": BARE_TOLD}
+    made = await mtu.set_status(api, "n1", reached=REACHED, answers=answers, observation=SEEN, agent=agent)
+    assert (made.reached, made.answers, made.observation, made.agent) == (REACHED, answers, SEEN, agent)
     assert made.observed_at == 1795435200.25
     assert made.desired is None
     assert await mtu.node(api, "n1") == made
@@ -141,12 +163,27 @@ async def test_status_is_about_one_generation_of_the_spec(api: Api) -> None:
 
 
 async def test_what_is_not_given_stays_and_none_takes_away(api: Api) -> None:
-    await mtu.set_status(api, "n1", reached=REACHED, answers=ANSWERS)
+    await mtu.set_status(api, "n1", reached=REACHED, answers={"p1": TOLD})
     bare = phases.Reached(phase=phases.Phase.RECORD, restore=False, done=False, ports=0, changed=0, failures=("x",))
     found = await mtu.set_status(api, "n1", reached=bare)
-    assert (found.reached, found.answers) == (bare, ANSWERS)
+    assert (found.reached, found.answers) == (bare, {"p1": TOLD})
     found = await mtu.set_status(api, "n1", answers=None)
-    assert (found.reached, found.answers) == (bare, None)
+    assert (found.reached, found.answers) == (bare, {})
+
+
+async def test_answers_come_and_go_by_their_names(api: Api) -> None:
+    await mtu.set_status(api, "n1", answers={"p1": BARE_TOLD, "p2": BARE_TOLD})
+    found = await mtu.set_status(api, "n1", answers={"p2": TOLD, "p3": BARE_TOLD})
+    assert found.answers == {"p1": BARE_TOLD, "p2": TOLD, "p3": BARE_TOLD}
+    found = await mtu.set_status(api, "n1", answers={"p2": None, "p4": None})
+    assert found.answers == {"p1": BARE_TOLD, "p3": BARE_TOLD}
+    assert (await mtu.set_status(api, "n1", answers={})).answers == found.answers
+
+
+async def test_a_later_answer_takes_the_place_of_the_whole_earlier_one(api: Api) -> None:
+    await mtu.set_status(api, "n1", answers={"p1": TOLD})
+    less = order.Told(ready=True, done=True, results=TOLD.results[1:])
+    assert (await mtu.set_status(api, "n1", answers={"p1": less})).answers == {"p1": less}
 
 
 async def test_a_node_owns_its_object(api: Api) -> None:
@@ -208,6 +245,7 @@ def node_mtu(**parts: object) -> Object:
         (node_mtu(status={"observation": []}), "NodeMTU n1: status.observation cannot be read: Expected `object`"),
         (node_mtu(status={"observedAt": "soon"}), "NodeMTU n1: status.observedAt is no time ('soon'); delete it"),
         (node_mtu(status="x"), ""),
+        (node_mtu(status={"answers": "x"}), "NodeMTU n1: status.answers must be a mapping but is a string ('x')"),
     ],
 )
 def test_a_node_that_cannot_be_read(found: Object, sentence: str) -> None:
@@ -218,6 +256,16 @@ def test_a_node_that_cannot_be_read(found: Object, sentence: str) -> None:
         records.node_of(found)
     assert caught.value.exit_code == 5
     assert str(caught.value).startswith(sentence)
+
+
+def test_an_answer_that_cannot_be_read_hides_neither_the_others_nor_the_node() -> None:
+    answers = {"good": {"ready": True}, "bad": {"ready": "perhaps"}, "worse": 7}
+    found = records.node_of(node_mtu(status={"answers": answers, "reached": records.encoded(REACHED)}))
+    assert (found.reached, found.answers["good"]) == (REACHED, order.Told(ready=True))
+    for name in ("bad", "worse"):
+        assert found.answers[name].done
+        (trouble,) = found.answers[name].troubles
+        assert trouble.startswith("an answer cannot be read: Expected `")
 
 
 # MTUMigration

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from kubemtu.core import migration, net, proof
+from kubemtu.core import migration, net, order
 from kubemtu.core.objects import Object
 from kubemtu.operator import report, spec
 
@@ -12,7 +12,7 @@ PORT = net.PodPort(
 )
 SEEN = net.NodeObservation(node="n1", ports=(PORT,), observed_at=1000.0)
 REACHED = migration.Reached(phase=migration.Phase.DEVICES, restore=False, done=True, ports=1, changed=2, seconds=0.1)
-TOLD = report.Report(generation=3, reached=REACHED, answers=None, observation=SEEN)
+TOLD = report.Report(generation=3, reached=REACHED, answers={}, observation=SEEN)
 
 
 def but(**changes: object) -> report.Report:
@@ -35,7 +35,8 @@ def but(**changes: object) -> report.Report:
         (but(reached=msgspec.structs.replace(REACHED, done=False)), 0.0),
         (but(reached=msgspec.structs.replace(REACHED, changed=3)), 0.0),
         (but(reached=None), 0.0),
-        (but(answers=proof.Answers(name="a")), 0.0),
+        (but(answers={"p1": order.Told(ready=True)}), 0.0),
+        (but(answers={"p1": None}), 0.0),  # whoever asked has taken the question away
     ],
 )
 def test_how_soon_it_is_told(now: report.Report, due: float) -> None:
