@@ -2,9 +2,10 @@
 
 import click
 
-from kubemtu.cli import progress, render
+from kubemtu.cli import progress, render, why
 from kubemtu.core import plan, topology, verdict
 from kubemtu.flows import demo
+from kubemtu.flows import why as why_flow
 from kubemtu.flows.change import events
 
 ROWS = (
@@ -43,6 +44,11 @@ class Text:
         """Show what `check` says."""
         render.echo(render.report(found, render.width()))
 
+    def answer(self, found: why_flow.Answer) -> None:
+        """Show what `why` says."""
+        for line in why.lines(found):
+            render.echo(line)
+
     def planned(self, whole: plan.Plan, found: topology.Topology) -> None:
         """Show what `plan` says."""
         render.echo(render.whole_plan(whole, found, render.width()))
@@ -66,6 +72,9 @@ class Quiet:
         """Nothing."""
 
     def report(self, found: verdict.Report) -> None:
+        """Nothing."""
+
+    def answer(self, found: why_flow.Answer) -> None:
         """Nothing."""
 
     def planned(self, whole: plan.Plan, found: topology.Topology) -> None:

@@ -19,7 +19,7 @@ import msgspec
 from kubemtu.core import plan, proof, topology, verdict
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Want
-from kubemtu.flows import decide, observe
+from kubemtu.flows import decide, observe, why
 from kubemtu.flows.change import act, events, migrations, prove
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect, mtu, write
@@ -28,6 +28,7 @@ from kubemtu.lab.traffic import plan as traffic_plan
 from kubemtu.lab.traffic import run as traffic_run
 from kubemtu.lab.traffic.tally import Counts, PortDrops, Tally
 
+PATH = ("pod-1a", "pod-2a")
 SCENE = "canal-1500"
 BEFORE = 1.5  # seconds of traffic before the first change
 AFTER = 5.0  # seconds after the last change that still count
@@ -76,6 +77,8 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     popular_fix: Row | None
     popular_command: str
     seconds: float
+    why_before: str = ""  # what `why` says of one path between two nodes
+    why_after: str = ""
     schema: str = "kubemtu.io/demo/v1"
 
 
@@ -84,6 +87,7 @@ class Stage(Protocol):
 
     def heading(self, text: str) -> None: ...
     def report(self, found: verdict.Report) -> None: ...
+    def answer(self, found: why.Answer) -> None: ...
     def planned(self, whole: plan.Plan, found: topology.Topology) -> None: ...
     def tell(self, event: events.Event) -> None: ...
     def row(self, name: str, row: Row) -> None: ...
@@ -102,6 +106,7 @@ async def story(stage: Stage, *, contrast: bool = True) -> Story:
         before = decide.check(snapshot)
         stage.heading("kubemtu check")
         stage.report(before)
+        asked = await ask_why(api, stage)
         whole, found = decide.plan(snapshot)
         stage.heading("kubemtu plan")
         stage.planned(whole, found)
@@ -117,6 +122,7 @@ async def story(stage: Stage, *, contrast: bool = True) -> Story:
         after = decide.check(await observe.observe(api))
         stage.heading("kubemtu check")
         stage.report(after)
+        answered = await ask_why(api, stage)
     theirs: Row | None = None
     command = popular_command(whole.target)
     if contrast:
@@ -131,7 +137,17 @@ async def story(stage: Stage, *, contrast: bool = True) -> Story:
         popular_fix=theirs,
         popular_command=command,
         seconds=round(time.monotonic() - began, 1),
+        why_before=asked,
+        why_after=answered,
     )
+
+
+async def ask_why(api: kube_api.Api, stage: Stage) -> str:
+    """Ask whether one path between two nodes suffers from its MTU, show the answer, and return its sentence."""
+    stage.heading(f"kubemtu why {' '.join(PATH)}")
+    found = await why.why(api, *PATH, namespace="default")
+    stage.answer(found)
+    return found.diagnosis.sentence
 
 
 async def popular(whole: plan.Plan, command: str) -> Row:
