@@ -46,7 +46,8 @@ class Prober:
         self._places = found
         self._tell = tell
         self._port = port
-        self._key: wire.Key | None = None
+        self._key = wire.Key(os.urandom(32))  # nobody else has it: until there is the cluster's, only echo is answered
+        self._keyless = ""  # why the cluster's key is not had
         self._station: station.Station | None = None
         self._stop = threading.Event()
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -57,7 +58,8 @@ class Prober:
 
     async def run(self, persist: Persist) -> None:
         """Work until cancelled; `persist` calls again what failed because the API server is away."""
-        await self._have_key()
+        if not await self._have_key():
+            self._soon(self._seek_key())
         answering = threading.Thread(target=self._answer, name="answering", daemon=True)
         answering.start()
         try:
@@ -80,36 +82,47 @@ class Prober:
                 told = str(error)
                 await asyncio.sleep(KEY_AGAIN)
 
-    async def _have_key(self) -> None:
-        told = ""
-        while self._key is None:
-            try:
-                self._key = wire.Key(await probes.key(self._api, self._namespace))
-            except errors.KubemtuError as error:
-                if str(error) != told:
-                    log.warning("nothing can be measured from this node yet: %s", error)
-                told = str(error)
-                await asyncio.sleep(KEY_AGAIN)
+    async def _have_key(self) -> bool:
+        """Ask for the cluster's key once; without it, other nodes are measured by ICMP echo alone."""
+        try:
+            self._key = wire.Key(await probes.key(self._api, self._namespace))
+        except errors.KubemtuError as error:
+            if str(error) != self._keyless:
+                log.warning("without the cluster's key, paths are measured by ICMP echo only: %s", error)
+            self._keyless = str(error)
+            return False
+        return True
+
+    async def _seek_key(self) -> None:
+        while not await self._have_key():
+            await asyncio.sleep(KEY_AGAIN)
+        if self._station is not None:
+            with contextlib.suppress(OSError):
+                self._station.soon(lambda: None)  # it looks at the key between two turns
 
     # Answering
 
     def _answer(self) -> None:
         """Answer until told to stop; on a thread of its own."""
-        assert self._key is not None
         told = ""
         while not self._stop.is_set():
+            key = self._key
             try:
-                with station.Station(self._key, port=self._port, families=station.spoken()) as serving:
+                with station.Station(key, port=self._port, families=station.spoken()) as serving:
                     serving.listen(self._port)
                     self._station = serving
                     serving.soon(self._stand)
-                    serving.serve(lambda: not self._stop.is_set())
+                    serving.serve(functools.partial(self._serves, key))
             except (errors.KubemtuError, OSError) as error:
                 self._station = None
                 if str(error) != told:
                     log.warning("this node does not answer other nodes' probes: %s", error)
                 told = str(error)
                 self._stop.wait(KEY_AGAIN)
+
+    def _serves(self, key: wire.Key) -> bool:
+        """Whether to go on with that key; asked by the answering thread."""
+        return not self._stop.is_set() and self._key is key
 
     def _stand(self) -> None:
         """Stand in the pods that any order wants answers in, and in no others; on the answering thread.
@@ -216,7 +229,6 @@ class Prober:
         self._tell({name: order.Told(ready=True, done=True, troubles=(trouble,))})
 
     async def _measured(self, asked: order.Order) -> order.Told:
-        assert self._key is not None
         work = measuring.Measuring(self._node, self._places, self._key)
         told = await self._aside(lambda: work.carry_out(asked))
         return msgspec.structs.replace(told, troubles=(*self._missing(asked), *told.troubles)[: measuring.TROUBLES])
