@@ -50,7 +50,7 @@ class Measuring:
             looks=tuple(self._look_after(look, asked) for look in looks.values()),
             row=row,
             cut=max(counters.cut().made - cut, 0),
-            troubles=tuple(self._troubles[:TROUBLES]),
+            troubles=tuple(dict.fromkeys(self._troubles))[:TROUBLES],
         )
 
     def _mine(self, spots: Iterable[order.Spot]) -> list[str]:
