@@ -66,6 +66,7 @@ class Prober:
             await self._obey(persist)
         finally:
             self._stop.set()
+            self._wake()
             for task in (*self._begun.values(), *self._beside):
                 task.cancel()
             await asyncio.to_thread(answering.join, 2 * station.IDLE)
@@ -96,9 +97,13 @@ class Prober:
     async def _seek_key(self) -> None:
         while not await self._have_key():
             await asyncio.sleep(KEY_AGAIN)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have the answering thread look at the key, and at whether it is to stop; it does so between two turns."""
         if self._station is not None:
-            with contextlib.suppress(OSError):
-                self._station.soon(lambda: None)  # it looks at the key between two turns
+            with contextlib.suppress(OSError):  # it has just been closed
+                self._station.soon(lambda: None)
 
     # Answering
 
