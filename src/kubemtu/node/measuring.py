@@ -118,7 +118,7 @@ class Measuring:
         """The paths of each way, one for each flow; a flow is a socket of its own. `strict`: every one must open."""
         targets: list[paths.Target] = []
         names: list[str] = []
-        with station.Station(self._key, families=(), over=over) as asking:
+        with station.Station(self._key, families=(), over=over, answers=any(way.back for way in ways)) as asking:
             for way in ways:
                 family = paths.family(way.to)
                 for flow in range(way.flows):
@@ -130,6 +130,7 @@ class Measuring:
                             address=way.to,
                             port=way.at,
                             via=via,
+                            source=self._source(way, family),
                             expected=way.expected or None,
                             enough=way.enough,
                             back=way.back and self._key.secret and flow == 0,
@@ -141,6 +142,13 @@ class Measuring:
         for name, path in zip(names, measured, strict=True):
             found.setdefault(name, []).append(path)
         return found
+
+    def _source(self, way: order.Way, family: channel.Family) -> str:
+        """The address that a pod sends from, where one packet may answer for it; empty where the kernel must say."""
+        port = self._places.port(way.here.port) if way.enough and not way.deep and way.here.port else None
+        found = [one for one in port.addresses if paths.family(one) == family] if port is not None else []
+        routed = [one for one in found if not one.lower().startswith("fe80:")]
+        return routed[0] if len(routed) == 1 else ""
 
     def _stand(self, asking: station.Station, via: str, port: str, family: channel.Family, *, strict: bool) -> None:
         try:
