@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from kubemtu.lab.scene import nodes
 
 pytestmark = pytest.mark.lab
 DEPLOY = Path(__file__).parents[2] / "deploy"
+PROBES = "/apis/kubemtu.io/v1alpha1/mtuprobes"
 COLLECTIONS = {
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
     "Namespace": "/api/v1/namespaces",
@@ -100,6 +102,49 @@ def test_of_secrets_the_agent_may_make_one_and_read_one(
         headers={"Authorization": f"Bearer {token}"},
     )
     assert answer.json()["status"]["allowed"] is allowed
+
+
+def test_the_shipped_agents_measure_with_a_key_that_one_of_them_has_made(lab: Lab, kube: Kube) -> None:
+    """With no right beyond their role; between nodes, and from one pod to another that answers meanwhile."""
+    until(lambda: all(observed(kube, node) for node in ("node-1", "node-2")))
+    until(lambda: kube.http.get("/api/v1/namespaces/kubemtu/secrets/kubemtu-probe").status_code == 200)
+    here, there = lab.pod("pod-1a"), lab.pod("pod-2a")
+    spots = [{"node": "node-2", "port": there.host_link}]
+    ways = [
+        {"name": "pods", "here": {"node": "node-1", "port": here.host_link}, "to": there.addresses[0], "back": True},
+        {"name": "nodes", "here": {"node": "node-1"}, "to": internal(kube, "node-2"), "expected": 1500},
+    ]
+    question(kube, "pods-answer", {"answering": spots})
+    until(lambda: told(kube, "node-2", "pods-answer").get("ready") is True)
+    question(kube, "shipped", {"ways": ways})
+    until(lambda: told(kube, "node-1", "shipped").get("done") is True)
+    results = told(kube, "node-1", "shipped")["results"]
+    assert [(one["way"], one["over"], one["verdict"]["mtu"]) for one in results] == [
+        ("pods", "UDP", 1450),  # what the overlay of this scene carries, where pods have 1500
+        ("nodes", "UDP", 1500),
+    ]
+    for name in ("pods-answer", "shipped"):
+        kube.delete(f"{PROBES}/{name}")
+    until(lambda: not told(kube, "node-1", "shipped") and not told(kube, "node-2", "pods-answer"))
+
+
+def question(kube: Kube, name: str, spec: Body) -> None:
+    """Put an MTUProbe."""
+    body: Body = {"apiVersion": "kubemtu.io/v1alpha1", "kind": "MTUProbe", "metadata": {"name": name}, "spec": spec}
+    kube.create(PROBES, body)
+
+
+def told(kube: Kube, node: str, name: str) -> dict[str, Any]:
+    """What a node tells of a question."""
+    status: Any = kube.get(f"/apis/kubemtu.io/v1alpha1/nodemtus/{node}").get("status") or {}
+    found: dict[str, Any] = (status.get("answers") or {}).get(name) or {}
+    return found
+
+
+def internal(kube: Kube, node: str) -> str:
+    """The address of a node."""
+    status: Any = kube.get(f"/api/v1/nodes/{node}")["status"]
+    return next(str(one["address"]) for one in status["addresses"] if one["type"] == "InternalIP")
 
 
 def test_the_labs_own_agent_is_told_what_the_shipped_one_is() -> None:
