@@ -16,6 +16,7 @@ from typing import Final, Literal, Self, TypeVar
 from kubemtu.lab import errors
 from kubemtu.lab.line import relay
 from kubemtu.node import netns
+from kubemtu.node.evidence import gather
 
 T = TypeVar("T")
 Place = Literal["a", "r1", "r2", "b"]
@@ -149,8 +150,7 @@ class Line:
     def forget(self) -> None:
         """Have the hosts forget every path MTU that they learned."""
         for place in ("a", "b"):
-            for family in ("-4", "-6"):
-                run("ip", "-n", self.spaces[place], family, "route", "flush", "cache")
+            self.inside(place, gather.flush)
 
     def close(self) -> None:
         """End the processes and delete the namespaces."""
