@@ -87,7 +87,7 @@ def respond(port: int, key_file: Path | None) -> int:
         if key_file is None:
             click.secho("without --key-file anybody may ask, and nothing is measured back", fg="yellow", err=True)
         serving.serve(lambda: not told)
-        refused = serving.gate.refused
+        refused = serving.refused
         strangers = refused.foreign + refused.damaged + refused.forged
         render.echo(
             f"answered {words.count(serving.answered, 'packet')}; met with silence: {strangers} of strangers, "

@@ -3,10 +3,12 @@
     wire      what a datagram says, and the key that makes it ours
     channel   one UDP socket that never fragments, and what the kernel tells about it
     gate      who is answered: nobody without the key, nothing twice, and only so many a second
-    session   one search on one path: core.search and core.burst, driven by datagrams
+    session   one search on one path: core.search and core.burst, driven by datagrams; sessions: those under way
     sweep     one packet to each of many peers: who answers needs no search
-    station   the loop over all of these, in one namespace or many; it measures, answers, and measures back when asked
     paths     what is measured and what came of it, as values
+    station   the loop, in one namespace or many, over its two halves:
+      measurement   all targets of one call, swept and searched
+      answers       what the gate admits, and searches back towards whoever asked
     echo      the same searches over ICMP echo, for hosts that have no station
     mss       what the kernel tells about the segments of a TCP connection
     segments  what TCP is made to believe on a path: a clamp is found by what it does

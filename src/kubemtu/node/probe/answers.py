@@ -1,0 +1,83 @@
+"""The half of a station that answers: what its gate admits, and searches back towards whoever asked for one."""
+
+import contextlib
+from typing import Final
+
+import msgspec
+
+from kubemtu.node.probe import channel, gate, paths, session, wire
+from kubemtu.node.probe.sessions import Sessions
+
+BACK_MOST: Final = 16  # searches under way because others asked
+KEPT: Final = 256  # reports kept for those whose datagram was lost
+
+
+class _Back(msgspec.Struct):
+    """One search that somebody asked for, and its report once there is one."""
+
+    asking: session.Session
+    report: wire.Report | None = None
+
+
+class Answers:
+    """Answers requests, and measures back; its searches are among the `sessions` of the station."""
+
+    def __init__(self, key: wire.Key, sessions: Sessions, now: float, *, rate: int) -> None:
+        """Nothing was asked yet; `rate` is how many answers a second it gives at most."""
+        self.gate = gate.Gate(key, now, rate=rate, depth=rate)
+        self.answered = 0
+        self._key = key
+        self._sessions = sessions
+        self._backs: dict[int, _Back] = {}
+        self._unsent = 0
+
+    def admit(self, one: channel.Channel, heard: channel.Heard, now: float) -> None:
+        """Answer what came in, if the gate lets it through."""
+        sender = one.pack(heard.address[0])
+        request = self.gate.admit(heard.head, heard.length + one.headers, sender, now)
+        if request is None or request.nonce in self._sessions:  # our own, thrown back at us
+            return
+        if request.kind == wire.ASK:
+            self._measure_back(one, heard, request, now)
+            return
+        if request.kind == wire.HELLO:
+            one.send(self._key.seal(wire.pack_seen(request.nonce, sender)), 0, heard.address, heard.local)
+            return
+        drops = heard.drops + self.gate.refused.limited + self._unsent
+        seen = wire.Answer(request.nonce, request.number, request.size, heard.fragment, drops, one.mtu(heard.interface))
+        if one.send(self._key.seal(wire.pack_answer(seen)), 0, heard.address, heard.local) is None:
+            self.answered += 1
+        else:
+            self._unsent += 1
+
+    def ended(self, one: session.Session) -> None:
+        """Report a search that has ended to whoever asked for it."""
+        for asker, back in self._backs.items():
+            if back.asking is one:
+                back.report = paths.report(asker, one)
+                self._say(one.channel, back.report, one.address, b"")
+
+    def _measure_back(self, one: channel.Channel, heard: channel.Heard, request: wire.Request, now: float) -> None:
+        """Start a search towards whoever asked, once; say how it stands."""
+        known = self._backs.get(request.nonce)
+        if known is None:
+            running = sum(back.report is None for back in self._backs.values())
+            route = None
+            if self._key.secret and running < BACK_MOST:
+                with contextlib.suppress(OSError):
+                    route = one.route(heard.address)
+            if route is None:
+                self._say(one, wire.Report(request.nonce, "refused"), heard.address, heard.local)
+                return
+            question = paths.question(route.device, None, one.family, (request.size,))
+            started = session.Session(one, heard.address, question, self._key, source=route.source, now=now)
+            started.leave_from(heard.local)
+            self._backs[request.nonce] = known = _Back(asking=started)
+            self._sessions.add(started)
+            while len(self._backs) > KEPT:
+                self._backs.pop(next(iter(self._backs)))
+        report = known.report or wire.Report(request.nonce, "running")
+        self._say(one, report, heard.address, heard.local)
+
+    def _say(self, one: channel.Channel, report: wire.Report, address: channel.Address, local: bytes) -> None:
+        one.send(self._key.seal(wire.pack_report(report)), 0, address, local)

@@ -1,0 +1,223 @@
+"""The half of a station that measures: all targets of one call, swept first where that pays, and searched."""
+
+import collections
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from kubemtu.core import errors
+from kubemtu.node.probe import channel, paths, session, sweep, wire
+from kubemtu.node.probe.sessions import Sessions
+
+WINDOW: Final = 128  # searches under way at once
+SILENT: Final = 1024  # the same, with those that nobody has answered yet
+CROWD: Final = 8  # so many targets are swept before any is searched
+ASK_AGAIN: Final = (0.02, 0.06, 0.14, 0.3, 0.6, 1.2, 1.8, 2.4)  # seconds after the first ask
+ASK_PATIENCE: Final = 4.0
+SUSPECTS: Final = 2  # sizes found on other paths that are asked for at once
+NEIGHBOURS: Final = (0.3, 0.5)  # seconds of silence for one of many, of whom others have answered
+
+Channels = Mapping[tuple[str, channel.Family], channel.Channel]
+
+
+class _Way(msgspec.Struct):
+    """One target under way."""
+
+    target: paths.Target
+    place: int
+    asking: session.Session
+    route: channel.Route
+    began: float
+    forward: paths.Measured | None = None
+    back: wire.Report | None = None
+    asked: int = 0  # how often the other end was asked to measure back
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is waited for any more."""
+        if self.forward is None or not self.target.back or self.forward.found.ending == "unreachable":
+            return self.forward is not None
+        return self.back is not None and self.back.state != "running"
+
+    def next_ask(self) -> float:
+        """When to ask the other end again, or to give it up."""
+        if self.back is not None and self.back.state != "running":
+            return float("inf")
+        if self.asked > len(ASK_AGAIN):
+            return self.began + ASK_PATIENCE
+        return self.began + max(ASK_AGAIN[self.asked - 1], 3 * self.asking.rtt * self.asked)
+
+
+class Measurement:
+    """The targets of one call, and what is known of them; driven by the station, which sends and hears for it."""
+
+    def __init__(
+        self,
+        targets: Sequence[paths.Target],
+        key: wire.Key,
+        channels: Channels,
+        sessions: Sessions,
+        *,
+        sweeps: bool,
+        pps: float,
+    ) -> None:
+        """Nothing is sent yet; `sweeps`: those whose expected size and source are known may be swept."""
+        self.paths: dict[int, paths.Path] = {}
+        self.sweep: sweep.Sweep | None = None
+        self._targets = targets
+        self._key = key
+        self._channels = channels
+        self._sessions = sessions
+        self._ways: dict[int, _Way] = {}
+        self._waiting: collections.deque[int] = collections.deque()
+        self._found: collections.Counter[int] = collections.Counter()
+        swept = list(self._to_sweep()) if sweeps and len(targets) > CROWD else []
+        if swept:
+            self.sweep = sweep.Sweep(swept, key, arrived=self._swept, doubtful=self._doubt, pps=pps)
+        among = {peer.place for peer in swept}
+        self._waiting.extend(place for place in range(len(targets)) if place not in among)
+
+    @property
+    def over(self) -> bool:
+        """Whether everything is known."""
+        return not (self._waiting or self._ways or (self.sweep is not None and not self.sweep.over))
+
+    @property
+    def under_way(self) -> bool:
+        """Whether anything is waited for."""
+        return bool(self._ways) or self.sweep is not None
+
+    def send(self, now: float) -> None:
+        """Send what the sweep may, and start as many searches as may be under way."""
+        if self.sweep is not None:
+            self.sweep.send(now)
+        if not self._waiting:
+            return
+        room = WINDOW - sum(way.asking.search.low > 0 for way in self._ways.values())
+        room = min(room, SILENT - len(self._ways))  # those that nobody answers cost nothing but time
+        while room > 0 and self._waiting:
+            self._start(self._waiting.popleft())
+            room -= 1
+
+    def wake(self, now: float) -> float:
+        """When to look next, if nothing is heard before; infinite when a session says so."""
+        wake = self.sweep.wake(now) if self.sweep is not None else float("inf")
+        for way in self._ways.values():
+            if way.target.back:
+                wake = min(wake, way.next_ask())
+        return wake
+
+    def look(self, now: float) -> None:
+        """Give up and ask again what it is time for."""
+        if self.sweep is not None:
+            self.sweep.give_up(now)
+        for way in self._ways.values():
+            if way.target.back and way.next_ask() <= now:
+                self._ask_again(way)
+
+    def finish(self, now: float) -> None:
+        """Take off what is done."""
+        for nonce in [nonce for nonce, way in self._ways.items() if way.done or way.place in self.paths]:
+            way = self._ways.pop(nonce)
+            self._sessions.drop(nonce)
+            if way.forward is not None and way.place not in self.paths:
+                self.paths[way.place] = paths.Path(
+                    target=way.target, forward=way.forward, back=way.back, seconds=now - way.began
+                )
+
+    def ended(self, one: session.Session, now: float) -> None:
+        """Take the end of a search, if it is one of these."""
+        if (way := self._ways.get(one.nonce)) is not None:
+            way.forward = paths.measured(one, way.route, now - way.began)
+            if one.found is not None and one.found.ending == "exact" and one.found.mtu < one.search.question.expected:
+                self._found[one.found.mtu] += 1
+
+    def reported(self, datagram: bytes) -> None:
+        """Take what the other end says of its own direction."""
+        report = wire.read_report(datagram)
+        if report is None or (way := self._ways.get(report.nonce)) is None or not self._key.opens(datagram):
+            return
+        if way.back is None or way.back.state == "running":
+            way.back = report
+
+    def refused(self, number: int, refusal: channel.Refusal, now: float) -> None:
+        """Take a refusal of a swept packet: that peer is searched at once, by what was quoted."""
+        peer = self.sweep.refused(number, now) if self.sweep is not None else None
+        if peer is not None and peer.place in self._waiting:
+            self._waiting.remove(peer.place)
+            self._start(peer.place, (refusal.mtu, refusal.by) if refusal.mtu and not refusal.local else None)
+
+    # The sweep
+
+    def _to_sweep(self) -> list[sweep.Peer]:
+        """Targets of which one packet may tell all; those of which a kernel here believes something are searched."""
+        known = frozenset(found for one in self._channels.values() for found in one.learned())
+        keys: dict[str, wire.Key] = {}
+        least = {family: paths.smallest(family) + 1 for _, family in self._channels}
+        swept: list[sweep.Peer] = []
+        for place, target in enumerate(self._targets):
+            address, source, expected = target.address, target.source, target.expected
+            one = self._channels.get((target.via, 6 if ":" in address else 4))
+            if one is None or target.back or not expected or not source or address in known:
+                continue
+            if (bound := keys.get(source)) is None:
+                keys[source] = bound = sweep.bound(self._key, source)
+            size = max(expected, least[one.family])
+            swept.append(sweep.Peer(place, one, paths.endpoint(target), size, bound))
+        return swept
+
+    def _swept(self, peer: sweep.Peer, now: float) -> None:
+        if peer.place not in self.paths:
+            seconds = now - peer.asked if peer.asked else sweep.SLOWEST
+            self.paths[peer.place] = paths.carried(self._targets[peer.place], peer.size, seconds)
+
+    def _doubt(self, peer: sweep.Peer, _now: float) -> None:
+        self._waiting.append(peer.place)
+
+    # Searches
+
+    def _start(self, place: int, hint: tuple[int, str | None] | None = None) -> None:
+        if place in self.paths:  # it has answered after all
+            return
+        now = time.monotonic()
+        target = self._targets[place]
+        family = paths.family(target.address)
+        try:
+            address = paths.endpoint(target)
+            one = self._channels[target.via, family]
+            route = one.route(address)
+        except (OSError, KeyError, errors.KubemtuError) as error:
+            why = (error.strerror if isinstance(error, OSError) else str(error)) or str(error)
+            why = f"no IPv{family} here" if isinstance(error, KeyError) else why
+            self.paths[place] = paths.nowhere(target, f"no way to {target.address}: {why}")
+            return
+        suspected = tuple(size for size, _ in self._found.most_common(SUSPECTS))
+        question = paths.question(
+            route.device, target.expected, family, target.also, enough=target.enough, suspected=suspected
+        )
+        started = session.Session(one, address, question, self._key, source=route.source, now=now)
+        if self.sweep is not None and self.sweep.slowest:
+            started.patience = NEIGHBOURS
+        if hint is not None:
+            started.search.hint(*hint)
+        self._ways[started.nonce] = way = _Way(target=target, place=place, asking=started, route=route, began=now)
+        self._sessions.add(started)
+        if target.back:
+            self._ask(way)
+
+    def _ask(self, way: _Way) -> None:
+        """Ask the other end to measure towards us."""
+        way.asked += 1
+        asker = way.asking
+        request = wire.Request(wire.ASK, asker.nonce, way.asked, way.route.device)
+        body = self._key.seal(wire.pack_request(request), asker.bound)
+        asker.channel.send(body, asker.search.question.small, asker.address)
+
+    def _ask_again(self, way: _Way) -> None:
+        nobody = way.forward is not None and way.forward.found.ending == "unreachable"
+        if nobody or way.asked > len(ASK_AGAIN):
+            way.back = wire.Report(way.asking.nonce, "unreachable")
+        else:
+            self._ask(way)
