@@ -231,9 +231,20 @@ class Cluster:
         return command.wait().code == -signal.SIGKILL
 
     def wait_for_agents(self) -> Self:
-        """Wait until every node has shown itself, its ways to the others included."""
-        until(lambda: all(self.observation(node).get("uplinks") for node in self.nodes), 20)
+        """Wait until every node has shown itself, its ways to the others and its pods included."""
+        until(lambda: all(self._shown(node) for node in self.nodes), 20)
         return self
+
+    def _shown(self, node: str) -> bool:
+        seen = self.observation(node)
+        ports = json.dumps(seen.get("ports"))
+        return bool(seen.get("uplinks")) and all(
+            pod["host_link"] in ports for pod in self._pods() if pod["node"] == node
+        )
+
+    def _pods(self) -> list[dict[str, str]]:
+        folder = self.lab.folder / "pods"
+        return [json.loads(path.read_text()) for path in folder.iterdir() if "log" not in path.name]
 
     def observation(self, node: str) -> dict[str, object]:
         """What the agent of a node told last."""
@@ -279,10 +290,9 @@ class Cluster:
     def _mtus_of(self, node: str) -> list[tuple[int, int]]:
         links = json.loads(self.lab.exec(node, ["ip", "-j", "link"]).stdout)
         hosts = {link["ifname"]: link["mtu"] for link in links}
-        pods = [json.loads(path.read_text()) for path in (self.lab.folder / "pods").iterdir() if "log" not in path.name]
         return [
             (hosts[pod["host_link"]], self._pod_mtu(node, pod["netns"]))
-            for pod in pods
+            for pod in self._pods()
             if pod["node"] == node and pod["host_link"] in hosts
         ]
 

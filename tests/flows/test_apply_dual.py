@@ -1,0 +1,53 @@
+"""A change of pods with IPv4 and IPv6: each family is proven by itself."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.flows.cluster import Cluster, cluster
+from tests.lab.conftest import has_nft, until
+
+from kubemtu.lab import nft
+from kubemtu.lab import scene as scenes
+from kubemtu.lab.scenes import named
+
+__all__ = ["has_nft"]
+pytestmark = [pytest.mark.lab, pytest.mark.netns]
+
+
+@pytest.fixture(scope="module")
+def lab(can_make_labs: None) -> Iterator[Cluster]:
+    """1500 below; 1500 - 40 - 8 - 8 - 14 leaves 1430 for pods, because the tunnel goes over IPv6 as well."""
+    with cluster(scenes.resized(named("flannel-dual"), nodes=2, pods=2), "dual") as found:
+        yield found
+
+
+def test_both_families_of_every_pod_are_proven(lab: Cluster) -> None:
+    """Each of four pods sends to one on its own node and to one on the other, over both families."""
+    before = lab.picture()
+    ended = lab.done("apply", "--yes", "--mtu", "1400")
+    assert "proven: 16 of 16 full-size packets between pods arrived" in ended.lines
+    assert lab.mtus() == {(1400, 1400)}
+    lab.done("rollback", "--yes")
+    until(lambda: before.differs(lab.picture()) == "")
+
+
+def test_a_hole_in_one_family_is_named_and_can_be_gone_back_from(has_nft: None, lab: Cluster) -> None:
+    """The second node lets no IPv6 packet of more than 1390 bytes into its tunnel, and says nothing."""
+    before = lab.picture()
+    body = 'chain hole {\n type filter hook forward priority 0;\n oifname "flannel-v6.1" meta length > 1390 drop\n }\n'
+    pid = lab.lab.node_pid("node-2")
+    nft.load(nft.table("inet", "kmtest", body), pid)
+    try:
+        ended = lab.run("apply", "--yes", "--mtu", "1400")
+    finally:
+        nft.load(nft.table("inet", "kmtest", ""), pid)
+    assert ended.code == 8
+    assert (
+        "error: the change is made but not proven: default/pod-2a > default/pod-1a over IPv6: 1390 bytes arrive, and "
+        "everything larger, up to 1400, vanishes without a word: connections hang once they send full-size packets; "
+        "see where with `kubemtu check`, or go back with `kubemtu rollback`\n"
+    ) in ended.err
+    assert any(line.startswith("refuted: 14 of 16 full-size packets arrived; ") for line in ended.lines)
+    lab.done("rollback", "--yes")
+    until(lambda: before.differs(lab.picture()) == "")
+    assert lab.questions() == []
