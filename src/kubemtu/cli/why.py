@@ -10,19 +10,24 @@ from kubemtu.cli import kubeflags, output
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
-    from kubemtu.core.diagnosis import Diagnosis, Leg
+    from kubemtu.core.courses import Leg
+    from kubemtu.core.diagnosis import Diagnosis
+    from kubemtu.core.pathverdict import Verdict
     from kubemtu.flows.why import Answer
 
 COLOURS = {"yes": "red", "no": "green", "unknown": "yellow"}
 SIGNS = {"yes": "✗", "no": "✓", "unknown": "?"}
 ROLES = {
     "whole": "the whole path",
+    "return": "the way back",
     "service": "through the Service",
     "near": "pod to its own node",
     "nodes": "between the nodes",
     "overlay": "node to the far pod",
     "far": "far node to its pod",
 }
+OTHERS_MOST = 3  # sentences about other paths
+NAMES_MOST = 4
 
 
 @click.command()
@@ -47,15 +52,17 @@ def why(
     """Say whether it is the MTU, where, how sure that is, and what to do.
 
     Measures the path both ways with full-size packets from inside the pods' own networks, and its parts; without a
-    second end, to other nodes. Changes nothing. Ends with 1 when it is the MTU, with 0 when it is not.
+    second end, to other nodes. Changes nothing. Ends with 0 when it is not the MTU, with 1 when it is, or when that
+    cannot be told.
 
-    Examples: `kubemtu why web-1 db/pg-0`, `kubemtu why n1 n2`, `kubemtu why web-1 svc/db/pg`, `kubemtu why web-1`.
+    Examples: `kubemtu why web-1 db/pg-0`, `kubemtu why n1 n2`, `kubemtu why web-1 svc/db/pg`, `kubemtu why web-1`,
+    `kubemtu why web-1 203.0.113.7`.
     """
     answer = asyncio.run(_answered(flags, here, there, namespace, flows, flush))
     if output_format == "text":
         from kubemtu.cli import render
 
-        for line in lines(answer):
+        for line in lines(answer, render.width()):
             render.echo(line)
     else:
         output.emit(answer, output_format)
@@ -74,37 +81,67 @@ async def _answered(
         )
 
 
-def lines(answer: "Answer") -> Iterator[str]:
-    """The answer for people: the sentence first."""
+def lines(answer: "Answer", columns: int | None = None) -> Iterator[str]:
+    """The answer for people: the sentence first; `columns` None wraps nothing."""
+    from kubemtu.cli import render
+
     found = answer.diagnosis
-    yield click.style(f"{SIGNS[found.mtu]} {found.sentence}", fg=COLOURS[found.mtu], bold=True)
+    colour: dict[str, str | bool] = {"fg": COLOURS[found.mtu], "bold": True}
+    yield from render.wrapped(f"{SIGNS[found.mtu]} {found.sentence}", columns, hang=2, style=colour)
     if found.mtu == "yes" and found.place:
         yield f"  {found.sure} about where"
     yield ""
     yield from _table(found)
-    if found.evidence:
+    if found.evidence or answer.others:
         yield ""
     for fact in found.evidence:
-        yield f"  · {fact}"
-    for sentence in answer.others:
-        yield f"  · also: {sentence}"
-    for trouble in answer.troubles:
-        yield click.style(f"  ! {trouble}", fg="yellow")
+        yield from render.wrapped(f"· {fact}", columns, indent=2, hang=2)
+    for line in _others(answer):
+        yield from render.wrapped(f"· {line}", columns, indent=2, hang=2)
+    for trouble in (*answer.notes, *answer.troubles):
+        yield from render.wrapped(f"! {trouble}", columns, indent=2, hang=2, style={"fg": "yellow"})
     yield ""
-    yield f"  → {found.advice}"
+    yield from render.wrapped(f"→ {found.advice}", columns, indent=2, hang=2)
+
+
+def _others(answer: "Answer") -> Iterator[str]:
+    """What came of the other paths: the worst by their sentences, those that are in order by their names."""
+    from kubemtu.core.words import names
+
+    bad = [one for one in answer.others if one.mtu != "no" or one.kind != "ok"]
+    for one in bad[:OTHERS_MOST]:
+        yield f"also: {one.sentence}"
+    if rest := bad[OTHERS_MOST:]:
+        yield f"and {len(rest)} more that are not in order: {names(map(_path, rest), NAMES_MOST)}; -o json tells of all"
+    if fine := [one for one in answer.others if one not in bad]:
+        yield f"no MTU stands in the way {names(map(_path, fine), NAMES_MOST)}"
+
+
+def _path(found: "Diagnosis") -> str:
+    return f"from {found.here} to {found.there}" + (f" over {found.family}" if found.family else "")
 
 
 def _table(found: "Diagnosis") -> Iterator[str]:
-    rows = [_row(leg) for leg in found.legs]
+    """One line for each part; what is the whole path by another name is left out."""
+    rows: dict[tuple[str, str], tuple[str, str, str, str]] = {}
+    for leg in found.legs:
+        rows.setdefault((leg.here, leg.there), _row(leg))
     if not rows:
         return
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    for row in rows:
+    widths = [max(len(row[place]) for row in rows.values()) for place in range(4)]
+    for row in rows.values():
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _row(leg: "Leg") -> tuple[str, str, str, str]:
-    verdict = leg.verdict
-    carried = f"{verdict.mtu} of {verdict.expected}" if verdict.mtu else "nothing"
-    both = " ⇄ " if leg.result.back else " ▸ "
-    return ROLES[leg.role], f"{leg.here}{both}{leg.there}", carried, verdict.kind
+    """What a part is, between whom, what it carries, and what that means; both directions where they differ."""
+    forth, back = leg.forth or leg.verdict, leg.back
+    both = " ⇄ " if back is not None else " ▸ "
+    carried, means = _carried(forth), str(forth.kind)
+    if back is not None and (back.mtu, back.kind) != (forth.mtu, forth.kind):
+        carried, means = f"{carried}, back {_carried(back)}", f"{means}, back {back.kind}"
+    return ROLES[leg.role], f"{leg.here}{both}{leg.there}", carried, means
+
+
+def _carried(verdict: "Verdict") -> str:
+    return f"{verdict.mtu} of {verdict.expected}" if verdict.mtu else "nothing"

@@ -1,69 +1,46 @@
 """Is it the MTU? One sentence from all that was measured and seen of a path: whether, where, how sure, and what to do.
 
-    pod a --near-- node a ======nodes====== node b --far-- pod b
-      |               `----------overlay-----------'         |
-      `-----------------------whole--------------------------'
-
-The whole path is measured, and beside it its parts: each from where an agent stands. The part that carries less than
-it should is where the fault is; when all parts do, what joins them is: the tunnel. Sizes are of whole IP packets.
+Each direction is judged by itself, and the worse one is spoken of: "from A to B" is the way that the packets went which
+did not arrive. Sizes are of whole IP packets, in bytes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
 
-from kubemtu.core import evidence, order, proof
+from kubemtu.core import courses, evidence, order, proof, whereabouts
+from kubemtu.core.courses import Course, Leg, OneWay
 from kubemtu.core.ends import End
-from kubemtu.core.pathverdict import UNDECIDED, Kind, Verdict
+from kubemtu.core.looks import Seen
+from kubemtu.core.pathverdict import UNDECIDED, Kind
+from kubemtu.core.whereabouts import Place, Sure
+from kubemtu.core.words import has, names
 
-Role = Literal["whole", "nodes", "near", "far", "overlay", "service"]
-Sure = Literal["certain", "likely", "possible"]
 Answer = Literal["yes", "no", "unknown"]
 
 FATES: Final[Mapping[Kind, str]] = {
     "lower": "are refused",
     "black hole": "vanish",
-    "masked": "vanish or are refused",
+    "masked": "vanish",
     "receiver": "are dropped",
     "fragmented": "arrive in pieces",
-    "outer fragments": "are cut in pieces inside the tunnel",
-    "asymmetric": "do not arrive",
+    "outer fragments": "are cut in pieces",
     "equal paths differ": "vanish on some of several equal paths",
     "refused here": "are refused by its own interface",
-    "stale path MTU": "are not even sent",
+    "stale path MTU": "are not sent whole",
 }
-
-
-class Leg(msgspec.Struct, frozen=True, kw_only=True):
-    """One part of the path, measured: `here` and `there` are what people call its ends."""
-
-    role: Role
-    here: str
-    there: str
-    result: order.Result
-
-    @property
-    def verdict(self) -> Verdict:
-        """What it means by itself."""
-        return self.result.verdict
-
-    @property
-    def short(self) -> bool:
-        """Whether it carries less than it should, as far as that is known."""
-        return not proof.carries(self.verdict) and self.verdict.kind not in UNDECIDED
-
-
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What one place showed without being asked: `where` is what people call it."""
-
-    where: str
-    symptoms: tuple[evidence.Symptom, ...] = ()
+PROBES: Final = f"UDP port {order.PORT} or ICMP echo"
+COUNTERS: Final = "look at the drop and error counters of the NICs and switch ports on the way"
+LOSSY: Final = 20  # one of so many lost is worth a word
+LOST_LEAST: Final = 3
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """The answer. `mtu`: whether it is the MTU; `kind` and `size`: what becomes of larger packets, and the largest that
     arrives whole, in bytes; `place`: where; `sure`: how sure that place is; `evidence`: one fact each.
+
+    `here` and `there`: between whom, as it was asked; `family`: "IPv4" or "IPv6" where both have both, else empty.
     """
 
     mtu: Answer
@@ -74,233 +51,294 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     place: str
     sure: Sure
     advice: str
+    here: str
+    there: str
+    family: str = ""
     evidence: tuple[str, ...] = ()
     legs: tuple[Leg, ...] = ()
 
 
-def diagnose(here: End, there: End, legs: Sequence[Leg], seen: Sequence[Seen] = ()) -> Diagnosis:
-    """Answer for the path from one end to the other; at least one leg is the whole."""
-    whole = _worst([leg for leg in legs if leg.role in {"whole", "service"}])
-    parts = {leg.role: leg for leg in legs if leg.role not in {"whole", "service"}}
-    verdict = whole.verdict
-    symptoms = [(one.where, symptom) for one in seen for symptom in one.symptoms]
-    if verdict.is_mtu == "yes":
-        return _is_mtu(here, there, whole, parts, legs, symptoms)
-    proven = next((pair for pair in symptoms if pair[1].says_mtu and pair[1].sure == "proves"), None)
-    if verdict.kind in UNDECIDED and proven is not None:
-        return _by_evidence(here, there, whole, proven, legs, symptoms)
-    return _is_not(here, there, whole, parts, legs, symptoms)
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one path."""
+
+    here: End
+    there: End
+    forth: Course
+    back: Course | None
+    legs: tuple[Leg, ...]
+    seen: tuple[Seen, ...] = ()
+    family: str = ""
+    flushed: bool = False
+
+    @property
+    def over(self) -> str:
+        """The family, as it follows the ends."""
+        return f" over {self.family}" if self.family else ""
+
+    @property
+    def symptoms(self) -> tuple[tuple[str, evidence.Symptom], ...]:
+        """Every symptom, and where it was seen."""
+        return tuple((one.where, symptom) for one in self.seen for symptom in one.symptoms)
+
+    def other(self, course: Course) -> Course | None:
+        """The other direction."""
+        return self.back if course is self.forth else self.forth
+
+    def answer(
+        self, mtu: Answer, sentence: str, course: Course, place: Place, advice: str, *, sizes: bool = True
+    ) -> Diagnosis:
+        """Make the answer; without `sizes`, none was measured."""
+        return Diagnosis(
+            mtu=mtu,
+            sentence=sentence,
+            kind=course.verdict.kind,
+            size=course.verdict.mtu if sizes else 0,
+            expected=course.verdict.expected,
+            place=place.words,
+            sure=place.sure,
+            advice=advice,
+            here=self.here.name,
+            there=self.there.name,
+            family=self.family,
+            evidence=tuple(dict.fromkeys(self._facts(course))),
+            legs=self.legs,
+        )
+
+    def _facts(self, course: Course) -> Iterator[str]:
+        yield from courses.facts(course)
+        yield from course.notes
+        if forgetful := [one.where for one in self.seen if one.forgot]:
+            yield f"{names(forgetful)} {has(len(forgetful))} forgotten all learned path MTUs before this was measured"
+        for where, symptom in self.symptoms:
+            yield f"{where}: {symptom.sentence}"
 
 
-def _worst(legs: Sequence[Leg]) -> Leg:
-    """The leg that says most about an MTU: the smallest that is one, then what is fine, then what nobody answered."""
+def diagnose(
+    here: End, there: End, legs: Sequence[Leg], seen: Iterable[Seen] = (), *, family: str = "", flushed: bool = False
+) -> Diagnosis:
+    """Answer for the path between two ends; one leg is the whole of it.
 
-    def rank(leg: Leg) -> tuple[int, int]:
-        yes = {"yes": 0, "no": 1, "unknown": 2}[leg.verdict.is_mtu]
-        return (3 if leg.verdict.kind == "unreachable" else yes, leg.verdict.mtu)
+    `flushed`: both ends were made to forget all path MTUs that they had learned, before anything was measured.
+    """
+    forth, back = courses.forth(here, there, legs), courses.back(here, there, legs)
+    case = Case(
+        here=here,
+        there=there,
+        forth=forth,
+        back=back,
+        legs=courses.judged(here, there, legs),
+        seen=tuple(seen),
+        family=family,
+        flushed=flushed,
+    )
+    bad = [course for course in (forth, back) if course is not None and course.verdict.is_mtu == "yes"]
+    if bad:
+        return _is_mtu(case, min(bad, key=lambda one: (one.verdict.kind not in courses.TOLD_NOBODY, _carried(one))))
+    if forth.verdict.kind in UNDECIDED and (found := _by_evidence(case)) is not None:
+        return found
+    return _is_not(case)
 
-    return min(legs, key=rank)
+
+def together(one: Diagnosis, other: Diagnosis) -> Diagnosis | None:
+    """Both families of the same two ends as one, where both are in order and carry the same; else None."""
+    same = (one.here, one.there, one.size) == (other.here, other.there, other.size)
+    if not same or not one.family or one.family == other.family or {one.kind, other.kind} != {"ok"}:
+        return None
+    both = f"{one.family} and {other.family}"
+    return msgspec.structs.replace(
+        one,
+        family=both,
+        sentence=one.sentence.replace(f" over {one.family} ", f" over {both} ", 1),
+        legs=(*one.legs, *other.legs),
+    )
+
+
+def _carried(course: Course) -> int:
+    """What a sender gets through without harm: not what arrives in pieces, nor what its own kernel does not send."""
+    one = course.whole.direction
+    if course.verdict.kind == "stale path MTU" and one is not None:
+        return one.believed_before
+    return course.verdict.mtu
 
 
 # It is
 
 
-def _is_mtu(
-    here: End,
-    there: End,
-    whole: Leg,
-    parts: Mapping[Role, Leg],
-    legs: Sequence[Leg],
-    symptoms: Sequence[tuple[str, evidence.Symptom]],
-) -> Diagnosis:
-    verdict = whole.verdict
-    place, sure = _place(here, there, whole, parts)
-    return Diagnosis(
-        mtu="yes",
-        sentence=f"This is MTU: from {whole.here} to {whole.there} packets above {verdict.mtu} "
-        f"{_fate(whole)}{f' {place}' if place else ''}{_believed(here, there)}{_told(verdict)}.",
-        kind=verdict.kind,
-        size=verdict.mtu,
-        expected=verdict.expected,
-        place=place,
-        sure=sure,
-        advice=_advice(verdict, place),
-        evidence=_facts(whole, symptoms),
-        legs=tuple(legs),
+def _is_mtu(case: Case, course: Course) -> Diagnosis:
+    place = whereabouts.find(course)
+    said = f"from {course.here.name} to {course.there.name}{case.over} packets above {_carried(course)} {_fate(course)}"
+    where = f" {place.words}" if place.words else ""
+    return case.answer(
+        "yes",
+        f"This is MTU: {said}{where}{_believed(case, course)}{_told(course)}{_other(case, course)}.",
+        course,
+        place,
+        whereabouts.advise(course, place, one_way=_sound(case.other(course)), flushed=case.flushed),
     )
 
 
-def _fate(whole: Leg) -> str:
-    verdict = whole.verdict
-    if whole.role == "service" and verdict.kind == "equal paths differ":
+def _sound(course: Course | None) -> bool:
+    return course is not None and course.whole.sound
+
+
+def _fate(course: Course) -> str:
+    verdict = course.verdict
+    if course.there.kind == "service" and verdict.kind == "equal paths differ":
         return "do not arrive at some of its endpoints"
-    fate = FATES.get(verdict.kind, "do not arrive")
-    return f"{fate} by {verdict.place}" if verdict.kind == "lower" and verdict.place else fate
+    if verdict.kind == "stale path MTU":
+        return f"{FATES['stale path MTU']}, although {verdict.mtu} arrive"
+    by = verdict.place if verdict.kind == "lower" and not course.sound("overlay") else ""
+    return f"{FATES.get(verdict.kind, 'do not arrive')}{f' by {by}' if by else ''}"
 
 
-def _believed(here: End, there: End) -> str:
-    if here.mtu and there.mtu:
-        both = here.mtu == there.mtu
-        return (
-            f"; both ends believe {here.mtu}"
-            if both
-            else f"; {here.name} believes {here.mtu}, {there.name} {there.mtu}"
-        )
-    return f"; {here.name} believes {here.mtu}" if here.mtu else ""
+def _believed(case: Case, course: Course) -> str:
+    """What both ends take for the MTU of the path; a node that sends by a tunnel goes by that."""
+    here, there, other = course.here, course.there, case.other(course)
+    if course.verdict.kind == "stale path MTU":
+        return f"; the kernel of {here.name} holds {_carried(course)} for this path, old, forged, or set by a route"
+    one, two = course.verdict.expected or here.mtu, other.verdict.expected if other is not None else there.mtu
+    if one and two:
+        return f"; both ends believe {one}" if one == two else f"; {here.name} believes {one}, {there.name} {two}"
+    return f"; {here.name} believes {one}" if one else ""
 
 
-def _told(verdict: Verdict) -> str:
-    if verdict.kind in {"black hole", "receiver"}:
-        return "; no ICMP comes back"
-    if verdict.kind == "lower":
+def _told(course: Course) -> str:
+    kind, one = course.verdict.kind, course.whole.direction
+    if kind == "lower":
         return "; ICMP says so, and TCP adapts when it hears it"
-    return ""
+    if kind == "masked" and one is not None:
+        return f"; {_mask(course)}"
+    return "; no ICMP comes back" if kind in courses.TOLD_NOBODY else ""
 
 
-def _place(here: End, there: End, whole: Leg, parts: Mapping[Role, Leg]) -> tuple[str, Sure]:
-    """Where packets end, in words that follow what becomes of them, and how sure that is."""
-    verdict = whole.verdict
-    own = {
-        "refused here": "",
-        "stale path MTU": f"because {here.name}'s kernel holds an old or forged path MTU",
-        "outer fragments": f"between {here.node} and {there.node or there.name}",
-    }
-    if verdict.kind in own:
-        return own[verdict.kind], "certain"
-    if (found := _short_part(here, there, verdict, parts)) or verdict.kind == "receiver":
-        return found or f"at {there.name}'s own interface", "certain"
-    if whole.role == "service":
-        return "", "possible"
-    if not here.node or not there.node:
-        return f"between {here.node or here.name} and {there.name}", "possible"
-    if here.node == there.node:
-        return f"on node {here.node}", "likely"
-    sound = [role for role in ("near", "nodes", "far") if role in parts and proof.carries(parts[role].verdict)]
-    tunnel = "in the tunnel " if here.port or there.port else ""
-    return f"{tunnel}between {here.node} and {there.node}", "certain" if len(sound) == 3 else "likely"
+def _mask(course: Course) -> str:
+    """What keeps TCP going, and what it does not keep."""
+    one = course.whole.direction
+    segments = one.segments if one is not None else None
+    if one is not None and one.spared and segments is not None:
+        by = "an MSS clamp" if segments.clamped else f"what {course.there.name} asks for"
+        return f"TCP is kept at {segments.allowed} by {by}, and UDP and QUIC are lost"
+    probing = one.probing if one is not None else 0
+    return f"TCP finds its way after seconds of silence (tcp_mtu_probing={probing}), and UDP and QUIC do not"
 
 
-def _short_part(here: End, there: End, verdict: Verdict, parts: Mapping[Role, Leg]) -> str:
-    """The part that carries less than it should, and no more than the whole path does; empty when none was seen."""
-    near, nodes, far = parts.get("near"), parts.get("nodes"), parts.get("far")
-    if near is not None and near.short and near.verdict.mtu <= verdict.mtu:
-        return f"between {here.name} and its own node {here.node}: the two ends of its veth differ"
-    if nodes is not None and nodes.short:
-        return f"between {nodes.here} and {nodes.there}, whose network carries {nodes.verdict.mtu}"
-    if far is not None and far.short and far.verdict.mtu <= verdict.mtu:
-        return f"at {there.name}'s own interface on {there.node}"
-    return ""
-
-
-def _advice(verdict: Verdict, place: str) -> str:
-    if "veth differ" in place or "own interface on" in place:
-        return "run `kubemtu check` to see which end is smaller, and `kubemtu apply` to set both, live"
-    if "in the tunnel" in place:
-        return "run `kubemtu plan`: the pods' MTU must be what the tunnel carries, and `kubemtu apply` changes it live"
-    if "whose network carries" in place:
-        return (
-            "correct the link, switch port or NIC between these two; until then `kubemtu plan --nic-mtu N`, with what "
-            "that network carries, shows the pod MTU that fits"
-        )
-    return verdict.advice
+def _other(case: Case, course: Course) -> str:
+    """What the other direction carries, where that is something else; whether a tunnel cuts there was not looked at."""
+    other = case.other(course)
+    if other is None or course.verdict.kind == "outer fragments":
+        return ""
+    if other.whole.sound:
+        return f"; the other way {other.verdict.mtu} arrive" if other.verdict.mtu != course.verdict.mtu else ""
+    if (other.verdict.kind, _carried(other)) == (course.verdict.kind, _carried(course)):
+        return ""
+    return f"; the other way those above {_carried(other)} {FATES.get(other.verdict.kind, 'do not arrive')}"
 
 
 # It is by what was seen
 
 
-def _by_evidence(
-    here: End,
-    there: End,
-    whole: Leg,
-    proven: tuple[str, evidence.Symptom],
-    legs: Sequence[Leg],
-    symptoms: Sequence[tuple[str, evidence.Symptom]],
-) -> Diagnosis:
-    where, symptom = proven
-    return Diagnosis(
-        mtu="yes",
-        sentence=f"This is MTU: nobody answers probes from {whole.here} to {whole.there}, but what {where} shows "
-        f"proves it: {symptom.sentence}.",
-        kind=whole.verdict.kind,
-        size=whole.verdict.mtu,
-        expected=whole.verdict.expected,
-        place=symptom.where,
-        sure="likely",
-        advice=f"run `kubemtu node respond` at {there.name}, or let UDP port {order.PORT} pass: then the size is exact",
-        evidence=_facts(whole, symptoms),
-        legs=tuple(legs),
-    )
+def _by_evidence(case: Case) -> Diagnosis | None:
+    """What connections prove, or at least suggest, where nobody answers probes."""
+    found = [pair for pair in case.symptoms if pair[1].says_mtu and pair[1].kind != "path MTU learned"]
+    proven = next((pair for pair in found if pair[1].sure == "proves"), None)
+    if proven is None and not found:
+        return None
+    where, symptom = proven or found[0]
+    course = case.forth
+    silent = f"nothing at {case.there.name} answers probes"
+    path = f"from {case.here.name} to {case.there.name}{case.over}"
+    answer = f"let {PROBES} pass to {case.there.name}"
+    shown = symptom.sentence.partition(". ")[0]
+    if proven is not None:
+        sentence = (
+            f"This is MTU: {path} large packets vanish and smaller ones arrive; {silent}, but at {where} {shown}."
+        )
+        return case.answer("yes", sentence, course, _somewhere(case), f"{answer}: then the size is exact", sizes=False)
+    sentence = f"This looks like MTU, which is not proven: {path} {silent}, but at {where} {shown}."
+    advice = f"ask again while it hangs: what goes on for longer proves more; or {answer}"
+    return case.answer("unknown", sentence, course, _somewhere(case), advice, sizes=False)
+
+
+def _somewhere(case: Case) -> Place:
+    return Place(words=f"between {case.here.on} and {case.there.name}", sure="likely", cause="outside")
 
 
 # It is not
 
 
-def _is_not(
-    here: End,
-    there: End,
-    whole: Leg,
-    parts: Mapping[Role, Leg],
-    legs: Sequence[Leg],
-    symptoms: Sequence[tuple[str, evidence.Symptom]],
-) -> Diagnosis:
-    verdict = whole.verdict
-    answer: Answer = "no" if verdict.kind in {"ok", "unreachable"} else verdict.is_mtu
-    begin = "This is not MTU" if answer == "no" else "It cannot be told whether this is MTU"
-    looks, advice = _instead(here, there, whole, parts)
-    return Diagnosis(
-        mtu=answer,
-        sentence=f"{begin}: from {whole.here} to {whole.there} {looks}.",
-        kind=verdict.kind,
-        size=verdict.mtu,
-        expected=verdict.expected,
-        place="",
-        sure="certain" if verdict.kind == "ok" else "likely",
-        advice=advice,
-        evidence=_facts(whole, symptoms),
-        legs=tuple(legs),
-    )
-
-
-def _instead(here: End, there: End, whole: Leg, parts: Mapping[Role, Leg]) -> tuple[str, str]:
-    """What it looks like instead, and what to do."""
-    verdict, result = whole.verdict, whole.result
-    if verdict.kind == "ok":
-        ways = "both ways" if result.back else "there; the way back was not measured"
-        return (
-            f"packets of {verdict.mtu} bytes arrive whole {ways}",
-            "look at the application, DNS, certificates and policies instead; when it comes and goes, ask again then",
-        )
+def _is_not(case: Case) -> Diagnosis:
+    verdict = case.forth.verdict
     if verdict.kind == "unreachable":
-        return _silence(there, parts)
-    lost = (
-        "packets of every size are lost"
-        if verdict.kind == "loss"
-        else "packets are dropped because nobody reads them in time"
-    )
-    size = f"; at least {verdict.mtu} bytes arrive" if verdict.mtu else ""
-    return (
-        f"{lost}{size}, which looks like congestion, a bad link or an overloaded node",
-        "look at the drop and error counters of the NICs and switch ports on the way, then ask again",
-    )
+        answer: Answer = "no" if case.there.known or _dead(case) else "unknown"
+        looks, advice = _silence(case, answer)
+    elif verdict.kind in UNDECIDED:
+        answer = "no" if proof.carries(verdict) else "unknown"
+        looks, advice = _losing(case)
+    else:
+        answer = "no"
+        looks, advice = _arriving(case)
+    begin = "This is not MTU" if answer == "no" else "It cannot be told whether this is MTU"
+    path = f"from {case.here.name} to {case.there.name}{case.over}"
+    place = Place(words="", sure="certain" if verdict.kind == "ok" else "likely", cause="outside")
+    return case.answer(answer, f"{begin}: {path} {looks}.", case.forth, place, advice)
 
 
-def _silence(there: End, parts: Mapping[Role, Leg]) -> tuple[str, str]:
-    nodes, far = parts.get("nodes"), parts.get("far")
-    looks = f"a NetworkPolicy, a firewall, or nobody who is there; see that {there.name} is up"
-    between, advice = "", f"to measure, let UDP port {order.PORT} or ICMP echo pass"
-    if nodes is not None and nodes.verdict.kind == "unreachable":
-        between = f", and node {nodes.there} does not answer {nodes.here} either"
-        looks = "a dead node, a missing route, or a firewall between the nodes"
-        advice = (
-            f"see that {nodes.there} is Ready, and that UDP port {order.PORT} or ICMP echo passes between the nodes"
+def _arriving(case: Case) -> tuple[str, str]:
+    """All is as it should be, but perhaps not all that is sent arrives."""
+    size, back = case.forth.verdict.mtu, case.back.verdict.mtu if case.back is not None else 0
+    looks = f"packets of {size} bytes arrive whole"
+    if not back:
+        looks += " there; the way back was not measured"
+    else:
+        looks += " both ways" if back == size else f" there, and of {back} back"
+    if case.forth.answers:
+        looks = (
+            f"nothing that {case.here.name} begins is answered, while what it answers arrives whole, {size} bytes of it"
         )
+        return f"{looks}: it looks like a NetworkPolicy or a firewall", "look at `kubectl get networkpolicies -A`"
+    lost, sent = courses.lost(case.forth, case.back)
+    if lost >= LOST_LEAST and lost * LOSSY >= sent:
+        looks += f", but {100 * lost // sent} % of all packets are lost, small ones too"
+        return looks, COUNTERS
+    return (
+        looks,
+        "look at the application, DNS, certificates and policies; if it comes and goes, ask again while it is so",
+    )
+
+
+def _losing(case: Case) -> tuple[str, str]:
+    verdict = case.forth.verdict
+    lost, sent = courses.lost(case.forth)
+    share = f" ({100 * lost // sent} %)" if sent else ""
+    size = f"; at least {verdict.mtu} bytes arrive" if verdict.mtu else ""
+    if verdict.kind == "overloaded":
+        return f"packets are dropped because they are not read in time{size}", "ask again when there is less load"
+    looks = f"so many packets are lost, small ones too{share}, that their size cannot be made out{size}"
+    return looks, f"{COUNTERS} first, then ask again"
+
+
+def _dead(case: Case) -> OneWay | None:
+    """The way between the nodes themselves, when nothing is answered on it either."""
+    plain = not case.here.port and not case.there.port and case.there.on
+    nodes = case.forth.parts.get("nodes") or (case.forth.whole if plain else None)
+    return nodes if nodes is not None and nodes.verdict.kind == "unreachable" else None
+
+
+def _silence(case: Case, answer: Answer) -> tuple[str, str]:
+    there, far = case.there, case.forth.parts.get("far")
+    looks, measure = "a NetworkPolicy, a firewall, or nobody who is there", f"let {PROBES} pass"
+    beside, advice = "", f"see that {there.name} is up; to measure, {measure}"
+    if (nodes := _dead(case)) is not None:
+        whole = nodes is case.forth.whole
+        beside = "" if whole else f", and node {nodes.there} does not answer {nodes.here} either"
+        looks = "a dead node, a missing route, or a firewall between the nodes"
+        advice = f"`kubectl get node {there.on}` says whether it is Ready; between nodes {PROBES} must pass"
     elif far is not None and far.verdict.kind != "unreachable":
-        between = f", though {there.name} answers its own node"
+        beside = f", though {there.name} answers its own node"
         looks = "a NetworkPolicy, a firewall, or a missing route between the pods"
-        advice = f"look at `kubectl get networkpolicies -A`; {advice}"
-    return f"nothing is answered, of whatever size{between}: it looks like {looks}", advice
-
-
-def _facts(whole: Leg, symptoms: Iterable[tuple[str, evidence.Symptom]]) -> tuple[str, ...]:
-    seen = (f"{where}: {symptom.sentence}" for where, symptom in symptoms)
-    return tuple(dict.fromkeys((*whole.verdict.evidence, *whole.result.notes, *seen)))
+        advice = f"look at `kubectl get networkpolicies -A`; to measure all the same, {measure}"
+    elif answer == "unknown":
+        looks = "a host that is down or drops probes"
+        advice = f"{measure} to {there.name}, or ask again while a connection from {case.here.name} to it hangs: "
+        advice += "its own TCP tells then"
+    return f"nothing is answered, of whatever size{beside}: it looks like {looks}", advice

@@ -2,42 +2,49 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
-from kubemtu.core import diagnosis, ends, errors, evidence, net, order, pods, symptoms
-from kubemtu.core.ends import End
+from kubemtu.core import ends, errors, looks, lookup, order, tasks
+from kubemtu.core.courses import Leg, back, forth
+from kubemtu.core.diagnosis import Diagnosis, diagnose, together
+from kubemtu.core.ends import End, Known
+from kubemtu.core.ladder import VLAN_SLACK
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import asking, observe
+from kubemtu.core.tasks import Task
+from kubemtu.flows import observe, patience
 from kubemtu.kube import api as kube_api
+from kubemtu.kube import errors as kube_errors
 
 SERVICES = Want(kind="Service", plural="services", api_versions=("v1",))
 SLICES = Want(kind="EndpointSlice", plural="endpointslices", api_versions=("discovery.k8s.io/v1",))
+INSTALL = "kubectl apply -f deploy/crds -f deploy/agent.yaml -f deploy/probe.yaml"
 FLOWS = 20  # source ports: of two equal paths one is missed with 1e-6 (0.5 ** 20)
-OTHERS = 6  # ends that are tried when only one is named
-PROBE_APP = "kubemtu-probe"
-COUNTED = frozenset({"refused here", "fragmented here", "reassembled here"})  # since when, nobody knows
+SEEN = 4.0  # seconds for an agent to see a pod that has just been born: it looks every second
+GLANCE = 0.5
+WATCH = 15.0  # seconds to look at connections that hang and are not answered: they send again meanwhile
+WATCH_EVERY = 2.5
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What `why` answers: of all paths that were tried, the one that says most, and the others' sentences."""
+    """What `why` answers: of all paths that were tried the one that says most, then the others.
 
-    diagnosis: diagnosis.Diagnosis
-    here: str
-    there: str
-    others: tuple[str, ...] = ()
+    `notes` say what could not be measured, `troubles` what went wrong meanwhile, a sentence each.
+    """
+
+    diagnosis: Diagnosis
+    others: tuple[Diagnosis, ...] = ()
+    notes: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
     schema: str = "kubemtu.io/why/v1"
 
-
-class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One pair of ends, and the ways that answer for it."""
-
-    here: End
-    there: End
-    ways: tuple[tuple[diagnosis.Role, order.Way], ...]
+    @property
+    def all(self) -> tuple[Diagnosis, ...]:
+        """Every path that was tried, the one that says most first."""
+        return (self.diagnosis, *self.others)
 
 
 async def why(
@@ -52,247 +59,246 @@ async def why(
 ) -> Answer:
     """Answer for the path from one end to the other, or from one end to several others; without `parts`, only that.
 
-    Raises UsageError for an end that is not there, Unreachable where no agent stands at the first one.
+    Raises UsageError for an end that is not there, Unreachable where no agent stands at either, Forbidden without the
+    right to look or to ask, Conflict when a pod that was named has gone meanwhile.
     """
-    snapshot, extra = await _observed(api)
-    start = ends.find(here, snapshot, extra, namespace)
+    known, start, goals = await _ends(api, here, there, namespace)
+    notes = [note for goal in goals for note in tasks.limits(start, goal)]
     if not start.known:
-        start, there = _turned(start, there, snapshot, extra, namespace)
-    goals = [ends.find(there, snapshot, extra, namespace)] if there is not None else others(start, snapshot)
-    if not goals:
-        raise errors.UsageError(f"there is no other pod or node to measure from {start.name} to; name the other end")
-    tasks = [task for number, goal in enumerate(goals) for task in tasks_of(start, goal, snapshot, number, flows)]
+        start, goals = _turned(start, goals)
+        notes.append(f"no agent stands at {goals[0].name}, so it was measured from {start.name}")
+    found = [
+        task for number, goal in enumerate(goals) for task in tasks.of(start, goal, known.snapshot, f"{number}", flows)
+    ]
     if not parts:
-        tasks = [msgspec.structs.replace(task, ways=task.ways[:1]) for task in tasks]
-    if not tasks:
-        raise errors.UsageError(
-            f"{goals[0].name} has no address that {start.name} can send to: "
-            f"{'it has no endpoint that is ready' if goals[0].kind == 'service' else 'it shares no address family'}"
-        )
-    return await _answer(api, tasks, snapshot, forget=forget)
-
-
-async def _answer(api: kube_api.Api, tasks: Sequence[Task], snapshot: Snapshot, *, forget: bool) -> Answer:
-    spots = _spots(tasks)
-    ways = [way for task in tasks for _, way in task.ways]
-    async with asking.asking(api) as line, line.answering(_answering(tasks)) as missing:
-        asked = order.Order(ways=tuple(ways), look=tuple(spots), forget=tuple(spots) if forget else ())
-        told = await line.ask(asked)
-    results = {result.way: result for one in told.values() for result in one.results}
-    troubles = tuple(dict.fromkeys((*missing, *(trouble for one in told.values() for trouble in one.troubles))))
-    found = []
-    for task in tasks:
-        legs = tuple(_leg(task, role, results[way.name]) for role, way in task.ways if way.name in results)
-        if any(leg.role in {"whole", "service"} for leg in legs):
-            found.append((task, diagnosis.diagnose(task.here, task.there, legs, _seen(task, told, legs, snapshot))))
+        found = [msgspec.structs.replace(task, ways=task.ways[:1]) for task in found]
     if not found:
+        raise errors.UsageError(_no_way(start, goals[0]))
+    async with patience.asking_all(api) as line:
+        asked = _Asked(line, known.snapshot, forget=forget)
+        made = await asked.answers(found)
+        if not made and (again := [task for old in found for task in _other_way(old, known.snapshot, flows)]):
+            made = await asked.answers(again)  # the agent at the first end does not answer
+        troubles = (*line.troubles, *asked.troubles)
+    if not made:
         raise errors.Unreachable(troubles[0] if troubles else "no agent could measure that path")
-    task, best = min(found, key=lambda pair: (_rank(pair[1]), pair[1].size))
-    return Answer(
-        diagnosis=best,
-        here=task.here.name,
-        there=task.there.name,
-        others=tuple(one.sentence for other, one in found if one is not best),
-        troubles=troubles,
-    )
+    best = min(made, key=lambda one: (_rank(one), one.size))
+    await _still_there(api, (start, *goals), best)
+    others = tuple(one for one in made if one is not best)
+    return Answer(diagnosis=best, others=others, notes=tuple(notes), troubles=troubles)
 
 
-def _rank(found: diagnosis.Diagnosis) -> int:
+def _rank(found: Diagnosis) -> int:
     return {"yes": 0, "unknown": 1, "no": 2}[found.mtu] + (found.kind == "ok")
 
 
-# Which ways
+# The ends
 
 
-def others(start: End, snapshot: Snapshot) -> list[End]:
-    """Ends on other nodes to measure to, when nobody named one: a pod of each node, a probe first; else the nodes."""
-    names = [found.name for found in snapshot.each("Node") if found.name != start.node]
-    running = pods.running(snapshot)
-    found: list[End] = []
-    for name in names:
-        here = sorted((pod for pod in running if pod.node == name), key=lambda pod: PROBE_APP not in pod.name)
-        words = [f"pod/{pod}" for pod in here[:1]] if start.port else []
-        for word in words or [f"node/{name}"]:
-            with contextlib.suppress(errors.UsageError):
-                found.append(ends.find(word, snapshot, (), "default"))
-    return found[:OTHERS]
+async def _ends(api: kube_api.Api, here: str, there: str | None, namespace: str) -> tuple[Known, End, list[End]]:
+    """What the words mean; a pod that its node's agent does not see yet is given a moment."""
+    deadline = time.monotonic() + SEEN
+    while True:
+        known = await _observed(api, namespace)
+        start = lookup.find(here, known)
+        goals = [lookup.find(there, known)] if there is not None else tasks.others(start, known.snapshot)
+        waited = [end for end in (start, *goals) if end.unseen and known.snapshot.observation(end.on) is not None]
+        if not waited or time.monotonic() > deadline:
+            break
+        await asyncio.sleep(GLANCE)
+    if not goals:
+        raise errors.UsageError(f"there is no other node to measure from {start.name} to; name the other end")
+    if there is not None and (start.name == goals[0].name or {*start.addresses} & {*goals[0].addresses}):
+        raise errors.UsageError(f"{here} and {there} are the same: what a host sends to itself meets no network")
+    return known, start, goals
 
 
-def tasks_of(start: End, goal: End, snapshot: Snapshot, number: int, flows: int) -> Iterator[Task]:
-    """The tasks of one goal: of a Service its endpoints, and its own address where a probe answers behind it."""
-    if goal.kind != "service":
-        yield from _tasks(start, goal, snapshot, f"{number}", flows)
-        return
-    for place, member in enumerate(goal.members):
-        yield from _tasks(start, member, snapshot, f"{number}.{place}", flows)
-    if PROBE_APP in goal.name or not goal.members:
-        for address in goal.addresses:
-            way = _way(f"{number}.service.{address}", start, address, flows=flows)
-            yield Task(here=start, there=goal, ways=(("service", way),))
-
-
-def _tasks(start: End, goal: End, snapshot: Snapshot, name: str, flows: int) -> Iterator[Task]:
-    for ipv6 in (False, True):
-        there = goal.address(ipv6)
-        here = start.address(ipv6)
-        if there is None or here is None:
-            continue
-        label = f"{name}.{6 if ipv6 else 4}"
-        ways: list[tuple[diagnosis.Role, order.Way]] = [
-            ("whole", _way(f"{label}.whole", start, there, flows=flows, back=goal.known))
-        ]
-        ways += _parts(label, start, goal, snapshot, ipv6=ipv6, flows=flows)
-        yield Task(here=start, there=goal, ways=tuple(ways))
-
-
-def _parts(
-    label: str, start: End, goal: End, snapshot: Snapshot, *, ipv6: bool, flows: int
-) -> Iterator[tuple[diagnosis.Role, order.Way]]:
-    """The parts of the path, each from where an agent stands."""
-    own, far = _host(start.node, snapshot), _host(goal.node, snapshot)
-    if start.port and own is not None and (address := own.address(ipv6)) is not None:
-        yield "near", _way(f"{label}.near", start, address, back=True)
-    if own is not None and far is not None and own.node != far.node and (start.port or goal.port):
-        if (address := far.address(ipv6)) is not None:
-            yield "nodes", _way(f"{label}.nodes", own, address, flows=flows, back=True)
-        if goal.port and (address := goal.address(ipv6)) is not None:
-            yield "overlay", _way(f"{label}.overlay", own, address)
-    if goal.port and far is not None and (address := goal.address(ipv6)) is not None:
-        yield "far", _way(f"{label}.far", far, address, back=True, expected=goal.mtu)
-
-
-def _way(name: str, start: End, to: str, *, flows: int = 1, back: bool = False, expected: int = 0) -> order.Way:
-    here = order.Spot(node=start.node, port=start.port)
-    return order.Way(name=name, here=here, to=to, flows=flows, back=back, deep=True, expected=expected)
-
-
-def _host(node: str, snapshot: Snapshot) -> End | None:
-    if not node or snapshot.observation(node) is None:
-        return None
-    return ends.find(f"node/{node}", snapshot, (), "default")
-
-
-def _turned(
-    start: End, there: str | None, snapshot: Snapshot, extra: Sequence[Object], namespace: str
-) -> tuple[End, str]:
+def _turned(start: End, goals: list[End]) -> tuple[End, list[End]]:
     """The other end to begin from, when no agent stands at the first one: both directions are measured anyway."""
-    if there is not None:
-        other = ends.find(there, snapshot, extra, namespace)
-        if other.known and start.kind != "service":
-            return other, _word(start)
-    raise errors.Unreachable(
-        f"no kubemtu-agent can measure from {start.name}: {_why_not(start)}; name a pod or node that has one first"
-    )
-
-
-def _word(end: End) -> str:
-    return f"{end.kind}/{end.name}" if end.kind in {"pod", "node"} else end.name
+    other = goals[0]
+    if len(goals) == 1 and other.known:
+        return other, [start]
+    both = f"{start.name} or {other.name}" if len(goals) == 1 else start.name
+    raise errors.Unreachable(f"no kubemtu-agent can measure from {both}: {_why_not(start)}")
 
 
 def _why_not(end: End) -> str:
-    if end.kind in {"service", "address"}:
-        return f"it is {'a Service' if end.kind == 'service' else 'an address outside the cluster'}"
-    return "its node has no agent that tells of it; install it with `kubectl apply -f deploy/crds -f deploy/agent.yaml`"
+    if end.kind == "service":
+        return "measuring begins at a pod or a node; name that first"
+    if end.kind == "address":
+        return "that is outside of the cluster; name a pod or a node as the other end"
+    if end.kind == "pod":
+        return f"node {end.on or '?'} has no agent that tells of that pod; install the agents with `{INSTALL}`"
+    return f"node {end.name} has none that told anything of late; install the agents with `{INSTALL}`"
 
 
-# What is seen
+def _no_way(start: End, goal: End) -> str:
+    if goal.kind == "service" and not goal.members:
+        return f"{goal.name} has no endpoint that is ready: nobody is behind it to measure to"
+    return f"{start.name} cannot send to {goal.name}: they share no address family"
 
 
-def _leg(task: Task, role: diagnosis.Role, result: order.Result) -> diagnosis.Leg:
-    names = {
-        "whole": (task.here.name, task.there.name),
-        "service": (task.here.name, task.there.name),
-        "near": (task.here.name, task.here.node),
-        "nodes": (task.here.node, task.there.node),
-        "overlay": (task.here.node, task.there.name),
-        "far": (task.there.node, task.there.name),
-    }[role]
-    return diagnosis.Leg(role=role, here=names[0], there=names[1], result=result)
+def _other_way(task: Task, snapshot: Snapshot, flows: int) -> list[Task]:
+    if not task.there.known or task.ways[0][0] != "whole":
+        return []
+    name = f"turned.{task.ways[0][1].name}"
+    return [one for one in tasks.of(task.there, task.here, snapshot, name, flows) if one.family == task.family]
 
 
-def _spots(tasks: Iterable[Task]) -> list[order.Spot]:
-    """Where to look: both ends and their nodes."""
-    found = []
-    for task in tasks:
-        for end in (task.here, task.there):
-            if end.known:
-                found += [order.Spot(node=end.node, port=end.port), order.Spot(node=end.node)]
-    return list(dict.fromkeys(found))
+async def _still_there(api: kube_api.Api, named: Sequence[End], best: Diagnosis) -> None:
+    """Raise Conflict when nothing was answered because a pod has gone."""
+    if best.kind != "unreachable":
+        return
+    for end in named:
+        if end.kind == "pod" and end.name in {best.here, best.there}:
+            namespace, _, name = end.name.partition("/")
+            with contextlib.suppress(errors.Forbidden):
+                found = await api.find("v1", "pods", name, namespace)
+                if found is None or not {*ends.pod_addresses(found)} & {*end.addresses}:
+                    raise errors.Conflict(f"pod {end.name} has gone while it was measured; ask again for one that runs")
 
 
-def _answering(tasks: Iterable[Task]) -> list[order.Spot]:
-    return list(
-        dict.fromkeys(
-            order.Spot(node=task.there.node, port=task.there.port)
-            for task in tasks
-            if task.there.known and task.there.port
+# Asking
+
+
+class _Asked:
+    """The questions of one `why`, and what came of them."""
+
+    def __init__(self, line: patience.Patient, snapshot: Snapshot, *, forget: bool) -> None:
+        self._line = line
+        self._snapshot = snapshot
+        self._forget = forget
+        self._told: dict[str, order.Told] = {}
+        self._results: dict[str, order.Result] = {}
+        self._missing: list[str] = []
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What could not be done, a sentence each."""
+        told = (trouble for one in self._told.values() for trouble in one.troubles)
+        return tuple(dict.fromkeys(self._by_pod(trouble) for trouble in (*self._missing, *told)))
+
+    def _by_pod(self, trouble: str) -> str:
+        """A sentence that names a pod, where an agent knows only its link."""
+        for seen in self._snapshot.nodes:
+            for port in seen.ports:
+                if f"behind {port.host_link}" in trouble and port.addresses:
+                    end = ends.holder(port.addresses[0], self._snapshot)
+                    return trouble.replace(f"the pod behind {port.host_link}", f"pod {end.name}")
+        return trouble
+
+    async def answers(self, found: Sequence[Task]) -> list[Diagnosis]:
+        """Measure what answers for these tasks; those of which nothing came are left out."""
+        spots = tasks.spots(found)
+        async with self._answering([task.there for task in found]):
+            ways = tuple(way for task in found for _, way in task.ways)
+            forget = tuple(spots) if self._forget else ()
+            self._take(await self._line.ask(order.Order(ways=ways, look=tuple(spots), forget=forget)))
+        return await self._watched(await self._returned(found))
+
+    @contextlib.asynccontextmanager
+    async def _answering(self, those: Sequence[End]) -> AsyncIterator[None]:
+        async with self._line.answering(tasks.answering(those)) as missing:
+            self._missing += missing
+            yield
+
+    def _take(self, told: Mapping[str, order.Told]) -> None:
+        """Keep what is told: results add up; of what spots showed, the first and the last of all readings."""
+        for node, one in told.items():
+            self._results |= {result.way: result for result in one.results}
+            old = self._told.get(node)
+            first = {look.port: look for look in old.looks} if old is not None else {}
+            looks_of = tuple(
+                msgspec.structs.replace(look, before=first[look.port].before, forgot=first[look.port].forgot)
+                if look.port in first
+                else look
+                for look in one.looks
+            )
+            kept = looks_of or (old.looks if old is not None else ())
+            troubles = (*(old.troubles if old is not None else ()), *one.troubles)
+            self._told[node] = msgspec.structs.replace(one, looks=kept, troubles=troubles)
+
+    async def _returned(self, found: Sequence[Task]) -> list[Task]:
+        """Ask the other ends as well where nothing came back, or only echoes."""
+        due = [task for task in found if self._one_way(task) and task.there.node not in self._line.late]
+        if not due:
+            return list(found)
+        more = {id(task): msgspec.structs.replace(task, ways=(*task.ways, tasks.returns(task))) for task in due}
+        async with self._answering([task.here for task in due]):
+            ways = tuple(task.ways[-1][1] for task in more.values())
+            self._take(await self._line.ask(order.Order(ways=ways)))
+        return [more.get(id(task), task) for task in found]
+
+    def _one_way(self, task: Task) -> bool:
+        """Whether the other end could tell more than was measured from here."""
+        role, way = task.ways[0]
+        result = self._results.get(way.name)
+        if result is None or not task.there.known or role != "whole":
+            return False
+        return result.over != "UDP" or result.verdict.kind == "unreachable"
+
+    def _diagnosed(self, task: Task) -> Diagnosis | None:
+        legs = tuple(
+            task.leg(role, way, self._results[way.name]) for role, way in task.ways if way.name in self._results
         )
-    )
+        if not any(leg.role in {"whole", "service"} for leg in legs):
+            return None
+        seen = looks.seen(task, self._told, self._snapshot, _measured(task, legs))
+        return diagnose(task.here, task.there, legs, seen, family=task.family, flushed=self._forget)
 
+    async def _watched(self, found: Sequence[Task]) -> list[Diagnosis]:
+        """Look on for a while where nobody answers and a connection hangs: what it sends again proves what it is."""
+        deadline = time.monotonic() + WATCH
+        made = self._all(found)
+        while any(one.mtu == "unknown" and one.place for one in made) and time.monotonic() < deadline:
+            await asyncio.sleep(WATCH_EVERY)
+            self._take(await self._line.ask(order.Order(look=tuple(tasks.spots(found)))))
+            made = self._all(found)
+        return made
 
-def _seen(
-    task: Task, told: Mapping[str, order.Told], legs: Sequence[diagnosis.Leg], snapshot: Snapshot
-) -> list[diagnosis.Seen]:
-    """What both ends and their nodes show, as far as it is about this path."""
-    whole = next((leg.verdict.mtu for leg in legs if leg.role == "whole"), 0)
-    measured = dict.fromkeys(task.there.addresses, whole) if whole else {}
-    found = []
-    for end in (task.here, task.there):
-        if not end.known:
-            continue
-        for port in dict.fromkeys((end.port, "")):
-            look = next((one for one in _looks(told, end.node) if one.port == port), None)
-            if look is None or look.after is None:
+    def _all(self, found: Sequence[Task]) -> list[Diagnosis]:
+        """What is so of each task; where both families of two ends are in order, they are told of together."""
+        made: list[Diagnosis] = []
+        for task in found:
+            one = self._diagnosed(task)
+            if one is None:
                 continue
-            listed = _symptoms(look, _ports(snapshot, end) if not port else (), measured)
-            name = end.name if port or not end.port else f"node {end.node}"
-            found.append(diagnosis.Seen(where=name, symptoms=tuple(one for one in listed if _about(one.peers, task))))
+            if made and (both := together(made[-1], one)) is not None:
+                made[-1] = both
+            else:
+                made.append(one)
+        return made
+
+
+def _measured(task: Task, legs: Sequence[Leg]) -> dict[str, int]:
+    """The sizes that arrive at both ends, by their addresses; a veth takes four bytes more than it is meant to."""
+    found: dict[str, int] = {}
+    for course in (forth(task.here, task.there, legs), back(task.here, task.there, legs)):
+        size = course.verdict.mtu if course is not None else 0
+        if course is None or not size:
+            continue
+        own = [mtu for mtu in (course.there.mtu, course.there.host_mtu) if mtu <= size <= mtu + VLAN_SLACK]
+        found |= dict.fromkeys(course.there.addresses, min((*own, size)))
     return found
 
 
-def _symptoms(
-    look: order.Look, ports: Sequence[net.PodPort], measured: Mapping[str, int]
-) -> tuple[evidence.Symptom, ...]:
-    """What a spot showed before anything was measured, and of its connections also what happened to them since.
+async def _observed(api: kube_api.Api, namespace: str) -> Known:
+    """The cluster as `check` reads it, and its Services.
 
-    What our own packets have been counted as, and what the kernel has learned from them, is nobody's symptom.
+    Raises Forbidden without the right to read what agents tell.
     """
-    before, after = look.before, look.after
-    if before is None or after is None:
-        return ()
-    since = msgspec.structs.replace(after, counters=before.counters, learned=before.learned)
-    found = [
-        *symptoms.symptoms(before, since, measured=measured),
-        *symptoms.symptoms(None, before, ports=ports, measured=measured),
-    ]
-    kept: dict[tuple[str, str], evidence.Symptom] = {}
-    for one in found:
-        kept.setdefault((one.kind, one.where), one)
-    return tuple(one for one in kept.values() if one.kind not in COUNTED)
 
-
-def _looks(told: Mapping[str, order.Told], node: str) -> tuple[order.Look, ...]:
-    return told[node].looks if node in told else ()
-
-
-def _ports(snapshot: Snapshot, end: End) -> tuple[net.PodPort, ...]:
-    seen = snapshot.observation(end.node)
-    return tuple(port for port in seen.ports if port.host_link == end.port) if seen is not None else ()
-
-
-def _about(peers: Sequence[str], task: Task) -> bool:
-    """Whether a symptom is about this path, or about no address in particular."""
-    return not peers or bool(set(peers) & {*task.here.addresses, *task.there.addresses})
-
-
-async def _observed(api: kube_api.Api) -> tuple[Snapshot, list[Object]]:
-    """The cluster as `check` reads it, and its Services; without the right to read those, none."""
-
-    async def listed(want: Want) -> list[Object]:
+    async def listed(want: Want) -> list[Object] | None:
         try:
             return await api.list(want)
-        except (errors.Forbidden, errors.Malformed):
+        except errors.Forbidden:
+            return None
+        except (errors.Malformed, kube_errors.Absent):
             return []
 
     snapshot, services, slices = await asyncio.gather(observe.observe(api), listed(SERVICES), listed(SLICES))
-    return snapshot, [*services, *slices]
+    unread = next((entry for entry in snapshot.unread if entry.what == "nodemtus"), None)
+    if unread is not None and unread.why == "forbidden":
+        raise errors.Forbidden(f"what the agents tell may not be read: {unread.message}")
+    both = None if services is None or slices is None else [*services, *slices]
+    return Known(snapshot=snapshot, services=both, namespace=namespace)

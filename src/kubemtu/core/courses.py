@@ -1,0 +1,225 @@
+"""A path in one of its directions: what each part of it carries that way.
+
+    pod a --near-- node a ======nodes====== node b --far-- pod b
+      |               `----------overlay-----------'         |
+      `-----------------------whole--------------------------'
+
+The whole path is measured, and beside it its parts: each from where an agent stands, and most of them both ways. Seen
+from the other end the near part is the far one. Sizes are of whole IP packets, in bytes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from kubemtu.core import order, pathverdict, proof
+from kubemtu.core.ends import End
+from kubemtu.core.ladder import VLAN_SLACK
+from kubemtu.core.pathfacts import Direction
+from kubemtu.core.pathverdict import UNDECIDED, Verdict
+
+Role = Literal["whole", "nodes", "near", "far", "overlay", "service", "return"]
+TURNED: Mapping[Role, Role] = {"whole": "whole", "nodes": "nodes", "near": "far", "far": "near"}
+TOLD_NOBODY = frozenset({"black hole", "masked", "receiver"})
+
+
+class Leg(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of the path, measured: `here` and `there` are what people call its ends.
+
+    "return" is the whole path as the other end measured it; `expected`: what was to arrive, 0: what the interface has.
+    `forth` and `back` are its two directions, each judged by itself, None where that one was not measured.
+    """
+
+    role: Role
+    here: str
+    there: str
+    result: order.Result
+    expected: int = 0
+    forth: Verdict | None = None
+    back: Verdict | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it means by itself, both directions together."""
+        return self.result.verdict
+
+
+class OneWay(msgspec.Struct, frozen=True, kw_only=True):
+    """One direction of a leg, judged by itself."""
+
+    here: str
+    there: str
+    verdict: Verdict
+    direction: Direction | None = None
+
+    @property
+    def short(self) -> bool:
+        """Whether it carries less than it should, as far as that is known."""
+        return not proof.carries(self.verdict) and self.verdict.kind not in UNDECIDED
+
+    @property
+    def sound(self) -> bool:
+        """Whether it carries what it should."""
+        return proof.carries(self.verdict)
+
+
+class Course(msgspec.Struct, frozen=True, kw_only=True):
+    """A path from one end to the other. `notes` are about how it was measured.
+
+    `answers`: what the sender begins is not answered, and only its answers to the other end could be measured.
+    """
+
+    here: End
+    there: End
+    whole: OneWay
+    parts: Mapping[Role, OneWay]
+    notes: tuple[str, ...] = ()
+    answers: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the whole path carries in this direction, and what that means."""
+        return self.whole.verdict
+
+    def sound(self, *roles: Role) -> bool:
+        """Whether all these parts were measured and carry what they should."""
+        return all(role in self.parts and self.parts[role].sound for role in roles)
+
+
+def forth(here: End, there: End, legs: Sequence[Leg]) -> Course:
+    """The path in the direction that was asked for; one leg is the whole."""
+    whole = next(leg for leg in legs if leg.role in {"whole", "service"})
+    parts = {leg.role: _forward(leg) for leg in legs if leg.role not in {"whole", "service", "return"}}
+    way, notes, answers = _forward(whole), whole.result.notes, False
+    returned = next((leg for leg in legs if leg.role == "return"), None)
+    if returned is not None and (answered := _backward(returned, there.mtu)) is not None:
+        answers = way.verdict.kind == "unreachable"
+        if answers or whole.result.over != "UDP":
+            way, notes = answered, (f"measured in what {here.name} answers to {there.name}, which a policy lets pass",)
+    return Course(here=here, there=there, whole=way, parts=parts, notes=notes, answers=answers)
+
+
+def back(here: End, there: End, legs: Sequence[Leg]) -> Course | None:
+    """The same path from the other end, from `there` to `here`; None when that direction was not measured."""
+    whole = next(leg for leg in legs if leg.role in {"whole", "service"})
+    returned = next((leg for leg in legs if leg.role == "return"), None)
+    way = _backward(whole, here.mtu)
+    notes = whole.result.notes
+    if way is None and returned is not None and (way := _forward(returned)).verdict.kind not in UNDECIDED:
+        notes = returned.result.notes
+    if way is None or way.verdict.kind in UNDECIDED:
+        return None
+    mtus = {"near": here.mtu, "nodes": 0, "far": 0}
+    parts = {
+        TURNED[leg.role]: turned
+        for leg in legs
+        if leg.role in mtus
+        and (turned := _backward(leg, mtus[leg.role], here.mtu if leg.role == "near" else 0)) is not None
+    }
+    return Course(here=there, there=here, whole=way, parts=parts, notes=notes)
+
+
+def judged(here: End, there: End, legs: Sequence[Leg]) -> tuple[Leg, ...]:
+    """The legs with their directions judged."""
+    peers: Mapping[Role, int] = {"whole": here.mtu, "near": here.mtu, "return": there.mtu}
+    return tuple(
+        msgspec.structs.replace(
+            leg,
+            forth=_forward(leg).verdict,
+            back=one.verdict
+            if (one := _backward(leg, peers.get(leg.role, 0), here.mtu if leg.role == "near" else 0)) is not None
+            else None,
+        )
+        for leg in legs
+    )
+
+
+def _forward(leg: Leg) -> OneWay:
+    """The direction that was asked for, apart from the other one."""
+    result = leg.result
+    verdict = result.verdict
+    one = result.there
+    if one is not None and verdict.kind != "equal paths differ":
+        one = _unasked(one, result.home)
+        verdict = _as_measured(pathverdict.judge_direction(one, leg.expected or None), one, leg.expected)
+    return OneWay(here=leg.here, there=leg.there, verdict=verdict, direction=one)
+
+
+def _backward(leg: Leg, peer_mtu: int, expected: int = 0) -> OneWay | None:
+    """The other direction by itself, from its sender's point of view; None when it is not known to the byte.
+
+    What the other end reports does not say by which interface it arrived here: `peer_mtu` is that one's, by default
+    that of the one by which this end sends.
+    """
+    home, there = leg.result.home, leg.result.there
+    if home is None or home.found.ending != "exact":
+        return None
+    top = there.found.top if there is not None and there.found.limit != "expected" else 0
+    home = _unasked(msgspec.structs.replace(home, peer_mtu=home.peer_mtu or peer_mtu or top), there)
+    verdict = _as_measured(pathverdict.judge_direction(home, expected or None), home, expected)
+    plain = msgspec.structs.replace(home, believed=0)  # it tells no more than that
+    verdict = msgspec.structs.replace(verdict, evidence=pathverdict.judge_direction(plain, expected or None).evidence)
+    return OneWay(here=leg.there, there=leg.here, verdict=verdict, direction=home)
+
+
+def _as_measured(verdict: Verdict, one: Direction, expected: int) -> Verdict:
+    """The verdict on what arrives, where what the kernel believes is not all that is wrong, or nothing that is.
+
+    A belief four bytes below what arrives is right: so much more than its MTU a veth lets through.
+    """
+    if verdict.kind != "stale path MTU":
+        return verdict
+    if verdict.mtu < verdict.expected or verdict.mtu - one.believed_before <= VLAN_SLACK:
+        return pathverdict.judge_direction(msgspec.structs.replace(one, believed_before=0), expected or None)
+    return verdict
+
+
+def _unasked(one: Direction, other: Direction | None) -> Direction:
+    """One direction without what its receiver asks of TCP only because it has been told of a smaller path itself.
+
+    A kernel that has learned a path MTU announces a smaller MSS (net/ipv4/route.c ipv4_default_advmss), and measuring
+    has just made it learn that.
+    """
+    segments = one.segments
+    if other is None or not other.told or segments is None or segments.clamped:
+        return one
+    return msgspec.structs.replace(one, segments=None, tcp_mtu_probing=one.probing)
+
+
+def facts(course: Course) -> Iterator[str]:
+    """What the answer rests on, one fact each; what only repeats it is left out."""
+    one, verdict = course.whole.direction, course.verdict
+    if one is None:
+        yield from verdict.evidence
+        return
+    told = msgspec.structs.replace(
+        one,
+        believed_before=0,
+        believed=0,
+        peer_mtu=one.peer_mtu if not course.there.mtu else 0,
+        segments=one.segments if _worth(verdict, one) else None,
+        tcp_mtu_probing=0 if verdict.ok else one.probing,
+    )
+    if verdict.kind == "equal paths differ":
+        yield from verdict.evidence
+    else:
+        yield from pathverdict.judge_direction(told, verdict.expected).evidence
+    if verdict.kind in TOLD_NOBODY and one.believed > verdict.mtu:
+        yield f"the kernel of {course.here.name} still believes {one.believed} bytes: nobody has told it"
+    if verdict.kind == "stale path MTU":
+        yield f"the kernel of {course.here.name} held {one.believed_before} bytes for this path"
+
+
+def _worth(verdict: Verdict, one: Direction) -> bool:
+    """Whether what TCP believes adds to the answer."""
+    segments = one.segments
+    if segments is None:
+        return False
+    return verdict.kind == "masked" or segments.clamped or segments.relayed or segments.arrived > segments.announced
+
+
+def lost(*courses: Course | None) -> tuple[int, int]:
+    """How many packets that fit were lost, of how many, in these directions together."""
+    found = [course.whole.direction.found for course in courses if course and course.whole.direction]
+    return sum(one.fitting_lost for one in found), sum(one.fitting for one in found)

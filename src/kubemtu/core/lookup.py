@@ -1,0 +1,161 @@
+"""What people name when they ask about a path: a pod, a node, a Service, an address; and where that is.
+
+web-1, pod/web-1, default/web-1      a pod, in the namespace that is chosen unless it says another
+n1, node/n1                          a node
+svc/pg, svc/db/pg, db/pg             a Service
+192.0.2.1, fd00::1, 192.0.2.1:5432   an address: a pod's, a node's, a Service's, or one that is nobody's here
+
+A port says nothing of the path, unless it is the node port of a Service. What two things are called is refused.
+"""
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from kubemtu.core import ends, errors
+from kubemtu.core.ends import End, Known
+from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.words import names
+
+SERVICE_WORDS = frozenset({"svc", "service", "services"})
+POD_WORDS = frozenset({"pod", "pods", "po"})
+NODE_WORDS = frozenset({"node", "nodes", "no"})
+OWNERS: Final[Mapping[str, str]] = {  # what has pods and no address; with kubectl's short names
+    word: kind
+    for kind, words in {
+        "Deployment": "deploy deployment deployments",
+        "DaemonSet": "ds daemonset daemonsets",
+        "StatefulSet": "sts statefulset statefulsets",
+        "ReplicaSet": "rs replicaset replicasets",
+        "Job": "job jobs",
+    }.items()
+    for word in words.split()
+}
+
+
+def find(word: str, known: Known) -> End:
+    """Say what a word means.
+
+    Raises UsageError, with what is there instead, when it means nothing here or two things, Forbidden when what it may
+    mean cannot be read.
+    """
+    if not word.strip():
+        raise errors.UsageError("an end has no name: write a pod, a node, a Service or an address")
+    if (literal := _address(word)) is not None:
+        return _at(*literal, known)
+    parts = word.split("/")
+    if len(parts) > 1 and (kind := _kind(parts[0])) is not None:
+        return _named(kind, parts[1:], word, known)
+    where, name = (parts[0], parts[1]) if len(parts) == 2 else (known.namespace, word)
+    meant: dict[str, End] = {}
+    if len(parts) == 1 and known.snapshot.find("Node", word) is not None:
+        meant[f"node/{word}"] = ends.node(word, known.snapshot)
+    if len(parts) <= 2:
+        if (pod := known.snapshot.find("Pod", name, where)) is not None:
+            meant[f"pod/{where}/{name}"] = ends.of_pod(pod, known.snapshot)
+        if (service := ends.service(name, where, known)) is not None:
+            meant[f"svc/{where}/{name}"] = ends.of_service(service, known)
+    if len(meant) > 1:
+        raise errors.UsageError(f"{word} is more than one thing here; write {' or '.join(meant)}")
+    if not meant and len(parts) > 1 and parts[0] in OWNERS:
+        raise _owner(OWNERS[parts[0]], parts[1:], known)
+    if not meant:
+        raise _unknown(word, name, where, known)
+    return next(iter(meant.values()))
+
+
+# By kind and name
+
+
+def _kind(word: str) -> ends.Kind | None:
+    if word in SERVICE_WORDS:
+        return "service"
+    return "pod" if word in POD_WORDS else "node" if word in NODE_WORDS else None
+
+
+def _named(kind: ends.Kind, rest: Sequence[str], word: str, known: Known) -> End:
+    snapshot = known.snapshot
+    where, name = (rest[0], rest[1]) if len(rest) == 2 else (known.namespace, rest[0])
+    if kind == "node" and len(rest) == 1 and snapshot.find("Node", name) is not None:
+        return ends.node(name, snapshot)
+    if kind == "pod" and len(rest) <= 2 and (pod := snapshot.find("Pod", name, where)) is not None:
+        return ends.of_pod(pod, snapshot)
+    if kind == "service" and len(rest) <= 2:
+        if known.services is None:
+            raise errors.Forbidden(f"{word} cannot be looked up: Services and EndpointSlices may not be read")
+        if (service := ends.service(name, where, known)) is not None:
+            return ends.of_service(service, known)
+    _readable(word, snapshot)
+    place = "" if kind == "node" else f" in namespace {where}"
+    near = _near(name, where, known, kind)
+    raise errors.UsageError(
+        f"there is no {kind} {name}{place}{near or f'; `kubectl get {kind}s -A` lists what there is'}"
+    )
+
+
+def _unknown(word: str, name: str, where: str, known: Known) -> errors.KubemtuError:
+    _readable(word, known.snapshot)
+    hidden = " (Services may not be read)" if known.services is None else ""
+    near = _near(name, where, known)
+    return errors.UsageError(
+        f"{word} is neither a node, nor a pod or Service in namespace {where}, nor an address{hidden}"
+        + (near or "; `kubectl get nodes,pods,services -A` lists what there is, as NAMESPACE/NAME")
+    )
+
+
+def _readable(word: str, snapshot: Snapshot) -> None:
+    """Raise Forbidden when what a word may mean was not read at all."""
+    hidden = [entry.what for entry in snapshot.unread if entry.why == "forbidden" and entry.what in {"nodes", "pods"}]
+    if hidden:
+        raise errors.Forbidden(f"{word} cannot be looked up: {names(hidden)} may not be read")
+
+
+def _near(name: str, where: str, known: Known, kind: ends.Kind | None = None) -> str:
+    """What the word may have been meant for: the pods of that owner, or the same name in another namespace."""
+    found: list[str] = []
+    if kind in {"pod", None}:
+        pods = [(pod.namespace or "", pod.name) for pod in known.snapshot.each("Pod")]
+        found += [f"{space}/{one}" for space, one in pods if space == where and one.startswith(f"{name}-")]
+        found += [f"{space}/{one}" for space, one in pods if space != where and one == name]
+    if kind in {"service", None}:
+        found += [f"svc/{one.namespace}/{one.name}" for one in ends.services(known) if one.name == name]
+    return f"; did you mean {' or '.join(found[:3])}?" if found else ""
+
+
+def _owner(kind: str, rest: Sequence[str], known: Known) -> errors.UsageError:
+    where, name = (rest[0], rest[1]) if len(rest) == 2 else (known.namespace, rest[0])
+    near = _near(name, where, known, "pod")
+    return errors.UsageError(f"a {kind} has no address of its own: name one of its pods{near}")
+
+
+# By address
+
+
+def _address(word: str) -> tuple[str, int] | None:
+    """The address that a word is, and its port, 0 without one."""
+    host, _, port = word.rpartition(":")
+    for text, number in ((word.strip("[]"), "0"), (host.strip("[]"), port)):
+        try:
+            found = ipaddress.ip_address(text)
+        except ValueError:
+            continue
+        if number.isascii() and number.isdecimal() and int(number) < 1 << 16:
+            return str(found), int(number)
+    return None
+
+
+def _at(address: str, port: int, known: Known) -> End:
+    """The Service, node or pod that has that address, or the bare address; of several it is that one that is meant."""
+    one = ipaddress.ip_address(address)
+    if one.is_loopback or one.is_unspecified or one.is_multicast:
+        raise errors.UsageError(f"{address} is nobody's in particular: name a pod, a node, a Service or their address")
+    for service in ends.services(known):
+        if address in ends.virtual(service):
+            return ends.of_service(service, known)
+        if port and any(each.integer("nodePort") == port for each in service.each("spec", "ports")):
+            for found in known.snapshot.each("Node"):
+                if address in ends.node_addresses(found):
+                    return ends.of_service(service, known, ends.node(found.name, known.snapshot), port)
+    return msgspec.structs.replace(ends.holder(address, known.snapshot), addresses=(address,))

@@ -1,0 +1,102 @@
+"""Asking with an answer even where some agents give none: a dead node must not keep the others' answers back."""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from kubemtu.core import errors, order
+from kubemtu.core.words import names as listed
+from kubemtu.flows import asking
+from kubemtu.flows.change.nodes import Nodes
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import probes
+
+LOOK = 1.0  # seconds between two looks at who is late
+LEAST = 5.0  # seconds that every agent has, from the question on
+TIMES = 2.0  # and so many times as long as the last of the others took
+QUIET = 25.0  # seconds without a sign of life after which nobody waits for the rest: agents tell every ten
+Tell = asking.Tell
+
+
+class Patient(asking.Asking):
+    """One who takes what is told in time; `late` are the nodes that did not tell, and are not waited for again."""
+
+    def __init__(self, api: kube_api.Api, nodes: Nodes, *, patience: float = asking.PATIENCE) -> None:
+        super().__init__(api, nodes, patience=patience)
+        self.late: set[str] = set()
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """A sentence about those that did not tell, if there are any."""
+        if not self.late:
+            return ()
+        alone = len(self.late) == 1
+        who = f"the agent{'' if alone else 's'} of node {listed(sorted(self.late))}"
+        said = f"{who} {'does' if alone else 'do'} not answer"
+        return (f"{said}: the node is down or cut off, or its kubemtu-agent does not run there or is older",)
+
+    async def ask(self, asked: order.Order, tell: Tell | None = None) -> dict[str, order.Told]:
+        """Ask, and take what is told in time, by node; a round is given the time that it asks for.
+
+        Raises Unreachable when nobody tells anything, Forbidden without the right to ask.
+        """
+        patience = self._patience if asked.round is None else float(asked.seconds)
+        async with self._put(asked) as name:
+            told = await self._wait(name, order.nodes(asked), lambda one: one.done, patience, tell)
+        if not told:
+            raise errors.Unreachable(
+                f"the agent of node {listed(sorted(order.nodes(asked)))} did not answer what it was asked to measure; "
+                "see that the kubemtu-agent pod runs there, has no older version, and may read Secret "
+                f"{probes.NAMESPACE}/{probes.SECRET} (its log says so)"
+            )
+        return told
+
+    async def _wait(
+        self,
+        name: str,
+        nodes: Sequence[str],
+        enough: Callable[[order.Told], bool],
+        patience: float,
+        tell: Tell | None,
+    ) -> dict[str, order.Told]:
+        began = news = time.monotonic()
+        before = 0
+        while True:
+            due = [node for node in nodes if node not in self.late]
+            told = self._told(name, nodes, enough)
+            if not due:
+                break
+            try:
+                return told | await super()._wait(name, due, enough, LOOK, tell)
+            except errors.Unreachable:
+                told = self._told(name, nodes, enough)
+                now = time.monotonic()
+                before, news = (len(told), now) if len(told) > before else (before, news)
+                late = [node for node in due if node not in told]
+                if now - began >= self._until(patience, late, news - began if told else None):
+                    self.late.update(late)
+        return told
+
+    def _told(self, name: str, nodes: Sequence[str], enough: Callable[[order.Told], bool]) -> dict[str, order.Told]:
+        there = self._nodes.seen()
+        return {
+            node: one
+            for node in nodes
+            if node in there and (one := there[node].answers.get(name)) is not None and enough(one)
+        }
+
+    def _until(self, patience: float, late: Sequence[str], others: float | None) -> float:
+        """How long from the question on to wait for those; `others`: when the last of the others told."""
+        seen = self._nodes.seen()
+        heard = [seen[node].observed_at or 0.0 if node in seen else 0.0 for node in late]
+        if heard and time.time() - max(heard) > QUIET:
+            return min(patience, LEAST)
+        return patience if others is None else min(patience, LEAST + TIMES * others)
+
+
+@contextlib.asynccontextmanager
+async def asking_all(api: kube_api.Api, *, patience: float = asking.PATIENCE) -> AsyncIterator[Patient]:
+    """One who asks, with a watch of its own on what the agents tell."""
+    await probes.tidy(api, time.time())
+    async with Nodes.watching(api) as nodes:
+        yield Patient(api, nodes, patience=patience)
