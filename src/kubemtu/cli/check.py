@@ -61,7 +61,7 @@ def check(
     if prove and source is not None:
         raise errors.UsageError("--prove measures a cluster, and --from reads saved files: leave one of them out")
     if prove:
-        snapshot, proven = asyncio.run(_proven(flags))
+        snapshot, proven = asyncio.run(_proven(flags, quiet=output_format != "text"))
     else:
         snapshot, proven = read(flags, source), None
     if save is not None:
@@ -83,14 +83,14 @@ def read(flags: kubeflags.KubeFlags, source: Path | None) -> "Snapshot":
     return asyncio.run(_observed(flags))
 
 
-async def _proven(flags: kubeflags.KubeFlags) -> "tuple[Snapshot, mesh.Report]":
-    from kubemtu.cli import plans
-    from kubemtu.flows import asking, mesh, observe
+async def _proven(flags: kubeflags.KubeFlags, *, quiet: bool) -> "tuple[Snapshot, mesh.Report]":
+    from kubemtu.cli import plans, probe
+    from kubemtu.flows import mesh, observe
 
     async with plans.connected(flags) as api:
         snapshot = await observe.observe(api)
-        async with asking.asking(api, patience=mesh.PATIENCE) as line:
-            return snapshot, await mesh.measure(line, snapshot)
+        with probe.telling(quiet=quiet) as tell:
+            return snapshot, await mesh.run(api, snapshot, tell=tell)
 
 
 async def _observed(flags: kubeflags.KubeFlags) -> "Snapshot":

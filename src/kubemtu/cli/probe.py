@@ -1,8 +1,9 @@
 """`kubemtu probe`: the exact path MTU between two ends of a cluster, or between all of them."""
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +28,9 @@ WIDE = 200  # columns, where nobody looks
 @click.option("--nodes", "only", flag_value="nodes", help="Only between the nodes themselves.")
 @click.option("--pods", "only", flag_value="pods", help="Only between the probe pods.")
 @click.option(
-    "--expected", type=click.IntRange(100, 65535), help="What should arrive, in bytes.  [the interfaces' MTU]"
+    "--expected",
+    type=click.IntRange(100, 65535),
+    help="What should arrive, in bytes.  [the smallest MTU of the interfaces]",
 )
 @click.option("--max-pps", default=0.0, type=click.FloatRange(0), help="Packets a second from each node at most.")
 @click.option("--round", "number", default=0, type=click.IntRange(0), help="In large clusters: which peers, this time.")
@@ -50,7 +53,7 @@ def probe(
 
     One full-size packet a pair where all is well; what does not carry it is searched to the byte. Above 1,000 nodes
     each measures some peers, and what that finds is said. Changes nothing. Ends with 1 when something is not as it
-    should be.
+    should be, between two ends with 3 when nothing is answered. The JSON of two ends is that of `kubemtu why`.
     """
     if whole and here is not None:
         raise errors.UsageError("--mesh measures everybody; name no ends beside it")
@@ -64,7 +67,7 @@ def probe(
     if output_format == "text":
         from kubemtu.cli import render
 
-        for line in lines(report, render.width() or WIDE):
+        for line in lines(report, render.width()):
             render.echo(line)
     else:
         output.emit(report, output_format)
@@ -80,28 +83,43 @@ async def _pair(flags: kubeflags.KubeFlags, here: str, there: str, namespace: st
 
 
 def _tell_pair(answer: "Answer", output_format: str) -> int:
-    leg = answer.diagnosis.legs[0]
     if output_format == "text":
         from kubemtu.cli import render
 
-        for one in answer.diagnosis.legs:
-            sign, colour = ("✓", "green") if one.verdict.ok else ("✗", "red")
-            both = "⇄" if one.result.back else "▸"
-            head = f"{sign} {one.here} {both} {one.there}: {one.verdict.kind}; {one.verdict.sentence}"
-            render.echo(click.style(head, fg=colour, bold=True))
-            for fact in (*one.verdict.evidence, *one.result.notes):
-                render.echo(f"  · {fact}")
-            render.echo(
-                f"  over {one.result.over}, {one.result.seconds * 1000:.1f} ms, round trip "
-                f"{one.result.rtt * 1000:.2f} ms"
-            )
-        for trouble in answer.troubles:
-            render.echo(click.style(f"  ! {trouble}", fg="yellow"))
+        for line in pair_lines(answer, render.width()):
+            render.echo(line)
     else:
-        output.emit(answer.diagnosis.legs, output_format)
-    if all(one.verdict.kind == "unreachable" for one in answer.diagnosis.legs):
+        output.emit(answer, output_format)
+    if all(one.kind == "unreachable" for one in answer.all):
         return errors.Unreachable.exit_code
-    return errors.FINE if leg.verdict.ok else errors.FINDINGS
+    fine = all(leg.verdict.ok for one in answer.all for leg in one.legs if leg.role != "return")
+    return errors.FINE if fine and all(one.mtu == "no" for one in answer.all) else errors.FINDINGS
+
+
+def pair_lines(answer: "Answer", columns: int | None) -> Iterator[str]:
+    """What was measured between two ends, for people: each family and each endpoint of a Service by itself."""
+    from kubemtu.cli import render
+
+    for found in answer.all:
+        told: set[tuple[str, str]] = set()
+        for leg in found.legs:
+            over = f" over {found.family}" if found.family else ""
+            for here, there, verdict in ((leg.here, leg.there, leg.forth), (leg.there, leg.here, leg.back)):
+                if verdict is None or (here, there) in told:
+                    continue
+                if verdict.kind != "unreachable":
+                    told.add((here, there))
+                colour: dict[str, str | bool] = {"fg": "green" if verdict.ok else "red", "bold": True}
+                head = f"{'✓' if verdict.ok else '✗'} {here} ▸ {there}{over}: {verdict.kind}; {verdict.sentence}"
+                yield from render.wrapped(head, columns, hang=2, style=colour)
+                for fact in () if verdict.ok else verdict.evidence:
+                    yield from render.wrapped(f"· {fact}", columns, indent=2, hang=2)
+            for note in leg.result.notes:
+                yield from render.wrapped(f"· {note}", columns, indent=2, hang=2)
+            result = leg.result
+            yield f"  over {result.over}, {result.seconds * 1000:.1f} ms, round trip {result.rtt * 1000:.2f} ms"
+    for trouble in (*answer.notes, *answer.troubles):
+        yield from render.wrapped(f"! {trouble}", columns, hang=2, style={"fg": "yellow"})
 
 
 async def _mesh(
@@ -114,56 +132,66 @@ async def _mesh(
     quiet: bool,
 ) -> "Report":
     from kubemtu.cli import plans
-    from kubemtu.flows import asking, mesh, observe
+    from kubemtu.flows import mesh, observe
 
+    async with plans.connected(flags) as api:
+        snapshot = await observe.observe(api)
+        with telling(quiet=quiet) as tell:
+            return await mesh.run(
+                api, snapshot, layers=layers, expected=expected, pps=pps, round_number=number, tell=tell
+            )
+
+
+@contextlib.contextmanager
+def telling(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Somebody to tell how far a round is: a line on stderr that is gone at the end, where a terminal reads it."""
     live = not quiet and sys.stderr.isatty()
 
     def tell(text: str) -> None:
         if live:
             click.echo(f"\r\x1b[K{text}", nl=False, err=True)
 
-    async with plans.connected(flags) as api:
-        snapshot = await observe.observe(api)
-        async with asking.asking(api, patience=mesh.PATIENCE) as line:
-            try:
-                return await mesh.measure(
-                    line, snapshot, layers=layers, expected=expected, pps=pps, round_number=number, tell=tell
-                )
-            finally:
-                if live:
-                    click.echo("\r\x1b[K", nl=False, err=True)
+    try:
+        yield tell
+    finally:
+        tell("")
 
 
-def lines(report: "Report", width: int) -> Iterator[str]:
-    """A report for people."""
+def lines(report: "Report", columns: int | None) -> Iterator[str]:
+    """A report for people; `columns` None wraps nothing."""
+    from kubemtu.cli import render
+
     for layer in report.layers:
-        yield from _layer(layer, width)
+        yield from _layer(layer, columns)
         yield ""
     for note in report.notes:
-        yield click.style(f"! {note}", fg="yellow")
+        yield from render.wrapped(f"! {note}", columns, hang=2, style={"fg": "yellow"})
 
 
-def _layer(layer: "Layer", width: int) -> Iterator[str]:
-    from kubemtu.core.words import count
+def _layer(layer: "Layer", columns: int | None) -> Iterator[str]:
+    from kubemtu.cli import render
+    from kubemtu.core.words import count, names, verb
 
     summary = layer.summary
     sign, colour = ("✓", "green") if layer.ok else ("✗", "red")
     head = f"{sign} {layer.name}: {summary.ok} of {summary.measured} ordered pairs carry {layer.expected} bytes"
     yield click.style(head, fg=colour, bold=True)
     for fault in layer.faults:
-        yield f"  {click.style(fault.sentence, bold=True)}"
-        yield f"    {fault.sure}; {count(fault.pairs, 'pair')}; → {fault.advice}"
-    for name in layer.cutting:
-        yield (
-            f"  {name} cuts the packets that its tunnel becomes: everything arrives, in pieces, and slowly; "
-            "→ `kubemtu plan` shows the MTU that travels whole"
+        yield from render.wrapped(fault.sentence, columns, indent=2, hang=2, style={"bold": True})
+        pairs = f"{count(fault.pairs, 'pair')}, " if fault.pairs else ""
+        yield from render.wrapped(f"{pairs}{fault.sure} → {fault.advice}", columns, indent=4, hang=2)
+    if layer.cutting:
+        who = f"{names(layer.cutting)} {verb(len(layer.cutting), 'cut')} the packets that the tunnel makes of these"
+        yield from render.wrapped(
+            f"{who}: everything arrives, in pieces, and slowly", columns, indent=2, hang=2, style={"bold": True}
         )
+        yield from render.wrapped("→ `kubemtu plan` shows the MTU that travels whole", columns, indent=4, hang=2)
     members = layer.measured.members
-    if not layer.ok and len(members) <= MATRIX_MOST:
+    if layer.faults and len(members) <= MATRIX_MOST:
         yield ""
-        yield from _matrix(layer, width)
+        yield from _matrix(layer, columns or WIDE)
     if layer.plan.per_member < len(members) - 1:
-        yield f"  {layer.plan.sentence}"
+        yield from render.wrapped(layer.plan.sentence, columns, indent=2)
     yield f"  {count(summary.packets, 'packet')}, {layer.seconds:.2f} s"
 
 
@@ -189,6 +217,4 @@ def _cell(found: tuple[str, int] | None, *, own: bool) -> str:
     if found is None:
         return "?"
     kind, mtu = found
-    if kind == "ok":
-        return "ok"
-    return f"{mtu}" if mtu else "–"
+    return {"ok": "ok", "unreachable": "–", "loss": "loss", "overloaded": "busy"}.get(kind) or f"{mtu}"

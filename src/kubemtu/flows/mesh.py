@@ -1,26 +1,34 @@
 """Measure everybody to everybody, both directions apart, and say what is at fault: the nodes, and the pods on them.
 
+What should arrive is what all members have: where interfaces differ, the smallest of them, for no path between them
+carries more than the smaller end takes, and that says nothing of what is between.
+
 Up to a thousand members all pairs are measured; above that a few peers each, so that no node's NIC is missed, and the
 exceptions are measured again, more closely. What comes back is exceptions and counts, never a million numbers.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from kubemtu.core import errors, mesh, order, proof, sampling
+from kubemtu.core import errors, mesh, order, proof, remedies, sampling
 from kubemtu.core.blame.faults import Fault, infer
 from kubemtu.core.blame.follow import follow_up
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.words import count, names
+from kubemtu.flows import patience
 from kubemtu.flows.asking import Asking
+from kubemtu.kube import api as kube_api
 
 PROBES = "kubemtu-probe"  # app.kubernetes.io/name of the probe pods
 ZONE = "topology.kubernetes.io/zone"
 FOLLOWED = 200  # pairs that are measured once more, by several flows
 FLOWS = 20
 PATIENCE = 60.0
+LONGEST = 300.0  # seconds of a round: what is asked for much longer is taken away by whoever asks next
+INSTALL = "kubectl apply -f deploy/crds -f deploy/agent.yaml -f deploy/probe.yaml"
 CUT = 4  # fragments of a node's own packets for each full-size probe: above half of that, tunnels cut what they carry
 
 Tell = Callable[[str], None]
@@ -66,11 +74,35 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Members(msgspec.Struct, frozen=True, kw_only=True):
-    """Who takes part in one layer; `expected` is the smallest MTU among their own interfaces, in bytes."""
+    """Who takes part in one layer, and the MTU of each one's own interface, in bytes."""
 
     name: str
     places: tuple[order.Place, ...]
-    expected: int
+    mtus: tuple[int, ...]
+
+    @property
+    def expected(self) -> int:
+        """What should arrive everywhere: the smallest of the interfaces."""
+        return min(self.mtus)
+
+
+async def run(
+    api: kube_api.Api,
+    snapshot: Snapshot,
+    *,
+    layers: Sequence[str] = ("nodes", "pods"),
+    expected: int | None = None,
+    pps: float = 0.0,
+    round_number: int = 0,
+    tell: Tell = lambda _: None,
+) -> Report:
+    """Measure the layers of a cluster, as `measure` does; who does not tell what it measured is named in the notes."""
+    _some(members(snapshot), snapshot, layers)
+    async with patience.asking_all(api, patience=PATIENCE) as line:
+        made = await measure(
+            line, snapshot, layers=layers, expected=expected, pps=pps, round_number=round_number, tell=tell
+        )
+        return msgspec.structs.replace(made, notes=(*made.notes, *line.troubles))
 
 
 async def measure(
@@ -85,29 +117,54 @@ async def measure(
 ) -> Report:
     """Measure the layers one after the other. `expected` overrides what the members' own interfaces say, in bytes.
 
-    Raises Unreachable when fewer than two nodes have an agent.
+    Raises Unreachable when fewer than two nodes have an agent, UsageError for a rate at which a round takes too long.
     """
-    found = [one for one in members(snapshot) if one.name.partition(",")[0] in layers]
-    notes = list(_left_out(snapshot, found, layers))
-    if not found:
-        raise errors.Unreachable(
-            "there are no two nodes to measure between: install the agents on them with `kubectl apply -f deploy/crds "
-            "-f deploy/agent.yaml -f deploy/probe.yaml`" + (f" ({notes[0]})" if notes else "")
-        )
+    found = _some(members(snapshot), snapshot, layers)
+    mixed = [_mixed(one) for one in found if len({*one.mtus}) > 1 and expected is None]
     done = []
     for one in found:
         size = expected or one.expected
         done.append(await _layer(asking, one, size, pps=pps, round_number=round_number, tell=tell))
-    return Report(ok=all(one.ok for one in done), layers=tuple(done), notes=tuple(notes))
+    differ = any(len({*one.mtus}) > 1 for one in members(snapshot) if one.name.startswith("nodes"))
+    made = tuple(_advised(one, done, mixed=differ) for one in done)
+    return Report(ok=all(one.ok for one in made), layers=made, notes=(*_left_out(snapshot, found, layers), *mixed))
+
+
+def _some(found: Sequence[Members], snapshot: Snapshot, layers: Sequence[str]) -> list[Members]:
+    """Those of the layers that were asked for. Raises Unreachable when there is none."""
+    wanted = [one for one in found if one.name.partition(",")[0] in layers]
+    if not wanted:
+        notes = list(_left_out(snapshot, wanted, layers))
+        raise errors.Unreachable(
+            f"there are no two {' or '.join(layers)} to measure between: install what measures with `{INSTALL}`"
+            + (f" ({'; '.join(notes)})" if notes else "")
+        )
+    return wanted
+
+
+def _advised(layer: Layer, layers: Sequence[Layer], *, mixed: bool) -> Layer:
+    """The layer with what to do about its faults, given what is so between the nodes themselves."""
+    kind, _, family = layer.name.partition(",")
+    below = next((one for one in layers if one.name == f"nodes,{family}".rstrip(",")), None)
+    nodes = below.faults if below is not None else None
+    faults = tuple(remedies.advised(fault, kind, layer.expected, nodes, mixed=mixed) for fault in layer.faults)
+    return msgspec.structs.replace(layer, faults=faults)
 
 
 async def _layer(asking: Asking, taking: Members, size: int, *, pps: float, round_number: int, tell: Tell) -> Layer:
     places = sorted(taking.places, key=lambda place: (place.zone, place.node))
     listed = tuple(mesh.Member(name=place.node, zone=place.zone) for place in places)
     plan = sampling.plan(listed, round_number=round_number, most_pps=pps or sampling.MOST_PPS)
+    if plan.seconds > LONGEST:
+        least = plan.per_member * sampling.PACKETS / LONGEST
+        raise errors.UsageError(
+            f"at {pps:g} packets a second from each node a round takes {plan.seconds:,.0f} s, and {LONGEST:.0f} s can "
+            f"be waited for: --max-pps {math.ceil(least)} or more"
+        )
     everybody = plan.per_member == len(listed) - 1
     asked = order.Round(members=tuple(places), expected=size, offsets=() if everybody else plan.offsets, pps=pps)
     began = time.monotonic()
+    tell(f"{taking.name}: {len(listed)} measure {count(plan.per_member, 'peer')} each")
     told = await asking.ask(
         order.Order(round=asked, seconds=int(PATIENCE + plan.seconds * 2)),
         tell=lambda have, of: tell(f"{taking.name}: {have} of {of} have measured"),
@@ -198,10 +255,8 @@ def members(snapshot: Snapshot) -> list[Members]:
         family = ", IPv6" if ipv6 else ""
         for name, places in (("nodes", _nodes(snapshot, zones, ipv6)), ("pods", _pods(snapshot, zones, ipv6))):
             if len(places) > 1:
-                smallest = min(mtu for _, mtu in places)
-                found.append(
-                    Members(name=f"{name}{family}", places=tuple(place for place, _ in places), expected=smallest)
-                )
+                where, mtus = zip(*places, strict=True)
+                found.append(Members(name=f"{name}{family}", places=where, mtus=mtus))
     return sorted(found, key=lambda one: not one.name.startswith("nodes"))
 
 
@@ -236,6 +291,14 @@ def _pods(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tupl
                 place = order.Place(node=seen.node, address=address, port=port.host_link, zone=zones.get(seen.node, ""))
                 found[seen.node] = (place, port.pod_mtu)
     return list(found.values())
+
+
+def _mixed(one: Members) -> str:
+    sizes = sorted({*one.mtus})
+    return (
+        f"{one.name}: their interfaces have {names(map(str, sizes))}, so {sizes[0]} was expected, which all have; "
+        f"--expected {sizes[-1]} shows who takes more"
+    )
 
 
 def _left_out(snapshot: Snapshot, found: Sequence[Members], layers: Sequence[str]) -> Iterable[str]:

@@ -20,10 +20,14 @@ def _faults(layer: str, faults: Sequence[Fault]) -> Iterable[Finding]:
     for fault in faults:
         undecided = fault.kind is None or fault.kind in pathverdict.UNDECIDED
         code = codes.MTU125 if undecided else codes.MTU123
-        message = (
-            f"{fault.sentence[:1].upper()}{fault.sentence[1:].rstrip('.')}. This was measured, and is {fault.sure}."
-        )
+        message = f"{_begun(fault)}. This was measured, and is {fault.sure}."
         yield codes.finding(code, _place(layer, fault), message, fault.advice)
+
+
+def _begun(fault: Fault) -> str:
+    """Its sentence with a capital, unless it begins with somebody's name."""
+    said = fault.sentence.rstrip(".")
+    return said if said.startswith((*fault.members, *fault.others)) else said[:1].upper() + said[1:]
 
 
 def _place(layer: str, fault: Fault) -> str:

@@ -1,0 +1,56 @@
+"""What to do about a fault of a mesh, given what is so between the nodes themselves: commands, with their numbers."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from kubemtu.core import pathverdict
+from kubemtu.core.blame import sentences
+from kubemtu.core.blame.faults import Fault
+
+
+def advised(fault: Fault, layer: str, expected: int, nodes: Sequence[Fault] | None, *, mixed: bool = False) -> Fault:
+    """The fault with what to do about it; `layer` is "nodes" or "pods", and `nodes` what is at fault between nodes.
+
+    `expected` is what should have arrived, in bytes; `nodes` is None where they were not measured; `mixed`: their NICs
+    differ.
+    """
+    if not _sized(fault):
+        return fault
+    if layer == "nodes":
+        until = f"Until then `kubemtu plan --nic-mtu {fault.mtu}` shows the pod MTU that fits."
+        return msgspec.structs.replace(fault, advice=f"{fault.advice} {until}")
+    below = next((one for one in nodes or () if _same(one, fault)), None)
+    if below is not None:
+        sentence = f"{fault.sentence}; it follows from the {below.mtu} that arrive between the nodes themselves"
+        return msgspec.structs.replace(fault, sentence=sentence, advice=advised(below, "nodes", 0, None).advice)
+    if mixed and not nodes:
+        smallest = (
+            "The NICs of the nodes differ, and the smallest decides: `kubemtu plan` shows the pod MTU that fits it."
+        )
+        return msgspec.structs.replace(fault, advice=smallest)
+    if fault.where == "everywhere":
+        return _everywhere(fault, expected, sound=nodes is not None and not nodes)
+    if nodes is not None and not nodes:
+        own = "Between the nodes themselves all arrives: look at the tunnel there and at its pods' interfaces, which "
+        return msgspec.structs.replace(fault, advice=f"{own}`kubemtu check` shows.")
+    return fault
+
+
+def _everywhere(fault: Fault, expected: int, *, sound: bool) -> Fault:
+    fate = sentences.FATES.get(fault.kind or "", "larger packets do not arrive")
+    beside = "; between the nodes themselves all arrives" if sound else ""
+    return msgspec.structs.replace(
+        fault,
+        sentence=f"between pods of any two nodes at most {fault.mtu} bytes arrive, not {expected}: {fate}{beside}",
+        advice=f"Run `kubemtu plan --mtu {fault.mtu}`: it shows the change to what arrives between pods, and "
+        f"`kubemtu apply --mtu {fault.mtu}` makes it, live.",
+    )
+
+
+def _sized(fault: Fault) -> bool:
+    return fault.kind not in {None, "refused here", *pathverdict.UNDECIDED} and fault.mtu > 0
+
+
+def _same(one: Fault, other: Fault) -> bool:
+    return (one.where, one.at, one.members, one.others) == (other.where, other.at, other.members, other.others)
