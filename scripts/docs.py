@@ -7,7 +7,7 @@ import msgspec
 
 from kubemtu.cli import calc, node_probe
 from kubemtu.core import codes, plan, snapshot, verdict
-from kubemtu.flows import demo
+from kubemtu.flows import demo, mesh, why
 from kubemtu.flows.change import act
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,7 +18,9 @@ SCHEMAS: dict[str, type] = {
     "demo": demo.Story,
     "node-probe": node_probe.Probed,
     "plan": plan.Plan,
+    "probe": mesh.Report,
     "snapshot": snapshot.Snapshot,
+    "why": why.Answer,
 }
 
 
