@@ -118,6 +118,7 @@ class Measuring:
         """The paths of each way, one for each flow; a flow is a socket of its own. `strict`: every one must open."""
         targets: list[paths.Target] = []
         names: list[str] = []
+        netns.make_room(2 * sum(way.flows for way in ways))  # a socket and its namespace
         with station.Station(self._key, families=(), over=over, answers=any(way.back for way in ways)) as asking:
             for way in ways:
                 family = paths.family(way.to)

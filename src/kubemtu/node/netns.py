@@ -206,15 +206,16 @@ def sockets(descriptors: Sequence[int]) -> list[netlink.Socket | KubemtuError | 
 
     Raises the limit of open files when it is about to be hit.
     """
-    _make_room(len(descriptors))
+    make_room(len(descriptors))
     return each(descriptors, lambda _place: netlink.Socket())
 
 
-def _make_room(more: int) -> None:
+def make_room(more: int) -> None:
+    """Raise the limit of open files when so many more would hit it; above the hard limit, opening says EMFILE."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = len(os.listdir("/proc/self/fd")) + more + _SPARE  # noqa: PTH208
     if wanted > soft:
-        with contextlib.suppress(ValueError, OSError):  # the opening itself then says EMFILE
+        with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(wanted, soft), hard), hard))
 
 

@@ -20,7 +20,7 @@ import msgspec
 from kubemtu.core import errors, order
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import probes
-from kubemtu.node import measuring, places
+from kubemtu.node import measuring, netns, places
 from kubemtu.node.probe import station, wire
 
 AT_ONCE: Final = 4  # orders that are measured at the same time
@@ -141,6 +141,7 @@ class Prober:
         standing = {via for via, _ in serving.channels if via}
         for port in standing - wanted:
             serving.shut(port)
+        netns.make_room(8 * len(wanted - standing))  # sockets of two families and protocols, and their namespaces
         for port in wanted - standing:
             try:
                 space = self._places.enter(port)
