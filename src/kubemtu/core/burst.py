@@ -1,8 +1,9 @@
 """Says when a burst is over: what is still unanswered once a packet sent after it was answered is lost.
 
 Packets of one flow keep their order on the way, so the answer to a later packet tells about all earlier ones; a grace
-of max(2 ms, RTT/4) forgives what was overtaken nevertheless. Only when none of the small packets at the end is answered
-does a clock decide, and more of them are sent meanwhile. No socket, no clock: the caller brings the time, in seconds.
+of max(2 ms, RTT/4) forgives what was overtaken nevertheless, and a longer one where an answer came later than that.
+Only when none of the small packets at the end is answered does a clock decide, and more of them are sent meanwhile.
+No socket, no clock: the caller brings the time, in seconds.
 """
 
 from collections.abc import Sequence
@@ -27,11 +28,13 @@ class Burst:
         enough: int,
         now: float,
         rtt: float = 0.0,
+        slowest: float = 0.0,
         patience: float = PATIENCE,
     ) -> None:
         """Begins at `now`; the arrival of `enough` bytes ends it at once; `rtt` is that of an earlier burst, or 0.
 
-        `patience` is how long nothing but silence is waited for.
+        `slowest` is how long an answer took that an earlier burst did not wait for, or 0; `patience` is how long
+        nothing but silence is waited for.
         """
         self.sizes = list(sizes)
         self.began = now
@@ -46,25 +49,39 @@ class Burst:
         self._end: float | None = None
         self._done = False
         self._patience = patience
+        self._least = now  # it does not end before that
+        self.overtaken(slowest)
 
     def _last_large(self) -> int:
         """The place of the last packet that something is to be learnt about."""
         return max((place for place, size in enumerate(self.sizes) if size != self._small), default=-1)
 
     def answered(self, place: int, fate: search.Fate, now: float) -> bool:
-        """Take what became of the packet at that place; False when it is known already (a duplicate)."""
-        if not 0 <= place < len(self.sizes) or self._fates[place] is not None:
+        """Take what became of the packet at that place; False when it is known already (a duplicate).
+
+        What arrived although a router said that it did not has arrived.
+        """
+        if not 0 <= place < len(self.sizes):
+            return False
+        known, heard = self._fates[place], fate.kind in {"arrived", "fragmented"}
+        if known is not None and not (heard and known.kind == "too big"):
             return False
         self._fates[place] = fate
-        self._open -= 1
-        if fate.kind in {"arrived", "fragmented"}:
+        self._open -= known is None
+        if heard:
             self.heard = True
             self.rtt = min(self.rtt or 3600.0, max(now - self.began, 1e-6))
             if self.sizes[place] >= self._enough and fate.kind == "arrived":
                 self._done = True
             elif place > self._tail and self._end is None:
-                self._end = now + max(GRACE, self.rtt * GRACE_SHARE)
+                self._end = max(now + max(GRACE, self.rtt * GRACE_SHARE), self._least)
         return True
+
+    def overtaken(self, seconds: float) -> None:
+        """Wait at least a little longer than that for what is open: so long has an answer to an earlier burst taken."""
+        self._least = max(self._least, self.began + min(seconds * (1 + GRACE_SHARE), self._patience))
+        if self._end is not None:
+            self._end = max(self._end, self._least)
 
     def again(self, now: float) -> list[int]:
         """Give the places of small packets to send once more now: one, if it is time for it and none came back."""

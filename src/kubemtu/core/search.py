@@ -13,26 +13,28 @@ whatever was sent before it and is not answered is lost; a round costs one round
 
 What arrives is proof; what does not may be loss. So the largest size that arrived, `low`, only ever rises, and the
 search ends when `low + 1` is refused by a router, arrives in fragments, exceeds the own interface, or is lost so often
-that no rate of loss explains it (`losses_needed`), among packets known to fit that were sent between its copies.
+that no rate of loss explains it (core.losses), among packets known to fit that were sent between its copies. Something
+that polices bytes, and a queue that is nearly full, let small packets through where large ones are lost. So if any of
+about the size of `low` is lost, those alone count; and a burst that loses all of them proves nothing.
 
-Bounds. Without loss of packets that fit: 1 + 3 hints + 1 ladder + 3 narrow + 1 edge = 9 rounds, 6 if no router answers,
-2 to 4 in practice. A round that loses such packets costs at most 3 more; after ROUNDS_MOST rounds the search gives up.
-All sizes are of whole IP packets, in bytes.
+Bounds. Without loss of packets that fit: 1 + 3 hints + 1 ladder + 3 narrow + 1 edge = 9 rounds, 6 if no router or
+fragment says anything, 2 to 4 in practice. A round that loses some of them, of no size more than one, costs at most 3
+more; after ROUNDS_MOST rounds the search gives up. Fewer than losses.LEAST losses of what fits never make a wrong
+answer, whichever they are. All sizes are of whole IP packets, in bytes.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 import msgspec
 
+from kubemtu.core import losses
+
 ROUNDS_MOST: Final = 24
 VOID_MOST: Final = 5  # rounds in a row that prove nothing
 HINTS_MOST: Final = 3  # routers in a row, each with a smaller MTU than the one before it
 WIDTH: Final = 40  # sizes of a round that narrows: three such rounds reach every size up to 65535
-COPIES: Final = 6  # 1e-6 at 10 % loss; more when more is being lost
-COPIES_MOST: Final = 64  # beyond that, loss is the trouble and not size
-WITNESSES: Final = 3  # small packets between copies, and at the end
+WITNESSES: Final = 3  # small packets between copies, and at the end; packets of the largest size that arrived
 NEAR: Final = 12  # so few sizes left are all sent as often as the answer needs
 ROOM: Final = 200  # packets of a burst, without the small ones
 
@@ -109,23 +111,6 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     fragment: int | None = None  # bytes of the largest fragment that arrived of the next larger size
 
 
-def losses_needed(fitting: int, lost: int, risk: float) -> int:
-    """Say how many losses in a row prove that a size does not fit, when `lost` of `fitting` packets that do were lost.
-
-    The smallest number for which no rate of loss makes everything that was seen likelier than `risk`; never below
-    COPIES, and COPIES_MOST + 1 when loss alone could explain any number.
-    """
-    ways = math.lgamma(fitting + 1) - math.lgamma(lost + 1) - math.lgamma(fitting - lost + 1)
-    for copies in range(COPIES, COPIES_MOST + 1):
-        everything, gone = fitting + copies, lost + copies
-        chance = ways + gone * math.log(gone / everything)
-        if kept := fitting - lost:
-            chance += kept * math.log(kept / everything)
-        if chance <= math.log(risk):
-            return copies
-    return COPIES_MOST + 1
-
-
 class Search:
     """One search, from the first burst to its end.
 
@@ -147,6 +132,7 @@ class Search:
         self._fragments: dict[int, int] = {}
         self._followed: set[int] = set()
         self._laddered = False
+        self._doubt = 0  # the most losses of a size that was believed not to fit, and arrived
         self._void = 0
         self._overloaded = False
         self._room = ROOM
@@ -161,7 +147,8 @@ class Search:
         sizes = [small]
         room, lap = self._room, 0
         while room > 0 and (due := sorted(size for size, copies in wanted.items() if copies > lap)):
-            sizes += due[:room] + [small] * WITNESSES
+            due = due[:room]
+            sizes += (due[::-1] if lap % 2 else due) + [small] * WITNESSES  # neither of two neighbours is always first
             room -= len(due)
             lap += 1
         return tuple(sizes)
@@ -169,36 +156,60 @@ class Search:
     def feed(self, sizes: Sequence[int], fates: Sequence[Fate], *, void: bool = False) -> None:
         """Learn what became of a burst, packet by packet; sets `found` when that ends the search.
 
-        `void` when a queue at the other end, or at this one, has overflowed meanwhile: losses then prove nothing.
-        A burst of which no small packet was answered proves nothing either.
+        `void` when a queue at the other end, or at this one, has overflowed meanwhile: losses then prove nothing. A
+        burst of which no small packet was answered proves nothing either, nor one of which none was that is known to
+        fit and about the largest, if any such was sent.
         """
         self.rounds += 1
         self.packets += len(sizes)
-        silent = not any(
-            fate.kind == "arrived" for size, fate in zip(sizes, fates, strict=True) if size == self.question.small
-        )
+        high = self._high()
+        doubt = self._lost.get(high, 0)
         for size, fate in zip(sizes, fates, strict=True):
             self._learn(size, fate)
-            if fate.kind != "unknown" and not void and not silent:
-                self._sent[size] = self._sent.get(size, 0) + 1
-                if fate.kind == "lost":
-                    self._lost[size] = self._lost.get(size, 0) + 1
+        if self.low >= high:
+            self._doubt = max(self._doubt, doubt)
+        if not void and self._witnessed(sizes, fates):
+            self._void = 0
+            self._count(sizes, fates)
+        else:
+            self._void += 1
         if void:
-            self._room = max(self._room // 4, 2 * COPIES)
-        self._void = self._void + 1 if void or silent else 0
+            self._room = max(self._room // 4, 2 * losses.LEAST)
         self._overloaded = void
         self.found = self._judge()
 
+    def _witnessed(self, sizes: Sequence[int], fates: Sequence[Fate]) -> bool:
+        small, near = False, []
+        for size, fate in zip(sizes, fates, strict=True):
+            arrived = fate.kind == "arrived"
+            small |= arrived and size == self.question.small
+            if self.low // 2 < size <= self.low:
+                near.append(arrived)
+        return small and (any(near) or not near)
+
+    def _count(self, sizes: Sequence[int], fates: Sequence[Fate]) -> None:
+        for size, fate in zip(sizes, fates, strict=True):
+            self._sent[size] = self._sent.get(size, 0) + (fate.kind != "unknown")
+            if fate.kind == "lost":
+                self._lost[size] = self._lost.get(size, 0) + 1
+
     def late(self, size: int, fate: Fate) -> None:
-        """Learn that a packet that was fed as lost was answered after all; this may end or reopen the search."""
+        """Learn that a packet that was fed as lost was answered after all; this may end or reopen the search.
+
+        It does not end it by silence: where one answer was late, others may be.
+        """
         if self._lost.get(size, 0) > 0 and fate.kind != "lost":
             self._lost[size] -= 1
         self._learn(size, fate)
-        self.found = self._judge()
+        if self._limit() != "silence":
+            self.found = self._judge()
+        elif self.found is not None and self.found.mtu < self.low:
+            self.found = None
 
     def hint(self, mtu: int, by: str | None) -> None:
         """Learn that a router claims to carry no more than `mtu`, without a word about which packet it refused."""
-        self._claims.append(Quote(mtu=mtu, by=by, size=self.top + 1))
+        if len(self._claims) < HINTS_MOST and all(claim.mtu != mtu for claim in self._claims):
+            self._claims.append(Quote(mtu=mtu, by=by, size=self.top + 1))
 
     def give_up(self) -> None:
         """End it without an answer, because the network or the peer says that nobody is there."""
@@ -221,36 +232,50 @@ class Search:
         return self._lost.get(size, 0) + len(self._refused.get(size, ()))
 
     def _high(self) -> int:
-        """The smallest size believed not to fit: lost once, or twice where packets that fit have been lost as well."""
-        enough = 2 if self._fitting()[1] else 1
+        """The smallest size believed not to fit, because it was lost, and more often than chance was seen to do it."""
+        enough = self._enough()
         known = {size for size, lost in self._lost.items() if lost >= enough}
         return min({size for size in known.union(self._refused, self._fragments) if size > self.low} | {self.top + 1})
 
-    def _fitting(self) -> tuple[int, int]:
-        sent = sum(number for size, number in self._sent.items() if size <= self.low)
-        lost = sum(number for size, number in self._lost.items() if size <= self.low)
+    def _enough(self) -> int:
+        return 1 + max(self._doubt, self._fitting()[1] > 0)
+
+    def _fitting(self, above: int = 0) -> tuple[int, int]:
+        """Packets that fit, larger than `above`: how many were sent, and lost."""
+        sent = sum(number for size, number in self._sent.items() if above < size <= self.low)
+        lost = sum(number for size, number in self._lost.items() if above < size <= self.low)
         return sent, min(lost, sent)
 
-    def _judge(self) -> Found | None:
-        if self.low >= self.top:
-            return self._end("exact", "own interface")
-        if self._void >= (2 if self.low == 0 else VOID_MOST) and not self._overloaded:
-            return self._end("lossy" if self.low else "unreachable")
-        if self._void >= VOID_MOST:
-            return self._end("overloaded")
+    def _counted(self) -> list[tuple[int, int]]:
+        """What losses are held against: all packets that fit, and if any of about the largest size was lost, those."""
+        near = self._fitting(self.low // 2)
+        return [self._fitting(), near] if near[1] else [self._fitting()]
+
+    def _needed(self) -> int:
+        """How often the next larger size must be lost."""
+        return max(losses.needed(*count, self.question.risk) for count in self._counted())
+
+    def _limit(self) -> Limit | None:
+        """What is proven to stop the next larger size."""
         edge = self.low + 1
-        if self.low:
-            if edge in self._fragments:
-                return self._end("exact", "fragments")
-            if edge in self._refused and self._failures(edge) >= 2:
-                return self._end("exact", "router")
-            fitting, lost = self._fitting()
-            needed = losses_needed(fitting, lost, self.question.risk)
-            if needed <= COPIES_MOST and self._failures(edge) >= needed:
-                return self._end("exact", "silence")
-            if needed > COPIES_MOST and fitting >= COPIES_MOST:
-                return self._end("lossy")
-        return self._end("lossy") if self.rounds >= ROUNDS_MOST else None
+        if self.low >= self.top:
+            return "own interface"
+        if edge in self._fragments:
+            return "fragments"
+        if edge in self._refused and self._failures(edge) >= 2:
+            return "router"
+        return "silence" if self._failures(edge) >= self._needed() <= losses.MOST else None
+
+    def _judge(self) -> Found | None:
+        if limit := self._limit():
+            return self._end("exact", limit)
+        if self._void >= (2 if self.low == 0 and not self._overloaded else VOID_MOST):
+            return self._end("overloaded" if self._overloaded else "lossy" if self.low else "unreachable")
+        if any(losses.needed(*count, self.question.risk) > losses.MOST <= count[0] for count in self._counted()):
+            return self._end("lossy")
+        if self.rounds < ROUNDS_MOST:
+            return None
+        return self._end("overloaded" if self._overloaded else "lossy")
 
     def _end(self, ending: Ending, limit: Limit | None = None) -> Found:
         fitting, lost = self._fitting()
@@ -273,22 +298,23 @@ class Search:
         if self.low == 0:
             return self._first()
         high = self._high()
-        if hint := self._hint(high):
-            return hint
-        if not self._laddered:
+        wanted = self._hint(high)
+        if not wanted and not self._laddered and high > self.low + 1:
             self._laddered = True
-            if ladder := self._ladder(high):
-                return ladder
-        return self._narrow(high)
+            wanted = self._ladder(high)
+        if not wanted:
+            return self._narrow(high)
+        return wanted if self.low == self.question.small else {self.low: WITNESSES} | wanted
 
     def _first(self) -> dict[int, int]:
         expected = min(self.question.expected, self.top)
-        if suspected := [size for size in self.question.suspected if size < expected]:
-            wanted = dict.fromkeys(suspected, 2) | {size + 1: COPIES for size in suspected}
+        suspected = {*self.question.suspected, *(claim.mtu for claim in self._claims)}
+        if suspected := {size for size in suspected if self.question.small < size < expected}:
+            wanted = dict.fromkeys(suspected, 2) | {size + 1: losses.LEAST for size in suspected}
             return {expected: 2} | wanted
         if expected == self.top:
             return {expected: 1}
-        return {expected: 1, expected + 1: COPIES} | {self.top: COPIES if self.top == expected + 1 else 1}
+        return {expected: 1, expected + 1: losses.LEAST} | {self.top: losses.LEAST if self.top == expected + 1 else 1}
 
     def _hint(self, high: int) -> dict[int, int]:
         """What a router or the fragments quoted, if it may be the answer and was not followed yet."""
@@ -302,7 +328,7 @@ class Search:
             self._followed.add(size)
             if size in fragments:  # RFC 791 3.2: all fragments but the last are a multiple of 8 bytes long
                 return dict.fromkeys(range(size, min(size + 8, high) + 1), 2)
-            return {size: 2, size + 1: COPIES}
+            return {size: 2} | ({size + 1: losses.LEAST} if size < self.top else {})
         return {}
 
     def _ladder(self, high: int) -> dict[int, int]:
@@ -310,7 +336,7 @@ class Search:
         for size in self.question.hypotheses:
             if self.low <= size < high:
                 wanted[size] = max(wanted.get(size, 0), 1)
-                wanted[size + 1] = COPIES
+                wanted[size + 1] = losses.LEAST
         if wanted and high <= self.top:  # the loss that began it may have been an accident
             wanted[high] = max(wanted.get(high, 0), 2)
         return self._without_known(wanted)
@@ -319,7 +345,7 @@ class Search:
         copies = self._copies()
         between = range(self.low + 1, high)
         if len(between) <= NEAR:
-            wanted = dict.fromkeys(between, COPIES)
+            wanted = dict.fromkeys(between, losses.LEAST)
         elif len(between) <= WIDTH:
             wanted = dict.fromkeys(between, copies)
         else:
@@ -328,17 +354,17 @@ class Search:
         if high > self.top:
             wanted[self.top] = max(wanted.get(self.top, 0), copies)
         elif high not in self._fragments:
-            wanted[high] = max(copies, COPIES if len(between) <= NEAR else 1)
+            wanted[high] = max(copies, losses.LEAST if len(between) <= NEAR else 1)
         edge = self.low + 1
-        needed = min(losses_needed(*self._fitting(), self.question.risk), COPIES_MOST)
-        wanted[edge] = max(needed - self._failures(edge), COPIES)
-        wanted[self.low] = WITNESSES  # packets of this very size are what the losses are held against
+        failures = self._failures(edge)
+        wanted[edge] = min(max(self._needed() - failures, losses.LEAST), max(failures, 2 * losses.LEAST))
+        wanted[self.low] = wanted[edge]  # packets of nearly the same size are what its losses are held against
         return wanted
 
     def _copies(self) -> int:
         """How often a size is sent that is not expected to be the answer: once, unless what fits is being lost."""
         sent, lost = self._fitting()
-        return 1 + (lost > 0) + (lost * 5 > sent)
+        return min(max(self._enough(), 1 + (lost > 0) + (lost * 5 > sent)), losses.LEAST)
 
     def _without_known(self, wanted: dict[int, int]) -> dict[int, int]:
         """Leave out what is proven already, and what the interface refuses."""
