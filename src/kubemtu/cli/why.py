@@ -37,7 +37,9 @@ NAMES_MOST = 4
 @click.option(
     "--flows", default=20, show_default=True, type=click.IntRange(1, 256), help="Source ports to try, for equal paths."
 )
-@click.option("--flush", is_flag=True, help="First have both ends forget every path MTU they have learned.")
+@click.option(
+    "--flush", is_flag=True, help="First have both ends, and their nodes, forget every path MTU they have learned."
+)
 @output.output_option
 @kubeflags.kube_flags
 def why(

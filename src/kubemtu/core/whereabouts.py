@@ -35,7 +35,7 @@ def find(course: Course) -> Place:
         return Place(words="", sure="certain", cause="held")
     if verdict.kind == "outer fragments":
         return Place(words=f"inside the tunnel between {here.on} and {there.on}", sure="certain", cause="tunnel")
-    found = _of_part(course) or _of_interface(course) or _of_own_tunnel(course)
+    found = _of_part(course) or _of_own_tunnel(course) or _of_interface(course)
     if found is not None:
         return found
     if there.kind == "service":

@@ -1,0 +1,143 @@
+"""Which ways are asked for, to answer for two ends; what cannot be asked for is said."""
+
+import msgspec
+from tests.core.known import N1, SNAPSHOT, find, node, pod, port
+from tests.core.paths import OUTSIDE, PG, WEB, changed
+
+from kubemtu.core import net, order, tasks
+from kubemtu.core.ends import End
+from kubemtu.core.snapshot import Snapshot
+
+N2 = net.NodeObservation(
+    node="n2", uplinks=(net.Uplink(peer="192.0.2.1", device="eth0", mtu=1500),), ports=(port("calipg", "10.42.2.10"),)
+)
+BOTH = msgspec.structs.replace(SNAPSHOT, nodes=(N1, N2))
+
+
+def ways(start: End, goal: End, snapshot: Snapshot = BOTH) -> list[tuple[str, str, str, str, bool]]:
+    """Every way: its role, the node and the link that it begins at, where it leads, and whether it is asked back."""
+    return [
+        (role, way.here.node, way.here.port, way.to, way.back)
+        for task in tasks.of(start, goal, snapshot, "0", flows=20)
+        for role, way in task.ways
+    ]
+
+
+def known(word: str) -> End:
+    return find(word, snapshot=BOTH)
+
+
+def test_two_pods_of_two_nodes_are_measured_whole_and_in_parts() -> None:
+    assert ways(known("web-1"), known("db/pg-0")) == [
+        ("whole", "n1", "cali1", "10.42.2.10", True),
+        ("near", "n1", "cali1", "192.0.2.1", True),
+        ("nodes", "n1", "", "192.0.2.2", True),
+        ("overlay", "n1", "", "10.42.2.10", False),
+        ("far", "n2", "", "10.42.2.10", True),
+    ]
+
+
+def test_several_source_ports_where_there_may_be_equal_paths() -> None:
+    (task,) = tasks.of(known("web-1"), known("db/pg-0"), BOTH, "0", flows=20)
+    assert {role: way.flows for role, way in task.ways} == {
+        "whole": 20,
+        "near": 1,
+        "nodes": 20,
+        "overlay": 1,
+        "far": 1,
+    }
+    assert {role: way.expected for role, way in task.ways if way.expected} == {"far": 1450}
+
+
+def test_two_pods_of_one_node_meet_no_other() -> None:
+    assert [one[0] for one in ways(known("web-1"), known("web-2"))] == ["whole", "near", "far"]
+
+
+def test_two_nodes_have_no_parts() -> None:
+    assert [one[0] for one in ways(known("n1"), known("node/n2"))] == ["whole"]
+
+
+def test_without_an_agent_at_the_other_end_nothing_is_asked_of_it() -> None:
+    assert ways(find("web-1"), find("db/pg-0"), SNAPSHOT) == [
+        ("whole", "n1", "cali1", "10.42.2.10", False),
+        ("near", "n1", "cali1", "192.0.2.1", True),
+    ]
+
+
+def test_each_family_that_both_have_is_a_task_of_its_own() -> None:
+    six = changed(PG, addresses=("10.42.2.10", "fd00:42:2::10"))
+    found = list(tasks.of(known("web-1"), six, BOTH, "0", flows=1))
+    assert [(task.family, task.ways[0][1].to) for task in found] == [("IPv4", "10.42.2.10"), ("IPv6", "fd00:42:2::10")]
+    (only,) = tasks.of(known("web-1"), changed(PG, addresses=("fd00:42:2::10",)), BOTH, "0", flows=1)
+    assert (only.family, only.ways[0][1].to) == ("", "fd00:42:2::10")
+    assert list(tasks.of(known("web-2"), changed(PG, addresses=("fd00:42:2::10",)), BOTH, "0", flows=1)) == []
+
+
+def test_a_service_is_answered_by_its_endpoints_but_for_the_one_who_asks() -> None:
+    found = list(tasks.of(known("web-1"), known("svc/web"), BOTH, "0", flows=1))
+    assert [(task.here.name, task.there.name) for task in found] == [("default/web-1", "db/pg-0")]
+    (sentence,) = tasks.limits(known("web-1"), known("svc/web"))
+    assert sentence == (
+        "nobody behind 10.43.0.7 answers probes, so its endpoints were measured, which is where its packets go; "
+        "`kubemtu why default/web-1 svc/kubemtu/kubemtu-probe` goes through such an address"
+    )
+
+
+def test_a_node_port_is_answered_by_the_way_to_the_node_and_on_from_there() -> None:
+    goal = known("192.0.2.2:30080")
+    found = list(tasks.of(known("web-2"), goal, BOTH, "0", flows=1))
+    assert [(task.here.name, task.there.name) for task in found] == [
+        ("default/web-2", "n2"),
+        ("n2", "default/web-1"),
+        ("n2", "db/pg-0"),
+    ]
+    (sentence,) = tasks.limits(known("web-2"), goal)
+    assert sentence == (
+        "nobody behind svc default/web by port 30080 of n2 answers probes, so what the translation does was not "
+        "measured: the ways from default/web-2 to n2 and from there to the endpoints were"
+    )
+
+
+def test_the_probes_own_service_is_gone_through() -> None:
+    probe = End(
+        kind="service", name="svc kubemtu/kubemtu-probe", addresses=("10.43.0.9",), members=(PG,), all_members=1
+    )
+    found = list(tasks.of(WEB, probe, BOTH, "0", flows=20))
+    assert [(task.there.name, task.ways[0][0], task.ways[0][1].to) for task in found] == [
+        ("db/pg-0", "whole", "10.42.2.10"),
+        ("svc kubemtu/kubemtu-probe", "service", "10.43.0.9"),
+    ]
+    assert list(tasks.limits(WEB, probe)) == []
+
+
+def test_endpoints_that_were_left_out_are_counted() -> None:
+    many = End(kind="service", name="svc default/web", members=(PG,), all_members=20)
+    assert list(tasks.limits(WEB, many)) == ["svc default/web has 20 endpoints; 1 of them were measured"]
+
+
+def test_one_end_alone_is_tried_to_a_pod_of_each_other_node_a_probe_first() -> None:
+    objects = (
+        *SNAPSHOT.objects,
+        pod("kubemtu-probe-x", "n2", "10.42.2.20", namespace="kubemtu"),
+        node("n3", "192.0.2.3"),
+    )
+    snapshot = msgspec.structs.replace(SNAPSHOT, objects=objects)
+    assert [end.name for end in tasks.others(find("web-1"), snapshot)] == ["kubemtu/kubemtu-probe-x", "n3"]
+    assert [end.name for end in tasks.others(find("n1"), snapshot)] == ["n2", "n3"]
+
+
+def test_the_other_end_is_asked_for_the_same_path() -> None:
+    (task,) = tasks.of(known("web-1"), known("db/pg-0"), BOTH, "0", flows=20)
+    role, way = tasks.returns(task)
+    assert (role, way.here, way.to, way.back) == ("return", order.Spot(node="n2", port="calipg"), "10.42.1.10", True)
+
+
+def test_who_is_looked_at_and_who_has_to_answer() -> None:
+    (task,) = tasks.of(known("web-1"), known("db/pg-0"), BOTH, "0", flows=1)
+    assert tasks.spots([task, task]) == [
+        order.Spot(node="n1", port="cali1"),
+        order.Spot(node="n1"),
+        order.Spot(node="n2", port="calipg"),
+        order.Spot(node="n2"),
+    ]
+    assert tasks.answering([task.there, known("n1"), OUTSIDE, task.there]) == [order.Spot(node="n2", port="calipg")]
