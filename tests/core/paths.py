@@ -112,9 +112,9 @@ def leg(
     return Leg(role=role, here=names[0], there=names[1], result=result, expected=expected)
 
 
-def both(role: Role, mtu: int, top: int = 1450, *, expected: int = 0, **facts: Any) -> Leg:
+def both(role: Role, mtu: int, top: int = 1450, *, expected: int = 0, goal: End = PG, **facts: Any) -> Leg:
     """A part that carries the same both ways."""
-    return leg(role, direction(mtu, top, **facts), direction(mtu, top, **facts), expected=expected)
+    return leg(role, direction(mtu, top, **facts), direction(mtu, top, **facts), expected=expected, goal=goal)
 
 
 def path(whole: Leg, *other: Leg, nodes: int = 1500) -> list[Leg]:

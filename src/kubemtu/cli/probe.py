@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MATRIX_MOST = 24  # members that are drawn
 NAME_MOST = 24
+CORNER = "from \\ to"
 CELL = 6
 WIDE = 200  # columns, where nobody looks
 
@@ -201,11 +202,11 @@ def _matrix(layer: "Layer", width: int) -> Iterator[str]:
 
     members = layer.measured.members
     rows = [f"{place:2} {member.name}" for place, member in enumerate(members, 1)]
-    label = min(max(map(len, rows)), NAME_MOST)
+    label = min(max(map(len, (CORNER, *rows))), NAME_MOST)
     if 2 + label + CELL * len(members) > width:
         yield f"  (a terminal of {2 + label + CELL * len(members)} columns shows the matrix; -o json has all of it)"
         return
-    yield "  " + "from \\ to".ljust(label) + "".join(f"{place:{CELL}}" for place in range(1, len(members) + 1))
+    yield "  " + CORNER.ljust(label) + "".join(f"{place:{CELL}}" for place in range(1, len(members) + 1))
     for sender, row in enumerate(rows):
         cells = [_cell(mesh.cell(layer.measured, sender, peer), own=sender == peer) for peer in range(len(members))]
         yield "  " + row[:label].ljust(label) + "".join(cell.rjust(CELL) for cell in cells)
