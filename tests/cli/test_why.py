@@ -178,7 +178,7 @@ def test_what_is_no_size_is_no_number_in_the_matrix() -> None:
 
 def test_a_terminal_that_is_too_narrow_for_the_matrix_is_told_so() -> None:
     lines = told(layer(measured(12, hole(lambda _, receiver: receiver == 2))), columns=60)
-    assert "  (a terminal of 80 columns shows the matrix; -o json has all of it)" in lines
+    assert "  (a terminal of 83 columns shows the matrix; -o json has all of it)" in lines
     assert max(len(line) for line in lines if "matrix" not in line) <= 60
 
 
