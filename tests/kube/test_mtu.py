@@ -138,6 +138,14 @@ async def test_asking_for_the_same_again_changes_nothing(api: Api) -> None:
     assert await mtu.set_desired(api, "n1", FULL) == first
 
 
+async def test_who_was_overtaken_writes_nothing(api: Api) -> None:
+    first = await mtu.set_desired(api, "n1", BARE)
+    second = await mtu.set_desired(api, "n1", FULL, resource_version=first.resource_version)
+    with pytest.raises(errors.Conflict):
+        await mtu.set_desired(api, "n1", BARE, resource_version=first.resource_version)
+    assert (await mtu.node(api, "n1")) == second
+
+
 async def test_asking_nothing_of_a_node_makes_no_object(api: Api) -> None:
     assert await mtu.set_desired(api, "n1", None) == mtu.NodeMtu(name="n1")
     assert await mtu.nodes(api) == []

@@ -86,12 +86,17 @@ async def watch_node(api: Api, name: str) -> AsyncGenerator[NodeMtu | None, None
             yield records.node_of(event.objects[0]) if there else None
 
 
-async def set_desired(api: Api, name: str, desired: migrations_core.Desired | None) -> NodeMtu:
-    """Say what a node should be (None: nothing is asked of it); its NodeMTU is made when it is needed."""
+async def set_desired(
+    api: Api, name: str, desired: migrations_core.Desired | None, *, resource_version: str | None = None
+) -> NodeMtu:
+    """Say what a node should be (None: nothing is asked of it); its NodeMTU is made when it is needed.
+
+    `resource_version` is a guard: raises Conflict when somebody has written that NodeMTU since.
+    """
     if desired is None and await node(api, name) is None:
         return NodeMtu(name=name)
     spec = None if desired is None else records.encoded(desired)
-    return records.node_of(await _patched(api, name, {"spec": spec}))
+    return records.node_of(await _patched(api, name, {"spec": spec}, resource_version=resource_version))
 
 
 async def set_status(
@@ -124,10 +129,17 @@ async def set_status(
     return records.node_of(await _patched(api, name, {"status": status}, "status"))
 
 
-async def _patched(api: Api, name: str, body: Mapping[str, object], subresource: str | None = None) -> Object:
+async def _patched(
+    api: Api,
+    name: str,
+    body: Mapping[str, object],
+    subresource: str | None = None,
+    *,
+    resource_version: str | None = None,
+) -> Object:
     ref = _ref(NODES, name)
     try:
-        return await api.patch(ref, body, subresource=subresource)
+        return await api.patch(ref, body, subresource=subresource, resource_version=resource_version)
     except Absent:
         await _make(api, name)
         return await api.patch(ref, body, subresource=subresource)

@@ -49,7 +49,11 @@ async def carry_out(
     async with Nodes.watching(api, tell) as nodes:
         record = await nodes.line.through(lambda: mtu.migration(api, name))
         drive = Drive(api=api, record=record, nodes=nodes, tell=tell)
-        return await drive.to_the_end(unproven=unproven)
+        try:
+            return await drive.to_the_end(unproven=unproven)
+        except errors.Surprise:
+            await drive.still_ours()  # what another driver has done meanwhile is no surprise
+            raise
 
 
 class Drive:
@@ -178,7 +182,7 @@ class Drive:
 
         Raises DrivenElsewhere when somebody else drives by now: whoever slept must not write a word.
         """
-        await self._still_ours()
+        await self.still_ours()
         return await self._enter(step, phase, patience)
 
     async def _enter(
@@ -192,7 +196,7 @@ class Drive:
             name: targets.desired(self.name, step, target, phase, epoch=self.progress.epoch)
             for name, target in (await self._targets(step)).items()
         }
-        return await self.nodes.reach(wanted, still_ours=self._still_ours, patience=patience)
+        return await self.nodes.reach(wanted, still_ours=self.still_ours, patience=patience)
 
     async def _gate(self, step: plan.Live, phase: migration.Phase, start: migration.Phase) -> None:
         """Raise Surprise when the nodes may not enter `phase`; where the run starts, the run before it has asked."""
@@ -295,7 +299,8 @@ class Drive:
         await self.nodes.line.through(once)
         self.progress = progress
 
-    async def _still_ours(self) -> None:
+    async def still_ours(self) -> None:
+        """Raise DrivenElsewhere when somebody else drives by now."""
         present = await self.nodes.line.through(lambda: mtu.migration(self.api, self.name))
         if present.progress != self.progress:
             raise kube_errors.DrivenElsewhere(

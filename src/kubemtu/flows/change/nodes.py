@@ -99,12 +99,12 @@ class Nodes:
     ) -> dict[str, migration.Reached]:
         """Ask every node for what is wanted of it, and wait until all that are still there have reported it done.
 
-        `still_ours` raises when somebody else drives by now; it is asked before anything is asked for again. Raises
-        Surprise when a node keeps failing, Unreachable when one gives no sign of life for `patience` seconds.
+        `still_ours` raises when somebody else drives by now; it is asked before anything is written. Raises Surprise
+        when a node keeps failing, Unreachable when one gives no sign of life for `patience` seconds.
         """
         asked = {name: what for name, what in wanted.items() if name not in self.gone}
         began = time.monotonic()
-        await self._ask({name: what for name, what in asked.items() if not self._asks(name, what)})
+        await self._ask({name: what for name, what in asked.items() if not self._asks(name, what)}, still_ours)
         failing: dict[str, float] = {}
         reminded, told = began, False
         while True:
@@ -117,7 +117,7 @@ class Nodes:
             failing = self._failing(late, failing, now)
             if now - reminded >= REMIND:
                 await still_ours()
-                await self._remind(late)
+                await self._remind(late, still_ours)
                 asked = {name: what for name, what in asked.items() if name not in self.gone}
                 reminded = now
                 told = told or self._say_late(late.keys() - self.gone, now - began)
@@ -150,31 +150,75 @@ class Nodes:
 
     # Inside
 
-    async def _ask(self, wanted: Mapping[str, migration.Desired | None]) -> None:
+    async def _ask(
+        self,
+        wanted: Mapping[str, migration.Desired | None],
+        still_ours: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Write what is wanted. With `still_ours`, nothing is written over what somebody else wrote after it was asked.
+
+        Between its answer and the write this process may have slept for hours: so every write is bound to what was
+        known before it was asked, and where that is not there any more, it is asked again.
+        """
+        due = dict(wanted)
+        while due:
+            seen = {name: self._seen[name].resource_version for name in due if name in self._seen}
+            if still_ours is not None:
+                await still_ours()
+            due = await self._write(due, seen if still_ours is not None else {})
+
+    async def _write(
+        self, wanted: Mapping[str, migration.Desired | None], seen: Mapping[str, str | None]
+    ) -> dict[str, migration.Desired | None]:
+        """Write to those that are as they were `seen`; what is wanted of the others comes back."""
         gate = asyncio.Semaphore(AT_ONCE)
+        overtaken: dict[str, migration.Desired | None] = {}
 
         async def one(name: str, what: migration.Desired | None) -> None:
             async with gate:
                 if name not in self._seen and not await self._is_there(name):
                     self._leave(name)
                     return
+                version = seen.get(name)
                 try:
-                    made = await self.line.through(lambda: mtu.set_desired(self._api, name, what))
+                    made = await self.line.through(
+                        lambda: mtu.set_desired(self._api, name, what, resource_version=version)
+                    )
                 except errors.Malformed as broken:
                     self._unreadable[name] = str(broken)
+                except errors.Conflict:
+                    if version is None:
+                        raise
+                    if not await self._has(name, what):
+                        overtaken[name] = what
                 else:
                     if made.resource_version is not None:
                         self._seen[name] = made
 
         await asyncio.gather(*(one(name, what) for name, what in wanted.items()))
+        return overtaken
 
-    async def _remind(self, late: Mapping[str, migration.Desired]) -> None:
+    async def _has(self, name: str, what: migration.Desired | None) -> bool:
+        """Read a NodeMTU anew; whether it says that already: an answer may have got lost."""
+        try:
+            found = await self.line.through(lambda: mtu.node(self._api, name))
+        except errors.Malformed as broken:
+            self._unreadable[name] = str(broken)
+            return True
+        if found is None:
+            self._seen.pop(name, None)
+            return False
+        self._seen[name] = found
+        return found.desired == what
+
+    async def _remind(self, late: Mapping[str, migration.Desired], still_ours: Callable[[], Awaitable[None]]) -> None:
         """Ask again those whose NodeMTU says something else by now, and find out who has left."""
         for name in sorted(late)[:AT_ONCE]:
             if not await self._is_there(name):
                 self._leave(name)
         await self._ask(
-            {name: what for name, what in late.items() if name not in self.gone and not self._asks(name, what)}
+            {name: what for name, what in late.items() if name not in self.gone and not self._asks(name, what)},
+            still_ours,
         )
 
     async def _is_there(self, name: str) -> bool:
