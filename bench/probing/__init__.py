@@ -10,5 +10,5 @@
     held      the figures against what they should be
     table     what is printed
 
-`python -m bench.probing` takes a quarter of an hour, because peers wait in black holes; `--quick` leaves those out.
+`python -m bench.probing` takes twenty minutes, because peers wait in black holes; `--quick` leaves those out.
 """

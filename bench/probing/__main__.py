@@ -17,6 +17,7 @@ COMMANDS: Final = 3  # runs of kubemtu as a command
 PEER_ROUNDS: Final = 3
 TOGETHER: Final = 10  # slow peers at once, each on a line of its own: they do nothing but wait
 HEADLINES: Final = ("clean", "lower", "black-hole-1450", "black-hole-1433")  # peers run these elsewhere too
+WAITING: Final = ("tunnel-df", "service", "loss-5", "loss-20")  # peers wait here, too
 SILENT: Final = {"black hole", "asymmetric", "receiver", "masked", "equal paths differ", "unreachable"}
 
 Programs = Mapping[str, str]
@@ -46,14 +47,14 @@ def main() -> None:
     names = [scene.name for scene in chosen]
     found.sort(key=lambda cell: (names.index(cell.scene), cell.rtt, cell.family))
     print(table.markdown(found) if wishes.markdown else table.text(found))
-    print()
-    for line in held.lines(found, trips):
-        print(line)
+    figures = list(held.lines(found, trips))
     if not wishes.scenes:
         _say("many at once")
         lost = [crowd.lossy(name) for name in ("loss-5", "black-hole-loss-5")]
-        for line in held.crowd(lost, [crowd.rounds(number) for number in crowd.CROWDS]):
-            print(line)
+        figures += held.crowd(lost, [crowd.rounds(number) for number in crowd.CROWDS])
+    print()
+    fence = ["```"] if wishes.markdown else []
+    print(*fence, *figures, *fence, sep="\n")
 
 
 def _soon(scene: Scene, rtt: Rtt, programs: Programs, trips: dict[tuple[Rtt, int], float]) -> Iterator[Cell]:
@@ -97,7 +98,7 @@ def _peers(scene: Scene, rtt: Rtt, family: Family, programs: Programs, *, slow: 
     """Those that run here: all over IPv4 at the shortest round trip, and the headlines over one of the two as well."""
     if (rtt, family) != (0, 4) and (scene.name not in HEADLINES or (rtt and family == 6)):
         return []
-    silent = not SILENT.isdisjoint(scene.kinds)
+    silent = scene.name in WAITING or not SILENT.isdisjoint(scene.kinds)
     return [
         peer
         for peer in PEERS
