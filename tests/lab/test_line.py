@@ -101,11 +101,11 @@ def test_nothing_is_left_of_a_line_that_cannot_be_built() -> None:
 
 
 CHILD = """
-import sys, time
-from kubemtu.lab.line.network import Line
-line = Line(rtt=0.01)
-print(*(one.pid for one in line._relays), *line.spaces.values(), flush=True)
-time.sleep(60)
+import time
+from kubemtu.lab.line import ends, scenes
+with ends.stage(scenes.ALL["clean"], 10) as line:
+    print(*line.spaces.values(), flush=True)
+    time.sleep(60)
 """
 
 
@@ -118,19 +118,24 @@ def until(true: Callable[[], bool]) -> bool:
     return True
 
 
-def test_the_relay_ends_with_its_parent() -> None:
-    child = subprocess.Popen((sys.executable, "-c", CHILD), stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    relay, *names = child.stdout.readline().split()
+def children(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_everything_ends_with_its_parent_however_that_ends(number: signal.Signals) -> None:
+    parent = subprocess.Popen((sys.executable, "-c", CHILD), stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    names = {Path("/run/netns", name) for name in parent.stdout.readline().split()}
+    running = children(parent.pid)
     try:
-        assert Path(f"/proc/{relay}").exists()
-        child.send_signal(signal.SIGKILL)
-        assert until(lambda: not Path(f"/proc/{relay}").exists())
+        assert len(names) == 4
+        assert len(running) == 3  # relay, station, and what deletes the namespaces
     finally:
-        child.kill()
-        child.communicate()
-        for name in names:
-            subprocess.run(("ip", "netns", "del", name), check=True)
+        parent.send_signal(number)
+        parent.communicate()
+    assert until(lambda: not any(name.exists() for name in names))
+    assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in running))
 
 
 def test_a_message_that_says_too_big_is_as_the_rfcs_have_it() -> None:

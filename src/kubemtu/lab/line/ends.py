@@ -18,12 +18,13 @@ SECRET: Final = b"a secret that all stations of the cluster share"
 PATIENCE: Final = 20  # seconds for a program to start on a busy machine
 READY: Final = "ready\n"
 RESPONDER: Final = """
-import sys
+import os, sys
 from kubemtu.node.probe import station, wire
+parent = os.getppid()
 with station.Station(wire.Key(bytes.fromhex(sys.argv[1])), port=7843, rate=int(sys.argv[2])) as serving:
     serving.listen(7843)
     print("ready", flush=True)
-    serving.serve(lambda: True)
+    serving.serve(lambda: os.getppid() == parent)
 """
 
 

@@ -26,6 +26,9 @@ B: Final = {4: "10.9.3.1", 6: "fd09:3::1"}
 ROUTER: Final = {4: "10.9.1.254", 6: "fd09:1::254"}  # r1, as a meets it
 NETS: Final = {"a": ("10.9.1.0/24", "fd09:1::/64"), "b": ("10.9.3.0/24", "fd09:3::/64")}
 EDGES: Final = (("a", "e0", "r1", "l"), ("b", "e0", "r2", "r"))
+KEEPER: Final = 'read -r _; printf "netns del %s\\n" "$@" | ip -force -batch -'
+"""Deletes the namespaces once its standard input ends, so that they end with this process, however that does."""
+
 _SERIAL = itertools.count()
 
 
@@ -55,6 +58,9 @@ class Line:
         self.processes: list[subprocess.Popen[str]] = []
         self.middles: dict[str, int] = {}  # the links between the routers: the third number of their addresses
         self._relays: list[subprocess.Popen[bytes]] = []
+        words = ("sh", "-c", KEEPER, "keeper", *self.spaces.values())
+        quiet = subprocess.DEVNULL
+        self._keeper = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, process_group=0)
         try:
             self._build()
         except BaseException:
@@ -157,15 +163,14 @@ class Line:
         for process in self.processes:
             process.kill()
             process.communicate()
-        for one in self._relays:
-            assert one.stdin is not None
-            one.stdin.close()
         for descriptor in self.descriptors.values():
             os.close(descriptor)
         self.descriptors = {}
-        lines = "\n".join(f"netns del {space}" for space in self.spaces.values())
-        subprocess.run(("ip", "-force", "-batch", "-"), input=lines, text=True, capture_output=True, check=False)
-        for one in self._relays:
+        children = (*self._relays, self._keeper)
+        for one in children:
+            assert one.stdin is not None
+            one.stdin.close()
+        for one in children:
             one.wait()
 
 
