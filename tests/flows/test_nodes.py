@@ -41,7 +41,7 @@ async def nodes(as_user: As, *names: str) -> AsyncIterator[tuple[Api, Nodes]]:
         for name in names:
             await api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
             await mtu.set_status(api, name, observation=net.NodeObservation(node=name))
-        async with Nodes.watching(api) as anew:
+        async with Nodes.watching(api) as found:
             yield api, found
 
 
