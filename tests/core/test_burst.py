@@ -94,6 +94,16 @@ def test_small_packets_are_sent_again_until_one_is_answered() -> None:
     assert one.sizes == [*SIZES, 88, 88]
 
 
+def test_what_was_sent_again_is_not_waited_for_when_all_else_is_known() -> None:
+    one = burst.Burst([68, 1500, 68, 68, 68], small=68, enough=1500, now=0.0)
+    assert one.again(0.021) == [5]  # a path of 100 ms has not answered by then
+    one.answered(1, search.Fate("too big", 1450, "192.0.2.1"), 0.0001)
+    for place in (0, 2, 3, 4):
+        assert not one.over(0.1)
+        one.answered(place, search.ARRIVED, 0.1)
+    assert one.over(0.1)
+
+
 def test_a_dead_peer_is_given_a_second() -> None:
     one = begun()
     now, sent = 10.0, 0

@@ -43,7 +43,7 @@ class Burst:
         self._small = small
         self._enough = enough
         self._fates: list[search.Fate | None] = [None] * len(sizes)
-        self._open = len(sizes)
+        self._open = self._count = len(sizes)  # what is sent again only helps to hear sooner, and is not waited for
         self._tail = self._last_large()
         self._again = 0
         self._end: float | None = None
@@ -67,7 +67,7 @@ class Burst:
         if known is not None and not (heard and known.kind == "too big"):
             return False
         self._fates[place] = fate
-        self._open -= known is None
+        self._open -= known is None and place < self._count
         if heard:
             self.heard = True
             self.rtt = min(self.rtt or 3600.0, max(now - self.began, 1e-6))
@@ -90,7 +90,6 @@ class Burst:
         self._again += 1
         self.sizes.append(self._small)
         self._fates.append(None)
-        self._open += 1
         return [len(self.sizes) - 1]
 
     def _next(self) -> float:
