@@ -60,8 +60,10 @@ def _of_part(course: Course) -> Place | None:
 
 
 def _veth(end: End) -> Place:
-    differ = f", which has {end.mtu} in the pod and {end.host_mtu} on {end.on}" if end.veth_differs else f" on {end.on}"
-    return Place(words=f"at the veth of {end.name}{differ}", sure="certain", cause="veth")
+    words = f"between {end.on} and {end.name}"
+    if end.veth_differs:
+        words = f"at the veth of {end.name}, which has {end.mtu} in the pod and {end.host_mtu} on {end.on}"
+    return Place(words=words, sure="certain", cause="veth")
 
 
 def _network(nodes: OneWay) -> Place:

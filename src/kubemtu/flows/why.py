@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
-from kubemtu.core import ends, errors, looks, lookup, order, tasks
+from kubemtu.core import ends, errors, evidence, looks, lookup, order, tasks
 from kubemtu.core.courses import Leg, back, forth
 from kubemtu.core.diagnosis import Diagnosis, diagnose, together
 from kubemtu.core.ends import End, Known
@@ -102,8 +102,9 @@ async def _ends(api: kube_api.Api, here: str, there: str | None, namespace: str)
         known = await _observed(api, namespace)
         start = lookup.find(here, known)
         goals = [lookup.find(there, known)] if there is not None else tasks.others(start, known.snapshot)
-        waited = [end for end in (start, *goals) if end.unseen and known.snapshot.observation(end.on) is not None]
-        if not waited or time.monotonic() > deadline:
+        named = (start, *goals, *(member for goal in goals for member in goal.members))
+        newborn = [end for end in named if end.unseen and known.snapshot.observation(end.on) is not None]
+        if not newborn or time.monotonic() > deadline:
             break
         await asyncio.sleep(GLANCE)
     if not goals:
@@ -171,6 +172,7 @@ class _Asked:
         self._told: dict[str, order.Told] = {}
         self._results: dict[str, order.Result] = {}
         self._missing: list[str] = []
+        self._bases: dict[tuple[str, str], evidence.Evidence | None] = {}
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -203,20 +205,24 @@ class _Asked:
             yield
 
     def _take(self, told: Mapping[str, order.Told]) -> None:
-        """Keep what is told: results add up; of what spots showed, the first and the last of all readings."""
+        """Keep what is told: results add up; what is looked at again is held against the end of the first look.
+
+        By then what hangs has been sent again, which it may not have been at its beginning.
+        """
         for node, one in told.items():
             self._results |= {result.way: result for result in one.results}
             old = self._told.get(node)
-            first = {look.port: look for look in old.looks} if old is not None else {}
-            looks_of = tuple(
-                msgspec.structs.replace(look, before=first[look.port].before, forgot=first[look.port].forgot)
-                if look.port in first
-                else look
-                for look in one.looks
-            )
-            kept = looks_of or (old.looks if old is not None else ())
-            troubles = (*(old.troubles if old is not None else ()), *one.troubles)
-            self._told[node] = msgspec.structs.replace(one, looks=kept, troubles=troubles)
+            if old is None:
+                self._told[node] = one
+                continue
+            first = {look.port: look for look in old.looks}
+            again = tuple(self._against(node, first[look.port], look) for look in one.looks if look.port in first)
+            troubles = (*old.troubles, *one.troubles)
+            self._told[node] = msgspec.structs.replace(one, looks=again or old.looks, troubles=troubles)
+
+    def _against(self, node: str, old: order.Look, new: order.Look) -> order.Look:
+        before = self._bases.setdefault((node, new.port), old.after)
+        return msgspec.structs.replace(new, before=before, forgot=old.forgot)
 
     async def _returned(self, found: Sequence[Task]) -> list[Task]:
         """Ask the other ends as well where nothing came back, or only echoes."""

@@ -1,0 +1,171 @@
+"""What can be wrong on a path, made live in a lab and taken back; each is a context.
+
+What probes meet is dropped by rules of nftables on the nodes themselves, by the size of the packet and to the byte, and
+never the traffic of the API server.
+"""
+
+import contextlib
+import json
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+
+from tests.lab.conftest import until
+from tests.scenes.cluster import NODE_MTUS, Cluster
+
+
+@contextlib.contextmanager
+def rules(cluster: Cluster, place: str, hook: str, *lines: str) -> Iterator[None]:
+    """Rules of nftables at a hook of a place: before what others have there, so that a drop is a drop."""
+    name = f"situation-{hook}"
+    body = "\n".join(f"    {line}" for line in (f"type filter hook {hook} priority -300;", *lines))
+    text = f"table inet {name} {{\n  chain one {{\n{body}\n  }}\n}}\n"
+    cluster.lab.exec(place, ["nft", "-f", "-"], text=text)
+    try:
+        yield
+    finally:
+        cluster.lab.exec(place, ["nft", "delete", "table", "inet", name])
+
+
+@contextlib.contextmanager
+def hole(cluster: Cluster, node: str, size: int, *, way: str = "to", only: str = "") -> Iterator[None]:
+    """The network at a node drops what is larger without a word, `way` "to" it, "from" it or "both" ways.
+
+    `only`: nothing but what has to do with that underlay address. A station that is asked to measure sends from its
+    own port.
+    """
+    with contextlib.ExitStack() as stack:
+        for one, hook, of, link in (
+            ("to", "prerouting", "saddr", "iifname"),
+            ("from", "postrouting", "daddr", "oifname"),
+        ):
+            if way in {one, "both"}:
+                what = f"{link} eth0 {f'ip {of} {only}' if only else ''} meta length > {size}"
+                drop = (f"{what} {ports} drop" for ports in ("udp dport { 8472, 7843 }", "udp sport 7843"))
+                stack.enter_context(rules(cluster, node, hook, *drop))
+        yield
+
+
+@contextlib.contextmanager
+def everywhere(cluster: Cluster, *contexts: contextlib.AbstractContextManager[None]) -> Iterator[None]:
+    """Several at once."""
+    with contextlib.ExitStack() as stack:
+        for one in contexts:
+            stack.enter_context(one)
+        yield
+
+
+@contextlib.contextmanager
+def veth(cluster: Cluster, pod: str, *, inside: int, outside: int) -> Iterator[None]:
+    """The two ends of a pod's veth have these MTUs, and its node's agent has seen it; what that taught is forgotten."""
+    place = cluster.lab.pod(pod)
+    before = cluster.links(pod)["eth0"], cluster.links(place.node)[place.host_link]
+    _ends(cluster, pod, inside, outside)
+    try:
+        yield
+    finally:
+        _ends(cluster, pod, *before)
+        forget(cluster, *cluster.lab.record.nodes)
+
+
+def _ends(cluster: Cluster, pod: str, inside: int, outside: int) -> None:
+    place = cluster.lab.pod(pod)
+    cluster.ip(pod, "link", "set", "eth0", "mtu", str(inside))
+    cluster.ip(place.node, "link", "set", place.host_link, "mtu", str(outside))
+    cluster.nudge()
+    until(lambda: seen_ends(cluster, place.node).get(place.host_link) == (inside, outside))
+
+
+@contextlib.contextmanager
+def bridge(cluster: Cluster, node: str, mtu: int) -> Iterator[None]:
+    """The bridge of a node's pods has another MTU."""
+    before = cluster.links(node)["cni0"]
+    cluster.ip(node, "link", "set", "cni0", "mtu", str(mtu))
+    try:
+        yield
+    finally:
+        cluster.ip(node, "link", "set", "cni0", "mtu", str(before))
+
+
+def seen_ends(cluster: Cluster, node: str) -> Mapping[str, tuple[int, int]]:
+    """The MTUs of each pod of a node, in the pod and outside, as its agent tells them."""
+    found = json.loads(json.dumps(cluster.kube.get(f"{NODE_MTUS}/{node}")))
+    ports = found["status"]["observation"].get("ports", [])
+    return {port["host_link"]: (port["pod_mtu"], port["host_mtu"]) for port in ports}
+
+
+@contextlib.contextmanager
+def nics(cluster: Cluster, mtu: int, nodes: Sequence[str]) -> Iterator[None]:
+    """The NICs of these nodes have another MTU, and what is above them has not."""
+    for node in nodes:
+        cluster.ip(node, "link", "set", "eth0", "mtu", str(mtu))
+    cluster.nudge()
+    until(lambda: all(_nic(cluster, node) == mtu for node in nodes))
+    try:
+        yield
+    finally:
+        for node in nodes:
+            cluster.ip(node, "link", "set", "eth0", "mtu", "1500")
+        cluster.nudge()
+        until(lambda: all(_nic(cluster, node) == 1500 for node in nodes))
+
+
+def _nic(cluster: Cluster, node: str) -> int:
+    found = json.loads(json.dumps(cluster.kube.get(f"{NODE_MTUS}/{node}")))
+    return min(int(uplink["mtu"]) for uplink in found["status"]["observation"]["uplinks"])
+
+
+@contextlib.contextmanager
+def sysctl(cluster: Cluster, place: str, name: str, value: int) -> Iterator[None]:
+    """A kernel setting of a place is another than 0."""
+    cluster.lab.exec(place, ["sysctl", "-w", f"{name}={value}"])
+    try:
+        yield
+    finally:
+        cluster.lab.exec(place, ["sysctl", "-w", f"{name}=0"])
+
+
+@contextlib.contextmanager
+def silent_icmp(cluster: Cluster, *nodes: str) -> Iterator[None]:
+    """A firewall on these nodes swallows what they themselves say of packets that are too big."""
+    drop = ("icmp type destination-unreachable icmp code 4 drop", "icmpv6 type packet-too-big drop")
+    with everywhere(cluster, *(rules(cluster, node, "output", *drop) for node in nodes)):
+        yield
+
+
+@contextlib.contextmanager
+def policy(cluster: Cluster, node: str, address: str, what: str = "") -> Iterator[None]:
+    """A node lets nobody begin anything with a pod, or nothing of a protocol; answers to the pod itself pass."""
+    lines = ("ct state established,related accept", f"ip daddr {address} {what} drop")
+    with rules(cluster, node, "forward", *lines):
+        yield
+
+
+@contextlib.contextmanager
+def stopped(cluster: Cluster, node: str) -> Iterator[None]:
+    """The agent of a node does nothing, and does not end either."""
+    proc = cluster.lab.node_root(node) / "proc"
+    (pid,) = [
+        each.name
+        for each in proc.iterdir()
+        if each.name.isdigit() and b"kubemtu\0agent" in (each / "cmdline").read_bytes()
+    ]
+    cluster.lab.exec(node, ["kill", f"-{signal.SIGSTOP.name.removeprefix('SIG')}", pid])
+    try:
+        yield
+    finally:
+        cluster.lab.exec(node, ["kill", f"-{signal.SIGCONT.name.removeprefix('SIG')}", pid])
+
+
+@contextlib.contextmanager
+def cut_off(cluster: Cluster, node: str) -> Iterator[None]:
+    """A node is dead for the others: its agent stands still, and nothing of theirs gets in."""
+    others = "ip saddr 192.168.77.0/24 ip saddr != 192.168.77.254 drop"
+    with stopped(cluster, node), rules(cluster, node, "prerouting", others):
+        yield
+
+
+def forget(cluster: Cluster, *nodes: str) -> None:
+    """Have nodes and their pods forget the path MTUs that earlier tests have taught them."""
+    program = "ip route flush cache; for one in $(ls /run/netns); do ip -n $one route flush cache; done"
+    for node in nodes:
+        cluster.lab.exec(node, ["sh", "-c", program])
