@@ -46,7 +46,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     metavar="NODE",
     help="Leave this node's running pods as they are, for a node that has no agent; may be repeated.",
 )
-@click.option("--unproven", is_flag=True, help="Raise the MTU even where the network between nodes answers no echo.")
+@click.option("--unproven", is_flag=True, help="Raise the MTU even where the network between nodes cannot be measured.")
 @output.output_option
 @kubeflags.kube_flags
 def apply(
@@ -148,7 +148,10 @@ async def _nothing_to_do(api: "kube_api.Api", made: "plans.Made", wish: Wish) ->
     if not wish.config_only and len(made.topology.nodes) > 1:
         told = progress.Teller(wish.output_format)
         verdict = await survey.between_nodes(api, made.topology, made.whole.target, told)
-    proven = f"; {verdict.arrived} of {verdict.probes} full packets between the nodes arrived" if verdict else ""
+    proven = ""
+    if verdict is not None:
+        arrived = f"{verdict.arrived} of {verdict.probes} full packets between the nodes arrived"
+        proven = f"; {arrived if verdict.probes else 'what the network between the nodes carries could not be measured'}"
     _say(f"Nothing to do: the cluster is as this plan wants it{proven}.", wish)
     if wish.output_format != "text":
         outcome = act.Outcome(migration="", direction="forward", done=True, seconds=0.0, proof=verdict)

@@ -261,7 +261,7 @@ class Drive:
         if verdict.verdict == "refuted":
             raise errors.Surprise(
                 f"the change is made but not proven: {verdict.against[0]}; "
-                "see where with `kubemtu check`, or go back with `kubemtu rollback`"
+                "see where with `kubemtu probe`, or go back with `kubemtu rollback`"
             )
         return verdict
 

@@ -78,7 +78,8 @@ def around(names: Sequence[str], addresses: Mapping[str, str], size: int) -> ord
     members = tuple(order.Place(node=name, address=addresses[name]) for name in names)
     planned = sampling.plan([mesh.Member(name=name) for name in names])
     everybody = planned.per_member == len(names) - 1
-    return order.Round(members=members, expected=size, offsets=() if everybody else planned.offsets)
+    offsets = () if everybody else planned.offsets
+    return order.Round(members=members, expected=size, offsets=offsets, pps=sampling.MOST_PPS)
 
 
 def sentence(found: Survey, size: int, pod_mtu: int) -> str:
