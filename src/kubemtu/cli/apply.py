@@ -151,7 +151,9 @@ async def _nothing_to_do(api: "kube_api.Api", made: "plans.Made", wish: Wish) ->
     proven = ""
     if verdict is not None:
         arrived = f"{verdict.arrived} of {verdict.probes} full packets between the nodes arrived"
-        proven = f"; {arrived if verdict.probes else 'what the network between the nodes carries could not be measured'}"
+        proven = (
+            f"; {arrived if verdict.probes else 'what the network between the nodes carries could not be measured'}"
+        )
     _say(f"Nothing to do: the cluster is as this plan wants it{proven}.", wish)
     if wish.output_format != "text":
         outcome = act.Outcome(migration="", direction="forward", done=True, seconds=0.0, proof=verdict)

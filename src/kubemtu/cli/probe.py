@@ -33,7 +33,13 @@ WIDE = 200  # columns, where nobody looks
     type=click.IntRange(100, 65535),
     help="What should arrive, in bytes.  [the smallest MTU of the interfaces]",
 )
-@click.option("--max-pps", default=0.0, type=click.FloatRange(0), help="Packets a second from each node at most.")
+@click.option(
+    "--max-pps",
+    default=1000.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Packets a second from each node at most; 0: as fast as it goes.",
+)
 @click.option("--round", "number", default=0, type=click.IntRange(0), help="In large clusters: which peers, this time.")
 @click.option("-n", "--namespace", metavar="NAME", help="Namespace of pods and Services whose name says none.")
 @output.output_option
