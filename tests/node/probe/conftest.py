@@ -80,8 +80,8 @@ def bare(namespaces: None) -> Iterator[Net]:
 @pytest.fixture
 def net(namespaces: None) -> Iterator[Net]:
     """A fresh network with a station at its far end."""
-    with Net() as made:
-        made.serve()
+    with Net(meanwhile=ends.serve) as made:
+        ends.wait(made.processes[0])
         yield made
 
 

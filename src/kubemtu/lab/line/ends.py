@@ -1,6 +1,7 @@
 """Stations at the two ends of a line: one that answers at b, in a process of its own, and one that measures at a."""
 
 import contextlib
+import functools
 import select
 import subprocess
 import sys
@@ -34,10 +35,9 @@ def stage(scene: Scene, rtt: Rtt, *, rate: int = gate.RATE) -> Iterator[Line]:
 
     Raises what `Line` does, and StartFailed.
     """
-    with Line(rtt=rtt / 1000) as line:
-        far = serve(line, rate=rate)  # it starts while the line becomes what it should be
+    with Line(rtt=rtt / 1000, meanwhile=functools.partial(serve, rate=rate)) as line:
         scene.commit(line)
-        wait(far)
+        wait(line.processes[0])
         yield line
 
 

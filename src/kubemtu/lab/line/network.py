@@ -46,8 +46,10 @@ def run(*command: str, stdin: str | None = None) -> str:
 class Line:
     """A line that runs; every change is made to the running network."""
 
-    def __init__(self, *, rtt: float = 0.0) -> None:
+    def __init__(self, *, rtt: float = 0.0, meanwhile: Callable[[Self], object] | None = None) -> None:
         """Builds it, all with an MTU of 1500; `rtt` in seconds is what the middle link takes there and back.
+
+        `meanwhile` is called once the namespaces are there and before they have links, to start what takes its time.
 
         Raises StartFailed, or Impossible where this machine has no TUN devices; then nothing is left of it.
         """
@@ -62,6 +64,9 @@ class Line:
         quiet = subprocess.DEVNULL
         self._keeper = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, process_group=0)
         try:
+            self._open()
+            if meanwhile is not None:
+                meanwhile(self)
             self._build()
         except BaseException:
             self.close()
@@ -75,12 +80,14 @@ class Line:
         """Ends it."""
         self.close()
 
-    def _build(self) -> None:
+    def _open(self) -> None:
         _batch(*(f"netns add {space}" for space in self.spaces.values()))
         for place, space in self.spaces.items():
             self.descriptors[place] = os.open(f"/run/netns/{space}", os.O_RDONLY | os.O_CLOEXEC)
             sysctls = {"ipv6/conf/default/accept_dad": 0, "ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
             self.sysctl(place, sysctls)
+
+    def _build(self) -> None:
         _batch(*(self._veth(*edge) for edge in EDGES))
         for number, (host, _, router, device) in zip((1, 3), EDGES, strict=True):
             self.ip(host, "link set dev lo up", "link set dev e0 up", *_addresses("e0", number, "1"))
