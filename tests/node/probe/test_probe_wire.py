@@ -1,5 +1,6 @@
 """Datagrams say what they mean, are forty bytes, and junk is never taken for one."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubemtu.core import errors
-from kubemtu.node.probe import wire
+from kubemtu.node.probe import channel, mss, paths, wire
 
 KEY = wire.Key(b"0123456789abcdef")
 U16, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
@@ -54,6 +55,33 @@ def test_junk_is_read_without_an_error(junk: bytes) -> None:
     if wire.kind(junk) == wire.REPORT:
         wire.read_report(junk)
     wire.quoted(junk)
+    assert not KEY.opens(junk)
+
+
+@given(
+    kind=st.integers(0, 255),
+    rest=st.binary(max_size=120),
+    cut=st.integers(0, 126),
+)
+def test_whatever_claims_to_be_ours_is_read_without_an_error(kind: int, rest: bytes, cut: int) -> None:
+    junk = (b"kMTU\x01" + bytes([kind]) + rest)[:cut]
+    found = wire.kind(junk)
+    assert found in {0, kind}
+    assert (found == 0) == (len(junk) < 40 or not 1 <= kind <= 6)
+    assert (wire.asked(junk) is not None) == (found in {1, 3, 5})
+    assert wire.replies(junk) or found not in {2, 4, 6}
+    readers: dict[int, Callable[[bytes], object]] = {
+        wire.ANSWER: wire.read_answer,
+        wire.REPORT: wire.read_report,
+        wire.SEEN: wire.read_seen,
+    }
+    if found in readers:
+        readers[found](junk)
+    if found == wire.SEEN:
+        assert len(wire.read_seen(junk)[1]) <= 16
+    wire.quoted(junk)
+    paths.echoed(channel.Heard(junk, len(junk), ("192.0.2.1", 1), 0, 0, 0, b""))
+    assert mss.unpack(mss.TELL, junk, KEY) is None
     assert not KEY.opens(junk)
 
 

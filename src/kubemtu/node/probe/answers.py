@@ -1,14 +1,17 @@
 """The half of a station that answers: what its gate admits, and searches back towards whoever asked for one."""
 
 import contextlib
+import errno
 from typing import Final
 
 import msgspec
 
+from kubemtu.core import errors
 from kubemtu.node.probe import channel, gate, paths, session, wire
 from kubemtu.node.probe.sessions import Sessions
 
 BACK_MOST: Final = 16  # searches under way because others asked
+FULL: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM})  # a queue here is
 KEPT: Final = 256  # reports kept for those whose datagram was lost
 
 
@@ -45,9 +48,10 @@ class Answers:
             return
         drops = heard.drops + self.gate.refused.limited + self._unsent
         seen = wire.Answer(request.nonce, request.number, request.size, heard.fragment, drops, one.mtu(heard.interface))
-        if one.send(self._key.seal(wire.pack_answer(seen)), 0, heard.address, heard.local) is None:
+        refused = one.send(self._key.seal(wire.pack_answer(seen)), 0, heard.address, heard.local)
+        if refused is None:
             self.answered += 1
-        else:
+        elif refused.errno in FULL:  # not when there is no way to this one asker: that is nothing to others
             self._unsent += 1
 
     def ended(self, one: session.Session) -> None:
@@ -64,7 +68,7 @@ class Answers:
             running = sum(back.report is None for back in self._backs.values())
             route = None
             if self._key.secret and running < BACK_MOST:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, errors.KubemtuError):
                     route = one.route(heard.address)
             if route is None:
                 self._say(one, wire.Report(request.nonce, "refused"), heard.address, heard.local)

@@ -7,6 +7,7 @@ IP_PMTUDISC_PROBE sets DF and ignores what the kernel believes about the path; o
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import select
 import socket
@@ -22,7 +23,7 @@ from kubemtu.node.probe import wire
 
 IP_MTU_DISCOVER, IP_RECVERR, IP_PKTINFO, IP_MTU, IP_RECVFRAGSIZE, IP_PMTUDISC_PROBE = 10, 11, 8, 14, 25, 3
 IPV6_MTU_DISCOVER, IPV6_RECVERR, IPV6_MTU, IPV6_RECVFRAGSIZE = 23, 25, 24, 77
-SO_RXQ_OVFL, SO_RCVBUFFORCE, SO_MEMINFO = 40, 33, 55
+SO_RXQ_OVFL, SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_MEMINFO = 40, 32, 33, 55
 MSG_ERRQUEUE: Final = 0x2000
 SIOCGIFMTU: Final = 0x8921
 ORIGIN_LOCAL: Final = 1
@@ -31,9 +32,15 @@ PKTINFO = struct.Struct("=I4s4s")  # struct in_pktinfo
 PKTINFO6 = struct.Struct("=16sI")  # struct in6_pktinfo
 _U32 = struct.Struct("=I")
 _DROPS = 8  # SK_MEMINFO_DROPS
-_BUFFER: Final = 4 << 20  # bytes: the default holds twelve datagrams of 9000
+_BUFFER: Final = 4 << 20  # bytes: the default holds twelve datagrams of 9000, or ninety that wait for a neighbour
+_TOLD = {
+    4: (IP_PKTINFO, IP_RECVFRAGSIZE, struct.Struct("=I4s4x").unpack),
+    6: (socket.IPV6_PKTINFO, IPV6_RECVFRAGSIZE, PKTINFO6.unpack),
+}
 _HEAD: Final = 128  # bytes that are read of a datagram; its length is told by MSG_TRUNC
 _SEND_PATIENCE: Final = 20  # ms
+_TRIES: Final = 4  # of one packet
+_REFUSALS: Final = 256
 _FROMS_MOST: Final = 64
 _SIOCGIFNAME: Final = 0x8910
 
@@ -52,6 +59,9 @@ class Heard(NamedTuple):
     drops: int  # what the queue had lost until then
     interface: int
     local: bytes  # the address it was sent to
+
+
+_HEARD = functools.partial(tuple.__new__, Heard)  # a third of the time
 
 
 class Refusal(NamedTuple):
@@ -122,10 +132,11 @@ class Channel:
         for option, value in options.items():
             sock.setsockopt(level, option, value)
         sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER)
-        except PermissionError:  # as much as net.core.rmem_max gives; what overflows is counted
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        for forced, asked in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, forced, _BUFFER)
+            except PermissionError:  # as much as net.core.{r,w}mem_max give; what overflows is noticed
+                sock.setsockopt(socket.SOL_SOCKET, asked, _BUFFER)
 
     def fileno(self) -> int:
         """The descriptor to poll."""
@@ -155,7 +166,7 @@ class Channel:
         """
         length = len(body)
         self._packet[:length] = body
-        packet = self._packet_view[: max(size - self.headers, length)]
+        packet = body if size - self.headers <= length else self._packet_view[: size - self.headers]
         try:
             if local:
                 self.socket.sendmsg((packet,), self._from(local), 0, address)
@@ -165,26 +176,32 @@ class Channel:
             return self._send_again(refused, packet, address, local)
         return None
 
-    def _send_again(self, refused: OSError, packet: memoryview, address: Address, local: bytes) -> OSError | None:
-        """Send what was refused once more.
+    def _send_again(
+        self, refused: OSError, packet: bytes | memoryview, address: Address, local: bytes
+    ) -> OSError | None:
+        """Send what was refused again, unless a device has dropped it: then it was sent (net/core/dev.c, ENOBUFS).
 
-        An error that waits for another peer is delivered on the next send, whoever that is for; so a refusal is
-        believed only when it comes twice.
+        An error that waits for another peer is delivered on the next send, whoever that is for; where many are on
+        their way, on the one after that as well.
         """
-        for _ in range(2):
-            if isinstance(refused, BlockingIOError):
-                writable = select.poll()
-                writable.register(self.socket, select.POLLOUT)
-                writable.poll(_SEND_PATIENCE)
+        for _ in range(_TRIES - 1):
+            if refused.errno == errno.ENOBUFS:
+                break
+            if isinstance(refused, BlockingIOError) and not self._wait():
+                break
             try:
                 self.socket.sendmsg((packet,), self._from(local) if local else (), 0, address)
             except OSError as error:
-                if error.errno == refused.errno and not isinstance(error, BlockingIOError):
-                    return error
                 refused = error
             else:
                 return None
         return refused
+
+    def _wait(self) -> bool:
+        """Wait a moment for room in the queue; say whether there is any."""
+        writable = select.poll()
+        writable.register(self.socket, select.POLLOUT)
+        return bool(writable.poll(_SEND_PATIENCE))
 
     def _from(self, local: bytes) -> list[tuple[int, int, bytes]]:
         if (made := self._froms.get(local)) is None:
@@ -198,9 +215,11 @@ class Channel:
 
     def receive(self, most: int = 64) -> Iterator[Heard]:
         """Give what has come, without waiting, `most` datagrams at a time so that others get their turn."""
+        receive, into, room, view = self.socket.recvmsg_into, self._into, self._room, self.view
+        pktinfo, fragsize, unpack = _TOLD[self.family]
         for _ in range(most):
             try:
-                length, ancillary, _, address = self.socket.recvmsg_into(self._into, self._room, socket.MSG_TRUNC)
+                length, ancillary, _, address = receive(into, room, socket.MSG_TRUNC)
             except BlockingIOError:
                 return
             except OSError:  # an error that waits here is in the error queue as well
@@ -211,17 +230,16 @@ class Channel:
                 if level == socket.SOL_SOCKET:
                     if kind == SO_RXQ_OVFL:
                         (drops,) = _U32.unpack(content)
-                elif kind == IP_PKTINFO and self.family == 4:
-                    interface, local, _ = PKTINFO.unpack(content)
-                elif kind == socket.IPV6_PKTINFO and self.family == 6:
-                    local, interface = PKTINFO6.unpack(content)
-                elif kind == (IP_RECVFRAGSIZE if self.family == 4 else IPV6_RECVFRAGSIZE):
+                elif kind == pktinfo:
+                    interface, local = unpack(content) if self.family == 4 else unpack(content)[::-1]
+                elif kind == fragsize:
                     (fragment,) = _U32.unpack(content)
-            yield Heard(bytes(self.view[: min(length, _HEAD)]), length, address, fragment, drops, interface, local)
+            head = bytes(view if length >= _HEAD else view[:length])
+            yield _HEARD((head, length, address, fragment, drops, interface, local))
 
     def refusals(self) -> Iterator[Refusal]:
-        """Give what the error queue holds, without waiting."""
-        while True:
+        """Give what the error queue holds, without waiting, so many at a time that others get their turn."""
+        for _ in range(_REFUSALS):
             try:
                 payload, ancillary, _, address = self.socket.recvmsg(_HEAD, 512, MSG_ERRQUEUE)
             except OSError:
@@ -283,7 +301,12 @@ class Channel:
             return frozenset(seen.destination.partition("/")[0] for seen in routes.learned(sock, self.family))
 
     def inside(self, work: Callable[[], T]) -> T:
-        """Do something in this socket's network namespace. Raises what `work` raises, and NodeFailure."""
+        """Do something in this socket's network namespace.
+
+        Raises what `work` raises, NodeFailure, and OSError when the channel is closed: then nobody knows which it was.
+        """
+        if self.socket.fileno() < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return work() if self._space is None else netns.inside(self._space, work)
 
     def within(self, space: int) -> None:

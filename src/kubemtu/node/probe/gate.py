@@ -6,6 +6,7 @@ there, and is not answered again while REMEMBERED others have not overwritten it
 a captured one can gain is one packet of its own size, once.
 """
 
+import array
 from typing import Final
 
 import msgspec
@@ -16,7 +17,7 @@ REMEMBERED: Final = 1 << 16  # MACs of eight bytes: half a megabyte
 RATE: Final = 20_000  # answers a second: one core of a machine answers about three times as many
 DEPTH: Final = 20_000  # answers at once: a thousand agents that all begin now, and some bursts
 
-_SLOT: Final = 8
+_SLOT: Final = 64 - 16  # a MAC is remembered in the slot that its first two bytes say
 
 
 class Refused(msgspec.Struct):
@@ -40,35 +41,30 @@ class Gate:
         self._depth = depth
         self._tokens = float(depth)
         self._filled = now
-        self._seen = bytearray(REMEMBERED * _SLOT)
+        self._seen = array.array("Q", bytes(REMEMBERED * 8))
 
     def admit(self, datagram: bytes, size: int, bound: bytes, now: float) -> wire.Request | None:
         """The request in a datagram that came from the address `bound`, `size` bytes as a packet; None to be silent."""
-        if wire.kind(datagram) not in wire.REQUESTS:
+        request = wire.asked(datagram)
+        if request is None:
             self.refused.foreign += 1
             return None
-        request = wire.read_request(datagram)
         if request.kind == wire.PROBE and request.size != size:
             self.refused.damaged += 1
             return None
         if not self._key.opens(datagram, b"" if request.kind == wire.HELLO else bound):
             self.refused.forged += 1
             return None
-        if self._again(wire.mac(datagram)):
+        mac = wire.mac(datagram)
+        if self._seen[mac >> _SLOT] == mac:
             self.refused.repeated += 1
             return None
-        self._tokens = min(self._tokens + max(now - self._filled, 0.0) * self._rate, self._depth)
+        self._seen[mac >> _SLOT] = mac
+        if now > self._filled:
+            self._tokens = min(self._tokens + (now - self._filled) * self._rate, self._depth)
         self._filled = now
         if self._tokens < 1:
             self.refused.limited += 1
             return None
         self._tokens -= 1
         return request
-
-    def _again(self, mac: bytes) -> bool:
-        """Say whether this MAC was seen, and remember it in the place of another."""
-        place = int.from_bytes(mac[:2], "big") * _SLOT
-        if self._seen[place : place + _SLOT] == mac:
-            return True
-        self._seen[place : place + _SLOT] = mac
-        return False

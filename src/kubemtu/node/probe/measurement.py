@@ -16,6 +16,7 @@ SILENT: Final = 1024  # the same, with those that nobody has answered yet
 CROWD: Final = 8  # so many targets are swept before any is searched
 ASK_AGAIN: Final = (0.02, 0.06, 0.14, 0.3, 0.6, 1.2, 1.8, 2.4)  # seconds after the first ask
 ASK_PATIENCE: Final = 4.0
+RUNNING: Final = 12  # times more that one is asked who says that it still measures, once in the last of those
 SUSPECTS: Final = 2  # sizes found on other paths that are asked for at once
 NEIGHBOURS: Final = (0.3, 0.5)  # seconds of silence for one of many, of whom others have answered
 
@@ -45,9 +46,9 @@ class _Way(msgspec.Struct):
         """When to ask the other end again, or to give it up."""
         if self.back is not None and self.back.state != "running":
             return float("inf")
-        if self.asked > len(ASK_AGAIN):
-            return self.began + ASK_PATIENCE
-        return self.began + max(ASK_AGAIN[self.asked - 1], 3 * self.asking.rtt * self.asked)
+        if self.asked <= len(ASK_AGAIN):
+            return self.began + max(ASK_AGAIN[self.asked - 1], 3 * self.asking.rtt * self.asked)
+        return self.began + ASK_PATIENCE + (self.asked - len(ASK_AGAIN) - 1) * ASK_AGAIN[-1]
 
 
 class Measurement:
@@ -73,6 +74,7 @@ class Measurement:
         self._ways: dict[int, _Way] = {}
         self._waiting: collections.deque[int] = collections.deque()
         self._found: collections.Counter[int] = collections.Counter()
+        self._hints: dict[int, tuple[int, str | None]] = {}  # what was quoted of a swept packet, by place
         swept = list(self._to_sweep()) if sweeps and len(targets) > CROWD else []
         if swept:
             self.sweep = sweep.Sweep(swept, key, arrived=self._swept, doubtful=self._doubt, pps=pps)
@@ -127,6 +129,13 @@ class Measurement:
                     target=way.target, forward=way.forward, back=way.back, seconds=now - way.began
                 )
 
+    def close(self) -> None:
+        """Let go of what is still under way."""
+        for nonce in self._ways:
+            self._sessions.drop(nonce)
+        for one in self._channels.values():
+            one.awaited = 0
+
     def ended(self, one: session.Session, now: float) -> None:
         """Take the end of a search, if it is one of these."""
         if (way := self._ways.get(one.nonce)) is not None:
@@ -143,11 +152,10 @@ class Measurement:
             way.back = report
 
     def refused(self, number: int, refusal: channel.Refusal, now: float) -> None:
-        """Take a refusal of a swept packet: that peer is searched at once, by what was quoted."""
+        """Take a refusal of a swept packet: that peer is searched, what was quoted first."""
         peer = self.sweep.refused(number, now) if self.sweep is not None else None
-        if peer is not None and peer.place in self._waiting:
-            self._waiting.remove(peer.place)
-            self._start(peer.place, (refusal.mtu, refusal.by) if refusal.mtu and not refusal.local else None)
+        if peer is not None and refusal.mtu and not refusal.local:
+            self._hints[peer.place] = (refusal.mtu, refusal.by)
 
     # The sweep
 
@@ -162,23 +170,26 @@ class Measurement:
             one = self._channels.get((target.via, 6 if ":" in address else 4))
             if one is None or target.back or not expected or not source or address in known:
                 continue
+            try:
+                endpoint = paths.endpoint(target)
+            except OSError:  # the zone of its address is no interface here
+                continue
             if (bound := keys.get(source)) is None:
                 keys[source] = bound = sweep.bound(self._key, source)
             size = max(expected, least[one.family])
-            swept.append(sweep.Peer(place, one, paths.endpoint(target), size, bound))
+            swept.append(sweep.Peer(place, one, endpoint, size, bound))
         return swept
 
     def _swept(self, peer: sweep.Peer, now: float) -> None:
         if peer.place not in self.paths:
-            seconds = now - peer.asked if peer.asked else sweep.SLOWEST
-            self.paths[peer.place] = paths.carried(self._targets[peer.place], peer.size, seconds)
+            self.paths[peer.place] = paths.carried(self._targets[peer.place], peer.size, now - peer.asked)
 
     def _doubt(self, peer: sweep.Peer, _now: float) -> None:
         self._waiting.append(peer.place)
 
     # Searches
 
-    def _start(self, place: int, hint: tuple[int, str | None] | None = None) -> None:
+    def _start(self, place: int) -> None:
         if place in self.paths:  # it has answered after all
             return
         now = time.monotonic()
@@ -200,8 +211,8 @@ class Measurement:
         started = session.Session(one, address, question, self._key, source=route.source, now=now)
         if self.sweep is not None and self.sweep.slowest:
             started.patience = NEIGHBOURS
-        if hint is not None:
-            started.search.hint(*hint)
+        if place in self._hints:
+            started.search.hint(*self._hints.pop(place))
         self._ways[started.nonce] = way = _Way(target=target, place=place, asking=started, route=route, began=now)
         self._sessions.add(started)
         if target.back:
@@ -217,7 +228,8 @@ class Measurement:
 
     def _ask_again(self, way: _Way) -> None:
         nobody = way.forward is not None and way.forward.found.ending == "unreachable"
-        if nobody or way.asked > len(ASK_AGAIN):
-            way.back = wire.Report(way.asking.nonce, "unreachable")
+        most = len(ASK_AGAIN) + (RUNNING if way.back is not None else 0)
+        if nobody or way.asked > most:
+            way.back = wire.Report(way.asking.nonce, "unreachable" if way.back is None else "lossy")
         else:
             self._ask(way)

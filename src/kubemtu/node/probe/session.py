@@ -3,16 +3,18 @@
 A session is known by its nonce. It holds no socket of its own: the station sends and hears for it.
 """
 
+import contextlib
 import errno
 import os
 import socket
 from typing import Final
 
-from kubemtu.core import burst, search
+from kubemtu.core import burst, errors, search
 from kubemtu.node.probe import channel, wire
 
 PAUSE: Final = 16  # packets of a burst after which the station listens for a moment
 TOLD: Final = 0.05  # seconds that an answer is waited for after somebody said that there will be none
+REST: Final = 0.02  # seconds that an overloaded peer is given at first, and twice as many each time after that
 NO_WAY: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL})
 
 
@@ -46,11 +48,14 @@ class Session:
         self._drops: int | None = None
         self._own_drops = 0
         self._void = False
+        self._rests = 0  # bursts in a row that were void
+        self._resume = 0.0  # when to send the next burst
         self._first = 0  # number of the first packet of the burst under way
         self._next = 0
         self._burst: burst.Burst | None = None
         self._unsent = 0  # packets of the burst still to be sent
-        self._past: dict[int, int] = {}  # sizes of packets of the burst before, by number
+        self._past: dict[int, tuple[int, float]] = {}  # lost packets of bursts before: size, and when theirs began
+        self._slowest = 0.0  # how long the slowest answer took that came after its burst was closed
         self.patience: tuple[float, ...] = (burst.PATIENCE,)  # seconds of silence that end a first burst, a second ...
         self.nat = ""  # the address that the other end sees us under, when it is another one
         self._silent = 0  # bursts that met with nothing but silence
@@ -70,18 +75,23 @@ class Session:
         self._local = local
         self._bound = local
 
+    def give_up(self, why: str) -> None:
+        """End it without an answer."""
+        self.note = why
+        self.search.give_up()
+
     def advance(self, now: float) -> None:
         """Send what is due: the next packets of the burst, small ones once more, or the next burst."""
         if self.found is not None:
             return
         if self._burst is None:
-            self._begin(now)
+            if now >= self._resume:
+                self._begin(now)
         elif self._unsent:
             self._send_some(now)
         elif self._burst.over(now) or (self.note and not self._burst.heard and now > self._burst.began + TOLD):
             self._close(now)
-            if self.found is None:
-                self._begin(now)
+            self.advance(now)
         else:
             for place in self._burst.again(now):
                 self._send(place, now)
@@ -90,7 +100,9 @@ class Session:
 
     def wake(self) -> float:
         """When to call `advance` if nothing is heard before; 0 for at once."""
-        if self._burst is None or self._unsent:
+        if self._burst is None:
+            return self._resume
+        if self._unsent:
             return 0.0
         if self.note and not self._burst.heard:
             return min(self._burst.wake(), self._burst.began + TOLD)
@@ -102,9 +114,16 @@ class Session:
         self._first = self._next
         self._unsent = len(sizes)
         self._own_drops = self.channel.drops()
+        self._void = False
         patience = self.patience[min(self._silent, len(self.patience) - 1)]
         self._burst = burst.Burst(
-            sizes, small=question.small, enough=self.search.top, now=now, rtt=self.rtt, patience=patience
+            sizes,
+            small=question.small,
+            enough=self.search.top,
+            now=now,
+            rtt=self.rtt,
+            slowest=self._slowest,
+            patience=patience,
         )
         self._send_some(now)
 
@@ -125,10 +144,19 @@ class Session:
         if refused is None:
             return
         if refused.errno == errno.EMSGSIZE:
-            limit = next((one.mtu for one in self.channel.refusals() if one.local and one.mtu), 0)
-            self._burst.answered(place, search.Fate("refused here", limit), now)
+            limit = self._device()
+            if limit < size:  # else it was said of a packet to somebody else
+                self._burst.answered(place, search.Fate("refused here", limit), now)
         elif refused.errno in NO_WAY:
             self.note = f"the kernel sends nothing there: {refused.strerror}"
+        elif isinstance(refused, BlockingIOError):  # our own queue is full
+            self._void = True
+
+    def _device(self) -> int:
+        """The MTU of the interface that packets leave by now, in bytes."""
+        with contextlib.suppress(OSError, errors.KubemtuError):
+            return self.channel.route(self.address).device
+        return self.search.top
 
     def _say_hello(self, place: int) -> None:
         """Ask under which address we are seen: what is sealed for another one is met with silence."""
@@ -143,7 +171,6 @@ class Session:
         self._bound = address
         self.nat = socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
         if self._burst is not None and self.found is None:
-            self._past = {}
             self._begin(now)
 
     def answered(self, answer: wire.Answer, now: float) -> None:
@@ -181,8 +208,13 @@ class Session:
         if self._burst is not None and 0 <= place < len(self._burst.sizes):
             if size is None or size == self._burst.sizes[place]:
                 self._burst.answered(place, fate, now)
-        elif (known := self._past.pop(number, None)) is not None and size in {None, known}:
+        elif number in self._past and size in {None, self._past[number][0]}:
+            known, began = self._past.pop(number)
             self.search.late(known, fate)
+            if known != self.search.question.small:  # small ones are sent more than once, later
+                self._slowest = max(self._slowest, now - began)
+            if self._burst is not None:
+                self._burst.overtaken(self._slowest)
 
     def _close(self, now: float) -> None:
         assert self._burst is not None
@@ -190,11 +222,13 @@ class Session:
         sizes = self._burst.sizes
         self.rtt = self._burst.rtt
         void = self._void or self.channel.drops() != self._own_drops
-        self._void = False
+        self._rests = self._rests + 1 if void else 0
+        if void:  # all who are told so at the same time shall not come back at the same time
+            self._resume = now + REST * 2.0**self._rests * (0.5 + self.nonce % 16 / 16)
         self._silent += not self._burst.heard
         self.search.feed(sizes, fates, void=void)
-        self._past = {
-            self._first + place: size
+        self._past |= {
+            self._first + place: (size, self._burst.began)
             for place, (size, fate) in enumerate(zip(sizes, fates, strict=True))
             if fate.kind == "lost"
         }

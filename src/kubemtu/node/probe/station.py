@@ -16,12 +16,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from kubemtu.core import errors
 from kubemtu.node import netns
 from kubemtu.node.probe import answers as answering
 from kubemtu.node.probe import channel, gate, measurement, mss, paths, segments, session, sweep, wire
 from kubemtu.node.probe.sessions import Sessions
 
 IDLE: Final = 1.0  # seconds between looks at what has grown old
+EACH: Final = 64  # datagrams that are taken from one channel at a time
+MANY: Final = 16  # channels with something to take: one datagram each, since to find nothing more costs as much as one
 
 
 class Station:
@@ -80,11 +83,18 @@ class Station:
     def open(self, via: str, space: int, *, port: int = 0, families: Iterable[channel.Family] = (4, 6)) -> None:
         """Stand in one more place, called `via`: the namespace of that descriptor, which the caller keeps.
 
-        Raises UsageError or Unreachable, and NodeFailure when the namespace cannot be entered.
+        Raises UsageError or Unreachable, and NodeFailure when the namespace cannot be entered; then nothing is opened.
         """
-        for one in families:
-            made = netns.inside(space, functools.partial(self._over, one, port))
-            made.within(os.dup(space))
+        opened: list[channel.Channel] = []
+        try:
+            for one in families:
+                opened.append(netns.inside(space, functools.partial(self._over, one, port)))
+                opened[-1].within(os.dup(space))
+        except BaseException:
+            for made in opened:
+                made.close()
+            raise
+        for made in opened:
             self._add(via, made)
 
     def listen(self, port: int, via: str = "") -> None:
@@ -93,23 +103,34 @@ class Station:
         Raises UsageError or Unreachable, and NodeFailure when the namespace cannot be entered.
         """
         families = [family for name, family in self.channels if name == via]
+        if not families:
+            raise errors.UsageError(f"no TCP port can be listened on in a place that is none of the station's: {via!r}")
         inside = self.channels[via, families[0]].inside
         made = inside(lambda: segments.Listener(self.key, port, families=families, probing=lambda: inside(mss.probing)))
         self._listeners[made.fileno()] = (via, made)
         self._poll.register(made.fileno(), select.EPOLLIN)
 
     def shut(self, via: str) -> None:
-        """Leave a place; that it was none is fine."""
+        """Leave a place, and end what is measured from there; that it was none is fine."""
         for descriptor in [descriptor for descriptor, (name, _) in self._listeners.items() if name == via]:
             self._poll.unregister(descriptor)
             self._listeners.pop(descriptor)[1].close()
         for where in [where for where in self.channels if where[0] == via]:
-            one = self.channels.pop(where)
-            self._poll.unregister(one.fileno())
-            del self._by_descriptor[one.fileno()]
-            one.close()
+            self._leave(*where)
+
+    def _leave(self, via: str, family: channel.Family) -> None:
+        one = self.channels.pop((via, family))
+        self._poll.unregister(one.fileno())
+        del self._by_descriptor[one.fileno()]
+        for asking in self._sessions:
+            if asking.channel is one:
+                asking.give_up("the place that was measured from has been left")
+                self._settle(asking, time.monotonic())
+        one.close()
 
     def _add(self, via: str, opened: channel.Channel) -> None:
+        if (via, opened.family) in self.channels:
+            self._leave(via, opened.family)
         self.channels[via, opened.family] = opened
         self._by_descriptor[opened.fileno()] = opened
         self._poll.register(opened.fileno(), select.EPOLLIN | select.EPOLLERR)
@@ -166,6 +187,7 @@ class Station:
                     told = len(under_way.paths)
                     tell(told)
         finally:
+            under_way.close()
             self._measurement = None
         return [under_way.paths[place] for place in range(len(targets))]
 
@@ -241,8 +263,9 @@ class Station:
             for head in under_way.hear(ready, now):
                 self._take(head, now, moved)
         else:
+            most = EACH if len(ready) < MANY else 1
             for one in ready:
-                self._hear(one, now, moved)
+                self._hear(one, most, now, moved)
         now = time.monotonic()
         for asking in moved.values():
             asking.advance(now)
@@ -274,11 +297,11 @@ class Station:
                         asking.refused_at_all(refusal)
                         self._sessions.push(asking)
 
-    def _hear(self, one: channel.Channel, now: float, moved: dict[int, session.Session]) -> None:
-        for heard in one.receive():
+    def _hear(self, one: channel.Channel, most: int, now: float, moved: dict[int, session.Session]) -> None:
+        for heard in one.receive(most):
             if one.echoes:
                 self._take_answer(paths.echoed(heard), now, moved)
-            elif not self._take(heard.head, now, moved) and self._answers is not None:
+            elif not (wire.replies(heard.head) and self._take(heard.head, now, moved)) and self._answers is not None:
                 self._answers.admit(one, heard, now)
 
     def _take(self, head: bytes, now: float, moved: dict[int, session.Session]) -> bool:

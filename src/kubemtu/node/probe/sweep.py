@@ -5,7 +5,8 @@ small ones after it, no lookup of routes, no object a peer. Who does not answer 
 handed on to a session, which finds out exactly.
 
 Peers are asked in the order given, WINDOW at a time, at most `pps` packets a second. A packet is given up after three
-times the slowest round trip so far, or PATIENCE where none is known yet; an answer that comes later still counts.
+times the slowest round trip so far, or PATIENCE where none is known yet; an answer that comes later still counts, and
+tells how slow round trips are.
 """
 
 import collections
@@ -23,6 +24,7 @@ WINDOW: Final = 192  # packets on their way at once
 PATIENCE: Final = 0.02  # seconds
 SLOWEST: Final = 1.0  # seconds that a round trip may take
 SLOWER: Final = 3  # times the slowest round trip so far
+AT_ONCE: Final = 2 * WINDOW  # datagrams that are taken from a channel before others get their turn
 GATHER: Final = 0.0002  # seconds in which answers gather: a look costs as much as an answer
 
 _PROBE = struct.Struct("!4sBBHQIH10x")
@@ -31,14 +33,15 @@ _ANSWER_AT: Final = 8
 
 
 class Peer(msgspec.Struct, gc=False):
-    """One peer: where it is, which size it is asked for, by which channel, and when it was asked."""
+    """One peer: where it is, which size it is asked for, by which channel, and since when."""
 
     place: int
     channel: Channel
     address: Address
     size: int
     bound: wire.Key  # the key together with the address that packets leave from
-    asked: float = 0.0  # 0 when no answer is waited for
+    asked: float = 0.0
+    late: bool = False  # no answer is waited for any more
 
 
 class Sweep:
@@ -100,7 +103,7 @@ class Sweep:
         slowest = self.slowest
         for one in ready:
             receive, view = one.socket.recv_into, one.view
-            while True:
+            for _ in range(AT_ONCE):
                 try:
                     length = receive(view)
                 except BlockingIOError:
@@ -119,10 +122,11 @@ class Sweep:
                     continue
                 known[number] = None
                 self._arrived(peer, now)
-                if not peer.asked:
+                if (took := now - peer.asked) > slowest and took * SLOWER < SLOWEST:  # else it waited for a neighbour
+                    slowest = took
+                if peer.late:
                     continue
                 self._under_way -= 1
-                slowest = max(slowest, now - peer.asked)
                 one.awaited -= 1
                 if not one.awaited:  # what else may be there is told again by the next look
                     break
@@ -132,7 +136,7 @@ class Sweep:
     def refused(self, number: int, now: float) -> Peer | None:
         """Hand on at once whose packet somebody has refused; None when its fate is known already."""
         peer = self._known[number] if number < len(self._known) else None
-        if peer is not None and peer.asked:
+        if peer is not None and not peer.late:
             self._hand_on(number, now)
         return peer
 
@@ -142,7 +146,7 @@ class Sweep:
         known = self._known
         while self._oldest < len(known):
             peer = known[self._oldest]
-            if peer is not None and peer.asked:
+            if peer is not None and not peer.late:
                 if peer.asked > before:
                     return
                 self._hand_on(self._oldest, now)
@@ -165,7 +169,7 @@ class Sweep:
             due = self._began + self.sent / self._pps if self._pps else now
         for number in range(self._oldest, len(self._known)):
             peer = self._known[number]
-            if peer is not None and peer.asked:
+            if peer is not None and not peer.late:
                 return min(due, peer.asked + self.patience)
         return due
 
@@ -173,7 +177,7 @@ class Sweep:
         """The peer stays known, so that a late answer counts; it is not waited for any more."""
         peer = self._known[number]
         assert peer is not None
-        peer.asked = 0.0
+        peer.late = True
         self._under_way -= 1
         peer.channel.awaited -= 1
         self._doubtful(peer, now)

@@ -31,6 +31,7 @@ REPORT: Final = 4
 HELLO: Final = 5
 SEEN: Final = 6
 REQUESTS: Final = frozenset({PROBE, ASK, HELLO})
+REPLIES: Final = frozenset({ANSWER, REPORT, SEEN})
 HEADERS: Final = {socket.AF_INET: 20 + 8, socket.AF_INET6: 40 + 8}  # RFC 791 3.1, RFC 8200 3; RFC 768
 LARGEST: Final = 65535
 LENGTH: Final = 40
@@ -40,6 +41,8 @@ LARGEST_KEY: Final = 65536
 _MAC: Final = 8
 _BODY: Final = LENGTH - _MAC
 _HEAD = struct.Struct("!4sBBH")  # magic, version, kind, flags
+_KIND: Final = 5  # the place of the kind
+_SEAL = struct.Struct("!32xQ")
 _REQUEST = struct.Struct("!4sBBHQIH10x")  # ..., nonce, number, size of the packet or own MTU
 _ANSWER = struct.Struct("!4sBBHQIHHIH2x")  # ..., nonce, number, size, largest fragment, drops, MTU of the interface
 _REPORT = struct.Struct("!4sBBBBQHHHHBBHHH")  # ..., ending, limit, nonce, five sizes, three counts
@@ -159,14 +162,30 @@ def kind(datagram: bytes) -> int:
     return int(found) if magic == MAGIC and version == VERSION and PROBE <= found <= SEEN else 0
 
 
-def mac(datagram: bytes) -> bytes:
-    """The MAC of a datagram, which no two requests share."""
-    return datagram[_BODY:LENGTH]
+def replies(datagram: bytes) -> bool:
+    """Whether this may be a reply to something; `kind` looks closer."""
+    return len(datagram) > _KIND and datagram[_KIND] in REPLIES
+
+
+def mac(datagram: bytes) -> int:
+    """The MAC of a datagram as a number of 64 bits, which no two requests share."""
+    (number,) = _SEAL.unpack_from(datagram)
+    return int(number)
 
 
 def pack_request(request: Request) -> bytes:
     """The body of a request, to be sealed."""
     return _REQUEST.pack(MAGIC, VERSION, request.kind, 0, request.nonce, request.number, request.size)
+
+
+def asked(datagram: bytes) -> Request | None:
+    """Read a request; None for anything else."""
+    if len(datagram) < LENGTH:
+        return None
+    magic, version, found, _, nonce, number, size = _REQUEST.unpack_from(datagram)
+    if magic != MAGIC or version != VERSION or found not in REQUESTS:
+        return None
+    return Request(found, nonce, number, size)
 
 
 def read_request(datagram: bytes) -> Request:
