@@ -1,5 +1,7 @@
 """What is said of a path, for each thing that can be wrong with it: one sentence, where, how sure, and what to do."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from tests.core.paths import N1, N2, OUTSIDE, PG, WEB, both, changed, direction, leg, nothing, path
@@ -7,6 +9,7 @@ from tests.core.paths import N1, N2, OUTSIDE, PG, WEB, both, changed, direction,
 from kubemtu.core import diagnosis, evidence, order, pathverdict
 from kubemtu.core.courses import Leg
 from kubemtu.core.diagnosis import Diagnosis, diagnose
+from kubemtu.core.ends import End
 from kubemtu.core.looks import Seen
 from kubemtu.core.pathfacts import Segments
 
@@ -19,14 +22,14 @@ MODEST = Segments(announced=1360, arrived=1360, sends=1348, pmtu=1450, headers=4
 SHOWS = "10.42.1.10:40000 ▸ 203.0.113.7:5432 hangs: a packet of 1450 bytes was lost all 6 times that it was sent"
 
 
-def ask(legs: list[Leg], here: object = WEB, there: object = PG, **more: object) -> Diagnosis:
+def ask(legs: list[Leg], here: End = WEB, there: End = PG, **more: Any) -> Diagnosis:
     """Diagnose the path between two ends of tests.core.paths."""
-    return diagnose(here, there, legs, **more)  # type: ignore[arg-type]  # each is an End
+    return diagnose(here, there, legs, **more)
 
 
-def big(end: object) -> object:
+def big(end: End) -> End:
     """A pod of 1500 bytes."""
-    return changed(end, mtu=1500, host_mtu=1500)  # type: ignore[arg-type]
+    return changed(end, mtu=1500, host_mtu=1500)
 
 
 def test_the_network_between_the_nodes() -> None:
@@ -90,7 +93,7 @@ def test_pods_larger_than_the_tunnel_of_their_own_node(by: str, fate: str, told:
     legs = path(
         both("whole", 1450, 1500, by=by),
         both("near", 1500, 1500),
-        leg("overlay", direction(1450)),
+        leg("overlay", direction(1450), expected=1500),
         both("far", 1500, 1500, expected=1500),
     )
     found = ask(legs, big(WEB), big(PG))
@@ -136,6 +139,38 @@ def test_only_the_nodes_end_of_a_veth_was_set() -> None:
     )
     assert found.sure == "certain"
     assert found.advice == "`kubemtu check` shows what differs, and `kubemtu apply` makes both ends equal, live"
+
+
+def test_only_the_nodes_ends_of_all_veths_were_set_over_a_tunnel_that_says_what_it_takes() -> None:
+    """What is little larger than the tunnel takes passes the veth by a VLAN tag's room, and is refused with a word.
+
+    What pods really send is not.
+    """
+    here, there = changed(big(WEB), host_mtu=1450), changed(big(PG), host_mtu=1450)
+    half = leg("near", direction(1454, 1500, peer=1450), direction(1450, 1450))
+    legs = path(
+        both("whole", 1450, 1500, by="10.42.1.1"),
+        half,
+        leg("overlay", direction(1450), expected=1500),
+        leg("far", direction(1450, 1450), direction(1454, 1500, peer=1450), expected=1500),
+    )
+    found = ask(legs, here, there)
+    assert found.sentence == (
+        "This is MTU: from default/web-1 to db/pg-0 packets above 1450 vanish at the veth of default/web-1, which has "
+        "1500 in the pod and 1450 on n1; both ends believe 1500; no ICMP comes back."
+    )
+    assert not any("10.42.1.1" in fact for fact in found.evidence)
+
+
+def test_a_node_that_could_send_more_than_a_pod_takes_is_told_so_and_that_is_all() -> None:
+    there = changed(PG, mtu=1450, host_mtu=1450)
+    found = ask([leg("whole", direction(1450, 8950, by="192.0.2.2"), direction(1450), here=N1)], N1, there)
+    assert (found.mtu, found.sentence) == (
+        "no",
+        "This is not MTU: from n1 to db/pg-0 packets of 1450 bytes arrive whole both ways.",
+    )
+    found = ask([leg("whole", direction(1400, 8950, by="192.0.2.2"), direction(1450), here=N1)], N1, there)
+    assert found.mtu == "yes"
 
 
 def test_what_was_learned_from_our_own_packets_masks_nothing() -> None:

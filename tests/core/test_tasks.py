@@ -46,7 +46,7 @@ def test_several_source_ports_where_there_may_be_equal_paths() -> None:
         "overlay": 1,
         "far": 1,
     }
-    assert {role: way.expected for role, way in task.ways if way.expected} == {"far": 1450}
+    assert {role: way.expected for role, way in task.ways if way.expected} == {"overlay": 1450, "far": 1450}
 
 
 def test_two_pods_of_one_node_meet_no_other() -> None:

@@ -195,6 +195,17 @@ def test_only_the_nodes_end_of_a_veth_was_set(lab: Cluster) -> None:
 
 
 @on_lab
+def test_the_popular_half_of_a_cure(lab: Cluster) -> None:
+    """Pods have 1500 and a tunnel of 1450 that says so, and somebody has set the nodes' ends of their veths to 1450."""
+    with everywhere(lab, *(veth(lab, name, inside=1500, outside=1450) for name in ("pod-1a", "pod-2a"))):
+        lines = why(lab, "pod-1a", "pod-2a")
+    assert lines[0] == (
+        "This is MTU: from default/pod-1a to default/pod-2a packets above 1450 vanish at the veth of default/pod-1a, "
+        "which has 1500 in the pod and 1450 on node-1; both ends believe 1500; no ICMP comes back."
+    )
+
+
+@on_lab
 def test_only_the_pods_end_of_a_veth_was_set(lab: Cluster) -> None:
     with veth(lab, "pod-1a", inside=1400, outside=1450):
         for words in (("pod-1a", "pod-2a"), ("pod-2a", "pod-1a")):

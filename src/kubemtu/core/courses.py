@@ -97,6 +97,7 @@ def forth(here: End, there: End, legs: Sequence[Leg]) -> Course:
         answers = way.verdict.kind == "unreachable"
         if answers or whole.result.over != "UDP":
             way, notes = answered, (f"measured in what {here.name} answers to {there.name}, which a policy lets pass",)
+    way = _for_ends(way, here, there, parts)
     return Course(here=here, there=there, whole=way, parts=parts, notes=notes, answers=answers)
 
 
@@ -117,22 +118,41 @@ def back(here: End, there: End, legs: Sequence[Leg]) -> Course | None:
         if leg.role in mtus
         and (turned := _backward(leg, mtus[leg.role], here.mtu if leg.role == "near" else 0)) is not None
     }
-    return Course(here=there, there=here, whole=way, parts=parts, notes=notes)
+    return Course(here=there, there=here, whole=_for_ends(way, there, here, parts), parts=parts, notes=notes)
 
 
-def judged(here: End, there: End, legs: Sequence[Leg]) -> tuple[Leg, ...]:
-    """The legs with their directions judged."""
+def _for_ends(way: OneWay, here: End, there: End, parts: Mapping[Role, OneWay]) -> OneWay:
+    """The whole path, where routers say that it is smaller, as its two ends meet it.
+
+    Nobody expects that a node gets more into a pod than the pod takes. And where a pod's own veth swallows what is
+    large, no router ever sees a packet of full size: what it said, it said of smaller ones, which only measuring sends.
+    """
+    one, verdict = way.direction, way.verdict
+    if one is None or verdict.kind != "lower":
+        return way
+    near = parts.get("near")
+    if not here.port and there.port and verdict.mtu == there.mtu and not there.veth_differs:
+        return msgspec.structs.replace(way, verdict=pathverdict.judge_direction(one, there.mtu))
+    if near is not None and near.short and near.verdict.kind in TOLD_NOBODY:
+        found = msgspec.structs.replace(one.found, limit="silence", quotes=())
+        unheard = msgspec.structs.replace(one, found=found, believed=one.found.top)
+        return msgspec.structs.replace(way, verdict=pathverdict.judge_direction(unheard), direction=unheard)
+    return way
+
+
+def judged(ahead: Course, behind: Course | None, legs: Sequence[Leg]) -> tuple[Leg, ...]:
+    """The legs of a path with their directions judged, `ahead` and `behind` being its own."""
+    here, there = ahead.here, ahead.there
     peers: Mapping[Role, int] = {"whole": here.mtu, "near": here.mtu, "return": there.mtu}
-    return tuple(
-        msgspec.structs.replace(
-            leg,
-            forth=_forward(leg).verdict,
-            back=one.verdict
-            if (one := _backward(leg, peers.get(leg.role, 0), here.mtu if leg.role == "near" else 0)) is not None
-            else None,
-        )
-        for leg in legs
-    )
+    found = []
+    for leg in legs:
+        way = _forward(leg)
+        other = _backward(leg, peers.get(leg.role, 0), here.mtu if leg.role == "near" else 0)
+        if leg.role in {"whole", "service"}:
+            way = _for_ends(way, here, there, ahead.parts)
+            other = _for_ends(other, there, here, behind.parts) if other is not None and behind is not None else other
+        found.append(msgspec.structs.replace(leg, forth=way.verdict, back=other.verdict if other is not None else None))
+    return tuple(found)
 
 
 def _forward(leg: Leg) -> OneWay:

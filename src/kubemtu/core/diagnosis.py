@@ -126,7 +126,7 @@ def diagnose(
         there=there,
         forth=forth,
         back=back,
-        legs=courses.judged(here, there, legs),
+        legs=courses.judged(forth, back, legs),
         seen=tuple(seen),
         family=family,
         flushed=flushed,
@@ -166,7 +166,8 @@ def _carried(course: Course) -> int:
 
 def _is_mtu(case: Case, course: Course) -> Diagnosis:
     place = whereabouts.find(course)
-    said = f"from {course.here.name} to {course.there.name}{case.over} packets above {_carried(course)} {_fate(course)}"
+    path = f"from {course.here.name} to {course.there.name}{case.over}"
+    said = f"{path} packets above {_carried(course)} {_fate(course, place)}"
     where = f" {place.words}" if place.words else ""
     return case.answer(
         "yes",
@@ -181,13 +182,13 @@ def _sound(course: Course | None) -> bool:
     return course is not None and course.whole.sound
 
 
-def _fate(course: Course) -> str:
+def _fate(course: Course, place: Place) -> str:
     verdict = course.verdict
     if course.there.kind == "service" and verdict.kind == "equal paths differ":
         return "do not arrive at some of its endpoints"
     if verdict.kind == "stale path MTU":
         return f"{FATES['stale path MTU']}, although {verdict.mtu} arrive"
-    by = verdict.place if verdict.kind == "lower" and not course.sound("overlay") else ""
+    by = verdict.place if verdict.kind == "lower" and place.cause not in {"tunnel", "interface", "veth"} else ""
     return f"{FATES.get(verdict.kind, 'do not arrive')}{f' by {by}' if by else ''}"
 
 

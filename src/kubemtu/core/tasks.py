@@ -140,7 +140,7 @@ def _parts(
         if (address := far.address(ipv6)) is not None:
             yield "nodes", _way(f"{label}.nodes", own, address, flows=flows, back=True)
         if start.port and goal.port and (address := goal.address(ipv6)) is not None:
-            yield "overlay", _way(f"{label}.overlay", own, address)
+            yield "overlay", _way(f"{label}.overlay", own, address, expected=goal.mtu)
     if goal.port and far is not None and (address := goal.address(ipv6)) is not None:
         yield "far", _way(f"{label}.far", far, address, back=True, expected=goal.mtu)
 

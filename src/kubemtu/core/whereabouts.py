@@ -49,7 +49,7 @@ def find(course: Course) -> Place:
 
 def _of_part(course: Course) -> Place | None:
     near, nodes, far = (course.parts.get(role) for role in ("near", "nodes", "far"))
-    if near is not None and near.short and near.verdict.mtu <= course.verdict.mtu:
+    if near is not None and near.short and near.verdict.mtu <= course.verdict.mtu + VLAN_SLACK:
         return _veth(course.here)
     if far is not None and far.short and far.verdict.mtu <= course.verdict.mtu:
         if course.there.veth_differs or far.verdict.kind == "refused here":
@@ -91,9 +91,11 @@ def _of_interface(course: Course) -> Place | None:
 def _of_own_tunnel(course: Course) -> Place | None:
     """The sender's own node sends no more into its tunnel."""
     into = course.parts.get("overlay")
-    if not course.here.tunnel or into is None or not into.sound or into.verdict.expected != course.verdict.mtu:
+    if not course.here.tunnel or into is None or into.verdict.kind != "refused here":
         return None
-    words = f"at the tunnel of {course.here.on}, which takes {into.verdict.expected}"
+    if into.verdict.mtu != course.verdict.mtu:
+        return None
+    words = f"at the tunnel of {course.here.on}, which takes {into.verdict.mtu}"
     return Place(words=words, sure="certain" if course.sound("near") else "likely", cause="tunnel")
 
 
