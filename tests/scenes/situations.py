@@ -135,7 +135,7 @@ def silent_icmp(cluster: Cluster, *nodes: str) -> Iterator[None]:
 @contextlib.contextmanager
 def policy(cluster: Cluster, node: str, address: str, what: str = "") -> Iterator[None]:
     """A node lets nobody begin anything with a pod, or nothing of a protocol; answers to the pod itself pass."""
-    lines = ("ct state established,related accept", f"ip daddr {address} {what} drop")
+    lines = ("ct direction reply accept", f"ip daddr {address} {what} drop")
     with rules(cluster, node, "forward", *lines):
         yield
 
