@@ -92,7 +92,7 @@ async def run(
     *,
     layers: Sequence[str] = ("nodes", "pods"),
     expected: int | None = None,
-    pps: float = 0.0,
+    pps: float = sampling.MOST_PPS,
     round_number: int = 0,
     tell: Tell = lambda _: None,
 ) -> Report:
@@ -111,11 +111,13 @@ async def measure(
     *,
     layers: Sequence[str] = ("nodes", "pods"),
     expected: int | None = None,
-    pps: float = 0.0,
+    pps: float = sampling.MOST_PPS,
     round_number: int = 0,
     tell: Tell = lambda _: None,
 ) -> Report:
     """Measure the layers one after the other. `expected` overrides what the members' own interfaces say, in bytes.
+
+    `pps`: packets a second from each member at most, 0 for as fast as it goes.
 
     Raises Unreachable when fewer than two nodes have an agent, UsageError for a rate at which a round takes too long.
     """
