@@ -12,9 +12,10 @@ from tests.core.rounds import End as Fate
 from tests.core.rounds import hole, measured
 
 from kubemtu.cli import main, probe, why
-from kubemtu.core import mesh, remedies, sampling
+from kubemtu.core import mesh, sampling
+from kubemtu.core.blame import remedies
 from kubemtu.core.blame.faults import infer
-from kubemtu.core.diagnosis import Diagnosis, diagnose
+from kubemtu.core.why.diagnosis import Diagnosis, diagnose
 from kubemtu.flows.mesh import Layer, Report
 from kubemtu.flows.why import Answer
 

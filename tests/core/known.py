@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kubemtu.core import lookup, net
-from kubemtu.core.ends import End, Known
+from kubemtu.core import net
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.why import lookup
+from kubemtu.core.why.ends import End, Known
 
 
 def made(kind: str, name: str, namespace: str = "", **parts: object) -> Object:

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 
 from kubemtu.core import order, pathverdict, search
-from kubemtu.core.courses import Leg, Role
-from kubemtu.core.ends import End
 from kubemtu.core.pathfacts import Direction
+from kubemtu.core.why.courses import Leg, Role
+from kubemtu.core.why.ends import End
 
 WEB = End(
     kind="pod",

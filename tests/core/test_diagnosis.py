@@ -6,12 +6,13 @@ import msgspec
 import pytest
 from tests.core.paths import N1, N2, OUTSIDE, PG, WEB, both, changed, direction, leg, nothing, path
 
-from kubemtu.core import diagnosis, evidence, order, pathverdict
-from kubemtu.core.courses import Leg
-from kubemtu.core.diagnosis import Diagnosis, diagnose
-from kubemtu.core.ends import End
-from kubemtu.core.looks import Seen
+from kubemtu.core import evidence, order, pathverdict
 from kubemtu.core.pathfacts import Segments
+from kubemtu.core.why import diagnosis
+from kubemtu.core.why.courses import Leg
+from kubemtu.core.why.diagnosis import Diagnosis, diagnose
+from kubemtu.core.why.ends import End
+from kubemtu.core.why.looks import Seen
 
 HOLE_1422 = path(
     both("whole", 1422), leg("overlay", direction(1422)), both("nodes", 1472, 1500), both("far", 1450, expected=1450)

@@ -4,10 +4,11 @@ import msgspec
 from tests.core.known import N1, SNAPSHOT, port
 from tests.core.paths import PG, WEB, changed
 
-from kubemtu.core import evidence, looks, net, order, tasks
+from kubemtu.core import evidence, net, order
 from kubemtu.core.evidence import Connection, Counters, Evidence, Learned, Sysctls
-from kubemtu.core.looks import Seen
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.why import looks, tasks
+from kubemtu.core.why.looks import Seen
 
 TASK = tasks.Task(here=WEB, there=PG, ways=())
 THERE = PG.addresses[0]

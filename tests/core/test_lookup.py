@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from tests.core.known import N1, SERVICES, SNAPSHOT, endpoints, find, pod, port
 
-from kubemtu.core import ends, errors
+from kubemtu.core import errors
 from kubemtu.core.snapshot import Snapshot, Unread
+from kubemtu.core.why import ends
 
 NEITHER = "neither a node, nor a pod or Service in namespace"
 LISTED = "`kubectl get nodes,pods,services -A` lists what there is, as NAMESPACE/NAME"

@@ -2,7 +2,7 @@
 
 from tests.core.rounds import Rule, hole, measured
 
-from kubemtu.core import remedies
+from kubemtu.core.blame import remedies
 from kubemtu.core.blame.faults import Fault, infer
 from kubemtu.core.rules import measured as rules
 

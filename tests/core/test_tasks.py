@@ -4,9 +4,10 @@ import msgspec
 from tests.core.known import N1, SNAPSHOT, find, node, pod, port
 from tests.core.paths import OUTSIDE, PG, WEB, changed
 
-from kubemtu.core import net, order, tasks
-from kubemtu.core.ends import End
+from kubemtu.core import net, order
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.why import tasks
+from kubemtu.core.why.ends import End
 
 N2 = net.NodeObservation(
     node="n2", uplinks=(net.Uplink(peer="192.0.2.1", device="eth0", mtu=1500),), ports=(port("calipg", "10.42.2.10"),)

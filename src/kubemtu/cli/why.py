@@ -10,9 +10,9 @@ from kubemtu.cli import kubeflags, output
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
-    from kubemtu.core.courses import Leg
-    from kubemtu.core.diagnosis import Diagnosis
     from kubemtu.core.pathverdict import Verdict
+    from kubemtu.core.why.courses import Leg
+    from kubemtu.core.why.diagnosis import Diagnosis
     from kubemtu.flows.why import Answer
 
 COLOURS = {"yes": "red", "no": "green", "unknown": "yellow"}

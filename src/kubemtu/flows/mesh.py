@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from kubemtu.core import errors, mesh, order, proof, remedies, sampling
+from kubemtu.core import errors, mesh, order, proof, sampling
+from kubemtu.core.blame import remedies
 from kubemtu.core.blame.faults import Fault, infer
 from kubemtu.core.blame.follow import follow_up
 from kubemtu.core.snapshot import Snapshot

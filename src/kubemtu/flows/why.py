@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
-from kubemtu.core import ends, errors, evidence, looks, lookup, order, tasks
-from kubemtu.core.courses import Leg, back, forth
-from kubemtu.core.diagnosis import Diagnosis, diagnose, together
-from kubemtu.core.ends import End, Known
+from kubemtu.core import errors, evidence, order
 from kubemtu.core.ladder import VLAN_SLACK
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.core.tasks import Task
+from kubemtu.core.why import ends, looks, lookup, tasks
+from kubemtu.core.why.courses import Leg, back, forth
+from kubemtu.core.why.diagnosis import Diagnosis, diagnose, together
+from kubemtu.core.why.ends import End, Known
+from kubemtu.core.why.tasks import Task
 from kubemtu.flows import observe, patience
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors

@@ -9,12 +9,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from kubemtu.core import courses, evidence, order, proof, whereabouts
-from kubemtu.core.courses import Course, Leg, OneWay
-from kubemtu.core.ends import End
-from kubemtu.core.looks import Seen
+from kubemtu.core import evidence, order, proof
 from kubemtu.core.pathverdict import UNDECIDED, Kind
-from kubemtu.core.whereabouts import Place, Sure
+from kubemtu.core.why import courses, whereabouts
+from kubemtu.core.why.courses import Course, Leg, OneWay
+from kubemtu.core.why.ends import End
+from kubemtu.core.why.looks import Seen
+from kubemtu.core.why.whereabouts import Place, Sure
 from kubemtu.core.words import has, names
 
 Answer = Literal["yes", "no", "unknown"]

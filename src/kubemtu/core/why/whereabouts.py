@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from kubemtu.core.courses import Course, OneWay
-from kubemtu.core.ends import End
 from kubemtu.core.ladder import VLAN_SLACK
+from kubemtu.core.why.courses import Course, OneWay
+from kubemtu.core.why.ends import End
 
 Sure = Literal["certain", "likely", "possible"]
 Cause = Literal["veth", "interface", "nic", "network", "tunnel", "nodes", "node", "held", "service", "outside"]

@@ -14,9 +14,10 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import ends, errors
-from kubemtu.core.ends import End, Known
+from kubemtu.core import errors
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.why import ends
+from kubemtu.core.why.ends import End, Known
 from kubemtu.core.words import names
 
 SERVICE_WORDS = frozenset({"svc", "service", "services"})

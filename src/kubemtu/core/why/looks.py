@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from kubemtu.core import evidence, net, order, symptoms
-from kubemtu.core.ends import End
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.core.tasks import Task
+from kubemtu.core.why.ends import End
+from kubemtu.core.why.tasks import Task
 
 COUNTED = frozenset({"refused here", "fragmented here", "reassembled here"})  # since when, nobody knows
 KNOWN = frozenset({"path MTU learned", "masked", "discovery off"})  # measuring tells the same, and more exactly

@@ -14,10 +14,10 @@ from typing import Literal
 import msgspec
 
 from kubemtu.core import order, pathverdict, proof
-from kubemtu.core.ends import End
 from kubemtu.core.ladder import VLAN_SLACK
 from kubemtu.core.pathfacts import Direction
 from kubemtu.core.pathverdict import UNDECIDED, Verdict
+from kubemtu.core.why.ends import End
 
 Role = Literal["whole", "nodes", "near", "far", "overlay", "service", "return"]
 TURNED: Mapping[Role, Role] = {"whole": "whole", "nodes": "nodes", "near": "far", "far": "near"}

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from kubemtu.core import ends, errors, order, pods
-from kubemtu.core.courses import Leg, Role
-from kubemtu.core.ends import End
+from kubemtu.core import errors, order, pods
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.why import ends
+from kubemtu.core.why.courses import Leg, Role
+from kubemtu.core.why.ends import End
 
 OTHERS = 6  # ends that are tried when only one is named
 PROBE_APP = "kubemtu-probe"
