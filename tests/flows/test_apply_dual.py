@@ -45,7 +45,7 @@ def test_a_hole_in_one_family_is_named_and_can_be_gone_back_from(has_nft: None, 
     assert (
         "error: the change is made but not proven: default/pod-2a > default/pod-1a over IPv6: 1390 bytes arrive, and "
         "everything larger, up to 1400, vanishes without a word: connections hang once they send full-size packets; "
-        "see where with `kubemtu check`, or go back with `kubemtu rollback`\n"
+        "see where with `kubemtu probe`, or go back with `kubemtu rollback`\n"
     ) in ended.err
     assert any(line.startswith("refuted: 14 of 16 full-size packets arrived; ") for line in ended.lines)
     lab.done("rollback", "--yes")
