@@ -2,22 +2,21 @@
 
 All state has a fixed size. Strangers cannot fill it, because only what was sealed with the key is remembered or counted
 against the limit. A request is sealed for the address it was sent from, so a captured one can be sent again only from
-there, and is not answered again while REMEMBERED others have not overwritten it. Only a HELLO holds from anywhere: what
-a captured one can gain is one packet of its own size, once.
+there, and is not answered again before DEEP others have come to the same of SETS places: ten thousand others push out
+one in a hundred million. Only a HELLO holds from anywhere: what a captured one can gain is one packet of its own size,
+once.
 """
 
-import array
 from typing import Final
 
 import msgspec
 
 from kubemtu.node.probe import wire
 
-REMEMBERED: Final = 1 << 16  # MACs of eight bytes: half a megabyte
+SETS: Final = 4096  # places for MACs of eight bytes, by their first twelve bits
+DEEP: Final = 16  # MACs in each: half a megabyte in all
 RATE: Final = 20_000  # answers a second: one core of a machine answers about three times as many
 DEPTH: Final = 20_000  # answers at once: a thousand agents that all begin now, and some bursts
-
-_SLOT: Final = 64 - 16  # a MAC is remembered in the slot that its first two bytes say
 
 
 class Refused(msgspec.Struct):
@@ -41,7 +40,7 @@ class Gate:
         self._depth = depth
         self._tokens = float(depth)
         self._filled = now
-        self._seen = array.array("Q", bytes(REMEMBERED * 8))
+        self._seen = [b""] * SETS
 
     def admit(self, datagram: bytes, size: int, bound: bytes, now: float) -> wire.Request | None:
         """The request in a datagram that came from the address `bound`, `size` bytes as a packet; None to be silent."""
@@ -55,11 +54,9 @@ class Gate:
         if not self._key.opens(datagram, b"" if request.kind == wire.HELLO else bound):
             self.refused.forged += 1
             return None
-        mac = wire.mac(datagram)
-        if self._seen[mac >> _SLOT] == mac:
+        if self._again(wire.mac(datagram)):
             self.refused.repeated += 1
             return None
-        self._seen[mac >> _SLOT] = mac
         if now > self._filled:
             self._tokens = min(self._tokens + (now - self._filled) * self._rate, self._depth)
         self._filled = now
@@ -68,3 +65,12 @@ class Gate:
             return None
         self._tokens -= 1
         return request
+
+    def _again(self, mac: bytes) -> bool:
+        """Say whether this MAC was seen lately, and remember it in the place of the oldest."""
+        place = (mac[0] << 8 | mac[1]) >> 4
+        known = self._seen[place]
+        if mac in known:
+            return True
+        self._seen[place] = (mac + known)[: DEEP * len(mac)]
+        return False

@@ -42,7 +42,6 @@ _MAC: Final = 8
 _BODY: Final = LENGTH - _MAC
 _HEAD = struct.Struct("!4sBBH")  # magic, version, kind, flags
 _KIND: Final = 5  # the place of the kind
-_SEAL = struct.Struct("!32xQ")
 _REQUEST = struct.Struct("!4sBBHQIH10x")  # ..., nonce, number, size of the packet or own MTU
 _ANSWER = struct.Struct("!4sBBHQIHHIH2x")  # ..., nonce, number, size, largest fragment, drops, MTU of the interface
 _REPORT = struct.Struct("!4sBBBBQHHHHBBHHH")  # ..., ending, limit, nonce, five sizes, three counts
@@ -167,10 +166,9 @@ def replies(datagram: bytes) -> bool:
     return len(datagram) > _KIND and datagram[_KIND] in REPLIES
 
 
-def mac(datagram: bytes) -> int:
-    """The MAC of a datagram as a number of 64 bits, which no two requests share."""
-    (number,) = _SEAL.unpack_from(datagram)
-    return int(number)
+def mac(datagram: bytes) -> bytes:
+    """The MAC of a datagram, which no two requests share."""
+    return datagram[_BODY:LENGTH]
 
 
 def pack_request(request: Request) -> bytes:
