@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubemtu.node.probe import wire
+from kubemtu.node.probe import paths, station, wire
 
 if TYPE_CHECKING:
     from tests.node.probe.conftest import Net
@@ -63,6 +63,9 @@ LIES: dict[str, Lie] = {
     "another number": lambda datagram, size: [
         KEY.seal(wire.pack_answer(wire.Answer(wire.read_request(datagram).nonce, 1 << 31, size, 0, 0, 0)))
     ],
+    "another address each time": lambda datagram, _: [
+        KEY.seal(wire.pack_seen(wire.read_request(datagram).nonce, os.urandom(length))) for length in (4, 16, 4)
+    ],
 }
 
 
@@ -71,6 +74,36 @@ def test_lies_are_no_answer(bare: "Net", name: str) -> None:
     with lying(bare, LIES[name]):
         found = bare.measure().forward.found
     assert (found.ending, found.mtu) == ("unreachable", 0)
+
+
+def noise(datagram: bytes, size: int) -> list[bytes]:
+    """The truth, in the middle of everything that it may be confused with."""
+    request = wire.read_request(datagram)
+    strange = wire.Answer(request.nonce, request.number, size, 0, 9, 9)
+    lies = [
+        STRANGER.seal(wire.pack_answer(strange)),
+        KEY.seal(wire.pack_answer(wire.Answer(request.nonce ^ 1, request.number, size, 0, 9, 9))),
+        KEY.seal(wire.pack_answer(wire.Answer(request.nonce, request.number, size ^ 1, 0, 0, 9))),
+        STRANGER.seal(wire.pack_seen(request.nonce, os.urandom(4))),
+        KEY.seal(wire.pack_report(wire.Report(request.nonce ^ 1, "exact", "silence", 600))),
+        datagram,
+        *(os.urandom(length) for length in (0, 39, 40, 1400)),
+    ]
+    truth = [answer(datagram, size)] if request.kind == wire.PROBE else []
+    return [*lies, *truth, *lies]
+
+
+@pytest.mark.parametrize("sweeps", [False, True])
+def test_the_truth_is_heard_among_lies(bare: "Net", sweeps: bool) -> None:
+    target = paths.Target(address="10.9.3.1", source="10.9.1.1", expected=1450, enough=True)
+
+    def work() -> list[paths.Path]:
+        with station.Station(KEY, answers=not sweeps) as asking:
+            return asking.measure([target] * 12)
+
+    with lying(bare, noise):
+        found = [path.forward.found for path in bare.inside("a", work)]
+    assert {(one.ending, one.mtu) for one in found} == {("exact", 1450)}
 
 
 def test_answers_that_come_many_times_count_once(bare: "Net") -> None:

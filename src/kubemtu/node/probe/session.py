@@ -14,6 +14,7 @@ from kubemtu.node.probe import channel, wire
 
 PAUSE: Final = 16  # packets of a burst after which the station listens for a moment
 TOLD: Final = 0.05  # seconds that an answer is waited for after somebody said that there will be none
+SEEN_MOST: Final = 3  # addresses that the other end may see us under, one after the other
 REST: Final = 0.02  # seconds that an overloaded peer is given at first, and twice as many each time after that
 NO_WAY: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL})
 
@@ -58,6 +59,7 @@ class Session:
         self._slowest = 0.0  # how long the slowest answer took that came after its burst was closed
         self.patience: tuple[float, ...] = (burst.PATIENCE,)  # seconds of silence that end a first burst, a second ...
         self.nat = ""  # the address that the other end sees us under, when it is another one
+        self._seen = 0  # how often another address was believed
         self._silent = 0  # bursts that met with nothing but silence
 
     @property
@@ -166,8 +168,9 @@ class Session:
 
     def seen(self, address: bytes, now: float) -> None:
         """Take word of the address that the other end sees us under; begin anew when it was not known."""
-        if address == self._bound or self.search.low or len(address) != len(self._bound):
+        if address == self._bound or self.search.low or len(address) != len(self._bound) or self._seen >= SEEN_MOST:
             return
+        self._seen += 1
         self._bound = address
         self.nat = socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
         if self._burst is not None and self.found is None:
