@@ -241,7 +241,7 @@ def test_wants_are_the_union_each_once_and_never_a_secret() -> None:
 
 def test_codes_are_a_closed_and_unbroken_list() -> None:
     assert [code.code for code in codes.CODES] == [f"MTU{number}" for number in range(101, 126)]
-    assert len({code.name for code in codes.CODES}) == 22
+    assert len({code.name for code in codes.CODES}) == 25
     assert {code.severity for code in codes.CODES} == {"error", "warning", "note"}
     assert (codes.MTU103.name, codes.MTU103.severity) == ("config-not-rolled-out", "error")
     assert (codes.MTU118.name, codes.MTU118.severity) == ("node-not-observed", "note")
