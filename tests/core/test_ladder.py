@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubemtu.core import ladder
+from kubemtu.core import ladder, search
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,21 @@ def test_what_the_caller_knows_comes_first() -> None:
     assert ladder.hypotheses(9000, also=(4000,))[:3] == (3950, 3954, 4000)
 
 
-@given(st.integers(576, 65535))
-def test_nothing_reaches_the_interface_and_rounds_stay_small(top: int) -> None:
-    sizes = ladder.likely(top)
+@given(st.integers(0, 65535), st.lists(st.integers(-100, 70_000), max_size=3))
+def test_nothing_reaches_the_interface_and_rounds_stay_small(top: int, also: list[int]) -> None:
+    sizes, first = ladder.likely(top, also), ladder.hypotheses(top, also)
     assert list(sizes) == sorted(set(sizes))
-    assert all(68 < size < top for size in (*sizes, *ladder.hypotheses(top)))
-    assert len(sizes) <= 64
-    assert len(ladder.hypotheses(top)) <= 7
+    assert all(68 < size < top for size in (*sizes, *first))
+    assert len(sizes) <= 100
+    assert len(set(first)) == len(first) <= 7
+    assert len(sizes) + 7 * len(first) <= 150  # packets of a round, without the small ones
+
+
+@pytest.mark.parametrize(("top", "packets"), [(1500, 84), (9000, 110), (65535, 119)])
+def test_a_round_of_the_ladder_is_short(top: int, packets: int) -> None:
+    """What is sent to a black hole in its second round, with 19 small packets in between and at the end."""
+    machine = search.Search(
+        search.Question(top=top, expected=top, likely=ladder.likely(top), hypotheses=ladder.hypotheses(top))
+    )
+    machine.feed(machine.burst(), [search.ARRIVED, search.LOST, *[search.ARRIVED] * 3])
+    assert len(machine.burst()) == packets
