@@ -164,12 +164,13 @@ class Channel:
 
         `local` is the address to send from, when it matters.
         """
-        length = len(body)
-        self._packet[:length] = body
-        packet = body if size - self.headers <= length else self._packet_view[: size - self.headers]
+        packet: bytes | memoryview = body
+        if size - self.headers > len(body):
+            self._packet[: len(body)] = body
+            packet = self._packet_view[: size - self.headers]
         try:
             if local:
-                self.socket.sendmsg((packet,), self._from(local), 0, address)
+                self.socket.sendmsg((packet,), self._froms.get(local) or self._from(local), 0, address)
             else:
                 self.socket.sendto(packet, address)
         except OSError as refused:
@@ -204,13 +205,12 @@ class Channel:
         return bool(writable.poll(_SEND_PATIENCE))
 
     def _from(self, local: bytes) -> list[tuple[int, int, bytes]]:
-        if (made := self._froms.get(local)) is None:
-            if self.family == 4:
-                made = [(socket.IPPROTO_IP, IP_PKTINFO, PKTINFO.pack(0, local, b""))]
-            else:
-                made = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, PKTINFO6.pack(local, 0))]
-            if len(self._froms) < _FROMS_MOST:
-                self._froms[local] = made
+        if self.family == 4:
+            made = [(socket.IPPROTO_IP, IP_PKTINFO, PKTINFO.pack(0, local, b""))]
+        else:
+            made = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, PKTINFO6.pack(local, 0))]
+        if len(self._froms) < _FROMS_MOST:
+            self._froms[local] = made
         return made
 
     def receive(self, most: int = 64) -> Iterator[Heard]:
@@ -260,7 +260,7 @@ class Channel:
 
     def pack(self, address: str) -> bytes:
         """An address as bytes, without the zone of a link-local one."""
-        return socket.inet_pton(self._kind, address.partition("%")[0])
+        return socket.inet_pton(self._kind, address.partition("%")[0] if "%" in address else address)
 
     def mtu(self, interface: int) -> int:
         """The MTU of one of this machine's interfaces by its index, asked once; 0 when it cannot be told."""

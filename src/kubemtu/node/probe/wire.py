@@ -194,9 +194,18 @@ def read_request(datagram: bytes) -> Request:
 
 def pack_answer(answer: Answer) -> bytes:
     """The body of an answer, to be sealed."""
-    drops = answer.drops & 0xFFFFFFFF
-    head = (MAGIC, VERSION, ANSWER, 0, answer.nonce, answer.number)
-    return _ANSWER.pack(*head, answer.size, answer.fragment, drops, answer.mtu)
+    return _ANSWER.pack(
+        MAGIC,
+        VERSION,
+        ANSWER,
+        0,
+        answer.nonce,
+        answer.number,
+        answer.size,
+        answer.fragment,
+        answer.drops & 0xFFFFFFFF,
+        answer.mtu,
+    )
 
 
 def read_answer(datagram: bytes) -> Answer:
