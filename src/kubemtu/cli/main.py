@@ -15,13 +15,13 @@ from kubemtu.core import errors
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("kubemtu.cli.check:check", "Find what is wrong with the pod network's MTU (read-only)."),
+    "why": ("kubemtu.cli.why:why", "Say whether it is the MTU between two ends, where, and what to do (read-only)."),
+    "probe": ("kubemtu.cli.probe:probe", "Measure the exact path MTU between two ends, or between all (read-only)."),
     "plan": ("kubemtu.cli.plan:plan", "Show what would change, in which order, and the undo (read-only)."),
     "apply": ("kubemtu.cli.apply:apply", "Change it, live, verify every step, and end with a proof."),
     "rollback": ("kubemtu.cli.rollback:rollback", "Return to the state recorded before the last apply."),
     "calc": ("kubemtu.cli.calc:calc", "Show what headers leave of a NIC's MTU, and which key it belongs into."),
-    "node": ("kubemtu.cli.node:node", "Show or set the MTU of this one node's pods, without Kubernetes."),
-    "why": ("kubemtu.cli.why:why", "Say whether it is the MTU between two ends, where, and what to do (read-only)."),
-    "probe": ("kubemtu.cli.probe:probe", "Measure the exact path MTU between two ends, or between all (read-only)."),
+    "node": ("kubemtu.cli.node:node", "The same on this one node, and the MTU of a path, without Kubernetes."),
     "lab": ("kubemtu.cli.lab:lab", "Build a cluster on this machine out of network namespaces."),
     "demo": ("kubemtu.cli.demo:demo", "Break a lab cluster, fix it live under traffic, and count what was lost."),
     "agent": ("kubemtu.cli.agent:agent", "Keep one node true to its NodeMTU (runs in the cluster)."),
