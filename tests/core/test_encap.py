@@ -181,7 +181,7 @@ def test_inner_of_outer_is_the_packet_or_the_next_that_costs_no_more(layer: Enca
 def test_what_fits_fits_and_one_more_does_not(stack: Stack, nic: int) -> None:
     pod = stack.inner(nic)
     assert stack.outer(pod) <= nic
-    if pod < 65000 and stack.layers:
+    if nic < 65000 and stack.layers:  # one more than the largest IP packet there is cannot be asked for
         assert stack.outer(pod + 1) > nic
     assert sum(header.size for header in stack.working(nic)) == nic - pod
     assert stack.guaranteed(nic) <= pod

@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("kubemtu.cli.apply:apply", "Change it, live, verify every step, and end with a proof."),
     "rollback": ("kubemtu.cli.rollback:rollback", "Return to the state recorded before the last apply."),
     "calc": ("kubemtu.cli.calc:calc", "Show what headers leave of a NIC's MTU, and which key it belongs into."),
-    "node": ("kubemtu.cli.node:node", "The same on this one node, and the MTU of a path, without Kubernetes."),
+    "node": ("kubemtu.cli.node:node", "Show or set one node's pod MTU, or measure a path, without Kubernetes."),
     "lab": ("kubemtu.cli.lab:lab", "Build a cluster on this machine out of network namespaces."),
     "demo": ("kubemtu.cli.demo:demo", "Break a lab cluster, fix it live under traffic, and count what was lost."),
     "agent": ("kubemtu.cli.agent:agent", "Keep one node true to its NodeMTU (runs in the cluster)."),
