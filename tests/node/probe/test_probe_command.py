@@ -39,12 +39,14 @@ def responding(bare: "Net", key: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         command(bare, "b", "respond", "--key-file", key), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
-    assert select.select([process.stdout], [], [], 20)[0]
-    assert process.stdout.readline() == "answering on UDP port 7843 over IPv4 and IPv6; end with Ctrl-C\n"
-    yield process
-    process.kill()
-    process.communicate()
+    try:
+        assert process.stdout is not None
+        assert select.select([process.stdout], [], [], 20)[0]
+        assert process.stdout.readline() == "answering on UDP port 7843 over IPv4 and IPv6; end with Ctrl-C\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.usefixtures("responding")
