@@ -2,7 +2,7 @@
 
 import collections
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -20,6 +20,7 @@ RUNNING: Final = 12  # times more that one is asked who says that it still measu
 SUSPECTS: Final = 2  # sizes found on other paths that are asked for at once
 NEIGHBOURS: Final = (0.3, 0.5)  # seconds of silence for one of many, of whom others have answered
 
+FAMILIES: Final[tuple[channel.Family, ...]] = (4, 6)
 Channels = Mapping[tuple[str, channel.Family], channel.Channel]
 
 
@@ -75,11 +76,10 @@ class Measurement:
         self._waiting: collections.deque[int] = collections.deque()
         self._found: collections.Counter[int] = collections.Counter()
         self._hints: dict[int, tuple[int, str | None]] = {}  # what was quoted of a swept packet, by place
-        swept = list(self._to_sweep()) if sweeps and len(targets) > CROWD else []
-        if swept:
-            self.sweep = sweep.Sweep(swept, key, arrived=self._swept, doubtful=self._doubt, pps=pps)
-        among = {peer.place for peer in swept}
-        self._waiting.extend(place for place in range(len(targets)) if place not in among)
+        if sweeps and len(targets) > CROWD:
+            self.sweep = sweep.Sweep(self._to_sweep(), key, arrived=self._swept, doubtful=self._doubt, pps=pps)
+        else:
+            self._waiting.extend(range(len(targets)))
 
     @property
     def over(self) -> bool:
@@ -159,26 +159,25 @@ class Measurement:
 
     # The sweep
 
-    def _to_sweep(self) -> list[sweep.Peer]:
-        """Targets of which one packet may tell all; those of which a kernel here believes something are searched."""
+    def _to_sweep(self) -> Iterator[sweep.Peer]:
+        """Give the targets of which one packet may tell all; where a kernel believes something already, search."""
         known = frozenset(found for one in self._channels.values() for found in one.learned())
         keys: dict[str, wire.Key] = {}
-        least = {family: paths.smallest(family) + 1 for _, family in self._channels}
-        swept: list[sweep.Peer] = []
+        least = {family: paths.smallest(family) + 1 for family in FAMILIES}
         for place, target in enumerate(self._targets):
             address, source, expected = target.address, target.source, target.expected
             one = self._channels.get((target.via, 6 if ":" in address else 4))
             if one is None or target.back or not expected or not source or address in known:
+                self._waiting.append(place)
                 continue
             try:
                 endpoint = paths.endpoint(target)
             except OSError:  # the zone of its address is no interface here
+                self._waiting.append(place)
                 continue
             if (bound := keys.get(source)) is None:
                 keys[source] = bound = sweep.bound(self._key, source)
-            size = max(expected, least[one.family])
-            swept.append(sweep.Peer(place, one, endpoint, size, bound))
-        return swept
+            yield sweep.Peer(place, one, endpoint, max(expected, least[one.family]), bound)
 
     def _swept(self, peer: sweep.Peer, now: float) -> None:
         if peer.place not in self.paths:

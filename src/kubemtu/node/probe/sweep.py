@@ -9,10 +9,9 @@ times the slowest round trip so far, or PATIENCE where none is known yet; an ans
 tells how slow round trips are.
 """
 
-import collections
 import socket
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -49,19 +48,20 @@ class Sweep:
 
     def __init__(
         self,
-        peers: Sequence[Peer],
+        peers: Iterable[Peer],
         key: wire.Key,
         *,
         arrived: Callable[[Peer, float], None],
         doubtful: Callable[[Peer, float], None],
         pps: float = 0.0,
     ) -> None:
-        """Nothing is sent yet; `pps` 0 is without a limit."""
+        """Nothing is sent yet, and each of the peers is taken when it is its turn; `pps` 0 is without a limit."""
         self.nonce = nonce()
         self.sent = 0
         self.slowest = 0.0
         self._key = key
-        self._waiting = collections.deque(peers)
+        self._waiting = iter(peers)
+        self._all_sent = False
         self._known: list[Peer | None] = []  # by number; None once its fate is known
         self._oldest = 0  # number of the first packet that may still be given up
         self._under_way = 0
@@ -73,20 +73,22 @@ class Sweep:
     @property
     def over(self) -> bool:
         """Whether every peer has answered or was handed on."""
-        return not self._waiting and not self._under_way
+        return self._all_sent and not self._under_way
 
     def send(self, now: float) -> None:
         """Ask as many more as the window and the rate allow."""
-        if not self._waiting:
+        if self._all_sent:
             return
         if not self._began:
             self._began = now
         room = WINDOW - self._under_way
         if self._pps:
             room = min(room, int((now - self._began) * self._pps) + 1 - self.sent)
-        pack, known, waiting = _PROBE.pack, self._known, self._waiting
-        for number in range(len(known), len(known) + min(room, len(waiting))):
-            peer = waiting.popleft()
+        pack, known = _PROBE.pack, self._known
+        for number in range(len(known), len(known) + room):
+            if (peer := next(self._waiting, None)) is None:
+                self._all_sent = True
+                break
             known.append(peer)
             self._under_way += 1
             peer.asked = now
@@ -165,7 +167,7 @@ class Sweep:
     def wake(self, now: float) -> float:
         """When to call `send` and `give_up` next, if nothing is heard before."""
         due = now + SLOWEST
-        if self._waiting and self._under_way < WINDOW:
+        if not self._all_sent and self._under_way < WINDOW:
             due = self._began + self.sent / self._pps if self._pps else now
         for number in range(self._oldest, len(self._known)):
             peer = self._known[number]
