@@ -96,12 +96,7 @@ class Asking:
 
         def look() -> dict[str, order.Told] | None:
             nonlocal heard
-            there = self._nodes.seen()
-            told = {
-                node: one
-                for node in nodes
-                if node in there and (one := there[node].answers.get(name)) is not None and enough(one)
-            }
+            told = self._told(name, nodes, enough)
             if tell is not None and len(told) != heard:
                 heard = len(told)
                 tell(heard, len(nodes))
@@ -118,11 +113,25 @@ class Asking:
             asked = time.monotonic()
             await self._nodes.look_who_left()
             began += time.monotonic() - asked  # while the API server was away, no agent could tell anything
-        raise errors.Unreachable(
-            f"the agent of node {listed(late)} did not answer what it was asked to measure within {patience:.0f} s; "
-            "see that the kubemtu-agent pod runs there, has no older version, and may read Secret "
-            f"{probes.NAMESPACE}/{probes.SECRET} (its log says so)"
-        )
+        raise unanswered(late, f" within {patience:.0f} s")
+
+    def _told(self, name: str, nodes: Sequence[str], enough: Callable[[order.Told], bool]) -> dict[str, order.Told]:
+        """What those of the nodes have told so far that have told enough."""
+        there = self._nodes.seen()
+        return {
+            node: one
+            for node in nodes
+            if node in there and (one := there[node].answers.get(name)) is not None and enough(one)
+        }
+
+
+def unanswered(nodes: Sequence[str], when: str = "") -> errors.Unreachable:
+    """The sentence about agents that did not tell what they were asked."""
+    return errors.Unreachable(
+        f"the agent of node {listed(nodes)} did not answer what it was asked to measure{when}; "
+        "see that the kubemtu-agent pod runs there, has no older version, and may read Secret "
+        f"{probes.NAMESPACE}/{probes.SECRET} (its log says so)"
+    )
 
 
 class _Late(errors.KubemtuError):

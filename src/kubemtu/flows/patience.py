@@ -44,11 +44,7 @@ class Patient(asking.Asking):
         async with self._put(asked) as name:
             told = await self._wait(name, order.nodes(asked), lambda one: one.done, patience, tell)
         if not told:
-            raise errors.Unreachable(
-                f"the agent of node {listed(sorted(order.nodes(asked)))} did not answer what it was asked to measure; "
-                "see that the kubemtu-agent pod runs there, has no older version, and may read Secret "
-                f"{probes.NAMESPACE}/{probes.SECRET} (its log says so)"
-            )
+            raise asking.unanswered(sorted(order.nodes(asked)))
         return told
 
     async def _wait(
@@ -76,14 +72,6 @@ class Patient(asking.Asking):
                 if now - began >= self._until(patience, late, news - began if told else None):
                     self.late.update(late)
         return told
-
-    def _told(self, name: str, nodes: Sequence[str], enough: Callable[[order.Told], bool]) -> dict[str, order.Told]:
-        there = self._nodes.seen()
-        return {
-            node: one
-            for node in nodes
-            if node in there and (one := there[node].answers.get(name)) is not None and enough(one)
-        }
 
     def _until(self, patience: float, late: Sequence[str], others: float | None) -> float:
         """How long from the question on to wait for those; `others`: when the last of the others told."""
