@@ -7,7 +7,6 @@ once (a lab has no scheduler); `nodeSelector` is heeded, affinity, taints, `maxS
 
 import asyncio
 import hashlib
-import logging
 import math
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
@@ -15,15 +14,11 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 import msgspec
 
 from kubemtu.core import objects
-from kubemtu.core.errors import KubemtuError
 from kubemtu.kube.api import Api
-from kubemtu.kube.errors import Absent
 from kubemtu.lab import mirror, state
 from kubemtu.lab.api.resources import Object, copied
 from kubemtu.lab.api.store import suffix
 
-_LOG = logging.getLogger(__name__)
-_RETRY_SECONDS = 0.05
 _HASH, _GENERATION = "controller-revision-hash", "pod-template-generation"
 _HASH_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
@@ -84,17 +79,7 @@ class _Controller:
             held = daemonset.get("status") or {}
             if any(held.get(field) != value for field, value in change.status.items()):
                 due.append(self._write_status(daemonset, change.status))
-        return [self._again(each) for each in due]
-
-    async def _again(self, write: Coroutine[None, None, None]) -> None:
-        """Write; when that is refused all is looked at once more, but for an object that is not there any more."""
-        try:
-            await write
-        except Absent:
-            return
-        except KubemtuError as refusal:
-            _LOG.debug("%s; again", refusal)
-            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._changed.set)
+        return [mirror.once_more(each, self._changed) for each in due]
 
     async def _create(self, pod: Object) -> None:
         self._pods.enter(await self._api.create(pod))

@@ -6,19 +6,14 @@ there, a slice is named after its Service and family instead of by chance, and h
 """
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator
 
 from kubemtu.core import objects
-from kubemtu.core.errors import KubemtuError
 from kubemtu.kube.api import Api
-from kubemtu.kube.errors import Absent
 from kubemtu.lab import mirror, state
 from kubemtu.lab.api.resources import Object
 
-_LOG = logging.getLogger(__name__)
-_RETRY_SECONDS = 0.05
 OF_SERVICE = "kubernetes.io/service-name"
 """The label that names the Service of a slice."""
 _KEPT_BY = {"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}
@@ -47,7 +42,7 @@ class _Controller:
             while True:
                 await self._change()
                 if self._pods.synced and self._slices.synced:
-                    await asyncio.gather(*map(self._again, self._writes()))
+                    await asyncio.gather(*(mirror.once_more(each, self._changed) for each in self._writes()))
 
     async def _change(self) -> None:
         await self._changed.wait()
@@ -74,16 +69,6 @@ class _Controller:
                 yield self._write(wanted[key])
         for key in wanted.keys() - held.keys():
             yield self._create(wanted[key])
-
-    async def _again(self, write: Coroutine[None, None, None]) -> None:
-        """Write; when that is refused all is looked at once more, but for an object that is not there any more."""
-        try:
-            await write
-        except Absent:
-            return
-        except KubemtuError as refusal:
-            _LOG.debug("%s; again", refusal)
-            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._changed.set)
 
     async def _create(self, fresh: Object) -> None:
         self._slices.enter(await self._api.create(fresh))

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.kube import kubeconfig as kubeconfigs
 from kubemtu.kube.api import Api, Backoff, Event
+from kubemtu.kube.errors import Absent
 
 log = logging.getLogger(__name__)
 FIELD_MANAGER = "kubemtu-lab"  # not kubemtu's own: what the lab wrote is what somebody else wrote
@@ -19,6 +20,7 @@ SERVICES = Want(kind="Service", plural="services", api_versions=("v1",))
 ENDPOINT_SLICES = Want(kind="EndpointSlice", plural="endpointslices", api_versions=("discovery.k8s.io/v1",))
 _BACKOFF = Backoff(first=0.2, most=0.4)  # the API of a lab is near, and away only when the lab ends
 _RETRY_SECONDS = 0.2
+_AGAIN_SECONDS = 0.05
 
 
 def connect(kubeconfig: Mapping[str, object]) -> Api:
@@ -105,3 +107,14 @@ class Mirror:
 
 def _version(body: Object) -> int:
     return int(body.resource_version or 0)
+
+
+async def once_more(write: Coroutine[None, None, None], changed: asyncio.Event) -> None:
+    """Write; when that is refused, `changed` has all looked at again, but for an object that is not there any more."""
+    try:
+        await write
+    except Absent:
+        return
+    except KubemtuError as refusal:
+        log.debug("%s; again", refusal)
+        asyncio.get_running_loop().call_later(_AGAIN_SECONDS, changed.set)
