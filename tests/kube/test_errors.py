@@ -253,6 +253,30 @@ async def test_tls_to_a_plain_port(unused_port: int) -> None:
     assert said.endswith("does not speak TLS on that port; check scheme and port of the server")
 
 
+@pytest.mark.parametrize("how", ["close", "abort"])
+@pytest.mark.parametrize("after", [0, 3, 90, 700])
+async def test_a_connection_that_breaks_off_in_the_midst_of_tls(as_user: As, after: int, how: str) -> None:
+    """An API server that ends, or a link that is cut: not distrust, so that whoever waits for outages waits."""
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, onward = await asyncio.open_connection(host, int(port))
+        onward.write(await reader.read(1 << 16))
+        writer.write(await there.readexactly(after))
+        await writer.drain()
+        writer.close() if how == "close" else writer.transport.abort()
+        onward.transport.abort()
+
+    async with as_user("admin") as api:
+        host, _, port = api.connection.server.removeprefix("https://").rpartition(":")
+        async with await asyncio.start_server(cut, "127.0.0.1", 0) as cutting:
+            server = f"https://127.0.0.1:{cutting.sockets[0].getsockname()[1]}"
+            said = await refusal(
+                Api(msgspec.structs.replace(api.connection, server=server)), exit_code=3, kind=errors.Unreachable
+            )
+    assert f"the connection to {server} (user admin of context " in said
+    assert "broke off while kubemtu tried to get daemonsets.apps canal in namespace kube-system (in the midst" in said
+
+
 async def test_an_untrusted_certificate(as_user: As) -> None:
     async with as_user("admin") as api:
         strange = msgspec.structs.replace(api.connection, ca=None)

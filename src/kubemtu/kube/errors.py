@@ -36,6 +36,13 @@ from kubemtu.kube.connection import Connection
 MESSAGE_LIMIT = 300  # characters
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
+_BROKEN_OFF = (  # a connection that ended in the midst of TLS: nobody has distrusted anybody, and it may be tried again
+    ssl.SSLEOFError,
+    ssl.SSLZeroReturnError,
+    ssl.SSLSyscallError,
+    ssl.SSLWantReadError,
+    ssl.SSLWantWriteError,
+)
 
 
 class NoCluster(errors.UsageError):
@@ -175,6 +182,11 @@ def from_transport(error: Exception, action: Action, connection: Connection) -> 
     server = f"{connection.server} ({connection.who})"
     causes = list(_causes(error))
     for cause in causes:
+        if isinstance(cause, _BROKEN_OFF):
+            return errors.Unreachable(
+                f"the connection to {server} broke off while kubemtu tried to {action} (in the midst of TLS); "
+                f"{_then(action)}try again, and if it stays so, check whether a proxy stands in between"
+            )
         if isinstance(cause, ssl.SSLError):
             return _tls(cause, server, connection)
     if isinstance(error, httpx2.ConnectTimeout):
