@@ -18,7 +18,7 @@ import msgspec
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
-from kubemtu.lab import confine, scene
+from kubemtu.lab import confine, readiness, scene
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
@@ -51,6 +51,10 @@ class Host(Protocol):
 
     async def run(self, pod: Object, spec: Object, argv: list[str], env: Mapping[str, str]) -> Running:
         """Start a real program in the pod's namespaces. Raises OSError, and what kube.errors draws."""
+        ...
+
+    def address(self, pod: Object) -> str:
+        """The first address of a pod that is attached, or of its node."""
         ...
 
 
@@ -120,12 +124,17 @@ class Container:
 
     async def _run(self, argv: list[str], env: Mapping[str, str]) -> None:
         running = await self.host.run(self.pod, self.spec, argv, env)
-        self._enter_running(ready=True)
+        probe = readiness.Readiness.of(self.spec)
+        self._enter_running(ready=probe is None)
+        following = probe and asyncio.create_task(probe.follow(self.host.address(self.pod), self._be_ready))
         try:
             code = await running.ended
         except asyncio.CancelledError:
             await running.stop()
             raise
+        finally:
+            if following:
+                following.cancel()
         await self._crash(code if code >= 0 else 128 - code, "")
 
     async def _crash(self, code: int, message: str) -> None:
@@ -143,6 +152,10 @@ class Container:
         self._started = now()
         self.ready = ready
         self.state = {"running": {"startedAt": self._started}}
+        self.changed()
+
+    def _be_ready(self, ready: bool) -> None:
+        self.ready = ready
         self.changed()
 
     def _ended(self, code: int, reason: str, message: str) -> dict[str, object]:

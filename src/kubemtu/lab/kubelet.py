@@ -158,6 +158,11 @@ class Kubelet:
 
         return containers.Running(asyncio.shield(ended), stop)
 
+    def address(self, pod: Object) -> str:
+        """The first address of a pod that is attached, or of this node."""
+        attachment = self._attached.get(mirror.uid(pod))
+        return (attachment.addresses if attachment else self.addresses)[0]
+
     async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> None:
         """Do what the container's program does to this node when it starts. Raises ContainerFailed."""
         image = spec.text("image") or ""

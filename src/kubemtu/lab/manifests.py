@@ -255,6 +255,7 @@ def _probe() -> Iterator[Body]:
         "image": "kubemtu:0.1.0",
         "args": ["node", "respond", "--key-file=/key/key"],
         "ports": [{"name": name, "protocol": each, "containerPort": PROBE_PORT} for name, each in named],
+        "readinessProbe": {"tcpSocket": {"port": "tcp"}, "initialDelaySeconds": 1, "periodSeconds": 2},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
