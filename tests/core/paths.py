@@ -52,6 +52,7 @@ def direction(
     peer: int = 0,
     fitting: int = 53,
     lost: int = 0,
+    unheard: bool = False,
     **facts: Any,
 ) -> Direction:
     """One direction that carries `mtu` of `top` bytes; `by` is the router that says so, else nobody does.
@@ -64,6 +65,7 @@ def direction(
         mtu=mtu,
         limit=(limit or own) if ending == "exact" else None,  # type: ignore[arg-type]  # each is a Limit
         losses=6,
+        unheard=unheard,
         fitting=fitting,
         fitting_lost=lost,
         rounds=2,

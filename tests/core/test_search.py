@@ -23,6 +23,7 @@ class Path(msgspec.Struct):
     icmp: Icmp = "none"
     loss: float = 0.0  # of a round trip
     fragments: bool = False
+    swallow: int = 65535  # what is larger vanishes before any router sees it
     slow: float = 0.0  # the share of answers that come only after their round was closed
     bad: frozenset[int] = frozenset()  # rounds that lose packets that fit, of no size more than one
     budget: int = 0  # packets that fit that are lost where it hurts most
@@ -77,6 +78,8 @@ class Path(msgspec.Struct):
     def _above(self, size: int, chance: random.Random, first: bool) -> search.Fate:
         if self.fragments:
             return search.Fate("fragmented", 20 + (self.mtu - 20) // 8 * 8)
+        if size > self.swallow:
+            return search.LOST
         if self.icmp == "none" or (self.icmp == "rarely" and chance.random() < 0.9) or chance.random() < self.loss:
             return search.LOST
         if self.icmp == "once a round" and not first:
@@ -131,14 +134,53 @@ def test_every_mtu_is_found_exactly_and_soon_whatever_was_asked(
     question = data.draw(questions(mtu))
     here = data.draw(st.just(65535) | st.integers(576, 65535))
     fragments = data.draw(st.booleans())
-    found = Path(mtu=mtu, top=here, icmp=icmp, fragments=fragments, seed=seed).play(question, *hints)
+    swallow = data.draw(st.just(65535) | st.integers(mtu, mtu + 8) | st.integers(576, 65535))
+    path = Path(mtu=mtu, top=here, icmp=icmp, fragments=fragments and swallow >= here, swallow=swallow, seed=seed)
+    found = path.play(question, *hints)
     assert (found.ending, found.mtu) == ("exact", min(mtu, here))
     assert found.rounds <= (6 if icmp == "none" and not hints and not fragments else 9)
 
 
+@given(
+    mtu=st.integers(576, 8990),
+    top=st.sampled_from([1500, 9000, 9001]),
+    beyond=st.integers(1, 500),
+    loss=st.sampled_from([0.0, 0.02, 0.1]),
+    expected=st.integers(576, 9001),
+    suspected=st.just(()) | st.tuples(st.integers(576, 9001)),
+    seed=st.integers(0, 1 << 32),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_word_of_a_router_counts_for_what_it_can_be_said_of(
+    mtu: int, top: int, beyond: int, loss: float, expected: int, suspected: tuple[int, ...], seed: int
+) -> None:
+    """What a veth swallows, the router behind it does not see: only what lies between them is refused."""
+    mtu, expected = min(mtu, top - 2), min(expected, top)
+    swallow = min(mtu + beyond, top - 1)
+    question = ask(top, expected, suspected)
+    swallowed = Path(mtu=mtu, icmp="honest", loss=loss, swallow=swallow, seed=seed).play(question)
+    whole = Path(mtu=mtu, icmp="honest", loss=loss, seed=seed).play(question)
+    assert (swallowed.ending, swallowed.mtu) == ("exact", mtu)
+    assert swallowed.unheard == (swallowed.limit == "router") or expected <= swallow  # then senders meet the router
+    assert (whole.ending, whole.mtu, whole.unheard) == ("exact", mtu, False)
+    if not loss and not suspected and expected == top:
+        assert swallowed.limit == "router"
+
+
+@given(mtu=st.integers(576, 8990), top=st.sampled_from([1500, 9000, 9001]), suspected=st.tuples(st.integers(576, 9001)))
+def test_a_router_that_seldom_speaks_is_believed(mtu: int, top: int, suspected: tuple[int, ...]) -> None:
+    """As many do: one message a second, which may be about any of the packets of a burst."""
+    for question in (ask(top), ask(top, 700), ask(top, suspected=suspected)):
+        assert not Path(mtu=min(mtu, top - 1), icmp="once a round").play(question).unheard
+
+
 def test_the_bounds_are_met_and_so_not_too_wide() -> None:
     quiet = [Path(mtu=mtu).play(ask(65535)).rounds for mtu in range(577, 65536, 997)]
-    lied_to = [Path(mtu=mtu, icmp="low", seed=mtu).play(ask(65535)).rounds for mtu in range(577, 65536, 397)]
+    lied_to = [
+        Path(mtu=mtu, icmp="low", seed=mtu, swallow=swallow).play(ask(65535)).rounds
+        for mtu in range(577, 65536, 397)
+        for swallow in (65535, mtu + 4)
+    ]
     assert (max(quiet), max(lied_to)) == (6, 9)
 
 

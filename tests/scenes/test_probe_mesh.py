@@ -150,6 +150,21 @@ def test_everywhere(lab: Cluster) -> None:
 
 
 @on_lab
+def test_half_a_cure_makes_packets_vanish_that_a_router_would_refuse(lab: Cluster) -> None:
+    """Pods of 1500 over a tunnel of 1450 that says so; then the nodes' ends of their veths are set to 1450."""
+    pods = [f"kubemtu/{name}" for name in lab.kube.pods("kubemtu") if "probe" in name]
+    assert len(pods) == 4
+    with everywhere(lab, *(situations.bridge(lab, node, 1500) for node in lab.lab.record.nodes)):
+        with everywhere(lab, *(situations.veth(lab, pod, inside=1500, outside=1500) for pod in pods)):
+            told = probe(lab, "--pods")
+        with everywhere(lab, *(situations.veth(lab, pod, inside=1500, outside=1450) for pod in pods)):
+            untold = probe(lab, "--pods")
+    between = "  between pods of any two nodes at most 1450 bytes arrive, not 1500: larger packets "
+    assert told[1].startswith(f"{between}are refused by a router that says so")
+    assert untold[1].startswith(f"{between}vanish")
+
+
+@on_lab
 def test_tunnels_that_cut(lab: Cluster) -> None:
     with situations.nics(lab, 1450, tuple(lab.lab.record.nodes)):
         lines = probe(lab)

@@ -89,13 +89,28 @@ class Direction(msgspec.Struct, frozen=True, kw_only=True):
         return self.found.mtu if self.found.limit == "expected" else self.found.top
 
     @property
-    def told(self) -> bool:
-        """Whether the sender learns that larger packets do not fit: somebody said so, or its kernel knows."""
+    def taught(self) -> bool:
+        """Whether the sender's kernel was told, now or before, that larger packets do not fit."""
         found = self.found
         quoted = any(quote.mtu == found.mtu for quote in found.quotes)
         return found.limit == "router" or quoted or self.believed == found.mtu
 
     @property
+    def told(self) -> bool:
+        """Whether whoever sends packets of full size is told so: what routers say of smaller ones, only probes hear."""
+        return self.taught and not self.found.unheard
+
+    @property
     def spared(self) -> bool:
         """Whether the MSS keeps TCP at packets that arrive."""
         return self.segments is not None and 0 < self.segments.allowed <= self.found.mtu
+
+    def unasked(self, other: "Direction | None") -> "Direction":
+        """The same without what its receiver asks of TCP only because it has been told of a smaller path itself.
+
+        A kernel that has learned a path MTU announces a smaller MSS (net/ipv4/route.c ipv4_default_advmss), and
+        measuring the `other` direction has just made it learn that.
+        """
+        if other is None or not other.taught or self.segments is None or self.segments.clamped:
+            return self
+        return msgspec.structs.replace(self, segments=None, tcp_mtu_probing=self.probing)

@@ -16,7 +16,9 @@
     overloaded          the other end, or this one, drops what it cannot read in time
 
 A black hole differs from what is merely lower by what the kernel believes afterwards (IP_MTU of a connected socket):
-where a "too big" came in, it believes the truth. All sizes are of whole IP packets, in bytes.
+where a "too big" came in, it believes the truth. Unless that was said only of sizes that nobody but a prober sends, and
+larger ones vanish before whoever said it: then it is a black hole all the same.
+All sizes are of whole IP packets, in bytes.
 """
 
 from collections.abc import Sequence
@@ -70,10 +72,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge(forward: Direction, back: Direction | None = None, *, expected: int | None = None) -> Verdict:
     """Judge a path by both its directions, or by the one that was measured; `expected` is the own interface's MTU."""
-    one = judge_direction(forward, expected)
+    one = judge_direction(forward.unasked(back), expected)
     if back is None or one.kind in UNDECIDED or back.found.ending != "exact":
         return one
-    other = judge_direction(back, back=True)
+    other = judge_direction(back.unasked(forward), back=True)
     if not _differ(forward, back):
         return _together(one, other)
     mtu = min(one.mtu, other.mtu)

@@ -72,15 +72,25 @@ def _mask(told: Told) -> str:
     return f"masked, not fixed: {told.size} bytes arrive, not {told.wanted}; {keeps}, but {breaks}"
 
 
+def _hole(told: Told) -> str:
+    """What vanishes, and whether all of it does."""
+    if told.one.found.unheard:
+        return (
+            f"{told.size} bytes arrive; {told.routers or 'a router'} refuses what is a little larger, but packets of "
+            "full size vanish before it, without a word: connections hang once they send them"
+        )
+    return (
+        f"{told.size} bytes arrive, and everything larger, up to {told.wanted}, vanishes without a word: "
+        "connections hang once they send full-size packets"
+    )
+
+
 _SENTENCES: Final[Mapping[Kind, Callable[[Told], str]]] = {
     "ok": lambda told: f"packets of {told.size} bytes arrive whole; nothing larger is expected",
     "lower": lambda told: (
         f"{told.size} bytes arrive, not {told.wanted}; {told.routers or 'a router'} says so, so senders adapt"
     ),
-    "black hole": lambda told: (
-        f"{told.size} bytes arrive, and everything larger, up to {told.wanted}, vanishes without a word: "
-        "connections hang once they send full-size packets"
-    ),
+    "black hole": _hole,
     "masked": _mask,
     "receiver": lambda told: (
         f"{told.size} bytes arrive, not {told.wanted}: {told.there}'s own interface has an MTU of {told.one.peer_mtu} "
@@ -112,15 +122,29 @@ _SENTENCES: Final[Mapping[Kind, Callable[[Told], str]]] = {
     ),
 }
 
+
+def _at(told: Told) -> str:
+    """Who refuses, or before whom what is larger vanishes."""
+    return f"before {told.routers}" if told.one.found.unheard and told.routers else told.routers
+
+
 _PLACES: Final[Mapping[Kind, Callable[[Told], str]]] = {
     "lower": lambda told: told.routers,
-    "black hole": lambda told: told.routers,
-    "masked": lambda told: told.routers,
+    "black hole": _at,
+    "masked": _at,
     "receiver": lambda told: f"{told.there}'s interface",
     "outer fragments": lambda told: f"the network below {told.here}'s tunnel",
     "refused here": lambda told: f"{told.here}'s interface",
     "stale path MTU": lambda told: f"{told.here}'s routes",
 }
+
+
+def _unfilter(told: Told) -> str:
+    """What to do so that nothing vanishes in silence; RFC 1191 4 and RFC 4890 4.3.1 name the messages."""
+    if told.one.found.unheard:
+        who = told.routers or "that router"
+        return f"{_smaller(told)}; give the two ends of the link before {who} the same MTU, such as both of a veth"
+    return f"{_smaller(told)}; let ICMP type 3 code 4 pass as well, and ICMPv6 type 2"
 
 
 def _smaller(told: Told) -> str:
@@ -137,8 +161,7 @@ def _nothing(told: Told) -> str:
 _ADVICES: Final[Mapping[Kind, Callable[[Told], str]]] = {
     "ok": _nothing,
     "lower": _smaller,
-    # RFC 1191 4 and RFC 4890 4.3.1 name the messages
-    "black hole": lambda told: f"{_smaller(told)}; let ICMP type 3 code 4 pass as well, and ICMPv6 type 2",
+    "black hole": _unfilter,
     "masked": lambda told: f"{_smaller(told)}; leave what masks it in place until then",
     "receiver": lambda told: (
         f"give {told.there}'s interface an MTU of {told.wanted}, or {told.here}'s {told.one.peer_mtu}: "
@@ -201,6 +224,8 @@ def _counted(told: Told) -> Iterator[str]:
         yield f"{larger} bytes arrived in fragments of at most {found.fragment} bytes"
     for by, mtu in dict.fromkeys((quote.by, quote.mtu) for quote in found.quotes):
         yield f"{by or 'a router'} said that it carries {mtu} bytes"
+    if found.unheard:
+        yield "larger packets than those that it refused were lost without a word, as often as a proof needs"
 
 
 def _known(one: Direction) -> Iterator[str]:

@@ -17,6 +17,10 @@ that no rate of loss explains it (core.losses), among packets known to fit that 
 that polices bytes, and a queue that is nearly full, let small packets through where large ones are lost. So if any of
 about the size of `low` is lost, those alone count; and a burst that loses all of them proves nothing.
 
+A router's word counts for what it is said of. Where a veth of 1450 swallows all above 1454 in silence and a router
+behind it refuses 1451 to 1454, whoever sends packets of 1500 is told nothing: `unheard`. So where a router refuses all
+but the larger ones, those are lost as often as a proof needs, which may take one round more.
+
 Bounds. Without loss of packets that fit: 1 + 3 hints + 1 ladder + 3 narrow + 1 edge = 9 rounds, 6 if no router or
 fragment says anything, 2 to 4 in practice. A round that loses some of them, of no size more than one, costs at most 3
 more; after ROUNDS_MOST rounds the search gives up. Fewer than losses.LEAST losses of what fits never make a wrong
@@ -96,6 +100,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     `mtu`: the largest size that arrived, exact or not; 0 when nothing did. `limit`: what stops the next larger size;
     "expected" when none was asked for, because what is expected arrives.
     `losses`: how often that size was lost. `fitting` and `fitting_lost`: packets up to `mtu` sent, and lost.
+    `unheard`: the router that refuses that size never sees the largest ones, because something before it swallows them.
     """
 
     ending: Ending
@@ -109,6 +114,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     limit: Limit | None = None
     quotes: tuple[Quote, ...] = ()
     fragment: int | None = None  # bytes of the largest fragment that arrived of the next larger size
+    unheard: bool = False
 
 
 class Search:
@@ -263,8 +269,23 @@ class Search:
         if edge in self._fragments:
             return "fragments"
         if edge in self._refused and self._failures(edge) >= 2:
-            return "router"
+            return "router" if self._unheard() is not None else None
         return "silence" if self._failures(edge) >= self._needed() <= losses.MOST else None
+
+    def _unheard(self) -> bool | None:
+        """Whether what is larger than a router refuses is lost in silence; None while that may still be chance.
+
+        Of a router that leaves unanswered more than it refuses, and more than loss explains, nothing can be told.
+        """
+        spoken, needed = max(self._refused, default=0), self._needed()
+        refused, silent = sum(map(len, self._refused.values())), self._lost_between(self.low, spoken)
+        larger = self._lost_between(spoken, self.top)
+        if self._claims or not larger or silent >= max(refused, needed):
+            return False
+        return True if refused >= losses.LEAST and larger >= needed else None
+
+    def _lost_between(self, low: int, high: int) -> int:
+        return sum(lost for size, lost in self._lost.items() if low < size <= high)
 
     def _judge(self) -> Found | None:
         if limit := self._limit():
@@ -291,6 +312,7 @@ class Search:
             top=self.top,
             quotes=tuple(dict.fromkeys(quote for quote in self._quotes() if quote.size > self.low)),
             fragment=self._fragments.get(self.low + 1),
+            unheard=limit == "router" and self._unheard() is True,
         )
 
     def _wanted(self) -> dict[int, int]:
@@ -299,6 +321,9 @@ class Search:
             return self._first()
         high = self._high()
         wanted = self._hint(high)
+        if not wanted and self.low + 1 in self._refused and self._unheard() is None:
+            spoken, expected = max(self._refused), min(self.question.expected, self.top)
+            wanted = {self.low + 1: losses.LEAST, expected if expected > spoken else self.top: self._needed()}
         if not wanted and not self._laddered and high > self.low + 1:
             self._laddered = True
             wanted = self._ladder(high)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kubemtu.core import errors
+from kubemtu.core import errors, search
 from kubemtu.node.probe import channel, mss, paths, wire
 
 KEY = wire.Key(b"0123456789abcdef")
@@ -37,15 +37,23 @@ def test_answers_come_back_as_they_were(
     assert wire.read_answer(datagram) == answer
 
 
-@given(st.sampled_from(wire.STATES), st.sampled_from(wire.LIMITS), st.integers(0, 65535), st.integers(0, 1 << 20))
-def test_reports_come_back_with_counts_cut_off(state: wire.State, limit: None, size: int, count: int) -> None:
-    report = wire.Report(7, state, limit, size, size, size, size, count, count, count, count, count)
+@given(
+    state=st.sampled_from(wire.STATES),
+    limit=st.sampled_from(wire.LIMITS),
+    size=st.integers(0, 65535),
+    count=st.integers(0, 1 << 20),
+    unheard=st.booleans(),
+)
+def test_reports_come_back_with_counts_cut_off(
+    state: wire.State, limit: search.Limit | None, size: int, count: int, unheard: bool
+) -> None:
+    report = wire.Report(7, state, limit, size, size, size, size, count, count, count, count, count, unheard)
     datagram = KEY.seal(wire.pack_report(report))
     assert len(datagram) == 40
     assert wire.kind(datagram) == wire.REPORT
     seen = wire.read_report(datagram)
     assert seen is not None
-    assert (seen.state, seen.limit, seen.mtu) == (state, limit, size)
+    assert (seen.state, seen.limit, seen.mtu, seen.unheard) == (state, limit, size, unheard)
     assert (seen.losses, seen.packets) == (min(count, 255), min(count, 65535))
 
 

@@ -97,7 +97,7 @@ def forth(here: End, there: End, legs: Sequence[Leg]) -> Course:
         answers = way.verdict.kind == "unreachable"
         if answers or whole.result.over != "UDP":
             way, notes = answered, (f"measured in what {here.name} answers to {there.name}, which a policy lets pass",)
-    way = _for_ends(way, here, there, parts)
+    way = _for_ends(way, here, there)
     return Course(here=here, there=there, whole=way, parts=parts, notes=notes, answers=answers)
 
 
@@ -118,25 +118,19 @@ def back(here: End, there: End, legs: Sequence[Leg]) -> Course | None:
         if leg.role in mtus
         and (turned := _backward(leg, mtus[leg.role], here.mtu if leg.role == "near" else 0)) is not None
     }
-    return Course(here=there, there=here, whole=_for_ends(way, there, here, parts), parts=parts, notes=notes)
+    return Course(here=there, there=here, whole=_for_ends(way, there, here), parts=parts, notes=notes)
 
 
-def _for_ends(way: OneWay, here: End, there: End, parts: Mapping[Role, OneWay]) -> OneWay:
+def _for_ends(way: OneWay, here: End, there: End) -> OneWay:
     """The whole path, where routers say that it is smaller, as its two ends meet it.
 
-    Nobody expects that a node gets more into a pod than the pod takes. And where a pod's own veth swallows what is
-    large, no router ever sees a packet of full size: what it said, it said of smaller ones, which only measuring sends.
+    Nobody expects that a node gets more into a pod than the pod takes.
     """
     one, verdict = way.direction, way.verdict
     if one is None or verdict.kind != "lower":
         return way
-    near = parts.get("near")
     if not here.port and there.port and verdict.mtu == there.mtu and not there.veth_differs:
         return msgspec.structs.replace(way, verdict=pathverdict.judge_direction(one, there.mtu))
-    if near is not None and near.short and near.verdict.kind in TOLD_NOBODY:
-        found = msgspec.structs.replace(one.found, limit="silence", quotes=())
-        unheard = msgspec.structs.replace(one, found=found, believed=one.found.top)
-        return msgspec.structs.replace(way, verdict=pathverdict.judge_direction(unheard), direction=unheard)
     return way
 
 
@@ -149,8 +143,8 @@ def judged(ahead: Course, behind: Course | None, legs: Sequence[Leg]) -> tuple[L
         way = _forward(leg)
         other = _backward(leg, peers.get(leg.role, 0), here.mtu if leg.role == "near" else 0)
         if leg.role in {"whole", "service"}:
-            way = _for_ends(way, here, there, ahead.parts)
-            other = _for_ends(other, there, here, behind.parts) if other is not None and behind is not None else other
+            way = _for_ends(way, here, there)
+            other = _for_ends(other, there, here) if other is not None and behind is not None else other
         found.append(msgspec.structs.replace(leg, forth=way.verdict, back=other.verdict if other is not None else None))
     return tuple(found)
 
@@ -161,7 +155,7 @@ def _forward(leg: Leg) -> OneWay:
     verdict = result.verdict
     one = result.there
     if one is not None and verdict.kind != "equal paths differ":
-        one = _unasked(one, result.home)
+        one = one.unasked(result.home)
         verdict = _as_measured(pathverdict.judge_direction(one, leg.expected or None), one, leg.expected)
     return OneWay(here=leg.here, there=leg.there, verdict=verdict, direction=one)
 
@@ -176,7 +170,7 @@ def _backward(leg: Leg, peer_mtu: int, expected: int = 0) -> OneWay | None:
     if home is None or home.found.ending != "exact":
         return None
     top = there.found.top if there is not None and there.found.limit != "expected" else 0
-    home = _unasked(msgspec.structs.replace(home, peer_mtu=home.peer_mtu or peer_mtu or top), there)
+    home = msgspec.structs.replace(home, peer_mtu=home.peer_mtu or peer_mtu or top).unasked(there)
     verdict = _as_measured(pathverdict.judge_direction(home, expected or None), home, expected)
     plain = msgspec.structs.replace(home, believed=0)  # it tells no more than that
     verdict = msgspec.structs.replace(verdict, evidence=pathverdict.judge_direction(plain, expected or None).evidence)
@@ -193,18 +187,6 @@ def _as_measured(verdict: Verdict, one: Direction, expected: int) -> Verdict:
     if verdict.mtu < verdict.expected or verdict.mtu - one.believed_before <= VLAN_SLACK:
         return pathverdict.judge_direction(msgspec.structs.replace(one, believed_before=0), expected or None)
     return verdict
-
-
-def _unasked(one: Direction, other: Direction | None) -> Direction:
-    """One direction without what its receiver asks of TCP only because it has been told of a smaller path itself.
-
-    A kernel that has learned a path MTU announces a smaller MSS (net/ipv4/route.c ipv4_default_advmss), and measuring
-    has just made it learn that.
-    """
-    segments = one.segments
-    if other is None or not other.told or segments is None or segments.clamped:
-        return one
-    return msgspec.structs.replace(one, segments=None, tcp_mtu_probing=one.probing)
 
 
 def facts(course: Course) -> Iterator[str]:

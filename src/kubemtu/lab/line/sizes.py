@@ -87,6 +87,18 @@ SCENES: Final = (
         rtts=NEAR,
     ),
     Scene(
+        name="half-cured",
+        summary="the middle carries 1450 and the routers say so, but the first of them has 1450 towards a as well: "
+        "a veth takes 4 more, drops the rest without a word, and no router sees a packet of full size",
+        picture="a =1500=[1450] r1 =1450= r2 =1500= b     r1: too big, 1450",
+        faults=(Middle(1450), Device("r1", "l", 1450)),
+        kinds=("black hole",),
+        mtu=1450,
+        back=1450,
+        says=_NAMED,
+        rtts=NEAR,
+    ),
+    Scene(
         name="receiver",
         summary="the receiver's own interface has 1450: a veth takes 4 more, and drops the rest without a word",
         picture="a =1500= r1 =1500= r2 =1500=[1450] b",

@@ -87,6 +87,7 @@ def returned(one: wire.Report) -> pathverdict.Direction:
         packets=one.packets,
         top=one.top,
         quotes=quotes,
+        unheard=one.unheard,
     )
     return pathverdict.Direction(found=found, believed=one.believed)
 
@@ -204,6 +205,7 @@ def report(asker: int, one: session.Session) -> wire.Report:
         found.packets,
         found.fitting,
         found.fitting_lost,
+        unheard=found.unheard,
     )
 
 

@@ -44,7 +44,8 @@ _HEAD = struct.Struct("!4sBBH")  # magic, version, kind, flags
 _KIND: Final = 5  # the place of the kind
 _REQUEST = struct.Struct("!4sBBHQIH10x")  # ..., nonce, number, size of the packet or own MTU
 _ANSWER = struct.Struct("!4sBBHQIHHIH2x")  # ..., nonce, number, size, largest fragment, drops, MTU of the interface
-_REPORT = struct.Struct("!4sBBBBQHHHHBBHHH")  # ..., ending, limit, nonce, five sizes, three counts
+_REPORT = struct.Struct("!4sBBBBQHHHHBBHHH")  # ..., ending, limit and UNHEARD, nonce, four sizes, five counts
+_UNHEARD: Final = 0x80
 _SEEN = struct.Struct("!4sBBHQ16s")  # ..., length of the address, nonce, the address
 
 FILLER: Final = memoryview(os.urandom(LARGEST))  # never constant: a broken checksum offload shows up with it
@@ -88,7 +89,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 class Report(msgspec.Struct, frozen=True, gc=False):
     """What the other end found in its own direction; `state` is "running", "refused" or how the search ended.
 
-    `believed`: the path MTU its kernel holds afterwards; `quoted`: what a router claimed, 0 when none did.
+    `believed`: the path MTU its kernel holds afterwards; `quoted`: what a router claimed, 0 when none did, and
+    `unheard` when nobody claims anything of packets of full size.
     """
 
     nonce: int
@@ -103,6 +105,7 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     packets: int = 0
     fitting: int = 0
     fitting_lost: int = 0
+    unheard: bool = False
 
 
 class Key:
@@ -220,7 +223,7 @@ def pack_report(report: Report) -> bytes:
         VERSION,
         REPORT,
         STATES.index(report.state),
-        LIMITS.index(report.limit),
+        LIMITS.index(report.limit) | (_UNHEARD if report.unheard else 0),
         report.nonce,
         report.mtu,
         report.top,
@@ -237,10 +240,11 @@ def pack_report(report: Report) -> bytes:
 def read_report(datagram: bytes) -> Report | None:
     """Read a report whose kind is known; None when it says what this version does not know."""
     fields = _REPORT.unpack_from(datagram)
-    state, limit = fields[3], fields[4]
+    state, limit = fields[3], fields[4] & ~_UNHEARD
     if state >= len(STATES) or limit >= len(LIMITS):
         return None
-    return Report(fields[5], STATES[state], LIMITS[limit], *fields[6:])
+    rest = (*fields[6:], bool(fields[4] & _UNHEARD))
+    return Report(fields[5], STATES[state], LIMITS[limit], *rest)
 
 
 def pack_seen(nonce: int, address: bytes) -> bytes:
