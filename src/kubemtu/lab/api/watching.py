@@ -91,6 +91,7 @@ async def stream(
             if wish.send_initial_events and wish.allow_watch_bookmarks:
                 lines.append(_bookmark(target, since, {_INITIAL_EVENTS_END: "true"}))
             yield b"".join(lines)
+        idle = False
         while not stopping.stopped:
             changed.clear()
             try:
@@ -101,16 +102,19 @@ async def stream(
             since = store.version
             if events:
                 yield b"".join(_line(event.type, view(event.object)) for event in events)
-                continue
-            try:
-                async with asyncio.timeout(min(end - loop.time(), bookmark_seconds)):
-                    await changed.wait()
-            except TimeoutError:
-                since = max(since, store.version)
+            if idle:  # told only after what may have changed in the moment in which the time was up
                 if wish.allow_watch_bookmarks:
                     yield _bookmark(target, since, {})
                 if loop.time() >= end:
                     return
+            elif events:
+                continue
+            try:
+                async with asyncio.timeout(min(end - loop.time(), bookmark_seconds)):
+                    await changed.wait()
+                idle = False
+            except TimeoutError:
+                idle = True
     finally:
         unlisten()
         stopping.forget(changed)
