@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import msgspec
 import pytest
 from tests.kube.conftest import as_user, server
 
 from kubemtu.core import migration, net
+from kubemtu.core.objects import Object, Ref
 from kubemtu.flows.change.nodes import Nodes
 from kubemtu.kube import crd, mtu
 from kubemtu.kube import errors as kube_errors
@@ -120,3 +122,26 @@ async def test_a_node_without_an_object_gets_one(as_user: As) -> None:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+async def test_an_answer_that_is_overtaken_by_what_it_led_to_is_not_taken_for_the_last_word(as_user: As) -> None:
+    """The agent has read, done and told before the server's answer to the request gets here."""
+    async with nodes(as_user, "n1") as (api, found):
+        patch = api.patch
+
+        async def held_up(ref: Ref, body: Mapping[str, object], **more: Any) -> Object:
+            made = await patch(ref, body, **more)
+            if "spec" in body:
+                generation = made.get("metadata", "generation")
+                assert isinstance(generation, int)
+                await mtu.set_status(api, "n1", generation=generation, reached=DONE)
+                async with asyncio.timeout(20):
+                    while found.seen()["n1"].reached != DONE:
+                        await asyncio.sleep(0.01)
+            return made
+
+        async def still_ours() -> None:
+            return
+
+        api.patch = held_up  # type: ignore[method-assign]
+        assert await found.reach({"n1": OURS}, still_ours=still_ours, patience=2.0) == {"n1": DONE}

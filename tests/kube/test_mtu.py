@@ -388,3 +388,19 @@ def test_a_migration_that_cannot_be_read(spec: dict[str, object], sentence: str)
         records.migration_of(Object.of({"kind": "MTUMigration", "metadata": {"name": "m"}, "spec": spec}))
     assert caught.value.exit_code == 5
     assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "before"),
+    [
+        ("9", "10", True),
+        ("10", "9", False),
+        ("10", "10", False),
+        (None, "10", False),
+        ("9", None, False),
+        ("9", "x", False),
+    ],
+)
+def test_states_are_told_apart_by_their_version(one: str | None, other: str | None, before: bool) -> None:
+    states = [mtu.NodeMtu(name="n1", resource_version=version) for version in (one, other)]
+    assert states[0].before(states[1]) is before

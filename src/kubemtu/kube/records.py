@@ -45,6 +45,14 @@ class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
         """True when what the agent says is about the spec as it is now."""
         return self.observed_generation == self.generation
 
+    def before(self, other: "NodeMtu") -> bool:
+        """True when this is an earlier state than the other of the same object; False also where nobody can tell.
+
+        Source: KEP-5504, resourceVersions of one resource grow as integers.
+        """
+        one, later = self.resource_version or "", other.resource_version or ""
+        return one.isdecimal() and later.isdecimal() and int(one) < int(later)
+
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One condition of a status (meta/v1 Condition)."""

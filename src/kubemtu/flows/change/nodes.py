@@ -193,7 +193,7 @@ class Nodes:
                         overtaken[name] = what
                 else:
                     if made.resource_version is not None:
-                        self._seen[name] = made
+                        self._learn(made)
 
         await asyncio.gather(*(one(name, what) for name, what in wanted.items()))
         return overtaken
@@ -208,7 +208,7 @@ class Nodes:
         if found is None:
             self._seen.pop(name, None)
             return False
-        self._seen[name] = found
+        self._learn(found)
         return found.desired == what
 
     async def _remind(self, late: Mapping[str, migration.Desired], still_ours: Callable[[], Awaitable[None]]) -> None:
@@ -279,9 +279,15 @@ class Nodes:
                 await self._news.wait()
         self._news.clear()
 
+    def _learn(self, found: mtu.NodeMtu) -> None:
+        """Take a state in, unless a later one is known: the watch may bring what an answer led to before the answer."""
+        known = self._seen.get(found.name)
+        if known is None or not found.before(known):
+            self._seen[found.name] = found
+
     def _take(self, found: Object) -> None:
         try:
-            self._seen[found.name] = records.node_of(found)
+            self._learn(records.node_of(found))
             self._unreadable.pop(found.name, None)
         except errors.Malformed as broken:
             self._seen.pop(found.name, None)
