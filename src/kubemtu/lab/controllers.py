@@ -6,10 +6,11 @@ once (a lab has no scheduler); `nodeSelector` is heeded, affinity, taints, `maxS
 """
 
 import asyncio
+import functools
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -54,17 +55,17 @@ class _Controller:
                 self._changed.clear()
                 if all(each.synced for each in mirrors):
                     synced.set()
-                    await asyncio.gather(*self._writes())
+                    await asyncio.gather(*(mirror.once_more(each, self._changed) for each in self._writes()))
 
-    def _writes(self) -> list[Coroutine[None, None, None]]:
+    def _writes(self) -> list[mirror.Write]:
         """Decide everything by one state of the mirrors; returns the requests that are due."""
         owned: dict[str, list[Object]] = defaultdict(list)
         for pod in self._pods.objects.values():
             if owner := _owner(pod.body):
                 owned[owner].append(pod.body)
         nodes = {node.name: node.body for node in self._nodes.objects.values()}
-        due = [
-            self._delete(pod, nodes)
+        due: list[mirror.Write] = [
+            functools.partial(self._delete, pod, nodes)
             for uid in owned.keys() - self._daemonsets.objects.keys()
             for pod in owned[uid]
             if not _is_ending(pod) or _node(pod) not in nodes
@@ -74,12 +75,12 @@ class _Controller:
             if daemonset["metadata"].get("deletionTimestamp"):
                 continue
             change = decide(daemonset, owned[uid], nodes)
-            due += [self._create(pod) for pod in change.create]
-            due += [self._delete(pod, nodes) for pod in change.delete]
+            due += [functools.partial(self._create, pod) for pod in change.create]
+            due += [functools.partial(self._delete, pod, nodes) for pod in change.delete]
             held = daemonset.get("status") or {}
             if any(held.get(field) != value for field, value in change.status.items()):
-                due.append(self._write_status(daemonset, change.status))
-        return [mirror.once_more(each, self._changed) for each in due]
+                due.append(functools.partial(self._write_status, daemonset, change.status))
+        return due
 
     async def _create(self, pod: Object) -> None:
         self._pods.enter(await self._api.create(pod))

@@ -6,8 +6,9 @@ there, a slice is named after its Service and family instead of by chance, and h
 """
 
 import asyncio
+import functools
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from kubemtu.core import objects
 from kubemtu.kube.api import Api
@@ -51,7 +52,7 @@ class _Controller:
     def _bodies(self, followed: mirror.Mirror) -> list[Object]:
         return [each.body for each in followed.objects.values()]
 
-    def _writes(self) -> Iterator[Coroutine[None, None, None]]:
+    def _writes(self) -> Iterator[mirror.Write]:
         """Decide everything by one state of the mirrors; yields the requests that are due."""
         pods: dict[str, list[Object]] = defaultdict(list)
         for pod in self._bodies(self._pods):
@@ -64,11 +65,11 @@ class _Controller:
         for key, each in held.items():
             # A Service of the same name is another one when its uid is: then the slice goes, and comes again.
             if key not in wanted or _owner(each) != _owner(wanted[key]):
-                yield self._delete(each)
+                yield functools.partial(self._delete, each)
             elif any(_plain(each, part) != wanted[key][part] for part in ("endpoints", "ports")):
-                yield self._write(wanted[key])
+                yield functools.partial(self._write, wanted[key])
         for key in wanted.keys() - held.keys():
-            yield self._create(wanted[key])
+            yield functools.partial(self._create, wanted[key])
 
     async def _create(self, fresh: Object) -> None:
         self._slices.enter(await self._api.create(fresh))

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object, Ref, Want
@@ -72,6 +72,10 @@ async def changes(api: Api, want: Want, field_selector: str | None = None) -> As
                     del known[key]
 
 
+Write = Callable[[], Awaitable[None]]
+"""A request that is due, and is begun only by whoever carries it out: one that never gets there leaves nothing."""
+
+
 class Mirror:
     """The objects of one collection by uid, kept true by a watch; `changed` is set after every change.
 
@@ -109,10 +113,10 @@ def _version(body: Object) -> int:
     return int(body.resource_version or 0)
 
 
-async def once_more(write: Coroutine[None, None, None], changed: asyncio.Event) -> None:
+async def once_more(write: Write, changed: asyncio.Event) -> None:
     """Write; when that is refused, `changed` has all looked at again, but for an object that is not there any more."""
     try:
-        await write
+        await write()
     except Absent:
         return
     except KubemtuError as refusal:
