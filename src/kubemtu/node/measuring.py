@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import errors, evidence, mesh, order, pathverdict
+from kubemtu.core import errors, evidence, mesh, order, pathverdict, words
 from kubemtu.core.pathfacts import Both
 from kubemtu.node import netns
 from kubemtu.node.evidence import counters, gather
@@ -20,6 +20,7 @@ from kubemtu.node.probe import channel, echo, mss, outer, paths, segments, stati
 
 CONNECTIONS: Final = 24  # told of each spot, besides those in trouble
 TROUBLES: Final = 8
+PORTS_MOST: Final = 8
 
 
 class Measuring:
@@ -161,7 +162,10 @@ class Measuring:
             self._troubles.append(_gone(port, error))
 
     def _result(self, way: order.Way, found: list[paths.Path], over: order.Over) -> order.Result:
-        first, notes = found[0], list[str]()
+        heard = [path for path in found if not _unheard(path)]
+        first, notes = (heard or found)[0], list[str]()
+        if 0 < len(heard) < len(found):
+            notes.append(_dead(len(found), [path.forward.port for path in found if _unheard(path)]))
         forward = paths.direction(first.forward)
         back = paths.returned(first.back) if first.back is not None and _told(first.back) else None
         if over == "ICMP echo":
@@ -292,6 +296,15 @@ def evidence_of(space: int) -> evidence.Evidence:
 
 def _unheard(path: paths.Path) -> bool:
     return path.forward.found.ending == "unreachable"
+
+
+def _dead(flows: int, ports: Sequence[int]) -> str:
+    """The sentence about flows that nothing is answered to, while others to the same address are."""
+    listed = words.names(map(str, ports), PORTS_MOST)
+    return (
+        f"{len(ports)} of {flows} flows are answered nothing, of whatever size (source ports {listed}): one of several "
+        "equal paths is dead, which is no MTU"
+    )
 
 
 def _told(report: wire.Report) -> bool:

@@ -1,6 +1,7 @@
 """`kubemtu node probe` and `respond` between two hosts, as people run them."""
 
 import json
+import re
 import select
 import signal
 import subprocess
@@ -75,6 +76,23 @@ def test_flows_that_take_equal_paths_of_different_mtus(bare: "Net", key: str) ->
     seen = json.loads(probe(bare, B4, "--key-file", key, "--flows", "24", "-o", "json", code=1))
     assert (seen["verdict"], seen["mtu"]) == ("equal paths differ", 1450)
     assert "1450 and 1500" in seen["sentence"]
+
+
+@pytest.mark.usefixtures("responding")
+def test_one_of_two_equal_paths_is_dead(bare: "Net", key: str) -> None:
+    """Whichever flow is the first: what is known of the path is what those tell that are answered."""
+    bare.second_path(1500)
+    bare.ip("r1", "neigh replace 10.9.4.2 lladdr 02:00:00:00:00:99 dev m4 nud permanent")
+    seen = json.loads(probe(bare, B4, "--key-file", key, "--flows", "24", "-o", "json", code=0))
+    assert (seen["verdict"], seen["mtu"]) == ("ok", 1500)
+    (note,) = (note for note in seen["notes"] if "flows" in note)
+    found = re.fullmatch(
+        r"(\d+) of 24 flows are answered nothing, of whatever size \(source ports [\d, and more]+\): one of several "
+        "equal paths is dead, which is no MTU",
+        note,
+    )
+    assert found is not None
+    assert 0 < int(found[1]) < 24
 
 
 def test_without_a_station_icmp_echo_tells_what_it_can(bare: "Net", key: str) -> None:
