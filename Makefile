@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/kubemtu demo
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(READY)
 	scripts/check
