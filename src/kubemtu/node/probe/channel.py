@@ -108,6 +108,7 @@ class Channel:
         self._room = socket.CMSG_SPACE(PKTINFO6.size) + 2 * socket.CMSG_SPACE(4)
         self._packet = bytearray(wire.FILLER)
         self._packet_view = memoryview(self._packet)
+        self._cut = self._packet_view  # of the last size, which many in a row have
         self._interfaces: dict[int, int] = {}
         self._froms: dict[bytes, list[tuple[int, int, bytes]]] = {}
         self._space: int | None = None
@@ -165,9 +166,12 @@ class Channel:
         `local` is the address to send from, when it matters.
         """
         packet: bytes | memoryview = body
-        if size - self.headers > len(body):
-            self._packet[: len(body)] = body
-            packet = self._packet_view[: size - self.headers]
+        length, headers = len(body), self.headers
+        if size - headers > length:
+            self._packet[:length] = body
+            if len(self._cut) != size - headers:
+                self._cut = self._packet_view[: size - headers]
+            packet = self._cut
         try:
             if local:
                 self.socket.sendmsg((packet,), self._froms.get(local) or self._from(local), 0, address)

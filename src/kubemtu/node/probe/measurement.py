@@ -166,18 +166,19 @@ class Measurement:
         least = {family: paths.smallest(family) + 1 for family in FAMILIES}
         for place, target in enumerate(self._targets):
             address, source, expected = target.address, target.source, target.expected
-            one = self._channels.get((target.via, 6 if ":" in address else 4))
+            family: channel.Family = 6 if ":" in address else 4
+            one = self._channels.get((target.via, family))
             if one is None or target.back or not expected or not source or address in known:
                 self._waiting.append(place)
                 continue
             try:
-                endpoint = paths.endpoint(target)
+                endpoint = (address, target.port) if family == 4 else paths.endpoint(target)
             except OSError:  # the zone of its address is no interface here
                 self._waiting.append(place)
                 continue
             if (bound := keys.get(source)) is None:
                 keys[source] = bound = sweep.bound(self._key, source)
-            yield sweep.Peer(place, one, endpoint, max(expected, least[one.family]), bound)
+            yield sweep.Peer(place, one, endpoint, max(expected, least[family]), bound)
 
     def _swept(self, peer: sweep.Peer, now: float) -> None:
         if peer.place not in self.paths:

@@ -84,7 +84,8 @@ class Sweep:
         room = WINDOW - self._under_way
         if self._pps:
             room = min(room, int((now - self._began) * self._pps) + 1 - self.sent)
-        pack, known = _PROBE.pack, self._known
+        pack, known, nonce = _PROBE.pack, self._known, self.nonce
+        magic, version, kind = wire.MAGIC, wire.VERSION, wire.PROBE
         for number in range(len(known), len(known) + room):
             if (peer := next(self._waiting, None)) is None:
                 self._all_sent = True
@@ -92,9 +93,10 @@ class Sweep:
             known.append(peer)
             self._under_way += 1
             peer.asked = now
-            peer.channel.awaited += 1
-            body = pack(wire.MAGIC, wire.VERSION, wire.PROBE, 0, self.nonce, number, peer.size)
-            if peer.channel.send(peer.bound.seal(body), peer.size, peer.address) is not None:
+            one, size = peer.channel, peer.size
+            one.awaited += 1
+            body = pack(magic, version, kind, 0, nonce, number, size)
+            if one.send(peer.bound.seal(body), size, peer.address) is not None:
                 self._hand_on(number, now)
         self.sent = len(known)
 
@@ -102,7 +104,7 @@ class Sweep:
         """Take the answers that wait in these channels; gives back the datagrams that are about something else."""
         others: list[bytes] = []
         known, nonce, unpack, opens = self._known, self.nonce, _ANSWER.unpack_from, self._key.opens
-        slowest = self.slowest
+        arrived, slowest, least, kind = self._arrived, self.slowest, wire.LENGTH, wire.ANSWER
         for one in ready:
             receive, view = one.socket.recv_into, one.view
             for _ in range(AT_ONCE):
@@ -112,7 +114,7 @@ class Sweep:
                     break
                 except OSError:  # an error that waits here is in the error queue as well
                     continue
-                if length < wire.LENGTH or view[5] != wire.ANSWER:
+                if length < least or view[5] != kind:
                     others.append(bytes(view[:length]))
                     continue
                 found, number, size, fragment = unpack(view, _ANSWER_AT)
@@ -123,7 +125,7 @@ class Sweep:
                 if peer is None or size != peer.size or fragment or not opens(view):
                     continue
                 known[number] = None
-                self._arrived(peer, now)
+                arrived(peer, now)
                 if (took := now - peer.asked) > slowest and took * SLOWER < SLOWEST:  # else it waited for a neighbour
                     slowest = took
                 if peer.late:

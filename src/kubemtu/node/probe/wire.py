@@ -39,6 +39,7 @@ SHORTEST_KEY: Final = 16  # bytes
 LARGEST_KEY: Final = 65536
 
 _MAC: Final = 8
+_FIRST: Final = b"\0"  # before all else: it makes the key's own block be hashed once, and not for every datagram
 _BODY: Final = LENGTH - _MAC
 _HEAD = struct.Struct("!4sBBH")  # magic, version, kind, flags
 _KIND: Final = 5  # the place of the kind
@@ -116,6 +117,7 @@ class Key:
         self.secret = bool(secret)
         derived = hashlib.blake2s(secret, person=b"kubemtu").digest() if secret else b""
         self._keyed = hashlib.blake2s(key=derived, digest_size=_MAC, person=b"kubemtu1")
+        self._keyed.update(_FIRST)
 
     @classmethod
     def read(cls, path: Path) -> "Key":
