@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.lab.conftest import can_make_labs
 
 from kubemtu.cli import main
 from kubemtu.lab import cluster, state
 
+__all__ = ["can_make_labs"]
 pytestmark = pytest.mark.lab
 USAGE = 2
 
@@ -60,6 +62,22 @@ def test_up_ls_exec_down(place: Path) -> None:
     assert kubemtu("down").stdout == "lab canal-1500 is down\n"
     assert kubemtu("ls").stdout == "no lab is up; `kubemtu lab up` makes one\n"
     assert list(place.iterdir()) == []
+
+
+def test_of_several_labs_the_one_that_kubeconfig_names_is_meant(
+    can_make_labs: None, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    for name in ("one", "two"):
+        made = kubemtu("up", "--name", name, "--nodes", "1", "--nic-mtu", "1600" if name == "one" else "1700")
+        assert made.returncode == 0, made.stderr
+    words = ("exec", "node-1", "--", "cat", "/sys/class/net/eth0/mtu")
+    assert "several labs are up (one, two); name one" in kubemtu(*words).stderr
+    monkeypatch.setenv("KUBECONFIG", str(place / "two/kubeconfig"))
+    assert kubemtu(*words).stdout == "1700\n"
+    assert kubemtu("exec", "--lab", "one", *words[1:]).stdout == "1600\n"
+    monkeypatch.setenv("KUBECONFIG", "/nowhere")
+    assert kubemtu(*words).returncode == USAGE
 
 
 def test_probes_wait_for_the_key_that_an_agent_makes(place: Path) -> None:

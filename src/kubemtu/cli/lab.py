@@ -172,7 +172,7 @@ def list_labs(output: str) -> None:
 
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True})
-@click.option("--lab", "name", help="Name of the lab; default: the only one.")
+@click.option("--lab", "name", help="Name of the lab.  [the one that KUBECONFIG names, or the only one]")
 @click.argument("place", metavar="POD|NODE|fabric")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def execute(name: str | None, place: str, command: tuple[str, ...]) -> NoReturn:
@@ -180,7 +180,10 @@ def execute(name: str | None, place: str, command: tuple[str, ...]) -> NoReturn:
 
     Pods of other namespaces than default are written NAMESPACE/POD.
     """
+    from kubemtu.lab import state
     from kubemtu.lab.cluster import Lab
 
-    argv = Lab.find(name).command(place, command)
+    held = os.environ.get("KUBECONFIG")
+    meant = next((each.name for each in state.folders() if str(each / "kubeconfig") == held), None)
+    argv = Lab.find(name or meant).command(place, command)
     os.execv(argv[0], argv)  # noqa: S606  # the command is the user's own
