@@ -129,17 +129,18 @@ async def test_the_schema_refuses_what_no_node_can_be(api: Api) -> None:
 @pytest.mark.parametrize(
     ("spec", "where"),
     [
-        ({"answering": [{"port": "cali1"}]}, r"spec\.answering\[0\]\.node"),
-        ({"ways": [{"name": "a", "here": {"node": "n1"}}]}, r"spec\.ways\[0\]\.to"),
-        ({"ways": [{"name": "a", "here": {"node": "n1"}, "to": "x", "flows": 0}]}, r"spec\.ways\[0\]\.flows"),
-        ({"ways": [{"name": "a", "here": {"node": "n1"}, "to": "x", "at": 65536}]}, r"spec\.ways\[0\]\.at"),
+        ({"answering": [{"port": "cali1"}]}, r"spec\.answering(\[0\])?\.node"),
+        ({"ways": [{"name": "a", "here": {"node": "n1"}}]}, r"spec\.ways(\[0\])?\.to"),
+        ({"ways": [{"name": "a", "here": {"node": "n1"}, "to": "x", "flows": 0}]}, r"spec\.ways(\[0\])?\.flows"),
+        ({"ways": [{"name": "a", "here": {"node": "n1"}, "to": "x", "at": 65536}]}, r"spec\.ways(\[0\])?\.at"),
         ({"round": {"members": [], "expected": 67}}, r"spec\.round\.expected"),
-        ({"round": {"members": [], "expected": 1500, "offsets": [0]}}, r"spec\.round\.offsets\[0\]"),
+        ({"round": {"members": [], "expected": 1500, "offsets": [0]}}, r"spec\.round\.offsets(\[0\])?"),
         ({"seconds": 0}, r"spec\.seconds"),
         ({"seconds": 3601}, r"spec\.seconds"),
     ],
 )
 async def test_the_schema_refuses_what_nobody_can_measure(api: Api, spec: dict[str, object], where: str) -> None:
+    """Which place of a list it was, old servers do not say (1.20)."""
     await crd.install(api)
     body = {"apiVersion": "kubemtu.io/v1alpha1", "kind": "MTUProbe", "metadata": {"name": "p1"}}
     with pytest.raises(kube_errors.Rejected, match=where):

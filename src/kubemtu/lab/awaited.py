@@ -1,4 +1,4 @@
-"""What a lab with agents waits for before it calls itself up: a node that is told, a key that is made."""
+"""What a lab waits for before it calls itself up: a kind that is served, a node that is told, a key that is made."""
 
 import asyncio
 import time
@@ -7,10 +7,28 @@ from collections.abc import Iterable
 from kubemtu.core.objects import Object
 from kubemtu.kube import mtu
 from kubemtu.kube.api import Api
+from kubemtu.kube.errors import Absent
 from kubemtu.lab import manifests, mirror, state
 
 SECONDS = 5.0
 POLL_SECONDS = 0.03
+
+
+async def created(api: Api, body: dict[str, object]) -> None:
+    """Create an object; a real server serves a kind only some time after its definition was created.
+
+    Raises Absent when it still does not after SECONDS, and what else `Api.create` raises.
+    """
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            await api.create(body)
+        except Absent:
+            if time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(POLL_SECONDS)
+        else:
+            return
 
 
 def unready(pods: Iterable[Object]) -> list[str]:

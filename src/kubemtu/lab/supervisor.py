@@ -203,7 +203,7 @@ class Supervisor:
         calls = await stack.enter_async_context(mirror.connect(api.kubeconfig()))
         for body in manifests.objects(self.scene):
             with contextlib.suppress(AlreadyThere):  # kube-system and default are there from the start
-                await calls.create(body)
+                await awaited.created(calls, body)
         for place, (born, each) in enumerate(zip(self._nodes, self.scene.nodes, strict=True), 1):
             start = node.Start(
                 node=each, place=place, dual_stack=self.scene.dual_stack, version=self.scene.version, kubeconfig=within

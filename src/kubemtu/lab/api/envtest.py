@@ -155,8 +155,9 @@ class EnvtestApi(Api):
         tls = ssl.create_default_context(cadata=self._authority.decode())
         admin = next(iter(self._identities))
         await apiserver.until(f"{self.url}/readyz", tls, admin)
-        # A loop of the server makes this namespace some time after the server calls itself ready.
-        await apiserver.until(f"{self.url}/api/v1/namespaces/kube-system", tls, admin)
+        # Loops of the server make these namespaces some time after the server calls itself ready.
+        for namespace in ("kube-system", "default"):
+            await apiserver.until(f"{self.url}/api/v1/namespaces/{namespace}", tls, admin)
 
 
 def check_assets(folder: Path) -> None:
