@@ -67,7 +67,7 @@ async def cluster(as_user: As, answer: Answer = good, *nodes: str) -> AsyncItera
         await crd.install(api)
         for name in nodes or ("n1", "n2"):
             await api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-            await mtu.set_status(api, name, agent=mtu.Agent(version="1", pid=1, started_at=""))
+            await mtu.set_status(api, name, agent=mtu.Agent(version="1", pid=1, started_at="2026-11-26T12:00:00Z"))
         found = Cluster(api, answer)
         task = asyncio.create_task(found.agents())
         try:

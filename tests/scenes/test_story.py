@@ -111,11 +111,8 @@ def test_step_4_the_console_drops_canal_iface_and_the_next_canal_pod_fails(clust
         assert now.findings[0].mark == lost  # before anything restarts, it comes first
         assert now.one("MTU103").remedy.startswith("First put the missing key back (MTU108), else no pod")
         name = cluster.kube.restart_daemon("node-2", ready=False)
-        until(lambda: waiting(cluster.kube.pods("kube-system")[name], "kube-flannel")[0] != "")
-        assert waiting(cluster.kube.pods("kube-system")[name], "kube-flannel") == (
-            "CreateContainerConfigError",
-            "Couldn't find key canal_iface in ConfigMap kube-system/canal-config",
-        )
+        why = "CreateContainerConfigError", "Couldn't find key canal_iface in ConfigMap kube-system/canal-config"
+        until(lambda: waiting(cluster.kube.pods("kube-system")[name], "kube-flannel") == why)
         cluster.until(lambda now: f"MTU108 error: node node-2, pod kube-system/{name}" in now.marks, name)
         # Nobody has to know a NIC's name: the value was empty, and is so again, before anything restarts.
         assert cluster.plan().lines == ["canal_iface: None -> ''", "rollout", "live"]

@@ -21,7 +21,11 @@ from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
 
 SERVICES = Want(kind="Service", plural="services", api_versions=("v1",))
-SLICES = Want(kind="EndpointSlice", plural="endpointslices", api_versions=("discovery.k8s.io/v1",))
+SLICES = Want(
+    kind="EndpointSlice",
+    plural="endpointslices",
+    api_versions=("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"),  # the latter before Kubernetes 1.21
+)
 INSTALL = "kubectl apply -f deploy/crds -f deploy/agent.yaml -f deploy/probe.yaml"
 FLOWS = 20  # source ports: of two equal paths one is missed with 1e-6 (0.5 ** 20)
 SEEN = 4.0  # seconds for an agent to see a pod that has just been born: it looks every second

@@ -20,6 +20,7 @@ SPEC: Object = {
         "labels": {"type": "object", "additionalProperties": {"type": "string"}},
         "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
         "on": {"type": "boolean"},
+        "since": {"type": "string", "format": "date-time"},
         "share": {"type": "number", "minimum": 0, "exclusiveMinimum": True},
     },
 }
@@ -53,6 +54,8 @@ def admitted(**spec: object) -> Object:
         ({"mtu": 68, "name": "AB"}, "spec.name in body should match '^[a-z]+$'"),
         ({"mtu": 68, "name": "a"}, "spec.name in body should be at least 2 chars long"),
         ({"mtu": 68, "name": "abcdef"}, "spec.name in body should be at most 5 chars long"),
+        ({"mtu": 68, "since": ""}, 'spec.since: Invalid value: "": spec.since in body must be of type date-time: ""'),
+        ({"mtu": 68, "since": "2026-11-26"}, "spec.since in body must be of type date-time"),
         ({"mtu": 68, "ports": []}, "spec.ports in body should have at least 1 items"),
         ({"mtu": 68, "ports": [{"name": "a"}] * 3}, "spec.ports in body should have at most 2 items"),
         ({"mtu": 68, "ports": [{"name": "a"}, {}]}, "spec.ports[1].name: Required value"),
@@ -82,7 +85,9 @@ def test_all_causes_are_told_at_once() -> None:
 @pytest.mark.parametrize("most", [1, "34%"])
 def test_what_keeps_to_the_schema_passes(most: object) -> None:
     spec = {"mtu": 9000, "mode": "Rollout", "name": "abc", "ports": [{"name": "a"}], "most": most, "on": False}
-    assert admitted(**spec, note=None, share=0.5, labels={"a": "b"}) == spec | {
+    moment = "2026-11-26T12:00:00.5+01:00"
+    assert admitted(**spec, note=None, share=0.5, labels={"a": "b"}, since=moment) == spec | {
+        "since": moment,
         "note": None,
         "share": 0.5,
         "labels": {"a": "b"},

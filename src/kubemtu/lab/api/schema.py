@@ -14,6 +14,7 @@ _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 _INT_OR_STRING = "x-kubernetes-int-or-string"
 _EMBEDDED = "x-kubernetes-embedded-resource"
 _IDENTITY = ("apiVersion", "kind", "metadata")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")  # RFC 3339 5.6
 
 Cause = tuple[str, str]
 
@@ -169,6 +170,8 @@ def _string_causes(schema: Object, value: str, path: str) -> Iterator[Cause]:
         )
     if len(value) > schema.get("maxLength", len(value)):
         yield path, f"Invalid value: {_shown(value)}: {path} in body should be at most {schema['maxLength']} chars long"
+    if schema.get("format") == "date-time" and not _MOMENT.fullmatch(value):
+        yield path, f"Invalid value: {_shown(value)}: {path} in body must be of type date-time: {_shown(value)}"
     if "pattern" in schema and not re.search(schema["pattern"], value):
         yield path, f"Invalid value: {_shown(value)}: {path} in body should match '{schema['pattern']}'"
 
