@@ -3,6 +3,7 @@
 a measures; b has one address for each peer, in ranges that fare differently on their way through r1.
 """
 
+import gc
 import ipaddress
 import json
 import random
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kubemtu.lab.line import ends, faults, network
-from kubemtu.node.probe import channel, paths, station, sweep, wire
+from kubemtu.node.probe import channel, measurement, paths, station, sweep, wire
 
 if TYPE_CHECKING:
     from tests.node.probe.conftest import Net
@@ -71,6 +72,22 @@ def swept(net: "Net", targets: list[paths.Target], *, pps: float = 0.0) -> list[
     found = net.inside("a", work)
     assert [path.target for path in found] == targets
     return found
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Nothing is freed but what nobody holds."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_round_leaves_nothing_behind(namespaces: None, uncollected: None) -> None:
+    """What holds itself waits for a collection, which hardly ever comes: a round of 5,000 left 0.7 MiB each time."""
+    with crowded() as net:
+        swept(net, [peer(HEALTHY, number) for number in range(20)])
+    assert [one for one in gc.get_objects() if isinstance(one, (sweep.Sweep, measurement.Measurement))] == []
 
 
 def ended(found: list[paths.Path]) -> Counter[tuple[int, int, str, int, str | None]]:

@@ -130,11 +130,12 @@ class Measurement:
                 )
 
     def close(self) -> None:
-        """Let go of what is still under way."""
+        """Let go of what is still under way, and of the sweep: it knows whom to tell, and would keep all until a gc."""
         for nonce in self._ways:
             self._sessions.drop(nonce)
         for one in self._channels.values():
             one.awaited = 0
+        self.sweep = None
 
     def ended(self, one: session.Session, now: float) -> None:
         """Take the end of a search, if it is one of these."""
