@@ -134,9 +134,8 @@ def _for_ends(way: OneWay, here: End, there: End) -> OneWay:
     return way
 
 
-def judged(ahead: Course, behind: Course | None, legs: Sequence[Leg]) -> tuple[Leg, ...]:
-    """The legs of a path with their directions judged, `ahead` and `behind` being its own."""
-    here, there = ahead.here, ahead.there
+def judged(here: End, there: End, legs: Sequence[Leg]) -> tuple[Leg, ...]:
+    """The legs of a path with their directions judged, the whole of it as its two ends meet it."""
     peers: Mapping[Role, int] = {"whole": here.mtu, "near": here.mtu, "return": there.mtu}
     found = []
     for leg in legs:
@@ -144,7 +143,7 @@ def judged(ahead: Course, behind: Course | None, legs: Sequence[Leg]) -> tuple[L
         other = _backward(leg, peers.get(leg.role, 0), here.mtu if leg.role == "near" else 0)
         if leg.role in {"whole", "service"}:
             way = _for_ends(way, here, there)
-            other = _for_ends(other, there, here) if other is not None and behind is not None else other
+            other = _for_ends(other, there, here) if other is not None else None
         found.append(msgspec.structs.replace(leg, forth=way.verdict, back=other.verdict if other is not None else None))
     return tuple(found)
 

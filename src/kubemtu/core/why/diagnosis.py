@@ -127,7 +127,7 @@ def diagnose(
         there=there,
         forth=forth,
         back=back,
-        legs=courses.judged(forth, back, legs),
+        legs=courses.judged(here, there, legs),
         seen=tuple(seen),
         family=family,
         flushed=flushed,
