@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from kubemtu.core import net
 from kubemtu.node import netns, observe
+from kubemtu.operator import keeper
 
 if TYPE_CHECKING:
     from tests.node.conftest import RigMaker
@@ -103,3 +106,51 @@ def test_without_ipv6_there_is_no_ipv6_mtu(rigs: RigMaker) -> None:
     seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule))
     assert seen.ports[0].ipv6_mtu is None
     assert seen.ports[0].addresses == ("10.42.1.10",)
+
+
+def test_credentials_beside_a_configuration_stay_on_the_node(tmp_path: Path, rigs: RigMaker) -> None:
+    rig = rigs(1)
+    folder = tmp_path / "etc/cni/net.d"
+    folder.mkdir(parents=True)
+    (folder / "10-calico.conflist").write_text(
+        '{"plugins": [{"type": "calico", "mtu": 1450, "k8s_auth_token": "eyJhbGci"}]}'
+    )
+    (folder / "calico-kubeconfig").write_text("token: eyJhbGci")
+    (folder / "99-link.conf").symlink_to(folder / "calico-kubeconfig")
+    seen = rig.inside(
+        lambda: observe.observe("n1", ports=rig.rule, files=keeper.FILES, roots=netns.Roots(files=tmp_path))
+    )
+    assert "eyJhbGci" not in msgspec.json.encode(seen).decode()
+    assert [file.path for file in seen.files] == ["/etc/cni/net.d/10-calico.conflist", "/etc/cni/net.d/99-link.conf"]
+    assert '"mtu": 1450' in seen.files[0].text
+
+
+def test_what_is_no_regular_file_is_not_opened_to_be_read(tmp_path: Path, rigs: RigMaker) -> None:
+    rig = rigs(1)
+    folder = tmp_path / "etc/cni/net.d"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "10-pipe.conflist")
+    (folder / "20-zero.conflist").symlink_to("/dev/zero")
+    (folder / "30-folder.conflist").mkdir()
+    (folder / "40-huge.conflist").write_bytes(b"x" * 65537)
+    (folder / "50-fine.conflist").write_text("{}")
+    seen = rig.inside(
+        lambda: observe.observe("n1", ports=rig.rule, files=keeper.FILES, roots=netns.Roots(files=tmp_path))
+    )
+    assert [file.path for file in seen.files] == ["/etc/cni/net.d/50-fine.conflist"]
+    assert [trouble.partition(":")[0] for trouble in seen.troubles] == [
+        f"/etc/cni/net.d/{name}.conflist" for name in ("10-pipe", "20-zero", "30-folder", "40-huge")
+    ]
+
+
+def test_a_folder_of_many_files_is_read_in_part(tmp_path: Path, rigs: RigMaker) -> None:
+    rig = rigs(1)
+    folder = tmp_path / "etc/cni/net.d"
+    folder.mkdir(parents=True)
+    for number in range(40):
+        (folder / f"{number:02}.conf").write_text("{}")
+    seen = rig.inside(
+        lambda: observe.observe("n1", ports=rig.rule, files=keeper.FILES, roots=netns.Roots(files=tmp_path))
+    )
+    assert len(seen.files) == 32
+    assert len(seen.troubles) == 1

@@ -3,13 +3,14 @@
 install-cni replaces placeholders as plain text (projectcalico/calico: cni-plugin/pkg/install/install.go), so a
 placeholder stands for whatever may be there. Both texts are compared as JSON, because layout carries no meaning.
 Plugins that others chain into the same file (istio-cni, linkerd-cni) are their installers' work and nobody's edit.
+What the agent struck out of the file (core.disclosure) is compared by its length.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 
-from kubemtu.core import rendered
+from kubemtu.core import disclosure, rendered
 
 PLACEHOLDER = re.compile(r"__[A-Z0-9_]+?__")
 MOST = 5  # enough to recognise an edit by; a file of another CNI differs everywhere
@@ -63,9 +64,20 @@ def _compare(wanted: object, found: object, path: str) -> Iterator[str]:
     elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
         for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
             yield from _compare(one, other, f"{path}[{index}]")
+    elif (length := disclosure.length(found)) is not None:
+        if not _may_have_been(wanted, length):
+            yield path
     elif isinstance(wanted, str) and PLACEHOLDER.search(wanted):
         literal = ".*".join(re.escape(part) for part in PLACEHOLDER.split(wanted))
         if not re.fullmatch(literal, found if isinstance(found, str) else json.dumps(found), re.DOTALL):
             yield path
     elif wanted != found:
         yield path
+
+
+def _may_have_been(wanted: object, length: int) -> bool:
+    """True where the value that the template asks for can be the one that was struck out."""
+    if isinstance(wanted, str) and PLACEHOLDER.search(wanted):
+        return True
+    written = json.dumps(wanted, ensure_ascii=False)
+    return length in ({len(wanted), len(written) - 2} if isinstance(wanted, str) else {len(written)})

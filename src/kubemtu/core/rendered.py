@@ -5,9 +5,8 @@ import re
 
 import msgspec
 
-from kubemtu.core import net
+from kubemtu.core import disclosure, net
 
-CONF_FOLDER = "/etc/cni/net.d/"
 SUBNET_ENV = "/run/flannel/subnet.env"
 CALICO_MTU = "/var/lib/calico/mtu"
 KERNEL_DEFAULT = 1500  # drivers/net/veth.c leaves ether_setup's ETH_DATA_LEN when nobody gives an MTU
@@ -39,7 +38,8 @@ def of(seen: net.NodeObservation, path: str | None) -> Rendered | None:
     if file is None:
         # containerd and CRI-O take the first by name (containernetworking/cni: libcni/conf.go ConfFiles, sorted).
         found = sorted(
-            (file for file in seen.files if file.path.startswith(CONF_FOLDER)), key=lambda candidate: candidate.path
+            (file for file in seen.files if file.path.startswith(disclosure.CNI_FOLDER)),
+            key=lambda candidate: candidate.path,
         )
         file = next((one for one in found if one.path.endswith((".conflist", ".conf", ".json"))), None)
     if file is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from kubemtu.core import disclosure
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.net import NodeFile, NodeObservation
 from kubemtu.core.objects import Object
@@ -20,7 +21,6 @@ from kubemtu.flows import documents
 BYTES_MOST = 64 * 1024 * 1024  # a dump of 5,000 pods is 20 MB
 FILES_MOST = 20_000
 SUFFIXES = frozenset({".yaml", ".yml", ".json", ".conflist", ".conf", ".env"})
-CNI_FOLDER = "/etc/cni/net.d"
 NODE_FILES = {  # by the end of their name: where they lie on a node
     "subnet.env": "/run/flannel/subnet.env",
     "net-conf.json": "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json",
@@ -227,7 +227,9 @@ def _is_node_file(path: Path) -> bool:
 
 def _node_file(path: Path, text: str) -> tuple[str, NodeFile]:
     """Return the node that a file is taken to be of, and the file where that node has it."""
-    place = next((held for end, held in NODE_FILES.items() if path.name.endswith(end)), f"{CNI_FOLDER}/{path.name}")
+    place = next(
+        (held for end, held in NODE_FILES.items() if path.name.endswith(end)), f"{disclosure.CNI_FOLDER}{path.name}"
+    )
     siblings = [each for each in path.parent.iterdir() if NODE_OWN.fullmatch(each.name)]
     together = NODE_OWN.fullmatch(path.name) is not None and len(siblings) > 1
     return path.parent.resolve().name if together else path.stem, NodeFile(path=place, text=text)

@@ -1,14 +1,17 @@
 """Looks at one node: links, routes, NICs to its peers, pod ports with both ends, files. Changes nothing."""
 
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
-from kubemtu.core import net
+from kubemtu.core import disclosure, net
 from kubemtu.core.errors import KubemtuError
 from kubemtu.node import errors, links, netlink, netns, ports, routes
 
-LARGEST_FILE = 1 << 20  # bytes; a CNI's file is a few hundred
+LARGEST_FILE = 1 << 16  # bytes; a CNI's file is a few hundred, and an object of the API holds 1.5 MB at most (etcd)
+MOST_FILES = 32  # of a node; a folder of a CNI holds one to five
 _NOT_COUNTED = frozenset({"lo"})
 
 
@@ -41,7 +44,7 @@ def observe(
             routes=_routes(routes.dump(sock), names),
             uplinks=tuple(_uplinks(sock, peers, {each.index: each for each in seen}, troubles)),
             ports=tuple(_ports(sock, seen, rule=ports, roots=roots, opened=opened, troubles=troubles)),
-            files=tuple(_files(files, roots, troubles)),
+            files=tuple(sorted(_files(files, roots, troubles), key=lambda file: file.path)),
             troubles=tuple(troubles),
             kernel=os.uname().release,
             observed_at=time.time(),
@@ -135,19 +138,40 @@ def _port(end: links.Device, space: netns.Netns, names: Mapping[int, str]) -> ne
 
 
 def _files(patterns: Iterable[str], roots: netns.Roots, troubles: list[str]) -> Iterator[net.NodeFile]:
+    left = MOST_FILES
     for pattern in patterns:
         for place in sorted(roots.files.glob(pattern.lstrip("/"))) if "*" in pattern else [roots.file(pattern)]:
             path = "/" + str(place.relative_to(roots.files))
             try:
-                with place.open("rb") as opened:
-                    content = opened.read(LARGEST_FILE + 1)
-                    modified = os.fstat(opened.fileno()).st_mtime
+                content, modified = _regular(place)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 troubles.append(f"{path}: {error.strerror}; let kubemtu read it")
                 continue
+            if content is None:
+                troubles.append(f"{path}: no regular file, so it was not opened; take it away, or put a file there")
+                continue
             if len(content) > LARGEST_FILE:
                 troubles.append(f"{path}: longer than {LARGEST_FILE} bytes, which no file of a CNI is; left out")
                 continue
-            yield net.NodeFile(path=path, text=content.decode(errors="replace"), modified=modified)
+            if left == 0:
+                troubles.append(f"more than {MOST_FILES} files fit {pattern}; the rest was left out")
+                return
+            left -= 1
+            text = disclosure.shown(path, content.decode(errors="replace"))
+            if text is not None:
+                yield net.NodeFile(path=path, text=text, modified=modified)
+
+
+def _regular(place: Path) -> tuple[bytes | None, float]:
+    """Read a regular file, one byte more than the limit at most; None where it is none. Raises OSError.
+
+    Opening a FIFO waits for its writer, a device may do anything: neither is opened to be read (open(2), O_NONBLOCK).
+    """
+    descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(descriptor, "rb") as opened:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            return None, 0.0
+        return opened.read(LARGEST_FILE + 1), about.st_mtime

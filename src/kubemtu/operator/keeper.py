@@ -9,11 +9,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from kubemtu.core import errors, migration, net
+from kubemtu.core import disclosure, errors, migration, net
 from kubemtu.node import act, journal, netlink, netns, observe, single, watch
 
 PORTS = net.PortRule(prefixes=("cali",), bridge="cni0")
-FILES = ("/etc/cni/net.d/*", "/run/flannel/subnet.env", "/var/lib/calico/mtu")
+FILES = (
+    *(f"{disclosure.CNI_FOLDER}*{suffix}" for suffix in disclosure.SUFFIXES),
+    "/run/flannel/subnet.env",
+    "/var/lib/calico/mtu",
+)
 LOCK = "agent.lock"
 KEPT = 4  # journals of earlier migrations that are kept: only the last one is ever taken back
 
