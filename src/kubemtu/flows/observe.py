@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from kubemtu.cni import registry
-from kubemtu.core import errors, net
+from kubemtu.core import errors, handed, net
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.kube import api as kube_api
@@ -15,6 +15,7 @@ from kubemtu.kube import mtu, read, records
 
 PODS = Want(kind="Pod", plural="pods", api_versions=("v1",))
 NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
+WANTS = tuple(dict.fromkeys((*registry.wants(), NODES, PODS, mtu.NODES, mtu.MIGRATIONS)))
 STALE = 60.0  # seconds; an agent that lives tells again every ten
 
 # What is kept of an object that there are many of, or that holds what is nobody's business here.
@@ -36,8 +37,7 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     `now` is the time that a report's age is counted from, in seconds since the epoch; None: the clock's. Raises
     Unreachable and Forbidden only when nothing at all can be read.
     """
-    wants = tuple(dict.fromkeys((*registry.wants(), NODES, PODS, mtu.NODES, mtu.MIGRATIONS)))
-    found, unread = await read.observe(api, wants)
+    found, unread = await read.observe(api, WANTS)
     kept = [slim(one) for one in found if one.kind != mtu.NODES.kind]
     told = [one for one in found if one.kind == mtu.NODES.kind]
     names = [one.name for one in kept if one.kind == NODES.kind]
@@ -84,10 +84,15 @@ def slim(found: Object) -> Object:
 
 
 def save(snapshot: Snapshot, path: Path) -> None:
-    """Write a snapshot as JSON, readable by its owner only. Raises UsageError when the file cannot be written."""
+    """Write a snapshot as JSON, readable by its owner only, with no more than the rules need (core.handed).
+
+    Raises UsageError when the file cannot be written.
+    """
+    slimmed = msgspec.structs.replace(snapshot, objects=tuple(slim(one) for one in snapshot.objects))
+    kept = handed.handed(slimmed, WANTS)
     try:
         path.touch(mode=0o600)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(snapshot), indent=1) + b"\n")
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
     except OSError as error:
         raise errors.UsageError(f"{path} cannot be written: {error.strerror or error}; name another file") from error
 
