@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from kubemtu.core import disclosure, errors, migration, net
+from kubemtu.core import bounds, disclosure, errors, migration, net
 from kubemtu.node import act, journal, netlink, netns, observe, single, watch
 
 PORTS = net.PortRule(prefixes=("cali",), bridge="cni0")
@@ -81,8 +81,8 @@ class Keeper:
                 self._watch.sweep()
 
     def look(self, peers: Sequence[str]) -> net.NodeObservation:
-        """Everything that the node shows now."""
-        return observe.observe(self._node, ports=PORTS, peers=peers, files=FILES, roots=self._roots)
+        """Everything that the node shows now, as far as its NodeMTU can hold it."""
+        return bounds.bounded(observe.observe(self._node, ports=PORTS, peers=peers, files=FILES, roots=self._roots))
 
     def signature(self) -> tuple[tuple[str, int, int], ...]:
         """What tells that a file of the CNI has changed: path, time, size; cheap enough for four times a second."""
