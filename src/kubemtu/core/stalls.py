@@ -28,6 +28,7 @@ LIKELY = 1e-3  # the same without being sure, for all connections of a reading t
 UNDERWAY = 50  # ms in which the answer to what was sent last may still come
 SMALLEST = 576  # bytes that every host takes (RFC 1122 3.3.2): what is lost below it is not lost for its size
 MUCH = 20  # one packet in so many lost is worth a word
+API_SEGMENT = 1200  # the MSS of kubemtu's connections to the API, of agents and commands
 WINDOW = 4  # segments that the peer's window must hold: Linux sends no more than half of a small window at once
 
 K = TypeVar("K")
@@ -222,11 +223,15 @@ def _small(one: Connection) -> bool:
     """Whether its segments are smaller than the path's MTU for a reason that is not its own.
 
     Its own are a small window of the peer, a signature in each segment, an MSS that it also advertises (TCP_MAXSEG, a
-    route's advmss), and none that was given at all (RFC 9293 3.7.1: then 536 bytes, over IPv6 1220).
+    route's advmss), and none that was given at all (RFC 9293 3.7.1: then 536 bytes, over IPv6 1220). What kubemtu's
+    own connections to an API server announce looks like a clamp from the server's end, and is not called one; that a
+    path clamps to just that is found where its MSS is measured.
     """
     if one.packet >= one.pmtu or one.signed or 0 < one.snd_wnd < WINDOW * one.snd_mss:
         return False
     segment = one.snd_mss + (12 if one.timestamps else 0)
+    if segment == API_SEGMENT:
+        return False
     return segment > (536 if one.family == 4 else 1220) and not 0 < one.advmss <= segment
 
 

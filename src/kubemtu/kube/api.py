@@ -13,7 +13,7 @@ import msgspec
 
 from kubemtu.core import errors
 from kubemtu.core.objects import Object, Ref, Want
-from kubemtu.kube import watching, wire
+from kubemtu.kube import sockets, watching, wire
 from kubemtu.kube.connection import Connection
 from kubemtu.kube.discovery import Discovery
 from kubemtu.kube.errors import Absent, Action, Expired, from_status, not_json
@@ -28,7 +28,9 @@ FIELD_MANAGER = "kubemtu"
 class Api:
     """One API server, reached as `connection` says. Every method raises what kube.errors draws.
 
-    `field_manager` is the name under which the server notes what we write (metadata.managedFields).
+    `field_manager` is the name under which the server notes what we write (metadata.managedFields). `segment` is the
+    TCP MSS of its connections, in bytes: small, so that a path which drops large packets is crossed (kube.sockets);
+    None leaves it to the kernel.
     """
 
     def __init__(
@@ -38,10 +40,11 @@ class Api:
         transport: httpx2.AsyncBaseTransport | None = None,
         backoff: Backoff | None = None,
         field_manager: str = FIELD_MANAGER,
+        segment: int | None = sockets.SEGMENT,
     ) -> None:
         self.connection = connection
         self.field_manager = field_manager
-        self._wire = wire.Wire(connection, transport=transport)
+        self._wire = wire.Wire(connection, transport=transport, segment=segment)
         self._discovery = Discovery(self._wire)
         self._backoff = backoff or Backoff()
 

@@ -6,6 +6,7 @@
     ├── Unreachable              3
     │   ├── ServerFailing            it answers 429 or 5xx: it is there, but not now
     │   ├── TlsFailure               no trust between the two ends
+    │   ├── TlsSilent                TCP is connected, and TLS is not answered
     │   └── NotAnApi                 something answers, but it is no API server: a proxy, a login page
     ├── Forbidden                4   RBAC or admission says no (403)
     │   └── Unauthenticated          it does not know who we are (401), or no credentials could be had
@@ -21,13 +22,8 @@ The original exception is chained. What a server says is printed only when it is
 line, and never longer than MESSAGE_LIMIT: an unbounded page of HTML helps nobody.
 """
 
-import asyncio
 import re
-import socket
-import ssl
-from collections.abc import Iterator
 
-import httpx2
 import msgspec
 
 from kubemtu.core import errors
@@ -36,13 +32,6 @@ from kubemtu.kube.connection import Connection
 MESSAGE_LIMIT = 300  # characters
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
-_BROKEN_OFF = (  # a connection that ended in the midst of TLS: nobody has distrusted anybody, and it may be tried again
-    ssl.SSLEOFError,
-    ssl.SSLZeroReturnError,
-    ssl.SSLSyscallError,
-    ssl.SSLWantReadError,
-    ssl.SSLWantWriteError,
-)
 
 
 class NoCluster(errors.UsageError):
@@ -55,6 +44,10 @@ class ServerFailing(errors.Unreachable):
 
 class TlsFailure(errors.Unreachable):
     """The two ends do not trust each other."""
+
+
+class TlsSilent(errors.Unreachable):
+    """The TCP connection was accepted, and TLS was not answered on it."""
 
 
 class NotAnApi(errors.Unreachable):
@@ -177,41 +170,6 @@ def from_status(
             )
 
 
-def from_transport(error: Exception, action: Action, connection: Connection) -> errors.Unreachable:
-    """The error that a failure below HTTP stands for, ready to be raised from `error`."""
-    server = f"{connection.server} ({connection.who})"
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, _BROKEN_OFF):
-            return errors.Unreachable(
-                f"the connection to {server} broke off while kubemtu tried to {action} (in the midst of TLS); "
-                f"{_then(action)}try again, and if it stays so, check whether a proxy stands in between"
-            )
-        if isinstance(cause, ssl.SSLError):
-            return _tls(cause, server, connection)
-    if isinstance(error, httpx2.ConnectTimeout):
-        return errors.Unreachable(
-            f"{server} did not accept a connection within {CONNECT_SECONDS:g} s; check the address, the VPN and "
-            "the firewalls on the way"
-        )
-    if isinstance(error, httpx2.TimeoutException):
-        return errors.Unreachable(
-            f"{server} took the request to {action} but did not answer within {READ_SECONDS:g} s; "
-            f"{_then(action)}check the load on the API server, then try again"
-        )
-    if isinstance(error, httpx2.ProxyError):
-        return errors.Unreachable(
-            f"the proxy {connection.proxy} refused the connection to {server}: {capped(str(error))}; check "
-            "proxy-url in the kubeconfig, HTTPS_PROXY and NO_PROXY"
-        )
-    if isinstance(error, httpx2.ConnectError):
-        return _no_connection(causes, server, connection)
-    said = capped(str(error)) or type(error).__name__
-    return errors.Unreachable(
-        f"the connection to {server} broke while kubemtu tried to {action} ({said}); {_then(action)}try again"
-    )
-
-
 def not_json(action: Action, connection: Connection, content_type: str, body: bytes) -> NotAnApi:
     """The error for an answer of 200 that is not a JSON object."""
     return NotAnApi(
@@ -271,60 +229,9 @@ def _forbidden(said: str, action: Action, connection: Connection) -> errors.Forb
     )
 
 
-def _tls(cause: ssl.SSLError, server: str, connection: Connection) -> TlsFailure:
-    said = capped(getattr(cause, "verify_message", "") or cause.reason or str(cause))
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        name = f" (tls-server-name {connection.tls_server_name})" if connection.tls_server_name else ""
-        return TlsFailure(
-            f"the certificate of {server} cannot be trusted{name}: {said}; check certificate-authority and the name of "
-            "the server in the kubeconfig, and this machine's clock"
-        )
-    if "WRONG_VERSION_NUMBER" in str(cause):
-        return TlsFailure(f"{server} does not speak TLS on that port; check scheme and port of the server")
-    return TlsFailure(
-        f"the TLS handshake with {server} failed: {said}; check the client certificate and whether a proxy stands in "
-        "between"
-    )
-
-
-def _no_connection(causes: list[BaseException], server: str, connection: Connection) -> errors.Unreachable:
-    via = f" by the proxy {connection.proxy}" if connection.proxy_url else ""
-    for cause in causes:
-        if isinstance(cause, ConnectionRefusedError):
-            return errors.Unreachable(
-                f"nothing listens at {server}{via}, the connection was refused; check host and port, and whether the "
-                "cluster runs"
-            )
-        if isinstance(cause, socket.gaierror):
-            return errors.Unreachable(
-                f"the host name of {server}{via} cannot be resolved: {cause.strerror}; check the name, DNS and the VPN"
-            )
-    said = next((capped(str(cause)) for cause in reversed(causes) if str(cause)), "no reason given")
-    return errors.Unreachable(f"no connection to {server}{via}: {said}; check the address, the VPN and the firewalls")
-
-
-def _then(action: Action) -> str:
-    return "it is not known whether the change was made, and running it again is safe: " if action.writes else ""
-
-
 def _looks(content_type: str, body: bytes) -> str:
     head = body[:200].lstrip().lower()
     if "html" in content_type or head.startswith((b"<!doctype", b"<html")):
         return "a web page"
     start = capped(body[:60].decode("utf-8", "replace"))
     return f"{content_type.partition(';')[0] or 'text'} ({start})" if body else "nothing"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that led to it, outermost first, groups opened."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        here = waiting.pop(0)
-        if here is None or id(here) in seen or isinstance(here, asyncio.CancelledError):
-            continue
-        seen.add(id(here))
-        yield here
-        if isinstance(here, BaseExceptionGroup):
-            waiting.extend(here.exceptions)
-        waiting.extend((here.__cause__, here.__context__))

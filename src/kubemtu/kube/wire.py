@@ -7,7 +7,6 @@ class per resource and decodes metadata into models, which is what a sick cluste
 import asyncio
 import contextlib
 import random
-import socket
 import ssl
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
@@ -19,6 +18,7 @@ import msgspec
 
 import kubemtu
 from kubemtu.core import errors
+from kubemtu.kube import sockets
 from kubemtu.kube.connection import Connection
 from kubemtu.kube.credentials import Credential, Credentials
 from kubemtu.kube.errors import (
@@ -28,26 +28,29 @@ from kubemtu.kube.errors import (
     NotAnApi,
     TlsFailure,
     from_answer,
-    from_transport,
     not_json,
 )
+from kubemtu.kube.failures import from_transport
+from kubemtu.kube.transport import Transport
 
 TRIES = 3  # of a read whose connection broke, and of anything that the server asked to send again later
 PATIENCE = 10.0  # seconds: the longest Retry-After that is waited for
-KEEPALIVE = (  # a peer that is gone without a word is noticed after 30 + 3 x 10 s, watches included
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    *((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30) for _ in range(hasattr(socket, "TCP_KEEPIDLE"))),
-    *((socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10) for _ in range(hasattr(socket, "TCP_KEEPINTVL"))),
-    *((socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3) for _ in range(hasattr(socket, "TCP_KEEPCNT"))),
-)
 Parameters = Mapping[str, str | int]
 
 
 class Wire:
     """Requests to one server, with the credentials of one connection. Use as an async context."""
 
-    def __init__(self, connection: Connection, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        segment: int | None = sockets.SEGMENT,
+    ) -> None:
+        """`segment`: the TCP MSS of each connection, in bytes; None leaves it to the kernel."""
         self.connection = connection
+        self._segment = segment
         self._transport = transport
         self._credentials = Credentials(connection)
         self._shown: tuple[str | None, str | None] | None = None  # the certificate that the newest client shows
@@ -84,6 +87,9 @@ class Wire:
                     raise from_transport(error, action, self.connection) from error
                 continue
             except httpx2.HTTPError as error:
+                stall = sockets.stalled(error)
+                if left and not action.writes and stall is not None and stall.by_size:
+                    continue  # the next connection takes smaller segments
                 raise from_transport(error, action, self.connection) from error
             if left and response.status_code == 401 and await self._credentials.renew(credential):
                 continue
@@ -127,7 +133,7 @@ class Wire:
         parameters: Parameters | None = None,
         content: bytes | None = None,
         content_type: str = "",
-        read_seconds: float = READ_SECONDS,
+        read_seconds: float | None = None,
     ) -> tuple[httpx2.Response, Credential]:
         credential = await self._credentials.current()
         client = await self._client_for(credential)
@@ -146,7 +152,7 @@ class Wire:
                 params=dict(parameters or {}),
                 content=content,
                 headers=headers,
-                timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, read=read_seconds),
+                timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, read=read_seconds or READ_SECONDS),
                 extensions=extensions,
             )
         except (httpx2.InvalidURL, UnicodeError) as error:
@@ -168,11 +174,10 @@ class Wire:
         if connection.username and connection.password and not credential.token:
             auth = httpx2.BasicAuth(connection.username, connection.password)
         try:
-            transport = self._transport or httpx2.AsyncHTTPTransport(
-                verify=False if connection.plain else tls(connection, credential),
-                proxy=connection.proxy_url,
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
-                socket_options=KEEPALIVE,
+            transport = self._transport or Transport(
+                connection,
+                httpx2.create_ssl_context(verify=False) if connection.plain else tls(connection, credential),
+                segment=self._segment,
             )
             return httpx2.AsyncClient(
                 base_url=connection.server,
