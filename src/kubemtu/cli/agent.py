@@ -61,7 +61,10 @@ async def _run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
+        failure: errors.KubemtuError | None = None
         try:
             await task
         except* errors.KubemtuError as group:
-            raise group.exceptions[0] from None
+            failure = errors.first(group)
+        if failure is not None:
+            raise failure

@@ -80,3 +80,13 @@ class Interrupted(KubemtuError):
     """Stopped from the keyboard, between two steps."""
 
     exit_code = 130
+
+
+def first(group: BaseExceptionGroup[KubemtuError]) -> KubemtuError:
+    """Return the first error of a group, however deep groups are nested in it.
+
+    Raise it after the `except*` block, not inside: there it is wrapped in a group once more before CPython 3.11.4
+    (gh-103590), and then it is nobody's error but a bug.
+    """
+    inner = group.exceptions[0]
+    return first(inner) if isinstance(inner, BaseExceptionGroup) else inner

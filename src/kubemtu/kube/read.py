@@ -32,11 +32,14 @@ async def observe(api: Api, wants: tuple[Want, ...]) -> tuple[tuple[Object, ...]
         async with gate:
             return await _read(api, want)
 
+    failure: errors.KubemtuError | None = None
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(want)) for want in dict.fromkeys(wants)]
     except* errors.KubemtuError as several:
-        raise _first(several) from several
+        failure = errors.first(several)
+    if failure is not None:
+        raise failure
     parts = [task.result() for task in tasks]
     failures = [part.failure for part in parts if part.failure is not None]
     if failures and len(failures) == len(parts):
@@ -84,8 +87,3 @@ def _once(parts: Sequence[_Part]) -> tuple[Object, ...]:
         for found in part.objects:
             seen.setdefault((found.kind, found.namespace, found.name), found)
     return tuple(seen.values())
-
-
-def _first(group: BaseExceptionGroup[errors.KubemtuError]) -> errors.KubemtuError:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
