@@ -21,6 +21,7 @@ INSTALLED_AT = 1793527200.0  # date -u -d 2026-11-01T10:00:00Z +%s
 DAEMONSET = objects.Ref(
     api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name="canal", namespace="kube-system"
 )
+DAEMONSET_UID = "6f1f4b1c-7d5e-4a53-9f0e-2a5d1c3b7e90"
 CONFIG_MAP = objects.Ref(
     api_version="v1", kind="ConfigMap", plural="configmaps", name="canal-config", namespace="kube-system"
 )
@@ -255,7 +256,9 @@ def _cni_pod(node_name: str) -> objects.Object:
             "metadata": {
                 "name": f"canal-{node_name}",
                 "namespace": "kube-system",
-                "ownerReferences": [{"kind": "DaemonSet", "name": "canal"}],
+                "ownerReferences": [
+                    {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "canal", "uid": DAEMONSET_UID}
+                ],
             },
             "spec": {"nodeName": node_name, "hostNetwork": True},
             "status": {
