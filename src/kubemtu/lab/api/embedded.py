@@ -60,7 +60,10 @@ async def serve(application: ApiServer, sockets: Sequence[socket.socket], tls: s
             for task in slow:
                 task.cancel()
         for connection in list(state.connections):
-            connection.transport.abort()
+            # A TLS transport that was closed twice, by its peer and by us, is on its way out; CPython before 3.11.4
+            # says so by AttributeError, later ones pass over it.
+            with contextlib.suppress(AttributeError):
+                connection.transport.abort()
 
 
 class EmbeddedApi(Api):
