@@ -2,6 +2,7 @@
 
 import struct
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,3 +136,38 @@ def test_vxlan_leaves_50_or_70_bytes_less(outer6: bool, most: int) -> None:
     (sentence,) = wanted.refusals(desired(1500, tunnel=most + 1), [], devices)
     assert f"{most} is the most" in sentence
     assert wanted.refusals(desired(1500, tunnel=1450), [], {}) != []
+
+
+@pytest.mark.parametrize("restore", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"tunnel": "eth0", "tunnel_mtu": 1400}, "eth0 is a NIC, no tunnel"),
+        ({"tunnel": "bond0", "tunnel_mtu": 1400}, "bond0 is a device of kind bond, no tunnel"),
+        ({"tunnel": "cali1", "tunnel_mtu": 1400}, "cali1 is a device of kind veth, no tunnel"),
+        ({"bridge": "eth0"}, "eth0 is a NIC, no bridge"),
+        ({"ports": net.PortRule(bridge="eth0")}, "eth0 is a NIC, no bridge"),
+        ({"ports": net.PortRule(prefixes=("",))}, "begins the names of far more links"),
+        ({"ports": net.PortRule(prefixes=("cali", "v"))}, "begins the names of far more links"),
+        ({"pod_networks": ("0.0.0.0/0",)}, "0.0.0.0/0 is no network of pods"),
+        ({"pod_networks": ("::/0",)}, "::/0 is no network of pods"),
+        ({"pod_networks": ("10.42.0.0/99",)}, "is no network of pods"),
+        ({"origin_mtu": 0}, "origin MTU 0 is out of range"),
+        ({"origin_mtu": 65536}, "origin MTU 65536 is out of range"),
+    ],
+)
+def test_what_is_no_part_of_the_pod_network_is_never_changed(
+    changes: dict[str, object], word: str, restore: bool
+) -> None:
+    devices = {
+        each.name: each
+        for each in (
+            device("eth0", kind=""),
+            device("bond0", kind="bond"),
+            device("cali1"),
+            device("cni0", kind="bridge"),
+        )
+    }
+    asked = msgspec.structs.replace(desired(1450), restore=restore, **changes)
+    assert any(word in sentence for sentence in wanted.refusals(asked, [], devices))
+    assert wanted.beyond(msgspec.structs.replace(desired(1450), bridge="cni0"), devices) == []

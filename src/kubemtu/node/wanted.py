@@ -10,6 +10,7 @@ Why IPv4 and IPv6 are pinned differently (all measured, Linux 6.18):
 """
 
 import functools
+import ipaddress
 from collections.abc import Collection, Sequence
 
 import msgspec
@@ -20,6 +21,11 @@ from kubemtu.node import journal, links, routes, state
 SMALLEST = 68  # RFC 791: every IPv4 module forwards that much; veth's own minimum
 SMALLEST_IPV6 = 1280  # RFC 8200 section 5; below it the kernel takes all IPv6 off the link, and does not bring it back
 LARGEST = 65535  # RFC 791: total length is 16 bits
+TUNNELS = frozenset(  # IFLA_INFO_KIND of drivers/net and net/ipv{4,6}; flannel's udp backend has a tun
+    {"vxlan", "geneve", "ipip", "sit", "ip6tnl", "gre", "gretap", "ip6gre", "ip6gretap", "wireguard", "tun"}
+)
+SHORTEST_PREFIX = 3  # characters of the name of a host end: cali, lxc, eni, veth
+WIDEST = {4: 8, 6: 16}  # bits: no cluster's pods have more than 10.0.0.0/8
 _TCP = {4: 40, 6: 60}  # IP and TCP headers without options: MSS = MTU - 40 (RFC 9293 3.7.1), or - 60 (RFC 8200 8.3)
 _CARRIED = {"vxlan": 50, "geneve": 50, "ipip": 20, "sit": 20, "gre": 24, "wireguard": 60}  # over IPv4; IPv6: 20 more
 # vxlan: outer IP 20 + UDP 8 + VXLAN 8 + inner Ethernet 14, the same sum as drivers/net/vxlan/vxlan_core.c
@@ -110,9 +116,9 @@ def carried(kind: str, ipv6_outer: bool) -> int:
 
 def refusals(desired: migration.Desired, pods: Collection[state.Pod], devices: dict[str, links.Device]) -> list[str]:
     """Why nothing must be changed at all, a sentence each."""
-    if desired.restore:
-        return []
-    found = []
+    found = beyond(desired, devices)
+    if desired.restore or found:
+        return found
     sizes = {"pod MTU": desired.pod_mtu, "low": desired.low, "high": desired.high}
     if desired.tunnel_mtu is not None:
         sizes["tunnel MTU"] = desired.tunnel_mtu
@@ -134,6 +140,39 @@ def refusals(desired: migration.Desired, pods: Collection[state.Pod], devices: d
     if desired.bridge is not None and desired.bridge not in devices:
         found.append(f"this node has no bridge {desired.bridge}: name the right one, or none")
     return found
+
+
+def beyond(desired: migration.Desired, devices: dict[str, links.Device]) -> list[str]:
+    """Why what is asked for lies outside the pod network, a sentence each: then it is no change of the pod network.
+
+    Whoever may write a NodeMTU says what to change, so the node holds it against what its devices are: a NIC is never a
+    tunnel or a bridge, and a network of everything would take the node's own routes.
+    """
+    found = []
+    tunnel = devices.get(desired.tunnel or "")
+    if tunnel is not None and tunnel.kind not in TUNNELS:
+        found.append(f"{tunnel.name} is {_kind(tunnel)}, no tunnel: kubemtu changes no other device of a node")
+    bridge = devices.get(desired.bridge or desired.ports.bridge or "")
+    if bridge is not None and bridge.kind != "bridge":
+        found.append(f"{bridge.name} is {_kind(bridge)}, no bridge: kubemtu changes no other device of a node")
+    wide = [prefix for prefix in desired.ports.prefixes if len(prefix) < SHORTEST_PREFIX]
+    if wide:
+        found.append(f"{wide[0]!r} begins the names of far more links than those of pods: name a longer prefix")
+    for network in desired.pod_networks:
+        try:
+            parsed = ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            found.append(f"{network!r:.60} is no network of pods: write it as 10.42.0.0/16")
+            continue
+        if parsed.prefixlen < WIDEST[parsed.version]:
+            found.append(f"{network} is no network of pods: it holds the addresses of others too")
+    if not SMALLEST <= desired.origin_mtu <= LARGEST:
+        found.append(f"origin MTU {desired.origin_mtu} is out of range: an MTU lies between 68 and 65535 bytes")
+    return found
+
+
+def _kind(device: links.Device) -> str:
+    return f"a device of kind {device.kind}" if device.kind else "a NIC"
 
 
 def _tunnel_refusals(desired: migration.Desired, devices: dict[str, links.Device]) -> list[str]:
