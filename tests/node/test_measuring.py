@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from tests.node.conftest import Rig, RigMaker, run
 
 from kubemtu.core import mesh, order
+from kubemtu.node import errors as node_errors
 from kubemtu.node import measuring, netns, observe, places
 from kubemtu.node.probe import station, wire
 
@@ -398,3 +400,23 @@ def test_what_was_learned_is_forgotten_before_it_is_measured(taught: Node) -> No
 def test_forgetting_alone_is_told_as_well(taught: Node) -> None:
     (look,) = taught.told(order.Order(forget=(FIRST,))).looks
     assert (look.port, look.forgot, look.after) == ("cali1", 1, None)
+
+
+def test_what_nobody_wants_to_know_any_more_is_given_up(nodes: Callable[[int], Node]) -> None:
+    node = nodes(1)
+    ends = time.monotonic() + 0.1
+    work = measuring.Measuring("n1", node.places, KEY, going_on=lambda: time.monotonic() < ends)
+    silent = order.Order(ways=tuple(way(1, f"10.42.1.{number}", flows=4) for number in range(100, 200)))
+    with pytest.raises(node_errors.Stopped):
+        node.rig.inside(lambda: work.carry_out(silent))
+
+
+def test_one_question_costs_a_node_no_more_than_its_budget(nodes: Callable[[int], Node]) -> None:
+    node = nodes(1)
+    sent = node.rig.inside(lambda: Path("/proc/thread-self/net/snmp").read_text())
+    found = node.told(order.Order(ways=tuple(way(1, "10.42.1.99", flows=256) for _ in range(5))))
+    assert (found.done, found.results) == (True, ())
+    assert found.troubles == (
+        "node n1 was asked for 1280 flows at once and measured none of them: one MTUProbe may have a node measure 1024",
+    )
+    assert node.rig.inside(lambda: Path("/proc/thread-self/net/snmp").read_text()) == sent

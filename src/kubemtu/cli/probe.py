@@ -38,7 +38,7 @@ WIDE = 200  # columns, where nobody looks
     default=1000.0,
     show_default=True,
     type=click.FloatRange(0),
-    help="Packets a second from each node at most; 0: as fast as it goes.",
+    help="Packets a second from each node at most; agents send no more than 5000.",
 )
 @click.option("--round", "number", default=0, type=click.IntRange(0), help="In large clusters: which peers, this time.")
 @click.option("-n", "--namespace", metavar="NAME", help="Namespace of pods and Services whose name says none.")

@@ -58,7 +58,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 class Round(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One round of a mesh: each member measures those `offsets` places further, or everybody else without any.
 
-    `expected`: what should arrive. `pps`: so many packets a second from each member at most, 0 for as fast as it goes.
+    `expected`: what should arrive. `pps`: packets a second from each member at most, 0 for what an agent allows.
     """
 
     members: tuple[Place, ...]

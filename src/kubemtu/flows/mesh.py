@@ -118,7 +118,7 @@ async def measure(
 ) -> Report:
     """Measure the layers one after the other. `expected` overrides what the members' own interfaces say, in bytes.
 
-    `pps`: packets a second from each member at most, 0 for as fast as it goes.
+    `pps`: packets a second from each member at most; agents bound it (node.measuring.PPS_MOST).
 
     Raises Unreachable when fewer than two nodes have an agent, UsageError for a rate at which a round takes too long.
     """

@@ -4,6 +4,7 @@
     ├── NodeFailure
     │   ├── Refused          the kernel answered with an errno; `code` keeps it
     │   │   └── Gone         ... because the link, route or namespace is not there (any more)
+    │   ├── Stopped          given up, because nobody wants it any more
     │   └── Overrun          events came faster than they were read: what is known is stale, dump again
     └── Forbidden
         └── Denied           CAP_NET_ADMIN or CAP_SYS_ADMIN is missing
@@ -31,6 +32,10 @@ class Refused(errors.NodeFailure):
 
 class Gone(Refused):
     """The link, the route or the namespace is not there (any more)."""
+
+
+class Stopped(errors.NodeFailure):
+    """What was under way was given up, because whoever asked for it wants it no more."""
 
 
 class Overrun(errors.NodeFailure):

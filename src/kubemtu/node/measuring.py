@@ -6,13 +6,14 @@ node is not changed, except that learned path MTUs are forgotten where the order
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
-from kubemtu.core import errors, evidence, mesh, order, pathverdict, words
+from kubemtu.core import errors, evidence, mesh, order, pathverdict, sampling, words
 from kubemtu.core.pathfacts import Both
+from kubemtu.node import errors as node_errors
 from kubemtu.node import netns
 from kubemtu.node.evidence import counters, gather
 from kubemtu.node.places import Places
@@ -21,27 +22,35 @@ from kubemtu.node.probe import channel, echo, mss, outer, paths, segments, stati
 CONNECTIONS: Final = 24  # told of each spot, besides those in trouble
 TROUBLES: Final = 8
 PORTS_MOST: Final = 8
+FLOWS_MOST: Final = 1024  # of one order, on one node: what a question may cost a node, whoever may ask it
+PPS_MOST: Final = 5 * sampling.MOST_PPS  # packets a second of a round
 
 
 class Measuring:
     """One order on one node."""
 
-    def __init__(self, node: str, places: Places, key: wire.Key) -> None:
-        """Works in the calling thread's namespace, which is the node's own, and in those of its pods."""
+    def __init__(self, node: str, places: Places, key: wire.Key, *, going_on: Callable[[], bool] | None = None) -> None:
+        """Works in the calling thread's namespace, which is the node's own, and in those of its pods.
+
+        What measures raises Stopped soon after `going_on` says no.
+        """
+        self._going_on = going_on
         self._node = node
         self._places = places
         self._key = key
         self._troubles: list[str] = []
 
     def carry_out(self, asked: order.Order) -> order.Told:
-        """Measure and look; what cannot be done is told in `troubles` and never raised."""
+        """Measure and look; what cannot be done is told in `troubles` and not raised. Raises Stopped."""
         looks = {port: self._look_before(port, asked) for port in self._mine((*asked.look, *asked.forget))}
         cut = counters.cut().made
         results: tuple[order.Result, ...] = ()
         row: mesh.Row | None = None
         try:
-            results = tuple(self.ways([way for way in asked.ways if way.here.node == self._node]))
+            results = tuple(self.ways(self._affordable([way for way in asked.ways if way.here.node == self._node])))
             row = self._row(asked.round) if asked.round is not None else None
+        except node_errors.Stopped:
+            raise
         except (errors.KubemtuError, OSError, ValueError) as error:
             self._troubles.append(f"node {self._node} could not measure: {error}")
         return order.Told(
@@ -56,6 +65,17 @@ class Measuring:
 
     def _mine(self, spots: Iterable[order.Spot]) -> list[str]:
         return list(dict.fromkeys(spot.port for spot in spots if spot.node == self._node))
+
+    def _affordable(self, ways: list[order.Way]) -> list[order.Way]:
+        """These ways, or none where they are more than one question may have a node send packets on."""
+        flows = sum(max(way.flows, 1) for way in ways)
+        if flows <= FLOWS_MOST:
+            return ways
+        self._troubles.append(
+            f"node {self._node} was asked for {flows} flows at once and measured none of them: one MTUProbe may have a "
+            f"node measure {FLOWS_MOST}"
+        )
+        return []
 
     # Evidence
 
@@ -139,7 +159,7 @@ class Measuring:
                         )
                     )
                     names.append(way.name)
-            measured = asking.measure(targets)
+            measured = asking.measure(targets, going_on=self._going_on)
         found: dict[str, list[paths.Path]] = {}
         for name, path in zip(names, measured, strict=True):
             found.setdefault(name, []).append(path)
@@ -257,7 +277,8 @@ class Measuring:
                     )
                     for peer in to
                 ],
-                pps=asked.pps,
+                pps=min(asked.pps or sampling.MOST_PPS, PPS_MOST),
+                going_on=self._going_on,
             )
         return row(mine, to, found)
 

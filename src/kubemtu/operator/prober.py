@@ -235,8 +235,12 @@ class Prober:
         self._tell({name: order.Told(ready=True, done=True, troubles=(trouble,))})
 
     async def _measured(self, asked: order.Order) -> order.Told:
-        work = measuring.Measuring(self._node, self._places, self._key)
-        told = await self._aside(lambda: work.carry_out(asked))
+        over = threading.Event()
+        work = measuring.Measuring(self._node, self._places, self._key, going_on=lambda: not over.is_set())
+        try:
+            told = await self._aside(lambda: work.carry_out(asked))
+        finally:
+            over.set()  # the question is gone, or its time is over: nothing more is sent for it
         return msgspec.structs.replace(told, troubles=(*self._missing(asked), *told.troubles)[: measuring.TROUBLES])
 
     def _missing(self, asked: order.Order) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from kubemtu.core import errors
+from kubemtu.node import errors as node_errors
 from kubemtu.node import netns
 from kubemtu.node.probe import answers as answering
 from kubemtu.node.probe import channel, gate, measurement, mss, paths, segments, session, sweep, wire
@@ -166,19 +167,27 @@ class Station:
             self.turn(IDLE)
 
     def measure(
-        self, targets: Sequence[paths.Target], *, pps: float = 0.0, tell: Callable[[int], None] | None = None
+        self,
+        targets: Sequence[paths.Target],
+        *,
+        pps: float = 0.0,
+        tell: Callable[[int], None] | None = None,
+        going_on: Callable[[], bool] | None = None,
     ) -> list[paths.Path]:
         """Measure the paths to all targets; the results are in their order.
 
         Many targets whose `expected` size and `source` are known are swept first by a station that does not answer, in
         their order: one packet each, at most `pps` a second (0: as fast as it goes). The others, and whoever does not
-        answer, are searched, many at once. `tell` hears now and then how many are known.
+        answer, are searched, many at once. `tell` hears now and then how many are known. Raises Stopped as soon as
+        `going_on` says no; it is asked between any two turns.
         """
         sweeps = self._answers is None and not self._over.echoes
         under_way = measurement.Measurement(targets, self.key, self.channels, self._sessions, sweeps=sweeps, pps=pps)
         self._measurement, told = under_way, 0
         try:
             while not under_way.over:
+                if going_on is not None and not going_on():
+                    raise node_errors.Stopped("nobody wants to know any more")
                 under_way.send(time.monotonic())
                 if under_way.under_way:
                     self.turn(IDLE)
