@@ -20,13 +20,17 @@ class Unread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Objects of the API and observations of nodes, taken together; `unread` says what is missing."""
+    """Objects of the API and observations of nodes, taken together; `unread` says what is missing.
+
+    `taken_at`: when, in seconds since the epoch, by the clock of the API server where there is one; 0: unknown.
+    """
 
     source: str  # "cluster https://...", "folder manifests/"
     offline: bool = False  # from saved manifests: no node was observed, and none is expected to be
     objects: tuple[Object, ...] = ()
     nodes: tuple[net.NodeObservation, ...] = ()
     unread: tuple[Unread, ...] = ()
+    taken_at: float = 0.0
     schema: str = SCHEMA
 
     def find(self, kind: str, name: str, namespace: str | None = None) -> Object | None:

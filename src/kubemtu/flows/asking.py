@@ -141,7 +141,7 @@ class _Late(errors.KubemtuError):
 @contextlib.asynccontextmanager
 async def asking(api: kube_api.Api, *, patience: float = PATIENCE) -> AsyncIterator[Asking]:
     """One who asks, with a watch of its own on what the agents tell."""
-    await probes.tidy(api, time.time())
+    await probes.tidy(api, api.now())
     async with Nodes.watching(api) as nodes:
         yield Asking(api, nodes, patience=patience)
 

@@ -6,6 +6,7 @@ with file and line. Files come from anywhere, so their size and number are bound
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def load(path: Path) -> Snapshot:
         objects=tuple(read.objects),
         nodes=tuple(_nodes(read.files)),
         unread=tuple(read.unread),
+        taken_at=time.time(),
     )
 
 

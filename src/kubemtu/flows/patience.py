@@ -77,7 +77,7 @@ class Patient(asking.Asking):
         """How long from the question on to wait for those; `others`: when the last of the others told."""
         seen = self._nodes.seen()
         heard = [seen[node].observed_at or 0.0 if node in seen else 0.0 for node in late]
-        if heard and time.time() - max(heard) > QUIET:
+        if heard and self._api.now() - max(heard) > QUIET:
             return min(patience, LEAST)
         return patience if others is None else min(patience, LEAST + TIMES * others)
 
@@ -85,6 +85,6 @@ class Patient(asking.Asking):
 @contextlib.asynccontextmanager
 async def asking_all(api: kube_api.Api, *, patience: float = asking.PATIENCE) -> AsyncIterator[Patient]:
     """One who asks, with a watch of its own on what the agents tell."""
-    await probes.tidy(api, time.time())
+    await probes.tidy(api, api.now())
     async with Nodes.watching(api) as nodes:
         yield Patient(api, nodes, patience=patience)

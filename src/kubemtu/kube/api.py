@@ -69,6 +69,10 @@ class Api:
         """The address of an object that has kind, apiVersion and metadata.name. Raises Absent for an unserved kind."""
         return await self._discovery.ref(body)
 
+    def now(self) -> float:
+        """The time of the server, in seconds since the epoch; this machine's own before the first answer."""
+        return self._wire.clock.now()
+
     def forget(self) -> None:
         """Ask the server again what it serves: after a CRD came or went."""
         self._discovery.forget()

@@ -223,14 +223,14 @@ async def advance(
                 f"MTUMigration {name} is driven by another kubemtu, which has taken it over: it goes "
                 f"{present.progress.direction} and is at step {present.progress.step + 1} now; let that one finish"
             )
-        return {"progress": records.encoded(progress), "journal": _journal(present, what, result)}
+        return {"progress": records.encoded(progress), "journal": _journal(api, present, what, result)}
 
     return await _change_status(api, name, change)
 
 
 async def note(api: Api, name: str, what: str, result: str = "") -> Migration:
     """Append a line to the journal of a migration."""
-    return await _change_status(api, name, lambda present: {"journal": _journal(present, what, result)})
+    return await _change_status(api, name, lambda present: {"journal": _journal(api, present, what, result)})
 
 
 async def set_condition(
@@ -240,7 +240,9 @@ async def set_condition(
 
     def change(present: Migration) -> dict[str, object]:
         before = next((one for one in present.conditions if one.type == type_), None)
-        since = before.last_transition_time if before is not None and before.status == status else records.now()
+        since = (
+            before.last_transition_time if before is not None and before.status == status else records.moment(api.now())
+        )
         made = Condition(type=type_, status=status, reason=reason, message=message, last_transition_time=since)
         kept = [one for one in present.conditions if one.type != type_]
         return {"conditions": [records.encoded(one) for one in (*kept, made)]}
@@ -287,8 +289,8 @@ async def _again(once: Callable[[], Awaitable[T]], api: Api) -> T:
     raise AssertionError("unreachable: the last round returns or raises")
 
 
-def _journal(present: Migration, what: str, result: str) -> list[object]:
-    entry = Entry(time=records.now(), what=what, result=result)
+def _journal(api: Api, present: Migration, what: str, result: str) -> list[object]:
+    entry = Entry(time=records.moment(api.now()), what=what, result=result)
     return [records.encoded(one) for one in (*present.journal, entry)]
 
 

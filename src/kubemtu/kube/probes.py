@@ -3,8 +3,8 @@
 import base64
 import contextlib
 import datetime as dt
+import math
 import os
-import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
@@ -24,7 +24,10 @@ LEFT: Final = 600.0  # seconds after which a question that nobody took away is t
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """One question as an agent reads it; `created` in seconds since the epoch, `order` None when it cannot be read."""
+    """One question as an agent reads it; `order` None when it cannot be read.
+
+    `created` is in seconds since the epoch, by the server's clock.
+    """
 
     name: str
     order: order.Order | None
@@ -118,7 +121,7 @@ async def key(api: Api, namespace: str = NAMESPACE) -> bytes:
 def _created(found: Object) -> float:
     with contextlib.suppress(ValueError):
         return dt.datetime.fromisoformat(found.text("metadata", "creationTimestamp") or "").timestamp()
-    return time.time()
+    return math.inf  # of what has no time nobody can say that it is old
 
 
 def _ref(name: str) -> Ref:

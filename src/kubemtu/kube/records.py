@@ -1,7 +1,6 @@
 """What kubemtu keeps in the API, as records: one NodeMTU a node, one MTUMigration a change, and their JSON."""
 
 import datetime as dt
-import time
 from collections.abc import Mapping
 from typing import Literal, TypeVar
 
@@ -83,11 +82,6 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     journal: tuple[Entry, ...] = ()
     created: str = ""
     resource_version: str | None = None
-
-
-def now() -> str:
-    """The time as the API writes it, in microseconds."""
-    return moment(time.time())
 
 
 def moment(seconds: float) -> str:

@@ -19,6 +19,7 @@ import msgspec
 import kubemtu
 from kubemtu.core import errors
 from kubemtu.kube import sockets
+from kubemtu.kube.clock import ServerClock
 from kubemtu.kube.connection import Connection
 from kubemtu.kube.credentials import Credential, Credentials
 from kubemtu.kube.errors import (
@@ -51,6 +52,7 @@ class Wire:
         """`segment`: the TCP MSS of each connection, in bytes; None leaves it to the kernel."""
         self.connection = connection
         self._segment = segment
+        self.clock = ServerClock()
         self._transport = transport
         self._credentials = Credentials(connection)
         self._shown: tuple[str | None, str | None] | None = None  # the certificate that the newest client shows
@@ -157,7 +159,9 @@ class Wire:
             )
         except (httpx2.InvalidURL, UnicodeError) as error:
             raise errors.Malformed(f"{self.connection.who}: {path} is no address ({error})") from error
-        return await client.send(request, stream=True), credential
+        response = await client.send(request, stream=True)
+        self.clock.hear(response.headers.get("Date", ""))
+        return response, credential
 
     async def _client_for(self, credential: Credential) -> httpx2.AsyncClient:
         """The client that shows this certificate; a new one when a plugin has issued another."""

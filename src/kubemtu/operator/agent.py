@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 import kubemtu
 from kubemtu.core import errors, migration, net, order
 from kubemtu.core.objects import Object, Want
@@ -59,7 +61,7 @@ class Agent:
         self._directory = journal
         self._roots = roots or netns.Roots()
         self._kernel = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel")
-        self._identity = mtu.Agent(version=kubemtu.__version__, pid=os.getpid(), started_at=records.now())
+        self._identity = mtu.Agent(version=kubemtu.__version__, pid=os.getpid(), started_at=records.moment(api.now()))
         self._asked = spec.Asked()
         self._missing = False  # the NodeMTU is not there (any more), whatever was told
         self._drivers = spec.Drivers()
@@ -67,6 +69,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._stirred = False  # the kernel has told of a change
         self._looked = 0.0
+        self._seen_at = 0.0  # when what is told was seen, on the clock that nobody sets
         self._news = asyncio.Event()
         self._report: report.Report | None = None
         self._answers: dict[str, order.Told | None] = {}  # not told yet
@@ -170,13 +173,14 @@ class Agent:
             self._course.take(hands.make_true(asked.desired))
 
     async def _look(self, hands: keeper.Keeper) -> None:
-        self._looked = time.monotonic()
+        self._looked = looked = time.monotonic()
         peers = self._peers
         try:
             seen = await self._on_kernel(lambda: hands.look(peers))
         except errors.KubemtuError as error:
             log.warning("this node cannot be looked at: %s", error)
         else:
+            self._seen_at = looked
             self._publish(seen)
 
     def _age(self) -> float:
@@ -227,7 +231,7 @@ class Agent:
             generation=now.generation,
             reached=now.reached,
             answers=answers,
-            observation=now.observation,
+            observation=self._dated(now.observation),
             agent=self._identity,
         )
         for name in now.answers if self._begun else ():
@@ -237,6 +241,10 @@ class Agent:
             self._begun = True
             self._publish(self._report.observation if self._report is not None else now.observation)
         return now
+
+    def _dated(self, seen: net.NodeObservation) -> net.NodeObservation:
+        """What was seen, with its time by the clock of the server: whoever reads it knows no node's own."""
+        return msgspec.structs.replace(seen, observed_at=self._api.now() - (time.monotonic() - self._seen_at))
 
     # Who else is there
 

@@ -11,7 +11,6 @@ import functools
 import logging
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Final
 
@@ -192,7 +191,7 @@ class Prober:
                 self._soon(self._settle())
         self._unreadable &= found.keys()
         for name, asked in found.items():
-            if name in self._begun or time.time() - asked.created > OLD:
+            if name in self._begun or self._api.now() - asked.created > OLD:
                 continue
             if asked.order is None:
                 if name not in self._unreadable:

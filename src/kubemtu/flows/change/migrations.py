@@ -1,7 +1,5 @@
 """Changes as the API remembers them: begin one, find the one that is not finished, find the one to take back."""
 
-import time
-
 import msgspec
 
 from kubemtu.core import errors, migration, plan, undo
@@ -22,7 +20,7 @@ async def begin(api: kube_api.Api, whole: plan.Plan) -> str:
     """
     await ready.edits_fit(api, whole.steps)
     await crd.install(api)
-    name = f"{whole.cni}-{whole.target}-{time.time_ns() // 1_000_000:x}"
+    name = f"{whole.cni}-{whole.target}-{int(api.now() * 1000):x}"
     await mtu.create_migration(api, name, whole)
     try:
         await _take_turn(api, name)
@@ -38,7 +36,7 @@ async def _take_turn(api: kube_api.Api, name: str) -> None:
     Raises Conflict for the others.
     """
     found = await api.get(LEASE)
-    spec = {"holderIdentity": name, "acquireTime": records.now()}
+    spec = {"holderIdentity": name, "acquireTime": records.moment(api.now())}
     if found is not None:
         holder = found.text("spec", "holderIdentity")
         if any(one.name == holder and not one.progress.finished for one in await mtu.migrations(api)):

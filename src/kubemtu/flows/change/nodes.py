@@ -68,7 +68,7 @@ class Nodes:
 
     def observations(self) -> dict[str, net.NodeObservation]:
         """What each node that is still there showed last, by node name; what is too old is left out."""
-        now = time.time()
+        now = self._api.now()
         return {
             name: node.observation
             for name, node in self.seen().items()
