@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("kubemtu.cli.plan:plan", "Show what would change, in which order, and the undo (read-only)."),
     "apply": ("kubemtu.cli.apply:apply", "Change it, live, verify every step, and end with a proof."),
     "rollback": ("kubemtu.cli.rollback:rollback", "Return to the state recorded before the last apply."),
+    "policy": ("kubemtu.cli.policy:policy", "Write down what the path carries where interfaces say more (MTUPolicy)."),
     "calc": ("kubemtu.cli.calc:calc", "Show what headers leave of a NIC's MTU, and which key it belongs into."),
     "node": ("kubemtu.cli.node:node", "Show or set one node's pod MTU, or measure a path, without Kubernetes."),
     "lab": ("kubemtu.cli.lab:lab", "Build a cluster on this machine out of network namespaces."),

@@ -234,6 +234,24 @@ MTU125 = Code(
     " about the MTU, and neither is proven to be right.",
     verify="See that the kubemtu agents and probe pods run, and that UDP port 7843 or ICMP echo passes.",
 )
+MTU126 = Code(
+    code="MTU126",
+    name="path-known",
+    severity="note",
+    title="The path between nodes is known to carry less than its interfaces say",
+    why="An MTUPolicy says so, and everything here goes by it: pods of that size are right, and larger ones are not."
+    " The nodes' own packets still go by their interfaces.",
+    verify="kubectl get mtupolicies; `kubemtu check --prove` measures whether it is still so.",
+)
+MTU127 = Code(
+    code="MTU127",
+    name="policy-not-used",
+    severity="warning",
+    title="An MTUPolicy is not used",
+    why="It has expired, cannot be read, or speaks of nodes that are not there: what it was written for is not heeded"
+    " any more.",
+    verify="kubectl get mtupolicies -o yaml: spec.expires, spec.pathMtu and spec.nodes.",
+)
 CODES: tuple[Code, ...] = (
     MTU101,
     MTU102,
@@ -260,6 +278,8 @@ CODES: tuple[Code, ...] = (
     MTU123,
     MTU124,
     MTU125,
+    MTU126,
+    MTU127,
 )  # fmt: skip
 BY_CODE: dict[str, Code] = {code.code: code for code in CODES}
 

@@ -67,9 +67,11 @@ def _automatic(topology: Topology) -> int:
 def _why(topology: Topology) -> str:
     cost = max((one.cost for one in topology.state.encapsulation), default=0)
     narrow = topology.narrowest
-    nic = narrow.nic_mtu if narrow is not None else topology.assumed_nic
+    nic = narrow.path_mtu if narrow is not None else topology.assumed_nic
     where = f" ({narrow.nic} of node {narrow.name})" if narrow is not None and narrow.nic else ""
     taken = f", of which {topology.state.encapsulation_name} takes {cost} and leaves {topology.carries}" if cost else ""
+    if topology.origin is not None:
+        return f"the path between nodes carries {topology.origin.path_mtu}, as {topology.origin.says} says{taken}"
     return f"the smallest NIC between the nodes has {nic} bytes{where}{taken}"
 
 

@@ -9,11 +9,11 @@ other nodes: a pod cannot know to which node it will talk next.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from kubemtu.core import encap, errors, headers, net, pods
+from kubemtu.core import encap, errors, headers, net, pods, policy
 from kubemtu.core import rendered as node_files
 from kubemtu.core.cnistate import CniState
 from kubemtu.core.rendered import Rendered
@@ -21,7 +21,9 @@ from kubemtu.core.snapshot import Snapshot, Unread
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of the picture: "NIC" and "pod" with an MTU, a header in between with its size, in bytes."""
+    """One step of the picture: a header with its size, in bytes, between two MTUs: "pod", and "NIC", or "path" where
+    less than the NICs say is known to get through.
+    """
 
     name: str
     size: int
@@ -46,7 +48,8 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One observed node. `nic_mtu` is the smallest over its ways to its peers, `inner` what is left of it for a pod.
+    """One observed node. `nic_mtu` is the smallest over its ways to its peers, and `path_mtu` what gets through there
+    as far as it is known: the same, or less where somebody says so (`bound`). `inner` is what is left of it for a pod.
 
     `fits` is what the NIC leaves for the tunnel device itself, which knows only its own encapsulation: flannel.1 over
     IPv4 may have more than its twin over IPv6, and more than pods may have that use both.
@@ -56,6 +59,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     seen: net.NodeObservation
     nic: str = ""
     nic_mtu: int | None = None
+    path_mtu: int | None = None
+    bound: policy.Bound | None = None
     inner: int | None = None
     fits: int | None = None
     tunnel: net.Link | None = None
@@ -63,6 +68,15 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     rendered: Rendered | None = None
     ports: tuple[Port, ...] = ()
     cni_pod: pods.CniPod | None = None
+
+    @property
+    def below(self) -> str:
+        """What is below the pod network here, as a sentence names it: the NIC with its MTU, or who says less."""
+        if self.bound is not None:
+            return f"{self.nic or 'the path'} ({self.path_mtu}, as {self.bound} says)"
+        if self.path_mtu != self.nic_mtu:
+            return f"{self.nic or 'the path'} ({self.path_mtu}, as was given)"
+        return f"{self.nic} ({self.nic_mtu})"
 
     @property
     def usual(self) -> int | None:
@@ -85,8 +99,10 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     recommended: int | None = None
     layers: tuple[Layer, ...] = ()
     assumed_nic: int | None = None
+    assumed_by: policy.Bound | None = None  # who says so, where no NIC was seen
     offline: bool = False
     ipv6: bool = False
+    policies: policy.Known = policy.Known()
     under_way: tuple[str, ...] = ()  # names of the MTUMigrations that have not ended
     pod_networks: tuple[str, ...] = ()
     cni_pods: tuple[pods.CniPod, ...] = ()
@@ -104,16 +120,29 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
         known = [node for node in self.nodes if node.inner is not None]
         return min(known, key=lambda node: (node.inner, node.name), default=None)
 
+    @property
+    def origin(self) -> policy.Bound | None:
+        """Who decides what the path carries, where neither interfaces do nor a number that was given."""
+        return self.narrowest.bound if self.narrowest is not None else self.assumed_by
 
-def model(snapshot: Snapshot, state: CniState, nic_mtu: int | None = None) -> Topology:
+
+def model(
+    snapshot: Snapshot, state: CniState, nic_mtu: int | None = None, measured: Sequence[policy.Bound] = ()
+) -> Topology:
     """Lay out the pod network that `state` describes over the nodes of the snapshot.
 
-    `nic_mtu` is what somebody knows about the path between the nodes and the nodes do not show: it bounds every NIC,
-    and stands in where no node was observed. Raises UsageError when it leaves no room for the encapsulation.
+    `nic_mtu` is what somebody knows about the path between the nodes and the nodes do not show, and so is what
+    MTUPolicy objects say, and what was `measured` just now: they bound every NIC, and stand in where no node was
+    observed. Raises UsageError when `nic_mtu` leaves no room for the encapsulation.
     """
     if nic_mtu is not None:
         for one in state.encapsulation:
             one.inner(nic_mtu)
+    policies = policy.known(snapshot)
+    bounds = (*policies.bounds, *measured)
+    anywhere = policy.smallest(bounds)
+    assumed_by = anywhere if anywhere is not None and anywhere.path_mtu < (nic_mtu or policy.MOST + 1) else None
+    assumed = assumed_by.path_mtu if assumed_by is not None else nic_mtu
     running = pods.running(snapshot)
     of_cni = pods.cni_pods(snapshot, state.daemonset)
     here: dict[str, list[pods.Pod]] = {}
@@ -121,11 +150,18 @@ def model(snapshot: Snapshot, state: CniState, nic_mtu: int | None = None) -> To
         here.setdefault(pod.node, []).append(pod)
     agents = {pod.node: pod for pod in of_cni}
     nodes = tuple(
-        _node(seen, state, tuple(here.get(seen.node, ())), agents.get(seen.node), nic_mtu)
+        _node(
+            seen,
+            state,
+            tuple(here.get(seen.node, ())),
+            agents.get(seen.node),
+            nic_mtu,
+            policy.smallest(bounds, seen.node),
+        )
         for seen in sorted(snapshot.nodes, key=lambda one: one.node)
     )
     ipv6 = state.ipv6 or any(port.ipv6 for node in nodes for port in node.ports)
-    carries = _carries(nodes, state, nic_mtu)
+    carries = _carries(nodes, state, assumed)
     observed = {node.name for node in nodes}
     return Topology(
         state=state,
@@ -133,10 +169,12 @@ def model(snapshot: Snapshot, state: CniState, nic_mtu: int | None = None) -> To
         silent=tuple(name for found in snapshot.each("Node") if (name := found.name) not in observed),
         carries=carries,
         recommended=None if carries is None or (ipv6 and carries < encap.IPV6_MINIMUM) else carries,
-        layers=_layers(nodes, state, nic_mtu),
-        assumed_nic=nic_mtu,
+        layers=_layers(nodes, state, assumed, assumed_by),
+        assumed_nic=assumed,
+        assumed_by=assumed_by,
         offline=snapshot.offline,
         ipv6=ipv6,
+        policies=policies,
         under_way=_under_way(snapshot),
         pod_networks=state.pod_networks or _pod_networks(snapshot),
         cni_pods=of_cni,
@@ -168,20 +206,25 @@ def _node(
     state: CniState,
     here: tuple[pods.Pod, ...],
     cni_pod: pods.CniPod | None,
-    bound: int | None,
+    given: int | None,
+    said: policy.Bound | None,
 ) -> Node:
     owners = pods.owners(seen.ports, state.ports.prefixes, here)
     tunnel = seen.link(state.tunnel) if state.tunnel else None
     uplink = _uplink(seen, tunnel)
-    mtus = [mtu for mtu in (uplink.mtu, uplink.route_mtu, bound) if mtu] if uplink else []
-    nic_mtu = min(mtus, default=bound)
+    nic_mtu = min(uplink.mtu, uplink.route_mtu or uplink.mtu) if uplink is not None else None
+    sizes = [size for size in (nic_mtu, given) if size]
+    bound = said if said is not None and said.path_mtu < min(sizes, default=policy.MOST + 1) else None
+    path_mtu = bound.path_mtu if bound is not None else min(sizes, default=None)
     return Node(
         name=seen.node,
         seen=seen,
         nic=uplink.device if uplink else "",
         nic_mtu=nic_mtu,
-        inner=_inner(state, nic_mtu) if nic_mtu is not None else None,
-        fits=inner(_own(state, tunnel), nic_mtu) if nic_mtu is not None and tunnel is not None else None,
+        path_mtu=path_mtu,
+        bound=bound,
+        inner=_inner(state, path_mtu) if path_mtu is not None else None,
+        fits=inner(_own(state, tunnel), path_mtu) if path_mtu is not None and tunnel is not None else None,
         tunnel=tunnel,
         bridge=seen.link(state.bridge) if state.bridge else None,
         rendered=node_files.of(seen, state.conflist),
@@ -233,14 +276,18 @@ def _inner(state: CniState, nic_mtu: int) -> int | None:
     return inner(state.encapsulation, nic_mtu) if state.encapsulation_known else None
 
 
-def _layers(nodes: tuple[Node, ...], state: CniState, bound: int | None) -> tuple[Layer, ...]:
-    narrow = min((node.nic_mtu for node in nodes if node.nic_mtu is not None), default=bound)
+def _layers(
+    nodes: tuple[Node, ...], state: CniState, assumed: int | None, by: policy.Bound | None
+) -> tuple[Layer, ...]:
+    narrow = min((node.path_mtu for node in nodes if node.path_mtu is not None), default=assumed)
     if narrow is None or _inner(state, narrow) is None:
         return ()
     costly = max(state.encapsulation, key=lambda one: narrow - one.inner(narrow), default=None)
+    deciding = [node.bound for node in nodes if node.path_mtu == narrow] or [by]
+    name = "NIC" if any(one is None for one in deciding) else "path"
     taken = costly.working(narrow) if costly is not None else ()
     return (
-        Layer(name="NIC", size=narrow),
+        Layer(name=name, size=narrow),
         *(Layer(name=header.name, size=header.size) for header in taken),
         Layer(name="pod", size=narrow - sum(header.size for header in taken)),
     )

@@ -8,7 +8,7 @@ import msgspec
 
 from kubemtu.core import codes
 from kubemtu.core.findings import Finding
-from kubemtu.core.rules import config, drift, link, overlay, path, pods, unseen
+from kubemtu.core.rules import config, drift, known, link, overlay, path, pods, unseen
 from kubemtu.core.topology import Layer, Node, Topology
 from kubemtu.core.words import count, names, verb
 
@@ -24,7 +24,7 @@ KEEPS_DOWN = frozenset({codes.MTU108.code, codes.MTU109.code, codes.MTU112.code,
 UNREADABLE = frozenset({codes.MTU117.code, codes.MTU122.code})
 
 # Causes before consequences: what a finding further down says is often only the effect of one further up.
-FAMILIES = (link.find, config.find, overlay.find, drift.find, pods.find, path.find, unseen.find)
+FAMILIES = (link.find, config.find, overlay.find, drift.find, pods.find, path.find, known.find, unseen.find)
 
 
 class NodeLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,16 +115,25 @@ def _summary(topology: Topology, verdict: Verdict, findings: tuple[Finding, ...]
 
 def _healthy(topology: Topology, _findings: tuple[Finding, ...]) -> str:
     if not any(node.nic for node in topology.nodes):
+        suits = f"NICs of {topology.assumed_nic}"
+        if topology.assumed_by is not None:
+            suits = f"the {topology.assumed_nic} that {topology.assumed_by.says} gives the path"
         return (
-            f"The configuration suits NICs of {topology.assumed_nic}: new pods get "
+            f"The configuration suits {suits}: new pods get "
             f"{topology.state.pod_mtu or topology.carries}, the path between nodes carries {topology.carries}. No node "
             "was observed."
         )
     pods_seen = len(topology.ports)
     return (
         f"The pod network's MTU is right: {count(pods_seen, 'pod')} on {count(len(topology.nodes), 'node')}, and every "
-        f"packet that they can send fits the path between nodes, which carries {topology.carries} by what the NICs say."
+        f"packet that they can send fits the path between nodes, which carries {topology.carries} "
+        f"by what {_source(topology)}."
     )
+
+
+def _source(topology: Topology) -> str:
+    """Who says what the path carries."""
+    return f"{topology.origin.says} says" if topology.origin is not None else "the NICs say"
 
 
 def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:

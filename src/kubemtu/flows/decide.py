@@ -1,11 +1,12 @@
 """From a snapshot to an answer: recognise the pod network, lay it out over the nodes, judge it, plan the change."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from kubemtu.cni import registry
-from kubemtu.core import errors, planner, topology, verdict
+from kubemtu.core import errors, planner, policy, topology, verdict
+from kubemtu.core.blame import remedies
 from kubemtu.core.cnistate import CniState
 from kubemtu.core.objects import Object
 from kubemtu.core.plan import EditValue, Plan
@@ -13,9 +14,13 @@ from kubemtu.core.rules import measured
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import mesh
 
+MEASURED = "the measurement of this run"
 
-def model(snapshot: Snapshot, nic_mtu: int | None = None) -> topology.Topology:
+
+def model(snapshot: Snapshot, nic_mtu: int | None = None, measured: Sequence[policy.Bound] = ()) -> topology.Topology:
     """Recognise the pod network and lay it out; `nic_mtu` in bytes bounds what the NICs say, or stands in for them.
+
+    `measured` is what was found just now of paths that carry less than their interfaces say.
 
     Raises NotRecognised when no known pod network is there, Forbidden when one may be hidden, UsageError when `nic_mtu`
     leaves no room for a packet.
@@ -23,7 +28,7 @@ def model(snapshot: Snapshot, nic_mtu: int | None = None) -> topology.Topology:
     state = registry.recognise(snapshot)
     other = registry.irrelevant(state.name)
     unread = tuple(entry for entry in snapshot.unread if entry.what not in other)
-    return topology.model(msgspec.structs.replace(snapshot, unread=unread), state, nic_mtu)
+    return topology.model(msgspec.structs.replace(snapshot, unread=unread), state, nic_mtu, measured)
 
 
 def check(
@@ -36,7 +41,7 @@ def check(
 
     `proven` is what was measured besides: it may find what no interface shows.
     """
-    found = model(snapshot, nic_mtu)
+    found = model(snapshot, nic_mtu, bounds(proven) if proven is not None else ())
     findings = [
         one
         for layer in (proven.layers if proven is not None else ())
@@ -44,6 +49,18 @@ def check(
     ]
     lines = proven.lines() if proven is not None else ()
     return verdict.report(found if namespace is None else topology.only(found, namespace), findings, lines)
+
+
+def bounds(proven: mesh.Report) -> tuple[policy.Bound, ...]:
+    """What a round found between the nodes themselves to carry less than their interfaces: with that much pods fit."""
+    sizes = [
+        fault.mtu
+        for layer in proven.layers
+        if layer.name.startswith("nodes")
+        for fault in layer.faults
+        if remedies.sized(fault) and fault.mtu < layer.expected
+    ]
+    return (policy.Bound(path_mtu=min(sizes), by=MEASURED),) if sizes else ()
 
 
 def plan(snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = None) -> tuple[Plan, topology.Topology]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from kubemtu.core import errors, mesh, order, proof, sampling
+from kubemtu.core import errors, mesh, order, policy, proof, sampling
 from kubemtu.core.blame import remedies
 from kubemtu.core.blame.faults import Fault, infer
 from kubemtu.core.blame.follow import follow_up
@@ -75,11 +75,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Members(msgspec.Struct, frozen=True, kw_only=True):
-    """Who takes part in one layer, and the MTU of each one's own interface, in bytes."""
+    """Who takes part in one layer, and the MTU of each one's own interface, in bytes, or less where that is known.
+
+    `bounds`: who says so.
+    """
 
     name: str
     places: tuple[order.Place, ...]
     mtus: tuple[int, ...]
+    bounds: tuple[policy.Bound, ...] = ()
 
     @property
     def expected(self) -> int:
@@ -123,7 +127,7 @@ async def measure(
     Raises Unreachable when fewer than two nodes have an agent, UsageError for a rate at which a round takes too long.
     """
     found = _some(members(snapshot), snapshot, layers)
-    mixed = [_mixed(one) for one in found if len({*one.mtus}) > 1 and expected is None]
+    mixed = [_mixed(one) for one in found if (one.bounds or len({*one.mtus}) > 1) and expected is None]
     done = []
     for one in found:
         size = expected or one.expected
@@ -253,17 +257,21 @@ def _cutting(
 def members(snapshot: Snapshot) -> list[Members]:
     """The layers that this cluster has, each with two members or more."""
     zones = {found.name: found.text("metadata", "labels", ZONE) or "" for found in snapshot.each("Node")}
+    known = policy.known(snapshot).bounds
     found = []
     for ipv6 in (False, True):
         family = ", IPv6" if ipv6 else ""
-        for name, places in (("nodes", _nodes(snapshot, zones, ipv6)), ("pods", _pods(snapshot, zones, ipv6))):
+        for name, places in (("nodes", _nodes(snapshot, zones, known, ipv6)), ("pods", _pods(snapshot, zones, ipv6))):
             if len(places) > 1:
                 where, mtus = zip(*places, strict=True)
-                found.append(Members(name=f"{name}{family}", places=where, mtus=mtus))
+                bounds = known if name == "nodes" and {*mtus} & {one.path_mtu for one in known} else ()
+                found.append(Members(name=f"{name}{family}", places=where, mtus=mtus, bounds=bounds))
     return sorted(found, key=lambda one: not one.name.startswith("nodes"))
 
 
-def _nodes(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tuple[order.Place, int]]:
+def _nodes(
+    snapshot: Snapshot, zones: Mapping[str, str], known: Sequence[policy.Bound], ipv6: bool
+) -> list[tuple[order.Place, int]]:
     found = []
     for node in snapshot.each("Node"):
         seen = snapshot.observation(node.name)
@@ -274,7 +282,9 @@ def _nodes(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tup
         ]
         mtus = [min(one.mtu, one.route_mtu or one.mtu) for one in seen.uplinks] if seen is not None else []
         if internal and mtus:
-            found.append((order.Place(node=node.name, address=internal[0], zone=zones[node.name]), min(mtus)))
+            bound = policy.smallest(known, node.name)
+            most = min([*mtus, *((bound.path_mtu,) if bound is not None else ())])
+            found.append((order.Place(node=node.name, address=internal[0], zone=zones[node.name]), most))
     return found
 
 
@@ -298,6 +308,9 @@ def _pods(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tupl
 
 def _mixed(one: Members) -> str:
     sizes = sorted({*one.mtus})
+    by = next((bound for bound in one.bounds if bound.path_mtu == sizes[0]), None)
+    if by is not None:
+        return f"{one.name}: {sizes[0]} was expected, as {by.says} says; --expected N shows who takes more"
     return (
         f"{one.name}: their interfaces have {names(map(str, sizes))}, so {sizes[0]} was expected, which all have; "
         f"--expected {sizes[-1]} shows who takes more"

@@ -1,21 +1,21 @@
 """Everything that can be read of a cluster, as one Snapshot: what cannot be read is an entry in it, not an end."""
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from kubemtu.cni import registry
-from kubemtu.core import errors, handed, net
+from kubemtu.core import errors, handed, net, policy
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu, read, records
 
 PODS = Want(kind="Pod", plural="pods", api_versions=("v1",))
+POLICIES = Want(kind=policy.KIND, plural=policy.PLURAL, api_versions=(policy.API_VERSION,))
 NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
-WANTS = tuple(dict.fromkeys((*registry.wants(), NODES, PODS, mtu.NODES, mtu.MIGRATIONS)))
+WANTS = tuple(dict.fromkeys((*registry.wants(), NODES, PODS, mtu.NODES, mtu.MIGRATIONS, POLICIES)))
 STALE = 60.0  # seconds; an agent that lives tells again every ten
 
 # What is kept of an object that there are many of, or that holds what is nobody's business here.
@@ -34,16 +34,21 @@ MIGRATION_FIELDS: Mapping[str, tuple[str, ...]] = {
 async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     """Read the CNI's objects, the nodes, the pods, and what the agents say of their nodes.
 
-    `now` is the time that a report's age is counted from, in seconds since the epoch; None: the clock's. Raises
+    `now` is the time that a report's age is counted from, in seconds since the epoch; None: the server's. Raises
     Unreachable and Forbidden only when nothing at all can be read.
     """
     found, unread = await read.observe(api, WANTS)
     kept = [slim(one) for one in found if one.kind != mtu.NODES.kind]
     told = [one for one in found if one.kind == mtu.NODES.kind]
     names = [one.name for one in kept if one.kind == NODES.kind]
-    seen, silent = observations(told, names, time.time() if now is None else now)
+    taken_at = api.now() if now is None else now
+    seen, silent = observations(told, names, taken_at)
     return Snapshot(
-        source=f"cluster {api.connection.server}", objects=tuple(kept), nodes=seen, unread=(*unread, *silent)
+        source=f"cluster {api.connection.server}",
+        objects=tuple(kept),
+        nodes=seen,
+        unread=(*unread, *silent),
+        taken_at=taken_at,
     )
 
 

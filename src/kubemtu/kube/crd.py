@@ -10,7 +10,7 @@ from kubemtu.core import errors
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
 
-NAMES = ("nodemtus", "mtumigrations", "mtuprobes")
+NAMES = ("nodemtus", "mtumigrations", "mtuprobes", "mtupolicies")
 SECONDS = 30.0  # that a server may take to serve a new kind
 
 

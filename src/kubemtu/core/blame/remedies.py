@@ -15,7 +15,7 @@ def advised(fault: Fault, layer: str, expected: int, nodes: Sequence[Fault] | No
     `expected` is what should have arrived, in bytes; `nodes` is None where they were not measured; `mixed`: their NICs
     differ.
     """
-    if not _sized(fault):
+    if not sized(fault):
         return fault
     if layer == "nodes":
         until = f"Until then `kubemtu plan --nic-mtu {fault.mtu}` shows the pod MTU that fits."
@@ -48,7 +48,8 @@ def _everywhere(fault: Fault, expected: int, *, sound: bool) -> Fault:
     )
 
 
-def _sized(fault: Fault) -> bool:
+def sized(fault: Fault) -> bool:
+    """Whether it says how large a packet may be."""
     return fault.kind not in {None, "refused here", *pathverdict.UNDECIDED} and fault.mtu > 0
 
 

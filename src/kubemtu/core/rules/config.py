@@ -75,7 +75,8 @@ def _configured(topology: Topology) -> Iterable[Finding]:
 
 def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str) -> Finding:
     working = " ▸ ".join(f"{layer.name} {layer.size}" for layer in topology.layers)
-    fact = f"{subject} {mtu}, but the path between nodes carries {carries} ({working})."
+    by = f", as {topology.origin.says} says" if topology.origin is not None else ""
+    fact = f"{subject} {mtu}, but the path between nodes carries {carries} ({working}{by})."
     key, written = key_place(topology.state), _written(topology.state, carries)
     aim, way = f"Set {'it' if key == place else key} to {written}", "shows the edit, `kubemtu apply` makes it"
     if not topology.state.mtu_keys:
@@ -93,7 +94,8 @@ def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str)
         codes.MTU119,
         place,
         f"{fact} TCP gets {part:.1%} less of a full link than it could.",
-        f"{aim}, if the network between the nodes carries what the NICs say.",
+        f"{aim}, if the network between the nodes carries "
+        f"{'that' if topology.origin is not None else 'what the NICs say'}.",
         "warning" if part >= goodput.WORTH_A_WARNING else "note",
     )
 
@@ -105,6 +107,8 @@ def _written(state: CniState, pod_mtu: int) -> int:
 
 def _narrow(topology: Topology) -> str:
     node = topology.narrowest
+    if topology.origin is not None:
+        return str(topology.origin)
     return f"node {node.name}, {node.nic}" if node is not None and node.nic else "the NICs of the nodes"
 
 

@@ -28,14 +28,18 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
     largest = max((port.sends for port in node.ports), default=0)
     wanted = topology.state.tunnel_mtu
     if node.fits is not None and tunnel.mtu > node.fits:
+        fate = (
+            "the node cuts the outer packet in two, although the inner one has DF, or the underlay drops it. No error "
+            "is reported; throughput falls by a factor"
+        )
+        if node.bound is not None:
+            fate = "they vanish between the nodes, and no error is reported"
         severity: Severity = "error" if largest > node.fits else "warning"
         yield codes.finding(
             codes.MTU107,
             place,
-            f"{tunnel.name} has {tunnel.mtu}, but {node.nic} ({node.nic_mtu}) leaves {node.fits}. Packets of "
-            f"{sizes(node.fits + 1, tunnel.mtu)} bytes fit the tunnel and not the NIC around them: the node cuts the "
-            "outer packet in two, although the inner one has DF, or the underlay drops it. No error is reported; "
-            "throughput falls by a factor.",
+            f"{tunnel.name} has {tunnel.mtu}, but {node.below} leaves {node.fits}. Packets of "
+            f"{sizes(node.fits + 1, tunnel.mtu)} bytes fit the tunnel and not what is around them: {fate}.",
             f"ip link set dev {tunnel.name} mtu {node.fits} on this node, or `kubemtu apply`.",
             severity,
         )
@@ -52,7 +56,7 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
             codes.MTU107,
             place,
             f"{tunnel.name} has {tunnel.mtu}, less than the {expected} that pods of this node have or will get, and "
-            f"{node.nic} ({node.nic_mtu}) leaves {node.fits}. The node refuses packets of "
+            f"{node.below} leaves {node.fits}. The node refuses packets of "
             f"{sizes(tunnel.mtu + 1, expected)} bytes with an ICMP error. {_why_stale(tunnel.name)}",
             f"ip link set dev {tunnel.name} mtu {_useful(node, topology)} on this node, or `kubemtu apply`.",
         )

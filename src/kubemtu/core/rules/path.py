@@ -24,7 +24,7 @@ def _above(topology: Topology, carries: int) -> Iterable[Finding]:
         # What a smaller host end swallows never meets the path: MTU105 tells of it.
         largest = min(port.sends, port.at.host_mtu)
         if largest > carries:
-            fate = _fate(node, largest, carries if node.tunnel is None else tunnels)
+            fate = _fate(topology, node, largest, carries if node.tunnel is None else tunnels)
             groups.setdefault((largest, fate), []).append((node, port))
     alone = len(topology.nodes) + len(topology.silent) == 1
     severity: Severity = "warning" if alone else "error"
@@ -32,14 +32,18 @@ def _above(topology: Topology, carries: int) -> Iterable[Finding]:
         yield codes.finding(
             codes.MTU101,
             _place(members),
-            f"{count(len(members), 'pod')} may send {largest} bytes, but the path between nodes carries {carries}. "
-            f"{'There is one node, so no packet takes that path yet.' if alone else fate}",
+            f"{count(len(members), 'pod')} may send {largest} bytes, but the path between nodes carries "
+            f"{carries}{_by(topology)}. {'There is one node, so no packet takes that path yet.' if alone else fate}",
             f"Run `kubemtu apply`: it takes running pods to {carries} without restarting one.",
             severity,
         )
 
 
-def _fate(node: Node, largest: int, carries: int) -> str:
+def _by(topology: Topology) -> str:
+    return f", as {topology.origin.says} says" if topology.origin is not None else ""
+
+
+def _fate(topology: Topology, node: Node, largest: int, carries: int) -> str:
     """What becomes of packets to other nodes that are too large, size by size.
 
     `carries` is for packets of this way: IPv4 over flannel.1 may fit where IPv6 over its twin does not.
@@ -48,18 +52,22 @@ def _fate(node: Node, largest: int, carries: int) -> str:
         first, bound, outer = node.nic, node.nic_mtu or carries, largest
     else:
         first, bound, outer = node.tunnel.name, node.tunnel.mtu, node.fits or carries
+    where = "on the way to a node with a smaller NIC"
+    if topology.origin is not None:
+        where = f"in the network between the nodes, as {topology.origin} says"
+        outer = max(outer, min(bound, largest)) if node.bound is not None else outer
     said = []
     silent = min(bound, outer, largest)
     if silent > carries:
         said.append(
-            f"Those of {sizes(carries + 1, silent)} bytes fit this node's own devices and vanish on the way to a node "
-            "with a smaller NIC, without an ICMP error"
+            f"Those of {sizes(carries + 1, silent)} bytes fit this node's own devices and vanish {where}, without an "
+            "ICMP error"
         )
     cut = min(bound, largest)
     if cut > outer:
         said.append(
-            f"Those of {sizes(max(outer, carries) + 1, cut)} bytes fit {first} ({bound}) but not {node.nic} "
-            f"({node.nic_mtu}) around them: the node sends each as two fragments, or drops it, DF or not"
+            f"Those of {sizes(max(outer, carries) + 1, cut)} bytes fit {first} ({bound}) but not {node.below} "
+            "around them: the node sends each as two fragments, or drops it, DF or not"
         )
     if largest > bound:
         said.append(

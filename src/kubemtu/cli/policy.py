@@ -1,0 +1,117 @@
+"""`kubemtu policy`: write down what the path between nodes carries, for every command and for GitOps."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from kubemtu.cli import kubeflags, output
+from kubemtu.core import errors
+
+if TYPE_CHECKING:
+    from kubemtu.core.policy import Policy
+
+# 68 to 65535: RFC 791, sections 3.2 and 3.1.
+PATH_MTU = click.IntRange(68, 65535)
+
+
+@click.command()
+@click.option(
+    "--path-mtu",
+    required=True,
+    type=PATH_MTU,
+    metavar="N",
+    help="The largest IP packet that gets through between nodes, in bytes, as it was measured or is known.",
+)
+@click.option("--reason", required=True, metavar="TEXT", help="Who says so, or how it was measured.")
+@click.option(
+    "--expires", metavar="TIME|DAYSd", help="Until when it holds: an RFC 3339 time, or a number of days such as 90d."
+)
+@click.option("--node", "nodes", multiple=True, metavar="NAME", help="Only from and to this node; may be repeated.")
+@click.option("--name", default="path", show_default=True, metavar="NAME", help="The name of the object.")
+@click.option("--apply", "write", is_flag=True, help="Write it into the cluster, after asking.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@output.output_option
+@kubeflags.kube_flags
+def policy(
+    flags: kubeflags.KubeFlags,
+    path_mtu: int,
+    reason: str,
+    expires: str | None,
+    nodes: tuple[str, ...],
+    name: str,
+    write: bool,
+    yes: bool,
+    output_format: str,
+) -> int:
+    """Write down what the path between nodes carries where their interfaces say more (an MTUPolicy).
+
+    Prints the object, for a repository; with --apply it also goes into the cluster. Every command then goes by it:
+    `check`, `plan` and `apply` take pods to what it leaves, `probe` and `check --prove` expect no more. It changes
+    nothing by itself.
+
+    Example: `kubemtu policy --path-mtu 1404 --reason "overlay of the hosting company, measured" --expires 90d`.
+    """
+    if write:
+        return asyncio.run(_written(flags, (path_mtu, reason, nodes, name, expires), yes, output_format))
+    import time
+
+    from kubemtu.core import policy as core
+
+    made = _made(path_mtu, reason, nodes, name, expires, time.time())
+    output.emit(core.body(made), "json" if output_format == "json" else "yaml")
+    return errors.FINE
+
+
+async def _written(
+    flags: kubeflags.KubeFlags,
+    asked: tuple[int, str, tuple[str, ...], str, str | None],
+    yes: bool,
+    output_format: str,
+) -> int:
+    from kubemtu.cli import plans
+    from kubemtu.core import policy as core
+    from kubemtu.flows import policies
+
+    async with plans.connected(flags) as api:
+        before = await policies.present(api, asked[3])
+        made = _made(*asked, api.now())
+        await policies.fits(api, made)
+        if output_format == "text":
+            for line in _shown(before, made):
+                click.echo(line)
+        plans.confirm("Write it into the cluster?", yes=yes)
+        written = await policies.write(api, made, before)
+    if output_format == "text":
+        click.echo(f"{core.KIND} {made.name} is written: `kubemtu check` goes by it now.")
+    else:
+        output.emit(written, output_format)
+    return errors.FINE
+
+
+def _shown(before: "Policy | None", made: "Policy") -> list[str]:
+    """The object that will be written, and what stands there now."""
+    import msgspec
+
+    from kubemtu.core import policy as core
+
+    text = msgspec.yaml.encode(core.body(made)).decode()
+    if before is None:
+        return [text]
+    return [f"It takes the place of: {before.path_mtu}, {before.reason}", text]
+
+
+def _made(path_mtu: int, reason: str, nodes: tuple[str, ...], name: str, expires: str | None, now: float) -> "Policy":
+    """The policy that was asked for. Raises UsageError."""
+    from kubemtu.core import policy as core
+    from kubemtu.flows import policies
+
+    made = core.Policy(
+        name=name,
+        path_mtu=path_mtu,
+        reason=" ".join(reason.split()),
+        nodes=nodes,
+        expires=policies.expiry(expires, now),
+    )
+    core.checked(made, now)
+    return made

@@ -1,0 +1,53 @@
+"""What MTUPolicy objects say: which of them decide, and which are not used."""
+
+from collections.abc import Iterable
+
+from kubemtu.core import codes
+from kubemtu.core.findings import Finding
+from kubemtu.core.policy import Policy
+from kubemtu.core.topology import Topology
+from kubemtu.core.words import names
+
+
+def find(topology: Topology) -> tuple[Finding, ...]:
+    """Report policies that are used (MTU126), and those that have expired or cannot be (MTU127)."""
+    return (*_used(topology), *_refused(topology))
+
+
+def _used(topology: Topology) -> Iterable[Finding]:
+    there = {node.name for node in topology.nodes} | {*topology.silent}
+    for one in topology.policies.used:
+        absent = [name for name in one.nodes if name not in there] if there and not topology.offline else []
+        if absent:
+            yield codes.finding(
+                codes.MTU127,
+                str(one),
+                f"It speaks of node {names(absent)}, which the cluster does not have; for those it says nothing.",
+                f"Correct spec.nodes, or delete it: kubectl delete mtupolicy {one.name}.",
+            )
+        if not one.nodes or len(absent) < len(one.nodes):
+            yield _says(topology, one)
+
+
+def _says(topology: Topology, one: Policy) -> Finding:
+    whole = f"to and from node {names(one.nodes)}" if one.nodes else "between nodes"
+    until = f" until {one.expires}" if one.expires else ""
+    said = f"Known on purpose: the path {whole} carries {one.path_mtu}{until} ({one.reason.rstrip('.')})."
+    decides = any(node.bound is not None and node.bound.by == str(one) for node in topology.nodes)
+    decides = decides or (topology.assumed_by is not None and topology.assumed_by.by == str(one))
+    if not decides:
+        return codes.finding(
+            codes.MTU126, str(one), f"{said} Interfaces, or another policy, say no more than that.", "Nothing to do."
+        )
+    return codes.finding(
+        codes.MTU126,
+        str(one),
+        f"{said} That leaves {topology.carries} for a pod's packet, whatever the NICs say.",
+        "Nothing to do while it is so; when the network carries more, change it or delete it: kubectl delete "
+        f"mtupolicy {one.name}.",
+    )
+
+
+def _refused(topology: Topology) -> Iterable[Finding]:
+    for one in topology.policies.refused:
+        yield codes.finding(codes.MTU127, f"MTUPolicy {one.name}", f"It {one.why}. It is not used.", one.remedy)
