@@ -11,7 +11,7 @@ NOW = 1793527200.0  # date -u -d 2026-11-01T10:00:00Z +%s
 REASON = "the provider's overlay, measured"
 
 
-def known(name: str = "path", **spec: object) -> Object:
+def known(name: str = "path", /, **spec: object) -> Object:
     """An MTUPolicy that says 1404, but for what is given."""
     fields = {"pathMtu": 1404, "reason": REASON} | spec
     return Object.of(

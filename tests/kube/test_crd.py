@@ -90,13 +90,18 @@ def test_the_schemas_are_structural() -> None:
         assert all(node.get("type") for node in _schemas(schema(index).body))
 
 
-@pytest.mark.parametrize("name", ["nodemtus", "mtumigrations", "mtuprobes"])
+@pytest.mark.parametrize("name", ["nodemtus", "mtumigrations", "mtuprobes", "mtupolicies"])
 def test_the_deployed_copy_is_the_one_of_the_package(name: str) -> None:
     assert (DEPLOY / f"{name}.yaml").read_text("utf-8") == crd.text(name)
 
 
 def test_nothing_else_is_deployed() -> None:
-    assert sorted(path.name for path in DEPLOY.iterdir()) == ["mtumigrations.yaml", "mtuprobes.yaml", "nodemtus.yaml"]
+    assert sorted(path.name for path in DEPLOY.iterdir()) == [
+        "mtumigrations.yaml",
+        "mtupolicies.yaml",
+        "mtuprobes.yaml",
+        "nodemtus.yaml",
+    ]
 
 
 async def test_install_twice(api: Api) -> None:

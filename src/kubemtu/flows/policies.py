@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from kubemtu.core import errors, policy
+from kubemtu.core import errors, planner, policy
 from kubemtu.core.objects import Object
 from kubemtu.core.policy import Policy
 from kubemtu.flows import decide, observe
@@ -55,9 +55,14 @@ async def fits(api: kube_api.Api, made: Policy) -> None:
     if unknown:
         raise errors.UsageError(f"--node: the cluster has no node {unknown[0]}; `kubectl get nodes` lists them")
     try:
-        decide.model(snapshot, made.path_mtu)
+        left = decide.model(snapshot, made.path_mtu).carries
     except (errors.NotRecognised, errors.Forbidden):
         return  # nothing is known of the encapsulation, so there is nothing that it could contradict
+    if left is not None and left < planner.IPV4_REASSEMBLY:
+        raise errors.UsageError(
+            f"--path-mtu {made.path_mtu} leaves {left} for a pod's packet, and every IPv4 host must take 576 bytes "
+            "whole (RFC 791, section 3.2); measure the path once more"
+        )
 
 
 async def write(api: kube_api.Api, made: Policy, before: Policy | None) -> dict[str, object]:

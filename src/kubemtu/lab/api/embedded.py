@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import email.utils
 import socket
 import ssl
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +21,19 @@ from kubemtu.lab.api.store import Store
 
 _ENDING_SECONDS = 0.5
 """How long open answers may take to end before they are cut."""
+
+
+class _Dated(ServerState):
+    """What uvicorn's own server would keep: every answer has a Date, as kube-apiserver's have (Go, net/http)."""
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of an answer that begins now."""
+        return [(b"date", email.utils.formatdate(time.time(), usegmt=True).encode())]
+
+    @default_headers.setter
+    def default_headers(self, _: list[tuple[bytes, bytes]]) -> None:
+        pass
 
 
 @contextlib.asynccontextmanager
@@ -38,7 +53,7 @@ async def serve(application: ApiServer, sockets: Sequence[socket.socket], tls: s
         timeout_keep_alive=90,
     )
     config.load()
-    state = ServerState()
+    state = _Dated()
     loop = asyncio.get_running_loop()
     for each in sockets:
         # asyncio does so only for sockets that name their protocol; without, small answers wait 40 ms for an ACK.
