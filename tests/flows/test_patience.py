@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
@@ -39,6 +40,14 @@ class Line(patience.Patient):
         yield "question"
 
 
+class Timed:
+    """A server of which nothing is asked but the time."""
+
+    def now(self) -> float:
+        """The time."""
+        return time.time()
+
+
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Heard:
     monkeypatch.setattr(patience, "LOOK", 0.01)
@@ -48,8 +57,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Heard:
 
 @pytest.fixture
 def line(nodes: Heard) -> Line:
-    api: kube_api.Api | None = None
-    return Line(api, nodes, patience=0.3)  # type: ignore[arg-type]
+    return Line(cast("kube_api.Api", Timed()), nodes, patience=0.3)
 
 
 async def test_all_that_tell_are_heard(nodes: Heard, line: Line) -> None:
