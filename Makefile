@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench lab docs lock clean
+.PHONY: demo test check format bench image lab docs lock clean
 
 demo: $(READY)
 	$(BIN)/kubemtu demo
@@ -23,6 +23,9 @@ format: $(READY)
 bench: $(READY)
 	scripts/bench
 
+image: $(READY)
+	scripts/image
+
 lab: $(READY)
 	$(BIN)/kubemtu lab up
 
@@ -32,6 +35,10 @@ docs: $(READY)
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  --no-annotate --extra lab pyproject.toml requirements/dev.in -o requirements/dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  --no-annotate --constraint requirements/dev.lock pyproject.toml -o requirements/runtime.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  --no-annotate --constraint requirements/dev.lock requirements/build.in -o requirements/build.lock
 
 $(READY): requirements/dev.lock pyproject.toml scripts/setup
 	PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup

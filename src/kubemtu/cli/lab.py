@@ -37,6 +37,7 @@ def _mtu(_context: click.Context, parameter: click.Parameter, value: int | None)
 @click.option("--fault", "faults", multiple=True, metavar="NAME[=MTU]", help="One more fault: see --scenes.")
 @click.option("--agents/--no-agents", default=None, help="Run the kubemtu agent on every node.")
 @click.option("--probes/--no-probes", default=None, help="Run a kubemtu probe on every node, and the agents with it.")
+@click.option("--image", metavar="FOLDER", help="Run kubemtu's pods from an unpacked image, as scripts/image makes it.")
 @click.option("--name", help="Name of the lab; default: the scene's.")
 def up(
     *,
@@ -50,9 +51,11 @@ def up(
     faults: tuple[str, ...],
     agents: bool | None,
     probes: bool | None,
+    image: str | None,
     name: str | None,
 ) -> None:
     """Start a lab and tell how to use it. It lives on until `kubemtu lab down`."""
+    from kubemtu.lab import images
     from kubemtu.lab import scene as scenes
     from kubemtu.lab.cluster import Lab
     from kubemtu.lab.scenes import FAULTS, SCENES, named
@@ -71,6 +74,8 @@ def up(
         found = _with_fault(found, fault)
     if probes is not None:
         found = found.replace(probes=probes, agents=probes or found.agents)
+    if image is not None:
+        found = found.replace(image=str(images.load(image).folder))
     if agents is not None:
         found = found.replace(agents=agents)
     if name is not None and not name.replace("-", "").isalnum():

@@ -5,12 +5,12 @@ one-line help and imports its module only to run it.
 """
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
 
 import click
 
-import kubemtu
 from kubemtu.core import errors
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("kubemtu.cli.demo:demo", "Break a lab cluster, fix it live under traffic, and count what was lost."),
     "agent": ("kubemtu.cli.agent:agent", "Keep one node true to its NodeMTU (runs in the cluster)."),
 }
+OF_THE_LAB = frozenset({"lab", "demo"})
 
 
 class LazyGroup(click.Group):
@@ -40,6 +41,11 @@ class LazyGroup(click.Group):
         """Import the command of that name; None when there is none."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name in OF_THE_LAB and not _has_lab():
+            raise errors.UsageError(
+                f"this installation holds no lab, so there is no `kubemtu {cmd_name}`: it comes with a checkout of the "
+                "project, where `make demo` and `make lab` run it"
+            )
         module, attribute = COMMANDS[cmd_name][0].split(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
@@ -48,7 +54,21 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table, importing none."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+            listed = [name for name in COMMANDS if name not in OF_THE_LAB or _has_lab()]
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in listed])
+
+
+def _has_lab() -> bool:
+    """True where the lab is beside the product: in a checkout, not in the wheel."""
+    return importlib.util.find_spec("kubemtu.lab") is not None
+
+
+def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from kubemtu import image
+
+        click.echo(f"kubemtu {image.version()}")
+        ctx.exit()
 
 
 @click.group(
@@ -57,7 +77,14 @@ class LazyGroup(click.Group):
     epilog="Exit codes: 0 fine, 1 findings, 2 usage, 3 unreachable, 4 forbidden, 5 malformed input, 6 no known CNI, "
     "7 changed meanwhile, 8 stopped at a surprise, 9 a node's kernel refused, 130 interrupted.",
 )
-@click.version_option(kubemtu.__version__, prog_name="kubemtu")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Say the version, and the image that belongs to it.",
+)
 def cli() -> None:
     """Find, fix and prove the pod-network MTU of a Kubernetes cluster, without restarting a pod."""
 

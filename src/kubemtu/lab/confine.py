@@ -16,6 +16,7 @@ import msgspec
 
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
+from kubemtu.lab import images
 from kubemtu.lab.volumes import Mount
 
 _CONTAIN = Path(__file__).with_name("contain.py")
@@ -48,13 +49,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     read_only: bool = False
 
 
-def limits(pod: Object, container: Object) -> Limits:
-    """Read the limits of a container. Raises RootRefused."""
+def limits(pod: Object, container: Object, image: images.Image | None = None) -> Limits:
+    """Read the limits of a container, whose user is that of its image where the pod says none. Raises RootRefused."""
     user = _integer(pod, container, "runAsUser")
-    _refuse_root(pod, container, user)
-    if container.flag("securityContext", "privileged"):
-        return Limits(user=user, group=_integer(pod, container, "runAsGroup"))
     group = _integer(pod, container, "runAsGroup")
+    if user is None and image is not None:
+        user, group = image.user, image.group if group is None else group
+    _refuse_root(pod, container, user)
+    if user == 0 and not group:
+        user = group = None  # what every program of a lab is, unless something is taken from it
+    if container.flag("securityContext", "privileged"):
+        return Limits(user=user, group=group)
     return Limits(
         user=user,
         group=0 if group is None and user is not None else group,
@@ -64,12 +69,23 @@ def limits(pod: Object, container: Object) -> Limits:
     )
 
 
-def command(argv: list[str], mounts: Sequence[Mount], found: Limits, environment: Mapping[str, str]) -> list[str]:
-    """Return the command that runs a program with these folders and limits; the program itself where it has none."""
-    if not mounts and found == Limits():
+def command(
+    argv: list[str],
+    mounts: Sequence[Mount],
+    found: Limits,
+    environment: Mapping[str, str],
+    image: images.Image | None = None,
+) -> list[str]:
+    """Return the command that runs a program with these folders and limits; the program itself where it has none.
+
+    With an image it sees the image's files, and of the node's what is mounted.
+    """
+    if not mounts and found == Limits() and image is None:
         return argv
     told = msgspec.to_builtins(found) | {"mounts": msgspec.to_builtins(mounts)}
-    if found.user:
+    if image is not None:
+        told["image"] = image.root
+    elif found.user:
         told["open"] = _needed(argv[0], environment)
     return [sys.executable, "-I", "-S", str(_CONTAIN), msgspec.json.encode(told).decode(), *argv]
 

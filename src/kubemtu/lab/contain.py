@@ -2,8 +2,9 @@
 
 TOLD is JSON: `mounts` (source, target, follows, read_only: folders of the node, where the program sees them, whether
 later mounts below them show), the fields of `confine.Limits`, and `open`, paths that the program must reach whoever it
-is. It has the machine's files otherwise, in a mount namespace and under a root folder of its own, so that paths such as
-/host/run can be there. Stands alone and imports little, as `enter` does.
+is; `image` is the root folder of an unpacked image. It has the machine's files otherwise, or the image's, in a mount
+namespace and under a root folder of its own, so that paths such as /host/run can be there. Stands alone and imports
+little, as `enter` does.
 """
 
 # ruff: noqa: PTH102, PTH103, PTH115, PTH116, PTH118, PTH211, S606
@@ -21,6 +22,7 @@ BIND, REC, SLAVE, PRIVATE = 0x1000, 0x4000, 1 << 19, 1 << 18
 MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 442, -100, 0x8000, 1
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
 ROOT = "/run/lab/root"
+FRESH, KERNEL = ("run", "tmp"), ("dev", "proc", "sys")
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -47,19 +49,48 @@ def freeze(target: str, flags: int = 0) -> None:
         check(failed, f"mount {target} read-only")
 
 
-def mirror_root() -> None:
-    """Make a root folder in memory with the same entries as the node's own."""
+def mirror_root(source: str = "/") -> None:
+    """Make a root folder in memory with the same entries as another, the node's own or an image's.
+
+    An image stays as it is: what a runtime gives each container anew is in memory, and the kernel's are the node's.
+    """
     os.makedirs(ROOT, exist_ok=True)
-    entries = list(os.scandir("/"))
+    entries = list(os.scandir(source))
     mount("tmpfs", ROOT, "tmpfs", 0, "mode=755")
     mount("none", ROOT, None, PRIVATE)
     for entry in entries:
         target = os.path.join(ROOT, entry.name)
+        if source != "/" and entry.name in FRESH + KERNEL:
+            os.mkdir(target, 0o1777 if entry.name == "tmp" else 0o755)
+            if entry.name in KERNEL:
+                mount(f"/{entry.name}", target, None, BIND | REC)
+            elif entry.name == "tmp":
+                os.chmod(target, 0o1777)  # whatever the umask
+            continue
         if entry.is_symlink():
             os.symlink(os.readlink(entry.path), target)
         elif entry.is_dir():
             os.mkdir(target)
             mount(entry.path, target, None, BIND | REC)
+
+
+def inside(path: str) -> str:
+    """Where a path leads below ROOT, following links as the program will, which has ROOT as its root folder."""
+    parts, here = path.strip("/").split("/"), ""
+    for _ in range(1000):
+        if not parts:
+            return ROOT + here
+        name, parts = parts[0], parts[1:]
+        step = f"{here}/{name}"
+        if os.path.islink(ROOT + step):
+            target = os.readlink(ROOT + step)
+            here = "" if target.startswith("/") else here
+            parts = [word for word in target.strip("/").split("/") if word not in ("", ".")] + parts
+        elif name == "..":
+            here = here.rpartition("/")[0]
+        else:
+            here = step
+    raise OSError(errno.ELOOP, f"mount on {path}: {os.strerror(errno.ELOOP)}")
 
 
 def open_up(paths: list[str]) -> None:
@@ -107,8 +138,8 @@ def main() -> None:
     told, command = json.loads(sys.argv[1]), sys.argv[2:]
     check(libc.unshare(NEWNS), "unshare")
     mount("none", "/", None, REC | SLAVE)
-    mirror_root()
-    targets = [ROOT + os.path.realpath(each["target"]) for each in told["mounts"]]
+    mirror_root(told.get("image") or "/")
+    targets = [inside(each["target"]) for each in told["mounts"]]
     for each, target in zip(told["mounts"], targets, strict=True):
         os.makedirs(each["source"], exist_ok=True)
         os.makedirs(target, exist_ok=True)

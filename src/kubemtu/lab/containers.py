@@ -1,7 +1,7 @@
 """One container of a pod: its environment, the program behind its name or image, its state as the API tells it.
 
 A container is one of: a program of the CNI's DaemonSets, known by its name and played by `daemons`; a real program
-(image lab/exec: its command; image .../kubemtu: this very package); anything else, which runs and does nothing.
+(image lab/exec: its command; image .../kubemtu: this very package, or the image that the scene names); anything else, which runs and does nothing.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import msgspec
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
-from kubemtu.lab import confine, readiness, scene
+from kubemtu.lab import confine, images, readiness, scene
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
@@ -44,6 +44,7 @@ class Host(Protocol):
 
     node: str
     api: Api
+    image: images.Image | None
 
     async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> None:
         """Do what the container's program does to the node when it starts. Raises ContainerFailed."""
@@ -167,7 +168,7 @@ class Container:
         while True:
             try:
                 if self._argv({}):
-                    confine.limits(self.pod, self.spec)
+                    confine.limits(self.pod, self.spec, self.host.image if is_ours(self.spec) else None)
                 return await self._resolve()
             except (ConfigMissing, confine.RootRefused) as missing:
                 self.ready = False
@@ -216,10 +217,17 @@ class Container:
         words = [expand(str(word), env) for part in ("command", "args") for word in _list(self.spec.get(part))]
         if image.partition(":")[0] == scene.EXEC_IMAGE:
             return words
-        if image.rpartition("/")[2].partition(":")[0] == "kubemtu":
+        if is_ours(self.spec):
             arguments = [expand(str(word), env) for word in _list(self.spec.get("args"))]
-            return [sys.executable, "-m", "kubemtu", *arguments]
+            head = [*self.host.image.entrypoint] if self.host.image else [sys.executable, "-m", "kubemtu"]
+            return [*head, *arguments]
         return []
+
+
+def is_ours(container: Object) -> bool:
+    """True for a container of kubemtu's own image, whatever registry it is named after."""
+    image = (container.text("image") or "").partition("@")[0]
+    return image.rpartition("/")[2].partition(":")[0] == "kubemtu"
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ import yaml
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
-from kubemtu.lab import attach, confine, containers, daemons, kernel, mirror, pods, scene, state, volumes
+from kubemtu.lab import attach, confine, containers, daemons, images, kernel, mirror, pods, scene, state, volumes
 from kubemtu.lab.processes import Processes
 from kubemtu.lab.rtnl import Rtnl
 from kubemtu.node import links
@@ -30,6 +30,8 @@ from kubemtu.node.errors import Refused
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 STOP_SECONDS = 2.0
+OF_THE_MACHINE = frozenset({"PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV"})
+"""Variables that a program from an image has from the image alone."""
 _NOT_READY = (
     "runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
     "message:docker: network plugin is not ready: cni config uninitialized"
@@ -44,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[str, ...]
     version: str
     kubeconfig: str
+    image: str = ""
 
 
 class Kubelet:
@@ -51,6 +54,7 @@ class Kubelet:
 
     def __init__(self, settings: Settings, api: Api, folder: int, report: Callable[[int], None]) -> None:
         self.node = settings.node
+        self.image = images.load(settings.image) if settings.image else None
         self.settings = settings
         self.api = api
         self.addresses = tuple(next(iter(settings.addresses.values())))
@@ -141,7 +145,12 @@ class Kubelet:
         environment = containers.program_environment(pod, env)
         if (account := await volumes.account(self.api, pod)) is not None:
             mounts.append(account)
-        argv = confine.command(argv, mounts, confine.limits(pod, spec), environment)
+        image = self.image if containers.is_ours(spec) else None
+        if image is not None:
+            environment = {
+                key: environment[key] for key in environment if key not in OF_THE_MACHINE
+            } | image.environment
+        argv = confine.command(argv, mounts, confine.limits(pod, spec, image), environment, image)
 
         async def inside(act: Callable[[], int]) -> int:
             return await self._on_thread(lambda: self._plugins.inside(netns, act))

@@ -233,6 +233,7 @@ def _agent() -> Body:
         "image": "kubemtu/kubemtu:lab",
         "args": ["agent", "--node-name", "$(NODE_NAME)", "--kubeconfig", scenes.KUBECONFIG],
         "env": [_from_field("NODE_NAME", "spec.nodeName"), _from_field("POD_NAMESPACE", "metadata.namespace")],
+        "securityContext": {"privileged": True, "runAsUser": 0},
     }
     template: Body = {
         "hostNetwork": True,

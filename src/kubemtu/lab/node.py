@@ -141,6 +141,7 @@ def _read_settings(line: socket.socket) -> kubelet.Settings:
         networks=scenes.pod_networks(told.place, dual_stack=told.dual_stack),
         version=told.version,
         kubeconfig=told.kubeconfig,
+        image=told.image,
     )
 
 
@@ -152,6 +153,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     dual_stack: bool
     version: str
     kubeconfig: str
+    image: str = ""
 
 
 def _tell(line: socket.socket, told: Told) -> None:

@@ -129,6 +129,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     agents: bool = False  # the kubemtu-agent DaemonSet runs
     probes: bool = False  # the kubemtu-probe DaemonSet runs, once an agent, or somebody, has made its Secret
     dual_stack: bool = False
+    image: str = ""  # the folder of an unpacked image of kubemtu, whose files its pods run then (lab.images)
     faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:

@@ -206,7 +206,12 @@ class Supervisor:
                 await awaited.created(calls, body)
         for place, (born, each) in enumerate(zip(self._nodes, self.scene.nodes, strict=True), 1):
             start = node.Start(
-                node=each, place=place, dual_stack=self.scene.dual_stack, version=self.scene.version, kubeconfig=within
+                node=each,
+                place=place,
+                dual_stack=self.scene.dual_stack,
+                version=self.scene.version,
+                kubeconfig=within,
+                image=self.scene.image,
             )
             await asyncio.get_running_loop().sock_sendall(born.line, msgspec.json.encode(start) + b"\n")
             stack.push_async_callback(_cancel, asyncio.create_task(self._listen(born)))
