@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: docs/codes.md and docs/schemas/. `--check` only compares."""
+"""Write what is made from the code: docs/codes.md, docs/access.md, docs/schemas/, deploy/. `--check` only compares."""
 
 import sys
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import msgspec
 
 from kubemtu.cli import calc, node_probe
-from kubemtu.core import codes, plan, snapshot, verdict
+from kubemtu.core import access, codes, plan, snapshot, verdict
 from kubemtu.flows import demo, mesh, why
 from kubemtu.flows.change import act
+from kubemtu.kube import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMAS: dict[str, type] = {
@@ -26,11 +27,18 @@ SCHEMAS: dict[str, type] = {
 
 def pages() -> dict[Path, str]:
     """Every made page, by its path in the project."""
-    made = {Path("docs/codes.md"): codes.markdown()}
+    made = {Path("docs/codes.md"): codes.markdown(), Path("docs/access.md"): access.markdown()}
+    made |= {Path("deploy") / name: text for name, text in shipped.files().items()}
     for name, type_ in SCHEMAS.items():
         schema = msgspec.json.encode(msgspec.json.schema(type_, schema_hook=anything), order="deterministic")
         made[Path(f"docs/schemas/{name}.json")] = msgspec.json.format(schema, indent=2).decode() + "\n"
     return made
+
+
+def strangers() -> list[Path]:
+    """The files of deploy/ that nothing makes any more."""
+    there = {path for path in (ROOT / "deploy").rglob("*") if path.is_file()}
+    return sorted(there - {ROOT / path for path in pages()})
 
 
 def anything(_type: type) -> dict[str, object]:
@@ -39,8 +47,11 @@ def anything(_type: type) -> dict[str, object]:
 
 
 def main() -> int:
-    """Write the pages, or say which differ."""
-    stale = []
+    """Write the pages, or say which differ; what nothing makes is removed."""
+    if "--check" not in sys.argv:
+        for path in strangers():
+            path.unlink()
+    stale = [str(path.relative_to(ROOT)) for path in strangers()]
     for path, text in pages().items():
         file = ROOT / path
         if "--check" in sys.argv:

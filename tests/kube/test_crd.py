@@ -8,6 +8,7 @@ import httpx2
 import msgspec
 import pytest
 
+import kubemtu
 from kubemtu.core import errors, migration, net, order, undo
 from kubemtu.core.objects import Object
 from kubemtu.kube import crd
@@ -20,7 +21,7 @@ As = Callable[[str], AbstractAsyncContextManager[Api]]
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "crds"
 GROUP = "/apis/apiextensions.k8s.io/v1"
-ONE = f"{GROUP}/customresourcedefinitions/nodemtus.kubemtu.io"
+ONE = f"{GROUP}/customresourcedefinitions/mtumigrations.kubemtu.io"
 DISCOVERY = {
     f"GET {GROUP}": {
         "resources": [{"kind": "CustomResourceDefinition", "name": "customresourcedefinitions", "namespaced": False}]
@@ -28,9 +29,10 @@ DISCOVERY = {
 }
 
 
-def schema(index: int, *path: str) -> Object:
+def schema(plural: str, *path: str) -> Object:
     """The schema of one field of one definition."""
-    version = next(Object.of(crd.definitions()[index]).each("spec", "versions"))
+    definition = dict(zip(crd.plurals(), crd.definitions(), strict=True))[plural]
+    version = next(Object.of(definition).each("spec", "versions"))
     here: tuple[str, ...] = ("schema", "openAPIV3Schema")
     for key in path:
         here = (*here, "items") if key == "[]" else (*here, "properties", key)
@@ -38,30 +40,30 @@ def schema(index: int, *path: str) -> Object:
 
 
 @pytest.mark.parametrize(
-    ("index", "path", "record"),
+    ("plural", "path", "record"),
     [
-        (0, ("spec",), migration.Desired),
-        (0, ("spec", "ports"), net.PortRule),
-        (0, ("status", "reached"), migration.Reached),
-        (0, ("status", "agent"), Agent),
-        (1, ("status", "progress"), undo.Progress),
-        (1, ("status", "conditions", "[]"), Condition),
-        (1, ("status", "journal", "[]"), Entry),
-        (2, ("spec",), order.Order),
-        (2, ("spec", "answering", "[]"), order.Spot),
-        (2, ("spec", "look", "[]"), order.Spot),
-        (2, ("spec", "forget", "[]"), order.Spot),
-        (2, ("spec", "ways", "[]"), order.Way),
-        (2, ("spec", "ways", "[]", "here"), order.Spot),
-        (2, ("spec", "round"), order.Round),
-        (2, ("spec", "round", "members", "[]"), order.Place),
+        ("nodemtus", ("spec",), migration.Desired),
+        ("nodemtus", ("spec", "ports"), net.PortRule),
+        ("nodemtus", ("status", "reached"), migration.Reached),
+        ("nodemtus", ("status", "agent"), Agent),
+        ("mtumigrations", ("status", "progress"), undo.Progress),
+        ("mtumigrations", ("status", "conditions", "[]"), Condition),
+        ("mtumigrations", ("status", "journal", "[]"), Entry),
+        ("mtuprobes", ("spec",), order.Order),
+        ("mtuprobes", ("spec", "answering", "[]"), order.Spot),
+        ("mtuprobes", ("spec", "look", "[]"), order.Spot),
+        ("mtuprobes", ("spec", "forget", "[]"), order.Spot),
+        ("mtuprobes", ("spec", "ways", "[]"), order.Way),
+        ("mtuprobes", ("spec", "ways", "[]", "here"), order.Spot),
+        ("mtuprobes", ("spec", "round"), order.Round),
+        ("mtuprobes", ("spec", "round", "members", "[]"), order.Place),
     ],
 )
 def test_the_schema_has_every_field_of_the_record_and_no_other(
-    index: int, path: tuple[str, ...], record: type[msgspec.Struct]
+    plural: str, path: tuple[str, ...], record: type[msgspec.Struct]
 ) -> None:
     fields = msgspec.structs.fields(record)
-    found = schema(index, *path)
+    found = schema(plural, *path)
     assert set(found.mapping("properties")) == {field.encode_name for field in fields}
     required = found.get("required") or []
     assert isinstance(required, list)
@@ -69,10 +71,10 @@ def test_the_schema_has_every_field_of_the_record_and_no_other(
 
 
 def test_the_phases_of_the_schema_are_those_of_the_table() -> None:
-    assert schema(0, "spec", "phase").get("enum") == [
+    assert schema("nodemtus", "spec", "phase").get("enum") == [
         "Record", "PinPods", "PinOverlay", "PinPorts", "Devices", "UnpinPorts", "UnpinOverlay", "UnpinPods", "Settle",
     ]  # fmt: skip
-    assert schema(0, "spec", "phase").get("enum") == [str(phase) for phase in migration.ORDER]
+    assert schema("nodemtus", "spec", "phase").get("enum") == [str(phase) for phase in migration.ORDER]
 
 
 def _schemas(node: object) -> Iterator[dict[str, object]]:
@@ -86,22 +88,17 @@ def _schemas(node: object) -> Iterator[dict[str, object]]:
 
 def test_the_schemas_are_structural() -> None:
     """Every node has a type (Kubernetes documentation, "Specifying a structural schema")."""
-    for index in range(3):
-        assert all(node.get("type") for node in _schemas(schema(index).body))
+    for plural in crd.plurals():
+        assert all(node.get("type") for node in _schemas(schema(plural).body))
 
 
-@pytest.mark.parametrize("name", ["nodemtus", "mtumigrations", "mtuprobes", "mtupolicies"])
-def test_the_deployed_copy_is_the_one_of_the_package(name: str) -> None:
-    assert (DEPLOY / f"{name}.yaml").read_text("utf-8") == crd.text(name)
-
-
-def test_nothing_else_is_deployed() -> None:
-    assert sorted(path.name for path in DEPLOY.iterdir()) == [
-        "mtumigrations.yaml",
-        "mtupolicies.yaml",
-        "mtuprobes.yaml",
-        "nodemtus.yaml",
-    ]
+def test_every_kind_is_deployed_with_its_version_and_nothing_else_is() -> None:
+    assert set(crd.plurals()) >= {"mtumigrations", "mtuprobes", "nodemtus"}
+    assert sorted(path.name for path in DEPLOY.iterdir()) == [f"{plural}.yaml" for plural in crd.plurals()]
+    for definition in crd.definitions():
+        metadata = Object.of(definition).mapping("metadata")
+        assert metadata["annotations"] == {"kubemtu.io/version": kubemtu.__version__}
+        assert metadata["labels"] == {"app.kubernetes.io/name": "kubemtu"}
 
 
 async def test_install_twice(api: Api) -> None:
@@ -154,10 +151,10 @@ async def test_the_schema_refuses_what_nobody_can_measure(api: Api, spec: dict[s
 
 async def test_without_the_right(as_user: As) -> None:
     async with as_user("reader") as api:
-        with pytest.raises(errors.Forbidden, match="reader may not patch customresourcedefinitions") as caught:
+        with pytest.raises(errors.Forbidden, match="reader may not get customresourcedefinitions") as caught:
             await crd.install(api)
     assert caught.value.exit_code == 4
-    assert "`kubectl auth can-i patch customresourcedefinitions.apiextensions.k8s.io/nodemtus.kubemtu.io" in str(
+    assert "`kubectl auth can-i get customresourcedefinitions.apiextensions.k8s.io/mtumigrations.kubemtu.io" in str(
         caught.value
     )
 
@@ -167,10 +164,12 @@ def defined(*conditions: dict[str, str]) -> dict[str, object]:
 
 
 async def test_names_that_are_taken(scripted: Scripted) -> None:
-    taken = {"type": "NamesAccepted", "status": "False", "message": "NodeMTU is already in use"}
+    taken = {"type": "NamesAccepted", "status": "False", "message": "MTUMigration is already in use"}
     api, _ = scripted({**DISCOVERY, f"PATCH {ONE}": defined(taken)})
     async with api:
-        with pytest.raises(errors.Surprise, match="is not accepted: NodeMTU is already in use; another def") as caught:
+        with pytest.raises(
+            errors.Surprise, match="is not accepted: MTUMigration is already in use; another def"
+        ) as caught:
             await crd.install(api)
     assert caught.value.exit_code == 8
 
@@ -182,8 +181,8 @@ async def test_a_kind_that_never_comes(scripted: Scripted) -> None:
         with pytest.raises(errors.Surprise) as caught:
             await crd.install(api, seconds=0.2)
     assert str(caught.value) == (
-        "https://k8s.example:6443 did not serve nodemtus.kubemtu.io within 0.2 s; look at its conditions with `kubectl "
-        "describe crd nodemtus.kubemtu.io`, then run the same command again"
+        "https://k8s.example:6443 did not serve mtumigrations.kubemtu.io within 0.2 s; look at its conditions with "
+        "`kubectl describe crd mtumigrations.kubemtu.io`, then run the same command again"
     )
 
 

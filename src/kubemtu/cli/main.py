@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("kubemtu.cli.apply:apply", "Change it, live, verify every step, and end with a proof."),
     "rollback": ("kubemtu.cli.rollback:rollback", "Return to the state recorded before the last apply."),
     "policy": ("kubemtu.cli.policy:policy", "Write down what the path carries where interfaces say more (MTUPolicy)."),
+    "install": ("kubemtu.cli.install:install", "Put kubemtu into a cluster: agents, probes, kinds and roles."),
+    "uninstall": ("kubemtu.cli.install:uninstall", "Take kubemtu out of a cluster, all of it."),
     "calc": ("kubemtu.cli.calc:calc", "Show what headers leave of a NIC's MTU, and which key it belongs into."),
     "node": ("kubemtu.cli.node:node", "Show or set one node's pod MTU, or measure a path, without Kubernetes."),
     "lab": ("kubemtu.cli.lab:lab", "Build a cluster on this machine out of network namespaces."),

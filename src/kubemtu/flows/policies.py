@@ -67,7 +67,7 @@ async def fits(api: kube_api.Api, made: Policy) -> None:
 
 async def write(api: kube_api.Api, made: Policy, before: Policy | None) -> dict[str, object]:
     """Write it; returns the object as it is now. Raises Conflict when somebody else wrote it after it was shown."""
-    await crd.install(api)
+    await crd.install(api, only_absent=True)
     if before is None:
         return (await api.create(policy.body(made))).body
     found = await api.get(policy.ref(made.name))

@@ -73,6 +73,10 @@ class Api:
         """The time of the server, in seconds since the epoch; this machine's own before the first answer."""
         return self._wire.clock.now()
 
+    async def namespaced(self, namespace: str) -> tuple[Want, ...]:
+        """All collections that can be listed in a namespace, each kind in the first of its versions."""
+        return await self._discovery.namespaced(namespace)
+
     def forget(self) -> None:
         """Ask the server again what it serves: after a CRD came or went."""
         self._discovery.forget()

@@ -16,6 +16,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     plural: str
     namespaced: bool
+    verbs: tuple[str, ...] = ()
 
 
 class Discovery:
@@ -53,7 +54,10 @@ class Discovery:
             listed = Object.of(answer, origin=f"{self._wire.connection.server}{where}")
             served = tuple(
                 Resource(
-                    kind=one.text("kind") or "", plural=one.text("name") or "", namespaced=bool(one.flag("namespaced"))
+                    kind=one.text("kind") or "",
+                    plural=one.text("name") or "",
+                    namespaced=bool(one.flag("namespaced")),
+                    verbs=_words(one.get("verbs")),
                 )
                 for one in listed.each("resources")
             )
@@ -63,6 +67,16 @@ class Discovery:
     async def serves(self, api_version: str, plural: str) -> bool:
         """True when the server has that resource in that version."""
         return any(resource.plural == plural for resource in await self.resources(api_version))
+
+    async def namespaced(self, namespace: str) -> tuple[Want, ...]:
+        """All collections that can be listed in a namespace, each kind in the first of its versions."""
+        found: dict[tuple[str, str], Want] = {}
+        for version in await self.versions():
+            for one in await self.resources(version):
+                key = (version.rpartition("/")[0], one.plural)
+                if one.namespaced and "list" in one.verbs and "/" not in one.plural and key not in found:
+                    found[key] = Want(kind=one.kind, plural=one.plural, api_versions=(version,), namespace=namespace)
+        return tuple(found.values())
 
     async def candidate(self, want: Want) -> str | None:
         """The first of a want's api_versions that the server has, or None."""
@@ -91,3 +105,7 @@ class Discovery:
             f"{self._wire.connection.server} does not serve the kind {found.kind} of {found.api_version}; install its "
             "CustomResourceDefinition first"
         )
+
+
+def _words(found: object) -> tuple[str, ...]:
+    return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()

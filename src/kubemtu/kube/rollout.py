@@ -26,7 +26,7 @@ Tell = Callable[[str, str], None]
 """Called with a node's name and what happens to the pod there, whenever that changes."""
 
 # Container states that do not pass by themselves (kubelet: pkg/kubelet/container/sync_result.go, images/types.go).
-_STUCK = frozenset(
+STUCK = frozenset(
     {
         "CreateContainerConfigError",
         "CreateContainerError",
@@ -309,7 +309,7 @@ def _containers(pod: Object) -> tuple[str, bool, str]:
                 last = container.text("lastState", "terminated", "message") or ""
                 said = f"it ended with code {code}{f': {last}' if last else ''}" if code is not None else said
             text = f"container {container.text('name')}: {reason}{f', {capped(said)}' if said else ''}"
-            return (text if crashing or reason in _STUCK else "", crashing, text)
+            return (text if crashing or reason in STUCK else "", crashing, text)
     return "", False, ""
 
 

@@ -7,7 +7,7 @@ namespace and under a root folder of its own, so that paths such as /host/run ca
 little, as `enter` does.
 """
 
-# ruff: noqa: PTH102, PTH103, PTH115, PTH116, PTH118, PTH211, S606
+# ruff: noqa: PTH101, PTH102, PTH103, PTH114, PTH115, PTH116, PTH118, PTH211, S606
 # pathlib would double the time to start, and the command is the pod's own.
 
 import ctypes
@@ -65,7 +65,7 @@ def mirror_root(source: str = "/") -> None:
             if entry.name in KERNEL:
                 mount(f"/{entry.name}", target, None, BIND | REC)
             elif entry.name == "tmp":
-                os.chmod(target, 0o1777)  # whatever the umask
+                os.chmod(target, 0o1777)  # noqa: S103  as /tmp is, whatever the umask
             continue
         if entry.is_symlink():
             os.symlink(os.readlink(entry.path), target)

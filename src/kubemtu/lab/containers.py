@@ -1,7 +1,8 @@
 """One container of a pod: its environment, the program behind its name or image, its state as the API tells it.
 
 A container is one of: a program of the CNI's DaemonSets, known by its name and played by `daemons`; a real program
-(image lab/exec: its command; image .../kubemtu: this very package, or the image that the scene names); anything else, which runs and does nothing.
+(image lab/exec: its command; image .../kubemtu: this very package, or the
+image that the scene names); anything else, which runs and does nothing.
 """
 
 import asyncio

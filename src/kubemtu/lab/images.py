@@ -1,4 +1,4 @@
-"""An image that was unpacked into a folder, as `scripts/image` does: its files, and what its configuration says of them.
+"""An image that was unpacked into a folder, as `scripts/image` does: its files, and what its configuration says.
 
 `rootfs/` has the files, `config.json` the configuration. Source: OCI image-spec, config.md.
 """
@@ -37,8 +37,7 @@ def load(folder: str | Path) -> Image:
     try:
         found = msgspec.json.decode((here / "config.json").read_bytes(), type=_Document).config
         user, _, group = found.user.partition(":")
-        if not (here / "rootfs").is_dir() or not found.entrypoint:
-            raise ValueError("it has no rootfs, or no entry point")
+        (here / "rootfs" / found.entrypoint[0].lstrip("/")).stat()
         return Image(
             folder=str(here),
             root=str(here / "rootfs"),
@@ -47,7 +46,7 @@ def load(folder: str | Path) -> Image:
             user=int(user) if user else None,
             group=int(group) if group else None,
         )
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError, IndexError, msgspec.MsgspecError) as error:
         raise UsageError(
             f"{here} holds no unpacked image ({error}); `scripts/image` makes one in build/image"
         ) from error

@@ -7,13 +7,14 @@ not touch the pod network (RBAC, probes, host paths, tolerations) is left out.
 import json
 from collections.abc import Iterator
 
-from kubemtu.kube import crd
+from kubemtu.kube import crd, shipped
 from kubemtu.lab import scene as scenes
 
 Body = dict[str, object]
 RKE_DEFAULT_MTU = 1450  # era C writes it whatever the underlay is
-PROBE, PROBE_PORT = "kubemtu-probe", 7843
-"""The name of the probes' DaemonSet, their Service and the Secret with their key; the port of UDP and of TCP."""
+PROBE = shipped.PROBE
+"""The name of the probes' DaemonSet, their Service and the Secret with their key."""
+IMAGE = "kubemtu/kubemtu:lab"
 
 
 def objects(scene: scenes.Scene) -> Iterator[Body]:
@@ -26,10 +27,12 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
     for place, node in enumerate(scene.nodes, 1):
         yield _node(scene, place, node)
     yield from network(scene.cni, dual_stack=scene.dual_stack)
-    if scene.agents:
+    if scene.agents and scene.image:  # the product as it is shipped
+        yield from shipped.everything(IMAGE, probes=scene.probes)
+    elif scene.agents:
         yield from crd.definitions()
         yield _agent()
-    if scene.probes:
+    if scene.probes and not scene.image:
         yield from _probe()
     for node in scene.nodes:
         for pod in node.pods:
@@ -224,13 +227,13 @@ def _net_conf(kind: str, backend_mtu: int | None, *, dual_stack: bool) -> str:
     return json.dumps(body | {"Backend": backend}, indent=2) + "\n"
 
 
-# -- kubemtu's own: the agent has the lab's kubeconfig instead of a role, the probe is that of deploy/probe.yaml
+# -- kubemtu's own: the agent has the lab's kubeconfig instead of a role, the probe is the one that is shipped
 
 
 def _agent() -> Body:
     container = {
         "name": "agent",
-        "image": "kubemtu/kubemtu:lab",
+        "image": IMAGE,
         "args": ["agent", "--node-name", "$(NODE_NAME)", "--kubeconfig", scenes.KUBECONFIG],
         "env": [_from_field("NODE_NAME", "spec.nodeName"), _from_field("POD_NAMESPACE", "metadata.namespace")],
         "securityContext": {"privileged": True, "runAsUser": 0},
@@ -245,43 +248,9 @@ def _agent() -> Body:
 
 
 def _probe() -> Iterator[Body]:
-    labels = {"app.kubernetes.io/name": PROBE}
-    named = [("udp", "UDP"), ("tcp", "TCP")]
-    ports = [{"name": name, "protocol": each, "port": PROBE_PORT, "targetPort": PROBE_PORT} for name, each in named]
-    service = _object("v1", "Service", PROBE, "kubemtu", spec={"type": "ClusterIP", "selector": labels, "ports": ports})
-    service["metadata"] = {"name": PROBE, "namespace": "kubemtu", "labels": labels}
-    yield service
-    container = {
-        "name": "probe",
-        "image": "kubemtu:0.1.0",
-        "args": ["node", "respond", "--key-file=/key/key"],
-        "ports": [{"name": name, "protocol": each, "containerPort": PROBE_PORT} for name, each in named],
-        "readinessProbe": {"tcpSocket": {"port": "tcp"}, "initialDelaySeconds": 1, "periodSeconds": 2},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "resources": {"requests": {"cpu": "5m", "memory": "32Mi"}, "limits": {"memory": "96Mi"}},
-        "volumeMounts": [{"name": "key", "mountPath": "/key", "readOnly": True}],
-    }
-    secret: Body = {"secretName": PROBE, "defaultMode": 0o444, "items": [{"key": "key", "path": "key"}]}
-    template: Body = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 5,
-        "nodeSelector": {"kubernetes.io/os": "linux"},
-        "tolerations": [{"operator": "Exists"}],
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65534,
-            "runAsGroup": 65534,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [{"name": "key", "secret": secret}],
-    }
-    yield _daemonset(PROBE, "kubemtu", labels, template)
+    for body in shipped.objects(IMAGE):
+        if shipped.name_of(body) == PROBE:
+            yield body
 
 
 def program(name: str, node: str, argv: list[str], *, host_network: bool = False, namespace: str = "default") -> Body:

@@ -19,7 +19,7 @@ async def begin(api: kube_api.Api, whole: plan.Plan) -> str:
     Raises Conflict when what it edits is not any more what it was made for, and when another is begun at this moment.
     """
     await ready.edits_fit(api, whole.steps)
-    await crd.install(api)
+    await crd.install(api, only_absent=True)
     name = f"{whole.cni}-{whole.target}-{int(api.now() * 1000):x}"
     await mtu.create_migration(api, name, whole)
     try:

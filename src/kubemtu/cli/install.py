@@ -1,0 +1,147 @@
+"""`kubemtu install` and `kubemtu uninstall`: put kubemtu into a cluster, and take it out again, whole."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from kubemtu.cli import kubeflags
+from kubemtu.core import errors
+
+if TYPE_CHECKING:
+    from kubemtu.flows.install import Settings
+
+T = TypeVar("T")
+
+YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+
+
+@click.command()
+@click.option("--image", metavar="REFERENCE", help="The image to run.  [the one that `kubemtu --version` names]")
+@click.option("--probes/--no-probes", default=True, help="Run a probe pod on each node too.  [they are run]")
+@click.option("--allow-downgrade", is_flag=True, help="Write over kinds that a newer kubemtu has defined.")
+@click.option("--force-conflicts", is_flag=True, help="Take over fields that others manage, as kubectl's flag does.")
+@click.option(
+    "-o",
+    "--output",
+    "output_format",
+    type=click.Choice(("text", "yaml")),
+    default="text",
+    show_default=True,
+    help="yaml: print the manifests, for GitOps or kubectl, and talk to no cluster.",
+)
+@DRY_RUN
+@YES
+@kubeflags.kube_flags
+def install(
+    flags: kubeflags.KubeFlags,
+    image: str | None,
+    probes: bool,
+    allow_downgrade: bool,
+    force_conflicts: bool,
+    output_format: str,
+    dry_run: bool,
+    yes: bool,
+) -> int:
+    """Put the agents, the probes, the kinds and the roles into a cluster, and wait until every node is seen.
+
+    Shows what it would write, and asks. Run again, it brings an older installation up to date. It changes nothing on a
+    node. Needs the rights of a cluster administrator.
+    """
+    from kubemtu.flows.install import Settings
+    from kubemtu.image import reference
+
+    image = image or reference()
+    if image is None:
+        raise errors.UsageError(
+            "this kubemtu was built from source, so no image belongs to it: name one with --image, as `scripts/image` "
+            "of a checkout makes it and a registry of yours holds it"
+        )
+    if any(each.isspace() or not each.isprintable() for each in image):
+        raise errors.UsageError(
+            f"--image {image!r} is no reference of an image: write REGISTRY/NAME:TAG or NAME@DIGEST"
+        )
+    wanted = Settings(image=image, probes=probes, downgrade=allow_downgrade, force=force_conflicts)
+    if output_format == "yaml":
+        from kubemtu.kube import shipped
+
+        click.echo(shipped.dump(shipped.everything(image, probes=probes)), nl=False)
+        return errors.FINE
+    return asyncio.run(_install(flags, wanted, dry_run=dry_run, yes=yes))
+
+
+async def _install(flags: kubeflags.KubeFlags, wanted: "Settings", *, dry_run: bool, yes: bool) -> int:
+    from kubemtu.cli import plans
+    from kubemtu.flows import install as flow
+
+    async with plans.connected(flags) as api:
+        pieces = await flow.survey(api, wanted)
+        marks = {"make": ("+", "green"), "change": ("~", "yellow"), "leave": ("=", "white")}
+        click.echo(f"{api.connection.server}, image {wanted.image}:")
+        for piece in pieces:
+            mark, colour = marks[piece.what]
+            click.echo(f"  {click.style(mark, fg=colour)} {piece}")
+        click.echo("  (+ made, ~ changed, = there already)")
+        if dry_run:
+            click.echo("Nothing was changed.")
+            return errors.FINE
+        if any(piece.what != "leave" for piece in pieces):
+            plans.confirm("Install this?", yes=yes)
+        nodes = await _interruptible(flow.carry_out(api, wanted, lambda text: click.echo(f"    {text}")), "install")
+    click.echo(f"{click.style('✓', fg='green')} kubemtu works on {nodes} nodes: `kubemtu check` says how they are.")
+    return errors.FINE
+
+
+@click.command()
+@DRY_RUN
+@YES
+@kubeflags.kube_flags
+def uninstall(flags: kubeflags.KubeFlags, dry_run: bool, yes: bool) -> int:
+    """Take kubemtu out of a cluster, all of it; what it has changed of the pod network stays as it is.
+
+    Refuses while a change or a pin stands. What is not ours in the namespace kubemtu stays, and is named. Needs the
+    rights of a cluster administrator.
+    """
+    return asyncio.run(_uninstall(flags, dry_run=dry_run, yes=yes))
+
+
+async def _uninstall(flags: kubeflags.KubeFlags, *, dry_run: bool, yes: bool) -> int:
+    from kubemtu.cli import plans
+    from kubemtu.flows import uninstall as flow
+
+    async with plans.connected(flags) as api:
+        found = await flow.survey(api)
+        there = await api.get(flow.NAMESPACE) is not None
+        if not found.ours and not (there and not found.strangers):
+            click.echo(f"There is nothing of kubemtu in {api.connection.server}.")
+            return errors.FINE
+        click.echo(f"{api.connection.server}:")
+        namespace = [flow.NAMESPACE] if there and not found.keeps_namespace else []
+        for ref in (*found.ours, *namespace):
+            click.echo(f"  {click.style('-', fg='red')} {ref}")
+        for text in found.strangers:
+            click.echo(f"  = {text} in Namespace kubemtu is not kubemtu's: it stays, and with it the namespace")
+        for text in found.bound:
+            click.echo(f"  = {text} names a role of kubemtu, was made by somebody else, and stays")
+        if found.undo:
+            click.echo(f"  ! {found.undo} cannot be taken back afterwards: `kubemtu rollback` needs its record")
+        if dry_run:
+            click.echo("Nothing was removed.")
+            return errors.FINE
+        plans.confirm("Remove this?", yes=yes)
+        await _interruptible(flow.carry_out(api, found, lambda text: click.echo(f"    {text}")), "uninstall")
+        left = await flow.survey(api)
+    if left.ours:
+        names = ", ".join(map(str, left.ours))
+        raise errors.Surprise(f"something made {names} anew while it was removed; see what does, then run this again")
+    click.echo(f"{click.style('✓', fg='green')} nothing of kubemtu is left in the cluster.")
+    return errors.FINE
+
+
+async def _interruptible(work: Awaitable[T], command: str) -> T:
+    try:
+        return await work
+    except asyncio.CancelledError:
+        raise errors.Interrupted(f"interrupted; running `kubemtu {command}` again goes on from there") from None

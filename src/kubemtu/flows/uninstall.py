@@ -1,0 +1,199 @@
+"""Take kubemtu out of a cluster, and nothing else: never while something of a change stands on it.
+
+First the agents end, so that nobody makes anew what goes; then the kinds with all their objects, the Lease, the roles,
+and the namespace when nothing in it is somebody else's.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from kubemtu.core import access, errors
+from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.words import names as listed
+from kubemtu.flows.change import migrations
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import crd, mtu, probes, shipped
+from kubemtu.kube import errors as kube_errors
+
+SECONDS: Final = 120.0  # for pods to end, and for a namespace to empty itself
+SECRET: Final = Ref(api_version="v1", kind="Secret", plural="secrets", name=probes.SECRET, namespace=shipped.NAMESPACE)
+NAMESPACE: Final = Ref(api_version="v1", kind="Namespace", plural="namespaces", name=shipped.NAMESPACE)
+BINDINGS: Final = tuple(
+    Want(kind=kind, plural=plural, api_versions=("rbac.authorization.k8s.io/v1",))
+    for kind, plural in (("ClusterRoleBinding", "clusterrolebindings"), ("RoleBinding", "rolebindings"))
+)
+# Made by the cluster itself in every namespace, or about what goes anyway.
+_THE_CLUSTERS: Final = frozenset(
+    {("ConfigMap", "kube-root-ca.crt"), ("ConfigMap", "openshift-service-ca.crt"), ("ServiceAccount", "default")}
+)
+_PASSING: Final = frozenset({"Event", "PodMetrics"})
+
+Tell = Callable[[str], None]
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in the cluster: ours, in the order in which it goes; `strangers` stay, and with them the namespace.
+
+    `bound` are bindings that people made to our roles. `undo` is the change that can be taken back only before.
+    """
+
+    ours: tuple[Ref, ...]
+    strangers: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
+    undo: str = ""
+
+    @property
+    def keeps_namespace(self) -> bool:
+        """Whether the namespace stays, for something in it is not ours."""
+        return bool(self.strangers)
+
+
+async def survey(api: kube_api.Api) -> Found:
+    """Look at all that is ours. Raises Conflict while a change or a pin stands, Forbidden without the right to look."""
+    undo = await _refuse_while_something_stands(api)
+    ours = [ref for ref in [*await _refs(api), migrations.LEASE, SECRET] if await api.get(ref) is not None]
+    kinds = [crd.ref(each) for each in crd.plurals() if (await crd.standing(api, each)).standing not in _NOT_OURS]
+    known = {(ref.kind, ref.name) for ref in ours}
+    strangers = [text async for text in _strangers(api, known)]
+    return Found(
+        ours=(*(ref for ref in ours if ref.kind == "DaemonSet"), *kinds, *(ref for ref in ours if _late(ref))),
+        strangers=tuple(strangers),
+        bound=tuple([text async for text in _bound(api)]),
+        undo=undo,
+    )
+
+
+_NOT_OURS = frozenset({"absent", "foreign"})
+
+
+def _late(ref: Ref) -> bool:
+    return ref.kind not in {"DaemonSet", "Namespace"}
+
+
+async def _refs(api: kube_api.Api) -> list[Ref]:
+    return [await api.ref(body) for body in reversed(shipped.objects("", probes=True)) if body["kind"] != "Namespace"]
+
+
+async def _refuse_while_something_stands(api: kube_api.Api) -> str:
+    """Return the name of the last change, which can be taken back only as long as its record is there.
+
+    Raises Conflict for a change that has not come to its end, and for nodes of which something is asked.
+    """
+    last = ""
+    for found in sorted(
+        await _list(api, mtu.MIGRATIONS), key=lambda one: one.text("metadata", "creationTimestamp") or ""
+    ):
+        if not found.flag("status", "progress", "finished"):
+            raise errors.Conflict(
+                f"nothing was removed: MTUMigration {found.name} has not come to its end; finish it with `kubemtu "
+                "apply`, or take it back with `kubemtu rollback`"
+            )
+        back = found.text("status", "progress", "direction") == "back"
+        last = "" if back or found.flag("status", "progress", "abandoned") else found.name
+    held = [found.name for found in await _list(api, mtu.NODES) if _holds(found)]
+    if held:
+        raise errors.Conflict(
+            f"nothing was removed: node {listed(held)} still holds what kubemtu asked of it (pins, or a change); take "
+            "it back with `kubemtu rollback` first"
+        )
+    return last
+
+
+def _holds(found: Object) -> bool:
+    """Whether something is asked of a node, or its agent has not reported yet that nothing is any more."""
+    if found.mapping("spec"):
+        return True
+    return bool(found.mapping("status", "reached"))
+
+
+async def _list(api: kube_api.Api, want: Want) -> Sequence[Object]:
+    try:
+        return await api.list(want)
+    except kube_errors.Absent:
+        return ()
+
+
+async def _strangers(api: kube_api.Api, known: set[tuple[str, str]]) -> AsyncIterator[str]:
+    """What is in the namespace and neither ours nor the cluster's own."""
+    if await api.get(NAMESPACE) is None:
+        return
+    gone = {*known, (SECRET.kind, SECRET.name), *_THE_CLUSTERS}
+    seen: set[str] = set()
+    for want in await api.namespaced(shipped.NAMESPACE):
+        for found in await _list(api, want):
+            uid = found.text("metadata", "uid") or f"{want.kind} {found.name}"
+            if (want.kind, found.name) in gone or want.kind in _PASSING or uid in seen or _follows(found, known):
+                continue
+            seen.add(uid)
+            yield f"{want.kind} {found.name}"
+
+
+def _follows(found: Object, known: set[tuple[str, str]]) -> bool:
+    """Whether an object goes with one of ours: it belongs to it, has its name, or is a token of its account."""
+    for owner in found.each("metadata", "ownerReferences"):
+        if owner.text("kind") in {"DaemonSet", "Service"}:
+            return (owner.text("kind"), owner.text("name")) in known or owner.text("name") in _NAMES
+    if found.kind in {"Endpoints", "EndpointSlice"}:
+        return found.name in _NAMES or (found.text("metadata", "labels", "kubernetes.io/service-name") in _NAMES)
+    account = found.text("metadata", "annotations", "kubernetes.io/service-account.name")
+    return found.kind == "Secret" and account in {"default", shipped.AGENT}
+
+
+_NAMES = frozenset({shipped.AGENT, shipped.PROBE})
+
+
+async def _bound(api: kube_api.Api) -> AsyncIterator[str]:
+    """The bindings that people made to our roles, which then lead nowhere."""
+    for want in BINDINGS:
+        for found in await _list(api, want):
+            if found.text("roleRef", "name") in {access.VIEW, access.OPERATOR}:
+                where = f"{found.namespace}/" if found.namespace else ""
+                yield f"{found.kind} {where}{found.name}"
+
+
+async def carry_out(api: kube_api.Api, found: Found, tell: Tell) -> None:
+    """Remove what was found, and see that it is gone. Raises Surprise when something stays, Conflict as `survey`."""
+    await _refuse_while_something_stands(api)
+    daemonsets = [ref for ref in found.ours if ref.kind == "DaemonSet"]
+    for ref in daemonsets:
+        await api.delete(ref, propagation="Foreground")
+    await _until(lambda: _no_pods(api), "the pods of kubemtu-agent and kubemtu-probe", tell)
+    await crd.remove(api)
+    tell("the kinds of kubemtu.io and all their objects are gone")
+    for ref in found.ours:
+        if ref.kind not in {"DaemonSet", crd.KIND}:
+            await api.delete(ref)
+            tell(f"{ref} is gone")
+    if not found.keeps_namespace and await api.delete(NAMESPACE):
+
+        async def emptied() -> bool:
+            return await api.get(NAMESPACE) is None
+
+        await _until(emptied, str(NAMESPACE), tell)
+
+
+async def _no_pods(api: kube_api.Api) -> bool:
+    want = Want(
+        kind="Pod",
+        plural="pods",
+        api_versions=("v1",),
+        namespace=shipped.NAMESPACE,
+        label_selector=f"app.kubernetes.io/name in ({shipped.AGENT},{shipped.PROBE})",
+    )
+    return not await api.list(want)
+
+
+async def _until(holds: Callable[[], Awaitable[bool]], what: str, tell: Tell) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not await holds():
+        if time.monotonic() >= deadline:
+            raise errors.Surprise(
+                f"{what} not gone after {SECONDS:.0f} s; look what holds it with `kubectl -n {shipped.NAMESPACE} get "
+                "all`, then run the same command again: it goes on from there"
+            )
+        await asyncio.sleep(0.2)
+    tell(f"{what} are gone" if what.startswith("the ") else f"{what} is gone")

@@ -1,0 +1,91 @@
+"""What `kubemtu install` puts into a cluster, and what of it is there: one source, which deploy/ is made from too.
+
+The manifests are YAML in the package (`manifests/`, `crds/`); the roles for people come from `core.access`.
+"""
+
+import importlib.resources
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import yaml
+
+import kubemtu
+from kubemtu.core import access
+from kubemtu.kube import crd
+
+Body = dict[str, object]
+NAMESPACE: Final = "kubemtu"
+PARTS: Final = ("agent", "probe")
+AGENT, PROBE = "kubemtu-agent", "kubemtu-probe"
+PLACEHOLDER: Final = "image: kubemtu\n"
+
+
+def text(part: str, image: str | None = None) -> str:
+    """Return the YAML of one part, "agent" or "probe", whose containers have `image`, or that built in a checkout."""
+    found = importlib.resources.files("kubemtu.kube").joinpath("manifests", f"{part}.yaml").read_text("utf-8")
+    return found.replace(PLACEHOLDER, f"image: {image or f'kubemtu:{kubemtu.__version__}'}\n")
+
+
+def objects(image: str, *, probes: bool = True) -> tuple[Body, ...]:
+    """Return all objects but the definitions of kinds, each once, in an order in which they can be made."""
+    bodies: dict[tuple[str, str], Body] = {}
+    for part in PARTS if probes else PARTS[:1]:
+        for body in _documents(text(part, image)):
+            bodies.setdefault((str(body["kind"]), name_of(body)), body)
+    for body in access.roles():
+        bodies[str(body["kind"]), name_of(body)] = body
+    return tuple(sorted(bodies.values(), key=lambda body: ORDER.index(str(body["kind"]))))
+
+
+ORDER = (
+    "Namespace",
+    "ServiceAccount",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Role",
+    "RoleBinding",
+    "Service",
+    "DaemonSet",
+)
+
+
+def everything(image: str, *, probes: bool = True) -> tuple[Body, ...]:
+    """Return all objects, those of `objects` and the definitions of kinds, which come after the Namespace."""
+    first, *rest = objects(image, probes=probes)
+    return (first, *crd.definitions(), *rest)
+
+
+def dump(bodies: Iterable[Mapping[str, object]]) -> str:
+    """Return objects as YAML, a document each, as `kubectl apply -f -` takes them."""
+    return "---\n".join(_yaml(body) for body in bodies)
+
+
+def files() -> dict[str, str]:
+    """Return the files of deploy/ by their path in it; each can be applied alone, and all in any order."""
+    made = {f"crds/{plural}.yaml": crd.text(plural) for plural in crd.plurals()}
+    made |= {f"{part}.yaml": text(part) for part in PARTS}
+    head = "# Roles for people: see docs/access.md. Made from kubemtu.core.access.\n"
+    return made | {"roles.yaml": head + dump(access.roles())}
+
+
+def name_of(body: Mapping[str, object]) -> str:
+    """Return the name in the metadata of an object."""
+    metadata = body["metadata"]
+    assert isinstance(metadata, Mapping)
+    return str(metadata["name"])
+
+
+def _documents(written: str) -> Iterator[Body]:
+    loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    yield from yaml.load_all(written, Loader=loader)
+
+
+def _yaml(body: Mapping[str, object]) -> str:
+    return yaml.dump(body, Dumper=_Plain, sort_keys=False, default_flow_style=False, width=120)
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what is there twice twice: not everything that reads YAML follows anchors."""
+
+    def ignore_aliases(self, _data: object) -> bool:
+        return True
