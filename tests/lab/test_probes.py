@@ -16,7 +16,7 @@ from kubemtu.lab.cluster import Lab
 from kubemtu.lab.scene import nodes
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-SHIPPED = [*yaml.safe_load_all((DEPLOY / "probe.yaml").read_text())]
+SHIPPED = [one for one in yaml.safe_load_all((DEPLOY / "probe.yaml").read_text()) if one["kind"] != "Namespace"]
 KEY = "the key of a test, which nobody else has"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/kubemtu/endpointslices"
 SERVICE = "/api/v1/namespaces/kubemtu/services/kubemtu-probe"
@@ -122,8 +122,10 @@ def test_the_labs_own_probe_is_the_shipped_one() -> None:
     objects = manifests.objects(scenes.named("canal-1500").replace(probes=True))
     own: list[Body] = json.loads(json.dumps([*objects]))
     found = [each for each in own if each["metadata"]["name"] == "kubemtu-probe"]  # type: ignore[index]
-    update = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}}  # the default
-    shipped = [each | ({"spec": each["spec"] | update} if each["kind"] == "DaemonSet" else {}) for each in SHIPPED]
+    own_image = found[1]["spec"]["template"]["spec"]["containers"][0].pop("image")  # type: ignore[index]
+    assert own_image == "kubemtu/kubemtu:lab"
+    shipped = json.loads(json.dumps(SHIPPED))
+    del shipped[1]["spec"]["template"]["spec"]["containers"][0]["image"]
     assert found == shipped
 
 
