@@ -51,7 +51,10 @@ def test_the_agent_may_do_what_it_needs_and_no_more() -> None:
     documents = list(yaml.safe_load_all((ROOT / "deploy/agent.yaml").read_text("utf-8")))
     role = next(one for one in documents if one["kind"] == "ClusterRole")
     allowed = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
-    assert ("nodemtus/status", "patch") in allowed
+    assert {pair for pair in allowed if pair[1] not in {"get", "list", "watch"}} == {
+        ("nodemtus", "create"),
+        ("nodemtus/status", "patch"),
+    }
     assert not {pair for pair in allowed if pair[0] in {"secrets", "configmaps", "pods", "daemonsets"}}
     daemonset = next(one for one in documents if one["kind"] == "DaemonSet")
     pod = daemonset["spec"]["template"]["spec"]
