@@ -30,9 +30,17 @@ NAMES = {"10.42.0.7": "default/web-1"}
 CONFLIST = "/etc/cni/net.d/10-calico.conflist"
 
 
+class Timed:
+    """A server of which nothing is asked but the time."""
+
+    def now(self) -> float:
+        """The time."""
+        return time.time()
+
+
 def nodes(*ports: net.PodPort, **seen: object) -> Nodes:
     """What the agent of n1 has told."""
-    found = Nodes(cast("kube_api.Api", None), events.silent)
+    found = Nodes(cast("kube_api.Api", Timed()), events.silent)
     observation = net.NodeObservation(node="n1", ports=ports, **seen)  # type: ignore[arg-type]  # each field is checked
     found._seen["n1"] = mtu.NodeMtu(name="n1", observation=observation, observed_at=time.time())
     return found
