@@ -303,7 +303,8 @@ def test_a_black_hole_stops_it_before_anything_is_changed(can_make_labs: None) -
         )
         until(lambda: before.differs(lab.picture()) == "")
         assert lab.run("rollback", "--yes").err == (
-            "error: there is nothing to roll back: kubemtu has not changed this cluster\n"
+            "error: there is nothing to roll back: no change is recorded, and 3 nodes looked at show no pin and no "
+            "journal\n"
         )
         ended = lab.done("apply", "--mtu", "1354", "--yes")
         assert "proven: 6 of 6 full-size packets between pods arrived" in ended.lines

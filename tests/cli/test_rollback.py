@@ -1,15 +1,24 @@
 """`kubemtu rollback` on a lab: what it promises at the end, and what it refuses."""
 
+import getpass
+import json
 import signal
+import socket
 from collections.abc import Iterator
 
 import pytest
-from tests.flows.cluster import CONFIGS, Cluster, cluster
-from tests.lab.conftest import can_make_labs
+from tests.flows.cluster import CONFIGS, MIGRATIONS, Cluster, cluster
+from tests.lab.conftest import can_make_labs, until
 
+from kubemtu.core import objects
+from kubemtu.kube import crd
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.scenes import named
 
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+NOTHING = (
+    "error: there is nothing to roll back: no change is recorded, and 2 nodes looked at show no pin and no journal\n"
+)
 __all__ = ["can_make_labs"]
 pytestmark = [pytest.mark.lab, pytest.mark.netns]
 
@@ -24,7 +33,7 @@ def test_where_nothing_was_changed(lab: Cluster) -> None:
     ended = lab.run("rollback", "--yes")
     assert (ended.code, ended.err) == (
         2,
-        "error: there is nothing to roll back: kubemtu has not changed this cluster\n",
+        NOTHING,
     )
 
 
@@ -86,3 +95,33 @@ def test_without_a_terminal_it_asks_for_yes(lab: Cluster) -> None:
     assert ended.lines[0].startswith("Taking back canal-1450-")
     assert lab.mtus() == {(1450, 1450)}
     lab.done("rollback", "--yes")
+
+
+def test_a_change_that_nobody_drives_and_what_is_left_when_its_records_go(lab: Cluster) -> None:
+    """It is no check mark; and without its records nobody claims that nothing was changed."""
+    command = lab.start("apply", "--yes")
+    command.until_says("PinPods")
+    command.kill()
+    command.wait()
+    ended = lab.run("check", "-o", "json")
+    found = json.loads(ended.out)
+    assert ended.code == 1
+    (said,) = [one for one in found["findings"] if one["code"] == "MTU128"]
+    assert said["place"] == f"MTUMigration {lab.migrations()[-1]['metadata']['name']}"
+    assert f"driven last by {getpass.getuser()}@{socket.gethostname()} (process {command.pid})" in said["message"]
+    assert "`kubemtu rollback` takes it back" in said["remedy"]
+    until(lambda: "ins hold: 2 pods on 2 nodes send at most 1450" in lab.run("check", "-o", "json").out)
+
+    # The records go, the agents start anew: the pins are found, and are not denied.
+    for kind in ("mtumigrations", "nodemtus"):
+        lab.kube.delete(f"{CRDS}/{kind}.kubemtu.io")
+    until(lambda: lab.kube.http.get(MIGRATIONS).status_code == 404)
+    gone = lab.run("rollback", "--yes")
+    assert (gone.code, "whether kubemtu has changed this cluster cannot be told from here" in gone.err) == (2, True)
+    for body in crd.definitions():
+        if objects.Object.of(body).name in {"mtumigrations.kubemtu.io", "nodemtus.kubemtu.io"}:
+            lab.kube.create(CRDS, body)
+    lab.wait_for_agents()
+    until(lambda: "pins on node node-1 and node-2" in lab.run("rollback", "--yes").err)
+    left = json.loads(lab.run("check", "-o", "json").out)["findings"]
+    assert "MTU116" in {one["code"] for one in left}

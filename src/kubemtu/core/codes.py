@@ -252,6 +252,15 @@ MTU127 = Code(
     " any more.",
     verify="kubectl get mtupolicies -o yaml: spec.expires, spec.pathMtu and spec.nodes.",
 )
+MTU128 = Code(
+    code="MTU128",
+    name="change-unfinished",
+    severity="warning",
+    title="A change of the pod MTU has not ended",
+    why="While it stands, its pins hold senders back, and pods that are born or nodes that join depend on the agents."
+    " One whose driver was killed stands until somebody carries it on or takes it back.",
+    verify="kubectl get mtumigrations; its status.journal says who drove it and when it moved.",
+)
 CODES: tuple[Code, ...] = (
     MTU101,
     MTU102,
@@ -280,6 +289,7 @@ CODES: tuple[Code, ...] = (
     MTU125,
     MTU126,
     MTU127,
+    MTU128,
 )  # fmt: skip
 BY_CODE: dict[str, Code] = {code.code: code for code in CODES}
 

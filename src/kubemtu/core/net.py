@@ -83,6 +83,13 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True):
     modified: float = 0.0  # seconds since the epoch
 
 
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node has written down of a change of this boot: its name, and whether it came to its end."""
+
+    name: str
+    ended: bool
+
+
 class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
     """All that one node shows: its links and main-table routes, pod ports, NICs to its peers, CNI files."""
 
@@ -93,8 +100,9 @@ class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[PodPort, ...] = ()
     files: tuple[NodeFile, ...] = ()
     troubles: tuple[str, ...] = ()  # what could not be read, a sentence each
+    journals: tuple[Journal, ...] = ()
     kernel: str = ""
-    observed_at: float = 0.0  # seconds since the epoch, on the node's clock
+    observed_at: float = 0.0  # seconds since the epoch, on the node's clock; from a cluster, on the server's
 
     def link(self, name: str) -> Link | None:
         """The link of that name, or None."""

@@ -15,6 +15,7 @@ import msgspec
 
 from kubemtu.core import encap, errors, headers, net, pods, policy
 from kubemtu.core import rendered as node_files
+from kubemtu.core import unfinished as changes
 from kubemtu.core.cnistate import CniState
 from kubemtu.core.rendered import Rendered
 from kubemtu.core.snapshot import Snapshot, Unread
@@ -103,6 +104,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     offline: bool = False
     ipv6: bool = False
     policies: policy.Known = policy.Known()
+    unfinished: tuple[changes.Unfinished, ...] = ()
     under_way: tuple[str, ...] = ()  # names of the MTUMigrations that have not ended
     pod_networks: tuple[str, ...] = ()
     cni_pods: tuple[pods.CniPod, ...] = ()
@@ -162,6 +164,7 @@ def model(
     )
     ipv6 = state.ipv6 or any(port.ipv6 for node in nodes for port in node.ports)
     carries = _carries(nodes, state, assumed)
+    standing = changes.of(snapshot)
     observed = {node.name for node in nodes}
     return Topology(
         state=state,
@@ -175,7 +178,8 @@ def model(
         offline=snapshot.offline,
         ipv6=ipv6,
         policies=policies,
-        under_way=_under_way(snapshot),
+        unfinished=standing,
+        under_way=tuple(one.name for one in standing),
         pod_networks=state.pod_networks or _pod_networks(snapshot),
         cni_pods=of_cni,
         running=len(running),
@@ -290,12 +294,6 @@ def _layers(
         Layer(name=name, size=narrow),
         *(Layer(name=header.name, size=header.size) for header in taken),
         Layer(name="pod", size=narrow - sum(header.size for header in taken)),
-    )
-
-
-def _under_way(snapshot: Snapshot) -> tuple[str, ...]:
-    return tuple(
-        found.name for found in snapshot.each("MTUMigration") if found.get("status", "progress", "finished") is not True
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from kubemtu.core import codes
 from kubemtu.core.findings import Finding
-from kubemtu.core.rules import config, drift, known, link, overlay, path, pods, unseen
+from kubemtu.core.rules import config, drift, known, link, overlay, path, pods, unfinished, unseen
 from kubemtu.core.topology import Layer, Node, Topology
 from kubemtu.core.words import count, names, verb
 
@@ -24,7 +24,17 @@ KEEPS_DOWN = frozenset({codes.MTU108.code, codes.MTU109.code, codes.MTU112.code,
 UNREADABLE = frozenset({codes.MTU117.code, codes.MTU122.code})
 
 # Causes before consequences: what a finding further down says is often only the effect of one further up.
-FAMILIES = (link.find, config.find, overlay.find, drift.find, pods.find, path.find, known.find, unseen.find)
+FAMILIES = (
+    unfinished.find,
+    link.find,
+    config.find,
+    overlay.find,
+    drift.find,
+    pods.find,
+    path.find,
+    known.find,
+    unseen.find,
+)
 
 
 class NodeLine(msgspec.Struct, frozen=True, kw_only=True):

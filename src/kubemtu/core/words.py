@@ -31,3 +31,11 @@ def has(number: int) -> str:
 def verb(number: int, plural: str) -> str:
     """The verb in the number of its subject: "send" for many, "sends" for one."""
     return plural + "s" if number == 1 else plural
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest whole unit: "3 seconds", "12 minutes", "2 days"."""
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return count(int(seconds // size), unit)
+    return count(int(seconds), "second")

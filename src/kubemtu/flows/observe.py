@@ -85,7 +85,24 @@ def slim(found: Object) -> Object:
         held = found.get(part)
         if isinstance(held, dict):
             body[part] = {key: held[key] for key in keys if key in held}
+    if found.kind == mtu.MIGRATIONS.kind:
+        _told_of(found, body)
     return Object(body=body, origin=found.origin)
+
+
+def _told_of(found: Object, body: dict[str, object]) -> None:
+    """Of a change also what it leads to, in how many steps, and who drove it when; no text of any configuration."""
+    plan, status = found.get("spec", "plan"), body.get("status")
+    steps = plan.get("steps") if isinstance(plan, dict) else None
+    kinds = [{"type": step.get("type")} for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    spec = body.get("spec")
+    if isinstance(plan, dict) and isinstance(spec, dict):
+        spec["plan"] = {"target": plan.get("target"), "steps": kinds}
+    journal = found.get("status", "journal")
+    if isinstance(journal, list) and isinstance(status, dict):
+        status["journal"] = [
+            {"time": line.get("time"), "what": line.get("what")} for line in journal if isinstance(line, dict)
+        ]
 
 
 def save(snapshot: Snapshot, path: Path) -> None:

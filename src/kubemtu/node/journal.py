@@ -21,11 +21,12 @@ from typing import Final, Self
 
 import msgspec
 
-from kubemtu.core import errors, migration
+from kubemtu.core import errors, migration, net
 from kubemtu.node import routes
 
 DIRECTORY: Final = Path("/run/kubemtu")
 SCHEMA: Final = "kubemtu.io/journal/v1"
+LEFT_MOST: Final = 5  # journals that are told of
 NODE: Final = "node"  # owner of the node's own routes
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
@@ -91,6 +92,17 @@ Entry = Began | Port | Device | Routes | Ended
 def owner(inode: int, host_index: int) -> str:
     """The key by which a pod port's entries belong together."""
     return f"{inode}/{host_index}"
+
+
+def left(directory: Path = DIRECTORY) -> tuple[net.Journal, ...]:
+    """What changes of this boot have left here, the latest first; read without holding them, so only their ends."""
+    found = []
+    for name in Journal.names(directory)[:LEFT_MOST]:
+        with contextlib.suppress(OSError, ValueError, msgspec.DecodeError):
+            lines = (directory / f"{name}.jsonl").read_bytes().splitlines()
+            if msgspec.json.decode(lines[0], type=Began).boot == _boot():
+                found.append(net.Journal(name=name, ended=b'"entry":"ended"' in lines[-1].replace(b" ", b"")))
+    return tuple(found)
 
 
 class Journal:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from kubemtu.core import bounds, disclosure, errors, migration, net
 from kubemtu.node import act, journal, netlink, netns, observe, single, watch
 
@@ -82,7 +84,8 @@ class Keeper:
 
     def look(self, peers: Sequence[str]) -> net.NodeObservation:
         """Everything that the node shows now, as far as its NodeMTU can hold it."""
-        return bounds.bounded(observe.observe(self._node, ports=PORTS, peers=peers, files=FILES, roots=self._roots))
+        seen = observe.observe(self._node, ports=PORTS, peers=peers, files=FILES, roots=self._roots)
+        return bounds.bounded(msgspec.structs.replace(seen, journals=journal.left(self._directory)))
 
     def signature(self) -> tuple[tuple[str, int, int], ...]:
         """What tells that a file of the CNI has changed: path, time, size; cheap enough for four times a second."""

@@ -35,7 +35,7 @@ def _pods(node: Node) -> Iterable[Finding]:
         yield codes.finding(
             codes.MTU116,
             f"node {node.name}, {count(len(pods), 'pod')}: {names(pods)}",
-            f"{whose} at {mtu} ({how}), and no migration is under way. {_cost(how)}",
+            f"{whose} at {mtu} ({how}), and no migration is under way. {_cost(how)}{_written(node)}",
             f"In {'the' if len(pods) == 1 else 'each'} pod's network namespace: {undo}",
         )
 
@@ -51,9 +51,15 @@ def _routes(node: Node, topology: Topology) -> Iterable[Finding]:
         codes.MTU116,
         f"node {node.name}, {count(len(pinned), 'route')}: {names(route.destination for route in pinned)}",
         f"This node's routes to pods hold it at {names(str(mtu) for mtu in mtus)} ({LOCK}), and no migration is "
-        f"under way. {_cost(LOCK)}",
+        f"under way. {_cost(LOCK)}{_written(node)}",
         f"On this node{', for each of them' if len(pinned) > 1 else ''}: {_unpin(pinned[0])}",
     )
+
+
+def _written(node: Node) -> str:
+    """Which change put them there, as far as the node's own journals tell; the record of it is gone."""
+    left = [one.name for one in node.seen.journals if not one.ended]
+    return f" The node has journals of {names(left)} that have not ended, in /run/kubemtu." if left else ""
 
 
 def _cost(how: str) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kubemtu.core import errors, migration, order, plan, proof, safety, undo
+from kubemtu.core import errors, migration, order, plan, proof, safety, undo, unfinished
 from kubemtu.core.proof import Proof
 from kubemtu.flows.asking import Asking
-from kubemtu.flows.change import events, fabric, prove, ready, targets, telling, verify
+from kubemtu.flows.change import driver, events, fabric, prove, ready, targets, telling, verify
 from kubemtu.flows.change.nodes import PATIENCE, Nodes
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
@@ -81,7 +81,7 @@ class Drive:
 
     async def to_the_end(self, *, unproven: bool) -> Outcome:
         """Do what is left to do, prove it, and let go of the nodes."""
-        await self.note(undo.take_over(self.progress), "a driver takes over")
+        await self.note(undo.take_over(self.progress), f"{unfinished.TAKEN}: {driver.me()}")
         live = self._live
         if self.progress.untouched or (not self._forward and self.progress.step == 0 and not self.progress.begun):
             await self._begin(live, unproven=unproven)

@@ -4,7 +4,7 @@ import msgspec
 
 from kubemtu.core import errors, migration, plan, undo
 from kubemtu.core.objects import Ref
-from kubemtu.flows.change import ready
+from kubemtu.flows.change import ready, traces
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd, mtu, records
 
@@ -82,7 +82,7 @@ async def last_to_undo(api: kube_api.Api) -> mtu.Migration:
     """The change that a rollback takes back. Raises UsageError when there is none."""
     last = await latest(api)
     if last is None:
-        raise errors.UsageError("there is nothing to roll back: kubemtu has not changed this cluster")
+        raise errors.UsageError(await traces.none_recorded(api))
     if last.progress.direction == "back" and last.progress.finished:
         raise errors.UsageError(f"there is nothing to roll back: {last.name} was taken back already")
     return last

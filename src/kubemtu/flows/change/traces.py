@@ -1,0 +1,55 @@
+"""What a change leaves that no MTUMigration tells of any more: pins and journals on the nodes, as their agents show."""
+
+from kubemtu.core import net
+from kubemtu.core.words import count, names, verb
+from kubemtu.flows import observe
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import mtu
+
+NOTHING = "there is nothing to roll back"
+BY_HAND = "`kubemtu node show` on each node shows pins, and /run/kubemtu there holds what was recorded"
+
+
+async def none_recorded(api: kube_api.Api) -> str:
+    """Say what is so where no change is recorded: what was looked at, and what that shows, in a sentence.
+
+    That there is no record does not prove that nothing was changed: it goes with its CustomResourceDefinition.
+    """
+    if not await api.serves(mtu.API_VERSION, mtu.MIGRATIONS.plural):
+        return (
+            f"no change is recorded, for {api.connection.server} does not know MTUMigration: it was never installed, "
+            "or its CustomResourceDefinition was deleted with all records; whether kubemtu has changed this cluster "
+            f"cannot be told from here. {BY_HAND}"
+        )
+    snapshot = await observe.observe(api)
+    seen = {node.node: node for node in snapshot.nodes}
+    silent = [node.name for node in snapshot.each("Node") if node.name not in seen]
+    pinned = [name for name, node in seen.items() if _pins(node)]
+    if not seen:
+        return f"no change is recorded, and no node was looked at, for no agent tells of one. {BY_HAND}"
+    looked = count(len(seen), "node")
+    unseen = f"; node {names(silent)} was not looked at" if silent else ""
+    journals = {one for node in seen.values() for one in node.journals}
+    standing = sorted({one.name for one in journals if not one.ended})
+    if pinned or standing:
+        held = f"pins on node {names(pinned)}" if pinned else "no pin"
+        wrote = f", and journals of {names(standing)}, which has not ended there" if standing else ""
+        return (
+            f"no change is recorded any more, but {looked} looked at {verb(len(seen), 'show')} {held}{wrote}{unseen}: "
+            "somebody has deleted the MTUMigration. `kubemtu check` says how each pin is taken off, and `kubemtu plan "
+            "--mtu N` leads pods elsewhere"
+        )
+    over = "no journal"
+    if journals:
+        over = f"only journals of {names(sorted({one.name for one in journals}))}, which ended"
+    shown = f"{looked} looked at {verb(len(seen), 'show')} no pin and {over}"
+    return f"{NOTHING}: no change is recorded, and {shown}{unseen}"
+
+
+def _pins(node: net.NodeObservation) -> bool:
+    """Whether a route to pods, or of a pod, is locked to an MTU."""
+    of_pods = (route for port in node.ports for route in port.routes)
+    ports = {port.host_link for port in node.ports}
+    ports |= {link.name for link in node.links if link.kind in {"vxlan", "bridge"}}
+    of_node = (route for route in node.routes if route.device in ports)
+    return any(route.locked and route.mtu is not None for route in (*of_pods, *of_node))
