@@ -5,10 +5,12 @@ with file and line. Files come from anywhere, so their size and number are bound
 """
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -17,7 +19,7 @@ from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.net import NodeFile, NodeObservation
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import SCHEMA, Snapshot, Unread
-from kubemtu.flows import documents
+from kubemtu.flows import documents, kustomize
 
 BYTES_MOST = 64 * 1024 * 1024  # a dump of 5,000 pods is 20 MB
 FILES_MOST = 20_000
@@ -27,6 +29,7 @@ NODE_FILES = {  # by the end of their name: where they lie on a node
     "net-conf.json": "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json",
     "flannel-conf.json": "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json",
 }
+OURS = re.compile(r"calico|canal|flannel|tigera", re.IGNORECASE)  # a broken text that may be of the pod network
 NODE_OWN = re.compile(r"\d\d-.+\.conf(?:list)?|subnet\.env|net-conf\.json")  # names that a node itself uses
 
 
@@ -35,11 +38,12 @@ class _Read(msgspec.Struct):
 
     objects: list[Object] = msgspec.field(default_factory=list)
     unread: list[Unread] = msgspec.field(default_factory=list)
+    patches: set[str] = msgspec.field(default_factory=set)  # files that a kustomization names as patches
     files: list[tuple[str, NodeFile]] = msgspec.field(default_factory=list)  # name of the node, file
 
-    def skip(self, where: str, message: str) -> None:
-        """Note what could not be read, and why."""
-        self.unread.append(Unread(what=where, why="malformed", message=message))
+    def skip(self, where: str, message: str, why: Literal["malformed", "broken"] = "malformed") -> None:
+        """Note what could not be read: "broken" is a text of the pod network's that no parser takes."""
+        self.unread.append(Unread(what=where, why=why, message=message))
 
 
 def load(path: Path) -> Snapshot:
@@ -63,6 +67,7 @@ def load(path: Path) -> Snapshot:
         if snapshot is not None:
             return snapshot
         source = f"file {path}"
+    read.objects = kustomize.joined(read.objects, read.patches)
     _note_repeated(read)
     if not read.objects and not read.files:
         first = f" ({read.unread[0].what}: {read.unread[0].message})" if read.unread else ""
@@ -132,11 +137,16 @@ def _file(path: Path, name: Path, read: _Read, *, alone: bool) -> Snapshot | Non
         try:
             value = documents.read(document)
         except documents.Broken as why:
-            read.skip(f"{name}:{line + why.line}", str(why))
+            ours = OURS.search(document) and not documents.TEMPLATE.search(document)
+            read.skip(f"{name}:{line + why.line}", str(why), "broken" if ours else "malformed")
             continue
         if isinstance(value, dict) and alone and _is_snapshot(value):
             return _snapshot(value, path)
-        if value is not None:
+        if isinstance(value, dict) and path.name in kustomize.FILES:
+            read.patches |= {os.path.normpath(name.parent / each) for each in kustomize.patches(value)}
+        elif _is_net_conf(value):
+            read.files.append((path.stem, NodeFile(path=NODE_FILES["net-conf.json"], text=document)))
+        elif value is not None:
             _take(value, f"{name}:{line + documents.first_line(document)}", read)
     return None
 
@@ -159,14 +169,19 @@ def _json_file(text: str, name: Path, read: _Read, *, alone: bool) -> Snapshot |
     try:
         value: object = json.loads(text)
     except json.JSONDecodeError as why:
-        read.skip(f"{name}:{why.lineno}", f"is no JSON: {why.msg.lower()}")
+        read.skip(
+            f"{name}:{why.lineno}", f"is no JSON: {why.msg.lower()}", "broken" if OURS.search(text) else "malformed"
+        )
         return None
     except (RecursionError, ValueError):
         read.skip(f"{name}:1", "nests too deep, or holds a number of too many digits")
         return None
     if isinstance(value, dict) and alone and _is_snapshot(value):
         return _snapshot(value, name)
-    _take(value, f"{name}:1", read)
+    if _is_net_conf(value):
+        read.files.append((name.stem, NodeFile(path=NODE_FILES["net-conf.json"], text=text)))
+    else:
+        _take(value, f"{name}:1", read)
     return None
 
 
@@ -198,6 +213,13 @@ def _take(value: object, where: str, read: _Read) -> None:
             read.skip(where, f"is a {kind} whose metadata.{field} is {said!r:.40}, not a string: put it in quotes")
             return
     read.objects.append(Object.of(value, where))
+
+
+def _is_net_conf(value: object) -> bool:
+    """True for flannel's own configuration, under whatever name it was saved (MicroK8s: flannel-network-mgr-config)."""
+    if not isinstance(value, dict) or "kind" in value:
+        return False
+    return isinstance(value.get("Network"), str) and isinstance(value.get("Backend"), dict)
 
 
 def _note_repeated(read: _Read) -> None:

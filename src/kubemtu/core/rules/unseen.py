@@ -11,8 +11,20 @@ from kubemtu.core.words import count, names
 def find(topology: Topology) -> tuple[Finding, ...]:
     """Report objects that could not be read (MTU117) and nodes that were not observed (MTU118)."""
     if topology.offline:
-        return ()
+        return tuple(_broken(topology))
     return (*_unread(topology), *_silent(topology))
+
+
+def _broken(topology: Topology) -> Iterable[Finding]:
+    for entry in topology.unread:
+        if entry.why == "broken":
+            yield codes.finding(
+                codes.MTU117,
+                entry.what,
+                f"This document {entry.message.rstrip('.')}. `kubectl apply` refuses it, and nothing in it is judged.",
+                "Correct it there, then check again.",
+                "error",
+            )
 
 
 def _unread(topology: Topology) -> Iterable[Finding]:
