@@ -105,10 +105,27 @@ def test_backend_mtu_that_nothing_reads(snapshot: Reading, kind: str, version: s
 
 
 @pytest.mark.parametrize(
-    "kind", ["udp", "vxlan", "host-gw", "wireguard", "ipip", "ipsec", "alloc", "extension", "tencent-vpc"]
+    "kind",
+    ["udp", "vxlan", "host-gw", "wireguard", "ipip", "ipsec", "alloc", "tencent-vpc", "ali-vpc", "aws-vpc", "gce"],
 )
 def test_every_backend_is_known(snapshot: Reading, kind: str) -> None:
-    assert read(snapshot(config(kind), agent())).findings == ()
+    state = read(snapshot(config(kind), agent()))
+    assert state.findings == ()
+    assert state.encapsulation_known
+
+
+def test_what_the_backend_extension_does_is_not_known(snapshot: Reading) -> None:
+    state = read(snapshot(config("extension"), agent()))
+    assert (codes(state), state.encapsulation_known, state.encapsulation_name) == (["MTU117"], False, "unknown")
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "taken"),
+    [("vxlan", "", 50), ("wireguard", "", 80), ("ipsec", "", 77), ("ipsec", ', "UDPEncap": true', 85), ("udp", "", 28)],
+)
+def test_what_flannel_itself_takes_off_the_nic(snapshot: Reading, kind: str, more: str, taken: int) -> None:
+    # flannel-io/flannel: pkg/backend/{vxlan,wireguard,ipsec,udp}/*_network*.go
+    assert read(snapshot(config(kind, more), agent())).subtracts == taken
 
 
 @pytest.mark.parametrize(
@@ -222,8 +239,8 @@ def test_k3s_files_tell_its_mtu(snapshot: Reading, node: Callable[..., NodeObser
     by_conf = read(snapshot(K3S % "vxlan", nodes=(node(net_conf=NET % ("vxlan", ', "MTU": 9000')),)))
     assert (by_conf.pod_mtu, by_conf.tunnel_mtu) == (8950, 8950)
     by_subnet = read(snapshot(K3S % "vxlan", nodes=(node(subnet='FLANNEL_MTU="1450"\n'),)))
-    assert by_subnet.pod_mtu == 1450
-    assert by_subnet.tunnel_mtu is None
+    assert (by_subnet.pod_mtu, by_subnet.tunnel_mtu) == (None, None)  # the file says so, not the configuration
+    assert by_subnet.subtracts == 50
 
 
 def test_a_live_cluster_is_not_flannel_for_a_leftover_file(

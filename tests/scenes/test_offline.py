@@ -141,7 +141,7 @@ REAL = {
         1420,
     ),
     "authored/k3s-flannel-conf.json": Known(
-        ("flannel", "without objects in the API", "vxlan"), "broken", ("MTU119 error: flannel",)
+        ("flannel", "without objects in the API", "vxlan"), "broken", ("MTU119 error: Backend.MTU in net-conf.json",)
     ),
     "authored/subnet.env": Known(
         ("flannel", "without objects in the API", "unknown"),

@@ -5,8 +5,19 @@ every tunnel. By operator, the Installation is the source; the ConfigMap, the Da
 operator makes of it and writes back (tigera/operator: pkg/render/node.go).
 """
 
-from kubemtu.cni import calico_operator, daemonset, felix, installer, kubelet, owners, reading
-from kubemtu.cni.felix import Felix, Pool
+from kubemtu.cni import (
+    bootstrap,
+    calico_operator,
+    daemonset,
+    detection,
+    felix,
+    installer,
+    kubelet,
+    owners,
+    reading,
+    strays,
+)
+from kubemtu.cni.felix import Felix
 from kubemtu.core import cnistate, codes, encap, net, plan
 from kubemtu.core.errors import UsageError
 from kubemtu.core.findings import Finding
@@ -31,7 +42,7 @@ WANTS = (
     *felix.WANTS,
 )
 
-auto_mtu = felix.auto_mtu
+auto_mtu = detection.auto_mtu
 
 
 def read(snapshot: Snapshot) -> cnistate.CniState | None:
@@ -81,7 +92,7 @@ def _by_operator(installation: Object, snapshot: Snapshot) -> cnistate.CniState:
     policy = felix.read(snapshot, agent, felix.pools(snapshot, out) or said.pools, out)
     if said.mtu is not None:
         policy = felix.sized(policy, said.mtu)
-    found = said.mtu or said.observed or felix.unconfigured(policy, agent, snapshot, out)
+    found = said.mtu or said.observed or detection.unconfigured(policy, agent, snapshot, out)
     out += _contradictions(policy, found, f"{installation}, spec.calicoNetwork.mtu")
     key = cnistate.MtuKey(
         ref=reading.ref(installation, "installations"),
@@ -95,6 +106,7 @@ def _by_operator(installation: Object, snapshot: Snapshot) -> cnistate.CniState:
         policy,
         variant="operator",
         pod_mtu=found,
+        subtracts=detection.subtracts(policy, agent) if found is None else None,
         conflist_mtu=said.mtu,
         keys=(key, *policy.keys),
         daemonset=calico_operator.daemonset_ref(snapshot),
@@ -108,18 +120,13 @@ def _by_operator(installation: Object, snapshot: Snapshot) -> cnistate.CniState:
 def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot) -> cnistate.CniState:
     out: list[Finding] = list(kubelet.findings(snapshot))
     said = installer.read(config, agent, snapshot, out) if config is not None else installer.Said()
-    policy = felix.read(snapshot, agent, felix.pools(snapshot, out) or _bootstrap(agent, snapshot, out), out)
+    pools = felix.pools(snapshot, out) or bootstrap.pools(config, agent, snapshot, out)
+    policy = felix.read(snapshot, agent, pools or (), out)
     if config is None:
-        out.append(
-            codes.finding(
-                codes.MTU117,
-                f"ConfigMap {NAMESPACE}/{CONFIG_MAP}",
-                f"It was not read, so the MTU that {agent} is given is unknown.",
-                "Allow `get` on it, or add it to the files.",
-            )
-        )
-    known = agent is not None or bool(policy.pools)
-    if not known:
+        effect = f"so the MTU that {agent} is given is unknown"
+        out.append(reading.unread(f"ConfigMap {NAMESPACE}/{CONFIG_MAP}", effect, snapshot))
+    known = pools is not None and (agent is not None or bool(policy.pools))
+    if not known and pools is not None:
         out.append(
             codes.finding(
                 codes.MTU117,
@@ -130,16 +137,22 @@ def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot
         )
     found = said.mtu
     if said.automatic:
-        found = felix.unconfigured(policy, agent, snapshot, out)
+        found = detection.unconfigured(policy, agent, snapshot, out)
     if config is not None:
         out += installer.without_effect(config, agent, said)
-        out += _missing(config, agent, said)
-    out += _contradictions(policy, found, f"{config or agent}, {installer.VETH}")
+        whole = not reading.is_patch(config, KNOWN_KEYS, snapshot)
+        out += _missing(config, agent, said) if whole else [reading.patch(config)]
+    out += strays.in_config_map(config, agent, (installer.VETH,), installer.VETH)
+    out += strays.in_environment(agent, f"{installer.VETH} of ConfigMap {CONFIG_MAP}")
+    out += strays.misplaced(config, "data")
+    out += _contradictions(policy, found, f"{config or agent}, {installer.VETH}", agent)
     owner, drifted = _owner(config or agent, snapshot, out)
     return _state(
         policy,
         variant="manifest" if said.by_veth or config is None else "manifest (inline integer)",
         pod_mtu=found,
+        fixed=_fixed(policy, agent),
+        subtracts=detection.subtracts(policy, agent) if known and said.automatic and found is None else None,
         conflist_mtu=said.mtu,
         keys=(*(installer.keys(config, said) if config is not None else ()), *policy.keys),
         daemonset=_daemonset(agent),
@@ -156,6 +169,8 @@ def _state(
     *,
     variant: str,
     pod_mtu: int | None,
+    subtracts: int | None,
+    fixed: tuple[int, str] | None = None,
     conflist_mtu: int | None,
     keys: tuple[cnistate.MtuKey, ...],
     daemonset: Ref,
@@ -174,6 +189,9 @@ def _state(
         encapsulation_known=known,
         encapsulation_name=policy.name if known else "unknown",
         pod_mtu=pod_mtu,
+        subtracts=subtracts,
+        fixed=fixed[0] if fixed is not None else None,
+        fixed_by=fixed[1] if fixed is not None else "",
         conflist_mtu=conflist_mtu,
         mtu_keys=keys,
         daemonset=daemonset,
@@ -182,6 +200,7 @@ def _state(
         ports=net.PortRule(prefixes=policy.prefixes),
         tunnel=felix.TUNNELS[widest].device if widest is not None else None,
         tunnel_mtu=policy.sizes.get(widest) if widest is not None else None,
+        companions=felix.BPF_DEVICES,
         pod_networks=tuple(pool.cidr for pool in policy.pools if pool.cidr),
         owner=owner,
         ipv6=any(":" in pool.cidr for pool in policy.pools),
@@ -189,7 +208,7 @@ def _state(
     )
 
 
-def _contradictions(policy: Felix, mtu: int | None, place: str) -> list[Finding]:
+def _contradictions(policy: Felix, mtu: int | None, place: str, agent: Object | None = None) -> list[Finding]:
     """Return MTU119 for each tunnel that is configured smaller than the pods that send through it."""
     return [
         codes.finding(
@@ -197,12 +216,20 @@ def _contradictions(policy: Felix, mtu: int | None, place: str) -> list[Finding]
             place,
             f"New pods get {mtu}, but {felix.TUNNELS[name].device} is configured to {size}: packets of {size + 1}-{mtu}"
             " bytes do not fit.",
-            f"Make both the same: {felix.TUNNELS[name].variable} of the DaemonSet, or"
-            f" {felix.TUNNELS[name].field} of the FelixConfiguration, and the pods' MTU.",
+            f"Make both the same: {_sized_by(name, agent)}, and the pods' MTU.",
         )
         for name in policy.on
         if mtu is not None and (size := policy.sizes.get(name)) is not None and size < mtu
     ]
+
+
+def _sized_by(name: str, agent: Object | None) -> str:
+    """Name what sizes a tunnel: the ConfigMap's key that fills the variable, where one does."""
+    tunnel = felix.TUNNELS[name]
+    variable = reading.attempt(lambda: daemonset.variable(agent, tunnel.variable), None, [], str(agent))
+    if variable is not None and variable.key is not None:
+        return f"key {variable.key} of ConfigMap {variable.config_map} (it fills {tunnel.variable})"
+    return f"{tunnel.variable} of the DaemonSet, or {tunnel.field} of the FelixConfiguration"
 
 
 def _missing(config: Object, agent: Object | None, said: installer.Said) -> list[Finding]:
@@ -222,24 +249,6 @@ def _missing_keys(config: Object, agent: Object | None, said: installer.Said) ->
     if said.by_veth:
         needed.setdefault(installer.VETH, "install-cni")
     return tuple(key for key in needed if config.get("data", key) is None)
-
-
-def _bootstrap(agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> tuple[Pool, ...]:
-    """Return the pools that calico-node makes when it starts and finds none, from its CALICO_IPV?POOL_ variables."""
-    if agent is None:
-        return ()
-
-    def held(name: str) -> str:
-        return reading.attempt(lambda: daemonset.resolve(agent, name, snapshot), None, out, str(agent)) or ""
-
-    found = []
-    for family, usual in (("IPV4", "192.168.0.0/16"), ("IPV6", "")):
-        cidr = held(f"CALICO_{family}POOL_CIDR") or usual
-        if cidr:
-            ipip = felix.mode(held(f"CALICO_{family}POOL_IPIP"))
-            vxlan = felix.mode(held(f"CALICO_{family}POOL_VXLAN"))
-            found.append(Pool(cidr=cidr, ipip=ipip or "Never", vxlan=vxlan or "Never"))
-    return tuple(found)
 
 
 def _owner(found: Object | None, snapshot: Snapshot, out: list[Finding]) -> tuple[str, tuple[Finding, ...]]:
@@ -274,7 +283,8 @@ def _manifest_edits(target: int, snapshot: Snapshot) -> tuple[list[plan.EditValu
             " back first, from the CNI's own manifest."
         )
     edits = installer.edits(config, _daemonset(agent), said, target)
-    policy = felix.read(snapshot, agent, felix.pools(snapshot, []) or _bootstrap(agent, snapshot, []), [])
+    pools = felix.pools(snapshot, []) or bootstrap.pools(config, agent, snapshot, [])
+    policy = felix.read(snapshot, agent, pools or (), [])
     return edits + _tunnel_edits(policy, said, agent, target, snapshot), _daemonset(agent)
 
 
@@ -288,6 +298,9 @@ def _tunnel_edits(
         variable = daemonset.variable(agent, tunnel.variable)
         if size is None or size >= target or (variable is not None and variable.key == installer.VETH and said.by_veth):
             continue
+        if variable is not None and variable.key is not None:
+            out += _fed(variable, agent, target, snapshot, f"{tunnel.device} is sized by {tunnel.variable}, from here")
+            continue
         key = next((key for key in policy.keys if key.path == ("spec", tunnel.field) and key.effective), None)
         if key is None:
             held = daemonset.resolve(agent, tunnel.variable, snapshot)
@@ -297,4 +310,31 @@ def _tunnel_edits(
             )
         why = f"{tunnel.device} must not be smaller than the pods that send through it"
         out += installer.edit(key.ref, key.path, key.value, target, why)
-    return out
+    return list(dict.fromkeys(out))
+
+
+def _fed(
+    variable: daemonset.Variable, agent: Object | None, target: int, snapshot: Snapshot, why: str
+) -> list[plan.EditValue]:
+    """Return the edit of the ConfigMap's key that fills a variable."""
+    namespace = agent.namespace if agent is not None else NAMESPACE
+    source = snapshot.find("ConfigMap", variable.config_map or "", namespace)
+    if source is None or variable.key is None:
+        raise UsageError(
+            f"{variable.name} of {_daemonset(agent)} comes from ConfigMap {namespace}/{variable.config_map}, which was"
+            " not read: allow `get` on it, then plan again."
+        )
+    held = source.get("data", variable.key)
+    before = held if isinstance(held, str) else None
+    return installer.edit(reading.ref(source, "configmaps"), ("data", variable.key), before, str(target), why)
+
+
+def _fixed(policy: Felix, agent: Object | None) -> tuple[int, str] | None:
+    """Return the MTU of the smallest tunnel that a literal of the DaemonSet sets, and that variable."""
+    found = []
+    for name in policy.on:
+        tunnel, size = felix.TUNNELS[name], policy.sizes.get(name)
+        variable = reading.attempt(lambda: daemonset.variable(agent, tunnel.variable), None, [], str(agent))  # noqa: B023
+        if size is not None and variable is not None and variable.value and variable.key is None:
+            found.append((size, f"{tunnel.variable} of {_daemonset(agent)}"))
+    return min(found, default=None)

@@ -6,7 +6,7 @@
 
 import msgspec
 
-from kubemtu.cni import installer, reading
+from kubemtu.cni import installer, reading, strays
 from kubemtu.cni.felix import Pool
 from kubemtu.core import codes
 from kubemtu.core.findings import Finding
@@ -61,6 +61,9 @@ def daemonset_ref(snapshot: Snapshot) -> Ref:
 
 def read(found: Object, out: list[Finding]) -> Installed:
     """Read an Installation; what is broken goes to `out`."""
+    out += strays.misplaced(found, "spec")
+    for path in strays.in_tree(found.get("spec"), {"calicoNetwork.mtu"}, ("mtu",)):
+        out.append(reading.stray(f"{found}, spec.{path}", f"spec.{path}", "spec.calicoNetwork.mtu"))
     return Installed(mtu=_mtu(found, PATH, out), observed=_mtu(found, ("status", "mtu"), out), pools=_pools(found, out))
 
 

@@ -9,7 +9,19 @@ configuration; flannel sets the MTU of the tunnel, from the NIC or from Backend.
     RKE2      rancher/rke2-charts packages/rke2-canal           as era C, written by Helm from a HelmChartConfig
 """
 
-from kubemtu.cni import canal_config, canal_edits, felix, flanneld, installer, kubelet, owners, reading, rke2
+from kubemtu.cni import (
+    canal_config,
+    canal_edits,
+    detection,
+    felix,
+    flanneld,
+    installer,
+    kubelet,
+    owners,
+    reading,
+    rke2,
+    strays,
+)
 from kubemtu.cni.canal_config import NET_CONF, Canal
 from kubemtu.cni.installer import CONFIG, VETH
 from kubemtu.core import cnistate, codes, encap, net, plan
@@ -44,7 +56,10 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
     said, conf = whole.said, whole.conf
     policy = felix.read(snapshot, parts.agent, felix.pools(snapshot, out), out)
     mtu = _pod_mtu(whole, policy, snapshot, out)
-    out += canal_config.missing(parts, said)
+    out += canal_config.missing(parts, said, snapshot)
+    out += strays.in_config_map(parts.config, parts.agent, (VETH,), f"{VETH} (net-conf.json has the tunnel's)")
+    out += strays.in_environment(parts.agent, f"{VETH} of the ConfigMap")
+    out += strays.misplaced(parts.config, "data")
     out += _without_effect(whole)
     out += _contradictions(whole, mtu, snapshot)
     old = flanneld.behind(conf, parts.daemonset, snapshot, out)
@@ -58,9 +73,11 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
         encapsulation=tuple(
             dict.fromkeys((*(one for each in flannels for one in each.encapsulations), *policy.encapsulations))
         ),
-        encapsulation_known=conf is not None and conf.backend is not None,
+        encapsulation_known=conf is not None and conf.known,
         encapsulation_name=", ".join(dict.fromkeys(names)) or "none",
         pod_mtu=mtu,
+        # Felix does not see flannel's tunnel (int_dataplane.go:1731-1871), so it takes nothing off for it.
+        subtracts=detection.subtracts(policy, parts.agent) if said.automatic and mtu is None else None,
         conflist_mtu=said.mtu,
         mtu_keys=_keys(whole),
         daemonset=parts.daemonset,
@@ -125,7 +142,7 @@ def _pod_mtu(whole: Canal, policy: felix.Felix, snapshot: Snapshot, out: list[Fi
         return by_chart if parts.config is None and parts.chart is not None else None
     if not said.automatic:
         return None
-    return felix.unconfigured(policy, parts.agent, snapshot, out)
+    return detection.unconfigured(policy, parts.agent, snapshot, out)
 
 
 def _without_effect(whole: Canal) -> list[Finding]:
@@ -144,13 +161,18 @@ def _contradictions(whole: Canal, mtu: int | None, snapshot: Snapshot) -> list[F
     parts, said, conf, tunnel_mtu = whole.parts, whole.said, whole.conf, whole.tunnel_mtu
     out = []
     if mtu is not None and tunnel_mtu is not None and conf is not None and mtu > tunnel_mtu:
+        by_chart = parts.chart is not None and whole.values.base is not None
+        key = "flannel.mtu" if by_chart else "Backend.MTU"
+        place = (
+            f"{parts.chart}, spec.valuesContent, {key}" if by_chart else f'{parts.config}, data["{NET_CONF}"], {key}'
+        )
         out.append(
             codes.finding(
                 codes.MTU119,
-                f'{parts.config or parts.chart}, data["{NET_CONF}"], Backend.MTU',
-                f"New pods get {mtu}, but Backend.MTU {conf.base} makes the tunnel {tunnel_mtu}"
+                place,
+                f"New pods get {mtu}, but {key} {conf.base} makes the tunnel {tunnel_mtu}"
                 f" ({conf.base} − {conf.subtracts}); packets of {tunnel_mtu + 1}-{mtu} bytes do not fit.",
-                f"Set Backend.MTU to {mtu + conf.subtracts} where the NICs carry it, or the pods' MTU to {tunnel_mtu}.",
+                f"Set {key} to {mtu + conf.subtracts} where the NICs carry it, or the pods' MTU to {tunnel_mtu}.",
             )
         )
     chosen = whole.values.pod is not None or said.mtu is not None

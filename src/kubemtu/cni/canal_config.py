@@ -92,14 +92,8 @@ def said(found: Parts, snapshot: Snapshot, out: list[Finding]) -> installer.Said
         return installer.read(found.config, found.agent, snapshot, out)
     if found.agent is not None:
         name = rke2.CONFIG_MAP if found.is_rke2 else "canal-config"
-        out.append(
-            codes.finding(
-                codes.MTU117,
-                f"ConfigMap {NAMESPACE}/{name}",
-                f"It was not read, so the MTU that {found.agent} is given is unknown.",
-                "Allow `get` on it, or add it to the files.",
-            )
-        )
+        effect = f"so the MTU that {found.agent} is given is unknown"
+        out.append(reading.unread(f"ConfigMap {NAMESPACE}/{name}", effect, snapshot))
     return installer.Said()
 
 
@@ -128,8 +122,10 @@ def missing_keys(found: Parts, now: installer.Said) -> dict[str, str]:
     return {key: container for key, container in needed.items() if found.config.get("data", key) is None}
 
 
-def missing(found: Parts, now: installer.Said) -> tuple[Finding, ...]:
-    """Return MTU108 for each key that is needed and not there."""
+def missing(found: Parts, now: installer.Said, snapshot: Snapshot) -> tuple[Finding, ...]:
+    """Return MTU108 for each key that is needed and not there; of a patch, which leaves out what it keeps, MTU117."""
+    if found.config is not None and reading.is_patch(found.config, KNOWN_KEYS, snapshot):
+        return (reading.patch(found.config),)
     out = []
     for key, container in missing_keys(found, now).items():
         who = f"container {container}" if container else "a container"

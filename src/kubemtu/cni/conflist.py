@@ -26,6 +26,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int | None = None
     placeholder: bool = False
     absent: bool = False
+    quoted: bool = False  # the placeholder stands in quotes, and nothing else with it
 
 
 def template(text: str, plugin_type: str, place: str, out: list[Finding]) -> Template:
@@ -45,6 +46,8 @@ def template(text: str, plugin_type: str, place: str, out: list[Finding]) -> Tem
             return Template(text=text, usable=True, inside=inside, placeholder=True)
         case "integer" if found.value is not None and 0 <= found.value <= jsontext.MTU_MOST:
             return Template(text=text, usable=True, inside=inside, mtu=found.value or None)
+        case "other" if found.raw == "null":  # encoding/json leaves an int as it is
+            return Template(text=text, usable=True, inside=inside, absent=True)
         case "absent":
             return Template(text=text, usable=True, inside=inside, absent=True)
         case _:
@@ -58,4 +61,20 @@ def template(text: str, plugin_type: str, place: str, out: list[Finding]) -> Tem
                     else f"Write {CNI_MTU} without quotes, and keep the number in veth_mtu.",
                 )
             )
-            return Template(text=text, usable=False, inside=inside, placeholder=found.placeholder == CNI_MTU)
+            return Template(
+                text=text,
+                usable=False,
+                inside=inside,
+                placeholder=found.placeholder == CNI_MTU,
+                quoted=found.raw == f'"{CNI_MTU}"',
+            )
+
+
+def unquoted(text: str, place: str) -> str:
+    """Return the text with the quotes taken off the placeholder, every other byte kept.
+
+    Raises Malformed when it stands in quotes more than once: which one is the MTU's is for a person to say.
+    """
+    if text.count(f'"{CNI_MTU}"') != 1:
+        raise Malformed(f'{place} holds "{CNI_MTU}" in quotes more than once: take the quotes off the MTU there.')
+    return text.replace(f'"{CNI_MTU}"', CNI_MTU)

@@ -10,12 +10,12 @@ felix/calc/encapsulation_resolver.go (pools), felix/config/config_params.go (sou
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from kubemtu.cni import daemonset, reading
-from kubemtu.core import cnistate, codes, encap, net
+from kubemtu.core import cnistate, codes, encap
 from kubemtu.core.encap import Encapsulation
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Want
@@ -27,10 +27,10 @@ WANTS = (
     Want(kind="IPPool", plural="ippools", api_versions=GROUPS),
 )
 PATTERN = r"^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"
-FALLBACK = 1460  # bytes: int_dataplane.go, when no NIC matches
-MTU_FILE = "/var/lib/calico/mtu"  # where Felix leaves what it found, for the CNI plugin
-CNI_READS_FILE_SINCE = (3, 17, 0)  # Calico's CNI plugin; before it, an mtu of 0 meant the kernel's default
-KERNEL_DEFAULT = 1500  # bytes: drivers/net/veth.c, ether_setup
+
+
+# felix/dataplane/linux/dataplanedefs; bpf_ep_mgr.go gives both the pods' MTU when Felix starts.
+BPF_DEVICES = ("bpfin.cali", "bpfout.cali")
 
 
 class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +77,9 @@ SWITCHES = {
 YES = frozenset({"true", "1", "yes", "y", "t"})
 
 
+Held = Callable[[str], str]  # what a variable of the agent holds, "" where it is not set
+
+
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
     """One address pool and how packets between nodes are carried: modes as Calico writes them, "Never" for none."""
 
@@ -115,7 +118,7 @@ class Felix(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def widest(self) -> str | None:
         """The key in TUNNELS of the encapsulation that costs most, None when there is none."""
-        return max(self.on, key=_cost, default=None)
+        return max(self.on, key=cost, default=None)
 
     @property
     def automatic(self) -> bool:
@@ -124,18 +127,8 @@ class Felix(msgspec.Struct, frozen=True, kw_only=True):
 
     def pod_mtu(self, host: int) -> int:
         """Return the pod MTU that Felix writes for a host MTU, both in bytes of the IP packet."""
-        sizes = [self.sizes.get(name, host - _cost(name)) for name in self.on]
+        sizes = [self.sizes.get(name, host - cost(name)) for name in self.on]
         return min(sizes, default=host)
-
-
-def auto_mtu(nics: Iterable[net.Link], pattern: str, encaps: Iterable[Encapsulation]) -> int:
-    """Return the pod MTU, in bytes, that Felix finds for a node without any configured one.
-
-    The smallest MTU among NICs that are up and match `pattern` (1460 when none does), minus the largest cost.
-    Raises re.error when the pattern is none.
-    """
-    host = min((nic.mtu for nic in nics if nic.up and re.search(pattern, nic.name)), default=FALLBACK)
-    return host - max((each.cost for each in encaps), default=0)
 
 
 def read(snapshot: Snapshot, agent: Object | None, pools: Iterable[Pool], out: list[Finding]) -> Felix:
@@ -211,51 +204,6 @@ def mode(text: str) -> str | None:
     """Return a pool's mode as Calico writes it; None for a word that is none. Absent and Off are Never."""
     known = {"": "Never", "off": "Never", "never": "Never", "always": "Always", "crosssubnet": "CrossSubnet"}
     return known.get(text.strip().lower().replace("-", ""))
-
-
-def undetected(snapshot: Snapshot, pattern: str) -> tuple[Finding, ...]:
-    """Return MTU120 for each node whose NIC to its peers does not match the pattern."""
-    out = []
-    for node in snapshot.nodes:
-        missed = sorted({uplink.device for uplink in node.uplinks if not re.search(pattern, uplink.device)})
-        if not missed:
-            continue
-        seen = sorted(link.name for link in node.links if link.up and re.search(pattern, link.name))
-        takes = f"it takes {', '.join(seen)} instead" if seen else f"it takes {FALLBACK} bytes instead"
-        out.append(
-            codes.finding(
-                codes.MTU120,
-                f"node {node.node}, {', '.join(missed)}",
-                f"Pods' packets leave through {', '.join(missed)}, which mtuIfacePattern does not match; {takes}.",
-                f"Set mtuIfacePattern of the FelixConfiguration default to a pattern that matches {', '.join(missed)},"
-                " or set the MTU explicitly.",
-            )
-        )
-    return tuple(out)
-
-
-def unconfigured(felix: Felix, agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> int | None:
-    """Return the MTU in bytes of a new pod where the CNI configuration gives none; None when it cannot be known.
-
-    From v3.17 the plugin takes what Felix has found; before, and without a file of Felix, the kernel's default stays.
-    NICs that the detection misses go to `out`.
-    """
-    if agent is None:
-        return None
-    version = reading.attempt(lambda: daemonset.version(agent, "install-cni", "calico-node"), None, out, str(agent))
-    if version is not None and version < CNI_READS_FILE_SINCE:
-        return KERNEL_DEFAULT
-    if not felix.automatic:
-        return felix.pod_mtu(0)
-    out += undetected(snapshot, felix.pattern)
-    sizes = set()
-    for node in snapshot.nodes:
-        written = node.file(MTU_FILE)
-        if written is not None and written.text.strip().isdecimal():
-            sizes.add(int(written.text))
-        elif node.links:
-            sizes.add(felix.pod_mtu(auto_mtu(node.links, felix.pattern, ())))
-    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _on(
@@ -352,5 +300,6 @@ def _flag(config: Object | None, field: str, out: list[Finding]) -> bool | None:
     return reading.attempt(lambda: config.flag("spec", field), None, out, f"{config}, spec.{field}")
 
 
-def _cost(name: str) -> int:
+def cost(name: str) -> int:
+    """Return the bytes that one of TUNNELS puts around a packet."""
     return encap.parse(TUNNELS[name].encapsulation, outer=TUNNELS[name].outer).cost

@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from kubemtu.cni import delegate, flanneld, installer, kubelet, netconf, owners, reading
+from kubemtu.cni import delegate, flanneld, installer, kubelet, netconf, owners, reading, strays
 from kubemtu.core import cnistate, codes, encap, jsontext, net, plan
 from kubemtu.core.errors import UsageError
 from kubemtu.core.findings import Finding
@@ -29,7 +29,7 @@ K3S_CONFLIST = "/var/lib/rancher/k3s/agent/etc/cni/net.d/10-flannel.conflist"
 K3S_NET_CONF = "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json"
 SUBNET_ENV = "/run/flannel/subnet.env"
 BRIDGE = "cni0"
-FLANNEL_MTU = re.compile(r'^\s*FLANNEL_MTU="?(\d{1,5})"?\s*$', re.MULTILINE)
+FLANNEL_MTU = re.compile(r'^\s*FLANNEL_MTU="?([0-9]{1,5})"?\s*$', re.MULTILINE)
 K3S = (
     "k3s runs flannel inside itself and keeps no MTU in the API: give the servers and agents a file with Backend.MTU by"
     " --flannel-conf (in /etc/rancher/k3s/config.yaml: flannel-conf), or set the MTU of the NICs, then restart k3s."
@@ -77,8 +77,11 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
         conf = flanneld.by_annotation(snapshot)
     tunnel_mtu = flanneld.tunnel_mtu(conf, agent) if conf is not None else None
     pod_mtu = given.mtu if given is not None and given.mtu is not None else tunnel_mtu
-    out += _missing(parts)
+    out += _missing(parts, snapshot)
     out += _contradictions(parts, conf, given, tunnel_mtu)
+    out += strays.in_config_map(parts.config, parts.agent, (), "Backend.MTU of net-conf.json")
+    out += strays.in_environment(parts.agent, "Backend.MTU of net-conf.json")
+    out += strays.misplaced(parts.config, "data")
     if conf is not None and parts.config is not None:
         found = flanneld.without_effect(conf, agent, f'{parts.config}, data["{NET_CONF}"]')
         out += [found] if found is not None else []
@@ -89,6 +92,7 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
         variant="manifest",
         pod_mtu=pod_mtu,
         tunnel_mtu=tunnel_mtu,
+        subtracts=conf.subtracts if pod_mtu is None and conf is not None and (given is None or given.usable) else None,
         conflist_mtu=given.mtu if given is not None else None,
         mtu_keys=_keys(parts, conf, given, agent),
         daemonset=_daemonset(parts),
@@ -153,7 +157,7 @@ def _embedded(snapshot: Snapshot) -> cnistate.CniState | None:
     """Describe the flannel inside k3s by what nodes say of themselves, or by the files of one, saved in a folder."""
     conf = flanneld.by_annotation(snapshot)
     files = [file for node in snapshot.nodes for file in node.files]
-    written = [int(found[1]) for file in files if (found := _subnet(file)) is not None]
+    written = {int(found[1]) for file in files if (found := _subnet(file)) is not None}
     saved = next((file for file in files if _is_net_conf(file)), None)
     if conf is None and not (snapshot.offline and (written or saved is not None)):
         return None
@@ -171,12 +175,14 @@ def _embedded(snapshot: Snapshot) -> cnistate.CniState | None:
         )
     tunnel_mtu = flanneld.tunnel_mtu(conf, flanneld.Flanneld()) if conf is not None else None
     is_k3s = any("+k3s" in str(node.get("status", "nodeInfo", "kubeletVersion")) for node in snapshot.each("Node"))
-    agreed = written[0] if len(set(written)) == 1 else None
+    agreed = written.pop() if conf is None and len(written) == 1 else None
     return _state(
         conf,
         variant="k3s embedded" if is_k3s else "without objects in the API",
         pod_mtu=tunnel_mtu or agreed,
         tunnel_mtu=tunnel_mtu,
+        subtracts=conf.subtracts if conf is not None and tunnel_mtu is None else None,
+        source="Backend.MTU in the file that k3s gets by --flannel-conf" if is_k3s else "Backend.MTU in net-conf.json",
         conflist=K3S_CONFLIST,
         owner=f"k3s ({K3S_NET_CONF} is written at every start)" if is_k3s else "",
         findings=out,
@@ -192,6 +198,8 @@ def _state(
     conflist: str,
     owner: str,
     findings: list[Finding],
+    subtracts: int | None = None,
+    source: str = "",
     conflist_mtu: int | None = None,
     mtu_keys: tuple[cnistate.MtuKey, ...] = (),
     daemonset: Ref | None = None,
@@ -206,9 +214,11 @@ def _state(
         name=NAME,
         variant=variant,
         encapsulation=tuple(dict.fromkeys(one for each in flannels for one in each.encapsulations)),
-        encapsulation_known=conf is not None and conf.backend is not None,
+        encapsulation_known=conf is not None and conf.known,
         encapsulation_name=(", ".join(names) or "none") if conf is not None else "unknown",
         pod_mtu=pod_mtu,
+        subtracts=subtracts,
+        source=source,
         conflist_mtu=conflist_mtu,
         mtu_keys=mtu_keys,
         daemonset=daemonset,
@@ -258,16 +268,12 @@ def _given(parts: Parts, out: list[Finding]) -> delegate.Given | None:
     return delegate.read(text, _place(parts, CNI_CONF), out) if text is not None else None
 
 
-def _missing(parts: Parts) -> list[Finding]:
+def _missing(parts: Parts, snapshot: Snapshot) -> list[Finding]:
     if parts.config is None:
-        return [
-            codes.finding(
-                codes.MTU117,
-                f"ConfigMap {CONFIG_MAP}",
-                f"It was not read, so the backend and the MTU that {parts.agent} is given are unknown.",
-                "Allow `get` on it, or add it to the files.",
-            )
-        ]
+        effect = f"so the backend and the MTU that {parts.agent} is given are unknown"
+        return [reading.unread(f"ConfigMap {CONFIG_MAP}", effect, snapshot)]
+    if reading.is_patch(parts.config, KNOWN_KEYS, snapshot):
+        return [reading.patch(parts.config)]
     return [
         codes.finding(
             codes.MTU108,

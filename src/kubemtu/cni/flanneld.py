@@ -13,6 +13,7 @@ from kubemtu.core.snapshot import Snapshot
 
 CONTAINER = "kube-flannel"
 ANNOTATION = "flannel.alpha.coreos.com/backend-type"
+FLAG = re.compile(r"--?[a-z-]*mtu(?:=|$)", re.IGNORECASE)  # main.go of flannel v0.5 to v0.28 has no such flag
 NIC_NAME = re.compile(r"(?=.*[A-Za-z])[^\s/:,]{1,15}")  # IFNAMSIZ; an address has a colon, or no letter
 
 
@@ -31,6 +32,18 @@ def read(agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> Flanne
     version = reading.attempt(lambda: daemonset.version(agent, CONTAINER), None, out, place)
     container = reading.attempt(lambda: daemonset.container(agent, CONTAINER), None, out, place)
     said = reading.attempt(lambda: daemonset.resolve(agent, "FLANNELD_IFACE", snapshot), None, out, place)
+    for word in dict.fromkeys(each for each in daemonset.arguments(container) if FLAG.match(each)):
+        flag = word.partition("=")[0]
+        out.append(
+            codes.finding(
+                codes.MTU111,
+                f"{agent}, container {CONTAINER}",
+                f"flanneld is started with {word}, and has no flag {flag}: it exits, so each of its pods that restarts"
+                " stays down.",
+                f"Take {flag} away; the MTU belongs into Backend.MTU of net-conf.json.",
+                "error",
+            )
+        )
     names = [*(said or "").split(","), *daemonset.flag_values(container, "iface")]
     return Flanneld(
         nic_names=tuple(name for each in names if NIC_NAME.fullmatch(name := each.strip())),

@@ -73,29 +73,38 @@ def read(config: Object, agent: Object | None, snapshot: Snapshot, out: list[Fin
                 'Write the MTU as a quoted number, such as "1450".',
             )
         )
-    return Said(template=template, veth=veth, filled=filled, mtu=reading.mtu(filled, out, where), source=source)
+    return Said(
+        template=template, veth=veth, filled=filled, mtu=reading.mtu(filled, out, where, pasted=True), source=source
+    )
 
 
 def without_effect(config: Object, agent: Object | None, said: Said) -> list[Finding]:
     """Return MTU111 where veth_mtu is set and the pods' MTU comes from elsewhere."""
     place = f"{config}, data.{VETH}"
-    if said.veth is not None and said.template is not None and said.template.usable and not said.placeholder:
+    literal = said.template is not None and said.template.usable and not said.placeholder
+    # "0", as upstream's calico-policy-only.yaml has it beside its literal, asks for nothing.
+    if said.veth is not None and literal and set(said.veth.strip()) != {"0"}:
+        fed = [each for each in _variables(agent) if each.key == VETH and each.config_map == config.name]
+        tunnels = f" It sizes the tunnels alone ({', '.join(each.name for each in fed)})." if fed else ""
         now = "no MTU stands there" if said.mtu is None else f"{said.mtu} stands there"
         return [
             codes.finding(
                 codes.MTU111,
                 place,
-                f"{VETH} is {said.veth!r:.20} but has no effect on pods: {CONFIG} has no __CNI_MTU__, and {now}.",
+                f"{VETH} is {said.veth!r:.20} but has no effect on pods: {CONFIG} has no __CNI_MTU__, and {now}."
+                f"{tunnels}",
                 f"Change the integer in {CONFIG}, or put __CNI_MTU__ there, without quotes.",
             )
         ]
     if said.placeholder and said.source != "veth_mtu":
-        fed = "a variable CNI_MTU of another source" if said.source == "another variable" else "nothing, and takes 1500"
+        filled = (
+            "a variable CNI_MTU of another source" if said.source == "another variable" else "nothing, and takes 1500"
+        )
         return [
             codes.finding(
                 codes.MTU111,
                 place,
-                f"{VETH} has no effect: install-cni of {agent} fills __CNI_MTU__ from {fed}.",
+                f"{VETH} has no effect: install-cni of {agent} fills __CNI_MTU__ from {filled}.",
                 f"Let the variable CNI_MTU of install-cni come from the key {VETH}.",
             )
         ]
@@ -136,7 +145,7 @@ def edits(config: Object, agent: Ref, said: Said, target: int) -> list[EditValue
 
     Raises UsageError when something else fills the MTU in, and Malformed when the text cannot be edited.
     """
-    ref = reading.ref(config, "configmaps")
+    ref, out = reading.ref(config, "configmaps"), []
     if said.template is not None and not said.placeholder:
         before = said.template.text
         after = jsontext.set_plugin_mtu(before, "calico", target, source=f"{config}, data.{CONFIG}")
@@ -146,8 +155,12 @@ def edits(config: Object, agent: Ref, said: Said, target: int) -> list[EditValue
             f"{agent} does not fill the MTU from {VETH}: let the variable CNI_MTU of its container install-cni come"
             f" from that key of {config}, then plan again."
         )
+    if said.template is not None and said.template.quoted:
+        before = said.template.text
+        after = conflist.unquoted(before, f"{config}, data.{CONFIG}")
+        out += edit(ref, ("data", CONFIG), before, after, "the plugin takes a number only, and no text in quotes")
     held = config.get("data", VETH)
-    return edit(
+    return out + edit(
         ref, ("data", VETH), held if isinstance(held, str | int) else None, str(target), f"new pods get {target}"
     )
 
@@ -166,6 +179,11 @@ def stale(node: net.NodeObservation, file_path: str | None, target: int) -> bool
         return jsontext.read_plugin_mtu(file.text, "calico").value != target
     except Malformed:
         return True
+
+
+def _variables(agent: Object | None) -> tuple[daemonset.Variable, ...]:
+    nothing: tuple[daemonset.Variable, ...] = ()
+    return reading.attempt(lambda: daemonset.variables(agent), nothing, [], str(agent))
 
 
 def _filled(

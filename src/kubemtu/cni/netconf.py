@@ -34,7 +34,11 @@ BACKENDS: dict[str, Backend] = {
     "ipsec": Backend(encapsulation="esp-tunnel", subtracts=77),
     "alloc": Backend(encapsulation="none", subtracts=0),
     "tencent-vpc": Backend(encapsulation="none", subtracts=0),
-    "extension": Backend(encapsulation="none", subtracts=0),
+    "ali-vpc": Backend(encapsulation="none", subtracts=0),  # these three until v0.20: routes of the cloud
+    "aws-vpc": Backend(encapsulation="none", subtracts=0),
+    "gce": Backend(encapsulation="none", subtracts=0),
+    # Runs the commands that stand beside it, whatever they are (pkg/backend/extension/extension.go).
+    "extension": Backend(encapsulation="", subtracts=0),
 }
 MTU_SINCE = (0, 21, 3)
 UDP_ENCAP = 8  # what flannel's ipsec subtracts besides, with UDPEncap
@@ -54,6 +58,11 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[str, ...] = ()
 
     @property
+    def known(self) -> bool:
+        """True when it is known what goes around a packet, or that nothing does."""
+        return self.backend is not None and self.backend.encapsulation != ""
+
+    @property
     def subtracts(self) -> int:
         """The bytes that flannel itself subtracts from the underlay's MTU."""
         cost = self.backend.subtracts if self.backend is not None else 0
@@ -67,7 +76,7 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def encapsulations(self) -> tuple[Encapsulation, ...]:
         """What may be around a pod's packet, for each family of the underlay; empty when nothing is."""
-        if self.backend is None or self.backend.encapsulation == "none":
+        if self.backend is None or self.backend.encapsulation in {"", "none"}:
             return ()
         name = self.backend.encapsulation + (":natt" if self.kind == "ipsec" and self.udp_encap else "")
         families = (("ipv4",) if self.ipv4 else ()) + (("ipv6",) if self.ipv6 else ())
@@ -78,7 +87,7 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """The encapsulation as users say it."""
-        if self.backend is None:
+        if not self.known:
             return "unknown"
         if self.kind == "vxlan" and self.direct:
             return "vxlan (DirectRouting)"
@@ -113,6 +122,17 @@ def read(text: str, place: str, out: list[Finding]) -> NetConf | None:
                 f"Use one of {', '.join(BACKENDS)}.",
             )
         )
+    elif not known.encapsulation:
+        out.append(
+            codes.finding(
+                codes.MTU117,
+                f"{place}, Backend.Type",
+                f"The backend {kind} runs commands of its own: what they put around a packet cannot be read.",
+                "Look at the commands and compute it with `kubemtu calc`, or measure it with `kubemtu probe`; then give"
+                " the MTU with --mtu.",
+            )
+        )
+    out += _strays(members, backend, place)
     vni = backend.get("vni")
     networks = tuple(cidr for key in ("network", "ipv6network") if (cidr := _text(members.get(key))))
     return NetConf(
@@ -126,6 +146,13 @@ def read(text: str, place: str, out: list[Finding]) -> NetConf | None:
         direct=backend.get("directrouting") is True,
         networks=networks,
     )
+
+
+def _strays(members: dict[str, object], backend: dict[str, object], place: str) -> list[Finding]:
+    """Return MTU111 for each member that speaks of an MTU and is none of flannel's (pkg/subnet/config.go)."""
+    found = [key for key in members if "mtu" in key]
+    found += [f"Backend.{key}" for key in backend if "mtu" in key and key != "mtu"]
+    return [reading.stray(f"{place}, {key}", key, "Backend.MTU, the underlay's") for key in found]
 
 
 def base(text: str, place: str, out: list[Finding]) -> int | None:

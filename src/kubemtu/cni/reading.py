@@ -1,17 +1,22 @@
 """Reading what may be broken: a wrong type becomes a finding, and the rest is still read."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from kubemtu.core import codes
 from kubemtu.core.errors import Malformed
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Ref, dotted
+from kubemtu.core.snapshot import Snapshot
 
 T = TypeVar("T")
 
 LARGEST_MTU = 65535  # IPv4's total length is 16 bits (RFC 791, section 3.1)
 SMALLEST_MTU = 68  # RFC 791, section 3.2
+# What Go's strconv.Atoi takes, and what JSON does; Python's int() takes spaces, underscores and any script's digits.
+NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
+JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 
 
 def attempt(read: Callable[[], T], otherwise: T, out: list[Finding], place: str) -> T:
@@ -56,16 +61,27 @@ def value(found: Object, out: list[Finding], *path: str) -> str | None:
     return text(found, out, *path)
 
 
-def mtu(said: str | None, out: list[Finding], place: str) -> int | None:
+def mtu(said: str | None, out: list[Finding], place: str, *, pasted: bool = False) -> int | None:
     """Read an MTU that is kept as text; None for absent, empty and "0" (automatic).
 
-    What is no number, or no MTU that can be, is reported as MTU112 at `place`.
+    What is no number, or no MTU that can be, is reported as MTU112 at `place`. A text that is `pasted` into JSON as it
+    stands must be a number of JSON's: no plus sign, no zero in front (RFC 8259, section 6).
     """
     if said is None or not said.strip():
         return None
-    try:
-        number = int(said)
-    except ValueError:
+    held = said.strip()
+    if pasted and NUMBER.fullmatch(held) and not JSON_NUMBER.fullmatch(held):
+        out.append(
+            codes.finding(
+                codes.MTU112,
+                place,
+                f"{held!r:.40} is no number of JSON's: it is put into the CNI configuration as it stands, which is then"
+                " no JSON, so install-cni aborts.",
+                f'Write "{int(held)}".',
+            )
+        )
+        return None
+    if not NUMBER.fullmatch(held):
         out.append(
             codes.finding(
                 codes.MTU112,
@@ -75,7 +91,44 @@ def mtu(said: str | None, out: list[Finding], place: str) -> int | None:
             )
         )
         return None
-    return bounded(number, out, place)
+    return bounded(int(held), out, place)
+
+
+def stray(place: str, key: str, right: str) -> Finding:
+    """Return MTU111 for a key that somebody set and nothing reads; `right` is the one that is meant."""
+    return codes.finding(
+        codes.MTU111, place, f"{key} is read by nothing; the key is {right}.", f"Move the value to {right}."
+    )
+
+
+def is_patch(config: Object, keys: Iterable[str], snapshot: Snapshot) -> bool:
+    """Return True for a ConfigMap in saved files that has none of the keys that every whole one has."""
+    return snapshot.offline and not any(config.get("data", key) is not None for key in keys)
+
+
+def patch(config: Object) -> Finding:
+    """Return MTU117 for a patch that stands alone: what it leaves out is not missing."""
+    held = config.get("data")
+    keys = ", ".join(map(str, held)) if isinstance(held, dict) and held else "nothing"
+    return codes.finding(
+        codes.MTU117,
+        f"{config}",
+        f"Only {keys} of it is here: this is a patch, and what it patches was not read, so little can be said.",
+        "Add what it patches (with its kustomization.yaml, where there is one), or give the output of `kustomize build`"
+        " or of `kubectl get -o yaml`.",
+    )
+
+
+def unread(place: str, effect: str, snapshot: Snapshot) -> Finding:
+    """Return MTU117 for an object that was looked for and is not there; `effect` ends the sentence "It was not read".
+
+    In saved files nobody has to allow anything: what lacks may stand in a document that is broken.
+    """
+    broken = [entry.what for entry in snapshot.unread if entry.why == "broken"]
+    remedy = "Allow `get` on it, or add it to the files."
+    if snapshot.offline:
+        remedy = f"Correct {broken[0]} first: it may stand there." if broken else "Add it to the files."
+    return codes.finding(codes.MTU117, place, f"It was not read, {effect}.", remedy)
 
 
 def bounded(number: int, out: list[Finding], place: str) -> int | None:

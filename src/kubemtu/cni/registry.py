@@ -3,12 +3,15 @@
 The order matters: canal has Calico's and flannel's signs, and both have signs of their own.
 """
 
+import re
+
 from kubemtu.cni import calico, canal, flannel
 from kubemtu.cni.protocol import Cni
 from kubemtu.core import cnistate, errors, objects, rendered, snapshot
 
 CNIS: dict[str, Cni] = {"canal": canal, "calico": calico, "flannel": flannel}
 
+OPERATORS = {"AmazonVPC": "the AWS VPC CNI", "GKE": "GKE", "AzureVNET": "the Azure CNI"}
 OTHER = "Other pod networks are not covered yet."
 # What others are known by: a DaemonSet, a ConfigMap, or the type of the first plugin of a node's CNI configuration.
 OTHERS = {
@@ -52,8 +55,21 @@ def recognise(snapshot: snapshot.Snapshot) -> cnistate.CniState:
 
 def _looks_like(snapshot: snapshot.Snapshot) -> str:
     """Name a pod network that is there and that no module covers; empty when nothing is recognised."""
+    firewall = ""
     for found in snapshot.objects:
         name = found.get("metadata", "name")
+        if found.get("kind") == "DaemonSet" and name == "kube-router" and _is_firewall(found):
+            firewall = f"kube-router is here as a firewall only ({found}, --run-router=false): the pods' network is"
+            firewall += " another one's, and nothing of it was read."
+            continue
+        by_operator = found.get("spec", "cni", "type")
+        if found.get("kind") == "Installation" and isinstance(by_operator, str) and by_operator in OPERATORS:
+            where = f"{found}, spec.cni.type {by_operator}"
+            return (
+                f"It looks like {OPERATORS[by_operator]} ({where}; Calico adds policy only), which is not covered yet."
+            )
+        if found.get("kind") == "HelmChartConfig" and (said := _chart(found)):
+            return said
         if found.get("kind") in {"DaemonSet", "ConfigMap"} and isinstance(name, str) and name in OTHERS:
             return f"It looks like {OTHERS[name]} ({found}), which is not covered yet."
         if found.get("kind") == "Network" and "openshift.io" in str(found.get("apiVersion")):
@@ -63,6 +79,27 @@ def _looks_like(snapshot: snapshot.Snapshot) -> str:
             first = (rendered.plugins_of(file.text) or ({},))[0].get("type")
             if isinstance(first, str) and first in OTHERS:
                 return f"It looks like {OTHERS[first]} (file {file.path}), which is not covered yet."
+    return firewall
+
+
+def _is_firewall(found: objects.Object) -> bool:
+    return any("--run-router=false" in str(found.get("spec", "template", "spec", part)) for part in ("containers",))
+
+
+def _chart(found: objects.Object) -> str:
+    """Say why a HelmChartConfig is read by nothing that looks like canal's and has another name or namespace.
+
+    RKE2 reads only the one that has its chart's name, in kube-system (docs.rke2.io/helm).
+    """
+    if found.name == "rke2-canal":
+        return f"{found} is read by nothing: a HelmChartConfig belongs into the namespace kube-system."
+    text = found.get("spec", "valuesContent")
+    form = re.search(r"^(calico|flannel):", text, re.MULTILINE) if isinstance(text, str) else None
+    if found.name == "rke2-calico" and form is not None:
+        return (
+            f"{found} holds {form[1]}, which is read by nothing: RKE2's chart of Calico takes installation,"
+            " and with canal the HelmChartConfig is named rke2-canal."
+        )
     return ""
 
 

@@ -7,7 +7,7 @@ writes both into the ConfigMap rke2-canal-config and restarts nothing (rancher/r
 import msgspec
 import yaml
 
-from kubemtu.cni import netconf, reading
+from kubemtu.cni import netconf, reading, strays
 from kubemtu.core import codes
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Want
@@ -51,6 +51,7 @@ def read(found: Object | None, out: list[Finding]) -> Values:
     """Read the values; what is broken goes to `out`, and reads as absent."""
     if found is None:
         return Values()
+    out += strays.misplaced(found, "spec", "valuesContent")
     text = reading.value(found, out, *PATH)
     place = f"{found}, spec.valuesContent"
     try:
@@ -65,6 +66,10 @@ def read(found: Object | None, out: list[Finding]) -> Values:
             )
         )
         return Values()
+    known = {".".join(path) for path in (POD, BASE)}
+    for path in strays.in_tree(values, known, ("mtu", "encapsulation")):
+        right = "flannel.backend" if "encapsulation" in path.lower() else ".".join(BASE if "flannel" in path else POD)
+        out.append(reading.stray(f"{place}, {path}", path, right))
     backend = _at(values, ("flannel", "backend"))
     nic = _at(values, ("flannel", "iface"))
     return Values(
@@ -81,7 +86,7 @@ def _mtu(values: object, path: tuple[str, ...], place: str, out: list[Finding]) 
     if isinstance(held, int) and not isinstance(held, bool):
         return reading.bounded(held, out, where)
     if held is None or isinstance(held, str):  # Helm renders a quoted number and a bare one alike
-        return reading.mtu(held, out, where)
+        return reading.mtu(held, out, where, pasted=True)
     out.append(codes.finding(codes.MTU112, where, f"{held!r:.40} is not a number of bytes.", "Write one integer."))
     return None
 

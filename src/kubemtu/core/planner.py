@@ -104,13 +104,13 @@ def _current(topology: Topology) -> int | None:
     usual = [node.usual for node in topology.nodes if node.usual is not None]
     if usual:
         return max(usual, key=lambda mtu: (usual.count(mtu), mtu))
-    return topology.state.pod_mtu
+    return topology.born
 
 
 def _largest(topology: Topology) -> int:
     running = [mtu for _, port in topology.ports for mtu in (port.at.host_mtu, port.at.pod_mtu)]
     born = [node.rendered.gives for node in topology.nodes if node.rendered is not None and node.rendered.gives]
-    return max([*running, *born, topology.state.pod_mtu or 0])
+    return max([*running, *born, topology.born or 0])
 
 
 def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) -> tuple[Step, ...]:
@@ -149,6 +149,8 @@ def _by_itself(topology: Topology, aim: int) -> bool:
     """True when nothing is configured and every node gives its pods that MTU all the same: then let it be."""
     if {codes.MTU112.code, codes.MTU122.code} & {found.code for found in topology.state.findings}:
         return False  # something is configured, and no node could be given it
+    if not topology.nodes and topology.state.pod_mtu is None and topology.born == aim:
+        return True
     born = [node.rendered.gives if node.rendered is not None else None for node in topology.nodes]
     return topology.state.pod_mtu is None and not topology.silent and bool(born) and set(born) == {aim}
 
@@ -242,6 +244,11 @@ def _warnings(topology: Topology, aim: int, live: Sequence[Live], after: CniStat
             "made there too."
         )
     configured = topology.state.pod_mtu
+    if topology.state.fixed is not None and topology.carries is not None and topology.state.fixed < topology.carries:
+        said.append(
+            f"The path carries {topology.carries}, but {topology.state.fixed_by} holds the tunnel at"
+            f" {topology.state.fixed}: change it there first to use more."
+        )
     if configured is not None and configured < aim:
         said.append(
             f"The configuration says {configured}, and this raises it: if somebody chose that for a network that "

@@ -11,7 +11,8 @@ SUBNET_ENV = "/run/flannel/subnet.env"
 CALICO_MTU = "/var/lib/calico/mtu"
 KERNEL_DEFAULT = 1500  # drivers/net/veth.c leaves ether_setup's ETH_DATA_LEN when nobody gives an MTU
 
-FLANNEL_MTU = re.compile(r'^\s*FLANNEL_MTU="?(\d+)"?\s*$', re.MULTILINE)
+FLANNEL_MTU = re.compile(r'^\s*FLANNEL_MTU="?([0-9]+)"?\s*$', re.MULTILINE)
+DIGITS = re.compile(r"[0-9]{1,6}")  # int() takes those of any script, and a plus sign
 STRING_OR_PLACEHOLDER = re.compile(r'"(?:[^"\\]|\\.)*"|__[A-Z0-9_]+?__')
 
 
@@ -43,7 +44,7 @@ def of(seen: net.NodeObservation, path: str | None) -> Rendered | None:
         )
         file = next((one for one in found if one.path.endswith((".conflist", ".conf", ".json"))), None)
     if file is None:
-        return None
+        return _by_flannel(seen) if path is not None and path.endswith("flannel.conflist") else None
     plugins = plugins_of(file.text)
     if plugins is None:
         return Rendered(path=file.path, text=file.text, modified=file.modified, plugins=None)
@@ -63,6 +64,14 @@ def of(seen: net.NodeObservation, path: str | None) -> Rendered | None:
         gives=gives,
         by=by,
     )
+
+
+def _by_flannel(seen: net.NodeObservation) -> Rendered | None:
+    """What subnet.env says where only files of a node were saved, and its conflist was not among them."""
+    file, gives = seen.file(SUBNET_ENV), subnet_mtu(seen)
+    if file is None or gives is None or seen.links:
+        return None
+    return Rendered(path=file.path, text=file.text, modified=file.modified, plugins=(), gives=gives, by=SUBNET_ENV)
 
 
 def plugins_of(text: str) -> tuple[dict[str, object], ...] | None:
@@ -106,7 +115,7 @@ def _gives(
     if kind == "calico":
         file = seen.file(CALICO_MTU)
         if file is not None:
-            return (int(file.text), CALICO_MTU) if file.text.strip().isdecimal() else (None, "")
+            return (int(file.text), CALICO_MTU) if DIGITS.fullmatch(file.text.strip()) else (None, "")
         # Without the file the veth stays as the kernel made it (projectcalico/calico: cni-plugin/pkg/plugin).
         return KERNEL_DEFAULT, "the kernel's default"
     return None, ""

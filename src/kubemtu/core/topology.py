@@ -89,8 +89,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 class Topology(msgspec.Struct, frozen=True, kw_only=True):
     """The whole pod network, as far as it was seen. MTUs in bytes of the IP packet.
 
-    `carries` is what a packet of any pod to any other may have; `recommended` is the same, or None when nothing is
-    known or when IPv6 could not live on it. `silent` names nodes of the API that were not observed.
+    `carries` is what a packet of any pod to any other may have; `recommended` is the same, or less where a tunnel is
+    held below it, or None when nothing is known or when IPv6 could not live on it. `silent` names nodes of the API that
+    were not observed.
     """
 
     state: CniState
@@ -101,6 +102,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[Layer, ...] = ()
     assumed_nic: int | None = None
     assumed_by: policy.Bound | None = None  # who says so, where no NIC was seen
+    born: int | None = None  # what new pods get by the configuration and the assumed NIC; None: each node decides
     offline: bool = False
     ipv6: bool = False
     policies: policy.Known = policy.Known()
@@ -171,10 +173,11 @@ def model(
         nodes=nodes,
         silent=tuple(name for found in snapshot.each("Node") if (name := found.name) not in observed),
         carries=carries,
-        recommended=None if carries is None or (ipv6 and carries < encap.IPV6_MINIMUM) else carries,
+        recommended=_recommended(carries, state, ipv6=ipv6),
         layers=_layers(nodes, state, assumed, assumed_by),
         assumed_nic=assumed,
         assumed_by=assumed_by,
+        born=_born(nodes, state, nic_mtu),
         offline=snapshot.offline,
         ipv6=ipv6,
         policies=policies,
@@ -274,6 +277,19 @@ def _carries(nodes: Iterable[Node], state: CniState, bound: int | None) -> int |
     if known:
         return min(known)
     return _inner(state, bound) if bound is not None else None
+
+
+def _recommended(carries: int | None, state: CniState, *, ipv6: bool) -> int | None:
+    if carries is None:
+        return None
+    best = min(carries, state.fixed) if state.fixed is not None else carries
+    return None if ipv6 and best < encap.IPV6_MINIMUM else best
+
+
+def _born(nodes: Iterable[Node], state: CniState, nic_mtu: int | None) -> int | None:
+    if state.pod_mtu is not None or nic_mtu is None or state.subtracts is None or any(node.nic for node in nodes):
+        return state.pod_mtu
+    return nic_mtu - state.subtracts if nic_mtu > state.subtracts else None
 
 
 def _inner(state: CniState, nic_mtu: int) -> int | None:

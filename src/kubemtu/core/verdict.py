@@ -18,8 +18,8 @@ SHORT = 40
 
 ORIGIN = re.compile(r" \([^()]*:\d+\)")  # the file and line that an object was read from
 
-# A container that does not start, or a pod that gets no network: nothing to do with the size of packets.
-KEEPS_DOWN = frozenset({codes.MTU108.code, codes.MTU109.code, codes.MTU112.code, codes.MTU122.code})
+# A container that does not start (MTU111 as an error: a flag that ends it), or a pod that gets no network.
+KEEPS_DOWN = frozenset({codes.MTU108.code, codes.MTU109.code, codes.MTU112.code, codes.MTU122.code, codes.MTU111.code})
 
 UNREADABLE = frozenset({codes.MTU117.code, codes.MTU122.code})
 
@@ -111,7 +111,14 @@ def _verdict(topology: Topology, findings: tuple[Finding, ...]) -> Verdict:
     if any(finding.severity == "warning" and finding.code != codes.MTU117.code for finding in findings):
         return "suboptimal"
     unseen_now = {codes.MTU117.code, codes.MTU118.code, codes.MTU125.code} & {finding.code for finding in findings}
-    return "incomplete" if unseen_now or topology.carries is None else "healthy"
+    return "incomplete" if unseen_now or (topology.carries is None and not _conditional(topology)) else "healthy"
+
+
+def _conditional(topology: Topology) -> bool:
+    """True when the configuration alone says for which NICs it is right, and nobody could have shown one."""
+    state = topology.state
+    known = state.pod_mtu is not None or state.subtracts is not None
+    return topology.offline and state.encapsulation_known and known
 
 
 def _summary(topology: Topology, verdict: Verdict, findings: tuple[Finding, ...]) -> str:
@@ -124,14 +131,16 @@ def _summary(topology: Topology, verdict: Verdict, findings: tuple[Finding, ...]
 
 
 def _healthy(topology: Topology, _findings: tuple[Finding, ...]) -> str:
+    if topology.carries is None:
+        return _suits(topology)
     if not any(node.nic for node in topology.nodes):
         suits = f"NICs of {topology.assumed_nic}"
         if topology.assumed_by is not None:
             suits = f"the {topology.assumed_nic} that {topology.assumed_by.says} gives the path"
+        gets = f"new pods get {topology.born}" if topology.born is not None else "each node decides what new pods get"
         return (
-            f"The configuration suits {suits}: new pods get "
-            f"{topology.state.pod_mtu or topology.carries}, the path between nodes carries {topology.carries}. No node "
-            "was observed."
+            f"The configuration suits {suits}: {gets}, the path between nodes carries {topology.carries}. No node was "
+            "observed."
         )
     pods_seen = len(topology.ports)
     return (
@@ -144,6 +153,20 @@ def _healthy(topology: Topology, _findings: tuple[Finding, ...]) -> str:
 def _source(topology: Topology) -> str:
     """Who says what the path carries."""
     return f"{topology.origin.says} says" if topology.origin is not None else "the NICs say"
+
+
+def _suits(topology: Topology) -> str:
+    """The condition under which a configuration is right whose NICs nobody has seen."""
+    state = topology.state
+    around = f", and {state.encapsulation_name} goes around their packets" if state.encapsulation else ""
+    own = "No node was observed: --nic-mtu N judges it against the smallest NIC of yours."
+    shown = [node.rendered.gives for node in topology.nodes if node.rendered is not None and node.rendered.gives]
+    gives = state.pod_mtu or max(shown, default=None)
+    if gives is None:
+        taken = f"{state.subtracts} bytes less than the NIC has" if state.subtracts else "what the NIC has"
+        return f"The configuration suits NICs of any MTU, as long as all have the same: new pods get {taken}. {own}"
+    nic = max((one.outer(gives) for one in state.encapsulation), default=gives)
+    return f"The configuration suits NICs of {nic} or more, and of {nic} best: new pods get {gives}{around}. {own}"
 
 
 def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
@@ -163,6 +186,8 @@ def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
         )
     first = errors[0]
     lead = "What starts from now on fails" if first.code in KEEPS_DOWN else "The MTU breaks traffic, or soon will"
+    if first.code == codes.MTU117.code:
+        lead = "Not everything here can be read"
     return f"{lead}. {first.place}: {_first(first)}"
 
 
@@ -190,7 +215,7 @@ def _incomplete(topology: Topology, findings: tuple[Finding, ...]) -> str:
             f"{f': see {unread}' if unread else ''}."
         )
     if topology.carries is None:
-        configured = topology.state.pod_mtu
+        configured = topology.born
         return (
             f"{f'New pods get {configured}' if configured else 'The nodes decide what new pods get'}; whether that is "
             "right cannot be said without the NICs' MTU: "

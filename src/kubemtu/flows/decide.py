@@ -8,8 +8,9 @@ from kubemtu.cni import registry
 from kubemtu.core import errors, planner, policy, topology, verdict
 from kubemtu.core.blame import remedies
 from kubemtu.core.cnistate import CniState
+from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object
-from kubemtu.core.plan import EditValue, Plan
+from kubemtu.core.plan import EditValue, Plan, Rollout
 from kubemtu.core.rules import measured
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import mesh
@@ -72,7 +73,22 @@ def plan(snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = No
     aim = planner.target(found, wanted)
     steps = registry.CNIS[found.state.name].steps(found.state, aim, snapshot)
     edits = [step for step in steps if isinstance(step, EditValue)]
-    return planner.make(found, aim, steps, _after(snapshot, edits)), found
+    after = _after(snapshot, edits)
+    made = planner.make(found, aim, steps, after)
+    if any(isinstance(step, Rollout) for step in made.steps):
+        _startable(after or found.state)
+    return made, found
+
+
+def _startable(state: CniState) -> None:
+    """Raise UsageError when a restart would lead into a configuration that keeps what starts from coming up."""
+    fatal = [one for one in state.findings if one.severity == "error" and one.code in verdict.KEEPS_DOWN]
+    if fatal:
+        first = fatal[0]
+        raise UsageError(
+            f"no restart is planned, because what starts then stays down: {first.place}: {first.message.rstrip('.')}"
+            f" ({first.code}). {first.remedy.rstrip('.')}; then plan again"
+        )
 
 
 def edited(snapshot: Snapshot, edits: Iterable[EditValue]) -> Snapshot:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from kubemtu.core import codes, drifted, encap, goodput, pods
 from kubemtu.core.cnistate import CniState, MtuKey
 from kubemtu.core.findings import Finding
@@ -14,6 +16,7 @@ from kubemtu.core.words import names, sizes
 # A file system's clock and the API's whole seconds differ; an installer that lingers writes only after it has copied
 # its binaries, and nothing says when it was done.
 CLOCK_SLACK = 2.0
+USUAL_NIC = 1500  # bytes, of the example where no NIC is known
 COPYING = 10.0
 
 
@@ -41,7 +44,7 @@ def _refused(topology: Topology) -> Iterable[Finding]:
 def key_place(state: CniState) -> str:
     """Name the key that holds the MTU, most general first; the CNI where there is none."""
     key = next((key for key in state.mtu_keys if key.effective), next(iter(state.mtu_keys), None))
-    return _key(key) if key is not None else state.name
+    return _key(key) if key is not None else state.source or state.name
 
 
 def _key(key: MtuKey) -> str:
@@ -49,8 +52,10 @@ def _key(key: MtuKey) -> str:
 
 
 def _configured(topology: Topology) -> Iterable[Finding]:
-    configured, carries = topology.state.pod_mtu, topology.carries
+    configured, carries = topology.born, topology.carries
     place = key_place(topology.state)
+    if carries is None:
+        yield from _whatever(topology, place)
     if configured is not None and topology.ipv6 and configured < encap.IPV6_MINIMUM:
         yield codes.finding(
             codes.MTU114,
@@ -68,19 +73,54 @@ def _configured(topology: Topology) -> Iterable[Finding]:
             "Raise the MTU of the NICs, or take a layer of encapsulation away.",
         )
         return
+    if carries is not None and carries < encap.IPV6_MINIMUM:
+        yield codes.finding(
+            codes.MTU114,
+            _narrow(topology),
+            f"The path between nodes carries {carries} bytes of a pod: IPv6 cannot live on it, because it needs 1280 on"
+            " every link (RFC 8200, section 5). Nothing is lost as long as the pods have IPv4 only.",
+            "Keep the pod network to IPv4, or raise the MTU of the NICs before it gets IPv6.",
+            "warning",
+        )
     if configured is None or carries is None or configured == carries:
         return
-    yield _wrong(topology, configured, carries, place, "New pods get")
+    computed = topology.state.pod_mtu is None
+    how = f"No MTU is configured, so {_computed(topology.state)} new pods get"
+    yield _wrong(topology, configured, carries, place, how if computed else "New pods get")
+
+
+def _computed(state: CniState) -> str:
+    """How the CNI comes to what new pods get, as the beginning of a sentence that ends with it."""
+    return f"{state.name} takes {state.subtracts} off the NIC and" if state.subtracts else "the NIC's is taken and"
+
+
+def _whatever(topology: Topology, place: str) -> Iterable[Finding]:
+    """Where no NIC is known: what the CNI leaves is too much on any, when it takes off less than goes around."""
+    state, nic = topology.state, USUAL_NIC
+    if state.pod_mtu is not None or state.subtracts is None or not state.encapsulation_known:
+        return
+    carries = min((one.inner(nic) for one in state.encapsulation), default=nic)
+    off = f"{state.subtracts} less than" if state.subtracts else "what"
+    if carries < nic - state.subtracts:
+        yield codes.finding(
+            codes.MTU119,
+            place,
+            f"No MTU is configured, so new pods get {off} the NIC has, and the headers of {state.encapsulation_name}"
+            f" take {nic - carries}: on NICs of {nic}, new pods get {nic - state.subtracts} and the path carries"
+            f" {carries}. Packets of {sizes(carries + 1, nic - state.subtracts)} bytes do not fit.",
+            "Configure the MTU: `kubemtu plan --nic-mtu N` computes it from the smallest NIC.",
+        )
 
 
 def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str) -> Finding:
     working = " ▸ ".join(f"{layer.name} {layer.size}" for layer in topology.layers)
     by = f", as {topology.origin.says} says" if topology.origin is not None else ""
     fact = f"{subject} {mtu}, but the path between nodes carries {carries} ({working}{by})."
-    key, written = key_place(topology.state), _written(topology.state, carries)
+    best = topology.recommended or carries
+    key, written = key_place(topology.state), _written(topology.state, best)
     aim, way = f"Set {'it' if key == place else key} to {written}", "shows the edit, `kubemtu apply` makes it"
     if not topology.state.mtu_keys:
-        aim, way = f"Give pods {carries}", "says what that takes"
+        aim, way = f"Give pods {best}", "says what that takes"
     if mtu > carries:
         return codes.finding(
             codes.MTU119,
@@ -150,7 +190,26 @@ def _born(topology: Topology, born: dict[tuple[int, str], list[Node]]) -> Iterab
     for (gives, by), nodes in born.items():
         if carries is not None and gives != carries:
             place = f"{'node' if len(nodes) == 1 else 'nodes'} {names(node.name for node in nodes)}, {by}"
-            yield _wrong(topology, gives, carries, place, "No MTU is configured, so new pods here get")
+            found = _wrong(topology, gives, carries, place, "No MTU is configured, so new pods here get")
+            yield found if by != SUBNET_ENV else _rewritten(topology, nodes, gives, found)
+
+
+def _rewritten(topology: Topology, nodes: list[Node], gives: int, found: Finding) -> Finding:
+    """The same finding, where flanneld will write another number at its next start: the file was edited, or is old."""
+    taken = topology.state.subtracts
+    assumed = topology.assumed_nic if topology.assumed_by is None else None  # else it is the path's, and no NIC's
+    nics = {node.nic_mtu if node.nic_mtu is not None else assumed for node in nodes}
+    computed = {nic - taken for nic in nics if taken is not None and nic is not None}
+    if len(computed) != 1 or gives in computed:
+        return found
+    will = computed.pop()
+    return msgspec.structs.replace(
+        found,
+        message=f"{found.message} Flannel writes this file anew at each start and will write {will} (the NIC less"
+        f" {taken}): an edit here does not last.",
+        remedy=f"Restart flannel on this node, which writes {will}. Another number belongs into"
+        f" {key_place(topology.state)}.",
+    )
 
 
 def _stale(topology: Topology, node: Node, conflist: Rendered, restart: str) -> Finding | None:
@@ -164,7 +223,7 @@ def _stale(topology: Topology, node: Node, conflist: Rendered, restart: str) -> 
             return None
         wanted, holds, path = state.conflist_mtu, conflist.literal, conflist.path
     fits = None if topology.carries is None or conflist.gives is None else conflist.gives <= topology.carries
-    template = state.conflist_template if path == conflist.path else None
+    template = state.conflist_template if path == conflist.path != SUBNET_ENV else None
     apart = drifted.differences(template, conflist.text) if template is not None else ()
     if wanted == holds and not apart:
         return None

@@ -6,7 +6,7 @@ from kubemtu.core import codes
 from kubemtu.core.findings import Finding, Severity
 from kubemtu.core.rendered import SUBNET_ENV
 from kubemtu.core.topology import Node, Topology
-from kubemtu.core.words import count, names, sizes
+from kubemtu.core.words import count, has, names, sizes
 
 SLACK = 4  # what a veth or bridge port forgives (include/linux/netdevice.h, __is_skb_forwardable)
 
@@ -16,6 +16,7 @@ def find(topology: Topology) -> tuple[Finding, ...]:
     found: list[Finding] = []
     for node in topology.nodes:
         found += _tunnel(node, topology)
+        found += _companions(node, topology)
         found += _bridge(node)
     return tuple(found)
 
@@ -59,6 +60,26 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
             f"{node.below} leaves {node.fits}. The node refuses packets of "
             f"{sizes(tunnel.mtu + 1, expected)} bytes with an ICMP error. {_why_stale(tunnel.name)}",
             f"ip link set dev {tunnel.name} mtu {_useful(node, topology)} on this node, or `kubemtu apply`.",
+        )
+
+
+def _companions(node: Node, topology: Topology) -> Iterable[Finding]:
+    """Devices that the CNI gives the pods' MTU when it starts: the node's own packets to Services pass through them."""
+    expected = _expected(node, topology)
+    small: dict[int, list[str]] = {}
+    for name in topology.state.companions:
+        link = node.seen.link(name)
+        if link is not None and link.up and link.mtu < expected:
+            small.setdefault(link.mtu, []).append(name)
+    for mtu, devices in small.items():
+        commands = "; ".join(f"ip link set dev {name} mtu {expected}" for name in devices)
+        yield codes.finding(
+            codes.MTU107,
+            f"node {node.name}, {names(devices)}",
+            f"{names(devices)} {has(len(devices))} {mtu}, and pods of this node {expected}: what the node itself sends"
+            f" to Services goes in packets of at most {mtu} bytes.",
+            f"{commands} on this node, or restart the CNI's pod on it, which sets them.",
+            "warning",
         )
 
 
