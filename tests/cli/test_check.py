@@ -18,7 +18,7 @@ trio, story = example.trio, example.story
 
 def text(snapshot: Snapshot, columns: int | None) -> str:
     """What `check` prints, as plain text."""
-    from click import unstyle
+    from kubemtu.cli.terminal import unstyle
 
     return unstyle(render.report(decide.check(snapshot), columns)) + "\n"
 

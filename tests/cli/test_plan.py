@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from click import unstyle
 
 from kubemtu.cli import main, render
+from kubemtu.cli.terminal import unstyle
 from kubemtu.core import example, plan
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 import pytest
-from click import unstyle
 from tests.core.paths import N1, PG, WEB, both, direction, leg, path
 from tests.core.rounds import End as Fate
 from tests.core.rounds import hole, measured
 
 from kubemtu.cli import main, probe, why
+from kubemtu.cli.terminal import unstyle
 from kubemtu.core import mesh, sampling
 from kubemtu.core.blame import remedies
 from kubemtu.core.blame.faults import infer

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from kubemtu.cli import logs
 from kubemtu.core import errors
 
 
@@ -39,7 +40,9 @@ def agent(
     its NodeMTU asks for nothing. It answers on UDP and TCP port 7843 whoever holds the key of that Secret. A
     termination signal ends it at once, with exit code 0: what it made so stays so.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    to_stderr = logging.StreamHandler(sys.stderr)
+    to_stderr.setFormatter(logs.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[to_stderr])
     for noisy in ("httpx2", "httpcore", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     with contextlib.suppress(asyncio.CancelledError):

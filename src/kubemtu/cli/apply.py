@@ -1,14 +1,13 @@
 """`kubemtu apply`: change it, live, verify every step, end with a proof."""
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from kubemtu.cli import check, kubeflags, output
+from kubemtu.cli import check, kubeflags, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -161,4 +160,4 @@ async def _nothing_to_do(api: "kube_api.Api", made: "plans.Made", wish: Wish) ->
 
 
 def _say(text: str, wish: Wish) -> None:
-    click.echo(text, file=sys.stdout if wish.output_format == "text" else sys.stderr)
+    terminal.echo(text, err=wish.output_format != "text")

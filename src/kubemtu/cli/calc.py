@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 import click
 import msgspec
 
+from kubemtu.cli import terminal
 from kubemtu.cli.output import Output, emit, output_option
 from kubemtu.core import encap, headers
 from kubemtu.core.errors import UsageError
@@ -168,7 +169,7 @@ def calc(nic: int, encaps: tuple[str, ...], outers: tuple[str, ...], output_form
     from kubemtu.cli import render
 
     for line in _text(found, render.width()):
-        render.echo(line)
+        terminal.echo(line)
 
 
 def stack(encaps: tuple[str, ...], outers: tuple[str, ...]) -> encap.Stack:

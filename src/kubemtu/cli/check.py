@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, output
+from kubemtu.cli import kubeflags, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def check(
         observe.save(snapshot, save)
     found = decide.check(snapshot, nic_mtu, namespace, proven)
     if output_format == "text":
-        render.echo(render.report(found, render.width()))
+        terminal.echo(render.report(found, render.width()))
     else:
         output.emit(found, output_format)
     return errors.FINE if found.verdict == "healthy" else errors.FINDINGS

@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from kubemtu.cli import output
+from kubemtu.cli import output, terminal
 from kubemtu.core import errors
 
 
@@ -24,7 +24,7 @@ def demo(contrast: bool, output_format: str) -> int:
     stage = Text() if output_format == "text" else Quiet()
     story = asyncio.run(told.story(stage, contrast=contrast))
     if output_format == "text":
-        click.echo(f"\nThe lab is gone; all of it took {story.seconds:.0f} s.")
+        terminal.echo(f"\nThe lab is gone; all of it took {story.seconds:.0f} s.")
     else:
         output.emit(story, output_format)
     lost = story.kubemtu

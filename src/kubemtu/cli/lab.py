@@ -1,6 +1,5 @@
 """`kubemtu lab`: a cluster on this machine, made of network namespaces, that hurts where a real one does."""
 
-import json
 import os
 import time
 from typing import TYPE_CHECKING, NoReturn
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.cli import terminal
+from kubemtu.core import errors, printable
 
 if TYPE_CHECKING:  # what the other commands need not load
     from kubemtu.lab import scene as scenes
@@ -62,10 +62,10 @@ def up(
 
     if list_scenes:
         for each in SCENES.values():
-            click.echo(f"{each.name:18} {each.summary}")
-        click.echo("\nfaults for --fault:")
+            terminal.echo(f"{each.name:18} {each.summary}")
+        terminal.echo("\nfaults for --fault:")
         for key, (_, summary) in FAULTS.items():
-            click.echo(f"{key:18} {summary}")
+            terminal.echo(f"{key:18} {summary}")
         return
     found = scenes.resized(named(scene_name), nodes=nodes, pods=pods, nic_mtu=nic_mtu, pod_mtu=pod_mtu)
     for port in ports:
@@ -110,14 +110,16 @@ def _with_fault(found: "scenes.Scene", written: str) -> "scenes.Scene":
 
 def _welcome(made: "Lab", found: "scenes.Scene", seconds: float) -> None:
     pods = [pod for node in found.nodes for pod in node.pods]
-    click.echo(f"lab {made.name} is up ({seconds:.1f} s): {len(found.nodes)} nodes, {len(pods)} pods. {found.summary}.")
+    terminal.echo(
+        f"lab {made.name} is up ({seconds:.1f} s): {len(found.nodes)} nodes, {len(pods)} pods. {found.summary}."
+    )
     if made.unready:
-        click.echo(f"Not ready, as this scene has it: {', '.join(made.unready)}.")
-    click.echo(f"\n  export KUBECONFIG={made.kubeconfig}")
-    click.echo("  kubemtu check")
+        terminal.echo(f"Not ready, as this scene has it: {', '.join(made.unready)}.")
+    terminal.echo(f"\n  export KUBECONFIG={made.kubeconfig}")
+    terminal.echo("  kubemtu check")
     if pods:
-        click.echo(f"  kubemtu lab exec {pods[0]} -- ip link")
-    click.echo(f"  kubemtu lab down {made.name}")
+        terminal.echo(f"  kubemtu lab exec {pods[0]} -- ip link")
+    terminal.echo(f"  kubemtu lab down {made.name}")
 
 
 @lab.command()
@@ -131,13 +133,13 @@ def down(name: str | None, everything: bool) -> None:
         if name is not None:
             raise errors.UsageError("give a NAME or --all, not both")
         ended = cluster.end_all()
-        click.echo(f"ended: {', '.join(ended)}" if ended else "there was no lab")
+        terminal.echo(f"ended: {', '.join(ended)}" if ended else "there was no lab")
         return
     remains = state.root() / name if name else None
     if remains is None or not remains.is_dir():
         remains = state.find(name)
     was_up = cluster.end(remains)
-    click.echo(f"lab {remains.name} is down" if was_up else f"lab {remains.name} had ended; its folder is removed")
+    terminal.echo(f"lab {remains.name} is down" if was_up else f"lab {remains.name} had ended; its folder is removed")
 
 
 @lab.command("ls")
@@ -164,14 +166,14 @@ def list_labs(output: str) -> None:
             }
         )
     if output == "json":
-        click.echo(msgspec.json.format(json.dumps(rows).encode(), indent=2).decode())
+        terminal.echo(msgspec.json.format(printable.encode(rows), indent=2).decode())
     elif not rows:
-        click.echo("no lab is up; `kubemtu lab up` makes one")
+        terminal.echo("no lab is up; `kubemtu lab up` makes one")
     else:
-        click.echo(f"{'NAME':18} {'STATE':9} {'SCENE':18} {'NODES':>5} {'PODS':>5}  KUBECONFIG")
+        terminal.echo(f"{'NAME':18} {'STATE':9} {'SCENE':18} {'NODES':>5} {'PODS':>5}  KUBECONFIG")
         for row in rows:
             count = len(row["nodes"]) if isinstance(row["nodes"], list) else 0
-            click.echo(
+            terminal.echo(
                 f"{row['name']:18} {row['state']:9} {row['scene']:18} {count:>5} {row['pods']:>5}  {row['kubeconfig']}"
             )
 

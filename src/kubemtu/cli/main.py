@@ -98,27 +98,62 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code. Every failure is one sentence on stderr."""
+    from kubemtu.cli import terminal
+
+    terminal.begin()
+    code = _run(arguments)
+    if terminal.lost() and code in {errors.FINE, errors.FINDINGS}:
+        return errors.OUTPUT_LOST
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    from kubemtu.cli import terminal
+
     try:
         outcome = cli.main(args=arguments, prog_name="kubemtu", standalone_mode=False)
     except click.exceptions.Abort:
         return _complain("interrupted; nothing after the last line above was done", errors.Interrupted.exit_code)
     except click.ClickException as wrong:
-        wrong.show()
+        terminal.usage(wrong)
         return errors.UsageError.exit_code
-    except errors.KubemtuError as ended:
-        return _complain(str(ended), ended.exit_code)
+    except SystemExit:  # click's answer to a reader of --help that has gone; nothing else in it ends the process
+        return errors.FINE
     except KeyboardInterrupt:
         return _complain("interrupted", errors.Interrupted.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone: there is nobody left to tell
-        return errors.FINE
-    except Exception as bug:  # the last fence: users get a sentence and a report, never a traceback
-        from kubemtu.cli import crash
-
-        return _complain(crash.report(bug), errors.BUG)
+    except Exception as ended:
+        return _ended(ended)
     return outcome if isinstance(outcome, int) else errors.FINE
 
 
+def _ended(ended: BaseException) -> int:
+    """Say how a command ended, whichever exception says so; groups are opened as far as they hold one thing."""
+    while isinstance(ended, BaseExceptionGroup):
+        known = ended.subgroup(errors.KubemtuError)
+        ended = (known or ended).exceptions[0]
+    if isinstance(ended, errors.KubemtuError):
+        return _complain(str(ended), ended.exit_code)
+    if isinstance(ended, KeyboardInterrupt):
+        return _complain("interrupted", errors.Interrupted.exit_code)
+    if isinstance(ended, RecursionError):
+        return _complain(
+            "something that was read nests deeper than any object of Kubernetes does, so it was not judged; -o json "
+            "of `kubectl get` shows which, take it away",
+            errors.Malformed.exit_code,
+        )
+    if isinstance(ended, MemoryError):
+        return _complain(
+            "what was read needs more memory than there is; read less of it at once, or give kubemtu more",
+            errors.Malformed.exit_code,
+        )
+    # the last fence: users get a sentence and a report, never a traceback
+    from kubemtu.cli import crash
+
+    return _complain(crash.report(ended), errors.BUG)
+
+
 def _complain(sentence: str, code: int) -> int:
-    click.echo(f"error: {sentence}", err=True)
+    from kubemtu.cli import terminal
+
+    terminal.complain(sentence)
     return code

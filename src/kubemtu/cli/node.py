@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from kubemtu.cli import node_probe, output, render
+from kubemtu.cli import node_probe, output, terminal
 from kubemtu.core import errors, migration, net, words
 from kubemtu.node import journal, observe, single
 
@@ -38,7 +38,7 @@ def show(prefixes: tuple[str, ...], bridge: str | None, directory: str, output_f
     found = single.view(observe.observe(os.uname().nodename, ports=rule), rule, journal.Journal.names(Path(directory)))
     if output_format == "text":
         for line in _lines(found):
-            render.echo(line)
+            terminal.echo(line)
     else:
         output.emit(found, output_format)
     return errors.FINDINGS if found.sick else errors.FINE
@@ -76,12 +76,13 @@ def set_(
     desired = single.desired(seen, rule, mtu=mtu, tunnel=tunnel, tunnel_mtu=tunnel_mtu, bridge=bridge)
     if output_format == "text" or not yes:
         for line in _plan(seen, desired):
-            click.echo(line, err=output_format != "text")
+            terminal.echo(line, err=output_format != "text")
     if dry_run:
         if output_format != "text":
             output.emit(desired, output_format)
         return errors.FINE
     _confirm("Change it now?", yes=yes)
+    terminal.acting()
     known = single.begin(desired, Path(directory))
     try:
         change = single.walk(known, desired, migration.ORDER, rule)
@@ -100,13 +101,16 @@ def undo(directory: str, yes: bool, output_format: str) -> int:
     _require_capabilities()
     if single.NAME not in journal.Journal.names(Path(directory)):
         raise errors.UsageError(f"there is nothing to take back: {directory} holds no journal of `kubemtu node set`")
+    terminal.acting()
     known = journal.Journal.open(single.NAME, Path(directory))
     try:
         if known.began is None:
             raise errors.UsageError(f"there is nothing to take back: {known.path} is empty")
         desired = msgspec.structs.replace(known.began.desired, restore=True)
         if output_format == "text":
-            click.echo(f"{words.count(len(known.ports), 'pod')} and every route go back to what {known.path} recorded.")
+            terminal.echo(
+                f"{words.count(len(known.ports), 'pod')} and every route go back to what {known.path} recorded."
+            )
         _confirm("Take it back?", yes=yes)
         change = single.walk(known, desired, migration.ORDER[1:], desired.ports)
         known.remove()
@@ -125,9 +129,9 @@ def _lines(found: single.NodeView) -> Iterator[str]:
     yield ""
     yield from _table(found.ports)
     for pin in found.pins:
-        yield click.style(f"pin left on the node: {pin}", fg="yellow")
+        yield terminal.style(f"pin left on the node: {pin}", fg="yellow")
     for trouble in found.troubles:
-        yield click.style(f"not read: {trouble}", fg="yellow")
+        yield terminal.style(f"not read: {trouble}", fg="yellow")
     for name in found.journals:
         yield f"a change can be taken back: journal {name}"
 
@@ -144,9 +148,9 @@ def _table(ports: Sequence[single.PortLine]) -> Iterator[str]:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         if port.lost is not None:
             sizes = f"{port.lost[0]}-{port.lost[1]}"
-            line += click.style(f"  ✗ packets of {sizes} bytes {port.lost_direction} are lost silently", fg="red")
+            line += terminal.style(f"  ✗ packets of {sizes} bytes {port.lost_direction} are lost silently", fg="red")
         if port.pins:
-            line += click.style(f"  pinned: {', '.join(port.pins)}", fg="yellow")
+            line += terminal.style(f"  pinned: {', '.join(port.pins)}", fg="yellow")
         yield line.rstrip()
 
 
@@ -178,13 +182,13 @@ def _report(change: single.Change, output_format: str) -> int:
     for port in change.after:
         old = was.get((port.netns, port.host_link))
         ends = f"{old.host_mtu}/{old.pod_mtu}" if old else "new"
-        render.echo(f"{port.host_link} / {port.netns} {port.pod_link}: {ends} → {port.host_mtu}/{port.pod_mtu}")
+        terminal.echo(f"{port.host_link} / {port.netns} {port.pod_link}: {ends} → {port.host_mtu}/{port.pod_mtu}")
     for note in change.notes:
-        render.echo(note)
+        terminal.echo(note)
     seconds = sum(phase.seconds for phase in change.phases)
     settings = sum(phase.changed for phase in change.phases)
     pods = words.count(len(change.after), "pod")
-    render.echo(f"✓ {pods}, {settings} settings written and read back, in {seconds * 1000:.0f} ms")
+    terminal.echo(f"✓ {pods}, {settings} settings written and read back, in {seconds * 1000:.0f} ms")
     return errors.FINE
 
 

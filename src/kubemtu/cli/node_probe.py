@@ -10,7 +10,7 @@ from types import FrameType
 import click
 import msgspec
 
-from kubemtu.cli import output, render
+from kubemtu.cli import output, terminal
 from kubemtu.core import errors, order, pathfacts, pathverdict, search, words
 from kubemtu.node import measuring, netns, places
 from kubemtu.node.evidence import gather
@@ -83,13 +83,16 @@ def respond(port: int, key_file: Path | None) -> int:
         with contextlib.suppress(errors.UsageError):  # the TCP port is another's: only masks are not seen then
             serving.listen(port)
         families = words.names(f"IPv{family}" for family in serving.families)
-        render.echo(f"answering on UDP port {port} over {families}; end with Ctrl-C")
+        terminal.echo(f"answering on UDP port {port} over {families}; end with Ctrl-C")
         if key_file is None:
-            click.secho("without --key-file anybody may ask, and nothing is measured back", fg="yellow", err=True)
+            terminal.echo(
+                terminal.style("without --key-file anybody may ask, and nothing is measured back", fg="yellow"),
+                err=True,
+            )
         serving.serve(lambda: not told)
         refused = serving.refused
         strangers = refused.foreign + refused.damaged + refused.forged
-        render.echo(
+        terminal.echo(
             f"answered {words.count(serving.answered, 'packet')}; met with silence: {strangers} of strangers, "
             f"{refused.repeated} repeated, {refused.limited} above the limit"
         )
@@ -142,7 +145,7 @@ def probe(
     probed = _probed(way, result, forgot, keyed=key_file is not None)
     if output_format == "text":
         for line in _lines(probed):
-            render.echo(line)
+            terminal.echo(line)
     else:
         output.emit(probed, output_format)
     if probed.verdict == "unreachable":
@@ -203,13 +206,13 @@ def _lines(probed: Probed) -> Iterator[str]:
     sign, colour = SIGN[probed.verdict == "ok"]
     if probed.verdict in pathverdict.UNDECIDED:
         sign, colour = "?", "yellow"
-    yield click.style(f"{sign} {probed.address}: {probed.verdict}; {probed.sentence}", fg=colour, bold=True)
+    yield terminal.style(f"{sign} {probed.address}: {probed.verdict}; {probed.sentence}", fg=colour, bold=True)
     for line in probed.evidence:
         yield f"  · {line}"
     if probed.forgot:
         yield f"  · {words.count(probed.forgot, 'learned path MTU')} forgotten first"
     for line in probed.notes:
-        yield click.style(f"  {line}", fg="yellow")
+        yield terminal.style(f"  {line}", fg="yellow")
     if probed.advice and probed.verdict != "ok":
         yield f"  → {probed.advice}"
     yield (

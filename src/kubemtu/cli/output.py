@@ -12,6 +12,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import click
 import msgspec
 
+from kubemtu.cli import terminal
+from kubemtu.core import printable
+
 Output: TypeAlias = Literal["text", "json", "yaml"]
 OUTPUTS: tuple[Output, ...] = ("text", "json", "yaml")
 
@@ -21,7 +24,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 def output_option(command: C) -> C:
     """Add `-o/--output text|json|yaml` to a command, which gets it as the parameter `output_format`.
 
-    The command's colours are also settled here, by `colour`, for everything that it prints with `click.echo`.
+    The command's colours are also settled here, by `colour`, for everything that it prints with `terminal.echo`.
     """
     return click.option(
         "-o",
@@ -38,9 +41,24 @@ def output_option(command: C) -> C:
 def emit(value: object, output_format: str) -> None:
     """Print msgspec Structs and builtins to stdout as UTF-8, JSON indented by two, whatever the terminal's encoding."""
     if output_format == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+        terminal.write(msgspec.json.format(printable.encode(value), indent=2) + b"\n")
     else:
-        click.echo(msgspec.yaml.encode(value), nl=False)
+        terminal.write(_yaml(value))
+
+
+def _yaml(value: object) -> bytes:
+    """Encode a value as YAML; where it holds what a terminal may obey, in ASCII, so that it is written as escapes."""
+    try:
+        text = msgspec.yaml.encode(value)
+    except UnicodeEncodeError:
+        pass
+    else:
+        if not printable.CONTROL.search(text.decode()):
+            return text
+    import yaml
+
+    made: bytes = yaml.dump(printable.whole(value), Dumper=yaml.SafeDumper, sort_keys=False, encoding="utf-8")
+    return made
 
 
 def colour() -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from kubemtu.cli import check, kubeflags, output
+from kubemtu.cli import check, kubeflags, output, terminal
 from kubemtu.core import errors
 from kubemtu.core.plan import Plan
 
@@ -38,7 +38,7 @@ def plan(
     if out is not None:
         save(made, out)
     if output_format == "text":
-        render.echo(render.whole_plan(made, topology, render.width()))
+        terminal.echo(render.whole_plan(made, topology, render.width()))
     else:
         output.emit(made, output_format)
     return errors.FINE

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from kubemtu.cli import kubeflags, render
+from kubemtu.cli import kubeflags, logs, render, terminal
 from kubemtu.core import errors, plan, topology
 from kubemtu.flows import decide, observe
 from kubemtu.flows.change import ready
@@ -27,6 +27,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 @contextlib.asynccontextmanager
 async def connected(flags: kubeflags.KubeFlags) -> AsyncIterator[kube_api.Api]:
     """The API that the flags name."""
+    logs.on_a_terminal()
     settings = connect.settings(flags.kubeconfig, flags.context, impersonate=flags.impersonate)
     async with kube_api.Api(settings) as api:
         yield api
@@ -68,7 +69,7 @@ async def obtain(
         whole, seen = decide.plan(snapshot, target, nic_mtu)
     whole = without_live(whole) if config_only else ready.leave_out(whole, without)
     if show:
-        render.echo(render.whole_plan(whole, seen, render.width()))
+        terminal.echo(render.whole_plan(whole, seen, render.width()))
     return Made(whole=whole, topology=seen)
 
 
@@ -117,14 +118,18 @@ def confirm(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise errors.UsageError("there is no terminal to ask on: add --yes to go ahead without being asked")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         agreed = click.confirm(question)
     except click.Abort:
-        click.echo()
+        terminal.echo()
         agreed = False
+    except OSError as unwritten:
+        raise errors.UsageError(
+            f"the question cannot be asked, stdout takes nothing ({unwritten.strerror}): add --yes to go ahead without"
+        ) from unwritten
     finally:
         signal.signal(signal.SIGINT, before)
     if not agreed:

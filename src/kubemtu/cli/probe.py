@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, output
+from kubemtu.cli import kubeflags, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def probe(
         from kubemtu.cli import render
 
         for line in lines(report, render.width()):
-            render.echo(line)
+            terminal.echo(line)
     else:
         output.emit(report, output_format)
     return errors.FINE if report.ok else errors.FINDINGS
@@ -94,7 +94,7 @@ def _tell_pair(answer: "Answer", output_format: str) -> int:
         from kubemtu.cli import render
 
         for line in pair_lines(answer, render.width()):
-            render.echo(line)
+            terminal.echo(line)
     else:
         output.emit(answer, output_format)
     if all(one.kind == "unreachable" for one in answer.all):
@@ -156,7 +156,7 @@ def telling(*, quiet: bool) -> Iterator[Callable[[str], None]]:
 
     def tell(text: str) -> None:
         if live:
-            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+            terminal.redraw(text)
 
     try:
         yield tell
@@ -182,7 +182,7 @@ def _layer(layer: "Layer", columns: int | None) -> Iterator[str]:
     summary = layer.summary
     sign, colour = ("✓", "green") if layer.ok else ("✗", "red")
     head = f"{sign} {layer.name}: {summary.ok} of {summary.measured} ordered pairs carry {layer.expected} bytes"
-    yield click.style(head, fg=colour, bold=True)
+    yield terminal.style(head, fg=colour, bold=True)
     for fault in layer.faults:
         yield from render.wrapped(fault.sentence, columns, indent=2, hang=2, style={"bold": True})
         pairs = f"{count(fault.pairs, 'pair')}, " if fault.pairs else ""

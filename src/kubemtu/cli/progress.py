@@ -3,11 +3,8 @@
 import asyncio
 from collections.abc import Awaitable
 
-import click
-import msgspec
-
-from kubemtu.cli import output, render
-from kubemtu.core import errors
+from kubemtu.cli import output, terminal
+from kubemtu.core import errors, printable
 from kubemtu.flows.change import act, events
 from kubemtu.kube import mtu
 
@@ -18,6 +15,7 @@ class Teller:
     def __init__(self, output_format: str) -> None:
         self._tell = line if output_format == "text" else json_line
         self._step = self._phase = ""
+        terminal.acting()
 
     def __call__(self, event: events.Event) -> None:
         """Tell one event."""
@@ -39,20 +37,20 @@ def line(event: events.Event) -> None:
     """Print one event, for people."""
     match event.kind:
         case "step":
-            render.echo(click.style(event.text, bold=True))
+            terminal.echo(terminal.style(event.text, bold=True))
         case "phase" | "progress":
-            render.echo(f"    {event.text}")
+            terminal.echo(f"    {event.text}")
         case "done":
-            render.echo(f"    {click.style('✓', fg='green')} {event.text}")
+            terminal.echo(f"    {terminal.style('✓', fg='green')} {event.text}")
         case "note":
-            render.echo(event.text)
+            terminal.echo(event.text)
         case "node":
             pass  # a thousand nodes are a thousand lines; programs get them
 
 
 def json_line(event: events.Event) -> None:
     """Print one event as one line of JSON, to stderr."""
-    click.echo(msgspec.json.encode(event), err=True)
+    terminal.echo(printable.encode(event).decode(), err=True)
 
 
 async def interruptible(work: Awaitable[act.Outcome], told: Teller, name: str) -> act.Outcome:
@@ -75,9 +73,9 @@ def end(outcome: act.Outcome, output_format: str) -> None:
         output.emit(outcome, output_format)
         return
     what = "Rolled back" if outcome.direction == "back" else "Applied"
-    render.echo(click.style(f"{what} in {outcome.seconds:.1f} s ({outcome.migration}).", bold=True))
+    terminal.echo(terminal.style(f"{what} in {outcome.seconds:.1f} s ({outcome.migration}).", bold=True))
     for sentence in outcome.remains:
-        render.echo(f"  Left as it is: {sentence}")
+        terminal.echo(f"  Left as it is: {sentence}")
 
 
 def standing(found: mtu.Migration) -> str:

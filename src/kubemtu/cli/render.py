@@ -5,9 +5,8 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-import click
-
-from kubemtu.core import diff, plan, verdict
+from kubemtu.cli import terminal
+from kubemtu.core import diff, plan, printable, verdict
 from kubemtu.core.findings import Finding, Severity
 from kubemtu.core.topology import Layer, Topology
 from kubemtu.core.verdict import NodeLine, Report, Verdict
@@ -20,20 +19,10 @@ SIGN: dict[Verdict, tuple[str, str]] = {
     "incomplete": ("?", "yellow"),
 }
 COLOUR: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "cyan"}
-PLAIN = str.maketrans({"✓": "+", "✗": "x", "▸": ">", "→": ">", "·": "-", "−": "-", "…": "."})
+echo = terminal.echo
 NARROWEST = 40
 ALSO_MOST = 5
 LINES_MOST = 20  # nodes that get a line each
-
-
-def echo(text: str) -> None:
-    """Print text; signs that the terminal's encoding lacks become ASCII, colours stay on terminals."""
-    encoding = sys.stdout.encoding or "ascii"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.translate(PLAIN).encode(encoding, "replace").decode(encoding)
-    click.echo(text)
 
 
 def width() -> int | None:
@@ -79,6 +68,7 @@ def table(nodes: Sequence[NodeLine]) -> str:
         (names(node.name for node in same), *shown[:3], str(sum(node.pods for node in same)), shown[3])
         for shown, same in alike.items()
     ]
+    rows = [tuple(map(printable.one_line, row)) for row in rows]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [
         "  " + "  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=True)) for row in (head, *rows)
@@ -101,7 +91,7 @@ def findings(found: Iterable[Finding], columns: int | None) -> Iterator[str]:
             first = same[0]
             head, *more = wrapped(f"{code} {severity}  {first.place}", columns, hang=4)
             sign = f"{code} {severity}"
-            lines = [click.style(sign, fg=COLOUR[severity], bold=True) + head.removeprefix(sign), *more]
+            lines = [terminal.style(sign, fg=COLOUR[severity], bold=True) + head.removeprefix(sign), *more]
             lines += wrapped(first.message, columns, indent=4)
             lines += wrapped(f"→ {first.remedy}", columns, indent=4, hang=2)
             others = [f"{other.place}: {other.message.partition('. ')[0].rstrip('.')}" for other in same[1:]]
@@ -124,7 +114,7 @@ def whole_plan(made: plan.Plan, topology: Topology, columns: int | None) -> str:
     if not made.steps:
         return "\n".join(nothing(made, topology, columns))
     was = f"from {made.current} " if made.current not in {None, made.target} else ""
-    parts = [click.style(f"Pods of {made.cni}: {was}to {made.target}", bold=True)]
+    parts = [terminal.style(f"Pods of {made.cni}: {was}to {made.target}", bold=True)]
     parts.append("\n".join(picture(topology.layers, columns)))
     parts += [coloured(diff.unified(step)) for step in made.steps if isinstance(step, plan.EditValue)]
     parts.append("\n".join(("Steps", *numbered(diff.steps(made), columns))))
@@ -173,7 +163,7 @@ def coloured(text: str) -> str:
     for line in text.splitlines():
         colour = colours.get(line[:1])
         head = line.startswith(("---", "+++"))
-        lines.append(click.style(line, bold=True) if head else click.style(line, fg=colour) if colour else line)
+        lines.append(terminal.style(line, bold=True) if head else terminal.style(line, fg=colour) if colour else line)
     return "\n".join(lines)
 
 
@@ -194,7 +184,7 @@ def wrapped(
 ) -> list[str]:
     """Break text into lines of at most `columns`; continuation lines hang `hang` deeper. Long words stay whole."""
     if columns is None:
-        lines = [" " * indent + text]
+        lines = [" " * indent + text.replace("\n", " ")]  # a line is a line, whoever wrote it
     else:
         lines = textwrap.wrap(
             text,
@@ -204,4 +194,4 @@ def wrapped(
             break_long_words=False,
             break_on_hyphens=False,
         )
-    return [click.style(line, **style) for line in lines] if style else lines  # type: ignore[arg-type]  # click types each keyword
+    return [terminal.style(line, **style) for line in lines] if style else lines  # type: ignore[arg-type]  # click types each keyword

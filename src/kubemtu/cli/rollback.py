@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from kubemtu.cli import kubeflags, output
+from kubemtu.cli import kubeflags, output, terminal
 from kubemtu.core import errors
 
 
@@ -30,9 +30,9 @@ async def _rollback(flags: kubeflags.KubeFlags, *, yes: bool, output_format: str
         back = await migrations.last_to_undo(api)
         if output_format == "text":
             steps = undo.sequence(back.plan, undo.turn(back.progress))
-            click.echo(f"Taking back {back.name}:" if steps else f"{back.name} had not changed anything yet.")
+            terminal.echo(f"Taking back {back.name}:" if steps else f"{back.name} had not changed anything yet.")
             for number, step in enumerate(steps, start=1):
-                click.echo(f"  {number}. {telling.headline(step)}")
+                terminal.echo(f"  {number}. {telling.headline(step)}")
         plans.confirm("Roll back?", yes=yes)
         await migrations.turn_back(api, back)
         told = progress.Teller(output_format)

@@ -1,8 +1,6 @@
 """The demo on a terminal: what is shown while the story is told."""
 
-import click
-
-from kubemtu.cli import progress, render, why
+from kubemtu.cli import progress, render, terminal, why
 from kubemtu.core import plan, topology, verdict
 from kubemtu.flows import demo
 from kubemtu.flows import why as why_flow
@@ -38,20 +36,20 @@ class Text:
 
     def heading(self, text: str) -> None:
         """Begin a part of the story."""
-        render.echo("\n" + click.style(f"━━ {text}", bold=True) + "\n")
+        terminal.echo("\n" + terminal.style(f"━━ {text}", bold=True) + "\n")
 
     def report(self, found: verdict.Report) -> None:
         """Show what `check` says."""
-        render.echo(render.report(found, render.width()))
+        terminal.echo(render.report(found, render.width()))
 
     def answer(self, found: why_flow.Answer) -> None:
         """Show what `why` says."""
         for line in why.lines(found):
-            render.echo(line)
+            terminal.echo(line)
 
     def planned(self, whole: plan.Plan, found: topology.Topology) -> None:
         """Show what `plan` says."""
-        render.echo(render.whole_plan(whole, found, render.width()))
+        terminal.echo(render.whole_plan(whole, found, render.width()))
 
     def tell(self, event: events.Event) -> None:
         """Show one event of `apply`."""
@@ -60,9 +58,9 @@ class Text:
     def row(self, name: str, row: demo.Row) -> None:
         """Show the table as far as it is known."""
         self._rows[name] = row
-        render.echo("\n" + table(self._rows))
+        terminal.echo("\n" + table(self._rows))
         for flaw in row.flaws:
-            render.echo(click.style(f"  This run proves nothing: {flaw}", fg="yellow"))
+            terminal.echo(terminal.style(f"  This run proves nothing: {flaw}", fg="yellow"))
 
 
 class Quiet:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, output
+from kubemtu.cli import kubeflags, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def why(
         from kubemtu.cli import render
 
         for line in lines(answer, render.width()):
-            render.echo(line)
+            terminal.echo(line)
     else:
         output.emit(answer, output_format)
     return errors.FINE if answer.diagnosis.mtu == "no" else errors.FINDINGS

@@ -12,7 +12,8 @@
     └── Interrupted        130   stopped from the keyboard; `apply` resumes, `rollback` returns
 
 Whose fault it was is in the type, so that a script can tell them apart by the exit code alone.
-0 means fine, 1 means findings; neither is an error. 70 is a bug of ours, with a report to paste.
+0 means fine, 1 means findings; neither is an error. 70 is a bug of ours, with a report to paste. 74 is 0 or 1 whose
+output could not be written (a full disk): all was done, and not all of it was told.
 """
 
 from typing import ClassVar
@@ -20,6 +21,7 @@ from typing import ClassVar
 FINE = 0
 FINDINGS = 1
 BUG = 70
+OUTPUT_LOST = 74  # sysexits.h, EX_IOERR
 
 
 class KubemtuError(Exception):
