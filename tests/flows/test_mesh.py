@@ -41,7 +41,12 @@ class Network(asking.Asking):
     def _results(self, node: str, asked: order.Order) -> tuple[order.Result, ...]:
         here = {place.node: place.address for place in self.asked[0].round.members} if self.asked[0].round else {}
         return tuple(
-            order.Result(way=way.name, verdict=verdict(self._carries(here[node], way.to), way.expected))
+            order.Result(
+                way=way.name,
+                verdict=verdict(self._carries(here[node], way.to), way.expected),
+                there=direction(self._carries(here[node], way.to), way.expected) if way.deep else None,
+                home=direction(self._carries(way.to, here[node]), way.expected) if way.back else None,
+            )
             for way in asked.ways
             if way.here.node == node
         )
@@ -67,6 +72,10 @@ class Network(asking.Asking):
 
 
 def verdict(carried: int, expected: int) -> pathverdict.Verdict:
+    return pathverdict.judge(direction(carried, expected), expected=expected)
+
+
+def direction(carried: int, expected: int) -> pathverdict.Direction:
     found = search.Found(
         ending="exact" if carried else "unreachable",
         mtu=min(carried, expected),
@@ -78,7 +87,7 @@ def verdict(carried: int, expected: int) -> pathverdict.Verdict:
         packets=20,
         top=expected,
     )
-    return pathverdict.judge(pathverdict.Direction(found=found), expected=expected)
+    return pathverdict.Direction(found=found)
 
 
 def address(number: int) -> str:
@@ -178,10 +187,63 @@ async def test_what_is_asked_for_is_expected_instead() -> None:
     assert (report.ok, report.layers[0].expected, report.notes) == (False, 9000, ())
 
 
-async def test_nodes_without_an_agent_are_left_out_by_name() -> None:
-    report = await flow.measure(Network(lambda _, __: 1500), cluster(4, silent=(3,)), layers=("nodes",))
-    assert (report.ok, report.layers[0].summary.members) == (True, 3)
-    assert report.notes == ("no agent tells of node n0003: left out",)
+async def test_a_node_that_does_not_report_is_measured_by_the_others_and_nothing_is_called_right() -> None:
+    network = Network(lambda _, __: 1500, dead=("n0003",))
+    report = await flow.measure(network, cluster(4, silent=(3,)), layers=("nodes",))
+    (layer,) = report.layers
+    assert (report.ok, layer.ok, layer.unseen, report.unmeasured) == (False, False, True, ("n0003",))
+    assert (layer.summary.members, layer.summary.reported, layer.summary.measured, layer.summary.ok) == (4, 3, 12, 12)
+    assert [(fault.where, fault.kind, fault.members) for fault in layer.faults] == [("prober silent", None, ("n0003",))]
+    assert layer.faults[0].sentence == (
+        "n0003 reported nothing in this round: what it and the others send each other was measured by the others"
+    )
+
+
+@pytest.mark.parametrize(
+    ("carries", "where", "mtu"),
+    [
+        (lambda here, to: 1400 if address(3) in {here, to} else 1500, "link", 1400),
+        (lambda here, to: 1400 if here == address(3) else 1500, "sends", 1400),
+        (lambda here, to: 1400 if to == address(3) else 1500, "receives", 1400),
+    ],
+)
+@pytest.mark.parametrize("count", [3, 12])
+async def test_the_verdict_on_a_silent_node_is_as_certain_as_on_any(
+    carries: Carries, where: str, mtu: int, count: int
+) -> None:
+    """Whether its agent has been silent for long, or has not told in time for the first time."""
+    number = min(3, count - 1)
+
+    def moved(here: str, to: str) -> int:
+        swap = {address(number): address(3), address(3): address(number)}
+        return carries(swap.get(here, here), swap.get(to, to))
+
+    name = f"n{number:04}"
+    for silent in ((number,), ()):
+        network = Network(moved, dead=(name,))
+        report = await flow.measure(network, cluster(count, silent=silent), layers=("nodes",))
+        fault, unheard = report.layers[0].faults
+        assert (fault.where, fault.members, fault.mtu, fault.sure) == (where, (name,), mtu, "certain")
+        assert (unheard.where, report.layers[0].unseen, report.ok) == ("prober silent", False, False)
+
+
+async def test_two_silent_nodes_are_not_told_about_each_other() -> None:
+    network = Network(lambda _, __: 1500, dead=("n0002", "n0003"))
+    report = await flow.measure(network, cluster(5, silent=(2, 3)), layers=("nodes",))
+    (layer,) = report.layers
+    assert (report.unmeasured, layer.summary.measured) == (("n0002", "n0003"), 18)
+    assert mesh.cell(layer.measured, 2, 3) is None
+    assert mesh.cell(layer.measured, 2, 4) == ("ok", 1500)
+
+
+async def test_above_a_thousand_nodes_a_few_neighbours_measure_a_silent_one() -> None:
+    network = Network(lambda here, to: 1400 if here == address(7) else 1500, dead=("n0007",))
+    report = await flow.measure(network, cluster(1200, silent=(7,)), layers=("nodes",))
+    assert len({way.here.node for way in network.asked[1].ways}) == 24
+    assert [(fault.where, fault.members) for fault in report.layers[0].faults] == [
+        ("sends", ("n0007",)),
+        ("prober silent", ("n0007",)),
+    ]
 
 
 async def test_without_two_agents_there_is_nothing_to_measure() -> None:
@@ -189,7 +251,7 @@ async def test_without_two_agents_there_is_nothing_to_measure() -> None:
         await flow.measure(Network(lambda _, __: 1500), cluster(2, silent=(0, 1)))
     assert str(refused.value) == (
         "there are no two nodes or pods to measure between: install what measures with `kubectl apply -f deploy/crds "
-        "-f deploy/agent.yaml -f deploy/probe.yaml` (no agent tells of node n0000 and n0001: left out)"
+        "-f deploy/agent.yaml -f deploy/probe.yaml` (no agent tells of node n0000 and n0001: not measured)"
     )
 
 

@@ -195,12 +195,46 @@ def test_a_dead_node_keeps_nothing_back(lab: Cluster, monkeypatch: pytest.Monkey
 
 
 @on_lab
-def test_a_node_without_an_agent_is_left_out(lab: Cluster) -> None:
+def test_a_node_that_does_not_report_is_measured_by_the_others(lab: Cluster) -> None:
+    """Its agent answers probes and cannot tell what it finds: nothing is called right, and what is wrong is found."""
+    with situations.muted(lab, "node-4"):
+        lines = probe(lab)
+        assert lines[0] == "? nodes: 12 of 12 ordered pairs carry 1500 bytes"
+        assert "? pods: 12 of 12 ordered pairs carry 1450 bytes" in lines
+        assert (
+            "  node-4 reported nothing in this round: what it and the others send each other was measured by the others"
+        ) in lines
+        assert any(line.startswith("? node node-4 does not report, ") for line in lines)
+        assert not any(line.startswith("✓") for line in lines)
+        assert json.loads(lab.run("probe", "-o", "json").out)["unmeasured"] == ["node-4"]
+        assert [(code, place) for code, place, _ in prove(lab)] == [
+            ("MTU125", "node node-4, measured between nodes"),
+            ("MTU125", "node node-4, measured between pods"),
+            ("MTU118", "node node-4"),
+        ]
+        assert lab.run("check").code == 1
+        answer = lab.run("why", "node-1", "node-4")
+        assert (answer.code, answer.out[:2]) == (1, "? ")
+        assert "node node-4 does not report: measured from the other end, and nothing is called right there" in answer.out
+        for way, said in (("both", "link of node-4"), ("to", "node-4 receives"), ("from", "what node-4 sends")):
+            with hole(lab, "node-4", 1400, way=way):
+                lines = probe(lab, "--nodes")
+                assert lines[0].startswith("✗ nodes: ")
+                assert said in lines[1]
+                assert "1400" in lines[1]
+                assert "certain" in lines[2]
+                ended = lab.run("why", "node-1", "node-4")
+                assert ended.code == 1
+                assert ended.out.startswith("✗ This is MTU: from ")
+
+
+@on_lab
+def test_a_node_without_an_agent_is_never_called_right(lab: Cluster) -> None:
     with situations.stopped(lab, "node-4"):
         lab.kube.delete(f"{NODE_MTUS}/node-4")
-        lines = probe(lab, code=0)
-    assert lines[0] == "✓ nodes: 6 of 6 ordered pairs carry 1500 bytes"
-    assert lines[-1] == "! no agent tells of node node-4: left out"
+        lines = probe(lab)
+    assert lines[0] == "✗ nodes: 6 of 9 ordered pairs carry 1500 bytes"
+    assert lines[1].startswith("  node-4 answers nobody and reported nothing: ")
     until(lambda: "node-4" in json.dumps(lab.kube.get(NODE_MTUS)))
 
 
@@ -257,10 +291,12 @@ def test_a_node_without_a_probe_pod_is_measured_by_itself_only(lab: Cluster) -> 
     lab.kube.merge(DAEMONSET, {"spec": {"template": {"spec": {"nodeSelector": {"probed": "yes"}}}}})
     until(lambda: _rolled(lab, 3) and _probes(lab) == {"node-1", "node-2", "node-3"})
     until(lambda: "✓ pods: 6 of 6 " in lab.run("probe", "--pods").out)  # those that are new are seen, and listen
-    lines = probe(lab, code=0)
+    lines = probe(lab)
     assert "✓ nodes: 12 of 12 ordered pairs carry 1500 bytes" in lines
     assert "✓ pods: 6 of 6 ordered pairs carry 1450 bytes" in lines
-    assert lines[-1] == "! no probe pod runs on node node-4: its pods' network is left out"
+    assert any(line.startswith("? node node-4 does not report, or was not measured in every layer") for line in lines)
+    assert lines[-1] == "! no probe pod runs on node node-4: its pods' network was not measured"
+    assert ("MTU125", "node node-4") in [(code, place) for code, place, _ in prove(lab)]
     lab.kube.delete(DAEMONSET)
     until(lambda: not _probes(lab))
     lines = probe(lab, code=0)

@@ -59,8 +59,9 @@ def probe(
     """Measure the exact path MTU from A to B and back, or between all nodes and all probe pods.
 
     One full-size packet a pair where all is well; what does not carry it is searched to the byte. Above 1,000 nodes
-    each measures some peers, and what that finds is said. Changes nothing. Ends with 1 when something is not as it
-    should be, between two ends with 3 when nothing is answered. The JSON of two ends is that of `kubemtu why`.
+    each measures some peers, and what that finds is said. A node that does not report is measured by the others.
+    Changes nothing. Ends with 1 when something is not as it should be or was not measured, between two ends with 3 when
+    nothing is answered. The JSON of two ends is that of `kubemtu why`.
     """
     if whole and here is not None:
         raise errors.UsageError("--mesh measures everybody; name no ends beside it")
@@ -171,8 +172,19 @@ def lines(report: "Report", columns: int | None) -> Iterator[str]:
     for layer in report.layers:
         yield from _layer(layer, columns)
         yield ""
+    if report.unmeasured:
+        yield from render.wrapped(f"? {_unmeasured(report)}", columns, hang=2, style={"fg": "yellow", "bold": True})
     for note in report.notes:
         yield from render.wrapped(f"! {note}", columns, hang=2, style={"fg": "yellow"})
+
+
+def _unmeasured(report: "Report") -> str:
+    from kubemtu.core.words import names
+
+    alone = len(report.unmeasured) == 1
+    verbs = ("does", "was") if alone else ("do", "were")
+    who = f"node {names(report.unmeasured)}"
+    return f"{who} {verbs[0]} not report, or {verbs[1]} not measured in every layer: nothing is called right there"
 
 
 def _layer(layer: "Layer", columns: int | None) -> Iterator[str]:
@@ -180,7 +192,7 @@ def _layer(layer: "Layer", columns: int | None) -> Iterator[str]:
     from kubemtu.core.words import count, names, verb
 
     summary = layer.summary
-    sign, colour = ("✓", "green") if layer.ok else ("✗", "red")
+    sign, colour = ("✓", "green") if layer.ok else ("?", "yellow") if layer.unseen else ("✗", "red")
     head = f"{sign} {layer.name}: {summary.ok} of {summary.measured} ordered pairs carry {layer.expected} bytes"
     yield terminal.style(head, fg=colour, bold=True)
     for fault in layer.faults:

@@ -72,7 +72,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class Mesh(msgspec.Struct, frozen=True, kw_only=True):
     """One round: who takes part, the size that should arrive, and the rows that came in, ascending by sender.
 
-    `offsets`: member i was to measure (i + s) modulo N for each s of them; None: everybody else. Raises ValueError
+    `offsets`: member i was to measure (i + s) modulo N for each s of them; None: everybody else. `witnessed` are the
+    members, ascending, that did not report: their rows hold what others measured of their packets. Raises ValueError
     for a row or a peer that is not of this round.
     """
 
@@ -80,6 +81,7 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True):
     expected: int
     rows: tuple[Row, ...] = ()
     offsets: tuple[int, ...] | None = None
+    witnessed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what would let one member be taken for another."""
@@ -114,8 +116,8 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def silent(self) -> tuple[int, ...]:
-        """The members that did not report, or could not measure."""
-        reported = {row.sender for row in self.rows if not row.error}
+        """The members that did not report, or could not measure, whether others did it for them or not."""
+        reported = {row.sender for row in self.rows if not row.error} - {*self.witnessed}
         return tuple(member for member in range(len(self.members)) if member not in reported)
 
 
@@ -174,7 +176,11 @@ def merged(mesh: Mesh, later: Mesh) -> Mesh:
     rows = {row.sender: row for row in mesh.rows}
     for row in later.rows:
         rows[row.sender] = _merged(mesh, rows.get(row.sender), later, row)
-    return msgspec.structs.replace(mesh, rows=tuple(rows[sender] for sender in sorted(rows)))
+    return msgspec.structs.replace(
+        mesh,
+        rows=tuple(rows[sender] for sender in sorted(rows)),
+        witnessed=tuple(sorted({*mesh.witnessed, *later.witnessed})),
+    )
 
 
 def _merged(mesh: Mesh, old: Row | None, later: Mesh, new: Row) -> Row:

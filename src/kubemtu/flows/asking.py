@@ -32,6 +32,9 @@ class Asking:
         self._nodes = nodes
         self._patience = patience
 
+    def excuse(self, nodes: Iterable[str]) -> None:
+        """Wait for none of these; here all are waited for."""
+
     async def ask(self, asked: order.Order, tell: Tell | None = None) -> dict[str, order.Told]:
         """Ask, and wait until every node that has something to tell has told it or left; by node.
 

@@ -48,6 +48,8 @@ def check(
         for layer in (proven.layers if proven is not None else ())
         for one in measured.find(layer.name, layer.faults, layer.cutting)
     ]
+    if proven is not None:
+        findings += measured.missing(proven.unmeasured, [layer.faults for layer in proven.layers])
     lines = proven.lines() if proven is not None else ()
     return verdict.report(found if namespace is None else topology.only(found, namespace), findings, lines)
 

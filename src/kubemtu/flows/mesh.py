@@ -13,18 +13,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from kubemtu.core import errors, mesh, order, policy, proof, sampling
+from kubemtu.core import errors, mesh, order, sampling
 from kubemtu.core.blame import remedies
 from kubemtu.core.blame.faults import Fault, infer
 from kubemtu.core.blame.follow import follow_up
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.core.words import count, names
-from kubemtu.flows import patience
+from kubemtu.core.words import count
+from kubemtu.flows import members, neighbours, patience
 from kubemtu.flows.asking import Asking
 from kubemtu.kube import api as kube_api
 
-PROBES = "kubemtu-probe"  # app.kubernetes.io/name of the probe pods
-ZONE = "topology.kubernetes.io/zone"
 FOLLOWED = 200  # pairs that are measured once more, by several flows
 FLOWS = 20
 PATIENCE = 60.0
@@ -53,15 +51,26 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether all that was measured carries what is expected."""
+        """Whether all was measured, and carries what is expected."""
         return not self.faults and not self.cutting
+
+    @property
+    def unseen(self) -> bool:
+        """Whether nothing is known to be wrong, and not everything was measured."""
+        return bool(self.faults) and not self.cutting and all(fault.kind is None for fault in self.faults)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a round of all layers came to; `notes` say what was left out."""
+    """What a round of all layers came to; `notes` say what was not measured, and what was expected why.
+
+    `ok`: all of every layer was measured, and carries what is expected. `unmeasured` are the nodes that no layer, or
+    not every one that was asked for, could measure, and those whose agents do not report: what these are sent and send
+    was measured by the others, as far as it was.
+    """
 
     ok: bool
     layers: tuple[Layer, ...]
+    unmeasured: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     schema: str = "kubemtu.io/probe/v1"
 
@@ -72,23 +81,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             for one in self.layers
         ]
         return (*told, *self.notes)
-
-
-class Members(msgspec.Struct, frozen=True, kw_only=True):
-    """Who takes part in one layer, and the MTU of each one's own interface, in bytes, or less where that is known.
-
-    `bounds`: who says so.
-    """
-
-    name: str
-    places: tuple[order.Place, ...]
-    mtus: tuple[int, ...]
-    bounds: tuple[policy.Bound, ...] = ()
-
-    @property
-    def expected(self) -> int:
-        """What should arrive everywhere: the smallest of the interfaces."""
-        return min(self.mtus)
 
 
 async def run(
@@ -102,7 +94,7 @@ async def run(
     tell: Tell = lambda _: None,
 ) -> Report:
     """Measure the layers of a cluster, as `measure` does; who does not tell what it measured is named in the notes."""
-    _some(members(snapshot), snapshot, layers)
+    _some(members.of(snapshot), snapshot, layers)
     async with patience.asking_all(api, patience=PATIENCE) as line:
         made = await measure(
             line, snapshot, layers=layers, expected=expected, pps=pps, round_number=round_number, tell=tell
@@ -126,22 +118,30 @@ async def measure(
 
     Raises Unreachable when fewer than two nodes have an agent, UsageError for a rate at which a round takes too long.
     """
-    found = _some(members(snapshot), snapshot, layers)
-    mixed = [_mixed(one) for one in found if (one.bounds or len({*one.mtus}) > 1) and expected is None]
+    found = _some(members.of(snapshot), snapshot, layers)
+    mixed = [members.mixed(one) for one in found if (one.bounds or len({*one.mtus}) > 1) and expected is None]
     done = []
     for one in found:
         size = expected or one.expected
         done.append(await _layer(asking, one, size, pps=pps, round_number=round_number, tell=tell))
-    differ = any(len({*one.mtus}) > 1 for one in members(snapshot) if one.name.startswith("nodes"))
+    differ = any(len({*one.mtus}) > 1 for one in members.of(snapshot) if one.name.startswith("nodes"))
     made = tuple(_advised(one, done, mixed=differ) for one in done)
-    return Report(ok=all(one.ok for one in made), layers=made, notes=(*_left_out(snapshot, found, layers), *mixed))
+    missing, notes = members.left_out(snapshot, found, layers)
+    silent = [made.measured.members[number].name for made in done for number in made.measured.silent]
+    unmeasured = tuple(sorted({*missing, *silent}))
+    return Report(
+        ok=not unmeasured and all(one.ok for one in made),
+        layers=made,
+        unmeasured=unmeasured,
+        notes=(*notes, *mixed),
+    )
 
 
-def _some(found: Sequence[Members], snapshot: Snapshot, layers: Sequence[str]) -> list[Members]:
+def _some(found: Sequence[members.Members], snapshot: Snapshot, layers: Sequence[str]) -> list[members.Members]:
     """Those of the layers that were asked for. Raises Unreachable when there is none."""
     wanted = [one for one in found if one.name.partition(",")[0] in layers]
     if not wanted:
-        notes = list(_left_out(snapshot, wanted, layers))
+        _, notes = members.left_out(snapshot, wanted, layers)
         raise errors.Unreachable(
             f"there are no two {' or '.join(layers)} to measure between: install what measures with `{INSTALL}`"
             + (f" ({'; '.join(notes)})" if notes else "")
@@ -158,7 +158,9 @@ def _advised(layer: Layer, layers: Sequence[Layer], *, mixed: bool) -> Layer:
     return msgspec.structs.replace(layer, faults=faults)
 
 
-async def _layer(asking: Asking, taking: Members, size: int, *, pps: float, round_number: int, tell: Tell) -> Layer:
+async def _layer(
+    asking: Asking, taking: members.Members, size: int, *, pps: float, round_number: int, tell: Tell
+) -> Layer:
     places = sorted(taking.places, key=lambda place: (place.zone, place.node))
     listed = tuple(mesh.Member(name=place.node, zone=place.zone) for place in places)
     plan = sampling.plan(listed, round_number=round_number, most_pps=pps or sampling.MOST_PPS)
@@ -172,17 +174,21 @@ async def _layer(asking: Asking, taking: Members, size: int, *, pps: float, roun
     asked = order.Round(members=tuple(places), expected=size, offsets=() if everybody else plan.offsets, pps=pps)
     began = time.monotonic()
     tell(f"{taking.name}: {len(listed)} measure {count(plan.per_member, 'peer')} each")
+    asking.excuse(taking.silent)
     told = await asking.ask(
         order.Order(round=asked, seconds=int(PATIENCE + plan.seconds * 2)),
         tell=lambda have, of: tell(f"{taking.name}: {have} of {of} have measured"),
     )
-    rows = [one.row for one in told.values() if one.row is not None]
+    rows = [one.row for node, one in told.items() if one.row is not None and node not in taking.silent]
     whole = mesh.Mesh(
         members=listed,
         expected=size,
         rows=tuple(sorted(rows, key=lambda row: row.sender)),
         offsets=None if everybody else plan.offsets,
     )
+    if whole.silent:
+        tell(f"{taking.name}: {count(len(whole.silent), 'node')} measured by the others")
+        whole = await neighbours.witnessed(asking, places, whole)
     blamed = infer(whole)
     if again := follow_up(whole, blamed, most=FOLLOWED):
         tell(f"{taking.name}: {count(len(again), 'pair')} measured more closely")
@@ -226,21 +232,8 @@ async def _closer(
 
 
 def _row(sender: int, found: Mapping[int, order.Result]) -> mesh.Row:
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for peer, result in found.items():
-        if not proof.carries(result.verdict):
-            groups.setdefault((result.verdict.kind, result.verdict.mtu), []).append(peer)
-    return mesh.Row(
-        sender=sender,
-        measured=len(found),
-        ok=len(found) - sum(map(len, groups.values())),
-        packets=sum(result.packets for result in found.values()),
-        groups=tuple(
-            mesh.Group(kind=found[peers[0]].verdict.kind, mtu=found[peers[0]].verdict.mtu, to=tuple(sorted(peers)))
-            for peers in groups.values()
-        ),
-        also=tuple(sorted(found)),
-    )
+    made = neighbours.row(sender, {peer: result.verdict for peer, result in found.items()})
+    return msgspec.structs.replace(made, packets=sum(result.packets for result in found.values()))
 
 
 def _cutting(
@@ -249,84 +242,3 @@ def _cutting(
     """Nodes whose own tunnel cut what their probes became: two fragments or more for each packet."""
     good = {listed[row.sender].name: row.ok for row in rows}
     return tuple(name for name, one in told.items() if good.get(name) and one.cut >= CUT // 2 * good[name])
-
-
-# Who takes part
-
-
-def members(snapshot: Snapshot) -> list[Members]:
-    """The layers that this cluster has, each with two members or more."""
-    zones = {found.name: found.text("metadata", "labels", ZONE) or "" for found in snapshot.each("Node")}
-    known = policy.known(snapshot).bounds
-    found = []
-    for ipv6 in (False, True):
-        family = ", IPv6" if ipv6 else ""
-        for name, places in (("nodes", _nodes(snapshot, zones, known, ipv6)), ("pods", _pods(snapshot, zones, ipv6))):
-            if len(places) > 1:
-                where, mtus = zip(*places, strict=True)
-                bounds = known if name == "nodes" and {*mtus} & {one.path_mtu for one in known} else ()
-                found.append(Members(name=f"{name}{family}", places=where, mtus=mtus, bounds=bounds))
-    return sorted(found, key=lambda one: not one.name.startswith("nodes"))
-
-
-def _nodes(
-    snapshot: Snapshot, zones: Mapping[str, str], known: Sequence[policy.Bound], ipv6: bool
-) -> list[tuple[order.Place, int]]:
-    found = []
-    for node in snapshot.each("Node"):
-        seen = snapshot.observation(node.name)
-        internal = [
-            address
-            for one in node.each("status", "addresses")
-            if one.text("type") == "InternalIP" and (address := one.text("address")) and (":" in address) is ipv6
-        ]
-        mtus = [min(one.mtu, one.route_mtu or one.mtu) for one in seen.uplinks] if seen is not None else []
-        if internal and mtus:
-            bound = policy.smallest(known, node.name)
-            most = min([*mtus, *((bound.path_mtu,) if bound is not None else ())])
-            found.append((order.Place(node=node.name, address=internal[0], zone=zones[node.name]), most))
-    return found
-
-
-def _pods(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tuple[order.Place, int]]:
-    """One probe pod a node, where it is and what its own interface has."""
-    wanted = {
-        address
-        for pod in snapshot.each("Pod")
-        if pod.text("metadata", "labels", "app.kubernetes.io/name") == PROBES
-        for one in pod.each("status", "podIPs")
-        if (address := one.text("ip")) and (":" in address) is ipv6
-    }
-    found = {}
-    for seen in snapshot.nodes:
-        for port in seen.ports:
-            for address in wanted & set(port.addresses):
-                place = order.Place(node=seen.node, address=address, port=port.host_link, zone=zones.get(seen.node, ""))
-                found[seen.node] = (place, port.pod_mtu)
-    return list(found.values())
-
-
-def _mixed(one: Members) -> str:
-    sizes = sorted({*one.mtus})
-    by = next((bound for bound in one.bounds if bound.path_mtu == sizes[0]), None)
-    if by is not None:
-        return f"{one.name}: {sizes[0]} was expected, as {by.says} says; --expected N shows who takes more"
-    return (
-        f"{one.name}: their interfaces have {names(map(str, sizes))}, so {sizes[0]} was expected, which all have; "
-        f"--expected {sizes[-1]} shows who takes more"
-    )
-
-
-def _left_out(snapshot: Snapshot, found: Sequence[Members], layers: Sequence[str]) -> Iterable[str]:
-    listed = [node.name for node in snapshot.each("Node")]
-    silent = [name for name in listed if snapshot.observation(name) is None]
-    if silent:
-        yield f"no agent tells of node {names(silent)}: left out"
-    pods = next((one for one in found if one.name == "pods"), None)
-    if "pods" in layers:
-        there = {place.node for place in pods.places} if pods is not None else set()
-        missing = [name for name in listed if name not in there and name not in silent]
-        if missing and pods is None:
-            yield "no probe pods run, so only the nodes are measured: `kubectl apply -f deploy/probe.yaml` starts them"
-        elif missing:
-            yield f"no probe pod runs on node {names(missing)}: its pods' network is left out"

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from kubemtu.core import errors, order
 from kubemtu.core.words import names as listed
@@ -24,6 +24,11 @@ class Patient(asking.Asking):
     def __init__(self, api: kube_api.Api, nodes: Nodes, *, patience: float = asking.PATIENCE) -> None:
         super().__init__(api, nodes, patience=patience)
         self.late: set[str] = set()
+        self._excused: set[str] = set()
+
+    def excuse(self, nodes: Iterable[str]) -> None:
+        """Wait for none of these: they are known to tell nothing."""
+        self._excused.update(nodes)
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -58,7 +63,7 @@ class Patient(asking.Asking):
         began = news = time.monotonic()
         before = 0
         while True:
-            due = [node for node in nodes if node not in self.late]
+            due = [node for node in nodes if node not in self.late and node not in self._excused]
             told = self._told(name, nodes, enough)
             if not due:
                 break

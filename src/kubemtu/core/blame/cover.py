@@ -301,12 +301,22 @@ class _Cover:
             place=place, kind=kind, bad=tally.bad, good=tally.good, partly=partly, sure=self._sure(place, tally, kind)
         )
 
+    def _only_line(self, place: Place, tally: Tally) -> bool:
+        """Whether of three members all went wrong one way at one of them, and all else is known to be in order."""
+        if place.shape not in {"row", "column"} or self.known.size != 3 or tally.bad != 2:
+            return False
+        one = place.first
+        others = [member for member in range(3) if member != one]
+        good = [self.plane.good_row(member) for member in range(3)]
+        back = good[one].bit_count() == 2 if place.shape == "column" else all(good[each] >> one & 1 for each in others)
+        return back and all(good[each] >> other & 1 for each in others for other in others if each != other)
+
     def _sure(self, place: Place, tally: Tally, kind: Kind) -> Sure:
         if kind == DIFFER:
             return "certain" if tally.bad > 2 else "likely"
         if not whole(tally):
             return "possible"
-        if tally.good or tally.bad < 3:
+        if tally.good or (tally.bad < 3 and not self._only_line(place, tally)):
             return "likely"
         if place.shape in LINES:
             return "certain"

@@ -245,12 +245,21 @@ class _Inference:
         )
 
     def _silent(self, down: set[str]) -> Iterator[Fault]:
-        """Members that told nothing of this round, by the reason that they gave."""
+        """Members that told nothing of this round, by the reason that they gave, or measured by others."""
         reasons: dict[str, list[str]] = {}
+        seen: list[str] = []
         for member in sorted(self.silent):
-            if self.names[member] not in down:
-                row = self.mesh.row(member)
-                reasons.setdefault(row.error if row else "", []).append(self.names[member])
+            if self.names[member] in down:
+                continue
+            if member in self.mesh.witnessed:
+                seen.append(self.names[member])
+                continue
+            row = self.mesh.row(member)
+            reasons.setdefault(row.error if row else "", []).append(self.names[member])
+        if seen:
+            them = "it" if len(seen) == 1 else "them"
+            said = f"{names(seen)} reported nothing in this round: what {them} and the others send each other was "
+            yield self._unmeasured("prober silent", seen, f"{said}measured by the others")
         for reason, members in reasons.items():
             said = f"could not measure ({reason})" if reason else "reported nothing in this round"
             what = f"what {'it sends' if len(members) == 1 else 'they send'} was not measured"
@@ -259,7 +268,7 @@ class _Inference:
     def _unfinished(self) -> Iterator[Fault]:
         """Members that measured less than was planned."""
         for row in self.mesh.rows:
-            if not row.error and not self.mesh.finished(row):
+            if not row.error and not self.mesh.finished(row) and row.sender not in self.mesh.witnessed:
                 name = self.names[row.sender]
                 done = f"{row.measured - len(row.also):,} of {self.mesh.planned:,}"
                 yield self._unmeasured("unfinished", [name], f"{name} measured {done} peers: the others are not known")

@@ -16,6 +16,18 @@ def find(layer: str, faults: Sequence[Fault], cutting: Sequence[str]) -> tuple[F
     return (*_faults(layer, faults), *_cutting(layer, cutting))
 
 
+def missing(nodes: Sequence[str], layers: Iterable[Sequence[Fault]]) -> Iterable[Finding]:
+    """Report nodes that were not measured, or not by themselves, and of which no fault of a layer says it (MTU125)."""
+    told = {name for faults in layers for fault in faults for name in fault.members}
+    if left := [name for name in nodes if name not in told]:
+        yield codes.finding(
+            codes.MTU125,
+            f"node {names(left)}",
+            "Not measured, or not in every layer: no agent reports from there, or no probe pod runs there.",
+            "Run the kubemtu agent and the probe pod on every node, then measure again.",
+        )
+
+
 def _faults(layer: str, faults: Sequence[Fault]) -> Iterable[Finding]:
     for fault in faults:
         undecided = fault.kind is None or fault.kind in pathverdict.UNDECIDED

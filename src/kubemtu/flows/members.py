@@ -1,0 +1,136 @@
+"""Who takes part in a mesh: every node with an address, and the probe pod on each, whether its agent reports or not.
+
+A node that does not report is no reason to look away: what it is sent is measured by the others, and what it sends as
+well, for its station answers whoever holds the key also while its agent cannot reach the API server.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from kubemtu.core import order, policy
+from kubemtu.core.objects import Object
+from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.words import names
+
+PROBES = "kubemtu-probe"  # app.kubernetes.io/name of the probe pods
+ZONE = "topology.kubernetes.io/zone"
+
+
+class Members(msgspec.Struct, frozen=True, kw_only=True):
+    """Who takes part in one layer, and the MTU of each one's own interface that is known, in bytes, or less where that
+    is known.
+
+    `silent` are the nodes whose agents do not report: they are measured from the others. `bounds`: who says less.
+    """
+
+    name: str
+    places: tuple[order.Place, ...]
+    mtus: tuple[int, ...]
+    silent: frozenset[str] = frozenset()
+    bounds: tuple[policy.Bound, ...] = ()
+
+    @property
+    def expected(self) -> int:
+        """What should arrive everywhere: the smallest of the interfaces."""
+        return min(self.mtus)
+
+
+def of(snapshot: Snapshot) -> list[Members]:
+    """The layers that this cluster has: each with two members or more, one of which can measure."""
+    zones = {found.name: found.text("metadata", "labels", ZONE) or "" for found in snapshot.each("Node")}
+    known = policy.known(snapshot).bounds
+    found = []
+    for ipv6 in (False, True):
+        family = ", IPv6" if ipv6 else ""
+        for name, places in (("nodes", _nodes(snapshot, zones, known, ipv6)), ("pods", _pods(snapshot, zones, ipv6))):
+            mtus = tuple(mtu for _, mtu in places if mtu is not None)
+            if len(places) > 1 and mtus:
+                silent = frozenset(place.node for place, mtu in places if mtu is None)
+                where = tuple(place for place, _ in places)
+                bounds = known if name == "nodes" and {*mtus} & {one.path_mtu for one in known} else ()
+                made = Members(name=f"{name}{family}", places=where, mtus=mtus, silent=silent, bounds=bounds)
+                found.append(made)
+    return sorted(found, key=lambda one: not one.name.startswith("nodes"))
+
+
+def _nodes(
+    snapshot: Snapshot, zones: Mapping[str, str], known: Sequence[policy.Bound], ipv6: bool
+) -> list[tuple[order.Place, int | None]]:
+    found: list[tuple[order.Place, int | None]] = []
+    for node in snapshot.each("Node"):
+        seen = snapshot.observation(node.name)
+        internal = [
+            address
+            for one in node.each("status", "addresses")
+            if one.text("type") == "InternalIP" and (address := one.text("address")) and (":" in address) is ipv6
+        ]
+        mtus = [min(one.mtu, one.route_mtu or one.mtu) for one in seen.uplinks] if seen is not None else []
+        if internal:
+            place = order.Place(node=node.name, address=internal[0], zone=zones[node.name])
+            bound = policy.smallest(known, node.name)
+            most = min([*mtus, *((bound.path_mtu,) if bound is not None else ())]) if mtus else None
+            found.append((place, most))
+    return found
+
+
+def _pods(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tuple[order.Place, int | None]]:
+    """One probe pod a node, where it is and what its own interface has; of a silent node what the API says of it."""
+    found: dict[str, tuple[order.Place, int | None]] = {}
+    wanted: dict[str, str] = {}
+    for pod in _probes(snapshot):
+        for one in pod.each("status", "podIPs"):
+            address, node = one.text("ip"), pod.text("spec", "nodeName") or ""
+            if address and (":" in address) is ipv6:
+                wanted[address] = node
+                if node and snapshot.observation(node) is None and pod.text("status", "phase") == "Running":
+                    place = order.Place(node=node, address=address, zone=zones.get(node, ""))
+                    found.setdefault(node, (place, None))
+    for seen in snapshot.nodes:
+        for port in seen.ports:
+            for address in wanted.keys() & set(port.addresses):
+                place = order.Place(node=seen.node, address=address, port=port.host_link, zone=zones.get(seen.node, ""))
+                found[seen.node] = (place, port.pod_mtu)
+    return list(found.values())
+
+
+def _probes(snapshot: Snapshot) -> Iterable[Object]:
+    return (pod for pod in snapshot.each("Pod") if pod.text("metadata", "labels", "app.kubernetes.io/name") == PROBES)
+
+
+def mixed(one: Members) -> str:
+    """Say what is expected where interfaces differ."""
+    sizes = sorted({*one.mtus})
+    by = next((bound for bound in one.bounds if bound.path_mtu == sizes[0]), None)
+    if by is not None:
+        return f"{one.name}: {sizes[0]} was expected, as {by.says} says; --expected N shows who takes more"
+    return (
+        f"{one.name}: their interfaces have {names(map(str, sizes))}, so {sizes[0]} was expected, which all have; "
+        f"--expected {sizes[-1]} shows who takes more"
+    )
+
+
+def left_out(snapshot: Snapshot, found: Sequence[Members], layers: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Name the nodes of which a layer that was asked for could measure nothing, and say so, a sentence each.
+
+    A cluster without a single probe pod has no such layer, which is said, and nobody is named for it.
+    """
+    listed = [node.name for node in snapshot.each("Node")]
+    missing: list[str] = []
+    notes: list[str] = []
+    there = {place.node for one in found for place in one.places}
+    if nowhere := [name for name in listed if name not in there and snapshot.observation(name) is None]:
+        notes.append(f"no agent tells of node {names(nowhere)}: not measured")
+        missing += nowhere
+    pods = next((one for one in found if one.name.startswith("pods")), None)
+    if "pods" in layers:
+        within = {place.node for one in found if one.name.startswith("pods") for place in one.places}
+        without = [name for name in listed if name not in within and name not in missing]
+        if without and pods is None:
+            notes.append(
+                "no probe pods run, so only the nodes are measured: `kubectl apply -f deploy/probe.yaml` starts them"
+            )
+        elif without:
+            notes.append(f"no probe pod runs on node {names(without)}: its pods' network was not measured")
+            missing += without
+    return tuple(dict.fromkeys(missing)), notes

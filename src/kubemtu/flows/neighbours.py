@@ -1,0 +1,71 @@
+"""What a member of a mesh does not report, measured by the others: from them to it, and what comes back."""
+
+from collections.abc import Mapping, Sequence
+
+from kubemtu.core import mesh, order, pathverdict, proof
+from kubemtu.flows.asking import Asking
+
+MOST = 200  # pairs that are measured so in a round
+EACH = 24  # neighbours that measure one member at most
+
+
+async def witnessed(asking: Asking, places: Sequence[order.Place], whole: mesh.Mesh) -> mesh.Mesh:
+    """The round with what the members that reported measured of those that did not, in both directions."""
+    silent = whole.silent
+    able = [number for number in range(len(places)) if number not in set(silent)]
+    if not silent or not able:
+        return whole
+    each = max(1, min(EACH, len(able), MOST // len(silent)))
+    pairs = [
+        (able[(turn * len(able) // each + place) % len(able)], member)
+        for place, member in enumerate(silent[:MOST])
+        for turn in range(each)
+    ]
+    results = await asking.ways([_way(places, whole.expected, sender, member) for sender, member in pairs])
+    there: dict[int, dict[int, pathverdict.Verdict]] = {}
+    home: dict[int, dict[int, pathverdict.Verdict]] = {}
+    for sender, member in pairs:
+        result = results.get(f"{sender}>{member}")
+        if result is None:
+            continue
+        there.setdefault(sender, {})[member] = _forth(result, whole.expected)
+        if (back := _back(result, whole.expected)) is not None:
+            home.setdefault(member, {})[sender] = back
+    rows = tuple(row(member, found) for member, found in sorted({**there, **home}.items()))
+    later = mesh.Mesh(
+        members=whole.members, expected=whole.expected, rows=rows, offsets=(), witnessed=tuple(sorted(home))
+    )
+    return mesh.merged(whole, later)
+
+
+def _way(places: Sequence[order.Place], expected: int, sender: int, member: int) -> order.Way:
+    here = order.Spot(node=places[sender].node, port=places[sender].port)
+    to = places[member].address
+    return order.Way(name=f"{sender}>{member}", here=here, to=to, expected=expected, enough=True, back=True, deep=True)
+
+
+def _forth(result: order.Result, expected: int) -> pathverdict.Verdict:
+    one = result.there
+    return pathverdict.judge_direction(one.unasked(result.home), expected) if one is not None else result.verdict
+
+
+def _back(result: order.Result, expected: int) -> pathverdict.Verdict | None:
+    home = result.home
+    if home is None or home.found.ending != "exact":
+        return None
+    return pathverdict.judge_direction(home.unasked(result.there), expected)
+
+
+def row(sender: int, found: Mapping[int, pathverdict.Verdict]) -> mesh.Row:
+    """What is known of a sender's packets to these members, and of no others."""
+    groups: dict[tuple[pathverdict.Kind, int], list[int]] = {}
+    for peer, verdict in found.items():
+        if not proof.carries(verdict):
+            groups.setdefault((verdict.kind, verdict.mtu), []).append(peer)
+    return mesh.Row(
+        sender=sender,
+        measured=len(found),
+        ok=len(found) - sum(map(len, groups.values())),
+        groups=tuple(mesh.Group(kind=kind, mtu=mtu, to=tuple(sorted(peers))) for (kind, mtu), peers in groups.items()),
+        also=tuple(sorted(found)),
+    )
