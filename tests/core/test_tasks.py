@@ -58,10 +58,11 @@ def test_two_nodes_have_no_parts() -> None:
     assert [one[0] for one in ways(known("n1"), known("node/n2"))] == ["whole"]
 
 
-def test_without_an_agent_at_the_other_end_nothing_is_asked_of_it() -> None:
+def test_without_an_agent_at_the_other_end_the_way_between_the_nodes_is_measured_from_here() -> None:
     assert ways(find("web-1"), find("db/pg-0"), SNAPSHOT) == [
         ("whole", "n1", "cali1", "10.42.2.10", False),
         ("near", "n1", "cali1", "192.0.2.1", True),
+        ("nodes", "n1", "", "192.0.2.2", True),
     ]
 
 

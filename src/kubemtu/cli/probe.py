@@ -101,12 +101,13 @@ def _tell_pair(answer: "Answer", output_format: str) -> int:
     if all(one.kind == "unreachable" for one in answer.all):
         return errors.Unreachable.exit_code
     fine = all(leg.verdict.ok for one in answer.all for leg in one.legs if leg.role != "return")
-    return errors.FINE if fine and all(one.mtu == "no" for one in answer.all) else errors.FINDINGS
+    told = not answer.unmeasured and all(one.mtu == "no" for one in answer.all)
+    return errors.FINE if fine and told else errors.FINDINGS
 
 
 def pair_lines(answer: "Answer", columns: int | None) -> Iterator[str]:
     """What was measured between two ends, for people: each family and each endpoint of a Service by itself."""
-    from kubemtu.cli import render
+    from kubemtu.cli import render, why
 
     for found in answer.all:
         told: set[tuple[str, str]] = set()
@@ -118,7 +119,8 @@ def pair_lines(answer: "Answer", columns: int | None) -> Iterator[str]:
                 if verdict.kind != "unreachable":
                     told.add((here, there))
                 colour: dict[str, str | bool] = {"fg": "green" if verdict.ok else "red", "bold": True}
-                head = f"{'✓' if verdict.ok else '✗'} {here} ▸ {there}{over}: {verdict.kind}; {verdict.sentence}"
+                sign = "✗" if not verdict.ok else "?" if answer.unmeasured else "✓"
+                head = f"{sign} {here} ▸ {there}{over}: {verdict.kind}; {verdict.sentence}"
                 yield from render.wrapped(head, columns, hang=2, style=colour)
                 for fact in () if verdict.ok else verdict.evidence:
                     yield from render.wrapped(f"· {fact}", columns, indent=2, hang=2)
@@ -126,7 +128,7 @@ def pair_lines(answer: "Answer", columns: int | None) -> Iterator[str]:
                 yield from render.wrapped(f"· {note}", columns, indent=2, hang=2)
             result = leg.result
             yield f"  over {result.over}, {result.seconds * 1000:.1f} ms, round trip {result.rtt * 1000:.2f} ms"
-    for trouble in (*answer.notes, *answer.troubles):
+    for trouble in (*why.unmeasured(answer), *answer.notes, *answer.troubles):
         yield from render.wrapped(f"! {trouble}", columns, hang=2, style={"fg": "yellow"})
 
 

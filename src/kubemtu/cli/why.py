@@ -55,7 +55,7 @@ def why(
 
     Measures the path both ways with full-size packets from inside the pods' own networks, and its parts; without a
     second end, to other nodes. Changes nothing. Ends with 0 when it is not the MTU, with 1 when it is, or when that
-    cannot be told.
+    cannot be told, or a node at either end does not report.
 
     Examples: `kubemtu why web-1 db/pg-0`, `kubemtu why n1 n2`, `kubemtu why web-1 svc/db/pg`, `kubemtu why web-1`,
     `kubemtu why web-1 203.0.113.7`.
@@ -68,7 +68,7 @@ def why(
             terminal.echo(line)
     else:
         output.emit(answer, output_format)
-    return errors.FINE if answer.diagnosis.mtu == "no" else errors.FINDINGS
+    return errors.FINE if answer.diagnosis.mtu == "no" and not answer.unmeasured else errors.FINDINGS
 
 
 async def _answered(
@@ -88,8 +88,9 @@ def lines(answer: "Answer", columns: int | None = None) -> Iterator[str]:
     from kubemtu.cli import render
 
     found = answer.diagnosis
-    colour: dict[str, str | bool] = {"fg": COLOURS[found.mtu], "bold": True}
-    yield from render.wrapped(f"{SIGNS[found.mtu]} {found.sentence}", columns, hang=2, style=colour)
+    shown = "unknown" if found.mtu == "no" and answer.unmeasured else found.mtu
+    colour: dict[str, str | bool] = {"fg": COLOURS[shown], "bold": True}
+    yield from render.wrapped(f"{SIGNS[shown]} {found.sentence}", columns, hang=2, style=colour)
     if found.mtu == "yes" and found.place:
         yield f"  {found.sure} about where"
     yield ""
@@ -100,10 +101,19 @@ def lines(answer: "Answer", columns: int | None = None) -> Iterator[str]:
         yield from render.wrapped(f"· {fact}", columns, indent=2, hang=2)
     for line in _others(answer):
         yield from render.wrapped(f"· {line}", columns, indent=2, hang=2)
-    for trouble in (*answer.notes, *answer.troubles):
+    for trouble in (*unmeasured(answer), *answer.notes, *answer.troubles):
         yield from render.wrapped(f"! {trouble}", columns, indent=2, hang=2, style={"fg": "yellow"})
     yield ""
     yield from render.wrapped(f"→ {found.advice}", columns, indent=2, hang=2)
+
+
+def unmeasured(answer: "Answer") -> Iterator[str]:
+    """Say whose word is missing."""
+    from kubemtu.core.words import names
+
+    if who := answer.unmeasured:
+        verb = "does" if len(who) == 1 else "do"
+        yield f"node {names(who)} {verb} not report: measured from the other end, and nothing is called right there"
 
 
 def _others(answer: "Answer") -> Iterator[str]:

@@ -30,6 +30,7 @@ INSTALL = "kubectl apply -f deploy/crds -f deploy/agent.yaml -f deploy/probe.yam
 FLOWS = 20  # source ports: of two equal paths one is missed with 1e-6 (0.5 ** 20)
 SEEN = 4.0  # seconds for an agent to see a pod that has just been born: it looks every second
 GLANCE = 0.5
+AGAIN = 4  # times that what one direction does not tell is asked again
 WATCH = 15.0  # seconds to look at connections that hang and are not answered: they send again meanwhile
 WATCH_EVERY = 2.5
 
@@ -37,13 +38,16 @@ WATCH_EVERY = 2.5
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What `why` answers: of all paths that were tried the one that says most, then the others.
 
-    `notes` say what could not be measured, `troubles` what went wrong meanwhile, a sentence each.
+    `notes` say what could not be measured, `troubles` what went wrong meanwhile, a sentence each. `unmeasured` are the
+    nodes at these ends whose agents do not report: what is measured is measured from the others, and nothing is called
+    right there.
     """
 
     diagnosis: Diagnosis
     others: tuple[Diagnosis, ...] = ()
     notes: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
+    unmeasured: tuple[str, ...] = ()
     schema: str = "kubemtu.io/why/v1"
 
     @property
@@ -85,12 +89,13 @@ async def why(
         if not made and (again := [task for old in found for task in _other_way(old, known.snapshot, flows)]):
             made = await asked.answers(again)  # the agent at the first end does not answer
         troubles = (*line.troubles, *asked.troubles)
+        silent = tuple(sorted({*_silent((start, *goals), known.snapshot), *line.late}))
     if not made:
         raise errors.Unreachable(troubles[0] if troubles else "no agent could measure that path")
     best = min(made, key=lambda one: (_rank(one), one.size))
     await _still_there(api, (start, *goals), best)
     others = tuple(one for one in made if one is not best)
-    return Answer(diagnosis=best, others=others, notes=tuple(notes), troubles=troubles)
+    return Answer(diagnosis=best, others=others, notes=tuple(notes), troubles=troubles, unmeasured=silent)
 
 
 def _rank(found: Diagnosis) -> int:
@@ -136,6 +141,12 @@ def _why_not(end: End) -> str:
     if end.kind == "pod":
         return f"node {end.on or '?'} has no agent that tells of that pod; install the agents with `{INSTALL}`"
     return f"node {end.name} has none that told anything of late; install the agents with `{INSTALL}`"
+
+
+def _silent(named: Sequence[End], snapshot: Snapshot) -> set[str]:
+    """The nodes of these ends that do not report."""
+    on = {end.on for one in named for end in (one, *one.members) if end.on}
+    return {name for name in on if snapshot.find("Node", name) is not None and snapshot.observation(name) is None}
 
 
 def _no_way(start: End, goal: End) -> str:
@@ -201,7 +212,30 @@ class _Asked:
             ways = tuple(way for task in found for _, way in task.ways)
             forget = tuple(spots) if self._forget else ()
             self._take(await self._line.ask(order.Order(ways=ways, look=tuple(spots), forget=forget)))
+            await self._again(ways)
         return await self._watched(await self._returned(found))
+
+    async def _again(self, ways: Sequence[order.Way]) -> None:
+        """Ask once more, by one flow, what was not told of in each direction that was asked for.
+
+        A busy node loses packets of its own, and one direction that is not known would let another part be blamed. What
+        ends twice in the same way is so.
+        """
+        due = [msgspec.structs.replace(way, flows=1) for way in ways if tasks.half(way, self._results.get(way.name))]
+        for _ in range(AGAIN):
+            due = [way for way in due if way.here.node not in self._line.late]
+            if not due:
+                break
+            before = {way.name: self._results[way.name] for way in due}
+            told = await self._line.ask(order.Order(ways=tuple(due)))
+            fresh = {result.way: result for one in told.values() for result in one.results}
+            self._results |= {name: tasks.fuller(old, fresh.get(name, old)) for name, old in before.items()}
+            due = [
+                way
+                for way in due
+                if tasks.half(way, self._results[way.name])
+                and tasks.endings(fresh.get(way.name)) != tasks.endings(before[way.name])
+            ]
 
     @contextlib.asynccontextmanager
     async def _answering(self, those: Sequence[End]) -> AsyncIterator[None]:

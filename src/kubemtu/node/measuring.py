@@ -183,11 +183,13 @@ class Measuring:
 
     def _result(self, way: order.Way, found: list[paths.Path], over: order.Over) -> order.Result:
         heard = [path for path in found if not _unheard(path)]
-        first, notes = (heard or found)[0], list[str]()
+        exact = [path for path in heard if path.forward.found.ending == "exact"]
+        first, notes = (exact or heard or found)[0], list[str]()  # of flows that differ in a port one can tell of all
         if 0 < len(heard) < len(found):
             notes.append(_dead(len(found), [path.forward.port for path in found if _unheard(path)]))
         forward = paths.direction(first.forward)
-        back = paths.returned(first.back) if first.back is not None and _told(first.back) else None
+        report = found[0].back  # the first flow's end is asked for the other direction
+        back = paths.returned(report) if report is not None and _told(report) else None
         if over == "ICMP echo":
             notes.append(echo.LIMITS[paths.family(way.to)])
         elif way.deep and forward.found.ending == "exact":

@@ -33,7 +33,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
             "return": (self.there.name, self.here.name),
             "service": (self.here.name, self.there.name),
             "near": (self.here.name, self.here.node),
-            "nodes": (self.here.node, self.there.node),
+            "nodes": (self.here.node, self.there.node or self.there.on),
             "overlay": (self.here.node, self.there.name),
             "far": (self.there.node, self.there.name),
         }[role]
@@ -101,6 +101,25 @@ def returns(task: Task) -> tuple[Role, order.Way]:
     return "return", _way(f"{first.name}.return", task.there, address, flows=first.flows, back=True)
 
 
+def endings(result: order.Result | None) -> tuple[str, str]:
+    """How the measuring of both directions ended, "" where one was not told of."""
+    there, home = (result.there, result.home) if result is not None else (None, None)
+    return there.found.ending if there is not None else "", home.found.ending if home is not None else ""
+
+
+def half(way: order.Way, result: order.Result | None) -> bool:
+    """Whether less is known than was asked for, although the other end answers: to be asked again."""
+    if result is None or result.over != "UDP" or result.verdict.kind == "unreachable" or result.there is None:
+        return False
+    there, home = endings(result)
+    return there != "exact" or (way.back and home != "exact")
+
+
+def fuller(old: order.Result, new: order.Result) -> order.Result:
+    """The one of two results of a way that tells more, the newer one where both tell as much."""
+    return new if endings(new).count("exact") >= endings(old).count("exact") else old
+
+
 def spots(found: Iterable[Task]) -> list[order.Spot]:
     """Where to look: both ends and their nodes."""
     spots: list[order.Spot] = []
@@ -135,10 +154,13 @@ def _parts(
 ) -> Iterator[tuple[Role, order.Way]]:
     """The parts of the path, each from where an agent stands."""
     own, far = _host(start.node, snapshot), _host(goal.node, snapshot)
+    # The station of a node answers whoever holds the key, also when its agent does not reach the API server.
+    other = far if far is not None else ends.node(goal.on, snapshot) if snapshot.find("Node", goal.on) else None
     if start.port and own is not None and (address := own.address(ipv6)) is not None:
         yield "near", _way(f"{label}.near", start, address, back=True)
-    if own is not None and far is not None and own.node != far.node and (start.port or goal.port):
-        if (address := far.address(ipv6)) is not None:
+    inside = start.port or goal.port or goal.unseen
+    if own is not None and other is not None and own.node != other.on and inside:
+        if (address := other.address(ipv6)) is not None:
             yield "nodes", _way(f"{label}.nodes", own, address, flows=flows, back=True)
         if start.port and goal.port and (address := goal.address(ipv6)) is not None:
             yield "overlay", _way(f"{label}.overlay", own, address, expected=goal.mtu)

@@ -105,6 +105,8 @@ def _between(course: Course) -> Place:
     if not here.port and not there.port:
         return Place(words=between, sure="certain", cause="network", carries=course.verdict.mtu)
     sure: Sure = "certain" if course.sound("near", "nodes", "far") else "likely"
+    if not course.sound("nodes"):  # it may be there
+        return Place(words=between, sure="possible", cause="nodes")
     if here.tunnel or there.tunnel:
         return Place(words=f"in the tunnel {between}", sure=sure, cause="tunnel")
     return Place(words=between, sure="likely", cause="nodes")
