@@ -238,7 +238,8 @@ def test_a_node_whose_agent_is_silent_is_refused_unless_it_is_left_out(lab: Clus
         assert ended.code == 3
         assert ended.err == (
             "error: node node-2 cannot be held back while the others change (it has no NodeMTU); nothing was begun: "
-            "see that kubemtu-agent runs there, or leave it as it is with --without node-2\n"
+            "see that kubemtu-agent runs there (its log says what keeps it from the API server), or leave it as it is "
+            "with --without node-2: `kubemtu relieve --without node-2` pins what the others send, at once\n"
         )
         assert lab.run("apply", "--without", "node-7", "--yes").err == (
             "error: --without: the cluster has no node node-7; it has node-1 and node-2\n"

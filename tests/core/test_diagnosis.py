@@ -119,6 +119,19 @@ def test_inside_the_tunnel_when_all_parts_are_sound() -> None:
     assert "`kubemtu plan --mtu 1410`" in found.advice
 
 
+@pytest.mark.parametrize(
+    "nodes",
+    [leg("nodes", direction(1500, 1500)), leg("nodes", direction(1500, 1500), nothing(1500))],
+    ids=["nothing was told of the way back", "nothing was answered on it"],
+)
+def test_the_tunnel_is_not_blamed_where_the_way_below_it_was_measured_in_one_direction_only(nodes: Leg) -> None:
+    found = ask(path(leg("whole", direction(1450), direction(1350)), nodes))
+    assert found.sentence.startswith(
+        "This is MTU: from db/pg-0 to default/web-1 packets above 1350 vanish between n2 and n1; both ends believe 1450"
+    )
+    assert (found.place, found.sure) == ("between n2 and n1", "possible")
+
+
 def test_without_a_tunnel_none_is_blamed() -> None:
     here, there = changed(WEB, tunnel=False), changed(PG, tunnel=False)
     found = ask(path(both("whole", 1410), leg("overlay", direction(1410))), here, there)

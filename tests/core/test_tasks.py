@@ -2,7 +2,7 @@
 
 import msgspec
 from tests.core.known import N1, SNAPSHOT, find, node, pod, port
-from tests.core.paths import OUTSIDE, PG, WEB, changed
+from tests.core.paths import OUTSIDE, PG, WEB, both, changed, direction, leg, nothing
 
 from kubemtu.core import net, order
 from kubemtu.core.snapshot import Snapshot
@@ -60,7 +60,7 @@ def test_two_nodes_have_no_parts() -> None:
 
 def test_without_an_agent_at_the_other_end_the_way_between_the_nodes_is_measured_from_here() -> None:
     assert ways(find("web-1"), find("db/pg-0"), SNAPSHOT) == [
-        ("whole", "n1", "cali1", "10.42.2.10", False),
+        ("whole", "n1", "cali1", "10.42.2.10", True),
         ("near", "n1", "cali1", "192.0.2.1", True),
         ("nodes", "n1", "", "192.0.2.2", True),
     ]
@@ -143,3 +143,20 @@ def test_who_is_looked_at_and_who_has_to_answer() -> None:
         order.Spot(node="n2"),
     ]
     assert tasks.answering([task.there, known("n1"), OUTSIDE, task.there]) == [order.Spot(node="n2", port="calipg")]
+
+
+def test_what_is_told_of_one_direction_only_is_asked_for_again_and_the_fuller_answer_is_taken() -> None:
+    way = order.Way(name="nodes", here=order.Spot(node="n1"), to="192.0.2.2", back=True, deep=True)
+    full = both("nodes", 1500, 1500).result
+    half = leg("nodes", direction(1500, 1500)).result
+    lossy = leg("nodes", direction(1400, 1500, ending="lossy"), direction(1500, 1500)).result
+    dead = leg("nodes", nothing(1500)).result
+    echoed = leg("nodes", direction(1500, 1500), over="ICMP echo").result
+    assert [tasks.half(way, one) for one in (full, half, lossy, dead, echoed, None)] == [
+        False,
+        True,
+        True,
+        *3 * [False],
+    ]
+    assert not tasks.half(msgspec.structs.replace(way, back=False), half)
+    assert (tasks.fuller(half, full), tasks.fuller(full, half), tasks.fuller(half, lossy)) == (full, full, lossy)

@@ -386,8 +386,9 @@ def test_every_node_must_be_observed_or_left_out_by_name() -> None:
         ready.observed(snapshot("n1", "n2", "n3", seen=("n1",), unread=(silent,)))
     assert str(caught.value) == (
         "node n2 cannot be held back while the others change (its agent last told something 90 seconds ago), and 1 "
-        "other node like it; nothing was begun: see that kubemtu-agent runs there, or leave it as it is with --without "
-        "n2 --without n3"
+        "other node like it; nothing was begun: see that kubemtu-agent runs there (its log says what keeps it from the "
+        "API server), or leave it as it is with --without n2 --without n3: `kubemtu relieve --without n2 --without n3` "
+        "pins what the others send, at once"
     )
 
 

@@ -159,10 +159,12 @@ def stopped(cluster: Cluster, node: str) -> Iterator[None]:
 @contextlib.contextmanager
 def muted(cluster: Cluster, node: str) -> Iterator[None]:
     """The agent of a node works and answers probes, and nothing that it says reaches the API server."""
-    with rules(cluster, node, "output", "tcp dport != 7843 tcp sport != 7843 drop"):
-        cluster.kube.delete(f"{NODE_MTUS}/{node}")
-        yield
-    until(lambda: f'"{node}"' in json.dumps(cluster.kube.get(NODE_MTUS)) and bool(seen_ends(cluster, node)))
+    try:
+        with rules(cluster, node, "output", "tcp dport != 7843 tcp sport != 7843 drop"):
+            cluster.kube.delete(f"{NODE_MTUS}/{node}")
+            yield
+    finally:
+        until(lambda: f'"{node}"' in json.dumps(cluster.kube.get(NODE_MTUS)) and bool(seen_ends(cluster, node)))
 
 
 @contextlib.contextmanager

@@ -349,7 +349,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @on_lab
 def test_a_dead_node(lab: Cluster, impatient: None) -> None:
     with situations.cut_off(lab, "node-2"):
-        lines = why(lab, "pod-1a", "pod-2a", code=0)
+        lines = why(lab, "pod-1a", "pod-2a", code=1)
     assert lines[0] == (
         "This is not MTU: from default/pod-1a to default/pod-2a nothing is answered, of whatever size, and node node-2 "
         "does not answer node-1 either: it looks like a dead node, a missing route, or a firewall between the nodes."
@@ -364,7 +364,7 @@ def test_a_dead_node(lab: Cluster, impatient: None) -> None:
 def test_an_agent_that_is_missing_at_one_end(lab: Cluster, impatient: None) -> None:
     with situations.stopped(lab, "node-2"):
         lab.kube.delete(f"{NODE_MTUS}/node-2")
-        lines = why(lab, "pod-2a", "pod-1a", code=0)
+        lines = why(lab, "pod-2a", "pod-1a", code=1)
         assert refused(lab.run("why", "pod-2a", "pod-2b"), 3) == (
             "no kubemtu-agent can measure from default/pod-2a or default/pod-2b: node node-2 has no agent that tells "
             "of that pod; install the agents with `kubectl apply -f deploy/crds -f deploy/agent.yaml -f "

@@ -142,7 +142,8 @@ def _tasks(start: End, goal: End, snapshot: Snapshot, name: str, flows: int) -> 
         assert there is not None
         label = f"{name}.{6 if ipv6 else 4}"
         ways: list[tuple[Role, order.Way]] = [
-            ("whole", _way(f"{label}.whole", start, there, flows=flows, back=goal.known))
+            # Whoever answers at a node or in a pod can be asked for the way back, whether an agent reports it or not.
+            ("whole", _way(f"{label}.whole", start, there, flows=flows, back=goal.kind in {"node", "pod"}))
         ]
         ways += _parts(label, start, goal, snapshot, ipv6=ipv6, flows=flows)
         family = ("IPv6" if ipv6 else "IPv4") if len(shared) > 1 else ""

@@ -40,7 +40,8 @@ def observed(snapshot: Snapshot, without: Collection[str] = ()) -> None:
     left_out = " ".join(f"--without {name}" for name in silent[:3])
     raise errors.Unreachable(
         f"node {silent[0]} cannot be held back while the others change{f' ({why})' if why else ''}{more}; nothing was "
-        f"begun: see that kubemtu-agent runs there, or leave it as it is with {left_out}"
+        f"begun: see that kubemtu-agent runs there (its log says what keeps it from the API server), or leave it as it "
+        f"is with {left_out}: `kubemtu relieve {left_out}` pins what the others send, at once"
     )
 
 
