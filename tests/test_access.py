@@ -77,11 +77,11 @@ def test_whoever_may_view_a_cluster_may_view_this() -> None:
 
 def test_a_refusal_names_the_role_and_the_rule() -> None:
     assert access.ask_for("kubemtu.io", "nodemtus", "list") == (
-        "ask for the ClusterRole kubemtu-view, which has it, or for the rule {apiGroups: ['kubemtu.io'], resources: "
+        'ask for the ClusterRole kubemtu-view, which has it, or the rule {apiGroups: ["kubemtu.io"], resources: '
         "[nodemtus], verbs: [list]}"
     )
 
     assert access.ask_for("kubemtu.io", "mtuprobes", "create").startswith("ask for the ClusterRole kubemtu-operator,")
     assert (
-        access.ask_for("", "pods", "delete") == "ask for the rule {apiGroups: [''], resources: [pods], verbs: [delete]}"
+        access.ask_for("", "pods", "delete") == 'ask for the rule {apiGroups: [""], resources: [pods], verbs: [delete]}'
     )

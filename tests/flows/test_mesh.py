@@ -250,8 +250,8 @@ async def test_without_two_agents_there_is_nothing_to_measure() -> None:
     with pytest.raises(errors.Unreachable) as refused:
         await flow.measure(Network(lambda _, __: 1500), cluster(2, silent=(0, 1)))
     assert str(refused.value) == (
-        "there are no two nodes or pods to measure between: install what measures with `kubectl apply -f deploy/crds "
-        "-f deploy/agent.yaml -f deploy/probe.yaml` (no agent tells of node n0000 and n0001: not measured)"
+        "there are no two nodes or pods to measure between: install what measures with `kubemtu "
+        "install` (no agent tells of node n0000 and n0001: not measured)"
     )
 
 

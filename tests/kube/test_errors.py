@@ -73,8 +73,9 @@ async def test_403_names_the_right_and_the_command_that_asks_for_it(scripted: Sc
     )
     api, _ = scripted({f"GET {PATH}": (403, "Forbidden", message)}, connection)
     assert await refusal(api, exit_code=4, kind=errors.Forbidden) == (
-        f"alice may not get daemonsets.apps canal in namespace kube-system on https://k8s: {message}; ask for that "
-        "right, and check it with `kubectl auth can-i get daemonsets.apps/canal -n kube-system --context prod "
+        "alice may not get daemonsets.apps canal in namespace kube-system on https://k8s; ask for the ClusterRole "
+        'kubemtu-view, which has it, or the rule {apiGroups: ["apps"], resources: [daemonsets], verbs: [get]}, and '
+        "check it with `kubectl auth can-i get daemonsets.apps/canal -n kube-system --context prod "
         "--as alice`"
     )
 

@@ -21,6 +21,7 @@ NEEDED = {
     "ippools": "crd.projectcalico.org",
     "nodemtus": "kubemtu.io",
     "mtumigrations": "kubemtu.io",
+    "mtupolicies": "kubemtu.io",
 }
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
@@ -95,7 +96,7 @@ def test_what_may_not_be_read_is_named_and_what_was_seen_is_still_judged(
     assert (now.verdict, now.code, now.recommended_mtu) == ("incomplete", 1, 1450)
     assert now.marks == [f"MTU117 warning: {place}" for place in places]
     assert [entry.partition(":")[0] for entry in now.missing] == places
-    assert all("forbidden" in found.message for found in now.findings)
+    assert all("viewer may not " in found.message for found in now.findings)
     assert now.summary.startswith(f"Nothing wrong was found, but not everything could be read: {places[0]}")
 
 
@@ -130,3 +131,23 @@ def test_who_may_read_nothing_is_refused_and_not_told_that_nothing_is_there(clus
         assert (ended.code, ended.out) == (4, "")
         assert "Could not be read: ConfigMap kube-system/canal-config (forbidden)" in ended.err
         assert ended.err.count("\n") == 1
+
+
+@on_lab
+@pytest.mark.parametrize("hidden", ["nodemtus", "nodes"])
+def test_what_may_not_be_seen_is_not_taken_for_what_is_not_there(cluster: Cluster, viewer: Path, hidden: str) -> None:
+    """The right to ask for, once, and nothing of what ought to be installed, where it is installed."""
+    cluster.healthy()
+    allow(cluster, *(NEEDED.keys() - {hidden}))
+    group = NEEDED[hidden]
+    for words in (("probe",), ("check", "--prove"), ("apply", "--yes")):
+        ended = scenes.run(*words, "--kubeconfig", viewer)
+        assert (ended.code, ended.err.count("\n")) == (4, 1), ended
+        assert "install" not in ended.err
+        assert f"viewer may not list {hidden}" in ended.err
+        assert ended.err.count("ask for the ClusterRole kubemtu-view, which has it, or the rule ") == 1
+        assert f'{{apiGroups: ["{group}"], resources: [{hidden}], verbs: [list]}}' in ended.err
+    if hidden == "nodemtus":
+        checked = scenes.run("check", "--kubeconfig", viewer)
+        assert (checked.code, checked.out.count("ask for the ClusterRole")) == (1, 1), checked.out
+        assert "Run the kubemtu agent" not in checked.out

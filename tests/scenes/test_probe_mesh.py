@@ -303,9 +303,7 @@ def test_a_node_without_a_probe_pod_is_measured_by_itself_only(lab: Cluster) -> 
     lab.kube.delete(DAEMONSET)
     until(lambda: not _probes(lab))
     lines = probe(lab, code=0)
-    assert lines[-1] == (
-        "! no probe pods run, so only the nodes are measured: `kubectl apply -f deploy/probe.yaml` starts them"
-    )
+    assert lines[-1] == ("! no probe pods run, so only the nodes are measured: `kubemtu install` starts them")
 
 
 def _rolled(lab: Cluster, pods: int) -> bool:

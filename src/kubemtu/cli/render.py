@@ -42,8 +42,16 @@ def report(found: Report, columns: int | None) -> str:
     if found.proven:
         parts.append("\n".join(("Measured:", *bullets(found.proven, columns))))
     if found.missing:
-        parts.append("\n".join(("Not read:", *bullets(found.missing, columns))))
+        parts.append("\n".join(("Not read:", *bullets(_untold(found), columns))))
     return "\n\n".join(parts)
+
+
+def _untold(found: Report) -> Iterator[str]:
+    """What could not be read; why is left out where a finding says it already."""
+    told = {one.place: one.message for one in found.findings}
+    for entry in found.missing:
+        place, _, why = entry.partition(": ")
+        yield f"{place} (see above)" if why and why.rstrip(".") in told.get(place, "") else entry
 
 
 def picture(layers: Sequence[Layer], columns: int | None) -> Iterator[str]:

@@ -172,12 +172,12 @@ def roles() -> tuple[dict[str, object], ...]:
     )
 
 
-def ask_for(group: str, plural: str, verb: str) -> str:
+def ask_for(group: str, plural: str, verb: str, name: str | None = None) -> str:
     """Return the rule to ask for, and the shipped role that has it, where one has; `plural` may name a subresource."""
-    wanted = Rule(group=group, resources=(plural,), verbs=(verb,))
+    wanted = Rule(group=group, resources=(plural,), verbs=(verb,), names=(name,) if name else ())
     having = next((name for name, which in ((VIEW, "view"), (OPERATOR, "operator")) if _has(which, wanted)), None)  # type: ignore[arg-type]
-    role = f"the ClusterRole {having}, which has it, or for " if having else ""
-    return f"ask for {role}the rule {{apiGroups: [{group!r}], resources: [{plural}], verbs: [{verb}]}}"
+    role = f"the ClusterRole {having}, which has it, or " if having else ""
+    return f'ask for {role}the rule {{apiGroups: ["{group}"], resources: [{plural}], verbs: [{verb}]}}'
 
 
 def markdown() -> str:
@@ -218,6 +218,9 @@ def _role(name: str, held: Sequence[Rule], labels: dict[str, str]) -> dict[str, 
 
 def _has(role: Literal["view", "operator"], wanted: Rule) -> bool:
     return any(
-        rule.group == wanted.group and {*wanted.resources} <= {*rule.resources} and {*wanted.verbs} <= {*rule.verbs}
+        rule.group == wanted.group
+        and {*wanted.resources} <= {*rule.resources}
+        and {*wanted.verbs} <= {*rule.verbs}
+        and (not rule.names or (wanted.names and {*wanted.names} <= {*rule.names}))
         for rule in rules(role)
     )

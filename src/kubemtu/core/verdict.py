@@ -219,9 +219,15 @@ def _incomplete(topology: Topology, findings: tuple[Finding, ...]) -> str:
         return (
             f"{f'New pods get {configured}' if configured else 'The nodes decide what new pods get'}; whether that is "
             "right cannot be said without the NICs' MTU: "
-            + ("give --nic-mtu." if topology.offline else "no node was observed; run the agent, or give --nic-mtu.")
+            + ("give --nic-mtu." if topology.offline else f"{_unobserved(topology)}, or give --nic-mtu.")
         )
     return f"Nothing wrong was found, but not everything could be read: {names(_unseen(topology))}."
+
+
+def _unobserved(topology: Topology) -> str:
+    if any(entry.what == "nodemtus" and entry.why == "forbidden" for entry in topology.unread):
+        return "what the agents tell (nodemtus) may not be read; ask for that right"
+    return "no node was observed; run the agent"
 
 
 def _unseen(topology: Topology) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ class Asking:
         except kube_errors.Absent as absent:
             raise errors.Unreachable(
                 f"{self._api.connection.server} does not know MTUProbe: the agents that measure are not installed, or "
-                "are older; install them with `kubectl apply -f deploy/crds -f deploy/agent.yaml -f deploy/probe.yaml`"
+                "are older; install them with `kubemtu install`"
             ) from absent
 
     async def _wait(

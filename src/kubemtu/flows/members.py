@@ -128,7 +128,7 @@ def left_out(snapshot: Snapshot, found: Sequence[Members], layers: Sequence[str]
         without = [name for name in listed if name not in within and name not in missing]
         if without and pods is None:
             notes.append(
-                "no probe pods run, so only the nodes are measured: `kubectl apply -f deploy/probe.yaml` starts them"
+                "no probe pods run, so only the nodes are measured: `kubemtu install` starts them"
             )
         elif without:
             notes.append(f"no probe pod runs on node {names(without)}: its pods' network was not measured")

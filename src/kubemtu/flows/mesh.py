@@ -19,7 +19,7 @@ from kubemtu.core.blame.faults import Fault, infer
 from kubemtu.core.blame.follow import follow_up
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.words import count
-from kubemtu.flows import members, neighbours, patience
+from kubemtu.flows import members, neighbours, observe, patience
 from kubemtu.flows.asking import Asking
 from kubemtu.kube import api as kube_api
 
@@ -27,7 +27,7 @@ FOLLOWED = 200  # pairs that are measured once more, by several flows
 FLOWS = 20
 PATIENCE = 60.0
 LONGEST = 300.0  # seconds of a round: what is asked for much longer is taken away by whoever asks next
-INSTALL = "kubectl apply -f deploy/crds -f deploy/agent.yaml -f deploy/probe.yaml"
+INSTALL = "kubemtu install"
 CUT = 4  # fragments of a node's own packets for each full-size probe: above half of that, tunnels cut what they carry
 
 Tell = Callable[[str], None]
@@ -93,7 +93,11 @@ async def run(
     round_number: int = 0,
     tell: Tell = lambda _: None,
 ) -> Report:
-    """Measure the layers of a cluster, as `measure` does; who does not tell what it measured is named in the notes."""
+    """Measure the layers of a cluster, as `measure` does; who does not tell what it measured is named in the notes.
+
+    Raises Forbidden where the snapshot says that nodes, or what their agents tell, may not be read.
+    """
+    observe.permitted(snapshot, "nodemtus", "nodes", *(["pods"] if "pods" in layers else []))
     _some(members.of(snapshot), snapshot, layers)
     async with patience.asking_all(api, patience=PATIENCE) as line:
         made = await measure(

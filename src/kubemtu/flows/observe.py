@@ -42,7 +42,8 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     told = [one for one in found if one.kind == mtu.NODES.kind]
     names = [one.name for one in kept if one.kind == NODES.kind]
     taken_at = api.now() if now is None else now
-    seen, silent = observations(told, names, taken_at)
+    hidden = any(entry.what == mtu.NODES.plural and entry.why == "forbidden" for entry in unread)
+    seen, silent = observations(told, () if hidden else names, taken_at)  # who is hidden is not silent
     return Snapshot(
         source=f"cluster {api.connection.server}",
         objects=tuple(kept),
@@ -73,6 +74,17 @@ def observations(
             seen[one.name] = node.observation
     silent = [why.get(name) or _no_agent(name, "it has no NodeMTU") for name in names if name not in seen]
     return tuple(seen[name] for name in sorted(seen)), tuple(silent)
+
+
+def permitted(snapshot: Snapshot, *whats: str) -> None:
+    """Raise Forbidden when one of these may not be read: what may not be seen is not to be taken for absent.
+
+    `whats` as `Unread.what` names them: "nodemtus", "nodes", "pods".
+    """
+    for what in whats:
+        for entry in snapshot.unread:
+            if entry.what == what and entry.why == "forbidden":
+                raise errors.Forbidden(entry.message)
 
 
 def slim(found: Object) -> Object:

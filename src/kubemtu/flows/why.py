@@ -26,7 +26,7 @@ SLICES = Want(
     plural="endpointslices",
     api_versions=("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"),  # the latter before Kubernetes 1.21
 )
-INSTALL = "kubectl apply -f deploy/crds -f deploy/agent.yaml -f deploy/probe.yaml"
+INSTALL = "kubemtu install"
 FLOWS = 20  # source ports: of two equal paths one is missed with 1e-6 (0.5 ** 20)
 SEEN = 4.0  # seconds for an agent to see a pod that has just been born: it looks every second
 GLANCE = 0.5
@@ -342,8 +342,6 @@ async def _observed(api: kube_api.Api, namespace: str) -> Known:
             return []
 
     snapshot, services, slices = await asyncio.gather(observe.observe(api), listed(SERVICES), listed(SLICES))
-    unread = next((entry for entry in snapshot.unread if entry.what == "nodemtus"), None)
-    if unread is not None and unread.why == "forbidden":
-        raise errors.Forbidden(f"what the agents tell may not be read: {unread.message}")
+    observe.permitted(snapshot, "nodemtus")
     both = None if services is None or slices is None else [*services, *slices]
     return Known(snapshot=snapshot, services=both, namespace=namespace)

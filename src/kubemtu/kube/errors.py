@@ -26,12 +26,19 @@ import re
 
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.core import access, errors
 from kubemtu.kube.connection import Connection
 
 MESSAGE_LIMIT = 300  # characters
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
+
+# What RBAC says of itself adds nothing to the action that was tried; what it says beyond that does.
+_RBAC = re.compile(
+    r'User "[^"]*" cannot \w+ (?:resource|path) "[^"]*"(?: in API group "[^"]*")?'
+    r'(?: at the cluster scope| in the namespace "[^"]*")?(?P<more>.*)',
+    re.DOTALL,
+)
 
 
 class NoCluster(errors.UsageError):
@@ -223,8 +230,12 @@ def _forbidden(said: str, action: Action, connection: Connection) -> errors.Forb
         )
     named = re.search(r'User "([^"]*)"', said)
     user = named[1] if named else connection.user or "this user"
+    known = _RBAC.search(said)
+    more = (known["more"] if known else said).strip(" :")
+    plural = f"{action.plural}/{action.subresource}" if action.subresource else action.plural
+    ask = access.ask_for(action.api_version.rpartition("/")[0], plural, action.verb, action.name)
     return errors.Forbidden(
-        f"{user} may not {action} on {connection.server}: {said}; ask for that right, and check it with "
+        f"{user} may not {action} on {connection.server}{f': {more}' if more else ''}; {ask}, and check it with "
         f"`{action.can_i(connection)}`"
     )
 

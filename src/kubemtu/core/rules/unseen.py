@@ -45,10 +45,13 @@ def _unread(topology: Topology) -> Iterable[Finding]:
 def _silent(topology: Topology) -> Iterable[Finding]:
     if topology.silent:
         silent = len(topology.silent)
+        hidden = any(entry.what == "nodemtus" and entry.why == "forbidden" for entry in topology.unread)
         yield codes.finding(
             codes.MTU118,
             f"{'node' if silent == 1 else 'nodes'} {names(topology.silent)}",
             f"{count(silent, 'node')} of {silent + len(topology.nodes)} told nothing about NICs, tunnels and running "
             "pods, so the smallest NIC may be there, and nothing is said about the pods there.",
-            "Run the kubemtu agent on every node, then check again.",
+            "Allow kubemtu to read what the agents tell (nodemtus), then check again."
+            if hidden
+            else "Run the kubemtu agent on every node, then check again.",
         )

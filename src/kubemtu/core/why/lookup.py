@@ -108,9 +108,10 @@ def _unknown(word: str, name: str, where: str, known: Known) -> errors.KubemtuEr
 
 def _readable(word: str, snapshot: Snapshot) -> None:
     """Raise Forbidden when what a word may mean was not read at all."""
-    hidden = [entry.what for entry in snapshot.unread if entry.why == "forbidden" and entry.what in {"nodes", "pods"}]
+    hidden = [entry for entry in snapshot.unread if entry.why == "forbidden" and entry.what in {"nodes", "pods"}]
     if hidden:
-        raise errors.Forbidden(f"{word} cannot be looked up: {names(hidden)} may not be read")
+        what = names(entry.what for entry in hidden)
+        raise errors.Forbidden(f"{word} cannot be looked up: {what} may not be read: {hidden[0].message}")
 
 
 def _near(name: str, where: str, known: Known, kind: ends.Kind | None = None) -> str:

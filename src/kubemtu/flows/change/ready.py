@@ -14,14 +14,16 @@ from kubemtu.core.objects import dotted
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.words import count
 from kubemtu.core.words import names as listed
+from kubemtu.flows import observe
 from kubemtu.kube import api as kube_api
 
 
 def observed(snapshot: Snapshot, without: Collection[str] = ()) -> None:
     """Raise Unreachable unless every node of the cluster is observed, but for those in `without`.
 
-    Raises UsageError for a name in `without` that no node has.
+    Raises UsageError for a name in `without` that no node has, Forbidden where that may not be seen.
     """
+    observe.permitted(snapshot, "nodemtus", "nodes", "pods")
     names = {node.name for node in snapshot.each("Node")}
     unknown = sorted(set(without) - names)
     if unknown:
@@ -32,8 +34,8 @@ def observed(snapshot: Snapshot, without: Collection[str] = ()) -> None:
         return
     if not seen:
         raise errors.Unreachable(
-            "no node has a kubemtu-agent that answers, so running pods cannot be changed: install it with `kubectl "
-            "apply -f deploy/crds -f deploy/agent.yaml`, or change the configuration alone with --config-only"
+            "no node has a kubemtu-agent that answers, so running pods cannot be changed: install it with "
+            "`kubemtu install`, or change the configuration alone with --config-only"
         )
     why = next((one.message.partition(":")[0] for one in snapshot.unread if one.what == f"node {silent[0]}"), "")
     more = f", and {count(len(silent) - 1, 'other node')} like it" if len(silent) > 1 else ""
