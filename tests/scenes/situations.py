@@ -170,7 +170,7 @@ def muted(cluster: Cluster, node: str) -> Iterator[None]:
 @contextlib.contextmanager
 def cut_off(cluster: Cluster, node: str) -> Iterator[None]:
     """A node is dead for the others: its agent stands still, and nothing of theirs gets in."""
-    others = "ip saddr 192.168.77.0/24 ip saddr != 192.168.77.254 drop"
+    others = "ip saddr 192.168.77.0/24 ip saddr != 192.168.77.1 drop"
     with stopped(cluster, node), rules(cluster, node, "prerouting", others):
         yield
 

@@ -182,7 +182,7 @@ class Container:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _resolve(self) -> dict[str, str]:
-        env = {"KUBERNETES_SERVICE_HOST": "10.43.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+        env = {"KUBERNETES_SERVICE_HOST": scene.SERVICE_ADDRESS, "KUBERNETES_SERVICE_PORT": "443"}
         for variable in self.spec.each("env"):
             name = variable.text("name") or ""
             reference = Object.of(variable.mapping("valueFrom", "configMapKeyRef"))
@@ -239,18 +239,16 @@ def expand(text: str, env: Mapping[str, str]) -> str:
 def program_environment(pod: Object, env: Mapping[str, str]) -> dict[str, str]:
     """What a program in a pod sees: what runs the lab, and the container's own variables.
 
-    A pod that says nothing about a ServiceAccount is the lab's own, and has the node's kubeconfig. The API's usual
-    service address, 10.43.0.1, leads nowhere in a lab: no Service stands for the API.
+    A pod that says nothing about a ServiceAccount is the lab's own, and has a kubeconfig of the node's.
     """
     kept = {
         key: os.environ[key]
         for key in ("PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "KUBEMTU_LAB")
         if key in os.environ
     }
-    reached = {"KUBERNETES_SERVICE_HOST": scene.GATEWAY, "KUBERNETES_SERVICE_PORT": str(scene.API_PORT)}
     if not pod.text("spec", "serviceAccountName") and pod.flag("spec", "automountServiceAccountToken") is not False:
-        kept["KUBECONFIG"] = scene.KUBECONFIG
-    return kept | {"HOME": "/"} | dict(env) | reached
+        kept["KUBECONFIG"] = scene.IN_CLUSTER
+    return kept | {"HOME": "/"} | dict(env)
 
 
 def _list(found: object) -> list[object]:

@@ -21,7 +21,7 @@ import yaml
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
-from kubemtu.lab import attach, confine, containers, daemons, images, kernel, mirror, pods, scene, state, volumes
+from kubemtu.lab import attach, confine, containers, daemons, images, kernel, mirror, pods, proxy, scene, state, volumes
 from kubemtu.lab.processes import Processes
 from kubemtu.lab.rtnl import Rtnl
 from kubemtu.node import links
@@ -39,13 +39,18 @@ _NOT_READY = (
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the supervisor tells a node about itself. `addresses` by NIC, IPv4 first."""
+    """What the supervisor tells a node once the underlay and the API are there. `addresses` by NIC, IPv4 first.
+
+    `kubeconfigs` by their path on the node; times as in `scene.Scene`.
+    """
 
     node: str
     addresses: dict[str, list[str]]
     networks: tuple[str, ...]
     version: str
-    kubeconfig: str
+    kubeconfigs: dict[str, str]
+    grace_seconds: float
+    daemon_seconds: float
     image: str = ""
 
 
@@ -70,10 +75,14 @@ class Kubelet:
         self._nodes: dict[str, Object] = {}
         self._flanneld: daemons.Flanneld | None = None
         self._installed = asyncio.Event()
+        self._services = asyncio.Event()
 
     async def run_forever(self) -> None:
         """Be this node's kubelet until the process ends."""
+        own = tuple(each for nic in self.settings.addresses.values() for each in nic)
+        rules = proxy.Node(name=self.node, addresses=own, networks=self.settings.networks)
         async with asyncio.TaskGroup() as group:
+            group.create_task(proxy.run(self.api, rules, loaded=self._services))
             group.create_task(self._watch_pods())
             group.create_task(self._watch_nodes())
             group.create_task(self._keep_status())
@@ -81,6 +90,9 @@ class Kubelet:
     # -- pods
 
     async def _watch_pods(self) -> None:
+        # As the real one, which reads the Services once before it makes a pod: a pod that finds no rule for the API's
+        # address would wait for an answer that does not come.
+        await self._services.wait()
         async for body, is_there in mirror.changes(self.api, mirror.PODS, f"spec.nodeName={self.node}"):
             key = mirror.uid(body)
             if not is_there or body.text("metadata", "deletionTimestamp"):
@@ -286,8 +298,9 @@ def _iface(spec: Object, env: Mapping[str, str]) -> str:
 
 async def be_kubelet(settings: Settings, folder: int, report: Callable[[int], None]) -> None:
     """Be the kubelet that `settings` describe; returns never."""
-    Path(scene.KUBECONFIG).touch(mode=0o600)  # the administrator's: no program of a pod that is not root may read it
-    Path(scene.KUBECONFIG).write_text(settings.kubeconfig)
+    for path, text in settings.kubeconfigs.items():
+        Path(path).touch(mode=0o600)  # the administrator's: no program of a pod that is not root may read it
+        Path(path).write_text(text)
     kernel.set_process_name("kubelet")
-    async with mirror.connect(yaml.safe_load(settings.kubeconfig)) as api:
+    async with mirror.connect(yaml.safe_load(settings.kubeconfigs[scene.KUBECONFIG])) as api:
         await Kubelet(settings, api, folder, report).run_forever()

@@ -26,6 +26,7 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
         yield _object("v1", "Namespace", "kubemtu")
     for place, node in enumerate(scene.nodes, 1):
         yield _node(scene, place, node)
+    yield from _kubernetes()
     yield from network(scene.cni, dual_stack=scene.dual_stack)
     if scene.agents and scene.image:  # the product as it is shipped
         yield from shipped.everything(IMAGE, probes=scene.probes)
@@ -37,6 +38,24 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
     for node in scene.nodes:
         for pod in node.pods:
             yield _pod(pod, node.name)
+
+
+def _kubernetes() -> Iterator[Body]:
+    """The Service that stands for the API, and who is behind it (kubernetes `pkg/controlplane/controller`)."""
+    ports: list[Body] = [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": scenes.API_PORT}]
+    spec: Body = {"type": "ClusterIP", "clusterIP": scenes.SERVICE_ADDRESS, "ports": ports}
+    service = _object("v1", "Service", "kubernetes", "default", spec=spec)
+    service["metadata"] = {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver"}}
+    yield service
+    behind = _object("discovery.k8s.io/v1", "EndpointSlice", "kubernetes", "default", addressType="IPv4")
+    behind["metadata"] = {
+        "name": "kubernetes",
+        "namespace": "default",
+        "labels": {"kubernetes.io/service-name": "kubernetes"},
+    }
+    behind["endpoints"] = [{"addresses": [scenes.address(1)], "conditions": {"ready": True}}]
+    behind["ports"] = [{"name": "https", "protocol": "TCP", "port": scenes.API_PORT}]
+    yield behind
 
 
 def network(cni: scenes.Canal | scenes.Flannel, *, dual_stack: bool = False) -> Iterator[Body]:
@@ -234,7 +253,7 @@ def _agent() -> Body:
     container = {
         "name": "agent",
         "image": IMAGE,
-        "args": ["agent", "--node-name", "$(NODE_NAME)", "--kubeconfig", scenes.KUBECONFIG],
+        "args": ["agent", "--node-name", "$(NODE_NAME)", "--kubeconfig", scenes.IN_CLUSTER],
         "env": [_from_field("NODE_NAME", "spec.nodeName"), _from_field("POD_NAMESPACE", "metadata.namespace")],
         "securityContext": {"privileged": True, "runAsUser": 0},
     }

@@ -24,9 +24,12 @@ _AGAIN_SECONDS = 0.05
 
 
 def connect(kubeconfig: Mapping[str, object]) -> Api:
-    """Return a client for the current context of a decoded kubeconfig."""
+    """Return a client for the current context of a decoded kubeconfig.
+
+    Its segments are the kernel's, as a kubelet's and a daemon's are: what a switch swallows silences it.
+    """
     connection = kubeconfigs.select([("the lab's kubeconfig", dict(kubeconfig))])
-    return Api(connection, backoff=_BACKOFF, field_manager=FIELD_MANAGER)
+    return Api(connection, backoff=_BACKOFF, field_manager=FIELD_MANAGER, segment=None)
 
 
 def uid(body: Object) -> str:

@@ -41,6 +41,15 @@ def program() -> str:
     return found
 
 
+def is_there() -> bool:
+    """True where this machine has the command."""
+    try:
+        program()
+    except errors.Impossible:
+        return False
+    return True
+
+
 def _load(rules: str) -> None:
     ended = subprocess.run([program(), "-f", "-"], input=rules, capture_output=True, text=True, check=False)
     if ended.returncode:

@@ -18,6 +18,7 @@ import msgspec
 from kubemtu.lab import errors, filesystem, kernel, kubelet
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.rtnl import Rtnl
+from kubemtu.node import netns
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,20 @@ def fork(name: str, folder: int, host_proc: int) -> Born:
     return Born(name=name, pid=pid, host_pid=first_word.pid, line=ours)
 
 
-def nic_up(rtnl: Rtnl, node: scenes.Node, place: int, *, dual_stack: bool) -> dict[str, list[str]]:
-    """Give the NICs of a node their addresses and the node its default route; returns the addresses by NIC."""
+def nic_up(pid: int, node: scenes.Node, place: int, *, dual_stack: bool) -> dict[str, list[str]]:
+    """Give the NICs of a node their addresses and the node its default route; returns the addresses by NIC.
+
+    `pid` is any process of the node. The supervisor does so before any node asks for the API on another one's address.
+    """
+    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with netns.inside(there, Rtnl) as rtnl:
+            return _nic_up(rtnl, node, place, dual_stack=dual_stack)
+    finally:
+        os.close(there)
+
+
+def _nic_up(rtnl: Rtnl, node: scenes.Node, place: int, *, dual_stack: bool) -> dict[str, list[str]]:
     addresses: dict[str, list[str]] = {}
     rtnl.bring_up("lo")
     for number, nic in enumerate(node.nics):
@@ -132,28 +145,7 @@ def _read_settings(line: socket.socket) -> kubelet.Settings:
         if not block:
             os._exit(0)
         received += block
-    told = msgspec.json.decode(received, type=Start)
-    with Rtnl() as rtnl:
-        addresses = nic_up(rtnl, told.node, told.place, dual_stack=told.dual_stack)
-    return kubelet.Settings(
-        node=told.node.name,
-        addresses=addresses,
-        networks=scenes.pod_networks(told.place, dual_stack=told.dual_stack),
-        version=told.version,
-        kubeconfig=told.kubeconfig,
-        image=told.image,
-    )
-
-
-class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """What the supervisor tells a node once the underlay and the API are there."""
-
-    node: scenes.Node
-    place: int
-    dual_stack: bool
-    version: str
-    kubeconfig: str
-    image: str = ""
+    return msgspec.json.decode(received, type=kubelet.Settings)
 
 
 def _tell(line: socket.socket, told: Told) -> None:

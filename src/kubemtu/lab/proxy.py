@@ -1,12 +1,13 @@
-"""What plays kube-proxy in a lab: on each node, rules that take what is sent to a Service to one of its pods.
+"""What plays kube-proxy on a node of a lab: rules that take what is sent to a Service to one of its pods.
 
     pod --to 10.43.1.1:7843--> [prerouting: dnat to one of the endpoints] --> routes, overlay --> 10.244.2.3:7843
     node ---------------------> [output: the same]  [postrouting: masquerade what no pod sent]
 
-A ruleset follows from Services and EndpointSlices alone; it is loaded where it differs from the last, and a lab without
-Services has none: no connection is tracked, no fragment put together on the way. Source: kubernetes
+A ruleset follows from Services and EndpointSlices alone, and is loaded where it differs from the last. Each node asks the
+API by itself, and one that is cut off keeps the rules it has. Source: kubernetes
 `pkg/proxy/{iptables,nftables}/proxier.go`, started with --cluster-cidr. Left out: session affinity, load balancers,
-external addresses, node ports on loopback, and that what is known of UDP flows is forgotten with their endpoint.
+external addresses, node ports on loopback, and that what is known of UDP flows is forgotten with their endpoint. What
+pods send to nodes by a Service is masqueraded here, which flanneld's --ip-masq and Calico's natOutgoing do elsewhere.
 """
 
 import asyncio
@@ -30,10 +31,9 @@ _MARK = "0x4000"  # kube-proxy's: masquerade this
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """A node that has rules: any process of it, its own addresses, and the networks of its pods."""
+    """A node that has rules: its own addresses, and the networks of its pods."""
 
     name: str
-    pid: int
     addresses: tuple[str, ...]
     networks: tuple[str, ...]
 
@@ -49,13 +49,15 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[tuple[str, int], ...]
 
 
-async def run(api: Api, nodes: Sequence[Node]) -> None:
-    """Keep the rules of these nodes until cancelled; where they cannot be, one sentence in the log says so."""
+async def run(api: Api, node: Node, *, loaded: asyncio.Event | None = None) -> None:
+    """Keep the rules of the node whose namespace this is, until cancelled; sets `loaded` after the first time.
+
+    Where they cannot be, one sentence in the log says so.
+    """
     changed = asyncio.Event()
     services = mirror.Mirror(api, mirror.SERVICES, changed)
     slices = mirror.Mirror(api, mirror.ENDPOINT_SLICES, changed)
-    held: dict[str, str] = {}
-    told = ""
+    held, told = _NOTHING, ""
     async with asyncio.TaskGroup() as tasks:
         for each in (services, slices):
             tasks.create_task(each.run())
@@ -65,13 +67,15 @@ async def run(api: Api, nodes: Sequence[Node]) -> None:
             if not (services.synced and slices.synced):
                 continue
             state = [each.body for each in services.objects.values()], [each.body for each in slices.objects.values()]
-            wanted = {node.name: ruleset(node, *state) for node in nodes}
-            due = {node.pid: wanted[node.name] for node in nodes if wanted[node.name] != held.get(node.name, _NOTHING)}
-            held = wanted
-            why = await asyncio.to_thread(_load, due)
-            if why and why != told:
-                _LOG.warning("Services lead nowhere in this lab: %s", why)
-            told = why
+            wanted = ruleset(node, *state)
+            if wanted != held:
+                held = wanted
+                why = await asyncio.to_thread(_load, wanted)
+                if why and why != told:
+                    _LOG.warning("Services lead nowhere in this lab: %s", why)
+                told = why
+            if loaded is not None:
+                loaded.set()
 
 
 def ruleset(node: Node, services: Sequence[Object], slices: Sequence[Object]) -> str:
@@ -100,6 +104,7 @@ def _table(node: Node, family: Family, services: Sequence[Object], slices: Seque
         pairs = ", ".join(f"{each} . {each}" for each in local)
         sent.append(f"ct status dnat {family} saddr . {family} daddr {{ {pairs} }} masquerade")
     if network:
+        sent.append(f"ct status dnat {family} saddr {network} {family} daddr != {every} masquerade")
         # Behind a bridge the answer of a neighbour would not come this way, unless br_netfilter makes it.
         sent.append(f'ct status dnat oifname "cni0" {family} saddr {network} masquerade')
     chains = {
@@ -137,7 +142,7 @@ def _ways(node: Node, family: str, services: Sequence[Object], slices: Sequence[
     for service in services:
         spec, metadata = service["spec"], service["metadata"]
         address = next((each for each in spec.get("clusterIPs") or () if _is_of(each, family)), "")
-        if not address or not spec.get("selector"):
+        if not address:
             continue
         key = metadata["namespace"], metadata["name"]
         behind = [each for each in slices if _service(each) == key and each.get("addressType") == family]
@@ -182,13 +187,10 @@ def _within(address: str, network: str) -> bool:
     return bool(network) and ipaddress.ip_address(address) in ipaddress.ip_network(network)
 
 
-def _load(due: Mapping[int, str]) -> str:
-    """Load the rules of nodes, by a process of each; returns why it cannot be done, or nothing."""
-    for pid, rules in due.items():
-        try:
-            nft.load(rules, pid)
-        except errors.Impossible as refusal:
-            return str(refusal)
-        except OSError:  # the node is gone
-            continue
+def _load(rules: str) -> str:
+    """Load the rules of this namespace; returns why it cannot be done, or nothing."""
+    try:
+        nft.load(rules)
+    except errors.Impossible as refusal:
+        return str(refusal)
     return ""

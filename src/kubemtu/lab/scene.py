@@ -5,9 +5,9 @@
       |cali..  |cali..    node-1              |        |          node-2
       +----+---+                              +----+---+
            | flannel.1 (VXLAN 1, UDP 8472)         | flannel.1
-           | eth0 192.168.77.1                     | eth0 192.168.77.2
+    API ---| eth0 192.168.77.1                     | eth0 192.168.77.2
     =======+==================== fabric ===========+==========  switch ports, each with an MTU
-                                    | 192.168.77.254: the API server
+                                    | 192.168.77.254: the way to the rest of the world, which is not there
 
 All MTUs are bytes of the IP packet. A Scene is pure: it can be printed, compared, changed with `replace` and sent to
 the supervisor as JSON.
@@ -23,7 +23,9 @@ from kubemtu.core import errors
 class Nic(msgspec.Struct, frozen=True, kw_only=True):
     """One NIC of a node and the switch port it is plugged into.
 
-    The first NIC of a node has 192.168.77.N and the default route, the second 192.168.78.N, and so on.
+    The first NIC of a node has 192.168.77.N and the default route, the second 192.168.78.N, and so on. The API server
+    is behind the first NIC of the first node. A port takes less only once all is up and was seen by the agents: no
+    node could join through such a port.
     `port_mtu` None means that the port takes whatever the NIC sends. Otherwise a port drops larger packets without a
     word, both those that the node sends (the port's end of the veth does not receive them) and those that go to the
     node (the bridge does not forward them); a veth takes four bytes more than its MTU, room for a VLAN tag
@@ -131,6 +133,10 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     dual_stack: bool = False
     image: str = ""  # the folder of an unpacked image of kubemtu, whose files its pods run then (lab.images)
     faults: tuple[Fault, ...] = ()
+    grace_seconds: float = 40.0
+    """After how long without news of its kubelet a node is Ready=Unknown: --node-monitor-grace-period."""
+    daemon_seconds: float = 0.0
+    """How long the CNI's daemon takes to be ready when it is restarted; the real flanneld: 13 to 15 s."""
 
     def __post_init__(self) -> None:
         names = [node.name for node in self.nodes]
@@ -231,15 +237,11 @@ def pod_networks(place: int, *, dual_stack: bool) -> tuple[str, ...]:
     return (pod_network(place), pod_network6(place)) if dual_stack else (pod_network(place),)
 
 
-def addresses(node: Node, place: int, *, dual_stack: bool) -> tuple[str, ...]:
-    """All underlay addresses of a node, NIC by NIC, IPv4 first."""
-    families = (address, address6) if dual_stack else (address,)
-    return tuple(each(place, nic) for nic in range(len(node.nics)) for each in families)
-
-
 POD_NETWORKS = "10.244.0.0/16", "fd00:10:244::/48"
 GATEWAY = "192.168.77.254"
 GATEWAY6 = "fd00:77::ffff"
 API_PORT = 6443
-KUBECONFIG = "/etc/kubernetes/kubelet.conf"  # on every node: the kubelet's own
+SERVICE_ADDRESS = "10.43.0.1"  # of the Service default/kubernetes: the first of the service network
+KUBECONFIG = "/etc/kubernetes/kubelet.conf"  # on every node: the kubelet's own, by the control plane's address
+IN_CLUSTER = "/etc/kubernetes/in-cluster.conf"  # on every node: by the address of the Service, as pods have it
 EXEC_IMAGE = "lab/exec"  # the image of containers whose command is a program of this machine

@@ -32,15 +32,16 @@ from kubemtu.kube.errors import AlreadyThere
 from kubemtu.lab import (
     awaited,
     controllers,
+    controlplane,
     endpoints,
     errors,
     faults,
     filesystem,
     kernel,
+    kubelet,
     manifests,
     mirror,
     node,
-    proxy,
     state,
     underlay,
 )
@@ -53,8 +54,6 @@ log = logging.getLogger("kubemtu.lab")
 SETTLE_SECONDS = 30.0
 STUCK_SECONDS = 1.5
 POLL_SECONDS = 0.03
-SEGMENT = 1200
-"""TCP_MAXSEG of the API inside the lab, bytes: its answers fit any underlay, so that a black hole hits only pods."""
 
 _NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWPID | kernel.CLONE_NEWUTS
 _REASONS = {
@@ -142,6 +141,7 @@ class Supervisor:
         self._host_proc = host_proc
         self._outside = outside
         self._nodes: list[node.Born] = []
+        self._addresses: list[dict[str, list[str]]] = []  # of the nodes, by NIC
         self._peers: dict[str, int] = {}
         self._ended: dict[str, str] = {}  # what is over that should not be, and why
         self._url = f"https://127.0.0.1:{outside.getsockname()[1]}"
@@ -160,6 +160,7 @@ class Supervisor:
                 for place, each in enumerate(self.scene.nodes, 1):
                     born = node.fork(each.name, self._folder, self._host_proc)
                     underlay.plug(rtnl, each, place, born.pid)
+                    self._addresses.append(node.nic_up(born.pid, each, place, dual_stack=self.scene.dual_stack))
                     self._nodes.append(born)
         except (Refused, Denied) as refusal:
             raise errors.Impossible(f"{refusal}; the lab needs a kernel with veth, bridge and vxlan") from None
@@ -194,23 +195,23 @@ class Supervisor:
             os._exit(0)
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> list[str]:
-        inside = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        inside.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
-        inside.bind((scenes.GATEWAY, scenes.API_PORT))
-        api = await stack.enter_async_context(choose_api(sockets=[self._outside, inside]))
-        within = yaml.safe_dump(api.kubeconfig(f"https://{scenes.GATEWAY}:{scenes.API_PORT}"))
+        sockets = [self._outside, controlplane.listen(self._nodes[0].pid)]
+        api = await stack.enter_async_context(choose_api(sockets=sockets, addresses=controlplane.addresses()))
+        within = controlplane.kubeconfigs(api)
         state.write(self._folder, "kubeconfig", yaml.safe_dump(api.kubeconfig(self._url)).encode(), mode=0o600)
         calls = await stack.enter_async_context(mirror.connect(api.kubeconfig()))
         for body in manifests.objects(self.scene):
             with contextlib.suppress(AlreadyThere):  # kube-system and default are there from the start
                 await awaited.created(calls, body)
-        for place, (born, each) in enumerate(zip(self._nodes, self.scene.nodes, strict=True), 1):
-            start = node.Start(
-                node=each,
-                place=place,
-                dual_stack=self.scene.dual_stack,
+        for place, (born, addresses) in enumerate(zip(self._nodes, self._addresses, strict=True), 1):
+            start = kubelet.Settings(
+                node=born.name,
+                addresses=addresses,
+                networks=scenes.pod_networks(place, dual_stack=self.scene.dual_stack),
                 version=self.scene.version,
-                kubeconfig=within,
+                kubeconfigs=within,
+                grace_seconds=self.scene.grace_seconds,
+                daemon_seconds=self.scene.daemon_seconds,
                 image=self.scene.image,
             )
             await asyncio.get_running_loop().sock_sendall(born.line, msgspec.json.encode(start) + b"\n")
@@ -218,7 +219,6 @@ class Supervisor:
         for what, keeping in (
             ("the DaemonSet controller", controllers.run(calls)),
             ("the EndpointSlice controller", endpoints.run(calls)),
-            ("what plays kube-proxy", proxy.run(calls, self._proxied())),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(self._keep(what, keeping)))
         unready = await self._settle(calls)
@@ -227,6 +227,8 @@ class Supervisor:
         if self.scene.agents:
             await awaited.observed(calls, len(self.scene.nodes))
             unready = await awaited.answering(calls, unready)
+        with Rtnl() as rtnl:  # last, as anywhere: behind such a port no node could have joined
+            underlay.strike(rtnl, self.scene)
         return unready
 
     async def _settle(self, calls: Api) -> list[str]:
@@ -262,18 +264,6 @@ class Supervisor:
 
     def _peer_counts(self) -> list[int]:
         return [self._peers.get(born.name, 0) for born in self._nodes]
-
-    def _proxied(self) -> list[proxy.Node]:
-        """The nodes, as what plays kube-proxy sees them."""
-        return [
-            proxy.Node(
-                name=born.name,
-                pid=born.pid,
-                addresses=scenes.addresses(each, place, dual_stack=self.scene.dual_stack),
-                networks=scenes.pod_networks(place, dual_stack=self.scene.dual_stack),
-            )
-            for place, (born, each) in enumerate(zip(self._nodes, self.scene.nodes, strict=True), 1)
-        ]
 
     async def _keep(self, what: str, keeping: Coroutine[None, None, None]) -> None:
         try:

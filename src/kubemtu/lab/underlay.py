@@ -43,28 +43,45 @@ def try_vxlan(rtnl: Rtnl) -> None:
 
 
 def plug(rtnl: Rtnl, node: scenes.Node, place: int, pid: int) -> None:
-    """Plug the NICs of a node into the switch; `pid` is any process in the node's namespace.
-
-    Raises Refused, and Impossible where a port needs nft and cannot have it.
-    """
+    """Plug the NICs of a node into the switch; `pid` is any process in the node's namespace. Raises Refused."""
     netns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         for number, nic in enumerate(node.nics):
             name = port(place, number)
-            one_way = nic.port_mtu is not None and nic.port_way != "both"
-            mtu = nic.mtu if one_way else nic.port_mtu or nic.mtu
             mac = f"02:00:5e:{number:02x}:01:{place:02x}"
-            rtnl.add_veth(name, nic.name, peer_netns=netns, mtu=mtu, peer_mtu=nic.mtu, peer_mac=mac)
+            rtnl.add_veth(name, nic.name, peer_netns=netns, mtu=nic.mtu, peer_mtu=nic.mtu, peer_mac=mac)
             rtnl.no_segmentation_offload(name)
             rtnl.bring_up(name, master=SWITCH)
-            if one_way:
-                nft.load(nft.table("bridge", name, _one_way(name, nic)))
     finally:
         os.close(netns)
 
 
-def _one_way(port: str, nic: scenes.Nic) -> str:
+def strike(rtnl: Rtnl, scene: scenes.Scene) -> None:
+    """Let every port take what the scene says, in the switch's namespace.
+
+    Raises Refused, and Impossible where a port needs nft and cannot have it.
+    """
+    for place, node in enumerate(scene.nodes, 1):
+        for number, nic in enumerate(node.nics):
+            if nic.port_mtu is not None:
+                set_port(rtnl, port(place, number), nic)
+
+
+def set_port(rtnl: Rtnl, name: str, nic: scenes.Nic) -> None:
+    """Let one switch port, in the switch's namespace, take what this NIC's `port_mtu` and `port_way` say.
+
+    Without a `port_mtu` it takes what the NIC sends, as a port that was corrected. Raises as `strike`.
+    """
+    one_way = nic.port_mtu is not None and nic.port_way != "both"
+    rtnl.set_mtu(name, nic.mtu if one_way else nic.port_mtu or nic.mtu)
+    if nft.is_there():
+        nft.load(nft.table("bridge", name, _one_way(name, nic) if one_way else ""))
+    elif one_way:
+        nft.program()
+
+
+def _one_way(name: str, nic: scenes.Nic) -> str:
     """The rules of a port that drops in one direction; what nft measures here is the IP packet."""
     hook, side = ("postrouting", "oifname") if nic.port_way == "to-node" else ("prerouting", "iifname")
-    rule = f'{side} "{port}" meta length > {nic.port_mtu} drop'
+    rule = f'{side} "{name}" meta length > {nic.port_mtu} drop'
     return f"  chain port {{\n    type filter hook {hook} priority 0;\n    {rule}\n  }}\n"

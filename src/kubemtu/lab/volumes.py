@@ -108,7 +108,7 @@ async def account(api: Api, pod: Object) -> Mount | None:
             return None
     parts = {"plural": "serviceaccounts", "namespace": namespace, "name": name, "subresource": "token"}
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    async with wire.Wire(api.connection) as line:  # Api has no verb for this
+    async with wire.Wire(api.connection, segment=None) as line:  # Api has no verb for this
         answer = await line.request(Action(verb="create", **parts), "POST", wire.path("v1", **parts), body=body)
     made = _made(folder(pod))
     (made / "token").write_text(Object.of(answer).text("status", "token") or "")

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -140,9 +139,9 @@ async def test_without_nft_the_log_says_so_in_one_sentence(
     monkeypatch.setattr(nft, "_FOLDERS", str(tmp_path))
     with pytest.raises(errors.Impossible):
         nft.load("")
-    node = proxy.Node(name="n1", pid=os.getpid(), addresses=("192.168.77.1",), networks=("10.244.1.0/24",))
+    node = proxy.Node(name="n1", addresses=("192.168.77.1",), networks=("10.244.1.0/24",))
     caplog.set_level(logging.WARNING, "kubemtu.lab.proxy")
-    task = asyncio.create_task(proxy.run(client, [node]))
+    task = asyncio.create_task(proxy.run(client, node))
     await make_pod(http, "a", "10.244.1.2")
     await make_service(http)
     await eventually(is_told)

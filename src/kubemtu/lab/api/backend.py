@@ -10,12 +10,41 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from kubemtu.lab.api.access import MASTERS, Identity
 from kubemtu.lab.api.errors import BackendFailure
 from kubemtu.lab.api.resources import Object
 
 ADMIN = "admin"
+NAMES = (
+    "localhost",
+    "node-1",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
+"""For which the certificate holds besides addresses: kubeadm's (`app/util/pkiutil`), and loopback's."""
 _NAME = "kubemtu-lab"
+_SETTINGS = """
+[req]
+distinguished_name = name
+[name]
+[authority]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,digitalSignature,keyEncipherment,keyCertSign
+subjectKeyIdentifier = hash
+[server]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature,keyEncipherment
+extendedKeyUsage = serverAuth
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+subjectAltName = {names}
+"""
+_keys: list[bytes] = []
+"""The one key of this process, for both: making it takes 0.1 s, and many servers may live in one process."""
 
 
 class Api(abc.ABC):
@@ -81,18 +110,41 @@ class Api(abc.ABC):
         await self.stop()
 
 
-async def certificate(folder: Path, addresses: Sequence[str]) -> tuple[Path, Path]:
-    """Make a self-signed certificate and its key for loopback and these IP addresses, with the `openssl` command.
+class Certificates(msgspec.Struct, frozen=True, kw_only=True):
+    """PEM files: what the server shows (its own and the authority's), its key, and the authority alone."""
+
+    chain: Path
+    key: Path
+    authority: Path
+
+
+async def certificates(folder: Path, addresses: Sequence[str]) -> Certificates:
+    """Make an authority, and by it a certificate for loopback and these addresses, with the `openssl` command.
+
+    They are as large as those of kubeadm and k3s (RSA of 2048 bits, all names of the API): what the server sends in a
+    handshake fills more than one packet of 1500, and the size of packets is what this lab is about.
 
     Raises:
         BackendFailure: there is no such command, or it fails.
     """
-    key, proof = folder / "key.pem", folder / "certificate.pem"
-    names = ",".join(["DNS:localhost", *(f"IP:{each}" for each in dict.fromkeys(("127.0.0.1", "::1", *addresses)))])
-    command = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    command += ["-keyout", str(key), "-out", str(proof), "-days", "30", "-subj", f"/CN={_NAME}"]
-    await openssl(*command, "-addext", f"subjectAltName={names}")
-    return proof, key
+    made = Certificates(chain=folder / "chain.pem", key=folder / "key.pem", authority=folder / "authority.pem")
+    own = folder / "certificate.pem"
+    made.key.touch(mode=0o600)
+    if not _keys:
+        await openssl("genrsa", "-out", str(made.key), "2048")
+        _keys.append(made.key.read_bytes())
+    made.key.write_bytes(_keys[0])
+    known = [each for each in dict.fromkeys(("127.0.0.1", "::1", *addresses)) if each != "0.0.0.0"]  # noqa: S104  # no client's
+    names = ",".join([*(f"DNS:{each}" for each in NAMES), *(f"IP:{each}" for each in known)])
+    settings = folder / "openssl.cnf"
+    settings.write_text(_SETTINGS.format(names=names))
+    request = ["req", "-x509", "-config", str(settings), "-days", "30"]
+    authority = ["-key", str(made.key), "-out", str(made.authority), "-subj", f"/CN={_NAME}-ca"]
+    await openssl(*request, *authority, "-extensions", "authority")
+    signed = ["-CA", str(made.authority), "-CAkey", str(made.key), "-extensions", "server"]
+    await openssl(*request, "-key", str(made.key), "-out", str(own), "-subj", "/CN=kube-apiserver", *signed)
+    made.chain.write_bytes(own.read_bytes() + made.authority.read_bytes())
+    return made
 
 
 async def openssl(*command: str) -> None:

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from kubemtu.lab.api.access import Tokens
-from kubemtu.lab.api.backend import Api, certificate
+from kubemtu.lab.api.backend import Api, certificates
 from kubemtu.lab.api.server import ApiServer
 from kubemtu.lab.api.store import Store
 
@@ -103,10 +103,10 @@ class EmbeddedApi(Api):
             BackendFailure: there is no openssl to make a certificate with.
         """
         with tempfile.TemporaryDirectory(prefix="kubemtu-api-") as folder:
-            proof, key = await certificate(Path(folder), self._addresses)
+            files = await certificates(Path(folder), self._addresses)
             tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            tls.load_cert_chain(proof, key)
-            self._authority = proof.read_bytes()
+            tls.load_cert_chain(files.chain, files.key)
+            self._authority = files.authority.read_bytes()
         home = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.url = f"https://127.0.0.1:{home.getsockname()[1]}"
         application = ApiServer(self.store, Tokens(self._identities))

@@ -17,7 +17,7 @@ import httpx2
 
 from kubemtu.lab import kernel
 from kubemtu.lab.api import services
-from kubemtu.lab.api.backend import Api, certificate, openssl
+from kubemtu.lab.api.backend import Api, certificates, openssl
 from kubemtu.lab.api.errors import BackendFailure, EnvtestMissing
 
 ASSETS = "KUBEBUILDER_ASSETS"
@@ -138,8 +138,8 @@ class EnvtestApi(Api):
         return url
 
     async def _start_apiserver(self, undo: contextlib.AsyncExitStack, folder: Path, etcd_url: str) -> None:
-        proof, key = await certificate(folder, self._addresses)
-        self._authority = proof.read_bytes()
+        files = await certificates(folder, self._addresses)
+        self._authority = files.authority.read_bytes()
         await openssl("genrsa", "-out", str(folder / "service-accounts.pem"), "2048")
         lines = [
             ",".join([token, each.user, str(number), f'"{",".join(each.groups)}"'])
@@ -149,7 +149,7 @@ class EnvtestApi(Api):
         (port,) = free_ports(1)
         apiserver = Child(self._assets / "kube-apiserver", folder / "kube-apiserver.log")
         undo.push_async_callback(apiserver.stop)
-        await apiserver.start(apiserver_arguments(folder, port, etcd_url, proof, key))
+        await apiserver.start(apiserver_arguments(folder, port, etcd_url, files.chain, files.key))
         self.pids += (apiserver.pid,)
         self.url = f"https://127.0.0.1:{port}"
         tls = ssl.create_default_context(cadata=self._authority.decode())
