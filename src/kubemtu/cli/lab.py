@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import click
 import msgspec
@@ -13,6 +13,15 @@ from kubemtu.core import errors, printable
 if TYPE_CHECKING:  # what the other commands need not load
     from kubemtu.lab import scene as scenes
     from kubemtu.lab.cluster import Lab
+
+
+_PORT = "What a switch port (all) lets through once all is up; WAY: to-node or from-node, for that direction only."
+_WAYS: "dict[str, Literal['both', 'to-node', 'from-node']]" = {
+    "": "both",
+    "both": "both",
+    "to-node": "to-node",
+    "from-node": "from-node",
+}
 
 
 @click.group()
@@ -32,9 +41,10 @@ def _mtu(_context: click.Context, parameter: click.Parameter, value: int | None)
 @click.option("--nodes", type=click.IntRange(1, 200), help="Number of nodes.")
 @click.option("--pods", type=click.IntRange(0, 100), help="Pods on each node.")
 @click.option("--nic-mtu", type=int, callback=_mtu, help="MTU of every node's first NIC.")
-@click.option("--port-mtu", "ports", multiple=True, metavar="[NODE=]MTU", help="What a switch port (all) lets through.")
+@click.option("--port-mtu", "ports", multiple=True, metavar="[NODE=]MTU[:WAY]", help=_PORT)
 @click.option("--pod-mtu", type=int, callback=_mtu, help="MTU that the CNI is configured to give to pods.")
 @click.option("--fault", "faults", multiple=True, metavar="NAME[=MTU]", help="One more fault: see --scenes.")
+@click.option("--daemon-seconds", type=click.FloatRange(0, 120), help="How long a restarted CNI daemon is not ready.")
 @click.option("--agents/--no-agents", default=None, help="Run the kubemtu agent on every node.")
 @click.option("--probes/--no-probes", default=None, help="Run a kubemtu probe on every node, and the agents with it.")
 @click.option("--image", metavar="FOLDER", help="Run kubemtu's pods from an unpacked image, as scripts/image makes it.")
@@ -49,6 +59,7 @@ def up(
     ports: tuple[str, ...],
     pod_mtu: int | None,
     faults: tuple[str, ...],
+    daemon_seconds: float | None,
     agents: bool | None,
     probes: bool | None,
     image: str | None,
@@ -72,6 +83,8 @@ def up(
         found = _with_port(found, port)
     for fault in faults:
         found = _with_fault(found, fault)
+    if daemon_seconds is not None:
+        found = found.replace(daemon_seconds=daemon_seconds)
     if probes is not None:
         found = found.replace(probes=probes, agents=probes or found.agents)
     if image is not None:
@@ -88,12 +101,25 @@ def up(
 def _with_port(found: "scenes.Scene", written: str) -> "scenes.Scene":
     from kubemtu.lab.scenes import black_hole
 
-    node, _, mtu = written.rpartition("=")
-    if not mtu.isdigit() or not 68 <= int(mtu) <= 65535:
+    words, _, way = written.partition(":")
+    node, _, mtu = words.rpartition("=")
+    if not (mtu.isascii() and mtu.isdigit()) or not 68 <= int(mtu) <= 65535:
         raise errors.UsageError(f"--port-mtu {written}: write an MTU of 68 to 65535 bytes, or NODE=MTU")
+    if way not in _WAYS:
+        raise errors.UsageError(f"--port-mtu {written}: a port drops in both directions, or :to-node, or :from-node")
     for each in [node] if node else [every.name for every in found.nodes]:
-        found = black_hole(found, each, int(mtu))
+        found = black_hole(found, each, int(mtu), _WAYS[way])
     return found
+
+
+def _hole(node: "scenes.Node", nic: "scenes.Nic", *, is_first: bool) -> str:
+    """What a port does to the cluster that is up."""
+    way = {"both": "", "to-node": " of what is sent to it", "from-node": " of what it sends"}[nic.port_way]
+    silent = "the API server itself is behind it" if is_first else "its kubelet and daemons reach the API through it"
+    return (
+        f"The switch port of {node.name}, {nic.name}, takes {nic.port_mtu} bytes{way}, its NIC has {nic.mtu}: "
+        f"{silent}, and larger packets vanish."
+    )
 
 
 def _with_fault(found: "scenes.Scene", written: str) -> "scenes.Scene":
@@ -115,6 +141,10 @@ def _welcome(made: "Lab", found: "scenes.Scene", seconds: float) -> None:
     )
     if made.unready:
         terminal.echo(f"Not ready, as this scene has it: {', '.join(made.unready)}.")
+    for place, node in enumerate(found.nodes):
+        for number, nic in enumerate(node.nics):
+            if nic.port_mtu is not None and nic.port_mtu < nic.mtu:
+                terminal.echo(_hole(node, nic, is_first=place == number == 0))
     terminal.echo(f"\n  export KUBECONFIG={made.kubeconfig}")
     terminal.echo("  kubemtu check")
     if pods:

@@ -17,12 +17,12 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Literal, Self
 
 import msgspec
 
 from kubemtu.core.errors import KubemtuError
-from kubemtu.lab import errors, kernel, scene, state
+from kubemtu.lab import errors, kernel, scene, state, underlay
 
 UP_SECONDS = 60.0
 DOWN_SECONDS = 10.0
@@ -221,12 +221,29 @@ class Lab:
         """Set the MTU of a device at a place by hand; of a switch port: place "fabric", device "port-N"."""
         self.python(place, _SET_MTU, device, str(mtu))
 
+    def set_port(
+        self, node: str, mtu: int | None, way: Literal["both", "to-node", "from-node"] = "both", nic: int = 0
+    ) -> None:
+        """Let the switch port of a node's NIC take so much from now on, as `scene.Nic` has it; None corrects it.
+
+        Raises UsageError where the scene has no such node.
+        """
+        place = self.scene.number(node)
+        changed = msgspec.structs.replace(self.scene.nodes[place - 1].nics[nic], port_mtu=mtu, port_way=way)
+        self.python(FABRIC, _SET_PORT, underlay.port(place, nic), msgspec.json.encode(changed).decode())
+
     def mtu(self, place: str, device: str = "eth0") -> int:
         """The MTU of a device at a place, bytes of the IP packet."""
         return int(self.python(place, _GET_MTU, device))
 
 
 _SET_MTU = "from kubemtu.lab.rtnl import Rtnl; Rtnl().set_mtu(sys.argv[1], int(sys.argv[2]))"
+_SET_PORT = """
+import msgspec
+from kubemtu.lab import scene, underlay
+from kubemtu.lab.rtnl import Rtnl
+underlay.set_port(Rtnl(), sys.argv[1], msgspec.json.decode(sys.argv[2], type=scene.Nic))
+"""
 _GET_MTU = "from kubemtu.lab.rtnl import Rtnl; print(Rtnl().device(sys.argv[1]).mtu)"
 
 

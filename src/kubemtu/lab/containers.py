@@ -47,8 +47,11 @@ class Host(Protocol):
     api: Api
     image: images.Image | None
 
-    async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> None:
-        """Do what the container's program does to the node when it starts. Raises ContainerFailed."""
+    async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> float:
+        """Do what the container's program does to the node when it starts; returns after how long it is ready, seconds.
+
+        Raises ContainerFailed.
+        """
         ...
 
     async def run(self, pod: Object, spec: Object, argv: list[str], env: Mapping[str, str]) -> Running:
@@ -115,8 +118,11 @@ class Container:
                 if argv:
                     await self._run(argv, env)
                 else:
-                    await self.host.play(self.pod, self.spec, env)
-                    self._enter_running(ready=True)
+                    pause = await self.host.play(self.pod, self.spec, env)
+                    self._enter_running(ready=not pause)
+                    if pause:
+                        await asyncio.sleep(pause)
+                        self._be_ready(True)
                     await asyncio.Event().wait()
             except KubemtuError as failure:
                 self._started = self._started or now()

@@ -20,6 +20,7 @@ from kubemtu.node import netns
 
 SECURE_PORT = 443
 
+
 def listen(pid: int) -> socket.socket:
     """Make the API's socket in the network namespace of a process: on all its addresses, as kube-apiserver has it.
 

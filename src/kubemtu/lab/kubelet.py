@@ -10,7 +10,6 @@ import concurrent.futures
 import contextlib
 import logging
 import os
-import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +20,21 @@ import yaml
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
-from kubemtu.lab import attach, confine, containers, daemons, images, kernel, mirror, pods, proxy, scene, state, volumes
+from kubemtu.lab import (
+    attach,
+    confine,
+    containers,
+    daemons,
+    heartbeat,
+    images,
+    kernel,
+    mirror,
+    pods,
+    proxy,
+    scene,
+    state,
+    volumes,
+)
 from kubemtu.lab.processes import Processes
 from kubemtu.lab.rtnl import Rtnl
 from kubemtu.node import links
@@ -32,10 +45,6 @@ Result = TypeVar("Result")
 STOP_SECONDS = 2.0
 OF_THE_MACHINE = frozenset({"PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV"})
 """Variables that a program from an image has from the image alone."""
-_NOT_READY = (
-    "runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
-    "message:docker: network plugin is not ready: cni config uninitialized"
-)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +94,23 @@ class Kubelet:
             group.create_task(proxy.run(self.api, rules, loaded=self._services))
             group.create_task(self._watch_pods())
             group.create_task(self._watch_nodes())
-            group.create_task(self._keep_status())
+            group.create_task(self._heartbeat().run())
+
+    def _heartbeat(self) -> heartbeat.Heartbeat:
+        return heartbeat.Heartbeat(
+            self.api,
+            self.node,
+            addresses=self.addresses,
+            version=self.settings.version,
+            grace_seconds=self.settings.grace_seconds,
+            wait=self.config_changed,
+            back=self._tell_again,
+        )
+
+    def _tell_again(self) -> None:
+        """Tell what the API was left to guess about the pods while the node was given up."""
+        for pod in self._pods.values():
+            pod.tell_again()
 
     # -- pods
 
@@ -184,8 +209,11 @@ class Kubelet:
         attachment = self._attached.get(mirror.uid(pod))
         return (attachment.addresses if attachment else self.addresses)[0]
 
-    async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> None:
-        """Do what the container's program does to this node when it starts. Raises ContainerFailed."""
+    async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> float:
+        """Do what the container's program does to this node when it starts; returns after how long it is ready.
+
+        Raises ContainerFailed.
+        """
         image = spec.text("image") or ""
         match spec.text("name"):
             case "install-cni" if "CNI_NETWORK_CONFIG" in env:
@@ -198,7 +226,10 @@ class Kubelet:
             case "calico-node":
                 daemons.felix_mtu_file(image, links.devices(self._rtnl))
             case "kube-flannel":
+                is_restart = self._flanneld is not None
                 await self._start_flanneld(pod, _iface(spec, env))
+                return self.settings.daemon_seconds if is_restart else 0.0
+        return 0.0
 
     def _poke(self) -> None:
         self._installed.set()
@@ -245,47 +276,6 @@ class Kubelet:
                 self._report(len(self._flanneld.peers))
         except Refused as refusal:  # as when somebody deleted flannel.1: the real one logs it and goes on, too
             log.warning("%s: %s", self.node, refusal)
-
-    async def _keep_status(self) -> None:
-        ready = None
-        while True:
-            found = attach.load_chain() is not None
-            if found != ready:
-                with contextlib.suppress(KubemtuError):
-                    await self._post_status()
-                    ready = found
-            await self.config_changed(1.0)
-
-    async def _post_status(self) -> None:
-        ready = attach.load_chain() is not None
-        condition = {
-            "type": "Ready",
-            "status": "True" if ready else "False",
-            "reason": "KubeletReady" if ready else "KubeletNotReady",
-            "message": "kubelet is posting ready status" if ready else _NOT_READY,
-            "lastHeartbeatTime": containers.now(),
-            "lastTransitionTime": containers.now(),
-        }
-        told = [{"type": "InternalIP", "address": each} for each in self.addresses]
-        status = {
-            "addresses": [*told, {"type": "Hostname", "address": self.node}],
-            "conditions": [condition],
-            "capacity": {"pods": "110"},
-            "allocatable": {"pods": "110"},
-            "nodeInfo": {
-                "kernelVersion": platform.release(),
-                "kubeletVersion": self.settings.version,
-                "kubeProxyVersion": self.settings.version,
-                "operatingSystem": "linux",
-                "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
-                "osImage": "kubemtu lab",
-                "containerRuntimeVersion": "lab://1",
-                "machineID": "",
-                "systemUUID": "",
-                "bootID": "",
-            },
-        }
-        await self.api.patch(mirror.at(mirror.NODES, self.node), {"status": status}, subresource="status")
 
 
 def _iface(spec: Object, env: Mapping[str, str]) -> str:

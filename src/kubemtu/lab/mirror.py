@@ -16,6 +16,7 @@ FIELD_MANAGER = "kubemtu-lab"  # not kubemtu's own: what the lab wrote is what s
 PODS = Want(kind="Pod", plural="pods", api_versions=("v1",))
 NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 DAEMONSETS = Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1",))
+LEASES = Want(kind="Lease", plural="leases", api_versions=("coordination.k8s.io/v1",))
 SERVICES = Want(kind="Service", plural="services", api_versions=("v1",))
 ENDPOINT_SLICES = Want(kind="EndpointSlice", plural="endpointslices", api_versions=("discovery.k8s.io/v1",))
 _BACKOFF = Backoff(first=0.2, most=0.4)  # the API of a lab is near, and away only when the lab ends

@@ -97,6 +97,11 @@ class Pod:
     def _changed(self) -> None:
         self._dirty.set()
 
+    def tell_again(self) -> None:
+        """Write the status once more, whatever was written last."""
+        self._told = {}
+        self._changed()
+
     async def _publish(self) -> None:
         while True:
             await self._dirty.wait()

@@ -3,8 +3,8 @@
     pod --to 10.43.1.1:7843--> [prerouting: dnat to one of the endpoints] --> routes, overlay --> 10.244.2.3:7843
     node ---------------------> [output: the same]  [postrouting: masquerade what no pod sent]
 
-A ruleset follows from Services and EndpointSlices alone, and is loaded where it differs from the last. Each node asks the
-API by itself, and one that is cut off keeps the rules it has. Source: kubernetes
+A ruleset follows from Services and EndpointSlices alone, and is loaded where it differs from the last. Each node asks
+the API by itself, and one that is cut off keeps the rules it has. Source: kubernetes
 `pkg/proxy/{iptables,nftables}/proxier.go`, started with --cluster-cidr. Left out: session affinity, load balancers,
 external addresses, node ports on loopback, and that what is known of UDP flows is forgotten with their endpoint. What
 pods send to nodes by a Service is masqueraded here, which flanneld's --ip-masq and Calico's natOutgoing do elsewhere.

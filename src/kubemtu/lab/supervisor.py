@@ -39,6 +39,7 @@ from kubemtu.lab import (
     filesystem,
     kernel,
     kubelet,
+    lifecycle,
     manifests,
     mirror,
     node,
@@ -219,6 +220,7 @@ class Supervisor:
         for what, keeping in (
             ("the DaemonSet controller", controllers.run(calls)),
             ("the EndpointSlice controller", endpoints.run(calls)),
+            ("the node-lifecycle controller", lifecycle.run(calls, self.scene.grace_seconds)),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(self._keep(what, keeping)))
         unready = await self._settle(calls)
