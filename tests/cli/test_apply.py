@@ -13,6 +13,7 @@ import pytest
 import yaml
 from tests.flows.cluster import CONFIGS, NODE_MTUS, Cluster, cluster, kill_agent
 from tests.lab.conftest import Body, can_make_labs, until
+from tests.scenes import situations
 
 from kubemtu.cli import plans
 from kubemtu.core import net, plan
@@ -284,7 +285,7 @@ def test_a_black_hole_stops_it_before_anything_is_changed(can_make_labs: None) -
     """
     holes = named("canal-black-hole")
     few = [msgspec.structs.replace(node, pods=node.pods[:1]) for node in holes.nodes]
-    with cluster(holes.replace(nodes=tuple(few)), "hole") as lab:
+    with cluster(holes.replace(nodes=tuple(few), grace_seconds=8.0), "hole") as lab:
         before = lab.picture()
         ended = lab.run("apply", "--mtu", "auto", "--yes")
         assert ended.code == 8
@@ -307,7 +308,8 @@ def test_a_black_hole_stops_it_before_anything_is_changed(can_make_labs: None) -
             "error: there is nothing to roll back: no change is recorded, and 3 nodes looked at show no pin and no "
             "journal\n"
         )
-        ended = lab.done("apply", "--mtu", "1354", "--yes")
+        with situations.pinned(lab.lab, "node-2", 1404):  # its kubelet is behind that port: no rollout would end
+            ended = lab.done("apply", "--mtu", "1354", "--yes")
         assert "proven: 6 of 6 full-size packets between pods arrived" in ended.lines
         assert lab.mtus() == {(1354, 1354)}
         until(lambda: lab.questions() == [])

@@ -1,7 +1,6 @@
 """What can be wrong on a path, made live in a lab and taken back; each is a context.
 
-What probes meet is dropped by rules of nftables on the nodes themselves, by the size of the packet and to the byte, and
-never the traffic of the API server.
+What is dropped is dropped by rules of nftables, at a switch port or on a node, by a packet's size and to the byte.
 """
 
 import contextlib
@@ -11,6 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tests.lab.conftest import until
 from tests.scenes.cluster import NODE_MTUS, Cluster
+
+from kubemtu.lab import nft, underlay
+from kubemtu.lab.cluster import FABRIC, Lab
 
 
 @contextlib.contextmanager
@@ -28,21 +30,36 @@ def rules(cluster: Cluster, place: str, hook: str, *lines: str) -> Iterator[None
 
 @contextlib.contextmanager
 def hole(cluster: Cluster, node: str, size: int, *, way: str = "to", only: str = "") -> Iterator[None]:
-    """The network at a node drops what is larger without a word, `way` "to" it, "from" it or "both" ways.
+    """The switch port of a node drops what is larger without a word, `way` "to" it, "from" it or "both" ways.
 
-    `only`: nothing but what has to do with that underlay address. A station that is asked to measure sends from its
-    own port.
+    Whatever it is, the API's traffic too. `only`: nothing but what has to do with that underlay address.
     """
-    with contextlib.ExitStack() as stack:
-        for one, hook, of, link in (
-            ("to", "prerouting", "saddr", "iifname"),
-            ("from", "postrouting", "daddr", "oifname"),
-        ):
-            if way in {one, "both"}:
-                what = f"{link} eth0 {f'ip {of} {only}' if only else ''} meta length > {size}"
-                drop = (f"{what} {ports} drop" for ports in ("udp dport { 8472, 7843 }", "udp sport 7843"))
-                stack.enter_context(rules(cluster, node, hook, *drop))
+    port = underlay.port(cluster.lab.scene.number(node), 0)
+    chains = ""
+    for one, hook, of, link in (("to", "postrouting", "saddr", "oifname"), ("from", "prerouting", "daddr", "iifname")):
+        if way in {one, "both"}:
+            rule = f'{link} "{port}" {f"ip {of} {only}" if only else ""} meta length > {size} drop'
+            chains += f"  chain {one} {{\n    type filter hook {hook} priority 0;\n    {rule}\n  }}\n"
+    cluster.lab.exec(FABRIC, [nft.program(), "-f", "-"], text=nft.table("bridge", f"hole-{port}", chains))
+    try:
         yield
+    finally:
+        cluster.lab.exec(FABRIC, [nft.program(), "-f", "-"], text=nft.table("bridge", f"hole-{port}", ""))
+
+
+@contextlib.contextmanager
+def pinned(lab: Lab, node: str, size: int) -> Iterator[None]:
+    """What an operator does by hand to a node that is cut off: its routes to others take so much, and its SYNs say so.
+
+    (The MSS that a SYN announces follows from the route's MTU: net/ipv4/tcp_output.c, tcp_advertise_mss.)
+    """
+    own = f"192.168.77.{lab.scene.number(node)}"
+    route = ["ip", "route", "change", "192.168.77.0/24", "dev", "eth0", "proto", "kernel", "scope", "link", "src", own]
+    lab.exec(node, [*route, "mtu", "lock", str(size)])
+    try:
+        yield
+    finally:
+        lab.exec(node, route)
 
 
 @contextlib.contextmanager
@@ -169,8 +186,8 @@ def muted(cluster: Cluster, node: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cut_off(cluster: Cluster, node: str) -> Iterator[None]:
-    """A node is dead for the others: its agent stands still, and nothing of theirs gets in."""
-    others = "ip saddr 192.168.77.0/24 ip saddr != 192.168.77.1 drop"
+    """A node is dead for the others: its agent stands still, and nothing of theirs gets in, nor of the API."""
+    others = "ip saddr 192.168.77.0/24 drop"
     with stopped(cluster, node), rules(cluster, node, "prerouting", others):
         yield
 

@@ -1,14 +1,17 @@
 """How a node says that it is there: its status when that changes, and its Lease four times in the grace period.
 
 One thing after the other, and all of it given up when an answer does not come: a real kubelet's requests share one
-HTTP/2 connection, where an answer that never arrives holds up whatever is behind it. Source: kubernetes
-`pkg/kubelet/kubelet_node_status.go`, `component-helpers/apimachinery/lease/controller.go`.
+HTTP/2 connection, where an answer that never arrives holds up whatever is behind it. When that happens twice in a row,
+every connection is hung up, watches too, as a kubelet does. Source: kubernetes `pkg/kubelet/kubelet_node_status.go`
+(onRepeatedHeartbeatFailure), `component-helpers/apimachinery/lease/controller.go`.
 """
 
 import asyncio
 import contextlib
 import datetime as dt
+import os
 import platform
+import socket
 import time
 from collections.abc import Awaitable, Callable
 
@@ -16,7 +19,7 @@ from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import AlreadyThere
-from kubemtu.lab import attach, containers, mirror
+from kubemtu.lab import attach, containers, mirror, scene
 
 NAMESPACE = "kube-node-lease"
 LOOK_SECONDS = 1.0
@@ -48,16 +51,19 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Tell for ever; calls `back` when the API had given the node up meanwhile."""
-        said, due = None, 0.0
+        said, due, failed = None, 0.0, 0
         while True:
             ready = attach.load_chain() is not None
             if ready != said or time.monotonic() >= due:
                 due = time.monotonic() + self._grace / 4
+                failed += 1
                 # Not wait_for: before Python 3.12 it may swallow a cancellation (python/cpython#86296).
                 with contextlib.suppress(KubemtuError, TimeoutError):
                     async with asyncio.timeout(self._grace / 4):
                         await self._beat(ready=ready, first=said is None)
-                        said = ready
+                        said, failed = ready, 0
+                if failed > 1:
+                    hang_up(scene.API_PORT)
             await self._wait(min(LOOK_SECONDS, self._grace / 8))
 
     async def _beat(self, *, ready: bool, first: bool) -> None:
@@ -111,6 +117,21 @@ class Heartbeat:
                 "bootID": "",
             },
         }
+
+
+def hang_up(port: int) -> None:
+    """End every TCP connection of this process to that port, whoever waits for what on it."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # names alone
+        with contextlib.suppress(OSError):  # closed in between, no socket, or one that is connected to nobody
+            descriptor = os.dup(int(name))
+            try:
+                with socket.socket(fileno=descriptor) as found:
+                    descriptor = -1
+                    if found.family == socket.AF_INET and found.getpeername()[1] == port:
+                        found.shutdown(socket.SHUT_RDWR)
+            finally:
+                if descriptor >= 0:
+                    os.close(descriptor)
 
 
 def ready_condition(node: Object) -> Object:
