@@ -78,6 +78,7 @@ def test_sigkill_of_the_supervisor_leaves_only_the_folder(name: str) -> None:
     assert outside.wait(30) == -signal.SIGKILL  # what was sent in from outside ends with the lab
     until(lambda: not spaces & in_use())  # a process that ends has no environment any more, and its files still
     assert lab.folder.is_dir()
+    until(lambda: state.supervisor_of(lab.folder) is None)  # PID 1 waits until all below it are gone
     with pytest.raises(errors.NoSuchLab):
         state.find(name)
 
