@@ -105,8 +105,10 @@ class Kube:
         self.http.close()
 
     def get(self, path: str) -> Body:
-        """Read an object or a list."""
-        found: Body = self.http.get(path).raise_for_status().json()
+        """Read an object or a list; of a kind that was defined a moment ago a real server has that asked for again."""
+        while (answer := self.http.get(path)).status_code == httpx2.codes.TOO_MANY_REQUESTS:
+            time.sleep(float(answer.headers["Retry-After"]))
+        found: Body = answer.raise_for_status().json()
         return found
 
     def merge(self, path: str, body: Body) -> Body:

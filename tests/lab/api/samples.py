@@ -46,7 +46,9 @@ def named(name: str, **fields: object) -> Object:
 
 
 def pod(name: str, *, node: str = "n1", grace: int = 30, **metadata: object) -> Object:
-    return {"metadata": {"name": name, **metadata}, "spec": {"nodeName": node, "terminationGracePeriodSeconds": grace}}
+    containers = [{"name": "main", "image": "example/web"}]
+    spec: Object = {"nodeName": node, "terminationGracePeriodSeconds": grace, "containers": containers}
+    return {"metadata": {"name": name, **metadata}, "spec": spec}
 
 
 def refusal(call: object, *args: object, **kwargs: object) -> Refusal:

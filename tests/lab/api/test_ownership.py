@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from tests.lab.api.samples import pod
 
 from kubemtu.lab.api.errors import Refusal
 from kubemtu.lab.api.ownership import Writer
@@ -63,23 +64,23 @@ def test_the_creator_owns_everything_and_who_changes_a_field_takes_it(
             "apiVersion": "v1",
             "time": "2026-11-23T12:00:00Z",
             "fieldsType": "FieldsV1",
-            "fieldsV1": {"f:data": {"f:a": {}, "f:b": {}}},
+            "fieldsV1": {"f:data": {".": {}, "f:a": {}, "f:b": {}}},
         }
     ]
     clock.minute = 5
     changed = store.patch(configmaps, "default", "x", lambda now: now | {"data": {"a": "1", "b": "3"}}, writer=EDIT)
-    assert owners(changed) == {"rke Update": {"f:a": {}}, "kubectl-edit Update": {"f:b": {}}}
+    assert owners(changed) == {"rke Update": {".": {}, "f:a": {}}, "kubectl-edit Update": {"f:b": {}}}
     assert [each["time"] for each in changed["metadata"]["managedFields"]] == [
         "2026-11-23T12:00:00Z",
         "2026-11-23T12:05:00Z",
     ]
     gone = store.patch(configmaps, "default", "x", lambda now: now | {"data": {"a": "1"}}, writer=EDIT)
-    assert owners(gone) == {"rke Update": {"f:a": {}}}
+    assert owners(gone) == {"rke Update": {".": {}, "f:a": {}}}
 
 
 def test_a_status_has_owners_of_its_own(store: Store) -> None:
     pods = store.resource("", "v1", "pods")
-    store.create(pods, "default", {"metadata": {"name": "x"}, "spec": {"nodeName": "n1"}}, writer=EDIT)
+    store.create(pods, "default", pod("x"), writer=EDIT)
     kubelet = Writer(manager="kubelet", subresource="status")
     now = store.patch(pods, "default", "x", lambda now: now | {"status": {"phase": "Running"}}, writer=kubelet)
     first, second = now["metadata"]["managedFields"]
@@ -115,7 +116,7 @@ def test_a_field_of_somebody_else_is_a_conflict_until_it_is_forced(store: Store,
     assert store.get(configmaps, "default", "x")["data"]["veth_mtu"] == "1450"
     forced = apply(store, "kubemtu", configmap(veth_mtu="1400"), force=True)
     assert forced["data"] == {"veth_mtu": "1400", "other": "x"}
-    assert owners(forced) == {"rke Update": {"f:other": {}}, "kubemtu Apply": {"f:veth_mtu": {}}}
+    assert owners(forced) == {"rke Update": {".": {}, "f:other": {}}, "kubemtu Apply": {"f:veth_mtu": {}}}
 
 
 def test_the_same_configuration_again_makes_no_version(store: Store, clock: Clock) -> None:
@@ -144,13 +145,28 @@ def test_elements_of_a_list_have_owners_of_their_own(store: Store) -> None:
     with pytest.raises(Refusal) as refused:
         apply(store, "helm", mine, plural="daemonsets")
     field = '.spec.template.spec.containers[name="node"].env[name="MTU"].value'
-    assert refused.value.message == f'Apply failed with 1 conflict: conflict with "kubemtu" using apps/v1: {field}'
+    assert refused.value.message == f'Apply failed with 1 conflict: conflict with "kubemtu": {field}'
     emptied = apply(store, "kubemtu", daemonset | {"spec": {}}, plural="daemonsets")
     assert emptied["spec"]["template"]["spec"]["containers"][0] == {"name": "node", "image": "node:1"}
     assert len(emptied["spec"]["template"]["spec"]["containers"]) == 2
 
 
-def test_a_client_cannot_write_the_owners_itself(store: Store, configmaps: Resource) -> None:
+def test_a_client_may_hand_fields_to_another_manager(store: Store, configmaps: Resource) -> None:
+    """As `kubectl apply --server-side` does with what `kubectl apply` owned."""
     made = store.create(configmaps, "default", configmap(a="1"), writer=EDIT)
-    body = made | {"metadata": {**made["metadata"], "managedFields": []}}
-    assert store.update(configmaps, "default", "x", body, writer=EDIT) == made
+    (entry,) = made["metadata"]["managedFields"]
+    handed = {**made["metadata"], "managedFields": [entry | {"manager": "kubectl", "operation": "Apply"}]}
+    changed = store.update(configmaps, "default", "x", made | {"metadata": handed}, writer=EDIT)
+    assert owners(changed) == {"kubectl Apply": {".": {}, "f:a": {}}}
+
+
+def test_owners_that_are_taken_away_come_back_with_what_is_applied(store: Store, configmaps: Resource) -> None:
+    made = store.create(configmaps, "default", configmap(a="1"), writer=EDIT)
+    bare = store.update(configmaps, "default", "x", made | {"metadata": {**made["metadata"], "managedFields": []}})
+    assert "managedFields" not in bare["metadata"]
+    later = store.patch(configmaps, "default", "x", lambda now: now | {"data": {"a": "2"}}, writer=EDIT)
+    assert "managedFields" not in later["metadata"]
+    assert owners(apply(store, "kubemtu", configmap(b="1"))) == {
+        "before-first-apply Update": {".": {}, "f:a": {}},
+        "kubemtu Apply": {"f:b": {}},
+    }

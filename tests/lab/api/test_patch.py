@@ -105,12 +105,12 @@ JSON_FAILURES = {
     "A.15 comparing strings and numbers": ('{"/":9,"~1":10}', '[{"op":"test","path":"/~01","value":"10"}]', 422),
     "4.1 index beyond the end": ('{"foo":[1]}', '[{"op":"add","path":"/foo/2","value":1}]', 422),
     "4.2 removing nothing": ("{}", '[{"op":"remove","path":"/foo"}]', 422),
-    "4.3 replacing nothing": ("{}", '[{"op":"replace","path":"/foo","value":1}]', 422),
+    "4.3 replacing nothing in a list": ('{"foo":[]}', '[{"op":"replace","path":"/foo/0","value":1}]', 422),
     "4.4 moving into itself": ('{"a":{"b":{}}}', '[{"op":"move","from":"/a","path":"/a/b"}]', 422),
     "4.6 true is no number": ('{"a":1}', '[{"op":"test","path":"/a","value":true}]', 422),
     "RFC 6901 leading zero": ('{"foo":[1,2]}', '[{"op":"remove","path":"/foo/01"}]', 422),
-    "an unknown operation": ("{}", '[{"op":"increment","path":"/a"}]', 400),
-    "no value": ("{}", '[{"op":"add","path":"/a"}]', 400),
+    "an unknown operation": ("{}", '[{"op":"increment","path":"/a"}]', 422),
+    "no value": ("{}", '[{"op":"add","path":"/a"}]', 422),
     "no path": ("{}", '[{"op":"add","value":1}]', 400),
     "no pointer": ("{}", '[{"op":"add","path":"a","value":1}]', 400),
     "not a list": ("{}", '{"op":"add"}', 400),
@@ -178,6 +178,10 @@ def test_json_patch_refuses_what_rfc_6902_forbids(name: str) -> None:
     with pytest.raises(Refusal) as refused:
         patch.json_patch(json.loads(original), json.loads(change))
     assert refused.value.code == code
+
+
+def test_replacing_a_member_that_is_not_there_adds_it_as_kube_apiserver_does() -> None:
+    assert patch.json_patch({}, [{"op": "replace", "path": "/foo", "value": 1}]) == {"foo": 1}
 
 
 def test_a_failing_operation_undoes_those_before_it() -> None:

@@ -52,8 +52,11 @@ def test_an_address_may_be_asked_for(store: Store, services: Resource) -> None:
     ("spec", "told"),
     [
         ({"clusterIP": "10.43.1.1"}, "failed to allocate IP 10.43.1.1: provided IP is already allocated"),
-        ({"clusterIP": "10.9.0.1"}, "the provided IP (10.9.0.1) is not in the valid range"),
-        ({"clusterIP": "ten"}, "not a valid IP"),
+        (
+            {"clusterIP": "10.9.0.1"},
+            "failed to allocate IP 10.9.0.1: the provided network does not match the current range",
+        ),
+        ({"clusterIP": "ten"}, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
         ({"ports": []}, "spec.ports: Required value"),
         ({"type": "NodePort", "ports": [{"port": 1, "nodePort": 80}]}, "provided port is not in the valid range"),
         ({"type": "NodePort", "ports": [{"port": 1, "nodePort": 30000}]}, "provided port is already allocated"),

@@ -68,7 +68,7 @@ def test_generate_name_ends_in_five_letters(store: Store, pods: Resource) -> Non
         ("default", named("x") | {"kind": "Secret"}, 400, "does not match the expected kind"),
         ("default", named("x") | {"apiVersion": "v2"}, 400, "does not match the expected API version (v1)"),
         ("default", {"metadata": {"name": "x", "namespace": "kube-system"}}, 400, "does not match the namespace"),
-        ("default", {"metadata": {"name": "x", "resourceVersion": "1"}}, 400, "resourceVersion should not be set"),
+        ("default", {"metadata": {"name": "x", "resourceVersion": "1"}}, 500, "resourceVersion should not be set"),
         (
             "default",
             named("x", data={"veth_mtu": 1450}),
@@ -97,7 +97,7 @@ def test_a_dry_run_leaves_no_trace(store: Store, configmaps: Resource) -> None:
 
 
 def test_a_daemonset_gets_the_defaults_that_clients_count_on(store: Store) -> None:
-    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
     made = store.create(store.resource("apps", "v1", "daemonsets"), "default", named("d", spec=spec))
     assert made["spec"]["updateStrategy"] == {
@@ -111,7 +111,8 @@ def test_a_daemonset_gets_the_defaults_that_clients_count_on(store: Store) -> No
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"template": {}}, "spec.selector: Required value"),
+        ({"template": {}}, "spec.template.metadata.labels: Invalid value"),
+        ({"selector": {}}, "spec.selector: Invalid value: {}: empty selector is invalid for daemonset"),
         (
             {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "c"}}}},
             "spec.template.metadata.labels: Invalid value",
@@ -325,4 +326,4 @@ def test_a_custom_object_is_updated_by_version_only(store: Store) -> None:
     store.create(widgets, "default", named("w"))
     refused = refusal(store.update, widgets, "default", "w", named("w", spec={"mtu": 1}))
     assert refused.code == 422
-    assert "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update" in refused.message
+    assert "metadata.resourceVersion: Invalid value: 0: must be specified for an update" in refused.message

@@ -67,7 +67,7 @@ def test_pods_say_what_they_wait_for() -> None:
     statuses: list[Object] = [{"ready": True, "restartCount": 1}, {"ready": False, "restartCount": 2}]
     pod: Object = {"metadata": {"name": "p"}, "spec": spec}
     pod["status"] = {"phase": "Running", "podIP": "10.0.0.1", "containerStatuses": statuses}
-    assert cells("pods", pod) == ["p", "1/2", "Running", "3", "25m", "10.0.0.1", "n1"]
+    assert cells("pods", pod) == ["p", "1/2", "Running", "3", "25m", "10.0.0.1", "n1", "<none>", "<none>"]
     statuses[1]["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
     assert cells("pods", pod)[2] == "CrashLoopBackOff"
     pod["metadata"]["deletionTimestamp"] = "2026-11-23T12:00:00Z"
@@ -78,8 +78,7 @@ def test_pods_say_what_they_wait_for() -> None:
         "Pending",
         "0",
         "25m",
-        "<none>",
-        "<none>",
+        *("<none>", "<none>", "<none>", "<none>"),
     ]
 
 

@@ -1,25 +1,13 @@
-"""What the API adds to, or refuses about, an object on its way in: defaults, names, and the types of built-in fields.
+"""What the API refuses about an object on its way in, and the status that it gives to a new one.
 
-Only those defaults and checks are here on which a reader of the lab's objects could depend.
-Source: kubernetes `pkg/apis/{core,apps}/v1/defaults.go`, `pkg/registry/*/strategy.go`;
-kubernetes/apimachinery `pkg/util/validation`.
+Source: kubernetes `pkg/registry/*/strategy.go`, kubernetes/apimachinery `pkg/api/validation`.
 """
 
-import re
 from datetime import datetime
 
-from kubemtu.lab.api import shapes
+from kubemtu.lab.api import fields, metadata, shapes, workloads
 from kubemtu.lab.api.errors import bad_request, invalid
 from kubemtu.lab.api.resources import DEFINITIONS, Object, Resource
-
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
-_SUBDOMAIN_RULE = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
-    "and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
-_PERCENT = re.compile(r"[0-9]+%\Z")
-_PATH_NAMED = frozenset({"roles", "rolebindings", "clusterroles", "clusterrolebindings"})
 
 
 def timestamp(now: datetime) -> str:
@@ -42,50 +30,39 @@ def check_identity(resource: Resource, namespace: str, name: str, body: Object) 
         raise bad_request(f"the kind in the data ({kind}) does not match the expected kind ({resource.kind})")
     if told := shapes.mistyped(resource, body):
         raise bad_request(told)
-    metadata = body.get("metadata") or {}
-    if metadata.get("namespace") not in (None, namespace, "") and resource.namespaced:
+    if told := fields.undecodable(resource, body):
+        raise bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {told}'
+        )
+    given = body.get("metadata") or {}
+    if given.get("namespace") not in (None, namespace, "") and resource.namespaced:
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
-    if name and metadata.get("name") not in (None, name):
-        raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
+    if name and given.get("name") not in (None, name):
+        raise bad_request(f"the name of the object ({given['name']}) does not match the name on the URL ({name})")
 
 
-def check_name(resource: Resource, name: str) -> None:
-    """Refuse a name that is no RFC 1123 subdomain (RBAC objects only need to be a path segment).
-
-    Raises:
-        Refusal: 422.
-    """
-    if not name:
-        raise invalid(resource, "", [("metadata.name", "Required value: name or generateName is required")])
-    if resource.plural in _PATH_NAMED:
-        return
-    if len(name) > 253 or not _SUBDOMAIN.match(name):
-        raise invalid(resource, name, [("metadata.name", f'Invalid value: "{name}": {_SUBDOMAIN_RULE}')])
-
-
-def check_workload(resource: Resource, name: str, body: Object) -> None:
-    """Refuse a DaemonSet, or another owner of pods, whose selector would not find the pods of its own template.
+def check(resource: Resource, name: str, fresh: Object, before: Object | None) -> None:
+    """Refuse an object that breaks the rules of its metadata, or of its kind; it replaces `before`, or is new.
 
     Raises:
-        Refusal: 422.
+        Refusal: 422, with every cause.
     """
-    if resource.group != "apps" or resource.kind == "ControllerRevision":
-        return
-    spec = body.get("spec") or {}
-    chosen = (spec.get("selector") or {}).get("matchLabels")
-    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
-    if spec.get("selector") is None:
-        raise invalid(resource, name, [("spec.selector", "Required value")])
-    if chosen and not chosen.items() <= labels.items():
-        told = f"Invalid value: {labels}: `selector` does not match template `labels`"
-        raise invalid(resource, name, [("spec.template.metadata.labels", told)])
-    if resource.kind == "DaemonSet":
-        most = ((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("maxUnavailable", 1)
-        if not isinstance(most, int) and not _PERCENT.match(str(most)):
-            told = (
-                f"Invalid value: \"{most}\": a valid percent string must be a numeric string followed by an ending '%'"
-            )
-            raise invalid(resource, name, [("spec.updateStrategy.rollingUpdate.maxUnavailable", told)])
+    causes = list(metadata.causes(resource, fresh["metadata"], before and before["metadata"]))
+    if not resource.custom:
+        causes += fields.causes(resource, fresh, before)
+        causes += workloads.causes(resource, fresh, before)
+    if causes:
+        raise invalid(resource, name, causes)
+
+
+def check_status(resource: Resource, name: str, fresh: Object) -> None:
+    """Refuse a status that breaks the rules of its kind.
+
+    Raises:
+        Refusal: 422, with every cause.
+    """
+    if causes := list(workloads.status_causes(resource, fresh)):
+        raise invalid(resource, name, causes)
 
 
 def initial_status(resource: Resource, body: Object, now: datetime) -> Object | None:
@@ -125,43 +102,6 @@ def established(definition: Object, now: datetime) -> Object:
         ],
         "storedVersions": [each["name"] for each in definition["spec"]["versions"] if each.get("storage")],
     }
-
-
-def default(resource: Resource, body: Object) -> None:
-    """Fill in, in place, the defaults that readers of these kinds count on."""
-    spec = body.get("spec")
-    match resource.kind:
-        case "Pod":
-            _default_pod(body.setdefault("spec", {}))
-        case "DaemonSet" if isinstance(spec, dict):
-            strategy = spec.setdefault("updateStrategy", {})
-            if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
-                rolling = strategy.setdefault("rollingUpdate", {}) or {}
-                strategy["rollingUpdate"] = {"maxSurge": 0, "maxUnavailable": 1} | rolling
-            spec.setdefault("revisionHistoryLimit", 10)
-            _default_pod(spec.setdefault("template", {}).setdefault("spec", {}))
-        case "Deployment" | "StatefulSet" | "ReplicaSet" if isinstance(spec, dict):
-            spec.setdefault("replicas", 1)
-            _default_pod(spec.setdefault("template", {}).setdefault("spec", {}))
-        case "Namespace":
-            body.setdefault("spec", {"finalizers": ["kubernetes"]})
-        case "Secret":
-            body.setdefault("type", "Opaque")
-        case "CustomResourceDefinition" if isinstance(spec, dict):
-            names = spec["names"]
-            names.setdefault("singular", names["kind"].lower())
-            names.setdefault("listKind", f"{names['kind']}List")
-
-
-def _default_pod(spec: Object) -> None:
-    spec.setdefault("restartPolicy", "Always")
-    spec.setdefault("dnsPolicy", "ClusterFirst")
-    spec.setdefault("schedulerName", "default-scheduler")
-    spec.setdefault("terminationGracePeriodSeconds", 30)
-    spec.setdefault("securityContext", {})
-    for volume in spec.get("volumes") or ():
-        if isinstance(source := volume.get("secret"), dict):
-            source.setdefault("defaultMode", 0o644)
 
 
 def grace_seconds(pod: Object, asked: int | None) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 import yaml
 
-from kubemtu.lab.api import patch, protobuf, strategic
+from kubemtu.lab.api import options, patch, protobuf, strategic
 from kubemtu.lab.api.errors import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -56,6 +56,8 @@ def read_object(content_type: str, body: bytes) -> Object:
         Refusal: 400.
     """
     decoded = read(content_type, body)
+    if decoded is None:
+        return {}
     if not isinstance(decoded, dict):
         raise bad_request("couldn't get version/kind; json parse error: the body is not an object")
     return decoded
@@ -72,12 +74,17 @@ def read_delete_options(content_type: str, body: bytes, query: Mapping[str, str]
         told["gracePeriodSeconds"] = query["gracePeriodSeconds"]
     if query.get("dryRun"):
         told["dryRun"] = [query["dryRun"]]
+    if told.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise bad_request(f"converting (v1.{told['kind']}) to (v1.DeleteOptions): unknown conversion")
+    options.check_propagation(told.get("propagationPolicy"))
     try:
-        return msgspec.convert(
+        found = msgspec.convert(
             {key: value for key, value in told.items() if value is not None}, DeleteOptions, strict=False
         )
     except msgspec.ValidationError as wrong:
         raise bad_request(f"the delete options are malformed: {wrong}") from None
+    options.check_dry_run("DeleteOptions", found.dry_run or ())
+    return found
 
 
 def read_change(resource: Resource, content_type: str, body: bytes) -> Change:

@@ -5,7 +5,7 @@ keys (built-in kinds only) each element is a path of its own. Source: Kubernetes
 kubernetes-sigs/structured-merge-diff `fieldpath/`, `merge/update.go`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,13 +13,16 @@ import msgspec
 
 from kubemtu.lab.api import strategic
 from kubemtu.lab.api.admission import timestamp
-from kubemtu.lab.api.errors import Refusal, apply_conflict
+from kubemtu.lab.api.errors import apply_conflict
 from kubemtu.lab.api.resources import Object, Resource, copied
 
 Path = tuple[str, ...]
 """Steps as managedFields writes them: `f:<field>`, and `k:{"name":"node"}` for an element."""
 Json = Any
 _OWN_METADATA = frozenset({"f:labels", "f:annotations", "f:finalizers", "f:ownerReferences"})
+_MAPS = frozenset({"annotations", "binaryData", "data", "labels", "matchLabels", "nodeSelector"})
+"""The fields of built-in kinds that hold words by words; all other objects in these have fields of their own."""
+_DROPPED_EMPTY = frozenset({"finalizers", "ownerReferences"})
 _ABSENT = object()
 
 
@@ -31,21 +34,36 @@ class Writer(msgspec.Struct, frozen=True, kw_only=True):
     subresource: str = ""
 
 
-def written(resource: Resource, before: Object | None, after: Object, writer: Writer, now: datetime) -> list[Object]:
-    """Return the managedFields of an object after a write: the writer owns what it changed, and nobody what is gone."""
-    old, new = leaves(resource, before or {}), leaves(resource, after)
+def write(resource: Resource, before: Object | None, after: Object, writer: Writer, now: datetime) -> None:
+    """Note in an object, in place, that a writer made it of `before`: it owns what it changed, and nobody what is gone.
+
+    Entries that the object brings along count instead of those of `before`, as clients may move fields from one
+    manager to another. Where all of them are taken away nothing is noted any more until something is applied.
+    """
+    metadata = after["metadata"]
+    given = metadata.get("managedFields")
+    if given is not None and not [entry for entry in given if entry]:
+        metadata.pop("managedFields")
+        return
+    held = {"metadata": metadata} if given and all(map(_is_entry, given)) else before
+    if before is not None and not _entries(held):
+        metadata.pop("managedFields", None)
+        return
+    old, new = leaves(resource, before or {}, maps=True), leaves(resource, after, maps=True)
     changed = {path for path, value in new.items() if old.get(path, _ABSENT) != value}
-    entries = _entries(before)
+    entries = _entries(held)
     mine = next((fields for entry, fields in entries if _writer_of(entry) == writer), set())
     left = [
         (entry, fields & new.keys() - (set() if _writer_of(entry) == writer else changed)) for entry, fields in entries
     ]
     own = _entry(resource, writer, mine & new.keys() | changed, now) if changed else None
-    return _replaced(left, writer, own)
+    metadata["managedFields"] = _replaced(left, writer, own)
+    if not metadata["managedFields"]:
+        del metadata["managedFields"]
 
 
 def applied(
-    resource: Resource, live: Object | None, configuration: Object, manager: str, *, force: bool, now: datetime
+    resource: Resource, live: Object | None, configuration: Object, writer: Writer, *, force: bool, now: datetime
 ) -> Object:
     """Return what an object becomes when a manager applies its configuration.
 
@@ -54,27 +72,34 @@ def applied(
     Raises:
         Refusal: 409, when others own fields that would change, and `force` is not set.
     """
-    writer = Writer(manager=manager, operation="Apply")
     wanted, held = leaves(resource, configuration), leaves(resource, live or {})
     contested = {path for path, value in wanted.items() if path in held and held[path] != value}
-    entries = _entries(live)
+    entries = _entries(live) or _nobodys(resource, live, now)
     others = [(entry, fields) for entry, fields in entries if _writer_of(entry) != writer]
     mine = next((fields for entry, fields in entries if _writer_of(entry) == writer), set())
-    clashes = [
-        (each["manager"], each["apiVersion"], path) for each, held in others for path in sorted(held & contested)
-    ]
+    clashes = [(_shown_writer(each), _shown(path)) for each, held in others for path in sorted(held & contested)]
     if clashes and not force:
-        raise _conflict(resource, configuration, clashes)
+        raise apply_conflict(clashes)
     fresh = copied(live or {})
     theirs = {path[:length] for _, fields in others for path in fields for length in range(1, len(path) + 1)}
     for path in sorted(mine - wanted.keys() - theirs, key=len):
         _remove(fresh, path)
     metadata = {key: value for key, value in (configuration.get("metadata") or {}).items() if key != "managedFields"}
     fresh = strategic.apply(fresh, configuration | {"metadata": metadata}, keyed=not resource.custom)
-    own = None if mine == wanted.keys() and not contested else _entry(resource, writer, set(wanted), now)
-    left = [(entry, fields if _writer_of(entry) == writer else fields - contested) for entry, fields in entries]
+    unchanged = mine == wanted.keys() and not contested
+    own = None if unchanged or not wanted else _entry(resource, writer, set(wanted), now)
+    left = [
+        (entry, fields & wanted.keys() if _writer_of(entry) == writer else fields - contested)
+        for entry, fields in entries
+    ]
     fresh["metadata"]["managedFields"] = _replaced(left, writer, own)
     return fresh
+
+
+def _nobodys(resource: Resource, live: Object | None, now: datetime) -> list[tuple[Object, set[Path]]]:
+    """Return who owns the fields of an object of which nothing is noted, when something is applied to it."""
+    fields = set(leaves(resource, live or {}, maps=True))
+    return [(_entry(resource, Writer(manager="before-first-apply"), fields, now), fields)] if fields else []
 
 
 def _replaced(left: list[tuple[Object, set[Path]]], writer: Writer, own: Object | None) -> list[Object]:
@@ -90,30 +115,48 @@ def _replaced(left: list[tuple[Object, set[Path]]], writer: Writer, own: Object 
     return entries if own is None else [*entries, own]
 
 
-def leaves(resource: Resource, item: Object) -> dict[Path, Json]:
-    """Return every field of an object that somebody can own, with its value; elements have the value of their key."""
+def leaves(resource: Resource, item: Object, *, maps: bool = False) -> dict[Path, Json]:
+    """Return every field of an object that somebody can own, with its value; elements have the value of their key.
+
+    With `maps`, maps that hold something are fields too: an update owns those that it made, an applied configuration
+    does not.
+    """
     found: dict[Path, Json] = {}
     for field, value in item.items():
         if field == "metadata":
-            inner = dict(_walk({"metadata": value}, (), keyed=not resource.custom))
+            inner = dict(_walk({"metadata": value}, (), keyed=not resource.custom, maps=maps, is_map=False))
             found |= {path: each for path, each in inner.items() if path[1:2] and path[1] in _OWN_METADATA}
         elif field not in ("apiVersion", "kind"):
-            found |= dict(_walk({field: value}, (), keyed=not resource.custom))
+            is_map = resource.custom and resource.schema is not None
+            found |= dict(_walk({field: value}, (), keyed=not resource.custom, maps=maps, is_map=is_map))
     return found
 
 
-def _walk(item: Mapping[str, Json], path: Path, *, keyed: bool) -> Iterator[tuple[Path, Json]]:
+def _walk(
+    item: Mapping[str, Json], path: Path, *, keyed: bool, maps: bool, is_map: bool
+) -> Iterator[tuple[Path, Json]]:
+    """Walk the fields of an object; `is_map` says that all objects in it are maps, as in custom resources."""
     for field, value in item.items():
         here = (*path, f"f:{field}")
         if isinstance(value, dict) and value:
-            yield from _walk(value, here, keyed=keyed)
+            if maps and (is_map or field in _MAPS):
+                yield here, True
+            yield from _walk(value, here, keyed=keyed, maps=maps, is_map=is_map)
         elif keyed and isinstance(value, list) and (keys := strategic.set_keys(field, value)):
             for element in value:
                 name = f"k:{msgspec.json.encode({key: element[key] for key in keys}).decode()}"
                 yield (*here, name), element[keys[0]]
-                yield from _walk(element, (*here, name), keyed=keyed)
-        else:
+                yield from _walk(element, (*here, name), keyed=keyed, maps=maps, is_map=is_map)
+        elif value != [] or field not in _DROPPED_EMPTY:
             yield here, value
+
+
+def _is_entry(given: object) -> bool:
+    return (
+        isinstance(given, dict)
+        and isinstance(given.get("fieldsV1"), dict)
+        and all(isinstance(given.get(field), str) for field in ("manager", "operation", "apiVersion"))
+    )
 
 
 def _entries(item: Object | None) -> list[tuple[Object, set[Path]]]:
@@ -139,6 +182,12 @@ def _packed(fields: set[Path]) -> Object:
         for step in path:
             inner = inner.setdefault(step, {})
         if path[-1].startswith("k:"):
+            inner["."] = {}
+    for path in fields:
+        inner = packed
+        for step in path:
+            inner = inner[step]
+        if inner:
             inner["."] = {}
     return packed
 
@@ -180,10 +229,11 @@ def _inner(value: Json, step: str) -> Json:
     return next((each for each in elements if isinstance(each, dict) and wanted.items() <= each.items()), None)
 
 
-def _conflict(resource: Resource, configuration: Object, clashes: Sequence[tuple[str, str, Path]]) -> Refusal:
-    name = (configuration.get("metadata") or {}).get("name", "")
-    told = [(manager, version, _shown(path)) for manager, version, path in clashes]
-    return apply_conflict(resource, name, told)
+def _shown_writer(entry: Object) -> str:
+    shown = f'"{entry["manager"]}"'
+    if entry.get("subresource"):
+        shown += f' with subresource "{entry["subresource"]}"'
+    return f"{shown} using {entry['apiVersion']}" if entry["operation"] == "Update" else shown
 
 
 def _shown(path: Path) -> str:

@@ -3,11 +3,13 @@
 Pure functions: none changes its arguments. Strategic merge, which knows Kubernetes' lists, is in `strategic`.
 """
 
+import logging
 from typing import Any
 
 from kubemtu.lab.api.errors import Refusal, bad_request
 from kubemtu.lab.api.resources import Object, copied
 
+log = logging.getLogger(__name__)
 Json = Any
 """Any JSON value: what a patch may put anywhere."""
 
@@ -51,9 +53,9 @@ def json_patch(target: Json, operations: Json) -> Json:
 
 
 def _inapplicable(why: str) -> Refusal:
-    cause = {"reason": "UnexpectedServerResponse", "message": why}
-    message = "the server rejected our request due to an error in our request"
-    return Refusal(422, "Invalid", message, {"causes": [cause]})
+    # Kubernetes keeps it to itself what was wrong.
+    log.debug("a JSON patch does not apply: %s", why)
+    return Refusal(422, "Invalid", "the server rejected our request due to an error in our request", {})
 
 
 def _operate(document: Json, operation: Object) -> Json:
@@ -62,8 +64,11 @@ def _operate(document: Json, operation: Object) -> Json:
         case "add" if "value" in operation:
             return _added(document, path, _copied(operation["value"]))
         case "replace" if "value" in operation:
-            _value_at(document, path)
-            return _added(_removed(document, path), path, _copied(operation["value"])) if path else operation["value"]
+            # A member that is not there is added, whatever the RFC says: so does the library of kube-apiserver
+            # (github.com/evanphx/json-patch v4).
+            if path and not (isinstance(parent := _value_at(document, path[:-1]), dict) and path[-1] not in parent):
+                document = _removed(document, path)
+            return _added(document, path, _copied(operation["value"]))
         case "remove":
             return _removed(document, path)
         case "move" if "from" in operation:
@@ -79,7 +84,7 @@ def _operate(document: Json, operation: Object) -> Json:
                 raise _inapplicable(f"testing path {operation['path']} failed")
             return document
         case _:
-            raise bad_request(f"error decoding patch: unknown or incomplete operation: {operation}")
+            raise _inapplicable(f"unknown or incomplete operation: {operation}")
 
 
 def same(left: Json, right: Json) -> bool:

@@ -5,7 +5,7 @@ Source: kubernetes/apiserver `pkg/endpoints/request/requestinfo.go`.
 
 import msgspec
 
-from kubemtu.lab.api.errors import no_such_path
+from kubemtu.lab.api.errors import no_such_page, no_such_path
 from kubemtu.lab.api.resources import Resource
 from kubemtu.lab.api.store import Store
 
@@ -62,5 +62,5 @@ def _target(store: Store, group: str, version: str, parts: list[str]) -> Target:
     plural, name, subresource = (*parts, "", "")[:3]
     resource = store.resource(group, version, plural)
     if (namespace and not resource.namespaced) or (name and resource.namespaced and not namespace):
-        raise no_such_path()
+        raise no_such_page() if resource.custom else no_such_path()
     return Target(resource=resource, namespace=namespace, name=name, subresource=subresource)

@@ -83,7 +83,7 @@ CORE = _of(
     Resource(plural="events", kind="Event", short_names=("ev",)),
     Resource(plural="namespaces", kind="Namespace", namespaced=False, status=True, short_names=("ns",)),
     Resource(plural="nodes", kind="Node", namespaced=False, status=True, status_on_create=True, short_names=("no",)),
-    Resource(plural="pods", kind="Pod", status=True, short_names=("po",), categories=("all",)),
+    Resource(plural="pods", kind="Pod", status=True, generation=True, short_names=("po",), categories=("all",)),
     Resource(plural="secrets", kind="Secret"),
     Resource(plural="serviceaccounts", kind="ServiceAccount", short_names=("sa",)),
     Resource(plural="services", kind="Service", status=True, short_names=("svc",), categories=("all",)),

@@ -7,7 +7,9 @@ Source: kubernetes/apiextensions-apiserver `pkg/apiserver/schema/{pruning,defaul
 import re
 from collections.abc import Callable, Iterator
 
-from kubemtu.lab.api.errors import invalid
+import msgspec
+
+from kubemtu.lab.api.errors import Cause, invalid
 from kubemtu.lab.api.resources import Object, Resource, copied
 
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
@@ -15,8 +17,6 @@ _INT_OR_STRING = "x-kubernetes-int-or-string"
 _EMBEDDED = "x-kubernetes-embedded-resource"
 _IDENTITY = ("apiVersion", "kind", "metadata")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")  # RFC 3339 5.6
-
-Cause = tuple[str, str]
 
 
 def _is_integer(value: object) -> bool:
@@ -58,31 +58,9 @@ def admit(resource: Resource, name: str, candidate: Object) -> None:
         raise invalid(resource, name, causes)
 
 
-def check_definition(resource: Resource, name: str, definition: Object) -> None:
-    """Refuse a CustomResourceDefinition that could not be served.
-
-    Raises:
-        Refusal: 422.
-    """
-    spec = definition.get("spec")
-    causes: list[Cause] = []
-    if not isinstance(spec, dict):
-        raise invalid(resource, name, [("spec", "Required value")])
-    names, versions = spec.get("names") or {}, spec.get("versions") or []
-    causes += [("spec." + field, "Required value") for field in ("group", "scope") if not spec.get(field)]
-    causes += [("spec.names." + field, "Required value") for field in ("plural", "kind") if not names.get(field)]
-    if not causes and name != f"{names['plural']}.{spec['group']}":
-        told = f'Invalid value: "{name}": must be spec.names.plural+"."+spec.group'
-        causes.append(("metadata.name", told))
-    if sum(1 for version in versions if version.get("storage")) != 1:
-        causes.append(("spec.versions", "Invalid value: must have exactly one version marked as storage version"))
-    causes += [
-        (f"spec.versions[{index}].schema.openAPIV3Schema", "Required value: schemas are required")
-        for index, version in enumerate(versions)
-        if not (version.get("schema") or {}).get("openAPIV3Schema")
-    ]
-    if causes:
-        raise invalid(resource, name, causes)
+def causes(schema: Object, value: object) -> Iterator[Cause]:
+    """Tell what is wrong with a value by its schema, each place from the value on."""
+    yield from _causes(schema, value, "", nested=True)
 
 
 def _copy_of(value: object) -> object:
@@ -99,6 +77,10 @@ def _prune(schema: Object, value: object) -> None:
     keeps = schema.get(_PRESERVE) or rest is True or isinstance(rest, dict)
     for field in list(value):
         if field in properties:
+            # A null where the schema has none is as if nothing had been said.
+            if value[field] is None and not properties[field].get("nullable"):
+                del value[field]
+                continue
             _prune(properties[field], value[field])
         elif isinstance(rest, dict):
             _prune(rest, value[field])
@@ -122,15 +104,13 @@ def _default(schema: Object, value: object) -> None:
             _default(rest, value[field])
 
 
-def _causes(schema: Object, value: object, path: str) -> Iterator[Cause]:
-    if value is None and (schema.get("nullable") or not path):
+def _causes(schema: Object, value: object, path: str, *, nested: bool = False) -> Iterator[Cause]:
+    if value is None and (schema.get("nullable") or not (path or nested)):
         return
     if schema.get(_INT_OR_STRING):
         if not (_is_integer(value) or isinstance(value, str)):
-            yield (
-                path,
-                f"Invalid value: {_shown(value)}: {path} in body must be of type integer,string: {_shown(value)}",
-            )
+            found = _type_of(value)
+            yield path, f'Invalid value: "{found}": {path} in body must be of type integer,string: "{found}"'
         return
     wanted = schema.get("type")
     if wanted and not _TYPES[wanted](value):
@@ -169,7 +149,7 @@ def _string_causes(schema: Object, value: str, path: str) -> Iterator[Cause]:
             f"Invalid value: {_shown(value)}: {path} in body should be at least {schema['minLength']} chars long",
         )
     if len(value) > schema.get("maxLength", len(value)):
-        yield path, f"Invalid value: {_shown(value)}: {path} in body should be at most {schema['maxLength']} chars long"
+        yield path, f"Too long: may not be more than {schema['maxLength']} bytes"
     if schema.get("format") == "date-time" and not _MOMENT.fullmatch(value):
         yield path, f"Invalid value: {_shown(value)}: {path} in body must be of type date-time: {_shown(value)}"
     if "pattern" in schema and not re.search(schema["pattern"], value):
@@ -180,9 +160,15 @@ def _list_causes(schema: Object, value: list[object], path: str) -> Iterator[Cau
     if len(value) < schema.get("minItems", 0):
         yield path, f"Invalid value: {len(value)}: {path} in body should have at least {schema['minItems']} items"
     if len(value) > schema.get("maxItems", len(value)):
-        yield path, f"Invalid value: {len(value)}: {path} in body should have at most {schema['maxItems']} items"
+        yield path, f"Too many: {len(value)}: must have at most {schema['maxItems']} items"
+    seen = []
     for index, each in enumerate(value):
         yield from _causes(schema.get("items") or {}, each, f"{path}[{index}]")
+        if schema.get("x-kubernetes-list-type") == "map" and isinstance(each, dict):
+            key = {field: each.get(field) for field in schema.get("x-kubernetes-list-map-keys") or ()}
+            if key in seen:
+                yield f"{path}[{index}]", f"Duplicate value: {msgspec.json.encode(key).decode()}"
+            seen.append(key)
 
 
 def _object_causes(schema: Object, value: dict[str, object], path: str) -> Iterator[Cause]:

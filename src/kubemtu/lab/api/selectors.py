@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from kubemtu.lab.api import names
 from kubemtu.lab.api.errors import bad_request
 from kubemtu.lab.api.resources import Object, Resource
 
 _LABEL = r"[A-Za-z0-9./_-]+"
 _SET = re.compile(rf"\s*(?P<key>{_LABEL})\s+(?P<operator>in|notin)\s*\((?P<values>[^()]*)\)\s*\Z")
 _EQUAL = re.compile(rf"\s*(?P<key>{_LABEL})\s*(?P<operator>==|!=|=)\s*(?P<value>[A-Za-z0-9._-]*)\s*\Z")
+_ORDERED = re.compile(rf"\s*(?P<key>{_LABEL})\s*(?P<operator>[<>])\s*(?P<value>[0-9]+)\s*\Z")
 _EXISTS = re.compile(rf"\s*(?P<absent>!?)\s*(?P<key>{_LABEL})\s*\Z")
 _COMMA_OUTSIDE_PARENTHESES = re.compile(r",(?![^()]*\))")
 _FIELD = re.compile(r"\s*(?P<key>[A-Za-z0-9.\[\]_-]+)\s*(?P<operator>==|!=|=)\s*(?P<value>.*?)\s*\Z")
@@ -71,15 +73,24 @@ def _label_test(requirement: str) -> Test:
         if found["operator"] == "in":
             return lambda candidate: _labels(candidate).get(key) in values
         return lambda candidate: _labels(candidate).get(key) not in values
+    if found := _ORDERED.match(requirement):
+        key, greater, bound = found["key"], found["operator"] == ">", int(found["value"])
+        return lambda candidate: _is_beyond(_labels(candidate).get(key, ""), bound, greater=greater)
     if found := _EQUAL.match(requirement):
         key, value = found["key"], found["value"]
         if found["operator"] == "!=":
             return lambda candidate: _labels(candidate).get(key) != value
         return lambda candidate: _labels(candidate).get(key) == value
-    if found := _EXISTS.match(requirement):
+    if (found := _EXISTS.match(requirement)) and not names.qualified(found["key"]):
         key, absent = found["key"], bool(found["absent"])
         return lambda candidate: (key in _labels(candidate)) is not absent
     raise bad_request(f'unable to parse requirement: found "{requirement.strip()}", expected a label selector')
+
+
+def _is_beyond(text: str, bound: int, *, greater: bool) -> bool:
+    if not (text.isascii() and text.isdecimal()):
+        return False
+    return int(text) > bound if greater else int(text) < bound
 
 
 def _field_test(resource: Resource, requirement: str) -> Test:

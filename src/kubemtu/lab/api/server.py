@@ -12,8 +12,18 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from kubemtu.lab.api import access, bodies, discovery, errors, openapi, selectors, tables, watching
-from kubemtu.lab.api.ownership import Writer
+from kubemtu.lab.api import (
+    access,
+    answers,
+    bodies,
+    discovery,
+    errors,
+    openapi,
+    options,
+    requests,
+    tables,
+    watching,
+)
 from kubemtu.lab.api.paths import Discovery, Target, read_path
 from kubemtu.lab.api.resources import Object
 from kubemtu.lab.api.store import DeleteOptions, Store
@@ -21,6 +31,8 @@ from kubemtu.lab.api.store import DeleteOptions, Store
 _LOG = logging.getLogger(__name__)
 _PUBLIC = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_CHECKED = ("create", "update", "patch", "delete")
+_SERVED = ("/api", openapi.PREFIX)
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
@@ -41,28 +53,31 @@ class ApiServer:
         try:
             response = await self._answer(request)
         except errors.Refusal as refusal:
-            response = _json(refusal.status, refusal.code)
+            response = answers.refused(refusal)
         except Exception as bug:
             _LOG.exception("%s %s", request.method, request.url.path)
-            response = _json(errors.Refusal(500, "InternalError", f"Internal error occurred: {bug!r}").status, 500)
+            response = answers.as_json(
+                errors.Refusal(500, "InternalError", f"Internal error occurred: {bug!r}").status, 500
+            )
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         path = request.url.path
         if path in _PUBLIC:
-            return _json(discovery.version()) if path == "/version" else PlainTextResponse("ok")
+            return answers.as_json(discovery.version()) if path == "/version" else PlainTextResponse("ok")
         identity = self.tokens.identify(request.headers.get("authorization", ""))
-        identity = access.impersonated(self.store, identity, request.headers)
         if path == _REVIEW and request.method == "POST":
-            return await self._review(request, identity)
+            return await self._review(request, access.impersonated(self.store, identity, request.headers, None))
+        if not path.startswith(_SERVED):
+            raise _elsewhere(identity, request)
         if path.startswith(openapi.PREFIX) and request.method == "GET":
             root = path.removeprefix(openapi.PREFIX).strip("/")
-            return _json(openapi.document(self.store, root) if root else openapi.index(self.store))
+            return answers.as_json(openapi.document(self.store, root) if root else openapi.index(self.store))
         target = read_path(self.store, path)
         if isinstance(target, Discovery):
             if request.method != "GET":
                 raise errors.method_not_allowed()
-            return _json(self._discover(target, request))
+            return answers.as_json(self._discover(target, request))
         verb = _verb(request.method, target, request.query_params)
         wish = access.Request(
             verb=verb,
@@ -71,7 +86,11 @@ class ApiServer:
             namespace=target.namespace,
             name=target.name,
         )
-        access.check(self.store, identity, wish)
+        access.check(self.store, access.impersonated(self.store, identity, request.headers, wish), wish)
+        if not requests.accepts_json(request.headers.get("accept", "")):
+            raise errors.not_acceptable()
+        if verb in _CHECKED and not (verb == "create" and target.name):
+            options.check_write(verb, request.query_params, requests.content_type(request))
         return await self._perform(verb, target, request)
 
     def _discover(self, target: Discovery, request: Request) -> Object:
@@ -85,8 +104,9 @@ class ApiServer:
         match verb:
             case "get":
                 self._check_subresource(target)
+                self._check_version(request.query_params)
                 item = self.store.get(target.resource, target.namespace, target.name)
-                return _json(self._view(target, request)(item))
+                return answers.as_json(self._view(target, request)(item))
             case "list":
                 return self._list(target, request)
             case "watch":
@@ -97,31 +117,50 @@ class ApiServer:
                 return await self._create(target, request)
             case "update":
                 self._check_subresource(target)
-                body = bodies.read_object(_content_type(request), await request.body())
+                body, warnings = await requests.read_written(target, request)
+                if not (body.get("metadata") or {}).get("name"):
+                    told = (
+                        f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
+                    )
+                    raise errors.bad_request(told)
                 changed = self.store.update(
                     target.resource,
                     target.namespace,
                     target.name,
                     body,
-                    writer=_writer(target, request),
-                    dry_run=_is_dry(request.query_params),
+                    writer=requests.writer(target, request),
+                    dry_run=requests.is_dry(request.query_params),
                 )
-                return _json(changed)
+                return answers.as_json(changed, warnings=warnings)
             case "patch":
                 self._check_subresource(target)
                 return await self._patch(target, request)
             case "delete" | "deletecollection":
                 query = request.query_params
-                options = bodies.read_delete_options(_content_type(request), await request.body(), query)
+                options = bodies.read_delete_options(requests.content_type(request), await request.body(), query)
                 return self._delete(target, options, query)
         raise errors.method_not_allowed()
 
     def _check_subresource(self, target: Target) -> None:
         if target.subresource and not (target.subresource == "status" and target.resource.status):
+            if target.resource.custom:
+                raise errors.not_found(target.resource, target.name)
             raise errors.no_such_path()
+
+    def _check_version(self, query: Mapping[str, str]) -> int:
+        """Return the resourceVersion that a get asks for; refuses one of the future, and what is no number."""
+        try:
+            asked = options.read_version(query)
+        except errors.Refusal as refusal:
+            raise errors.unforeseen(refusal.message) from None
+        if asked > self.store.version:
+            raise errors.too_large_version(asked, self.store.version)
+        return asked
 
     def _view(self, target: Target, request: Request) -> watching.View:
         """Return how the client wants to see an object: as it is, or as a table of one row."""
+        if tables.wants_metadata(request.headers.get("accept", "")):
+            return tables.metadata_only
         if not tables.wants_table(request.headers.get("accept", "")):
             return lambda item: item
         include = request.query_params.get("includeObject", "")
@@ -134,15 +173,15 @@ class ApiServer:
 
     def _list(self, target: Target, request: Request) -> Response:
         query = request.query_params
-        asked = query.get("resourceVersion", "")
-        if asked.isdecimal() and int(asked) > self.store.version:
-            raise errors.too_large_version(int(asked), self.store.version)
+        options.check_list(query, watch=False)
+        asked = self._check_version(query)
         page = self.store.page(
             target.resource,
             target.namespace,
-            _selector(target, query),
-            limit=_count(query.get("limit", "0")),
+            requests.selector(target, query),
+            limit=requests.count(query.get("limit", "0")),
             continue_token=query.get("continue", ""),
+            exactly=asked if query.get("resourceVersionMatch") == "Exact" else 0,
         )
         metadata: Object = {"resourceVersion": str(page.version)}
         if page.continue_token:
@@ -151,22 +190,27 @@ class ApiServer:
             metadata["remainingItemCount"] = page.remaining
         if tables.wants_table(request.headers.get("accept", "")):
             include, now = query.get("includeObject", ""), self.store.clock()
-            return _json(tables.table(target.resource, page.items, metadata, include=include, now=now))
+            return answers.as_json(tables.table(target.resource, page.items, metadata, include=include, now=now))
+        if tables.wants_metadata(request.headers.get("accept", "")):
+            head: Object = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+            return answers.as_json(head | {"items": [tables.metadata_only(item) for item in page.items]})
         kind = f"{target.resource.kind}List"
-        head: Object = {"kind": kind, "apiVersion": target.resource.api_version, "metadata": metadata}
-        return _json(head | {"items": page.items})
+        head = {"kind": kind, "apiVersion": target.resource.api_version, "metadata": metadata}
+        return answers.as_json(head | {"items": answers.items(target, page.items)})
 
     def _watch(self, target: Target, request: Request) -> Response:
         query = request.query_params
+        options.check_list(query, watch=True)
+        try:
+            options.read_version(query)
+        except errors.Refusal as refusal:
+            raise errors.unforeseen(refusal.message) from None
         try:
             wish = msgspec.convert({key: value for key, value in query.items() if value}, watching.Wish, strict=False)
         except msgspec.ValidationError as wrong:
             raise errors.bad_request(f"the query of the watch is malformed: {wrong}") from None
         watching.first_version(wish)
-        fields = query.get("fieldSelector", "")
-        if target.name:
-            fields = ",".join(filter(None, (fields, f"metadata.name={target.name}")))
-        selector = selectors.parse(target.resource, query.get("labelSelector", ""), fields)
+        selector = requests.selector(target, query)
         lines = watching.stream(
             self.store,
             target,
@@ -179,71 +223,79 @@ class ApiServer:
         return StreamingResponse(lines, headers={"content-type": "application/json", "cache-control": "no-cache"})
 
     async def _create(self, target: Target, request: Request) -> Response:
-        body = bodies.read_object(_content_type(request), await request.body())
         namespace = target.namespace
         if target.resource.namespaced and not namespace:
-            raise errors.method_not_allowed()
-        dry = _is_dry(request.query_params)
-        writer = _writer(target, request)
-        return _json(self.store.create(target.resource, namespace, body, writer=writer, dry_run=dry), 201)
+            raise errors.no_such_page() if target.resource.custom else errors.method_not_allowed()
+        body, warnings = await requests.read_written(target, request)
+        dry = requests.is_dry(request.query_params)
+        writer = requests.writer(target, request)
+        made = self.store.create(target.resource, namespace, body, writer=writer, dry_run=dry)
+        return answers.as_json(made, 201, warnings=warnings)
 
     async def _patch(self, target: Target, request: Request) -> Response:
-        content_type, body, query = _content_type(request), await request.body(), request.query_params
-        if content_type == errors.APPLY_PATCH and not target.subresource:
+        content_type, body, query = requests.content_type(request), await request.body(), request.query_params
+        if content_type == errors.APPLY_PATCH:
             return self._apply(target, bodies.read_object(content_type, body), query)
+        if query.get("fieldValidation") == "Strict":
+            current = self.store.get(target.resource, target.namespace, target.name)
+            requests.check_patched(target.resource, current, content_type, body)
         change = bodies.read_change(target.resource, content_type, body)
-        writer, dry = _writer(target, request), _is_dry(query)
+        writer, dry = requests.writer(target, request), requests.is_dry(query)
         changed = self.store.patch(target.resource, target.namespace, target.name, change, writer=writer, dry_run=dry)
-        return _json(changed)
+        return answers.as_json(changed)
 
     def _apply(self, target: Target, configuration: Object, query: Mapping[str, str]) -> Response:
-        if not query.get("fieldManager"):
-            told = 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
-            raise errors.Refusal(422, "Invalid", told)
+        requests.check_applied(configuration)
         made, is_new = self.store.apply(
             target.resource,
             target.namespace,
             target.name,
             configuration,
             manager=query["fieldManager"],
+            subresource=target.subresource,
             force=query.get("force") == "true",
-            dry_run=_is_dry(query),
+            dry_run=requests.is_dry(query),
         )
-        return _json(made, 201 if is_new else 200)
+        return answers.as_json(made, 201 if is_new else 200)
 
     def _delete(self, target: Target, options: DeleteOptions, query: Mapping[str, str]) -> Response:
         if target.subresource:
             raise errors.no_such_path()
         if target.name:
             last, gone = self.store.delete(target.resource, target.namespace, target.name, options)
-            return _json(_success(target, last) if gone else last)
-        page = self.store.page(target.resource, target.namespace, _selector(target, query))
+            # Of a pod the last state is returned (pkg/registry/core/pod/storage, ReturnDeletedObject).
+            return answers.as_json(answers.success(target, last) if gone and target.resource.kind != "Pod" else last)
+        page = self.store.page(target.resource, target.namespace, requests.selector(target, query))
         for item in page.items:
             metadata = item["metadata"]
             self.store.delete(target.resource, metadata.get("namespace", ""), metadata["name"], options)
         kind = f"{target.resource.kind}List"
         head: Object = {"kind": kind, "apiVersion": target.resource.api_version}
-        return _json(head | {"metadata": {"resourceVersion": str(self.store.version)}, "items": page.items})
+        return answers.as_json(head | {"metadata": {"resourceVersion": str(self.store.version)}, "items": page.items})
 
     async def _create_part(self, target: Target, request: Request) -> Response:
         """Evict a pod (policy/v1 Eviction), or make a token for a ServiceAccount (authentication.k8s.io/v1)."""
-        body = bodies.read_object(_content_type(request), await request.body() or b"{}")
+        body = bodies.read_object(requests.content_type(request), await request.body() or b"{}")
         match target.resource.kind, target.subresource:
             case "Pod", "eviction":
                 told = {key: value for key, value in (body.get("deleteOptions") or {}).items() if value is not None}
                 options = bodies.read_delete_options("", msgspec.json.encode(told), request.query_params)
                 self.store.delete(target.resource, target.namespace, target.name, options)
-                return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}, 201)
+                return answers.as_json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}, 201)
+            case _, "":
+                raise errors.method_not_allowed()
             case "ServiceAccount", "token":
                 self.store.get(target.resource, target.namespace, target.name)
                 token = self.tokens.add(access.service_account(target.namespace, target.name))
                 answer = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"} | body
-                return _json(answer | {"status": {"token": token, "expirationTimestamp": "2099-01-01T00:00:00Z"}}, 201)
+                return answers.as_json(
+                    answer | {"status": {"token": token, "expirationTimestamp": "2099-01-01T00:00:00Z"}}, 201
+                )
         raise errors.no_such_path()
 
     async def _review(self, request: Request, identity: access.Identity) -> Response:
         """Answer what `kubectl auth can-i` asks (authorization.k8s.io/v1 SelfSubjectAccessReview)."""
-        body = bodies.read_object(_content_type(request), await request.body())
+        body = bodies.read_object(requests.content_type(request), await request.body())
         asked: Object = (body.get("spec") or {}).get("resourceAttributes") or {}
         group, plural = asked.get("group", ""), asked.get("resource", "")
         known = next((each for each in self.store.resources if each.key == (group, plural)), None)
@@ -254,20 +306,16 @@ class ApiServer:
             namespace=asked.get("namespace", ""),
             name=asked.get("name", ""),
         )
-        allowed = known is not None and access.grants(self.store, identity, wish)
-        return _json(body | {"status": {"allowed": allowed}}, 201)
-
-
-def _json(body: Object, code: int = 200) -> Response:
-    # The bare type: some clients compare the header with this very word.
-    return Response(msgspec.json.encode(body), code, headers={"content-type": "application/json"})
+        allowed = access.MASTERS in identity.groups or (known is not None and access.grants(self.store, identity, wish))
+        return answers.as_json(body | {"status": {"allowed": allowed}}, 201)
 
 
 def _verb(method: str, target: Target, query: Mapping[str, str]) -> str:
     if method == "GET":
-        if query.get("watch", "").lower() in ("1", "true"):
-            return "watch"
-        return "get" if target.name else "list"
+        if target.name:
+            return "get"
+        # Whatever is not no is yes (apiserver pkg/endpoints/request/requestinfo.go).
+        return "list" if query.get("watch", "").lower() in ("", "0", "false") else "watch"
     if method == "DELETE":
         return "delete" if target.name else "deletecollection"
     if method not in _VERBS or (method != "POST" and not target.name):
@@ -275,33 +323,9 @@ def _verb(method: str, target: Target, query: Mapping[str, str]) -> str:
     return _VERBS[method]
 
 
-def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _writer(target: Target, request: Request) -> Writer:
-    """Return who writes: as the query says, else the first word of the User-Agent."""
-    agent = request.headers.get("user-agent", "").partition("/")[0]
-    manager = request.query_params.get("fieldManager") or agent or "unknown"
-    return Writer(manager=manager, subresource=target.subresource)
-
-
-def _selector(target: Target, query: Mapping[str, str]) -> selectors.Selector:
-    return selectors.parse(target.resource, query.get("labelSelector", ""), query.get("fieldSelector", ""))
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-    return int(text)
-
-
-def _is_dry(query: Mapping[str, str]) -> bool:
-    return query.get("dryRun") == "All"
-
-
-def _success(target: Target, last: Object) -> Object:
-    details: Object = {"name": target.name, "kind": target.resource.plural, "uid": last["metadata"]["uid"]}
-    if target.resource.group:
-        details["group"] = target.resource.group
-    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+def _elsewhere(identity: access.Identity, request: Request) -> errors.Refusal:
+    """Refuse a path outside the API: whoever may not read it does not hear whether it is there."""
+    if access.MASTERS in identity.groups:
+        return errors.no_such_path()
+    path, verb = request.url.path, request.method.lower()
+    return errors.forbidden(None, "", f'User "{identity.user}" cannot {verb} path "{path}"')

@@ -8,7 +8,8 @@ one by name. Source: kubernetes `pkg/apis/core/v1/defaults.go`, `pkg/registry/co
 import ipaddress
 from collections.abc import Iterator, Sequence
 
-from kubemtu.lab.api.errors import invalid
+from kubemtu.lab.api import names
+from kubemtu.lab.api.errors import Cause, invalid
 from kubemtu.lab.api.resources import SERVICES, Object
 
 NETWORKS = {"IPv4": "10.43.0.0/16", "IPv6": "fd00:10:43::/112"}
@@ -17,6 +18,8 @@ _BY_NAME = 256
 _NODE_PORTS = range(30000, 32768)
 _DUAL = ("PreferDualStack", "RequireDualStack")
 _NO_ADDRESS = "None"
+_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+_PROTOCOLS = ("SCTP", "TCP", "UDP")
 _KEPT = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
 
 
@@ -40,10 +43,32 @@ def admit(name: str, service: Object, current: Object | None, others: Sequence[O
     for port in spec.get("ports") or ():
         port.setdefault("protocol", "TCP")
         port.setdefault("targetPort", port["port"])
+    if causes := list(_port_causes(spec)):
+        raise invalid(SERVICES, name, causes)
     _address(name, spec, before, taken)
     if spec["type"] in ("NodePort", "LoadBalancer"):
         spec.setdefault("externalTrafficPolicy", "Cluster")
         _give_node_ports(name, spec, before, taken)
+
+
+def _port_causes(spec: Object) -> Iterator[Cause]:
+    if spec["type"] not in _TYPES:
+        listed = ", ".join(f'"{each}"' for each in _TYPES)
+        yield "spec.type", f'Unsupported value: "{spec["type"]}": supported values: {listed}'
+    ports, seen = spec.get("ports") or (), set()
+    for place, port in enumerate(ports):
+        at = f"spec.ports[{place}]"
+        for field in ("port", "targetPort"):
+            if isinstance(port[field], int) and not 1 <= port[field] <= 65535:
+                yield f"{at}.{field}", f"Invalid value: {port[field]}: must be between 1 and 65535, inclusive"
+        if port["protocol"] not in _PROTOCOLS:
+            listed = ", ".join(f'"{each}"' for each in _PROTOCOLS)
+            yield f"{at}.protocol", f'Unsupported value: "{port["protocol"]}": supported values: {listed}'
+        if len(ports) > 1 and not port.get("name"):
+            yield f"{at}.name", "Required value"
+        elif port.get("name") in seen:
+            yield f"{at}.name", f'Duplicate value: "{port["name"]}"'
+        seen.add(port.get("name"))
 
 
 def _address(name: str, spec: Object, before: Object, taken: Sequence[Object]) -> None:
@@ -71,12 +96,11 @@ def _address(name: str, spec: Object, before: Object, taken: Sequence[Object]) -
 
 
 def _checked(name: str, address: str, family: str, used: set[str]) -> str:
+    for wrong in names.address(address):
+        raise invalid(SERVICES, name, [("spec.clusterIPs[0]", f'Invalid value: "{address}": {wrong}')])
     why = ""
-    try:
-        if ipaddress.ip_address(address) not in ipaddress.ip_network(NETWORKS[family]):
-            why = f"the provided IP ({address}) is not in the valid range"
-    except ValueError:
-        why = "not a valid IP"
+    if ipaddress.ip_address(address) not in ipaddress.ip_network(NETWORKS[family]):
+        why = "the provided network does not match the current range"
     if address in used:
         why = "provided IP is already allocated"
     if why:

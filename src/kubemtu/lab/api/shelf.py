@@ -15,6 +15,7 @@ from kubemtu.lab.api.resources import BUILT_IN, DEFINITIONS, NAMESPACES, Object,
 from kubemtu.lab.api.selectors import Selector
 
 EVERYTHING = Selector()
+_GROUPS = frozenset(each.group for each in BUILT_IN)
 _STALE_PAGE = (
     "The provided continue parameter is too old to display a consistent list result. "
     "You must start a new list without the continue parameter."
@@ -60,7 +61,9 @@ class Shelf:
         try:
             return self._resources[group, version, plural]
         except KeyError:
-            raise errors.no_such_path() from None
+            # The groups that are built in are told from those that nobody serves, whatever their version.
+            known = group in _GROUPS or (group, version) in {(each.group, each.version) for each in self.resources}
+            raise errors.no_such_path() if known else errors.no_such_page() from None
 
     # Reading
 
@@ -88,10 +91,11 @@ class Shelf:
         *,
         limit: int = 0,
         continue_token: str = "",
+        exactly: int = 0,
     ) -> Page:
         """Return the objects of a kind in the order of namespace and name, at most `limit` of them (0: all).
 
-        All pages of one list show the objects at one resourceVersion.
+        All pages of one list show the objects at one resourceVersion; `exactly` says which, 0 means the newest.
 
         Raises:
             Refusal: 410 when the token is older than the history; 400 when it is none.
@@ -104,6 +108,8 @@ class Shelf:
                 state = self._histories[resource.key].rewind(state, version)
             except errors.Refusal:
                 raise errors.expired(_STALE_PAGE) from None
+        elif exactly:
+            version, state = exactly, self._histories[resource.key].rewind(state, exactly)
         keys = sorted(
             key
             for key, item in state.items()

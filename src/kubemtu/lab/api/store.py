@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from kubemtu.lab.api import admission, errors, ownership, schema, services, shapes
+from kubemtu.lab.api import admission, defaults, definitions, errors, fields, ownership, schema, services, shapes
 from kubemtu.lab.api.ownership import Writer
 from kubemtu.lab.api.resources import DEFINITIONS, NAMESPACES, SERVICES, Object, Resource, copied
 from kubemtu.lab.api.shelf import Shelf
@@ -18,6 +18,7 @@ from kubemtu.lab.api.shelf import Shelf
 FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 _NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _SERVERS_OWN = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
+_KEPT_NAMESPACES = ("default", "kube-public", "kube-system")
 NOBODY = Writer(manager="unknown")
 
 Change = Callable[[Object], Object]
@@ -57,23 +58,22 @@ class Store(Shelf):
         fresh = shapes.decoded(resource, body)
         metadata: Object = fresh.setdefault("metadata", {})
         if metadata.get("resourceVersion"):
-            raise errors.bad_request("resourceVersion should not be set on objects to be created")
+            raise errors.unforeseen("resourceVersion should not be set on objects to be created")
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = metadata["generateName"] + suffix()
         name = metadata.get("name", "")
-        admission.check_name(resource, name)
         if namespace and self.find(NAMESPACES, "", namespace) is None:
             raise errors.not_found(NAMESPACES, namespace)
-        if self.find(resource, namespace, name) is not None:
-            raise errors.already_exists(resource, name)
         self._identify(resource, namespace, metadata)
         self._admit(resource, name, fresh, None)
+        if self.find(resource, namespace, name) is not None:
+            raise errors.already_exists(resource, name)
         status = admission.initial_status(resource, fresh, self.clock())
         if resource.status and not resource.status_on_create:
             fresh.pop("status", None)
         if writer.operation != "Apply":
             metadata.pop("managedFields", None)
-            metadata["managedFields"] = ownership.written(resource, None, fresh, writer, self.clock())
+            ownership.write(resource, None, fresh, writer, self.clock())
         fresh.pop("status", None)
         if status is not None:
             fresh["status"] = status
@@ -99,11 +99,12 @@ class Store(Shelf):
         current = self.get(resource, namespace, name)
         admission.check_identity(resource, namespace, name, body)
         given, held = body.get("metadata") or {}, current["metadata"]
+        if (told := given.get("resourceVersion")) and not (told.isascii() and told.isdecimal()):
+            raise errors.unforeseen(f'strconv.ParseUint: parsing "{told}": invalid syntax')
         if given.get("resourceVersion") and given["resourceVersion"] != held["resourceVersion"]:
             raise errors.conflict(resource, name)
         if resource.custom and not given.get("resourceVersion"):
-            cause = ("metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")
-            raise errors.invalid(resource, name, [cause])
+            raise errors.versionless(resource, name)
         if given.get("uid") and given["uid"] != held["uid"]:
             why = f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {held['uid']}"
             raise errors.conflict(resource, name, why)
@@ -111,10 +112,13 @@ class Store(Shelf):
             wanted = {"status": body["status"]} if body.get("status") is not None else {}
             fresh = copied({key: value for key, value in current.items() if key != "status"} | wanted)
             schema.admit(resource, name, fresh)
+            admission.check_status(resource, name, fresh)
         else:
             fresh = self._replacement(resource, namespace, name, body, current)
         if writer.operation != "Apply":
-            fresh["metadata"]["managedFields"] = ownership.written(resource, current, fresh, writer, self.clock())
+            if "managedFields" in given and writer.subresource != "status":
+                fresh["metadata"]["managedFields"] = given["managedFields"]
+            ownership.write(resource, current, fresh, writer, self.clock())
         if fresh == current:
             return current
         if resource.generation and not _same_spec(fresh, current, resource):
@@ -140,8 +144,16 @@ class Store(Shelf):
         """Replace an object by what `change` makes of a copy of it; otherwise as `update`."""
         current = self.get(resource, namespace, name)
         fresh = change(copied(current))
-        if told := shapes.mistyped(resource, fresh):
+        for field in ("apiVersion", "kind"):
+            if fresh.get(field) != current[field]:
+                raise errors.invalid(
+                    resource, name, [("patch", f"Invalid value: no kind is registered for {fresh.get(field)}")]
+                )
+        if told := shapes.mistyped(resource, fresh) or fields.undecodable(resource, fresh):
             raise errors.invalid(resource, name, [("patch", f"Invalid value: {told}")])
+        if (fresh.get("metadata") or {}).get("uid") != current["metadata"]["uid"]:
+            told = f'Invalid value: "{(fresh.get("metadata") or {}).get("uid", "")}": field is immutable'
+            raise errors.invalid(resource, name, [("metadata.uid", told)])
         return self.update(resource, namespace, name, fresh, writer=writer, dry_run=dry_run)
 
     def apply(
@@ -152,10 +164,11 @@ class Store(Shelf):
         configuration: Object,
         *,
         manager: str,
+        subresource: str = "",
         force: bool = False,
         dry_run: bool = False,
     ) -> tuple[Object, bool]:
-        """Make an object what a configuration says of it (server-side apply); all else of it stays.
+        """Make an object, or its status, what a configuration says of it (server-side apply); all else of it stays.
 
         Returns:
             The object, and whether it is new.
@@ -165,11 +178,14 @@ class Store(Shelf):
         """
         admission.check_identity(resource, namespace, name, configuration)
         live = self.find(resource, namespace, name)
+        if live is None and subresource:
+            raise errors.not_found(resource, name)
         if resource.status:
-            configuration = {field: value for field, value in configuration.items() if field != "status"}
+            others = "spec" if subresource else "status"
+            configuration = {field: value for field, value in configuration.items() if field != others}
         named = configuration | {"metadata": {"name": name} | (configuration.get("metadata") or {})}
-        fresh = ownership.applied(resource, live, named, manager, force=force, now=self.clock())
-        writer = Writer(manager=manager, operation="Apply")
+        writer = Writer(manager=manager, operation="Apply", subresource=subresource)
+        fresh = ownership.applied(resource, live, named, writer, force=force, now=self.clock())
         if live is None:
             return self.create(resource, namespace, fresh, writer=writer, dry_run=dry_run), True
         return self.update(resource, namespace, name, fresh, writer=writer, dry_run=dry_run), False
@@ -188,11 +204,11 @@ class Store(Shelf):
         options = options or DeleteOptions()
         current = self.get(resource, namespace, name)
         metadata = current["metadata"]
+        if resource.key == NAMESPACES.key and name in _KEPT_NAMESPACES:
+            raise errors.forbidden(resource, name, "this namespace may not be deleted")
         for field, wanted in options.preconditions.items():
             if metadata.get(field) != wanted:
-                label = "UID" if field == "uid" else "ResourceVersion"
-                why = f"Precondition failed: {label} in precondition: {wanted}, "
-                raise errors.conflict(resource, name, f"{why}{label} in object meta: {metadata.get(field)}")
+                raise errors.precondition(resource, name, field, wanted, metadata.get(field))
         asked = options.grace_period_seconds
         grace = admission.grace_seconds(current, asked) if resource.kind == "Pod" else 0
         if options.dry_run:
@@ -213,8 +229,9 @@ class Store(Shelf):
     # Inside
 
     def _identify(self, resource: Resource, namespace: str, metadata: Object) -> None:
-        for field in _SERVERS_OWN:
-            metadata.pop(field, None)
+        for field in ("selfLink", *_SERVERS_OWN):
+            if field != "generation":  # whatever it is where nobody counts
+                metadata.pop(field, None)
         if namespace:
             metadata["namespace"] = namespace
         metadata["uid"] = str(uuid.uuid4())
@@ -224,9 +241,9 @@ class Store(Shelf):
 
     def _admit(self, resource: Resource, name: str, fresh: Object, current: Object | None) -> None:
         if resource.key == DEFINITIONS.key:
-            schema.check_definition(resource, name, fresh)
-        admission.check_workload(resource, name, fresh)
-        admission.default(resource, fresh)
+            definitions.check(resource, name, fresh, current)
+        defaults.fill_in(resource, fresh)
+        admission.check(resource, name, fresh, current)
         if resource.key == SERVICES.key:
             services.admit(name, fresh, current, self.page(SERVICES).items)
         schema.admit(resource, name, fresh)

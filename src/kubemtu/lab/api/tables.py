@@ -23,6 +23,16 @@ Head = tuple[str, str, int]
 """Name, type and priority of a column; above 0 it is shown by `-o wide` only."""
 
 
+def wants_metadata(accept: str) -> bool:
+    """Tell whether a client wants no more of objects than their metadata (meta/v1 PartialObjectMetadata)."""
+    return "as=PartialObjectMetadata" in accept.replace(" ", "").partition(",")[0]
+
+
+def metadata_only(item: Object) -> Object:
+    """Return an object without all but its metadata."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}
+
+
 def wants_table(accept: str) -> bool:
     """Tell whether an Accept header asks for a table."""
     return "as=Table" in accept and "g=meta.k8s.io" in accept
@@ -258,6 +268,8 @@ _BUILT_IN: Mapping[tuple[str, str], Sequence[tuple[Head, Cell]]] = {
         _AGE,
         _text("IP", _at(".status.podIP"), 1),
         _text("Node", _at(".spec.nodeName"), 1),
+        _text("Nominated Node", _at(".status.nominatedNodeName"), 1),
+        _text("Readiness Gates", _at(".spec.readinessGates[0].conditionType"), 1),
     ),
     ("", "services"): (
         _text("Type", _at(".spec.type")),
