@@ -1,7 +1,9 @@
-# Two commands matter: `make demo` and `make test`. Each installs what it needs, first, into .venv.
+# Two commands matter: `make demo` and `make test`. Each installs what it needs, first, into .venv; with PYTHON=… of a
+# version's own, such as `make test PYTHON=python3.13`, into a folder of that version's own.
 SHELL := /bin/sh
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())'))
+export VENV
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -45,4 +47,4 @@ $(READY): requirements/dev.lock pyproject.toml scripts/setup
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist

@@ -1,5 +1,6 @@
 """Write what is made from the code: docs/codes.md, docs/access.md, docs/schemas/, deploy/. `--check` only compares."""
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def pages() -> dict[Path, str]:
     made = {Path("docs/codes.md"): codes.markdown(), Path("docs/access.md"): access.markdown()}
     made |= {Path("deploy") / name: text for name, text in shipped.files().items()}
     for name, type_ in SCHEMAS.items():
-        schema = msgspec.json.encode(msgspec.json.schema(type_, schema_hook=anything), order="deterministic")
+        schema = msgspec.json.encode(level(msgspec.json.schema(type_, schema_hook=anything)), order="deterministic")
         made[Path(f"docs/schemas/{name}.json")] = msgspec.json.format(schema, indent=2).decode() + "\n"
     return made
 
@@ -44,6 +45,18 @@ def strangers() -> list[Path]:
 def anything(_type: type) -> dict[str, object]:
     """The schema of what the API calls free-form."""
     return {"description": "Any JSON value."}
+
+
+def level(part: object) -> object:
+    """A schema without the indentation of docstrings in the code, which CPython takes away itself since 3.13."""
+    if isinstance(part, list):
+        return [level(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    made = {key: level(each) for key, each in part.items()}
+    if isinstance(told := made.get("description"), str):
+        made["description"] = inspect.cleandoc(told)
+    return made
 
 
 def main() -> int:
