@@ -1,6 +1,8 @@
 """MTU117 and MTU118: what could not be seen."""
 
-from kubemtu.core import example, findings, topology
+import msgspec
+
+from kubemtu.core import example, findings, topology, verdict
 from kubemtu.core.rules import unseen
 from kubemtu.core.snapshot import Unread
 
@@ -36,3 +38,41 @@ def test_nodes_without_an_agent_are_counted_once() -> None:
 
 def test_saved_manifests_have_no_nodes_to_miss() -> None:
     assert judge(silent=("n8",), offline=True) == ()
+
+
+def partly(*kept: int, unnamed: int = 0, **changed: object) -> topology.Topology:
+    """A cluster whose first node shows only those of its ports, and some that are nobody's."""
+    whole = example.cluster()
+    first = whole.nodes[0]
+    nobodys = [
+        msgspec.structs.replace(first.ports[0], host_link=f"x{number}", inode=number, addresses=())
+        for number in range(unnamed)
+    ]
+    ports = (*(first.ports[index] for index in kept), *nobodys)
+    seen = msgspec.structs.replace(first, ports=ports, **changed)
+    snapshot = msgspec.structs.replace(whole, nodes=(seen, *whole.nodes[1:]))
+    return topology.model(snapshot, example.state())
+
+
+def test_pods_of_the_api_that_show_no_interface() -> None:
+    found = partly(0)
+    missing = len(example.cluster().nodes[0].ports) - 1
+    assert missing > 0
+    (unseen_pods,) = unseen.find(found)
+    assert (unseen_pods.code, unseen_pods.severity) == ("MTU118", "note")
+    assert unseen_pods.place.startswith(f"node n1, {missing} pod")
+    assert "of n1 " in unseen_pods.message
+    assert "not seen" in unseen_pods.message
+    report = verdict.report(found)
+    assert report.verdict == "incomplete"
+    assert f"{missing} pod" in report.summary
+    assert report.nodes[0].unseen == missing
+
+
+def test_ports_that_are_nobodys_may_be_theirs() -> None:
+    missing = len(example.cluster().nodes[0].ports) - 1
+    assert unseen.find(partly(0, unnamed=missing)) == ()
+
+
+def test_files_of_a_node_show_no_pods() -> None:
+    assert unseen.find(partly(0, links=())) == ()

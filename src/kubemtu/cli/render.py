@@ -72,16 +72,19 @@ def table(nodes: Sequence[NodeLine]) -> str:
             _ends(node),
         )
         alike.setdefault(shown if len(nodes) > LINES_MOST else (*shown, node.name), []).append(node)
-    rows = [
-        (names(node.name for node in same), *shown[:3], str(sum(node.pods for node in same)), shown[3])
-        for shown, same in alike.items()
-    ]
+    rows = [(names(node.name for node in same), *shown[:3], _seen(same), shown[3]) for shown, same in alike.items()]
     rows = [tuple(map(printable.one_line, row)) for row in rows]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [
         "  " + "  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=True)) for row in (head, *rows)
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _seen(same: Sequence[NodeLine]) -> str:
+    """How many pods were seen, of how many."""
+    found, unseen = sum(node.pods for node in same), sum(node.unseen for node in same)
+    return f"{found} of {found + unseen}" if unseen else str(found)
 
 
 def _ends(node: NodeLine) -> str:

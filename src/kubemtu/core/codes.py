@@ -169,8 +169,9 @@ MTU118 = Code(
     code="MTU118",
     name="node-not-observed",
     severity="note",
-    title="A node was not observed",
-    why="Its NIC, its tunnel and its pods are unknown; the smallest NIC of the cluster may be there.",
+    title="A node, or some of its pods, were not observed",
+    why="Its NIC, its tunnel and its pods are unknown; the smallest NIC of the cluster may be there. Pods whose"
+    " interfaces are not found may have any MTU.",
     verify="kubectl -n kube-system get pods -o wide: is there an agent on this node?",
 )
 MTU119 = Code(

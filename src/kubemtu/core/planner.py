@@ -224,6 +224,12 @@ def _remains(topology: Topology, aim: int, after: CniState | None) -> tuple[str,
             f"{'is' if len(topology.silent) == 1 else 'are'} not observed: the running pods and the tunnel there keep "
             "what they have."
         )
+    said += [
+        f"{count(len(node.unseen), 'pod')} of {node.name} ({names(node.unseen)}) not seen: what"
+        f" {'it has' if len(node.unseen) == 1 else 'they have'} stays."
+        for node in topology.nodes
+        if node.unseen
+    ]
     lowered = [node for node in topology.nodes if node.tunnel is not None and aim < node.tunnel.mtu]
     remembered = after.tunnel_mtu if after is not None else topology.state.tunnel_mtu
     if lowered and remembered != aim:

@@ -2,13 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from kubemtu.core import errors, net, objects
 from kubemtu.core.snapshot import Snapshot
 
+STARTING = 10.0  # seconds; clocks differ, and a pod is seen only after it was made
 RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?[Zz]")
 
 
@@ -19,6 +20,8 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     node: str
     addresses: tuple[str, ...] = ()
+    ending: bool = False  # it is being deleted, and its interface may be gone already
+    started: float | None = None  # when the last of its containers did, in seconds since the epoch
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -69,6 +72,27 @@ def owners(ports: tuple[net.PodPort, ...], prefixes: tuple[str, ...], pods: tupl
     return found
 
 
+def unseen(seen: net.NodeObservation, here: Iterable[Pod], named: Iterable[str]) -> tuple[str, ...]:
+    """Name the pods of a node whose ports were not found; `named` are those whose ports were.
+
+    Ports whose pods are not known may be theirs: so many are not spoken of. Nor are pods that had no address yet, or
+    began after the node was looked at.
+    """
+    if not seen.links:
+        return ()
+    found = set(named)
+    missing = [
+        str(pod)
+        for pod in here
+        if pod.addresses
+        and not pod.ending
+        and str(pod) not in found
+        and not 0 < seen.observed_at < (pod.started or 0) + STARTING
+    ]
+    unnamed = len(seen.ports) - len(found)
+    return tuple(missing[: max(len(missing) - unnamed, 0)])
+
+
 def link_suffix(pod: Pod) -> str:
     """What follows the prefix in the name of Calico's host-side link."""
     return hashlib.sha1(f"{pod.namespace}.{pod.name}".encode(), usedforsecurity=False).hexdigest()[:11]
@@ -102,9 +126,16 @@ def _running(found: objects.Object) -> Pod | None:
             name=found.name,
             node=node,
             addresses=tuple(dict.fromkeys(address for address in addresses if address)),
+            ending=found.get("metadata", "deletionTimestamp") is not None,
+            started=_started(found),
         )
     except errors.Malformed:
         return None  # a pod that cannot be read still has its port: it is only not named
+
+
+def _started(found: objects.Object) -> float | None:
+    moments = (seconds(each.text("state", "running", "startedAt") or "") for each in _statuses(found))
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def _of_cni(found: objects.Object, daemonset: objects.Ref) -> CniPod | None:

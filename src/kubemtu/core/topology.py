@@ -68,6 +68,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     bridge: net.Link | None = None
     rendered: Rendered | None = None
     ports: tuple[Port, ...] = ()
+    unseen: tuple[str, ...] = ()  # pods that run here, as the API says, and whose interfaces were not found
     cni_pod: pods.CniPod | None = None
 
     @property
@@ -201,8 +202,13 @@ def inner(encapsulations: Iterable[encap.Encapsulation], nic_mtu: int) -> int | 
 
 def only(found: Topology, namespace: str) -> Topology:
     """The same network, saying nothing of pods of other namespaces; what the path carries stays what it is."""
+    own = f"{namespace}/"
     nodes = tuple(
-        msgspec.structs.replace(node, ports=tuple(port for port in node.ports if port.pod.startswith(f"{namespace}/")))
+        msgspec.structs.replace(
+            node,
+            ports=tuple(port for port in node.ports if port.pod.startswith(own)),
+            unseen=tuple(pod for pod in node.unseen if pod.startswith(own)),
+        )
         for node in found.nodes
     )
     return msgspec.structs.replace(found, nodes=nodes)
@@ -236,6 +242,7 @@ def _node(
         bridge=seen.link(state.bridge) if state.bridge else None,
         rendered=node_files.of(seen, state.conflist),
         ports=tuple(Port(at=port, pod=owners.get(port.host_link, f"netns {port.netns}")) for port in seen.ports),
+        unseen=pods.unseen(seen, here, owners.values()),
         cni_pod=cni_pod,
     )
 

@@ -49,6 +49,7 @@ class NodeLine(msgspec.Struct, frozen=True, kw_only=True):
     pods: int
     pod_mtus: tuple[int, ...]
     host_mtus: tuple[int, ...]
+    unseen: int = 0  # pods that run here and whose interfaces were not found
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,6 +236,7 @@ def _unseen(topology: Topology) -> tuple[str, ...]:
     listed = [entry.what for entry in topology.unread]
     listed += [f"node {name}" for name in topology.silent if not topology.offline]
     listed += [f"node {node.name}" for node in topology.nodes if node.seen.troubles]
+    listed += [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
     return tuple(dict.fromkeys(listed)) or _missing(topology)
 
 
@@ -265,4 +267,5 @@ def _line(node: Node) -> NodeLine:
         pods=len(node.ports),
         pod_mtus=tuple(sorted({port.at.pod_mtu for port in node.ports})),
         host_mtus=tuple(sorted({port.at.host_mtu for port in node.ports})),
+        unseen=len(node.unseen),
     )

@@ -20,7 +20,7 @@ STALE = 60.0  # seconds; an agent that lives tells again every ten
 
 # What is kept of an object that there are many of, or that holds what is nobody's business here.
 POD_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "metadata": ("name", "namespace", "uid", "ownerReferences", "labels"),
+    "metadata": ("name", "namespace", "uid", "ownerReferences", "labels", "deletionTimestamp"),
     "spec": ("nodeName", "hostNetwork"),
     "status": ("phase", "podIP", "podIPs", "hostIP", "initContainerStatuses", "containerStatuses"),
 }

@@ -12,7 +12,7 @@ def find(topology: Topology) -> tuple[Finding, ...]:
     """Report objects that could not be read (MTU117) and nodes that were not observed (MTU118)."""
     if topology.offline:
         return tuple(_broken(topology))
-    return (*_unread(topology), *_silent(topology))
+    return (*_unread(topology), *_silent(topology), *_pods(topology))
 
 
 def _broken(topology: Topology) -> Iterable[Finding]:
@@ -40,6 +40,27 @@ def _unread(topology: Topology) -> Iterable[Finding]:
                 if entry.why == "forbidden"
                 else "Correct it there, or reach it again, then check once more.",
             )
+
+
+def _pods(topology: Topology) -> Iterable[Finding]:
+    for node in topology.nodes:
+        if node.unseen:
+            number = len(node.unseen)
+            yield codes.finding(
+                codes.MTU118,
+                f"node {node.name}, {count(number, 'pod')}: {names(node.unseen)}",
+                f"{count(number, 'pod')} of {node.name} {'is' if number == 1 else 'are'} not seen: the API says that"
+                f" {'it runs' if number == 1 else 'they run'} there, and no interface of {_looked_for(topology)} is"
+                f" {'its' if number == 1 else 'theirs'}. What MTU {'it has' if number == 1 else 'they have'} is"
+                " unknown, and no change reaches them.",
+                "See by `ip -d link` on the node what the pods' interfaces are called; another CNI may have made them.",
+            )
+
+
+def _looked_for(topology: Topology) -> str:
+    """What the pods' interfaces are told by."""
+    rule = topology.state.ports
+    return f"bridge {rule.bridge}" if rule.bridge else f"a name like {', '.join(f'{each}*' for each in rule.prefixes)}"
 
 
 def _silent(topology: Topology) -> Iterable[Finding]:
