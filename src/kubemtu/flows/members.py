@@ -127,9 +127,7 @@ def left_out(snapshot: Snapshot, found: Sequence[Members], layers: Sequence[str]
         within = {place.node for one in found if one.name.startswith("pods") for place in one.places}
         without = [name for name in listed if name not in within and name not in missing]
         if without and pods is None:
-            notes.append(
-                "no probe pods run, so only the nodes are measured: `kubemtu install` starts them"
-            )
+            notes.append("no probe pods run, so only the nodes are measured: `kubemtu install` starts them")
         elif without:
             notes.append(f"no probe pod runs on node {names(without)}: its pods' network was not measured")
             missing += without
