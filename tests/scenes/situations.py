@@ -16,10 +16,13 @@ from kubemtu.lab.cluster import FABRIC, Lab
 
 
 @contextlib.contextmanager
-def rules(cluster: Cluster, place: str, hook: str, *lines: str) -> Iterator[None]:
-    """Rules of nftables at a hook of a place: before what others have there, so that a drop is a drop."""
+def rules(cluster: Cluster, place: str, hook: str, *lines: str, priority: int = -300) -> Iterator[None]:
+    """Rules of nftables at a hook of a place: before what others have there, so that a drop is a drop.
+
+    A `priority` below -400 is before fragments are put together (include/uapi/linux/netfilter_ipv4.h).
+    """
     name = f"situation-{hook}"
-    body = "\n".join(f"    {line}" for line in (f"type filter hook {hook} priority -300;", *lines))
+    body = "\n".join(f"    {line}" for line in (f"type filter hook {hook} priority {priority};", *lines))
     text = f"table inet {name} {{\n  chain one {{\n{body}\n  }}\n}}\n"
     cluster.lab.exec(place, ["nft", "-f", "-"], text=text)
     try:

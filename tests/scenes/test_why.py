@@ -109,6 +109,62 @@ def test_the_probes_service_is_gone_through(lab: Cluster) -> None:
     assert any("svc kubemtu/kubemtu-probe" in line for line in lines)
 
 
+# What is lost by what it is
+
+
+SPOILT = "udp dport 8472 @th,312,8"  # of VXLAN: UDP 8, VXLAN 8, Ethernet 14 and 9 bytes of IPv4 before its protocol
+
+
+@on_lab
+@pytest.mark.parametrize(
+    ("protocols", "dead"), [((6, 17), "UDP and TCP"), ((6,), "TCP")], ids=["all but echo", "TCP alone"]
+)
+def test_protocols_that_die_in_the_tunnel_point_to_checksum_offload(
+    lab: Cluster, protocols: tuple[int, ...], dead: str
+) -> None:
+    drops = [f"{SPOILT} {protocol} drop" for protocol in protocols]
+    with situations.rules(lab, "node-2", "prerouting", *drops):
+        lines = why(lab, "pod-1a", "pod-2a", code=0)
+        measured = lab.run("check", "--prove") if len(protocols) > 1 else None
+    assert lines[0].startswith("This is not MTU: from default/pod-1a to default/pod-2a ")
+    assert f"{dead} of any size" in lines[0]
+    assert "inside the tunnel between node-1 and node-2" in lines[0]
+    assert "`ethtool -K flannel.1 tx-checksum-ip-generic off`" in advice(lines)
+    assert "UDP port 8472" in advice(lines)
+    if measured is not None:
+        assert measured.code == 1
+        assert "could not be read: ." not in measured.out
+        assert "not everything could be measured: node node-2" in measured.out
+        assert "ethtool -K" in measured.out
+
+
+@on_lab
+def test_fragments_that_are_dropped(lab: Cluster) -> None:
+    drop = 'iifname "flannel.1" ip frag-off & 0x3fff != 0 drop'
+    with situations.rules(lab, "node-2", "prerouting", drop, priority=-450):
+        lines = why(lab, "pod-1a", "pod-2a")
+    assert lines[0] == (
+        "This is MTU: from default/pod-1a to default/pod-2a fragments are dropped at node-2: datagrams above 1450 are "
+        "lost, while packets up to that size arrive whole."
+    )
+    assert lines[1] == "  likely about where"
+
+
+@on_lab
+def test_pods_whose_interfaces_are_called_otherwise_are_not_called_right(lab: Cluster) -> None:
+    end = lab.lab.pod("pod-1a").host_link
+    lab.ip("node-1", "link", "set", end, "nomaster")
+    try:
+        until(lambda: lab.run("check").code == 1)
+        found = lab.run("check")
+        assert found.out.startswith("? ")
+        assert "1 pod of node-1" in found.out
+        assert "node node-1, 1 pod: default/pod-1a" in found.out
+    finally:
+        lab.ip("node-1", "link", "set", end, "master", "cni0")
+    until(lambda: lab.run("check").code == 0)
+
+
 # The network
 
 

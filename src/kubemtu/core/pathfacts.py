@@ -4,7 +4,7 @@ All sizes are of whole IP packets, in bytes, except where a maximum segment size
 of a TCP segment without its header and without options (RFC 9293 3.7.1, RFC 6691 2).
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -62,7 +62,8 @@ class Direction(msgspec.Struct, frozen=True, kw_only=True):
     flow, 0 when it does not matter. `segments` and `tcp_mtu_probing` are about the sender's TCP. `outer` is the largest
     size that leaves the sender's node without the tunnel's packet around it being cut, None when that is not known or
     not the case; `outer_packets` tunnel packets were seen to be cut, into `outer_fragments` pieces. `nat` is the
-    address under which the receiver sees the sender, where that is another.
+    address under which the receiver sees the sender, where that is another. `fragments`: what became of datagrams
+    that their sender cut, "" when that is not known.
     """
 
     found: search.Found
@@ -76,6 +77,7 @@ class Direction(msgspec.Struct, frozen=True, kw_only=True):
     outer: int | None = None
     outer_packets: int = 0
     outer_fragments: int = 0
+    fragments: Literal["", "arrive", "vanish"] = ""
     nat: str = ""
 
     @property

@@ -222,7 +222,10 @@ def _incomplete(topology: Topology, findings: tuple[Finding, ...]) -> str:
             "right cannot be said without the NICs' MTU: "
             + ("give --nic-mtu." if topology.offline else f"{_unobserved(topology)}, or give --nic-mtu.")
         )
-    return f"Nothing wrong was found, but not everything could be read: {names(_unseen(topology))}."
+    if listed := _unseen(topology):
+        return f"Nothing wrong was found, but not everything could be read: {names(listed)}."
+    unmeasured = names(one.place for one in findings if one.code == codes.MTU125.code)
+    return f"Nothing wrong was found, but not everything could be measured: {unmeasured}."
 
 
 def _unobserved(topology: Topology) -> str:

@@ -17,7 +17,7 @@ from kubemtu.node import errors as node_errors
 from kubemtu.node import netns
 from kubemtu.node.evidence import counters, gather
 from kubemtu.node.places import Places
-from kubemtu.node.probe import channel, echo, mss, outer, paths, segments, station, wire
+from kubemtu.node.probe import channel, echo, mss, outer, paths, pieces, segments, station, wire
 
 CONNECTIONS: Final = 24  # told of each spot, besides those in trouble
 TROUBLES: Final = 8
@@ -220,11 +220,14 @@ class Measuring:
     ) -> tuple[pathverdict.Direction, pathverdict.Direction | None]:
         """The same directions, with what TCP believes there, and whether the own tunnel cuts what is sent."""
         with contextlib.suppress(errors.KubemtuError, OSError, LookupError), self._entered(way.here.port) as space:
-            both = self._segments(way, space)
+            # A lost SYN is sent again after a second (RFC 6298 2): only then TCP is what does not pass.
+            both = self._segments(way, space, 0.5) or self._segments(way, space, 1.5)
             probing = both.forward.probing if both is not None else netns.inside(space, mss.probing)
             forward = msgspec.structs.replace(forward, segments=both.forward if both else None, tcp_mtu_probing=probing)
             if back is not None and both is not None:
                 back = msgspec.structs.replace(back, segments=both.back)
+            if forward.found.limit in {"own interface", "expected"}:  # else a fragment is too large as well
+                forward = msgspec.structs.replace(forward, fragments=self._pieces(way, space, forward.found.mtu))
             seen = self._outer(way, space, forward.found.mtu)
             if seen.mtu is not None and seen.does == "cuts":
                 forward = msgspec.structs.replace(
@@ -232,15 +235,25 @@ class Measuring:
                 )
         return forward, back
 
-    def _segments(self, way: order.Way, space: int) -> Both | None:
+    def _segments(self, way: order.Way, space: int, patience: float) -> Both | None:
         address = paths.endpoint(paths.Target(address=way.to, port=way.at))
         return segments.ask(
             address,
             self._key,
-            patience=0.5,
+            patience=patience,
             open_socket=lambda family: netns.inside(space, lambda: segments.open_socket(family)),
             probing=lambda: netns.inside(space, mss.probing),
         )
+
+    def _pieces(self, way: order.Way, space: int, mtu: int) -> pieces.Fate:
+        family = paths.family(way.to)
+        one = netns.inside(space, lambda: pieces.Whole(family))
+        one.within(os.dup(space))
+        try:
+            address = paths.endpoint(paths.Target(address=way.to, port=way.at))
+            return pieces.fate(one, address, self._key, mtu, pieces.now)
+        finally:
+            one.close()
 
     def _outer(self, way: order.Way, space: int, top: int) -> outer.Outer:
         """Packets without a seal, which nobody answers: what counts is what this node does with them."""

@@ -8,6 +8,12 @@ from kubemtu.core import pathverdict
 from kubemtu.core.blame import sentences
 from kubemtu.core.blame.faults import Fault
 
+BENEATH = (
+    "Between the nodes themselves all arrives: if echo passes between pods and UDP does not, which `kubemtu why` tells,"
+    " it is a NIC that spoils checksums in a tunnel (`ethtool -K <tunnel device> tx-checksum-ip-generic off`) or a"
+    " filter of the overlay's port."
+)
+
 
 def advised(fault: Fault, layer: str, expected: int, nodes: Sequence[Fault] | None, *, mixed: bool = False) -> Fault:
     """The fault with what to do about it; `layer` is "nodes" or "pods", and `nodes` what is at fault between nodes.
@@ -16,7 +22,8 @@ def advised(fault: Fault, layer: str, expected: int, nodes: Sequence[Fault] | No
     differ.
     """
     if not sized(fault):
-        return fault
+        beneath = layer == "pods" and nodes is not None and not nodes and fault.kind == "unreachable"
+        return msgspec.structs.replace(fault, advice=f"{fault.advice} {BENEATH}") if beneath else fault
     if layer == "nodes":
         until = f"Until then `kubemtu plan --nic-mtu {fault.mtu}` shows the pod MTU that fits."
         return msgspec.structs.replace(fault, advice=f"{fault.advice} {until}")

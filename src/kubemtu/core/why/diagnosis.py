@@ -11,7 +11,7 @@ import msgspec
 
 from kubemtu.core import evidence, order, proof
 from kubemtu.core.pathverdict import UNDECIDED, Kind
-from kubemtu.core.why import courses, whereabouts
+from kubemtu.core.why import courses, selective, whereabouts
 from kubemtu.core.why.courses import Course, Leg, OneWay
 from kubemtu.core.why.ends import End
 from kubemtu.core.why.looks import Seen
@@ -143,7 +143,7 @@ def diagnose(
 def together(one: Diagnosis, other: Diagnosis) -> Diagnosis | None:
     """Both families of the same two ends as one, where both are in order and carry the same; else None."""
     same = (one.here, one.there, one.size) == (other.here, other.there, other.size)
-    if not same or not one.family or one.family == other.family or {one.kind, other.kind} != {"ok"}:
+    if not same or not one.family or one.family == other.family or {one.kind, other.kind} != {"ok"} or one.place:
         return None
     both = f"{one.family} and {other.family}"
     return msgspec.structs.replace(
@@ -277,12 +277,22 @@ def _is_not(case: Case) -> Diagnosis:
         answer = "no" if proof.carries(verdict) else "unknown"
         looks, advice = _losing(case)
     else:
+        if (loss := selective.find(case.forth, case.legs)) is not None:
+            return _selected(case, loss)
         answer = "no"
         looks, advice = _arriving(case)
     begin = "This is not MTU" if answer == "no" else "It cannot be told whether this is MTU"
     path = f"from {case.here.name} to {case.there.name}{case.over}"
     place = Place(words="", sure="certain" if verdict.kind == "ok" else "likely", cause="outside")
     return case.answer(answer, f"{begin}: {path} {looks}.", case.forth, place, advice)
+
+
+def _selected(case: Case, loss: selective.Loss) -> Diagnosis:
+    """What is lost by what it is; a datagram in fragments is lost because it is larger than the MTU."""
+    answer: Answer = "yes" if loss.size else "no"
+    begin = "This is MTU" if loss.size else "This is not MTU"
+    path = f"from {case.here.name} to {case.there.name}{case.over}"
+    return case.answer(answer, f"{begin}: {path} {loss.looks}.", case.forth, loss.place, loss.advice)
 
 
 def _arriving(case: Case) -> tuple[str, str]:

@@ -21,7 +21,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     `name` is what people call it, `on` the node that it is on. `node` and `port` say from where an agent can measure:
     `node` is empty when none tells of it, `port` is the host-side link of a pod's veth, empty for a node, or for a pod
     on its node's own network. `mtu` is that of its own interface and `host_mtu` that of the node's end of its veth, in
-    bytes, 0 when unknown. `tunnel`: its node has one. `members` are the endpoints of a Service, `all_members` how many
+    bytes, 0 when unknown. `tunnel`: its node has one; `overlay` is the name of its VXLAN
+    device, and `overlay_port` that one's UDP port. `members` are the endpoints of a Service, `all_members` how many
     it has; `through` is the node whose port leads there.
     """
 
@@ -34,6 +35,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 0
     host_mtu: int = 0
     tunnel: bool = False
+    overlay: str = ""
+    overlay_port: int = 0
     members: tuple["End", ...] = ()
     all_members: int = 0
     through: "End | None" = None
@@ -80,6 +83,8 @@ def node(name: str, snapshot: Snapshot) -> End:
         node=name if seen is not None else "",
         mtu=min(mtus, default=0),
         tunnel=_tunnels(seen),
+        overlay=_overlay(seen)[0],
+        overlay_port=_overlay(seen)[1],
     )
 
 
@@ -138,7 +143,15 @@ def _behind(port: net.PodPort, seen: net.NodeObservation, name: str) -> End:
         mtu=port.pod_mtu,
         host_mtu=port.host_mtu,
         tunnel=_tunnels(seen),
+        overlay=_overlay(seen)[0],
+        overlay_port=_overlay(seen)[1],
     )
+
+
+def _overlay(seen: net.NodeObservation | None) -> tuple[str, int]:
+    """The VXLAN device of a node and its UDP port; empty and 0 without one."""
+    links = seen.links if seen is not None else ()
+    return next(((link.name, link.vxlan.port) for link in links if link.up and link.vxlan is not None), ("", 0))
 
 
 def _tunnels(seen: net.NodeObservation | None) -> bool:

@@ -1,0 +1,98 @@
+"""What is lost on a path by what it is and not by its size: datagrams in fragments, all UDP and TCP in a tunnel, TCP.
+
+A NIC that computes a wrong checksum for what is inside VXLAN does that (flannel-io/flannel#1279, projectcalico/calico:
+felix/dataplane/linux, ChecksumOffloadBroken): echo has a checksum of its own and arrives. So does a filter. A policy
+that keeps state lets through what answers, so where one way is answered it is none of this.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from kubemtu.core.why.courses import Course, Leg
+from kubemtu.core.why.whereabouts import Place
+from kubemtu.core.words import names
+
+
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
+    """What is lost: `looks` follows the path in a sentence; `size`: larger ones are, 0 where it does not matter."""
+
+    looks: str
+    place: Place
+    advice: str
+    size: int = 0
+
+
+def find(course: Course, legs: Sequence[Leg]) -> Loss | None:
+    """Say what is lost on a path that carries what it should, as far as its parts tell it; None: nothing is known."""
+    return _fragments(course) or _inside(course, {leg.role: leg for leg in legs})
+
+
+def _fragments(course: Course) -> Loss | None:
+    one, here, there = course.whole.direction, course.here, course.there
+    if one is None or one.fragments != "vanish":
+        return None
+    lost = [role for role in ("near", "far", "nodes") if (part := course.parts.get(role)) and _vanish(part.direction)]
+    where = {"near": here.on, "far": there.on, "nodes": f"between {here.on} and {there.on}"}
+    at, sure = (where[lost[0]], "certain") if lost else (there.on or there.name, "likely")
+    words = at if at.startswith("between") else f"at {at}"
+    size = course.verdict.mtu
+    return Loss(
+        looks=f"fragments are dropped {words}: datagrams above {size} are lost, while packets up to that size arrive"
+        " whole",
+        place=Place(words=words, sure="certain" if sure == "certain" else "likely", cause="node"),
+        advice=f"look for what drops fragments there (`nft list ruleset`, `iptables-save`, a policy of the CNI); until "
+        f"then keep datagrams at {size} bytes, as DNS does with an EDNS size of 1232",
+        size=size,
+    )
+
+
+def _vanish(one: object) -> bool:
+    return getattr(one, "fragments", "") == "vanish"
+
+
+def _inside(course: Course, legs: "dict[str, Leg]") -> Loss | None:
+    """Protocols that die between two nodes which answer each other, and their own pods, by all of them."""
+    here, there = course.here, course.there
+    whole, nodes, far = legs.get("whole"), legs.get("nodes"), legs.get("far")
+    if whole is None or nodes is None or far is None or here.on == there.on or not (here.overlay or there.overlay):
+        return None
+    if not course.whole.sound or any(leg.result.over != "UDP" or not leg.result.verdict.mtu for leg in (nodes, far)):
+        return None
+    if whole.result.over == "ICMP echo":
+        returned = legs.get("return")
+        if returned is None or returned.result.over != "ICMP echo":
+            return None
+        dead, lives = "UDP and TCP", "ICMP echo"
+    elif _tcp(nodes) and _tcp(far) and not _tcp(whole):
+        dead, lives = "TCP", "UDP"
+    else:
+        return None
+    words = f"inside the tunnel between {here.on} and {there.on}"
+    return Loss(
+        looks=f"{lives} of {course.verdict.mtu} bytes arrives and {dead} of any size {_does(dead)} not, {words}, though"
+        " both nodes answer each other: it looks like a NIC whose checksum offload spoils what is in a tunnel, or a"
+        " filter of the overlay",
+        place=Place(words=words, sure="likely", cause="tunnel"),
+        advice=_advice(course),
+    )
+
+
+def _advice(course: Course) -> str:
+    device = course.here.overlay or course.there.overlay
+    port = course.here.overlay_port or course.there.overlay_port
+    commands = f"`ethtool -K {device} tx-checksum-ip-generic off`"
+    filtered = f"UDP port {port} between the nodes" if port else "the tunnel between the nodes"
+    return (
+        f"on {names((course.here.on, course.there.on))}: {commands}; if that helps, it was the offload. If not, look "
+        f"for a filter of {filtered}, or of what is in it, in both directions"
+    )
+
+
+def _tcp(leg: Leg) -> bool:
+    """Whether a connection stood on that way."""
+    return leg.result.there is not None and leg.result.there.segments is not None
+
+
+def _does(dead: str) -> str:
+    return "do" if " and " in dead else "does"
