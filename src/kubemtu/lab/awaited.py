@@ -10,7 +10,7 @@ from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Absent
 from kubemtu.lab import manifests, mirror, state
 
-SECONDS = 5.0
+SECONDS = 20.0  # a port that takes less strikes after it: who has told nothing by then may be silent for good
 POLL_SECONDS = 0.03
 
 

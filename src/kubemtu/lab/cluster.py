@@ -24,7 +24,7 @@ import msgspec
 from kubemtu.core.errors import KubemtuError
 from kubemtu.lab import errors, kernel, scene, state, underlay
 
-UP_SECONDS = 60.0
+UP_SECONDS, NODE_SECONDS = 60.0, 4.0  # and so much more for each node, on a machine that is busy
 DOWN_SECONDS = 10.0
 FABRIC = "fabric"
 """The place that is the switch: the lab's own namespace, which holds the switch ports."""
@@ -75,7 +75,7 @@ class Lab:
         os.close(told)
         if tethered:
             os.close(tether)
-        outcome = _read_line(report, UP_SECONDS)
+        outcome = _read_line(report, UP_SECONDS + NODE_SECONDS * len(found.nodes))
         pid = outcome.get("pid")
         lab = cls(folder, tether=kept, child=pid if isinstance(pid, int) and pid else None)
         told_error = outcome.get("error") or ("" if outcome else _end_of_log(folder))

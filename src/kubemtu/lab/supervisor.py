@@ -238,7 +238,7 @@ class Supervisor:
 
         Raises StartFailed when a part of the lab ended meanwhile, for which all others would wait in vain.
         """
-        deadline = time.monotonic() + SETTLE_SECONDS
+        deadline = time.monotonic() + SETTLE_SECONDS + 2 * len(self.scene.nodes)
         daemons = 1 + self.scene.agents + self.scene.probes
         wanted = len(self.scene.nodes) * daemons + sum(len(each.pods) for each in self.scene.nodes)
         before: list[str] = []
