@@ -257,7 +257,7 @@ def test_a_path_mtu_that_is_old_or_forged() -> None:
     found = ask(path(leg("whole", direction(1450, before=600), direction(1450))))
     assert found.sentence == (
         "This is MTU: from default/web-1 to db/pg-0 packets above 600 are not sent whole, although 1450 arrive; the "
-        "kernel of default/web-1 holds 600 for this path, old, forged, or set by a route."
+        "kernel of default/web-1 holds 600 for this path, learned or set by a route."
     )
     assert (found.kind, found.place) == ("stale path MTU", "")
     assert found.advice == (

@@ -95,6 +95,7 @@ def test_down_configuration_first_then_the_running_pods() -> None:
         bridge=None,
         pod_networks=("10.42.0.0/16",),
         running=3,
+        changing=3,
     )
     assert (made.remains, made.warnings) == ((), ())
 

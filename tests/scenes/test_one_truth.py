@@ -4,16 +4,19 @@ A switch port of 1400 takes four bytes more than that (is_skb_forwardable): 1404
 takes 50 (RFC 7348), so pods of 1354 fit.
 """
 
+import contextlib
 import json
 import time
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from tests.lab.conftest import until
 from tests.scenes.cluster import NODE_MTUS, Cluster
+from tests.scenes.situations import forget
 
-from kubemtu.lab.scene import Canal, Nic, Scene, nodes
+from kubemtu.lab.scene import Canal, Flannel, Nic, Scene, nodes
 
 pytestmark = pytest.mark.lab
 
@@ -64,6 +67,9 @@ def test_what_was_measured_is_written_down_and_every_command_goes_by_it(
     found = proven(cluster)
     assert (found["verdict"], found["recommended_mtu"], found["code"]) == ("broken", 1354, 1)
     by_code = {one["code"]: one for one in reversed(found["findings"])}
+    measured = aims(cluster, "--nic-mtu", "1404")
+    assert measured.pop("check") == Aim("none", 1450)  # it has not measured
+    alike(measured, Aim("network", 1354, 1404))
     assert "1404 bytes arrive, not 1500" in by_code["MTU123"]["message"]
     assert "`kubemtu plan --nic-mtu 1404`" in by_code["MTU123"]["remedy"]
     assert "Set it to 1354" in by_code["MTU119"]["remedy"]
@@ -140,3 +146,129 @@ def test_the_clock_of_a_node_counts_nowhere(cluster: Cluster, tmp_path: Path) ->
 def speakers(cluster: Cluster) -> list[str]:
     """When the agents began that tell of the nodes."""
     return [one.get("status", {}).get("agent", {}).get("startedAt", "") for one in held(cluster, NODE_MTUS)["items"]]
+
+
+# All commands, one remedy
+
+FLANNEL = Scene(name="jumbo", summary="", nodes=nodes(2, 1, Nic(mtu=9001)), cni=Flannel(), agents=True, probes=True)
+CANAL = Scene(name="plain", summary="", nodes=nodes(2, 1), cni=Canal(era="B", mtu=1450), agents=True, probes=True)
+
+
+class Aim(NamedTuple):
+    """What all commands must say: what is at fault, the MTU of pods to lead to, what the path carries, the devices."""
+
+    cause: str
+    mtu: int
+    path_mtu: int = 0
+    place: str = ""
+
+
+def aims(cluster: Cluster, *options: str) -> dict[str, Aim]:
+    """The remedy that each command gives of the cluster as it is; of `plan` only the number."""
+    told = {
+        "check": cluster.run("check", "-o", "json"),
+        "check --prove": cluster.run("check", "--prove", "-o", "json"),
+        "why": cluster.run("why", "pod-1a", "pod-2a", "-o", "json"),
+        "probe": cluster.run("probe", "-o", "json"),
+    }
+    found = {}
+    for command, ended in told.items():
+        assert ended.code in (0, 1), f"{command}: {ended.err}"
+        value = json.loads(ended.out)
+        value = value["diagnosis"] if command == "why" else value
+        aim = value["remedy"] or {"cause": "none", "mtu": 0, "path_mtu": 0, "place": ""}
+        found[command] = Aim(aim["cause"], aim["mtu"], aim["path_mtu"], aim["place"])
+    found["plan"] = Aim("", cluster.plan(*options).target)
+    return found
+
+
+def said(cluster: Cluster) -> dict[str, Any]:
+    """What `kubemtu why` answers about the first pods of two nodes."""
+    found: dict[str, Any] = json.loads(cluster.run("why", "pod-1a", "pod-2a", "-o", "json").out)["diagnosis"]
+    return found
+
+
+@contextlib.contextmanager
+def links(cluster: Cluster, name: str, mtu: int, *places: str) -> Iterator[None]:
+    """A link of these nodes has another MTU, and their agents have seen it."""
+    before = {node: cluster.links(node)[name] for node in places}
+    for node in places:
+        cluster.ip(node, "link", "set", name, "mtu", str(mtu))
+    shown(cluster, name, dict.fromkeys(places, mtu))
+    try:
+        yield
+    finally:
+        for node, old in before.items():
+            cluster.ip(node, "link", "set", name, "mtu", str(old))
+        shown(cluster, name, before)
+        forget(cluster, *cluster.lab.record.nodes)
+
+
+def shown(cluster: Cluster, name: str, mtus: Mapping[str, int]) -> None:
+    """Wait until the agents of these nodes tell of that link what it has."""
+    cluster.nudge()
+
+    def holds() -> bool:
+        told = {
+            node["metadata"]["name"]: link["mtu"]
+            for node in held(cluster, NODE_MTUS)["items"]
+            for link in node["status"]["observation"]["links"]
+            if link["name"] == name
+        }
+        return all(told.get(node) == mtu for node, mtu in mtus.items())
+
+    until(holds)
+
+
+def alike(found: Mapping[str, Aim], aim: Aim, *, but: Collection[str] = ()) -> None:
+    """All commands say that, those in `but` nothing."""
+    for command, one in found.items():
+        if command == "plan":
+            assert one.mtu == aim.mtu, found
+        elif command not in but:
+            assert one == aim, found
+
+
+@pytest.mark.parametrize("cluster", [FLANNEL], indirect=True)
+def test_a_tunnel_that_was_set_by_hand_is_put_back_by_all(cluster: Cluster) -> None:
+    cluster.healthy()
+    alike(aims(cluster), Aim("none", 8951), but=("why",))  # 9001 - 50
+    with links(cluster, "flannel.1", 1500, "node-1", "node-2"):
+        alike(aims(cluster), Aim("tunnel", 8951, 0, "flannel.1 on node-1 and node-2"))
+        answer = said(cluster)
+        assert "plan --mtu 1500" not in answer["advice"]
+        assert answer["advice"].startswith("flannel.1 on node-1 and node-2 goes back to 8951: `kubemtu apply` sets it")
+        texts = [one["remedy"] for one in proven(cluster)["findings"]]
+        assert not [text for text in texts if "1500" in text]
+        planned = cluster.run("plan").out
+        assert "no running pod" in planned  # none of them gets another MTU
+        assert "take what is below the running pods on 2 nodes, and flannel.1, to 8951" in planned
+    with links(cluster, "flannel.1", 1500, "node-2"):
+        alike(aims(cluster), Aim("tunnel", 8951, 0, "flannel.1 on node-2"), but=("why",))
+
+
+@pytest.mark.parametrize("cluster", [CANAL], indirect=True)
+def test_nics_and_veths_that_changed_lead_all_to_one_size(cluster: Cluster) -> None:
+    cluster.healthy()
+    alike(aims(cluster), Aim("none", 1450), but=("why",))  # 1500 - 50
+
+    # All NICs go from 1500 to 1450 under pods of 1450: both ways are cut, and what kernels learned of it is true.
+    with links(cluster, "eth0", 1450, "node-1", "node-2"):
+        for _ in range(2):
+            alike(aims(cluster), Aim("pods", 1400))
+            answer = said(cluster)
+            assert (answer["mtu"], answer["kind"], answer["size"]) == ("yes", "outer fragments", 1400)
+            whole = next(leg for leg in answer["legs"] if leg["role"] == "whole")
+            assert (whole["back"]["kind"], whole["back"]["mtu"]) == ("outer fragments", 1400)
+            assert "stale path MTU" not in {(leg["forth"] or {}).get("kind") for leg in answer["legs"]}
+
+    # One NIC is smaller than the other.
+    with links(cluster, "eth0", 1400, "node-2"):
+        alike(aims(cluster), Aim("nics", 1350))
+
+    # One end of a veth differs: both ends go to what the others have.
+    place = cluster.lab.pod("pod-2a")
+    with links(cluster, place.host_link, 1400, "node-2"):
+        until(lambda: "MTU105" in {one.code for one in cluster.check().findings})
+        alike(aims(cluster), Aim("veth", 1450), but=("probe", "check --prove"))
+        assert cluster.run("plan").out.count("1 running pod changed in place") == 1

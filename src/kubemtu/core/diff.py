@@ -7,7 +7,7 @@ import msgspec
 
 from kubemtu.core import undo
 from kubemtu.core.objects import dotted
-from kubemtu.core.plan import EditValue, Live, Plan, Rollout
+from kubemtu.core.plan import EditValue, Live, NodeTarget, Plan, Rollout
 from kubemtu.core.topology import Topology
 from kubemtu.core.words import count, names
 
@@ -78,8 +78,14 @@ def reach(whole: Plan, topology: Topology) -> Reach:
     """What the plan touches, as observed now."""
     daemonsets = {step.ref.name for step in whole.steps if isinstance(step, Rollout)}
     restarts = {pod.node: pod.name for pod in topology.cni_pods} if daemonsets else {}
-    touched = {node.node: node.running for step in whole.steps if isinstance(step, Live) for node in step.nodes}
+    live = [node for step in whole.steps if isinstance(step, Live) for node in step.nodes]
+    touched = {node.node: changed for node in live if (changed := _changing(node))}
     return Reach(restarts=restarts, touched=touched)
+
+
+def _changing(node: NodeTarget) -> int:
+    """How many pods of a node get another MTU; all where an older plan does not say."""
+    return node.running if node.changing is None else node.changing
 
 
 def steps(whole: Plan) -> Iterator[str]:
@@ -96,12 +102,13 @@ def steps(whole: Plan) -> Iterator[str]:
 
 
 def _live(step: Live) -> str:
-    running = sum(node.running for node in step.nodes)
+    running = sum(map(_changing, step.nodes))
     to = f"to {step.nodes[0].pod_mtu}" if step.nodes else ""
     tunnels = sorted({node.tunnel or "" for node in step.nodes if node.tunnel_mtu is not None})
     besides = f", and {names(tunnels)}," if tunnels else ""
+    ends = f"both ends of {count(running, 'running pod')}" if running else "what is below the running pods"
     return (
-        f"take both ends of {count(running, 'running pod')} on {count(len(step.nodes), 'node')}{besides} {to}, live: "
+        f"take {ends} on {count(len(step.nodes), 'node')}{besides} {to}, live: "
         f"all senders pinned to {step.low} first, devices next, pins off last; no pod restarts"
     )
 

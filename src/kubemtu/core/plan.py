@@ -63,7 +63,8 @@ class NodeTarget(msgspec.Struct, frozen=True, kw_only=True):
     tunnel_mtu: int | None = None
     bridge: str | None = None
     pod_networks: tuple[str, ...] = ()  # CIDRs: routes into them are where this node sends to pods of other nodes
-    running: int = 0  # pods that will be touched, as observed when the plan was made
+    running: int = 0  # pods there, whose senders are pinned meanwhile, as observed when the plan was made
+    changing: int | None = None  # those of them of which a device has another MTU; None: written by an older kubemtu
 
 
 Step = EditValue | Rollout | Live

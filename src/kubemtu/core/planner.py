@@ -198,6 +198,7 @@ def _node_target(topology: Topology, node: Node, aim: int) -> NodeTarget:
         bridge=node.bridge.name if node.bridge is not None else None,
         pod_networks=topology.pod_networks,
         running=len(node.ports),
+        changing=sum({port.at.host_mtu, port.at.pod_mtu} != {aim} for port in node.ports),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from kubemtu.core import codes
+from kubemtu.core import remedy as remedies
 from kubemtu.core.findings import Finding
 from kubemtu.core.rules import config, drift, known, link, overlay, path, pods, unfinished, unseen
 from kubemtu.core.topology import Layer, Node, Topology
@@ -67,6 +68,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     missing: tuple[str, ...] = ()
     proven: tuple[str, ...] = ()  # a line for each layer that was measured, when that was asked for
+    remedy: remedies.Remedy | None = None  # what `plan` leads to, and what it mends; None where that is not known
     schema: str = SCHEMA
 
 
@@ -84,8 +86,13 @@ def judge(topology: Topology) -> tuple[Finding, ...]:
     return tuple(found.values())
 
 
-def report(topology: Topology, measured: Sequence[Finding] = (), proven: Sequence[str] = ()) -> Report:
-    """Say what is so; `measured` are the findings of what was also measured, and `proven` a line for each layer."""
+def report(
+    topology: Topology, measured: Sequence[Finding] = (), proven: Sequence[str] = (), *, between_pods: int = 0
+) -> Report:
+    """Say what is so; `measured` are the findings of what was also measured, and `proven` a line for each layer.
+
+    `between_pods`: the largest packet that was found to arrive between all pods, in bytes; 0: all of it, or unknown.
+    """
     findings = (*measured, *judge(topology))
     missing = _missing(topology)
     verdict = _verdict(topology, findings)
@@ -102,6 +109,7 @@ def report(topology: Topology, measured: Sequence[Finding] = (), proven: Sequenc
         findings=findings,
         missing=missing,
         proven=tuple(proven),
+        remedy=remedies.of(topology, between_pods=between_pods) if topology.carries is not None else None,
     )
 
 

@@ -1,35 +1,21 @@
 """From a snapshot to an answer: recognise the pod network, lay it out over the nodes, judge it, plan the change."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
 from kubemtu.cni import registry
 from kubemtu.core import errors, planner, policy, topology, verdict
-from kubemtu.core.blame import remedies
 from kubemtu.core.cnistate import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object
 from kubemtu.core.plan import EditValue, Plan, Rollout
 from kubemtu.core.rules import measured
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import mesh
+from kubemtu.flows import mesh, network
 
 MEASURED = "the measurement of this run"
-
-
-def model(snapshot: Snapshot, nic_mtu: int | None = None, measured: Sequence[policy.Bound] = ()) -> topology.Topology:
-    """Recognise the pod network and lay it out; `nic_mtu` in bytes bounds what the NICs say, or stands in for them.
-
-    `measured` is what was found just now of paths that carry less than their interfaces say.
-
-    Raises NotRecognised when no known pod network is there, Forbidden when one may be hidden, UsageError when `nic_mtu`
-    leaves no room for a packet.
-    """
-    state = registry.recognise(snapshot)
-    other = registry.irrelevant(state.name)
-    unread = tuple(entry for entry in snapshot.unread if entry.what not in other)
-    return topology.model(msgspec.structs.replace(snapshot, unread=unread), state, nic_mtu, measured)
+model = network.model
 
 
 def check(
@@ -51,19 +37,13 @@ def check(
     if proven is not None:
         findings += measured.missing(proven.unmeasured, [layer.faults for layer in proven.layers])
     lines = proven.lines() if proven is not None else ()
-    return verdict.report(found if namespace is None else topology.only(found, namespace), findings, lines)
+    told = found if namespace is None else topology.only(found, namespace)
+    return verdict.report(told, findings, lines, between_pods=proven.between_pods if proven is not None else 0)
 
 
 def bounds(proven: mesh.Report) -> tuple[policy.Bound, ...]:
     """What a round found between the nodes themselves to carry less than their interfaces: with that much pods fit."""
-    sizes = [
-        fault.mtu
-        for layer in proven.layers
-        if layer.name.startswith("nodes")
-        for fault in layer.faults
-        if remedies.sized(fault) and fault.mtu < layer.expected
-    ]
-    return (policy.Bound(path_mtu=min(sizes), by=MEASURED),) if sizes else ()
+    return (policy.Bound(path_mtu=proven.between_nodes, by=MEASURED),) if proven.between_nodes else ()
 
 
 def plan(snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = None) -> tuple[Plan, topology.Topology]:

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from kubemtu.core import errors, mesh, order, sampling
+from kubemtu.core import remedy as aims
 from kubemtu.core.blame import remedies
 from kubemtu.core.blame.faults import Fault, infer
 from kubemtu.core.blame.follow import follow_up
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.topology import Topology
 from kubemtu.core.words import count
-from kubemtu.flows import members, neighbours, observe, patience
+from kubemtu.flows import members, neighbours, network, observe, patience
 from kubemtu.flows.asking import Asking
 from kubemtu.kube import api as kube_api
 
@@ -65,14 +67,36 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     `ok`: all of every layer was measured, and carries what is expected. `unmeasured` are the nodes that no layer, or
     not every one that was asked for, could measure, and those whose agents do not report: what these are sent and send
-    was measured by the others, as far as it was.
+    was measured by the others, as far as it was. `remedy`: what to do about the pod network, None where it is not
+    recognised.
     """
 
     ok: bool
     layers: tuple[Layer, ...]
     unmeasured: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    remedy: aims.Remedy | None = None
     schema: str = "kubemtu.io/probe/v1"
+
+    @property
+    def between_nodes(self) -> int:
+        """The largest packet that arrives between all nodes, in bytes, where that is less than it should be; else 0."""
+        return self._least("nodes")
+
+    @property
+    def between_pods(self) -> int:
+        """The same between all pods, where it is not for what is so between their nodes."""
+        return 0 if self.between_nodes else self._least("pods")
+
+    def _least(self, kind: str) -> int:
+        sizes = [
+            fault.mtu
+            for layer in self.layers
+            if layer.name.startswith(kind)
+            for fault in layer.faults
+            if remedies.sized(fault) and fault.mtu < layer.expected
+        ]
+        return min(sizes, default=0)
 
     def lines(self) -> tuple[str, ...]:
         """One line for each layer, and for what was left out."""
@@ -129,16 +153,21 @@ async def measure(
         size = expected or one.expected
         done.append(await _layer(asking, one, size, pps=pps, round_number=round_number, tell=tell))
     differ = any(len({*one.mtus}) > 1 for one in members.of(snapshot) if one.name.startswith("nodes"))
-    made = tuple(_advised(one, done, mixed=differ) for one in done)
+    seen = network.seen(snapshot)
+    made = tuple(_advised(one, done, mixed=differ, seen=seen) for one in done)
     missing, notes = members.left_out(snapshot, found, layers)
     silent = [made.measured.members[number].name for made in done for number in made.measured.silent]
     unmeasured = tuple(sorted({*missing, *silent}))
-    return Report(
+    report = Report(
         ok=not unmeasured and all(one.ok for one in made),
         layers=made,
         unmeasured=unmeasured,
         notes=(*notes, *mixed),
     )
+    if seen is None:
+        return report
+    aim = aims.of(seen, between_nodes=report.between_nodes, between_pods=report.between_pods)
+    return msgspec.structs.replace(report, remedy=aim)
 
 
 def _some(found: Sequence[members.Members], snapshot: Snapshot, layers: Sequence[str]) -> list[members.Members]:
@@ -153,12 +182,14 @@ def _some(found: Sequence[members.Members], snapshot: Snapshot, layers: Sequence
     return wanted
 
 
-def _advised(layer: Layer, layers: Sequence[Layer], *, mixed: bool) -> Layer:
+def _advised(layer: Layer, layers: Sequence[Layer], *, mixed: bool, seen: Topology | None) -> Layer:
     """The layer with what to do about its faults, given what is so between the nodes themselves."""
     kind, _, family = layer.name.partition(",")
     below = next((one for one in layers if one.name == f"nodes,{family}".rstrip(",")), None)
     nodes = below.faults if below is not None else None
-    faults = tuple(remedies.advised(fault, kind, layer.expected, nodes, mixed=mixed) for fault in layer.faults)
+    faults = tuple(
+        remedies.advised(fault, kind, layer.expected, nodes, mixed=mixed, network=seen) for fault in layer.faults
+    )
     return msgspec.structs.replace(layer, faults=faults)
 
 

@@ -16,7 +16,7 @@ from kubemtu.core.why.courses import Leg, back, forth
 from kubemtu.core.why.diagnosis import Diagnosis, diagnose, together
 from kubemtu.core.why.ends import End, Known
 from kubemtu.core.why.tasks import Task
-from kubemtu.flows import observe, patience
+from kubemtu.flows import network, observe, patience
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
 
@@ -184,6 +184,7 @@ class _Asked:
     def __init__(self, line: patience.Patient, snapshot: Snapshot, *, forget: bool) -> None:
         self._line = line
         self._snapshot = snapshot
+        self._network = network.seen(snapshot)
         self._forget = forget
         self._told: dict[str, order.Told] = {}
         self._results: dict[str, order.Result] = {}
@@ -289,7 +290,16 @@ class _Asked:
         if not any(leg.role in {"whole", "service"} for leg in legs):
             return None
         seen = looks.seen(task, self._told, self._snapshot, _measured(task, legs))
-        return diagnose(task.here, task.there, legs, seen, family=task.family, flushed=self._forget)
+        here, there = (self._fitting(end) for end in (task.here, task.there))
+        return diagnose(here, there, legs, seen, family=task.family, flushed=self._forget, network=self._network)
+
+    def _fitting(self, end: End) -> End:
+        """The end with what the NIC of its node leaves for the tunnel, where the tunnel takes more than that."""
+        nodes = self._network.nodes if self._network is not None else ()
+        node = next((one for one in nodes if one.name == end.on), None)
+        if node is None or node.tunnel is None or node.fits is None or node.tunnel.mtu <= node.fits:
+            return end
+        return msgspec.structs.replace(end, fits=node.fits)
 
     async def _watched(self, found: Sequence[Task]) -> list[Diagnosis]:
         """Look on for a while where nobody answers and a connection hangs: what it sends again proves what it is."""

@@ -6,6 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from kubemtu.core import ladder, mesh, pathverdict
+from kubemtu.core import remedy as remedies
 from kubemtu.core.blame import cover, sentences
 from kubemtu.core.blame.marks import Known, Part
 from kubemtu.core.blame.planes import OWN, Plane, Sort, planes
@@ -69,6 +70,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     advice: str
     sure: Sure
     both: bool = False
+    remedy: remedies.Remedy | None = None  # what to do about the pod network, where it is known
 
 
 def infer(round_: mesh.Mesh) -> tuple[Fault, ...]:

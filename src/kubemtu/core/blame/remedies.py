@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kubemtu.core import pathverdict
+from kubemtu.core import pathverdict, remedy
 from kubemtu.core.blame import sentences
 from kubemtu.core.blame.faults import Fault
+from kubemtu.core.topology import Topology
 
 BENEATH = (
     "Between the nodes themselves all arrives: if echo passes between pods and UDP does not, which `kubemtu why` tells,"
@@ -15,27 +16,45 @@ BENEATH = (
 )
 
 
-def advised(fault: Fault, layer: str, expected: int, nodes: Sequence[Fault] | None, *, mixed: bool = False) -> Fault:
+def advised(
+    fault: Fault,
+    layer: str,
+    expected: int,
+    nodes: Sequence[Fault] | None,
+    *,
+    mixed: bool = False,
+    network: Topology | None = None,
+) -> Fault:
     """The fault with what to do about it; `layer` is "nodes" or "pods", and `nodes` what is at fault between nodes.
 
     `expected` is what should have arrived, in bytes; `nodes` is None where they were not measured; `mixed`: their NICs
-    differ.
+    differ; `network`: the pod network as `check` sees it, None where it is not recognised.
     """
     if not sized(fault):
         beneath = layer == "pods" and nodes is not None and not nodes and fault.kind == "unreachable"
         return msgspec.structs.replace(fault, advice=f"{fault.advice} {BENEATH}") if beneath else fault
     if layer == "nodes":
+        if network is not None:
+            fault = msgspec.structs.replace(fault, remedy=remedy.of(network, between_nodes=fault.mtu))
         until = f"Until then `kubemtu plan --nic-mtu {fault.mtu}` shows the pod MTU that fits."
         return msgspec.structs.replace(fault, advice=f"{fault.advice} {until}")
     below = next((one for one in nodes or () if _same(one, fault)), None)
     if below is not None:
         sentence = f"{fault.sentence}; it follows from the {below.mtu} that arrive between the nodes themselves"
-        return msgspec.structs.replace(fault, sentence=sentence, advice=advised(below, "nodes", 0, None).advice)
+        cause = advised(below, "nodes", 0, None, network=network)
+        return msgspec.structs.replace(fault, sentence=sentence, advice=cause.advice, remedy=cause.remedy)
     if mixed and not nodes:
         smallest = (
             "The NICs of the nodes differ, and the smallest decides: `kubemtu plan` shows the pod MTU that fits it."
         )
         return msgspec.structs.replace(fault, advice=smallest)
+    if network is not None:
+        made = remedy.of(network, between_pods=fault.mtu)
+        fault = msgspec.structs.replace(fault, remedy=made)
+        if made.cause in {"tunnel", "pods", "network"} and made.mtu:
+            beside = "; between the nodes themselves all arrives" if nodes is not None and not nodes else ""
+            words = made.words[:1].upper() + made.words[1:]
+            return msgspec.structs.replace(fault, sentence=f"{fault.sentence}{beside}", advice=f"{words}.")
     if fault.where == "everywhere":
         return _everywhere(fault, expected, sound=nodes is not None and not nodes)
     if nodes is not None and not nodes:

@@ -145,7 +145,25 @@ def judged(here: End, there: End, legs: Sequence[Leg]) -> tuple[Leg, ...]:
             way = _for_ends(way, here, there)
             other = _for_ends(other, there, here) if other is not None else None
         found.append(msgspec.structs.replace(leg, forth=way.verdict, back=other.verdict if other is not None else None))
+    whole = next((leg.forth for leg in found if leg.role in {"whole", "service"}), None)
+    if whole is not None and whole.kind == "outer fragments":
+        return tuple(_cut(leg, whole, there) for leg in found)
     return tuple(found)
+
+
+def _cut(leg: Leg, whole: Verdict, there: End) -> Leg:
+    """A leg of a path on which a tunnel cuts what it carries, which only the node that sends sees.
+
+    What arrives on the way back arrives in pieces as well where the other node's tunnel is too large for its NIC; where
+    that is not known, it was not looked at. A path MTU that a kernel learned from the tunnel is true.
+    """
+    forth, back = leg.forth, leg.back
+    if forth is not None and forth.kind == "stale path MTU" and leg.role == "overlay":
+        forth = msgspec.structs.replace(forth, kind=whole.kind, mtu=whole.mtu)
+    if leg.role in {"whole", "service", "overlay"} and back is not None and back.ok and back.mtu > whole.mtu:
+        cut = msgspec.structs.replace(back, kind=whole.kind, mtu=there.fits)
+        back = cut if 0 < there.fits < back.mtu else None
+    return msgspec.structs.replace(leg, forth=forth, back=back)
 
 
 def _forward(leg: Leg) -> OneWay:

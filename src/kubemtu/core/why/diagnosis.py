@@ -10,7 +10,9 @@ from typing import Final, Literal
 import msgspec
 
 from kubemtu.core import evidence, order, proof
+from kubemtu.core import remedy as remedies
 from kubemtu.core.pathverdict import UNDECIDED, Kind
+from kubemtu.core.topology import Topology
 from kubemtu.core.why import courses, selective, whereabouts
 from kubemtu.core.why.courses import Course, Leg, OneWay
 from kubemtu.core.why.ends import End
@@ -42,6 +44,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     arrives whole, in bytes; `place`: where; `sure`: how sure that place is; `evidence`: one fact each.
 
     `here` and `there`: between whom, as it was asked; `family`: "IPv4" or "IPv6" where both have both, else empty.
+    `remedy`: what to do about the pod network, None where it is not known or not to blame.
     """
 
     mtu: Answer
@@ -57,6 +60,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     family: str = ""
     evidence: tuple[str, ...] = ()
     legs: tuple[Leg, ...] = ()
+    remedy: remedies.Remedy | None = None
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +74,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     seen: tuple[Seen, ...] = ()
     family: str = ""
     flushed: bool = False
+    network: Topology | None = None
 
     @property
     def over(self) -> str:
@@ -86,7 +91,15 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return self.back if course is self.forth else self.forth
 
     def answer(
-        self, mtu: Answer, sentence: str, course: Course, place: Place, advice: str, *, sizes: bool = True
+        self,
+        mtu: Answer,
+        sentence: str,
+        course: Course,
+        place: Place,
+        advice: str,
+        *,
+        sizes: bool = True,
+        remedy: remedies.Remedy | None = None,
     ) -> Diagnosis:
         """Make the answer; without `sizes`, none was measured."""
         return Diagnosis(
@@ -103,6 +116,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
             family=self.family,
             evidence=tuple(dict.fromkeys(self._facts(course))),
             legs=self.legs,
+            remedy=remedy,
         )
 
     def _facts(self, course: Course) -> Iterator[str]:
@@ -115,11 +129,19 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def diagnose(
-    here: End, there: End, legs: Sequence[Leg], seen: Iterable[Seen] = (), *, family: str = "", flushed: bool = False
+    here: End,
+    there: End,
+    legs: Sequence[Leg],
+    seen: Iterable[Seen] = (),
+    *,
+    family: str = "",
+    flushed: bool = False,
+    network: Topology | None = None,
 ) -> Diagnosis:
     """Answer for the path between two ends; one leg is the whole of it.
 
     `flushed`: both ends were made to forget all path MTUs that they had learned, before anything was measured.
+    `network`: the pod network as `check` sees it, None where it is not recognised.
     """
     forth, back = courses.forth(here, there, legs), courses.back(here, there, legs)
     case = Case(
@@ -131,6 +153,7 @@ def diagnose(
         seen=tuple(seen),
         family=family,
         flushed=flushed,
+        network=network,
     )
     bad = [course for course in (forth, back) if course is not None and course.verdict.is_mtu == "yes"]
     if bad:
@@ -170,12 +193,15 @@ def _is_mtu(case: Case, course: Course) -> Diagnosis:
     path = f"from {course.here.name} to {course.there.name}{case.over}"
     said = f"{path} packets above {_carried(course)} {_fate(course, place)}"
     where = f" {place.words}" if place.words else ""
+    remedy = whereabouts.remedy(course, place, case.network)
+    one_way = _sound(case.other(course))
     return case.answer(
         "yes",
         f"This is MTU: {said}{where}{_believed(case, course)}{_told(course)}{_other(case, course)}.",
         course,
         place,
-        whereabouts.advise(course, place, one_way=_sound(case.other(course)), flushed=case.flushed),
+        whereabouts.advise(course, place, one_way=one_way, flushed=case.flushed, remedy=remedy),
+        remedy=remedy,
     )
 
 
@@ -197,8 +223,11 @@ def _believed(case: Case, course: Course) -> str:
     """What both ends take for the MTU of the path; a node that sends by a tunnel goes by that."""
     here, there, other = course.here, course.there, case.other(course)
     if course.verdict.kind == "stale path MTU":
-        return f"; the kernel of {here.name} holds {_carried(course)} for this path, old, forged, or set by a route"
+        return f"; the kernel of {here.name} holds {_carried(course)} for this path, learned or set by a route"
     one, two = course.verdict.expected or here.mtu, other.verdict.expected if other is not None else there.mtu
+    way = course.whole.direction
+    if course.verdict.kind in courses.TOLD_NOBODY and way is not None and way.believed > course.verdict.mtu:
+        one = min(one, way.believed) or way.believed  # the kernel goes by what it learned, not by its interface
     if one and two:
         return f"; both ends believe {one}" if one == two else f"; {here.name} believes {one}, {there.name} {two}"
     return f"; {here.name} believes {one}" if one else ""

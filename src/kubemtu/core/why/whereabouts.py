@@ -9,12 +9,15 @@ from typing import Final, Literal
 
 import msgspec
 
+from kubemtu.core import remedy as remedies
 from kubemtu.core.ladder import VLAN_SLACK
+from kubemtu.core.topology import Topology
 from kubemtu.core.why.courses import Course, OneWay
 from kubemtu.core.why.ends import End
 
 Sure = Literal["certain", "likely", "possible"]
 Cause = Literal["veth", "interface", "nic", "network", "tunnel", "nodes", "node", "held", "service", "outside"]
+SHOWN: Final = frozenset({"tunnel", "pods", "nics", "network"})  # remedies for what interfaces show by themselves
 PASSING = "let ICMP type 3 code 4 pass, and ICMPv6 type 2"  # RFC 1191 4, RFC 4890 4.3.1
 
 
@@ -115,23 +118,56 @@ def _between(course: Course) -> Place:
 # What to do there
 
 
-def advise(course: Course, place: Place, *, one_way: bool = False, flushed: bool = False) -> str:
+def remedy(course: Course, place: Place, network: Topology | None) -> remedies.Remedy | None:
+    """What to do about the pod network; None where that is not known, or where it is not to blame."""
+    if network is None or place.cause in {"held", "outside"}:
+        return None
+    if place.carries:
+        return remedies.of(network, between_nodes=place.carries)
+    measured = course.verdict.mtu if place.cause in {"tunnel", "nodes", "service"} else 0
+    return remedies.of(network, between_pods=measured)
+
+
+def advise(
+    course: Course,
+    place: Place,
+    *,
+    one_way: bool = False,
+    flushed: bool = False,
+    remedy: remedies.Remedy | None = None,
+) -> str:
     """Say what to do about it, with the numbers that were measured.
 
     `one_way`: the other direction is in order; `flushed`: both ends have just forgotten all path MTUs they had learned.
+    `remedy` is what to do about the pod network, where that is known.
     """
     kind = course.verdict.kind
     if kind in {"equal paths differ", "fragmented"}:
         return course.verdict.advice
     if place.cause == "held":
         return _held(course, flushed=flushed)
-    told = _CURES[place.cause](course)
+    if remedy is not None and place.carries and (remedy.known or remedy.path_mtu != place.carries):
+        return _known(course, place, remedy)
+    shown = remedy is not None and not place.carries and remedy.cause in SHOWN and remedy.mtu
+    told = remedy.words if remedy is not None and shown else _CURES[place.cause](course)
     if place.cause == "network":
         way = f"on the way from {course.here.on} to" if one_way else f"between {course.here.on} and"
         told += f" {way} {course.there.on}"
     if place.carries:
         told += f"; until then `kubemtu plan --nic-mtu {place.carries}` shows the pod MTU that fits"
     return f"{told}; leave what masks it until that is done" if kind == "masked" else told
+
+
+def _known(course: Course, place: Place, remedy: remedies.Remedy) -> str:
+    """What is left to do where the path is known to carry that little: pods fit, and the nodes themselves do not."""
+    pods = f"pods of {remedy.mtu} fit" if remedy.cause == "none" else remedy.words
+    if not remedy.known:
+        nics = f"give the NICs of {course.here.on} and {course.there.on} the same MTU"
+        return f"{nics}; until then {pods}"
+    return (
+        f"nothing that was not known: {remedy.known} says that the path carries {remedy.path_mtu}, and {pods}; what "
+        f"the nodes themselves send above {place.carries} is still lost, unless their routes to each other say so"
+    )
 
 
 def _shows(course: Course) -> str:

@@ -4,6 +4,7 @@ import msgspec
 
 from kubemtu.core import errors, migration, plan, undo
 from kubemtu.core.objects import Ref
+from kubemtu.core.words import names
 from kubemtu.flows.change import ready, traces
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd, mtu, records
@@ -82,6 +83,9 @@ async def last_to_undo(api: kube_api.Api) -> mtu.Migration:
     """The change that a rollback takes back. Raises UsageError when there is none."""
     last = await latest(api)
     if last is None:
+        given_up = names(one.name for one in await mtu.migrations(api))
+        if given_up:
+            raise errors.UsageError(f"{traces.NOTHING}: {given_up} ended before anything was changed")
         raise errors.UsageError(await traces.none_recorded(api))
     if last.progress.direction == "back" and last.progress.finished:
         raise errors.UsageError(f"there is nothing to roll back: {last.name} was taken back already")

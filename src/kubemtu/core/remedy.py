@@ -1,0 +1,104 @@
+"""What to do about a pod network, as one value that every command gives: the pod MTU to lead to, and what it mends.
+
+`check` knows what interfaces and configuration have, `why` and `probe` what arrives. Whoever asks, the answer is made
+here from both, so that a tunnel device that was set by hand is put back, and not every pod made as small as it is.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from kubemtu.core import policy
+from kubemtu.core.topology import Node, Topology, inner
+from kubemtu.core.words import names
+
+Cause = Literal["network", "tunnel", "overlay", "veth", "pods", "nics", "none"]
+
+
+class Remedy(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong, and the MTU that pods shall have, in bytes of their packet; 0 where none can be said.
+
+    `cause`: "network": less gets through between nodes than their NICs say; "tunnel": a tunnel device is smaller than
+    it should be; "overlay": less gets through between pods, and nothing shows why; "veth": two ends of one interface
+    differ; "pods": pods or their configuration do not suit the path; "nics": and so because NICs differ. `path_mtu` is
+    what gets through between nodes, 0 where the NICs decide; `place` the devices at fault; `known` who said so before.
+    """
+
+    cause: Cause
+    mtu: int = 0
+    path_mtu: int = 0
+    place: str = ""
+    known: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command that shows the change; `apply` with the same options makes it."""
+        if self.cause == "network" and self.path_mtu and not self.known:
+            return f"plan --nic-mtu {self.path_mtu}"
+        return f"plan --mtu {self.mtu}" if self.cause == "overlay" else "plan"
+
+    @property
+    def words(self) -> str:
+        """What to do, as a clause."""
+        made = self.command.replace("plan", "apply", 1)
+        if self.cause == "tunnel":
+            return (
+                f"{self.place} goes back to {self.mtu}: `kubemtu apply` sets it, live; look also for what set it "
+                "(udev, systemd-networkd, NetworkManager)"
+            )
+        return f"`kubemtu {self.command}` shows the change of pods to {self.mtu}, and `kubemtu {made}` makes it, live"
+
+
+def of(topology: Topology, *, between_nodes: int = 0, between_pods: int = 0) -> Remedy:
+    """Give the remedy for what interfaces show and, where that was measured, for the largest packets that arrive.
+
+    `between_nodes` counts the packet between nodes, `between_pods` a pod's; 0: not measured, or all of it arrives.
+    """
+    known = min((node.path_mtu for node in topology.nodes if node.path_mtu is not None), default=topology.assumed_nic)
+    recommended = topology.recommended or 0
+    if between_nodes and known is not None and between_nodes < known:
+        left = inner(topology.state.encapsulation, between_nodes) if topology.state.encapsulation_known else None
+        return Remedy(cause="network", mtu=left or 0, path_mtu=between_nodes)
+    if topology.carries is None:
+        return Remedy(cause="overlay" if between_pods else "none", mtu=between_pods)
+    low = [node for node in topology.nodes if _low(node, topology.carries)]
+    smallest = min((node.tunnel.mtu for node in low if node.tunnel is not None), default=0)
+    if between_pods and between_pods < min(recommended, smallest or recommended) and not _apart(topology):
+        return Remedy(cause="overlay", mtu=between_pods)
+    bound = topology.origin
+    by = (bound.path_mtu, str(bound) if bound.reason else "") if bound is not None else (0, "")
+    made = Remedy(cause="none", mtu=recommended, path_mtu=by[0], known=by[1])
+    if low:
+        return msgspec.structs.replace(made, cause="tunnel", place=_tunnels(low))
+    if _apart(topology):
+        return msgspec.structs.replace(made, cause="veth")
+    return msgspec.structs.replace(made, cause=_of_pods(topology, topology.carries, bound))
+
+
+def _of_pods(topology: Topology, carries: int, bound: policy.Bound | None) -> Cause:
+    """Whether pods or their configuration suit the path, and if not, what that is for."""
+    born = {node.rendered.gives for node in topology.nodes if node.rendered is not None} - {None}
+    sizes = {port.at.pod_mtu for _, port in topology.ports} | born | {topology.state.pod_mtu} - {None}
+    if sizes <= {carries}:
+        return "none"
+    if bound is not None:
+        return "network"
+    return "nics" if len({node.nic_mtu for node in topology.nodes}) > 1 else "pods"
+
+
+def _low(node: Node, carries: int) -> bool:
+    """Whether its tunnel device refuses what its pods may send and the path carries."""
+    if node.tunnel is None or node.fits is None:
+        return False
+    largest = max((port.at.pod_mtu for port in node.ports), default=0)
+    return node.tunnel.mtu < min(largest, node.fits, carries)
+
+
+def _apart(topology: Topology) -> bool:
+    return any(port.at.host_mtu != port.at.pod_mtu for _, port in topology.ports)
+
+
+def _tunnels(low: Sequence[Node]) -> str:
+    devices = names(dict.fromkeys(node.tunnel.name for node in low if node.tunnel is not None))
+    return f"{devices} on {names(node.name for node in low)}"

@@ -1,0 +1,31 @@
+"""The pod network of a snapshot: recognised and laid out over the nodes."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from kubemtu.cni import registry
+from kubemtu.core import errors, policy, topology
+from kubemtu.core.snapshot import Snapshot
+
+
+def model(snapshot: Snapshot, nic_mtu: int | None = None, measured: Sequence[policy.Bound] = ()) -> topology.Topology:
+    """Recognise the pod network and lay it out; `nic_mtu` in bytes bounds what the NICs say, or stands in for them.
+
+    `measured` is what was found just now of paths that carry less than their interfaces say.
+
+    Raises NotRecognised when no known pod network is there, Forbidden when one may be hidden, UsageError when `nic_mtu`
+    leaves no room for a packet.
+    """
+    state = registry.recognise(snapshot)
+    other = registry.irrelevant(state.name)
+    unread = tuple(entry for entry in snapshot.unread if entry.what not in other)
+    return topology.model(msgspec.structs.replace(snapshot, unread=unread), state, nic_mtu, measured)
+
+
+def seen(snapshot: Snapshot) -> topology.Topology | None:
+    """The same, for who can do without: None where the pod network is not recognised."""
+    try:
+        return model(snapshot)
+    except errors.KubemtuError:
+        return None
