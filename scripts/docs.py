@@ -9,12 +9,12 @@ import msgspec
 from kubemtu.cli import calc, node_probe
 from kubemtu.core import access, codes, plan, snapshot, verdict
 from kubemtu.flows import demo, mesh, why
-from kubemtu.flows.change import act
+from kubemtu.flows.change import outcome
 from kubemtu.kube import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMAS: dict[str, type] = {
-    "apply": act.Outcome,
+    "apply": outcome.Outcome,
     "calc": calc.Answer,
     "check": verdict.Report,
     "demo": demo.Story,

@@ -172,7 +172,7 @@ def test_programs_get_the_outcome_on_stdout_and_the_events_on_stderr(lab: Cluste
     kinds = {event["kind"] for event in events}
     assert kinds == {"step", "phase", "progress", "node", "done", "note"}
     (devices,) = [event for event in events if event.get("phase") == "Devices"]
-    assert (devices["nodes"], devices["pods"], devices["changed"], devices["step"]) == (2, 2, 4, 2)
+    assert (devices["nodes"], devices["pods"], devices["changed"], devices["step"]) == (2, 2, 4, 3)
     back = yaml.safe_load(lab.done("rollback", "--yes", "-o", "yaml").out)
     assert (back["direction"], back["done"], len(back["verified"])) == ("back", True, 2)
 
@@ -301,19 +301,24 @@ def test_a_black_hole_stops_it_before_anything_is_changed(can_make_labs: None) -
         assert ended.err == (
             "error: the network between the nodes does not carry this plan: node-1 > node-2: 1404 bytes arrive, and "
             "everything larger, up to 1405, vanishes without a word: connections hang once they send full-size packets "
-            "(3 other ways like it); 1404 bytes leave 1354 for pods. Nothing was changed; apply --mtu 1354 or less, or "
-            "correct the network first\n"
+            "(3 other ways like it); 1404 bytes leave 1354 for pods. Nothing was changed but the pins; apply --mtu 1354 or "
+            "less, or correct the network first. Meanwhile pins hold on 3 nodes: 3 pods and the nodes send at most 1355; "
+            "steps 2 to 4 of 4 are still to be done: `kubemtu apply` carries on from here, `kubemtu rollback` takes the "
+            "pins back\n"
         )
+        assert "mtu lock 1355" in lab.lab.exec("pod-1a", ["ip", "route"]).stdout
+        lab.done("rollback", "--yes")
         until(lambda: before.differs(lab.picture()) == "")
-        assert re.fullmatch(
-            "error: there is nothing to roll back: canal-1355-[0-9a-f]+ ended before anything was changed\n",
-            lab.run("rollback", "--yes").err,
-        )
+        assert lab.run("apply", "--mtu", "1355", "--yes").code == 8
+        (stopped,) = lab.picture().unfinished
         with situations.pinned(lab.lab, "node-2", 1404):  # its kubelet is behind that port: no rollout would end
             ended = lab.done("apply", "--mtu", "1354", "--yes")
         assert "proven: 6 of 6 full-size packets between pods arrived" in ended.lines
+        assert any(line == f"Applied in {line.split()[2]} s ({stopped})." for line in ended.lines)
         assert lab.mtus() == {(1354, 1354)}
         until(lambda: lab.questions() == [])
+        lab.done("rollback", "--yes")
+        until(lambda: before.differs(lab.picture()) == "")
 
 
 # Without a cluster

@@ -48,7 +48,8 @@ def drop(lab: Cluster, chain: str, rules: str) -> None:
 def test_where_stations_are_filtered_echo_says_what_the_network_carries(lab: Cluster) -> None:
     drop(lab, "input", STATIONS)
     ended = lab.done("apply", "--yes")
-    assert "2 nodes have written down what they have; 2 of 2 packets of 9000 bytes between them arrived" in ended.lines
+    assert "2 nodes have written down what they have" in ended.lines
+    assert "2 of 2 packets of 9000 bytes between the nodes arrived" in ended.lines
     assert "proven: 2 of 2 full-size packets between pods arrived" in ended.lines
     assert lab.mtus() == {(8950, 8950)}
 
@@ -69,10 +70,7 @@ def test_a_network_that_answers_nothing_is_not_raised_on(lab: Cluster) -> None:
 def test_whoever_wants_it_raises_it_unproven(lab: Cluster) -> None:
     drop(lab, "input", STATIONS + ECHO)
     ended = lab.done("apply", "--yes", "--unproven")
-    assert (
-        "2 nodes have written down what they have; what the network between them carries is not known: nothing is "
-        "answered there" in ended.lines
-    )
+    assert "what the network between the nodes carries is not known: nothing is answered there" in ended.lines
     assert lab.mtus() == {(8950, 8950)}
     lab.done("rollback", "--yes")
 

@@ -42,7 +42,7 @@ def test_json_is_the_plan(saved: Saved, capsys: pytest.CaptureFixture[str]) -> N
     assert main.run(["plan", "--from", path, "-o", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["schema"], found["target"], found["current"]) == ("kubemtu.io/plan/v1", 1450, 1500)
-    assert [step["type"] for step in found["steps"]] == ["edit", "rollout", "live"]
+    assert [step["type"] for step in found["steps"]] == ["live", "edit", "rollout", "live"]
 
 
 def test_a_saved_plan_is_the_plan_that_was_shown(
@@ -53,7 +53,7 @@ def test_a_saved_plan_is_the_plan_that_was_shown(
     assert "Pods of canal: from 1500 to 1400" in capsys.readouterr().out
     made = msgspec.json.decode(out.read_bytes(), type=plan.Plan)
     assert made.target == 1400
-    assert [type(step).__name__ for step in made.steps] == ["EditValue", "Rollout", "Live"]
+    assert [type(step).__name__ for step in made.steps] == ["Live", "EditValue", "Rollout", "Live"]
 
 
 def test_saved_manifests_show_what_would_be_edited(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:

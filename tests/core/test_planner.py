@@ -27,8 +27,17 @@ def held(mtu: int | None) -> Rollout:
 
 
 def live_of(made: Plan) -> Live:
-    (live,) = (step for step in made.steps if isinstance(step, Live))
-    return live
+    """The live change, whole: a decrease has its two halves."""
+    first, *rest = (step for step in made.steps if isinstance(step, Live))
+    assert [(one.nodes, one.low, one.high, one.underlay) for one in rest] == [
+        (first.nodes, first.low, first.high, first.underlay) for _ in rest
+    ]
+    return first
+
+
+def phases(made: Plan) -> list[tuple[str, str]]:
+    """From which phase to which each live step leads."""
+    return [(step.start.value, step.until.value) for step in made.steps if isinstance(step, Live)]
 
 
 # The number
@@ -79,9 +88,10 @@ def test_auto_on_a_path_too_small_for_its_ipv6_is_refused() -> None:
 # The order
 
 
-def test_down_configuration_first_then_the_running_pods() -> None:
+def test_down_pins_first_then_the_configuration_then_the_devices() -> None:
     made = planner.make(laid_out(nodes(pod=1500, conflist=1500), example.state(1500)), 1450, (EDIT, ROLLOUT))
-    assert [type(step).__name__ for step in made.steps] == ["EditValue", "Rollout", "Live"]
+    assert [type(step).__name__ for step in made.steps] == ["Live", "EditValue", "Rollout", "Live"]
+    assert phases(made) == [("Record", "PinPorts"), ("Devices", "Settle")]
     assert (made.cni, made.target, made.current) == ("canal", 1450, 1500)
     live = live_of(made)
     assert (live.low, live.high, live.underlay) == (1450, 1500, 1500)
@@ -104,6 +114,7 @@ def test_up_the_running_pods_first_then_the_configuration() -> None:
     edit = EditValue(ref=EDIT.ref, path=EDIT.path, before="1450", after="8950", why="new pods")
     made = planner.make(laid_out(nodes(nic=9000)), 8950, (edit, ROLLOUT))
     assert [type(step).__name__ for step in made.steps] == ["Live", "EditValue", "Rollout"]
+    assert phases(made) == [("Record", "Settle")]
     live = live_of(made)
     assert (live.low, live.high, live.underlay) == (1450, 8950, 9000)
     chosen, warning = made.warnings
@@ -114,7 +125,7 @@ def test_up_the_running_pods_first_then_the_configuration() -> None:
 def test_some_above_and_some_below_is_a_way_down() -> None:
     seen = (example.node("n1", pod=1500, conflist=1500), example.node("n2", pod=1400, conflist=1500))
     made = planner.make(laid_out(seen, example.state(1500)), 1450, (EDIT, ROLLOUT))
-    assert [type(step).__name__ for step in made.steps] == ["EditValue", "Rollout", "Live"]
+    assert [type(step).__name__ for step in made.steps] == ["Live", "EditValue", "Rollout", "Live"]
     live = live_of(made)
     assert (live.low, live.high) == (1400, 1500)
     assert [to.origin_mtu for to in live.nodes] == [1500, 1400]
@@ -122,7 +133,8 @@ def test_some_above_and_some_below_is_a_way_down() -> None:
 
 def test_what_is_rolled_out_already_needs_only_the_running_pods() -> None:
     made = planner.make(laid_out(nodes(pod=1500)), 1450, (ROLLOUT,))
-    assert [type(step).__name__ for step in made.steps] == ["Live"]
+    assert [type(step).__name__ for step in made.steps] == ["Live", "Live"]
+    assert phases(made) == [("Record", "PinPorts"), ("Devices", "Settle")]
 
 
 def test_one_end_lowered_counts_in_what_senders_are_pinned_to() -> None:
@@ -154,7 +166,7 @@ def test_what_comes_right_by_itself_is_not_configured_besides() -> None:
 def test_a_lost_key_is_restored_before_anything_restarts() -> None:
     restored = EditValue(ref=EDIT.ref, path=("data", "canal_iface"), before=None, after="", why="pods need it")
     made = planner.make(laid_out(nodes(pod=1500, conflist=1500), example.state(1500)), 1450, (restored, EDIT, ROLLOUT))
-    assert made.steps[:3] == (restored, EDIT, held(1500))
+    assert made.steps[1:4] == (restored, EDIT, held(1500))
 
 
 def test_nothing_to_do_is_an_empty_plan() -> None:

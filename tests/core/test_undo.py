@@ -11,6 +11,7 @@ MTU = plan.EditValue(ref=CONFIG, path=("data", "cni_network_config"), before="{}
 ROLLOUT = plan.Rollout(ref=CANAL, why="read it", conflist="/etc/cni/net.d/10-calico.conflist", mtu=1450, held=(None,))
 NODE = plan.NodeTarget(node="n1", ports=net.PortRule(prefixes=("cali",)), pod_mtu=1450, origin_mtu=1500)
 LIVE = plan.Live(nodes=(NODE,), low=1450, high=1500, underlay=1500, why="running pods")
+PINS, DEVICES = LIVE.halves()
 
 
 def whole(*steps: plan.Step) -> plan.Plan:
@@ -25,12 +26,12 @@ def kinds(steps: tuple[plan.Step, ...]) -> list[str]:
 
 
 def test_a_finished_decrease_goes_back_pods_first_and_the_needed_key_last() -> None:
-    back = undo.undo(whole(IFACE, MTU, ROLLOUT, LIVE), 4, None)
+    back = undo.undo(whole(PINS, IFACE, MTU, ROLLOUT, DEVICES), 5, None)
     assert kinds(back) == ["live", "cni_network_config", "rollout", "canal_iface"]
     live, edit, rollout, key = back
     assert isinstance(live, plan.Live)
     assert live.restore
-    assert live.start is migration.Phase.PIN_PODS
+    assert (live.start, live.until) == (migration.Phase.PIN_PODS, migration.Phase.SETTLE)
     assert isinstance(edit, plan.EditValue)
     assert (edit.before, edit.after) == ('{"mtu": 1450}', "{}")
     assert isinstance(rollout, plan.Rollout)
@@ -39,18 +40,59 @@ def test_a_finished_decrease_goes_back_pods_first_and_the_needed_key_last() -> N
     assert (key.before, key.after) == ("", None)
 
 
-def test_a_finished_increase_goes_back_configuration_first() -> None:
-    assert kinds(undo.undo(whole(LIVE, MTU, ROLLOUT), 3, None)) == ["cni_network_config", "rollout", "live"]
+def test_a_plan_of_an_earlier_kubemtu_goes_back_as_well() -> None:
+    assert kinds(undo.undo(whole(MTU, ROLLOUT, LIVE), 3, None)) == ["live", "cni_network_config", "rollout"]
+    assert kinds(undo.undo(whole(MTU, ROLLOUT, LIVE), 1, None)) == ["cni_network_config", "rollout"]
+
+
+def test_a_finished_increase_goes_back_as_a_decrease_pins_first() -> None:
+    back = undo.undo(whole(LIVE, MTU, ROLLOUT), 3, None)
+    assert kinds(back) == ["live", "cni_network_config", "rollout", "live"]
+    pins, devices = back[0], back[-1]
+    assert isinstance(pins, plan.Live)
+    assert isinstance(devices, plan.Live)
+    assert pins.restore
+    assert devices.restore
+    assert (pins.start, pins.until) == (migration.Phase.PIN_PODS, migration.Phase.PIN_PORTS)
+    assert (devices.start, devices.until) == (migration.Phase.DEVICES, migration.Phase.SETTLE)
+
+
+def test_an_increase_that_came_to_no_configuration_goes_back_in_one_go() -> None:
+    assert kinds(undo.undo(whole(LIVE, MTU, ROLLOUT), 0, migration.Phase.UNPIN_PODS)) == ["live"]
 
 
 def test_stopped_among_moving_devices_the_undo_keeps_every_pin() -> None:
-    live = undo.undo(whole(MTU, ROLLOUT, LIVE), 2, migration.Phase.DEVICES)[0]
+    live = undo.undo(whole(PINS, MTU, ROLLOUT, DEVICES), 3, migration.Phase.DEVICES)[0]
     assert isinstance(live, plan.Live)
     assert live.start is migration.Phase.DEVICES
 
 
+def test_stopped_while_the_pods_of_the_cni_restart_the_undo_begins_at_the_pins() -> None:
+    for step, kept in ((1, ["cni_network_config"]), (2, ["cni_network_config", "rollout"])):
+        back = undo.undo(whole(PINS, MTU, ROLLOUT, DEVICES), step, None)
+        assert kinds(back) == ["live", *kept]
+        live = back[0]
+        assert isinstance(live, plan.Live)
+        assert (live.start, live.until) == (migration.Phase.PIN_PORTS, migration.Phase.SETTLE)
+
+
+def test_before_the_devices_move_the_undo_begins_at_the_pins_too() -> None:
+    live = undo.undo(whole(PINS, DEVICES), 1, None)[0]
+    assert isinstance(live, plan.Live)
+    assert live.start is migration.Phase.PIN_PORTS
+
+
+def test_a_relief_goes_back_alone_from_each_of_its_phases() -> None:
+    for phase in (migration.Phase.PIN_PODS, migration.Phase.PIN_OVERLAY, migration.Phase.PIN_PORTS):
+        back = undo.undo(whole(PINS, MTU, ROLLOUT, DEVICES), 0, phase)
+        assert kinds(back) == ["live"]
+        live = back[0]
+        assert isinstance(live, plan.Live)
+        assert (live.start, live.until) == (phase, migration.Phase.SETTLE)
+
+
 def test_stopped_after_an_edit_nothing_is_restarted() -> None:
-    assert kinds(undo.undo(whole(MTU, ROLLOUT, LIVE), 0, None)) == ["cni_network_config"]
+    assert kinds(undo.undo(whole(PINS, MTU, ROLLOUT, DEVICES), 1, None)) == ["live", "cni_network_config"]
 
 
 def test_only_recorded_leaves_nothing_to_undo_on_the_nodes() -> None:

@@ -63,19 +63,19 @@ def test_an_agent_that_dies_in_every_phase(untouched: Cluster, after: Picture) -
 
 def test_ctrl_c_says_where_it_stands_and_the_next_apply_carries_on(untouched: Cluster, after: Picture) -> None:
     command = untouched.start("apply", "--yes")
-    command.until_says("PinPorts")
+    command.until_says("Devices")
     command.kill(signal.SIGINT)
     ended = command.wait(5)
     assert ended.code == 130
     (sentence,) = ended.err.splitlines()
-    assert sentence.startswith("error: interrupted in step [3/3] change 3 running pods on 3 nodes, live: ")
+    assert sentence.startswith("error: interrupted in step [4/4] change 3 running pods on 3 nodes, live: ")
     assert sentence.endswith(
         f", after {ended.lines[-1].split()[0]}; {untouched.migrations()[-1]['metadata']['name']} carries on from there "
         "with `kubemtu apply`, or goes back with `kubemtu rollback`"
     )
     resumed = untouched.done("apply", "--yes")
     assert "Carrying on with canal-1450-" in resumed.lines[0]
-    assert not any("[1/3]" in line for line in resumed.lines)
+    assert not any("[1/4]" in line for line in resumed.lines)
     assert after.differs(untouched.picture()) == ""
 
 
@@ -89,7 +89,7 @@ def test_ctrl_c_before_the_first_step_leaves_nothing_to_carry_on(untouched: Clus
     assert before.differs(untouched.picture()) == ""
 
 
-@pytest.mark.parametrize("line", ["[2/3]", "Devices", "Settle"])
+@pytest.mark.parametrize("line", ["[3/4]", "Devices", "Settle"])
 def test_a_driver_that_slept_does_not_disturb_the_one_that_took_over(
     untouched: Cluster, after: Picture, line: str
 ) -> None:
@@ -107,7 +107,7 @@ def test_a_driver_that_slept_does_not_disturb_the_one_that_took_over(
 
 def test_two_drivers_at_the_same_time(untouched: Cluster, after: Picture) -> None:
     first = untouched.start("apply", "--yes")
-    first.until_says("[2/3]")
+    first.until_says("[3/4]")
     first.kill(signal.SIGSTOP)
     second = untouched.start("apply", "--yes")
     second.until_says("Carrying on")
@@ -153,7 +153,7 @@ def test_an_apply_while_a_rollback_is_unfinished_is_refused(untouched: Cluster, 
 
 def test_another_target_while_one_is_unfinished_is_refused(untouched: Cluster) -> None:
     command = untouched.start("apply", "--yes")
-    command.until_says("[2/3]")
+    command.until_says("[3/4]")
     command.kill()
     command.wait()
     ended = untouched.run("apply", "--mtu", "1300", "--yes")
@@ -224,7 +224,7 @@ def test_an_api_that_is_away_for_seconds_is_waited_for(untouched: Cluster, after
     gate = Gate(untouched, tmp_path)
     try:
         command = untouched.start("apply", "--yes", kubeconfig=gate.kubeconfig)
-        command.until_says("[2/3]")
+        command.until_says("[3/4]")
         gate.close()
         time.sleep(1.0)
         gate.open()

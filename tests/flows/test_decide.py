@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from kubemtu.cni import registry
-from kubemtu.core import errors, example, net
+from kubemtu.core import errors, example, migration, net
 from kubemtu.core.objects import Object
 from kubemtu.core.plan import EditValue, Live, Rollout
 from kubemtu.core.snapshot import Snapshot
@@ -169,19 +169,21 @@ def test_canal_as_rke_first_deployed_it() -> None:
     assert found.verdict == "broken"
     assert [one.code for one in found.findings] == ["MTU119", "MTU101"]
     made, _topology = decide.plan(snapshot)
-    edit, rollout, live = made.steps
+    live, edit, rollout, devices = made.steps
     assert isinstance(edit, EditValue)
     assert isinstance(edit.after, str)
     assert json.loads(edit.after)["plugins"][0]["mtu"] == 1450
     assert isinstance(rollout, Rollout)
     assert isinstance(live, Live)
     assert (live.low, live.high, live.underlay) == (1450, 1500, 1500)
+    assert isinstance(devices, Live)
+    assert (live.until, devices.start) == (migration.Phase.PIN_PORTS, migration.Phase.DEVICES)
     assert made.warnings == ()
 
 
 def test_era_c_changes_the_key_and_not_the_text() -> None:
     made, _topology = decide.plan(cluster(canal("C", 1500), canal_nodes(pod=1500, given=1500)))
-    edit = made.steps[0]
+    edit = made.steps[1]
     assert isinstance(edit, EditValue)
     assert (edit.path, edit.before, edit.after) == (("data", "veth_mtu"), "1500", "1450")
 
@@ -193,7 +195,7 @@ def test_a_lost_key_is_found_and_restored_first() -> None:
     snapshot = cluster((lost, agent), canal_nodes(pod=1500, given=None))
     assert "MTU108" in {one.code for one in decide.check(snapshot).findings}
     made, _topology = decide.plan(snapshot)
-    first = made.steps[0]
+    first = made.steps[1]
     assert isinstance(first, EditValue)
     assert (first.path, first.before, first.after) == (("data", "canal_iface"), None, "")
 

@@ -122,8 +122,9 @@ def test_a_switch_that_carries_less_is_seen_by_apply_and_not_by_check(cluster: C
     refused = cluster.apply("--mtu", "1355")
     assert refused.code == 8
     assert "the network between the nodes does not carry this plan" in refused.err
-    assert "Nothing was changed" in refused.err
+    assert "Nothing was changed but the pins" in refused.err
     assert cluster.lab.mtu("pod-1a") == 1450
+    assert "mtu lock 1355" in cluster.ip("pod-1a", "route")
 
     with situations.pinned(cluster.lab, "node-2", 1404):  # its kubelet is behind that port: no rollout would end
         assert cluster.apply("--mtu", "1354").code == 0

@@ -85,7 +85,7 @@ def test_steps_1_and_2_the_number_and_where_it_comes_from(cluster: Cluster) -> N
 @on_story
 def test_step_3_the_place_is_the_config_map_and_neither_the_kubelet_nor_the_node(cluster: Cluster) -> None:
     cluster.settle(AS_DEPLOYED)
-    assert cluster.plan().lines == ['cni_network_config:  -> "mtu":1450,', "rollout", "live"]
+    assert cluster.plan().lines == ["live", 'cni_network_config:  -> "mtu":1450,', "rollout", "live"]
     kubelet = faults.annotated("node-1", "rke2.io/node-args", '["--kubelet-arg=network-plugin-mtu=1450"]')
     by_hand = faults.hand_edited("node-1", CONFLIST, '"type": "calico",', '"type": "calico", "mtu": 1450,')
     with kubelet(cluster), by_hand(cluster):
@@ -115,7 +115,7 @@ def test_step_4_the_console_drops_canal_iface_and_the_next_canal_pod_fails(clust
         until(lambda: waiting(cluster.kube.pods("kube-system")[name], "kube-flannel") == why)
         cluster.until(lambda now: f"MTU108 error: node node-2, pod kube-system/{name}" in now.marks, name)
         # Nobody has to know a NIC's name: the value was empty, and is so again, before anything restarts.
-        assert cluster.plan().lines == ["canal_iface: None -> ''", "rollout", "live"]
+        assert cluster.plan().lines == ["live", "canal_iface: None -> ''", "rollout", "live"]
     cluster.kube.restart_daemon("node-2")
 
 
@@ -126,7 +126,7 @@ def test_step_5_a_change_is_not_read_until_canal_restarts(cluster: Cluster) -> N
         now = cluster.settle([*on_nodes("MTU103 error", CONFLIST, 1, 2), TOO_LARGE])
         assert "The file says no MTU, the configuration 1450. New pods on this node get 1500" in now.findings[0].message
         assert "kubectl -n kube-system rollout restart daemonset/canal" in now.findings[0].remedy
-        assert cluster.plan().lines == ["rollout", "live"]
+        assert cluster.plan().lines == ["live", "rollout", "live"]
 
 
 @on_story

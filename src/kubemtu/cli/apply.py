@@ -26,6 +26,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     yes: bool
     config_only: bool
     unproven: bool
+    patience: float
     output_format: str
 
 
@@ -46,6 +47,15 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     help="Leave this node's running pods as they are, for a node that has no agent; may be repeated.",
 )
 @click.option("--unproven", is_flag=True, help="Raise the MTU even where the network between nodes cannot be measured.")
+@click.option(
+    "--rollout-patience",
+    "patience",
+    type=click.FloatRange(min=1.0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Stop when no pod of the CNI comes up for so long while they restart; pins that are held stay.",
+)
 @output.output_option
 @kubeflags.kube_flags
 def apply(
@@ -57,6 +67,7 @@ def apply(
     yes: bool,
     config_only: bool,
     unproven: bool,
+    patience: float,
     output_format: str,
 ) -> int:
     """Change the pod MTU: configuration, tunnel devices and running pods, without restarting one.
@@ -72,6 +83,7 @@ def apply(
         yes=yes,
         config_only=config_only,
         unproven=unproven,
+        patience=patience,
         output_format=output_format,
     )
     return asyncio.run(_apply(flags, wish))
@@ -87,38 +99,47 @@ async def _apply(flags: kubeflags.KubeFlags, wish: Wish) -> int:
             await migrations.give_up(api, open_one)
             _say(f"{open_one.name} had stopped before it changed anything, and is given up.", wish)
             open_one = None
-        name = _carried_on(open_one, wish) if open_one is not None else await _begun(api, wish)
+        name = await (_carried_on(api, open_one, wish) if open_one is not None else _begun(api, wish))
         if name is None:
             return errors.FINE
         told = progress.Teller(wish.output_format)
-        work = act.carry_out(api, name, told, unproven=wish.unproven)
+        waiting = msgspec.structs.replace(act.POLL, stall=wish.patience)
+        work = act.carry_out(api, name, told, unproven=wish.unproven, waiting=waiting)
         outcome = await progress.interruptible(work, told, name)
     progress.end(outcome, wish.output_format)
     return errors.FINE
 
 
-def _carried_on(open_one: "kube_mtu.Migration", wish: Wish) -> str:
+async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", wish: Wish) -> str | None:
     from kubemtu.cli import plans, progress
+    from kubemtu.flows.change import migrations
 
     if open_one.progress.direction == "back":
         raise errors.UsageError(
             f"{open_one.name} is being rolled back: finish that with `kubemtu rollback` before applying again"
         )
     target = plans.wanted(wish.mtu)
-    if (target is not None and target != open_one.plan.target) or (
+    other = (target is not None and target != open_one.plan.target) or (
         wish.file is not None and plans.load(wish.file) != open_one.plan
-    ):
+    )
+    if (other or wish.nic_mtu is not None) and await migrations.only_pinned(api, open_one):
+        return await _begun(api, wish, pinned=open_one)
+    if other:
         raise errors.UsageError(
             f"{open_one.name} is under way to {open_one.plan.target} and stopped at {progress.standing(open_one)}: "
             "finish it with `kubemtu apply`, or take it back with `kubemtu rollback`, before anything else"
         )
     _say(f"Carrying on with {open_one.name}, which stopped at {progress.standing(open_one)}.", wish)
     plans.confirm("Carry on?", yes=wish.yes)
+    await migrations.go_forward(api, open_one)
     return open_one.name
 
 
-async def _begun(api: "kube_api.Api", wish: Wish) -> str | None:
-    """Make a plan, or take the one that was saved, and record it; None when there is nothing to do."""
+async def _begun(api: "kube_api.Api", wish: Wish, pinned: "kube_mtu.Migration | None" = None) -> str | None:
+    """Make a plan, or take the one that was saved, and record it; None when there is nothing to do.
+
+    A change that has only `pinned` senders so far is given the new plan, and its pins go over into those of that.
+    """
     from kubemtu.cli import plans
     from kubemtu.flows.change import migrations
 
@@ -131,17 +152,19 @@ async def _begun(api: "kube_api.Api", wish: Wish) -> str | None:
         config_only=wish.config_only,
         show=wish.output_format == "text",
     )
-    if not made.whole.steps:
+    if not made.whole.steps and pinned is None:
         await _nothing_to_do(api, made, wish)
         return None
     plans.confirm("Apply this plan?", yes=wish.yes)
+    if pinned is not None:
+        return await migrations.give_another_plan(api, pinned, made.whole)
     return await migrations.begin(api, made.whole)
 
 
 async def _nothing_to_do(api: "kube_api.Api", made: "plans.Made", wish: Wish) -> None:
     """Say so, once the network between the nodes has shown that it is true: no interface knows what a switch drops."""
     from kubemtu.cli import progress
-    from kubemtu.flows.change import act, survey
+    from kubemtu.flows.change import outcome, survey
 
     verdict = None
     if not wish.config_only and len(made.topology.nodes) > 1:
@@ -155,8 +178,8 @@ async def _nothing_to_do(api: "kube_api.Api", made: "plans.Made", wish: Wish) ->
         )
     _say(f"Nothing to do: the cluster is as this plan wants it{proven}.", wish)
     if wish.output_format != "text":
-        outcome = act.Outcome(migration="", direction="forward", done=True, seconds=0.0, proof=verdict)
-        progress.end(outcome, wish.output_format)
+        ended = outcome.Outcome(migration="", direction="forward", done=True, seconds=0.0, proof=verdict)
+        progress.end(ended, wish.output_format)
 
 
 def _say(text: str, wish: Wish) -> None:

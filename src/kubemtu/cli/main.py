@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "probe": ("kubemtu.cli.probe:probe", "Measure the exact path MTU between two ends, or between all (read-only)."),
     "plan": ("kubemtu.cli.plan:plan", "Show what would change, in which order, and the undo (read-only)."),
     "apply": ("kubemtu.cli.apply:apply", "Change it, live, verify every step, and end with a proof."),
+    "relieve": ("kubemtu.cli.relieve:relieve", "Pin every sender to what the path carries, and nothing else: at once."),
     "rollback": ("kubemtu.cli.rollback:rollback", "Return to the state recorded before the last apply."),
     "policy": ("kubemtu.cli.policy:policy", "Write down what the path carries where interfaces say more (MTUPolicy)."),
     "install": ("kubemtu.cli.install:install", "Put kubemtu into a cluster: agents, probes, kinds and roles."),

@@ -75,8 +75,8 @@ async def obtain(
 
 def without_live(whole: plan.Plan) -> plan.Plan:
     """The plan with its configuration steps only; what that leaves untouched is said in `remains`."""
-    live = [step for step in whole.steps if isinstance(step, plan.Live)]
-    nodes = [node for step in live for node in step.nodes]
+    live = next((step for step in whole.steps if isinstance(step, plan.Live)), None)
+    nodes = live.nodes if live is not None else ()
     pods = sum(node.running for node in nodes)
     left = []
     if pods:

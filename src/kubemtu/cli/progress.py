@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 
 from kubemtu.cli import output, terminal
 from kubemtu.core import errors, printable
-from kubemtu.flows.change import act, events
+from kubemtu.flows.change import events, outcome
 from kubemtu.kube import mtu
 
 
@@ -53,7 +53,7 @@ def json_line(event: events.Event) -> None:
     terminal.echo(printable.encode(event).decode(), err=True)
 
 
-async def interruptible(work: Awaitable[act.Outcome], told: Teller, name: str) -> act.Outcome:
+async def interruptible(work: Awaitable[outcome.Outcome], told: Teller, name: str) -> outcome.Outcome:
     """Wait for the outcome; an interruption from the keyboard becomes a sentence that says where it stands.
 
     Raises Interrupted.
@@ -67,15 +67,19 @@ async def interruptible(work: Awaitable[act.Outcome], told: Teller, name: str) -
         ) from None
 
 
-def end(outcome: act.Outcome, output_format: str) -> None:
+def end(ended: outcome.Outcome, output_format: str) -> None:
     """Print how it ended."""
     if output_format != "text":
-        output.emit(outcome, output_format)
+        output.emit(ended, output_format)
         return
-    what = "Rolled back" if outcome.direction == "back" else "Applied"
-    terminal.echo(terminal.style(f"{what} in {outcome.seconds:.1f} s ({outcome.migration}).", bold=True))
-    for sentence in outcome.remains:
+    what = {"back": "Rolled back", "relief": "Relieved"}.get(ended.direction, "Applied")
+    terminal.echo(terminal.style(f"{what} in {ended.seconds:.1f} s ({ended.migration}).", bold=True))
+    for sentence in ended.remains:
         terminal.echo(f"  Left as it is: {sentence}")
+    if ended.to_do:
+        terminal.echo("Still to be done, by `kubemtu apply`; `kubemtu rollback` takes the pins back:")
+        for text in ended.to_do:
+            terminal.echo(f"  - {text}")
 
 
 def standing(found: mtu.Migration) -> str:

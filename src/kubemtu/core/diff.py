@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from kubemtu.core import undo
+from kubemtu.core import migration, undo
 from kubemtu.core.objects import dotted
 from kubemtu.core.plan import EditValue, Live, NodeTarget, Plan, Rollout
 from kubemtu.core.topology import Topology
@@ -102,15 +102,23 @@ def steps(whole: Plan) -> Iterator[str]:
 
 
 def _live(step: Live) -> str:
+    if step.relieves:
+        return (
+            f"pin all senders to {step.low}, live: those of {count(sum(node.running for node in step.nodes), 'running pod')} "
+            f"and of {count(len(step.nodes), 'node')}; from then on nothing that is too large is sent, however long the "
+            "rest takes"
+        )
     running = sum(map(_changing, step.nodes))
     to = f"to {step.nodes[0].pod_mtu}" if step.nodes else ""
     tunnels = sorted({node.tunnel or "" for node in step.nodes if node.tunnel_mtu is not None})
     besides = f", and {names(tunnels)}," if tunnels else ""
     ends = f"both ends of {count(running, 'running pod')}" if running else "what is below the running pods"
-    return (
-        f"take {ends} on {count(len(step.nodes), 'node')}{besides} {to}, live: "
-        f"all senders pinned to {step.low} first, devices next, pins off last; no pod restarts"
+    pins = (
+        "while all senders are pinned, pins off last"
+        if step.start is migration.Phase.DEVICES
+        else f"all senders pinned to {step.low} first, devices next, pins off last"
     )
+    return f"take {ends} on {count(len(step.nodes), 'node')}{besides} {to}, live: {pins}; no pod restarts"
 
 
 def back(whole: Plan) -> Iterator[str]:
@@ -122,6 +130,8 @@ def back(whole: Plan) -> Iterator[str]:
                 yield f"edit {step.ref}, {dotted(step.path)}: {value}"
             case Rollout():
                 yield f"restart the pods of {step.ref}"
+            case Live() if step.relieves:
+                yield f"pin all senders to {step.low} again"
             case Live():
                 yield "take every device and route back to what its node recorded, by the same phases"
 

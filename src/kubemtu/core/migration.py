@@ -125,6 +125,6 @@ def after(phase: Phase) -> Phase | None:
     return ORDER[place] if place < len(ORDER) else None
 
 
-def onward(phase: Phase) -> tuple[Phase, ...]:
-    """That phase and all that follow, in order."""
-    return ORDER[ORDER.index(phase) :]
+def span(first: Phase, last: Phase) -> tuple[Phase, ...]:
+    """The phases from one to another, both included, in order; none when `last` comes before `first`."""
+    return ORDER[ORDER.index(first) : ORDER.index(last) + 1]

@@ -40,7 +40,12 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, tag="rollout"):
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
-    """Change the running pods of all nodes without restarting one: pins, devices, barriers (see core.migration)."""
+    """Change the running pods of all nodes without restarting one: pins, devices, barriers (see core.migration).
+
+    A step leads the nodes from its phase `start` to its phase `until`. A decrease has two: the first ends with every
+    sender pinned, which is all the relief that running pods need and touches no device; the second moves the devices
+    and takes the pins off. What lies between (the configuration, the restart of the CNI's pods) may take its time.
+    """
 
     nodes: tuple["NodeTarget", ...]
     low: int  # the smallest MTU, old or new, that any device of the change has: what senders are pinned to
@@ -49,7 +54,18 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
     why: str
     restore: bool = False  # back to what the nodes' journals recorded
     start: migration.Phase = migration.Phase.RECORD
+    until: migration.Phase = migration.Phase.SETTLE
     without: tuple[str, ...] = ()  # nodes that are left as they are, even when their agents answer
+
+    @property
+    def relieves(self) -> bool:
+        """True when the step ends with every sender pinned and no device moved."""
+        return self.until is migration.Phase.PIN_PORTS
+
+    def halves(self) -> tuple["Live", "Live"]:
+        """Divide a whole change: pin every sender, then move the devices and take the pins off."""
+        pins = msgspec.structs.replace(self, until=migration.Phase.PIN_PORTS)
+        return pins, msgspec.structs.replace(self, start=migration.Phase.DEVICES)
 
 
 class NodeTarget(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,9 @@
 
 New pods are born from the configuration while running pods are changed, so the order of the two depends on the way:
 
-- Down: the configuration first, so that no pod is born larger than what the others shrink to; then the running pods.
+- Down: every sender is pinned first, which ends the losses at once and is safe at any time, however long the rest
+  takes; then the configuration, so that no pod is born larger than what the others shrink to; then the devices.
+  A pod that is born in between is born large, and pinned by its node's agent like the others.
 - Up: the running pods and the devices under them first; the configuration last, so that no pod is born larger than what
   the others can take. A pod born meanwhile is small, which harms nobody; its node's agent raises it as well.
 
@@ -20,6 +22,7 @@ from kubemtu.core.plan import EditValue, Live, NodeTarget, Plan, Rollout, Step
 from kubemtu.core.topology import Node, Topology
 from kubemtu.core.words import count, names
 
+RELIEF = "nothing that is too large is sent from then on"
 IPV4_REASSEMBLY = 576  # RFC 791, section 3.2: what every host must be able to receive
 
 
@@ -88,8 +91,10 @@ def make(
     """
     config = _config(topology, aim, steps)
     live = _live(topology, aim)
-    down = _largest(topology) > aim
-    ordered: tuple[Step, ...] = (*config, *live) if down else (*live, *config)
+    ordered: tuple[Step, ...] = (*live, *config)
+    if _largest(topology) > aim and live:
+        pins, devices = live[0].halves()
+        ordered = (msgspec.structs.replace(pins, why=RELIEF), *config, devices)
     return Plan(
         cni=topology.state.name,
         target=aim,

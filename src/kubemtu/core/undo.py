@@ -1,5 +1,6 @@
 """How far a change has come, and the steps that take it back from there."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -24,6 +25,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     turned_phase: migration.Phase | None = None
     finished: bool = False
     epoch: int = 0
+    own_locks: dict[str, int] = {}  # how many routes of a node were locked to the plan's MTU before, where any were
 
     @property
     def untouched(self) -> bool:
@@ -48,7 +50,13 @@ def turn(progress: Progress) -> Progress:
     if progress.direction == "back":
         return progress
     turned_step = -1 if progress.untouched else progress.step
-    return Progress(direction="back", turned_step=turned_step, turned_phase=progress.phase, epoch=progress.epoch)
+    return Progress(
+        direction="back",
+        turned_step=turned_step,
+        turned_phase=progress.phase,
+        epoch=progress.epoch,
+        own_locks=progress.own_locks,
+    )
 
 
 def take_over(progress: Progress) -> Progress:
@@ -64,8 +72,46 @@ def abandon(progress: Progress) -> Progress:
 def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[plan.Step, ...]:
     """The steps that take back a plan of which `step` was under way (its live step in `phase`) or all were done.
 
-    In reverse, with two exceptions that keep the cluster running: the CNI's pods restart after their configuration is
-    back, not before; and a key that was missing although those pods need it is taken away only after that restart.
+    Undoing a decrease gives the running pods back first, in one go from wherever its pins and devices stand: a restart
+    that does not come to its end must not keep the pins. Undoing an increase is a decrease, and pins first like one.
+    """
+    begun = whole.steps[: step + 1]
+    config = _config_undone(begun)
+    live, reached = _furthest(begun, step, phase)
+    if live is None or reached is None or reached is migration.Phase.RECORD:
+        return config
+    restored = msgspec.structs.replace(
+        live, restore=True, start=migration.UNDO_FROM[reached], until=migration.Phase.SETTLE
+    )
+    if config and _grew(begun):
+        pins, devices = restored.halves()
+        return (pins, *config, devices)
+    return (restored, *config)
+
+
+def _furthest(
+    begun: Sequence[plan.Step], step: int, phase: migration.Phase | None
+) -> tuple[plan.Live | None, migration.Phase | None]:
+    """The last live step that has touched a node, and the phase that it came to."""
+    for index in reversed(range(len(begun))):
+        live = begun[index]
+        if isinstance(live, plan.Live):
+            reached = phase if index == step else live.until
+            if reached is not None:
+                return live, reached
+    return None, None
+
+
+def _grew(begun: Sequence[plan.Step]) -> bool:
+    """True when the running pods went first, all the way: an increase."""
+    return isinstance(begun[0], plan.Live) and not begun[0].relieves
+
+
+def _config_undone(begun: Sequence[plan.Step]) -> tuple[plan.Step, ...]:
+    """The configuration steps undone, in reverse, with two exceptions that keep the cluster running.
+
+    The CNI's pods restart after their configuration is back, not before; and a key that was missing although those
+    pods need it is taken away only after that restart.
     """
     back: list[plan.Step] = []
     edits: list[plan.EditValue] = []
@@ -81,14 +127,10 @@ def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[pl
         edits.clear()
         rollout = None
 
-    begun = whole.steps[: step + 1]
-    for index in reversed(range(len(begun))):
-        match begun[index]:
-            case plan.Live() as live:
+    for one in reversed(begun):
+        match one:
+            case plan.Live():
                 flush()
-                reached = phase if index == step else migration.Phase.SETTLE
-                if reached is not None and reached is not migration.Phase.RECORD:
-                    back.append(msgspec.structs.replace(live, restore=True, start=migration.UNDO_FROM[reached]))
             case plan.Rollout() as begun_rollout:
                 flush()
                 rollout = begun_rollout

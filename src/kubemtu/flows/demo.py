@@ -20,7 +20,7 @@ from kubemtu.core import plan, proof, topology, verdict
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Want
 from kubemtu.flows import decide, observe, why
-from kubemtu.flows.change import act, events, migrations, prove
+from kubemtu.flows.change import act, events, migrations, outcome, prove
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect, mtu, write
 from kubemtu.lab import cluster, scenes
@@ -111,7 +111,7 @@ async def story(stage: Stage, *, contrast: bool = True) -> Story:
         stage.heading("kubemtu plan")
         stage.planned(whole, found)
         stage.heading("kubemtu apply, under traffic")
-        outcomes: list[act.Outcome] = []
+        outcomes: list[outcome.Outcome] = []
 
         async def change() -> None:
             name = await migrations.begin(api, whole)

@@ -36,6 +36,7 @@ __all__ = [
     "set_condition",
     "set_desired",
     "set_direction",
+    "set_plan",
     "set_status",
     "watch_migration",
     "watch_node",
@@ -187,15 +188,21 @@ async def watch_migration(api: Api, name: str) -> AsyncGenerator[Migration | Non
             yield records.migration_of(event.objects[0]) if there else None
 
 
-async def create_migration(api: Api, name: str, whole: plan.Plan) -> Migration:
+async def create_migration(api: Api, name: str, whole: plan.Plan, direction: Direction = "forward") -> Migration:
     """Put a plan into the cluster, to be carried out. Raises AlreadyThere when the name is taken."""
     body = {
         "apiVersion": API_VERSION,
         "kind": MIGRATIONS.kind,
         "metadata": {"name": name},
-        "spec": {"plan": msgspec.to_builtins(whole), "direction": "forward"},
+        "spec": {"plan": msgspec.to_builtins(whole), "direction": direction},
     }
     return records.migration_of(await api.create(body))
+
+
+async def set_plan(api: Api, name: str, whole: plan.Plan, direction: Direction) -> Migration:
+    """Give a migration another plan."""
+    spec = {"plan": msgspec.to_builtins(whole), "direction": direction}
+    return records.migration_of(await api.patch(_ref(MIGRATIONS, name), {"spec": spec}))
 
 
 async def set_direction(api: Api, name: str, direction: Direction) -> Migration:

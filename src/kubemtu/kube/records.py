@@ -10,7 +10,7 @@ from kubemtu.core import errors, migration, net, order, plan, undo
 from kubemtu.core.objects import Object
 
 T = TypeVar("T")
-Direction = Literal["forward", "back"]
+Direction = Literal["forward", "relief", "back"]  # relief: forward until every sender is pinned, and no further
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -117,13 +117,23 @@ def migration_of(found: Object) -> Migration:
     return Migration(
         name=found.name,
         plan=_converted(found, whole, plan.Plan, "spec", "plan"),
-        direction="back" if found.text("spec", "direction") == "back" else "forward",
+        direction=_direction(found),
         progress=_part(found, undo.Progress, "status", "progress") or undo.Progress(),
         conditions=_part(found, tuple[Condition, ...], "status", "conditions") or (),
         journal=_part(found, tuple[Entry, ...], "status", "journal") or (),
         created=found.text("metadata", "creationTimestamp") or "",
         resource_version=found.resource_version,
     )
+
+
+def _direction(found: Object) -> Direction:
+    match found.text("spec", "direction"):
+        case "back":
+            return "back"
+        case "relief":
+            return "relief"
+        case _:
+            return "forward"
 
 
 def encoded(record: msgspec.Struct) -> dict[str, object]:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kubemtu.core import errors, migration, order, plan, proof, safety, undo, unfinished
-from kubemtu.core.proof import Proof
+from kubemtu.core import errors, migration, plan, proof, safety, undo, unfinished
 from kubemtu.flows.asking import Asking
-from kubemtu.flows.change import driver, events, fabric, prove, ready, targets, telling, verify
+from kubemtu.flows.change import driver, events, fabric, prove, ready, relief, survey, targets, telling, verify
 from kubemtu.flows.change.nodes import PATIENCE, Nodes
+from kubemtu.flows.change.outcome import Outcome
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube import mtu, write
@@ -24,31 +24,24 @@ RECORDING = 15.0  # seconds for the first sign of each agent, while nothing has 
 POLL = Waiting(pause=0.25)
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How it ended: the JSON of `apply` and `rollback`."""
-
-    migration: str
-    direction: str
-    done: bool
-    seconds: float
-    proof: Proof | None = None
-    verified: tuple[str, ...] = ()
-    remains: tuple[str, ...] = ()
-    schema: str = "kubemtu.io/apply/v1"
-
-
 async def carry_out(
-    api: kube_api.Api, name: str, tell: events.Tell = events.silent, *, unproven: bool = False
+    api: kube_api.Api,
+    name: str,
+    tell: events.Tell = events.silent,
+    *,
+    unproven: bool = False,
+    waiting: Waiting = POLL,
 ) -> Outcome:
     """Take the MTUMigration of that name from wherever it stands to the end of its direction.
 
-    `unproven` goes on where nothing is answered and the network between the nodes cannot be measured. Raises Surprise
-    at the first step that has not the effect it must have; nothing after it was done, and both carrying on and going
-    back remain possible. Raises Conflict when another driver takes over.
+    A change that is wanted for its relief ends there, with every sender pinned. `unproven` goes on where nothing is
+    answered and the network between the nodes cannot be measured; `waiting` bounds a restart. Raises Surprise at the
+    first step that has not the effect it must have; nothing after it was done, and both carrying on and going back
+    remain possible. Raises Conflict when another driver takes over.
     """
     async with Nodes.watching(api, tell) as nodes:
         record = await nodes.line.through(lambda: mtu.migration(api, name))
-        drive = Drive(api=api, record=record, nodes=nodes, tell=tell)
+        drive = Drive(api=api, record=record, nodes=nodes, tell=tell, waiting=waiting)
         try:
             return await drive.to_the_end(unproven=unproven)
         except errors.Surprise:
@@ -59,7 +52,9 @@ async def carry_out(
 class Drive:
     """One run of one MTUMigration."""
 
-    def __init__(self, *, api: kube_api.Api, record: mtu.Migration, nodes: Nodes, tell: events.Tell) -> None:
+    def __init__(
+        self, *, api: kube_api.Api, record: mtu.Migration, nodes: Nodes, tell: events.Tell, waiting: Waiting = POLL
+    ) -> None:
         self.api = api
         self.name = record.name
         self.plan = record.plan
@@ -67,7 +62,9 @@ class Drive:
         self.tell = tell
         self.progress = record.progress
         self.steps = undo.sequence(record.plan, record.progress)
-        self._own_locks: dict[str, int] = {}
+        self._relief_only = record.direction == "relief"
+        self._relief_seconds: float | None = None
+        self._waiting = waiting
         self._asking = Asking(api, nodes)
         self._began = time.monotonic()
 
@@ -86,7 +83,9 @@ class Drive:
         if self.progress.untouched or (not self._forward and self.progress.step == 0 and not self.progress.begun):
             await self._begin(live, unproven=unproven)
         while self.progress.step < len(self.steps):
-            await self.take(self.steps[self.progress.step], len(self.steps))
+            if self._relief_only and relief.holds(self.steps, self.progress):
+                return await self._relieved()
+            await self._go_on(unproven=unproven)
         verdict = await self.prove(live) if live is not None and self._forward else None
         verified = await self._verify(live)
         await self.note(self.progress, "verified; the nodes are let go")
@@ -96,21 +95,71 @@ class Drive:
             migration=self.name,
             direction=self.progress.direction,
             done=True,
-            seconds=round(time.monotonic() - self._began, 3),
+            seconds=self._seconds(),
+            relief_seconds=self._relief_seconds,
             proof=verdict,
             verified=verified,
             remains=self.plan.remains if self._forward else (),
         )
 
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self._began, 3)
+
+    async def _relieved(self) -> Outcome:
+        """End with every sender pinned, once the nodes have shown it."""
+        said = await self._held()
+        self.tell(events.Event(kind="note", text=said))
+        return Outcome(
+            migration=self.name,
+            direction="relief",
+            done=True,
+            seconds=self._seconds(),
+            relief_seconds=self._relief_seconds,
+            verified=(said,),
+            to_do=relief.left(self.steps, self.progress),
+        )
+
+    async def _held(self) -> str:
+        live = self._live
+        assert live is not None, "nothing holds without a live step"
+        return relief.seen(self.nodes, list(await self._targets(live)), live.low)
+
+    async def _go_on(self, *, unproven: bool) -> None:
+        """Take the next step; where that stops under pins, say that they hold, and how to go on."""
+        pinned = relief.holds(self.steps, self.progress)
+        live = self._live
+        try:
+            if (
+                pinned
+                and live is not None
+                and self._forward
+                and isinstance(self.steps[self.progress.step - 1], plan.Live)
+            ):
+                await self._survey(live, unproven=unproven, pinned=True)
+            await self.take(self.steps[self.progress.step], len(self.steps))
+        except kube_errors.DrivenElsewhere:
+            raise
+        except (errors.Surprise, errors.Conflict) as stopped:
+            if not (pinned and relief.holds(self.steps, self.progress)):
+                raise
+            await self.still_ours()  # what another driver has done meanwhile is no surprise
+            text = relief.stopped(self.steps, self.progress, await self._held())
+            kind = errors.Surprise if isinstance(stopped, errors.Surprise) else errors.Conflict
+            raise kind(f"{stopped}. {text}") from stopped
+
     async def _begin(self, live: plan.Live | None, *, unproven: bool) -> None:
-        """Before the first step: see that all steps fit, that all nodes answer, and that the network carries it.
+        """Before the first step: see that all steps fit and that all nodes answer.
+
+        What the network carries is measured now, too, except where pins come first: they harm nobody, whatever it is.
 
         Whatever is against a change that has touched nothing ends it, so that the next `apply` starts afresh.
         """
         try:
             await self.nodes.line.through(lambda: ready.edits_fit(self.api, self.steps))
             if live is not None and self._forward:
-                await self._record_and_survey(live, unproven=unproven)
+                await self._record(live)
+                if not live.relieves:
+                    await self._survey(live, unproven=unproven)
         except kube_errors.DrivenElsewhere:
             raise
         except errors.KubemtuError:
@@ -152,7 +201,7 @@ class Drive:
         """Restart the CNI's pods, and wait until every observed node holds what they must have rendered."""
         marker = f"{self.name}-{self.progress.direction}"
         counted = telling.Restart(self.tell, self.progress.step)
-        result = await write.rollout(self.api, step, marker=marker, tell=counted.node, waiting=POLL)
+        result = await write.rollout(self.api, step, marker=marker, tell=counted.node, waiting=self._waiting)
         await self.nodes.look_who_left()
         await verify.conflists(self.nodes, step)
         return result
@@ -160,17 +209,29 @@ class Drive:
     async def live(self, step: plan.Live) -> str:
         """Lead all nodes through the phases; each is entered by all before any enters the next."""
         # What is born after the recording is told from what was there before by its phase, so Record is not repeated.
-        start = self.progress.phase or (migration.Phase.PIN_PODS if self._forward else step.start)
+        first = migration.Phase.PIN_PODS if step.start is migration.Phase.RECORD else step.start
+        start = self.progress.phase or first
+        # The run before this one has asked already; so has nobody where a step goes on from another one's pins.
+        asked = None if self.progress.phase is None and relief.holds(self.steps, self.progress) else start
         changed = 0
         reached: Mapping[str, migration.Reached] = {}
-        for phase in migration.onward(start):
+        for phase in migration.span(start, step.until):
             began = time.monotonic()
-            await self._gate(step, phase, start)
+            if phase is not asked:
+                await self._gate(step, phase)
             await self.note(msgspec.structs.replace(self.progress, phase=phase), f"phase {phase}")
             reached = await self._enter(step, phase)
             changed += sum(one.changed for one in reached.values())
-            self._phase_line(step, phase, reached, time.monotonic() - began)
-        return telling.live(reached, changed)
+            self._tell_phase(step, phase, reached, time.monotonic() - began)
+            if self._forward and phase is migration.Phase.PIN_PORTS:
+                self._relief_seconds = self._seconds()
+        return telling.live(step, reached, changed)
+
+    def _tell_phase(
+        self, step: plan.Live, phase: migration.Phase, reached: Mapping[str, migration.Reached], seconds: float
+    ) -> None:
+        for event in telling.phase_events(phase, step, reached, seconds):
+            self.tell(msgspec.structs.replace(event, step=self.progress.step))
 
     async def enter(
         self,
@@ -198,10 +259,8 @@ class Drive:
         }
         return await self.nodes.reach(wanted, still_ours=self.still_ours, patience=patience)
 
-    async def _gate(self, step: plan.Live, phase: migration.Phase, start: migration.Phase) -> None:
-        """Raise Surprise when the nodes may not enter `phase`; where the run starts, the run before it has asked."""
-        if phase is start:
-            return
+    async def _gate(self, step: plan.Live, phase: migration.Phase) -> None:
+        """Raise Surprise when the nodes may not enter `phase`."""
         names = list(await self._targets(step))
         if safety.may_enter(phase, self.nodes.last_reached(names), names, low=step.low):
             # Nodes that joined have not held the phase before, and others may have been changed by hand: once more.
@@ -209,7 +268,7 @@ class Drive:
             names = [name for name in await self._targets(step) if name not in self.nodes.gone]
         against = safety.may_enter(phase, self.nodes.last_reached(names), names, low=step.low)
         if against:
-            raise errors.Surprise(f"stopped before {phase}: {against[0]}; run `kubemtu apply` to carry on from here")
+            raise errors.Surprise(f"stopped before {phase}: {against[0]}; run the same command again to carry on")
 
     async def _targets(self, step: plan.Live) -> dict[str, plan.NodeTarget]:
         found = targets.present(step, self.nodes.observations())
@@ -217,33 +276,28 @@ class Drive:
 
     # Before and after
 
-    async def _record_and_survey(self, step: plan.Live, *, unproven: bool) -> None:
-        """Every node journals what it has, and the network between the nodes proves what it carries."""
+    async def _record(self, step: plan.Live) -> None:
+        """Every node journals what it has."""
         await self.nodes.look_who_left()
+        names = sorted(await self._targets(step))
+        seen = self.nodes.observations()
+        locks = {name: verify.locks(seen[name], step.low) for name in names if name in seen}
+        own = {name: number for name, number in locks.items() if number}
+        await self.enter(step, migration.Phase.RECORD, RECORDING)
+        await self.note(msgspec.structs.replace(self.progress, own_locks=own), "recorded")
+        self.tell(events.Event(kind="note", text=telling.recorded(len(names))))
+
+    async def _survey(self, step: plan.Live, *, unproven: bool, pinned: bool = False) -> None:
+        """See that the network between the nodes carries what the plan leads to."""
         addresses = await self.nodes.line.through(lambda: prove.node_addresses(self.api))
         names = sorted(await self._targets(step))
-        self._own_locks = {
-            name: verify.locks(seen, step.low) for name, seen in self.nodes.observations().items() if name in names
-        }
-
-        await self.enter(step, migration.Phase.RECORD, RECORDING)
         found = await fabric.survey(self._asking.ask, addresses, names, step.underlay)
-        if found.proof.verdict == "refuted":
-            sizes = step.underlay, telling.pod_target(step)
-            raise errors.Surprise(
-                f"the network between the nodes does not carry this plan: {fabric.sentence(found, *sizes)}. "
-                f"Nothing was changed; {fabric.remedy(found, *sizes)} first"
-            )
-        grows = any(target.pod_mtu > target.origin_mtu for target in step.nodes)
-        if found.proof.verdict == "undecided" and len(names) > 1 and grows and not unproven:
-            raise errors.Surprise(
-                f"the network between the nodes cannot be measured: {fabric.unknown(found)}. Nothing was changed; "
-                f"let UDP port {order.PORT} or ICMP echo pass between the nodes, or add --unproven to raise the MTU "
-                "without having seen that it fits"
-            )
-        if not isinstance(self.steps[0], plan.Live):
+        survey.against(found, step, unproven=unproven, pinned=pinned)
+        if not pinned and not isinstance(self.steps[0], plan.Live):
             await self.nodes.release(self.name)
-        self.tell(events.Event(kind="note", text=telling.surveyed(found.proof, len(names), step.underlay)))
+        said = telling.surveyed(found.proof, step.underlay)
+        if said:
+            self.tell(events.Event(kind="note", text=said))
 
     async def prove(self, step: plan.Live) -> proof.Proof:
         """Send full-size packets from every pod, and hold them against the expectation that each arrives."""
@@ -271,7 +325,7 @@ class Drive:
         if live is not None:
             await self.enter(live, migration.Phase.SETTLE)
             names = await self.nodes.line.through(lambda: verify.pod_names(self.api))
-            said.append(await verify.ports(self.nodes, live, await self._targets(live), names, self._own_locks))
+            said.append(await verify.ports(self.nodes, live, await self._targets(live), names, self.progress.own_locks))
         edits = [step for step in self.steps if isinstance(step, plan.EditValue)]
         said += await self.nodes.line.through(
             lambda: verify.configuration(self.api, edits, "planned" if self._forward else "recorded")
@@ -306,27 +360,3 @@ class Drive:
             raise kube_errors.DrivenElsewhere(
                 f"MTUMigration {self.name} is driven by another kubemtu, which has taken it over; let that one finish"
             )
-
-    # Words
-
-    def _node_line(self, node: str, text: str) -> None:
-        self.tell(events.Event(kind="node", node=node, text=text, step=self.progress.step))
-
-    def _phase_line(
-        self, step: plan.Live, phase: migration.Phase, reached: Mapping[str, migration.Reached], seconds: float
-    ) -> None:
-        for name, one in sorted(reached.items()):
-            text = f"{phase}: {one.ports} pods, {one.changed} changed, {one.seconds * 1000:.0f} ms"
-            self._node_line(name, text)
-        self.tell(
-            events.Event(
-                kind="phase",
-                text=telling.phase_line(phase, step, reached.values(), seconds),
-                step=self.progress.step,
-                phase=phase,
-                nodes=len(reached),
-                pods=sum(one.ports for one in reached.values()),
-                changed=sum(one.changed for one in reached.values()),
-                seconds=round(seconds, 4),
-            )
-        )

@@ -5,7 +5,7 @@ import msgspec
 from kubemtu.core import errors, migration, plan, undo
 from kubemtu.core.objects import Ref
 from kubemtu.core.words import names
-from kubemtu.flows.change import ready, traces
+from kubemtu.flows.change import ready, traces, verify
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd, mtu, records
 
@@ -14,7 +14,7 @@ LEASE = Ref(
 )
 
 
-async def begin(api: kube_api.Api, whole: plan.Plan) -> str:
+async def begin(api: kube_api.Api, whole: plan.Plan, direction: records.Direction = "forward") -> str:
     """Record a plan as a MTUMigration, so that it can be carried on from anywhere; return its name.
 
     Raises Conflict when what it edits is not any more what it was made for, and when another is begun at this moment.
@@ -22,7 +22,7 @@ async def begin(api: kube_api.Api, whole: plan.Plan) -> str:
     await ready.edits_fit(api, whole.steps)
     await crd.install(api, only_absent=True)
     name = f"{whole.cni}-{whole.target}-{int(api.now() * 1000):x}"
-    await mtu.create_migration(api, name, whole)
+    await mtu.create_migration(api, name, whole, direction)
     try:
         await _take_turn(api, name)
     except errors.KubemtuError:
@@ -69,6 +69,56 @@ async def unfinished(api: kube_api.Api) -> mtu.Migration | None:
     return last if last is not None and not last.progress.finished else None
 
 
+async def only_pinned(api: kube_api.Api, open_one: mtu.Migration) -> bool:
+    """Say whether that change has come no further than its pins, so that it can be given another plan."""
+    steps, there = open_one.plan.steps, open_one.progress
+    first = steps[0] if steps else None
+    if there.direction != "forward" or not isinstance(first, plan.Live) or not first.relieves or there.step > 1:
+        return False
+    if there.step == 0 or len(steps) == 1:
+        return True
+    following = steps[1]
+    if isinstance(following, plan.EditValue):
+        return await ready.stands(api, following) == "before"
+    return isinstance(following, plan.Live) and there.phase is None
+
+
+async def go_forward(api: kube_api.Api, open_one: mtu.Migration, direction: records.Direction = "forward") -> None:
+    """Want that change to go on to its end, or to its relief."""
+    if open_one.direction != direction:
+        await mtu.set_direction(api, open_one.name, direction)
+
+
+async def give_another_plan(
+    api: kube_api.Api, open_one: mtu.Migration, whole: plan.Plan, direction: records.Direction = "forward"
+) -> str:
+    """Lead a change that has only pins elsewhere: its pins go over into those of the new plan; return its name.
+
+    Pins may go to any size around devices that stay as they are. Raises UsageError where the new plan needs none, and
+    Conflict when somebody else drives.
+    """
+    first = whole.steps[0] if whole.steps else None
+    if not isinstance(first, plan.Live) or not first.relieves:
+        raise errors.UsageError(
+            f"{open_one.name} holds pins for {open_one.plan.target}, and nothing has to be pinned for {whole.target}: "
+            "take them back with `kubemtu rollback` first"
+        )
+    there = open_one.progress
+    before = open_one.plan.steps[0]
+    assert isinstance(before, plan.Live), "what has only pins began with them"
+    own = there.own_locks
+    if first.low != before.low:
+        seen = {node.name: node.observation for node in await mtu.nodes(api) if node.observation is not None}
+        locks = {name: verify.locks(one, first.low) for name, one in seen.items()}
+        own = {name: number for name, number in locks.items() if number}
+    phase = there.phase if there.step == 0 else migration.Phase.PIN_PORTS
+    again = msgspec.structs.replace(undo.take_over(there), step=0, begun=True, phase=phase, own_locks=own)
+    # The place first: whoever is killed in between has only pinned the old size once more.
+    await mtu.advance(api, open_one.name, again, f"given another plan, to {whole.target}", expected=there)
+    await mtu.set_plan(api, open_one.name, whole, direction)
+    return open_one.name
+
+
 async def give_up(api: kube_api.Api, last: mtu.Migration) -> None:
     """End a change that stopped before it had touched anything. Raises Conflict when somebody drives it."""
     taken = undo.take_over(last.progress)
@@ -111,5 +161,6 @@ async def _without_foreign(api: kube_api.Api, last: mtu.Migration) -> undo.Progr
     if not isinstance(under_way, plan.EditValue) or await ready.stands(api, under_way) != "other":
         return there
     before = there.step - 1
-    phase = migration.Phase.SETTLE if isinstance(steps[before], plan.Live) else None
+    live = steps[before]
+    phase = live.until if isinstance(live, plan.Live) else None
     return msgspec.structs.replace(there, step=before, phase=phase)

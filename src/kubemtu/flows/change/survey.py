@@ -1,9 +1,11 @@
-"""Measure the network between the nodes without changing anything: what `apply` does where there is nothing to do."""
+"""Measure the network between the nodes, and say what stands against a change: before its first step where that could
+lose something, under the pins of a decrease otherwise, and alone where there is nothing to do.
+"""
 
-from kubemtu.core import errors, proof
+from kubemtu.core import errors, order, plan, proof
 from kubemtu.core.topology import Topology
 from kubemtu.flows import asking
-from kubemtu.flows.change import events, fabric, prove
+from kubemtu.flows.change import events, fabric, prove, telling
 from kubemtu.flows.change.nodes import Nodes
 from kubemtu.kube import api as kube_api
 
@@ -18,10 +20,7 @@ async def between_nodes(
     Raises Surprise with what does arrive when it does not.
     """
     size = max((one.outer(pod_mtu) for one in topology.state.encapsulation), default=pod_mtu)
-    async with Nodes.watching(api, tell) as nodes:
-        names = sorted(nodes.observations().keys() & await nodes.look_who_left())
-        ask = asking.Asking(api, nodes, patience=PATIENCE).ask
-        found = await fabric.survey(ask, await prove.node_addresses(api), names, size)
+    found = await _measured(api, size, tell)
     if found.proof.verdict == "refuted":
         told = fabric.sentence(found, size, pod_mtu)
         raise errors.Surprise(
@@ -29,3 +28,48 @@ async def between_nodes(
             f"{told}. Nothing was changed; {fabric.remedy(found, size, pod_mtu)}"
         )
     return found.proof
+
+
+async def carried(api: kube_api.Api, size: int, tell: events.Tell = events.silent) -> int:
+    """Measure the largest packet, in bytes, that every node can send to the others: `size`, or less.
+
+    Raises Surprise when nothing of any size is answered, or nothing of a size that IP needs arrives.
+    """
+    found = await _measured(api, size, tell)
+    if found.proof.verdict == "held":
+        return size
+    if found.proof.verdict == "refuted" and found.carried is not None and found.carried >= fabric.LEAST:
+        return found.carried
+    why = found.proof.against[0] if found.proof.against else fabric.unknown(found)
+    raise errors.Surprise(
+        f"what the network between the nodes carries cannot be measured: {why}. Nothing was changed; give --mtu N for "
+        "the pods, or --nic-mtu N for the path between the nodes"
+    )
+
+
+async def _measured(api: kube_api.Api, size: int, tell: events.Tell) -> fabric.Survey:
+    async with Nodes.watching(api, tell) as nodes:
+        names = sorted(nodes.observations().keys() & await nodes.look_who_left())
+        ask = asking.Asking(api, nodes, patience=PATIENCE).ask
+        return await fabric.survey(ask, await prove.node_addresses(api), names, size)
+
+
+def against(found: fabric.Survey, step: plan.Live, *, unproven: bool, pinned: bool) -> None:
+    """Raise Surprise when the network does not carry what the plan leads to, or when a growing one was not measured.
+
+    `unproven` goes on where nothing is answered, `pinned` says that every sender is pinned already.
+    """
+    done = "Nothing was changed but the pins" if pinned else "Nothing was changed"
+    sizes = step.underlay, telling.pod_target(step)
+    if found.proof.verdict == "refuted":
+        raise errors.Surprise(
+            f"the network between the nodes does not carry this plan: {fabric.sentence(found, *sizes)}. "
+            f"{done}; {fabric.remedy(found, *sizes)} first"
+        )
+    grows = any(target.pod_mtu > target.origin_mtu for target in step.nodes)
+    if found.proof.verdict == "undecided" and len(step.nodes) > 1 and grows and not unproven:
+        raise errors.Surprise(
+            f"the network between the nodes cannot be measured: {fabric.unknown(found)}. {done}; "
+            f"let UDP port {order.PORT} or ICMP echo pass between the nodes, or add --unproven to raise the MTU "
+            "without having seen that it fits"
+        )

@@ -1,6 +1,6 @@
 """How a change is put into words while it is made: a line a step, a line a phase."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from kubemtu.core import diff, migration, plan, proof
 from kubemtu.core.words import count
@@ -16,6 +16,8 @@ def headline(step: plan.Step) -> str:
             return f"restart the pods of {step.ref}: {step.why}"
         case plan.Live():
             pods = count(sum(node.running for node in step.nodes), "running pod")
+            if step.relieves:
+                return f"pin the senders of {pods} on {count(len(step.nodes), 'node')} to {step.low}, live: {step.why}"
             return f"change {pods} on {count(len(step.nodes), 'node')}, live: {step.why}"
 
 
@@ -48,21 +50,43 @@ def phase_line(phase: migration.Phase, step: plan.Live, reached: Iterable[migrat
     return f"{phase:<13} {meaning(phase, step):<48}  {counts}"
 
 
-def live(reached: Mapping[str, migration.Reached], changed: int) -> str:
+def phase_events(
+    phase: migration.Phase, step: plan.Live, reached: Mapping[str, migration.Reached], seconds: float
+) -> Iterator[events.Event]:
+    """What there is to tell of one phase, done: an event a node, and one for all."""
+    for name, one in sorted(reached.items()):
+        text = f"{phase}: {one.ports} pods, {one.changed} changed, {one.seconds * 1000:.0f} ms"
+        yield events.Event(kind="node", node=name, text=text)
+    yield events.Event(
+        kind="phase",
+        text=phase_line(phase, step, reached.values(), seconds),
+        phase=phase,
+        nodes=len(reached),
+        pods=sum(one.ports for one in reached.values()),
+        changed=sum(one.changed for one in reached.values()),
+        seconds=round(seconds, 4),
+    )
+
+
+def live(step: plan.Live, reached: Mapping[str, migration.Reached], changed: int) -> str:
     """What a live step did, in one line."""
     pods = sum(one.ports for one in reached.values())
-    return f"{count(pods, 'pod')} on {count(len(reached), 'node')}, {count(changed, 'setting')} changed, none restarted"
+    where = f"{count(pods, 'pod')} on {count(len(reached), 'node')}, {count(changed, 'setting')} changed"
+    return f"{where}; nobody sends more than {step.low}" if step.relieves else f"{where}, none restarted"
 
 
-def surveyed(verdict: proof.Proof, nodes: int, size: int) -> str:
-    """What was measured between the nodes before the first step, in one line."""
-    journals = f"{count(nodes, 'node')} {'has' if nodes == 1 else 'have'} written down what they have"
+def recorded(nodes: int) -> str:
+    """What was recorded before the first step, in one line."""
+    return f"{count(nodes, 'node')} {'has' if nodes == 1 else 'have'} written down what they have"
+
+
+def surveyed(verdict: proof.Proof, size: int) -> str:
+    """What was measured between the nodes, in one line; empty where there was nothing to measure."""
     if verdict.verdict == "held":
-        carried = f"{verdict.arrived} of {verdict.probes} packets of {size} bytes between them arrived"
-        return f"{journals}; {carried}"
+        return f"{verdict.arrived} of {verdict.probes} packets of {size} bytes between the nodes arrived"
     if verdict.unanswered:
-        return f"{journals}; what the network between them carries is not known: nothing is answered there"
-    return journals
+        return "what the network between the nodes carries is not known: nothing is answered there"
+    return ""
 
 
 class Restart:

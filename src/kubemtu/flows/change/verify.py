@@ -80,7 +80,7 @@ def _wrong(
         link = seen.link(device) if device else None
         if link is not None and mtu is not None and link.mtu != mtu and not step.restore:
             yield f"{device} on node {name} has {link.mtu}, not {mtu}"
-    if name in own_locks and locks(seen, step.low) > own_locks[name]:
+    if locks(seen, step.low) > own_locks.get(name, 0):
         yield _pin(name, seen, step.low, names)
 
 

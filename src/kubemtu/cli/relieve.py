@@ -1,0 +1,144 @@
+"""`kubemtu relieve`: end the losses now, by pins alone; the change itself can wait."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from kubemtu.cli import check, kubeflags, output
+from kubemtu.core import errors
+
+if TYPE_CHECKING:
+    from kubemtu.core import plan
+    from kubemtu.kube import api as kube_api
+    from kubemtu.kube import mtu as kube_mtu
+
+MEASURED = "measured"
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for on the command line."""
+
+    mtu: str
+    nic_mtu: int | None
+    without: tuple[str, ...]
+    yes: bool
+    output_format: str
+
+
+@click.command()
+@click.option(
+    "--mtu",
+    default=MEASURED,
+    show_default=True,
+    metavar="N|measured",
+    help="The pod MTU that senders are pinned to, in bytes; measured: what fits the network between the nodes.",
+)
+@check.NIC_MTU
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="NODE",
+    help="Leave this node as it is, for a node that has no agent; may be repeated.",
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@output.output_option
+@kubeflags.kube_flags
+def relieve(
+    flags: kubeflags.KubeFlags,
+    mtu: str,
+    nic_mtu: int | None,
+    without: tuple[str, ...],
+    yes: bool,
+    output_format: str,
+) -> int:
+    """Pin every sender to what the path carries, and nothing else: what is too large is not sent any more.
+
+    The first step of a decrease by itself: no device, no configuration and no pod of the CNI is touched, so it works
+    where a rollout could not. `kubemtu apply` carries on from it to the full change, `kubemtu rollback` takes it back.
+    """
+    if mtu != MEASURED and nic_mtu is not None:
+        raise errors.UsageError("give --mtu or --nic-mtu, not both")
+    wish = Wish(mtu=mtu, nic_mtu=nic_mtu, without=without, yes=yes, output_format=output_format)
+    return asyncio.run(_relieve(flags, wish))
+
+
+async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
+    from kubemtu.cli import plans, progress
+    from kubemtu.flows.change import act, migrations
+
+    async with plans.connected(flags) as api:
+        open_one = await migrations.unfinished(api)
+        if open_one is not None and open_one.progress.untouched:
+            await migrations.give_up(api, open_one)
+            open_one = None
+        if open_one is not None and not await migrations.only_pinned(api, open_one):
+            raise errors.UsageError(
+                f"{open_one.name} is under way and stopped at {progress.standing(open_one)}: carry on with `kubemtu "
+                "apply`, or take it back with `kubemtu rollback`"
+            )
+        whole = await _planned(api, wish)
+        name = await _begun(api, whole, open_one, wish)
+        if name is None:
+            return errors.FINE
+        told = progress.Teller(wish.output_format)
+        ended = await progress.interruptible(act.carry_out(api, name, told), told, name)
+    progress.end(ended, wish.output_format)
+    return errors.FINE
+
+
+async def _planned(api: "kube_api.Api", wish: Wish) -> "plan.Plan":
+    """Plan the whole change, of which the relief is the first step; measure first what is to be measured."""
+    from kubemtu.cli import plans, progress
+    from kubemtu.flows import decide, observe
+    from kubemtu.flows.change import ready, survey
+
+    target = plans.wanted(wish.mtu) if wish.mtu != MEASURED else None
+    snapshot = await observe.observe(api)
+    ready.observed(snapshot, wish.without)
+    nic_mtu = wish.nic_mtu
+    if target is None and nic_mtu is None:
+        narrowest = decide.model(snapshot).narrowest
+        if narrowest is None or narrowest.nic_mtu is None:
+            raise errors.UsageError("no node shows its NIC: give --mtu N for the pods, or --nic-mtu N for the path")
+        nic_mtu = await survey.carried(api, narrowest.nic_mtu, progress.Teller(wish.output_format))
+        _say(f"Measured: {nic_mtu} bytes arrive between all nodes.", wish)
+    whole, _seen = decide.plan(snapshot, target, nic_mtu)
+    return ready.leave_out(whole, wish.without)
+
+
+async def _begun(
+    api: "kube_api.Api", whole: "plan.Plan", open_one: "kube_mtu.Migration | None", wish: Wish
+) -> str | None:
+    """Show what would be done and what that leaves, ask, and record it; None where nobody sends too much."""
+    from kubemtu.cli import plans
+    from kubemtu.core import diff, plan
+    from kubemtu.flows.change import migrations
+
+    first = whole.steps[0] if whole.steps else None
+    if not isinstance(first, plan.Live) or not first.relieves:
+        if open_one is not None:
+            raise errors.UsageError(
+                f"{open_one.name} holds pins for {open_one.plan.target}, and nothing has to be pinned for "
+                f"{whole.target}: take them back with `kubemtu rollback`"
+            )
+        _say(f"Nothing to relieve: no running pod of the nodes that report has more than {whole.target}.", wish)
+        return None
+    lines = list(diff.steps(whole))
+    _say(f"Now: {lines[0]}", wish)
+    _say("Left to `kubemtu apply`:", wish)
+    for text in lines[1:]:
+        _say(f"  - {text}", wish)
+    plans.confirm("Pin them?", yes=wish.yes)
+    if open_one is None:
+        return await migrations.begin(api, whole, "relief")
+    if whole == open_one.plan:
+        await migrations.go_forward(api, open_one, "relief")
+        return open_one.name
+    return await migrations.give_another_plan(api, open_one, whole, "relief")
+
+
+def _say(text: str, wish: Wish) -> None:
+    click.echo(text, file=sys.stdout if wish.output_format == "text" else sys.stderr)

@@ -1,0 +1,56 @@
+"""The relief of a decrease: every sender is pinned, no device has moved. Whether it holds, and what is left to do."""
+
+from collections.abc import Collection, Sequence
+
+from kubemtu.core import errors, migration, plan, undo
+from kubemtu.core.words import count
+from kubemtu.core.words import names as listed
+from kubemtu.flows.change import telling
+from kubemtu.flows.change.nodes import Nodes
+
+
+def holds(steps: Sequence[plan.Step], progress: undo.Progress) -> bool:
+    """Say whether every sender was pinned by an earlier step, and no device has been moved since."""
+    done = steps[: progress.step]
+    last = next((step for step in reversed(done) if isinstance(step, plan.Live)), None)
+    return last is not None and last.relieves and progress.phase is None
+
+
+def seen(nodes: Nodes, names: Collection[str], low: int) -> str:
+    """Say what holds, as the nodes show it: that nobody sends more than `low` bytes, or which nodes do not show that.
+
+    Raises Surprise when a node that reports does send more.
+    """
+    fresh = nodes.observations().keys() & set(names)
+    reached = {name: one for name, one in nodes.last_reached(sorted(fresh)).items() if _pinned(one)}
+    for name, one in reached.items():
+        if one.sends is not None and one.sends > low:
+            raise errors.Surprise(f"node {name} still sends {one.sends} bytes, and its pins are for {low}")
+    pods = sum(one.ports for one in reached.values())
+    said = f"pins hold on {count(len(reached), 'node')}: {count(pods, 'pod')} and the nodes send at most {low}"
+    silent = sorted(set(names) - reached.keys())
+    if silent:
+        said += f"; node {listed(silent)} does not show that now, whose pins stay as they were put"
+    return said
+
+
+def _pinned(one: migration.Reached) -> bool:
+    row = migration.TABLE[one.phase]
+    return one.done and row.pods and row.overlay and row.ports
+
+
+def left(steps: Sequence[plan.Step], progress: undo.Progress) -> tuple[str, ...]:
+    """The steps that are still to be done, a line each."""
+    return tuple(telling.headline(step) for step in steps[progress.step :])
+
+
+def stopped(steps: Sequence[plan.Step], progress: undo.Progress, held: str) -> str:
+    """What is said besides where a change stops under pins: what holds, what is missing, how to go on."""
+    first, last = progress.step + 1, len(steps)
+    rest = f"step {last} of {last} is" if first == last else f"steps {first} to {last} of {last} are"
+    if progress.direction == "back":
+        return f"Meanwhile {held}; {rest} still to be done: `kubemtu rollback` carries on from here"
+    return (
+        f"Meanwhile {held}; {rest} still to be done: `kubemtu apply` carries on from here, `kubemtu rollback` takes "
+        "the pins back"
+    )
