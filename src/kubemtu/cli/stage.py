@@ -62,6 +62,10 @@ class Text:
         for flaw in row.flaws:
             terminal.echo(terminal.style(f"  This run proves nothing: {flaw}", fg="yellow"))
 
+    def relieved(self, seconds: float) -> None:
+        """Show when every sender was pinned."""
+        render.echo(f"\nFrom the first write until every sender was pinned (relief): {seconds:.2f} s")
+
 
 class Quiet:
     """Shows nothing: the story is told as JSON at its end."""
@@ -82,6 +86,9 @@ class Quiet:
         """Nothing."""
 
     def row(self, name: str, row: demo.Row) -> None:
+        """Nothing."""
+
+    def relieved(self, seconds: float) -> None:
         """Nothing."""
 
 
