@@ -301,10 +301,10 @@ def test_a_black_hole_stops_it_before_anything_is_changed(can_make_labs: None) -
         assert ended.err == (
             "error: the network between the nodes does not carry this plan: node-1 > node-2: 1404 bytes arrive, and "
             "everything larger, up to 1405, vanishes without a word: connections hang once they send full-size packets "
-            "(3 other ways like it); 1404 bytes leave 1354 for pods. Nothing was changed but the pins; apply --mtu 1354 or "
-            "less, or correct the network first. Meanwhile pins hold on 3 nodes: 3 pods and the nodes send at most 1355; "
-            "steps 2 to 4 of 4 are still to be done: `kubemtu apply` carries on from here, `kubemtu rollback` takes the "
-            "pins back\n"
+            "(3 other ways like it); 1404 bytes leave 1354 for pods. Nothing was changed but the pins; "
+            "apply --mtu 1354 or less, or correct the network first. Meanwhile pins hold on 3 nodes: 3 pods and the "
+            "nodes send at most 1355; steps 2 to 4 of 4 are still to be done: `kubemtu apply` carries on from here, "
+            "`kubemtu rollback` takes the pins back\n"
         )
         assert "mtu lock 1355" in lab.lab.exec("pod-1a", ["ip", "route"]).stdout
         lab.done("rollback", "--yes")

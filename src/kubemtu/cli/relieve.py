@@ -134,7 +134,8 @@ async def _begun(
     plans.confirm("Pin them?", yes=wish.yes)
     if open_one is None:
         return await migrations.begin(api, whole, "relief")
-    if whole == open_one.plan:
+    before = open_one.plan.steps[0]
+    if isinstance(before, plan.Live) and (before.low, open_one.plan.target) == (first.low, whole.target):
         await migrations.go_forward(api, open_one, "relief")
         return open_one.name
     return await migrations.give_another_plan(api, open_one, whole, "relief")

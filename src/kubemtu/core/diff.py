@@ -103,10 +103,10 @@ def steps(whole: Plan) -> Iterator[str]:
 
 def _live(step: Live) -> str:
     if step.relieves:
+        running = sum(node.running for node in step.nodes)
         return (
-            f"pin all senders to {step.low}, live: those of {count(sum(node.running for node in step.nodes), 'running pod')} "
-            f"and of {count(len(step.nodes), 'node')}; from then on nothing that is too large is sent, however long the "
-            "rest takes"
+            f"pin all senders to {step.low}, live: those of {count(running, 'running pod')} and of "
+            f"{count(len(step.nodes), 'node')}; from then on nothing too large is sent, however long the rest takes"
         )
     running = sum(map(_changing, step.nodes))
     to = f"to {step.nodes[0].pod_mtu}" if step.nodes else ""
