@@ -1,13 +1,12 @@
 """`kubemtu relieve`: end the losses now, by pins alone; the change itself can wait."""
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from kubemtu.cli import check, kubeflags, output
+from kubemtu.cli import check, kubeflags, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -142,4 +141,4 @@ async def _begun(
 
 
 def _say(text: str, wish: Wish) -> None:
-    click.echo(text, file=sys.stdout if wish.output_format == "text" else sys.stderr)
+    terminal.echo(text, err=wish.output_format != "text")
