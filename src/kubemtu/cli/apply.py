@@ -23,6 +23,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     mtu: str
     nic_mtu: int | None
     without: tuple[str, ...]
+    hosts: bool
     yes: bool
     config_only: bool
     unproven: bool
@@ -34,6 +35,11 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--mtu", default="auto", show_default=True, metavar="N|auto", help="The pod MTU to lead to, in bytes.")
 @check.NIC_MTU
+@click.option(
+    "--hosts",
+    is_flag=True,
+    help="Also pin the nodes' own routes to each other and to the API server, for a path that cuts kubelets off.",
+)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option(
     "--config-only",
@@ -64,6 +70,7 @@ def apply(
     mtu: str,
     nic_mtu: int | None,
     without: tuple[str, ...],
+    hosts: bool,
     yes: bool,
     config_only: bool,
     unproven: bool,
@@ -80,6 +87,7 @@ def apply(
         mtu=mtu,
         nic_mtu=nic_mtu,
         without=without,
+        hosts=hosts,
         yes=yes,
         config_only=config_only,
         unproven=unproven,
@@ -112,6 +120,7 @@ async def _apply(flags: kubeflags.KubeFlags, wish: Wish) -> int:
 
 async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", wish: Wish) -> str | None:
     from kubemtu.cli import plans, progress
+    from kubemtu.core import plan
     from kubemtu.flows.change import migrations
 
     if open_one.progress.direction == "back":
@@ -122,7 +131,11 @@ async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", wish:
     other = (target is not None and target != open_one.plan.target) or (
         wish.file is not None and plans.load(wish.file) != open_one.plan
     )
-    if (other or wish.nic_mtu is not None) and await migrations.only_pinned(api, open_one):
+    first = open_one.plan.steps[0] if open_one.plan.steps else None
+    more = wish.hosts and isinstance(first, plan.Live) and first.host_mtu is None
+    if more and target is None and wish.nic_mtu is None and wish.file is None:
+        wish = msgspec.structs.replace(wish, mtu=str(open_one.plan.target))
+    if (other or more or wish.nic_mtu is not None) and await migrations.only_pinned(api, open_one):
         return await _begun(api, wish, pinned=open_one)
     if other:
         raise errors.UsageError(
@@ -150,6 +163,7 @@ async def _begun(api: "kube_api.Api", wish: Wish, pinned: "kube_mtu.Migration | 
         nic_mtu=wish.nic_mtu,
         without=wish.without,
         config_only=wish.config_only,
+        hosts=wish.hosts,
         show=wish.output_format == "text",
     )
     if not made.whole.steps and pinned is None:

@@ -12,6 +12,7 @@ import msgspec
 from kubemtu.cli import kubeflags, logs, render, terminal
 from kubemtu.core import errors, plan, topology
 from kubemtu.flows import decide, observe
+from kubemtu.flows.change import hosts as host_traffic
 from kubemtu.flows.change import ready
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect
@@ -50,6 +51,7 @@ async def obtain(
     nic_mtu: int | None = None,
     without: Collection[str] = (),
     config_only: bool = False,
+    hosts: bool = False,
     show: bool,
 ) -> Made:
     """The plan in `file`, or one made now; shown, when asked for, as `kubemtu plan` shows it.
@@ -68,6 +70,8 @@ async def obtain(
     else:
         whole, seen = decide.plan(snapshot, target, nic_mtu)
     whole = without_live(whole) if config_only else ready.leave_out(whole, without)
+    if hosts:
+        whole = await host_traffic.with_hosts(api, whole)
     if show:
         terminal.echo(render.whole_plan(whole, seen, render.width()))
     return Made(whole=whole, topology=seen)

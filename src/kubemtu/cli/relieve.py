@@ -23,6 +23,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     mtu: str
     nic_mtu: int | None
     without: tuple[str, ...]
+    hosts: bool
     yes: bool
     output_format: str
 
@@ -42,6 +43,11 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     metavar="NODE",
     help="Leave this node as it is, for a node that has no agent; may be repeated.",
 )
+@click.option(
+    "--hosts",
+    is_flag=True,
+    help="Also pin the nodes' own routes to each other and to the API server, for a path that cuts kubelets off.",
+)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @output.output_option
 @kubeflags.kube_flags
@@ -50,6 +56,7 @@ def relieve(
     mtu: str,
     nic_mtu: int | None,
     without: tuple[str, ...],
+    hosts: bool,
     yes: bool,
     output_format: str,
 ) -> int:
@@ -60,7 +67,7 @@ def relieve(
     """
     if mtu != MEASURED and nic_mtu is not None:
         raise errors.UsageError("give --mtu or --nic-mtu, not both")
-    wish = Wish(mtu=mtu, nic_mtu=nic_mtu, without=without, yes=yes, output_format=output_format)
+    wish = Wish(mtu=mtu, nic_mtu=nic_mtu, without=without, hosts=hosts, yes=yes, output_format=output_format)
     return asyncio.run(_relieve(flags, wish))
 
 
@@ -91,7 +98,9 @@ async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
 async def _planned(api: "kube_api.Api", wish: Wish) -> "plan.Plan":
     """Plan the whole change, of which the relief is the first step; measure first what is to be measured."""
     from kubemtu.cli import plans, progress
+    from kubemtu.core import plan
     from kubemtu.flows import decide, observe
+    from kubemtu.flows.change import hosts as host_traffic
     from kubemtu.flows.change import ready, survey
 
     target = plans.wanted(wish.mtu) if wish.mtu != MEASURED else None
@@ -105,7 +114,10 @@ async def _planned(api: "kube_api.Api", wish: Wish) -> "plan.Plan":
         nic_mtu = await survey.carried(api, narrowest.nic_mtu, progress.Teller(wish.output_format))
         _say(f"Measured: {nic_mtu} bytes arrive between all nodes.", wish)
     whole, _seen = decide.plan(snapshot, target, nic_mtu)
-    return ready.leave_out(whole, wish.without)
+    whole = ready.leave_out(whole, wish.without)
+    first = whole.steps[0] if whole.steps else None
+    pins = isinstance(first, plan.Live) and first.relieves
+    return await host_traffic.with_hosts(api, whole) if wish.hosts and pins else whole
 
 
 async def _begun(
@@ -134,7 +146,7 @@ async def _begun(
     if open_one is None:
         return await migrations.begin(api, whole, "relief")
     before = open_one.plan.steps[0]
-    if isinstance(before, plan.Live) and (before.low, open_one.plan.target) == (first.low, whole.target):
+    if isinstance(before, plan.Live) and (before.low, before.host_mtu) == (first.low, first.host_mtu):
         await migrations.go_forward(api, open_one, "relief")
         return open_one.name
     return await migrations.give_another_plan(api, open_one, whole, "relief")

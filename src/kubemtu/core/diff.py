@@ -104,9 +104,15 @@ def steps(whole: Plan) -> Iterator[str]:
 def _live(step: Live) -> str:
     if step.relieves:
         running = sum(node.running for node in step.nodes)
+        own = (
+            f"; the nodes' own routes to each other and to the API server to {step.host_mtu}"
+            if step.host_mtu is not None
+            else ""
+        )
         return (
             f"pin all senders to {step.low}, live: those of {count(running, 'running pod')} and of "
-            f"{count(len(step.nodes), 'node')}; from then on nothing too large is sent, however long the rest takes"
+            f"{count(len(step.nodes), 'node')}{own}; from then on nothing too large is sent, however long the rest "
+            "takes"
         )
     running = sum(map(_changing, step.nodes))
     to = f"to {step.nodes[0].pod_mtu}" if step.nodes else ""

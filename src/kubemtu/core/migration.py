@@ -36,17 +36,21 @@ class Phase(enum.StrEnum):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """What holds while a phase does: pins on the pods' routes, on the routes to other nodes, on the routes to ports."""
+    """What holds while a phase does: pins on the pods' routes, on the routes to other nodes, on the routes to ports.
+
+    `hosts` is about the routes for the node's own traffic, where any are wanted; False leaves them.
+    """
 
     pods: bool
     overlay: bool
     ports: bool
     moved: bool  # devices go where the change (or its undo) takes them; False: devices are left as they are
     flush: bool = False  # learned path MTUs are forgotten
+    hosts: bool = True
 
 
 TABLE: dict[Phase, Row] = {
-    Phase.RECORD: Row(pods=False, overlay=False, ports=False, moved=False),
+    Phase.RECORD: Row(pods=False, overlay=False, ports=False, moved=False, hosts=False),
     Phase.PIN_PODS: Row(pods=True, overlay=False, ports=False, moved=False),
     Phase.PIN_OVERLAY: Row(pods=True, overlay=True, ports=False, moved=False),
     Phase.PIN_PORTS: Row(pods=True, overlay=True, ports=True, moved=False),
@@ -78,6 +82,8 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tunnel_mtu: int | None = None
     bridge: str | None = None
     pod_networks: tuple[str, ...] = ()
+    host_mtu: int | None = None  # what the node itself sends at most to these hosts; None leaves its own traffic alone
+    host_addresses: tuple[str, ...] = ()
     restore: bool = False
     epoch: int = 0  # of the driver that asks; an agent obeys no earlier one than it has heard (core.undo.Progress)
 
@@ -85,6 +91,15 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def row(self) -> Row:
         """The row of the table that this phase holds."""
         return TABLE[self.phase]
+
+    @property
+    def pins_hosts(self) -> bool:
+        """True while the routes to `host_addresses` are pinned.
+
+        They are from the first pin on and stay after the last phase, for no NIC is changed and the path has not become
+        wider; an undo takes them off with the pods' pins.
+        """
+        return self.row.hosts and (self.row.pods or not self.restore)
 
 
 class Reached(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

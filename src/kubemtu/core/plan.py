@@ -56,6 +56,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
     start: migration.Phase = migration.Phase.RECORD
     until: migration.Phase = migration.Phase.SETTLE
     without: tuple[str, ...] = ()  # nodes that are left as they are, even when their agents answer
+    host_mtu: int | None = None  # what nodes themselves send at most to these hosts; None leaves their traffic alone
+    host_addresses: tuple[str, ...] = ()  # of all nodes, and of the API server
 
     @property
     def relieves(self) -> bool:

@@ -87,6 +87,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
     @property
+    def host(self) -> str:
+        """The host of the server's address, empty when it has none."""
+        return urlsplit(self.server).hostname or ""
+
+    @property
     def plain(self) -> bool:
         """True when the server speaks http, without TLS."""
         return urlsplit(self.server).scheme == "http"

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from kubemtu.core import migration
 from kubemtu.core.errors import KubemtuError, NodeFailure
-from kubemtu.node import errors, journal, links, netlink, netns, routes, state, steps, wanted
+from kubemtu.node import errors, hosts, journal, links, netlink, netns, routes, state, steps, wanted
 
 _ROUNDS: Final = 4  # one to write, one for what depends on it (bridge, IPv6 sysctl), one against a race, one to see
 
@@ -73,10 +73,10 @@ class Engine:
             self._pruned = started
         self._failures, self._stubborn, self._vanished = {}, {}, False
         view, pods = self._look(desired, only, node=node)
-        refusals = wanted.refusals(desired, self.state.pods.values(), self.state.devices)
+        refusals = wanted.refusals(desired, self.state.pods.values(), self.state.devices) + hosts.refusals(desired)
         if refusals:
             return self._reached(view, started, 0, refusals)
-        changed = 0
+        changed, unpinned = hosts.make_true(self.state.sock, self.known, desired) if only is None else (0, [])
         for turn in range(_ROUNDS):
             stages, ambiguous = self._compare(view, pods, node=node)
             if not stages:
@@ -92,7 +92,7 @@ class Engine:
         if desired.row.flush and only is None:
             self._flush(view)
         self.notes = tuple(view.notes())
-        return self._reached(view, started, changed, [*self.state.lost.values(), *self._failures.values()])
+        return self._reached(view, started, changed, [*self.state.lost.values(), *self._failures.values(), *unpinned])
 
     def _check_journal(self, desired: migration.Desired) -> None:
         if desired.migration != self.known.name:

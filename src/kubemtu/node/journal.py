@@ -80,13 +80,20 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True, tag="routes", tag_field=
     bodies: tuple[str, ...]
 
 
+class Hosts(msgspec.Struct, frozen=True, kw_only=True, tag="hosts", tag_field="entry", rename="camel"):
+    """Routes to single hosts that were added with a locked MTU (node.hosts); undoing takes them away."""
+
+    destinations: tuple[str, ...]
+    mtu: int
+
+
 class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended", tag_field="entry", rename="camel"):
     """The change has come to its end; what is written stays known, so that it can be taken back."""
 
     at: float  # seconds since the epoch
 
 
-Entry = Began | Port | Device | Routes | Ended
+Entry = Began | Port | Device | Routes | Hosts | Ended
 
 
 def owner(inode: int, host_index: int) -> str:
@@ -116,6 +123,7 @@ class Journal:
         self.ended = False
         self.ports: dict[str, Port] = {}
         self.devices: dict[str, Device] = {}
+        self.hosts: dict[str, int] = {}  # routes that were added, and their MTU
         self.originals: dict[str, dict[bytes, routes.Raw]] = {}
         self._descriptor = descriptor
 
@@ -212,6 +220,8 @@ class Journal:
                 self.began = entry
             case Ended():
                 self.ended = True
+            case Hosts():
+                self.hosts.update(dict.fromkeys(entry.destinations, entry.mtu))
             case Port():
                 self.ports.setdefault(entry.owner, entry)
             case Device():

@@ -25,12 +25,12 @@ LOCKED: Final = 1 << 2  # in RTAX_LOCK: bit RTAX_MTU
 LOCK: Final = 1  # RTAX_*
 MTU: Final = 2
 _ADVMSS: Final = 8
-_DST: Final = 1  # RTA_*
-_OIF: Final = 4
-_GATEWAY: Final = 5
+DESTINATION: Final = 1  # RTA_*
+DEVICE: Final = 4
+GATEWAY: Final = 5
 _PRIORITY: Final = 6
-_PREFSRC: Final = 7
-_METRICS: Final = 8
+SOURCE: Final = 7
+METRICS: Final = 8
 _MULTIPATH: Final = 9
 _CACHEINFO: Final = 12
 _TABLE: Final = 15
@@ -43,8 +43,8 @@ _NH_ID: Final = 30
 _CLONED: Final = 0x200  # RTM_F_*
 _FIB_MATCH: Final = 0x2000
 _KEPT_FLAGS: Final = 0x4  # RTNH_F_ONLINK; the others are states that the kernel refuses as input
-_VOLATILE: Final = frozenset({_METRICS, _CACHEINFO, _EXPIRES, _PAD})
-_BY_ID: Final = frozenset({_OIF, _GATEWAY, _MULTIPATH, _VIA, _ENCAP, _ENCAP_TYPE})  # shown with, refused beside NH_ID
+_VOLATILE: Final = frozenset({METRICS, _CACHEINFO, _EXPIRES, _PAD})
+_BY_ID: Final = frozenset({DEVICE, GATEWAY, _MULTIPATH, _VIA, _ENCAP, _ENCAP_TYPE})  # shown with, refused beside NH_ID
 _HZ: Final = 100  # USER_HZ: the unit of rta_cacheinfo times
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _NEXTHOP = struct.Struct("=HBBi")
@@ -118,13 +118,13 @@ def raw(body: bytes) -> Raw:
     family, length, _source, tos, table, protocol, _scope, kind, flags = _RTMSG.unpack_from(body)
     found = netlink.attributes(body, 12)
     table = netlink.number(found, _TABLE) or table
-    metrics = tuple(sorted(netlink.attributes(found[_METRICS]).items())) if _METRICS in found else ()
-    destination = found.get(_DST)
+    metrics = tuple(sorted(netlink.attributes(found[METRICS]).items())) if METRICS in found else ()
+    destination = found.get(DESTINATION)
     identity = [body[:8], _U32.pack(flags & _KEPT_FLAGS)]
     for place, value in found.items():
         if place not in _VOLATILE:
             identity += (_KEY.pack(place, len(value)), _hops(value)[0] if place == _MULTIPATH else value)
-    gateway, source = found.get(_GATEWAY), found.get(_PREFSRC)
+    gateway, source = found.get(GATEWAY), found.get(SOURCE)
     to = f"{_text(family, destination)}/{length}" if destination else "default"
     return Raw(
         family=_FAMILIES.get(family, 0),
@@ -132,7 +132,7 @@ def raw(body: bytes) -> Raw:
         kind=kind,
         protocol=protocol,
         table=table,
-        devices=_devices(found.get(_OIF), found.get(_MULTIPATH)),
+        devices=_devices(found.get(DEVICE), found.get(_MULTIPATH)),
         gateway=_text(family, gateway) if gateway else None,
         source=_text(family, source) if source else None,
         metrics=metrics,
@@ -235,7 +235,7 @@ def _replay(seen: bytes, expires: int, metrics: Metrics) -> netlink.Request:
     # With a next hop object, IPv4 takes any route's data that has the same one, pinned or not, unless metrics are given
     # (net/ipv4/fib_semantics.c, fib_create_info and fib_find_info_nh): then an empty nest says "none".
     if metrics or _NH_ID in found:
-        body += netlink.attribute(_METRICS, b"".join(netlink.attribute(*each) for each in metrics))
+        body += netlink.attribute(METRICS, b"".join(netlink.attribute(*each) for each in metrics))
     if expires > 0:  # a router's advertisement: its remaining seconds go along
         body += netlink.u32(_EXPIRES, max(1, expires // _HZ))
     return (netlink.RTM_NEWROUTE, netlink.ACK | netlink.ECHO | netlink.REPLACE, body)
@@ -266,11 +266,21 @@ def lookup(sock: netlink.Socket, addresses: Sequence[str]) -> list[Lookup | erro
     return ways
 
 
+def way(sock: netlink.Socket, address: str) -> Raw | errors.Refused:
+    """Ask the kernel for the whole way of a packet to one address; a Refused, with a sentence, where there is none."""
+    (answer,) = sock.exchange([_questions(address)[0]])
+    try:
+        answer.check(f"asking for the route to {address}", "this node has no way to it")
+    except errors.Refused as refused:
+        return refused
+    return raw(answer.bodies[0])
+
+
 def _questions(address: str) -> tuple[netlink.Request, netlink.Request]:
     """What a packet would do, and which entry of the table says so: only the entry's MTU is not a learned one."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     length = 128 if family == socket.AF_INET6 else 32
-    where = netlink.attribute(_DST, socket.inet_pton(family, address))
+    where = netlink.attribute(DESTINATION, socket.inet_pton(family, address))
     way, entry = (_RTMSG.pack(family, length, 0, 0, 0, 0, 0, 0, flags) + where for flags in (0, _FIB_MATCH))
     return (netlink.RTM_GETROUTE, netlink.ACK, way), (netlink.RTM_GETROUTE, netlink.ACK, entry)
 

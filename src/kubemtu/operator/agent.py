@@ -77,6 +77,7 @@ class Agent:
         self._places = places.Places(self._roots)
         self._prober = prober.Prober(api=api, node=node, namespace=namespace, found=self._places, tell=self._answer)
         self._peers: tuple[str, ...] = ()
+        self._own: tuple[str, ...] = ()
 
     async def run(self) -> None:
         """Work until cancelled. Raises Conflict when the node has an agent already, Denied when it may not begin."""
@@ -170,7 +171,16 @@ class Agent:
             self._course.take(corrected)
         if full:
             hands.sweep()
-            self._course.take(hands.make_true(asked.desired))
+            strangers = keeper.strangers(asked.desired, self._cluster_hosts())
+            if strangers and asked.desired.pins_hosts:
+                self._course.take(keeper.failed(asked.desired, strangers[0]))
+            else:
+                self._course.take(hands.make_true(asked.desired))
+
+    def _cluster_hosts(self) -> set[str]:
+        """Whom this node may be asked to pin its own traffic to: the nodes, itself among them, and the API server."""
+        server = {os.environ.get("KUBERNETES_SERVICE_HOST", ""), self._api.connection.host}
+        return {*self._peers, *self._own, *server}
 
     async def _look(self, hands: keeper.Keeper) -> None:
         self._looked = looked = time.monotonic()
@@ -259,17 +269,18 @@ class Agent:
             await asyncio.sleep(PEERS if self._peers else AWAY[1])
 
     async def _read_peers(self) -> tuple[str, ...]:
-        found = {
-            address.text("address") or ""
-            for node in await self._api.list(NODES)
-            if node.name != self._node
-            for address in node.each("status", "addresses")
-            if address.text("type") == "InternalIP"
-        }
-        return tuple(sorted(found - {""}))
+        nodes = await self._api.list(NODES)
+        self._own = tuple(address for node in nodes if node.name == self._node for address in _internal(node))
+        return tuple(sorted({address for node in nodes if node.name != self._node for address in _internal(node)}))
 
     async def _on_kernel(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._kernel, work)
+
+
+def _internal(node: Object) -> list[str]:
+    """The addresses by which other nodes reach a node."""
+    found = [one.text("address") for one in node.each("status", "addresses") if one.text("type") == "InternalIP"]
+    return [address for address in found if address]
 
 
 async def persist(call: Callable[[], Awaitable[T]]) -> T:

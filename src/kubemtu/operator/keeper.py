@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -134,6 +134,17 @@ class Keeper:
         for one in names[KEPT:]:
             with contextlib.suppress(OSError):
                 (self._directory / f"{one}.jsonl").unlink()
+
+
+def strangers(desired: migration.Desired, known: Collection[str]) -> list[str]:
+    """Say which hosts of the spec are none of the cluster's nodes nor its API server, a sentence each."""
+    if desired.host_mtu is None:
+        return []
+    return [
+        f"{address!r:.60} is no address of a node or of the API server that this agent knows: its route is not pinned"
+        for address in desired.host_addresses
+        if address not in known
+    ]
 
 
 def failed(desired: migration.Desired, sentence: str) -> migration.Reached:

@@ -71,6 +71,8 @@ def desired(
         tunnel_mtu=target.tunnel_mtu,
         bridge=target.bridge,
         pod_networks=target.pod_networks,
+        host_mtu=step.host_mtu,
+        host_addresses=step.host_addresses,
         restore=step.restore,
         epoch=epoch,
     )

@@ -80,6 +80,11 @@ def _wrong(
         link = seen.link(device) if device else None
         if link is not None and mtu is not None and link.mtu != mtu and not step.restore:
             yield f"{device} on node {name} has {link.mtu}, not {mtu}"
+    if step.restore and step.host_mtu is not None:
+        hosts = {f"{address}/{128 if ':' in address else 32}" for address in step.host_addresses}
+        for route in seen.routes:
+            if route.locked and route.mtu == step.host_mtu and route.destination in hosts:
+                yield f"node {name} still has a pin: {route.destination} mtu lock {route.mtu}"
     if locks(seen, step.low) > own_locks.get(name, 0):
         yield _pin(name, seen, step.low, names)
 
