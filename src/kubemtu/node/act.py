@@ -76,7 +76,9 @@ class Engine:
         refusals = wanted.refusals(desired, self.state.pods.values(), self.state.devices) + hosts.refusals(desired)
         if refusals:
             return self._reached(view, started, 0, refusals)
-        changed, unpinned = hosts.make_true(self.state.sock, self.known, desired) if only is None else (0, [])
+        changed, unpinned = 0, list[str]()
+        if only is None:
+            changed, unpinned = hosts.make_true(self.state.sock, self.known, desired, self.state.devices.values())
         for turn in range(_ROUNDS):
             stages, ambiguous = self._compare(view, pods, node=node)
             if not stages:

@@ -10,14 +10,15 @@ All have a routing protocol number of their own, so that they are told from ever
 IPv6 takes the lock as well: its sysctl would count for everything that the NIC sends.
 """
 
+import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from kubemtu.core import migration
-from kubemtu.node import errors, journal, netlink, routes
+from kubemtu.node import errors, journal, links, netlink, routes
 
 PROTOCOL: Final = 0x6D  # 109: free in include/uapi/linux/rtnetlink.h (RTPROT_*) and in iproute2's rt_protos
 SMALLEST: Final = {4: 576, 6: 1280}  # RFC 791 section 3.2; RFC 8200 section 5
@@ -25,8 +26,9 @@ MOST: Final = 5000  # hosts
 
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+_ADVICE = {errno.EEXIST: "somebody has made a route to that host; lock its MTU by hand, or take it away"}
 _LINK, _UNIVERSE = 253, 0  # RT_SCOPE_*
-_CREATE: Final = 0x400  # NLM_F_CREATE, with NLM_F_REPLACE: made, or given another way
+_NEW: Final = 0x600  # NLM_F_CREATE | NLM_F_EXCL: a route that somebody has made to that host is not replaced
 
 
 def refusals(desired: migration.Desired) -> list[str]:
@@ -51,8 +53,13 @@ def refusals(desired: migration.Desired) -> list[str]:
     return found
 
 
-def make_true(sock: netlink.Socket, known: journal.Journal, desired: migration.Desired) -> tuple[int, list[str]]:
+def make_true(
+    sock: netlink.Socket, known: journal.Journal, desired: migration.Desired, devices: Iterable[links.Device]
+) -> tuple[int, list[str]]:
     """Pin the routes to all hosts of the spec, or take all such routes away, as its row says.
+
+    A route by one of the node's `devices` that sends no more anyway needs no pin, and gets none: IPv4 would not hold
+    one above the device's MTU down to it (net/ipv4/route.c, ipv4_mtu).
 
     Returns how many routes were changed, and what could not be, a sentence each. What is added is in the journal first.
     """
@@ -70,7 +77,8 @@ def make_true(sock: netlink.Socket, known: journal.Journal, desired: migration.D
         for destination, text in hosts.items()
         if (seen := present.get(destination)) is None or seen.mtu != mtu or not seen.locked
     }
-    added, refused = _add(sock, known, due, present, mtu)
+    small = frozenset(device.index for device in devices if device.mtu <= mtu)
+    added, refused = _add(sock, known, due, present, mtu, small)
     return changed + added, failures + refused
 
 
@@ -80,6 +88,7 @@ def _add(
     due: Mapping[str, str],
     present: Mapping[str, routes.Raw],
     mtu: int,
+    small: Collection[int],
 ) -> tuple[int, list[str]]:
     requests = []
     failures = []
@@ -90,7 +99,7 @@ def _add(
         way = routes.way(sock, text)
         if isinstance(way, errors.Refused):
             failures.append(f"host {text} cannot be pinned: {way}")
-        elif way.kind == routes.UNICAST and len(way.devices) == 1:
+        elif way.kind == routes.UNICAST and len(way.devices) == 1 and way.devices[0] not in small:
             requests.append((destination, _request(destination, way, mtu)))
     if not requests:
         return 0, failures
@@ -99,7 +108,9 @@ def _add(
     answers = sock.exchange([request for _, request in requests])
     for (destination, _), answer in zip(requests, answers, strict=True):
         if answer.code:
-            reason = errors.refusal(f"node: route {destination} with MTU {mtu}", answer.code, answer.said)
+            reason = errors.refusal(
+                f"node: route {destination} with MTU {mtu}", answer.code, answer.said, _ADVICE.get(answer.code, "")
+            )
             failures.append(str(reason))
         else:
             changed += 1
@@ -138,7 +149,7 @@ def _request(destination: str, way: routes.Raw, mtu: int) -> netlink.Request:
     body += b"".join(_attributes(address.packed, way))
     metrics = routes.with_mtu((), mtu, lock=True)
     body += netlink.attribute(routes.METRICS, b"".join(netlink.attribute(*each) for each in metrics))
-    return (netlink.RTM_NEWROUTE, netlink.ACK | _CREATE | netlink.REPLACE, body)
+    return (netlink.RTM_NEWROUTE, netlink.ACK | _NEW, body)
 
 
 def _attributes(packed: bytes, way: routes.Raw) -> Iterator[bytes]:
