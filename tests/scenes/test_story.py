@@ -161,7 +161,7 @@ def test_step_6_the_popular_fix_makes_1455_to_1500_vanish_and_apply_mends_it_wit
             cluster.ip("node-1", "link", "delete", "poke")
 
             pods = {name: pod["metadata"] for name, pod in cluster.kube.pods().items()}
-            assert cluster.plan().lines == ["live"]
+            assert cluster.plan().lines == ["live", "live"]
             assert cluster.apply().code == 0
             assert cluster.healthy().current == [1450]
             assert {name: pod["metadata"] for name, pod in cluster.kube.pods().items()} == pods  # none restarted
