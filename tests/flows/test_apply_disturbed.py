@@ -79,6 +79,18 @@ def test_ctrl_c_says_where_it_stands_and_the_next_apply_carries_on(untouched: Cl
     assert after.differs(untouched.picture()) == ""
 
 
+def test_ctrl_c_while_the_pods_of_the_cni_restart_says_that_the_pins_stay(untouched: Cluster, before: Picture) -> None:
+    command = untouched.start("apply", "--yes")
+    command.until_says("[3/4]")
+    command.kill(signal.SIGINT)
+    ended = command.wait(5)
+    assert ended.code == 130
+    assert "interrupted in step [3/4] restart the pods of DaemonSet kube-system/canal: " in ended.err
+    assert "; every pin is on and stays; canal-1450-" in ended.err
+    untouched.done("rollback", "--yes")
+    assert before.differs(untouched.picture()) == ""
+
+
 def test_ctrl_c_before_the_first_step_leaves_nothing_to_carry_on(untouched: Cluster, before: Picture) -> None:
     command = untouched.start("apply", "--yes")
     command.until_says("Way back")

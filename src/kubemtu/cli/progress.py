@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from kubemtu.cli import output, terminal
-from kubemtu.core import errors, printable
+from kubemtu.core import errors, migration, printable
 from kubemtu.flows.change import events, outcome
 from kubemtu.kube import mtu
 
@@ -15,6 +15,7 @@ class Teller:
     def __init__(self, output_format: str) -> None:
         self._tell = line if output_format == "text" else json_line
         self._step = self._phase = ""
+        self._pinned = False
         terminal.acting()
 
     def __call__(self, event: events.Event) -> None:
@@ -23,6 +24,7 @@ class Teller:
             self._step, self._phase = event.text, ""
         elif event.kind == "phase":
             self._phase = event.phase
+            self._pinned = event.phase == migration.Phase.PIN_PORTS
         self._tell(event)
 
     @property
@@ -30,7 +32,8 @@ class Teller:
         """Where it stands, for people."""
         if not self._step:
             return "before the first step"
-        return f"in step {self._step}" + (f", after {self._phase}" if self._phase else "")
+        pins = "; every pin is on and stays" if self._pinned else ""
+        return f"in step {self._step}" + (f", after {self._phase}" if self._phase else "") + pins
 
 
 def line(event: events.Event) -> None:
