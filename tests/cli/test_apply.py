@@ -3,7 +3,6 @@
 import json
 import os
 import pty
-import re
 import sys
 import time
 from collections.abc import Iterator
