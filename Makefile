@@ -7,13 +7,16 @@ export VENV
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench image lab docs lock clean
+.PHONY: demo test fuzz check format bench image lab docs lock clean
 
 demo: $(READY)
 	$(BIN)/kubemtu demo
 
 test: $(READY)
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+
+fuzz: $(READY)
+	$(BIN)/python scripts/fuzz.py
 
 check: $(READY)
 	scripts/check

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubemtu.cni import registry
+from kubemtu.core import documents
 from kubemtu.core.errors import KubemtuError, Malformed, UsageError
 from kubemtu.core.net import Link, NodeObservation
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import documents, manifests
+from kubemtu.flows import manifests
 
 FIXTURES = Path(__file__).parents[2] / ".." / "shared" / "fixtures"
 ONE = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one, namespace: kube-system}\n"
@@ -137,7 +138,7 @@ def test_aliases_cannot_expand_without_end(tmp_path: Path) -> None:
     bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
     )
-    with pytest.raises(Malformed, match=r"m\.yaml:\d: holds more than 2000000 values, its aliases expanded"):
+    with pytest.raises(Malformed, match=r"m\.yaml:\d: holds more than 1500000 values, its aliases expanded"):
         manifests.load(write(tmp_path / "m.yaml", bomb))
 
 
@@ -390,3 +391,48 @@ def test_any_bytes_end_in_a_sentence(tmp_path_factory: pytest.TempPathFactory, j
         except KubemtuError as why:
             said = str(why)
         assert str(path) in said
+
+
+@pytest.mark.parametrize("named", ["fifo.yaml", "/dev/zero", "/proc/self/mem", "/dev/null"])
+def test_what_is_no_file_is_said(tmp_path: Path, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "PIPE_SECONDS", 0.1)
+    os.mkfifo(tmp_path / "fifo.yaml")
+    with pytest.raises(KubemtuError):
+        manifests.load(tmp_path / named)
+
+
+def test_a_folder_of_the_kernel_and_pipes_below_a_folder_are_left_out(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.yaml")
+    (tmp_path / "b").symlink_to("/proc/self")
+    (tmp_path / "c.yaml").symlink_to("/dev/zero")
+    (tmp_path / "d.yaml").write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n")
+    found = manifests.load(tmp_path)
+    assert [one.name for one in found.objects] == ["a"]
+    assert {(entry.what, entry.message) for entry in found.unread} == {
+        ("a.yaml", "is a pipe, not a file"),
+        ("b", "is a folder of the kernel (/proc, /sys), which holds no manifests"),
+        ("c.yaml", "is a device, not a file"),
+    }
+
+
+def test_documents_and_values_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "many.yaml").write_text("---\na\n" * 100_000)
+    (tmp_path / "lists.json").write_text("[" + "[]," * 2_000_000 + "[]]")
+    (tmp_path / "text.yaml").write_text(
+        f"a: &a [{'x' * 1000}]\n"
+        + "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else '*a'] * 9)}]\n" for n in range(6))
+    )
+    (tmp_path / "d.yaml").write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n")
+    said = {entry.message for entry in manifests.load(tmp_path).unread}
+    assert "is the 5000th document of this file; the rest was left out" in said
+    assert "holds more than 2000000 values" in said
+    assert "holds more than 67108864 characters, its aliases expanded" in said
+
+
+def test_a_lone_surrogate_becomes_a_sign_that_can_be_saved(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(
+        '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a\\ud800","namespace":"\\ud83d\\ude42"}}'
+    )
+    (found,) = manifests.load(path).objects
+    assert (found.name, found.namespace) == ("a\ufffd", "🙂")

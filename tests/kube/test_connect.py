@@ -190,7 +190,7 @@ def test_a_server_without_a_scheme(tmp_path: Path, server: str, user: dict[str, 
 
 
 def test_no_cluster_at_all() -> None:
-    assert refused(kind=errors.UsageError) == (
+    assert refused(kind=errors.Unreachable) == (
         "no cluster to talk to: there is no kubeconfig; name one with --kubeconfig or KUBECONFIG, or run where "
         "`kubectl get nodes` works"
     )
@@ -198,7 +198,7 @@ def test_no_cluster_at_all() -> None:
 
 def test_an_empty_kubeconfig_is_no_cluster(tmp_path: Path) -> None:
     path = write(tmp_path / "c", "")
-    assert f"{path} is empty" in refused(kind=errors.UsageError, KUBECONFIG=path)
+    assert f"{path} is empty" in refused(kind=errors.Unreachable, KUBECONFIG=path)
 
 
 def test_the_named_kubeconfig_must_exist() -> None:
@@ -209,7 +209,7 @@ def test_no_current_context(tmp_path: Path) -> None:
     body = config("a")
     del body["current-context"]
     path = write(tmp_path / "c", body)
-    assert refused(path, kind=errors.UsageError) == (
+    assert refused(path, kind=errors.Unreachable) == (
         f"{path} sets no current-context; choose a context with --context (a), or run `kubectl config use-context`"
     )
 
@@ -226,7 +226,7 @@ def test_as_group_needs_as() -> None:
 
 def test_bad_yaml_names_file_and_line(tmp_path: Path) -> None:
     path = write(tmp_path / "c", "a: 1\nb: [\n")
-    assert refused(path, kind=errors.Malformed).startswith(f"{path}, line 3 is not valid YAML (")
+    assert refused(path, kind=errors.Malformed).startswith(f"{path}, line 3 is no YAML: ")
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_a_server_with_a_bad_port(tmp_path: Path) -> None:
     body = config("a")
     body["clusters"] = [{"name": "a", "cluster": {"server": "https://a:port"}}]
     path = write(tmp_path / "c", body)
-    assert "has no valid port" in refused(path, kind=errors.Malformed, HTTPS_PROXY="p:1")
+    assert "has no valid host and port" in refused(path, kind=errors.Malformed, HTTPS_PROXY="p:1")
 
 
 def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,5 +334,5 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "home", homeless)
-    with pytest.raises(errors.UsageError, match="there is no kubeconfig"):
+    with pytest.raises(errors.Unreachable, match="there is no kubeconfig"):
         connect.settings(environ={}, account=Path("/nowhere"))

@@ -352,7 +352,7 @@ async def test_socks_without_its_package() -> None:
 
 async def test_a_proxy_of_an_unknown_kind() -> None:
     connection = Connection(server="https://k8s", origin="/k", proxy_url="ftp://p", insecure=True)
-    said = await refusal(Api(connection), exit_code=5, kind=errors.Malformed)
+    said = await refusal(Api(connection), exit_code=5, kind=kube_errors.Unusable)
     assert "https://k8s or the proxy ftp://p is no address" in said
 
 

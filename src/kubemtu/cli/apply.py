@@ -101,6 +101,7 @@ async def _apply(flags: kubeflags.KubeFlags, wish: Wish) -> int:
     from kubemtu.cli import plans, progress
     from kubemtu.flows.change import act, migrations
 
+    terminal.acting()
     async with plans.connected(flags) as api:
         open_one = await migrations.unfinished(api)
         if open_one is not None and open_one.progress.untouched:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from kubemtu.cli import kubeflags
+from kubemtu.cli import kubeflags, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def install(
     if output_format == "yaml":
         from kubemtu.kube import shipped
 
-        click.echo(shipped.dump(shipped.everything(image, probes=probes)), nl=False)
+        terminal.echo(shipped.dump(shipped.everything(image, probes=probes)), nl=False)
         return errors.FINE
     return asyncio.run(_install(flags, wanted, dry_run=dry_run, yes=yes))
 
@@ -79,18 +79,20 @@ async def _install(flags: kubeflags.KubeFlags, wanted: "Settings", *, dry_run: b
     async with plans.connected(flags) as api:
         pieces = await flow.survey(api, wanted)
         marks = {"make": ("+", "green"), "change": ("~", "yellow"), "leave": ("=", "white")}
-        click.echo(f"{api.connection.server}, image {wanted.image}:")
+        terminal.echo(f"{api.connection.server}, image {wanted.image}:")
         for piece in pieces:
             mark, colour = marks[piece.what]
-            click.echo(f"  {click.style(mark, fg=colour)} {piece}")
-        click.echo("  (+ made, ~ changed, = there already)")
+            terminal.echo(f"  {terminal.style(mark, fg=colour)} {piece}")
+        terminal.echo("  (+ made, ~ changed, = there already)")
         if dry_run:
-            click.echo("Nothing was changed.")
+            terminal.echo("Nothing was changed.")
             return errors.FINE
         if any(piece.what != "leave" for piece in pieces):
             plans.confirm("Install this?", yes=yes)
-        nodes = await _interruptible(flow.carry_out(api, wanted, lambda text: click.echo(f"    {text}")), "install")
-    click.echo(f"{click.style('✓', fg='green')} kubemtu works on {nodes} nodes: `kubemtu check` says how they are.")
+        nodes = await _interruptible(flow.carry_out(api, wanted, lambda text: terminal.echo(f"    {text}")), "install")
+    terminal.echo(
+        f"{terminal.style('✓', fg='green')} kubemtu works on {nodes} nodes: `kubemtu check` says how they are."
+    )
     return errors.FINE
 
 
@@ -115,28 +117,28 @@ async def _uninstall(flags: kubeflags.KubeFlags, *, dry_run: bool, yes: bool) ->
         found = await flow.survey(api)
         there = await api.get(flow.NAMESPACE) is not None
         if not found.ours and not (there and not found.strangers):
-            click.echo(f"There is nothing of kubemtu in {api.connection.server}.")
+            terminal.echo(f"There is nothing of kubemtu in {api.connection.server}.")
             return errors.FINE
-        click.echo(f"{api.connection.server}:")
+        terminal.echo(f"{api.connection.server}:")
         namespace = [flow.NAMESPACE] if there and not found.keeps_namespace else []
         for ref in (*found.ours, *namespace):
-            click.echo(f"  {click.style('-', fg='red')} {ref}")
+            terminal.echo(f"  {terminal.style('-', fg='red')} {ref}")
         for text in found.strangers:
-            click.echo(f"  = {text} in Namespace kubemtu is not kubemtu's: it stays, and with it the namespace")
+            terminal.echo(f"  = {text} in Namespace kubemtu is not kubemtu's: it stays, and with it the namespace")
         for text in found.bound:
-            click.echo(f"  = {text} names a role of kubemtu, was made by somebody else, and stays")
+            terminal.echo(f"  = {text} names a role of kubemtu, was made by somebody else, and stays")
         if found.undo:
-            click.echo(f"  ! {found.undo} cannot be taken back afterwards: `kubemtu rollback` needs its record")
+            terminal.echo(f"  ! {found.undo} cannot be taken back afterwards: `kubemtu rollback` needs its record")
         if dry_run:
-            click.echo("Nothing was removed.")
+            terminal.echo("Nothing was removed.")
             return errors.FINE
         plans.confirm("Remove this?", yes=yes)
-        await _interruptible(flow.carry_out(api, found, lambda text: click.echo(f"    {text}")), "uninstall")
+        await _interruptible(flow.carry_out(api, found, lambda text: terminal.echo(f"    {text}")), "uninstall")
         left = await flow.survey(api)
     if left.ours:
         names = ", ".join(map(str, left.ours))
         raise errors.Surprise(f"something made {names} anew while it was removed; see what does, then run this again")
-    click.echo(f"{click.style('✓', fg='green')} nothing of kubemtu is left in the cluster.")
+    terminal.echo(f"{terminal.style('✓', fg='green')} nothing of kubemtu is left in the cluster.")
     return errors.FINE
 
 

@@ -103,7 +103,7 @@ def _with_port(found: "scenes.Scene", written: str) -> "scenes.Scene":
 
     words, _, way = written.partition(":")
     node, _, mtu = words.rpartition("=")
-    if not (mtu.isascii() and mtu.isdigit()) or not 68 <= int(mtu) <= 65535:
+    if not (mtu.isascii() and mtu.isdigit() and len(mtu) <= 5) or not 68 <= int(mtu) <= 65535:
         raise errors.UsageError(f"--port-mtu {written}: write an MTU of 68 to 65535 bytes, or NODE=MTU")
     if way not in _WAYS:
         raise errors.UsageError(f"--port-mtu {written}: a port drops in both directions, or :to-node, or :from-node")
@@ -129,7 +129,7 @@ def _with_fault(found: "scenes.Scene", written: str) -> "scenes.Scene":
     if name not in FAULTS:
         raise errors.UsageError(f"--fault {written}: there is no such fault; choose one of: {', '.join(FAULTS)}")
     make = FAULTS[name][0]
-    if mtu and not mtu.isdigit():
+    if mtu and not (mtu.isascii() and mtu.isdigit() and len(mtu) <= 5):
         raise errors.UsageError(f"--fault {written}: write NAME=MTU, in bytes")
     return make(found, int(mtu) if mtu else None)
 

@@ -69,8 +69,9 @@ def _has_lab() -> bool:
 def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
         from kubemtu import image
+        from kubemtu.cli import terminal
 
-        click.echo(f"kubemtu {image.version()}")
+        terminal.echo(f"kubemtu {image.version()}")
         ctx.exit()
 
 
@@ -78,7 +79,8 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool)
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 fine, 1 findings, 2 usage, 3 unreachable, 4 forbidden, 5 malformed input, 6 no known CNI, "
-    "7 changed meanwhile, 8 stopped at a surprise, 9 a node's kernel refused, 130 interrupted.",
+    "7 changed meanwhile, 8 stopped at a surprise, 9 a node's kernel refused, 74 done but the output could not be "
+    "written, 130 interrupted.",
 )
 @click.option(
     "--version",

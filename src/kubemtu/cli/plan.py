@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 import msgspec
 
+from kubemtu import files
 from kubemtu.cli import check, kubeflags, output, terminal
-from kubemtu.core import errors
+from kubemtu.core import errors, printable
 from kubemtu.core.plan import Plan
 
 
@@ -45,8 +46,8 @@ def plan(
 
 
 def save(made: Plan, path: Path) -> None:
-    """Write a plan as JSON. Raises UsageError when the file cannot be written."""
+    """Write a plan as JSON, readable by its owner only. Raises UsageError when the file cannot be written."""
     try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
+        files.write(path, msgspec.json.format(printable.encode(made), indent=2) + b"\n")
     except OSError as error:
         raise errors.UsageError(f"{path} cannot be written: {error.strerror or error}; name another file") from error

@@ -9,13 +9,17 @@ from pathlib import Path
 import click
 import msgspec
 
+from kubemtu import files
 from kubemtu.cli import kubeflags, logs, render, terminal
-from kubemtu.core import errors, plan, topology
+from kubemtu.core import errors, jsonvalues, plan, topology
 from kubemtu.flows import decide, observe
 from kubemtu.flows.change import hosts as host_traffic
 from kubemtu.flows.change import ready
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect
+
+PLAN_MOST = 64 << 20  # bytes of a saved plan: thousands of nodes
+PIPE_SECONDS = 10.0  # in which whoever writes into `apply <(...)` must say something
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,8 +42,8 @@ def wanted(mtu: str) -> int | None:
     """Read `--mtu`: a number of bytes, or None for auto. Raises UsageError."""
     if mtu == "auto":
         return None
-    if not mtu.isdecimal():
-        raise errors.UsageError(f"--mtu takes a number of bytes or auto, not {mtu!r}")
+    if not mtu.isascii() or not mtu.isdecimal() or len(mtu) > 5:
+        raise errors.UsageError(f"--mtu takes a number of bytes or auto, not {mtu!r:.40}")
     return int(mtu)
 
 
@@ -100,10 +104,10 @@ def without_live(whole: plan.Plan) -> plan.Plan:
 def load(file: Path) -> plan.Plan:
     """Read a saved plan. Raises Malformed when it is none, UsageError when there is no such file."""
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=plan.Plan)
+        found = msgspec.convert(jsonvalues.decode(files.read(file, PLAN_MOST, pipes=PIPE_SECONDS)), plan.Plan)
     except OSError as unreadable:
         raise errors.UsageError(f"{file} cannot be read: {unreadable.strerror}") from unreadable
-    except (msgspec.DecodeError, UnicodeDecodeError) as unlike:
+    except msgspec.DecodeError as unlike:
         raise errors.Malformed(
             f"{file} is not a plan of kubemtu: {unlike}; save one with `kubemtu plan --out {file}`"
         ) from unlike

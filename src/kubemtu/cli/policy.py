@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, output
+from kubemtu.cli import kubeflags, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -79,11 +79,11 @@ async def _written(
         await policies.fits(api, made)
         if output_format == "text":
             for line in _shown(before, made):
-                click.echo(line)
+                terminal.echo(line)
         plans.confirm("Write it into the cluster?", yes=yes)
         written = await policies.write(api, made, before)
     if output_format == "text":
-        click.echo(f"{core.KIND} {made.name} is written: `kubemtu check` goes by it now.")
+        terminal.echo(f"{core.KIND} {made.name} is written: `kubemtu check` goes by it now.")
     else:
         output.emit(written, output_format)
     return errors.FINE

@@ -26,6 +26,7 @@ async def _rollback(flags: kubeflags.KubeFlags, *, yes: bool, output_format: str
     from kubemtu.core import undo
     from kubemtu.flows.change import act, migrations, telling
 
+    terminal.acting()
     async with plans.connected(flags) as api:
         back = await migrations.last_to_undo(api)
         if output_format == "text":

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from kubemtu.cni import daemonset, felix, reading
 from kubemtu.cni.felix import Felix
-from kubemtu.core import codes, net
+from kubemtu.core import codes, digits, net
 from kubemtu.core.encap import Encapsulation
 from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object
@@ -83,8 +83,9 @@ def unconfigured(policy: Felix, agent: Object | None, snapshot: Snapshot, out: l
     sizes = set()
     for node in snapshot.nodes:
         written = node.file(MTU_FILE)
-        if written is not None and written.text.strip().isascii() and written.text.strip().isdecimal():
-            sizes.add(int(written.text))
+        size = digits.number(written.text.strip()) if written is not None else None
+        if size is not None:
+            sizes.add(size)
         elif node.links:
             sizes.add(policy.pod_mtu(auto_mtu(node.links, policy.pattern, ())))
     return sizes.pop() if len(sizes) == 1 else None

@@ -89,8 +89,15 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
         return self.text("metadata", "resourceVersion")
 
     def __str__(self) -> str:
-        where = f"{self.namespace}/" if self.namespace else ""
-        return f"{self.kind} {where}{self.name}" + (f" ({self.origin})" if self.origin else "")
+        namespace = self._word("metadata", "namespace")
+        where = f"{namespace}/" if namespace else ""
+        place = f" ({self.origin})" if self.origin else ""
+        return f"{self._word('kind')} {where}{self._word('metadata', 'name')}{place}"
+
+    def _word(self, *path: str) -> str:
+        """The string at `path`, or an empty one: a sentence about what is unlike must not fail by the same."""
+        found = self.get(*path)
+        return found if isinstance(found, str) else ""
 
     def get(self, *path: str | int) -> object:
         """Whatever stands at `path`, or None; a scalar on the way counts as absent."""
@@ -148,7 +155,7 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
 
     def _unlike(self, path: tuple[str | int, ...], found: object, wanted: type) -> errors.Malformed:
         is_now = type_name.get(type(found), type(found).__name__)
-        whole = str(self) if self.kind else self.origin
+        whole = str(self) if self._word("kind") else self.origin
         return errors.Malformed(
             f"{whole}: {dotted(path)} must be {type_name[wanted]} but is {is_now} ({found!r:.60}); correct it there"
         )

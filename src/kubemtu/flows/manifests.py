@@ -4,6 +4,7 @@ What is wrong with one document never hides the others: each is read alone, and 
 with file and line. Files come from anywhere, so their size and number are bounded here, their depth in `documents`.
 """
 
+import itertools
 import json
 import os
 import re
@@ -14,15 +15,22 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.core import disclosure
+from kubemtu import files
+from kubemtu.core import disclosure, documents, printable
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.net import NodeFile, NodeObservation
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import SCHEMA, Snapshot, Unread
-from kubemtu.flows import documents, kustomize
+from kubemtu.flows import kustomize
 
 BYTES_MOST = 64 * 1024 * 1024  # a dump of 5,000 pods is 20 MB
+TOTAL_MOST = 2 * BYTES_MOST  # of all files below a folder
+WIDE_MOST = 96 * 1024 * 1024  # bytes that a text takes here: one sign of four bytes makes all others as wide (PEP 393)
 FILES_MOST = 20_000
+ENTRIES_MOST = 100_000  # names in all folders: a link to / leads to more
+DOCUMENTS_MOST = 5_000  # of one file
+JSON_MOST = 2_000_000  # commas, lists and, twice, mappings of one file: so much memory is had of 64 MiB
+PIPE_SECONDS = 60.0  # in which whoever writes into `--from <(kubectl get ...)` must say something
 SUFFIXES = frozenset({".yaml", ".yml", ".json", ".conflist", ".conf", ".env"})
 NODE_FILES = {  # by the end of their name: where they lie on a node
     "subnet.env": "/run/flannel/subnet.env",
@@ -31,6 +39,10 @@ NODE_FILES = {  # by the end of their name: where they lie on a node
 }
 OURS = re.compile(r"calico|canal|flannel|tigera", re.IGNORECASE)  # a broken text that may be of the pod network
 NODE_OWN = re.compile(r"\d\d-.+\.conf(?:list)?|subnet\.env|net-conf\.json")  # names that a node itself uses
+
+
+LONE = re.compile(r"\\u[dD][89a-fA-F]")  # the escape of a surrogate, which may be alone, and then no encoding has it
+FOUR, TWO = re.compile(rb"[\xf0-\xf7]"), re.compile(rb"[\xc4-\xef]")  # UTF-8 of characters that take 4 and 2 bytes
 
 
 class _Read(msgspec.Struct):
@@ -55,7 +67,7 @@ def load(path: Path) -> Snapshot:
     Raises UsageError when there is nothing at `path`, and Malformed when nothing there can be used.
     """
     read = _Read()
-    if path.is_dir():
+    if _is_folder(path):
         found = list(_walk(path, read))
         for file in found:
             _file(file, file.relative_to(path), read, alone=False)
@@ -82,14 +94,25 @@ def load(path: Path) -> Snapshot:
     )
 
 
+def _is_folder(path: Path) -> bool:
+    """Say whether there is a folder at `path`. Raises UsageError where that cannot be said, as of a name with a NUL."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError) as why:
+        raise UsageError(f"{path} cannot be read: {why}") from why
+
+
 def _walk(folder: Path, read: _Read) -> Iterator[Path]:
     """Yield the manifests below a folder in the order of their names; links are followed, each folder is read once."""
-    waiting, seen, count = [folder], set(), 0
+    waiting, seen, count, entries, total = [folder], set(), 0, 0, 0
     while waiting:
         here = waiting.pop(0)
         try:
             about = here.stat()
-            listed = sorted(here.iterdir())
+            if files.of_the_kernel(about):
+                read.skip(_below(here, folder), "is a folder of the kernel (/proc, /sys), which holds no manifests")
+                continue
+            listed = sorted(itertools.islice(here.iterdir(), ENTRIES_MOST - entries + 1))
         except OSError as why:
             read.skip(_below(here, folder), f"cannot be read: {why.strerror}")
             continue
@@ -97,21 +120,34 @@ def _walk(folder: Path, read: _Read) -> Iterator[Path]:
             read.skip(_below(here, folder), "is a link to a folder that was read already")
             continue
         seen.add((about.st_dev, about.st_ino))
+        entries += len(listed)
         for each in listed:
-            if each.name.startswith("."):
+            size = _size(each, folder, waiting, read)
+            if size is None:
                 continue
-            try:
-                if each.is_dir():
-                    waiting.append(each)
-                elif each.suffix in SUFFIXES:
-                    each.stat()
-                    count += 1
-                    if count > FILES_MOST:
-                        read.skip(str(folder), f"holds more than {FILES_MOST} files; the rest was left out")
-                        return
-                    yield each
-            except OSError as why:
-                read.skip(_below(each, folder), f"cannot be read: {why.strerror}")
+            count, total = count + 1, total + size
+            if count > FILES_MOST or total > TOTAL_MOST:
+                most = f"{FILES_MOST} files" if count > FILES_MOST else f"{TOTAL_MOST >> 20} MiB"
+                read.skip(str(folder), f"holds more than {most}; the rest was left out")
+                return
+            yield each
+        if entries > ENTRIES_MOST:
+            read.skip(str(folder), f"holds more than {ENTRIES_MOST} names; the rest was left out")
+            return
+
+
+def _size(each: Path, folder: Path, waiting: list[Path], read: _Read) -> int | None:
+    """The bytes of a file that may be a manifest; None for any other, and for a folder, which is put to the waiting."""
+    if each.name.startswith("."):
+        return None
+    try:
+        if each.is_dir():
+            waiting.append(each)
+        elif each.suffix in SUFFIXES:
+            return each.stat().st_size
+    except OSError as why:
+        read.skip(_below(each, folder), f"cannot be read: {why.strerror}")
+    return None
 
 
 def _below(path: Path, folder: Path) -> str:
@@ -121,7 +157,7 @@ def _below(path: Path, folder: Path) -> str:
 def _file(path: Path, name: Path, read: _Read, *, alone: bool) -> Snapshot | None:
     """Read one file into `read`; return the snapshot when it is a saved one that stands `alone`."""
     try:
-        text = _text(path)
+        text = _text(path, pipes=PIPE_SECONDS if alone else 0.0)
     except (documents.Broken, OSError) as why:
         sentence = f"cannot be read: {why.strerror}" if isinstance(why, OSError) else str(why)
         if alone:
@@ -133,7 +169,10 @@ def _file(path: Path, name: Path, read: _Read, *, alone: bool) -> Snapshot | Non
         return None
     if path.suffix == ".json":
         return _json_file(text, name, read, alone=alone)
-    for line, document in documents.split(text):
+    for number, (line, document) in enumerate(documents.split(text)):
+        if number == DOCUMENTS_MOST:
+            read.skip(f"{name}:{line}", f"is the {DOCUMENTS_MOST}th document of this file; the rest was left out")
+            break
         try:
             value = documents.read(document)
         except documents.Broken as why:
@@ -151,11 +190,15 @@ def _file(path: Path, name: Path, read: _Read, *, alone: bool) -> Snapshot | Non
     return None
 
 
-def _text(path: Path) -> str:
-    with path.open("rb") as stream:
-        held = stream.read(BYTES_MOST + 1)
-    if len(held) > BYTES_MOST:
-        raise documents.Broken(f"is larger than {BYTES_MOST // 1024 // 1024} MiB")
+def _text(path: Path, *, pipes: float) -> str:
+    try:
+        held = files.read(path, BYTES_MOST, pipes=pipes)
+    except files.Unlike as why:
+        raise documents.Broken(str(why)) from why
+    if len(held) * (4 if FOUR.search(held) else 2 if TWO.search(held) else 1) > WIDE_MOST:
+        raise documents.Broken(
+            f"is larger than {WIDE_MOST >> 22} MiB, which is the most with signs beyond Latin letters"
+        )
     # Windows PowerShell's `>` writes UTF-16.
     encoding = "utf-16" if held[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
@@ -166,8 +209,13 @@ def _text(path: Path) -> str:
 
 
 def _json_file(text: str, name: Path, read: _Read, *, alone: bool) -> Snapshot | None:
+    if text.count(",") + text.count("[") + 2 * text.count("{") > JSON_MOST:
+        read.skip(f"{name}:1", f"holds more than {JSON_MOST} values")
+        return None
     try:
         value: object = json.loads(text)
+        if LONE.search(text):
+            value = printable.whole(value)
     except json.JSONDecodeError as why:
         read.skip(
             f"{name}:{why.lineno}", f"is no JSON: {why.msg.lower()}", "broken" if OURS.search(text) else "malformed"

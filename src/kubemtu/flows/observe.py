@@ -5,8 +5,9 @@ from pathlib import Path
 
 import msgspec
 
+from kubemtu import files
 from kubemtu.cni import registry
-from kubemtu.core import errors, handed, net, policy
+from kubemtu.core import errors, handed, net, policy, printable
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.kube import api as kube_api
@@ -125,8 +126,7 @@ def save(snapshot: Snapshot, path: Path) -> None:
     slimmed = msgspec.structs.replace(snapshot, objects=tuple(slim(one) for one in snapshot.objects))
     kept = handed.handed(slimmed, WANTS)
     try:
-        path.touch(mode=0o600)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+        files.write(path, msgspec.json.format(printable.encode(kept), indent=1) + b"\n")
     except OSError as error:
         raise errors.UsageError(f"{path} cannot be written: {error.strerror or error}; name another file") from error
 

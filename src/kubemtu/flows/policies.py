@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from kubemtu.core import errors, planner, policy
+from kubemtu.core import digits, errors, planner, policy
 from kubemtu.core.objects import Object
 from kubemtu.core.policy import Policy
 from kubemtu.flows import decide, observe
@@ -16,9 +16,9 @@ def expiry(written: str | None, now: float) -> str:
     """Read a time, or a number of days from now on ("90d"), as RFC 3339; empty for None. Raises UsageError."""
     if not written:
         return ""
-    days = written.removesuffix("d")
-    if written != days and days.isascii() and days.isdecimal() and 0 < int(days) <= DAYS_MOST:
-        end = dt.datetime.fromtimestamp(now + int(days) * policy.DAY, dt.UTC)
+    days = digits.number(written.removesuffix("d")) if written.endswith("d") else None
+    if days is not None and 0 < days <= DAYS_MOST:
+        end = dt.datetime.fromtimestamp(now + days * policy.DAY, dt.UTC)
         return end.isoformat(timespec="seconds").replace("+00:00", "Z")
     try:
         policy.moment(written)

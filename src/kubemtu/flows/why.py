@@ -351,7 +351,16 @@ async def _observed(api: kube_api.Api, namespace: str) -> Known:
         except (errors.Malformed, kube_errors.Absent):
             return []
 
-    snapshot, services, slices = await asyncio.gather(observe.observe(api), listed(SERVICES), listed(SLICES))
+    failure: errors.KubemtuError | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            seen = group.create_task(observe.observe(api))
+            both_lists = [group.create_task(listed(want)) for want in (SERVICES, SLICES)]
+    except* errors.KubemtuError as several:
+        failure = errors.first(several)
+    if failure is not None:
+        raise failure
+    snapshot, services, slices = seen.result(), both_lists[0].result(), both_lists[1].result()
     observe.permitted(snapshot, "nodemtus")
     both = None if services is None or slices is None else [*services, *slices]
     return Known(snapshot=snapshot, services=both, namespace=namespace)

@@ -16,12 +16,14 @@ from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.kube import sockets, watching, wire
 from kubemtu.kube.connection import Connection
 from kubemtu.kube.discovery import Discovery
-from kubemtu.kube.errors import Absent, Action, Expired, from_status, not_json
+from kubemtu.kube.errors import Absent, Action, Expired, TooLarge, endless, from_status, not_json
 from kubemtu.kube.watching import Backoff, Event, Listing
 
 __all__ = ["Api", "Backoff", "Event", "Listing"]
 
 PAGE = 500  # objects per page: what client-go asks for
+OBJECTS_MOST = 300_000  # of one kind; Kubernetes is made for 150,000 pods in all
+HALF_MOST = 50  # pages that are not half full and not the last: a selector may have taken the rest away
 FIELD_MANAGER = "kubemtu"
 
 
@@ -259,11 +261,13 @@ class Api:
         return Object.of({"apiVersion": ref.api_version} | ({"kind": ref.kind} if ref.kind else {}) | body)
 
     async def _listing(self, want: Want, api_version: str, selectors: Mapping[str, str]) -> Listing:
-        for limit in (PAGE, PAGE):
+        for _ in range(2):
             try:
-                return await self._pages(want, api_version, {**selectors, "limit": limit})
+                return await self._pages(want, api_version, {**selectors, "limit": PAGE})
             except Expired:
                 continue
+            except TooLarge:  # of large objects, 500 are more than is taken at once
+                return await self._pages(want, api_version, {**selectors, "limit": PAGE // 20})
         # client-go's pager does the same: when pages keep expiring, all are asked for at once.
         return await self._pages(want, api_version, {**selectors})
 
@@ -272,6 +276,7 @@ class Api:
         address = wire.path(api_version, want.plural, namespace=want.namespace)
         found: list[Object] = []
         malformed: list[str] = []
+        small = 0
         while True:
             page = Object.of(await self._wire.request(action, "GET", address, parameters=parameters))
             items = page.get("items")
@@ -287,6 +292,9 @@ class Api:
                 else:
                     found.append(Object.of({"apiVersion": api_version, "kind": want.kind} | item))
             token = page.get("metadata", "continue")
+            small += len(items) * 2 < int(parameters.get("limit", 0))
+            if token and (small > HALF_MOST or len(found) + len(malformed) > OBJECTS_MOST):
+                raise endless(action, self.connection, len(found) + len(malformed))
             if not token:
                 version = page.get("metadata", "resourceVersion")
                 return Listing(

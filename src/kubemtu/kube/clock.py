@@ -36,7 +36,7 @@ class ServerClock:
         """Take the `Date` of an answer that has just come; what is no date is not heard."""
         try:
             told = email.utils.parsedate_to_datetime(date).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             return
         offset = told - self._passing()
         if self._offset is None or offset > self._offset or self._offset - offset > SET_BACK:

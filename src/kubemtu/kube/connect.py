@@ -4,21 +4,27 @@ The only file of the project that looks for credentials. Reading is here, unders
 """
 
 import ipaddress
+import itertools
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
-import yaml
 
-from kubemtu.core import errors
+from kubemtu import files
+from kubemtu.core import documents, errors
 from kubemtu.kube import kubeconfig as kubeconfigs
 from kubemtu.kube.connection import Connection, Impersonation
-from kubemtu.kube.errors import NoCluster
+from kubemtu.kube.errors import NoCluster, Unusable
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_Loader: type[yaml.CSafeLoader] | type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+VALUES_MOST = 100_000  # of a kubeconfig, aliases expanded: thousands of clusters
+_USERINFO = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)([^/?#]*)@([^@]*)", re.DOTALL)
+_SECRET = re.compile(r"://.*@", re.DOTALL)
+_UNFIT = re.compile(r"[\x00-\x20\x7f\\]")
+PIPE_SECONDS = 10.0  # in which whoever writes into `--kubeconfig <(...)` must say something
 
 
 def settings(
@@ -48,38 +54,96 @@ def settings(
     else:
         found = _pod(account, environ, context, [str(path) for path in files])
         found = msgspec.structs.replace(found, impersonation=acting)
+    found = checked(found)
     if found.proxy_url is None:
-        found = msgspec.structs.replace(found, proxy_url=environment_proxy(found.server, environ))
+        found = checked(msgspec.structs.replace(found, proxy_url=environment_proxy(found.server, environ)))
     return found
+
+
+def checked(found: Connection) -> Connection:
+    """Return the connection, user and password taken out of the server's address: sentences name that.
+
+    Raises Unusable when server, proxy or tls-server-name is none: a wrong one must not pass for an empty cluster.
+    """
+    whole = _USERINFO.fullmatch(found.server)
+    if whole is not None:
+        user, _, password = whole[2].partition(":")
+        found = msgspec.structs.replace(
+            found,
+            server=f"{whole[1]}{whole[3]}",
+            username=found.username or unquote(user) or None,
+            password=found.password or unquote(password) or None,
+        )
+    shown = _SECRET.sub("://", found.server)
+    _address_of(found.server, f"{found.origin}: the server {shown}", ("https", "http"))
+    if found.proxy_url is not None:
+        where = f"{found.origin}, or the environment: the proxy {found.proxy}"
+        _address_of(found.proxy_url, where, ("http", "https", "socks5", "socks5h"))
+    if found.tls_server_name is not None and _UNFIT.search(found.tls_server_name):
+        raise Unusable(f"{found.origin}: tls-server-name {found.tls_server_name!r:.80} is no host name; correct it")
+    return found
+
+
+def _address_of(url: str, what: str, schemes: tuple[str, ...]) -> None:
+    try:
+        parts = urlsplit(url)
+        fit = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and not _UNFIT.search(url)
+    except ValueError as error:
+        raise Unusable(f"{what} has no valid host and port; correct it") from error
+    if not fit:
+        raise Unusable(f"{what} is no address: write it as {schemes[0]}://host:port")
 
 
 def _files(kubeconfig: str | None, environ: Mapping[str, str], home: Path | None) -> list[Path]:
     if kubeconfig is not None:
-        named = Path(kubeconfig).expanduser()
-        if not named.is_file():
+        named = _expanded(kubeconfig)
+        if not _there(named) or named.is_dir():
             raise errors.UsageError(f"--kubeconfig {kubeconfig} is not a file; name the kubeconfig of the cluster")
         return [named]
-    listed = [Path(entry).expanduser() for entry in environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
+    listed = [_expanded(entry) for entry in environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
     if not listed:
         try:
             listed = [(home or Path.home()) / ".kube" / "config"]
         except RuntimeError:  # no HOME and no entry in passwd: an arbitrary uid in a container
             listed = []
-    return [path for path in listed if path.exists()]
+    return [path for path in listed if _there(path)]
+
+
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # ~somebody who has no home here: a name as any other
+        return Path(name)
+
+
+def _there(path: Path) -> bool:
+    """Say whether something of that name is there; what may not be looked at is, and reading it says why not."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        return False
 
 
 def _load(path: Path) -> object:
     try:
-        return yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - both are safe loaders
+        text = files.read(path, pipes=PIPE_SECONDS).decode("utf-8-sig")
+    except files.Unlike as error:
+        raise errors.UsageError(f"{path} {error}; name a kubeconfig") from error
     except OSError as error:
         raise errors.UsageError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
     except UnicodeDecodeError as error:
         raise errors.Malformed(f"{path} is not text in UTF-8; restore the kubeconfig") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        said = getattr(error, "problem", None) or "not YAML"
-        raise errors.Malformed(f"{path}{line} is not valid YAML ({said}); correct the kubeconfig") from error
+    found = list(itertools.islice(documents.split(text), 2))
+    if len(found) > 1:
+        raise errors.Malformed(f"{path}, line {found[1][0]} begins a second document; a kubeconfig has one")
+    for line, document in found:
+        try:
+            return documents.read(document, most=VALUES_MOST)
+        except documents.Broken as why:
+            raise errors.Malformed(f"{path}, line {line + why.line} {why}; correct the kubeconfig") from why
+    return None
 
 
 def _pod(account: Path, environ: Mapping[str, str], context: str | None, empty: list[str]) -> Connection:
@@ -91,7 +155,6 @@ def _pod(account: Path, environ: Mapping[str, str], context: str | None, empty: 
             f"no cluster to talk to{asked}: {looked}; name one with --kubeconfig or KUBECONFIG, or run where "
             "`kubectl get nodes` works"
         )
-    namespace = account / "namespace"
     if ":" in host:
         host = f"[{host}]"
     return Connection(
@@ -99,8 +162,15 @@ def _pod(account: Path, environ: Mapping[str, str], context: str | None, empty: 
         origin=f"the service account of this pod, {account}",
         ca_file=str(account / "ca.crt"),
         token_file=str(account / "token"),
-        namespace=namespace.read_text("utf-8").strip() if namespace.is_file() else "default",
+        namespace=_namespace(account / "namespace"),
     )
+
+
+def _namespace(path: Path) -> str:
+    try:
+        return files.text(path).strip() or "default"
+    except (OSError, UnicodeDecodeError):
+        return "default"
 
 
 def environment_proxy(server: str, environ: Mapping[str, str]) -> str | None:
@@ -119,11 +189,7 @@ def environment_proxy(server: str, environ: Mapping[str, str]) -> str | None:
 
 
 def _port(server: str) -> int:
-    try:
-        found = urlsplit(server).port
-    except ValueError as error:
-        raise errors.Malformed(f"the server {server} has no valid port; correct it in the kubeconfig") from error
-    return found or (443 if server.startswith("https") else 80)
+    return urlsplit(server).port or (443 if server.startswith("https") else 80)
 
 
 def _exempt(host: str, port: int, environ: Mapping[str, str]) -> bool:
@@ -135,7 +201,7 @@ def _exempt(host: str, port: int, environ: Mapping[str, str]) -> bool:
         if entry == "*":
             return True
         name, colon, number = entry.rpartition(":")
-        if colon and number.isdigit() and _address(entry) is None:
+        if colon and number.isascii() and number.isdigit() and len(number) <= 5 and _address(entry) is None:
             if int(number) != port:
                 continue
             entry = name

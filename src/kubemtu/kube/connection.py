@@ -4,10 +4,11 @@ Nothing here reads a file or opens a socket. Secrets are fields like all others,
 """
 
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
+_NAME_SIGNS = "!#$&'*+-.^_`|~"  # RFC 9110, section 5.6.2, beside letters and digits; % is what escapes
 Interactive = Literal["Never", "IfAvailable", "Always"]
 
 
@@ -38,7 +39,10 @@ class Impersonation(msgspec.Struct, frozen=True, kw_only=True):
         found += [("Impersonate-Group", group) for group in self.groups]
         if self.uid:
             found.append(("Impersonate-Uid", self.uid))
-        found += [(f"Impersonate-Extra-{key}", value) for key, value in self.extra]
+        # client-go (transport/round_trippers.go, headerKeyEscape): a key may hold what a header's name cannot
+        found += [
+            (f"Impersonate-Extra-{quote(key, safe=_NAME_SIGNS, errors='replace')}", value) for key, value in self.extra
+        ]
         return found
 
 

@@ -12,12 +12,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu import files
+from kubemtu.core import errors, jsonvalues
 from kubemtu.core.objects import Object
+from kubemtu.kube import programs
 from kubemtu.kube.connection import Connection, ExecPlugin
 from kubemtu.kube.errors import Unauthenticated, capped
 
@@ -44,6 +45,8 @@ class Credentials:
         self._clock = clock
         self._kept: Credential | None = None
         self._lock = asyncio.Lock()
+        self._failed: Unauthenticated | None = None
+        self._failures = 0
 
     async def current(self) -> Credential:
         """The credential to use now. Raises Unauthenticated when a token file or a plugin gives none."""
@@ -54,10 +57,17 @@ class Credentials:
             return self._kept
         if connection.plugin is None:
             return Credential(token=connection.token)
+        waited = self._failures
         async with self._lock:
             kept = self._kept
+            if self._failed is not None and self._failures != waited:
+                raise self._failed  # it failed while we waited for it: it is not run once more for each who waits
             if kept is None or (kept.expires is not None and kept.expires <= self._clock()):
-                kept = self._kept = await run(connection.plugin, connection)
+                try:
+                    kept = self._kept = await run(connection.plugin, connection)
+                except Unauthenticated as failed:
+                    self._failed, self._failures = failed, self._failures + 1
+                    raise
             return kept
 
     async def renew(self, refused: Credential) -> bool:
@@ -73,7 +83,7 @@ class Credentials:
 
     def _from_file(self, path: str) -> Credential:
         try:
-            return Credential(token=Path(path).read_text("utf-8").strip())
+            return Credential(token=files.text(path).strip())
         except (OSError, UnicodeDecodeError) as error:
             if self._kept is not None or self._connection.token is not None:
                 return self._kept or Credential(token=self._connection.token)
@@ -88,38 +98,26 @@ async def run(plugin: ExecPlugin, connection: Connection, environ: Mapping[str, 
     if plugin.interactive == "Always" and not terminal:
         raise _refused(plugin, connection, "wants to ask something, but there is no terminal; run it from one")
     interactive = terminal and plugin.interactive != "Never"
+    seconds = None if interactive else PLUGIN_SECONDS
     try:
-        process = await asyncio.create_subprocess_exec(
-            plugin.command,
-            *plugin.arguments,
-            env={
-                **(os.environ if environ is None else environ),
-                **dict(plugin.environment),
-                "KUBERNETES_EXEC_INFO": request(plugin, connection, interactive=interactive),
-            },
-            stdin=None if interactive else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            # Where somebody sits, prompts must be seen ("To sign in, open ..."); elsewhere the text explains a failure.
-            stderr=None if interactive else asyncio.subprocess.PIPE,
-        )
-    except OSError as error:
+        whole = {
+            **(os.environ if environ is None else environ),
+            **dict(plugin.environment),
+            "KUBERNETES_EXEC_INFO": request(plugin, connection, interactive=interactive),
+        }
+        ended = await programs.run([plugin.command, *plugin.arguments], whole, seconds=seconds, interactive=interactive)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in a word, = in the name of a variable
         hint = f"; {capped(plugin.install_hint)}" if plugin.install_hint else "; install it, or log in another way"
-        raise _refused(plugin, connection, f"could not be started ({error.strerror}){hint}") from error
-    try:
-        async with asyncio.timeout(None if interactive else PLUGIN_SECONDS):
-            printed, complaint = await process.communicate()
-    except TimeoutError as error:
-        raise _refused(plugin, connection, f"printed nothing within {PLUGIN_SECONDS:g} s; run it by hand") from error
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode:
-        said = capped((complaint or b"").decode("utf-8", "replace"))
-        why = f"ended with code {process.returncode}{': ' if said else ''}{said}; log in again, then retry"
+        said = error.strerror if isinstance(error, OSError) else error
+        raise _refused(plugin, connection, f"could not be started ({said}){hint}") from error
+    if ended.code is None:
+        why = "printed more than a credential has" if ended.overflowed else f"printed nothing within {seconds:g} s"
+        raise _refused(plugin, connection, f"{why}; run it by hand")
+    if ended.code:
+        said = capped(ended.complaint.decode("utf-8", "replace"))
+        why = f"ended with code {ended.code}{': ' if said else ''}{said}; log in again, then retry"
         raise _refused(plugin, connection, why)
-    return parse(printed, plugin, connection)
+    return parse(ended.printed, plugin, connection)
 
 
 def request(plugin: ExecPlugin, connection: Connection, *, interactive: bool) -> str:
@@ -128,8 +126,8 @@ def request(plugin: ExecPlugin, connection: Connection, *, interactive: bool) ->
     if plugin.provide_cluster:
         ca = connection.ca
         if ca is None and connection.ca_file is not None:
-            with contextlib.suppress(OSError):
-                ca = Path(connection.ca_file).read_text("ascii")
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                ca = files.text(connection.ca_file, encoding="ascii")
         facts = {
             "server": connection.server,
             "tls-server-name": connection.tls_server_name,
@@ -145,7 +143,7 @@ def request(plugin: ExecPlugin, connection: Connection, *, interactive: bool) ->
 def parse(printed: bytes, plugin: ExecPlugin, connection: Connection) -> Credential:
     """Read the ExecCredential that a plugin printed. Raises Unauthenticated when it is none."""
     try:
-        decoded = msgspec.json.decode(printed)
+        decoded = jsonvalues.decode(printed)
     except msgspec.DecodeError as error:
         raise _refused(plugin, connection, "did not print JSON; run it by hand") from error
     if not isinstance(decoded, dict) or decoded.get("kind") != "ExecCredential":
@@ -162,7 +160,7 @@ def parse(printed: bytes, plugin: ExecPlugin, connection: Connection) -> Credent
         key = body.text("status", "clientKeyData") or None
         expires = body.text("status", "expirationTimestamp")
         moment = dt.datetime.fromisoformat(expires).timestamp() if expires else None
-    except (errors.Malformed, ValueError) as error:
+    except (errors.Malformed, ValueError, OverflowError) as error:
         raise _refused(
             plugin, connection, f"printed a credential that cannot be read ({capped(str(error))})"
         ) from error

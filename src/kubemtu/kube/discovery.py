@@ -7,7 +7,7 @@ import msgspec
 
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.kube import wire
-from kubemtu.kube.errors import Absent, Action
+from kubemtu.kube.errors import Absent, Action, no_root
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,9 @@ class Discovery:
             where = wire.path(api_version)
             try:
                 answer = await self._wire.request(Action(verb="get", plural=where), "GET", where)
-            except Absent:
+            except Absent as absent:
+                if api_version == "v1":
+                    raise no_root(self._wire.connection, where, str(absent)) from absent
                 return ()  # not kept: a CRD may be installed while we run
             listed = Object.of(answer, origin=f"{self._wire.connection.server}{where}")
             served = tuple(

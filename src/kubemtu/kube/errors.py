@@ -2,15 +2,17 @@
 
     core.errors.KubemtuError
     ├── UsageError               2
-    │   └── NoCluster                nothing says which cluster is meant
     ├── Unreachable              3
+    │   ├── NoCluster                nothing says which cluster is meant
     │   ├── ServerFailing            it answers 429 or 5xx: it is there, but not now
     │   ├── TlsFailure               no trust between the two ends
     │   ├── TlsSilent                TCP is connected, and TLS is not answered
-    │   └── NotAnApi                 something answers, but it is no API server: a proxy, a login page
+    │   ├── NotAnApi                 something answers, but it is no API server: a proxy, a login page
+    │   └── TooLarge                 an answer is larger than any of the API, or has no end
     ├── Forbidden                4   RBAC or admission says no (403)
     │   └── Unauthenticated          it does not know who we are (401), or no credentials could be had
     ├── Malformed                5
+    │   ├── Unusable                 no request can be made of the server's address, the proxy or the credentials
     │   └── Rejected                 the server refuses the object that we sent (400, 413, 415, 422)
     └── Conflict                 7   (409)
         ├── AlreadyThere             created by somebody else meanwhile
@@ -26,12 +28,14 @@ import re
 
 import msgspec
 
-from kubemtu.core import access, errors
+from kubemtu.core import access, errors, jsonvalues
 from kubemtu.kube.connection import Connection
 
 MESSAGE_LIMIT = 300  # characters
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
+BEGIN_SECONDS = 90.0  # until an answer begins, however slowly; measuring a TLS that hangs takes its time
+TOTAL_SECONDS = 60.0  # for the body of an answer, however it trickles in; a watch has no such limit
 
 # What RBAC says of itself adds nothing to the action that was tried; what it says beyond that does.
 _RBAC = re.compile(
@@ -41,7 +45,7 @@ _RBAC = re.compile(
 )
 
 
-class NoCluster(errors.UsageError):
+class NoCluster(errors.Unreachable):
     """Nothing says which cluster is meant."""
 
 
@@ -59,6 +63,14 @@ class TlsSilent(errors.Unreachable):
 
 class NotAnApi(errors.Unreachable):
     """Something answers that is no Kubernetes API server."""
+
+
+class TooLarge(errors.Unreachable):
+    """An answer is larger than any of the API, or has no end."""
+
+
+class Unusable(errors.Malformed):
+    """No request can be made of the server's address, the proxy or the credentials."""
 
 
 class Unauthenticated(errors.Forbidden):
@@ -137,7 +149,7 @@ def capped(text: str) -> str:
 
 
 def from_answer(
-    code: int, body: bytes, content_type: str, action: Action, connection: Connection
+    code: int, body: bytes | bytearray, content_type: str, action: Action, connection: Connection
 ) -> errors.KubemtuError:
     """The error that an answer with HTTP status `code` (>= 300) stands for, ready to be raised."""
     status = _status(body)
@@ -177,7 +189,7 @@ def from_status(
             )
 
 
-def not_json(action: Action, connection: Connection, content_type: str, body: bytes) -> NotAnApi:
+def not_json(action: Action, connection: Connection, content_type: str, body: bytes | bytearray) -> NotAnApi:
     """The error for an answer of 200 that is not a JSON object."""
     return NotAnApi(
         f"{connection.server} answered the request to {action} with {_looks(content_type, body)} instead of an object "
@@ -185,16 +197,58 @@ def not_json(action: Action, connection: Connection, content_type: str, body: by
     )
 
 
-def _status(body: bytes) -> dict[str, object] | None:
+def too_large(action: Action, connection: Connection, what: str) -> TooLarge:
+    """The error for an answer that goes on beyond what is taken."""
+    return TooLarge(
+        f"{connection.server} answered the request to {action} with {what}, which no API server does; check what "
+        f"stands at the server of {connection.who}"
+    )
+
+
+def endless(action: Action, connection: Connection, objects: int) -> NotAnApi:
+    """The error for a collection whose pages go on and on."""
+    return NotAnApi(
+        f"{connection.server} goes on and on with pages of what was asked for ({action}), {objects} objects so far, "
+        f"which no API server does; check what stands at the server of {connection.who}"
+    )
+
+
+def trickling(action: Action, connection: Connection, what: str) -> errors.Unreachable:
+    """The error for an answer that comes too slowly to be one."""
+    then = "it is not known whether the change was made, and running it again is safe: " if action.writes else ""
+    return errors.Unreachable(
+        f"{connection.server} ({connection.who}) took the request to {action} and {what}; {then}check the load on the "
+        "API server and what stands in between, then try again"
+    )
+
+
+def unusable(connection: Connection, why: Exception) -> Unusable:
+    """The error for an address of which no request can be made."""
+    proxy = f" or the proxy {connection.proxy}" if connection.proxy_url else ""
+    return Unusable(
+        f"{connection.origin}: {connection.server}{proxy} is no address to connect to ({capped(str(why))}); correct "
+        "server, tls-server-name or proxy-url there"
+    )
+
+
+def no_root(connection: Connection, where: str, said: str) -> NotAnApi:
+    """The error for a server that does not have what every API server has."""
+    return NotAnApi(
+        f"{connection.server} has no {where}, which every API server has ({said}); it is none, or its address lacks "
+        f"a path, as /k8s/clusters/... of Rancher: check the server of {connection.who}"
+    )
+
+
+def _status(body: bytes | bytearray) -> dict[str, object] | None:
     try:
-        found = msgspec.json.decode(body)
+        found = jsonvalues.decode(body)
     except msgspec.DecodeError:
         return None
     return found if isinstance(found, dict) and found.get("kind") == "Status" else None
 
 
 def _from_text(
-    code: int, body: bytes, content_type: str, action: Action, connection: Connection
+    code: int, body: bytes | bytearray, content_type: str, action: Action, connection: Connection
 ) -> errors.KubemtuError:
     text = body.decode("utf-8", "replace").strip()
     if code == 400 and "HTTP request to an HTTPS server" in text:
@@ -240,7 +294,7 @@ def _forbidden(said: str, action: Action, connection: Connection) -> errors.Forb
     )
 
 
-def _looks(content_type: str, body: bytes) -> str:
+def _looks(content_type: str, body: bytes | bytearray) -> str:
     head = body[:200].lstrip().lower()
     if "html" in content_type or head.startswith((b"<!doctype", b"<html")):
         return "a web page"

@@ -78,7 +78,8 @@ def select(
         )
     chosen = _find(documents, "contexts", "context", wanted)
     if chosen is None:
-        raise NoCluster(f"{origin} has no context {wanted}; choose one with --context{_choices(documents)}")
+        kind = errors.UsageError if context else NoCluster
+        raise kind(f"{origin} has no context {wanted}; choose one with --context{_choices(documents)}")
     here = chosen.document.origin
     cluster_name, user_name = chosen.text("cluster"), chosen.text("user")
     if cluster_name is None:

@@ -8,8 +8,9 @@ import msgspec
 from kubemtu.core import errors
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.core.snapshot import Unread
+from kubemtu.kube import together
 from kubemtu.kube.api import Api
-from kubemtu.kube.errors import Absent, Expired, ServerFailing
+from kubemtu.kube.errors import Absent, Expired, ServerFailing, Unusable
 
 AT_ONCE = 10  # requests; a server under load gets no more from us
 
@@ -32,15 +33,7 @@ async def observe(api: Api, wants: tuple[Want, ...]) -> tuple[tuple[Object, ...]
         async with gate:
             return await _read(api, want)
 
-    failure: errors.KubemtuError | None = None
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(want)) for want in dict.fromkeys(wants)]
-    except* errors.KubemtuError as several:
-        failure = errors.first(several)
-    if failure is not None:
-        raise failure
-    parts = [task.result() for task in tasks]
+    parts = await together.gathered(one(want) for want in dict.fromkeys(wants))
     failures = [part.failure for part in parts if part.failure is not None]
     if failures and len(failures) == len(parts):
         raise failures[0]
@@ -59,6 +52,8 @@ async def _read(api: Api, want: Want) -> _Part:
         if type(error) is not errors.Forbidden:
             raise
         return _Part(unread=(_unread(want, "forbidden", error),))
+    except Unusable:
+        raise  # nothing was asked of anybody
     except (errors.Malformed, Absent, Expired) as error:
         return _Part(unread=(_unread(want, "malformed", error),))
     malformed = tuple(Unread(what=str(want), why="malformed", message=text) for text in found.malformed)

@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from kubemtu.core import errors, migration, net, order, plan, undo
+from kubemtu.core import digits, errors, migration, net, order, plan, undo
 from kubemtu.core.objects import Object
 
 T = TypeVar("T")
@@ -49,8 +49,8 @@ class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
 
         Source: KEP-5504, resourceVersions of one resource grow as integers.
         """
-        one, later = self.resource_version or "", other.resource_version or ""
-        return one.isdecimal() and later.isdecimal() and int(one) < int(later)
+        one, later = (digits.number(each.resource_version or "") for each in (self, other))
+        return one is not None and later is not None and one < later
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -175,5 +175,5 @@ def _converted(found: Object, present: object, type_: type[T], *path: str) -> T:
 def _seconds(found: Object, written: str) -> float:
     try:
         return dt.datetime.fromisoformat(written).timestamp()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise errors.Malformed(f"{found}: status.observedAt is no time ({written!r:.40}); delete it") from error

@@ -12,7 +12,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.core import errors, jsonvalues
 from kubemtu.core.objects import Object
 from kubemtu.kube.errors import Absent, Expired, ServerFailing
 
@@ -113,7 +113,7 @@ async def _events(source: Source, version: str) -> AsyncGenerator[tuple[str, Obj
 
 def _event(line: bytes) -> tuple[str, dict[str, object]]:
     try:
-        decoded = msgspec.json.decode(line)
+        decoded = jsonvalues.decode(line)
     except msgspec.DecodeError as error:
         raise ServerFailing("a watch brought a line that is not JSON; a proxy may stand in between") from error
     if isinstance(decoded, dict) and isinstance(decoded.get("object"), dict):

@@ -7,35 +7,43 @@ class per resource and decodes metadata into models, which is what a sick cluste
 import asyncio
 import contextlib
 import random
-import ssl
-import tempfile
+import re
+import time
 from collections.abc import AsyncGenerator, Mapping
-from pathlib import Path
 from typing import Self
 
 import httpx2
 import msgspec
 
 import kubemtu
-from kubemtu.core import errors
-from kubemtu.kube import sockets
+from kubemtu.core import errors, jsonvalues
+from kubemtu.kube import sockets, trust
 from kubemtu.kube.clock import ServerClock
 from kubemtu.kube.connection import Connection
 from kubemtu.kube.credentials import Credential, Credentials
 from kubemtu.kube.errors import (
+    BEGIN_SECONDS,
     CONNECT_SECONDS,
     READ_SECONDS,
+    TOTAL_SECONDS,
     Action,
     NotAnApi,
-    TlsFailure,
+    Unusable,
     from_answer,
     not_json,
+    too_large,
+    trickling,
+    unusable,
 )
 from kubemtu.kube.failures import from_transport
 from kubemtu.kube.transport import Transport
 
 TRIES = 3  # of a read whose connection broke, and of anything that the server asked to send again later
 PATIENCE = 10.0  # seconds: the longest Retry-After that is waited for
+PATIENCE_TOTAL = 30.0  # seconds: all of them together, until something is answered
+BODY_MOST = 24 << 20  # bytes of an answer, unpacked, and of a line of a watch; a page of 500 large pods has 10 MiB
+LARGE = 2 << 20  # bytes of an answer from which on it is read alone
+UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5
 Parameters = Mapping[str, str | int]
 
 
@@ -58,6 +66,8 @@ class Wire:
         self._shown: tuple[str | None, str | None] | None = None  # the certificate that the newest client shows
         self._client: httpx2.AsyncClient | None = None
         self._open = contextlib.AsyncExitStack()
+        self._refused_since: float | None = None
+        self._large = asyncio.Lock()  # of many requests at once, one at a time has a large answer in memory
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,10 +90,10 @@ class Wire:
         content = None if body is None else msgspec.json.encode(body)
         for left in reversed(range(TRIES)):
             try:
-                response, credential = await self._send(
+                response, credential = await self._begun(
                     action, method, path, parameters=parameters, content=content, content_type=content_type
                 )
-                await response.aread()
+                answer = await self._whole(response, action)
             except (httpx2.RemoteProtocolError, httpx2.ReadError) as error:
                 if not left or action.writes:
                     raise from_transport(error, action, self.connection) from error
@@ -95,11 +105,14 @@ class Wire:
                 raise from_transport(error, action, self.connection) from error
             if left and response.status_code == 401 and await self._credentials.renew(credential):
                 continue
-            if left and (pause := _asked_to_wait(response)) is not None:
+            if left and (pause := self._pause(response)) is not None:
                 await asyncio.sleep(pause)
                 continue
             break
-        return self._decoded(response, action)
+        try:
+            return self._decoded(response, answer, action)
+        finally:
+            answer.clear()  # an error keeps this frame for a while, and many may fail at once
 
     async def lines(
         self, action: Action, path: str, parameters: Parameters, seconds: float
@@ -110,23 +123,24 @@ class Wire:
         kube.errors draws; a line that the end of the connection cut is dropped.
         """
         try:
-            response, credential = await self._send(action, "GET", path, parameters=parameters, read_seconds=seconds)
+            response, credential = await self._begun(action, "GET", path, parameters=parameters, read_seconds=seconds)
             if response.status_code == 401 and await self._credentials.renew(credential):
                 await response.aclose()
-                response, _ = await self._send(action, "GET", path, parameters=parameters, read_seconds=seconds)
+                response, _ = await self._begun(action, "GET", path, parameters=parameters, read_seconds=seconds)
             async with contextlib.aclosing(response):
                 if response.status_code != 200:
-                    await response.aread()
-                    raise self._refusal(response, action)
+                    raise self._refusal(response, await self._whole(response, action), action)
                 rest = b""
                 async for chunk in response.aiter_bytes():
                     *whole, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
+                    if len(rest) > BODY_MOST:
+                        raise too_large(action, self.connection, f"a line of more than {BODY_MOST >> 20} MiB")
                     for line in whole:
                         yield line
         except httpx2.HTTPError as error:
             raise from_transport(error, action, self.connection) from error
 
-    async def _send(
+    async def _begun(
         self,
         action: Action,
         method: str,
@@ -137,15 +151,86 @@ class Wire:
         content_type: str = "",
         read_seconds: float | None = None,
     ) -> tuple[httpx2.Response, Credential]:
-        credential = await self._credentials.current()
+        """Send a request and wait until its answer begins. Raises Unusable for what no request can be made of."""
+        credential = await self._credentials.current()  # a plug-in may ask somebody, who takes his time
+        try:
+            async with asyncio.timeout(BEGIN_SECONDS):
+                response = await self._send(
+                    credential,
+                    action,
+                    method,
+                    path,
+                    parameters=parameters,
+                    content=content,
+                    content_type=content_type,
+                    read_seconds=read_seconds,
+                )
+        except TimeoutError as error:
+            raise trickling(action, self.connection, f"began no answer within {BEGIN_SECONDS:g} s") from error
+        except (ValueError, TypeError, OverflowError) as error:  # of host names, ports and the like, from below
+            raise unusable(self.connection, error) from error
+        return response, credential
+
+    async def _whole(self, response: httpx2.Response, action: Action) -> bytearray:
+        """Read an answer to its end, unpacked. Raises TooLarge when it has none, Unreachable when it trickles."""
+        held = bytearray()
+        large = contextlib.AsyncExitStack()
+        try:
+            async with (
+                large,
+                asyncio.timeout(TOTAL_SECONDS) as limit,
+                contextlib.aclosing(response.aiter_bytes()) as chunks,
+            ):
+                async for chunk in chunks:
+                    if len(held) <= LARGE < len(held) + len(chunk):
+                        limit.reschedule(None)  # it waits for us now
+                        await large.enter_async_context(self._large)
+                        limit.reschedule(asyncio.get_running_loop().time() + TOTAL_SECONDS)
+                    held += chunk
+                    if len(held) > BODY_MOST:
+                        break
+        except BaseException as error:
+            held.clear()  # what was raised is kept for a while, and this with it
+            if not isinstance(error, TimeoutError):
+                raise
+            raise trickling(action, self.connection, f"did not end its answer within {TOTAL_SECONDS:g} s") from error
+        finally:
+            await response.aclose()
+        if len(held) > BODY_MOST:
+            held.clear()
+            raise too_large(action, self.connection, f"more than {BODY_MOST >> 20} MiB")
+        return held
+
+    def _pause(self, response: httpx2.Response) -> float | None:
+        """Seconds to wait before the same request, when the server did nothing and says so (429, 503 with Retry-After).
+
+        All requests together wait for PATIENCE_TOTAL at most until one is answered: a server may say so for ever.
+        """
+        if response.status_code not in {429, 503}:
+            self._refused_since = None
+            return None
+        named = response.headers.get("Retry-After", "")
+        if not (named.isascii() and named.isdigit() and len(named) < 5) or int(named) > PATIENCE:
+            return None
+        now = time.monotonic()
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        pause = int(named) + random.random()
+        return pause if now + pause - self._refused_since <= PATIENCE_TOTAL else None
+
+    async def _send(
+        self,
+        credential: Credential,
+        action: Action,
+        method: str,
+        path: str,
+        *,
+        parameters: Parameters | None = None,
+        content: bytes | None = None,
+        content_type: str = "",
+        read_seconds: float | None = None,
+    ) -> httpx2.Response:
         client = await self._client_for(credential)
-        headers = [("Accept", "application/json")]
-        if content is not None:
-            headers.append(("Content-Type", content_type))
-        if credential.token:
-            headers.append(("Authorization", f"Bearer {credential.token}"))
-        if self.connection.impersonation:
-            headers += self.connection.impersonation.headers()
+        headers = self._headers(credential, content_type if content is not None else None)
         extensions = {"sni_hostname": self.connection.tls_server_name} if self.connection.tls_server_name else {}
         try:
             request = client.build_request(
@@ -158,10 +243,27 @@ class Wire:
                 extensions=extensions,
             )
         except (httpx2.InvalidURL, UnicodeError) as error:
-            raise errors.Malformed(f"{self.connection.who}: {path} is no address ({error})") from error
+            raise Unusable(f"{self.connection.who}: {path} is no address ({error}); correct it") from error
         response = await client.send(request, stream=True)
         self.clock.hear(response.headers.get("Date", ""))
-        return response, credential
+        return response
+
+    def _headers(self, credential: Credential, content_type: str | None) -> list[tuple[bytes, bytes]]:
+        """The headers of a request, in UTF-8 as client-go sends them. Raises Unusable for what no header can hold."""
+        found = [("Accept", "application/json")]
+        if content_type is not None:
+            found.append(("Content-Type", content_type))
+        if credential.token:
+            found.append(("Authorization", f"Bearer {credential.token}"))
+        if self.connection.impersonation:
+            found += self.connection.impersonation.headers()
+        for name, value in found:
+            if UNSENDABLE.search(value):
+                what = "token" if name == "Authorization" else f"value of {name}"
+                raise Unusable(
+                    f"the {what} of {self.connection.who} holds a character that no header can: correct it there"
+                )
+        return [(name.encode("ascii"), value.encode("utf-8", "surrogateescape")) for name, value in found]
 
     async def _client_for(self, credential: Credential) -> httpx2.AsyncClient:
         """The client that shows this certificate; a new one when a plugin has issued another."""
@@ -180,7 +282,7 @@ class Wire:
         try:
             transport = self._transport or Transport(
                 connection,
-                httpx2.create_ssl_context(verify=False) if connection.plain else tls(connection, credential),
+                httpx2.create_ssl_context(verify=False) if connection.plain else trust.context(connection, credential),
                 segment=self._segment,
             )
             return httpx2.AsyncClient(
@@ -197,74 +299,27 @@ class Wire:
                 "it, or use an HTTP proxy"
             ) from error
         except (httpx2.InvalidURL, ValueError) as error:
-            raise errors.Malformed(
-                f"{connection.origin}: {connection.server} or the proxy {connection.proxy} is no address ({error})"
-            ) from error
+            raise unusable(connection, error) from error
 
-    def _decoded(self, response: httpx2.Response, action: Action) -> dict[str, object]:
+    def _decoded(self, response: httpx2.Response, answer: bytearray, action: Action) -> dict[str, object]:
         if response.status_code >= 300:
-            raise self._refusal(response, action)
+            raise self._refusal(response, answer, action)
         try:
-            found = msgspec.json.decode(response.content)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._no_object(response, action) from error
+            found = jsonvalues.decode(answer)
+        except jsonvalues.TooMuch as error:
+            raise too_large(action, self.connection, f"more than {jsonvalues.VALUES_MOST} values") from error
+        except msgspec.DecodeError as error:
+            raise self._no_object(response, answer, action) from error
         if not isinstance(found, dict):
-            raise self._no_object(response, action)
+            raise self._no_object(response, answer, action)
         return found
 
-    def _no_object(self, response: httpx2.Response, action: Action) -> NotAnApi:
-        return not_json(action, self.connection, response.headers.get("Content-Type", ""), response.content)
+    def _no_object(self, response: httpx2.Response, answer: bytearray, action: Action) -> NotAnApi:
+        return not_json(action, self.connection, response.headers.get("Content-Type", ""), answer)
 
-    def _refusal(self, response: httpx2.Response, action: Action) -> errors.KubemtuError:
+    def _refusal(self, response: httpx2.Response, answer: bytearray, action: Action) -> errors.KubemtuError:
         content_type = response.headers.get("Content-Type", "")
-        return from_answer(response.status_code, response.content, content_type, action, self.connection)
-
-
-def tls(connection: Connection, credential: Credential) -> ssl.SSLContext:
-    """The TLS settings of a connection. Raises TlsFailure when a certificate or key cannot be used."""
-    try:
-        context = ssl.create_default_context(cafile=connection.ca_file, cadata=connection.ca)
-    except (OSError, ssl.SSLError, ValueError) as error:
-        named = connection.ca_file or "certificate-authority-data"
-        raise TlsFailure(f"{connection.origin}: {named} holds no usable certificate ({error}); correct it") from error
-    # Python 3.13 began to demand what many cluster CAs lack (an authority key identifier); Go does not.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if connection.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    certificate = credential.certificate or connection.certificate
-    key = credential.key or connection.key
-    with contextlib.ExitStack() as files:
-        try:
-            shown = _as_file(certificate, files) or connection.certificate_file
-            secret = _as_file(key, files) or connection.key_file
-            if shown:
-                # A password callback, because OpenSSL would otherwise ask the terminal for an encrypted key's.
-                context.load_cert_chain(shown, secret, password="")
-        except (OSError, ssl.SSLError) as error:
-            raise TlsFailure(
-                f"the client certificate of {connection.who} cannot be used ({error}); log in again, then retry"
-            ) from error
-    return context
-
-
-def _as_file(text: str | None, files: contextlib.ExitStack) -> str | None:
-    """PEM text in a private file that lives as long as `files`: OpenSSL's loader takes nothing else."""
-    if text is None:
-        return None
-    folder = files.enter_context(tempfile.TemporaryDirectory(prefix="kubemtu-"))
-    path = Path(folder) / "pem"
-    path.touch(mode=0o600)
-    path.write_text(text, "ascii")
-    return str(path)
-
-
-def _asked_to_wait(response: httpx2.Response) -> float | None:
-    """Seconds to wait before the same request, when the server did nothing and says so (429, 503 with Retry-After)."""
-    named = response.headers.get("Retry-After", "")
-    if response.status_code not in {429, 503} or not named.isdigit() or int(named) > PATIENCE:
-        return None
-    return int(named) + random.random()
+        return from_answer(response.status_code, answer, content_type, action, self.connection)
 
 
 def path(

@@ -74,7 +74,7 @@ class Opened:
     def add(self, path: str, name: str, seen: set[int], device: int) -> Netns | None:
         """Opens the namespace at `path` unless it is one of the `seen`; None for that, and for what is none."""
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO there must not hold us
         except OSError:  # vanished, or a process of another user: whoever needed it says that it was not found
             return None
         status = os.fstat(descriptor)

@@ -1,11 +1,10 @@
 """Looks at one node: links, routes, NICs to its peers, pod ports with both ends, files. Changes nothing."""
 
 import os
-import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
+from kubemtu import files
 from kubemtu.core import disclosure, net
 from kubemtu.core.errors import KubemtuError
 from kubemtu.node import errors, links, netlink, netns, ports, routes
@@ -143,17 +142,17 @@ def _files(patterns: Iterable[str], roots: netns.Roots, troubles: list[str]) -> 
         for place in sorted(roots.files.glob(pattern.lstrip("/"))) if "*" in pattern else [roots.file(pattern)]:
             path = "/" + str(place.relative_to(roots.files))
             try:
-                content, modified = _regular(place)
+                content, modified = files.stamped(place, LARGEST_FILE)
             except FileNotFoundError:
+                continue
+            except files.TooLong:
+                troubles.append(f"{path}: longer than {LARGEST_FILE} bytes, which no file of a CNI is; left out")
+                continue
+            except (files.Unlike, IsADirectoryError):
+                troubles.append(f"{path}: no regular file, so it was not opened; take it away, or put a file there")
                 continue
             except OSError as error:
                 troubles.append(f"{path}: {error.strerror}; let kubemtu read it")
-                continue
-            if content is None:
-                troubles.append(f"{path}: no regular file, so it was not opened; take it away, or put a file there")
-                continue
-            if len(content) > LARGEST_FILE:
-                troubles.append(f"{path}: longer than {LARGEST_FILE} bytes, which no file of a CNI is; left out")
                 continue
             if left == 0:
                 troubles.append(f"more than {MOST_FILES} files fit {pattern}; the rest was left out")
@@ -162,16 +161,3 @@ def _files(patterns: Iterable[str], roots: netns.Roots, troubles: list[str]) -> 
             text = disclosure.shown(path, content.decode(errors="replace"))
             if text is not None:
                 yield net.NodeFile(path=path, text=text, modified=modified)
-
-
-def _regular(place: Path) -> tuple[bytes | None, float]:
-    """Read a regular file, one byte more than the limit at most; None where it is none. Raises OSError.
-
-    Opening a FIFO waits for its writer, a device may do anything: neither is opened to be read (open(2), O_NONBLOCK).
-    """
-    descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with os.fdopen(descriptor, "rb") as opened:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            return None, 0.0
-        return opened.read(LARGEST_FILE + 1), about.st_mtime

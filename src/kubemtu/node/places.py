@@ -44,7 +44,7 @@ class Places:
             raise LookupError(name)
         for path in self._paths(port.netns):
             try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             except OSError:
                 continue
             if os.fstat(descriptor).st_ino == port.inode:

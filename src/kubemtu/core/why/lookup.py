@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.core import digits, errors
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.why import ends
 from kubemtu.core.why.ends import End, Known
@@ -143,8 +143,9 @@ def _address(word: str) -> tuple[str, int] | None:
             found = ipaddress.ip_address(text)
         except ValueError:
             continue
-        if number.isascii() and number.isdecimal() and int(number) < 1 << 16:
-            return str(found), int(number)
+        written = digits.number(number)
+        if written is not None and written < 1 << 16:
+            return str(found), written
     return None
 
 

@@ -18,7 +18,7 @@ from kubemtu.core.words import names as listed
 from kubemtu.flows import observe
 from kubemtu.flows.change import events, outage
 from kubemtu.kube import api as kube_api
-from kubemtu.kube import mtu, records
+from kubemtu.kube import mtu, records, together
 
 NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 PATIENCE = 60.0  # seconds without a sign of life from a node that is waited for; 250 pods take a tenth of one
@@ -195,7 +195,7 @@ class Nodes:
                     if made.resource_version is not None:
                         self._learn(made)
 
-        await asyncio.gather(*(one(name, what) for name, what in wanted.items()))
+        await together.gathered(one(name, what) for name, what in wanted.items())
         return overtaken
 
     async def _has(self, name: str, what: migration.Desired | None) -> bool:

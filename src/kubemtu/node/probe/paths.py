@@ -6,7 +6,7 @@ import socket
 
 import msgspec
 
-from kubemtu.core import errors, ladder, pathverdict, search
+from kubemtu.core import digits, errors, ladder, pathverdict, search
 from kubemtu.node.probe import channel, session, wire
 
 
@@ -102,7 +102,7 @@ def endpoint(target: Target) -> channel.Address:
     if ":" not in target.address:
         return (target.address, target.port)
     bare, _, zone = target.address.partition("%")
-    index = 0 if not zone else int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
+    index = 0 if not zone else digits.number(zone, 9) or socket.if_nametoindex(zone)
     return (bare, target.port, 0, index)
 
 

@@ -19,6 +19,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from kubemtu import files
 from kubemtu.core import errors, search
 
 PORT: Final = 7843
@@ -37,6 +38,7 @@ LARGEST: Final = 65535
 LENGTH: Final = 40
 SHORTEST_KEY: Final = 16  # bytes
 LARGEST_KEY: Final = 65536
+PIPE_SECONDS = 10.0  # in which whoever writes into `--key-file <(...)` must say something
 
 _MAC: Final = 8
 _FIRST: Final = b"\0"  # before all else: it makes the key's own block be hashed once, and not for every datagram
@@ -123,8 +125,7 @@ class Key:
     def read(cls, path: Path) -> "Key":
         """Read it from a file, white space around it left out. Raises UsageError when it cannot serve."""
         try:
-            with path.open("rb") as source:
-                secret = source.read(LARGEST_KEY + 1).strip()
+            secret = files.read(path, pipes=PIPE_SECONDS).strip()
         except OSError as error:
             raise errors.UsageError(f"the key file {path} cannot be read: {error.strerror or error}") from error
         if not SHORTEST_KEY <= len(secret) <= LARGEST_KEY:

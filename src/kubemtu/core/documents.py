@@ -13,9 +13,12 @@ import msgspec
 import yaml
 
 DEPTH_MOST = 100  # CRD schemas nest to about forty
-VALUES_MOST = 2_000_000  # of one document, aliases expanded; a list of 5,000 pods has 700,000
+VALUES_MOST = 1_500_000  # of one document, aliases expanded; a list of 5,000 pods has 700,000
+TEXT_MOST = 64 << 20  # characters of one document, aliases expanded
 
 MARKER = re.compile(r"^---(?=[ \t\r]|$)", re.MULTILINE)
+# a line that is more than a marker, a directive, a comment or an end
+SAYS = re.compile(r"^(?:---(?=[ \t\r]|$))?+[ \t\r]*+(?!#|%|\.\.\.)[^\s]", re.MULTILINE)
 TEMPLATE = re.compile(r"\{\{")
 TAG = "tag:yaml.org,2002:"
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -45,6 +48,7 @@ class _Open(msgspec.Struct):
 
     value: dict[str, object] | list[object]
     before: int  # how many values had been counted when it began
+    text: int  # and how many characters
     anchor: str | None
     key: str | None = None
     merging: bool = False
@@ -55,28 +59,30 @@ def split(text: str) -> Iterator[tuple[int, str]]:
 
     A marker at the beginning of a line ends any document, whatever it is in the middle of (YAML 1.2, section 9.1.2).
     """
-    starts = [0, *(match.start() for match in MARKER.finditer(text) if match.start()), len(text)]
+    starts = itertools.chain([0], (match.start() for match in MARKER.finditer(text) if match.start()), [len(text)])
     line = 1
     for start, end in itertools.pairwise(starts):
         document = text[start:end]
-        if any(map(_says, document.split("\n"))):
+        if SAYS.search(document):
             yield line, document
         line += document.count("\n")
 
 
 def first_line(document: str) -> int:
     """Return the place, from 0, of the first line that is more than a marker, a directive or a comment."""
-    return next((offset for offset, each in enumerate(document.split("\n")) if _says(each)), 0)
+    found = SAYS.search(document)
+    return document.count("\n", 0, found.start()) if found else 0
 
 
-def read(document: str) -> object:
+def read(document: str, *, most: int = VALUES_MOST) -> object:
     """Read one document as JSON has it: keys are text, aliases stand for what they repeat.
 
-    Raises Broken when it is no YAML, nests too deep, expands to too much, or uses a tag of its own.
+    `most` bounds the values. Raises Broken when it is no YAML, nests too deep, expands to too much, or uses a tag of
+    its own.
     """
     hint = "; it looks like a template: render it first, as `helm template` does" if TEMPLATE.search(document) else ""
     try:
-        return _Builder().build(document)
+        return _Builder(most).build(document)
     except Broken as why:
         raise Broken(f"{why}{hint}", why.line) from why
     except yaml.MarkedYAMLError as why:
@@ -90,29 +96,30 @@ def read(document: str) -> object:
 class _Builder:
     """Puts a document together from its events."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.open: list[_Open] = []
-        self.anchors: dict[str, tuple[object, int]] = {}
-        self.count = 0
+        self.anchors: dict[str, tuple[object, int, int]] = {}
+        self.count = self.text = 0
         self.root: object = None
 
     def build(self, document: str) -> object:
         for event in yaml.parse(document, Loader=_LOADER):
             if isinstance(event, yaml.ScalarEvent):
-                self._count(1, event)
+                self._count(1, len(event.value), event)
                 self._scalar(event)
             elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-                self._count(1, event)
+                self._count(1, 0, event)
                 self._begin(event)
             elif isinstance(event, yaml.CollectionEndEvent):
                 done = self.open.pop()
-                self._anchor(done.anchor, done.value, self.count - done.before)
+                self._anchor(done.anchor, done.value, self.count - done.before, self.text - done.text)
                 self._add(done.value, event)
             elif isinstance(event, yaml.AliasEvent):
                 known = self.anchors.get(event.anchor or "")
                 if known is None:
                     raise Broken(f"uses the alias *{event.anchor} before what it stands for is there", _line(event))
-                self._count(known[1], event)
+                self._count(known[1], known[2], event)
                 self._add(known[0], event)
         return self.root
 
@@ -122,12 +129,12 @@ class _Builder:
         is_map = isinstance(event, yaml.MappingStartEvent)
         if event.tag not in (None, "!", f"{TAG}map" if is_map else f"{TAG}seq"):
             raise Broken(f"uses the tag {event.tag}, which no Kubernetes object has", _line(event))
-        self.open.append(_Open(value={} if is_map else [], before=self.count - 1, anchor=event.anchor))
+        self.open.append(_Open(value={} if is_map else [], before=self.count - 1, text=self.text, anchor=event.anchor))
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         plain = event.implicit[0] and event.tag is None
         value = _resolved(event.value) if plain else _tagged(event)
-        self._anchor(event.anchor, value, 1)
+        self._anchor(event.anchor, value, 1, len(event.value))
         inner = self.open[-1] if self.open else None
         if plain and event.value == "<<" and inner is not None and isinstance(inner.value, dict) and inner.key is None:
             inner.key, inner.merging = "<<", True
@@ -155,19 +162,17 @@ class _Builder:
             inner.value[inner.key] = value
             inner.key = None
 
-    def _anchor(self, name: str | None, value: object, size: int) -> None:
+    def _anchor(self, name: str | None, value: object, size: int, text: int) -> None:
         if name is not None:
-            self.anchors[name] = (value, size)
+            self.anchors[name] = (value, size, text)
 
-    def _count(self, more: int, event: yaml.Event) -> None:
+    def _count(self, more: int, text: int, event: yaml.Event) -> None:
         self.count += more
-        if self.count > VALUES_MOST:
-            raise Broken(f"holds more than {VALUES_MOST} values, its aliases expanded", _line(event))
-
-
-def _says(line: str) -> bool:
-    rest = MARKER.sub("", line).strip()
-    return bool(rest) and not rest.startswith(("#", "%", "..."))
+        self.text += text
+        if self.count > self.most:
+            raise Broken(f"holds more than {self.most} values, its aliases expanded", _line(event))
+        if self.text > TEXT_MOST:
+            raise Broken(f"holds more than {TEXT_MOST} characters, its aliases expanded", _line(event))
 
 
 def _line(event: yaml.Event) -> int:

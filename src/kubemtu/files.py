@@ -1,0 +1,132 @@
+"""Files that others may have put there: only regular ones are read, up to a limit, and what is written is whole.
+
+A FIFO of a fitting name waits for its writer for ever, a device has no end, and a file that is written in place is
+neither the old nor the new one when the disk is full.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import stat
+import tempfile
+import time
+from pathlib import Path
+
+PIPES_MOST = 10
+SMALL = 1 << 20  # bytes: more than any kubeconfig, token or certificate has
+_KERNEL = ("/proc", "/sys")
+
+
+class Unlike(OSError):
+    """Something of that name is there, and is not to be read; the text says what it is, to be put after the name."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.strerror = text
+
+
+class TooLong(Unlike):
+    """A file holds more than is taken."""
+
+
+def read(path: str | os.PathLike[str], most: int = SMALL, *, pipes: float = 0.0) -> bytes:
+    """Read a file whole. Raises OSError: Unlike for what is no regular file, and for more than `most` bytes.
+
+    With `pipes` a FIFO is read as well (`--from <(kubectl get ...)`), as long as its writer says something within so
+    many seconds, and all within PIPES_MOST times as many.
+    """
+    return stamped(path, most, pipes=pipes)[0]
+
+
+def stamped(path: str | os.PathLike[str], most: int = SMALL, *, pipes: float = 0.0) -> tuple[bytes, float]:
+    """Read a file as `read` does, and say when it was changed last, in seconds since the epoch."""
+    # O_NONBLOCK: opening a FIFO would wait for a writer (open(2)); a terminal must not become ours (O_NOCTTY).
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except ValueError as error:  # a NUL, or a character that no encoding has
+        raise Unlike("has a name that no file can have") from error
+    try:
+        about = os.fstat(descriptor)
+        kind = about.st_mode
+        piped = pipes > 0 and (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind))
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(kind) and not piped:
+            raise Unlike(f"is {_kind(kind)}, not a file")
+        held = bytearray()
+        until = time.monotonic() + PIPES_MOST * pipes
+        while len(held) <= most:
+            if piped:
+                _wait(descriptor, min(pipes, max(0.0, until - time.monotonic())))
+            more = os.read(descriptor, min(1 << 20, most + 1 - len(held)))
+            if not more:
+                return bytes(held), about.st_mtime
+            held += more
+    finally:
+        os.close(descriptor)
+    raise TooLong(f"is larger than {_size(most)}")
+
+
+def text(path: str | os.PathLike[str], most: int = SMALL, encoding: str = "utf-8") -> str:
+    """Read a file whole, as text. Raises what `read` does, and UnicodeDecodeError."""
+    return read(path, most).decode(encoding)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole, readable by its owner only: a new one takes the old one's place when all of it is stored.
+
+    Raises OSError, and the old file is then as it was. What is no regular file, /dev/stdout for one, is written to.
+    """
+    if "\0" in str(path):
+        raise Unlike("has a name that no file can have")
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            with path.open("wb") as stream:
+                stream.write(content)
+            return
+    path = path.resolve()  # what a link names is replaced, not the link
+    descriptor, made = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)  # mode 0600
+    try:
+        with open(descriptor, "wb") as stream:  # noqa: PTH123 - a descriptor
+            stream.write(content)
+            stream.flush()
+            os.fsync(descriptor)
+        os.replace(made, path)  # noqa: PTH105
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(made)  # noqa: PTH108
+        raise
+
+
+def of_the_kernel(about: os.stat_result) -> bool:
+    """Say whether something lies in /proc or /sys, whose folders have no end."""
+    for place in _KERNEL:
+        with contextlib.suppress(OSError):
+            if os.stat(place).st_dev == about.st_dev:  # noqa: PTH116
+                return True
+    return False
+
+
+def _wait(descriptor: int, seconds: float) -> None:
+    """Wait until a pipe has something, or its end has come. Raises Unlike when nobody writes."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    if not poll.poll(seconds * 1000):
+        raise Unlike(f"is a pipe into which nobody wrote for {seconds:.3g} s, or too slowly")
+
+
+def _kind(mode: int) -> str:
+    for fits, name in (
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    ):
+        if fits(mode):
+            return name
+    return "something else"
+
+
+def _size(most: int) -> str:
+    return f"{most >> 20} MiB" if most >= 1 << 20 else f"{most} bytes"

@@ -1,0 +1,61 @@
+"""Whom we trust and what we show: the TLS settings of a connection."""
+
+import contextlib
+import ssl
+import tempfile
+from pathlib import Path
+
+from kubemtu import files
+from kubemtu.kube.connection import Connection
+from kubemtu.kube.credentials import Credential
+from kubemtu.kube.errors import TlsFailure
+
+
+def context(connection: Connection, credential: Credential) -> ssl.SSLContext:
+    """The TLS settings of a connection. Raises TlsFailure when a certificate or key cannot be used."""
+    try:
+        made = ssl.create_default_context(cadata=_authorities(connection))
+    except (OSError, ssl.SSLError, ValueError) as error:
+        named = connection.ca_file or "certificate-authority-data"
+        raise TlsFailure(f"{connection.origin}: {named} holds no usable certificate ({error}); correct it") from error
+    # Python 3.13 began to demand what many cluster CAs lack (an authority key identifier); Go does not.
+    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if connection.insecure:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    certificate = credential.certificate or connection.certificate
+    key = credential.key or connection.key
+    with contextlib.ExitStack() as folder:
+        try:
+            shown = _as_file(certificate, connection.certificate_file, folder)
+            secret = _as_file(key, connection.key_file, folder)
+            if shown:
+                # A password callback, because OpenSSL would otherwise ask the terminal for an encrypted key's.
+                made.load_cert_chain(shown, secret, password="")
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise TlsFailure(
+                f"the client certificate of {connection.who} cannot be used ({error}); log in again, then retry"
+            ) from error
+    return made
+
+
+def _authorities(connection: Connection) -> str | None:
+    """The certificates to trust, as PEM; None for those of this machine. Raises OSError, ValueError for none at all."""
+    held = connection.ca if connection.ca_file is None else files.text(connection.ca_file, encoding="latin-1")
+    if held is not None and not held.strip():
+        raise ValueError("it is empty")
+    return held
+
+
+def _as_file(text: str | None, named: str | None, stack: contextlib.ExitStack) -> str | None:
+    """PEM text in a private file that lives as long as `stack`: OpenSSL's loader takes nothing else.
+
+    A file that is named is copied, so that a pipe or a device of that name is a sentence and no hang. Raises OSError.
+    """
+    if text is None and named is None:
+        return None
+    held = files.read(named or "") if text is None else text.encode("ascii")
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kubemtu-"))) / "pem"
+    path.touch(mode=0o600)
+    path.write_bytes(held)
+    return str(path)
