@@ -6,8 +6,11 @@ import contextlib
 import gzip
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
@@ -16,13 +19,13 @@ import pytest
 from kubemtu.cli import main
 from kubemtu.core import errors
 from kubemtu.core.objects import Object, Ref
-from kubemtu.kube import connect, credentials, wire
+from kubemtu.kube import connect, credentials, trust, wire
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.api import Api
 from kubemtu.kube.connection import Connection, ExecPlugin, Impersonation
 
 PODS = Ref(api_version="v1", kind="ConfigMap", plural="configmaps", name="a", namespace="default")
-Answer = Callable[[asyncio.StreamWriter], "asyncio.Future[None] | object"]
+As = Callable[[str], AbstractAsyncContextManager[Api]]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
 
 
@@ -402,3 +405,30 @@ def test_a_date_in_a_kubeconfig_is_text(tmp_path: Path) -> None:
         "utf-8",
     )
     assert connect.settings(str(path), environ={}).server == "https://k"
+
+
+# All of it, as it is called
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["check"], ["plan"], ["why", "a", "b"], ["why", "a"], ["probe", "a", "b"], ["probe"], ["apply"], ["rollback"]],
+)
+def test_a_server_that_is_away_is_one_sentence(tmp_path: Path, words: list[str], unused_port: int) -> None:
+    path = config(tmp_path, f"https://127.0.0.1:{unused_port}")
+    command = [sys.executable, "-m", "kubemtu", *words, "--kubeconfig", path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: nothing listens at https://127.0.0.1:{unused_port}")
+    assert done.stderr.count("\n") == 1
+
+
+async def test_a_bundle_with_comments_in_any_encoding(tmp_path: Path, as_user: As) -> None:
+    async with as_user("admin") as api:
+        one = api.connection.ca
+    assert one is not None
+    path = tmp_path / "ca.crt"
+    path.write_bytes("# Aussteller: Zürich\n".encode("latin-1") + one.encode() + b"\xff\n")
+    made = trust.context(Connection(server="https://k", origin="/k", ca_file=str(path)), credentials.Credential())
+    assert len(made.get_ca_certs()) == 1

@@ -41,7 +41,10 @@ def context(connection: Connection, credential: Credential) -> ssl.SSLContext:
 
 def _authorities(connection: Connection) -> str | None:
     """The certificates to trust, as PEM; None for those of this machine. Raises OSError, ValueError for none at all."""
-    held = connection.ca if connection.ca_file is None else files.text(connection.ca_file, encoding="latin-1")
+    held = connection.ca
+    if connection.ca_file is not None:
+        # Between the certificates of a bundle may stand what it likes, in any encoding.
+        held = files.read(connection.ca_file).decode("ascii", "ignore")
     if held is not None and not held.strip():
         raise ValueError("it is empty")
     return held
