@@ -20,7 +20,9 @@ def report(bug: BaseException) -> str:
     )
     what = f"this is a bug in kubemtu ({type(bug).__name__}: {bug!s:.120})"
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="kubemtu-bug-", suffix=".txt", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="kubemtu-bug-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
             file.write(text)
     except OSError:
         return f"{what}; please report it with the command you ran"
