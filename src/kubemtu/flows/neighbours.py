@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from kubemtu.core import mesh, order, pathverdict, proof
+from kubemtu.core.why import tasks
 from kubemtu.flows.asking import Asking
 
 MOST = 200  # pairs that are measured so in a round
+AGAIN = 3  # times that what one direction does not tell is asked again
 EACH = 24  # neighbours that measure one member at most
 
 
@@ -21,7 +23,14 @@ async def witnessed(asking: Asking, places: Sequence[order.Place], whole: mesh.M
         for place, member in enumerate(silent[:MOST])
         for turn in range(each)
     ]
-    results = await asking.ways([_way(places, whole.expected, sender, member) for sender, member in pairs])
+    ways = [_way(places, whole.expected, sender, member) for sender, member in pairs]
+    results = await asking.ways(ways)
+    for _ in range(AGAIN):  # a busy node loses packets of its own, or is late with what it found
+        due = [way for way in ways if tasks.half(way, results.get(way.name))]
+        if not due:
+            break
+        fresh = await asking.ways(due)
+        results |= {name: tasks.fuller(results[name], one) for name, one in fresh.items()}
     there: dict[int, dict[int, pathverdict.Verdict]] = {}
     home: dict[int, dict[int, pathverdict.Verdict]] = {}
     for sender, member in pairs:
