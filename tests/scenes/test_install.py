@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.conftest import Kube, can_make_labs, until
+from tests.lab.conftest import Body, Kube, can_make_labs, until
 
 import kubemtu
 from kubemtu.lab import images, scenes
@@ -152,10 +152,26 @@ def test_installed_used_and_gone(people: People) -> None:
     assert applied.returncode == 0, applied.stdout + applied.stderr
     assert people.run("check", user="olga").returncode == 0
     assert people.run("probe", user="olga").returncode == 0
-    assert people.run("uninstall", "--yes", user="olga").returncode == 4
     back = people.run("rollback", "--yes", user="olga")
     assert back.returncode == 0, back.stdout + back.stderr
     assert people.kube.get(CONFIG)["data"] == config
+    not_hers = people.run("uninstall", "--yes", user="olga")
+    assert (not_hers.returncode, not_hers.stderr.count("\n")) == (4, 1), not_hers.stdout + not_hers.stderr
+
+    # Nothing goes while something stands, and nothing that is somebody else's.
+    under_way: Body = {"metadata": {"name": "m"}, "spec": {"plan": {"cni": "canal"}}}
+    people.kube.create(f"{KUBEMTU}/mtumigrations", under_way)
+    refused = people.run("uninstall", "--yes")
+    assert (refused.returncode, refused.stdout) == (7, "")
+    assert "nothing was removed: MTUMigration m has not come to its end" in refused.stderr
+    people.kube.delete(f"{KUBEMTU}/mtumigrations/m")
+    people.kube.create("/api/v1/namespaces/kubemtu/configmaps", {"metadata": {"name": "somebodys"}})
+    shown = people.run("uninstall", "--dry-run")
+    assert "= ConfigMap somebodys in Namespace kubemtu is not kubemtu's: it stays" in shown.stdout
+    assert "- Namespace kubemtu" not in shown.stdout
+    people.kube.delete("/api/v1/namespaces/kubemtu/configmaps/somebodys")
+    journals = [people.lab.node_root(f"node-{number}") / "run/kubemtu" for number in (1, 2, 3)]
+    assert all([*folder.glob("*.jsonl")] for folder in journals)
 
     gone = people.run("uninstall", "--yes")
     assert gone.returncode == 0, gone.stdout + gone.stderr
@@ -164,3 +180,4 @@ def test_installed_used_and_gone(people: People) -> None:
         assert f"= ClusterRoleBinding {user} names a role of kubemtu" in gone.stdout
         people.kube.delete(f"{RBAC}/clusterrolebindings/{user}")
     until(lambda: people.everything() == before)
+    until(lambda: not any(folder.exists() for folder in journals))

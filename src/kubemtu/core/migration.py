@@ -19,6 +19,8 @@ from kubemtu.core import net
 
 GROUP = "kubemtu.io"
 VERSION = "v1alpha1"
+FORGET = f"{GROUP}/forget"
+"""Annotation of a NodeMTU, "true": its agent removes what it wrote down on the node, while nothing is asked of it."""
 
 
 class Phase(enum.StrEnum):

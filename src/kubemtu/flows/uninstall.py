@@ -5,21 +5,25 @@ and the namespace when nothing in it is somebody else's.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
 
-from kubemtu.core import access, errors
+from kubemtu.core import access, errors, migration
 from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.rules import drift
 from kubemtu.core.words import names as listed
+from kubemtu.flows import decide, observe
 from kubemtu.flows.change import migrations
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd, mtu, probes, shipped
 from kubemtu.kube import errors as kube_errors
 
 SECONDS: Final = 120.0  # for pods to end, and for a namespace to empty itself
+AGENTS: Final = 20.0  # seconds for agents to remove what they wrote down
 SECRET: Final = Ref(api_version="v1", kind="Secret", plural="secrets", name=probes.SECRET, namespace=shipped.NAMESPACE)
 NAMESPACE: Final = Ref(api_version="v1", kind="Namespace", plural="namespaces", name=shipped.NAMESPACE)
 BINDINGS: Final = tuple(
@@ -70,6 +74,9 @@ async def survey(api: kube_api.Api) -> Found:
 _NOT_OURS = frozenset({"absent", "foreign"})
 
 
+_JOURNALS = ("status", "observation", "journals")
+
+
 def _late(ref: Ref) -> bool:
     return ref.kind not in {"DaemonSet", "Namespace"}
 
@@ -100,14 +107,23 @@ async def _refuse_while_something_stands(api: kube_api.Api) -> str:
             f"nothing was removed: node {listed(held)} still holds what kubemtu asked of it (pins, or a change); take "
             "it back with `kubemtu rollback` first"
         )
+    if pins := await _pins(api):
+        raise errors.Conflict(f"nothing was removed, as pins would stay for good: {pins}")
     return last
 
 
 def _holds(found: Object) -> bool:
     """Whether something is asked of a node, or its agent has not reported yet that nothing is any more."""
-    if found.mapping("spec"):
-        return True
-    return bool(found.mapping("status", "reached"))
+    return bool(found.mapping("spec") or found.mapping("status", "reached"))
+
+
+async def _pins(api: kube_api.Api) -> str:
+    """What nodes show that holds senders back, with the remedy; nothing where no pod network of ours can be told."""
+    try:
+        left = drift.find(decide.model(await observe.observe(api)))
+    except errors.NotRecognised:
+        return ""
+    return f"{left[0].place}: {left[0].message} {left[0].remedy}" if left else ""
 
 
 async def _list(api: kube_api.Api, want: Want) -> Sequence[Object]:
@@ -158,6 +174,7 @@ async def _bound(api: kube_api.Api) -> AsyncIterator[str]:
 async def carry_out(api: kube_api.Api, found: Found, tell: Tell) -> None:
     """Remove what was found, and see that it is gone. Raises Surprise when something stays, Conflict as `survey`."""
     await _refuse_while_something_stands(api)
+    await _forget_on_nodes(api, tell)
     daemonsets = [ref for ref in found.ours if ref.kind == "DaemonSet"]
     for ref in daemonsets:
         await api.delete(ref, propagation="Foreground")
@@ -174,6 +191,21 @@ async def carry_out(api: kube_api.Api, found: Found, tell: Tell) -> None:
             return await api.get(NAMESPACE) is None
 
         await _until(emptied, str(NAMESPACE), tell)
+
+
+async def _forget_on_nodes(api: kube_api.Api, tell: Tell) -> None:
+    """Have the agents remove what they wrote down; says which nodes keep it because their agent does not answer."""
+    nodes = await _list(api, mtu.NODES)
+    for found in nodes:
+        ref = Ref(api_version=mtu.API_VERSION, kind=mtu.NODES.kind, plural=mtu.NODES.plural, name=found.name)
+        with contextlib.suppress(kube_errors.Absent):
+            await api.patch(ref, {"metadata": {"annotations": {migration.FORGET: "true"}}})
+    deadline = time.monotonic() + AGENTS
+    while left := [found.name for found in await _list(api, mtu.NODES) if found.get(*_JOURNALS)]:
+        if time.monotonic() >= deadline:
+            tell(f"node {listed(left)} keeps /run/kubemtu until it is rebooted: its agent does not answer")
+            return
+        await asyncio.sleep(0.2)
 
 
 async def _no_pods(api: kube_api.Api) -> bool:

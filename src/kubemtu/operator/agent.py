@@ -64,6 +64,7 @@ class Agent:
         self._identity = mtu.Agent(version=kubemtu.__version__, pid=os.getpid(), started_at=records.moment(api.now()))
         self._asked = spec.Asked()
         self._missing = False  # the NodeMTU is not there (any more), whatever was told
+        self._leaving = False  # kubemtu is taken out of the cluster: nothing of it stays on the node
         self._drivers = spec.Drivers()
         self._course = spec.Course()
         self._wake = asyncio.Event()
@@ -93,6 +94,8 @@ class Agent:
                 self._kernel.submit(hands.close).result()
         finally:
             self._kernel.shutdown(wait=True)
+            if self._leaving:
+                keeper.leave(self._directory)
             os.close(held)
 
     # What is asked
@@ -114,8 +117,10 @@ class Agent:
         self._missing = found is None
         if self._missing:
             self._news.set()
-        if heard != self._asked:
-            self._asked = heard
+        leaving = found is not None and found.get("metadata", "annotations", migration.FORGET) == "true"
+        if heard != self._asked or leaving != self._leaving:
+            self._stirred = self._stirred or leaving
+            self._asked, self._leaving = heard, leaving
             self._wake.set()
 
     # What is done
@@ -164,6 +169,8 @@ class Agent:
         """Correct what events made wrong, and make the node true to what is asked; on the kernel's thread."""
         if asked.desired is None:
             hands.let_go()
+            if self._leaving:
+                hands.forget()
             hands.drain()
             return
         corrected = hands.drain()

@@ -111,6 +111,13 @@ class Keeper:
         if listen and self._listener is None:
             self._listener = netlink.Listener()
 
+    def forget(self) -> None:
+        """Remove the journals of all changes; that of `node set` is not the agent's."""
+        for name in journal.Journal.names(self._directory):
+            if name != single.NAME:
+                with contextlib.suppress(OSError):
+                    (self._directory / f"{name}.jsonl").unlink()
+
     def _be_ready(self, desired: migration.Desired) -> None:
         if self._engine is None or self._engine.known.name != desired.migration:
             self.let_go()
@@ -152,6 +159,13 @@ def failed(desired: migration.Desired, sentence: str) -> migration.Reached:
     return migration.Reached(
         phase=desired.phase, restore=desired.restore, done=False, ports=0, changed=0, failures=(sentence,)
     )
+
+
+def leave(directory: Path) -> None:
+    """Remove the agent's folder, unless something else is in it; for whoever holds it, at its end."""
+    with contextlib.suppress(OSError):
+        (directory / LOCK).unlink()
+        directory.rmdir()
 
 
 def only_one(directory: Path, patience: float) -> int:
