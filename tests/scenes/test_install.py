@@ -159,7 +159,12 @@ def test_installed_used_and_gone(people: People) -> None:
     assert (not_hers.returncode, not_hers.stderr.count("\n")) == (4, 1), not_hers.stdout + not_hers.stderr
 
     # Nothing goes while something stands, and nothing that is somebody else's.
-    under_way: Body = {"metadata": {"name": "m"}, "spec": {"plan": {"cni": "canal"}}}
+    under_way: Body = {
+        "apiVersion": "kubemtu.io/v1alpha1",
+        "kind": "MTUMigration",
+        "metadata": {"name": "m"},
+        "spec": {"plan": {"cni": "canal"}},
+    }
     people.kube.create(f"{KUBEMTU}/mtumigrations", under_way)
     refused = people.run("uninstall", "--yes")
     assert (refused.returncode, refused.stdout) == (7, "")
