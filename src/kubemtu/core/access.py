@@ -135,6 +135,7 @@ COMMANDS: Final[dict[str, Needs]] = {
             Rule(group=GROUP, resources=("mtupolicies",), verbs=("create", "patch")),
         ),
     ),
+    "relieve": Needs(role="operator", rules=(*_OBSERVE, *_MEASURE, *_DRIVE)),
     "calc": Needs(role="nobody"),
     "node": Needs(role="nobody", note="No API; NET_ADMIN, SYS_ADMIN and NET_RAW on its own machine."),
     "install": Needs(role="administrator", note=_ADMINISTRATOR),
