@@ -42,6 +42,7 @@ CHANGING = [
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<uid>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
     (re.compile(r"\b(current|resourceVersion|ResourceVersion in object meta): \d+"), r"\1: <version>"),
+    (re.compile(r"\A\d+s\Z"), "<age>"),
     (re.compile(r"(in the precondition|in record) \(\d+\)"), r"\1 (<version>)"),
 ]
 
