@@ -148,7 +148,7 @@ def _files(patterns: Iterable[str], roots: netns.Roots, troubles: list[str]) -> 
             except files.TooLong:
                 troubles.append(f"{path}: longer than {LARGEST_FILE} bytes, which no file of a CNI is; left out")
                 continue
-            except (files.Unlike, IsADirectoryError):
+            except files.Unlike:
                 troubles.append(f"{path}: no regular file, so it was not opened; take it away, or put a file there")
                 continue
             except OSError as error:
