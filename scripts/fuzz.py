@@ -114,6 +114,7 @@ def _worker(group: str, seed: int, begin: int, end: int) -> int:
     told = os.fdopen(os.dup(1), "w", encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix="kubemtu-fuzz-") as folder:
         os.environ.update(HOME=folder, TMPDIR=folder, KUBECONFIG=f"{folder}/none")
+        os.chdir(folder)  # names of files to write are hostile too
         for number in range(begin, end):
             case = hostile.case(group, seed, number, Path(folder))
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

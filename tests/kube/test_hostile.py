@@ -67,10 +67,14 @@ async def serving(
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
     finally:
         server.close()
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
         await server.wait_closed()
+        # A connection may have been accepted whose task has not begun: it is given the time to, and then ended.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        while others:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(others, timeout=0.05)
+            others = asyncio.all_tasks() - {asyncio.current_task()}
 
 
 async def ended(server: str, kind: type[errors.KubemtuError], **more: object) -> str:
