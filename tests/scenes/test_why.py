@@ -469,6 +469,9 @@ def test_connections_tell_where_nobody_answers_probes(lab: Cluster) -> None:
                 assert out.readline() == b"ready\n"
             until(lambda: "backoff:2" in lab.lab.exec("pod-1a", ["ss", "-tinH"]).stdout)
             lines = why(lab, "pod-1a", OUTSIDE)
+            running[-1].kill()
+            named = why(lab, "pod-1a", f"{OUTSIDE}:5000")
+            nobody = why(lab, "pod-1b", f"{OUTSIDE}:5001")
     finally:
         for process in reversed(running):
             process.kill()
@@ -476,13 +479,20 @@ def test_connections_tell_where_nobody_answers_probes(lab: Cluster) -> None:
             assert process.stdout is not None
             process.stdout.close()
         lab.ip("fabric", "route", "del", "10.244.1.0/24")
-    assert re.match(
-        rf"This is MTU: from default/pod-1a to {OUTSIDE} large packets vanish and smaller ones arrive; nothing at "
-        rf"{OUTSIDE} answers probes, but at default/pod-1a [\d.]+:\d+ ▸ {OUTSIDE}:5000 hangs: a packet of 1450 bytes "
-        r"was lost all \d+ times that it was sent, in [\d.]+ s, while 1 shorter one after it arrived\.$",
-        lines[0],
-    ), lines[0]
-    assert advice(lines) == f"let UDP port 7843 or ICMP echo pass to {OUTSIDE}: then the size is exact"
+    assert lines[0] == (
+        f"This is MTU: from default/pod-1a to {OUTSIDE} packets above 1400 vanish between node-1 and {OUTSIDE}; "
+        "default/pod-1a believes 1450; no ICMP comes back."
+    )
+    told = "\n".join(lines)
+    assert "measured with TCP segments to port 5000 that its application never sees" in told
+    assert re.search(
+        rf"default/pod-1a: [\d.]+:\d+ ▸ {OUTSIDE}:5000 hangs: a packet of 1450 bytes was lost all \d+ times "
+        "that it was sent",
+        told,
+    ), told
+    assert named[0] == lines[0]
+    assert nobody[0].startswith("It cannot be told whether this is MTU")
+    assert f"name a TCP port that is open there, as in {OUTSIDE}:443" in advice(nobody)
 
 
 # Names

@@ -16,7 +16,7 @@ from kubemtu.core import evidence, mesh, pathverdict
 
 PORT = 7843  # UDP and TCP: of the agents on the nodes, and of the probe pods
 SECONDS = 120  # that an order lives, unless it says otherwise
-Over = Literal["UDP", "ICMP echo"]
+Over = Literal["UDP", "ICMP echo", "TCP"]
 
 
 class Spot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -30,7 +30,8 @@ class Way(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
     """One path to measure, from a spot to an address, and in its other direction with `back`.
 
     `expected`: what should arrive, the interface's own MTU when 0; `enough`: nothing larger is tried. `flows`: so many
-    source ports. `echo`: where no station answers, ICMP echo is tried. `deep`: also look at what TCP is made to believe
+    source ports. `echo`: where no station answers, ICMP echo is tried. `tcp`: nothing but the
+    TCP of whoever listens on port `at` is measured by, and only there. `deep`: also look at what TCP is made to believe
     and at whether the own tunnel cuts its packets; that takes more packets.
     """
 
@@ -43,6 +44,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
     back: bool = False
     flows: int = 1
     echo: bool = True
+    tcp: bool = False
     deep: bool = False
 
 

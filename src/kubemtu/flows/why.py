@@ -10,6 +10,7 @@ import msgspec
 from kubemtu.core import errors, evidence, order
 from kubemtu.core.ladder import VLAN_SLACK
 from kubemtu.core.objects import Object, Want
+from kubemtu.core.pathverdict import UNDECIDED
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.why import ends, looks, lookup, tasks
 from kubemtu.core.why.courses import Leg, back, forth
@@ -214,7 +215,7 @@ class _Asked:
             forget = tuple(spots) if self._forget else ()
             self._take(await self._line.ask(order.Order(ways=ways, look=tuple(spots), forget=forget)))
             await self._again(ways)
-        return await self._watched(await self._returned(found))
+        return await self._watched(await self._by_tcp(await self._returned(found)))
 
     async def _again(self, ways: Sequence[order.Way]) -> None:
         """Ask once more, by one flow, what was not told of in each direction that was asked for.
@@ -274,6 +275,19 @@ class _Asked:
             ways = tuple(task.ways[-1][1] for task in more.values())
             self._take(await self._line.ask(order.Order(ways=ways)))
         return [more.get(id(task), task) for task in found]
+
+    async def _by_tcp(self, found: Sequence[Task]) -> list[Task]:
+        """Ask the TCP of hosts outside that answer nothing else, at a port that was named or that is in use."""
+        due = {}
+        for task in found:
+            result = self._results.get(task.ways[0][1].name)
+            silent = result is not None and result.verdict.kind in UNDECIDED
+            if silent and (tried := tasks.by_tcp(task, self._told)) is not None:
+                due[id(task)] = tried
+        if due:
+            self._take(await self._line.ask(order.Order(ways=tuple(task.ways[0][1] for task in due.values()))))
+        known = {name for name, result in self._results.items() if result.verdict.kind not in UNDECIDED}
+        return [due[id(task)] if id(task) in due and due[id(task)].ways[0][1].name in known else task for task in found]
 
     def _one_way(self, task: Task) -> bool:
         """Whether the other end could tell more than was measured from here."""

@@ -6,18 +6,18 @@ node is not changed, except that learned path MTUs are forgotten where the order
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from kubemtu.core import errors, evidence, mesh, order, pathverdict, sampling, words
-from kubemtu.core.pathfacts import Both
+from kubemtu.node import deep, netns
 from kubemtu.node import errors as node_errors
-from kubemtu.node import netns
 from kubemtu.node.evidence import counters, gather
 from kubemtu.node.places import Places
-from kubemtu.node.probe import channel, echo, mss, outer, paths, pieces, segments, station, wire
+from kubemtu.node.probe import channel, echo, paths, station, tcpsize, wire
 
 CONNECTIONS: Final = 24  # told of each spot, besides those in trouble
 TROUBLES: Final = 8
@@ -115,15 +115,17 @@ class Measuring:
 
         `icmp`: by ICMP echo alone; raises Forbidden when the kernel does not allow that.
         """
+        by_tcp = [self._by_tcp(way) for way in ways if way.tcp]
+        ways = [way for way in ways if not way.tcp]
         if not ways:
-            return []
+            return by_tcp
         found = {} if icmp else self._measure(ways, channel.Channel)
         silent = [way for way in ways if icmp or (way.echo and all(map(_unheard, found[way.name])))]
         echoed: dict[str, list[paths.Path]] = {}
         if silent:
             single = [msgspec.structs.replace(way, back=False, flows=1) for way in silent]
             echoed = self._measure(single, echo.EchoChannel, strict=icmp)
-        results = []
+        results = by_tcp
         for way in ways:
             heard = any(not _unheard(path) for path in echoed.get(way.name, ()))
             results.append(
@@ -132,6 +134,28 @@ class Measuring:
                 )
             )
         return results
+
+    def _by_tcp(self, way: order.Way) -> order.Result:
+        """One way by what the TCP at its other end acknowledges."""
+        began, sized = time.monotonic(), None
+        try:
+            with self._entered(way.here.port) as space:
+                address = paths.endpoint(paths.Target(address=way.to, port=way.at))
+                sized = netns.inside(space, lambda: tcpsize.largest(address))
+        except (errors.KubemtuError, OSError, LookupError) as error:
+            self._troubles.append(_gone(way.here.port, error))
+        found = sized.found if sized is not None else paths.NOTHING
+        believed, after = (sized.believed, sized.after) if sized is not None else (0, 0)
+        forward = pathverdict.Direction(found=found, believed_before=believed, believed=after)
+        return order.Result(
+            way=way.name,
+            verdict=pathverdict.judge(forward, expected=way.expected or None),
+            over="TCP",
+            there=forward,
+            seconds=round(time.monotonic() - began, 6),
+            packets=found.packets,
+            notes=(tcpsize.LIMITS.format(port=way.at),),
+        )
 
     def _measure(
         self, ways: Sequence[order.Way], over: type[channel.Channel], *, strict: bool = False
@@ -218,52 +242,9 @@ class Measuring:
     def _deeper(
         self, way: order.Way, forward: pathverdict.Direction, back: pathverdict.Direction | None
     ) -> tuple[pathverdict.Direction, pathverdict.Direction | None]:
-        """The same directions, with what TCP believes there, and whether the own tunnel cuts what is sent."""
         with contextlib.suppress(errors.KubemtuError, OSError, LookupError), self._entered(way.here.port) as space:
-            # A lost SYN is sent again after a second (RFC 6298 2): only then TCP is what does not pass.
-            both = self._segments(way, space, 0.5) or self._segments(way, space, 1.5)
-            probing = both.forward.probing if both is not None else netns.inside(space, mss.probing)
-            forward = msgspec.structs.replace(forward, segments=both.forward if both else None, tcp_mtu_probing=probing)
-            if back is not None and both is not None:
-                back = msgspec.structs.replace(back, segments=both.back)
-            if forward.found.limit in {"own interface", "expected"}:  # else a fragment is too large as well
-                forward = msgspec.structs.replace(forward, fragments=self._pieces(way, space, forward.found.mtu))
-            seen = self._outer(way, space, forward.found.mtu)
-            if seen.mtu is not None and seen.does == "cuts":
-                forward = msgspec.structs.replace(
-                    forward, outer=seen.mtu, outer_packets=seen.copies, outer_fragments=seen.counted
-                )
+            return deep.look(way, self._key, space, forward, back)
         return forward, back
-
-    def _segments(self, way: order.Way, space: int, patience: float) -> Both | None:
-        address = paths.endpoint(paths.Target(address=way.to, port=way.at))
-        return segments.ask(
-            address,
-            self._key,
-            patience=patience,
-            open_socket=lambda family: netns.inside(space, lambda: segments.open_socket(family)),
-            probing=lambda: netns.inside(space, mss.probing),
-        )
-
-    def _pieces(self, way: order.Way, space: int, mtu: int) -> pieces.Fate:
-        family = paths.family(way.to)
-        one = netns.inside(space, lambda: pieces.Whole(family))
-        one.within(os.dup(space))
-        try:
-            address = paths.endpoint(paths.Target(address=way.to, port=way.at))
-            return pieces.fate(one, address, self._key, mtu, pieces.now)
-        finally:
-            one.close()
-
-    def _outer(self, way: order.Way, space: int, top: int) -> outer.Outer:
-        """Packets without a seal, which nobody answers: what counts is what this node does with them."""
-        family = paths.family(way.to)
-        address = paths.endpoint(paths.Target(address=way.to, port=way.at))
-        one = netns.inside(space, lambda: channel.Channel(family))
-        try:
-            return outer.largest(lambda size: one.send(b"", size, address), top=top)
-        finally:
-            one.close()
 
     # A round
 

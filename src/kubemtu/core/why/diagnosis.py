@@ -380,6 +380,8 @@ def _silence(case: Case, answer: Answer) -> tuple[str, str]:
         advice = f"look at `kubectl get networkpolicies -A`; to measure all the same, {measure}"
     elif answer == "unknown":
         looks = "a host that is down or drops probes"
-        advice = f"{measure} to {there.name}, or ask again while a connection from {case.here.name} to it hangs: "
-        advice += "its own TCP tells then"
+        address = there.addresses[0] if there.addresses else there.name
+        named = f"[{address}]:443" if ":" in address else f"{address}:443"
+        advice = f"{measure} to {there.name}, name a TCP port that is open there, as in {named}, or ask again while a "
+        advice += f"connection from {case.here.name} to it hangs: its own TCP tells then"
     return f"nothing is answered, of whatever size{beside}: it looks like {looks}", advice

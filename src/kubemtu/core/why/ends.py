@@ -21,10 +21,10 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     `name` is what people call it, `on` the node that it is on. `node` and `port` say from where an agent can measure:
     `node` is empty when none tells of it, `port` is the host-side link of a pod's veth, empty for a node, or for a pod
     on its node's own network. `mtu` is that of its own interface and `host_mtu` that of the node's end of its veth, in
-    bytes, 0 when unknown. `tunnel`: its node has one, and `fits` is what the node's NIC leaves for a packet inside it
-    where the tunnel takes more, else 0; `overlay` is the name of its VXLAN device, and `overlay_port` that one's UDP
-    port. `members` are the endpoints of a Service, `all_members` how many it has; `through` is the node whose port
-    leads there.
+    bytes, 0 when unknown. `listens`: the TCP port that was named with an address. `tunnel`: its node has one, and
+    `fits` is what the node's NIC leaves for a packet inside it where the tunnel takes more, else 0; `overlay` is the
+    name of its VXLAN device, and `overlay_port` that one's UDP port. `members` are the endpoints of a Service,
+    `all_members` how many it has; `through` is the node whose port leads there.
     """
 
     kind: Kind
@@ -36,6 +36,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 0
     host_mtu: int = 0
     tunnel: bool = False
+    listens: int = 0
     overlay: str = ""
     overlay_port: int = 0
     fits: int = 0

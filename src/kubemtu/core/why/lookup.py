@@ -161,4 +161,4 @@ def _at(address: str, port: int, known: Known) -> End:
             for found in known.snapshot.each("Node"):
                 if address in ends.node_addresses(found):
                     return ends.of_service(service, known, ends.node(found.name, known.snapshot), port)
-    return msgspec.structs.replace(ends.holder(address, known.snapshot), addresses=(address,))
+    return msgspec.structs.replace(ends.holder(address, known.snapshot), addresses=(address,), listens=port)

@@ -1,7 +1,7 @@
 """Which ways are measured to answer for two ends: the whole path, and its parts from where agents stand."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -99,6 +99,25 @@ def returns(task: Task) -> tuple[Role, order.Way]:
     address = task.here.address(":" in first.to)
     assert address is not None
     return "return", _way(f"{first.name}.return", task.there, address, flows=first.flows, back=True)
+
+
+def by_tcp(task: Task, told: Mapping[str, order.Told]) -> Task | None:
+    """The same task, its whole path measured by the TCP of a host outside; None where no port of it is known.
+
+    It is the port that was named, else one that a connection of the first end stands to, one that hangs first.
+    """
+    role, way = task.ways[0]
+    if role != "whole" or task.there.kind != "address":
+        return None
+    looks = told[task.here.node].looks if task.here.node in told else ()
+    states = [state for look in looks for state in (look.after, look.before) if state is not None]
+    seen = [one for state in states for one in state.connections]
+    standing = sorted((one for one in seen if one.remote == way.to), key=lambda one: one.backoff, reverse=True)
+    port = task.there.listens or next((one.remote_port for one in standing), 0)
+    if not port:
+        return None
+    tried = msgspec.structs.replace(way, name=f"{way.name}.tcp", at=port, tcp=True, flows=1, back=False)
+    return msgspec.structs.replace(task, ways=((role, tried), *task.ways[1:]))
 
 
 def endings(result: order.Result | None) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import socket
+from typing import Final
 
 import msgspec
 
@@ -138,12 +139,14 @@ def question(
     )
 
 
+NOTHING: Final = search.Found(
+    ending="unreachable", mtu=0, limit=None, losses=0, fitting=0, fitting_lost=0, rounds=0, packets=0, top=0
+)
+
+
 def nowhere(target: Target, note: str) -> Path:
     """The path to a target that nothing can be sent to."""
-    found = search.Found(
-        ending="unreachable", mtu=0, limit=None, losses=0, fitting=0, fitting_lost=0, rounds=0, packets=0, top=0
-    )
-    return Path(target=target, forward=Measured(found=found, believed_before=0, believed=0, note=note))
+    return Path(target=target, forward=Measured(found=NOTHING, believed_before=0, believed=0, note=note))
 
 
 def carried(target: Target, size: int, seconds: float) -> Path:
