@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.core.paths import PG, WEB, both, changed, direction, leg, path
+from tests.core.paths import PG, WEB, both, changed, direction, leg, nothing, path
 
 from kubemtu.core.pathfacts import Segments
 from kubemtu.core.why.diagnosis import Diagnosis, diagnose
@@ -33,6 +33,15 @@ def test_echo_alone_passes_the_tunnel_either_way() -> None:
 def test_what_the_other_end_begins_is_answered_so_it_is_a_policy() -> None:
     found = ask(echo("whole"), leg("return", direction(1450)))
     assert "checksum" not in found.sentence
+
+
+def test_what_answers_passes_so_it_is_a_policy_of_all_protocols() -> None:
+    stands: dict[str, Any] = {"segments": STANDS}
+    parts = (both("nodes", 1500, 1500, **stands), both("far", 1450, expected=1450, **stands))
+    returned = leg("return", direction(1450), direction(1450), here=PG, goal=WEB)
+    found = ask(leg("whole", nothing()), *parts, returned)
+    assert "checksum" not in found.sentence
+    assert "NetworkPolicy" in found.sentence
 
 
 def test_tcp_alone_dies_in_the_tunnel() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.node.probe.conftest import B4, B6, Net
 
 from kubemtu.lab.line import ends
-from kubemtu.node.probe import pieces, tcpsize, wire
+from kubemtu.node.probe import channel, pieces, tcpsize, wire
 
 PORT = 4433
 
@@ -69,7 +69,7 @@ def test_nobody_listens(bare: Net) -> None:
 
 
 @pytest.mark.parametrize(("address", "family"), [(B4, 4), (B6, 6)])
-def test_fragments_of_either_family_arrive(net: Net, address: str, family: pieces.channel.Family) -> None:
+def test_fragments_of_either_family_arrive(net: Net, address: str, family: channel.Family) -> None:
     one = net.inside("a", lambda: pieces.Whole(family))
     try:
         target = (address, wire.PORT) if family == 4 else (address, wire.PORT, 0, 0)

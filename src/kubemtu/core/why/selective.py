@@ -57,7 +57,9 @@ def _inside(course: Course, legs: "dict[str, Leg]") -> Loss | None:
     whole, nodes, far = legs.get("whole"), legs.get("nodes"), legs.get("far")
     if whole is None or nodes is None or far is None or here.on == there.on or not (here.overlay or there.overlay):
         return None
-    if not course.whole.sound or any(leg.result.over != "UDP" or not leg.result.verdict.mtu for leg in (nodes, far)):
+    if course.answers or not course.whole.sound:  # what the other end begins is answered: a policy
+        return None
+    if any(leg.result.over != "UDP" or not leg.result.verdict.mtu for leg in (nodes, far)):
         return None
     if whole.result.over == "ICMP echo":
         returned = legs.get("return")
