@@ -1,0 +1,52 @@
+"""A kubelet that a black hole has cut off from the API server reports again once the nodes' own traffic is pinned."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.lab.conftest import until
+from tests.scenes.cluster import Cluster
+
+from kubemtu.lab.scene import Canal, Scene, nodes
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
+SCENE = Scene(name="cut-off", summary="", nodes=nodes(2, 1), cni=Canal(era="B", mtu=1450))
+
+
+def ready(cluster: Cluster, node: str) -> str:
+    """What the API server believes of a node: True, False, or Unknown when its kubelet is silent."""
+    found: Any = cluster.kube.get(f"/api/v1/nodes/{node}")
+    return str(next(one["status"] for one in found["status"]["conditions"] if one["type"] == "Ready"))
+
+
+def host_routes(cluster: Cluster, node: str) -> set[str]:
+    """The routes to single hosts that kubemtu has added, by their destinations."""
+    found = json.loads(cluster.ip(node, "-json", "route", "show", "proto", "109"))
+    return {route["dst"] for route in found}
+
+
+@pytest.mark.parametrize("cluster", [SCENE], indirect=True)
+def test_who_was_cut_off_reports_again_and_the_change_can_be_made(cluster: Cluster) -> None:
+    cluster.lab.set_port("node-2", 1400)
+    until(lambda: ready(cluster, "node-2") == "Unknown", 60)
+    before = {node: cluster.ip(node, "route") for node in ("node-1", "node-2")}
+
+    relieved = cluster.run("relieve", "--yes", "--nic-mtu", "1404", "--hosts", "-o", "json")
+    assert relieved.code == 0, relieved.err
+    until(lambda: ready(cluster, "node-2") == "True", 60)
+    # Of another node and of the API server's Service, which goes by the default route: each a route of its own.
+    assert host_routes(cluster, "node-2") == {"192.168.77.1", "10.43.0.1"}
+    assert cluster.links("node-2")["eth0"] == 1500
+
+    applied = cluster.run("apply", "--yes", "-o", "json")
+    assert applied.code == 0, applied.err
+    told = json.loads(applied.out)
+    assert told["proof"]["verdict"] == "held"
+    assert any("are pinned to 1404 until" in sentence for sentence in told["remains"])
+    assert host_routes(cluster, "node-2") == {"192.168.77.1", "10.43.0.1"}
+    assert ready(cluster, "node-2") == "True"
+
+    cluster.lab.set_port("node-2", None)  # without the pins its kubelet would be cut off again, and no restart end
+    back = cluster.run("rollback", "--yes")
+    assert back.code == 0, back.err
+    assert {node: cluster.ip(node, "route") for node in ("node-1", "node-2")} == before
