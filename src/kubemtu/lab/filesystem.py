@@ -28,7 +28,7 @@ def detach_from_host() -> None:
     """Let no mount of ours reach the machine, and make sure that every own folder of a node exists to mount on."""
     kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
     for folder in OWN_FOLDERS:
-        if not folder.is_dir():
+        if not _is_folder(folder):
             _make(folder)
 
 
@@ -61,19 +61,30 @@ def write_sysctl(path: str, value: str | int) -> None:
 
 
 def _make(folder: Path) -> None:
-    parent = next(each for each in folder.parents if each.is_dir())
+    parent = next(each for each in folder.parents if _is_folder(each))
     if not _is_tmpfs_of_ours(parent):
         _mirror(parent)
     folder.mkdir(parents=True)
 
 
 def _is_tmpfs_of_ours(folder: Path) -> bool:
-    return any((each / ".disk").is_dir() for each in (folder, *folder.parents))
+    return any(_is_folder(each / ".disk") for each in (folder, *folder.parents))
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether there is a folder that we may reach; buildah, run by root, leaves an /etc/cni for root alone."""
+    try:
+        return path.is_dir()
+    except PermissionError:
+        return False
 
 
 def _mirror(folder: Path) -> None:
     below = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    entries = list(os.scandir(folder))
+    try:
+        entries = list(os.scandir(folder))
+    except PermissionError:
+        entries = []
     kernel.mount("tmpfs", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
     disk = folder / ".disk"
     disk.mkdir()
