@@ -6,8 +6,10 @@ import contextlib
 import gzip
 import json
 import os
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -33,48 +35,42 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\
 async def serving(
     answer: bytes, *, pause: float | None = None, endless: bytes = b""
 ) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A server that sends these bytes, a byte at a time with a pause where one is named, then others without an end."""
+    """A server that sends a head and, a byte at a time where a pause is named, a body; then others without an end."""
     asked: list[bytes] = []
+    stop = threading.Event()
 
-    running: set[asyncio.Task[None]] = set()
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.settimeout(10)
+            with contextlib.suppress(OSError):
+                self.serve()
 
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        running.add(task)
-        try:
-            asked.append(await reader.readuntil(b"\r\n\r\n"))
+        def serve(self) -> None:
+            heard = b""
+            while not heard.endswith(b"\r\n\r\n"):
+                more = self.request.recv(65536)
+                if not more:
+                    return
+                heard += more
+            asked.append(heard)
             head, mark, rest = answer.partition(b"\r\n\r\n")
             at_once, slowly = (head + mark, rest) if mark else (b"", answer)
-            parts = [at_once, *([bytes([one]) for one in slowly] if pause else [slowly])]
-            for part in parts:
-                writer.write(part)
-                await writer.drain()
-                await asyncio.sleep(pause or 0)
-            while endless:
-                writer.write(endless)
-                await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
-            running.discard(task)
+            for part in [at_once, *([bytes([one]) for one in slowly] if pause else [slowly])]:
+                self.request.sendall(part)
+                if pause and stop.wait(pause):
+                    return
+            while endless and not stop.is_set():
+                self.request.sendall(endless)
 
-    server = await asyncio.start_server(one, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
-    finally:
-        server.close()
-        await server.wait_closed()
-        # A connection may have been accepted whose task has not begun: it is given the time to, and then ended.
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        while others:
-            for task in running:
-                task.cancel()
-            await asyncio.wait(others, timeout=0.05)
-            others = asyncio.all_tasks() - {asyncio.current_task()}
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:  # its end waits for its threads
+        accepting = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        accepting.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        finally:
+            stop.set()
+            await asyncio.to_thread(server.shutdown)
+            accepting.join()
 
 
 async def ended(server: str, kind: type[errors.KubemtuError], **more: object) -> str:
