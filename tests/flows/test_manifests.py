@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kubemtu.cni import registry
@@ -206,6 +206,7 @@ def test_what_yaml_writes_is_read_back(value: object, style: str | None, flow: b
 
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.text(max_size=200), st.text(alphabet="ab:-[]{}&*!|>'\"#,? \n\t<", max_size=60)))
+@example('"0:\x850":\n- *\x85')
 def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
     refused = []
     whole = list(documents.split(text))

@@ -36,10 +36,13 @@ _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Broken(Exception):
-    """A text that cannot be read; `line` counts from the document's first, which is 0."""
+    """A text that cannot be read; `line` counts from the document's first, which is 0.
+
+    The sentence may quote the text: what has no shape of its own is written out (str.isprintable).
+    """
 
     def __init__(self, sentence: str, line: int = 0) -> None:
-        super().__init__(sentence)
+        super().__init__("".join(one if one.isprintable() else ascii(one)[1:-1] for one in sentence))
         self.line = line
 
 
