@@ -31,9 +31,7 @@ CARRIED = 1404
 TALKING = 4  # nodes whose pods talk, node-2 among them: more would measure this machine's two cores
 BEFORE = 1.0  # seconds of traffic before the first write
 AFTER = 5.0  # seconds of traffic after relief
-READY_AFTER = 2  # seconds until a restarted pod of the CNI is ready
-STATION = 7843  # a port that every node's agent listens on: what the readiness probe connects to
-DAEMONSET = "/apis/apps/v1/namespaces/kube-system/daemonsets/canal"
+READY_AFTER = 14.0  # seconds until a restarted flanneld is ready, as a real one takes
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,13 +86,12 @@ async def once(nodes: int) -> Run:
     """Make a lab with a black hole, begin the change in it under traffic, and break it off in its rollout."""
     sick = scene.resized(scenes.named("canal-1500"), nodes=nodes, pods=1).with_nics("node-2", scene.Nic(port_mtu=PORT))
     async with (
-        cluster.cluster(sick.replace(agents=True), f"relief-{nodes}-{os.getpid()}") as lab,
+        cluster.cluster(sick.replace(agents=True, daemon_seconds=READY_AFTER), f"relief-{nodes}-{os.getpid()}") as lab,
         demo.connected(lab) as api,
     ):
         async with asyncio.timeout(120):
             while not await _all_shown(api, nodes):
                 await asyncio.sleep(0.2)
-        await _slow_rollout(api)
         whole, _found = decide.plan(await observe.observe(api), None, CARRIED)
         return await _under_traffic(lab, api, whole, nodes)
 
@@ -104,17 +101,6 @@ async def _all_shown(api: kube_api.Api, nodes: int) -> bool:
         await demo.agents_ready(api, nodes)
         return True
     return False
-
-
-async def _slow_rollout(api: kube_api.Api) -> None:
-    """From now on a restarted pod of the CNI is ready only after a while; none is restarted for this."""
-    found = await api.find("apps/v1", "daemonsets", "canal", namespace="kube-system")
-    assert found is not None
-    probe = {"tcpSocket": {"port": STATION}, "initialDelaySeconds": READY_AFTER, "periodSeconds": 1}
-    containers = [dict(one.body) for one in found.each("spec", "template", "spec", "containers")]
-    containers[0]["readinessProbe"] = probe
-    spec = {"updateStrategy": {"type": "OnDelete"}, "template": {"spec": {"containers": containers}}}
-    await api.patch(await api.ref(found.body), {"spec": spec})
 
 
 async def _under_traffic(lab: cluster.Lab, api: kube_api.Api, whole: plan.Plan, nodes: int) -> Run:

@@ -280,7 +280,7 @@ def test_a_tunnel_that_cuts_what_its_nic_does_not_take(lab: Cluster) -> None:
         "This is MTU: from default/pod-1a to default/pod-2a packets above 1400 are cut in pieces inside the tunnel "
         "between node-1 and node-2; both ends believe 1450."
     )
-    assert advice(lines).startswith("`kubemtu plan --mtu 1400` shows the change")
+    assert advice(lines).startswith("`kubemtu plan` shows the change of pods to 1400")
     assert any(
         "4 packets of the tunnel left in 8 pieces; up to 1400 bytes inside, none was cut" in line for line in lines
     )
@@ -307,10 +307,7 @@ def test_pods_larger_than_the_tunnel_with_icmp_and_without(lab: Cluster) -> None
         f"{start} vanish at the tunnel of node-1, which takes 1450; both ends believe 1500; no ICMP comes back.",
         "  certain about where",
     ]
-    assert advice(lines) == (
-        "`kubemtu plan --mtu 1450` shows the change to what the tunnel carries, and `kubemtu apply --mtu 1450` makes "
-        "it, live"
-    )
+    assert advice(lines) == "`kubemtu plan` shows the change of pods to 1450, and `kubemtu apply` makes it, live"
 
 
 def _shape(lines: list[str]) -> list[str]:
@@ -341,7 +338,7 @@ def test_a_path_mtu_that_is_old_is_forgotten_when_asked(lab: Cluster) -> None:
     lines = why(lab, "pod-1a", "pod-2a")
     assert lines[0] == (
         "This is MTU: from default/pod-1a to default/pod-2a packets above 600 are not sent whole, although 1450 "
-        "arrive; the kernel of default/pod-1a holds 600 for this path, old, forged, or set by a route."
+        "arrive; the kernel of default/pod-1a holds 600 for this path, learned or set by a route."
     )
     assert advice(lines).startswith("`kubemtu why default/pod-1a default/pod-2a --flush` has both ends forget ")
     lines = why(lab, "pod-1a", "pod-2a", "--flush", code=0)
@@ -661,7 +658,7 @@ def test_the_family_that_is_at_fault_is_named(cluster: Cluster) -> None:
         "node-1, which takes 1430; both ends believe 1450; ICMP says so, and TCP adapts when it hears it."
     )
     assert "  · no MTU stands in the way from default/pod-1a to default/pod-2a over IPv4" in lines
-    assert advice(lines).startswith("`kubemtu plan --mtu 1430` shows the change")
+    assert advice(lines).startswith("`kubemtu plan` shows the change of pods to 1430")
     assert why(cluster, "node-1", "node-2", code=0)[0] == (
         "This is not MTU: from node-1 to node-2 over IPv4 and IPv6 packets of 1500 bytes arrive whole both ways."
     )

@@ -46,7 +46,7 @@ __all__ = [
 API_VERSION = f"{migrations_core.GROUP}/{migrations_core.VERSION}"
 NODES = Want(kind="NodeMTU", plural="nodemtus", api_versions=(API_VERSION,))
 MIGRATIONS = Want(kind="MTUMigration", plural="mtumigrations", api_versions=(API_VERSION,))
-TRIES = 8  # of a write under a resourceVersion
+TRIES = 24  # of a write under a resourceVersion: somebody else may write the same object many times a second
 
 T = TypeVar("T")
 

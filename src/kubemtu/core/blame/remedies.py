@@ -9,6 +9,7 @@ from kubemtu.core.blame import sentences
 from kubemtu.core.blame.faults import Fault
 from kubemtu.core.topology import Topology
 
+BESIDE = "; between the nodes themselves all arrives"
 BENEATH = (
     "Between the nodes themselves all arrives: if echo passes between pods and UDP does not, which `kubemtu why` tells,"
     " it is a NIC that spoils checksums in a tunnel (`ethtool -K <tunnel device> tx-checksum-ip-generic off`) or a"
@@ -52,9 +53,12 @@ def advised(
         made = remedy.of(network, between_pods=fault.mtu)
         fault = msgspec.structs.replace(fault, remedy=made)
         if made.cause in {"tunnel", "pods", "network"} and made.mtu:
-            beside = "; between the nodes themselves all arrives" if nodes is not None and not nodes else ""
-            words = made.words[:1].upper() + made.words[1:]
-            return msgspec.structs.replace(fault, sentence=f"{fault.sentence}{beside}", advice=f"{words}.")
+            sound = nodes is not None and not nodes
+            if fault.where == "everywhere":
+                fault = _everywhere(fault, expected, sound=sound)
+            elif sound:
+                fault = msgspec.structs.replace(fault, sentence=f"{fault.sentence}{BESIDE}")
+            return msgspec.structs.replace(fault, advice=f"{made.words[:1].upper()}{made.words[1:]}.")
     if fault.where == "everywhere":
         return _everywhere(fault, expected, sound=nodes is not None and not nodes)
     if nodes is not None and not nodes:
@@ -65,7 +69,7 @@ def advised(
 
 def _everywhere(fault: Fault, expected: int, *, sound: bool) -> Fault:
     fate = sentences.FATES.get(fault.kind or "", "larger packets do not arrive")
-    beside = "; between the nodes themselves all arrives" if sound else ""
+    beside = BESIDE if sound else ""
     return msgspec.structs.replace(
         fault,
         sentence=f"between pods of any two nodes at most {fault.mtu} bytes arrive, not {expected}: {fate}{beside}",
