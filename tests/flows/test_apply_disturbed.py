@@ -263,6 +263,7 @@ def test_others_who_write_the_same_objects_meanwhile_are_survived(untouched: Clu
                 *(f"{MIGRATIONS}/{one['metadata']['name']}" for one in untouched.migrations()),
             ):
                 untouched.kube.merge(path, note)
+                over.wait(0.02)  # forty writes a second: without a rest this would try the machine, not the change
 
     writer = threading.Thread(target=noise)
     command = untouched.start("apply", "--yes")

@@ -358,7 +358,7 @@ async def test_conflicts_without_an_end(scripted: Scripted) -> None:
         with pytest.raises(errors.Conflict) as caught:
             await mtu.note(api, "m", "x")
     assert caught.value.exit_code == 7
-    assert len([request for request in asked if request.method == "PATCH"]) == 8
+    assert len([request for request in asked if request.method == "PATCH"]) == 24
 
 
 def test_nulls_that_a_server_dropped_are_nulls_again() -> None:
