@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,56 @@ def test_names_are_listed_and_removed(tmp_path: Path) -> None:
     known = journal.Journal.open("m1", tmp_path)
     known.remove()
     assert journal.Journal.names(tmp_path) == []
+
+
+def test_a_change_ends_and_is_asked_for_again(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    known = journal.Journal.open("m1", tmp_path)
+    known.end()
+    known.end()
+    assert path.read_text().count('"ended"') == 1
+    assert [one.ended for one in journal.left(tmp_path)] == [True]
+    known.begin(DESIRED)
+    known.close()
+    again = journal.Journal.open("m1", tmp_path)
+    assert (again.ended, again.ports) == (False, {"7/4": PORT})
+    assert [one.ended for one in journal.left(tmp_path)] == [False]
+    again.close()
+
+
+@pytest.mark.netns
+def test_a_disk_that_is_nearly_full_loses_nothing(tmp_path: Path) -> None:
+    """In a file system of 64 KiB: what memory knows is what the file has, and there is room again afterwards."""
+    program = f"""
+import os, sys
+import subprocess
+import sys
+from pathlib import Path
+sys.path[:0] = {sys.path!r}
+from kubemtu.core import errors
+from kubemtu.lab import kernel
+from kubemtu.node import journal
+from tests.node.test_journal import DESIRED
+kernel.unshare(kernel.CLONE_NEWNS)
+kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
+folder = Path({str(tmp_path)!r})
+kernel.mount("tmpfs", folder, "tmpfs", 0, "size=64k")
+known = journal.Journal.open("m1", folder)
+known.begin(DESIRED)
+full = 0
+for number in range(2000):
+    try:
+        known.append([journal.Device(link=f"cali{{number:05}}{{'x' * 300}}", index=number, mtu=1500)])
+    except errors.NodeFailure as error:
+        assert "No space left on device; nothing was changed" in str(error), error
+        full += 1
+        if full == 1:
+            (folder / "other").touch()
+known.close()
+assert full > 0
+again = journal.Journal.open("m1", folder)
+assert again.devices.keys() == known.devices.keys(), (len(again.devices), len(known.devices))
+print(len(again.devices) > 100)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr

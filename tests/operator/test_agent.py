@@ -324,3 +324,22 @@ def test_no_credential_of_a_node_leaves_it(lab: Cluster, tmp_path: Path) -> None
     finally:
         lab.lab.exec("node-2", ["sh", "-c", f"cat > {path}"], text=text)
         lab.lab.exec("node-2", ["rm", "-f", *(each for each in planted if each != path), f"{folder}/99-pipe.conflist"])
+
+
+def test_the_journal_of_a_change_says_whether_it_has_ended(asked: Cluster) -> None:
+    def journals() -> list[object]:
+        found = asked.observation("node-1").get("journals", [])
+        assert isinstance(found, list)
+        return [one["ended"] for one in found if one["name"] == "by-hand"]
+
+    for phase in ("PinPorts", "Devices"):
+        ask(asked, phase=phase)
+        until(functools.partial(done, asked, phase))
+    until(lambda: journals() == [False])
+    for phase in ("UnpinPorts", "Settle"):
+        ask(asked, phase=phase)
+        until(functools.partial(done, asked, phase))
+    asked.kube.merge(f"{NODE_MTUS}/node-1", {"spec": None})
+    until(lambda: journals() == [True])
+    ask(asked, phase="PinPorts", restore=True)
+    until(lambda: journals() == [False])

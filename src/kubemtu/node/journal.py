@@ -93,7 +93,13 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="ended", tag_field="e
     at: float  # seconds since the epoch
 
 
-Entry = Began | Port | Device | Routes | Hosts | Ended
+class Resumed(msgspec.Struct, frozen=True, kw_only=True, tag="resumed", tag_field="entry", rename="camel"):
+    """A change that had come to its end is asked for again, mostly to be taken back."""
+
+    at: float  # seconds since the epoch
+
+
+Entry = Began | Port | Device | Routes | Hosts | Ended | Resumed
 
 
 def owner(inode: int, host_index: int) -> str:
@@ -164,22 +170,36 @@ class Journal:
         return [path.stem for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
     def begin(self, desired: migration.Desired) -> None:
-        """Writes the first line, unless it is there."""
+        """Writes the first line, unless it is there; where the change had ended, that it has not any more."""
         if self.began is None:
             self.append([Began(desired=desired, boot=_boot(), at=time.time())])
+        elif self.ended:
+            self.append([Resumed(at=time.time())])
 
     def end(self) -> None:
-        """Writes that the change has come to its end."""
-        self.append([Ended(at=time.time())])
+        """Writes that the change has come to its end, unless it has been written."""
+        if not self.ended:
+            self.append([Ended(at=time.time())])
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Writes entries and waits until they are on the disk. Raises NodeFailure; then nothing counts as known."""
+        """Writes entries and waits until they are on the disk. Raises NodeFailure; then nothing counts as known.
+
+        A file system that is nearly full takes a part and says how much (write(2)): the rest is tried, and what cannot
+        be written whole is taken away again, so that the next entry stands on a line of its own.
+        """
         kept = list(entries)
         if not kept:
             return
+        left = memoryview(b"".join(_ENCODER.encode(entry) + b"\n" for entry in kept))
         try:
-            os.write(self._descriptor, b"".join(_ENCODER.encode(entry) + b"\n" for entry in kept))
-            os.fsync(self._descriptor)
+            before = os.fstat(self._descriptor).st_size
+            try:
+                while left:
+                    left = left[os.write(self._descriptor, left) :]
+                os.fsync(self._descriptor)
+            except OSError:
+                os.ftruncate(self._descriptor, before)
+                raise
         except OSError as error:
             raise errors.NodeFailure(f"{self.path}: {error.strerror}; nothing was changed after that") from error
         for entry in kept:
@@ -220,6 +240,8 @@ class Journal:
                 self.began = entry
             case Ended():
                 self.ended = True
+            case Resumed():
+                self.ended = False
             case Hosts():
                 self.hosts.update(dict.fromkeys(entry.destinations, entry.mtu))
             case Port():

@@ -33,6 +33,7 @@ class Keeper:
         self._directory = directory
         self._roots = roots
         self._engine: act.Engine | None = None
+        self._settled = False  # the node has come to the end of what was asked
         self._watch: watch.Watch | None = None
         self._listener: netlink.Listener | None = netlink.Listener()
 
@@ -52,16 +53,19 @@ class Keeper:
 
     def make_true(self, desired: migration.Desired) -> migration.Reached:
         """Make the node true to `desired`; what goes wrong is in `failures` and never raised."""
+        self._settled = False
         try:
             self._be_ready(desired)
             assert self._engine is not None
-            return self._engine.make_true(desired)
+            reached = self._engine.make_true(desired)
         except (errors.KubemtuError, OSError) as error:
             return failed(desired, str(error))
         except ValueError as error:  # a network that is none, as somebody wrote it by hand
             return failed(
                 desired, f"the spec of NodeMTU {self._node} asks for what makes no sense: {error}; correct it"
             )
+        self._settled = reached.done and desired.phase is migration.Phase.SETTLE
+        return reached
 
     def drain(self) -> migration.Reached | None:
         """Read what happened, and correct what it made wrong; None when nothing was."""
@@ -100,14 +104,18 @@ class Keeper:
         return tuple(found)
 
     def let_go(self, *, listen: bool = True) -> None:
-        """Nothing is asked any more: close the journal and every namespace."""
+        """Nothing is asked any more: close the journal, as ended where the node has settled, and every namespace."""
         if self._watch is not None:
             self._watch.close()
             self._watch = None
         if self._engine is not None:
             self._engine.close()
+            if self._settled:
+                with contextlib.suppress(errors.KubemtuError):  # a full disk: it stays open, which is true enough
+                    self._engine.known.end()
             self._engine.known.close()
             self._engine = None
+        self._settled = False
         if listen and self._listener is None:
             self._listener = netlink.Listener()
 
