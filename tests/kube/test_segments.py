@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from kubemtu.core import evidence, stalls
 from kubemtu.core.objects import Ref
-from kubemtu.kube import dialing, narrowing, transport, wire
+from kubemtu.kube import dialing, narrowing, sockets, transport, wire
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.api import Api
 from kubemtu.kube.connection import Connection
@@ -353,3 +353,11 @@ def test_what_size_does_not_divide_is_not_called_a_matter_of_size(
     found = narrowing.bracket(outcome)
     assert (found.answered, found.hung) == bracket
     assert not found.by_size
+
+
+async def test_a_request_in_two_parts_does_not_wait_for_an_acknowledgement() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        stream = await sockets.Backend(lambda: 1200).connect_tcp("127.0.0.1", listening.getsockname()[1])
+        raw = stream.get_extra_info("socket")
+        assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+        await stream.aclose()

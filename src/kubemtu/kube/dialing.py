@@ -66,7 +66,9 @@ async def first(found: list[tuple[int, Any]], options: list[Option]) -> socket.s
 
 
 async def _connected(family: int, address: Any, options: list[Option]) -> socket.socket:
-    raw = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named, so that asyncio sets TCP_NODELAY (base_events._set_nodelay): a request is written in two
+    # parts, head and body, and the second would wait 40 ms for the peer's delayed acknowledgement of the first.
+    raw = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         raw.setblocking(False)
         for option in options:
