@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Iterable
 
-from kubemtu.core.objects import Object
+from kubemtu.core.errors import Unreachable
+from kubemtu.core.objects import Object, Want
 from kubemtu.kube import mtu
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Absent
@@ -14,16 +15,32 @@ SECONDS = 20.0  # a port that takes less strikes after it: who has told nothing 
 POLL_SECONDS = 0.03
 
 
+async def listed(api: Api, want: Want) -> list[Object]:
+    """List a collection, again for SECONDS where a machine that is busy with a lab's start answers too late.
+
+    Raises Unreachable when it still does not then, and what else `Api.list` raises.
+    """
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            return await api.list(want)
+        except Unreachable:
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(POLL_SECONDS)
+
+
 async def created(api: Api, body: dict[str, object]) -> None:
     """Create an object; a real server serves a kind only some time after its definition was created.
 
-    Raises Absent when it still does not after SECONDS, and what else `Api.create` raises.
+    A busy machine may also answer too late. Raises Absent or Unreachable when that is still so after SECONDS, and what
+    else `Api.create` raises.
     """
     deadline = time.monotonic() + SECONDS
     while True:
         try:
             await api.create(body)
-        except Absent:
+        except (Absent, Unreachable):
             if time.monotonic() >= deadline:
                 raise
             await asyncio.sleep(POLL_SECONDS)
@@ -40,7 +57,7 @@ async def observed(api: Api, nodes: int) -> None:
     """Wait until every agent has told once what its node is, so that a check right afterwards sees the cluster."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        found = await api.list(mtu.NODES)
+        found = await listed(api, mtu.NODES)
         if sum(1 for each in found if each.text("status", "observedAt")) >= nodes:
             return
         await asyncio.sleep(POLL_SECONDS)
@@ -50,6 +67,6 @@ async def answering(api: Api, waiting: list[str]) -> list[str]:
     """Wait until no probe is among the pods that are not ready: an agent makes their key. Returns who is not then."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline and any(manifests.PROBE in each for each in waiting):
-        waiting = unready(await api.list(mirror.PODS))
+        waiting = unready(await listed(api, mirror.PODS))
         await asyncio.sleep(POLL_SECONDS)
     return waiting

@@ -244,7 +244,7 @@ class Supervisor:
         before: list[str] = []
         since = time.monotonic()
         while True:
-            found = await calls.list(mirror.PODS)
+            found = await awaited.listed(calls, mirror.PODS)
             unready = awaited.unready(found)
             stuck = sum(1 for pod in found if state.is_stuck(pod))
             linked = all(count >= len(self.scene.nodes) - 1 for count in self._peer_counts())
