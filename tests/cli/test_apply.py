@@ -179,9 +179,10 @@ def test_programs_get_the_outcome_on_stdout_and_the_events_on_stderr(lab: Cluste
 def test_the_text_is_a_line_a_phase_and_short_edits(lab: Cluster) -> None:
     ended = lab.done("apply", "--yes")
     assert '    ✓ ConfigMap kube-system/canal-config: cni_network_config, 1 line added: "mtu": 1450' in ended.lines
-    (line,) = [line for line in ended.lines if "PinPods" in line]
-    assert line.startswith("    PinPods       pods send at most 1450  ")
-    assert "2 nodes, 2 pods, 4 settings, " in line
+    (line,) = [line for line in ended.lines if line.startswith("    Pin")]
+    assert line.startswith("    PinPorts      pods and nodes send at most 1450  ")
+    # two routes a pod, one to the other node's pods, one to each pod
+    assert "2 nodes, 2 pods, 8 settings, " in line
     assert sum(line.startswith("    Unpin") for line in ended.lines) == 3
     assert "    2 of 2 new pods are ready" in ended.lines
     assert "2 pods on 2 nodes: both ends have 1450, and no pin is left" in ended.lines

@@ -100,7 +100,7 @@ def test_without_a_terminal_it_asks_for_yes(lab: Cluster) -> None:
 def test_a_change_that_nobody_drives_and_what_is_left_when_its_records_go(lab: Cluster) -> None:
     """It is no check mark; and without its records nobody claims that nothing was changed."""
     command = lab.start("apply", "--yes")
-    command.until_says("PinPods")
+    command.until_says("PinPorts")
     command.kill()
     command.wait()
     ended = lab.run("check", "-o", "json")

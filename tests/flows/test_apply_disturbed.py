@@ -17,7 +17,7 @@ from kubemtu.lab import scene as scenes
 from kubemtu.lab.scenes import named
 
 pytestmark = [pytest.mark.lab, pytest.mark.netns]
-PHASES = ("PinPods", "PinOverlay", "PinPorts", "Devices", "UnpinPorts", "UnpinOverlay", "UnpinPods", "Settle")
+PHASES = ("PinPorts", "Devices", "UnpinPorts", "UnpinOverlay", "UnpinPods", "Settle")
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +294,7 @@ def test_a_watch_whose_past_is_forgotten_is_begun_anew(untouched: Cluster, after
 
 def test_a_spec_that_somebody_takes_away_is_asked_for_again(untouched: Cluster, after: Picture) -> None:
     command = untouched.start("apply", "--yes")
-    command.until_says("PinOverlay")
+    command.until_says("PinPorts")
     untouched.kube.delete(f"{NODE_MTUS}/node-2")
     command.until_says("Devices")
     untouched.kube.merge(f"{NODE_MTUS}/node-3", {"spec": None})

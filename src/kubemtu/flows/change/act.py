@@ -211,11 +211,13 @@ class Drive:
         # What is born after the recording is told from what was there before by its phase, so Record is not repeated.
         first = migration.Phase.PIN_PODS if step.start is migration.Phase.RECORD else step.start
         start = self.progress.phase or first
+        # Where no device moves, pins harm nobody in any order: one barrier behind all of them, and relief comes sooner.
+        phases = migration.span(start, step.until)[-1 if step.relieves and self._forward else 0 :]
         # The run before this one has asked already; so has nobody where a step goes on from another one's pins.
-        asked = None if self.progress.phase is None and relief.holds(self.steps, self.progress) else start
+        asked = None if self.progress.phase is None and relief.holds(self.steps, self.progress) else phases[0]
         changed = 0
         reached: Mapping[str, migration.Reached] = {}
-        for phase in migration.span(start, step.until):
+        for phase in phases:
             began = time.monotonic()
             if phase is not asked:
                 await self._gate(step, phase)

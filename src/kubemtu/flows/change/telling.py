@@ -28,6 +28,8 @@ def edited(step: plan.EditValue, *, already: bool) -> str:
 
 def meaning(phase: migration.Phase, step: plan.Live) -> str:
     """What a phase does, for people."""
+    if step.relieves:
+        return f"pods and nodes send at most {step.low}"
     to = "what was recorded" if step.restore else str(pod_target(step))
     return {
         migration.Phase.RECORD: "each node journals what it has",
