@@ -1,17 +1,16 @@
 """Snapshots from a few lines of YAML, as `check --from` would read them."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import yaml
+from tests.shapes import KINDS, Kind
 
 from kubemtu.core.net import Link, NodeFile, NodeObservation, Uplink
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 
 Reading = Callable[..., Snapshot]
-FIXTURES = Path(__file__).parents[2] / ".." / "shared" / "fixtures"
 
 
 @pytest.fixture
@@ -27,14 +26,13 @@ def snapshot() -> Reading:
     return read
 
 
-@pytest.fixture
-def fixture() -> Reading:
-    """Make a snapshot of real manifests, by their names in the folder beside the project; skips where it is absent."""
+@pytest.fixture(params=KINDS, ids=repr)
+def deployed(request: pytest.FixtureRequest) -> Reading:
+    """Make a snapshot of the shapes of these names, or of the manifests that they stand for."""
+    kind: Kind = request.param
 
     def read(*names: str) -> Snapshot:
-        if not FIXTURES.is_dir():
-            pytest.skip("the folder of real manifests is not beside the project")
-        bodies = [body for name in names for body in yaml.safe_load_all((FIXTURES / name).read_text()) if body]
+        bodies = [body for name in names for body in yaml.safe_load_all(kind(name).read_text()) if body]
         return Snapshot(source="a test", offline=True, objects=tuple(Object.of(body) for body in bodies))
 
     return read

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.shapes import KINDS, Kind
 
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.jsontext import (
@@ -19,8 +20,6 @@ from kubemtu.core.jsontext import (
     set_member,
     set_plugin_mtu,
 )
-
-FIXTURES = Path(__file__).parents[2] / ".." / "shared" / "fixtures"
 
 CANAL_2018 = """{
   "name": "k8s-pod-network",
@@ -465,33 +464,33 @@ def test_a_megabyte_of_nonsense_is_refused_and_not_chewed_on(text: str) -> None:
         set_plugin_mtu(text, "calico", 1450)
 
 
-# ---- the real manifests, where they are at hand ----
+# ---- manifests as they are deployed ----
 
 
-def config_map(name: str) -> dict[str, str]:
-    documents = yaml.safe_load_all((FIXTURES / name).read_text(encoding="utf-8"))
+def config_map(path: Path) -> dict[str, str]:
+    documents = yaml.safe_load_all(path.read_text(encoding="utf-8"))
     found: dict[str, str] = next(doc["data"] for doc in documents if doc and doc["kind"] == "ConfigMap")
     return found
 
 
-@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the real manifests are not part of the project")
-def test_the_edit_writes_what_rke_itself_renders() -> None:
-    default = config_map("canal-kdm-V113-inline-mtu.rendered-default.yaml")["cni_network_config"]
-    rendered = config_map("canal-kdm-V113-inline-mtu.rendered-mtu1400.yaml")["cni_network_config"]
+@pytest.mark.parametrize("kind", KINDS, ids=repr)
+def test_the_edit_writes_what_rke_itself_renders(kind: Kind) -> None:
+    default = config_map(kind("canal-b.yaml"))["cni_network_config"]
+    rendered = config_map(kind("canal-b-1400.yaml"))["cni_network_config"]
     assert set_plugin_mtu(default, "calico", 1400) == rendered
     assert read_plugin_mtu(rendered, "calico").value == 1400
 
 
-@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the real manifests are not part of the project")
-def test_every_era_of_canal_is_read_for_what_it_is() -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=repr)
+def test_every_era_of_canal_is_read_for_what_it_is(kind: Kind) -> None:
     kinds = {
-        name: read_plugin_mtu(config_map(name)["cni_network_config"], "calico").kind
+        name: read_plugin_mtu(config_map(kind(name))["cni_network_config"], "calico").kind
         for name in (
-            "canal-rke-v0.1-2018-V112.rendered.yaml",
-            "canal-kdm-V113-inline-mtu.rendered-mtu1400.yaml",
-            "canal-kdm-V3_28_1.rendered-default.yaml",
-            "authored/canal-config-broken-string-mtu.yaml",
+            "canal-a.yaml",
+            "canal-b-1400.yaml",
+            "canal-c.yaml",
+            "canal-text-mtu.yaml",
         )
     }
     assert list(kinds.values()) == ["absent", "integer", "placeholder", "string"]
-    assert read_plugin_mtu((FIXTURES / "aws-10-aws.conflist").read_text(encoding="utf-8"), "aws-cni").placeholder
+    assert read_plugin_mtu(kind("aws.conflist").read_text(encoding="utf-8"), "aws-cni").placeholder

@@ -1,18 +1,17 @@
 """Edits of one scalar in YAML text: what changes, what must not, and what is refused."""
 
 import copy
-from pathlib import Path
 from typing import Any  # a YAML document is any mixture of builtins
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from tests.shapes import KINDS, Kind
 
 from kubemtu.core.errors import Malformed
 from kubemtu.core.yamltext import read_value, set_value
 
-FIXTURES = Path(__file__).parents[2] / ".." / "shared" / "fixtures"
 VETH = ("calico", "vethuMTU")
 
 
@@ -358,16 +357,16 @@ def test_damaged_text_is_changed_in_that_place_or_refused(data: st.DataObject, v
     assert repr(after) == repr(with_path(before, VETH, value)) or after == with_path(before, VETH, value)
 
 
-@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the real manifests are not part of the project")
-def test_real_chart_values_keep_their_comments() -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=repr)
+def test_chart_values_keep_their_comments(kind: Kind) -> None:
     def content(name: str) -> str:
-        text: str = yaml.safe_load((FIXTURES / "authored" / name).read_text(encoding="utf-8"))["spec"]["valuesContent"]
+        text: str = yaml.safe_load(kind(name).read_text(encoding="utf-8"))["spec"]["valuesContent"]
         return text
 
-    given_without = content("helmchartconfig-rke2-canal-no-mtu.yaml")
+    given_without = content("rke2-canal-wireguard.yaml")
     changed = set_value(given_without, VETH, 1450)
     assert changed.startswith(given_without)
     assert changed.endswith("\ncalico:\n  vethuMTU: 1450")
-    assert set_value(content("helmchartconfig-rke2-canal.yaml"), ("flannel", "mtu"), 1500) == content(
-        "helmchartconfig-rke2-canal.yaml"
-    ).replace("9000", "1500")
+    assert set_value(content("rke2-canal.yaml"), ("flannel", "mtu"), 1500) == content("rke2-canal.yaml").replace(
+        "9000", "1500"
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.shapes import rows
 
 from kubemtu.cni import registry
 from kubemtu.core import errors, example, migration, net
@@ -13,8 +14,6 @@ from kubemtu.core.objects import Object
 from kubemtu.core.plan import EditValue, Live, Rollout
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide, manifests
-
-FIXTURES = Path(__file__).parents[2] / ".." / "shared" / "fixtures"
 
 PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}}
 
@@ -239,20 +238,19 @@ def test_edits_are_seen_before_they_are_made() -> None:
     assert registry.recognise(after).pod_mtu == 1450
 
 
-REAL = {
-    "canal-rke-v0.1-2018-V112.rendered.yaml": (1500, ["MTU119"], 1450),
-    "canal-kdm-V113-inline-mtu.rendered-default.yaml": (1500, ["MTU119"], 1450),
-    "canal-kdm-V113-inline-mtu.rendered-mtu1400.yaml": (1500, ["MTU119"], 1450),
-    "canal-kdm-V3_28_1.rendered-default.yaml": (1500, [], 1450),
-    "canal-kdm-V3_28_1.rendered-mtu1400.yaml": (1400, ["MTU119"], 1350),
-    "kube-flannel.yml": (1500, [], 1450),
-    "upstream-calico-configmap-daemonset.yaml": (1500, [], 1480),
+SHAPED = {
+    "canal-a.yaml": (1500, ["MTU119"], 1450),
+    "canal-b.yaml": (1500, ["MTU119"], 1450),
+    "canal-b-1400.yaml": (1500, ["MTU119"], 1450),
+    "canal-c.yaml": (1500, [], 1450),
+    "canal-c-1400.yaml": (1400, ["MTU119"], 1350),
+    "flannel.yaml": (1500, [], 1450),
+    "calico-manifest.yaml": (1500, [], 1480),
 }
 
 
-@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the folder of real manifests is not beside the project")
-@pytest.mark.parametrize("name", REAL)
-def test_real_manifests_against_a_nic(name: str) -> None:
-    nic, expected, recommended = REAL[name]
-    found = decide.check(manifests.load(FIXTURES / name), nic)
+@pytest.mark.parametrize(("path", "known"), rows(SHAPED))
+def test_manifests_against_a_nic(path: Path, known: tuple[int, list[str], int]) -> None:
+    nic, expected, recommended = known
+    found = decide.check(manifests.load(path), nic)
     assert ([one.code for one in found.findings], found.recommended_mtu) == (expected, recommended)

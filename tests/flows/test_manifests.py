@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.shapes import KINDS, Kind
 
 from kubemtu.cni import registry
 from kubemtu.core import documents
@@ -20,7 +21,6 @@ from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import manifests
 
-FIXTURES = Path(__file__).parents[2] / ".." / "shared" / "fixtures"
 ONE = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one, namespace: kube-system}\n"
 
 
@@ -364,10 +364,11 @@ def test_a_saved_snapshot_that_is_broken(tmp_path: Path, body: dict[str, object]
         manifests.load(write(tmp_path / "s.json", json.dumps(body)))
 
 
-@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the folder of real manifests is not beside the project")
-def test_real_manifests_are_read_whole() -> None:
-    found = manifests.load(FIXTURES)
-    assert {each.node for each in found.nodes} >= {"aws-10-aws", "k3s-flannel-conf", "subnet"}
+@pytest.mark.parametrize("kind", KINDS, ids=repr)
+def test_a_folder_of_manifests_is_read_whole(kind: Kind) -> None:
+    found = manifests.load(kind.folder)
+    files = ("aws.conflist", "k3s-net-conf.json", "subnet.env")
+    assert {each.node for each in found.nodes} >= {kind(name).stem for name in files}
     assert {"ConfigMap", "DaemonSet", "Installation", "HelmChartConfig", "FelixConfiguration"} <= {
         each.kind for each in found.objects
     }
@@ -375,11 +376,12 @@ def test_real_manifests_are_read_whole() -> None:
     assert all("the first is taken" in each.message for each in covered)
 
 
-@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the folder of real manifests is not beside the project")
 @pytest.mark.parametrize(
-    "path", sorted({*FIXTURES.rglob("*.y*ml")} - {*FIXTURES.rglob("cnis/*")}), ids=lambda path: path.name
+    "path",
+    [path for kind in KINDS for path in kind.all() if path.suffix in (".yaml", ".yml")],
+    ids=lambda path: path.name,
 )
-def test_real_manifests_are_what_pyyaml_makes_of_them(path: Path) -> None:
+def test_manifests_are_what_pyyaml_makes_of_them(path: Path) -> None:
     expected = [body for body in yaml.safe_load_all(path.read_text()) if body]
     assert [each.body for each in manifests.load(path).objects] == expected
 

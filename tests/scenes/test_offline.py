@@ -8,11 +8,11 @@ import pytest
 import yaml
 from tests.lab.conftest import Body
 from tests.scenes.cluster import Told, run, told
+from tests.shapes import KINDS, MANIFESTS, Kind, rows
 
 from kubemtu.lab import manifests
 from kubemtu.lab.scene import Canal, Flannel
 
-FIXTURES = Path(__file__).parents[2] / ".." / "shared" / "fixtures"
 NETWORKS: dict[str, Canal | Flannel] = {
     "canal-a": Canal(),
     "canal-a-1450": Canal(mtu=1450),
@@ -90,60 +90,51 @@ def judge(now: Told, known: Known) -> None:
     assert now.code == (0 if known.verdict == "healthy" else 1)
 
 
-def at(file: str, line: int) -> str:
-    """ConfigMap canal-config, read from a file."""
-    return f"{CANAL} ({file}:{line})"
-
-
 # "new" of the figures: RKE's era A and B without network.mtu give pods 1500 on VXLAN, which leaves 1450 of 1500.
-REAL = {
-    "canal-rke-v0.1-2018-V112.rendered.yaml": Known(
-        ("canal", "era A (no MTU)", "vxlan"), "broken", (f"MTU119 error: {CANAL}, {INLINE}",)
-    ),
-    "canal-kdm-V113-inline-mtu.rendered-default.yaml": Known(
-        ("canal", "era B (no MTU)", "vxlan"), "broken", (f"MTU119 error: {CANAL}, {INLINE}",)
-    ),
-    "canal-kdm-V113-inline-mtu.rendered-mtu1400.yaml": Known(
+SHAPED = {
+    "canal-a.yaml": Known(("canal", "era A (no MTU)", "vxlan"), "broken", (f"MTU119 error: {CANAL}, {INLINE}",)),
+    "canal-b.yaml": Known(("canal", "era B (no MTU)", "vxlan"), "broken", (f"MTU119 error: {CANAL}, {INLINE}",)),
+    "canal-b-1400.yaml": Known(
         ("canal", "era B (inline integer)", "vxlan"), "healthy", (f"MTU119 note: {CANAL}, {INLINE}",)
     ),
-    "canal-kdm-V3_28_1.rendered-default.yaml": Known(("canal", "era C (veth_mtu)", "vxlan"), "healthy", ()),
-    "canal-kdm-V3_28_1.rendered-mtu1400.yaml": Known(
+    "canal-c.yaml": Known(("canal", "era C (veth_mtu)", "vxlan"), "healthy", ()),
+    "canal-c-1400.yaml": Known(
         ("canal", "era C (veth_mtu)", "vxlan"), "healthy", (f"MTU119 note: {CANAL}, data.veth_mtu",)
     ),
-    "upstream-calico-configmap-daemonset.yaml": Known(("calico", "manifest", "ipip"), "healthy", (), 1480),
-    "tigera-custom-resources.yaml": Known(("calico", "operator", "vxlan (CrossSubnet)"), "healthy", ()),
-    "kube-flannel.yml": Known(("flannel", "manifest", "vxlan"), "healthy", ()),
-    "authored/calico-installation-mtu.yaml": Known(
+    "calico-manifest.yaml": Known(("calico", "manifest", "ipip"), "healthy", (), 1480),
+    "calico-operator.yaml": Known(("calico", "operator", "vxlan (CrossSubnet)"), "healthy", ()),
+    "flannel.yaml": Known(("flannel", "manifest", "vxlan"), "healthy", ()),
+    "calico-operator-1400.yaml": Known(
         ("calico", "operator", "vxlan (CrossSubnet)"),
         "healthy",
         ("MTU119 note: Installation default, spec.calicoNetwork.mtu",),
     ),
-    "authored/canal-config-broken-string-mtu.yaml": Known(
+    "canal-text-mtu.yaml": Known(
         ("canal", "era B (inline integer)", "vxlan"),
         "broken",
-        (f"MTU112 error: {at('canal-config-broken-string-mtu.yaml', 2)}, {INLINE}",),
+        (f"MTU112 error: {CANAL} (FILE:2), {INLINE}",),
     ),
-    "authored/canal-config-missing-canal_iface.yaml": Known(
+    "canal-lost-key.yaml": Known(
         ("canal", "era B (inline integer)", "vxlan"),
         "broken",
-        (f"MTU108 error: {at('canal-config-missing-canal_iface.yaml', 2)}, key canal_iface",),
+        (f"MTU108 error: {CANAL} (FILE:2), key canal_iface",),
     ),
-    "authored/helmchartconfig-rke2-canal.yaml": Known(
+    "rke2-canal.yaml": Known(
         ("canal", "RKE2, era C (veth_mtu)", "vxlan"),
         "broken",
         ("MTU119 error: HelmChartConfig kube-system/rke2-canal, spec.valuesContent, calico.vethuMTU",),
     ),
     # flannel leaves WireGuard 80, what it takes over IPv6: 1500 - 40 - 8 - 16 - 16.
-    "authored/helmchartconfig-rke2-canal-no-mtu.yaml": Known(
+    "rke2-canal-wireguard.yaml": Known(
         ("canal", "RKE2, era C (veth_mtu)", "wireguard"),
         "broken",
         ("MTU119 error: HelmChartConfig kube-system/rke2-canal, spec.valuesContent, calico.vethuMTU",),
         1420,
     ),
-    "authored/k3s-flannel-conf.json": Known(
+    "k3s-net-conf.json": Known(
         ("flannel", "without objects in the API", "vxlan"), "broken", ("MTU119 error: Backend.MTU in net-conf.json",)
     ),
-    "authored/subnet.env": Known(
+    "subnet.env": Known(
         ("flannel", "without objects in the API", "unknown"),
         "incomplete",
         ("MTU117 warning: net-conf.json",),
@@ -151,36 +142,35 @@ REAL = {
     ),
 }
 NOT_OURS = {
-    "aws-k8s-cni.yaml": "It looks like the AWS VPC CNI (DaemonSet kube-system/aws-node",
-    "aws-10-aws.conflist": "It looks like the AWS VPC CNI (file /etc/cni/net.d/aws-10-aws.conflist)",
-    "authored/cilium-config-legacy-113.yaml": "It looks like Cilium (ConfigMap kube-system/cilium-config",
-    "authored/cilium-config-min.yaml": "It looks like Cilium (ConfigMap kube-system/cilium-config",
-    "authored/openshift-network-operator-migration.yaml": "It looks like OpenShift (Network cluster",
-    "authored/felixconfiguration-env-shadowed.yaml": "Other pod networks are not covered yet.",
-    "authored/nad-macvlan-mtu.yaml": "Other pod networks are not covered yet.",
+    "aws.yaml": "It looks like the AWS VPC CNI (DaemonSet kube-system/aws-node",
+    "aws.conflist": "It looks like the AWS VPC CNI (file /etc/cni/net.d/FILE)",
+    "cilium-1.13.yaml": "It looks like Cilium (ConfigMap kube-system/cilium-config",
+    "cilium.yaml": "It looks like Cilium (ConfigMap kube-system/cilium-config",
+    "openshift.yaml": "It looks like OpenShift (Network cluster",
+    "felix.yaml": "Other pod networks are not covered yet.",
+    "macvlan.yaml": "Other pod networks are not covered yet.",
 }
-needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the folder of third-party manifests is not there")
 
 
-@needs_fixtures
-@pytest.mark.parametrize("name", REAL)
-def test_real_manifests(name: str) -> None:
-    judge(check(FIXTURES / name), REAL[name])
+@pytest.mark.parametrize(("path", "known"), rows(SHAPED))
+def test_manifests_as_they_are_deployed(path: Path, known: Known) -> None:
+    found = tuple(mark.replace("FILE", path.name) for mark in known.found)
+    judge(check(path), known._replace(found=found))
 
 
-@needs_fixtures
-@pytest.mark.parametrize("name", NOT_OURS)
-def test_manifests_of_other_networks_are_named_and_not_judged(name: str) -> None:
-    ended = run("check", "--from", FIXTURES / name)
+@pytest.mark.parametrize(("path", "words"), rows(NOT_OURS))
+def test_manifests_of_other_networks_are_named_and_not_judged(path: Path, words: str) -> None:
+    ended = run("check", "--from", path)
     assert (ended.code, ended.out) == (6, "")
-    assert NOT_OURS[name] in ended.err
+    assert words.replace("FILE", path.name) in ended.err
 
 
-@needs_fixtures
-def test_every_file_there_has_a_row() -> None:
-    there = {str(file.relative_to(FIXTURES)) for file in FIXTURES.rglob("*") if file.is_file()}
-    to_come = {name for name in there if name.startswith("cnis/")}  # of pod networks that are not covered yet
-    assert there - to_come - {"README.md"} == REAL.keys() | NOT_OURS.keys()
+@pytest.mark.parametrize("kind", KINDS, ids=repr)
+def test_every_file_has_a_row(kind: Kind) -> None:
+    assert MANIFESTS.keys() == SHAPED.keys() | NOT_OURS.keys()
+    there = {file for file in kind.folder.rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc", ".md")}
+    to_come = {*kind.folder.rglob("cnis/*")}  # of pod networks that are not covered yet
+    assert there - to_come == {*kind.all()}
 
 
 GOOD = list(manifests.network(Canal(era="C", mtu=1450)))
