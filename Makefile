@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/kubemtu demo
 
 test: $(READY)
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(if $(ONLY),-m '$(ONLY)')
 
 fuzz: $(READY)
 	$(BIN)/python scripts/fuzz.py
@@ -45,7 +45,7 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  --no-annotate --constraint requirements/dev.lock requirements/build.in -o requirements/build.lock
 
-$(READY): requirements/dev.lock pyproject.toml scripts/setup
+$(READY): requirements/dev.lock requirements/kubectl.txt pyproject.toml scripts/setup
 	PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup
 	@touch $(READY)
 

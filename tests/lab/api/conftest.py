@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import shutil
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,12 @@ MakeDaemonSet = Callable[..., Object]
 def connect(kubeconfig: Object) -> httpx2.AsyncClient:
     """Return a bare HTTP client for a kubeconfig document: the tests look at what the server sends, byte for byte."""
     return httpx2.AsyncClient(**reached(kubeconfig))
+
+
+def installed(name: str) -> Path | None:
+    """Return where a program is that scripts/setup brings beside the interpreter, or the machine has."""
+    found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
+    return Path(found) if found else None
 
 
 async def call(

@@ -2,16 +2,17 @@
 
 import asyncio
 import os
-import shutil
 import socket
 import sys
 from pathlib import Path
 
 import pytest
-from tests.lab.api.conftest import connect
+from tests.lab.api.conftest import connect, installed
 
 from kubemtu.lab.api import EnvtestApi, envtest
 from kubemtu.lab.api.errors import BackendFailure, EnvtestMissing
+
+ETCD_PROGRAM = installed("etcd")
 
 # A stand-in says with the flags it was given what the real program would do with them: listen, with this certificate.
 ETCD = """
@@ -134,9 +135,10 @@ asyncio.run(main())
         pytest.fail(f"process {pid} outlived its parent")
 
 
-@pytest.mark.skipif(shutil.which("etcd") is None, reason="etcd is not on PATH")
+@pytest.mark.skipif(ETCD_PROGRAM is None, reason="there is no etcd: scripts/setup brings one")
 async def test_a_real_etcd_takes_the_arguments(tmp_path: Path) -> None:
-    etcd = envtest.Child(Path(shutil.which("etcd") or ""), tmp_path / "log")
+    assert ETCD_PROGRAM is not None
+    etcd = envtest.Child(ETCD_PROGRAM, tmp_path / "log")
     client, peer = envtest.free_ports(2)
     await etcd.start(envtest.etcd_arguments(tmp_path, client, peer), {"ETCD_UNSAFE_NO_FSYNC": "true"})
     try:

@@ -3,12 +3,11 @@
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
-from tests.lab.api.conftest import connect
+from tests.lab.api.conftest import connect, installed
 
 from kubemtu.lab import controllers, mirror
 from kubemtu.lab.api import Api
@@ -16,7 +15,8 @@ from kubemtu.lab.api.resources import Object
 
 Kubectl = Callable[..., Coroutine[None, None, str]]
 
-pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
+KUBECTL = str(installed("kubectl") or "")
+pytestmark = pytest.mark.skipif(not KUBECTL, reason="there is no kubectl: scripts/setup brings one")
 
 MANIFEST = """
 apiVersion: v1
@@ -49,7 +49,7 @@ def environment(kubeconfig_file: Path, tmp_path: Path) -> dict[str, str]:
 def kubectl(environment: dict[str, str]) -> Kubectl:
     async def run(*arguments: str, stdin: str = "", fails: bool = False, **more: str) -> str:
         process = await asyncio.create_subprocess_exec(
-            "kubectl",
+            KUBECTL,
             *arguments,
             env=environment | more,
             stdin=asyncio.subprocess.PIPE,
@@ -135,7 +135,7 @@ async def test_an_edit_that_comes_too_late_is_a_conflict(kubectl: Kubectl, tmp_p
 async def test_watch_delete_and_the_rest(kubectl: Kubectl, environment: dict[str, str]) -> None:
     await kubectl("apply", "-f", "-", stdin=MANIFEST)
     target = ("cm", "canal-config", "-n", "kube-system")
-    watch = ("kubectl", "get", *target, "-w", "-o", "name")
+    watch = (KUBECTL, "get", *target, "-w", "-o", "name")
     watching = await asyncio.create_subprocess_exec(*watch, env=environment, stdout=asyncio.subprocess.PIPE)
     assert watching.stdout is not None
     try:
