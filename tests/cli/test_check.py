@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kubemtu.cli import main, render
+from kubemtu.cli import main, render, terminal
 from kubemtu.core import example
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide
@@ -107,7 +107,7 @@ def test_a_terminal_without_these_signs_gets_ascii(monkeypatch: pytest.MonkeyPat
 
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="latin-1", write_through=True))
-    render.echo("✗ NIC 1500 ▸ pod 1450 → Ändern")
+    terminal.echo("✗ NIC 1500 ▸ pod 1450 → Ändern")
     assert raw.getvalue().decode("latin-1") == "x NIC 1500 > pod 1450 > Ändern\n"
 
 

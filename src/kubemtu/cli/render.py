@@ -19,7 +19,6 @@ SIGN: dict[Verdict, tuple[str, str]] = {
     "incomplete": ("?", "yellow"),
 }
 COLOUR: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "cyan"}
-echo = terminal.echo
 NARROWEST = 40
 ALSO_MOST = 5
 LINES_MOST = 20  # nodes that get a line each

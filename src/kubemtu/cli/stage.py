@@ -64,7 +64,7 @@ class Text:
 
     def relieved(self, seconds: float) -> None:
         """Show when every sender was pinned."""
-        render.echo(f"\nFrom the first write until every sender was pinned (relief): {seconds:.2f} s")
+        terminal.echo(f"\nFrom the first write until every sender was pinned (relief): {seconds:.2f} s")
 
 
 class Quiet:
