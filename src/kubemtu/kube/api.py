@@ -13,10 +13,11 @@ import msgspec
 
 from kubemtu.core import errors
 from kubemtu.core.objects import Object, Ref, Want
-from kubemtu.kube import sockets, watching, wire
+from kubemtu.kube import requests, sockets, watching, wire
 from kubemtu.kube.connection import Connection
 from kubemtu.kube.discovery import Discovery
 from kubemtu.kube.errors import Absent, Action, Expired, TooLarge, endless, from_status, not_json
+from kubemtu.kube.requests import Request
 from kubemtu.kube.watching import Backoff, Event, Listing
 
 __all__ = ["Api", "Backoff", "Event", "Listing"]
@@ -93,7 +94,7 @@ class Api:
         """The object at `ref`, or None when it, or its kind, is not there."""
         action = _action("get", ref)
         try:
-            body = await self._wire.request(action, "GET", _path(ref))
+            body = await self._wire.request(Request(action=action, path=_path(ref)))
         except Absent:
             return None
         return self._whole(body, ref, action)
@@ -145,10 +146,12 @@ class Api:
             )
         selectors = _selectors(want, field_selector)
         action = _wanted("watch", want, api_version)
-        address = wire.path(api_version, want.plural, namespace=want.namespace)
+        address = requests.path(api_version, want.plural, namespace=want.namespace)
         source = watching.Source(
             listing=lambda: self._listing(want, api_version, selectors),
-            lines=lambda more, seconds: self._wire.lines(action, address, {**selectors, **more}, seconds),
+            lines=lambda more, seconds: self._wire.lines(
+                Request(action=action, path=address, parameters={**selectors, **more}, read_seconds=seconds)
+            ),
             refusal=lambda status: from_status(status, action, self.connection),
             kind=want.kind,
             api_version=api_version,
@@ -166,8 +169,10 @@ class Api:
         """Create an object. Raises AlreadyThere when one of that name exists."""
         ref = await self.ref(body)
         action = _action("create", ref)
-        address = wire.path(ref.api_version, ref.plural, namespace=ref.namespace)
-        answer = await self._wire.request(action, "POST", address, parameters=self._writing(), body=body)
+        address = requests.path(ref.api_version, ref.plural, namespace=ref.namespace)
+        answer = await self._wire.request(
+            Request(action=action, method="POST", path=address, parameters=self._writing(), body=body)
+        )
         return self._whole(answer, ref, action)
 
     async def patch(
@@ -189,12 +194,14 @@ class Api:
             guard = {"resourceVersion": resource_version}
             body = {**body, "metadata": {**metadata, **guard} if isinstance(metadata, Mapping) else guard}
         answer = await self._wire.request(
-            action,
-            "PATCH",
-            _path(ref, subresource),
-            parameters=self._writing(dry_run=dry_run),
-            body=body,
-            content_type="application/merge-patch+json",
+            Request(
+                action=action,
+                method="PATCH",
+                path=_path(ref, subresource),
+                parameters=self._writing(dry_run=dry_run),
+                body=body,
+                content_type="application/merge-patch+json",
+            )
         )
         return self._whole(answer, ref, action)
 
@@ -208,12 +215,14 @@ class Api:
         ref = await self.ref(body)
         action = _action("patch", ref)
         answer = await self._wire.request(
-            action,
-            "PATCH",
-            _path(ref),
-            parameters={"fieldManager": field_manager, "force": "true" if force else "false"},
-            body=body,
-            content_type="application/apply-patch+yaml",  # JSON is YAML; the name is all the server knows
+            Request(
+                action=action,
+                method="PATCH",
+                path=_path(ref),
+                parameters={"fieldManager": field_manager, "force": "true" if force else "false"},
+                body=body,
+                content_type="application/apply-patch+yaml",  # JSON is YAML; the name is all the server knows
+            )
         )
         return self._whole(answer, ref, action)
 
@@ -221,7 +230,9 @@ class Api:
         """Put an object in place of the present one; its metadata.resourceVersion is the guard. Raises Conflict."""
         ref = await self.ref(body)
         action = _action("update", ref, subresource)
-        answer = await self._wire.request(action, "PUT", _path(ref, subresource), parameters=self._writing(), body=body)
+        answer = await self._wire.request(
+            Request(action=action, method="PUT", path=_path(ref, subresource), parameters=self._writing(), body=body)
+        )
         return self._whole(answer, ref, action)
 
     async def delete(
@@ -244,7 +255,9 @@ class Api:
             **({} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}),
         }
         try:
-            await self._wire.request(_action("delete", ref), "DELETE", _path(ref), body=body)
+            await self._wire.request(
+                Request(action=_action("delete", ref), method="DELETE", path=_path(ref), body=body)
+            )
         except Absent:
             return False
         return True
@@ -273,12 +286,12 @@ class Api:
 
     async def _pages(self, want: Want, api_version: str, parameters: dict[str, str | int]) -> Listing:
         action = _wanted("list", want, api_version)
-        address = wire.path(api_version, want.plural, namespace=want.namespace)
+        address = requests.path(api_version, want.plural, namespace=want.namespace)
         found: list[Object] = []
         malformed: list[str] = []
         small = 0
         while True:
-            page = Object.of(await self._wire.request(action, "GET", address, parameters=parameters))
+            page = Object.of(await self._wire.request(Request(action=action, path=address, parameters=parameters)))
             items = page.get("items")
             if not isinstance(items, list):
                 if items is not None or not str(page.get("kind")).endswith("List"):
@@ -323,7 +336,7 @@ def _wanted(verb: str, want: Want, api_version: str) -> Action:
 def _path(ref: Ref, subresource: str | None = None) -> str:
     if not ref.name:
         raise errors.Malformed(f"an object of kind {ref.kind or ref.plural} has no name; give it one")
-    return wire.path(ref.api_version, ref.plural, namespace=ref.namespace, name=ref.name, subresource=subresource)
+    return requests.path(ref.api_version, ref.plural, namespace=ref.namespace, name=ref.name, subresource=subresource)
 
 
 def _selectors(want: Want, field_selector: str | None) -> dict[str, str]:

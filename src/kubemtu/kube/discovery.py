@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from kubemtu.core.objects import Object, Ref, Want
-from kubemtu.kube import wire
+from kubemtu.kube import requests, wire
 from kubemtu.kube.errors import Absent, Action, no_root
 
 
@@ -31,10 +31,13 @@ class Discovery:
         """Ask the server again."""
         self._served.clear()
 
+    async def _read(self, where: str) -> dict[str, object]:
+        return await self._wire.request(requests.Request(action=Action(verb="get", plural=where), path=where))
+
     async def versions(self) -> tuple[str, ...]:
         """All group versions that the server has: `v1`, `apps/v1`, `crd.projectcalico.org/v1`."""
-        core = await self._wire.request(Action(verb="get", plural="/api"), "GET", "/api")
-        groups = await self._wire.request(Action(verb="get", plural="/apis"), "GET", "/apis")
+        core = await self._read("/api")
+        groups = await self._read("/apis")
         listed = core.get("versions")
         found = [version for version in listed if isinstance(version, str)] if isinstance(listed, list) else []
         for group in Object.of(groups, origin="/apis").each("groups"):
@@ -46,9 +49,9 @@ class Discovery:
         async with self._asking.setdefault(api_version, asyncio.Lock()):
             if api_version in self._served:
                 return self._served[api_version]
-            where = wire.path(api_version)
+            where = requests.path(api_version)
             try:
-                answer = await self._wire.request(Action(verb="get", plural=where), "GET", where)
+                answer = await self._read(where)
             except Absent as absent:
                 if api_version == "v1":
                     raise no_root(self._wire.connection, where, str(absent)) from absent

@@ -7,9 +7,8 @@ class per resource and decodes metadata into models, which is what a sick cluste
 import asyncio
 import contextlib
 import random
-import re
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import Self
 
 import httpx2
@@ -36,6 +35,7 @@ from kubemtu.kube.errors import (
     unusable,
 )
 from kubemtu.kube.failures import from_transport
+from kubemtu.kube.requests import Request
 from kubemtu.kube.transport import Transport
 
 TRIES = 3  # of a read whose connection broke, and of anything that the server asked to send again later
@@ -43,8 +43,6 @@ PATIENCE = 10.0  # seconds: the longest Retry-After that is waited for
 PATIENCE_TOTAL = 30.0  # seconds: all of them together, until something is answered
 BODY_MOST = 24 << 20  # bytes of an answer, unpacked, and of a line of a watch; a page of 500 large pods has 10 MiB
 LARGE = 2 << 20  # bytes of an answer from which on it is read alone
-UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5
-Parameters = Mapping[str, str | int]
 
 
 class Wire:
@@ -76,23 +74,12 @@ class Wire:
         self._client = None
         await self._open.aclose()
 
-    async def request(
-        self,
-        action: Action,
-        method: str,
-        path: str,
-        *,
-        parameters: Parameters | None = None,
-        body: Mapping[str, object] | None = None,
-        content_type: str = "application/json",
-    ) -> dict[str, object]:
+    async def request(self, request: Request) -> dict[str, object]:
         """Send one request and decode the object it answers with. Raises what kube.errors draws."""
-        content = None if body is None else msgspec.json.encode(body)
+        action = request.action
         for left in reversed(range(TRIES)):
             try:
-                response, credential = await self._begun(
-                    action, method, path, parameters=parameters, content=content, content_type=content_type
-                )
+                response, credential = await self._begun(request)
                 answer = await self._whole(response, action)
             except (httpx2.RemoteProtocolError, httpx2.ReadError) as error:
                 if not left or action.writes:
@@ -114,19 +101,18 @@ class Wire:
         finally:
             answer.clear()  # an error keeps this frame for a while, and many may fail at once
 
-    async def lines(
-        self, action: Action, path: str, parameters: Parameters, seconds: float
-    ) -> AsyncGenerator[bytes, None]:
-        """Send one GET and yield its answer line by line as it comes, for at most `seconds` between two lines.
+    async def lines(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """Send one request and yield its answer line by line as it comes.
 
         Only a line feed ends a line: JSON text may hold U+0085 and other ends of lines of Unicode. Raises what
         kube.errors draws; a line that the end of the connection cut is dropped.
         """
+        action = request.action
         try:
-            response, credential = await self._begun(action, "GET", path, parameters=parameters, read_seconds=seconds)
+            response, credential = await self._begun(request)
             if response.status_code == 401 and await self._credentials.renew(credential):
                 await response.aclose()
-                response, _ = await self._begun(action, "GET", path, parameters=parameters, read_seconds=seconds)
+                response, _ = await self._begun(request)
             async with contextlib.aclosing(response):
                 if response.status_code != 200:
                     raise self._refusal(response, await self._whole(response, action), action)
@@ -140,33 +126,14 @@ class Wire:
         except httpx2.HTTPError as error:
             raise from_transport(error, action, self.connection) from error
 
-    async def _begun(
-        self,
-        action: Action,
-        method: str,
-        path: str,
-        *,
-        parameters: Parameters | None = None,
-        content: bytes | None = None,
-        content_type: str = "",
-        read_seconds: float | None = None,
-    ) -> tuple[httpx2.Response, Credential]:
+    async def _begun(self, request: Request) -> tuple[httpx2.Response, Credential]:
         """Send a request and wait until its answer begins. Raises Unusable for what no request can be made of."""
         credential = await self._credentials.current()  # a plug-in may ask somebody, who takes his time
         try:
             async with asyncio.timeout(BEGIN_SECONDS):
-                response = await self._send(
-                    credential,
-                    action,
-                    method,
-                    path,
-                    parameters=parameters,
-                    content=content,
-                    content_type=content_type,
-                    read_seconds=read_seconds,
-                )
+                response = await self._send(request, credential)
         except TimeoutError as error:
-            raise trickling(action, self.connection, f"began no answer within {BEGIN_SECONDS:g} s") from error
+            raise trickling(request.action, self.connection, f"began no answer within {BEGIN_SECONDS:g} s") from error
         except (ValueError, TypeError, OverflowError) as error:  # of host names, ports and the like, from below
             raise unusable(self.connection, error) from error
         return response, credential
@@ -217,53 +184,25 @@ class Wire:
         pause = int(named) + random.random()
         return pause if now + pause - self._refused_since <= PATIENCE_TOTAL else None
 
-    async def _send(
-        self,
-        credential: Credential,
-        action: Action,
-        method: str,
-        path: str,
-        *,
-        parameters: Parameters | None = None,
-        content: bytes | None = None,
-        content_type: str = "",
-        read_seconds: float | None = None,
-    ) -> httpx2.Response:
+    async def _send(self, request: Request, credential: Credential) -> httpx2.Response:
         client = await self._client_for(credential)
-        headers = self._headers(credential, content_type if content is not None else None)
+        headers = request.headers(self.connection, credential)
         extensions = {"sni_hostname": self.connection.tls_server_name} if self.connection.tls_server_name else {}
         try:
-            request = client.build_request(
-                method,
-                path,
-                params=dict(parameters or {}),
-                content=content,
+            made = client.build_request(
+                request.method,
+                request.path,
+                params=dict(request.parameters),
+                content=request.content(),
                 headers=headers,
-                timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, read=read_seconds or READ_SECONDS),
+                timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS, read=request.read_seconds),
                 extensions=extensions,
             )
         except (httpx2.InvalidURL, UnicodeError) as error:
-            raise Unusable(f"{self.connection.who}: {path} is no address ({error}); correct it") from error
-        response = await client.send(request, stream=True)
+            raise Unusable(f"{self.connection.who}: {request.path} is no address ({error}); correct it") from error
+        response = await client.send(made, stream=True)
         self.clock.hear(response.headers.get("Date", ""))
         return response
-
-    def _headers(self, credential: Credential, content_type: str | None) -> list[tuple[bytes, bytes]]:
-        """The headers of a request, in UTF-8 as client-go sends them. Raises Unusable for what no header can hold."""
-        found = [("Accept", "application/json")]
-        if content_type is not None:
-            found.append(("Content-Type", content_type))
-        if credential.token:
-            found.append(("Authorization", f"Bearer {credential.token}"))
-        if self.connection.impersonation:
-            found += self.connection.impersonation.headers()
-        for name, value in found:
-            if UNSENDABLE.search(value):
-                what = "token" if name == "Authorization" else f"value of {name}"
-                raise Unusable(
-                    f"the {what} of {self.connection.who} holds a character that no header can: correct it there"
-                )
-        return [(name.encode("ascii"), value.encode("utf-8", "surrogateescape")) for name, value in found]
 
     async def _client_for(self, credential: Credential) -> httpx2.AsyncClient:
         """The client that shows this certificate; a new one when a plugin has issued another."""
@@ -320,25 +259,3 @@ class Wire:
     def _refusal(self, response: httpx2.Response, answer: bytearray, action: Action) -> errors.KubemtuError:
         content_type = response.headers.get("Content-Type", "")
         return from_answer(response.status_code, answer, content_type, action, self.connection)
-
-
-def path(
-    api_version: str,
-    plural: str = "",
-    *,
-    namespace: str | None = None,
-    name: str | None = None,
-    subresource: str | None = None,
-) -> str:
-    """The address of a resource below the server: `/apis/apps/v1/namespaces/kube-system/daemonsets/canal`."""
-    parts = ["apis" if "/" in api_version else "api", *api_version.split("/")]
-    if namespace:
-        parts += ["namespaces", namespace]
-    parts += [part for part in (plural, name, subresource) if part]
-    return "/" + "/".join(_quoted(part) for part in parts)
-
-
-def _quoted(part: str) -> str:
-    if not part or part in {".", ".."} or any(not (char.isalnum() or char in "-._:~") for char in part):
-        raise errors.Malformed(f"{part!r:.60} cannot be part of an address of the API; correct the name")
-    return part

@@ -13,7 +13,7 @@ import msgspec
 
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
-from kubemtu.kube import wire
+from kubemtu.kube import requests, wire
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Action
 from kubemtu.lab import mirror
@@ -109,7 +109,11 @@ async def account(api: Api, pod: Object) -> Mount | None:
     parts = {"plural": "serviceaccounts", "namespace": namespace, "name": name, "subresource": "token"}
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     async with wire.Wire(api.connection, segment=None) as line:  # Api has no verb for this
-        answer = await line.request(Action(verb="create", **parts), "POST", wire.path("v1", **parts), body=body)
+        answer = await line.request(
+            requests.Request(
+                action=Action(verb="create", **parts), method="POST", path=requests.path("v1", **parts), body=body
+            )
+        )
     made = _made(folder(pod))
     (made / "token").write_text(Object.of(answer).text("status", "token") or "")
     (made / "ca.crt").write_text(api.connection.ca or "")
