@@ -8,7 +8,7 @@ from kubemtu.core.errors import Unreachable
 from kubemtu.core.objects import Object, Want
 from kubemtu.kube import mtu
 from kubemtu.kube.api import Api
-from kubemtu.kube.errors import Absent
+from kubemtu.kube.errors import Absent, Rejected
 from kubemtu.lab import manifests, mirror, state
 
 SECONDS = 20.0  # a port that takes less strikes after it: who has told nothing by then may be silent for good
@@ -33,8 +33,9 @@ async def listed(api: Api, want: Want) -> list[Object]:
 async def created(api: Api, body: dict[str, object]) -> None:
     """Create an object; a real server serves a kind only some time after its definition was created.
 
-    A busy machine may also answer too late. Raises Absent or Unreachable when that is still so after SECONDS, and what
-    else `Api.create` raises.
+    A busy machine may also answer too late. The Service of the API itself a real server has made, and refuses its
+    address to another before it looks at the name. Raises Absent or Unreachable when that is still so after SECONDS,
+    and what else `Api.create` raises.
     """
     deadline = time.monotonic() + SECONDS
     while True:
@@ -44,6 +45,10 @@ async def created(api: Api, body: dict[str, object]) -> None:
             if time.monotonic() >= deadline:
                 raise
             await asyncio.sleep(POLL_SECONDS)
+        except Rejected:
+            if await api.get(await api.ref(body)) is None:
+                raise
+            return
         else:
             return
 
