@@ -84,6 +84,11 @@ async def _install(flags: kubeflags.KubeFlags, wanted: "Settings", *, dry_run: b
             mark, colour = marks[piece.what]
             terminal.echo(f"  {terminal.style(mark, fg=colour)} {piece}")
         terminal.echo("  (+ made, ~ changed, = there already)")
+        if not await flow.binds_agents(api):
+            terminal.echo(
+                "  ! this API server has no ValidatingAdmissionPolicy (new in Kubernetes 1.30): whoever takes the "
+                "token of one agent can write the status of every NodeMTU"
+            )
         if dry_run:
             terminal.echo("Nothing was changed.")
             return errors.FINE

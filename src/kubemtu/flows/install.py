@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 async def survey(api: kube_api.Api, wanted: Settings) -> tuple[Piece, ...]:
     """Look at every object of the installation. Raises Conflict for what must not be written over."""
     pieces = [await _definition(api, plural, wanted) for plural in crd.plurals()]
-    for body in shipped.objects(wanted.image, probes=wanted.probes):
+    for body in await _objects(api, wanted):
         ref = await api.ref(body)
         found = await api.get(ref)
         if found is not None and found.text("metadata", "deletionTimestamp"):
@@ -64,6 +64,17 @@ async def survey(api: kube_api.Api, wanted: Settings) -> tuple[Piece, ...]:
         what: What = "make" if found is None else "leave" if holds(found.body, body) else "change"
         pieces.append(Piece(what=what, kind=ref.kind, name=ref.name, namespace=ref.namespace))
     return tuple(pieces)
+
+
+async def binds_agents(api: kube_api.Api) -> bool:
+    """Say whether the server can hold each agent to the objects of its own node (Kubernetes 1.30 and newer)."""
+    return await api.serves(*shipped.POLICIES)
+
+
+async def _objects(api: kube_api.Api, wanted: Settings) -> list[shipped.Body]:
+    """What is written besides the definitions of kinds, without what the server does not know."""
+    binds = await binds_agents(api)
+    return [one for one in shipped.objects(wanted.image, probes=wanted.probes) if binds or not shipped.is_policy(one)]
 
 
 async def _definition(api: kube_api.Api, plural: str, wanted: Settings) -> Piece:
@@ -92,7 +103,7 @@ async def carry_out(api: kube_api.Api, wanted: Settings, tell: Tell) -> int:
     Raises Conflict for fields that somebody else manages, Forbidden without the right, Surprise when a pod cannot start
     or nothing moves any more.
     """
-    namespace, *rest = shipped.objects(wanted.image, probes=wanted.probes)
+    namespace, *rest = await _objects(api, wanted)
     await _apply(api, namespace, wanted)
     try:
         await crd.install(api, downgrade=wanted.downgrade, force=wanted.force)

@@ -82,7 +82,12 @@ def _late(ref: Ref) -> bool:
 
 
 async def _refs(api: kube_api.Api) -> list[Ref]:
-    return [await api.ref(body) for body in reversed(shipped.objects("", probes=True)) if body["kind"] != "Namespace"]
+    binds = await api.serves(*shipped.POLICIES)
+    return [
+        await api.ref(body)
+        for body in reversed(shipped.objects("", probes=True))
+        if body["kind"] != "Namespace" and (binds or not shipped.is_policy(body))
+    ]
 
 
 async def _refuse_while_something_stands(api: kube_api.Api) -> str:

@@ -16,12 +16,18 @@ from kubemtu.kube import crd
 Body = dict[str, object]
 NAMESPACE: Final = "kubemtu"
 PARTS: Final = ("agent", "probe")
+ADMISSION: Final = "admission"
+POLICIES: Final = ("admissionregistration.k8s.io/v1", "validatingadmissionpolicies")
+"""What binds each agent to its own objects, on servers that have it: Kubernetes 1.30 and newer."""
 AGENT, PROBE = "kubemtu-agent", "kubemtu-probe"
 PLACEHOLDER: Final = "image: kubemtu\n"
 
 
 def text(part: str, image: str | None = None) -> str:
-    """Return the YAML of one part, "agent" or "probe", whose containers have `image`, or that built in a checkout."""
+    """Return the YAML of one part, whose containers have `image`, or that built in a checkout.
+
+    The parts are "agent", "probe" and "admission"; the last runs nothing.
+    """
     found = importlib.resources.files("kubemtu.kube").joinpath("manifests", f"{part}.yaml").read_text("utf-8")
     return found.replace(PLACEHOLDER, f"image: {image or f'kubemtu:{kubemtu.__version__}'}\n")
 
@@ -29,7 +35,7 @@ def text(part: str, image: str | None = None) -> str:
 def objects(image: str, *, probes: bool = True) -> tuple[Body, ...]:
     """Return all objects but the definitions of kinds, each once, in an order in which they can be made."""
     bodies: dict[tuple[str, str], Body] = {}
-    for part in PARTS if probes else PARTS[:1]:
+    for part in (*(PARTS if probes else PARTS[:1]), ADMISSION):
         for body in _documents(text(part, image)):
             bodies.setdefault((str(body["kind"]), name_of(body)), body)
     for body in access.roles():
@@ -44,9 +50,16 @@ ORDER = (
     "ClusterRoleBinding",
     "Role",
     "RoleBinding",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
     "Service",
     "DaemonSet",
 )
+
+
+def is_policy(body: Mapping[str, object]) -> bool:
+    """Tell whether an object is one that servers before Kubernetes 1.30 do not know."""
+    return body["apiVersion"] == POLICIES[0]
 
 
 def everything(image: str, *, probes: bool = True) -> tuple[Body, ...]:
@@ -63,7 +76,7 @@ def dump(bodies: Iterable[Mapping[str, object]]) -> str:
 def files() -> dict[str, str]:
     """Return the files of deploy/ by their path in it; each can be applied alone, and all in any order."""
     made = {f"crds/{plural}.yaml": crd.text(plural) for plural in crd.plurals()}
-    made |= {f"{part}.yaml": text(part) for part in PARTS}
+    made |= {f"{part}.yaml": text(part) for part in (*PARTS, ADMISSION)}
     head = "# Roles for people: see docs/access.md. Made from kubemtu.core.access.\n"
     return made | {"roles.yaml": head + dump(access.roles())}
 

@@ -107,7 +107,9 @@ async def account(api: Api, pod: Object) -> Mount | None:
         if found is not None and found.flag("automountServiceAccountToken") is False:
             return None
     parts = {"plural": "serviceaccounts", "namespace": namespace, "name": name, "subresource": "token"}
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    bound = {"kind": "Pod", "apiVersion": "v1", "name": pod.name, "uid": mirror.uid(pod)}
+    # As a kubelet's, so that the token tells of the pod's node too (`pkg/volume/projected/projected.go`).
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"boundObjectRef": bound}}
     async with wire.Wire(api.connection, segment=None) as line:  # Api has no verb for this
         answer = await line.request(
             requests.Request(

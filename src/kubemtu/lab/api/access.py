@@ -4,12 +4,13 @@ Source: kubernetes `plugin/pkg/auth/authorizer/rbac/rbac.go`, `pkg/apis/rbac/v1/
 """
 
 import secrets
+import uuid
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from kubemtu.lab.api.errors import Refusal, bad_request, forbidden, unauthorized
-from kubemtu.lab.api.resources import RBAC, Object, Resource
+from kubemtu.lab.api.errors import Refusal, bad_request, conflict, forbidden, unauthorized
+from kubemtu.lab.api.resources import PODS, RBAC, Object, Resource
 from kubemtu.lab.api.store import Store
 
 MASTERS = "system:masters"
@@ -24,6 +25,13 @@ class Identity(msgspec.Struct, frozen=True):
 
     user: str
     groups: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[str, ...]] = {}
+    """What a token tells besides, such as the node of the pod that it is bound to."""
+
+    def info(self) -> Object:
+        """Return the UserInfo (authentication.k8s.io/v1) that admission sees; without `extra` where there is none."""
+        found: Object = {"username": self.user, "groups": [*self.groups, AUTHENTICATED]}
+        return found | ({"extra": {key: [*held] for key, held in self.extra.items()}} if self.extra else {})
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +75,36 @@ class Tokens:
         return identity
 
 
-def service_account(namespace: str, name: str) -> Identity:
-    """Return the identity that a token of a ServiceAccount has."""
+def service_account(namespace: str, name: str, pod: Object | None = None) -> Identity:
+    """Return the identity that a token of a ServiceAccount has; one that is bound to a pod tells of it and of its node.
+
+    Source: kubernetes/apiserver `pkg/authentication/serviceaccount/util.go`.
+    """
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
-    return Identity(f"system:serviceaccount:{namespace}:{name}", groups)
+    told = {"credential-id": f"JTI={uuid.uuid4()}"}
+    if pod is not None:
+        told |= {"pod-name": pod["metadata"]["name"], "pod-uid": pod["metadata"]["uid"]}
+        node = (pod.get("spec") or {}).get("nodeName")
+        told |= {"node-name": node} if node else {}
+    extra = {f"authentication.kubernetes.io/{key}": (value,) for key, value in told.items()}
+    return Identity(f"system:serviceaccount:{namespace}:{name}", groups, extra)
+
+
+def bound_pod(store: Store, namespace: str, request: Object) -> Object | None:
+    """Return the pod that a token is to be bound to, as a kubelet asks for it (TokenRequest, spec.boundObjectRef).
+
+    Raises:
+        Refusal: 404 for a pod that is not there, 409 for a namesake of it.
+    """
+    bound = (request.get("spec") or {}).get("boundObjectRef") or {}
+    if bound.get("kind") != "Pod":
+        return None
+    pod = store.get(PODS, namespace, bound.get("name", ""))
+    if bound.get("uid") not in (None, "", pod["metadata"]["uid"]):
+        told = f"the UID in the bound object reference ({bound['uid']}) does not match the UID in record. "
+        told += "The object might have been deleted and then recreated"
+        raise conflict(PODS, pod["metadata"]["name"], told)
+    return pod
 
 
 def impersonated(store: Store, identity: Identity, headers: Mapping[str, str], wish: Request | None) -> Identity:

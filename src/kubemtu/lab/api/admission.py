@@ -5,7 +5,7 @@ Source: kubernetes `pkg/registry/*/strategy.go`, kubernetes/apimachinery `pkg/ap
 
 from datetime import datetime
 
-from kubemtu.lab.api import fields, metadata, shapes, workloads
+from kubemtu.lab.api import fields, metadata, policies, shapes, workloads
 from kubemtu.lab.api.errors import bad_request, invalid
 from kubemtu.lab.api.resources import DEFINITIONS, Object, Resource
 
@@ -51,6 +51,7 @@ def check(resource: Resource, name: str, fresh: Object, before: Object | None) -
     if not resource.custom:
         causes += fields.causes(resource, fresh, before)
         causes += workloads.causes(resource, fresh, before)
+        causes += policies.causes(resource, fresh)
     if causes:
         raise invalid(resource, name, causes)
 

@@ -110,6 +110,25 @@ RBAC = _of(
     Resource(plural="rolebindings", kind="RoleBinding"),
     Resource(plural="roles", kind="Role"),
 )
+POLICIES, POLICY_BINDINGS = _of(
+    "admissionregistration.k8s.io",
+    "v1",
+    Resource(
+        plural="validatingadmissionpolicies",
+        kind="ValidatingAdmissionPolicy",
+        namespaced=False,
+        status=True,
+        generation=True,
+        categories=("api-extensions",),
+    ),
+    Resource(
+        plural="validatingadmissionpolicybindings",
+        kind="ValidatingAdmissionPolicyBinding",
+        namespaced=False,
+        generation=True,
+        categories=("api-extensions",),
+    ),
+)
 DEFINITIONS = Resource(
     group="apiextensions.k8s.io",
     plural="customresourcedefinitions",
@@ -131,6 +150,8 @@ BUILT_IN = (
     *_of("coordination.k8s.io", "v1", Resource(plural="leases", kind="Lease")),
     *_of("discovery.k8s.io", "v1", Resource(plural="endpointslices", kind="EndpointSlice", generation=True)),
     *RBAC,
+    POLICIES,
+    POLICY_BINDINGS,
     DEFINITIONS,
 )
 NAMESPACES = next(each for each in CORE if each.plural == "namespaces")

@@ -20,13 +20,14 @@ from kubemtu.lab.api import (
     errors,
     openapi,
     options,
+    policies,
     requests,
     tables,
     watching,
 )
 from kubemtu.lab.api.paths import Discovery, Target, read_path
-from kubemtu.lab.api.resources import Object
-from kubemtu.lab.api.store import DeleteOptions, Store
+from kubemtu.lab.api.resources import Object, Resource
+from kubemtu.lab.api.store import Admit, DeleteOptions, Store
 
 _LOG = logging.getLogger(__name__)
 _PUBLIC = frozenset({"/healthz", "/livez", "/readyz", "/version"})
@@ -86,7 +87,9 @@ class ApiServer:
             namespace=target.namespace,
             name=target.name,
         )
-        access.check(self.store, access.impersonated(self.store, identity, request.headers, wish), wish)
+        identity = access.impersonated(self.store, identity, request.headers, wish)
+        access.check(self.store, identity, wish)
+        request.state.user = identity.info()
         if not requests.accepts_json(request.headers.get("accept", "")):
             raise errors.not_acceptable()
         if verb in _CHECKED and not (verb == "create" and target.name):
@@ -129,6 +132,7 @@ class ApiServer:
                     target.name,
                     body,
                     writer=requests.writer(target, request),
+                    admit=self._admit(target, request),
                     dry_run=requests.is_dry(request.query_params),
                 )
                 return answers.as_json(changed, warnings=warnings)
@@ -228,23 +232,30 @@ class ApiServer:
             raise errors.no_such_page() if target.resource.custom else errors.method_not_allowed()
         body, warnings = await requests.read_written(target, request)
         dry = requests.is_dry(request.query_params)
-        writer = requests.writer(target, request)
-        made = self.store.create(target.resource, namespace, body, writer=writer, dry_run=dry)
+        writer, admit = requests.writer(target, request), self._admit(target, request)
+        made = self.store.create(target.resource, namespace, body, writer=writer, admit=admit, dry_run=dry)
         return answers.as_json(made, 201, warnings=warnings)
 
     async def _patch(self, target: Target, request: Request) -> Response:
         content_type, body, query = requests.content_type(request), await request.body(), request.query_params
         if content_type == errors.APPLY_PATCH:
-            return self._apply(target, bodies.read_object(content_type, body), query)
+            return self._apply(target, bodies.read_object(content_type, body), query, self._admit(target, request))
         if query.get("fieldValidation") == "Strict":
             current = self.store.get(target.resource, target.namespace, target.name)
             requests.check_patched(target.resource, current, content_type, body)
         change = bodies.read_change(target.resource, content_type, body)
-        writer, dry = requests.writer(target, request), requests.is_dry(query)
-        changed = self.store.patch(target.resource, target.namespace, target.name, change, writer=writer, dry_run=dry)
+        changed = self.store.patch(
+            target.resource,
+            target.namespace,
+            target.name,
+            change,
+            writer=requests.writer(target, request),
+            admit=self._admit(target, request),
+            dry_run=requests.is_dry(query),
+        )
         return answers.as_json(changed)
 
-    def _apply(self, target: Target, configuration: Object, query: Mapping[str, str]) -> Response:
+    def _apply(self, target: Target, configuration: Object, query: Mapping[str, str], admit: Admit) -> Response:
         requests.check_applied(configuration)
         made, is_new = self.store.apply(
             target.resource,
@@ -253,6 +264,7 @@ class ApiServer:
             configuration,
             manager=query["fieldManager"],
             subresource=target.subresource,
+            admit=admit,
             force=query.get("force") == "true",
             dry_run=requests.is_dry(query),
         )
@@ -286,12 +298,21 @@ class ApiServer:
                 raise errors.method_not_allowed()
             case "ServiceAccount", "token":
                 self.store.get(target.resource, target.namespace, target.name)
-                token = self.tokens.add(access.service_account(target.namespace, target.name))
+                pod = access.bound_pod(self.store, target.namespace, body)
+                token = self.tokens.add(access.service_account(target.namespace, target.name, pod))
                 answer = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"} | body
                 return answers.as_json(
                     answer | {"status": {"token": token, "expirationTimestamp": "2099-01-01T00:00:00Z"}}, 201
                 )
         raise errors.no_such_path()
+
+    def _admit(self, target: Target, request: Request) -> Admit:
+        """Return what admission policies say to what this user writes."""
+
+        def admit(resource: Resource, fresh: Object, old: Object | None) -> None:
+            policies.check(self.store, request.state.user, resource, target.subresource, fresh, old)
+
+        return admit
 
     async def _review(self, request: Request, identity: access.Identity) -> Response:
         """Answer what `kubectl auth can-i` asks (authorization.k8s.io/v1 SelfSubjectAccessReview)."""

@@ -22,6 +22,8 @@ _KEPT_NAMESPACES = ("default", "kube-public", "kube-system")
 NOBODY = Writer(manager="unknown")
 
 Change = Callable[[Object], Object]
+Admit = Callable[[Resource, Object, Object | None], None]
+"""Raises the Refusal of an admission policy; it gets the kind, what would be, and what is."""
 
 
 class DeleteOptions(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -30,6 +32,10 @@ class DeleteOptions(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     grace_period_seconds: int | None = None
     preconditions: dict[str, str] = {}
     dry_run: list[str] | None = None
+
+
+def anything(_resource: Resource, _fresh: Object, _old: Object | None) -> None:
+    """Refuse nothing: where no user writes, there are no policies."""
 
 
 def suffix() -> str:
@@ -47,9 +53,16 @@ class Store(Shelf):
             self.create(NAMESPACES, "", {"metadata": {"name": name}})
 
     def create(
-        self, resource: Resource, namespace: str, body: Object, *, writer: Writer = NOBODY, dry_run: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        body: Object,
+        *,
+        writer: Writer = NOBODY,
+        admit: Admit = anything,
+        dry_run: bool = False,
     ) -> Object:
-        """Add an object.
+        """Add an object; what `admit` refuses of this one, as of every write, is not kept.
 
         Raises:
             Refusal: 400 wrong kind or types, 404 no such namespace, 409 the name is taken, 422 against the schema.
@@ -66,6 +79,7 @@ class Store(Shelf):
             raise errors.not_found(NAMESPACES, namespace)
         self._identify(resource, namespace, metadata)
         self._admit(resource, name, fresh, None)
+        admit(resource, fresh, None)
         if self.find(resource, namespace, name) is not None:
             raise errors.already_exists(resource, name)
         status = admission.initial_status(resource, fresh, self.clock())
@@ -89,6 +103,7 @@ class Store(Shelf):
         body: Object,
         *,
         writer: Writer = NOBODY,
+        admit: Admit = anything,
         dry_run: bool = False,
     ) -> Object:
         """Replace an object, or with a writer of the status its status only; a change of nothing makes no version.
@@ -115,6 +130,7 @@ class Store(Shelf):
             admission.check_status(resource, name, fresh)
         else:
             fresh = self._replacement(resource, namespace, name, body, current)
+        admit(resource, fresh, current)
         if writer.operation != "Apply":
             if "managedFields" in given and writer.subresource != "status":
                 fresh["metadata"]["managedFields"] = given["managedFields"]
@@ -139,6 +155,7 @@ class Store(Shelf):
         change: Change,
         *,
         writer: Writer = NOBODY,
+        admit: Admit = anything,
         dry_run: bool = False,
     ) -> Object:
         """Replace an object by what `change` makes of a copy of it; otherwise as `update`."""
@@ -154,7 +171,7 @@ class Store(Shelf):
         if (fresh.get("metadata") or {}).get("uid") != current["metadata"]["uid"]:
             told = f'Invalid value: "{(fresh.get("metadata") or {}).get("uid", "")}": field is immutable'
             raise errors.invalid(resource, name, [("metadata.uid", told)])
-        return self.update(resource, namespace, name, fresh, writer=writer, dry_run=dry_run)
+        return self.update(resource, namespace, name, fresh, writer=writer, admit=admit, dry_run=dry_run)
 
     def apply(
         self,
@@ -165,6 +182,7 @@ class Store(Shelf):
         *,
         manager: str,
         subresource: str = "",
+        admit: Admit = anything,
         force: bool = False,
         dry_run: bool = False,
     ) -> tuple[Object, bool]:
@@ -187,8 +205,8 @@ class Store(Shelf):
         writer = Writer(manager=manager, operation="Apply", subresource=subresource)
         fresh = ownership.applied(resource, live, named, writer, force=force, now=self.clock())
         if live is None:
-            return self.create(resource, namespace, fresh, writer=writer, dry_run=dry_run), True
-        return self.update(resource, namespace, name, fresh, writer=writer, dry_run=dry_run), False
+            return self.create(resource, namespace, fresh, writer=writer, admit=admit, dry_run=dry_run), True
+        return self.update(resource, namespace, name, fresh, writer=writer, admit=admit, dry_run=dry_run), False
 
     def delete(
         self, resource: Resource, namespace: str, name: str, options: DeleteOptions | None = None
