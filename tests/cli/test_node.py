@@ -13,7 +13,7 @@ import pytest
 
 from kubemtu.cli import node as node_command
 from kubemtu.core.errors import Conflict, Forbidden, KubemtuError, UsageError
-from kubemtu.node import journal, netns
+from kubemtu.node import capabilities, journal, netns
 
 pytestmark = pytest.mark.netns
 _SERIAL = itertools.count()
@@ -203,6 +203,6 @@ def test_two_at_once_are_refused(node: Node) -> None:
 
 
 def test_without_capabilities_it_is_forbidden(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_command, "CAPABILITIES", {"CAP_NET_ADMIN": 63})
+    monkeypatch.setattr(capabilities, "NUMBERS", {"CAP_NET_ADMIN": 63, "CAP_SYS_ADMIN": 21})
     with pytest.raises(Forbidden, match="CAP_NET_ADMIN"):
         node.run("show")

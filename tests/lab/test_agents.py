@@ -1,6 +1,7 @@
 """Agents run in a lab as the shipped manifest has them: its mounts, its ServiceAccount and no right beyond its role."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from tests.lab.conftest import Body, Kube, container, is_ready, until
 
-from kubemtu.lab import manifests, scenes
+from kubemtu.lab import contain, manifests, scenes
 from kubemtu.lab.cluster import Lab
 from kubemtu.lab.scene import nodes
 
@@ -67,10 +68,36 @@ def test_a_pod_born_later_shows_in_the_running_agents_mounts(lab: Lab, kube: Kub
     (pid,) = [each for each in pids if b"--host-root=/host" in (each / "cmdline").read_bytes()]
     assert (pid / "root/host/run/netns" / lab.pod("later").netns).stat().st_ino
     assert (pid / "root/host/etc/cni/net.d/10-calico.conflist").exists()
+    status = dict(line.split(":\t", 1) for line in (pid / "status").read_text().splitlines())
+    for held in ("CapPrm", "CapEff", "CapBnd"):  # NET_BROADCAST, NET_ADMIN, NET_RAW, SYS_ADMIN (capability.h)
+        assert int(status[held], 16) == 1 << 11 | 1 << 12 | 1 << 13 | 1 << 21
+    seen = {str(each.relative_to(pid / "root/host")) for each in (pid / "root/host").glob("*/*")}
+    assert seen == {"run/netns", "run/docker", "run/kubemtu", "run/flannel", "etc/cni", "var/lib", "proc/sys"}
+    mounts = {line.split()[4]: line.split()[5] for line in (pid / "mountinfo").read_text().splitlines()}
+    writable = {place for place, options in mounts.items() if options.startswith("rw") and not _kernels(place)}
+    assert writable == {"/host/run/kubemtu", "/host/proc/sys/net"}
+    assert mounts["/proc/sys"].startswith("ro")
     assert (pid / "root/run/secrets/kubernetes.io/serviceaccount/namespace").read_text() == "kubemtu"
     assert b"KUBECONFIG" not in (pid / "environ").read_bytes()
     kube.remove_pod("later")
     assert agent in kube.pods("kubemtu")
+
+
+def _kernels(place: str) -> bool:
+    """Whether a mount is one of a runtime's own, or a name of a namespace."""
+    return place.startswith(("/dev", "/host/run/netns/", "/run/netns/")) or place == "/proc"
+
+
+@pytest.mark.parametrize(("number", "name"), [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW"), (21, "CAP_SYS_ADMIN")])
+def test_an_agent_whose_container_lacks_a_capability_says_which_and_ends(lab: Lab, number: int, name: str) -> None:
+    told = json.dumps({"mounts": [], "capabilities": [each for each in range(41) if each != number]})
+    command = [sys.executable, "-I", "-S", contain.__file__, told, sys.executable, "-m", "kubemtu", "agent"]
+    ended = lab.exec("node-1", [*command, "--node-name", "node-1"], check=False)
+    assert (ended.returncode, ended.stdout) == (4, "")
+    assert ended.stderr == (
+        f"error: this needs {name}, to enter the pods' network namespaces; have its container keep the capabilities "
+        "that deploy/agent.yaml gives it\n"
+    )
 
 
 def test_without_its_role_the_agent_is_refused(lab: Lab, kube: Kube) -> None:
@@ -154,5 +181,7 @@ def test_the_labs_own_agent_is_told_what_the_shipped_one_is() -> None:
     objects = manifests.objects(scenes.named("canal-1500").replace(agents=True))
     (own,) = (each for each in json.loads(json.dumps([*objects])) if each["metadata"]["name"] == "kubemtu-agent")
     theirs, ours = (each["spec"]["template"]["spec"] for each in (shipped, own))
-    assert theirs["containers"][0]["env"] == ours["containers"][0]["env"]
-    assert all(ours[each] is theirs[each] is True for each in ("hostNetwork", "hostPID"))
+    for each in ("env", "securityContext", "volumeMounts", "resources"):
+        assert theirs["containers"][0][each] == ours["containers"][0][each]
+    for each in ("hostNetwork", "securityContext", "volumes"):
+        assert theirs[each] == ours[each]

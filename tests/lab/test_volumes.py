@@ -179,11 +179,11 @@ def test_a_container_says_it_for_itself_or_the_pod_for_all() -> None:
     [
         ({"drop": ["ALL"]}, []),
         ({"drop": ["all"], "add": ["NET_ADMIN", "CAP_NET_RAW"]}, [12, 13]),  # include/uapi/linux/capability.h
-        ({"drop": ["CHOWN"]}, list(range(1, 41))),
-        ({"add": ["SYS_TIME"]}, list(range(41))),
+        ({"drop": ["CHOWN"]}, [1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31]),  # what containerd gives (pkg/oci/spec.go)
+        ({"add": ["SYS_TIME"]}, [0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 25, 27, 29, 31]),
     ],
 )
-def test_capabilities_are_those_of_the_lab_without_the_dropped(told: Body, left: list[int]) -> None:
+def test_capabilities_are_those_of_a_runtime_without_the_dropped(told: Body, left: list[int]) -> None:
     assert limits({"capabilities": told}).capabilities == tuple(left)
 
 

@@ -78,7 +78,10 @@ def test_names_are_listed_once_without_leftovers_and_without_the_own(rigs: RigMa
     assert rig.inside(find) == ["a", "c"]
 
 
-def test_roots_under_a_prefix_are_the_hosts() -> None:
+def test_roots_under_a_prefix_are_the_hosts(tmp_path: Path) -> None:
     roots = netns.Roots.under(Path("/host"))
-    assert roots.netns == (Path("/host/run/netns"), Path("/host/var/run/netns"))
+    assert roots.netns == (Path("/host/run/netns"), Path("/host/var/run/netns"), Path("/host/run/docker/netns"))
+    assert (roots.proc, roots.sysctl) == (Path("/proc"), Path("/proc/sys"))
+    (tmp_path / "proc/sys/net").mkdir(parents=True)  # a container that is given the node's, for its own is read-only
+    assert netns.Roots.under(tmp_path).sysctl == tmp_path / "proc/sys"
     assert roots.file("/etc/cni/net.d/10-canal.conflist") == Path("/host/etc/cni/net.d/10-canal.conflist")

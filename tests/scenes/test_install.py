@@ -185,4 +185,4 @@ def test_installed_used_and_gone(people: People) -> None:
         assert f"= ClusterRoleBinding {user} names a role of kubemtu" in gone.stdout
         people.kube.delete(f"{RBAC}/clusterrolebindings/{user}")
     until(lambda: people.everything() == before)
-    until(lambda: not any(folder.exists() for folder in journals))
+    until(lambda: not any([*folder.iterdir()] for folder in journals))

@@ -51,7 +51,7 @@ def install(
     node. Needs the rights of a cluster administrator.
     """
     from kubemtu.flows.install import Settings
-    from kubemtu.image import reference
+    from kubemtu.image import is_reference, reference
 
     image = image or reference()
     if image is None:
@@ -59,9 +59,10 @@ def install(
             "this kubemtu was built from source, so no image belongs to it: name one with --image, as `scripts/image` "
             "of a checkout makes it and a registry of yours holds it"
         )
-    if any(each.isspace() or not each.isprintable() for each in image):
+    if not is_reference(image):
         raise errors.UsageError(
-            f"--image {image!r} is no reference of an image: write REGISTRY/NAME:TAG or NAME@DIGEST"
+            f"--image {image!r:.200} is no reference of an image: write REGISTRY/NAME:TAG, or REGISTRY/NAME@sha256:... "
+            "behind which nobody can put another image"
         )
     wanted = Settings(image=image, probes=probes, downgrade=allow_downgrade, force=force_conflicts)
     if output_format == "yaml":

@@ -15,8 +15,6 @@ from kubemtu.cli import node_probe, output, terminal
 from kubemtu.core import errors, migration, net, words
 from kubemtu.node import journal, observe, single
 
-CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
-
 
 @click.group()
 def node() -> None:
@@ -199,13 +197,9 @@ def _confirm(question: str, *, yes: bool) -> None:
 
 
 def _require_capabilities() -> None:
-    status = Path("/proc/self/status").read_text()
-    effective = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
-    missing = [name for name, bit in CAPABILITIES.items() if not effective & (1 << bit)]
-    if missing:
-        raise errors.Forbidden(
-            f"this needs {' and '.join(missing)}, to enter the pods' network namespaces; run it as root"
-        )
+    from kubemtu.node import capabilities
+
+    capabilities.require(capabilities.SET, "run it as root")
 
 
 node.add_command(node_probe.respond)

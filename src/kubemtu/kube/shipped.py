@@ -4,6 +4,7 @@ The manifests are YAML in the package (`manifests/`, `crds/`); the roles for peo
 """
 
 import importlib.resources
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -29,7 +30,9 @@ def text(part: str, image: str | None = None) -> str:
     The parts are "agent", "probe" and "admission"; the last runs nothing.
     """
     found = importlib.resources.files("kubemtu.kube").joinpath("manifests", f"{part}.yaml").read_text("utf-8")
-    return found.replace(PLACEHOLDER, f"image: {image or f'kubemtu:{kubemtu.__version__}'}\n")
+    named = image or f"kubemtu:{kubemtu.__version__}"
+    quoted = named if re.fullmatch(r"[a-z][a-z0-9.-]*[/:].*", named) else f'"{named}"'  # YAML reads null, 1, [::1] else
+    return found.replace(PLACEHOLDER, f"image: {quoted}\n")
 
 
 def objects(image: str, *, probes: bool = True) -> tuple[Body, ...]:

@@ -2,8 +2,10 @@
 
 Without one a program has all that the lab has. Of the fields, those are heeded that a program can feel: runAsUser,
 runAsGroup, runAsNonRoot, capabilities, allowPrivilegeEscalation and readOnlyRootFilesystem; no seccomp profile is
-installed, and fsGroup changes no file. Source: kubernetes `pkg/kubelet/kuberuntime/security_context{,_others}.go`;
-capabilities(7), include/uapi/linux/capability.h.
+installed, and fsGroup changes no file. Where capabilities are named, a program that is not privileged has what a
+runtime gives besides: its capabilities but for those that are dropped, and /sys and parts of /proc read-only.
+Source: kubernetes `pkg/kubelet/kuberuntime/security_context{,_others}.go`, containerd `pkg/oci/spec.go`
+(defaultUnixCaps, ReadonlyPaths); capabilities(7), include/uapi/linux/capability.h.
 """
 
 import os
@@ -30,6 +32,11 @@ CAPABILITIES = (
     "CHECKPOINT_RESTORE",
 )  # fmt: skip
 """By their number in the kernel."""
+GIVEN = frozenset({
+    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
+    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+})  # fmt: skip
+"""What containerd gives to every container that does not drop it."""
 
 
 class RootRefused(KubemtuError):
@@ -44,7 +51,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     user: int | None = None
     group: int | None = None
     capabilities: tuple[int, ...] | None = None
-    """The numbers of those that are left; None for all."""
+    """The numbers of those that are left; None for all. With some, /sys and parts of /proc can only be read."""
     no_new_privileges: bool = False
     read_only: bool = False
 
@@ -85,9 +92,14 @@ def command(
     told = msgspec.to_builtins(found) | {"mounts": msgspec.to_builtins(mounts)}
     if image is not None:
         told["image"] = image.root
-    elif found.user:
+    elif found.user or _may_not_pass(found):
         told["open"] = _needed(argv[0], environment)
     return [sys.executable, "-I", "-S", str(_CONTAIN), msgspec.json.encode(told).decode(), *argv]
+
+
+def _may_not_pass(found: Limits) -> bool:
+    """True for a program that a folder of somebody else may keep out, whoever it is."""
+    return found.capabilities is not None and CAPABILITIES.index("DAC_OVERRIDE") not in found.capabilities
 
 
 def _needed(program: str, environment: Mapping[str, str]) -> list[str]:
@@ -121,8 +133,8 @@ def _left(container: Object) -> tuple[int, ...] | None:
     if not told:
         return None
     dropped, added = _named(told.get("drop")), _named(told.get("add"))
-    every = set(range(len(CAPABILITIES)))
-    return tuple(sorted((every - dropped) | added))
+    given = {number for number, name in enumerate(CAPABILITIES) if name in GIVEN}
+    return tuple(sorted((given - dropped) | added))
 
 
 def _named(words: object) -> set[int]:

@@ -7,7 +7,7 @@ namespace and under a root folder of its own, so that paths such as /host/run ca
 little, as `enter` does.
 """
 
-# ruff: noqa: PTH101, PTH102, PTH103, PTH114, PTH115, PTH116, PTH118, PTH211, S606
+# ruff: noqa: PTH101, PTH102, PTH103, PTH112, PTH114, PTH115, PTH116, PTH118, PTH211, S606
 # pathlib would double the time to start, and the command is the pod's own.
 
 import ctypes
@@ -22,6 +22,8 @@ BIND, REC, SLAVE, PRIVATE = 0x1000, 0x4000, 1 << 19, 1 << 18
 MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 442, -100, 0x8000, 1
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
 ROOT = "/run/lab/root"
+CLOSED = ("proc/bus", "proc/fs", "proc/irq", "proc/sys", "sys")
+"""What a runtime lets nobody write who is not privileged (containerd `pkg/oci/spec.go`, ReadonlyPaths; its /sys)."""
 FRESH, KERNEL = ("run", "tmp"), ("dev", "proc", "sys")
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -72,6 +74,15 @@ def mirror_root(source: str = "/") -> None:
         elif entry.is_dir():
             os.mkdir(target)
             mount(entry.path, target, None, BIND | REC)
+
+
+def close_kernel() -> None:
+    """Let the program change nothing of the kernel by files, but for those that it is given as volumes."""
+    for name in CLOSED:
+        target = f"{ROOT}/{name}"
+        if os.path.isdir(target):
+            mount(target, target, None, BIND | REC)
+            freeze(target)
 
 
 def inside(path: str) -> str:
@@ -146,6 +157,8 @@ def main() -> None:
     open_up(told.get("open", []))
     if told.get("read_only"):
         freeze(ROOT, AT_RECURSIVE)
+    if told.get("capabilities") is not None:
+        close_kernel()
     for each, target in zip(told["mounts"], targets, strict=True):
         mount(each["source"], target, None, BIND | REC)
         if not each["follows"]:

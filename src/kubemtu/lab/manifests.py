@@ -6,6 +6,7 @@ not touch the pod network (RBAC, probes, host paths, tolerations) is left out.
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from kubemtu.kube import crd, shipped
 from kubemtu.lab import scene as scenes
@@ -246,29 +247,27 @@ def _net_conf(kind: str, backend_mtu: int | None, *, dual_stack: bool) -> str:
     return json.dumps(body | {"Backend": backend}, indent=2) + "\n"
 
 
-# -- kubemtu's own: the agent has the lab's kubeconfig instead of a role, the probe is the one that is shipped
+# -- kubemtu's own, as shipped; but without an image the agent has the lab's kubeconfig instead of a role
 
 
 def _agent() -> Body:
-    container = {
-        "name": "agent",
-        "image": IMAGE,
-        "args": ["agent", "--node-name", "$(NODE_NAME)", "--kubeconfig", scenes.IN_CLUSTER],
-        "env": [_from_field("NODE_NAME", "spec.nodeName"), _from_field("POD_NAMESPACE", "metadata.namespace")],
-        "securityContext": {"privileged": True, "runAsUser": 0},
-    }
-    template: Body = {
-        "hostNetwork": True,
-        "hostPID": True,
-        "terminationGracePeriodSeconds": 5,
-        "containers": [container],
-    }
-    return _daemonset("kubemtu-agent", "kubemtu", {"app.kubernetes.io/name": "kubemtu-agent"}, template)
+    (body,) = _shipped(shipped.AGENT, "DaemonSet")
+    template: Any = body["spec"]
+    spec = template["template"]["spec"]
+    del spec["serviceAccountName"]
+    (container,) = spec["containers"]
+    container["args"] = [*container["args"], "--kubeconfig", scenes.IN_CLUSTER]
+    spec["terminationGracePeriodSeconds"] = 5
+    return body
 
 
 def _probe() -> Iterator[Body]:
+    yield from _shipped(PROBE)
+
+
+def _shipped(name: str, kind: str = "") -> Iterator[Body]:
     for body in shipped.objects(IMAGE):
-        if shipped.name_of(body) == PROBE:
+        if shipped.name_of(body) == name and kind in ("", body["kind"]):
             yield body
 
 

@@ -120,7 +120,7 @@ async def account(api: Api, pod: Object) -> Mount | None:
     (made / "token").write_text(Object.of(answer).text("status", "token") or "")
     (made / "ca.crt").write_text(api.connection.ca or "")
     (made / "namespace").write_text(namespace)
-    return Mount(source=str(made), target=ACCOUNT_FOLDER)
+    return Mount(source=str(made), target=ACCOUNT_FOLDER, read_only=True)
 
 
 def _files(volume: Object, held: dict[str, object]) -> Iterator[tuple[str, bytes, int]]:

@@ -211,7 +211,7 @@ class Engine:
             elif not (isinstance(result, OSError) and result.errno in errors.GONE):
                 reason = result.strerror if isinstance(result, OSError) else result
                 self._failures[str(conf)] = (
-                    f"{conf}: {reason}; kubemtu must be able to write {self.state.roots.proc}/sys"
+                    f"{conf}: {reason}; kubemtu must be able to write below {self.state.roots.sysctl}/net"
                 )
         return changed
 

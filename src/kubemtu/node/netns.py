@@ -28,17 +28,29 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _SPARE: Final = 128  # descriptors left for everything else in this process
 
 
+NAMES: Final = ("/run/netns", "/var/run/netns", "/run/docker/netns")
+"""Folders in which container runtimes give network namespaces a name: containerd and CRI-O, older ones, Docker."""
+
+
 class Roots(msgspec.Struct, frozen=True, kw_only=True):
     """Where this process sees the node's file system: an agent in a container sees it under another path."""
 
     files: Path = Path("/")
-    netns: tuple[Path, ...] = (Path("/run/netns"), Path("/var/run/netns"))
+    netns: tuple[Path, ...] = tuple(map(Path, NAMES))
     proc: Path = Path("/proc")
+    sysctl: Path = Path("/proc/sys")
 
     @classmethod
     def under(cls, prefix: Path) -> "Roots":
-        """The usual places below a prefix, for example /host. `/proc` stays, because the agent shares the host's."""
-        return cls(files=prefix, netns=(prefix / "run/netns", prefix / "var/run/netns"))
+        """The usual places below a prefix, for example /host.
+
+        `/proc` stays: what it shows is the container's, or the node's with hostPID. A runtime mounts its /proc/sys
+        read-only in a container without privilege, so where the node's own /proc/sys/net is below the prefix, that is
+        written: it shows the network namespace of whoever looks, as any does (fs/proc/proc_sysctl.c).
+        """
+        names = tuple(prefix / name.lstrip("/") for name in NAMES)
+        sysctl = prefix / "proc/sys"
+        return cls(files=prefix, netns=names, sysctl=sysctl if (sysctl / "net").is_dir() else Path("/proc/sys"))
 
     def file(self, path: str) -> Path:
         """Where the node's file of that absolute path is for this process."""

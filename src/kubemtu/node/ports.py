@@ -52,6 +52,7 @@ def behind(
 def lost(host_link: str) -> str:
     """The sentence about a port whose pod end cannot be reached."""
     return (
-        f"{host_link}: the network namespace of its pod was found neither under /run/netns nor through /proc; "
-        "its pod end cannot be read or set. Let kubemtu see the node's /run/netns and its processes"
+        f"{host_link}: the network namespace of its pod was found neither by name (/run/netns, /run/docker/netns) nor "
+        "through /proc; its pod end cannot be read or set. Let kubemtu see the folder in which the node's runtime "
+        "names it, or the node's processes (hostPID, and the capability SYS_PTRACE)"
     )

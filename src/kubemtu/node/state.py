@@ -254,7 +254,7 @@ class State:
 
     def _write(self, path: str, value: str) -> OSError | None:
         try:
-            descriptor = os.open(f"{self.roots.proc}/sys/{path}", os.O_WRONLY | os.O_CLOEXEC)
+            descriptor = os.open(f"{self.roots.sysctl}/{path}", os.O_WRONLY | os.O_CLOEXEC)
             try:
                 os.write(descriptor, value.encode())
             finally:

@@ -170,7 +170,10 @@ def failed(desired: migration.Desired, sentence: str) -> migration.Reached:
 
 
 def leave(directory: Path) -> None:
-    """Remove the agent's folder, unless something else is in it; for whoever holds it, at its end."""
+    """Remove the agent's own file, and its folder unless something else is in it; for whoever holds it, at its end.
+
+    Where the folder is a mount, as in a pod, it stays, empty, until the node is rebooted.
+    """
     with contextlib.suppress(OSError):
         (directory / LOCK).unlink()
         directory.rmdir()
