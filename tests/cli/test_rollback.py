@@ -110,6 +110,8 @@ def test_a_change_that_nobody_drives_and_what_is_left_when_its_records_go(lab: C
     assert said["place"] == f"MTUMigration {lab.migrations()[-1]['metadata']['name']}"
     assert f"driven last by {getpass.getuser()}@{socket.gethostname()} (process {command.pid})" in said["message"]
     assert "`kubemtu rollback` takes it back" in said["remedy"]
+    assert "and its driver gave a sign" in said["message"]  # it was killed a moment ago, and could not let go
+    assert "releaseTime" not in lab.migrations()[-1]["status"]["driver"]  # type: ignore[operator]  # JSON
     until(lambda: "ins hold: 2 pods on 2 nodes send at most 1450" in lab.run("check", "-o", "json").out)
 
     # The records go, the agents start anew: the pins are found, and are not denied.

@@ -10,7 +10,13 @@ NOW = 1793527200.0  # date -u -d 2026-11-01T10:00:00Z +%s
 LOCKED = net.Route(family=4, destination="default", device="eth0", gateway="169.254.1.1", mtu=1354, locked=True)
 
 
-def change(*, moved: str = "2026-11-01T09:48:00.5Z", direction: str = "forward", **progress: object) -> Object:
+def change(
+    *,
+    moved: str = "2026-11-01T09:48:00.5Z",
+    direction: str = "forward",
+    driver: dict[str, str] | None = None,
+    **progress: object,
+) -> Object:
     """A change to 1354 that was begun at nine, driven by two one after the other."""
     made: dict[str, object] = {"begun": True, **progress}
     journal = [
@@ -23,7 +29,7 @@ def change(*, moved: str = "2026-11-01T09:48:00.5Z", direction: str = "forward",
             "kind": "MTUMigration",
             "metadata": {"name": "canal-1354-1", "creationTimestamp": "2026-11-01T09:00:00Z"},
             "spec": {"direction": direction, "plan": {"target": 1354, "steps": [{"type": "live"}, {"type": "edit"}]}},
-            "status": {"progress": made, "journal": journal},
+            "status": {"progress": made, "journal": journal} | ({"driver": driver} if driver else {}),
         }
     )
 
@@ -52,6 +58,29 @@ def test_somebody_drives_it() -> None:
     (said, *_) = report(change(moved="2026-11-01T09:59:57Z")).findings
     assert "It moved 3 seconds ago: somebody drives it." in said.message
     assert said.remedy.startswith("Wait for its end.")
+
+
+def test_a_restart_that_takes_minutes_is_driven_as_long_as_its_driver_gives_signs() -> None:
+    """No line of the journal for 12 minutes; signs come every ten seconds, and 45 without one are too many."""
+    alive = {"identity": "bob@desk (process 7)", "renewTime": "2026-11-01T09:59:52Z"}
+    (said, *_) = report(change(driver=alive)).findings
+    assert "It moved 11 minutes ago, and its driver gave a sign 8 seconds ago: somebody drives it." in said.message
+    assert said.remedy.startswith("Wait for its end.")
+    (said, *_) = report(change(driver=alive | {"renewTime": "2026-11-01T09:59:14Z"})).findings
+    assert "Its driver has given no sign for 46 seconds: nobody seems to drive it." in said.message
+    assert said.remedy == "`kubemtu apply` carries on from here, `kubemtu rollback` takes it back."
+
+
+def test_a_driver_that_has_let_go_is_not_waited_for() -> None:
+    gone = {"renewTime": "2026-11-01T09:59:55Z", "releaseTime": "2026-11-01T09:59:55Z"}
+    (said, *_) = report(change(moved="2026-11-01T09:59:55Z", driver=gone)).findings
+    assert "Nobody drives it: its driver stopped 5 seconds ago." in said.message
+    assert said.remedy == "`kubemtu apply` carries on from here, `kubemtu rollback` takes it back."
+
+
+def test_signs_that_nobody_can_read_are_none() -> None:
+    (said, *_) = report(change(driver={"renewTime": "soon"})).findings
+    assert "It has not moved for 11 minutes: nobody seems to drive it." in said.message
 
 
 def test_one_that_goes_back_is_only_carried_on_backwards() -> None:

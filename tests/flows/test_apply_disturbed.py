@@ -170,7 +170,7 @@ def test_another_target_while_one_is_unfinished_is_refused(untouched: Cluster) -
     command.wait()
     ended = untouched.run("apply", "--mtu", "1300", "--yes")
     assert ended.code == 2
-    assert "is under way to 1450 and stopped at step" in ended.err
+    assert "is under way to 1450 and stands at step" in ended.err
     untouched.done("apply", "--yes")
 
 

@@ -63,6 +63,12 @@ def test_a_rollout_that_stalls_leaves_the_pins_and_both_ways_go_on_from_there(st
     assert all(pinned(lab, pod) for pod in ("pod-1a", "pod-2a", "meanwhile"))
     assert lab.lab.mtu("pod-1a") == lab.lab.mtu("pod-2a") == 1500
 
+    # Who stopped is not waited for.
+    found = json.loads(lab.run("check", "-o", "json").out)["findings"]
+    (said,) = [one["message"] for one in found if one["code"] == "MTU128"]
+    assert "Nobody drives it: its driver stopped" in said
+    assert "Pins hold: 3 pods on 2 nodes send at most 1450" in said
+
     # Back: the running pods first, although the restart stalls again.
     lab.kube.remove_pod("meanwhile")
     back = lab.run("rollback", "--yes")
@@ -124,7 +130,7 @@ def test_what_is_under_way_further_is_not_relieved_again(lab: Cluster) -> None:
     command.wait()
     ended = lab.run("relieve", "--yes")
     assert ended.code == 2
-    assert "is under way and stopped at step 3 of 4: carry on with `kubemtu apply`, or take it back" in ended.err
+    assert "is under way and stands at step 3 of 4: carry on with `kubemtu apply`, or take it back" in ended.err
     lab.done("apply", "--yes")
     nothing = lab.done("relieve", "--yes")
     assert nothing.lines[-1] == "Nothing to relieve: no running pod of the nodes that report has more than 1450."

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
 import httpx2
+import msgspec
 import pytest
 
 from kubemtu.core import errors, evidence, mesh, net, order, pathverdict, plan, search, undo
 from kubemtu.core import migration as phases
 from kubemtu.core.objects import Object, Ref
+from kubemtu.flows.change import driver, outage
 from kubemtu.kube import crd, mtu, records
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.api import Api
@@ -321,6 +323,57 @@ async def test_two_drivers(api: Api) -> None:
         "let that one finish"
     )
     assert [entry.what for entry in (await mtu.migration(api, "m")).journal] == ["by the other"]
+
+
+async def test_a_driver_gives_signs_and_lets_go(api: Api) -> None:
+    await mtu.create_migration(api, "m", PLAN)
+    here = undo.Progress(epoch=1)
+    await mtu.advance(api, "m", here, "begin", driver="alice@desk (process 7)")
+    first = (await mtu.migration(api, "m")).driver
+    assert first is not None
+    assert (first.identity, first.release_time) == ("alice@desk (process 7)", None)
+    again = (await mtu.renew(api, "m", "alice@desk (process 7)", epoch=1)).driver
+    assert again is not None
+    assert again.renew_time > first.renew_time
+    gone = await mtu.release(api, "m", "alice@desk (process 7)", epoch=1)
+    assert gone.driver is not None
+    assert gone.driver.release_time is not None
+    assert (gone.progress, len(gone.journal)) == (here, 1)  # signs are no lines of the journal
+
+    # Whoever takes over gives its own, and the one before it none any more.
+    taken = await mtu.advance(api, "m", undo.take_over(here), "taken", expected=here, driver="bob@desk (process 8)")
+    assert taken.driver is not None
+    assert (taken.driver.identity, taken.driver.release_time) == ("bob@desk (process 8)", None)
+    for late in (mtu.renew, mtu.release):
+        with pytest.raises(kube_errors.DrivenElsewhere):
+            await late(api, "m", "alice@desk (process 7)", epoch=1)
+    assert (await mtu.migration(api, "m")).driver == taken.driver
+
+
+async def test_signs_come_while_nothing_is_written_and_end_with_the_driver(api: Api) -> None:
+    await mtu.create_migration(api, "m", PLAN)
+    found = await mtu.migration(api, "m")
+
+    async def another(before: str) -> str:
+        while (there := (await mtu.migration(api, "m")).driver) is None or there.renew_time == before:
+            await asyncio.sleep(0.01)
+        return there.renew_time
+
+    async def drive() -> None:
+        async with driver.driving(api, found, outage.Line(), every=0.02) as record:
+            sign = ""
+            for _ in range(3):
+                sign = await another(sign)
+            await record.note(msgspec.structs.replace(record.progress, begun=True), "begin")  # nobody is in its way
+            raise errors.Surprise("it stopped")
+
+    with pytest.raises(errors.Surprise, match="it stopped"):
+        await drive()
+    ended = await mtu.migration(api, "m")
+    assert ended.driver is not None
+    assert ended.driver.release_time is not None
+    assert [entry.what for entry in ended.journal] == [f"a driver takes over: {driver.me()}", "begin"]
+    assert ended.progress.epoch == 1
 
 
 async def test_conditions_keep_their_time_until_their_status_changes(api: Api) -> None:

@@ -140,10 +140,10 @@ async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", wish:
         return await _begun(api, wish, pinned=open_one)
     if other:
         raise errors.UsageError(
-            f"{open_one.name} is under way to {open_one.plan.target} and stopped at {progress.standing(open_one)}: "
+            f"{open_one.name} is under way to {open_one.plan.target} and stands at {progress.standing(open_one)}: "
             "finish it with `kubemtu apply`, or take it back with `kubemtu rollback`, before anything else"
         )
-    _say(f"Carrying on with {open_one.name}, which stopped at {progress.standing(open_one)}.", wish)
+    _say(f"Carrying on with {open_one.name}, which stands at {progress.standing(open_one)}.", wish)
     plans.confirm("Carry on?", yes=wish.yes)
     await migrations.go_forward(api, open_one)
     return open_one.name

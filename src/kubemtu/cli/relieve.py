@@ -82,7 +82,7 @@ async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
             open_one = None
         if open_one is not None and not await migrations.only_pinned(api, open_one):
             raise errors.UsageError(
-                f"{open_one.name} is under way and stopped at {progress.standing(open_one)}: carry on with `kubemtu "
+                f"{open_one.name} is under way and stands at {progress.standing(open_one)}: carry on with `kubemtu "
                 "apply`, or take it back with `kubemtu rollback`"
             )
         whole = await _planned(api, wish)

@@ -11,14 +11,16 @@ from kubemtu.core.words import span
 
 KIND = "MTUMigration"
 TAKEN = "a driver takes over"  # how the line of a journal begins by which somebody begins to drive
-QUIET = 60.0  # seconds: a driver that lives writes at every step, and waits longest for a restart of the CNI's pods
+QUIET = 60.0  # seconds without a line of the journal, where the driver gives no signs (an earlier kubemtu's does not)
+SIGNS = 45.0  # seconds without a sign of a driver that gives one every ten: three may be lost, and the last be late
 
 
 class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
     """One change under way. `begun` and `moved` in seconds ago by the server's clock, None where nobody can tell.
 
     `relief`: it is to end at its pins, which hold on purpose. `driver` is who drove it last, empty when unknown;
-    `steps` counts those of its plan.
+    `steps` counts those of its plan. `renewed` is how long ago the driver gave its last sign, `released` how long ago
+    it let go, None where it did not.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
     begun: float | None = None
     begun_at: str = ""
     moved: float | None = None
+    renewed: float | None = None
+    released: float | None = None
     driver: str = ""
 
     @property
@@ -39,7 +43,11 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def quiet(self) -> bool:
-        """Whether it has not moved for so long that nobody seems to drive it."""
+        """Whether its driver has let go, or shown no sign for so long that nobody seems to drive it."""
+        if self.released is not None:
+            return True
+        if self.renewed is not None:
+            return self.renewed > SIGNS
         return self.moved is None or self.moved > QUIET
 
     @property
@@ -70,6 +78,7 @@ def _read(found: Object, now: float) -> Unfinished:
     begun, moved = pods.seconds(begun_at), [at for at, _ in lines if at is not None]
     last = max(moved, default=begun)
     drivers = [what.partition(": ")[2] for _, what in lines if what.startswith(TAKEN)]
+    renewed, released = (pods.seconds(str(found.get("status", "driver", key) or "")) for key in _TIMES)
     target, steps = found.get("spec", "plan", "target"), found.get("spec", "plan", "steps")
     return Unfinished(
         name=found.name,
@@ -77,11 +86,20 @@ def _read(found: Object, now: float) -> Unfinished:
         relief=found.get("spec", "direction") == "relief",
         progress=_progress(found),
         steps=len(steps) if isinstance(steps, list) else 0,
-        begun=max(0.0, now - begun) if now and begun is not None else None,
+        begun=_age(begun, now),
         begun_at=begun_at,
-        moved=max(0.0, now - last) if now and last is not None else None,
+        moved=_age(last, now),
+        renewed=_age(renewed, now),
+        released=_age(released, now),
         driver=drivers[-1] if drivers else "",
     )
+
+
+_TIMES = ("renewTime", "releaseTime")
+
+
+def _age(moment: float | None, now: float) -> float | None:
+    return max(0.0, now - moment) if now and moment is not None else None
 
 
 def _journal(found: Object) -> Iterator[tuple[float | None, str]]:

@@ -16,12 +16,13 @@ from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.kube import records
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Absent, AlreadyThere, DrivenElsewhere
-from kubemtu.kube.records import Agent, Condition, Direction, Entry, Migration, NodeMtu
+from kubemtu.kube.records import Agent, Condition, Direction, Driver, Entry, Migration, NodeMtu
 
 __all__ = [
     "Agent",
     "Condition",
     "Direction",
+    "Driver",
     "Entry",
     "Migration",
     "NodeMtu",
@@ -33,6 +34,8 @@ __all__ = [
     "node",
     "nodes",
     "note",
+    "release",
+    "renew",
     "set_condition",
     "set_desired",
     "set_direction",
@@ -218,10 +221,12 @@ async def advance(
     *,
     result: str = "",
     expected: undo.Progress | None = None,
+    driver: str | None = None,
 ) -> Migration:
     """Write how far a migration came, with a line of its journal.
 
-    `expected` is what this driver wrote last. Raises DrivenElsewhere when something else is there by now.
+    `expected` is what this driver wrote last; `driver` who that is, which is a sign of it, too. Raises DrivenElsewhere
+    when something else is there by now.
     """
 
     def change(present: Migration) -> dict[str, object]:
@@ -230,9 +235,36 @@ async def advance(
                 f"MTUMigration {name} is driven by another kubemtu, which has taken it over: it goes "
                 f"{present.progress.direction} and is at step {present.progress.step + 1} now; let that one finish"
             )
-        return {"progress": records.encoded(progress), "journal": _journal(api, present, what, result)}
+        made: dict[str, object] = {
+            "progress": records.encoded(progress),
+            "journal": _journal(api, present, what, result),
+        }
+        return made | ({"driver": _sign(api, driver)} if driver is not None else {})
 
     return await _change_status(api, name, change)
+
+
+async def renew(api: Api, name: str, driver: str, *, epoch: int) -> Migration:
+    """Write a sign of who drives a migration. Raises DrivenElsewhere when that is another epoch's driver by now."""
+    return await _of_epoch(api, name, epoch, lambda: _sign(api, driver))
+
+
+async def release(api: Api, name: str, driver: str, *, epoch: int) -> Migration:
+    """Write that a driver has let go, wherever the migration stands. Raises DrivenElsewhere as `renew` does."""
+    return await _of_epoch(api, name, epoch, lambda: _sign(api, driver) | {"releaseTime": records.moment(api.now())})
+
+
+async def _of_epoch(api: Api, name: str, epoch: int, sign: Callable[[], dict[str, object]]) -> Migration:
+    def change(present: Migration) -> dict[str, object]:
+        if present.progress.epoch != epoch:
+            raise DrivenElsewhere(f"MTUMigration {name} is driven by another kubemtu; let that one finish")
+        return {"driver": sign()}
+
+    return await _change_status(api, name, change)
+
+
+def _sign(api: Api, driver: str) -> dict[str, object]:
+    return records.encoded(records.Driver(identity=driver[:512], renew_time=records.moment(api.now())))
 
 
 async def note(api: Api, name: str, what: str, result: str = "") -> Migration:

@@ -71,6 +71,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     result: str = ""
 
 
+class Driver(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Who carries a change out, and the last sign of that (RFC 3339); `release_time` once it has let go."""
+
+    identity: str
+    renew_time: str
+    release_time: str | None = None
+
+
 class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """One change of the pod MTU: what is planned, how far it came, and what happened on the way."""
 
@@ -80,6 +88,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     progress: undo.Progress = undo.Progress()
     conditions: tuple[Condition, ...] = ()
     journal: tuple[Entry, ...] = ()
+    driver: Driver | None = None
     created: str = ""
     resource_version: str | None = None
 
@@ -121,6 +130,7 @@ def migration_of(found: Object) -> Migration:
         progress=_part(found, undo.Progress, "status", "progress") or undo.Progress(),
         conditions=_part(found, tuple[Condition, ...], "status", "conditions") or (),
         journal=_part(found, tuple[Entry, ...], "status", "journal") or (),
+        driver=_part(found, Driver, "status", "driver"),
         created=found.text("metadata", "creationTimestamp") or "",
         resource_version=found.resource_version,
     )

@@ -23,12 +23,22 @@ def _one(topology: Topology, one: Unfinished) -> Finding:
         message += "they were."
         carry_on = "`kubemtu apply` makes the change, `kubemtu rollback` takes the pins off."
     elif one.quiet:
-        moved = f" for {span(one.moved)}" if one.moved is not None else ""
-        message = f"{head}. It has not moved{moved}: nobody seems to drive it. {_capital(_pins(topology))}."
+        message = f"{head}. {_capital(_nobody(one))}. {_capital(_pins(topology))}."
     else:
-        message = f"{head}. It moved {span(one.moved or 0)} ago: somebody drives it. {_capital(_pins(topology))}."
+        sign = f", and its driver gave a sign {span(one.renewed)} ago" if one.renewed is not None else ""
+        message = f"{head}. It moved {span(one.moved or 0)} ago{sign}: somebody drives it. {_capital(_pins(topology))}."
         carry_on = f"Wait for its end. If nobody drives it any more: {carry_on}"
     return codes.finding(codes.MTU128, f"MTUMigration {one.name}", message, carry_on)
+
+
+def _nobody(one: Unfinished) -> str:
+    """Why nobody is taken to drive it."""
+    if one.released is not None:
+        return f"nobody drives it: its driver stopped {span(one.released)} ago"
+    if one.renewed is not None:
+        return f"its driver has given no sign for {span(one.renewed)}: nobody seems to drive it"
+    moved = f" for {span(one.moved)}" if one.moved is not None else ""
+    return f"it has not moved{moved}: nobody seems to drive it"
 
 
 def _pins(topology: Topology) -> str:

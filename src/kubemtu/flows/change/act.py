@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kubemtu.core import errors, migration, plan, proof, safety, undo, unfinished
+from kubemtu.core import errors, migration, plan, proof, safety, undo
 from kubemtu.flows.asking import Asking
 from kubemtu.flows.change import driver, events, fabric, prove, ready, relief, survey, targets, telling, verify
 from kubemtu.flows.change.nodes import PATIENCE, Nodes
@@ -40,33 +40,46 @@ async def carry_out(
     remain possible. Raises Conflict when another driver takes over.
     """
     async with Nodes.watching(api, tell) as nodes:
-        record = await nodes.line.through(lambda: mtu.migration(api, name))
-        drive = Drive(api=api, record=record, nodes=nodes, tell=tell, waiting=waiting)
-        try:
-            return await drive.to_the_end(unproven=unproven)
-        except errors.Surprise:
-            await drive.still_ours()  # what another driver has done meanwhile is no surprise
-            raise
+        found = await nodes.line.through(lambda: mtu.migration(api, name))
+        async with driver.driving(api, found, nodes.line) as record:
+            drive = Drive(api=api, found=found, record=record, nodes=nodes, tell=tell, waiting=waiting)
+            try:
+                return await drive.to_the_end(unproven=unproven)
+            except errors.Surprise:
+                await record.still_ours()  # what another driver has done meanwhile is no surprise
+                raise
 
 
 class Drive:
     """One run of one MTUMigration."""
 
     def __init__(
-        self, *, api: kube_api.Api, record: mtu.Migration, nodes: Nodes, tell: events.Tell, waiting: Waiting = POLL
+        self,
+        *,
+        api: kube_api.Api,
+        found: mtu.Migration,
+        record: driver.Record,
+        nodes: Nodes,
+        tell: events.Tell,
+        waiting: Waiting = POLL,
     ) -> None:
         self.api = api
-        self.name = record.name
-        self.plan = record.plan
+        self.name = found.name
+        self.plan = found.plan
+        self.record = record
         self.nodes = nodes
         self.tell = tell
-        self.progress = record.progress
-        self.steps = undo.sequence(record.plan, record.progress)
-        self._relief_only = record.direction == "relief"
+        self.steps = undo.sequence(found.plan, found.progress)
+        self._relief_only = found.direction == "relief"
         self._relief_seconds: float | None = None
         self._waiting = waiting
         self._asking = Asking(api, nodes)
         self._began = time.monotonic()
+
+    @property
+    def progress(self) -> undo.Progress:
+        """Where it stands."""
+        return self.record.progress
 
     @property
     def _live(self) -> plan.Live | None:
@@ -78,7 +91,6 @@ class Drive:
 
     async def to_the_end(self, *, unproven: bool) -> Outcome:
         """Do what is left to do, prove it, and let go of the nodes."""
-        await self.note(undo.take_over(self.progress), f"{unfinished.TAKEN}: {driver.me()}")
         live = self._live
         if self.progress.untouched or (not self._forward and self.progress.step == 0 and not self.progress.begun):
             await self._begin(live, unproven=unproven)
@@ -88,9 +100,9 @@ class Drive:
             await self._go_on(unproven=unproven)
         verdict = await self.prove(live) if live is not None and self._forward else None
         verified = await self._verify(live)
-        await self.note(self.progress, "verified; the nodes are let go")
+        await self.record.note(self.progress, "verified; the nodes are let go")
         await self.nodes.release(self.name)
-        await self.note(msgspec.structs.replace(self.progress, finished=True, phase=None), "finished")
+        await self.record.note(msgspec.structs.replace(self.progress, finished=True, phase=None), "finished")
         return Outcome(
             migration=self.name,
             direction=self.progress.direction,
@@ -142,7 +154,7 @@ class Drive:
         except (errors.Surprise, errors.Conflict) as stopped:
             if not (pinned and relief.holds(self.steps, self.progress)):
                 raise
-            await self.still_ours()  # what another driver has done meanwhile is no surprise
+            await self.record.still_ours()  # what another driver has done meanwhile is no surprise
             text = relief.stopped(self.steps, self.progress, await self._held())
             kind = errors.Surprise if isinstance(stopped, errors.Surprise) else errors.Conflict
             raise kind(f"{stopped}. {text}") from stopped
@@ -170,7 +182,7 @@ class Drive:
     async def abandon(self) -> None:
         """End a change that has touched nothing."""
         await self.nodes.release(self.name)
-        await self.note(undo.abandon(self.progress), "abandoned; nothing was changed")
+        await self.record.note(undo.abandon(self.progress), "abandoned; nothing was changed")
 
     # Steps
 
@@ -179,7 +191,7 @@ class Drive:
         number = self.progress.step
         line = telling.headline(step)
         self.tell(events.Event(kind="step", text=f"[{number + 1}/{of}] {line}", step=number))
-        await self.note(msgspec.structs.replace(self.progress, begun=True), f"begin: {line}")
+        await self.record.note(msgspec.structs.replace(self.progress, begun=True), f"begin: {line}")
         match step:
             case plan.EditValue():
                 result = await self.nodes.line.through(lambda: self.edit(step))
@@ -188,7 +200,7 @@ class Drive:
             case plan.Live():
                 result = await self.live(step)
         done = msgspec.structs.replace(self.progress, step=number + 1, phase=None)
-        await self.note(done, f"done: {line}: {result}")
+        await self.record.note(done, f"done: {line}: {result}")
         self.tell(events.Event(kind="done", text=result, step=number))
 
     async def edit(self, step: plan.EditValue) -> str:
@@ -221,7 +233,7 @@ class Drive:
             began = time.monotonic()
             if phase is not asked:
                 await self._gate(step, phase)
-            await self.note(msgspec.structs.replace(self.progress, phase=phase), f"phase {phase}")
+            await self.record.note(msgspec.structs.replace(self.progress, phase=phase), f"phase {phase}")
             reached = await self._enter(step, phase)
             changed += sum(one.changed for one in reached.values())
             self._tell_phase(step, phase, reached, time.monotonic() - began)
@@ -245,7 +257,7 @@ class Drive:
 
         Raises DrivenElsewhere when somebody else drives by now: whoever slept must not write a word.
         """
-        await self.still_ours()
+        await self.record.still_ours()
         return await self._enter(step, phase, patience)
 
     async def _enter(
@@ -259,7 +271,7 @@ class Drive:
             name: targets.desired(self.name, step, target, phase, epoch=self.progress.epoch)
             for name, target in (await self._targets(step)).items()
         }
-        return await self.nodes.reach(wanted, still_ours=self.still_ours, patience=patience)
+        return await self.nodes.reach(wanted, still_ours=self.record.still_ours, patience=patience)
 
     async def _gate(self, step: plan.Live, phase: migration.Phase) -> None:
         """Raise Surprise when the nodes may not enter `phase`."""
@@ -286,7 +298,7 @@ class Drive:
         locks = {name: verify.locks(seen[name], step.low) for name in names if name in seen}
         own = {name: number for name, number in locks.items() if number}
         await self.enter(step, migration.Phase.RECORD, RECORDING)
-        await self.note(msgspec.structs.replace(self.progress, own_locks=own), "recorded")
+        await self.record.note(msgspec.structs.replace(self.progress, own_locks=own), "recorded")
         self.tell(events.Event(kind="note", text=telling.recorded(len(names))))
 
     async def _survey(self, step: plan.Live, *, unproven: bool, pinned: bool = False) -> None:
@@ -335,30 +347,3 @@ class Drive:
         for text in said:
             self.tell(events.Event(kind="note", text=text))
         return tuple(said)
-
-    # The record
-
-    async def note(self, progress: undo.Progress, what: str) -> None:
-        """Write how far it came, and a line of the journal, before or after the fact.
-
-        Raises DrivenElsewhere when something else than this run's last word is there. An answer that got lost is not
-        taken for that: no two drivers write the same epoch.
-        """
-
-        async def once() -> None:
-            try:
-                await mtu.advance(self.api, self.name, progress, what, expected=self.progress)
-            except kube_errors.DrivenElsewhere:
-                if (await mtu.migration(self.api, self.name)).progress != progress:
-                    raise
-
-        await self.nodes.line.through(once)
-        self.progress = progress
-
-    async def still_ours(self) -> None:
-        """Raise DrivenElsewhere when somebody else drives by now."""
-        present = await self.nodes.line.through(lambda: mtu.migration(self.api, self.name))
-        if present.progress != self.progress:
-            raise kube_errors.DrivenElsewhere(
-                f"MTUMigration {self.name} is driven by another kubemtu, which has taken it over; let that one finish"
-            )
