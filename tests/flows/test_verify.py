@@ -6,7 +6,7 @@ from typing import cast
 import msgspec
 import pytest
 
-from kubemtu.core import errors, net, objects, plan
+from kubemtu.core import errors, migration, net, objects, plan
 from kubemtu.flows.change import events, verify
 from kubemtu.flows.change.nodes import Nodes
 from kubemtu.kube import api as kube_api
@@ -79,6 +79,24 @@ async def test_a_pin_that_is_left_is_named() -> None:
     assert "node n1 still has a pin: 10.42.2.0/24 mtu lock 1450" in await surprise(nodes(PORT, routes=(overlay,)))
 
 
+async def test_a_pin_of_another_size_and_one_of_ipv6_alone_are_pins_too() -> None:
+    """A change that was given another plan has pinned to two sizes; IPv6 is pinned by a sysctl."""
+    pinned = net.Route(family=4, destination="default", device="eth0", mtu=1400, locked=True)
+    wrong = msgspec.structs.replace(PORT, routes=(pinned,))
+    assert "pod default/web-1 on node n1 still has a pin: default mtu lock 1400" in await surprise(nodes(wrong))
+    small = msgspec.structs.replace(PORT, ipv6_mtu=1400)
+    assert "pod default/web-1 on node n1 still has a pin: net.ipv6.conf.eth0.mtu=1400" in await surprise(nodes(small))
+
+
+async def test_pins_of_the_nodes_own_traffic_stay_until_the_way_back() -> None:
+    step = msgspec.structs.replace(LIVE, host_mtu=1500, host_addresses=("192.168.77.2",))
+    meant = net.Route(family=4, destination="192.168.77.2/32", device="eth0", mtu=1500, locked=True)
+    found = nodes(PORT, routes=(meant,))
+    assert "no pin is left" in await verify.ports(found, step, {"n1": TARGET}, NAMES, {})
+    back = msgspec.structs.replace(step, restore=True)
+    assert "node n1 still has a pin: 192.168.77.2/32 mtu lock 1500" in await surprise(found, back)
+
+
 async def test_a_lock_of_the_users_own_is_no_pin() -> None:
     own = net.Route(family=4, destination="default", device="eth0", mtu=1450, locked=True)
     found = nodes(msgspec.structs.replace(PORT, routes=(own,)))
@@ -100,15 +118,33 @@ async def test_a_node_that_shows_nothing_is_a_surprise_unless_it_has_left() -> N
     assert "node n1 shows nothing any more" in await surprise(found)
     found.gone.add("n1")
     assert await verify.ports(found, LIVE, {"n1": TARGET}, NAMES, {}) == (
-        "0 pods on 0 nodes: both ends have 1450, and no pin is left"
+        "no node of the change is left, so nothing was looked at"
     )
+    assert await verify.ports(nodes(), LIVE, {"n1": TARGET}, NAMES, {}) == "0 pods on 1 node: no pin is left"
 
 
-async def test_after_a_rollback_each_has_what_its_journal_says() -> None:
+@pytest.mark.parametrize(
+    ("restored", "said"),
+    [
+        (2, "2 pods on 1 node: both ends have what was recorded, and no pin is left"),
+        (
+            1,
+            (
+                "2 pods on 1 node: both ends of 1 have what was recorded; of 1 nothing was recorded before the change, "
+                "and they have what was usual (1500); no pin is left"
+            ),
+        ),
+        (None, "2 pods on 1 node: both ends have what was recorded, as the agents say, and no pin is left"),
+    ],
+)
+async def test_after_a_rollback_recorded_is_said_only_of_what_was(restored: int | None, said: str) -> None:
     back = msgspec.structs.replace(LIVE, restore=True)
-    mixed = msgspec.structs.replace(PORT, pod_mtu=1400, host_mtu=1400)
-    said = await verify.ports(nodes(mixed, PORT), back, {"n1": TARGET}, NAMES, {})
-    assert said == "2 pods on 1 node: both ends have what was recorded, and no pin is left"
+    found = nodes(msgspec.structs.replace(PORT, pod_mtu=1400, host_mtu=1400), PORT)
+    told = migration.Reached(
+        phase=migration.Phase.SETTLE, restore=True, done=True, ports=2, changed=0, restored=restored
+    )
+    found._seen["n1"] = msgspec.structs.replace(found._seen["n1"], reached=told)
+    assert await verify.ports(found, back, {"n1": TARGET}, NAMES, {}) == said
 
 
 @pytest.mark.parametrize(

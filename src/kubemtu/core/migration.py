@@ -82,6 +82,7 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     origin_mtu: int
     tunnel: str | None = None
     tunnel_mtu: int | None = None
+    origin_tunnel_mtu: int | None = None  # what the tunnel had when the change was planned, where no journal tells
     bridge: str | None = None
     pod_networks: tuple[str, ...] = ()
     host_mtu: int | None = None  # what the node itself sends at most to these hosts; None leaves its own traffic alone
@@ -120,6 +121,10 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     accepts: int | None = None
     failures: tuple[str, ...] = ()
     seconds: float = 0.0
+    restored: int | None = None  # pods that have at both ends what the journal recorded of them; None: going forward
+    remains: tuple[
+        str, ...
+    ] = ()  # what stays as the change made it, because nothing tells what it was; a sentence each
 
 
 # Where a rollback steps in: it never drops a pin that the half-done change still stands on.

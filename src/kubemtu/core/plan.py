@@ -79,6 +79,7 @@ class NodeTarget(msgspec.Struct, frozen=True, kw_only=True):
     origin_mtu: int  # what pods of this node had before: where a rollback takes pods that were born meanwhile
     tunnel: str | None = None
     tunnel_mtu: int | None = None
+    origin_tunnel_mtu: int | None = None  # what the tunnel had before, where it is changed; None: an older kubemtu's
     bridge: str | None = None
     pod_networks: tuple[str, ...] = ()  # CIDRs: routes into them are where this node sends to pods of other nodes
     running: int = 0  # pods there, whose senders are pinned meanwhile, as observed when the plan was made

@@ -200,6 +200,7 @@ def _node_target(topology: Topology, node: Node, aim: int) -> NodeTarget:
         origin_mtu=node.usual or born or topology.state.pod_mtu or aim,
         tunnel=node.tunnel.name if node.tunnel is not None else None,
         tunnel_mtu=bounded if tunnel is not None and tunnel != bounded else None,
+        origin_tunnel_mtu=tunnel if tunnel != bounded else None,
         bridge=node.bridge.name if node.bridge is not None else None,
         pod_networks=topology.pod_networks,
         running=len(node.ports),

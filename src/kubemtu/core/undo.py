@@ -25,7 +25,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     turned_phase: migration.Phase | None = None
     finished: bool = False
     epoch: int = 0
-    own_locks: dict[str, int] = {}  # how many routes of a node were locked to the plan's MTU before, where any were
+    own_locks: dict[str, int] = {}  # how many routes of a node were locked before, and pods small for IPv6 alone
 
     @property
     def untouched(self) -> bool:

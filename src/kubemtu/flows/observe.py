@@ -28,7 +28,7 @@ POD_FIELDS: Mapping[str, tuple[str, ...]] = {
 MIGRATION_FIELDS: Mapping[str, tuple[str, ...]] = {
     "metadata": ("name", "creationTimestamp"),
     "spec": ("direction",),
-    "status": ("progress",),
+    "status": ("progress", "driver"),
 }
 
 

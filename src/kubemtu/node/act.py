@@ -17,6 +17,7 @@ from typing import Final, Self
 from kubemtu.core import migration
 from kubemtu.core.errors import KubemtuError, NodeFailure
 from kubemtu.node import errors, hosts, journal, links, netlink, netns, routes, state, steps, wanted
+from kubemtu.node.view import View
 
 _ROUNDS: Final = 4  # one to write, one for what depends on it (bridge, IPv6 sysctl), one against a race, one to see
 
@@ -103,7 +104,7 @@ class Engine:
 
     def _look(
         self, desired: migration.Desired, only: Collection[int] | None, *, node: bool
-    ) -> tuple[steps.View, list[state.Pod]]:
+    ) -> tuple[View, list[state.Pod]]:
         """Reads what may have changed since the last call, and records what has not been seen before."""
         self.state.find(desired.ports)
         asked = self.state.pods.keys() if only is None else only
@@ -117,9 +118,7 @@ class Engine:
         pods = [pod for index, pod in self.state.pods.items() if index in asked or pod.read_at > trusted]
         return self._recorded(desired, pods, node=node), pods
 
-    def _look_again(
-        self, view: steps.View, stages: Sequence[Sequence[steps.Step]]
-    ) -> tuple[steps.View, list[state.Pod]]:
+    def _look_again(self, view: View, stages: Sequence[Sequence[steps.Step]]) -> tuple[View, list[state.Pod]]:
         """Reads what has just been written, as far as the kernel has not shown it with its acceptance."""
         kinds = {type(stage[0]) for stage in stages}
         on_node = any(isinstance(stage[0], steps.Conf) and stage[0].pod is None for stage in stages)
@@ -133,15 +132,15 @@ class Engine:
         pods = [pod for pod in self.state.pods.values() if pod in written]
         return self._recorded(view.desired, pods, node=True), pods
 
-    def _recorded(self, desired: migration.Desired, pods: Sequence[state.Pod], *, node: bool) -> steps.View:
-        view = steps.View(self.state, desired, self.known)
+    def _recorded(self, desired: migration.Desired, pods: Sequence[state.Pod], *, node: bool) -> View:
+        view = View(self.state, desired, self.known)
         present = [pod for pod in pods if pod.pod is not None]
         self.known.append(view.unrecorded(present))
         self.known.append(view.unrecorded_routes(present, node=node))
         return view
 
     def _compare(
-        self, view: steps.View, pods: Iterable[state.Pod], *, node: bool
+        self, view: View, pods: Iterable[state.Pod], *, node: bool
     ) -> tuple[list[list[steps.Step]], dict[str, str]]:
         """What is to be written, and the sentences about pins that cannot be."""
         stages = steps.Stages()
@@ -263,7 +262,7 @@ class Engine:
             raise reason
         self._failures[str(step)] = str(reason)
 
-    def _flush(self, view: steps.View) -> None:
+    def _flush(self, view: View) -> None:
         """Makes the kernel forget learned path MTUs, once per namespace and direction: for 600 s they would keep flows
         small after an increase. IPv4 has a sysctl for it, IPv6 takes the deletion of each.
         """
@@ -286,7 +285,7 @@ class Engine:
                 continue
             self._flushed.add((pod.owner if pod else journal.NODE) + suffix)
 
-    def _reached(self, view: steps.View, started: float, changed: int, failures: Sequence[str]) -> migration.Reached:
+    def _reached(self, view: View, started: float, changed: int, failures: Sequence[str]) -> migration.Reached:
         """What was read last, summed up."""
         sends: list[int] = []
         accepts: list[int] = []
@@ -310,6 +309,8 @@ class Engine:
             accepts=min(accepts, default=None),
             failures=tuple(failures),
             seconds=time.monotonic() - started,
+            restored=view.restored(),
+            remains=tuple(view.remains()),
         )
 
 

@@ -133,6 +133,15 @@ class Journal:
         self.originals: dict[str, dict[bytes, routes.Raw]] = {}
         self._descriptor = descriptor
 
+    @property
+    def late(self) -> bool:
+        """Whether it was begun after the first phase, on a node that joined or whose journal is gone.
+
+        Then what it holds as the first state may be the change's own doing, and pins in it are no originals.
+        """
+        began = self.began
+        return began is not None and (began.desired.restore or began.desired.phase is not migration.Phase.RECORD)
+
     @classmethod
     def open(cls, name: str, directory: Path = DIRECTORY) -> Self:
         """Opens or makes the journal of one migration.

@@ -70,13 +70,23 @@ def metrics(original: routes.Metrics, family: int, aim: Aim) -> routes.Metrics:
     return routes.with_mtu(original, aim.low, lock=True, advmss=advmss)
 
 
-def first_metrics(seen: routes.Raw, aim: Aim) -> routes.Metrics:
-    """What a route that appeared after the others were recorded had of its own: our pin, if it has one, is not."""
-    if not (seen.locked and seen.mtu == aim.low):
+def first_metrics(seen: routes.Raw, aim: Aim, *, late: bool = False) -> routes.Metrics:
+    """What a route that appeared after the others were recorded had of its own: our pin, if it has one, is not.
+
+    `late`: nothing was recorded before the change, which may have pinned it to another size since. No CNI locks a
+    route's MTU, so any lock is taken for a pin then, and with it an advmss above it, which only a pin makes sense of.
+    """
+    if not seen.locked or seen.mtu is None or not (seen.mtu == aim.low or (late and seen.mtu <= aim.high)):
         return seen.metrics
     stripped = routes.with_mtu(seen.metrics, None, lock=False)
     ours = aim.grows and seen.advmss == min(aim.high, aim.final) - _TCP[seen.family]
+    ours = ours or (late and (seen.advmss or 0) > seen.mtu - _TCP[seen.family])
     return routes.without_advmss(stripped) if ours else stripped
+
+
+def first_ipv6_mtu(device: links.Device, *, late: bool) -> int | None:
+    """What to record of a device's net.ipv6.conf.<link>.mtu: `late`, one below the device is taken for our pin."""
+    return device.mtu if late and device.ipv6_mtu is not None else device.ipv6_mtu
 
 
 def conf(now: links.Device, was: tuple[int, int | None], aim: Aim, steering: Sequence[routes.Raw]) -> int | None:
@@ -96,7 +106,8 @@ def conf(now: links.Device, was: tuple[int, int | None], aim: Aim, steering: Seq
     deliberate = recorded is not None and recorded < recorded_mtu and recorded <= rest
     if deliberate:
         return recorded if now.ipv6_mtu != recorded else None
-    return rest if now.ipv6_mtu == aim.low != rest else None
+    followed = recorded is not None and recorded >= recorded_mtu  # whatever it was pinned to, it follows its device
+    return rest if (followed or now.ipv6_mtu == aim.low) and now.ipv6_mtu != rest else None
 
 
 def finals(port: journal.Port, desired: migration.Desired) -> tuple[int, int]:
@@ -166,8 +177,9 @@ def beyond(desired: migration.Desired, devices: dict[str, links.Device]) -> list
             continue
         if parsed.prefixlen < WIDEST[parsed.version]:
             found.append(f"{network} is no network of pods: it holds the addresses of others too")
-    if not SMALLEST <= desired.origin_mtu <= LARGEST:
-        found.append(f"origin MTU {desired.origin_mtu} is out of range: an MTU lies between 68 and 65535 bytes")
+    for name, size in (("origin MTU", desired.origin_mtu), ("origin tunnel MTU", desired.origin_tunnel_mtu)):
+        if size is not None and not SMALLEST <= size <= LARGEST:
+            found.append(f"{name} {size} is out of range: an MTU lies between 68 and 65535 bytes")
     return found
 
 

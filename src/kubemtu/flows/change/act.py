@@ -100,6 +100,7 @@ class Drive:
             await self._go_on(unproven=unproven)
         verdict = await self.prove(live) if live is not None and self._forward else None
         verified = await self._verify(live)
+        remains = self.plan.remains if self._forward else self._unknown()
         await self.record.note(self.progress, "verified; the nodes are let go")
         await self.nodes.release(self.name)
         await self.record.note(msgspec.structs.replace(self.progress, finished=True, phase=None), "finished")
@@ -111,8 +112,13 @@ class Drive:
             relief_seconds=self._relief_seconds,
             proof=verdict,
             verified=verified,
-            remains=self.plan.remains if self._forward else (),
+            remains=remains,
         )
+
+    def _unknown(self) -> tuple[str, ...]:
+        """What an undo leaves because nothing tells what it was, as the nodes say it, a sentence each."""
+        reached = self.nodes.last_reached(sorted(self.nodes.seen()))
+        return tuple(f"node {name}: {text}" for name, one in reached.items() for text in one.remains)
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._began, 3)
@@ -295,8 +301,8 @@ class Drive:
         await self.nodes.look_who_left()
         names = sorted(await self._targets(step))
         seen = self.nodes.observations()
-        locks = {name: verify.locks(seen[name], step.low) for name in names if name in seen}
-        own = {name: number for name, number in locks.items() if number}
+        before = {name: verify.pins(seen[name], step.host_addresses) for name in names if name in seen}
+        own = {name: number for name, number in before.items() if number}
         await self.enter(step, migration.Phase.RECORD, RECORDING)
         await self.record.note(msgspec.structs.replace(self.progress, own_locks=own), "recorded")
         self.tell(events.Event(kind="note", text=telling.recorded(len(names))))

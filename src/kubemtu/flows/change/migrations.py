@@ -5,7 +5,7 @@ import msgspec
 from kubemtu.core import errors, migration, plan, undo
 from kubemtu.core.objects import Ref
 from kubemtu.core.words import names
-from kubemtu.flows.change import ready, traces, verify
+from kubemtu.flows.change import ready, traces
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd, mtu, records
 
@@ -104,15 +104,8 @@ async def give_another_plan(
             "take them back with `kubemtu rollback` first"
         )
     there = open_one.progress
-    before = open_one.plan.steps[0]
-    assert isinstance(before, plan.Live), "what has only pins began with them"
-    own = there.own_locks
-    if first.low != before.low:
-        seen = {node.name: node.observation for node in await mtu.nodes(api) if node.observation is not None}
-        locks = {name: verify.locks(one, first.low) for name, one in seen.items()}
-        own = {name: number for name, number in locks.items() if number}
     phase = there.phase if there.step == 0 else migration.Phase.PIN_PORTS
-    again = msgspec.structs.replace(undo.take_over(there), step=0, begun=True, phase=phase, own_locks=own)
+    again = msgspec.structs.replace(undo.take_over(there), step=0, begun=True, phase=phase)
     # The place first: whoever is killed in between has only pinned the old size once more.
     await mtu.advance(api, open_one.name, again, f"given another plan, to {whole.target}", expected=there)
     await mtu.set_plan(api, open_one.name, whole, direction)

@@ -37,6 +37,7 @@ def joined(step: plan.Live, seen: net.NodeObservation) -> plan.NodeTarget:
         origin_mtu=origins.most_common(1)[0][0],
         tunnel=tunnel.name if tunnel is not None else None,
         tunnel_mtu=tunnel_mtu,
+        origin_tunnel_mtu=tunnel.mtu if tunnel is not None and tunnel.mtu != tunnel_mtu else pattern.origin_tunnel_mtu,
         bridge=bridge,
         running=len(seen.ports),
     )
@@ -69,6 +70,7 @@ def desired(
         origin_mtu=target.origin_mtu,
         tunnel=target.tunnel,
         tunnel_mtu=target.tunnel_mtu,
+        origin_tunnel_mtu=target.origin_tunnel_mtu,
         bridge=target.bridge,
         pod_networks=target.pod_networks,
         host_mtu=step.host_mtu,

@@ -4,11 +4,12 @@ Agents say that they are done; this reads what they see. A pod that is being bor
 agent corrects it within milliseconds; what is still wrong then is a surprise, with the pod's name.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from kubemtu.core import errors, net, plan, rendered
+from kubemtu.core import errors, migration, net, plan, rendered
 from kubemtu.core.objects import Object, Want, dotted
 from kubemtu.core.words import count
+from kubemtu.core.words import names as listed
 from kubemtu.flows.change.nodes import Nodes
 from kubemtu.kube import api as kube_api
 
@@ -20,12 +21,13 @@ Targets = Mapping[str, plan.NodeTarget]
 
 
 async def ports(
-    nodes: Nodes, step: plan.Live, targets: Targets, names: Mapping[str, str], own_locks: Mapping[str, int]
+    nodes: Nodes, step: plan.Live, targets: Targets, names: Mapping[str, str], own_pins: Mapping[str, int]
 ) -> str:
     """See that both ends of every pod port have the target, and that no pin is left; say how many there are.
 
-    `names` tells what a pod with an address is called, `own_locks` how many locked routes each node had before the
-    change. Raises Surprise with the first thing that is wrong.
+    `names` tells what a pod with an address is called, `own_pins` what each node had of the like before the change.
+    Going back, each agent holds its pods against its journal, and tells of how many that was possible. Raises Surprise
+    with the first thing that is wrong.
     """
     wrong: list[str] = []
 
@@ -35,13 +37,12 @@ async def ports(
             text
             for name, target in targets.items()
             if name not in nodes.gone
-            for text in _wrong(name, seen.get(name), step, target, names, own_locks)
+            for text in _wrong(name, seen.get(name), step, target, names, own_pins)
         ]
         if wrong:
             return None
-        pods = sum(len(seen[name].ports) for name in targets if name in seen)
-        here = sum(name in seen for name in targets)
-        return f"{count(pods, 'pod')} on {count(here, 'node')}: both ends have {_to(step)}, and no pin is left"
+        here = {name: len(seen[name].ports) for name in targets if name in seen}
+        return _said(step, targets, here, nodes.last_reached(here))
 
     try:
         return await nodes.until(look, SECONDS, errors.Surprise(""))
@@ -55,8 +56,26 @@ async def ports(
         ) from None
 
 
-def _to(step: plan.Live) -> str:
-    return "what was recorded" if step.restore else str(step.nodes[0].pod_mtu if step.nodes else step.low)
+def _said(step: plan.Live, targets: Targets, here: Mapping[str, int], reached: Mapping[str, migration.Reached]) -> str:
+    """What was seen of these nodes, by how many pods each has."""
+    if not here:
+        return "no node of the change is left, so nothing was looked at"
+    pods = sum(here.values())
+    where = f"{count(pods, 'pod')} on {count(len(here), 'node')}"
+    if not pods:
+        return f"{where}: no pin is left"
+    if not step.restore:
+        return f"{where}: both ends have {step.nodes[0].pod_mtu if step.nodes else step.low}, and no pin is left"
+    known = {name: min(here[name], one.restored) for name, one in reached.items() if one.restored is not None}
+    if any(name not in known for name in here):
+        return f"{where}: both ends have what was recorded, as the agents say, and no pin is left"
+    if sum(known.values()) == pods:
+        return f"{where}: both ends have what was recorded, and no pin is left"
+    others = sorted({targets[name].origin_mtu for name in here if known[name] < here[name]})
+    return (
+        f"{where}: both ends of {sum(known.values())} have what was recorded; of {pods - sum(known.values())} nothing "
+        f"was recorded before the change, and they have what was usual ({listed(map(str, others))}); no pin is left"
+    )
 
 
 def _wrong(
@@ -65,7 +84,7 @@ def _wrong(
     step: plan.Live,
     target: plan.NodeTarget,
     names: Mapping[str, str],
-    own_locks: Mapping[str, int],
+    own_pins: Mapping[str, int],
 ) -> Iterator[str]:
     if seen is None:
         yield f"node {name} shows nothing any more"
@@ -80,28 +99,36 @@ def _wrong(
         link = seen.link(device) if device else None
         if link is not None and mtu is not None and link.mtu != mtu and not step.restore:
             yield f"{device} on node {name} has {link.mtu}, not {mtu}"
+    hosts = frozenset(f"{address}/{128 if ':' in address else 32}" for address in step.host_addresses)
     if step.restore and step.host_mtu is not None:
-        hosts = {f"{address}/{128 if ':' in address else 32}" for address in step.host_addresses}
         for route in seen.routes:
             if route.locked and route.mtu == step.host_mtu and route.destination in hosts:
                 yield f"node {name} still has a pin: {route.destination} mtu lock {route.mtu}"
-    if locks(seen, step.low) > own_locks.get(name, 0):
-        yield _pin(name, seen, step.low, names)
+    if len(found := list(_pins(name, seen, names, hosts))) > own_pins.get(name, 0):
+        yield found[0]
 
 
-def locks(seen: net.NodeObservation, mtu: int) -> int:
-    """How many routes of a node and of its pods are locked to that MTU."""
-    routes = [route for port in seen.ports for route in port.routes] + list(seen.routes)
-    return sum(route.locked and route.mtu == mtu for route in routes)
+def pins(seen: net.NodeObservation, host_addresses: Iterable[str] = ()) -> int:
+    """How many routes of a node and of its pods are locked to an MTU, and pods hold their IPv6 below their interface.
+
+    No CNI does either, so what is there before a change is somebody's own. Routes to `host_addresses` do not count:
+    those pins are meant to stay.
+    """
+    hosts = frozenset(f"{address}/{128 if ':' in address else 32}" for address in host_addresses)
+    return sum(1 for _ in _pins("", seen, {}, hosts))
 
 
-def _pin(name: str, seen: net.NodeObservation, mtu: int, names: Mapping[str, str]) -> str:
+def _pins(name: str, seen: net.NodeObservation, names: Mapping[str, str], hosts: Collection[str]) -> Iterator[str]:
     for port in seen.ports:
+        pod = f"pod {_name(port, names)} on node {name}"
         for route in port.routes:
-            if route.locked and route.mtu == mtu:
-                return f"pod {_name(port, names)} on node {name} still has a pin: {route.destination} mtu lock {mtu}"
-    held = next((route.destination for route in seen.routes if route.locked and route.mtu == mtu), "a route")
-    return f"node {name} still has a pin: {held} mtu lock {mtu}"
+            if route.locked and route.mtu is not None:
+                yield f"{pod} still has a pin: {route.destination} mtu lock {route.mtu}"
+        if port.ipv6_mtu is not None and port.ipv6_mtu < port.pod_mtu:
+            yield f"{pod} still has a pin: net.ipv6.conf.{port.pod_link}.mtu={port.ipv6_mtu}"
+    for route in seen.routes:
+        if route.locked and route.mtu is not None and route.destination not in hosts:
+            yield f"node {name} still has a pin: {route.destination} mtu lock {route.mtu}"
 
 
 def _name(port: net.PodPort, names: Mapping[str, str]) -> str:
