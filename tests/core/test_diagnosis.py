@@ -369,8 +369,17 @@ def test_each_end_has_an_interface_of_its_own() -> None:
 
 
 def test_one_way_only() -> None:
-    found = ask([leg("whole", direction(1450), over="ICMP echo")])
+    found = ask([leg("whole", direction(1450), over="TCP")])
     assert found.sentence.endswith("arrive whole there; the way back was not measured.")
+
+
+def test_an_echo_is_as_large_as_what_it_answers() -> None:
+    found = ask([leg("whole", direction(1450), over="ICMP echo")])
+    assert found.sentence.endswith("arrive whole there, and echoes of them come back, whole or in pieces.")
+    lost = ask([leg("whole", direction(1400), over="ICMP echo")])
+    assert lost.sentence.startswith(
+        "This is MTU: from default/web-1 to db/pg-0, or on the way back, packets above 1400 vanish"
+    )
 
 
 def test_loss_that_leaves_the_size_to_be_seen() -> None:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from kubemtu.core import diff, errors, example, net, planner, topology
+from kubemtu.core import diff, errors, example, net, planner, policy, topology
 from kubemtu.core.cnistate import CniState
 from kubemtu.core.plan import EditValue, Live, NodeTarget, Plan, Rollout
 
@@ -108,6 +108,19 @@ def test_down_pins_first_then_the_configuration_then_the_devices() -> None:
         changing=3,
     )
     assert (made.remains, made.warnings) == ((), ())
+
+
+def test_a_path_that_is_given_smaller_than_the_nics_is_worth_writing_down_until_it_is() -> None:
+    seen = example.cluster(nodes(pod=1450))
+    given = topology.model(seen, example.state(), 1404)
+    (hint,) = planner.make(given, 1354, (EDIT, ROLLOUT)).warnings
+    assert hint == (
+        "The path is taken to carry 1404 where NICs have 1500: if it is meant to, `kubemtu policy --path-mtu 1404 "
+        "--reason TEXT --apply` writes that down, and no command asks for larger pods afterwards."
+    )
+    assert planner.unwritten(topology.model(seen, example.state(), 1500)) == ""
+    known = (policy.Bound(path_mtu=1404, by="MTUPolicy path", reason="measured"),)
+    assert planner.unwritten(topology.model(seen, example.state(), measured=known)) == ""
 
 
 def test_up_the_running_pods_first_then_the_configuration() -> None:

@@ -1,5 +1,7 @@
 """MTU116: pins that nobody took away."""
 
+import msgspec
+
 from kubemtu.core import example, findings, net, objects, topology
 from kubemtu.core.rules import drift
 
@@ -55,3 +57,11 @@ def test_an_ipv6_pin_is_a_sysctl() -> None:
     (left,) = judge(example.node("n1", ports=(port,)))
     assert "(net.ipv6.conf.eth0.mtu)" in left.message
     assert left.remedy == "In the pod's network namespace: sysctl -w net.ipv6.conf.eth0.mtu=1450"
+
+
+def test_pins_of_the_nodes_own_traffic_stay_as_long_as_there_is_a_record_to_take_them_back_by() -> None:
+    seen = msgspec.structs.replace(example.node("n1"), host_pins=("10.43.0.1/32", "192.168.77.2/32"))
+    assert judge(seen, extra=(migration(finished=True),)) == ()
+    (left,) = judge(seen)
+    assert (left.code, left.place) == ("MTU116", "node n1, 2 routes: 10.43.0.1/32 and 192.168.77.2/32")
+    assert left.remedy == "On this node: ip route flush proto 109; ip -6 route flush proto 109"

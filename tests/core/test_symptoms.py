@@ -116,7 +116,12 @@ LEARNED = Learned(destination="10.9.3.1", mtu=1450, expires=590, device="e0", de
         ({}, "path MTU learned", "suggests", "for 590 s more: a router said so, and senders adapt"),
         ({"10.9.3.1": 1450}, "path MTU learned", "proves", "and senders adapt; 1450 bytes arrive"),
         ({"10.9.3.1": 1400}, "path MTU learned", "proves", "but only 1400 bytes arrive: something beyond drops"),
-        ({"10.9.3.1": 1500}, "stale path MTU", "proves", "but 1500 bytes arrive: it is old or forged"),
+        (
+            {"10.9.3.1": 1500},
+            "stale path MTU",
+            "proves",
+            "but 1500 bytes arrive: it is of a time that is over, or of another of several",
+        ),
     ],
 )
 def test_a_learned_path_mtu_against_what_was_measured(

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
+import msgspec
 import pytest
 
 from kubemtu.core import errors, mesh, net, order, pathverdict, search
@@ -253,6 +254,30 @@ async def test_without_two_agents_there_is_nothing_to_measure() -> None:
         "there are no two nodes or pods to measure between: install what measures with `kubemtu "
         "install` (no agent tells of node n0000 and n0001: not measured)"
     )
+
+
+async def test_a_layer_that_is_not_there_is_never_called_right() -> None:
+    """Nodes that carry all, and no probe pod anywhere: half of what was asked for is not known."""
+    report = await flow.measure(Network(lambda _, __: 1500), cluster(3))
+    assert [layer.ok for layer in report.layers] == [True]
+    assert (report.ok, report.absent, report.unmeasured) == (False, ("pods",), ())
+    assert report.lines()[1].startswith("pods: not measured, for no two nodes have a probe pod: `kubemtu install`")
+    only = await flow.measure(Network(lambda _, __: 1500), cluster(3), layers=("nodes",))
+    assert (only.ok, only.absent) == (True, ())
+    with pytest.raises(errors.Unreachable):
+        await flow.measure(Network(lambda _, __: 1500), cluster(3), layers=("pods",))
+
+
+async def test_a_node_without_an_address_of_its_own_is_named() -> None:
+    there = cluster(4)
+    bare = Object.of({"kind": "Node", "metadata": {"name": "n0003"}, "status": {}})
+    report = await flow.measure(
+        Network(lambda _, __: 1500),
+        msgspec.structs.replace(there, objects=(*there.objects[:3], bare)),
+        layers=("nodes",),
+    )
+    assert (report.ok, report.unmeasured) == (False, ("n0003",))
+    assert report.notes == ("node n0003 has no InternalIP: nothing was measured between it and the others",)
 
 
 async def test_a_rate_is_handed_on_and_one_that_takes_too_long_is_refused() -> None:

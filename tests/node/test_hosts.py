@@ -11,7 +11,7 @@ import pytest
 
 from kubemtu.core import migration
 from kubemtu.core.migration import Phase
-from kubemtu.node import hosts, journal
+from kubemtu.node import hosts, journal, observe
 from kubemtu.operator import keeper
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def test_every_host_gets_a_route_by_the_way_it_has_and_nothing_else_changes(rig:
         assert "fd77::2 dev eth0" in ip(rig.node, "-6", "route", "show", "proto", "109")
         assert "mtu lock 1404" in ip(rig.node, "-6", "route", "show", "proto", "109")
     assert rig.mtu_of(rig.node, "eth0") == 1500
+    seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule))
+    assert {*seen.host_pins} == {"192.168.77.2/32", "10.43.0.1/32", "fd77::2/128"}
     assert "mtu lock 1404" in ip(rig.node, "route", "get", "10.43.0.1")
     assert rig.make_true(with_hosts(rig, Phase.SETTLE), journals).changed == 0
     written = journal.Journal.open("m1", journals)

@@ -180,7 +180,7 @@ def test_installed_used_and_gone(people: People) -> None:
 
     gone = people.run("uninstall", "--yes")
     assert gone.returncode == 0, gone.stdout + gone.stderr
-    assert gone.stdout.endswith("✓ nothing of kubemtu is left in the cluster.\n")
+    assert gone.stdout.endswith("✓ nothing of kubemtu's own is left in the API, nor of its journals on the nodes.\n")
     for user in ("vera", "olga"):
         assert f"= ClusterRoleBinding {user} names a role of kubemtu" in gone.stdout
         people.kube.delete(f"{RBAC}/clusterrolebindings/{user}")

@@ -33,6 +33,7 @@ def test_who_was_cut_off_reports_again_and_the_change_can_be_made(cluster: Clust
 
     relieved = cluster.run("relieve", "--yes", "--nic-mtu", "1404", "--hosts", "-o", "json")
     assert relieved.code == 0, relieved.err
+    assert relieved.err.count("`kubemtu policy --path-mtu 1404 --reason TEXT --apply` writes that down") == 1
     until(lambda: ready(cluster, "node-2") == "True", 60)
     # Of another node and of the API server's Service, which goes by the default route: each a route of its own.
     assert host_routes(cluster, "node-2") == {"192.168.77.1", "10.43.0.1"}

@@ -48,7 +48,7 @@ def install(
     """Put the agents, the probes, the kinds and the roles into a cluster, and wait until every node is seen.
 
     Shows what it would write, and asks. Run again, it brings an older installation up to date. It changes nothing on a
-    node. Needs the rights of a cluster administrator.
+    node. Ends with 1 where a node runs no agent. Needs the rights of a cluster administrator.
     """
     from kubemtu.flows.install import Settings
     from kubemtu.image import is_reference, reference
@@ -95,7 +95,17 @@ async def _install(flags: kubeflags.KubeFlags, wanted: "Settings", *, dry_run: b
             return errors.FINE
         if any(piece.what != "leave" for piece in pieces):
             plans.confirm("Install this?", yes=yes)
-        nodes = await _interruptible(flow.carry_out(api, wanted, lambda text: terminal.echo(f"    {text}")), "install")
+        work = flow.carry_out(api, wanted, lambda text: terminal.echo(f"    {text}"))
+        nodes, without = await _interruptible(work, "install")
+    if without:
+        from kubemtu.core.words import names
+
+        sign = terminal.style("?", fg="yellow")
+        terminal.echo(
+            f"{sign} kubemtu works on {nodes} of {nodes + len(without)} nodes; node {names(without)} runs no agent: "
+            "see why the DaemonSet kubemtu/kubemtu-agent has no pod there."
+        )
+        return errors.FINDINGS
     terminal.echo(
         f"{terminal.style('✓', fg='green')} kubemtu works on {nodes} nodes: `kubemtu check` says how they are."
     )
@@ -109,8 +119,8 @@ async def _install(flags: kubeflags.KubeFlags, wanted: "Settings", *, dry_run: b
 def uninstall(flags: kubeflags.KubeFlags, dry_run: bool, yes: bool) -> int:
     """Take kubemtu out of a cluster, all of it; what it has changed of the pod network stays as it is.
 
-    Refuses while a change or a pin stands. What is not ours in the namespace kubemtu stays, and is named. Needs the
-    rights of a cluster administrator.
+    Refuses while a change or a pin stands. What is not ours in the namespace kubemtu stays, and is named. Ends with 1
+    where a node keeps its journals because no agent there answers. Needs the rights of a cluster administrator.
     """
     return asyncio.run(_uninstall(flags, dry_run=dry_run, yes=yes))
 
@@ -139,12 +149,21 @@ async def _uninstall(flags: kubeflags.KubeFlags, *, dry_run: bool, yes: bool) ->
             terminal.echo("Nothing was removed.")
             return errors.FINE
         plans.confirm("Remove this?", yes=yes)
-        await _interruptible(flow.carry_out(api, found, lambda text: terminal.echo(f"    {text}")), "uninstall")
+        work = flow.carry_out(api, found, lambda text: terminal.echo(f"    {text}"))
+        keeping = await _interruptible(work, "uninstall")
         left = await flow.survey(api)
     if left.ours:
-        names = ", ".join(map(str, left.ours))
-        raise errors.Surprise(f"something made {names} anew while it was removed; see what does, then run this again")
-    terminal.echo(f"{terminal.style('✓', fg='green')} nothing of kubemtu is left in the cluster.")
+        anew = ", ".join(map(str, left.ours))
+        raise errors.Surprise(f"something made {anew} anew while it was removed; see what does, then run this again")
+    ours = "nothing of kubemtu's own is left in the API"
+    if keeping:
+        from kubemtu.core.words import names, verb
+
+        sign = terminal.style("?", fg="yellow")
+        said = f"{verb(len(keeping), 'keep')} /run/kubemtu until a reboot, for no agent there answered"
+        terminal.echo(f"{sign} {ours}; node {names(keeping)} {said}.")
+        return errors.FINDINGS
+    terminal.echo(f"{terminal.style('✓', fg='green')} {ours}, nor of its journals on the nodes.")
     return errors.FINE
 
 

@@ -60,8 +60,9 @@ def probe(
 
     One full-size packet a pair where all is well; what does not carry it is searched to the byte. Above 1,000 nodes
     each measures some peers, and what that finds is said. A node that does not report is measured by the others.
-    Changes nothing. Ends with 1 when something is not as it should be or was not measured, between two ends with 3 when
-    nothing is answered. The JSON of two ends is that of `kubemtu why`.
+    Changes nothing. Ends with 1 when something is not as it should be or was not measured, a missing layer too, and
+    with 3 when there is nobody to measure between or nothing is answered. The JSON of two ends is that of `kubemtu
+    why`.
     """
     if whole and here is not None:
         raise errors.UsageError("--mesh measures everybody; name no ends beside it")
@@ -170,10 +171,13 @@ def telling(*, quiet: bool) -> Iterator[Callable[[str], None]]:
 def lines(report: "Report", columns: int | None) -> Iterator[str]:
     """A report for people; `columns` None wraps nothing."""
     from kubemtu.cli import render
+    from kubemtu.flows import mesh
 
     for layer in report.layers:
         yield from _layer(layer, columns)
         yield ""
+    for kind in report.absent:
+        yield from render.wrapped(f"? {mesh.ABSENT[kind]}", columns, hang=2, style={"fg": "yellow", "bold": True})
     if report.unmeasured:
         yield from render.wrapped(f"? {_unmeasured(report)}", columns, hang=2, style={"fg": "yellow", "bold": True})
     for note in report.notes:

@@ -98,7 +98,7 @@ async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
 async def _planned(api: "kube_api.Api", wish: Wish) -> "plan.Plan":
     """Plan the whole change, of which the relief is the first step; measure first what is to be measured."""
     from kubemtu.cli import plans, progress
-    from kubemtu.core import plan
+    from kubemtu.core import plan, planner
     from kubemtu.flows import decide, observe
     from kubemtu.flows.change import hosts as host_traffic
     from kubemtu.flows.change import ready, survey
@@ -113,7 +113,9 @@ async def _planned(api: "kube_api.Api", wish: Wish) -> "plan.Plan":
             raise errors.UsageError("no node shows its NIC: give --mtu N for the pods, or --nic-mtu N for the path")
         nic_mtu = await survey.carried(api, narrowest.nic_mtu, progress.Teller(wish.output_format))
         _say(f"Measured: {nic_mtu} bytes arrive between all nodes.", wish)
-    whole, _seen = decide.plan(snapshot, target, nic_mtu)
+    whole, seen = decide.plan(snapshot, target, nic_mtu)
+    if known := planner.unwritten(seen):
+        _say(known, wish)
     whole = ready.leave_out(whole, wish.without)
     first = whole.steps[0] if whole.steps else None
     pins = isinstance(first, plan.Live) and first.relieves

@@ -140,10 +140,14 @@ def whole_plan(made: plan.Plan, topology: Topology, columns: int | None) -> str:
 def nothing(made: plan.Plan, topology: Topology, columns: int | None) -> Iterator[str]:
     """Why a plan is empty, and what is wrong all the same: an MTU is not the only thing that can be."""
     said = f"every pod has {made.target}, and new ones get it"
+    unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
+    unseen += [f"node {name}" for name in topology.silent] if topology.nodes and not topology.offline else []
     if not topology.nodes:
         said = f"new pods get {made.target}; what running ones have was not seen"
+    elif unseen:
+        said = f"every pod that was seen has {made.target}, and new ones there get it; not seen: {names(unseen)}"
     others = [finding for finding in verdict.judge(topology) if finding.severity != "note"]
-    sign = "!" if others else "✓" if topology.nodes else "?"
+    sign = "!" if others else "?" if unseen or not topology.nodes else "✓"
     yield from wrapped(f"{sign} Nothing to do: {said}.", columns, hang=2)
     if others:
         yield from wrapped("What `kubemtu check` finds besides is not for a plan to mend:", columns)

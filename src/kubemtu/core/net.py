@@ -101,6 +101,7 @@ class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[NodeFile, ...] = ()
     troubles: tuple[str, ...] = ()  # what could not be read, a sentence each
     journals: tuple[Journal, ...] = ()
+    host_pins: tuple[str, ...] = ()  # where routes of kubemtu for the node's own traffic lead to
     kernel: str = ""
     observed_at: float = 0.0  # seconds since the epoch, on the node's clock; from a cluster, on the server's
 

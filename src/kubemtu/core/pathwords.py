@@ -109,7 +109,8 @@ _SENTENCES: Final[Mapping[Kind, Callable[[Told], str]]] = {
     ),
     "stale path MTU": lambda told: (
         f"{told.size} bytes arrive, but {told.here}'s kernel holds {told.one.believed_before} for the path: "
-        "a route's mtu or a learned one, old or forged (`ip route flush cache` forgets what was learned)"
+        "a route sets it, or a router said so, of a time that is over or of another of several equal paths, or "
+        "somebody forged that (`ip route flush cache` forgets what was learned)"
     ),
     "unreachable": lambda told: (
         f"nothing is answered, not even the smallest packet{': ' + told.one.note if told.one.note else ''}; "

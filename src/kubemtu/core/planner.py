@@ -249,6 +249,23 @@ def _remains(topology: Topology, aim: int, after: CniState | None) -> tuple[str,
     return tuple(said)
 
 
+def unwritten(topology: Topology) -> str:
+    """Say where to write down a path that is known to carry less than the NICs have; empty where none is, or is it."""
+    given = [
+        (node.path_mtu, node.nic_mtu)
+        for node in topology.nodes
+        if node.bound is None and node.path_mtu is not None and node.nic_mtu is not None
+        if node.path_mtu < node.nic_mtu
+    ]
+    if not given:
+        return ""
+    path, nic = min(given)
+    return (
+        f"The path is taken to carry {path} where NICs have {nic}: if it is meant to, `kubemtu policy --path-mtu "
+        f"{path} --reason TEXT --apply` writes that down, and no command asks for larger pods afterwards."
+    )
+
+
 def _warnings(topology: Topology, aim: int, live: Sequence[Live], after: CniState | None) -> tuple[str, ...]:
     said = []
     if topology.state.owner:
@@ -256,6 +273,8 @@ def _warnings(topology: Topology, aim: int, live: Sequence[Live], after: CniStat
             f"{topology.state.owner} writes the configuration: it will put the old value back unless the change is "
             "made there too."
         )
+    if known := unwritten(topology):
+        said.append(known)
     configured = topology.state.pod_mtu
     if topology.state.fixed is not None and topology.carries is not None and topology.state.fixed < topology.carries:
         said.append(

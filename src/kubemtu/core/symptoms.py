@@ -115,7 +115,10 @@ def _held(now: Evidence, measured: Mapping[str, int]) -> Iterator[Symptom]:
         fact += f", for {lasts} s more" if lasts else ""
         stale = truth is not None and truth > mtu
         if stale:
-            fact += f", but {truth} bytes arrive: it is old or forged (`ip route flush cache` forgets what was learned)"
+            fact += (
+                f", but {truth} bytes arrive: it is of a time that is over, or of another of several equal paths, or "
+                "was forged (`ip route flush cache` forgets what was learned)"
+            )
         elif locked:
             fact += (
                 "; a router claimed less than net.ipv4.route.min_pmtu, which is rarely true, and DF is left out since"

@@ -108,6 +108,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     ipv6: bool = False
     policies: policy.Known = policy.Known()
     unfinished: tuple[changes.Unfinished, ...] = ()
+    recorded: bool = False  # whether there is any MTUMigration, ended or not, that could be taken back
     under_way: tuple[str, ...] = ()  # names of the MTUMigrations that have not ended
     pod_networks: tuple[str, ...] = ()
     cni_pods: tuple[pods.CniPod, ...] = ()
@@ -183,6 +184,7 @@ def model(
         ipv6=ipv6,
         policies=policies,
         unfinished=standing,
+        recorded=any(True for _ in snapshot.each(changes.KIND)),
         under_way=tuple(one.name for one in standing),
         pod_networks=state.pod_networks or _pod_networks(snapshot),
         cni_pods=of_cni,

@@ -35,7 +35,7 @@ def check(
         for one in measured.find(layer.name, layer.faults, layer.cutting)
     ]
     if proven is not None:
-        findings += measured.missing(proven.unmeasured, [layer.faults for layer in proven.layers])
+        findings += measured.missing(proven.unmeasured, [layer.faults for layer in proven.layers], proven.absent)
     lines = proven.lines() if proven is not None else ()
     told = found if namespace is None else topology.only(found, namespace)
     return verdict.report(told, findings, lines, between_pods=proven.between_pods if proven is not None else 0)

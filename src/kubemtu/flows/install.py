@@ -23,6 +23,7 @@ from kubemtu.kube import errors as kube_errors
 STALL = 300.0  # seconds without anything moving: an image may take minutes to be pulled
 STUCK = 60.0  # seconds in a state that does not pass by itself
 GLANCE = 0.5  # seconds between two looks
+NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 PODS = Want(kind="Pod", plural="pods", api_versions=("v1",), namespace=shipped.NAMESPACE)
 
 Tell = Callable[[str], None]
@@ -97,8 +98,8 @@ def holds(found: object, wanted: object) -> bool:
     return found == wanted
 
 
-async def carry_out(api: kube_api.Api, wanted: Settings, tell: Tell) -> int:
-    """Write everything, and wait until it works on every node; returns the number of nodes.
+async def carry_out(api: kube_api.Api, wanted: Settings, tell: Tell) -> tuple[int, tuple[str, ...]]:
+    """Write everything, and wait until it works; returns on how many nodes, and those that get no agent.
 
     Raises Conflict for fields that somebody else manages, Forbidden without the right, Surprise when a pod cannot start
     or nothing moves any more.
@@ -114,7 +115,8 @@ async def carry_out(api: kube_api.Api, wanted: Settings, tell: Tell) -> int:
     for body in rest:
         await _apply(api, body, wanted)
     tell(f"{count(len(rest) + 1, 'object')} written")
-    return await _Wait(api, wanted, before, tell).until_done()
+    nodes = await _Wait(api, wanted, before, tell).until_done()
+    return len(nodes), tuple(found.name for found in await api.list(NODES) if found.name not in nodes)
 
 
 async def _apply(api: kube_api.Api, body: Mapping[str, object], wanted: Settings) -> None:
@@ -157,8 +159,8 @@ class _Wait:
         self._moved = time.monotonic()
         self._stuck: dict[str, float] = {}
 
-    async def until_done(self) -> int:
-        """Wait; the number of nodes."""
+    async def until_done(self) -> set[str]:
+        """Wait; the nodes where it works."""
         while True:
             standing = [await self._daemonset(name) for name in self._names]
             pods = [pod for pod in await self._api.list(PODS) if _part(pod) in self._names]
@@ -172,7 +174,7 @@ class _Wait:
             ]
             self._progress("; ".join([*parts, f"{len(seen)} of {len(nodes)} nodes seen"]))
             if ready and standing[0][0] > 0 and len(seen) == len(nodes) == standing[0][0]:
-                return len(nodes)
+                return nodes
             self._judge(pods)
             await asyncio.sleep(GLANCE)
 

@@ -110,10 +110,19 @@ def mixed(one: Members) -> str:
     )
 
 
-def left_out(snapshot: Snapshot, found: Sequence[Members], layers: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Name the nodes of which a layer that was asked for could measure nothing, and say so, a sentence each.
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What could not be measured: `nodes` of which some layer that was asked for has nothing, `layers` that are not
+    there at all, and a sentence each."""
 
-    A cluster without a single probe pod has no such layer, which is said, and nobody is named for it.
+    nodes: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def left_out(snapshot: Snapshot, found: Sequence[Members], layers: Sequence[str]) -> LeftOut:
+    """Name the nodes of which a layer that was asked for could measure nothing, and the layers that are not there.
+
+    A cluster without a single probe pod has no such layer, which is said, and no node is named for it.
     """
     listed = [node.name for node in snapshot.each("Node")]
     missing: list[str] = []
@@ -122,13 +131,15 @@ def left_out(snapshot: Snapshot, found: Sequence[Members], layers: Sequence[str]
     if nowhere := [name for name in listed if name not in there and snapshot.observation(name) is None]:
         notes.append(f"no agent tells of node {names(nowhere)}: not measured")
         missing += nowhere
-    pods = next((one for one in found if one.name.startswith("pods")), None)
-    if "pods" in layers:
-        within = {place.node for one in found if one.name.startswith("pods") for place in one.places}
+    absent = tuple(kind for kind in layers if not any(one.name.startswith(kind) for one in found))
+    for kind in ("nodes", "pods"):
+        within = {place.node for one in found if one.name.startswith(kind) for place in one.places}
         without = [name for name in listed if name not in within and name not in missing]
-        if without and pods is None:
-            notes.append("no probe pods run, so only the nodes are measured: `kubemtu install` starts them")
-        elif without:
-            notes.append(f"no probe pod runs on node {names(without)}: its pods' network was not measured")
+        if kind in layers and kind not in absent and without:
+            why = {
+                "nodes": f"node {names(without)} has no InternalIP: nothing was measured between it and the others",
+                "pods": f"no probe pod runs on node {names(without)}: its pods' network was not measured",
+            }
+            notes.append(why[kind])
             missing += without
-    return tuple(dict.fromkeys(missing)), notes
+    return LeftOut(nodes=tuple(dict.fromkeys(missing)), layers=absent, notes=tuple(notes))

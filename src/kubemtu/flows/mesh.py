@@ -30,6 +30,11 @@ FLOWS = 20
 PATIENCE = 60.0
 LONGEST = 300.0  # seconds of a round: what is asked for much longer is taken away by whoever asks next
 INSTALL = "kubemtu install"
+ABSENT = {
+    "nodes": "nodes: not measured, for no two of them have an InternalIP and one of those an agent",
+    "pods": f"pods: not measured, for no two nodes have a probe pod: `{INSTALL}` starts them, and `kubemtu probe "
+    "--nodes` asks for the nodes alone",
+}
 CUT = 4  # fragments of a node's own packets for each full-size probe: above half of that, tunnels cut what they carry
 
 Tell = Callable[[str], None]
@@ -67,13 +72,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     `ok`: all of every layer was measured, and carries what is expected. `unmeasured` are the nodes that no layer, or
     not every one that was asked for, could measure, and those whose agents do not report: what these are sent and send
-    was measured by the others, as far as it was. `remedy`: what to do about the pod network, None where it is not
+    was measured by the others, as far as it was. `absent` are layers that were asked for and are not there: nothing at
+    all is known of them. `remedy`: what to do about the pod network, None where it is not
     recognised.
     """
 
     ok: bool
     layers: tuple[Layer, ...]
     unmeasured: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     remedy: aims.Remedy | None = None
     schema: str = "kubemtu.io/probe/v1"
@@ -104,7 +111,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             f"{one.name}: {one.summary.ok} of {one.summary.measured} ordered pairs carry {one.expected} bytes"
             for one in self.layers
         ]
-        return (*told, *self.notes)
+        return (*told, *(ABSENT[kind] for kind in self.absent), *self.notes)
 
 
 async def run(
@@ -155,14 +162,15 @@ async def measure(
     differ = any(len({*one.mtus}) > 1 for one in members.of(snapshot) if one.name.startswith("nodes"))
     seen = network.seen(snapshot)
     made = tuple(_advised(one, done, mixed=differ, seen=seen) for one in done)
-    missing, notes = members.left_out(snapshot, found, layers)
+    left = members.left_out(snapshot, found, layers)
     silent = [made.measured.members[number].name for made in done for number in made.measured.silent]
-    unmeasured = tuple(sorted({*missing, *silent}))
+    unmeasured = tuple(sorted({*left.nodes, *silent}))
     report = Report(
-        ok=not unmeasured and all(one.ok for one in made),
+        ok=not unmeasured and not left.layers and all(one.ok for one in made),
         layers=made,
         unmeasured=unmeasured,
-        notes=(*notes, *mixed),
+        absent=left.layers,
+        notes=(*left.notes, *mixed),
     )
     if seen is None:
         return report
@@ -174,7 +182,7 @@ def _some(found: Sequence[members.Members], snapshot: Snapshot, layers: Sequence
     """Those of the layers that were asked for. Raises Unreachable when there is none."""
     wanted = [one for one in found if one.name.partition(",")[0] in layers]
     if not wanted:
-        _, notes = members.left_out(snapshot, wanted, layers)
+        notes = members.left_out(snapshot, wanted, layers).notes
         raise errors.Unreachable(
             f"there are no two {' or '.join(layers)} to measure between: install what measures with `{INSTALL}`"
             + (f" ({'; '.join(notes)})" if notes else "")

@@ -124,8 +124,15 @@ def _holds(found: Object) -> bool:
 
 async def _pins(api: kube_api.Api) -> str:
     """What nodes show that holds senders back, with the remedy; nothing where no pod network of ours can be told."""
+    snapshot = await observe.observe(api)
+    if of_hosts := [one.node for one in snapshot.nodes if one.host_pins]:
+        return (
+            f"routes of node {listed(of_hosts)} to other nodes and the API server are pinned, by --hosts. `kubemtu "
+            "rollback` takes them off; where its record is gone, `ip route flush proto 109` on the node does, and for "
+            "IPv6 `ip -6 route flush proto 109`."
+        )
     try:
-        left = drift.find(decide.model(await observe.observe(api)))
+        left = drift.find(decide.model(snapshot))
     except errors.NotRecognised:
         return ""
     return f"{left[0].place}: {left[0].message} {left[0].remedy}" if left else ""
@@ -176,10 +183,13 @@ async def _bound(api: kube_api.Api) -> AsyncIterator[str]:
                 yield f"{found.kind} {where}{found.name}"
 
 
-async def carry_out(api: kube_api.Api, found: Found, tell: Tell) -> None:
-    """Remove what was found, and see that it is gone. Raises Surprise when something stays, Conflict as `survey`."""
+async def carry_out(api: kube_api.Api, found: Found, tell: Tell) -> tuple[str, ...]:
+    """Remove what was found, and see that it is gone; returns the nodes that keep what their agent wrote down.
+
+    Raises Surprise when something stays in the API, Conflict as `survey`.
+    """
     await _refuse_while_something_stands(api)
-    await _forget_on_nodes(api, tell)
+    keeping = await _forget_on_nodes(api)
     daemonsets = [ref for ref in found.ours if ref.kind == "DaemonSet"]
     for ref in daemonsets:
         await api.delete(ref, propagation="Foreground")
@@ -196,10 +206,11 @@ async def carry_out(api: kube_api.Api, found: Found, tell: Tell) -> None:
             return await api.get(NAMESPACE) is None
 
         await _until(emptied, str(NAMESPACE), tell)
+    return keeping
 
 
-async def _forget_on_nodes(api: kube_api.Api, tell: Tell) -> None:
-    """Have the agents remove what they wrote down; says which nodes keep it because their agent does not answer."""
+async def _forget_on_nodes(api: kube_api.Api) -> tuple[str, ...]:
+    """Have the agents remove what they wrote down; returns the nodes that keep it, for their agent does not answer."""
     nodes = await _list(api, mtu.NODES)
     for found in nodes:
         ref = Ref(api_version=mtu.API_VERSION, kind=mtu.NODES.kind, plural=mtu.NODES.plural, name=found.name)
@@ -208,9 +219,9 @@ async def _forget_on_nodes(api: kube_api.Api, tell: Tell) -> None:
     deadline = time.monotonic() + AGENTS
     while left := [found.name for found in await _list(api, mtu.NODES) if found.get(*_JOURNALS)]:
         if time.monotonic() >= deadline:
-            tell(f"node {listed(left)} keeps /run/kubemtu until it is rebooted: its agent does not answer")
-            return
+            return tuple(left)
         await asyncio.sleep(0.2)
+    return ()
 
 
 async def _no_pods(api: kube_api.Api) -> bool:

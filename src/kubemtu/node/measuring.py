@@ -215,7 +215,7 @@ class Measuring:
         report = found[0].back  # the first flow's end is asked for the other direction
         back = paths.returned(report) if report is not None and _told(report) else None
         if over == "ICMP echo":
-            notes.append(echo.LIMITS[paths.family(way.to)])
+            notes.append(echo.LIMITS)
         elif way.deep and forward.found.ending == "exact":
             forward, back = self._deeper(way, forward, back)
         expected = way.expected or None

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from kubemtu import files
 from kubemtu.core import disclosure, net
 from kubemtu.core.errors import KubemtuError
-from kubemtu.node import errors, links, netlink, netns, ports, routes
+from kubemtu.node import errors, hosts, links, netlink, netns, ports, routes
 
 LARGEST_FILE = 1 << 16  # bytes; a CNI's file is a few hundred, and an object of the API holds 1.5 MB at most (etcd)
 MOST_FILES = 32  # of a node; a folder of a CNI holds one to five
+MOST_HOST_PINS = 100  # that are listed; to be named, not to be undone by
 _NOT_COUNTED = frozenset({"lo"})
 
 
@@ -37,10 +38,12 @@ def observe(
     with sock, netns.Opened() as opened:
         seen = links.devices(sock, counters=True)
         names = {each.index: each.name for each in seen}
+        found = routes.dump(sock)
         return net.NodeObservation(
             node=node,
             links=tuple(links.link(each, names) for each in seen),
-            routes=_routes(routes.dump(sock), names),
+            routes=_routes(found, names),
+            host_pins=tuple(each.destination for each in found if each.protocol == hosts.PROTOCOL)[:MOST_HOST_PINS],
             uplinks=tuple(_uplinks(sock, peers, {each.index: each for each in seen}, troubles)),
             ports=tuple(_ports(sock, seen, rule=ports, roots=roots, opened=opened, troubles=troubles)),
             files=tuple(sorted(_files(files, roots, troubles), key=lambda file: file.path)),

@@ -11,13 +11,28 @@ LOCK = "mtu lock"
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
-    """Report pins that hold senders back although no migration is under way (MTU116)."""
+    """Report pins that hold senders back although no migration is under way (MTU116).
+
+    Those of the nodes' own traffic stay after a change on purpose, as long as its record is there to take them back.
+    """
     if topology.under_way:
         return ()
-    return tuple(found for node in topology.nodes for found in (*_pods(node), *_routes(node, topology)))
+    kinds = (_pods, _routes) if topology.recorded else (_pods, _routes, _hosts)
+    return tuple(found for node in topology.nodes for kind in kinds for found in kind(node, topology))
 
 
-def _pods(node: Node) -> Iterable[Finding]:
+def _hosts(node: Node, _topology: Topology) -> Iterable[Finding]:
+    if node.seen.host_pins:
+        yield codes.finding(
+            codes.MTU116,
+            f"node {node.name}, {count(len(node.seen.host_pins), 'route')}: {names(node.seen.host_pins)}",
+            "Routes of kubemtu (protocol 109) hold what this node itself sends there, and no record of the change that "
+            f"made them is left.{_written(node)}",
+            "On this node: ip route flush proto 109; ip -6 route flush proto 109",
+        )
+
+
+def _pods(node: Node, _topology: Topology) -> Iterable[Finding]:
     pinned: dict[tuple[int, str, str], list[str]] = {}
     for port in node.ports:
         locked = [route for route in port.at.routes if route.locked and route.mtu is not None]

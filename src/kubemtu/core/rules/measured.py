@@ -16,8 +16,18 @@ def find(layer: str, faults: Sequence[Fault], cutting: Sequence[str]) -> tuple[F
     return (*_faults(layer, faults), *_cutting(layer, cutting))
 
 
-def missing(nodes: Sequence[str], layers: Iterable[Sequence[Fault]]) -> Iterable[Finding]:
-    """Report nodes that were not measured, or not by themselves, and of which no fault of a layer says it (MTU125)."""
+def missing(nodes: Sequence[str], layers: Iterable[Sequence[Fault]], absent: Sequence[str] = ()) -> Iterable[Finding]:
+    """Report nodes that were not measured, or not by themselves, and of which no fault of a layer says it (MTU125).
+
+    `absent` are layers of which nothing at all was measured.
+    """
+    for kind in absent:
+        yield codes.finding(
+            codes.MTU125,
+            f"all {kind}",
+            f"Nothing was measured between {kind}: there are no two that could be.",
+            "Run the kubemtu agent and the probe pod on every node (`kubemtu install`), then measure again.",
+        )
     told = {name for faults in layers for fault in faults for name in fault.members}
     if left := [name for name in nodes if name not in told]:
         yield codes.finding(

@@ -21,6 +21,7 @@ from kubemtu.core.why.ends import End
 
 Role = Literal["whole", "nodes", "near", "far", "overlay", "service", "return"]
 TURNED: Mapping[Role, Role] = {"whole": "whole", "nodes": "nodes", "near": "far", "far": "near"}
+ECHO: order.Over = "ICMP echo"
 TOLD_NOBODY = frozenset({"black hole", "masked", "receiver"})
 
 
@@ -68,6 +69,7 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     """A path from one end to the other. `notes` are about how it was measured.
 
     `answers`: what the sender begins is not answered, and only its answers to the other end could be measured.
+    `echoed`: measured by ICMP echo, whose answers are as large, so that what was lost may have been lost on either way.
     """
 
     here: End
@@ -76,6 +78,12 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     parts: Mapping[Role, OneWay]
     notes: tuple[str, ...] = ()
     answers: bool = False
+    echoed: bool = False
+
+    @property
+    def either(self) -> bool:
+        """Whether packets are lost, and nothing tells on which of the two ways."""
+        return self.echoed and self.verdict.kind in TOLD_NOBODY
 
     @property
     def verdict(self) -> Verdict:
@@ -92,13 +100,15 @@ def forth(here: End, there: End, legs: Sequence[Leg]) -> Course:
     whole = next(leg for leg in legs if leg.role in {"whole", "service"})
     parts = {leg.role: _forward(leg) for leg in legs if leg.role not in {"whole", "service", "return"}}
     way, notes, answers = _forward(whole), whole.result.notes, False
+    echoed = whole.result.over == ECHO
     returned = next((leg for leg in legs if leg.role == "return"), None)
     if returned is not None and (answered := _backward(returned, there.mtu)) is not None:
         answers = way.verdict.kind == "unreachable"
         if answers or whole.result.over != "UDP":
             way, notes = answered, (f"measured in what {here.name} answers to {there.name}, which a policy lets pass",)
+            echoed = returned.result.over == ECHO
     way = _for_ends(way, here, there)
-    return Course(here=here, there=there, whole=way, parts=parts, notes=notes, answers=answers)
+    return Course(here=here, there=there, whole=way, parts=parts, notes=notes, answers=answers, echoed=echoed)
 
 
 def back(here: End, there: End, legs: Sequence[Leg]) -> Course | None:
@@ -106,9 +116,9 @@ def back(here: End, there: End, legs: Sequence[Leg]) -> Course | None:
     whole = next(leg for leg in legs if leg.role in {"whole", "service"})
     returned = next((leg for leg in legs if leg.role == "return"), None)
     way = _backward(whole, here.mtu)
-    notes = whole.result.notes
+    notes, echoed = whole.result.notes, whole.result.over == ECHO
     if way is None and returned is not None and (way := _forward(returned)).verdict.kind not in UNDECIDED:
-        notes = returned.result.notes
+        notes, echoed = returned.result.notes, returned.result.over == ECHO
     if way is None or way.verdict.kind in UNDECIDED:
         return None
     mtus = {"near": here.mtu, "nodes": 0, "far": 0}
@@ -118,7 +128,8 @@ def back(here: End, there: End, legs: Sequence[Leg]) -> Course | None:
         if leg.role in mtus
         and (turned := _backward(leg, mtus[leg.role], here.mtu if leg.role == "near" else 0)) is not None
     }
-    return Course(here=there, there=here, whole=_for_ends(way, there, here), parts=parts, notes=notes)
+    whole_way = _for_ends(way, there, here)
+    return Course(here=there, there=here, whole=whole_way, parts=parts, notes=notes, echoed=echoed)
 
 
 def _for_ends(way: OneWay, here: End, there: End) -> OneWay:

@@ -191,6 +191,7 @@ def _carried(course: Course) -> int:
 def _is_mtu(case: Case, course: Course) -> Diagnosis:
     place = whereabouts.find(course)
     path = f"from {course.here.name} to {course.there.name}{case.over}"
+    path += ", or on the way back," if course.either else ""
     said = f"{path} packets above {_carried(course)} {_fate(course, place)}"
     where = f" {place.words}" if place.words else ""
     remedy = whereabouts.remedy(course, place, case.network)
@@ -328,7 +329,9 @@ def _arriving(case: Case) -> tuple[str, str]:
     """All is as it should be, but perhaps not all that is sent arrives."""
     size, back = case.forth.verdict.mtu, case.back.verdict.mtu if case.back is not None else 0
     looks = f"packets of {size} bytes arrive whole"
-    if not back:
+    if not back and case.forth.echoed:
+        looks += " there, and echoes of them come back, whole or in pieces"
+    elif not back:
         looks += " there; the way back was not measured"
     else:
         looks += " both ways" if back == size else f" there, and of {back} back"

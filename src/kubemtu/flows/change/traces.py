@@ -47,9 +47,9 @@ async def none_recorded(api: kube_api.Api) -> str:
 
 
 def _pins(node: net.NodeObservation) -> bool:
-    """Whether a route to pods, or of a pod, is locked to an MTU."""
+    """Whether a route to pods, or of a pod, is locked to an MTU, or one of kubemtu's for the node's own traffic is."""
     of_pods = (route for port in node.ports for route in port.routes)
     ports = {port.host_link for port in node.ports}
     ports |= {link.name for link in node.links if link.kind in {"vxlan", "bridge"}}
     of_node = (route for route in node.routes if route.device in ports)
-    return any(route.locked and route.mtu is not None for route in (*of_pods, *of_node))
+    return bool(node.host_pins) or any(route.locked and route.mtu is not None for route in (*of_pods, *of_node))

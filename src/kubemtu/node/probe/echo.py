@@ -1,8 +1,9 @@
 """The same searches over ICMP echo, for hosts where no station runs: any host answers, but less can be told.
 
-The answer is as large as the request. IPv4 may fragment it on its way back, so there the forward direction is measured;
-IPv6 may not, so there the smaller of both directions is. It goes one way of several equal ones, a filter that drops
-echo looks like a dead host, and one that limits it looks like loss.
+The answer is as large as the request, and so what is lost without a word may have been lost on either way: routers may
+cut an answer in pieces (a kernel sends it without DF on IPv4), but a switch cuts none. What is answered has arrived,
+and what a router refuses was on its way there. It goes one way of several equal ones, a filter that drops echo looks
+like a dead host, and one that limits it looks like loss.
 
 Sources: RFC 792 and RFC 4443 (echo), RFC 1071 (checksum), icmp(7) (ping_group_range).
 """
@@ -17,11 +18,10 @@ from typing import Final
 from kubemtu.node import errors
 from kubemtu.node.probe import channel, wire
 
-LIMITS: Final = {
-    4: "measured with ICMP echo, because no station answers there: forwards only, and on one of several equal paths",
-    6: "measured with ICMP echo, because no station answers there: "
-    "the smaller of both directions, and on one of several equal paths",
-}
+LIMITS: Final = (
+    "measured with ICMP echo, because no station answers there: the answer is as large as the question, so what is "
+    "lost without a word may be lost on the way back; and on one of several equal paths"
+)
 _HEADER = struct.Struct("!BBHHH")  # type, code, checksum, identifier, sequence
 _REQUEST, _REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
 _IDENTIFIER: Final = 0x4D54
