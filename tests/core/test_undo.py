@@ -1,5 +1,8 @@
 """Taking a change back, from wherever it stopped."""
 
+import msgspec
+import pytest
+
 from kubemtu.core import migration, net, objects, plan, undo
 
 CONFIG = objects.Ref(
@@ -114,33 +117,64 @@ def test_no_phase_of_an_undo_drops_a_pin_while_devices_may_differ() -> None:
 
 def test_turning_twice_turns_once() -> None:
     there = undo.Progress(step=2, phase=migration.Phase.DEVICES)
-    once = undo.turn(there)
+    steps = (PINS, MTU, DEVICES)
+    once = undo.turn(there, steps)
     assert (once.turned_step, once.turned_phase) == (2, migration.Phase.DEVICES)
-    assert undo.turn(once) == once
+    assert undo.turn(once, steps) == once
+
+
+@pytest.mark.parametrize(
+    ("there", "undone"),
+    [
+        (undo.Progress(step=1), ["live"]),  # relief: the restart that comes next has not begun
+        (undo.Progress(step=1, begun=True), ["live", "rollout"]),
+        (undo.Progress(step=2), ["live", "rollout"]),
+        (undo.Progress(step=3, finished=True), ["live", "rollout"]),
+    ],
+)
+def test_a_step_that_has_not_begun_is_not_undone(there: undo.Progress, undone: list[str]) -> None:
+    steps = (PINS, ROLLOUT, DEVICES)
+    assert kinds(undo.sequence(whole(*steps), undo.turn(there, steps))) == undone
+
+
+def test_the_nodes_own_pins_are_taken_back_after_the_restart_and_after_nothing_where_there_is_none() -> None:
+    own = ("192.168.77.2",)
+    pins, devices = (msgspec.structs.replace(step, host_mtu=1404, host_addresses=own) for step in (PINS, DEVICES))
+    back = undo.undo(whole(pins, MTU, ROLLOUT, devices), 4, None)
+    assert kinds(back) == ["live", "cni_network_config", "rollout", "live"]
+    first, last = back[0], back[-1]
+    assert isinstance(first, plan.Live)
+    assert isinstance(last, plan.Live)
+    assert (first.host_mtu, first.until) == (None, migration.Phase.SETTLE)  # whose routes are left as they are
+    assert (last.host_mtu, last.start, last.until) == (1404, migration.Phase.SETTLE, migration.Phase.SETTLE)
+    assert last.lets_hosts_go
+    (alone,) = undo.undo(whole(pins), 0, migration.Phase.PIN_PORTS)
+    assert isinstance(alone, plan.Live)
+    assert (alone.host_mtu, alone.start) == (1404, migration.Phase.PIN_PORTS)
 
 
 def test_before_the_first_step_nothing_is_undone() -> None:
     fresh = undo.Progress(epoch=3)
     assert fresh.untouched
-    back = undo.turn(fresh)
+    back = undo.turn(fresh, (MTU, ROLLOUT, LIVE))
     assert undo.sequence(whole(MTU, ROLLOUT, LIVE), back) == ()
     assert back.epoch == 3
     assert undo.abandon(fresh).abandoned
     for begun in (
         undo.Progress(begun=True),
-        undo.Progress(step=1),
+        undo.Progress(step=1, begun=True),
         undo.Progress(phase=migration.Phase.PIN_PODS),
     ):
         assert not begun.untouched
-        assert undo.turn(begun).turned_step == begun.step
-        assert not undo.turn(begun).abandoned
+        assert undo.turn(begun, (MTU, ROLLOUT, LIVE)).turned_step == begun.step
+        assert not undo.turn(begun, (MTU, ROLLOUT, LIVE)).abandoned
 
 
 def test_who_takes_over_counts_on() -> None:
     there = undo.Progress(step=2, begun=True, phase=migration.Phase.DEVICES, epoch=4)
     taken = undo.take_over(there)
     assert (taken.epoch, taken.step, taken.phase) == (5, 2, migration.Phase.DEVICES)
-    assert undo.turn(taken).epoch == 5
+    assert undo.turn(taken, (PINS, MTU, DEVICES)).epoch == 5
 
 
 def test_nodes_that_held_different_numbers_are_not_looked_at_for_one() -> None:

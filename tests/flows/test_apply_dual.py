@@ -53,3 +53,37 @@ def test_a_hole_in_one_family_is_named_and_can_be_gone_back_from(has_nft: None, 
     lab.done("rollback", "--yes")
     until(lambda: before.differs(lab.picture()) == "")
     assert lab.questions() == []
+
+
+def test_the_nodes_own_routes_of_both_families_are_pinned_where_no_pod_has_to_be(lab: Cluster) -> None:
+    """Pods are small already, and one route is somebody's own: that one is named and left, the others are pinned."""
+    lab.done("apply", "--yes", "--mtu", "1334")
+    lab.lab.exec("node-1", ["ip", "route", "add", "192.168.77.2", "dev", "eth0"])
+    before = lab.picture()
+    ended = lab.done("relieve", "--yes", "--nic-mtu", "1404", "--hosts")
+    left = "node node-1: its route to 192.168.77.2/32 is somebody else's and left alone, so packets of more than 1404"
+    assert sum(line.startswith(left) for line in ended.lines) == 1
+    assert any(line.startswith(f"  Left as it is: {left}") for line in ended.lines)
+    assert "2 nodes: no pin of kubemtu is left but those of the nodes' own traffic, to 1404" in ended.lines
+    assert any("nodes send at most 1404 to each other and to the API server" in line for line in ended.lines)
+    assert own_routes(lab, "node-1") == {"10.43.0.1", "fd00:77::2"}
+    assert own_routes(lab, "node-2") == {"10.43.0.1", "192.168.77.1", "fd00:77::1"}
+    assert (
+        lab.lab.exec("node-1", ["ip", "route", "show", "192.168.77.2"]).stdout == "192.168.77.2 dev eth0 scope link \n"
+    )
+    assert lab.mtus() == {(1334, 1334)}
+    assert not lab.picture().unfinished
+    back = lab.done("rollback", "--yes")
+    assert "! " not in back.out  # the network carries what the NICs send
+    assert before.differs(lab.picture()) == ""
+    lab.lab.exec("node-1", ["ip", "route", "del", "192.168.77.2", "dev", "eth0"])
+    lab.done("apply", "--yes", "--mtu", "1430")
+    lab.forget_migrations()
+
+
+def own_routes(lab: Cluster, node: str) -> set[str]:
+    """Where the routes lead that kubemtu has added for the node's own traffic; each is locked to 1404."""
+    shown = [lab.lab.exec(node, ["ip", family, "route", "show", "proto", "109"]).stdout for family in ("-4", "-6")]
+    lines = [line for text in shown for line in text.splitlines()]
+    assert all("mtu lock 1404" in line for line in lines)
+    return {line.split()[0] for line in lines}

@@ -300,7 +300,7 @@ async def test_progress_and_journal(api: Api) -> None:
     assert found.progress == undo.Progress(step=3, finished=True)
     assert [(entry.what, entry.result) for entry in found.journal] == [("begin: live", "ok"), ("finished", "")]
     assert found.journal[0].time < found.journal[1].time
-    back = undo.turn(found.progress)
+    back = undo.turn(found.progress, PLAN.steps)
     assert (await mtu.advance(api, "m", back, "turned")).progress == back
     assert (await mtu.set_direction(api, "m", "back")).direction == "back"
 

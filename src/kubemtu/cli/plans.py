@@ -75,7 +75,7 @@ async def obtain(
         whole, seen = decide.plan(snapshot, target, nic_mtu)
     whole = without_live(whole) if config_only else ready.leave_out(whole, without)
     if hosts:
-        whole = await host_traffic.with_hosts(api, whole)
+        whole = await host_traffic.with_hosts(api, whole, seen, without)
     if show:
         terminal.echo(render.whole_plan(whole, seen, render.width()))
     return Made(whole=whole, topology=seen)

@@ -98,7 +98,7 @@ async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
 async def _planned(api: "kube_api.Api", wish: Wish) -> "plan.Plan":
     """Plan the whole change, of which the relief is the first step; measure first what is to be measured."""
     from kubemtu.cli import plans, progress
-    from kubemtu.core import plan, planner
+    from kubemtu.core import planner
     from kubemtu.flows import decide, observe
     from kubemtu.flows.change import hosts as host_traffic
     from kubemtu.flows.change import ready, survey
@@ -117,9 +117,9 @@ async def _planned(api: "kube_api.Api", wish: Wish) -> "plan.Plan":
     if known := planner.unwritten(seen):
         _say(known, wish)
     whole = ready.leave_out(whole, wish.without)
-    first = whole.steps[0] if whole.steps else None
-    pins = isinstance(first, plan.Live) and first.relieves
-    return await host_traffic.with_hosts(api, whole) if wish.hosts and pins else whole
+    if not wish.hosts:
+        return whole
+    return await host_traffic.with_hosts(api, whole, seen, wish.without, alone=True)
 
 
 async def _begun(
@@ -137,11 +137,13 @@ async def _begun(
                 f"{open_one.name} holds pins for {open_one.plan.target}, and nothing has to be pinned for "
                 f"{whole.target}: take them back with `kubemtu rollback`"
             )
-        _say(f"Nothing to relieve: no running pod of the nodes that report has more than {whole.target}.", wish)
+        own = " and no NIC of theirs sends more than such pods need" if wish.hosts else ""
+        _say(f"Nothing to relieve: no running pod of the nodes that report has more than {whole.target}{own}.", wish)
         return None
     lines = list(diff.steps(whole))
     _say(f"Now: {lines[0]}", wish)
-    _say("Left to `kubemtu apply`:", wish)
+    if lines[1:]:
+        _say("Left to `kubemtu apply`:", wish)
     for text in lines[1:]:
         _say(f"  - {text}", wish)
     plans.confirm("Pin them?", yes=wish.yes)

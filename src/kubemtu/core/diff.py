@@ -102,6 +102,11 @@ def steps(whole: Plan) -> Iterator[str]:
 
 
 def _live(step: Live) -> str:
+    if step.only_hosts:
+        return (
+            f"pin the own routes of {count(len(step.nodes), 'node')}, to each other and to the API server, to"
+            f" {step.host_mtu}, live; no pod is touched"
+        )
     if step.relieves:
         running = sum(node.running for node in step.nodes)
         own = (
@@ -136,6 +141,8 @@ def back(whole: Plan) -> Iterator[str]:
                 yield f"edit {step.ref}, {dotted(step.path)}: {value}"
             case Rollout():
                 yield f"restart the pods of {step.ref}"
+            case Live() if step.lets_hosts_go:
+                yield "take the nodes' own routes to each other and to the API server away"
             case Live() if step.relieves:
                 yield f"pin all senders to {step.low} again"
             case Live():

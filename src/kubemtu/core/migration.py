@@ -120,6 +120,7 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     sends: int | None = None
     accepts: int | None = None
     failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what is left as it is, for it is somebody else's: no failure, but to be known
     seconds: float = 0.0
     restored: int | None = None  # pods that have at both ends what the journal recorded of them; None: going forward
     remains: tuple[

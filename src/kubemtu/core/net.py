@@ -124,6 +124,11 @@ class PortRule(msgspec.Struct, frozen=True, kw_only=True):
     prefixes: tuple[str, ...] = ()
     bridge: str | None = None
 
+    @property
+    def names_any(self) -> bool:
+        """False when no link at all can be a port by this rule."""
+        return bool(self.prefixes or self.bridge)
+
     def covers(self, link: Link) -> bool:
         """True when that host-side link is the host end of a pod port."""
         if link.kind != "veth" or link.peer_netnsid is None:

@@ -64,6 +64,16 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
         """True when the step ends with every sender pinned and no device moved."""
         return self.until is migration.Phase.PIN_PORTS
 
+    @property
+    def only_hosts(self) -> bool:
+        """True when the step is about the nodes' own traffic alone, and about no pod's."""
+        return self.host_mtu is not None and not any(node.ports.names_any for node in self.nodes)
+
+    @property
+    def lets_hosts_go(self) -> bool:
+        """True when the step does nothing but take the pins of the nodes' own traffic back."""
+        return self.host_mtu is not None and self.restore and self.start is migration.Phase.SETTLE
+
     def halves(self) -> tuple["Live", "Live"]:
         """Divide a whole change: pin every sender, then move the devices and take the pins off."""
         pins = msgspec.structs.replace(self, until=migration.Phase.PIN_PORTS)

@@ -12,14 +12,15 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Where a change stands: written before each step, so that it is never behind what was done.
 
     `step` counts in the sequence of its direction; it is the one under way, or the number of steps when all are done.
-    `phase` is that of the live step under way. Going back, `turned_step` and `turned_phase` keep where it turned; a
-    `turned_step` of -1 says that nothing had been changed. `epoch` counts the drivers: whoever takes over adds one, and
-    neither the API nor an agent obeys an earlier one any more.
+    `phase` is that of the live step under way, and `begun` is set while a step may have changed something. Going back,
+    `turned_step` and `turned_phase` keep where it turned; a `turned_step` of -1 says that nothing had been changed.
+    `epoch` counts the drivers: whoever takes over adds one, and neither the API nor an agent obeys an earlier one any
+    more.
     """
 
     direction: Literal["forward", "back"] = "forward"
     step: int = 0
-    begun: bool = False  # the first step may have changed something; before that there is nothing to undo
+    begun: bool = False  # the step under way may have changed something; until then it needs no undo
     phase: migration.Phase | None = None
     turned_step: int = 0
     turned_phase: migration.Phase | None = None
@@ -45,15 +46,22 @@ def sequence(whole: plan.Plan, progress: Progress) -> tuple[plan.Step, ...]:
     return undo(whole, progress.turned_step, progress.turned_phase)
 
 
-def turn(progress: Progress) -> Progress:
-    """Go back from here; a change that already goes back just goes on."""
+def turn(progress: Progress, steps: Sequence[plan.Step]) -> Progress:
+    """Go back from here, where a plan has these `steps`; a change that already goes back just goes on.
+
+    A step that has not begun is not undone: undoing a restart is another restart.
+    """
     if progress.direction == "back":
         return progress
-    turned_step = -1 if progress.untouched else progress.step
+    turned_step, turned_phase = (-1, None) if progress.untouched else (progress.step, progress.phase)
+    if turned_step > 0 and turned_phase is None and not progress.begun:
+        turned_step -= 1
+        last = steps[turned_step : turned_step + 1]
+        turned_phase = last[0].until if last and isinstance(last[0], plan.Live) else None
     return Progress(
         direction="back",
         turned_step=turned_step,
-        turned_phase=progress.phase,
+        turned_phase=turned_phase,
         epoch=progress.epoch,
         own_locks=progress.own_locks,
     )
@@ -74,6 +82,8 @@ def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[pl
 
     Undoing a decrease gives the running pods back first, in one go from wherever its pins and devices stand: a restart
     that does not come to its end must not keep the pins. Undoing an increase is a decrease, and pins first like one.
+    The nodes' own pins go last of all: behind a path that still swallows what is too large, a kubelet without them
+    does not hear of a restart, which then never ends.
     """
     begun = whole.steps[: step + 1]
     config = _config_undone(begun)
@@ -83,9 +93,14 @@ def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[pl
     restored = msgspec.structs.replace(
         live, restore=True, start=migration.UNDO_FROM[reached], until=migration.Phase.SETTLE
     )
+    if live.only_hosts:
+        return (*config, msgspec.structs.replace(restored, start=migration.Phase.SETTLE))
     if config and _grew(begun):
         pins, devices = restored.halves()
         return (pins, *config, devices)
+    if config and restored.host_mtu is not None:
+        pods = msgspec.structs.replace(restored, host_mtu=None, host_addresses=())
+        return (pods, *config, msgspec.structs.replace(restored, start=migration.Phase.SETTLE))
     return (restored, *config)
 
 

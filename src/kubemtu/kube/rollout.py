@@ -23,7 +23,8 @@ RESTARTED = "kubectl.kubernetes.io/restartedAt"
 MARK = "kubemtu.io/migration"
 
 Tell = Callable[[str, str], None]
-"""Called with a node's name and what happens to the pod there, whenever that changes."""
+"""Called with a node's name and what happens to the pod there, whenever that changes; without a name, with what is
+waited for."""
 
 # Container states that do not pass by themselves (kubelet: pkg/kubelet/container/sync_result.go, images/types.go).
 STUCK = frozenset(
@@ -43,11 +44,13 @@ STUCK = frozenset(
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """How long a rollout is waited for, in seconds.
 
-    `stall`: without any pod coming up. `grace`: a new pod in a state that does not pass by itself. `crashes`: a new pod
-    that crashes again and again, which some CNIs do once or twice before the API answers them.
+    `stall`: without any pod coming up; every `quiet` of them it is said what is waited for. `grace`: a new pod in a
+    state that does not pass by itself. `crashes`: a new pod that crashes again and again, which some CNIs do once or
+    twice before the API answers them.
     """
 
     stall: float = 300.0
+    quiet: float = 20.0
     grace: float = 10.0
     crashes: float = 60.0
     pause: float = 1.0
@@ -113,6 +116,7 @@ class _Watch:
         self._stuck_since: dict[str, float] = {}
         self._moved = time.monotonic()
         self._seen: tuple[int, int, int] = (-1, -1, -1)
+        self._said = self._moved
 
     async def until_done(self) -> int:
         """Wait; the number of nodes that run a new pod."""
@@ -127,7 +131,7 @@ class _Watch:
                 return wanted
             if _on_delete(found):
                 await self._replace_one(found, pods)
-            self._stalled(found, pods)
+            await self._stalled(found, pods)
             await asyncio.sleep(self._waiting.pause * max(1.0, len(pods) / 500))
 
     def _own(self, found: Object) -> None:
@@ -188,7 +192,7 @@ class _Watch:
         with contextlib.suppress(errors.Conflict):  # gone and recreated under that name meanwhile: look again
             await self._api.delete(ref, uid=old.uid)
 
-    def _stalled(self, found: Object, pods: list[_Pod]) -> None:
+    async def _stalled(self, found: Object, pods: list[_Pod]) -> None:
         now = time.monotonic()
         seen = (
             sum(pod.fresh for pod in pods),
@@ -196,18 +200,36 @@ class _Watch:
             _number(found, "numberAvailable"),
         )
         if seen != self._seen:
-            self._seen, self._moved = seen, now
-        if now - self._moved < self._waiting.stall:
+            self._seen, self._moved, self._said = seen, now, now
+        if now - self._said < self._waiting.quiet and now - self._moved < self._waiting.stall:
             return
         wanted = _number(found, "desiredNumberScheduled")
         late = [pod.text for pod in pods if not (pod.fresh and pod.ready)]
         nodes = [pod.node for pod in pods if not (pod.fresh and pod.ready)]
         why = f"node {nodes[0]}: {late[0]}" if late else "the DaemonSet controller makes no pod: is it running?"
+        why += await self._silent_kubelet(nodes)
+        if now - self._moved < self._waiting.stall:
+            self._said = now
+            self._tell(
+                "",
+                f"nothing has moved for {now - self._moved:.0f} s ({why}); waiting up to {self._waiting.stall:g} s",
+            )
+            return
         raise errors.Surprise(
             f"{self._step.ref}: {seen[1]} of {wanted} new pods are ready and nothing moved for "
             f"{self._waiting.stall:g} s; {why}{f' (and {len(late) - 1} more)' if len(late) > 1 else ''}; see "
             f"`kubectl -n {self._step.ref.namespace} get pods -o wide`, then run the same command again"
         )
+
+    async def _silent_kubelet(self, nodes: list[str]) -> str:
+        """Name the first of these nodes whose kubelet does not report, as far as that may be read."""
+        with contextlib.suppress(errors.Forbidden, errors.Malformed):
+            for name in nodes[:5]:
+                node = await self._api.find("v1", "nodes", name)
+                for one in node.each("status", "conditions") if node is not None else ():
+                    if one.text("type") == "Ready" and one.text("status") == "Unknown":
+                        return f"; the kubelet of node {name} does not report, so no pod there is ever restarted"
+        return ""
 
 
 async def _daemonset(api: Api, step: plan.Rollout) -> Object:

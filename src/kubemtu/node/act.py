@@ -42,6 +42,7 @@ class Engine:
         self._failures: dict[str, str] = {}
         self._stubborn: dict[int, str] = {}  # host ends of ports whose ends the kernel refused in this call, and why
         self._vanished = False  # a pod went away during this call
+        self._left: tuple[str, ...] = ()  # what is somebody else's, and was left
         self._flushed: set[str] = set()  # owners whose learned path MTUs have been forgotten in this migration
 
     def __enter__(self) -> Self:
@@ -79,7 +80,9 @@ class Engine:
             return self._reached(view, started, 0, refusals)
         changed, unpinned = 0, list[str]()
         if only is None:
-            changed, unpinned = hosts.make_true(self.state.sock, self.known, desired, self.state.devices.values())
+            changed, unpinned, self._left = hosts.make_true(
+                self.state.sock, self.known, desired, self.state.devices.values()
+            )
         for turn in range(_ROUNDS):
             stages, ambiguous = self._compare(view, pods, node=node)
             if not stages:
@@ -308,6 +311,7 @@ class Engine:
             sends=max(sends, default=None),
             accepts=min(accepts, default=None),
             failures=tuple(failures),
+            notes=self._left,
             seconds=time.monotonic() - started,
             restored=view.restored(),
             remains=tuple(view.remains()),

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
-from kubemtu.core import migration
+from kubemtu.core import migration, words
 from kubemtu.node import errors, journal, links, netlink, routes
 
 PROTOCOL: Final = 0x6D  # 109: free in include/uapi/linux/rtnetlink.h (RTPROT_*) and in iproute2's rt_protos
@@ -26,7 +26,7 @@ MOST: Final = 5000  # hosts
 
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
-_ADVICE = {errno.EEXIST: "somebody has made a route to that host; lock its MTU by hand, or take it away"}
+_ADVICE = {errno.EEXIST: "somebody has made a route to that host meanwhile; it is looked at again"}
 _LINK, _UNIVERSE = 253, 0  # RT_SCOPE_*
 _NEW: Final = 0x600  # NLM_F_CREATE | NLM_F_EXCL: a route that somebody has made to that host is not replaced
 
@@ -55,31 +55,55 @@ def refusals(desired: migration.Desired) -> list[str]:
 
 def make_true(
     sock: netlink.Socket, known: journal.Journal, desired: migration.Desired, devices: Iterable[links.Device]
-) -> tuple[int, list[str]]:
+) -> tuple[int, list[str], tuple[str, ...]]:
     """Pin the routes to all hosts of the spec, or take all such routes away, as its row says.
 
     A route by one of the node's `devices` that sends no more anyway needs no pin, and gets none: IPv4 would not hold
-    one above the device's MTU down to it (net/ipv4/route.c, ipv4_mtu).
+    one above the device's MTU down to it (net/ipv4/route.c, ipv4_mtu). A route to one of the hosts that somebody else
+    has made is theirs: it is left as it is, and named where it lets more through.
 
-    Returns how many routes were changed, and what could not be, a sentence each. What is added is in the journal first.
+    Returns how many routes were changed, what could not be, and what was left, a sentence each. What is added is in the
+    journal first.
     """
     mtu = desired.host_mtu
     if mtu is None or not desired.row.hosts:
-        return 0, []
-    present = {seen.destination: seen for seen in routes.dump(sock) if seen.protocol == PROTOCOL}
+        return 0, [], ()
+    found = routes.dump(sock)
+    present = {seen.destination: seen for seen in found if seen.protocol == PROTOCOL}
     if not desired.pins_hosts:
-        return _remove(sock, present.values())
+        return (*_remove(sock, present.values()), ())
     hosts = {_host(text): text for text in desired.host_addresses}
+    theirs = {seen.destination: seen for seen in found if seen.protocol != PROTOCOL and seen.destination in hosts}
     strange = [seen for destination, seen in present.items() if destination not in hosts]
     changed, failures = _remove(sock, strange)
     due = {
         destination: text
         for destination, text in hosts.items()
-        if (seen := present.get(destination)) is None or seen.mtu != mtu or not seen.locked
+        if destination not in theirs
+        and ((seen := present.get(destination)) is None or seen.mtu != mtu or not seen.locked)
     }
     small = frozenset(device.index for device in devices if device.mtu <= mtu)
     added, refused = _add(sock, known, due, present, mtu, small)
-    return changed + added, failures + refused
+    left = () if desired.restore else _left(theirs.values(), mtu, small)
+    return changed + added, failures + refused, left
+
+
+def _left(theirs: Iterable[routes.Raw], mtu: int, small: frozenset[int]) -> tuple[str, ...]:
+    """Say which routes of somebody else let more than `mtu` bytes through to a host, in one sentence."""
+    larger = [
+        seen
+        for seen in theirs
+        if seen.kind == routes.UNICAST and (seen.mtu is None or seen.mtu > mtu) and not small.issuperset(seen.devices)
+    ]
+    if not larger:
+        return ()
+    to = words.names(seen.destination for seen in larger)
+    what = f"its route to {to} is" if len(larger) == 1 else f"its routes to {to} are"
+    sentence = (
+        f"{what} somebody else's and left alone, so packets of more than {mtu} bytes may still go there: lock the MTU "
+        f"to {mtu} by hand"
+    )
+    return (sentence,)
 
 
 def _add(

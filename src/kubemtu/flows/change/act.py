@@ -74,6 +74,7 @@ class Drive:
         self._relief_seconds: float | None = None
         self._waiting = waiting
         self._asking = Asking(api, nodes)
+        self._left: dict[str, None] = {}  # what nodes said that they leave as it is, in order
         self._began = time.monotonic()
 
     @property
@@ -84,6 +85,11 @@ class Drive:
     @property
     def _live(self) -> plan.Live | None:
         return next((step for step in self.steps if isinstance(step, plan.Live)), None)
+
+    @property
+    def _last_live(self) -> plan.Live | None:
+        """The step that says how everything should be in the end."""
+        return next((step for step in reversed(self.steps) if isinstance(step, plan.Live)), None)
 
     @property
     def _forward(self) -> bool:
@@ -99,20 +105,20 @@ class Drive:
                 return await self._relieved()
             await self._go_on(unproven=unproven)
         verdict = await self.prove(live) if live is not None and self._forward else None
-        verified = await self._verify(live)
+        verified = await self._verify(self._last_live)
         remains = self.plan.remains if self._forward else self._unknown()
         await self.record.note(self.progress, "verified; the nodes are let go")
         await self.nodes.release(self.name)
         await self.record.note(msgspec.structs.replace(self.progress, finished=True, phase=None), "finished")
         return Outcome(
             migration=self.name,
-            direction=self.progress.direction,
+            direction="relief" if self._relief_only and self._forward else self.progress.direction,
             done=True,
             seconds=self._seconds(),
             relief_seconds=self._relief_seconds,
             proof=verdict,
             verified=verified,
-            remains=remains,
+            remains=(*remains, *self._left),
         )
 
     def _unknown(self) -> tuple[str, ...]:
@@ -134,6 +140,7 @@ class Drive:
             seconds=self._seconds(),
             relief_seconds=self._relief_seconds,
             verified=(said,),
+            remains=tuple(self._left),
             to_do=relief.left(self.steps, self.progress),
         )
 
@@ -205,7 +212,7 @@ class Drive:
                 result = await self.nodes.line.through(lambda: self.roll_out(step))
             case plan.Live():
                 result = await self.live(step)
-        done = msgspec.structs.replace(self.progress, step=number + 1, phase=None)
+        done = msgspec.structs.replace(self.progress, step=number + 1, phase=None, begun=False)
         await self.record.note(done, f"done: {line}: {result}")
         self.tell(events.Event(kind="done", text=result, step=number))
 
@@ -252,6 +259,12 @@ class Drive:
     ) -> None:
         for event in telling.phase_events(phase, step, reached, seconds):
             self.tell(msgspec.structs.replace(event, step=self.progress.step))
+        for name, one in sorted(reached.items()):
+            for note in one.notes:
+                text = f"node {name}: {note}"
+                if text not in self._left:
+                    self._left[text] = None
+                    self.tell(events.Event(kind="note", node=name, text=text))
 
     async def enter(
         self,

@@ -1,35 +1,95 @@
-"""The node's own traffic: whom to pin its routes to, and the plan that does so besides."""
+"""The node's own traffic: whom to pin its routes to, and the plan that does so besides, or does nothing else."""
+
+import ipaddress
+from collections.abc import Collection
 
 import msgspec
 
-from kubemtu.core import errors, plan
+from kubemtu.core import encap, errors, migration, net, plan
 from kubemtu.core.objects import Ref, Want
+from kubemtu.core.topology import Topology
+from kubemtu.core.words import names
 from kubemtu.kube import api as kube_api
 
 NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 SERVICE = Ref(api_version="v1", kind="Service", plural="services", namespace="default", name="kubernetes")
+WHY = "what nodes say to each other and to the API server arrives again"
 
 
-async def with_hosts(api: kube_api.Api, whole: plan.Plan) -> plan.Plan:
+async def with_hosts(
+    api: kube_api.Api, whole: plan.Plan, topology: Topology, without: Collection[str] = (), *, alone: bool = False
+) -> plan.Plan:
     """The plan, with pins on the nodes' routes to each other and to the API server's Service.
 
-    Raises UsageError for a plan that pins nothing before it changes anything: an increase needs no relief.
+    Where the plan pins no pods, because none sends too much, a step of its own comes first that pins those routes;
+    with `alone` nothing else is done then. A plan with nothing to pin at all comes back as it is. Raises UsageError
+    for one that raises the pods' MTU, which needs no relief, and for a size that IPv6 cannot live on.
     """
     first = whole.steps[0] if whole.steps else None
-    if not isinstance(first, plan.Live) or not first.relieves:
-        raise errors.UsageError("--hosts goes with pins, and this plan has none to begin with: leave it out")
+    pins = isinstance(first, plan.Live) and first.relieves
+    grows = not pins and any(isinstance(step, plan.Live) for step in whole.steps)
+    if grows and not alone:
+        raise errors.UsageError("--hosts goes with pins, and this plan raises the MTU of running pods: leave it out")
+    size = first.underlay if isinstance(first, plan.Live) and pins else outer(topology, whole.target)
     addresses = await _addresses(api)
-    steps = tuple(
-        msgspec.structs.replace(step, host_mtu=step.underlay, host_addresses=addresses)
-        if isinstance(step, plan.Live)
-        else step
-        for step in whole.steps
-    )
+    _fits(size, addresses)
+    if pins:
+        steps = tuple(
+            msgspec.structs.replace(step, host_mtu=size, host_addresses=addresses)
+            if isinstance(step, plan.Live)
+            else step
+            for step in whole.steps
+        )
+    else:
+        own = _own_step(topology, whole.target, size, addresses, without)
+        if own is None:
+            return msgspec.structs.replace(whole, steps=()) if alone else whole
+        steps = (own,) if alone else (own, *whole.steps)
     left = (
-        f"The nodes' own routes to each other and to the API server are pinned to {first.underlay} until `kubemtu "
-        "rollback` or a reboot, because no NIC is changed: correct the network or the NICs."
+        f"The nodes' own routes to each other and to the API server are pinned to {size} until `kubemtu rollback` or a "
+        "reboot, because no NIC is changed: correct the network or the NICs."
     )
-    return msgspec.structs.replace(whole, steps=steps, remains=(*whole.remains, left))
+    return msgspec.structs.replace(
+        whole, steps=steps, remains=(left,) if alone and not pins else (*whole.remains, left)
+    )
+
+
+def outer(topology: Topology, pod_mtu: int) -> int:
+    """The packet between nodes that a full pod packet of `pod_mtu` bytes becomes, in bytes."""
+    return max((one.outer(pod_mtu) for one in topology.state.encapsulation), default=pod_mtu)
+
+
+def _own_step(
+    topology: Topology, pod_mtu: int, size: int, addresses: tuple[str, ...], without: Collection[str]
+) -> plan.Live | None:
+    """The step that pins the nodes' own routes and touches no pod; None where no NIC sends more than `size`."""
+    nodes = [node for node in topology.nodes if node.name not in without]
+    if not any(node.nic_mtu is None or node.nic_mtu > size for node in nodes):
+        return None
+    return plan.Live(
+        nodes=tuple(
+            plan.NodeTarget(node=node.name, ports=net.PortRule(), pod_mtu=pod_mtu, origin_mtu=pod_mtu) for node in nodes
+        ),
+        low=pod_mtu,
+        high=pod_mtu,
+        underlay=size,
+        why=WHY,
+        start=migration.Phase.PIN_PORTS,
+        until=migration.Phase.PIN_PORTS,
+        without=tuple(sorted(without)),
+        host_mtu=size,
+        host_addresses=addresses,
+    )
+
+
+def _fits(size: int, addresses: Collection[str]) -> None:
+    """Raise UsageError where a node is reached over IPv6, and that cannot be held to `size` bytes."""
+    narrow = [text for text in addresses if ipaddress.ip_address(text).version == 6]
+    if narrow and size < encap.IPV6_MINIMUM:
+        raise errors.UsageError(
+            f"--hosts would pin the nodes' own routes to {size}, and IPv6, by which {names(narrow)} is reached, needs "
+            "1280 on every path (RFC 8200, section 5): leave --hosts out, or correct the network"
+        )
 
 
 async def _addresses(api: kube_api.Api) -> tuple[str, ...]:
@@ -43,4 +103,12 @@ async def _addresses(api: kube_api.Api) -> tuple[str, ...]:
     service = await api.get(SERVICE)
     own = service.text("spec", "clusterIP") if service is not None else None
     virtual = {own} if own and own != "None" else set()
-    return tuple(sorted((nodes | virtual) - {""}))
+    return tuple(sorted(text for text in nodes | virtual if _is_address(text)))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

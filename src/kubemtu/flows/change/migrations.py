@@ -141,7 +141,7 @@ async def turn_back(api: kube_api.Api, last: mtu.Migration) -> None:
     Raises Conflict, and leaves all as it is, when somebody has changed what the change had edited.
     """
     if last.progress.direction == "forward":
-        turned = undo.turn(undo.take_over(await _without_foreign(api, last)))
+        turned = undo.turn(undo.take_over(await _without_foreign(api, last)), last.plan.steps)
         await ready.edits_fit(api, undo.sequence(last.plan, turned))
         await mtu.advance(api, last.name, turned, "turn back", expected=last.progress)
     await mtu.set_direction(api, last.name, "back")

@@ -16,8 +16,14 @@ def headline(step: plan.Step) -> str:
             return f"restart the pods of {step.ref}: {step.why}"
         case plan.Live():
             pods = count(sum(node.running for node in step.nodes), "running pod")
+            if step.lets_hosts_go:
+                return f"take the pins of the own traffic of {count(len(step.nodes), 'node')} back, live"
+            if step.only_hosts:
+                return f"pin the own traffic of {count(len(step.nodes), 'node')} to {step.host_mtu}, live: {step.why}"
             if step.relieves:
                 return f"pin the senders of {pods} on {count(len(step.nodes), 'node')} to {step.low}, live: {step.why}"
+            if step.restore:
+                return f"take {pods} on {count(len(step.nodes), 'node')} back to what was recorded, live"
             return f"change {pods} on {count(len(step.nodes), 'node')}, live: {step.why}"
 
 
@@ -28,6 +34,10 @@ def edited(step: plan.EditValue, *, already: bool) -> str:
 
 def meaning(phase: migration.Phase, step: plan.Live) -> str:
     """What a phase does, for people."""
+    if step.lets_hosts_go:
+        return "nodes send freely to each other and to the API server"
+    if step.only_hosts and step.relieves:
+        return f"nodes send at most {step.host_mtu} to each other and to the API server"
     if step.relieves:
         return f"pods and nodes send at most {step.low}"
     to = "what was recorded" if step.restore else str(pod_target(step))
@@ -73,7 +83,10 @@ def phase_events(
 def live(step: plan.Live, reached: Mapping[str, migration.Reached], changed: int) -> str:
     """What a live step did, in one line."""
     pods = sum(one.ports for one in reached.values())
-    where = f"{count(pods, 'pod')} on {count(len(reached), 'node')}, {count(changed, 'setting')} changed"
+    nodes = f"{count(len(reached), 'node')}, {count(changed, 'setting')} changed"
+    if step.lets_hosts_go or step.only_hosts:
+        return f"{nodes}; {meaning(step.until, step)}"
+    where = f"{count(pods, 'pod')} on {nodes}"
     return f"{where}; nobody sends more than {step.low}" if step.relieves else f"{where}, none restarted"
 
 
@@ -101,7 +114,10 @@ class Restart:
         self._told = 0
 
     def node(self, node: str, text: str) -> None:
-        """Hear what happens to the pod of one node."""
+        """Hear what happens to the pod of one node, or, without one, what is waited for."""
+        if not node:
+            self._tell(events.Event(kind="progress", text=text, step=self._step))
+            return
         self._tell(events.Event(kind="node", node=node, text=text, step=self._step))
         self._ready[node] = text.startswith("new pod") and text.endswith("is ready")
         ready, of = sum(self._ready.values()), len(self._ready)

@@ -62,10 +62,14 @@ def _said(step: plan.Live, targets: Targets, here: Mapping[str, int], reached: M
         return "no node of the change is left, so nothing was looked at"
     pods = sum(here.values())
     where = f"{count(pods, 'pod')} on {count(len(here), 'node')}"
+    own = f" but those of the nodes' own traffic, to {step.host_mtu}" if step.host_mtu and not step.restore else ""
+    if step.only_hosts:
+        return f"{count(len(here), 'node')}: no pin of kubemtu is left{own}"
     if not pods:
-        return f"{where}: no pin is left"
+        return f"{where}: no pin is left{own}"
     if not step.restore:
-        return f"{where}: both ends have {step.nodes[0].pod_mtu if step.nodes else step.low}, and no pin is left"
+        to = step.nodes[0].pod_mtu if step.nodes else step.low
+        return f"{where}: both ends have {to}, and no pin is left{own}"
     known = {name: min(here[name], one.restored) for name, one in reached.items() if one.restored is not None}
     if any(name not in known for name in here):
         return f"{where}: both ends have what was recorded, as the agents say, and no pin is left"
@@ -89,7 +93,7 @@ def _wrong(
     if seen is None:
         yield f"node {name} shows nothing any more"
         return
-    for port in seen.ports:
+    for port in seen.ports if target.ports.names_any else ():
         if not step.restore and (port.host_mtu, port.pod_mtu) != (target.pod_mtu, target.pod_mtu):
             yield (
                 f"pod {_name(port, names)} on node {name} has {port.host_mtu} at the node's end ({port.host_link}) and "
