@@ -59,8 +59,9 @@ def test_a_number_that_fits_is_taken() -> None:
             False,
             "an MTU of 1480 does not fit: the smallest NIC between the nodes has 1500 bytes (eth0 of node n1), ",
         ),
-        (1279, True, "an MTU of 1279 would take IPv6 off every pod, for good: it needs 1280 on every link"),
-        (575, False, "an MTU of 575 is less than the 576 bytes that every IPv4 host must take whole"),
+        (1279, True, "an MTU of 1279 would take IPv6 off every pod, for good: IPv6 needs 1280 on every link"),
+        (575, False, "an MTU of 575 is too small: IPv4 needs the 576 bytes that every host must take whole"),
+        (0, False, "an MTU of 0 is too small: IPv4 needs the 576 bytes"),
     ],
 )
 def test_a_number_that_cannot_be_is_refused_with_the_reason(wanted: int, ipv6: bool, refusal: str) -> None:
@@ -81,8 +82,31 @@ def test_auto_without_any_nic_asks_for_one() -> None:
 
 def test_auto_on_a_path_too_small_for_its_ipv6_is_refused() -> None:
     small = laid_out(nodes(nic=1300, pod=1250, conflist=1250), example.state(1250, ipv6=True))
-    with pytest.raises(errors.UsageError, match="no pod MTU suits this cluster"):
+    with pytest.raises(errors.UsageError, match="no pod MTU suits this cluster.*raise the NICs first"):
         planner.target(small, None)
+
+
+@pytest.mark.parametrize("wanted", [None, 18, 1000])
+@pytest.mark.parametrize(("given", "left"), [(68, 18), (625, 575)])
+def test_a_path_that_leaves_less_than_ip_needs_is_refused_whoever_gave_it(
+    given: int, left: int, wanted: int | None
+) -> None:
+    narrow = topology.model(example.cluster(nodes()), example.state(), given)
+    with pytest.raises(errors.UsageError) as refused:
+        planner.target(narrow, wanted)
+    said = f"carries {given} bytes, as was given, of which vxlan takes 50 and leaves {left}, and IPv4 needs the 576"
+    assert said in str(refused.value)
+    assert "see whether that number is right" in str(refused.value)
+
+
+def test_the_least_path_that_ip_can_live_on() -> None:
+    assert planner.target(topology.model(example.cluster(nodes()), example.state(), 626), None) == 576
+
+
+def test_what_was_given_is_not_called_a_nic() -> None:
+    with pytest.raises(errors.UsageError, match="the path between nodes carries 1404 bytes, as was given") as refused:
+        planner.target(topology.model(example.cluster(nodes()), example.state(), 1404), 1400)
+    assert str(refused.value).endswith("give --mtu 1354 or less")
 
 
 # The order

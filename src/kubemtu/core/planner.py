@@ -24,6 +24,8 @@ from kubemtu.core.words import count, names
 
 RELIEF = "nothing that is too large is sent from then on"
 IPV4_REASSEMBLY = 576  # RFC 791, section 3.2: what every host must be able to receive
+_IPV4_NEEDS = "IPv4 needs the 576 bytes that every host must take whole (RFC 791, section 3.2)"
+_IPV6_NEEDS = "IPv6 needs 1280 on every link (RFC 8200, section 5)"
 
 
 def target(topology: Topology, wanted: int | None) -> int:
@@ -31,31 +33,28 @@ def target(topology: Topology, wanted: int | None) -> int:
 
     Raises UsageError when it does not fit the path, is too small for IP, or cannot be known.
     """
+    least, needed = (encap.IPV6_MINIMUM, _IPV6_NEEDS) if topology.ipv6 else (IPV4_REASSEMBLY, _IPV4_NEEDS)
+    if topology.carries is not None and topology.carries < least:
+        raise UsageError(
+            f"no pod MTU suits this cluster: {_why(topology)}, and {needed}; "
+            f"{'see whether that number is right' if _given(topology) else 'raise the NICs first'}"
+        )
     if wanted is None:
-        return _automatic(topology)
+        return _automatic(topology, least, needed)
     if topology.carries is not None and wanted > topology.carries:
         raise UsageError(f"an MTU of {wanted} does not fit: {_why(topology)}; give --mtu {topology.carries} or less")
-    if topology.ipv6 and wanted < encap.IPV6_MINIMUM:
-        raise UsageError(
-            f"an MTU of {wanted} would take IPv6 off every pod, for good: it needs 1280 on every link (RFC 8200, "
-            "section 5); give --mtu 1280 or more"
-        )
-    if wanted < IPV4_REASSEMBLY:
-        raise UsageError(
-            f"an MTU of {wanted} is less than the 576 bytes that every IPv4 host must take whole (RFC 791, section "
-            "3.2); give --mtu 576 or more"
-        )
+    if wanted < least:
+        without = "would take IPv6 off every pod, for good" if topology.ipv6 else "is too small"
+        raise UsageError(f"an MTU of {wanted} {without}: {needed}; give --mtu {least} or more")
     return wanted
 
 
-def _automatic(topology: Topology) -> int:
-    if topology.recommended is not None:
+def _automatic(topology: Topology, least: int, needed: str) -> int:
+    if topology.recommended is not None and topology.recommended >= least:
         return topology.recommended
     if topology.carries is not None:
-        raise UsageError(
-            f"no pod MTU suits this cluster: {_why(topology)}, and its IPv6 needs 1280 (RFC 8200, section 5); raise "
-            "the NICs first"
-        )
+        held = f"{topology.state.fixed_by} holds the tunnel at {topology.state.fixed}"
+        raise UsageError(f"no pod MTU suits this cluster: {held}, and {needed}; change it there first")
     if not topology.state.encapsulation_known:
         raise UsageError(
             "the right MTU cannot be told, because the encapsulation between nodes could not be read (`kubemtu check` "
@@ -67,15 +66,23 @@ def _automatic(topology: Topology) -> int:
     )
 
 
+def _given(topology: Topology) -> bool:
+    """Whether the path is narrower than any NIC that was seen: somebody says so."""
+    narrow = topology.narrowest
+    return narrow is None or narrow.path_mtu != narrow.nic_mtu
+
+
 def _why(topology: Topology) -> str:
     cost = max((one.cost for one in topology.state.encapsulation), default=0)
     narrow = topology.narrowest
-    nic = narrow.path_mtu if narrow is not None else topology.assumed_nic
-    where = f" ({narrow.nic} of node {narrow.name})" if narrow is not None and narrow.nic else ""
     taken = f", of which {topology.state.encapsulation_name} takes {cost} and leaves {topology.carries}" if cost else ""
     if topology.origin is not None:
         return f"the path between nodes carries {topology.origin.path_mtu}, as {topology.origin.says} says{taken}"
-    return f"the smallest NIC between the nodes has {nic} bytes{where}{taken}"
+    if narrow is None or _given(topology):
+        given = narrow.path_mtu if narrow is not None else topology.assumed_nic
+        return f"the path between nodes carries {given} bytes, as was given{taken}"
+    where = f" ({narrow.nic} of node {narrow.name})" if narrow.nic else ""
+    return f"the smallest NIC between the nodes has {narrow.path_mtu} bytes{where}{taken}"
 
 
 def make(
