@@ -82,7 +82,7 @@ def test_auto_without_any_nic_asks_for_one() -> None:
 
 def test_auto_on_a_path_too_small_for_its_ipv6_is_refused() -> None:
     small = laid_out(nodes(nic=1300, pod=1250, conflist=1250), example.state(1250, ipv6=True))
-    with pytest.raises(errors.UsageError, match="no pod MTU suits this cluster.*raise the NICs first"):
+    with pytest.raises(errors.UsageError, match=r"no pod MTU suits this cluster.*raise the NICs first"):
         planner.target(small, None)
 
 

@@ -21,6 +21,7 @@ from kubemtu.lab.api.resources import Object, copied
 from kubemtu.lab.api.store import suffix
 
 _HASH, _GENERATION = "controller-revision-hash", "pod-template-generation"
+_FOREGROUND = "foregroundDeletion"
 _HASH_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -72,7 +73,8 @@ class _Controller:
         ]
         for uid, found in self._daemonsets.objects.items():
             daemonset: Object = found.body
-            if daemonset["metadata"].get("deletionTimestamp"):
+            if _is_ending(daemonset):
+                due += self._ends(daemonset, owned[uid], nodes)
                 continue
             change = decide(daemonset, owned[uid], nodes)
             due += [functools.partial(self._create, pod) for pod in change.create]
@@ -81,6 +83,25 @@ class _Controller:
             if any(held.get(field) != value for field, value in change.status.items()):
                 due.append(functools.partial(self._write_status, daemonset, change.status))
         return due
+
+    def _ends(self, daemonset: Object, pods: Sequence[Object], nodes: Mapping[str, Object]) -> Iterable[mirror.Write]:
+        """Take the pods of a DaemonSet whose deletion waits for them, and then that: the garbage collector's part.
+
+        Source: kubernetes `pkg/controller/garbagecollector/garbagecollector.go`, attemptToDeleteItem.
+        """
+        finalizers = daemonset["metadata"].get("finalizers") or []
+        if _FOREGROUND not in finalizers:
+            return
+        for pod in pods:
+            if not _is_ending(pod) or _node(pod) not in nodes:
+                yield functools.partial(self._delete, pod, nodes)
+        if not pods:
+            yield functools.partial(self._let_go, daemonset, [each for each in finalizers if each != _FOREGROUND])
+
+    async def _let_go(self, daemonset: Object, finalizers: list[str]) -> None:
+        metadata = daemonset["metadata"]
+        where = mirror.at(mirror.DAEMONSETS, metadata["name"], metadata["namespace"])
+        await self._api.patch(where, {"metadata": {"finalizers": finalizers or None, "uid": metadata["uid"]}})
 
     async def _create(self, pod: Object) -> None:
         self._pods.enter(await self._api.create(pod))

@@ -42,6 +42,7 @@ from kubemtu.lab import (
     lifecycle,
     manifests,
     mirror,
+    namespaces,
     node,
     state,
     underlay,
@@ -220,6 +221,7 @@ class Supervisor:
         for what, keeping in (
             ("the DaemonSet controller", controllers.run(calls)),
             ("the EndpointSlice controller", endpoints.run(calls)),
+            ("the namespace controller", namespaces.run(calls)),
             ("the node-lifecycle controller", lifecycle.run(calls, self.scene.grace_seconds)),
         ):
             stack.push_async_callback(_cancel, asyncio.create_task(self._keep(what, keeping)))

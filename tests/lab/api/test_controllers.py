@@ -11,7 +11,7 @@ from tests.lab.api.conftest import call
 from kubemtu.core.objects import Ref
 from kubemtu.kube.api import Api as Client
 from kubemtu.kube.errors import Absent
-from kubemtu.lab import controllers, mirror
+from kubemtu.lab import controllers, mirror, namespaces
 from kubemtu.lab.api import Api
 from kubemtu.lab.api.errors import STRATEGIC_PATCH
 from kubemtu.lab.api.resources import Object
@@ -282,3 +282,37 @@ def test_revisions_differ_by_content_and_not_by_order() -> None:
     other = {"spec": {}, "metadata": {"labels": {"b": "3", "a": "1"}}}
     assert controllers.revision_hash(first) == controllers.revision_hash(second)
     assert controllers.revision_hash(first) != controllers.revision_hash(other)
+
+
+async def test_a_daemonset_that_waits_for_its_pods_goes_after_them(
+    http: httpx2.AsyncClient, kubelets: Kubelets, eventually: Eventually, daemonset: MakeDaemonSet
+) -> None:
+    await call(http, "POST", DAEMONSETS, daemonset())
+    await eventually(lambda: is_rolled_out(http))
+    await call(http, "DELETE", f"{DAEMONSETS}/canal", {"kind": "DeleteOptions", "propagationPolicy": "Foreground"})
+
+    async def is_gone() -> bool:
+        return not (await call(http, "GET", DAEMONSETS))["items"] and not await pods_of(http)
+
+    await eventually(is_gone)
+
+
+async def test_a_namespace_is_emptied_and_goes(http: httpx2.AsyncClient, api: Api, eventually: Eventually) -> None:
+    await call(http, "POST", "/api/v1/namespaces", {"metadata": {"name": "shop"}})
+    await call(http, "POST", "/api/v1/namespaces/shop/configmaps", {"metadata": {"name": "prices"}})
+    await call(http, "POST", "/api/v1/namespaces/shop/secrets", {"metadata": {"name": "till"}})
+
+    async def is_gone() -> bool:
+        return (await http.get("/api/v1/namespaces/shop")).status_code == httpx2.codes.NOT_FOUND
+
+    async with mirror.connect(api.kubeconfig()) as client:
+        keeping = asyncio.create_task(namespaces.run(client))
+        try:
+            await call(http, "DELETE", "/api/v1/namespaces/shop")
+            await eventually(is_gone)
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+    for plural in ("configmaps", "secrets"):
+        found = (await call(http, "GET", f"/api/v1/{plural}"))["items"]
+        assert "shop" not in {one["metadata"]["namespace"] for one in found}
