@@ -98,7 +98,11 @@ def test_programs_get_the_same_answer() -> None:
         (["probe", "--mesh", "web-1", "pg-0"], "--mesh measures everybody; name no ends beside it"),
         (["check", "--prove", "--from", "x"], "--prove measures a cluster, and --from reads saved files: leave one of"),
         (["why"], "Missing argument 'POD|NODE'"),
-        (["probe", "--max-pps", "-1"], "-1.0 is not in the range x>=0"),
+        (["probe", "--max-pps", "-1"], "-1.0 is not in the range x>=1"),
+        (["probe", "--max-pps", "0"], "0.0 is not in the range x>=1"),
+        (["probe", "--max-pps", "nan"], "nan is no number of anything"),
+        (["apply", "--rollout-patience", "inf"], "inf is no number of anything"),
+        (["lab", "up", "--daemon-seconds", "nan"], "nan is no number of anything"),
     ],
 )
 def test_a_command_line_that_makes_no_sense_is_a_sentence(

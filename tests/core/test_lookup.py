@@ -110,7 +110,13 @@ def test_no_more_endpoints_than_can_be_measured() -> None:
         ("late", "pod default/late is Pending and has no address yet; wait until it runs"),
         ("job-1", "pod default/job-1 is Succeeded: it has no network any more; name one that runs"),
         ("127.0.0.1", "127.0.0.1 is nobody's in particular: name a pod, a node, a Service or their address"),
+        (
+            "255.255.255.255",
+            "255.255.255.255 is nobody's in particular: name a pod, a node, a Service or their address",
+        ),
         ("::", ":: is nobody's in particular: name a pod, a node, a Service or their address"),
+        ("svc/", "an end has no name: write a pod, a node, a Service or an address"),
+        ("/", "an end has no name: write a pod, a node, a Service or an address"),
         ("", "an end has no name: write a pod, a node, a Service or an address"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from kubemtu.cli import check, kubeflags, output, terminal
+from kubemtu.cli import check, kubeflags, numbers, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 @click.option(
     "--rollout-patience",
     "patience",
-    type=click.FloatRange(min=1.0),
+    type=numbers.FiniteRange(min=1.0),
     default=300.0,
     show_default=True,
     metavar="SECONDS",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 import click
 import msgspec
 
-from kubemtu.cli import terminal
+from kubemtu.cli import numbers, terminal
 from kubemtu.core import errors, printable
 
 if TYPE_CHECKING:  # what the other commands need not load
@@ -44,7 +44,9 @@ def _mtu(_context: click.Context, parameter: click.Parameter, value: int | None)
 @click.option("--port-mtu", "ports", multiple=True, metavar="[NODE=]MTU[:WAY]", help=_PORT)
 @click.option("--pod-mtu", type=int, callback=_mtu, help="MTU that the CNI is configured to give to pods.")
 @click.option("--fault", "faults", multiple=True, metavar="NAME[=MTU]", help="One more fault: see --scenes.")
-@click.option("--daemon-seconds", type=click.FloatRange(0, 120), help="How long a restarted CNI daemon is not ready.")
+@click.option(
+    "--daemon-seconds", type=numbers.FiniteRange(0, 120), help="How long a restarted CNI daemon is not ready."
+)
 @click.option("--agents/--no-agents", default=None, help="Run the kubemtu agent on every node.")
 @click.option("--probes/--no-probes", default=None, help="Run a kubemtu probe on every node, and the agents with it.")
 @click.option("--image", metavar="FOLDER", help="Run kubemtu's pods from an unpacked image, as scripts/image makes it.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, output, terminal
+from kubemtu.cli import kubeflags, numbers, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ WIDE = 200  # columns, where nobody looks
     "--max-pps",
     default=1000.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=numbers.FiniteRange(1),
     help="Packets a second from each node at most; agents send no more than 5000.",
 )
 @click.option("--round", "number", default=0, type=click.IntRange(0), help="In large clusters: which peers, this time.")

@@ -22,6 +22,7 @@ from kubemtu.core.words import names
 
 SERVICE_WORDS = frozenset({"svc", "service", "services"})
 POD_WORDS = frozenset({"pod", "pods", "po"})
+_EVERYBODY: Final = ipaddress.ip_address("255.255.255.255")  # RFC 919, section 7
 NODE_WORDS = frozenset({"node", "nodes", "no"})
 OWNERS: Final[Mapping[str, str]] = {  # what has pods and no address; with kubectl's short names
     word: kind
@@ -42,7 +43,7 @@ def find(word: str, known: Known) -> End:
     Raises UsageError, with what is there instead, when it means nothing here or two things, Forbidden when what it may
     mean cannot be read.
     """
-    if not word.strip():
+    if not all(part.strip() for part in word.split("/")):
         raise errors.UsageError("an end has no name: write a pod, a node, a Service or an address")
     if (literal := _address(word)) is not None:
         return _at(*literal, known)
@@ -152,7 +153,7 @@ def _address(word: str) -> tuple[str, int] | None:
 def _at(address: str, port: int, known: Known) -> End:
     """The Service, node or pod that has that address, or the bare address; of several it is that one that is meant."""
     one = ipaddress.ip_address(address)
-    if one.is_loopback or one.is_unspecified or one.is_multicast:
+    if one.is_loopback or one.is_unspecified or one.is_multicast or one == _EVERYBODY:
         raise errors.UsageError(f"{address} is nobody's in particular: name a pod, a node, a Service or their address")
     for service in ends.services(known):
         if address in ends.virtual(service):
