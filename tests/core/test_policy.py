@@ -152,3 +152,12 @@ def test_what_was_measured_now_feeds_the_recommendation() -> None:
 def test_body_and_read_are_each_others_inverse() -> None:
     one = policy.Policy(name="path", path_mtu=1404, reason="x", nodes=("n1",), expires="2027-01-31T00:00:00Z")
     assert policy.read(Object.of(policy.body(one))) == one
+
+
+@pytest.mark.parametrize("claimed", [1500, 9000])
+def test_one_that_claims_more_than_interfaces_have_decides_nothing_and_is_not_said_to(claimed: int) -> None:
+    found = modelled(known(pathMtu=claimed))
+    assert (found.carries, verdict.report(found).verdict) == (1450, "healthy")
+    (said,) = [one for one in verdict.judge(found) if one.code == "MTU126"]
+    assert said.message.endswith("Interfaces, or another policy, say no more than that.")
+    assert "whatever the NICs say" not in said.message

@@ -83,7 +83,7 @@ async def _written(
         plans.confirm("Write it into the cluster?", yes=yes)
         written = await policies.write(api, made, before)
     if output_format == "text":
-        terminal.echo(f"{core.KIND} {made.name} is written: `kubemtu check` goes by it now.")
+        terminal.echo(f"{core.KIND} {made.name} is written: every command goes by it where interfaces say more.")
     else:
         output.emit(written, output_format)
     return errors.FINE

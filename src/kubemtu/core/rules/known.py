@@ -34,7 +34,8 @@ def _says(topology: Topology, one: Policy) -> Finding:
     until = f" until {one.expires}" if one.expires else ""
     said = f"Known on purpose: the path {whole} carries {one.path_mtu}{until} ({one.reason.rstrip('.')})."
     decides = any(node.bound is not None and node.bound.by == str(one) for node in topology.nodes)
-    decides = decides or (topology.assumed_by is not None and topology.assumed_by.by == str(one))
+    if topology.narrowest is None:
+        decides = topology.assumed_by is not None and topology.assumed_by.by == str(one)
     if not decides:
         return codes.finding(
             codes.MTU126, str(one), f"{said} Interfaces, or another policy, say no more than that.", "Nothing to do."
