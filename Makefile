@@ -6,6 +6,8 @@ VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import 
 export VENV
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Files of tests that run side by side: one more than cores, because labs wait for their networks, and four at most.
+WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
 
 .PHONY: demo test fuzz check format bench image lab docs lock clean
 
@@ -13,7 +15,7 @@ demo: $(READY)
 	$(BIN)/kubemtu demo
 
 test: $(READY)
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(if $(ONLY),-m '$(ONLY)')
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(ONLY),-m '$(ONLY)')
 
 fuzz: $(READY)
 	$(BIN)/python scripts/fuzz.py

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -10,6 +11,22 @@ from hypothesis import settings
 # examples each time, so that it judges the change; new ones are looked for at everybody's own.
 settings.register_profile("any machine", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("any machine")
+
+
+LONG = ("flows/test_apply_killed", "flows", "scenes", "cli", "lab/test_", "node", "kube", "operator")
+"""Where the time goes, the most first: names of files below this folder begin so."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let workers that run side by side begin with the files that take long, so that all end together."""
+    if hasattr(config, "workerinput"):
+        here = Path(__file__).parent
+        names = {item: item.path.relative_to(here).as_posix() for item in items}
+        ranks = {
+            name: next((rank for rank, long in enumerate(LONG) if name.startswith(long)), len(LONG))
+            for name in {*names.values()}
+        }
+        items.sort(key=lambda item: ranks[names[item]])
 
 
 @pytest.hookimpl(wrapper=True)

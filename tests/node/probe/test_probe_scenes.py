@@ -53,11 +53,12 @@ def test_a_scene_is_judged_rightly(line: Line, scene: Scene, family: Family) -> 
 @pytest.mark.parametrize("name", ["loss-5", "black-hole-loss-5"])
 def test_of_many_measurements_with_loss_both_ways_none_is_wrong(nft: None, namespaces: None, name: str) -> None:
     scene = scenes.ALL[name]
+    seen: Counter[tuple[str, int]] = Counter()
     with ends.stage(scene, 0, rate=1_000_000) as made:
-        found = [path.forward.found for path in ends.measure(made, [paths.Target(address=B4)] * 400)]
-    seen = Counter((one.ending, one.mtu) for one in found)
-    assert {mtu for ending, mtu in seen if ending == "exact"} == {scene.mtu}
-    assert seen["exact", scene.mtu] >= 200  # the others say that the responder was too busy: both share a machine
+        while (left := 400 - seen["exact", scene.mtu]) > 0:  # all share one machine: some say that it was too busy
+            found = [path.forward.found for path in ends.measure(made, [paths.Target(address=B4)] * left)]
+            seen.update((one.ending, one.mtu) for one in found)
+            assert {mtu for ending, mtu in seen if ending == "exact"} == {scene.mtu}
 
 
 @both
