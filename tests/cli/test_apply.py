@@ -252,7 +252,7 @@ def test_a_node_whose_agent_is_silent_is_refused_unless_it_is_left_out(lab: Clus
         lab.done("rollback", "--yes")
     finally:
         lab.kube.merge(daemonset, {"spec": {"template": {"spec": {"nodeSelector": None}}}})
-    until(lambda: bool(lab.observation("node-2").get("uplinks")), 20)
+    until(lambda: bool(lab.observation("node-2").get("uplinks")))
     assert before.differs(lab.picture()) == ""
 
 

@@ -21,7 +21,7 @@ def test_the_story_loses_nothing_our_way_and_much_the_popular_way(tmp_path: Path
         capture_output=True,
         text=True,
         check=False,
-        timeout=115,
+        timeout=350,
         env=os.environ | {"KUBEMTU_LABS": str(tmp_path)},
     )
     if "user namespace" in ended.stderr and not os.environ.get("CI"):

@@ -74,7 +74,7 @@ class Command:
         self._said = b""
         self.code: int | None = None
 
-    def until_line(self, number: int, seconds: float = 60.0) -> bool:
+    def until_line(self, number: int, seconds: float = 120.0) -> bool:
         """Read until it has printed that many lines; False when it ended before."""
         deadline = time.monotonic() + seconds
         while len(self.lines) < number:
@@ -82,7 +82,7 @@ class Command:
                 return False
         return True
 
-    def until_says(self, text: str, seconds: float = 60.0) -> None:
+    def until_says(self, text: str, seconds: float = 120.0) -> None:
         """Read until a line holds that text. Raises AssertionError when it ends without."""
         deadline = time.monotonic() + seconds
         while not any(text in line for line in self.lines):
@@ -92,7 +92,7 @@ class Command:
         """Send it a signal."""
         os.kill(self.pid, number)
 
-    def wait(self, seconds: float = 90.0) -> Ended:
+    def wait(self, seconds: float = 180.0) -> Ended:
         """Wait for its end, and return all that it said."""
         deadline = time.monotonic() + seconds
         while self._read(deadline):
@@ -232,7 +232,7 @@ class Cluster:
 
     def wait_for_agents(self) -> Self:
         """Wait until every node has shown itself, its ways to the others and its pods included."""
-        until(lambda: all(self._shown(node) for node in self.nodes), 20)
+        until(lambda: all(self._shown(node) for node in self.nodes))
         return self
 
     def _shown(self, node: str) -> bool:

@@ -144,13 +144,13 @@ def test_many_pods_at_once_while_devices_change(lab: Cluster) -> None:
     for number, name in enumerate(names):
         lab.kube.run_pod(name, lab.nodes[number % 2], wait=False)
     assert command.wait().code == 0
-    until(lambda: all(name in lab.kube.pods() and _ready(lab.kube.pods()[name]) for name in names), 20)
+    until(lambda: all(name in lab.kube.pods() and _ready(lab.kube.pods()[name]) for name in names))
     assert lab.mtus() == {(target, target)}
     lab.done("rollback", "--yes")
     assert lab.mtus() == {(origin, origin)}
     for name in names:
         lab.kube.delete(f"/api/v1/namespaces/default/pods/{name}")
-    until(lambda: not any(name in lab.kube.pods() for name in names), 20)
+    until(lambda: not any(name in lab.kube.pods() for name in names))
     lab.forget_migrations()
 
 

@@ -19,7 +19,7 @@ from tests.flows.cluster import Cluster, Picture, cluster, steps
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.scenes import named
 
-pytestmark = [pytest.mark.lab, pytest.mark.netns, pytest.mark.timeout(1500)]  # a hang, not a slow machine
+pytestmark = [pytest.mark.lab, pytest.mark.netns, pytest.mark.timeout(1800)]  # a hang, not a slow machine
 SCENES = {"decrease": "canal-1500", "increase": "canal-jumbo"}
 
 

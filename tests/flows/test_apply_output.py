@@ -10,7 +10,7 @@ from tests.flows.cluster import Cluster, cluster
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.scenes import named
 
-pytestmark = [pytest.mark.lab, pytest.mark.netns, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.netns, pytest.mark.timeout(900)]
 
 
 def ran(found: Cluster, command: str, into: str) -> str:

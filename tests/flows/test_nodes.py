@@ -135,7 +135,7 @@ async def test_an_answer_that_is_overtaken_by_what_it_led_to_is_not_taken_for_th
                 generation = made.get("metadata", "generation")
                 assert isinstance(generation, int)
                 await mtu.set_status(api, "n1", generation=generation, reached=DONE)
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     while found.seen()["n1"].reached != DONE:
                         await asyncio.sleep(0.01)
             return made

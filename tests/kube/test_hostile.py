@@ -41,7 +41,7 @@ async def serving(
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            self.request.settimeout(10)
+            self.request.settimeout(60)
             with contextlib.suppress(OSError):
                 self.serve()
 

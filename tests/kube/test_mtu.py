@@ -208,7 +208,7 @@ async def test_a_node_owns_its_object(api: Api) -> None:
 
 
 async def test_following_one_node(api: Api) -> None:
-    async with asyncio.timeout(10), contextlib.aclosing(mtu.watch_node(api, "n1")) as states:
+    async with asyncio.timeout(60), contextlib.aclosing(mtu.watch_node(api, "n1")) as states:
         assert await anext(states) is None
         await mtu.set_desired(api, "n2", BARE)
         await mtu.set_desired(api, "n1", FULL)
@@ -222,7 +222,7 @@ async def test_following_one_node(api: Api) -> None:
 
 async def test_following_all_nodes(api: Api) -> None:
     await mtu.set_desired(api, "n1", BARE)
-    async with asyncio.timeout(10), contextlib.aclosing(mtu.watch_nodes(api)) as states:
+    async with asyncio.timeout(60), contextlib.aclosing(mtu.watch_nodes(api)) as states:
         assert {name: one.desired for name, one in (await anext(states)).items()} == {"n1": BARE}
         await mtu.set_status(api, "n1", reached=REACHED)
         assert (await anext(states))["n1"].reached == REACHED
@@ -391,7 +391,7 @@ async def test_conditions_keep_their_time_until_their_status_changes(api: Api) -
 
 
 async def test_following_a_migration(api: Api) -> None:
-    async with asyncio.timeout(10), contextlib.aclosing(mtu.watch_migration(api, "m")) as states:
+    async with asyncio.timeout(60), contextlib.aclosing(mtu.watch_migration(api, "m")) as states:
         assert await anext(states) is None
         made = await mtu.create_migration(api, "m", PLAN)
         assert await anext(states) == made

@@ -76,7 +76,7 @@ async def test_without_the_right(api: Api, as_user: As) -> None:
 
 async def test_following_sees_what_is_there_what_comes_and_what_goes(api: Api) -> None:
     await probes.put(api, "p1", ASKED)
-    async with asyncio.timeout(10), contextlib.aclosing(probes.follow(api)) as states:
+    async with asyncio.timeout(60), contextlib.aclosing(probes.follow(api)) as states:
         assert {name: one.order for name, one in (await anext(states)).items()} == {"p1": ASKED}
         await probes.put(api, "p2", order.Order())
         assert (await anext(states)).keys() == {"p1", "p2"}
@@ -95,7 +95,7 @@ async def test_following_begins_anew_where_the_watch_does(scripted: Scripted) ->
     expired = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}\n'
     answers = [listed("p1", "p2"), expired, listed("p2", "p3"), b""]
     api, _ = scripted({**KINDS, f"GET {COLLECTION}": answers})
-    async with api, asyncio.timeout(10), contextlib.aclosing(probes.follow(api)) as states:
+    async with api, asyncio.timeout(60), contextlib.aclosing(probes.follow(api)) as states:
         assert (await anext(states)).keys() == {"p1", "p2"}
         assert (await anext(states)).keys() == {"p2", "p3"}
 

@@ -90,7 +90,7 @@ async def start(api: Api, strategy: str = "RollingUpdate") -> None:
         },
     }
     await api.create(body)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len([pod for pod in await api.list(PODS) if pod.get("status", "conditions")]) < 3:
             await asyncio.sleep(0.02)
 
@@ -107,7 +107,7 @@ async def uids(api: Api) -> set[object]:
 
 async def refusal(api: Api, waiting: Waiting = QUICK, marker: str = "m-forward") -> errors.KubemtuError:
     with pytest.raises(errors.KubemtuError) as caught:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await write.rollout(api, STEP, marker=marker, waiting=waiting)
     return caught.value
 

@@ -44,7 +44,7 @@ async def take(
 ) -> list[tuple[str, tuple[str, ...]]]:
     """The first events of a watch, as type and names."""
     found: list[Event] = []
-    async with api, asyncio.timeout(10):
+    async with api, asyncio.timeout(60):
         events = api.watch(MAPS, resource_version=resource_version, patience=patience)
         async with contextlib.aclosing(events):
             while len(found) < count:
@@ -55,7 +55,7 @@ async def take(
 async def test_all_that_happens_in_order(api: Api) -> None:
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "default"}}
     ref = await api.ref((await api.create(body)).body)
-    async with asyncio.timeout(10), contextlib.aclosing(api.watch(OURS)) as events:
+    async with asyncio.timeout(60), contextlib.aclosing(api.watch(OURS)) as events:
         assert [one.name for one in (await anext(events)).objects] == ["a"]
         await api.patch(ref, {"data": {"k": "v"}})
         changed = await anext(events)
@@ -71,7 +71,7 @@ async def test_all_that_happens_in_order(api: Api) -> None:
 
 
 async def test_one_object_by_name(api: Api) -> None:
-    async with asyncio.timeout(10), contextlib.aclosing(api.watch(MAPS, name="b")) as events:
+    async with asyncio.timeout(60), contextlib.aclosing(api.watch(MAPS, name="b")) as events:
         assert (await anext(events)).objects == ()
         for name in ("a", "b"):
             metadata = {"name": name, "namespace": "kube-system"}

@@ -198,8 +198,8 @@ def waiting(pod: Body, name: str) -> tuple[str, str]:
     return told.get("reason", ""), told.get("message", "")
 
 
-def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait until something holds; a hang ends after so many seconds. Raises TimeoutError."""
+def until(holds: Callable[[], bool], seconds: float = 90.0) -> None:
+    """Wait until something holds; a hang ends after so many seconds, on a busy machine too. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:

@@ -53,7 +53,7 @@ def test_a_node_behind_a_port_of_1400_is_silenced_and_comes_back(has_nft: None, 
         assert tls(lab, "node-2", IN_CLUSTER, 2.0) == "connects, and TLS hangs"
         assert tls(lab, "pod-2a", IN_CLUSTER, 2.0) == "connects, and TLS hangs"
         assert tls(lab, "node-1", KUBECONFIG) == "speaks TLS"
-        until(lambda: ready(kube) == "Unknown", 60)
+        until(lambda: ready(kube) == "Unknown")
         assert ready(kube, "/api/v1/nodes/node-1") == "True"
         until(lambda: ready(kube, "/api/v1/namespaces/default/pods/pod-2a") == "False")
         assert lab.pod("pod-2a").netns == before  # kubelet has it run on, and its small packets arrive
@@ -62,8 +62,8 @@ def test_a_node_behind_a_port_of_1400_is_silenced_and_comes_back(has_nft: None, 
         assert "10.43.0.1" in lab.exec("node-2", [nft.program(), "list", "ruleset"]).stdout
 
         lab.set_port("node-2", None)
-        until(lambda: ready(kube) == "True", 60)
-        until(lambda: ready(kube, "/api/v1/namespaces/default/pods/pod-2a") == "True", 60)
+        until(lambda: ready(kube) == "True")
+        until(lambda: ready(kube, "/api/v1/namespaces/default/pods/pod-2a") == "True")
         assert lab.pod("pod-2a").netns == before
         assert tls(lab, "node-2", IN_CLUSTER) == "speaks TLS"
 

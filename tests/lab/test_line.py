@@ -44,7 +44,7 @@ def far() -> Iterator[Line]:
 def udp(line: Line, place: str, family: int) -> socket.socket:
     kind = socket.AF_INET if family == 4 else socket.AF_INET6
     made = line.inside(place, lambda: socket.socket(kind, socket.SOCK_DGRAM))
-    made.settimeout(5)
+    made.settimeout(60)
     return made
 
 
@@ -110,7 +110,7 @@ with ends.stage(scenes.ALL["clean"], 10) as line:
 
 
 def until(true: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not true():
         if time.monotonic() > deadline:
             return False

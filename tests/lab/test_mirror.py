@@ -34,7 +34,7 @@ async def following(api: Api) -> AsyncIterator[tuple[mirror.Mirror, Callable[...
     found = mirror.Mirror(api, CONFIGMAPS, changed)
 
     async def names(*wanted: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not found.synced or sorted(each.name for each in found.objects.values()) != list(wanted):
                 changed.clear()
                 await changed.wait()
@@ -86,7 +86,7 @@ async def test_a_deletion_that_nobody_watched_is_told_later(server: EmbeddedApi,
     for name in ("a", "b"):
         await api.create(configmap(name))
     told = []
-    async with asyncio.timeout(20), contextlib.aclosing(mirror.changes(api, CONFIGMAPS)) as changes:
+    async with asyncio.timeout(60), contextlib.aclosing(mirror.changes(api, CONFIGMAPS)) as changes:
         async for body, is_there in changes:
             told.append((body.name, is_there))
             if len(told) == 2:
@@ -100,7 +100,7 @@ async def test_a_deletion_that_nobody_watched_is_told_later(server: EmbeddedApi,
 async def test_only_the_objects_of_the_selector_are_told(api: Api) -> None:
     for name in ("a", "b"):
         await api.create(configmap(name))
-    async with asyncio.timeout(20), contextlib.aclosing(mirror.changes(api, CONFIGMAPS, "metadata.name=b")) as changes:
+    async with asyncio.timeout(60), contextlib.aclosing(mirror.changes(api, CONFIGMAPS, "metadata.name=b")) as changes:
         assert (await anext(changes))[0].name == "b"
         await api.create(configmap("c"))
         await api.delete(mirror.at(CONFIGMAPS, "b", "default"))

@@ -249,7 +249,7 @@ def test_jumbo_pods_reach_each_other_with_8950(start: Start, probing: Callable[[
     assert probing(lab)("pod-1a", "pod-3b", 8950, 8951) == {8950: "arrived", 8951: "EMSGSIZE"}
 
 
-@pytest.mark.timeout(300)  # many labs, one after the other
+@pytest.mark.timeout(900)  # many labs, one after the other
 def test_every_scene_comes_up_as_its_summary_says(start: Start) -> None:
     for name, scene in scenes.SCENES.items():
         small = resized(scene, nodes=2, pods=1).replace(name=f"small-{name}")

@@ -265,7 +265,7 @@ def learn(rig: Rig, address: str) -> None:
         else:
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, DO)
         sock.connect((address, 9))
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 60
         while "mtu 1450" not in way(rig, address) and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 sock.send(b"\0" * (1500 - HEADERS[family]))

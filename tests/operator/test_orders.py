@@ -76,7 +76,7 @@ class Half:
         return {name: one for name, one in self.told if one is not None and one.done}
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not holds():
                 await asyncio.sleep(0.01)
 
@@ -194,7 +194,7 @@ async def test_the_key_that_comes_later_is_taken_up(scripted: Scripted, monkeypa
 
     answers: Body = {f"GET {SECRET}": [refused, refused, SERVED[f"GET {SECRET}"]], f"GET {COLLECTION}": [listed(), b""]}
     port = unused()
-    async with half(scripted, answers, port=port), asyncio.timeout(20):
+    async with half(scripted, answers, port=port), asyncio.timeout(60):
         while await measured(port) != "ok":
             pass
 

@@ -148,7 +148,7 @@ def test_a_pod_answers_as_long_as_the_question_is_there(lab: Cluster) -> None:
         until(done(lab, asked, "node-2"))
         assert port(lab, "pod-1a", "pod-2a") == "open"
         assert port(lab, "pod-1a", "pod-2b") == "refused"
-    until(lambda: port(lab, "pod-1a", "pod-2a") == "refused", 5)
+    until(lambda: port(lab, "pod-1a", "pod-2a") == "refused")
 
 
 def test_a_pod_that_two_ask_for_answers_until_both_have_gone(lab: Cluster) -> None:
@@ -159,13 +159,13 @@ def test_a_pod_that_two_ask_for_answers_until_both_have_gone(lab: Cluster) -> No
         take_away(lab, second)
         time.sleep(0.3)
         assert port(lab, "pod-1a", "pod-2a") == "open"
-    until(lambda: port(lab, "pod-1a", "pod-2a") == "refused", 5)
+    until(lambda: port(lab, "pod-1a", "pod-2a") == "refused")
 
 
 def test_after_its_time_a_pod_answers_no_more_whether_it_was_taken_away_or_not(lab: Cluster) -> None:
     with question(lab, order.Order(answering=(spot(lab, "pod-2a"),), seconds=1)) as asked:
         until(done(lab, asked, "node-2"))
-        until(lambda: port(lab, "pod-1a", "pod-2a") == "refused", 5)
+        until(lambda: port(lab, "pod-1a", "pod-2a") == "refused")
         assert told(lab, asked)["node-2"].troubles == ()
 
 
@@ -236,7 +236,7 @@ def test_a_pod_that_vanishes_is_let_go_and_the_others_answer_on(lab: Cluster) ->
         assert told(lab, asked)["node-2"].troubles == ()
         assert inode in held(lab, "node-2")
         lab.kube.remove_pod("brief")
-        until(lambda: inode not in held(lab, "node-2"), 10)
+        until(lambda: inode not in held(lab, "node-2"))
         assert port(lab, "pod-1a", "pod-2a") == "open"
 
 
@@ -279,7 +279,7 @@ def test_an_agent_that_is_told_to_end_waits_for_no_measurement(lab: Cluster) -> 
     with question(lab, order.Order(round=silent_round("node-2"), answering=(spot(lab, "pod-2a"),))) as asked:
         until(lambda: "node-2" in told(lab, asked))
         first = kill_agent(lab, "node-2", signal.SIGTERM)
-        until(lambda: agent_pid(lab, "node-2") != first, 5)
+        until(lambda: agent_pid(lab, "node-2") != first)
     until(lambda: agent_pid(lab, "node-2") not in {None, first})
     until(lambda: port(lab, "pod-1a", "pod-2a") == "refused")
 

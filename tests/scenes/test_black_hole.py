@@ -55,7 +55,7 @@ def judge(lab: Cluster, node: str, way: Way) -> None:
     assert diagnosis["place"] in {f"between {node} and node-3", f"between node-3 and {node}"}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("cluster", [SCENE], indirect=True)
 def test_a_port_that_takes_less_silences_nobody(lab: Cluster) -> None:
     """node-1 has the API server, which all others reach through its port."""
@@ -77,4 +77,4 @@ def test_a_port_that_takes_less_silences_nobody(lab: Cluster) -> None:
 
 def _all_have_reported(lab: Cluster, since: dict[str, str]) -> None:
     """Wait until every agent has told something anew: its beat is 15 s."""
-    until(lambda: all(reported(lab, node) != when for node, when in since.items()), 40)
+    until(lambda: all(reported(lab, node) != when for node, when in since.items()))

@@ -9,7 +9,7 @@ from tests.scenes.cluster import Cluster
 
 from kubemtu.lab.scene import Canal, Scene, nodes
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 SCENE = Scene(name="cut-off", summary="", nodes=nodes(2, 1), cni=Canal(era="B", mtu=1450))
 
 
@@ -28,13 +28,13 @@ def host_routes(cluster: Cluster, node: str) -> set[str]:
 @pytest.mark.parametrize("cluster", [SCENE], indirect=True)
 def test_who_was_cut_off_reports_again_and_the_change_can_be_made(cluster: Cluster) -> None:
     cluster.lab.set_port("node-2", 1400)
-    until(lambda: ready(cluster, "node-2") == "Unknown", 60)
+    until(lambda: ready(cluster, "node-2") == "Unknown")
     before = {node: cluster.ip(node, "route") for node in ("node-1", "node-2")}
 
     relieved = cluster.run("relieve", "--yes", "--nic-mtu", "1404", "--hosts", "-o", "json")
     assert relieved.code == 0, relieved.err
     assert relieved.err.count("`kubemtu policy --path-mtu 1404 --reason TEXT --apply` writes that down") == 1
-    until(lambda: ready(cluster, "node-2") == "True", 60)
+    until(lambda: ready(cluster, "node-2") == "True")
     # Of another node and of the API server's Service, which goes by the default route: each a route of its own.
     assert host_routes(cluster, "node-2") == {"192.168.77.1", "10.43.0.1"}
     assert cluster.links("node-2")["eth0"] == 1500

@@ -72,7 +72,7 @@ def test_a_nic_that_one_node_lacks_is_found_there_and_nothing_is_restarted_into_
 
         pod, _ = restarted(cluster, "node-2", "kube-flannel", "CrashLoopBackOff")
         cluster.settle([f"MTU109 error: node node-2, {CONFIG}, key canal_iface"])
-    until(lambda: is_ready(cluster.kube.pods("kube-system")[pod]), 20.0)
+    until(lambda: is_ready(cluster.kube.pods("kube-system")[pod]))
 
 
 @on_named

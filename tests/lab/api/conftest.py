@@ -86,7 +86,7 @@ def kubeconfig_file(api: Api, tmp_path: Path) -> Path:
 def eventually() -> Eventually:
     async def wait(holds: Callable[[], Awaitable[bool]]) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not await holds():
                     await asyncio.sleep(0.005)
         assert await holds()

@@ -140,7 +140,7 @@ async def served() -> AsyncIterator[Clients]:
         admin = users["admin"]
         path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         (await admin.post(path, json=widgets())).raise_for_status()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await admin.get("/apis/lab.example/v1/widgets")).status_code != 200:
                 await asyncio.sleep(0.02)
         yield Clients(users)

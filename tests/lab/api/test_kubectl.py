@@ -139,7 +139,7 @@ async def test_watch_delete_and_the_rest(kubectl: Kubectl, environment: dict[str
     watching = await asyncio.create_subprocess_exec(*watch, env=environment, stdout=asyncio.subprocess.PIPE)
     assert watching.stdout is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await watching.stdout.readline() == b"configmap/canal-config\n"
             await kubectl("annotate", *target, "seen=1")
             assert await watching.stdout.readline() == b"configmap/canal-config\n"

@@ -54,7 +54,7 @@ def widgets() -> Object:
 
 async def define_widgets(http: httpx2.AsyncClient) -> None:
     await http.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", json=widgets())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await http.get("/apis/lab.example/v1/widgets")).status_code != 200:
             await asyncio.sleep(0.02)
 
@@ -325,7 +325,7 @@ async def test_the_server_brings_open_watches_to_their_end_when_it_stops() -> No
     api = EmbeddedApi()
     await api.start()
     query = {"watch": "1", "resourceVersion": str(api.store.version)}
-    async with connect(api.kubeconfig()) as http, contextlib.AsyncExitStack() as watches, asyncio.timeout(30):
+    async with connect(api.kubeconfig()) as http, contextlib.AsyncExitStack() as watches, asyncio.timeout(60):
         answers = [
             await watches.enter_async_context(http.stream("GET", CONFIGMAPS, params=query, timeout=None))
             for _ in range(5)

@@ -44,7 +44,7 @@ async def test_what_changes_in_the_moment_of_a_bookmark_is_not_lost(store: Store
         names.append(f"after-{turns}")
         store.create(configmaps, "default", named(names[-1]))
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len([one for one in seen if one["type"] == "ADDED"]) < len(names):
                 await asyncio.sleep(PAUSE)
     stopping.stop()

@@ -104,7 +104,7 @@ class Line:
     def connect(self, family: channel.Family = 4) -> socket.socket:
         """A connection of a stranger's."""
         sock = self.open("a")(family)
-        sock.settimeout(5)
+        sock.settimeout(60)
         sock.connect(TO[family])
         return sock
 
@@ -309,12 +309,12 @@ def test_a_lie_is_no_answer(bare: Line, lie: str) -> None:
     listening = bare.open("b")(4)
     listening.bind(("", PORT))
     listening.listen(1)
-    listening.settimeout(20)
+    listening.settimeout(60)
 
     def work() -> None:
         sock, _ = listening.accept()
         with sock:
-            sock.settimeout(20)
+            sock.settimeout(60)
             sock.sendall(answer(sock.recv(64)))
             with contextlib.suppress(OSError):
                 sock.recv(64)
@@ -353,7 +353,7 @@ def turn(listener: segments.Listener, now: float) -> None:
 
 def ended(sock: socket.socket) -> bool:
     """Whether the other end has ended the connection without a byte."""
-    sock.settimeout(5)
+    sock.settimeout(60)
     try:
         return sock.recv(64) == b""
     except ConnectionResetError:
