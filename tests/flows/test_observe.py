@@ -11,7 +11,7 @@ import yaml
 from kubemtu.core import errors, example, net
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import decide, observe
+from kubemtu.flows import decide, observe, shapes
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect, crd, mtu
 from kubemtu.lab import api as lab_api
@@ -74,14 +74,14 @@ def test_pods_are_kept_without_what_is_nobodys_business() -> None:
             "status": {"phase": "Running", "podIP": "10.42.1.10"},
         }
     )
-    kept = observe.slim(pod)
+    kept = shapes.slim(pod)
     assert "secret" not in str(kept.body)
     assert (kept.name, kept.text("spec", "nodeName"), kept.text("status", "podIP")) == ("web", "n1", "10.42.1.10")
 
 
 def test_other_objects_are_kept_whole() -> None:
     config, _agent = example.canal()
-    assert observe.slim(config) is config
+    assert shapes.slim(config) is config
 
 
 @pytest.fixture

@@ -37,6 +37,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     locked: bool = False
     advmss: int | None = None
 
+    @property
+    def tells(self) -> bool:
+        """True when it limits what is sent, or is the default: of a node's other routes, one a node, no rule asks."""
+        limits = self.mtu is not None or self.locked or self.advmss is not None
+        return limits or self.destination in {"default", "0.0.0.0/0", "::/0"}
+
 
 class PodPort(msgspec.Struct, frozen=True, kw_only=True):
     """The place where a pod meets its node: the two ends of the veth of the pod network, and what the pod routes.
@@ -66,9 +72,11 @@ class PodPort(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Uplink(msgspec.Struct, frozen=True, kw_only=True):
-    """The NIC by which a node reaches one peer, asked from the kernel's routing, never guessed from a name."""
+    """The NIC by which a node reaches a peer, and all others in the same way, asked from the kernel's routing, never
+    guessed from a name.
+    """
 
-    peer: str  # the peer's address
+    peer: str  # the address of the first such peer
     device: str
     mtu: int  # of the device
     route_mtu: int | None = None  # RTAX_MTU of the route, when it has one: the smaller of both counts

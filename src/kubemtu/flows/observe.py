@@ -1,6 +1,6 @@
 """Everything that can be read of a cluster, as one Snapshot: what cannot be read is an entry in it, not an end."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,6 +10,7 @@ from kubemtu.cni import registry
 from kubemtu.core import errors, handed, net, policy, printable
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot, Unread
+from kubemtu.flows import shapes
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu, read, records
 
@@ -19,18 +20,6 @@ NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 WANTS = tuple(dict.fromkeys((*registry.wants(), NODES, PODS, mtu.NODES, mtu.MIGRATIONS, POLICIES)))
 STALE = 60.0  # seconds; an agent that lives tells again every ten
 
-# What is kept of an object that there are many of, or that holds what is nobody's business here.
-POD_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "metadata": ("name", "namespace", "uid", "ownerReferences", "labels", "deletionTimestamp"),
-    "spec": ("nodeName", "hostNetwork"),
-    "status": ("phase", "podIP", "podIPs", "hostIP", "initContainerStatuses", "containerStatuses"),
-}
-MIGRATION_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "metadata": ("name", "creationTimestamp"),
-    "spec": ("direction",),
-    "status": ("progress", "driver"),
-}
-
 
 async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     """Read the CNI's objects, the nodes, the pods, and what the agents say of their nodes.
@@ -38,8 +27,8 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     `now` is the time that a report's age is counted from, in seconds since the epoch; None: the server's. Raises
     Unreachable and Forbidden only when nothing at all can be read.
     """
-    found, unread = await read.observe(api, WANTS)
-    kept = [slim(one) for one in found if one.kind != mtu.NODES.kind]
+    found, unread = await read.observe(api, WANTS, shapes.shapes())
+    kept = [shapes.slim(one) for one in found if one.kind != mtu.NODES.kind]
     told = [one for one in found if one.kind == mtu.NODES.kind]
     names = [one.name for one in kept if one.kind == NODES.kind]
     taken_at = api.now() if now is None else now
@@ -88,42 +77,12 @@ def permitted(snapshot: Snapshot, *whats: str) -> None:
                 raise errors.Forbidden(entry.message)
 
 
-def slim(found: Object) -> Object:
-    """An object with no more than is needed: a snapshot is handed around, and pods are many."""
-    fields = {PODS.kind: POD_FIELDS, mtu.MIGRATIONS.kind: MIGRATION_FIELDS}.get(found.kind)
-    if fields is None:
-        return found
-    body: dict[str, object] = {"kind": found.kind, "apiVersion": found.api_version}
-    for part, keys in fields.items():
-        held = found.get(part)
-        if isinstance(held, dict):
-            body[part] = {key: held[key] for key in keys if key in held}
-    if found.kind == mtu.MIGRATIONS.kind:
-        _told_of(found, body)
-    return Object(body=body, origin=found.origin)
-
-
-def _told_of(found: Object, body: dict[str, object]) -> None:
-    """Of a change also what it leads to, in how many steps, and who drove it when; no text of any configuration."""
-    plan, status = found.get("spec", "plan"), body.get("status")
-    steps = plan.get("steps") if isinstance(plan, dict) else None
-    kinds = [{"type": step.get("type")} for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
-    spec = body.get("spec")
-    if isinstance(plan, dict) and isinstance(spec, dict):
-        spec["plan"] = {"target": plan.get("target"), "steps": kinds}
-    journal = found.get("status", "journal")
-    if isinstance(journal, list) and isinstance(status, dict):
-        status["journal"] = [
-            {"time": line.get("time"), "what": line.get("what")} for line in journal if isinstance(line, dict)
-        ]
-
-
 def save(snapshot: Snapshot, path: Path) -> None:
     """Write a snapshot as JSON, readable by its owner only, with no more than the rules need (core.handed).
 
     Raises UsageError when the file cannot be written.
     """
-    slimmed = msgspec.structs.replace(snapshot, objects=tuple(slim(one) for one in snapshot.objects))
+    slimmed = msgspec.structs.replace(snapshot, objects=tuple(shapes.slim(one) for one in snapshot.objects))
     kept = handed.handed(slimmed, WANTS)
     try:
         files.write(path, msgspec.json.format(printable.encode(kept), indent=1) + b"\n")

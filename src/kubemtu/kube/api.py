@@ -11,9 +11,9 @@ from typing import Literal, Self
 import httpx2
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.core import errors, jsonvalues
 from kubemtu.core.objects import Object, Ref, Want
-from kubemtu.kube import requests, sockets, watching, wire
+from kubemtu.kube import pages, requests, sockets, watching, wire
 from kubemtu.kube.connection import Connection
 from kubemtu.kube.discovery import Discovery
 from kubemtu.kube.errors import Absent, Action, Expired, TooLarge, endless, from_status, not_json
@@ -113,12 +113,17 @@ class Api:
             raise errors.Malformed(found.malformed[0])
         return [*found.objects]
 
-    async def listing(self, want: Want, *, field_selector: str | None = None) -> Listing:
-        """All objects that `want` names, page by page, and a sentence for each entry that is no object."""
+    async def listing(
+        self, want: Want, *, field_selector: str | None = None, shape: pages.Shape | None = None
+    ) -> Listing:
+        """All objects that `want` names, page by page, and a sentence for each entry that is no object.
+
+        `shape` says what is wanted of each, where there may be thousands; None: all of it.
+        """
         api_version = await self._discovery.candidate(want)
         if api_version is None:
             return Listing(objects=())
-        return await self._listing(want, api_version, _selectors(want, field_selector))
+        return await self._listing(want, api_version, _selectors(want, field_selector), shape)
 
     async def watch(
         self,
@@ -273,25 +278,32 @@ class Api:
             raise errors.Malformed(f"what {self.connection.server} answered for {action.place} {fault}; try again")
         return Object.of({"apiVersion": ref.api_version} | ({"kind": ref.kind} if ref.kind else {}) | body)
 
-    async def _listing(self, want: Want, api_version: str, selectors: Mapping[str, str]) -> Listing:
+    async def _listing(
+        self, want: Want, api_version: str, selectors: Mapping[str, str], shape: pages.Shape | None = None
+    ) -> Listing:
+        limit = PAGE if shape is None else shape.limit
         for _ in range(2):
             try:
-                return await self._pages(want, api_version, {**selectors, "limit": PAGE})
+                return await self._pages(want, api_version, {**selectors, "limit": limit}, shape)
             except Expired:
                 continue
             except TooLarge:  # of large objects, 500 are more than is taken at once
-                return await self._pages(want, api_version, {**selectors, "limit": PAGE // 20})
+                return await self._pages(want, api_version, {**selectors, "limit": max(limit // 20, 1)}, shape)
         # client-go's pager does the same: when pages keep expiring, all are asked for at once.
-        return await self._pages(want, api_version, {**selectors})
+        return await self._pages(want, api_version, {**selectors}, shape)
 
-    async def _pages(self, want: Want, api_version: str, parameters: dict[str, str | int]) -> Listing:
+    async def _pages(
+        self, want: Want, api_version: str, parameters: dict[str, str | int], shape: pages.Shape | None
+    ) -> Listing:
+        decode = jsonvalues.decode if shape is None else shape.decode
         action = _wanted("list", want, api_version)
         address = requests.path(api_version, want.plural, namespace=want.namespace)
         found: list[Object] = []
         malformed: list[str] = []
         small = 0
         while True:
-            page = Object.of(await self._wire.request(Request(action=action, path=address, parameters=parameters)))
+            request = Request(action=action, path=address, parameters=parameters)
+            page = Object.of(await self._wire.request(request, decode))
             items = page.get("items")
             if not isinstance(items, list):
                 if items is not None or not str(page.get("kind")).endswith("List"):

@@ -1,17 +1,19 @@
 """All wants at once, into objects and entries for what could not be read: a sick cluster is read as far as it goes."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
 from kubemtu.core import errors
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.core.snapshot import Unread
-from kubemtu.kube import together
+from kubemtu.kube import pages, together
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Absent, Expired, ServerFailing, Unusable
 
+_WHOLE: Mapping[str, pages.Shape] = MappingProxyType({})
 AT_ONCE = 10  # requests; a server under load gets no more from us
 
 
@@ -21,8 +23,12 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True):
     failure: errors.Unreachable | None = None
 
 
-async def observe(api: Api, wants: tuple[Want, ...]) -> tuple[tuple[Object, ...], tuple[Unread, ...]]:
+async def observe(
+    api: Api, wants: tuple[Want, ...], shapes: Mapping[str, pages.Shape] = _WHOLE
+) -> tuple[tuple[Object, ...], tuple[Unread, ...]]:
     """Read all wants; objects come in the order of the wants, each once, and what could not be read as an entry.
+
+    `shapes` says what is wanted of the objects of a kind; of others it is all.
 
     A kind that the server does not have, and an object that is not there, is simply absent. Raises Unreachable when the
     server does not answer, or answers nothing but failures; Unauthenticated when it does not know us.
@@ -31,7 +37,7 @@ async def observe(api: Api, wants: tuple[Want, ...]) -> tuple[tuple[Object, ...]
 
     async def one(want: Want) -> _Part:
         async with gate:
-            return await _read(api, want)
+            return await _read(api, want, shapes.get(want.kind))
 
     parts = await together.gathered(one(want) for want in dict.fromkeys(wants))
     failures = [part.failure for part in parts if part.failure is not None]
@@ -41,11 +47,11 @@ async def observe(api: Api, wants: tuple[Want, ...]) -> tuple[tuple[Object, ...]
     return _once(parts), unread
 
 
-async def _read(api: Api, want: Want) -> _Part:
+async def _read(api: Api, want: Want, shape: pages.Shape | None) -> _Part:
     try:
         if want.name is not None and want.label_selector is None:
             return await _named(api, want, want.name)
-        found = await api.listing(want)
+        found = await api.listing(want, shape=shape)
     except ServerFailing as error:
         return _Part(unread=(_unread(want, "unreachable", error),), failure=error)
     except errors.Forbidden as error:

@@ -173,6 +173,8 @@ def _part(found: Object, type_: type[T], *path: str) -> T | None:
 
 
 def _converted(found: Object, present: object, type_: type[T], *path: str) -> T:
+    if type(present) is type_:  # as it was decoded from the wire
+        return present
     try:
         return msgspec.convert(present, type_)
     except msgspec.ValidationError as error:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Self
 
 import httpx2
@@ -74,7 +74,9 @@ class Wire:
         self._client = None
         await self._open.aclose()
 
-    async def request(self, request: Request) -> dict[str, object]:
+    async def request(
+        self, request: Request, decode: Callable[[bytearray], object] = jsonvalues.decode
+    ) -> dict[str, object]:
         """Send one request and decode the object it answers with. Raises what kube.errors draws."""
         action = request.action
         for left in reversed(range(TRIES)):
@@ -97,9 +99,10 @@ class Wire:
                 continue
             break
         try:
-            return self._decoded(response, answer, action)
+            return self._decoded(response, answer, action, decode)
         finally:
-            answer.clear()  # an error keeps this frame for a while, and many may fail at once
+            with contextlib.suppress(BufferError):  # what was raised shows a part of it
+                answer.clear()  # an error keeps this frame for a while, and many may fail at once
 
     async def lines(self, request: Request) -> AsyncGenerator[bytes, None]:
         """Send one request and yield its answer line by line as it comes.
@@ -240,11 +243,13 @@ class Wire:
         except (httpx2.InvalidURL, ValueError) as error:
             raise unusable(connection, error) from error
 
-    def _decoded(self, response: httpx2.Response, answer: bytearray, action: Action) -> dict[str, object]:
+    def _decoded(
+        self, response: httpx2.Response, answer: bytearray, action: Action, decode: Callable[[bytearray], object]
+    ) -> dict[str, object]:
         if response.status_code >= 300:
             raise self._refusal(response, answer, action)
         try:
-            found = jsonvalues.decode(answer)
+            found = decode(answer)
         except jsonvalues.TooMuch as error:
             raise too_large(action, self.connection, f"more than {jsonvalues.VALUES_MOST} values") from error
         except msgspec.DecodeError as error:
