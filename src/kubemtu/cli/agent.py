@@ -56,6 +56,7 @@ async def _run(
     from kubemtu.kube import api as kube_api
     from kubemtu.kube import connect
     from kubemtu.node import capabilities, netns
+    from kubemtu.operator import memory
     from kubemtu.operator.agent import Agent
 
     advice = "have its container keep the capabilities that deploy/agent.yaml gives it"
@@ -63,6 +64,7 @@ async def _run(
     if capabilities.missing((capabilities.NET_BROADCAST,)):
         log = logging.getLogger("kubemtu.agent")
         log.warning("without CAP_NET_BROADCAST what changes in pods is seen once a second, not at once; %s", advice)
+    memory.settle()
     roots = netns.Roots() if host_root == Path("/") else netns.Roots.under(host_root)
     async with kube_api.Api(connect.settings(kubeconfig, context)) as api:
         task = asyncio.ensure_future(Agent(api=api, node=node, journal=journal, roots=roots, namespace=namespace).run())

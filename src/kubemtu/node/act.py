@@ -16,11 +16,12 @@ from typing import Final, Self
 
 from kubemtu.core import migration
 from kubemtu.core.errors import KubemtuError, NodeFailure
-from kubemtu.node import errors, hosts, journal, links, netlink, netns, routes, state, steps, wanted
+from kubemtu.node import errors, hosts, journal, links, netlink, netns, remembered, routes, state, steps, wanted
 from kubemtu.node.view import View
 
 _ROUNDS: Final = 4  # one to write, one for what depends on it (bridge, IPv6 sysctl), one against a race, one to see
 
+_GONE_MOST: Final = 64  # pods that are gone and still remembered
 _PRUNE: Final = 0.9  # seconds between two searches for pods that ended without taking their link along
 
 
@@ -97,6 +98,8 @@ class Engine:
             node = True
         if desired.row.flush and only is None:
             self._flush(view)
+        if only is None:
+            self._forget_gone()
         self.notes = tuple(view.notes())
         return self._reached(view, started, changed, [*self.state.lost.values(), *self._failures.values(), *unpinned])
 
@@ -287,6 +290,14 @@ class Engine:
                     self._failures[f"{where} flush"] = f"{where}: learned path MTUs could not be forgotten: {error}"
                 continue
             self._flushed.add((pod.owner if pod else journal.NODE) + suffix)
+
+    def _forget_gone(self) -> None:
+        """Lets go of what is remembered of pods that are gone, once there are many: an agent lives for months."""
+        if len(self.known.ports) > len(self.state.pods) + _GONE_MOST:
+            self.known.forget_gone({device.index for device in self.state.devices.values()})
+            kept = {journal.NODE, *(pod.owner for pod in self.state.pods.values())}
+            self._flushed = {each for each in self._flushed if each.partition(" ")[0] in kept}
+        remembered.trim(len(self.state.pods))
 
     def _reached(self, view: View, started: float, changed: int, failures: Sequence[str]) -> migration.Reached:
         """What was read last, summed up."""

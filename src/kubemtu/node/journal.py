@@ -10,12 +10,11 @@ Routes are kept as the kernel's own bytes (hexadecimal rtmsg and attributes): wh
 
 import contextlib
 import fcntl
-import functools
 import os
 import re
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final, Self
 
@@ -23,10 +22,12 @@ import msgspec
 
 from kubemtu.core import errors, migration, net
 from kubemtu.node import routes
+from kubemtu.node.remembered import remembered
 
 DIRECTORY: Final = Path("/run/kubemtu")
 SCHEMA: Final = "kubemtu.io/journal/v1"
 LEFT_MOST: Final = 5  # journals that are told of
+_TAIL: Final = 4096  # bytes at the end that are read for the last line; the line that says "ended" has 40
 NODE: Final = "node"  # owner of the node's own routes
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
@@ -112,10 +113,19 @@ def left(directory: Path = DIRECTORY) -> tuple[net.Journal, ...]:
     found = []
     for name in Journal.names(directory)[:LEFT_MOST]:
         with contextlib.suppress(OSError, ValueError, msgspec.DecodeError):
-            lines = (directory / f"{name}.jsonl").read_bytes().splitlines()
-            if msgspec.json.decode(lines[0], type=Began).boot == _boot():
-                found.append(net.Journal(name=name, ended=b'"entry":"ended"' in lines[-1].replace(b" ", b"")))
+            first, last = _ends(directory / f"{name}.jsonl")
+            if msgspec.json.decode(first, type=Began).boot == _boot():
+                found.append(net.Journal(name=name, ended=b'"entry":"ended"' in last.replace(b" ", b"")))
     return tuple(found)
+
+
+def _ends(path: Path) -> tuple[bytes, bytes]:
+    """The first and the last line of a journal, of which thousands of pods may have made megabytes between them."""
+    with path.open("rb") as file:
+        first = file.readline()
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - _TAIL, 0))
+        return first, file.read().splitlines()[-1]
 
 
 class Journal:
@@ -214,6 +224,15 @@ class Journal:
         for entry in kept:
             self._take(entry)
 
+    def forget_gone(self, present: Collection[int]) -> None:
+        """Lets go, in memory and not in the file, of pods whose host ends are none of the `present` indexes.
+
+        An interface's index is not used again, so nobody asks for them any more.
+        """
+        for each in [each for each, port in self.ports.items() if port.host_index not in present]:
+            del self.ports[each]
+            self.originals.pop(each, None)
+
     def close(self) -> None:
         """Lets go of the file."""
         if self._descriptor >= 0:
@@ -261,7 +280,7 @@ class Journal:
                 self.originals[entry.owner] = _originals(entry.bodies) | self.originals.get(entry.owner, {})
 
 
-@functools.lru_cache(maxsize=1024)
+@remembered(1024)
 def _originals(bodies: tuple[str, ...]) -> dict[bytes, routes.Raw]:
     """Routes by their identity, of two the first; remembered, since the pods of a node mostly route alike."""
     return {original.identity: original for original in map(routes.raw, map(bytes.fromhex, reversed(bodies)))}

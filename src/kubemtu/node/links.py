@@ -1,7 +1,6 @@
 """Links and addresses of one namespace, read and set over rtnetlink (RTM_*LINK, RTM_GETADDR)."""
 
 import errno
-import functools
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ import msgspec
 
 from kubemtu.core import net
 from kubemtu.node import errors, netlink
+from kubemtu.node.remembered import remembered
 
 _IFNAME: Final = 3
 _MTU: Final = 4
@@ -71,13 +71,14 @@ class Device(msgspec.Struct, frozen=True):
 def devices(sock: netlink.Socket, *, counters: bool = False) -> list[Device]:
     """All links of the socket's namespace. Drop counters cost a third more, so they are read on demand."""
     body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + (b"" if counters else _WITHOUT_STATISTICS)
-    return [device(message) for message in sock.dump(netlink.RTM_GETLINK, body, "reading the links")]
+    read = unpack if counters else device  # counters move, so that such a message never comes again
+    return [read(message) for message in sock.dump(netlink.RTM_GETLINK, body, "reading the links")]
 
 
 _WITHOUT_STATISTICS: Final = netlink.u32(_EXT_MASK, _SKIP_STATS)
 
 
-@functools.lru_cache(maxsize=1024)
+@remembered(1024)
 def ask(index: int) -> netlink.Request:
     """The request that reads one link."""
     body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _WITHOUT_STATISTICS
@@ -93,7 +94,7 @@ def read(sock: netlink.Socket, index: int) -> Device | None:
     return device(answer.bodies[0])
 
 
-@functools.lru_cache(maxsize=8192)
+@remembered(8192)
 def device(message: bytes) -> Device:
     """Unpacks the body of an RTM_NEWLINK; remembered by its bytes, since a level-triggered engine reads them often."""
     return unpack(message)
@@ -300,7 +301,7 @@ def move(index: int, mtu: int) -> netlink.Request:
     return (netlink.RTM_SETLINK, netlink.ACK, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _mtu(mtu))
 
 
-@functools.lru_cache(maxsize=64)
+@remembered(64)
 def _mtu(mtu: int) -> bytes:
     return netlink.u32(_MTU, mtu)
 

@@ -14,7 +14,6 @@ namespace. To change a link, open the socket inside the link's namespace (see no
 import array
 import contextlib
 import errno
-import functools
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from kubemtu.node import errors
+from kubemtu.node.remembered import remembered
 
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
@@ -250,7 +250,7 @@ class Socket:
         return numbers
 
 
-@functools.lru_cache(maxsize=1024)
+@remembered(1024)
 def _packed(batch: tuple[Request, ...]) -> tuple[bytes, bool]:
     """The bytes of one batch, and whether one message is the whole answer to its last request.
 
@@ -281,7 +281,7 @@ def _split(chunk: bytes) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-_split_short = functools.lru_cache(maxsize=4096)(_split)  # acks, and what pods that route alike answer
+_split_short = remembered(4096)(_split)  # acks, and what pods that route alike answer
 
 
 def _words(message: bytes, kind: int) -> str:
@@ -318,6 +318,7 @@ class Listener:
 
         Raises Denied or Refused. 998 changes of links overflow the default buffer; 4 MiB keep them all.
         """
+        self.everywhere = False  # whether the pods' own events are heard as well
         try:
             self._socket = socket.socket(
                 socket.AF_NETLINK,
@@ -329,7 +330,8 @@ class Listener:
             except PermissionError:  # root of a user namespace only: as much as net.core.rmem_max gives
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
             with contextlib.suppress(PermissionError):  # without it the pods' own events are missed, not the node's
-                self._socket.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+                self._socket.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)  # takes CAP_NET_BROADCAST
+                self.everywhere = True
             self._socket.bind((0, 0))
             for group in (GROUP_LINK, GROUP_IPV4_ROUTE, GROUP_IPV6_ROUTE):
                 self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)

@@ -6,7 +6,6 @@ Everything that is not a metric is left as it came, save what the kernel shows b
 cache timers).
 """
 
-import functools
 import socket
 import struct
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ import msgspec
 
 from kubemtu.core import net
 from kubemtu.node import errors, netlink
+from kubemtu.node.remembered import remembered
 
 MAIN: Final = 254
 UNICAST: Final = 1
@@ -45,6 +45,7 @@ _FIB_MATCH: Final = 0x2000
 _KEPT_FLAGS: Final = 0x4  # RTNH_F_ONLINK; the others are states that the kernel refuses as input
 _VOLATILE: Final = frozenset({METRICS, _CACHEINFO, _EXPIRES, _PAD})
 _BY_ID: Final = frozenset({DEVICE, GATEWAY, _MULTIPATH, _VIA, _ENCAP, _ENCAP_TYPE})  # shown with, refused beside NH_ID
+_SLICE: Final = 256  # addresses that are asked for at once
 _HZ: Final = 100  # USER_HZ: the unit of rta_cacheinfo times
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _NEXTHOP = struct.Struct("=HBBi")
@@ -112,9 +113,14 @@ def without_advmss(metrics: Metrics) -> Metrics:
     return tuple((kind, value) for kind, value in metrics if kind != _ADVMSS)
 
 
-@functools.lru_cache(maxsize=32768)
+@remembered(32768)
 def raw(body: bytes) -> Raw:
     """Unpacks the body of an RTM_NEWROUTE; remembered by its bytes, since the pods of a node mostly route alike."""
+    return unpack(body)
+
+
+def unpack(body: bytes) -> Raw:
+    """The same for the answer to a question, which is like no other."""
     family, length, _source, tos, table, protocol, _scope, kind, flags = _RTMSG.unpack_from(body)
     found = netlink.attributes(body, 12)
     table = netlink.number(found, _TABLE) or table
@@ -182,7 +188,7 @@ def main_table(bodies: Iterable[bytes]) -> list[Raw]:
     return [route for route in map(raw, bodies) if route.table == MAIN and route.family]
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered(4096)
 def steering(bodies: tuple[bytes, ...]) -> tuple[tuple[Raw, ...], frozenset[bytes]]:
     """The routes in such a dump that steer packets, and the slots that more than one of them has."""
     found = tuple(seen for seen in main_table(bodies) if seen.steers)
@@ -223,7 +229,7 @@ def replay(seen: Raw, metrics: Metrics) -> netlink.Request:
     return _replay(seen.body, seen.expires, metrics)
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered(4096)
 def _replay(seen: bytes, expires: int, metrics: Metrics) -> netlink.Request:
     family, length, source, tos, table, protocol, scope, kind, flags = _RTMSG.unpack_from(seen)
     body = _RTMSG.pack(family, length, source, tos, table, protocol, scope, kind, flags & _KEPT_FLAGS)
@@ -252,18 +258,22 @@ class Lookup(msgspec.Struct, frozen=True):
 
 def lookup(sock: netlink.Socket, addresses: Sequence[str]) -> list[Lookup | errors.Refused]:
     """Asks the kernel for the way to each address; one that has none yields its Refused, with a sentence."""
-    answers = sock.exchange([request for address in addresses for request in _questions(address)])
     ways: list[Lookup | errors.Refused] = []
-    for address, way, entry in zip(addresses, answers[::2], answers[1::2], strict=True):
-        try:
-            way.check(f"asking for the route to {address}", "this node has no way to it")
-        except errors.Refused as refused:
-            ways.append(refused)
-            continue
-        taken, written = raw(way.bodies[0]), raw(entry.bodies[0]) if entry.bodies else None
-        device = taken.devices[0] if taken.devices else 0
-        ways.append(Lookup(device, written.mtu if written else None, taken.source, taken.kind == LOCAL))
+    for start in range(0, len(addresses), _SLICE):
+        some = addresses[start : start + _SLICE]
+        answers = sock.exchange([request for address in some for request in _questions(address)])
+        ways += [_way(*each) for each in zip(some, answers[::2], answers[1::2], strict=True)]
     return ways
+
+
+def _way(address: str, way: netlink.Answer, entry: netlink.Answer) -> Lookup | errors.Refused:
+    try:
+        way.check(f"asking for the route to {address}", "this node has no way to it")
+    except errors.Refused as refused:
+        return refused
+    taken, written = unpack(way.bodies[0]), unpack(entry.bodies[0]) if entry.bodies else None
+    device = taken.devices[0] if taken.devices else 0
+    return Lookup(device, written.mtu if written else None, taken.source, taken.kind == LOCAL)
 
 
 def way(sock: netlink.Socket, address: str) -> Raw | errors.Refused:

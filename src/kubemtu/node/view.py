@@ -3,12 +3,12 @@
 Reads the state, asks the kernel for nothing.
 """
 
-import functools
 import ipaddress
 from collections.abc import Iterable, Iterator
 
 from kubemtu.core import migration
 from kubemtu.node import journal, links, routes, state, wanted
+from kubemtu.node.remembered import remembered
 
 
 def place(pod: state.Pod | None) -> str:
@@ -184,7 +184,7 @@ class View:
                 )
 
 
-@functools.lru_cache(maxsize=8192)
+@remembered(8192)
 def _within(destination: str, networks: tuple[str, ...]) -> bool:
     """True when a route's destination lies inside one of the networks."""
     if destination == "default":

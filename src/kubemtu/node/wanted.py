@@ -9,7 +9,6 @@ Why IPv4 and IPv6 are pinned differently (all measured, Linux 6.18):
   sysctl. Where the link still sends more than LOW, the sysctl goes first, and the lock finds nothing left to shrink.
 """
 
-import functools
 import ipaddress
 from collections.abc import Collection, Sequence
 
@@ -17,6 +16,7 @@ import msgspec
 
 from kubemtu.core import migration, words
 from kubemtu.node import journal, links, routes, state
+from kubemtu.node.remembered import remembered
 
 SMALLEST = 68  # RFC 791: every IPv4 module forwards that much; veth's own minimum
 SMALLEST_IPV6 = 1280  # RFC 8200 section 5; below it the kernel takes all IPv6 off the link, and does not bring it back
@@ -50,7 +50,7 @@ class Aim(msgspec.Struct, frozen=True, eq=False):
         return self.final > self.low
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered(4096)
 def metrics(original: routes.Metrics, family: int, aim: Aim) -> routes.Metrics:
     """The metrics that a route should have, given those that it had first and where its link is going.
 
