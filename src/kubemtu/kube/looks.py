@@ -42,6 +42,11 @@ class Watch:
         self._patience = patience
         self._since: tuple[float, int, int] | None = None  # when a packet was first missing, and what had arrived then
 
+    @property
+    def missing(self) -> bool:
+        """Whether a packet was missing at the last look."""
+        return self._since is not None
+
     def held_up(self, now: float) -> bool:
         """Look once more; whether the same packet has been missing for too long."""
         seen = shown(self._raw)

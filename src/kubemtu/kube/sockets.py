@@ -32,7 +32,8 @@ KEEPALIVE: Final = (  # a peer that is gone without a word is noticed after 30 +
     *((socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10) for _ in range(hasattr(socket, "TCP_KEEPINTVL"))),
     *((socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3) for _ in range(hasattr(socket, "TCP_KEEPCNT"))),
 )
-GLANCE: Final = 0.5  # seconds between two looks at a socket on which nothing comes
+GLANCE: Final = 0.5  # seconds before the first look at a socket on which nothing comes, and while a packet is missing
+SELDOM: Final = 16.0  # seconds between two looks at most, where nothing is missing: a watch may rest for minutes
 HELD_UP: Final[dict[str, float]] = {
     "tls": 2.0,
     "read": 6.0,
@@ -249,7 +250,7 @@ class Stream(httpcore2.AsyncNetworkStream):
 
 
 class _Glances:
-    """Looks at a socket every GLANCE seconds, and ends the wait on it when a packet has been missing for too long."""
+    """Looks at a socket now and then, and ends the wait on it when a packet has been missing for too long."""
 
     def __init__(self, watch: looks.Watch, scope: anyio.CancelScope) -> None:
         self._watch = watch
@@ -257,7 +258,8 @@ class _Glances:
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> None:
-        self._timer = self._loop.call_later(GLANCE, self._glance)
+        self._pause = GLANCE
+        self._timer = self._loop.call_later(self._pause, self._glance)
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
@@ -266,7 +268,8 @@ class _Glances:
         if self._watch.held_up(self._loop.time()):
             self._scope.cancel()
         else:
-            self._timer = self._loop.call_later(GLANCE, self._glance)
+            self._pause = GLANCE if self._watch.missing else min(2 * self._pause, SELDOM)
+            self._timer = self._loop.call_later(self._pause, self._glance)
 
 
 def _readable(raw: socket.socket) -> bool:

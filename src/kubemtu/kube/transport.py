@@ -21,6 +21,7 @@ from kubemtu.kube import looks, narrowing, sockets
 from kubemtu.kube.connection import Connection
 
 KEPT: Final = 20  # idle connections that are kept
+KEPT_SECONDS: Final = 30.0  # kube-apiserver ends them after 90; an agent tells something every 20
 _ERRORS: Final = (
     *("ConnectTimeout", "ReadTimeout", "WriteTimeout", "PoolTimeout", "ConnectError", "ReadError", "WriteError"),
     *("ProxyError", "UnsupportedProtocol", "LocalProtocolError", "RemoteProtocolError"),
@@ -111,7 +112,7 @@ class Transport(httpx2.AsyncBaseTransport):
                 ssl_context=self._context,
                 max_connections=None,
                 max_keepalive_connections=KEPT,
-                keepalive_expiry=5.0,
+                keepalive_expiry=KEPT_SECONDS,
                 network_backend=backend,
             )
         url = httpcore2.URL(
@@ -124,7 +125,7 @@ class Transport(httpx2.AsyncBaseTransport):
             ssl_context=self._context,
             max_connections=None,
             max_keepalive_connections=KEPT,
-            keepalive_expiry=5.0,
+            keepalive_expiry=KEPT_SECONDS,
             network_backend=backend,
         )
 
