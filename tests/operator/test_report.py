@@ -22,9 +22,9 @@ def but(**changes: object) -> report.Report:
 @pytest.mark.parametrize(
     ("now", "due"),
     [
-        (TOLD, 15.0),
-        (but(observation=msgspec.structs.replace(SEEN, observed_at=2000.0)), 15.0),
-        (but(reached=msgspec.structs.replace(REACHED, seconds=0.2)), 15.0),
+        (TOLD, 20.0),
+        (but(observation=msgspec.structs.replace(SEEN, observed_at=2000.0)), 20.0),
+        (but(reached=msgspec.structs.replace(REACHED, seconds=0.2)), 20.0),
         (
             but(observation=msgspec.structs.replace(SEEN, ports=(msgspec.structs.replace(PORT, host_rx_dropped=9),))),
             3.0,

@@ -25,9 +25,10 @@ def observe(
 ) -> net.NodeObservation:
     """Everything that the node of the calling thread's network namespace shows.
 
-    `peers` are addresses of other nodes: each yields the NIC that the kernel's routing takes. `files` are absolute
-    paths or patterns of the node; one that is absent is left out. What cannot be read becomes one of `troubles`; a
-    pod that vanishes while it is read is left out. Raises Denied or Refused only when netlink itself is refused.
+    `peers` are addresses of other nodes: each yields the NIC that the kernel's routing takes, and of ways that are
+    alike the first is told, since each of thousands of nodes would tell of all others. `files` are absolute paths or
+    patterns of the node; one that is absent is left out. What cannot be read becomes one of `troubles`; a pod that
+    vanishes while it is read is left out. Raises Denied or Refused only when netlink itself is refused.
     """
     roots = roots or netns.Roots()
     troubles: list[str] = []
@@ -72,11 +73,15 @@ def _uplinks(
     except OSError:
         troubles.append(f"one of these is no IP address, so no NIC was looked up: {', '.join(peers)}")
         return
+    alike: set[tuple[object, ...]] = set()
     for peer, way in zip(peers, ways, strict=True):
         if isinstance(way, errors.Refused):
             troubles.append(str(way))
         elif not way.local and (device := seen.get(way.device)) is not None:
-            yield net.Uplink(peer=peer, device=device.name, mtu=device.mtu, route_mtu=way.mtu, source=way.source)
+            shown = (device.name, device.mtu, way.mtu, way.source)
+            if shown not in alike:
+                alike.add(shown)
+                yield net.Uplink(peer=peer, device=device.name, mtu=device.mtu, route_mtu=way.mtu, source=way.source)
 
 
 def _ports(

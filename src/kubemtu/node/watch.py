@@ -29,6 +29,11 @@ class Watch:
         """The descriptor that becomes readable when something happened."""
         return self._listener.fileno()
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether the pods' own events are heard as well."""
+        return self._listener.everywhere
+
     def close(self) -> None:
         """Stops listening; the engine stays open."""
         self._listener.close()

@@ -1,10 +1,12 @@
 """The agent of one node: makes the node true to its NodeMTU, and shows there what the node is.
 
-Level-triggered. Whatever wakes it (a new spec, a link that came or changed, a quarter of a second gone by) leads to the
-same: make it so, look, tell. Five tasks that never wait for each other: one follows the spec, one keeps the node, one
-tells, one learns the other nodes' addresses, one measures (operator.prober). So an API server that is away stops
-neither the correcting of a pod that is born meanwhile nor the looking. It opens one port, which answers whoever holds
-the cluster's key and changes nothing; and it changes nothing itself while its NodeMTU asks for nothing.
+Level-triggered. Whatever wakes it (a new spec, a link that came or changed, another file of the CNI, some seconds gone
+by) leads to the same: make it so, look, tell. While nothing happens and nothing is asked, it sleeps: kernel and API
+server wake it, and it looks again just often enough for what makes no event, as sysctls, and to say that it lives.
+Five tasks that never wait for each other: one follows the spec, one keeps the node, one tells, one learns the other
+nodes' addresses, one measures (operator.prober). So an API server that is away stops neither the correcting of a pod
+that is born meanwhile nor the looking. It opens one port, which answers whoever holds the cluster's key and changes
+nothing; and it changes nothing itself while its NodeMTU asks for nothing.
 """
 
 import asyncio
@@ -22,17 +24,18 @@ import msgspec
 
 import kubemtu
 from kubemtu.core import errors, migration, net, order
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import Object
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube import mtu, probes, records
 from kubemtu.node import netns, places
-from kubemtu.operator import keeper, prober, report, spec
+from kubemtu.operator import keeper, peers, prober, report, spec
 
-NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
-TICK = 0.25  # seconds between two glances at the CNI's files, and before what failed is tried again
+TICK = 0.25  # seconds between two looks, whatever happens meanwhile, and before what failed is tried again
 LOOK = 1.0  # seconds between two full rounds while something is asked of the node
-IDLE = 5.0  # seconds between two looks while nothing is
+IDLE = report.BEAT  # seconds between two looks while nothing is, where every change is heard: each is then told
+DEAF = 5.0  # the same where not every change is heard
+CALM = 20.0  # so many times what a look takes lies between two while nothing is asked: at most 5 % of a core
 PEERS = 300.0  # seconds between two readings of the other nodes' addresses
 AWAY = (0.5, 5.0)  # seconds to wait for the API server: at first, at most
 TAKEOVER = 3.0  # seconds that the agent before this one may take to end
@@ -69,7 +72,9 @@ class Agent:
         self._course = spec.Course()
         self._wake = asyncio.Event()
         self._stirred = False  # the kernel has told of a change
+        self._touched = False  # something has happened to the CNI's files, or beside them
         self._looked = 0.0
+        self._took = 0.0  # seconds that the last look did
         self._seen_at = 0.0  # when what is told was seen, on the clock that nobody sets
         self._news = asyncio.Event()
         self._report: report.Report | None = None
@@ -77,8 +82,7 @@ class Agent:
         self._begun = False  # whether what an earlier agent answered has been taken away
         self._places = places.Places(self._roots)
         self._prober = prober.Prober(api=api, node=node, namespace=namespace, found=self._places, tell=self._answer)
-        self._peers: tuple[str, ...] = ()
-        self._own: tuple[str, ...] = ()
+        self._peers = peers.Peers()
 
     async def run(self) -> None:
         """Work until cancelled. Raises Conflict when the node has an agent already, Denied when it may not begin."""
@@ -126,43 +130,64 @@ class Agent:
     # What is done
 
     async def _keep(self, hands: keeper.Keeper) -> None:
-        files: object = None
         unseen = True  # something happened since the last look
         while True:
-            await self._wait(hands)
-            asked, stirred = self._asked, self._stirred
-            self._stirred = False
+            # A look is due anyway: what happens until then wakes nobody, and the kernel keeps it.
+            listen = not unseen or self._course.asked.desired is not None
+            await self._wait(hands, self._pause(hands, unseen=unseen), listen=listen)
+            asked, stirred, touched = self._asked, self._stirred, self._touched
+            self._stirred = self._touched = False
             fresh = self._course.begin(asked)
-            full = fresh or self._course.failing or self._age() >= (LOOK if asked.desired is not None else IDLE)
-            now = await self._on_kernel(hands.signature)
-            unseen = unseen or full or stirred or now != files
-            files = now
+            full = fresh or self._course.failing or self._age() >= self._rhythm(hands)
+            if touched and await self._on_kernel(hands.files_changed):
+                unseen = True
+            unseen = unseen or full or stirred
             if full or stirred:
                 await self._on_kernel(functools.partial(self._act, hands, asked, full=full))
             if fresh and asked.desired is not None and asked.desired.phase not in SHOWN and self._report is not None:
                 self._publish(self._report.observation)
-            elif unseen and (fresh or self._age() >= TICK):
+            elif unseen and (fresh or self._age() >= self._calm()):
                 await self._look(hands)
                 unseen = False
 
-    async def _wait(self, hands: keeper.Keeper) -> None:
-        """Wait for a new spec, an event of the kernel, or the next tick."""
-        loop = asyncio.get_running_loop()
-        reading = hands.fileno()
+    def _rhythm(self, hands: keeper.Keeper) -> float:
+        """How old a look may grow while nothing happens, in seconds."""
+        if self._course.asked.desired is not None:
+            return LOOK
+        return IDLE if hands.hears else DEAF
 
-        def stir() -> None:
-            loop.remove_reader(reading)  # it stays readable until it has been read, on the other thread
-            self._stirred = True
+    def _calm(self) -> float:
+        """How long after a look the next one may be, whatever happens, in seconds."""
+        return TICK if self._course.asked.desired is not None else min(max(TICK, CALM * self._took), IDLE)
+
+    def _pause(self, hands: keeper.Keeper, *, unseen: bool) -> float:
+        """How long there is nothing to do unless something happens, in seconds."""
+        if self._course.failing:
+            return TICK
+        return max((self._calm() if unseen else self._rhythm(hands)) - self._age(), 0.0)
+
+    async def _wait(self, hands: keeper.Keeper, seconds: float, *, listen: bool) -> None:
+        """Wait for a new spec, and when listening for an event of the kernel, for so long."""
+        loop = asyncio.get_running_loop()
+        files = hands.files_fileno()
+        reading = [] if not listen else [hands.fileno()] if files is None else [hands.fileno(), files]
+
+        def hear(one: int) -> None:
+            loop.remove_reader(one)  # it stays readable until it has been read, on the other thread
+            self._touched = self._touched or one == files
+            self._stirred = self._stirred or one != files
             self._wake.set()
 
-        loop.add_reader(reading, stir)
+        for one in reading:
+            loop.add_reader(one, hear, one)
         try:
-            async with asyncio.timeout(TICK):
+            async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
             pass
         finally:
-            loop.remove_reader(reading)
+            for one in reading:
+                loop.remove_reader(one)
         self._wake.clear()
 
     def _act(self, hands: keeper.Keeper, asked: spec.Asked, *, full: bool) -> None:
@@ -187,17 +212,18 @@ class Agent:
     def _cluster_hosts(self) -> set[str]:
         """Whom this node may be asked to pin its own traffic to: the nodes, itself among them, and the API server."""
         server = {os.environ.get("KUBERNETES_SERVICE_HOST", ""), self._api.connection.host}
-        return {*self._peers, *self._own, *server}
+        return {*self._peers.others, *self._peers.own, *server}
 
     async def _look(self, hands: keeper.Keeper) -> None:
         self._looked = looked = time.monotonic()
-        peers = self._peers
+        others = self._peers.others
         try:
-            seen = await self._on_kernel(lambda: hands.look(peers))
+            seen = await self._on_kernel(lambda: hands.look(others))
         except errors.KubemtuError as error:
             log.warning("this node cannot be looked at: %s", error)
         else:
             self._seen_at = looked
+            self._took = time.monotonic() - looked
             self._publish(seen)
 
     def _age(self) -> float:
@@ -266,28 +292,23 @@ class Agent:
     # Who else is there
 
     async def _meet(self) -> None:
+        pause = AWAY[1]
         while True:
             try:
-                self._peers = await persist(self._read_peers)
-                self._looked = 0.0
-                self._wake.set()
+                found = await persist(functools.partial(peers.read, self._api, self._node))
+                if found != self._peers:
+                    self._peers = found
+                    self._looked = 0.0
+                    self._wake.set()
             except errors.Forbidden as error:
                 log.warning("the way to other nodes is not told: %s", error)
-            await asyncio.sleep(PEERS if self._peers else AWAY[1])
-
-    async def _read_peers(self) -> tuple[str, ...]:
-        nodes = await self._api.list(NODES)
-        self._own = tuple(address for node in nodes if node.name == self._node for address in _internal(node))
-        return tuple(sorted({address for node in nodes if node.name != self._node for address in _internal(node)}))
+            pause = (
+                PEERS if self._peers.others else min(2 * pause, PEERS)
+            )  # a cluster's first node is alone for a while
+            await asyncio.sleep(pause)
 
     async def _on_kernel(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._kernel, work)
-
-
-def _internal(node: Object) -> list[str]:
-    """The addresses by which other nodes reach a node."""
-    found = [one.text("address") for one in node.each("status", "addresses") if one.text("type") == "InternalIP"]
-    return [address for address in found if address]
 
 
 async def persist(call: Callable[[], Awaitable[T]]) -> T:

@@ -4,6 +4,7 @@ overlap. Journals, sockets and namespaces live and end here.
 
 import contextlib
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from kubemtu.core import bounds, disclosure, errors, migration, net
-from kubemtu.node import act, journal, netlink, netns, observe, single, watch
+from kubemtu.node import act, fileevents, journal, netlink, netns, observe, remembered, single, watch
 
 PORTS = net.PortRule(prefixes=("cali",), bridge="cni0")
 FILES = (
@@ -21,6 +22,7 @@ FILES = (
     "/var/lib/calico/mtu",
 )
 LOCK = "agent.lock"
+log = logging.getLogger("kubemtu.agent")
 KEPT = 4  # journals of earlier migrations that are kept: only the last one is ever taken back
 
 
@@ -36,6 +38,7 @@ class Keeper:
         self._settled = False  # the node has come to the end of what was asked
         self._watch: watch.Watch | None = None
         self._listener: netlink.Listener | None = netlink.Listener()
+        self._files = _file_events(roots)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -43,6 +46,15 @@ class Keeper:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        if self._files is not None:
+            self._files.close()
+            self._files = None
+
+    @property
+    def hears(self) -> bool:
+        """True when whatever happens on this node, to its links, routes and files, makes a descriptor readable."""
+        listening = self._watch or self._listener
+        return self._files is not None and listening is not None and listening.everywhere
 
     def fileno(self) -> int:
         """The descriptor that becomes readable when links or routes change; another one after most calls."""
@@ -50,6 +62,22 @@ class Keeper:
             return self._watch.fileno()
         assert self._listener is not None
         return self._listener.fileno()
+
+    def files_fileno(self) -> int | None:
+        """The descriptor that becomes readable when the CNI's files may have changed; None: it is never told."""
+        return self._files.fileno() if self._files is not None else None
+
+    def files_changed(self) -> bool:
+        """Read what happened to the CNI's files; True when they may be other ones now."""
+        if self._files is None:
+            return False
+        try:
+            return self._files.drain()
+        except (errors.KubemtuError, OSError) as error:
+            log.warning("%s; until then, this node is looked at more often", error)
+            self._files.close()
+            self._files = None
+            return True
 
     def make_true(self, desired: migration.Desired) -> migration.Reached:
         """Make the node true to `desired`; what goes wrong is in `failures` and never raised."""
@@ -87,21 +115,11 @@ class Keeper:
                 self._watch.sweep()
 
     def look(self, peers: Sequence[str]) -> net.NodeObservation:
-        """Everything that the node shows now, as far as its NodeMTU can hold it."""
+        """Everything that the node shows now, as far as a rule asks for it and its NodeMTU can hold it."""
         seen = observe.observe(self._node, ports=PORTS, peers=peers, files=FILES, roots=self._roots)
-        return bounds.bounded(msgspec.structs.replace(seen, journals=journal.left(self._directory)))
-
-    def signature(self) -> tuple[tuple[str, int, int], ...]:
-        """What tells that a file of the CNI has changed: path, time, size; cheap enough for four times a second."""
-        found = []
-        for pattern in FILES:
-            folder, _, name = pattern.rpartition("/")
-            places = self._roots.file(folder).glob(name) if "*" in name else [self._roots.file(pattern)]
-            for place in sorted(places):
-                with contextlib.suppress(OSError):
-                    status = place.stat()
-                    found.append((str(place), status.st_mtime_ns, status.st_size))
-        return tuple(found)
+        remembered.trim(len(seen.ports), remembered.SEEN)
+        routes = tuple(route for route in seen.routes if route.tells)
+        return bounds.bounded(msgspec.structs.replace(seen, routes=routes, journals=journal.left(self._directory)))
 
     def let_go(self, *, listen: bool = True) -> None:
         """Nothing is asked any more: close the journal, as ended where the node has settled, and every namespace."""
@@ -149,6 +167,15 @@ class Keeper:
         for one in names[KEPT:]:
             with contextlib.suppress(OSError):
                 (self._directory / f"{one}.jsonl").unlink()
+
+
+def _file_events(roots: netns.Roots) -> fileevents.FileEvents | None:
+    """What tells of the CNI's files; None, and a line in the log, where the kernel gives no more of it."""
+    try:
+        return fileevents.FileEvents(roots.file(path) for path in FILES)
+    except (errors.KubemtuError, OSError) as error:
+        log.warning("%s; until then, this node is looked at more often", error)
+        return None
 
 
 def strangers(desired: migration.Desired, known: Collection[str]) -> list[str]:

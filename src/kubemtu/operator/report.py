@@ -8,7 +8,7 @@ import msgspec
 
 from kubemtu.core import migration, net, order
 
-BEAT = 15.0  # seconds after which an unchanged observation is told again; it counts as stale after sixty
+BEAT = 20.0  # seconds after which an unchanged observation is told again; it counts as stale after sixty
 SOON = 0.3  # seconds between two tellings of what a node shows
 DROPS = 3.0  # seconds between two tellings where nothing but drop counters moved
 
