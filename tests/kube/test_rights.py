@@ -87,6 +87,7 @@ EXPECTED: Mapping[str, dict[str, str]] = {
     | {
         "nodemtus": "get list watch create",
         "nodemtus/status": "patch",
+        "mtumigrations": "get",
         "mtuprobes": READ,
         "secrets": "create",
         "nodes": "get list",

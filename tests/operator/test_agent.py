@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.flows.cluster import NODE_MTUS, Cluster, agent_pid, cluster, kill_agent
+from tests.flows.cluster import MIGRATIONS, NODE_MTUS, Cluster, agent_pid, cluster, kill_agent
 from tests.lab.conftest import Body, until
 
 from kubemtu.lab import scene as scenes
@@ -32,6 +32,7 @@ SPEC: Body = {
     "podNetworks": ["10.244.0.0/16"],
 }
 EPOCHS = itertools.count(10)
+LAST_EPOCH = 1000
 AWAY = """
 import json, subprocess, sys, time
 link = sys.argv[1]
@@ -58,6 +59,10 @@ for _ in range(3):
 @pytest.fixture(scope="module")
 def lab(can_make_labs: None) -> Iterator[Cluster]:
     with cluster(scenes.resized(named("canal-1500"), nodes=2, pods=1), "agent") as found:
+        change: Body = {"apiVersion": "kubemtu.io/v1alpha1", "kind": "MTUMigration", "metadata": {"name": "by-hand"}}
+        found.kube.create(MIGRATIONS, change | {"spec": {"plan": {"cni": "canal"}}})
+        driven: Body = {"status": {"progress": {"epoch": LAST_EPOCH, "finished": True}}}
+        found.kube.merge(f"{MIGRATIONS}/by-hand/status", driven)
         yield found
 
 
@@ -189,6 +194,51 @@ def test_a_spec_that_makes_no_sense_is_said_to(asked: Cluster, spec: Body, sente
     assert sentence in failures[0]
     assert reached(asked)["done"] is False
     assert agent_pid(asked, "node-1") == before
+
+
+def accepted(lab: Cluster) -> Body:
+    """The condition Accepted of node-1."""
+    found: object = status(lab).get("conditions")
+    assert isinstance(found, list)
+    (one,) = found
+    assert isinstance(one, dict)
+    return one
+
+
+def test_what_an_agent_refuses_it_says_in_a_condition_and_leaves_the_node_as_it_is(asked: Cluster) -> None:
+    picture = asked.picture().kernel["node-1"]
+    until(lambda: accepted(asked)["reason"] == "NothingAsked")
+    since = accepted(asked)["lastTransitionTime"]
+    for spec, reason, sentence in (
+        ({"migration": "nobodys"}, "MigrationNotFound", "MTUMigration nobodys does not exist"),
+        ({"epoch": LAST_EPOCH + 1}, "MigrationNotFound", "has come to epoch 1001, the last is 1000"),
+        ({"tunnel": "eth0", "tunnelMtu": 1280}, "OutsidePodNetwork", "eth0 is a device of kind veth, no tunnel"),
+        ({"bridge": "eth0"}, "OutsidePodNetwork", "eth0 is a device of kind veth, no bridge"),
+        ({"ports": {"prefixes": [""]}}, "OutsidePodNetwork", "'' begins the names of far more links"),
+        ({"low": 1501}, "OutOfBounds", "low 1501 is above pod MTU 1450"),
+        ({"hostMtu": 1400, "hostAddresses": ["192.0.2.1"]}, "UnknownHost", "'192.0.2.1' is no address of a node"),
+    ):
+        ask(asked, **{"phase": "Devices", **spec})
+        until(lambda: current(asked) and bool(reached(asked)))
+        told = accepted(asked)
+        assert (told["type"], told["status"], told["reason"]) == ("Accepted", "False", reason), (spec, told)
+        assert sentence in str(told["message"])
+        assert told["observedGeneration"] == status(asked)["observedGeneration"]
+        assert (reached(asked)["done"], reached(asked)["changed"]) == (False, 0)
+        assert told["lastTransitionTime"] != since
+        assert asked.picture().kernel["node-1"] == picture
+        asked.kube.merge(f"{NODE_MTUS}/node-1", {"spec": None})
+        until(lambda: current(asked) and accepted(asked)["status"] == "True")
+    ask(asked, tunnel="eth0", tunnelMtu=1280)
+    until(lambda: current(asked) and accepted(asked)["status"] == "False")
+    command = [sys.executable, "-m", "kubemtu", "check", "--kubeconfig", str(asked.lab.kubeconfig)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert shown.returncode == 1
+    assert "MTU129 warning  NodeMTU node-1" in shown.stdout
+    assert "The agent of node node-1 refuses what this asks: eth0 is a device of kind veth, no tunnel" in shown.stdout
+    ask(asked)
+    until(lambda: done(asked, "PinPorts"))
+    assert (accepted(asked)["status"], accepted(asked)["reason"]) == ("True", "Obeyed")
 
 
 def test_an_earlier_driver_is_not_obeyed(asked: Cluster) -> None:

@@ -117,3 +117,17 @@ def test_an_earlier_driver_is_not_obeyed_even_after_the_spec_was_empty() -> None
     for number in range(20):
         assert drivers.obeys(asks(f"later-{number}", 1))
     assert drivers.obeys(asks("m1", 1))  # forgotten; its MTUMigration is finished long since
+
+
+def test_a_condition_changes_its_time_with_its_status_alone() -> None:
+    refused = msgspec.structs.replace(REACHED, done=False, failures=("no", "never"), refused="OutOfBounds")
+    first = report.accepted(None, 1, None, "2026-01-01T00:00:00Z")
+    assert (first.status, first.reason, first.last_transition_time) == ("True", "NothingAsked", "2026-01-01T00:00:00Z")
+    obeyed = report.accepted(REACHED, 2, first, "2026-01-02T00:00:00Z")
+    assert (obeyed.reason, obeyed.observed_generation) == ("Obeyed", 2)
+    assert obeyed.last_transition_time == "2026-01-01T00:00:00Z"
+    told = report.accepted(refused, 3, obeyed, "2026-01-03T00:00:00Z")
+    assert (told.status, told.reason, told.message) == ("False", "OutOfBounds", "no; never")
+    assert told.last_transition_time == "2026-01-03T00:00:00Z"
+    endless = msgspec.structs.replace(refused, failures=("x" * 5000,))
+    assert len(report.accepted(endless, 3, told, "2026-01-04T00:00:00Z").message) == 2000  # the definition has 2048

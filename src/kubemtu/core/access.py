@@ -114,8 +114,8 @@ _ON_DELETE = (
     "that to one DaemonSet, so no role of kubemtu has it."
 )
 _ADMINISTRATOR = (
-    "A cluster administrator (cluster-admin): it writes CustomResourceDefinitions, cluster roles and a namespace, and "
-    "who makes a role must have all that the role gives."
+    "A cluster administrator (cluster-admin): it writes CustomResourceDefinitions, admission policies, cluster roles "
+    "and a namespace, and who makes a role must have all that the role gives."
 )
 
 COMMANDS: Final[dict[str, Needs]] = {

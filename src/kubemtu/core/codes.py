@@ -262,6 +262,15 @@ MTU128 = Code(
     " One whose driver was killed stands until somebody carries it on or takes it back.",
     verify="kubectl get mtumigrations; its status.journal says who drove it and when it moved.",
 )
+MTU129 = Code(
+    code="MTU129",
+    name="spec-refused",
+    severity="warning",
+    title="A node's agent refuses what its NodeMTU asks",
+    why="An agent obeys only a change that exists, and only what is of the pod network: no NIC, no other device, no"
+    " size out of bounds. Somebody has written something else, by hand, by a mistake or on purpose.",
+    verify="kubectl get nodemtu NODE -o yaml: the condition Accepted in its status.",
+)
 CODES: tuple[Code, ...] = (
     MTU101,
     MTU102,
@@ -291,6 +300,7 @@ CODES: tuple[Code, ...] = (
     MTU126,
     MTU127,
     MTU128,
+    MTU129,
 )  # fmt: skip
 BY_CODE: dict[str, Code] = {code.code: code for code in CODES}
 

@@ -23,6 +23,14 @@ FORGET = f"{GROUP}/forget"
 """Annotation of a NodeMTU, "true": its agent removes what it wrote down on the node, while nothing is asked of it."""
 
 
+SPEC_UNREADABLE = "SpecUnreadable"
+MIGRATION_NOT_FOUND = "MigrationNotFound"
+OUTSIDE_POD_NETWORK = "OutsidePodNetwork"
+OUT_OF_BOUNDS = "OutOfBounds"
+UNKNOWN_HOST = "UnknownHost"
+"""Why an agent refuses what is asked of its node: reasons of the condition `Accepted` of its NodeMTU."""
+
+
 class Phase(enum.StrEnum):
     """Where a live change stands; each is entered by all nodes before any enters the next."""
 
@@ -109,7 +117,9 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What one node is, after it has been made true to a Desired: part of the `status` of its NodeMTU.
 
     `sends` is the largest packet that any pinned or unpinned sender of the node may still send to a pod port or over
-    the overlay, `accepts` the smallest that any pod port still takes (bytes of the IP packet; None: no pods).
+    the overlay, `accepts` the smallest that any pod port still takes (bytes of the IP packet; None: no pods). `refused`
+    is a reason, such as MIGRATION_NOT_FOUND, where nothing was changed because the spec is one that no agent obeys;
+    `failures` then say why.
     """
 
     phase: Phase
@@ -126,6 +136,7 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     remains: tuple[
         str, ...
     ] = ()  # what stays as the change made it, because nothing tells what it was; a sentence each
+    refused: str = ""
 
 
 # Where a rollback steps in: it never drops a pin that the half-done change still stands on.

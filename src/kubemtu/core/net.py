@@ -112,6 +112,7 @@ class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
     host_pins: tuple[str, ...] = ()  # where routes of kubemtu for the node's own traffic lead to
     kernel: str = ""
     observed_at: float = 0.0  # seconds since the epoch, on the node's clock; from a cluster, on the server's
+    refused: str = ""  # why its agent does not obey what its NodeMTU asks; empty: it does, or nothing is asked
 
     def link(self, name: str) -> Link | None:
         """The link of that name, or None."""

@@ -9,7 +9,7 @@ import msgspec
 from kubemtu.core import codes
 from kubemtu.core import remedy as remedies
 from kubemtu.core.findings import Finding
-from kubemtu.core.rules import config, drift, known, link, overlay, path, pods, unfinished, unseen
+from kubemtu.core.rules import config, drift, known, link, overlay, path, pods, refused, unfinished, unseen
 from kubemtu.core.topology import Layer, Node, Topology
 from kubemtu.core.words import count, names, verb
 
@@ -27,6 +27,7 @@ UNREADABLE = frozenset({codes.MTU117.code, codes.MTU122.code})
 # Causes before consequences: what a finding further down says is often only the effect of one further up.
 FAMILIES = (
     unfinished.find,
+    refused.find,
     link.find,
     config.find,
     overlay.find,

@@ -5,7 +5,7 @@ under its resourceVersion, again whenever somebody else was first.
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import msgspec
@@ -30,6 +30,7 @@ __all__ = [
     "create_migration",
     "delete_migration",
     "migration",
+    "migration_ref",
     "migrations",
     "node",
     "nodes",
@@ -112,6 +113,7 @@ async def set_status(
     answers: Mapping[str, order.Told | None] | msgspec.UnsetType | None = msgspec.UNSET,
     observation: net.NodeObservation | msgspec.UnsetType = msgspec.UNSET,
     agent: Agent | msgspec.UnsetType = msgspec.UNSET,
+    conditions: Sequence[Condition] | msgspec.UnsetType = msgspec.UNSET,
 ) -> NodeMtu:
     """Say what a node is; what is not given stays, None takes it away. Its NodeMTU is made when there is none.
 
@@ -128,6 +130,8 @@ async def set_status(
         status["answers"] = None
     elif not isinstance(answers, msgspec.UnsetType):
         status["answers"] = {name: None if one is None else records.encoded(one) for name, one in answers.items()}
+    if not isinstance(conditions, msgspec.UnsetType):
+        status["conditions"] = [records.listed(one) for one in conditions]
     if isinstance(observation, net.NodeObservation):
         status["observedAt"] = records.moment(observation.observed_at)
     return records.node_of(await _patched(api, name, {"status": status}, "status"))
@@ -189,6 +193,11 @@ async def watch_migration(api: Api, name: str) -> AsyncGenerator[Migration | Non
         async for event in events:
             there = event.objects and event.type != "DELETED"
             yield records.migration_of(event.objects[0]) if there else None
+
+
+def migration_ref(name: str) -> Ref:
+    """The address of the MTUMigration of that name."""
+    return _ref(MIGRATIONS, name)
 
 
 async def create_migration(api: Api, name: str, whole: plan.Plan, direction: Direction = "forward") -> Migration:

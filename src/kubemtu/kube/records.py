@@ -21,6 +21,17 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     started_at: str
 
 
+class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One condition of a status (meta/v1 Condition); `observed_generation` is that of the spec it is about."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    last_transition_time: str
+    observed_generation: int | None = None
+
+
 class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
     """What one node should be (`desired`) and what its agent says that it is.
 
@@ -35,9 +46,16 @@ class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
     observation: net.NodeObservation | None = None
     observed_at: float | None = None
     agent: Agent | None = None
+    conditions: tuple[Condition, ...] = ()
     generation: int = 0
     observed_generation: int | None = None
     resource_version: str | None = None
+
+    @property
+    def refused(self) -> str:
+        """Why its agent does not obey the spec, as the condition `Accepted` says; empty when it does."""
+        held = next((one for one in self.conditions if one.type == "Accepted"), None)
+        return held.message or held.reason if held is not None and held.status == "False" else ""
 
     @property
     def current(self) -> bool:
@@ -51,16 +69,6 @@ class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
         """
         one, later = (digits.number(each.resource_version or "") for each in (self, other))
         return one is not None and later is not None and one < later
-
-
-class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One condition of a status (meta/v1 Condition)."""
-
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
-    last_transition_time: str
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +117,7 @@ def node_of(found: Object) -> NodeMtu:
         observation=_part(found, net.NodeObservation, "status", "observation"),
         observed_at=_seconds(found, observed_at) if observed_at else None,
         agent=_part(found, Agent, "status", "agent"),
+        conditions=_part(found, tuple[Condition, ...], "status", "conditions") or (),
         generation=found.integer("metadata", "generation") or 0,
         observed_generation=found.integer("status", "observedGeneration"),
         resource_version=found.resource_version,
@@ -149,6 +158,11 @@ def _direction(found: Object) -> Direction:
 def encoded(record: msgspec.Struct) -> dict[str, object]:
     """A record as the body of a merge patch: null takes an old value away; in lists there is nothing to take away."""
     return {key: _value(one, in_list=False) for key, one in msgspec.to_builtins(record).items()}
+
+
+def listed(record: msgspec.Struct) -> dict[str, object]:
+    """A record as an item of a list in such a body."""
+    return {key: one for key, one in encoded(record).items() if one is not None}
 
 
 def _value(value: object, *, in_list: bool) -> object:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import msgspec
+
 from kubemtu.core import migration
 from kubemtu.core.errors import KubemtuError, NodeFailure
 from kubemtu.node import errors, hosts, journal, links, netlink, netns, remembered, routes, state, steps, wanted
@@ -78,7 +80,9 @@ class Engine:
         view, pods = self._look(desired, only, node=node)
         refusals = wanted.refusals(desired, self.state.pods.values(), self.state.devices) + hosts.refusals(desired)
         if refusals:
-            return self._reached(view, started, 0, refusals)
+            beyond = wanted.beyond(desired, self.state.devices)
+            reason = migration.OUTSIDE_POD_NETWORK if beyond else migration.OUT_OF_BOUNDS
+            return msgspec.structs.replace(self._reached(view, started, 0, refusals), refused=reason)
         changed, unpinned = 0, list[str]()
         if only is None:
             changed, unpinned, self._left = hosts.make_true(

@@ -69,6 +69,8 @@ class Agent:
         self._missing = False  # the NodeMTU is not there (any more), whatever was told
         self._leaving = False  # kubemtu is taken out of the cluster: nothing of it stays on the node
         self._drivers = spec.Drivers()
+        self._authority = spec.Authority(api)
+        self._condition: mtu.Condition | None = None  # told last, also by the agent before this one
         self._course = spec.Course()
         self._wake = asyncio.Event()
         self._stirred = False  # the kernel has told of a change
@@ -109,12 +111,16 @@ class Agent:
             async with contextlib.aclosing(self._api.watch(mtu.NODES, name=self._node)) as changes:
                 async for change in changes:
                     there = change.objects and change.type != "DELETED"
-                    self._hear(change.objects[0] if there else None)
+                    await self._hear(change.objects[0] if there else None)
 
         await persist(once)
 
-    def _hear(self, found: Object | None) -> None:
-        heard = spec.read(found)
+    async def _hear(self, found: Object | None) -> None:
+        heard = await self._authority.check(spec.read(found), self._node)
+        if self._condition is None and found is not None:
+            with contextlib.suppress(errors.Malformed):  # by hand; what is told next is written over it
+                held = records.node_of(found).conditions
+                self._condition = next((one for one in held if one.type == report.ACCEPTED), None)
         if not self._drivers.obeys(heard):
             log.warning("an earlier driver of this migration is not obeyed any more")
             return
@@ -205,7 +211,7 @@ class Agent:
             hands.sweep()
             strangers = keeper.strangers(asked.desired, self._cluster_hosts())
             if strangers and asked.desired.pins_hosts:
-                self._course.take(keeper.failed(asked.desired, strangers[0]))
+                self._course.take(keeper.failed(asked.desired, strangers[0], migration.UNKNOWN_HOST))
             else:
                 self._course.take(hands.make_true(asked.desired))
 
@@ -268,6 +274,8 @@ class Agent:
         now = self._report
         assert now is not None
         answers = now.answers if self._begun else None
+        moment = records.moment(self._api.now())
+        self._condition = report.accepted(now.reached, now.generation, self._condition, moment)
         await mtu.set_status(
             self._api,
             self._node,
@@ -276,6 +284,7 @@ class Agent:
             answers=answers,
             observation=self._dated(now.observation),
             agent=self._identity,
+            conditions=[self._condition],
         )
         for name in now.answers if self._begun else ():
             if name in self._answers and self._answers[name] is now.answers[name]:

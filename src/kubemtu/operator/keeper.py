@@ -89,9 +89,8 @@ class Keeper:
         except (errors.KubemtuError, OSError) as error:
             return failed(desired, str(error))
         except ValueError as error:  # a network that is none, as somebody wrote it by hand
-            return failed(
-                desired, f"the spec of NodeMTU {self._node} asks for what makes no sense: {error}; correct it"
-            )
+            sentence = f"the spec of NodeMTU {self._node} asks for what makes no sense: {error}; correct it"
+            return failed(desired, sentence, migration.OUT_OF_BOUNDS)
         self._settled = reached.done and desired.phase is migration.Phase.SETTLE
         return reached
 
@@ -189,10 +188,16 @@ def strangers(desired: migration.Desired, known: Collection[str]) -> list[str]:
     ]
 
 
-def failed(desired: migration.Desired, sentence: str) -> migration.Reached:
-    """What is reported when nothing could be done at all."""
+def failed(desired: migration.Desired, sentence: str, refused: str = "") -> migration.Reached:
+    """What is reported when nothing could be done at all; `refused`: when nothing was tried, the reason."""
     return migration.Reached(
-        phase=desired.phase, restore=desired.restore, done=False, ports=0, changed=0, failures=(sentence,)
+        phase=desired.phase,
+        restore=desired.restore,
+        done=False,
+        ports=0,
+        changed=0,
+        failures=(sentence,),
+        refused=refused,
     )
 
 

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from kubemtu.core import migration, net, order
+from kubemtu.kube.records import Condition
 
 BEAT = 20.0  # seconds after which an unchanged observation is told again; it counts as stale after sixty
 SOON = 0.3  # seconds between two tellings of what a node shows
+ACCEPTED = "Accepted"
+MESSAGE = 2000  # characters of a condition's message
 DROPS = 3.0  # seconds between two tellings where nothing but drop counters moved
 
 
@@ -36,6 +39,27 @@ def verdict(report: Report) -> tuple[object, ...]:
     reached = report.reached
     still = None if reached is None else msgspec.structs.replace(reached, seconds=0.0)
     return report.generation, still
+
+
+def accepted(
+    reached: migration.Reached | None, generation: int | None, before: Condition | None, now: str
+) -> Condition:
+    """Return the condition that says whether the spec is obeyed; `before` is the one told last, `now` RFC 3339."""
+    if reached is None:
+        status, reason, message = "True", "NothingAsked", "nothing is asked of this node"
+    elif reached.refused:
+        status, reason, message = "False", reached.refused, "; ".join(reached.failures)[:MESSAGE]
+    else:
+        status, reason, message = "True", "Obeyed", "the node is made what the spec says"
+    since = before.last_transition_time if before is not None and before.status == status else now
+    return Condition(
+        type=ACCEPTED,
+        status=status,  # type: ignore[arg-type]
+        reason=reason,
+        message=message,
+        last_transition_time=since,
+        observed_generation=generation,
+    )
 
 
 def quiet(seen: net.NodeObservation) -> net.NodeObservation:

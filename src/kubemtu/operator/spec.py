@@ -6,17 +6,20 @@ import msgspec
 
 from kubemtu.core import migration
 from kubemtu.core.objects import Object
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import mtu
 
 REMEMBERED = 16  # migrations
 log = logging.getLogger("kubemtu.agent")
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What the spec of a NodeMTU says; `trouble` when it cannot be read."""
+    """What the spec of a NodeMTU says; `trouble` when it is not obeyed, with the reason in `refused`."""
 
     generation: int | None = None
     desired: migration.Desired | None = None
     trouble: str = ""
+    refused: str = ""
 
 
 class Drivers:
@@ -56,7 +59,40 @@ def read(found: Object | None) -> Asked:
             f"the spec of NodeMTU {found.name} cannot be read: {error}; the node is left as it is: correct or remove "
             f"the spec with `kubectl edit nodemtu {found.name}`"
         )
-        return Asked(generation=number, trouble=trouble)
+        return Asked(generation=number, trouble=trouble, refused=migration.SPEC_UNREADABLE)
+
+
+class Authority:
+    """Holds what is asked of a node against the change that it names: there must be one, and a driver of it."""
+
+    def __init__(self, api: kube_api.Api) -> None:
+        """No change is known."""
+        self._api = api
+        self._known: tuple[str, int] | None = None
+
+    async def check(self, asked: Asked, node: str) -> Asked:
+        """Return what is asked, or why it is not obeyed: whoever may write a NodeMTU need not have begun a change.
+
+        Asks the API once for each driver of a change. Raises what `Api.get` raises.
+        """
+        desired = asked.desired
+        if desired is None or self._known == (desired.migration, desired.epoch):
+            return asked
+        found = await self._api.get(mtu.migration_ref(desired.migration))
+        if found is None:
+            why = f"MTUMigration {desired.migration} does not exist"
+        elif desired.epoch > (epoch := found.integer("status", "progress", "epoch") or 0):
+            why = (
+                f"no driver of MTUMigration {desired.migration} has come to epoch {desired.epoch}, the last is {epoch}"
+            )
+        else:
+            self._known = (desired.migration, desired.epoch)
+            return asked
+        trouble = (
+            f"the spec of NodeMTU {node} is not obeyed, for {why}; the node is left as it is: take the spec away with "
+            f"`kubectl patch nodemtu {node} --type merge -p '{{\"spec\":null}}'`"
+        )
+        return Asked(generation=asked.generation, trouble=trouble, refused=migration.MIGRATION_NOT_FOUND)
 
 
 class Course:
@@ -82,7 +118,13 @@ class Course:
         if asked.trouble:
             log.warning("%s", asked.trouble)
             self.reached = migration.Reached(
-                phase=migration.Phase.RECORD, restore=False, done=False, ports=0, changed=0, failures=(asked.trouble,)
+                phase=migration.Phase.RECORD,
+                restore=False,
+                done=False,
+                ports=0,
+                changed=0,
+                failures=(asked.trouble,),
+                refused=asked.refused,
             )
         return True
 
