@@ -1,6 +1,7 @@
 """What holds for the project as a whole: its public names, its pages, its manifests."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,18 @@ def test_made_pages_are_up_to_date() -> None:
         [sys.executable, ROOT / "scripts/docs.py", "--check"], capture_output=True, text=True, check=False
     )
     assert outcome.returncode == 0, outcome.stderr
+
+
+def test_every_claim_names_a_look_and_a_test_that_are_there() -> None:
+    rows = [line.split("|") for line in (ROOT / "docs/claims.md").read_text("utf-8").splitlines() if line[:1] == "|"]
+    claims = [[cell.strip() for cell in row[1:-1]] for row in rows[2:]]
+    assert all(len(row) == 5 and all(row) for row in claims)
+    for *_, modules, tests in claims:
+        named, tried = re.findall(r"`([a-z_/]+\.py)`", modules), re.findall(r"`([a-z_/]+\.py)`", tests)
+        assert named and tried, modules
+        assert all((ROOT / "src/kubemtu" / name).is_file() for name in named), modules
+        folder = ROOT / tried[0].rpartition("/")[0]
+        assert all((ROOT / name if "/" in name else folder / name).is_file() for name in tried), tests
 
 
 @pytest.mark.parametrize("command", ["make demo", "make test"])

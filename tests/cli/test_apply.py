@@ -291,9 +291,10 @@ def test_a_black_hole_stops_it_before_anything_is_changed(can_make_labs: None) -
         ended = lab.run("apply", "--mtu", "auto", "--yes")
         assert ended.code == 8
         assert ended.err == (
-            "error: every interface is as it should be, but the network between the nodes does not carry what pods may "
-            "send: node-1 > node-2: 1404 bytes arrive, and everything larger, up to 1500, vanishes without a word: "
-            "connections hang once they send full-size packets (3 other ways like it); 1404 bytes leave 1354 for pods. "
+            "error: every interface that was seen is as it should be, but the network between the nodes does not carry "
+            "what pods may send: node-1 > node-2: 1404 bytes arrive, and everything larger, up to 1500, vanishes "
+            "without a word: connections hang once they send full-size packets (3 other ways like it); 1404 bytes "
+            "leave 1354 for pods. "
             "Nothing was changed; apply --mtu 1354 or less, or correct the network\n"
         )
         ended = lab.run("apply", "--mtu", "1355", "--yes")

@@ -133,7 +133,7 @@ def test_what_is_under_way_further_is_not_relieved_again(lab: Cluster) -> None:
     assert "is under way and stands at step 3 of 4: carry on with `kubemtu apply`, or take it back" in ended.err
     lab.done("apply", "--yes")
     nothing = lab.done("relieve", "--yes")
-    assert nothing.lines[-1] == "Nothing to relieve: no running pod of the nodes that report has more than 1450."
+    assert nothing.lines[-1] == "Nothing to relieve: no running pod that was seen has more than 1450."
     lab.done("rollback", "--yes")
     lab.forget_migrations()
 

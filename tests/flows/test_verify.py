@@ -76,7 +76,20 @@ async def test_a_pin_that_is_left_is_named() -> None:
     wrong = msgspec.structs.replace(PORT, routes=(pinned,))
     assert "pod default/web-1 on node n1 still has a pin: default mtu lock 1450" in await surprise(nodes(wrong))
     overlay = net.Route(family=4, destination="10.42.2.0/24", device="flannel.1", mtu=1450, locked=True)
-    assert "node n1 still has a pin: 10.42.2.0/24 mtu lock 1450" in await surprise(nodes(PORT, routes=(overlay,)))
+    tunnel = msgspec.structs.replace(TARGET, tunnel="flannel.1")
+    said = await surprise(nodes(PORT, routes=(overlay,)), target=tunnel)
+    assert "node n1 still has a pin: 10.42.2.0/24 mtu lock 1450" in said
+    routed = msgspec.structs.replace(TARGET, pod_networks=("10.42.0.0/16",))
+    by_nic = msgspec.structs.replace(overlay, device="eth0")
+    assert "node n1 still has a pin: 10.42.2.0/24" in await surprise(nodes(PORT, routes=(by_nic,)), target=routed)
+
+
+async def test_a_lock_of_the_nodes_own_network_is_no_pin_of_the_pods() -> None:
+    """An operator helps a node that is cut off meanwhile."""
+    own = net.Route(family=4, destination="192.168.77.0/24", device="eth0", mtu=1404, locked=True)
+    anywhere = msgspec.structs.replace(own, destination="default")
+    target = msgspec.structs.replace(TARGET, pod_networks=("10.42.0.0/16", "fd42::/48"))
+    assert "no pin is left" in await verify.ports(nodes(PORT, routes=(own, anywhere)), LIVE, {"n1": target}, NAMES, {})
 
 
 async def test_a_pin_of_another_size_and_one_of_ipv6_alone_are_pins_too() -> None:

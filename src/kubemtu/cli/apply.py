@@ -179,6 +179,7 @@ async def _begun(api: "kube_api.Api", wish: Wish, pinned: "kube_mtu.Migration | 
 async def _nothing_to_do(api: "kube_api.Api", made: "plans.Made", wish: Wish) -> None:
     """Say so, once the network between the nodes has shown that it is true: no interface knows what a switch drops."""
     from kubemtu.cli import progress
+    from kubemtu.core.words import count, names
     from kubemtu.flows.change import outcome, survey
 
     verdict = None
@@ -191,7 +192,9 @@ async def _nothing_to_do(api: "kube_api.Api", made: "plans.Made", wish: Wish) ->
         proven = (
             f"; {arrived if verdict.probes else 'what the network between the nodes carries could not be measured'}"
         )
-    _say(f"Nothing to do: the cluster is as this plan wants it{proven}.", wish)
+    unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in made.topology.nodes if node.unseen]
+    seen = f"what was seen of the cluster (not {names(unseen)})" if unseen else "the cluster"
+    _say(f"Nothing to do: {seen} is as this plan wants it{proven}.", wish)
     if wish.output_format != "text":
         ended = outcome.Outcome(migration="", direction="forward", done=True, seconds=0.0, proof=verdict)
         progress.end(ended, wish.output_format)

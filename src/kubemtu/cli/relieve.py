@@ -138,7 +138,7 @@ async def _begun(
                 f"{whole.target}: take them back with `kubemtu rollback`"
             )
         own = " and no NIC of theirs sends more than such pods need" if wish.hosts else ""
-        _say(f"Nothing to relieve: no running pod of the nodes that report has more than {whole.target}{own}.", wish)
+        _say(f"Nothing to relieve: no running pod that was seen has more than {whole.target}{own}.", wish)
         return None
     lines = list(diff.steps(whole))
     _say(f"Now: {lines[0]}", wish)

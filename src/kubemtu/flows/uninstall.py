@@ -199,7 +199,7 @@ async def carry_out(api: kube_api.Api, found: Found, tell: Tell) -> tuple[str, .
     for ref in found.ours:
         if ref.kind not in {"DaemonSet", crd.KIND}:
             await api.delete(ref)
-            tell(f"{ref} is gone")
+            tell(f"{ref} is deleted")
     if not found.keeps_namespace and await api.delete(NAMESPACE):
 
         async def emptied() -> bool:

@@ -252,6 +252,8 @@ class Drive:
             self._tell_phase(step, phase, reached, time.monotonic() - began)
             if self._forward and phase is migration.Phase.PIN_PORTS:
                 self._relief_seconds = self._seconds()
+        if step.relieves and not step.only_hosts:
+            relief.within(reached, step.low)
         return telling.live(step, reached, changed)
 
     def _tell_phase(
@@ -312,9 +314,10 @@ class Drive:
     async def _record(self, step: plan.Live) -> None:
         """Every node journals what it has."""
         await self.nodes.look_who_left()
-        names = sorted(await self._targets(step))
+        to = await self._targets(step)
+        names = sorted(to)
         seen = self.nodes.observations()
-        before = {name: verify.pins(seen[name], step.host_addresses) for name in names if name in seen}
+        before = {name: verify.pins(seen[name], to[name]) for name in names if name in seen}
         own = {name: number for name, number in before.items() if number}
         await self.enter(step, migration.Phase.RECORD, RECORDING)
         await self.record.note(msgspec.structs.replace(self.progress, own_locks=own), "recorded")

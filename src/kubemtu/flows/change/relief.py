@@ -1,6 +1,6 @@
 """The relief of a decrease: every sender is pinned, no device has moved. Whether it holds, and what is left to do."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from kubemtu.core import errors, migration, plan, undo
 from kubemtu.core.words import count
@@ -23,15 +23,20 @@ def seen(nodes: Nodes, names: Collection[str], low: int) -> str:
     """
     fresh = nodes.observations().keys() & set(names)
     reached = {name: one for name, one in nodes.last_reached(sorted(fresh)).items() if _pinned(one)}
-    for name, one in reached.items():
-        if one.sends is not None and one.sends > low:
-            raise errors.Surprise(f"node {name} still sends {one.sends} bytes, and its pins are for {low}")
+    within(reached, low)
     pods = sum(one.ports for one in reached.values())
     said = f"pins hold on {count(len(reached), 'node')}: {count(pods, 'pod')} and the nodes send at most {low}"
     silent = sorted(set(names) - reached.keys())
     if silent:
         said += f"; node {listed(silent)} does not show that now, whose pins stay as they were put"
     return said
+
+
+def within(reached: Mapping[str, migration.Reached], low: int) -> None:
+    """Raise Surprise when a node tells that it, or one of its pods, still sends more than `low` bytes."""
+    for name, one in reached.items():
+        if one.sends is not None and one.sends > low:
+            raise errors.Surprise(f"node {name} still sends {one.sends} bytes, and its pins are for {low}")
 
 
 def _pinned(one: migration.Reached) -> bool:

@@ -24,8 +24,8 @@ async def between_nodes(
     if found.proof.verdict == "refuted":
         told = fabric.sentence(found, size, pod_mtu)
         raise errors.Surprise(
-            "every interface is as it should be, but the network between the nodes does not carry what pods may send: "
-            f"{told}. Nothing was changed; {fabric.remedy(found, size, pod_mtu)}"
+            "every interface that was seen is as it should be, but the network between the nodes does not carry what "
+            f"pods may send: {told}. Nothing was changed; {fabric.remedy(found, size, pod_mtu)}"
         )
     return found.proof
 

@@ -87,7 +87,7 @@ def live(step: plan.Live, reached: Mapping[str, migration.Reached], changed: int
     if step.lets_hosts_go or step.only_hosts:
         return f"{nodes}; {meaning(step.until, step)}"
     where = f"{count(pods, 'pod')} on {nodes}"
-    return f"{where}; nobody sends more than {step.low}" if step.relieves else f"{where}, none restarted"
+    return f"{where}; none of them sends more than {step.low}" if step.relieves else f"{where} in place"
 
 
 def recorded(nodes: int) -> str:

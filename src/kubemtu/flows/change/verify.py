@@ -4,7 +4,8 @@ Agents say that they are done; this reads what they see. A pod that is being bor
 agent corrects it within milliseconds; what is still wrong then is a surprise, with the pod's name.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping
 
 from kubemtu.core import errors, migration, net, plan, rendered
 from kubemtu.core.objects import Object, Want, dotted
@@ -108,21 +109,20 @@ def _wrong(
         for route in seen.routes:
             if route.locked and route.mtu == step.host_mtu and route.destination in hosts:
                 yield f"node {name} still has a pin: {route.destination} mtu lock {route.mtu}"
-    if len(found := list(_pins(name, seen, names, hosts))) > own_pins.get(name, 0):
+    if len(found := list(_pins(name, seen, target, names))) > own_pins.get(name, 0):
         yield found[0]
 
 
-def pins(seen: net.NodeObservation, host_addresses: Iterable[str] = ()) -> int:
-    """How many routes of a node and of its pods are locked to an MTU, and pods hold their IPv6 below their interface.
+def pins(seen: net.NodeObservation, target: plan.NodeTarget) -> int:
+    """How many routes of pods and to pods are locked to an MTU, and pods hold their IPv6 below their interface.
 
-    No CNI does either, so what is there before a change is somebody's own. Routes to `host_addresses` do not count:
-    those pins are meant to stay.
+    No CNI does either, so what is there before a change is somebody's own. The node's other routes are never pinned,
+    but for the routes to single hosts, which are looked at by themselves.
     """
-    hosts = frozenset(f"{address}/{128 if ':' in address else 32}" for address in host_addresses)
-    return sum(1 for _ in _pins("", seen, {}, hosts))
+    return sum(1 for _ in _pins("", seen, target, {}))
 
 
-def _pins(name: str, seen: net.NodeObservation, names: Mapping[str, str], hosts: Collection[str]) -> Iterator[str]:
+def _pins(name: str, seen: net.NodeObservation, target: plan.NodeTarget, names: Mapping[str, str]) -> Iterator[str]:
     for port in seen.ports:
         pod = f"pod {_name(port, names)} on node {name}"
         for route in port.routes:
@@ -130,9 +130,19 @@ def _pins(name: str, seen: net.NodeObservation, names: Mapping[str, str], hosts:
                 yield f"{pod} still has a pin: {route.destination} mtu lock {route.mtu}"
         if port.ipv6_mtu is not None and port.ipv6_mtu < port.pod_mtu:
             yield f"{pod} still has a pin: net.ipv6.conf.{port.pod_link}.mtu={port.ipv6_mtu}"
+    devices = {port.host_link for port in seen.ports} | {target.tunnel, target.bridge, target.ports.bridge}
     for route in seen.routes:
-        if route.locked and route.mtu is not None and route.destination not in hosts:
+        if route.locked and route.mtu is not None and (route.device in devices or _to_pods(route, target)):
             yield f"node {name} still has a pin: {route.destination} mtu lock {route.mtu}"
+
+
+def _to_pods(route: net.Route, target: plan.NodeTarget) -> bool:
+    """Whether a route leads into the networks of pods, as those between nodes without a tunnel do."""
+    if route.destination == "default":
+        return False
+    to = ipaddress.ip_network(route.destination, strict=False)
+    networks = (ipaddress.ip_network(network, strict=False) for network in target.pod_networks)
+    return any(to.version == one.version and to.subnet_of(one) for one in networks)  # type: ignore[arg-type]  # same version
 
 
 def _name(port: net.PodPort, names: Mapping[str, str]) -> str:
