@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import pytest
 from tests.scenes import faults
+from tests.scenes.agreement import agree
 from tests.scenes.cluster import Cluster, Told
 
 from kubemtu.lab.scene import Scene
@@ -24,6 +25,7 @@ class Case(NamedTuple):
     says: tuple[str, ...] = ()  # words of messages and remedies
     steps: tuple[str, ...] | None = None
     heals: bool = False
+    agrees: bool = True  # all commands are asked, and must give one cause and one remedy
 
     def __str__(self) -> str:
         return self.name
@@ -37,6 +39,8 @@ def judge(cluster: Cluster, case: Case) -> Told:
     said = "\n".join([now.summary, *(f"{each.message} {each.remedy}" for each in now.findings)])
     for words in case.says:
         assert words in said, f"{words!r} is not in\n{said}"
+    if case.agrees:
+        agree(cluster)
     if case.steps is not None:
         planned = cluster.plan().lines
         if planned.count("live") == 2:  # a decrease: its pins come before everything, its devices where a case says

@@ -4,16 +4,16 @@
 here from both, so that a tunnel device that was set by hand is put back, and not every pod made as small as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
-from kubemtu.core import policy
+from kubemtu.core import net, policy
 from kubemtu.core.topology import Node, Topology, inner
 from kubemtu.core.words import names
 
-Cause = Literal["network", "tunnel", "overlay", "veth", "pods", "nics", "none"]
+Cause = Literal["network", "tunnel", "overlay", "veth", "bridge", "pods", "nics", "none"]
 
 
 class Remedy(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,8 +21,9 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True):
 
     `cause`: "network": less gets through between nodes than their NICs say; "tunnel": a tunnel device is smaller than
     it should be; "overlay": less gets through between pods, and nothing shows why; "veth": two ends of one interface
-    differ; "pods": pods or their configuration do not suit the path; "nics": and so because NICs differ. `path_mtu` is
-    what gets through between nodes, 0 where the NICs decide; `place` the devices at fault; `known` who said so before.
+    differ; "bridge": a bridge has another MTU than its ports; "pods": pods or their configuration do not suit the path;
+    "nics": and so because NICs differ. `path_mtu` is what gets through between nodes, 0 where the NICs decide; `place`
+    the devices at fault; `known` who said so before.
     """
 
     cause: Cause
@@ -47,6 +48,8 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.place} goes back to {self.mtu}: `kubemtu apply` sets it, live; look also for what set it "
                 "(udev, systemd-networkd, NetworkManager)"
             )
+        if self.cause == "bridge":
+            return f"{self.place} gets the {self.mtu} of its ports: `kubemtu apply` sets it, live"
         return f"`kubemtu {self.command}` shows the change of pods to {self.mtu}, and `kubemtu {made}` makes it, live"
 
 
@@ -70,9 +73,11 @@ def of(topology: Topology, *, between_nodes: int = 0, between_pods: int = 0) -> 
     by = (bound.path_mtu, str(bound) if bound.reason else "") if bound is not None else (0, "")
     made = Remedy(cause="none", mtu=recommended, path_mtu=by[0], known=by[1])
     if low:
-        return msgspec.structs.replace(made, cause="tunnel", place=_tunnels(low))
+        return msgspec.structs.replace(made, cause="tunnel", place=_devices((node.tunnel, node.name) for node in low))
     if _apart(topology):
         return msgspec.structs.replace(made, cause="veth")
+    if apart := [node for node in topology.nodes if _bridge_apart(node)]:
+        return msgspec.structs.replace(made, cause="bridge", place=_devices((node.bridge, node.name) for node in apart))
     return msgspec.structs.replace(made, cause=_of_pods(topology, topology.carries, bound))
 
 
@@ -99,6 +104,13 @@ def _apart(topology: Topology) -> bool:
     return any(port.at.host_mtu != port.at.pod_mtu for _, port in topology.ports)
 
 
-def _tunnels(low: Sequence[Node]) -> str:
-    devices = names(dict.fromkeys(node.tunnel.name for node in low if node.tunnel is not None))
-    return f"{devices} on {names(node.name for node in low)}"
+def _bridge_apart(node: Node) -> bool:
+    """Whether the bridge of its pods has not what all its ports have."""
+    sizes = {port.at.host_mtu for port in node.ports if node.bridge is not None and port.at.bridge == node.bridge.name}
+    return node.bridge is not None and len(sizes) == 1 and node.bridge.mtu not in sizes
+
+
+def _devices(found: Iterable[tuple[net.Link | None, str]]) -> str:
+    """Devices and the nodes that they are on, for a sentence."""
+    listed = [(device.name, node) for device, node in found if device is not None]
+    return f"{names(dict.fromkeys(device for device, _ in listed))} on {names(node for _, node in listed)}"

@@ -8,6 +8,7 @@ The number that decides is the smallest over all nodes of what the encapsulation
 other nodes: a pod cannot know to which node it will talk next.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -228,6 +229,7 @@ def _node(
     tunnel = seen.link(state.tunnel) if state.tunnel else None
     uplink = _uplink(seen, tunnel)
     nic_mtu = min(uplink.mtu, uplink.route_mtu or uplink.mtu) if uplink is not None else None
+    ports = (Port(at=port, pod=owners.get(port.host_link, f"netns {port.netns}")) for port in seen.ports)
     sizes = [size for size in (nic_mtu, given) if size]
     bound = said if said is not None and said.path_mtu < min(sizes, default=policy.MOST + 1) else None
     path_mtu = bound.path_mtu if bound is not None else min(sizes, default=None)
@@ -243,10 +245,15 @@ def _node(
         tunnel=tunnel,
         bridge=seen.link(state.bridge) if state.bridge else None,
         rendered=node_files.of(seen, state.conflist),
-        ports=tuple(Port(at=port, pod=owners.get(port.host_link, f"netns {port.netns}")) for port in seen.ports),
+        ports=tuple(sorted(ports, key=_in_order)),  # whatever the kernel's order is, the same is said at every look
         unseen=pods.unseen(seen, here, owners.values()),
         cni_pod=cni_pod,
     )
+
+
+def _in_order(port: Port) -> list[tuple[str, int]]:
+    """What orders pods as people count: web-2 before web-10."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"([^0-9]*)([0-9]{0,18})", port.pod)]
 
 
 def _own(state: CniState, tunnel: net.Link | None) -> tuple[encap.Encapsulation, ...]:

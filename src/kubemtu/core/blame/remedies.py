@@ -52,7 +52,7 @@ def advised(
     if network is not None:
         made = remedy.of(network, between_pods=fault.mtu)
         fault = msgspec.structs.replace(fault, remedy=made)
-        if made.cause in {"tunnel", "pods", "network"} and made.mtu:
+        if made.cause in {"tunnel", "bridge", "pods", "network"} and made.mtu:
             sound = nodes is not None and not nodes
             if fault.where == "everywhere":
                 fault = _everywhere(fault, expected, sound=sound)

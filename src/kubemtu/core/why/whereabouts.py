@@ -17,7 +17,9 @@ from kubemtu.core.why.ends import End
 
 Sure = Literal["certain", "likely", "possible"]
 Cause = Literal["veth", "interface", "nic", "network", "tunnel", "nodes", "node", "held", "service", "outside"]
-SHOWN: Final = frozenset({"tunnel", "pods", "nics", "network"})  # remedies for what interfaces show by themselves
+SHOWN: Final = frozenset(
+    {"tunnel", "bridge", "pods", "nics", "network"}
+)  # remedies for what interfaces show by themselves
 PASSING = "let ICMP type 3 code 4 pass, and ICMPv6 type 2"  # RFC 1191 4, RFC 4890 4.3.1
 
 
