@@ -88,8 +88,13 @@ class Command:
         while not any(text in line for line in self.lines):
             assert self._read(deadline), f"it ended without {text!r}: {self.lines[-3:]} {self.wait().err}"
 
+    def stop_reading(self) -> None:
+        """Read no more of what it prints; what it says on stderr is still heard."""
+        os.close(self._out)
+        self._out = -1
+
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send it a signal."""
+        """Send it a signal; at SIGUSR1 its stdout is a full device from then on."""
         os.kill(self.pid, number)
 
     def wait(self, seconds: float = 180.0) -> Ended:
@@ -99,14 +104,14 @@ class Command:
             pass
         if self.code is None:
             self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-            os.close(self._out)
-            os.close(self._err)
+            for descriptor in {self._out, self._err} - {-1}:
+                os.close(descriptor)
         return Ended(self.code, "\n".join([*self.lines, self._rest.decode()]).strip("\n"), self._said.decode())
 
     def _read(self, deadline: float) -> bool:
         if self.code is not None:
             return False
-        open_ones = [self._out, self._err]
+        open_ones = [one for one in (self._out, self._err) if one >= 0]
         while True:
             ready = select.select(open_ones, [], [], max(0.0, deadline - time.monotonic()))[0]
             if not ready:
@@ -138,6 +143,7 @@ def _be_the_command(arguments: tuple[str, ...], kubeconfig: Path, told: int, sai
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in ((0, "r"), (1, "w"), (2, "w")))
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        signal.signal(signal.SIGUSR1, lambda *_: os.dup2(os.open("/dev/full", os.O_WRONLY), 1))
         signal.setitimer(signal.ITIMER_REAL, 0)
         os.environ["KUBECONFIG"] = str(kubeconfig)
         code = main.run(list(arguments))
@@ -241,6 +247,15 @@ class Cluster:
         return bool(seen.get("uplinks")) and all(
             pod["host_link"] in ports for pod in self._pods() if pod["node"] == node
         )
+
+    def pods(self) -> list[dict[str, str]]:
+        """The pods of the pod network that the lab's kubelets keep."""
+        return self._pods()
+
+    def locked(self) -> list[str]:
+        """Every route of a node or a pod that is locked to an MTU, with its node, as `ip` shows it."""
+        kernel = dict(zip(self.nodes, self._threads.map(self._kernel_of, self.nodes), strict=True))
+        return [f"{node}: {line}" for node, text in kernel.items() for line in text.splitlines() if "mtu lock" in line]
 
     def _pods(self) -> list[dict[str, str]]:
         folder = self.lab.folder / "pods"

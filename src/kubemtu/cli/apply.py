@@ -102,7 +102,7 @@ async def _apply(flags: kubeflags.KubeFlags, wish: Wish) -> int:
     from kubemtu.flows.change import act, migrations
 
     terminal.acting()
-    async with plans.connected(flags) as api:
+    async with plans.connected(flags, plans.UNCHANGED) as api:
         open_one = await migrations.unfinished(api)
         if open_one is not None and open_one.progress.untouched:
             await migrations.give_up(api, open_one)

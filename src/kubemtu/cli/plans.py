@@ -1,5 +1,6 @@
 """What `plan`, `apply` and `rollback` share: a connection, a plan from a file or made now, a question."""
 
+import asyncio
 import contextlib
 import signal
 import sys
@@ -19,6 +20,8 @@ from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect
 
 PLAN_MOST = 64 << 20  # bytes of a saved plan: thousands of nodes
+INTERRUPTED = "interrupted; nothing after the last line above was done"
+UNCHANGED = "interrupted before this run changed anything of the pod network; the same command again begins anew"
 PIPE_SECONDS = 10.0  # in which whoever writes into `apply <(...)` must say something
 
 
@@ -30,12 +33,23 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextlib.asynccontextmanager
-async def connected(flags: kubeflags.KubeFlags) -> AsyncIterator[kube_api.Api]:
-    """The API that the flags name."""
+async def connected(flags: kubeflags.KubeFlags, interrupted: str = INTERRUPTED) -> AsyncIterator[kube_api.Api]:
+    """The API that the flags name.
+
+    SIGTERM and SIGHUP interrupt the block as Ctrl-C does: both raise Interrupted with that sentence, unless the block
+    says more.
+    """
     logs.on_a_terminal()
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):  # asyncio.Runner does this for SIGINT
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     settings = connect.settings(flags.kubeconfig, flags.context, impersonate=flags.impersonate)
-    async with kube_api.Api(settings) as api:
-        yield api
+    try:
+        async with kube_api.Api(settings) as api:
+            yield api
+    except asyncio.CancelledError:
+        raise errors.Interrupted(interrupted) from None
 
 
 def wanted(mtu: str) -> int | None:

@@ -1,7 +1,6 @@
 """What a long operation looks like: a line an event for people, a JSON line an event for programs."""
 
 import asyncio
-import signal
 from collections.abc import Awaitable
 
 from kubemtu.cli import output, terminal
@@ -58,14 +57,10 @@ def json_line(event: events.Event) -> None:
 
 
 async def interruptible(work: Awaitable[outcome.Outcome], told: Teller, name: str) -> outcome.Outcome:
-    """Wait for the outcome; Ctrl-C, SIGTERM and a terminal that goes become a sentence that says where it stands.
+    """Wait for the outcome; an interruption (see `plans.connected`) becomes a sentence that says where it stands.
 
     Raises Interrupted.
     """
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):  # asyncio.Runner does this for SIGINT
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
         return await work
     except asyncio.CancelledError:

@@ -75,7 +75,7 @@ async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
     from kubemtu.cli import plans, progress
     from kubemtu.flows.change import act, migrations
 
-    async with plans.connected(flags) as api:
+    async with plans.connected(flags, plans.UNCHANGED) as api:
         open_one = await migrations.unfinished(api)
         if open_one is not None and open_one.progress.untouched:
             await migrations.give_up(api, open_one)

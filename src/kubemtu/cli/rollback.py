@@ -41,7 +41,7 @@ async def _rollback(flags: kubeflags.KubeFlags, *, yes: bool, patience: float, o
     from kubemtu.flows.change import act, migrations
 
     terminal.acting()
-    async with plans.connected(flags) as api:
+    async with plans.connected(flags, plans.UNCHANGED) as api:
         back = await migrations.last_to_undo(api)
         await _show(api, back, err=output_format != "text")
         plans.confirm("Roll back?", yes=yes)
