@@ -180,18 +180,29 @@ def _larger(lab: Cluster, said: str, most: int) -> Iterator[str]:
         yield f"{said}, and {larger}"
 
 
+def bare(picture: Picture) -> Picture:
+    """The same without what every run names anew: the change, and how many have driven it."""
+    specs = {
+        name: {key: value for key, value in spec.items() if key not in {"migration", "epoch"}}
+        if isinstance(spec, dict)
+        else spec
+        for name, spec in picture.specs.items()
+    }
+    return msgspec.structs.replace(picture, specs=specs, unfinished=tuple("one" for _ in picture.unfinished))
+
+
 class Subject:
     """One lab and one act in it: what all looks like before and after, and at which lines to disturb."""
 
     def __init__(self, lab: Cluster, act: Act) -> None:
         self.lab = lab
         self.act = act
-        self.untouched = lab.picture()
+        self.untouched = self.picture()
         self._prepare()
-        self.before = lab.picture()
+        self.before = self.picture()
         command = lab.start(*act.words)
         assert command.wait().code == 0, command.lines
-        self.after = self._settled()
+        self.after = self.picture()
         assert self.after.differs(self.before)
         begin = next(place for place, line in enumerate(command.lines) if act.first_line in line)
         self.lines = [place for place, _later in steps(command, begin)]
@@ -201,14 +212,15 @@ class Subject:
         if self.act.first is not None:
             self.lab.done(*self.act.first)
 
-    def _settled(self) -> Picture:
-        return self.lab.picture()
+    def picture(self) -> Picture:
+        """Everything that a change touches, now."""
+        return bare(self.lab.picture())
 
     def clean_up(self) -> None:
         """Lead the lab to where it was at first, and let nothing remember."""
-        if self.untouched.differs(self.lab.picture()):
+        if self.untouched.differs(self.picture()):
             self.lab.done("rollback", "--yes")
-        until(lambda: self.untouched.differs(self.lab.picture()) == "", 60)
+        until(lambda: self.untouched.differs(self.picture()) == "", 60)
         self.lab.forget_migrations()
 
     def trial(self, name: str, line: int, *, forward: bool) -> str:
@@ -259,7 +271,7 @@ class Subject:
             if larger:
                 raise Wrong(f"{ended.err}, and {larger}")
         if ended.code == 8 and "nothing was changed" in ended.err.lower() and "PinP" not in ended.out:
-            difference = self.before.differs(self.lab.picture())
+            difference = self.before.differs(self.picture())
             if difference and "unfinished" not in difference and "specs" not in difference:
                 raise Wrong(f"{ended.err}, and {difference}")
 
@@ -283,7 +295,7 @@ class Subject:
 
         def there() -> bool:
             nonlocal difference
-            difference = picture.differs(self.lab.picture())
+            difference = picture.differs(self.picture())
             return difference == ""
 
         try:

@@ -55,7 +55,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def survey(api: kube_api.Api, wanted: Settings) -> tuple[Piece, ...]:
-    """Look at every object of the installation. Raises Conflict for what must not be written over."""
+    """Look at every object of the installation. Raises Conflict for what must not be written over.
+
+    What is there and would be changed is asked of the server in a dry run, so that what somebody else manages is said
+    before anything has been written.
+    """
     pieces = [await _definition(api, plural, wanted) for plural in crd.plurals()]
     for body in await _objects(api, wanted):
         ref = await api.ref(body)
@@ -63,6 +67,8 @@ async def survey(api: kube_api.Api, wanted: Settings) -> tuple[Piece, ...]:
         if found is not None and found.text("metadata", "deletionTimestamp"):
             raise errors.Conflict(f"{ref} is being deleted; wait until it is gone, then run the same command again")
         what: What = "make" if found is None else "leave" if holds(found.body, body) else "change"
+        if what == "change":
+            await _apply(api, body, wanted, dry_run=True)
         pieces.append(Piece(what=what, kind=ref.kind, name=ref.name, namespace=ref.namespace))
     return tuple(pieces)
 
@@ -85,6 +91,8 @@ async def _definition(api: kube_api.Api, plural: str, wanted: Settings) -> Piece
     ours = dict(zip(crd.plurals(), crd.definitions(), strict=True))[plural]
     same = there is not None and holds(there.body, ours)
     what: What = "make" if found.standing == "absent" else "leave" if same else "change"
+    if what == "change":
+        await _apply(api, ours, wanted, dry_run=True)
     note = f"is of {found.version or 'an earlier kubemtu'}" if found.standing in {"older", "newer"} else ""
     return Piece(what=what, kind=crd.KIND, name=found.name, note=note)
 
@@ -119,22 +127,22 @@ async def carry_out(api: kube_api.Api, wanted: Settings, tell: Tell) -> tuple[in
     return len(nodes), tuple(found.name for found in await api.list(NODES) if found.name not in nodes)
 
 
-async def _apply(api: kube_api.Api, body: Mapping[str, object], wanted: Settings) -> None:
+async def _apply(api: kube_api.Api, body: Mapping[str, object], wanted: Settings, *, dry_run: bool = False) -> None:
     try:
-        await api.apply(body, force=wanted.force)
+        await api.apply(body, force=wanted.force, dry_run=dry_run)
     except errors.Conflict as conflict:
-        raise _managed(str(await api.ref(body)), conflict) from conflict
+        raise _managed(str(await api.ref(body)), conflict, nothing=dry_run) from conflict
 
 
-def _managed(what: str, conflict: errors.Conflict) -> errors.Conflict:
+def _managed(what: str, conflict: errors.Conflict, *, nothing: bool = False) -> errors.Conflict:
     said = re.search(r"Apply failed with (.*?); run the same command again", str(conflict))
     if said is None or not isinstance(conflict, errors.Conflict):
         return conflict
     managers = sorted(set(re.findall(r'conflict with "([^"]*)"', said[1])))
     return errors.Conflict(
         f"{what} has fields that {listed(managers) or 'somebody else'} manages, and they stay so ({said[1]}): make the "
-        "change there, or take them over with --force-conflicts; what was written before stays, and running this again "
-        "goes on"
+        "change there, or take them over with --force-conflicts; "
+        + ("nothing was changed" if nothing else "what was written before stays, and running this again goes on")
     )
 
 

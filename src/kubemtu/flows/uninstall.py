@@ -205,7 +205,7 @@ async def carry_out(api: kube_api.Api, found: Found, tell: Tell) -> tuple[str, .
         async def emptied() -> bool:
             return await api.get(NAMESPACE) is None
 
-        await _until(emptied, str(NAMESPACE), tell)
+        await _until(emptied, str(NAMESPACE), tell, lambda: _held(api))
     return keeping
 
 
@@ -235,13 +235,27 @@ async def _no_pods(api: kube_api.Api) -> bool:
     return not await api.list(want)
 
 
-async def _until(holds: Callable[[], Awaitable[bool]], what: str, tell: Tell) -> None:
+async def _held(api: kube_api.Api) -> str:
+    """What the cluster says keeps the namespace: finalizers, or kinds whose server does not answer."""
+    found = await api.get(NAMESPACE)
+    if found is None:
+        return ""
+    told = [one.text("message") or "" for one in found.each("status", "conditions") if one.text("status") == "True"]
+    own = found.get("metadata", "finalizers")
+    told += [f"it has finalizers of its own, {listed(map(str, own))}"] if isinstance(own, list) and own else []
+    return f" ({kube_errors.capped('; '.join(text for text in told if text))})" if any(told) else ""
+
+
+async def _until(
+    holds: Callable[[], Awaitable[bool]], what: str, tell: Tell, why: Callable[[], Awaitable[str]] | None = None
+) -> None:
     deadline = time.monotonic() + SECONDS
     while not await holds():
         if time.monotonic() >= deadline:
             raise errors.Surprise(
-                f"{what} not gone after {SECONDS:.0f} s; look what holds it with `kubectl -n {shipped.NAMESPACE} get "
-                "all`, then run the same command again: it goes on from there"
+                f"{what} {'are' if what.startswith('the ') else 'is'} not gone after {SECONDS:.0f} s"
+                f"{await why() if why is not None else ''}; look what holds it with `kubectl -n {shipped.NAMESPACE} "
+                "get all`, then run the same command again: it goes on from there"
             )
         await asyncio.sleep(0.2)
     tell(f"{what} are gone" if what.startswith("the ") else f"{what} is gone")

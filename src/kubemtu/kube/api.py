@@ -211,9 +211,14 @@ class Api:
         return self._whole(answer, ref, action)
 
     async def apply(
-        self, body: Mapping[str, object], field_manager: str = FIELD_MANAGER, *, force: bool = True
+        self,
+        body: Mapping[str, object],
+        field_manager: str = FIELD_MANAGER,
+        *,
+        force: bool = True,
+        dry_run: bool = False,
     ) -> Object:
-        """Apply an object server-side: what it names becomes so, what it does not name stays.
+        """Apply an object server-side: what it names becomes so, what it does not name stays; `dry_run` only asks.
 
         Raises Conflict when `force` is False and another manager owns one of the fields.
         """
@@ -224,7 +229,11 @@ class Api:
                 action=action,
                 method="PATCH",
                 path=_path(ref),
-                parameters={"fieldManager": field_manager, "force": "true" if force else "false"},
+                parameters={
+                    "fieldManager": field_manager,
+                    "force": "true" if force else "false",
+                    **({"dryRun": "All"} if dry_run else {}),
+                },
                 body=body,
                 content_type="application/apply-patch+yaml",  # JSON is YAML; the name is all the server knows
             )
