@@ -138,7 +138,7 @@ def _managed(what: str, conflict: errors.Conflict, *, nothing: bool = False) -> 
     said = re.search(r"Apply failed with (.*?); run the same command again", str(conflict))
     if said is None or not isinstance(conflict, errors.Conflict):
         return conflict
-    managers = sorted(set(re.findall(r'conflict with "([^"]*)"', said[1])))
+    managers = sorted(set(re.findall(r'conflicts? with "([^"]*)"', said[1])))
     return errors.Conflict(
         f"{what} has fields that {listed(managers) or 'somebody else'} manages, and they stay so ({said[1]}): make the "
         "change there, or take them over with --force-conflicts; "
