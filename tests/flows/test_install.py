@@ -216,7 +216,7 @@ async def asked(api: Api) -> None:
 
 
 async def pinned_hosts(api: Api) -> None:
-    await node_mtu(api, status={"observation": {"node": "node-1", "hostPins": ["10.0.0.2/32"]}})
+    await node_mtu(api, status={"observation": {"node": "node-1", "host_pins": ["10.0.0.2/32"]}})
 
 
 @pytest.mark.parametrize(

@@ -124,15 +124,16 @@ def _holds(found: Object) -> bool:
 
 async def _pins(api: kube_api.Api) -> str:
     """What nodes show that holds senders back, with the remedy; nothing where no pod network of ours can be told."""
-    snapshot = await observe.observe(api)
-    if of_hosts := [one.node for one in snapshot.nodes if one.host_pins]:
+    # As each agent told last, however long ago: nobody has taken off what one that is gone has put on.
+    shown = await _list(api, mtu.NODES)
+    if of_hosts := [one.name for one in shown if one.get("status", "observation", "host_pins")]:
         return (
             f"routes of node {listed(of_hosts)} to other nodes and the API server are pinned, by --hosts. `kubemtu "
             "rollback` takes them off; where its record is gone, `ip route flush proto 109` on the node does, and for "
             "IPv6 `ip -6 route flush proto 109`."
         )
     try:
-        left = drift.find(decide.model(snapshot))
+        left = drift.find(decide.model(await observe.observe(api)))
     except errors.NotRecognised:
         return ""
     return f"{left[0].place}: {left[0].message} {left[0].remedy}" if left else ""
