@@ -8,6 +8,7 @@ import click
 
 from kubemtu.cli import kubeflags, terminal
 from kubemtu.core import errors
+from kubemtu.core.words import count
 
 if TYPE_CHECKING:
     from kubemtu.flows.install import Settings
@@ -107,7 +108,7 @@ async def _install(flags: kubeflags.KubeFlags, wanted: "Settings", *, dry_run: b
         )
         return errors.FINDINGS
     terminal.echo(
-        f"{terminal.style('✓', fg='green')} kubemtu works on {nodes} nodes: `kubemtu check` says how they are."
+        f"{terminal.style('✓', fg='green')} kubemtu works on {count(nodes, 'node')}: `kubemtu check` says how they are."
     )
     return errors.FINE
 

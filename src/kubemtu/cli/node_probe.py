@@ -1,6 +1,7 @@
 """`kubemtu node respond` and `kubemtu node probe`: the exact path MTU between two hosts, without Kubernetes."""
 
 import contextlib
+import ipaddress
 import signal
 import socket
 from collections.abc import Iterator
@@ -156,9 +157,11 @@ def probe(
 def _probed(way: order.Way, result: order.Result, forgot: int, *, keyed: bool) -> Probed:
     assert result.there is not None
     notes = list(result.notes)
-    if result.over == "UDP" and not keyed:
+    if result.verdict.kind == "unreachable":
+        pass  # nothing was measured, in no direction
+    elif result.over == "UDP" and not keyed:
         notes.append("measured forwards only: without --key-file the other end does not measure back")
-    elif result.over == "UDP" and way.back and not result.back and result.verdict.kind != "unreachable":
+    elif result.over == "UDP" and way.back and not result.back:
         notes.append("the other end did not measure back; it is too busy, or nothing came back from it")
     verdict = result.verdict
     return Probed(
@@ -228,6 +231,8 @@ def _key(path: Path | None) -> wire.Key:
 def _resolve(host: str, family: int | None) -> tuple[channel.Family, str]:
     """The family and numeric address of a host, with the zone of a link-local one."""
     wanted = {4: socket.AF_INET, 6: socket.AF_INET6}.get(family or 0, socket.AF_UNSPEC)
+    if not host.strip():
+        raise errors.UsageError("HOST is empty: give a host name or an address")
     try:
         found = socket.getaddrinfo(host, None, wanted, socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:
@@ -237,6 +242,8 @@ def _resolve(host: str, family: int | None) -> tuple[channel.Family, str]:
     address = str(endpoint[0])
     if kind_of == socket.AF_INET6 and len(endpoint) == 4 and endpoint[3] and "%" not in address:
         address = f"{address}%{endpoint[3]}"
+    if "%" not in address and ipaddress.ip_address(address).is_link_local and kind_of == socket.AF_INET6:
+        raise errors.UsageError(f"{host} is of one link alone: write through which, as {address}%eth0")
     return (4 if kind_of == socket.AF_INET else 6), address
 
 

@@ -115,6 +115,8 @@ def test_without_the_key_nothing_is_told(bare: "Net") -> None:
 
 def test_what_cannot_be_resolved_is_a_wrong_command(bare: "Net") -> None:
     assert "cannot be resolved" in probe(bare, "no-such-host.invalid", code=2)
+    assert "HOST is empty" in probe(bare, "", code=2)
+    assert "fe80::1 is of one link alone: write through which, as fe80::1%eth0" in probe(bare, "fe80::1", code=2)
     assert "cannot be resolved as IPv6" in probe(bare, "-6", B4, code=2)
 
 
