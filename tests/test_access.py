@@ -85,3 +85,21 @@ def test_a_refusal_names_the_role_and_the_rule() -> None:
     assert (
         access.ask_for("", "pods", "delete") == 'ask for the rule {apiGroups: [""], resources: [pods], verbs: [delete]}'
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "clause"),
+    [
+        ("check -o json", ""),
+        ("plan", ""),
+        ("node show", ""),
+        ("check --as x --prove", "`kubemtu check --prove` as a whole needs the ClusterRole kubemtu-operator"),
+        ("policy --path-mtu 9 --apply", "`kubemtu policy --apply` as a whole needs the ClusterRole kubemtu-operator"),
+        ("relieve -y", "`kubemtu relieve` as a whole needs the ClusterRole kubemtu-operator"),
+        ("uninstall", "`kubemtu uninstall` as a whole needs a cluster administrator"),
+        ("", ""),
+        ("nothing", ""),
+    ],
+)
+def test_a_refused_command_says_what_it_needs_as_a_whole(line: str, clause: str) -> None:
+    assert access.needed(line.split()) == clause

@@ -201,20 +201,31 @@ def test_canal_comes_before_calico_and_calico_before_flannel(
     assert registry.recognise(snapshot(*texts)).name == name
 
 
-def test_nothing_known_is_one_sentence_that_says_what_was_looked_for_and_what_is_hidden() -> None:
+def test_nothing_known_is_one_sentence_that_says_what_was_looked_for() -> None:
     unread = (
-        Unread(what="ConfigMap kube-system/canal-config", why="forbidden", message="no"),
         Unread(what="Installation default", why="absent", message="no"),
+        Unread(what="Nodes", why="broken", message="no"),
     )
-    with pytest.raises(Forbidden) as caught:
+    with pytest.raises(NotRecognised) as caught:
         registry.recognise(Snapshot(source="cluster c", unread=unread))
     sentence = str(caught.value)
     for word in ("cluster c", "canal-config", "calico-config", "kube-flannel-cfg", "Installation default"):
         assert word in sentence
-    assert "Could not be read: ConfigMap kube-system/canal-config (forbidden)." in sentence
+    assert "Could not be read: Nodes (broken). Other pod networks are not covered yet." in sentence
     assert "absent" not in sentence
-    with pytest.raises(NotRecognised, match="Other pod networks are not covered yet"):
-        registry.recognise(Snapshot(source="cluster c", unread=unread[1:]))
+
+
+def test_what_may_not_be_read_is_not_called_absent() -> None:
+    hidden = (
+        Unread(what="ConfigMap kube-system/canal-config", why="forbidden", message="no"),
+        Unread(what="Installation default", why="absent", message="no"),
+    )
+    with pytest.raises(Forbidden) as caught:
+        registry.recognise(Snapshot(source="cluster c", unread=hidden))
+    assert str(caught.value) == (
+        "which pod network cluster c has cannot be told, because it may not be read: ConfigMap "
+        "kube-system/canal-config is forbidden; ask for the ClusterRole kubemtu-view, which has these rights"
+    )
 
 
 def test_what_only_later_networks_need_does_not_matter() -> None:

@@ -129,7 +129,9 @@ def test_who_may_read_nothing_is_refused_and_not_told_that_nothing_is_there(clus
     for command in ("check", "plan"):
         ended = scenes.run(command, "--kubeconfig", viewer)
         assert (ended.code, ended.out) == (4, "")
-        assert "Could not be read: ConfigMap kube-system/canal-config (forbidden)" in ended.err
+        assert "cannot be told, because it may not be read: ConfigMap kube-system/canal-config, " in ended.err
+        assert "ask for the ClusterRole kubemtu-view, which has these rights" in ended.err
+        assert "was found" not in ended.err
         assert ended.err.count("\n") == 1
 
 
@@ -146,6 +148,10 @@ def test_what_may_not_be_seen_is_not_taken_for_what_is_not_there(cluster: Cluste
         assert "install" not in ended.err
         assert f"viewer may not list {hidden}" in ended.err
         assert ended.err.count("ask for the ClusterRole kubemtu-view, which has it, or the rule ") == 1
+        assert (
+            f"`kubemtu {' '.join(words).removesuffix(' --yes')}` as a whole needs the ClusterRole kubemtu-oper"
+            in ended.err
+        )
         assert f'{{apiGroups: ["{group}"], resources: [{hidden}], verbs: [list]}}' in ended.err
     if hidden == "nodemtus":
         checked = scenes.run("check", "--kubeconfig", viewer)

@@ -125,15 +125,20 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", errors.Interrupted.exit_code)
     except Exception as ended:
-        return _ended(ended)
+        return _ended(ended, sys.argv[1:] if arguments is None else arguments)
     return outcome if isinstance(outcome, int) else errors.FINE
 
 
-def _ended(ended: BaseException) -> int:
-    """Say how a command ended, whichever exception says so; groups are opened as far as they hold one thing."""
+def _ended(ended: BaseException, words: Sequence[str]) -> int:
+    """Say how a command of these words ended, by its exception; groups are opened as far as they hold one thing."""
     while isinstance(ended, BaseExceptionGroup):
         known = ended.subgroup(errors.KubemtuError)
         ended = (known or ended).exceptions[0]
+    if type(ended) is errors.Forbidden:
+        from kubemtu.core import access
+
+        needed = access.needed(words)
+        return _complain(f"{ended}; {needed}" if needed else str(ended), ended.exit_code)
     if isinstance(ended, errors.KubemtuError):
         return _complain(str(ended), ended.exit_code)
     if isinstance(ended, KeyboardInterrupt):

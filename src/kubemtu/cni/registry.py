@@ -7,7 +7,7 @@ import re
 
 from kubemtu.cni import calico, canal, flannel
 from kubemtu.cni.protocol import Cni
-from kubemtu.core import cnistate, errors, objects, rendered, snapshot
+from kubemtu.core import access, cnistate, errors, objects, rendered, snapshot, words
 
 CNIS: dict[str, Cni] = {"canal": canal, "calico": calico, "flannel": flannel}
 
@@ -42,14 +42,20 @@ def recognise(snapshot: snapshot.Snapshot) -> cnistate.CniState:
         if state is not None:
             return state
     looks_like = _looks_like(snapshot)
+    hidden = [each.what for each in snapshot.unread if each.why == "forbidden"]
+    if hidden and not looks_like:
+        raise errors.Forbidden(
+            f"which pod network {snapshot.source} has cannot be told, because it may not be read: "
+            f"{words.names(hidden)} {'is' if len(hidden) == 1 else 'are'} forbidden; ask for the ClusterRole "
+            f"{access.VIEW}, which has these rights"
+        )
     unread = [f"{each.what} ({each.why})" for each in snapshot.unread[:3] if each.why != "absent"]
     not_seen = f" Could not be read: {', '.join(unread)}." if unread else ""
-    hidden = not looks_like and any(each.why == "forbidden" for each in snapshot.unread)
-    raise (errors.Forbidden if hidden else errors.NotRecognised)(
+    raise errors.NotRecognised(
         f"No pod network that kubemtu knows was found in {snapshot.source}: neither canal (ConfigMap"
         " kube-system/canal-config or rke2-canal-config) nor Calico (Installation default, or ConfigMap"
         " kube-system/calico-config with DaemonSet calico-node) nor Flannel (ConfigMap kube-flannel-cfg, or k3s's node"
-        f" annotations).{not_seen} {'Ask for the right to read them.' if hidden else looks_like or OTHER}"
+        f" annotations).{not_seen} {looks_like or OTHER}"
     )
 
 

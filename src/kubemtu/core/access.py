@@ -181,6 +181,18 @@ def ask_for(group: str, plural: str, verb: str, name: str | None = None) -> str:
     return f'ask for {role}the rule {{apiGroups: ["{group}"], resources: [{plural}], verbs: [{verb}]}}'
 
 
+def needed(words: Sequence[str]) -> str:
+    """Return what a command needs as a whole, as a clause, where that is more than `kubemtu-view`; else nothing.
+
+    `words` are those of its command line. Who lacks one right of it lacks others, and shall not ask for each in turn.
+    """
+    name = words[0] if words else ""
+    name = next((f"{name} {one}" for one in words if f"{name} {one}" in COMMANDS), name)
+    needs = COMMANDS.get(name)
+    role = {"operator": f"the ClusterRole {OPERATOR}", "administrator": "a cluster administrator"}
+    return f"`kubemtu {name}` as a whole needs {role[needs.role]}" if needs is not None and needs.role in role else ""
+
+
 def markdown() -> str:
     """Return docs/access.md."""
     lines = [

@@ -9,7 +9,8 @@
     │   ├── TlsSilent                TCP is connected, and TLS is not answered
     │   ├── NotAnApi                 something answers, but it is no API server: a proxy, a login page
     │   └── TooLarge                 an answer is larger than any of the API, or has no end
-    ├── Forbidden                4   RBAC or admission says no (403)
+    ├── Forbidden                4   RBAC says no (403)
+    │   ├── Denied                   an admission policy says no (403)
     │   └── Unauthenticated          it does not know who we are (401), or no credentials could be had
     ├── Malformed                5
     │   ├── Unusable                 no request can be made of the server's address, the proxy or the credentials
@@ -75,6 +76,10 @@ class Unusable(errors.Malformed):
 
 class Unauthenticated(errors.Forbidden):
     """The server does not know who we are."""
+
+
+class Denied(errors.Forbidden):
+    """A policy of the cluster refuses what RBAC allows."""
 
 
 class Rejected(errors.Malformed):
@@ -279,7 +284,7 @@ def _unauthenticated(said: str, connection: Connection) -> Unauthenticated:
 
 def _forbidden(said: str, action: Action, connection: Connection) -> errors.Forbidden:
     if "denied the request" in said or "violates PodSecurity" in said or "ValidatingAdmissionPolicy" in said:
-        return errors.Forbidden(
+        return Denied(
             f"a policy of the cluster refused to {action}: {said}; ask whoever owns that policy for an exception"
         )
     named = re.search(r'User "([^"]*)"', said)
