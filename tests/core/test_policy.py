@@ -161,3 +161,26 @@ def test_one_that_claims_more_than_interfaces_have_decides_nothing_and_is_not_sa
     (said,) = [one for one in verdict.judge(found) if one.code == "MTU126"]
     assert said.message.endswith("Interfaces, or another policy, say no more than that.")
     assert "whatever the NICs say" not in said.message
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_commands_in_remedies_go_by_the_path_that_was_measured_or_given(*, measured: bool) -> None:
+    bounds = (policy.Bound(path_mtu=1404, by="the measurement of this run"),) if measured else ()
+    found = topology.model(cluster(), example.state(1450), None if measured else 1404, bounds)
+    remedies = {one.code: one.remedy for one in verdict.judge(found)}
+    assert remedies["MTU101"].startswith("Run `kubemtu apply --nic-mtu 1404`: it takes running pods to 1354")
+    assert "`kubemtu plan --nic-mtu 1404` shows the edit, `kubemtu apply --nic-mtu 1404` makes it" in remedies["MTU119"]
+    assert not [said for said in remedies.values() if "`kubemtu apply`" in said or "`kubemtu plan`" in said]
+
+
+def test_commands_in_remedies_name_no_number_that_every_command_knows() -> None:
+    for found in (modelled(mtu=1500), modelled(known())):
+        remedies = [one.remedy for one in verdict.judge(found)]
+        assert any("`kubemtu apply`" in said for said in remedies)
+        assert not [said for said in remedies if "--nic-mtu" in said]
+
+
+def test_the_number_is_named_where_no_nic_was_seen_too() -> None:
+    saved = msgspec.structs.replace(cluster(mtu=1500), nodes=())
+    remedies = [one.remedy for one in verdict.judge(topology.model(saved, example.state(1500), 1500))]
+    assert any("`kubemtu plan --nic-mtu 1500` shows the edit" in said for said in remedies), remedies

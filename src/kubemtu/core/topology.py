@@ -132,6 +132,18 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
         """Who decides what the path carries, where neither interfaces do nor a number that was given."""
         return self.narrowest.bound if self.narrowest is not None else self.assumed_by
 
+    @property
+    def option(self) -> str:
+        """What `plan` and `apply` must be given to go by the same path, as ` --nic-mtu N`; empty where they do anyway.
+
+        They find what interfaces and policies say, but neither a number that was given nor what one run has measured.
+        """
+        narrow = self.narrowest
+        if self.origin is not None:
+            return "" if self.origin.reason else f" --nic-mtu {self.origin.path_mtu}"
+        given = self.assumed_nic if narrow is None else narrow.path_mtu if narrow.path_mtu != narrow.nic_mtu else None
+        return f" --nic-mtu {given}" if given is not None else ""
+
 
 def model(
     snapshot: Snapshot, state: CniState, nic_mtu: int | None = None, measured: Sequence[policy.Bound] = ()

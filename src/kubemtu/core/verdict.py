@@ -74,7 +74,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(topology: Topology) -> tuple[Finding, ...]:
-    """All findings, causes first; one that says the same of the same place as an earlier one is left out."""
+    """All findings, causes first; one that says the same of the same place as an earlier one is left out.
+
+    A command in a remedy leads where the finding says: by the same path.
+    """
     found: dict[tuple[str, str], Finding] = {}
     of_rules = [one for family in FAMILIES for one in family(topology)]
     for finding in topology.state.findings:
@@ -84,7 +87,15 @@ def judge(topology: Topology) -> tuple[Finding, ...]:
             found.setdefault((finding.code, finding.place), finding)
     for finding in of_rules:
         found.setdefault((finding.code, finding.place), finding)
-    return tuple(found.values())
+    return tuple(_by_the_same_path(finding, topology.option) for finding in found.values())
+
+
+def _by_the_same_path(finding: Finding, option: str) -> Finding:
+    if finding.code == codes.MTU128.code:  # what is under way has its number
+        return finding
+    return msgspec.structs.replace(
+        finding, remedy=re.sub(r"`kubemtu (apply|plan)`", rf"`kubemtu \1{option}`", finding.remedy)
+    )
 
 
 def report(
