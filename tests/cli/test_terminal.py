@@ -7,16 +7,18 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from kubemtu.cli import main, terminal
+from kubemtu.cli import main, progress, render, terminal
 from kubemtu.core import example
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.flows.change import events
 
 KUBEMTU = [sys.executable, "-m", "kubemtu"]
 OSC = "e\x1b]0;pwn\x07\x9b31m\u202e"
@@ -59,11 +61,15 @@ def test_json_keeps_what_it_says(saved: Callable[[Snapshot], str], capsys: pytes
     assert {EVIL} < {node["name"] for node in nodes}
 
 
-def test_a_terminal_gets_our_colours_and_nobody_elses(saved: Callable[[Snapshot], str]) -> None:
+def on_terminal(*words: str, columns: int = 80, **env: str) -> tuple[int, str]:
+    """Run kubemtu with a terminal of so many columns as stdout and stderr; the exit code, and what came there."""
     ours, theirs = pty.openpty()
-    words = [*KUBEMTU, "check", "--from", saved(hostile())]
-    env = {**os.environ, "TERM": "xterm", "NO_COLOR": ""}
-    with subprocess.Popen(words, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL, env=env) as process:
+    termios.tcsetwinsize(theirs, (40, columns))
+    held = {**os.environ, "TERM": "xterm", **env}
+    held.pop("COLUMNS", None)
+    with subprocess.Popen(
+        [*KUBEMTU, *words], stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL, env=held
+    ) as process:
         os.close(theirs)
         said = b""
         while True:
@@ -75,11 +81,48 @@ def test_a_terminal_gets_our_colours_and_nobody_elses(saved: Callable[[Snapshot]
                 break
             said += more
     os.close(ours)
-    assert process.returncode == 1
-    text = said.decode()
+    return process.returncode, said.decode()
+
+
+def test_a_terminal_gets_our_colours_and_nobody_elses(saved: Callable[[Snapshot], str]) -> None:
+    code, text = on_terminal("check", "--from", saved(hostile()), NO_COLOR="")
+    assert code == 1
     assert "\x1b[31m" in text or "\x1b[1m" in text
     assert not CONTROL.search(re.sub(r"\x1b\[\d+m", "", text).replace("\r\n", "\n"))
     assert r"\x1b]0;pwn\x07" in text
+
+
+def test_a_narrow_terminal_gets_an_error_broken_between_words_and_a_file_gets_a_line() -> None:
+    words = ["check", "--from", "/nowhere", "--prove"]
+    code, text = on_terminal(*words, columns=50)
+    first, *more = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    assert (code, first.startswith("error: --prove measures")) == (2, True)
+    assert more
+    assert all(line.startswith("  ") for line in more)
+    assert max(map(len, (first, *more))) <= 50
+    assert ran(*words).stderr.count("\n") == 1
+
+
+def test_what_a_change_tells_is_broken_between_words_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [
+        events.Event(kind="step", text="[1/4] pin the senders of 6 running pods on 3 nodes to 1450, live"),
+        events.Event(kind="phase", text="PinPods       pods send at most 1450      3 nodes, 6 pods, 12 settings"),
+        events.Event(kind="done", text="6 pods on 3 nodes, 24 settings changed; nobody sends more than 1450"),
+    ]
+    monkeypatch.setattr(render, "width", lambda: 40)
+    for one in told:
+        progress.line(one)
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 40
+    assert " ".join(out.split()) == " ".join(
+        f"{'✓ ' if one.kind == 'done' else ''}{' '.join(one.text.split())}" for one in told
+    )
+    monkeypatch.setattr(render, "width", lambda: None)
+    for one in told:
+        progress.line(one)
+    assert capsys.readouterr().out.splitlines() == [told[0].text, f"    {told[1].text}", f"    ✓ {told[2].text}"]
 
 
 @pytest.mark.parametrize("words", [["--context", OSC], ["--from", OSC], [OSC], ["--mtu", OSC], ["-o", OSC]])

@@ -178,27 +178,33 @@ async def _begun(api: "kube_api.Api", wish: Wish, pinned: "kube_mtu.Migration | 
 
 async def _nothing_to_do(api: "kube_api.Api", made: "plans.Made", wish: Wish) -> None:
     """Say so, once the network between the nodes has shown that it is true: no interface knows what a switch drops."""
-    from kubemtu.cli import progress
+    from kubemtu.cli import progress, render
     from kubemtu.core.words import count, names
     from kubemtu.flows.change import outcome, survey
 
-    verdict = None
+    verdict, proven = None, ""
     if not wish.config_only and len(made.topology.nodes) > 1:
         told = progress.Teller(wish.output_format)
         verdict = await survey.between_nodes(api, made.topology, made.whole.target, told)
-    proven = ""
-    if verdict is not None:
-        arrived = f"{verdict.arrived} of {verdict.probes} full packets between the nodes arrived"
         proven = (
-            f"; {arrived if verdict.probes else 'what the network between the nodes carries could not be measured'}"
+            f"{verdict.arrived} of {verdict.probes} full packets between the nodes arrived"
+            if verdict.probes
+            else "what the network between the nodes carries could not be measured"
         )
-    unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in made.topology.nodes if node.unseen]
-    seen = f"what was seen of the cluster (not {names(unseen)})" if unseen else "the cluster"
-    _say(f"Nothing to do: {seen} is as this plan wants it{proven}.", wish)
+    if wish.output_format == "text":
+        terminal.echo(render.whole_plan(made.whole, made.topology, render.width()))
+    else:
+        unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in made.topology.nodes if node.unseen]
+        seen = f"what was seen of the cluster (not {names(unseen)})" if unseen else "the cluster"
+        _say(f"Nothing to do: {seen} is as this plan wants it.", wish)
+    if proven:
+        _say(f"  {proven}", wish)
     if wish.output_format != "text":
         ended = outcome.Outcome(migration="", direction="forward", done=True, seconds=0.0, proof=verdict)
         progress.end(ended, wish.output_format)
 
 
 def _say(text: str, wish: Wish) -> None:
-    terminal.echo(text, err=wish.output_format != "text")
+    from kubemtu.cli import progress
+
+    progress.say(text, err=wish.output_format != "text")

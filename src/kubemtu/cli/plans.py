@@ -72,7 +72,7 @@ async def obtain(
     hosts: bool = False,
     show: bool,
 ) -> Made:
-    """The plan in `file`, or one made now; shown, when asked for, as `kubemtu plan` shows it.
+    """The plan in `file`, or one made now; shown, when asked for, as `kubemtu plan` shows it, if it has a step.
 
     Raises Unreachable when a node has no agent, unless the running pods are to be left alone.
     """
@@ -90,7 +90,7 @@ async def obtain(
     whole = without_live(whole) if config_only else ready.leave_out(whole, without)
     if hosts:
         whole = await host_traffic.with_hosts(api, whole, seen, without)
-    if show:
+    if show and whole.steps:
         terminal.echo(render.whole_plan(whole, seen, render.width()))
     return Made(whole=whole, topology=seen)
 

@@ -40,15 +40,29 @@ def line(event: events.Event) -> None:
     """Print one event, for people."""
     match event.kind:
         case "step":
-            terminal.echo(terminal.style(event.text, bold=True))
+            say(event.text, bold=True)
         case "phase" | "progress":
-            terminal.echo(f"    {event.text}")
+            say(f"    {event.text}")
         case "done":
-            terminal.echo(f"    {terminal.style('✓', fg='green')} {event.text}")
+            text, *more = _broken(f"    ✓ {event.text}")
+            terminal.echo("\n".join((text.replace("✓", terminal.style("✓", fg="green"), 1), *more)))
         case "note":
-            terminal.echo(event.text)
+            say(event.text)
         case "node":
             pass  # a thousand nodes are a thousand lines; programs get them
+
+
+def say(text: str, *, bold: bool = False, err: bool = False) -> None:
+    """Print a line; on a terminal it is broken between words, and goes on deeper."""
+    for one in _broken(text):
+        terminal.echo(terminal.style(one, bold=True) if bold else one, err=err)
+
+
+def _broken(text: str) -> list[str]:
+    from kubemtu.cli import render
+
+    bare = text.lstrip(" ")
+    return render.wrapped(bare, render.width(), indent=len(text) - len(bare), hang=2)
 
 
 def json_line(event: events.Event) -> None:
@@ -76,13 +90,13 @@ def end(ended: outcome.Outcome, output_format: str) -> None:
         output.emit(ended, output_format)
         return
     what = {"back": "Rolled back", "relief": "Relieved"}.get(ended.direction, "Applied")
-    terminal.echo(terminal.style(f"{what} in {ended.seconds:.1f} s ({ended.migration}).", bold=True))
+    say(f"{what} in {ended.seconds:.1f} s ({ended.migration}).", bold=True)
     for sentence in ended.remains:
-        terminal.echo(f"  Left as it is: {sentence}")
+        say(f"  Left as it is: {sentence}")
     if ended.to_do:
-        terminal.echo("Still to be done, by `kubemtu apply`; `kubemtu rollback` takes the pins back:")
+        say("Still to be done, by `kubemtu apply`; `kubemtu rollback` takes the pins back:")
         for text in ended.to_do:
-            terminal.echo(f"  - {text}")
+            say(f"  - {text}")
 
 
 def standing(found: mtu.Migration) -> str:

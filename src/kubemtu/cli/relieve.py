@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from kubemtu.cli import check, kubeflags, output, terminal
+from kubemtu.cli import check, kubeflags, output
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -80,6 +80,10 @@ async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
         if open_one is not None and open_one.progress.untouched:
             await migrations.give_up(api, open_one)
             open_one = None
+        if open_one is not None and open_one.progress.direction == "back":
+            raise errors.UsageError(
+                f"{open_one.name} is being rolled back: finish that with `kubemtu rollback` before pinning again"
+            )
         if open_one is not None and not await migrations.only_pinned(api, open_one):
             raise errors.UsageError(
                 f"{open_one.name} is under way and stands at {progress.standing(open_one)}: carry on with `kubemtu "
@@ -157,4 +161,6 @@ async def _begun(
 
 
 def _say(text: str, wish: Wish) -> None:
-    terminal.echo(text, err=wish.output_format != "text")
+    from kubemtu.cli import progress
+
+    progress.say(text, err=wish.output_format != "text")

@@ -19,14 +19,13 @@ SIGN: dict[Verdict, tuple[str, str]] = {
     "incomplete": ("?", "yellow"),
 }
 COLOUR: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "cyan"}
-NARROWEST = 40
 ALSO_MOST = 5
 LINES_MOST = 20  # nodes that get a line each
 
 
 def width() -> int | None:
     """The columns to wrap at; None where no terminal reads, so that a line stays one line for grep."""
-    return max(shutil.get_terminal_size().columns, NARROWEST) if sys.stdout.isatty() else None
+    return max(shutil.get_terminal_size().columns, terminal.NARROWEST) if sys.stdout.isatty() else None
 
 
 def report(found: Report, columns: int | None) -> str:

@@ -18,6 +18,7 @@ import click
 from kubemtu.core import printable
 
 PLAIN = str.maketrans("✓✗▸→·−…⇄━–", "+x>>--.=--")
+NARROWEST = 40  # columns that lines are broken at, at least
 _MARK = f"\ue0e0{os.urandom(4).hex()}"  # of the private use area, and as good as impossible to guess
 _MARKED = re.compile(rf"{_MARK}([0-9;]*[mK])")
 _SGR = re.compile(r"\x1b\[([0-9;]*m)")
@@ -89,8 +90,16 @@ def write(document: bytes) -> None:
 
 
 def complain(sentence: str) -> None:
-    """Print a sentence on stderr, as one line that begins with `error:`."""
-    echo(f"error: {' '.join(sentence.split())}", err=True)
+    """Print a sentence on stderr, as one line that begins with `error:`; on a terminal broken between words."""
+    line = f"error: {' '.join(sentence.split())}"
+    if sys.stderr.isatty():
+        import shutil
+        import textwrap
+
+        columns = max(shutil.get_terminal_size().columns, NARROWEST)
+        broken = textwrap.wrap(line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        line = "\n".join(broken)
+    echo(line, err=True)
 
 
 def usage(wrong: click.ClickException) -> None:

@@ -99,12 +99,17 @@ async def _refuse_while_something_stands(api: kube_api.Api) -> str:
     for found in sorted(
         await _list(api, mtu.MIGRATIONS), key=lambda one: one.text("metadata", "creationTimestamp") or ""
     ):
-        if not found.flag("status", "progress", "finished"):
-            raise errors.Conflict(
-                f"nothing was removed: MTUMigration {found.name} has not come to its end; finish it with `kubemtu "
-                "apply`, or take it back with `kubemtu rollback`"
-            )
         back = found.text("status", "progress", "direction") == "back"
+        if not found.flag("status", "progress", "finished"):
+            ways = "finish it with `kubemtu apply`, or take it back with `kubemtu rollback`"
+            raise errors.Conflict(
+                f"nothing was removed: MTUMigration {found.name} "
+                + (
+                    "is being rolled back; finish that with `kubemtu rollback`"
+                    if back
+                    else f"has not come to its end; {ways}"
+                )
+            )
         last = "" if back or found.flag("status", "progress", "abandoned") else found.name
     held = [found.name for found in await _list(api, mtu.NODES) if _holds(found)]
     if held:
