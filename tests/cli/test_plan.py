@@ -10,6 +10,7 @@ import pytest
 from kubemtu.cli import main, render
 from kubemtu.cli.terminal import unstyle
 from kubemtu.core import example, plan
+from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide
 
@@ -35,6 +36,31 @@ def test_jumbo_frames_the_other_way_round(golden: Golden) -> None:
 def test_nothing_to_do(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["plan", "--from", saved(story(1450))]) == 0
     assert capsys.readouterr().out == "✓ Nothing to do: every pod has 1450, and new ones get it.\n"
+
+
+@pytest.mark.parametrize(
+    ("direction", "ways"),
+    [
+        ("forward", "`kubemtu apply` carries on from here"),
+        ("relief", "`kubemtu apply` "),
+        ("back", "`kubemtu rollback` "),
+    ],
+)
+def test_what_is_under_way_is_no_fault_that_a_plan_cannot_mend(direction: str, ways: str) -> None:
+    change = Object.of(
+        {
+            "kind": "MTUMigration",
+            "metadata": {"name": "canal-1354-1", "creationTimestamp": "2026-11-01T09:00:00Z"},
+            "spec": {"direction": direction, "plan": {"target": 1354, "steps": [{"type": "live"}, {"type": "edit"}]}},
+            "status": {"progress": {"begun": True, "direction": direction}},
+        }
+    )
+    there = story(1450)
+    found = text(msgspec.structs.replace(there, objects=(*there.objects, change), taken_at=1793527200.0), None)
+    first, second = found.splitlines()
+    assert first == "! Nothing else to do: every pod has 1450, and new ones get it."
+    assert second.startswith("MTUMigration canal-1354-1 has not ended. ")
+    assert ways in second
 
 
 def test_json_is_the_plan(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:

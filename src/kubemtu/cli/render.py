@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from kubemtu.cli import terminal
-from kubemtu.core import diff, plan, printable, verdict
+from kubemtu.core import codes, diff, plan, printable, verdict
 from kubemtu.core.findings import Finding, Severity
 from kubemtu.core.topology import Layer, Topology
 from kubemtu.core.verdict import NodeLine, Report, Verdict
@@ -145,9 +145,14 @@ def nothing(made: plan.Plan, topology: Topology, columns: int | None) -> Iterato
         said = f"new pods get {made.target}; what running ones have was not seen"
     elif unseen:
         said = f"every pod that was seen has {made.target}, and new ones there get it; not seen: {names(unseen)}"
-    others = [finding for finding in verdict.judge(topology) if finding.severity != "note"]
-    sign = "!" if others else "?" if unseen or not topology.nodes else "✓"
-    yield from wrapped(f"{sign} Nothing to do: {said}.", columns, hang=2)
+    found = verdict.judge(topology)
+    under_way = [finding for finding in found if finding.code == codes.MTU128.code]
+    others = [finding for finding in found if finding.severity != "note" and finding not in under_way]
+    sign = "!" if others or under_way else "?" if unseen or not topology.nodes else "✓"
+    nothing_else = " else" if under_way else ""
+    yield from wrapped(f"{sign} Nothing{nothing_else} to do: {said}.", columns, hang=2)
+    for one in under_way:
+        yield from wrapped(f"{one.place} has not ended. {one.remedy}", columns)
     if others:
         yield from wrapped("What `kubemtu check` finds besides is not for a plan to mend:", columns)
         yield from bullets((f"{other.code} {other.severity}  {other.place}" for other in others), columns)
