@@ -339,6 +339,30 @@ def test_a_search_finds_the_size_at_which_it_hangs(largest: int, high: int) -> N
     )
 
 
+@hypothesis.given(st.integers(536, 1459), st.lists(st.integers(536, 1460), max_size=3))
+def test_sizes_that_are_late_once_are_not_said_to_hang(largest: int, late: list[int]) -> None:
+    """As on a busy machine: what is late the first time is answered the second."""
+    tardy = set(late)
+
+    async def answers(size: int) -> bool:
+        if size in tardy:
+            tardy.remove(size)
+            return False
+        return size <= largest
+
+    found = asyncio.run(narrowing.search(answers, 536, 1460, rounds=3))
+    assert not found.by_size or (found.answered, found.hung) == (largest, largest + 1)
+
+
+async def test_the_rest_is_waited_for_after_the_last_answer_not_the_first() -> None:
+    async def answers(size: int) -> bool:
+        await asyncio.sleep((size - 536) / 231 * 0.5)  # five sizes, each half a second after the one before
+        return True
+
+    found = await narrowing.search(answers, 536, 1460, rounds=3, tries=3, last=1.5)
+    assert found == narrowing.Bracket(answered=1460)
+
+
 @pytest.mark.parametrize(
     ("outcome", "bracket"),
     [

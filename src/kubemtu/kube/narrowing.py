@@ -10,6 +10,7 @@ TRIES: Final = 12  # sizes of one round, without the two at its ends
 TRIED: Final = 4.0  # seconds that a round of handshakes takes at most
 LAST: Final = 1.5  # seconds that those without an answer are waited for after the last answer
 ROUNDS: Final = 3  # 924 sizes are narrowed down to 72, to 6, to 1
+CHECKS: Final = 3  # times that what divides them is tried again, before it is taken for the machine's load
 
 
 Trial = Callable[[int], Coroutine[None, None, bool | None]]  # answered, hung, or (None) failed otherwise
@@ -36,7 +37,24 @@ async def search(
     """Narrow down the largest segment between `low` and `high`, in bytes, with which TLS is answered.
 
     Each round begins handshakes of several sizes at once, and waits `last` seconds after the last answer for the rest.
+    What divides them is then tried once more: a machine that is busy is late with sizes that are none too many.
     """
+    found = Bracket()
+    for _ in range(CHECKS):
+        found = await _narrow(answers, low, high, rounds=rounds, tries=tries, last=last)
+        if not found.by_size or found.answered is None or found.hung is None:
+            return found
+        again = await _round(answers, [found.answered, found.hung], last)
+        if again.get(found.hung):
+            low = found.hung
+        elif again.get(found.answered):
+            return found
+        if low >= high:
+            break
+    return Bracket(answered=found.answered)  # it is not size that divides them
+
+
+async def _narrow(answers: Trial, low: int, high: int, *, rounds: int, tries: int, last: float) -> Bracket:
     found = Bracket()
     for number in range(rounds):
         sizes = spread(low, high, tries)
@@ -68,7 +86,7 @@ async def _round(answers: Trial, sizes: Sequence[int], last: float) -> dict[int,
     loop = asyncio.get_running_loop()
     tasks = {loop.create_task(answers(size)): size for size in sizes}
     outcome: dict[int, bool] = {}
-    end = loop.time() + TRIED
+    end = most = loop.time() + TRIED
     waiting = set(tasks)
     try:
         while waiting and (left := end - loop.time()) > 0:
@@ -78,7 +96,7 @@ async def _round(answers: Trial, sizes: Sequence[int], last: float) -> dict[int,
                 if good is not None:
                     outcome[tasks[task]] = good
                 if good:
-                    end = min(end, loop.time() + last)
+                    end = min(most, loop.time() + last)
     finally:
         for task in waiting:
             task.cancel()
