@@ -10,11 +10,13 @@ from tests.flows.cluster import NODE_MTUS, Cluster, cluster
 from tests.flows.test_apply_births import born, ends, pinned
 from tests.lab.conftest import Body, until
 
+from kubemtu.core import access
 from kubemtu.lab import scene as scenes
 from kubemtu.lab.scenes import named
 
 pytestmark = [pytest.mark.lab, pytest.mark.netns]
 DAEMONSET = "/apis/apps/v1/namespaces/kube-system/daemonsets/canal"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
 PINS = ("PinPorts",)  # of a decrease: one barrier behind all pins
 
 
@@ -121,6 +123,48 @@ def test_relief_is_given_another_size_and_apply_carries_on_from_it(lab: Cluster)
     assert not any("mtu lock" in text for text in lab.picture().kernel.values())
     lab.done("rollback", "--yes")
     assert before.differs(lab.picture()) == ""
+
+
+def test_all_of_it_with_exactly_the_shipped_roles(lab: Cluster) -> None:
+    """Who operates needs no more, who views is refused in a sentence; and another plan keeps the nodes' own pins."""
+    before = lab.picture()
+    for role in access.roles():
+        assert lab.kube.http.post(f"{RBAC}/clusterroles", json=role).status_code in {201, 409}
+    for user, name in (("olga", "kubemtu-operator"), ("vera", "kubemtu-view")):
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+        subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}
+        body: Body = {"metadata": {"name": user}, "roleRef": reference, "subjects": [subject]}
+        lab.kube.create(f"{RBAC}/clusterrolebindings", body)
+    policy = ("policy", "--path-mtu", "1500", "--reason", "tried", "--name", "tried", "--apply", "--yes")
+    relief = ("relieve", "--yes", "--nic-mtu", "1404", "--hosts")
+    assert lab.run("check", "--as", "vera").code == 1
+    for words in (("check", "--prove"), policy, relief, ("relieve", "--yes"), ("apply", "--yes")):
+        ended = lab.run(*words, "--as", "vera")
+        assert (ended.code, ended.err.count("\n")) == (4, 1), ended.err
+        assert "ask for the ClusterRole kubemtu-operator, which has it, or the rule {apiGroups: " in ended.err
+    assert before.differs(lab.picture()) == ""
+    assert lab.migrations() == []
+    proven = lab.run("check", "--prove", "--as", "olga")
+    assert (proven.code, proven.err) == (1, "")
+    assert "nodes: 2 of 2 ordered pairs carry 1500 bytes" in proven.out
+    assert lab.done(*policy, "--as", "olga").err == ""
+    lab.done(*relief, "--as", "olga")
+    assert own_pins(lab) == {"1404"}
+    lab.done("relieve", "--yes", "--mtu", "1300", "--as", "olga")  # without --hosts: whose pins go over all the same
+    assert own_pins(lab) == {"1350"}
+    back = lab.done("rollback", "--yes", "--as", "olga")
+    assert "2 pods on 2 nodes: both ends have what was recorded, and no pin is left" in back.lines
+    assert before.differs(lab.picture()) == ""
+    lab.kube.delete("/apis/kubemtu.io/v1alpha1/mtupolicies/tried")
+    lab.forget_migrations()
+
+
+def own_pins(lab: Cluster) -> set[str]:
+    """To what the routes for the nodes' own traffic are locked."""
+    shown = [lab.lab.exec(node, ["ip", "route", "show", "proto", "109"]).stdout for node in lab.nodes]
+    lines = [line for text in shown for line in text.splitlines()]
+    assert len(lines) == 4  # each to the other and to the Service of the API server
+    return {line.split("mtu lock ")[1].split()[0] for line in lines}
 
 
 def test_what_is_under_way_further_is_not_relieved_again(lab: Cluster) -> None:

@@ -155,7 +155,7 @@ async def _begun(api: "kube_api.Api", wish: Wish, pinned: "kube_mtu.Migration | 
     A change that has only `pinned` senders so far is given the new plan, and its pins go over into those of that.
     """
     from kubemtu.cli import plans
-    from kubemtu.flows.change import migrations
+    from kubemtu.flows.change import hosts, migrations
 
     made = await plans.obtain(
         api,
@@ -164,7 +164,7 @@ async def _begun(api: "kube_api.Api", wish: Wish, pinned: "kube_mtu.Migration | 
         nic_mtu=wish.nic_mtu,
         without=wish.without,
         config_only=wish.config_only,
-        hosts=wish.hosts,
+        hosts=wish.hosts or (pinned is not None and hosts.pinned_by(pinned.plan)),
         show=wish.output_format == "text",
     )
     if not made.whole.steps and pinned is None:

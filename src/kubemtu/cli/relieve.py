@@ -73,7 +73,7 @@ def relieve(
 
 async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
     from kubemtu.cli import plans, progress
-    from kubemtu.flows.change import act, migrations
+    from kubemtu.flows.change import act, hosts, migrations
 
     async with plans.connected(flags, plans.UNCHANGED) as api:
         open_one = await migrations.unfinished(api)
@@ -89,6 +89,8 @@ async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
                 f"{open_one.name} is under way and stands at {progress.standing(open_one)}: carry on with `kubemtu "
                 "apply`, or take it back with `kubemtu rollback`"
             )
+        if open_one is not None and hosts.pinned_by(open_one.plan):
+            wish = msgspec.structs.replace(wish, hosts=True)
         whole = await _planned(api, wish)
         name = await _begun(api, whole, open_one, wish)
         if name is None:

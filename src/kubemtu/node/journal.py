@@ -220,7 +220,10 @@ class Journal:
                 os.ftruncate(self._descriptor, before)
                 raise
         except OSError as error:
-            raise errors.NodeFailure(f"{self.path}: {error.strerror}; nothing was changed after that") from error
+            raise errors.NodeFailure(
+                f"{self.path}: {error.strerror}; nothing was changed after that: make room there, then run the same "
+                "command again"
+            ) from error
         for entry in kept:
             self._take(entry)
 

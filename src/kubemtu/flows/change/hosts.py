@@ -54,6 +54,11 @@ async def with_hosts(
     )
 
 
+def pinned_by(whole: plan.Plan) -> bool:
+    """Say whether a plan pins the nodes' own traffic: one that takes its place must, too, or nothing takes it back."""
+    return any(isinstance(step, plan.Live) and step.host_mtu is not None for step in whole.steps)
+
+
 def outer(topology: Topology, pod_mtu: int) -> int:
     """The packet between nodes that a full pod packet of `pod_mtu` bytes becomes, in bytes."""
     return max((one.outer(pod_mtu) for one in topology.state.encapsulation), default=pod_mtu)

@@ -43,7 +43,8 @@ async def ports(
         if wrong:
             return None
         here = {name: len(seen[name].ports) for name in targets if name in seen}
-        return _said(step, targets, here, nodes.last_reached(here))
+        own = _own_sizes(seen[name] for name in here)
+        return _said(step, targets, here, nodes.last_reached(here), own)
 
     try:
         return await nodes.until(look, SECONDS, errors.Surprise(""))
@@ -57,13 +58,29 @@ async def ports(
         ) from None
 
 
-def _said(step: plan.Live, targets: Targets, here: Mapping[str, int], reached: Mapping[str, migration.Reached]) -> str:
-    """What was seen of these nodes, by how many pods each has."""
+def _own_sizes(found: Iterable[net.NodeObservation]) -> list[int]:
+    """To what the nodes' own routes to each other are held, in bytes, below what their NICs take."""
+    ways = [way for node in found for way in node.uplinks]
+    return sorted({way.route_mtu for way in ways if way.route_mtu is not None and way.route_mtu < way.mtu})
+
+
+def _said(
+    step: plan.Live,
+    targets: Targets,
+    here: Mapping[str, int],
+    reached: Mapping[str, migration.Reached],
+    own_sizes: list[int],
+) -> str:
+    """What was seen of these nodes, by how many pods each has.
+
+    The nodes' own routes may be held by an earlier change: then that is said, whatever this one was about.
+    """
     if not here:
         return "no node of the change is left, so nothing was looked at"
     pods = sum(here.values())
     where = f"{count(pods, 'pod')} on {count(len(here), 'node')}"
-    own = f" but those of the nodes' own traffic, to {step.host_mtu}" if step.host_mtu and not step.restore else ""
+    sizes = own_sizes or ([step.host_mtu] if step.host_mtu and not step.restore else [])
+    own = f" but those of the nodes' own traffic, to {listed(map(str, sizes))}" if sizes else ""
     if step.only_hosts:
         return f"{count(len(here), 'node')}: no pin of kubemtu is left{own}"
     if not pods:
@@ -73,13 +90,13 @@ def _said(step: plan.Live, targets: Targets, here: Mapping[str, int], reached: M
         return f"{where}: both ends have {to}, and no pin is left{own}"
     known = {name: min(here[name], one.restored) for name, one in reached.items() if one.restored is not None}
     if any(name not in known for name in here):
-        return f"{where}: both ends have what was recorded, as the agents say, and no pin is left"
+        return f"{where}: both ends have what was recorded, as the agents say, and no pin is left{own}"
     if sum(known.values()) == pods:
-        return f"{where}: both ends have what was recorded, and no pin is left"
+        return f"{where}: both ends have what was recorded, and no pin is left{own}"
     others = sorted({targets[name].origin_mtu for name in here if known[name] < here[name]})
     return (
         f"{where}: both ends of {sum(known.values())} have what was recorded; of {pods - sum(known.values())} nothing "
-        f"was recorded before the change, and they have what was usual ({listed(map(str, others))}); no pin is left"
+        f"was recorded before the change, and they have what was usual ({listed(map(str, others))}); no pin is left{own}"
     )
 
 
