@@ -93,10 +93,10 @@ def _said(
         return f"{where}: both ends have what was recorded, as the agents say, and no pin is left{own}"
     if sum(known.values()) == pods:
         return f"{where}: both ends have what was recorded, and no pin is left{own}"
-    others = sorted({targets[name].origin_mtu for name in here if known[name] < here[name]})
+    usual = listed(map(str, sorted({targets[name].origin_mtu for name in here if known[name] < here[name]})))
     return (
         f"{where}: both ends of {sum(known.values())} have what was recorded; of {pods - sum(known.values())} nothing "
-        f"was recorded before the change, and they have what was usual ({listed(map(str, others))}); no pin is left{own}"
+        f"was recorded before the change, and they have what was usual ({usual}); no pin is left{own}"
     )
 
 
