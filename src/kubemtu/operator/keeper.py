@@ -238,6 +238,7 @@ def only_one(directory: Path, patience: float) -> int:
                 "each other: stop that one first"
             ) from None
         break
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    with contextlib.suppress(OSError):  # a full disk: the lock holds all the same, and only its owner's name is missing
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
