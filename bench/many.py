@@ -94,7 +94,8 @@ def pod(number: int, on: int, seen: net.PodPort | None) -> dict[str, object]:
         {"name": each, "image": f"registry.example/team/{each}:1.0", "env": env, "volumeMounts": mounts}
         for each in ("app", "sidecar")
     ]
-    running = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+    began = f"2026-{number % 12 + 1:02}-{number // 12 % 28 + 1:02}T{number // 336 % 24:02}:{number // 8064 % 60:02}:00Z"
+    running = {"running": {"startedAt": began}}
     owner = "DaemonSet" if seen is None else "ReplicaSet"
     done: dict[str, object] = {"terminated": {"finishedAt": example.INSTALLED, "exitCode": 0}}
     return {

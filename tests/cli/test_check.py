@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kubemtu.cli import main, render, terminal
 from kubemtu.core import example
-from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.flows import decide
 
 Golden = Callable[[str, str], None]
@@ -16,11 +17,11 @@ Saved = Callable[[Snapshot], str]
 trio, story = example.trio, example.story
 
 
-def text(snapshot: Snapshot, columns: int | None) -> str:
+def text(snapshot: Snapshot, columns: int | None, *, whole: bool = False) -> str:
     """What `check` prints, as plain text."""
     from kubemtu.cli.terminal import unstyle
 
-    return unstyle(render.report(decide.check(snapshot), columns)) + "\n"
+    return unstyle(render.report(decide.check(snapshot), columns, whole=whole)) + "\n"
 
 
 def test_the_story_as_deployed(golden: Golden) -> None:
@@ -115,16 +116,49 @@ def test_findings_of_many_nodes_are_told_once() -> None:
     seen = tuple(example.node(f"n{number}", pod=1500, pods=1) for number in range(1, 21))
     found = text(story(1450, seen), None)
     assert found.count("A pod keeps the MTU that it was born with") == 1
-    assert "and 14 more such: -o json lists them" in found
+    assert "and 14 more such: -v lists them" in found
 
 
 def test_many_nodes_that_are_alike_share_a_line() -> None:
     seen = tuple(example.node(f"n{number}", pods=2) for number in range(1, 50))
     found = text(story(1450, (*seen, example.node("n50", pod=1400))), None)
-    assert [line for line in found.splitlines() if line.startswith("  n")] == [
-        "  n1, n10, n11 and 46 more  eth0 1500  flannel.1 1450  1450     98    1450",
-        "  n50                       eth0 1500  flannel.1 1450  1450     3     1400",
+    lines = found.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("  NODE"))
+    assert lines[place : place + 3] == [
+        "  NODE              NIC        TUNNEL          NEW POD  PODS  THEY HAVE",
+        "  49 nodes like n1  eth0 1500  flannel.1 1450  1450     98    1450",
+        "  n50               eth0 1500  flannel.1 1450  1450     3     1400",
     ]
+    everything = text(story(1450, (*seen, example.node("n50", pod=1400))), None, whole=True)
+    named = [line.split()[0] for line in everything.splitlines() if line.startswith("  n")]
+    assert named == [f"n{number}" for number in range(1, 51)]
+
+
+def test_a_narrow_terminal_gets_the_nodes_as_sentences() -> None:
+    seen = tuple(example.node(f"n{number}", pods=2) for number in range(1, 50))
+    found = text(story(1450, (*seen, example.node("n50", pod=1400))), 50)
+    assert "  49 nodes like n1: NIC eth0 1500, tunnel\n    flannel.1 1450, new pods get 1450; 98 pods," in found
+    assert max(map(len, found.splitlines())) <= 50
+
+
+def test_thousands_of_nodes_make_a_page() -> None:
+    """Most are right, three are odd, many tell nothing of late, each since another time."""
+    seen = (*(example.node(f"n{number}", pods=1) for number in range(1, 1201)), example.node("odd-1", nic=1450))
+    seen = (*seen, *(example.node(name, pod=1500, host=1400) for name in ("odd-2", "odd-3")))
+    made = example.cluster(seen, silent=tuple(f"s{number}" for number in range(100, 801)))
+    silent = tuple(
+        Unread(what=f"node s{number}", why="no agent", message=f"its agent last told something {number} seconds ago.")
+        for number in range(100, 801)
+    )
+    snapshot = msgspec.structs.replace(made, objects=(*example.canal(), *made.objects), unread=silent)
+    found = text(snapshot, 80)
+    assert len(found.splitlines()) < 90
+    assert len(found) < 8000
+    for name in ("odd-1", "odd-2", "odd-3", "1,200 nodes like n1", "701 nodes like s100"):
+        assert name in found, found
+    everything = text(snapshot, None, whole=True)
+    assert {f"n{number}" for number in range(1, 1201)} <= set(everything.split())
+    assert all(f"node s{number}: " in everything for number in range(100, 801))
 
 
 def test_ends_that_differ_show_in_the_table() -> None:

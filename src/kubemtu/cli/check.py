@@ -39,8 +39,9 @@ FROM = click.option(
     help="Also write all that was read, for --from.",
 )
 @click.option("-n", "--namespace", metavar="NAME", help="Say nothing of running pods of other namespaces.")
+@click.option("-v", "--verbose", is_flag=True, help="Name every node and every place, however many; so does -o wide.")
 @click.option("--prove", is_flag=True, help="Also measure what the network carries, between all nodes and probe pods.")
-@output.output_option
+@output.wide_option
 @kubeflags.kube_flags
 def check(
     flags: kubeflags.KubeFlags,
@@ -49,6 +50,7 @@ def check(
     save: Path | None,
     namespace: str | None,
     prove: bool,
+    verbose: bool,
     output_format: str,
 ) -> int:
     """Find what is wrong with the pod network's MTU. Reads only; with --prove it has the agents send packets.
@@ -61,14 +63,14 @@ def check(
     if prove and source is not None:
         raise errors.UsageError("--prove measures a cluster, and --from reads saved files: leave one of them out")
     if prove:
-        snapshot, proven = asyncio.run(_proven(flags, quiet=output_format != "text"))
+        snapshot, proven = asyncio.run(_proven(flags, quiet=output_format not in {"text", "wide"}))
     else:
         snapshot, proven = read(flags, source), None
     if save is not None:
         observe.save(snapshot, save)
     found = decide.check(snapshot, nic_mtu, namespace, proven)
-    if output_format == "text":
-        terminal.echo(render.report(found, render.width()))
+    if output_format in {"text", "wide"}:
+        terminal.echo(render.report(found, render.width(), whole=verbose or output_format == "wide"))
     else:
         output.emit(found, output_format)
     return errors.FINE if found.verdict == "healthy" else errors.FINDINGS

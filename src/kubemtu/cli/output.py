@@ -6,7 +6,7 @@ kubectl plug-in is called in loops.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import click
@@ -26,16 +26,25 @@ def output_option(command: C) -> C:
 
     The command's colours are also settled here, by `colour`, for everything that it prints with `terminal.echo`.
     """
+    return _option(OUTPUTS)(command)
+
+
+def wide_option(command: C) -> C:
+    """Add the same, with `wide` for a text that leaves nothing out."""
+    return _option(("text", "wide", *OUTPUTS[1:]))(command)
+
+
+def _option(formats: Sequence[str]) -> Callable[[C], C]:
     return click.option(
         "-o",
         "--output",
         "output_format",
-        type=click.Choice(OUTPUTS),
+        type=click.Choice(formats),
         default="text",
         show_default=True,
         callback=_settled,
         help="How to print: for people, or for programs.",
-    )(command)
+    )
 
 
 def emit(value: object, output_format: str) -> None:

@@ -1,15 +1,15 @@
 """The human face of reports and plans: text for any width, colour that click takes away where no terminal reads."""
 
+import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-from kubemtu.cli import terminal
-from kubemtu.core import codes, diff, plan, printable, verdict
+from kubemtu.cli import nodetable, terminal, wrapping
+from kubemtu.core import codes, diff, plan, verdict
 from kubemtu.core.findings import Finding, Severity
 from kubemtu.core.topology import Layer, Topology
-from kubemtu.core.verdict import NodeLine, Report, Verdict
+from kubemtu.core.verdict import Report, Verdict
 from kubemtu.core.words import count, names
 
 SIGN: dict[Verdict, tuple[str, str]] = {
@@ -19,8 +19,11 @@ SIGN: dict[Verdict, tuple[str, str]] = {
     "incomplete": ("?", "yellow"),
 }
 COLOUR: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "cyan"}
+wrapped, bullets, numbered = wrapping.wrapped, wrapping.bullets, wrapping.numbered
 ALSO_MOST = 5
-LINES_MOST = 20  # nodes that get a line each
+GROUPS_MOST = 5  # findings of one code that are told in full
+LISTED_MOST = 20  # things that were not read, and nodes and pods that a plan touches
+NUMBER = re.compile(r"\d+")
 
 
 def width() -> int | None:
@@ -28,28 +31,51 @@ def width() -> int | None:
     return max(shutil.get_terminal_size().columns, terminal.NARROWEST) if sys.stdout.isatty() else None
 
 
-def report(found: Report, columns: int | None) -> str:
-    """A report as text: the sentence first, then what it rests on. `columns` None wraps nothing."""
+def report(found: Report, columns: int | None, *, whole: bool = False) -> str:
+    """A report as text: the sentence first, then what it rests on. `columns` None wraps nothing.
+
+    Of what is alike in many places so much is told as a person reads; `whole`: everything.
+    """
     sign, colour = SIGN[found.verdict]
     parts = ["\n".join(wrapped(f"{sign} {found.summary}", columns, style={"fg": colour, "bold": True}, hang=2))]
     about = " · ".join(part for part in (found.cni, found.variant, found.encapsulation) if part)
     parts.append("\n".join((*wrapped(about, columns, indent=2), *picture(found.layers, columns))))
     if found.nodes:
-        parts.append(table(found.nodes))
-    parts += findings(found.findings, columns)
+        parts.append("\n".join(nodetable.lines(found.nodes, columns, whole=whole)))
+    parts += findings(found.findings, columns, whole=whole)
     if found.proven:
         parts.append("\n".join(("Measured:", *bullets(found.proven, columns))))
     if found.missing:
-        parts.append("\n".join(("Not read:", *bullets(_untold(found), columns))))
+        parts.append("\n".join(("Not read:", *bullets(_untold(found, whole=whole), columns))))
     return "\n\n".join(parts)
 
 
-def _untold(found: Report) -> Iterator[str]:
-    """What could not be read; why is left out where a finding says it already."""
+def _untold(found: Report, *, whole: bool) -> Iterator[str]:
+    """What could not be read; why is left out where a finding says it already, and said once of many that are alike."""
     told = {one.place: one.message for one in found.findings}
-    for entry in found.missing:
+    alike: dict[tuple[str, str], list[str]] = {}
+    for number, entry in enumerate(found.missing):
         place, _, why = entry.partition(": ")
-        yield f"{place} (see above)" if why and why.rstrip(".") in told.get(place, "") else entry
+        kind = (place.partition(" ")[0], NUMBER.sub("#", why))
+        alike.setdefault(("", str(number)) if whole else kind, []).append(entry)
+    groups = list(alike.values())
+    shown = groups if whole else groups[:LISTED_MOST]
+    for same in shown:
+        place, _, why = same[0].partition(": ")
+        seen = bool(why) and why.rstrip(".") in told.get(place, "")
+        place = _together([entry.partition(": ")[0] for entry in same])
+        yield f"{place} (see above)" if seen else f"{place}: {why}" if why else place
+    if left := groups[len(shown) :]:
+        yield f"and {sum(map(len, left)):,} more: -v lists them"
+
+
+def _together(places: Sequence[str]) -> str:
+    """Places of one kind in a few words: "node n1", "nodes n1 and n2", "701 nodes like n1"."""
+    kind = places[0].partition(" ")[0]
+    if len(places) == 1 or any(not place.startswith(f"{kind} ") for place in places):
+        return places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1:,} more"
+    named = nodetable.like((place.partition(" ")[2] for place in places), f"{kind}s")
+    return named if len(places) > nodetable.NAMES_MOST else f"{kind}s {named}"
 
 
 def picture(layers: Sequence[Layer], columns: int | None) -> Iterator[str]:
@@ -58,45 +84,17 @@ def picture(layers: Sequence[Layer], columns: int | None) -> Iterator[str]:
         yield from wrapped(" ▸ ".join(f"{layer.name} {layer.size}" for layer in layers), columns, indent=2)
 
 
-def table(nodes: Sequence[NodeLine]) -> str:
-    """One line a node (of many, a line for all alike): NIC and tunnel, what a new pod gets, what running ones have."""
-    head = ("NODE", "NIC", "TUNNEL", "NEW POD", "PODS", "THEY HAVE")
-    alike: dict[tuple[str, ...], list[NodeLine]] = {}
-    for node in nodes:
-        shown = (
-            f"{node.nic} {node.nic_mtu or ''}".strip() or "-",
-            f"{node.tunnel} {node.tunnel_mtu}" if node.tunnel else "-",
-            str(node.conflist_mtu or "-"),
-            _ends(node),
-        )
-        alike.setdefault(shown if len(nodes) > LINES_MOST else (*shown, node.name), []).append(node)
-    rows = [(names(node.name for node in same), *shown[:3], _seen(same), shown[3]) for shown, same in alike.items()]
-    rows = [tuple(map(printable.one_line, row)) for row in rows]
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = [
-        "  " + "  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=True)) for row in (head, *rows)
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+def findings(found: Iterable[Finding], columns: int | None, *, whole: bool = False) -> Iterator[str]:
+    """Each finding as a paragraph; one that says much the same of more places says it once.
 
-
-def _seen(same: Sequence[NodeLine]) -> str:
-    """How many pods were seen, of how many."""
-    found, unseen = sum(node.pods for node in same), sum(node.unseen for node in same)
-    return f"{found} of {found + unseen}" if unseen else str(found)
-
-
-def _ends(node: NodeLine) -> str:
-    inside, outside = (", ".join(str(mtu) for mtu in mtus) for mtus in (node.pod_mtus, node.host_mtus))
-    return (inside or "-") if inside == outside else f"{inside} (host ends {outside})"
-
-
-def findings(found: Iterable[Finding], columns: int | None) -> Iterator[str]:
-    """Each finding as a paragraph; one that says much the same of more places says it once."""
+    `whole`: each of those places is named, and not the first few alone.
+    """
     groups: dict[tuple[str, Severity], list[Finding]] = {}
     for finding in found:
         groups.setdefault((finding.code, finding.severity), []).append(finding)
     for (code, severity), members in groups.items():
-        for same in _alike(members):
+        alike = _alike(members)
+        for same in alike if whole else alike[:GROUPS_MOST]:
             first = same[0]
             head, *more = wrapped(f"{code} {severity}  {first.place}", columns, hang=4)
             sign = f"{code} {severity}"
@@ -104,10 +102,14 @@ def findings(found: Iterable[Finding], columns: int | None) -> Iterator[str]:
             lines += wrapped(first.message, columns, indent=4)
             lines += wrapped(f"→ {first.remedy}", columns, indent=4, hang=2)
             others = [f"{other.place}: {other.message.partition('. ')[0].rstrip('.')}" for other in same[1:]]
-            lines += bullets(others[:ALSO_MOST], columns, indent=4)
-            if len(others) > ALSO_MOST:
-                lines += wrapped(f"and {len(others) - ALSO_MOST} more such: -o json lists them", columns, indent=4)
+            most = len(others) if whole else ALSO_MOST
+            lines += bullets(others[:most], columns, indent=4)
+            if len(others) > most:
+                lines += wrapped(f"and {len(others) - most:,} more such: -v lists them", columns, indent=4)
             yield "\n".join(lines)
+        if not whole and len(alike) > GROUPS_MOST:
+            left = sum(map(len, alike[GROUPS_MOST:]))
+            yield "\n".join(wrapped(f"{code} {severity}  {left:,} more: -v lists them", columns, hang=4))
 
 
 def _alike(members: list[Finding]) -> list[list[Finding]]:
@@ -163,12 +165,12 @@ def touched(made: plan.Plan, topology: Topology) -> Iterator[str]:
     reach = diff.reach(made, topology)
     if any(isinstance(step, plan.Rollout) for step in made.steps):
         if reach.restarts:
-            listed = names((f"{pod} ({node})" for node, pod in sorted(reach.restarts.items())), LINES_MOST)
+            listed = names((f"{pod} ({node})" for node, pod in sorted(reach.restarts.items())), LISTED_MOST)
             yield f"{count(len(reach.restarts), 'pod')} of the CNI restart: {listed}"
         else:
             yield "the CNI's pods restart, one node after the other"
     if reach.touched:
-        listed = names((f"{node} {pods}" for node, pods in sorted(reach.touched.items())), LINES_MOST)
+        listed = names((f"{node} {pods}" for node, pods in sorted(reach.touched.items())), LISTED_MOST)
         yield f"{count(sum(reach.touched.values()), 'running pod')} changed in place, none restarted: {listed}"
     if not reach.touched:
         yield "no running pod"
@@ -183,33 +185,3 @@ def coloured(text: str) -> str:
         head = line.startswith(("---", "+++"))
         lines.append(terminal.style(line, bold=True) if head else terminal.style(line, fg=colour) if colour else line)
     return "\n".join(lines)
-
-
-def numbered(items: Iterable[str], columns: int | None) -> Iterator[str]:
-    """An ordered list."""
-    for number, item in enumerate(items, 1):
-        yield from wrapped(f"{number}. {item}", columns, indent=2, hang=3)
-
-
-def bullets(items: Iterable[str], columns: int | None, indent: int = 2) -> Iterator[str]:
-    """An unordered list."""
-    for item in items:
-        yield from wrapped(f"- {item}", columns, indent=indent, hang=2)
-
-
-def wrapped(
-    text: str, columns: int | None, *, indent: int = 0, hang: int = 0, style: dict[str, str | bool] | None = None
-) -> list[str]:
-    """Break text into lines of at most `columns`; continuation lines hang `hang` deeper. Long words stay whole."""
-    if columns is None:
-        lines = [" " * indent + text.replace("\n", " ")]  # a line is a line, whoever wrote it
-    else:
-        lines = textwrap.wrap(
-            text,
-            columns,
-            initial_indent=" " * indent,
-            subsequent_indent=" " * (indent + hang),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    return [terminal.style(line, **style) for line in lines] if style else lines  # type: ignore[arg-type]  # click types each keyword

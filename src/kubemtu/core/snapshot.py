@@ -1,5 +1,6 @@
 """Everything observed, as one value: it can be saved, diffed and replayed, so that every report reproduces."""
 
+import functools
 from collections.abc import Iterator
 from typing import Literal
 
@@ -19,7 +20,7 @@ class Unread(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Objects of the API and observations of nodes, taken together; `unread` says what is missing.
 
     `taken_at`: when, in seconds since the epoch, by the clock of the API server where there is one; 0: unknown.
@@ -39,10 +40,25 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     def each(self, kind: str, namespace: str | None = None) -> Iterator[Object]:
         """All objects of a kind (in one namespace, if one is given), in the order they were read."""
-        for found in self.objects:
-            if found.kind == kind and (namespace is None or found.namespace == namespace):
+        for found in self._by_kind.get(kind, ()):
+            if namespace is None or found.namespace == namespace:
                 yield found
+
+    @functools.cached_property
+    def _by_kind(self) -> dict[object, list[Object]]:
+        """The objects of each kind, since of 30,000 pods nobody wants to look for the one DaemonSet."""
+        kinds: dict[object, list[Object]] = {}
+        for found in self.objects:
+            kind = found.get("kind")
+            if isinstance(kind, str):
+                kinds.setdefault(kind, []).append(found)
+        return kinds
+
+    @functools.cached_property
+    def _by_node(self) -> dict[str, net.NodeObservation]:
+        """What each node showed, of two the first."""
+        return {seen.node: seen for seen in reversed(self.nodes)}
 
     def observation(self, node: str) -> net.NodeObservation | None:
         """What that node showed, or None."""
-        return next((seen for seen in self.nodes if seen.node == node), None)
+        return self._by_node.get(node)

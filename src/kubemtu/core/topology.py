@@ -8,6 +8,7 @@ The number that decides is the smallest over all nodes of what the encapsulation
 other nodes: a pod cannot know to which node it will talk next.
 """
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -88,7 +89,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         return max(counted, key=lambda mtu: (counted[mtu], mtu)) if counted else None
 
 
-class Topology(msgspec.Struct, frozen=True, kw_only=True):
+class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The whole pod network, as far as it was seen. MTUs in bytes of the IP packet.
 
     `carries` is what a packet of any pod to any other may have; `recommended` is the same, or less where a tunnel is
@@ -116,12 +117,12 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     running: int = 0  # pods of the pod network that the API knows
     unread: tuple[Unread, ...] = ()
 
-    @property
+    @functools.cached_property
     def ports(self) -> tuple[tuple[Node, Port], ...]:
         """Every port with its node."""
         return tuple((node, port) for node in self.nodes for port in node.ports)
 
-    @property
+    @functools.cached_property  # rules ask for it pod by pod
     def narrowest(self) -> Node | None:
         """The node whose NIC decides; the first of equals."""
         known = [node for node in self.nodes if node.inner is not None]

@@ -265,11 +265,9 @@ def _unseen(topology: Topology) -> tuple[str, ...]:
 
 def _missing(topology: Topology) -> tuple[str, ...]:
     listed = [f"{entry.what}: {entry.message}" for entry in topology.unread]
-    listed += [
-        f"node {name}: not observed"
-        for name in topology.silent
-        if not topology.offline and not any(entry.what == f"node {name}" for entry in topology.unread)
-    ]
+    said = {entry.what for entry in topology.unread}
+    silent = [] if topology.offline else [f"node {name}" for name in topology.silent]
+    listed += [f"{one}: not observed" for one in silent if one not in said]
     listed += [f"node {node.name}: {trouble}" for node in topology.nodes for trouble in node.seen.troubles]
     listed += [
         f"node {node.name}: no CNI configuration at {topology.state.conflist}"

@@ -27,8 +27,8 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     `now` is the time that a report's age is counted from, in seconds since the epoch; None: the server's. Raises
     Unreachable and Forbidden only when nothing at all can be read.
     """
-    found, unread = await read.observe(api, WANTS, shapes.shapes())
-    kept = [shapes.slim(one) for one in found if one.kind != mtu.NODES.kind]
+    found, unread = await read.observe(api, WANTS, of_many := shapes.shapes())
+    kept = [one if one.kind in of_many else shapes.slim(one) for one in found if one.kind != mtu.NODES.kind]
     told = [one for one in found if one.kind == mtu.NODES.kind]
     names = [one.name for one in kept if one.kind == NODES.kind]
     taken_at = api.now() if now is None else now

@@ -28,10 +28,9 @@ def _broken(topology: Topology) -> Iterable[Finding]:
 
 
 def _unread(topology: Topology) -> Iterable[Finding]:
+    silent = {f"node {name}" for name in topology.silent}
     for entry in topology.unread:
-        if entry.why in {"forbidden", "malformed", "unreachable"} and entry.what not in {
-            f"node {name}" for name in topology.silent
-        }:
+        if entry.why in {"forbidden", "malformed", "unreachable"} and entry.what not in silent:
             yield codes.finding(
                 codes.MTU117,
                 entry.what,

@@ -1,0 +1,36 @@
+"""Text for any width: paragraphs, lists. A width of None wraps nothing, so that a line stays one line for grep."""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from kubemtu.cli import terminal
+
+
+def numbered(items: Iterable[str], columns: int | None) -> Iterator[str]:
+    """An ordered list."""
+    for number, item in enumerate(items, 1):
+        yield from wrapped(f"{number}. {item}", columns, indent=2, hang=3)
+
+
+def bullets(items: Iterable[str], columns: int | None, indent: int = 2) -> Iterator[str]:
+    """An unordered list."""
+    for item in items:
+        yield from wrapped(f"- {item}", columns, indent=indent, hang=2)
+
+
+def wrapped(
+    text: str, columns: int | None, *, indent: int = 0, hang: int = 0, style: dict[str, str | bool] | None = None
+) -> list[str]:
+    """Break text into lines of at most `columns`; continuation lines hang `hang` deeper. Long words stay whole."""
+    if columns is None:
+        lines = [" " * indent + text.replace("\n", " ")]  # a line is a line, whoever wrote it
+    else:
+        lines = textwrap.wrap(
+            text,
+            columns,
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent + hang),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return [terminal.style(line, **style) for line in lines] if style else lines  # type: ignore[arg-type]  # click types each keyword
