@@ -46,6 +46,7 @@ def schema(plural: str, *path: str) -> Object:
         ("nodemtus", ("spec", "ports"), net.PortRule),
         ("nodemtus", ("status", "reached"), migration.Reached),
         ("nodemtus", ("status", "agent"), Agent),
+        ("nodemtus", ("status", "conditions", "[]"), Condition),
         ("mtumigrations", ("status", "progress"), undo.Progress),
         ("mtumigrations", ("status", "conditions", "[]"), Condition),
         ("mtumigrations", ("status", "journal", "[]"), Entry),

@@ -234,7 +234,7 @@ def test_what_an_agent_refuses_it_says_in_a_condition_and_leaves_the_node_as_it_
     command = [sys.executable, "-m", "kubemtu", "check", "--kubeconfig", str(asked.lab.kubeconfig)]
     shown = subprocess.run(command, capture_output=True, text=True, check=False)
     assert shown.returncode == 1
-    assert "MTU129 warning  NodeMTU node-1" in shown.stdout
+    assert "MTU129 warning  NodeMTU node-1" in shown.stdout, shown.stdout
     assert "The agent of node node-1 refuses what this asks: eth0 is a device of kind veth, no tunnel" in shown.stdout
     ask(asked)
     until(lambda: done(asked, "PinPorts"))

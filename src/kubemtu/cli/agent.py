@@ -63,7 +63,7 @@ async def _run(
     capabilities.require(capabilities.MEASURE, advice)
     if capabilities.missing((capabilities.NET_BROADCAST,)):
         log = logging.getLogger("kubemtu.agent")
-        log.warning("without CAP_NET_BROADCAST what changes in pods is seen once a second, not at once; %s", advice)
+        log.warning("without CAP_NET_BROADCAST what changes inside pods is seen late, not at once; %s", advice)
     memory.settle()
     roots = netns.Roots() if host_root == Path("/") else netns.Roots.under(host_root)
     async with kube_api.Api(connect.settings(kubeconfig, context)) as api:

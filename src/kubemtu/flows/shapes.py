@@ -237,6 +237,7 @@ class _Named(msgspec.Struct):
 class _Told(msgspec.Struct, rename="camel"):
     observed_at: str
     observation: net.NodeObservation
+    conditions: Any = UNSET
 
 
 class _NodeMtu(msgspec.Struct):
@@ -263,13 +264,13 @@ class _NodeMtus:
             for field in ("kind", "master"):
                 self._share(link, field)
         routes = tuple(route for route in seen.routes if route.tells)
-        return {
-            "metadata": {"name": found.metadata.name},
-            "status": {
-                "observedAt": found.status.observed_at,
-                "observation": msgspec.structs.replace(seen, routes=routes),
-            },
+        status = {
+            "observedAt": found.status.observed_at,
+            "observation": msgspec.structs.replace(seen, routes=routes),
         }
+        if found.status.conditions is not UNSET:
+            status["conditions"] = found.status.conditions
+        return {"metadata": {"name": found.metadata.name}, "status": status}
 
     def _share(self, part: msgspec.Struct, field: str) -> None:
         value = getattr(part, field)
