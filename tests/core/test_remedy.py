@@ -62,3 +62,11 @@ def test_what_is_known_is_named_and_needs_no_number_again() -> None:
     now = msgspec.structs.replace(bound, reason="")  # of this run: the next command does not know of it
     again = remedy.of(topology.model(example.cluster(TWO), example.state(), measured=(now,)))
     assert (again.known, again.command) == ("", "plan --nic-mtu 1404")
+
+
+@pytest.mark.parametrize("mtu", [1400, 1500])
+def test_a_bridge_that_has_not_what_its_ports_have_is_named_and_gets_it(mtu: int) -> None:
+    nodes = (example.node("n1", bridge=1450), example.node("n2", bridge=mtu))
+    found = remedy.of(topology.model(example.cluster(nodes), example.state(bridge="cni0")))
+    assert found == Remedy(cause="bridge", mtu=1450, place="cni0 on n2")
+    assert found.words == "cni0 on n2 gets the 1450 of its ports: `kubemtu apply` sets it, live"

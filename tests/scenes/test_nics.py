@@ -3,6 +3,7 @@
 import pytest
 from tests.lab.conftest import until
 from tests.scenes import faults, situations
+from tests.scenes.agreement import agree
 from tests.scenes.cases import Case, each_on, judge
 from tests.scenes.cluster import Cluster
 from tests.scenes.test_canal import VETH, on_nodes
@@ -111,6 +112,13 @@ def test_a_switch_that_carries_less_is_seen_by_apply_and_not_by_check(cluster: C
     assert (now.verdict, now.recommended_mtu) == ("healthy", 1450)
     assert now.summary.endswith("the path between nodes, which carries 1450 by what the NICs say.")
     assert cluster.plan().lines == []
+    measured = agree(cluster).remedies  # check, which has not measured, alone says that all is well
+    assert {name: one and (one.cause, one.mtu, one.path_mtu) for name, one in measured.items()} == {
+        "check": ("none", 1450, 0),
+        "check --prove": ("network", 1354, 1404),
+        "probe": ("network", 1354, 1404),
+        "why": ("network", 1354, 1404),
+    }
 
     stopped = cluster.apply()
     assert (stopped.code, stopped.out) == (8, "")  # nothing is called right before it was looked at

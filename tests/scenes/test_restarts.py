@@ -5,6 +5,7 @@ import json
 import pytest
 from tests.lab.conftest import is_ready, until, waiting
 from tests.scenes import faults
+from tests.scenes.agreement import agree
 from tests.scenes.cluster import Cluster
 
 from kubemtu.lab.scene import Canal, Nic, Scene, nodes
@@ -31,6 +32,7 @@ def test_canal_iface_on_equal_nics_is_healthy(cluster: Cluster) -> None:
     now = cluster.healthy()
     assert (now.verdict, now.code, now.recommended_mtu) == ("healthy", 0, 1450)
     assert (now.cni, now.variant, now.encapsulation) == ("canal", "era A (inline integer)", "vxlan")
+    agree(cluster)
 
 
 @on_named

@@ -11,6 +11,7 @@ import sys
 import pytest
 from tests.lab.conftest import ECHO, until, waiting
 from tests.scenes import faults
+from tests.scenes.agreement import agree
 from tests.scenes.cluster import Cluster
 from tests.scenes.test_canal import ALL_PODS, BOTH_OF, CONFIG, CONFLIST, INLINE, on_nodes
 
@@ -162,6 +163,8 @@ def test_step_6_the_popular_fix_makes_1455_to_1500_vanish_and_apply_mends_it_wit
 
             pods = {name: pod["metadata"] for name, pod in cluster.kube.pods().items()}
             assert cluster.plan().lines == ["live", "live"]
+            assert (said := agree(cluster).remedies["check"]) is not None
+            assert (said.cause, said.mtu) == ("veth", 1450)
             assert cluster.apply().code == 0
             assert cluster.healthy().current == [1450]
             assert {name: pod["metadata"] for name, pod in cluster.kube.pods().items()} == pods  # none restarted
