@@ -74,7 +74,6 @@ def main() -> None:
         if (kubectl := shutil.which("kubectl")) is not None:
             get = [kubectl, "--kubeconfig", str(kubeconfig), "get", "-A", "-o", "json"]
             contenders["kubectl get nodes,pods"] = [*get, "nodes,pods"]
-            contenders["kubectl get nodes,pods,nodemtus"] = [*get, "nodes,pods,nodemtus"]
         print(f"{nodes} nodes, {pods} pods{'':14}{'CPU':>10}{'wall':>10}{'memory':>12}{'written':>12}")
         text = ""
         for name, command in contenders.items():

@@ -21,7 +21,13 @@ from kubemtu.kube import connect, crd
 from kubemtu.lab.api import embedded
 from kubemtu.lab.api.server import ApiServer
 
-NOW = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+def moment() -> str:
+    """The time, as the API writes it."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+NOW = moment()
 ODD = 7  # the node whose NIC takes less than the others'
 OWNED = {"manager": "kubelet", "operation": "Update", "apiVersion": "v1", "time": NOW, "fieldsType": "FieldsV1"}
 ROUTES = (
@@ -182,7 +188,7 @@ class Many:
         seen = msgspec.structs.replace(seen, uplinks=seen.uplinks[:1])
         return {
             "metadata": {"name": f"node-{number}", "resourceVersion": str(number), "generation": 1},
-            "status": {"observedAt": NOW, "observation": msgspec.to_builtins(seen)},
+            "status": {"observedAt": moment(), "observation": msgspec.to_builtins(seen)},
         }
 
     def page(self, path: str, query: dict[str, str]) -> bytes:

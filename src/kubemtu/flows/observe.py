@@ -1,5 +1,6 @@
 """Everything that can be read of a cluster, as one Snapshot: what cannot be read is an entry in it, not an end."""
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -27,13 +28,16 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     `now` is the time that a report's age is counted from, in seconds since the epoch; None: the server's. Raises
     Unreachable and Forbidden only when nothing at all can be read.
     """
+    began = time.monotonic()
     found, unread = await read.observe(api, WANTS, of_many := shapes.shapes())
     kept = [one if one.kind in of_many else shapes.slim(one) for one in found if one.kind != mtu.NODES.kind]
     told = [one for one in found if one.kind == mtu.NODES.kind]
     names = [one.name for one in kept if one.kind == NODES.kind]
     taken_at = api.now() if now is None else now
     hidden = any(entry.what == mtu.NODES.plural and entry.why == "forbidden" for entry in unread)
-    seen, silent = observations(told, () if hidden else names, taken_at)  # who is hidden is not silent
+    # Reading a large cluster may take longer than a report lasts: what was fresh when it began is fresh.
+    since = taken_at - (time.monotonic() - began) if now is None else now
+    seen, silent = observations(told, () if hidden else names, since)  # who is hidden is not silent
     return Snapshot(
         source=f"cluster {api.connection.server}",
         objects=tuple(kept),
