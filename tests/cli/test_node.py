@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ class Node:
             ip("-n", pod, "route", "add", "169.254.1.1", "dev", "eth0", "scope", "link")
             ip("-n", pod, "route", "add", "default", "via", "169.254.1.1", "dev", "eth0")
             ip("-n", self.name, "route", "add", f"10.42.1.{number}", "dev", f"cali{number}", "scope", "link")
+        # Until an address is known to be nobody else's (RFC 4862 section 5.4), the kernel adds routes by itself.
+        while any(ip("-n", space, "-6", "addr", "show", "tentative") for space in (self.name, *self.pods)):
+            time.sleep(0.02)
 
     def run(self, *words: str) -> tuple[int, str]:
         """What the command returns and prints; raises what it raises."""

@@ -26,6 +26,8 @@ COLLECTIONS = {
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
     "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     "DaemonSet": "/apis/apps/v1/namespaces/kubemtu/daemonsets",
+    "ValidatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
 }
 
 
@@ -37,7 +39,7 @@ def lab(start: Callable[..., Lab]) -> Lab:
 @pytest.fixture(scope="module")
 def kube(lab: Lab) -> Iterator[Kube]:
     with Kube(lab.kubeconfig) as client:
-        for file in (*sorted((DEPLOY / "crds").glob("*.yaml")), DEPLOY / "agent.yaml"):
+        for file in (*sorted((DEPLOY / "crds").glob("*.yaml")), DEPLOY / "admission.yaml", DEPLOY / "agent.yaml"):
             for body in yaml.safe_load_all(file.read_text()):
                 client.create(COLLECTIONS[body["kind"]], body)
         until(lambda: len(client.pods("kubemtu")) == 2 and all(map(is_ready, client.pods("kubemtu").values())))
