@@ -265,6 +265,8 @@ class Subject:
             raise Wrong(f"no sentence: {ended.err}")
         if name in {"closed stdout", "full stdout"} and ended.code and "warning: stdout takes no more" not in ended.err:
             raise Wrong(f"not said that nobody reads: {ended.err}")
+        if ended.code == 130 and self.act.back and "kubemtu apply" in ended.err:
+            raise Wrong(f"what is being taken back is refused to `apply`: {ended.err}")
         if ended.code == 130 and "every pin is on and stays" in ended.err:
             low = min(int(size) for size in re.findall(r"send at most (\d+)", ended.out))
             larger = {pod: size for pod, size in ipv4_senders(self.lab).items() if size > low}

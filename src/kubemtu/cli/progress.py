@@ -70,7 +70,9 @@ def json_line(event: events.Event) -> None:
     terminal.echo(printable.encode(event).decode(), err=True)
 
 
-async def interruptible(work: Awaitable[outcome.Outcome], told: Teller, name: str) -> outcome.Outcome:
+async def interruptible(
+    work: Awaitable[outcome.Outcome], told: Teller, name: str, *, back: bool = False
+) -> outcome.Outcome:
     """Wait for the outcome; an interruption (see `plans.connected`) becomes a sentence that says where it stands.
 
     Raises Interrupted.
@@ -78,10 +80,8 @@ async def interruptible(work: Awaitable[outcome.Outcome], told: Teller, name: st
     try:
         return await work
     except asyncio.CancelledError:
-        raise errors.Interrupted(
-            f"interrupted {told.standing}; {name} carries on from there with `kubemtu apply`, or goes back with "
-            "`kubemtu rollback`"
-        ) from None
+        ways = "`kubemtu rollback`" if back else "`kubemtu apply`, or goes back with `kubemtu rollback`"
+        raise errors.Interrupted(f"interrupted {told.standing}; {name} carries on from there with {ways}") from None
 
 
 def end(ended: outcome.Outcome, output_format: str) -> None:

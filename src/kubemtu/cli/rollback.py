@@ -49,7 +49,7 @@ async def _rollback(flags: kubeflags.KubeFlags, *, yes: bool, patience: float, o
         told = progress.Teller(output_format)
         waiting = msgspec.structs.replace(act.POLL, stall=patience)
         work = act.carry_out(api, back.name, told, waiting=waiting)
-        outcome = await progress.interruptible(work, told, back.name)
+        outcome = await progress.interruptible(work, told, back.name, back=True)
     progress.end(outcome, output_format)
     return errors.FINE
 
