@@ -143,6 +143,13 @@ def test_a_full_disk_is_said_and_has_its_code(saved: Callable[[Snapshot], str]) 
     assert done.stderr == "warning: stdout takes no more (No space left on device); what is printed is lost\n"
 
 
+@pytest.mark.parametrize("words", [["--help"], ["check", "-h"], ["lab", "up", "--help"], ["--version"]])
+def test_help_on_a_full_disk_is_no_bug(words: list[str]) -> None:
+    ended = ran(*words, redirect=">/dev/full")
+    assert (ended.returncode, ended.stderr.count("\n")) == (74, 1)
+    assert ended.stderr.startswith("warning: stdout takes no more (No space left on device)")
+
+
 def test_closed_outputs_end_nothing(saved: Callable[[Snapshot], str]) -> None:
     path = saved(example.story(1450, example.trio()))
     whole = ran("check", "--from", path)

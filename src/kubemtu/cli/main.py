@@ -125,7 +125,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", errors.Interrupted.exit_code)
     except Exception as ended:
-        return _ended(ended, sys.argv[1:] if arguments is None else arguments)
+        words = sys.argv[1:] if arguments is None else arguments
+        if isinstance(ended, OSError) and {"-h", "--help"} & {*words}:  # click prints help past our way to the terminal
+            terminal.lose(ended)
+            return errors.FINE
+        return _ended(ended, words)
     return outcome if isinstance(outcome, int) else errors.FINE
 
 

@@ -57,6 +57,13 @@ def lost() -> bool:
     return _Lost.why is not None and _Lost.why.errno != errno.EPIPE
 
 
+def lose(why: OSError) -> None:
+    """Hear that stdout cannot be written to: nothing is printed there any more in this run, and that is said once."""
+    _discard(sys.stdout)
+    _Lost.why = why
+    _say_lost(why)
+
+
 def style(text: str, *, fg: str | None = None, bold: bool | None = None) -> str:
     """Mark text to be coloured where a terminal reads it, as `click.style` does; control characters are written out."""
     return _SGR.sub(rf"{_MARK}\1", click.style(printable.printable(text), fg=fg, bold=bold))
@@ -122,10 +129,10 @@ def _write(what: str | bytes, stream: TextIO) -> None:
     try:
         click.echo(what, file=stream, nl=False, color=True)
     except OSError as why:
-        _discard(stream)
         if ours:
-            _Lost.why = why
-            _say_lost(why)
+            lose(why)
+        else:
+            _discard(stream)
     except ValueError:  # the stream was closed under us
         if ours:
             _Lost.why = OSError(errno.EBADF, os.strerror(errno.EBADF))
