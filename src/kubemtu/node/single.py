@@ -219,8 +219,8 @@ def walk(
             one = engine.make_true(msgspec.structs.replace(asked, phase=phase))
             if not one.done:
                 raise errors.NodeFailure(
-                    f"stopped in phase {phase}: {'; '.join(one.failures)}. Nothing is half set: the same command "
-                    "carries on, and `kubemtu node undo` returns"
+                    f"stopped in phase {phase}: {'; '.join(one.failures)}. What was set before stays, and is in the "
+                    "journal: the same command carries on, and `kubemtu node undo` returns"
                 )
             reached.append(one)
         notes = engine.notes
