@@ -37,7 +37,7 @@ away = {"node-2": 600, "node-3": -600}.get(os.environ.get("NODE_NAME", ""), 0)
 real = time.time
 time.time = lambda: real() + away
 if name := os.environ.get("NODE_NAME"):
-    with open("/run/kubemtu/clock", "w") as told:  # where an agent may write, on its own node
+    with open("/host/run/kubemtu/clock", "w") as told:  # where an agent may write, on its own node
         told.write(str(away))
 """
 
