@@ -2,7 +2,7 @@
 
 import pytest
 
-from kubemtu.core import encap, errors, example, net, objects, topology
+from kubemtu.core import encap, errors, example, net, objects, planner, topology, verdict
 from kubemtu.core.headers import IPV6
 
 
@@ -37,6 +37,26 @@ def test_the_smallest_node_decides() -> None:
 def test_a_route_to_a_peer_may_carry_less_than_its_nic() -> None:
     found = topology.model(example.cluster((example.node("n1", route_mtu=1400), example.node("n2"))), example.state())
     assert found.carries == 1350
+    assert [(layer.name, layer.size) for layer in found.layers][:1] == [("route", 1400)]
+    assert [(node.nic_mtu, node.link_mtu, node.routed) for node in found.nodes] == [
+        (1400, 1500, True),
+        (1500, 1500, False),
+    ]
+    assert found.option == ""  # whoever looks sees the route
+
+
+def test_a_route_is_not_called_a_nic() -> None:
+    """As after `apply --hosts`, which pins the nodes' own routes and changes no NIC."""
+    two = tuple(example.node(name, pod=1354, conflist=1354, tunnel=1354, route_mtu=1404) for name in ("n1", "n2"))
+    found = topology.model(example.cluster(two), example.state(1354))
+    report = verdict.report(found)
+    assert report.verdict == "healthy"
+    assert report.summary.endswith(
+        "which carries 1354 by what the routes between the nodes say (that of n1: 1404; its eth0 has 1500)."
+    )
+    assert [line.nic_mtu for line in report.nodes] == [1500, 1500]
+    with pytest.raises(errors.UsageError, match="the route of node n1 to the others lets 1404 bytes through"):
+        planner.target(found, 1400)
 
 
 def test_a_vxlan_device_sends_by_its_lower_device_whatever_the_routes_say() -> None:

@@ -56,14 +56,15 @@ async def _rollback(flags: kubeflags.KubeFlags, *, yes: bool, patience: float, o
 
 async def _show(api: "kube_api.Api", back: "kube_mtu.Migration", *, err: bool) -> None:
     """Show the steps, and what comes back with them."""
+    from kubemtu.cli import progress
     from kubemtu.core import undo
     from kubemtu.flows.change import returning, telling
 
     steps = undo.sequence(back.plan, undo.turn(back.progress, back.plan.steps))
     if not err:
-        terminal.echo(f"Taking back {back.name}:" if steps else f"{back.name} had not changed anything yet.")
+        progress.say(f"Taking back {back.name}:" if steps else f"{back.name} had not changed anything yet.")
         for number, step in enumerate(steps, start=1):
-            terminal.echo(f"  {number}. {telling.headline(step)}")
+            progress.say(f"  {number}. {telling.headline(step)}")
     warning = await returning.fault(api, back, steps)
     if warning:
-        terminal.echo(f"  ! {warning}", err=err)
+        progress.say(f"  ! {warning}", err=err)

@@ -81,6 +81,8 @@ def _why(topology: Topology) -> str:
     if narrow is None or _given(topology):
         given = narrow.path_mtu if narrow is not None else topology.assumed_nic
         return f"the path between nodes carries {given} bytes, as was given{taken}"
+    if narrow.routed:
+        return f"the route of node {narrow.name} to the others lets {narrow.path_mtu} bytes through{taken}"
     where = f" ({narrow.nic} of node {narrow.name})" if narrow.nic else ""
     return f"the smallest NIC between the nodes has {narrow.path_mtu} bytes{where}{taken}"
 

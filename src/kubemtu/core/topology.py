@@ -53,6 +53,7 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One observed node. `nic_mtu` is the smallest over its ways to its peers, and `path_mtu` what gets through there
     as far as it is known: the same, or less where somebody says so (`bound`). `inner` is what is left of it for a pod.
+    `link_mtu` is the NIC's own, of which a route may let less through.
 
     `fits` is what the NIC leaves for the tunnel device itself, which knows only its own encapsulation: flannel.1 over
     IPv4 may have more than its twin over IPv6, and more than pods may have that use both.
@@ -62,6 +63,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     seen: net.NodeObservation
     nic: str = ""
     nic_mtu: int | None = None
+    link_mtu: int | None = None
     path_mtu: int | None = None
     bound: policy.Bound | None = None
     inner: int | None = None
@@ -80,7 +82,12 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
             return f"{self.nic or 'the path'} ({self.path_mtu}, as {self.bound} says)"
         if self.path_mtu != self.nic_mtu:
             return f"{self.nic or 'the path'} ({self.path_mtu}, as was given)"
-        return f"{self.nic} ({self.nic_mtu})"
+        return f"{self.nic} ({self.nic_mtu}{' by its route' if self.routed else ''})"
+
+    @property
+    def routed(self) -> bool:
+        """Whether a route lets less through than the NIC behind it, as pins of the nodes' own traffic do."""
+        return self.nic_mtu is not None and self.link_mtu is not None and self.nic_mtu < self.link_mtu
 
     @property
     def usual(self) -> int | None:
@@ -251,6 +258,7 @@ def _node(
         seen=seen,
         nic=uplink.device if uplink else "",
         nic_mtu=nic_mtu,
+        link_mtu=uplink.mtu if uplink is not None else None,
         path_mtu=path_mtu,
         bound=bound,
         inner=_inner(state, path_mtu) if path_mtu is not None else None,
@@ -332,8 +340,11 @@ def _layers(
     if narrow is None or _inner(state, narrow) is None:
         return ()
     costly = max(state.encapsulation, key=lambda one: narrow - one.inner(narrow), default=None)
-    deciding = [node.bound for node in nodes if node.path_mtu == narrow] or [by]
+    there = [node for node in nodes if node.path_mtu == narrow]
+    deciding = [node.bound for node in there] or [by]
     name = "NIC" if any(one is None for one in deciding) else "path"
+    if there and all(node.routed and node.nic_mtu == narrow for node in there):
+        name = "route"
     taken = costly.working(narrow) if costly is not None else ()
     return (
         Layer(name=name, size=narrow),

@@ -173,7 +173,13 @@ def _healthy(topology: Topology, _findings: tuple[Finding, ...]) -> str:
 
 def _source(topology: Topology) -> str:
     """Who says what the path carries."""
-    return f"{topology.origin.says} says" if topology.origin is not None else "the NICs say"
+    if topology.origin is not None:
+        return f"{topology.origin.says} says"
+    narrow = topology.narrowest
+    if narrow is not None and narrow.routed and narrow.path_mtu == narrow.nic_mtu:
+        own = f"that of {narrow.name}: {narrow.nic_mtu}; its {narrow.nic} has {narrow.link_mtu}"
+        return f"the routes between the nodes say ({own})"
+    return "the NICs say"
 
 
 def _suits(topology: Topology) -> str:
@@ -281,7 +287,7 @@ def _line(node: Node) -> NodeLine:
     return NodeLine(
         name=node.name,
         nic=node.nic,
-        nic_mtu=node.nic_mtu,
+        nic_mtu=node.link_mtu,
         tunnel=node.tunnel.name if node.tunnel is not None else None,
         tunnel_mtu=node.tunnel.mtu if node.tunnel is not None else None,
         conflist_mtu=node.rendered.gives if node.rendered is not None else None,
