@@ -94,7 +94,7 @@ def lines(answer: "Answer", columns: int | None = None) -> Iterator[str]:
     if found.mtu == "yes" and found.place:
         yield f"  {found.sure} about where"
     yield ""
-    yield from _table(found)
+    yield from _table(found, columns)
     if found.evidence or answer.others:
         yield ""
     for fact in found.evidence:
@@ -133,14 +133,21 @@ def _path(found: "Diagnosis") -> str:
     return f"from {found.here} to {found.there}" + (f" over {found.family}" if found.family else "")
 
 
-def _table(found: "Diagnosis") -> Iterator[str]:
-    """One line for each part; what is the whole path by another name is left out."""
+def _table(found: "Diagnosis", columns: int | None) -> Iterator[str]:
+    """One line for each part, two where the terminal is narrow; what is the whole path by another name is left out."""
+    from kubemtu.cli import render
+
     rows: dict[tuple[str, str], tuple[str, str, str, str]] = {}
     for leg in found.legs:
         rows.setdefault((leg.here, leg.there), _row(leg))
     if not rows:
         return
     widths = [max(len(row[place]) for row in rows.values()) for place in range(4)]
+    if columns is not None and sum(widths) + 8 > columns:
+        for part, ends, carried, means in rows.values():
+            yield from render.wrapped(f"{part}, {ends}", columns, indent=2, hang=4)
+            yield f"    {carried.ljust(widths[2])}  {means}"
+        return
     for row in rows.values():
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
