@@ -29,8 +29,8 @@ async def fault(api: kube_api.Api, back: mtu.Migration, steps: Sequence[plan.Ste
             f"{first.underlay} bytes that it was made for, the larger packets are lost again."
         )
     lost = (
-        "what is larger than that vanishes again, of the nodes themselves too, and a kubelet behind such a path does "
-        "not report any more"
+        "what is larger than that vanishes again, of the nodes themselves too, and a kubelet behind such a path "
+        "reports no more as soon as it connects anew"
     )
     try:
         size = _nics(await observe.observe(api))
