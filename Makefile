@@ -24,8 +24,8 @@ check: $(READY)
 	scripts/check
 
 format: $(READY)
-	$(BIN)/ruff check --fix-only --quiet src tests bench scripts
-	$(BIN)/ruff format --quiet src tests bench scripts
+	$(BIN)/ruff check --fix-only --quiet src lab tests bench scripts
+	$(BIN)/ruff format --quiet src lab tests bench scripts
 
 bench: $(READY)
 	scripts/bench
@@ -41,7 +41,7 @@ docs: $(READY)
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	  --no-annotate --extra lab pyproject.toml requirements/dev.in -o requirements/dev.lock
+	  --no-annotate pyproject.toml requirements/dev.in -o requirements/dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  --no-annotate --constraint requirements/dev.lock pyproject.toml -o requirements/runtime.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

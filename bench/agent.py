@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from kubemtu.lab import scene as scenes
-from kubemtu.lab.cluster import Lab
-from kubemtu.lab.scenes import named
+from kubemtu_lab import scene as scenes
+from kubemtu_lab.cluster import Lab
+from kubemtu_lab.scenes import named
 
 SECONDS = 120.0
 PODS = 10_000

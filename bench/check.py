@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from bench import timing
-from kubemtu.lab import scenes
-from kubemtu.lab.cluster import Lab
+from kubemtu_lab import scenes
+from kubemtu_lab.cluster import Lab
 
 ROUNDS = 9
 OBJECTS = (

@@ -5,8 +5,8 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-from kubemtu.cli import stage
-from kubemtu.flows import demo
+from kubemtu_lab.demo import story as demo_story
+from kubemtu_lab.demo import view
 
 ROUNDS = 20
 MUST_BE_ZERO = ("udp_lost_silently", "tcp_resets", "connect_failures", "pods_restarted", "tcp_stuck")
@@ -16,10 +16,10 @@ FIELDS = (*MUST_BE_ZERO, "veth_drops", "told_emsgsize", "told_icmp", "tcp_longes
 def main() -> int:
     """Print the table; 1 when kubemtu's row was not all zero in every round, or the popular way's was."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    ours: list[demo.Row] = []
-    theirs: list[demo.Row] = []
+    ours: list[demo_story.Row] = []
+    theirs: list[demo_story.Row] = []
     for number in range(1, rounds + 1):
-        story = asyncio.run(demo.story(stage.Quiet()))
+        story = asyncio.run(demo_story.story(view.Quiet()))
         assert story.popular_fix is not None
         ours.append(story.kubemtu)
         theirs.append(story.popular_fix)
@@ -34,7 +34,7 @@ def main() -> int:
     return 0 if clean and harmful else 1
 
 
-def spread(rows: Sequence[demo.Row], field: str) -> str:
+def spread(rows: Sequence[demo_story.Row], field: str) -> str:
     """Least, median and most of one figure."""
     values = [float(getattr(row, field)) for row in rows]
     return " / ".join(f"{value:g}" for value in (min(values), round(statistics.median(values), 1), max(values)))

@@ -20,9 +20,9 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.lab import cluster
-from kubemtu.lab.cluster import Lab
-from kubemtu.lab.scene import Flannel, Scene, nodes
+from kubemtu_lab import cluster
+from kubemtu_lab.cluster import Lab
+from kubemtu_lab.scene import Flannel, Scene, nodes
 
 Way = Literal["both", "to-node", "from-node"]
 Answer = Mapping[str, object]

@@ -1,7 +1,7 @@
 """How long one node takes to change its running pods, against the usual loops and against the kernel alone.
 
     one node namespace, 250 pods as Calico makes them: two IPv4 routes in each, a /32 for each on the node
-    pod [eth0] --- [caliN] node          (no packet is sent here; tests/node/test_traffic.py counts those)
+    pod [eth0] --- [caliN] node          (no packet is sent here; tests/node/change/test_traffic.py counts those)
 
 All in one run, in turn, each from the same start:
 
@@ -30,9 +30,12 @@ from typing import ClassVar, TypeVar
 import msgspec
 
 from bench import timing
-from kubemtu.core import migration, net
-from kubemtu.core.migration import Phase
-from kubemtu.node import act, journal, links, netlink, netns, routes, steps, wanted
+from kubemtu.core import net
+from kubemtu.core.change import migration
+from kubemtu.core.change.migration import Phase
+from kubemtu.node.change import engine as change_engine
+from kubemtu.node.change import journal, steps, wanted
+from kubemtu.node.kernel import links, netlink, netns, routes
 
 T = TypeVar("T")
 PODS = 250
@@ -131,7 +134,7 @@ def change(folder: Path) -> dict[str, float]:
 
     known.append = timed  # type: ignore[method-assign]  # of this one journal
     try:
-        with act.Engine(known, trust=1.0) as engine:
+        with change_engine.Engine(known, trust=1.0) as engine:
             for phase in (Phase.RECORD, Phase.DEVICES, Phase.UNPIN_PODS):  # one node alone has no barriers to wait at
                 began = time.perf_counter()
                 reached = engine.make_true(msgspec.structs.replace(desired, phase=phase))

@@ -14,12 +14,13 @@ from typing import Any
 
 import msgspec
 import yaml
+from tests.support import example
 
-from kubemtu.core import example, net
+from kubemtu.core import net
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect, crd
-from kubemtu.lab.api import embedded
-from kubemtu.lab.api.server import ApiServer
+from kubemtu_lab.api import embedded
+from kubemtu_lab.api.server import ApiServer
 
 
 def moment() -> str:

@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-from kubemtu.node import netns
+from kubemtu.node.kernel import netns
 from kubemtu.node.probe import paths, station, sweep, wire
 
 NODES = 200

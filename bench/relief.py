@@ -16,13 +16,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kubemtu.core import migration, plan
-from kubemtu.flows import decide, demo, observe
-from kubemtu.flows.change import act, events, migrations
+from kubemtu.core.change import migration, plan
+from kubemtu.flows import decide, observe
+from kubemtu.flows.agents import events
+from kubemtu.flows.change import act, migrations
 from kubemtu.kube import api as kube_api
-from kubemtu.lab import cluster, scene, scenes
-from kubemtu.lab.traffic import plan as traffic_plan
-from kubemtu.lab.traffic import run as traffic_run
+from kubemtu_lab import cluster, scene, scenes
+from kubemtu_lab.demo import story
+from kubemtu_lab.traffic import plan as traffic_plan
+from kubemtu_lab.traffic import run as traffic_run
 
 ROUNDS = 20
 SIZES = (3, 30)
@@ -86,7 +88,7 @@ async def once(nodes: int) -> Run:
     sick = scene.resized(scenes.named("canal-1500"), nodes=nodes, pods=1).with_nics("node-2", scene.Nic(port_mtu=PORT))
     async with (
         cluster.cluster(sick.replace(agents=True, daemon_seconds=READY_AFTER), f"relief-{nodes}-{os.getpid()}") as lab,
-        demo.connected(lab) as api,
+        story.connected(lab) as api,
     ):
         async with asyncio.timeout(120):
             while not await _all_shown(api, nodes):
@@ -97,7 +99,7 @@ async def once(nodes: int) -> Run:
 
 async def _all_shown(api: kube_api.Api, nodes: int) -> bool:
     with contextlib.suppress(TimeoutError):
-        await demo.agents_ready(api, nodes)
+        await story.agents_ready(api, nodes)
         return True
     return False
 
@@ -125,7 +127,7 @@ async def _under_traffic(lab: cluster.Lab, api: kube_api.Api, whole: plan.Plan, 
         return await asyncio.create_subprocess_exec(*lab.command(place, argv), stdin=pipe, stdout=pipe, stderr=pipe)
 
     talking = {node.name for node in lab.scene.nodes[:TALKING]}
-    places = [place for place in await demo.places(lab, api) if place.node in talking]
+    places = [place for place in await story.places(lab, api) if place.node in talking]
     async with traffic_run.Traffic(spawn, traffic_plan.everyone(places)) as traffic:
         await traffic.start("before")
         await asyncio.sleep(BEFORE)

@@ -7,17 +7,20 @@ from pathlib import Path
 import msgspec
 
 from kubemtu.cli import calc, node_probe
-from kubemtu.core import access, codes, plan, snapshot, verdict
-from kubemtu.flows import demo, mesh, why
+from kubemtu.core import access, codes, snapshot
+from kubemtu.core.change import plan
+from kubemtu.core.rules import report
 from kubemtu.flows.change import outcome
+from kubemtu.flows.measure import mesh, why
 from kubemtu.kube import shipped
+from kubemtu_lab.demo import story
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMAS: dict[str, type] = {
     "apply": outcome.Outcome,
     "calc": calc.Answer,
-    "check": verdict.Report,
-    "demo": demo.Story,
+    "check": report.Report,
+    "demo": story.Story,
     "node-probe": node_probe.Probed,
     "plan": plan.Plan,
     "probe": mesh.Report,

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import httpx2
 import msgspec
+from tests.support import example
 
-from kubemtu.core import example
-from kubemtu.flows import manifests
+from kubemtu.flows.saved import manifests
 from kubemtu.kube import api, connect, credentials, mtu, records, wire
 
 ESCAPES = ("\x1b]0;pwn\x07", "\x9b31m", "a\rb", "\u202egnp", "\x7f", "\x1b[2J\x1b[H", "\u2028", "\x00")

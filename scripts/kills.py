@@ -13,11 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.flows import every_line
+from tests.flows.change import every_line
 from tests.flows.cluster import cluster
 
-from kubemtu.lab import scene as scenes
-from kubemtu.lab.scenes import named
+from kubemtu_lab import scene as scenes
+from kubemtu_lab.scenes import named
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ COMMAND = re.compile(
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_test_that_is_named_is_there(document: Path) -> None:
-    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    there = {path.name for room in ("tests", "lab/tests") for path in (ROOT / room).rglob("test_*.py")}
     named = set(re.findall(r"\b(test_\w+\.py)\b", document.read_text()))
     assert named - there == set()
 

@@ -1,4 +1,4 @@
-"""How long an exact path MTU takes in every scene of `kubemtu.lab.line`, beside the tools that people run instead.
+"""How long an exact path MTU takes in every scene of `kubemtu_lab.line`, beside the tools that people run instead.
 
     a [e0] --- [l] r1 [m] --- [m] r2 [r] --- [e0] b        all in one run; needs root
 

@@ -9,8 +9,8 @@ from typing import Final
 from bench.probing import cells, crowd, held, install, ours, table
 from bench.probing.cells import Cell, Where
 from bench.probing.peers import PEERS, Family, Peer
-from kubemtu.lab.line import ends, scenes
-from kubemtu.lab.line.scene import Rtt, Scene
+from kubemtu_lab.line import scenes, stations
+from kubemtu_lab.line.scene import Rtt, Scene
 
 ROUNDS: Final[dict[Rtt, int]] = {0: 20, 10: 10, 100: 5}
 COMMANDS: Final = 3  # runs of kubemtu as a command
@@ -59,7 +59,7 @@ def main() -> None:
 
 def _soon(scene: Scene, rtt: Rtt, programs: Programs, trips: dict[tuple[Rtt, int], float]) -> Iterator[Cell]:
     """kubemtu, and the peers that answer within seconds, one after the other on one line."""
-    with ends.stage(scene, rtt) as line:
+    with stations.stage(scene, rtt) as line:
         cells.count(line)
         for family in scene.families:
             where = Where(line=line, scene=scene, rtt=rtt, family=family)
@@ -85,7 +85,7 @@ def _late(chosen: list[Scene], programs: Programs) -> list[Cell]:
 
     def one(task: tuple[Scene, Rtt, Family, Peer]) -> Cell:
         scene, rtt, family, peer = task
-        with ends.stage(scene, rtt) as line:
+        with stations.stage(scene, rtt) as line:
             cells.count(line)
             where = Where(line=line, scene=scene, rtt=rtt, family=family)
             return cells.peer(where, peer, programs[peer.name], 1, cap=cells.CAP)

@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 
 from bench.probing.peers import NONE, Answer, Family, Peer
-from kubemtu.lab.line import network
-from kubemtu.lab.line.network import Line
-from kubemtu.lab.line.scene import Rtt, Scene
+from kubemtu_lab.line import network
+from kubemtu_lab.line.network import Line
+from kubemtu_lab.line.scene import Rtt, Scene
 
 BUDGET: Final = 4.0  # seconds after which a tool is not run again in the same scene
 CAP: Final = 150.0  # seconds that a peer may take: tracepath wants 87 in a black hole

@@ -11,10 +11,10 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import search
-from kubemtu.lab.line import ends, scenes
-from kubemtu.lab.line.network import B, Line
+from kubemtu.core.path import search
 from kubemtu.node.probe import paths
+from kubemtu_lab.line import scenes, stations
+from kubemtu_lab.line.network import B, Line
 
 RUNS: Final = 2000
 AT_ONCE: Final = 20  # more of them in a black hole are more than one responder beside them reads in time
@@ -67,10 +67,10 @@ def lossy(name: str, runs: int = RUNS) -> Lost:
     """Measure one lossy scene many times, AT_ONCE together."""
     scene = scenes.ALL[name]
     found: list[search.Found] = []
-    with ends.stage(scene, 0, rate=1_000_000) as line:
+    with stations.stage(scene, 0, rate=1_000_000) as line:
         while len(found) < runs:
             targets = [paths.Target(address=B[4])] * min(AT_ONCE, runs - len(found))
-            found += [path.forward.found for path in ends.measure(line, targets)]
+            found += [path.forward.found for path in stations.measure(line, targets)]
     exact = [one for one in found if one.ending == "exact"]
     others = Counter(one.ending for one in found if one.ending != "exact")
     return Lost(
@@ -84,10 +84,10 @@ def lossy(name: str, runs: int = RUNS) -> Lost:
 
 def rounds(number: int, times: int = TIMES) -> Round:
     """Measure that many peers, some times, in a process of its own."""
-    with ends.stage(scenes.ALL["clean"], 0, rate=1_000_000) as line:
+    with stations.stage(scenes.ALL["clean"], 0, rate=1_000_000) as line:
         for place, way in (("r1", "via 10.9.2.2"), ("r2", "via 10.9.3.1"), ("b", "dev lo")):
             line.ip(place, f"route add {'local ' if place == 'b' else ''}10.10.0.0/16 {way}")
-        words = line.command("a", sys.executable, "-c", ROUND, ends.SECRET.hex(), str(number), str(times))
+        words = line.command("a", sys.executable, "-c", ROUND, stations.SECRET.hex(), str(number), str(times))
         told = json.loads(subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout)
     return msgspec.convert(told | {"peers": number}, Round)
 

@@ -9,7 +9,7 @@ from bench.probing.cells import Cell
 from bench.probing.crowd import Lost, Round
 from bench.probing.ours import COMMAND, RUNNING
 from bench.probing.table import RTTS
-from kubemtu.lab.line.scene import Rtt
+from kubemtu_lab.line.scene import Rtt
 
 LIKELY: Final[dict[Rtt, float]] = {0: 0.010, 10: 0.035, 100: 0.270}  # seconds; two round trips and two graces
 ARBITRARY: Final[dict[Rtt, float]] = {0: 0.015, 10: 0.060, 100: 0.520}  # four of each

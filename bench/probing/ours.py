@@ -12,9 +12,9 @@ import msgspec
 from bench.probing import cells
 from bench.probing.cells import Cell, Where
 from bench.probing.peers import NONE, Answer
-from kubemtu.lab.line import ends
-from kubemtu.lab.line.scene import Scene
 from kubemtu.node.probe import paths, station, wire
+from kubemtu_lab.line import stations
+from kubemtu_lab.line.scene import Scene
 
 RUNNING: Final = "kubemtu, running"
 COMMAND: Final = "kubemtu, as a command"
@@ -28,7 +28,7 @@ def running(where: Where, rounds: int) -> Cell:
     target = paths.Target(address=scene.address[where.family], port=scene.port, back="asymmetric" in scene.kinds)
 
     def work() -> Cell:
-        with station.Station(wire.Key(ends.SECRET)) as asking:
+        with station.Station(wire.Key(stations.SECRET)) as asking:
             asking.measure([msgspec.structs.replace(target, back=False)])  # neighbours are known from here on
 
             def once() -> Answer:
@@ -41,7 +41,7 @@ def running(where: Where, rounds: int) -> Cell:
 
 
 def _agent(where: Where) -> Answer:
-    verdict = ends.judge(where.line, where.scene, where.family, deep=where.scene.deep).verdict
+    verdict = stations.judge(where.line, where.scene, where.family, deep=where.scene.deep).verdict
     return _said(verdict.kind, verdict.mtu, where.scene)
 
 
@@ -50,7 +50,7 @@ def command(where: Where, rounds: int) -> Cell:
     scene = where.scene
     with tempfile.TemporaryDirectory() as folder:
         key = Path(folder, "key")
-        key.write_bytes(ends.SECRET)
+        key.write_bytes(stations.SECRET)
         options = ["--port", str(scene.port), "--key-file", str(key), "--flows", str(scene.flows), "-o", "json"]
         if "asymmetric" not in scene.kinds:
             options.append("--one-way")

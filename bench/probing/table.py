@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from bench.probing.cells import Cell
 from bench.probing.ours import COMMAND, RUNNING
-from kubemtu.lab.line import scenes
-from kubemtu.lab.line.scene import Rtt
+from kubemtu_lab.line import scenes
+from kubemtu_lab.line.scene import Rtt
 
 RTTS: dict[Rtt, str] = {0: "0.1 ms", 10: "10 ms", 100: "100 ms"}
 

@@ -11,14 +11,15 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
+from lab.tests.conftest import Body, can_make_labs, until
 from tests.flows.cluster import CONFIGS, NODE_MTUS, Cluster, cluster, kill_agent
-from tests.lab.conftest import Body, can_make_labs, until
 from tests.scenes import situations
 
-from kubemtu.cli import plans
-from kubemtu.core import net, plan
-from kubemtu.lab import scene as scenes
-from kubemtu.lab.scenes import named
+from kubemtu.cli import planning
+from kubemtu.core import net
+from kubemtu.core.change import plan
+from kubemtu_lab import scene as scenes
+from kubemtu_lab.scenes import named
 
 __all__ = ["can_make_labs"]
 pytestmark = [pytest.mark.lab, pytest.mark.netns]
@@ -335,7 +336,7 @@ def node(name: str, *, pods: int, origin: int) -> plan.NodeTarget:
 def test_what_the_configuration_alone_leaves_is_said() -> None:
     live = plan.Live(nodes=(node("n1", pods=3, origin=1450),), low=1450, high=8950, underlay=9000, why="why")
     whole = plan.Plan(cni="canal", target=8950, current=1450, steps=(live,))
-    left = plans.without_live(whole)
+    left = planning.without_live(whole)
     assert left.steps == ()
     assert left.remains == (
         "3 running pods keep the MTU they have until they are restarted, or until `kubemtu apply` changes them.",

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
+from lab.tests.conftest import can_make_labs, has_nft, until
 from tests.flows.cluster import Cluster, cluster
-from tests.lab.conftest import can_make_labs, has_nft, until
 
-from kubemtu.lab import nft
-from kubemtu.lab import scene as scenes
-from kubemtu.lab.scenes import named
+from kubemtu_lab import nft
+from kubemtu_lab import scene as scenes
+from kubemtu_lab.scenes import named
 
 __all__ = ["can_make_labs", "has_nft"]
 pytestmark = [pytest.mark.lab, pytest.mark.netns]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.support import example
 
 from kubemtu.cli import main, render, terminal
-from kubemtu.core import example
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.flows import decide
 

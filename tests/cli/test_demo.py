@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kubemtu.lab import cluster
+from kubemtu_lab import cluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.netns]
 NOT_A_PACKET = ("udp_lost_silently", "tcp_resets", "connect_failures", "pods_restarted", "tcp_stuck", "veth_drops")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.lab.conftest import can_make_labs
+from lab.tests.conftest import can_make_labs
 
 from kubemtu.cli import main
-from kubemtu.lab import cluster, state
+from kubemtu_lab import cluster, state
 
 __all__ = ["can_make_labs"]
 pytestmark = pytest.mark.lab

@@ -14,7 +14,8 @@ import pytest
 
 from kubemtu.cli import node as node_command
 from kubemtu.core.errors import Conflict, Forbidden, KubemtuError, UsageError
-from kubemtu.node import capabilities, journal, netns
+from kubemtu.node.change import journal
+from kubemtu.node.kernel import capabilities, netns
 
 pytestmark = pytest.mark.netns
 _SERIAL = itertools.count()

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.support import example
 
 from kubemtu.cli import main, render
 from kubemtu.cli.terminal import unstyle
-from kubemtu.core import example, plan
+from kubemtu.core.change import plan
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide

@@ -7,13 +7,13 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from lab.tests.conftest import can_make_labs, until
 from tests.flows.cluster import CONFIGS, MIGRATIONS, Cluster, cluster
-from tests.lab.conftest import can_make_labs, until
 
 from kubemtu.core import objects
 from kubemtu.kube import crd
-from kubemtu.lab import scene as scenes
-from kubemtu.lab.scenes import named
+from kubemtu_lab import scene as scenes
+from kubemtu_lab.scenes import named
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 NOTHING = (

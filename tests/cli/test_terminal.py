@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.support import example
 
 from kubemtu.cli import main, progress, render, terminal
-from kubemtu.core import example
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows.change import events
+from kubemtu.flows.agents import events
 
 KUBEMTU = [sys.executable, "-m", "kubemtu"]
 OSC = "e\x1b]0;pwn\x07\x9b31m\u202e"

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import msgspec
 import pytest
-from tests.core.paths import N1, PG, WEB, both, direction, leg, path
-from tests.core.rounds import End as Fate
-from tests.core.rounds import hole, measured
+from tests.support.paths import N1, PG, WEB, both, direction, leg, path
+from tests.support.rounds import End as Fate
+from tests.support.rounds import hole, measured
 
 from kubemtu.cli import main, probe, why
 from kubemtu.cli.terminal import unstyle
-from kubemtu.core import mesh, sampling
-from kubemtu.core.blame import remedies
-from kubemtu.core.blame.faults import infer
+from kubemtu.core.mesh import rounds, sampling
+from kubemtu.core.mesh.faults import infer
+from kubemtu.core.planning import mesh_remedies
 from kubemtu.core.why.diagnosis import Diagnosis, diagnose
-from kubemtu.flows.mesh import Layer, Report
-from kubemtu.flows.why import Answer
+from kubemtu.flows.measure.mesh import Layer, Report
+from kubemtu.flows.measure.why import Answer
 
 HOLE = diagnose(WEB, PG, path(leg("whole", direction(1350), direction(1450)), both("nodes", 1400, 1500)))
 FINE = diagnose(WEB, PG, path(both("whole", 1450)))
@@ -138,14 +138,14 @@ def test_the_family_of_a_pair_is_named_where_there_are_two() -> None:
 # A mesh
 
 
-def layer(round_: mesh.Mesh, *, cutting: Sequence[str] = (), name: str = "nodes") -> Layer:
+def layer(round_: rounds.Mesh, *, cutting: Sequence[str] = (), name: str = "nodes") -> Layer:
     """A layer of a report, as measuring makes it."""
-    faults = tuple(remedies.advised(fault, name, round_.expected, None) for fault in infer(round_))
+    faults = tuple(mesh_remedies.advised(fault, name, round_.expected, None) for fault in infer(round_))
     return Layer(
         name=name,
         expected=round_.expected,
         measured=round_,
-        summary=mesh.summary(round_),
+        summary=rounds.summary(round_),
         plan=sampling.plan(round_.members),
         faults=faults,
         cutting=tuple(cutting),

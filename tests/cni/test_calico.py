@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from kubemtu.cni import calico
-from kubemtu.core.cnistate import CniState
+from kubemtu.core.change.plan import EditValue, Rollout
+from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.net import NodeObservation
-from kubemtu.core.plan import EditValue, Rollout
 from kubemtu.core.snapshot import Snapshot
 
 Reading = Callable[..., Snapshot]

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from kubemtu.cni import canal
-from kubemtu.core.cnistate import CniState
-from kubemtu.core.findings import Finding
+from kubemtu.core.cluster.cni_state import CniState
+from kubemtu.core.codes import Finding
 from kubemtu.core.net import NodeObservation
 from kubemtu.core.snapshot import Snapshot, Unread
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from kubemtu.cni import canal
-from kubemtu.core.cnistate import CniState
+from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.snapshot import Snapshot
 
 Reading = Callable[..., Snapshot]

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from kubemtu.cni import canal
+from kubemtu.core.change.plan import EditValue, Rollout
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.net import NodeObservation
-from kubemtu.core.plan import EditValue, Rollout
 from kubemtu.core.snapshot import Snapshot
 
 Reading = Callable[..., Snapshot]

@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from kubemtu.cni import flannel
-from kubemtu.core.cnistate import CniState
+from kubemtu.core.change.plan import EditValue, Rollout
+from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.net import NodeObservation
-from kubemtu.core.plan import EditValue, Rollout
 from kubemtu.core.snapshot import Snapshot
 
 Reading = Callable[..., Snapshot]

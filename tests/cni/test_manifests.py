@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from kubemtu.cni import registry
+from kubemtu.core.change.plan import EditValue, Rollout
 from kubemtu.core.errors import NotRecognised
-from kubemtu.core.plan import EditValue, Rollout
 from kubemtu.core.snapshot import Snapshot
 
 Reading = Callable[..., Snapshot]

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
-from tests.lab.conftest import Kube, until
+from lab.tests.conftest import Kube, until
 
 from kubemtu.cli import main
-from kubemtu.lab import scene as scenes
-from kubemtu.lab.cluster import Lab
+from kubemtu_lab import scene as scenes
+from kubemtu_lab.cluster import Lab
 
 CONFIGS = {
     "canal": "/api/v1/namespaces/kube-system/configmaps/canal-config",

@@ -1,5 +1,5 @@
 """Labs for tests of whole changes."""
 
-from tests.lab.conftest import can_make_labs
+from lab.tests.conftest import can_make_labs
 
 __all__ = ["can_make_labs"]

@@ -7,13 +7,16 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.shapes import rows
+from tests.support import example
 
 from kubemtu.cni import registry
-from kubemtu.core import errors, example, migration, net
+from kubemtu.core import errors, net
+from kubemtu.core.change import migration
+from kubemtu.core.change.plan import EditValue, Live, Rollout
 from kubemtu.core.objects import Object
-from kubemtu.core.plan import EditValue, Live, Rollout
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import decide, manifests
+from kubemtu.flows import decide
+from kubemtu.flows.saved import manifests
 
 PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}}
 

@@ -14,7 +14,7 @@ from kubemtu.core.objects import Object, Ref
 from kubemtu.flows import install, uninstall
 from kubemtu.kube import connect, crd, mtu, shipped
 from kubemtu.kube.api import Api
-from kubemtu.lab import api as lab_api
+from kubemtu_lab import api as lab_api
 
 IMAGE = "registry.example/kubemtu:1"
 SETTINGS = install.Settings(image=IMAGE, probes=False)

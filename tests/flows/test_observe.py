@@ -7,14 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
+from tests.support import example
 
-from kubemtu.core import errors, example, net
+from kubemtu.core import errors, net
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide, observe, shapes
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect, crd, mtu
-from kubemtu.lab import api as lab_api
+from kubemtu_lab import api as lab_api
 
 NOW = 1793527200.0  # date -u -d 2026-11-01T10:00:00Z +%s
 

@@ -8,10 +8,11 @@ import pytest
 from tests.flows import reported
 
 from kubemtu.core import errors, net
-from kubemtu.core.plan import EditValue, Plan
+from kubemtu.core.change.plan import EditValue, Plan
+from kubemtu.core.rules.report import Report
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.core.verdict import Report
-from kubemtu.flows import decide, manifests
+from kubemtu.flows import decide
+from kubemtu.flows.saved import manifests
 
 Files = Callable[..., Snapshot]
 DUAL = '{"Network": "10.244.0.0/16", "EnableIPv6": true, "IPv6Network": "fd00:10:244::/56", "Backend": %s}'

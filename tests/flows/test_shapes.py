@@ -4,11 +4,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support import example
 
-from kubemtu.core import example, pods
+from kubemtu.core.cluster import pods
 from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import members, shapes
+from kubemtu.flows import shapes
+from kubemtu.flows.measure import members
 from kubemtu.kube import records, watching
 
 ANY = st.recursive(

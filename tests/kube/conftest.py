@@ -13,7 +13,7 @@ import yaml
 from kubemtu.kube import connect
 from kubemtu.kube.api import Api, Backoff
 from kubemtu.kube.connection import Connection
-from kubemtu.lab import api as lab_api
+from kubemtu_lab import api as lab_api
 
 QUICK = Backoff(first=0.01, most=0.02)
 CONNECTION = Connection(server="https://k8s.example:6443", origin="/home/me/.kube/config", context="prod", user="dev")

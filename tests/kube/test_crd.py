@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 import kubemtu
-from kubemtu.core import errors, migration, net, order, undo
+from kubemtu.core import errors, net
+from kubemtu.core.change import migration, undo
 from kubemtu.core.objects import Object
+from kubemtu.core.probe import request
 from kubemtu.kube import crd
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.api import Api
@@ -50,14 +52,14 @@ def schema(plural: str, *path: str) -> Object:
         ("mtumigrations", ("status", "progress"), undo.Progress),
         ("mtumigrations", ("status", "conditions", "[]"), Condition),
         ("mtumigrations", ("status", "journal", "[]"), Entry),
-        ("mtuprobes", ("spec",), order.Order),
-        ("mtuprobes", ("spec", "answering", "[]"), order.Spot),
-        ("mtuprobes", ("spec", "look", "[]"), order.Spot),
-        ("mtuprobes", ("spec", "forget", "[]"), order.Spot),
-        ("mtuprobes", ("spec", "ways", "[]"), order.Way),
-        ("mtuprobes", ("spec", "ways", "[]", "here"), order.Spot),
-        ("mtuprobes", ("spec", "round"), order.Round),
-        ("mtuprobes", ("spec", "round", "members", "[]"), order.Place),
+        ("mtuprobes", ("spec",), request.Order),
+        ("mtuprobes", ("spec", "answering", "[]"), request.Spot),
+        ("mtuprobes", ("spec", "look", "[]"), request.Spot),
+        ("mtuprobes", ("spec", "forget", "[]"), request.Spot),
+        ("mtuprobes", ("spec", "ways", "[]"), request.Way),
+        ("mtuprobes", ("spec", "ways", "[]", "here"), request.Spot),
+        ("mtuprobes", ("spec", "round"), request.Round),
+        ("mtuprobes", ("spec", "round", "members", "[]"), request.Place),
     ],
 )
 def test_the_schema_has_every_field_of_the_record_and_no_other(

@@ -9,10 +9,16 @@ import httpx2
 import msgspec
 import pytest
 
-from kubemtu.core import errors, evidence, mesh, net, order, pathverdict, plan, search, undo
-from kubemtu.core import migration as phases
+from kubemtu.core import errors, net
+from kubemtu.core.change import migration as phases
+from kubemtu.core.change import plan, undo
+from kubemtu.core.evidence import records as evidence_records
+from kubemtu.core.mesh import rounds
 from kubemtu.core.objects import Object, Ref
-from kubemtu.flows.change import driver, outage
+from kubemtu.core.path import search, verdict
+from kubemtu.core.probe import request
+from kubemtu.flows.agents import retry
+from kubemtu.flows.change import driver
 from kubemtu.kube import crd, mtu, records
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.api import Api
@@ -69,28 +75,28 @@ SEEN = net.NodeObservation(
 FOUND = search.Found(
     ending="unreachable", mtu=0, limit=None, losses=0, fitting=0, fitting_lost=0, rounds=2, packets=8, top=1450
 )
-TOLD = order.Told(
+TOLD = request.Told(
     ready=True,
     done=True,
     results=(
-        order.Result(
+        request.Result(
             way="a > b",
-            verdict=pathverdict.Verdict(kind="black hole", mtu=1400, sentence="it vanishes", evidence=("x",)),
+            verdict=verdict.Verdict(kind="black hole", mtu=1400, sentence="it vanishes", evidence=("x",)),
             over="ICMP echo",
-            there=pathverdict.Direction(found=FOUND),
+            there=verdict.Direction(found=FOUND),
             packets=8,
             notes=("a note",),
         ),
-        order.Result(way="b > a", verdict=pathverdict.Verdict(kind="ok", mtu=1450, sentence=""), back=True),
+        request.Result(way="b > a", verdict=verdict.Verdict(kind="ok", mtu=1450, sentence=""), back=True),
     ),
     looks=(
-        order.Look(port="cali1", before=evidence.Evidence(established=3), forgot=2),
-        order.Look(port="cali2", trouble="the pod behind cali2 is gone"),
+        request.Look(port="cali1", before=evidence_records.Evidence(established=3), forgot=2),
+        request.Look(port="cali2", trouble="the pod behind cali2 is gone"),
     ),
-    row=mesh.Row(sender=1, measured=3, ok=1, groups=(mesh.Group(kind="lower", mtu=1400, to=(0, 2)),)),
+    row=rounds.Row(sender=1, measured=3, ok=1, groups=(rounds.Group(kind="lower", mtu=1400, to=(0, 2)),)),
     troubles=("one",),
 )
-BARE_TOLD = order.Told()
+BARE_TOLD = request.Told()
 EDIT = plan.EditValue(
     ref=Ref(api_version="v1", kind="ConfigMap", plural="configmaps", name="canal-config", namespace="kube-system"),
     path=("data", "veth_mtu"),
@@ -192,7 +198,7 @@ async def test_answers_come_and_go_by_their_names(api: Api) -> None:
 
 async def test_a_later_answer_takes_the_place_of_the_whole_earlier_one(api: Api) -> None:
     await mtu.set_status(api, "n1", answers={"p1": TOLD})
-    less = order.Told(ready=True, done=True, results=TOLD.results[1:])
+    less = request.Told(ready=True, done=True, results=TOLD.results[1:])
     assert (await mtu.set_status(api, "n1", answers={"p1": less})).answers == {"p1": less}
 
 
@@ -271,7 +277,7 @@ def test_a_node_that_cannot_be_read(found: Object, sentence: str) -> None:
 def test_an_answer_that_cannot_be_read_hides_neither_the_others_nor_the_node() -> None:
     answers = {"good": {"ready": True}, "bad": {"ready": "perhaps"}, "worse": 7}
     found = records.node_of(node_mtu(status={"answers": answers, "reached": records.encoded(REACHED)}))
-    assert (found.reached, found.answers["good"]) == (REACHED, order.Told(ready=True))
+    assert (found.reached, found.answers["good"]) == (REACHED, request.Told(ready=True))
     for name in ("bad", "worse"):
         assert found.answers[name].done
         (trouble,) = found.answers[name].troubles
@@ -360,7 +366,7 @@ async def test_signs_come_while_nothing_is_written_and_end_with_the_driver(api: 
         return there.renew_time
 
     async def drive() -> None:
-        async with driver.driving(api, found, outage.Line(), every=0.02) as record:
+        async with driver.driving(api, found, retry.Line(), every=0.02) as record:
             sign = ""
             for _ in range(3):
                 sign = await another(sign)

@@ -9,8 +9,9 @@ from contextlib import AbstractAsyncContextManager
 import httpx2
 import pytest
 
-from kubemtu.core import errors, order
+from kubemtu.core import errors
 from kubemtu.core.objects import Object, Ref
+from kubemtu.core.probe import request
 from kubemtu.kube import crd, probes
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.api import Api
@@ -18,8 +19,10 @@ from kubemtu.kube.api import Api
 Scripted = Callable[..., tuple[Api, list[httpx2.Request]]]
 As = Callable[[str], AbstractAsyncContextManager[Api]]
 
-SPOT = order.Spot(node="n1", port="cali1")
-ASKED = order.Order(answering=(SPOT,), ways=(order.Way(name="a > b", here=SPOT, to="10.42.0.7", back=True),), seconds=9)
+SPOT = request.Spot(node="n1", port="cali1")
+ASKED = request.Order(
+    answering=(SPOT,), ways=(request.Way(name="a > b", here=SPOT, to="10.42.0.7", back=True),), seconds=9
+)
 SECRETS = "/api/v1/namespaces/kubemtu/secrets"
 KINDS = {
     "GET /api/v1": {"resources": [{"kind": "Secret", "name": "secrets", "namespaced": True}]},
@@ -78,11 +81,11 @@ async def test_following_sees_what_is_there_what_comes_and_what_goes(api: Api) -
     await probes.put(api, "p1", ASKED)
     async with asyncio.timeout(60), contextlib.aclosing(probes.follow(api)) as states:
         assert {name: one.order for name, one in (await anext(states)).items()} == {"p1": ASKED}
-        await probes.put(api, "p2", order.Order())
+        await probes.put(api, "p2", request.Order())
         assert (await anext(states)).keys() == {"p1", "p2"}
         await probes.take_away(api, "p1")
         found = await anext(states)
-        assert {name: one.order for name, one in found.items()} == {"p2": order.Order()}
+        assert {name: one.order for name, one in found.items()} == {"p2": request.Order()}
 
 
 async def test_following_begins_anew_where_the_watch_does(scripted: Scripted) -> None:

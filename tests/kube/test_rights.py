@@ -15,11 +15,11 @@ from typing import Any, Self
 
 import httpx2
 import pytest
-from tests.lab.conftest import Reached, reached
+from lab.tests.conftest import Reached, reached
 
 from kubemtu.core import access
 from kubemtu.kube import crd, shipped
-from kubemtu.lab import api as lab_api
+from kubemtu_lab import api as lab_api
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -9,13 +9,13 @@ import httpx2
 import pytest
 
 from kubemtu.core import errors
+from kubemtu.core.change.plan import Rollout
 from kubemtu.core.objects import Object, Ref, Want
-from kubemtu.core.plan import Rollout
 from kubemtu.kube import write
 from kubemtu.kube.api import Api
 from kubemtu.kube.rollout import MARK, RESTARTED, Waiting
-from kubemtu.lab import api as lab_api
-from kubemtu.lab import controllers
+from kubemtu_lab import api as lab_api
+from kubemtu_lab import controllers
 
 Scripted = Callable[..., tuple[Api, list[httpx2.Request]]]
 State = Callable[[Object], dict[str, object]]

@@ -23,14 +23,14 @@ import msgspec
 import pytest
 from hypothesis import strategies as st
 
-from kubemtu.core import evidence, stalls
+from kubemtu.core.evidence import records, stalls
 from kubemtu.core.objects import Ref
 from kubemtu.kube import dialing, narrowing, sockets, transport, wire
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.api import Api
 from kubemtu.kube.connection import Connection
-from kubemtu.node import netlink, netns
 from kubemtu.node.evidence import connections
+from kubemtu.node.kernel import netlink, netns
 
 T = TypeVar("T")
 REF = Ref(api_version="v1", kind="ConfigMap", plural="configmaps", name="one", namespace="default")
@@ -296,7 +296,7 @@ def test_the_way_to_a_proxy_is_small_as_well(wired: Wired) -> None:
 
 
 def test_what_connections_show_of_a_clamp_does_not_come_from_these(wired: Wired) -> None:
-    def dumped() -> list[evidence.Connection]:
+    def dumped() -> list[records.Connection]:
         with netlink.Socket(connections.NETLINK_SOCK_DIAG) as diag:
             return list(connections.dump(diag))
 
@@ -307,9 +307,9 @@ def test_what_connections_show_of_a_clamp_does_not_come_from_these(wired: Wired)
         (near,) = [one for one in client if (one.remote_port, one.packet) == (6443, 1240) and not one.queued]
         (far,) = [one for one in server if one.remote_port == near.local_port]
         assert (near.packet, far.packet, far.pmtu) == (1240, 1240, 1500)
-        assert stalls.small(evidence.Evidence(connections=(near, far))) == []
+        assert stalls.small(records.Evidence(connections=(near, far))) == []
         wider = msgspec.structs.replace(far, snd_mss=far.snd_mss + 1)  # as a clamp to another size would look
-        assert stalls.small(evidence.Evidence(connections=(wider,))) == [wider]
+        assert stalls.small(records.Evidence(connections=(wider,))) == [wider]
 
     wired.port(1500)
     wired.client(looked())

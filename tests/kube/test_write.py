@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from kubemtu.core import errors
+from kubemtu.core.change.plan import EditValue
 from kubemtu.core.objects import Object, Ref
-from kubemtu.core.plan import EditValue
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube import write
 from kubemtu.kube.api import Api

@@ -10,8 +10,10 @@ from typing import TypeVar
 
 import pytest
 
-from kubemtu.core import migration, net
-from kubemtu.node import act, netns
+from kubemtu.core import net
+from kubemtu.core.change import migration
+from kubemtu.node.change import engine
+from kubemtu.node.kernel import netns
 
 T = TypeVar("T")
 _SERIAL = itertools.count()
@@ -196,7 +198,7 @@ class Rig:
 
     def make_true(self, desired: migration.Desired, directory: Path) -> migration.Reached:
         """One call by a process that knows nothing but the journal."""
-        return self.inside(lambda: act.make_true(desired, directory=directory))
+        return self.inside(lambda: engine.make_true(desired, directory=directory))
 
     def walk(
         self,

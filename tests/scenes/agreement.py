@@ -12,8 +12,11 @@ from typing import NamedTuple
 
 from tests.scenes.cluster import Cluster
 
-from kubemtu.core import errors, remedy, verdict
-from kubemtu.flows import decide, mesh, observe, why
+from kubemtu.core import errors
+from kubemtu.core.remedy import Remedy
+from kubemtu.core.rules import report
+from kubemtu.flows import decide, observe
+from kubemtu.flows.measure import mesh, why
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect
 
@@ -26,10 +29,10 @@ SAME_PLACE = frozenset({"tunnel", "veth"})  # causes whose devices every command
 class Views(NamedTuple):
     """What each command says of one state: its remedy, and every sentence in which it says what to do."""
 
-    remedies: dict[str, remedy.Remedy | None]
+    remedies: dict[str, Remedy | None]
     advice: dict[str, list[str]]
     plans: dict[str, int]  # the pod MTU that a command plans to lead to
-    check: verdict.Report
+    check: report.Report
     why: why.Answer
 
 
@@ -92,14 +95,14 @@ def _differences(found: Views) -> Iterator[str]:
             yield from _numbers(name, said, aim, nic)
 
 
-def _unlike(known: dict[str, remedy.Remedy], fields: Iterable[str]) -> Iterator[str]:
+def _unlike(known: dict[str, Remedy], fields: Iterable[str]) -> Iterator[str]:
     for field in fields:
         values = {name: getattr(one, field) for name, one in known.items()}
         if len(set(values.values())) > 1:
             yield f"{field}: {values}"
 
 
-def _numbers(name: str, said: Iterable[str], aim: remedy.Remedy, nic: int) -> Iterator[str]:
+def _numbers(name: str, said: Iterable[str], aim: Remedy, nic: int) -> Iterator[str]:
     """No command that is recommended leads elsewhere than the remedy; a key may be what the NIC has (Backend.MTU)."""
     for text in said:
         for number in SET.findall(text):

@@ -7,7 +7,7 @@ from tests.scenes import faults
 from tests.scenes.agreement import agree
 from tests.scenes.cluster import Cluster, Told
 
-from kubemtu.lab.scene import Scene
+from kubemtu_lab.scene import Scene
 
 
 class Case(NamedTuple):

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
-from tests.lab.conftest import Kube, until
+from lab.tests.conftest import Kube, until
 
 from kubemtu.cli import main
-from kubemtu.lab.cluster import Lab
+from kubemtu_lab.cluster import Lab
 
 SECONDS = 60.0  # an agent looks every second, and on every change of a link at once; on a busy machine it gets late
 CONFIG = "/api/v1/namespaces/kube-system/configmaps/canal-config"

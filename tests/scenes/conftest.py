@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tests.lab.conftest import can_make_labs
+from lab.tests.conftest import can_make_labs
 from tests.scenes.cases import Case
 from tests.scenes.cluster import Cluster
 
-from kubemtu.lab.cluster import Lab
-from kubemtu.lab.scene import Scene
+from kubemtu_lab.cluster import Lab
+from kubemtu_lab.scene import Scene
 
 __all__ = ["can_make_labs"]
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import yaml
-from tests.lab.conftest import Body, is_ready, until
+from lab.tests.conftest import Body, is_ready, until
 from tests.scenes.cluster import CONFIG, FLANNEL_CONFIG, Cluster
 
 Fault = Callable[[Cluster], contextlib.AbstractContextManager[None]]

@@ -8,11 +8,11 @@ import json
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 
-from tests.lab.conftest import until
+from lab.tests.conftest import until
 from tests.scenes.cluster import NODE_MTUS, Cluster
 
-from kubemtu.lab import nft, underlay
-from kubemtu.lab.cluster import FABRIC, Lab
+from kubemtu_lab import nft, underlay
+from kubemtu_lab.cluster import FABRIC, Lab
 
 
 @contextlib.contextmanager

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
-from tests.lab.conftest import has_nft, until
+from lab.tests.conftest import has_nft, until
 from tests.scenes import situations
 from tests.scenes.cluster import NODE_MTUS, Cluster
 
-from kubemtu.lab.scene import Flannel, Scene, nodes
+from kubemtu_lab.scene import Flannel, Scene, nodes
 
 __all__ = ["has_nft"]
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("has_nft")]

@@ -5,7 +5,7 @@ from tests.scenes import faults
 from tests.scenes.cases import Case, each_on, judge
 from tests.scenes.cluster import Cluster
 
-from kubemtu.lab.scene import Canal, Scene, nodes
+from kubemtu_lab.scene import Canal, Scene, nodes
 
 pytestmark = pytest.mark.lab
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.scenes.cluster import Ended, run
 from tests.scenes.test_offline import NETWORKS
+from tests.support import example
 
-from kubemtu.core import example
-from kubemtu.lab import manifests
+from kubemtu_lab import manifests
 
 SCALARS = st.one_of(
     st.none(),

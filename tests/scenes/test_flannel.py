@@ -7,8 +7,8 @@ from tests.scenes.cluster import FLANNEL_CONFIG, Cluster
 from tests.scenes.test_canal import BOTH_OF, on_nodes
 from tests.scenes.test_story import send
 
-from kubemtu.lab import scenes
-from kubemtu.lab.scene import Scene, nodes
+from kubemtu_lab import scenes
+from kubemtu_lab.scene import Scene, nodes
 
 pytestmark = pytest.mark.lab
 

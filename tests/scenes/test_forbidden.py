@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.lab.conftest import Body
+from lab.tests.conftest import Body
 from tests.scenes import cluster as scenes
 from tests.scenes.cluster import Cluster, told
 
-from kubemtu.lab.scene import Canal, Scene, nodes
+from kubemtu_lab.scene import Canal, Scene, nodes
 
 pytestmark = pytest.mark.lab
 

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.conftest import Body, Kube, can_make_labs, until
+from lab.tests.conftest import Body, Kube, can_make_labs, until
 
 import kubemtu
-from kubemtu.lab import images, scenes
-from kubemtu.lab.cluster import Lab
+from kubemtu_lab import images, scenes
+from kubemtu_lab.cluster import Lab
 
 __all__ = ["can_make_labs"]
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
-CONTAIN = ROOT / "src/kubemtu/lab/contain.py"
+CONTAIN = ROOT / "lab/src/kubemtu_lab/contain.py"
 NAME = f"localhost/kubemtu:{kubemtu.__version__}"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 KUBEMTU = "/apis/kubemtu.io/v1alpha1"
@@ -112,7 +112,7 @@ def people(image: images.Image, can_make_labs: None) -> Iterator[People]:
 def test_the_image_holds_the_product_and_nothing_else(image: images.Image, people: People) -> None:
     assert (image.user, image.group) == (65532, 65532)
     root = Path(image.root)
-    assert not [*root.glob("opt/kubemtu/lib/python3*/site-packages/kubemtu/lab")]
+    assert not [*root.glob("opt/kubemtu/lib/python3*/site-packages/kubemtu_lab")]
     for tool in ("pip", "pip3", "gcc", "cc", "make"):
         assert not [*root.glob(f"usr/bin/{tool}"), *root.glob(f"opt/kubemtu/bin/{tool}")], tool
     assert people.run("--version", cluster=False).stdout == f"kubemtu {kubemtu.__version__}, image {NAME}\n"

@@ -1,14 +1,14 @@
 """NICs: unequal ones, large ones, and a switch that carries less than they say."""
 
 import pytest
-from tests.lab.conftest import until
+from lab.tests.conftest import until
 from tests.scenes import faults, situations
 from tests.scenes.agreement import agree
 from tests.scenes.cases import Case, each_on, judge
 from tests.scenes.cluster import Cluster
 from tests.scenes.test_canal import VETH, on_nodes
 
-from kubemtu.lab.scene import Canal, Nic, Scene, nodes
+from kubemtu_lab.scene import Canal, Nic, Scene, nodes
 
 pytestmark = pytest.mark.lab
 

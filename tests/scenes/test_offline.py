@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from tests.lab.conftest import Body
+from lab.tests.conftest import Body
 from tests.scenes.cluster import Told, run, told
 from tests.shapes import KINDS, MANIFESTS, Kind, rows
 
-from kubemtu.lab import manifests
-from kubemtu.lab.scene import Canal, Flannel
+from kubemtu_lab import manifests
+from kubemtu_lab.scene import Canal, Flannel
 
 NETWORKS: dict[str, Canal | Flannel] = {
     "canal-a": Canal(),

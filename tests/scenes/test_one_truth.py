@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.lab.conftest import until
+from lab.tests.conftest import until
 from tests.scenes.cluster import NODE_MTUS, Cluster
 from tests.scenes.situations import everywhere, forget, hole
 
-from kubemtu.lab.scene import Canal, Flannel, Nic, Scene, nodes
+from kubemtu_lab.scene import Canal, Flannel, Nic, Scene, nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 

@@ -12,13 +12,13 @@ import termios
 from typing import Any
 
 import pytest
-from tests.lab.conftest import has_nft, until
+from lab.tests.conftest import has_nft, until
 from tests.scenes import situations
 from tests.scenes.cluster import NODE_MTUS, Cluster, told
 from tests.scenes.situations import everywhere, hole
 
-from kubemtu.flows import patience
-from kubemtu.lab.scene import Canal, Flannel, Nic, Scene, nodes
+from kubemtu.flows.agents import deadlines
+from kubemtu_lab.scene import Canal, Flannel, Nic, Scene, nodes
 
 __all__ = ["has_nft"]
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("has_nft")]
@@ -183,8 +183,8 @@ def test_tunnels_that_cut(lab: Cluster) -> None:
 
 @on_lab
 def test_a_dead_node_keeps_nothing_back(lab: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "LEAST", 3.0)
-    monkeypatch.setattr(patience, "TIMES", 1.0)
+    monkeypatch.setattr(deadlines, "LEAST", 3.0)
+    monkeypatch.setattr(deadlines, "TIMES", 1.0)
     with situations.cut_off(lab, "node-2"):
         ended = lab.run("check", "--prove", "-o", "json")
     found = json.loads(ended.out)

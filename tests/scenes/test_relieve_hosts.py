@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from tests.lab.conftest import until
+from lab.tests.conftest import until
 from tests.scenes.cluster import Cluster
 
-from kubemtu.lab.scene import Canal, Scene, nodes
+from kubemtu_lab.scene import Canal, Scene, nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 SCENE = Scene(name="cut-off", summary="", nodes=nodes(2, 1), cni=Canal(era="B", mtu=1450))

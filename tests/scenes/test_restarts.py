@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from tests.lab.conftest import is_ready, until, waiting
+from lab.tests.conftest import is_ready, until, waiting
 from tests.scenes import faults
 from tests.scenes.agreement import agree
 from tests.scenes.cluster import Cluster
 
-from kubemtu.lab.scene import Canal, Nic, Scene, nodes
+from kubemtu_lab.scene import Canal, Nic, Scene, nodes
 
 pytestmark = pytest.mark.lab
 

@@ -9,13 +9,13 @@ import json
 import sys
 
 import pytest
-from tests.lab.conftest import ECHO, until, waiting
+from lab.tests.conftest import ECHO, until, waiting
 from tests.scenes import faults
 from tests.scenes.agreement import agree
 from tests.scenes.cluster import Cluster
 from tests.scenes.test_canal import ALL_PODS, BOTH_OF, CONFIG, CONFLIST, INLINE, on_nodes
 
-from kubemtu.lab.scene import Canal, Scene, nodes
+from kubemtu_lab.scene import Canal, Scene, nodes
 
 pytestmark = pytest.mark.lab
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.lab.conftest import Body, has_nft, is_ready, until
+from lab.tests.conftest import Body, has_nft, is_ready, until
 from tests.scenes import cluster as scenes
 from tests.scenes import situations
 from tests.scenes.cluster import NODE_MTUS, Cluster, Ended
 from tests.scenes.situations import everywhere, hole, veth
 
-from kubemtu.flows import asking, patience
-from kubemtu.lab.scene import Flannel, Scene, nodes
+from kubemtu.flows.agents import asking, deadlines
+from kubemtu_lab.scene import Flannel, Scene, nodes
 
 __all__ = ["has_nft"]
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("has_nft")]
@@ -396,7 +396,7 @@ def test_lost_packets_are_no_mtu(lab: Cluster) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for long, so that tests of silence take less."""
     monkeypatch.setattr(asking, "READY", 1.0)
-    monkeypatch.setattr(patience, "LEAST", 1.0)
+    monkeypatch.setattr(deadlines, "LEAST", 1.0)
 
 
 @on_lab
@@ -567,13 +567,13 @@ def test_what_means_two_things_or_none(lab: Cluster) -> None:
 def test_a_pod_that_goes_while_it_is_measured(lab: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     pod(lab, "brief", "node-2")
     until(lambda: lab.lab.pod("brief").host_link in situations.seen_ends(lab, "node-2"))
-    begin = patience.asking_all
+    begin = deadlines.asking_all
 
     def late(*arguments: Any, **more: Any) -> Any:
         lab.kube.remove_pod("brief")
         return begin(*arguments, **more)
 
-    monkeypatch.setattr(patience, "asking_all", late)
+    monkeypatch.setattr(deadlines, "asking_all", late)
     assert refused(lab.run("why", "pod-1a", "brief"), 7) == (
         "pod default/brief has gone while it was measured; ask again for one that runs"
     )

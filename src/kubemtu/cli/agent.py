@@ -53,11 +53,11 @@ def agent(
 async def _run(
     node: str, kubeconfig: str | None, context: str | None, host_root: Path, journal: Path, namespace: str
 ) -> None:
+    from kubemtu.agent import memory
+    from kubemtu.agent.agent import Agent
     from kubemtu.kube import api as kube_api
     from kubemtu.kube import connect
-    from kubemtu.node import capabilities, netns
-    from kubemtu.operator import memory
-    from kubemtu.operator.agent import Agent
+    from kubemtu.node.kernel import capabilities, netns
 
     advice = "have its container keep the capabilities that deploy/agent.yaml gives it"
     capabilities.require(capabilities.MEASURE, advice)

@@ -11,7 +11,7 @@ from kubemtu.cli import check, kubeflags, numbers, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
-    from kubemtu.cli import plans
+    from kubemtu.cli import planning
     from kubemtu.kube import api as kube_api
     from kubemtu.kube import mtu as kube_mtu
 
@@ -98,11 +98,11 @@ def apply(
 
 
 async def _apply(flags: kubeflags.KubeFlags, wish: Wish) -> int:
-    from kubemtu.cli import plans, progress
+    from kubemtu.cli import planning, progress
     from kubemtu.flows.change import act, migrations
 
     terminal.acting()
-    async with plans.connected(flags, plans.UNCHANGED) as api:
+    async with planning.connected(flags, planning.UNCHANGED) as api:
         open_one = await migrations.unfinished(api)
         if open_one is not None and open_one.progress.untouched:
             await migrations.give_up(api, open_one)
@@ -120,17 +120,17 @@ async def _apply(flags: kubeflags.KubeFlags, wish: Wish) -> int:
 
 
 async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", wish: Wish) -> str | None:
-    from kubemtu.cli import plans, progress
-    from kubemtu.core import plan
+    from kubemtu.cli import planning, progress
+    from kubemtu.core.change import plan
     from kubemtu.flows.change import migrations
 
     if open_one.progress.direction == "back":
         raise errors.UsageError(
             f"{open_one.name} is being rolled back: finish that with `kubemtu rollback` before applying again"
         )
-    target = plans.wanted(wish.mtu)
+    target = planning.wanted(wish.mtu)
     other = (target is not None and target != open_one.plan.target) or (
-        wish.file is not None and plans.load(wish.file) != open_one.plan
+        wish.file is not None and planning.load(wish.file) != open_one.plan
     )
     first = open_one.plan.steps[0] if open_one.plan.steps else None
     more = wish.hosts and isinstance(first, plan.Live) and first.host_mtu is None
@@ -144,7 +144,7 @@ async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", wish:
             "finish it with `kubemtu apply`, or take it back with `kubemtu rollback`, before anything else"
         )
     _say(f"Carrying on with {open_one.name}, which stands at {progress.standing(open_one)}.", wish)
-    plans.confirm("Carry on?", yes=wish.yes)
+    planning.confirm("Carry on?", yes=wish.yes)
     await migrations.go_forward(api, open_one)
     return open_one.name
 
@@ -154,10 +154,10 @@ async def _begun(api: "kube_api.Api", wish: Wish, pinned: "kube_mtu.Migration | 
 
     A change that has only `pinned` senders so far is given the new plan, and its pins go over into those of that.
     """
-    from kubemtu.cli import plans
+    from kubemtu.cli import planning
     from kubemtu.flows.change import hosts, migrations
 
-    made = await plans.obtain(
+    made = await planning.obtain(
         api,
         wish.file,
         mtu=wish.mtu,
@@ -170,16 +170,16 @@ async def _begun(api: "kube_api.Api", wish: Wish, pinned: "kube_mtu.Migration | 
     if not made.whole.steps and pinned is None:
         await _nothing_to_do(api, made, wish)
         return None
-    plans.confirm("Apply this plan?", yes=wish.yes)
+    planning.confirm("Apply this plan?", yes=wish.yes)
     if pinned is not None:
         return await migrations.give_another_plan(api, pinned, made.whole)
     return await migrations.begin(api, made.whole)
 
 
-async def _nothing_to_do(api: "kube_api.Api", made: "plans.Made", wish: Wish) -> None:
+async def _nothing_to_do(api: "kube_api.Api", made: "planning.Made", wish: Wish) -> None:
     """Say so, once the network between the nodes has shown that it is true: no interface knows what a switch drops."""
     from kubemtu.cli import progress, render
-    from kubemtu.core.words import count, names
+    from kubemtu.core.text.wording import count, names
     from kubemtu.flows.change import outcome, survey
 
     verdict, proven = None, ""

@@ -11,7 +11,7 @@ from kubemtu.core import errors
 
 if TYPE_CHECKING:
     from kubemtu.core.snapshot import Snapshot
-    from kubemtu.flows import mesh
+    from kubemtu.flows.measure import mesh
 
 # 68 to 65535: RFC 791, sections 3.2 and 3.1.
 NIC_MTU = click.option(
@@ -78,7 +78,7 @@ def check(
 
 def read(flags: kubeflags.KubeFlags, source: Path | None) -> "Snapshot":
     """Read the cluster that the flags name, or what lies at `source`."""
-    from kubemtu.flows import manifests
+    from kubemtu.flows.saved import manifests
 
     if source is not None:
         return manifests.load(source)
@@ -86,18 +86,19 @@ def read(flags: kubeflags.KubeFlags, source: Path | None) -> "Snapshot":
 
 
 async def _proven(flags: kubeflags.KubeFlags, *, quiet: bool) -> "tuple[Snapshot, mesh.Report]":
-    from kubemtu.cli import plans, probe
-    from kubemtu.flows import mesh, observe
+    from kubemtu.cli import planning, probe
+    from kubemtu.flows import observe
+    from kubemtu.flows.measure import mesh
 
-    async with plans.connected(flags) as api:
+    async with planning.connected(flags) as api:
         snapshot = await observe.observe(api)
         with probe.telling(quiet=quiet) as tell:
             return snapshot, await mesh.run(api, snapshot, tell=tell)
 
 
 async def _observed(flags: kubeflags.KubeFlags) -> "Snapshot":
-    from kubemtu.cli import plans
+    from kubemtu.cli import planning
     from kubemtu.flows import observe
 
-    async with plans.connected(flags) as api:
+    async with planning.connected(flags) as api:
         return await observe.observe(api)

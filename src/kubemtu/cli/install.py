@@ -8,7 +8,7 @@ import click
 
 from kubemtu.cli import kubeflags, terminal
 from kubemtu.core import errors
-from kubemtu.core.words import count
+from kubemtu.core.text.wording import count
 
 if TYPE_CHECKING:
     from kubemtu.flows.install import Settings
@@ -75,10 +75,10 @@ def install(
 
 
 async def _install(flags: kubeflags.KubeFlags, wanted: "Settings", *, dry_run: bool, yes: bool) -> int:
-    from kubemtu.cli import plans
+    from kubemtu.cli import planning
     from kubemtu.flows import install as flow
 
-    async with plans.connected(flags) as api:
+    async with planning.connected(flags) as api:
         pieces = await flow.survey(api, wanted)
         marks = {"make": ("+", "green"), "change": ("~", "yellow"), "leave": ("=", "white")}
         terminal.echo(f"{api.connection.server}, image {wanted.image}:")
@@ -95,11 +95,11 @@ async def _install(flags: kubeflags.KubeFlags, wanted: "Settings", *, dry_run: b
             terminal.echo("Nothing was changed.")
             return errors.FINE
         if any(piece.what != "leave" for piece in pieces):
-            plans.confirm("Install this?", yes=yes)
+            planning.confirm("Install this?", yes=yes)
         work = flow.carry_out(api, wanted, lambda text: terminal.echo(f"    {text}"))
         nodes, without = await _interruptible(work, "install")
     if without:
-        from kubemtu.core.words import names
+        from kubemtu.core.text.wording import names
 
         sign = terminal.style("?", fg="yellow")
         terminal.echo(
@@ -127,10 +127,10 @@ def uninstall(flags: kubeflags.KubeFlags, dry_run: bool, yes: bool) -> int:
 
 
 async def _uninstall(flags: kubeflags.KubeFlags, *, dry_run: bool, yes: bool) -> int:
-    from kubemtu.cli import plans
+    from kubemtu.cli import planning
     from kubemtu.flows import uninstall as flow
 
-    async with plans.connected(flags) as api:
+    async with planning.connected(flags) as api:
         found = await flow.survey(api)
         there = await api.get(flow.NAMESPACE) is not None
         if not found.ours and not (there and not found.strangers):
@@ -149,7 +149,7 @@ async def _uninstall(flags: kubeflags.KubeFlags, *, dry_run: bool, yes: bool) ->
         if dry_run:
             terminal.echo("Nothing was removed.")
             return errors.FINE
-        plans.confirm("Remove this?", yes=yes)
+        planning.confirm("Remove this?", yes=yes)
         work = flow.carry_out(api, found, lambda text: terminal.echo(f"    {text}"))
         keeping = await _interruptible(work, "uninstall")
         left = await flow.survey(api)
@@ -158,7 +158,7 @@ async def _uninstall(flags: kubeflags.KubeFlags, *, dry_run: bool, yes: bool) ->
         raise errors.Surprise(f"something made {anew} anew while it was removed; see what does, then run this again")
     ours = "nothing of kubemtu's own is left in the API"
     if keeping:
-        from kubemtu.core.words import names, verb
+        from kubemtu.core.text.wording import names, verb
 
         sign = terminal.style("?", fg="yellow")
         said = f"{verb(len(keeping), 'keep')} /run/kubemtu until a reboot, for no agent there answered"

@@ -4,7 +4,7 @@ import contextlib
 import logging
 
 from kubemtu.cli import terminal
-from kubemtu.core import printable
+from kubemtu.core.text import printable
 
 
 class Formatter(logging.Formatter):

@@ -26,8 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "uninstall": ("kubemtu.cli.install:uninstall", "Take kubemtu out of a cluster, all of it."),
     "calc": ("kubemtu.cli.calc:calc", "Show what headers leave of a NIC's MTU, and which key it belongs into."),
     "node": ("kubemtu.cli.node:node", "Show or set one node's pod MTU, or measure a path, without Kubernetes."),
-    "lab": ("kubemtu.cli.lab:lab", "Build a cluster on this machine out of network namespaces."),
-    "demo": ("kubemtu.cli.demo:demo", "Break a lab cluster, fix it live under traffic, and count what was lost."),
+    "lab": ("kubemtu_lab.cli.lab:lab", "Build a cluster on this machine out of network namespaces."),
+    "demo": ("kubemtu_lab.cli.demo:demo", "Break a lab cluster, fix it live under traffic, and count what was lost."),
     "agent": ("kubemtu.cli.agent:agent", "Keep one node true to its NodeMTU (runs in the cluster)."),
 }
 OF_THE_LAB = frozenset({"lab", "demo"})
@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
 
 def _has_lab() -> bool:
     """True where the lab is beside the product: in a checkout, not in the wheel."""
-    return importlib.util.find_spec("kubemtu.lab") is not None
+    return importlib.util.find_spec("kubemtu_lab") is not None
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:

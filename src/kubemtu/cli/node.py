@@ -1,7 +1,7 @@
 """`kubemtu node`: the MTU of this one node's pods, without Kubernetes.
 
-Everything is read from the kernel and written by node.act, with the same pins, phases and journal as in a cluster; what
-is missing is the other nodes, whose senders nobody pins here.
+Everything is read from the kernel and written by node.change.engine, with the same pins, phases and journal as in a
+cluster; what is missing is the other nodes, whose senders nobody pins here.
 """
 
 import os
@@ -12,8 +12,11 @@ import click
 import msgspec
 
 from kubemtu.cli import node_probe, output, terminal
-from kubemtu.core import errors, migration, net, words
-from kubemtu.node import journal, observe, single
+from kubemtu.core import errors, net
+from kubemtu.core.change import migration
+from kubemtu.core.text import wording
+from kubemtu.node import observe
+from kubemtu.node.change import journal, single
 
 
 @click.group()
@@ -107,7 +110,7 @@ def undo(directory: str, yes: bool, output_format: str) -> int:
         desired = msgspec.structs.replace(known.began.desired, restore=True)
         if output_format == "text":
             terminal.echo(
-                f"{words.count(len(known.ports), 'pod')} and every route go back to what {known.path} recorded."
+                f"{wording.count(len(known.ports), 'pod')} and every route go back to what {known.path} recorded."
             )
         _confirm("Take it back?", yes=yes)
         change = single.walk(known, desired, migration.ORDER[1:], desired.ports)
@@ -158,7 +161,7 @@ def _plan(seen: net.NodeObservation, desired: migration.Desired) -> Iterator[str
         present[port.host_mtu, port.pod_mtu] = present.get((port.host_mtu, port.pod_mtu), 0) + 1
     for (host, pod), number in sorted(present.items()):
         now = f"{host}" if host == pod else f"{host} (host end) and {pod} (pod end)"
-        yield f"{words.count(number, 'pod')}: MTU {now} -> {desired.pod_mtu}, both ends"
+        yield f"{wording.count(number, 'pod')}: MTU {now} -> {desired.pod_mtu}, both ends"
     if desired.tunnel is not None and desired.tunnel_mtu is not None and (link := seen.link(desired.tunnel)):
         yield f"{link.name}: MTU {link.mtu} -> {desired.tunnel_mtu}"
     if desired.bridge is not None and (link := seen.link(desired.bridge)):
@@ -185,19 +188,19 @@ def _report(change: single.Change, output_format: str) -> int:
         terminal.echo(note)
     seconds = sum(phase.seconds for phase in change.phases)
     settings = sum(phase.changed for phase in change.phases)
-    pods = words.count(len(change.after), "pod")
+    pods = wording.count(len(change.after), "pod")
     terminal.echo(f"✓ {pods}, {settings} settings written and read back, in {seconds * 1000:.0f} ms")
     return errors.FINE
 
 
 def _confirm(question: str, *, yes: bool) -> None:
-    from kubemtu.cli import plans
+    from kubemtu.cli import planning
 
-    plans.confirm(question, yes=yes)
+    planning.confirm(question, yes=yes)
 
 
 def _require_capabilities() -> None:
-    from kubemtu.node import capabilities
+    from kubemtu.node.kernel import capabilities
 
     capabilities.require(capabilities.SET, "run it as root")
 

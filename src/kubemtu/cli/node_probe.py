@@ -12,10 +12,13 @@ import click
 import msgspec
 
 from kubemtu.cli import output, terminal
-from kubemtu.core import errors, order, pathfacts, pathverdict, search, words
-from kubemtu.node import measuring, netns, places
+from kubemtu.core import errors
+from kubemtu.core.path import direction, search, verdict
+from kubemtu.core.probe import request
+from kubemtu.core.text import wording
 from kubemtu.node.evidence import gather
-from kubemtu.node.probe import channel, station, wire
+from kubemtu.node.kernel import netns
+from kubemtu.node.probe import channel, measuring, namespaces, station, wire
 
 SIGN = {True: ("✓", "green"), False: ("✗", "red")}
 FLOWS_MOST = 256
@@ -40,7 +43,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     packets: int
     believed: int
     quotes: tuple[search.Quote, ...] = ()
-    segments: pathfacts.Segments | None = None
+    segments: direction.Segments | None = None
     nat: str = ""
 
 
@@ -83,7 +86,7 @@ def respond(port: int, key_file: Path | None) -> int:
     with station.Station(_key(key_file), port=port, families=station.spoken()) as serving, _until_told() as told:
         with contextlib.suppress(errors.UsageError):  # the TCP port is another's: only masks are not seen then
             serving.listen(port)
-        families = words.names(f"IPv{family}" for family in serving.families)
+        families = wording.names(f"IPv{family}" for family in serving.families)
         terminal.echo(f"answering on UDP port {port} over {families}; end with Ctrl-C")
         if key_file is None:
             terminal.echo(
@@ -94,7 +97,7 @@ def respond(port: int, key_file: Path | None) -> int:
         refused = serving.refused
         strangers = refused.foreign + refused.damaged + refused.forged
         terminal.echo(
-            f"answered {words.count(serving.answered, 'packet')}; met with silence: {strangers} of strangers, "
+            f"answered {wording.count(serving.answered, 'packet')}; met with silence: {strangers} of strangers, "
             f"{refused.repeated} repeated, {refused.limited} above the limit"
         )
     return errors.FINE
@@ -130,9 +133,9 @@ def probe(
     any of four equal paths that differs. Ends with 1 when the path does not carry what is expected.
     """
     _, address = _resolve(host, family)
-    way = order.Way(
+    way = request.Way(
         name=host,
-        here=order.Spot(node=""),
+        here=request.Spot(node=""),
         to=address,
         at=port,
         expected=expected or 0,
@@ -141,7 +144,7 @@ def probe(
         deep=True,
     )
     forgot = gather.flush() if flush else 0
-    work = measuring.Measuring("", places.Places(netns.Roots()), _key(key_file))
+    work = measuring.Measuring("", namespaces.Places(netns.Roots()), _key(key_file))
     (result,) = work.ways([way], icmp=icmp)
     probed = _probed(way, result, forgot, keyed=key_file is not None)
     if output_format == "text":
@@ -154,7 +157,7 @@ def probe(
     return errors.FINE if probed.verdict == "ok" else errors.FINDINGS
 
 
-def _probed(way: order.Way, result: order.Result, forgot: int, *, keyed: bool) -> Probed:
+def _probed(way: request.Way, result: request.Result, forgot: int, *, keyed: bool) -> Probed:
     assert result.there is not None
     notes = list(result.notes)
     if result.verdict.kind == "unreachable":
@@ -186,7 +189,7 @@ def _probed(way: order.Way, result: order.Result, forgot: int, *, keyed: bool) -
     )
 
 
-def _way(one: pathfacts.Direction) -> Way:
+def _way(one: direction.Direction) -> Way:
     found = one.found
     return Way(
         ending=found.ending,
@@ -207,19 +210,19 @@ def _way(one: pathfacts.Direction) -> Way:
 
 def _lines(probed: Probed) -> Iterator[str]:
     sign, colour = SIGN[probed.verdict == "ok"]
-    if probed.verdict in pathverdict.UNDECIDED:
+    if probed.verdict in verdict.UNDECIDED:
         sign, colour = "?", "yellow"
     yield terminal.style(f"{sign} {probed.address}: {probed.verdict}; {probed.sentence}", fg=colour, bold=True)
     for line in probed.evidence:
         yield f"  · {line}"
     if probed.forgot:
-        yield f"  · {words.count(probed.forgot, 'learned path MTU')} forgotten first"
+        yield f"  · {wording.count(probed.forgot, 'learned path MTU')} forgotten first"
     for line in probed.notes:
         yield terminal.style(f"  {line}", fg="yellow")
     if probed.advice and probed.verdict != "ok":
         yield f"  → {probed.advice}"
     yield (
-        f"  {words.count(probed.packets, 'packet')} there over {probed.over}, verdict after "
+        f"  {wording.count(probed.packets, 'packet')} there over {probed.over}, verdict after "
         f"{probed.seconds * 1000:.1f} ms, round trip {probed.rtt * 1000:.2f} ms"
     )
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from kubemtu.cli.wrapping import wrapped
-from kubemtu.core import printable
-from kubemtu.core.verdict import NodeLine
-from kubemtu.core.words import names
+from kubemtu.core.rules.report import NodeLine
+from kubemtu.core.text import printable
+from kubemtu.core.text.wording import names
 
 LINES_MOST = 20  # nodes that get a line each; of more, those that are alike share one, and so many lines are shown
 NAMES_MOST = 4  # nodes of a line that are named

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from kubemtu.cli import terminal
-from kubemtu.core import printable
+from kubemtu.core.text import printable
 
 Output: TypeAlias = Literal["text", "json", "yaml"]
 OUTPUTS: tuple[Output, ...] = ("text", "json", "yaml")

@@ -7,8 +7,9 @@ import msgspec
 
 from kubemtu import files
 from kubemtu.cli import check, kubeflags, output, terminal
-from kubemtu.core import errors, printable
-from kubemtu.core.plan import Plan
+from kubemtu.core import errors
+from kubemtu.core.change.plan import Plan
+from kubemtu.core.text import printable
 
 
 @click.command()
@@ -32,10 +33,10 @@ def plan(
     output_format: str,
 ) -> int:
     """Show what would change, in which order, what it touches, and the way back. Reads only."""
-    from kubemtu.cli import plans, render
+    from kubemtu.cli import planning, render
     from kubemtu.flows import decide
 
-    made, topology = decide.plan(check.read(flags, source), plans.wanted(mtu), nic_mtu)
+    made, topology = decide.plan(check.read(flags, source), planning.wanted(mtu), nic_mtu)
     if out is not None:
         save(made, out)
     if output_format == "text":

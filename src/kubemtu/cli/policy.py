@@ -9,7 +9,7 @@ from kubemtu.cli import kubeflags, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
-    from kubemtu.core.policy import Policy
+    from kubemtu.core.cluster.policy import Policy
 
 # 68 to 65535: RFC 791, sections 3.2 and 3.1.
 PATH_MTU = click.IntRange(68, 65535)
@@ -56,7 +56,7 @@ def policy(
         return asyncio.run(_written(flags, (path_mtu, reason, nodes, name, expires), yes, output_format))
     import time
 
-    from kubemtu.core import policy as core
+    from kubemtu.core.cluster import policy as core
 
     made = _made(path_mtu, reason, nodes, name, expires, time.time())
     output.emit(core.body(made), "json" if output_format == "json" else "yaml")
@@ -69,18 +69,18 @@ async def _written(
     yes: bool,
     output_format: str,
 ) -> int:
-    from kubemtu.cli import plans
-    from kubemtu.core import policy as core
+    from kubemtu.cli import planning
+    from kubemtu.core.cluster import policy as core
     from kubemtu.flows import policies
 
-    async with plans.connected(flags) as api:
+    async with planning.connected(flags) as api:
         before = await policies.present(api, asked[3])
         made = _made(*asked, api.now())
         await policies.fits(api, made)
         if output_format == "text":
             for line in _shown(before, made):
                 terminal.echo(line)
-        plans.confirm("Write it into the cluster?", yes=yes)
+        planning.confirm("Write it into the cluster?", yes=yes)
         written = await policies.write(api, made, before)
     if output_format == "text":
         terminal.echo(f"{core.KIND} {made.name} is written: every command goes by it where interfaces say more.")
@@ -93,7 +93,7 @@ def _shown(before: "Policy | None", made: "Policy") -> list[str]:
     """The object that will be written, and what stands there now."""
     import msgspec
 
-    from kubemtu.core import policy as core
+    from kubemtu.core.cluster import policy as core
 
     text = msgspec.yaml.encode(core.body(made)).decode()
     if before is None:
@@ -103,7 +103,7 @@ def _shown(before: "Policy | None", made: "Policy") -> list[str]:
 
 def _made(path_mtu: int, reason: str, nodes: tuple[str, ...], name: str, expires: str | None, now: float) -> "Policy":
     """The policy that was asked for. Raises UsageError."""
-    from kubemtu.core import policy as core
+    from kubemtu.core.cluster import policy as core
     from kubemtu.flows import policies
 
     made = core.Policy(

@@ -12,8 +12,8 @@ from kubemtu.cli import kubeflags, numbers, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
-    from kubemtu.flows.mesh import Layer, Report
-    from kubemtu.flows.why import Answer
+    from kubemtu.flows.measure.mesh import Layer, Report
+    from kubemtu.flows.measure.why import Answer
 
 MATRIX_MOST = 24  # members that are drawn
 NAME_MOST = 24
@@ -84,10 +84,10 @@ def probe(
 
 
 async def _pair(flags: kubeflags.KubeFlags, here: str, there: str, namespace: str | None) -> "Answer":
-    from kubemtu.cli import plans
-    from kubemtu.flows import why
+    from kubemtu.cli import planning
+    from kubemtu.flows.measure import why
 
-    async with plans.connected(flags) as api:
+    async with planning.connected(flags) as api:
         return await why.why(api, here, there, namespace=namespace or api.connection.namespace, parts=False)
 
 
@@ -142,10 +142,11 @@ async def _mesh(
     *,
     quiet: bool,
 ) -> "Report":
-    from kubemtu.cli import plans
-    from kubemtu.flows import mesh, observe
+    from kubemtu.cli import planning
+    from kubemtu.flows import observe
+    from kubemtu.flows.measure import mesh
 
-    async with plans.connected(flags) as api:
+    async with planning.connected(flags) as api:
         snapshot = await observe.observe(api)
         with telling(quiet=quiet) as tell:
             return await mesh.run(
@@ -171,7 +172,7 @@ def telling(*, quiet: bool) -> Iterator[Callable[[str], None]]:
 def lines(report: "Report", columns: int | None) -> Iterator[str]:
     """A report for people; `columns` None wraps nothing."""
     from kubemtu.cli import render
-    from kubemtu.flows import mesh
+    from kubemtu.flows.measure import mesh
 
     for layer in report.layers:
         yield from _layer(layer, columns)
@@ -185,7 +186,7 @@ def lines(report: "Report", columns: int | None) -> Iterator[str]:
 
 
 def _unmeasured(report: "Report") -> str:
-    from kubemtu.core.words import names
+    from kubemtu.core.text.wording import names
 
     alone = len(report.unmeasured) == 1
     verbs = ("does", "was") if alone else ("do", "were")
@@ -195,7 +196,7 @@ def _unmeasured(report: "Report") -> str:
 
 def _layer(layer: "Layer", columns: int | None) -> Iterator[str]:
     from kubemtu.cli import render
-    from kubemtu.core.words import count, names, verb
+    from kubemtu.core.text.wording import count, names, verb
 
     summary = layer.summary
     sign, colour = ("✓", "green") if layer.ok else ("?", "yellow") if layer.unseen else ("✗", "red")
@@ -222,7 +223,7 @@ def _layer(layer: "Layer", columns: int | None) -> Iterator[str]:
 
 def _matrix(layer: "Layer", width: int) -> Iterator[str]:
     """Rows send, columns receive; a number where less than expected arrives. Columns have the rows' numbers."""
-    from kubemtu.core import mesh
+    from kubemtu.core.mesh import rounds
 
     members = layer.measured.members
     rows = [f"{place:2} {member.name}" for place, member in enumerate(members, 1)]
@@ -232,7 +233,7 @@ def _matrix(layer: "Layer", width: int) -> Iterator[str]:
         return
     yield "  " + CORNER.ljust(label) + "".join(f"{place:{CELL}}" for place in range(1, len(members) + 1))
     for sender, row in enumerate(rows):
-        cells = [_cell(mesh.cell(layer.measured, sender, peer), own=sender == peer) for peer in range(len(members))]
+        cells = [_cell(rounds.cell(layer.measured, sender, peer), own=sender == peer) for peer in range(len(members))]
         yield "  " + row[:label].ljust(label) + "".join(cell.rjust(CELL) for cell in cells)
 
 

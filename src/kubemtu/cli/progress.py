@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import Awaitable
 
 from kubemtu.cli import output, terminal
-from kubemtu.core import errors, migration, printable
-from kubemtu.flows.change import events, outcome
+from kubemtu.core import errors
+from kubemtu.core.change import migration
+from kubemtu.core.text import printable
+from kubemtu.flows.agents import events
+from kubemtu.flows.change import outcome
 from kubemtu.kube import mtu
 
 

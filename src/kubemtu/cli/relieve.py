@@ -10,7 +10,7 @@ from kubemtu.cli import check, kubeflags, output
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
-    from kubemtu.core import plan
+    from kubemtu.core.change import plan
     from kubemtu.kube import api as kube_api
     from kubemtu.kube import mtu as kube_mtu
 
@@ -72,10 +72,10 @@ def relieve(
 
 
 async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
-    from kubemtu.cli import plans, progress
+    from kubemtu.cli import planning, progress
     from kubemtu.flows.change import act, hosts, migrations
 
-    async with plans.connected(flags, plans.UNCHANGED) as api:
+    async with planning.connected(flags, planning.UNCHANGED) as api:
         open_one = await migrations.unfinished(api)
         if open_one is not None and open_one.progress.untouched:
             await migrations.give_up(api, open_one)
@@ -103,15 +103,15 @@ async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
 
 async def _planned(api: "kube_api.Api", wish: Wish) -> "plan.Plan":
     """Plan the whole change, of which the relief is the first step; measure first what is to be measured."""
-    from kubemtu.cli import plans, progress
-    from kubemtu.core import planner
+    from kubemtu.cli import planning, progress
+    from kubemtu.core.planning import planner
     from kubemtu.flows import decide, observe
     from kubemtu.flows.change import hosts as host_traffic
-    from kubemtu.flows.change import ready, survey
+    from kubemtu.flows.change import preconditions, survey
 
-    target = plans.wanted(wish.mtu) if wish.mtu != MEASURED else None
+    target = planning.wanted(wish.mtu) if wish.mtu != MEASURED else None
     snapshot = await observe.observe(api)
-    ready.observed(snapshot, wish.without)
+    preconditions.observed(snapshot, wish.without)
     nic_mtu = wish.nic_mtu
     if target is None and nic_mtu is None:
         narrowest = decide.model(snapshot).narrowest
@@ -122,7 +122,7 @@ async def _planned(api: "kube_api.Api", wish: Wish) -> "plan.Plan":
     whole, seen = decide.plan(snapshot, target, nic_mtu)
     if known := planner.unwritten(seen):
         _say(known, wish)
-    whole = ready.leave_out(whole, wish.without)
+    whole = preconditions.leave_out(whole, wish.without)
     if not wish.hosts:
         return whole
     return await host_traffic.with_hosts(api, whole, seen, wish.without, alone=True)
@@ -132,8 +132,9 @@ async def _begun(
     api: "kube_api.Api", whole: "plan.Plan", open_one: "kube_mtu.Migration | None", wish: Wish
 ) -> str | None:
     """Show what would be done and what that leaves, ask, and record it; None where nobody sends too much."""
-    from kubemtu.cli import plans
-    from kubemtu.core import diff, plan
+    from kubemtu.cli import planning
+    from kubemtu.core.change import plan
+    from kubemtu.core.planning import diff
     from kubemtu.flows.change import migrations
 
     first = whole.steps[0] if whole.steps else None
@@ -152,7 +153,7 @@ async def _begun(
         _say("Left to `kubemtu apply`:", wish)
     for text in lines[1:]:
         _say(f"  - {text}", wish)
-    plans.confirm("Pin them?", yes=wish.yes)
+    planning.confirm("Pin them?", yes=wish.yes)
     if open_one is None:
         return await migrations.begin(api, whole, "relief")
     before = open_one.plan.steps[0]

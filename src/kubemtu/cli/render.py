@@ -6,11 +6,14 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from kubemtu.cli import nodetable, terminal, wrapping
-from kubemtu.core import codes, diff, plan, verdict
-from kubemtu.core.findings import Finding, Severity
-from kubemtu.core.topology import Layer, Topology
-from kubemtu.core.verdict import Report, Verdict
-from kubemtu.core.words import count, names
+from kubemtu.core import codes
+from kubemtu.core.change import plan
+from kubemtu.core.cluster.topology import Layer, Topology
+from kubemtu.core.codes import Finding, Severity
+from kubemtu.core.planning import diff
+from kubemtu.core.rules import report as rules_report
+from kubemtu.core.rules.report import Report, Verdict
+from kubemtu.core.text.wording import count, names
 
 SIGN: dict[Verdict, tuple[str, str]] = {
     "healthy": ("✓", "green"),
@@ -147,7 +150,7 @@ def nothing(made: plan.Plan, topology: Topology, columns: int | None) -> Iterato
         said = f"new pods get {made.target}; what running ones have was not seen"
     elif unseen:
         said = f"every pod that was seen has {made.target}, and new ones there get it; not seen: {names(unseen)}"
-    found = verdict.judge(topology)
+    found = rules_report.judge(topology)
     under_way = [finding for finding in found if finding.code == codes.MTU128.code]
     others = [finding for finding in found if finding.severity != "note" and finding not in under_way]
     sign = "!" if others or under_way else "?" if unseen or not topology.nodes else "✓"

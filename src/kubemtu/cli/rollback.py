@@ -37,14 +37,14 @@ def rollback(flags: kubeflags.KubeFlags, yes: bool, patience: float, output_form
 
 
 async def _rollback(flags: kubeflags.KubeFlags, *, yes: bool, patience: float, output_format: str) -> int:
-    from kubemtu.cli import plans, progress
+    from kubemtu.cli import planning, progress
     from kubemtu.flows.change import act, migrations
 
     terminal.acting()
-    async with plans.connected(flags, plans.UNCHANGED) as api:
+    async with planning.connected(flags, planning.UNCHANGED) as api:
         back = await migrations.last_to_undo(api)
         await _show(api, back, err=output_format != "text")
-        plans.confirm("Roll back?", yes=yes)
+        planning.confirm("Roll back?", yes=yes)
         await migrations.turn_back(api, back)
         told = progress.Teller(output_format)
         waiting = msgspec.structs.replace(act.POLL, stall=patience)
@@ -57,14 +57,14 @@ async def _rollback(flags: kubeflags.KubeFlags, *, yes: bool, patience: float, o
 async def _show(api: "kube_api.Api", back: "kube_mtu.Migration", *, err: bool) -> None:
     """Show the steps, and what comes back with them."""
     from kubemtu.cli import progress
-    from kubemtu.core import undo
-    from kubemtu.flows.change import returning, telling
+    from kubemtu.core.change import undo
+    from kubemtu.flows.change import messages, returning
 
     steps = undo.sequence(back.plan, undo.turn(back.progress, back.plan.steps))
     if not err:
         progress.say(f"Taking back {back.name}:" if steps else f"{back.name} had not changed anything yet.")
         for number, step in enumerate(steps, start=1):
-            progress.say(f"  {number}. {telling.headline(step)}")
+            progress.say(f"  {number}. {messages.headline(step)}")
     warning = await returning.fault(api, back, steps)
     if warning:
         progress.say(f"  ! {warning}", err=err)

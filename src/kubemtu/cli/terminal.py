@@ -15,7 +15,7 @@ from typing import IO, TextIO
 
 import click
 
-from kubemtu.core import printable
+from kubemtu.core.text import printable
 
 PLAIN = str.maketrans("✓✗▸→·−…⇄━–", "+x>>--.=--")
 NARROWEST = 40  # columns that lines are broken at, at least

@@ -10,10 +10,10 @@ from kubemtu.cli import kubeflags, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
-    from kubemtu.core.pathverdict import Verdict
-    from kubemtu.core.why.courses import Leg
+    from kubemtu.core.path.verdict import Verdict
     from kubemtu.core.why.diagnosis import Diagnosis
-    from kubemtu.flows.why import Answer
+    from kubemtu.core.why.directions import Leg
+    from kubemtu.flows.measure.why import Answer
 
 COLOURS = {"yes": "red", "no": "green", "unknown": "yellow"}
 SIGNS = {"yes": "✗", "no": "✓", "unknown": "?"}
@@ -74,10 +74,10 @@ def why(
 async def _answered(
     flags: kubeflags.KubeFlags, here: str, there: str | None, namespace: str | None, flows: int, flush: bool
 ) -> "Answer":
-    from kubemtu.cli import plans
-    from kubemtu.flows import why as flow
+    from kubemtu.cli import planning
+    from kubemtu.flows.measure import why as flow
 
-    async with plans.connected(flags) as api:
+    async with planning.connected(flags) as api:
         return await flow.why(
             api, here, there, namespace=namespace or api.connection.namespace, flows=flows, forget=flush
         )
@@ -109,7 +109,7 @@ def lines(answer: "Answer", columns: int | None = None) -> Iterator[str]:
 
 def unmeasured(answer: "Answer") -> Iterator[str]:
     """Say whose word is missing."""
-    from kubemtu.core.words import names
+    from kubemtu.core.text.wording import names
 
     if who := answer.unmeasured:
         verb = "does" if len(who) == 1 else "do"
@@ -118,7 +118,7 @@ def unmeasured(answer: "Answer") -> Iterator[str]:
 
 def _others(answer: "Answer") -> Iterator[str]:
     """What came of the other paths: the worst by their sentences, those that are in order by their names."""
-    from kubemtu.core.words import names
+    from kubemtu.core.text.wording import names
 
     bad = [one for one in answer.others if one.mtu != "no" or one.kind != "ok"]
     for one in bad[:OTHERS_MOST]:

@@ -7,7 +7,7 @@ existing pool of the datastore as well; only then the variables CALICO_IPV4POOL_
 from kubemtu.cni import daemonset, felix, reading
 from kubemtu.cni.felix import Pool
 from kubemtu.core import codes
-from kubemtu.core.findings import Finding
+from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 

@@ -18,9 +18,11 @@ from kubemtu.cni import (
     strays,
 )
 from kubemtu.cni.felix import Felix
-from kubemtu.core import cnistate, codes, encap, net, plan
+from kubemtu.core import codes, encap, net
+from kubemtu.core.change import plan
+from kubemtu.core.cluster import cni_state
+from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
-from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.core.snapshot import Snapshot
 
@@ -45,7 +47,7 @@ WANTS = (
 auto_mtu = detection.auto_mtu
 
 
-def read(snapshot: Snapshot) -> cnistate.CniState | None:
+def read(snapshot: Snapshot) -> cni_state.CniState | None:
     """Describe Calico, or return None when there is neither an Installation of it, nor its ConfigMap or DaemonSet.
 
     An Installation whose `cni.type` is another one (AmazonVPC, GKE, AzureVNET) only adds policy: the pods' MTU is that
@@ -61,7 +63,7 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
     return _by_manifest(config, agent, snapshot)
 
 
-def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[plan.EditValue | plan.Rollout, ...]:
+def steps(state: cni_state.CniState, target: int, snapshot: Snapshot) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """List the edits that give new pods, and tunnels that are smaller, `target` bytes, and the restart of calico-node.
 
     By operator only the Installation is edited. Raises UsageError when a variable of the DaemonSet decides, or keeps a
@@ -85,7 +87,7 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
     return (*edits, restart)
 
 
-def _by_operator(installation: Object, snapshot: Snapshot) -> cnistate.CniState:
+def _by_operator(installation: Object, snapshot: Snapshot) -> cni_state.CniState:
     out: list[Finding] = list(kubelet.findings(snapshot))
     said = calico_operator.read(installation, out)
     agent = snapshot.find("DaemonSet", AGENT, calico_operator.NAMESPACE)
@@ -94,7 +96,7 @@ def _by_operator(installation: Object, snapshot: Snapshot) -> cnistate.CniState:
         policy = felix.sized(policy, said.mtu)
     found = said.mtu or said.observed or detection.unconfigured(policy, agent, snapshot, out)
     out += _contradictions(policy, found, f"{installation}, spec.calicoNetwork.mtu")
-    key = cnistate.MtuKey(
+    key = cni_state.MtuKey(
         ref=reading.ref(installation, "installations"),
         path=calico_operator.PATH,
         means="pod",
@@ -117,7 +119,7 @@ def _by_operator(installation: Object, snapshot: Snapshot) -> cnistate.CniState:
     )
 
 
-def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot) -> cnistate.CniState:
+def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot) -> cni_state.CniState:
     out: list[Finding] = list(kubelet.findings(snapshot))
     said = installer.read(config, agent, snapshot, out) if config is not None else installer.Said()
     pools = felix.pools(snapshot, out) or bootstrap.pools(config, agent, snapshot, out)
@@ -172,17 +174,17 @@ def _state(
     subtracts: int | None,
     fixed: tuple[int, str] | None = None,
     conflist_mtu: int | None,
-    keys: tuple[cnistate.MtuKey, ...],
+    keys: tuple[cni_state.MtuKey, ...],
     daemonset: Ref,
     conflist: str,
     template: str | None,
     owner: str,
     findings: list[Finding],
     known: bool = True,
-) -> cnistate.CniState:
+) -> cni_state.CniState:
     """Join what both ways of installing have in common."""
     widest = policy.widest
-    return cnistate.CniState(
+    return cni_state.CniState(
         name=NAME,
         variant=variant,
         encapsulation=policy.encapsulations,

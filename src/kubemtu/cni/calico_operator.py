@@ -9,9 +9,9 @@ import msgspec
 from kubemtu.cni import installer, reading, strays
 from kubemtu.cni.felix import Pool
 from kubemtu.core import codes
-from kubemtu.core.findings import Finding
+from kubemtu.core.change.plan import EditValue
+from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object, Ref, Want
-from kubemtu.core.plan import EditValue
 from kubemtu.core.snapshot import Snapshot
 
 GROUP = "operator.tigera.io"

@@ -24,9 +24,11 @@ from kubemtu.cni import (
 )
 from kubemtu.cni.canal_config import NET_CONF, Canal
 from kubemtu.cni.installer import CONFIG, VETH
-from kubemtu.core import cnistate, codes, encap, net, plan
+from kubemtu.core import codes, encap, net
+from kubemtu.core.change import plan
+from kubemtu.core.cluster import cni_state
+from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
-from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Want
 from kubemtu.core.snapshot import Snapshot
 
@@ -46,7 +48,7 @@ WANTS = (
 )  # fmt: skip
 
 
-def read(snapshot: Snapshot) -> cnistate.CniState | None:
+def read(snapshot: Snapshot) -> cni_state.CniState | None:
     """Describe canal, or return None when there is neither a ConfigMap nor a DaemonSet nor a HelmChartConfig of it."""
     parts = canal_config.parts(snapshot)
     if parts is None:
@@ -67,7 +69,7 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
     names = [each.name for each in flannels] if conf is not None else ["unknown"]
     names = [name for name in (*names, policy.name) if name != "none"]
     owner, owned = _owner(whole, snapshot, out)
-    return cnistate.CniState(
+    return cni_state.CniState(
         name=NAME,
         variant=f"RKE2, {canal_config.VARIANTS[whole.era]}" if parts.is_rke2 else canal_config.VARIANTS[whole.era],
         encapsulation=tuple(
@@ -100,7 +102,7 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
     )
 
 
-def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[plan.EditValue | plan.Rollout, ...]:
+def steps(state: cni_state.CniState, target: int, snapshot: Snapshot) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """List the edits that give new pods `target` bytes, and the restart of canal.
 
     A lost canal_iface is restored first. With RKE2, the ConfigMap is edited as well as the HelmChartConfig, and before
@@ -207,7 +209,7 @@ def _contradictions(whole: Canal, mtu: int | None, snapshot: Snapshot) -> list[F
     return out
 
 
-def _keys(whole: Canal) -> tuple[cnistate.MtuKey, ...]:
+def _keys(whole: Canal) -> tuple[cni_state.MtuKey, ...]:
     parts, said, conf, values = whole.parts, whole.said, whole.conf, whole.values
     keys = []
     if parts.chart is not None:
@@ -215,7 +217,7 @@ def _keys(whole: Canal) -> tuple[cnistate.MtuKey, ...]:
         for path, means, number in ((rke2.POD, "pod", values.pod), (rke2.BASE, "base", values.base)):
             if means == "pod" or number is not None:
                 keys.append(
-                    cnistate.MtuKey(
+                    cni_state.MtuKey(
                         ref=ref,
                         path=rke2.PATH,
                         inside=".".join(path),
@@ -228,7 +230,7 @@ def _keys(whole: Canal) -> tuple[cnistate.MtuKey, ...]:
     keys += installer.keys(parts.config, said)
     if conf is not None and conf.base is not None:
         keys.append(
-            cnistate.MtuKey(
+            cni_state.MtuKey(
                 ref=reading.ref(parts.config, "configmaps"),
                 path=("data", NET_CONF),
                 inside="Backend.MTU",

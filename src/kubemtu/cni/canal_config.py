@@ -7,7 +7,7 @@ import msgspec
 from kubemtu.cni import daemonset, flanneld, installer, netconf, reading, rke2
 from kubemtu.cni.installer import CONFIG, VETH
 from kubemtu.core import codes
-from kubemtu.core.findings import Finding
+from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 

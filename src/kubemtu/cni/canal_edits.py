@@ -2,10 +2,10 @@
 
 from kubemtu.cni import canal_config, flanneld, installer, netconf, reading, rke2
 from kubemtu.cni.canal_config import NET_CONF, Parts
-from kubemtu.core import jsontext, yamltext
+from kubemtu.core.change.plan import EditValue
 from kubemtu.core.errors import UsageError
-from kubemtu.core.plan import EditValue
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.text import json_edit, yaml_edit
 
 
 def restored(parts: Parts, said: installer.Said) -> list[EditValue]:
@@ -43,7 +43,7 @@ def base_edits(parts: Parts, target: int, snapshot: Snapshot) -> list[EditValue]
     if not flanneld.honours(conf, flanneld.read(parts.agent, snapshot, [])):
         return []
     base = target + conf.subtracts
-    after = jsontext.set_member(text, ("Backend", "MTU"), base, fold=True, source=place)
+    after = json_edit.set_member(text, ("Backend", "MTU"), base, fold=True, source=place)
     why = f"flannel subtracts {conf.subtracts} and gives the tunnel {target}"
     return installer.edit(reading.ref(parts.config, "configmaps"), ("data", NET_CONF), text, after, why)
 
@@ -54,10 +54,10 @@ def chart_edits(parts: Parts, target: int) -> list[EditValue]:
         return []
     before = parts.chart.text(*rke2.PATH) or ""
     source = f"{parts.chart}, spec.valuesContent"
-    after = yamltext.set_value(before, rke2.POD, target, source=source)
+    after = yaml_edit.set_value(before, rke2.POD, target, source=source)
     values = rke2.read(parts.chart, [])
     if values.base is not None:
         base = target + values.net_conf().subtracts
-        after = yamltext.set_value(after, rke2.BASE, base, source=source)
+        after = yaml_edit.set_value(after, rke2.BASE, base, source=source)
     why = "RKE2 renders canal's ConfigMap from these values at every upgrade of the chart"
     return installer.edit(reading.ref(parts.chart, "helmchartconfigs"), rke2.PATH, before, after, why)

@@ -6,9 +6,10 @@ cni-plugin/pkg/install/install.go), so `"mtu": __CNI_MTU__` is right and `"mtu":
 
 import msgspec
 
-from kubemtu.core import codes, jsontext
+from kubemtu.core import codes
+from kubemtu.core.codes import Finding
 from kubemtu.core.errors import Malformed
-from kubemtu.core.findings import Finding
+from kubemtu.core.text import json_edit
 
 CNI_MTU = "__CNI_MTU__"
 
@@ -32,7 +33,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
 def template(text: str, plugin_type: str, place: str, out: list[Finding]) -> Template:
     """Read a template; what is broken in it goes to `out` as MTU122 (not JSON) or MTU112 (an MTU of the wrong type)."""
     try:
-        found = jsontext.read_plugin_mtu(text, plugin_type, source=place)
+        found = json_edit.read_plugin_mtu(text, plugin_type, source=place)
     except Malformed as why:
         out.append(
             codes.finding(
@@ -44,7 +45,7 @@ def template(text: str, plugin_type: str, place: str, out: list[Finding]) -> Tem
     match found.kind:
         case "placeholder" if found.placeholder == CNI_MTU and found.raw == CNI_MTU:
             return Template(text=text, usable=True, inside=inside, placeholder=True)
-        case "integer" if found.value is not None and 0 <= found.value <= jsontext.MTU_MOST:
+        case "integer" if found.value is not None and 0 <= found.value <= json_edit.MTU_MOST:
             return Template(text=text, usable=True, inside=inside, mtu=found.value or None)
         case "other" if found.raw == "null":  # encoding/json leaves an int as it is
             return Template(text=text, usable=True, inside=inside, absent=True)

@@ -2,10 +2,11 @@
 
 import msgspec
 
-from kubemtu.core import codes, jsontext
+from kubemtu.core import codes
+from kubemtu.core.codes import Finding
 from kubemtu.core.errors import Malformed
-from kubemtu.core.findings import Finding
-from kubemtu.core.jsontext import Node
+from kubemtu.core.text import json_edit
+from kubemtu.core.text.json_edit import Node
 
 PLUGIN = "flannel"
 
@@ -24,7 +25,7 @@ def read(text: str, place: str, out: list[Finding]) -> Given | None:
     """Read the CNI configuration; None when it is no JSON or has no plugin of flannel (MTU122), wrong types MTU112."""
     try:
         index, plugin = _plugin(text, place)
-        found = jsontext.read_member(text[plugin.start : plugin.end], ("delegate", "mtu"), fold=True, source=place)
+        found = json_edit.read_member(text[plugin.start : plugin.end], ("delegate", "mtu"), fold=True, source=place)
     except Malformed as why:
         out.append(
             codes.finding(
@@ -35,7 +36,7 @@ def read(text: str, place: str, out: list[Finding]) -> Given | None:
     inside = "delegate.mtu" if index is None else f"plugins[{index}].delegate.mtu"
     if found.kind == "absent" or found.raw == "null" or found.value == 0:
         return Given(text=text, inside=inside, absent=found.kind == "absent")
-    if found.kind == "integer" and found.value is not None and 0 < found.value <= jsontext.MTU_MOST:
+    if found.kind == "integer" and found.value is not None and 0 < found.value <= json_edit.MTU_MOST:
         return Given(text=text, inside=inside, mtu=found.value, absent=False)
     out.append(
         codes.finding(
@@ -55,13 +56,13 @@ def write(text: str, mtu: int, place: str) -> str:
     """
     _, plugin = _plugin(text, place)
     held = text[plugin.start : plugin.end]
-    written = jsontext.set_member(held, ("delegate", "mtu"), mtu, fold=True, source=place)
+    written = json_edit.set_member(held, ("delegate", "mtu"), mtu, fold=True, source=place)
     return text[: plugin.start] + written + text[plugin.end :]
 
 
 def _plugin(text: str, place: str) -> tuple[int | None, Node]:
     """Return the only plugin of type flannel and its place in the list, None for a bare plugin."""
-    found = jsontext.read_plugin_mtu(text, PLUGIN, source=place)  # says what is wrong, with line and column
-    root = jsontext.parse(text, source=place)
+    found = json_edit.read_plugin_mtu(text, PLUGIN, source=place)  # says what is wrong, with line and column
+    root = json_edit.parse(text, source=place)
     listed = next((member.value for member in root.members if member.key == "plugins"), None)
     return (None, root) if listed is None else (found.plugin, listed.items[found.plugin])

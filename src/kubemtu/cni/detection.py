@@ -8,11 +8,12 @@ from collections.abc import Iterable
 
 from kubemtu.cni import daemonset, felix, reading
 from kubemtu.cni.felix import Felix
-from kubemtu.core import codes, digits, net
+from kubemtu.core import codes, net
+from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
-from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.text import digits
 
 FALLBACK = 1460  # bytes: int_dataplane.go, when no NIC matches
 MTU_FILE = "/var/lib/calico/mtu"  # where Felix leaves what it found, for the CNI plugin

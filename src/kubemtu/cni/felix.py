@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from kubemtu.cni import daemonset, reading
-from kubemtu.core import cnistate, codes, encap
+from kubemtu.core import codes, encap
+from kubemtu.core.cluster import cni_state
+from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
-from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot
 
@@ -100,7 +101,7 @@ class Felix(msgspec.Struct, frozen=True, kw_only=True):
     pattern: str = PATTERN
     pools: tuple[Pool, ...] = ()
     prefixes: tuple[str, ...] = ("cali",)
-    keys: tuple[cnistate.MtuKey, ...] = ()
+    keys: tuple[cni_state.MtuKey, ...] = ()
 
     @property
     def encapsulations(self) -> tuple[Encapsulation, ...]:
@@ -232,7 +233,7 @@ def _wider(one: str | None, other: str) -> str:
 
 def _size(
     config: Object | None, environment: Mapping[str, str], agent: Object | None, tunnel: Tunnel, out: list[Finding]
-) -> tuple[cnistate.MtuKey | None, int | None]:
+) -> tuple[cni_state.MtuKey | None, int | None]:
     said = environment.get(tunnel.variable, "")
     forced = reading.mtu(None if said.lower() == "none" else said, out, f"{agent}, variable {tunnel.variable}")
     held = config.get("spec", tunnel.field) if config is not None else None
@@ -256,7 +257,7 @@ def _size(
                 f"Change {tunnel.variable} (Calico's own manifest fills it from veth_mtu), or remove it there.",
             )
         )
-    key = cnistate.MtuKey(
+    key = cni_state.MtuKey(
         ref=reading.ref(config, "felixconfigurations"),
         path=("spec", tunnel.field),
         means="tunnel",

@@ -11,11 +11,14 @@ import re
 import msgspec
 
 from kubemtu.cni import delegate, flanneld, installer, kubelet, netconf, owners, reading, strays
-from kubemtu.core import cnistate, codes, encap, jsontext, net, plan
+from kubemtu.core import codes, encap, net
+from kubemtu.core.change import plan
+from kubemtu.core.cluster import cni_state
+from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
-from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.text import json_edit
 
 NAME = "flannel"
 NAMESPACES = ("kube-flannel", "kube-system")
@@ -65,7 +68,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         return self.agents[0] if self.agents else None
 
 
-def read(snapshot: Snapshot) -> cnistate.CniState | None:
+def read(snapshot: Snapshot) -> cni_state.CniState | None:
     """Describe flannel, or return None when nothing of it is there."""
     parts = _parts(snapshot)
     if parts.config is None and not parts.agents:
@@ -105,7 +108,7 @@ def read(snapshot: Snapshot) -> cnistate.CniState | None:
     )
 
 
-def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[plan.EditValue | plan.Rollout, ...]:
+def steps(state: cni_state.CniState, target: int, snapshot: Snapshot) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """List the edits that give new pods `target` bytes, and the restart of flannel.
 
     Backend.MTU gets `target` plus what flannel subtracts, and delegate.mtu, where there is one, `target` itself. A
@@ -129,7 +132,7 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
     # Where the pods' own number is set, and the NICs give the tunnel the same without flannel's, let them.
     if conf is not None and honoured and not (pinned and conf.base is None and _tunnels(snapshot, conf) == {target}):
         text, base = parts.config.text("data", NET_CONF) or "", target + conf.subtracts
-        after = jsontext.set_member(text, ("Backend", "MTU"), base, fold=True, source=_place(parts, NET_CONF))
+        after = json_edit.set_member(text, ("Backend", "MTU"), base, fold=True, source=_place(parts, NET_CONF))
         why = f"flannel subtracts {conf.subtracts} and gives the tunnel and new pods {target}"
         edits += installer.edit(ref, ("data", NET_CONF), text, after, why)
     if pinned or not honoured:
@@ -153,7 +156,7 @@ def steps(state: cnistate.CniState, target: int, snapshot: Snapshot) -> tuple[pl
     return (*edits, *restarts)
 
 
-def _embedded(snapshot: Snapshot) -> cnistate.CniState | None:
+def _embedded(snapshot: Snapshot) -> cni_state.CniState | None:
     """Describe the flannel inside k3s by what nodes say of themselves, or by the files of one, saved in a folder."""
     conf = flanneld.by_annotation(snapshot)
     files = [file for node in snapshot.nodes for file in node.files]
@@ -201,16 +204,16 @@ def _state(
     subtracts: int | None = None,
     source: str = "",
     conflist_mtu: int | None = None,
-    mtu_keys: tuple[cnistate.MtuKey, ...] = (),
+    mtu_keys: tuple[cni_state.MtuKey, ...] = (),
     daemonset: Ref | None = None,
     conflist_template: str | None = None,
     nic_names: tuple[str, ...] = (),
     nic_key: str = "",
-) -> cnistate.CniState:
+) -> cni_state.CniState:
     """Join what is flannel's wherever it runs: the bridge, the tunnel, the encapsulation; `old` still runs as well."""
     flannels = (*((conf,) if conf is not None else ()), *old)
     names = dict.fromkeys(each.name for each in flannels if each.name != "none")
-    return cnistate.CniState(
+    return cni_state.CniState(
         name=NAME,
         variant=variant,
         encapsulation=tuple(dict.fromkeys(one for each in flannels for one in each.encapsulations)),
@@ -304,14 +307,14 @@ def _contradictions(
 
 def _keys(
     parts: Parts, conf: netconf.NetConf | None, given: delegate.Given | None, agent: flanneld.Flanneld
-) -> tuple[cnistate.MtuKey, ...]:
+) -> tuple[cni_state.MtuKey, ...]:
     if parts.config is None:
         return ()
     ref, out = reading.ref(parts.config, "configmaps"), []
     honoured = conf is not None and flanneld.honours(conf, agent)
     if given is not None and (not given.absent or not honoured):
         out.append(
-            cnistate.MtuKey(
+            cni_state.MtuKey(
                 ref=ref,
                 path=("data", CNI_CONF),
                 inside=given.inside,
@@ -322,7 +325,7 @@ def _keys(
         )
     if conf is not None and (honoured or conf.base is not None):
         out.append(
-            cnistate.MtuKey(
+            cni_state.MtuKey(
                 ref=ref,
                 path=("data", NET_CONF),
                 inside="Backend.MTU",

@@ -6,8 +6,8 @@ import msgspec
 
 from kubemtu.cni import daemonset, netconf, reading
 from kubemtu.core import codes
+from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
-from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 

@@ -9,12 +9,14 @@ from typing import Literal
 import msgspec
 
 from kubemtu.cni import conflist, daemonset, reading
-from kubemtu.core import cnistate, codes, jsontext, net
+from kubemtu.core import codes, net
+from kubemtu.core.change.plan import EditValue
+from kubemtu.core.cluster import cni_state
+from kubemtu.core.codes import Finding
 from kubemtu.core.errors import Malformed, UsageError
-from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Ref
-from kubemtu.core.plan import EditValue
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.text import json_edit
 
 CONFIG = "cni_network_config"
 VETH = "veth_mtu"
@@ -111,13 +113,13 @@ def without_effect(config: Object, agent: Object | None, said: Said) -> list[Fin
     return []
 
 
-def keys(config: Object, said: Said) -> tuple[cnistate.MtuKey, ...]:
+def keys(config: Object, said: Said) -> tuple[cni_state.MtuKey, ...]:
     """Return where the pods' MTU is kept, the one in force first."""
     ref = reading.ref(config, "configmaps")
     out = []
     if said.template is not None and not said.placeholder:
         out.append(
-            cnistate.MtuKey(
+            cni_state.MtuKey(
                 ref=ref,
                 path=("data", CONFIG),
                 inside=said.template.inside,
@@ -128,7 +130,7 @@ def keys(config: Object, said: Said) -> tuple[cnistate.MtuKey, ...]:
         )
     if said.by_veth or said.veth is not None:
         number = said.mtu if said.by_veth else reading.mtu(said.veth, [], "")
-        out.append(cnistate.MtuKey(ref=ref, path=("data", VETH), means="pod", value=number, effective=said.by_veth))
+        out.append(cni_state.MtuKey(ref=ref, path=("data", VETH), means="pod", value=number, effective=said.by_veth))
     return tuple(out)
 
 
@@ -148,7 +150,7 @@ def edits(config: Object, agent: Ref, said: Said, target: int) -> list[EditValue
     ref, out = reading.ref(config, "configmaps"), []
     if said.template is not None and not said.placeholder:
         before = said.template.text
-        after = jsontext.set_plugin_mtu(before, "calico", target, source=f"{config}, data.{CONFIG}")
+        after = json_edit.set_plugin_mtu(before, "calico", target, source=f"{config}, data.{CONFIG}")
         return edit(ref, ("data", CONFIG), before, after, f"new pods get {target}")
     if said.source != "veth_mtu":
         raise UsageError(
@@ -176,7 +178,7 @@ def stale(node: net.NodeObservation, file_path: str | None, target: int) -> bool
     if file is None:
         return False
     try:
-        return jsontext.read_plugin_mtu(file.text, "calico").value != target
+        return json_edit.read_plugin_mtu(file.text, "calico").value != target
     except Malformed:
         return True
 

@@ -1,7 +1,7 @@
 """The kubelet's own MTU setting, which no CNI plugin ever sees (kubernetes#35625)."""
 
 from kubemtu.core import codes
-from kubemtu.core.findings import Finding
+from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot
 

@@ -9,10 +9,11 @@ import json
 import msgspec
 
 from kubemtu.cni import reading
-from kubemtu.core import codes, encap, jsontext
+from kubemtu.core import codes, encap
+from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
 from kubemtu.core.errors import Malformed
-from kubemtu.core.findings import Finding
+from kubemtu.core.text import json_edit
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +98,7 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
 def read(text: str, place: str, out: list[Finding]) -> NetConf | None:
     """Read a net-conf.json; None when nothing can be read. What is broken goes to `out` (MTU112, MTU117, MTU122)."""
     try:
-        jsontext.parse(text, source=place)
+        json_edit.parse(text, source=place)
         members = _folded(json.loads(text))
         backend = _folded(members.get("backend"))
     except (Malformed, ValueError, RecursionError) as why:
@@ -159,7 +160,7 @@ def base(text: str, place: str, out: list[Finding]) -> int | None:
     """Read Backend.MTU, in bytes of the underlay's packet; None for absent and 0. A wrong type is MTU112."""
     where = f"{place}, Backend.MTU"
     try:
-        found = jsontext.read_member(text, ("Backend", "MTU"), fold=True, source=place)
+        found = json_edit.read_member(text, ("Backend", "MTU"), fold=True, source=place)
     except Malformed as why:
         out.append(codes.finding(codes.MTU112, where, str(why), "Write one integer, such as 1500."))
         return None

@@ -6,7 +6,7 @@ import yaml
 
 from kubemtu.cni import reading
 from kubemtu.core import codes
-from kubemtu.core.findings import Finding
+from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 

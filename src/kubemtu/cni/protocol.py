@@ -2,7 +2,9 @@
 
 from typing import Protocol
 
-from kubemtu.core import cnistate, objects, plan, snapshot
+from kubemtu.core import objects, snapshot
+from kubemtu.core.change import plan
+from kubemtu.core.cluster import cni_state
 
 
 class Cni(Protocol):
@@ -18,7 +20,7 @@ class Cni(Protocol):
         """What must be read before `read` can tell anything."""
         ...
 
-    def read(self, snapshot: snapshot.Snapshot) -> cnistate.CniState | None:
+    def read(self, snapshot: snapshot.Snapshot) -> cni_state.CniState | None:
         """Describe the pod network, or return None when it is another one.
 
         What is broken inside becomes a finding of the state; raises nothing but KubemtuError.
@@ -26,7 +28,7 @@ class Cni(Protocol):
         ...
 
     def steps(
-        self, state: cnistate.CniState, target: int, snapshot: snapshot.Snapshot
+        self, state: cni_state.CniState, target: int, snapshot: snapshot.Snapshot
     ) -> tuple[plan.EditValue | plan.Rollout, ...]:
         """List what gives new pods an MTU of `target` bytes: edits of the source of truth, then the restart.
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from kubemtu.core import codes
+from kubemtu.core.codes import Finding
 from kubemtu.core.errors import Malformed
-from kubemtu.core.findings import Finding
 from kubemtu.core.objects import Object, Ref, dotted
 from kubemtu.core.snapshot import Snapshot
 

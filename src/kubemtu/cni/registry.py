@@ -7,7 +7,9 @@ import re
 
 from kubemtu.cni import calico, canal, flannel
 from kubemtu.cni.protocol import Cni
-from kubemtu.core import access, cnistate, errors, objects, rendered, snapshot, words
+from kubemtu.core import access, errors, objects, snapshot
+from kubemtu.core.cluster import cni_state, node_files
+from kubemtu.core.text import wording
 
 CNIS: dict[str, Cni] = {"canal": canal, "calico": calico, "flannel": flannel}
 
@@ -35,7 +37,7 @@ OTHERS = {
 }
 
 
-def recognise(snapshot: snapshot.Snapshot) -> cnistate.CniState:
+def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
     """Describe the pod network of a snapshot. Raises NotRecognised, naming what was looked for, or Forbidden."""
     for cni in CNIS.values():
         state = cni.read(snapshot)
@@ -46,7 +48,7 @@ def recognise(snapshot: snapshot.Snapshot) -> cnistate.CniState:
     if hidden and not looks_like:
         raise errors.Forbidden(
             f"which pod network {snapshot.source} has cannot be told, because it may not be read: "
-            f"{words.names(hidden)} {'is' if len(hidden) == 1 else 'are'} forbidden; ask for the ClusterRole "
+            f"{wording.names(hidden)} {'is' if len(hidden) == 1 else 'are'} forbidden; ask for the ClusterRole "
             f"{access.VIEW}, which has these rights"
         )
     unread = [f"{each.what} ({each.why})" for each in snapshot.unread[:3] if each.why != "absent"]
@@ -82,7 +84,7 @@ def _looks_like(snapshot: snapshot.Snapshot) -> str:
             return f"It looks like OpenShift ({found}), which is not covered yet."
     for node in snapshot.nodes:
         for file in node.files:
-            first = (rendered.plugins_of(file.text) or ({},))[0].get("type")
+            first = (node_files.plugins_of(file.text) or ({},))[0].get("type")
             if isinstance(first, str) and first in OTHERS:
                 return f"It looks like {OTHERS[first]} (file {file.path}), which is not covered yet."
     return firewall

@@ -9,7 +9,7 @@ import yaml
 
 from kubemtu.cni import netconf, reading, strays
 from kubemtu.core import codes
-from kubemtu.core.findings import Finding
+from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot
 

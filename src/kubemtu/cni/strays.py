@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from kubemtu.cni import daemonset, reading
 from kubemtu.core import codes
-from kubemtu.core.findings import Finding
+from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object
 
 DEPTH_MOST = 20  # of what is walked; an Installation nests to about ten

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from kubemtu.core import migration
+from kubemtu.core.change import migration
 
 Role = Literal["nobody", "view", "operator", "administrator", "agent"]
 VIEW: Final = "kubemtu-view"

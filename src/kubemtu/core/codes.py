@@ -3,9 +3,25 @@
 The numbers say nothing; the titles are what people search for. `docs/codes.md` is `markdown()` of this file.
 """
 
+from typing import Literal
+
 import msgspec
 
-from kubemtu.core.findings import Finding, Severity
+Severity = Literal["error", "warning", "note"]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is wrong, or could be better, at one place.
+
+    `code` is from kubemtu.core.codes; `place` names the node, device, pod, object and key it is about, most general
+    first ("node n1, pod default/web-1, eth0"); `message` says what is so and what it costs; `remedy` what to do.
+    """
+
+    code: str
+    severity: Severity
+    place: str
+    message: str
+    remedy: str
 
 
 class Code(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,14 +5,17 @@ from collections.abc import Iterable
 import msgspec
 
 from kubemtu.cni import registry
-from kubemtu.core import errors, planner, policy, topology, verdict
-from kubemtu.core.cnistate import CniState
+from kubemtu.core import errors
+from kubemtu.core.change.plan import EditValue, Plan, Rollout
+from kubemtu.core.cluster import policy, topology
+from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object
-from kubemtu.core.plan import EditValue, Plan, Rollout
-from kubemtu.core.rules import measured
+from kubemtu.core.planning import planner
+from kubemtu.core.rules import measured, report
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import mesh, network
+from kubemtu.flows import network
+from kubemtu.flows.measure import mesh
 
 MEASURED = "the measurement of this run"
 model = network.model
@@ -23,7 +26,7 @@ def check(
     nic_mtu: int | None = None,
     namespace: str | None = None,
     proven: mesh.Report | None = None,
-) -> verdict.Report:
+) -> report.Report:
     """Say what is so; with a namespace, nothing of other namespaces' pods. Raises as `model` does.
 
     `proven` is what was measured besides: it may find what no interface shows.
@@ -38,7 +41,7 @@ def check(
         findings += measured.missing(proven.unmeasured, [layer.faults for layer in proven.layers], proven.absent)
     lines = proven.lines() if proven is not None else ()
     told = found if namespace is None else topology.only(found, namespace)
-    return verdict.report(told, findings, lines, between_pods=proven.between_pods if proven is not None else 0)
+    return report.report(told, findings, lines, between_pods=proven.between_pods if proven is not None else 0)
 
 
 def bounds(proven: mesh.Report) -> tuple[policy.Bound, ...]:
@@ -64,7 +67,7 @@ def plan(snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = No
 
 def _startable(state: CniState) -> None:
     """Raise UsageError when a restart would lead into a configuration that keeps what starts from coming up."""
-    fatal = [one for one in state.findings if one.severity == "error" and one.code in verdict.KEEPS_DOWN]
+    fatal = [one for one in state.findings if one.severity == "error" and one.code in report.KEEPS_DOWN]
     if fatal:
         first = fatal[0]
         raise UsageError(

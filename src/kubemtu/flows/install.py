@@ -14,8 +14,8 @@ import msgspec
 
 from kubemtu.core import errors
 from kubemtu.core.objects import Object, Ref, Want
-from kubemtu.core.words import count
-from kubemtu.core.words import names as listed
+from kubemtu.core.text.wording import count
+from kubemtu.core.text.wording import names as listed
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd, mtu, rollout, shipped
 from kubemtu.kube import errors as kube_errors

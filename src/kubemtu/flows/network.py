@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from kubemtu.cni import registry
-from kubemtu.core import errors, policy, topology
+from kubemtu.core import errors
+from kubemtu.core.cluster import policy, topology
 from kubemtu.core.snapshot import Snapshot
 
 

@@ -8,9 +8,12 @@ import msgspec
 
 from kubemtu import files
 from kubemtu.cni import registry
-from kubemtu.core import errors, handed, net, policy, printable
+from kubemtu.core import errors, net
+from kubemtu.core.cluster import policy
+from kubemtu.core.disclosure import objects
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot, Unread
+from kubemtu.core.text import printable
 from kubemtu.flows import shapes
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu, read, records
@@ -82,12 +85,12 @@ def permitted(snapshot: Snapshot, *whats: str) -> None:
 
 
 def save(snapshot: Snapshot, path: Path) -> None:
-    """Write a snapshot as JSON, readable by its owner only, with no more than the rules need (core.handed).
+    """Write a snapshot as JSON, readable by its owner only, with no more than the rules need (core.disclosure.objects).
 
     Raises UsageError when the file cannot be written.
     """
     slimmed = msgspec.structs.replace(snapshot, objects=tuple(shapes.slim(one) for one in snapshot.objects))
-    kept = handed.handed(slimmed, WANTS)
+    kept = objects.handed(slimmed, WANTS)
     try:
         files.write(path, msgspec.json.format(printable.encode(kept), indent=1) + b"\n")
     except OSError as error:

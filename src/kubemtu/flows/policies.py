@@ -2,9 +2,12 @@
 
 import datetime as dt
 
-from kubemtu.core import digits, errors, planner, policy
+from kubemtu.core import errors
+from kubemtu.core.cluster import policy
+from kubemtu.core.cluster.policy import Policy
 from kubemtu.core.objects import Object
-from kubemtu.core.policy import Policy
+from kubemtu.core.planning import planner
+from kubemtu.core.text import digits
 from kubemtu.flows import decide, observe
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd

@@ -12,10 +12,11 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import access, errors, migration
+from kubemtu.core import access, errors
+from kubemtu.core.change import migration
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.core.rules import drift
-from kubemtu.core.words import names as listed
+from kubemtu.core.text.wording import names as listed
 from kubemtu.flows import decide, observe
 from kubemtu.flows.change import migrations
 from kubemtu.kube import api as kube_api

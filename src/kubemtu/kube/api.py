@@ -11,8 +11,9 @@ from typing import Literal, Self
 import httpx2
 import msgspec
 
-from kubemtu.core import errors, jsonvalues
+from kubemtu.core import errors
 from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.text import json_values
 from kubemtu.kube import pages, requests, sockets, watching, wire
 from kubemtu.kube.connection import Connection
 from kubemtu.kube.discovery import Discovery
@@ -304,7 +305,7 @@ class Api:
     async def _pages(
         self, want: Want, api_version: str, parameters: dict[str, str | int], shape: pages.Shape | None
     ) -> Listing:
-        decode = jsonvalues.decode if shape is None else shape.decode
+        decode = json_values.decode if shape is None else shape.decode
         action = _wanted("list", want, api_version)
         address = requests.path(api_version, want.plural, namespace=want.namespace)
         found: list[Object] = []

@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from kubemtu import files
-from kubemtu.core import documents, errors
+from kubemtu.core import errors
+from kubemtu.core.text import documents
 from kubemtu.kube import kubeconfig as kubeconfigs
 from kubemtu.kube.connection import Connection, Impersonation
 from kubemtu.kube.errors import NoCluster, Unusable

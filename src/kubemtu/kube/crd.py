@@ -15,7 +15,8 @@ import msgspec
 import yaml
 
 import kubemtu
-from kubemtu.core import errors, migration
+from kubemtu.core import errors
+from kubemtu.core.change import migration
 from kubemtu.core.objects import Object, Ref
 from kubemtu.kube.api import Api
 

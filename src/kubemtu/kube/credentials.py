@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from kubemtu import files
-from kubemtu.core import errors, jsonvalues
+from kubemtu.core import errors
 from kubemtu.core.objects import Object
+from kubemtu.core.text import json_values
 from kubemtu.kube import programs
 from kubemtu.kube.connection import Connection, ExecPlugin
 from kubemtu.kube.errors import Unauthenticated, capped
@@ -143,7 +144,7 @@ def request(plugin: ExecPlugin, connection: Connection, *, interactive: bool) ->
 def parse(printed: bytes, plugin: ExecPlugin, connection: Connection) -> Credential:
     """Read the ExecCredential that a plugin printed. Raises Unauthenticated when it is none."""
     try:
-        decoded = jsonvalues.decode(printed)
+        decoded = json_values.decode(printed)
     except msgspec.DecodeError as error:
         raise _refused(plugin, connection, "did not print JSON; run it by hand") from error
     if not isinstance(decoded, dict) or decoded.get("kind") != "ExecCredential":

@@ -29,7 +29,8 @@ import re
 
 import msgspec
 
-from kubemtu.core import access, errors, jsonvalues
+from kubemtu.core import access, errors
+from kubemtu.core.text import json_values
 from kubemtu.kube.connection import Connection
 
 MESSAGE_LIMIT = 300  # characters
@@ -246,7 +247,7 @@ def no_root(connection: Connection, where: str, said: str) -> NotAnApi:
 
 def _status(body: bytes | bytearray) -> dict[str, object] | None:
     try:
-        found = jsonvalues.decode(body)
+        found = json_values.decode(body)
     except msgspec.DecodeError:
         return None
     return found if isinstance(found, dict) and found.get("kind") == "Status" else None

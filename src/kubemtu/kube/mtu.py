@@ -10,9 +10,11 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from kubemtu.core import errors, net, order, plan, undo
-from kubemtu.core import migration as migrations_core
+from kubemtu.core import errors, net
+from kubemtu.core.change import migration as migrations_core
+from kubemtu.core.change import plan, undo
 from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.probe import request
 from kubemtu.kube import records
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Absent, AlreadyThere, DrivenElsewhere
@@ -110,7 +112,7 @@ async def set_status(
     *,
     generation: int | None = None,
     reached: migrations_core.Reached | msgspec.UnsetType | None = msgspec.UNSET,
-    answers: Mapping[str, order.Told | None] | msgspec.UnsetType | None = msgspec.UNSET,
+    answers: Mapping[str, request.Told | None] | msgspec.UnsetType | None = msgspec.UNSET,
     observation: net.NodeObservation | msgspec.UnsetType = msgspec.UNSET,
     agent: Agent | msgspec.UnsetType = msgspec.UNSET,
     conditions: Sequence[Condition] | msgspec.UnsetType = msgspec.UNSET,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kubemtu.core import jsonvalues
+from kubemtu.core.text import json_values
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,11 +30,11 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         try:
             page = _PAGES.decode(text)
         except msgspec.ValidationError:
-            return jsonvalues.decode(text)  # no list: what it is instead is said by whoever wanted one
+            return json_values.decode(text)  # no list: what it is instead is said by whoever wanted one
         except (UnicodeDecodeError, RecursionError, OverflowError) as error:
             raise msgspec.DecodeError(str(error)) from error
         if page.items is None:
-            return jsonvalues.decode(text)
+            return json_values.decode(text)
         return {
             "kind": page.kind,
             "apiVersion": page.api_version,
@@ -46,7 +46,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return self.wanted(item)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
-            found = jsonvalues.decode(bytes(item))
+            found = json_values.decode(bytes(item))
             return self.whole(found) if isinstance(found, dict) else found
 
 

@@ -10,8 +10,10 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import errors, migration, order
+from kubemtu.core import errors
+from kubemtu.core.change import migration
 from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.probe import request
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import AlreadyThere
 
@@ -30,12 +32,12 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    order: order.Order | None
+    order: request.Order | None
     created: float
     trouble: str = ""
 
 
-async def put(api: Api, name: str, asked: order.Order) -> None:
+async def put(api: Api, name: str, asked: request.Order) -> None:
     """Ask; that it has been asked under this name, because an answer got lost, is fine.
 
     Raises Absent where the server does not have the kind, Forbidden without the right.
@@ -81,7 +83,7 @@ async def follow(api: Api) -> AsyncGenerator[Mapping[str, Asked], None]:
 def read(found: Object) -> Asked:
     """Read one question, whatever stands in it."""
     try:
-        asked = msgspec.convert(found.mapping("spec"), order.Order)
+        asked = msgspec.convert(found.mapping("spec"), request.Order)
     except (msgspec.ValidationError, errors.Malformed) as error:
         trouble = f"MTUProbe {found.name} cannot be read: {error}"
         return Asked(name=found.name, order=None, created=_created(found), trouble=trouble)

@@ -6,8 +6,11 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from kubemtu.core import digits, errors, migration, net, order, plan, undo
+from kubemtu.core import errors, net
+from kubemtu.core.change import migration, plan, undo
 from kubemtu.core.objects import Object
+from kubemtu.core.probe import request
+from kubemtu.core.text import digits
 
 T = TypeVar("T")
 Direction = Literal["forward", "relief", "back"]  # relief: forward until every sender is pinned, and no further
@@ -42,7 +45,7 @@ class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     desired: migration.Desired | None = None
     reached: migration.Reached | None = None
-    answers: Mapping[str, order.Told] = {}
+    answers: Mapping[str, request.Told] = {}
     observation: net.NodeObservation | None = None
     observed_at: float | None = None
     agent: Agent | None = None
@@ -173,12 +176,12 @@ def _value(value: object, *, in_list: bool) -> object:
     return value
 
 
-def _told(present: object) -> order.Told:
+def _told(present: object) -> request.Told:
     """One answer; one that cannot be read is told as such, for it must not hide the node that gave it."""
     try:
-        return msgspec.convert(present, order.Told)
+        return msgspec.convert(present, request.Told)
     except msgspec.ValidationError as error:
-        return order.Told(ready=True, done=True, troubles=(f"an answer cannot be read: {error}",))
+        return request.Told(ready=True, done=True, troubles=(f"an answer cannot be read: {error}",))
 
 
 def _part(found: Object, type_: type[T], *path: str) -> T | None:

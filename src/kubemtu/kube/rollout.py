@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from kubemtu.core import errors, plan
+from kubemtu.core import errors
+from kubemtu.core.change import plan
 from kubemtu.core.objects import Object, Want
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import capped

@@ -19,7 +19,7 @@ import anyio.abc
 import anyio.streams.tls
 import httpcore2
 
-from kubemtu.core import stalls
+from kubemtu.core.evidence import stalls
 from kubemtu.kube import dialing, looks
 
 SEGMENT: Final = (

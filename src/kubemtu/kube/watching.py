@@ -12,8 +12,9 @@ from typing import Literal, cast
 
 import msgspec
 
-from kubemtu.core import errors, jsonvalues
+from kubemtu.core import errors
 from kubemtu.core.objects import Object
+from kubemtu.core.text import json_values
 from kubemtu.kube.errors import Absent, Expired, ServerFailing
 
 WATCH_SECONDS = 300  # after which the server is asked to end a watch, so that one that hangs is noticed
@@ -113,7 +114,7 @@ async def _events(source: Source, version: str) -> AsyncGenerator[tuple[str, Obj
 
 def _event(line: bytes) -> tuple[str, dict[str, object]]:
     try:
-        decoded = jsonvalues.decode(line)
+        decoded = json_values.decode(line)
     except msgspec.DecodeError as error:
         raise ServerFailing("a watch brought a line that is not JSON; a proxy may stand in between") from error
     if isinstance(decoded, dict) and isinstance(decoded.get("object"), dict):

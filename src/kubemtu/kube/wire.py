@@ -15,7 +15,8 @@ import httpx2
 import msgspec
 
 import kubemtu
-from kubemtu.core import errors, jsonvalues
+from kubemtu.core import errors
+from kubemtu.core.text import json_values
 from kubemtu.kube import sockets, trust
 from kubemtu.kube.clock import ServerClock
 from kubemtu.kube.connection import Connection
@@ -75,7 +76,7 @@ class Wire:
         await self._open.aclose()
 
     async def request(
-        self, request: Request, decode: Callable[[bytearray], object] = jsonvalues.decode
+        self, request: Request, decode: Callable[[bytearray], object] = json_values.decode
     ) -> dict[str, object]:
         """Send one request and decode the object it answers with. Raises what kube.errors draws."""
         action = request.action
@@ -250,8 +251,8 @@ class Wire:
             raise self._refusal(response, answer, action)
         try:
             found = decode(answer)
-        except jsonvalues.TooMuch as error:
-            raise too_large(action, self.connection, f"more than {jsonvalues.VALUES_MOST} values") from error
+        except json_values.TooMuch as error:
+            raise too_large(action, self.connection, f"more than {json_values.VALUES_MOST} values") from error
         except msgspec.DecodeError as error:
             raise self._no_object(response, answer, action) from error
         if not isinstance(found, dict):

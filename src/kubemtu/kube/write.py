@@ -6,7 +6,8 @@ the resourceVersion that was read, and what the server made of it is compared wi
 
 from collections.abc import Mapping
 
-from kubemtu.core import errors, plan
+from kubemtu.core import errors
+from kubemtu.core.change import plan
 from kubemtu.core.objects import Object, dotted
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Rejected

@@ -5,9 +5,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kubemtu import files
-from kubemtu.core import disclosure, net
+from kubemtu.core import net
+from kubemtu.core.disclosure import files as disclosure_files
 from kubemtu.core.errors import KubemtuError
-from kubemtu.node import errors, hosts, links, netlink, netns, ports, routes
+from kubemtu.node import errors, ports
+from kubemtu.node.change import hosts
+from kubemtu.node.kernel import links, netlink, netns, routes
 
 LARGEST_FILE = 1 << 16  # bytes; a CNI's file is a few hundred, and an object of the API holds 1.5 MB at most (etcd)
 MOST_FILES = 32  # of a node; a folder of a CNI holds one to five
@@ -166,6 +169,6 @@ def _files(patterns: Iterable[str], roots: netns.Roots, troubles: list[str]) -> 
                 troubles.append(f"more than {MOST_FILES} files fit {pattern}; the rest was left out")
                 return
             left -= 1
-            text = disclosure.shown(path, content.decode(errors="replace"))
+            text = disclosure_files.shown(path, content.decode(errors="replace"))
             if text is not None:
                 yield net.NodeFile(path=path, text=text, modified=modified)

@@ -7,7 +7,7 @@ One dump of the node's links tells, for every veth, the peer's index and the num
 from collections.abc import Container, Iterable, Mapping
 
 from kubemtu.core import net
-from kubemtu.node import links, netlink, netns
+from kubemtu.node.kernel import links, netlink, netns
 
 
 def covered(

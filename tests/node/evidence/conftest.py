@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kubemtu.core import evidence
-from kubemtu.lab.line import faults, network
+from kubemtu.core.evidence import records
 from kubemtu.node.evidence import gather
+from kubemtu_lab.line import faults, network
 
 
 class Pair:
@@ -65,7 +65,7 @@ class Pair:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
-    def seen(self, reading: evidence.Evidence) -> evidence.Connection:
+    def seen(self, reading: records.Evidence) -> records.Connection:
         """The same connection in a reading of a."""
         return next(one for one in reading.connections if one.local_port == self.port)
 
@@ -90,7 +90,7 @@ class Place:
         self.pairs.append(made := Pair(self.line, family, dual=dual))
         return made
 
-    def read(self, place: str = "a") -> evidence.Evidence:
+    def read(self, place: str = "a") -> records.Evidence:
         """Reads the namespace of one of the hosts or routers now."""
         return gather.within(self.line.descriptors[place])
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from kubemtu.core import evidence, symptoms
-from kubemtu.lab.line import faults
+from kubemtu.core.evidence import records, symptoms
+from kubemtu_lab.line import faults
 
 if TYPE_CHECKING:
     from tests.node.evidence.conftest import Place, PlaceMaker
@@ -28,15 +28,15 @@ class Seen(msgspec.Struct):
     """The later of two readings of one sender, and what they show."""
 
     place: "Place"
-    now: evidence.Evidence
-    lone: tuple[evidence.Symptom, ...]  # what the later one shows by itself
-    found: tuple[evidence.Symptom, ...]
+    now: records.Evidence
+    lone: tuple[records.Symptom, ...]  # what the later one shows by itself
+    found: tuple[records.Symptom, ...]
 
     def kinds(self) -> set[str]:
         """The kinds of all that both show."""
         return {one.kind for one in self.found}
 
-    def one(self, kind: str) -> evidence.Symptom:
+    def one(self, kind: str) -> records.Symptom:
         """The only symptom of that kind."""
         (symptom,) = (one for one in self.found if one.kind == kind)
         return symptom
@@ -82,12 +82,12 @@ class Scenes:
                     pair.push(100)
             time.sleep(0.1)
 
-    def read(self, *names: str) -> dict[str, evidence.Evidence]:
+    def read(self, *names: str) -> dict[str, records.Evidence]:
         """Reads the senders of some lines, or of all."""
         return {name: self.places[name].read() for name in names or self.places}
 
     @staticmethod
-    def searched(now: Mapping[str, evidence.Evidence]) -> bool:
+    def searched(now: Mapping[str, records.Evidence]) -> bool:
         """Whether the kernel's own searches have gone as far as these tests need."""
         return now["masked"].counters.tcp_mtup_fail >= 6 and now["healed"].counters.tcp_mtup_success > 0
 

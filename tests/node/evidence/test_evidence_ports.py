@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubemtu.core import net, symptoms
-from kubemtu.core.evidence import Evidence
-from kubemtu.node import netns, observe
+from kubemtu.core import net
+from kubemtu.core.evidence import symptoms
+from kubemtu.core.evidence.records import Evidence
+from kubemtu.node import observe
+from kubemtu.node.kernel import netns
 from kubemtu.node.probe import channel
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubemtu.core import evidence, symptoms
-from kubemtu.lab.line import faults, network
-from kubemtu.node import errors, netlink
+from kubemtu.core.evidence import records, symptoms
+from kubemtu.node import errors
 from kubemtu.node.evidence import connections, counters, gather
+from kubemtu.node.kernel import netlink
 from kubemtu.node.probe import channel
+from kubemtu_lab.line import faults, network
 
 if TYPE_CHECKING:
     from tests.node.evidence.conftest import Place, PlaceMaker
@@ -81,7 +82,7 @@ def test_an_older_kernels_shorter_struct_is_read_as_far_as_it_goes(diag: netlink
 
 
 def test_connections_to_this_host_itself_are_left_out(still: "Place") -> None:
-    def work() -> evidence.Evidence:
+    def work() -> records.Evidence:
         with contextlib.ExitStack() as stack:
             for address in ("10.9.1.1", "127.0.0.1"):
                 server = stack.enter_context(socket.create_server((address, 0)))
@@ -116,7 +117,7 @@ def test_settings_are_those_of_the_namespace(places: "PlaceMaker") -> None:
 
 def test_what_is_not_there_is_a_sentence_and_not_a_crash(still: "Place", tmp_path: Path) -> None:
     found = still.line.inside("a", lambda: gather.read(proc=tmp_path))
-    assert (found.counters, found.sysctls) == (evidence.Counters(), evidence.Sysctls())
+    assert (found.counters, found.sysctls) == (records.Counters(), records.Sysctls())
     assert len(found.troubles) == 2
     assert len(found.connections) == 3
 

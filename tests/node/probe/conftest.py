@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kubemtu.core import pathverdict
-from kubemtu.lab.line import ends, faults
-from kubemtu.lab.line.network import Line
+from kubemtu.core.path import verdict as path_verdict
 from kubemtu.node.probe import channel, paths
+from kubemtu_lab.line import faults, stations
+from kubemtu_lab.line.network import Line
 
 B4, B6 = "10.9.3.1", "fd09:3::1"
 
@@ -40,10 +40,10 @@ class Net(Line):
         """Lets everybody at a open ping sockets."""
         self.sysctl("a", {"ipv4/ping_group_range": "0 2147483647"})
 
-    def serve(self, secret: bytes = ends.SECRET) -> subprocess.Popen[str]:
+    def serve(self, secret: bytes = stations.SECRET) -> subprocess.Popen[str]:
         """Starts a station at b and waits until it listens."""
-        process = ends.serve(self, secret)
-        ends.wait(process)
+        process = stations.serve(self, secret)
+        stations.wait(process)
         return process
 
     def measure(
@@ -52,14 +52,14 @@ class Net(Line):
         *,
         back: bool = False,
         expected: int | None = None,
-        secret: bytes = ends.SECRET,
+        secret: bytes = stations.SECRET,
         over: type[channel.Channel] = channel.Channel,
     ) -> paths.Path:
         """Measures from a to b."""
         target = paths.Target(address=address, back=back, expected=expected)
-        return ends.measure(self, [target], secret=secret, over=over)[0]
+        return stations.measure(self, [target], secret=secret, over=over)[0]
 
-    def verdict(self, address: str = B4, *, back: bool = True, expected: int | None = None) -> pathverdict.Verdict:
+    def verdict(self, address: str = B4, *, back: bool = True, expected: int | None = None) -> path_verdict.Verdict:
         """Measures from a to b and judges."""
         return paths.judge(self.measure(address, back=back, expected=expected))
 
@@ -80,8 +80,8 @@ def bare(namespaces: None) -> Iterator[Net]:
 @pytest.fixture
 def net(namespaces: None) -> Iterator[Net]:
     """A fresh network with a station at its far end."""
-    with Net(meanwhile=ends.serve) as made:
-        ends.wait(made.processes[0])
+    with Net(meanwhile=stations.serve) as made:
+        stations.wait(made.processes[0])
         yield made
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubemtu.lab.line import ends, scenes
-from kubemtu.lab.line.network import Line
-from kubemtu.lab.line.scene import Family, Scene
 from kubemtu.node.probe import paths
+from kubemtu_lab.line import scenes, stations
+from kubemtu_lab.line.network import Line
+from kubemtu_lab.line.scene import Family, Scene
 
 if TYPE_CHECKING:
     from tests.node.probe.conftest import Net
@@ -28,7 +28,7 @@ CASES = [(scene, rtt, family) for scene, rtt in LINES for family in scene.famili
 def line(request: pytest.FixtureRequest, namespaces: None, nft: None, tun: None) -> Iterator[Line]:
     """The line of one scene, with a station at its far end, for both families."""
     scene, rtt = request.param
-    with ends.stage(scene, rtt) as made:
+    with stations.stage(scene, rtt) as made:
         yield made
 
 
@@ -39,7 +39,7 @@ def line(request: pytest.FixtureRequest, namespaces: None, nft: None, tun: None)
 )
 def test_a_scene_is_judged_rightly(line: Line, scene: Scene, family: Family) -> None:
     deep = scene.deep or line.rtt == 0  # what TCP believes and tunnels cut does not depend on the round trip
-    result = ends.judge(line, scene, family, deep=deep)
+    result = stations.judge(line, scene, family, deep=deep)
     verdict = result.verdict
     assert (verdict.kind in scene.kinds, verdict.mtu) == (True, scene.told), verdict
     assert scene.says[0 if family == 4 else 1] in verdict.sentence
@@ -54,9 +54,9 @@ def test_a_scene_is_judged_rightly(line: Line, scene: Scene, family: Family) -> 
 def test_of_many_measurements_with_loss_both_ways_none_is_wrong(nft: None, namespaces: None, name: str) -> None:
     scene = scenes.ALL[name]
     seen: Counter[tuple[str, int]] = Counter()
-    with ends.stage(scene, 0, rate=1_000_000) as made:
+    with stations.stage(scene, 0, rate=1_000_000) as made:
         while (left := 400 - seen["exact", scene.mtu]) > 0:  # all share one machine: some say that it was too busy
-            found = [path.forward.found for path in ends.measure(made, [paths.Target(address=B4)] * left)]
+            found = [path.forward.found for path in stations.measure(made, [paths.Target(address=B4)] * left)]
             seen.update((one.ending, one.mtu) for one in found)
             assert {mtu for ending, mtu in seen if ending == "exact"} == {scene.mtu}
 

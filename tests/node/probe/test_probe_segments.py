@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from kubemtu.core import errors
-from kubemtu.core.pathfacts import Both
-from kubemtu.node import netns
+from kubemtu.core.path.direction import Both
+from kubemtu.node.kernel import netns
 from kubemtu.node.probe import channel, mss, segments, wire
 
 _SERIAL = itertools.count()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kubemtu.core import errors
-from kubemtu.lab.line import network
 from kubemtu.node.probe import channel, paths, station, wire
+from kubemtu_lab.line import network
 
 if TYPE_CHECKING:
     from tests.node.probe.conftest import Net

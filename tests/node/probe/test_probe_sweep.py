@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubemtu.lab.line import ends, faults, network
 from kubemtu.node.probe import channel, measurement, paths, station, sweep, wire
+from kubemtu_lab.line import faults, network, stations
 
 if TYPE_CHECKING:
     from tests.node.probe.conftest import Net
 
-KEY = wire.Key(ends.SECRET)
+KEY = wire.Key(stations.SECRET)
 A = {4: "10.9.1.1", 6: "fd09:1::1"}
 BIG = 1_000_000  # answers a second: as many as it can
 HEALTHY, HOLE, LOWER, DEAD = 1, 2, 3, 4  # the third number of an address
@@ -37,13 +37,13 @@ def crowded(rtt: float = 0.0) -> Iterator["Net"]:
     from tests.node.probe.conftest import Net
 
     with Net(rtt=rtt) as net:
-        far = ends.serve(net, rate=BIG)
+        far = stations.serve(net, rate=BIG)
         net.sysctl("b", {"ipv6/ip_nonlocal_bind": 1})  # to answer from an address that only a route makes its own
         net.ip("b", "route add local 10.64.0.0/16 dev lo", "route add local fd64::/64 dev lo")
         for place, last in (("r1", "2.2"), ("r2", "3.1")):
             four, six = f"10.9.{last}", "fd09:" + last.replace(".", "::")
             net.ip(place, f"route add 10.64.0.0/16 via {four}", f"route add fd64::/64 via {six}")
-        ends.wait(far)
+        stations.wait(far)
         yield net
 
 

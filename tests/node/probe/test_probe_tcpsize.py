@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from tests.node.probe.conftest import B4, B6, Net
 
-from kubemtu.lab.line import ends
 from kubemtu.node.probe import channel, pieces, tcpsize, wire
+from kubemtu_lab.line import stations
 
 PORT = 4433
 
@@ -73,7 +73,7 @@ def test_fragments_of_either_family_arrive(net: Net, address: str, family: chann
     one = net.inside("a", lambda: pieces.Whole(family))
     try:
         target = (address, wire.PORT) if family == 4 else (address, wire.PORT, 0, 0)
-        fate = net.inside("a", lambda: pieces.fate(one, target, wire.Key(ends.SECRET), 1500, time.monotonic))
+        fate = net.inside("a", lambda: pieces.fate(one, target, wire.Key(stations.SECRET), 1500, time.monotonic))
         stranger = net.inside("a", lambda: pieces.fate(one, target, wire.Key(b"x" * 32), 1500, time.monotonic))
     finally:
         one.close()

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kubemtu.core import errors, search
+from kubemtu.core import errors
+from kubemtu.core.path import search
 from kubemtu.node.probe import channel, mss, paths, wire
 
 KEY = wire.Key(b"0123456789abcdef")

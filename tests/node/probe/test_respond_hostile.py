@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from kubemtu.lab.line import network
 from kubemtu.node.probe import channel, segments, station, wire
+from kubemtu_lab.line import network
 
 if TYPE_CHECKING:
     from tests.node.probe.conftest import Net

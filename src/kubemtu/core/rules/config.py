@@ -4,14 +4,15 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kubemtu.core import codes, drifted, encap, goodput, pods
-from kubemtu.core.cnistate import CniState, MtuKey
-from kubemtu.core.findings import Finding
+from kubemtu.core import codes, encap
+from kubemtu.core.cluster import drift, goodput, pods
+from kubemtu.core.cluster.cni_state import CniState, MtuKey
+from kubemtu.core.cluster.node_files import SUBNET_ENV, Rendered
+from kubemtu.core.cluster.topology import Node, Topology
+from kubemtu.core.codes import Finding
 from kubemtu.core.objects import dotted
-from kubemtu.core.rendered import SUBNET_ENV, Rendered
 from kubemtu.core.rules import link
-from kubemtu.core.topology import Node, Topology
-from kubemtu.core.words import names, sizes
+from kubemtu.core.text.wording import names, sizes
 
 # A file system's clock and the API's whole seconds differ; an installer that lingers writes only after it has copied
 # its binaries, and nothing says when it was done.
@@ -224,14 +225,14 @@ def _stale(topology: Topology, node: Node, conflist: Rendered, restart: str) -> 
         wanted, holds, path = state.conflist_mtu, conflist.literal, conflist.path
     fits = None if topology.carries is None or conflist.gives is None else conflist.gives <= topology.carries
     template = state.conflist_template if path == conflist.path != SUBNET_ENV else None
-    apart = drifted.differences(template, conflist.text) if template is not None else ()
+    apart = drift.differences(template, conflist.text) if template is not None else ()
     if wanted == holds and not apart:
         return None
     here = f"The file says {holds or 'no MTU'}, the configuration {wanted or 'none'}" if wanted != holds else ""
     if apart:
         here += f"{'; besides, it' if here else 'The file'} differs from its template at {names(apart)}"
     # Another plugin's installer that chained itself in has written the file later, and nobody edited it.
-    late = _edited(node.cni_pod, conflist.modified) and not (template and drifted.chained(template, conflist.text))
+    late = _edited(node.cni_pod, conflist.modified) and not (template and drift.chained(template, conflist.text))
     if path == conflist.path and (late or (apart and _unknown(node.cni_pod, conflist.modified))):
         by = (
             "it was written after the CNI's installer had finished here, so by somebody else"

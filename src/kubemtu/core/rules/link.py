@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from kubemtu.core import codes
-from kubemtu.core.findings import Finding
-from kubemtu.core.topology import Node, Topology
-from kubemtu.core.words import names
+from kubemtu.core.cluster.topology import Node, Topology
+from kubemtu.core.codes import Finding
+from kubemtu.core.text.wording import names
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from kubemtu.core import codes, pathverdict
-from kubemtu.core.blame.faults import Fault
-from kubemtu.core.findings import Finding
-from kubemtu.core.words import names
+from kubemtu.core import codes
+from kubemtu.core.codes import Finding
+from kubemtu.core.mesh.faults import Fault
+from kubemtu.core.path import verdict
+from kubemtu.core.text.wording import names
 
 
 def find(layer: str, faults: Sequence[Fault], cutting: Sequence[str]) -> tuple[Finding, ...]:
@@ -40,7 +41,7 @@ def missing(nodes: Sequence[str], layers: Iterable[Sequence[Fault]], absent: Seq
 
 def _faults(layer: str, faults: Sequence[Fault]) -> Iterable[Finding]:
     for fault in faults:
-        undecided = fault.kind is None or fault.kind in pathverdict.UNDECIDED
+        undecided = fault.kind is None or fault.kind in verdict.UNDECIDED
         code = codes.MTU125 if undecided else codes.MTU123
         message = f"{_begun(fault)}. This was measured, and is {fault.sure}."
         yield codes.finding(code, _place(layer, fault), message, fault.advice)

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from kubemtu.core import codes
-from kubemtu.core.findings import Finding, Severity
-from kubemtu.core.rendered import SUBNET_ENV
-from kubemtu.core.topology import Node, Topology
-from kubemtu.core.words import count, has, names, sizes
+from kubemtu.core.cluster.node_files import SUBNET_ENV
+from kubemtu.core.cluster.topology import Node, Topology
+from kubemtu.core.codes import Finding, Severity
+from kubemtu.core.text.wording import count, has, names, sizes
 
 SLACK = 4  # what a veth or bridge port forgives (include/linux/netdevice.h, __is_skb_forwardable)
 

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kubemtu.core import codes, goodput, net
-from kubemtu.core.findings import Finding, Severity
-from kubemtu.core.topology import Node, Port, Topology
-from kubemtu.core.words import count, has, names, sizes
+from kubemtu.core import codes, net
+from kubemtu.core.cluster import goodput
+from kubemtu.core.cluster.topology import Node, Port, Topology
+from kubemtu.core.codes import Finding, Severity
+from kubemtu.core.text.wording import count, has, names, sizes
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from kubemtu.core import codes, encap
-from kubemtu.core.findings import Finding, Severity
-from kubemtu.core.topology import Node, Port, Topology
-from kubemtu.core.words import count, has, names, sizes
+from kubemtu.core.cluster.topology import Node, Port, Topology
+from kubemtu.core.codes import Finding, Severity
+from kubemtu.core.text.wording import count, has, names, sizes
 
 # A veth or bridge port takes what fits its MTU plus the Ethernet header plus one VLAN tag, tag or no tag
 # (include/linux/netdevice.h, __is_skb_forwardable): four bytes more than its MTU says.

@@ -1,8 +1,8 @@
 """What agents refuse: an object asks a node for what is no change of its pod network, or what nobody drives."""
 
 from kubemtu.core import codes
-from kubemtu.core.findings import Finding
-from kubemtu.core.topology import Topology
+from kubemtu.core.cluster.topology import Topology
+from kubemtu.core.codes import Finding
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:

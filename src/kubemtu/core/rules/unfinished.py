@@ -1,10 +1,10 @@
 """Changes that have not ended: no check mark while one stands, least of all when nobody drives it."""
 
 from kubemtu.core import codes
-from kubemtu.core.findings import Finding
-from kubemtu.core.topology import Topology
-from kubemtu.core.unfinished import Unfinished, since
-from kubemtu.core.words import count, names, span, verb
+from kubemtu.core.cluster.topology import Topology
+from kubemtu.core.cluster.unfinished import Unfinished, since
+from kubemtu.core.codes import Finding
+from kubemtu.core.text.wording import count, names, span, verb
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:

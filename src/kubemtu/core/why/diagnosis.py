@@ -9,16 +9,17 @@ from typing import Final, Literal
 
 import msgspec
 
-from kubemtu.core import evidence, order, proof
-from kubemtu.core import remedy as remedies
-from kubemtu.core.pathverdict import UNDECIDED, Kind
-from kubemtu.core.topology import Topology
-from kubemtu.core.why import courses, selective, whereabouts
-from kubemtu.core.why.courses import Course, Leg, OneWay
-from kubemtu.core.why.ends import End
-from kubemtu.core.why.looks import Seen
-from kubemtu.core.why.whereabouts import Place, Sure
-from kubemtu.core.words import has, names
+from kubemtu.core.cluster.topology import Topology
+from kubemtu.core.evidence import records
+from kubemtu.core.path.verdict import UNDECIDED, Kind
+from kubemtu.core.probe import proof, request
+from kubemtu.core.remedy import Remedy
+from kubemtu.core.text.wording import has, names
+from kubemtu.core.why import directions, location, selective
+from kubemtu.core.why.directions import Course, Leg, OneWay
+from kubemtu.core.why.endpoints import End
+from kubemtu.core.why.location import Place, Sure
+from kubemtu.core.why.passive import Seen
 
 Answer = Literal["yes", "no", "unknown"]
 
@@ -33,7 +34,7 @@ FATES: Final[Mapping[Kind, str]] = {
     "refused here": "are refused by its own interface",
     "stale path MTU": "are not sent whole",
 }
-PROBES: Final = f"UDP port {order.PORT} or ICMP echo"
+PROBES: Final = f"UDP port {request.PORT} or ICMP echo"
 COUNTERS: Final = "look at the drop and error counters of the NICs and switch ports on the way"
 LOSSY: Final = 20  # one of so many lost is worth a word
 LOST_LEAST: Final = 3
@@ -60,7 +61,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     family: str = ""
     evidence: tuple[str, ...] = ()
     legs: tuple[Leg, ...] = ()
-    remedy: remedies.Remedy | None = None
+    remedy: Remedy | None = None
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +83,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return f" over {self.family}" if self.family else ""
 
     @property
-    def symptoms(self) -> tuple[tuple[str, evidence.Symptom], ...]:
+    def symptoms(self) -> tuple[tuple[str, records.Symptom], ...]:
         """Every symptom, and where it was seen."""
         return tuple((one.where, symptom) for one in self.seen for symptom in one.symptoms)
 
@@ -99,7 +100,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         advice: str,
         *,
         sizes: bool = True,
-        remedy: remedies.Remedy | None = None,
+        remedy: Remedy | None = None,
     ) -> Diagnosis:
         """Make the answer; without `sizes`, none was measured."""
         return Diagnosis(
@@ -120,7 +121,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _facts(self, course: Course) -> Iterator[str]:
-        yield from courses.facts(course)
+        yield from directions.facts(course)
         yield from course.notes
         if forgetful := [one.where for one in self.seen if one.forgot]:
             yield f"{names(forgetful)} {has(len(forgetful))} forgotten all learned path MTUs before this was measured"
@@ -143,13 +144,13 @@ def diagnose(
     `flushed`: both ends were made to forget all path MTUs that they had learned, before anything was measured.
     `network`: the pod network as `check` sees it, None where it is not recognised.
     """
-    forth, back = courses.forth(here, there, legs), courses.back(here, there, legs)
+    forth, back = directions.forth(here, there, legs), directions.back(here, there, legs)
     case = Case(
         here=here,
         there=there,
         forth=forth,
         back=back,
-        legs=courses.judged(here, there, legs),
+        legs=directions.judged(here, there, legs),
         seen=tuple(seen),
         family=family,
         flushed=flushed,
@@ -157,7 +158,7 @@ def diagnose(
     )
     bad = [course for course in (forth, back) if course is not None and course.verdict.is_mtu == "yes"]
     if bad:
-        return _is_mtu(case, min(bad, key=lambda one: (one.verdict.kind not in courses.TOLD_NOBODY, _carried(one))))
+        return _is_mtu(case, min(bad, key=lambda one: (one.verdict.kind not in directions.TOLD_NOBODY, _carried(one))))
     if forth.verdict.kind in UNDECIDED and (found := _by_evidence(case)) is not None:
         return found
     return _is_not(case)
@@ -189,19 +190,19 @@ def _carried(course: Course) -> int:
 
 
 def _is_mtu(case: Case, course: Course) -> Diagnosis:
-    place = whereabouts.find(course)
+    place = location.find(course)
     path = f"from {course.here.name} to {course.there.name}{case.over}"
     path += ", or on the way back," if course.either else ""
     said = f"{path} packets above {_carried(course)} {_fate(course, place)}"
     where = f" {place.words}" if place.words else ""
-    remedy = whereabouts.remedy(course, place, case.network)
+    remedy = location.remedy(course, place, case.network)
     one_way = _sound(case.other(course))
     return case.answer(
         "yes",
         f"This is MTU: {said}{where}{_believed(case, course)}{_told(course)}{_other(case, course)}.",
         course,
         place,
-        whereabouts.advise(course, place, one_way=one_way, flushed=case.flushed, remedy=remedy),
+        location.advise(course, place, one_way=one_way, flushed=case.flushed, remedy=remedy),
         remedy=remedy,
     )
 
@@ -227,7 +228,7 @@ def _believed(case: Case, course: Course) -> str:
         return f"; the kernel of {here.name} holds {_carried(course)} for this path, learned or set by a route"
     one, two = course.verdict.expected or here.mtu, other.verdict.expected if other is not None else there.mtu
     way = course.whole.direction
-    if course.verdict.kind in courses.TOLD_NOBODY and way is not None and way.believed > course.verdict.mtu:
+    if course.verdict.kind in directions.TOLD_NOBODY and way is not None and way.believed > course.verdict.mtu:
         one = min(one, way.believed) or way.believed  # the kernel goes by what it learned, not by its interface
     if one and two:
         return f"; both ends believe {one}" if one == two else f"; {here.name} believes {one}, {there.name} {two}"
@@ -240,7 +241,7 @@ def _told(course: Course) -> str:
         return "; ICMP says so, and TCP adapts when it hears it"
     if kind == "masked" and one is not None:
         return f"; {_mask(course)}"
-    return "; no ICMP comes back" if kind in courses.TOLD_NOBODY else ""
+    return "; no ICMP comes back" if kind in directions.TOLD_NOBODY else ""
 
 
 def _mask(course: Course) -> str:
@@ -340,7 +341,7 @@ def _arriving(case: Case) -> tuple[str, str]:
             f"nothing that {case.here.name} begins is answered, while what it answers arrives whole, {size} bytes of it"
         )
         return f"{looks}: it looks like a NetworkPolicy or a firewall", "look at `kubectl get networkpolicies -A`"
-    lost, sent = courses.lost(case.forth, case.back)
+    lost, sent = directions.lost(case.forth, case.back)
     if lost >= LOST_LEAST and lost * LOSSY >= sent:
         looks += f", but {100 * lost // sent} % of all packets are lost, small ones too"
         return looks, COUNTERS
@@ -352,7 +353,7 @@ def _arriving(case: Case) -> tuple[str, str]:
 
 def _losing(case: Case) -> tuple[str, str]:
     verdict = case.forth.verdict
-    lost, sent = courses.lost(case.forth)
+    lost, sent = directions.lost(case.forth)
     share = f" ({100 * lost // sent} %)" if sent else ""
     size = f"; at least {verdict.mtu} bytes arrive" if verdict.mtu else ""
     if verdict.kind == "overloaded":

@@ -14,11 +14,12 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import digits, errors
+from kubemtu.core import errors
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.core.why import ends
-from kubemtu.core.why.ends import End, Known
-from kubemtu.core.words import names
+from kubemtu.core.text import digits
+from kubemtu.core.text.wording import names
+from kubemtu.core.why import endpoints
+from kubemtu.core.why.endpoints import End, Known
 
 SERVICE_WORDS = frozenset({"svc", "service", "services"})
 POD_WORDS = frozenset({"pod", "pods", "po"})
@@ -53,12 +54,12 @@ def find(word: str, known: Known) -> End:
     where, name = (parts[0], parts[1]) if len(parts) == 2 else (known.namespace, word)
     meant: dict[str, End] = {}
     if len(parts) == 1 and known.snapshot.find("Node", word) is not None:
-        meant[f"node/{word}"] = ends.node(word, known.snapshot)
+        meant[f"node/{word}"] = endpoints.node(word, known.snapshot)
     if len(parts) <= 2:
         if (pod := known.snapshot.find("Pod", name, where)) is not None:
-            meant[f"pod/{where}/{name}"] = ends.of_pod(pod, known.snapshot)
-        if (service := ends.service(name, where, known)) is not None:
-            meant[f"svc/{where}/{name}"] = ends.of_service(service, known)
+            meant[f"pod/{where}/{name}"] = endpoints.of_pod(pod, known.snapshot)
+        if (service := endpoints.service(name, where, known)) is not None:
+            meant[f"svc/{where}/{name}"] = endpoints.of_service(service, known)
     if len(meant) > 1:
         raise errors.UsageError(f"{word} is more than one thing here; write {' or '.join(meant)}")
     if not meant and len(parts) > 1 and parts[0] in OWNERS:
@@ -71,24 +72,24 @@ def find(word: str, known: Known) -> End:
 # By kind and name
 
 
-def _kind(word: str) -> ends.Kind | None:
+def _kind(word: str) -> endpoints.Kind | None:
     if word in SERVICE_WORDS:
         return "service"
     return "pod" if word in POD_WORDS else "node" if word in NODE_WORDS else None
 
 
-def _named(kind: ends.Kind, rest: Sequence[str], word: str, known: Known) -> End:
+def _named(kind: endpoints.Kind, rest: Sequence[str], word: str, known: Known) -> End:
     snapshot = known.snapshot
     where, name = (rest[0], rest[1]) if len(rest) == 2 else (known.namespace, rest[0])
     if kind == "node" and len(rest) == 1 and snapshot.find("Node", name) is not None:
-        return ends.node(name, snapshot)
+        return endpoints.node(name, snapshot)
     if kind == "pod" and len(rest) <= 2 and (pod := snapshot.find("Pod", name, where)) is not None:
-        return ends.of_pod(pod, snapshot)
+        return endpoints.of_pod(pod, snapshot)
     if kind == "service" and len(rest) <= 2:
         if known.services is None:
             raise errors.Forbidden(f"{word} cannot be looked up: Services and EndpointSlices may not be read")
-        if (service := ends.service(name, where, known)) is not None:
-            return ends.of_service(service, known)
+        if (service := endpoints.service(name, where, known)) is not None:
+            return endpoints.of_service(service, known)
     _readable(word, snapshot)
     place = "" if kind == "node" else f" in namespace {where}"
     near = _near(name, where, known, kind)
@@ -115,7 +116,7 @@ def _readable(word: str, snapshot: Snapshot) -> None:
         raise errors.Forbidden(f"{word} cannot be looked up: {what} may not be read: {hidden[0].message}")
 
 
-def _near(name: str, where: str, known: Known, kind: ends.Kind | None = None) -> str:
+def _near(name: str, where: str, known: Known, kind: endpoints.Kind | None = None) -> str:
     """What the word may have been meant for: the pods of that owner, or the same name in another namespace."""
     found: list[str] = []
     if kind in {"pod", None}:
@@ -123,7 +124,7 @@ def _near(name: str, where: str, known: Known, kind: ends.Kind | None = None) ->
         found += [f"{space}/{one}" for space, one in pods if space == where and one.startswith(f"{name}-")]
         found += [f"{space}/{one}" for space, one in pods if space != where and one == name]
     if kind in {"service", None}:
-        found += [f"svc/{one.namespace}/{one.name}" for one in ends.services(known) if one.name == name]
+        found += [f"svc/{one.namespace}/{one.name}" for one in endpoints.services(known) if one.name == name]
     return f"; did you mean {' or '.join(found[:3])}?" if found else ""
 
 
@@ -155,11 +156,11 @@ def _at(address: str, port: int, known: Known) -> End:
     one = ipaddress.ip_address(address)
     if one.is_loopback or one.is_unspecified or one.is_multicast or one == _EVERYBODY:
         raise errors.UsageError(f"{address} is nobody's in particular: name a pod, a node, a Service or their address")
-    for service in ends.services(known):
-        if address in ends.virtual(service):
-            return ends.of_service(service, known)
+    for service in endpoints.services(known):
+        if address in endpoints.virtual(service):
+            return endpoints.of_service(service, known)
         if port and any(each.integer("nodePort") == port for each in service.each("spec", "ports")):
             for found in known.snapshot.each("Node"):
-                if address in ends.node_addresses(found):
-                    return ends.of_service(service, known, ends.node(found.name, known.snapshot), port)
-    return msgspec.structs.replace(ends.holder(address, known.snapshot), addresses=(address,), listens=port)
+                if address in endpoints.node_addresses(found):
+                    return endpoints.of_service(service, known, endpoints.node(found.name, known.snapshot), port)
+    return msgspec.structs.replace(endpoints.holder(address, known.snapshot), addresses=(address,), listens=port)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kubemtu.core.why.courses import Course, Leg
-from kubemtu.core.why.whereabouts import Place
-from kubemtu.core.words import names
+from kubemtu.core.text.wording import names
+from kubemtu.core.why.directions import Course, Leg
+from kubemtu.core.why.location import Place
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kubemtu.core import errors, migration, plan, proof, safety, undo
-from kubemtu.flows.asking import Asking
-from kubemtu.flows.change import driver, events, fabric, prove, ready, relief, survey, targets, telling, verify
-from kubemtu.flows.change.nodes import PATIENCE, Nodes
+from kubemtu.core import errors
+from kubemtu.core.change import migration, plan, safety, undo
+from kubemtu.core.probe import proof
+from kubemtu.flows.agents import events
+from kubemtu.flows.agents.asking import Asking
+from kubemtu.flows.agents.nodes import PATIENCE, Nodes
+from kubemtu.flows.change import driver, messages, preconditions, prove, relief, survey, targets, underlay, verify
 from kubemtu.flows.change.outcome import Outcome
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
@@ -180,7 +183,7 @@ class Drive:
         Whatever is against a change that has touched nothing ends it, so that the next `apply` starts afresh.
         """
         try:
-            await self.nodes.line.through(lambda: ready.edits_fit(self.api, self.steps))
+            await self.nodes.line.through(lambda: preconditions.edits_fit(self.api, self.steps))
             if live is not None and self._forward:
                 await self._record(live)
                 if not live.relieves:
@@ -202,7 +205,7 @@ class Drive:
     async def take(self, step: plan.Step, of: int) -> None:
         """Do the step under way, verify it, and move on to the next."""
         number = self.progress.step
-        line = telling.headline(step)
+        line = messages.headline(step)
         self.tell(events.Event(kind="step", text=f"[{number + 1}/{of}] {line}", step=number))
         await self.record.note(msgspec.structs.replace(self.progress, begun=True), f"begin: {line}")
         match step:
@@ -218,14 +221,14 @@ class Drive:
 
     async def edit(self, step: plan.EditValue) -> str:
         """Change one value, and say how."""
-        already = await ready.stands(self.api, step) == "after"
+        already = await preconditions.stands(self.api, step) == "after"
         await write.edit(self.api, step)
-        return telling.edited(step, already=already)
+        return messages.edited(step, already=already)
 
     async def roll_out(self, step: plan.Rollout) -> str:
         """Restart the CNI's pods, and wait until every observed node holds what they must have rendered."""
         marker = f"{self.name}-{self.progress.direction}"
-        counted = telling.Restart(self.tell, self.progress.step)
+        counted = messages.Restart(self.tell, self.progress.step)
         result = await write.rollout(self.api, step, marker=marker, tell=counted.node, waiting=self._waiting)
         await self.nodes.look_who_left()
         await verify.conflists(self.nodes, step)
@@ -254,12 +257,12 @@ class Drive:
                 self._relief_seconds = self._seconds()
         if step.relieves and not step.only_hosts:
             relief.within(reached, step.low)
-        return telling.live(step, reached, changed)
+        return messages.live(step, reached, changed)
 
     def _tell_phase(
         self, step: plan.Live, phase: migration.Phase, reached: Mapping[str, migration.Reached], seconds: float
     ) -> None:
-        for event in telling.phase_events(phase, step, reached, seconds):
+        for event in messages.phase_events(phase, step, reached, seconds):
             self.tell(msgspec.structs.replace(event, step=self.progress.step))
         for name, one in sorted(reached.items()):
             for note in one.notes:
@@ -321,17 +324,17 @@ class Drive:
         own = {name: number for name, number in before.items() if number}
         await self.enter(step, migration.Phase.RECORD, RECORDING)
         await self.record.note(msgspec.structs.replace(self.progress, own_locks=own), "recorded")
-        self.tell(events.Event(kind="note", text=telling.recorded(len(names))))
+        self.tell(events.Event(kind="note", text=messages.recorded(len(names))))
 
     async def _survey(self, step: plan.Live, *, unproven: bool, pinned: bool = False) -> None:
         """See that the network between the nodes carries what the plan leads to."""
         addresses = await self.nodes.line.through(lambda: prove.node_addresses(self.api))
         names = sorted(await self._targets(step))
-        found = await fabric.survey(self._asking.ask, addresses, names, step.underlay)
+        found = await underlay.survey(self._asking.ask, addresses, names, step.underlay)
         survey.against(found, step, unproven=unproven, pinned=pinned)
         if not pinned and not isinstance(self.steps[0], plan.Live):
             await self.nodes.release(self.name)
-        said = telling.surveyed(found.proof, step.underlay)
+        said = messages.surveyed(found.proof, step.underlay)
         if said:
             self.tell(events.Event(kind="note", text=said))
 

@@ -7,13 +7,15 @@ import os
 import socket
 from collections.abc import AsyncIterator
 
-from kubemtu.core import errors, undo, unfinished
-from kubemtu.flows.change import outage
+from kubemtu.core import errors
+from kubemtu.core.change import undo
+from kubemtu.core.cluster import unfinished
+from kubemtu.flows.agents import retry
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube import mtu
 
-EVERY = 10.0  # seconds between two signs; core.unfinished.SIGNS says when they are missed
+EVERY = 10.0  # seconds between two signs; core.cluster.unfinished.SIGNS says when they are missed
 PARTING = 5.0  # seconds that the last one may take: whoever has pressed Ctrl-C waits for it
 
 
@@ -29,7 +31,7 @@ def me() -> str:
 class Record:
     """An MTUMigration as its driver writes it: how far it came, a line of its journal each time, and who drives."""
 
-    def __init__(self, api: kube_api.Api, name: str, progress: undo.Progress, line: outage.Line) -> None:
+    def __init__(self, api: kube_api.Api, name: str, progress: undo.Progress, line: retry.Line) -> None:
         self.progress = progress
         self._api = api
         self._name = name
@@ -63,7 +65,7 @@ class Record:
 
 @contextlib.asynccontextmanager
 async def driving(
-    api: kube_api.Api, found: mtu.Migration, line: outage.Line, *, every: float = EVERY
+    api: kube_api.Api, found: mtu.Migration, line: retry.Line, *, every: float = EVERY
 ) -> AsyncIterator[Record]:
     """Take a change over, give a sign of life while the block runs, and let go in the end, however it ends.
 

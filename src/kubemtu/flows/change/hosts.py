@@ -5,10 +5,11 @@ from collections.abc import Collection
 
 import msgspec
 
-from kubemtu.core import encap, errors, migration, net, plan
+from kubemtu.core import encap, errors, net
+from kubemtu.core.change import migration, plan
+from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.objects import Ref, Want
-from kubemtu.core.topology import Topology
-from kubemtu.core.words import names
+from kubemtu.core.text.wording import names
 from kubemtu.kube import api as kube_api
 
 NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))

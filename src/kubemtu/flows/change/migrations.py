@@ -2,10 +2,11 @@
 
 import msgspec
 
-from kubemtu.core import errors, migration, plan, undo
+from kubemtu.core import errors
+from kubemtu.core.change import migration, plan, undo
 from kubemtu.core.objects import Ref
-from kubemtu.core.words import names
-from kubemtu.flows.change import ready, traces
+from kubemtu.core.text.wording import names
+from kubemtu.flows.change import preconditions, traces
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd, mtu, records
 
@@ -19,7 +20,7 @@ async def begin(api: kube_api.Api, whole: plan.Plan, direction: records.Directio
 
     Raises Conflict when what it edits is not any more what it was made for, and when another is begun at this moment.
     """
-    await ready.edits_fit(api, whole.steps)
+    await preconditions.edits_fit(api, whole.steps)
     await crd.install(api, only_absent=True)
     name = f"{whole.cni}-{whole.target}-{int(api.now() * 1000):x}"
     await mtu.create_migration(api, name, whole, direction)
@@ -79,7 +80,7 @@ async def only_pinned(api: kube_api.Api, open_one: mtu.Migration) -> bool:
         return True
     following = steps[1]
     if isinstance(following, plan.EditValue):
-        return await ready.stands(api, following) == "before"
+        return await preconditions.stands(api, following) == "before"
     return isinstance(following, plan.Live) and there.phase is None
 
 
@@ -142,7 +143,7 @@ async def turn_back(api: kube_api.Api, last: mtu.Migration) -> None:
     """
     if last.progress.direction == "forward":
         turned = undo.turn(undo.take_over(await _without_foreign(api, last)), last.plan.steps)
-        await ready.edits_fit(api, undo.sequence(last.plan, turned))
+        await preconditions.edits_fit(api, undo.sequence(last.plan, turned))
         await mtu.advance(api, last.name, turned, "turn back", expected=last.progress)
     await mtu.set_direction(api, last.name, "back")
 
@@ -151,7 +152,7 @@ async def _without_foreign(api: kube_api.Api, last: mtu.Migration) -> undo.Progr
     """Where the change stands, one step earlier when the edit under way has found somebody else's value."""
     steps, there = last.plan.steps, last.progress
     under_way = steps[there.step] if there.begun and 0 < there.step < len(steps) else None
-    if not isinstance(under_way, plan.EditValue) or await ready.stands(api, under_way) != "other":
+    if not isinstance(under_way, plan.EditValue) or await preconditions.stands(api, under_way) != "other":
         return there
     before = there.step - 1
     live = steps[before]

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from kubemtu.core.proof import Proof
+from kubemtu.core.probe.proof import Proof
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,10 +8,11 @@ has gone meanwhile proves nothing.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from kubemtu.core import net, order, proof
+from kubemtu.core import net
 from kubemtu.core.objects import Want
-from kubemtu.core.words import count
-from kubemtu.flows.asking import Asking
+from kubemtu.core.probe import proof, request
+from kubemtu.core.text.wording import count
+from kubemtu.flows.agents.asking import Asking
 from kubemtu.kube import api as kube_api
 
 NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
@@ -27,7 +28,7 @@ async def pods(asking: Asking, ports: Callable[[], Ports], names: Mapping[str, s
 
     `ports` tells the pods that there are now, by node; `names` what a pod with an address is called.
     """
-    settled: list[tuple[str, order.Result]] = []
+    settled: list[tuple[str, request.Result]] = []
     first = ports()
     due = [way for name, mine in first.items() for way in ways_of(name, mine, first, names)]
     for turn in range(ROUNDS):
@@ -43,9 +44,9 @@ async def pods(asking: Asking, ports: Callable[[], Ports], names: Mapping[str, s
     return proof.judge(settled)
 
 
-def ways_of(name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mapping[str, str]) -> list[order.Way]:
+def ways_of(name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mapping[str, str]) -> list[request.Way]:
     """The paths that begin at the pods of one node."""
-    ways: list[order.Way] = []
+    ways: list[request.Way] = []
     others = [other for other in ports if other != name and ports[other]]
     for index, port in enumerate(mine):
         towards = [mine[(index + 1) % len(mine)]] if len(mine) > 1 else []
@@ -55,9 +56,9 @@ def ways_of(name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mapping
         for peer in towards:
             for here, there in pairs(port.addresses, peer.addresses):
                 ways.append(
-                    order.Way(
+                    request.Way(
                         name=_name(here, there, names),
-                        here=order.Spot(node=name, port=port.host_link),
+                        here=request.Spot(node=name, port=port.host_link),
                         to=there,
                         expected=min(port.pod_mtu, peer.pod_mtu),
                         enough=True,
@@ -111,17 +112,17 @@ def _name(here: str, there: str, names: Mapping[str, str]) -> str:
     return f"{names.get(here, here)} > {names.get(there, there)}{family}"
 
 
-def _both_there(ways: Iterable[order.Way], ports: Ports) -> list[order.Way]:
+def _both_there(ways: Iterable[request.Way], ports: Ports) -> list[request.Way]:
     """Those of which both pods are still there."""
-    links = {order.Spot(node=name, port=port.host_link) for name, mine in ports.items() for port in mine}
+    links = {request.Spot(node=name, port=port.host_link) for name, mine in ports.items() for port in mine}
     addresses = {address for mine in ports.values() for port in mine for address in port.addresses}
     return [way for way in ways if way.here in links and way.to in addresses]
 
 
-def _spots(ways: Iterable[order.Way], ports: Ports) -> list[order.Spot]:
+def _spots(ways: Iterable[request.Way], ports: Ports) -> list[request.Spot]:
     """The pods that must answer."""
     at = {
-        address: order.Spot(node=name, port=port.host_link)
+        address: request.Spot(node=name, port=port.host_link)
         for name, mine in ports.items()
         for port in mine
         for address in port.addresses

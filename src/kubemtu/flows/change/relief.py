@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from kubemtu.core import errors, migration, plan, undo
-from kubemtu.core.words import count
-from kubemtu.core.words import names as listed
-from kubemtu.flows.change import telling
-from kubemtu.flows.change.nodes import Nodes
+from kubemtu.core import errors
+from kubemtu.core.change import migration, plan, undo
+from kubemtu.core.text.wording import count
+from kubemtu.core.text.wording import names as listed
+from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.flows.change import messages
 
 
 def holds(steps: Sequence[plan.Step], progress: undo.Progress) -> bool:
@@ -46,7 +47,7 @@ def _pinned(one: migration.Reached) -> bool:
 
 def left(steps: Sequence[plan.Step], progress: undo.Progress) -> tuple[str, ...]:
     """The steps that are still to be done, a line each."""
-    return tuple(telling.headline(step) for step in steps[progress.step :])
+    return tuple(messages.headline(step) for step in steps[progress.step :])
 
 
 def stopped(steps: Sequence[plan.Step], progress: undo.Progress, held: str) -> str:

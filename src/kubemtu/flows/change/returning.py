@@ -6,7 +6,8 @@ said before it is done.
 
 from collections.abc import Sequence
 
-from kubemtu.core import errors, plan
+from kubemtu.core import errors
+from kubemtu.core.change import plan
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import observe
 from kubemtu.flows.change import survey

@@ -2,11 +2,13 @@
 lose something, under the pins of a decrease otherwise, and alone where there is nothing to do.
 """
 
-from kubemtu.core import errors, order, plan, proof
-from kubemtu.core.topology import Topology
-from kubemtu.flows import asking
-from kubemtu.flows.change import events, fabric, prove, telling
-from kubemtu.flows.change.nodes import Nodes
+from kubemtu.core import errors
+from kubemtu.core.change import plan
+from kubemtu.core.cluster.topology import Topology
+from kubemtu.core.probe import proof, request
+from kubemtu.flows.agents import asking, events
+from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.flows.change import messages, prove, underlay
 from kubemtu.kube import api as kube_api
 
 PATIENCE = 15.0  # seconds for the agents to answer
@@ -22,10 +24,10 @@ async def between_nodes(
     size = max((one.outer(pod_mtu) for one in topology.state.encapsulation), default=pod_mtu)
     found = await _measured(api, size, tell)
     if found.proof.verdict == "refuted":
-        told = fabric.sentence(found, size, pod_mtu)
+        told = underlay.sentence(found, size, pod_mtu)
         raise errors.Surprise(
             "every interface that was seen is as it should be, but the network between the nodes does not carry what "
-            f"pods may send: {told}. Nothing was changed; {fabric.remedy(found, size, pod_mtu)}"
+            f"pods may send: {told}. Nothing was changed; {underlay.remedy(found, size, pod_mtu)}"
         )
     return found.proof
 
@@ -38,38 +40,38 @@ async def carried(api: kube_api.Api, size: int, tell: events.Tell = events.silen
     found = await _measured(api, size, tell)
     if found.proof.verdict == "held":
         return size
-    if found.proof.verdict == "refuted" and found.carried is not None and found.carried >= fabric.LEAST:
+    if found.proof.verdict == "refuted" and found.carried is not None and found.carried >= underlay.LEAST:
         return found.carried
-    why = found.proof.against[0] if found.proof.against else fabric.unknown(found)
+    why = found.proof.against[0] if found.proof.against else underlay.unknown(found)
     raise errors.Surprise(
         f"what the network between the nodes carries cannot be measured: {why}. Nothing was changed; give --mtu N for "
         "the pods, or --nic-mtu N for the path between the nodes"
     )
 
 
-async def _measured(api: kube_api.Api, size: int, tell: events.Tell) -> fabric.Survey:
+async def _measured(api: kube_api.Api, size: int, tell: events.Tell) -> underlay.Survey:
     async with Nodes.watching(api, tell) as nodes:
         names = sorted(nodes.observations().keys() & await nodes.look_who_left())
         ask = asking.Asking(api, nodes, patience=PATIENCE).ask
-        return await fabric.survey(ask, await prove.node_addresses(api), names, size)
+        return await underlay.survey(ask, await prove.node_addresses(api), names, size)
 
 
-def against(found: fabric.Survey, step: plan.Live, *, unproven: bool, pinned: bool) -> None:
+def against(found: underlay.Survey, step: plan.Live, *, unproven: bool, pinned: bool) -> None:
     """Raise Surprise when the network does not carry what the plan leads to, or when a growing one was not measured.
 
     `unproven` goes on where nothing is answered, `pinned` says that every sender is pinned already.
     """
     done = "Nothing was changed but the pins" if pinned else "Nothing was changed"
-    sizes = step.underlay, telling.pod_target(step)
+    sizes = step.underlay, messages.pod_target(step)
     if found.proof.verdict == "refuted":
         raise errors.Surprise(
-            f"the network between the nodes does not carry this plan: {fabric.sentence(found, *sizes)}. "
-            f"{done}; {fabric.remedy(found, *sizes)} first"
+            f"the network between the nodes does not carry this plan: {underlay.sentence(found, *sizes)}. "
+            f"{done}; {underlay.remedy(found, *sizes)} first"
         )
     grows = any(target.pod_mtu > target.origin_mtu for target in step.nodes)
     if found.proof.verdict == "undecided" and len(step.nodes) > 1 and grows and not unproven:
         raise errors.Surprise(
-            f"the network between the nodes cannot be measured: {fabric.unknown(found)}. {done}; "
-            f"let UDP port {order.PORT} or ICMP echo pass between the nodes, or add --unproven to raise the MTU "
+            f"the network between the nodes cannot be measured: {underlay.unknown(found)}. {done}; "
+            f"let UDP port {request.PORT} or ICMP echo pass between the nodes, or add --unproven to raise the MTU "
             "without having seen that it fits"
         )

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kubemtu.core import migration, net, plan
+from kubemtu.core import net
+from kubemtu.core.change import migration, plan
 
 VXLAN = {False: 50, True: 70}  # bytes that a VXLAN device adds over IPv4 and IPv6 (RFC 7348 section 5)
 

@@ -1,7 +1,7 @@
 """What a change leaves that no MTUMigration tells of any more: pins and journals on the nodes, as their agents show."""
 
 from kubemtu.core import net
-from kubemtu.core.words import count, names, verb
+from kubemtu.core.text.wording import count, names, verb
 from kubemtu.flows import observe
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu

@@ -7,11 +7,13 @@ agent corrects it within milliseconds; what is still wrong then is a surprise, w
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 
-from kubemtu.core import errors, migration, net, plan, rendered
+from kubemtu.core import errors, net
+from kubemtu.core.change import migration, plan
+from kubemtu.core.cluster import node_files
 from kubemtu.core.objects import Object, Want, dotted
-from kubemtu.core.words import count
-from kubemtu.core.words import names as listed
-from kubemtu.flows.change.nodes import Nodes
+from kubemtu.core.text.wording import count
+from kubemtu.core.text.wording import names as listed
+from kubemtu.flows.agents.nodes import Nodes
 from kubemtu.kube import api as kube_api
 
 PODS = Want(kind="Pod", plural="pods", api_versions=("v1",))
@@ -193,7 +195,7 @@ async def conflists(nodes: Nodes, step: plan.Rollout) -> None:
 
 
 def _stale(name: str, seen: net.NodeObservation, path: str, mtu: int | None) -> str | None:
-    found = rendered.of(seen, path)
+    found = node_files.of(seen, path)
     if found is None or found.path != path:
         return f"node {name} has no {path}"
     if found.literal != mtu:

@@ -8,7 +8,7 @@ import contextlib
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from kubemtu.core import evidence
+from kubemtu.core.evidence import records
 
 PROC: Final = Path("/proc")
 _COUNTED: Final = {
@@ -47,7 +47,7 @@ _SET: Final = {
 }
 
 
-def read(troubles: list[str], proc: Path = PROC) -> evidence.Counters:
+def read(troubles: list[str], proc: Path = PROC) -> records.Counters:
     """Read the counts; a file that cannot be read adds a sentence to `troubles` and counts nothing."""
     found: dict[str, int] = {}
     for name in ("snmp", "snmp6", "netstat"):
@@ -60,7 +60,7 @@ def read(troubles: list[str], proc: Path = PROC) -> evidence.Counters:
             troubles.append(f"/proc/net/{name}: {error.strerror}; let kubemtu read it")
         else:
             found |= listed(text) if name == "snmp6" else paired(text)
-    return evidence.Counters(**{field: found.get(name, 0) for name, field in _COUNTED.items()})
+    return records.Counters(**{field: found.get(name, 0) for name, field in _COUNTED.items()})
 
 
 class Cut(NamedTuple):
@@ -82,9 +82,9 @@ def cut(proc: Path = PROC) -> Cut:
     )
 
 
-def settings(proc: Path = PROC) -> evidence.Sysctls:
+def settings(proc: Path = PROC) -> records.Sysctls:
     """Read the settings; one that this kernel has not, or that cannot be read, stays None."""
-    return evidence.Sysctls(**{field: _number(proc / "sys" / path) for field, path in _SET.items()})
+    return records.Sysctls(**{field: _number(proc / "sys" / path) for field, path in _SET.items()})
 
 
 def paired(text: str) -> dict[str, int]:

@@ -7,31 +7,32 @@ from pathlib import Path
 from typing import Final
 
 from kubemtu.core import errors as core_errors
-from kubemtu.core import evidence
-from kubemtu.node import errors, links, netlink, netns, routes
+from kubemtu.core.evidence import records
+from kubemtu.node import errors
 from kubemtu.node.evidence import connections, counters
+from kubemtu.node.kernel import links, netlink, netns, routes
 
 MOST: Final = 1024  # connections that are told; those beyond are counted
 _HZ: Final = 100  # USER_HZ: the unit of rta_cacheinfo times
 
 
-def read(*, most: int = MOST, proc: Path = counters.PROC) -> evidence.Evidence:
+def read(*, most: int = MOST, proc: Path = counters.PROC) -> records.Evidence:
     """Read the namespace of the calling thread: all connections that are in trouble, and others up to `most` in all.
 
     What cannot be read is a sentence in `troubles`; nothing is raised.
     """
     troubles: list[str] = []
-    found: list[evidence.Connection] = []
+    found: list[records.Connection] = []
     with _trouble(troubles), _socket(connections.NETLINK_SOCK_DIAG) as diag:
         found = list(connections.dump(diag))
     found.sort(key=lambda one: not troubled(one))
     told = found[: max(most, sum(map(troubled, found)))]
-    learned: tuple[evidence.Learned, ...] = ()
+    learned: tuple[records.Learned, ...] = ()
     with _trouble(troubles), _socket() as sock:
         devices = {each.index: each for each in links.devices(sock)}
         learned = tuple(_learned(sock, devices))
         told = list(_placed(sock, told, devices))
-    return evidence.Evidence(
+    return records.Evidence(
         connections=tuple(told),
         established=len(found),
         counters=counters.read(troubles, proc),
@@ -42,7 +43,7 @@ def read(*, most: int = MOST, proc: Path = counters.PROC) -> evidence.Evidence:
     )
 
 
-def within(descriptor: int, *, most: int = MOST, proc: Path = counters.PROC) -> evidence.Evidence:
+def within(descriptor: int, *, most: int = MOST, proc: Path = counters.PROC) -> records.Evidence:
     """Read the namespace behind the descriptor, from a thread of its own. Raises Refused or Denied without a way in."""
     return netns.inside(descriptor, lambda: read(most=most, proc=proc))
 
@@ -65,16 +66,16 @@ def flush(proc: Path = counters.PROC) -> int:
     return sum(_worth(seen) for seen in (*old, *new))
 
 
-def troubled(one: evidence.Connection) -> bool:
+def troubled(one: records.Connection) -> bool:
     """Whether something about it is as it should not be."""
     return bool(one.retransmits or one.backoff or one.lost)
 
 
-def _learned(sock: netlink.Socket, devices: Mapping[int, links.Device]) -> Iterator[evidence.Learned]:
+def _learned(sock: netlink.Socket, devices: Mapping[int, links.Device]) -> Iterator[records.Learned]:
     for seen in (*routes.learned(sock, 4), *routes.learned(sock, 6)):
         if _worth(seen):
             device = devices.get(seen.devices[0]) if seen.devices else None
-            yield evidence.Learned(
+            yield records.Learned(
                 destination=seen.destination.partition("/")[0],
                 mtu=seen.mtu or 0,
                 expires=seen.expires // _HZ,
@@ -90,8 +91,8 @@ def _worth(seen: routes.Raw) -> bool:
 
 
 def _placed(
-    sock: netlink.Socket, found: Iterable[evidence.Connection], devices: Mapping[int, links.Device]
-) -> Iterator[evidence.Connection]:
+    sock: netlink.Socket, found: Iterable[records.Connection], devices: Mapping[int, links.Device]
+) -> Iterator[records.Connection]:
     """The connections with the devices that they leave by, asked once per remote address; local ones are left out."""
     kept = list(found)
     peers = list(dict.fromkeys(one.remote for one in kept if not one.remote.startswith("fe80:")))  # no zone is told

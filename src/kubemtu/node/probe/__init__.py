@@ -3,7 +3,8 @@
     wire      what a datagram says, and the key that makes it ours
     channel   one UDP socket that never fragments, and what the kernel tells about it
     gate      who is answered: nobody without the key, nothing twice, and only so many a second
-    session   one search on one path: core.search and core.burst, driven by datagrams; sessions: those under way
+    session   one search on one path: core.path.search and core.path.burst, driven by datagrams; sessions: those under
+              way
     sweep     one packet to each of many peers: who answers needs no search
     paths     what is measured and what came of it, as values
     station   the loop, in one namespace or many, over its two halves:

@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple, TypeVar
 import msgspec
 
 from kubemtu.core import errors
-from kubemtu.node import netlink, netns, routes
+from kubemtu.node.kernel import netlink, netns, routes
 from kubemtu.node.probe import wire
 
 IP_MTU_DISCOVER, IP_RECVERR, IP_PKTINFO, IP_MTU, IP_RECVFRAGSIZE, IP_PMTUDISC_PROBE = 10, 11, 8, 14, 25, 3

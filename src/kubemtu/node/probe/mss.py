@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kubemtu.core.headers import IPV4, IPV6, TCP
-from kubemtu.core.pathfacts import TIMESTAMPS, Both, Segments
+from kubemtu.core.path.direction import TIMESTAMPS, Both, Segments
 from kubemtu.node.probe import channel, wire
 
 ASK, TELL = 1, 2

@@ -7,7 +7,9 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import digits, errors, ladder, pathverdict, search
+from kubemtu.core import errors
+from kubemtu.core.path import known_sizes, search, verdict
+from kubemtu.core.text import digits
 from kubemtu.node.probe import channel, session, wire
 
 
@@ -52,16 +54,16 @@ class Path(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     seconds: float = 0.0
 
 
-def judge(path: Path) -> pathverdict.Verdict:
+def judge(path: Path) -> verdict.Verdict:
     """What a measured path means, by both directions when both were measured."""
     forward = direction(path.forward)
     back = returned(path.back) if path.back is not None and path.back.state not in {"running", "refused"} else None
-    return pathverdict.judge(forward, back, expected=path.target.expected)
+    return verdict.judge(forward, back, expected=path.target.expected)
 
 
-def direction(one: Measured) -> pathverdict.Direction:
+def direction(one: Measured) -> verdict.Direction:
     """What was measured forwards, as the verdict wants it."""
-    return pathverdict.Direction(
+    return verdict.Direction(
         found=one.found,
         believed_before=one.believed_before,
         believed=one.believed,
@@ -72,7 +74,7 @@ def direction(one: Measured) -> pathverdict.Direction:
     )
 
 
-def returned(one: wire.Report) -> pathverdict.Direction:
+def returned(one: wire.Report) -> verdict.Direction:
     """What the other end reported, as the verdict wants it; which router spoke does not travel."""
     assert one.state != "running"
     assert one.state != "refused"
@@ -90,7 +92,7 @@ def returned(one: wire.Report) -> pathverdict.Direction:
         quotes=quotes,
         unheard=one.unheard,
     )
-    return pathverdict.Direction(found=found, believed=one.believed)
+    return verdict.Direction(found=found, believed=one.believed)
 
 
 def family(address: str) -> channel.Family:
@@ -132,8 +134,8 @@ def question(
     return search.Question(
         top=top,
         expected=wanted,
-        likely=tuple(size for size in ladder.likely(top, known) if size > small),
-        hypotheses=tuple(size for size in ladder.hypotheses(top, sorted(known)) if size > small),
+        likely=tuple(size for size in known_sizes.likely(top, known) if size > small),
+        hypotheses=tuple(size for size in known_sizes.hypotheses(top, sorted(known)) if size > small),
         suspected=tuple(size for size in suspected if small < size < wanted),
         small=small,
     )

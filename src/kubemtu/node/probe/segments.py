@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from kubemtu.core import errors
-from kubemtu.core.pathfacts import Both
+from kubemtu.core.path.direction import Both
 from kubemtu.node.probe import channel, mss, wire
 
 PATIENCE: Final = 2.0  # seconds for all of an exchange; a lost SYN is sent again after one (RFC 6298 2)

@@ -1,4 +1,4 @@
-"""One search on one path: what core.search wants sent goes out as datagrams, and what they met comes back.
+"""One search on one path: what core.path.search wants sent goes out as datagrams, and what they met comes back.
 
 A session is known by its nonce. It holds no socket of its own: the station sends and hears for it.
 """
@@ -9,7 +9,8 @@ import os
 import socket
 from typing import Final
 
-from kubemtu.core import burst, errors, search
+from kubemtu.core import errors
+from kubemtu.core.path import burst, search
 from kubemtu.node.probe import channel, wire
 
 PAUSE: Final = 16  # packets of a burst after which the station listens for a moment

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from kubemtu.core import errors
 from kubemtu.node import errors as node_errors
-from kubemtu.node import netns
+from kubemtu.node.kernel import netns
 from kubemtu.node.probe import answers as answering
 from kubemtu.node.probe import channel, gate, measurement, mss, paths, segments, session, sweep, wire
 from kubemtu.node.probe.sessions import Sessions

@@ -19,8 +19,9 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import headers, search
-from kubemtu.core.pathfacts import TIMESTAMPS
+from kubemtu.core import headers
+from kubemtu.core.path import search
+from kubemtu.core.path.direction import TIMESTAMPS
 from kubemtu.node.probe import channel
 
 LIMITS: Final = (

@@ -20,7 +20,8 @@ from typing import Final, Literal
 import msgspec
 
 from kubemtu import files
-from kubemtu.core import errors, search
+from kubemtu.core import errors
+from kubemtu.core.path import search
 
 PORT: Final = 7843
 MAGIC: Final = b"kMTU"

@@ -1,0 +1,63 @@
+"""Where the API server of a lab stands: on the first node, behind that node's own NIC and switch port, as anywhere.
+
+    kubelet, CNI daemons of node-N --https://192.168.77.1:6443--> NIC of N, port, switch, port, NIC of node-1 --> API
+    pods, the agent ---------------https://10.43.0.1:443--------> the node's kube-proxy rules --> the same
+    the user's CLI ----------------https://127.0.0.1:PORT-------> the machine's loopback: no part of the cluster
+
+So a switch port that takes less than the NICs send hits what reports to the API too, as it does where a cluster is
+real (kubeadm and k3s give kubelets the node's address; client-go's in-cluster configuration is the Service's).
+"""
+
+import os
+import socket
+
+import yaml
+
+from kubemtu.node.kernel import netns
+from kubemtu_lab import errors, nft
+from kubemtu_lab import scene as scenes
+from kubemtu_lab.api import Api
+
+SECURE_PORT = 443
+
+
+def listen(pid: int) -> socket.socket:
+    """Make the API's socket in the network namespace of a process: on all its addresses, as kube-apiserver has it.
+
+    What is accepted from it stays in that namespace, so every byte goes by its NIC. Raises OSError.
+    """
+    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return netns.inside(there, lambda: socket.create_server(("0.0.0.0", scenes.API_PORT), backlog=256))  # noqa: S104  # all there is of that namespace
+    finally:
+        os.close(there)
+
+
+def addresses() -> tuple[str, ...]:
+    """The addresses for which the API's certificate must hold, besides loopback."""
+    return scenes.address(1), scenes.SERVICE_ADDRESS
+
+
+def kubeconfigs(api: Api) -> dict[str, str]:
+    """Return the kubeconfigs of a node by path: by the control plane's address, and by that of the Service.
+
+    Where the machine has no nft there are no Services in a lab, and the agent goes by the control plane's address.
+    """
+    direct = f"https://{scenes.address(1)}:{scenes.API_PORT}"
+    service = f"https://{scenes.SERVICE_ADDRESS}:{SECURE_PORT}" if can_have_services() else direct
+    return {
+        scenes.KUBECONFIG: yaml.safe_dump(api.kubeconfig(direct)),
+        scenes.IN_CLUSTER: yaml.safe_dump(api.kubeconfig(service)),
+    }
+
+
+def can_have_services() -> bool:
+    """True where nft and this kernel let the lab play kube-proxy."""
+    try:
+        nft.load(nft.table("ip", "try-nft", "") + nft.table("ip", "try-nft", _TRIED) + "delete table ip try-nft\n")
+    except errors.Impossible:
+        return False
+    return True
+
+
+_TRIED = "  chain try {\n    type nat hook output priority -100;\n  }\n"

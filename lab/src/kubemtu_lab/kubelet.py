@@ -1,0 +1,296 @@
+"""PID 1 of a node: what kubelet, container runtime and CNI plugins do there, as far as the pod network can tell.
+
+It runs pods that are bound to its node, answers for them in the API, keeps the node's own status, and, while a flannel
+container runs, learns the ways to the other nodes. CNI plugins work on one thread of their own, because entering a
+namespace moves a thread.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import yaml
+
+from kubemtu.core.errors import KubemtuError
+from kubemtu.core.objects import Object
+from kubemtu.kube.api import Api
+from kubemtu.node.errors import Refused
+from kubemtu.node.kernel import links
+from kubemtu_lab import (
+    attach,
+    confine,
+    containers,
+    daemons,
+    heartbeat,
+    images,
+    informer,
+    kernel,
+    pods,
+    proxy,
+    scene,
+    state,
+    volumes,
+)
+from kubemtu_lab.processes import Processes
+from kubemtu_lab.rtnl import Rtnl
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+STOP_SECONDS = 2.0
+OF_THE_MACHINE = frozenset({"PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV"})
+"""Variables that a program from an image has from the image alone."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the supervisor tells a node once the underlay and the API are there. `addresses` by NIC, IPv4 first.
+
+    `kubeconfigs` by their path on the node; times as in `scene.Scene`.
+    """
+
+    node: str
+    addresses: dict[str, list[str]]
+    networks: tuple[str, ...]
+    version: str
+    kubeconfigs: dict[str, str]
+    grace_seconds: float
+    daemon_seconds: float
+    image: str = ""
+
+
+class Kubelet:
+    """One node's kubelet."""
+
+    def __init__(self, settings: Settings, api: Api, folder: int, report: Callable[[int], None]) -> None:
+        self.node = settings.node
+        self.image = images.load(settings.image) if settings.image else None
+        self.settings = settings
+        self.api = api
+        self.addresses = tuple(next(iter(settings.addresses.values())))
+        self._folder = folder
+        self._report = report
+        self._rtnl = Rtnl()
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "cni")
+        self._plugins = self._thread.submit(attach.Plugins, attach.Addresses(settings.networks)).result()
+        self._processes = Processes()
+        self._pods: dict[str, pods.Pod] = {}
+        self._attached: dict[str, attach.Attachment] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        self._nodes: dict[str, Object] = {}
+        self._flanneld: daemons.Flanneld | None = None
+        self._installed = asyncio.Event()
+        self._services = asyncio.Event()
+
+    async def run_forever(self) -> None:
+        """Be this node's kubelet until the process ends."""
+        own = tuple(each for nic in self.settings.addresses.values() for each in nic)
+        rules = proxy.Node(name=self.node, addresses=own, networks=self.settings.networks)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(proxy.run(self.api, rules, loaded=self._services))
+            group.create_task(self._watch_pods())
+            group.create_task(self._watch_nodes())
+            group.create_task(self._heartbeat().run())
+
+    def _heartbeat(self) -> heartbeat.Heartbeat:
+        return heartbeat.Heartbeat(
+            self.api,
+            self.node,
+            addresses=self.addresses,
+            version=self.settings.version,
+            grace_seconds=self.settings.grace_seconds,
+            wait=self.config_changed,
+            back=self._tell_again,
+        )
+
+    def _tell_again(self) -> None:
+        """Tell what the API was left to guess about the pods while the node was given up."""
+        for pod in self._pods.values():
+            pod.tell_again()
+
+    # -- pods
+
+    async def _watch_pods(self) -> None:
+        # As the real one, which reads the Services once before it makes a pod: a pod that finds no rule for the API's
+        # address would wait for an answer that does not come.
+        await self._services.wait()
+        async for body, is_there in informer.changes(self.api, informer.PODS, f"spec.nodeName={self.node}"):
+            key = informer.uid(body)
+            if not is_there or body.text("metadata", "deletionTimestamp"):
+                if key in self._pods:
+                    pod = self._pods.pop(key)
+                    self._ending[key] = asyncio.create_task(self._end(key, pod, gone=not is_there))
+                elif is_there and key not in self._ending:
+                    with contextlib.suppress(KubemtuError):
+                        await self.api.delete(informer.ref(informer.PODS, body), grace_seconds=0)
+            elif key not in self._pods and body.text("status", "phase") not in ("Succeeded", "Failed"):
+                self._pods[key] = pods.Pod(self, body)
+
+    async def _end(self, key: str, pod: pods.Pod, *, gone: bool) -> None:
+        try:
+            await pod.end(gone=gone)
+        except Exception:
+            log.exception("%s: pod %s did not end well", self.node, pod.body)
+        finally:
+            del self._ending[key]
+
+    async def attach(self, pod: Object) -> attach.Attachment:
+        """CNI ADD, as the plugin chain on this node's disk says."""
+        found = await self._on_thread(lambda: self._plugins.add(pod.namespace or "", pod.name))
+        self._attached[informer.uid(pod)] = found
+        self._remember(pod, {"node": self.node, **msgspec.to_builtins(found)})
+        return found
+
+    async def detach(self, pod: Object) -> None:
+        """CNI DEL; nothing was attached is fine. What the node kept of the pod goes too."""
+        volumes.forget(pod)
+        found = self._attached.pop(informer.uid(pod), None)
+        if found is not None:
+            self._remember(pod, None)
+            await self._on_thread(lambda: self._plugins.delete(found))
+
+    async def config_changed(self, seconds: float) -> None:
+        """Wait for the next install-cni, at most so long: somebody may write the file by hand too."""
+        # Not wait_for: before Python 3.12 it may swallow the cancellation that ends a pod (python/cpython#86296).
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._installed.wait()
+
+    def _remember(self, pod: Object, found: object) -> None:
+        """Keep on the lab's disk where a pod is, for those who enter it from outside."""
+        name = f"pods/{pod.namespace}.{pod.name}"
+        if found is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self._folder)
+            return
+        state.write(self._folder, name, msgspec.json.encode(found))
+
+    async def _on_thread(self, act: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, act)
+
+    # -- containers
+
+    async def run(self, pod: Object, spec: Object, argv: list[str], env: Mapping[str, str]) -> containers.Running:
+        """Start a real program in the pod's network namespace, its output in the lab's folder."""
+        attachment = self._attached.get(informer.uid(pod))
+        netns = attachment.netns if attachment else None
+        mounts = volumes.mounts(pod, spec)
+        environment = containers.program_environment(pod, env)
+        if (account := await volumes.account(self.api, pod)) is not None:
+            mounts.append(account)
+        image = self.image if containers.is_ours(spec) else None
+        if image is not None:
+            environment = {
+                key: environment[key] for key in environment if key not in OF_THE_MACHINE
+            } | image.environment
+        argv = confine.command(argv, mounts, confine.limits(pod, spec, image), environment, image)
+
+        async def inside(act: Callable[[], int]) -> int:
+            return await self._on_thread(lambda: self._plugins.inside(netns, act))
+
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        output = os.open(f"pods/{pod.namespace}.{pod.name}.log", flags, 0o644, dir_fd=self._folder)
+        try:
+            pid, ended = await self._processes.start(argv, environment, output, inside)
+        finally:
+            os.close(output)
+
+        async def stop() -> None:
+            await self._processes.stop(pid, ended, STOP_SECONDS)
+
+        return containers.Running(asyncio.shield(ended), stop)
+
+    def address(self, pod: Object) -> str:
+        """The first address of a pod that is attached, or of this node."""
+        attachment = self._attached.get(informer.uid(pod))
+        return (attachment.addresses if attachment else self.addresses)[0]
+
+    async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> float:
+        """Do what the container's program does to this node when it starts; returns after how long it is ready.
+
+        Raises ContainerFailed.
+        """
+        image = spec.text("image") or ""
+        match spec.text("name"):
+            case "install-cni" if "CNI_NETWORK_CONFIG" in env:
+                daemons.install_calico_cni(env)
+                self._poke()
+            case "install-cni" if spec.get("args"):
+                target = Path(spec.text("args", -1) or "")
+                daemons.install_flannel_cni(await self._mounted(pod, "cni-conf.json"), target)
+                self._poke()
+            case "calico-node":
+                daemons.felix_mtu_file(image, links.devices(self._rtnl))
+            case "kube-flannel":
+                is_restart = self._flanneld is not None
+                await self._start_flanneld(pod, _iface(spec, env))
+                return self.settings.daemon_seconds if is_restart else 0.0
+        return 0.0
+
+    def _poke(self) -> None:
+        self._installed.set()
+        self._installed = asyncio.Event()
+
+    async def _mounted(self, pod: Object, key: str) -> str:
+        for volume in pod.each("spec", "volumes"):
+            if name := volume.text("configMap", "name"):
+                found = await self.api.find("v1", "configmaps", name, pod.namespace)
+                if found is not None and (text := found.text("data", key)) is not None:
+                    return text
+        raise daemons.ContainerFailed(f"open /etc/kube-flannel/{key}: no such file or directory")
+
+    async def _start_flanneld(self, pod: Object, iface: str) -> None:
+        config = await self._mounted(pod, "net-conf.json")
+        node = informer.at(informer.NODES, self.node)
+        me = await self.api.get(node)
+        if me is None:
+            raise daemons.ContainerFailed(f'error retrieving node spec for "{self.node}": nodes not found')
+        self._flanneld = daemons.start_flanneld(self._rtnl, me, config, iface, self.settings.addresses)
+        await self.api.patch(node, {"metadata": {"annotations": self._flanneld.annotations}})
+        for other in self._nodes.values():
+            self._learn(other)
+
+    # -- nodes
+
+    async def _watch_nodes(self) -> None:
+        async for node, is_there in informer.changes(self.api, informer.NODES):
+            if node.name == self.node:
+                continue
+            if not is_there:
+                self._nodes.pop(node.name, None)
+                if self._flanneld:
+                    self._flanneld.forget(self._rtnl, node.name)
+            else:
+                self._nodes[node.name] = node
+                self._learn(node)
+
+    def _learn(self, node: Object) -> None:
+        if self._flanneld is None:
+            return
+        try:
+            if self._flanneld.learn(self._rtnl, node):
+                self._report(len(self._flanneld.peers))
+        except Refused as refusal:  # as when somebody deleted flannel.1: the real one logs it and goes on, too
+            log.warning("%s: %s", self.node, refusal)
+
+
+def _iface(spec: Object, env: Mapping[str, str]) -> str:
+    words = spec.get("args")
+    for word in words if isinstance(words, list) else []:
+        if isinstance(word, str) and word.startswith("--iface="):
+            return word.removeprefix("--iface=")
+    return env.get("FLANNELD_IFACE", "")
+
+
+async def be_kubelet(settings: Settings, folder: int, report: Callable[[int], None]) -> None:
+    """Be the kubelet that `settings` describe; returns never."""
+    for path, text in settings.kubeconfigs.items():
+        Path(path).touch(mode=0o600)  # the administrator's: no program of a pod that is not root may read it
+        Path(path).write_text(text)
+    kernel.set_process_name("kubelet")
+    async with informer.connect(yaml.safe_load(settings.kubeconfigs[scene.KUBECONFIG])) as api:
+        await Kubelet(settings, api, folder, report).run_forever()

@@ -1,0 +1,75 @@
+"""The node-lifecycle controller of a lab: a node whose kubelet is silent is Ready=Unknown, and its pods are not ready.
+
+When a Lease was renewed is told by the clock of whoever looks at it, never by the time that is written in it. Source:
+kubernetes `pkg/controller/nodelifecycle/node_lifecycle_controller.go`. Left out: taints, and evictions after minutes.
+"""
+
+import asyncio
+import functools
+import time
+from collections.abc import Iterator, Mapping
+
+from kubemtu.core.objects import Object
+from kubemtu.kube.api import Api
+from kubemtu_lab import containers, heartbeat, informer
+
+MESSAGE = "Kubelet stopped posting node status."
+
+
+async def run(api: Api, grace_seconds: float) -> None:
+    """Watch over the nodes of an API until cancelled."""
+    await _Controller(api, grace_seconds).run()
+
+
+class _Controller:
+    def __init__(self, api: Api, grace_seconds: float) -> None:
+        self._api, self._grace = api, grace_seconds
+        self._changed = asyncio.Event()
+        self._nodes = informer.Mirror(api, informer.NODES, self._changed)
+        self._leases = informer.Mirror(api, informer.LEASES, self._changed)
+        self._heard: dict[str, tuple[str, float]] = {}  # by node: the Lease's renewTime, and when that was seen first
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for each in (self._nodes, self._leases):
+                tasks.create_task(each.run())
+            while True:
+                await asyncio.sleep(min(1.0, self._grace / 8))
+                self._listen(time.monotonic())
+                await asyncio.gather(*(informer.once_more(each, self._changed) for each in self._writes()))
+
+    def _listen(self, now: float) -> None:
+        for each in self._leases.objects.values():
+            renewed = each.text("spec", "renewTime") or ""
+            if each.namespace == heartbeat.NAMESPACE and self._heard.get(each.name, ("", 0))[0] != renewed:
+                self._heard[each.name] = renewed, now
+
+    def _writes(self) -> Iterator[informer.Write]:
+        now = time.monotonic()
+        for node in self._nodes.objects.values():
+            _, since = self._heard.get(node.name, ("", now))
+            if now - since > self._grace and heartbeat.ready_condition(node).text("status") in ("True", "False"):
+                yield functools.partial(self._give_up, node)
+
+    async def _give_up(self, node: Object) -> None:
+        told = {"status": "Unknown", "reason": "NodeStatusUnknown", "message": MESSAGE}
+        where = informer.at(informer.NODES, node.name)
+        body = {"status": {"conditions": _with_ready(node, told)}}
+        self._nodes.enter(await self._api.patch(where, body, subresource="status"))
+        for pod in await self._api.list(informer.PODS, field_selector=f"spec.nodeName={node.name}"):
+            if heartbeat.ready_condition(pod).text("status") == "True":
+                unready = {"status": {"conditions": _with_ready(pod, {"status": "False"})}}
+                write = functools.partial(self._write_pod, pod, unready)
+                await informer.once_more(write, self._changed)
+
+    async def _write_pod(self, pod: Object, body: Mapping[str, object]) -> None:
+        await self._api.patch(informer.ref(informer.PODS, pod), body, subresource="status")
+
+
+def _with_ready(found: Object, told: Mapping[str, str]) -> list[dict[str, object]]:
+    """The conditions of a node or a pod, with another Ready among them."""
+    changed = dict(told) | {"lastTransitionTime": containers.now()}
+    return [
+        dict(each.body) | (changed if each.text("type") == "Ready" else {})
+        for each in found.each("status", "conditions")
+    ]

@@ -1,0 +1,8 @@
+"""All scenes: every kind of path there is, by name."""
+
+from typing import Final
+
+from kubemtu_lab.line import middleboxes, sizes, tunnels
+from kubemtu_lab.line.scene import Scene
+
+ALL: Final[dict[str, Scene]] = {scene.name: scene for scene in (*sizes.SCENES, *tunnels.SCENES, *middleboxes.SCENES)}

@@ -1,0 +1,168 @@
+"""One pod on one node: volumes, network, then init containers in their order, then containers, until it is deleted."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Protocol
+
+from kubemtu.core.errors import KubemtuError, Unreachable
+from kubemtu.core.objects import Object
+from kubemtu_lab import attach, informer, volumes
+from kubemtu_lab.containers import RETRY_SECONDS, Container, Host, now
+
+log = logging.getLogger(__name__)
+
+
+class Kubelet(Host, Protocol):
+    """What a pod needs of its node."""
+
+    addresses: tuple[str, ...]
+
+    async def attach(self, pod: Object) -> attach.Attachment:
+        """CNI ADD. Raises AttachFailed."""
+        ...
+
+    async def detach(self, pod: Object) -> None:
+        """CNI DEL."""
+        ...
+
+    async def config_changed(self, seconds: float) -> None:
+        """Wait until the CNI configuration may have changed, at most so long."""
+        ...
+
+
+class Pod:
+    """The life of one pod, as a task; `end` makes it stop and leave."""
+
+    def __init__(self, kubelet: Kubelet, body: Object) -> None:
+        self.kubelet, self.body = kubelet, body
+        self._ref = informer.ref(informer.PODS, body)
+        self.host_network = bool(body.flag("spec", "hostNetwork"))
+        self.inits = [Container(kubelet, body, spec, self._changed) for spec in body.each("spec", "initContainers")]
+        self.mains = [Container(kubelet, body, spec, self._changed) for spec in body.each("spec", "containers")]
+        self.attachment: attach.Attachment | None = None
+        self._since = now()
+        self._dirty = asyncio.Event()
+        self._told: Mapping[str, object] = {}
+        self._ready_since = self._since
+        self._task = asyncio.create_task(self._live(), name=f"pod {body.name}")
+        self._task.add_done_callback(_log_failure)
+
+    async def end(self, *, gone: bool) -> None:
+        """Stop everything in the pod and take its network away; tell the API, unless the object is gone already."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        await self.kubelet.detach(self.body)
+        while not gone:
+            try:
+                await self.kubelet.api.delete(self._ref, grace_seconds=0)
+                gone = True
+            except Unreachable:
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _live(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._publish())
+            await self._set_up()
+            if not self.host_network:
+                self.attachment = await self._attach()
+            for container in self.inits:
+                await container.complete()
+            for container in self.mains:
+                group.create_task(container.live())
+
+    async def _set_up(self) -> None:
+        while True:
+            try:
+                return await volumes.set_up(self.kubelet.api, self.body)
+            except KubemtuError as failure:
+                self._wait(failure)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _attach(self) -> attach.Attachment:
+        while True:
+            try:
+                return await self.kubelet.attach(self.body)
+            except attach.AttachFailed as failure:
+                self._wait(failure)
+            await self.kubelet.config_changed(RETRY_SECONDS)
+
+    def _wait(self, failure: KubemtuError) -> None:
+        """Tell why no container is made yet."""
+        told: dict[str, object] = {"waiting": {"reason": "ContainerCreating", "message": str(failure)}}
+        for container in self.mains:
+            container.state = told
+        self._changed()
+
+    def _changed(self) -> None:
+        self._dirty.set()
+
+    def tell_again(self) -> None:
+        """Write the status once more, whatever was written last."""
+        self._told = {}
+        self._changed()
+
+    async def _publish(self) -> None:
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            status = self.status()
+            if status == self._told:
+                continue
+            try:
+                await self.kubelet.api.patch(self._ref, {"status": status}, subresource="status")
+                self._told = status
+            except KubemtuError:
+                # Deleted meanwhile, or the API is away: the next change, or the deletion, tells.
+                await asyncio.sleep(RETRY_SECONDS)
+                if not await self._still_there():
+                    return
+                self._dirty.set()
+
+    async def _still_there(self) -> bool:
+        try:
+            found = await self.kubelet.api.get(self._ref)
+        except KubemtuError:
+            return True
+        return found is not None and informer.uid(found) == informer.uid(self.body)
+
+    def status(self) -> dict[str, object]:
+        """The pod's status as kubelet reports it."""
+        initialized = all(container.ready for container in self.inits)
+        ready = initialized and all(container.ready for container in self.mains)
+        running = initialized and any("running" in c.state or c.restarts or c.last for c in self.mains)
+        own = self.kubelet.addresses if self.host_network else self.attachment.addresses if self.attachment else ()
+        before = next((c for c in _conditions(self._told) if c["type"] == "Ready"), None)
+        if before is None or (before["status"] == "True") != ready:
+            self._ready_since = now()
+        conditions = [
+            {"type": "Initialized", "status": _truth(initialized), "lastTransitionTime": self._since},
+            {"type": "Ready", "status": _truth(ready), "lastTransitionTime": self._ready_since},
+            {"type": "ContainersReady", "status": _truth(ready), "lastTransitionTime": self._ready_since},
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": self._since},
+        ]
+        status: dict[str, object] = {
+            "phase": "Running" if running else "Pending",
+            "hostIP": self.kubelet.addresses[0],
+            "startTime": self._since,
+            "conditions": conditions,
+            "initContainerStatuses": [container.status() for container in self.inits],
+            "containerStatuses": [container.status() for container in self.mains],
+        }
+        if own:
+            status |= {"podIP": own[0], "podIPs": [{"ip": each} for each in own]}
+        return status
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s ended", task.get_name(), exc_info=error)
+
+
+def _truth(value: bool) -> str:
+    return "True" if value else "False"
+
+
+def _conditions(status: Mapping[str, object]) -> list[dict[str, str]]:
+    found = status.get("conditions")
+    return found if isinstance(found, list) else []

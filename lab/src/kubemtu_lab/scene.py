@@ -1,0 +1,247 @@
+"""What a lab is made of, as data: nodes and their NICs, the CNI and what its ConfigMap says, pods, and what is wrong.
+
+    pod-1a   pod-1b                         pod-2a   pod-2b
+      |eth0    |                              |        |
+      |cali..  |cali..    node-1              |        |          node-2
+      +----+---+                              +----+---+
+           | flannel.1 (VXLAN 1, UDP 8472)         | flannel.1
+    API ---| eth0 192.168.77.1                     | eth0 192.168.77.2
+    =======+==================== fabric ===========+==========  switch ports, each with an MTU
+                                    | 192.168.77.254: the way to the rest of the world, which is not there
+
+All MTUs are bytes of the IP packet. A Scene is pure: it can be printed, compared, changed with `replace` and sent to
+the supervisor as JSON.
+"""
+
+from typing import Literal, Self
+
+import msgspec
+
+from kubemtu.core import errors
+
+
+class Nic(msgspec.Struct, frozen=True, kw_only=True):
+    """One NIC of a node and the switch port it is plugged into.
+
+    The first NIC of a node has 192.168.77.N and the default route, the second 192.168.78.N, and so on. The API server
+    is behind the first NIC of the first node. A port takes less only once all is up and was seen by the agents: no
+    node could join through such a port.
+    `port_mtu` None means that the port takes whatever the NIC sends. Otherwise a port drops larger packets without a
+    word, both those that the node sends (the port's end of the veth does not receive them) and those that go to the
+    node (the bridge does not forward them); a veth takes four bytes more than its MTU, room for a VLAN tag
+    (is_skb_forwardable). With another `port_way` it drops them in that one direction only and to the byte; nft does it.
+    """
+
+    name: str = "eth0"
+    mtu: int = 1500
+    port_mtu: int | None = None
+    port_way: Literal["both", "to-node", "from-node"] = "both"
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One node; its place in the scene decides its addresses (192.168.77.N) and its pods' (10.244.N.0/24)."""
+
+    name: str
+    nics: tuple[Nic, ...] = (Nic(),)
+    pods: tuple[str, ...] = ()
+
+
+class Canal(msgspec.Struct, frozen=True, kw_only=True, tag="canal"):
+    """Canal as RKE deployed it.
+
+    Era A (2018): no MTU anywhere unless `mtu` was written into the CNI JSON by hand. Era B: RKE writes it there.
+    Era C: ConfigMap key `veth_mtu`; `mtu` None gives RKE's default of 1450.
+    """
+
+    era: Literal["A", "B", "C"] = "A"
+    mtu: int | None = None
+    iface: str = ""
+    backend: Literal["vxlan", "host-gw"] = "vxlan"  # net-conf.json Backend.Type; host-gw routes packets as they are
+    backend_mtu: int | None = None  # net-conf.json Backend.MTU: of the underlay, flannel subtracts 50
+
+
+class Flannel(msgspec.Struct, frozen=True, kw_only=True, tag="flannel"):
+    """kube-flannel with the bridge plugin as its delegate."""
+
+    backend: Literal["vxlan", "host-gw"] = "vxlan"
+    backend_mtu: int | None = None
+    delegate_mtu: int | None = None
+    iface: str = ""
+
+
+class ConfigEdit(msgspec.Struct, frozen=True, kw_only=True, tag="config-edit"):
+    """Somebody changed a ConfigMap after the pods had started; `value` None: the key was lost."""
+
+    namespace: str
+    name: str
+    key: str
+    value: str | None
+
+
+class Reconfigured(msgspec.Struct, frozen=True, kw_only=True, tag="reconfigured"):
+    """Somebody configured the CNI anew after the pods had started, and perhaps restarted its DaemonSet."""
+
+    cni: Canal | Flannel
+    restarted: bool
+
+
+class HandSet(msgspec.Struct, frozen=True, kw_only=True, tag="hand-set"):
+    """Somebody set the MTU of links on a node by hand; `links` is a name, or a start of names with a star."""
+
+    node: str
+    links: str
+    mtu: int
+
+
+class IcmpFiltered(msgspec.Struct, frozen=True, kw_only=True, tag="icmp-filtered"):
+    """A firewall on a node swallows the ICMP that the node itself sends: path-MTU discovery goes blind."""
+
+    node: str
+
+
+class Filtered(msgspec.Struct, frozen=True, kw_only=True, tag="filtered"):
+    """A network policy on a node drops what others begin to send to its pods; answers to the pods themselves pass.
+
+    `pod` is POD or NAMESPACE/POD, none for all pods that the node has or gets; `port` None stands for all. It acts
+    where the node forwards: not on what the node itself sends, nor between two ports of one bridge (flannel's cni0).
+    Raises UsageError for a port of a protocol that has none.
+    """
+
+    node: str
+    pod: str = ""
+    protocol: Literal["udp", "tcp", "icmp", "all"] = "all"
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.port is not None and self.protocol not in ("udp", "tcp"):
+            raise errors.UsageError(f"a filter of {self.protocol} has no port; name udp or tcp")
+
+
+Fault = ConfigEdit | Reconfigured | HandSet | IcmpFiltered | Filtered
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole cluster. Faults happen once everything is up, in their order."""
+
+    name: str
+    summary: str
+    nodes: tuple[Node, ...]
+    cni: Canal | Flannel = Canal()
+    version: str = "v1.12.10"  # of Kubernetes, as the nodes report it
+    agents: bool = False  # the kubemtu-agent DaemonSet runs
+    probes: bool = False  # the kubemtu-probe DaemonSet runs, once an agent, or somebody, has made its Secret
+    dual_stack: bool = False
+    image: str = ""  # the folder of an unpacked image of kubemtu, whose files its pods run then (kubemtu_lab.images)
+    faults: tuple[Fault, ...] = ()
+    grace_seconds: float = 40.0
+    """After how long without news of its kubelet a node is Ready=Unknown: --node-monitor-grace-period."""
+    daemon_seconds: float = 0.0
+    """How long the CNI's daemon takes to be ready when it is restarted; the real flanneld: 13 to 15 s."""
+
+    def __post_init__(self) -> None:
+        names = [node.name for node in self.nodes]
+        pods = [pod for node in self.nodes for pod in node.pods]
+        for told, found in (("node", names), ("pod", pods)):
+            twice = sorted({each for each in found if found.count(each) > 1})
+            if twice:
+                raise errors.UsageError(f"scene {self.name}: two {told}s are called {twice[0]}; give each its own name")
+        if not 1 <= len(self.nodes) <= 200:
+            raise errors.UsageError(f"scene {self.name}: a lab has 1 to 200 nodes, not {len(self.nodes)}")
+
+    def replace(self, **changes: object) -> Self:
+        """Return the scene with other values for these fields."""
+        return msgspec.structs.replace(self, **changes)
+
+    def with_fault(self, *faults: Fault) -> Self:
+        """Return the scene with more faults at its end."""
+        return self.replace(faults=(*self.faults, *faults))
+
+    def with_nics(self, node: str, *nics: Nic) -> Self:
+        """Return the scene with other NICs on one node. Raises UsageError when there is no such node."""
+        self.number(node)
+        nodes = tuple(msgspec.structs.replace(each, nics=nics) if each.name == node else each for each in self.nodes)
+        return self.replace(nodes=nodes)
+
+    def number(self, node: str) -> int:
+        """Return the place of a node, counted from 1. Raises UsageError when there is no such node."""
+        for place, each in enumerate(self.nodes, 1):
+            if each.name == node:
+                return place
+        raise errors.UsageError(f"scene {self.name} has no node {node}; it has {', '.join(n.name for n in self.nodes)}")
+
+
+def nodes(count: int, pods: int, nic: Nic | None = None) -> tuple[Node, ...]:
+    """Return nodes node-1, node-2, ... that are all alike, with pods pod-1a, pod-1b, ... on them."""
+    return tuple(alike(place, pods, (nic or Nic(),)) for place in range(1, count + 1))
+
+
+def resized(
+    scene: Scene,
+    *,
+    nodes: int | None = None,
+    pods: int | None = None,
+    nic_mtu: int | None = None,
+    pod_mtu: int | None = None,
+) -> Scene:
+    """Return the scene with other numbers of nodes and of pods on each, and other MTUs; None leaves as it is.
+
+    Nodes beyond those of the scene are like its first.
+    """
+    made = []
+    for place in range(1, (nodes or len(scene.nodes)) + 1):
+        pattern = scene.nodes[min(place, len(scene.nodes)) - 1 if place <= len(scene.nodes) else 0]
+        count = len(pattern.pods) if pods is None else pods
+        nics = pattern.nics
+        if nic_mtu is not None:
+            nics = (msgspec.structs.replace(nics[0], mtu=nic_mtu), *nics[1:])
+        made.append(alike(place, count, nics))
+    cni = scene.cni
+    if pod_mtu is not None:
+        field = "mtu" if isinstance(cni, Canal) else "delegate_mtu"
+        cni = msgspec.structs.replace(cni, **{field: pod_mtu})
+    return scene.replace(nodes=tuple(made), cni=cni)
+
+
+def alike(place: int, pods: int, nics: tuple[Nic, ...]) -> Node:
+    """Return node-N with pods pod-Na, pod-Nb, ..."""
+    return Node(name=f"node-{place}", nics=nics, pods=tuple(f"pod-{place}{_letters(each)}" for each in range(pods)))
+
+
+def _letters(place: int) -> str:
+    letter = chr(ord("a") + place % 26)
+    return letter if place < 26 else _letters(place // 26 - 1) + letter
+
+
+def address(place: int, nic: int = 0) -> str:
+    """The underlay address of a node, by its place in the scene (from 1) and the number of its NIC (from 0)."""
+    return f"192.168.{77 + nic}.{place}"
+
+
+def address6(place: int, nic: int = 0) -> str:
+    """The IPv6 underlay address of a node in a dual-stack scene."""
+    return f"fd00:{77 + nic}::{place:x}"
+
+
+def pod_network(place: int) -> str:
+    """The pods' IPv4 network of a node."""
+    return f"10.244.{place}.0/24"
+
+
+def pod_network6(place: int) -> str:
+    """The pods' IPv6 network of a node in a dual-stack scene."""
+    return f"fd00:10:244:{place:x}::/64"
+
+
+def pod_networks(place: int, *, dual_stack: bool) -> tuple[str, ...]:
+    """The pods' networks of a node, IPv4 first."""
+    return (pod_network(place), pod_network6(place)) if dual_stack else (pod_network(place),)
+
+
+POD_NETWORKS = "10.244.0.0/16", "fd00:10:244::/48"
+GATEWAY = "192.168.77.254"
+GATEWAY6 = "fd00:77::ffff"
+API_PORT = 6443
+SERVICE_ADDRESS = "10.43.0.1"  # of the Service default/kubernetes: the first of the service network
+KUBECONFIG = "/etc/kubernetes/kubelet.conf"  # on every node: the kubelet's own, by the control plane's address
+IN_CLUSTER = "/etc/kubernetes/in-cluster.conf"  # on every node: by the address of the Service, as pods have it
+EXEC_IMAGE = "lab/exec"  # the image of containers whose command is a program of this machine

@@ -1,0 +1,95 @@
+"""Ready-made scenes, by name, and small functions that put one more fault into any of them."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from kubemtu.core import errors
+from kubemtu_lab import scene
+from kubemtu_lab.scenes import canal, flannel
+
+SCENES: dict[str, scene.Scene] = {
+    each.name: each
+    for each in (
+        canal.CANAL_1500,
+        canal.CANAL_HALF_DONE,
+        canal.CANAL_HEALTHY,
+        canal.CANAL_VETH_MTU,
+        canal.CANAL_JUMBO,
+        canal.CANAL_MIXED_NICS,
+        canal.CANAL_IFACE,
+        canal.CANAL_BLACK_HOLE,
+        flannel.FLANNEL,
+        flannel.FLANNEL_HOST_GW,
+        flannel.FLANNEL_1500,
+        flannel.FLANNEL_DRIFT,
+        flannel.FLANNEL_DUAL,
+        flannel.FLANNEL_DUAL_1450,
+    )
+}
+
+
+def named(name: str) -> scene.Scene:
+    """Return the scene of that name. Raises UsageError when there is none."""
+    try:
+        return SCENES[name]
+    except KeyError:
+        raise errors.UsageError(f"there is no scene {name}; choose one of: {', '.join(SCENES)}") from None
+
+
+def lost_iface(found: scene.Scene) -> scene.Scene:
+    """Somebody saved canal-config in a user interface that drops empty keys: canal_iface is gone (rancher#15010)."""
+    return found.with_fault(
+        scene.ConfigEdit(namespace="kube-system", name="canal-config", key="canal_iface", value=None)
+    )
+
+
+def veth_mtu_edited(found: scene.Scene, mtu: int) -> scene.Scene:
+    """Somebody changed veth_mtu of era C and restarted nothing."""
+    return found.with_fault(
+        scene.ConfigEdit(namespace="kube-system", name="canal-config", key="veth_mtu", value=str(mtu))
+    )
+
+
+def only_host_ends(found: scene.Scene, mtu: int) -> scene.Scene:
+    """Somebody set the host ends of all veths, and only those: every larger packet from a pod is dropped in silence."""
+    ends = "cali*" if isinstance(found.cni, scene.Canal) else "veth*"
+    return found.with_fault(*(scene.HandSet(node=node.name, links=ends, mtu=mtu) for node in found.nodes))
+
+
+def icmp_filtered(found: scene.Scene) -> scene.Scene:
+    """A firewall on every node swallows the node's own ICMP: senders never learn the path MTU."""
+    return found.with_fault(*(scene.IcmpFiltered(node=node.name) for node in found.nodes))
+
+
+def black_hole(
+    found: scene.Scene, node: str, port_mtu: int, way: Literal["both", "to-node", "from-node"] = "both"
+) -> scene.Scene:
+    """The switch port of a node takes less than its NIC sends; or only what goes one way is too large for it."""
+    nics = found.nodes[found.number(node) - 1].nics
+    first = scene.Nic(name=nics[0].name, mtu=nics[0].mtu, port_mtu=port_mtu, port_way=way)
+    return found.with_nics(node, first, *nics[1:])
+
+
+def udp_filtered(found: scene.Scene, port: int | None = None) -> scene.Scene:
+    """A policy of every node drops the UDP that others send to its pods, or that to one port; ICMP and TCP pass."""
+    return found.with_fault(*(scene.Filtered(node=node.name, protocol="udp", port=port) for node in found.nodes))
+
+
+def _needs_mtu(name: str, make: Callable[[scene.Scene, int], scene.Scene]) -> "Fault":
+    def checked(found: scene.Scene, mtu: int | None) -> scene.Scene:
+        if mtu is None:
+            raise errors.UsageError(f"the fault {name} needs an MTU: {name}=1400")
+        return make(found, mtu)
+
+    return checked
+
+
+Fault = Callable[[scene.Scene, int | None], scene.Scene]
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "lost-iface": (lambda found, _: lost_iface(found), "the empty key canal_iface was lost from canal-config"),
+    "veth-mtu-edited": (_needs_mtu("veth-mtu-edited", veth_mtu_edited), "veth_mtu was changed, nothing restarted"),
+    "only-host-ends": (_needs_mtu("only-host-ends", only_host_ends), "the host ends of running pods' veths were set"),
+    "icmp-filtered": (lambda found, _: icmp_filtered(found), "every node's firewall swallows the node's own ICMP"),
+    "udp-filtered": (lambda found, _: udp_filtered(found), "a policy drops the UDP that others send to pods"),
+}
+"""What the command line can add to a scene: a function of the scene and an MTU, and what it does."""

@@ -1,0 +1,339 @@
+"""The agent of one node: makes the node true to its NodeMTU, and shows there what the node is.
+
+Level-triggered. Whatever wakes it (a new spec, a link that came or changed, another file of the CNI, some seconds gone
+by) leads to the same: make it so, look, tell. While nothing happens and nothing is asked, it sleeps: kernel and API
+server wake it, and it looks again just often enough for what makes no event, as sysctls, and to say that it lives.
+Five tasks that never wait for each other: one follows the spec, one keeps the node, one tells, one learns the other
+nodes' addresses, one measures (agent.prober). So an API server that is away stops neither the correcting of a pod
+that is born meanwhile nor the looking. It opens one port, which answers whoever holds the cluster's key and changes
+nothing; and it changes nothing itself while its NodeMTU asks for nothing.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+import kubemtu
+from kubemtu.agent import desired, kernel, peers, prober, report
+from kubemtu.core import errors, net
+from kubemtu.core.change import migration
+from kubemtu.core.objects import Object
+from kubemtu.core.probe import request
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import errors as kube_errors
+from kubemtu.kube import mtu, probes, records
+from kubemtu.node.kernel import netns
+from kubemtu.node.probe import namespaces
+
+TICK = 0.25  # seconds between two looks, whatever happens meanwhile, and before what failed is tried again
+LOOK = 1.0  # seconds between two full rounds while something is asked of the node
+IDLE = report.BEAT  # seconds between two looks while nothing is, where every change is heard: each is then told
+DEAF = 5.0  # the same where not every change is heard
+CALM = 20.0  # so many times what a look takes lies between two while nothing is asked: at most 5 % of a core
+PEERS = 300.0  # seconds between two readings of the other nodes' addresses
+AWAY = (0.5, 5.0)  # seconds to wait for the API server: at first, at most
+TAKEOVER = 3.0  # seconds that the agent before this one may take to end
+
+# Of these rows the observation that is told along must show what they did: it is held against them.
+SHOWN = frozenset({migration.Phase.RECORD, migration.Phase.DEVICES, migration.Phase.SETTLE})
+
+T = TypeVar("T")
+log = logging.getLogger("kubemtu.agent")
+
+
+class Agent:
+    """One node, one NodeMTU."""
+
+    def __init__(
+        self,
+        *,
+        api: kube_api.Api,
+        node: str,
+        journal: Path,
+        roots: netns.Roots | None = None,
+        namespace: str = probes.NAMESPACE,
+    ) -> None:
+        self._api = api
+        self._node = node
+        self._directory = journal
+        self._roots = roots or netns.Roots()
+        self._kernel = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel")
+        self._identity = mtu.Agent(version=kubemtu.__version__, pid=os.getpid(), started_at=records.moment(api.now()))
+        self._asked = desired.Asked()
+        self._missing = False  # the NodeMTU is not there (any more), whatever was told
+        self._leaving = False  # kubemtu is taken out of the cluster: nothing of it stays on the node
+        self._drivers = desired.Drivers()
+        self._authority = desired.Authority(api)
+        self._condition: mtu.Condition | None = None  # told last, also by the agent before this one
+        self._course = desired.Course()
+        self._wake = asyncio.Event()
+        self._stirred = False  # the kernel has told of a change
+        self._touched = False  # something has happened to the CNI's files, or beside them
+        self._looked = 0.0
+        self._took = 0.0  # seconds that the last look did
+        self._seen_at = 0.0  # when what is told was seen, on the clock that nobody sets
+        self._news = asyncio.Event()
+        self._report: report.Report | None = None
+        self._answers: dict[str, request.Told | None] = {}  # not told yet
+        self._begun = False  # whether what an earlier agent answered has been taken away
+        self._places = namespaces.Places(self._roots)
+        self._prober = prober.Prober(api=api, node=node, namespace=namespace, found=self._places, tell=self._answer)
+        self._peers = peers.Peers()
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises Conflict when the node has an agent already, Denied when it may not begin."""
+        held = await asyncio.to_thread(kernel.only_one, self._directory, TAKEOVER)
+        try:
+            hands = await self._on_kernel(lambda: kernel.Keeper(self._node, self._directory, self._roots))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    parts = (self._follow(), self._keep(hands), self._tell(), self._meet(), self._prober.run(persist))
+                    for task in parts:
+                        group.create_task(task)
+            finally:
+                self._kernel.submit(hands.close).result()
+        finally:
+            self._kernel.shutdown(wait=True)
+            if self._leaving:
+                kernel.leave(self._directory)
+            os.close(held)
+
+    # What is asked
+
+    async def _follow(self) -> None:
+        async def once() -> None:
+            async with contextlib.aclosing(self._api.watch(mtu.NODES, name=self._node)) as changes:
+                async for change in changes:
+                    there = change.objects and change.type != "DELETED"
+                    await self._hear(change.objects[0] if there else None)
+
+        await persist(once)
+
+    async def _hear(self, found: Object | None) -> None:
+        heard = await self._authority.check(desired.read(found), self._node)
+        if self._condition is None and found is not None:
+            with contextlib.suppress(errors.Malformed):  # by hand; what is told next is written over it
+                held = records.node_of(found).conditions
+                self._condition = next((one for one in held if one.type == report.ACCEPTED), None)
+        if not self._drivers.obeys(heard):
+            log.warning("an earlier driver of this migration is not obeyed any more")
+            return
+        self._missing = found is None
+        if self._missing:
+            self._news.set()
+        leaving = found is not None and found.get("metadata", "annotations", migration.FORGET) == "true"
+        if heard != self._asked or leaving != self._leaving:
+            self._stirred = self._stirred or leaving
+            self._asked, self._leaving = heard, leaving
+            self._wake.set()
+
+    # What is done
+
+    async def _keep(self, hands: kernel.Keeper) -> None:
+        unseen = True  # something happened since the last look
+        while True:
+            # A look is due anyway: what happens until then wakes nobody, and the kernel keeps it.
+            listen = not unseen or self._course.asked.desired is not None
+            await self._wait(hands, self._pause(hands, unseen=unseen), listen=listen)
+            asked, stirred, touched = self._asked, self._stirred, self._touched
+            self._stirred = self._touched = False
+            fresh = self._course.begin(asked)
+            full = fresh or self._course.failing or self._age() >= self._rhythm(hands)
+            if touched and await self._on_kernel(hands.files_changed):
+                unseen = True
+            unseen = unseen or full or stirred
+            if full or stirred:
+                await self._on_kernel(functools.partial(self._act, hands, asked, full=full))
+            if fresh and asked.desired is not None and asked.desired.phase not in SHOWN and self._report is not None:
+                self._publish(self._report.observation)
+            elif unseen and (fresh or self._age() >= self._calm()):
+                await self._look(hands)
+                unseen = False
+
+    def _rhythm(self, hands: kernel.Keeper) -> float:
+        """How old a look may grow while nothing happens, in seconds."""
+        if self._course.asked.desired is not None:
+            return LOOK
+        return IDLE if hands.hears else DEAF
+
+    def _calm(self) -> float:
+        """How long after a look the next one may be, whatever happens, in seconds."""
+        return TICK if self._course.asked.desired is not None else min(max(TICK, CALM * self._took), IDLE)
+
+    def _pause(self, hands: kernel.Keeper, *, unseen: bool) -> float:
+        """How long there is nothing to do unless something happens, in seconds."""
+        if self._course.failing:
+            return TICK
+        return max((self._calm() if unseen else self._rhythm(hands)) - self._age(), 0.0)
+
+    async def _wait(self, hands: kernel.Keeper, seconds: float, *, listen: bool) -> None:
+        """Wait for a new spec, and when listening for an event of the kernel, for so long."""
+        loop = asyncio.get_running_loop()
+        files = hands.files_fileno()
+        reading = [] if not listen else [hands.fileno()] if files is None else [hands.fileno(), files]
+
+        def hear(one: int) -> None:
+            loop.remove_reader(one)  # it stays readable until it has been read, on the other thread
+            self._touched = self._touched or one == files
+            self._stirred = self._stirred or one != files
+            self._wake.set()
+
+        for one in reading:
+            loop.add_reader(one, hear, one)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for one in reading:
+                loop.remove_reader(one)
+        self._wake.clear()
+
+    def _act(self, hands: kernel.Keeper, asked: desired.Asked, *, full: bool) -> None:
+        """Correct what events made wrong, and make the node true to what is asked; on the kernel's thread."""
+        if asked.desired is None:
+            hands.let_go()
+            if self._leaving:
+                hands.forget()
+            hands.drain()
+            return
+        corrected = hands.drain()
+        if corrected is not None:
+            self._course.take(corrected)
+        if full:
+            hands.sweep()
+            strangers = kernel.strangers(asked.desired, self._cluster_hosts())
+            if strangers and asked.desired.pins_hosts:
+                self._course.take(kernel.failed(asked.desired, strangers[0], migration.UNKNOWN_HOST))
+            else:
+                self._course.take(hands.make_true(asked.desired))
+
+    def _cluster_hosts(self) -> set[str]:
+        """Whom this node may be asked to pin its own traffic to: the nodes, itself among them, and the API server."""
+        server = {os.environ.get("KUBERNETES_SERVICE_HOST", ""), self._api.connection.host}
+        return {*self._peers.others, *self._peers.own, *server}
+
+    async def _look(self, hands: kernel.Keeper) -> None:
+        self._looked = looked = time.monotonic()
+        others = self._peers.others
+        try:
+            seen = await self._on_kernel(lambda: hands.look(others))
+        except errors.KubemtuError as error:
+            log.warning("this node cannot be looked at: %s", error)
+        else:
+            self._seen_at = looked
+            self._took = time.monotonic() - looked
+            self._publish(seen)
+
+    def _age(self) -> float:
+        return time.monotonic() - self._looked
+
+    def _publish(self, seen: net.NodeObservation) -> None:
+        self._places.learn(seen.ports)
+        self._report = report.Report(
+            generation=self._course.asked.generation,
+            reached=self._course.reached,
+            answers=dict(self._answers),
+            observation=seen,
+        )
+        self._news.set()
+
+    def _answer(self, answers: Mapping[str, request.Told | None]) -> None:
+        """Take what the prober has to tell; None: nobody wants to know that any more."""
+        self._answers.update(answers)
+        if self._report is not None:
+            self._publish(self._report.observation)
+
+    # What is told
+
+    async def _tell(self) -> None:
+        told: report.Report | None = None
+        told_at = 0.0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(report.BEAT):
+                    await self._news.wait()
+            self._news.clear()
+            if self._report is None:
+                continue
+            due = 0.0 if self._missing else report.delay(self._report, told) - (time.monotonic() - told_at)
+            if due > 0:
+                asyncio.get_running_loop().call_later(due, self._news.set)
+                continue
+            told = await persist(self._send)
+            told_at = time.monotonic()
+
+    async def _send(self) -> report.Report:
+        now = self._report
+        assert now is not None
+        answers = now.answers if self._begun else None
+        moment = records.moment(self._api.now())
+        self._condition = report.accepted(now.reached, now.generation, self._condition, moment)
+        await mtu.set_status(
+            self._api,
+            self._node,
+            generation=now.generation,
+            reached=now.reached,
+            answers=answers,
+            observation=self._dated(now.observation),
+            agent=self._identity,
+            conditions=[self._condition],
+        )
+        for name in now.answers if self._begun else ():
+            if name in self._answers and self._answers[name] is now.answers[name]:
+                del self._answers[name]
+        if not self._begun:
+            self._begun = True
+            self._publish(self._report.observation if self._report is not None else now.observation)
+        return now
+
+    def _dated(self, seen: net.NodeObservation) -> net.NodeObservation:
+        """What was seen, with its time by the clock of the server: whoever reads it knows no node's own."""
+        return msgspec.structs.replace(seen, observed_at=self._api.now() - (time.monotonic() - self._seen_at))
+
+    # Who else is there
+
+    async def _meet(self) -> None:
+        pause = AWAY[1]
+        while True:
+            try:
+                found = await persist(functools.partial(peers.read, self._api, self._node))
+                if found != self._peers:
+                    self._peers = found
+                    self._looked = 0.0
+                    self._wake.set()
+            except errors.Forbidden as error:
+                log.warning("the way to other nodes is not told: %s", error)
+            pause = (
+                PEERS if self._peers.others else min(2 * pause, PEERS)
+            )  # a cluster's first node is alone for a while
+            await asyncio.sleep(pause)
+
+    async def _on_kernel(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._kernel, work)
+
+
+async def persist(call: Callable[[], Awaitable[T]]) -> T:
+    """Call until it succeeds, with growing pauses while the API server is away or refuses for the moment.
+
+    Raises Forbidden at once: without its rights an agent is of no use, and the end of its log should say so.
+    """
+    pause, most = AWAY
+    while True:
+        try:
+            return await call()
+        except (errors.Unreachable, errors.Conflict, errors.Malformed) as error:
+            wait = most if isinstance(error, kube_errors.Absent) else pause
+            log.warning("%s; trying again in %.1f s", error, wait)
+        await asyncio.sleep(wait)
+        pause = min(2 * pause, most)

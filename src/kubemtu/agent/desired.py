@@ -1,0 +1,143 @@
+"""What is asked of a node, as its NodeMTU says it, and what came of it over all rounds."""
+
+import logging
+
+import msgspec
+
+from kubemtu.core.change import migration
+from kubemtu.core.objects import Object
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import mtu
+
+REMEMBERED = 16  # migrations
+log = logging.getLogger("kubemtu.agent")
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the spec of a NodeMTU says; `trouble` when it is not obeyed, with the reason in `refused`."""
+
+    generation: int | None = None
+    desired: migration.Desired | None = None
+    trouble: str = ""
+    refused: str = ""
+
+
+class Drivers:
+    """Which driver of each migration was heard last: an earlier one that wakes up is not obeyed any more."""
+
+    def __init__(self) -> None:
+        """Nobody was heard."""
+        self._epochs: dict[str, int] = {}
+
+    def obeys(self, asked: Asked) -> bool:
+        """True unless a later driver of the same migration has been heard."""
+        desired = asked.desired
+        if desired is None:
+            return True
+        if desired.epoch < self._epochs.get(desired.migration, 0):
+            return False
+        self._epochs.pop(desired.migration, None)
+        self._epochs[desired.migration] = desired.epoch
+        if len(self._epochs) > REMEMBERED:
+            self._epochs.pop(next(iter(self._epochs)))
+        return True
+
+
+def read(found: Object | None) -> Asked:
+    """Read the spec of a NodeMTU, whatever stands in its status; None: there is none."""
+    if found is None:
+        return Asked()
+    generation = found.get("metadata", "generation")
+    number = generation if isinstance(generation, int) else None
+    spec = found.get("spec")
+    if not spec:
+        return Asked(generation=number)
+    try:
+        return Asked(generation=number, desired=msgspec.convert(spec, migration.Desired))
+    except msgspec.ValidationError as error:
+        trouble = (
+            f"the spec of NodeMTU {found.name} cannot be read: {error}; the node is left as it is: correct or remove "
+            f"the spec with `kubectl edit nodemtu {found.name}`"
+        )
+        return Asked(generation=number, trouble=trouble, refused=migration.SPEC_UNREADABLE)
+
+
+class Authority:
+    """Holds what is asked of a node against the change that it names: there must be one, and a driver of it."""
+
+    def __init__(self, api: kube_api.Api) -> None:
+        """No change is known."""
+        self._api = api
+        self._known: tuple[str, int] | None = None
+
+    async def check(self, asked: Asked, node: str) -> Asked:
+        """Return what is asked, or why it is not obeyed: whoever may write a NodeMTU need not have begun a change.
+
+        Asks the API once for each driver of a change. Raises what `Api.get` raises.
+        """
+        desired = asked.desired
+        if desired is None or self._known == (desired.migration, desired.epoch):
+            return asked
+        found = await self._api.get(mtu.migration_ref(desired.migration))
+        if found is None:
+            why = f"MTUMigration {desired.migration} does not exist"
+        elif desired.epoch > (epoch := found.integer("status", "progress", "epoch") or 0):
+            why = (
+                f"no driver of MTUMigration {desired.migration} has come to epoch {desired.epoch}, the last is {epoch}"
+            )
+        else:
+            self._known = (desired.migration, desired.epoch)
+            return asked
+        trouble = (
+            f"the spec of NodeMTU {node} is not obeyed, for {why}; the node is left as it is: take the spec away with "
+            f"`kubectl patch nodemtu {node} --type merge -p '{{\"spec\":null}}'`"
+        )
+        return Asked(generation=asked.generation, trouble=trouble, refused=migration.MIGRATION_NOT_FOUND)
+
+
+class Course:
+    """What came of one spec: what the rounds changed is added up, and each new trouble is logged once."""
+
+    def __init__(self) -> None:
+        """Nothing is asked yet."""
+        self.reached: migration.Reached | None = None
+        self.asked = Asked()
+        self._begun = False
+
+    @property
+    def failing(self) -> bool:
+        """True while something could not be done."""
+        return self.reached is not None and bool(self.reached.failures)
+
+    def begin(self, asked: Asked) -> bool:
+        """Note what is asked now; True when that is new."""
+        if self._begun and asked == self.asked:
+            return False
+        self._begun = True
+        self.asked, self.reached = asked, None
+        if asked.trouble:
+            log.warning("%s", asked.trouble)
+            self.reached = migration.Reached(
+                phase=migration.Phase.RECORD,
+                restore=False,
+                done=False,
+                ports=0,
+                changed=0,
+                failures=(asked.trouble,),
+                refused=asked.refused,
+            )
+        return True
+
+    def take(self, found: migration.Reached) -> None:
+        """Add what one round did."""
+        before = self.reached
+        for sentence in found.failures:
+            if before is None or sentence not in before.failures:
+                log.warning("%s: %s", found.phase, sentence)
+        if before is None or found.changed:
+            text = "%s: %d pods, %d settings changed, %.1f ms"
+            log.info(text, found.phase, found.ports, found.changed, found.seconds * 1000)
+        if before is not None:
+            seconds = before.seconds + found.seconds if found.changed else before.seconds
+            found = msgspec.structs.replace(found, changed=before.changed + found.changed, seconds=seconds)
+        self.reached = found

@@ -1,0 +1,282 @@
+"""The measuring half of an agent: it answers other stations, and carries out the orders that concern its node.
+
+Two threads beside the loop: one answers, always on the node itself and in pods as long as an order asks for it; the
+others measure. The node's one open port is this UDP and TCP port, which answers nobody without the cluster's key and
+changes nothing. Where the key cannot be had, the agent does everything else.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Final
+
+import msgspec
+
+from kubemtu.core import errors
+from kubemtu.core.probe import request
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import probes
+from kubemtu.node.kernel import netns
+from kubemtu.node.probe import measuring, namespaces, station, wire
+
+AT_ONCE: Final = 4  # orders that are measured at the same time
+OLD: Final = 600.0  # seconds: an order older than that is nobody's any more
+KEY_AGAIN: Final = 5.0  # seconds before the key is asked for again
+GLANCE: Final = 2.0  # seconds between two looks at whether the pods that answer are still there
+
+Tell = Callable[[Mapping[str, request.Told | None]], None]
+Persist = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
+log = logging.getLogger("kubemtu.agent")
+
+
+class Prober:
+    """What a node measures and answers; `tell` takes its answers by the names of the orders, None for one to forget."""
+
+    def __init__(
+        self,
+        *,
+        api: kube_api.Api,
+        node: str,
+        namespace: str,
+        found: namespaces.Places,
+        tell: Tell,
+        port: int = request.PORT,
+    ) -> None:
+        """Opens nothing yet."""
+        self._api = api
+        self._node = node
+        self._namespace = namespace
+        self._places = found
+        self._tell = tell
+        self._port = port
+        self._key = wire.Key(os.urandom(32))  # nobody else has it: until there is the cluster's, only echo is answered
+        self._keyless = ""  # why the cluster's key is not had
+        self._station: station.Station | None = None
+        self._stop = threading.Event()
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._begun: dict[str, asyncio.Task[None]] = {}
+        self._beside: set[asyncio.Task[None]] = set()
+        self._unreadable: set[str] = set()  # orders of which that has been said
+        self._answering: dict[str, frozenset[str]] = {}  # the pods' ports in which an order wants answers, by its name
+
+    async def run(self, persist: Persist) -> None:
+        """Work until cancelled; `persist` calls again what failed because the API server is away."""
+        if not await self._have_key():
+            self._soon(self._seek_key())
+        answering = threading.Thread(target=self._answer, name="answering", daemon=True)
+        answering.start()
+        try:
+            await self._obey(persist)
+        finally:
+            self._stop.set()
+            self._wake()
+            for task in (*self._begun.values(), *self._beside):
+                task.cancel()
+            await asyncio.to_thread(answering.join, 2 * station.IDLE)
+
+    async def _obey(self, persist: Persist) -> None:
+        """Follow the orders; without the right to, the agent does everything else."""
+        told = ""
+        while True:
+            try:
+                await persist(self._follow)
+            except errors.Forbidden as error:
+                if str(error) != told:
+                    log.warning("nothing can be asked of this node: %s", error)
+                told = str(error)
+                await asyncio.sleep(KEY_AGAIN)
+
+    async def _have_key(self) -> bool:
+        """Ask for the cluster's key once; without it, other nodes are measured by ICMP echo alone."""
+        try:
+            self._key = wire.Key(await probes.key(self._api, self._namespace))
+        except errors.KubemtuError as error:
+            if str(error) != self._keyless:
+                log.warning("without the cluster's key, paths are measured by ICMP echo only: %s", error)
+            self._keyless = str(error)
+            return False
+        return True
+
+    async def _seek_key(self) -> None:
+        while not await self._have_key():
+            await asyncio.sleep(KEY_AGAIN)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have the answering thread look at the key, and at whether it is to stop; it does so between two turns."""
+        if self._station is not None:
+            with contextlib.suppress(OSError):  # it has just been closed
+                self._station.soon(lambda: None)
+
+    # Answering
+
+    def _answer(self) -> None:
+        """Answer until told to stop; on a thread of its own."""
+        told = ""
+        while not self._stop.is_set():
+            key = self._key
+            try:
+                with station.Station(key, port=self._port, families=station.spoken()) as serving:
+                    serving.listen(self._port)
+                    self._station = serving
+                    serving.soon(self._stand)
+                    serving.serve(functools.partial(self._serves, key))
+            except (errors.KubemtuError, OSError) as error:
+                self._station = None
+                if str(error) != told:
+                    log.warning("this node does not answer other nodes' probes: %s", error)
+                told = str(error)
+                self._stop.wait(KEY_AGAIN)
+
+    def _serves(self, key: wire.Key) -> bool:
+        """Whether to go on with that key; asked by the answering thread."""
+        return not self._stop.is_set() and self._key is key
+
+    def _stand(self) -> None:
+        """Stand in the pods that any order wants answers in, and in no others; on the answering thread.
+
+        A socket in a pod that has ended would keep its namespace, and with it the node's end of its veth.
+        """
+        serving = self._station
+        if serving is None:
+            return
+        wanted = {port for ports in self._answering.values() for port in ports if self._places.there(port)}
+        standing = {via for via, _ in serving.channels if via}
+        for port in standing - wanted:
+            serving.shut(port)
+        netns.make_room(8 * len(wanted - standing))  # sockets of two families and protocols, and their namespaces
+        for port in wanted - standing:
+            try:
+                space = self._places.enter(port)
+            except LookupError:
+                continue
+            try:
+                for family in station.spoken():
+                    with contextlib.suppress(errors.Unreachable):  # a pod without that family
+                        serving.open(port, space, port=self._port, families=(family,))
+                serving.listen(self._port, port)
+            except errors.UsageError:  # somebody has the port already: one of our own probe pods, most likely
+                serving.shut(port)
+            except (errors.KubemtuError, OSError) as error:
+                log.warning("no station can answer in the pod behind %s: %s", port, error)
+            finally:
+                os.close(space)
+
+    async def _settle(self) -> None:
+        """Have the answering thread look at what is wanted, and wait until it has."""
+        serving = self._station
+        if serving is None:
+            return
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def stand() -> None:
+            self._stand()
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(done.set)
+
+        with contextlib.suppress(TimeoutError, OSError):  # it has just been closed: nobody stands anywhere
+            serving.soon(stand)
+            async with asyncio.timeout(station.IDLE * 3):
+                await done.wait()
+
+    # Orders
+
+    async def _follow(self) -> None:
+        async with contextlib.aclosing(probes.follow(self._api)) as changes:
+            async for found in changes:
+                self._take(found)
+
+    def _take(self, found: Mapping[str, probes.Asked]) -> None:
+        for name in self._begun.keys() - found.keys():
+            self._begun.pop(name).cancel()
+            self._tell({name: None})
+            if self._answering.pop(name, None):
+                self._soon(self._settle())
+        self._unreadable &= found.keys()
+        for name, asked in found.items():
+            if name in self._begun or self._api.now() - asked.created > OLD:
+                continue
+            if asked.order is None:
+                if name not in self._unreadable:
+                    log.warning("%s", asked.trouble)
+                self._unreadable.add(name)
+            elif request.concerns(asked.order, self._node):
+                self._begun[name] = asyncio.create_task(self._carry_out(name, asked.order))
+
+    def _soon(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def _carry_out(self, name: str, asked: request.Order) -> None:
+        mine = frozenset(spot.port for spot in asked.answering if spot.node == self._node and spot.port)
+        told: request.Told | None = None
+        try:
+            async with asyncio.timeout(asked.seconds):
+                if mine:
+                    self._answering[name] = mine
+                    await self._settle()
+                    self._tell({name: request.Told(ready=True, troubles=self._missing(asked))})
+                told = await self._measured(asked)
+                self._tell({name: told})
+                while mine:
+                    await asyncio.sleep(GLANCE)
+                    await self._settle()
+        except TimeoutError:
+            log.info("MTUProbe %s is over after %d s", name, asked.seconds)
+            if told is None:
+                self._fail(name, f"node {self._node} did not finish within {asked.seconds} s")
+        except Exception as broken:  # whoever asked shall not wait for what never comes
+            log.exception("MTUProbe %s", name)
+            self._fail(name, f"node {self._node} could not measure: {broken!r}")
+        finally:
+            if self._answering.pop(name, None):
+                await self._settle()
+
+    def _fail(self, name: str, trouble: str) -> None:
+        self._tell({name: request.Told(ready=True, done=True, troubles=(trouble,))})
+
+    async def _measured(self, asked: request.Order) -> request.Told:
+        over = threading.Event()
+        work = measuring.Measuring(self._node, self._places, self._key, going_on=lambda: not over.is_set())
+        try:
+            told = await self._aside(lambda: work.carry_out(asked))
+        finally:
+            over.set()  # the question is gone, or its time is over: nothing more is sent for it
+        return msgspec.structs.replace(told, troubles=(*self._missing(asked), *told.troubles)[: measuring.TROUBLES])
+
+    def _missing(self, asked: request.Order) -> tuple[str, ...]:
+        """A sentence for each pod that should answer and is gone."""
+        return tuple(
+            f"no station answers in the pod behind {spot.port}: it is gone"
+            for spot in asked.answering
+            if spot.node == self._node and spot.port and self._places.port(spot.port) is None
+        )[: measuring.TROUBLES]
+
+    async def _aside(self, work: Callable[[], request.Told]) -> request.Told:
+        """Do it on a thread that waits for the network, and that nobody waits for when the agent is told to end."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[request.Told] = loop.create_future()
+
+        def end(settle: Callable[[], None]) -> None:
+            self._room.release()
+            if not done.cancelled():
+                settle()
+
+        def run() -> None:
+            try:
+                told = work()
+                settle = functools.partial(done.set_result, told)
+            except Exception as error:  # carried over to whoever waits
+                settle = functools.partial(done.set_exception, error)
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(end, settle)
+
+        await self._room.acquire()
+        threading.Thread(target=run, name="measuring", daemon=True).start()
+        return await done

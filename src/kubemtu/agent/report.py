@@ -1,0 +1,84 @@
+"""What an agent tells, and when it is worth telling: at once what somebody waits for, soon what a node shows, and drop
+counters now and then, because they move by themselves.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from kubemtu.core import net
+from kubemtu.core.change import migration
+from kubemtu.core.probe import request
+from kubemtu.kube.records import Condition
+
+BEAT = 20.0  # seconds after which an unchanged observation is told again; it counts as stale after sixty
+SOON = 0.3  # seconds between two tellings of what a node shows
+ACCEPTED = "Accepted"
+MESSAGE = 2000  # characters of a condition's message
+DROPS = 3.0  # seconds between two tellings where nothing but drop counters moved
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent tells: `reached` is about the spec of that `generation`, `answers` about MTUProbes, by name."""
+
+    generation: int | None
+    reached: migration.Reached | None
+    answers: Mapping[str, request.Told | None]
+    observation: net.NodeObservation
+
+
+def delay(report: Report, told: Report | None) -> float:
+    """How many seconds after the last telling this report is due."""
+    if told is None or report.answers or verdict(report) != verdict(told):
+        return 0.0
+    if quiet(report.observation) != quiet(told.observation):
+        return SOON
+    return DROPS if counters(report.observation) != counters(told.observation) else BEAT
+
+
+def verdict(report: Report) -> tuple[object, ...]:
+    """What somebody waits for."""
+    reached = report.reached
+    still = None if reached is None else msgspec.structs.replace(reached, seconds=0.0)
+    return report.generation, still
+
+
+def accepted(
+    reached: migration.Reached | None, generation: int | None, before: Condition | None, now: str
+) -> Condition:
+    """Return the condition that says whether the spec is obeyed; `before` is the one told last, `now` RFC 3339."""
+    if reached is None:
+        status, reason, message = "True", "NothingAsked", "nothing is asked of this node"
+    elif reached.refused:
+        status, reason, message = "False", reached.refused, "; ".join(reached.failures)[:MESSAGE]
+    else:
+        status, reason, message = "True", "Obeyed", "the node is made what the spec says"
+    since = before.last_transition_time if before is not None and before.status == status else now
+    return Condition(
+        type=ACCEPTED,
+        status=status,  # type: ignore[arg-type]
+        reason=reason,
+        message=message,
+        last_transition_time=since,
+        observed_generation=generation,
+    )
+
+
+def quiet(seen: net.NodeObservation) -> net.NodeObservation:
+    """The observation without what changes by itself: its time, and drop counters."""
+    return msgspec.structs.replace(seen, observed_at=0.0, ports=without_counters(seen.ports))
+
+
+def counters(seen: net.NodeObservation) -> tuple[tuple[int, ...], ...]:
+    """The drop counters of every port."""
+    return tuple(
+        (port.host_rx_dropped, port.host_tx_dropped, port.pod_rx_dropped, port.pod_tx_dropped) for port in seen.ports
+    )
+
+
+def without_counters(ports: Sequence[net.PodPort]) -> tuple[net.PodPort, ...]:
+    """The ports with every drop counter at zero."""
+    return tuple(
+        msgspec.structs.replace(port, host_rx_dropped=0, host_tx_dropped=0, pod_rx_dropped=0, pod_tx_dropped=0)
+        for port in ports
+    )

@@ -1,0 +1,161 @@
+"""What `plan`, `apply` and `rollback` share: a connection, a plan from a file or made now, a question."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
+
+import click
+import msgspec
+
+from kubemtu import files
+from kubemtu.cli import kubeflags, logs, render, terminal
+from kubemtu.core import errors
+from kubemtu.core.change import plan
+from kubemtu.core.cluster import topology
+from kubemtu.core.text import json_values
+from kubemtu.flows import decide, observe
+from kubemtu.flows.change import hosts as host_traffic
+from kubemtu.flows.change import preconditions
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import connect
+
+PLAN_MOST = 64 << 20  # bytes of a saved plan: thousands of nodes
+INTERRUPTED = "interrupted; nothing after the last line above was done"
+UNCHANGED = "interrupted before this run changed anything of the pod network; the same command again begins anew"
+PIPE_SECONDS = 10.0  # in which whoever writes into `apply <(...)` must say something
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan, and the cluster that it is for."""
+
+    whole: plan.Plan
+    topology: topology.Topology
+
+
+@contextlib.asynccontextmanager
+async def connected(flags: kubeflags.KubeFlags, interrupted: str = INTERRUPTED) -> AsyncIterator[kube_api.Api]:
+    """The API that the flags name.
+
+    SIGTERM and SIGHUP interrupt the block as Ctrl-C does: both raise Interrupted with that sentence, unless the block
+    says more.
+    """
+    logs.on_a_terminal()
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):  # asyncio.Runner does this for SIGINT
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    settings = connect.settings(flags.kubeconfig, flags.context, impersonate=flags.impersonate)
+    try:
+        async with kube_api.Api(settings) as api:
+            yield api
+    except asyncio.CancelledError:
+        raise errors.Interrupted(interrupted) from None
+
+
+def wanted(mtu: str) -> int | None:
+    """Read `--mtu`: a number of bytes, or None for auto. Raises UsageError."""
+    if mtu == "auto":
+        return None
+    if not mtu.isascii() or not mtu.isdecimal() or len(mtu) > 5:
+        raise errors.UsageError(f"--mtu takes a number of bytes or auto, not {mtu!r:.40}")
+    return int(mtu)
+
+
+async def obtain(
+    api: kube_api.Api,
+    file: Path | None,
+    *,
+    mtu: str,
+    nic_mtu: int | None = None,
+    without: Collection[str] = (),
+    config_only: bool = False,
+    hosts: bool = False,
+    show: bool,
+) -> Made:
+    """The plan in `file`, or one made now; shown, when asked for, as `kubemtu plan` shows it, if it has a step.
+
+    Raises Unreachable when a node has no agent, unless the running pods are to be left alone.
+    """
+    target = wanted(mtu)
+    saved = load(file) if file is not None else None
+    if saved is not None and (target is not None or nic_mtu is not None):
+        raise errors.UsageError(f"{file} says already which MTU to lead to: leave out --mtu and --nic-mtu")
+    snapshot = await observe.observe(api)
+    if not config_only:
+        preconditions.observed(snapshot, without)
+    if saved is not None:
+        whole, seen = saved, decide.model(snapshot)
+    else:
+        whole, seen = decide.plan(snapshot, target, nic_mtu)
+    whole = without_live(whole) if config_only else preconditions.leave_out(whole, without)
+    if hosts:
+        whole = await host_traffic.with_hosts(api, whole, seen, without)
+    if show and whole.steps:
+        terminal.echo(render.whole_plan(whole, seen, render.width()))
+    return Made(whole=whole, topology=seen)
+
+
+def without_live(whole: plan.Plan) -> plan.Plan:
+    """The plan with its configuration steps only; what that leaves untouched is said in `remains`."""
+    live = next((step for step in whole.steps if isinstance(step, plan.Live)), None)
+    nodes = live.nodes if live is not None else ()
+    pods = sum(node.running for node in nodes)
+    left = []
+    if pods:
+        left.append(
+            f"{pods} running pods keep the MTU they have until they are restarted, or until `kubemtu apply` changes "
+            "them."
+        )
+    if any(node.origin_mtu < node.pod_mtu for node in nodes):
+        left.append(
+            f"New pods get {whole.target} while running ones take less: what a new pod sends them beyond that does not "
+            "arrive."
+        )
+    steps = tuple(step for step in whole.steps if not isinstance(step, plan.Live))
+    return msgspec.structs.replace(whole, steps=steps, remains=(*whole.remains, *left))
+
+
+def load(file: Path) -> plan.Plan:
+    """Read a saved plan. Raises Malformed when it is none, UsageError when there is no such file."""
+    try:
+        found = msgspec.convert(json_values.decode(files.read(file, PLAN_MOST, pipes=PIPE_SECONDS)), plan.Plan)
+    except OSError as unreadable:
+        raise errors.UsageError(f"{file} cannot be read: {unreadable.strerror}") from unreadable
+    except msgspec.DecodeError as unlike:
+        raise errors.Malformed(
+            f"{file} is not a plan of kubemtu: {unlike}; save one with `kubemtu plan --out {file}`"
+        ) from unlike
+    if found.schema != plan.SCHEMA:
+        raise errors.Malformed(
+            f"{file} was written for {found.schema}, and this kubemtu reads {plan.SCHEMA}; save it anew with "
+            f"`kubemtu plan --out {file}`"
+        )
+    return found
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless told not to. Raises UsageError where nobody can answer, Interrupted when the answer is no, or Ctrl-C.
+
+    An event loop turns Ctrl-C into a request that waits for the answer (asyncio.Runner); here it is the answer.
+    """
+    if yes:
+        return
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise errors.UsageError("there is no terminal to ask on: add --yes to go ahead without being asked")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        agreed = click.confirm(question)
+    except click.Abort:
+        terminal.echo()
+        agreed = False
+    except OSError as unwritten:
+        raise errors.UsageError(
+            f"the question cannot be asked, stdout takes nothing ({unwritten.strerror}): add --yes to go ahead without"
+        ) from unwritten
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if not agreed:
+        raise errors.Interrupted("nothing was done")

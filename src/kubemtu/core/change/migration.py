@@ -1,0 +1,166 @@
+"""The live change of running pods, as a table: which phase holds which pins and which devices.
+
+Two limits are in play, and confusing them is what loses packets. A *route* MTU limits what is sent; a *device* MTU
+limits what is sent and what is received (veth and bridge drop what is larger, silently: include/linux/netdevice.h,
+__is_skb_forwardable). So every sender of every node is pinned by route to the smaller of the old and new MTU first;
+while all are pinned, devices may change in any order at any pace; then the pins go, in reverse. Between two phases
+stands a barrier: no node enters the next before every node has reported this one done. The idea of two numbers is
+OpenShift's "routable MTU" (openshift/enhancements: enhancements/network/allow-mtu-changes.md), made live.
+
+The table is the whole engine: an agent makes its node true to the row its NodeMTU names, however it got there, so a
+restart of anything just carries on, and a rollback is the same table with `devices` back at what was recorded.
+"""
+
+import enum
+
+import msgspec
+
+from kubemtu.core import net
+
+GROUP = "kubemtu.io"
+VERSION = "v1alpha1"
+FORGET = f"{GROUP}/forget"
+"""Annotation of a NodeMTU, "true": its agent removes what it wrote down on the node, while nothing is asked of it."""
+
+
+SPEC_UNREADABLE = "SpecUnreadable"
+MIGRATION_NOT_FOUND = "MigrationNotFound"
+OUTSIDE_POD_NETWORK = "OutsidePodNetwork"
+OUT_OF_BOUNDS = "OutOfBounds"
+UNKNOWN_HOST = "UnknownHost"
+"""Why an agent refuses what is asked of its node: reasons of the condition `Accepted` of its NodeMTU."""
+
+
+class Phase(enum.StrEnum):
+    """Where a live change stands; each is entered by all nodes before any enters the next."""
+
+    RECORD = "Record"
+    PIN_PODS = "PinPods"
+    PIN_OVERLAY = "PinOverlay"
+    PIN_PORTS = "PinPorts"
+    DEVICES = "Devices"
+    UNPIN_PORTS = "UnpinPorts"
+    UNPIN_OVERLAY = "UnpinOverlay"
+    UNPIN_PODS = "UnpinPods"
+    SETTLE = "Settle"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What holds while a phase does: pins on the pods' routes, on the routes to other nodes, on the routes to ports.
+
+    `hosts` is about the routes for the node's own traffic, where any are wanted; False leaves them.
+    """
+
+    pods: bool
+    overlay: bool
+    ports: bool
+    moved: bool  # devices go where the change (or its undo) takes them; False: devices are left as they are
+    flush: bool = False  # learned path MTUs are forgotten
+    hosts: bool = True
+
+
+TABLE: dict[Phase, Row] = {
+    Phase.RECORD: Row(pods=False, overlay=False, ports=False, moved=False, hosts=False),
+    Phase.PIN_PODS: Row(pods=True, overlay=False, ports=False, moved=False),
+    Phase.PIN_OVERLAY: Row(pods=True, overlay=True, ports=False, moved=False),
+    Phase.PIN_PORTS: Row(pods=True, overlay=True, ports=True, moved=False),
+    Phase.DEVICES: Row(pods=True, overlay=True, ports=True, moved=True),
+    Phase.UNPIN_PORTS: Row(pods=True, overlay=True, ports=False, moved=True),
+    Phase.UNPIN_OVERLAY: Row(pods=True, overlay=False, ports=False, moved=True),
+    Phase.UNPIN_PODS: Row(pods=False, overlay=False, ports=False, moved=True),
+    Phase.SETTLE: Row(pods=False, overlay=False, ports=False, moved=True, flush=True),
+}
+ORDER: tuple[Phase, ...] = tuple(TABLE)
+
+
+class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What one node should be: the `spec` of its NodeMTU. MTUs in bytes of the IP packet.
+
+    In a row with `moved`, `restore` False takes devices to `pod_mtu` and `tunnel_mtu`; True takes each back to what the
+    node's journal recorded for it (pods that the journal does not know, because they were born later, to `origin_mtu`).
+    In every other row devices are left as they are, whatever they are.
+    """
+
+    migration: str  # the name of the MTUMigration: the journal's name on the node
+    phase: Phase
+    low: int
+    high: int
+    ports: net.PortRule
+    pod_mtu: int
+    origin_mtu: int
+    tunnel: str | None = None
+    tunnel_mtu: int | None = None
+    origin_tunnel_mtu: int | None = None  # what the tunnel had when the change was planned, where no journal tells
+    bridge: str | None = None
+    pod_networks: tuple[str, ...] = ()
+    host_mtu: int | None = None  # what the node itself sends at most to these hosts; None leaves its own traffic alone
+    host_addresses: tuple[str, ...] = ()
+    restore: bool = False
+    epoch: int = (
+        0  # of the driver that asks; an agent obeys no earlier one than it has heard (core.change.undo.Progress)
+    )
+
+    @property
+    def row(self) -> Row:
+        """The row of the table that this phase holds."""
+        return TABLE[self.phase]
+
+    @property
+    def pins_hosts(self) -> bool:
+        """True while the routes to `host_addresses` are pinned.
+
+        They are from the first pin on and stay after the last phase, for no NIC is changed and the path has not become
+        wider; an undo takes them off with the pods' pins.
+        """
+        return self.row.hosts and (self.row.pods or not self.restore)
+
+
+class Reached(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What one node is, after it has been made true to a Desired: part of the `status` of its NodeMTU.
+
+    `sends` is the largest packet that any pinned or unpinned sender of the node may still send to a pod port or over
+    the overlay, `accepts` the smallest that any pod port still takes (bytes of the IP packet; None: no pods). `refused`
+    is a reason, such as MIGRATION_NOT_FOUND, where nothing was changed because the spec is one that no agent obeys;
+    `failures` then say why.
+    """
+
+    phase: Phase
+    restore: bool
+    done: bool
+    ports: int
+    changed: int  # settings written in this round: 0 when the node was already true
+    sends: int | None = None
+    accepts: int | None = None
+    failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what is left as it is, for it is somebody else's: no failure, but to be known
+    seconds: float = 0.0
+    restored: int | None = None  # pods that have at both ends what the journal recorded of them; None: going forward
+    remains: tuple[
+        str, ...
+    ] = ()  # what stays as the change made it, because nothing tells what it was; a sentence each
+    refused: str = ""
+
+
+# Where a rollback steps in: it never drops a pin that the half-done change still stands on.
+UNDO_FROM: dict[Phase, Phase] = {
+    Phase.RECORD: Phase.PIN_PODS,
+    Phase.PIN_PODS: Phase.PIN_PODS,
+    Phase.PIN_OVERLAY: Phase.PIN_OVERLAY,
+    Phase.PIN_PORTS: Phase.PIN_PORTS,
+    Phase.DEVICES: Phase.DEVICES,
+    Phase.UNPIN_PORTS: Phase.PIN_PORTS,
+    Phase.UNPIN_OVERLAY: Phase.PIN_OVERLAY,
+    Phase.UNPIN_PODS: Phase.PIN_PODS,
+    Phase.SETTLE: Phase.PIN_PODS,
+}
+
+
+def after(phase: Phase) -> Phase | None:
+    """The phase that follows, or None at the end."""
+    place = ORDER.index(phase) + 1
+    return ORDER[place] if place < len(ORDER) else None
+
+
+def span(first: Phase, last: Phase) -> tuple[Phase, ...]:
+    """The phases from one to another, both included, in order; none when `last` comes before `first`."""
+    return ORDER[ORDER.index(first) : ORDER.index(last) + 1]

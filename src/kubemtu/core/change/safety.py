@@ -1,0 +1,69 @@
+"""The invariant of a live change: on every hop that drops without a word, nobody sends what the receiver refuses.
+
+`core.change.migration` is the table that keeps it; this is the check that the table's barriers were really waited for,
+made from what the nodes report and not from what was asked of them. It is made before a phase begins, so that the
+change stops one step early instead of one step late.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from kubemtu.core.change.migration import ORDER, TABLE, Phase, Reached
+
+
+def may_enter(
+    phase: Phase, reached: Mapping[str, Reached], nodes: Iterable[str], *, low: int | None = None
+) -> list[str]:
+    """Say why the nodes may not enter `phase` now, a sentence each; an empty list means that they may.
+
+    `reached` is what each node reported last. `low` is the MTU in bytes that senders are pinned to: with it, devices
+    may move only when nobody sends more than the smallest MTU that any of them has, had or will have.
+    """
+    place = ORDER.index(phase)
+    if place == 0:
+        return []
+    before = ORDER[place - 1]
+    there: dict[str, Reached] = {}
+    against: list[str] = []
+    for node in nodes:
+        report = reached.get(node)
+        if report is None:
+            against.append(f"node {node} has not reported {before}")
+        elif report.phase not in (before, phase):
+            against.append(f"node {node} reported {report.phase}, and {phase} follows {before}")
+        elif report.failures:
+            against.append(f"node {node} failed in {report.phase}: {report.failures[0]}")
+        elif report.phase is before and not report.done:
+            against.append(f"node {node} is not done with {before}")
+        else:
+            there[node] = report
+    if against:
+        return against
+    if len({report.restore for report in there.values()}) > 1:
+        forward = sorted(node for node, report in there.items() if not report.restore)
+        return [f"some nodes go back while node {forward[0]} still goes forward"]
+    if any(report.restore for report in there.values()) and not TABLE[before].ports:
+        return []  # a rollback lets go of the pins over devices that may not have fitted each other before either
+    return _sizes(phase, there, low)
+
+
+def _sizes(phase: Phase, there: Mapping[str, Reached], low: int | None) -> list[str]:
+    """Hold the largest sender against the smallest receiver, where the phase before must already have made them fit."""
+    pinned = TABLE[ORDER[ORDER.index(phase) - 1]]
+    if not (pinned.pods and pinned.overlay and pinned.ports) and not pinned.moved:
+        return []  # only some senders are pinned yet: what did not fit before the change may still not fit
+    against: list[str] = []
+    smallest = min(
+        ((node, report.accepts) for node, report in there.items() if report.accepts is not None),
+        key=lambda pair: pair[1],
+        default=None,
+    )
+    for node, report in there.items():
+        if report.sends is None:
+            continue
+        if smallest is not None and report.sends > smallest[1]:
+            against.append(
+                f"node {node} still sends {report.sends} bytes, and a pod of node {smallest[0]} takes {smallest[1]}"
+            )
+        elif low is not None and TABLE[report.phase].ports and report.sends > low:
+            against.append(f"node {node} still sends {report.sends} bytes, and devices go down to {low}")
+    return against

@@ -1,0 +1,56 @@
+"""What a CNI module tells about the pod network it recognised: where the MTU is kept, what it means, what it makes."""
+
+from typing import Literal
+
+import msgspec
+
+from kubemtu.core import encap, net, objects
+from kubemtu.core.codes import Finding
+
+
+class MtuKey(msgspec.Struct, frozen=True, kw_only=True):
+    """One place where the MTU is configured.
+
+    `means` says what the number counts: "pod" = the pod's own IP packet, "base" = the underlay's (the CNI subtracts
+    the encapsulation itself), "tunnel" = the tunnel device. `value` is the integer in bytes, None when absent or
+    automatic; `effective` is False when the number reaches no pod (no placeholder, shadowed by the environment ...).
+    """
+
+    ref: objects.Ref
+    path: tuple[str, ...]
+    inside: str = ""  # where in the text at `path`: 'plugins[0].mtu', 'Backend.MTU'
+    means: Literal["pod", "base", "tunnel"]
+    value: int | None
+    subtracts: int = 0  # bytes that the CNI itself takes off a "base" number; its own constant, right or not
+    effective: bool = True
+
+
+class CniState(msgspec.Struct, frozen=True, kw_only=True):
+    """One recognised pod network."""
+
+    name: str  # "canal", "calico", "flannel"
+    variant: str = ""  # "era B (inline integer)", "operator", "RKE2"
+    encapsulation: tuple[encap.Encapsulation, ...] = ()  # every one that may carry a pod's packet; empty: none
+    encapsulation_known: bool = True  # False: what says it could not be read, so an empty tuple does not mean none
+    encapsulation_name: str = "none"  # as users say it: "vxlan", "ipip", "none", "vxlan (CrossSubnet)"
+    pod_mtu: int | None = None  # what a pod created from this configuration gets; None: decided on the node
+    subtracts: int | None = None  # bytes that the CNI itself takes off a NIC where no MTU is configured, right or not
+    conflist_mtu: int | None = None  # the literal that each node's conflist must hold; None: not a literal
+    mtu_keys: tuple[MtuKey, ...] = ()  # the first is the one to change
+    source: str = ""  # where the MTU is set when no object of the API has a key for it
+    fixed: int | None = None  # what a tunnel has that none of the keys can raise, in bytes
+    fixed_by: str = ""  # what holds it there
+    daemonset: objects.Ref | None = None  # whose restart makes a change take effect
+    conflist: str | None = None  # path on the node of the rendered CNI configuration
+    conflist_template: str | None = None  # what it is rendered from, placeholders and all
+    ports: net.PortRule = net.PortRule()
+    bridge: str | None = None
+    tunnel: str | None = None  # name of the tunnel device: "flannel.1", "vxlan.calico", "tunl0"
+    companions: tuple[str, ...] = ()  # devices of the node that the CNI gives the pods' MTU as well
+    tunnel_mtu: int | None = None  # what the configuration makes of it; None: NIC minus encapsulation
+    pod_networks: tuple[str, ...] = ()  # CIDRs
+    nic_names: tuple[str, ...] = ()  # NICs that the configuration names (canal_iface, --iface); empty: by route
+    nic_key: str = ""  # where they are named, for messages: "ConfigMap kube-system/canal-config, key canal_iface"
+    owner: str = ""  # who will write the source back: "RKE (cluster.yml network.mtu)", "Helm ..."; empty: nobody
+    ipv6: bool = False  # pods have IPv6
+    findings: tuple[Finding, ...] = ()  # what is wrong in the configuration alone

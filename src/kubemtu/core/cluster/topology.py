@@ -1,0 +1,363 @@
+"""From what was observed to what must hold: the path of a pod's packet, layer by layer, and the MTU of each.
+
+        pod eth0 ──veth── cali… ──route── flannel.1 ══╗                 ╔══ flannel.1 ── cali… ── eth0 pod
+                          (or cni0)                   ╠═ NIC ══ fabric ═╣
+        node's own packets ───────────────────────────╝                 ╚═ ...
+
+The number that decides is the smallest over all nodes of what the encapsulation leaves of the NIC that routes to the
+other nodes: a pod cannot know to which node it will talk next.
+"""
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from kubemtu.core import encap, errors, headers, net
+from kubemtu.core.cluster import node_files, pods, policy
+from kubemtu.core.cluster import unfinished as changes
+from kubemtu.core.cluster.cni_state import CniState
+from kubemtu.core.cluster.node_files import Rendered
+from kubemtu.core.snapshot import Snapshot, Unread
+
+
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of the picture: a header with its size, in bytes, between two MTUs: "pod", and "NIC", or "path" where
+    less than the NICs say is known to get through.
+    """
+
+    name: str
+    size: int
+
+
+class Port(msgspec.Struct, frozen=True, kw_only=True):
+    """A pod port and whose it is: `pod` is "namespace/name", or the namespace's file where the pod is not known."""
+
+    at: net.PodPort
+    pod: str
+
+    @property
+    def sends(self) -> int:
+        """The largest packet that leaves the pod: its device, unless every route of it says less. Bytes."""
+        routed = [route.mtu or self.at.pod_mtu for route in self.at.routes if route.family == 4]
+        return min(self.at.pod_mtu, max(routed, default=self.at.pod_mtu))
+
+    @property
+    def ipv6(self) -> bool:
+        """True when the pod has an IPv6 address of more than its link."""
+        return any(":" in address and not address.lower().startswith("fe80:") for address in self.at.addresses)
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One observed node. `nic_mtu` is the smallest over its ways to its peers, and `path_mtu` what gets through there
+    as far as it is known: the same, or less where somebody says so (`bound`). `inner` is what is left of it for a pod.
+    `link_mtu` is the NIC's own, of which a route may let less through.
+
+    `fits` is what the NIC leaves for the tunnel device itself, which knows only its own encapsulation: flannel.1 over
+    IPv4 may have more than its twin over IPv6, and more than pods may have that use both.
+    """
+
+    name: str
+    seen: net.NodeObservation
+    nic: str = ""
+    nic_mtu: int | None = None
+    link_mtu: int | None = None
+    path_mtu: int | None = None
+    bound: policy.Bound | None = None
+    inner: int | None = None
+    fits: int | None = None
+    tunnel: net.Link | None = None
+    bridge: net.Link | None = None
+    rendered: Rendered | None = None
+    ports: tuple[Port, ...] = ()
+    unseen: tuple[str, ...] = ()  # pods that run here, as the API says, and whose interfaces were not found
+    cni_pod: pods.CniPod | None = None
+
+    @property
+    def below(self) -> str:
+        """What is below the pod network here, as a sentence names it: the NIC with its MTU, or who says less."""
+        if self.bound is not None:
+            return f"{self.nic or 'the path'} ({self.path_mtu}, as {self.bound} says)"
+        if self.path_mtu != self.nic_mtu:
+            return f"{self.nic or 'the path'} ({self.path_mtu}, as was given)"
+        return f"{self.nic} ({self.nic_mtu}{' by its route' if self.routed else ''})"
+
+    @property
+    def routed(self) -> bool:
+        """Whether a route lets less through than the NIC behind it, as pins of the nodes' own traffic do."""
+        return self.nic_mtu is not None and self.link_mtu is not None and self.nic_mtu < self.link_mtu
+
+    @property
+    def usual(self) -> int | None:
+        """The MTU that most pods of this node have; None without pods."""
+        counted = Counter(port.at.pod_mtu for port in self.ports)
+        return max(counted, key=lambda mtu: (counted[mtu], mtu)) if counted else None
+
+
+class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """The whole pod network, as far as it was seen. MTUs in bytes of the IP packet.
+
+    `carries` is what a packet of any pod to any other may have; `recommended` is the same, or less where a tunnel is
+    held below it, or None when nothing is known or when IPv6 could not live on it. `silent` names nodes of the API that
+    were not observed.
+    """
+
+    state: CniState
+    nodes: tuple[Node, ...] = ()
+    silent: tuple[str, ...] = ()
+    carries: int | None = None
+    recommended: int | None = None
+    layers: tuple[Layer, ...] = ()
+    assumed_nic: int | None = None
+    assumed_by: policy.Bound | None = None  # who says so, where no NIC was seen
+    born: int | None = None  # what new pods get by the configuration and the assumed NIC; None: each node decides
+    offline: bool = False
+    ipv6: bool = False
+    policies: policy.Known = policy.Known()
+    unfinished: tuple[changes.Unfinished, ...] = ()
+    recorded: bool = False  # whether there is any MTUMigration, ended or not, that could be taken back
+    under_way: tuple[str, ...] = ()  # names of the MTUMigrations that have not ended
+    pod_networks: tuple[str, ...] = ()
+    cni_pods: tuple[pods.CniPod, ...] = ()
+    running: int = 0  # pods of the pod network that the API knows
+    unread: tuple[Unread, ...] = ()
+
+    @functools.cached_property
+    def ports(self) -> tuple[tuple[Node, Port], ...]:
+        """Every port with its node."""
+        return tuple((node, port) for node in self.nodes for port in node.ports)
+
+    @functools.cached_property  # rules ask for it pod by pod
+    def narrowest(self) -> Node | None:
+        """The node whose NIC decides; the first of equals."""
+        known = [node for node in self.nodes if node.inner is not None]
+        return min(known, key=lambda node: (node.inner, node.name), default=None)
+
+    @property
+    def origin(self) -> policy.Bound | None:
+        """Who decides what the path carries, where neither interfaces do nor a number that was given."""
+        return self.narrowest.bound if self.narrowest is not None else self.assumed_by
+
+    @property
+    def option(self) -> str:
+        """What `plan` and `apply` must be given to go by the same path, as ` --nic-mtu N`; empty where they do anyway.
+
+        They find what interfaces and policies say, but neither a number that was given nor what one run has measured.
+        """
+        narrow = self.narrowest
+        if self.origin is not None:
+            return "" if self.origin.reason else f" --nic-mtu {self.origin.path_mtu}"
+        given = self.assumed_nic if narrow is None else narrow.path_mtu if narrow.path_mtu != narrow.nic_mtu else None
+        return f" --nic-mtu {given}" if given is not None else ""
+
+
+def model(
+    snapshot: Snapshot, state: CniState, nic_mtu: int | None = None, measured: Sequence[policy.Bound] = ()
+) -> Topology:
+    """Lay out the pod network that `state` describes over the nodes of the snapshot.
+
+    `nic_mtu` is what somebody knows about the path between the nodes and the nodes do not show, and so is what
+    MTUPolicy objects say, and what was `measured` just now: they bound every NIC, and stand in where no node was
+    observed. Raises UsageError when `nic_mtu` leaves no room for the encapsulation.
+    """
+    if nic_mtu is not None:
+        for one in state.encapsulation:
+            one.inner(nic_mtu)
+    policies = policy.known(snapshot)
+    bounds = (*policies.bounds, *measured)
+    anywhere = policy.smallest(bounds)
+    assumed_by = anywhere if anywhere is not None and anywhere.path_mtu < (nic_mtu or policy.MOST + 1) else None
+    assumed = assumed_by.path_mtu if assumed_by is not None else nic_mtu
+    running = pods.running(snapshot)
+    of_cni = pods.cni_pods(snapshot, state.daemonset)
+    here: dict[str, list[pods.Pod]] = {}
+    for pod in running:
+        here.setdefault(pod.node, []).append(pod)
+    agents = {pod.node: pod for pod in of_cni}
+    nodes = tuple(
+        _node(
+            seen,
+            state,
+            tuple(here.get(seen.node, ())),
+            agents.get(seen.node),
+            nic_mtu,
+            policy.smallest(bounds, seen.node),
+        )
+        for seen in sorted(snapshot.nodes, key=lambda one: one.node)
+    )
+    ipv6 = state.ipv6 or any(port.ipv6 for node in nodes for port in node.ports)
+    carries = _carries(nodes, state, assumed)
+    standing = changes.of(snapshot)
+    observed = {node.name for node in nodes}
+    return Topology(
+        state=state,
+        nodes=nodes,
+        silent=tuple(name for found in snapshot.each("Node") if (name := found.name) not in observed),
+        carries=carries,
+        recommended=_recommended(carries, state, ipv6=ipv6),
+        layers=_layers(nodes, state, assumed, assumed_by),
+        assumed_nic=assumed,
+        assumed_by=assumed_by,
+        born=_born(nodes, state, nic_mtu),
+        offline=snapshot.offline,
+        ipv6=ipv6,
+        policies=policies,
+        unfinished=standing,
+        recorded=any(True for _ in snapshot.each(changes.KIND)),
+        under_way=tuple(one.name for one in standing),
+        pod_networks=state.pod_networks or _pod_networks(snapshot),
+        cni_pods=of_cni,
+        running=len(running),
+        unread=snapshot.unread,
+    )
+
+
+def inner(encapsulations: Iterable[encap.Encapsulation], nic_mtu: int) -> int | None:
+    """What the costliest of the encapsulations leaves of a NIC's MTU; None when it leaves nothing."""
+    try:
+        left = min((one.inner(nic_mtu) for one in encapsulations), default=nic_mtu)
+    except errors.UsageError:
+        return None
+    return min(left, encap.LARGEST_MTU)
+
+
+def only(found: Topology, namespace: str) -> Topology:
+    """The same network, saying nothing of pods of other namespaces; what the path carries stays what it is."""
+    own = f"{namespace}/"
+    nodes = tuple(
+        msgspec.structs.replace(
+            node,
+            ports=tuple(port for port in node.ports if port.pod.startswith(own)),
+            unseen=tuple(pod for pod in node.unseen if pod.startswith(own)),
+        )
+        for node in found.nodes
+    )
+    return msgspec.structs.replace(found, nodes=nodes)
+
+
+def _node(
+    seen: net.NodeObservation,
+    state: CniState,
+    here: tuple[pods.Pod, ...],
+    cni_pod: pods.CniPod | None,
+    given: int | None,
+    said: policy.Bound | None,
+) -> Node:
+    owners = pods.owners(seen.ports, state.ports.prefixes, here)
+    tunnel = seen.link(state.tunnel) if state.tunnel else None
+    uplink = _uplink(seen, tunnel)
+    nic_mtu = min(uplink.mtu, uplink.route_mtu or uplink.mtu) if uplink is not None else None
+    ports = (Port(at=port, pod=owners.get(port.host_link, f"netns {port.netns}")) for port in seen.ports)
+    sizes = [size for size in (nic_mtu, given) if size]
+    bound = said if said is not None and said.path_mtu < min(sizes, default=policy.MOST + 1) else None
+    path_mtu = bound.path_mtu if bound is not None else min(sizes, default=None)
+    return Node(
+        name=seen.node,
+        seen=seen,
+        nic=uplink.device if uplink else "",
+        nic_mtu=nic_mtu,
+        link_mtu=uplink.mtu if uplink is not None else None,
+        path_mtu=path_mtu,
+        bound=bound,
+        inner=_inner(state, path_mtu) if path_mtu is not None else None,
+        fits=inner(_own(state, tunnel), path_mtu) if path_mtu is not None and tunnel is not None else None,
+        tunnel=tunnel,
+        bridge=seen.link(state.bridge) if state.bridge else None,
+        rendered=node_files.of(seen, state.conflist),
+        ports=tuple(sorted(ports, key=_in_order)),  # whatever the kernel's order is, the same is said at every look
+        unseen=pods.unseen(seen, here, owners.values()),
+        cni_pod=cni_pod,
+    )
+
+
+def _in_order(port: Port) -> list[tuple[str, int]]:
+    """What orders pods as people count: web-2 before web-10."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"([^0-9]*)([0-9]{0,18})", port.pod)]
+
+
+def _own(state: CniState, tunnel: net.Link | None) -> tuple[encap.Encapsulation, ...]:
+    """The encapsulations that this device does; all of them where it cannot be told."""
+    if tunnel is None or tunnel.vxlan is None:
+        return state.encapsulation
+    outer = headers.IPV6 if tunnel.vxlan.ipv6_outer else headers.IPV4
+    own = tuple(one for one in state.encapsulation if one.kind == "vxlan" and one.headers[0] == outer)
+    return own or state.encapsulation
+
+
+def _uplink(seen: net.NodeObservation, tunnel: net.Link | None) -> net.Uplink | None:
+    """The narrowest way to a peer.
+
+    A VXLAN device that is bound to a lower device sends by that one, whatever the routes say (drivers/net/vxlan: the
+    lookup has oif set). A node without peers has only its default route, by which it would reach the first one.
+    """
+    ways = seen.uplinks
+    lower = tunnel.vxlan.lower if tunnel is not None and tunnel.vxlan is not None else None
+    if lower is not None:
+        link = seen.link(lower)
+        bound = tuple(way for way in ways if way.device == lower)
+        if bound:
+            ways = bound
+        elif link is not None:
+            ways = (net.Uplink(peer="", device=lower, mtu=link.mtu),)
+    if not ways:
+        default = next((route for route in seen.routes if route.destination in {"default", "0.0.0.0/0"}), None)
+        link = seen.link(default.device) if default is not None else None
+        if default is not None and link is not None:
+            ways = (net.Uplink(peer="", device=link.name, mtu=link.mtu, route_mtu=default.mtu),)
+    return min(ways, key=lambda way: min(way.mtu, way.route_mtu or way.mtu), default=None)
+
+
+def _carries(nodes: Iterable[Node], state: CniState, bound: int | None) -> int | None:
+    known = [node.inner for node in nodes if node.inner is not None]
+    if known:
+        return min(known)
+    return _inner(state, bound) if bound is not None else None
+
+
+def _recommended(carries: int | None, state: CniState, *, ipv6: bool) -> int | None:
+    if carries is None:
+        return None
+    best = min(carries, state.fixed) if state.fixed is not None else carries
+    return None if ipv6 and best < encap.IPV6_MINIMUM else best
+
+
+def _born(nodes: Iterable[Node], state: CniState, nic_mtu: int | None) -> int | None:
+    if state.pod_mtu is not None or nic_mtu is None or state.subtracts is None or any(node.nic for node in nodes):
+        return state.pod_mtu
+    return nic_mtu - state.subtracts if nic_mtu > state.subtracts else None
+
+
+def _inner(state: CniState, nic_mtu: int) -> int | None:
+    return inner(state.encapsulation, nic_mtu) if state.encapsulation_known else None
+
+
+def _layers(
+    nodes: tuple[Node, ...], state: CniState, assumed: int | None, by: policy.Bound | None
+) -> tuple[Layer, ...]:
+    narrow = min((node.path_mtu for node in nodes if node.path_mtu is not None), default=assumed)
+    if narrow is None or _inner(state, narrow) is None:
+        return ()
+    costly = max(state.encapsulation, key=lambda one: narrow - one.inner(narrow), default=None)
+    there = [node for node in nodes if node.path_mtu == narrow]
+    deciding = [node.bound for node in there] or [by]
+    name = "NIC" if any(one is None for one in deciding) else "path"
+    if there and all(node.routed and node.nic_mtu == narrow for node in there):
+        name = "route"
+    taken = costly.working(narrow) if costly is not None else ()
+    return (
+        Layer(name=name, size=narrow),
+        *(Layer(name=header.name, size=header.size) for header in taken),
+        Layer(name="pod", size=narrow - sum(header.size for header in taken)),
+    )
+
+
+def _pod_networks(snapshot: Snapshot) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for node in snapshot.each("Node"):
+        listed = node.get("spec", "podCIDRs")
+        for cidr in (*(listed if isinstance(listed, list) else ()), node.get("spec", "podCIDR")):
+            if isinstance(cidr, str) and cidr:
+                found[cidr] = None
+    return tuple(found)

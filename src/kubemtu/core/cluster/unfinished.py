@@ -1,0 +1,126 @@
+"""Changes that have not ended: since when, who drove them last, where they stand, and what that holds on the nodes."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from kubemtu.core import errors
+from kubemtu.core.change import undo
+from kubemtu.core.cluster import pods
+from kubemtu.core.objects import Object
+from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.text.wording import span
+
+KIND = "MTUMigration"
+TAKEN = "a driver takes over"  # how the line of a journal begins by which somebody begins to drive
+QUIET = 60.0  # seconds without a line of the journal, where the driver gives no signs (an earlier kubemtu's does not)
+SIGNS = 45.0  # seconds without a sign of a driver that gives one every ten: three may be lost, and the last be late
+
+
+class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
+    """One change under way. `begun` and `moved` in seconds ago by the server's clock, None where nobody can tell.
+
+    `relief`: it is to end at its pins, which hold on purpose. `driver` is who drove it last, empty when unknown;
+    `steps` counts those of its plan. `renewed` is how long ago the driver gave its last sign, `released` how long ago
+    it let go, None where it did not.
+    """
+
+    name: str
+    target: int | None = None
+    relief: bool = False
+    progress: undo.Progress = undo.Progress()
+    steps: int = 0
+    begun: float | None = None
+    begun_at: str = ""
+    moved: float | None = None
+    renewed: float | None = None
+    released: float | None = None
+    driver: str = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether it stands where `kubemtu relieve` leaves a cluster: every sender pinned, on purpose."""
+        there = self.progress
+        return self.relief and there.direction == "forward" and there.step > 0 and there.phase is None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether its driver has let go, or shown no sign for so long that nobody seems to drive it."""
+        if self.released is not None:
+            return True
+        if self.renewed is not None:
+            return self.renewed > SIGNS
+        return self.moved is None or self.moved > QUIET
+
+    @property
+    def stands(self) -> str:
+        """Where it stands, as it follows "it"."""
+        there = self.progress
+        if there.untouched:
+            return "has not changed anything yet"
+        way = "is being rolled back" if there.direction == "back" else "stands"
+        at = f"{way} at step {there.step + 1}"
+        if there.direction == "forward" and self.steps:
+            at += f" of {self.steps}" if there.step < self.steps else ", after the last of its steps"
+        return at + (f", phase {there.phase}" if there.phase is not None else "")
+
+
+def of(snapshot: Snapshot) -> tuple[Unfinished, ...]:
+    """Every change of a snapshot that has not ended, in the order they were read."""
+    return tuple(
+        _read(found, snapshot.taken_at)
+        for found in snapshot.each(KIND)
+        if found.get("status", "progress", "finished") is not True
+    )
+
+
+def _read(found: Object, now: float) -> Unfinished:
+    begun_at = str(found.get("metadata", "creationTimestamp") or "")
+    lines = list(_journal(found))
+    begun, moved = pods.seconds(begun_at), [at for at, _ in lines if at is not None]
+    last = max(moved, default=begun)
+    drivers = [what.partition(": ")[2] for _, what in lines if what.startswith(TAKEN)]
+    renewed, released = (pods.seconds(str(found.get("status", "driver", key) or "")) for key in _TIMES)
+    target, steps = found.get("spec", "plan", "target"), found.get("spec", "plan", "steps")
+    return Unfinished(
+        name=found.name,
+        target=target if isinstance(target, int) else None,
+        relief=found.get("spec", "direction") == "relief",
+        progress=_progress(found),
+        steps=len(steps) if isinstance(steps, list) else 0,
+        begun=_age(begun, now),
+        begun_at=begun_at,
+        moved=_age(last, now),
+        renewed=_age(renewed, now),
+        released=_age(released, now),
+        driver=drivers[-1] if drivers else "",
+    )
+
+
+_TIMES = ("renewTime", "releaseTime")
+
+
+def _age(moment: float | None, now: float) -> float | None:
+    return max(0.0, now - moment) if now and moment is not None else None
+
+
+def _journal(found: Object) -> Iterator[tuple[float | None, str]]:
+    try:
+        for line in found.each("status", "journal"):
+            yield pods.seconds(str(line.get("time") or "")), str(line.get("what") or "")
+    except errors.Malformed:
+        return  # what cannot be read tells nothing
+
+
+def _progress(found: Object) -> undo.Progress:
+    try:
+        return msgspec.convert(found.get("status", "progress") or {}, undo.Progress)
+    except msgspec.ValidationError:
+        return undo.Progress(begun=True)  # it was written by another version: take it for one that changed something
+
+
+def since(one: Unfinished) -> str:
+    """Since when, and by whom, as it follows "begun"."""
+    when = f" {span(one.begun)} ago" if one.begun is not None else ""
+    at = f" ({one.begun_at})" if one.begun_at else ""
+    return f"{when}{at}" + (f", driven last by {one.driver}" if one.driver else "")

@@ -1,0 +1,292 @@
+"""A round in, faults out: what is at fault, how many pairs it explains, and how sure that is."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal
+
+import msgspec
+
+from kubemtu.core.mesh import cover, rounds, sentences
+from kubemtu.core.mesh.marks import Known, Part
+from kubemtu.core.mesh.planes import OWN, Plane, Sort, planes
+from kubemtu.core.mesh.regions import BOTH_WAYS, LINES, Place, Shape, Zones, parts
+from kubemtu.core.mesh.suspects import Sure, Suspect
+from kubemtu.core.path import known_sizes, verdict
+from kubemtu.core.path.verdict import Kind
+from kubemtu.core.remedy import Remedy
+from kubemtu.core.text.wording import names, verb
+
+Where = Literal[
+    "receives",
+    "sends",
+    "link",
+    "pair",
+    "zones",
+    "zone receives",
+    "zone sends",
+    "zone link",
+    "in zone",
+    "between zones",
+    "equal paths",
+    "everywhere",
+    "node down",
+    "prober silent",
+    "unfinished",
+]
+WHERE: Final[dict[Shape, Where]] = {
+    "column": "receives",
+    "row": "sends",
+    "node": "link",
+    "pair": "pair",
+    "pair both": "pair",
+    "zones": "zones",
+    "zones both": "zones",
+    "zone in": "zone receives",
+    "zone out": "zone sends",
+    "zone uplinks": "zone link",
+    "within": "in zone",
+    "between": "between zones",
+    "everywhere": "everywhere",
+}
+NODES: Final[frozenset[Shape]] = LINES | {"pair", "pair both"}  # shapes whose names are of nodes
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing at fault, and how many ordered pairs it explains.
+
+    `members` and `others` name nodes, or zones when `at` says so. For "pair", "zones" and "equal paths" packets go from
+    `members` to `others`, place by place, an empty side being everybody else, and with `both` also back; otherwise
+    `members` are at fault, and `others` is empty. `kind` is None when nothing was measured; `mtu` is 0 when no size is
+    known.
+    """
+
+    where: Where
+    at: Literal["node", "zone", "all"]
+    members: tuple[str, ...]
+    others: tuple[str, ...]
+    kind: Kind | None
+    mtu: int
+    pairs: int
+    sentence: str
+    advice: str
+    sure: Sure
+    both: bool = False
+    remedy: Remedy | None = None  # what to do about the pod network, where it is known
+
+
+def infer(round_: rounds.Mesh) -> tuple[Fault, ...]:
+    """Explain all exceptions of a round with the fewest faults, those that explain most first.
+
+    Loss, overload and silence are never called an MTU. Members that did not report come last, and are not guessed at.
+    """
+    return _Inference(round_).faults()
+
+
+class _Inference:
+    """One round, while it is explained."""
+
+    def __init__(self, round_: rounds.Mesh) -> None:
+        self.mesh = round_
+        self.known = Known(round_)
+        self.planes = planes(self.known)
+        self.zones = Zones(self.known)
+        self.names = [member.name for member in round_.members]
+        self.silent = frozenset(round_.silent)
+
+    def faults(self) -> tuple[Fault, ...]:
+        found = list(self._own_interfaces())
+        for plane in self.planes:
+            if plane.sort.kind != OWN:
+                found += self._of_plane(plane, cover.explain(plane, self.zones))
+        found.sort(key=lambda fault: (fault.kind in verdict.UNDECIDED, -fault.pairs, fault.members, fault.others))
+        down = {name for fault in found if fault.where == "node down" for name in fault.members}
+        return (*found, *self._silent(down), *self._unfinished())
+
+    def _own_interfaces(self) -> Iterator[Fault]:
+        """What the sender's own kernel refused needs no second witness; such an interface receives no more, either."""
+        for own in [plane for plane in self.planes if plane.sort.kind == OWN]:
+            size = own.sort.mtu
+            pairs = {member: mask.bit_count() for member, mask in own.open.rows.items()}
+            if len(pairs) == self.known.size:
+                yield self._fault(self._case("everywhere", OWN, size, sum(pairs.values())), "certain")
+                continue
+            towards = dict.fromkeys(pairs, 0)
+            for plane in self.planes:
+                if plane.sort in {Sort(mtu=size), Sort(mtu=size + known_sizes.VLAN_SLACK)}:
+                    for member in pairs:
+                        column = Part(self.known.everyone, self.known.one(member))
+                        towards[member] += plane.open.count(column)
+                        plane.explain(column)
+            both: tuple[tuple[Shape, bool], ...] = (("row", False), ("node", True))
+            for shape, receives in both:
+                members = [member for member in pairs if bool(towards[member]) == receives]
+                if members:
+                    bad = sum(pairs[member] + towards[member] for member in members)
+                    yield self._fault(self._case(shape, OWN, size, bad, self._named(members)), "certain")
+
+    def _of_plane(self, plane: Plane, suspects: Iterable[Suspect]) -> Iterator[Fault]:
+        """Suspects of one sort, those told together that differ in nothing but the name."""
+        together: dict[tuple[object, ...], list[Suspect]] = {}
+        for number, suspect in enumerate(self._everyone(list(suspects))):
+            alike = suspect.place.shape in NODES
+            key = (suspect.place.shape, suspect.kind, suspect.partly, suspect.sure, self._mute(suspect))
+            together.setdefault(key if alike else (number,), []).append(suspect)
+        for ones in together.values():
+            yield self._of_suspects(plane, ones)
+
+    def _everyone(self, suspects: list[Suspect]) -> list[Suspect]:
+        """To blame every member is to blame none: then it is what they share."""
+        lines = [suspect for suspect in suspects if suspect.place.shape in LINES and not suspect.partly]
+        for shape in ("node", "column", "row"):
+            part = [suspect for suspect in lines if suspect.place.shape in {shape, "node"}]
+            if len({suspect.place.first for suspect in part}) == self.known.size:
+                largest = max(part, key=lambda suspect: suspect.bad)
+                everywhere = Suspect(
+                    place=Place("everywhere"),
+                    kind=largest.kind,
+                    bad=sum(suspect.bad for suspect in part),
+                    good=sum(suspect.good for suspect in part) // (2 if shape == "node" else 1),
+                    partly=False,
+                    sure="likely",
+                )
+                return [everywhere, *(suspect for suspect in suspects if suspect not in part)]
+        return suspects
+
+    def _mute(self, suspect: Suspect) -> bool:
+        """Whether all that is known of a member is that nobody hears it."""
+        return suspect.kind == "unreachable" and suspect.place.shape == "column" and suspect.place.first in self.silent
+
+    def _of_suspects(self, plane: Plane, suspects: list[Suspect]) -> Fault:
+        one = suspects[0]
+        shape = one.place.shape
+        firsts = [suspect.place.first for suspect in suspects if suspect.place.first >= 0]
+        seconds = [suspect.place.second for suspect in suspects if suspect.place.second >= 0]
+        name = self._named if shape in NODES else self._zoned
+        case = self._case(
+            shape,
+            one.kind,
+            plane.sort.mtu or self._size(plane),
+            sum(suspect.bad for suspect in suspects),
+            name(firsts),
+            name(seconds),
+        )
+        case = msgspec.structs.replace(
+            case,
+            good=sum(suspect.good for suspect in suspects),
+            measured=sum(self._measured(suspect.place) for suspect in suspects),
+            partly=one.partly,
+            clean=shape in {"column", "row"} and all(self._clean(shape, member) for member in firsts),
+            reported=not self._mute(one),
+        )
+        return self._fault(case, one.sure)
+
+    def _size(self, plane: Plane) -> int:
+        """The size that comes with a fault that is none of size: what arrives nevertheless, where that is sure."""
+        return 0 if plane.sort.kind in verdict.UNDECIDED else min(group.mtu for _, group in plane.entries)
+
+    def _measured(self, place: Place) -> int:
+        """How many pairs of a region were measured."""
+        if place.shape in {"pair", "pair both"}:
+            return 0  # nothing is said of it
+        return sum(
+            ((self.known.row if part.by_sender else self.known.column)(member) & mask).bit_count()
+            for part in parts(place, self.known, self.zones)
+            for member, mask in part.lines(by_sender=part.by_sender)
+        )
+
+    def _clean(self, shape: Shape, member: int) -> bool:
+        """Whether the other direction of a member was measured and is in order."""
+        if shape == "column":
+            row = self.mesh.row(member)
+            return row is not None and self.mesh.finished(row) and not row.groups
+        others = self.known.column(member)
+        return bool(others) and all(plane.good_column(member) == others for plane in self.planes)
+
+    def _named(self, members: Iterable[int]) -> tuple[str, ...]:
+        return tuple(self.names[member] for member in members)
+
+    def _zoned(self, zones: Iterable[int]) -> tuple[str, ...]:
+        return tuple(self.zones.names[zone] for zone in zones)
+
+    def _case(
+        self, shape: Shape, kind: Kind, mtu: int, bad: int, members: tuple[str, ...] = (), others: tuple[str, ...] = ()
+    ) -> sentences.Case:
+        return sentences.Case(
+            shape=shape,
+            kind=kind,
+            mtu=mtu,
+            expected=self.mesh.expected,
+            bad=bad,
+            names=members,
+            others=others,
+            peers=self.known.size - 1,
+            sampled=self.mesh.planned < self.known.size - 1,
+        )
+
+    def _fault(self, case: sentences.Case, sure: Sure) -> Fault:
+        where, members, others = WHERE[case.shape], case.names, case.others
+        if case.partly:
+            where = "equal paths"
+            if case.shape in {"column", "zone in"}:
+                members, others = (), members
+            elif case.shape == "within":
+                others = members
+        elif case.kind == "unreachable" and (case.shape == "node" or not case.reported):
+            where = "node down"
+        return Fault(
+            where=where,
+            at="node" if case.shape in NODES else "all" if case.shape == "everywhere" else "zone",
+            members=members,
+            others=others,
+            kind=case.kind,
+            mtu=case.mtu,
+            pairs=case.bad,
+            sentence=sentences.say(case),
+            advice=sentences.advise(case, first=sure == "possible"),
+            sure=sure,
+            both=case.shape in BOTH_WAYS,
+        )
+
+    def _silent(self, down: set[str]) -> Iterator[Fault]:
+        """Members that told nothing of this round, by the reason that they gave, or measured by others."""
+        reasons: dict[str, list[str]] = {}
+        seen: list[str] = []
+        for member in sorted(self.silent):
+            if self.names[member] in down:
+                continue
+            if member in self.mesh.witnessed:
+                seen.append(self.names[member])
+                continue
+            row = self.mesh.row(member)
+            reasons.setdefault(row.error if row else "", []).append(self.names[member])
+        if seen:
+            them = "it" if len(seen) == 1 else "them"
+            said = f"{names(seen)} reported nothing in this round: what {them} and the others send each other was "
+            yield self._unmeasured("prober silent", seen, f"{said}measured by the others")
+        for reason, members in reasons.items():
+            said = f"could not measure ({reason})" if reason else "reported nothing in this round"
+            what = f"what {'it sends' if len(members) == 1 else 'they send'} was not measured"
+            yield self._unmeasured("prober silent", members, f"{names(members)} {said}: {what}")
+
+    def _unfinished(self) -> Iterator[Fault]:
+        """Members that measured less than was planned."""
+        for row in self.mesh.rows:
+            if not row.error and not self.mesh.finished(row) and row.sender not in self.mesh.witnessed:
+                name = self.names[row.sender]
+                done = f"{row.measured - len(row.also):,} of {self.mesh.planned:,}"
+                yield self._unmeasured("unfinished", [name], f"{name} measured {done} peers: the others are not known")
+
+    def _unmeasured(self, where: Where, members: list[str], sentence: str) -> Fault:
+        number = len(members)
+        return Fault(
+            where=where,
+            at="node",
+            members=tuple(members),
+            others=(),
+            kind=None,
+            mtu=0,
+            pairs=0,
+            sentence=sentence,
+            advice=f"See whether the {'prober' if number == 1 else 'probers'} on {names(members)} "
+            f"{verb(number, 'run')}, then measure again.",
+            sure="certain",
+        )

@@ -1,0 +1,238 @@
+"""What every node measured to every other: one round, held as its exceptions only.
+
+A healthy mesh of a thousand nodes has a million ordered pairs and nothing to say about them, so a row counts what is as
+expected and lists only what is not. Directions are apart: row i, column j is what became of packets from i to j.
+Members are known by their index. `core.mesh` reads a mesh and says what is at fault.
+"""
+
+import bisect
+import operator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from kubemtu.core.path.verdict import Kind
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One node that takes part; `zone` is its rack or zone, empty when that is not known."""
+
+    name: str
+    zone: str = ""
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """The members, ascending, to whom one sender's packets met the same end, which is not "ok"; `mtu` in bytes.
+
+    `flows` says how many flows carried what, when there were several. Raises ValueError for what cannot be.
+    """
+
+    kind: Kind
+    mtu: int
+    to: tuple[int, ...]
+    flows: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what a bisection would be misled by."""
+        if self.kind == "ok":
+            raise ValueError("a group lists exceptions, and ok is none")
+        if not all(map(operator.lt, self.to, self.to[1:])):
+            raise ValueError("the members of a group must be in ascending order, each once")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What one member measured in one round, each direction by itself: the kind "asymmetric" has no place here.
+
+    `measured` peers, of which `ok` as expected; the others are in `groups`. `also` lists, ascending, the peers that
+    were measured beyond the round's plan. `error` says why the member could not measure, or not all.
+    Raises ValueError when the numbers do not add up.
+    """
+
+    sender: int
+    measured: int
+    ok: int
+    seconds: float = 0.0
+    packets: int = 0
+    groups: tuple[Group, ...] = ()
+    also: tuple[int, ...] = ()
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        """Hold the counts against the lists."""
+        listed = sum(len(group.to) for group in self.groups)
+        if self.ok < 0 or self.ok + listed != self.measured or len(self.also) > self.measured:
+            raise ValueError(f"{self.measured} measured must be {self.ok} ok and {listed} listed")
+        if not all(map(operator.lt, self.also, self.also[1:])):
+            raise ValueError("peers beyond the plan must be in ascending order, each once")
+        if len(self.groups) > 1 and len(set().union(*(group.to for group in self.groups))) < listed:
+            raise ValueError("a peer can be in one group only")
+
+
+class Mesh(msgspec.Struct, frozen=True, kw_only=True):
+    """One round: who takes part, the size that should arrive, and the rows that came in, ascending by sender.
+
+    `offsets`: member i was to measure (i + s) modulo N for each s of them; None: everybody else. `witnessed` are the
+    members, ascending, that did not report: their rows hold what others measured of their packets. Raises ValueError
+    for a row or a peer that is not of this round.
+    """
+
+    members: tuple[Member, ...]
+    expected: int
+    rows: tuple[Row, ...] = ()
+    offsets: tuple[int, ...] | None = None
+    witnessed: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what would let one member be taken for another."""
+        size = len(self.members)
+        if len({member.name for member in self.members}) < size:
+            raise ValueError("every member needs a name of its own")
+        senders = [row.sender for row in self.rows]
+        if not all(map(operator.lt, senders, senders[1:])) or (senders and not 0 <= senders[0] <= senders[-1] < size):
+            raise ValueError("rows must be in ascending order of their senders, one each, all of them members")
+        for row in self.rows:
+            for to in (*(group.to for group in row.groups), row.also):
+                if to and (not 0 <= to[0] <= to[-1] < size or _among(row.sender, to)):
+                    raise ValueError(f"{self.members[row.sender].name} measured itself, or somebody who is no member")
+        if self.offsets is not None and (
+            len(set(self.offsets)) < len(self.offsets) or any(not 0 < offset < size for offset in self.offsets)
+        ):
+            raise ValueError(f"offsets must be different, from 1 to {size - 1}")
+
+    @property
+    def planned(self) -> int:
+        """How many peers each member was to measure."""
+        return len(self.members) - 1 if self.offsets is None else len(self.offsets)
+
+    def row(self, sender: int) -> Row | None:
+        """The row of that member, or None when nothing came in."""
+        place = bisect.bisect_left(self.rows, sender, key=lambda row: row.sender)
+        return self.rows[place] if place < len(self.rows) and self.rows[place].sender == sender else None
+
+    def finished(self, row: Row) -> bool:
+        """Whether that row covers all that was planned for it, so that what it does not list was ok."""
+        return row.measured - len(row.also) >= self.planned
+
+    @property
+    def silent(self) -> tuple[int, ...]:
+        """The members that did not report, or could not measure, whether others did it for them or not."""
+        reported = {row.sender for row in self.rows if not row.error} - {*self.witnessed}
+        return tuple(member for member in range(len(self.members)) if member not in reported)
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round comes to, in ordered pairs; `kinds` counts those that are not ok, the commonest first."""
+
+    members: int
+    reported: int
+    planned: int
+    measured: int
+    ok: int
+    kinds: tuple[tuple[Kind, int], ...] = ()
+    packets: int = 0
+    seconds: float = 0.0  # of the member that took longest
+
+
+def summary(mesh: Mesh) -> Summary:
+    """Count what was measured, what is as expected, and what is not, by kind."""
+    kinds: Counter[Kind] = Counter()
+    for row in mesh.rows:
+        for group in row.groups:
+            kinds[group.kind] += len(group.to)
+    return Summary(
+        members=len(mesh.members),
+        reported=len(mesh.members) - len(mesh.silent),
+        planned=len(mesh.members) * mesh.planned,
+        measured=sum(row.measured for row in mesh.rows),
+        ok=sum(row.ok for row in mesh.rows),
+        kinds=tuple(sorted(kinds.items(), key=lambda item: (-item[1], item[0]))),
+        packets=sum(row.packets for row in mesh.rows),
+        seconds=max((row.seconds for row in mesh.rows), default=0.0),
+    )
+
+
+def cell(mesh: Mesh, sender: int, receiver: int) -> tuple[Kind, int] | None:
+    """What became of packets from one member to another, and how large they could be; None: not measured, or not told.
+
+    Takes time in the logarithm of the members for each group of the row.
+    """
+    row = mesh.row(sender)
+    if row is None or sender == receiver:
+        return None
+    for group in row.groups:
+        if _among(receiver, group.to):
+            return group.kind, group.mtu
+    known = _among(receiver, row.also) or (mesh.finished(row) and _in_plan(mesh, sender, receiver))
+    return ("ok", mesh.expected) if known else None
+
+
+def merged(mesh: Mesh, later: Mesh) -> Mesh:
+    """The round with what was measured afterwards: where both know of a pair, `later` is believed.
+
+    Both have the same members. What `later` measured beyond the plan of `mesh` becomes `also` of its rows. What a row
+    that was not finished counted as ok, without saying to whom, cannot be kept.
+    """
+    rows = {row.sender: row for row in mesh.rows}
+    for row in later.rows:
+        rows[row.sender] = _merged(mesh, rows.get(row.sender), later, row)
+    return msgspec.structs.replace(
+        mesh,
+        rows=tuple(rows[sender] for sender in sorted(rows)),
+        witnessed=tuple(sorted({*mesh.witnessed, *later.witnessed})),
+    )
+
+
+def _merged(mesh: Mesh, old: Row | None, later: Mesh, new: Row) -> Row:
+    """One sender's row, with what a later one adds to it."""
+    sender = new.sender
+    base = old or Row(sender=sender, measured=0, ok=0)
+    again = set(_known(later, new))
+    groups: dict[tuple[Kind, int, str], set[int]] = {}
+    for groups_of, told in ((base.groups, False), (new.groups, True)):
+        for group in groups_of:
+            to = set(group.to) if told else set(group.to) - again
+            if to:
+                groups.setdefault((group.kind, group.mtu, group.flows), set()).update(to)
+    finished = old is not None and mesh.finished(old)
+    before = set(base.also) if finished else set(base.also).union(*(group.to for group in base.groups))
+    beyond = {peer for peer in again if not (finished and _in_plan(mesh, sender, peer))}
+    also = tuple(sorted(before | beyond))
+    measured = len(also) + (mesh.planned if finished else 0)
+    return Row(
+        sender=sender,
+        measured=measured,
+        ok=measured - sum(map(len, groups.values())),
+        seconds=base.seconds + new.seconds,
+        packets=base.packets + new.packets,
+        groups=tuple(
+            Group(kind=kind, mtu=mtu, to=tuple(sorted(to)), flows=flows) for (kind, mtu, flows), to in groups.items()
+        ),
+        also=also,
+        error=new.error,
+    )
+
+
+def _known(mesh: Mesh, row: Row) -> Iterator[int]:
+    """The peers of which a row tells anything, in no order, perhaps twice."""
+    yield from row.also
+    for group in row.groups:
+        yield from group.to
+    if mesh.finished(row):
+        yield from planned_peers(mesh, row.sender)
+
+
+def planned_peers(mesh: Mesh, sender: int) -> Iterable[int]:
+    """The peers that a member was to measure, in the order of the offsets."""
+    size = len(mesh.members)
+    offsets = range(1, size) if mesh.offsets is None else mesh.offsets
+    return ((sender + offset) % size for offset in offsets)
+
+
+def _in_plan(mesh: Mesh, sender: int, receiver: int) -> bool:
+    return mesh.offsets is None or (receiver - sender) % len(mesh.members) in mesh.offsets
+
+
+def _among(member: int, ascending: tuple[int, ...]) -> bool:
+    place = bisect.bisect_left(ascending, member)
+    return place < len(ascending) and ascending[place] == member

@@ -1,0 +1,225 @@
+"""Who measures whom: everybody everybody, or a few peers each that change from round to round until all had their turn.
+
+Member i measures (i + s) modulo N for each offset s of a round. Every member then receives exactly one probe a slot, so
+nobody's buffer meets a hundred full packets at once; and every member is measured by as many others as it measures,
+which chance does not grant: of N members that each choose k peers at random, one is missed with (1 - k/(N-1))^(N-1),
+nearly e^-k. With offsets it is missed only when all d of its senders are silent, q^d.
+
+The offsets of a round are spread evenly over the ring. So where members stand in order of their zones, each member
+measures into every zone that has more than N/k of them; into a smaller one not all of them could, for its members are
+measured k times each and no more.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from kubemtu.core.mesh import rounds as mesh_rounds
+
+FULL_UP_TO: Final = 1000  # members: up to 999 packets of full size from each in a round
+OFFSETS: Final = 24
+PACKETS: Final = 4  # to measure a pair that is in order: one of full size and three small ones
+MOST_PPS: Final = 1000  # packets that a member sends a second
+SILENT: Final = 0.1  # the share of members that are assumed not to measure, in what is said of detection
+SPINES: Final = 4  # equal paths between two zones, where nobody said how many
+RISK: Final = 1e-6
+
+
+class Detection(msgspec.Struct, frozen=True, kw_only=True):
+    """How probably one round finds a fault.
+
+    `missed` is the probability that it does not: beside 1, a float cannot hold how small that is. `rounds`: after so
+    many the fault is found, all but for RISK, when it is by chance, and anew in each round, which members are silent.
+    """
+
+    fault: str
+    probability: float
+    missed: float
+    rounds: int
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One round: the offsets, what they cost, and what they find.
+
+    `pairs` are measured in all, `per_member` by each; `rounds` until every pair was measured; `seconds` are the least
+    that a round takes at the rate that was allowed. `everywhere`: each member measures into every zone.
+    """
+
+    members: int
+    offsets: tuple[int, ...]
+    pairs: int
+    per_member: int
+    rounds: int
+    seconds: float
+    everywhere: bool
+    detection: tuple[Detection, ...]
+    sentence: str
+
+    def peers(self, member: int) -> tuple[int, ...]:
+        """Whom a member measures, slot by slot."""
+        return tuple((member + offset) % self.members for offset in self.offsets)
+
+
+def full(members: int) -> tuple[int, ...]:
+    """The offsets by which everybody measures everybody else."""
+    return tuple(range(1, members))
+
+
+def rotation(members: int, offsets: int, round_number: int) -> tuple[int, ...]:
+    """The offsets of one round, evenly spread; in `rounds(members, offsets)` of them every offset has its turn.
+
+    A few rounds at the end of a turn have some offsets a second time, so that all are of one length.
+    """
+    others = members - 1
+    apart = rounds(members, offsets)
+    first = round_number % apart
+    chosen = {(first + step * apart) % others + 1 for step in range(offsets)}
+    return tuple(sorted(chosen))
+
+
+def rounds(members: int, offsets: int) -> int:
+    """After how many rounds all pairs were measured."""
+    return math.ceil((members - 1) / offsets)
+
+
+def arranged(members: Sequence[mesh_rounds.Member]) -> tuple[mesh_rounds.Member, ...]:
+    """The members in order of their zones, as a plan wants them, and of their names."""
+    return tuple(sorted(members, key=lambda member: (member.zone, member.name)))
+
+
+def flows_needed(members: int, risk: float = RISK) -> int:
+    """How many flows, each with a port of its own, find one of so many equal paths, all but for that risk.
+
+    A flow misses it with 1 - 1/members, as ports are hashed (RFC 2992), so the least m with (1 - 1/members)^m <= risk.
+    """
+    return flows_for(1 / members, risk) if members > 1 else 1
+
+
+def flows_for(share: float, risk: float = RISK) -> int:
+    """How many flows at random meet a link that carries this share of them, all but for that risk."""
+    return math.ceil(math.log(risk) / math.log1p(-share))
+
+
+def missed(share: float, flows: float) -> float:
+    """The probability that none of the flows meets a link that carries this share of them: (1 - share)^flows."""
+    return math.pow(1 - share, flows)
+
+
+def missed_at_random(members: int, peers: int) -> float:
+    """The probability that nobody measures a given member when each chooses so many peers at random."""
+    return math.pow(1 - peers / (members - 1), members - 1)
+
+
+def plan(
+    members: Sequence[mesh_rounds.Member],
+    *,
+    most_pps: float = MOST_PPS,
+    full_up_to: int = FULL_UP_TO,
+    offsets: int = OFFSETS,
+    round_number: int = 0,
+    silent: float = SILENT,
+    spines: int = SPINES,
+) -> Plan:
+    """Say who measures whom in this round, and what that finds; `members` best in the order of `arranged`.
+
+    `silent` is the share of members that are assumed not to measure; `spines` how many equal paths lead from a zone to
+    another. Raises ValueError for a number that cannot be.
+    """
+    if offsets < 1 or most_pps <= 0 or not 0 <= silent < 1 or spines < 1:
+        raise ValueError(
+            f"{offsets} offsets, {most_pps} packets a second, {silent} silent, {spines} spines: impossible"
+        )
+    size = len(members)
+    everybody = size <= max(full_up_to, offsets + 1)
+    chosen = full(size) if everybody else rotation(size, offsets, round_number)
+    turn = 1 if everybody else rounds(size, offsets)
+    crossing, everywhere = _between_zones(members, chosen)
+    detection = _detection(size, chosen, turn, crossing, _zones(members), silent, spines)
+    return Plan(
+        members=size,
+        offsets=chosen,
+        pairs=size * len(chosen),
+        per_member=len(chosen),
+        rounds=turn,
+        seconds=len(chosen) * PACKETS / most_pps,
+        everywhere=everywhere,
+        detection=detection,
+        sentence=_sentence(size, len(chosen), turn, detection),
+    )
+
+
+def _zones(members: Sequence[mesh_rounds.Member]) -> Counter[str]:
+    return Counter(member.zone for member in members if member.zone)
+
+
+def _between_zones(members: Sequence[mesh_rounds.Member], offsets: Sequence[int]) -> tuple[int, bool]:
+    """How many pairs of a round lead to another zone, and whether each member's lead to every other zone."""
+    zones = _zones(members)
+    size = len(members)
+    if len(offsets) == size - 1:
+        zoned = sum(zones.values())
+        return zoned * zoned - sum(inside * inside for inside in zones.values()), True
+    crossing, everywhere = 0, True
+    names = [member.zone for member in members]
+    twice = names + names
+    for place, zone in enumerate(names):
+        reached = [other for offset in offsets if (other := twice[place + offset]) and other != zone]
+        crossing += len(reached) if zone else 0
+        everywhere = everywhere and len(set(reached)) == len(zones) - (zone in zones)
+    return crossing, everywhere
+
+
+def _detection(
+    size: int,
+    offsets: Sequence[int],
+    turn: int,
+    crossing: int,
+    zones: Counter[str],
+    silent: float,
+    spines: int,
+) -> tuple[Detection, ...]:
+    if not offsets:
+        return ()
+    degree = len(offsets)
+    found = [
+        _detected("a node that receives too little", silent**degree),
+        _detected("a node that sends too little", silent),
+    ]
+    if len(zones) > 1:
+        share = 1 / (len(zones) * spines)
+        name = f"one of {spines} uplinks of a zone, in one direction"
+        found.append(_detected(name, missed(share, crossing * (1 - silent))))
+    pair = degree / (size - 1)
+    found.append(Detection(fault="one broken pair", probability=pair, missed=1 - pair, rounds=turn))
+    return tuple(found)
+
+
+def _detected(fault: str, miss: float) -> Detection:
+    needed = 1 if miss <= RISK else math.ceil(math.log(RISK) / math.log(miss)) if miss < 1 else 0
+    return Detection(fault=fault, probability=1 - miss, missed=miss, rounds=needed)
+
+
+def _sentence(size: int, peers: int, turn: int, detection: Sequence[Detection]) -> str:
+    nodes = f"{size:,} node" + ("" if size == 1 else "s")
+    if not detection:
+        return f"{nodes}: there is nobody to measure"
+    if turn == 1:
+        others = "the other one" if size == 2 else f"all {size - 1:,} peers"
+        return f"{nodes}: {others} each, so every round measures every pair"
+    receives, pair = detection[0], detection[-1]
+    return (
+        f"{nodes}: {peers:,} of {size - 1:,} peers each; {receives.fault} is found with probability "
+        f"{_chance(receives)}, {pair.fault} only with {pair.probability:.1%} (all pairs after {turn:,} rounds)"
+    ).replace("%", " %")
+
+
+def _chance(detection: Detection) -> str:
+    """A probability for people: "99.3%", or "1 - 1e-24" where that would be rounded to certainty."""
+    if detection.missed >= 1e-3:
+        return f"{detection.probability:.1%}"
+    if detection.missed == 0:
+        return "1"
+    return f"1 - 1e{math.ceil(math.log10(detection.missed) - 1e-9)}"

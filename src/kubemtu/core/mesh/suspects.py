@@ -1,0 +1,57 @@
+"""What may be at fault: a region with what speaks for and against it, or a pair by itself."""
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+import msgspec
+
+from kubemtu.core.mesh.marks import members_of
+from kubemtu.core.mesh.planes import Plane, Tally
+from kubemtu.core.mesh.regions import Place
+from kubemtu.core.path.verdict import Kind
+
+WHOLE: Final = 0.9  # the share of a member's pairs from which it is the member, and not one of several ways to it
+DIFFER: Final = "equal paths differ"
+
+Sure = Literal["certain", "likely", "possible"]
+
+
+class Suspect(msgspec.Struct, frozen=True, kw_only=True):
+    """One region that explains `bad` pairs, while `good` pairs in it speak against it.
+
+    `partly`: only some of its pairs went wrong, as where one of several equal paths is at fault.
+    """
+
+    place: Place
+    kind: Kind
+    bad: int
+    good: int
+    partly: bool
+    sure: Sure
+
+
+def whole(tally: Tally) -> bool:
+    """Whether a region went wrong as a whole, but for strays."""
+    return tally.bad >= WHOLE * (tally.bad + tally.good)
+
+
+def pairs(plane: Plane) -> Iterator[Suspect]:
+    """What no region explains, pair by pair; both directions of one together."""
+    for kind, of_kind in plane.kinds.items():
+        rest = of_kind.within(plane.open).rows
+        for sender in sorted(rest):
+            for receiver in members_of(rest[sender]):
+                both = bool(rest.get(receiver, 0) >> sender & 1)
+                if both and receiver < sender:
+                    continue  # told with the other direction
+                place = Place("pair both" if both else "pair", sender, receiver)
+                sure = _sure_of_pair(plane, place)
+                yield Suspect(place=place, kind=kind, bad=1 + both, good=0, partly=kind == DIFFER, sure=sure)
+
+
+def _sure_of_pair(plane: Plane, place: Place) -> Sure:
+    """Whether so much else of its row and its column is in order that it can only be the pair, in a full mesh."""
+    if plane.known.mesh.offsets is not None:
+        return "possible"
+    others = min(plane.good_row(place.first).bit_count(), plane.good_column(place.second).bit_count())
+    return "likely" if others > 2 else "possible"

@@ -1,0 +1,1 @@
+"""The MTU of one path: what to send, what it proves, and what is said of it."""

@@ -1,0 +1,307 @@
+"""Finds the MTU of a path: sizes to send come out, what became of each packet goes in; no socket, no clock, no loop.
+
+The ideas are those of RFC 8899 (probe with real packets, believe no ICMP message that a probe has not confirmed), but
+not its timers: a size that needs a timeout to fail costs 15 seconds there (three probes, 5.1.1). Here a burst carries
+many sizes at once and ends in small packets. Packets of one flow keep their order, so once a small one is answered,
+whatever was sent before it and is not answered is lost; a round costs one round trip and a little grace.
+
+    round 1    the expected size (and, if the interface takes more, its neighbour and the interface's own MTU)
+    hint       what a router's "too big", or the fragments that arrived, quoted: that size and its upper neighbour
+    ladder     sizes that real networks have (core.path.known_sizes); for the likeliest also the neighbour, as often as
+               needed
+    narrow     40 sizes spread over what is left, or all of them
+    edge       the smallest size not known to arrive, as often as needed
+
+It ends when it is proven (core.path.counts) what stops the size above the largest that arrived. A burst of which no
+packet that is known to fit, and about the largest, was answered proves nothing.
+
+A router's word counts for what it is said of. Where a veth of 1450 swallows all above 1454 in silence and a router
+behind it refuses 1451 to 1454, whoever sends packets of 1500 is told nothing: `unheard`. So where a router refuses all
+but the larger ones, those must be lost as often as a proof needs: in a round more, where few were sent.
+
+Bounds. Without loss of packets that fit: 1 + 3 hints + 1 ladder + 3 narrow + 1 edge = 9 rounds, 6 if no router or
+fragment says anything, 2 to 4 in practice. A round that loses some of them, of no size more than one, costs at most 3
+more; after ROUNDS_MOST rounds the search gives up. Fewer than losses.LEAST losses of what fits never make a wrong
+answer, whichever they are. All sizes are of whole IP packets, in bytes.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from kubemtu.core.path import counts, significance
+from kubemtu.core.path.counts import ARRIVED, LOST, UNKNOWN, Fate, Limit, Quote
+
+__all__ = ["ARRIVED", "LOST", "UNKNOWN", "Ending", "Fate", "Found", "Limit", "Question", "Quote", "Search"]
+
+ROUNDS_MOST: Final = 24
+VOID_MOST: Final = 5  # rounds in a row that prove nothing
+HINTS_MOST: Final = counts.CLAIMS_MOST
+WIDTH: Final = 40  # sizes of a round that narrows: three such rounds reach every size up to 65535
+WITNESSES: Final = 3  # small packets between copies, and at the end; packets of the largest size that arrived
+NEAR: Final = 12  # so few sizes left are all sent as often as the answer needs
+ROOM: Final = 200  # packets of a burst, without the small ones
+
+Ending = Literal["exact", "unreachable", "lossy", "overloaded"]
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known before the first packet.
+
+    `top`: the MTU of the own interface, above which the kernel refuses. `expected`: what should arrive, at most `top`.
+    `likely` and `hypotheses`: see core.path.known_sizes. `suspected`: what other paths of the same kind were found to
+    carry, and so asked for at once. `small`: the size of the packets that end a burst, carried by any path. `risk`: the
+    probability that is accepted for a wrong answer.
+    """
+
+    top: int
+    expected: int
+    likely: tuple[int, ...] = ()
+    hypotheses: tuple[int, ...] = ()
+    suspected: tuple[int, ...] = ()
+    small: int = 88
+    risk: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if not 0 < self.small < self.expected <= self.top:
+            raise ValueError(f"small {self.small} < expected {self.expected} <= top {self.top} must hold")
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """How a search ended, and what it rests on.
+
+    `mtu`: the largest size that arrived, exact or not; 0 when nothing did. `limit`: what stops the next larger size;
+    "expected" when none was asked for, because what is expected arrives.
+    `losses`: how often that size was lost. `fitting` and `fitting_lost`: packets up to `mtu` sent, and lost.
+    `unheard`: the router that refuses that size never sees the largest ones, because something before it swallows them.
+    """
+
+    ending: Ending
+    mtu: int
+    losses: int
+    fitting: int
+    fitting_lost: int
+    rounds: int
+    packets: int
+    top: int
+    limit: Limit | None = None
+    quotes: tuple[Quote, ...] = ()
+    fragment: int | None = None  # bytes of the largest fragment that arrived of the next larger size
+    unheard: bool = False
+
+
+class Search:
+    """One search, from the first burst to its end.
+
+    Call `burst` for the sizes to send, in order; `feed` with what became of each; until `found` is set.
+    """
+
+    def __init__(self, question: Question) -> None:
+        """Starts with nothing known."""
+        self.question = question
+        self.found: Found | None = None
+        self.rounds = 0
+        self.packets = 0
+        self._known = counts.Tally(question.top, question.risk)
+        self._followed: set[int] = set()
+        self._laddered = False
+        self._void = 0
+        self._overloaded = False
+        self._room = ROOM
+
+    @property
+    def low(self) -> int:
+        """The largest size that arrived; 0 when nothing did."""
+        return self._known.low
+
+    @property
+    def top(self) -> int:
+        """The MTU of the own interface, as far as is known by now."""
+        return self._known.top
+
+    def burst(self) -> tuple[int, ...]:
+        """Give the sizes to send now, in this order, with small ones between and at the end."""
+        wanted = self._wanted()
+        if len(wanted) > self._room:  # an overloaded peer is asked for less at a time
+            sizes = sorted(wanted)
+            wanted = {sizes[place * len(sizes) // self._room]: 1 for place in range(self._room)}
+        small = self.question.small
+        sizes = [small]
+        room, lap = self._room, 0
+        while room > 0 and (due := sorted(size for size, copies in wanted.items() if copies > lap)):
+            due = due[:room]
+            sizes += (due[::-1] if lap % 2 else due) + [small] * WITNESSES  # neither of two neighbours is always first
+            room -= len(due)
+            lap += 1
+        return tuple(sizes)
+
+    def feed(self, sizes: Sequence[int], fates: Sequence[Fate], *, void: bool = False) -> None:
+        """Learn what became of a burst, packet by packet; sets `found` when that ends the search.
+
+        `void` when a queue at the other end, or at this one, has overflowed meanwhile: losses then prove nothing. A
+        burst of which no small packet was answered proves nothing either, nor one of which none was that is known to
+        fit and about the largest, if any such was sent.
+        """
+        self.rounds += 1
+        self.packets += len(sizes)
+        self._known.learn(sizes, fates)
+        if not void and self._witnessed(sizes, fates):
+            self._void = 0
+            self._known.count(sizes, fates)
+        else:
+            self._void += 1
+        if void:
+            self._room = max(self._room // 4, 2 * significance.LEAST)
+        self._overloaded = void
+        self.found = self._judge()
+
+    def _witnessed(self, sizes: Sequence[int], fates: Sequence[Fate]) -> bool:
+        small, near = False, []
+        for size, fate in zip(sizes, fates, strict=True):
+            arrived = fate.kind == "arrived"
+            small |= arrived and size == self.question.small
+            if self.low // 2 < size <= self.low:
+                near.append(arrived)
+        return small and (any(near) or not near)
+
+    def late(self, size: int, fate: Fate) -> None:
+        """Learn that a packet that was fed as lost was answered after all; this may end or reopen the search.
+
+        It does not end it by silence: where one answer was late, others may be.
+        """
+        self._known.late(size, fate)
+        if self._known.limit() != "silence":
+            self.found = self._judge()
+        elif self.found is not None and self.found.mtu < self.low:
+            self.found = None
+
+    def hint(self, mtu: int, by: str | None) -> None:
+        """Learn that a router claims to carry no more than `mtu`, without a word about which packet it refused."""
+        self._known.claim(mtu, by)
+
+    def give_up(self) -> None:
+        """End it without an answer, because the network or the peer says that nobody is there."""
+        self.found = self._end("lossy" if self.low else "unreachable")
+
+    def _judge(self) -> Found | None:
+        if limit := self._known.limit():
+            return self._end("exact", limit)
+        if self._void >= (2 if self.low == 0 and not self._overloaded else VOID_MOST):
+            return self._end("overloaded" if self._overloaded else "lossy" if self.low else "unreachable")
+        if self._known.hopeless():
+            return self._end("lossy")
+        if self.rounds < ROUNDS_MOST:
+            return None
+        return self._end("overloaded" if self._overloaded else "lossy")
+
+    def _end(self, ending: Ending, limit: Limit | None = None) -> Found:
+        known = self._known
+        fitting, lost = known.fitting()
+        return Found(
+            ending=ending,
+            mtu=known.low,
+            limit=limit,
+            losses=known.lost(known.low + 1),
+            fitting=fitting,
+            fitting_lost=lost,
+            rounds=self.rounds,
+            packets=self.packets,
+            top=known.top,
+            quotes=tuple(dict.fromkeys(quote for quote in known.quotes if quote.size > known.low)),
+            fragment=known.fragments.get(known.low + 1),
+            unheard=limit == "router" and known.unheard() is True,
+        )
+
+    # What to send
+
+    def _wanted(self) -> dict[int, int]:
+        """The sizes to send now, and how often each, without the small ones."""
+        if self.low == 0:
+            return self._first()
+        high = self._known.high()
+        wanted = self._hint(high) or self._full()
+        if not wanted and not self._laddered and high > self.low + 1:
+            self._laddered = True
+            wanted = self._ladder(high)
+        if not wanted:
+            return self._narrow(high)
+        return wanted if self.low == self.question.small else {self.low: WITNESSES} | wanted
+
+    def _first(self) -> dict[int, int]:
+        expected = min(self.question.expected, self.top)
+        suspected = {*self.question.suspected, *(claim.mtu for claim in self._known.claims)}
+        if suspected := {size for size in suspected if self.question.small < size < expected}:
+            wanted = dict.fromkeys(suspected, 2) | {size + 1: significance.LEAST for size in suspected}
+            return {expected: 2} | wanted
+        if expected == self.top:
+            return {expected: 1}
+        return {expected: 1, expected + 1: significance.LEAST} | {
+            self.top: significance.LEAST if self.top == expected + 1 else 1
+        }
+
+    def _hint(self, high: int) -> dict[int, int]:
+        """What a router or the fragments quoted, if it may be the answer and was not followed yet."""
+        if len(self._followed) >= HINTS_MOST:
+            return {}
+        quoted = [quote.mtu for quote in self._known.quotes]
+        fragments = [size for broken, size in self._known.fragments.items() if broken > self.low]
+        for size in sorted({*quoted, *fragments} - self._followed):
+            if not self.low < size < high:
+                continue
+            self._followed.add(size)
+            if size in fragments:  # RFC 791 3.2: all fragments but the last are a multiple of 8 bytes long
+                return dict.fromkeys(range(size, min(size + 8, high) + 1), 2)
+            return {size: 2} | ({size + 1: significance.LEAST} if size < self.top else {})
+        return {}
+
+    def _full(self) -> dict[int, int]:
+        """Packets of full size, where a router refuses smaller ones and it is not known whether it hears of these."""
+        refused, edge = self._known.refused, self.low + 1
+        if edge not in refused or self._known.unheard() is not None:
+            return {}
+        expected = min(self.question.expected, self.top)
+        return {edge: significance.LEAST, expected if expected > max(refused) else self.top: self._known.needed()}
+
+    def _ladder(self, high: int) -> dict[int, int]:
+        wanted = dict.fromkeys((size for size in self.question.likely if self.low < size < high), self._copies())
+        for size in self.question.hypotheses:
+            if self.low <= size < high:
+                wanted[size] = max(wanted.get(size, 0), 1)
+                wanted[size + 1] = significance.LEAST
+        if wanted and high <= self.top:  # the loss that began it may have been an accident
+            wanted[high] = max(wanted.get(high, 0), 2)
+        return self._without_known(wanted)
+
+    def _narrow(self, high: int) -> dict[int, int]:
+        copies = self._copies()
+        between = range(self.low + 1, high)
+        if len(between) <= NEAR:
+            wanted = dict.fromkeys(between, significance.LEAST)
+        elif len(between) <= WIDTH:
+            wanted = dict.fromkeys(between, copies)
+        else:
+            width = min(WIDTH, self._room)
+            wanted = {self.low + step * (high - self.low) // (width + 1): copies for step in range(1, width + 1)}
+        if high > self.top:
+            wanted[self.top] = max(wanted.get(self.top, 0), copies)
+        elif high not in self._known.fragments:
+            wanted[high] = max(copies, significance.LEAST if len(between) <= NEAR else 1)
+        edge = self.low + 1
+        failures = self._known.failures(edge)
+        wanted[edge] = min(
+            max(self._known.needed() - failures, significance.LEAST), max(failures, 2 * significance.LEAST)
+        )
+        wanted[self.low] = wanted[edge]  # packets of nearly the same size are what its losses are held against
+        return wanted
+
+    def _copies(self) -> int:
+        """How often a size is sent that is not expected to be the answer: once, unless what fits is being lost."""
+        sent, lost = self._known.fitting()
+        return min(max(self._known.enough(), 1 + (lost > 0) + (lost * 5 > sent)), significance.LEAST)
+
+    def _without_known(self, wanted: dict[int, int]) -> dict[int, int]:
+        """Leave out what is proven already, and what the interface refuses."""
+        known: Iterable[int] = self._known.refused.keys() | self._known.fragments.keys()
+        return {size: copies for size, copies in wanted.items() if size <= self.top and size not in known}

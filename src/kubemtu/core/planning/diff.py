@@ -1,0 +1,154 @@
+"""A plan for people's eyes: every edit as a unified diff, what it touches, and the way back."""
+
+import difflib
+from collections.abc import Iterator
+
+import msgspec
+
+from kubemtu.core.change import migration, undo
+from kubemtu.core.change.plan import EditValue, Live, NodeTarget, Plan, Rollout
+from kubemtu.core.cluster.topology import Topology
+from kubemtu.core.objects import dotted
+from kubemtu.core.text.wording import count, names
+
+CUT = 60  # characters of a line that are shown
+
+
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan touches: CNI pods that restart, by node, and running pods that are changed, by node."""
+
+    restarts: dict[str, str]
+    touched: dict[str, int]
+
+
+def unified(edit: EditValue) -> str:
+    """The edit as a unified diff of the value's text, headed by the object and the path of the value."""
+    place = f"{edit.ref}, {dotted(edit.path)}"
+    lines = difflib.unified_diff(_lines(edit.before), _lines(edit.after), place, place, lineterm="")
+    return "\n".join(lines)
+
+
+def _lines(value: str | int | None) -> list[str]:
+    if value is None:
+        return []
+    # An empty value and an absent key differ in everything that matters, so the empty one gets a line.
+    return str(value).splitlines() or ['""']
+
+
+def brief(edit: EditValue) -> str:
+    """The edit in a few words: the key, and what becomes of it: `veth_mtu: 1450 → 8950`, or the lines that differ."""
+    key = edit.path[-1]
+    if edit.after is None:
+        return f"{key} taken away"
+    if edit.before is None:
+        return f"{key} added, {_quoted(edit.after)}"
+    lines = [line for line in difflib.ndiff(_lines(edit.before), _lines(edit.after)) if line[:2] in {"- ", "+ "}]
+    gone = [line[2:].strip() for line in lines if line[0] == "-"]
+    new = [line[2:].strip() for line in lines if line[0] == "+"]
+    if not gone and not new:
+        return f"{key}: only its line ends differ"
+    if len(gone) == len(new) == 1:
+        one_line = "\n" not in f"{edit.before}{edit.after}"
+        return f"{key}{'' if one_line else ', 1 line changed'}: {' → '.join(map(_cut, _differing(gone[0], new[0])))}"
+    parts = [
+        f"{count(len(found), 'line')} {what}{f': {_cut(found[0])}' if len(found) == 1 else ''}"
+        for found, what in ((gone, "removed"), (new, "added"))
+        if found
+    ]
+    return f"{key}, {' and '.join(parts)}"
+
+
+def _quoted(value: str | int) -> str:
+    return _cut(str(value)) or '""'
+
+
+def _differing(old: str, new: str) -> tuple[str, str]:
+    """Two lines without what they have in common before the member that differs."""
+    same = next((place for place, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), len(old))
+    start = max(old.rfind(sign, 0, same) + 1 for sign in ",{[")
+    return (old[start:], new[start:]) if len(old) > CUT or len(new) > CUT else (old, new)
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.rstrip(",").split())
+    return text if len(text) <= CUT else f"{text[: CUT - 1]}…"
+
+
+def reach(whole: Plan, topology: Topology) -> Reach:
+    """What the plan touches, as observed now."""
+    daemonsets = {step.ref.name for step in whole.steps if isinstance(step, Rollout)}
+    restarts = {pod.node: pod.name for pod in topology.cni_pods} if daemonsets else {}
+    live = [node for step in whole.steps if isinstance(step, Live) for node in step.nodes]
+    touched = {node.node: changed for node in live if (changed := _changing(node))}
+    return Reach(restarts=restarts, touched=touched)
+
+
+def _changing(node: NodeTarget) -> int:
+    """How many pods of a node get another MTU; all where an older plan does not say."""
+    return node.running if node.changing is None else node.changing
+
+
+def steps(whole: Plan) -> Iterator[str]:
+    """The steps in their order, a line each."""
+    for step in whole.steps:
+        match step:
+            case EditValue():
+                yield f"edit {step.ref}, {dotted(step.path)}: {step.why}"
+            case Rollout():
+                proof = f"; then every node's {step.conflist} must say {step.mtu}" if step.conflist and step.mtu else ""
+                yield f"restart the pods of {step.ref} and wait until all are ready{proof}"
+            case Live():
+                yield _live(step)
+
+
+def _live(step: Live) -> str:
+    if step.only_hosts:
+        return (
+            f"pin the own routes of {count(len(step.nodes), 'node')}, to each other and to the API server, to"
+            f" {step.host_mtu}, live; no pod is touched"
+        )
+    if step.relieves:
+        running = sum(node.running for node in step.nodes)
+        own = (
+            f"; the nodes' own routes to each other and to the API server to {step.host_mtu}"
+            if step.host_mtu is not None
+            else ""
+        )
+        return (
+            f"pin all senders to {step.low}, live: those of {count(running, 'running pod')} and of "
+            f"{count(len(step.nodes), 'node')}{own}; from then on nothing too large is sent, however long the rest "
+            "takes"
+        )
+    running = sum(map(_changing, step.nodes))
+    to = f"to {step.nodes[0].pod_mtu}" if step.nodes else ""
+    tunnels = sorted({node.tunnel or "" for node in step.nodes if node.tunnel_mtu is not None})
+    besides = f", and {names(tunnels)}," if tunnels else ""
+    ends = f"both ends of {count(running, 'running pod')}" if running else "what is below the running pods"
+    pins = (
+        "while all senders are pinned, pins off last"
+        if step.start is migration.Phase.DEVICES
+        else f"all senders pinned to {step.low} first, devices next, pins off last"
+    )
+    return f"take {ends} on {count(len(step.nodes), 'node')}{besides} {to}, live: {pins}; no pod restarts"
+
+
+def back(whole: Plan) -> Iterator[str]:
+    """The steps that undo the whole plan, a line each."""
+    for step in undo.undo(whole, len(whole.steps), None):
+        match step:
+            case EditValue():
+                value = "remove the key" if step.after is None else f"back to {_short(step.after)}"
+                yield f"edit {step.ref}, {dotted(step.path)}: {value}"
+            case Rollout():
+                yield f"restart the pods of {step.ref}"
+            case Live() if step.lets_hosts_go:
+                yield "take the nodes' own routes to each other and to the API server away"
+            case Live() if step.relieves:
+                yield f"pin all senders to {step.low} again"
+            case Live():
+                yield "take every device and route back to what its node recorded, by the same phases"
+
+
+def _short(value: str | int) -> str:
+    text = str(value)
+    return f"{text!r}" if len(text) <= 20 and "\n" not in text else "the text it was, byte for byte"

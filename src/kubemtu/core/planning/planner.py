@@ -1,0 +1,321 @@
+"""From what is so to what shall be: the number, and the steps that lead there in an order that loses no packet.
+
+New pods are born from the configuration while running pods are changed, so the order of the two depends on the way:
+
+- Down: every sender is pinned first, which ends the losses at once and is safe at any time, however long the rest
+  takes; then the configuration, so that no pod is born larger than what the others shrink to; then the devices.
+  A pod that is born in between is born large, and pinned by its node's agent like the others.
+- Up: the running pods and the devices under them first; the configuration last, so that no pod is born larger than what
+  the others can take. A pod born meanwhile is small, which harms nobody; its node's agent raises it as well.
+
+Where some pods are above the target and some below it, the way is down: only sizes above the target lose packets.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from kubemtu.core import codes, encap
+from kubemtu.core.change.plan import EditValue, Live, NodeTarget, Plan, Rollout, Step
+from kubemtu.core.cluster.cni_state import CniState
+from kubemtu.core.cluster.topology import Node, Topology
+from kubemtu.core.errors import UsageError
+from kubemtu.core.text.wording import count, names
+
+RELIEF = "nothing that is too large is sent from then on"
+IPV4_REASSEMBLY = 576  # RFC 791, section 3.2: what every host must be able to receive
+_IPV4_NEEDS = "IPv4 needs the 576 bytes that every host must take whole (RFC 791, section 3.2)"
+_IPV6_NEEDS = "IPv6 needs 1280 on every link (RFC 8200, section 5)"
+
+
+def target(topology: Topology, wanted: int | None) -> int:
+    """Settle the pod MTU, in bytes: what was asked for, or what the path carries.
+
+    Raises UsageError when it does not fit the path, is too small for IP, or cannot be known.
+    """
+    least, needed = (encap.IPV6_MINIMUM, _IPV6_NEEDS) if topology.ipv6 else (IPV4_REASSEMBLY, _IPV4_NEEDS)
+    if topology.carries is not None and topology.carries < least:
+        raise UsageError(
+            f"no pod MTU suits this cluster: {_why(topology)}, and {needed}; "
+            f"{'see whether that number is right' if _given(topology) else 'raise the NICs first'}"
+        )
+    if wanted is None:
+        return _automatic(topology, least, needed)
+    if topology.carries is not None and wanted > topology.carries:
+        raise UsageError(f"an MTU of {wanted} does not fit: {_why(topology)}; give --mtu {topology.carries} or less")
+    if wanted < least:
+        without = "would take IPv6 off every pod, for good" if topology.ipv6 else "is too small"
+        raise UsageError(f"an MTU of {wanted} {without}: {needed}; give --mtu {least} or more")
+    return wanted
+
+
+def _automatic(topology: Topology, least: int, needed: str) -> int:
+    if topology.recommended is not None and topology.recommended >= least:
+        return topology.recommended
+    if topology.carries is not None:
+        held = f"{topology.state.fixed_by} holds the tunnel at {topology.state.fixed}"
+        raise UsageError(f"no pod MTU suits this cluster: {held}, and {needed}; change it there first")
+    if not topology.state.encapsulation_known:
+        raise UsageError(
+            "the right MTU cannot be told, because the encapsulation between nodes could not be read (`kubemtu check` "
+            "says what is missing): give --mtu N for the pods"
+        )
+    raise UsageError(
+        "the right MTU cannot be told, because no node's NIC was seen: give --mtu N for the pods, or --nic-mtu N for "
+        "the smallest NIC between the nodes"
+    )
+
+
+def _given(topology: Topology) -> bool:
+    """Whether the path is narrower than any NIC that was seen: somebody says so."""
+    narrow = topology.narrowest
+    return narrow is None or narrow.path_mtu != narrow.nic_mtu
+
+
+def _why(topology: Topology) -> str:
+    cost = max((one.cost for one in topology.state.encapsulation), default=0)
+    narrow = topology.narrowest
+    taken = f", of which {topology.state.encapsulation_name} takes {cost} and leaves {topology.carries}" if cost else ""
+    if topology.origin is not None:
+        return f"the path between nodes carries {topology.origin.path_mtu}, as {topology.origin.says} says{taken}"
+    if narrow is None or _given(topology):
+        given = narrow.path_mtu if narrow is not None else topology.assumed_nic
+        return f"the path between nodes carries {given} bytes, as was given{taken}"
+    if narrow.routed:
+        return f"the route of node {narrow.name} to the others lets {narrow.path_mtu} bytes through{taken}"
+    where = f" ({narrow.nic} of node {narrow.name})" if narrow.nic else ""
+    return f"the smallest NIC between the nodes has {narrow.path_mtu} bytes{where}{taken}"
+
+
+def make(
+    topology: Topology,
+    aim: int,
+    steps: Sequence[EditValue | Rollout],
+    after: CniState | None = None,
+) -> Plan:
+    """Put the steps that lead to pods of `aim` bytes in order.
+
+    `steps` are the CNI's own (edits, then the restart), `after` is what it would say of itself once they are done.
+    What is already as it should be gets no step, so that a plan of nothing is empty.
+    """
+    config = _config(topology, aim, steps)
+    live = _live(topology, aim)
+    ordered: tuple[Step, ...] = (*live, *config)
+    if _largest(topology) > aim and live:
+        pins, devices = live[0].halves()
+        ordered = (msgspec.structs.replace(pins, why=RELIEF), *config, devices)
+    return Plan(
+        cni=topology.state.name,
+        target=aim,
+        current=_current(topology),
+        steps=ordered,
+        remains=_remains(topology, aim, after) if ordered else (),
+        warnings=_warnings(topology, aim, live, after) if ordered else (),
+    )
+
+
+def _current(topology: Topology) -> int | None:
+    usual = [node.usual for node in topology.nodes if node.usual is not None]
+    if usual:
+        return max(usual, key=lambda mtu: (usual.count(mtu), mtu))
+    return topology.born
+
+
+def _largest(topology: Topology) -> int:
+    running = [mtu for _, port in topology.ports for mtu in (port.at.host_mtu, port.at.pod_mtu)]
+    born = [node.rendered.gives for node in topology.nodes if node.rendered is not None and node.rendered.gives]
+    return max([*running, *born, topology.born or 0])
+
+
+def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) -> tuple[Step, ...]:
+    """The CNI's steps that are needed: a restart only where something changes, or where a node has not followed yet."""
+    edits = [step for step in steps if isinstance(step, EditValue) and step.before != step.after]
+    if _by_itself(topology, aim):
+        edits = [edit for edit in edits if edit.before is None and isinstance(edit.after, str)]  # keys that were lost
+    stale = [
+        node.name
+        for node in topology.nodes
+        if node.rendered is not None and node.rendered.gives is not None and node.rendered.gives != aim
+    ]
+    if not edits and not stale:
+        return ()
+    rollouts = [step for step in steps if isinstance(step, Rollout)]
+    if not rollouts and not edits and topology.state.daemonset is not None:
+        literal = topology.state.conflist_mtu is not None
+        rollouts = [
+            Rollout(
+                ref=topology.state.daemonset,
+                why=f"the configuration says {aim} already, and {names(stale)} did not follow",
+                conflist=topology.state.conflist if literal else None,
+                mtu=aim if literal else None,
+            )
+        ]
+    return (*edits, *(_remembering(step, topology) for step in rollouts))
+
+
+def _remembering(step: Rollout, topology: Topology) -> Rollout:
+    """The restart, with what the nodes hold before it."""
+    held = {node.rendered.literal for node in topology.nodes if node.rendered is not None}
+    return msgspec.structs.replace(step, held=tuple(sorted(held, key=lambda mtu: mtu or 0)))
+
+
+def _by_itself(topology: Topology, aim: int) -> bool:
+    """True when nothing is configured and every node gives its pods that MTU all the same: then let it be."""
+    if {codes.MTU112.code, codes.MTU122.code} & {found.code for found in topology.state.findings}:
+        return False  # something is configured, and no node could be given it
+    if not topology.nodes and topology.state.pod_mtu is None and topology.born == aim:
+        return True
+    born = [node.rendered.gives if node.rendered is not None else None for node in topology.nodes]
+    return topology.state.pod_mtu is None and not topology.silent and bool(born) and set(born) == {aim}
+
+
+def _live(topology: Topology, aim: int) -> tuple[Live, ...]:
+    targets = tuple(_node_target(topology, node, aim) for node in topology.nodes)
+    devices = [size for node, to in zip(topology.nodes, targets, strict=True) for size in _devices(node, to)]
+    if not any(old != new for old, new in devices) or _only_spare(topology, devices, targets):
+        return ()
+    sizes = [size for pair in devices for size in pair]
+    outer = max((one.outer(aim) for one in topology.state.encapsulation), default=aim)
+    return (
+        Live(
+            nodes=targets,
+            low=min([aim, *sizes]),
+            high=max([aim, *sizes]),
+            underlay=outer,
+            why="a pod keeps the MTU that it was born with",
+        ),
+    )
+
+
+def _only_spare(topology: Topology, devices: Sequence[tuple[int, int]], targets: Sequence[NodeTarget]) -> bool:
+    """True when nothing but tunnel devices would change, and each of those only has room that no pod uses."""
+    spare = [
+        (node.tunnel.mtu, to.tunnel_mtu)
+        for node, to in zip(topology.nodes, targets, strict=True)
+        if node.tunnel is not None and to.tunnel_mtu is not None and node.fits is not None
+        if to.tunnel_mtu < node.tunnel.mtu <= node.fits
+    ]
+    return sum(old != new for old, new in devices) == len(spare)
+
+
+def _node_target(topology: Topology, node: Node, aim: int) -> NodeTarget:
+    tunnel = node.tunnel.mtu if node.tunnel is not None else None
+    bounded = min(aim, node.fits) if node.fits is not None else aim
+    born = node.rendered.gives if node.rendered is not None else None
+    return NodeTarget(
+        node=node.name,
+        ports=topology.state.ports,
+        pod_mtu=aim,
+        origin_mtu=node.usual or born or topology.state.pod_mtu or aim,
+        tunnel=node.tunnel.name if node.tunnel is not None else None,
+        tunnel_mtu=bounded if tunnel is not None and tunnel != bounded else None,
+        origin_tunnel_mtu=tunnel if tunnel != bounded else None,
+        bridge=node.bridge.name if node.bridge is not None else None,
+        pod_networks=topology.pod_networks,
+        running=len(node.ports),
+        changing=sum({port.at.host_mtu, port.at.pod_mtu} != {aim} for port in node.ports),
+    )
+
+
+def _devices(node: Node, to: NodeTarget) -> list[tuple[int, int]]:
+    """Every device of the change: what it has and what it gets."""
+    pairs = [(mtu, to.pod_mtu) for port in node.ports for mtu in (port.at.host_mtu, port.at.pod_mtu)]
+    if node.tunnel is not None and to.tunnel_mtu is not None:
+        pairs.append((node.tunnel.mtu, to.tunnel_mtu))
+    if node.bridge is not None and node.ports:
+        pairs.append((node.bridge.mtu, to.pod_mtu))
+    return pairs
+
+
+def _remains(topology: Topology, aim: int, after: CniState | None) -> tuple[str, ...]:
+    said = []
+    if not topology.nodes:
+        said.append(
+            "Running pods and tunnel devices keep the MTU that they have, because no node was observed: this plan "
+            "changes what new pods get, and pods follow as they are restarted."
+        )
+    elif topology.silent:
+        said.append(
+            f"{count(len(topology.silent), 'node')} ({names(topology.silent)}) "
+            f"{'is' if len(topology.silent) == 1 else 'are'} not observed: the running pods and the tunnel there keep "
+            "what they have."
+        )
+    said += [
+        f"{count(len(node.unseen), 'pod')} of {node.name} ({names(node.unseen)}) not seen: what"
+        f" {'it has' if len(node.unseen) == 1 else 'they have'} stays."
+        for node in topology.nodes
+        if node.unseen
+    ]
+    lowered = [node for node in topology.nodes if node.tunnel is not None and aim < node.tunnel.mtu]
+    remembered = after.tunnel_mtu if after is not None else topology.state.tunnel_mtu
+    if lowered and remembered != aim:
+        tunnel = lowered[0].tunnel.name if lowered[0].tunnel is not None else ""
+        said.append(
+            f"{tunnel} goes to {aim} on {names(node.name for node in lowered)} until it is made anew: after a reboot "
+            "the CNI gives it what the NIC leaves. Pods stay within the smaller size; only datagrams of the nodes "
+            "themselves use the larger one."
+        )
+    return tuple(said)
+
+
+def unwritten(topology: Topology) -> str:
+    """Say where to write down a path that is known to carry less than the NICs have; empty where none is, or is it."""
+    given = [
+        (node.path_mtu, node.nic_mtu)
+        for node in topology.nodes
+        if node.bound is None and node.path_mtu is not None and node.nic_mtu is not None
+        if node.path_mtu < node.nic_mtu
+    ]
+    if not given:
+        return ""
+    path, nic = min(given)
+    return (
+        f"The path is taken to carry {path} where NICs have {nic}: if it is meant to, `kubemtu policy --path-mtu "
+        f"{path} --reason TEXT --apply` writes that down, and no command asks for larger pods afterwards."
+    )
+
+
+def _warnings(topology: Topology, aim: int, live: Sequence[Live], after: CniState | None) -> tuple[str, ...]:
+    said = []
+    if topology.state.owner:
+        said.append(
+            f"{topology.state.owner} writes the configuration: it will put the old value back unless the change is "
+            "made there too."
+        )
+    if known := unwritten(topology):
+        said.append(known)
+    configured = topology.state.pod_mtu
+    if topology.state.fixed is not None and topology.carries is not None and topology.state.fixed < topology.carries:
+        said.append(
+            f"The path carries {topology.carries}, but {topology.state.fixed_by} holds the tunnel at"
+            f" {topology.state.fixed}: change it there first to use more."
+        )
+    if configured is not None and configured < aim:
+        said.append(
+            f"The configuration says {configured}, and this raises it: if somebody chose that for a network that "
+            f"carries less than the NICs say, give --mtu {configured}. `kubemtu apply` probes the network before it "
+            "changes anything."
+        )
+    if after is not None and after.pod_mtu is not None and after.pod_mtu != aim:
+        said.append(f"After the edits the configuration still gives new pods {after.pod_mtu}, not {aim}.")
+    if after is not None and after.tunnel_mtu is not None and after.tunnel_mtu < aim:
+        said.append(
+            f"The configuration gives the tunnel {after.tunnel_mtu}, less than pods of {aim} need: raise it there, or "
+            "it comes back at the next restart of a node."
+        )
+    below = [port.at.pod_mtu for _, port in topology.ports if port.at.pod_mtu < aim]
+    if live and below:
+        said.append(
+            f"TCP connections that were opened at {max(below)} keep that segment size until they reconnect; everything "
+            f"else uses {aim} at once."
+        )
+    if live and topology.ipv6 and live[0].low < encap.IPV6_MINIMUM:
+        said.append(
+            f"Some interface has {live[0].low}, less than IPv6 needs: its pod lost IPv6 then, and must be restarted to "
+            "get it back."
+        )
+    if topology.carries is None:
+        said.append(f"Whether the path between nodes carries pods of {aim} was not checked: no NIC was seen.")
+    if topology.under_way:
+        said.append(f"A change is under way already: {names(topology.under_way)}.")
+    return tuple(said)

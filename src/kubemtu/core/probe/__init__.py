@@ -1,0 +1,1 @@
+"""A question to the agents, what they answer, and what that proves."""

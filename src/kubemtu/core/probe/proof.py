@@ -1,0 +1,56 @@
+"""Expectation times measurement: what must arrive, what did, and what that proves."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from kubemtu.core.path import verdict as path_verdict
+from kubemtu.core.probe import request
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What the measurements prove of the expectation that every full-size packet arrives.
+
+    `probes` are the paths that were judged, `unanswered` those that could not be.
+    """
+
+    verdict: Literal["held", "refuted", "undecided"]
+    probes: int
+    arrived: int
+    against: tuple[str, ...] = ()  # one sentence for each path that does not carry it
+    unanswered: tuple[str, ...] = ()  # paths that answer nothing of any size (a policy, not an MTU), or too little
+
+
+def carries(verdict: path_verdict.Verdict) -> bool:
+    """Whether a path carries what is expected of it, whatever else is to be said about it."""
+    return 0 < verdict.expected <= verdict.mtu or verdict.ok
+
+
+def mute(verdict: path_verdict.Verdict) -> bool:
+    """Whether a path says nothing about size: nothing is answered, or too little to tell."""
+    return not carries(verdict) and verdict.kind in path_verdict.UNDECIDED
+
+
+def judge(found: Iterable[tuple[str, request.Result]]) -> Proof:
+    """Hold measured paths against the expectation that all carry it; each comes with what people call it.
+
+    Where nothing of any size is answered, not even an echo, a policy or a firewall speaks, and that proves nothing
+    either way. Undecided when no path could be judged.
+    """
+    arrived, against, unanswered = 0, [], []
+    for what, result in found:
+        if carries(result.verdict):
+            arrived += 1
+        elif mute(result.verdict):
+            unanswered.append(what)
+        else:
+            against.append(f"{what}: {result.verdict.sentence}")
+    verdict: Literal["held", "refuted", "undecided"] = "refuted" if against else "held" if arrived else "undecided"
+    return Proof(
+        verdict=verdict,
+        probes=arrived + len(against),
+        arrived=arrived,
+        against=tuple(against),
+        unanswered=tuple(unanswered),
+    )

@@ -1,0 +1,299 @@
+"""The answer: one word, one sentence, and everything that it rests on. It is also the JSON of `kubemtu check`."""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from kubemtu.core import codes
+from kubemtu.core.cluster.topology import Layer, Node, Topology
+from kubemtu.core.codes import Finding
+from kubemtu.core.planning import remedy as remedies
+from kubemtu.core.remedy import Remedy
+from kubemtu.core.rules import config, drift, known, link, overlay, path, pods, refused, unfinished, unseen
+from kubemtu.core.text.wording import count, names, verb
+
+SCHEMA = "kubemtu.io/check/v1"
+Verdict = Literal["healthy", "broken", "suboptimal", "incomplete"]
+SHORT = 40
+
+ORIGIN = re.compile(r" \([^()]*:\d+\)")  # the file and line that an object was read from
+
+# A container that does not start (MTU111 as an error: a flag that ends it), or a pod that gets no network.
+KEEPS_DOWN = frozenset({codes.MTU108.code, codes.MTU109.code, codes.MTU112.code, codes.MTU122.code, codes.MTU111.code})
+
+UNREADABLE = frozenset({codes.MTU117.code, codes.MTU122.code})
+
+# Causes before consequences: what a finding further down says is often only the effect of one further up.
+FAMILIES = (
+    unfinished.find,
+    refused.find,
+    link.find,
+    config.find,
+    overlay.find,
+    drift.find,
+    pods.find,
+    path.find,
+    known.find,
+    unseen.find,
+)
+
+
+class NodeLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One observed node in a report. MTUs in bytes, smallest first: of its pods' own ends, and of the host ends."""
+
+    name: str
+    nic: str
+    nic_mtu: int | None
+    tunnel: str | None
+    tunnel_mtu: int | None
+    conflist_mtu: int | None  # what a pod gets that is created here now
+    pods: int
+    pod_mtus: tuple[int, ...]
+    host_mtus: tuple[int, ...]
+    unseen: int = 0  # pods that run here and whose interfaces were not found
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What `check` found. `current` are the MTUs that running pods have, `missing` what could not be read."""
+
+    verdict: Verdict
+    summary: str
+    cni: str
+    variant: str
+    encapsulation: str
+    recommended_mtu: int | None
+    current: tuple[int, ...]
+    layers: tuple[Layer, ...] = ()
+    nodes: tuple[NodeLine, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    missing: tuple[str, ...] = ()
+    proven: tuple[str, ...] = ()  # a line for each layer that was measured, when that was asked for
+    remedy: Remedy | None = None  # what `plan` leads to, and what it mends; None where that is not known
+    schema: str = SCHEMA
+
+
+def judge(topology: Topology) -> tuple[Finding, ...]:
+    """All findings, causes first; one that says the same of the same place as an earlier one is left out.
+
+    A command in a remedy leads where the finding says: by the same path.
+    """
+    found: dict[tuple[str, str], Finding] = {}
+    of_rules = [one for family in FAMILIES for one in family(topology)]
+    for finding in topology.state.findings:
+        # The configuration alone shows less than the configuration and the nodes: the rule's finding says more.
+        place = ORIGIN.sub("", finding.place)
+        if not any(one.code == finding.code and one.place.startswith(place) for one in of_rules):
+            found.setdefault((finding.code, finding.place), finding)
+    for finding in of_rules:
+        found.setdefault((finding.code, finding.place), finding)
+    return tuple(_by_the_same_path(finding, topology.option) for finding in found.values())
+
+
+def _by_the_same_path(finding: Finding, option: str) -> Finding:
+    if finding.code == codes.MTU128.code:  # what is under way has its number
+        return finding
+    return msgspec.structs.replace(
+        finding, remedy=re.sub(r"`kubemtu (apply|plan)`", rf"`kubemtu \1{option}`", finding.remedy)
+    )
+
+
+def report(
+    topology: Topology, measured: Sequence[Finding] = (), proven: Sequence[str] = (), *, between_pods: int = 0
+) -> Report:
+    """Say what is so; `measured` are the findings of what was also measured, and `proven` a line for each layer.
+
+    `between_pods`: the largest packet that was found to arrive between all pods, in bytes; 0: all of it, or unknown.
+    """
+    findings = (*measured, *judge(topology))
+    missing = _missing(topology)
+    verdict = _verdict(topology, findings)
+    return Report(
+        verdict=verdict,
+        summary=_summary(topology, verdict, findings),
+        cni=topology.state.name,
+        variant=topology.state.variant,
+        encapsulation=topology.state.encapsulation_name,
+        recommended_mtu=topology.recommended,
+        current=tuple(sorted({port.at.pod_mtu for _, port in topology.ports})),
+        layers=topology.layers,
+        nodes=tuple(_line(node) for node in topology.nodes),
+        findings=findings,
+        missing=missing,
+        proven=tuple(proven),
+        remedy=remedies.of(topology, between_pods=between_pods) if topology.carries is not None else None,
+    )
+
+
+def _verdict(topology: Topology, findings: tuple[Finding, ...]) -> Verdict:
+    severities = {finding.severity for finding in findings}
+    if "error" in severities:
+        return "broken"
+    if any(finding.severity == "warning" and finding.code != codes.MTU117.code for finding in findings):
+        return "suboptimal"
+    unseen_now = {codes.MTU117.code, codes.MTU118.code, codes.MTU125.code} & {finding.code for finding in findings}
+    return "incomplete" if unseen_now or (topology.carries is None and not _conditional(topology)) else "healthy"
+
+
+def _conditional(topology: Topology) -> bool:
+    """True when the configuration alone says for which NICs it is right, and nobody could have shown one."""
+    state = topology.state
+    known = state.pod_mtu is not None or state.subtracts is not None
+    return topology.offline and state.encapsulation_known and known
+
+
+def _summary(topology: Topology, verdict: Verdict, findings: tuple[Finding, ...]) -> str:
+    said = {"broken": _broken, "suboptimal": _suboptimal, "incomplete": _incomplete, "healthy": _healthy}[verdict](
+        topology, findings
+    )
+    if topology.under_way:
+        said += f" A change is under way ({names(topology.under_way)}): part of this is its passing state."
+    return said
+
+
+def _healthy(topology: Topology, _findings: tuple[Finding, ...]) -> str:
+    if topology.carries is None:
+        return _suits(topology)
+    if not any(node.nic for node in topology.nodes):
+        suits = f"NICs of {topology.assumed_nic}"
+        if topology.assumed_by is not None:
+            suits = f"the {topology.assumed_nic} that {topology.assumed_by.says} gives the path"
+        gets = f"new pods get {topology.born}" if topology.born is not None else "each node decides what new pods get"
+        return (
+            f"The configuration suits {suits}: {gets}, the path between nodes carries {topology.carries}. No node was "
+            "observed."
+        )
+    pods_seen = len(topology.ports)
+    return (
+        f"The pod network's MTU is right: {count(pods_seen, 'pod')} on {count(len(topology.nodes), 'node')}, and every "
+        f"packet that they can send fits the path between nodes, which carries {topology.carries} "
+        f"by what {_source(topology)}."
+    )
+
+
+def _source(topology: Topology) -> str:
+    """Who says what the path carries."""
+    if topology.origin is not None:
+        return f"{topology.origin.says} says"
+    narrow = topology.narrowest
+    if narrow is not None and narrow.routed and narrow.path_mtu == narrow.nic_mtu:
+        own = f"that of {narrow.name}: {narrow.nic_mtu}; its {narrow.nic} has {narrow.link_mtu}"
+        return f"the routes between the nodes say ({own})"
+    return "the NICs say"
+
+
+def _suits(topology: Topology) -> str:
+    """The condition under which a configuration is right whose NICs nobody has seen."""
+    state = topology.state
+    around = f", and {state.encapsulation_name} goes around their packets" if state.encapsulation else ""
+    own = "No node was observed: --nic-mtu N judges it against the smallest NIC of yours."
+    shown = [node.rendered.gives for node in topology.nodes if node.rendered is not None and node.rendered.gives]
+    gives = state.pod_mtu or max(shown, default=None)
+    if gives is None:
+        taken = f"{state.subtracts} bytes less than the NIC has" if state.subtracts else "what the NIC has"
+        return f"The configuration suits NICs of any MTU, as long as all have the same: new pods get {taken}. {own}"
+    nic = max((one.outer(gives) for one in state.encapsulation), default=gives)
+    return f"The configuration suits NICs of {nic} or more, and of {nic} best: new pods get {gives}{around}. {own}"
+
+
+def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
+    errors = [finding for finding in findings if finding.severity == "error"]
+    present = {finding.code for finding in errors}
+    split = sum(port.at.host_mtu != port.at.pod_mtu for _, port in topology.ports)
+    above = [port.sends for _, port in topology.ports if topology.carries and port.sends > topology.carries]
+    if codes.MTU105.code in present:
+        return (
+            f"The MTU breaks traffic: {count(split, 'pod')} of {len(topology.ports)} {verb(split, 'lose')} large "
+            "packets without an ICMP error, because the two ends of their interfaces differ."
+        )
+    if codes.MTU101.code in present:
+        return (
+            f"The MTU breaks traffic: {count(len(above), 'pod')} of {len(topology.ports)} may send {max(above)} bytes, "
+            f"but the path between nodes carries {topology.carries}."
+        )
+    first = errors[0]
+    lead = "What starts from now on fails" if first.code in KEEPS_DOWN else "The MTU breaks traffic, or soon will"
+    if first.code == codes.MTU117.code:
+        lead = "Not everything here can be read"
+    return f"{lead}. {first.place}: {_first(first)}"
+
+
+def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
+    warnings = [finding for finding in findings if finding.severity == "warning"]
+    below = [port.at.pod_mtu for _, port in topology.ports if topology.carries and port.at.pod_mtu < topology.carries]
+    if below and codes.MTU102.code in {finding.code for finding in warnings}:
+        return f"Nothing is lost, but pods have {min(below)} where the path between nodes carries {topology.carries}."
+    return f"Nothing is lost now, but mind {warnings[0].place}: {_first(warnings[0])}"
+
+
+def _first(finding: Finding) -> str:
+    """What a finding says first: a sentence, and the next one where that is too short to say anything."""
+    first, dot, rest = finding.message.partition(". ")
+    if dot and len(first) < SHORT:
+        first = f"{first}. {rest.partition('. ')[0]}"
+    return f"{first.rstrip('.')}."
+
+
+def _incomplete(topology: Topology, findings: tuple[Finding, ...]) -> str:
+    if not topology.state.encapsulation_known:
+        unread = names(finding.place for finding in findings if finding.code in UNREADABLE)
+        return (
+            "Whether the MTU is right cannot be said, because the encapsulation between nodes is not known"
+            f"{f': see {unread}' if unread else ''}."
+        )
+    if topology.carries is None:
+        configured = topology.born
+        return (
+            f"{f'New pods get {configured}' if configured else 'The nodes decide what new pods get'}; whether that is "
+            "right cannot be said without the NICs' MTU: "
+            + ("give --nic-mtu." if topology.offline else f"{_unobserved(topology)}, or give --nic-mtu.")
+        )
+    if listed := _unseen(topology):
+        return f"Nothing wrong was found, but not everything could be read: {names(listed)}."
+    unmeasured = names(one.place for one in findings if one.code == codes.MTU125.code)
+    return f"Nothing wrong was found, but not everything could be measured: {unmeasured}."
+
+
+def _unobserved(topology: Topology) -> str:
+    if any(entry.what == "nodemtus" and entry.why == "forbidden" for entry in topology.unread):
+        return "what the agents tell (nodemtus) may not be read; ask for that right"
+    return "no node was observed; run the agent"
+
+
+def _unseen(topology: Topology) -> tuple[str, ...]:
+    """What `_missing` is about, in a word or two each."""
+    listed = [entry.what for entry in topology.unread]
+    listed += [f"node {name}" for name in topology.silent if not topology.offline]
+    listed += [f"node {node.name}" for node in topology.nodes if node.seen.troubles]
+    listed += [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
+    return tuple(dict.fromkeys(listed)) or _missing(topology)
+
+
+def _missing(topology: Topology) -> tuple[str, ...]:
+    listed = [f"{entry.what}: {entry.message}" for entry in topology.unread]
+    said = {entry.what for entry in topology.unread}
+    silent = [] if topology.offline else [f"node {name}" for name in topology.silent]
+    listed += [f"{one}: not observed" for one in silent if one not in said]
+    listed += [f"node {node.name}: {trouble}" for node in topology.nodes for trouble in node.seen.troubles]
+    listed += [
+        f"node {node.name}: no CNI configuration at {topology.state.conflist}"
+        for node in topology.nodes
+        if topology.state.conflist and node.rendered is None and not topology.offline
+    ]
+    return tuple(listed)
+
+
+def _line(node: Node) -> NodeLine:
+    return NodeLine(
+        name=node.name,
+        nic=node.nic,
+        nic_mtu=node.link_mtu,
+        tunnel=node.tunnel.name if node.tunnel is not None else None,
+        tunnel_mtu=node.tunnel.mtu if node.tunnel is not None else None,
+        conflist_mtu=node.rendered.gives if node.rendered is not None else None,
+        pods=len(node.ports),
+        pod_mtus=tuple(sorted({port.at.pod_mtu for port in node.ports})),
+        host_mtus=tuple(sorted({port.at.host_mtu for port in node.ports})),
+        unseen=len(node.unseen),
+    )

@@ -1,0 +1,154 @@
+"""Put a question to the agents, and wait for what they tell: the one way in which anything is measured in a cluster."""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from kubemtu.core import errors
+from kubemtu.core.probe import request
+from kubemtu.core.text.wording import names as listed
+from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import errors as kube_errors
+from kubemtu.kube import probes
+
+PATIENCE = 30.0  # seconds for all agents to answer: a thousand paths each take one
+READY = 10.0  # seconds for stations to stand in pods
+GLANCE = 2.0  # seconds between two looks at who has left, while somebody is late
+CHUNK = 1000  # ways in one order: what is asked and what one node tells must stay below what etcd takes, 1.5 MB
+SPOTS = 6000  # pods that one order has answer, for the same reason
+
+Tell = Callable[[int, int], None]  # how many nodes have told, of how many
+
+
+class Asking:
+    """One who asks: every question gets a name of its own and is taken away again."""
+
+    def __init__(self, api: kube_api.Api, nodes: Nodes, *, patience: float = PATIENCE) -> None:
+        self._api = api
+        self._nodes = nodes
+        self._patience = patience
+
+    def excuse(self, nodes: Iterable[str]) -> None:
+        """Wait for none of these; here all are waited for."""
+
+    async def ask(self, asked: request.Order, tell: Tell | None = None) -> dict[str, request.Told]:
+        """Ask, and wait until every node that has something to tell has told it or left; by node.
+
+        Raises Unreachable when an agent does not answer in time, Forbidden without the right to ask.
+        """
+        async with self._put(asked) as name:
+            return await self._wait(name, request.nodes(asked), lambda told: told.done, self._patience, tell)
+
+    async def ways(self, ways: Sequence[request.Way], asked: request.Order | None = None) -> dict[str, request.Result]:
+        """Measure ways, in as many questions as they need; the results by the ways' names. `asked` is asked along."""
+        found: dict[str, request.Result] = {}
+        base = asked or request.Order()
+        for start in range(0, len(ways), CHUNK):
+            part = msgspec.structs.replace(base, ways=tuple(ways[start : start + CHUNK]))
+            for told in (await self.ask(part)).values():
+                found |= {result.way: result for result in told.results}
+        return found
+
+    @contextlib.asynccontextmanager
+    async def answering(self, spots: Iterable[request.Spot]) -> AsyncIterator[tuple[str, ...]]:
+        """Have stations answer in these pods while the block runs; gives what could not be done, a sentence each."""
+        found = list(dict.fromkeys(spots))
+        missing: list[str] = []
+        async with contextlib.AsyncExitStack() as questions:
+            for start in range(0, len(found), SPOTS):
+                asked = request.Order(answering=tuple(found[start : start + SPOTS]), seconds=request.SECONDS * 5)
+                name = await questions.enter_async_context(self._put(asked))
+                told = await self._wait(name, request.nodes(asked), lambda one: one.ready, READY, None)
+                missing += [trouble for one in told.values() for trouble in one.troubles]
+            yield tuple(missing)
+
+    @contextlib.asynccontextmanager
+    async def _put(self, asked: request.Order) -> AsyncIterator[str]:
+        """Ask while the block runs; whatever ends it, the question is taken away, also one that may not have come."""
+        name = f"probe-{uuid.uuid4().hex[:12]}"
+        try:
+            await self._begin(name, asked)
+            yield name
+        finally:
+            with contextlib.suppress(errors.KubemtuError):
+                await asyncio.shield(probes.take_away(self._api, name))
+
+    async def _begin(self, name: str, asked: request.Order) -> None:
+        try:
+            await self._nodes.line.through(lambda: probes.put(self._api, name, asked))
+        except kube_errors.Absent as absent:
+            raise errors.Unreachable(
+                f"{self._api.connection.server} does not know MTUProbe: the agents that measure are not installed, or "
+                "are older; install them with `kubemtu install`"
+            ) from absent
+
+    async def _wait(
+        self,
+        name: str,
+        nodes: Sequence[str],
+        enough: Callable[[request.Told], bool],
+        patience: float,
+        tell: Tell | None,
+    ) -> dict[str, request.Told]:
+        heard = 0
+        late: list[str] = []
+
+        def look() -> dict[str, request.Told] | None:
+            nonlocal heard
+            told = self._told(name, nodes, enough)
+            if tell is not None and len(told) != heard:
+                heard = len(told)
+                tell(heard, len(nodes))
+            late[:] = [node for node in nodes if node not in told and node not in self._nodes.gone]
+            return None if late else told
+
+        began = time.monotonic()
+        while True:
+            left = began + patience - time.monotonic()
+            with contextlib.suppress(_Late):
+                return await self._nodes.until(look, min(max(left, 0.0), GLANCE), _Late())
+            if left <= 0:
+                break
+            asked = time.monotonic()
+            await self._nodes.look_who_left()
+            began += time.monotonic() - asked  # while the API server was away, no agent could tell anything
+        raise unanswered(late, f" within {patience:.0f} s")
+
+    def _told(self, name: str, nodes: Sequence[str], enough: Callable[[request.Told], bool]) -> dict[str, request.Told]:
+        """What those of the nodes have told so far that have told enough."""
+        there = self._nodes.seen()
+        return {
+            node: one
+            for node in nodes
+            if node in there and (one := there[node].answers.get(name)) is not None and enough(one)
+        }
+
+
+def unanswered(nodes: Sequence[str], when: str = "") -> errors.Unreachable:
+    """The sentence about agents that did not tell what they were asked."""
+    return errors.Unreachable(
+        f"the agent of node {listed(nodes)} did not answer what it was asked to measure{when}; "
+        "see that the kubemtu-agent pod runs there, has no older version, and may read Secret "
+        f"{probes.NAMESPACE}/{probes.SECRET} (its log says so)"
+    )
+
+
+class _Late(errors.KubemtuError):
+    """Somebody has not told yet."""
+
+
+@contextlib.asynccontextmanager
+async def asking(api: kube_api.Api, *, patience: float = PATIENCE) -> AsyncIterator[Asking]:
+    """One who asks, with a watch of its own on what the agents tell."""
+    await probes.tidy(api, api.now())
+    async with Nodes.watching(api) as nodes:
+        yield Asking(api, nodes, patience=patience)
+
+
+Ask = Callable[[request.Order], Awaitable[Mapping[str, request.Told]]]
+"""What the flows want of it: `Asking.ask`, or a network made of rules."""

@@ -1,0 +1,134 @@
+"""How a change is put into words while it is made: a line a step, a line a phase."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from kubemtu.core.change import migration, plan
+from kubemtu.core.planning import diff
+from kubemtu.core.probe import proof
+from kubemtu.core.text.wording import count
+from kubemtu.flows.agents import events
+
+
+def headline(step: plan.Step) -> str:
+    """A step in one line, for people."""
+    match step:
+        case plan.EditValue():
+            return f"edit {step.ref}, {step.path[-1]}: {step.why}"
+        case plan.Rollout():
+            return f"restart the pods of {step.ref}: {step.why}"
+        case plan.Live():
+            pods = count(sum(node.running for node in step.nodes), "running pod")
+            if step.lets_hosts_go:
+                return f"take the pins of the own traffic of {count(len(step.nodes), 'node')} back, live"
+            if step.only_hosts:
+                return f"pin the own traffic of {count(len(step.nodes), 'node')} to {step.host_mtu}, live: {step.why}"
+            if step.relieves:
+                return f"pin the senders of {pods} on {count(len(step.nodes), 'node')} to {step.low}, live: {step.why}"
+            if step.restore:
+                return f"take {pods} on {count(len(step.nodes), 'node')} back to what was recorded, live"
+            return f"change {pods} on {count(len(step.nodes), 'node')}, live: {step.why}"
+
+
+def edited(step: plan.EditValue, *, already: bool) -> str:
+    """What an edit did, in one line."""
+    return f"{step.ref}: {'was so already' if already else diff.brief(step)}"
+
+
+def meaning(phase: migration.Phase, step: plan.Live) -> str:
+    """What a phase does, for people."""
+    if step.lets_hosts_go:
+        return "nodes send freely to each other and to the API server"
+    if step.only_hosts and step.relieves:
+        return f"nodes send at most {step.host_mtu} to each other and to the API server"
+    if step.relieves:
+        return f"pods and nodes send at most {step.low}"
+    to = "what was recorded" if step.restore else str(pod_target(step))
+    return {
+        migration.Phase.RECORD: "each node journals what it has",
+        migration.Phase.PIN_PODS: f"pods send at most {step.low}",
+        migration.Phase.PIN_OVERLAY: f"nodes send at most {step.low} to other nodes' pods",
+        migration.Phase.PIN_PORTS: f"nodes send at most {step.low} to their own pods",
+        migration.Phase.DEVICES: f"both ends of every veth go to {to}",
+        migration.Phase.UNPIN_PORTS: "nodes send freely to their own pods",
+        migration.Phase.UNPIN_OVERLAY: "nodes send freely to other nodes' pods",
+        migration.Phase.UNPIN_PODS: "pods send freely",
+        migration.Phase.SETTLE: "learned path MTUs are forgotten",
+    }[phase]
+
+
+def phase_line(phase: migration.Phase, step: plan.Live, reached: Iterable[migration.Reached], seconds: float) -> str:
+    """One phase, done, in one line."""
+    told = list(reached)
+    pods, changed = sum(one.ports for one in told), sum(one.changed for one in told)
+    counts = f"{count(len(told), 'node')}, {count(pods, 'pod')}, {count(changed, 'setting')}, {seconds * 1000:.0f} ms"
+    return f"{phase:<13} {meaning(phase, step):<48}  {counts}"
+
+
+def phase_events(
+    phase: migration.Phase, step: plan.Live, reached: Mapping[str, migration.Reached], seconds: float
+) -> Iterator[events.Event]:
+    """What there is to tell of one phase, done: an event a node, and one for all."""
+    for name, one in sorted(reached.items()):
+        text = f"{phase}: {one.ports} pods, {one.changed} changed, {one.seconds * 1000:.0f} ms"
+        yield events.Event(kind="node", node=name, text=text)
+    yield events.Event(
+        kind="phase",
+        text=phase_line(phase, step, reached.values(), seconds),
+        phase=phase,
+        nodes=len(reached),
+        pods=sum(one.ports for one in reached.values()),
+        changed=sum(one.changed for one in reached.values()),
+        seconds=round(seconds, 4),
+    )
+
+
+def live(step: plan.Live, reached: Mapping[str, migration.Reached], changed: int) -> str:
+    """What a live step did, in one line."""
+    pods = sum(one.ports for one in reached.values())
+    nodes = f"{count(len(reached), 'node')}, {count(changed, 'setting')} changed"
+    if step.lets_hosts_go or step.only_hosts:
+        return f"{nodes}; {meaning(step.until, step)}"
+    where = f"{count(pods, 'pod')} on {nodes}"
+    return f"{where}; none of them sends more than {step.low}" if step.relieves else f"{where} in place"
+
+
+def recorded(nodes: int) -> str:
+    """What was recorded before the first step, in one line."""
+    return f"{count(nodes, 'node')} {'has' if nodes == 1 else 'have'} written down what they have"
+
+
+def surveyed(verdict: proof.Proof, size: int) -> str:
+    """What was measured between the nodes, in one line; empty where there was nothing to measure."""
+    if verdict.verdict == "held":
+        return f"{verdict.arrived} of {verdict.probes} packets of {size} bytes between the nodes arrived"
+    if verdict.unanswered:
+        return "what the network between the nodes carries is not known: nothing is answered there"
+    return ""
+
+
+class Restart:
+    """Counts the new pods of a restart, so that a large cluster is told of in ten lines and not in a thousand."""
+
+    def __init__(self, tell: events.Tell, step: int) -> None:
+        self._tell = tell
+        self._step = step
+        self._ready: dict[str, bool] = {}
+        self._told = 0
+
+    def node(self, node: str, text: str) -> None:
+        """Hear what happens to the pod of one node, or, without one, what is waited for."""
+        if not node:
+            self._tell(events.Event(kind="progress", text=text, step=self._step))
+            return
+        self._tell(events.Event(kind="node", node=node, text=text, step=self._step))
+        self._ready[node] = text.startswith("new pod") and text.endswith("is ready")
+        ready, of = sum(self._ready.values()), len(self._ready)
+        if ready > self._told and (ready == of or ready - self._told >= of / 10):
+            self._told = ready
+            line = f"{ready} of {of} new pods {'is' if ready == 1 else 'are'} ready"
+            self._tell(events.Event(kind="progress", text=line, step=self._step))
+
+
+def pod_target(step: plan.Live) -> int:
+    """The pod MTU that the step leads to."""
+    return step.nodes[0].pod_mtu if step.nodes else step.low

@@ -1,0 +1,146 @@
+"""The network between the nodes, measured before anything is changed: does it carry what full pod packets become?
+
+A switch that takes less than the NICs send drops without a word, and no interface shows it. So every node sends the
+very packet to others; where it does not arrive, the exact size that does is searched.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from kubemtu.core.mesh import rounds, sampling
+from kubemtu.core.path import verdict
+from kubemtu.core.probe import proof, request
+from kubemtu.core.text.wording import count
+from kubemtu.flows.agents.asking import Ask
+
+SEARCHED = 16  # paths that are measured exactly when more of them fail
+LEAST = 576  # bytes that every IPv4 host must take whole (RFC 791, section 3.2)
+
+
+class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """What the network between the nodes carries: the judgement, and the largest packet that arrived where one did not.
+
+    `carried` is None where nothing failed, or where nothing at all was measured.
+    """
+
+    proof: proof.Proof
+    carried: int | None = None
+
+
+async def survey(ask: Ask, addresses: Mapping[str, str], names: Sequence[str], size: int) -> Survey:
+    """Send a packet of `size` bytes (the whole IP packet) from each node of `names` to others, and judge what came."""
+    known = [name for name in names if name in addresses]
+    unknown = [f"{name}: its address is not known" for name in names if name not in addresses]
+    if len(known) < 2:
+        return Survey(proof=msgspec.structs.replace(proof.judge(()), unanswered=tuple(unknown)))
+    told = await ask(request.Order(round=around(known, addresses, size)))
+    rows = [one.row for one in told.values() if one.row is not None]
+    bad = [_Bad(row.sender, peer, group) for row in rows for group in row.groups for peer in group.to]
+    ways = {(one.sender, one.peer): _way(known, addresses, size, one) for one in _chosen(bad)}
+    results = await _exactly(ask, list(ways.values()))
+    exact = proof.judge((result.way, result) for result in results)
+    rest = [one for one in bad if (one.sender, one.peer) not in ways]
+    against = [
+        *exact.against,
+        *(_short(known, size, one) for one in rest if one.group.kind not in verdict.UNDECIDED),
+    ]
+    unanswered = [
+        *exact.unanswered,
+        *(_name(known, one) for one in rest if one.group.kind in verdict.UNDECIDED),
+        *(f"{known[row.sender]}: {row.error}" for row in rows if row.error),
+        *(f"{name}: {trouble}" for name, one in told.items() if one.row is None for trouble in one.troubles),
+        *unknown,
+    ]
+    arrived = exact.arrived + sum(row.ok for row in rows)
+    carried = [one.verdict.mtu for one in results if not proof.carries(one.verdict) and not proof.mute(one.verdict)]
+    return Survey(
+        proof=proof.Proof(
+            verdict="refuted" if against else "held" if arrived else "undecided",
+            probes=arrived + len(against),
+            arrived=arrived,
+            against=tuple(against),
+            unanswered=tuple(unanswered),
+        ),
+        carried=min(carried, default=None) if against else None,
+    )
+
+
+async def _exactly(ask: Ask, ways: list[request.Way]) -> list[request.Result]:
+    """What these ways carry, to the byte, the worst first."""
+    if not ways:
+        return []
+    found = [result for one in (await ask(request.Order(ways=tuple(ways)))).values() for result in one.results]
+    return sorted(found, key=lambda result: result.verdict.mtu)
+
+
+def around(names: Sequence[str], addresses: Mapping[str, str], size: int) -> request.Round:
+    """One round among these nodes: everybody, or in a large cluster so many that no node's NIC is missed."""
+    members = tuple(request.Place(node=name, address=addresses[name]) for name in names)
+    planned = sampling.plan([rounds.Member(name=name) for name in names])
+    everybody = planned.per_member == len(names) - 1
+    offsets = () if everybody else planned.offsets
+    return request.Round(members=members, expected=size, offsets=offsets, pps=sampling.MOST_PPS)
+
+
+def sentence(found: Survey, size: int, pod_mtu: int) -> str:
+    """What does not arrive, and which pod MTU would: packets of `size` bytes carry pod packets of `pod_mtu`."""
+    against = found.proof.against
+    more = f" ({count(len(against) - 1, 'other way')} like it)" if len(against) > 1 else ""
+    if found.carried is None:
+        return f"{against[0]}{more}"
+    return f"{against[0]}{more}; {found.carried} bytes leave {found.carried - (size - pod_mtu)} for pods"
+
+
+def remedy(found: Survey, size: int, pod_mtu: int) -> str:
+    """What to do about it; nobody is told to apply what no pod can live with."""
+    fits = found.carried - (size - pod_mtu) if found.carried is not None else 0
+    if fits < LEAST:
+        return "correct the network"
+    return f"apply --mtu {fits} or less, or correct the network"
+
+
+def unknown(found: Survey) -> str:
+    """Why it is not known what the network carries."""
+    unanswered = found.proof.unanswered
+    if not unanswered:
+        return "no node has told anything"
+    more = f", and {count(len(unanswered) - 1, 'other way')} like it" if len(unanswered) > 1 else ""
+    return f"nothing of any size is answered, or too little ({unanswered[0]}{more})"
+
+
+class _Bad(NamedTuple):
+    """One path that did not carry it, by the places of its ends."""
+
+    sender: int
+    peer: int
+    group: rounds.Group
+
+
+def _chosen(bad: Sequence[_Bad]) -> list[_Bad]:
+    """A few of the paths that failed: the smallest sizes, then from as many senders and to as many peers as can be."""
+    if len(bad) <= SEARCHED:
+        return list(bad)
+    kinds = {(one.group.kind, one.group.mtu): one for one in sorted(bad, key=lambda one: one.group.mtu)}
+    senders = {one.sender: one for one in bad}
+    peers = {one.peer: one for one in bad}
+    return list(dict.fromkeys((*kinds.values(), *senders.values(), *peers.values())))[:SEARCHED]
+
+
+def _name(names: Sequence[str], one: _Bad) -> str:
+    return f"{names[one.sender]} > {names[one.peer]}"
+
+
+def _short(names: Sequence[str], size: int, one: _Bad) -> str:
+    return f"{_name(names, one)}: {one.group.mtu} bytes arrive, not {size}"
+
+
+def _way(names: Sequence[str], addresses: Mapping[str, str], size: int, one: _Bad) -> request.Way:
+    return request.Way(
+        name=_name(names, one),
+        here=request.Spot(node=names[one.sender]),
+        to=addresses[names[one.peer]],
+        expected=size,
+        enough=True,
+    )

@@ -1,0 +1,292 @@
+"""Measure everybody to everybody, both directions apart, and say what is at fault: the nodes, and the pods on them.
+
+What should arrive is what all members have: where interfaces differ, the smallest of them, for no path between them
+carries more than the smaller end takes, and that says nothing of what is between.
+
+Up to a thousand members all pairs are measured; above that a few peers each, so that no node's NIC is missed, and the
+exceptions are measured again, more closely. What comes back is exceptions and counts, never a million numbers.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from kubemtu.core import errors
+from kubemtu.core.cluster.topology import Topology
+from kubemtu.core.mesh import rounds, sampling
+from kubemtu.core.mesh.faults import Fault, infer
+from kubemtu.core.mesh.follow import follow_up
+from kubemtu.core.planning import mesh_remedies
+from kubemtu.core.planning import remedy as aims
+from kubemtu.core.probe import request
+from kubemtu.core.remedy import Remedy
+from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.text.wording import count
+from kubemtu.flows import network, observe
+from kubemtu.flows.agents import deadlines
+from kubemtu.flows.agents.asking import Asking
+from kubemtu.flows.measure import members, neighbours
+from kubemtu.kube import api as kube_api
+
+FOLLOWED = 200  # pairs that are measured once more, by several flows
+FLOWS = 20
+PATIENCE = 60.0
+LONGEST = 300.0  # seconds of a round: what is asked for much longer is taken away by whoever asks next
+INSTALL = "kubemtu install"
+ABSENT = {
+    "nodes": "nodes: not measured, for no two of them have an InternalIP and one of those an agent",
+    "pods": f"pods: not measured, for no two nodes have a probe pod: `{INSTALL}` starts them, and `kubemtu probe "
+    "--nodes` asks for the nodes alone",
+}
+CUT = 4  # fragments of a node's own packets for each full-size probe: above half of that, tunnels cut what they carry
+
+Tell = Callable[[str], None]
+
+
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
+    """One mesh: between the nodes themselves, or between the probe pods on them, over one family.
+
+    `expected`: the bytes that should arrive. `plan` says who was measured by whom, and what that finds. `cutting` names
+    nodes that cut packets of their own into fragments meanwhile. `seconds` from the question to the last answer.
+    """
+
+    name: str
+    expected: int
+    measured: rounds.Mesh
+    summary: rounds.Summary
+    plan: sampling.Plan
+    faults: tuple[Fault, ...] = ()
+    cutting: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether all was measured, and carries what is expected."""
+        return not self.faults and not self.cutting
+
+    @property
+    def unseen(self) -> bool:
+        """Whether nothing is known to be wrong, and not everything was measured."""
+        return bool(self.faults) and not self.cutting and all(fault.kind is None for fault in self.faults)
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round of all layers came to; `notes` say what was not measured, and what was expected why.
+
+    `ok`: all of every layer was measured, and carries what is expected. `unmeasured` are the nodes that no layer, or
+    not every one that was asked for, could measure, and those whose agents do not report: what these are sent and send
+    was measured by the others, as far as it was. `absent` are layers that were asked for and are not there: nothing at
+    all is known of them. `remedy`: what to do about the pod network, None where it is not
+    recognised.
+    """
+
+    ok: bool
+    layers: tuple[Layer, ...]
+    unmeasured: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    remedy: Remedy | None = None
+    schema: str = "kubemtu.io/probe/v1"
+
+    @property
+    def between_nodes(self) -> int:
+        """The largest packet that arrives between all nodes, in bytes, where that is less than it should be; else 0."""
+        return self._least("nodes")
+
+    @property
+    def between_pods(self) -> int:
+        """The same between all pods, where it is not for what is so between their nodes."""
+        return 0 if self.between_nodes else self._least("pods")
+
+    def _least(self, kind: str) -> int:
+        sizes = [
+            fault.mtu
+            for layer in self.layers
+            if layer.name.startswith(kind)
+            for fault in layer.faults
+            if mesh_remedies.sized(fault) and fault.mtu < layer.expected
+        ]
+        return min(sizes, default=0)
+
+    def lines(self) -> tuple[str, ...]:
+        """One line for each layer, and for what was left out."""
+        told = [
+            f"{one.name}: {one.summary.ok} of {one.summary.measured} ordered pairs carry {one.expected} bytes"
+            for one in self.layers
+        ]
+        return (*told, *(ABSENT[kind] for kind in self.absent), *self.notes)
+
+
+async def run(
+    api: kube_api.Api,
+    snapshot: Snapshot,
+    *,
+    layers: Sequence[str] = ("nodes", "pods"),
+    expected: int | None = None,
+    pps: float = sampling.MOST_PPS,
+    round_number: int = 0,
+    tell: Tell = lambda _: None,
+) -> Report:
+    """Measure the layers of a cluster, as `measure` does; who does not tell what it measured is named in the notes.
+
+    Raises Forbidden where the snapshot says that nodes, or what their agents tell, may not be read.
+    """
+    observe.permitted(snapshot, "nodemtus", "nodes", *(["pods"] if "pods" in layers else []))
+    _some(members.of(snapshot), snapshot, layers)
+    async with deadlines.asking_all(api, patience=PATIENCE) as line:
+        made = await measure(
+            line, snapshot, layers=layers, expected=expected, pps=pps, round_number=round_number, tell=tell
+        )
+        return msgspec.structs.replace(made, notes=(*made.notes, *line.troubles))
+
+
+async def measure(
+    asking: Asking,
+    snapshot: Snapshot,
+    *,
+    layers: Sequence[str] = ("nodes", "pods"),
+    expected: int | None = None,
+    pps: float = sampling.MOST_PPS,
+    round_number: int = 0,
+    tell: Tell = lambda _: None,
+) -> Report:
+    """Measure the layers one after the other. `expected` overrides what the members' own interfaces say, in bytes.
+
+    `pps`: packets a second from each member at most; agents bound it (node.probe.measuring.PPS_MOST).
+
+    Raises Unreachable when fewer than two nodes have an agent, UsageError for a rate at which a round takes too long.
+    """
+    found = _some(members.of(snapshot), snapshot, layers)
+    mixed = [members.mixed(one) for one in found if (one.bounds or len({*one.mtus}) > 1) and expected is None]
+    done = []
+    for one in found:
+        size = expected or one.expected
+        done.append(await _layer(asking, one, size, pps=pps, round_number=round_number, tell=tell))
+    differ = any(len({*one.mtus}) > 1 for one in members.of(snapshot) if one.name.startswith("nodes"))
+    seen = network.seen(snapshot)
+    made = tuple(_advised(one, done, mixed=differ, seen=seen) for one in done)
+    left = members.left_out(snapshot, found, layers)
+    silent = [made.measured.members[number].name for made in done for number in made.measured.silent]
+    unmeasured = tuple(sorted({*left.nodes, *silent}))
+    report = Report(
+        ok=not unmeasured and not left.layers and all(one.ok for one in made),
+        layers=made,
+        unmeasured=unmeasured,
+        absent=left.layers,
+        notes=(*left.notes, *mixed),
+    )
+    if seen is None:
+        return report
+    aim = aims.of(seen, between_nodes=report.between_nodes, between_pods=report.between_pods)
+    return msgspec.structs.replace(report, remedy=aim)
+
+
+def _some(found: Sequence[members.Members], snapshot: Snapshot, layers: Sequence[str]) -> list[members.Members]:
+    """Those of the layers that were asked for. Raises Unreachable when there is none."""
+    wanted = [one for one in found if one.name.partition(",")[0] in layers]
+    if not wanted:
+        notes = members.left_out(snapshot, wanted, layers).notes
+        raise errors.Unreachable(
+            f"there are no two {' or '.join(layers)} to measure between: install what measures with `{INSTALL}`"
+            + (f" ({'; '.join(notes)})" if notes else "")
+        )
+    return wanted
+
+
+def _advised(layer: Layer, layers: Sequence[Layer], *, mixed: bool, seen: Topology | None) -> Layer:
+    """The layer with what to do about its faults, given what is so between the nodes themselves."""
+    kind, _, family = layer.name.partition(",")
+    below = next((one for one in layers if one.name == f"nodes,{family}".rstrip(",")), None)
+    nodes = below.faults if below is not None else None
+    faults = tuple(
+        mesh_remedies.advised(fault, kind, layer.expected, nodes, mixed=mixed, network=seen) for fault in layer.faults
+    )
+    return msgspec.structs.replace(layer, faults=faults)
+
+
+async def _layer(
+    asking: Asking, taking: members.Members, size: int, *, pps: float, round_number: int, tell: Tell
+) -> Layer:
+    places = sorted(taking.places, key=lambda place: (place.zone, place.node))
+    listed = tuple(rounds.Member(name=place.node, zone=place.zone) for place in places)
+    plan = sampling.plan(listed, round_number=round_number, most_pps=pps or sampling.MOST_PPS)
+    if plan.seconds > LONGEST:
+        least = plan.per_member * sampling.PACKETS / LONGEST
+        raise errors.UsageError(
+            f"at {pps:g} packets a second from each node a round takes {plan.seconds:,.0f} s, and {LONGEST:.0f} s can "
+            f"be waited for: --max-pps {math.ceil(least)} or more"
+        )
+    everybody = plan.per_member == len(listed) - 1
+    asked = request.Round(members=tuple(places), expected=size, offsets=() if everybody else plan.offsets, pps=pps)
+    began = time.monotonic()
+    tell(f"{taking.name}: {len(listed)} measure {count(plan.per_member, 'peer')} each")
+    asking.excuse(taking.silent)
+    told = await asking.ask(
+        request.Order(round=asked, seconds=int(PATIENCE + plan.seconds * 2)),
+        tell=lambda have, of: tell(f"{taking.name}: {have} of {of} have measured"),
+    )
+    rows = [one.row for node, one in told.items() if one.row is not None and node not in taking.silent]
+    whole = rounds.Mesh(
+        members=listed,
+        expected=size,
+        rows=tuple(sorted(rows, key=lambda row: row.sender)),
+        offsets=None if everybody else plan.offsets,
+    )
+    if whole.silent:
+        tell(f"{taking.name}: {count(len(whole.silent), 'node')} measured by the others")
+        whole = await neighbours.witnessed(asking, places, whole)
+    blamed = infer(whole)
+    if again := follow_up(whole, blamed, most=FOLLOWED):
+        tell(f"{taking.name}: {count(len(again), 'pair')} measured more closely")
+        whole = rounds.merged(whole, await _closer(asking, places, whole, again))
+        blamed = infer(whole)
+    return Layer(
+        name=taking.name,
+        expected=size,
+        measured=whole,
+        summary=rounds.summary(whole),
+        plan=plan,
+        faults=blamed,
+        cutting=_cutting(told, rows, listed),
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+async def _closer(
+    asking: Asking, places: Sequence[request.Place], whole: rounds.Mesh, pairs: Iterable[tuple[int, int]]
+) -> rounds.Mesh:
+    """The same members, and what several flows found between some of them."""
+    ways = [
+        request.Way(
+            name=f"{sender}>{peer}",
+            here=request.Spot(node=places[sender].node, port=places[sender].port),
+            to=places[peer].address,
+            expected=whole.expected,
+            enough=True,
+            flows=FLOWS,
+        )
+        for sender, peer in pairs
+    ]
+    results = await asking.ways(ways)
+    rows: dict[int, dict[int, request.Result]] = {}
+    for way in ways:
+        sender, _, peer = way.name.partition(">")
+        if way.name in results:
+            rows.setdefault(int(sender), {})[int(peer)] = results[way.name]
+    made = tuple(_row(sender, found) for sender, found in sorted(rows.items()))
+    return msgspec.structs.replace(whole, rows=made, offsets=())
+
+
+def _row(sender: int, found: Mapping[int, request.Result]) -> rounds.Row:
+    made = neighbours.row(sender, {peer: result.verdict for peer, result in found.items()})
+    return msgspec.structs.replace(made, packets=sum(result.packets for result in found.values()))
+
+
+def _cutting(
+    told: Mapping[str, request.Told], rows: Iterable[rounds.Row], listed: Sequence[rounds.Member]
+) -> tuple[str, ...]:
+    """Nodes whose own tunnel cut what their probes became: two fragments or more for each packet."""
+    good = {listed[row.sender].name: row.ok for row in rows}
+    return tuple(name for name, one in told.items() if good.get(name) and one.cut >= CUT // 2 * good[name])

@@ -1,0 +1,86 @@
+"""What a member of a mesh does not report, measured by the others: from them to it, and what comes back."""
+
+from collections.abc import Mapping, Sequence
+
+from kubemtu.core.mesh import rounds
+from kubemtu.core.path import verdict as path_verdict
+from kubemtu.core.probe import proof, request
+from kubemtu.core.why import legs
+from kubemtu.flows.agents.asking import Asking
+
+MOST = 200  # pairs that are measured so in a round
+AGAIN = 3  # times that what one direction does not tell is asked again
+EACH = 24  # neighbours that measure one member at most
+
+
+async def witnessed(asking: Asking, places: Sequence[request.Place], whole: rounds.Mesh) -> rounds.Mesh:
+    """The round with what the members that reported measured of those that did not, in both directions."""
+    silent = whole.silent
+    able = [number for number in range(len(places)) if number not in set(silent)]
+    if not silent or not able:
+        return whole
+    each = max(1, min(EACH, len(able), MOST // len(silent)))
+    pairs = [
+        (able[(turn * len(able) // each + place) % len(able)], member)
+        for place, member in enumerate(silent[:MOST])
+        for turn in range(each)
+    ]
+    ways = [_way(places, whole.expected, sender, member) for sender, member in pairs]
+    results = await asking.ways(ways)
+    for _ in range(AGAIN):  # a busy node loses packets of its own, or is late with what it found
+        due = [way for way in ways if legs.half(way, results.get(way.name))]
+        if not due:
+            break
+        fresh = await asking.ways(due)
+        results |= {name: legs.fuller(results[name], one) for name, one in fresh.items()}
+    there: dict[int, dict[int, path_verdict.Verdict]] = {}
+    home: dict[int, dict[int, path_verdict.Verdict]] = {}
+    for sender, member in pairs:
+        result = results.get(f"{sender}>{member}")
+        if result is None:
+            continue
+        there.setdefault(sender, {})[member] = _forth(result, whole.expected)
+        if (back := _back(result, whole.expected)) is not None:
+            home.setdefault(member, {})[sender] = back
+    rows = tuple(row(member, found) for member, found in sorted({**there, **home}.items()))
+    later = rounds.Mesh(
+        members=whole.members, expected=whole.expected, rows=rows, offsets=(), witnessed=tuple(sorted(home))
+    )
+    return rounds.merged(whole, later)
+
+
+def _way(places: Sequence[request.Place], expected: int, sender: int, member: int) -> request.Way:
+    here = request.Spot(node=places[sender].node, port=places[sender].port)
+    to = places[member].address
+    return request.Way(
+        name=f"{sender}>{member}", here=here, to=to, expected=expected, enough=True, back=True, deep=True
+    )
+
+
+def _forth(result: request.Result, expected: int) -> path_verdict.Verdict:
+    one = result.there
+    return path_verdict.judge_direction(one.unasked(result.home), expected) if one is not None else result.verdict
+
+
+def _back(result: request.Result, expected: int) -> path_verdict.Verdict | None:
+    home = result.home
+    if home is None or home.found.ending != "exact":
+        return None
+    return path_verdict.judge_direction(home.unasked(result.there), expected)
+
+
+def row(sender: int, found: Mapping[int, path_verdict.Verdict]) -> rounds.Row:
+    """What is known of a sender's packets to these members, and of no others."""
+    groups: dict[tuple[path_verdict.Kind, int], list[int]] = {}
+    for peer, verdict in found.items():
+        if not proof.carries(verdict):
+            groups.setdefault((verdict.kind, verdict.mtu), []).append(peer)
+    return rounds.Row(
+        sender=sender,
+        measured=len(found),
+        ok=len(found) - sum(map(len, groups.values())),
+        groups=tuple(
+            rounds.Group(kind=kind, mtu=mtu, to=tuple(sorted(peers))) for (kind, mtu), peers in groups.items()
+        ),
+        also=tuple(sorted(found)),
+    )

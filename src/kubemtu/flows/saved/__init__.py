@@ -1,0 +1,1 @@
+"""A cluster from files: manifests, what was saved, kustomize folders."""

@@ -1,0 +1,166 @@
+"""Compares a node with the row it should be true to: what must be written, in which order.
+
+Reads the state, asks the kernel for nothing. The stages are in the order in which they must happen when several are
+due at once, as after a restart: pins from the pods outwards, devices, unpins in reverse.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from kubemtu.node.change import journal, state, wanted
+from kubemtu.node.change.view import View, place
+from kubemtu.node.kernel import links, routes
+
+PODS, OVERLAY, PORTS = "pods", "overlay", "ports"
+
+
+class Edit(msgspec.Struct, frozen=True, eq=False):
+    """Give a route other metrics; `pod` None: it is the node's."""
+
+    pod: state.Pod | None
+    seen: routes.Raw
+    metrics: routes.Metrics
+
+    def __str__(self) -> str:
+        """What it does, for a sentence."""
+        mtu = routes.metric(self.metrics, routes.MTU)
+        return f"{place(self.pod)}: route {self.seen.destination} with {f'MTU {mtu}' if mtu else 'no MTU of its own'}"
+
+
+class Conf(msgspec.Struct, frozen=True, eq=False):
+    """Set net.ipv6.conf.<link>.mtu; `pod` None: on the node."""
+
+    pod: state.Pod | None
+    link: str
+    mtu: int
+
+    def __str__(self) -> str:
+        """What it does, for a sentence."""
+        return f"{place(self.pod)}: net.ipv6.conf.{self.link}.mtu={self.mtu}"
+
+
+class Ends(msgspec.Struct, frozen=True, eq=False):
+    """Set both ends of one pod port, back to back."""
+
+    pod: state.Pod
+    host_mtu: int
+    pod_mtu: int
+
+    def __str__(self) -> str:
+        """What it does, for a sentence."""
+        return f"{place(self.pod)}: host end {self.pod.host.name} MTU {self.host_mtu}, pod end MTU {self.pod_mtu}"
+
+
+class Move(msgspec.Struct, frozen=True, eq=False):
+    """Set the MTU of a tunnel or a bridge."""
+
+    device: links.Device
+    mtu: int
+
+    def __str__(self) -> str:
+        """What it does, for a sentence."""
+        return f"{self.device.name}: MTU {self.mtu}"
+
+
+Step = Edit | Conf | Ends | Move
+
+
+class Stages:
+    """What must be written, in order; a stage holds steps that do not depend on each other."""
+
+    def __init__(self) -> None:
+        """Nothing to do."""
+        self.ambiguous: list[Edit] = []  # pins that the kernel might put on another route
+        self._pins: dict[str, tuple[list[Step], list[Step]]] = {group: ([], []) for group in (PODS, OVERLAY, PORTS)}
+        self._unpins: dict[str, tuple[list[Step], list[Step]]] = {group: ([], []) for group in (PORTS, OVERLAY, PODS)}
+        self._tunnel: list[Step] = []
+        self._ends: list[Step] = []
+        self._bridge: list[Step] = []
+
+    def __iter__(self) -> Iterator[list[Step]]:
+        """The stages that are not empty."""
+        ordered: list[list[Step]] = []
+        for confs, edits in self._pins.values():  # the sysctl first: the lock must find nothing to shrink
+            ordered += [confs, edits]
+        ordered += [self._tunnel, self._ends, self._bridge]
+        for confs, edits in self._unpins.values():
+            ordered += [edits, confs]
+        return iter([stage for stage in ordered if stage])
+
+    def add_pod(self, view: View, pod: state.Pod) -> None:
+        """What one pod needs."""
+        key = (view.key, pod.host.mtu)
+        if pod.pod is None or pod.compared == key:
+            return
+        port = view.known.ports[pod.owner]
+        aim = view.pod_aim(pod)
+        confs, edits = (self._pins if aim.pinned else self._unpins)[PODS]
+        known = view.known.originals.get(pod.owner, {})
+        before = len(edits) + len(confs) + len(self._ends) + len(self.ambiguous)
+        for seen in pod.routes:
+            self._add_edit(edits, view, _edit(pod, seen, known, aim))
+        mtu = wanted.conf(pod.pod, (port.pod_mtu, port.ipv6_mtu), aim, pod.routes)
+        if mtu is not None:
+            confs.append(Conf(pod, pod.pod.name, mtu))
+        if view.row.moved:
+            host_mtu, pod_mtu = wanted.finals(port, view.desired)
+            if (pod.host.mtu, pod.pod.mtu) != (host_mtu, pod_mtu):
+                self._ends.append(Ends(pod, host_mtu, pod_mtu))
+        if len(edits) + len(confs) + len(self._ends) + len(self.ambiguous) == before:
+            pod.compared = key
+
+    def add_node(self, view: View) -> None:
+        """What the node itself needs: its routes to other nodes and to its pods, its tunnel and its bridge."""
+        known = view.known.originals.get(journal.NODE, {})
+        row = view.row
+        for group, found, pinned in ((OVERLAY, view.overlay, row.overlay), (PORTS, view.ports, row.ports)):
+            confs, edits = (self._pins if pinned else self._unpins)[group]
+            by_device: dict[int, list[routes.Raw]] = {}
+            for seen in found:
+                self._add_edit(edits, view, _edit(None, seen, known, view.route_aim(seen)))
+                if seen.family == 6:
+                    for index in seen.devices:
+                        by_device.setdefault(index, []).append(seen)
+            confs += _confs(view, by_device, pinned=pinned)
+        for device, moves in ((view.tunnel, self._tunnel), (view.bridge, self._bridge)):
+            final = view.final(device) if device is not None and row.moved else None
+            if device is None or final is None or device.mtu == final:
+                continue
+            # A bridge that nobody has set follows its ports by itself, and stays so if it is left alone until they
+            # have moved (net/bridge/br_if.c, br_mtu_auto_adjust): it comes in the next round, if it still differs.
+            if moves is self._bridge and any(step.pod.host.master == device.index for step in self._ports_moving()):
+                continue
+            moves.append(Move(device, final))
+
+    def _add_edit(self, edits: list[Step], view: View, edit: Edit | None) -> None:
+        if edit is None:
+            return
+        if edit.seen.slot not in (edit.pod.shared if edit.pod is not None else view.now.shared):
+            edits.append(edit)
+        elif not view.desired.restore:  # a way back must not end at a route that could never be pinned
+            self.ambiguous.append(edit)
+
+    def _ports_moving(self) -> Iterator[Ends]:
+        return (step for step in self._ends if isinstance(step, Ends))
+
+
+def _edit(pod: state.Pod | None, seen: routes.Raw, known: Mapping[bytes, routes.Raw], aim: wanted.Aim) -> Edit | None:
+    original = known.get(seen.identity, seen)
+    metrics = wanted.metrics(original.metrics, seen.family, aim)
+    return None if metrics == seen.metrics else Edit(pod, seen, metrics)
+
+
+def _confs(view: View, by_device: Mapping[int, list[routes.Raw]], *, pinned: bool) -> Iterator[Conf]:
+    for index, steering in by_device.items():
+        if (pod := view.ends.get(index)) is not None:
+            port = view.known.ports[pod.owner]
+            was, device, aim = (port.host_mtu, port.host_ipv6_mtu), pod.host, view.host_aim(pod)
+        elif (other := view.by_index.get(index)) is not None and other.name in view.known.devices:
+            recorded, device = view.known.devices[other.name], other
+            was, aim = (recorded.mtu, recorded.ipv6_mtu), view.device_aim(device, pinned=pinned)
+        else:
+            continue  # another device of the node: its sysctl counts for everything else, too
+        mtu = wanted.conf(device, was, aim, steering)
+        if mtu is not None:
+            yield Conf(None, device.name, mtu)

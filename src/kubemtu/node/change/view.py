@@ -1,0 +1,222 @@
+"""A node's state seen with one Desired in mind: what must be recorded first, whose each route is, where devices go.
+
+Reads the state, asks the kernel for nothing.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+from kubemtu.core.change import migration
+from kubemtu.node.change import journal, state, wanted
+from kubemtu.node.kernel import links, routes
+from kubemtu.node.kernel.remembered import remembered
+
+
+def place(pod: state.Pod | None) -> str:
+    """What a place is called in a sentence: a pod, or the node itself."""
+    return f"pod {pod.name} ({pod.host.name})" if pod is not None else "node"
+
+
+class View:
+    """The state seen with one Desired in mind: which routes are whose, and where each device is going."""
+
+    def __init__(self, now: state.State, desired: migration.Desired, known: journal.Journal) -> None:
+        """Sorts the node's routes into those to other nodes and those to its own pods."""
+        self.now = now
+        self.desired = desired
+        self.known = known
+        self._aims: dict[tuple[int, bool, bool], wanted.Aim] = {}
+        self._route_aims: dict[int, wanted.Aim] = {}
+        self.row = desired.row
+        self.key = (self.row, desired.low, desired.high, desired.pod_mtu, desired.origin_mtu, desired.restore)
+        self.bridge = now.devices.get(desired.bridge or desired.ports.bridge or "")
+        self.tunnel = now.devices.get(desired.tunnel or "")
+        self.ends = {pod.host.index: pod for pod in now.pods.values()}
+        self.by_index = {device.index: device for device in now.devices.values()}
+        lost = {now.devices[name].index for name in now.lost if name in now.devices}
+        self._own = self.ends.keys() | lost | ({self.bridge.index} if self.bridge else set())
+        self.overlay: list[routes.Raw] = []
+        self.ports: list[routes.Raw] = []
+        for seen in now.routes:
+            if not self._own.isdisjoint(seen.devices):
+                self.ports.append(seen)
+            elif self._to_other_nodes(seen):
+                self.overlay.append(seen)
+
+    def _to_other_nodes(self, seen: routes.Raw) -> bool:
+        if self.tunnel is not None and self.tunnel.index in seen.devices:
+            return True
+        return _within(seen.destination, self.desired.pod_networks)
+
+    def pod_aim(self, pod: state.Pod) -> wanted.Aim:
+        """What the senders inside a pod keep to."""
+        return self._aim(self._finals(pod)[1], pinned=self.row.pods, moved=self.row.moved)
+
+    def host_aim(self, pod: state.Pod) -> wanted.Aim:
+        """What the node keeps to when it sends to a pod."""
+        return self._aim(self._finals(pod)[0], pinned=self.row.ports, moved=self.row.moved)
+
+    def device_aim(self, device: links.Device, *, pinned: bool) -> wanted.Aim:
+        """What the node keeps to on a tunnel, a bridge, or a device that is not kubemtu's to change."""
+        final = self.final(device)
+        return self._aim(device.mtu if final is None else final, pinned=pinned, moved=self._moves(final))
+
+    def _moves(self, final: int | None) -> bool:
+        return self.row.moved and final is not None
+
+    def _aim(self, final: int, *, pinned: bool, moved: bool) -> wanted.Aim:
+        key = (final, pinned, moved)
+        if key not in self._aims:
+            low, high, restored = self.desired.low, self.desired.high, self.desired.restore
+            self._aims[key] = wanted.Aim(low, high, final, pinned, moved, restored)
+        return self._aims[key]
+
+    def _finals(self, pod: state.Pod) -> tuple[int, int]:
+        return wanted.finals(self.known.ports[pod.owner], self.desired)
+
+    def final(self, device: links.Device) -> int | None:
+        """Where a tunnel or a bridge ends; None when it is not to be set.
+
+        One that had the change's own MTU when a late journal found it goes back to what the plan says that it had.
+        """
+        if device.name == self.desired.tunnel and self.desired.tunnel_mtu is not None:
+            aim, origin = self.desired.tunnel_mtu, self.desired.origin_tunnel_mtu
+        elif device.name == self.desired.bridge:
+            aim, origin = self.desired.pod_mtu, self.desired.origin_mtu
+        else:
+            return None
+        recorded = self.known.devices.get(device.name)
+        if not self.desired.restore or recorded is None:
+            return aim
+        return origin if self.known.late and recorded.mtu == aim and origin is not None else recorded.mtu
+
+    def remains(self) -> Iterator[str]:
+        """What an undo leaves as the change made it, because nothing tells what it was, a sentence each."""
+        device, aim = self.tunnel, self.desired.tunnel_mtu
+        if device is None or aim is None or not (self.desired.restore and self.row.moved and self.known.late):
+            return
+        recorded = self.known.devices.get(device.name)
+        if recorded is not None and recorded.mtu == aim and self.desired.origin_tunnel_mtu is None:
+            yield (
+                f"{device.name} keeps {device.mtu}: the node's journal of this change is gone, and nothing else tells "
+                "what it had; the CNI gives it its own when it makes it anew"
+            )
+
+    def restored(self) -> int | None:
+        """How many pods have at both ends what was recorded of them before the change; None where that is not asked."""
+        if not (self.desired.restore and self.row.moved):
+            return None
+        known = ((pod, self.known.ports.get(pod.owner)) for pod in self.now.pods.values())
+        return sum(
+            port is not None
+            and not port.born_later
+            and pod.pod is not None
+            and (pod.host.mtu, pod.pod.mtu) == (port.host_mtu, port.pod_mtu)
+            for pod, port in known
+        )
+
+    def unrecorded(self, pods: Iterable[state.Pod]) -> Iterator[journal.Entry]:
+        """Entries for everything that the row may change and the journal does not know."""
+        fresh = self.desired.phase is not migration.Phase.RECORD or self.desired.restore
+        for pod in pods:
+            if pod.owner not in self.known.ports and pod.pod is not None:
+                yield _port(pod, pod.pod, born_later=fresh, late=self.known.late)
+        for device in (self.tunnel, self.bridge):
+            if device is not None and device.name not in self.known.devices:
+                ipv6_mtu = wanted.first_ipv6_mtu(device, late=self.known.late)
+                yield journal.Device(link=device.name, index=device.index, mtu=device.mtu, ipv6_mtu=ipv6_mtu)
+
+    def unrecorded_routes(self, pods: Iterable[state.Pod], *, node: bool) -> Iterator[journal.Entry]:
+        """The same for routes; the ports must have been recorded before."""
+        late = self.known.late
+        for pod in pods:
+            known = self.known.originals.get(pod.owner)
+            new = [seen for seen in pod.routes if known is None or seen.identity not in known]
+            if new:
+                aim = self.pod_aim(pod)
+                bodies = [seen.body if known is None and not late else _own_body(seen, aim, late=late) for seen in new]
+                yield journal.Routes(owner=pod.owner, bodies=tuple(body.hex() for body in bodies))
+        if node:
+            known = self.known.originals.get(journal.NODE)
+            new = [s for group in (self.overlay, self.ports) for s in group if known is None or s.identity not in known]
+            if new:
+                bodies = [
+                    seen.body if known is None and not late else _own_body(seen, self.route_aim(seen), late=late)
+                    for seen in new
+                ]
+                yield journal.Routes(owner=journal.NODE, bodies=tuple(body.hex() for body in bodies))
+
+    def route_aim(self, seen: routes.Raw) -> wanted.Aim:
+        """What the node keeps to on one of its own routes."""
+        devices = seen.devices
+        index = devices[0] if len(devices) == 1 else next((each for each in devices if each in self._own), devices[0])
+        if index not in self._route_aims:
+            self._route_aims[index] = self._link_aim(index)
+        return self._route_aims[index]
+
+    def _link_aim(self, index: int) -> wanted.Aim:
+        if (pod := self.ends.get(index)) is not None:
+            return self.host_aim(pod)
+        pinned = self.row.ports if index in self._own else self.row.overlay
+        device = self.by_index.get(index)
+        if device is None:
+            return self._aim(self.desired.low, pinned=pinned, moved=False)
+        return self.device_aim(device, pinned=pinned)
+
+    def notes(self) -> Iterator[str]:
+        """What the user should know about routes that stay changed."""
+        if not self.row.moved or self.desired.restore:
+            return
+        for pod in self.now.pods.values():
+            yield from self._lowered(pod, pod.owner, pod.routes)
+        yield from self._lowered(None, journal.NODE, [*self.overlay, *self.ports])
+
+    def _lowered(self, pod: state.Pod | None, owner: str, found: Iterable[routes.Raw]) -> Iterator[str]:
+        known = self.known.originals.get(owner, {})
+        for seen in found:
+            first = known.get(seen.identity)
+            if first is None or first.mtu is None:
+                continue
+            aim = self.pod_aim(pod) if pod is not None else self.route_aim(seen)
+            if aim.moved and first.mtu > aim.final:
+                yield (
+                    f"{place(pod)}: route {seen.destination} had MTU {first.mtu} of its own, above its device; "
+                    f"it is lowered to {aim.final}"
+                )
+
+
+@remembered(8192)
+def _within(destination: str, networks: tuple[str, ...]) -> bool:
+    """True when a route's destination lies inside one of the networks."""
+    if destination == "default":
+        return False
+    where = ipaddress.ip_network(destination, strict=False)
+    size = where.max_prefixlen
+    number, length = int(where.network_address), where.prefixlen
+    for network in map(ipaddress.ip_network, networks):
+        shift = size - network.prefixlen
+        same = network.max_prefixlen == size and length >= network.prefixlen
+        if same and number >> shift == int(network.network_address) >> shift:
+            return True
+    return False
+
+
+def _port(pod: state.Pod, end: links.Device, *, born_later: bool, late: bool) -> journal.Port:
+    return journal.Port(
+        netns=pod.name,
+        inode=pod.inode,
+        host_link=pod.host.name,
+        host_index=pod.host.index,
+        host_mtu=pod.host.mtu,
+        host_ipv6_mtu=wanted.first_ipv6_mtu(pod.host, late=late),
+        pod_link=end.name,
+        pod_index=end.index,
+        pod_mtu=end.mtu,
+        ipv6_mtu=wanted.first_ipv6_mtu(end, late=late),
+        born_later=born_later,
+    )
+
+
+def _own_body(seen: routes.Raw, aim: wanted.Aim, *, late: bool) -> bytes:
+    first = wanted.first_metrics(seen, aim, late=late)
+    return seen.body if first == seen.metrics else routes.replay(seen, first)[2]

@@ -1,0 +1,214 @@
+"""Decides what each route, sysctl and device of a node should be. Arithmetic only: values in, values out.
+
+Why IPv4 and IPv6 are pinned differently (all measured, Linux 6.18):
+- IPv4: `mtu lock LOW`. A plain `mtu` makes the sender drop the one segment that it had built for the old size, which
+  stalls a flow of one-segment requests for 207-251 ms; with the lock the segment is fragmented instead: 3 ms at most.
+- IPv6, when the device will end at LOW: net.ipv6.conf.<link>.mtu = LOW. IPv6 never fragments TCP, so the lock would
+  stall (249-257 ms); the sysctl does not.
+- IPv6, when the device will end above LOW: `mtu lock LOW`, because every change of a device's MTU overwrites the
+  sysctl. Where the link still sends more than LOW, the sysctl goes first, and the lock finds nothing left to shrink.
+"""
+
+import ipaddress
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from kubemtu.core.change import migration
+from kubemtu.core.text import wording
+from kubemtu.node.change import journal, state
+from kubemtu.node.kernel import links, routes
+from kubemtu.node.kernel.remembered import remembered
+
+SMALLEST = 68  # RFC 791: every IPv4 module forwards that much; veth's own minimum
+SMALLEST_IPV6 = 1280  # RFC 8200 section 5; below it the kernel takes all IPv6 off the link, and does not bring it back
+LARGEST = 65535  # RFC 791: total length is 16 bits
+TUNNELS = frozenset(  # IFLA_INFO_KIND of drivers/net and net/ipv{4,6}; flannel's udp backend has a tun
+    {"vxlan", "geneve", "ipip", "sit", "ip6tnl", "gre", "gretap", "ip6gre", "ip6gretap", "wireguard", "tun"}
+)
+SHORTEST_PREFIX = 3  # characters of the name of a host end: cali, lxc, eni, veth
+WIDEST = {4: 8, 6: 16}  # bits: no cluster's pods have more than 10.0.0.0/8
+_TCP = {4: 40, 6: 60}  # IP and TCP headers without options: MSS = MTU - 40 (RFC 9293 3.7.1), or - 60 (RFC 8200 8.3)
+_CARRIED = {"vxlan": 50, "geneve": 50, "ipip": 20, "sit": 20, "gre": 24, "wireguard": 60}  # over IPv4; IPv6: 20 more
+# vxlan: outer IP 20 + UDP 8 + VXLAN 8 + inner Ethernet 14, the same sum as drivers/net/vxlan/vxlan_core.c
+
+
+class Aim(msgspec.Struct, frozen=True, eq=False):
+    """What one link's senders should keep to. `final` is where the device ends; `moved`: it should be there by now.
+
+    Compared by identity, because it is looked up for every route: whoever has many routes makes each aim once.
+    """
+
+    low: int
+    high: int
+    final: int
+    pinned: bool
+    moved: bool
+    restored: bool = False
+
+    @property
+    def grows(self) -> bool:
+        """True when the device ends above what its senders are pinned to."""
+        return self.final > self.low
+
+
+@remembered(4096)
+def metrics(original: routes.Metrics, family: int, aim: Aim) -> routes.Metrics:
+    """The metrics that a route should have, given those that it had first and where its link is going.
+
+    A route whose own MTU is small enough is its own pin. IPv4 does not clamp a route's MTU to the device's
+    (net/ipv4/route.c, ipv4_mtu), so one above the device's new MTU is lowered with it.
+    """
+    own = routes.metric(original, routes.MTU)
+    locked = bool((routes.metric(original, routes.LOCK) or 0) & routes.LOCKED)
+    if not aim.pinned:
+        too_large = aim.moved and not aim.restored and own is not None and own > aim.final
+        return routes.with_mtu(original, aim.final, lock=locked) if too_large else original
+    if own is not None and own <= aim.low:
+        return original
+    if family == 6 and own is None and not aim.grows:
+        return original
+    advmss = min(aim.high, aim.final) - _TCP[family] if aim.grows else None
+    return routes.with_mtu(original, aim.low, lock=True, advmss=advmss)
+
+
+def first_metrics(seen: routes.Raw, aim: Aim, *, late: bool = False) -> routes.Metrics:
+    """What a route that appeared after the others were recorded had of its own: our pin, if it has one, is not.
+
+    `late`: nothing was recorded before the change, which may have pinned it to another size since. No CNI locks a
+    route's MTU, so any lock is taken for a pin then, and with it an advmss above it, which only a pin makes sense of.
+    """
+    if not seen.locked or seen.mtu is None or not (seen.mtu == aim.low or (late and seen.mtu <= aim.high)):
+        return seen.metrics
+    stripped = routes.with_mtu(seen.metrics, None, lock=False)
+    ours = aim.grows and seen.advmss == min(aim.high, aim.final) - _TCP[seen.family]
+    ours = ours or (late and (seen.advmss or 0) > seen.mtu - _TCP[seen.family])
+    return routes.without_advmss(stripped) if ours else stripped
+
+
+def first_ipv6_mtu(device: links.Device, *, late: bool) -> int | None:
+    """What to record of a device's net.ipv6.conf.<link>.mtu: `late`, one below the device is taken for our pin."""
+    return device.mtu if late and device.ipv6_mtu is not None else device.ipv6_mtu
+
+
+def conf(now: links.Device, was: tuple[int, int | None], aim: Aim, steering: Sequence[routes.Raw]) -> int | None:
+    """The value that net.ipv6.conf.<link>.mtu should get, or None to leave it as it is.
+
+    `was` are the recorded device MTU and sysctl; `steering` the IPv6 routes through the link that could be pinned.
+    """
+    if now.ipv6_mtu is None:
+        return None
+    if aim.pinned:
+        unpinned = any(seen.family == 6 and (seen.mtu is None or seen.mtu > aim.low) for seen in steering)
+        return aim.low if unpinned and now.ipv6_mtu > aim.low else None
+    rest = aim.final if aim.moved else now.mtu
+    if now.mtu != rest:
+        return None  # its device goes first, and takes the sysctl along
+    recorded_mtu, recorded = was
+    deliberate = recorded is not None and recorded < recorded_mtu and recorded <= rest
+    if deliberate:
+        return recorded if now.ipv6_mtu != recorded else None
+    followed = recorded is not None and recorded >= recorded_mtu  # whatever it was pinned to, it follows its device
+    return rest if (followed or now.ipv6_mtu == aim.low) and now.ipv6_mtu != rest else None
+
+
+def finals(port: journal.Port, desired: migration.Desired) -> tuple[int, int]:
+    """Where the host end and the pod end of a port end, in bytes."""
+    if not desired.restore:
+        return desired.pod_mtu, desired.pod_mtu
+    if port.born_later:
+        return desired.origin_mtu, desired.origin_mtu
+    return port.host_mtu, port.pod_mtu
+
+
+def carried(kind: str, ipv6_outer: bool) -> int:
+    """Bytes that a tunnel of that kind takes from every packet of its lower device; 0 for what is no tunnel."""
+    cost = _CARRIED.get(kind, 0)
+    return cost + 20 if cost and ipv6_outer else cost
+
+
+def refusals(desired: migration.Desired, pods: Collection[state.Pod], devices: dict[str, links.Device]) -> list[str]:
+    """Why nothing must be changed at all, a sentence each."""
+    found = beyond(desired, devices)
+    if desired.restore or found:
+        return found
+    sizes = {"pod MTU": desired.pod_mtu, "low": desired.low, "high": desired.high}
+    if desired.tunnel_mtu is not None:
+        sizes["tunnel MTU"] = desired.tunnel_mtu
+    for name, size in sizes.items():
+        if not SMALLEST <= size <= LARGEST:
+            found.append(f"{name} {size} is out of range: an MTU lies between {SMALLEST} and {LARGEST} bytes")
+    if desired.low > min(desired.pod_mtu, desired.high):
+        found.append(f"low {desired.low} is above pod MTU {desired.pod_mtu} or high {desired.high}: no pin would hold")
+    smallest = min(desired.low, desired.pod_mtu)
+    if smallest < SMALLEST_IPV6:
+        ends = [(pod.name, end) for pod in pods for end in (pod.pod, pod.host) if end is not None]
+        with_ipv6 = [f"{end.name} of {name}" for name, end in ends if end.ipv6_mtu is not None]
+        if with_ipv6:
+            found.append(
+                f"{smallest} is below 1280, at which the kernel takes every IPv6 address and route off a link for "
+                f"good; IPv6 is on at {wording.names(with_ipv6)}. Choose 1280 or more"
+            )
+    found += _tunnel_refusals(desired, devices)
+    if desired.bridge is not None and desired.bridge not in devices:
+        found.append(f"this node has no bridge {desired.bridge}: name the right one, or none")
+    return found
+
+
+def beyond(desired: migration.Desired, devices: dict[str, links.Device]) -> list[str]:
+    """Why what is asked for lies outside the pod network, a sentence each: then it is no change of the pod network.
+
+    Whoever may write a NodeMTU says what to change, so the node holds it against what its devices are: a NIC is never a
+    tunnel or a bridge, and a network of everything would take the node's own routes.
+    """
+    found = []
+    tunnel = devices.get(desired.tunnel or "")
+    if tunnel is not None and tunnel.kind not in TUNNELS:
+        found.append(f"{tunnel.name} is {_kind(tunnel)}, no tunnel: kubemtu changes no other device of a node")
+    bridge = devices.get(desired.bridge or desired.ports.bridge or "")
+    if bridge is not None and bridge.kind != "bridge":
+        found.append(f"{bridge.name} is {_kind(bridge)}, no bridge: kubemtu changes no other device of a node")
+    wide = [prefix for prefix in desired.ports.prefixes if len(prefix) < SHORTEST_PREFIX]
+    if wide:
+        found.append(f"{wide[0]!r} begins the names of far more links than those of pods: name a longer prefix")
+    for network in desired.pod_networks:
+        try:
+            parsed = ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            found.append(f"{network!r:.60} is no network of pods: write it as 10.42.0.0/16")
+            continue
+        if parsed.prefixlen < WIDEST[parsed.version]:
+            found.append(f"{network} is no network of pods: it holds the addresses of others too")
+    for name, size in (("origin MTU", desired.origin_mtu), ("origin tunnel MTU", desired.origin_tunnel_mtu)):
+        if size is not None and not SMALLEST <= size <= LARGEST:
+            found.append(f"{name} {size} is out of range: an MTU lies between 68 and 65535 bytes")
+    return found
+
+
+def _kind(device: links.Device) -> str:
+    return f"a device of kind {device.kind}" if device.kind else "a NIC"
+
+
+def _tunnel_refusals(desired: migration.Desired, devices: dict[str, links.Device]) -> list[str]:
+    if desired.tunnel is None or desired.tunnel_mtu is None:
+        return []
+    tunnel = devices.get(desired.tunnel)
+    if tunnel is None:
+        return [f"this node has no tunnel {desired.tunnel}: name the right one, or none"]
+    if desired.tunnel_mtu < SMALLEST_IPV6 and tunnel.ipv6_mtu is not None:
+        return [f"{desired.tunnel}: {desired.tunnel_mtu} is below 1280, and IPv6 is on: choose 1280 or more"]
+    already = tunnel.mtu == desired.tunnel_mtu and desired.phase is not migration.Phase.RECORD
+    return [] if already else exceeds(tunnel, desired.tunnel_mtu, devices)  # a NIC that shrank later stops no unpin
+
+
+def exceeds(tunnel: links.Device, mtu: int, devices: dict[str, links.Device]) -> list[str]:
+    """A sentence when the tunnel's packets would not fit its lower device; the kernel checks only now and then."""
+    if tunnel.vxlan is None or tunnel.vxlan[2] is None:
+        return []
+    lower = next((device for device in devices.values() if device.index == tunnel.vxlan[2]), None)
+    cost = carried(tunnel.kind, tunnel.vxlan[3])
+    if lower is None or mtu <= lower.mtu - cost:
+        return []
+    most = lower.mtu - cost
+    sentence = f"{tunnel.name} cannot have MTU {mtu}: it adds {cost} bytes to what {lower.name} carries, {lower.mtu}"
+    return [f"{sentence}, so {most} is the most. Raise {lower.name} and the network first, or choose less"]

@@ -1,0 +1,1 @@
+"""The kernel's interfaces, as they are: rtnetlink, links, routes, network namespaces."""

@@ -1,0 +1,70 @@
+"""What is looked at on a way besides the size that arrives: TCP's belief, fragments, and what the own tunnel cuts."""
+
+import contextlib
+import os
+from typing import Final
+
+import msgspec
+
+from kubemtu.core import errors
+from kubemtu.core.path.direction import Both, Direction
+from kubemtu.core.probe import request
+from kubemtu.node.kernel import netns
+from kubemtu.node.probe import channel, mss, outer, paths, pieces, segments, wire
+
+SOON: Final = 0.5  # seconds for a connection to stand
+AGAIN: Final = 1.5  # a lost SYN is sent again after a second (RFC 6298 2): only then TCP is what does not pass
+
+
+def look(
+    way: request.Way, key: wire.Key, space: int, forward: Direction, back: Direction | None
+) -> tuple[Direction, Direction | None]:
+    """Give the same directions with all of that, as far as it can be seen from the namespace of `space`."""
+    with contextlib.suppress(errors.KubemtuError, OSError, LookupError):
+        both = _segments(way, key, space, SOON) or _segments(way, key, space, AGAIN)
+        probing = both.forward.probing if both is not None else netns.inside(space, mss.probing)
+        forward = msgspec.structs.replace(forward, segments=both.forward if both else None, tcp_mtu_probing=probing)
+        if back is not None and both is not None:
+            back = msgspec.structs.replace(back, segments=both.back)
+        if forward.found.limit in {"own interface", "expected"}:  # else a fragment is too large as well
+            forward = msgspec.structs.replace(forward, fragments=_pieces(way, key, space, forward.found.mtu))
+        seen = _outer(way, space, forward.found.mtu)
+        if seen.mtu is not None and seen.does == "cuts":
+            forward = msgspec.structs.replace(
+                forward, outer=seen.mtu, outer_packets=seen.copies, outer_fragments=seen.counted
+            )
+    return forward, back
+
+
+def _segments(way: request.Way, key: wire.Key, space: int, patience: float) -> Both | None:
+    return segments.ask(
+        _address(way),
+        key,
+        patience=patience,
+        open_socket=lambda family: netns.inside(space, lambda: segments.open_socket(family)),
+        probing=lambda: netns.inside(space, mss.probing),
+    )
+
+
+def _pieces(way: request.Way, key: wire.Key, space: int, mtu: int) -> pieces.Fate:
+    family = paths.family(way.to)
+    one = netns.inside(space, lambda: pieces.Whole(family))
+    one.within(os.dup(space))
+    try:
+        return pieces.fate(one, _address(way), key, mtu, pieces.now)
+    finally:
+        one.close()
+
+
+def _outer(way: request.Way, space: int, top: int) -> outer.Outer:
+    """Packets without a seal, which nobody answers: what counts is what this node does with them."""
+    family, address = paths.family(way.to), _address(way)
+    one = netns.inside(space, lambda: channel.Channel(family))
+    try:
+        return outer.largest(lambda size: one.send(b"", size, address), top=top)
+    finally:
+        one.close()
+
+
+def _address(way: request.Way) -> channel.Address:
+    return paths.endpoint(paths.Target(address=way.to, port=way.at))

@@ -1,0 +1,339 @@
+"""What is done with an order on one node: measure the ways and the round that begin there, and look at its spots.
+
+Everything here waits for the network, so an agent runs it on a thread of its own; a bare host runs it for itself. The
+node is not changed, except that learned path MTUs are forgotten where the order says so.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from kubemtu.core import errors
+from kubemtu.core.evidence import records
+from kubemtu.core.mesh import rounds, sampling
+from kubemtu.core.path import verdict as path_verdict
+from kubemtu.core.probe import request
+from kubemtu.core.text import wording
+from kubemtu.node import errors as node_errors
+from kubemtu.node.evidence import counters, gather
+from kubemtu.node.kernel import netns
+from kubemtu.node.probe import channel, deep, echo, paths, station, tcpsize, wire
+from kubemtu.node.probe.namespaces import Places
+
+CONNECTIONS: Final = 24  # told of each spot, besides those in trouble
+TROUBLES: Final = 8
+PORTS_MOST: Final = 8
+FLOWS_MOST: Final = 1024  # of one order, on one node: what a question may cost a node, whoever may ask it
+PPS_MOST: Final = 5 * sampling.MOST_PPS  # packets a second of a round
+
+
+class Measuring:
+    """One order on one node."""
+
+    def __init__(self, node: str, places: Places, key: wire.Key, *, going_on: Callable[[], bool] | None = None) -> None:
+        """Works in the calling thread's namespace, which is the node's own, and in those of its pods.
+
+        What measures raises Stopped soon after `going_on` says no.
+        """
+        self._going_on = going_on
+        self._node = node
+        self._places = places
+        self._key = key
+        self._troubles: list[str] = []
+
+    def carry_out(self, asked: request.Order) -> request.Told:
+        """Measure and look; what cannot be done is told in `troubles` and not raised. Raises Stopped."""
+        looks = {port: self._look_before(port, asked) for port in self._mine((*asked.look, *asked.forget))}
+        cut = counters.cut().made
+        results: tuple[request.Result, ...] = ()
+        row: rounds.Row | None = None
+        try:
+            results = tuple(self.ways(self._affordable([way for way in asked.ways if way.here.node == self._node])))
+            row = self._row(asked.round) if asked.round is not None else None
+        except node_errors.Stopped:
+            raise
+        except (errors.KubemtuError, OSError, ValueError) as error:
+            self._troubles.append(f"node {self._node} could not measure: {error}")
+        return request.Told(
+            ready=True,
+            done=True,
+            results=results,
+            looks=tuple(self._look_after(look, asked) for look in looks.values()),
+            row=row,
+            cut=max(counters.cut().made - cut, 0),
+            troubles=tuple(dict.fromkeys(self._troubles))[:TROUBLES],
+        )
+
+    def _mine(self, spots: Iterable[request.Spot]) -> list[str]:
+        return list(dict.fromkeys(spot.port for spot in spots if spot.node == self._node))
+
+    def _affordable(self, ways: list[request.Way]) -> list[request.Way]:
+        """These ways, or none where they are more than one question may have a node send packets on."""
+        flows = sum(max(way.flows, 1) for way in ways)
+        if flows <= FLOWS_MOST:
+            return ways
+        self._troubles.append(
+            f"node {self._node} was asked for {flows} flows at once and measured none of them: one MTUProbe may have a "
+            f"node measure {FLOWS_MOST}"
+        )
+        return []
+
+    # Evidence
+
+    def _look_before(self, port: str, asked: request.Order) -> request.Look:
+        forget = any(spot.node == self._node and spot.port == port for spot in asked.forget)
+        forgot, before, trouble = 0, None, ""
+        try:
+            with self._entered(port) as space:
+                before = evidence_of(space)
+                if forget:
+                    forgot = netns.inside(space, gather.flush)
+        except (errors.KubemtuError, OSError, LookupError) as error:
+            trouble = _gone(port, error)
+        return request.Look(port=port, before=before, forgot=forgot, trouble=trouble)
+
+    def _look_after(self, look: request.Look, asked: request.Order) -> request.Look:
+        if look.trouble or not any(spot.node == self._node and spot.port == look.port for spot in asked.look):
+            return look
+        try:
+            with self._entered(look.port) as space:
+                return msgspec.structs.replace(look, after=evidence_of(space))
+        except (errors.KubemtuError, OSError, LookupError) as error:
+            return msgspec.structs.replace(look, trouble=_gone(look.port, error))
+
+    @contextlib.contextmanager
+    def _entered(self, port: str) -> Iterator[int]:
+        space = self._places.enter(port)
+        try:
+            yield space
+        finally:
+            os.close(space)
+
+    # Ways
+
+    def ways(self, ways: Sequence[request.Way], *, icmp: bool = False) -> list[request.Result]:
+        """Measure these ways; where no station answers, ICMP echo is tried for those that allow it.
+
+        `icmp`: by ICMP echo alone; raises Forbidden when the kernel does not allow that.
+        """
+        by_tcp = [self._by_tcp(way) for way in ways if way.tcp]
+        ways = [way for way in ways if not way.tcp]
+        if not ways:
+            return by_tcp
+        found = {} if icmp else self._measure(ways, channel.Channel)
+        silent = [way for way in ways if icmp or (way.echo and all(map(_unheard, found[way.name])))]
+        echoed: dict[str, list[paths.Path]] = {}
+        if silent:
+            single = [msgspec.structs.replace(way, back=False, flows=1) for way in silent]
+            echoed = self._measure(single, echo.EchoChannel, strict=icmp)
+        results = by_tcp
+        for way in ways:
+            heard = any(not _unheard(path) for path in echoed.get(way.name, ()))
+            results.append(
+                self._result(
+                    way, (echoed if icmp or heard else found)[way.name], "ICMP echo" if icmp or heard else "UDP"
+                )
+            )
+        return results
+
+    def _by_tcp(self, way: request.Way) -> request.Result:
+        """One way by what the TCP at its other end acknowledges."""
+        began, sized = time.monotonic(), None
+        try:
+            with self._entered(way.here.port) as space:
+                address = paths.endpoint(paths.Target(address=way.to, port=way.at))
+                sized = netns.inside(space, lambda: tcpsize.largest(address))
+        except (errors.KubemtuError, OSError, LookupError) as error:
+            self._troubles.append(_gone(way.here.port, error))
+        found = sized.found if sized is not None else paths.NOTHING
+        believed, after = (sized.believed, sized.after) if sized is not None else (0, 0)
+        forward = path_verdict.Direction(found=found, believed_before=believed, believed=after)
+        return request.Result(
+            way=way.name,
+            verdict=path_verdict.judge(forward, expected=way.expected or None),
+            over="TCP",
+            there=forward,
+            seconds=round(time.monotonic() - began, 6),
+            packets=found.packets,
+            notes=(tcpsize.LIMITS.format(port=way.at),),
+        )
+
+    def _measure(
+        self, ways: Sequence[request.Way], over: type[channel.Channel], *, strict: bool = False
+    ) -> dict[str, list[paths.Path]]:
+        """The paths of each way, one for each flow; a flow is a socket of its own. `strict`: every one must open."""
+        targets: list[paths.Target] = []
+        names: list[str] = []
+        netns.make_room(2 * sum(way.flows for way in ways))  # a socket and its namespace
+        with station.Station(self._key, families=(), over=over, answers=any(way.back for way in ways)) as asking:
+            for way in ways:
+                family = paths.family(way.to)
+                for flow in range(way.flows):
+                    via = f"{way.here.port}#{flow}"
+                    if (via, family) not in asking.channels:
+                        self._stand(asking, via, way.here.port, family, strict=strict)
+                    targets.append(
+                        paths.Target(
+                            address=way.to,
+                            port=way.at,
+                            via=via,
+                            source=self._source(way, family),
+                            expected=way.expected or None,
+                            enough=way.enough,
+                            back=way.back and self._key.secret and flow == 0,
+                        )
+                    )
+                    names.append(way.name)
+            measured = asking.measure(targets, going_on=self._going_on)
+        found: dict[str, list[paths.Path]] = {}
+        for name, path in zip(names, measured, strict=True):
+            found.setdefault(name, []).append(path)
+        return found
+
+    def _source(self, way: request.Way, family: channel.Family) -> str:
+        """The address that a pod sends from, where one packet may answer for it; empty where the kernel must say."""
+        port = self._places.port(way.here.port) if way.enough and not way.deep and way.here.port else None
+        found = [one for one in port.addresses if paths.family(one) == family] if port is not None else []
+        routed = [one for one in found if not one.lower().startswith("fe80:")]
+        return routed[0] if len(routed) == 1 else ""
+
+    def _stand(self, asking: station.Station, via: str, port: str, family: channel.Family, *, strict: bool) -> None:
+        try:
+            with self._entered(port) as space:
+                asking.open(via, space, families=(family,))
+        except (errors.KubemtuError, OSError, LookupError) as error:
+            if strict:
+                raise
+            self._troubles.append(_gone(port, error))
+
+    def _result(self, way: request.Way, found: list[paths.Path], over: request.Over) -> request.Result:
+        heard = [path for path in found if not _unheard(path)]
+        exact = [path for path in heard if path.forward.found.ending == "exact"]
+        first, notes = (exact or heard or found)[0], list[str]()  # of flows that differ in a port one can tell of all
+        if 0 < len(heard) < len(found):
+            notes.append(_dead(len(found), [path.forward.port for path in found if _unheard(path)]))
+        forward = paths.direction(first.forward)
+        report = found[0].back  # the first flow's end is asked for the other direction
+        back = paths.returned(report) if report is not None and _told(report) else None
+        if over == "ICMP echo":
+            notes.append(echo.LIMITS)
+        elif way.deep and forward.found.ending == "exact":
+            forward, back = self._deeper(way, forward, back)
+        expected = way.expected or None
+        verdict = path_verdict.judge(forward, back, expected=expected)
+        if len(found) > 1:
+            flows = [paths.direction(path.forward) for path in found]
+            together = path_verdict.judge_flows(flows, expected=expected)
+            verdict = together if together.kind == "equal paths differ" else verdict
+        if not way.deep and verdict.ok:  # of thousands, nobody reads why
+            verdict = path_verdict.Verdict(kind="ok", mtu=verdict.mtu, sentence="", expected=verdict.expected)
+        return request.Result(
+            way=way.name,
+            verdict=verdict,
+            over=over,
+            back=back is not None,
+            there=forward if way.deep else None,
+            home=back if way.deep else None,
+            rtt=round(first.forward.rtt, 6),
+            seconds=round(max(path.seconds for path in found), 6),
+            packets=sum(path.forward.found.packets for path in found),
+            notes=tuple(notes),
+        )
+
+    def _deeper(
+        self, way: request.Way, forward: path_verdict.Direction, back: path_verdict.Direction | None
+    ) -> tuple[path_verdict.Direction, path_verdict.Direction | None]:
+        with contextlib.suppress(errors.KubemtuError, OSError, LookupError), self._entered(way.here.port) as space:
+            return deep.look(way, self._key, space, forward, back)
+        return forward, back
+
+    # A round
+
+    def _row(self, asked: request.Round) -> rounds.Row | None:
+        members = asked.members
+        mine = next((place for place, one in enumerate(members) if one.node == self._node), None)
+        if mine is None:
+            return None
+        own = members[mine]
+        offsets = asked.offsets or range(1, len(members))
+        to = [(mine + offset) % len(members) for offset in offsets]
+        with station.Station(self._key, families=(), answers=False) as asking:
+            try:
+                with self._entered(own.port) as space:
+                    asking.open("", space, families=(paths.family(own.address),))
+            except (errors.KubemtuError, OSError, LookupError) as error:
+                return rounds.Row(sender=mine, measured=0, ok=0, error=_gone(own.port, error))
+            found = asking.measure(
+                [
+                    paths.Target(
+                        address=members[peer].address,
+                        port=asked.at,
+                        source=own.address,
+                        expected=asked.expected,
+                        enough=True,
+                    )
+                    for peer in to
+                ],
+                pps=min(asked.pps or sampling.MOST_PPS, PPS_MOST),
+                going_on=self._going_on,
+            )
+        return row(mine, to, found)
+
+
+def row(sender: int, to: Sequence[int], found: Sequence[paths.Path]) -> rounds.Row:
+    """What one member measured, its exceptions in groups of the same end."""
+    groups: dict[tuple[path_verdict.Kind, int], list[int]] = {}
+    packets, longest, good = 0, 0.0, 0
+    for peer, path in zip(to, found, strict=True):
+        packets += path.forward.found.packets
+        longest = max(longest, path.seconds)
+        if path.forward.found.limit == "expected":
+            good += 1
+            continue
+        verdict = paths.judge(path)
+        if verdict.ok:
+            good += 1
+        else:
+            groups.setdefault((verdict.kind, verdict.mtu), []).append(peer)
+    return rounds.Row(
+        sender=sender,
+        measured=len(found),
+        ok=good,
+        seconds=round(longest, 6),
+        packets=packets,
+        groups=tuple(
+            rounds.Group(kind=kind, mtu=mtu, to=tuple(sorted(peers))) for (kind, mtu), peers in sorted(groups.items())
+        ),
+    )
+
+
+def evidence_of(space: int) -> records.Evidence:
+    """What the namespace behind a descriptor shows."""
+    return gather.within(space, most=CONNECTIONS)
+
+
+def _unheard(path: paths.Path) -> bool:
+    return path.forward.found.ending == "unreachable"
+
+
+def _dead(flows: int, ports: Sequence[int]) -> str:
+    """The sentence about flows that nothing is answered to, while others to the same address are."""
+    listed = wording.names(map(str, ports), PORTS_MOST)
+    return (
+        f"{len(ports)} of {flows} flows are answered nothing, of whatever size (source ports {listed}): one of several "
+        "equal paths is dead, which is no MTU"
+    )
+
+
+def _told(report: wire.Report) -> bool:
+    return report.state not in {"running", "refused"}
+
+
+def _gone(port: str, error: BaseException) -> str:
+    if isinstance(error, LookupError):
+        return f"the pod behind {port} is gone"
+    return f"{f'the namespace behind {port}' if port else 'the node'}: {error}"

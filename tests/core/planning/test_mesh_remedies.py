@@ -1,0 +1,106 @@
+"""What to do about what a mesh found: between pods it depends on what is so between their nodes."""
+
+from tests.support.rounds import Rule, hole, measured
+
+from kubemtu.core.mesh.faults import Fault, infer
+from kubemtu.core.planning import mesh_remedies
+from kubemtu.core.rules import measured as rules
+
+
+def faults(rule: Rule, *, expected: int = 1500, size: int = 8) -> tuple[Fault, ...]:
+    return infer(measured(size, rule, expected=expected))
+
+
+RECEIVES_LESS = faults(hole(lambda _, receiver: receiver == 3))
+EVERYWHERE = faults(hole(lambda _, __: True))
+
+
+def test_between_nodes_the_size_that_fits_is_named() -> None:
+    (fault,) = RECEIVES_LESS
+    found = mesh_remedies.advised(fault, "nodes", 1500, None)
+    assert found.sentence == fault.sentence
+    assert found.advice == (
+        "Look at the NIC of n3 and at its port on the switch, in the direction towards the node. Until then "
+        "`kubemtu plan --nic-mtu 1450` shows the pod MTU that fits."
+    )
+
+
+def test_what_pods_lack_because_their_nodes_do_is_said_so() -> None:
+    (pods,) = faults(lambda _, receiver: ("black hole", 1400) if receiver == 3 else None, expected=1450)
+    found = mesh_remedies.advised(pods, "pods", 1450, RECEIVES_LESS)
+    assert found.sentence == f"{pods.sentence}; it follows from the 1450 that arrive between the nodes themselves"
+    assert "`kubemtu plan --nic-mtu 1450`" in found.advice
+
+
+def test_pods_larger_than_their_tunnel_are_told_what_fits_it() -> None:
+    (fault,) = EVERYWHERE
+    found = mesh_remedies.advised(fault, "pods", 1500, ())
+    assert found.sentence == (
+        "between pods of any two nodes at most 1450 bytes arrive, not 1500: larger packets vanish; between the nodes "
+        "themselves all arrives"
+    )
+    assert found.advice == (
+        "Run `kubemtu plan --mtu 1450`: it shows the change to what arrives between pods, and `kubemtu apply --mtu "
+        "1450` makes it, live."
+    )
+    assert "between the nodes" not in mesh_remedies.advised(fault, "pods", 1500, None).sentence
+
+
+def test_what_is_only_between_the_pods_of_a_node_is_not_the_switchs() -> None:
+    (fault,) = RECEIVES_LESS
+    assert mesh_remedies.advised(fault, "pods", 1500, ()).advice == (
+        "Between the nodes themselves all arrives: look at the tunnel there and at its pods' interfaces, which "
+        "`kubemtu check` shows."
+    )
+
+
+def test_where_the_nics_differ_that_is_it() -> None:
+    (fault,) = RECEIVES_LESS
+    assert mesh_remedies.advised(fault, "pods", 1500, (), mixed=True).advice == (
+        "The NICs of the nodes differ, and the smallest decides: `kubemtu plan` shows the pod MTU that fits it."
+    )
+
+
+def test_pods_are_left_to_themselves_where_something_else_is_between_their_nodes() -> None:
+    (fault,) = RECEIVES_LESS
+    assert mesh_remedies.advised(fault, "pods", 1500, EVERYWHERE) == fault
+
+
+def test_what_is_no_matter_of_size_has_no_number() -> None:
+    for rule in (
+        lambda _, receiver: ("unreachable", 0) if receiver == 3 else None,
+        lambda _, receiver: ("loss", 1300) if receiver == 3 else None,
+        lambda sender, _: ("refused here", 1400) if sender == 3 else None,
+    ):
+        for fault in faults(rule):
+            assert mesh_remedies.advised(fault, "nodes", 1500, None) == fault
+
+
+# As findings of a check
+
+
+def test_a_fault_is_a_finding_with_the_same_words() -> None:
+    (found,) = rules.find("nodes", RECEIVES_LESS, ())
+    assert (found.code, found.severity, found.place) == ("MTU123", "error", "node n3, measured between nodes")
+    assert found.message == (
+        "n3 receives at most 1450 bytes: from all 7 other nodes larger packets vanish, while n3's own packets of 1500 "
+        "arrive everywhere. This was measured, and is certain."
+    )
+
+
+def test_a_sentence_that_begins_with_no_name_begins_with_a_capital() -> None:
+    (found,) = rules.find("pods", faults(hole(lambda sender, _: sender == 3)), ())
+    assert found.message.startswith("What n3 sends arrives up to 1450 bytes: ")
+    (found,) = rules.find("pods", EVERYWHERE, ())
+    assert found.place == "all nodes, measured between pods"
+    assert found.message.startswith("Between any two nodes at most 1450 bytes arrive")
+
+
+def test_silence_is_no_finding_of_size() -> None:
+    found = rules.find("nodes", faults(lambda _, receiver: ("unreachable", 0) if receiver == 3 else None), ())
+    assert [(one.code, one.severity) for one in found] == [("MTU125", "note")]
+
+
+def test_tunnels_that_cut_are_a_warning() -> None:
+    (found,) = rules.find("pods", (), ("n1", "n2"))
+    assert (found.code, found.severity, found.place) == ("MTU124", "warning", "node n1 and n2, measured between pods")

@@ -1,0 +1,64 @@
+"""MTU106 and MTU109: NICs against each other, and against the names in the configuration."""
+
+from tests.support import example
+
+from kubemtu.core import codes, net
+from kubemtu.core.cluster import topology
+from kubemtu.core.rules import link
+
+
+def judge(*seen: net.NodeObservation, **state: object) -> tuple[codes.Finding, ...]:
+    return link.find(topology.model(example.cluster(seen), example.state(**state)))  # type: ignore[arg-type]  # fields
+
+
+def test_a_healthy_cluster_has_none() -> None:
+    assert judge(example.node("n1"), example.node("n2"), nic_names=("eth0",)) == ()
+
+
+def test_a_larger_node_sends_what_a_smaller_one_cannot_take() -> None:
+    big = example.node("n1", nic=9000, pod=8950)
+    (mixed,) = judge(big, example.node("n2"), example.node("n3"))
+    assert (mixed.code, mixed.severity, mixed.place) == ("MTU106", "warning", "nodes n2 and n3")
+    assert "(1500: n2 (eth0) and n3 (eth0); 9000: n1 (eth0))" in mixed.message
+    assert "pods can have 1450. Nodes with a larger one (n1) still send more than that" in mixed.message
+
+
+def test_mixed_nics_under_pods_that_all_fit_are_as_they_should_be() -> None:
+    assert judge(example.node("n1", nic=9000), example.node("n2")) == ()
+
+
+def test_a_small_nic_that_is_too_small_for_its_own_node_only_is_another_finding() -> None:
+    assert judge(example.node("n1", nic=1400, pod=1450, tunnel=1450), example.node("n2", pod=1350, tunnel=1350)) == ()
+
+
+def test_a_nic_that_one_node_lacks() -> None:
+    (absent,) = judge(
+        example.node("n1"),
+        _renamed(example.node("n2"), "ens3"),
+        nic_names=("eth0",),
+        nic_key="ConfigMap kube-system/canal-config, key canal_iface",
+    )
+    assert (absent.code, absent.severity) == ("MTU109", "error")
+    assert absent.place == "node n2, ConfigMap kube-system/canal-config, key canal_iface"
+    assert "names eth0, and this node has only ens3" in absent.message
+
+
+def test_one_of_several_names_is_enough() -> None:
+    assert judge(_renamed(example.node("n2"), "ens3"), nic_names=("eth0", "ens3")) == ()
+
+
+def test_a_nic_given_by_address_is_not_looked_for_by_name() -> None:
+    assert judge(example.node("n1"), nic_names=("192.168.77.1",)) == ()
+
+
+def test_a_node_whose_links_were_not_read_is_not_accused() -> None:
+    assert judge(net.NodeObservation(node="n1"), nic_names=("bond0",)) == ()
+
+
+def _renamed(seen: net.NodeObservation, name: str) -> net.NodeObservation:
+    links = tuple(
+        net.Link(index=one.index, name=name, mtu=one.mtu) if one.name == "eth0" else one
+        for one in seen.links
+        if one.name != "flannel.1"
+    )
+    return net.NodeObservation(node=seen.node, links=links, ports=seen.ports, files=seen.files)

@@ -1,0 +1,100 @@
+"""MTU107 and MTU121: tunnel devices and bridges."""
+
+import pytest
+from tests.support import example
+
+from kubemtu.core import codes, encap, net
+from kubemtu.core.cluster import topology
+from kubemtu.core.headers import IPV6
+from kubemtu.core.rules import overlay
+
+BRIDGED = {"bridge": "cni0", "ports": net.PortRule(bridge="cni0")}
+
+
+def judge(*seen: net.NodeObservation, **state: object) -> tuple[codes.Finding, ...]:
+    return overlay.find(topology.model(example.cluster(seen), example.state(**state)))  # type: ignore[arg-type]  # fields
+
+
+def test_a_healthy_cluster_has_none() -> None:
+    assert judge(example.node("n1"), example.node("n2")) == ()
+    assert judge(example.node("n1", bridge=1450), example.node("n2", bridge=1450), **BRIDGED) == ()
+
+
+def test_a_tunnel_that_the_nic_cannot_carry_fragments_outside() -> None:
+    (wrong,) = judge(example.node("n1", tunnel=1500, pod=1500))
+    assert (wrong.code, wrong.severity, wrong.place) == ("MTU107", "error", "node n1, flannel.1")
+    assert wrong.message.startswith("flannel.1 has 1500, but eth0 (1500) leaves 1450. Packets of 1451-1500 bytes")
+
+
+def test_the_same_tunnel_under_small_pods_only_waits_to_break() -> None:
+    (wrong,) = judge(example.node("n1", tunnel=1500))
+    assert wrong.severity == "warning"
+
+
+def test_a_tunnel_over_ipv4_may_have_more_than_its_twin_over_ipv6() -> None:
+    both = (encap.vxlan(), encap.vxlan(IPV6))
+    assert judge(example.node("n1", tunnel=1450, pod=1430, conflist=1430), encapsulation=both) == ()
+    (wrong,) = judge(example.node("n1", tunnel=1451, pod=1430, conflist=1430), encapsulation=both)
+    assert wrong.message.startswith("flannel.1 has 1451, but eth0 (1500) leaves 1450.")
+
+
+def test_flannel_keeps_the_device_of_an_older_configuration() -> None:
+    (wrong,) = judge(example.node("n1", nic=9000, tunnel=8950), tunnel_mtu=1450)
+    assert (wrong.code, wrong.severity) == ("MTU107", "warning")
+    assert wrong.message.startswith("flannel.1 has 8950, the configuration gives it 1450. Flannel takes over a device")
+
+
+def test_a_tunnel_smaller_than_its_pods_while_the_nic_has_room() -> None:
+    (wrong,) = judge(example.node("n1", tunnel=1400))
+    assert (wrong.code, wrong.severity) == ("MTU107", "error")
+    assert "less than the 1450 that pods of this node have or will get" in wrong.message
+    assert "refuses packets of 1401-1450 bytes with an ICMP error" in wrong.message
+
+
+def test_a_tunnel_smaller_than_configured_but_large_enough_for_all_is_left_alone() -> None:
+    assert judge(example.node("n1", tunnel=1400, pod=1400, conflist=1400), tunnel_mtu=1450) == ()
+
+
+def test_a_configured_tunnel_that_is_too_small_for_the_pods() -> None:
+    (wrong,) = judge(example.node("n1", tunnel=1400), tunnel_mtu=1450)
+    assert (wrong.severity, wrong.message[:56]) == ("error", "flannel.1 has 1400, the configuration gives it 1450. Fla")
+
+
+def test_felix_sets_its_own_devices_again() -> None:
+    seen = example.node("n1", tunnel=1400)
+    links = tuple(
+        net.Link(index=one.index, name="tunl0", mtu=1400, kind="ipip") if one.name == "flannel.1" else one
+        for one in seen.links
+    )
+    renamed = net.NodeObservation(node="n1", links=links, uplinks=seen.uplinks, ports=seen.ports, files=seen.files)
+    (wrong,) = judge(renamed, tunnel="tunl0")
+    assert "Felix sets it again" in wrong.message
+
+
+@pytest.mark.parametrize(
+    ("bridge", "severity", "sizes"), [(1500, "error", "1455-1500"), (1400, "warning", "1401-1450")]
+)
+def test_a_bridge_unlike_its_ports(bridge: int, severity: str, sizes: str) -> None:
+    (wrong,) = judge(example.node("n1", bridge=bridge), **BRIDGED)
+    assert (wrong.code, wrong.severity, wrong.place) == ("MTU121", severity, "node n1, cni0")
+    assert f"{sizes} bytes" in wrong.message
+
+
+def test_ports_of_one_bridge_that_differ_lose_packets_without_a_word() -> None:
+    ports = (
+        example.port("old", "10.42.1.10", pod=1500, bridge="cni0"),
+        example.port("new", "10.42.1.11", pod=1450, bridge="cni0"),
+    )
+    (wrong,) = judge(example.node("n1", bridge=1450, ports=ports), **BRIDGED)
+    assert (wrong.code, wrong.severity) == ("MTU121", "error")
+    assert "1 pod 1450 (default/new), others up to 1500" in wrong.message
+    assert "packets of 1455-1500 bytes to the smaller ones vanish" in wrong.message
+
+
+def test_a_bridge_without_pods_is_not_judged() -> None:
+    assert judge(example.node("n1", bridge=1500, pods=0), **BRIDGED) == ()
+
+
+def test_a_tunnel_that_suits_the_smallest_nic_is_right_on_a_larger_one() -> None:
+    big = example.node("n1", nic=9000, pod=1500, conflist=1500, tunnel=1450)
+    assert judge(big, example.node("n2", pod=1500, conflist=1500)) == ()

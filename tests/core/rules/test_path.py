@@ -1,0 +1,104 @@
+"""MTU101 and MTU102: which sizes fail and how, and what smaller packets cost."""
+
+import pytest
+from tests.support import example
+
+from kubemtu.core import codes, encap, net
+from kubemtu.core.cluster import goodput, topology
+from kubemtu.core.rules import path
+
+
+def judge(*seen: net.NodeObservation, nic_mtu: int | None = None, **state: object) -> tuple[codes.Finding, ...]:
+    snapshot = example.cluster(seen)
+    return path.find(topology.model(snapshot, example.state(**state), nic_mtu))  # type: ignore[arg-type]  # fields
+
+
+def nodes(**changed: object) -> tuple[net.NodeObservation, ...]:
+    return tuple(example.node(name, **changed) for name in ("n1", "n2"))  # type: ignore[arg-type]  # fields of node
+
+
+def test_a_healthy_cluster_has_none() -> None:
+    assert judge(*nodes()) == ()
+
+
+def test_pods_of_1500_over_vxlan_on_1500() -> None:
+    (above,) = judge(*nodes(pod=1500))
+    assert (above.code, above.severity) == ("MTU101", "error")
+    assert above.place == "nodes n1 and n2, 6 pods: default/web-1-0, default/web-1-1, default/web-1-2 and 3 more"
+    assert "6 pods may send 1500 bytes, but the path between nodes carries 1450." in above.message
+    assert "Those of 1451-1500 bytes are refused by flannel.1 (1450) of the sender's own node" in above.message
+    assert "vanish on the way" not in above.message
+
+
+def test_a_tunnel_as_large_as_the_nic_hides_it_by_fragmenting_the_outside() -> None:
+    (above,) = judge(*nodes(pod=1500, tunnel=1500))
+    assert "Those of 1451-1500 bytes fit flannel.1 (1500) but not eth0 (1500) around them" in above.message
+    assert "two fragments" in above.message
+    assert "refused by" not in above.message
+
+
+def test_towards_a_smaller_nic_packets_vanish() -> None:
+    (above,) = judge(example.node("n1", nic=9000, pod=8950), example.node("n2"))
+    assert above.place == "node n1, 3 pods: default/web-1-0, default/web-1-1 and default/web-1-2"
+    assert "Those of 1451-8950 bytes fit this node's own devices and vanish" in above.message
+
+
+def test_all_three_fates_of_one_node_are_told_size_by_size() -> None:
+    (above,) = judge(example.node("n1", nic=1600, tunnel=1580, pod=1600), example.node("n2"))
+    assert "Those of 1451-1550 bytes fit this node's own devices" in above.message
+    assert "Those of 1551-1580 bytes fit flannel.1 (1580) but not eth0 (1600)" in above.message
+    assert "Those of 1581-1600 bytes are refused by flannel.1 (1580)" in above.message
+
+
+def test_what_a_smaller_host_end_swallows_never_meets_the_path() -> None:
+    assert judge(*nodes(pod=1500, host=1450)) == ()
+
+
+def test_a_pod_whose_routes_all_hold_it_back_sends_no_more_than_they_say() -> None:
+    routes = (net.Route(family=4, destination="default", device="eth0", mtu=1450),)
+    ports = (example.port("a", "10.42.1.10", pod=1500, routes=routes),)
+    assert judge(example.node("n1", ports=ports), example.node("n2")) == ()
+
+
+def test_one_node_alone_has_no_path_yet() -> None:
+    (above,) = judge(example.node("n1", pod=1500))
+    assert (above.code, above.severity) == ("MTU101", "warning")
+    assert "no packet takes that path yet" in above.message
+
+
+def test_a_fabric_that_carries_less_than_the_nics_say_is_believed() -> None:
+    (above,) = judge(*nodes(), nic_mtu=1400)
+    assert above.code == "MTU101"
+    assert "may send 1450 bytes, but the path between nodes carries 1350" in above.message
+
+
+def test_without_encapsulation_the_nic_itself_refuses() -> None:
+    (above,) = judge(*nodes(pod=9000, nic=1500), encapsulation=(), tunnel=None)
+    assert "Those of 1501-9000 bytes are refused by eth0 (1500)" in above.message
+
+
+def test_small_pods_on_jumbo_nics_cost_a_share_of_the_link() -> None:
+    (below,) = judge(*nodes(nic=9000))
+    assert (below.code, below.severity) == ("MTU102", "warning")
+    # (1450-52)/(1450+50+38) = 90.9 %, (8950-52)/(8950+50+38) = 98.5 %, 1 - 0.909/0.985 = 7.7 %, 8898/1398 = 6.36
+    assert "TCP gets 90.9% instead of 98.5%, which is 7.7% less, in 6.36 times as many packets." in below.message
+
+
+def test_a_few_bytes_too_few_are_only_noted() -> None:
+    (below,) = judge(*nodes(pod=1400, conflist=1400))
+    assert (below.code, below.severity) == ("MTU102", "note")
+
+
+def test_nothing_is_said_where_nothing_is_known() -> None:
+    assert path.find(topology.model(example.cluster((), offline=True), example.state())) == ()
+
+
+@pytest.mark.parametrize(("mtu", "cost", "expected"), [(1500, 0, 0.9415), (1450, 50, 0.9090), (8950, 50, 0.9845)])
+def test_goodput_counts_every_byte_on_the_wire(mtu: int, cost: int, expected: float) -> None:
+    # 1500: 1448 of 1538 bytes, the well-known 94.1 % of gigabit Ethernet with timestamps.
+    assert goodput.share(mtu, cost) == pytest.approx(expected, abs=5e-5)
+
+
+def test_the_costliest_encapsulation_is_reckoned_with() -> None:
+    (below,) = judge(*nodes(nic=9000, tunnel=8940), encapsulation=(encap.wireguard(), encap.vxlan()))
+    assert "the path carries 8940" in below.message

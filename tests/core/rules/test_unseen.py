@@ -1,0 +1,81 @@
+"""MTU117 and MTU118: what could not be seen."""
+
+import msgspec
+from tests.support import example
+
+from kubemtu.core import codes
+from kubemtu.core.cluster import topology
+from kubemtu.core.rules import report as rules_report
+from kubemtu.core.rules import unseen
+from kubemtu.core.snapshot import Unread
+
+
+def judge(*unread: Unread, silent: tuple[str, ...] = (), offline: bool = False) -> tuple[codes.Finding, ...]:
+    snapshot = example.cluster(silent=silent, unread=unread, offline=offline)
+    return unseen.find(topology.model(snapshot, example.state()))
+
+
+def test_a_cluster_that_was_read_whole_has_none() -> None:
+    assert judge() == ()
+
+
+def test_an_object_that_rbac_hides() -> None:
+    (hidden,) = judge(Unread(what="ConfigMap kube-system/canal-config", why="forbidden", message="RBAC says no."))
+    assert (hidden.code, hidden.severity, hidden.place) == ("MTU117", "warning", "ConfigMap kube-system/canal-config")
+    assert hidden.message == "RBAC says no. What is said about the rest may be incomplete."
+
+
+def test_what_is_absent_is_not_unreadable() -> None:
+    assert judge(Unread(what="ConfigMap kube-system/rke2-canal-config", why="absent", message="It is not there.")) == ()
+
+
+def test_nodes_without_an_agent_are_counted_once() -> None:
+    (silent,) = judge(
+        Unread(what="node n8", why="no agent", message="No agent reports."),
+        Unread(what="node n9", why="unreachable", message="The report is 300 seconds old."),
+        silent=("n8", "n9"),
+    )
+    assert (silent.code, silent.severity, silent.place) == ("MTU118", "note", "nodes n8 and n9")
+    assert silent.message.startswith("2 nodes of 5 told nothing")
+
+
+def test_saved_manifests_have_no_nodes_to_miss() -> None:
+    assert judge(silent=("n8",), offline=True) == ()
+
+
+def partly(*kept: int, unnamed: int = 0, **changed: object) -> topology.Topology:
+    """A cluster whose first node shows only those of its ports, and some that are nobody's."""
+    whole = example.cluster()
+    first = whole.nodes[0]
+    nobodys = [
+        msgspec.structs.replace(first.ports[0], host_link=f"x{number}", inode=number, addresses=())
+        for number in range(unnamed)
+    ]
+    ports = (*(first.ports[index] for index in kept), *nobodys)
+    seen = msgspec.structs.replace(first, ports=ports, **changed)
+    snapshot = msgspec.structs.replace(whole, nodes=(seen, *whole.nodes[1:]))
+    return topology.model(snapshot, example.state())
+
+
+def test_pods_of_the_api_that_show_no_interface() -> None:
+    found = partly(0)
+    missing = len(example.cluster().nodes[0].ports) - 1
+    assert missing > 0
+    (unseen_pods,) = unseen.find(found)
+    assert (unseen_pods.code, unseen_pods.severity) == ("MTU118", "note")
+    assert unseen_pods.place.startswith(f"node n1, {missing} pod")
+    assert "of n1 " in unseen_pods.message
+    assert "not seen" in unseen_pods.message
+    report = rules_report.report(found)
+    assert report.verdict == "incomplete"
+    assert f"{missing} pod" in report.summary
+    assert report.nodes[0].unseen == missing
+
+
+def test_ports_that_are_nobodys_may_be_theirs() -> None:
+    missing = len(example.cluster().nodes[0].ports) - 1
+    assert unseen.find(partly(0, unnamed=missing)) == ()
+
+
+def test_files_of_a_node_show_no_pods() -> None:
+    assert unseen.find(partly(0, links=())) == ()

@@ -1,0 +1,46 @@
+"""Which port of a host outside is asked by TCP: the one that was named, else one that a connection stands to."""
+
+import msgspec
+import pytest
+from tests.support.paths import OUTSIDE, PG, WEB, changed
+
+from kubemtu.core.evidence import records
+from kubemtu.core.probe import request
+from kubemtu.core.why import legs
+from kubemtu.core.why.endpoints import End
+
+WAY = request.Way(name="0.4.whole", here=request.Spot(node="n1", port="caliweb"), to="203.0.113.7", flows=20, deep=True)
+
+
+def told(*connections: records.Connection) -> dict[str, request.Told]:
+    look = request.Look(port="caliweb", after=records.Evidence(connections=connections))
+    return {"n1": request.Told(done=True, looks=(look,))}
+
+
+def tried(there: End, *connections: records.Connection) -> request.Way | None:
+    task = legs.Task(here=WEB, there=there, ways=(("whole", WAY),))
+    found = legs.by_tcp(task, told(*connections))
+    return found.ways[0][1] if found is not None else None
+
+
+def to(port: int, backoff: int = 0, remote: str = "203.0.113.7") -> records.Connection:
+    return records.Connection(remote=remote, remote_port=port, backoff=backoff)
+
+
+def test_the_port_that_was_named() -> None:
+    way = tried(changed(OUTSIDE, listens=443), to(5432, 3))
+    assert way is not None
+    assert (way.at, way.tcp, way.flows, way.back) == (443, True, 1, False)
+
+
+@pytest.mark.parametrize(
+    ("connections", "port"),
+    [((to(443), to(5432, 3)), 5432), ((to(443),), 443), ((to(443, 5, "203.0.113.8"),), 0), ((), 0)],
+)
+def test_a_port_that_is_in_use(connections: tuple[records.Connection, ...], port: int) -> None:
+    way = tried(OUTSIDE, *connections)
+    assert (way.at if way is not None else 0) == port
+
+
+def test_inside_a_cluster_stations_answer() -> None:
+    assert tried(msgspec.structs.replace(PG, listens=443)) is None

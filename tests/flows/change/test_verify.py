@@ -1,0 +1,184 @@
+"""The last look: what is wrong is a surprise, with the pod's name."""
+
+import time
+from typing import cast
+
+import msgspec
+import pytest
+
+from kubemtu.core import errors, net, objects
+from kubemtu.core.change import migration, plan
+from kubemtu.flows.agents import events
+from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.flows.change import verify
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import mtu
+
+TARGET = plan.NodeTarget(node="n1", ports=net.PortRule(prefixes=("cali",)), pod_mtu=1450, origin_mtu=1500)
+LIVE = plan.Live(nodes=(TARGET,), low=1450, high=1500, underlay=1500, why="why")
+PORT = net.PodPort(
+    netns="cni-1",
+    inode=1,
+    host_link="cali1",
+    host_index=3,
+    host_mtu=1450,
+    pod_link="eth0",
+    pod_index=2,
+    pod_mtu=1450,
+    addresses=("10.42.0.7",),
+    routes=(net.Route(family=4, destination="default", device="eth0"),),
+)
+NAMES = {"10.42.0.7": "default/web-1"}
+CONFLIST = "/etc/cni/net.d/10-calico.conflist"
+
+
+class Timed:
+    """A server of which nothing is asked but the time."""
+
+    def now(self) -> float:
+        """The time."""
+        return time.time()
+
+
+def nodes(*ports: net.PodPort, **seen: object) -> Nodes:
+    """What the agent of n1 has told."""
+    found = Nodes(cast("kube_api.Api", Timed()), events.silent)
+    observation = net.NodeObservation(node="n1", ports=ports, **seen)  # type: ignore[arg-type]  # each field is checked
+    found._seen["n1"] = mtu.NodeMtu(name="n1", observation=observation, observed_at=time.time())
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "SECONDS", 0.0)
+    monkeypatch.setattr(verify, "CONFLISTS", 0.0)
+
+
+async def surprise(found: Nodes, step: plan.Live = LIVE, *, target: plan.NodeTarget = TARGET, locks: int = 0) -> str:
+    with pytest.raises(errors.Surprise) as caught:
+        await verify.ports(found, step, {"n1": target}, NAMES, {"n1": locks})
+    return str(caught.value)
+
+
+async def test_all_is_right() -> None:
+    said = await verify.ports(nodes(PORT, PORT), LIVE, {"n1": TARGET}, NAMES, {"n1": 0})
+    assert said == "2 pods on 1 node: both ends have 1450, and no pin is left"
+
+
+async def test_an_end_that_differs_is_named_with_its_pod() -> None:
+    wrong = msgspec.structs.replace(PORT, host_mtu=1500)
+    assert await surprise(nodes(wrong, PORT)) == (
+        "the change is made, but pod default/web-1 on node n1 has 1500 at the node's end (cali1) and 1450 at its own, "
+        "not 1450; see `kubemtu check`, then run `kubemtu apply` again to finish, or `kubemtu rollback`"
+    )
+
+
+async def test_a_pin_that_is_left_is_named() -> None:
+    pinned = net.Route(family=4, destination="default", device="eth0", mtu=1450, locked=True)
+    wrong = msgspec.structs.replace(PORT, routes=(pinned,))
+    assert "pod default/web-1 on node n1 still has a pin: default mtu lock 1450" in await surprise(nodes(wrong))
+    overlay = net.Route(family=4, destination="10.42.2.0/24", device="flannel.1", mtu=1450, locked=True)
+    tunnel = msgspec.structs.replace(TARGET, tunnel="flannel.1")
+    said = await surprise(nodes(PORT, routes=(overlay,)), target=tunnel)
+    assert "node n1 still has a pin: 10.42.2.0/24 mtu lock 1450" in said
+    routed = msgspec.structs.replace(TARGET, pod_networks=("10.42.0.0/16",))
+    by_nic = msgspec.structs.replace(overlay, device="eth0")
+    assert "node n1 still has a pin: 10.42.2.0/24" in await surprise(nodes(PORT, routes=(by_nic,)), target=routed)
+
+
+async def test_a_lock_of_the_nodes_own_network_is_no_pin_of_the_pods() -> None:
+    """An operator helps a node that is cut off meanwhile."""
+    own = net.Route(family=4, destination="192.168.77.0/24", device="eth0", mtu=1404, locked=True)
+    anywhere = msgspec.structs.replace(own, destination="default")
+    target = msgspec.structs.replace(TARGET, pod_networks=("10.42.0.0/16", "fd42::/48"))
+    assert "no pin is left" in await verify.ports(nodes(PORT, routes=(own, anywhere)), LIVE, {"n1": target}, NAMES, {})
+
+
+async def test_a_pin_of_another_size_and_one_of_ipv6_alone_are_pins_too() -> None:
+    """A change that was given another plan has pinned to two sizes; IPv6 is pinned by a sysctl."""
+    pinned = net.Route(family=4, destination="default", device="eth0", mtu=1400, locked=True)
+    wrong = msgspec.structs.replace(PORT, routes=(pinned,))
+    assert "pod default/web-1 on node n1 still has a pin: default mtu lock 1400" in await surprise(nodes(wrong))
+    small = msgspec.structs.replace(PORT, ipv6_mtu=1400)
+    assert "pod default/web-1 on node n1 still has a pin: net.ipv6.conf.eth0.mtu=1400" in await surprise(nodes(small))
+
+
+async def test_pins_of_the_nodes_own_traffic_stay_until_the_way_back() -> None:
+    step = msgspec.structs.replace(LIVE, host_mtu=1500, host_addresses=("192.168.77.2",))
+    meant = net.Route(family=4, destination="192.168.77.2/32", device="eth0", mtu=1500, locked=True)
+    found = nodes(PORT, routes=(meant,))
+    assert "no pin is left" in await verify.ports(found, step, {"n1": TARGET}, NAMES, {})
+    back = msgspec.structs.replace(step, restore=True)
+    assert "node n1 still has a pin: 192.168.77.2/32 mtu lock 1500" in await surprise(found, back)
+
+
+async def test_a_lock_of_the_users_own_is_no_pin() -> None:
+    own = net.Route(family=4, destination="default", device="eth0", mtu=1450, locked=True)
+    found = nodes(msgspec.structs.replace(PORT, routes=(own,)))
+    await verify.ports(found, LIVE, {"n1": TARGET}, NAMES, {"n1": 1})
+    assert "still has a pin" in await surprise(found)  # unless the record says that it was there before
+
+
+async def test_a_tunnel_and_a_bridge_are_looked_at() -> None:
+    links = (net.Link(index=4, name="flannel.1", mtu=1500), net.Link(index=5, name="cni0", mtu=1500))
+    target = msgspec.structs.replace(TARGET, tunnel="flannel.1", tunnel_mtu=1450)
+    assert "flannel.1 on node n1 has 1500, not 1450" in await surprise(nodes(PORT, links=links), target=target)
+    target = msgspec.structs.replace(TARGET, bridge="cni0")
+    assert "cni0 on node n1 has 1500, not 1450" in await surprise(nodes(PORT, links=links), target=target)
+
+
+async def test_a_node_that_shows_nothing_is_a_surprise_unless_it_has_left() -> None:
+    found = nodes(PORT)
+    found._seen.clear()
+    assert "node n1 shows nothing any more" in await surprise(found)
+    found.gone.add("n1")
+    assert await verify.ports(found, LIVE, {"n1": TARGET}, NAMES, {}) == (
+        "no node of the change is left, so nothing was looked at"
+    )
+    assert await verify.ports(nodes(), LIVE, {"n1": TARGET}, NAMES, {}) == "0 pods on 1 node: no pin is left"
+
+
+@pytest.mark.parametrize(
+    ("restored", "said"),
+    [
+        (2, "2 pods on 1 node: both ends have what was recorded, and no pin is left"),
+        (
+            1,
+            (
+                "2 pods on 1 node: both ends of 1 have what was recorded; of 1 nothing was recorded before the change, "
+                "and they have what was usual (1500); no pin is left"
+            ),
+        ),
+        (None, "2 pods on 1 node: both ends have what was recorded, as the agents say, and no pin is left"),
+    ],
+)
+async def test_after_a_rollback_recorded_is_said_only_of_what_was(restored: int | None, said: str) -> None:
+    back = msgspec.structs.replace(LIVE, restore=True)
+    found = nodes(msgspec.structs.replace(PORT, pod_mtu=1400, host_mtu=1400), PORT)
+    told = migration.Reached(
+        phase=migration.Phase.SETTLE, restore=True, done=True, ports=2, changed=0, restored=restored
+    )
+    found._seen["n1"] = msgspec.structs.replace(found._seen["n1"], reached=told)
+    assert await verify.ports(found, back, {"n1": TARGET}, NAMES, {}) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"plugins": [{"type": "calico", "mtu": 1500}]}', f"node n1: {CONFLIST} says 1500, not 1450"),
+        ('{"plugins": [{"type": "calico"}]}', f"node n1: {CONFLIST} says no MTU, not 1450"),
+        (None, f"node n1 has no {CONFLIST}"),
+    ],
+)
+async def test_a_conflist_that_did_not_follow(text: str | None, sentence: str) -> None:
+    ref = objects.Ref(
+        api_version="apps/v1", kind="DaemonSet", plural="daemonsets", namespace="kube-system", name="canal"
+    )
+    step = plan.Rollout(ref=ref, why="why", conflist=CONFLIST, mtu=1450)
+    files = (net.NodeFile(path=CONFLIST, text=text),) if text is not None else ()
+    with pytest.raises(errors.Surprise) as caught:
+        await verify.conflists(nodes(files=files), step)
+    assert str(caught.value) == (
+        f"the CNI's pods have restarted, but {sentence}; look at the log of the pod of DaemonSet kube-system/canal "
+        "there"
+    )

@@ -1,0 +1,134 @@
+"""Measured paths for tests: two pods on two nodes, and what each part of the way between them carries, both ways."""
+
+from typing import Any
+
+import msgspec
+
+from kubemtu.core.path import search
+from kubemtu.core.path import verdict as path_verdict
+from kubemtu.core.path.direction import Direction
+from kubemtu.core.probe import request
+from kubemtu.core.why.directions import Leg, Role
+from kubemtu.core.why.endpoints import End
+
+WEB = End(
+    kind="pod",
+    name="default/web-1",
+    addresses=("10.42.1.10",),
+    on="n1",
+    node="n1",
+    port="caliweb",
+    mtu=1450,
+    host_mtu=1450,
+    tunnel=True,
+)
+PG = End(
+    kind="pod",
+    name="db/pg-0",
+    addresses=("10.42.2.10",),
+    on="n2",
+    node="n2",
+    port="calipg",
+    mtu=1450,
+    host_mtu=1450,
+    tunnel=True,
+)
+N1 = End(kind="node", name="n1", addresses=("192.0.2.1",), on="n1", node="n1", mtu=1500, tunnel=True)
+N2 = End(kind="node", name="n2", addresses=("192.0.2.2",), on="n2", node="n2", mtu=1500, tunnel=True)
+OUTSIDE = End(kind="address", name="203.0.113.7", addresses=("203.0.113.7",))
+
+
+def changed(end: End, **fields: Any) -> End:
+    """That end, with something else about it."""
+    return msgspec.structs.replace(end, **fields)
+
+
+def direction(
+    mtu: int,
+    top: int = 1450,
+    *,
+    by: str = "",
+    limit: search.Limit | None = None,
+    ending: search.Ending = "exact",
+    before: int | None = None,
+    peer: int = 0,
+    fitting: int = 53,
+    lost: int = 0,
+    unheard: bool = False,
+    **facts: Any,
+) -> Direction:
+    """One direction that carries `mtu` of `top` bytes; `by` is the router that says so, else nobody does.
+
+    The sender's kernel believed `before`, what the interface has unless told otherwise, and learns what it is told.
+    """
+    own = "own interface" if mtu >= top else "router" if by else "silence"
+    found = search.Found(
+        ending=ending,
+        mtu=mtu,
+        limit=(limit or own) if ending == "exact" else None,  # type: ignore[arg-type]  # each is a Limit
+        losses=6,
+        unheard=unheard,
+        fitting=fitting,
+        fitting_lost=lost,
+        rounds=2,
+        packets=60,
+        top=top,
+        quotes=(search.Quote(mtu=mtu, by=by, size=top),) if by else (),
+        fragment=mtu if limit == "fragments" else None,
+    )
+    believed = top if before is None else before
+    return Direction(found=found, believed_before=believed, believed=mtu if by else believed, peer_mtu=peer, **facts)
+
+
+def nothing(top: int = 1450) -> Direction:
+    """A direction in which nothing is answered."""
+    return direction(0, top, ending="unreachable")
+
+
+def returned(one: Direction) -> Direction:
+    """The same as the other end reports it: without who spoke, what was believed before, and whose interface it is."""
+    quotes = tuple(msgspec.structs.replace(quote, by=None) for quote in one.found.quotes)
+    found = msgspec.structs.replace(one.found, quotes=quotes)
+    return msgspec.structs.replace(one, found=found, believed_before=0, peer_mtu=0)
+
+
+def leg(
+    role: Role,
+    there: Direction,
+    home: Direction | None = None,
+    *,
+    expected: int = 0,
+    over: request.Over = "UDP",
+    here: End = WEB,
+    goal: End = PG,
+) -> Leg:
+    """A part of the path that was measured, there and back."""
+    names = {
+        "near": (here.name, here.on),
+        "nodes": (here.on, goal.on),
+        "overlay": (here.on, goal.name),
+        "far": (goal.on, goal.name),
+        "return": (goal.name, here.name),
+    }.get(role, (here.name, goal.name))
+    back = returned(home) if home is not None else None
+    verdict = path_verdict.judge(there, back, expected=expected or None)
+    result = request.Result(way=role, verdict=verdict, over=over, back=back is not None, there=there, home=back)
+    return Leg(role=role, here=names[0], there=names[1], result=result, expected=expected)
+
+
+def both(role: Role, mtu: int, top: int = 1450, *, expected: int = 0, goal: End = PG, **facts: Any) -> Leg:
+    """A part that carries the same both ways."""
+    return leg(role, direction(mtu, top, **facts), direction(mtu, top, **facts), expected=expected, goal=goal)
+
+
+def path(whole: Leg, *other: Leg, nodes: int = 1500) -> list[Leg]:
+    """The whole path and its parts, of which those that are not given carry what they should."""
+    given = {one.role: one for one in other}
+    parts = [
+        given.get("near") or both("near", 1450),
+        given.get("nodes") or both("nodes", nodes, 1500),
+        given.get("overlay") or leg("overlay", direction(1450)),
+        given.get("far") or both("far", 1450, expected=1450),
+        *([given["return"]] if "return" in given else []),
+    ]
+    return [whole, *parts]
