@@ -198,8 +198,14 @@ class _Asked:
     @property
     def troubles(self) -> tuple[str, ...]:
         """What could not be done, a sentence each."""
-        told = (trouble for one in self._told.values() for trouble in one.troubles)
+        told = [trouble for one in self._told.values() for trouble in one.troubles]
+        told += [look.trouble for one in self._told.values() for look in one.looks if look.trouble]
         return tuple(dict.fromkeys(self._by_pod(trouble) for trouble in (*self._missing, *told)))
+
+    @property
+    def _forgotten(self) -> bool:
+        """Whether both ends, and their nodes, have been made to forget what they had learned."""
+        return self._forget and not any(look.trouble for one in self._told.values() for look in one.looks)
 
     def _by_pod(self, trouble: str) -> str:
         """A sentence that names a pod, where an agent knows only its link."""
@@ -308,7 +314,7 @@ class _Asked:
             return None
         seen = passive.seen(task, self._told, self._snapshot, _measured(task, legs))
         here, there = (self._fitting(end) for end in (task.here, task.there))
-        return diagnose(here, there, legs, seen, family=task.family, flushed=self._forget, network=self._network)
+        return diagnose(here, there, legs, seen, family=task.family, flushed=self._forgotten, network=self._network)
 
     def _fitting(self, end: End) -> End:
         """The end with what the NIC of its node leaves for the tunnel, where the tunnel takes more than that."""

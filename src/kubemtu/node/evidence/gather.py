@@ -48,15 +48,16 @@ def within(descriptor: int, *, most: int = MOST, proc: Path = counters.PROC) -> 
     return netns.inside(descriptor, lambda: read(most=most, proc=proc))
 
 
-def flush(proc: Path = counters.PROC) -> int:
+def flush(sysctl: Path = Path("/proc/sys")) -> int:
     """Make the calling thread's namespace forget every learned path MTU, IPv4 and IPv6; say how many there were.
 
     This is what `ip route flush cache` and `ip -6 route flush cache` do: a sysctl for IPv4, and the deletion of each
-    for IPv6, whose sysctl of the same name does nothing. Raises Refused or Denied.
+    for IPv6, whose sysctl of the same name does nothing. `sysctl` is where sysctls can be written: not in the /proc/sys
+    of a container without privilege. Raises Refused or Denied.
     """
     with _socket() as sock:
         old, new = routes.learned(sock, 4), routes.learned(sock, 6)
-        path = proc / "sys/net/ipv4/route/flush"
+        path = sysctl / "net/ipv4/route/flush"
         try:
             path.write_text("1")
         except OSError as error:

@@ -5,6 +5,7 @@ node is not changed, except that learned path MTUs are forgotten where the order
 """
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -91,7 +92,7 @@ class Measuring:
             with self._entered(port) as space:
                 before = evidence_of(space)
                 if forget:
-                    forgot = netns.inside(space, gather.flush)
+                    forgot = netns.inside(space, functools.partial(gather.flush, self._places.sysctl))
         except (errors.KubemtuError, OSError, LookupError) as error:
             trouble = _gone(port, error)
         return request.Look(port=port, before=before, forgot=forgot, trouble=trouble)

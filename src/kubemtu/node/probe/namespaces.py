@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from kubemtu.core import net
 from kubemtu.node.kernel import netns
@@ -16,6 +17,11 @@ class Places:
         self._roots = roots
         self._ports: dict[str, net.PodPort] = {}
         self._lock = threading.Lock()
+
+    @property
+    def sysctl(self) -> Path:
+        """Where sysctls can be written."""
+        return self._roots.sysctl
 
     def learn(self, ports: Sequence[net.PodPort]) -> None:
         """Take what a look at the node has told."""
