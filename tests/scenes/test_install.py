@@ -20,7 +20,7 @@ from kubemtu_lab.cluster import Lab
 
 __all__ = ["can_make_labs"]
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 
 ROOT = Path(__file__).parents[2]
 CONTAIN = ROOT / "lab/src/kubemtu_lab/contain.py"

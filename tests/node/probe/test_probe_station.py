@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,21 @@ def test_more_paths_than_the_window_are_all_measured(net: "Net") -> None:
     assert sum(backs.values()) == 38
     assert set(backs) <= {"exact", "refused"}
     assert backs["exact"] >= 16
+
+
+def test_answers_that_wait_unread_are_heard_before_silence_is_judged(
+    net: "Net", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine that gives the prober a turn every 1.1 seconds: each burst is over by then, and answered."""
+    wait = station.Station._wait
+
+    def late(self: station.Station, seconds: float) -> list[tuple[int, int]]:
+        time.sleep(1.1)
+        return wait(self, seconds)
+
+    monkeypatch.setattr(station.Station, "_wait", late)
+    found = [path.forward.found for path in measure(net, [paths.Target(address=B4)] * 100)]
+    assert Counter((one.ending, one.mtu) for one in found) == {("exact", 1500): 100}
 
 
 def test_two_stations_measure_each_other_at_the_same_time(net: "Net") -> None:
