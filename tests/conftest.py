@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -13,15 +12,26 @@ settings.register_profile("any machine", deadline=None, derandomize="CI" in os.e
 settings.load_profile("any machine")
 
 
-LONG = ("flows/test_apply_killed", "flows", "scenes", "cli", "lab/test_", "node", "kube", "operator")
-"""Where the time goes, the most first: names of files below this folder begin so."""
+LONG = (
+    *("tests/flows/change/test_apply_killed", "tests/flows/change/test_every", "tests/scenes/test_install"),
+    *(
+        "tests/flows/change",
+        "tests/scenes",
+        "tests/cli",
+        "lab/tests/test_",
+        "tests/node",
+        "tests/agent",
+        "tests/kube",
+        "tests/flows",
+    ),
+)
+"""Where the time goes, the most first: names of files begin so."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let workers that run side by side begin with the files that take long, so that all end together."""
     if hasattr(config, "workerinput"):
-        here = Path(__file__).parent
-        names = {item: item.path.relative_to(here).as_posix() for item in items}
+        names = {item: item.path.relative_to(config.rootpath).as_posix() for item in items}
         ranks = {
             name: next((rank for rank, long in enumerate(LONG) if name.startswith(long)), len(LONG))
             for name in {*names.values()}
