@@ -12,18 +12,10 @@ settings.register_profile("any machine", deadline=None, derandomize="CI" in os.e
 settings.load_profile("any machine")
 
 
+CHANGE = "tests/flows/change"
 LONG = (
-    *("tests/flows/change/test_apply_killed", "tests/flows/change/test_every", "tests/scenes/test_install"),
-    *(
-        "tests/flows/change",
-        "tests/scenes",
-        "tests/cli",
-        "lab/tests/test_",
-        "tests/node",
-        "tests/agent",
-        "tests/kube",
-        "tests/flows",
-    ),
+    *(f"{CHANGE}/test_apply_killed", f"{CHANGE}/test_every_line", "tests/scenes/test_install", CHANGE, "tests/scenes"),
+    *("tests/cli", "lab/tests/test_", "tests/node", "tests/agent", "tests/kube", "tests/flows"),
 )
 """Where the time goes, the most first: names of files begin so."""
 
