@@ -24,8 +24,8 @@ check: $(READY)
 	scripts/check
 
 format: $(READY)
-	$(BIN)/ruff check --fix-only --quiet src lab tests bench scripts
-	$(BIN)/ruff format --quiet src lab tests bench scripts
+	$(BIN)/ruff check --fix-only --quiet src lab tests bench scripts conftest.py
+	$(BIN)/ruff format --quiet src lab tests bench scripts conftest.py
 
 bench: $(READY)
 	scripts/bench
