@@ -408,8 +408,8 @@ def test_a_dead_node(lab: Cluster, impatient: None) -> None:
         "does not answer node-1 either: it looks like a dead node, a missing route, or a firewall between the nodes."
     )
     assert (
-        "  ! the agent of node node-2 does not answer: the node is down or cut off, or its kubemtu-agent does not run "
-        "there or is older" in lines
+        "  ! the agent of node node-2 does not answer: the node is down, cut off or too busy, or its kubemtu-agent "
+        "does not run there or is older" in lines
     )
 
 

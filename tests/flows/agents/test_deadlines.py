@@ -73,8 +73,8 @@ async def test_one_that_does_not_tell_is_named_and_the_other_is_taken(nodes: Hea
     assert await line.ask(BOTH) == {"n1": DONE}
     (trouble,) = line.troubles
     assert trouble == (
-        "the agent of node n2 does not answer: the node is down or cut off, or its kubemtu-agent does not run there or "
-        "is older"
+        "the agent of node n2 does not answer: the node is down, cut off or too busy, or its kubemtu-agent does not "
+        "run there or is older"
     )
 
 

@@ -39,7 +39,7 @@ class Patient(asking.Asking):
         alone = len(self.late) == 1
         who = f"the agent{'' if alone else 's'} of node {listed(sorted(self.late))}"
         said = f"{who} {'does' if alone else 'do'} not answer"
-        return (f"{said}: the node is down or cut off, or its kubemtu-agent does not run there or is older",)
+        return (f"{said}: the node is down, cut off or too busy, or its kubemtu-agent does not run there or is older",)
 
     async def ask(self, asked: request.Order, tell: Tell | None = None) -> dict[str, request.Told]:
         """Ask, and take what is told in time, by node; a round is given the time that it asks for.
