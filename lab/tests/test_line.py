@@ -102,8 +102,8 @@ def test_nothing_is_left_of_a_line_that_cannot_be_built() -> None:
 
 CHILD = """
 import time
-from kubemtu_lab.line import ends, scenes
-with ends.stage(scenes.ALL["clean"], 10) as line:
+from kubemtu_lab.line import scenes, stations
+with stations.stage(scenes.ALL["clean"], 10) as line:
     print(*line.spaces.values(), flush=True)
     time.sleep(60)
 """

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
@@ -45,8 +46,9 @@ async def connected(flags: kubeflags.KubeFlags, interrupted: str = INTERRUPTED) 
     logs.on_a_terminal()
     task = asyncio.current_task()
     assert task is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):  # asyncio.Runner does this for SIGINT
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    if threading.current_thread() is threading.main_thread():  # a thread is sent no signal, and may catch none
+        for number in (signal.SIGTERM, signal.SIGHUP):  # asyncio.Runner does this for SIGINT
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     settings = connect.settings(flags.kubeconfig, flags.context, impersonate=flags.impersonate)
     try:
         async with kube_api.Api(settings) as api:

@@ -21,8 +21,9 @@ pytestmark = pytest.mark.netns
 DYING = """
 import os, pathlib, signal, sys
 import msgspec
-from kubemtu.core import migration
-from kubemtu.node import act, journal, netlink
+from kubemtu.core.change import migration
+from kubemtu.node.change import engine, journal
+from kubemtu.node.kernel import netlink
 
 left, directory, phases = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3].split(",")
 desired = msgspec.json.decode(sys.argv[4].encode(), type=migration.Desired)
@@ -38,9 +39,9 @@ def counted(self, requests):
 
 netlink.Socket.exchange = counted
 known = journal.Journal.open("m1", directory)
-with act.Engine(known) as engine:
+with engine.Engine(known) as node:
     for phase in phases:
-        engine.make_true(msgspec.structs.replace(desired, phase=migration.Phase(phase)))
+        node.make_true(msgspec.structs.replace(desired, phase=migration.Phase(phase)))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

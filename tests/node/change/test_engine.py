@@ -383,7 +383,7 @@ def test_a_port_whose_pod_cannot_be_reached_is_a_failure_and_keeps_both_ends(
     reached = rig.inside(phase)
     assert not reached.done
     assert len(reached.failures) == 2
-    assert "found neither under /run/netns nor through /proc" in reached.failures[0]
+    assert "was found neither by name (/run/netns, /run/docker/netns) nor through /proc" in reached.failures[0]
     assert rig.mtus() == {(1500, 1500)}
 
 

@@ -164,8 +164,8 @@ import sys
 from pathlib import Path
 sys.path[:0] = {sys.path!r}
 from kubemtu.core import errors
+from kubemtu.node.change import journal
 from kubemtu_lab import kernel
-from kubemtu.node import journal
 from tests.node.change.test_journal import DESIRED
 kernel.unshare(kernel.CLONE_NEWNS)
 kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)

@@ -82,10 +82,11 @@ def test_no_more_instances_is_one_sentence(tmp_path: Path) -> None:
     program = """
 import resource, sys
 from pathlib import Path
-from kubemtu.node import errors, fileevents
+from kubemtu.node import errors
+from kubemtu.node.kernel import file_events
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 try:
-    fileevents.FileEvents([Path(sys.argv[1])])
+    file_events.FileEvents([Path(sys.argv[1])])
 except errors.Refused as refused:
     print(refused)
 """
