@@ -106,7 +106,7 @@ def _told(number: int, what: str, code: object, seconds: float, faults: list[str
 
 def _worker(group: str, seed: int, begin: int, end: int) -> int:
     """Carry inputs out in this process, and tell of each as a line of JSON."""
-    sys.path.insert(0, str(Path(__file__).parent))
+    sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
     import hostile  # noqa: PLC0415 - needs what this process need not load
 
     from kubemtu.cli import main as cli  # noqa: PLC0415
