@@ -171,5 +171,14 @@ def test_a_namespace_leaves_out_the_pods_of_others(
     path = saved(story(1450, trio(pod=1500, host=1450)))
     assert main.run(["check", "--from", path, "-o", "json", "-n", "default"]) == 1
     assert "MTU105" in {one["code"] for one in json.loads(capsys.readouterr().out)["findings"]}
-    main.run(["check", "--from", path, "-o", "json", "-n", "elsewhere"])
+    main.run(["check", "--from", path, "-o", "json", "-n", "kube-system"])
     assert "MTU105" not in {one["code"] for one in json.loads(capsys.readouterr().out)["findings"]}
+
+
+def test_a_namespace_without_a_pod_is_no_check_mark(
+    saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["check", "--from", saved(story(1450, trio())), "-n", "elsewhere"]) == 2
+    ended = capsys.readouterr()
+    assert ended.out == ""
+    assert "no pod is in a namespace elsewhere: `kubectl get pods -A` shows which there are" in ended.err

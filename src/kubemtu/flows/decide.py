@@ -27,10 +27,14 @@ def check(
     namespace: str | None = None,
     proven: mesh.Report | None = None,
 ) -> report.Report:
-    """Say what is so; with a namespace, nothing of other namespaces' pods. Raises as `model` does.
+    """Say what is so; with a namespace, nothing of other namespaces' pods.
 
-    `proven` is what was measured besides: it may find what no interface shows.
+    Raises as `model` does, and UsageError when no pod is in that namespace: of nothing, all would be right. `proven` is
+    what was measured besides: it may find what no interface shows.
     """
+    pods = [*snapshot.each("Pod")]
+    if namespace is not None and pods and all(pod.namespace != namespace for pod in pods):
+        raise UsageError(f"no pod is in a namespace {namespace}: `kubectl get pods -A` shows which there are")
     found = model(snapshot, nic_mtu, bounds(proven) if proven is not None else ())
     findings = [
         one
