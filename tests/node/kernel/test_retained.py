@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,10 @@ NODE_SEEN, NODE_CHANGED = 128, 128  # messages that are kept of the node itself
 POD_SEEN, POD_CHANGED = 3, 24  # of each pod that is there
 
 
-def come_and_go(rig: Rig, number: int, meanwhile: Callable[[], object]) -> None:
-    """So many pods, one after the other, each seen and gone."""
-    for place in range(number):
-        pod = rig.add_pod(100 + place)
+def come_and_go(rig: Rig, numbers: range, meanwhile: Callable[[], object]) -> None:
+    """Pods of these numbers, one after the other, each seen and gone; the kernel ends the link of a pod later."""
+    for number in numbers:
+        pod = rig.add_pod(number)
         meanwhile()
         rig.remove_pod(pod)
         meanwhile()
@@ -47,25 +47,27 @@ def until(true: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def hands(rigs: RigMaker, tmp_path: Path) -> tuple[Rig, kernel.Keeper]:
+def hands(rigs: RigMaker, tmp_path: Path) -> Iterator[tuple[Rig, kernel.Keeper]]:
     rig = rigs(STANDING)
     remembered.forget()
     made = rig.inside(lambda: kernel.Keeper("n1", tmp_path, netns.Roots()))
-    return rig, made
+    try:
+        yield rig, made
+    finally:
+        made.close()
 
 
 def test_looking_at_pods_that_come_and_go_keeps_nothing_of_them(hands: tuple[Rig, kernel.Keeper]) -> None:
     rig, mine = hands
     look = functools.partial(rig.inside, lambda: mine.look(("192.168.77.2",)))
-    come_and_go(rig, 2, look)
+    come_and_go(rig, range(100, 102), look)
     gc.collect()
     objects = len(gc.get_objects())
-    come_and_go(rig, MANY, look)
+    come_and_go(rig, range(102, 102 + MANY), look)
     gc.collect()
     assert len(look().ports) == STANDING
     assert remembered.entries() <= NODE_SEEN + POD_SEEN * STANDING
     assert len(gc.get_objects()) - objects < 20 * MANY  # a pod has some hundred
-    mine.close()
 
 
 def test_a_change_that_stands_for_long_keeps_nothing_of_pods_that_are_gone(
@@ -77,7 +79,7 @@ def test_a_change_that_stands_for_long_keeps_nothing_of_pods_that_are_gone(
     pinned = functools.partial(rig.inside, lambda: mine.make_true(pin))
     assert pinned().done
     before = rig.routes()
-    come_and_go(rig, MANY, pinned)
+    come_and_go(rig, range(100, 100 + MANY), pinned)
     engine = mine._engine
     assert engine is not None
     # The kernel ends namespaces when it has the time, and their links with them.
