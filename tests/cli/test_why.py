@@ -107,6 +107,8 @@ def test_programs_get_the_same_answer() -> None:
         (["probe", "--max-pps", "-1"], "-1.0 is not in the range x>=1"),
         (["probe", "--max-pps", "0"], "0.0 is not in the range x>=1"),
         (["probe", "--max-pps", "nan"], "nan is no number of anything"),
+        (["apply", "--rollout-patience", "nan"], "nan is no number of anything"),
+        (["rollback", "--rollout-patience", "nan"], "nan is no number of anything"),
         (["apply", "--rollout-patience", "inf"], "inf is no number of anything"),
         (["lab", "up", "--daemon-seconds", "nan"], "nan is no number of anything"),
     ],

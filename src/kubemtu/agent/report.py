@@ -3,6 +3,7 @@ counters now and then, because they move by themselves.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -47,16 +48,17 @@ def accepted(
     reached: migration.Reached | None, generation: int | None, before: Condition | None, now: str
 ) -> Condition:
     """Return the condition that says whether the spec is obeyed; `before` is the one told last, `now` RFC 3339."""
+    status: Literal["True", "False"] = "True"
     if reached is None:
-        status, reason, message = "True", "NothingAsked", "nothing is asked of this node"
+        reason, message = "NothingAsked", "nothing is asked of this node"
     elif reached.refused:
         status, reason, message = "False", reached.refused, "; ".join(reached.failures)[:MESSAGE]
     else:
-        status, reason, message = "True", "Obeyed", "the node is made what the spec says"
+        reason, message = "Obeyed", "the node is made what the spec says"
     since = before.last_transition_time if before is not None and before.status == status else now
     return Condition(
         type=ACCEPTED,
-        status=status,  # type: ignore[arg-type]
+        status=status,
         reason=reason,
         message=message,
         last_transition_time=since,

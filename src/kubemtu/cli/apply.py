@@ -53,15 +53,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     help="Leave this node's running pods as they are, for a node that has no agent; may be repeated.",
 )
 @click.option("--unproven", is_flag=True, help="Raise the MTU even where the network between nodes cannot be measured.")
-@click.option(
-    "--rollout-patience",
-    "patience",
-    type=numbers.FiniteRange(min=1.0),
-    default=300.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Stop when no pod of the CNI comes up for so long while they restart; pins that are held stay.",
-)
+@numbers.rollout_patience("pins that are held stay")
 @output.output_option
 @kubeflags.kube_flags
 def apply(

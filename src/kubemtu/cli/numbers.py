@@ -1,6 +1,7 @@
 """Numbers on the command line that click takes for more than they are: NaN is in every range, infinity in open ones."""
 
 import math
+from collections.abc import Callable
 
 import click
 
@@ -14,3 +15,16 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(found):
             self.fail(f"{value} is no number of anything", param, ctx)
         return float(found)
+
+
+def rollout_patience(then: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Return the option `--rollout-patience`, in seconds; `then` says in its help what holds when that time is over."""
+    return click.option(
+        "--rollout-patience",
+        "patience",
+        type=FiniteRange(min=1.0),
+        default=300.0,
+        show_default=True,
+        metavar="SECONDS",
+        help=f"Stop when no pod of the CNI comes up for so long while they restart; {then}.",
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from kubemtu.cli import kubeflags, output, terminal
+from kubemtu.cli import kubeflags, numbers, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -16,15 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option(
-    "--rollout-patience",
-    "patience",
-    type=click.FloatRange(min=1.0),
-    default=300.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Stop when no pod of the CNI comes up for so long while they restart; `kubemtu rollback` again goes on.",
-)
+@numbers.rollout_patience("`kubemtu rollback` again goes on")
 @output.output_option
 @kubeflags.kube_flags
 def rollback(flags: kubeflags.KubeFlags, yes: bool, patience: float, output_format: str) -> int:

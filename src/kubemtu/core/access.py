@@ -176,7 +176,7 @@ def roles() -> tuple[dict[str, object], ...]:
 def ask_for(group: str, plural: str, verb: str, name: str | None = None) -> str:
     """Return the rule to ask for, and the shipped role that has it, where one has; `plural` may name a subresource."""
     wanted = Rule(group=group, resources=(plural,), verbs=(verb,), names=(name,) if name else ())
-    having = next((name for name, which in ((VIEW, "view"), (OPERATOR, "operator")) if _has(which, wanted)), None)  # type: ignore[arg-type]
+    having = VIEW if _has("view", wanted) else OPERATOR if _has("operator", wanted) else None
     role = f"the ClusterRole {having}, which has it, or " if having else ""
     return f'ask for {role}the rule {{apiGroups: ["{group}"], resources: [{plural}], verbs: [{verb}]}}'
 
