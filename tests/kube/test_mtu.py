@@ -298,6 +298,22 @@ async def test_a_migration_comes_back_as_it_went(api: Api) -> None:
     assert not await mtu.delete_migration(api, "m")
 
 
+async def test_changes_come_in_the_order_in_which_they_were_begun(api: Api) -> None:
+    """Within one second the server's clock cannot tell, and a second process may think that it is 30 ms earlier."""
+    for name in ("calico-1450-1a2241e19aa", "canal-1500-1a2241e19ab", "m", "canal-1404-1a2241e19ac"):
+        await mtu.create_migration(api, name, PLAN)
+    found = await mtu.migrations(api)
+    assert [one.name for one in found] == [
+        "m",  # whatever is not of our making
+        "calico-1450-1a2241e19aa",
+        "canal-1500-1a2241e19ab",
+        "canal-1404-1a2241e19ac",
+    ]
+    assert records.next_number(found, 0x1A2241E198C / 1000) == 0x1A2241E19AD
+    assert records.next_number(found, 0x1A2241E1A00 / 1000) == 0x1A2241E1A00
+    assert records.next_number([], 1000.5) == 1000500
+
+
 async def test_progress_and_journal(api: Api) -> None:
     await mtu.create_migration(api, "m", PLAN)
     there = undo.Progress(step=2, phase=phases.Phase.DEVICES)

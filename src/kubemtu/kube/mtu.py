@@ -179,9 +179,9 @@ async def _owners(api: Api, name: str) -> list[dict[str, object]]:
 
 
 async def migrations(api: Api) -> list[Migration]:
-    """All MTUMigrations, oldest first. Raises Malformed for one that cannot be read."""
+    """All MTUMigrations, the one begun first first. Raises Malformed for one that cannot be read."""
     found = [records.migration_of(one) for one in await api.list(MIGRATIONS)]
-    return sorted(found, key=lambda one: (one.created, one.name))
+    return sorted(found, key=lambda one: (one.number, one.created))
 
 
 async def migration(api: Api, name: str) -> Migration:

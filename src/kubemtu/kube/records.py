@@ -1,7 +1,7 @@
 """What kubemtu keeps in the API, as records: one NodeMTU a node, one MTUMigration a change, and their JSON."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, TypeVar
 
 import msgspec
@@ -102,6 +102,23 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     driver: Driver | None = None
     created: str = ""
     resource_version: str | None = None
+
+    @property
+    def number(self) -> int:
+        """What its name ends in, by which changes are ordered; -1 where that is no number of ours."""
+        try:
+            return int(self.name.rpartition("-")[2], 16)
+        except ValueError:
+            return -1
+
+
+def next_number(earlier: Iterable[Migration], now: float) -> int:
+    """Return what the name of the next change ends in: the milliseconds of `now`, and more than any earlier one's.
+
+    The API counts seconds (metav1.Time), and what we know of its clock is no finer: of two changes that are begun
+    within one, the second may seem the older.
+    """
+    return max((int(now * 1000), *(one.number + 1 for one in earlier)))
 
 
 def moment(seconds: float) -> str:

@@ -22,7 +22,8 @@ async def begin(api: kube_api.Api, whole: plan.Plan, direction: records.Directio
     """
     await preconditions.edits_fit(api, whole.steps)
     await crd.install(api, only_absent=True)
-    name = f"{whole.cni}-{whole.target}-{int(api.now() * 1000):x}"
+    number = records.next_number(await mtu.migrations(api), api.now())
+    name = f"{whole.cni}-{whole.target}-{number:x}"
     await mtu.create_migration(api, name, whole, direction)
     try:
         await _take_turn(api, name)
@@ -56,12 +57,7 @@ async def _take_turn(api: kube_api.Api, name: str) -> None:
 async def latest(api: kube_api.Api) -> mtu.Migration | None:
     """The change that was begun last, finished or not; None when there never was one that touched anything."""
     found = [one for one in await mtu.migrations(api) if not one.progress.abandoned]
-    return max(found, key=_age, default=None)
-
-
-def _age(one: mtu.Migration) -> tuple[str, str]:
-    """What orders changes: the API counts seconds, our names end in milliseconds."""
-    return one.created, one.name.rpartition("-")[2]
+    return found[-1] if found else None
 
 
 async def unfinished(api: kube_api.Api) -> mtu.Migration | None:
