@@ -138,17 +138,22 @@ def test_the_shipped_agents_measure_with_a_key_that_one_of_them_has_made(lab: La
     until(lambda: all(observed(kube, node) for node in ("node-1", "node-2")))
     until(lambda: kube.http.get("/api/v1/namespaces/kubemtu/secrets/kubemtu-probe").status_code == 200)
     here, there = lab.pod("pod-1a"), lab.pod("pod-2a")
-    spots = [{"node": "node-2", "port": there.host_link}]
-    ways = [
-        {"name": "pods", "here": {"node": "node-1", "port": here.host_link}, "to": there.addresses[0], "back": True},
-        {"name": "nodes", "here": {"node": "node-1"}, "to": internal(kube, "node-2"), "expected": 1500},
+    pods = [{"node": "node-2", "link": there.host_link}]
+    paths = [
+        {
+            "name": "pods",
+            "from": {"node": "node-1", "link": here.host_link},
+            "address": there.addresses[0],
+            "bothWays": True,
+        },
+        {"name": "nodes", "from": {"node": "node-1"}, "address": internal(kube, "node-2"), "expected": 1500},
     ]
-    question(kube, "pods-answer", {"answering": spots})
+    question(kube, "pods-answer", {"responders": pods})
     until(lambda: told(kube, "node-2", "pods-answer").get("ready") is True)
-    question(kube, "shipped", {"ways": ways})
+    question(kube, "shipped", {"paths": paths})
     until(lambda: told(kube, "node-1", "shipped").get("done") is True)
     results = told(kube, "node-1", "shipped")["results"]
-    assert [(one["way"], one["over"], one["verdict"]["mtu"]) for one in results] == [
+    assert [(one["path"], one["protocol"], one["verdict"]["mtu"]) for one in results] == [
         ("pods", "UDP", 1450),  # what the overlay of this scene carries, where pods have 1500
         ("nodes", "UDP", 1500),
     ]

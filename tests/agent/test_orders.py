@@ -34,7 +34,7 @@ SERVED: Body = {
         "data": {"key": base64.b64encode(b"a key of sixteen").decode()},
     },
 }
-LOOK: Body = {"look": [{"node": "n1"}]}
+LOOK: Body = {"inspect": [{"node": "n1"}]}
 FORBIDDEN = (403, "Forbidden", 'mtuprobes is forbidden: User "agent" cannot list resource "mtuprobes"')
 
 
@@ -63,16 +63,16 @@ class Half:
     """A prober of node n1, and what it has told so far."""
 
     def __init__(self, api: Api, port: int) -> None:
-        self.told: list[tuple[str, request.Told | None]] = []
+        self.told: list[tuple[str, request.ProbeReport | None]] = []
         self.prober = prober.Prober(
             api=api, node="n1", namespace="kubemtu", found=namespaces.Places(netns.Roots()), tell=self._tell, port=port
         )
 
-    def _tell(self, told: Mapping[str, request.Told | None]) -> None:
+    def _tell(self, told: Mapping[str, request.ProbeReport | None]) -> None:
         self.told += told.items()
 
     @property
-    def done(self) -> dict[str, request.Told]:
+    def done(self) -> dict[str, request.ProbeReport]:
         """What was told to its end, by the question's name."""
         return {name: one for name, one in self.told if one is not None and one.done}
 
@@ -111,7 +111,12 @@ async def test_a_question_that_cannot_be_read_does_no_harm(
     scripted: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "kubemtu.agent")
-    strange = [probe("a", {"look": 7}), probe("b", "nonsense"), probe("c", {"ways": [{"name": "x"}]}), probe("d", None)]
+    strange = [
+        probe("a", {"inspect": 7}),
+        probe("b", "nonsense"),
+        probe("c", {"paths": [{"name": "x"}]}),
+        probe("d", None),
+    ]
     again = listed(*strange, probe("good"), probe("better"))
     answers = [listed(*strange, probe("good")), (410, "Expired", "too old"), again, b""]
     async with half(scripted, {f"GET {COLLECTION}": answers}) as n1:
@@ -123,7 +128,7 @@ async def test_a_question_that_cannot_be_read_does_no_harm(
 
 
 async def test_a_question_for_other_nodes_is_left_to_them(scripted: Scripted) -> None:
-    other: Body = {"look": [{"node": "n2"}], "answering": [{"node": "n3", "port": "cali1"}]}
+    other: Body = {"inspect": [{"node": "n2"}], "responders": [{"node": "n3", "link": "cali1"}]}
     async with half(scripted, {f"GET {COLLECTION}": [listed(probe("theirs", other), probe("ours")), b""]}) as n1:
         await n1.until(lambda: "ours" in n1.done)
     assert {name for name, _ in n1.told} == {"ours"}
@@ -146,10 +151,10 @@ async def test_what_was_taken_away_while_nobody_watched_is_forgotten(scripted: S
 async def test_what_does_not_end_in_its_time_is_said(scripted: Scripted) -> None:
     """Sixteen members, and a packet every ten seconds (RFC 5737: nobody is there)."""
     members = [{"node": f"n{place}", "address": f"198.51.100.{place}"} for place in range(1, 17)]
-    spec: Body = {"round": {"members": members, "expected": 1500, "pps": 0.1}, "seconds": 1}
+    spec: Body = {"mesh": {"members": members, "expected": 1500, "packetsPerSecond": 0.1}, "timeoutSeconds": 1}
     async with half(scripted, {f"GET {COLLECTION}": [listed(probe("slow", spec)), b""]}) as n1:
         await n1.until(lambda: "slow" in n1.done)
-    assert n1.done["slow"].troubles == ("node n1 did not finish within 1 s",)
+    assert n1.done["slow"].errors == ("node n1 did not finish within 1 s",)
 
 
 async def test_without_the_right_to_hear_questions_it_asks_for_it_again(
@@ -172,12 +177,12 @@ async def test_without_the_key_echo_is_what_there_is(
 ) -> None:
     caplog.set_level(logging.WARNING, "kubemtu.agent")
     refused = (403, "Forbidden", 'secrets "kubemtu-probe" is forbidden: User "dev" cannot get resource "secrets"')
-    spec: Body = {"ways": [{"name": "self", "here": {"node": "n1"}, "to": "127.0.0.1", "expected": 1500}]}
+    spec: Body = {"paths": [{"name": "self", "from": {"node": "n1"}, "address": "127.0.0.1", "expected": 1500}]}
     answers: Body = {f"GET {SECRET}": refused, f"GET {COLLECTION}": [listed(probe("p1", spec)), b""]}
     async with half(scripted, answers) as n1:
         await n1.until(lambda: "p1" in n1.done)
     (result,) = n1.done["p1"].results
-    assert (result.over, result.verdict.kind) == ("ICMP echo", "ok")
+    assert (result.protocol, result.verdict.kind) == ("ICMP echo", "ok")
     assert "without the cluster's key, paths are measured by ICMP echo only" in caplog.text
 
 
@@ -185,10 +190,12 @@ async def test_the_key_that_comes_later_is_taken_up(scripted: Scripted, monkeypa
     """Of two nodes' halves, one has no key at first; then each answers the other."""
     monkeypatch.setattr(prober, "KEY_AGAIN", 0.01)
     refused = (403, "Forbidden", 'secrets "kubemtu-probe" is forbidden')
-    way: Body = {"name": "self", "here": {"node": "n1"}, "to": "127.0.0.1", "expected": 1500, "echo": False}
+    path: Body = {"name": "self", "from": {"node": "n1"}, "address": "127.0.0.1", "expected": 1500}
 
     async def measured(port: int) -> str:
-        asked: Body = {f"GET {COLLECTION}": [listed(probe("p1", {"ways": [way | {"at": port}]})), b""]}
+        asked: Body = {
+            f"GET {COLLECTION}": [listed(probe("p1", {"paths": [path | {"port": port, "icmpFallback": False}]})), b""]
+        }
         async with half(scripted, asked) as n1:
             await n1.until(lambda: "p1" in n1.done)
         return n1.done["p1"].results[0].verdict.kind
@@ -204,10 +211,10 @@ async def test_a_bug_is_told_and_keeps_nobody_waiting(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(measuring.Measuring):
-        def carry_out(self, asked: request.Order) -> request.Told:
+        def carry_out(self, asked: request.ProbeRequest) -> request.ProbeReport:
             raise ZeroDivisionError("nobody thought of that")
 
     monkeypatch.setattr(measuring, "Measuring", Broken)
     async with half(scripted, {f"GET {COLLECTION}": [listed(probe("p1")), b""]}) as n1:
         await n1.until(lambda: "p1" in n1.done)
-    assert n1.done["p1"].troubles == ("node n1 could not measure: ZeroDivisionError('nobody thought of that')",)
+    assert n1.done["p1"].errors == ("node n1 could not measure: ZeroDivisionError('nobody thought of that')",)

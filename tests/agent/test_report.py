@@ -37,7 +37,7 @@ def but(**changes: object) -> report.Report:
         (but(reached=msgspec.structs.replace(REACHED, done=False)), 0.0),
         (but(reached=msgspec.structs.replace(REACHED, changed=3)), 0.0),
         (but(reached=None), 0.0),
-        (but(answers={"p1": request.Told(ready=True)}), 0.0),
+        (but(answers={"p1": request.ProbeReport(ready=True)}), 0.0),
         (but(answers={"p1": None}), 0.0),  # whoever asked has taken the question away
     ],
 )

@@ -52,14 +52,14 @@ def schema(plural: str, *path: str) -> Object:
         ("mtumigrations", ("status", "progress"), undo.Progress),
         ("mtumigrations", ("status", "conditions", "[]"), Condition),
         ("mtumigrations", ("status", "journal", "[]"), Entry),
-        ("mtuprobes", ("spec",), request.Order),
-        ("mtuprobes", ("spec", "answering", "[]"), request.Spot),
-        ("mtuprobes", ("spec", "look", "[]"), request.Spot),
-        ("mtuprobes", ("spec", "forget", "[]"), request.Spot),
-        ("mtuprobes", ("spec", "ways", "[]"), request.Way),
-        ("mtuprobes", ("spec", "ways", "[]", "here"), request.Spot),
-        ("mtuprobes", ("spec", "round"), request.Round),
-        ("mtuprobes", ("spec", "round", "members", "[]"), request.Place),
+        ("mtuprobes", ("spec",), request.ProbeRequest),
+        ("mtuprobes", ("spec", "responders", "[]"), request.Namespace),
+        ("mtuprobes", ("spec", "inspect", "[]"), request.Namespace),
+        ("mtuprobes", ("spec", "flush", "[]"), request.Namespace),
+        ("mtuprobes", ("spec", "paths", "[]"), request.PathRequest),
+        ("mtuprobes", ("spec", "paths", "[]", "from"), request.Namespace),
+        ("mtuprobes", ("spec", "mesh"), request.MeshRequest),
+        ("mtuprobes", ("spec", "mesh", "members", "[]"), request.MeshMember),
     ],
 )
 def test_the_schema_has_every_field_of_the_record_and_no_other(
@@ -134,14 +134,17 @@ async def test_the_schema_refuses_what_no_node_can_be(api: Api) -> None:
 @pytest.mark.parametrize(
     ("spec", "where"),
     [
-        ({"answering": [{"port": "cali1"}]}, r"spec\.answering(\[0\])?\.node"),
-        ({"ways": [{"name": "a", "here": {"node": "n1"}}]}, r"spec\.ways(\[0\])?\.to"),
-        ({"ways": [{"name": "a", "here": {"node": "n1"}, "to": "x", "flows": 0}]}, r"spec\.ways(\[0\])?\.flows"),
-        ({"ways": [{"name": "a", "here": {"node": "n1"}, "to": "x", "at": 65536}]}, r"spec\.ways(\[0\])?\.at"),
-        ({"round": {"members": [], "expected": 67}}, r"spec\.round\.expected"),
-        ({"round": {"members": [], "expected": 1500, "offsets": [0]}}, r"spec\.round\.offsets(\[0\])?"),
-        ({"seconds": 0}, r"spec\.seconds"),
-        ({"seconds": 3601}, r"spec\.seconds"),
+        ({"responders": [{"link": "cali1"}]}, r"spec\.responders(\[0\])?\.node"),
+        ({"paths": [{"name": "a", "from": {"node": "n1"}}]}, r"spec\.paths(\[0\])?\.address"),
+        ({"paths": [{"name": "a", "from": {"node": "n1"}, "address": "x", "flows": 0}]}, r"spec\.paths(\[0\])?\.flows"),
+        (
+            {"paths": [{"name": "a", "from": {"node": "n1"}, "address": "x", "port": 65536}]},
+            r"spec\.paths(\[0\])?\.port",
+        ),
+        ({"mesh": {"members": [], "expected": 67}}, r"spec\.mesh\.expected"),
+        ({"mesh": {"members": [], "expected": 1500, "offsets": [0]}}, r"spec\.mesh\.offsets(\[0\])?"),
+        ({"timeoutSeconds": 0}, r"spec\.timeoutSeconds"),
+        ({"timeoutSeconds": 3601}, r"spec\.timeoutSeconds"),
     ],
 )
 async def test_the_schema_refuses_what_nobody_can_measure(api: Api, spec: dict[str, object], where: str) -> None:

@@ -75,28 +75,28 @@ SEEN = net.NodeObservation(
 FOUND = search.Found(
     ending="unreachable", mtu=0, limit=None, losses=0, fitting=0, fitting_lost=0, rounds=2, packets=8, top=1450
 )
-TOLD = request.Told(
+TOLD = request.ProbeReport(
     ready=True,
     done=True,
     results=(
-        request.Result(
-            way="a > b",
+        request.PathResult(
+            path="a > b",
             verdict=verdict.Verdict(kind="black hole", mtu=1400, sentence="it vanishes", evidence=("x",)),
-            over="ICMP echo",
-            there=verdict.Direction(found=FOUND),
+            protocol="ICMP echo",
+            forward=verdict.Direction(found=FOUND),
             packets=8,
             notes=("a note",),
         ),
-        request.Result(way="b > a", verdict=verdict.Verdict(kind="ok", mtu=1450, sentence=""), back=True),
+        request.PathResult(path="b > a", verdict=verdict.Verdict(kind="ok", mtu=1450, sentence=""), both_ways=True),
     ),
-    looks=(
-        request.Look(port="cali1", before=evidence_records.Evidence(established=3), forgot=2),
-        request.Look(port="cali2", trouble="the pod behind cali2 is gone"),
+    readings=(
+        request.PassiveReading(link="cali1", before=evidence_records.Evidence(established=3), flushed=2),
+        request.PassiveReading(link="cali2", error="the pod behind cali2 is gone"),
     ),
-    row=rounds.Row(sender=1, measured=3, ok=1, groups=(rounds.Group(kind="lower", mtu=1400, to=(0, 2)),)),
-    troubles=("one",),
+    mesh_row=rounds.Row(sender=1, measured=3, ok=1, groups=(rounds.Group(kind="lower", mtu=1400, to=(0, 2)),)),
+    errors=("one",),
 )
-BARE_TOLD = request.Told()
+BARE_TOLD = request.ProbeReport()
 EDIT = plan.EditValue(
     ref=Ref(api_version="v1", kind="ConfigMap", plural="configmaps", name="canal-config", namespace="kube-system"),
     path=("data", "veth_mtu"),
@@ -198,7 +198,7 @@ async def test_answers_come_and_go_by_their_names(api: Api) -> None:
 
 async def test_a_later_answer_takes_the_place_of_the_whole_earlier_one(api: Api) -> None:
     await mtu.set_status(api, "n1", answers={"p1": TOLD})
-    less = request.Told(ready=True, done=True, results=TOLD.results[1:])
+    less = request.ProbeReport(ready=True, done=True, results=TOLD.results[1:])
     assert (await mtu.set_status(api, "n1", answers={"p1": less})).answers == {"p1": less}
 
 
@@ -277,10 +277,10 @@ def test_a_node_that_cannot_be_read(found: Object, sentence: str) -> None:
 def test_an_answer_that_cannot_be_read_hides_neither_the_others_nor_the_node() -> None:
     answers = {"good": {"ready": True}, "bad": {"ready": "perhaps"}, "worse": 7}
     found = records.node_of(node_mtu(status={"answers": answers, "reached": records.encoded(REACHED)}))
-    assert (found.reached, found.answers["good"]) == (REACHED, request.Told(ready=True))
+    assert (found.reached, found.answers["good"]) == (REACHED, request.ProbeReport(ready=True))
     for name in ("bad", "worse"):
         assert found.answers[name].done
-        (trouble,) = found.answers[name].troubles
+        (trouble,) = found.answers[name].errors
         assert trouble.startswith("an answer cannot be read: Expected `")
 
 

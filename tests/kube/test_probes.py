@@ -19,9 +19,11 @@ from kubemtu.kube.api import Api
 Scripted = Callable[..., tuple[Api, list[httpx2.Request]]]
 As = Callable[[str], AbstractAsyncContextManager[Api]]
 
-SPOT = request.Spot(node="n1", port="cali1")
-ASKED = request.Order(
-    answering=(SPOT,), ways=(request.Way(name="a > b", here=SPOT, to="10.42.0.7", back=True),), seconds=9
+SPOT = request.Namespace(node="n1", link="cali1")
+ASKED = request.ProbeRequest(
+    responders=(SPOT,),
+    paths=(request.PathRequest(name="a > b", source=SPOT, address="10.42.0.7", both_ways=True),),
+    timeout_seconds=9,
 )
 SECRETS = "/api/v1/namespaces/kubemtu/secrets"
 KINDS = {
@@ -81,11 +83,11 @@ async def test_following_sees_what_is_there_what_comes_and_what_goes(api: Api) -
     await probes.put(api, "p1", ASKED)
     async with asyncio.timeout(60), contextlib.aclosing(probes.follow(api)) as states:
         assert {name: one.order for name, one in (await anext(states)).items()} == {"p1": ASKED}
-        await probes.put(api, "p2", request.Order())
+        await probes.put(api, "p2", request.ProbeRequest())
         assert (await anext(states)).keys() == {"p1", "p2"}
         await probes.take_away(api, "p1")
         found = await anext(states)
-        assert {name: one.order for name, one in found.items()} == {"p2": request.Order()}
+        assert {name: one.order for name, one in found.items()} == {"p2": request.ProbeRequest()}
 
 
 async def test_following_begins_anew_where_the_watch_does(scripted: Scripted) -> None:
@@ -106,8 +108,8 @@ async def test_following_begins_anew_where_the_watch_does(scripted: Scripted) ->
 @pytest.mark.parametrize(
     ("spec", "trouble"),
     [
-        ({"ways": [{"name": "a"}]}, "MTUProbe p1 cannot be read: Object missing required field `here`"),
-        ({"seconds": "soon"}, "MTUProbe p1 cannot be read: Expected `int`, got `str`"),
+        ({"paths": [{"name": "a"}]}, "MTUProbe p1 cannot be read: Object missing required field `from`"),
+        ({"timeoutSeconds": "soon"}, "MTUProbe p1 cannot be read: Expected `int`, got `str`"),
         ("nonsense", "MTUProbe p1 cannot be read: MTUProbe p1: spec must be a mapping but is a string"),
     ],
 )

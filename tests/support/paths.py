@@ -98,7 +98,7 @@ def leg(
     home: Direction | None = None,
     *,
     expected: int = 0,
-    over: request.Over = "UDP",
+    over: request.Protocol = "UDP",
     here: End = WEB,
     goal: End = PG,
 ) -> Leg:
@@ -112,7 +112,9 @@ def leg(
     }.get(role, (here.name, goal.name))
     back = returned(home) if home is not None else None
     verdict = path_verdict.judge(there, back, expected=expected or None)
-    result = request.Result(way=role, verdict=verdict, over=over, back=back is not None, there=there, home=back)
+    result = request.PathResult(
+        path=role, verdict=verdict, protocol=over, both_ways=back is not None, forward=there, backward=back
+    )
     return Leg(role=role, here=names[0], there=names[1], result=result, expected=expected)
 
 

@@ -83,7 +83,7 @@ class Agent:
         self._seen_at = 0.0  # when what is told was seen, on the clock that nobody sets
         self._news = asyncio.Event()
         self._report: report.Report | None = None
-        self._answers: dict[str, request.Told | None] = {}  # not told yet
+        self._answers: dict[str, request.ProbeReport | None] = {}  # not told yet
         self._begun = False  # whether what an earlier agent answered has been taken away
         self._places = namespaces.Places(self._roots)
         self._prober = prober.Prober(api=api, node=node, namespace=namespace, found=self._places, tell=self._answer)
@@ -248,7 +248,7 @@ class Agent:
         )
         self._news.set()
 
-    def _answer(self, answers: Mapping[str, request.Told | None]) -> None:
+    def _answer(self, answers: Mapping[str, request.ProbeReport | None]) -> None:
         """Take what the prober has to tell; None: nobody wants to know that any more."""
         self._answers.update(answers)
         if self._report is not None:

@@ -28,7 +28,7 @@ OLD: Final = 600.0  # seconds: an order older than that is nobody's any more
 KEY_AGAIN: Final = 5.0  # seconds before the key is asked for again
 GLANCE: Final = 2.0  # seconds between two looks at whether the pods that answer are still there
 
-Tell = Callable[[Mapping[str, request.Told | None]], None]
+Tell = Callable[[Mapping[str, request.ProbeReport | None]], None]
 Persist = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 log = logging.getLogger("kubemtu.agent")
 
@@ -213,24 +213,24 @@ class Prober:
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
 
-    async def _carry_out(self, name: str, asked: request.Order) -> None:
-        mine = frozenset(spot.port for spot in asked.answering if spot.node == self._node and spot.port)
-        told: request.Told | None = None
+    async def _carry_out(self, name: str, asked: request.ProbeRequest) -> None:
+        mine = frozenset(spot.link for spot in asked.responders if spot.node == self._node and spot.link)
+        told: request.ProbeReport | None = None
         try:
-            async with asyncio.timeout(asked.seconds):
+            async with asyncio.timeout(asked.timeout_seconds):
                 if mine:
                     self._answering[name] = mine
                     await self._settle()
-                    self._tell({name: request.Told(ready=True, troubles=self._missing(asked))})
+                    self._tell({name: request.ProbeReport(ready=True, errors=self._missing(asked))})
                 told = await self._measured(asked)
                 self._tell({name: told})
                 while mine:
                     await asyncio.sleep(GLANCE)
                     await self._settle()
         except TimeoutError:
-            log.info("MTUProbe %s is over after %d s", name, asked.seconds)
+            log.info("MTUProbe %s is over after %d s", name, asked.timeout_seconds)
             if told is None:
-                self._fail(name, f"node {self._node} did not finish within {asked.seconds} s")
+                self._fail(name, f"node {self._node} did not finish within {asked.timeout_seconds} s")
         except Exception as broken:  # whoever asked shall not wait for what never comes
             log.exception("MTUProbe %s", name)
             self._fail(name, f"node {self._node} could not measure: {broken!r}")
@@ -239,29 +239,29 @@ class Prober:
                 await self._settle()
 
     def _fail(self, name: str, trouble: str) -> None:
-        self._tell({name: request.Told(ready=True, done=True, troubles=(trouble,))})
+        self._tell({name: request.ProbeReport(ready=True, done=True, errors=(trouble,))})
 
-    async def _measured(self, asked: request.Order) -> request.Told:
+    async def _measured(self, asked: request.ProbeRequest) -> request.ProbeReport:
         over = threading.Event()
         work = measuring.Measuring(self._node, self._places, self._key, going_on=lambda: not over.is_set())
         try:
             told = await self._aside(lambda: work.carry_out(asked))
         finally:
             over.set()  # the question is gone, or its time is over: nothing more is sent for it
-        return msgspec.structs.replace(told, troubles=(*self._missing(asked), *told.troubles)[: measuring.TROUBLES])
+        return msgspec.structs.replace(told, errors=(*self._missing(asked), *told.errors)[: measuring.TROUBLES])
 
-    def _missing(self, asked: request.Order) -> tuple[str, ...]:
+    def _missing(self, asked: request.ProbeRequest) -> tuple[str, ...]:
         """A sentence for each pod that should answer and is gone."""
         return tuple(
-            f"no station answers in the pod behind {spot.port}: it is gone"
-            for spot in asked.answering
-            if spot.node == self._node and spot.port and self._places.port(spot.port) is None
+            f"no station answers in the pod behind {spot.link}: it is gone"
+            for spot in asked.responders
+            if spot.node == self._node and spot.link and self._places.port(spot.link) is None
         )[: measuring.TROUBLES]
 
-    async def _aside(self, work: Callable[[], request.Told]) -> request.Told:
+    async def _aside(self, work: Callable[[], request.ProbeReport]) -> request.ProbeReport:
         """Do it on a thread that waits for the network, and that nobody waits for when the agent is told to end."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[request.Told] = loop.create_future()
+        done: asyncio.Future[request.ProbeReport] = loop.create_future()
 
         def end(settle: Callable[[], None]) -> None:
             self._room.release()

@@ -24,7 +24,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     generation: int | None
     reached: migration.Reached | None
-    answers: Mapping[str, request.Told | None]
+    answers: Mapping[str, request.ProbeReport | None]
     observation: net.NodeObservation
 
 

@@ -133,15 +133,15 @@ def probe(
     any of four equal paths that differs. Ends with 1 when the path does not carry what is expected.
     """
     _, address = _resolve(host, family)
-    way = request.Way(
+    way = request.PathRequest(
         name=host,
-        here=request.Spot(node=""),
-        to=address,
-        at=port,
+        source=request.Namespace(node=""),
+        address=address,
+        port=port,
         expected=expected or 0,
-        back=not one_way and not icmp,
+        both_ways=not one_way and not icmp,
         flows=flows,
-        deep=True,
+        detailed=True,
     )
     forgot = gather.flush() if flush else 0
     work = measuring.Measuring("", namespaces.Places(netns.Roots()), _key(key_file))
@@ -157,19 +157,19 @@ def probe(
     return errors.FINE if probed.verdict == "ok" else errors.FINDINGS
 
 
-def _probed(way: request.Way, result: request.Result, forgot: int, *, keyed: bool) -> Probed:
-    assert result.there is not None
+def _probed(way: request.PathRequest, result: request.PathResult, forgot: int, *, keyed: bool) -> Probed:
+    assert result.forward is not None
     notes = list(result.notes)
     if result.verdict.kind == "unreachable":
         pass  # nothing was measured, in no direction
-    elif result.over == "UDP" and not keyed:
+    elif result.protocol == "UDP" and not keyed:
         notes.append("measured forwards only: without --key-file the other end does not measure back")
-    elif result.over == "UDP" and way.back and not result.back:
+    elif result.protocol == "UDP" and way.both_ways and not result.both_ways:
         notes.append("the other end did not measure back; it is too busy, or nothing came back from it")
     verdict = result.verdict
     return Probed(
-        address=way.to,
-        port=way.at,
+        address=way.address,
+        port=way.port,
         mtu=verdict.mtu,
         expected=verdict.expected,
         verdict=verdict.kind,
@@ -177,13 +177,13 @@ def _probed(way: request.Way, result: request.Result, forgot: int, *, keyed: boo
         sentence=verdict.sentence,
         place=verdict.place,
         advice=verdict.advice,
-        seconds=result.seconds,
+        seconds=result.duration_seconds,
         packets=result.packets,
-        rtt=result.rtt,
-        over=result.over,
+        rtt=result.round_trip_seconds,
+        over=result.protocol,
         evidence=verdict.evidence,
-        forward=_way(result.there),
-        back=_way(result.home) if result.home is not None else None,
+        forward=_way(result.forward),
+        back=_way(result.backward) if result.backward is not None else None,
         forgot=forgot,
         notes=tuple(notes),
     )

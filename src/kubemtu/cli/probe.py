@@ -128,7 +128,8 @@ def pair_lines(answer: "Answer", columns: int | None) -> Iterator[str]:
             for note in leg.result.notes:
                 yield from render.wrapped(f"· {note}", columns, indent=2, hang=2)
             result = leg.result
-            yield f"  over {result.over}, {result.seconds * 1000:.1f} ms, round trip {result.rtt * 1000:.2f} ms"
+            took, round_trip = result.duration_seconds * 1000, result.round_trip_seconds * 1000
+            yield f"  over {result.protocol}, {took:.1f} ms, round trip {round_trip:.2f} ms"
     for trouble in (*why.unmeasured(answer), *answer.notes, *answer.troubles):
         yield from render.wrapped(f"! {trouble}", columns, hang=2, style={"fg": "yellow"})
 

@@ -112,7 +112,7 @@ async def set_status(
     *,
     generation: int | None = None,
     reached: migrations_core.Reached | msgspec.UnsetType | None = msgspec.UNSET,
-    answers: Mapping[str, request.Told | None] | msgspec.UnsetType | None = msgspec.UNSET,
+    answers: Mapping[str, request.ProbeReport | None] | msgspec.UnsetType | None = msgspec.UNSET,
     observation: net.NodeObservation | msgspec.UnsetType = msgspec.UNSET,
     agent: Agent | msgspec.UnsetType = msgspec.UNSET,
     conditions: Sequence[Condition] | msgspec.UnsetType = msgspec.UNSET,

@@ -32,12 +32,12 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    order: request.Order | None
+    order: request.ProbeRequest | None
     created: float
     trouble: str = ""
 
 
-async def put(api: Api, name: str, asked: request.Order) -> None:
+async def put(api: Api, name: str, asked: request.ProbeRequest) -> None:
     """Ask; that it has been asked under this name, because an answer got lost, is fine.
 
     Raises Absent where the server does not have the kind, Forbidden without the right.
@@ -83,7 +83,7 @@ async def follow(api: Api) -> AsyncGenerator[Mapping[str, Asked], None]:
 def read(found: Object) -> Asked:
     """Read one question, whatever stands in it."""
     try:
-        asked = msgspec.convert(found.mapping("spec"), request.Order)
+        asked = msgspec.convert(found.mapping("spec"), request.ProbeRequest)
     except (msgspec.ValidationError, errors.Malformed) as error:
         trouble = f"MTUProbe {found.name} cannot be read: {error}"
         return Asked(name=found.name, order=None, created=_created(found), trouble=trouble)

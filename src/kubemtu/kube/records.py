@@ -45,7 +45,7 @@ class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     desired: migration.Desired | None = None
     reached: migration.Reached | None = None
-    answers: Mapping[str, request.Told] = {}
+    answers: Mapping[str, request.ProbeReport] = {}
     observation: net.NodeObservation | None = None
     observed_at: float | None = None
     agent: Agent | None = None
@@ -193,12 +193,12 @@ def _value(value: object, *, in_list: bool) -> object:
     return value
 
 
-def _told(present: object) -> request.Told:
+def _told(present: object) -> request.ProbeReport:
     """One answer; one that cannot be read is told as such, for it must not hide the node that gave it."""
     try:
-        return msgspec.convert(present, request.Told)
+        return msgspec.convert(present, request.ProbeReport)
     except msgspec.ValidationError as error:
-        return request.Told(ready=True, done=True, troubles=(f"an answer cannot be read: {error}",))
+        return request.ProbeReport(ready=True, done=True, errors=(f"an answer cannot be read: {error}",))
 
 
 def _part(found: Object, type_: type[T], *path: str) -> T | None:

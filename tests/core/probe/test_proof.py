@@ -4,7 +4,9 @@ from kubemtu.core.path import search, verdict
 from kubemtu.core.probe import proof, request
 
 
-def result(mtu: int, *, expected: int = 1450, ending: search.Ending = "exact", told: bool = False) -> request.Result:
+def result(
+    mtu: int, *, expected: int = 1450, ending: search.Ending = "exact", told: bool = False
+) -> request.PathResult:
     """A path that was judged by the size that arrived."""
     limit: search.Limit | None = "expected" if mtu >= expected else "router" if told else "silence"
     found = search.Found(
@@ -19,7 +21,7 @@ def result(mtu: int, *, expected: int = 1450, ending: search.Ending = "exact", t
         top=expected,
     )
     direction = verdict.Direction(found=found)
-    return request.Result(way="a > b", verdict=verdict.judge(direction, expected=expected))
+    return request.PathResult(path="a > b", verdict=verdict.judge(direction, expected=expected))
 
 
 def test_all_arrived_holds() -> None:
@@ -68,14 +70,14 @@ def test_a_kernel_that_believes_less_than_arrives_does_not_refute() -> None:
     )
     stale = verdict.judge(verdict.Direction(found=found, believed_before=1300), expected=1450)
     assert stale.kind == "stale path MTU"
-    assert proof.judge([("a > b", request.Result(way="a > b", verdict=stale))]).verdict == "held"
+    assert proof.judge([("a > b", request.PathResult(path="a > b", verdict=stale))]).verdict == "held"
 
 
 def test_what_nobody_expected_anything_of_is_judged_by_its_class() -> None:
     fine = verdict.Verdict(kind="ok", mtu=1450, sentence="")
-    assert proof.judge([("a > b", request.Result(way="a > b", verdict=fine))]).verdict == "held"
+    assert proof.judge([("a > b", request.PathResult(path="a > b", verdict=fine))]).verdict == "held"
     hole = verdict.Verdict(kind="black hole", mtu=1400, sentence="it is one")
-    assert proof.judge([("a > b", request.Result(way="a > b", verdict=hole))]).against == ("a > b: it is one",)
+    assert proof.judge([("a > b", request.PathResult(path="a > b", verdict=hole))]).against == ("a > b: it is one",)
 
 
 def test_nothing_measured_is_undecided() -> None:

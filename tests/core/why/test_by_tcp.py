@@ -9,15 +9,21 @@ from kubemtu.core.probe import request
 from kubemtu.core.why import legs
 from kubemtu.core.why.endpoints import End
 
-WAY = request.Way(name="0.4.whole", here=request.Spot(node="n1", port="caliweb"), to="203.0.113.7", flows=20, deep=True)
+WAY = request.PathRequest(
+    name="0.4.whole",
+    source=request.Namespace(node="n1", link="caliweb"),
+    address="203.0.113.7",
+    flows=20,
+    detailed=True,
+)
 
 
-def told(*connections: records.Connection) -> dict[str, request.Told]:
-    look = request.Look(port="caliweb", after=records.Evidence(connections=connections))
-    return {"n1": request.Told(done=True, looks=(look,))}
+def told(*connections: records.Connection) -> dict[str, request.ProbeReport]:
+    look = request.PassiveReading(link="caliweb", after=records.Evidence(connections=connections))
+    return {"n1": request.ProbeReport(done=True, readings=(look,))}
 
 
-def tried(there: End, *connections: records.Connection) -> request.Way | None:
+def tried(there: End, *connections: records.Connection) -> request.PathRequest | None:
     task = legs.Task(here=WEB, there=there, ways=(("whole", WAY),))
     found = legs.by_tcp(task, told(*connections))
     return found.ways[0][1] if found is not None else None
@@ -30,7 +36,7 @@ def to(port: int, backoff: int = 0, remote: str = "203.0.113.7") -> records.Conn
 def test_the_port_that_was_named() -> None:
     way = tried(changed(OUTSIDE, listens=443), to(5432, 3))
     assert way is not None
-    assert (way.at, way.tcp, way.flows, way.back) == (443, True, 1, False)
+    assert (way.port, way.tcp_only, way.flows, way.both_ways) == (443, True, 1, False)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +45,7 @@ def test_the_port_that_was_named() -> None:
 )
 def test_a_port_that_is_in_use(connections: tuple[records.Connection, ...], port: int) -> None:
     way = tried(OUTSIDE, *connections)
-    assert (way.at if way is not None else 0) == port
+    assert (way.port if way is not None else 0) == port
 
 
 def test_inside_a_cluster_stations_answer() -> None:

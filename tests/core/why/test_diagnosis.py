@@ -525,5 +525,5 @@ def test_two_families_that_differ_are_not() -> None:
 def test_every_answer_can_be_sent() -> None:
     found = ask(HOLE_1422)
     assert msgspec.json.decode(msgspec.json.encode(found), type=Diagnosis) == found
-    assert found.legs[0].result.way == "whole"
-    assert isinstance(found.legs[0].result, request.Result)
+    assert found.legs[0].result.path == "whole"
+    assert isinstance(found.legs[0].result, request.PathResult)

@@ -19,7 +19,7 @@ BOTH = msgspec.structs.replace(SNAPSHOT, nodes=(N1, N2))
 def ways(start: End, goal: End, snapshot: Snapshot = BOTH) -> list[tuple[str, str, str, str, bool]]:
     """Every way: its role, the node and the link that it begins at, where it leads, and whether it is asked back."""
     return [
-        (role, way.here.node, way.here.port, way.to, way.back)
+        (role, way.source.node, way.source.link, way.address, way.both_ways)
         for task in legs.of(start, goal, snapshot, "0", flows=20)
         for role, way in task.ways
     ]
@@ -70,9 +70,12 @@ def test_without_an_agent_at_the_other_end_the_way_between_the_nodes_is_measured
 def test_each_family_that_both_have_is_a_task_of_its_own() -> None:
     six = changed(PG, addresses=("10.42.2.10", "fd00:42:2::10"))
     found = list(legs.of(known("web-1"), six, BOTH, "0", flows=1))
-    assert [(task.family, task.ways[0][1].to) for task in found] == [("IPv4", "10.42.2.10"), ("IPv6", "fd00:42:2::10")]
+    assert [(task.family, task.ways[0][1].address) for task in found] == [
+        ("IPv4", "10.42.2.10"),
+        ("IPv6", "fd00:42:2::10"),
+    ]
     (only,) = legs.of(known("web-1"), changed(PG, addresses=("fd00:42:2::10",)), BOTH, "0", flows=1)
-    assert (only.family, only.ways[0][1].to) == ("", "fd00:42:2::10")
+    assert (only.family, only.ways[0][1].address) == ("", "fd00:42:2::10")
     assert list(legs.of(known("web-2"), changed(PG, addresses=("fd00:42:2::10",)), BOTH, "0", flows=1)) == []
 
 
@@ -106,7 +109,7 @@ def test_the_probes_own_service_is_gone_through() -> None:
         kind="service", name="svc kubemtu/kubemtu-probe", addresses=("10.43.0.9",), members=(PG,), all_members=1
     )
     found = list(legs.of(WEB, probe, BOTH, "0", flows=20))
-    assert [(task.there.name, task.ways[0][0], task.ways[0][1].to) for task in found] == [
+    assert [(task.there.name, task.ways[0][0], task.ways[0][1].address) for task in found] == [
         ("db/pg-0", "whole", "10.42.2.10"),
         ("svc kubemtu/kubemtu-probe", "service", "10.43.0.9"),
     ]
@@ -132,22 +135,31 @@ def test_one_end_alone_is_tried_to_a_pod_of_each_other_node_a_probe_first() -> N
 def test_the_other_end_is_asked_for_the_same_path() -> None:
     (task,) = legs.of(known("web-1"), known("db/pg-0"), BOTH, "0", flows=20)
     role, way = legs.returns(task)
-    assert (role, way.here, way.to, way.back) == ("return", request.Spot(node="n2", port="calipg"), "10.42.1.10", True)
+    assert (role, way.source, way.address, way.both_ways) == (
+        "return",
+        request.Namespace(node="n2", link="calipg"),
+        "10.42.1.10",
+        True,
+    )
 
 
 def test_who_is_looked_at_and_who_has_to_answer() -> None:
     (task,) = legs.of(known("web-1"), known("db/pg-0"), BOTH, "0", flows=1)
     assert legs.spots([task, task]) == [
-        request.Spot(node="n1", port="cali1"),
-        request.Spot(node="n1"),
-        request.Spot(node="n2", port="calipg"),
-        request.Spot(node="n2"),
+        request.Namespace(node="n1", link="cali1"),
+        request.Namespace(node="n1"),
+        request.Namespace(node="n2", link="calipg"),
+        request.Namespace(node="n2"),
     ]
-    assert legs.answering([task.there, known("n1"), OUTSIDE, task.there]) == [request.Spot(node="n2", port="calipg")]
+    assert legs.answering([task.there, known("n1"), OUTSIDE, task.there]) == [
+        request.Namespace(node="n2", link="calipg")
+    ]
 
 
 def test_what_is_told_of_one_direction_only_is_asked_for_again_and_the_fuller_answer_is_taken() -> None:
-    way = request.Way(name="nodes", here=request.Spot(node="n1"), to="192.0.2.2", back=True, deep=True)
+    way = request.PathRequest(
+        name="nodes", source=request.Namespace(node="n1"), address="192.0.2.2", both_ways=True, detailed=True
+    )
     full = both("nodes", 1500, 1500).result
     half = leg("nodes", direction(1500, 1500)).result
     lossy = leg("nodes", direction(1400, 1500, ending="lossy"), direction(1500, 1500)).result
@@ -159,5 +171,5 @@ def test_what_is_told_of_one_direction_only_is_asked_for_again_and_the_fuller_an
         True,
         *3 * [False],
     ]
-    assert not legs.half(msgspec.structs.replace(way, back=False), half)
+    assert not legs.half(msgspec.structs.replace(way, both_ways=False), half)
     assert (legs.fuller(half, full), legs.fuller(full, half), legs.fuller(half, lossy)) == (full, full, lossy)

@@ -42,9 +42,10 @@ def seen(
 ) -> tuple[Seen, ...]:
     """What is kept of what web-1 and its node show, when `size` bytes arrive, 0 for none."""
     spots = ((WEB.port, pod or Evidence()), ("", node or Evidence()))
-    told = request.Told(
-        looks=tuple(
-            request.Look(port=port, before=one, after=msgspec.structs.replace(one, at=2.0)) for port, one in spots
+    told = request.ProbeReport(
+        readings=tuple(
+            request.PassiveReading(link=port, before=one, after=msgspec.structs.replace(one, at=2.0))
+            for port, one in spots
         )
     )
     return passive.seen(TASK, {"n1": told}, snapshot, {THERE: size} if size else {})
@@ -113,8 +114,10 @@ def test_of_a_pods_node_only_what_concerns_the_pod() -> None:
 
 def test_what_was_forgotten_is_counted_at_the_end_itself() -> None:
     evidences = {port: Evidence() for port in (WEB.port, "")}
-    told = request.Told(
-        looks=tuple(request.Look(port=port, before=one, after=one, forgot=2) for port, one in evidences.items())
+    told = request.ProbeReport(
+        readings=tuple(
+            request.PassiveReading(link=port, before=one, after=one, flushed=2) for port, one in evidences.items()
+        )
     )
     found = passive.seen(TASK, {"n1": told}, SNAPSHOT, {})
     assert [(one.where, one.forgot) for one in found] == [("default/web-1", 2), ("node n1", 0)]
@@ -123,4 +126,4 @@ def test_what_was_forgotten_is_counted_at_the_end_itself() -> None:
 def test_who_did_not_tell_shows_nothing() -> None:
     assert passive.seen(TASK, {}, SNAPSHOT, {}) == ()
     unknown = legs.Task(here=changed(WEB, node=""), there=changed(PG, node=""), ways=())
-    assert passive.seen(unknown, {"n1": request.Told()}, SNAPSHOT, {}) == ()
+    assert passive.seen(unknown, {"n1": request.ProbeReport()}, SNAPSHOT, {}) == ()

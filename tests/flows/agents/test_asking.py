@@ -21,7 +21,7 @@ from kubemtu.kube.api import Api
 __all__ = ["as_user", "server"]
 
 As = Callable[[str], AbstractAsyncContextManager[Api]]
-Answer = Callable[[str, request.Order], request.Told | None]
+Answer = Callable[[str, request.ProbeRequest], request.ProbeReport | None]
 """What the agent of a node tells of an order; None: nothing, ever."""
 
 
@@ -30,7 +30,7 @@ class Cluster:
 
     def __init__(self, api: Api, answer: Answer) -> None:
         self.api = api
-        self.asked: dict[str, request.Order] = {}
+        self.asked: dict[str, request.ProbeRequest] = {}
         self._answer = answer
         self._told: dict[str, set[str]] = {}
 
@@ -43,7 +43,7 @@ class Cluster:
                         self.asked[name] = one.order
                         await self._tell(name, one.order)
 
-    async def _tell(self, name: str, asked: request.Order) -> None:
+    async def _tell(self, name: str, asked: request.ProbeRequest) -> None:
         for node in request.nodes(asked):
             told = self._answer(node, asked)
             if told is not None:
@@ -54,11 +54,11 @@ class Cluster:
         return [found.name for found in await self.api.list(probes.PROBES)]
 
 
-def good(node: str, asked: request.Order) -> request.Told:
+def good(node: str, asked: request.ProbeRequest) -> request.ProbeReport:
     """An agent that measured everything, and found it in order."""
     fine = verdict.Verdict(kind="ok", mtu=1450, sentence="", expected=1450)
-    results = tuple(request.Result(way=way.name, verdict=fine) for way in asked.ways if way.here.node == node)
-    return request.Told(ready=True, done=True, results=results)
+    results = tuple(request.PathResult(path=way.name, verdict=fine) for way in asked.paths if way.source.node == node)
+    return request.ProbeReport(ready=True, done=True, results=results)
 
 
 @contextlib.asynccontextmanager
@@ -79,18 +79,20 @@ async def cluster(as_user: As, answer: Answer = good, *nodes: str) -> AsyncItera
                 await task
 
 
-def way(number: int, node: str = "n1") -> request.Way:
-    return request.Way(name=f"{node}-{number}", here=request.Spot(node=node, port=f"cali{number}"), to="192.0.2.1")
+def way(number: int, node: str = "n1") -> request.PathRequest:
+    return request.PathRequest(
+        name=f"{node}-{number}", source=request.Namespace(node=node, link=f"cali{number}"), address="192.0.2.1"
+    )
 
 
-BOTH = request.Order(ways=(way(1), way(1, "n2")))
+BOTH = request.ProbeRequest(paths=(way(1), way(1, "n2")))
 
 
 async def test_all_are_waited_for_and_the_question_is_taken_away(as_user: As) -> None:
     async with cluster(as_user) as there, asking.asking(there.api) as line:
         heard: list[tuple[int, int]] = []
         found = await line.ask(BOTH, lambda told, of: heard.append((told, of)))
-        assert {node: [one.way for one in told.results] for node, told in found.items()} == {
+        assert {node: [one.path for one in told.results] for node, told in found.items()} == {
             "n1": ["n1-1"],
             "n2": ["n2-1"],
         }
@@ -99,17 +101,17 @@ async def test_all_are_waited_for_and_the_question_is_taken_away(as_user: As) ->
 
 
 async def test_only_those_are_waited_for_who_have_something_to_tell(as_user: As) -> None:
-    def answer(node: str, asked: request.Order) -> request.Told | None:
+    def answer(node: str, asked: request.ProbeRequest) -> request.ProbeReport | None:
         return good(node, asked) if node == "n1" else None
 
     async with cluster(as_user, answer) as there, asking.asking(there.api) as line:
-        assert (await line.ask(request.Order(ways=(way(1),)))).keys() == {"n1"}
-        assert await line.ask(request.Order()) == {}
+        assert (await line.ask(request.ProbeRequest(paths=(way(1),)))).keys() == {"n1"}
+        assert await line.ask(request.ProbeRequest()) == {}
 
 
 async def test_a_late_agent_is_one_clear_sentence(as_user: As) -> None:
-    def answer(node: str, asked: request.Order) -> request.Told | None:
-        return good(node, asked) if node == "n1" else request.Told(ready=True)
+    def answer(node: str, asked: request.ProbeRequest) -> request.ProbeReport | None:
+        return good(node, asked) if node == "n1" else request.ProbeReport(ready=True)
 
     async with cluster(as_user, answer) as there, asking.asking(there.api, patience=1.0) as line:
         with pytest.raises(errors.Unreachable) as caught:
@@ -124,7 +126,7 @@ async def test_a_late_agent_is_one_clear_sentence(as_user: As) -> None:
 
 async def test_many_late_agents_are_a_sentence_that_stays_short(as_user: As) -> None:
     nodes = [f"n{number}" for number in range(1, 21)]
-    asked = request.Order(look=tuple(request.Spot(node=node) for node in nodes))
+    asked = request.ProbeRequest(inspect=tuple(request.Namespace(node=node) for node in nodes))
     many = cluster(as_user, lambda _node, _asked: None, *nodes)
     async with many as there, asking.asking(there.api, patience=0.3) as line:
         with pytest.raises(errors.Unreachable, match=r"^the agent of node n1, n2, n3 and 17 more did not answer"):
@@ -134,7 +136,7 @@ async def test_many_late_agents_are_a_sentence_that_stays_short(as_user: As) -> 
 async def test_a_node_that_leaves_is_not_waited_for(as_user: As, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "GLANCE", 0.1)
 
-    def answer(node: str, asked: request.Order) -> request.Told | None:
+    def answer(node: str, asked: request.ProbeRequest) -> request.ProbeReport | None:
         return good(node, asked) if node == "n1" else None
 
     async with cluster(as_user, answer) as there, asking.asking(there.api, patience=200.0) as line:
@@ -164,7 +166,7 @@ async def test_a_question_of_which_it_is_not_known_whether_it_came_is_taken_away
     """The keyboard interrupts between the request and its answer."""
     put, came = probes.put, asyncio.Event()
 
-    async def slow(api: Api, name: str, asked: request.Order) -> None:
+    async def slow(api: Api, name: str, asked: request.ProbeRequest) -> None:
         await put(api, name, asked)
         came.set()
         await asyncio.sleep(60)
@@ -182,10 +184,12 @@ async def test_a_question_of_which_it_is_not_known_whether_it_came_is_taken_away
 async def test_more_ways_than_one_object_holds_are_asked_in_parts(as_user: As) -> None:
     ways = [way(number, "n1" if number % 2 else "n2") for number in range(2345)]
     async with cluster(as_user) as there, asking.asking(there.api) as line:
-        found = await line.ways(ways, request.Order(look=(request.Spot(node="n2"),), seconds=7))
+        found = await line.ways(ways, request.ProbeRequest(inspect=(request.Namespace(node="n2"),), timeout_seconds=7))
         assert found.keys() == {one.name for one in ways}
-        assert [len(asked.ways) for asked in there.asked.values()] == [1000, 1000, 345]
-        assert {(asked.look, asked.seconds) for asked in there.asked.values()} == {((request.Spot(node="n2"),), 7)}
+        assert [len(asked.paths) for asked in there.asked.values()] == [1000, 1000, 345]
+        assert {(asked.inspect, asked.timeout_seconds) for asked in there.asked.values()} == {
+            ((request.Namespace(node="n2"),), 7)
+        }
         assert await line.ways([]) == {}
         assert await there.left() == []
 
@@ -193,12 +197,12 @@ async def test_more_ways_than_one_object_holds_are_asked_in_parts(as_user: As) -
 def test_what_is_asked_and_what_is_told_fit_into_what_etcd_takes() -> None:
     """1.5 MB (etcd, --max-request-bytes), of which a node's observation needs a part: names as long as they come."""
     pod = f"{'n' * 63}/{'p' * 63}"
-    long = request.Way(
+    long = request.PathRequest(
         name=f"{pod} > {pod} over IPv6",
-        here=request.Spot(node="ip-10-100-100-100.eu-central-1.compute.internal", port="cali0123456789a"),
-        to="fd00:1111:2222:3333:4444:5555:6666:7777",
+        source=request.Namespace(node="ip-10-100-100-100.eu-central-1.compute.internal", link="cali0123456789a"),
+        address="fd00:1111:2222:3333:4444:5555:6666:7777",
         expected=1450,
-        enough=True,
+        cap_at_expected=True,
     )
     hole = verdict.Verdict(
         kind="black hole",
@@ -215,22 +219,26 @@ def test_what_is_asked_and_what_is_told_fit_into_what_etcd_takes() -> None:
         advice="use an MTU of 1404 at both ends, or raise the link that is smaller to 1450; let ICMP type 3 code 4 "
         "pass as well, and ICMPv6 type 2",
     )
-    told = request.Told(ready=True, done=True, results=(request.Result(way=long.name, verdict=hole),) * asking.CHUNK)
-    assert len(msgspec.json.encode(request.Order(ways=(long,) * asking.CHUNK))) < 750_000
-    assert len(msgspec.json.encode(request.Order(answering=(long.here,) * asking.SPOTS))) < 750_000
+    told = request.ProbeReport(
+        ready=True, done=True, results=(request.PathResult(path=long.name, verdict=hole),) * asking.CHUNK
+    )
+    assert len(msgspec.json.encode(request.ProbeRequest(paths=(long,) * asking.CHUNK))) < 750_000
+    assert len(msgspec.json.encode(request.ProbeRequest(responders=(long.source,) * asking.SPOTS))) < 750_000
     assert len(msgspec.json.encode(told)) < 1_250_000
 
 
 async def test_pods_answer_while_the_block_runs(as_user: As) -> None:
-    def answer(node: str, asked: request.Order) -> request.Told:
-        return request.Told(ready=True, troubles=(f"no station answers in a pod of {node}",) if node == "n2" else ())
+    def answer(node: str, asked: request.ProbeRequest) -> request.ProbeReport:
+        return request.ProbeReport(
+            ready=True, errors=(f"no station answers in a pod of {node}",) if node == "n2" else ()
+        )
 
-    spots = [request.Spot(node=node, port="cali1") for node in ("n1", "n2", "n1")]
+    spots = [request.Namespace(node=node, link="cali1") for node in ("n1", "n2", "n1")]
     async with cluster(as_user, answer) as there, asking.asking(there.api) as line:
         async with line.answering(spots) as missing:
             assert missing == ("no station answers in a pod of n2",)
             (asked,) = there.asked.values()
-            assert asked.answering == tuple(spots[:2])
+            assert asked.responders == tuple(spots[:2])
             assert len(await there.left()) == 1
         assert await there.left() == []
         with pytest.raises(errors.Surprise):
@@ -244,10 +252,10 @@ async def test_pods_answer_while_the_block_runs(as_user: As) -> None:
 
 async def test_more_pods_than_one_object_holds_answer_by_several(as_user: As, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "SPOTS", 10)
-    spots = [request.Spot(node="n1", port=f"cali{number}") for number in range(25)]
+    spots = [request.Namespace(node="n1", link=f"cali{number}") for number in range(25)]
     async with cluster(as_user) as there, asking.asking(there.api) as line:
         async with line.answering(spots):
-            assert [len(asked.answering) for asked in there.asked.values()] == [10, 10, 5]
+            assert [len(asked.responders) for asked in there.asked.values()] == [10, 10, 5]
             assert len(await there.left()) == 3
         assert await there.left() == []
 
@@ -276,7 +284,7 @@ async def test_an_api_that_is_away_for_a_while_is_asked_again(as_user: As, monke
     put, left = probes.put, 3
     said: list[events.Event] = []
 
-    async def shaky(api: Api, name: str, asked: request.Order) -> None:
+    async def shaky(api: Api, name: str, asked: request.ProbeRequest) -> None:
         nonlocal left
         left -= 1
         if left == 1:
@@ -293,12 +301,12 @@ async def test_an_api_that_is_away_for_a_while_is_asked_again(as_user: As, monke
 
 
 async def test_what_others_told_is_not_taken_for_an_answer(as_user: As) -> None:
-    def answer(node: str, asked: request.Order) -> request.Told | None:
-        return good(node, asked) if asked.ways else None
+    def answer(node: str, asked: request.ProbeRequest) -> request.ProbeReport | None:
+        return good(node, asked) if asked.paths else None
 
     async with cluster(as_user, answer) as there, asking.asking(there.api, patience=0.4) as line:
-        told: Mapping[str, request.Told] = {"somebody-elses": request.Told(ready=True, done=True)}
+        told: Mapping[str, request.ProbeReport] = {"somebody-elses": request.ProbeReport(ready=True, done=True)}
         await mtu.set_status(there.api, "n1", answers=told)
         with pytest.raises(errors.Unreachable):
-            await line.ask(request.Order(look=(request.Spot(node="n1"),)))
+            await line.ask(request.ProbeRequest(inspect=(request.Namespace(node="n1"),)))
         assert (await line.ask(BOTH)).keys() == {"n1", "n2"}

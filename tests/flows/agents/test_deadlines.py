@@ -15,14 +15,14 @@ from kubemtu.flows.agents.nodes import Nodes
 from kubemtu.kube import api as kube_api
 from kubemtu.kube.records import NodeMtu
 
-BOTH = request.Order(look=(request.Spot(node="n1"), request.Spot(node="n2")))
-DONE = request.Told(ready=True, done=True)
+BOTH = request.ProbeRequest(inspect=(request.Namespace(node="n1"), request.Namespace(node="n2")))
+DONE = request.ProbeReport(ready=True, done=True)
 
 
 class Heard(Nodes):
     """Nodes without a cluster: what they tell is put in by hand."""
 
-    def put(self, name: str, told: request.Told | None, *, age: float = 0.0) -> None:
+    def put(self, name: str, told: request.ProbeReport | None, *, age: float = 0.0) -> None:
         """Have a node tell something, or nothing, some seconds ago."""
         answers = {"question": told} if told is not None else {}
         self._seen[name] = NodeMtu(name=name, answers=answers, observed_at=time.time() - age)
@@ -36,7 +36,7 @@ class Line(deadlines.Patient):
     """Asks nobody, under a name that is known."""
 
     @contextlib.asynccontextmanager
-    async def _put(self, asked: request.Order) -> AsyncIterator[str]:
+    async def _put(self, asked: request.ProbeRequest) -> AsyncIterator[str]:
         yield "question"
 
 
@@ -90,7 +90,7 @@ async def test_it_is_not_waited_for_again(nodes: Heard, line: Line, monkeypatch:
 async def test_who_tells_later_is_heard_all_the_same(nodes: Heard, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadlines, "LEAST", 1000.0)
     nodes.put("n1", DONE)
-    nodes.put("n2", request.Told(ready=True))  # which is not all
+    nodes.put("n2", request.ProbeReport(ready=True))  # which is not all
     asked = asyncio.create_task(line.ask(BOTH))
     await asyncio.sleep(0.05)
     nodes.put("n2", DONE)
@@ -106,7 +106,7 @@ async def test_when_nobody_tells_that_is_an_error(nodes: Heard, line: Line) -> N
 
 async def test_a_pod_in_which_nobody_can_stand_keeps_nothing_back(nodes: Heard, line: Line) -> None:
     nodes.put("n1", DONE)
-    async with line.answering([request.Spot(node="n2", port="cali2")]) as missing:
+    async with line.answering([request.Namespace(node="n2", link="cali2")]) as missing:
         assert missing == ()
     assert line.late == {"n2"}
 

@@ -45,34 +45,38 @@ class Network(asking.Asking):
 
     def __init__(self, carries: Carries) -> None:
         self._carries = carries
-        self.asked: list[request.Order] = []
-        self.answered: list[frozenset[request.Spot]] = []
+        self.asked: list[request.ProbeRequest] = []
+        self.answered: list[frozenset[request.Namespace]] = []
 
-    async def ask(self, asked: request.Order, tell: asking.Tell | None = None) -> dict[str, request.Told]:
+    async def ask(self, asked: request.ProbeRequest, tell: asking.Tell | None = None) -> dict[str, request.ProbeReport]:
         self.asked.append(asked)
         return {
-            node: request.Told(ready=True, done=True, results=self._results(node, asked), row=self._row(node, asked))
+            node: request.ProbeReport(
+                ready=True, done=True, results=self._results(node, asked), mesh_row=self._row(node, asked)
+            )
             for node in request.nodes(asked)
         }
 
     @contextlib.asynccontextmanager
-    async def answering(self, spots: Iterable[request.Spot]) -> AsyncIterator[tuple[str, ...]]:
+    async def answering(self, spots: Iterable[request.Namespace]) -> AsyncIterator[tuple[str, ...]]:
         self.answered.append(frozenset(spots))
         yield ()
 
-    def _results(self, node: str, asked: request.Order) -> tuple[request.Result, ...]:
+    def _results(self, node: str, asked: request.ProbeRequest) -> tuple[request.PathResult, ...]:
         return tuple(
-            request.Result(way=way.name, verdict=verdict(self._carries(way.here.port or node, way.to), way.expected))
-            for way in asked.ways
-            if way.here.node == node
+            request.PathResult(
+                path=way.name, verdict=verdict(self._carries(way.source.link or node, way.address), way.expected)
+            )
+            for way in asked.paths
+            if way.source.node == node
         )
 
-    def _row(self, node: str, asked: request.Order) -> rounds.Row | None:
-        if asked.round is None:
+    def _row(self, node: str, asked: request.ProbeRequest) -> rounds.Row | None:
+        if asked.mesh is None:
             return None
-        members, size = asked.round.members, asked.round.expected
+        members, size = asked.mesh.members, asked.mesh.expected
         mine = [place.node for place in members].index(node)
-        offsets = asked.round.offsets or range(1, len(members))
+        offsets = asked.mesh.offsets or range(1, len(members))
         groups: dict[tuple[path_verdict.Kind, int], list[int]] = {}
         for peer in sorted((mine + offset) % len(members) for offset in offsets):
             found = verdict(self._carries(node, members[peer].address), size)
@@ -98,13 +102,13 @@ async def test_a_network_that_carries_it_is_asked_once() -> None:
     found = await underlay.survey(network.ask, addresses(3), ["n1", "n2", "n3"], 1500)
     assert (found.proof.verdict, found.proof.arrived, found.carried) == ("held", 6, None)
     (asked,) = network.asked
-    assert asked.round is not None
-    assert [(place.node, place.address) for place in asked.round.members] == [
+    assert asked.mesh is not None
+    assert [(place.node, place.address) for place in asked.mesh.members] == [
         ("n1", "192.0.2.1"),
         ("n2", "192.0.2.2"),
         ("n3", "192.0.2.3"),
     ]
-    assert asked.round.expected == 1500
+    assert asked.mesh.expected == 1500
 
 
 async def test_the_largest_packet_over_the_worst_way_is_found() -> None:
@@ -117,8 +121,8 @@ async def test_the_largest_packet_over_the_worst_way_is_found() -> None:
         "they send full-size packets (3 other ways like it); 1400 bytes leave 1350 for pods"
     )
     assert underlay.remedy(found, 1500, 1450) == "apply --mtu 1350 or less, or correct the network"
-    assert {way.name for way in network.asked[1].ways} == {"n1 > n2", "n1 > n3", "n2 > n3", "n3 > n2"}
-    assert {way.here.port for way in network.asked[1].ways} == {""}
+    assert {way.name for way in network.asked[1].paths} == {"n1 > n2", "n1 > n3", "n2 > n3", "n3 > n2"}
+    assert {way.source.link for way in network.asked[1].paths} == {""}
 
 
 async def test_nodes_that_answer_nothing_leave_it_open() -> None:
@@ -129,7 +133,7 @@ async def test_nodes_that_answer_nothing_leave_it_open() -> None:
     assert underlay.unknown(found) == (
         "nothing of any size is answered, or too little (n1 > n2, and 1 other way like it)"
     )
-    assert all(way.echo for way in network.asked[1].ways)  # asked once more, so that ICMP echo is tried
+    assert all(way.icmp_fallback for way in network.asked[1].paths)  # asked once more, so that ICMP echo is tried
 
 
 async def test_one_mute_node_does_not_hide_a_black_hole() -> None:
@@ -156,7 +160,7 @@ async def test_the_worst_of_many_different_ways_is_measured() -> None:
     network = Network(lambda here, to: sizes[here, to])
     found = await underlay.survey(network.ask, addresses(6), list(addresses(6)), 1500)
     assert (found.carried, len(found.proof.against)) == (1499 - 60 - 5, 30)
-    assert len(network.asked[1].ways) == 16
+    assert len(network.asked[1].paths) == 16
 
 
 async def test_packets_that_are_lost_once_refute_nothing() -> None:
@@ -175,10 +179,10 @@ async def test_a_path_that_loses_packets_is_no_advice() -> None:
     """At least 100 bytes arrive there, which is not to say that no more do."""
 
     class Lossy(Network):
-        def _results(self, node: str, asked: request.Order) -> tuple[request.Result, ...]:
+        def _results(self, node: str, asked: request.ProbeRequest) -> tuple[request.PathResult, ...]:
             lossy = path_verdict.Verdict(kind="loss", mtu=100, sentence="too much is lost", expected=1500)
             return tuple(
-                msgspec.structs.replace(one, verdict=lossy) if one.way == "n1 > n2" else one
+                msgspec.structs.replace(one, verdict=lossy) if one.path == "n1 > n2" else one
                 for one in super()._results(node, asked)
             )
 
@@ -190,11 +194,13 @@ async def test_a_path_that_loses_packets_is_no_advice() -> None:
 
 async def test_a_node_that_could_not_measure_is_told() -> None:
     class Broken(Network):
-        async def ask(self, asked: request.Order, tell: asking.Tell | None = None) -> dict[str, request.Told]:
+        async def ask(
+            self, asked: request.ProbeRequest, tell: asking.Tell | None = None
+        ) -> dict[str, request.ProbeReport]:
             row = rounds.Row(sender=0, measured=0, ok=0, error="the node: no more files can be opened")
             return {
-                "n1": request.Told(ready=True, done=True, row=row),
-                "n2": request.Told(ready=True, done=True, troubles=("node n2 could not measure: no memory",)),
+                "n1": request.ProbeReport(ready=True, done=True, mesh_row=row),
+                "n2": request.ProbeReport(ready=True, done=True, errors=("node n2 could not measure: no memory",)),
             }
 
     found = await underlay.survey(Broken(lambda _here, _to: 0).ask, addresses(2), ["n1", "n2"], 1500)
@@ -283,10 +289,10 @@ async def test_every_pod_sends_to_its_own_node_and_to_others() -> None:
     found = await proven(network)
     assert (found.verdict, found.probes, found.arrived) == ("held", 14, 14)
     (asked,) = network.asked
-    sent = {(way.here.port, way.to) for way in asked.ways}
+    sent = {(way.source.link, way.address) for way in asked.paths}
     assert ("cali1", "10.42.0.2") in sent
     assert {one for one, _ in sent} == {"cali1", "cali2", "cali3", "cali4", "cali5"}
-    assert {way.expected for way in asked.ways} == {1450}
+    assert {way.expected for way in asked.paths} == {1450}
 
 
 async def test_every_pod_that_is_sent_to_answers_meanwhile() -> None:
@@ -294,7 +300,7 @@ async def test_every_pod_that_is_sent_to_answers_meanwhile() -> None:
     await proven(network)
     places = {"n1": {1, 2}, "n2": {3, 4}, "n3": {5}}
     assert network.answered == [
-        frozenset(request.Spot(node=node, port=f"cali{each}") for node, ports in places.items() for each in ports)
+        frozenset(request.Namespace(node=node, link=f"cali{each}") for node, ports in places.items() for each in ports)
     ]
 
 
@@ -303,14 +309,14 @@ async def test_no_more_is_expected_than_both_pods_have() -> None:
     mixed = {"n1": (port(1),), "n2": (port(3, mtu=1400),)}
     network = Network(lambda _here, _to: 1400)
     assert (await proven(network, lambda: mixed)).verdict == "held"
-    assert {way.expected for way in network.asked[0].ways} == {1400}
+    assert {way.expected for way in network.asked[0].paths} == {1400}
 
 
 async def test_both_families_are_proven() -> None:
     both = {"n1": (port(1, "fd00::1"),), "n2": (port(3, "fd00::3"),)}
     network = Network(lambda _here, _to: 1450)
     assert (await proven(network, lambda: both)).probes == 4
-    assert {way.to for way in network.asked[0].ways if way.here.node == "n1"} == {"10.42.0.3", "fd00::3"}
+    assert {way.address for way in network.asked[0].paths if way.source.node == "n1"} == {"10.42.0.3", "fd00::3"}
 
 
 async def test_each_family_is_judged_by_itself(hasty: None) -> None:
@@ -335,8 +341,8 @@ async def test_what_arrives_at_the_third_attempt_has_arrived(hasty: None) -> Non
     network = Network(lambda _here, to: 1300 if to == "10.42.0.3" and len(network.asked) < 3 else 1450)
     found = await proven(network)
     assert (found.verdict, found.probes, found.arrived) == ("held", 14, 14)
-    assert {way.to for way in network.asked[2].ways} == {"10.42.0.3"}
-    assert network.answered[2] == {request.Spot(node="n2", port="cali3")}
+    assert {way.address for way in network.asked[2].paths} == {"10.42.0.3"}
+    assert network.answered[2] == {request.Namespace(node="n2", link="cali3")}
 
 
 async def test_a_pod_behind_a_policy_proves_nothing_and_stops_nothing(hasty: None) -> None:

@@ -27,36 +27,39 @@ class Network(asking.Asking):
         self._carries = carries
         self._dead = dead
         self._cut = cut
-        self.asked: list[request.Order] = []
+        self.asked: list[request.ProbeRequest] = []
 
-    async def ask(self, asked: request.Order, tell: asking.Tell | None = None) -> dict[str, request.Told]:
+    async def ask(self, asked: request.ProbeRequest, tell: asking.Tell | None = None) -> dict[str, request.ProbeReport]:
         self.asked.append(asked)
         return {
-            node: request.Told(
-                done=True, row=self._row(node, asked.round), results=self._results(node, asked), cut=self._cut
+            node: request.ProbeReport(
+                done=True,
+                mesh_row=self._row(node, asked.mesh),
+                results=self._results(node, asked),
+                fragments_made=self._cut,
             )
             for node in request.nodes(asked)
             if node not in self._dead
         }
 
     @contextlib.asynccontextmanager
-    async def answering(self, spots: Iterable[request.Spot]) -> AsyncIterator[tuple[str, ...]]:
+    async def answering(self, spots: Iterable[request.Namespace]) -> AsyncIterator[tuple[str, ...]]:
         yield ()
 
-    def _results(self, node: str, asked: request.Order) -> tuple[request.Result, ...]:
-        here = {place.node: place.address for place in self.asked[0].round.members} if self.asked[0].round else {}
+    def _results(self, node: str, asked: request.ProbeRequest) -> tuple[request.PathResult, ...]:
+        here = {place.node: place.address for place in self.asked[0].mesh.members} if self.asked[0].mesh else {}
         return tuple(
-            request.Result(
-                way=way.name,
-                verdict=verdict(self._carries(here[node], way.to), way.expected),
-                there=direction(self._carries(here[node], way.to), way.expected) if way.deep else None,
-                home=direction(self._carries(way.to, here[node]), way.expected) if way.back else None,
+            request.PathResult(
+                path=way.name,
+                verdict=verdict(self._carries(here[node], way.address), way.expected),
+                forward=direction(self._carries(here[node], way.address), way.expected) if way.detailed else None,
+                backward=direction(self._carries(way.address, here[node]), way.expected) if way.both_ways else None,
             )
-            for way in asked.ways
-            if way.here.node == node
+            for way in asked.paths
+            if way.source.node == node
         )
 
-    def _row(self, node: str, round_: request.Round | None) -> rounds.Row | None:
+    def _row(self, node: str, round_: request.MeshRequest | None) -> rounds.Row | None:
         if round_ is None:
             return None
         mine = next(number for number, place in enumerate(round_.members) if place.node == node)
@@ -124,7 +127,7 @@ async def test_above_a_thousand_nodes_each_measures_a_few_and_one_bad_node_is_st
     network = Network(lambda _, to: 1400 if to == address(100) else 1500)
     report = await flow.measure(network, cluster(1200), layers=("nodes",))
     (layer,) = report.layers
-    first = network.asked[0].round
+    first = network.asked[0].mesh
     assert first is not None
     assert (len(first.members), len(first.offsets), layer.plan.per_member) == (1200, 24, 24)
     assert layer.summary.planned == 1200 * 24
@@ -143,8 +146,8 @@ async def test_every_round_measures_others() -> None:
     for number in (0, 1):
         network = Network(lambda _, __: 1500)
         assert (await flow.measure(network, cluster(1200), layers=("nodes",), round_number=number)).ok
-        assert network.asked[0].round is not None
-        taken.append(frozenset(network.asked[0].round.offsets))
+        assert network.asked[0].mesh is not None
+        taken.append(frozenset(network.asked[0].mesh.offsets))
     assert taken[0].isdisjoint(taken[1])
 
 
@@ -152,8 +155,8 @@ async def test_up_to_a_thousand_everybody_measures_everybody() -> None:
     network = Network(lambda _, __: 1500)
     report = await flow.measure(network, cluster(40), layers=("nodes",))
     assert report.layers[0].summary.measured == 40 * 39
-    assert network.asked[0].round is not None
-    assert network.asked[0].round.offsets == ()
+    assert network.asked[0].mesh is not None
+    assert network.asked[0].mesh.offsets == ()
     assert len(network.asked) == 1  # what is in order is not asked twice
 
 
@@ -161,7 +164,7 @@ async def test_a_pair_is_measured_once_more_by_several_flows() -> None:
     ends = {address(1), address(2)}
     network = Network(lambda here, to: 1400 if {here, to} == ends else 1500)
     report = await flow.measure(network, cluster(6), layers=("nodes",))
-    assert {(way.name, way.flows) for way in network.asked[1].ways} == {("1>2", 20), ("2>1", 20)}
+    assert {(way.name, way.flows) for way in network.asked[1].paths} == {("1>2", 20), ("2>1", 20)}
     (fault,) = report.layers[0].faults
     assert (fault.where, fault.members, fault.others, fault.both) == ("pair", ("n0001",), ("n0002",), True)
 
@@ -244,7 +247,7 @@ async def test_two_silent_nodes_are_not_told_about_each_other() -> None:
 async def test_above_a_thousand_nodes_a_few_neighbours_measure_a_silent_one() -> None:
     network = Network(lambda here, to: 1400 if here == address(7) else 1500, dead=("n0007",))
     report = await flow.measure(network, cluster(1200, silent=(7,)), layers=("nodes",))
-    assert len({way.here.node for way in network.asked[1].ways}) == 24
+    assert len({way.source.node for way in network.asked[1].paths}) == 24
     assert [(fault.where, fault.members) for fault in report.layers[0].faults] == [
         ("sends", ("n0007",)),
         ("prober silent", ("n0007",)),
@@ -287,9 +290,9 @@ async def test_a_node_without_an_address_of_its_own_is_named() -> None:
 async def test_a_rate_is_handed_on_and_one_that_takes_too_long_is_refused() -> None:
     network = Network(lambda _, __: 1500)
     await flow.measure(network, cluster(1000), layers=("nodes",), pps=50)
-    assert network.asked[0].round is not None
-    assert network.asked[0].round.pps == 50
-    assert network.asked[0].seconds > 999 * 4 / 50
+    assert network.asked[0].mesh is not None
+    assert network.asked[0].mesh.packets_per_second == 50
+    assert network.asked[0].timeout_seconds > 999 * 4 / 50
     with pytest.raises(errors.UsageError) as refused:
         await flow.measure(network, cluster(1000), layers=("nodes",), pps=10)
     assert str(refused.value) == (

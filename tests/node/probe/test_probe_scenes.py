@@ -43,11 +43,11 @@ def test_a_scene_is_judged_rightly(line: Line, scene: Scene, family: Family) -> 
     verdict = result.verdict
     assert (verdict.kind in scene.kinds, verdict.mtu) == (True, scene.told), verdict
     assert scene.says[0 if family == 4 else 1] in verdict.sentence
-    assert result.back == (scene.back is not None)
+    assert result.both_ways == (scene.back is not None)
     if deep:
-        assert result.there is not None
-        assert scene.flows > 1 or result.there.found.mtu == scene.mtu
-        assert (result.home.found.mtu if result.home is not None else None) == scene.back
+        assert result.forward is not None
+        assert scene.flows > 1 or result.forward.found.mtu == scene.mtu
+        assert (result.backward.found.mtu if result.backward is not None else None) == scene.back
 
 
 @pytest.mark.parametrize("name", ["loss-5", "black-hole-loss-5"])

@@ -72,17 +72,17 @@ def measure(
     return line.inside("a", work)
 
 
-def judge(line: Line, scene: Scene, family: Family, *, deep: bool = True) -> request.Result:
+def judge(line: Line, scene: Scene, family: Family, *, deep: bool = True) -> request.PathResult:
     """Measure a scene from a as a bare host does, and judge; `deep`: also what TCP believes, and what tunnels cut."""
-    way = request.Way(
+    way = request.PathRequest(
         name=scene.name,
-        here=request.Spot(node=""),
-        to=scene.address[family],
-        at=scene.port,
-        back=scene.back is not None,
+        source=request.Namespace(node=""),
+        address=scene.address[family],
+        port=scene.port,
+        both_ways=scene.back is not None,
         flows=scene.flows,
-        echo=False,
-        deep=deep,
+        icmp_fallback=False,
+        detailed=deep,
     )
     work = measuring.Measuring("", namespaces.Places(netns.Roots()), wire.Key(SECRET))
     (result,) = line.inside("a", lambda: work.ways([way]))

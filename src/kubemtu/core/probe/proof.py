@@ -32,7 +32,7 @@ def mute(verdict: path_verdict.Verdict) -> bool:
     return not carries(verdict) and verdict.kind in path_verdict.UNDECIDED
 
 
-def judge(found: Iterable[tuple[str, request.Result]]) -> Proof:
+def judge(found: Iterable[tuple[str, request.PathResult]]) -> Proof:
     """Hold measured paths against the expectation that all carry it; each comes with what people call it.
 
     Where nothing of any size is answered, not even an echo, a policy or a firewall speaks, and that proves nothing

@@ -1,9 +1,9 @@
-"""What the agents are asked to measure, and what they tell: the `spec` of an MTUProbe, and their answers to it.
+"""What the agents are asked to measure, and what they report: the `spec` of an MTUProbe, and the reports in NodeMTUs.
 
-An order is put to all agents at once and changes nothing on a node but what it says itself: sockets that answer for a
-while, and learned path MTUs forgotten where that is asked for. Every agent takes from it what is its own node's, and
-tells under the order's name in its own NodeMTU. So a question needs no right to write a NodeMTU, several may be asked
-at the same time, and a thousand agents do not hear each other's answers.
+A request is put to all agents at once and changes nothing on a node but what it says itself: sockets that answer for a
+while, and learned path MTUs that are forgotten. Every agent takes from it what is its own node's, and reports under
+the name of the MTUProbe in its own NodeMTU. So a request needs no right to write a NodeMTU, several may be made at the
+same time, and a thousand agents do not hear each other's reports.
 
 Sizes are of whole IP packets, in bytes.
 """
@@ -17,129 +17,133 @@ from kubemtu.core.mesh import rounds
 from kubemtu.core.path import verdict as path_verdict
 
 PORT = 7843  # UDP and TCP: of the agents on the nodes, and of the probe pods
-SECONDS = 120  # that an order lives, unless it says otherwise
-Over = Literal["UDP", "ICMP echo", "TCP"]
+SECONDS = 120  # that a request lives, unless it says otherwise
+Protocol = Literal["UDP", "ICMP echo", "TCP"]
 
 
-class Spot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A network namespace: of a node itself (`port` empty) or of the pod behind that host-side link of the node."""
+class Namespace(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Name a network namespace: that of the pod behind the host-side `link` of a node, or with no link the node's."""
 
     node: str
-    port: str = ""
+    link: str = ""
 
 
-class Way(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One path to measure, from a spot to an address, and in its other direction with `back`.
+class PathRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Ask for one path, from a namespace (`from` in JSON) to an address; with `both_ways`, for its way back as well.
 
-    `expected`: what should arrive, the interface's own MTU when 0; `enough`: nothing larger is tried. `flows`: so many
-    source ports. `echo`: where no station answers, ICMP echo is tried. `tcp`: nothing but the
-    TCP of whoever listens on port `at` is measured by, and only there. `deep`: also look at what TCP is made to believe
-    and at whether the own tunnel cuts its packets; that takes more packets.
+    `expected`: the size that should arrive, 0 for the MTU of the interface; with `cap_at_expected`, nothing larger is
+    tried. `flows`: how many source ports are tried. `icmp_fallback`: where no station answers, ICMP echo is tried.
+    `tcp_only`: measure by nothing but the TCP of whoever listens on `port`. `detailed`: also find out which sizes TCP
+    is made to believe in, and whether the node's own tunnel fragments; that takes more packets.
     """
 
     name: str
-    here: Spot
-    to: str
-    at: int = PORT
+    source: Namespace = msgspec.field(name="from")
+    address: str
+    port: int = PORT
     expected: int = 0
-    enough: bool = False
-    back: bool = False
+    cap_at_expected: bool = False
+    both_ways: bool = False
     flows: int = 1
-    echo: bool = True
-    tcp: bool = False
-    deep: bool = False
+    icmp_fallback: bool = True
+    tcp_only: bool = False
+    detailed: bool = False
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One member of a mesh: whose namespace it measures from, and the address it answers under."""
+class MeshMember(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Name one member of a mesh: the namespace that it measures from, and the address that it answers at."""
 
     node: str
     address: str
-    port: str = ""
+    link: str = ""
     zone: str = ""
 
 
-class Round(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """One round of a mesh: each member measures those `offsets` places further, or everybody else without any.
+class MeshRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Ask for one round of a mesh: each member measures the members `offsets` further on, or without any all others.
 
-    `expected`: what should arrive. `pps`: packets a second from each member at most, 0 for what an agent allows.
+    `expected`: the size that should arrive. `packets_per_second` limits each member; 0 is the agent's own limit.
     """
 
-    members: tuple[Place, ...]
+    members: tuple[MeshMember, ...]
     expected: int
     offsets: tuple[int, ...] = ()
-    at: int = PORT
-    pps: float = 0.0
+    port: int = PORT
+    packets_per_second: float = 0.0
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What is asked; `answering`: pods in which a station answers as long as the order is there.
+class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Ask the agents to measure: the `spec` of an MTUProbe.
 
-    `look`: spots whose own evidence is told; `forget`: spots that forget every path MTU they have learned, first.
-    `seconds`: after so many the order is over, whoever made it.
+    `responders`: pods in which a station answers as long as the MTUProbe exists. `inspect`: namespaces whose
+    connections and counters are read. `flush`: namespaces that first forget every path MTU they have learned.
+    `timeout_seconds`: when the request ends at the latest, whoever made it.
     """
 
-    answering: tuple[Spot, ...] = ()
-    look: tuple[Spot, ...] = ()
-    forget: tuple[Spot, ...] = ()
-    ways: tuple[Way, ...] = ()
-    round: Round | None = None
-    seconds: int = SECONDS
+    responders: tuple[Namespace, ...] = ()
+    inspect: tuple[Namespace, ...] = ()
+    flush: tuple[Namespace, ...] = ()
+    paths: tuple[PathRequest, ...] = ()
+    mesh: MeshRequest | None = None
+    timeout_seconds: int = SECONDS
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What came of one way. `rtt` and `seconds` in seconds; `back` whether the other direction is in the verdict.
+class PathResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Report what was measured of the path of that name; with `both_ways`, the verdict is about its way back as well.
 
-    `there` and `home` are the facts of the two directions, told of ways that were looked at deeply.
+    `forward` and `backward` are the facts of the two directions, of paths that were measured in detail.
     """
 
-    way: str
+    path: str
     verdict: path_verdict.Verdict
-    over: Over = "UDP"
-    back: bool = False
-    there: path_verdict.Direction | None = None
-    home: path_verdict.Direction | None = None
-    rtt: float = 0.0
-    seconds: float = 0.0
+    protocol: Protocol = "UDP"
+    both_ways: bool = False
+    forward: path_verdict.Direction | None = None
+    backward: path_verdict.Direction | None = None
+    round_trip_seconds: float = 0.0
+    duration_seconds: float = 0.0
     packets: int = 0
     notes: tuple[str, ...] = ()
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The evidence of one spot, before and after the ways were measured; it `forgot` so many learned path MTUs."""
+class PassiveReading(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Report what one namespace shows without a packet being sent, before and after the paths were measured.
 
-    port: str = ""
+    `flushed` is how many learned path MTUs it was made to forget.
+    """
+
+    link: str = ""
     before: records.Evidence | None = None
     after: records.Evidence | None = None
-    forgot: int = 0
-    trouble: str = ""
+    flushed: int = 0
+    error: str = ""
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What one agent tells of one order.
+class ProbeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Report what one agent did for one MTUProbe.
 
-    `ready`: all its stations answer. `done`: nothing more will come. `row`: of the round, by the members' indexes.
-    `cut`: how many fragments the node made of packets of its own meanwhile. `troubles`: what could not be done.
+    `ready`: all its stations answer. `done`: nothing more will come. `mesh_row`: what the node measured as a member of
+    the mesh, others by their index. `fragments_made`: how many fragments the node made of its own packets meanwhile.
+    `errors`: what could not be done, a sentence each.
     """
 
     ready: bool = False
     done: bool = False
-    results: tuple[Result, ...] = ()
-    looks: tuple[Look, ...] = ()
-    row: rounds.Row | None = None
-    cut: int = 0
-    troubles: tuple[str, ...] = ()
+    results: tuple[PathResult, ...] = ()
+    readings: tuple[PassiveReading, ...] = ()
+    mesh_row: rounds.Row | None = None
+    fragments_made: int = 0
+    errors: tuple[str, ...] = ()
 
 
-def concerns(found: Order, node: str) -> bool:
-    """Whether a node has anything to do or to tell."""
-    spots = (*found.answering, *found.look, *found.forget, *(way.here for way in found.ways))
-    members = found.round.members if found.round is not None else ()
-    return any(spot.node == node for spot in spots) or any(place.node == node for place in members)
+def concerns(request: ProbeRequest, node: str) -> bool:
+    """Return True when a node has something to do or to report."""
+    return node in nodes(request)
 
 
-def nodes(found: Order) -> tuple[str, ...]:
-    """The nodes that have something to tell, each once."""
-    spots = (*found.answering, *found.look, *found.forget, *(way.here for way in found.ways))
-    members = found.round.members if found.round is not None else ()
-    return tuple(dict.fromkeys((*(spot.node for spot in spots), *(place.node for place in members))))
+def nodes(request: ProbeRequest) -> tuple[str, ...]:
+    """Return the nodes that have something to report, each once."""
+    sources = (path.source for path in request.paths)
+    spaces = (*request.responders, *request.inspect, *request.flush, *sources)
+    members = request.mesh.members if request.mesh is not None else ()
+    return tuple(dict.fromkeys((*(space.node for space in spaces), *(member.node for member in members))))

@@ -22,7 +22,7 @@ from kubemtu.core.why.endpoints import End
 
 Role = Literal["whole", "nodes", "near", "far", "overlay", "service", "return"]
 TURNED: Mapping[Role, Role] = {"whole": "whole", "nodes": "nodes", "near": "far", "far": "near"}
-ECHO: request.Over = "ICMP echo"
+ECHO: request.Protocol = "ICMP echo"
 TOLD_NOBODY = frozenset({"black hole", "masked", "receiver"})
 
 
@@ -36,7 +36,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     here: str
     there: str
-    result: request.Result
+    result: request.PathResult
     expected: int = 0
     forth: Verdict | None = None
     back: Verdict | None = None
@@ -101,13 +101,13 @@ def forth(here: End, there: End, legs: Sequence[Leg]) -> Course:
     whole = next(leg for leg in legs if leg.role in {"whole", "service"})
     parts = {leg.role: _forward(leg) for leg in legs if leg.role not in {"whole", "service", "return"}}
     way, notes, answers = _forward(whole), whole.result.notes, False
-    echoed = whole.result.over == ECHO
+    echoed = whole.result.protocol == ECHO
     returned = next((leg for leg in legs if leg.role == "return"), None)
     if returned is not None and (answered := _backward(returned, there.mtu)) is not None:
         answers = way.verdict.kind == "unreachable"
-        if answers or whole.result.over != "UDP":
+        if answers or whole.result.protocol != "UDP":
             way, notes = answered, (f"measured in what {here.name} answers to {there.name}, which a policy lets pass",)
-            echoed = returned.result.over == ECHO
+            echoed = returned.result.protocol == ECHO
     way = _for_ends(way, here, there)
     return Course(here=here, there=there, whole=way, parts=parts, notes=notes, answers=answers, echoed=echoed)
 
@@ -117,9 +117,9 @@ def back(here: End, there: End, legs: Sequence[Leg]) -> Course | None:
     whole = next(leg for leg in legs if leg.role in {"whole", "service"})
     returned = next((leg for leg in legs if leg.role == "return"), None)
     way = _backward(whole, here.mtu)
-    notes, echoed = whole.result.notes, whole.result.over == ECHO
+    notes, echoed = whole.result.notes, whole.result.protocol == ECHO
     if way is None and returned is not None and (way := _forward(returned)).verdict.kind not in UNDECIDED:
-        notes, echoed = returned.result.notes, returned.result.over == ECHO
+        notes, echoed = returned.result.notes, returned.result.protocol == ECHO
     if way is None or way.verdict.kind in UNDECIDED:
         return None
     mtus = {"near": here.mtu, "nodes": 0, "far": 0}
@@ -182,9 +182,9 @@ def _forward(leg: Leg) -> OneWay:
     """The direction that was asked for, apart from the other one."""
     result = leg.result
     verdict = result.verdict
-    one = result.there
+    one = result.forward
     if one is not None and verdict.kind != "equal paths differ":
-        one = one.unasked(result.home)
+        one = one.unasked(result.backward)
         verdict = _as_measured(path_verdict.judge_direction(one, leg.expected or None), one, leg.expected)
     return OneWay(here=leg.here, there=leg.there, verdict=verdict, direction=one)
 
@@ -195,7 +195,7 @@ def _backward(leg: Leg, peer_mtu: int, expected: int = 0) -> OneWay | None:
     What the other end reports does not say by which interface it arrived here: `peer_mtu` is that one's, by default
     that of the one by which this end sends.
     """
-    home, there = leg.result.home, leg.result.there
+    home, there = leg.result.backward, leg.result.forward
     if home is None or home.found.ending != "exact":
         return None
     top = there.found.top if there is not None and there.found.limit != "expected" else 0

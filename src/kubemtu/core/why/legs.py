@@ -25,10 +25,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     here: End
     there: End
-    ways: tuple[tuple[Role, request.Way], ...]
+    ways: tuple[tuple[Role, request.PathRequest], ...]
     family: str = ""
 
-    def leg(self, role: Role, way: request.Way, result: request.Result) -> Leg:
+    def leg(self, role: Role, way: request.PathRequest, result: request.PathResult) -> Leg:
         """A way that was measured, with what people call its ends."""
         names = {
             "whole": (self.here.name, self.there.name),
@@ -95,15 +95,15 @@ def limits(start: End, goal: End) -> Iterator[str]:
         )
 
 
-def returns(task: Task) -> tuple[Role, request.Way]:
+def returns(task: Task) -> tuple[Role, request.PathRequest]:
     """The whole path once more, asked of the other end: a policy may let its packets pass, and the answers to them."""
     first = task.ways[0][1]
-    address = task.here.address(":" in first.to)
+    address = task.here.address(":" in first.address)
     assert address is not None
     return "return", _way(f"{first.name}.return", task.there, address, flows=first.flows, back=True)
 
 
-def by_tcp(task: Task, told: Mapping[str, request.Told]) -> Task | None:
+def by_tcp(task: Task, told: Mapping[str, request.ProbeReport]) -> Task | None:
     """The same task, its whole path measured by the TCP of a host outside; None where no port of it is known.
 
     It is the port that was named, else one that a connection of the first end stands to, one that hangs first.
@@ -111,49 +111,51 @@ def by_tcp(task: Task, told: Mapping[str, request.Told]) -> Task | None:
     role, way = task.ways[0]
     if role != "whole" or task.there.kind != "address":
         return None
-    looks = told[task.here.node].looks if task.here.node in told else ()
+    looks = told[task.here.node].readings if task.here.node in told else ()
     states = [state for look in looks for state in (look.after, look.before) if state is not None]
     seen = [one for state in states for one in state.connections]
-    standing = sorted((one for one in seen if one.remote == way.to), key=lambda one: one.backoff, reverse=True)
+    standing = sorted((one for one in seen if one.remote == way.address), key=lambda one: one.backoff, reverse=True)
     port = task.there.listens or next((one.remote_port for one in standing), 0)
     if not port:
         return None
-    tried = msgspec.structs.replace(way, name=f"{way.name}.tcp", at=port, tcp=True, flows=1, back=False)
+    tried = msgspec.structs.replace(way, name=f"{way.name}.tcp", port=port, tcp_only=True, flows=1, both_ways=False)
     return msgspec.structs.replace(task, ways=((role, tried), *task.ways[1:]))
 
 
-def endings(result: request.Result | None) -> tuple[str, str]:
+def endings(result: request.PathResult | None) -> tuple[str, str]:
     """How the measuring of both directions ended, "" where one was not told of."""
-    there, home = (result.there, result.home) if result is not None else (None, None)
+    there, home = (result.forward, result.backward) if result is not None else (None, None)
     return there.found.ending if there is not None else "", home.found.ending if home is not None else ""
 
 
-def half(way: request.Way, result: request.Result | None) -> bool:
+def half(way: request.PathRequest, result: request.PathResult | None) -> bool:
     """Whether less is known than was asked for, although the other end answers: to be asked again."""
-    if result is None or result.over != "UDP" or result.verdict.kind == "unreachable" or result.there is None:
+    if result is None or result.protocol != "UDP" or result.verdict.kind == "unreachable" or result.forward is None:
         return False
     there, home = endings(result)
-    return there != "exact" or (way.back and home != "exact")
+    return there != "exact" or (way.both_ways and home != "exact")
 
 
-def fuller(old: request.Result, new: request.Result) -> request.Result:
+def fuller(old: request.PathResult, new: request.PathResult) -> request.PathResult:
     """The one of two results of a way that tells more, the newer one where both tell as much."""
     return new if endings(new).count("exact") >= endings(old).count("exact") else old
 
 
-def spots(found: Iterable[Task]) -> list[request.Spot]:
+def spots(found: Iterable[Task]) -> list[request.Namespace]:
     """Where to look: both ends and their nodes."""
-    spots: list[request.Spot] = []
+    spots: list[request.Namespace] = []
     for task in found:
         for end in (task.here, task.there):
             if end.known:
-                spots += [request.Spot(node=end.node, port=end.port), request.Spot(node=end.node)]
+                spots += [request.Namespace(node=end.node, link=end.port), request.Namespace(node=end.node)]
     return list(dict.fromkeys(spots))
 
 
-def answering(found: Iterable[End]) -> list[request.Spot]:
+def answering(found: Iterable[End]) -> list[request.Namespace]:
     """The pods among these ends in which a station has to answer; on nodes one always does."""
-    return list(dict.fromkeys(request.Spot(node=end.node, port=end.port) for end in found if end.known and end.port))
+    return list(
+        dict.fromkeys(request.Namespace(node=end.node, link=end.port) for end in found if end.known and end.port)
+    )
 
 
 def _tasks(start: End, goal: End, snapshot: Snapshot, name: str, flows: int) -> Iterator[Task]:
@@ -162,7 +164,7 @@ def _tasks(start: End, goal: End, snapshot: Snapshot, name: str, flows: int) -> 
         there = goal.address(ipv6)
         assert there is not None
         label = f"{name}.{6 if ipv6 else 4}"
-        ways: list[tuple[Role, request.Way]] = [
+        ways: list[tuple[Role, request.PathRequest]] = [
             # Whoever answers at a node or in a pod can be asked for the way back, whether an agent reports it or not.
             ("whole", _way(f"{label}.whole", start, there, flows=flows, back=goal.kind in {"node", "pod"}))
         ]
@@ -173,7 +175,7 @@ def _tasks(start: End, goal: End, snapshot: Snapshot, name: str, flows: int) -> 
 
 def _parts(
     label: str, start: End, goal: End, snapshot: Snapshot, *, ipv6: bool, flows: int
-) -> Iterator[tuple[Role, request.Way]]:
+) -> Iterator[tuple[Role, request.PathRequest]]:
     """The parts of the path, each from where an agent stands."""
     own, far = _host(start.node, snapshot), _host(goal.node, snapshot)
     # The station of a node answers whoever holds the key, also when its agent does not reach the API server.
@@ -190,9 +192,13 @@ def _parts(
         yield "far", _way(f"{label}.far", far, address, back=True, expected=goal.mtu)
 
 
-def _way(name: str, start: End, to: str, *, flows: int = 1, back: bool = False, expected: int = 0) -> request.Way:
-    here = request.Spot(node=start.node, port=start.port)
-    return request.Way(name=name, here=here, to=to, flows=flows, back=back, deep=True, expected=expected)
+def _way(
+    name: str, start: End, to: str, *, flows: int = 1, back: bool = False, expected: int = 0
+) -> request.PathRequest:
+    here = request.Namespace(node=start.node, link=start.port)
+    return request.PathRequest(
+        name=name, source=here, address=to, flows=flows, both_ways=back, detailed=True, expected=expected
+    )
 
 
 def _host(node: str, snapshot: Snapshot) -> End | None:

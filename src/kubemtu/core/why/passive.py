@@ -28,7 +28,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def seen(
-    task: Task, told: Mapping[str, request.Told], snapshot: Snapshot, measured: Mapping[str, int]
+    task: Task, told: Mapping[str, request.ProbeReport], snapshot: Snapshot, measured: Mapping[str, int]
 ) -> tuple[Seen, ...]:
     """What both ends and their nodes showed of the path between them.
 
@@ -38,11 +38,11 @@ def seen(
 
 
 def _of_ends(
-    task: Task, told: Mapping[str, request.Told], snapshot: Snapshot, measured: Mapping[str, int]
+    task: Task, told: Mapping[str, request.ProbeReport], snapshot: Snapshot, measured: Mapping[str, int]
 ) -> Iterator[Seen]:
     for end in (task.here, task.there):
         for port in dict.fromkeys((end.port, "")) if end.known else ():
-            look = next((one for one in _looks(told, end.node) if one.port == port), None)
+            look = next((one for one in _looks(told, end.node) if one.link == port), None)
             if look is None or look.after is None:
                 continue
             own = port == end.port
@@ -52,11 +52,11 @@ def _of_ends(
                 if _about(one.peers, task) and not (one.kind in KNOWN and measured)
             ]
             kept = tuple(one for one in listed if own or one.kind in OF_NODES)
-            yield Seen(where=end.name if own else f"node {end.node}", symptoms=kept, forgot=look.forgot if own else 0)
+            yield Seen(where=end.name if own else f"node {end.node}", symptoms=kept, forgot=look.flushed if own else 0)
 
 
 def _symptoms(
-    look: request.Look, ports: Sequence[net.PodPort], measured: Mapping[str, int]
+    look: request.PassiveReading, ports: Sequence[net.PodPort], measured: Mapping[str, int]
 ) -> tuple[records.Symptom, ...]:
     """What a spot showed before anything was measured, and of its connections also what happened to them since."""
     before, after = look.before, look.after
@@ -78,8 +78,8 @@ def _over(one: records.Symptom) -> bool:
     return one.kind == "veth ends differ" and one.sure != "proves"
 
 
-def _looks(told: Mapping[str, request.Told], node: str) -> tuple[request.Look, ...]:
-    return told[node].looks if node in told else ()
+def _looks(told: Mapping[str, request.ProbeReport], node: str) -> tuple[request.PassiveReading, ...]:
+    return told[node].readings if node in told else ()
 
 
 def _ports(snapshot: Snapshot, end: End) -> tuple[net.PodPort, ...]:

@@ -59,11 +59,11 @@ def _inside(course: Course, legs: "dict[str, Leg]") -> Loss | None:
         return None
     if course.answers or not course.whole.sound:  # what the other end begins is answered: a policy
         return None
-    if any(leg.result.over != "UDP" or not leg.result.verdict.mtu for leg in (nodes, far)):
+    if any(leg.result.protocol != "UDP" or not leg.result.verdict.mtu for leg in (nodes, far)):
         return None
-    if whole.result.over == "ICMP echo":
+    if whole.result.protocol == "ICMP echo":
         returned = legs.get("return")
-        if returned is None or returned.result.over != "ICMP echo":
+        if returned is None or returned.result.protocol != "ICMP echo":
             return None
         dead, lives = "UDP and TCP", "ICMP echo"
     elif _tcp(nodes) and _tcp(far) and not _tcp(whole):
@@ -93,7 +93,7 @@ def _advice(course: Course) -> str:
 
 def _tcp(leg: Leg) -> bool:
     """Whether a connection stood on that way."""
-    return leg.result.there is not None and leg.result.there.segments is not None
+    return leg.result.forward is not None and leg.result.forward.segments is not None
 
 
 def _does(dead: str) -> str:

@@ -36,7 +36,7 @@ class Asking:
     def excuse(self, nodes: Iterable[str]) -> None:
         """Wait for none of these; here all are waited for."""
 
-    async def ask(self, asked: request.Order, tell: Tell | None = None) -> dict[str, request.Told]:
+    async def ask(self, asked: request.ProbeRequest, tell: Tell | None = None) -> dict[str, request.ProbeReport]:
         """Ask, and wait until every node that has something to tell has told it or left; by node.
 
         Raises Unreachable when an agent does not answer in time, Forbidden without the right to ask.
@@ -44,31 +44,35 @@ class Asking:
         async with self._put(asked) as name:
             return await self._wait(name, request.nodes(asked), lambda told: told.done, self._patience, tell)
 
-    async def ways(self, ways: Sequence[request.Way], asked: request.Order | None = None) -> dict[str, request.Result]:
+    async def ways(
+        self, ways: Sequence[request.PathRequest], asked: request.ProbeRequest | None = None
+    ) -> dict[str, request.PathResult]:
         """Measure ways, in as many questions as they need; the results by the ways' names. `asked` is asked along."""
-        found: dict[str, request.Result] = {}
-        base = asked or request.Order()
+        found: dict[str, request.PathResult] = {}
+        base = asked or request.ProbeRequest()
         for start in range(0, len(ways), CHUNK):
-            part = msgspec.structs.replace(base, ways=tuple(ways[start : start + CHUNK]))
+            part = msgspec.structs.replace(base, paths=tuple(ways[start : start + CHUNK]))
             for told in (await self.ask(part)).values():
-                found |= {result.way: result for result in told.results}
+                found |= {result.path: result for result in told.results}
         return found
 
     @contextlib.asynccontextmanager
-    async def answering(self, spots: Iterable[request.Spot]) -> AsyncIterator[tuple[str, ...]]:
+    async def answering(self, spots: Iterable[request.Namespace]) -> AsyncIterator[tuple[str, ...]]:
         """Have stations answer in these pods while the block runs; gives what could not be done, a sentence each."""
         found = list(dict.fromkeys(spots))
         missing: list[str] = []
         async with contextlib.AsyncExitStack() as questions:
             for start in range(0, len(found), SPOTS):
-                asked = request.Order(answering=tuple(found[start : start + SPOTS]), seconds=request.SECONDS * 5)
+                asked = request.ProbeRequest(
+                    responders=tuple(found[start : start + SPOTS]), timeout_seconds=request.SECONDS * 5
+                )
                 name = await questions.enter_async_context(self._put(asked))
                 told = await self._wait(name, request.nodes(asked), lambda one: one.ready, READY, None)
-                missing += [trouble for one in told.values() for trouble in one.troubles]
+                missing += [trouble for one in told.values() for trouble in one.errors]
             yield tuple(missing)
 
     @contextlib.asynccontextmanager
-    async def _put(self, asked: request.Order) -> AsyncIterator[str]:
+    async def _put(self, asked: request.ProbeRequest) -> AsyncIterator[str]:
         """Ask while the block runs; whatever ends it, the question is taken away, also one that may not have come."""
         name = f"probe-{uuid.uuid4().hex[:12]}"
         try:
@@ -78,7 +82,7 @@ class Asking:
             with contextlib.suppress(errors.KubemtuError):
                 await asyncio.shield(probes.take_away(self._api, name))
 
-    async def _begin(self, name: str, asked: request.Order) -> None:
+    async def _begin(self, name: str, asked: request.ProbeRequest) -> None:
         try:
             await self._nodes.line.through(lambda: probes.put(self._api, name, asked))
         except kube_errors.Absent as absent:
@@ -91,14 +95,14 @@ class Asking:
         self,
         name: str,
         nodes: Sequence[str],
-        enough: Callable[[request.Told], bool],
+        enough: Callable[[request.ProbeReport], bool],
         patience: float,
         tell: Tell | None,
-    ) -> dict[str, request.Told]:
+    ) -> dict[str, request.ProbeReport]:
         heard = 0
         late: list[str] = []
 
-        def look() -> dict[str, request.Told] | None:
+        def look() -> dict[str, request.ProbeReport] | None:
             nonlocal heard
             told = self._told(name, nodes, enough)
             if tell is not None and len(told) != heard:
@@ -119,7 +123,9 @@ class Asking:
             began += time.monotonic() - asked  # while the API server was away, no agent could tell anything
         raise unanswered(late, f" within {patience:.0f} s")
 
-    def _told(self, name: str, nodes: Sequence[str], enough: Callable[[request.Told], bool]) -> dict[str, request.Told]:
+    def _told(
+        self, name: str, nodes: Sequence[str], enough: Callable[[request.ProbeReport], bool]
+    ) -> dict[str, request.ProbeReport]:
         """What those of the nodes have told so far that have told enough."""
         there = self._nodes.seen()
         return {
@@ -150,5 +156,5 @@ async def asking(api: kube_api.Api, *, patience: float = PATIENCE) -> AsyncItera
         yield Asking(api, nodes, patience=patience)
 
 
-Ask = Callable[[request.Order], Awaitable[Mapping[str, request.Told]]]
+Ask = Callable[[request.ProbeRequest], Awaitable[Mapping[str, request.ProbeReport]]]
 """What the flows want of it: `Asking.ask`, or a network made of rules."""

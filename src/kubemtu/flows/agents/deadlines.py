@@ -41,12 +41,12 @@ class Patient(asking.Asking):
         said = f"{who} {'does' if alone else 'do'} not answer"
         return (f"{said}: the node is down, cut off or too busy, or its kubemtu-agent does not run there or is older",)
 
-    async def ask(self, asked: request.Order, tell: Tell | None = None) -> dict[str, request.Told]:
+    async def ask(self, asked: request.ProbeRequest, tell: Tell | None = None) -> dict[str, request.ProbeReport]:
         """Ask, and take what is told in time, by node; a round is given the time that it asks for.
 
         Raises Unreachable when nobody tells anything, Forbidden without the right to ask.
         """
-        patience = self._patience if asked.round is None else float(asked.seconds)
+        patience = self._patience if asked.mesh is None else float(asked.timeout_seconds)
         async with self._put(asked) as name:
             told = await self._wait(name, request.nodes(asked), lambda one: one.done, patience, tell)
         if not told:
@@ -57,10 +57,10 @@ class Patient(asking.Asking):
         self,
         name: str,
         nodes: Sequence[str],
-        enough: Callable[[request.Told], bool],
+        enough: Callable[[request.ProbeReport], bool],
         patience: float,
         tell: Tell | None,
-    ) -> dict[str, request.Told]:
+    ) -> dict[str, request.ProbeReport]:
         began = news = time.monotonic()
         before = 0
         while True:

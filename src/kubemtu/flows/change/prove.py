@@ -28,7 +28,7 @@ async def pods(asking: Asking, ports: Callable[[], Ports], names: Mapping[str, s
 
     `ports` tells the pods that there are now, by node; `names` what a pod with an address is called.
     """
-    settled: list[tuple[str, request.Result]] = []
+    settled: list[tuple[str, request.PathResult]] = []
     first = ports()
     due = [way for name, mine in first.items() for way in ways_of(name, mine, first, names)]
     for turn in range(ROUNDS):
@@ -44,9 +44,11 @@ async def pods(asking: Asking, ports: Callable[[], Ports], names: Mapping[str, s
     return proof.judge(settled)
 
 
-def ways_of(name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mapping[str, str]) -> list[request.Way]:
+def ways_of(
+    name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mapping[str, str]
+) -> list[request.PathRequest]:
     """The paths that begin at the pods of one node."""
-    ways: list[request.Way] = []
+    ways: list[request.PathRequest] = []
     others = [other for other in ports if other != name and ports[other]]
     for index, port in enumerate(mine):
         towards = [mine[(index + 1) % len(mine)]] if len(mine) > 1 else []
@@ -56,12 +58,12 @@ def ways_of(name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mapping
         for peer in towards:
             for here, there in pairs(port.addresses, peer.addresses):
                 ways.append(
-                    request.Way(
+                    request.PathRequest(
                         name=_name(here, there, names),
-                        here=request.Spot(node=name, port=port.host_link),
-                        to=there,
+                        source=request.Namespace(node=name, link=port.host_link),
+                        address=there,
                         expected=min(port.pod_mtu, peer.pod_mtu),
-                        enough=True,
+                        cap_at_expected=True,
                     )
                 )
     return ways
@@ -112,19 +114,19 @@ def _name(here: str, there: str, names: Mapping[str, str]) -> str:
     return f"{names.get(here, here)} > {names.get(there, there)}{family}"
 
 
-def _both_there(ways: Iterable[request.Way], ports: Ports) -> list[request.Way]:
+def _both_there(ways: Iterable[request.PathRequest], ports: Ports) -> list[request.PathRequest]:
     """Those of which both pods are still there."""
-    links = {request.Spot(node=name, port=port.host_link) for name, mine in ports.items() for port in mine}
+    links = {request.Namespace(node=name, link=port.host_link) for name, mine in ports.items() for port in mine}
     addresses = {address for mine in ports.values() for port in mine for address in port.addresses}
-    return [way for way in ways if way.here in links and way.to in addresses]
+    return [way for way in ways if way.source in links and way.address in addresses]
 
 
-def _spots(ways: Iterable[request.Way], ports: Ports) -> list[request.Spot]:
+def _spots(ways: Iterable[request.PathRequest], ports: Ports) -> list[request.Namespace]:
     """The pods that must answer."""
     at = {
-        address: request.Spot(node=name, port=port.host_link)
+        address: request.Namespace(node=name, link=port.host_link)
         for name, mine in ports.items()
         for port in mine
         for address in port.addresses
     }
-    return list(dict.fromkeys(at[way.to] for way in ways if way.to in at))
+    return list(dict.fromkeys(at[way.address] for way in ways if way.address in at))

@@ -35,12 +35,12 @@ async def survey(ask: Ask, addresses: Mapping[str, str], names: Sequence[str], s
     unknown = [f"{name}: its address is not known" for name in names if name not in addresses]
     if len(known) < 2:
         return Survey(proof=msgspec.structs.replace(proof.judge(()), unanswered=tuple(unknown)))
-    told = await ask(request.Order(round=around(known, addresses, size)))
-    rows = [one.row for one in told.values() if one.row is not None]
+    told = await ask(request.ProbeRequest(mesh=around(known, addresses, size)))
+    rows = [one.mesh_row for one in told.values() if one.mesh_row is not None]
     bad = [_Bad(row.sender, peer, group) for row in rows for group in row.groups for peer in group.to]
     ways = {(one.sender, one.peer): _way(known, addresses, size, one) for one in _chosen(bad)}
     results = await _exactly(ask, list(ways.values()))
-    exact = proof.judge((result.way, result) for result in results)
+    exact = proof.judge((result.path, result) for result in results)
     rest = [one for one in bad if (one.sender, one.peer) not in ways]
     against = [
         *exact.against,
@@ -50,7 +50,7 @@ async def survey(ask: Ask, addresses: Mapping[str, str], names: Sequence[str], s
         *exact.unanswered,
         *(_name(known, one) for one in rest if one.group.kind in verdict.UNDECIDED),
         *(f"{known[row.sender]}: {row.error}" for row in rows if row.error),
-        *(f"{name}: {trouble}" for name, one in told.items() if one.row is None for trouble in one.troubles),
+        *(f"{name}: {trouble}" for name, one in told.items() if one.mesh_row is None for trouble in one.errors),
         *unknown,
     ]
     arrived = exact.arrived + sum(row.ok for row in rows)
@@ -67,21 +67,21 @@ async def survey(ask: Ask, addresses: Mapping[str, str], names: Sequence[str], s
     )
 
 
-async def _exactly(ask: Ask, ways: list[request.Way]) -> list[request.Result]:
+async def _exactly(ask: Ask, ways: list[request.PathRequest]) -> list[request.PathResult]:
     """What these ways carry, to the byte, the worst first."""
     if not ways:
         return []
-    found = [result for one in (await ask(request.Order(ways=tuple(ways)))).values() for result in one.results]
+    found = [result for one in (await ask(request.ProbeRequest(paths=tuple(ways)))).values() for result in one.results]
     return sorted(found, key=lambda result: result.verdict.mtu)
 
 
-def around(names: Sequence[str], addresses: Mapping[str, str], size: int) -> request.Round:
+def around(names: Sequence[str], addresses: Mapping[str, str], size: int) -> request.MeshRequest:
     """One round among these nodes: everybody, or in a large cluster so many that no node's NIC is missed."""
-    members = tuple(request.Place(node=name, address=addresses[name]) for name in names)
+    members = tuple(request.MeshMember(node=name, address=addresses[name]) for name in names)
     planned = sampling.plan([rounds.Member(name=name) for name in names])
     everybody = planned.per_member == len(names) - 1
     offsets = () if everybody else planned.offsets
-    return request.Round(members=members, expected=size, offsets=offsets, pps=sampling.MOST_PPS)
+    return request.MeshRequest(members=members, expected=size, offsets=offsets, packets_per_second=sampling.MOST_PPS)
 
 
 def sentence(found: Survey, size: int, pod_mtu: int) -> str:
@@ -136,11 +136,11 @@ def _short(names: Sequence[str], size: int, one: _Bad) -> str:
     return f"{_name(names, one)}: {one.group.mtu} bytes arrive, not {size}"
 
 
-def _way(names: Sequence[str], addresses: Mapping[str, str], size: int, one: _Bad) -> request.Way:
-    return request.Way(
+def _way(names: Sequence[str], addresses: Mapping[str, str], size: int, one: _Bad) -> request.PathRequest:
+    return request.PathRequest(
         name=_name(names, one),
-        here=request.Spot(node=names[one.sender]),
-        to=addresses[names[one.peer]],
+        source=request.Namespace(node=names[one.sender]),
+        address=addresses[names[one.peer]],
         expected=size,
-        enough=True,
+        cap_at_expected=True,
     )

@@ -26,7 +26,7 @@ class Members(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    places: tuple[request.Place, ...]
+    places: tuple[request.MeshMember, ...]
     mtus: tuple[int, ...]
     silent: frozenset[str] = frozenset()
     bounds: tuple[policy.Bound, ...] = ()
@@ -57,8 +57,8 @@ def of(snapshot: Snapshot) -> list[Members]:
 
 def _nodes(
     snapshot: Snapshot, zones: Mapping[str, str], known: Sequence[policy.Bound], ipv6: bool
-) -> list[tuple[request.Place, int | None]]:
-    found: list[tuple[request.Place, int | None]] = []
+) -> list[tuple[request.MeshMember, int | None]]:
+    found: list[tuple[request.MeshMember, int | None]] = []
     for node in snapshot.each("Node"):
         seen = snapshot.observation(node.name)
         internal = [
@@ -68,16 +68,16 @@ def _nodes(
         ]
         mtus = [min(one.mtu, one.route_mtu or one.mtu) for one in seen.uplinks] if seen is not None else []
         if internal:
-            place = request.Place(node=node.name, address=internal[0], zone=zones[node.name])
+            place = request.MeshMember(node=node.name, address=internal[0], zone=zones[node.name])
             bound = policy.smallest(known, node.name)
             most = min([*mtus, *((bound.path_mtu,) if bound is not None else ())]) if mtus else None
             found.append((place, most))
     return found
 
 
-def _pods(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tuple[request.Place, int | None]]:
+def _pods(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tuple[request.MeshMember, int | None]]:
     """One probe pod a node, where it is and what its own interface has; of a silent node what the API says of it."""
-    found: dict[str, tuple[request.Place, int | None]] = {}
+    found: dict[str, tuple[request.MeshMember, int | None]] = {}
     wanted: dict[str, str] = {}
     for pod in _probes(snapshot):
         for one in pod.each("status", "podIPs"):
@@ -85,13 +85,13 @@ def _pods(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tupl
             if address and (":" in address) is ipv6:
                 wanted[address] = node
                 if node and snapshot.observation(node) is None and pod.text("status", "phase") == "Running":
-                    place = request.Place(node=node, address=address, zone=zones.get(node, ""))
+                    place = request.MeshMember(node=node, address=address, zone=zones.get(node, ""))
                     found.setdefault(node, (place, None))
     for seen in snapshot.nodes:
         for port in seen.ports:
             for address in wanted.keys() & set(port.addresses):
-                place = request.Place(
-                    node=seen.node, address=address, port=port.host_link, zone=zones.get(seen.node, "")
+                place = request.MeshMember(
+                    node=seen.node, address=address, link=port.host_link, zone=zones.get(seen.node, "")
                 )
                 found[seen.node] = (place, port.pod_mtu)
     return list(found.values())

@@ -219,15 +219,17 @@ async def _layer(
             f"be waited for: --max-pps {math.ceil(least)} or more"
         )
     everybody = plan.per_member == len(listed) - 1
-    asked = request.Round(members=tuple(places), expected=size, offsets=() if everybody else plan.offsets, pps=pps)
+    asked = request.MeshRequest(
+        members=tuple(places), expected=size, offsets=() if everybody else plan.offsets, packets_per_second=pps
+    )
     began = time.monotonic()
     tell(f"{taking.name}: {len(listed)} measure {count(plan.per_member, 'peer')} each")
     asking.excuse(taking.silent)
     told = await asking.ask(
-        request.Order(round=asked, seconds=int(PATIENCE + plan.seconds * 2)),
+        request.ProbeRequest(mesh=asked, timeout_seconds=int(PATIENCE + plan.seconds * 2)),
         tell=lambda have, of: tell(f"{taking.name}: {have} of {of} have measured"),
     )
-    rows = [one.row for node, one in told.items() if one.row is not None and node not in taking.silent]
+    rows = [one.mesh_row for node, one in told.items() if one.mesh_row is not None and node not in taking.silent]
     whole = rounds.Mesh(
         members=listed,
         expected=size,
@@ -255,22 +257,22 @@ async def _layer(
 
 
 async def _closer(
-    asking: Asking, places: Sequence[request.Place], whole: rounds.Mesh, pairs: Iterable[tuple[int, int]]
+    asking: Asking, places: Sequence[request.MeshMember], whole: rounds.Mesh, pairs: Iterable[tuple[int, int]]
 ) -> rounds.Mesh:
     """The same members, and what several flows found between some of them."""
     ways = [
-        request.Way(
+        request.PathRequest(
             name=f"{sender}>{peer}",
-            here=request.Spot(node=places[sender].node, port=places[sender].port),
-            to=places[peer].address,
+            source=request.Namespace(node=places[sender].node, link=places[sender].link),
+            address=places[peer].address,
             expected=whole.expected,
-            enough=True,
+            cap_at_expected=True,
             flows=FLOWS,
         )
         for sender, peer in pairs
     ]
     results = await asking.ways(ways)
-    rows: dict[int, dict[int, request.Result]] = {}
+    rows: dict[int, dict[int, request.PathResult]] = {}
     for way in ways:
         sender, _, peer = way.name.partition(">")
         if way.name in results:
@@ -279,14 +281,14 @@ async def _closer(
     return msgspec.structs.replace(whole, rows=made, offsets=())
 
 
-def _row(sender: int, found: Mapping[int, request.Result]) -> rounds.Row:
+def _row(sender: int, found: Mapping[int, request.PathResult]) -> rounds.Row:
     made = neighbours.row(sender, {peer: result.verdict for peer, result in found.items()})
     return msgspec.structs.replace(made, packets=sum(result.packets for result in found.values()))
 
 
 def _cutting(
-    told: Mapping[str, request.Told], rows: Iterable[rounds.Row], listed: Sequence[rounds.Member]
+    told: Mapping[str, request.ProbeReport], rows: Iterable[rounds.Row], listed: Sequence[rounds.Member]
 ) -> tuple[str, ...]:
     """Nodes whose own tunnel cut what their probes became: two fragments or more for each packet."""
     good = {listed[row.sender].name: row.ok for row in rows}
-    return tuple(name for name, one in told.items() if good.get(name) and one.cut >= CUT // 2 * good[name])
+    return tuple(name for name, one in told.items() if good.get(name) and one.fragments_made >= CUT // 2 * good[name])

@@ -13,7 +13,7 @@ AGAIN = 3  # times that what one direction does not tell is asked again
 EACH = 24  # neighbours that measure one member at most
 
 
-async def witnessed(asking: Asking, places: Sequence[request.Place], whole: rounds.Mesh) -> rounds.Mesh:
+async def witnessed(asking: Asking, places: Sequence[request.MeshMember], whole: rounds.Mesh) -> rounds.Mesh:
     """The round with what the members that reported measured of those that did not, in both directions."""
     silent = whole.silent
     able = [number for number in range(len(places)) if number not in set(silent)]
@@ -49,24 +49,30 @@ async def witnessed(asking: Asking, places: Sequence[request.Place], whole: roun
     return rounds.merged(whole, later)
 
 
-def _way(places: Sequence[request.Place], expected: int, sender: int, member: int) -> request.Way:
-    here = request.Spot(node=places[sender].node, port=places[sender].port)
+def _way(places: Sequence[request.MeshMember], expected: int, sender: int, member: int) -> request.PathRequest:
+    here = request.Namespace(node=places[sender].node, link=places[sender].link)
     to = places[member].address
-    return request.Way(
-        name=f"{sender}>{member}", here=here, to=to, expected=expected, enough=True, back=True, deep=True
+    return request.PathRequest(
+        name=f"{sender}>{member}",
+        source=here,
+        address=to,
+        expected=expected,
+        cap_at_expected=True,
+        both_ways=True,
+        detailed=True,
     )
 
 
-def _forth(result: request.Result, expected: int) -> path_verdict.Verdict:
-    one = result.there
-    return path_verdict.judge_direction(one.unasked(result.home), expected) if one is not None else result.verdict
+def _forth(result: request.PathResult, expected: int) -> path_verdict.Verdict:
+    one = result.forward
+    return path_verdict.judge_direction(one.unasked(result.backward), expected) if one is not None else result.verdict
 
 
-def _back(result: request.Result, expected: int) -> path_verdict.Verdict | None:
-    home = result.home
+def _back(result: request.PathResult, expected: int) -> path_verdict.Verdict | None:
+    home = result.backward
     if home is None or home.found.ending != "exact":
         return None
-    return path_verdict.judge_direction(home.unasked(result.there), expected)
+    return path_verdict.judge_direction(home.unasked(result.forward), expected)
 
 
 def row(sender: int, found: Mapping[int, path_verdict.Verdict]) -> rounds.Row:

@@ -190,22 +190,22 @@ class _Asked:
         self._snapshot = snapshot
         self._network = network.seen(snapshot)
         self._forget = forget
-        self._told: dict[str, request.Told] = {}
-        self._results: dict[str, request.Result] = {}
+        self._told: dict[str, request.ProbeReport] = {}
+        self._results: dict[str, request.PathResult] = {}
         self._missing: list[str] = []
         self._bases: dict[tuple[str, str], records.Evidence | None] = {}
 
     @property
     def troubles(self) -> tuple[str, ...]:
         """What could not be done, a sentence each."""
-        told = [trouble for one in self._told.values() for trouble in one.troubles]
-        told += [look.trouble for one in self._told.values() for look in one.looks if look.trouble]
+        told = [trouble for one in self._told.values() for trouble in one.errors]
+        told += [look.error for one in self._told.values() for look in one.readings if look.error]
         return tuple(dict.fromkeys(self._by_pod(trouble) for trouble in (*self._missing, *told)))
 
     @property
     def _forgotten(self) -> bool:
         """Whether both ends, and their nodes, have been made to forget what they had learned."""
-        return self._forget and not any(look.trouble for one in self._told.values() for look in one.looks)
+        return self._forget and not any(look.error for one in self._told.values() for look in one.readings)
 
     def _by_pod(self, trouble: str) -> str:
         """A sentence that names a pod, where an agent knows only its link."""
@@ -222,11 +222,11 @@ class _Asked:
         async with self._answering([task.there for task in found]):
             ways = tuple(way for task in found for _, way in task.ways)
             forget = tuple(spots) if self._forget else ()
-            self._take(await self._line.ask(request.Order(ways=ways, look=tuple(spots), forget=forget)))
+            self._take(await self._line.ask(request.ProbeRequest(paths=ways, inspect=tuple(spots), flush=forget)))
             await self._again(ways)
         return await self._watched(await self._by_tcp(await self._returned(found)))
 
-    async def _again(self, ways: Sequence[request.Way]) -> None:
+    async def _again(self, ways: Sequence[request.PathRequest]) -> None:
         """Ask once more, by one flow, what was not told of in each direction that was asked for.
 
         A busy node loses packets of its own, and one direction that is not known would let another part be blamed. What
@@ -234,12 +234,12 @@ class _Asked:
         """
         due = [msgspec.structs.replace(way, flows=1) for way in ways if legs.half(way, self._results.get(way.name))]
         for _ in range(AGAIN):
-            due = [way for way in due if way.here.node not in self._line.late]
+            due = [way for way in due if way.source.node not in self._line.late]
             if not due:
                 break
             before = {way.name: self._results[way.name] for way in due}
-            told = await self._line.ask(request.Order(ways=tuple(due)))
-            fresh = {result.way: result for one in told.values() for result in one.results}
+            told = await self._line.ask(request.ProbeRequest(paths=tuple(due)))
+            fresh = {result.path: result for one in told.values() for result in one.results}
             self._results |= {name: legs.fuller(old, fresh.get(name, old)) for name, old in before.items()}
             due = [
                 way
@@ -254,25 +254,25 @@ class _Asked:
             self._missing += missing
             yield
 
-    def _take(self, told: Mapping[str, request.Told]) -> None:
+    def _take(self, told: Mapping[str, request.ProbeReport]) -> None:
         """Keep what is told: results add up; what is looked at again is held against the end of the first look.
 
         By then what hangs has been sent again, which it may not have been at its beginning.
         """
         for node, one in told.items():
-            self._results |= {result.way: result for result in one.results}
+            self._results |= {result.path: result for result in one.results}
             old = self._told.get(node)
             if old is None:
                 self._told[node] = one
                 continue
-            first = {look.port: look for look in old.looks}
-            again = tuple(self._against(node, first[look.port], look) for look in one.looks if look.port in first)
-            troubles = (*old.troubles, *one.troubles)
-            self._told[node] = msgspec.structs.replace(one, looks=again or old.looks, troubles=troubles)
+            first = {look.link: look for look in old.readings}
+            again = tuple(self._against(node, first[look.link], look) for look in one.readings if look.link in first)
+            troubles = (*old.errors, *one.errors)
+            self._told[node] = msgspec.structs.replace(one, readings=again or old.readings, errors=troubles)
 
-    def _against(self, node: str, old: request.Look, new: request.Look) -> request.Look:
-        before = self._bases.setdefault((node, new.port), old.after)
-        return msgspec.structs.replace(new, before=before, forgot=old.forgot)
+    def _against(self, node: str, old: request.PassiveReading, new: request.PassiveReading) -> request.PassiveReading:
+        before = self._bases.setdefault((node, new.link), old.after)
+        return msgspec.structs.replace(new, before=before, flushed=old.flushed)
 
     async def _returned(self, found: Sequence[Task]) -> list[Task]:
         """Ask the other ends as well where nothing came back, or only echoes."""
@@ -282,7 +282,7 @@ class _Asked:
         more = {id(task): msgspec.structs.replace(task, ways=(*task.ways, legs.returns(task))) for task in due}
         async with self._answering([task.here for task in due]):
             ways = tuple(task.ways[-1][1] for task in more.values())
-            self._take(await self._line.ask(request.Order(ways=ways)))
+            self._take(await self._line.ask(request.ProbeRequest(paths=ways)))
         return [more.get(id(task), task) for task in found]
 
     async def _by_tcp(self, found: Sequence[Task]) -> list[Task]:
@@ -294,7 +294,9 @@ class _Asked:
             if silent and (tried := legs.by_tcp(task, self._told)) is not None:
                 due[id(task)] = tried
         if due:
-            self._take(await self._line.ask(request.Order(ways=tuple(task.ways[0][1] for task in due.values()))))
+            self._take(
+                await self._line.ask(request.ProbeRequest(paths=tuple(task.ways[0][1] for task in due.values())))
+            )
         known = {name for name, result in self._results.items() if result.verdict.kind not in UNDECIDED}
         return [due[id(task)] if id(task) in due and due[id(task)].ways[0][1].name in known else task for task in found]
 
@@ -304,7 +306,7 @@ class _Asked:
         result = self._results.get(way.name)
         if result is None or not task.there.known or role != "whole":
             return False
-        return result.over != "UDP" or result.verdict.kind == "unreachable"
+        return result.protocol != "UDP" or result.verdict.kind == "unreachable"
 
     def _diagnosed(self, task: Task) -> Diagnosis | None:
         legs = tuple(
@@ -330,7 +332,7 @@ class _Asked:
         made = self._all(found)
         while any(one.mtu == "unknown" and one.place for one in made) and time.monotonic() < deadline:
             await asyncio.sleep(WATCH_EVERY)
-            self._take(await self._line.ask(request.Order(look=tuple(legs.spots(found)))))
+            self._take(await self._line.ask(request.ProbeRequest(inspect=tuple(legs.spots(found)))))
             made = self._all(found)
         return made
 

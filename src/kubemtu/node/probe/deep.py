@@ -17,7 +17,7 @@ AGAIN: Final = 1.5  # a lost SYN is sent again after a second (RFC 6298 2): only
 
 
 def look(
-    way: request.Way, key: wire.Key, space: int, forward: Direction, back: Direction | None
+    way: request.PathRequest, key: wire.Key, space: int, forward: Direction, back: Direction | None
 ) -> tuple[Direction, Direction | None]:
     """Give the same directions with all of that, as far as it can be seen from the namespace of `space`."""
     with contextlib.suppress(errors.KubemtuError, OSError, LookupError):
@@ -36,7 +36,7 @@ def look(
     return forward, back
 
 
-def _segments(way: request.Way, key: wire.Key, space: int, patience: float) -> Both | None:
+def _segments(way: request.PathRequest, key: wire.Key, space: int, patience: float) -> Both | None:
     return segments.ask(
         _address(way),
         key,
@@ -46,8 +46,8 @@ def _segments(way: request.Way, key: wire.Key, space: int, patience: float) -> B
     )
 
 
-def _pieces(way: request.Way, key: wire.Key, space: int, mtu: int) -> pieces.Fate:
-    family = paths.family(way.to)
+def _pieces(way: request.PathRequest, key: wire.Key, space: int, mtu: int) -> pieces.Fate:
+    family = paths.family(way.address)
     one = netns.inside(space, lambda: pieces.Whole(family))
     one.within(os.dup(space))
     try:
@@ -56,9 +56,9 @@ def _pieces(way: request.Way, key: wire.Key, space: int, mtu: int) -> pieces.Fat
         one.close()
 
 
-def _outer(way: request.Way, space: int, top: int) -> outer.Outer:
+def _outer(way: request.PathRequest, space: int, top: int) -> outer.Outer:
     """Packets without a seal, which nobody answers: what counts is what this node does with them."""
-    family, address = paths.family(way.to), _address(way)
+    family, address = paths.family(way.address), _address(way)
     one = netns.inside(space, lambda: channel.Channel(family))
     try:
         return outer.largest(lambda size: one.send(b"", size, address), top=top)
@@ -66,5 +66,5 @@ def _outer(way: request.Way, space: int, top: int) -> outer.Outer:
         one.close()
 
 
-def _address(way: request.Way) -> channel.Address:
-    return paths.endpoint(paths.Target(address=way.to, port=way.at))
+def _address(way: request.PathRequest) -> channel.Address:
+    return paths.endpoint(paths.Target(address=way.address, port=way.port))

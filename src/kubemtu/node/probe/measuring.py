@@ -46,33 +46,33 @@ class Measuring:
         self._key = key
         self._troubles: list[str] = []
 
-    def carry_out(self, asked: request.Order) -> request.Told:
+    def carry_out(self, asked: request.ProbeRequest) -> request.ProbeReport:
         """Measure and look; what cannot be done is told in `troubles` and not raised. Raises Stopped."""
-        looks = {port: self._look_before(port, asked) for port in self._mine((*asked.look, *asked.forget))}
+        looks = {port: self._look_before(port, asked) for port in self._mine((*asked.inspect, *asked.flush))}
         cut = counters.cut().made
-        results: tuple[request.Result, ...] = ()
+        results: tuple[request.PathResult, ...] = ()
         row: rounds.Row | None = None
         try:
-            results = tuple(self.ways(self._affordable([way for way in asked.ways if way.here.node == self._node])))
-            row = self._row(asked.round) if asked.round is not None else None
+            results = tuple(self.ways(self._affordable([way for way in asked.paths if way.source.node == self._node])))
+            row = self._row(asked.mesh) if asked.mesh is not None else None
         except node_errors.Stopped:
             raise
         except (errors.KubemtuError, OSError, ValueError) as error:
             self._troubles.append(f"node {self._node} could not measure: {error}")
-        return request.Told(
+        return request.ProbeReport(
             ready=True,
             done=True,
             results=results,
-            looks=tuple(self._look_after(look, asked) for look in looks.values()),
-            row=row,
-            cut=max(counters.cut().made - cut, 0),
-            troubles=tuple(dict.fromkeys(self._troubles))[:TROUBLES],
+            readings=tuple(self._look_after(look, asked) for look in looks.values()),
+            mesh_row=row,
+            fragments_made=max(counters.cut().made - cut, 0),
+            errors=tuple(dict.fromkeys(self._troubles))[:TROUBLES],
         )
 
-    def _mine(self, spots: Iterable[request.Spot]) -> list[str]:
-        return list(dict.fromkeys(spot.port for spot in spots if spot.node == self._node))
+    def _mine(self, spots: Iterable[request.Namespace]) -> list[str]:
+        return list(dict.fromkeys(spot.link for spot in spots if spot.node == self._node))
 
-    def _affordable(self, ways: list[request.Way]) -> list[request.Way]:
+    def _affordable(self, ways: list[request.PathRequest]) -> list[request.PathRequest]:
         """These ways, or none where they are more than one question may have a node send packets on."""
         flows = sum(max(way.flows, 1) for way in ways)
         if flows <= FLOWS_MOST:
@@ -85,8 +85,8 @@ class Measuring:
 
     # Evidence
 
-    def _look_before(self, port: str, asked: request.Order) -> request.Look:
-        forget = any(spot.node == self._node and spot.port == port for spot in asked.forget)
+    def _look_before(self, port: str, asked: request.ProbeRequest) -> request.PassiveReading:
+        forget = any(spot.node == self._node and spot.link == port for spot in asked.flush)
         forgot, before, trouble = 0, None, ""
         try:
             with self._entered(port) as space:
@@ -95,16 +95,16 @@ class Measuring:
                     forgot = netns.inside(space, functools.partial(gather.flush, self._places.sysctl))
         except (errors.KubemtuError, OSError, LookupError) as error:
             trouble = _gone(port, error)
-        return request.Look(port=port, before=before, forgot=forgot, trouble=trouble)
+        return request.PassiveReading(link=port, before=before, flushed=forgot, error=trouble)
 
-    def _look_after(self, look: request.Look, asked: request.Order) -> request.Look:
-        if look.trouble or not any(spot.node == self._node and spot.port == look.port for spot in asked.look):
+    def _look_after(self, look: request.PassiveReading, asked: request.ProbeRequest) -> request.PassiveReading:
+        if look.error or not any(spot.node == self._node and spot.link == look.link for spot in asked.inspect):
             return look
         try:
-            with self._entered(look.port) as space:
+            with self._entered(look.link) as space:
                 return msgspec.structs.replace(look, after=evidence_of(space))
         except (errors.KubemtuError, OSError, LookupError) as error:
-            return msgspec.structs.replace(look, trouble=_gone(look.port, error))
+            return msgspec.structs.replace(look, error=_gone(look.link, error))
 
     @contextlib.contextmanager
     def _entered(self, port: str) -> Iterator[int]:
@@ -116,20 +116,20 @@ class Measuring:
 
     # Ways
 
-    def ways(self, ways: Sequence[request.Way], *, icmp: bool = False) -> list[request.Result]:
+    def ways(self, ways: Sequence[request.PathRequest], *, icmp: bool = False) -> list[request.PathResult]:
         """Measure these ways; where no station answers, ICMP echo is tried for those that allow it.
 
         `icmp`: by ICMP echo alone; raises Forbidden when the kernel does not allow that.
         """
-        by_tcp = [self._by_tcp(way) for way in ways if way.tcp]
-        ways = [way for way in ways if not way.tcp]
+        by_tcp = [self._by_tcp(way) for way in ways if way.tcp_only]
+        ways = [way for way in ways if not way.tcp_only]
         if not ways:
             return by_tcp
         found = {} if icmp else self._measure(ways, channel.Channel)
-        silent = [way for way in ways if icmp or (way.echo and all(map(_unheard, found[way.name])))]
+        silent = [way for way in ways if icmp or (way.icmp_fallback and all(map(_unheard, found[way.name])))]
         echoed: dict[str, list[paths.Path]] = {}
         if silent:
-            single = [msgspec.structs.replace(way, back=False, flows=1) for way in silent]
+            single = [msgspec.structs.replace(way, both_ways=False, flows=1) for way in silent]
             echoed = self._measure(single, echo.EchoChannel, strict=icmp)
         results = by_tcp
         for way in ways:
@@ -141,51 +141,51 @@ class Measuring:
             )
         return results
 
-    def _by_tcp(self, way: request.Way) -> request.Result:
+    def _by_tcp(self, way: request.PathRequest) -> request.PathResult:
         """One way by what the TCP at its other end acknowledges."""
         began, sized = time.monotonic(), None
         try:
-            with self._entered(way.here.port) as space:
-                address = paths.endpoint(paths.Target(address=way.to, port=way.at))
+            with self._entered(way.source.link) as space:
+                address = paths.endpoint(paths.Target(address=way.address, port=way.port))
                 sized = netns.inside(space, lambda: tcpsize.largest(address))
         except (errors.KubemtuError, OSError, LookupError) as error:
-            self._troubles.append(_gone(way.here.port, error))
+            self._troubles.append(_gone(way.source.link, error))
         found = sized.found if sized is not None else paths.NOTHING
         believed, after = (sized.believed, sized.after) if sized is not None else (0, 0)
         forward = path_verdict.Direction(found=found, believed_before=believed, believed=after)
-        return request.Result(
-            way=way.name,
+        return request.PathResult(
+            path=way.name,
             verdict=path_verdict.judge(forward, expected=way.expected or None),
-            over="TCP",
-            there=forward,
-            seconds=round(time.monotonic() - began, 6),
+            protocol="TCP",
+            forward=forward,
+            duration_seconds=round(time.monotonic() - began, 6),
             packets=found.packets,
-            notes=(tcpsize.LIMITS.format(port=way.at),),
+            notes=(tcpsize.LIMITS.format(port=way.port),),
         )
 
     def _measure(
-        self, ways: Sequence[request.Way], over: type[channel.Channel], *, strict: bool = False
+        self, ways: Sequence[request.PathRequest], over: type[channel.Channel], *, strict: bool = False
     ) -> dict[str, list[paths.Path]]:
         """The paths of each way, one for each flow; a flow is a socket of its own. `strict`: every one must open."""
         targets: list[paths.Target] = []
         names: list[str] = []
         netns.make_room(2 * sum(way.flows for way in ways))  # a socket and its namespace
-        with station.Station(self._key, families=(), over=over, answers=any(way.back for way in ways)) as asking:
+        with station.Station(self._key, families=(), over=over, answers=any(way.both_ways for way in ways)) as asking:
             for way in ways:
-                family = paths.family(way.to)
+                family = paths.family(way.address)
                 for flow in range(way.flows):
-                    via = f"{way.here.port}#{flow}"
+                    via = f"{way.source.link}#{flow}"
                     if (via, family) not in asking.channels:
-                        self._stand(asking, via, way.here.port, family, strict=strict)
+                        self._stand(asking, via, way.source.link, family, strict=strict)
                     targets.append(
                         paths.Target(
-                            address=way.to,
-                            port=way.at,
+                            address=way.address,
+                            port=way.port,
                             via=via,
                             source=self._source(way, family),
                             expected=way.expected or None,
-                            enough=way.enough,
-                            back=way.back and self._key.secret and flow == 0,
+                            enough=way.cap_at_expected,
+                            back=way.both_ways and self._key.secret and flow == 0,
                         )
                     )
                     names.append(way.name)
@@ -195,9 +195,11 @@ class Measuring:
             found.setdefault(name, []).append(path)
         return found
 
-    def _source(self, way: request.Way, family: channel.Family) -> str:
+    def _source(self, way: request.PathRequest, family: channel.Family) -> str:
         """The address that a pod sends from, where one packet may answer for it; empty where the kernel must say."""
-        port = self._places.port(way.here.port) if way.enough and not way.deep and way.here.port else None
+        port = (
+            self._places.port(way.source.link) if way.cap_at_expected and not way.detailed and way.source.link else None
+        )
         found = [one for one in port.addresses if paths.family(one) == family] if port is not None else []
         routed = [one for one in found if not one.lower().startswith("fe80:")]
         return routed[0] if len(routed) == 1 else ""
@@ -211,7 +213,7 @@ class Measuring:
                 raise
             self._troubles.append(_gone(port, error))
 
-    def _result(self, way: request.Way, found: list[paths.Path], over: request.Over) -> request.Result:
+    def _result(self, way: request.PathRequest, found: list[paths.Path], over: request.Protocol) -> request.PathResult:
         heard = [path for path in found if not _unheard(path)]
         exact = [path for path in heard if path.forward.found.ending == "exact"]
         first, notes = (exact or heard or found)[0], list[str]()  # of flows that differ in a port one can tell of all
@@ -222,7 +224,7 @@ class Measuring:
         back = paths.returned(report) if report is not None and _told(report) else None
         if over == "ICMP echo":
             notes.append(echo.LIMITS)
-        elif way.deep and forward.found.ending == "exact":
+        elif way.detailed and forward.found.ending == "exact":
             forward, back = self._deeper(way, forward, back)
         expected = way.expected or None
         verdict = path_verdict.judge(forward, back, expected=expected)
@@ -230,31 +232,31 @@ class Measuring:
             flows = [paths.direction(path.forward) for path in found]
             together = path_verdict.judge_flows(flows, expected=expected)
             verdict = together if together.kind == "equal paths differ" else verdict
-        if not way.deep and verdict.ok:  # of thousands, nobody reads why
+        if not way.detailed and verdict.ok:  # of thousands, nobody reads why
             verdict = path_verdict.Verdict(kind="ok", mtu=verdict.mtu, sentence="", expected=verdict.expected)
-        return request.Result(
-            way=way.name,
+        return request.PathResult(
+            path=way.name,
             verdict=verdict,
-            over=over,
-            back=back is not None,
-            there=forward if way.deep else None,
-            home=back if way.deep else None,
-            rtt=round(first.forward.rtt, 6),
-            seconds=round(max(path.seconds for path in found), 6),
+            protocol=over,
+            both_ways=back is not None,
+            forward=forward if way.detailed else None,
+            backward=back if way.detailed else None,
+            round_trip_seconds=round(first.forward.rtt, 6),
+            duration_seconds=round(max(path.seconds for path in found), 6),
             packets=sum(path.forward.found.packets for path in found),
             notes=tuple(notes),
         )
 
     def _deeper(
-        self, way: request.Way, forward: path_verdict.Direction, back: path_verdict.Direction | None
+        self, way: request.PathRequest, forward: path_verdict.Direction, back: path_verdict.Direction | None
     ) -> tuple[path_verdict.Direction, path_verdict.Direction | None]:
-        with contextlib.suppress(errors.KubemtuError, OSError, LookupError), self._entered(way.here.port) as space:
+        with contextlib.suppress(errors.KubemtuError, OSError, LookupError), self._entered(way.source.link) as space:
             return deep.look(way, self._key, space, forward, back)
         return forward, back
 
     # A round
 
-    def _row(self, asked: request.Round) -> rounds.Row | None:
+    def _row(self, asked: request.MeshRequest) -> rounds.Row | None:
         members = asked.members
         mine = next((place for place, one in enumerate(members) if one.node == self._node), None)
         if mine is None:
@@ -264,22 +266,22 @@ class Measuring:
         to = [(mine + offset) % len(members) for offset in offsets]
         with station.Station(self._key, families=(), answers=False) as asking:
             try:
-                with self._entered(own.port) as space:
+                with self._entered(own.link) as space:
                     asking.open("", space, families=(paths.family(own.address),))
             except (errors.KubemtuError, OSError, LookupError) as error:
-                return rounds.Row(sender=mine, measured=0, ok=0, error=_gone(own.port, error))
+                return rounds.Row(sender=mine, measured=0, ok=0, error=_gone(own.link, error))
             found = asking.measure(
                 [
                     paths.Target(
                         address=members[peer].address,
-                        port=asked.at,
+                        port=asked.port,
                         source=own.address,
                         expected=asked.expected,
                         enough=True,
                     )
                     for peer in to
                 ],
-                pps=min(asked.pps or sampling.MOST_PPS, PPS_MOST),
+                pps=min(asked.packets_per_second or sampling.MOST_PPS, PPS_MOST),
                 going_on=self._going_on,
             )
         return row(mine, to, found)
