@@ -16,8 +16,8 @@ FIELDS = (*MUST_BE_ZERO, "veth_drops", "told_emsgsize", "told_icmp", "tcp_longes
 def main() -> int:
     """Print the table; 1 when kubemtu's row was not all zero in every round, or the popular way's was."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    ours: list[demo_story.Row] = []
-    theirs: list[demo_story.Row] = []
+    ours: list[demo_story.StoryRow] = []
+    theirs: list[demo_story.StoryRow] = []
     for number in range(1, rounds + 1):
         story = asyncio.run(demo_story.story(view.Quiet()))
         assert story.popular_fix is not None
@@ -34,7 +34,7 @@ def main() -> int:
     return 0 if clean and harmful else 1
 
 
-def spread(rows: Sequence[demo_story.Row], field: str) -> str:
+def spread(rows: Sequence[demo_story.StoryRow], field: str) -> str:
     """Least, median and most of one figure."""
     values = [float(getattr(row, field)) for row in rows]
     return " / ".join(f"{value:g}" for value in (min(values), round(statistics.median(values), 1), max(values)))

@@ -10,7 +10,7 @@ from bench.probing import cells, crowd, held, install, ours, table
 from bench.probing.cells import Cell, Where
 from bench.probing.peers import PEERS, Family, Peer
 from kubemtu_lab.line import scenes, stations
-from kubemtu_lab.line.scene import Rtt, Scene
+from kubemtu_lab.line.scene import LineScene, Rtt
 
 ROUNDS: Final[dict[Rtt, int]] = {0: 20, 10: 10, 100: 5}
 COMMANDS: Final = 3  # runs of kubemtu as a command
@@ -57,7 +57,7 @@ def main() -> None:
     print(*fence, *figures, *fence, sep="\n")
 
 
-def _soon(scene: Scene, rtt: Rtt, programs: Programs, trips: dict[tuple[Rtt, int], float]) -> Iterator[Cell]:
+def _soon(scene: LineScene, rtt: Rtt, programs: Programs, trips: dict[tuple[Rtt, int], float]) -> Iterator[Cell]:
     """kubemtu, and the peers that answer within seconds, one after the other on one line."""
     with stations.stage(scene, rtt) as line:
         cells.count(line)
@@ -72,7 +72,7 @@ def _soon(scene: Scene, rtt: Rtt, programs: Programs, trips: dict[tuple[Rtt, int
                 yield cells.peer(where, peer, programs[peer.name], PEER_ROUNDS, cap=cells.CAP_SOON)
 
 
-def _late(chosen: list[Scene], programs: Programs) -> list[Cell]:
+def _late(chosen: list[LineScene], programs: Programs) -> list[Cell]:
     """The peers that wait for long, each once on a line of its own, many at the same time."""
     tasks = [
         (scene, rtt, family, peer)
@@ -83,7 +83,7 @@ def _late(chosen: list[Scene], programs: Programs) -> list[Cell]:
     ]
     _say(f"{len(tasks)} runs of peers that wait, {TOGETHER} at once")
 
-    def one(task: tuple[Scene, Rtt, Family, Peer]) -> Cell:
+    def one(task: tuple[LineScene, Rtt, Family, Peer]) -> Cell:
         scene, rtt, family, peer = task
         with stations.stage(scene, rtt) as line:
             cells.count(line)
@@ -94,7 +94,7 @@ def _late(chosen: list[Scene], programs: Programs) -> list[Cell]:
         return list(pool.map(one, tasks))
 
 
-def _peers(scene: Scene, rtt: Rtt, family: Family, programs: Programs, *, slow: bool) -> list[Peer]:
+def _peers(scene: LineScene, rtt: Rtt, family: Family, programs: Programs, *, slow: bool) -> list[Peer]:
     """Those that run here: all over IPv4 at the shortest round trip, and the headlines over one of the two as well."""
     if (rtt, family) != (0, 4) and (scene.name not in HEADLINES or (rtt and family == 6)):
         return []
@@ -106,7 +106,7 @@ def _peers(scene: Scene, rtt: Rtt, family: Family, programs: Programs, *, slow: 
     ]
 
 
-def _waits(peer: Peer, scene: Scene, *, silent: bool) -> bool:
+def _waits(peer: Peer, scene: LineScene, *, silent: bool) -> bool:
     """Whether it takes long there; where nobody answers, everybody does."""
     return peer.waits == "always" or (silent and peer.waits == "in silence") or scene.mtu == 0
 

@@ -12,7 +12,7 @@ import msgspec
 from bench.probing.peers import NONE, Answer, Family, Peer
 from kubemtu_lab.line import network
 from kubemtu_lab.line.network import Line
-from kubemtu_lab.line.scene import Rtt, Scene
+from kubemtu_lab.line.scene import LineScene, Rtt
 
 BUDGET: Final = 4.0  # seconds after which a tool is not run again in the same scene
 CAP: Final = 150.0  # seconds that a peer may take: tracepath wants 87 in a black hole
@@ -36,7 +36,7 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     """A line in one scene, and the family to measure it by."""
 
     line: Line
-    scene: Scene
+    scene: LineScene
     rtt: Rtt
     family: Family
 
@@ -94,7 +94,7 @@ def counted(line: Line) -> tuple[int, int]:
     return found["sent"], found["large"]
 
 
-def top(scene: Scene) -> int:
+def top(scene: LineScene) -> int:
     """The MTU of a's own interface in a scene."""
     return 9000 if scene.name.startswith("jumbo") else 1500
 

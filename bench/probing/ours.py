@@ -14,7 +14,7 @@ from bench.probing.cells import Cell, Where
 from bench.probing.peers import NONE, Answer
 from kubemtu.node.probe import paths, station, wire
 from kubemtu_lab.line import stations
-from kubemtu_lab.line.scene import Scene
+from kubemtu_lab.line.scene import LineScene
 
 RUNNING: Final = "kubemtu, running"
 COMMAND: Final = "kubemtu, as a command"
@@ -68,6 +68,6 @@ def command(where: Where, rounds: int) -> Cell:
         return cells.measure(where, COMMAND, once, rounds)
 
 
-def _said(kind: str, mtu: int, scene: Scene) -> Answer:
+def _said(kind: str, mtu: int, scene: LineScene) -> Answer:
     """The class counts as well as the size."""
     return Answer(f"{mtu} {kind}", mtu, right=mtu == scene.told and kind in scene.kinds)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from lab.tests.conftest import Body, Kube, container, is_ready, until
 
-from kubemtu_lab import contain, manifests, scenes
+from kubemtu_lab import container_exec, manifests, scenes
 from kubemtu_lab.cluster import Lab
 from kubemtu_lab.scene import nodes
 
@@ -93,7 +93,7 @@ def _kernels(place: str) -> bool:
 @pytest.mark.parametrize(("number", "name"), [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW"), (21, "CAP_SYS_ADMIN")])
 def test_an_agent_whose_container_lacks_a_capability_says_which_and_ends(lab: Lab, number: int, name: str) -> None:
     told = json.dumps({"mounts": [], "capabilities": [each for each in range(41) if each != number]})
-    command = [sys.executable, "-I", "-S", contain.__file__, told, sys.executable, "-m", "kubemtu", "agent"]
+    command = [sys.executable, "-I", "-S", container_exec.__file__, told, sys.executable, "-m", "kubemtu", "agent"]
     ended = lab.exec("node-1", [*command, "--node-name", "node-1"], check=False)
     assert (ended.returncode, ended.stdout) == (4, "")
     assert ended.stderr == (

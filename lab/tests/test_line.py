@@ -16,7 +16,7 @@ import pytest
 from kubemtu_lab import errors
 from kubemtu_lab.line import faults, network, scenes, spoofed, stations
 from kubemtu_lab.line.network import Line
-from kubemtu_lab.line.scene import NEAR, Scene
+from kubemtu_lab.line.scene import NEAR, LineScene
 
 pytestmark = pytest.mark.netns
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
@@ -92,7 +92,7 @@ def test_nothing_is_left_of_a_line_that_cannot_be_built() -> None:
         def commit(self, line: Line) -> None:
             line.ip("a", "link set dev nothing up")
 
-    broken = Scene(name="broken", summary="", picture="", faults=(Impossible(),), kinds=(), mtu=0)
+    broken = LineScene(name="broken", summary="", picture="", faults=(Impossible(),), kinds=(), mtu=0)
     before, open_before = spaces(os.getpid()), set(Path("/proc/self/fd").iterdir())
     for rtt in NEAR:
         with pytest.raises(errors.StartFailed, match="nothing"), contextlib.ExitStack() as stack:

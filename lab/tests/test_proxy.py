@@ -139,7 +139,7 @@ def test_a_dual_stack_service_leads_to_pods_over_ipv6(
             assert asked(lab, place, answer["spec"]["clusterIPs"][1], 53).keys() == {"pod-1a", "pod-2a"}
 
 
-NODE = proxy.Node(name="n1", addresses=("192.168.77.1",), networks=("10.244.1.0/24",))
+NODE = proxy.ProxyNode(name="n1", addresses=("192.168.77.1",), networks=("10.244.1.0/24",))
 NOTHING = nft.table("ip", "kube-proxy", "") + nft.table("ip6", "kube-proxy", "")
 
 

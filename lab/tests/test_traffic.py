@@ -137,14 +137,14 @@ class Rig:
         return run.Traffic(self.spawn, flows, drops=self.drops)
 
 
-def places(names: str, addresses: Sequence[dict[str, str]] = (ADDRESSES,)) -> list[plan.Place]:
+def places(names: str, addresses: Sequence[dict[str, str]] = (ADDRESSES,)) -> list[plan.FlowEnd]:
     nodes = {pod: node for node, pods in PODS_OF.items() for pod in pods}
     return [
-        plan.Place(
+        plan.FlowEnd(
             name=name, node=name, addresses=tuple(f"10.98.0.{1 + 'nm'.index(name)}" for _ in "x"), network="node"
         )
         if name in PODS_OF
-        else plan.Place(name=name, node=nodes[name], addresses=tuple(each[name] for each in addresses))
+        else plan.FlowEnd(name=name, node=nodes[name], addresses=tuple(each[name] for each in addresses))
         for name in names
     ]
 

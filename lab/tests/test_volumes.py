@@ -9,7 +9,7 @@ import pytest
 from lab.tests.conftest import Body, Kube, container, is_ready, until, waiting
 
 from kubemtu.core.objects import Object
-from kubemtu_lab import confine, scenes, volumes
+from kubemtu_lab import limits, scenes, volumes
 from kubemtu_lab.cluster import Lab
 from kubemtu_lab.scene import nodes
 
@@ -159,19 +159,19 @@ def test_what_must_not_be_root_is_not_run_as_root(kube: Kube) -> None:
     assert told.startswith('container has runAsNonRoot and image will run as root (pod: "refused_default(')
 
 
-def limits(container: Body, **spec: object) -> confine.Limits:
+def limits_of(container: Body, **spec: object) -> limits.Limits:
     body = msgspec.json.decode(msgspec.json.encode({"metadata": {"name": "p"}, "spec": spec}))
-    return confine.limits(Object.of(body), Object.of({"name": "c", "securityContext": container}))
+    return limits.of(Object.of(body), Object.of({"name": "c", "securityContext": container}))
 
 
 def test_a_container_says_it_for_itself_or_the_pod_for_all() -> None:
-    assert limits({}) == confine.Limits()
-    assert limits({}, securityContext={"runAsUser": 7}) == confine.Limits(user=7, group=0)
-    assert limits({"runAsUser": 8, "runAsGroup": 9}, securityContext={"runAsUser": 7}).user == 8
-    assert limits({"privileged": True}) == confine.Limits()
-    assert limits({"runAsNonRoot": False}, securityContext={"runAsNonRoot": True}) == confine.Limits()
-    with pytest.raises(confine.RootRefused, match="container's runAsUser breaks non-root policy"):
-        limits({"runAsUser": 0}, securityContext={"runAsNonRoot": True})
+    assert limits_of({}) == limits.Limits()
+    assert limits_of({}, securityContext={"runAsUser": 7}) == limits.Limits(user=7, group=0)
+    assert limits_of({"runAsUser": 8, "runAsGroup": 9}, securityContext={"runAsUser": 7}).user == 8
+    assert limits_of({"privileged": True}) == limits.Limits()
+    assert limits_of({"runAsNonRoot": False}, securityContext={"runAsNonRoot": True}) == limits.Limits()
+    with pytest.raises(limits.RootRefused, match="container's runAsUser breaks non-root policy"):
+        limits_of({"runAsUser": 0}, securityContext={"runAsNonRoot": True})
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_container_says_it_for_itself_or_the_pod_for_all() -> None:
     ],
 )
 def test_capabilities_are_those_of_a_runtime_without_the_dropped(told: Body, left: list[int]) -> None:
-    assert limits({"capabilities": told}).capabilities == tuple(left)
+    assert limits_of({"capabilities": told}).capabilities == tuple(left)
 
 
 def test_a_secret_can_only_be_read_and_a_folder_of_the_node_as_it_says() -> None:

@@ -11,7 +11,7 @@ from kubemtu.core.errors import UsageError
 from kubemtu_lab import scenes
 from kubemtu_lab.cluster import FABRIC, Lab
 from kubemtu_lab.errors import StartFailed
-from kubemtu_lab.scene import Canal, Filtered, Nic, Scene, nodes, resized
+from kubemtu_lab.scene import Canal, Nic, PolicyDropped, Scene, nodes, resized
 
 pytestmark = pytest.mark.lab
 Start = Callable[..., Lab]
@@ -67,8 +67,8 @@ def test_a_policy_drops_what_others_begin_whatever_its_size(
     has_nft: None, start: Start, two: Scene, probing: Callable[[Lab], Probes]
 ) -> None:
     story = two.replace(name="policy", nodes=nodes(2, 2)).with_fault(
-        Filtered(node="node-2", pod="pod-2a", protocol="udp", port=7007),
-        Filtered(node="node-1", protocol="icmp"),
+        PolicyDropped(node="node-2", pod="pod-2a", protocol="udp", port=7007),
+        PolicyDropped(node="node-1", protocol="icmp"),
     )
     lab = start(story)
     probe = probing(lab)
@@ -101,12 +101,12 @@ except TimeoutError:
 
 def test_a_filter_by_port_names_a_protocol_that_has_ports() -> None:
     with pytest.raises(UsageError, match="a filter of icmp has no port; name udp or tcp"):
-        Filtered(node="node-1", protocol="icmp", port=7843)
+        PolicyDropped(node="node-1", protocol="icmp", port=7843)
 
 
 def test_a_filter_of_a_pod_that_is_not_there_is_told(start: Start, two: Scene) -> None:
     with pytest.raises(StartFailed, match="there is no pod-9 with an address to filter"):
-        start(two.replace(name="nobody").with_fault(Filtered(node="node-1", pod="pod-9")))
+        start(two.replace(name="nobody").with_fault(PolicyDropped(node="node-1", pod="pod-9")))
 
 
 def test_host_ends_alone_at_1450_lose_full_packets_even_on_the_same_node(

@@ -79,14 +79,14 @@ def unused_port() -> int:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[lab_api.Api]:
+async def server() -> AsyncIterator[lab_api.ApiBackend]:
     """The lab's API server; `reader` is a user whom no rule knows."""
     async with lab_api.api(users={"reader": ["viewers"]}) as running:
         yield running
 
 
 @pytest.fixture
-def as_user(server: lab_api.Api, tmp_path: Path) -> As:
+def as_user(server: lab_api.ApiBackend, tmp_path: Path) -> As:
     """Connect to the lab's server as one of its users, by a kubeconfig."""
 
     @contextlib.asynccontextmanager

@@ -136,7 +136,7 @@ NAMED = [
 class Cluster:
     """One API server with what `install` writes, and those who ask it, by name."""
 
-    def __init__(self, server: lab_api.Api) -> None:
+    def __init__(self, server: lab_api.ApiBackend) -> None:
         self._server = server
         self._of: Reached = reached(server.kubeconfig())
         self.admin = httpx2.Client(**self._of)
@@ -252,7 +252,7 @@ TOO_MUCH = [
 
 
 @contextlib.contextmanager
-def running(server: lab_api.Api) -> Iterator[lab_api.Api]:
+def running(server: lab_api.ApiBackend) -> Iterator[lab_api.ApiBackend]:
     """Run a server on a loop of its own, so that one serves all tests of a module."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)

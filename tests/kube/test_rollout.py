@@ -63,7 +63,7 @@ class Kubelets:
 
 
 @pytest.fixture
-async def kubelets(server: lab_api.Api, api: Api) -> AsyncIterator[Kubelets]:
+async def kubelets(server: lab_api.ApiBackend, api: Api) -> AsyncIterator[Kubelets]:
     for name in ("n1", "n2", "n3"):
         await api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
     running = Kubelets(api)

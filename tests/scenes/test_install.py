@@ -23,7 +23,7 @@ __all__ = ["can_make_labs"]
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 
 ROOT = Path(__file__).parents[2]
-CONTAIN = ROOT / "lab/src/kubemtu_lab/contain.py"
+CONTAIN = ROOT / "lab/src/kubemtu_lab/container_exec.py"
 NAME = f"localhost/kubemtu:{kubemtu.__version__}"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 KUBEMTU = "/apis/kubemtu.io/v1alpha1"

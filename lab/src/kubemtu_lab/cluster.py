@@ -146,7 +146,7 @@ class Lab:
         """The root folder of a node, as seen from outside: node_root("node-1") / "etc/cni/net.d"."""
         return Path(f"/proc/{self.node_pid(node)}/root")
 
-    def pod(self, pod: str) -> state.Place:
+    def pod(self, pod: str) -> state.PodLocation:
         """Where a pod is, "POD" or "NAMESPACE/POD". Raises NoSuchPlace."""
         found = state.place(self.folder, pod)
         if found is None:

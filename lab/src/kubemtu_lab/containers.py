@@ -19,7 +19,7 @@ import msgspec
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
-from kubemtu_lab import confine, images, readiness, scene
+from kubemtu_lab import images, limits, readiness, scene
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
@@ -175,9 +175,9 @@ class Container:
         while True:
             try:
                 if self._argv({}):
-                    confine.limits(self.pod, self.spec, self.host.image if is_ours(self.spec) else None)
+                    limits.of(self.pod, self.spec, self.host.image if is_ours(self.spec) else None)
                 return await self._resolve()
-            except (ConfigMissing, confine.RootRefused) as missing:
+            except (ConfigMissing, limits.RootRefused) as missing:
                 self.ready = False
                 told: dict[str, object] = {"waiting": {"reason": "CreateContainerConfigError", "message": str(missing)}}
                 if told != self.state:

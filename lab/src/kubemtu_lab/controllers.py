@@ -35,16 +35,16 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run(api: Api, *, synced: asyncio.Event | None = None) -> None:
     """Control the DaemonSets of an API until cancelled; sets `synced` when everything was read once."""
-    await _Controller(api).run(synced or asyncio.Event())
+    await _DaemonSetController(api).run(synced or asyncio.Event())
 
 
-class _Controller:
+class _DaemonSetController:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._changed = asyncio.Event()
-        self._daemonsets = informer.Mirror(api, informer.DAEMONSETS, self._changed)
-        self._pods = informer.Mirror(api, informer.PODS, self._changed)
-        self._nodes = informer.Mirror(api, informer.NODES, self._changed)
+        self._daemonsets = informer.Informer(api, informer.DAEMONSETS, self._changed)
+        self._pods = informer.Informer(api, informer.PODS, self._changed)
+        self._nodes = informer.Informer(api, informer.NODES, self._changed)
 
     async def run(self, synced: asyncio.Event) -> None:
         mirrors = (self._daemonsets, self._pods, self._nodes)

@@ -16,7 +16,7 @@ import yaml
 from kubemtu.node.kernel import netns
 from kubemtu_lab import errors, nft
 from kubemtu_lab import scene as scenes
-from kubemtu_lab.api import Api
+from kubemtu_lab.api import ApiBackend
 
 SECURE_PORT = 443
 
@@ -38,7 +38,7 @@ def addresses() -> tuple[str, ...]:
     return scenes.address(1), scenes.SERVICE_ADDRESS
 
 
-def kubeconfigs(api: Api) -> dict[str, str]:
+def kubeconfigs(api: ApiBackend) -> dict[str, str]:
     """Return the kubeconfigs of a node by path: by the control plane's address, and by that of the Service.
 
     Where the machine has no nft there are no Services in a lab, and the agent goes by the control plane's address.

@@ -22,16 +22,16 @@ _KEPT_BY = {"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.
 
 async def run(api: Api) -> None:
     """Keep the EndpointSlices of an API until cancelled."""
-    await _Controller(api).run()
+    await _EndpointSliceController(api).run()
 
 
-class _Controller:
+class _EndpointSliceController:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._changed = asyncio.Event()
-        self._services = informer.Mirror(api, informer.SERVICES, self._changed)
-        self._pods = informer.Mirror(api, informer.PODS, self._changed)
-        self._slices = informer.Mirror(api, informer.ENDPOINT_SLICES, self._changed)
+        self._services = informer.Informer(api, informer.SERVICES, self._changed)
+        self._pods = informer.Informer(api, informer.PODS, self._changed)
+        self._slices = informer.Informer(api, informer.ENDPOINT_SLICES, self._changed)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -49,7 +49,7 @@ class _Controller:
         await self._changed.wait()
         self._changed.clear()
 
-    def _bodies(self, followed: informer.Mirror) -> list[Object]:
+    def _bodies(self, followed: informer.Informer) -> list[Object]:
         return [each.body for each in followed.objects.values()]
 
     def _writes(self) -> Iterator[informer.Write]:

@@ -28,12 +28,12 @@ async def commit(fault: scene.Fault, api: Api, pids: dict[str, int]) -> None:
             await asyncio.to_thread(_hand_set, pids[node], pattern, mtu)
         case scene.IcmpFiltered(node=node):
             await asyncio.to_thread(_filter_icmp, pids[node])
-        case scene.Filtered(node=node):
+        case scene.PolicyDropped(node=node):
             rules = policy(fault, await _filtered(fault, api))
             await asyncio.to_thread(nft.load, rules, pids[node])
 
 
-def policy(fault: scene.Filtered, addresses: Sequence[str]) -> str:
+def policy(fault: scene.PolicyDropped, addresses: Sequence[str]) -> str:
     """Return the rules, for nft in the node's namespace, that filter what goes to these addresses or networks."""
     what = {"all": "", "icmp": "meta l4proto { icmp, icmpv6 } "}.get(fault.protocol, f"meta l4proto {fault.protocol} ")
     if fault.port is not None:
@@ -44,7 +44,7 @@ def policy(fault: scene.Filtered, addresses: Sequence[str]) -> str:
     return nft.table("inet", name.rstrip("-"), "  chain forward {\n    " + "\n    ".join(lines) + "\n  }\n")
 
 
-async def _filtered(fault: scene.Filtered, api: Api) -> list[str]:
+async def _filtered(fault: scene.PolicyDropped, api: Api) -> list[str]:
     """The addresses that a filter is for: of a pod, or the networks of all pods of its node."""
     if fault.pod:
         namespace, _, name = fault.pod.rpartition("/")

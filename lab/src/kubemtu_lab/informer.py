@@ -1,4 +1,4 @@
-"""How the parts of a lab talk to its API: by kubemtu's own client, and by mirrors that watches keep."""
+"""How the parts of a lab talk to its API: by kubemtu's own client, and by informers, which watches keep true."""
 
 import asyncio
 import contextlib
@@ -80,10 +80,10 @@ Write = Callable[[], Awaitable[None]]
 """A request that is due, and is begun only by whoever carries it out: one that never gets there leaves nothing."""
 
 
-class Mirror:
+class Informer:
     """The objects of one collection by uid, kept true by a watch; `changed` is set after every change.
 
-    An own write can be entered at once with `enter`, so that who decides by the mirror does not decide twice while
+    An own write can be entered at once with `enter`, so that who decides by it does not decide twice while
     the watch is still on its way.
     """
 

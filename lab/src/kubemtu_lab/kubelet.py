@@ -24,13 +24,13 @@ from kubemtu.node.errors import Refused
 from kubemtu.node.kernel import links
 from kubemtu_lab import (
     attach,
-    confine,
     containers,
     daemons,
     heartbeat,
     images,
     informer,
     kernel,
+    limits,
     pods,
     proxy,
     scene,
@@ -89,7 +89,7 @@ class Kubelet:
     async def run_forever(self) -> None:
         """Be this node's kubelet until the process ends."""
         own = tuple(each for nic in self.settings.addresses.values() for each in nic)
-        rules = proxy.Node(name=self.node, addresses=own, networks=self.settings.networks)
+        rules = proxy.ProxyNode(name=self.node, addresses=own, networks=self.settings.networks)
         async with asyncio.TaskGroup() as group:
             group.create_task(proxy.run(self.api, rules, loaded=self._services))
             group.create_task(self._watch_pods())
@@ -187,7 +187,7 @@ class Kubelet:
             environment = {
                 key: environment[key] for key in environment if key not in OF_THE_MACHINE
             } | image.environment
-        argv = confine.command(argv, mounts, confine.limits(pod, spec, image), environment, image)
+        argv = limits.command(argv, mounts, limits.of(pod, spec, image), environment, image)
 
         async def inside(act: Callable[[], int]) -> int:
             return await self._on_thread(lambda: self._plugins.inside(netns, act))

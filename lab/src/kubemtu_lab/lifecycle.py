@@ -18,15 +18,15 @@ MESSAGE = "Kubelet stopped posting node status."
 
 async def run(api: Api, grace_seconds: float) -> None:
     """Watch over the nodes of an API until cancelled."""
-    await _Controller(api, grace_seconds).run()
+    await _NodeLifecycleController(api, grace_seconds).run()
 
 
-class _Controller:
+class _NodeLifecycleController:
     def __init__(self, api: Api, grace_seconds: float) -> None:
         self._api, self._grace = api, grace_seconds
         self._changed = asyncio.Event()
-        self._nodes = informer.Mirror(api, informer.NODES, self._changed)
-        self._leases = informer.Mirror(api, informer.LEASES, self._changed)
+        self._nodes = informer.Informer(api, informer.NODES, self._changed)
+        self._leases = informer.Informer(api, informer.LEASES, self._changed)
         self._heard: dict[str, tuple[str, float]] = {}  # by node: the Lease's renewTime, and when that was seen first
 
     async def run(self) -> None:

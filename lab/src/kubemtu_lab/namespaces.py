@@ -20,7 +20,7 @@ PAUSE_SECONDS = 0.2  # between two looks at what a kubelet still has to end
 async def run(api: Api) -> None:
     """Watch over the namespaces of an API until cancelled."""
     changed = asyncio.Event()
-    namespaces = informer.Mirror(api, NAMESPACES, changed)
+    namespaces = informer.Informer(api, NAMESPACES, changed)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(namespaces.run())
         while True:
@@ -30,7 +30,7 @@ async def run(api: Api) -> None:
                 await informer.once_more(functools.partial(_empty, api, ending, changed), changed)
 
 
-def _ending(namespaces: informer.Mirror) -> Iterator[Object]:
+def _ending(namespaces: informer.Informer) -> Iterator[Object]:
     for each in list(namespaces.objects.values()):
         finalizers = each.get("spec", "finalizers")
         if each.text("metadata", "deletionTimestamp") and isinstance(finalizers, list) and FINALIZER in finalizers:

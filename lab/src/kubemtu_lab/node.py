@@ -23,7 +23,7 @@ from kubemtu_lab.rtnl import Rtnl
 log = logging.getLogger(__name__)
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NodeMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a node tells the supervisor: what it is called on the machine, then to how many others it knows the way.
 
     Its last word is why it ended.
@@ -68,7 +68,7 @@ def fork(name: str, folder: int, host_proc: int) -> Born:
     os.waitpid(first, 0)
     ours.settimeout(10)
     with ours.makefile("rb") as told:
-        first_word = msgspec.json.decode(told.readline() or b"{}", type=Told)
+        first_word = msgspec.json.decode(told.readline() or b"{}", type=NodeMessage)
     if not first_word.pid:
         raise errors.StartFailed(f"{name} ended before it was a node ({first_word.ended or 'without a word'})")
     ours.setblocking(False)
@@ -124,15 +124,15 @@ def _be_node(name: str, folder: int, host_proc: int, line: socket.socket) -> NoR
             ("ipv4/conf/all/rp_filter", 0),
         ):
             filesystem.write_sysctl(path, value)
-        _tell(line, Told(pid=int(host_pid)))
+        _tell(line, NodeMessage(pid=int(host_pid)))
         settings = _read_settings(line)
-        asyncio.run(kubelet.be_kubelet(settings, folder, lambda peers: _tell(line, Told(peers=peers))))
+        asyncio.run(kubelet.be_kubelet(settings, folder, lambda peers: _tell(line, NodeMessage(peers=peers))))
         code = 0
     except BaseException as error:
         log.exception("%s: the kubelet ended", name)
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        _tell(line, Told(ended=f"{type(error).__name__}: {error}"))
+        _tell(line, NodeMessage(ended=f"{type(error).__name__}: {error}"))
     finally:
         sys.stderr.flush()
         os._exit(code)
@@ -148,6 +148,6 @@ def _read_settings(line: socket.socket) -> kubelet.Settings:
     return msgspec.json.decode(received, type=kubelet.Settings)
 
 
-def _tell(line: socket.socket, told: Told) -> None:
+def _tell(line: socket.socket, told: NodeMessage) -> None:
     with contextlib.suppress(OSError):  # a lab that ends listens no more
         line.sendall(msgspec.json.encode(told) + b"\n")

@@ -13,7 +13,7 @@ from kubemtu_lab.containers import RETRY_SECONDS, Container, Host, now
 log = logging.getLogger(__name__)
 
 
-class Kubelet(Host, Protocol):
+class PodHost(Host, Protocol):
     """What a pod needs of its node."""
 
     addresses: tuple[str, ...]
@@ -34,7 +34,7 @@ class Kubelet(Host, Protocol):
 class Pod:
     """The life of one pod, as a task; `end` makes it stop and leave."""
 
-    def __init__(self, kubelet: Kubelet, body: Object) -> None:
+    def __init__(self, kubelet: PodHost, body: Object) -> None:
         self.kubelet, self.body = kubelet, body
         self._ref = informer.ref(informer.PODS, body)
         self.host_network = bool(body.flag("spec", "hostNetwork"))

@@ -30,7 +30,7 @@ _FAMILIES: Mapping[Family, str] = {"ip": "IPv4", "ip6": "IPv6"}
 _MARK = "0x4000"  # kube-proxy's: masquerade this
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True):
+class ProxyNode(msgspec.Struct, frozen=True, kw_only=True):
     """A node that has rules: its own addresses, and the networks of its pods."""
 
     name: str
@@ -38,7 +38,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[str, ...]
 
 
-class Way(msgspec.Struct, frozen=True, kw_only=True):
+class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
     """One port of a Service in one family: where it is reached, and the endpoints (address, port) behind it."""
 
     label: str
@@ -49,14 +49,14 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[tuple[str, int], ...]
 
 
-async def run(api: Api, node: Node, *, loaded: asyncio.Event | None = None) -> None:
+async def run(api: Api, node: ProxyNode, *, loaded: asyncio.Event | None = None) -> None:
     """Keep the rules of the node whose namespace this is, until cancelled; sets `loaded` after the first time.
 
     Where they cannot be, one sentence in the log says so.
     """
     changed = asyncio.Event()
-    services = informer.Mirror(api, informer.SERVICES, changed)
-    slices = informer.Mirror(api, informer.ENDPOINT_SLICES, changed)
+    services = informer.Informer(api, informer.SERVICES, changed)
+    slices = informer.Informer(api, informer.ENDPOINT_SLICES, changed)
     held, told = _NOTHING, ""
     async with asyncio.TaskGroup() as tasks:
         for each in (services, slices):
@@ -78,7 +78,7 @@ async def run(api: Api, node: Node, *, loaded: asyncio.Event | None = None) -> N
                 loaded.set()
 
 
-def ruleset(node: Node, services: Sequence[Object], slices: Sequence[Object]) -> str:
+def ruleset(node: ProxyNode, services: Sequence[Object], slices: Sequence[Object]) -> str:
     """Return the rules of one node, for `nft -f`: they replace those that it had."""
     return "".join(nft.table(family, TABLE, _table(node, family, services, slices)) for family in _FAMILIES)
 
@@ -86,7 +86,7 @@ def ruleset(node: Node, services: Sequence[Object], slices: Sequence[Object]) ->
 _NOTHING = "".join(nft.table(family, TABLE, "") for family in _FAMILIES)
 
 
-def _table(node: Node, family: Family, services: Sequence[Object], slices: Sequence[Object]) -> str:
+def _table(node: ProxyNode, family: Family, services: Sequence[Object], slices: Sequence[Object]) -> str:
     ways = sorted(_ways(node, _FAMILIES[family], services, slices), key=lambda way: (way.label, way.port))
     if not ways:
         return ""
@@ -123,14 +123,14 @@ def _lines(rules: Sequence[str]) -> str:
     return "".join(f"    {each}{';' if each.startswith('type ') else ''}\n" for each in rules)
 
 
-def _dnat(way: Way, family: Family, own: Sequence[str]) -> Iterator[str]:
+def _dnat(way: ServicePort, family: Family, own: Sequence[str]) -> Iterator[str]:
     choice = ", ".join(f"{place} : {address} . {port}" for place, (address, port) in enumerate(way.endpoints))
     target = f"dnat {family} to numgen random mod {len(way.endpoints)} map {{ {choice} }}"
     for match, mark in _matches(way, family, own):
         yield f'{match}{mark} {target} comment "{way.label}"'
 
 
-def _matches(way: Way, family: Family, own: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _matches(way: ServicePort, family: Family, own: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What is sent to a way: by its address, and by its node port on any address of the node, which is masqueraded."""
     yield f"{family} daddr {way.address} {way.protocol} dport {way.port}", ""
     if way.node_port and own:
@@ -138,7 +138,7 @@ def _matches(way: Way, family: Family, own: Sequence[str]) -> Iterator[tuple[str
         yield match, f" meta mark set meta mark or {_MARK}"
 
 
-def _ways(node: Node, family: str, services: Sequence[Object], slices: Sequence[Object]) -> Iterator[Way]:
+def _ways(node: ProxyNode, family: str, services: Sequence[Object], slices: Sequence[Object]) -> Iterator[ServicePort]:
     for service in services:
         spec, metadata = service["spec"], service["metadata"]
         address = next((each for each in spec.get("clusterIPs") or () if _is_of(each, family)), "")
@@ -149,7 +149,7 @@ def _ways(node: Node, family: str, services: Sequence[Object], slices: Sequence[
         near = spec.get("internalTrafficPolicy") == "Local"
         for port in spec.get("ports") or ():
             name = port.get("name", "")
-            yield Way(
+            yield ServicePort(
                 label=f"{'/'.join(key)}:{name}",
                 protocol=port.get("protocol", "TCP").lower(),
                 address=address,

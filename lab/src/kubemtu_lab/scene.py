@@ -99,7 +99,7 @@ class IcmpFiltered(msgspec.Struct, frozen=True, kw_only=True, tag="icmp-filtered
     node: str
 
 
-class Filtered(msgspec.Struct, frozen=True, kw_only=True, tag="filtered"):
+class PolicyDropped(msgspec.Struct, frozen=True, kw_only=True, tag="filtered"):
     """A network policy on a node drops what others begin to send to its pods; answers to the pods themselves pass.
 
     `pod` is POD or NAMESPACE/POD, none for all pods that the node has or gets; `port` None stands for all. It acts
@@ -117,7 +117,7 @@ class Filtered(msgspec.Struct, frozen=True, kw_only=True, tag="filtered"):
             raise errors.UsageError(f"a filter of {self.protocol} has no port; name udp or tcp")
 
 
-Fault = ConfigEdit | Reconfigured | HandSet | IcmpFiltered | Filtered
+Fault = ConfigEdit | Reconfigured | HandSet | IcmpFiltered | PolicyDropped
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):

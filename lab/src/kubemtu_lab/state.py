@@ -39,7 +39,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool = False
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class PodLocation(msgspec.Struct, frozen=True, kw_only=True):
     """Where a pod is: its node, and its namespace below the node's /run/netns."""
 
     node: str
@@ -157,11 +157,13 @@ def strays() -> list[tuple[int, str]]:
     return found
 
 
-def place(folder: Path, pod: str) -> Place | None:
+def place(folder: Path, pod: str) -> PodLocation | None:
     """Return where a pod is, "POD" or "NAMESPACE/POD"; None when no pod of that name has a namespace of its own."""
     namespace, _, name = pod.rpartition("/")
     try:
-        return msgspec.json.decode((folder / "pods" / f"{namespace or 'default'}.{name}").read_bytes(), type=Place)
+        return msgspec.json.decode(
+            (folder / "pods" / f"{namespace or 'default'}.{name}").read_bytes(), type=PodLocation
+        )
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 

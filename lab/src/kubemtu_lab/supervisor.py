@@ -66,7 +66,7 @@ _REASONS = {
 }
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class StartOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The line that the supervisor reports: who it is, the error if there is one, and who is not ready."""
 
     pid: int = 0  # of the supervisor, on the machine
@@ -92,7 +92,7 @@ def main() -> None:
         host_proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         leave_namespaces()
     except KubemtuError as error:
-        _report(report, Outcome.of(error))
+        _report(report, StartOutcome.of(error))
         sys.exit(1)
     if os.fork():
         os._exit(0)  # whoever started us adopts the child: see cluster.Lab.up
@@ -100,7 +100,7 @@ def main() -> None:
     try:
         lab.build()
     except KubemtuError as error:
-        _report(report, Outcome.of(error, lab.host_pid))
+        _report(report, StartOutcome.of(error, lab.host_pid))
         sys.exit(1)
     asyncio.run(lab.run(report, tether))
 
@@ -184,10 +184,10 @@ class Supervisor:
                 try:
                     unready = await self._start(stack)
                 except KubemtuError as error:
-                    _report(report, Outcome.of(error, self.host_pid))
+                    _report(report, StartOutcome.of(error, self.host_pid))
                     return
                 self._record(ready=True)
-                _report(report, Outcome(pid=self.host_pid, unready=tuple(unready)))
+                _report(report, StartOutcome(pid=self.host_pid, unready=tuple(unready)))
                 await done.wait()
         except Exception:
             log.exception("the lab ended")
@@ -280,7 +280,7 @@ class Supervisor:
         reader, _ = await asyncio.open_connection(sock=born.line)
         why = "its line broke"
         async for line in reader:
-            told = msgspec.json.decode(line, type=node.Told)
+            told = msgspec.json.decode(line, type=node.NodeMessage)
             self._peers[born.name], why = told.peers, told.ended or why
         self._ended[born.name] = why
 
@@ -310,7 +310,7 @@ async def _cancel(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _report(descriptor: int, outcome: Outcome) -> None:
+def _report(descriptor: int, outcome: StartOutcome) -> None:
     with contextlib.suppress(OSError):
         os.write(descriptor, msgspec.json.encode(outcome) + b"\n")
         os.close(descriptor)

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from lab.tests.conftest import reached
 
-from kubemtu_lab.api import Api, api
+from kubemtu_lab.api import ApiBackend, api
 from kubemtu_lab.api.resources import Object, Resource
 from kubemtu_lab.api.store import Store
 
@@ -48,14 +48,14 @@ async def call(
 
 
 @pytest.fixture(name="api")
-async def api_() -> AsyncIterator[Api]:
+async def api_() -> AsyncIterator[ApiBackend]:
     """The real one when KUBEBUILDER_ASSETS is set; `viewer` is a user whom no rule knows."""
     async with api(users={"viewer": ["lab:viewers"]}) as server:
         yield server
 
 
 @pytest.fixture
-async def http(api: Api) -> AsyncIterator[httpx2.AsyncClient]:
+async def http(api: ApiBackend) -> AsyncIterator[httpx2.AsyncClient]:
     async with connect(api.kubeconfig()) as client:
         yield client
 
@@ -76,7 +76,7 @@ def pods(store: Store) -> Resource:
 
 
 @pytest.fixture
-def kubeconfig_file(api: Api, tmp_path: Path) -> Path:
+def kubeconfig_file(api: ApiBackend, tmp_path: Path) -> Path:
     path = tmp_path / "kubeconfig"
     path.write_bytes(msgspec.json.encode(api.kubeconfig()))
     return path

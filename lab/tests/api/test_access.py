@@ -4,7 +4,7 @@ import httpx2
 import pytest
 from lab.tests.api.conftest import connect
 
-from kubemtu_lab.api import Api, EmbeddedApi
+from kubemtu_lab.api import ApiBackend, EmbeddedApi
 from kubemtu_lab.api.resources import Object
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -56,7 +56,7 @@ async def code(client: httpx2.AsyncClient, method: str, path: str, **body: objec
         ("DELETE", PODS, 'pods|deletecollection resource "pods" in API group "" in the namespace "default"'),
     ],
 )
-async def test_without_a_rule_everything_is_forbidden(api: Api, method: str, path: str, told: str) -> None:
+async def test_without_a_rule_everything_is_forbidden(api: ApiBackend, method: str, path: str, told: str) -> None:
     async with connect(api.kubeconfig(user="viewer")) as viewer:
         answer = await viewer.request(method, path)
     what, wish = told.split("|")
@@ -64,7 +64,7 @@ async def test_without_a_rule_everything_is_forbidden(api: Api, method: str, pat
     assert answer.json()["message"].startswith(f'{what} is forbidden: User "viewer" cannot {wish}')
 
 
-async def test_a_cluster_role_holds_in_every_namespace(api: Api, http: httpx2.AsyncClient) -> None:
+async def test_a_cluster_role_holds_in_every_namespace(api: ApiBackend, http: httpx2.AsyncClient) -> None:
     await grant_everywhere(http, allow("get", "list"))
     async with connect(api.kubeconfig(user="viewer")) as viewer:
         assert await code(viewer, "GET", "/api/v1/pods") == 200
@@ -75,7 +75,7 @@ async def test_a_cluster_role_holds_in_every_namespace(api: Api, http: httpx2.As
         assert await code(viewer, "GET", "/api/v1/nodes") == 403
 
 
-async def test_a_role_holds_in_its_namespace(api: Api, http: httpx2.AsyncClient) -> None:
+async def test_a_role_holds_in_its_namespace(api: ApiBackend, http: httpx2.AsyncClient) -> None:
     await grant_in_default(http, allow("get", "list", "create"))
     async with connect(api.kubeconfig(user="viewer")) as viewer:
         assert await code(viewer, "GET", PODS) == 200
@@ -83,7 +83,7 @@ async def test_a_role_holds_in_its_namespace(api: Api, http: httpx2.AsyncClient)
         assert await code(viewer, "GET", "/api/v1/pods") == 403
 
 
-async def test_names_and_subresources_narrow_a_rule(api: Api, http: httpx2.AsyncClient) -> None:
+async def test_names_and_subresources_narrow_a_rule(api: ApiBackend, http: httpx2.AsyncClient) -> None:
     await grant_in_default(
         http,
         allow("get", "patch", resources=("configmaps",), resourceNames=["canal-config"]),
@@ -102,7 +102,7 @@ async def test_names_and_subresources_narrow_a_rule(api: Api, http: httpx2.Async
         assert await code(viewer, "PATCH", f"{PODS}/x", metadata={"labels": {"a": "b"}}) == 403
 
 
-async def test_a_service_account_gets_a_token_of_its_own(api: Api, http: httpx2.AsyncClient) -> None:
+async def test_a_service_account_gets_a_token_of_its_own(api: ApiBackend, http: httpx2.AsyncClient) -> None:
     accounts = "/api/v1/namespaces/default/serviceaccounts"
     assert await code(http, "POST", accounts, metadata={"name": "agent"}) == 201
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}}
@@ -121,7 +121,7 @@ async def test_a_service_account_gets_a_token_of_its_own(api: Api, http: httpx2.
     assert answer.status_code == 200
 
 
-async def test_a_user_can_ask_what_it_may_do(api: Api, http: httpx2.AsyncClient) -> None:
+async def test_a_user_can_ask_what_it_may_do(api: ApiBackend, http: httpx2.AsyncClient) -> None:
     await grant_everywhere(http, allow("get", group="apps", resources=("daemonsets",)))
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
@@ -147,7 +147,7 @@ async def test_a_binding_to_a_role_that_is_not_there_grants_nothing() -> None:
             assert await code(viewer, "GET", "/apis") == 200
 
 
-async def test_an_administrator_can_look_as_somebody_else(api: Api, http: httpx2.AsyncClient) -> None:
+async def test_an_administrator_can_look_as_somebody_else(api: ApiBackend, http: httpx2.AsyncClient) -> None:
     await grant_in_default(http, allow("get", "list"))
     somebody = {"impersonate-user": "viewer"}
     assert (await http.get(PODS, headers=somebody)).status_code == 200

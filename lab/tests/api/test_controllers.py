@@ -12,7 +12,7 @@ from kubemtu.core.objects import Ref
 from kubemtu.kube.api import Api as Client
 from kubemtu.kube.errors import Absent
 from kubemtu_lab import controllers, informer, namespaces
-from kubemtu_lab.api import Api
+from kubemtu_lab.api import ApiBackend
 from kubemtu_lab.api.errors import STRATEGIC_PATCH
 from kubemtu_lab.api.resources import Object
 
@@ -31,7 +31,7 @@ class Kubelets:
     def __init__(self, api: Client) -> None:
         self.api = api
         self._changed = asyncio.Event()
-        self.pods = informer.Mirror(api, informer.PODS, self._changed)
+        self.pods = informer.Informer(api, informer.PODS, self._changed)
         self.remove_ending = True
 
     async def run(self) -> None:
@@ -54,7 +54,7 @@ class Kubelets:
 
 
 @pytest.fixture
-async def kubelets(api: Api, http: httpx2.AsyncClient) -> AsyncIterator[Kubelets]:
+async def kubelets(api: ApiBackend, http: httpx2.AsyncClient) -> AsyncIterator[Kubelets]:
     for name in NODES:
         node: Object = {"metadata": {"name": name, "labels": {"pool": "b" if name == "n3" else "a"}}}
         await call(http, "POST", "/api/v1/nodes", node)
@@ -175,7 +175,7 @@ async def test_a_rolling_update_takes_one_node_at_a_time(
 
     async def watch() -> None:
         nonlocal least_ready
-        following = informer.Mirror(kubelets.api, informer.PODS, changed := asyncio.Event())
+        following = informer.Informer(kubelets.api, informer.PODS, changed := asyncio.Event())
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(following.run())
             while True:
@@ -297,7 +297,9 @@ async def test_a_daemonset_that_waits_for_its_pods_goes_after_them(
     await eventually(is_gone)
 
 
-async def test_a_namespace_is_emptied_and_goes(http: httpx2.AsyncClient, api: Api, eventually: Eventually) -> None:
+async def test_a_namespace_is_emptied_and_goes(
+    http: httpx2.AsyncClient, api: ApiBackend, eventually: Eventually
+) -> None:
     await call(http, "POST", "/api/v1/namespaces", {"metadata": {"name": "shop"}})
     await call(http, "POST", "/api/v1/namespaces/shop/configmaps", {"metadata": {"name": "prices"}})
     await call(http, "POST", "/api/v1/namespaces/shop/secrets", {"metadata": {"name": "till"}})

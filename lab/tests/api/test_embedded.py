@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from lab.tests.api.conftest import call, connect
 
-from kubemtu_lab.api import Api, EmbeddedApi, EnvtestApi, api
+from kubemtu_lab.api import ApiBackend, EmbeddedApi, EnvtestApi, api
 from kubemtu_lab.api.errors import BackendFailure
 from kubemtu_lab.api.store import Store
 
@@ -63,6 +63,8 @@ async def test_without_openssl_the_sentence_says_what_to_install(
 
 
 @pytest.mark.parametrize(("assets", "kind"), [("", EmbeddedApi), ("/somewhere", EnvtestApi)])
-def test_the_environment_chooses_the_server(monkeypatch: pytest.MonkeyPatch, assets: str, kind: type[Api]) -> None:
+def test_the_environment_chooses_the_server(
+    monkeypatch: pytest.MonkeyPatch, assets: str, kind: type[ApiBackend]
+) -> None:
     monkeypatch.setenv("KUBEBUILDER_ASSETS", assets)
     assert type(api()) is kind

@@ -13,7 +13,7 @@ from lab.tests.api.conftest import call
 
 from kubemtu.kube.api import Api as Client
 from kubemtu_lab import endpoints, errors, informer, nft, proxy
-from kubemtu_lab.api import Api
+from kubemtu_lab.api import ApiBackend
 from kubemtu_lab.api.resources import Object
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -23,7 +23,7 @@ MERGE = "application/merge-patch+json"
 
 
 @pytest.fixture
-async def client(api: Api) -> AsyncIterator[Client]:
+async def client(api: ApiBackend) -> AsyncIterator[Client]:
     async with informer.connect(api.kubeconfig()) as found:
         task = asyncio.create_task(endpoints.run(found))
         yield found
@@ -139,7 +139,7 @@ async def test_without_nft_the_log_says_so_in_one_sentence(
     monkeypatch.setattr(nft, "_FOLDERS", str(tmp_path))
     with pytest.raises(errors.Impossible):
         nft.load("")
-    node = proxy.Node(name="n1", addresses=("192.168.77.1",), networks=("10.244.1.0/24",))
+    node = proxy.ProxyNode(name="n1", addresses=("192.168.77.1",), networks=("10.244.1.0/24",))
     caplog.set_level(logging.WARNING, "kubemtu_lab.proxy")
     task = asyncio.create_task(proxy.run(client, node))
     await make_pod(http, "a", "10.244.1.2")

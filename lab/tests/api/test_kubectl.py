@@ -10,7 +10,7 @@ import pytest
 from lab.tests.api.conftest import connect, installed
 
 from kubemtu_lab import controllers, informer
-from kubemtu_lab.api import Api
+from kubemtu_lab.api import ApiBackend
 from kubemtu_lab.api.resources import Object
 
 Kubectl = Callable[..., Coroutine[None, None, str]]
@@ -83,7 +83,7 @@ async def test_apply_three_ways(kubectl: Kubectl) -> None:
     assert images == "node:2 flannel:1"
 
 
-async def test_restart_and_wait_for_the_rollout(api: Api, kubectl: Kubectl) -> None:
+async def test_restart_and_wait_for_the_rollout(api: ApiBackend, kubectl: Kubectl) -> None:
     synced = asyncio.Event()
     async with connect(api.kubeconfig()) as http, informer.connect(api.kubeconfig()) as client:
         controller = asyncio.create_task(controllers.run(client, synced=synced))

@@ -38,7 +38,7 @@ def test_what_an_expression_says(text: str, value: object) -> None:
     "text", ["object.nothing == 1", "has(oldObject.spec)", "user && true", "nobody == 1", "'a' in user"]
 )
 def test_what_cannot_be_evaluated_is_no_answer(text: str) -> None:
-    with pytest.raises(expressions.Failed):
+    with pytest.raises(expressions.EvaluationFailed):
         expressions.compiled(text)(GIVEN)
 
 

@@ -16,7 +16,7 @@ from lightkube.resources.apps_v1 import DaemonSet
 from lightkube.resources.core_v1 import ConfigMap, Namespace, Node, Pod
 from lightkube.types import PatchType
 
-from kubemtu_lab.api import Api, EmbeddedApi
+from kubemtu_lab.api import ApiBackend, EmbeddedApi
 from kubemtu_lab.api.resources import Object
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
@@ -24,7 +24,7 @@ Widget = create_namespaced_resource("lab.example", "v1", "Widget", "widgets")
 
 
 @pytest.fixture
-async def client(api: Api) -> AsyncIterator[AsyncClient]:
+async def client(api: ApiBackend) -> AsyncIterator[AsyncClient]:
     lightkube = AsyncClient(KubeConfig.from_dict(api.kubeconfig()))
     yield lightkube
     await lightkube.close()
@@ -59,7 +59,7 @@ async def define_widgets(http: httpx2.AsyncClient) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_the_synchronous_client_reads_pages(api: Api, client: AsyncClient) -> None:
+async def test_the_synchronous_client_reads_pages(api: ApiBackend, client: AsyncClient) -> None:
     for number in range(7):
         await client.create(configmap(f"x{number}"))
 
@@ -311,7 +311,7 @@ async def test_yaml_bodies_are_read_as_kubernetes_does(http: httpx2.AsyncClient)
     assert answer.json()["metadata"]["annotations"] == {"day": "2026-11-23"}
 
 
-async def test_health_needs_no_token_and_everything_else_does(api: Api, http: httpx2.AsyncClient) -> None:
+async def test_health_needs_no_token_and_everything_else_does(api: ApiBackend, http: httpx2.AsyncClient) -> None:
     strange = {"authorization": "Bearer nobody"}
     for path in ("/healthz", "/livez", "/readyz"):
         answer = await http.get(path, headers={"authorization": ""})

@@ -11,7 +11,7 @@ from kubemtu_lab.api.paths import Target
 from kubemtu_lab.api.resources import Object, Resource
 from kubemtu_lab.api.selectors import Selector
 from kubemtu_lab.api.store import Store
-from kubemtu_lab.api.watching import Stopping, Wish, stream
+from kubemtu_lab.api.watching import Stopping, WatchOptions, stream
 
 PAUSE = 0.002  # seconds between two bookmarks
 
@@ -23,7 +23,7 @@ async def test_what_changes_in_the_moment_of_a_bookmark_is_not_lost(store: Store
         store,
         Target(resource=configmaps),
         Selector(),
-        Wish(resource_version=str(store.version or 1), allow_watch_bookmarks=True),
+        WatchOptions(resource_version=str(store.version or 1), allow_watch_bookmarks=True),
         view=lambda item: item,
         stopping=stopping,
         bookmark_seconds=PAUSE,

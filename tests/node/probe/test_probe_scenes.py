@@ -12,7 +12,7 @@ import pytest
 from kubemtu.node.probe import paths
 from kubemtu_lab.line import scenes, stations
 from kubemtu_lab.line.network import Line
-from kubemtu_lab.line.scene import Family, Scene
+from kubemtu_lab.line.scene import Family, LineScene
 
 if TYPE_CHECKING:
     from tests.node.probe.conftest import Net
@@ -37,7 +37,7 @@ def line(request: pytest.FixtureRequest, namespaces: None, nft: None, tun: None)
     [pytest.param((scene, rtt), scene, family, id=f"{scene.name}-{rtt}ms-v{family}") for scene, rtt, family in CASES],
     indirect=["line"],
 )
-def test_a_scene_is_judged_rightly(line: Line, scene: Scene, family: Family) -> None:
+def test_a_scene_is_judged_rightly(line: Line, scene: LineScene, family: Family) -> None:
     deep = scene.deep or line.rtt == 0  # what TCP believes and tunnels cut does not depend on the round trip
     result = stations.judge(line, scene, family, deep=deep)
     verdict = result.verdict

@@ -4,11 +4,11 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 
-from kubemtu_lab.api.backend import Api
+from kubemtu_lab.api.backend import ApiBackend
 from kubemtu_lab.api.embedded import EmbeddedApi
 from kubemtu_lab.api.envtest import ASSETS, EnvtestApi
 
-__all__ = ["Api", "EmbeddedApi", "EnvtestApi", "api"]
+__all__ = ["ApiBackend", "EmbeddedApi", "EnvtestApi", "api"]
 
 
 def api(
@@ -16,7 +16,7 @@ def api(
     sockets: Sequence[socket.socket] = (),
     addresses: Sequence[str] = (),
     users: Mapping[str, Sequence[str]] | None = None,
-) -> Api:
+) -> ApiBackend:
     """Return the API server to use here: a real one if $KUBEBUILDER_ASSETS is set, else the embedded one."""
     if os.environ.get(ASSETS):
         return EnvtestApi(sockets=sockets, addresses=addresses, users=users)

@@ -51,7 +51,7 @@ _keys: list[bytes] = []
 """The one key of this process, for both, for many servers may live in one process."""
 
 
-class Api(abc.ABC):
+class ApiBackend(abc.ABC):
     """A Kubernetes API server that lives as long as its `async with` block.
 
     Args:

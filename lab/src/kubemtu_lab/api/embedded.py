@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from kubemtu_lab.api.access import Tokens
-from kubemtu_lab.api.backend import Api, certificates
+from kubemtu_lab.api.backend import ApiBackend, certificates
 from kubemtu_lab.api.server import ApiServer
 from kubemtu_lab.api.store import Store
 
@@ -81,7 +81,7 @@ async def serve(application: ApiServer, sockets: Sequence[socket.socket], tls: s
                 connection.transport.abort()
 
 
-class EmbeddedApi(Api):
+class EmbeddedApi(ApiBackend):
     """An API server in memory; `store` holds its objects, and may be given with objects in it."""
 
     def __init__(

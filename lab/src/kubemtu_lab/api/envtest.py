@@ -17,7 +17,7 @@ import httpx2
 
 from kubemtu_lab import kernel
 from kubemtu_lab.api import services
-from kubemtu_lab.api.backend import Api, certificates, openssl
+from kubemtu_lab.api.backend import ApiBackend, certificates, openssl
 from kubemtu_lab.api.errors import BackendFailure, EnvtestMissing
 
 ASSETS = "KUBEBUILDER_ASSETS"
@@ -89,7 +89,7 @@ class Child:
         await self._process.wait()
 
 
-class EnvtestApi(Api):
+class EnvtestApi(ApiBackend):
     """A real kube-apiserver with an etcd of its own; nothing else runs, no controller and no scheduler."""
 
     def __init__(

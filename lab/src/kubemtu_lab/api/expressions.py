@@ -23,7 +23,7 @@ class Unknown(ValueError):
     """An expression has something that this evaluator does not know."""
 
 
-class Failed(ValueError):
+class EvaluationFailed(ValueError):
     """An expression cannot be evaluated: it selects what is not there, or takes no truth value where one is needed."""
 
 
@@ -148,7 +148,7 @@ class _Parser:
         def present(given: Mapping[str, Value]) -> Value:
             held = holder(given)
             if not isinstance(held, Mapping):
-                raise Failed(f"no such key: {name}")
+                raise EvaluationFailed(f"no such key: {name}")
             return name in held
 
         return present
@@ -160,7 +160,7 @@ def _variable(word: str) -> Evaluate:
 
     def variable(given: Mapping[str, Value]) -> Value:
         if word not in given:
-            raise Failed(f"undeclared reference to '{word}'")
+            raise EvaluationFailed(f"undeclared reference to '{word}'")
         return given[word]
 
     return variable
@@ -176,7 +176,7 @@ def _element(of: Evaluate, key: Evaluate) -> Evaluate:
         try:
             return held[wanted]  # type: ignore[index]
         except (KeyError, IndexError, TypeError):
-            raise Failed(f"no such key: {wanted}") from None
+            raise EvaluationFailed(f"no such key: {wanted}") from None
 
     return element
 
@@ -188,7 +188,7 @@ def _joined(left: Evaluate, right: Evaluate, *, decides: bool) -> Evaluate:
         try:
             if _truth(left(given)) is decides:
                 return decides
-        except Failed:
+        except EvaluationFailed:
             if _truth(right(given)) is decides:
                 return decides
             raise
@@ -199,7 +199,7 @@ def _joined(left: Evaluate, right: Evaluate, *, decides: bool) -> Evaluate:
 
 def _truth(value: Value) -> bool:
     if not isinstance(value, bool):
-        raise Failed("no such overload")
+        raise EvaluationFailed("no such overload")
     return value
 
 
@@ -209,5 +209,5 @@ def _same(left: Value, right: Value) -> bool:
 
 def _is_in(wanted: Value, held: Value) -> bool:
     if not isinstance(held, (list, tuple, Mapping)):
-        raise Failed("no such overload")
+        raise EvaluationFailed("no such overload")
     return wanted in held

@@ -1,7 +1,7 @@
 """The objects of all kinds by key, with their versions and the last changes of each kind: what etcd is to Kubernetes.
 
-Objects that a shelf returns are its own: read them, copy them before changing anything.
-One thread uses a shelf; who waits for changes registers a callback with `listen`.
+What is returned stays the store's own: read it, copy it before changing anything.
+One thread uses it; who waits for changes registers a callback with `listen`.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import msgspec
 
 from kubemtu_lab.api import errors
 from kubemtu_lab.api.history import Event, EventType, History, Key
-from kubemtu_lab.api.paging import Page, Place, read_token, write_token
+from kubemtu_lab.api.paging import Page, PageToken, read_token, write_token
 from kubemtu_lab.api.resources import BUILT_IN, DEFINITIONS, NAMESPACES, Object, Resource, defined_by
 from kubemtu_lab.api.selectors import Selector
 
@@ -22,7 +22,7 @@ _STALE_PAGE = (
 )
 
 
-class Shelf:
+class Objects:
     """All objects of a cluster, their versions, and the last changes of each kind."""
 
     def __init__(self, *, window: int = 1000) -> None:
@@ -102,8 +102,8 @@ class Shelf:
         """
         state, version, after = self._objects[resource.key], self.version, None
         if continue_token:
-            place = read_token(continue_token)
-            version, after = place.version, place.after
+            page = read_token(continue_token)
+            version, after = page.version, page.after
             try:
                 state = self._histories[resource.key].rewind(state, version)
             except errors.Refusal:
@@ -120,7 +120,7 @@ class Shelf:
         return Page(
             items=[_as_version(resource, state[key]) for key in shown],
             version=version,
-            continue_token=write_token(Place(version, shown[-1])) if rest else "",
+            continue_token=write_token(PageToken(version, shown[-1])) if rest else "",
             remaining=rest if rest and not selector else None,
         )
 

@@ -19,25 +19,25 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     remaining: int | None = None
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
+class PageToken(msgspec.Struct, frozen=True, array_like=True):
     """Where a list goes on: the resourceVersion that it shows, and the last key that was given out."""
 
     version: int
     after: Key
 
 
-def write_token(place: Place) -> str:
-    """Return the place as an opaque text."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
+def write_token(token: PageToken) -> str:
+    """Write a page token as an opaque text."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode()
 
 
-def read_token(token: str) -> Place:
-    """Return the place that a token means.
+def read_token(text: str) -> PageToken:
+    """Read a page token.
 
     Raises:
         Refusal: 400.
     """
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(token), type=Place)
+        return msgspec.json.decode(base64.urlsafe_b64decode(text), type=PageToken)
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         raise bad_request("continue key is not valid: it was not written by this server") from None

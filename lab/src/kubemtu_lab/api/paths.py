@@ -21,7 +21,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     subresource: str = ""
 
 
-class Discovery(msgspec.Struct, frozen=True, kw_only=True):
+class DiscoveryTarget(msgspec.Struct, frozen=True, kw_only=True):
     """The description of all groups, of one group, or of one of its versions."""
 
     core: bool = False
@@ -29,7 +29,7 @@ class Discovery(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
 
 
-def read_path(store: Store, path: str) -> Target | Discovery:
+def read_path(store: Store, path: str) -> Target | DiscoveryTarget:
     """Return what a path under /api or /apis names.
 
     Raises:
@@ -37,17 +37,17 @@ def read_path(store: Store, path: str) -> Target | Discovery:
     """
     match path.strip("/").split("/"):
         case ["api"]:
-            return Discovery(core=True)
+            return DiscoveryTarget(core=True)
         case ["api", version]:
-            return Discovery(core=True, version=version)
+            return DiscoveryTarget(core=True, version=version)
         case ["api", version, *rest]:
             return _target(store, "", version, rest)
         case ["apis"]:
-            return Discovery()
+            return DiscoveryTarget()
         case ["apis", group]:
-            return Discovery(group=group)
+            return DiscoveryTarget(group=group)
         case ["apis", group, version]:
-            return Discovery(group=group, version=version)
+            return DiscoveryTarget(group=group, version=version)
         case ["apis", group, version, *rest]:
             return _target(store, group, version, rest)
     raise no_such_path()

@@ -12,13 +12,13 @@ import msgspec
 
 from kubemtu_lab.api import errors, expressions
 from kubemtu_lab.api.errors import Cause, Refusal
-from kubemtu_lab.api.objects import Shelf
+from kubemtu_lab.api.objects import Objects
 from kubemtu_lab.api.resources import POLICIES, POLICY_BINDINGS, Object, Resource
 
 _CODES = {"Unauthorized": 401, "Forbidden": 403, "Invalid": 422, "RequestEntityTooLarge": 413}
 
 
-class _Rule(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
+class _MatchRule(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
     api_groups: tuple[str, ...]
     api_versions: tuple[str, ...]
     operations: tuple[str, ...]
@@ -27,18 +27,18 @@ class _Rule(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=T
 
 
 class _Constraints(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
-    resource_rules: tuple[_Rule, ...]
+    resource_rules: tuple[_MatchRule, ...]
     match_policy: str = "Equivalent"
     namespace_selector: dict[str, object] = {}
     object_selector: dict[str, object] = {}
 
 
-class _Condition(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
+class _MatchCondition(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
     name: str
     expression: str
 
 
-class _Validation(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
+class _PolicyValidation(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
     expression: str
     message: str = ""
     reason: str = "Invalid"
@@ -46,8 +46,8 @@ class _Validation(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
 
 class _Policy(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, kw_only=True):
     match_constraints: _Constraints
-    validations: tuple[_Validation, ...]
-    match_conditions: tuple[_Condition, ...] = ()
+    validations: tuple[_PolicyValidation, ...]
+    match_conditions: tuple[_MatchCondition, ...] = ()
     failure_policy: str = "Fail"
 
 
@@ -78,7 +78,9 @@ def causes(resource: Resource, item: Object) -> Iterator[Cause]:
             yield "spec", f"Invalid value: {unknown}"
 
 
-def check(shelf: Shelf, user: Object, resource: Resource, subresource: str, fresh: Object, old: Object | None) -> None:
+def check(
+    objects: Objects, user: Object, resource: Resource, subresource: str, fresh: Object, old: Object | None
+) -> None:
     """Let a write pass that no bound policy refuses: `fresh` is what would be, `old` what is, None for nothing.
 
     `user` is a UserInfo (authentication.k8s.io/v1).
@@ -86,7 +88,7 @@ def check(shelf: Shelf, user: Object, resource: Resource, subresource: str, fres
     Raises:
         Refusal: in Kubernetes' words, with the first validation that does not hold.
     """
-    bindings = shelf.page(POLICY_BINDINGS).items
+    bindings = objects.page(POLICY_BINDINGS).items
     if not bindings:
         return
     operation = "UPDATE" if old is not None else "CREATE"
@@ -94,7 +96,7 @@ def check(shelf: Shelf, user: Object, resource: Resource, subresource: str, fres
     given: Mapping[str, object] | None = None
     for binding in bindings:
         bound = msgspec.convert(binding["spec"], _Binding)
-        policy = _policy(shelf, bound.policy_name)
+        policy = _policy(objects, bound.policy_name)
         if policy is None or "Deny" not in bound.validation_actions:
             continue
         if not any(_covers(rule, resource, name, operation) for rule in policy.match_constraints.resource_rules):
@@ -103,12 +105,12 @@ def check(shelf: Shelf, user: Object, resource: Resource, subresource: str, fres
         _hold(policy, given, resource, fresh, f"'{bound.policy_name}' with binding '{binding['metadata']['name']}'")
 
 
-def _policy(shelf: Shelf, name: str) -> _Policy | None:
-    found = shelf.find(POLICIES, "", name)
+def _policy(objects: Objects, name: str) -> _Policy | None:
+    found = objects.find(POLICIES, "", name)
     return msgspec.convert(found["spec"], _Policy) if found is not None else None
 
 
-def _covers(rule: _Rule, resource: Resource, name: str, operation: str) -> bool:
+def _covers(rule: _MatchRule, resource: Resource, name: str, operation: str) -> bool:
     return all(
         wanted in listed or "*" in listed
         for wanted, listed in (
@@ -136,7 +138,7 @@ def _hold(policy: _Policy, given: Mapping[str, object], resource: Resource, fres
     try:
         if not all(expressions.compiled(each.expression)(given) is True for each in policy.match_conditions):
             return
-    except expressions.Failed as failed:
+    except expressions.EvaluationFailed as failed:
         if policy.failure_policy == "Fail":
             raise _refusal(resource, fresh, f"{who} denied request: {failed}", "Forbidden") from None
         return
@@ -145,7 +147,7 @@ def _hold(policy: _Policy, given: Mapping[str, object], resource: Resource, fres
             if expressions.compiled(each.expression)(given) is True:
                 continue
             told, reason = each.message or f"failed expression: {each.expression}", each.reason
-        except expressions.Failed as failed:
+        except expressions.EvaluationFailed as failed:
             if policy.failure_policy != "Fail":
                 continue
             told, reason = f"expression '{each.expression}' resulted in error: {failed}", "Invalid"

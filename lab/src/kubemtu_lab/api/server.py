@@ -25,7 +25,7 @@ from kubemtu_lab.api import (
     tables,
     watching,
 )
-from kubemtu_lab.api.paths import Discovery, Target, read_path
+from kubemtu_lab.api.paths import DiscoveryTarget, Target, read_path
 from kubemtu_lab.api.resources import Object, Resource
 from kubemtu_lab.api.store import Admit, DeleteOptions, Store
 
@@ -75,20 +75,20 @@ class ApiServer:
             root = path.removeprefix(openapi.PREFIX).strip("/")
             return answers.as_json(openapi.document(self.store, root) if root else openapi.index(self.store))
         target = read_path(self.store, path)
-        if isinstance(target, Discovery):
+        if isinstance(target, DiscoveryTarget):
             if request.method != "GET":
                 raise errors.method_not_allowed()
             return answers.as_json(self._discover(target, request))
         verb = _verb(request.method, target, request.query_params)
-        wish = access.Request(
+        wanted = access.Request(
             verb=verb,
             resource=target.resource,
             subresource=target.subresource,
             namespace=target.namespace,
             name=target.name,
         )
-        identity = access.impersonated(self.store, identity, request.headers, wish)
-        access.check(self.store, identity, wish)
+        identity = access.impersonated(self.store, identity, request.headers, wanted)
+        access.check(self.store, identity, wanted)
         request.state.user = identity.info()
         if not requests.accepts_json(request.headers.get("accept", "")):
             raise errors.not_acceptable()
@@ -96,7 +96,7 @@ class ApiServer:
             options.check_write(verb, request.query_params, requests.content_type(request))
         return await self._perform(verb, target, request)
 
-    def _discover(self, target: Discovery, request: Request) -> Object:
+    def _discover(self, target: DiscoveryTarget, request: Request) -> Object:
         if target.version:
             return discovery.resources(self.store, target.group, target.version)
         if target.core:
@@ -210,16 +210,17 @@ class ApiServer:
         except errors.Refusal as refusal:
             raise errors.unforeseen(refusal.message) from None
         try:
-            wish = msgspec.convert({key: value for key, value in query.items() if value}, watching.Wish, strict=False)
+            given = {key: value for key, value in query.items() if value}
+            wanted = msgspec.convert(given, watching.WatchOptions, strict=False)
         except msgspec.ValidationError as wrong:
             raise errors.bad_request(f"the query of the watch is malformed: {wrong}") from None
-        watching.first_version(wish)
+        watching.first_version(wanted)
         selector = requests.selector(target, query)
         lines = watching.stream(
             self.store,
             target,
             selector,
-            wish,
+            wanted,
             view=self._view(target, request),
             stopping=self.stopping,
             bookmark_seconds=self._bookmark_seconds,
@@ -320,14 +321,16 @@ class ApiServer:
         asked: Object = (body.get("spec") or {}).get("resourceAttributes") or {}
         group, plural = asked.get("group", ""), asked.get("resource", "")
         known = next((each for each in self.store.resources if each.key == (group, plural)), None)
-        wish = access.Request(
+        wanted = access.Request(
             verb=asked.get("verb", ""),
             resource=known,
             subresource=asked.get("subresource", ""),
             namespace=asked.get("namespace", ""),
             name=asked.get("name", ""),
         )
-        allowed = access.MASTERS in identity.groups or (known is not None and access.grants(self.store, identity, wish))
+        allowed = access.MASTERS in identity.groups or (
+            known is not None and access.grants(self.store, identity, wanted)
+        )
         return answers.as_json(body | {"status": {"allowed": allowed}}, 201)
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from kubemtu_lab.api import admission, defaults, definitions, errors, fields, ownership, schema, services, shapes
-from kubemtu_lab.api.objects import Shelf
+from kubemtu_lab.api.objects import Objects
 from kubemtu_lab.api.ownership import Writer
 from kubemtu_lab.api.resources import DEFINITIONS, NAMESPACES, SERVICES, Object, Resource, copied
 
@@ -43,8 +43,8 @@ def suffix() -> str:
     return "".join(random.choices(_NAME_LETTERS, k=5))
 
 
-class Store(Shelf):
-    """A shelf that takes only what a Kubernetes API server would."""
+class Store(Objects):
+    """Objects, and only such changes of them as a Kubernetes API server takes."""
 
     def __init__(self, *, window: int = 1000, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         super().__init__(window=window)

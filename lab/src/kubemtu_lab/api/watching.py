@@ -18,7 +18,7 @@ View = Callable[[Object], Object]
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class WatchOptions(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The query of a watch; `timeout_seconds` ends it, as a client may expect at any time."""
 
     resource_version: str = ""
@@ -49,23 +49,23 @@ class Stopping:
             event.set()
 
 
-def first_version(wish: Wish) -> int:
+def first_version(options: WatchOptions) -> int:
     """Return the resourceVersion after which the watch starts; 0 means from the present objects on.
 
     Raises:
         Refusal: 400.
     """
-    text = wish.resource_version or "0"
+    text = options.resource_version or "0"
     if not text.isdecimal():
         raise bad_request(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
-    return 0 if wish.send_initial_events else int(text)
+    return 0 if options.send_initial_events else int(text)
 
 
 async def stream(
     store: Store,
     target: Target,
     selector: Selector,
-    wish: Wish,
+    options: WatchOptions,
     *,
     view: View,
     stopping: Stopping,
@@ -80,15 +80,15 @@ async def stream(
     unlisten = store.listen(resource, changed.set)
     stopping.watch(changed)
     loop = asyncio.get_running_loop()
-    end = loop.time() + wish.timeout_seconds
-    since = first_version(wish)
+    end = loop.time() + options.timeout_seconds
+    since = first_version(options)
     try:
         if not since:
             since, lines = (
                 store.version,
                 [_line("ADDED", view(item)) for item in store.page(resource, namespace, selector).items],
             )
-            if wish.send_initial_events and wish.allow_watch_bookmarks:
+            if options.send_initial_events and options.allow_watch_bookmarks:
                 lines.append(_bookmark(target, since, {_INITIAL_EVENTS_END: "true"}))
             yield b"".join(lines)
         idle = False
@@ -103,7 +103,7 @@ async def stream(
             if events:
                 yield b"".join(_line(event.type, view(event.object)) for event in events)
             if idle:  # told only after what may have changed in the moment in which the time was up
-                if wish.allow_watch_bookmarks:
+                if options.allow_watch_bookmarks:
                     yield _bookmark(target, since, {})
                 if loop.time() >= end:
                     return

@@ -46,7 +46,7 @@ IFCONFIG = "ifconfig | grep cali | cut -d' ' -f1 | tr -d : | xargs -n1 -I{} ifco
 IP = "ip -o link | grep -o 'cali[0-9a-f]*' | sort -u | xargs -n1 -I{} ip link set {} mtu %d up"
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class StoryRow(msgspec.Struct, frozen=True, kw_only=True):
     """What one way to change the MTU cost, from the first change to five seconds after the last.
 
     The first five must be zero for a change that nobody notices. `told_*` are packets whose sender was told (a local
@@ -78,8 +78,8 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     findings_before: tuple[Finding, ...]
     findings_after: tuple[Finding, ...]
     proof: proof.Proof | None
-    kubemtu: Row
-    popular_fix: Row | None
+    kubemtu: StoryRow
+    popular_fix: StoryRow | None
     popular_command: str
     seconds: float
     relief_seconds: float | None = None  # from the first write to the last pin of all nodes
@@ -96,7 +96,7 @@ class Stage(Protocol):
     def answer(self, found: why.Answer) -> None: ...
     def planned(self, whole: plan.Plan, found: topology.Topology) -> None: ...
     def tell(self, event: events.Event) -> None: ...
-    def row(self, name: str, row: Row) -> None: ...
+    def row(self, name: str, row: StoryRow) -> None: ...
     def relieved(self, seconds: float) -> None: ...
 
 
@@ -140,7 +140,7 @@ async def story(stage: Stage, *, contrast: bool = True) -> Story:
         stage.heading("kubemtu check")
         stage.report(after)
         answered = await ask_why(api, stage)
-    theirs: Row | None = None
+    theirs: StoryRow | None = None
     command = popular_command(whole.target)
     if contrast:
         stage.heading(f"The same start, the popular way: edit the ConfigMap, delete the canal pods, then\n  {command}")
@@ -168,7 +168,7 @@ async def ask_why(api: kube_api.Api, stage: Stage) -> str:
     return found.diagnosis.sentence
 
 
-async def popular(whole: plan.Plan, command: str) -> Row:
+async def popular(whole: plan.Plan, command: str) -> StoryRow:
     """The popular way on a lab of its own: the same edit, the pods deleted by hand, the loop on every node."""
     async with cluster.cluster(scenes.named(SCENE), f"demo-{os.getpid()}-popular") as lab, connected(lab) as api:
 
@@ -188,7 +188,7 @@ def popular_command(target: int) -> str:
     return (IFCONFIG if shutil.which("ifconfig") else IP) % target
 
 
-async def measured(lab: cluster.Lab, api: kube_api.Api, change: Callable[[], Awaitable[None]]) -> Row:
+async def measured(lab: cluster.Lab, api: kube_api.Api, change: Callable[[], Awaitable[None]]) -> StoryRow:
     """Make a change under traffic, and balance the books."""
     identities = await pod_identities(api)
     nodes = [node.name for node in lab.scene.nodes]
@@ -217,11 +217,11 @@ async def measured(lab: cluster.Lab, api: kube_api.Api, change: Callable[[], Awa
     return row(tally, seconds=ended - began, restarted=restarted)
 
 
-def row(tally: Tally, *, seconds: float, restarted: int) -> Row:
+def row(tally: Tally, *, seconds: float, restarted: int) -> StoryRow:
     """One line of the table from the books of a run."""
     counted: tuple[Counts, ...] = (tally.interval("change"), tally.interval("after"))
     before = tally.interval("before")
-    return Row(
+    return StoryRow(
         udp_lost_silently=sum(one.udp_lost_silently for one in counted),
         tcp_resets=sum(one.tcp_resets for one in counted),
         connect_failures=sum(one.connect_failures for one in counted),
@@ -246,16 +246,16 @@ def row(tally: Tally, *, seconds: float, restarted: int) -> Row:
     )
 
 
-async def places(lab: cluster.Lab, api: kube_api.Api) -> list[traffic_plan.Place]:
+async def places(lab: cluster.Lab, api: kube_api.Api) -> list[traffic_plan.FlowEnd]:
     """Every pod, and every node as a sender with hostNetwork."""
     addresses = await prove.node_addresses(api)
     found = [
-        traffic_plan.Place(name=pod, node=node.name, addresses=lab.pod(pod).addresses)
+        traffic_plan.FlowEnd(name=pod, node=node.name, addresses=lab.pod(pod).addresses)
         for node in lab.scene.nodes
         for pod in node.pods
     ]
     found += [
-        traffic_plan.Place(name=node.name, node=node.name, addresses=(addresses[node.name],), network="node")
+        traffic_plan.FlowEnd(name=node.name, node=node.name, addresses=(addresses[node.name],), network="node")
         for node in lab.scene.nodes
     ]
     return found

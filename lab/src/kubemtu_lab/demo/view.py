@@ -34,7 +34,7 @@ class Text:
     """Shows everything, as it happens."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, story.Row] = {}
+        self._rows: dict[str, story.StoryRow] = {}
 
     def heading(self, text: str) -> None:
         """Begin a part of the story."""
@@ -57,7 +57,7 @@ class Text:
         """Show one event of `apply`."""
         progress.line(event)
 
-    def row(self, name: str, row: story.Row) -> None:
+    def row(self, name: str, row: story.StoryRow) -> None:
         """Show the table as far as it is known."""
         self._rows[name] = row
         terminal.echo("\n" + table(self._rows))
@@ -87,14 +87,14 @@ class Quiet:
     def tell(self, event: events.Event) -> None:
         """Nothing."""
 
-    def row(self, name: str, row: story.Row) -> None:
+    def row(self, name: str, row: story.StoryRow) -> None:
         """Nothing."""
 
     def relieved(self, seconds: float) -> None:
         """Nothing."""
 
 
-def table(rows: dict[str, story.Row]) -> str:
+def table(rows: dict[str, story.StoryRow]) -> str:
     """The counts of each way, side by side."""
     names = list(rows)
     lines = ["From the first change to 5 s after the last".ljust(46) + "".join(f"{name:>18}" for name in names)]

@@ -16,11 +16,11 @@ from kubemtu_lab.line.faults import (
     Middle,
     Service,
 )
-from kubemtu_lab.line.scene import EVERY, HERE, NEAR, Scene
+from kubemtu_lab.line.scene import EVERY, HERE, NEAR, LineScene
 from kubemtu_lab.line.spoofed import Poisoned
 
 _CHANGING: Final = (
-    Scene(
+    LineScene(
         name="df-cleared",
         summary="r1 clears DF, so the routers fragment what is larger than 1450 instead of refusing it",
         picture="a =1500= [DF off] r1 =1450= r2 =1500= b",
@@ -30,7 +30,7 @@ _CHANGING: Final = (
         families=(4,),
         rtts=NEAR,
     ),
-    Scene(
+    LineScene(
         name="poisoned",
         summary="a was told 600 (over IPv6 1280) of a path that carries 1500",
         picture="a [believes 600] =1500= r1 =1500= r2 =1500= b",
@@ -41,7 +41,7 @@ _CHANGING: Final = (
         says=("600", "1280"),
         rtts=NEAR,
     ),
-    Scene(
+    LineScene(
         name="mss-clamp",
         summary="a black hole at 1450 where r1 lowers the MSS of TCP: connections work, other protocols vanish",
         picture="a =1500= r1 [MSS 1410] =1450= r2 =1500= b     r1: ...",
@@ -50,7 +50,7 @@ _CHANGING: Final = (
         mtu=1450,
         rtts=NEAR,
     ),
-    Scene(
+    LineScene(
         name="icmp-limited",
         summary="the middle carries 1450, and the routers say so once a second",
         picture="a =1500= r1 =1450= r2 =1500= b     r1: too big, 1450, ...",
@@ -61,7 +61,7 @@ _CHANGING: Final = (
         rtts=NEAR,
         pause=1.1,
     ),
-    Scene(
+    LineScene(
         name="masquerade",
         summary="r1 puts its own address in the place of a's",
         picture="a =1500= [NAT] r1 =1500= r2 =1500= b",
@@ -71,7 +71,7 @@ _CHANGING: Final = (
         back=1500,
         rtts=NEAR,
     ),
-    Scene(
+    LineScene(
         name="service",
         summary="b is reached at another address and port, which r1 replaces as kube-proxy does",
         picture="a =1500= [10.96.0.10:80] r1 =1500= r2 =1500= b",
@@ -83,7 +83,7 @@ _CHANGING: Final = (
         port=SERVICE_PORT,
         rtts=NEAR,
     ),
-    Scene(
+    LineScene(
         name="dead",
         summary="b is switched off",
         picture="a =1500= r1 =1500= r2 =1500= |",
@@ -95,7 +95,7 @@ _CHANGING: Final = (
 )
 
 _LOSING: Final = tuple(
-    Scene(
+    LineScene(
         name=f"loss-{percent}",
         summary=f"everything carries 1500, and {percent} of a hundred packets are lost each way",
         picture=f"a =1500= [-{percent} %] r1 =1500= r2 =1500= b",
@@ -108,7 +108,7 @@ _LOSING: Final = tuple(
 )
 
 _LOSING_BLACK_HOLE: Final = tuple(
-    Scene(
+    LineScene(
         name=f"black-hole-loss-{percent}",
         summary=f"a black hole at 1450, and {percent} of a hundred packets are lost each way",
         picture=f"a =1500= [-{percent} %] r1 =1450= r2 =1500= b     r1: ...",

@@ -50,7 +50,7 @@ def start(delay: float, pairs: Sequence[tuple[int, int]]) -> subprocess.Popen[by
             os.close(descriptor)
 
 
-class Way:
+class DelayLine:
     """One direction of one link: what was read and is not due yet."""
 
     def __init__(self, source: int, sink: int) -> None:
@@ -79,11 +79,11 @@ class Way:
                 os.write(self.sink, held.popleft()[1])
 
 
-def relay(delay: float, ways: Sequence[Way]) -> None:
+def relay(delay: float, lines: Sequence[DelayLine]) -> None:
     """Hold packets until standard input ends."""
-    by_source = {way.source: way for way in ways}
+    by_source = {line.source: line for line in lines}
     while True:
-        due = min((way.held[0][0] for way in ways if way.held), default=None)
+        due = min((line.held[0][0] for line in lines if line.held), default=None)
         patience = None if due is None else max(due - time.monotonic(), 0.0)
         ready, _, _ = select.select([0, *by_source], (), (), patience)  # it alone waits for less than a millisecond
         for descriptor in ready:
@@ -91,8 +91,8 @@ def relay(delay: float, ways: Sequence[Way]) -> None:
                 return
             if not by_source[descriptor].take(delay):
                 del by_source[descriptor]
-        for way in ways:
-            way.give()
+        for line in lines:
+            line.give()
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ def main() -> None:
     with contextlib.suppress(OSError):  # a delay that waits for its turn on the processor is not what it says
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     ends = zip(descriptors[::2], descriptors[1::2], strict=True)
-    relay(delay, [Way(*way) for one, other in ends for way in ((one, other), (other, one))])
+    relay(delay, [DelayLine(*pair) for one, other in ends for pair in ((one, other), (other, one))])
 
 
 if __name__ == "__main__":

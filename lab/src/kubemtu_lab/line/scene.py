@@ -16,7 +16,7 @@ NEAR: Final[tuple[Rtt, ...]] = (0, 10)
 HERE: Final[tuple[Rtt, ...]] = (0,)
 
 
-class Scene(msgspec.Struct, frozen=True, kw_only=True):
+class LineScene(msgspec.Struct, frozen=True, kw_only=True):
     """A path from a to b: what it is, what makes it so, and what is true of it.
 
     `kinds`: the classes of core.path.verdict that are right to say, by the words it uses. `mtu`: the largest packet

@@ -3,6 +3,8 @@
 from typing import Final
 
 from kubemtu_lab.line import middleboxes, sizes, tunnels
-from kubemtu_lab.line.scene import Scene
+from kubemtu_lab.line.scene import LineScene
 
-ALL: Final[dict[str, Scene]] = {scene.name: scene for scene in (*sizes.SCENES, *tunnels.SCENES, *middleboxes.SCENES)}
+ALL: Final[dict[str, LineScene]] = {
+    scene.name: scene for scene in (*sizes.SCENES, *tunnels.SCENES, *middleboxes.SCENES)
+}

@@ -4,12 +4,12 @@ from typing import Final
 
 from kubemtu_lab.line import network
 from kubemtu_lab.line.faults import Device, Edges, Filtered, Middle, Narrow
-from kubemtu_lab.line.scene import NEAR, Scene
+from kubemtu_lab.line.scene import NEAR, LineScene
 
 _NAMED: Final = (network.ROUTER[4], network.ROUTER[6])
 
 SCENES: Final = (
-    Scene(
+    LineScene(
         name="clean",
         summary="everything carries 1500",
         picture="a =1500= r1 =1500= r2 =1500= b",
@@ -17,7 +17,7 @@ SCENES: Final = (
         mtu=1500,
         back=1500,
     ),
-    Scene(
+    LineScene(
         name="lower",
         summary="the middle carries 1450, and the routers say so",
         picture="a =1500= r1 =1450= r2 =1500= b     r1: too big, 1450",
@@ -27,7 +27,7 @@ SCENES: Final = (
         back=1450,
         says=_NAMED,
     ),
-    Scene(
+    LineScene(
         name="black-hole-1450",
         summary="the middle carries 1450, what VXLAN leaves of 1500, and nobody hears the routers say so",
         picture="a =1500= r1 =1450= r2 =1500= b     r1: ...",
@@ -36,7 +36,7 @@ SCENES: Final = (
         mtu=1450,
         back=1450,
     ),
-    Scene(
+    LineScene(
         name="black-hole-1433",
         summary="the same with a size that nothing explains",
         picture="a =1500= r1 =1433= r2 =1500= b     r1: ...",
@@ -45,7 +45,7 @@ SCENES: Final = (
         mtu=1433,
         back=1433,
     ),
-    Scene(
+    LineScene(
         name="forwards-only",
         summary="1400 arrive there and 1500 come back, and nobody hears the routers say so",
         picture="a =1500= r1 -1400> r2 =1500= b\n            <1500-",
@@ -55,7 +55,7 @@ SCENES: Final = (
         back=1500,
         says=("1400 bytes arrive there and 1500 come back",) * 2,
     ),
-    Scene(
+    LineScene(
         name="backwards-only",
         summary="1500 arrive there and 1400 come back, and nobody hears the routers say so",
         picture="a =1500= r1 -1500> r2 =1500= b\n            <1400-",
@@ -65,7 +65,7 @@ SCENES: Final = (
         back=1400,
         says=("1500 bytes arrive there and 1400 come back",) * 2,
     ),
-    Scene(
+    LineScene(
         name="jumbo-lower",
         summary="hosts with 9000 over a middle of 1500, and the routers say so",
         picture="a =9000= r1 =1500= r2 =9000= b     r1: too big, 1500",
@@ -76,7 +76,7 @@ SCENES: Final = (
         says=_NAMED,
         rtts=NEAR,
     ),
-    Scene(
+    LineScene(
         name="jumbo-black-hole",
         summary="hosts with 9000 over a middle of 1500, and nobody hears the routers say so",
         picture="a =9000= r1 =1500= r2 =9000= b     r1: ...",
@@ -86,7 +86,7 @@ SCENES: Final = (
         back=1500,
         rtts=NEAR,
     ),
-    Scene(
+    LineScene(
         name="half-cured",
         summary="the middle carries 1450 and the routers say so, but the first of them has 1450 towards a as well: "
         "a veth takes 4 more, drops the rest without a word, and no router sees a packet of full size",
@@ -98,7 +98,7 @@ SCENES: Final = (
         says=_NAMED,
         rtts=NEAR,
     ),
-    Scene(
+    LineScene(
         name="receiver",
         summary="the receiver's own interface has 1450: a veth takes 4 more, and drops the rest without a word",
         picture="a =1500= r1 =1500= r2 =1500=[1450] b",

@@ -13,7 +13,7 @@ from kubemtu.node.kernel import netns
 from kubemtu.node.probe import channel, gate, measuring, namespaces, paths, station, wire
 from kubemtu_lab import errors
 from kubemtu_lab.line.network import Line
-from kubemtu_lab.line.scene import Family, Rtt, Scene
+from kubemtu_lab.line.scene import Family, LineScene, Rtt
 
 SECRET: Final = b"a secret that all stations of the cluster share"
 PATIENCE: Final = 20  # seconds for a program to start on a busy machine
@@ -30,7 +30,7 @@ with station.Station(wire.Key(bytes.fromhex(sys.argv[1])), port=7843, rate=int(s
 
 
 @contextlib.contextmanager
-def stage(scene: Scene, rtt: Rtt, *, rate: int = gate.RATE) -> Iterator[Line]:
+def stage(scene: LineScene, rtt: Rtt, *, rate: int = gate.RATE) -> Iterator[Line]:
     """A line like that of the scene, with a station at its far end that answers up to `rate` requests a second.
 
     Raises what `Line` does, and StartFailed.
@@ -72,7 +72,7 @@ def measure(
     return line.inside("a", work)
 
 
-def judge(line: Line, scene: Scene, family: Family, *, deep: bool = True) -> request.PathResult:
+def judge(line: Line, scene: LineScene, family: Family, *, deep: bool = True) -> request.PathResult:
     """Measure a scene from a as a bare host does, and judge; `deep`: also what TCP believes, and what tunnels cut."""
     way = request.PathRequest(
         name=scene.name,

@@ -3,10 +3,10 @@
 from typing import Final
 
 from kubemtu_lab.line.faults import OVERLAY, EqualPaths, Filtered, HostTunnel, RouterTunnel
-from kubemtu_lab.line.scene import HERE, NEAR, Scene
+from kubemtu_lab.line.scene import HERE, NEAR, LineScene
 
 SCENES: Final = (
-    Scene(
+    LineScene(
         name="tunnel-df",
         summary="the hosts' own VXLAN, left at 1500 over 1500, sets DF: what is larger than 1450 vanishes at home",
         picture="a [vx 1500] =1500= r1 =1500= r2 =1500= [vx 1500] b",
@@ -16,7 +16,7 @@ SCENES: Final = (
         address=OVERLAY,
         rtts=NEAR,
     ),
-    Scene(
+    LineScene(
         name="tunnel-fragments",
         summary="the hosts' own VXLAN, left at 1500 over 1500, is fragmented outside: all arrives, in two packets",
         picture="a [vx 1500] =1500= r1 =1500= r2 =1500= [vx 1500] b     outside: 1500 + 72",
@@ -28,7 +28,7 @@ SCENES: Final = (
         address=OVERLAY,
         rtts=NEAR,
     ),
-    Scene(
+    LineScene(
         name="router-fragments",
         summary="the routers' VXLAN, left at 1500 over 1500, is fragmented outside: all arrives, in two packets",
         picture="a =1500= r1 [vx 1500] =1500= [vx 1500] r2 =1500= b     outside: 1500 + 72",
@@ -39,7 +39,7 @@ SCENES: Final = (
         families=(4,),  # over IPv6, r1 learns 1450 from its own tunnel with the first large packet, and says so then
         rtts=NEAR,
     ),
-    Scene(
+    LineScene(
         name="equal-paths-2",
         summary="two equal ways by flow, of 1500 and 1450, and nobody hears the routers say so",
         picture="a =1500= r1 =1500= r2 =1500= b\n            =1450=",
@@ -50,7 +50,7 @@ SCENES: Final = (
         says=("1450 and 1500",) * 2,
         rtts=NEAR,
     ),
-    Scene(
+    LineScene(
         name="equal-paths-8",
         summary="eight equal ways by flow, one of 1450 and one of 1400, and nobody hears the routers say so",
         picture="a =1500= r1 =1500= r2 =1500= b\n            =1500=   (6 of 8)\n            =1450=\n            =1400=",

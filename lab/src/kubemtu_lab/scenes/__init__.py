@@ -72,7 +72,7 @@ def black_hole(
 
 def udp_filtered(found: scene.Scene, port: int | None = None) -> scene.Scene:
     """A policy of every node drops the UDP that others send to its pods, or that to one port; ICMP and TCP pass."""
-    return found.with_fault(*(scene.Filtered(node=node.name, protocol="udp", port=port) for node in found.nodes))
+    return found.with_fault(*(scene.PolicyDropped(node=node.name, protocol="udp", port=port) for node in found.nodes))
 
 
 def _needs_mtu(name: str, make: Callable[[scene.Scene, int], scene.Scene]) -> "Fault":

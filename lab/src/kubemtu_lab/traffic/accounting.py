@@ -125,9 +125,9 @@ class _Pages:
         match page:
             case wire.UdpSent():
                 self.sent[page.flow] = page
-            case wire.Told():
+            case wire.IcmpReported():
                 _extend(self.told, page.flow, page.runs)
-            case wire.Swallowed():
+            case wire.PortDropped():
                 _extend(self.swallowed, page.flow, page.runs)
             case wire.Received():
                 _extend(self.received, page.flow, page.runs)

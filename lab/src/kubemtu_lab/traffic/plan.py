@@ -22,7 +22,7 @@ PORT = 5201  # UDP and TCP, in every pod
 Style = Literal["established", "connect", "idle"]
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class FlowEnd(msgspec.Struct, frozen=True, kw_only=True):
     """A namespace where traffic starts, and where it arrives too unless `network` is "node" (a hostNetwork sender)."""
 
     name: str
@@ -58,7 +58,7 @@ class TcpFlow(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """All places and all flows between them; ids are unique over both kinds."""
 
-    places: tuple[Place, ...]
+    places: tuple[FlowEnd, ...]
     udp: tuple[UdpFlow, ...] = ()
     tcp: tuple[TcpFlow, ...] = ()
 
@@ -84,7 +84,7 @@ def _packets(flow: TcpFlow) -> float:
     return segments + (8 if flow.style == "connect" else 1)  # handshake, FINs; a bare ACK now and then
 
 
-def _legs(sources: Sequence[Place], targets: Sequence[Place]) -> list[tuple[str, str, str]]:
+def _legs(sources: Sequence[FlowEnd], targets: Sequence[FlowEnd]) -> list[tuple[str, str, str]]:
     """Every (source, target, address) of which both ends speak the address family."""
     return [
         (source.name, target.name, address)
@@ -99,7 +99,7 @@ def _share(total: float, legs: Sequence[object]) -> float:
     return total / len(legs) if legs else 0.0
 
 
-def everyone(places: Sequence[Place], rates: Rates | None = None) -> Plan:
+def everyone(places: Sequence[FlowEnd], rates: Rates | None = None) -> Plan:
     """Plans every kind of flow between all places.
 
     Raises ValueError when two places have one name.
@@ -129,7 +129,7 @@ def everyone(places: Sequence[Place], rates: Rates | None = None) -> Plan:
 
 
 def _tcp(
-    ids: Iterator[int], pods: Sequence[Place], pairs: Sequence[tuple[str, str, str]], rates: Rates
+    ids: Iterator[int], pods: Sequence[FlowEnd], pairs: Sequence[tuple[str, str, str]], rates: Rates
 ) -> Iterator[TcpFlow]:
     followers = {pod.name: pods[(at + 1) % len(pods)].name for at, pod in enumerate(pods)}
     ring = [leg for leg in pairs if followers[leg[0]] == leg[1]]

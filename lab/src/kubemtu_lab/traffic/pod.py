@@ -31,7 +31,7 @@ _COUNTED = (
 )
 
 
-class Pod:
+class TrafficPod:
     """All flows of one namespace, driven by the orders that come in."""
 
     def __init__(self, loop: Loop, assignment: wire.Assignment) -> None:
@@ -139,14 +139,14 @@ class Pod:
         )
         self._loop.at(now + _PROGRESS, self._progress)
 
-    def _when(self, true: Callable[[], bool], then: wire.Report) -> None:
+    def _when(self, true: Callable[[], bool], then: wire.PodReport) -> None:
         if true():
             say(then)
         else:
             self._loop.at(time.monotonic() + 0.02, lambda: self._when(true, then))
 
 
-def say(report: wire.Report) -> None:
+def say(report: wire.PodReport) -> None:
     """Writes one line to stdout, all of it."""
     left = memoryview(wire.line(report))
     while left:
@@ -200,7 +200,7 @@ def _serve() -> None:
     }
     try:
         loop = Loop()
-        pod = Pod(loop, assignment)
+        pod = TrafficPod(loop, assignment)
 
         def ordered(_: int) -> None:
             more, ended = orders.more()

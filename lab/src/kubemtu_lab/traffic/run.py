@@ -145,13 +145,13 @@ class Traffic:
         for line in self._lines.values():
             line.check()
 
-    async def _process(self, place: plan.Place) -> asyncio.subprocess.Process:
+    async def _process(self, place: plan.FlowEnd) -> asyncio.subprocess.Process:
         try:
             return await self._spawn(place.name, ARGV)
         except OSError as error:
             raise TrafficBroken(f"The traffic process of {place.name} could not be started: {error}.") from error
 
-    def _assignment(self, place: plan.Place) -> wire.Assignment:
+    def _assignment(self, place: plan.FlowEnd) -> wire.Assignment:
         return wire.Assignment(
             place=place,
             udp=tuple(flow for flow in self._plan.udp if flow.source == place.name),
@@ -166,11 +166,11 @@ class Traffic:
         self._moments.append(Moment(name=name, at=at))
         return at
 
-    def _tell(self, order: wire.Order) -> None:
+    def _tell(self, order: wire.PodOrder) -> None:
         for line in self._lines.values():
             line.tell(order)
 
-    async def _all(self, kind: type[wire.Report], seconds: float) -> None:
+    async def _all(self, kind: type[wire.PodReport], seconds: float) -> None:
         await asyncio.gather(*(line.heard(kind, seconds) for line in self._lines.values()))
 
 
@@ -184,18 +184,18 @@ class _Line:
         self._process = process
         self._stdin, self._stdout, self._stderr = process.stdin, process.stdout, process.stderr
         self._words: deque[str] = deque(maxlen=20)  # the last lines on stderr
-        self._said: dict[type[wire.Report], asyncio.Event] = {}
+        self._said: dict[type[wire.PodReport], asyncio.Event] = {}
         self._broken = ""
         self.progress = wire.Progress()
         self.books: list[wire.Books] = []
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._overhear())]
 
-    def tell(self, order: wire.Order) -> None:
+    def tell(self, order: wire.PodOrder) -> None:
         """Sends an order; a process that has ended is found out by `heard` or `check`."""
         if not self._stdin.is_closing():
             self._stdin.write(wire.line(order))
 
-    async def heard(self, kind: type[wire.Report], seconds: float) -> None:
+    async def heard(self, kind: type[wire.PodReport], seconds: float) -> None:
         """Waits for a report of that kind; raises TrafficBroken."""
         said = self._said.setdefault(kind, asyncio.Event())
         try:

@@ -17,7 +17,7 @@ from kubemtu_lab.traffic.loop import READABLE, WRITABLE, Loop
 _PATTERN = bytes(range(256))
 
 
-class Stream:
+class ByteStream:
     """A connected TCP socket: what waits to be sent, what has come, and how it ended."""
 
     def __init__(
@@ -139,7 +139,7 @@ class _Answering:
     ) -> None:
         self._served = served
         self._ended = ended
-        self.stream = Stream(loop, made, self._heard, self._lost)
+        self.stream = ByteStream(loop, made, self._heard, self._lost)
 
     def _heard(self, incoming: bytearray) -> None:
         while self.stream.open and len(incoming) >= wire.QUESTION.size:
@@ -178,7 +178,7 @@ class Exchange:
         self._ended = ended
         self._number = 0
         self._expected = 0
-        self._stream: Stream | None = None
+        self._stream: ByteStream | None = None
         self._socket = sockets.connection(sockets.family(flow.address))
         code = self._socket.connect_ex((flow.address, plan.PORT))
         if code in (0, errno.EINPROGRESS):
@@ -221,7 +221,7 @@ class Exchange:
         if code or mask & select.EPOLLHUP:
             self._broke(error_name(code))
             return
-        self._stream = Stream(self._loop, self._socket, self._heard, self._ended)
+        self._stream = ByteStream(self._loop, self._socket, self._heard, self._ended)
         self._connected()
 
     def _broke(self, why: str) -> None:

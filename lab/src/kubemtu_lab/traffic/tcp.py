@@ -17,7 +17,7 @@ _LATE = 0.05  # seconds of delay that are made up for
 _OPEN, _ANSWERED, _FAILED = 0, 1, 2
 
 
-class Asked:
+class QuestionBook:
     """The book of one flow: when each question began, how long it took, how it ended."""
 
     def __init__(self, flow: plan.TcpFlow) -> None:
@@ -95,7 +95,7 @@ class Staying:
     def __init__(self, loop: Loop, flow: plan.TcpFlow) -> None:
         self._loop = loop
         self._flow = flow
-        self._asked = Asked(flow)
+        self._asked = QuestionBook(flow)
         self._exchange: Exchange | None = None
         self._open_question: int | None = None
         self._alive = False
@@ -217,7 +217,7 @@ class Fresh:
     def __init__(self, loop: Loop, flow: plan.TcpFlow) -> None:
         self._loop = loop
         self._flow = flow
-        self._asked = Asked(flow)
+        self._asked = QuestionBook(flow)
         self._exchanges: dict[int, Exchange] = {}
         self._resting = False
         self._due = 0.0

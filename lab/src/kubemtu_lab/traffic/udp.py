@@ -158,9 +158,9 @@ class Sender:
             errors=dict(self._errors),
         )
         for runs in _lines(self.told):
-            yield wire.Told(flow=self.flow.id, runs=runs)
+            yield wire.IcmpReported(flow=self.flow.id, runs=runs)
         for runs in _lines(self._swallowed):
-            yield wire.Swallowed(flow=self.flow.id, runs=runs)
+            yield wire.PortDropped(flow=self.flow.id, runs=runs)
 
 
 class Receiver:

@@ -19,72 +19,72 @@ QUESTION = struct.Struct("!IIIII")  # magic, flow, number, length, length of the
 ANSWER = struct.Struct("!IIII")  # magic, number, length, CRC-32 of the whole question
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", tag=str.lower):
+class PodOrder(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", tag=str.lower):
     """A line to a pod."""
 
 
-class Assignment(Order, frozen=True, kw_only=True):
+class Assignment(PodOrder, frozen=True, kw_only=True):
     """The flows that start at `place`. `segment` lists devices whose TSO, GSO and GRO are switched off meanwhile."""
 
-    place: plan.Place
+    place: plan.FlowEnd
     udp: tuple[plan.UdpFlow, ...] = ()
     tcp: tuple[plan.TcpFlow, ...] = ()
     segment: tuple[str, ...] = ()
 
 
-class Connect(Order, frozen=True, kw_only=True):
+class Connect(PodOrder, frozen=True, kw_only=True):
     """Opens the connections that are to stay."""
 
 
-class Start(Order, frozen=True, kw_only=True):
+class Start(PodOrder, frozen=True, kw_only=True):
     """Begins to send; `at` is the first mark."""
 
     at: float
 
 
-class Mark(Order, frozen=True, kw_only=True):
+class Mark(PodOrder, frozen=True, kw_only=True):
     """A moment that divides the books."""
 
     at: float
 
 
-class Rest(Order, frozen=True, kw_only=True):
+class Rest(PodOrder, frozen=True, kw_only=True):
     """Stops what is regular, asks once more on every idle connection, and waits for answers at most `patience` s."""
 
     patience: float
 
 
-class Close(Order, frozen=True, kw_only=True):
+class Close(PodOrder, frozen=True, kw_only=True):
     """Hands over the books and ends."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="say", tag=str.lower):
+class PodReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="say", tag=str.lower):
     """A line from a pod."""
 
 
-class Ready(Report, frozen=True, kw_only=True):
+class Ready(PodReport, frozen=True, kw_only=True):
     """All sockets listen."""
 
 
-class Connected(Report, frozen=True, kw_only=True):
+class Connected(PodReport, frozen=True, kw_only=True):
     """Every connection that is to stay is up, or is known to have failed."""
 
 
-class Rested(Report, frozen=True, kw_only=True):
+class Rested(PodReport, frozen=True, kw_only=True):
     """Nothing more is sent."""
 
 
-class Closed(Report, frozen=True, kw_only=True):
+class Closed(PodReport, frozen=True, kw_only=True):
     """The last line."""
 
 
-class Failed(Report, frozen=True, kw_only=True):
+class Failed(PodReport, frozen=True, kw_only=True):
     """Why this process gives up, as a sentence."""
 
     why: str
 
 
-class Progress(Report, frozen=True, kw_only=True):
+class Progress(PodReport, frozen=True, kw_only=True):
     """Sums since the start, for a live picture. `waiting_ms`: age of the oldest question without an answer."""
 
     udp_sent: int = 0
@@ -96,7 +96,7 @@ class Progress(Report, frozen=True, kw_only=True):
     waiting_ms: float = 0.0
 
 
-class UdpSent(Report, frozen=True, kw_only=True):
+class UdpSent(PodReport, frozen=True, kw_only=True):
     """The sender's book of a flow: it sent the numbers from 0 to below `sent`."""
 
     flow: int
@@ -108,28 +108,28 @@ class UdpSent(Report, frozen=True, kw_only=True):
     errors: dict[str, int] = {}
 
 
-class Told(Report, frozen=True, kw_only=True):
+class IcmpReported(PodReport, frozen=True, kw_only=True):
     """Numbers for which an ICMP error came back, as runs start, stop, start, stop... Books may come in parts."""
 
     flow: int
     runs: tuple[int, ...]
 
 
-class Swallowed(Report, frozen=True, kw_only=True):
+class PortDropped(PodReport, frozen=True, kw_only=True):
     """Numbers that the sender's own port dropped while an ordinary program was told "sent" (see `udp`)."""
 
     flow: int
     runs: tuple[int, ...]
 
 
-class Received(Report, frozen=True, kw_only=True):
+class Received(PodReport, frozen=True, kw_only=True):
     """Numbers that arrived, as runs."""
 
     flow: int
     runs: tuple[int, ...]
 
 
-class UdpArrivals(Report, frozen=True, kw_only=True):
+class UdpArrivals(PodReport, frozen=True, kw_only=True):
     """What else the receiver saw of a flow."""
 
     flow: int
@@ -137,7 +137,7 @@ class UdpArrivals(Report, frozen=True, kw_only=True):
     reordered: int
 
 
-class TcpAsked(Report, frozen=True, kw_only=True):
+class TcpAsked(PodReport, frozen=True, kw_only=True):
     """The asking side's book of a TCP flow, per interval in which the question, or the connection, began.
 
     `failed` counts connections that ended in an error: resets of those that were to stay, else attempts that failed.
@@ -154,14 +154,14 @@ class TcpAsked(Report, frozen=True, kw_only=True):
     errors: dict[str, int] = {}
 
 
-class TcpServed(Report, frozen=True, kw_only=True):
+class TcpServed(PodReport, frozen=True, kw_only=True):
     """The answering side's book: how many questions of a flow it answered."""
 
     flow: int
     answers: int
 
 
-class Sample(Report, frozen=True, kw_only=True):
+class Sample(PodReport, frozen=True, kw_only=True):
     """TCP_INFO of a connection that is to stay, taken when mark number `mark` came (Linux include/uapi/linux/tcp.h)."""
 
     flow: int
@@ -177,7 +177,7 @@ class Sample(Report, frozen=True, kw_only=True):
     last_data_sent_ms: int
 
 
-class KernelCounts(Report, frozen=True, kw_only=True):
+class KernelCounts(PodReport, frozen=True, kw_only=True):
     """What the namespace's kernel counted over the whole run, by /proc/net/snmp, netstat and snmp6 names."""
 
     counts: dict[str, int]
@@ -186,7 +186,7 @@ class KernelCounts(Report, frozen=True, kw_only=True):
 
 
 Orders = Assignment | Connect | Start | Mark | Rest | Close
-Books = UdpSent | Told | Swallowed | Received | UdpArrivals | TcpAsked | TcpServed | Sample | KernelCounts
+Books = UdpSent | IcmpReported | PortDropped | Received | UdpArrivals | TcpAsked | TcpServed | Sample | KernelCounts
 Reports = Ready | Connected | Rested | Closed | Failed | Progress | Books
 
 _encoder = msgspec.json.Encoder()
@@ -194,7 +194,7 @@ _orders: msgspec.json.Decoder[Orders] = msgspec.json.Decoder(Orders)
 _reports: msgspec.json.Decoder[Reports] = msgspec.json.Decoder(Reports)
 
 
-def line(message: Order | Report) -> bytes:
+def line(message: PodOrder | PodReport) -> bytes:
     """One message as one line."""
     return _encoder.encode(message) + b"\n"
 

@@ -1,7 +1,7 @@
-"""Runs a program as a container: `python -I -S contain.py TOLD program argument...`.
+"""Runs a program as a container: `python -I -S container_exec.py TOLD program argument...`.
 
 TOLD is JSON: `mounts` (source, target, follows, read_only: folders of the node, where the program sees them, whether
-later mounts below them show), the fields of `confine.Limits`, and `open`, paths that the program must reach whoever it
+later mounts below them show), the fields of `limits.Limits`, and `open`, paths that the program must reach whoever it
 is; `image` is the root folder of an unpacked image. It has the machine's files otherwise, or the image's, in a mount
 namespace and under a root folder of its own, so that paths such as /host/run can be there. Stands alone and imports
 little, as `enter` does.

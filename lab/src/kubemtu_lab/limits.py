@@ -1,4 +1,4 @@
-"""What a container's securityContext takes away from its program, and the command that `contain` does it with.
+"""What a container's securityContext takes away from its program, and the command with which `container_exec` does it.
 
 Without one a program has all that the lab has. Of the fields, those are heeded that a program can feel: runAsUser,
 runAsGroup, runAsNonRoot, capabilities, allowPrivilegeEscalation and readOnlyRootFilesystem; no seccomp profile is
@@ -21,7 +21,7 @@ from kubemtu.core.objects import Object
 from kubemtu_lab import images
 from kubemtu_lab.volumes import Mount
 
-_CONTAIN = Path(__file__).with_name("contain.py")
+_PROGRAM = Path(__file__).with_name("container_exec.py")
 
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
@@ -56,7 +56,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     read_only: bool = False
 
 
-def limits(pod: Object, container: Object, image: images.Image | None = None) -> Limits:
+def of(pod: Object, container: Object, image: images.Image | None = None) -> Limits:
     """Read the limits of a container, whose user is that of its image where the pod says none. Raises RootRefused."""
     user = _integer(pod, container, "runAsUser")
     group = _integer(pod, container, "runAsGroup")
@@ -94,7 +94,7 @@ def command(
         told["image"] = image.root
     elif found.user or _may_not_pass(found):
         told["open"] = _needed(argv[0], environment)
-    return [sys.executable, "-I", "-S", str(_CONTAIN), msgspec.json.encode(told).decode(), *argv]
+    return [sys.executable, "-I", "-S", str(_PROGRAM), msgspec.json.encode(told).decode(), *argv]
 
 
 def _may_not_pass(found: Limits) -> bool:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from kubemtu_lab.traffic import accounting, errors, plan, tally, wire
 from kubemtu_lab.traffic.numbers import Numbers, per_interval
 
-NODE = plan.Place(name="n", node="n", addresses=("192.0.2.1",), network="node")
+NODE = plan.FlowEnd(name="n", node="n", addresses=("192.0.2.1",), network="node")
 
 
-def places(names: str, *, six: bool = False) -> list[plan.Place]:
+def places(names: str, *, six: bool = False) -> list[plan.FlowEnd]:
     return [
-        plan.Place(name=name, node="n", addresses=(f"192.0.2.{ord(name)}", f"2001:db8::{ord(name)}")[: 1 + six])
+        plan.FlowEnd(name=name, node="n", addresses=(f"192.0.2.{ord(name)}", f"2001:db8::{ord(name)}")[: 1 + six])
         for name in names
     ]
 
@@ -26,10 +26,10 @@ def talk(style: plan.Style) -> plan.TcpFlow:
 
 
 STREAM = plan.UdpFlow(id=1, source="a", target="b", address="192.0.2.98", per_second=200)
-FATES: dict[str, type[wire.Received | wire.Told | wire.Swallowed]] = {
+FATES: dict[str, type[wire.Received | wire.IcmpReported | wire.PortDropped]] = {
     "arrived": wire.Received,
-    "told": wire.Told,
-    "swallowed": wire.Swallowed,
+    "told": wire.IcmpReported,
+    "swallowed": wire.PortDropped,
 }
 ONE_FLOW = plan.Plan(places=tuple(places("ab")), udp=(STREAM,))
 
@@ -82,13 +82,13 @@ def test_every_datagram_is_counted_once_and_in_its_interval(fates: list[str], da
     [
         ([], "the sender handed over no book"),
         ([sender_book(5), wire.Received(flow=1, runs=(3, 6))], "number 5 was received, but never sent"),
-        ([sender_book(5), wire.Told(flow=1, runs=(9, 10))], "number 9 was told of, but never sent"),
+        ([sender_book(5), wire.IcmpReported(flow=1, runs=(9, 10))], "number 9 was told of, but never sent"),
         (
-            [sender_book(5), wire.Received(flow=1, runs=(0, 3)), wire.Told(flow=1, runs=(2, 4))],
+            [sender_book(5), wire.Received(flow=1, runs=(0, 3)), wire.IcmpReported(flow=1, runs=(2, 4))],
             "number 2 was both received and reported by ICMP",
         ),
         (
-            [sender_book(5), wire.Received(flow=1, runs=(0, 3)), wire.Swallowed(flow=1, runs=(1, 2))],
+            [sender_book(5), wire.Received(flow=1, runs=(0, 3)), wire.PortDropped(flow=1, runs=(1, 2))],
             "number 1 was both received and dropped at the sender's port",
         ),
         ([sender_book(5), wire.Received(flow=7, runs=(0, 1))], "flow 7, which nobody planned"),
@@ -107,7 +107,7 @@ def test_books_that_contradict_each_other_give_no_result(pages: list[wire.Books]
 
 
 def test_port_must_have_counted_what_its_pod_saw_dropped() -> None:
-    pages = (sender_book(5), wire.Swallowed(flow=1, runs=(0, 3)), wire.Received(flow=1, runs=(3, 5)))
+    pages = (sender_book(5), wire.PortDropped(flow=1, runs=(0, 3)), wire.Received(flow=1, runs=(3, 5)))
     none, two, three = ({"a": tally.PortDrops(pod_tx_dropped=count)} for count in (0, 2, 3))
     assert balanced(*pages, drops=[none, three]).veth_drops == 3
     with pytest.raises(

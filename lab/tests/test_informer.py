@@ -1,4 +1,4 @@
-"""Mirrors of a lab's API: true across a lost history, and never older than what was written."""
+"""Informers of a lab's API: true across a lost history, and never older than what was written."""
 
 import asyncio
 import contextlib
@@ -28,10 +28,10 @@ async def api(server: EmbeddedApi) -> AsyncIterator[Api]:
 
 
 @contextlib.asynccontextmanager
-async def following(api: Api) -> AsyncIterator[tuple[informer.Mirror, Callable[..., Awaitable[None]]]]:
-    """A mirror of the ConfigMaps, and a wait for it to hold these names and no others."""
+async def following(api: Api) -> AsyncIterator[tuple[informer.Informer, Callable[..., Awaitable[None]]]]:
+    """An informer of the ConfigMaps, and a wait for it to hold these names and no others."""
     changed = asyncio.Event()
-    found = informer.Mirror(api, CONFIGMAPS, changed)
+    found = informer.Informer(api, CONFIGMAPS, changed)
 
     async def names(*wanted: str) -> None:
         async with asyncio.timeout(60):
@@ -70,7 +70,7 @@ async def test_a_mirror_follows_across_a_compaction(server: EmbeddedApi, api: Ap
 
 async def test_what_was_written_is_held_at_once_and_what_is_gone_stays_gone(api: Api) -> None:
     made = await api.create(configmap("a"))
-    unwatched = informer.Mirror(api, CONFIGMAPS, asyncio.Event())
+    unwatched = informer.Informer(api, CONFIGMAPS, asyncio.Event())
     unwatched.enter(made)
     assert list(unwatched.objects) == [informer.uid(made)]
     async with following(api) as (found, names):
