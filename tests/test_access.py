@@ -5,8 +5,7 @@ import pytest
 from kubemtu.cli import main
 from kubemtu.cni import registry
 from kubemtu.core import access
-from kubemtu.core.objects import Want
-from kubemtu.flows import observe
+from kubemtu.core.objects import NODES, PODS, Want
 from kubemtu.kube import crd, mtu
 
 
@@ -36,7 +35,7 @@ def granted(rules: tuple[access.Rule, ...], want: Want, api_version: str) -> boo
     )
 
 
-@pytest.mark.parametrize("want", [*registry.wants(), observe.NODES, observe.PODS, mtu.NODES, mtu.MIGRATIONS], ids=str)
+@pytest.mark.parametrize("want", [*registry.wants(), NODES, PODS, mtu.NODES, mtu.MIGRATIONS], ids=str)
 def test_whatever_check_reads_may_be_read_by_who_views(want: Want) -> None:
     for api_version in want.api_versions:
         assert granted(access.rules("view"), want, api_version), (want, api_version)

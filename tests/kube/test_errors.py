@@ -91,7 +91,7 @@ async def test_403_of_a_real_authorizer(as_user: As) -> None:
 async def test_403_of_an_admission_webhook_is_no_lack_of_rights(scripted: Scripted) -> None:
     message = 'admission webhook "policy.example" denied the request: no'
     api, _ = scripted({f"GET {PATH}": (403, "Forbidden", message)})
-    said = await refusal(api, exit_code=4, kind=kube_errors.Denied)
+    said = await refusal(api, exit_code=4, kind=kube_errors.PolicyDenied)
     assert said.startswith("a policy of the cluster refused to get daemonsets.apps canal in namespace kube-system: ")
     assert "can-i" not in said
 

@@ -296,7 +296,7 @@ def test_the_way_to_a_proxy_is_small_as_well(wired: Wired) -> None:
 
 
 def test_what_connections_show_of_a_clamp_does_not_come_from_these(wired: Wired) -> None:
-    def dumped() -> list[records.Connection]:
+    def dumped() -> list[records.TcpConnection]:
         with netlink.Socket(connections.NETLINK_SOCK_DIAG) as diag:
             return list(connections.dump(diag))
 
@@ -381,7 +381,7 @@ def test_what_size_does_not_divide_is_not_called_a_matter_of_size(
 
 async def test_a_request_in_two_parts_does_not_wait_for_an_acknowledgement() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        stream = await sockets.Backend(lambda: 1200).connect_tcp("127.0.0.1", listening.getsockname()[1])
+        stream = await sockets.SocketBackend(lambda: 1200).connect_tcp("127.0.0.1", listening.getsockname()[1])
         raw = stream.get_extra_info("socket")
         assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
         await stream.aclose()

@@ -11,7 +11,7 @@ import pytest
 from kubemtu.core import errors
 from kubemtu.core.objects import Want
 from kubemtu.kube import errors as kube_errors
-from kubemtu.kube.api import Api, Event
+from kubemtu.kube.api import Api, WatchEvent
 
 Scripted = Callable[..., tuple[Api, list[httpx2.Request]]]
 
@@ -43,7 +43,7 @@ async def take(
     api: Api, count: int, *, resource_version: str | None = None, patience: float | None = None
 ) -> list[tuple[str, tuple[str, ...]]]:
     """The first events of a watch, as type and names."""
-    found: list[Event] = []
+    found: list[WatchEvent] = []
     async with api, asyncio.timeout(60):
         events = api.watch(MAPS, resource_version=resource_version, patience=patience)
         async with contextlib.aclosing(events):

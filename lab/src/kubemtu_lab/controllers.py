@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from kubemtu.core import objects
+from kubemtu.core.objects import NODES, PODS
 from kubemtu.kube.api import Api
 from kubemtu_lab import informer, state
 from kubemtu_lab.api.resources import Object, copied
@@ -43,8 +44,8 @@ class _DaemonSetController:
         self._api = api
         self._changed = asyncio.Event()
         self._daemonsets = informer.Informer(api, informer.DAEMONSETS, self._changed)
-        self._pods = informer.Informer(api, informer.PODS, self._changed)
-        self._nodes = informer.Informer(api, informer.NODES, self._changed)
+        self._pods = informer.Informer(api, PODS, self._changed)
+        self._nodes = informer.Informer(api, NODES, self._changed)
 
     async def run(self, synced: asyncio.Event) -> None:
         mirrors = (self._daemonsets, self._pods, self._nodes)
@@ -108,7 +109,7 @@ class _DaemonSetController:
 
     async def _delete(self, pod: Object, nodes: Mapping[str, Object]) -> None:
         metadata = pod["metadata"]
-        where = informer.at(informer.PODS, metadata["name"], metadata["namespace"])
+        where = informer.at(PODS, metadata["name"], metadata["namespace"])
         # Without its node no kubelet is left that would end it.
         await self._api.delete(where, uid=metadata["uid"], grace_seconds=None if _node(pod) in nodes else 0)
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from kubemtu.core import objects
+from kubemtu.core.objects import PODS
 from kubemtu.kube.api import Api
 from kubemtu_lab import informer, state
 from kubemtu_lab.api.resources import Object
@@ -30,7 +31,7 @@ class _EndpointSliceController:
         self._api = api
         self._changed = asyncio.Event()
         self._services = informer.Informer(api, informer.SERVICES, self._changed)
-        self._pods = informer.Informer(api, informer.PODS, self._changed)
+        self._pods = informer.Informer(api, PODS, self._changed)
         self._slices = informer.Informer(api, informer.ENDPOINT_SLICES, self._changed)
 
     async def run(self) -> None:

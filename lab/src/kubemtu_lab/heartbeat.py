@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from kubemtu.core.errors import KubemtuError
-from kubemtu.core.objects import Object
+from kubemtu.core.objects import NODES, Object
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import AlreadyThere
 from kubemtu_lab import attach, containers, informer, scene
@@ -67,7 +67,7 @@ class Heartbeat:
             await self._wait(min(LOOK_SECONDS, self._grace / 8))
 
     async def _beat(self, *, ready: bool, first: bool) -> None:
-        where = informer.at(informer.NODES, self._node)
+        where = informer.at(NODES, self._node)
         found = None if first else await self._api.get(where)
         held = ready_condition(found).text("status") if found else None
         if held != str(ready):

@@ -8,13 +8,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.kube import kubeconfig as kubeconfigs
-from kubemtu.kube.api import Api, Backoff, Event
+from kubemtu.kube.api import Api, Backoff, WatchEvent
 from kubemtu.kube.errors import Absent
 
 log = logging.getLogger(__name__)
 FIELD_MANAGER = "kubemtu-lab"  # not kubemtu's own: what the lab wrote is what somebody else wrote
-PODS = Want(kind="Pod", plural="pods", api_versions=("v1",))
-NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 DAEMONSETS = Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1",))
 LEASES = Want(kind="Lease", plural="leases", api_versions=("coordination.k8s.io/v1",))
 SERVICES = Want(kind="Service", plural="services", api_versions=("v1",))
@@ -48,7 +46,7 @@ def at(want: Want, name: str, namespace: str | None = None) -> Ref:
     return Ref(api_version=want.api_versions[0], kind=want.kind, plural=want.plural, name=name, namespace=namespace)
 
 
-async def events(api: Api, want: Want, field_selector: str | None = None) -> AsyncGenerator[Event, None]:
+async def events(api: Api, want: Want, field_selector: str | None = None) -> AsyncGenerator[WatchEvent, None]:
     """Follow a collection whatever happens; after every refusal or failure the next event is a SYNC."""
     while True:
         try:

@@ -18,7 +18,7 @@ import msgspec
 import yaml
 
 from kubemtu.core.errors import KubemtuError
-from kubemtu.core.objects import Object
+from kubemtu.core.objects import NODES, PODS, Object
 from kubemtu.kube.api import Api
 from kubemtu.node.errors import Refused
 from kubemtu.node.kernel import links
@@ -118,7 +118,7 @@ class Kubelet:
         # As the real one, which reads the Services once before it makes a pod: a pod that finds no rule for the API's
         # address would wait for an answer that does not come.
         await self._services.wait()
-        async for body, is_there in informer.changes(self.api, informer.PODS, f"spec.nodeName={self.node}"):
+        async for body, is_there in informer.changes(self.api, PODS, f"spec.nodeName={self.node}"):
             key = informer.uid(body)
             if not is_there or body.text("metadata", "deletionTimestamp"):
                 if key in self._pods:
@@ -126,7 +126,7 @@ class Kubelet:
                     self._ending[key] = asyncio.create_task(self._end(key, pod, gone=not is_there))
                 elif is_there and key not in self._ending:
                     with contextlib.suppress(KubemtuError):
-                        await self.api.delete(informer.ref(informer.PODS, body), grace_seconds=0)
+                        await self.api.delete(informer.ref(PODS, body), grace_seconds=0)
             elif key not in self._pods and body.text("status", "phase") not in ("Succeeded", "Failed"):
                 self._pods[key] = pods.Pod(self, body)
 
@@ -245,7 +245,7 @@ class Kubelet:
 
     async def _start_flanneld(self, pod: Object, iface: str) -> None:
         config = await self._mounted(pod, "net-conf.json")
-        node = informer.at(informer.NODES, self.node)
+        node = informer.at(NODES, self.node)
         me = await self.api.get(node)
         if me is None:
             raise daemons.ContainerFailed(f'error retrieving node spec for "{self.node}": nodes not found')
@@ -257,7 +257,7 @@ class Kubelet:
     # -- nodes
 
     async def _watch_nodes(self) -> None:
-        async for node, is_there in informer.changes(self.api, informer.NODES):
+        async for node, is_there in informer.changes(self.api, NODES):
             if node.name == self.node:
                 continue
             if not is_there:

@@ -9,7 +9,7 @@ import functools
 import time
 from collections.abc import Iterator, Mapping
 
-from kubemtu.core.objects import Object
+from kubemtu.core.objects import NODES, PODS, Object
 from kubemtu.kube.api import Api
 from kubemtu_lab import containers, heartbeat, informer
 
@@ -25,7 +25,7 @@ class _NodeLifecycleController:
     def __init__(self, api: Api, grace_seconds: float) -> None:
         self._api, self._grace = api, grace_seconds
         self._changed = asyncio.Event()
-        self._nodes = informer.Informer(api, informer.NODES, self._changed)
+        self._nodes = informer.Informer(api, NODES, self._changed)
         self._leases = informer.Informer(api, informer.LEASES, self._changed)
         self._heard: dict[str, tuple[str, float]] = {}  # by node: the Lease's renewTime, and when that was seen first
 
@@ -53,17 +53,17 @@ class _NodeLifecycleController:
 
     async def _give_up(self, node: Object) -> None:
         told = {"status": "Unknown", "reason": "NodeStatusUnknown", "message": MESSAGE}
-        where = informer.at(informer.NODES, node.name)
+        where = informer.at(NODES, node.name)
         body = {"status": {"conditions": _with_ready(node, told)}}
         self._nodes.enter(await self._api.patch(where, body, subresource="status"))
-        for pod in await self._api.list(informer.PODS, field_selector=f"spec.nodeName={node.name}"):
+        for pod in await self._api.list(PODS, field_selector=f"spec.nodeName={node.name}"):
             if heartbeat.ready_condition(pod).text("status") == "True":
                 unready = {"status": {"conditions": _with_ready(pod, {"status": "False"})}}
                 write = functools.partial(self._write_pod, pod, unready)
                 await informer.once_more(write, self._changed)
 
     async def _write_pod(self, pod: Object, body: Mapping[str, object]) -> None:
-        await self._api.patch(informer.ref(informer.PODS, pod), body, subresource="status")
+        await self._api.patch(informer.ref(PODS, pod), body, subresource="status")
 
 
 def _with_ready(found: Object, told: Mapping[str, str]) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from kubemtu.core.errors import KubemtuError, Unreachable
-from kubemtu.core.objects import Object
+from kubemtu.core.objects import PODS, Object
 from kubemtu_lab import attach, informer, volumes
 from kubemtu_lab.containers import RETRY_SECONDS, Container, Host, now
 
@@ -36,7 +36,7 @@ class Pod:
 
     def __init__(self, kubelet: PodHost, body: Object) -> None:
         self.kubelet, self.body = kubelet, body
-        self._ref = informer.ref(informer.PODS, body)
+        self._ref = informer.ref(PODS, body)
         self.host_network = bool(body.flag("spec", "hostNetwork"))
         self.inits = [Container(kubelet, body, spec, self._changed) for spec in body.each("spec", "initContainers")]
         self.mains = [Container(kubelet, body, spec, self._changed) for spec in body.each("spec", "containers")]

@@ -39,7 +39,7 @@ SEGMENTATION_OFFLOADS = (0x1F, 0x24, 0x2C)  # ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOO
 class Rtnl(netlink.Socket):
     """What a lab asks of the kernel, in one network namespace. Every method raises Refused, Gone or Denied."""
 
-    def _ask(self, kind: int, flags: int, body: bytes, what: str) -> netlink.Answer:
+    def _ask(self, kind: int, flags: int, body: bytes, what: str) -> netlink.Reply:
         """Send one message; `what` says what is being done, for the error."""
         (answer,) = self.exchange([(kind, flags | netlink.ACK, body)])
         answer.check(what)

@@ -27,6 +27,7 @@ import msgspec
 import yaml
 
 from kubemtu.core.errors import KubemtuError
+from kubemtu.core.objects import PODS
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import AlreadyThere
 from kubemtu.node.errors import Denied, Refused
@@ -246,7 +247,7 @@ class Supervisor:
         before: list[str] = []
         since = time.monotonic()
         while True:
-            found = await waits.listed(calls, informer.PODS)
+            found = await waits.listed(calls, PODS)
             unready = waits.unready(found)
             stuck = sum(1 for pod in found if state.is_stuck(pod))
             linked = all(count >= len(self.scene.nodes) - 1 for count in self._peer_counts())

@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterable
 
 from kubemtu.core.errors import Unreachable
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import PODS, Object, Want
 from kubemtu.kube import mtu
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Absent, Rejected
-from kubemtu_lab import informer, manifests, state
+from kubemtu_lab import manifests, state
 
 SECONDS = 20.0  # a port that takes less strikes after it: who has told nothing by then may be silent for good
 POLL_SECONDS = 0.03
@@ -72,6 +72,6 @@ async def answering(api: Api, waiting: list[str]) -> list[str]:
     """Wait until no probe is among the pods that are not ready: an agent makes their key. Returns who is not then."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline and any(manifests.PROBE in each for each in waiting):
-        waiting = unready(await listed(api, informer.PODS))
+        waiting = unready(await listed(api, PODS))
         await asyncio.sleep(POLL_SECONDS)
     return waiting

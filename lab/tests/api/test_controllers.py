@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from lab.tests.api.conftest import call
 
+from kubemtu.core import objects
 from kubemtu.core.objects import Ref
 from kubemtu.kube.api import Api as Client
 from kubemtu.kube.errors import Absent
@@ -31,7 +32,7 @@ class Kubelets:
     def __init__(self, api: Client) -> None:
         self.api = api
         self._changed = asyncio.Event()
-        self.pods = informer.Informer(api, informer.PODS, self._changed)
+        self.pods = informer.Informer(api, objects.PODS, self._changed)
         self.remove_ending = True
 
     async def run(self) -> None:
@@ -41,7 +42,7 @@ class Kubelets:
                 await self._changed.wait()
                 self._changed.clear()
                 for pod in list(self.pods.objects.values()):
-                    await self._act(informer.ref(informer.PODS, pod), pod.body)
+                    await self._act(informer.ref(objects.PODS, pod), pod.body)
 
     async def _act(self, ref: Ref, pod: Object) -> None:
         with contextlib.suppress(Absent):
@@ -175,7 +176,7 @@ async def test_a_rolling_update_takes_one_node_at_a_time(
 
     async def watch() -> None:
         nonlocal least_ready
-        following = informer.Informer(kubelets.api, informer.PODS, changed := asyncio.Event())
+        following = informer.Informer(kubelets.api, objects.PODS, changed := asyncio.Event())
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(following.run())
             while True:

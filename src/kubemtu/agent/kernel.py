@@ -41,7 +41,7 @@ class Keeper:
         self._engine: engine.Engine | None = None
         self._settled = False  # the node has come to the end of what was asked
         self._watch: watch.Watch | None = None
-        self._listener: netlink.Listener | None = netlink.Listener()
+        self._listener: netlink.Monitor | None = netlink.Monitor()
         self._files = _file_events(roots)
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ class Keeper:
             self._engine = None
         self._settled = False
         if listen and self._listener is None:
-            self._listener = netlink.Listener()
+            self._listener = netlink.Monitor()
 
     def forget(self) -> None:
         """Remove the journals of all changes; that of `node set` is not the agent's."""

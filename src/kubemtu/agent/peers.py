@@ -5,11 +5,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import NODES, Object
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import pages
-
-NODES: Final = Want(kind="Node", plural="nodes", api_versions=("v1",))
 
 
 class Peers(msgspec.Struct, frozen=True, kw_only=True):

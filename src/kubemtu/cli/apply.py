@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kubemtu.kube import mtu as kube_mtu
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class ApplyOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for on the command line."""
 
     file: Path | None
@@ -74,7 +74,7 @@ def apply(
     FILE is a plan that `kubemtu plan --out FILE` saved; without it, a plan is made now. An interrupted change is
     carried on from where it stopped; while there is one, no other can be begun.
     """
-    wish = Wish(
+    wish = ApplyOptions(
         file=file,
         mtu=mtu,
         nic_mtu=nic_mtu,
@@ -89,7 +89,7 @@ def apply(
     return asyncio.run(_apply(flags, wish))
 
 
-async def _apply(flags: kubeflags.KubeFlags, wish: Wish) -> int:
+async def _apply(flags: kubeflags.KubeFlags, wish: ApplyOptions) -> int:
     from kubemtu.cli import planning, progress
     from kubemtu.flows.change import act, migrations
 
@@ -111,7 +111,7 @@ async def _apply(flags: kubeflags.KubeFlags, wish: Wish) -> int:
     return errors.FINE
 
 
-async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", wish: Wish) -> str | None:
+async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", wish: ApplyOptions) -> str | None:
     from kubemtu.cli import planning, progress
     from kubemtu.core.change import plan
     from kubemtu.flows.change import migrations
@@ -141,7 +141,7 @@ async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", wish:
     return open_one.name
 
 
-async def _begun(api: "kube_api.Api", wish: Wish, pinned: "kube_mtu.Migration | None" = None) -> str | None:
+async def _begun(api: "kube_api.Api", wish: ApplyOptions, pinned: "kube_mtu.Migration | None" = None) -> str | None:
     """Make a plan, or take the one that was saved, and record it; None when there is nothing to do.
 
     A change that has only `pinned` senders so far is given the new plan, and its pins go over into those of that.
@@ -168,7 +168,7 @@ async def _begun(api: "kube_api.Api", wish: Wish, pinned: "kube_mtu.Migration | 
     return await migrations.begin(api, made.whole)
 
 
-async def _nothing_to_do(api: "kube_api.Api", made: "planning.Made", wish: Wish) -> None:
+async def _nothing_to_do(api: "kube_api.Api", made: "planning.Made", wish: ApplyOptions) -> None:
     """Say so, once the network between the nodes has shown that it is true: no interface knows what a switch drops."""
     from kubemtu.cli import progress, render
     from kubemtu.core.text.wording import count, names
@@ -196,7 +196,7 @@ async def _nothing_to_do(api: "kube_api.Api", made: "planning.Made", wish: Wish)
         progress.end(ended, wish.output_format)
 
 
-def _say(text: str, wish: Wish) -> None:
+def _say(text: str, wish: ApplyOptions) -> None:
     from kubemtu.cli import progress
 
     progress.say(text, err=wish.output_format != "text")

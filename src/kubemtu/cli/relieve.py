@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MEASURED = "measured"
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class RelieveOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for on the command line."""
 
     mtu: str
@@ -67,11 +67,11 @@ def relieve(
     """
     if mtu != MEASURED and nic_mtu is not None:
         raise errors.UsageError("give --mtu or --nic-mtu, not both")
-    wish = Wish(mtu=mtu, nic_mtu=nic_mtu, without=without, hosts=hosts, yes=yes, output_format=output_format)
+    wish = RelieveOptions(mtu=mtu, nic_mtu=nic_mtu, without=without, hosts=hosts, yes=yes, output_format=output_format)
     return asyncio.run(_relieve(flags, wish))
 
 
-async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
+async def _relieve(flags: kubeflags.KubeFlags, wish: RelieveOptions) -> int:
     from kubemtu.cli import planning, progress
     from kubemtu.flows.change import act, hosts, migrations
 
@@ -101,7 +101,7 @@ async def _relieve(flags: kubeflags.KubeFlags, wish: Wish) -> int:
     return errors.FINE
 
 
-async def _planned(api: "kube_api.Api", wish: Wish) -> "plan.Plan":
+async def _planned(api: "kube_api.Api", wish: RelieveOptions) -> "plan.Plan":
     """Plan the whole change, of which the relief is the first step; measure first what is to be measured."""
     from kubemtu.cli import planning, progress
     from kubemtu.core.planning import planner
@@ -129,7 +129,7 @@ async def _planned(api: "kube_api.Api", wish: Wish) -> "plan.Plan":
 
 
 async def _begun(
-    api: "kube_api.Api", whole: "plan.Plan", open_one: "kube_mtu.Migration | None", wish: Wish
+    api: "kube_api.Api", whole: "plan.Plan", open_one: "kube_mtu.Migration | None", wish: RelieveOptions
 ) -> str | None:
     """Show what would be done and what that leaves, ask, and record it; None where nobody sends too much."""
     from kubemtu.cli import planning
@@ -163,7 +163,7 @@ async def _begun(
     return await migrations.give_another_plan(api, open_one, whole, "relief")
 
 
-def _say(text: str, wish: Wish) -> None:
+def _say(text: str, wish: RelieveOptions) -> None:
     from kubemtu.cli import progress
 
     progress.say(text, err=wish.output_format != "text")

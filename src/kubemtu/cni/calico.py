@@ -23,7 +23,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.objects import NODES, Object, Ref, Want
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "calico"
@@ -39,7 +39,7 @@ WANTS = (
     Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=CONFIG_MAP),
     Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=owners.RKE_STORE),
     Want(kind="DaemonSet", plural="daemonsets", api_versions=DAEMONSETS, namespace=NAMESPACE),
-    Want(kind="Node", plural="nodes", api_versions=("v1",)),
+    NODES,
     kubelet.WANT,
     *felix.WANTS,
 )

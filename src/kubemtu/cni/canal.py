@@ -29,7 +29,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import Want
+from kubemtu.core.objects import NODES, Want
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "canal"
@@ -42,7 +42,7 @@ WANTS = (
     Want(
         kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1", "extensions/v1beta1"), namespace=NAMESPACE
     ),
-    Want(kind="Node", plural="nodes", api_versions=("v1",)),
+    NODES,
     rke2.WANT,
     *felix.WANTS,
 )  # fmt: skip

@@ -6,7 +6,7 @@ from kubemtu.core import codes
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import Malformed
 from kubemtu.core.text import json_edit
-from kubemtu.core.text.json_edit import Node
+from kubemtu.core.text.json_edit import JsonNode
 
 PLUGIN = "flannel"
 
@@ -60,7 +60,7 @@ def write(text: str, mtu: int, place: str) -> str:
     return text[: plugin.start] + written + text[plugin.end :]
 
 
-def _plugin(text: str, place: str) -> tuple[int | None, Node]:
+def _plugin(text: str, place: str) -> tuple[int | None, JsonNode]:
     """Return the only plugin of type flannel and its place in the list, None for a bare plugin."""
     found = json_edit.read_plugin_mtu(text, PLUGIN, source=place)  # says what is wrong, with line and column
     root = json_edit.parse(text, source=place)

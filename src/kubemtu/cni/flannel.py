@@ -16,7 +16,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.objects import NODES, Object, Ref, Want
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import json_edit
 
@@ -51,7 +51,7 @@ WANTS = (
         )
         for namespace in NAMESPACES
     ),
-    Want(kind="Node", plural="nodes", api_versions=("v1",)),
+    NODES,
     kubelet.WANT,
 )
 

@@ -91,7 +91,7 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True):
     modified: float = 0.0  # seconds since the epoch
 
 
-class Journal(msgspec.Struct, frozen=True, kw_only=True):
+class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What a node has written down of a change of this boot: its name, and whether it came to its end."""
 
     name: str
@@ -108,7 +108,7 @@ class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[PodPort, ...] = ()
     files: tuple[NodeFile, ...] = ()
     troubles: tuple[str, ...] = ()  # what could not be read, a sentence each
-    journals: tuple[Journal, ...] = ()
+    journals: tuple[JournalStatus, ...] = ()
     host_pins: tuple[str, ...] = ()  # where routes of kubemtu for the node's own traffic lead to
     kernel: str = ""
     observed_at: float = 0.0  # seconds since the epoch, on the node's clock; from a cluster, on the server's

@@ -49,6 +49,10 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.plural}{where}" + (f" with {self.label_selector}" if self.label_selector else "")
 
 
+NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
+PODS = Want(kind="Pod", plural="pods", api_versions=("v1",))  # of all namespaces
+
+
 class Object(msgspec.Struct, frozen=True, kw_only=True):
     """One object of the API as JSON, with typed reads.
 

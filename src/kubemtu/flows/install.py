@@ -7,15 +7,16 @@ is said. Written again, the same is a no-op; so an interrupted installation is s
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from kubemtu.core import errors
-from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.objects import NODES, Object, Ref, Want
 from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
+from kubemtu.flows.agents import events
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd, mtu, rollout, shipped
 from kubemtu.kube import errors as kube_errors
@@ -23,10 +24,8 @@ from kubemtu.kube import errors as kube_errors
 STALL = 300.0  # seconds without anything moving: an image may take minutes to be pulled
 STUCK = 60.0  # seconds in a state that does not pass by itself
 GLANCE = 0.5  # seconds between two looks
-NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 PODS = Want(kind="Pod", plural="pods", api_versions=("v1",), namespace=shipped.NAMESPACE)
 
-Tell = Callable[[str], None]
 What = Literal["make", "change", "leave"]
 
 
@@ -106,7 +105,7 @@ def holds(found: object, wanted: object) -> bool:
     return found == wanted
 
 
-async def carry_out(api: kube_api.Api, wanted: Settings, tell: Tell) -> tuple[int, tuple[str, ...]]:
+async def carry_out(api: kube_api.Api, wanted: Settings, tell: events.OnProgress) -> tuple[int, tuple[str, ...]]:
     """Write everything, and wait until it works; returns on how many nodes, and those that get no agent.
 
     Raises Conflict for fields that somebody else manages, Forbidden without the right, Surprise when a pod cannot start
@@ -158,7 +157,7 @@ async def _told(api: kube_api.Api) -> dict[str, float]:
 class _Wait:
     """One wait for the installation to work."""
 
-    def __init__(self, api: kube_api.Api, wanted: Settings, before: dict[str, float], tell: Tell) -> None:
+    def __init__(self, api: kube_api.Api, wanted: Settings, before: dict[str, float], tell: events.OnProgress) -> None:
         self._api = api
         self._names = [shipped.AGENT, *([shipped.PROBE] if wanted.probes else [])]
         self._before = before

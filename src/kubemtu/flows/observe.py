@@ -11,16 +11,14 @@ from kubemtu.cni import registry
 from kubemtu.core import errors, net
 from kubemtu.core.cluster import policy
 from kubemtu.core.disclosure import objects
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import NODES, PODS, Object, Want
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.core.text import printable
 from kubemtu.flows import shapes
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu, read, records
 
-PODS = Want(kind="Pod", plural="pods", api_versions=("v1",))
 POLICIES = Want(kind=policy.KIND, plural=policy.PLURAL, api_versions=(policy.API_VERSION,))
-NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 WANTS = tuple(dict.fromkeys((*registry.wants(), NODES, PODS, mtu.NODES, mtu.MIGRATIONS, POLICIES)))
 STALE = 60.0  # seconds; an agent that lives tells again every ten
 

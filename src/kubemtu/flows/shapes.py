@@ -128,7 +128,7 @@ class _PodStatus(msgspec.Struct, rename=_POD_STATUS):
     containers: list[_Container] | msgspec.UnsetType | None = UNSET
 
 
-class _Pod(msgspec.Struct):
+class _PodShape(msgspec.Struct):
     metadata: _PodMetadata | msgspec.UnsetType = UNSET
     spec: _PodSpec | msgspec.UnsetType = UNSET
     status: _PodStatus | msgspec.UnsetType = UNSET
@@ -143,7 +143,7 @@ class _Pods:
     """
 
     def __init__(self) -> None:
-        self._decode = msgspec.json.Decoder(_Pod).decode
+        self._decode = msgspec.json.Decoder(_PodShape).decode
         self._known: dict[object, Any] = {}
 
     def __call__(self, item: msgspec.Raw) -> dict[str, object]:
@@ -224,7 +224,7 @@ class _NodeStatus(msgspec.Struct, rename="camel"):
     node_info: Any = UNSET
 
 
-class _Node(msgspec.Struct):
+class _NodeShape(msgspec.Struct):
     metadata: _NodeMetadata | msgspec.UnsetType = UNSET
     spec: _NodeSpec | msgspec.UnsetType = UNSET
     status: _NodeStatus | msgspec.UnsetType = UNSET
@@ -287,6 +287,6 @@ def shapes() -> dict[str, pages.Shape]:
     """What is wanted of each kind that there may be thousands of; for one reading."""
     return {
         "Pod": pages.Shape(wanted=_Pods(), whole=lambda body: _whole("Pod", body)),
-        "Node": pages.Shape(wanted=pages.of(_Node), whole=lambda body: _whole("Node", body)),
+        "Node": pages.Shape(wanted=pages.of(_NodeShape), whole=lambda body: _whole("Node", body)),
         mtu.NODES.kind: pages.Shape(wanted=_NodeMtus(), whole=lambda body: body, limit=_TEXT),
     }

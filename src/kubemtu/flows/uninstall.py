@@ -18,6 +18,7 @@ from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.core.rules import drift
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows import decide, observe
+from kubemtu.flows.agents import events
 from kubemtu.flows.change import migrations
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd, mtu, probes, shipped
@@ -37,10 +38,8 @@ _THE_CLUSTERS: Final = frozenset(
 )
 _PASSING: Final = frozenset({"Event", "PodMetrics"})
 
-Tell = Callable[[str], None]
 
-
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
     """What is in the cluster: ours, in the order in which it goes; `strangers` stay, and with them the namespace.
 
     `bound` are bindings that people made to our roles. `undo` is the change that can be taken back only before.
@@ -57,14 +56,14 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.strangers)
 
 
-async def survey(api: kube_api.Api) -> Found:
+async def survey(api: kube_api.Api) -> Removal:
     """Look at all that is ours. Raises Conflict while a change or a pin stands, Forbidden without the right to look."""
     undo = await _refuse_while_something_stands(api)
     ours = [ref for ref in [*await _refs(api), migrations.LEASE, SECRET] if await api.get(ref) is not None]
     kinds = [crd.ref(each) for each in crd.plurals() if (await crd.standing(api, each)).standing not in _NOT_OURS]
     known = {(ref.kind, ref.name) for ref in ours}
     strangers = [text async for text in _strangers(api, known)]
-    return Found(
+    return Removal(
         ours=(*(ref for ref in ours if ref.kind == "DaemonSet"), *kinds, *(ref for ref in ours if _late(ref))),
         strangers=tuple(strangers),
         bound=tuple([text async for text in _bound(api)]),
@@ -190,7 +189,7 @@ async def _bound(api: kube_api.Api) -> AsyncIterator[str]:
                 yield f"{found.kind} {where}{found.name}"
 
 
-async def carry_out(api: kube_api.Api, found: Found, tell: Tell) -> tuple[str, ...]:
+async def carry_out(api: kube_api.Api, found: Removal, tell: events.OnProgress) -> tuple[str, ...]:
     """Remove what was found, and see that it is gone; returns the nodes that keep what their agent wrote down.
 
     Raises Surprise when something stays in the API, Conflict as `survey`.
@@ -254,7 +253,10 @@ async def _held(api: kube_api.Api) -> str:
 
 
 async def _until(
-    holds: Callable[[], Awaitable[bool]], what: str, tell: Tell, why: Callable[[], Awaitable[str]] | None = None
+    holds: Callable[[], Awaitable[bool]],
+    what: str,
+    tell: events.OnProgress,
+    why: Callable[[], Awaitable[str]] | None = None,
 ) -> None:
     deadline = time.monotonic() + SECONDS
     while not await holds():

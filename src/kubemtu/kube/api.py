@@ -19,9 +19,9 @@ from kubemtu.kube.connection import Connection
 from kubemtu.kube.discovery import Discovery
 from kubemtu.kube.errors import Absent, Action, Expired, TooLarge, endless, from_status, not_json
 from kubemtu.kube.requests import Request
-from kubemtu.kube.watching import Backoff, Event, Listing
+from kubemtu.kube.watching import Backoff, Listing, WatchEvent
 
-__all__ = ["Api", "Backoff", "Event", "Listing"]
+__all__ = ["Api", "Backoff", "Listing", "WatchEvent"]
 
 PAGE = 500  # objects per page: what client-go asks for
 OBJECTS_MOST = 300_000  # of one kind; Kubernetes is made for 150,000 pods in all
@@ -135,7 +135,7 @@ class Api:
         resource_version: str | None = None,
         patience: float | None = None,
         field_selector: str | None = None,
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Follow a collection, or the one object `name`, without an end.
 
         The first event is SYNC with all objects, unless `resource_version` says from where to go on; another SYNC comes

@@ -10,7 +10,7 @@
     │   ├── NotAnApi                 something answers, but it is no API server: a proxy, a login page
     │   └── TooLarge                 an answer is larger than any of the API, or has no end
     ├── Forbidden                4   RBAC says no (403)
-    │   ├── Denied                   an admission policy says no (403)
+    │   ├── PolicyDenied             an admission policy says no (403)
     │   └── Unauthenticated          it does not know who we are (401), or no credentials could be had
     ├── Malformed                5
     │   ├── Unusable                 no request can be made of the server's address, the proxy or the credentials
@@ -79,7 +79,7 @@ class Unauthenticated(errors.Forbidden):
     """The server does not know who we are."""
 
 
-class Denied(errors.Forbidden):
+class PolicyDenied(errors.Forbidden):
     """A policy of the cluster refuses what RBAC allows."""
 
 
@@ -285,7 +285,7 @@ def _unauthenticated(said: str, connection: Connection) -> Unauthenticated:
 
 def _forbidden(said: str, action: Action, connection: Connection) -> errors.Forbidden:
     if "denied the request" in said or "violates PodSecurity" in said or "ValidatingAdmissionPolicy" in said:
-        return Denied(
+        return PolicyDenied(
             f"a policy of the cluster refused to {action}: {said}; ask whoever owns that policy for an exception"
         )
     named = re.search(r'User "([^"]*)"', said)

@@ -6,7 +6,7 @@ import ssl
 import httpx2
 
 from kubemtu.core import errors
-from kubemtu.kube import looks, narrowing, sockets, transport
+from kubemtu.kube import narrowing, sockets, stalling, transport
 from kubemtu.kube.connection import Connection
 from kubemtu.kube.errors import CONNECT_SECONDS, READ_SECONDS, Action, TlsFailure, TlsSilent, capped
 
@@ -82,13 +82,13 @@ def _silent(stall: sockets.Stalled, bracket: narrowing.Bracket, who: str, connec
     begun = f"{who} accepted the TCP connection{through}, but TLS was not answered on it within {stall.seconds:.0f} s"
     if bracket.by_size and bracket.answered is not None and bracket.hung is not None:
         return TlsSilent(
-            f"{begun}: it is in packets of at most {looks.packet(bracket.answered, family)} bytes, and hangs in "
-            f"packets of {looks.packet(bracket.hung, family)}; something on the way drops large packets and does not "
-            "say so, so its MTU is the likely cause: compare it with the MTU of the interfaces at both ends"
+            f"{begun}: it is in packets of at most {stalling.packet(bracket.answered, family)} bytes, and hangs in "
+            f"packets of {stalling.packet(bracket.hung, family)}; something on the way drops large packets and does "
+            "not say so, so its MTU is the likely cause: compare it with the MTU of the interfaces at both ends"
         )
     if bracket.hung is not None and bracket.answered is None:
         return TlsSilent(
-            f"{begun}, and not in packets of {looks.packet(sockets.SMALLEST, family)} bytes either, so this is no "
+            f"{begun}, and not in packets of {stalling.packet(sockets.SMALLEST, family)} bytes either, so this is no "
             "matter of packet size; check the load on the API server, and whether a proxy or a firewall accepts "
             "connections in its place"
         )
@@ -102,7 +102,7 @@ def _unanswered(stall: sockets.Stalled, action: Action, server: str) -> errors.U
     seen, within = stall.shown, f"within {stall.seconds:.0f} s"
     if stall.by_size and seen is not None:
         what = "the answer of" if stall.by_size == "inbound" else "the request to"
-        size = looks.packet(seen.segment if stall.by_size == "inbound" else seen.sends, seen.family)
+        size = stalling.packet(seen.segment if stall.by_size == "inbound" else seen.sends, seen.family)
         return errors.Unreachable(
             f"{what} {server} stopped in the midst while kubemtu tried to {action}: a packet of up to {size} bytes did "
             f"not arrive {within}, and shorter ones after it did; something on the way may drop large packets, so its "

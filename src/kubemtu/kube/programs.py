@@ -21,7 +21,7 @@ GLANCE = 0.05  # seconds between two looks whether it has ended while a child of
 GRACE = 0.5  # seconds for what is in the pipes by then
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
+class ProgramResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a program ended: its exit code, None where it was killed for its time or its output."""
 
     code: int | None
@@ -32,7 +32,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run(
     words: Sequence[str], environ: Mapping[str, str], *, seconds: float | None, interactive: bool = False
-) -> Ended:
+) -> ProgramResult:
     """Run a program and take what it prints; `seconds` None waits for as long as it runs.
 
     One that may ask somebody has our terminal and our stdin, any other is in a session of its own and is killed with
@@ -51,7 +51,7 @@ async def run(
 
 def _carried_out(
     words: Sequence[str], environ: Mapping[str, str], seconds: float | None, interactive: bool, stop: threading.Event
-) -> Ended:
+) -> ProgramResult:
     process = subprocess.Popen(
         list(words),
         env=dict(environ),
@@ -74,7 +74,7 @@ def _carried_out(
                 pipe.close()
 
 
-def _waited(process: subprocess.Popen[bytes], seconds: float | None, stop: threading.Event) -> Ended:
+def _waited(process: subprocess.Popen[bytes], seconds: float | None, stop: threading.Event) -> ProgramResult:
     printed, complaint = bytearray(), bytearray()
     until = None if seconds is None else time.monotonic() + seconds
     ended_at: float | None = None
@@ -88,17 +88,17 @@ def _waited(process: subprocess.Popen[bytes], seconds: float | None, stop: threa
                 if not _taken(key.fd, *key.data):
                     ready.unregister(key.fileobj)
             if len(printed) > PRINTED_MOST:
-                return Ended(code=None, printed=b"", complaint=bytes(complaint), overflowed=True)
+                return ProgramResult(code=None, printed=b"", complaint=bytes(complaint), overflowed=True)
             now = time.monotonic()
             if process.poll() is not None:
                 ended_at = now if ended_at is None else ended_at
                 if not ready.get_map() or now - ended_at > GRACE:
-                    return Ended(code=process.returncode, printed=bytes(printed), complaint=bytes(complaint))
+                    return ProgramResult(code=process.returncode, printed=bytes(printed), complaint=bytes(complaint))
             elif not ready.get_map():
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(GLANCE)
             if stop.is_set() or (until is not None and now > until):
-                return Ended(code=None, printed=bytes(printed), complaint=bytes(complaint))
+                return ProgramResult(code=None, printed=bytes(printed), complaint=bytes(complaint))
 
 
 def _taken(pipe: int, held: bytearray, most: int) -> bool:

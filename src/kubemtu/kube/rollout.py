@@ -23,7 +23,7 @@ from kubemtu.kube.errors import capped
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
 MARK = "kubemtu.io/migration"
 
-Tell = Callable[[str, str], None]
+OnPodChange = Callable[[str, str], None]
 """Called with a node's name and what happens to the pod there, whenever that changes; without a name, with what is
 waited for."""
 
@@ -57,7 +57,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     pause: float = 1.0
 
 
-class _Pod(msgspec.Struct, frozen=True, kw_only=True):
+class DaemonPod(msgspec.Struct, frozen=True, kw_only=True):
     """One pod of the DaemonSet. `fresh`: made after the restart; `stuck`: in a state that does not pass."""
 
     node: str
@@ -76,7 +76,7 @@ async def rollout(
     step: plan.Rollout,
     *,
     marker: str,
-    tell: Tell | None = None,
+    tell: OnPodChange | None = None,
     since: float | None = None,
     waiting: Waiting | None = None,
 ) -> str:
@@ -107,7 +107,7 @@ async def rollout(
 class _Watch:
     """One wait for one restart; remembers what each node was told and since when nothing moved."""
 
-    def __init__(self, api: Api, step: plan.Rollout, stamp: str, tell: Tell, waiting: Waiting) -> None:
+    def __init__(self, api: Api, step: plan.Rollout, stamp: str, tell: OnPodChange, waiting: Waiting) -> None:
         self._api = api
         self._step = step
         self._stamp = stamp
@@ -143,7 +143,7 @@ class _Watch:
                 "then run the same command again"
             )
 
-    async def _pods(self, found: Object) -> list[_Pod]:
+    async def _pods(self, found: Object) -> list[DaemonPod]:
         want = Want(
             kind="Pod",
             plural="pods",
@@ -156,13 +156,13 @@ class _Watch:
         pods = [_pod(pod, self._stamp) for pod in listed if _owner(pod) == uid]
         return sorted(pods, key=lambda pod: (pod.node, pod.ending))
 
-    def _report(self, pods: list[_Pod]) -> None:
+    def _report(self, pods: list[DaemonPod]) -> None:
         for pod in pods:
             if pod.node and self._told.get(pod.node) != pod.text:
                 self._told[pod.node] = pod.text
                 self._tell(pod.node, pod.text)
 
-    def _judge(self, pods: list[_Pod]) -> None:
+    def _judge(self, pods: list[DaemonPod]) -> None:
         """Raise Surprise as soon as a new pod is in a state that does not pass; what old pods do says nothing."""
         now = time.monotonic()
         late = {pod.uid for pod in pods if not pod.ready}
@@ -178,7 +178,7 @@ class _Watch:
                     "that and run the same command again, or take everything back with `kubemtu rollback`"
                 )
 
-    async def _replace_one(self, found: Object, pods: list[_Pod]) -> None:
+    async def _replace_one(self, found: Object, pods: list[DaemonPod]) -> None:
         """With OnDelete, delete the next old pod, once every pod that was replaced before is ready."""
         if _generations_behind(found) or any(pod.fresh and not pod.ready for pod in pods):
             return
@@ -193,7 +193,7 @@ class _Watch:
         with contextlib.suppress(errors.Conflict):  # gone and recreated under that name meanwhile: look again
             await self._api.delete(ref, uid=old.uid)
 
-    async def _stalled(self, found: Object, pods: list[_Pod]) -> None:
+    async def _stalled(self, found: Object, pods: list[DaemonPod]) -> None:
         now = time.monotonic()
         seen = (
             sum(pod.fresh for pod in pods),
@@ -242,7 +242,7 @@ async def _daemonset(api: Api, step: plan.Rollout) -> Object:
     return found
 
 
-def _complete(found: Object, pods: list[_Pod]) -> int | None:
+def _complete(found: Object, pods: list[DaemonPod]) -> int | None:
     """The number of nodes once all run a new pod that is available, as kubectl judges it; None before."""
     wanted = _number(found, "desiredNumberScheduled")
     if _generations_behind(found) or _number(found, "numberAvailable") < wanted:
@@ -291,7 +291,7 @@ def _values(term: Object) -> list[object]:
     return found if isinstance(found, list) else []
 
 
-def _pod(pod: Object, stamp: str) -> _Pod:
+def _pod(pod: Object, stamp: str) -> DaemonPod:
     """What a pod looks like; one that is not what a pod must be counts as not ready, and says why."""
     name, node = pod.name, str(pod.get("spec", "nodeName") or "")
     fresh = pod.get("metadata", "annotations", RESTARTED) == stamp
@@ -305,7 +305,7 @@ def _pod(pod: Object, stamp: str) -> _Pod:
     except errors.Malformed as error:
         why = str(error)
     state = "is going" if ending else "is ready" if ready else f"is not ready: {why or _condition(pod)}"
-    return _Pod(
+    return DaemonPod(
         node=node,
         name=name,
         uid=str(pod.get("metadata", "uid")),

@@ -20,7 +20,7 @@ import anyio.streams.tls
 import httpcore2
 
 from kubemtu.core.evidence import stalls
-from kubemtu.kube import dialing, looks
+from kubemtu.kube import dialing, stalling
 
 SEGMENT: Final = (
     stalls.API_SEGMENT
@@ -54,8 +54,8 @@ class Stalled(Exception):
         self,
         stage: Stage,
         seconds: float,
-        shown: looks.Shown | None = None,
-        by_size: looks.Way | None = None,
+        shown: stalling.SocketState | None = None,
+        by_size: stalling.Direction | None = None,
     ) -> None:
         super().__init__(f"{stage}: nothing for {seconds:g} s")
         self.stage = stage
@@ -88,7 +88,7 @@ class Answered(Exception):
     """A trial is over: the server answered in TLS."""
 
 
-class Backend(httpcore2.AsyncNetworkBackend):
+class SocketBackend(httpcore2.AsyncNetworkBackend):
     """Makes the sockets of one connection pool.
 
     `segment` says at each connect what to announce (None: what the kernel would). `handshakes` is how many TLS layers
@@ -142,7 +142,9 @@ class Backend(httpcore2.AsyncNetworkBackend):
 class Stream(httpcore2.AsyncNetworkStream):
     """One connection: bytes in and out, `secured` by that many layers of TLS."""
 
-    def __init__(self, stream: anyio.abc.ByteStream, raw: socket.socket, backend: Backend, *, secured: int = 0) -> None:
+    def __init__(
+        self, stream: anyio.abc.ByteStream, raw: socket.socket, backend: SocketBackend, *, secured: int = 0
+    ) -> None:
         self._stream = stream
         self._raw = raw
         self._backend = backend
@@ -237,13 +239,13 @@ class Stream(httpcore2.AsyncNetworkStream):
     async def _bounded(self, stage: Stage, seconds: float | None, wait: Callable[[], Awaitable[T]]) -> T:
         """Wait at most that long, and no longer than a packet is seen to be lost for its size. Raises Stalled."""
         loop = asyncio.get_running_loop()
-        watch = looks.Watch(self._raw, HELD_UP.get(stage))
+        watch = stalling.StallWatch(self._raw, HELD_UP.get(stage))
         begun = loop.time()
         with anyio.move_on_after(seconds) as scope:
             with _Glances(watch, scope):
                 return await wait()
-        seen = looks.shown(self._raw)
-        stalled = Stalled(stage, round(loop.time() - begun, 1), seen, looks.missing(seen))
+        seen = stalling.shown(self._raw)
+        stalled = Stalled(stage, round(loop.time() - begun, 1), seen, stalling.missing(seen))
         if stalled.by_size and stage in {"read", "write"}:
             self._backend.held_up(stalled)
         raise stalled
@@ -252,7 +254,7 @@ class Stream(httpcore2.AsyncNetworkStream):
 class _Glances:
     """Looks at a socket now and then, and ends the wait on it when a packet has been missing for too long."""
 
-    def __init__(self, watch: looks.Watch, scope: anyio.CancelScope) -> None:
+    def __init__(self, watch: stalling.StallWatch, scope: anyio.CancelScope) -> None:
         self._watch = watch
         self._scope = scope
         self._loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@ from typing import Final
 import httpcore2
 import httpx2
 
-from kubemtu.kube import looks, narrowing, sockets
+from kubemtu.kube import narrowing, sockets, stalling
 from kubemtu.kube.connection import Connection
 
 KEPT: Final = 20  # idle connections that are kept
@@ -95,9 +95,9 @@ class Transport(httpx2.AsyncBaseTransport):
     def _announced(self) -> int | None:
         return None if self._segment is None else min(self._segment, _SMALL.get(self._to, self._segment))
 
-    def _backend(self, trial: int | None = None) -> sockets.Backend:
+    def _backend(self, trial: int | None = None) -> sockets.SocketBackend:
         handshakes = (not self._connection.plain) + (self._proxy is not None and self._proxy.url.scheme == "https")
-        return sockets.Backend(
+        return sockets.SocketBackend(
             self._announced if trial is None else lambda: trial,
             handshakes=handshakes,
             tunnel=self._proxy is not None and not self._connection.plain,
@@ -105,7 +105,7 @@ class Transport(httpx2.AsyncBaseTransport):
             held_up=self._held_up,
         )
 
-    def _new_pool(self, backend: sockets.Backend) -> httpcore2.AsyncConnectionPool:
+    def _new_pool(self, backend: sockets.SocketBackend) -> httpcore2.AsyncConnectionPool:
         proxy = self._proxy
         if proxy is None:
             return httpcore2.AsyncConnectionPool(
@@ -164,9 +164,9 @@ class Transport(httpx2.AsyncBaseTransport):
             "are accepted: something on the way drops large packets and does not say so, its MTU is the likely cause; "
             "going on in packets of %d bytes",
             self._connection.server,
-            looks.packet(bracket.answered, family),
-            looks.packet(bracket.hung, family),
-            looks.packet(sockets.SMALLEST, family),
+            stalling.packet(bracket.answered, family),
+            stalling.packet(bracket.hung, family),
+            stalling.packet(sockets.SMALLEST, family),
         )
 
     def _held_up(self, stalled: sockets.Stalled) -> None:
@@ -177,9 +177,9 @@ class Transport(httpx2.AsyncBaseTransport):
             log.warning(
                 "a packet of up to %d bytes did not arrive on a connection with %s, and later, shorter ones did: "
                 "going on in packets of %d bytes",
-                looks.packet(seen.segment if stalled.by_size == "inbound" else seen.sends, seen.family),
+                stalling.packet(seen.segment if stalled.by_size == "inbound" else seen.sends, seen.family),
                 self._connection.server,
-                looks.packet(sockets.SMALLEST, seen.family),
+                stalling.packet(sockets.SMALLEST, seen.family),
             )
 
     async def _answers(self, segment: int) -> bool | None:

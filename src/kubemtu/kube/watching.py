@@ -29,7 +29,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     resource_version: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class WatchEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One step of a watch: SYNC carries the whole collection, the others the one object that changed."""
 
     type: Literal["SYNC", "ADDED", "MODIFIED", "DELETED"]
@@ -60,7 +60,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 async def follow(
     source: Source, *, backoff: Backoff, resource_version: str | None, patience: float | None
-) -> AsyncGenerator[Event, None]:
+) -> AsyncGenerator[WatchEvent, None]:
     """Yield what happens, without an end; see `Api.watch`."""
     version, begun = resource_version, resource_version is not None
     failures, since = 0, 0.0
@@ -70,12 +70,12 @@ async def follow(
                 listing = await source.listing()
                 # Without a version the server starts from the present state, which comes as ADDED: nothing is missed.
                 version, begun = listing.resource_version or "", True
-                yield Event(type="SYNC", objects=listing.objects)
+                yield WatchEvent(type="SYNC", objects=listing.objects)
             async with contextlib.aclosing(_events(source, version)) as events:
                 async for type_, found, newer in events:
                     version, failures = newer or version, 0
                     if found is not None:
-                        yield Event(type=cast("Literal['ADDED', 'MODIFIED', 'DELETED']", type_), objects=(found,))
+                        yield WatchEvent(type=cast("Literal['ADDED', 'MODIFIED', 'DELETED']", type_), objects=(found,))
             # The server ended it, on time or because it stops: no failure, but no reason to spin either.
             await asyncio.sleep(backoff.seconds(1) / 10)
             continue

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubemtu.core.evidence import stalls
-from kubemtu.core.evidence.records import Connection, Counters, Evidence, Symptom, Sysctls
+from kubemtu.core.evidence.records import Counters, Evidence, Symptom, Sysctls, TcpConnection
 
 # Read from a sender into a path of 1450 that says nothing, 2.2 s after an answer of 5000 bytes; it went out four times.
-HANGS = Connection(
+HANGS = TcpConnection(
     local="10.9.1.1",
     local_port=8080,
     remote="10.9.3.1",
@@ -54,15 +54,15 @@ TALKS = msgspec.structs.replace(
 )
 
 
-def reading(*found: Connection, at: float = 0.0, segments: int = 1000) -> Evidence:
+def reading(*found: TcpConnection, at: float = 0.0, segments: int = 1000) -> Evidence:
     return Evidence(connections=found, counters=Counters(tcp_out_segs=segments), at=at)
 
 
-def change(one: Connection, **fields: object) -> Connection:
+def change(one: TcpConnection, **fields: object) -> TcpConnection:
     return msgspec.structs.replace(one, **fields)
 
 
-def both(before: Connection, now: Connection, *others: Connection, segments: int = 1000) -> Symptom:
+def both(before: TcpConnection, now: TcpConnection, *others: TcpConnection, segments: int = 1000) -> Symptom:
     found = stalls.stalled(reading(before, TALKS, at=100.0), reading(now, *others, at=101.3, segments=segments))
     (symptom,) = found
     return symptom
@@ -96,7 +96,7 @@ def test_two_readings_prove_what_one_suggests() -> None:
         pytest.param(EARLIER, change(HANGS, last_data_sent=3), id="the last one is under way"),
     ],
 )
-def test_what_is_missing_for_a_proof(before: Connection, now: Connection) -> None:
+def test_what_is_missing_for_a_proof(before: TcpConnection, now: TcpConnection) -> None:
     symptom = both(before, now, TALKS)
     assert (symptom.kind, symptom.sure) == ("size-selective loss", "suggests")
 

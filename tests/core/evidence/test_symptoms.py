@@ -8,9 +8,9 @@ from tests.support import example
 
 from kubemtu.core import net
 from kubemtu.core.evidence import symptoms
-from kubemtu.core.evidence.records import Connection, Counters, Evidence, Learned, Symptom, Sysctls
+from kubemtu.core.evidence.records import Counters, Evidence, Learned, Symptom, Sysctls, TcpConnection
 
-SMALL = Connection(
+SMALL = TcpConnection(
     local="10.9.1.1",
     local_port=1,
     remote="10.9.3.1",
@@ -38,7 +38,7 @@ def test_evidence_of_an_older_agent_is_evidence_of_what_it_has() -> None:
     assert symptoms.symptoms(old, old) == ()
 
 
-@given(st.builds(Evidence, connections=st.lists(st.builds(Connection), max_size=3).map(tuple)), st.builds(Evidence))
+@given(st.builds(Evidence, connections=st.lists(st.builds(TcpConnection), max_size=3).map(tuple)), st.builds(Evidence))
 def test_whatever_was_read_can_be_judged(one: Evidence, other: Evidence) -> None:
     assert isinstance(symptoms.symptoms(one, other), tuple)
     assert isinstance(symptoms.symptoms(other, one), tuple)
@@ -94,7 +94,7 @@ def test_each_count_has_its_sentence(counters: Counters, kind: str, sure: str, s
     ],
 )
 def test_the_kernels_own_search(
-    mode: int, failed: int, arrived: int, lost: int, found: tuple[Connection, ...], sure: str, says: bool | None
+    mode: int, failed: int, arrived: int, lost: int, found: tuple[TcpConnection, ...], sure: str, says: bool | None
 ) -> None:
     counters = Counters(tcp_mtup_fail=failed, tcp_mtup_success=arrived, tcp_out_segs=6000, tcp_retrans_segs=lost)
     now = Evidence(counters=counters, sysctls=Sysctls(tcp_mtu_probing=mode), connections=found)

@@ -18,19 +18,19 @@ WAY = request.PathRequest(
 )
 
 
-def told(*connections: records.Connection) -> dict[str, request.ProbeReport]:
+def told(*connections: records.TcpConnection) -> dict[str, request.ProbeReport]:
     look = request.PassiveReading(link="caliweb", after=records.Evidence(connections=connections))
     return {"n1": request.ProbeReport(done=True, readings=(look,))}
 
 
-def tried(there: End, *connections: records.Connection) -> request.PathRequest | None:
+def tried(there: End, *connections: records.TcpConnection) -> request.PathRequest | None:
     task = legs.Task(here=WEB, there=there, ways=(("whole", WAY),))
     found = legs.by_tcp(task, told(*connections))
     return found.ways[0][1] if found is not None else None
 
 
-def to(port: int, backoff: int = 0, remote: str = "203.0.113.7") -> records.Connection:
-    return records.Connection(remote=remote, remote_port=port, backoff=backoff)
+def to(port: int, backoff: int = 0, remote: str = "203.0.113.7") -> records.TcpConnection:
+    return records.TcpConnection(remote=remote, remote_port=port, backoff=backoff)
 
 
 def test_the_port_that_was_named() -> None:
@@ -43,7 +43,7 @@ def test_the_port_that_was_named() -> None:
     ("connections", "port"),
     [((to(443), to(5432, 3)), 5432), ((to(443),), 443), ((to(443, 5, "203.0.113.8"),), 0), ((), 0)],
 )
-def test_a_port_that_is_in_use(connections: tuple[records.Connection, ...], port: int) -> None:
+def test_a_port_that_is_in_use(connections: tuple[records.TcpConnection, ...], port: int) -> None:
     way = tried(OUTSIDE, *connections)
     assert (way.port if way is not None else 0) == port
 

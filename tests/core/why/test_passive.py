@@ -6,7 +6,7 @@ from tests.support.paths import PG, WEB, changed
 
 from kubemtu.core import net
 from kubemtu.core.evidence import records
-from kubemtu.core.evidence.records import Connection, Counters, Evidence, Learned, Sysctls
+from kubemtu.core.evidence.records import Counters, Evidence, Learned, Sysctls, TcpConnection
 from kubemtu.core.probe import request
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.why import legs, passive
@@ -15,7 +15,7 @@ from kubemtu.core.why.passive import Seen
 TASK = legs.Task(here=WEB, there=PG, ways=())
 THERE = PG.addresses[0]
 # net/ipv4/tcp_timer.c: data that timed out three times; of four segments under way one was acknowledged (RFC 2018)
-HANGS = Connection(
+HANGS = TcpConnection(
     local="10.42.1.10",
     local_port=40000,
     remote=THERE,

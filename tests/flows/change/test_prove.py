@@ -48,7 +48,9 @@ class Network(asking.Asking):
         self.asked: list[request.ProbeRequest] = []
         self.answered: list[frozenset[request.Namespace]] = []
 
-    async def ask(self, asked: request.ProbeRequest, tell: asking.Tell | None = None) -> dict[str, request.ProbeReport]:
+    async def ask(
+        self, asked: request.ProbeRequest, tell: asking.OnReports | None = None
+    ) -> dict[str, request.ProbeReport]:
         self.asked.append(asked)
         return {
             node: request.ProbeReport(
@@ -195,7 +197,7 @@ async def test_a_path_that_loses_packets_is_no_advice() -> None:
 async def test_a_node_that_could_not_measure_is_told() -> None:
     class Broken(Network):
         async def ask(
-            self, asked: request.ProbeRequest, tell: asking.Tell | None = None
+            self, asked: request.ProbeRequest, tell: asking.OnReports | None = None
         ) -> dict[str, request.ProbeReport]:
             row = rounds.Row(sender=0, measured=0, ok=0, error="the node: no more files can be opened")
             return {

@@ -29,7 +29,9 @@ class Network(asking.Asking):
         self._cut = cut
         self.asked: list[request.ProbeRequest] = []
 
-    async def ask(self, asked: request.ProbeRequest, tell: asking.Tell | None = None) -> dict[str, request.ProbeReport]:
+    async def ask(
+        self, asked: request.ProbeRequest, tell: asking.OnReports | None = None
+    ) -> dict[str, request.ProbeReport]:
         self.asked.append(asked)
         return {
             node: request.ProbeReport(

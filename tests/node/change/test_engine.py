@@ -199,7 +199,7 @@ def test_a_pod_that_vanishes_while_it_is_changed_is_no_failure(
             assert engine.make_true(rig.desired(Phase.RECORD, 1450)).done
             victim = engine.state.sock if end == "host" else list(engine.state.pods.values())[1].sock
 
-            def deleting(self: netlink.Socket, requests: Sequence[netlink.Request]) -> list[netlink.Answer]:
+            def deleting(self: netlink.Socket, requests: Sequence[netlink.Request]) -> list[netlink.Reply]:
                 if self is victim and requests[0][0] == kind and "cali2" in ip(rig.node, "link"):
                     ip(rig.node, "link", "del", "cali2")
                 return exchange(self, requests)
@@ -400,7 +400,7 @@ def test_an_end_that_is_refused_takes_the_other_back_and_stops_no_other_pod(
                 assert engine.make_true(rig.desired(phase, 1500)).done
             victim = next(pod.sock for pod in engine.state.pods.values() if pod.host.name == "cali2")
 
-            def refusing(self: netlink.Socket, requests: Sequence[netlink.Request]) -> list[netlink.Answer]:
+            def refusing(self: netlink.Socket, requests: Sequence[netlink.Request]) -> list[netlink.Reply]:
                 if self is victim and requests[0][0] == netlink.RTM_SETLINK:
                     requests = [links.move(2, 70000), *requests[1:]]  # more than a veth takes
                 return exchange(self, requests)

@@ -24,7 +24,7 @@ DESIRED = migration.Desired(
     pod_mtu=1450,
     origin_mtu=1500,
 )
-PORT = journal.Port(
+PORT = journal.PortEntry(
     netns="cni-1", inode=7, host_link="cali1", host_index=4, host_mtu=1500, pod_link="eth0", pod_index=2, pod_mtu=1500
 )
 
@@ -32,8 +32,8 @@ PORT = journal.Port(
 def written(directory: Path) -> Path:
     known = journal.Journal.open("m1", directory)
     known.begin(DESIRED)
-    known.append([PORT, journal.Routes(owner="node", bodies=(ROUTE.hex(),))])
-    known.append([journal.Device(link="flannel.1", index=3, mtu=1450)])
+    known.append([PORT, journal.RoutesEntry(owner="node", bodies=(ROUTE.hex(),))])
+    known.append([journal.DeviceEntry(link="flannel.1", index=3, mtu=1450)])
     known.close()
     return directory / "m1.jsonl"
 
@@ -54,9 +54,9 @@ def test_what_was_written_is_known_again(tmp_path: Path) -> None:
 def test_the_first_record_of_a_thing_wins(tmp_path: Path) -> None:
     written(tmp_path)
     known = journal.Journal.open("m1", tmp_path)
-    known.append([journal.Device(link="flannel.1", index=9, mtu=1400)])
+    known.append([journal.DeviceEntry(link="flannel.1", index=9, mtu=1400)])
     pinned = routes.replay(routes.raw(ROUTE), routes.with_mtu((), 1450, lock=True))[2]
-    known.append([journal.Routes(owner="node", bodies=(pinned.hex(),))])
+    known.append([journal.RoutesEntry(owner="node", bodies=(pinned.hex(),))])
     known.close()
     again = journal.Journal.open("m1", tmp_path)
     assert again.devices["flannel.1"].mtu == 1450
@@ -70,7 +70,7 @@ def test_a_torn_last_line_is_dropped_and_writing_goes_on(tmp_path: Path, cut: in
     path.write_bytes(path.read_bytes()[:-cut])
     known = journal.Journal.open("m1", tmp_path)
     assert known.devices == {}
-    known.append([journal.Device(link="cni0", index=5, mtu=1500)])
+    known.append([journal.DeviceEntry(link="cni0", index=5, mtu=1500)])
     known.close()
     again = journal.Journal.open("m1", tmp_path)
     assert list(again.devices) == ["cni0"]
@@ -176,7 +176,7 @@ known.begin(DESIRED)
 full = 0
 for number in range(2000):
     try:
-        known.append([journal.Device(link=f"cali{{number:05}}{{'x' * 300}}", index=number, mtu=1500)])
+        known.append([journal.DeviceEntry(link=f"cali{{number:05}}{{'x' * 300}}", index=number, mtu=1500)])
     except errors.NodeFailure as error:
         assert "No space left on device; nothing was changed" in str(error), error
         full += 1

@@ -116,7 +116,7 @@ def test_what_is_none_of_its_business_is_left_alone(rigs: RigMaker, journals: Pa
 
 
 def test_dropped_events_lead_to_a_full_pass(rigs: RigMaker, journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(netlink.Listener.__init__, "__defaults__", (2048,))
+    monkeypatch.setattr(netlink.Monitor.__init__, "__defaults__", (2048,))
     rig = rigs(2)
     with watching(rig, journals, Phase.SETTLE) as watched:
         for mtu in (1500, 1490, 1480, 1470, 1460, 1440, 1430, 1420):

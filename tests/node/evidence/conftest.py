@@ -65,7 +65,7 @@ class Pair:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
-    def seen(self, reading: records.Evidence) -> records.Connection:
+    def seen(self, reading: records.Evidence) -> records.TcpConnection:
         """The same connection in a reading of a."""
         return next(one for one in reading.connections if one.local_port == self.port)
 

@@ -46,7 +46,7 @@ class Phase(enum.StrEnum):
     SETTLE = "Settle"
 
 
-class Row(msgspec.Struct, frozen=True):
+class PhaseState(msgspec.Struct, frozen=True):
     """What holds while a phase does: pins on the pods' routes, on the routes to other nodes, on the routes to ports.
 
     `hosts` is about the routes for the node's own traffic, where any are wanted; False leaves them.
@@ -60,16 +60,16 @@ class Row(msgspec.Struct, frozen=True):
     hosts: bool = True
 
 
-TABLE: dict[Phase, Row] = {
-    Phase.RECORD: Row(pods=False, overlay=False, ports=False, moved=False, hosts=False),
-    Phase.PIN_PODS: Row(pods=True, overlay=False, ports=False, moved=False),
-    Phase.PIN_OVERLAY: Row(pods=True, overlay=True, ports=False, moved=False),
-    Phase.PIN_PORTS: Row(pods=True, overlay=True, ports=True, moved=False),
-    Phase.DEVICES: Row(pods=True, overlay=True, ports=True, moved=True),
-    Phase.UNPIN_PORTS: Row(pods=True, overlay=True, ports=False, moved=True),
-    Phase.UNPIN_OVERLAY: Row(pods=True, overlay=False, ports=False, moved=True),
-    Phase.UNPIN_PODS: Row(pods=False, overlay=False, ports=False, moved=True),
-    Phase.SETTLE: Row(pods=False, overlay=False, ports=False, moved=True, flush=True),
+TABLE: dict[Phase, PhaseState] = {
+    Phase.RECORD: PhaseState(pods=False, overlay=False, ports=False, moved=False, hosts=False),
+    Phase.PIN_PODS: PhaseState(pods=True, overlay=False, ports=False, moved=False),
+    Phase.PIN_OVERLAY: PhaseState(pods=True, overlay=True, ports=False, moved=False),
+    Phase.PIN_PORTS: PhaseState(pods=True, overlay=True, ports=True, moved=False),
+    Phase.DEVICES: PhaseState(pods=True, overlay=True, ports=True, moved=True),
+    Phase.UNPIN_PORTS: PhaseState(pods=True, overlay=True, ports=False, moved=True),
+    Phase.UNPIN_OVERLAY: PhaseState(pods=True, overlay=False, ports=False, moved=True),
+    Phase.UNPIN_PODS: PhaseState(pods=False, overlay=False, ports=False, moved=True),
+    Phase.SETTLE: PhaseState(pods=False, overlay=False, ports=False, moved=True, flush=True),
 }
 ORDER: tuple[Phase, ...] = tuple(TABLE)
 
@@ -102,7 +102,7 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     )
 
     @property
-    def row(self) -> Row:
+    def row(self) -> PhaseState:
         """The row of the table that this phase holds."""
         return TABLE[self.phase]
 

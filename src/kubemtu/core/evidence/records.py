@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 
-class Connection(msgspec.Struct, frozen=True, kw_only=True):
+class TcpConnection(msgspec.Struct, frozen=True, kw_only=True):
     """One established TCP connection, seen from its sender (include/uapi/linux/tcp.h, struct tcp_info).
 
     `snd_mss`, `rcv_mss` and `advmss` count payload, the first without the timestamps that are sent with it; `pmtu` is
@@ -137,7 +137,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     is local otherwise are left out. `at`: seconds since the epoch.
     """
 
-    connections: tuple[Connection, ...] = ()
+    connections: tuple[TcpConnection, ...] = ()
     established: int = 0
     counters: Counters = Counters()
     sysctls: Sysctls = Sysctls()

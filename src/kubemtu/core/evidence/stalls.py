@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
-from kubemtu.core.evidence.records import Connection, Evidence, Symptom
+from kubemtu.core.evidence.records import Evidence, Symptom, TcpConnection
 from kubemtu.core.text import wording
 
 BACKED_OFF = 2  # timeouts in a row: one may be an accident
@@ -84,7 +84,7 @@ def stalled(before: Evidence | None, now: Evidence) -> Iterator[Symptom]:
         yield _stall(group, later.peers[remote])
 
 
-def small(now: Evidence) -> list[Connection]:
+def small(now: Evidence) -> list[TcpConnection]:
     """List the connections whose segments are smaller than the path MTU that the kernel holds would allow."""
     return [one for one in now.connections if _small(one)]
 
@@ -104,29 +104,29 @@ def clamped(now: Evidence) -> Iterator[Symptom]:
         )
 
 
-def _stands(one: Connection) -> bool:
+def _stands(one: TcpConnection) -> bool:
     """Whether data has timed out in a row; a closed window backs off too, and has nothing under way."""
     return one.backoff >= BACKED_OFF and one.retransmits >= BACKED_OFF and one.unacked > 0
 
 
-def _full_sized_arrived(one: Connection) -> bool:
+def _full_sized_arrived(one: TcpConnection) -> bool:
     """Whether what is under way is all of full size, so that what arrived of it was."""
     return 0 < one.unacked * one.snd_mss <= one.queued - one.unsent
 
 
-def _largest(one: Connection) -> int:
+def _largest(one: TcpConnection) -> int:
     """The largest packet that can be among those under way, in bytes."""
     under_way = one.queued - one.unsent
     return one.packet if under_way <= 0 else one.packet - one.snd_mss + min(one.snd_mss, under_way)
 
 
-def _tries(one: Connection) -> int:
+def _tries(one: TcpConnection) -> int:
     """How often the first segment was sent and surely lost: once, and after each timeout."""
     underway = one.last_data_sent <= max(UNDERWAY, 2 * one.rtt)
     return 1 + one.retransmits - underway
 
 
-def _by_size(now: _Reading, one: Connection) -> bool:
+def _by_size(now: _Reading, one: TcpConnection) -> bool:
     """Whether smaller packets of a connection arrive and full ones do not, for what else is lost on the way."""
     if not one.sacked or not one.lost or _full_sized_arrived(one):
         return False
@@ -136,7 +136,7 @@ def _by_size(now: _Reading, one: Connection) -> bool:
     return peer.lost == 0 or _unlucky(peer, one) <= LIKELY / now.number
 
 
-def _proven(before: _Reading, now: _Reading, one: Connection) -> bool:
+def _proven(before: _Reading, now: _Reading, one: TcpConnection) -> bool:
     earlier, peer = before.by_key.get(one.key), now.peers[one.remote]
     if earlier is None or earlier.bytes_acked != one.bytes_acked:
         return False
@@ -149,7 +149,7 @@ def _proven(before: _Reading, now: _Reading, one: Connection) -> bool:
     return _unlucky(peer, one) <= RISK / max(now.sent, peer.arrived + peer.lost)
 
 
-def _unlucky(peer: _Peer, one: Connection) -> float:
+def _unlucky(peer: _Peer, one: TcpConnection) -> float:
     return chance(peer.arrived + peer.lost, peer.lost, _tries(one), _tries(one))
 
 
@@ -171,7 +171,7 @@ def _likelihood(sent: int, lost: int) -> float:
     return sum(number * math.log(number / sent) for number in (lost, sent - lost) if number)
 
 
-def _selective(group: Sequence[Connection], *, proven: bool) -> Symptom:
+def _selective(group: Sequence[TcpConnection], *, proven: bool) -> Symptom:
     worst = max(group, key=_tries)
     fact = f"{_these(group)} {wording.verb(len(group), 'hang')}: "
     fact += "" if len(group) == 1 else f"of {worst} "
@@ -194,7 +194,7 @@ def _selective(group: Sequence[Connection], *, proven: bool) -> Symptom:
     )
 
 
-def _stall(group: Sequence[Connection], peer: _Peer) -> Symptom:
+def _stall(group: Sequence[TcpConnection], peer: _Peer) -> Symptom:
     remote = group[0].remote
     longest = max(one.last_ack_recv for one in group) / 1000
     fact = f"{_these(group)} {wording.verb(len(group), 'hang')}: nothing was acknowledged for {longest:.1f} s"
@@ -219,7 +219,7 @@ def _stall(group: Sequence[Connection], peer: _Peer) -> Symptom:
     )
 
 
-def _small(one: Connection) -> bool:
+def _small(one: TcpConnection) -> bool:
     """Whether its segments are smaller than the path's MTU for a reason that is not its own.
 
     Its own are a small window of the peer, a signature in each segment, an MSS that it also advertises (TCP_MAXSEG, a
@@ -235,12 +235,12 @@ def _small(one: Connection) -> bool:
     return segment > (536 if one.family == 4 else 1220) and not 0 < one.advmss <= segment
 
 
-def _these(group: Sequence[Connection]) -> str:
+def _these(group: Sequence[TcpConnection]) -> str:
     return str(group[0]) if len(group) == 1 else f"{len(group)} connections ({wording.names(map(str, group), 2)})"
 
 
-def _grouped(found: Iterable[Connection], key: Callable[[Connection], K]) -> Mapping[K, list[Connection]]:
-    groups: dict[K, list[Connection]] = {}
+def _grouped(found: Iterable[TcpConnection], key: Callable[[TcpConnection], K]) -> Mapping[K, list[TcpConnection]]:
+    groups: dict[K, list[TcpConnection]] = {}
     for one in found:
         groups.setdefault(key(one), []).append(one)
     return groups

@@ -147,7 +147,7 @@ def _ends(before: Sequence[PodPort], now: Sequence[PodPort]) -> Iterator[Symptom
                 yield _dropped(port, way, lost, "" if old else " so far")
 
 
-class _Way(msgspec.Struct, frozen=True):
+class _PortDirection(msgspec.Struct, frozen=True):
     """One direction through a port: what its receiving and its sending end dropped, and their MTUs."""
 
     name: str
@@ -162,13 +162,13 @@ class _Way(msgspec.Struct, frozen=True):
         return self.mtus[0] + SLACK < self.mtus[1]
 
 
-def _ways(port: PodPort, old: PodPort | None) -> tuple[_Way, _Way]:
+def _ways(port: PodPort, old: PodPort | None) -> tuple[_PortDirection, _PortDirection]:
     host_rx, host_tx, pod_rx, pod_tx = _drops(port, old)
     out = "rx_dropped of the host end = tx_dropped in the pod"
     back = "tx_dropped of the host end = rx_dropped in the pod"
     return (
-        _Way("the pod sent", (host_rx, pod_tx), (port.host_mtu, port.pod_mtu), "the host end", out),
-        _Way("the pod was sent", (pod_rx, host_tx), (port.pod_mtu, port.host_mtu), "the pod's end", back),
+        _PortDirection("the pod sent", (host_rx, pod_tx), (port.host_mtu, port.pod_mtu), "the host end", out),
+        _PortDirection("the pod was sent", (pod_rx, host_tx), (port.pod_mtu, port.host_mtu), "the pod's end", back),
     )
 
 
@@ -180,7 +180,7 @@ def _drops(port: PodPort, old: PodPort | None) -> list[int]:
     return [new - past if new >= past else new for new, past in zip(found, earlier, strict=True)]
 
 
-def _dropped(port: PodPort, way: _Way, lost: int, so_far: str) -> Symptom:
+def _dropped(port: PodPort, way: _PortDirection, lost: int, so_far: str) -> Symptom:
     ends = f"{port.host_link} has {port.host_mtu} and {port.pod_link} in the pod {port.pod_mtu}"
     if way.differ:
         what = f"{way.receiver} is smaller than what is sent to it, and drops it without a word"

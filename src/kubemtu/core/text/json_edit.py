@@ -43,23 +43,23 @@ FEEDS = {
 }
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True):
+class JsonNode(msgspec.Struct, frozen=True, kw_only=True):
     """One JSON value and where it stands: text[start:end]."""
 
     kind: Literal["object", "array", "string", "number", "word", "placeholder"]
     start: int
     end: int
-    members: tuple["Member", ...] = ()
-    items: tuple["Node", ...] = ()
+    members: tuple["JsonMember", ...] = ()
+    items: tuple["JsonNode", ...] = ()
 
 
-class Member(msgspec.Struct, frozen=True, kw_only=True):
+class JsonMember(msgspec.Struct, frozen=True, kw_only=True):
     """One member of an object: its decoded key, where the key stands with its quotes, and its value."""
 
     key: str
     start: int
     end: int
-    value: Node
+    value: JsonNode
 
 
 class MemberValue(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ class PluginMtu(MemberValue, frozen=True, kw_only=True):
     plugin: int
 
 
-def parse(text: str, *, source: str = "the JSON text") -> Node:
+def parse(text: str, *, source: str = "the JSON text") -> JsonNode:
     """Read JSON that may hold bare placeholders as values.
 
     `source` names the text in errors. Raises Malformed with line and column when it is no such JSON.
@@ -95,7 +95,7 @@ def read_plugin_mtu(text: str, plugin_type: str, *, source: str = "the CNI confi
 
     Raises Malformed when the text is no JSON, holds not exactly one such plugin, or states its mtu twice.
     """
-    where = _Place(text, source)
+    where = _JsonText(text, source)
     index, plugin = _plugin(where, plugin_type)
     found = _value(where, _only(where, plugin, "mtu", fold=True))
     return PluginMtu(kind=found.kind, value=found.value, placeholder=found.placeholder, raw=found.raw, plugin=index)
@@ -108,7 +108,7 @@ def set_plugin_mtu(text: str, plugin_type: str, mtu: int, *, source: str = "the 
     Raises UsageError when `mtu` is none, and Malformed as `read_plugin_mtu` does, or when a placeholder or a value of
     another kind than integer, string or null stands there.
     """
-    where = _Place(text, source)
+    where = _JsonText(text, source)
     _, plugin = _plugin(where, plugin_type)
     return _set(where, plugin, "mtu", mtu, behind="type", fold=True)
 
@@ -118,7 +118,7 @@ def read_member(text: str, path: tuple[str, ...], *, fold: bool = False, source:
 
     Raises Malformed when the text is no JSON, or the path leads through a duplicate or something that is no object.
     """
-    where = _Place(text, source)
+    where = _JsonText(text, source)
     node = where.root
     for key in path[:-1]:
         member = _only(where, _object(where, node), key, fold=fold)
@@ -136,7 +136,7 @@ def set_member(
     The objects on the way must be there; only the last member is added where it is absent, behind all others.
     Raises as `set_plugin_mtu` does.
     """
-    where = _Place(text, source)
+    where = _JsonText(text, source)
     node = where.root
     for key in path[:-1]:
         member = _only(where, _object(where, node), key, fold=fold)
@@ -146,7 +146,7 @@ def set_member(
     return _set(where, _object(where, node), path[-1], value, behind=None, fold=fold)
 
 
-class _Place:
+class _JsonText:
     """A text, its name in errors, and its parsed root."""
 
     def __init__(self, text: str, source: str) -> None:
@@ -166,7 +166,7 @@ class _Parser:
         self.source = source
         self.at = 0
 
-    def document(self) -> Node:
+    def document(self) -> JsonNode:
         self._space()
         root = self._value(0)
         self._space()
@@ -174,7 +174,7 @@ class _Parser:
             raise self._unexpected("the end")
         return root
 
-    def _value(self, depth: int) -> Node:
+    def _value(self, depth: int) -> JsonNode:
         start = self.at
         mark = self.text[start : start + 1]
         if mark in {"{", "["}:
@@ -183,16 +183,16 @@ class _Parser:
             return self._object(depth) if mark == "{" else self._array(depth)
         if mark == '"':
             self._token(_STRING, "a string that ends on its line, with valid escapes")
-            return Node(kind="string", start=start, end=self.at)
+            return JsonNode(kind="string", start=start, end=self.at)
         for pattern, kind in _BARE:
             if match := pattern.match(self.text, start):
                 self.at = match.end()
-                return Node(kind=kind, start=start, end=self.at)
+                return JsonNode(kind=kind, start=start, end=self.at)
         raise self._unexpected("a value")
 
-    def _object(self, depth: int) -> Node:
+    def _object(self, depth: int) -> JsonNode:
         start = self.at
-        members: list[Member] = []
+        members: list[JsonMember] = []
         more = self._opened("}")
         while more:
             at = self.at
@@ -204,18 +204,18 @@ class _Parser:
             self.at += 1
             self._space()
             value = self._value(depth + 1)
-            members.append(Member(key=_decoded(self.text[at:end]), start=at, end=end, value=value))
+            members.append(JsonMember(key=_decoded(self.text[at:end]), start=at, end=end, value=value))
             more = self._continued("}")
-        return Node(kind="object", start=start, end=self.at, members=tuple(members))
+        return JsonNode(kind="object", start=start, end=self.at, members=tuple(members))
 
-    def _array(self, depth: int) -> Node:
+    def _array(self, depth: int) -> JsonNode:
         start = self.at
-        items: list[Node] = []
+        items: list[JsonNode] = []
         more = self._opened("]")
         while more:
             items.append(self._value(depth + 1))
             more = self._continued("]")
-        return Node(kind="array", start=start, end=self.at, items=tuple(items))
+        return JsonNode(kind="array", start=start, end=self.at, items=tuple(items))
 
     def _opened(self, close: str) -> bool:
         """Step over the opening bracket; say whether anything is inside."""
@@ -282,7 +282,7 @@ def _folded(key: str) -> str:
     return key.replace("\N{LATIN SMALL LETTER LONG S}", "s").lower()
 
 
-def _only(where: _Place, node: Node, key: str, *, fold: bool) -> Member | None:
+def _only(where: _JsonText, node: JsonNode, key: str, *, fold: bool) -> JsonMember | None:
     wanted = _folded(key) if fold else key
     found = [member for member in node.members if (_folded(member.key) if fold else member.key) == wanted]
     if len(found) > 1:
@@ -293,13 +293,13 @@ def _only(where: _Place, node: Node, key: str, *, fold: bool) -> Member | None:
     return found[0] if found else None
 
 
-def _object(where: _Place, node: Node) -> Node:
+def _object(where: _JsonText, node: JsonNode) -> JsonNode:
     if node.kind != "object":
         raise where.malformed(node.start, f"here must stand an object, not {_shown(where, node)}")
     return node
 
 
-def _plugin(where: _Place, plugin_type: str) -> tuple[int, Node]:
+def _plugin(where: _JsonText, plugin_type: str) -> tuple[int, JsonNode]:
     root = _object(where, where.root)
     listed = _only(where, root, "plugins", fold=False)
     plugins = (root,) if listed is None else listed.value.items
@@ -321,18 +321,18 @@ def _plugin(where: _Place, plugin_type: str) -> tuple[int, Node]:
     return found[0]
 
 
-def _token_of(where: _Place, node: Node) -> str:
+def _token_of(where: _JsonText, node: JsonNode) -> str:
     return _decoded(where.text[node.start : node.end])
 
 
-def _shown(where: _Place, node: Node) -> str:
+def _shown(where: _JsonText, node: JsonNode) -> str:
     if node.kind in ("object", "array"):
         return f"an {node.kind}"
     raw = where.text[node.start : node.end]
     return raw if len(raw) <= 40 else f"{raw[:37]}..."
 
 
-def _value(where: _Place, member: Member | None) -> MemberValue:
+def _value(where: _JsonText, member: JsonMember | None) -> MemberValue:
     if member is None:
         return MemberValue(kind="absent")
     node = member.value
@@ -352,7 +352,7 @@ def _value(where: _Place, member: Member | None) -> MemberValue:
     return MemberValue(kind="integer", value=int(raw), raw=raw)
 
 
-def _set(where: _Place, node: Node, key: str, number: int, *, behind: str | None, fold: bool) -> str:
+def _set(where: _JsonText, node: JsonNode, key: str, number: int, *, behind: str | None, fold: bool) -> str:
     if not 0 <= number <= MTU_MOST:
         raise UsageError(f"An MTU of {number} cannot be written to {where.source}: give one from 0 to {MTU_MOST}.")
     member = _only(where, node, key, fold=fold)
@@ -376,7 +376,7 @@ def _set(where: _Place, node: Node, key: str, number: int, *, behind: str | None
     return text[: member.value.start] + str(number) + text[member.value.end :]
 
 
-def _insertion(text: str, node: Node, key: str, number: int, behind: str | None) -> tuple[int, str]:
+def _insertion(text: str, node: JsonNode, key: str, number: int, behind: str | None) -> tuple[int, str]:
     """Say where a new member goes and how it is written, so that it looks like its neighbours."""
     members = node.members
     if not members:

@@ -22,7 +22,7 @@ GLANCE = 2.0  # seconds between two looks at who has left, while somebody is lat
 CHUNK = 1000  # ways in one order: what is asked and what one node tells must stay below what etcd takes, 1.5 MB
 SPOTS = 6000  # pods that one order has answer, for the same reason
 
-Tell = Callable[[int, int], None]  # how many nodes have told, of how many
+OnReports = Callable[[int, int], None]  # how many nodes have told, of how many
 
 
 class Asking:
@@ -36,7 +36,7 @@ class Asking:
     def excuse(self, nodes: Iterable[str]) -> None:
         """Wait for none of these; here all are waited for."""
 
-    async def ask(self, asked: request.ProbeRequest, tell: Tell | None = None) -> dict[str, request.ProbeReport]:
+    async def ask(self, asked: request.ProbeRequest, tell: OnReports | None = None) -> dict[str, request.ProbeReport]:
         """Ask, and wait until every node that has something to tell has told it or left; by node.
 
         Raises Unreachable when an agent does not answer in time, Forbidden without the right to ask.
@@ -97,7 +97,7 @@ class Asking:
         nodes: Sequence[str],
         enough: Callable[[request.ProbeReport], bool],
         patience: float,
-        tell: Tell | None,
+        tell: OnReports | None,
     ) -> dict[str, request.ProbeReport]:
         heard = 0
         late: list[str] = []

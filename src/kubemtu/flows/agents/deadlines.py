@@ -16,7 +16,7 @@ LOOK = 1.0  # seconds between two looks at who is late
 LEAST = 5.0  # seconds that every agent has, from the question on
 TIMES = 2.0  # and so many times as long as the last of the others took
 QUIET = 25.0  # seconds without a sign of life after which nobody waits for the rest: agents tell every ten
-Tell = asking.Tell
+OnReports = asking.OnReports
 
 
 class Patient(asking.Asking):
@@ -41,7 +41,7 @@ class Patient(asking.Asking):
         said = f"{who} {'does' if alone else 'do'} not answer"
         return (f"{said}: the node is down, cut off or too busy, or its kubemtu-agent does not run there or is older",)
 
-    async def ask(self, asked: request.ProbeRequest, tell: Tell | None = None) -> dict[str, request.ProbeReport]:
+    async def ask(self, asked: request.ProbeRequest, tell: OnReports | None = None) -> dict[str, request.ProbeReport]:
         """Ask, and take what is told in time, by node; a round is given the time that it asks for.
 
         Raises Unreachable when nobody tells anything, Forbidden without the right to ask.
@@ -59,7 +59,7 @@ class Patient(asking.Asking):
         nodes: Sequence[str],
         enough: Callable[[request.ProbeReport], bool],
         patience: float,
-        tell: Tell | None,
+        tell: OnReports | None,
     ) -> dict[str, request.ProbeReport]:
         began = news = time.monotonic()
         before = 0

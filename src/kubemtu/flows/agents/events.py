@@ -25,7 +25,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seconds: float | None = None
 
 
-Tell = Callable[[Event], None]
+OnEvent = Callable[[Event], None]
+OnProgress = Callable[[str], None]  # called with one line for a person
 
 
 def silent(_event: Event) -> None:

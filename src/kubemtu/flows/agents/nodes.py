@@ -14,14 +14,13 @@ import msgspec
 
 from kubemtu.core import errors, net
 from kubemtu.core.change import migration
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import NODES, Object
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows import observe
 from kubemtu.flows.agents import events, retry
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu, records, together
 
-NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 PATIENCE = 60.0  # seconds without a sign of life from a node that is waited for; 250 pods take a tenth of one
 LONGEST = 300.0  # seconds that a phase may take in all
 GRACE = 5.0  # seconds that a node may report a failure before it counts: pods come and go while they are changed
@@ -35,7 +34,7 @@ T = TypeVar("T")
 class Nodes:
     """Every NodeMTU, by node name; a change wakes whoever waits. `gone` are nodes that left meanwhile."""
 
-    def __init__(self, api: kube_api.Api, tell: events.Tell) -> None:
+    def __init__(self, api: kube_api.Api, tell: events.OnEvent) -> None:
         self.gone: set[str] = set()
         self.line = retry.Line(tell)
         self._api = api
@@ -48,7 +47,7 @@ class Nodes:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def watching(cls, api: kube_api.Api, tell: events.Tell = events.silent) -> AsyncIterator[Self]:
+    async def watching(cls, api: kube_api.Api, tell: events.OnEvent = events.silent) -> AsyncIterator[Self]:
         """Watch all NodeMTU objects while the block runs."""
         nodes = cls(api, tell)
         for found in await nodes.line.through(lambda: api.list(mtu.NODES)):

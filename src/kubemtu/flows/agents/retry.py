@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Line:
     """The line to the API server, for everything that one run asks of it; says once that it is down."""
 
-    def __init__(self, tell: events.Tell = events.silent) -> None:
+    def __init__(self, tell: events.OnEvent = events.silent) -> None:
         self._tell = tell
         self._down_since: float | None = None
 

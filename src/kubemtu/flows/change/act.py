@@ -30,7 +30,7 @@ POLL = Waiting(pause=0.25)
 async def carry_out(
     api: kube_api.Api,
     name: str,
-    tell: events.Tell = events.silent,
+    tell: events.OnEvent = events.silent,
     *,
     unproven: bool = False,
     waiting: Waiting = POLL,
@@ -45,7 +45,7 @@ async def carry_out(
     async with Nodes.watching(api, tell) as nodes:
         found = await nodes.line.through(lambda: mtu.migration(api, name))
         async with driver.driving(api, found, nodes.line) as record:
-            drive = Drive(api=api, found=found, record=record, nodes=nodes, tell=tell, waiting=waiting)
+            drive = Migrator(api=api, found=found, record=record, nodes=nodes, tell=tell, waiting=waiting)
             try:
                 return await drive.to_the_end(unproven=unproven)
             except errors.Surprise:
@@ -53,7 +53,7 @@ async def carry_out(
                 raise
 
 
-class Drive:
+class Migrator:
     """One run of one MTUMigration."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Drive:
         found: mtu.Migration,
         record: driver.Record,
         nodes: Nodes,
-        tell: events.Tell,
+        tell: events.OnEvent,
         waiting: Waiting = POLL,
     ) -> None:
         self.api = api

@@ -8,11 +8,10 @@ import msgspec
 from kubemtu.core import encap, errors, net
 from kubemtu.core.change import migration, plan
 from kubemtu.core.cluster.topology import Topology
-from kubemtu.core.objects import Ref, Want
+from kubemtu.core.objects import NODES, Ref
 from kubemtu.core.text.wording import names
 from kubemtu.kube import api as kube_api
 
-NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 SERVICE = Ref(api_version="v1", kind="Service", plural="services", namespace="default", name="kubernetes")
 WHY = "what nodes say to each other and to the API server arrives again"
 

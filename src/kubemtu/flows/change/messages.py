@@ -109,7 +109,7 @@ def surveyed(verdict: proof.Proof, size: int) -> str:
 class Restart:
     """Counts the new pods of a restart, so that a large cluster is told of in ten lines and not in a thousand."""
 
-    def __init__(self, tell: events.Tell, step: int) -> None:
+    def __init__(self, tell: events.OnEvent, step: int) -> None:
         self._tell = tell
         self._step = step
         self._ready: dict[str, bool] = {}

@@ -9,13 +9,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kubemtu.core import net
-from kubemtu.core.objects import Want
+from kubemtu.core.objects import NODES
 from kubemtu.core.probe import proof, request
 from kubemtu.core.text.wording import count
 from kubemtu.flows.agents.asking import Asking
 from kubemtu.kube import api as kube_api
 
-NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 OTHERS = 3
 ROUNDS = 3
 AGAIN = 0.5  # seconds before what did not arrive is measured again

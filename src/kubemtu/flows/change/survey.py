@@ -15,7 +15,7 @@ PATIENCE = 15.0  # seconds for the agents to answer
 
 
 async def between_nodes(
-    api: kube_api.Api, topology: Topology, pod_mtu: int, tell: events.Tell = events.silent
+    api: kube_api.Api, topology: Topology, pod_mtu: int, tell: events.OnEvent = events.silent
 ) -> proof.Proof:
     """See that the packet which a pod packet of `pod_mtu` bytes becomes arrives from every node at others.
 
@@ -32,7 +32,7 @@ async def between_nodes(
     return found.proof
 
 
-async def carried(api: kube_api.Api, size: int, tell: events.Tell = events.silent) -> int:
+async def carried(api: kube_api.Api, size: int, tell: events.OnEvent = events.silent) -> int:
     """Measure the largest packet, in bytes, that every node can send to the others: `size`, or less.
 
     Raises Surprise when nothing of any size is answered, or nothing of a size that IP needs arrives.
@@ -49,7 +49,7 @@ async def carried(api: kube_api.Api, size: int, tell: events.Tell = events.silen
     )
 
 
-async def _measured(api: kube_api.Api, size: int, tell: events.Tell) -> underlay.Survey:
+async def _measured(api: kube_api.Api, size: int, tell: events.OnEvent) -> underlay.Survey:
     async with Nodes.watching(api, tell) as nodes:
         names = sorted(nodes.observations().keys() & await nodes.look_who_left())
         ask = asking.Asking(api, nodes, patience=PATIENCE).ask

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from kubemtu.core import errors, net
 from kubemtu.core.change import migration, plan
 from kubemtu.core.cluster import node_files
-from kubemtu.core.objects import Object, Want, dotted
+from kubemtu.core.objects import PODS, Object, dotted
 from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows.agents.nodes import Nodes
 from kubemtu.kube import api as kube_api
 
-PODS = Want(kind="Pod", plural="pods", api_versions=("v1",))
 SECONDS = 10.0  # for what is under way: a pod being born, a file being written
 CONFLISTS = 30.0  # seconds from the CNI's pods being ready to their file being seen by the node's agent
 

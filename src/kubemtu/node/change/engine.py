@@ -268,7 +268,7 @@ class Engine:
             return 0
         return len(done)
 
-    def _refused(self, step: steps.Step, answer: netlink.Answer) -> None:
+    def _refused(self, step: steps.Step, answer: netlink.Reply) -> None:
         reason = errors.refusal(str(step), answer.code, answer.said, links.advice(answer.code))
         if isinstance(reason, errors.Denied):
             raise reason

@@ -42,7 +42,7 @@ class Began(msgspec.Struct, frozen=True, kw_only=True, tag="began", tag_field="e
     schema: str = SCHEMA
 
 
-class Port(msgspec.Struct, frozen=True, kw_only=True, tag="port", tag_field="entry", rename="camel"):
+class PortEntry(msgspec.Struct, frozen=True, kw_only=True, tag="port", tag_field="entry", rename="camel"):
     """Both ends of one pod port as they were when first seen. MTUs in bytes of the IP packet.
 
     `born_later` marks a pod that did not exist when the others were recorded: its values are those of its creation.
@@ -66,7 +66,7 @@ class Port(msgspec.Struct, frozen=True, kw_only=True, tag="port", tag_field="ent
         return owner(self.inode, self.host_index)
 
 
-class Device(msgspec.Struct, frozen=True, kw_only=True, tag="device", tag_field="entry", rename="camel"):
+class DeviceEntry(msgspec.Struct, frozen=True, kw_only=True, tag="device", tag_field="entry", rename="camel"):
     """A tunnel or a bridge as it was when first seen."""
 
     link: str
@@ -75,7 +75,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, tag="device", tag_field=
     ipv6_mtu: int | None = None
 
 
-class Routes(msgspec.Struct, frozen=True, kw_only=True, tag="routes", tag_field="entry", rename="camel"):
+class RoutesEntry(msgspec.Struct, frozen=True, kw_only=True, tag="routes", tag_field="entry", rename="camel"):
     """Routes of the node, or of one pod, as they were when first seen: hexadecimal message bodies."""
 
     owner: str
@@ -101,7 +101,7 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True, tag="resumed", tag_fiel
     at: float  # seconds since the epoch
 
 
-Entry = Began | Port | Device | Routes | Hosts | Ended | Resumed
+Entry = Began | PortEntry | DeviceEntry | RoutesEntry | Hosts | Ended | Resumed
 
 
 def owner(inode: int, host_index: int) -> str:
@@ -109,14 +109,14 @@ def owner(inode: int, host_index: int) -> str:
     return f"{inode}/{host_index}"
 
 
-def left(directory: Path = DIRECTORY) -> tuple[net.Journal, ...]:
+def left(directory: Path = DIRECTORY) -> tuple[net.JournalStatus, ...]:
     """What changes of this boot have left here, the latest first; read without holding them, so only their ends."""
     found = []
     for name in Journal.names(directory)[:LEFT_MOST]:
         with contextlib.suppress(OSError, ValueError, msgspec.DecodeError):
             first, last = _ends(directory / f"{name}.jsonl")
             if msgspec.json.decode(first, type=Began).boot == _boot():
-                found.append(net.Journal(name=name, ended=b'"entry":"ended"' in last.replace(b" ", b"")))
+                found.append(net.JournalStatus(name=name, ended=b'"entry":"ended"' in last.replace(b" ", b"")))
     return tuple(found)
 
 
@@ -138,8 +138,8 @@ class Journal:
         self.path = path
         self.began: Began | None = None
         self.ended = False
-        self.ports: dict[str, Port] = {}
-        self.devices: dict[str, Device] = {}
+        self.ports: dict[str, PortEntry] = {}
+        self.devices: dict[str, DeviceEntry] = {}
         self.hosts: dict[str, int] = {}  # routes that were added, and their MTU
         self.originals: dict[str, dict[bytes, routes.Raw]] = {}
         self._descriptor = descriptor
@@ -276,11 +276,11 @@ class Journal:
                 self.ended = False
             case Hosts():
                 self.hosts.update(dict.fromkeys(entry.destinations, entry.mtu))
-            case Port():
+            case PortEntry():
                 self.ports.setdefault(entry.owner, entry)
-            case Device():
+            case DeviceEntry():
                 self.devices.setdefault(entry.link, entry)
-            case Routes():
+            case RoutesEntry():
                 self.originals[entry.owner] = _originals(entry.bodies) | self.originals.get(entry.owner, {})
 
 

@@ -88,13 +88,13 @@ class Pod:
         if self.pod is not None:
             self.sends = max((sent(self.pod, seen) for seen in self.routes), default=None)
 
-    def take_routes(self, answers: Sequence[netlink.Answer]) -> None:
+    def take_routes(self, answers: Sequence[netlink.Reply]) -> None:
         """Takes the routes that the kernel showed when it accepted them; reads all again when one is missing."""
         self.routes, whole = taken(self.routes, answers)
         self.stale_routes = self.stale_routes or not whole
         self.settle()
 
-    def take_link(self, answer: netlink.Answer) -> None:
+    def take_link(self, answer: netlink.Reply) -> None:
         """Takes the pod end from the answer to a question about it."""
         if answer.bodies:
             self.pod = links.device(answer.bodies[0])
@@ -103,7 +103,7 @@ class Pod:
             self.stale_link = True
 
 
-def taken(known: list[routes.Raw], answers: Sequence[netlink.Answer]) -> tuple[list[routes.Raw], bool]:
+def taken(known: list[routes.Raw], answers: Sequence[netlink.Reply]) -> tuple[list[routes.Raw], bool]:
     """The routes with those in the answers in their places, and whether every answer had its place."""
     shown = [routes.raw(answer.bodies[-1]) for answer in answers if answer.bodies]
     by_identity = {seen.identity: seen for seen in shown}
@@ -210,12 +210,12 @@ class State:
         self.shared = routes.shared(self.routes)
         self.stale_routes = False
 
-    def take_routes(self, answers: Sequence[netlink.Answer]) -> None:
+    def take_routes(self, answers: Sequence[netlink.Reply]) -> None:
         """Takes the node's routes that the kernel showed when it accepted them."""
         self.routes, whole = taken(self.routes, answers)
         self.stale_routes = self.stale_routes or not whole
 
-    def take_host(self, pod: Pod, answer: netlink.Answer) -> None:
+    def take_host(self, pod: Pod, answer: netlink.Reply) -> None:
         """Takes a host end from the answer to a question about it."""
         if answer.bodies:
             pod.host = links.device(answer.bodies[0])

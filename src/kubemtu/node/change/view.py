@@ -124,7 +124,7 @@ class View:
         for device in (self.tunnel, self.bridge):
             if device is not None and device.name not in self.known.devices:
                 ipv6_mtu = wanted.first_ipv6_mtu(device, late=self.known.late)
-                yield journal.Device(link=device.name, index=device.index, mtu=device.mtu, ipv6_mtu=ipv6_mtu)
+                yield journal.DeviceEntry(link=device.name, index=device.index, mtu=device.mtu, ipv6_mtu=ipv6_mtu)
 
     def unrecorded_routes(self, pods: Iterable[state.Pod], *, node: bool) -> Iterator[journal.Entry]:
         """The same for routes; the ports must have been recorded before."""
@@ -135,7 +135,7 @@ class View:
             if new:
                 aim = self.pod_aim(pod)
                 bodies = [seen.body if known is None and not late else _own_body(seen, aim, late=late) for seen in new]
-                yield journal.Routes(owner=pod.owner, bodies=tuple(body.hex() for body in bodies))
+                yield journal.RoutesEntry(owner=pod.owner, bodies=tuple(body.hex() for body in bodies))
         if node:
             known = self.known.originals.get(journal.NODE)
             new = [s for group in (self.overlay, self.ports) for s in group if known is None or s.identity not in known]
@@ -144,7 +144,7 @@ class View:
                     seen.body if known is None and not late else _own_body(seen, self.route_aim(seen), late=late)
                     for seen in new
                 ]
-                yield journal.Routes(owner=journal.NODE, bodies=tuple(body.hex() for body in bodies))
+                yield journal.RoutesEntry(owner=journal.NODE, bodies=tuple(body.hex() for body in bodies))
 
     def route_aim(self, seen: routes.Raw) -> wanted.Aim:
         """What the node keeps to on one of its own routes."""
@@ -201,8 +201,8 @@ def _within(destination: str, networks: tuple[str, ...]) -> bool:
     return False
 
 
-def _port(pod: state.Pod, end: links.Device, *, born_later: bool, late: bool) -> journal.Port:
-    return journal.Port(
+def _port(pod: state.Pod, end: links.Device, *, born_later: bool, late: bool) -> journal.PortEntry:
+    return journal.PortEntry(
         netns=pod.name,
         inode=pod.inode,
         host_link=pod.host.name,

@@ -112,7 +112,7 @@ def conf(now: links.Device, was: tuple[int, int | None], aim: Aim, steering: Seq
     return rest if (followed or now.ipv6_mtu == aim.low) and now.ipv6_mtu != rest else None
 
 
-def finals(port: journal.Port, desired: migration.Desired) -> tuple[int, int]:
+def finals(port: journal.PortEntry, desired: migration.Desired) -> tuple[int, int]:
     """Where the host end and the pod end of a port end, in bytes."""
     if not desired.restore:
         return desired.pod_mtu, desired.pod_mtu

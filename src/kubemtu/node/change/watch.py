@@ -26,7 +26,7 @@ class Watch:
         """Starts listening in the calling thread's namespace, which must be the engine's. Raises Denied or Refused."""
         self.engine = engine
         self.desired = desired
-        self._listener = netlink.Listener()
+        self._listener = netlink.Monitor()
 
     def fileno(self) -> int:
         """The descriptor that becomes readable when something happened."""
@@ -75,7 +75,7 @@ class _Scope:
         self.pods: set[int] = set()
         self.node = False
 
-    def take(self, event: netlink.Event) -> None:
+    def take(self, event: netlink.Notification) -> None:
         if event.kind in _ROUTES:
             self._take_route(event)
         elif event.kind in _LINKS and event.nsid is None:
@@ -83,7 +83,7 @@ class _Scope:
         elif event.kind in _LINKS:
             self._take_pod_link(event)
 
-    def _take_route(self, event: netlink.Event) -> None:
+    def _take_route(self, event: netlink.Notification) -> None:
         if event.nsid is None:
             if event.port != self._state.sock.port and routes.raw(event.body).steers:
                 self.node = True
@@ -110,7 +110,7 @@ class _Scope:
                 self.pods.add(seen.index)
             self.node = True
 
-    def _take_pod_link(self, event: netlink.Event) -> None:
+    def _take_pod_link(self, event: netlink.Notification) -> None:
         pod = self._by_number.get(event.nsid)
         if pod is None:
             return

@@ -27,7 +27,7 @@ _HEAD = struct.Struct("=6B2x24I")  # struct tcp_info up to tcpi_total_retrans
 _MAPPED: Final = b"\0" * 10 + b"\xff\xff"  # RFC 4291 2.5.5.2: an IPv4 connection of an IPv6 socket
 
 
-def dump(sock: netlink.Socket) -> Iterator[records.Connection]:
+def dump(sock: netlink.Socket) -> Iterator[records.TcpConnection]:
     """Every established connection, loopback left out; `sock` speaks NETLINK_SOCK_DIAG.
 
     Raises Refused where the kernel has no tcp_diag, or Denied.
@@ -40,7 +40,7 @@ def dump(sock: netlink.Socket) -> Iterator[records.Connection]:
                 yield found
 
 
-def connection(message: bytes) -> records.Connection | None:
+def connection(message: bytes) -> records.TcpConnection | None:
     """Unpack one struct inet_diag_msg and its attributes; None for loopback, and for one without a struct tcp_info."""
     if len(message) < _MESSAGE.size:
         return None
@@ -54,7 +54,7 @@ def connection(message: bytes) -> records.Connection | None:
     (_, _, retransmits, _, backoff, options), words = head[:6], head[6:]
     _rto, _ato, snd_mss, rcv_mss, unacked, sacked, lost, _retrans, _fackets, *rest = words
     sent, _, received, acked, pmtu, _, rtt, _, _, _, advmss, _, _, _, total = rest
-    return records.Connection(
+    return records.TcpConnection(
         family=6 if ":" in remote else 4,
         local=local,
         local_port=int.from_bytes(sport, "big"),
@@ -87,7 +87,7 @@ def connection(message: bytes) -> records.Connection | None:
     )
 
 
-def placed(one: records.Connection, device: str, device_mtu: int, route_mtu: int) -> records.Connection:
+def placed(one: records.TcpConnection, device: str, device_mtu: int, route_mtu: int) -> records.TcpConnection:
     """The same connection, with the way that its packets take."""
     return msgspec.structs.replace(one, device=device, device_mtu=device_mtu, route_mtu=route_mtu)
 

@@ -22,7 +22,7 @@ def read(*, most: int = MOST, proc: Path = counters.PROC) -> records.Evidence:
     What cannot be read is a sentence in `troubles`; nothing is raised.
     """
     troubles: list[str] = []
-    found: list[records.Connection] = []
+    found: list[records.TcpConnection] = []
     with _trouble(troubles), _socket(connections.NETLINK_SOCK_DIAG) as diag:
         found = list(connections.dump(diag))
     found.sort(key=lambda one: not troubled(one))
@@ -67,7 +67,7 @@ def flush(sysctl: Path = Path("/proc/sys")) -> int:
     return sum(_worth(seen) for seen in (*old, *new))
 
 
-def troubled(one: records.Connection) -> bool:
+def troubled(one: records.TcpConnection) -> bool:
     """Whether something about it is as it should not be."""
     return bool(one.retransmits or one.backoff or one.lost)
 
@@ -92,8 +92,8 @@ def _worth(seen: routes.Raw) -> bool:
 
 
 def _placed(
-    sock: netlink.Socket, found: Iterable[records.Connection], devices: Mapping[int, links.Device]
-) -> Iterator[records.Connection]:
+    sock: netlink.Socket, found: Iterable[records.TcpConnection], devices: Mapping[int, links.Device]
+) -> Iterator[records.TcpConnection]:
     """The connections with the devices that they leave by, asked once per remote address; local ones are left out."""
     kept = list(found)
     peers = list(dict.fromkeys(one.remote for one in kept if not one.remote.startswith("fe80:")))  # no zone is told

@@ -125,7 +125,7 @@ def number(found: Mapping[int, bytes], kind: int) -> int | None:
 _ORDER: Final = "little" if struct.pack("=H", 1) == b"\1\0" else "big"
 
 
-class Answer:
+class Reply:
     """What came back for one request: an errno (0: fine), the kernel's own words, and the bodies of its messages."""
 
     __slots__ = ("bodies", "code", "interrupted", "said")
@@ -190,8 +190,8 @@ class Socket:
 
         return fcntl.ioctl(self._socket.fileno(), _SIOCGSKNS)
 
-    def exchange(self, requests: Sequence[Request]) -> list[Answer]:
-        """Sends requests in batches and returns one Answer each, in their order; errors are in the answers.
+    def exchange(self, requests: Sequence[Request]) -> list[Reply]:
+        """Sends requests in batches and returns one Reply each, in their order; errors are in the replies.
 
         A request ends with its ACK or the end of its DUMP, and one that carries neither flag with its first message;
         at most one DUMP, as the last. Raises Refused when the kernel does not answer at all.
@@ -199,7 +199,7 @@ class Socket:
         The kernel works in order, so what it answers to the last of a batch ends all before it. Only that one asks
         for its ACK, therefore: refusals come without asking, and each ACK less is a system call less (3 µs here).
         """
-        answers = [Answer() for _ in requests]
+        answers = [Reply() for _ in requests]
         for start in range(0, len(requests), _BATCH):
             batch = requests[start : start + _BATCH]
             packed, single = _packed(tuple(batch))
@@ -207,7 +207,7 @@ class Socket:
             self._collect(answers[start : start + len(batch)], single)
         return answers
 
-    def _collect(self, answers: Sequence[Answer], single: bool) -> None:
+    def _collect(self, answers: Sequence[Reply], single: bool) -> None:
         """Reads until the last request is answered; `single`: one message is its whole answer."""
         receive, last, waiting = self._socket.recv, len(answers) - 1, True
         while waiting:
@@ -290,7 +290,7 @@ def _words(message: bytes, kind: int) -> str:
     return attributes(message, start).get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")
 
 
-class Event:
+class Notification:
     """One notification: its type, its body, the port of who caused it, and in which namespace.
 
     `nsid` is None for the listener's own namespace, else the number that this gives to the other one.
@@ -306,7 +306,7 @@ class Event:
         self.nsid = nsid
 
 
-class Listener:
+class Monitor:
     """Hears changes of links and routes, in its own namespace and in all that this one has a number for.
 
     NETLINK_LISTEN_ALL_NSID brings the pods' own events, so that a pod end that somebody changes, or a route that a
@@ -346,7 +346,7 @@ class Listener:
         """Stops listening."""
         self._socket.close()
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[Notification]:
         """Everything that has happened since the last call, without waiting.
 
         Raises Overrun when the kernel had to drop events; the buffer is emptied first, and all must be read again.
@@ -368,7 +368,7 @@ class Listener:
             raise errors.Overrun("the kernel dropped events because they were read too late; everything is read again")
 
 
-def _events(chunk: bytes, ancillary: Sequence[tuple[int, int, bytes]]) -> Iterator[Event]:
+def _events(chunk: bytes, ancillary: Sequence[tuple[int, int, bytes]]) -> Iterator[Notification]:
     nsid: int | None = None
     for level, kind, payload in ancillary:
         if level == _SOL_NETLINK and kind == _LISTEN_ALL_NSID:
@@ -376,5 +376,5 @@ def _events(chunk: bytes, ancillary: Sequence[tuple[int, int, bytes]]) -> Iterat
     place = 0
     while place + 16 <= len(chunk):
         length, kind, _flags, _sequence, port = _HEADER.unpack_from(chunk, place)
-        yield Event(kind, chunk[place + 16 : place + length], port, nsid)
+        yield Notification(kind, chunk[place + 16 : place + length], port, nsid)
         place += (length + 3) & ~3

@@ -267,7 +267,7 @@ def lookup(sock: netlink.Socket, addresses: Sequence[str]) -> list[Lookup | erro
     return ways
 
 
-def _way(address: str, way: netlink.Answer, entry: netlink.Answer) -> Lookup | errors.Refused:
+def _way(address: str, way: netlink.Reply, entry: netlink.Reply) -> Lookup | errors.Refused:
     try:
         way.check(f"asking for the route to {address}", "this node has no way to it")
     except errors.Refused as refused:

@@ -14,10 +14,10 @@ import msgspec
 _TIMESTAMPS: Final = 1  # TCPI_OPT_TIMESTAMPS
 _SO_MEMINFO: Final = 55  # include/uapi/asm-generic/socket.h; its first word is what received data takes
 
-Way = Literal["inbound", "outbound"]
+Direction = Literal["inbound", "outbound"]
 
 
-class Shown(msgspec.Struct, frozen=True, kw_only=True):
+class SocketState(msgspec.Struct, frozen=True, kw_only=True):
     """What a socket shows. `segment` is what it announces, `sends` what it may send, both as an MSS counts: without
     IP and TCP headers (RFC 9293 3.7.1). `received` and `acked` count bytes, `unacked` and `sacked` segments,
     `retransmits` timeouts in a row. `overtaken`: segments have arrived that one before them is missing to.
@@ -34,7 +34,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     retransmits: int = 0
 
 
-class Watch:
+class StallWatch:
     """Tells whether a connection stands still for the size of one packet, from several looks at its socket."""
 
     def __init__(self, raw: socket.socket, patience: float | None) -> None:
@@ -58,7 +58,7 @@ class Watch:
         return now - self._since[0] >= self._patience
 
 
-def missing(seen: Shown | None) -> Way | None:
+def missing(seen: SocketState | None) -> Direction | None:
     """Which way a packet is missing that later ones have overtaken, sent again at least twice where we are to know."""
     if seen is None:
         return None
@@ -67,7 +67,7 @@ def missing(seen: Shown | None) -> Way | None:
     return "outbound" if seen.unacked and seen.sacked and seen.retransmits >= 2 else None
 
 
-def shown(raw: socket.socket) -> Shown | None:
+def shown(raw: socket.socket) -> SocketState | None:
     """Read struct tcp_info of a socket, and what waits in it; None where the kernel has none, or it is closed.
 
     Received memory that is in use while nothing can be read is that of later segments: they are charged as they come,
@@ -84,7 +84,7 @@ def shown(raw: socket.socket) -> Shown | None:
         return int.from_bytes(told[place : place + size], sys.byteorder) if len(told) >= place + size else 0
 
     stamps = 12 if len(told) > 5 and told[5] & _TIMESTAMPS else 0
-    return Shown(
+    return SocketState(
         family=6 if raw.family == socket.AF_INET6 else 4,
         segment=number(84) + stamps,
         sends=number(16) + stamps,
