@@ -91,12 +91,12 @@ def wrong(fault: Fault, command: str, ran: Ran) -> str:
 
 
 def _probe(fault: Fault, answer: Answer) -> Iterator[str]:
-    if answer["unmeasured"]:
-        yield f"not measured: {answer['unmeasured']}"
+    if answer["unmeasuredNodes"]:
+        yield f"not measured: {answer['unmeasuredNodes']}"
     layers = answer["layers"]
     assert isinstance(layers, list)
     for layer in layers:
-        found = [(one["where"], one["members"], one["sure"]) for one in layer["faults"]]
+        found = [(one["where"], one["members"], one["confidence"]) for one in layer["faults"]]
         if fault.nic:  # what all NICs have arrives between the nodes, and not what the tunnel makes of a pod's packet
             if layer["name"] == "pods" and not any(fault.node in one["members"] for one in layer["faults"]):
                 yield f"pods: {found}"
@@ -109,10 +109,10 @@ def _why(fault: Fault, answer: Answer) -> Iterator[str]:
     assert isinstance(found, dict)
     if fault.node == "node-1":  # not on the way between the two others
         return
-    if found["mtu"] != "yes" or found["sure"] != "certain" or not PLACE.search(found["sentence"]):
-        yield f"{found['mtu']}, {found['sure']}: {found['sentence']}"
-    if answer["unmeasured"]:
-        yield f"not measured: {answer['unmeasured']}"
+    if found["isMtu"] != "yes" or found["confidence"] != "certain" or not PLACE.search(found["sentence"]):
+        yield f"{found['isMtu']}, {found['confidence']}: {found['sentence']}"
+    if answer["unmeasuredNodes"]:
+        yield f"not measured: {answer['unmeasuredNodes']}"
 
 
 def _prove(fault: Fault, answer: Answer) -> Iterator[str]:

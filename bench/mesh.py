@@ -130,7 +130,7 @@ def floor(asking: station.Station, targets: list[paths.Target]) -> float:
     shots = []
     for number, target in enumerate(targets):
         one = asking.channels[target.via, 4]
-        body = bound[target.source].seal(wire.pack_request(wire.Request(wire.PROBE, 1, number, 1500)))
+        body = bound[target.source].seal(wire.pack_request(wire.ProbePacket(wire.PROBE, 1, number, 1500)))
         shots.append((one.socket.sendto, body, (target.address, target.port)))
     packet, into = bytearray(wire.FILLER[: 1500 - 28]), memoryview(bytearray(2048))
     receivers = {one.socket.fileno(): one.socket.recv_into for one in asking.channels.values()}
@@ -167,7 +167,7 @@ def round_of(names: list[str], targets: list[paths.Target], wrong: str) -> None:
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         least = floor(asking, targets)
     verdicts = Counter(f"{verdict.kind} {verdict.mtu}" for verdict in map(paths.judge, found))
-    packets = sum(path.forward.found.packets for path in found)
+    packets = sum(path.forward.search.packets for path in found)
     print(
         f"{wrong:34}{len(targets):8} pairs{seconds:8.2f} s{cpu / packets * 1e6:8.1f} us of CPU a packet"
         f" (bare loop{least:5.1f}){packets:9} packets   {dict(verdicts)}"
@@ -189,7 +189,7 @@ def own_round(number: int) -> None:
             space = os.open(f"/run/netns/{names[0]}", os.O_RDONLY)
             found, seconds = netns.inside(space, lambda: _timed(targets))
             os.close(space)
-    right = sum(path.forward.found.mtu == 1500 for path in found)
+    right = sum(path.forward.search.mtu == 1500 for path in found)
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     what = "one node towards as many peers"
     print(f"{what:34}{number:8} pairs{seconds * 1000:8.1f} ms  {right} right, {largest:.0f} MiB")

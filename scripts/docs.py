@@ -21,11 +21,11 @@ SCHEMAS: dict[str, type] = {
     "calc": calc.Answer,
     "check": report.Report,
     "demo": story.Story,
-    "node-probe": node_probe.Probed,
+    "node-probe": node_probe.HostProbe,
     "plan": plan.Plan,
-    "probe": mesh.Report,
+    "probe": mesh.MeshReport,
     "snapshot": snapshot.Snapshot,
-    "why": why.Answer,
+    "why": why.PathReport,
 }
 
 

@@ -33,8 +33,8 @@ with station.Station(wire.Key(bytes.fromhex(sys.argv[1])), answers=False) as ask
         began, worked = time.perf_counter(), time.process_time()
         found = asking.measure(targets)
         rounds.append([time.perf_counter() - began, time.process_time() - worked])
-        right = sum(path.forward.found.mtu == 1500 and paths.judge(path).ok for path in found)
-        packets = sum(path.forward.found.packets for path in found)
+        right = sum(path.forward.search.mtu == 1500 and paths.judge(path).ok for path in found)
+        packets = sum(path.forward.search.packets for path in found)
 print(json.dumps({
     "seconds": [one[0] for one in rounds], "processor": [one[1] for one in rounds], "right": right, "packets": packets,
     "memory": int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]),
@@ -66,11 +66,11 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
 def lossy(name: str, runs: int = RUNS) -> Lost:
     """Measure one lossy scene many times, AT_ONCE together."""
     scene = scenes.ALL[name]
-    found: list[search.Found] = []
+    found: list[search.SearchResult] = []
     with stations.stage(scene, 0, rate=1_000_000) as line:
         while len(found) < runs:
             targets = [paths.Target(address=B[4])] * min(AT_ONCE, runs - len(found))
-            found += [path.forward.found for path in stations.measure(line, targets)]
+            found += [path.forward.search for path in stations.measure(line, targets)]
     exact = [one for one in found if one.ending == "exact"]
     others = Counter(one.ending for one in found if one.ending != "exact")
     return Lost(

@@ -63,7 +63,7 @@ def command(where: Where, rounds: int) -> Cell:
                 told = json.loads(done.stdout)
             except ValueError:
                 return NONE
-            return _said(told["verdict"], told["mtu"], scene)
+            return _said(told["kind"], told["mtu"], scene)
 
         return cells.measure(where, COMMAND, once, rounds)
 

@@ -228,8 +228,8 @@ def test_a_round_between_pods_of_which_one_takes_less(lab: Cluster) -> None:
     there, back = rows["node-1"], rows["node-2"]
     assert there is not None
     assert back is not None
-    assert [(group.kind, group.mtu, group.to) for group in there.groups] == [("lower", 1400, (1,))]
-    assert [(group.kind, group.mtu, group.to) for group in back.groups] == [("black hole", 1404, (0,))]
+    assert [(group.kind, group.mtu, group.receivers) for group in there.groups] == [("lower", 1400, (1,))]
+    assert [(group.kind, group.mtu, group.receivers) for group in back.groups] == [("black hole", 1404, (0,))]
 
 
 # What comes in between

@@ -16,25 +16,25 @@ from kubemtu.core.mesh import rounds, sampling
 from kubemtu.core.mesh.faults import infer
 from kubemtu.core.planning import mesh_remedies
 from kubemtu.core.why.diagnosis import Diagnosis, diagnose
-from kubemtu.flows.measure.mesh import Layer, Report
-from kubemtu.flows.measure.why import Answer
+from kubemtu.flows.measure.mesh import MeshLayer, MeshReport
+from kubemtu.flows.measure.why import PathReport
 
 HOLE = diagnose(WEB, PG, path(leg("whole", direction(1350), direction(1450)), both("nodes", 1400, 1500)))
 FINE = diagnose(WEB, PG, path(both("whole", 1450)))
 
 
-def text(answer: Answer, columns: int | None = None) -> list[str]:
+def text(answer: PathReport, columns: int | None = None) -> list[str]:
     return [unstyle(line) for line in why.lines(answer, columns)]
 
 
 def other(name: str, found: Diagnosis, family: str = "") -> Diagnosis:
     """The same, of another pod."""
     sentence = found.sentence.replace("db/pg-0", name)
-    return msgspec.structs.replace(found, there=name, family=family, sentence=sentence)
+    return msgspec.structs.replace(found, destination=name, family=family, sentence=sentence)
 
 
 def test_the_sentence_the_parts_the_facts_and_what_to_do() -> None:
-    assert text(Answer(diagnosis=HOLE)) == [
+    assert text(PathReport(diagnosis=HOLE)) == [
         f"✗ {HOLE.sentence}",
         "  certain about where",
         "",
@@ -51,7 +51,7 @@ def test_the_sentence_the_parts_the_facts_and_what_to_do() -> None:
 
 
 def test_a_narrow_terminal() -> None:
-    lines = text(Answer(diagnosis=HOLE), 60)
+    lines = text(PathReport(diagnosis=HOLE), 60)
     assert max(map(len, lines)) <= 60
     at = lines.index("  the whole path, default/web-1 ⇄ db/pg-0")
     assert lines[at + 1 : at + 4] == [
@@ -64,7 +64,7 @@ def test_a_narrow_terminal() -> None:
 
 def test_a_part_that_is_the_whole_path_is_not_told_twice() -> None:
     found = diagnose(WEB, N1, [both("whole", 1450, goal=N1), both("near", 1450, goal=N1)])
-    assert [line for line in text(Answer(diagnosis=found)) if "⇄" in line] == [
+    assert [line for line in text(PathReport(diagnosis=found)) if "⇄" in line] == [
         "  the whole path  default/web-1 ⇄ n1  1450 of 1450  ok"
     ]
 
@@ -72,7 +72,7 @@ def test_a_part_that_is_the_whole_path_is_not_told_twice() -> None:
 def test_other_paths_take_a_line_each_and_those_in_order_one_together() -> None:
     bad = [other(f"db/pg-{number}", HOLE) for number in range(1, 6)]
     good = [other(f"web/ok-{number}", FINE) for number in range(7)]
-    lines = text(Answer(diagnosis=HOLE, others=(*bad, *good)))
+    lines = text(PathReport(diagnosis=HOLE, other_paths=(*bad, *good)))
     told = [line for line in lines if line.startswith("  · also: ")]
     assert told == [f"  · also: {one.sentence}" for one in bad[:3]]
     assert "  · and 2 more that are not in order: " in "\n".join(lines)
@@ -81,20 +81,23 @@ def test_other_paths_take_a_line_each_and_those_in_order_one_together() -> None:
 
 
 def test_what_could_not_be_measured_is_said_before_what_to_do() -> None:
-    lines = text(Answer(diagnosis=FINE, notes=("a note",), troubles=("a trouble",)))
+    lines = text(PathReport(diagnosis=FINE, notes=("a note",), errors=("a trouble",)))
     assert lines[-4:] == ["  ! a note", "  ! a trouble", "", f"  → {FINE.advice}"]
 
 
 def test_programs_get_the_same_answer() -> None:
-    answer = Answer(diagnosis=HOLE, others=(FINE,))
+    answer = PathReport(diagnosis=HOLE, other_paths=(FINE,))
     found = json.loads(msgspec.json.encode(answer))
-    assert (found["schema"], found["diagnosis"]["mtu"], found["diagnosis"]["size"]) == (
+    assert (found["schema"], found["diagnosis"]["isMtu"], found["diagnosis"]["mtu"]) == (
         "kubemtu.io/why/v1",
         "yes",
         1350,
     )
     assert [one["role"] for one in found["diagnosis"]["legs"]] == ["whole", "near", "nodes", "overlay", "far"]
-    assert (found["diagnosis"]["legs"][0]["forth"]["mtu"], found["diagnosis"]["legs"][0]["back"]["mtu"]) == (1350, 1450)
+    assert (found["diagnosis"]["legs"][0]["forward"]["mtu"], found["diagnosis"]["legs"][0]["backward"]["mtu"]) == (
+        1350,
+        1450,
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,7 @@ def test_a_command_line_that_makes_no_sense_is_a_sentence(
 
 
 def test_each_direction_of_a_pair_has_a_line_and_what_is_in_order_no_more() -> None:
-    lines = [unstyle(line) for line in probe.pair_lines(Answer(diagnosis=HOLE), None)]
+    lines = [unstyle(line) for line in probe.pair_lines(PathReport(diagnosis=HOLE), None)]
     assert lines[0].startswith("✗ default/web-1 ▸ db/pg-0: black hole; 1350 bytes arrive, and everything larger")
     assert "✓ db/pg-0 ▸ default/web-1: ok; packets of 1450 bytes arrive whole; nothing larger is expected" in lines
     assert not any("1450 bytes arrived" in line for line in lines)
@@ -132,7 +135,7 @@ def test_each_direction_of_a_pair_has_a_line_and_what_is_in_order_no_more() -> N
 
 def test_the_family_of_a_pair_is_named_where_there_are_two() -> None:
     four, six = other("db/pg-0", FINE, "IPv4"), other("db/pg-0", HOLE, "IPv6")
-    lines = [unstyle(line) for line in probe.pair_lines(Answer(diagnosis=six, others=(four,)), None)]
+    lines = [unstyle(line) for line in probe.pair_lines(PathReport(diagnosis=six, other_paths=(four,)), None)]
     heads = [line.partition(":")[0] for line in lines]
     assert heads.index("✗ default/web-1 ▸ db/pg-0 over IPv6") < heads.index("✓ default/web-1 ▸ db/pg-0 over IPv4")
 
@@ -140,23 +143,23 @@ def test_the_family_of_a_pair_is_named_where_there_are_two() -> None:
 # A mesh
 
 
-def layer(round_: rounds.Mesh, *, cutting: Sequence[str] = (), name: str = "nodes") -> Layer:
+def layer(round_: rounds.Mesh, *, cutting: Sequence[str] = (), name: str = "nodes") -> MeshLayer:
     """A layer of a report, as measuring makes it."""
     faults = tuple(mesh_remedies.advised(fault, name, round_.expected, None) for fault in infer(round_))
-    return Layer(
+    return MeshLayer(
         name=name,
         expected=round_.expected,
-        measured=round_,
+        mesh=round_,
         summary=rounds.summary(round_),
         plan=sampling.plan(round_.members),
         faults=faults,
-        cutting=tuple(cutting),
+        fragmenting_nodes=tuple(cutting),
         seconds=0.25,
     )
 
 
-def told(*layers: Layer, columns: int | None = None, notes: tuple[str, ...] = ()) -> list[str]:
-    report = Report(ok=all(one.ok for one in layers), layers=layers, notes=notes)
+def told(*layers: MeshLayer, columns: int | None = None, notes: tuple[str, ...] = ()) -> list[str]:
+    report = MeshReport(ok=all(one.ok for one in layers), layers=layers, notes=notes)
     return [unstyle(line) for line in probe.lines(report, columns)]
 
 

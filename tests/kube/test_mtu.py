@@ -72,8 +72,16 @@ SEEN = net.NodeObservation(
     ),
     observed_at=1795435200.25,
 )
-FOUND = search.Found(
-    ending="unreachable", mtu=0, limit=None, losses=0, fitting=0, fitting_lost=0, rounds=2, packets=8, top=1450
+FOUND = search.SearchResult(
+    ending="unreachable",
+    mtu=0,
+    limit=None,
+    next_size_losses=0,
+    fitting_packets=0,
+    fitting_lost=0,
+    rounds=2,
+    packets=8,
+    interface_mtu=1450,
 )
 TOLD = request.ProbeReport(
     ready=True,
@@ -83,7 +91,7 @@ TOLD = request.ProbeReport(
             path="a > b",
             verdict=verdict.Verdict(kind="black hole", mtu=1400, sentence="it vanishes", evidence=("x",)),
             protocol="ICMP echo",
-            forward=verdict.Direction(found=FOUND),
+            forward=verdict.Direction(search=FOUND),
             packets=8,
             notes=("a note",),
         ),
@@ -93,7 +101,9 @@ TOLD = request.ProbeReport(
         request.PassiveReading(link="cali1", before=evidence_records.Evidence(established=3), flushed=2),
         request.PassiveReading(link="cali2", error="the pod behind cali2 is gone"),
     ),
-    mesh_row=rounds.Row(sender=1, measured=3, ok=1, groups=(rounds.Group(kind="lower", mtu=1400, to=(0, 2)),)),
+    mesh_row=rounds.MeshRow(
+        sender=1, measured=3, ok=1, groups=(rounds.PeerGroup(kind="lower", mtu=1400, receivers=(0, 2)),)
+    ),
     errors=("one",),
 )
 BARE_TOLD = request.ProbeReport()

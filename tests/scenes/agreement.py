@@ -33,7 +33,7 @@ class Views(NamedTuple):
     advice: dict[str, list[str]]
     plans: dict[str, int]  # the pod MTU that a command plans to lead to
     check: report.Report
-    why: why.Answer
+    why: why.PathReport
 
 
 async def _views(cluster: Cluster, here: str, there: str) -> Views:
@@ -49,7 +49,7 @@ async def _views(cluster: Cluster, here: str, there: str) -> Views:
         "check": (checked.remedy, [one.remedy for one in checked.findings]),
         "check --prove": (proven.remedy, [one.remedy for one in proven.findings]),
         "probe": (measured.remedy, [fault.advice for layer in measured.layers for fault in layer.faults]),
-        "why": (answer.diagnosis.remedy, [one.advice for one in answer.all if one.mtu == "yes"]),
+        "why": (answer.diagnosis.remedy, [one.advice for one in answer.all if one.is_mtu == "yes"]),
     }
     with contextlib.suppress(errors.KubemtuError):  # one that refuses to plan leads nowhere else
         plans["plan"] = decide.plan(snapshot)[0].target
@@ -72,17 +72,17 @@ def _differences(found: Views) -> Iterator[str]:
     known = {name: one for name, one in found.remedies.items() if one is not None}
     measured = found.remedies["probe"]
     if (
-        measured is None or measured.cause != "network" or measured.known
+        measured is None or measured.cause != "network" or measured.stated_by
     ):  # what interfaces show is all there is: every command that speaks of the pod network says the same
-        yield from _unlike(known, ("cause", "mtu", "path_mtu", "known"))
-        yield from _unlike({name: one for name, one in known.items() if one.cause in SAME_PLACE}, ("place",))
+        yield from _unlike(known, ("cause", "mtu", "path_mtu", "stated_by"))
+        yield from _unlike({name: one for name, one in known.items() if one.cause in SAME_PLACE}, ("devices",))
         aim, plan = found.remedies["check"], found.plans.get("plan")
         if aim is not None and plan is not None and aim.mtu != plan:
             yield f"check leads to {aim.mtu}, plan to {plan}"
         answer = found.why.diagnosis
-        if answer.mtu == "yes" and found.check.verdict == "healthy":
+        if answer.is_mtu == "yes" and found.check.verdict == "healthy":
             yield f"check is content ({found.check.summary}), and why is not: {answer.sentence}"
-        if answer.remedy is not None and answer.remedy.cause == "none" and not answer.remedy.known:
+        if answer.remedy is not None and answer.remedy.cause == "none" and not answer.remedy.stated_by:
             yield f"why finds fault, and no cause: {answer.sentence} {answer.advice}"
     else:  # less gets through than interfaces say: who has measured says it, and check cannot know
         yield from _unlike({name: one for name, one in known.items() if name != "check"}, ("cause", "mtu", "path_mtu"))

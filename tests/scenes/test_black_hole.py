@@ -38,9 +38,9 @@ def judge(lab: Cluster, node: str, way: Way) -> None:
     """All commands name the node, are certain, and none of them ends with 0."""
     ended = lab.run("probe", "-o", "json")
     found = json.loads(ended.out)
-    assert (ended.code, found["ok"], found["unmeasured"]) == (1, False, [])
+    assert (ended.code, found["ok"], found["unmeasuredNodes"]) == (1, False, [])
     for layer in found["layers"]:
-        assert [(one["where"], one["members"], one["sure"]) for one in layer["faults"]] == [
+        assert [(one["where"], one["members"], one["confidence"]) for one in layer["faults"]] == [
             (SHAPES[way], [node], "certain")
         ], layer["name"]
     proven = lab.run("check", "--prove", "-o", "json")
@@ -50,9 +50,9 @@ def judge(lab: Cluster, node: str, way: Way) -> None:
     assert not codes & {"MTU118", "MTU125"}
     asked = lab.run("why", node, "node-3", "-o", "json")
     diagnosis = json.loads(asked.out)["diagnosis"]
-    assert (asked.code, diagnosis["mtu"], diagnosis["sure"]) == (1, "yes", "certain")
-    assert diagnosis["size"] in {1400, 1404}  # a port takes a VLAN tag's room more from its wire: is_skb_forwardable
-    assert diagnosis["place"] in {f"between {node} and node-3", f"between node-3 and {node}"}
+    assert (asked.code, diagnosis["isMtu"], diagnosis["confidence"]) == (1, "yes", "certain")
+    assert diagnosis["mtu"] in {1400, 1404}  # a port takes a VLAN tag's room more from its wire: is_skb_forwardable
+    assert diagnosis["location"] in {f"between {node} and node-3", f"between node-3 and {node}"}
 
 
 @pytest.mark.timeout(600)

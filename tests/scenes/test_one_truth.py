@@ -193,8 +193,8 @@ def aims(cluster: Cluster, *options: str) -> dict[str, Aim]:
         assert ended.code in (0, 1), f"{command}: {ended.err}"
         value = json.loads(ended.out)
         value = value["diagnosis"] if command == "why" else value
-        aim = value["remedy"] or {"cause": "none", "mtu": 0, "path_mtu": 0, "place": ""}
-        found[command] = Aim(aim["cause"], aim["mtu"], aim["path_mtu"], aim["place"])
+        aim = value["remedy"] or {"cause": "none", "mtu": 0, "pathMtu": 0, "devices": ""}
+        found[command] = Aim(aim["cause"], aim["mtu"], aim["pathMtu"], aim["devices"])
     found["plan"] = Aim("", cluster.plan(*options).target)
     return found
 
@@ -274,10 +274,10 @@ def test_nics_and_veths_that_changed_lead_all_to_one_size(cluster: Cluster) -> N
         for _ in range(2):
             alike(aims(cluster), Aim("pods", 1400))
             answer = said(cluster)
-            assert (answer["mtu"], answer["kind"], answer["size"]) == ("yes", "outer fragments", 1400)
+            assert (answer["isMtu"], answer["kind"], answer["mtu"]) == ("yes", "outer fragments", 1400)
             whole = next(leg for leg in answer["legs"] if leg["role"] == "whole")
-            assert (whole["back"]["kind"], whole["back"]["mtu"]) == ("outer fragments", 1400)
-            assert "stale path MTU" not in {(leg["forth"] or {}).get("kind") for leg in answer["legs"]}
+            assert (whole["backward"]["kind"], whole["backward"]["mtu"]) == ("outer fragments", 1400)
+            assert "stale path MTU" not in {(leg["forward"] or {}).get("kind") for leg in answer["legs"]}
 
     # One NIC is smaller than the other.
     with links(cluster, "eth0", 1400, "node-2"):

@@ -212,7 +212,7 @@ def test_a_node_that_does_not_report_is_measured_by_the_others(lab: Cluster) -> 
         ) in lines
         assert any(line.startswith("? node node-4 does not report, ") for line in lines)
         assert not any(line.startswith("✓") for line in lines)
-        assert json.loads(lab.run("probe", "-o", "json").out)["unmeasured"] == ["node-4"]
+        assert json.loads(lab.run("probe", "-o", "json").out)["unmeasuredNodes"] == ["node-4"]
         assert [(code, place) for code, place, _ in prove(lab)] == [
             ("MTU125", "node node-4, measured between nodes"),
             ("MTU125", "node node-4, measured between pods"),

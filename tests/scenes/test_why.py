@@ -614,9 +614,12 @@ def test_programs_read_where_it_is(lab: Cluster) -> None:
         text = lab.run("probe", "pod-1a", "pod-2a")
     told = found["diagnosis"]
     assert found["schema"] == "kubemtu.io/why/v1"
-    assert (told["mtu"], told["kind"], told["size"], told["expected"]) == ("yes", "black hole", 1350, 1450)
-    assert (told["place"], told["sure"]) == ("between node-1 and node-2, whose network carries 1400", "certain")
-    assert {one["role"]: one["forth"]["mtu"] for one in told["legs"]} == {
+    assert (told["isMtu"], told["kind"], told["mtu"], told["expected"]) == ("yes", "black hole", 1350, 1450)
+    assert (told["location"], told["confidence"]) == (
+        "between node-1 and node-2, whose network carries 1400",
+        "certain",
+    )
+    assert {one["role"]: one["forward"]["mtu"] for one in told["legs"]} == {
         "whole": 1350,
         "near": 1450,
         "nodes": 1400,

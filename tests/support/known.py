@@ -8,7 +8,7 @@ from kubemtu.core import net
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.why import lookup
-from kubemtu.core.why.endpoints import End, Known
+from kubemtu.core.why.endpoints import Endpoint, Inventory
 
 
 def made(kind: str, name: str, namespace: str = "", **parts: object) -> Object:
@@ -90,8 +90,8 @@ SERVICES = (
     endpoints("pg", "10.42.2.10", namespace="db"),
     endpoints("pg", "10.42.2.99", namespace="db", ready=False),
 )
-KNOWN = Known(snapshot=SNAPSHOT, services=SERVICES)
+KNOWN = Inventory(snapshot=SNAPSHOT, services=SERVICES)
 
 
-def find(word: str, **changed: object) -> End:
+def find(word: str, **changed: object) -> Endpoint:
     return lookup.find(word, msgspec.structs.replace(KNOWN, **changed))

@@ -9,9 +9,9 @@ from kubemtu.core.path import verdict as path_verdict
 from kubemtu.core.path.direction import Direction
 from kubemtu.core.probe import request
 from kubemtu.core.why.directions import Leg, Role
-from kubemtu.core.why.endpoints import End
+from kubemtu.core.why.endpoints import Endpoint
 
-WEB = End(
+WEB = Endpoint(
     kind="pod",
     name="default/web-1",
     addresses=("10.42.1.10",),
@@ -22,7 +22,7 @@ WEB = End(
     host_mtu=1450,
     tunnel=True,
 )
-PG = End(
+PG = Endpoint(
     kind="pod",
     name="db/pg-0",
     addresses=("10.42.2.10",),
@@ -33,12 +33,12 @@ PG = End(
     host_mtu=1450,
     tunnel=True,
 )
-N1 = End(kind="node", name="n1", addresses=("192.0.2.1",), on="n1", node="n1", mtu=1500, tunnel=True)
-N2 = End(kind="node", name="n2", addresses=("192.0.2.2",), on="n2", node="n2", mtu=1500, tunnel=True)
-OUTSIDE = End(kind="address", name="203.0.113.7", addresses=("203.0.113.7",))
+N1 = Endpoint(kind="node", name="n1", addresses=("192.0.2.1",), on="n1", node="n1", mtu=1500, tunnel=True)
+N2 = Endpoint(kind="node", name="n2", addresses=("192.0.2.2",), on="n2", node="n2", mtu=1500, tunnel=True)
+OUTSIDE = Endpoint(kind="address", name="203.0.113.7", addresses=("203.0.113.7",))
 
 
-def changed(end: End, **fields: Any) -> End:
+def changed(end: Endpoint, **fields: Any) -> Endpoint:
     """That end, with something else about it."""
     return msgspec.structs.replace(end, **fields)
 
@@ -62,22 +62,24 @@ def direction(
     The sender's kernel believed `before`, what the interface has unless told otherwise, and learns what it is told.
     """
     own = "own interface" if mtu >= top else "router" if by else "silence"
-    found = search.Found(
+    found = search.SearchResult(
         ending=ending,
         mtu=mtu,
         limit=(limit or own) if ending == "exact" else None,  # type: ignore[arg-type]  # each is a Limit
-        losses=6,
-        unheard=unheard,
-        fitting=fitting,
+        next_size_losses=6,
+        full_size_vanishes=unheard,
+        fitting_packets=fitting,
         fitting_lost=lost,
         rounds=2,
         packets=60,
-        top=top,
-        quotes=(search.Quote(mtu=mtu, by=by, size=top),) if by else (),
-        fragment=mtu if limit == "fragments" else None,
+        interface_mtu=top,
+        too_big=(search.TooBig(mtu=mtu, router=by, refused_size=top),) if by else (),
+        largest_fragment=mtu if limit == "fragments" else None,
     )
     believed = top if before is None else before
-    return Direction(found=found, believed_before=believed, believed=mtu if by else believed, peer_mtu=peer, **facts)
+    return Direction(
+        search=found, path_mtu_before=believed, path_mtu_after=mtu if by else believed, receiver_mtu=peer, **facts
+    )
 
 
 def nothing(top: int = 1450) -> Direction:
@@ -87,9 +89,9 @@ def nothing(top: int = 1450) -> Direction:
 
 def returned(one: Direction) -> Direction:
     """The same as the other end reports it: without who spoke, what was believed before, and whose interface it is."""
-    quotes = tuple(msgspec.structs.replace(quote, by=None) for quote in one.found.quotes)
-    found = msgspec.structs.replace(one.found, quotes=quotes)
-    return msgspec.structs.replace(one, found=found, believed_before=0, peer_mtu=0)
+    quotes = tuple(msgspec.structs.replace(quote, router=None) for quote in one.search.too_big)
+    found = msgspec.structs.replace(one.search, too_big=quotes)
+    return msgspec.structs.replace(one, search=found, path_mtu_before=0, receiver_mtu=0)
 
 
 def leg(
@@ -99,8 +101,8 @@ def leg(
     *,
     expected: int = 0,
     over: request.Protocol = "UDP",
-    here: End = WEB,
-    goal: End = PG,
+    here: Endpoint = WEB,
+    goal: Endpoint = PG,
 ) -> Leg:
     """A part of the path that was measured, there and back."""
     names = {
@@ -115,10 +117,10 @@ def leg(
     result = request.PathResult(
         path=role, verdict=verdict, protocol=over, both_ways=back is not None, forward=there, backward=back
     )
-    return Leg(role=role, here=names[0], there=names[1], result=result, expected=expected)
+    return Leg(role=role, source=names[0], destination=names[1], result=result, expected=expected)
 
 
-def both(role: Role, mtu: int, top: int = 1450, *, expected: int = 0, goal: End = PG, **facts: Any) -> Leg:
+def both(role: Role, mtu: int, top: int = 1450, *, expected: int = 0, goal: Endpoint = PG, **facts: Any) -> Leg:
     """A part that carries the same both ways."""
     return leg(role, direction(mtu, top, **facts), direction(mtu, top, **facts), expected=expected, goal=goal)
 

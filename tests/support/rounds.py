@@ -20,7 +20,7 @@ def measured(
     expected: int = 1500,
 ) -> rounds.Mesh:
     """One round of members n0, n1, ...; those that are silent have no row."""
-    members = tuple(rounds.Member(name=f"n{member}", zone=zone(member)) for member in range(size))
+    members = tuple(rounds.MemberNode(name=f"n{member}", zone=zone(member)) for member in range(size))
     plan = rounds.Mesh(members=members, expected=expected, offsets=offsets)
     rows = []
     for sender in range(size):
@@ -32,11 +32,12 @@ def measured(
             if (end := rule(sender, receiver)) is not None:
                 groups.setdefault(end, []).append(receiver)
         listed = tuple(
-            rounds.Group(kind=kind, mtu=mtu, to=tuple(sorted(to))) for (kind, mtu), to in sorted(groups.items())
+            rounds.PeerGroup(kind=kind, mtu=mtu, receivers=tuple(sorted(to)))
+            for (kind, mtu), to in sorted(groups.items())
         )
-        bad = sum(len(group.to) for group in listed)
+        bad = sum(len(group.receivers) for group in listed)
         rows.append(
-            rounds.Row(
+            rounds.MeshRow(
                 sender=sender,
                 measured=len(peers),
                 ok=len(peers) - bad,

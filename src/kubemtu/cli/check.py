@@ -85,7 +85,7 @@ def read(flags: kubeflags.KubeFlags, source: Path | None) -> "Snapshot":
     return asyncio.run(_observed(flags))
 
 
-async def _proven(flags: kubeflags.KubeFlags, *, quiet: bool) -> "tuple[Snapshot, mesh.Report]":
+async def _proven(flags: kubeflags.KubeFlags, *, quiet: bool) -> "tuple[Snapshot, mesh.MeshReport]":
     from kubemtu.cli import planning, probe
     from kubemtu.flows import observe
     from kubemtu.flows.measure import mesh

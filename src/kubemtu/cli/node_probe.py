@@ -29,25 +29,25 @@ key_option = click.option(
 )
 
 
-class Way(msgspec.Struct, frozen=True, kw_only=True):
+class DirectionResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One direction, for programs: sizes in bytes, `fitting` packets up to `mtu` sent, `fitting_lost` of them lost."""
 
     ending: str
     mtu: int
     limit: str | None
-    top: int
-    losses: int
-    fitting: int
+    interface_mtu: int
+    next_size_losses: int
+    fitting_packets: int
     fitting_lost: int
     rounds: int
     packets: int
-    believed: int
-    quotes: tuple[search.Quote, ...] = ()
+    path_mtu_after: int
+    too_big: tuple[search.TooBig, ...] = ()
     segments: direction.Segments | None = None
-    nat: str = ""
+    nat_address: str = ""
 
 
-class Probed(msgspec.Struct, frozen=True, kw_only=True):
+class HostProbe(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What `-o json` prints; `packets` are those of the forward direction, `seconds` that it took to measure all.
 
     `is_mtu`: whether an MTU is the trouble; `place`: who or where; `advice`: what to do.
@@ -57,19 +57,19 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     mtu: int
     expected: int
-    verdict: str
+    kind: str
     is_mtu: str
     sentence: str
-    place: str
+    location: str
     advice: str
-    seconds: float
+    duration_seconds: float
     packets: int
-    rtt: float
-    over: str
+    round_trip_seconds: float
+    protocol: str
     evidence: tuple[str, ...]
-    forward: Way
-    back: Way | None = None
-    forgot: int = 0
+    forward: DirectionResult
+    backward: DirectionResult | None = None
+    forgotten_path_mtus: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -152,12 +152,12 @@ def probe(
             terminal.echo(line)
     else:
         output.emit(probed, output_format)
-    if probed.verdict == "unreachable":
+    if probed.kind == "unreachable":
         return errors.Unreachable.exit_code
-    return errors.FINE if probed.verdict == "ok" else errors.FINDINGS
+    return errors.FINE if probed.kind == "ok" else errors.FINDINGS
 
 
-def _probed(way: request.PathRequest, result: request.PathResult, forgot: int, *, keyed: bool) -> Probed:
+def _probed(way: request.PathRequest, result: request.PathResult, forgot: int, *, keyed: bool) -> HostProbe:
     assert result.forward is not None
     notes = list(result.notes)
     if result.verdict.kind == "unreachable":
@@ -167,63 +167,63 @@ def _probed(way: request.PathRequest, result: request.PathResult, forgot: int, *
     elif result.protocol == "UDP" and way.both_ways and not result.both_ways:
         notes.append("the other end did not measure back; it is too busy, or nothing came back from it")
     verdict = result.verdict
-    return Probed(
+    return HostProbe(
         address=way.address,
         port=way.port,
         mtu=verdict.mtu,
         expected=verdict.expected,
-        verdict=verdict.kind,
+        kind=verdict.kind,
         is_mtu=verdict.is_mtu,
         sentence=verdict.sentence,
-        place=verdict.place,
+        location=verdict.location,
         advice=verdict.advice,
-        seconds=result.duration_seconds,
+        duration_seconds=result.duration_seconds,
         packets=result.packets,
-        rtt=result.round_trip_seconds,
-        over=result.protocol,
+        round_trip_seconds=result.round_trip_seconds,
+        protocol=result.protocol,
         evidence=verdict.evidence,
         forward=_way(result.forward),
-        back=_way(result.backward) if result.backward is not None else None,
-        forgot=forgot,
+        backward=_way(result.backward) if result.backward is not None else None,
+        forgotten_path_mtus=forgot,
         notes=tuple(notes),
     )
 
 
-def _way(one: direction.Direction) -> Way:
-    found = one.found
-    return Way(
+def _way(one: direction.Direction) -> DirectionResult:
+    found = one.search
+    return DirectionResult(
         ending=found.ending,
         mtu=found.mtu,
         limit=found.limit,
-        top=found.top,
-        losses=found.losses,
-        fitting=found.fitting,
+        interface_mtu=found.interface_mtu,
+        next_size_losses=found.next_size_losses,
+        fitting_packets=found.fitting_packets,
         fitting_lost=found.fitting_lost,
         rounds=found.rounds,
         packets=found.packets,
-        believed=one.believed,
-        quotes=found.quotes,
+        path_mtu_after=one.path_mtu_after,
+        too_big=found.too_big,
         segments=one.segments,
-        nat=one.nat,
+        nat_address=one.nat_address,
     )
 
 
-def _lines(probed: Probed) -> Iterator[str]:
-    sign, colour = SIGN[probed.verdict == "ok"]
-    if probed.verdict in verdict.UNDECIDED:
+def _lines(probed: HostProbe) -> Iterator[str]:
+    sign, colour = SIGN[probed.kind == "ok"]
+    if probed.kind in verdict.UNDECIDED:
         sign, colour = "?", "yellow"
-    yield terminal.style(f"{sign} {probed.address}: {probed.verdict}; {probed.sentence}", fg=colour, bold=True)
+    yield terminal.style(f"{sign} {probed.address}: {probed.kind}; {probed.sentence}", fg=colour, bold=True)
     for line in probed.evidence:
         yield f"  · {line}"
-    if probed.forgot:
-        yield f"  · {wording.count(probed.forgot, 'learned path MTU')} forgotten first"
+    if probed.forgotten_path_mtus:
+        yield f"  · {wording.count(probed.forgotten_path_mtus, 'learned path MTU')} forgotten first"
     for line in probed.notes:
         yield terminal.style(f"  {line}", fg="yellow")
-    if probed.advice and probed.verdict != "ok":
+    if probed.advice and probed.kind != "ok":
         yield f"  → {probed.advice}"
     yield (
-        f"  {wording.count(probed.packets, 'packet')} there over {probed.over}, verdict after "
-        f"{probed.seconds * 1000:.1f} ms, round trip {probed.rtt * 1000:.2f} ms"
+        f"  {wording.count(probed.packets, 'packet')} there over {probed.protocol}, verdict after "
+        f"{probed.duration_seconds * 1000:.1f} ms, round trip {probed.round_trip_seconds * 1000:.2f} ms"
     )
 
 

@@ -12,8 +12,8 @@ from kubemtu.cli import kubeflags, numbers, output, terminal
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
-    from kubemtu.flows.measure.mesh import Layer, Report
-    from kubemtu.flows.measure.why import Answer
+    from kubemtu.flows.measure.mesh import MeshLayer, MeshReport
+    from kubemtu.flows.measure.why import PathReport
 
 MATRIX_MOST = 24  # members that are drawn
 NAME_MOST = 24
@@ -83,7 +83,7 @@ def probe(
     return errors.FINE if report.ok else errors.FINDINGS
 
 
-async def _pair(flags: kubeflags.KubeFlags, here: str, there: str, namespace: str | None) -> "Answer":
+async def _pair(flags: kubeflags.KubeFlags, here: str, there: str, namespace: str | None) -> "PathReport":
     from kubemtu.cli import planning
     from kubemtu.flows.measure import why
 
@@ -91,7 +91,7 @@ async def _pair(flags: kubeflags.KubeFlags, here: str, there: str, namespace: st
         return await why.why(api, here, there, namespace=namespace or api.connection.namespace, parts=False)
 
 
-def _tell_pair(answer: "Answer", output_format: str) -> int:
+def _tell_pair(answer: "PathReport", output_format: str) -> int:
     if output_format == "text":
         from kubemtu.cli import render
 
@@ -102,11 +102,11 @@ def _tell_pair(answer: "Answer", output_format: str) -> int:
     if all(one.kind == "unreachable" for one in answer.all):
         return errors.Unreachable.exit_code
     fine = all(leg.verdict.ok for one in answer.all for leg in one.legs if leg.role != "return")
-    told = not answer.unmeasured and all(one.mtu == "no" for one in answer.all)
+    told = not answer.unmeasured_nodes and all(one.is_mtu == "no" for one in answer.all)
     return errors.FINE if fine and told else errors.FINDINGS
 
 
-def pair_lines(answer: "Answer", columns: int | None) -> Iterator[str]:
+def pair_lines(answer: "PathReport", columns: int | None) -> Iterator[str]:
     """What was measured between two ends, for people: each family and each endpoint of a Service by itself."""
     from kubemtu.cli import render, why
 
@@ -114,13 +114,16 @@ def pair_lines(answer: "Answer", columns: int | None) -> Iterator[str]:
         told: set[tuple[str, str]] = set()
         for leg in found.legs:
             over = f" over {found.family}" if found.family else ""
-            for here, there, verdict in ((leg.here, leg.there, leg.forth), (leg.there, leg.here, leg.back)):
+            for here, there, verdict in (
+                (leg.source, leg.destination, leg.forward),
+                (leg.destination, leg.source, leg.backward),
+            ):
                 if verdict is None or (here, there) in told:
                     continue
                 if verdict.kind != "unreachable":
                     told.add((here, there))
                 colour: dict[str, str | bool] = {"fg": "green" if verdict.ok else "red", "bold": True}
-                sign = "✗" if not verdict.ok else "?" if answer.unmeasured else "✓"
+                sign = "✗" if not verdict.ok else "?" if answer.unmeasured_nodes else "✓"
                 head = f"{sign} {here} ▸ {there}{over}: {verdict.kind}; {verdict.sentence}"
                 yield from render.wrapped(head, columns, hang=2, style=colour)
                 for fact in () if verdict.ok else verdict.evidence:
@@ -130,7 +133,7 @@ def pair_lines(answer: "Answer", columns: int | None) -> Iterator[str]:
             result = leg.result
             took, round_trip = result.duration_seconds * 1000, result.round_trip_seconds * 1000
             yield f"  over {result.protocol}, {took:.1f} ms, round trip {round_trip:.2f} ms"
-    for trouble in (*why.unmeasured(answer), *answer.notes, *answer.troubles):
+    for trouble in (*why.unmeasured(answer), *answer.notes, *answer.errors):
         yield from render.wrapped(f"! {trouble}", columns, hang=2, style={"fg": "yellow"})
 
 
@@ -142,7 +145,7 @@ async def _mesh(
     number: int,
     *,
     quiet: bool,
-) -> "Report":
+) -> "MeshReport":
     from kubemtu.cli import planning
     from kubemtu.flows import observe
     from kubemtu.flows.measure import mesh
@@ -170,7 +173,7 @@ def telling(*, quiet: bool) -> Iterator[Callable[[str], None]]:
         tell("")
 
 
-def lines(report: "Report", columns: int | None) -> Iterator[str]:
+def lines(report: "MeshReport", columns: int | None) -> Iterator[str]:
     """A report for people; `columns` None wraps nothing."""
     from kubemtu.cli import render
     from kubemtu.flows.measure import mesh
@@ -178,24 +181,24 @@ def lines(report: "Report", columns: int | None) -> Iterator[str]:
     for layer in report.layers:
         yield from _layer(layer, columns)
         yield ""
-    for kind in report.absent:
+    for kind in report.absent_layers:
         yield from render.wrapped(f"? {mesh.ABSENT[kind]}", columns, hang=2, style={"fg": "yellow", "bold": True})
-    if report.unmeasured:
+    if report.unmeasured_nodes:
         yield from render.wrapped(f"? {_unmeasured(report)}", columns, hang=2, style={"fg": "yellow", "bold": True})
     for note in report.notes:
         yield from render.wrapped(f"! {note}", columns, hang=2, style={"fg": "yellow"})
 
 
-def _unmeasured(report: "Report") -> str:
+def _unmeasured(report: "MeshReport") -> str:
     from kubemtu.core.text.wording import names
 
-    alone = len(report.unmeasured) == 1
+    alone = len(report.unmeasured_nodes) == 1
     verbs = ("does", "was") if alone else ("do", "were")
-    who = f"node {names(report.unmeasured)}"
+    who = f"node {names(report.unmeasured_nodes)}"
     return f"{who} {verbs[0]} not report, or {verbs[1]} not measured in every layer: nothing is called right there"
 
 
-def _layer(layer: "Layer", columns: int | None) -> Iterator[str]:
+def _layer(layer: "MeshLayer", columns: int | None) -> Iterator[str]:
     from kubemtu.cli import render
     from kubemtu.core.text.wording import count, names, verb
 
@@ -206,27 +209,30 @@ def _layer(layer: "Layer", columns: int | None) -> Iterator[str]:
     for fault in layer.faults:
         yield from render.wrapped(fault.sentence, columns, indent=2, hang=2, style={"bold": True})
         pairs = f"{count(fault.pairs, 'pair')}, " if fault.pairs else ""
-        yield from render.wrapped(f"{pairs}{fault.sure} → {fault.advice}", columns, indent=4, hang=2)
-    if layer.cutting:
-        who = f"{names(layer.cutting)} {verb(len(layer.cutting), 'cut')} the packets that the tunnel makes of these"
+        yield from render.wrapped(f"{pairs}{fault.confidence} → {fault.advice}", columns, indent=4, hang=2)
+    if layer.fragmenting_nodes:
+        who = (
+            f"{names(layer.fragmenting_nodes)} {verb(len(layer.fragmenting_nodes), 'cut')} the packets that the "
+            "tunnel makes of these"
+        )
         yield from render.wrapped(
             f"{who}: everything arrives, in pieces, and slowly", columns, indent=2, hang=2, style={"bold": True}
         )
         yield from render.wrapped("→ `kubemtu plan` shows the MTU that travels whole", columns, indent=4, hang=2)
-    members = layer.measured.members
+    members = layer.mesh.members
     if layer.faults and len(members) <= MATRIX_MOST:
         yield ""
         yield from _matrix(layer, columns or WIDE)
-    if layer.plan.per_member < len(members) - 1:
+    if layer.plan.peers_per_member < len(members) - 1:
         yield from render.wrapped(layer.plan.sentence, columns, indent=2)
     yield f"  {count(summary.packets, 'packet')}, {layer.seconds:.2f} s"
 
 
-def _matrix(layer: "Layer", width: int) -> Iterator[str]:
+def _matrix(layer: "MeshLayer", width: int) -> Iterator[str]:
     """Rows send, columns receive; a number where less than expected arrives. Columns have the rows' numbers."""
     from kubemtu.core.mesh import rounds
 
-    members = layer.measured.members
+    members = layer.mesh.members
     rows = [f"{place:2} {member.name}" for place, member in enumerate(members, 1)]
     label = min(max(map(len, (CORNER, *rows))), NAME_MOST)
     if 2 + label + CELL * len(members) > width:
@@ -234,7 +240,7 @@ def _matrix(layer: "Layer", width: int) -> Iterator[str]:
         return
     yield "  " + CORNER.ljust(label) + "".join(f"{place:{CELL}}" for place in range(1, len(members) + 1))
     for sender, row in enumerate(rows):
-        cells = [_cell(rounds.cell(layer.measured, sender, peer), own=sender == peer) for peer in range(len(members))]
+        cells = [_cell(rounds.cell(layer.mesh, sender, peer), own=sender == peer) for peer in range(len(members))]
         yield "  " + row[:label].ljust(label) + "".join(cell.rjust(CELL) for cell in cells)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kubemtu.core.path.verdict import Verdict
     from kubemtu.core.why.diagnosis import Diagnosis
     from kubemtu.core.why.directions import Leg
-    from kubemtu.flows.measure.why import Answer
+    from kubemtu.flows.measure.why import PathReport
 
 COLOURS = {"yes": "red", "no": "green", "unknown": "yellow"}
 SIGNS = {"yes": "✗", "no": "✓", "unknown": "?"}
@@ -68,12 +68,12 @@ def why(
             terminal.echo(line)
     else:
         output.emit(answer, output_format)
-    return errors.FINE if answer.diagnosis.mtu == "no" and not answer.unmeasured else errors.FINDINGS
+    return errors.FINE if answer.diagnosis.is_mtu == "no" and not answer.unmeasured_nodes else errors.FINDINGS
 
 
 async def _answered(
     flags: kubeflags.KubeFlags, here: str, there: str | None, namespace: str | None, flows: int, flush: bool
-) -> "Answer":
+) -> "PathReport":
     from kubemtu.cli import planning
     from kubemtu.flows.measure import why as flow
 
@@ -83,54 +83,54 @@ async def _answered(
         )
 
 
-def lines(answer: "Answer", columns: int | None = None) -> Iterator[str]:
+def lines(answer: "PathReport", columns: int | None = None) -> Iterator[str]:
     """The answer for people: the sentence first; `columns` None wraps nothing."""
     from kubemtu.cli import render
 
     found = answer.diagnosis
-    shown = "unknown" if found.mtu == "no" and answer.unmeasured else found.mtu
+    shown = "unknown" if found.is_mtu == "no" and answer.unmeasured_nodes else found.is_mtu
     colour: dict[str, str | bool] = {"fg": COLOURS[shown], "bold": True}
     yield from render.wrapped(f"{SIGNS[shown]} {found.sentence}", columns, hang=2, style=colour)
-    if found.mtu == "yes" and found.place:
-        yield f"  {found.sure} about where"
+    if found.is_mtu == "yes" and found.location:
+        yield f"  {found.confidence} about where"
     yield ""
     yield from _table(found, columns)
-    if found.evidence or answer.others:
+    if found.evidence or answer.other_paths:
         yield ""
     for fact in found.evidence:
         yield from render.wrapped(f"· {fact}", columns, indent=2, hang=2)
     for line in _others(answer):
         yield from render.wrapped(f"· {line}", columns, indent=2, hang=2)
-    for trouble in (*unmeasured(answer), *answer.notes, *answer.troubles):
+    for trouble in (*unmeasured(answer), *answer.notes, *answer.errors):
         yield from render.wrapped(f"! {trouble}", columns, indent=2, hang=2, style={"fg": "yellow"})
     yield ""
     yield from render.wrapped(f"→ {found.advice}", columns, indent=2, hang=2)
 
 
-def unmeasured(answer: "Answer") -> Iterator[str]:
+def unmeasured(answer: "PathReport") -> Iterator[str]:
     """Say whose word is missing."""
     from kubemtu.core.text.wording import names
 
-    if who := answer.unmeasured:
+    if who := answer.unmeasured_nodes:
         verb = "does" if len(who) == 1 else "do"
         yield f"node {names(who)} {verb} not report: measured from the other end, and nothing is called right there"
 
 
-def _others(answer: "Answer") -> Iterator[str]:
+def _others(answer: "PathReport") -> Iterator[str]:
     """What came of the other paths: the worst by their sentences, those that are in order by their names."""
     from kubemtu.core.text.wording import names
 
-    bad = [one for one in answer.others if one.mtu != "no" or one.kind != "ok"]
+    bad = [one for one in answer.other_paths if one.is_mtu != "no" or one.kind != "ok"]
     for one in bad[:OTHERS_MOST]:
         yield f"also: {one.sentence}"
     if rest := bad[OTHERS_MOST:]:
         yield f"and {len(rest)} more that are not in order: {names(map(_path, rest), NAMES_MOST)}; -o json tells of all"
-    if fine := [one for one in answer.others if one not in bad]:
+    if fine := [one for one in answer.other_paths if one not in bad]:
         yield f"no MTU stands in the way {names(map(_path, fine), NAMES_MOST)}"
 
 
 def _path(found: "Diagnosis") -> str:
-    return f"from {found.here} to {found.there}" + (f" over {found.family}" if found.family else "")
+    return f"from {found.source} to {found.destination}" + (f" over {found.family}" if found.family else "")
 
 
 def _table(found: "Diagnosis", columns: int | None) -> Iterator[str]:
@@ -139,7 +139,7 @@ def _table(found: "Diagnosis", columns: int | None) -> Iterator[str]:
 
     rows: dict[tuple[str, str], tuple[str, str, str, str]] = {}
     for leg in found.legs:
-        rows.setdefault((leg.here, leg.there), _row(leg))
+        rows.setdefault((leg.source, leg.destination), _row(leg))
     if not rows:
         return
     widths = [max(len(row[place]) for row in rows.values()) for place in range(4)]
@@ -154,12 +154,12 @@ def _table(found: "Diagnosis", columns: int | None) -> Iterator[str]:
 
 def _row(leg: "Leg") -> tuple[str, str, str, str]:
     """What a part is, between whom, what it carries, and what that means; both directions where they differ."""
-    forth, back = leg.forth or leg.verdict, leg.back
+    forth, back = leg.forward or leg.verdict, leg.backward
     both = " ⇄ " if back is not None else " ▸ "
     carried, means = _carried(forth), str(forth.kind)
     if back is not None and (back.mtu, back.kind) != (forth.mtu, forth.kind):
         carried, means = f"{carried}, back {_carried(back)}", f"{means}, back {back.kind}"
-    return ROLES[leg.role], f"{leg.here}{both}{leg.there}", carried, means
+    return ROLES[leg.role], f"{leg.source}{both}{leg.destination}", carried, means
 
 
 def _carried(verdict: "Verdict") -> str:

@@ -7,7 +7,7 @@ import msgspec
 Cause = Literal["network", "tunnel", "overlay", "veth", "bridge", "pods", "nics", "none"]
 
 
-class Remedy(msgspec.Struct, frozen=True, kw_only=True):
+class Remedy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What is wrong, and the MTU that pods shall have, in bytes of their packet; 0 where none can be said.
 
     `cause`: "network": less gets through between nodes than their NICs say; "tunnel": a tunnel device is smaller than
@@ -20,13 +20,13 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True):
     cause: Cause
     mtu: int = 0
     path_mtu: int = 0
-    place: str = ""
-    known: str = ""
+    devices: str = ""
+    stated_by: str = ""
 
     @property
     def command(self) -> str:
         """The command that shows the change; `apply` with the same options makes it."""
-        if self.cause == "network" and self.path_mtu and not self.known:
+        if self.cause == "network" and self.path_mtu and not self.stated_by:
             return f"plan --nic-mtu {self.path_mtu}"
         return f"plan --mtu {self.mtu}" if self.cause == "overlay" else "plan"
 
@@ -36,9 +36,9 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True):
         made = self.command.replace("plan", "apply", 1)
         if self.cause == "tunnel":
             return (
-                f"{self.place} goes back to {self.mtu}: `kubemtu apply` sets it, live; look also for what set it "
+                f"{self.devices} goes back to {self.mtu}: `kubemtu apply` sets it, live; look also for what set it "
                 "(udev, systemd-networkd, NetworkManager)"
             )
         if self.cause == "bridge":
-            return f"{self.place} gets the {self.mtu} of its ports: `kubemtu apply` sets it, live"
+            return f"{self.devices} gets the {self.mtu} of its ports: `kubemtu apply` sets it, live"
         return f"`kubemtu {self.command}` shows the change of pods to {self.mtu}, and `kubemtu {made}` makes it, live"

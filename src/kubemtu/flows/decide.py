@@ -25,7 +25,7 @@ def check(
     snapshot: Snapshot,
     nic_mtu: int | None = None,
     namespace: str | None = None,
-    proven: mesh.Report | None = None,
+    proven: mesh.MeshReport | None = None,
 ) -> report.Report:
     """Say what is so; with a namespace, nothing of other namespaces' pods.
 
@@ -39,16 +39,18 @@ def check(
     findings = [
         one
         for layer in (proven.layers if proven is not None else ())
-        for one in measured.find(layer.name, layer.faults, layer.cutting)
+        for one in measured.find(layer.name, layer.faults, layer.fragmenting_nodes)
     ]
     if proven is not None:
-        findings += measured.missing(proven.unmeasured, [layer.faults for layer in proven.layers], proven.absent)
+        findings += measured.missing(
+            proven.unmeasured_nodes, [layer.faults for layer in proven.layers], proven.absent_layers
+        )
     lines = proven.lines() if proven is not None else ()
     told = found if namespace is None else topology.only(found, namespace)
     return report.report(told, findings, lines, between_pods=proven.between_pods if proven is not None else 0)
 
 
-def bounds(proven: mesh.Report) -> tuple[policy.Bound, ...]:
+def bounds(proven: mesh.MeshReport) -> tuple[policy.Bound, ...]:
     """What a round found between the nodes themselves to carry less than their interfaces: with that much pods fit."""
     return (policy.Bound(path_mtu=proven.between_nodes, by=MEASURED),) if proven.between_nodes else ()
 

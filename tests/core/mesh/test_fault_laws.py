@@ -41,22 +41,22 @@ def covers(fault: faults.Fault, round_: mesh_rounds.Mesh, sender: int, receiver:
     one, other = round_.members[sender], round_.members[receiver]
     if fault.where in {"pair", "equal paths", "zones"}:
         at = [(one.name, other.name), (other.name, one.name)]
-        if fault.at == "zone":
+        if fault.scope == "zone":
             at = [(one.zone, other.zone), (other.zone, one.zone)]
         if fault.where == "pair":
-            return bool({*zip(fault.members, fault.others, strict=True)} & {*at[: 1 + fault.both]})
-        if fault.at == "zone" and not fault.members and not fault.others:
+            return bool({*zip(fault.members, fault.others, strict=True)} & {*at[: 1 + fault.both_directions]})
+        if fault.scope == "zone" and not fault.members and not fault.others:
             return one.zone != other.zone
         return any(
             (not fault.members or there in fault.members) and (not fault.others or back in fault.others)
-            for there, back in at[: 1 + fault.both]
+            for there, back in at[: 1 + fault.both_directions]
         )
     zones = (one.zone in fault.members, other.zone in fault.members)
     return {
         "receives": other.name in fault.members,
         "sends": one.name in fault.members,
         "link": bool({one.name, other.name} & {*fault.members}),
-        "node down": other.name in fault.members or (fault.both and one.name in fault.members),
+        "node down": other.name in fault.members or (fault.both_directions and one.name in fault.members),
         "zone receives": zones == (False, True),
         "zone sends": zones == (True, False),
         "zone link": zones[0] != zones[1],
@@ -90,11 +90,11 @@ def anything(draw: st.DrawFn) -> mesh_rounds.Mesh:
 @given(anything())
 def test_every_exception_is_explained_once(round_: mesh_rounds.Mesh) -> None:
     found = faults.infer(round_)
-    bad = sum(len(group.to) for row in round_.rows for group in row.groups)
+    bad = sum(len(group.receivers) for row in round_.rows for group in row.groups)
     assert sum(fault.pairs for fault in found) == bad
     for row in round_.rows:
         for group in row.groups:
-            for receiver in group.to:
+            for receiver in group.receivers:
                 assert any(covers(fault, round_, row.sender, receiver) for fault in found)
 
 
@@ -103,7 +103,7 @@ def test_every_exception_is_explained_once(round_: mesh_rounds.Mesh) -> None:
 def test_what_is_certain_is_contradicted_by_nothing_that_was_measured(round_: mesh_rounds.Mesh) -> None:
     for fault in faults.infer(round_):
         if (
-            fault.sure != "certain"
+            fault.confidence != "certain"
             or fault.where == "equal paths"
             or fault.kind is None
             or fault.kind == "refused here"
@@ -173,7 +173,7 @@ def test_a_node_at_fault_is_found_among_lost_packets(
 
     found = [fault for fault in faults.infer(measured(size, rule, zone=zone(zones))) if fault.kind != "loss"]
     assert [(fault.where, fault.members, fault.mtu) for fault in found] == [(where, (f"n{member}",), 1450)]
-    assert found[0].sure == "certain"
+    assert found[0].confidence == "certain"
 
 
 @calm
@@ -218,7 +218,7 @@ def test_what_is_at_fault_between_zones_is_found_there(zones: int, inside: int, 
         return rounds.HOLE if here else None
 
     (fault,) = faults.infer(measured(zones * inside, rule, zone=zone(zones)))
-    assert (fault.where, fault.at, fault.members, fault.sure) == (where, "zone", ("z0",), "certain")
+    assert (fault.where, fault.scope, fault.members, fault.confidence) == (where, "zone", ("z0",), "certain")
     assert fault.others == (("z1",) if where == "zones" else ())
 
 
@@ -228,4 +228,4 @@ def test_a_node_that_part_of_the_others_reach_is_not_called_bad(size: int, data:
     some = data.draw(st.sets(st.integers(1, size - 1), min_size=size // 4, max_size=size * 3 // 4))
     found = faults.infer(measured(size, lambda i, j: rounds.HOLE if j == 0 and i in some else None))
     assert {fault.where for fault in found} <= {"equal paths", "pair"}
-    assert all(fault.sure != "certain" for fault in found)
+    assert all(fault.confidence != "certain" for fault in found)

@@ -21,7 +21,7 @@ def only(round_: mesh_rounds.Mesh) -> faults.Fault:
 
 def test_a_dead_node_is_no_mtu() -> None:
     fault = only(measured(9, lambda _, j: ("unreachable", 0) if j == 4 else None, silent={4}))
-    assert (fault.where, fault.members, fault.mtu, fault.sure) == ("node down", ("n4",), 0, "certain")
+    assert (fault.where, fault.members, fault.mtu, fault.confidence) == ("node down", ("n4",), 0, "certain")
     assert fault.sentence == (
         "n4 answers nobody and reported nothing: it is down or cut off, or no prober runs there; "
         "this says nothing about the MTU"
@@ -60,7 +60,7 @@ def test_loss_does_not_hide_a_size() -> None:
     found = faults.infer(
         measured(40, lambda i, j: ("loss", 400) if (i, j) in lost else rounds.HOLE if j == 7 else None)
     )
-    assert (found[0].where, found[0].members, found[0].sure) == ("receives", ("n7",), "certain")
+    assert (found[0].where, found[0].members, found[0].confidence) == ("receives", ("n7",), "certain")
     assert {fault.kind for fault in found[1:]} == {"loss"}
 
 
@@ -69,9 +69,9 @@ def test_members_that_tell_nothing_are_not_guessed_at() -> None:
     round_ = msgspec.structs.replace(
         round_,
         rows=(
-            mesh_rounds.Row(sender=0, measured=2, ok=2),
+            mesh_rounds.MeshRow(sender=0, measured=2, ok=2),
             round_.rows[1],
-            mesh_rounds.Row(sender=3, measured=0, ok=0, error="no socket"),
+            mesh_rounds.MeshRow(sender=3, measured=0, ok=0, error="no socket"),
             round_.rows[2],
         ),
     )
@@ -85,7 +85,7 @@ def test_members_that_tell_nothing_are_not_guessed_at() -> None:
 
 def test_what_a_silent_node_receives_is_judged_all_the_same() -> None:
     receives, silent = faults.infer(measured(9, hole(lambda _, j: j == 4), silent={4}))
-    assert (receives.where, receives.members, receives.sure) == ("receives", ("n4",), "certain")
+    assert (receives.where, receives.members, receives.confidence) == ("receives", ("n4",), "certain")
     assert "own packets" not in receives.sentence
     assert (silent.where, silent.members) == ("prober silent", ("n4",))
 
@@ -95,7 +95,7 @@ def test_what_a_silent_node_receives_is_judged_all_the_same() -> None:
 
 def test_an_interface_that_is_too_small_is_the_node_s_own() -> None:
     fault = only(measured(6, lambda i, _: ("refused here", 1400) if i == 2 else None))
-    assert (fault.where, fault.members, fault.pairs, fault.sure) == ("sends", ("n2",), 5, "certain")
+    assert (fault.where, fault.members, fault.pairs, fault.confidence) == ("sends", ("n2",), 5, "certain")
     assert fault.sentence == "n2's own interface carries 1400 bytes, not 1500: the paths are not to blame"
 
 
@@ -145,20 +145,20 @@ def test_a_plan_of_a_few_offsets_is_judged_by_what_was_measured(
     where: Callable[[int, int], bool], expected: tuple[object, ...]
 ) -> None:
     fault = only(measured(1000, hole(where), offsets=OFFSETS, zone=lambda member: f"rack-{member // 10}"))
-    assert (fault.where, fault.members, fault.others, fault.pairs, fault.sure) == expected
+    assert (fault.where, fault.members, fault.others, fault.pairs, fault.confidence) == expected
 
 
 def test_one_witness_is_not_enough_to_blame_a_node() -> None:
     fault = only(measured(50, hole(lambda _, j: j == 7), offsets=(1,)))
-    assert (fault.where, fault.members, fault.others, fault.sure) == ("pair", ("n6",), ("n7",), "possible")
+    assert (fault.where, fault.members, fault.others, fault.confidence) == ("pair", ("n6",), ("n7",), "possible")
     assert fault.advice.startswith("Measure the rest of the row and the column of each, and the pair itself by several")
     fault = only(measured(50, hole(lambda _, j: j == 7), offsets=(1, 20)))
-    assert (fault.where, fault.members, fault.sure) == ("receives", ("n7",), "likely")
+    assert (fault.where, fault.members, fault.confidence) == ("receives", ("n7",), "likely")
 
 
 def test_of_two_nodes_neither_is_blamed() -> None:
     fault = only(measured(2, hole(lambda *_: True)))
-    assert (fault.where, fault.members, fault.others, fault.both, fault.sure) == (
+    assert (fault.where, fault.members, fault.others, fault.both_directions, fault.confidence) == (
         "pair",
         ("n0",),
         ("n1",),
@@ -170,10 +170,10 @@ def test_of_two_nodes_neither_is_blamed() -> None:
 def test_of_three_nodes_a_choice_is_called_one() -> None:
     # n0 sends too little and n2 reaches not n1, or n1 receives too little and n0 reaches not n2
     found = faults.infer(measured(3, hole(lambda i, j: (i, j) in {(0, 1), (0, 2), (2, 1)})))
-    assert {fault.sure for fault in found} == {"possible"}
+    assert {fault.confidence for fault in found} == {"possible"}
 
 
 def test_one_reporter_is_not_sure_that_it_is_itself() -> None:
     suspected, silent = faults.infer(measured(10, hole(lambda *_: True), silent=set(range(1, 10))))
-    assert (suspected.where, suspected.members, suspected.sure) == ("sends", ("n0",), "possible")
+    assert (suspected.where, suspected.members, suspected.confidence) == ("sends", ("n0",), "possible")
     assert silent.where == "prober silent"

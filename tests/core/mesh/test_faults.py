@@ -66,8 +66,8 @@ def test_one_fault_is_found_and_explains_everything(
     where: Callable[[int, int], bool], expected: tuple[object, ...]
 ) -> None:
     fault = only(measured(200, hole(where), zone=rack))
-    assert (fault.where, fault.at, fault.members, fault.others, fault.both, fault.pairs) == expected
-    assert (fault.kind, fault.mtu, fault.sure) == ("black hole", 1450, "certain")
+    assert (fault.where, fault.scope, fault.members, fault.others, fault.both_directions, fault.pairs) == expected
+    assert (fault.kind, fault.mtu, fault.confidence) == ("black hole", 1450, "certain")
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,16 @@ def test_each_kind_is_said_in_its_own_words(kind: str, says: str, advice: str) -
 
 def test_pairs_are_told_when_nothing_wider_explains_them() -> None:
     one_way, both_ways = sorted(
-        faults.infer(measured(200, hole(lambda i, j: (i, j) in {(3, 5), (8, 9), (9, 8)}))), key=lambda fault: fault.both
+        faults.infer(measured(200, hole(lambda i, j: (i, j) in {(3, 5), (8, 9), (9, 8)}))),
+        key=lambda fault: fault.both_directions,
     )
-    assert (one_way.where, one_way.members, one_way.others, one_way.sure) == ("pair", ("n3",), ("n5",), "likely")
-    assert (both_ways.members, both_ways.others, both_ways.both, both_ways.pairs) == (("n8",), ("n9",), True, 2)
+    assert (one_way.where, one_way.members, one_way.others, one_way.confidence) == ("pair", ("n3",), ("n5",), "likely")
+    assert (both_ways.members, both_ways.others, both_ways.both_directions, both_ways.pairs) == (
+        ("n8",),
+        ("n9",),
+        True,
+        2,
+    )
 
 
 def test_two_faults_are_told_apart_where_they_cross() -> None:
@@ -169,9 +175,15 @@ def test_two_faults_are_told_apart_where_they_cross() -> None:
         return ("black hole", min(sizes)) if sizes else None
 
     sends, receives = sorted(faults.infer(measured(20, rule)), key=lambda fault: fault.mtu)
-    assert (sends.where, sends.members, sends.mtu, sends.pairs, sends.sure) == ("sends", ("n2",), 1400, 19, "certain")
+    assert (sends.where, sends.members, sends.mtu, sends.pairs, sends.confidence) == (
+        "sends",
+        ("n2",),
+        1400,
+        19,
+        "certain",
+    )
     assert (receives.where, receives.members, receives.mtu) == ("receives", ("n5",), 1450)
-    assert (receives.pairs, receives.sure) == (18, "certain")  # from n2 less arrives anyway
+    assert (receives.pairs, receives.confidence) == (18, "certain")  # from n2 less arrives anyway
     assert "from all 18 nodes where it can be told" in receives.sentence
 
 
@@ -188,9 +200,9 @@ def test_a_whole_rack_of_bad_nodes_is_its_nodes() -> None:
 
 def test_a_few_strays_do_not_hide_what_is_everywhere() -> None:
     fault = only(measured(100, hole(lambda i, j: (i * 100 + j) % 997 != 5)))
-    assert (fault.where, fault.sure) == ("everywhere", "likely")
+    assert (fault.where, fault.confidence) == ("everywhere", "likely")
     fault = only(measured(100, hole(lambda i, j: j == 7 and i != 3)))
-    assert (fault.where, fault.members, fault.sure, fault.pairs) == ("receives", ("n7",), "likely", 98)
+    assert (fault.where, fault.members, fault.confidence, fault.pairs) == ("receives", ("n7",), "likely", 98)
     assert "from 98 of 99 nodes" in fault.sentence
 
 
@@ -216,8 +228,8 @@ def test_where_only_some_pairs_fail_it_may_be_one_of_several_equal_paths(
 ) -> None:
     chance = random.Random(paths)
     fault = only(measured(200, hole(lambda i, j: where(i, j) and chance.random() < 1 / paths), zone=rack))
-    assert (fault.where, fault.sure) == ("equal paths", "possible")
-    assert (fault.at, fault.members, fault.others, fault.both) == expected
+    assert (fault.where, fault.confidence) == ("equal paths", "possible")
+    assert (fault.scope, fault.members, fault.others, fault.both_directions) == expected
     assert "so one of several equal paths may carry less than the others" in fault.sentence
     assert "20 find one of 2 equal paths, 215 one of 16" in fault.advice
 
@@ -227,7 +239,7 @@ def test_a_bad_node_is_found_among_equal_paths() -> None:
     found = faults.infer(
         measured(200, hole(lambda i, j: j == 59 or (into(i, j) and chance.random() < 0.25)), zone=rack)
     )
-    assert {(fault.where, fault.members, fault.others, fault.sure) for fault in found} == {
+    assert {(fault.where, fault.members, fault.others, fault.confidence) for fault in found} == {
         ("receives", ("n59",), (), "certain"),
         ("equal paths", (), ("rack-5",), "possible"),
     }
@@ -240,8 +252,13 @@ def test_flows_that_differ_prove_equal_paths() -> None:
         return ("equal paths differ", 1450) if (sender + receiver) % 3 else ("black hole", 1450)
 
     fault = only(measured(30, rule, zone=rack))
-    assert (fault.where, fault.members, fault.others, fault.both) == ("equal paths", ("rack-0",), ("rack-1",), True)
-    assert (fault.kind, fault.sure) == ("equal paths differ", "certain")
+    assert (fault.where, fault.members, fault.others, fault.both_directions) == (
+        "equal paths",
+        ("rack-0",),
+        ("rack-1",),
+        True,
+    )
+    assert (fault.kind, fault.confidence) == ("equal paths differ", "certain")
     assert "one of several equal paths carries less than 1500" in fault.sentence
 
 

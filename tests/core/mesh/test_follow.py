@@ -46,7 +46,7 @@ def test_equal_paths_are_looked_for_in_a_few_pairs_of_the_suspected_ones() -> No
 def test_what_was_measured_next_makes_sure() -> None:
     size, bad = 50, hole(lambda _, j: j == 7)
     first = measured(size, bad, offsets=sampling.rotation(size, 1, 0))
-    assert [(fault.where, fault.sure) for fault in faults.infer(first)] == [("pair", "possible")]
+    assert [(fault.where, fault.confidence) for fault in faults.infer(first)] == [("pair", "possible")]
     asked: dict[int, list[int]] = {}
     for sender, receiver in wanted(first):
         asked.setdefault(sender, []).append(receiver)
@@ -54,14 +54,14 @@ def test_what_was_measured_next_makes_sure() -> None:
     for sender, to in sorted(asked.items()):
         holes = tuple(receiver for receiver in sorted(to) if bad(sender, receiver))
         rows.append(
-            rounds.Row(
+            rounds.MeshRow(
                 sender=sender,
                 measured=len(to),
                 ok=len(to) - len(holes),
-                groups=(rounds.Group(kind="black hole", mtu=1450, to=holes),) if holes else (),
-                also=tuple(sorted(to)),
+                groups=(rounds.PeerGroup(kind="black hole", mtu=1450, receivers=holes),) if holes else (),
+                beyond_plan=tuple(sorted(to)),
             )
         )
     later = rounds.Mesh(members=first.members, expected=1500, rows=tuple(rows), offsets=())
     (fault,) = faults.infer(rounds.merged(first, later))
-    assert (fault.where, fault.members, fault.sure, fault.pairs) == ("receives", ("n7",), "certain", 49)
+    assert (fault.where, fault.members, fault.confidence, fault.pairs) == ("receives", ("n7",), "certain", 49)

@@ -6,19 +6,19 @@ from tests.support import rounds
 
 from kubemtu.core.mesh import rounds as mesh_rounds
 
-THREE = tuple(mesh_rounds.Member(name=name) for name in ("a", "b", "c"))
+THREE = tuple(mesh_rounds.MemberNode(name=name) for name in ("a", "b", "c"))
 
 
-def row(sender: int, *groups: mesh_rounds.Group, measured: int = 2, **more: object) -> mesh_rounds.Row:
-    bad = sum(len(group.to) for group in groups)
+def row(sender: int, *groups: mesh_rounds.PeerGroup, measured: int = 2, **more: object) -> mesh_rounds.MeshRow:
+    bad = sum(len(group.receivers) for group in groups)
     return msgspec.convert(
         {"sender": sender, "measured": measured, "ok": measured - bad, "groups": msgspec.to_builtins(groups), **more},
-        mesh_rounds.Row,
+        mesh_rounds.MeshRow,
     )
 
 
 def test_cells_tell_directions_apart_and_what_was_not_measured() -> None:
-    hole = mesh_rounds.Group(kind="black hole", mtu=1450, to=(1,))
+    hole = mesh_rounds.PeerGroup(kind="black hole", mtu=1450, receivers=(1,))
     round_ = mesh_rounds.Mesh(members=THREE, expected=1500, rows=(row(0, hole), row(1)))
     assert mesh_rounds.cell(round_, 0, 1) == ("black hole", 1450)
     assert mesh_rounds.cell(round_, 1, 0) == ("ok", 1500)
@@ -37,7 +37,7 @@ def test_a_plan_of_offsets_leaves_the_rest_unknown() -> None:
 
 
 def test_a_row_that_was_not_finished_tells_only_what_it_lists() -> None:
-    hole = mesh_rounds.Group(kind="black hole", mtu=1450, to=(1,))
+    hole = mesh_rounds.PeerGroup(kind="black hole", mtu=1450, receivers=(1,))
     round_ = mesh_rounds.Mesh(members=THREE, expected=1500, rows=(row(0, hole, measured=1),))
     assert mesh_rounds.cell(round_, 0, 1) == ("black hole", 1450)
     assert mesh_rounds.cell(round_, 0, 2) is None
@@ -58,12 +58,12 @@ def test_what_is_measured_later_is_believed() -> None:
     first = rounds.measured(
         6, rounds.hole(lambda sender, receiver: (sender, receiver) == (0, 1)), offsets=(1,), silent={4}
     )
-    hole = mesh_rounds.Group(kind="black hole", mtu=1400, to=(3,))
+    hole = mesh_rounds.PeerGroup(kind="black hole", mtu=1400, receivers=(3,))
     later = mesh_rounds.Mesh(
         members=first.members,
         expected=1500,
         offsets=(),
-        rows=(row(0, hole, also=[1, 3, 5], measured=3), row(4, also=[0], measured=1)),
+        rows=(row(0, hole, beyondPlan=[1, 3, 5], measured=3), row(4, beyondPlan=[0], measured=1)),
     )
     both = mesh_rounds.merged(first, later)
     assert mesh_rounds.cell(both, 0, 1) == ("ok", 1500)  # was a black hole
@@ -73,8 +73,8 @@ def test_what_is_measured_later_is_believed() -> None:
     assert mesh_rounds.cell(both, 4, 0) == ("ok", 1500)
     assert mesh_rounds.cell(both, 4, 5) is None  # planned, but only the later question was answered
     assert mesh_rounds.cell(both, 1, 2) == ("ok", 1500)
-    assert both.row(0) == mesh_rounds.Row(
-        sender=0, measured=3, ok=2, seconds=0.5, packets=4, groups=(hole,), also=(3, 5)
+    assert both.row(0) == mesh_rounds.MeshRow(
+        sender=0, measured=3, ok=2, seconds=0.5, packets=4, groups=(hole,), beyond_plan=(3, 5)
     )
 
 
@@ -84,20 +84,23 @@ def test_what_is_measured_later_is_believed() -> None:
 )
 def test_groups_that_cannot_be_are_refused(kind: str, to: tuple[int, ...]) -> None:
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({"kind": kind, "mtu": 1450, "to": to}, mesh_rounds.Group)
+        msgspec.convert({"kind": kind, "mtu": 1450, "receivers": to}, mesh_rounds.PeerGroup)
 
 
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"measured": 3, "ok": 3, "groups": [{"kind": "lower", "mtu": 1, "to": [1]}]}, "3 ok and 1 listed"),
-        ({"measured": 1, "ok": 1, "also": [1, 2]}, "1 measured"),
-        ({"measured": 2, "ok": 2, "also": [2, 1]}, "ascending"),
+        ({"measured": 3, "ok": 3, "groups": [{"kind": "lower", "mtu": 1, "receivers": [1]}]}, "3 ok and 1 listed"),
+        ({"measured": 1, "ok": 1, "beyondPlan": [1, 2]}, "1 measured"),
+        ({"measured": 2, "ok": 2, "beyondPlan": [2, 1]}, "ascending"),
         (
             {
                 "measured": 2,
                 "ok": 0,
-                "groups": [{"kind": "lower", "mtu": 1, "to": [1]}, {"kind": "lower", "mtu": 2, "to": [1]}],
+                "groups": [
+                    {"kind": "lower", "mtu": 1, "receivers": [1]},
+                    {"kind": "lower", "mtu": 2, "receivers": [1]},
+                ],
             },
             "one group only",
         ),
@@ -105,7 +108,7 @@ def test_groups_that_cannot_be_are_refused(kind: str, to: tuple[int, ...]) -> No
 )
 def test_rows_that_do_not_add_up_are_refused(fields: dict[str, object], says: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=says):
-        msgspec.convert({"sender": 0, **fields}, mesh_rounds.Row)
+        msgspec.convert({"sender": 0, **fields}, mesh_rounds.MeshRow)
 
 
 @pytest.mark.parametrize(
@@ -114,17 +117,17 @@ def test_rows_that_do_not_add_up_are_refused(fields: dict[str, object], says: st
         ((row(1), row(0)), None, "ascending"),
         ((row(3),), None, "all of them members"),
         (
-            (row(0, mesh_rounds.Group(kind="lower", mtu=1, to=(3,))),),
+            (row(0, mesh_rounds.PeerGroup(kind="lower", mtu=1, receivers=(3,))),),
             None,
             "a measured itself, or somebody who is no member",
         ),
-        ((row(0, mesh_rounds.Group(kind="lower", mtu=1, to=(0, 1))),), None, "a measured itself"),
+        ((row(0, mesh_rounds.PeerGroup(kind="lower", mtu=1, receivers=(0, 1))),), None, "a measured itself"),
         ((), (0,), "from 1 to 2"),
         ((), (1, 1), "different"),
     ],
 )
 def test_rounds_that_mix_members_up_are_refused(
-    rows: tuple[mesh_rounds.Row, ...], offsets: tuple[int, ...] | None, says: str
+    rows: tuple[mesh_rounds.MeshRow, ...], offsets: tuple[int, ...] | None, says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
         mesh_rounds.Mesh(members=THREE, expected=1500, rows=rows, offsets=offsets)

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from kubemtu.core.mesh import rounds, sampling
 
 
-def members(number: int, zones: int = 0) -> list[rounds.Member]:
-    return [rounds.Member(name=f"n{place:04}", zone=f"z{place % zones:03}" if zones else "") for place in range(number)]
+def members(number: int, zones: int = 0) -> list[rounds.MemberNode]:
+    return [
+        rounds.MemberNode(name=f"n{place:04}", zone=f"z{place % zones:03}" if zones else "") for place in range(number)
+    ]
 
 
 @pytest.mark.parametrize(("paths", "flows"), [(1, 1), (2, 20), (4, 49), (8, 104), (16, 215)])
@@ -36,7 +38,7 @@ def test_chance_misses_what_a_rotation_does_not() -> None:
 
 def test_up_to_a_thousand_everybody_measures_everybody() -> None:
     plan = sampling.plan(members(1000))
-    assert (plan.per_member, plan.pairs, plan.rounds) == (999, 999_000, 1)
+    assert (plan.peers_per_member, plan.pairs, plan.rounds) == (999, 999_000, 1)
     assert plan.peers(998) == (999, *range(998))
     assert plan.seconds == pytest.approx(3.996)  # four packets a pair, 1,000 a second
     assert plan.sentence == "1,000 nodes: all 999 peers each, so every round measures every pair"
@@ -45,7 +47,7 @@ def test_up_to_a_thousand_everybody_measures_everybody() -> None:
 
 def test_above_a_thousand_a_few_offsets_rotate() -> None:
     plan = sampling.plan(members(5000))
-    assert (plan.per_member, plan.pairs, plan.rounds) == (24, 120_000, 209)
+    assert (plan.peers_per_member, plan.pairs, plan.rounds) == (24, 120_000, 209)
     assert plan.sentence == (
         "5,000 nodes: 24 of 4,999 peers each; a node that receives too little is found with probability 1 - 1e-24, "
         "one broken pair only with 0.5 % (all pairs after 209 rounds)"
@@ -59,10 +61,10 @@ def test_above_a_thousand_a_few_offsets_rotate() -> None:
 def test_a_receiver_is_missed_only_when_all_its_senders_are_silent(degree: int, silent: float, missed: float) -> None:
     plan = sampling.plan(members(2000), offsets=degree, silent=silent)
     receives, sends, pair = plan.detection
-    assert receives.missed == pytest.approx(missed, rel=1e-6)
+    assert receives.miss_probability == pytest.approx(missed, rel=1e-6)
     assert receives.probability == pytest.approx(1 - missed)
     assert receives.rounds == 1
-    assert sends.missed == silent
+    assert sends.miss_probability == silent
     assert pair.probability == pytest.approx(degree / 1999)
     assert pair.rounds == math.ceil(1999 / degree)
 
@@ -72,7 +74,7 @@ def test_an_uplink_is_found_by_what_crosses_zones() -> None:
     uplink = next(one for one in plan.detection if "16 uplinks" in one.fault)
     # 250 racks x 16 spines: f = 1/4000. Of 24 offsets only s = 1 stays in its rack, but for one member in 20 of each:
     # 23 x 5000 + 250 flows cross, and (1 - 1/4000)^115250 = e^-28.8.
-    assert uplink.missed == pytest.approx(3.06e-13, rel=0.01)
+    assert uplink.miss_probability == pytest.approx(3.06e-13, rel=0.01)
     assert uplink.rounds == 1
 
 
@@ -95,7 +97,7 @@ def test_every_pair_has_its_turn(size: int, offsets: int) -> None:
 def test_no_slot_sends_two_probes_to_one_member(size: int, offsets: int, number: int) -> None:
     plan = sampling.plan(members(size), full_up_to=0, offsets=offsets, round_number=number)
     peers = [plan.peers(member) for member in range(size)]
-    for slot in range(plan.per_member):
+    for slot in range(plan.peers_per_member):
         assert {chosen[slot] for chosen in peers} == set(range(size))
     assert all(member not in chosen for member, chosen in enumerate(peers))
 
@@ -105,15 +107,15 @@ def test_no_slot_sends_two_probes_to_one_member(size: int, offsets: int, number:
 def test_every_member_measures_into_every_zone_that_is_large_enough(zones: int, number: int) -> None:
     many = sampling.arranged(members(400, zones))
     plan = sampling.plan(many, full_up_to=100, offsets=12, round_number=number)
-    assert plan.everywhere  # the smallest zone has 50 members, more than 400 / 12
+    assert plan.every_zone_reached  # the smallest zone has 50 members, more than 400 / 12
     for member in (0, 57, 399):
         reached = {many[peer].zone for peer in plan.peers(member)}
         assert reached | {many[member].zone} == {one.zone for one in many}
 
 
 def test_a_zone_that_is_too_small_is_not_promised() -> None:
-    one = [rounds.Member(name="lonely", zone="small")]
-    assert not sampling.plan(sampling.arranged([*members(2000, 2), *one])).everywhere
+    one = [rounds.MemberNode(name="lonely", zone="small")]
+    assert not sampling.plan(sampling.arranged([*members(2000, 2), *one])).every_zone_reached
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ class Air(msgspec.Struct):
     heard: list[tuple[float, int, bool]] = []
     losing: list[bool] = msgspec.field(default_factory=lambda: [False, False])
 
-    def play(self, question: search.Question) -> tuple[search.Found, float]:
+    def play(self, question: search.Question) -> tuple[search.SearchResult, float]:
         """Measure through it as a session does; return what was found, and after how long."""
         self.chance.seed(self.seed)
         machine, now, number, rtt, slowest = search.Search(question), 0.0, 0, 0.0, 0.0

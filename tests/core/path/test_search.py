@@ -29,7 +29,7 @@ class Path(msgspec.Struct):
     budget: int = 0  # packets that fit that are lost where it hurts most
     seed: int = 0
 
-    def play(self, question: search.Question, *hints: int) -> search.Found:
+    def play(self, question: search.Question, *hints: int) -> search.SearchResult:
         """Let a search loose on this path, deliver what comes late, and return its end."""
         chance = random.Random(self.seed)
         machine = search.Search(question)
@@ -161,8 +161,10 @@ def test_a_word_of_a_router_counts_for_what_it_can_be_said_of(
     swallowed = Path(mtu=mtu, icmp="honest", loss=loss, swallow=swallow, seed=seed).play(question)
     whole = Path(mtu=mtu, icmp="honest", loss=loss, seed=seed).play(question)
     assert (swallowed.ending, swallowed.mtu) == ("exact", mtu)
-    assert swallowed.unheard == (swallowed.limit == "router") or expected <= swallow  # then senders meet the router
-    assert (whole.ending, whole.mtu, whole.unheard) == ("exact", mtu, False)
+    assert (
+        swallowed.full_size_vanishes == (swallowed.limit == "router") or expected <= swallow
+    )  # then senders meet the router
+    assert (whole.ending, whole.mtu, whole.full_size_vanishes) == ("exact", mtu, False)
     if not loss and not suspected and expected == top:
         assert swallowed.limit == "router"
 
@@ -171,7 +173,7 @@ def test_a_word_of_a_router_counts_for_what_it_can_be_said_of(
 def test_a_router_that_seldom_speaks_is_believed(mtu: int, top: int, suspected: tuple[int, ...]) -> None:
     """As many do: one message a second, which may be about any of the packets of a burst."""
     for question in (ask(top), ask(top, 700), ask(top, suspected=suspected)):
-        assert not Path(mtu=min(mtu, top - 1), icmp="once a round").play(question).unheard
+        assert not Path(mtu=min(mtu, top - 1), icmp="once a round").play(question).full_size_vanishes
 
 
 def test_the_bounds_are_met_and_so_not_too_wide() -> None:
@@ -237,7 +239,7 @@ def test_a_round_that_loses_a_stretch_of_its_sizes_is_made_up_for_at_once() -> N
     assert rounds <= 7
 
 
-def policed(mtu: int, top: int, *, bucket: int, refill: int, seed: int) -> search.Found:
+def policed(mtu: int, top: int, *, bucket: int, refill: int, seed: int) -> search.SearchResult:
     """A path that lets through so many bytes at once, and so many more a packet: small ones fit when none else do."""
     chance = random.Random(seed)
     machine = search.Search(ask(top))
@@ -276,7 +278,7 @@ def test_fragments_on_the_way_are_no_arrival(mtu: int) -> None:
     found = Path(mtu=mtu, fragments=True).play(ask(9000))
     assert (found.ending, found.mtu, found.limit) == ("exact", mtu, "fragments")
     assert found.rounds <= 3
-    assert found.fragment == 20 + (mtu - 20) // 8 * 8
+    assert found.largest_fragment == 20 + (mtu - 20) // 8 * 8
 
 
 @pytest.mark.parametrize(
@@ -323,7 +325,7 @@ def test_a_local_refusal_lowers_the_interface_and_blames_no_path() -> None:
     assert max(sizes) == 1500
     machine.feed(sizes, [search.ARRIVED] * len(sizes))
     assert machine.found is not None
-    assert (machine.found.mtu, machine.found.limit, machine.found.top) == (1500, "own interface", 1500)
+    assert (machine.found.mtu, machine.found.limit, machine.found.interface_mtu) == (1500, "own interface", 1500)
 
 
 def test_an_overflowing_queue_proves_nothing_and_is_asked_for_less() -> None:

@@ -9,13 +9,13 @@ from kubemtu.core.path import search
 from kubemtu.core.path import verdict as path_verdict
 from kubemtu.core.path.direction import Segments
 
-ROUTER = search.Quote(mtu=1450, by="192.0.2.1", size=1500)
+ROUTER = search.TooBig(mtu=1450, router="192.0.2.1", refused_size=1500)
 # IPv4 40, RFC 9293 3.7.1: an Ethernet end announces 1460
-CLAMPED = Segments(announced=1460, arrived=1400, sends=1388, pmtu=1500, headers=40)
-CLAMPED_TOO_HIGH = Segments(announced=1460, arrived=1440, sends=1428, pmtu=1500, headers=40)
-PLAIN = Segments(announced=1460, arrived=1460, sends=1448, pmtu=1500, headers=40)
-MODEST = Segments(announced=1360, arrived=1360, sends=1348, pmtu=1500, headers=40)
-HIDDEN = Segments(announced=1460, arrived=0, sends=1398, pmtu=1450, headers=40)
+CLAMPED = Segments(announced_mss=1460, received_mss=1400, segment_payload=1388, path_mtu=1500, header_bytes=40)
+CLAMPED_TOO_HIGH = Segments(announced_mss=1460, received_mss=1440, segment_payload=1428, path_mtu=1500, header_bytes=40)
+PLAIN = Segments(announced_mss=1460, received_mss=1460, segment_payload=1448, path_mtu=1500, header_bytes=40)
+MODEST = Segments(announced_mss=1360, received_mss=1360, segment_payload=1348, path_mtu=1500, header_bytes=40)
+HIDDEN = Segments(announced_mss=1460, received_mss=0, segment_payload=1398, path_mtu=1450, header_bytes=40)
 
 
 def direction(
@@ -24,28 +24,28 @@ def direction(
     *,
     ending: search.Ending = "exact",
     top: int = 1500,
-    quotes: tuple[search.Quote, ...] = (),
+    quotes: tuple[search.TooBig, ...] = (),
     before: int = 1500,
     after: int = 1500,
     peer: int = 1500,
     note: str = "",
     **facts: Any,
 ) -> path_verdict.Direction:
-    found = search.Found(
+    found = search.SearchResult(
         ending=ending,
         mtu=mtu,
         limit=limit if ending == "exact" else None,
-        losses=6,
-        fitting=25,
+        next_size_losses=6,
+        fitting_packets=25,
         fitting_lost=0,
         rounds=2,
         packets=60,
-        top=top,
-        quotes=quotes,
-        fragment=1444 if limit == "fragments" else None,
+        interface_mtu=top,
+        too_big=quotes,
+        largest_fragment=1444 if limit == "fragments" else None,
     )
     return path_verdict.Direction(
-        found=found, believed_before=before, believed=after, peer_mtu=peer, note=note, **facts
+        search=found, path_mtu_before=before, path_mtu_after=after, receiver_mtu=peer, note=note, **facts
     )
 
 
@@ -91,7 +91,7 @@ def test_one_direction(one: path_verdict.Direction, expected: int | None, kind: 
     verdict = path_verdict.judge(one, expected=expected)
     assert verdict.kind == kind
     assert says in verdict.sentence
-    assert verdict.mtu == one.found.mtu
+    assert verdict.mtu == one.search.mtu
     assert verdict.ok is (kind == "ok")
 
 
@@ -119,7 +119,7 @@ EVERY: dict[str, tuple[path_verdict.Verdict, str, str, str]] = {
     ),
     "fragmented": (path_verdict.judge(direction(1450, "fragments")), "yes", "", "look for what clears DF"),
     "outer fragments": (
-        path_verdict.judge(direction(outer=1450, outer_packets=8, outer_fragments=16)),
+        path_verdict.judge(direction(unfragmented_mtu=1450, fragmented_tunnel_packets=8, tunnel_fragments=16)),
         "yes",
         "the network below this machine's tunnel",
         "use an MTU of 1450 inside the tunnel, or raise the network below it by 50 bytes",
@@ -161,7 +161,7 @@ def test_every_kind_is_in_the_table() -> None:
 @pytest.mark.parametrize("kind", EVERY)
 def test_every_kind_says_whether_it_is_an_mtu_and_what_to_do(kind: str) -> None:
     verdict, is_mtu, place, advice = EVERY[kind]
-    assert (verdict.kind, verdict.is_mtu, verdict.place) == (kind, is_mtu, place)
+    assert (verdict.kind, verdict.is_mtu, verdict.location) == (kind, is_mtu, place)
     assert advice in verdict.advice
     for said in (verdict.sentence, verdict.advice, *verdict.evidence):
         assert said
@@ -174,7 +174,9 @@ def test_where_full_size_packets_arrive_loss_is_no_mtu() -> None:
 
 
 def test_the_evidence_names_sizes_counts_and_routers() -> None:
-    verdict = path_verdict.judge(direction(1450, "silence", quotes=(search.Quote(mtu=0, by="192.0.2.9", size=1500),)))
+    verdict = path_verdict.judge(
+        direction(1450, "silence", quotes=(search.TooBig(mtu=0, router="192.0.2.9", refused_size=1500),))
+    )
     assert verdict.evidence == (
         "a packet of 1450 bytes arrived; 25 of 25 packets up to that size were answered",
         "1451 bytes were lost 6 times, in between those",
@@ -185,14 +187,16 @@ def test_the_evidence_names_sizes_counts_and_routers() -> None:
 
 
 def test_what_tcp_believes_and_who_translates_is_evidence() -> None:
-    one = direction(1450, "silence", segments=CLAMPED, tcp_mtu_probing=1, nat="198.51.100.7")
+    one = direction(1450, "silence", segments=CLAMPED, tcp_mtu_probing=1, nat_address="198.51.100.7")
     assert path_verdict.judge(one).evidence[4:] == (
         "the receiver announced an MSS of 1460, and 1400 arrived: something clamps it",
         "the MSS allows TCP packets of 1440 bytes, and they are of up to 1440 now",
         "net.ipv4.tcp_mtu_probing is 1 at the sender",
         "the receiver sees the sender as 198.51.100.7: the address is translated on the way",
     )
-    raised = Segments(announced=1360, arrived=1460, sends=1448, pmtu=1500, headers=40, relayed=True)
+    raised = Segments(
+        announced_mss=1360, received_mss=1460, segment_payload=1448, path_mtu=1500, header_bytes=40, relayed=True
+    )
     assert path_verdict.judge(direction(segments=raised)).evidence[4:6] == (
         "TCP comes from another port than it was sent from: something on the way translates or relays it",
         "the receiver announced an MSS of 1360, and 1460 arrived: something raises it",
@@ -207,18 +211,20 @@ def test_a_clamp_that_costs_something_is_told_where_all_is_well() -> None:
 
 
 def test_what_is_cut_outside_the_tunnel_is_counted() -> None:
-    verdict = path_verdict.judge(direction(outer=1450, outer_packets=8, outer_fragments=16))
+    verdict = path_verdict.judge(direction(unfragmented_mtu=1450, fragmented_tunnel_packets=8, tunnel_fragments=16))
     assert (verdict.mtu, verdict.expected) == (1450, 1500)
     assert "8 packets of the tunnel left in 16 pieces; up to 1450 bytes inside, none was cut" in verdict.evidence
-    assert path_verdict.judge(direction(outer=1500)).kind == "ok"  # all that is expected fits
-    assert path_verdict.judge(direction(outer=1450), expected=1450).kind == "ok"
-    assert path_verdict.judge(direction(outer=1500)).evidence[-1] == "up to 1500 bytes inside, none was cut"
-    assert path_verdict.judge(direction(1480, "silence", outer=1450)).kind == "black hole"
+    assert path_verdict.judge(direction(unfragmented_mtu=1500)).kind == "ok"  # all that is expected fits
+    assert path_verdict.judge(direction(unfragmented_mtu=1450), expected=1450).kind == "ok"
+    assert path_verdict.judge(direction(unfragmented_mtu=1500)).evidence[-1] == "up to 1500 bytes inside, none was cut"
+    assert path_verdict.judge(direction(1480, "silence", unfragmented_mtu=1450)).kind == "black hole"
 
 
 def test_what_is_cut_on_the_way_back_is_told_of_the_other_end() -> None:
-    verdict = path_verdict.judge(direction(), direction(outer=1450, outer_packets=4, outer_fragments=8))
-    assert (verdict.kind, verdict.mtu, verdict.place) == (
+    verdict = path_verdict.judge(
+        direction(), direction(unfragmented_mtu=1450, fragmented_tunnel_packets=4, tunnel_fragments=8)
+    )
+    assert (verdict.kind, verdict.mtu, verdict.location) == (
         "outer fragments",
         1450,
         "the network below the other end's tunnel",
@@ -267,7 +273,7 @@ def test_directions_that_differ_are_asymmetric_and_both_are_told() -> None:
 )
 def test_what_is_no_difference_of_the_path_is_not_called_one(back: path_verdict.Direction) -> None:
     forward = (
-        direction(1454, "silence", peer=1450) if back.found.limit == "own interface" else direction(1450, "silence")
+        direction(1454, "silence", peer=1450) if back.search.limit == "own interface" else direction(1450, "silence")
     )
     assert path_verdict.judge(forward, back).kind in {"receiver", "black hole"}
 
@@ -278,14 +284,16 @@ def test_flows_that_differ_are_equal_paths_of_different_mtus() -> None:
     assert (verdict.kind, verdict.mtu) == ("equal paths differ", 1450)
     assert verdict.evidence[:2] == ("3 of 8 flows carry 1450", "5 of 8 flows carry 1500")
     assert path_verdict.judge_flows(flows[:5]).kind == "ok"
-    assert path_verdict.judge_flows([direction(), direction(outer=1450)]).kind == "outer fragments"  # arrives by both
+    assert (
+        path_verdict.judge_flows([direction(), direction(unfragmented_mtu=1450)]).kind == "outer fragments"
+    )  # arrives by both
     assert path_verdict.judge_flows(flows[-1:]).kind == "unreachable"
 
 
 def test_flows_are_named_by_their_ports() -> None:
-    flows = [direction(port=40000 + number) for number in range(20)]
-    flows += [direction(1450, "silence", port=41000 + number) for number in range(2)]
-    flows += [direction(0, ending="unreachable", port=42000)]
+    flows = [direction(source_port=40000 + number) for number in range(20)]
+    flows += [direction(1450, "silence", source_port=41000 + number) for number in range(2)]
+    flows += [direction(0, ending="unreachable", source_port=42000)]
     verdict = path_verdict.judge_flows(flows)
     assert verdict.evidence[:3] == (
         "2 of 22 flows carry 1450: source ports 41000 and 41001",

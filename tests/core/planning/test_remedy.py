@@ -26,7 +26,7 @@ def test_nothing_is_wrong() -> None:
 @pytest.mark.parametrize("between_pods", [0, 1500])
 def test_a_tunnel_that_was_set_by_hand_goes_back_whatever_arrives(between_pods: int) -> None:
     found = of(*BY_HAND, mtu=8950, between_pods=between_pods)
-    assert found == Remedy(cause="tunnel", mtu=8950, place="flannel.1 on n1 and n2")
+    assert found == Remedy(cause="tunnel", mtu=8950, devices="flannel.1 on n1 and n2")
     assert found.command == "plan"
     assert found.words.startswith("flannel.1 on n1 and n2 goes back to 8950: `kubemtu apply` sets it, live")
 
@@ -59,16 +59,16 @@ def test_what_is_known_is_named_and_needs_no_number_again() -> None:
     bound = policy.Bound(path_mtu=1404, by="MTUPolicy path", reason="measured")
     known = topology.model(example.cluster(TWO), example.state(), measured=(bound,))
     found = remedy.of(known, between_nodes=1408)
-    assert found == Remedy(cause="network", mtu=1354, path_mtu=1404, known="MTUPolicy path")
+    assert found == Remedy(cause="network", mtu=1354, path_mtu=1404, stated_by="MTUPolicy path")
     assert found.command == "plan"
     now = msgspec.structs.replace(bound, reason="")  # of this run: the next command does not know of it
     again = remedy.of(topology.model(example.cluster(TWO), example.state(), measured=(now,)))
-    assert (again.known, again.command) == ("", "plan --nic-mtu 1404")
+    assert (again.stated_by, again.command) == ("", "plan --nic-mtu 1404")
 
 
 @pytest.mark.parametrize("mtu", [1400, 1500])
 def test_a_bridge_that_has_not_what_its_ports_have_is_named_and_gets_it(mtu: int) -> None:
     nodes = (example.node("n1", bridge=1450), example.node("n2", bridge=mtu))
     found = remedy.of(topology.model(example.cluster(nodes), example.state(bridge="cni0")))
-    assert found == Remedy(cause="bridge", mtu=1450, place="cni0 on n2")
+    assert found == Remedy(cause="bridge", mtu=1450, devices="cni0 on n2")
     assert found.words == "cni0 on n2 gets the 1450 of its ports: `kubemtu apply` sets it, live"

@@ -9,18 +9,18 @@ def result(
 ) -> request.PathResult:
     """A path that was judged by the size that arrived."""
     limit: search.Limit | None = "expected" if mtu >= expected else "router" if told else "silence"
-    found = search.Found(
+    found = search.SearchResult(
         ending=ending,
         mtu=mtu,
         limit=limit if ending == "exact" else None,
-        losses=6,
-        fitting=9,
+        next_size_losses=6,
+        fitting_packets=9,
         fitting_lost=0,
         rounds=2,
         packets=20,
-        top=expected,
+        interface_mtu=expected,
     )
-    direction = verdict.Direction(found=found)
+    direction = verdict.Direction(search=found)
     return request.PathResult(path="a > b", verdict=verdict.judge(direction, expected=expected))
 
 
@@ -65,10 +65,18 @@ def test_a_router_that_says_so_refutes_as_well() -> None:
 
 
 def test_a_kernel_that_believes_less_than_arrives_does_not_refute() -> None:
-    found = search.Found(
-        ending="exact", mtu=1450, limit="expected", losses=0, fitting=1, fitting_lost=0, rounds=1, packets=1, top=1450
+    found = search.SearchResult(
+        ending="exact",
+        mtu=1450,
+        limit="expected",
+        next_size_losses=0,
+        fitting_packets=1,
+        fitting_lost=0,
+        rounds=1,
+        packets=1,
+        interface_mtu=1450,
     )
-    stale = verdict.judge(verdict.Direction(found=found, believed_before=1300), expected=1450)
+    stale = verdict.judge(verdict.Direction(search=found, path_mtu_before=1300), expected=1450)
     assert stale.kind == "stale path MTU"
     assert proof.judge([("a > b", request.PathResult(path="a > b", verdict=stale))]).verdict == "held"
 

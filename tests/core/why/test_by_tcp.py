@@ -7,7 +7,7 @@ from tests.support.paths import OUTSIDE, PG, WEB, changed
 from kubemtu.core.evidence import records
 from kubemtu.core.probe import request
 from kubemtu.core.why import legs
-from kubemtu.core.why.endpoints import End
+from kubemtu.core.why.endpoints import Endpoint
 
 WAY = request.PathRequest(
     name="0.4.whole",
@@ -23,10 +23,10 @@ def told(*connections: records.TcpConnection) -> dict[str, request.ProbeReport]:
     return {"n1": request.ProbeReport(done=True, readings=(look,))}
 
 
-def tried(there: End, *connections: records.TcpConnection) -> request.PathRequest | None:
-    task = legs.Task(here=WEB, there=there, ways=(("whole", WAY),))
+def tried(there: Endpoint, *connections: records.TcpConnection) -> request.PathRequest | None:
+    task = legs.EndpointPair(source=WEB, destination=there, requests=(("whole", WAY),))
     found = legs.by_tcp(task, told(*connections))
-    return found.ways[0][1] if found is not None else None
+    return found.requests[0][1] if found is not None else None
 
 
 def to(port: int, backoff: int = 0, remote: str = "203.0.113.7") -> records.TcpConnection:

@@ -13,31 +13,31 @@ from kubemtu.core.probe import request
 from kubemtu.core.why import diagnosis
 from kubemtu.core.why.diagnosis import Diagnosis, diagnose
 from kubemtu.core.why.directions import Leg
-from kubemtu.core.why.endpoints import End
-from kubemtu.core.why.passive import Seen
+from kubemtu.core.why.endpoints import Endpoint
+from kubemtu.core.why.passive import PassiveSymptoms
 
 HOLE_1422 = path(
     both("whole", 1422), leg("overlay", direction(1422)), both("nodes", 1472, 1500), both("far", 1450, expected=1450)
 )
 # RFC 9293 3.7.1: the MSS is the interface's MTU less 40 of IPv4 and TCP headers
-CLAMPED = Segments(announced=1410, arrived=1200, sends=1188, pmtu=1450, headers=40)
-MODEST = Segments(announced=1360, arrived=1360, sends=1348, pmtu=1450, headers=40)
+CLAMPED = Segments(announced_mss=1410, received_mss=1200, segment_payload=1188, path_mtu=1450, header_bytes=40)
+MODEST = Segments(announced_mss=1360, received_mss=1360, segment_payload=1348, path_mtu=1450, header_bytes=40)
 SHOWS = "10.42.1.10:40000 ▸ 203.0.113.7:5432 hangs: a packet of 1450 bytes was lost all 6 times that it was sent"
 
 
-def ask(legs: list[Leg], here: End = WEB, there: End = PG, **more: Any) -> Diagnosis:
+def ask(legs: list[Leg], here: Endpoint = WEB, there: Endpoint = PG, **more: Any) -> Diagnosis:
     """Diagnose the path between two ends of tests.support.paths."""
     return diagnose(here, there, legs, **more)
 
 
-def big(end: End) -> End:
+def big(end: Endpoint) -> Endpoint:
     """A pod of 1500 bytes."""
     return changed(end, mtu=1500, host_mtu=1500)
 
 
 def test_the_network_between_the_nodes() -> None:
     found = ask(HOLE_1422)
-    assert (found.mtu, found.kind, found.size, found.expected, found.sure) == (
+    assert (found.is_mtu, found.kind, found.mtu, found.expected, found.confidence) == (
         "yes",
         "black hole",
         1422,
@@ -48,7 +48,7 @@ def test_the_network_between_the_nodes() -> None:
         "This is MTU: from default/web-1 to db/pg-0 packets above 1422 vanish between n1 and n2, whose network carries "
         "1472; both ends believe 1450; no ICMP comes back."
     )
-    assert found.place == "between n1 and n2, whose network carries 1472"
+    assert found.location == "between n1 and n2, whose network carries 1472"
     assert found.advice == (
         "correct the link, switch port or NIC between n1 and n2; until then `kubemtu plan --nic-mtu 1472` shows the "
         "pod MTU that fits"
@@ -73,16 +73,23 @@ def test_one_direction_of_the_network_whichever_way_it_was_asked(turned: bool) -
         "This is MTU: from default/web-1 to db/pg-0 packets above 1350 vanish between n1 and n2, whose network carries "
         "1400; both ends believe 1450; no ICMP comes back; the other way 1450 arrive."
     )
-    assert found.sure == "certain"
+    assert found.confidence == "certain"
     assert found.advice.startswith("correct the link, switch port or NIC on the way from n1 to n2; until then ")
-    assert (found.here, found.there) == (("db/pg-0", "default/web-1") if turned else ("default/web-1", "db/pg-0"))
+    assert (found.source, found.destination) == (
+        ("db/pg-0", "default/web-1") if turned else ("default/web-1", "db/pg-0")
+    )
 
 
 def test_both_directions_are_in_the_parts_each_by_itself() -> None:
     whole = ask(path(leg("whole", direction(1350), direction(1450)))).legs[0]
-    assert whole.forth is not None
-    assert whole.back is not None
-    assert (whole.forth.kind, whole.forth.mtu, whole.back.kind, whole.back.mtu) == ("black hole", 1350, "ok", 1450)
+    assert whole.forward is not None
+    assert whole.backward is not None
+    assert (whole.forward.kind, whole.forward.mtu, whole.backward.kind, whole.backward.mtu) == (
+        "black hole",
+        1350,
+        "ok",
+        1450,
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +111,7 @@ def test_pods_larger_than_the_tunnel_of_their_own_node(by: str, fate: str, told:
         f"This is MTU: from default/web-1 to db/pg-0 packets above 1450 {fate} at the tunnel of n1, which takes 1450; "
         f"both ends believe 1500; {told}."
     )
-    assert found.sure == "certain"
+    assert found.confidence == "certain"
     assert found.advice == (
         "`kubemtu plan --mtu 1450` shows the change to what the tunnel carries, and `kubemtu apply --mtu 1450` makes "
         "it, live"
@@ -117,7 +124,7 @@ def test_inside_the_tunnel_when_all_parts_are_sound() -> None:
         "This is MTU: from default/web-1 to db/pg-0 packets above 1410 vanish in the tunnel between n1 and n2; both "
         "ends believe 1450; no ICMP comes back."
     )
-    assert (found.sure, found.place) == ("certain", "in the tunnel between n1 and n2")
+    assert (found.confidence, found.location) == ("certain", "in the tunnel between n1 and n2")
     assert "`kubemtu plan --mtu 1410`" in found.advice
 
 
@@ -131,13 +138,13 @@ def test_the_tunnel_is_not_blamed_where_the_way_below_it_was_measured_in_one_dir
     assert found.sentence.startswith(
         "This is MTU: from db/pg-0 to default/web-1 packets above 1350 vanish between n2 and n1; both ends believe 1450"
     )
-    assert (found.place, found.sure) == ("between n2 and n1", "possible")
+    assert (found.location, found.confidence) == ("between n2 and n1", "possible")
 
 
 def test_without_a_tunnel_none_is_blamed() -> None:
     here, there = changed(WEB, tunnel=False), changed(PG, tunnel=False)
     found = ask(path(both("whole", 1410), leg("overlay", direction(1410))), here, there)
-    assert (found.place, found.sure) == ("between n1 and n2", "likely")
+    assert (found.location, found.confidence) == ("between n1 and n2", "likely")
     assert found.advice.endswith("look at what encrypts or filters pods' packets")
 
 
@@ -153,7 +160,7 @@ def test_only_the_nodes_end_of_a_veth_was_set() -> None:
         "1450 in the pod and 1400 on n1; both ends believe 1450; no ICMP comes back; the other way those above 1400 "
         "are refused."
     )
-    assert found.sure == "certain"
+    assert found.confidence == "certain"
     assert found.advice == "`kubemtu check` shows what differs, and `kubemtu apply` makes both ends equal, live"
 
 
@@ -183,12 +190,12 @@ def test_only_the_nodes_ends_of_all_veths_were_set_over_a_tunnel_that_says_what_
 def test_a_node_that_could_send_more_than_a_pod_takes_is_told_so_and_that_is_all() -> None:
     there = changed(PG, mtu=1450, host_mtu=1450)
     found = ask([leg("whole", direction(1450, 8950, by="192.0.2.2"), direction(1450), here=N1)], N1, there)
-    assert (found.mtu, found.sentence) == (
+    assert (found.is_mtu, found.sentence) == (
         "no",
         "This is not MTU: from n1 to db/pg-0 packets of 1450 bytes arrive whole both ways.",
     )
     found = ask([leg("whole", direction(1400, 8950, by="192.0.2.2"), direction(1450), here=N1)], N1, there)
-    assert found.mtu == "yes"
+    assert found.is_mtu == "yes"
 
 
 def test_what_was_learned_from_our_own_packets_masks_nothing() -> None:
@@ -230,13 +237,13 @@ def test_two_nodes_of_different_nics() -> None:
 def test_pods_on_nodes_of_different_nics() -> None:
     nodes = leg("nodes", direction(1404, 1500, peer=1400), direction(1400, 1400))
     found = ask(path(both("whole", 1354), nodes, leg("overlay", direction(1354))))
-    assert found.place == "between n1 and n2, whose NIC has 1400"
+    assert found.location == "between n1 and n2, whose NIC has 1400"
     assert found.advice.startswith("give the NICs of n1 and n2 the same MTU; until then `kubemtu plan --nic-mtu 1400`")
 
 
 def test_two_nodes_say_no_more_than_that_it_is_between_them() -> None:
     found = ask([both("whole", 1404, 1500)], N1, N2)
-    assert (found.place, found.sure) == ("between n1 and n2", "certain")
+    assert (found.location, found.confidence) == ("between n1 and n2", "certain")
     assert "`kubemtu plan --nic-mtu 1404`" in found.advice
 
 
@@ -251,7 +258,7 @@ def test_an_mss_clamp_masks_it() -> None:
 
 def test_the_kernels_own_search_masks_it() -> None:
     found = ask(path(leg("whole", direction(1350, tcp_mtu_probing=1)), both("nodes", 1400, 1500)))
-    assert (found.mtu, found.kind) == ("yes", "masked")
+    assert (found.is_mtu, found.kind) == ("yes", "masked")
     assert "; TCP finds its way after seconds of silence (tcp_mtu_probing=1), and UDP and QUIC do not" in found.sentence
 
 
@@ -261,7 +268,7 @@ def test_a_path_mtu_that_is_old_or_forged() -> None:
         "This is MTU: from default/web-1 to db/pg-0 packets above 600 are not sent whole, although 1450 arrive; the "
         "kernel of default/web-1 holds 600 for this path, learned or set by a route."
     )
-    assert (found.kind, found.place) == ("stale path MTU", "")
+    assert (found.kind, found.location) == ("stale path MTU", "")
     assert found.advice == (
         "`kubemtu why default/web-1 db/pg-0 --flush` has both ends forget what they have learned, and asks again; what "
         "comes back then, a route holds or somebody tells"
@@ -279,17 +286,17 @@ def test_a_path_mtu_that_stays_when_all_is_forgotten() -> None:
 @pytest.mark.parametrize(("before", "kind"), [(1350, "lower"), (1300, "black hole")])
 def test_a_smaller_path_is_not_called_old_because_the_kernel_believes_less(before: int, kind: str) -> None:
     found = ask(path(leg("whole", direction(1350, before=before)), both("nodes", 1400, 1500)))
-    assert (found.kind, found.size) == (kind, 1350)
+    assert (found.kind, found.mtu) == (kind, 1350)
 
 
 def test_a_belief_that_is_right_but_for_the_room_of_a_vlan_tag_is_not_old() -> None:
     """A veth of 1400 lets 1404 through (include/linux/netdevice.h __is_skb_forwardable)."""
     found = ask(path(leg("whole", direction(1454, 1500, before=1450, limit="expected"), direction(1450))))
-    assert found.mtu == "no"
+    assert found.is_mtu == "no"
 
 
 def test_a_tunnel_that_cuts_its_own_packets() -> None:
-    one = direction(1450, outer=1400, outer_packets=4, outer_fragments=8)
+    one = direction(1450, unfragmented_mtu=1400, fragmented_tunnel_packets=4, tunnel_fragments=8)
     found = ask(path(leg("whole", one, direction(1450)), both("nodes", 1450)))
     assert found.sentence == (
         "This is MTU: from default/web-1 to db/pg-0 packets above 1400 are cut in pieces inside the tunnel between n1 "
@@ -300,14 +307,14 @@ def test_a_tunnel_that_cuts_its_own_packets() -> None:
 
 
 def test_what_vanishes_is_spoken_of_before_what_is_cut() -> None:
-    one = direction(1450, outer=1400, outer_packets=4, outer_fragments=8)
+    one = direction(1450, unfragmented_mtu=1400, fragmented_tunnel_packets=4, tunnel_fragments=8)
     found = ask(path(leg("whole", one, direction(1404))))
-    assert (found.kind, found.size) == ("black hole", 1404)
+    assert (found.kind, found.mtu) == ("black hole", 1404)
     assert "; the other way those above 1400 are cut in pieces." in found.sentence
 
 
 def test_equal_paths_that_differ() -> None:
-    flows = [direction(1450, port=40001), direction(1400, port=40002)]
+    flows = [direction(1450, source_port=40001), direction(1400, source_port=40002)]
     verdict = path_verdict.judge_flows(flows)
     one = both("whole", 1450)
     whole = msgspec.structs.replace(one, result=msgspec.structs.replace(one.result, verdict=verdict))
@@ -330,7 +337,7 @@ def test_two_pods_of_one_node() -> None:
     there = changed(PG, on="n1", node="n1")
     legs = [both("whole", 1400), both("near", 1450), both("far", 1450, expected=1450)]
     found = ask(legs, WEB, there)
-    assert (found.place, found.sure) == ("on n1", "likely")
+    assert (found.location, found.confidence) == ("on n1", "likely")
     assert found.advice == "`kubemtu check` shows the bridge and the veths of n1; `kubemtu apply` sets them, live"
 
 
@@ -340,7 +347,7 @@ def test_outside_of_the_cluster_it_can_only_be_told_up_to_where() -> None:
         "This is MTU: from default/web-1 to 203.0.113.7 packets above 1380 vanish between n1 and 203.0.113.7; "
         "default/web-1 believes 1450; no ICMP comes back."
     )
-    assert found.sure == "possible"
+    assert found.confidence == "possible"
     assert "let ICMP type 3 code 4 pass, and ICMPv6 type 2; until then send no more than 1380 there" in found.advice
 
 
@@ -355,7 +362,7 @@ def test_the_family_is_named_where_there_are_two() -> None:
 
 def test_all_is_well() -> None:
     found = ask(path(both("whole", 1450)))
-    assert (found.mtu, found.sure, found.size) == ("no", "certain", 1450)
+    assert (found.is_mtu, found.confidence, found.mtu) == ("no", "certain", 1450)
     assert found.sentence == (
         "This is not MTU: from default/web-1 to db/pg-0 packets of 1450 bytes arrive whole both ways."
     )
@@ -386,7 +393,7 @@ def test_an_echo_is_as_large_as_what_it_answers() -> None:
 
 def test_loss_that_leaves_the_size_to_be_seen() -> None:
     found = ask(path(leg("whole", direction(1450, fitting=40, lost=12), direction(1450, fitting=40, lost=8))))
-    assert found.mtu == "no"
+    assert found.is_mtu == "no"
     assert found.sentence.endswith("arrive whole both ways, but 25 % of all packets are lost, small ones too.")
     assert found.advice.startswith("look at the drop and error counters")
 
@@ -397,7 +404,7 @@ def test_a_packet_or_two_that_are_lost_are_not_worth_a_word() -> None:
 
 def test_loss_that_hides_the_size() -> None:
     found = ask(path(leg("whole", direction(1446, ending="lossy", fitting=144, lost=116))))
-    assert found.mtu == "unknown"
+    assert found.is_mtu == "unknown"
     assert found.sentence == (
         "It cannot be told whether this is MTU: from default/web-1 to db/pg-0 so many packets are lost, small ones too "
         "(80 %), that their size cannot be made out; at least 1446 bytes arrive."
@@ -406,13 +413,13 @@ def test_loss_that_hides_the_size() -> None:
 
 def test_an_end_that_does_not_read_in_time() -> None:
     found = ask(path(leg("whole", direction(1446, ending="overloaded"))))
-    assert (found.mtu, found.advice) == ("unknown", "ask again when there is less load")
+    assert (found.is_mtu, found.advice) == ("unknown", "ask again when there is less load")
 
 
 def test_a_policy_that_lets_nothing_begin() -> None:
     legs = path(leg("whole", nothing()), leg("overlay", nothing()))
     found = ask([*legs, leg("return", direction(1450), direction(1450), here=WEB)])
-    assert found.mtu == "no"
+    assert found.is_mtu == "no"
     assert found.sentence == (
         "This is not MTU: from default/web-1 to db/pg-0 nothing that default/web-1 begins is answered, while what it "
         "answers arrives whole, 1450 bytes of it: it looks like a NetworkPolicy or a firewall."
@@ -423,12 +430,12 @@ def test_a_policy_that_lets_nothing_begin() -> None:
 def test_a_policy_hides_no_black_hole_of_what_it_lets_pass() -> None:
     legs = path(leg("whole", nothing()), both("nodes", 1400, 1500))
     found = ask([*legs, leg("return", direction(1350), direction(1350))])
-    assert (found.mtu, found.size) == ("yes", 1350)
+    assert (found.is_mtu, found.mtu) == ("yes", 1350)
 
 
 def test_a_policy_that_lets_nothing_pass_either_way() -> None:
     found = ask(path(leg("whole", nothing()), leg("overlay", nothing())))
-    assert found.mtu == "no"
+    assert found.is_mtu == "no"
     assert found.sentence.endswith(
         "nothing is answered, of whatever size, though db/pg-0 answers its own node: it looks like a NetworkPolicy, a "
         "firewall, or a missing route between the pods."
@@ -438,7 +445,7 @@ def test_a_policy_that_lets_nothing_pass_either_way() -> None:
 def test_a_dead_node() -> None:
     legs = [leg("whole", nothing()), both("near", 1450), leg("nodes", nothing(1500))]
     found = ask(legs)
-    assert found.mtu == "no"
+    assert found.is_mtu == "no"
     assert found.sentence.endswith(
         "nothing is answered, of whatever size, and node n2 does not answer n1 either: it looks like a dead node, a "
         "missing route, or a firewall between the nodes."
@@ -450,7 +457,7 @@ def test_a_dead_node() -> None:
 # What connections show where nobody answers
 
 
-def shown(sure: str, *, says: bool | None = True) -> list[Seen]:
+def shown(sure: str, *, says: bool | None = True) -> list[PassiveSymptoms]:
     """A connection of the pod that hangs."""
     symptom = records.Symptom(
         kind="size-selective loss",
@@ -460,7 +467,7 @@ def shown(sure: str, *, says: bool | None = True) -> list[Seen]:
         where="10.42.1.10:40000 ▸ 203.0.113.7:5432",
         peers=("203.0.113.7",),
     )
-    return [Seen(where="default/web-1", symptoms=(symptom,))]
+    return [PassiveSymptoms(where="default/web-1", symptoms=(symptom,))]
 
 
 SILENT = [leg("whole", nothing(), goal=OUTSIDE), both("near", 1450)]
@@ -468,7 +475,7 @@ SILENT = [leg("whole", nothing(), goal=OUTSIDE), both("near", 1450)]
 
 def test_silence_from_outside_says_nothing() -> None:
     found = ask(SILENT, WEB, OUTSIDE)
-    assert found.mtu == "unknown"
+    assert found.is_mtu == "unknown"
     assert found.sentence == (
         "It cannot be told whether this is MTU: from default/web-1 to 203.0.113.7 nothing is answered, of whatever "
         "size: it looks like a host that is down or drops probes."
@@ -477,7 +484,7 @@ def test_silence_from_outside_says_nothing() -> None:
 
 def test_connections_prove_what_probes_do_not_reach() -> None:
     found = ask(SILENT, WEB, OUTSIDE, seen=shown("proves"))
-    assert (found.mtu, found.sure, found.size) == ("yes", "likely", 0)
+    assert (found.is_mtu, found.confidence, found.mtu) == ("yes", "likely", 0)
     assert found.sentence == (
         "This is MTU: from default/web-1 to 203.0.113.7 large packets vanish and smaller ones arrive; nothing at "
         f"203.0.113.7 answers probes, but at default/web-1 {SHOWS}."
@@ -488,7 +495,7 @@ def test_connections_prove_what_probes_do_not_reach() -> None:
 
 def test_connections_that_may_hang_for_another_reason_only_suggest_it() -> None:
     found = ask(SILENT, WEB, OUTSIDE, seen=shown("suggests"))
-    assert found.mtu == "unknown"
+    assert found.is_mtu == "unknown"
     assert found.sentence.startswith("This looks like MTU, which is not proven: from default/web-1 to 203.0.113.7 ")
 
 
@@ -498,7 +505,7 @@ def test_connections_that_stand_still_altogether_say_nothing() -> None:
 
 def test_what_was_measured_is_believed_and_not_what_hangs() -> None:
     found = ask(path(both("whole", 1450)), seen=shown("proves"))
-    assert found.mtu == "no"
+    assert found.is_mtu == "no"
     assert any(SHOWS in fact for fact in found.evidence)
 
 

@@ -8,7 +8,7 @@ from kubemtu.core import net
 from kubemtu.core.probe import request
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.why import legs
-from kubemtu.core.why.endpoints import End
+from kubemtu.core.why.endpoints import Endpoint
 
 N2 = net.NodeObservation(
     node="n2", uplinks=(net.Uplink(peer="192.0.2.1", device="eth0", mtu=1500),), ports=(port("calipg", "10.42.2.10"),)
@@ -16,16 +16,16 @@ N2 = net.NodeObservation(
 BOTH = msgspec.structs.replace(SNAPSHOT, nodes=(N1, N2))
 
 
-def ways(start: End, goal: End, snapshot: Snapshot = BOTH) -> list[tuple[str, str, str, str, bool]]:
+def ways(start: Endpoint, goal: Endpoint, snapshot: Snapshot = BOTH) -> list[tuple[str, str, str, str, bool]]:
     """Every way: its role, the node and the link that it begins at, where it leads, and whether it is asked back."""
     return [
         (role, way.source.node, way.source.link, way.address, way.both_ways)
         for task in legs.of(start, goal, snapshot, "0", flows=20)
-        for role, way in task.ways
+        for role, way in task.requests
     ]
 
 
-def known(word: str) -> End:
+def known(word: str) -> Endpoint:
     return find(word, snapshot=BOTH)
 
 
@@ -41,14 +41,14 @@ def test_two_pods_of_two_nodes_are_measured_whole_and_in_parts() -> None:
 
 def test_several_source_ports_where_there_may_be_equal_paths() -> None:
     (task,) = legs.of(known("web-1"), known("db/pg-0"), BOTH, "0", flows=20)
-    assert {role: way.flows for role, way in task.ways} == {
+    assert {role: way.flows for role, way in task.requests} == {
         "whole": 20,
         "near": 1,
         "nodes": 20,
         "overlay": 1,
         "far": 1,
     }
-    assert {role: way.expected for role, way in task.ways if way.expected} == {"overlay": 1450, "far": 1450}
+    assert {role: way.expected for role, way in task.requests if way.expected} == {"overlay": 1450, "far": 1450}
 
 
 def test_two_pods_of_one_node_meet_no_other() -> None:
@@ -70,18 +70,18 @@ def test_without_an_agent_at_the_other_end_the_way_between_the_nodes_is_measured
 def test_each_family_that_both_have_is_a_task_of_its_own() -> None:
     six = changed(PG, addresses=("10.42.2.10", "fd00:42:2::10"))
     found = list(legs.of(known("web-1"), six, BOTH, "0", flows=1))
-    assert [(task.family, task.ways[0][1].address) for task in found] == [
+    assert [(task.family, task.requests[0][1].address) for task in found] == [
         ("IPv4", "10.42.2.10"),
         ("IPv6", "fd00:42:2::10"),
     ]
     (only,) = legs.of(known("web-1"), changed(PG, addresses=("fd00:42:2::10",)), BOTH, "0", flows=1)
-    assert (only.family, only.ways[0][1].address) == ("", "fd00:42:2::10")
+    assert (only.family, only.requests[0][1].address) == ("", "fd00:42:2::10")
     assert list(legs.of(known("web-2"), changed(PG, addresses=("fd00:42:2::10",)), BOTH, "0", flows=1)) == []
 
 
 def test_a_service_is_answered_by_its_endpoints_but_for_the_one_who_asks() -> None:
     found = list(legs.of(known("web-1"), known("svc/web"), BOTH, "0", flows=1))
-    assert [(task.here.name, task.there.name) for task in found] == [("default/web-1", "db/pg-0")]
+    assert [(task.source.name, task.destination.name) for task in found] == [("default/web-1", "db/pg-0")]
     (sentence,) = legs.limits(known("web-1"), known("svc/web"))
     assert sentence == (
         "nobody behind 10.43.0.7 answers probes, so its endpoints were measured, which is where its packets go; "
@@ -92,7 +92,7 @@ def test_a_service_is_answered_by_its_endpoints_but_for_the_one_who_asks() -> No
 def test_a_node_port_is_answered_by_the_way_to_the_node_and_on_from_there() -> None:
     goal = known("192.0.2.2:30080")
     found = list(legs.of(known("web-2"), goal, BOTH, "0", flows=1))
-    assert [(task.here.name, task.there.name) for task in found] == [
+    assert [(task.source.name, task.destination.name) for task in found] == [
         ("default/web-2", "n2"),
         ("n2", "default/web-1"),
         ("n2", "db/pg-0"),
@@ -105,11 +105,11 @@ def test_a_node_port_is_answered_by_the_way_to_the_node_and_on_from_there() -> N
 
 
 def test_the_probes_own_service_is_gone_through() -> None:
-    probe = End(
+    probe = Endpoint(
         kind="service", name="svc kubemtu/kubemtu-probe", addresses=("10.43.0.9",), members=(PG,), all_members=1
     )
     found = list(legs.of(WEB, probe, BOTH, "0", flows=20))
-    assert [(task.there.name, task.ways[0][0], task.ways[0][1].address) for task in found] == [
+    assert [(task.destination.name, task.requests[0][0], task.requests[0][1].address) for task in found] == [
         ("db/pg-0", "whole", "10.42.2.10"),
         ("svc kubemtu/kubemtu-probe", "service", "10.43.0.9"),
     ]
@@ -117,7 +117,7 @@ def test_the_probes_own_service_is_gone_through() -> None:
 
 
 def test_endpoints_that_were_left_out_are_counted() -> None:
-    many = End(kind="service", name="svc default/web", members=(PG,), all_members=20)
+    many = Endpoint(kind="service", name="svc default/web", members=(PG,), all_members=20)
     assert list(legs.limits(WEB, many)) == ["svc default/web has 20 endpoints; 1 of them were measured"]
 
 
@@ -151,7 +151,7 @@ def test_who_is_looked_at_and_who_has_to_answer() -> None:
         request.Namespace(node="n2", link="calipg"),
         request.Namespace(node="n2"),
     ]
-    assert legs.answering([task.there, known("n1"), OUTSIDE, task.there]) == [
+    assert legs.answering([task.destination, known("n1"), OUTSIDE, task.destination]) == [
         request.Namespace(node="n2", link="calipg")
     ]
 

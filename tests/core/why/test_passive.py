@@ -10,9 +10,9 @@ from kubemtu.core.evidence.records import Counters, Evidence, Learned, Sysctls, 
 from kubemtu.core.probe import request
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.why import legs, passive
-from kubemtu.core.why.passive import Seen
+from kubemtu.core.why.passive import PassiveSymptoms
 
-TASK = legs.Task(here=WEB, there=PG, ways=())
+TASK = legs.EndpointPair(source=WEB, destination=PG, requests=())
 THERE = PG.addresses[0]
 # net/ipv4/tcp_timer.c: data that timed out three times; of four segments under way one was acknowledged (RFC 2018)
 HANGS = TcpConnection(
@@ -39,7 +39,7 @@ HANGS = TcpConnection(
 
 def seen(
     *, pod: Evidence | None = None, node: Evidence | None = None, size: int = 1450, snapshot: Snapshot = SNAPSHOT
-) -> tuple[Seen, ...]:
+) -> tuple[PassiveSymptoms, ...]:
     """What is kept of what web-1 and its node show, when `size` bytes arrive, 0 for none."""
     spots = ((WEB.port, pod or Evidence()), ("", node or Evidence()))
     told = request.ProbeReport(
@@ -51,7 +51,7 @@ def seen(
     return passive.seen(TASK, {"n1": told}, snapshot, {THERE: size} if size else {})
 
 
-def kinds(found: tuple[Seen, ...]) -> list[tuple[str, records.Kind]]:
+def kinds(found: tuple[PassiveSymptoms, ...]) -> list[tuple[str, records.Kind]]:
     return [(one.where, symptom.kind) for one in found for symptom in one.symptoms]
 
 
@@ -120,10 +120,10 @@ def test_what_was_forgotten_is_counted_at_the_end_itself() -> None:
         )
     )
     found = passive.seen(TASK, {"n1": told}, SNAPSHOT, {})
-    assert [(one.where, one.forgot) for one in found] == [("default/web-1", 2), ("node n1", 0)]
+    assert [(one.where, one.forgotten) for one in found] == [("default/web-1", 2), ("node n1", 0)]
 
 
 def test_who_did_not_tell_shows_nothing() -> None:
     assert passive.seen(TASK, {}, SNAPSHOT, {}) == ()
-    unknown = legs.Task(here=changed(WEB, node=""), there=changed(PG, node=""), ways=())
+    unknown = legs.EndpointPair(source=changed(WEB, node=""), destination=changed(PG, node=""), requests=())
     assert passive.seen(unknown, {"n1": request.ProbeReport()}, SNAPSHOT, {}) == ()

@@ -10,7 +10,7 @@ from kubemtu.core.why.diagnosis import Diagnosis, diagnose
 
 HERE = changed(WEB, overlay="vxlan.calico", overlay_port=4789)
 THERE = changed(PG, overlay="vxlan.calico", overlay_port=4789)
-STANDS = Segments(announced=1410, arrived=1410, sends=1398, pmtu=1450, headers=40)
+STANDS = Segments(announced_mss=1410, received_mss=1410, segment_payload=1398, path_mtu=1450, header_bytes=40)
 
 
 def ask(*legs: Any) -> Diagnosis:
@@ -23,8 +23,8 @@ def echo(role: Any) -> Any:
 
 def test_echo_alone_passes_the_tunnel_either_way() -> None:
     found = ask(echo("whole"), echo("return"))
-    assert (found.mtu, found.sure) == ("no", "likely")
-    assert found.place == "inside the tunnel between n1 and n2"
+    assert (found.is_mtu, found.confidence) == ("no", "likely")
+    assert found.location == "inside the tunnel between n1 and n2"
     assert "UDP and TCP of any size do not" in found.sentence
     assert "`ethtool -K vxlan.calico tx-checksum-ip-generic off`" in found.advice
     assert "UDP port 4789" in found.advice
@@ -62,11 +62,11 @@ def test_fragments_are_lost_where_a_part_loses_them(lost: str, words: str, sure:
         "near": lambda **facts: both("near", 1450, **facts),
         "nodes": lambda **facts: both("nodes", 1500, 1500, **facts),
     }
-    others = [parts[lost](fragments="vanish")] if lost else []
-    found = ask(both("whole", 1450, fragments="vanish"), *others)
-    assert (found.mtu, found.place, found.sure) == ("yes", words, sure)
+    others = [parts[lost](fragmented_datagrams="vanish")] if lost else []
+    found = ask(both("whole", 1450, fragmented_datagrams="vanish"), *others)
+    assert (found.is_mtu, found.location, found.confidence) == ("yes", words, sure)
     assert f"fragments are dropped {words}: datagrams above 1450 are lost" in found.sentence
 
 
 def test_fragments_that_arrive_are_no_matter() -> None:
-    assert ask(both("whole", 1450, fragments="arrive")).sentence.startswith("This is not MTU")
+    assert ask(both("whole", 1450, fragmented_datagrams="arrive")).sentence.startswith("This is not MTU")

@@ -26,18 +26,18 @@ Carries = Callable[[str, str], int]
 
 def verdict(carried: int, expected: int) -> path_verdict.Verdict:
     """What a station judges of a path on which everything larger vanishes; not of one that answers nothing."""
-    found = search.Found(
+    found = search.SearchResult(
         ending="exact" if carried else "unreachable",
         mtu=min(carried, expected),
         limit=("expected" if carried >= expected else "silence") if carried else None,
-        losses=6,
-        fitting=9,
+        next_size_losses=6,
+        fitting_packets=9,
         fitting_lost=0,
         rounds=2,
         packets=20,
-        top=expected,
+        interface_mtu=expected,
     )
-    return path_verdict.judge(path_verdict.Direction(found=found), expected=expected)
+    return path_verdict.judge(path_verdict.Direction(search=found), expected=expected)
 
 
 class Network(asking.Asking):
@@ -73,7 +73,7 @@ class Network(asking.Asking):
             if way.source.node == node
         )
 
-    def _row(self, node: str, asked: request.ProbeRequest) -> rounds.Row | None:
+    def _row(self, node: str, asked: request.ProbeRequest) -> rounds.MeshRow | None:
         if asked.mesh is None:
             return None
         members, size = asked.mesh.members, asked.mesh.expected
@@ -84,11 +84,13 @@ class Network(asking.Asking):
             found = verdict(self._carries(node, members[peer].address), size)
             groups.setdefault((found.kind, found.mtu), []).append(peer)
         good = groups.pop(("ok", size), [])
-        return rounds.Row(
+        return rounds.MeshRow(
             sender=mine,
             measured=len(offsets),
             ok=len(good),
-            groups=tuple(rounds.Group(kind=kind, mtu=mtu, to=tuple(to)) for (kind, mtu), to in groups.items()),
+            groups=tuple(
+                rounds.PeerGroup(kind=kind, mtu=mtu, receivers=tuple(to)) for (kind, mtu), to in groups.items()
+            ),
         )
 
 
@@ -199,7 +201,7 @@ async def test_a_node_that_could_not_measure_is_told() -> None:
         async def ask(
             self, asked: request.ProbeRequest, tell: asking.OnReports | None = None
         ) -> dict[str, request.ProbeReport]:
-            row = rounds.Row(sender=0, measured=0, ok=0, error="the node: no more files can be opened")
+            row = rounds.MeshRow(sender=0, measured=0, ok=0, error="the node: no more files can be opened")
             return {
                 "n1": request.ProbeReport(ready=True, done=True, mesh_row=row),
                 "n2": request.ProbeReport(ready=True, done=True, errors=("node n2 could not measure: no memory",)),

@@ -61,7 +61,7 @@ class Network(asking.Asking):
             if way.source.node == node
         )
 
-    def _row(self, node: str, round_: request.MeshRequest | None) -> rounds.Row | None:
+    def _row(self, node: str, round_: request.MeshRequest | None) -> rounds.MeshRow | None:
         if round_ is None:
             return None
         mine = next(number for number, place in enumerate(round_.members) if place.node == node)
@@ -71,11 +71,11 @@ class Network(asking.Asking):
             carried = self._carries(round_.members[mine].address, round_.members[peer].address)
             if carried < round_.expected:
                 groups.setdefault(("black hole" if carried else "unreachable", carried), []).append(peer)
-        listed = tuple(rounds.Group(kind=kind, mtu=mtu, to=tuple(to)) for (kind, mtu), to in groups.items())
-        return rounds.Row(
+        listed = tuple(rounds.PeerGroup(kind=kind, mtu=mtu, receivers=tuple(to)) for (kind, mtu), to in groups.items())
+        return rounds.MeshRow(
             sender=mine,
             measured=len(peers),
-            ok=len(peers) - sum(len(group.to) for group in listed),
+            ok=len(peers) - sum(len(group.receivers) for group in listed),
             packets=len(peers),
             groups=listed,
         )
@@ -86,18 +86,18 @@ def verdict(carried: int, expected: int) -> path_verdict.Verdict:
 
 
 def direction(carried: int, expected: int) -> path_verdict.Direction:
-    found = search.Found(
+    found = search.SearchResult(
         ending="exact" if carried else "unreachable",
         mtu=min(carried, expected),
         limit=("expected" if carried >= expected else "silence") if carried else None,
-        losses=6,
-        fitting=9,
+        next_size_losses=6,
+        fitting_packets=9,
         fitting_lost=0,
         rounds=2,
         packets=20,
-        top=expected,
+        interface_mtu=expected,
     )
-    return path_verdict.Direction(found=found)
+    return path_verdict.Direction(search=found)
 
 
 def address(number: int) -> str:
@@ -131,10 +131,10 @@ async def test_above_a_thousand_nodes_each_measures_a_few_and_one_bad_node_is_st
     (layer,) = report.layers
     first = network.asked[0].mesh
     assert first is not None
-    assert (len(first.members), len(first.offsets), layer.plan.per_member) == (1200, 24, 24)
+    assert (len(first.members), len(first.offsets), layer.plan.peers_per_member) == (1200, 24, 24)
     assert layer.summary.planned == 1200 * 24
     (fault,) = layer.faults
-    assert (fault.where, fault.members, fault.mtu, fault.sure) == ("receives", ("n0100",), 1400, "certain")
+    assert (fault.where, fault.members, fault.mtu, fault.confidence) == ("receives", ("n0100",), 1400, "certain")
     assert fault.advice.endswith("Until then `kubemtu plan --nic-mtu 1400` shows the pod MTU that fits.")
     assert layer.plan.sentence == (
         "1,200 nodes: 24 of 1,199 peers each; a node that receives too little is found with probability 1 - 1e-24, one "
@@ -168,7 +168,7 @@ async def test_a_pair_is_measured_once_more_by_several_flows() -> None:
     report = await flow.measure(network, cluster(6), layers=("nodes",))
     assert {(way.name, way.flows) for way in network.asked[1].paths} == {("1>2", 20), ("2>1", 20)}
     (fault,) = report.layers[0].faults
-    assert (fault.where, fault.members, fault.others, fault.both) == ("pair", ("n0001",), ("n0002",), True)
+    assert (fault.where, fault.members, fault.others, fault.both_directions) == ("pair", ("n0001",), ("n0002",), True)
 
 
 async def test_a_dead_node_is_named_and_the_others_are_judged() -> None:
@@ -201,7 +201,7 @@ async def test_a_node_that_does_not_report_is_measured_by_the_others_and_nothing
     network = Network(lambda _, __: 1500, dead=("n0003",))
     report = await flow.measure(network, cluster(4, silent=(3,)), layers=("nodes",))
     (layer,) = report.layers
-    assert (report.ok, layer.ok, layer.unseen, report.unmeasured) == (False, False, True, ("n0003",))
+    assert (report.ok, layer.ok, layer.unseen, report.unmeasured_nodes) == (False, False, True, ("n0003",))
     assert (layer.summary.members, layer.summary.reported, layer.summary.measured, layer.summary.ok) == (4, 3, 12, 12)
     assert [(fault.where, fault.kind, fault.members) for fault in layer.faults] == [("prober silent", None, ("n0003",))]
     assert layer.faults[0].sentence == (
@@ -233,7 +233,7 @@ async def test_the_verdict_on_a_silent_node_is_as_certain_as_on_any(
         network = Network(moved, dead=(name,))
         report = await flow.measure(network, cluster(count, silent=silent), layers=("nodes",))
         fault, unheard = report.layers[0].faults
-        assert (fault.where, fault.members, fault.mtu, fault.sure) == (where, (name,), mtu, "certain")
+        assert (fault.where, fault.members, fault.mtu, fault.confidence) == (where, (name,), mtu, "certain")
         assert (unheard.where, report.layers[0].unseen, report.ok) == ("prober silent", False, False)
 
 
@@ -241,9 +241,9 @@ async def test_two_silent_nodes_are_not_told_about_each_other() -> None:
     network = Network(lambda _, __: 1500, dead=("n0002", "n0003"))
     report = await flow.measure(network, cluster(5, silent=(2, 3)), layers=("nodes",))
     (layer,) = report.layers
-    assert (report.unmeasured, layer.summary.measured) == (("n0002", "n0003"), 18)
-    assert rounds.cell(layer.measured, 2, 3) is None
-    assert rounds.cell(layer.measured, 2, 4) == ("ok", 1500)
+    assert (report.unmeasured_nodes, layer.summary.measured) == (("n0002", "n0003"), 18)
+    assert rounds.cell(layer.mesh, 2, 3) is None
+    assert rounds.cell(layer.mesh, 2, 4) == ("ok", 1500)
 
 
 async def test_above_a_thousand_nodes_a_few_neighbours_measure_a_silent_one() -> None:
@@ -269,10 +269,10 @@ async def test_a_layer_that_is_not_there_is_never_called_right() -> None:
     """Nodes that carry all, and no probe pod anywhere: half of what was asked for is not known."""
     report = await flow.measure(Network(lambda _, __: 1500), cluster(3))
     assert [layer.ok for layer in report.layers] == [True]
-    assert (report.ok, report.absent, report.unmeasured) == (False, ("pods",), ())
+    assert (report.ok, report.absent_layers, report.unmeasured_nodes) == (False, ("pods",), ())
     assert report.lines()[1].startswith("pods: not measured, for no two nodes have a probe pod: `kubemtu install`")
     only = await flow.measure(Network(lambda _, __: 1500), cluster(3), layers=("nodes",))
-    assert (only.ok, only.absent) == (True, ())
+    assert (only.ok, only.absent_layers) == (True, ())
     with pytest.raises(errors.Unreachable):
         await flow.measure(Network(lambda _, __: 1500), cluster(3), layers=("pods",))
 
@@ -285,7 +285,7 @@ async def test_a_node_without_an_address_of_its_own_is_named() -> None:
         msgspec.structs.replace(there, objects=(*there.objects[:3], bare)),
         layers=("nodes",),
     )
-    assert (report.ok, report.unmeasured) == (False, ("n0003",))
+    assert (report.ok, report.unmeasured_nodes) == (False, ("n0003",))
     assert report.notes == ("node n0003 has no InternalIP: nothing was measured between it and the others",)
 
 
@@ -304,7 +304,7 @@ async def test_a_rate_is_handed_on_and_one_that_takes_too_long_is_refused() -> N
 
 async def test_tunnels_that_cut_are_named() -> None:
     report = await flow.measure(Network(lambda _, __: 1500, cut=12), cluster(4), layers=("nodes",))
-    assert (report.ok, report.layers[0].cutting) == (False, ("n0000", "n0001", "n0002", "n0003"))
+    assert (report.ok, report.layers[0].fragmenting_nodes) == (False, ("n0000", "n0001", "n0002", "n0003"))
 
 
 async def test_how_far_it_is_is_told() -> None:

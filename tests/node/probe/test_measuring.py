@@ -150,7 +150,7 @@ def test_what_is_expected_is_enough_when_that_is_asked(nodes: Callable[[int], No
     assert (enough.verdict.kind, enough.verdict.mtu, enough.verdict.expected) == ("ok", 1400, 1400)
     assert (whole.verdict.kind, whole.verdict.mtu, whole.verdict.expected) == ("ok", 1500, 1400)
     assert enough.forward is not None
-    assert enough.forward.found.limit == "expected"
+    assert enough.forward.search.limit == "expected"
 
 
 def test_from_the_node_itself(nodes: Callable[[int], Node]) -> None:
@@ -185,7 +185,7 @@ def test_several_flows_leave_from_as_many_ports(nodes: Callable[[int], Node]) ->
             way(1, Rig.address(2), detailed=True), way(1, Rig.address(2), name="more", flows=6, both_ways=True)
         )
     assert one.forward is not None
-    assert one.forward.port > 0
+    assert one.forward.source_port > 0
     assert (more.verdict.mtu, more.both_ways) == (1400, True)
     assert more.packets > 3 * one.packets
 
@@ -246,11 +246,11 @@ def test_deeply_what_tcp_believes_is_told_of_both_directions(nodes: Callable[[in
         (found,) = node.measured(way(1, Rig.address(2), detailed=True, both_ways=True))
     assert found.forward is not None
     assert found.backward is not None
-    assert (found.forward.found.mtu, found.backward.found.mtu) == (1500, 1500)
+    assert (found.forward.search.mtu, found.backward.search.mtu) == (1500, 1500)
     for direction in (found.forward, found.backward):
         assert direction.segments is not None
-        assert (direction.segments.announced, direction.segments.arrived) == (1460, 1460)
-    assert found.forward.outer is None
+        assert (direction.segments.announced_mss, direction.segments.received_mss) == (1460, 1460)
+    assert found.forward.unfragmented_mtu is None
 
 
 def test_deeply_where_tcp_is_not_answered_the_path_is_told_all_the_same(nodes: Callable[[int], Node]) -> None:
@@ -306,8 +306,8 @@ def test_a_round_lists_only_what_is_not_as_it_should_be(nodes: Callable[[int], N
     assert row is not None
     assert (row.sender, row.measured, row.ok, row.error) == (0, 3, 1, "")
     assert row.groups == (
-        rounds.Group(kind="lower", mtu=1400, to=(2,)),
-        rounds.Group(kind="unreachable", mtu=0, to=(3,)),
+        rounds.PeerGroup(kind="lower", mtu=1400, receivers=(2,)),
+        rounds.PeerGroup(kind="unreachable", mtu=0, receivers=(3,)),
     )
 
 
@@ -325,7 +325,7 @@ def test_in_a_large_round_each_measures_those_so_many_places_further(
         row = node.told(request.ProbeRequest(mesh=asked)).mesh_row
     assert row is not None
     assert (row.measured, row.ok) == (measured, measured - len(bad))
-    assert row.groups == ((rounds.Group(kind="lower", mtu=1400, to=bad),) if bad else ())
+    assert row.groups == ((rounds.PeerGroup(kind="lower", mtu=1400, receivers=bad),) if bad else ())
 
 
 def test_who_is_no_member_has_no_row(nodes: Callable[[int], Node]) -> None:
@@ -339,7 +339,7 @@ def test_a_member_whose_pod_is_gone_says_so(nodes: Callable[[int], Node]) -> Non
     row = node.told(
         request.ProbeRequest(mesh=request.MeshRequest(members=(place(1), place(2)), expected=1500))
     ).mesh_row
-    assert row == rounds.Row(sender=0, measured=0, ok=0, error="the pod behind cali1 is gone")
+    assert row == rounds.MeshRow(sender=0, measured=0, ok=0, error="the pod behind cali1 is gone")
 
 
 # Evidence

@@ -54,10 +54,10 @@ def responding(bare: "Net", key: str) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize("words", [(B4,), ("-6", B6), ("-4", B4)])
 def test_a_healthy_path_as_json(bare: "Net", key: str, words: tuple[str, ...]) -> None:
     seen = json.loads(probe(bare, *words, "--key-file", key, "-o", "json"))
-    assert (seen["mtu"], seen["verdict"], seen["over"]) == (1500, "ok", "UDP")
+    assert (seen["mtu"], seen["kind"], seen["protocol"]) == (1500, "ok", "UDP")
     assert seen["packets"] == 5
-    assert seen["back"]["mtu"] == 1500
-    assert 0 < seen["seconds"] < 10
+    assert seen["backward"]["mtu"] == 1500
+    assert 0 < seen["durationSeconds"] < 10
     assert "a packet of 1500 bytes arrived; " in seen["evidence"][0]
 
 
@@ -74,7 +74,7 @@ def test_a_black_hole_ends_with_one_and_says_why(bare: "Net", key: str) -> None:
 def test_flows_that_take_equal_paths_of_different_mtus(bare: "Net", key: str) -> None:
     bare.second_path(1450)
     seen = json.loads(probe(bare, B4, "--key-file", key, "--flows", "24", "-o", "json", code=1))
-    assert (seen["verdict"], seen["mtu"]) == ("equal paths differ", 1450)
+    assert (seen["kind"], seen["mtu"]) == ("equal paths differ", 1450)
     assert "1450 and 1500" in seen["sentence"]
 
 
@@ -84,7 +84,7 @@ def test_one_of_two_equal_paths_is_dead(bare: "Net", key: str) -> None:
     bare.second_path(1500)
     bare.ip("r1", "neigh replace 10.9.4.2 lladdr 02:00:00:00:00:99 dev m4 nud permanent")
     seen = json.loads(probe(bare, B4, "--key-file", key, "--flows", "24", "-o", "json", code=0))
-    assert (seen["verdict"], seen["mtu"]) == ("ok", 1500)
+    assert (seen["kind"], seen["mtu"]) == ("ok", 1500)
     (note,) = (note for note in seen["notes"] if "flows" in note)
     found = re.fullmatch(
         r"(\d+) of 24 flows are answered nothing, of whatever size \(source ports [\d, and more]+\): one of several "
@@ -98,7 +98,7 @@ def test_one_of_two_equal_paths_is_dead(bare: "Net", key: str) -> None:
 def test_without_a_station_icmp_echo_tells_what_it_can(bare: "Net", key: str) -> None:
     bare.middle(1450)
     seen = json.loads(probe(bare, B4, "--key-file", key, "-o", "json", code=1))
-    assert (seen["verdict"], seen["mtu"], seen["over"]) == ("lower", 1450, "ICMP echo")
+    assert (seen["kind"], seen["mtu"], seen["protocol"]) == ("lower", 1450, "ICMP echo")
     assert "no station answers there" in seen["notes"][0]
 
 
@@ -110,7 +110,7 @@ def test_a_dead_host_ends_with_three(bare: "Net") -> None:
 @pytest.mark.usefixtures("responding")
 def test_without_the_key_nothing_is_told(bare: "Net") -> None:
     seen = json.loads(probe(bare, B4, "-o", "json"))
-    assert seen["over"] == "ICMP echo"
+    assert seen["protocol"] == "ICMP echo"
 
 
 def test_what_cannot_be_resolved_is_a_wrong_command(bare: "Net") -> None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.netns
 def test_a_healthy_path(net: "Net", address: str, ping: bool) -> None:
     if ping:
         net.allow_ping()
-    found = net.measure(address, over=echo.EchoChannel).forward.found
+    found = net.measure(address, over=echo.EchoChannel).forward.search
     assert (found.ending, found.mtu, found.rounds) == ("exact", 1500, 1)
 
 
@@ -30,7 +30,7 @@ def test_a_router_that_speaks(net: "Net", address: str, ping: bool) -> None:
         net.allow_ping()
     net.middle(1420)
     path = net.measure(address, over=echo.EchoChannel)
-    assert (path.forward.found.mtu, path.forward.found.limit) == (1420, "router")
+    assert (path.forward.search.mtu, path.forward.search.limit) == (1420, "router")
     assert paths.judge(path).kind == "lower"
 
 
@@ -40,15 +40,15 @@ def test_a_black_hole(net: "Net", address: str, mtu: int) -> None:
     net.middle(mtu)
     net.mute()
     path = net.measure(address, over=echo.EchoChannel)
-    assert (path.forward.found.ending, path.forward.found.mtu) == ("exact", mtu)
+    assert (path.forward.search.ending, path.forward.search.mtu) == ("exact", mtu)
     assert paths.judge(path).kind == "black hole"
 
 
 def test_a_smaller_way_back_is_not_blamed_over_ipv4(net: "Net") -> None:
     net.ip("r2", "route change 10.9.1.0/24 via 10.9.2.1 mtu lock 1400")
-    assert net.measure(over=echo.EchoChannel).forward.found.mtu == 1500
+    assert net.measure(over=echo.EchoChannel).forward.search.mtu == 1500
 
 
 def test_a_host_that_answers_no_echo_is_unreachable(net: "Net") -> None:
     net.ip("b", "link set dev e0 down")
-    assert net.measure(over=echo.EchoChannel).forward.found.ending == "unreachable"
+    assert net.measure(over=echo.EchoChannel).forward.search.ending == "unreachable"

@@ -52,7 +52,7 @@ def lying(net: "Net", lie: Lie) -> Iterator[None]:
 
 def answer(datagram: bytes, size: int, key: wire.Key = KEY, drops: int = 0) -> bytes:
     request = wire.read_request(datagram)
-    return key.seal(wire.pack_answer(wire.Answer(request.nonce, request.number, size, 0, drops, 1500)))
+    return key.seal(wire.pack_answer(wire.ProbeAnswer(request.nonce, request.number, size, 0, drops, 1500)))
 
 
 LIES: dict[str, Lie] = {
@@ -61,7 +61,7 @@ LIES: dict[str, Lie] = {
     "junk": lambda _, __: [os.urandom(40), b"", b"kMTU\x01\x02", b"kMTU\x01\x04" + os.urandom(200)],
     "another size than was sent": lambda datagram, size: [answer(datagram, size - 1)],
     "another number": lambda datagram, size: [
-        KEY.seal(wire.pack_answer(wire.Answer(wire.read_request(datagram).nonce, 1 << 31, size, 0, 0, 0)))
+        KEY.seal(wire.pack_answer(wire.ProbeAnswer(wire.read_request(datagram).nonce, 1 << 31, size, 0, 0, 0)))
     ],
     "another address each time": lambda datagram, _: [
         KEY.seal(wire.pack_seen(wire.read_request(datagram).nonce, os.urandom(length))) for length in (4, 16, 4)
@@ -72,20 +72,20 @@ LIES: dict[str, Lie] = {
 @pytest.mark.parametrize("name", LIES)
 def test_lies_are_no_answer(bare: "Net", name: str) -> None:
     with lying(bare, LIES[name]):
-        found = bare.measure().forward.found
+        found = bare.measure().forward.search
     assert (found.ending, found.mtu) == ("unreachable", 0)
 
 
 def noise(datagram: bytes, size: int) -> list[bytes]:
     """The truth, in the middle of everything that it may be confused with."""
     request = wire.read_request(datagram)
-    strange = wire.Answer(request.nonce, request.number, size, 0, 9, 9)
+    strange = wire.ProbeAnswer(request.nonce, request.number, size, 0, 9, 9)
     lies = [
         STRANGER.seal(wire.pack_answer(strange)),
-        KEY.seal(wire.pack_answer(wire.Answer(request.nonce ^ 1, request.number, size, 0, 9, 9))),
-        KEY.seal(wire.pack_answer(wire.Answer(request.nonce, request.number, size ^ 1, 0, 0, 9))),
+        KEY.seal(wire.pack_answer(wire.ProbeAnswer(request.nonce ^ 1, request.number, size, 0, 9, 9))),
+        KEY.seal(wire.pack_answer(wire.ProbeAnswer(request.nonce, request.number, size ^ 1, 0, 0, 9))),
         STRANGER.seal(wire.pack_seen(request.nonce, os.urandom(4))),
-        KEY.seal(wire.pack_report(wire.Report(request.nonce ^ 1, "exact", "silence", 600))),
+        KEY.seal(wire.pack_report(wire.SearchReport(request.nonce ^ 1, "exact", "silence", 600))),
         datagram,
         *(os.urandom(length) for length in (0, 39, 40, 1400)),
     ]
@@ -102,14 +102,14 @@ def test_the_truth_is_heard_among_lies(bare: "Net", sweeps: bool) -> None:
             return asking.measure([target] * 12)
 
     with lying(bare, noise):
-        found = [path.forward.found for path in bare.inside("a", work)]
+        found = [path.forward.search for path in bare.inside("a", work)]
     assert {(one.ending, one.mtu) for one in found} == {("exact", 1450)}
 
 
 def test_answers_that_come_many_times_count_once(bare: "Net") -> None:
     bare.middle(1450)
     with lying(bare, lambda datagram, size: [answer(datagram, size)] * 5):
-        found = bare.measure().forward.found
+        found = bare.measure().forward.search
     assert (found.ending, found.mtu, found.fitting_lost) == ("exact", 1450, 0)
 
 
@@ -121,7 +121,7 @@ def test_a_queue_that_overflows_all_the_time_is_overloaded_and_not_an_mtu(bare: 
 
     with lying(bare, overflowing):
         path = bare.measure()
-    assert path.forward.found.ending == "overloaded"
+    assert path.forward.search.ending == "overloaded"
 
 
 ORDINARY = """
@@ -130,7 +130,7 @@ from kubemtu.node.probe import paths, station, wire
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 with station.Station(wire.Key(bytes.fromhex(sys.argv[1]))) as asking:
     path = asking.measure([paths.Target(address="10.9.3.1", back=True)])[0]
-    print(path.forward.found.mtu, path.back.mtu, paths.judge(path).kind)
+    print(path.forward.search.mtu, path.back.mtu, paths.judge(path).kind)
 """
 
 

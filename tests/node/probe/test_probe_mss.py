@@ -31,24 +31,24 @@ def test_junk_is_never_taken(junk: bytes) -> None:
 def test_what_is_packed_is_unpacked(
     arrived: int, announced: int, sends: int, pmtu: int, port: int, timestamps: bool, probing: int, nonce: int
 ) -> None:
-    seen = mss.Seen(arrived, announced, sends, pmtu, port, timestamps, probing)
+    seen = mss.ObservedMss(arrived, announced, sends, pmtu, port, timestamps, probing)
     message = KEY.seal(mss.pack(mss.TELL, nonce, seen))
     assert len(message) == 40
     assert mss.unpack(mss.TELL, message, KEY) == (nonce, seen)
 
 
-def seen(arrived: int, announced: int, sends: int, port: int = 40000) -> mss.Seen:
-    return mss.Seen(arrived, announced, sends, 1500, port, timestamps=True, probing=0)
+def seen(arrived: int, announced: int, sends: int, port: int = 40000) -> mss.ObservedMss:
+    return mss.ObservedMss(arrived, announced, sends, 1500, port, timestamps=True, probing=0)
 
 
 def test_what_is_not_seen_but_sent_has_arrived() -> None:
     found = mss.compare(seen(0, 1460, 1448), seen(0, 1460, 1288), 4)
-    assert (found.forward.arrived, found.forward.clamped) == (1460, False)  # 1448 and 12 of timestamps are sent
-    assert (found.back.arrived, found.back.clamped, found.back.packet) == (0, False, 1340)
+    assert (found.forward.received_mss, found.forward.clamped) == (1460, False)  # 1448 and 12 of timestamps are sent
+    assert (found.backward.received_mss, found.backward.clamped, found.backward.packet) == (0, False, 1340)
 
 
 def test_each_end_tells_what_the_other_is_made_to_believe() -> None:
     found = mss.compare(seen(1200, 1460, 1188), seen(1300, 8960, 1288, port=50000), 6)
-    assert (found.forward.announced, found.forward.arrived, found.forward.allowed) == (8960, 1200, 1260)
-    assert (found.back.announced, found.back.arrived, found.back.allowed) == (1460, 1300, 1360)
+    assert (found.forward.announced_mss, found.forward.received_mss, found.forward.allowed) == (8960, 1200, 1260)
+    assert (found.backward.announced_mss, found.backward.received_mss, found.backward.allowed) == (1460, 1300, 1360)
     assert found.forward.relayed

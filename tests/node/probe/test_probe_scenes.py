@@ -46,8 +46,8 @@ def test_a_scene_is_judged_rightly(line: Line, scene: LineScene, family: Family)
     assert result.both_ways == (scene.back is not None)
     if deep:
         assert result.forward is not None
-        assert scene.flows > 1 or result.forward.found.mtu == scene.mtu
-        assert (result.backward.found.mtu if result.backward is not None else None) == scene.back
+        assert scene.flows > 1 or result.forward.search.mtu == scene.mtu
+        assert (result.backward.search.mtu if result.backward is not None else None) == scene.back
 
 
 @pytest.mark.parametrize("name", ["loss-5", "black-hole-loss-5"])
@@ -56,7 +56,7 @@ def test_of_many_measurements_with_loss_both_ways_none_is_wrong(nft: None, names
     seen: Counter[tuple[str, int]] = Counter()
     with stations.stage(scene, 0, rate=1_000_000) as made:
         while (left := 400 - seen["exact", scene.mtu]) > 0:  # all share one machine: some say that it was too busy
-            found = [path.forward.found for path in stations.measure(made, [paths.Target(address=B4)] * left)]
+            found = [path.forward.search for path in stations.measure(made, [paths.Target(address=B4)] * left)]
             seen.update((one.ending, one.mtu) for one in found)
             assert {mtu for ending, mtu in seen if ending == "exact"} == {scene.mtu}
 
@@ -64,7 +64,7 @@ def test_of_many_measurements_with_loss_both_ways_none_is_wrong(nft: None, names
 @both
 def test_a_healthy_path_takes_one_round(net: "Net", address: str) -> None:
     path = net.measure(address, back=True)
-    found = path.forward.found
+    found = path.forward.search
     assert (found.ending, found.mtu, found.limit, found.rounds) == ("exact", 1500, "own interface", 1)
     assert path.back is not None
     assert (path.back.state, path.back.mtu) == ("exact", 1500)
@@ -93,7 +93,7 @@ def test_forwards_only(net: "Net", address: str) -> None:
     net.ip("r2", "link set dev m mtu 1400")
     net.ip("r2", "route change 10.9.1.0/24 via 10.9.2.1", "route change fd09:1::/64 via fd09:2::1")
     path = net.measure(address, back=True)
-    assert (path.forward.found.mtu, path.back and path.back.mtu) == (1404, 1400)
+    assert (path.forward.search.mtu, path.back and path.back.mtu) == (1404, 1400)
     assert net.verdict(address, back=False).kind == "black hole"
 
 
@@ -138,19 +138,19 @@ def test_a_host_without_a_station_is_told_at_once(net: "Net", address: str) -> N
     net.processes[0].kill()
     net.processes[0].wait()
     path = net.measure(address, back=True)
-    assert path.forward.found.ending == "unreachable"
+    assert path.forward.search.ending == "unreachable"
     assert "nobody listens on port 7843" in path.forward.note
 
 
 def test_no_route_is_told_without_a_packet(net: "Net") -> None:
     net.ip("a", "route del default")
     path = net.measure()
-    assert path.forward.found.packets == 0
+    assert path.forward.search.packets == 0
     assert "no way to 10.9.3.1" in path.forward.note
 
 
 def test_another_key_is_met_with_silence(net: "Net") -> None:
-    assert net.measure(secret=b"another key altogether").forward.found.ending == "unreachable"
+    assert net.measure(secret=b"another key altogether").forward.search.ending == "unreachable"
 
 
 @pytest.mark.parametrize("percent", [5, 20])
@@ -160,7 +160,7 @@ def test_loss_changes_no_verdict(net: "Net", nft: None, percent: int) -> None:
     net.lose(percent)
     for _ in range(10):
         path = net.measure()
-        assert (path.forward.found.ending, path.forward.found.mtu) == ("exact", 1450)
+        assert (path.forward.search.ending, path.forward.search.mtu) == ("exact", 1450)
 
 
 def test_mostly_loss_is_never_called_an_mtu_that_it_is_not(net: "Net", nft: None) -> None:

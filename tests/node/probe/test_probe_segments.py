@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from kubemtu.core import errors
-from kubemtu.core.path.direction import Both
+from kubemtu.core.path.direction import BothDirections
 from kubemtu.node.kernel import netns
 from kubemtu.node.probe import channel, mss, segments, wire
 
@@ -98,8 +98,8 @@ class Line:
     def probing(self, place: str) -> Callable[[], int]:
         return lambda: netns.inside(self.descriptors[place], mss.probing)
 
-    def listener(self, port: int = PORT) -> segments.Listener:
-        return segments.Listener(KEY, port, open_socket=self.open("b"), probing=self.probing("b"))
+    def listener(self, port: int = PORT) -> segments.TcpListener:
+        return segments.TcpListener(KEY, port, open_socket=self.open("b"), probing=self.probing("b"))
 
     def connect(self, family: channel.Family = 4) -> socket.socket:
         """A connection of a stranger's."""
@@ -108,10 +108,10 @@ class Line:
         sock.connect(TO[family])
         return sock
 
-    def ask(self, family: channel.Family, key: wire.Key = KEY, patience: float = 5.0) -> Both | None:
+    def ask(self, family: channel.Family, key: wire.Key = KEY, patience: float = 5.0) -> BothDirections | None:
         return segments.ask(TO[family], key, patience=patience, open_socket=self.open("a"), probing=self.probing("a"))
 
-    def seen(self, family: channel.Family) -> Both:
+    def seen(self, family: channel.Family) -> BothDirections:
         found = self.ask(family)
         assert found is not None
         return found
@@ -134,7 +134,7 @@ def bare(namespaces: None) -> Iterator[Line]:
 
 
 @contextlib.contextmanager
-def driven(listener: segments.Listener) -> Iterator[segments.Listener]:
+def driven(listener: segments.TcpListener) -> Iterator[segments.TcpListener]:
     """A listener in a loop of its own, on another thread and in another namespace than its sockets."""
     over = threading.Event()
 
@@ -176,7 +176,7 @@ def ordinary(line: Line, family: channel.Family) -> list[str]:
         "import os, sys; from kubemtu.node.probe import segments, wire; "
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); "
         f"found = segments.ask({TO[family]!r}, wire.Key(bytes.fromhex(sys.argv[1])), patience=10); "
-        "print(found.forward.arrived, found.back.arrived, found.forward.packet)"
+        "print(found.forward.received_mss, found.backward.received_mss, found.forward.packet)"
     )
     return run("ip", "netns", "exec", line.spaces["a"], sys.executable, "-c", script, SECRET.hex()).split()
 
@@ -187,10 +187,21 @@ pytestmark = pytest.mark.netns
 @both
 def test_without_a_clamp_what_was_announced_arrives(line: Line, family: channel.Family) -> None:
     found = line.seen(family)
-    for one in (found.forward, found.back):
-        assert (one.announced, one.arrived, one.clamped, one.relayed) == (FULL[family], FULL[family], False, False)
-        assert (one.pmtu, one.packet, one.allowed, one.timestamps, one.probing) == (1500, 1500, 1500, True, 0)
-        assert one.sends == FULL[family] - 12  # RFC 7323 3.2: ten bytes, and two to align them
+    for one in (found.forward, found.backward):
+        assert (one.announced_mss, one.received_mss, one.clamped, one.relayed) == (
+            FULL[family],
+            FULL[family],
+            False,
+            False,
+        )
+        assert (one.path_mtu, one.packet, one.allowed, one.timestamps, one.tcp_mtu_probing) == (
+            1500,
+            1500,
+            1500,
+            True,
+            0,
+        )
+        assert one.segment_payload == FULL[family] - 12  # RFC 7323 3.2: ten bytes, and two to align them
 
 
 @both
@@ -198,10 +209,18 @@ def test_each_direction_has_its_own_clamp(line: Line, nft: None, family: channel
     line.clamp(1300, 1200)
     found = line.seen(family)
     headers = {4: 40, 6: 60}[family]
-    assert (found.forward.announced, found.forward.arrived, found.forward.clamped) == (FULL[family], 1200, True)
-    assert (found.back.announced, found.back.arrived, found.back.clamped) == (FULL[family], 1300, True)
-    assert (found.forward.packet, found.back.packet) == (1200 + headers, 1300 + headers)
-    assert (found.forward.sends, found.back.sends) == (1188, 1288)
+    assert (found.forward.announced_mss, found.forward.received_mss, found.forward.clamped) == (
+        FULL[family],
+        1200,
+        True,
+    )
+    assert (found.backward.announced_mss, found.backward.received_mss, found.backward.clamped) == (
+        FULL[family],
+        1300,
+        True,
+    )
+    assert (found.forward.packet, found.backward.packet) == (1200 + headers, 1300 + headers)
+    assert (found.forward.segment_payload, found.backward.segment_payload) == (1188, 1288)
 
 
 @both
@@ -209,8 +228,16 @@ def test_without_timestamps_nothing_is_added(line: Line, nft: None, family: chan
     line.set("a", "net/ipv4/tcp_timestamps", 0)
     line.clamp(1300, 1200)
     found = line.seen(family)
-    assert (found.forward.arrived, found.forward.sends, found.forward.announced) == (1200, 1200, FULL[family])
-    assert (found.back.arrived, found.back.sends, found.back.announced) == (1300, 1300, FULL[family])
+    assert (found.forward.received_mss, found.forward.segment_payload, found.forward.announced_mss) == (
+        1200,
+        1200,
+        FULL[family],
+    )
+    assert (found.backward.received_mss, found.backward.segment_payload, found.backward.announced_mss) == (
+        1300,
+        1300,
+        FULL[family],
+    )
     assert not found.forward.timestamps
 
 
@@ -221,8 +248,16 @@ def test_a_clamp_to_what_the_kernel_has_learned_is_seen(line: Line, nft: None, f
     limit = {4: 1360, 6: 1340}[family]
     line.clamp(limit, limit)
     found = line.seen(family)
-    assert (found.forward.announced, found.forward.arrived, found.forward.pmtu) == (FULL[family], limit, 1400)
-    assert (found.back.announced, found.back.arrived, found.back.pmtu) == (limit, limit, 1500)  # a announces less
+    assert (found.forward.announced_mss, found.forward.received_mss, found.forward.path_mtu) == (
+        FULL[family],
+        limit,
+        1400,
+    )
+    assert (found.backward.announced_mss, found.backward.received_mss, found.backward.path_mtu) == (
+        limit,
+        limit,
+        1500,
+    )  # a announces less
 
 
 @both
@@ -232,7 +267,7 @@ def test_without_the_option_the_least_of_the_family_is_what_arrives(
     line.nft("tcp flags & syn == syn reset tcp option maxseg")
     found = line.seen(family)
     least = {4: 536, 6: 1220}[family]  # RFC 9293 3.7.1
-    assert (found.forward.arrived, found.back.arrived) == (least, least)
+    assert (found.forward.received_mss, found.backward.received_mss) == (least, least)
 
 
 @both
@@ -240,7 +275,12 @@ def test_syn_cookies_keep_too_little_to_tell(line: Line, nft: None, family: chan
     line.set("b", "net/ipv4/tcp_syncookies", 2)
     line.clamp(1350, 1250)
     found = line.seen(family)
-    assert (found.forward.arrived, found.back.arrived, found.back.clamped, found.back.allowed) == (1250, 0, False, 0)
+    assert (
+        found.forward.received_mss,
+        found.backward.received_mss,
+        found.backward.clamped,
+        found.backward.allowed,
+    ) == (1250, 0, False, 0)
 
 
 @both
@@ -248,8 +288,12 @@ def test_tcp_mtu_probing_is_told_and_is_no_clamp(line: Line, family: channel.Fam
     line.set("a", "net/ipv4/tcp_mtu_probing", 2)
     line.set("b", "net/ipv4/tcp_mtu_probing", 1)
     found = line.seen(family)
-    assert (found.forward.probing, found.back.probing) == (2, 1)
-    assert (found.forward.arrived, found.forward.clamped, found.forward.sends) == (FULL[family], False, 1024)
+    assert (found.forward.tcp_mtu_probing, found.backward.tcp_mtu_probing) == (2, 1)
+    assert (found.forward.received_mss, found.forward.clamped, found.forward.segment_payload) == (
+        FULL[family],
+        False,
+        1024,
+    )
     assert ordinary(line, family)[0] == "0"  # tcp_base_mss is what he sees, and 1024 would be a lie
 
 
@@ -269,8 +313,8 @@ def test_another_port_at_the_other_end_is_told(line: Line, nft: None, family: ch
     source = "ip to 10.9.2.254:50000-50099" if family == 4 else "ip6 to [fd09:2::fe]:50000-50099"
     line.nft(f"meta l4proto tcp snat {source}", hook="nat hook postrouting priority 100")
     found = line.seen(family)
-    assert (found.forward.relayed, found.back.relayed) == (True, True)
-    assert (found.forward.arrived, found.back.arrived) == (FULL[family], FULL[family])
+    assert (found.forward.relayed, found.backward.relayed) == (True, True)
+    assert (found.forward.received_mss, found.backward.received_mss) == (FULL[family], FULL[family])
 
 
 @both
@@ -291,7 +335,7 @@ def test_nobody_there_another_key_and_silence_are_nothing(bare: Line, nft: None,
 
 @pytest.mark.parametrize("lie", ["junk", "short", "nothing", "another nonce", "another key", "the question itself"])
 def test_a_lie_is_no_answer(bare: Line, lie: str) -> None:
-    seen = mss.Seen(536, 1460, 524, 1500, 1, timestamps=True, probing=0)
+    seen = mss.ObservedMss(536, 1460, 524, 1500, 1, timestamps=True, probing=0)
 
     def answer(question: bytes) -> bytes:
         found = mss.unpack(mss.ASK, question, KEY)
@@ -330,11 +374,11 @@ def test_a_lie_is_no_answer(bare: Line, lie: str) -> None:
 
 
 def question(key: wire.Key = KEY, nonce: int = 7) -> bytes:
-    return key.seal(mss.pack(mss.ASK, nonce, mss.Seen(0, 1460, 1448, 1500, 1, timestamps=True, probing=0)))
+    return key.seal(mss.pack(mss.ASK, nonce, mss.ObservedMss(0, 1460, 1448, 1500, 1, timestamps=True, probing=0)))
 
 
 @pytest.fixture
-def still(bare: Line) -> Iterator[tuple[Line, segments.Listener]]:
+def still(bare: Line) -> Iterator[tuple[Line, segments.TcpListener]]:
     """A line and a listener that moves only when told."""
     listener = bare.listener()
     try:
@@ -343,7 +387,7 @@ def still(bare: Line) -> Iterator[tuple[Line, segments.Listener]]:
         listener.close()
 
 
-def turn(listener: segments.Listener, now: float) -> None:
+def turn(listener: segments.TcpListener, now: float) -> None:
     """Everything that is due at that moment, and what is still on its way over the veths."""
     for _ in range(50):
         listener.turn(now)
@@ -364,13 +408,13 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-PROBE = KEY.seal(wire.pack_request(wire.Request(1, 9, 9, 1500)), b"\x0a\x09\x01\x01")
+PROBE = KEY.seal(wire.pack_request(wire.ProbePacket(1, 9, 9, 1500)), b"\x0a\x09\x01\x01")
 STRANGE = {
     "junk": os.urandom(40),
     "http": b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n",
     "another key": question(wire.Key(b"another key altogether")),
     "a datagram's": PROBE,
-    "an answer": KEY.seal(mss.pack(mss.TELL, 7, mss.Seen(0, 1460, 1448, 1500, 1, timestamps=True, probing=0))),
+    "an answer": KEY.seal(mss.pack(mss.TELL, 7, mss.ObservedMss(0, 1460, 1448, 1500, 1, timestamps=True, probing=0))),
     "a byte too many": question() + b"x",
     "a flood": question() * 1000,
 }
@@ -378,7 +422,7 @@ STRANGE = {
 
 @both
 @pytest.mark.parametrize("what", STRANGE)
-def test_a_stranger_gets_no_byte(still: tuple[Line, segments.Listener], family: channel.Family, what: str) -> None:
+def test_a_stranger_gets_no_byte(still: tuple[Line, segments.TcpListener], family: channel.Family, what: str) -> None:
     line, listener = still
     with line.connect(family) as sock:
         sock.send(STRANGE[what])
@@ -391,7 +435,7 @@ def test_a_stranger_gets_no_byte(still: tuple[Line, segments.Listener], family: 
 
 @both
 def test_who_says_nothing_is_ended_after_a_second(
-    still: tuple[Line, segments.Listener], family: channel.Family
+    still: tuple[Line, segments.TcpListener], family: channel.Family
 ) -> None:
     line, listener = still
     with line.connect(family) as sock:
@@ -404,7 +448,7 @@ def test_who_says_nothing_is_ended_after_a_second(
     assert listener.refused == 1
 
 
-def test_a_question_in_pieces_is_answered_within_its_second(still: tuple[Line, segments.Listener]) -> None:
+def test_a_question_in_pieces_is_answered_within_its_second(still: tuple[Line, segments.TcpListener]) -> None:
     line, listener = still
     with line.connect() as sock:
         for number, byte in enumerate(question()):
@@ -421,7 +465,7 @@ def test_a_question_in_pieces_is_answered_within_its_second(still: tuple[Line, s
         assert ended(sock)
 
 
-def test_a_captured_question_tells_forty_bytes_under_its_own_nonce(still: tuple[Line, segments.Listener]) -> None:
+def test_a_captured_question_tells_forty_bytes_under_its_own_nonce(still: tuple[Line, segments.TcpListener]) -> None:
     line, listener = still
     captured = question(nonce=0x1122334455667788)
     for _ in range(3):
@@ -438,7 +482,7 @@ def test_a_captured_question_tells_forty_bytes_under_its_own_nonce(still: tuple[
     assert wire.kind(captured) == wire.kind(answer) == 0  # no datagram of a station's
 
 
-def test_a_hundred_at_once_take_sixteen_places(still: tuple[Line, segments.Listener]) -> None:
+def test_a_hundred_at_once_take_sixteen_places(still: tuple[Line, segments.TcpListener]) -> None:
     line, listener = still
     line.connect().close()  # neighbours are known from here on
     with contextlib.ExitStack() as stack:
@@ -458,7 +502,7 @@ def test_a_hundred_at_once_take_sixteen_places(still: tuple[Line, segments.Liste
         assert line.ask(4, patience=30) is not None
 
 
-def test_those_who_leave_at_once_are_no_more_either(still: tuple[Line, segments.Listener]) -> None:
+def test_those_who_leave_at_once_are_no_more_either(still: tuple[Line, segments.TcpListener]) -> None:
     line, listener = still
     for _ in range(20):
         line.connect().close()
@@ -488,7 +532,7 @@ def test_friends_leave_no_place_taken_and_nothing_in_the_kernel(line: Line) -> N
         assert set(states) <= {"0A", "01", "07"}, states  # include/net/tcp_states.h: listening, or still open
 
 
-def test_without_a_descriptor_left_it_waits(still: tuple[Line, segments.Listener]) -> None:
+def test_without_a_descriptor_left_it_waits(still: tuple[Line, segments.TcpListener]) -> None:
     line, listener = still
     with line.connect() as sock:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -507,7 +551,7 @@ def test_without_a_descriptor_left_it_waits(still: tuple[Line, segments.Listener
         assert len(sock.recv(64)) == 40
 
 
-def test_a_port_that_is_taken_is_told_and_leaves_no_descriptor(still: tuple[Line, segments.Listener]) -> None:
+def test_a_port_that_is_taken_is_told_and_leaves_no_descriptor(still: tuple[Line, segments.TcpListener]) -> None:
     line, _ = still
     before = descriptors()
     with pytest.raises(errors.UsageError, match="TCP port 7843 cannot be used: Address already in use"):

@@ -37,7 +37,7 @@ def test_many_paths_at_once_come_back_in_their_order(net: "Net") -> None:
     targets = [paths.Target(address=address) for address in (B4, dead, B6, near) * 10]
     found = measure(net, targets)
     assert [path.target for path in found] == targets
-    ends = Counter((path.target.address, path.forward.found.ending, path.forward.found.mtu) for path in found)
+    ends = Counter((path.target.address, path.forward.search.ending, path.forward.search.mtu) for path in found)
     assert ends == {
         (B4, "exact", 1450): 10,
         (B6, "exact", 1450): 10,
@@ -48,7 +48,7 @@ def test_many_paths_at_once_come_back_in_their_order(net: "Net") -> None:
 
 def test_more_paths_than_the_window_are_all_measured(net: "Net") -> None:
     found = measure(net, [paths.Target(address=B4, back=number % 8 == 0) for number in range(300)])
-    assert Counter(path.forward.found.mtu for path in found) == {1500: 300}
+    assert Counter(path.forward.search.mtu for path in found) == {1500: 300}
     backs = Counter(path.back.state for path in found if path.back is not None)
     assert sum(backs.values()) == 38
     assert set(backs) <= {"exact", "refused"}
@@ -66,7 +66,7 @@ def test_answers_that_wait_unread_are_heard_before_silence_is_judged(
         return wait(self, seconds)
 
     monkeypatch.setattr(station.Station, "_wait", late)
-    found = [path.forward.found for path in measure(net, [paths.Target(address=B4)] * 100)]
+    found = [path.forward.search for path in measure(net, [paths.Target(address=B4)] * 100)]
     assert Counter((one.ending, one.mtu) for one in found) == {("exact", 1500): 100}
 
 
@@ -76,7 +76,7 @@ def test_two_stations_measure_each_other_at_the_same_time(net: "Net") -> None:
     threads = [
         threading.Thread(
             target=lambda: ends.extend(
-                (path.forward.found.mtu, path.back.mtu if path.back else 0)
+                (path.forward.search.mtu, path.back.mtu if path.back else 0)
                 for path in measure(net, [paths.Target(address=B4, back=True)])
             )
         )
@@ -97,7 +97,7 @@ def test_without_a_key_nobody_measures_back(bare: "Net") -> None:
             return asking.measure([paths.Target(address=B4, back=True)])[0]
 
     path = bare.inside("a", work)
-    assert path.forward.found.mtu == 1500
+    assert path.forward.search.mtu == 1500
     assert path.back is not None
     assert path.back.state == "refused"
 
@@ -124,7 +124,7 @@ def test_loopback_carries_the_largest_packet_there_is(net: "Net") -> None:
     def work() -> list[int]:
         with station.Station(wire.Key(SECRET)) as asking:
             targets = [paths.Target(address=address) for address in ("127.0.0.1", "::1")]
-            return [path.forward.found.mtu for path in asking.measure(targets)]
+            return [path.forward.search.mtu for path in asking.measure(targets)]
 
     assert net.inside("b", work) == [65535, 65535]
 
@@ -169,7 +169,7 @@ def test_a_measurement_that_is_broken_off_leaves_a_station_that_measures(net: "N
                 asking.measure([*dead, paths.Target(address=B4), *dead * 60], tell=stop)
             return asking.measure([paths.Target(address=B4), paths.Target(address=B6)])
 
-    assert [path.forward.found.mtu for path in net.inside("a", work)] == [1500, 1500]
+    assert [path.forward.search.mtu for path in net.inside("a", work)] == [1500, 1500]
 
 
 def test_a_place_that_is_left_while_it_is_measured_from_says_so(net: "Net") -> None:
@@ -182,11 +182,11 @@ def test_a_place_that_is_left_while_it_is_measured_from_says_so(net: "Net") -> N
             return asking.measure([*there, paths.Target(address=B4, via="r1", back=True)])
 
     left, other = net.inside("b", work)
-    assert (left.forward.found.ending, left.forward.note) == (
+    assert (left.forward.search.ending, left.forward.note) == (
         "unreachable",
         "the place that was measured from has been left",
     )
-    assert other.forward.found.mtu == 1500
+    assert other.forward.search.mtu == 1500
     assert other.back is not None
     assert other.back.mtu == 1500
 
@@ -218,8 +218,8 @@ def test_an_error_that_was_meant_for_another_is_not_believed(net: "Net") -> None
                 for thread in shouting:
                     thread.join()
 
-    found = [path.forward.found for path in net.inside("a", work)]
-    assert {(one.mtu, one.top) for one in found if one.ending == "exact"} == {(1450, 1500)}
+    found = [path.forward.search for path in net.inside("a", work)]
+    assert {(one.mtu, one.interface_mtu) for one in found if one.ending == "exact"} == {(1450, 1500)}
     assert {one.ending for one in found} <= {"exact", "lossy", "overloaded"}
 
 
@@ -243,8 +243,8 @@ def test_what_a_device_drops_was_sent_once_and_is_lost(net: "Net") -> None:
         with station.Station(wire.Key(SECRET)) as asking:
             return asking.measure([paths.Target(address=B4)])[0]
 
-    found = net.inside("a", work).forward.found
-    assert (found.ending, found.mtu, found.limit, found.top) == ("exact", 1454, "silence", 1500)
+    found = net.inside("a", work).forward.search
+    assert (found.ending, found.mtu, found.limit, found.interface_mtu) == ("exact", 1454, "silence", 1500)
 
 
 def test_an_answer_that_cannot_be_sent_is_no_overload_for_others(net: "Net", nft: None) -> None:
@@ -260,7 +260,7 @@ def test_an_answer_that_cannot_be_sent_is_no_overload_for_others(net: "Net", nft
 
     other = threading.Thread(target=lambda: net.inside("r1", unanswered))
     other.start()
-    found = [path.forward.found for path in measure(net, [paths.Target(address=B4)] * 40)]
+    found = [path.forward.search for path in measure(net, [paths.Target(address=B4)] * 40)]
     stop.set()
     other.join()
     assert {(one.ending, one.mtu) for one in found} == {("exact", 1450)}

@@ -95,7 +95,7 @@ def ended(found: list[paths.Path]) -> Counter[tuple[int, int, str, int, str | No
     ends: Counter[tuple[int, int, str, int, str | None]] = Counter()
     for path in found:
         address = ipaddress.ip_address(path.target.address)
-        one = path.forward.found
+        one = path.forward.search
         ends[address.version, address.packed[-2] or address.packed[-3], one.ending, one.mtu, one.limit] += 1
     return ends
 
@@ -141,7 +141,7 @@ def test_answers_that_come_late_count_and_tell_how_long_to_wait(namespaces: None
     with crowded(rtt=0.06) as net:
         large = counted(net, "ip daddr 10.64.0.0/16 ip length > 1400")
         found = swept(net, [peer(HEALTHY + number // 250 * 8, number % 250) for number in range(2000)])
-        assert {path.forward.found.mtu for path in found} == {1500}
+        assert {path.forward.search.mtu for path in found} == {1500}
         assert large() < 3500  # 4000 when all of them are asked twice
 
 
@@ -176,7 +176,7 @@ def shuffling(net: "Net") -> Iterator[None]:
                 datagram, address = sock.recvfrom(65535)
                 asked = wire.read_request(datagram)
                 if asked.kind == wire.PROBE and len(datagram) <= 1450 - 28:
-                    answer = wire.Answer(asked.nonce, asked.number, len(datagram) + 28, 0, 0, 1500)
+                    answer = wire.ProbeAnswer(asked.nonce, asked.number, len(datagram) + 28, 0, 0, 1500)
                     held.append((KEY.seal(wire.pack_answer(answer)), address))
                 continue
             chance.shuffle(held)
@@ -198,7 +198,7 @@ def test_the_same_target_many_times_and_answers_in_any_order(bare: "Net", expect
     with shuffling(bare):
         targets = [paths.Target(address="10.9.3.1", source="10.9.1.1", expected=expected, enough=True)] * 60
         found = swept(bare, targets)
-    assert {(path.forward.found.ending, path.forward.found.mtu) for path in found} == {("exact", 1450)}
+    assert {(path.forward.search.ending, path.forward.search.mtu) for path in found} == {("exact", 1450)}
 
 
 def test_what_the_own_interface_refuses_is_told_of_it(namespaces: None) -> None:
@@ -265,20 +265,20 @@ def test_many_places_at_once_and_one_that_is_left_meanwhile(namespaces: None, nf
             for place in ("a", "r1"):
                 asking.open(place, net.descriptors[place])
             found = asking.measure([*from_a, *from_r])
-            assert Counter(path.forward.found.mtu for path in found) == {1500: 200, 0: 100}
+            assert Counter(path.forward.search.mtu for path in found) == {1500: 200, 0: 100}
             found = asking.measure([*from_a, *from_r], tell=lambda _: asking.shut("a"))
             again = asking.measure([*from_a, *from_r])
         assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert [path.target for path in found] == [*from_a, *from_r]
-    assert {path.forward.found.mtu for path in found[200:]} == {1500}
-    lost = [path.forward for path in found[:200] if path.forward.found.ending != "exact"]
+    assert {path.forward.search.mtu for path in found[200:]} == {1500}
+    lost = [path.forward for path in found[:200] if path.forward.search.ending != "exact"]
     assert len(lost) >= 100
-    assert {one.found.ending for one in lost} == {"unreachable"}
+    assert {one.search.ending for one in lost} == {"unreachable"}
     assert {one.note.partition("10.64")[0] for one in lost} <= {
         "the place that was measured from has been left",
         "no way to ",
     }
-    assert Counter(path.forward.found.mtu for path in again) == {1500: 100, 0: 200}
+    assert Counter(path.forward.search.mtu for path in again) == {1500: 100, 0: 200}
 
 
 def test_two_hundred_dead_neighbours_hold_up_nobody(namespaces: None) -> None:
@@ -291,7 +291,7 @@ def test_two_hundred_dead_neighbours_hold_up_nobody(namespaces: None) -> None:
         found = swept(
             net, [one for pair in zip(dead, (peer(HEALTHY, n) for n in range(200)), strict=True) for one in pair]
         )
-    assert Counter((path.target.address[:5], path.forward.found.ending) for path in found) == {
+    assert Counter((path.target.address[:5], path.forward.search.ending) for path in found) == {
         ("10.9.", "unreachable"): 200,
         ("10.64", "exact"): 200,
     }
@@ -320,6 +320,6 @@ def test_who_is_behind_a_nat_is_measured_all_the_same(
             return asking.measure([target] * 12)
 
     found = net.inside("a", work)
-    assert {(path.forward.found.mtu, path.forward.nat) for path in found} == {(1450, seen)}
+    assert {(path.forward.search.mtu, path.forward.nat_address) for path in found} == {(1450, seen)}
     if back:
         assert {(path.back.state, path.back.mtu) for path in found if path.back is not None} == {("exact", 1450)}

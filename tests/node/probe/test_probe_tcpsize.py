@@ -52,7 +52,7 @@ def test_a_smaller_path_is_found_to_the_byte(bare: Net, address: str, muted: boo
     with listening(bare, address, b"220 hello\r\n") as read:
         found = bare.inside("a", lambda: tcpsize.largest((address, PORT)))
     assert found is not None
-    assert (found.found.mtu, found.found.top) == (1404, 1500)
+    assert (found.found.mtu, found.found.interface_mtu) == (1404, 1500)
     assert found.found.limit == ("silence" if muted else "router")
     assert b"".join(read) == b""  # nothing of it reached the application
 

@@ -17,7 +17,7 @@ U16, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
 
 @given(st.sampled_from([1, 3]), U64, U32, U16)
 def test_requests_come_back_as_they_were(kind: int, nonce: int, number: int, size: int) -> None:
-    request = wire.Request(1 if kind == 1 else 3, nonce, number, size)
+    request = wire.ProbePacket(1 if kind == 1 else 3, nonce, number, size)
     datagram = KEY.seal(wire.pack_request(request), b"\x0a\x00\x00\x01")
     assert len(datagram) == 40
     assert wire.kind(datagram) == kind
@@ -31,7 +31,7 @@ def test_requests_come_back_as_they_were(kind: int, nonce: int, number: int, siz
 def test_answers_come_back_as_they_were(
     nonce: int, number: int, size: int, fragment: int, drops: int, mtu: int
 ) -> None:
-    answer = wire.Answer(nonce, number, size, fragment, drops, mtu)
+    answer = wire.ProbeAnswer(nonce, number, size, fragment, drops, mtu)
     datagram = KEY.seal(wire.pack_answer(answer))
     assert len(datagram) == 40
     assert wire.kind(datagram) == wire.ANSWER
@@ -48,7 +48,7 @@ def test_answers_come_back_as_they_were(
 def test_reports_come_back_with_counts_cut_off(
     state: wire.State, limit: search.Limit | None, size: int, count: int, unheard: bool
 ) -> None:
-    report = wire.Report(7, state, limit, size, size, size, size, count, count, count, count, count, unheard)
+    report = wire.SearchReport(7, state, limit, size, size, size, size, count, count, count, count, count, unheard)
     datagram = KEY.seal(wire.pack_report(report))
     assert len(datagram) == 40
     assert wire.kind(datagram) == wire.REPORT
@@ -96,13 +96,13 @@ def test_whatever_claims_to_be_ours_is_read_without_an_error(kind: int, rest: by
 
 @given(st.integers(0, 39), st.integers(0, 7))
 def test_any_bit_changed_breaks_the_seal(place: int, bit: int) -> None:
-    datagram = bytearray(KEY.seal(wire.pack_request(wire.Request(1, 5, 6, 1500)), b"here"))
+    datagram = bytearray(KEY.seal(wire.pack_request(wire.ProbePacket(1, 5, 6, 1500)), b"here"))
     datagram[place] ^= 1 << bit
     assert not KEY.opens(bytes(datagram), b"here")
 
 
 def test_a_router_that_quotes_enough_is_understood() -> None:
-    datagram = KEY.seal(wire.pack_request(wire.Request(1, 77, 9, 1480)))
+    datagram = KEY.seal(wire.pack_request(wire.ProbePacket(1, 77, 9, 1480)))
     assert wire.quoted(datagram) == (77, 9, 1480)
     assert wire.quoted(datagram[:22]) == (77, 9, 1480)
     assert wire.quoted(datagram[:21]) is None

@@ -50,7 +50,7 @@ print(int(sent / (time.perf_counter() - began)))
 """
 
 
-def sealed(kind: wire.Request, size: int = 40, bound: bytes = A, key: wire.Key = KEY) -> bytes:
+def sealed(kind: wire.ProbePacket, size: int = 40, bound: bytes = A, key: wire.Key = KEY) -> bytes:
     """A request as it is sent, `size` bytes without the headers."""
     return key.seal(wire.pack_request(kind), b"" if kind.kind == wire.HELLO else bound).ljust(size, b"x")
 
@@ -130,11 +130,11 @@ def flooded(net: "Net", rate: int, number: int, *kinds: bytes) -> Iterator[list[
 
 
 def test_a_hundred_thousand_bad_datagrams_are_not_answered_and_cost_no_memory(net: "Net", nft: None) -> None:
-    forged = sealed(wire.Request(1, 1, 1, 68), key=STRANGER)
-    elsewhere = sealed(wire.Request(1, 1, 1, 68), bound=b"\x0a\x09\x01\x63")  # captured, and sent by another
-    shorter, longer = sealed(wire.Request(1, 1, 1, 1400)), sealed(wire.Request(1, 1, 2, 500), 1400)
+    forged = sealed(wire.ProbePacket(1, 1, 1, 68), key=STRANGER)
+    elsewhere = sealed(wire.ProbePacket(1, 1, 1, 68), bound=b"\x0a\x09\x01\x63")  # captured, and sent by another
+    shorter, longer = sealed(wire.ProbePacket(1, 1, 1, 1400)), sealed(wire.ProbePacket(1, 1, 2, 500), 1400)
     truncated = (forged[:39], elsewhere[:20], b"k", b"")
-    replayed = sealed(wire.Request(1, 2, 3, 68))
+    replayed = sealed(wire.ProbePacket(1, 2, 3, 68))
     oversized = (forged + bytes(1400), b"kMTU" * 360)
     kinds = (forged, elsewhere, shorter, longer, *truncated, replayed, *oversized, os.urandom(40))
     heard = shout(net, itertools.islice(itertools.cycle(kinds), 2000))
@@ -146,12 +146,12 @@ def test_a_hundred_thousand_bad_datagrams_are_not_answered_and_cost_no_memory(ne
     assert traffic.packets_in >= 100_000, traffic
     assert traffic.packets_out == 0, traffic
     assert resident(station_of(net)) - before < 1 << 20
-    assert net.measure().forward.found.mtu == 1500
+    assert net.measure().forward.search.mtu == 1500
 
 
 def test_a_captured_request_is_answered_once_however_often_it_is_sent(net: "Net") -> None:
     for number, kind in enumerate((wire.PROBE, wire.HELLO)):
-        captured = sealed(wire.Request(1 if kind == wire.PROBE else 5, 5, number, 68))
+        captured = sealed(wire.ProbePacket(1 if kind == wire.PROBE else 5, 5, number, 68))
         heard = [answer for port in (40_000, 40_001) for answer in shout(net, [captured] * 1000, port=port)]
         assert [len(answer) for answer in heard] == [len(captured)] == [40]
     assert shout(net, [captured] * 1000, place="r1") == []  # nor from anywhere else
@@ -160,9 +160,9 @@ def test_a_captured_request_is_answered_once_however_often_it_is_sent(net: "Net"
 def test_an_answer_is_never_longer_than_its_request(net: "Net", nft: None) -> None:
     read = counted(net)
     for size in (68, 500, 1500):
-        assert [len(one) for one in shout(net, [sealed(wire.Request(1, 6, size, size), size - 28)])] == [40]
+        assert [len(one) for one in shout(net, [sealed(wire.ProbePacket(1, 6, size, size), size - 28)])] == [40]
     assert read() == (3, 2068, 3, 204)
-    heard = shout(net, (sealed(wire.Request(5, number, 1, 0)) for number in range(10_000)))
+    heard = shout(net, (sealed(wire.ProbePacket(5, number, 1, 0)) for number in range(10_000)))
     traffic = read()
     assert traffic.packets_in >= traffic.packets_out > 1000, traffic
     assert traffic.bytes_in >= traffic.bytes_out, traffic
@@ -173,13 +173,13 @@ def test_an_answer_is_never_longer_than_its_request(net: "Net", nft: None) -> No
 def test_under_a_flood_the_truth_or_that_it_is_overloaded(net: "Net", nft: None, friend: bool) -> None:
     net.middle(1450)
     net.mute()
-    kinds = [sealed(wire.Request(1, 1, 1, 68), key=STRANGER), os.urandom(40), b"kMTU" * 10]
+    kinds = [sealed(wire.ProbePacket(1, 1, 1, 68), key=STRANGER), os.urandom(40), b"kMTU" * 10]
     if friend:  # what was captured of one, and is sent again and again
-        kinds = [sealed(wire.Request(1, 1, number, 68)) for number in range(3000)]
+        kinds = [sealed(wire.ProbePacket(1, 1, number, 68)) for number in range(3000)]
     net.measure()
     before, read = resident(station_of(net)), counted(net)
     with flooded(net, 50_000, 75_000, *kinds) as reached:
-        found = [net.measure().forward.found for _ in range(10)]
+        found = [net.measure().forward.search for _ in range(10)]
     traffic = read()
     rate = f"{reached[0]} packets a second: {traffic}"
     ends = Counter((one.ending, one.mtu) for one in found)
@@ -188,16 +188,16 @@ def test_under_a_flood_the_truth_or_that_it_is_overloaded(net: "Net", nft: None,
     assert traffic.bytes_out <= traffic.bytes_in, rate
     assert traffic.packets_out <= 3000 * friend + 2 * sum(one.packets for one in found), rate
     assert resident(station_of(net)) - before < 2 << 20, rate
-    after = net.measure().forward.found
+    after = net.measure().forward.search
     assert (after.ending, after.mtu) == ("exact", 1450), rate
 
 
 def test_whoever_asks_too_much_is_refused_and_others_are_served_afterwards(net: "Net", nft: None) -> None:
     """Each of 3000 requests to measure back is told how it stands; only sixteen are ever under way, 256 remembered."""
     pid = station_of(net)
-    shout(net, (sealed(wire.Request(3, number, 1, 1500)) for number in range(300)))
+    shout(net, (sealed(wire.ProbePacket(3, number, 1, 1500)) for number in range(300)))
     before, open_files = resident(pid), files(pid)
-    heard = shout(net, (sealed(wire.Request(3, 1000 + number, 1, 1500)) for number in range(3000)))
+    heard = shout(net, (sealed(wire.ProbePacket(3, 1000 + number, 1, 1500)) for number in range(3000)))
     reports = [report for answer in heard if wire.kind(answer) == 4 and (report := wire.read_report(answer))]
     assert {len(answer) for answer in heard if wire.kind(answer) == 4} == {40}
     assert {report.state for report in reports} <= {"refused", "running", "unreachable"}
@@ -205,7 +205,7 @@ def test_whoever_asks_too_much_is_refused_and_others_are_served_afterwards(net: 
     assert states["refused"] > 1000, states
     assert resident(pid) - before < 2 << 20
     assert files(pid) == open_files
-    backs: list[wire.Report] = []
+    backs: list[wire.SearchReport] = []
     while not backs or (backs[-1].state == "refused" and len(backs) < 20):
         time.sleep(0.2 * len(backs[:1]))  # the last of the flood may still be measured towards: two seconds of silence
         back = net.measure(back=True).back
@@ -231,7 +231,7 @@ def test_strangers_who_hold_every_connection_hold_up_no_datagram(bare: "Net") ->
                     held.enter_context(sock)
                 assert files(os.getpid()) <= before + 60 + 16
                 assert bare.inside("a", lambda: segments.ask(B, KEY, patience=0.3)) is None
-                found = [bare.measure().forward.found.mtu for _ in range(5)]
+                found = [bare.measure().forward.search.mtu for _ in range(5)]
                 other = bare.inside("a", lambda: segments.ask(("10.9.2.2", 7843), KEY))
             assert found == [1500] * 5
             assert other is not None
@@ -255,5 +255,5 @@ def test_whatever_one_with_the_key_says_the_station_goes_on(net: "Net") -> None:
     chance.shuffle(bodies)
     shout(net, [KEY.seal(body, bound) for body in bodies for bound in (b"", A)])
     path = net.measure(expected=1500)
-    assert (path.forward.found.ending, path.forward.found.mtu) == ("exact", 1500)
+    assert (path.forward.search.ending, path.forward.search.mtu) == ("exact", 1500)
     assert net.processes[0].poll() is None

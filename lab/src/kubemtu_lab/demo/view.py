@@ -44,7 +44,7 @@ class Text:
         """Show what `check` says."""
         terminal.echo(render.report(found, render.width()))
 
-    def answer(self, found: why_flow.Answer) -> None:
+    def answer(self, found: why_flow.PathReport) -> None:
         """Show what `why` says."""
         for line in why.lines(found):
             terminal.echo(line)
@@ -78,7 +78,7 @@ class Quiet:
     def report(self, found: rules_report.Report) -> None:
         """Nothing."""
 
-    def answer(self, found: why_flow.Answer) -> None:
+    def answer(self, found: why_flow.PathReport) -> None:
         """Nothing."""
 
     def planned(self, whole: plan.Plan, found: topology.Topology) -> None:

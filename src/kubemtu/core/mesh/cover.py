@@ -20,9 +20,9 @@ from typing import Final
 import msgspec
 
 from kubemtu.core.mesh.marks import Part
-from kubemtu.core.mesh.planes import Plane, Tally
-from kubemtu.core.mesh.regions import LINES, RANK, Place, Shape, Zones, candidates, parts
-from kubemtu.core.mesh.suspects import DIFFER, Sure, Suspect, pairs, whole
+from kubemtu.core.mesh.planes import PairCount, Plane
+from kubemtu.core.mesh.regions import LINES, RANK, Region, Shape, Zones, candidates, parts
+from kubemtu.core.mesh.suspects import DIFFER, Confidence, Suspect, pairs, whole
 from kubemtu.core.path import verdict
 from kubemtu.core.path.verdict import Kind
 
@@ -31,7 +31,7 @@ PARTLY_MOST: Final = 8  # of such faults; where there are more, it is something 
 TIES_MOST: Final = 32
 EPSILON: Final = 1e-9
 
-Entry = tuple[float, int, Place]  # of a heap: the gain, negative; the rank; the region
+Entry = tuple[float, int, Region]  # of a heap: the gain, negative; the rank; the region
 ZONE: Final[frozenset[Shape]] = frozenset({"zone in", "zone out", "zone uplinks"})
 SAME: Final = (LINES, ZONE)  # shapes that, with the same first, are about the same thing
 
@@ -69,9 +69,9 @@ class _Cover:
         self.zones = zones
         self.known = plane.known
         self.price = math.log2(max(self.known.size * self.known.mesh.planned, 2))  # bits that name one pair
-        self._parts: dict[Place, tuple[Part, ...]] = {}
-        self._good: dict[Place, int] = {}
-        self._refused: dict[Place, int] = {}  # what was to be explained there when it was not believed
+        self._parts: dict[Region, tuple[Part, ...]] = {}
+        self._good: dict[Region, int] = {}
+        self._refused: dict[Region, int] = {}  # what was to be explained there when it was not believed
         self._partly = 0
         self._heap: list[Entry] = [
             (1.0 - bad, RANK[place.shape], place) for bad, place in candidates(plane, zones) if bad > 1
@@ -100,7 +100,7 @@ class _Cover:
             self._heap = [*self._heap, *later]
             heapq.heapify(self._heap)
 
-    def _next(self, later: list[Entry], first: Entry | None) -> tuple[Entry, Tally] | None:
+    def _next(self, later: list[Entry], first: Entry | None) -> tuple[Entry, PairCount] | None:
         """The region that gains most and is believed; once a whole one is taken, only more of its like."""
         while self.plane.open.rows and self._heap and self._heap[0][0] < -EPSILON:
             bound, rank, place = heapq.heappop(self._heap)
@@ -126,11 +126,11 @@ class _Cover:
             later.append(entry)
         return None
 
-    def _like(self, entry: Entry, tally: Tally, first: Entry) -> bool:
+    def _like(self, entry: Entry, tally: PairCount, first: Entry) -> bool:
         """Whether it is a whole region that gains as much as the first, or one more of the same shape, for certain."""
         return whole(tally) and (entry[0] <= first[0] / 2 or (entry[1] == first[1] and not tally.good))
 
-    def _instead(self, partly: Tally) -> tuple[Entry, Tally] | None:
+    def _instead(self, partly: PairCount) -> tuple[Entry, PairCount] | None:
         """A region that went wrong as a whole, which by chance it would not have where only some pairs do.
 
         It has all of u pairs, of which each goes wrong with the share of the wider region: share^u. When that is less
@@ -152,21 +152,21 @@ class _Cover:
             heapq.heappush(self._heap, entry)
         return found
 
-    def _of(self, place: Place) -> tuple[Part, ...]:
+    def _of(self, place: Region) -> tuple[Part, ...]:
         if place not in self._parts:
             self._parts[place] = parts(place, self.known, self.zones)
         return self._parts[place]
 
-    def _tally(self, place: Place) -> Tally:
+    def _tally(self, place: Region) -> PairCount:
         here = self._of(place)
         if place not in self._good:
             self._good[place] = sum(map(self.plane.good, here))
-        return Tally(sum(map(self.plane.open.count, here)), self._good[place])
+        return PairCount(sum(map(self.plane.open.count, here)), self._good[place])
 
-    def _gain(self, tally: Tally) -> float:
+    def _gain(self, tally: PairCount) -> float:
         return tally.bad - 1 - bits(*tally) / self.price
 
-    def _believed(self, place: Place, tally: Tally, gain: float) -> bool:
+    def _believed(self, place: Region, tally: PairCount, gain: float) -> bool:
         """Whether a region that gains something may be called the fault."""
         wholly = whole(tally)
         if not wholly and not self._plainly(tally, gain):
@@ -181,7 +181,7 @@ class _Cover:
             return place.shape == "everywhere" or not self._members_themselves(place)
         return (not wholly or self._all_of_it(place)) and not self._gathered(place, tally)
 
-    def _plainly(self, tally: Tally, gain: float) -> bool:
+    def _plainly(self, tally: PairCount, gain: float) -> bool:
         """Whether pairs that went wrong only here and there are told much more shortly by their region."""
         paths_differ = self.plane.sort.kind in {"", *verdict.UNDECIDED} and self._partly < PARTLY_MOST
         share = tally.bad / (tally.bad + tally.good)
@@ -191,19 +191,19 @@ class _Cover:
         """With how many others something went wrong, in either direction."""
         return (self.plane.open.rows.get(member, 0) | self.plane.open.columns.get(member, 0)).bit_count()
 
-    def _touched(self, place: Place, *, by_sender: bool) -> Iterator[int]:
+    def _touched(self, place: Region, *, by_sender: bool) -> Iterator[int]:
         """The senders, or the receivers, of what went wrong in a region, explained or not; some perhaps twice."""
         lines = self.plane.bad.rows if by_sender else self.plane.bad.columns
         for part in self._of(place):
             yield from (member for member, mask in part.lines(by_sender=by_sender) if lines.get(member, 0) & mask)
 
-    def _spread(self, place: Place) -> bool:
+    def _spread(self, place: Region) -> bool:
         """Whether a wide region is more than one row or column, and more than one pair."""
         senders = set(itertools.islice(self._touched(place, by_sender=True), 3))
         receivers = set(itertools.islice(self._touched(place, by_sender=False), 3))
         return min(len(senders), len(receivers)) > 1 and len(senders | receivers) > 2
 
-    def _gathered(self, place: Place, tally: Tally) -> bool:
+    def _gathered(self, place: Region, tally: PairCount) -> bool:
         """Whether parts of the region tell it more shortly than the whole does, or their rows or columns."""
         if not tally.good:
             return False
@@ -226,7 +226,7 @@ class _Cover:
     def _by_line(self, part: Part, *, by_sender: bool) -> float:
         return bits_by_line(self.plane.lines(part, by_sender=by_sender))
 
-    def _all_of_it(self, place: Place) -> bool:
+    def _all_of_it(self, place: Region) -> bool:
         """Whether the few pairs that are in order are strays: no member's, and not those of some members among them."""
         sources = targets = 0
         for part in self._of(place):
@@ -242,7 +242,7 @@ class _Cover:
         among = self.plane.tally(Part(self.known.of_mask(sources), self.known.of_mask(targets)))
         return among.bad >= among.good
 
-    def _members_themselves(self, place: Place) -> bool:
+    def _members_themselves(self, place: Region) -> bool:
         """Whether the members have it with everybody, beyond the region too: then it is they, and not the zone."""
         lines: list[tuple[Shape, Iterable[int]]] = [
             ("column", {member for part in self._of(place) for member in part.receivers.members}),
@@ -252,16 +252,16 @@ class _Cover:
             lines += [("node", self.zones.sides[zone].members) for zone in place[1:] if zone >= 0]
         return any(self._they_alone(place, shape, members) for shape, members in lines)
 
-    def _they_alone(self, place: Place, shape: Shape, members: Iterable[int]) -> bool:
+    def _they_alone(self, place: Region, shape: Shape, members: Iterable[int]) -> bool:
         bad = 0
         for member in members:
-            tally = self._tally(Place(shape, member))
+            tally = self._tally(Region(shape, member))
             if tally.good:
                 return False
             bad += tally.bad
         return bad > self._tally(place).bad
 
-    def _rivals(self, taken: Entry) -> list[Place]:
+    def _rivals(self, taken: Entry) -> list[Region]:
         """Regions about something else that gain as much: to take one and not another of them may be a guess."""
         gain, place = -taken[0], taken[2]
         found: list[Entry] = []
@@ -276,32 +276,37 @@ class _Cover:
             and not (rival.first == place.first and any({rival.shape, place.shape} <= alike for alike in SAME))
         ]
 
-    def _area(self, place: Place) -> int:
+    def _area(self, place: Region) -> int:
         """Of how many pairs it is, measured or not, and members' own places too."""
         return sum(mask.bit_count() for part in self._of(place) for _, mask in part.lines(by_sender=part.by_sender))
 
-    def _doubted(self, suspect: Suspect, rivals: list[Place]) -> Suspect:
+    def _doubted(self, suspect: Suspect, rivals: list[Region]) -> Suspect:
         """Believe it less when a rival that would have done as well, and says something else, has nothing left."""
-        area = self._area(suspect.place)
+        area = self._area(suspect.region)
         lost = [
             rival
             for rival in rivals
             if (left := self._tally(rival).bad) < 2 and (left or self._area(rival) > area)  # else it is the same
         ]
-        if not lost or suspect.sure == "possible":
+        if not lost or suspect.confidence == "possible":
             return suspect
         wide = all(rival.shape not in LINES and rival.shape != "everywhere" for rival in lost)
-        return msgspec.structs.replace(suspect, sure="likely" if wide else "possible")
+        return msgspec.structs.replace(suspect, confidence="likely" if wide else "possible")
 
-    def _suspect(self, place: Place, tally: Tally) -> Suspect:
+    def _suspect(self, place: Region, tally: PairCount) -> Suspect:
         kinds = self.plane.counts(self._of(place))
         kind = max(kinds, key=lambda kind: (kinds[kind], kind))
         partly = not whole(tally) or kind == DIFFER
         return Suspect(
-            place=place, kind=kind, bad=tally.bad, good=tally.good, partly=partly, sure=self._sure(place, tally, kind)
+            region=place,
+            kind=kind,
+            bad=tally.bad,
+            good=tally.good,
+            partly=partly,
+            confidence=self._sure(place, tally, kind),
         )
 
-    def _only_line(self, place: Place, tally: Tally) -> bool:
+    def _only_line(self, place: Region, tally: PairCount) -> bool:
         """Whether of three members all went wrong one way at one of them, and all else is known to be in order."""
         if place.shape not in {"row", "column"} or self.known.size != 3 or tally.bad != 2:
             return False
@@ -311,7 +316,7 @@ class _Cover:
         back = good[one].bit_count() == 2 if place.shape == "column" else all(good[each] >> one & 1 for each in others)
         return back and all(good[each] >> other & 1 for each in others for other in others if each != other)
 
-    def _sure(self, place: Place, tally: Tally, kind: Kind) -> Sure:
+    def _sure(self, place: Region, tally: PairCount, kind: Kind) -> Confidence:
         if kind == DIFFER:
             return "certain" if tally.bad > 2 else "likely"
         if not whole(tally):

@@ -6,10 +6,10 @@ from typing import Final, Literal
 import msgspec
 
 from kubemtu.core.mesh import cover, rounds, sentences
-from kubemtu.core.mesh.marks import Known, Part
+from kubemtu.core.mesh.marks import MeasuredPairs, Part
 from kubemtu.core.mesh.planes import OWN, Plane, Sort, planes
-from kubemtu.core.mesh.regions import BOTH_WAYS, LINES, Place, Shape, Zones, parts
-from kubemtu.core.mesh.suspects import Sure, Suspect
+from kubemtu.core.mesh.regions import BOTH_WAYS, LINES, Region, Shape, Zones, parts
+from kubemtu.core.mesh.suspects import Confidence, Suspect
 from kubemtu.core.path import known_sizes, verdict
 from kubemtu.core.path.verdict import Kind
 from kubemtu.core.remedy import Remedy
@@ -50,7 +50,7 @@ WHERE: Final[dict[Shape, Where]] = {
 NODES: Final[frozenset[Shape]] = LINES | {"pair", "pair both"}  # shapes whose names are of nodes
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True):
+class Fault(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One thing at fault, and how many ordered pairs it explains.
 
     `members` and `others` name nodes, or zones when `at` says so. For "pair", "zones" and "equal paths" packets go from
@@ -60,7 +60,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     where: Where
-    at: Literal["node", "zone", "all"]
+    scope: Literal["node", "zone", "all"]
     members: tuple[str, ...]
     others: tuple[str, ...]
     kind: Kind | None
@@ -68,8 +68,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     pairs: int
     sentence: str
     advice: str
-    sure: Sure
-    both: bool = False
+    confidence: Confidence
+    both_directions: bool = False
     remedy: Remedy | None = None  # what to do about the pod network, where it is known
 
 
@@ -86,7 +86,7 @@ class _Inference:
 
     def __init__(self, round_: rounds.Mesh) -> None:
         self.mesh = round_
-        self.known = Known(round_)
+        self.known = MeasuredPairs(round_)
         self.planes = planes(self.known)
         self.zones = Zones(self.known)
         self.names = [member.name for member in round_.members]
@@ -127,39 +127,41 @@ class _Inference:
         """Suspects of one sort, those told together that differ in nothing but the name."""
         together: dict[tuple[object, ...], list[Suspect]] = {}
         for number, suspect in enumerate(self._everyone(list(suspects))):
-            alike = suspect.place.shape in NODES
-            key = (suspect.place.shape, suspect.kind, suspect.partly, suspect.sure, self._mute(suspect))
+            alike = suspect.region.shape in NODES
+            key = (suspect.region.shape, suspect.kind, suspect.partly, suspect.confidence, self._mute(suspect))
             together.setdefault(key if alike else (number,), []).append(suspect)
         for ones in together.values():
             yield self._of_suspects(plane, ones)
 
     def _everyone(self, suspects: list[Suspect]) -> list[Suspect]:
         """To blame every member is to blame none: then it is what they share."""
-        lines = [suspect for suspect in suspects if suspect.place.shape in LINES and not suspect.partly]
+        lines = [suspect for suspect in suspects if suspect.region.shape in LINES and not suspect.partly]
         for shape in ("node", "column", "row"):
-            part = [suspect for suspect in lines if suspect.place.shape in {shape, "node"}]
-            if len({suspect.place.first for suspect in part}) == self.known.size:
+            part = [suspect for suspect in lines if suspect.region.shape in {shape, "node"}]
+            if len({suspect.region.first for suspect in part}) == self.known.size:
                 largest = max(part, key=lambda suspect: suspect.bad)
                 everywhere = Suspect(
-                    place=Place("everywhere"),
+                    region=Region("everywhere"),
                     kind=largest.kind,
                     bad=sum(suspect.bad for suspect in part),
                     good=sum(suspect.good for suspect in part) // (2 if shape == "node" else 1),
                     partly=False,
-                    sure="likely",
+                    confidence="likely",
                 )
                 return [everywhere, *(suspect for suspect in suspects if suspect not in part)]
         return suspects
 
     def _mute(self, suspect: Suspect) -> bool:
         """Whether all that is known of a member is that nobody hears it."""
-        return suspect.kind == "unreachable" and suspect.place.shape == "column" and suspect.place.first in self.silent
+        return (
+            suspect.kind == "unreachable" and suspect.region.shape == "column" and suspect.region.first in self.silent
+        )
 
     def _of_suspects(self, plane: Plane, suspects: list[Suspect]) -> Fault:
         one = suspects[0]
-        shape = one.place.shape
-        firsts = [suspect.place.first for suspect in suspects if suspect.place.first >= 0]
-        seconds = [suspect.place.second for suspect in suspects if suspect.place.second >= 0]
+        shape = one.region.shape
+        firsts = [suspect.region.first for suspect in suspects if suspect.region.first >= 0]
+        seconds = [suspect.region.second for suspect in suspects if suspect.region.second >= 0]
         name = self._named if shape in NODES else self._zoned
         case = self._case(
             shape,
@@ -172,18 +174,18 @@ class _Inference:
         case = msgspec.structs.replace(
             case,
             good=sum(suspect.good for suspect in suspects),
-            measured=sum(self._measured(suspect.place) for suspect in suspects),
+            measured=sum(self._measured(suspect.region) for suspect in suspects),
             partly=one.partly,
             clean=shape in {"column", "row"} and all(self._clean(shape, member) for member in firsts),
             reported=not self._mute(one),
         )
-        return self._fault(case, one.sure)
+        return self._fault(case, one.confidence)
 
     def _size(self, plane: Plane) -> int:
         """The size that comes with a fault that is none of size: what arrives nevertheless, where that is sure."""
         return 0 if plane.sort.kind in verdict.UNDECIDED else min(group.mtu for _, group in plane.entries)
 
-    def _measured(self, place: Place) -> int:
+    def _measured(self, place: Region) -> int:
         """How many pairs of a region were measured."""
         if place.shape in {"pair", "pair both"}:
             return 0  # nothing is said of it
@@ -209,8 +211,8 @@ class _Inference:
 
     def _case(
         self, shape: Shape, kind: Kind, mtu: int, bad: int, members: tuple[str, ...] = (), others: tuple[str, ...] = ()
-    ) -> sentences.Case:
-        return sentences.Case(
+    ) -> sentences.FaultContext:
+        return sentences.FaultContext(
             shape=shape,
             kind=kind,
             mtu=mtu,
@@ -222,7 +224,7 @@ class _Inference:
             sampled=self.mesh.planned < self.known.size - 1,
         )
 
-    def _fault(self, case: sentences.Case, sure: Sure) -> Fault:
+    def _fault(self, case: sentences.FaultContext, sure: Confidence) -> Fault:
         where, members, others = WHERE[case.shape], case.names, case.others
         if case.partly:
             where = "equal paths"
@@ -234,7 +236,7 @@ class _Inference:
             where = "node down"
         return Fault(
             where=where,
-            at="node" if case.shape in NODES else "all" if case.shape == "everywhere" else "zone",
+            scope="node" if case.shape in NODES else "all" if case.shape == "everywhere" else "zone",
             members=members,
             others=others,
             kind=case.kind,
@@ -242,8 +244,8 @@ class _Inference:
             pairs=case.bad,
             sentence=sentences.say(case),
             advice=sentences.advise(case, first=sure == "possible"),
-            sure=sure,
-            both=case.shape in BOTH_WAYS,
+            confidence=sure,
+            both_directions=case.shape in BOTH_WAYS,
         )
 
     def _silent(self, down: set[str]) -> Iterator[Fault]:
@@ -253,7 +255,7 @@ class _Inference:
         for member in sorted(self.silent):
             if self.names[member] in down:
                 continue
-            if member in self.mesh.witnessed:
+            if member in self.mesh.measured_by_others:
                 seen.append(self.names[member])
                 continue
             row = self.mesh.row(member)
@@ -270,16 +272,16 @@ class _Inference:
     def _unfinished(self) -> Iterator[Fault]:
         """Members that measured less than was planned."""
         for row in self.mesh.rows:
-            if not row.error and not self.mesh.finished(row) and row.sender not in self.mesh.witnessed:
+            if not row.error and not self.mesh.finished(row) and row.sender not in self.mesh.measured_by_others:
                 name = self.names[row.sender]
-                done = f"{row.measured - len(row.also):,} of {self.mesh.planned:,}"
+                done = f"{row.measured - len(row.beyond_plan):,} of {self.mesh.planned:,}"
                 yield self._unmeasured("unfinished", [name], f"{name} measured {done} peers: the others are not known")
 
     def _unmeasured(self, where: Where, members: list[str], sentence: str) -> Fault:
         number = len(members)
         return Fault(
             where=where,
-            at="node",
+            scope="node",
             members=tuple(members),
             others=(),
             kind=None,
@@ -288,5 +290,5 @@ class _Inference:
             sentence=sentence,
             advice=f"See whether the {'prober' if number == 1 else 'probers'} on {names(members)} "
             f"{verb(number, 'run')}, then measure again.",
-            sure="certain",
+            confidence="certain",
         )

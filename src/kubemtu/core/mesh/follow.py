@@ -6,7 +6,7 @@ from typing import Final
 
 from kubemtu.core.mesh import rounds
 from kubemtu.core.mesh.faults import Fault
-from kubemtu.core.mesh.marks import Known
+from kubemtu.core.mesh.marks import MeasuredPairs
 from kubemtu.core.mesh.suspects import DIFFER
 from kubemtu.core.path import verdict
 
@@ -31,15 +31,15 @@ class _Next:
 
     def __init__(self, round_: rounds.Mesh, faults: Iterable[Fault]) -> None:
         self.mesh = round_
-        self.known = Known(round_)
+        self.known = MeasuredPairs(round_)
         self.silent = frozenset(round_.silent)
         self.index = {member.name: number for number, member in enumerate(round_.members)}
         self.zones: dict[str, list[int]] = {}
         for number, member in enumerate(round_.members):
             self.zones.setdefault(member.zone, []).append(number)
         sized = [fault for fault in faults if fault.kind not in {None, *verdict.UNDECIDED}]
-        self.open = [fault for fault in sized if fault.sure != "certain"]
-        certain = [fault for fault in sized if fault.sure == "certain"]
+        self.open = [fault for fault in sized if fault.confidence != "certain"]
+        certain = [fault for fault in sized if fault.confidence == "certain"]
         self.senders = {
             self.index[name] for fault in certain if fault.where in {"sends", "link"} for name in fault.members
         }
@@ -71,17 +71,17 @@ class _Next:
         """What went wrong where a fault of equal paths is, and is not explained by a member that is at fault itself."""
         senders, receivers = self._members(fault, fault.members), self._members(fault, fault.others)
         for row in self.mesh.rows:
-            listed = (receiver for group in row.groups if group.mtu == fault.mtu for receiver in group.to)
+            listed = (receiver for group in row.groups if group.mtu == fault.mtu for receiver in group.receivers)
             for receiver in listed if row.sender not in self.senders else ():
                 there = row.sender in senders and receiver in receivers
-                back = fault.both and row.sender in receivers and receiver in senders
+                back = fault.both_directions and row.sender in receivers and receiver in senders
                 if (there or back) and receiver not in self.receivers:
                     yield row.sender, receiver
 
     def _members(self, fault: Fault, names: tuple[str, ...]) -> set[int]:
         if not names:
             return set(range(self.known.size))
-        if fault.at == "node":
+        if fault.scope == "node":
             return {self.index[name] for name in names}
         return {member for name in names for member in self.zones[name]}
 
@@ -93,7 +93,7 @@ class _Next:
                 for sender in self.zones[one]:
                     row = self.known.row(sender)
                     yield from ((sender, receiver) for receiver in self.zones[other] if not row >> receiver & 1)
-        elif fault.at == "node" and fault.where in {"pair", "receives", "sends", "link"}:
+        elif fault.scope == "node" and fault.where in {"pair", "receives", "sends", "link"}:
             for name in dict.fromkeys(fault.members):
                 yield from ((self.index[name], other) for other in self._unknown(self.index[name], by_sender=True))
             for name in dict.fromkeys(fault.others or fault.members):

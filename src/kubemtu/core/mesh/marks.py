@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kubemtu.core.mesh import rounds
 
-Entries = Sequence[tuple[int, rounds.Group]]  # groups, each with its sender
+Entries = Sequence[tuple[int, rounds.PeerGroup]]  # groups, each with its sender
 
 
 class Side(NamedTuple):
@@ -93,7 +93,7 @@ class Marks:
         return Marks(_both(self.rows, other.rows), _both(self.columns, other.columns))
 
 
-class Known:
+class MeasuredPairs:
     """Which pairs of a round anything is known of."""
 
     def __init__(self, round_: rounds.Mesh) -> None:
@@ -108,8 +108,8 @@ class Known:
         self._finished = sum(self._bits[row.sender] for row in round_.rows if round_.finished(row))
         self._more = Marks()
         for row in round_.rows:
-            listed = [] if round_.finished(row) else [group.to for group in row.groups]
-            for members in (row.also, *listed):
+            listed = [] if round_.finished(row) else [group.receivers for group in row.groups]
+            for members in (row.beyond_plan, *listed):
                 if members:
                     bit = self._bits[row.sender]
                     self._more.add(Marks({row.sender: self.mask(members)}, dict.fromkeys(members, bit)))
@@ -135,9 +135,9 @@ class Known:
         rows: dict[int, int] = defaultdict(int)
         columns: dict[int, int] = defaultdict(int)
         for sender, group in entries:
-            rows[sender] |= self.mask(group.to)
+            rows[sender] |= self.mask(group.receivers)
             bit = self._bits[sender]
-            for receiver in group.to:
+            for receiver in group.receivers:
                 columns[receiver] |= bit
         return Marks(dict(rows), dict(columns))
 

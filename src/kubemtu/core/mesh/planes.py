@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from kubemtu.core.mesh import rounds
-from kubemtu.core.mesh.marks import Entries, Known, Marks, Part
+from kubemtu.core.mesh.marks import Entries, Marks, MeasuredPairs, Part
 from kubemtu.core.path import verdict
 from kubemtu.core.path.verdict import Kind
 
@@ -19,7 +19,7 @@ class Sort(NamedTuple):
     mtu: int = 0
 
 
-class Tally(NamedTuple):
+class PairCount(NamedTuple):
     """Of the pairs of a region: those that went wrong and are not explained yet, and those that speak against it."""
 
     bad: int
@@ -33,13 +33,13 @@ class Plane:
     decided, the limit may be there as well: such a pair says nothing.
     """
 
-    def __init__(self, sort: Sort, known: Known, entries: Entries) -> None:
+    def __init__(self, sort: Sort, known: MeasuredPairs, entries: Entries) -> None:
         """Takes the groups of that sort."""
         self.sort = sort
         self.known = known
         self.entries = entries
-        self.size = sum(len(group.to) for _, group in entries)
-        by_kind: dict[Kind, list[tuple[int, rounds.Group]]] = {}
+        self.size = sum(len(group.receivers) for _, group in entries)
+        by_kind: dict[Kind, list[tuple[int, rounds.PeerGroup]]] = {}
         for sender, group in entries:
             by_kind.setdefault(group.kind, []).append((sender, group))
         self.kinds = {kind: known.marks(of_kind) for kind, of_kind in by_kind.items()}
@@ -80,9 +80,9 @@ class Plane:
         good = self.good_row if part.by_sender else self.good_column
         return sum((good(member) & mask).bit_count() for member, mask in part.lines(by_sender=part.by_sender))
 
-    def tally(self, part: Part) -> Tally:
+    def tally(self, part: Part) -> PairCount:
         """Count both in a part."""
-        return Tally(self.open.count(part), self.good(part))
+        return PairCount(self.open.count(part), self.good(part))
 
     def counts(self, parts: tuple[Part, ...]) -> dict[Kind, int]:
         """Count what is still to be explained in some parts, by kind."""
@@ -98,9 +98,9 @@ class Plane:
                 marks.remove(part)
 
 
-def planes(known: Known) -> tuple[Plane, ...]:
+def planes(known: MeasuredPairs) -> tuple[Plane, ...]:
     """Sort the exceptions of a round: first those of a size, ascending, then the others."""
-    entries: dict[Sort, list[tuple[int, rounds.Group]]] = {}
+    entries: dict[Sort, list[tuple[int, rounds.PeerGroup]]] = {}
     for row in known.mesh.rows:
         for group in row.groups:
             entries.setdefault(_sort(group), []).append((row.sender, group))
@@ -109,13 +109,13 @@ def planes(known: Known) -> tuple[Plane, ...]:
     return found
 
 
-def _sort(group: rounds.Group) -> Sort:
+def _sort(group: rounds.PeerGroup) -> Sort:
     if group.kind in ALONE:
         return Sort(kind=group.kind)
     return Sort(kind=OWN, mtu=group.mtu) if group.kind == OWN else Sort(mtu=group.mtu)
 
 
-def _compare(known: Known, found: tuple[Plane, ...]) -> None:
+def _compare(known: MeasuredPairs, found: tuple[Plane, ...]) -> None:
     """Tell each plane what does not contradict it: a smaller size hides a larger one, and so does silence."""
     hidden, undecided = Marks(), Marks()
     parts = sorted((part for plane in found for part in _by_size(known, plane)), key=lambda part: part[0])
@@ -138,9 +138,9 @@ def _compare(known: Known, found: tuple[Plane, ...]) -> None:
             plane.agree(silent)
 
 
-def _by_size(known: Known, plane: Plane) -> list[tuple[int, Marks]]:
+def _by_size(known: MeasuredPairs, plane: Plane) -> list[tuple[int, Marks]]:
     """The exceptions of a plane, by the size that arrived."""
-    by_size: dict[int, list[tuple[int, rounds.Group]]] = {}
+    by_size: dict[int, list[tuple[int, rounds.PeerGroup]]] = {}
     for sender, group in plane.entries:
         by_size.setdefault(group.mtu, []).append((sender, group))
     if len(by_size) == 1:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from kubemtu.core.mesh.marks import Known, Part, Side
+from kubemtu.core.mesh.marks import MeasuredPairs, Part, Side
 from kubemtu.core.mesh.planes import Plane
 
 Shape = Literal[
@@ -55,7 +55,7 @@ LINES: frozenset[Shape] = frozenset({"column", "row", "node"})
 RANK: dict[Shape, int] = {shape: rank for rank, shape in enumerate(NARROWEST_FIRST)}
 
 
-class Place(NamedTuple):
+class Region(NamedTuple):
     """One region by name: its shape, and the member or zones that it is about, by their index."""
 
     shape: Shape
@@ -66,7 +66,7 @@ class Place(NamedTuple):
 class Zones:
     """The zones of at least two members, if there are at least two of them."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: MeasuredPairs) -> None:
         """Reads the members' zones."""
         members: dict[str, list[int]] = {}
         for index, one in enumerate(known.mesh.members):
@@ -97,7 +97,7 @@ class Zones:
         return Part(zoned, zoned, own)
 
 
-def parts(place: Place, known: Known, zones: Zones) -> tuple[Part, ...]:
+def parts(place: Region, known: MeasuredPairs, zones: Zones) -> tuple[Part, ...]:
     """The parts of a region; no pair is in two of them."""
     everyone, shape = known.everyone, place.shape
     if shape == "everywhere":
@@ -119,40 +119,40 @@ def parts(place: Place, known: Known, zones: Zones) -> tuple[Part, ...]:
     return (there, back) if shape in BOTH_WAYS else (there,)
 
 
-def candidates(plane: Plane, zones: Zones) -> Iterator[tuple[int, Place]]:
+def candidates(plane: Plane, zones: Zones) -> Iterator[tuple[int, Region]]:
     """Every region in which pairs went wrong, and how many at most."""
-    yield plane.size, Place("everywhere")
+    yield plane.size, Region("everywhere")
     rows = {sender: mask.bit_count() for sender, mask in plane.open.rows.items()}
     columns = {receiver: mask.bit_count() for receiver, mask in plane.open.columns.items()}
     for sender, bad in rows.items():
-        yield bad, Place("row", sender)
+        yield bad, Region("row", sender)
     for receiver, bad in columns.items():
-        yield bad, Place("column", receiver)
-        yield bad + rows.get(receiver, 0), Place("node", receiver)
+        yield bad, Region("column", receiver)
+        yield bad + rows.get(receiver, 0), Region("node", receiver)
     if zones.names:
         yield from _of_zones(plane, zones)
 
 
-def _of_zones(plane: Plane, zones: Zones) -> Iterator[tuple[int, Place]]:
+def _of_zones(plane: Plane, zones: Zones) -> Iterator[tuple[int, Region]]:
     blocks: Counter[tuple[int, int]] = Counter()
     for sender, group in plane.entries:
-        for zone, bad in Counter(map(zones.of.__getitem__, group.to)).items():
+        for zone, bad in Counter(map(zones.of.__getitem__, group.receivers)).items():
             blocks[zones.of[sender], zone] += bad
     into: Counter[int] = Counter()
     out: Counter[int] = Counter()
     for (source, target), bad in blocks.items():
         if source == target:
             if source >= 0:
-                yield bad, Place("within", source)
+                yield bad, Region("within", source)
             continue
         out[source] += bad
         into[target] += bad
         if min(source, target) >= 0:
-            yield bad, Place("zones", source, target)
+            yield bad, Region("zones", source, target)
             if source < target:
-                yield bad + blocks.get((target, source), 0), Place("zones both", source, target)
+                yield bad + blocks.get((target, source), 0), Region("zones both", source, target)
     for zone in range(len(zones.names)):
-        yield into[zone], Place("zone in", zone)
-        yield out[zone], Place("zone out", zone)
-        yield into[zone] + out[zone], Place("zone uplinks", zone)
-    yield sum(blocks[one, other] for one, other in blocks if one != other and min(one, other) >= 0), Place("between")
+        yield into[zone], Region("zone in", zone)
+        yield out[zone], Region("zone out", zone)
+        yield into[zone] + out[zone], Region("zone uplinks", zone)
+    yield sum(blocks[one, other] for one, other in blocks if one != other and min(one, other) >= 0), Region("between")

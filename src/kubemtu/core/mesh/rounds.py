@@ -15,14 +15,14 @@ import msgspec
 from kubemtu.core.path.verdict import Kind
 
 
-class Member(msgspec.Struct, frozen=True, kw_only=True):
+class MemberNode(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One node that takes part; `zone` is its rack or zone, empty when that is not known."""
 
     name: str
     zone: str = ""
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
+class PeerGroup(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The members, ascending, to whom one sender's packets met the same end, which is not "ok"; `mtu` in bytes.
 
     `flows` says how many flows carried what, when there were several. Raises ValueError for what cannot be.
@@ -30,18 +30,18 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Kind
     mtu: int
-    to: tuple[int, ...]
+    receivers: tuple[int, ...]
     flows: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what a bisection would be misled by."""
         if self.kind == "ok":
             raise ValueError("a group lists exceptions, and ok is none")
-        if not all(map(operator.lt, self.to, self.to[1:])):
+        if not all(map(operator.lt, self.receivers, self.receivers[1:])):
             raise ValueError("the members of a group must be in ascending order, each once")
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class MeshRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What one member measured in one round, each direction by itself: the kind "asymmetric" has no place here.
 
     `measured` peers, of which `ok` as expected; the others are in `groups`. `also` lists, ascending, the peers that
@@ -54,22 +54,22 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     ok: int
     seconds: float = 0.0
     packets: int = 0
-    groups: tuple[Group, ...] = ()
-    also: tuple[int, ...] = ()
+    groups: tuple[PeerGroup, ...] = ()
+    beyond_plan: tuple[int, ...] = ()
     error: str = ""
 
     def __post_init__(self) -> None:
         """Hold the counts against the lists."""
-        listed = sum(len(group.to) for group in self.groups)
-        if self.ok < 0 or self.ok + listed != self.measured or len(self.also) > self.measured:
+        listed = sum(len(group.receivers) for group in self.groups)
+        if self.ok < 0 or self.ok + listed != self.measured or len(self.beyond_plan) > self.measured:
             raise ValueError(f"{self.measured} measured must be {self.ok} ok and {listed} listed")
-        if not all(map(operator.lt, self.also, self.also[1:])):
+        if not all(map(operator.lt, self.beyond_plan, self.beyond_plan[1:])):
             raise ValueError("peers beyond the plan must be in ascending order, each once")
-        if len(self.groups) > 1 and len(set().union(*(group.to for group in self.groups))) < listed:
+        if len(self.groups) > 1 and len(set().union(*(group.receivers for group in self.groups))) < listed:
             raise ValueError("a peer can be in one group only")
 
 
-class Mesh(msgspec.Struct, frozen=True, kw_only=True):
+class Mesh(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One round: who takes part, the size that should arrive, and the rows that came in, ascending by sender.
 
     `offsets`: member i was to measure (i + s) modulo N for each s of them; None: everybody else. `witnessed` are the
@@ -77,11 +77,11 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True):
     for a row or a peer that is not of this round.
     """
 
-    members: tuple[Member, ...]
+    members: tuple[MemberNode, ...]
     expected: int
-    rows: tuple[Row, ...] = ()
+    rows: tuple[MeshRow, ...] = ()
     offsets: tuple[int, ...] | None = None
-    witnessed: tuple[int, ...] = ()
+    measured_by_others: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what would let one member be taken for another."""
@@ -92,7 +92,7 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True):
         if not all(map(operator.lt, senders, senders[1:])) or (senders and not 0 <= senders[0] <= senders[-1] < size):
             raise ValueError("rows must be in ascending order of their senders, one each, all of them members")
         for row in self.rows:
-            for to in (*(group.to for group in row.groups), row.also):
+            for to in (*(group.receivers for group in row.groups), row.beyond_plan):
                 if to and (not 0 <= to[0] <= to[-1] < size or _among(row.sender, to)):
                     raise ValueError(f"{self.members[row.sender].name} measured itself, or somebody who is no member")
         if self.offsets is not None and (
@@ -105,23 +105,23 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True):
         """How many peers each member was to measure."""
         return len(self.members) - 1 if self.offsets is None else len(self.offsets)
 
-    def row(self, sender: int) -> Row | None:
+    def row(self, sender: int) -> MeshRow | None:
         """The row of that member, or None when nothing came in."""
         place = bisect.bisect_left(self.rows, sender, key=lambda row: row.sender)
         return self.rows[place] if place < len(self.rows) and self.rows[place].sender == sender else None
 
-    def finished(self, row: Row) -> bool:
+    def finished(self, row: MeshRow) -> bool:
         """Whether that row covers all that was planned for it, so that what it does not list was ok."""
-        return row.measured - len(row.also) >= self.planned
+        return row.measured - len(row.beyond_plan) >= self.planned
 
     @property
     def silent(self) -> tuple[int, ...]:
         """The members that did not report, or could not measure, whether others did it for them or not."""
-        reported = {row.sender for row in self.rows if not row.error} - {*self.witnessed}
+        reported = {row.sender for row in self.rows if not row.error} - {*self.measured_by_others}
         return tuple(member for member in range(len(self.members)) if member not in reported)
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class Summary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What a round comes to, in ordered pairs; `kinds` counts those that are not ok, the commonest first."""
 
     members: int
@@ -139,7 +139,7 @@ def summary(mesh: Mesh) -> Summary:
     kinds: Counter[Kind] = Counter()
     for row in mesh.rows:
         for group in row.groups:
-            kinds[group.kind] += len(group.to)
+            kinds[group.kind] += len(group.receivers)
     return Summary(
         members=len(mesh.members),
         reported=len(mesh.members) - len(mesh.silent),
@@ -161,9 +161,9 @@ def cell(mesh: Mesh, sender: int, receiver: int) -> tuple[Kind, int] | None:
     if row is None or sender == receiver:
         return None
     for group in row.groups:
-        if _among(receiver, group.to):
+        if _among(receiver, group.receivers):
             return group.kind, group.mtu
-    known = _among(receiver, row.also) or (mesh.finished(row) and _in_plan(mesh, sender, receiver))
+    known = _among(receiver, row.beyond_plan) or (mesh.finished(row) and _in_plan(mesh, sender, receiver))
     return ("ok", mesh.expected) if known else None
 
 
@@ -179,45 +179,48 @@ def merged(mesh: Mesh, later: Mesh) -> Mesh:
     return msgspec.structs.replace(
         mesh,
         rows=tuple(rows[sender] for sender in sorted(rows)),
-        witnessed=tuple(sorted({*mesh.witnessed, *later.witnessed})),
+        measured_by_others=tuple(sorted({*mesh.measured_by_others, *later.measured_by_others})),
     )
 
 
-def _merged(mesh: Mesh, old: Row | None, later: Mesh, new: Row) -> Row:
+def _merged(mesh: Mesh, old: MeshRow | None, later: Mesh, new: MeshRow) -> MeshRow:
     """One sender's row, with what a later one adds to it."""
     sender = new.sender
-    base = old or Row(sender=sender, measured=0, ok=0)
+    base = old or MeshRow(sender=sender, measured=0, ok=0)
     again = set(_known(later, new))
     groups: dict[tuple[Kind, int, str], set[int]] = {}
     for groups_of, told in ((base.groups, False), (new.groups, True)):
         for group in groups_of:
-            to = set(group.to) if told else set(group.to) - again
+            to = set(group.receivers) if told else set(group.receivers) - again
             if to:
                 groups.setdefault((group.kind, group.mtu, group.flows), set()).update(to)
     finished = old is not None and mesh.finished(old)
-    before = set(base.also) if finished else set(base.also).union(*(group.to for group in base.groups))
+    before = (
+        set(base.beyond_plan) if finished else set(base.beyond_plan).union(*(group.receivers for group in base.groups))
+    )
     beyond = {peer for peer in again if not (finished and _in_plan(mesh, sender, peer))}
     also = tuple(sorted(before | beyond))
     measured = len(also) + (mesh.planned if finished else 0)
-    return Row(
+    return MeshRow(
         sender=sender,
         measured=measured,
         ok=measured - sum(map(len, groups.values())),
         seconds=base.seconds + new.seconds,
         packets=base.packets + new.packets,
         groups=tuple(
-            Group(kind=kind, mtu=mtu, to=tuple(sorted(to)), flows=flows) for (kind, mtu, flows), to in groups.items()
+            PeerGroup(kind=kind, mtu=mtu, receivers=tuple(sorted(to)), flows=flows)
+            for (kind, mtu, flows), to in groups.items()
         ),
-        also=also,
+        beyond_plan=also,
         error=new.error,
     )
 
 
-def _known(mesh: Mesh, row: Row) -> Iterator[int]:
+def _known(mesh: Mesh, row: MeshRow) -> Iterator[int]:
     """The peers of which a row tells anything, in no order, perhaps twice."""
-    yield from row.also
+    yield from row.beyond_plan
     for group in row.groups:
-        yield from group.to
+        yield from group.receivers
     if mesh.finished(row):
         yield from planned_peers(mesh, row.sender)
 

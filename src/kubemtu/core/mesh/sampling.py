@@ -28,7 +28,7 @@ SPINES: Final = 4  # equal paths between two zones, where nobody said how many
 RISK: Final = 1e-6
 
 
-class Detection(msgspec.Struct, frozen=True, kw_only=True):
+class Detection(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How probably one round finds a fault.
 
     `missed` is the probability that it does not: beside 1, a float cannot hold how small that is. `rounds`: after so
@@ -37,11 +37,11 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
 
     fault: str
     probability: float
-    missed: float
+    miss_probability: float
     rounds: int
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class SamplingPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One round: the offsets, what they cost, and what they find.
 
     `pairs` are measured in all, `per_member` by each; `rounds` until every pair was measured; `seconds` are the least
@@ -51,10 +51,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     members: int
     offsets: tuple[int, ...]
     pairs: int
-    per_member: int
+    peers_per_member: int
     rounds: int
     seconds: float
-    everywhere: bool
+    every_zone_reached: bool
     detection: tuple[Detection, ...]
     sentence: str
 
@@ -85,7 +85,7 @@ def rounds(members: int, offsets: int) -> int:
     return math.ceil((members - 1) / offsets)
 
 
-def arranged(members: Sequence[mesh_rounds.Member]) -> tuple[mesh_rounds.Member, ...]:
+def arranged(members: Sequence[mesh_rounds.MemberNode]) -> tuple[mesh_rounds.MemberNode, ...]:
     """The members in order of their zones, as a plan wants them, and of their names."""
     return tuple(sorted(members, key=lambda member: (member.zone, member.name)))
 
@@ -114,7 +114,7 @@ def missed_at_random(members: int, peers: int) -> float:
 
 
 def plan(
-    members: Sequence[mesh_rounds.Member],
+    members: Sequence[mesh_rounds.MemberNode],
     *,
     most_pps: float = MOST_PPS,
     full_up_to: int = FULL_UP_TO,
@@ -122,7 +122,7 @@ def plan(
     round_number: int = 0,
     silent: float = SILENT,
     spines: int = SPINES,
-) -> Plan:
+) -> SamplingPlan:
     """Say who measures whom in this round, and what that finds; `members` best in the order of `arranged`.
 
     `silent` is the share of members that are assumed not to measure; `spines` how many equal paths lead from a zone to
@@ -138,24 +138,24 @@ def plan(
     turn = 1 if everybody else rounds(size, offsets)
     crossing, everywhere = _between_zones(members, chosen)
     detection = _detection(size, chosen, turn, crossing, _zones(members), silent, spines)
-    return Plan(
+    return SamplingPlan(
         members=size,
         offsets=chosen,
         pairs=size * len(chosen),
-        per_member=len(chosen),
+        peers_per_member=len(chosen),
         rounds=turn,
         seconds=len(chosen) * PACKETS / most_pps,
-        everywhere=everywhere,
+        every_zone_reached=everywhere,
         detection=detection,
         sentence=_sentence(size, len(chosen), turn, detection),
     )
 
 
-def _zones(members: Sequence[mesh_rounds.Member]) -> Counter[str]:
+def _zones(members: Sequence[mesh_rounds.MemberNode]) -> Counter[str]:
     return Counter(member.zone for member in members if member.zone)
 
 
-def _between_zones(members: Sequence[mesh_rounds.Member], offsets: Sequence[int]) -> tuple[int, bool]:
+def _between_zones(members: Sequence[mesh_rounds.MemberNode], offsets: Sequence[int]) -> tuple[int, bool]:
     """How many pairs of a round lead to another zone, and whether each member's lead to every other zone."""
     zones = _zones(members)
     size = len(members)
@@ -193,13 +193,13 @@ def _detection(
         name = f"one of {spines} uplinks of a zone, in one direction"
         found.append(_detected(name, missed(share, crossing * (1 - silent))))
     pair = degree / (size - 1)
-    found.append(Detection(fault="one broken pair", probability=pair, missed=1 - pair, rounds=turn))
+    found.append(Detection(fault="one broken pair", probability=pair, miss_probability=1 - pair, rounds=turn))
     return tuple(found)
 
 
 def _detected(fault: str, miss: float) -> Detection:
     needed = 1 if miss <= RISK else math.ceil(math.log(RISK) / math.log(miss)) if miss < 1 else 0
-    return Detection(fault=fault, probability=1 - miss, missed=miss, rounds=needed)
+    return Detection(fault=fault, probability=1 - miss, miss_probability=miss, rounds=needed)
 
 
 def _sentence(size: int, peers: int, turn: int, detection: Sequence[Detection]) -> str:
@@ -218,8 +218,8 @@ def _sentence(size: int, peers: int, turn: int, detection: Sequence[Detection]) 
 
 def _chance(detection: Detection) -> str:
     """A probability for people: "99.3%", or "1 - 1e-24" where that would be rounded to certainty."""
-    if detection.missed >= 1e-3:
+    if detection.miss_probability >= 1e-3:
         return f"{detection.probability:.1%}"
-    if detection.missed == 0:
+    if detection.miss_probability == 0:
         return "1"
-    return f"1 - 1e{math.ceil(math.log10(detection.missed) - 1e-9)}"
+    return f"1 - 1e{math.ceil(math.log10(detection.miss_probability) - 1e-9)}"

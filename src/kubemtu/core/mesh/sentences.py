@@ -27,7 +27,7 @@ ALONE: Final[dict[str, str]] = {
 }
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class FaultContext(msgspec.Struct, frozen=True, kw_only=True):
     """All that a sentence needs to know.
 
     `bad` pairs went wrong, `good` ones of the same region did not, of all that were `measured` there. `names` and
@@ -57,7 +57,7 @@ def many(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def say(case: Case) -> str:
+def say(case: FaultContext) -> str:
     """Say what is so, in one sentence."""
     if case.kind == "refused here":
         return _own_interface(case)
@@ -74,11 +74,11 @@ def say(case: Case) -> str:
     )
 
 
-def _fate(case: Case) -> str:
+def _fate(case: FaultContext) -> str:
     return FATES.get(case.kind, "larger packets do not arrive")
 
 
-def _of_members(case: Case) -> str:
+def _of_members(case: FaultContext) -> str:
     """What a member receives, sends, or both."""
     number, who = len(case.names), names(case.names)
     them = case.names[0] if number == 1 else "them"
@@ -93,7 +93,7 @@ def _of_members(case: Case) -> str:
     return f"{link} at most {case.mtu} bytes in both directions: {_fate(case)}, from and to {_peers(case)}"
 
 
-def _peers(case: Case) -> str:
+def _peers(case: FaultContext) -> str:
     """The nodes at the other end."""
     if len(case.names) > 1:
         return "nearly all nodes" if case.good else "all nodes that were measured"
@@ -106,16 +106,16 @@ def _peers(case: Case) -> str:
     return f"all {nodes} {_which(case)}"
 
 
-def _share(case: Case) -> str:
+def _share(case: FaultContext) -> str:
     return f"{case.bad:,} of {many(case.bad + case.good, 'node')}"
 
 
-def _which(case: Case) -> str:
+def _which(case: FaultContext) -> str:
     """Whether what went wrong is all that was measured, or all that tells anything."""
     return "that were measured" if case.bad == case.measured else "where it can be told"
 
 
-def _where(case: Case) -> str:
+def _where(case: FaultContext) -> str:
     """The region, as it begins a sentence."""
     who = names(case.names)
     if case.shape in {"pair", "pair both"}:
@@ -136,7 +136,7 @@ def _where(case: Case) -> str:
     return places.get(case.shape, "between any two nodes")
 
 
-def _of_pairs(case: Case) -> str:
+def _of_pairs(case: FaultContext) -> str:
     one_way = case.shape == "pair"
     if len(case.names) == 1:
         one, other = case.names[0], case.others[0]
@@ -147,7 +147,7 @@ def _of_pairs(case: Case) -> str:
     return f"in {many(len(pairs), 'pair')} of nodes ({names(pairs)}){ways}"
 
 
-def _in_pairs(case: Case) -> str:
+def _in_pairs(case: FaultContext) -> str:
     if case.shape in {"pair", "pair both"}:
         return ""
     if case.good:
@@ -155,7 +155,7 @@ def _in_pairs(case: Case) -> str:
     return f" (in all {many(case.bad, 'pair')} {_which(case)})"
 
 
-def _partly(case: Case) -> str:
+def _partly(case: FaultContext) -> str:
     if case.kind == "equal paths differ":
         return (
             f"{_where(case)} flows that differ in nothing but a port carry different sizes, at least {case.mtu} bytes"
@@ -167,7 +167,7 @@ def _partly(case: Case) -> str:
     )
 
 
-def _alone(case: Case) -> str:
+def _alone(case: FaultContext) -> str:
     """What is a fault of its own, whatever size comes with it."""
     number, who = len(case.names), names(case.names)
     end = f"; {NOT_AN_MTU}" if case.kind in verdict.UNDECIDED else ""
@@ -187,7 +187,7 @@ def _alone(case: Case) -> str:
     return f"{_where(case)} {ALONE[case.kind]}{_in_pairs(case)}{paths}{end}"
 
 
-def _own_interface(case: Case) -> str:
+def _own_interface(case: FaultContext) -> str:
     if case.shape == "everywhere":
         return (
             f"every node's own interface carries {case.mtu} bytes, not {case.expected}: "
@@ -199,14 +199,14 @@ def _own_interface(case: Case) -> str:
     return f"{of} {case.mtu} bytes, not {case.expected}{both}: the paths are not to blame"
 
 
-def advise(case: Case, *, first: bool = False) -> str:
+def advise(case: FaultContext, *, first: bool = False) -> str:
     """Say what to do; `first`: that more is to be measured before anything is believed."""
     if first and case.kind not in ALONE and not case.partly:
         return f"Measure {_rest(case)} before anything is changed. {_advise(case)}"
     return _advise(case)
 
 
-def _rest(case: Case) -> str:
+def _rest(case: FaultContext) -> str:
     if case.shape in {"pair", "pair both"}:
         rest = "the rest of the row and the column of each, and " if case.sampled else ""
         return f"{rest}{'the pair itself' if len(case.names) == 1 else 'each pair'} by several flows"
@@ -215,7 +215,7 @@ def _rest(case: Case) -> str:
     return "the pairs of it that were not measured"
 
 
-def _advise(case: Case) -> str:
+def _advise(case: FaultContext) -> str:
     alone = {
         "unreachable": "See whether the node, its prober and the filters between let probes through; measure again.",
         "loss": "Look for loss on the way (error counters of NICs and switch ports), then measure again.",

@@ -6,14 +6,14 @@ from typing import Final, Literal
 import msgspec
 
 from kubemtu.core.mesh.marks import members_of
-from kubemtu.core.mesh.planes import Plane, Tally
-from kubemtu.core.mesh.regions import Place
+from kubemtu.core.mesh.planes import PairCount, Plane
+from kubemtu.core.mesh.regions import Region
 from kubemtu.core.path.verdict import Kind
 
 WHOLE: Final = 0.9  # the share of a member's pairs from which it is the member, and not one of several ways to it
 DIFFER: Final = "equal paths differ"
 
-Sure = Literal["certain", "likely", "possible"]
+Confidence = Literal["certain", "likely", "possible"]
 
 
 class Suspect(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,15 +22,15 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
     `partly`: only some of its pairs went wrong, as where one of several equal paths is at fault.
     """
 
-    place: Place
+    region: Region
     kind: Kind
     bad: int
     good: int
     partly: bool
-    sure: Sure
+    confidence: Confidence
 
 
-def whole(tally: Tally) -> bool:
+def whole(tally: PairCount) -> bool:
     """Whether a region went wrong as a whole, but for strays."""
     return tally.bad >= WHOLE * (tally.bad + tally.good)
 
@@ -44,12 +44,12 @@ def pairs(plane: Plane) -> Iterator[Suspect]:
                 both = bool(rest.get(receiver, 0) >> sender & 1)
                 if both and receiver < sender:
                     continue  # told with the other direction
-                place = Place("pair both" if both else "pair", sender, receiver)
+                place = Region("pair both" if both else "pair", sender, receiver)
                 sure = _sure_of_pair(plane, place)
-                yield Suspect(place=place, kind=kind, bad=1 + both, good=0, partly=kind == DIFFER, sure=sure)
+                yield Suspect(region=place, kind=kind, bad=1 + both, good=0, partly=kind == DIFFER, confidence=sure)
 
 
-def _sure_of_pair(plane: Plane, place: Place) -> Sure:
+def _sure_of_pair(plane: Plane, place: Region) -> Confidence:
     """Whether so much else of its row and its column is in order that it can only be the pair, in a full mesh."""
     if plane.known.mesh.offsets is not None:
         return "possible"

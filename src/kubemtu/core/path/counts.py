@@ -29,7 +29,7 @@ class Fate(msgspec.Struct, frozen=True):
 
     kind: Literal["arrived", "fragmented", "lost", "too big", "refused here", "unknown"]
     mtu: int = 0
-    by: str | None = None
+    router: str | None = None
 
 
 ARRIVED: Final = Fate("arrived")
@@ -37,24 +37,24 @@ LOST: Final = Fate("lost")
 UNKNOWN: Final = Fate("unknown")
 
 
-class Quote(msgspec.Struct, frozen=True, kw_only=True):
+class TooBig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A router's "too big": who, what it claims to carry, and the size that it refused (above `top` when not said)."""
 
     mtu: int
-    size: int
-    by: str | None = None
+    refused_size: int
+    router: str | None = None
 
 
-class Tally:
+class PacketCounts:
     """All packets of one search, by size; `low` is the largest that arrived, `top` what the own interface takes."""
 
     def __init__(self, top: int, risk: float) -> None:
         """Nothing was sent yet; `risk` is the probability that is accepted for a wrong proof."""
         self.low = 0
         self.top = top
-        self.refused: dict[int, list[Quote]] = {}
+        self.refused: dict[int, list[TooBig]] = {}
         self.fragments: dict[int, int] = {}  # bytes of the largest fragment, by the size of what was sent
-        self.claims: list[Quote] = []  # what routers said without a word about which packet
+        self.claims: list[TooBig] = []  # what routers said without a word about which packet
         self._risk = risk
         self._sent: dict[int, int] = {}
         self._lost: dict[int, int] = {}
@@ -85,7 +85,7 @@ class Tally:
     def claim(self, mtu: int, by: str | None) -> None:
         """Learn that a router claims to carry no more than `mtu`, without a word about which packet it refused."""
         if len(self.claims) < CLAIMS_MOST and all(claim.mtu != mtu for claim in self.claims):
-            self.claims.append(Quote(mtu=mtu, by=by, size=self.top + 1))
+            self.claims.append(TooBig(mtu=mtu, router=by, refused_size=self.top + 1))
 
     def _learn(self, size: int, fate: Fate) -> None:
         if fate.kind == "arrived":
@@ -93,12 +93,12 @@ class Tally:
         elif fate.kind == "fragmented":
             self.fragments[size] = max(fate.mtu, self.fragments.get(size, 0))
         elif fate.kind == "too big":
-            self.refused.setdefault(size, []).append(Quote(mtu=fate.mtu, by=fate.by, size=size))
+            self.refused.setdefault(size, []).append(TooBig(mtu=fate.mtu, router=fate.router, refused_size=size))
         elif fate.kind == "refused here":
             self.top = max(min(self.top, fate.mtu if 0 < fate.mtu < size else size - 1), self.low)
 
     @property
-    def quotes(self) -> list[Quote]:
+    def too_big(self) -> list[TooBig]:
         """Everything that routers said."""
         return [quote for refused in self.refused.values() for quote in refused] + self.claims
 

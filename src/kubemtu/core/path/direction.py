@@ -13,7 +13,7 @@ from kubemtu.core.path import search
 TIMESTAMPS: Final = 12  # RFC 7323 3.2, padded: include/net/tcp.h TCPOLEN_TSTAMP_ALIGNED
 
 
-class Segments(msgspec.Struct, frozen=True, kw_only=True):
+class Segments(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What TCP is made to believe by one end, the sender, of one connection.
 
     `announced`: the MSS that the receiver put into its SYN; `arrived`: that MSS as the sender received it, 0 when it
@@ -22,39 +22,39 @@ class Segments(msgspec.Struct, frozen=True, kw_only=True):
     `relayed`: the connection came from another port than it was opened from, so something translates or relays it.
     """
 
-    announced: int
-    arrived: int
-    sends: int
-    pmtu: int
-    headers: int
+    announced_mss: int
+    received_mss: int
+    segment_payload: int
+    path_mtu: int
+    header_bytes: int
     timestamps: bool = True
-    probing: int = 0
+    tcp_mtu_probing: int = 0
     relayed: bool = False
 
     @property
     def clamped(self) -> bool:
         """Whether something on the way has lowered the MSS."""
-        return 0 < self.arrived < self.announced
+        return 0 < self.received_mss < self.announced_mss
 
     @property
     def allowed(self) -> int:
         """The largest packet that the MSS lets the sender send; 0 when that could not be seen."""
-        return self.arrived + self.headers if self.arrived else 0
+        return self.received_mss + self.header_bytes if self.received_mss else 0
 
     @property
     def packet(self) -> int:
         """The largest packet that the sender sends now."""
-        return self.sends + self.headers + (TIMESTAMPS if self.timestamps else 0)
+        return self.segment_payload + self.header_bytes + (TIMESTAMPS if self.timestamps else 0)
 
 
-class Both(msgspec.Struct, frozen=True, kw_only=True):
+class BothDirections(msgspec.Struct, frozen=True, kw_only=True):
     """What the two ends of one connection believe: `forward` is what this end sends by, `back` the other."""
 
     forward: Segments
-    back: Segments
+    backward: Segments
 
 
-class Direction(msgspec.Struct, frozen=True, kw_only=True):
+class Direction(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What was measured of one direction.
 
     `believed_before` and `believed` are the path MTUs that the sender's kernel held before and after, 0 when unknown;
@@ -66,53 +66,53 @@ class Direction(msgspec.Struct, frozen=True, kw_only=True):
     that their sender cut, "" when that is not known.
     """
 
-    found: search.Found
-    believed_before: int = 0
-    believed: int = 0
-    peer_mtu: int = 0
+    search: search.SearchResult
+    path_mtu_before: int = 0
+    path_mtu_after: int = 0
+    receiver_mtu: int = 0
     note: str = ""
-    port: int = 0
+    source_port: int = 0
     segments: Segments | None = None
     tcp_mtu_probing: int = 0
-    outer: int | None = None
-    outer_packets: int = 0
-    outer_fragments: int = 0
-    fragments: Literal["", "arrive", "vanish"] = ""
-    nat: str = ""
+    unfragmented_mtu: int | None = None
+    fragmented_tunnel_packets: int = 0
+    tunnel_fragments: int = 0
+    fragmented_datagrams: Literal["", "arrive", "vanish"] = ""
+    nat_address: str = ""
 
     @property
     def probing(self) -> int:
         """net.ipv4.tcp_mtu_probing of the sender, 0 when it is off or not known."""
-        return self.tcp_mtu_probing or (self.segments.probing if self.segments is not None else 0)
+        return self.tcp_mtu_probing or (self.segments.tcp_mtu_probing if self.segments is not None else 0)
 
     @property
-    def wanted(self) -> int:
+    def expected(self) -> int:
         """What should arrive when nobody says: the sender's interface, or what was expected if no more was tried."""
-        return self.found.mtu if self.found.limit == "expected" else self.found.top
+        return self.search.mtu if self.search.limit == "expected" else self.search.interface_mtu
 
     @property
-    def taught(self) -> bool:
+    def kernel_informed(self) -> bool:
         """Whether the sender's kernel was told, now or before, that larger packets do not fit."""
-        found = self.found
-        quoted = any(quote.mtu == found.mtu for quote in found.quotes)
-        return found.limit == "router" or quoted or self.believed == found.mtu
+        found = self.search
+        quoted = any(quote.mtu == found.mtu for quote in found.too_big)
+        return found.limit == "router" or quoted or self.path_mtu_after == found.mtu
 
     @property
-    def told(self) -> bool:
+    def sender_informed(self) -> bool:
         """Whether whoever sends packets of full size is told so: what routers say of smaller ones, only probes hear."""
-        return self.taught and not self.found.unheard
+        return self.kernel_informed and not self.search.full_size_vanishes
 
     @property
-    def spared(self) -> bool:
+    def tcp_spared(self) -> bool:
         """Whether the MSS keeps TCP at packets that arrive."""
-        return self.segments is not None and 0 < self.segments.allowed <= self.found.mtu
+        return self.segments is not None and 0 < self.segments.allowed <= self.search.mtu
 
-    def unasked(self, other: "Direction | None") -> "Direction":
+    def without_learned_mss(self, other: "Direction | None") -> "Direction":
         """The same without what its receiver asks of TCP only because it has been told of a smaller path itself.
 
         A kernel that has learned a path MTU announces a smaller MSS (net/ipv4/route.c ipv4_default_advmss), and
         measuring the `other` direction has just made it learn that.
         """
-        if other is None or not other.taught or self.segments is None or self.segments.clamped:
+        if other is None or not other.kernel_informed or self.segments is None or self.segments.clamped:
             return self
         return msgspec.structs.replace(self, segments=None, tcp_mtu_probing=self.probing)

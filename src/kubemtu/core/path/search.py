@@ -31,9 +31,9 @@ from typing import Final, Literal
 import msgspec
 
 from kubemtu.core.path import counts, significance
-from kubemtu.core.path.counts import ARRIVED, LOST, UNKNOWN, Fate, Limit, Quote
+from kubemtu.core.path.counts import ARRIVED, LOST, UNKNOWN, Fate, Limit, TooBig
 
-__all__ = ["ARRIVED", "LOST", "UNKNOWN", "Ending", "Fate", "Found", "Limit", "Question", "Quote", "Search"]
+__all__ = ["ARRIVED", "LOST", "UNKNOWN", "Ending", "Fate", "Limit", "Question", "Search", "SearchResult", "TooBig"]
 
 ROUNDS_MOST: Final = 24
 VOID_MOST: Final = 5  # rounds in a row that prove nothing
@@ -69,7 +69,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"small {self.small} < expected {self.expected} <= top {self.top} must hold")
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class SearchResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How a search ended, and what it rests on.
 
     `mtu`: the largest size that arrived, exact or not; 0 when nothing did. `limit`: what stops the next larger size;
@@ -80,16 +80,16 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     ending: Ending
     mtu: int
-    losses: int
-    fitting: int
+    next_size_losses: int
+    fitting_packets: int
     fitting_lost: int
     rounds: int
     packets: int
-    top: int
+    interface_mtu: int
     limit: Limit | None = None
-    quotes: tuple[Quote, ...] = ()
-    fragment: int | None = None  # bytes of the largest fragment that arrived of the next larger size
-    unheard: bool = False
+    too_big: tuple[TooBig, ...] = ()
+    largest_fragment: int | None = None  # bytes of the largest fragment that arrived of the next larger size
+    full_size_vanishes: bool = False
 
 
 class Search:
@@ -101,10 +101,10 @@ class Search:
     def __init__(self, question: Question) -> None:
         """Starts with nothing known."""
         self.question = question
-        self.found: Found | None = None
+        self.found: SearchResult | None = None
         self.rounds = 0
         self.packets = 0
-        self._known = counts.Tally(question.top, question.risk)
+        self._known = counts.PacketCounts(question.top, question.risk)
         self._followed: set[int] = set()
         self._laddered = False
         self._void = 0
@@ -185,7 +185,7 @@ class Search:
         """End it without an answer, because the network or the peer says that nobody is there."""
         self.found = self._end("lossy" if self.low else "unreachable")
 
-    def _judge(self) -> Found | None:
+    def _judge(self) -> SearchResult | None:
         if limit := self._known.limit():
             return self._end("exact", limit)
         if self._void >= (2 if self.low == 0 and not self._overloaded else VOID_MOST):
@@ -196,22 +196,22 @@ class Search:
             return None
         return self._end("overloaded" if self._overloaded else "lossy")
 
-    def _end(self, ending: Ending, limit: Limit | None = None) -> Found:
+    def _end(self, ending: Ending, limit: Limit | None = None) -> SearchResult:
         known = self._known
         fitting, lost = known.fitting()
-        return Found(
+        return SearchResult(
             ending=ending,
             mtu=known.low,
             limit=limit,
-            losses=known.lost(known.low + 1),
-            fitting=fitting,
+            next_size_losses=known.lost(known.low + 1),
+            fitting_packets=fitting,
             fitting_lost=lost,
             rounds=self.rounds,
             packets=self.packets,
-            top=known.top,
-            quotes=tuple(dict.fromkeys(quote for quote in known.quotes if quote.size > known.low)),
-            fragment=known.fragments.get(known.low + 1),
-            unheard=limit == "router" and known.unheard() is True,
+            interface_mtu=known.top,
+            too_big=tuple(dict.fromkeys(quote for quote in known.too_big if quote.refused_size > known.low)),
+            largest_fragment=known.fragments.get(known.low + 1),
+            full_size_vanishes=limit == "router" and known.unheard() is True,
         )
 
     # What to send
@@ -245,7 +245,7 @@ class Search:
         """What a router or the fragments quoted, if it may be the answer and was not followed yet."""
         if len(self._followed) >= HINTS_MOST:
             return {}
-        quoted = [quote.mtu for quote in self._known.quotes]
+        quoted = [quote.mtu for quote in self._known.too_big]
         fragments = [size for broken, size in self._known.fragments.items() if broken > self.low]
         for size in sorted({*quoted, *fragments} - self._followed):
             if not self.low < size < high:

@@ -41,7 +41,7 @@ _NO_MTU: frozenset[Kind] = frozenset({"ok", "unreachable"})
 _TOLD_OF_BACK: frozenset[Kind] = frozenset({"outer fragments", "stale path MTU"})  # where all that is expected arrives
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One class, the largest size that arrives whole, a sentence for people, and one line for each piece of evidence.
 
     `expected` is the size that was to arrive, 0 when that does not apply; `place` says who or where is at fault, empty
@@ -53,7 +53,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     evidence: tuple[str, ...] = ()
     expected: int = 0
-    place: str = ""
+    location: str = ""
     advice: str = ""
 
     @property
@@ -73,10 +73,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge(forward: Direction, back: Direction | None = None, *, expected: int | None = None) -> Verdict:
     """Judge a path by both its directions, or by the one that was measured; `expected` is the own interface's MTU."""
-    one = judge_direction(forward.unasked(back), expected)
-    if back is None or one.kind in UNDECIDED or back.found.ending != "exact":
+    one = judge_direction(forward.without_learned_mss(back), expected)
+    if back is None or one.kind in UNDECIDED or back.search.ending != "exact":
         return one
-    other = judge_direction(back.unasked(forward), back=True)
+    other = judge_direction(back.without_learned_mss(forward), back=True)
     if not _differ(forward, back):
         return _together(one, other)
     mtu = min(one.mtu, other.mtu)
@@ -88,8 +88,10 @@ def judge(forward: Direction, back: Direction | None = None, *, expected: int | 
         f"forwards it is {_article(one.kind)}, backwards {_article(other.kind)}",
         evidence=_both(one, other),
         expected=one.expected,
-        place="; ".join(
-            f"{way}: {verdict.place}" for way, verdict in (("forwards", one), ("backwards", other)) if verdict.place
+        location="; ".join(
+            f"{way}: {verdict.location}"
+            for way, verdict in (("forwards", one), ("backwards", other))
+            if verdict.location
         ),
         advice=f"use an MTU of {mtu} at both ends, until as much arrives {smaller} as {larger}",
     )
@@ -124,13 +126,13 @@ def judge_flows(flows: Sequence[Direction], *, expected: int | None = None) -> V
         return verdicts[0]
     unknown = [flow for flow, verdict in zip(flows, verdicts, strict=True) if verdict.kind in UNDECIDED]
     missing = [f"{len(unknown)} of {len(flows)} flows told nothing{_ports(unknown)}"] if unknown else []
-    sizes = sorted({flow.found.mtu for flow, _ in known})
+    sizes = sorted({flow.search.mtu for flow, _ in known})
     if len(sizes) < 2:
         first = next((verdict for _, verdict in known if not verdict.ok), known[0][1])
         return msgspec.structs.replace(first, evidence=(*first.evidence, *missing))
     shares: list[str] = []
     for size in sizes:
-        carrying = [flow for flow, _ in known if flow.found.mtu == size]
+        carrying = [flow for flow, _ in known if flow.search.mtu == size]
         shares.append(f"{len(carrying)} of {len(known)} flows carry {size}{_ports(carrying)}")
     return Verdict(
         kind="equal paths differ",
@@ -139,14 +141,14 @@ def judge_flows(flows: Sequence[Direction], *, expected: int | None = None) -> V
         "equal paths of different MTUs",
         evidence=(*shares, *missing, *dict.fromkeys(line for _, verdict in known for line in verdict.evidence)),
         expected=max(verdict.expected for _, verdict in known),
-        place=text_wording.names(dict.fromkeys(verdict.place for _, verdict in known if verdict.place)),
+        location=text_wording.names(dict.fromkeys(verdict.location for _, verdict in known if verdict.location)),
         advice=f"give the links of all equal paths the same MTU, and use {sizes[0]} at both ends until then",
     )
 
 
 def _ports(flows: Sequence[Direction]) -> str:
     """Which flows: their source ports, where they are known."""
-    ports = [str(flow.port) for flow in flows if flow.port]
+    ports = [str(flow.source_port) for flow in flows if flow.source_port]
     if not ports:
         return ""
     return f": source port{'' if len(ports) == 1 else 's'} {text_wording.names(ports, PORTS_MOST)}"
@@ -157,34 +159,36 @@ def judge_direction(one: Direction, expected: int | None = None, *, back: bool =
 
     `back` when its sender is the other end.
     """
-    wanted = expected or one.wanted
+    wanted = expected or one.expected
     here, there = _ENDS[::-1] if back else _ENDS
-    told = wording.Told(kind=_kind(one, wanted), one=one, wanted=wanted, here=here, there=there)
-    mtu = one.outer if told.kind == "outer fragments" and one.outer is not None else one.found.mtu
+    told = wording.Context(kind=_kind(one, wanted), direction=one, expected=wanted, sender=here, receiver=there)
+    mtu = (
+        one.unfragmented_mtu if told.kind == "outer fragments" and one.unfragmented_mtu is not None else one.search.mtu
+    )
     return Verdict(
         kind=told.kind,
         mtu=mtu,
         sentence=wording.sentence(told),
         evidence=wording.evidence(told),
         expected=wanted,
-        place=wording.place(told),
+        location=wording.place(told),
         advice=wording.advice(told),
     )
 
 
 def _kind(one: Direction, wanted: int) -> Kind:
-    found = one.found
+    found = one.search
     if found.ending != "exact":
         return {"unreachable": "unreachable", "lossy": "loss", "overloaded": "overloaded"}[found.ending]  # type: ignore[return-value]  # each is a Kind
-    if found.limit == "own interface" and found.top < wanted:
+    if found.limit == "own interface" and found.interface_mtu < wanted:
         return "refused here"
-    if 0 < one.believed_before < min(found.mtu, wanted):
+    if 0 < one.path_mtu_before < min(found.mtu, wanted):
         return "stale path MTU"
     if found.mtu >= wanted:
-        return "outer fragments" if one.outer is not None and one.outer < wanted else "ok"
+        return "outer fragments" if one.unfragmented_mtu is not None and one.unfragmented_mtu < wanted else "ok"
     if found.limit == "fragments":
         return "fragmented"
-    if found.limit == "silence" and found.mtu in {one.peer_mtu, one.peer_mtu + known_sizes.VLAN_SLACK}:
+    if found.limit == "silence" and found.mtu in {one.receiver_mtu, one.receiver_mtu + known_sizes.VLAN_SLACK}:
         return "receiver"
     return _smaller(one)
 
@@ -195,15 +199,15 @@ def _smaller(one: Direction) -> Kind:
     What the other end announces by itself counts only where nobody says anything, because a kernel that was told of a
     smaller path announces a smaller MSS as well (net/ipv4/route.c ipv4_default_advmss).
     """
-    if one.told:
-        return "masked" if one.spared and one.segments is not None and one.segments.clamped else "lower"
-    return "masked" if one.spared or one.probing else "black hole"
+    if one.sender_informed:
+        return "masked" if one.tcp_spared and one.segments is not None and one.segments.clamped else "lower"
+    return "masked" if one.tcp_spared or one.probing else "black hole"
 
 
 def _differ(forward: Direction, back: Direction) -> bool:
     """Whether one direction carries less than the other, and less than its own sender could send or was asked to."""
-    there, here = forward.found.mtu, back.found.mtu
-    return there < min(here, forward.wanted) or here < min(there, back.wanted)
+    there, here = forward.search.mtu, back.search.mtu
+    return there < min(here, forward.expected) or here < min(there, back.expected)
 
 
 def _article(kind: Kind) -> str:

@@ -29,157 +29,173 @@ Kind = Literal[
 ]
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to speak of; `here` and `there` are what the sender and the receiver are called."""
 
     kind: Kind
-    one: Direction
-    wanted: int
-    here: str
-    there: str
+    direction: Direction
+    expected: int
+    sender: str
+    receiver: str
 
     @property
     def size(self) -> int:
         """The largest size that arrives."""
-        return self.one.found.mtu
+        return self.direction.search.mtu
 
     @property
     def routers(self) -> str:
         """Those that said that something is too big, by address; empty when none did."""
-        return wording.names(dict.fromkeys(quote.by for quote in self.one.found.quotes if quote.by))
+        return wording.names(dict.fromkeys(quote.router for quote in self.direction.search.too_big if quote.router))
 
     @property
     def clamp(self) -> Segments | None:
         """What TCP believes, when it is an MSS clamp that keeps it at packets that arrive."""
-        found = self.one.segments
-        return found if found is not None and found.clamped and self.one.spared else None
+        found = self.direction.segments
+        return found if found is not None and found.clamped and self.direction.tcp_spared else None
 
 
-def _mask(told: Told) -> str:
+def _mask(context: Context) -> str:
     """What keeps TCP small, and what is not kept."""
-    segments, probing = told.one.segments, told.one.probing
+    segments, probing = context.direction.segments, context.direction.probing
     rest = "UDP, QUIC and TCP from other places"
-    if told.clamp is not None:
-        keeps = f"an MSS clamp keeps TCP at packets of {told.clamp.allowed}"
+    if context.clamp is not None:
+        keeps = f"an MSS clamp keeps TCP at packets of {context.clamp.allowed}"
         rest = "UDP, QUIC and TCP that the clamp does not reach"
-    elif told.one.spared and segments is not None:
-        keeps = f"{told.there} asks TCP for packets of at most {segments.allowed}"
+    elif context.direction.tcp_spared and segments is not None:
+        keeps = f"{context.receiver} asks TCP for packets of at most {segments.allowed}"
     elif probing == 1:
         keeps = "TCP finds a size that arrives by itself, after seconds of silence (tcp_mtu_probing=1)"
     else:
         keeps = f"TCP begins small and finds a size that arrives by itself (tcp_mtu_probing={probing})"
-    breaks = f"{rest} learn it from a router each time" if told.one.told else f"{rest} still break"
-    return f"masked, not fixed: {told.size} bytes arrive, not {told.wanted}; {keeps}, but {breaks}"
+    breaks = f"{rest} learn it from a router each time" if context.direction.sender_informed else f"{rest} still break"
+    return f"masked, not fixed: {context.size} bytes arrive, not {context.expected}; {keeps}, but {breaks}"
 
 
-def _hole(told: Told) -> str:
+def _hole(context: Context) -> str:
     """What vanishes, and whether all of it does."""
-    if told.one.found.unheard:
+    if context.direction.search.full_size_vanishes:
         return (
-            f"{told.size} bytes arrive; {told.routers or 'a router'} refuses what is a little larger, but packets of "
+            f"{context.size} bytes arrive; {context.routers or 'a router'} refuses what is a little larger, but "
+            "packets of "
             "full size vanish before it, without a word: connections hang once they send them"
         )
     return (
-        f"{told.size} bytes arrive, and everything larger, up to {told.wanted}, vanishes without a word: "
+        f"{context.size} bytes arrive, and everything larger, up to {context.expected}, vanishes without a word: "
         "connections hang once they send full-size packets"
     )
 
 
-_SENTENCES: Final[Mapping[Kind, Callable[[Told], str]]] = {
-    "ok": lambda told: f"packets of {told.size} bytes arrive whole; nothing larger is expected",
-    "lower": lambda told: (
-        f"{told.size} bytes arrive, not {told.wanted}; {told.routers or 'a router'} says so, so senders adapt"
+_SENTENCES: Final[Mapping[Kind, Callable[[Context], str]]] = {
+    "ok": lambda context: f"packets of {context.size} bytes arrive whole; nothing larger is expected",
+    "lower": lambda context: (
+        f"{context.size} bytes arrive, not {context.expected}; {context.routers or 'a router'} says so, so "
+        "senders adapt"
     ),
     "black hole": _hole,
     "masked": _mask,
-    "receiver": lambda told: (
-        f"{told.size} bytes arrive, not {told.wanted}: {told.there}'s own interface has an MTU of {told.one.peer_mtu} "
+    "receiver": lambda context: (
+        f"{context.size} bytes arrive, not {context.expected}: {context.receiver}'s own interface has an MTU of "
+        f"{context.direction.receiver_mtu} "
         "and drops what is larger without a word"
     ),
-    "fragmented": lambda told: (
-        f"{told.size} bytes arrive whole; what is larger arrives in pieces although DF is set: "
+    "fragmented": lambda context: (
+        f"{context.size} bytes arrive whole; what is larger arrives in pieces although DF is set: "
         "something on the way clears it"
     ),
-    "outer fragments": lambda told: (
-        f"{told.size} bytes arrive, but above {told.one.outer} the tunnel's packets around them are cut in pieces on "
+    "outer fragments": lambda context: (
+        f"{context.size} bytes arrive, but above {context.direction.unfragmented_mtu} the tunnel's packets around "
+        "them are cut in pieces on "
         "the way: each becomes two or more, and is lost when any of them is"
     ),
-    "refused here": lambda told: (
-        f"{told.here}'s own interface carries {told.size}, not {told.wanted}: the path is not to blame"
+    "refused here": lambda context: (
+        f"{context.sender}'s own interface carries {context.size}, not {context.expected}: the path is not to blame"
     ),
-    "stale path MTU": lambda told: (
-        f"{told.size} bytes arrive, but {told.here}'s kernel holds {told.one.believed_before} for the path: "
+    "stale path MTU": lambda context: (
+        f"{context.size} bytes arrive, but {context.sender}'s kernel holds {context.direction.path_mtu_before} "
+        "for the path: "
         "a route sets it, or a router said so, of a time that is over or of another of several equal paths, or "
         "somebody forged that (`ip route flush cache` forgets what was learned)"
     ),
-    "unreachable": lambda told: (
-        f"nothing is answered, not even the smallest packet{': ' + told.one.note if told.one.note else ''}; "
+    "unreachable": lambda context: (
+        "nothing is answered, not even the smallest "
+        f"packet{': ' + context.direction.note if context.direction.note else ''}; "
         "this says nothing about the MTU"
     ),
-    "loss": lambda told: f"too many packets that fit are lost to be certain: at least {told.size} bytes arrive",
-    "overloaded": lambda told: (
-        f"packets are dropped because they are not read in time: at least {told.size} bytes arrive; "
+    "loss": lambda context: f"too many packets that fit are lost to be certain: at least {context.size} bytes arrive",
+    "overloaded": lambda context: (
+        f"packets are dropped because they are not read in time: at least {context.size} bytes arrive; "
         "measure again when there is less load"
     ),
 }
 
 
-def _at(told: Told) -> str:
+def _at(context: Context) -> str:
     """Who refuses, or before whom what is larger vanishes."""
-    return f"before {told.routers}" if told.one.found.unheard and told.routers else told.routers
+    return (
+        f"before {context.routers}"
+        if context.direction.search.full_size_vanishes and context.routers
+        else context.routers
+    )
 
 
-_PLACES: Final[Mapping[Kind, Callable[[Told], str]]] = {
-    "lower": lambda told: told.routers,
+_PLACES: Final[Mapping[Kind, Callable[[Context], str]]] = {
+    "lower": lambda context: context.routers,
     "black hole": _at,
     "masked": _at,
-    "receiver": lambda told: f"{told.there}'s interface",
-    "outer fragments": lambda told: f"the network below {told.here}'s tunnel",
-    "refused here": lambda told: f"{told.here}'s interface",
-    "stale path MTU": lambda told: f"{told.here}'s routes",
+    "receiver": lambda context: f"{context.receiver}'s interface",
+    "outer fragments": lambda context: f"the network below {context.sender}'s tunnel",
+    "refused here": lambda context: f"{context.sender}'s interface",
+    "stale path MTU": lambda context: f"{context.sender}'s routes",
 }
 
 
-def _unfilter(told: Told) -> str:
+def _unfilter(context: Context) -> str:
     """What to do so that nothing vanishes in silence; RFC 1191 4 and RFC 4890 4.3.1 name the messages."""
-    if told.one.found.unheard:
-        who = told.routers or "that router"
-        return f"{_smaller(told)}; give the two ends of the link before {who} the same MTU, such as both of a veth"
-    return f"{_smaller(told)}; let ICMP type 3 code 4 pass as well, and ICMPv6 type 2"
+    if context.direction.search.full_size_vanishes:
+        who = context.routers or "that router"
+        return f"{_smaller(context)}; give the two ends of the link before {who} the same MTU, such as both of a veth"
+    return f"{_smaller(context)}; let ICMP type 3 code 4 pass as well, and ICMPv6 type 2"
 
 
-def _smaller(told: Told) -> str:
-    return f"use an MTU of {told.size} at both ends, or raise the link that is smaller to {told.wanted}"
+def _smaller(context: Context) -> str:
+    return f"use an MTU of {context.size} at both ends, or raise the link that is smaller to {context.expected}"
 
 
-def _nothing(told: Told) -> str:
-    segments = told.one.segments
-    if segments is not None and segments.clamped and segments.allowed < told.size:
-        return f"nothing has to be done; without its MSS clamp TCP could send {told.size} instead of {segments.allowed}"
+def _nothing(context: Context) -> str:
+    segments = context.direction.segments
+    if segments is not None and segments.clamped and segments.allowed < context.size:
+        return (
+            f"nothing has to be done; without its MSS clamp TCP could send {context.size} instead of {segments.allowed}"
+        )
     return "nothing has to be done"
 
 
-_ADVICES: Final[Mapping[Kind, Callable[[Told], str]]] = {
+_ADVICES: Final[Mapping[Kind, Callable[[Context], str]]] = {
     "ok": _nothing,
     "lower": _smaller,
     "black hole": _unfilter,
-    "masked": lambda told: f"{_smaller(told)}; leave what masks it in place until then",
-    "receiver": lambda told: (
-        f"give {told.there}'s interface an MTU of {told.wanted}, or {told.here}'s {told.one.peer_mtu}: "
+    "masked": lambda context: f"{_smaller(context)}; leave what masks it in place until then",
+    "receiver": lambda context: (
+        f"give {context.receiver}'s interface an MTU of {context.expected}, or {context.sender}'s "
+        f"{context.direction.receiver_mtu}: "
         "they must be equal"
     ),
-    "fragmented": lambda told: (
-        f"use an MTU of {told.size} at both ends, and look for what clears DF: a rule that scrubs packets, "
+    "fragmented": lambda context: (
+        f"use an MTU of {context.size} at both ends, and look for what clears DF: a rule that scrubs packets, "
         "or a tunnel that ignores DF"
     ),
-    "outer fragments": lambda told: (
-        f"use an MTU of {told.one.outer} inside the tunnel, or raise the network below it by "
-        f"{told.wanted - (told.one.outer or 0)} bytes"
+    "outer fragments": lambda context: (
+        f"use an MTU of {context.direction.unfragmented_mtu} inside the tunnel, or raise the network below it by "
+        f"{context.expected - (context.direction.unfragmented_mtu or 0)} bytes"
     ),
-    "refused here": lambda told: f"raise {told.here}'s interface to {told.wanted}, or expect {told.size}",
-    "stale path MTU": lambda told: (
-        f"on {told.here} run `ip route flush cache`, or `ip -6 route flush cache` for IPv6; if `ip route get` then "
-        f"still shows mtu {told.one.believed_before}, change the route that sets it"
+    "refused here": lambda context: (
+        f"raise {context.sender}'s interface to {context.expected}, or expect {context.size}"
+    ),
+    "stale path MTU": lambda context: (
+        f"on {context.sender} run `ip route flush cache`, or `ip -6 route flush cache` for IPv6; if `ip route "
+        "get` then "
+        f"still shows mtu {context.direction.path_mtu_before}, change the route that sets it"
     ),
     "unreachable": lambda _: (
         "make sure that `kubemtu node respond` runs there with the same key, and that no filter drops its UDP port"
@@ -189,61 +205,67 @@ _ADVICES: Final[Mapping[Kind, Callable[[Told], str]]] = {
 }
 
 
-def sentence(told: Told) -> str:
+def sentence(context: Context) -> str:
     """Say what was found, in words for somebody tired; not for what takes two directions or several flows."""
-    return _SENTENCES[told.kind](told)
+    return _SENTENCES[context.kind](context)
 
 
-def place(told: Told) -> str:
+def place(context: Context) -> str:
     """Name who or where is at fault; empty when that is not known."""
-    return _PLACES[told.kind](told) if told.kind in _PLACES else ""
+    return _PLACES[context.kind](context) if context.kind in _PLACES else ""
 
 
-def advice(told: Told) -> str:
+def advice(context: Context) -> str:
     """Say what to do next, in one sentence."""
-    return _ADVICES[told.kind](told)
+    return _ADVICES[context.kind](context)
 
 
-def evidence(told: Told) -> tuple[str, ...]:
+def evidence(context: Context) -> tuple[str, ...]:
     """List what the verdict rests on, one fact a line."""
-    return (*_counted(told), *_known(told.one))
+    return (*_counted(context), *_known(context.direction))
 
 
-def _counted(told: Told) -> Iterator[str]:
-    found = told.one.found
+def _counted(context: Context) -> Iterator[str]:
+    found = context.direction.search
     larger = found.mtu + 1
     if found.mtu:
-        answered = f"{found.fitting - found.fitting_lost} of {found.fitting}"
+        answered = f"{found.fitting_packets - found.fitting_lost} of {found.fitting_packets}"
         yield f"a packet of {found.mtu} bytes arrived; {answered} packets up to that size were answered"
     if found.limit == "own interface":
-        yield f"the own interface sends no more than {found.top} bytes"
+        yield f"the own interface sends no more than {found.interface_mtu} bytes"
     if found.limit == "expected":
         yield f"larger than {found.mtu} bytes was not tried"
     if found.limit == "silence":
-        yield f"{larger} bytes were lost {found.losses} times, in between those"
+        yield f"{larger} bytes were lost {found.next_size_losses} times, in between those"
     if found.limit == "fragments":
-        yield f"{larger} bytes arrived in fragments of at most {found.fragment} bytes"
-    for by, mtu in dict.fromkeys((quote.by, quote.mtu) for quote in found.quotes):
+        yield f"{larger} bytes arrived in fragments of at most {found.largest_fragment} bytes"
+    for by, mtu in dict.fromkeys((quote.router, quote.mtu) for quote in found.too_big):
         yield f"{by or 'a router'} said that it carries {mtu} bytes"
-    if found.unheard:
+    if found.full_size_vanishes:
         yield "larger packets than those that it refused were lost without a word, as often as a proof needs"
 
 
 def _known(one: Direction) -> Iterator[str]:
-    if one.believed_before or one.believed:
-        yield f"the kernel held {one.believed_before or '?'} bytes for this path before, {one.believed or '?'} after"
-    if one.peer_mtu:
-        yield f"the interface at the other end has an MTU of {one.peer_mtu}"
+    if one.path_mtu_before or one.path_mtu_after:
+        yield (
+            f"the kernel held {one.path_mtu_before or '?'} bytes for this path before, "
+            f"{one.path_mtu_after or '?'} after"
+        )
+    if one.receiver_mtu:
+        yield f"the interface at the other end has an MTU of {one.receiver_mtu}"
     if one.segments is not None:
         yield from _believed(one.segments)
     if one.probing:
         yield f"net.ipv4.tcp_mtu_probing is {one.probing} at the sender"
-    if one.outer is not None:
-        packets, pieces = wording.count(one.outer_packets, "packet"), wording.count(one.outer_fragments, "piece")
-        cut = f"{packets} of the tunnel left in {pieces}; " if one.outer_packets else ""
-        yield f"{cut}up to {one.outer} bytes inside, none was cut"
-    if one.nat:
-        yield f"the receiver sees the sender as {one.nat}: the address is translated on the way"
+    if one.unfragmented_mtu is not None:
+        packets, pieces = (
+            wording.count(one.fragmented_tunnel_packets, "packet"),
+            wording.count(one.tunnel_fragments, "piece"),
+        )
+        cut = f"{packets} of the tunnel left in {pieces}; " if one.fragmented_tunnel_packets else ""
+        yield f"{cut}up to {one.unfragmented_mtu} bytes inside, none was cut"
+    if one.nat_address:
+        yield f"the receiver sees the sender as {one.nat_address}: the address is translated on the way"
     if one.note:
         yield one.note
 
@@ -252,10 +274,14 @@ def _believed(one: Segments) -> Iterator[str]:
     if one.relayed:
         yield "TCP comes from another port than it was sent from: something on the way translates or relays it"
     if one.clamped:
-        yield f"the receiver announced an MSS of {one.announced}, and {one.arrived} arrived: something clamps it"
-    elif one.arrived > one.announced:
-        yield f"the receiver announced an MSS of {one.announced}, and {one.arrived} arrived: something raises it"
-    if one.arrived:
+        yield (
+            f"the receiver announced an MSS of {one.announced_mss}, and {one.received_mss} arrived: something clamps it"
+        )
+    elif one.received_mss > one.announced_mss:
+        yield (
+            f"the receiver announced an MSS of {one.announced_mss}, and {one.received_mss} arrived: something raises it"
+        )
+    if one.received_mss:
         yield f"the MSS allows TCP packets of {one.allowed} bytes, and they are of up to {one.packet} now"
     else:
         yield f"TCP sends packets of up to {one.packet} bytes now"

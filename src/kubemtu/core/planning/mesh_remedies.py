@@ -85,4 +85,4 @@ def sized(fault: Fault) -> bool:
 
 
 def _same(one: Fault, other: Fault) -> bool:
-    return (one.where, one.at, one.members, one.others) == (other.where, other.at, other.members, other.others)
+    return (one.where, one.scope, one.members, one.others) == (other.where, other.scope, other.members, other.others)

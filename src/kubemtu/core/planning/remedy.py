@@ -33,13 +33,15 @@ def of(topology: Topology, *, between_nodes: int = 0, between_pods: int = 0) -> 
         return Remedy(cause="overlay", mtu=between_pods)
     bound = topology.origin
     by = (bound.path_mtu, str(bound) if bound.reason else "") if bound is not None else (0, "")
-    made = Remedy(cause="none", mtu=recommended, path_mtu=by[0], known=by[1])
+    made = Remedy(cause="none", mtu=recommended, path_mtu=by[0], stated_by=by[1])
     if low:
-        return msgspec.structs.replace(made, cause="tunnel", place=_devices((node.tunnel, node.name) for node in low))
+        return msgspec.structs.replace(made, cause="tunnel", devices=_devices((node.tunnel, node.name) for node in low))
     if _apart(topology):
         return msgspec.structs.replace(made, cause="veth")
     if apart := [node for node in topology.nodes if _bridge_apart(node)]:
-        return msgspec.structs.replace(made, cause="bridge", place=_devices((node.bridge, node.name) for node in apart))
+        return msgspec.structs.replace(
+            made, cause="bridge", devices=_devices((node.bridge, node.name) for node in apart)
+        )
     return msgspec.structs.replace(made, cause=_of_pods(topology, topology.carries, bound))
 
 

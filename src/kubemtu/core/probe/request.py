@@ -131,7 +131,7 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     done: bool = False
     results: tuple[PathResult, ...] = ()
     readings: tuple[PassiveReading, ...] = ()
-    mesh_row: rounds.Row | None = None
+    mesh_row: rounds.MeshRow | None = None
     fragments_made: int = 0
     errors: tuple[str, ...] = ()
 

@@ -43,7 +43,7 @@ def _faults(layer: str, faults: Sequence[Fault]) -> Iterable[Finding]:
     for fault in faults:
         undecided = fault.kind is None or fault.kind in verdict.UNDECIDED
         code = codes.MTU125 if undecided else codes.MTU123
-        message = f"{_begun(fault)}. This was measured, and is {fault.sure}."
+        message = f"{_begun(fault)}. This was measured, and is {fault.confidence}."
         yield codes.finding(code, _place(layer, fault), message, fault.advice)
 
 
@@ -55,7 +55,7 @@ def _begun(fault: Fault) -> str:
 
 def _place(layer: str, fault: Fault) -> str:
     between = [*fault.members, *fault.others]
-    what = {"zone": "zone", "all": "all", "node": "node"}[fault.at]
+    what = {"zone": "zone", "all": "all", "node": "node"}[fault.scope]
     where = f"{what} {names(between)}" if between else "all nodes"
     return f"{where}, measured between {layer}"
 

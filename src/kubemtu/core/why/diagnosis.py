@@ -16,10 +16,10 @@ from kubemtu.core.probe import proof, request
 from kubemtu.core.remedy import Remedy
 from kubemtu.core.text.wording import has, names
 from kubemtu.core.why import directions, location, selective
-from kubemtu.core.why.directions import Course, Leg, OneWay
-from kubemtu.core.why.endpoints import End
-from kubemtu.core.why.location import Place, Sure
-from kubemtu.core.why.passive import Seen
+from kubemtu.core.why.directions import Leg, LegView, PathView
+from kubemtu.core.why.endpoints import Endpoint
+from kubemtu.core.why.location import Confidence, Location
+from kubemtu.core.why.passive import PassiveSymptoms
 
 Answer = Literal["yes", "no", "unknown"]
 
@@ -40,7 +40,7 @@ LOSSY: Final = 20  # one of so many lost is worth a word
 LOST_LEAST: Final = 3
 
 
-class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The answer. `mtu`: whether it is the MTU; `kind` and `size`: what becomes of larger packets, and the largest that
     arrives whole, in bytes; `place`: where; `sure`: how sure that place is; `evidence`: one fact each.
 
@@ -48,55 +48,55 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     `remedy`: what to do about the pod network, None where it is not known or not to blame.
     """
 
-    mtu: Answer
+    is_mtu: Answer
     sentence: str
     kind: Kind
-    size: int
+    mtu: int
     expected: int
-    place: str
-    sure: Sure
+    location: str
+    confidence: Confidence
     advice: str
-    here: str
-    there: str
+    source: str
+    destination: str
     family: str = ""
     evidence: tuple[str, ...] = ()
     legs: tuple[Leg, ...] = ()
     remedy: Remedy | None = None
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class PathCase(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one path."""
 
-    here: End
-    there: End
-    forth: Course
-    back: Course | None
+    source: Endpoint
+    destination: Endpoint
+    forward: PathView
+    backward: PathView | None
     legs: tuple[Leg, ...]
-    seen: tuple[Seen, ...] = ()
+    observed: tuple[PassiveSymptoms, ...] = ()
     family: str = ""
     flushed: bool = False
     network: Topology | None = None
 
     @property
-    def over(self) -> str:
+    def over_family(self) -> str:
         """The family, as it follows the ends."""
         return f" over {self.family}" if self.family else ""
 
     @property
     def symptoms(self) -> tuple[tuple[str, records.Symptom], ...]:
         """Every symptom, and where it was seen."""
-        return tuple((one.where, symptom) for one in self.seen for symptom in one.symptoms)
+        return tuple((one.where, symptom) for one in self.observed for symptom in one.symptoms)
 
-    def other(self, course: Course) -> Course | None:
+    def other(self, course: PathView) -> PathView | None:
         """The other direction."""
-        return self.back if course is self.forth else self.forth
+        return self.backward if course is self.forward else self.forward
 
     def answer(
         self,
         mtu: Answer,
         sentence: str,
-        course: Course,
-        place: Place,
+        course: PathView,
+        place: Location,
         advice: str,
         *,
         sizes: bool = True,
@@ -104,36 +104,36 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Diagnosis:
         """Make the answer; without `sizes`, none was measured."""
         return Diagnosis(
-            mtu=mtu,
+            is_mtu=mtu,
             sentence=sentence,
             kind=course.verdict.kind,
-            size=course.verdict.mtu if sizes else 0,
+            mtu=course.verdict.mtu if sizes else 0,
             expected=course.verdict.expected,
-            place=place.words,
-            sure=place.sure,
+            location=place.words,
+            confidence=place.confidence,
             advice=advice,
-            here=self.here.name,
-            there=self.there.name,
+            source=self.source.name,
+            destination=self.destination.name,
             family=self.family,
             evidence=tuple(dict.fromkeys(self._facts(course))),
             legs=self.legs,
             remedy=remedy,
         )
 
-    def _facts(self, course: Course) -> Iterator[str]:
+    def _facts(self, course: PathView) -> Iterator[str]:
         yield from directions.facts(course)
         yield from course.notes
-        if forgetful := [one.where for one in self.seen if one.forgot]:
+        if forgetful := [one.where for one in self.observed if one.forgotten]:
             yield f"{names(forgetful)} {has(len(forgetful))} forgotten all learned path MTUs before this was measured"
         for where, symptom in self.symptoms:
             yield f"{where}: {symptom.sentence}"
 
 
 def diagnose(
-    here: End,
-    there: End,
+    here: Endpoint,
+    there: Endpoint,
     legs: Sequence[Leg],
-    seen: Iterable[Seen] = (),
+    seen: Iterable[PassiveSymptoms] = (),
     *,
     family: str = "",
     flushed: bool = False,
@@ -145,13 +145,13 @@ def diagnose(
     `network`: the pod network as `check` sees it, None where it is not recognised.
     """
     forth, back = directions.forth(here, there, legs), directions.back(here, there, legs)
-    case = Case(
-        here=here,
-        there=there,
-        forth=forth,
-        back=back,
+    case = PathCase(
+        source=here,
+        destination=there,
+        forward=forth,
+        backward=back,
         legs=directions.judged(here, there, legs),
-        seen=tuple(seen),
+        observed=tuple(seen),
         family=family,
         flushed=flushed,
         network=network,
@@ -166,8 +166,8 @@ def diagnose(
 
 def together(one: Diagnosis, other: Diagnosis) -> Diagnosis | None:
     """Both families of the same two ends as one, where both are in order and carry the same; else None."""
-    same = (one.here, one.there, one.size) == (other.here, other.there, other.size)
-    if not same or not one.family or one.family == other.family or {one.kind, other.kind} != {"ok"} or one.place:
+    same = (one.source, one.destination, one.mtu) == (other.source, other.destination, other.mtu)
+    if not same or not one.family or one.family == other.family or {one.kind, other.kind} != {"ok"} or one.location:
         return None
     both = f"{one.family} and {other.family}"
     return msgspec.structs.replace(
@@ -178,20 +178,20 @@ def together(one: Diagnosis, other: Diagnosis) -> Diagnosis | None:
     )
 
 
-def _carried(course: Course) -> int:
+def _carried(course: PathView) -> int:
     """What a sender gets through without harm: not what arrives in pieces, nor what its own kernel does not send."""
     one = course.whole.direction
     if course.verdict.kind == "stale path MTU" and one is not None:
-        return one.believed_before
+        return one.path_mtu_before
     return course.verdict.mtu
 
 
 # It is
 
 
-def _is_mtu(case: Case, course: Course) -> Diagnosis:
+def _is_mtu(case: PathCase, course: PathView) -> Diagnosis:
     place = location.find(course)
-    path = f"from {course.here.name} to {course.there.name}{case.over}"
+    path = f"from {course.source.name} to {course.destination.name}{case.over_family}"
     path += ", or on the way back," if course.either else ""
     said = f"{path} packets above {_carried(course)} {_fate(course, place)}"
     where = f" {place.words}" if place.words else ""
@@ -207,35 +207,37 @@ def _is_mtu(case: Case, course: Course) -> Diagnosis:
     )
 
 
-def _sound(course: Course | None) -> bool:
+def _sound(course: PathView | None) -> bool:
     return course is not None and course.whole.sound
 
 
-def _fate(course: Course, place: Place) -> str:
+def _fate(course: PathView, place: Location) -> str:
     verdict = course.verdict
-    if course.there.kind == "service" and verdict.kind == "equal paths differ":
+    if course.destination.kind == "service" and verdict.kind == "equal paths differ":
         return "do not arrive at some of its endpoints"
     if verdict.kind == "stale path MTU":
         return f"{FATES['stale path MTU']}, although {verdict.mtu} arrive"
-    by = verdict.place if verdict.kind == "lower" and place.cause not in {"tunnel", "interface", "veth"} else ""
+    by = verdict.location if verdict.kind == "lower" and place.cause not in {"tunnel", "interface", "veth"} else ""
     return f"{FATES.get(verdict.kind, 'do not arrive')}{f' by {by}' if by else ''}"
 
 
-def _believed(case: Case, course: Course) -> str:
+def _believed(case: PathCase, course: PathView) -> str:
     """What both ends take for the MTU of the path; a node that sends by a tunnel goes by that."""
-    here, there, other = course.here, course.there, case.other(course)
+    here, there, other = course.source, course.destination, case.other(course)
     if course.verdict.kind == "stale path MTU":
         return f"; the kernel of {here.name} holds {_carried(course)} for this path, learned or set by a route"
     one, two = course.verdict.expected or here.mtu, other.verdict.expected if other is not None else there.mtu
     way = course.whole.direction
-    if course.verdict.kind in directions.TOLD_NOBODY and way is not None and way.believed > course.verdict.mtu:
-        one = min(one, way.believed) or way.believed  # the kernel goes by what it learned, not by its interface
+    if course.verdict.kind in directions.TOLD_NOBODY and way is not None and way.path_mtu_after > course.verdict.mtu:
+        one = (
+            min(one, way.path_mtu_after) or way.path_mtu_after
+        )  # the kernel goes by what it learned, not by its interface
     if one and two:
         return f"; both ends believe {one}" if one == two else f"; {here.name} believes {one}, {there.name} {two}"
     return f"; {here.name} believes {one}" if one else ""
 
 
-def _told(course: Course) -> str:
+def _told(course: PathView) -> str:
     kind, one = course.verdict.kind, course.whole.direction
     if kind == "lower":
         return "; ICMP says so, and TCP adapts when it hears it"
@@ -244,18 +246,18 @@ def _told(course: Course) -> str:
     return "; no ICMP comes back" if kind in directions.TOLD_NOBODY else ""
 
 
-def _mask(course: Course) -> str:
+def _mask(course: PathView) -> str:
     """What keeps TCP going, and what it does not keep."""
     one = course.whole.direction
     segments = one.segments if one is not None else None
-    if one is not None and one.spared and segments is not None:
-        by = "an MSS clamp" if segments.clamped else f"what {course.there.name} asks for"
+    if one is not None and one.tcp_spared and segments is not None:
+        by = "an MSS clamp" if segments.clamped else f"what {course.destination.name} asks for"
         return f"TCP is kept at {segments.allowed} by {by}, and UDP and QUIC are lost"
     probing = one.probing if one is not None else 0
     return f"TCP finds its way after seconds of silence (tcp_mtu_probing={probing}), and UDP and QUIC do not"
 
 
-def _other(case: Case, course: Course) -> str:
+def _other(case: PathCase, course: PathView) -> str:
     """What the other direction carries, where that is something else; whether a tunnel cuts there was not looked at."""
     other = case.other(course)
     if other is None or course.verdict.kind == "outer fragments":
@@ -270,17 +272,17 @@ def _other(case: Case, course: Course) -> str:
 # It is by what was seen
 
 
-def _by_evidence(case: Case) -> Diagnosis | None:
+def _by_evidence(case: PathCase) -> Diagnosis | None:
     """What connections prove, or at least suggest, where nobody answers probes."""
     found = [pair for pair in case.symptoms if pair[1].says_mtu and pair[1].kind != "path MTU learned"]
     proven = next((pair for pair in found if pair[1].sure == "proves"), None)
     if proven is None and not found:
         return None
     where, symptom = proven or found[0]
-    course = case.forth
-    silent = f"nothing at {case.there.name} answers probes"
-    path = f"from {case.here.name} to {case.there.name}{case.over}"
-    answer = f"let {PROBES} pass to {case.there.name}"
+    course = case.forward
+    silent = f"nothing at {case.destination.name} answers probes"
+    path = f"from {case.source.name} to {case.destination.name}{case.over_family}"
+    answer = f"let {PROBES} pass to {case.destination.name}"
     shown = symptom.sentence.partition(". ")[0]
     if proven is not None:
         sentence = (
@@ -292,56 +294,57 @@ def _by_evidence(case: Case) -> Diagnosis | None:
     return case.answer("unknown", sentence, course, _somewhere(case), advice, sizes=False)
 
 
-def _somewhere(case: Case) -> Place:
-    return Place(words=f"between {case.here.on} and {case.there.name}", sure="likely", cause="outside")
+def _somewhere(case: PathCase) -> Location:
+    return Location(words=f"between {case.source.on} and {case.destination.name}", confidence="likely", cause="outside")
 
 
 # It is not
 
 
-def _is_not(case: Case) -> Diagnosis:
-    verdict = case.forth.verdict
+def _is_not(case: PathCase) -> Diagnosis:
+    verdict = case.forward.verdict
     if verdict.kind == "unreachable":
-        answer: Answer = "no" if case.there.known or _dead(case) else "unknown"
+        answer: Answer = "no" if case.destination.known or _dead(case) else "unknown"
         looks, advice = _silence(case, answer)
     elif verdict.kind in UNDECIDED:
         answer = "no" if proof.carries(verdict) else "unknown"
         looks, advice = _losing(case)
     else:
-        if (loss := selective.find(case.forth, case.legs)) is not None:
+        if (loss := selective.find(case.forward, case.legs)) is not None:
             return _selected(case, loss)
         answer = "no"
         looks, advice = _arriving(case)
     begin = "This is not MTU" if answer == "no" else "It cannot be told whether this is MTU"
-    path = f"from {case.here.name} to {case.there.name}{case.over}"
-    place = Place(words="", sure="certain" if verdict.kind == "ok" else "likely", cause="outside")
-    return case.answer(answer, f"{begin}: {path} {looks}.", case.forth, place, advice)
+    path = f"from {case.source.name} to {case.destination.name}{case.over_family}"
+    place = Location(words="", confidence="certain" if verdict.kind == "ok" else "likely", cause="outside")
+    return case.answer(answer, f"{begin}: {path} {looks}.", case.forward, place, advice)
 
 
-def _selected(case: Case, loss: selective.Loss) -> Diagnosis:
+def _selected(case: PathCase, loss: selective.Loss) -> Diagnosis:
     """What is lost by what it is; a datagram in fragments is lost because it is larger than the MTU."""
     answer: Answer = "yes" if loss.size else "no"
     begin = "This is MTU" if loss.size else "This is not MTU"
-    path = f"from {case.here.name} to {case.there.name}{case.over}"
-    return case.answer(answer, f"{begin}: {path} {loss.looks}.", case.forth, loss.place, loss.advice)
+    path = f"from {case.source.name} to {case.destination.name}{case.over_family}"
+    return case.answer(answer, f"{begin}: {path} {loss.sentence}.", case.forward, loss.location, loss.advice)
 
 
-def _arriving(case: Case) -> tuple[str, str]:
+def _arriving(case: PathCase) -> tuple[str, str]:
     """All is as it should be, but perhaps not all that is sent arrives."""
-    size, back = case.forth.verdict.mtu, case.back.verdict.mtu if case.back is not None else 0
+    size, back = case.forward.verdict.mtu, case.backward.verdict.mtu if case.backward is not None else 0
     looks = f"packets of {size} bytes arrive whole"
-    if not back and case.forth.echoed:
+    if not back and case.forward.by_echo:
         looks += " there, and echoes of them come back, whole or in pieces"
     elif not back:
         looks += " there; the way back was not measured"
     else:
         looks += " both ways" if back == size else f" there, and of {back} back"
-    if case.forth.answers:
+    if case.forward.only_answers:
         looks = (
-            f"nothing that {case.here.name} begins is answered, while what it answers arrives whole, {size} bytes of it"
+            f"nothing that {case.source.name} begins is answered, while what it answers arrives whole, {size} "
+            "bytes of it"
         )
         return f"{looks}: it looks like a NetworkPolicy or a firewall", "look at `kubectl get networkpolicies -A`"
-    lost, sent = directions.lost(case.forth, case.back)
+    lost, sent = directions.lost(case.forward, case.backward)
     if lost >= LOST_LEAST and lost * LOSSY >= sent:
         looks += f", but {100 * lost // sent} % of all packets are lost, small ones too"
         return looks, COUNTERS
@@ -351,9 +354,9 @@ def _arriving(case: Case) -> tuple[str, str]:
     )
 
 
-def _losing(case: Case) -> tuple[str, str]:
-    verdict = case.forth.verdict
-    lost, sent = directions.lost(case.forth)
+def _losing(case: PathCase) -> tuple[str, str]:
+    verdict = case.forward.verdict
+    lost, sent = directions.lost(case.forward)
     share = f" ({100 * lost // sent} %)" if sent else ""
     size = f"; at least {verdict.mtu} bytes arrive" if verdict.mtu else ""
     if verdict.kind == "overloaded":
@@ -362,20 +365,20 @@ def _losing(case: Case) -> tuple[str, str]:
     return looks, f"{COUNTERS} first, then ask again"
 
 
-def _dead(case: Case) -> OneWay | None:
+def _dead(case: PathCase) -> LegView | None:
     """The way between the nodes themselves, when nothing is answered on it either."""
-    plain = not case.here.port and not case.there.port and case.there.on
-    nodes = case.forth.parts.get("nodes") or (case.forth.whole if plain else None)
+    plain = not case.source.port and not case.destination.port and case.destination.on
+    nodes = case.forward.parts.get("nodes") or (case.forward.whole if plain else None)
     return nodes if nodes is not None and nodes.verdict.kind == "unreachable" else None
 
 
-def _silence(case: Case, answer: Answer) -> tuple[str, str]:
-    there, far = case.there, case.forth.parts.get("far")
+def _silence(case: PathCase, answer: Answer) -> tuple[str, str]:
+    there, far = case.destination, case.forward.parts.get("far")
     looks, measure = "a NetworkPolicy, a firewall, or nobody who is there", f"let {PROBES} pass"
     beside, advice = "", f"see that {there.name} is up; to measure, {measure}"
     if (nodes := _dead(case)) is not None:
-        whole = nodes is case.forth.whole
-        beside = "" if whole else f", and node {nodes.there} does not answer {nodes.here} either"
+        whole = nodes is case.forward.whole
+        beside = "" if whole else f", and node {nodes.destination} does not answer {nodes.source} either"
         looks = "a dead node, a missing route, or a firewall between the nodes"
         advice = f"`kubectl get node {there.on}` says whether it is Ready; between nodes {PROBES} must pass"
     elif far is not None and far.verdict.kind != "unreachable":
@@ -387,5 +390,5 @@ def _silence(case: Case, answer: Answer) -> tuple[str, str]:
         address = there.addresses[0] if there.addresses else there.name
         named = f"[{address}]:443" if ":" in address else f"{address}:443"
         advice = f"{measure} to {there.name}, name a TCP port that is open there, as in {named}, or ask again while a "
-        advice += f"connection from {case.here.name} to it hangs: its own TCP tells then"
+        advice += f"connection from {case.source.name} to it hangs: its own TCP tells then"
     return f"nothing is answered, of whatever size{beside}: it looks like {looks}", advice

@@ -18,7 +18,7 @@ from kubemtu.core.path.direction import Direction
 from kubemtu.core.path.known_sizes import VLAN_SLACK
 from kubemtu.core.path.verdict import UNDECIDED, Verdict
 from kubemtu.core.probe import proof, request
-from kubemtu.core.why.endpoints import End
+from kubemtu.core.why.endpoints import Endpoint
 
 Role = Literal["whole", "nodes", "near", "far", "overlay", "service", "return"]
 TURNED: Mapping[Role, Role] = {"whole": "whole", "nodes": "nodes", "near": "far", "far": "near"}
@@ -26,7 +26,7 @@ ECHO: request.Protocol = "ICMP echo"
 TOLD_NOBODY = frozenset({"black hole", "masked", "receiver"})
 
 
-class Leg(msgspec.Struct, frozen=True, kw_only=True):
+class Leg(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One part of the path, measured: `here` and `there` are what people call its ends.
 
     "return" is the whole path as the other end measured it; `expected`: what was to arrive, 0: what the interface has.
@@ -34,12 +34,12 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     role: Role
-    here: str
-    there: str
+    source: str
+    destination: str
     result: request.PathResult
     expected: int = 0
-    forth: Verdict | None = None
-    back: Verdict | None = None
+    forward: Verdict | None = None
+    backward: Verdict | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -47,11 +47,11 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
         return self.result.verdict
 
 
-class OneWay(msgspec.Struct, frozen=True, kw_only=True):
+class LegView(msgspec.Struct, frozen=True, kw_only=True):
     """One direction of a leg, judged by itself."""
 
-    here: str
-    there: str
+    source: str
+    destination: str
     verdict: Verdict
     direction: Direction | None = None
 
@@ -66,25 +66,25 @@ class OneWay(msgspec.Struct, frozen=True, kw_only=True):
         return proof.carries(self.verdict)
 
 
-class Course(msgspec.Struct, frozen=True, kw_only=True):
+class PathView(msgspec.Struct, frozen=True, kw_only=True):
     """A path from one end to the other. `notes` are about how it was measured.
 
     `answers`: what the sender begins is not answered, and only its answers to the other end could be measured.
     `echoed`: measured by ICMP echo, whose answers are as large, so that what was lost may have been lost on either way.
     """
 
-    here: End
-    there: End
-    whole: OneWay
-    parts: Mapping[Role, OneWay]
+    source: Endpoint
+    destination: Endpoint
+    whole: LegView
+    parts: Mapping[Role, LegView]
     notes: tuple[str, ...] = ()
-    answers: bool = False
-    echoed: bool = False
+    only_answers: bool = False
+    by_echo: bool = False
 
     @property
     def either(self) -> bool:
         """Whether packets are lost, and nothing tells on which of the two ways."""
-        return self.echoed and self.verdict.kind in TOLD_NOBODY
+        return self.by_echo and self.verdict.kind in TOLD_NOBODY
 
     @property
     def verdict(self) -> Verdict:
@@ -96,7 +96,7 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
         return all(role in self.parts and self.parts[role].sound for role in roles)
 
 
-def forth(here: End, there: End, legs: Sequence[Leg]) -> Course:
+def forth(here: Endpoint, there: Endpoint, legs: Sequence[Leg]) -> PathView:
     """The path in the direction that was asked for; one leg is the whole."""
     whole = next(leg for leg in legs if leg.role in {"whole", "service"})
     parts = {leg.role: _forward(leg) for leg in legs if leg.role not in {"whole", "service", "return"}}
@@ -109,10 +109,12 @@ def forth(here: End, there: End, legs: Sequence[Leg]) -> Course:
             way, notes = answered, (f"measured in what {here.name} answers to {there.name}, which a policy lets pass",)
             echoed = returned.result.protocol == ECHO
     way = _for_ends(way, here, there)
-    return Course(here=here, there=there, whole=way, parts=parts, notes=notes, answers=answers, echoed=echoed)
+    return PathView(
+        source=here, destination=there, whole=way, parts=parts, notes=notes, only_answers=answers, by_echo=echoed
+    )
 
 
-def back(here: End, there: End, legs: Sequence[Leg]) -> Course | None:
+def back(here: Endpoint, there: Endpoint, legs: Sequence[Leg]) -> PathView | None:
     """The same path from the other end, from `there` to `here`; None when that direction was not measured."""
     whole = next(leg for leg in legs if leg.role in {"whole", "service"})
     returned = next((leg for leg in legs if leg.role == "return"), None)
@@ -130,10 +132,10 @@ def back(here: End, there: End, legs: Sequence[Leg]) -> Course | None:
         and (turned := _backward(leg, mtus[leg.role], here.mtu if leg.role == "near" else 0)) is not None
     }
     whole_way = _for_ends(way, there, here)
-    return Course(here=there, there=here, whole=whole_way, parts=parts, notes=notes, echoed=echoed)
+    return PathView(source=there, destination=here, whole=whole_way, parts=parts, notes=notes, by_echo=echoed)
 
 
-def _for_ends(way: OneWay, here: End, there: End) -> OneWay:
+def _for_ends(way: LegView, here: Endpoint, there: Endpoint) -> LegView:
     """The whole path, where routers say that it is smaller, as its two ends meet it.
 
     Nobody expects that a node gets more into a pod than the pod takes.
@@ -146,7 +148,7 @@ def _for_ends(way: OneWay, here: End, there: End) -> OneWay:
     return way
 
 
-def judged(here: End, there: End, legs: Sequence[Leg]) -> tuple[Leg, ...]:
+def judged(here: Endpoint, there: Endpoint, legs: Sequence[Leg]) -> tuple[Leg, ...]:
     """The legs of a path with their directions judged, the whole of it as its two ends meet it."""
     peers: Mapping[Role, int] = {"whole": here.mtu, "near": here.mtu, "return": there.mtu}
     found = []
@@ -156,54 +158,56 @@ def judged(here: End, there: End, legs: Sequence[Leg]) -> tuple[Leg, ...]:
         if leg.role in {"whole", "service"}:
             way = _for_ends(way, here, there)
             other = _for_ends(other, there, here) if other is not None else None
-        found.append(msgspec.structs.replace(leg, forth=way.verdict, back=other.verdict if other is not None else None))
-    whole = next((leg.forth for leg in found if leg.role in {"whole", "service"}), None)
+        found.append(
+            msgspec.structs.replace(leg, forward=way.verdict, backward=other.verdict if other is not None else None)
+        )
+    whole = next((leg.forward for leg in found if leg.role in {"whole", "service"}), None)
     if whole is not None and whole.kind == "outer fragments":
         return tuple(_cut(leg, whole, there) for leg in found)
     return tuple(found)
 
 
-def _cut(leg: Leg, whole: Verdict, there: End) -> Leg:
+def _cut(leg: Leg, whole: Verdict, there: Endpoint) -> Leg:
     """A leg of a path on which a tunnel cuts what it carries, which only the node that sends sees.
 
     What arrives on the way back arrives in pieces as well where the other node's tunnel is too large for its NIC; where
     that is not known, it was not looked at. A path MTU that a kernel learned from the tunnel is true.
     """
-    forth, back = leg.forth, leg.back
+    forth, back = leg.forward, leg.backward
     if forth is not None and forth.kind == "stale path MTU" and leg.role == "overlay":
         forth = msgspec.structs.replace(forth, kind=whole.kind, mtu=whole.mtu)
     if leg.role in {"whole", "service", "overlay"} and back is not None and back.ok and back.mtu > whole.mtu:
         cut = msgspec.structs.replace(back, kind=whole.kind, mtu=there.fits)
         back = cut if 0 < there.fits < back.mtu else None
-    return msgspec.structs.replace(leg, forth=forth, back=back)
+    return msgspec.structs.replace(leg, forward=forth, backward=back)
 
 
-def _forward(leg: Leg) -> OneWay:
+def _forward(leg: Leg) -> LegView:
     """The direction that was asked for, apart from the other one."""
     result = leg.result
     verdict = result.verdict
     one = result.forward
     if one is not None and verdict.kind != "equal paths differ":
-        one = one.unasked(result.backward)
+        one = one.without_learned_mss(result.backward)
         verdict = _as_measured(path_verdict.judge_direction(one, leg.expected or None), one, leg.expected)
-    return OneWay(here=leg.here, there=leg.there, verdict=verdict, direction=one)
+    return LegView(source=leg.source, destination=leg.destination, verdict=verdict, direction=one)
 
 
-def _backward(leg: Leg, peer_mtu: int, expected: int = 0) -> OneWay | None:
+def _backward(leg: Leg, peer_mtu: int, expected: int = 0) -> LegView | None:
     """The other direction by itself, from its sender's point of view; None when it is not known to the byte.
 
     What the other end reports does not say by which interface it arrived here: `peer_mtu` is that one's, by default
     that of the one by which this end sends.
     """
     home, there = leg.result.backward, leg.result.forward
-    if home is None or home.found.ending != "exact":
+    if home is None or home.search.ending != "exact":
         return None
-    top = there.found.top if there is not None and there.found.limit != "expected" else 0
-    home = msgspec.structs.replace(home, peer_mtu=home.peer_mtu or peer_mtu or top).unasked(there)
+    top = there.search.interface_mtu if there is not None and there.search.limit != "expected" else 0
+    home = msgspec.structs.replace(home, receiver_mtu=home.receiver_mtu or peer_mtu or top).without_learned_mss(there)
     verdict = _as_measured(path_verdict.judge_direction(home, expected or None), home, expected)
-    plain = msgspec.structs.replace(home, believed=0)  # it tells no more than that
+    plain = msgspec.structs.replace(home, path_mtu_after=0)  # it tells no more than that
     verdict = msgspec.structs.replace(verdict, evidence=path_verdict.judge_direction(plain, expected or None).evidence)
-    return OneWay(here=leg.there, there=leg.here, verdict=verdict, direction=home)
+    return LegView(source=leg.destination, destination=leg.source, verdict=verdict, direction=home)
 
 
 def _as_measured(verdict: Verdict, one: Direction, expected: int) -> Verdict:
@@ -213,12 +217,12 @@ def _as_measured(verdict: Verdict, one: Direction, expected: int) -> Verdict:
     """
     if verdict.kind != "stale path MTU":
         return verdict
-    if verdict.mtu < verdict.expected or verdict.mtu - one.believed_before <= VLAN_SLACK:
-        return path_verdict.judge_direction(msgspec.structs.replace(one, believed_before=0), expected or None)
+    if verdict.mtu < verdict.expected or verdict.mtu - one.path_mtu_before <= VLAN_SLACK:
+        return path_verdict.judge_direction(msgspec.structs.replace(one, path_mtu_before=0), expected or None)
     return verdict
 
 
-def facts(course: Course) -> Iterator[str]:
+def facts(course: PathView) -> Iterator[str]:
     """What the answer rests on, one fact each; what only repeats it is left out."""
     one, verdict = course.whole.direction, course.verdict
     if one is None:
@@ -226,9 +230,9 @@ def facts(course: Course) -> Iterator[str]:
         return
     told = msgspec.structs.replace(
         one,
-        believed_before=0,
-        believed=0,
-        peer_mtu=one.peer_mtu if not course.there.mtu else 0,
+        path_mtu_before=0,
+        path_mtu_after=0,
+        receiver_mtu=one.receiver_mtu if not course.destination.mtu else 0,
         segments=one.segments if _worth(verdict, one) else None,
         tcp_mtu_probing=0 if verdict.ok else one.probing,
     )
@@ -236,10 +240,10 @@ def facts(course: Course) -> Iterator[str]:
         yield from verdict.evidence
     else:
         yield from path_verdict.judge_direction(told, verdict.expected).evidence
-    if verdict.kind in TOLD_NOBODY and one.believed > verdict.mtu:
-        yield f"the kernel of {course.here.name} still believes {one.believed} bytes: nobody has told it"
+    if verdict.kind in TOLD_NOBODY and one.path_mtu_after > verdict.mtu:
+        yield f"the kernel of {course.source.name} still believes {one.path_mtu_after} bytes: nobody has told it"
     if verdict.kind == "stale path MTU":
-        yield f"the kernel of {course.here.name} held {one.believed_before} bytes for this path"
+        yield f"the kernel of {course.source.name} held {one.path_mtu_before} bytes for this path"
 
 
 def _worth(verdict: Verdict, one: Direction) -> bool:
@@ -247,10 +251,15 @@ def _worth(verdict: Verdict, one: Direction) -> bool:
     segments = one.segments
     if segments is None:
         return False
-    return verdict.kind == "masked" or segments.clamped or segments.relayed or segments.arrived > segments.announced
+    return (
+        verdict.kind == "masked"
+        or segments.clamped
+        or segments.relayed
+        or segments.received_mss > segments.announced_mss
+    )
 
 
-def lost(*courses: Course | None) -> tuple[int, int]:
+def lost(*courses: PathView | None) -> tuple[int, int]:
     """How many packets that fit were lost, of how many, in these directions together."""
-    found = [course.whole.direction.found for course in courses if course and course.whole.direction]
-    return sum(one.fitting_lost for one in found), sum(one.fitting for one in found)
+    found = [course.whole.direction.search for course in courses if course and course.whole.direction]
+    return sum(one.fitting_lost for one in found), sum(one.fitting_packets for one in found)

@@ -15,7 +15,7 @@ MEMBERS_MOST = 8  # endpoints of a Service that are measured
 ENDED = frozenset({"Succeeded", "Failed"})
 
 
-class End(msgspec.Struct, frozen=True, kw_only=True):
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One end of a path.
 
     `name` is what people call it, `on` the node that it is on. `node` and `port` say from where an agent can measure:
@@ -40,9 +40,9 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     overlay: str = ""
     overlay_port: int = 0
     fits: int = 0
-    members: tuple["End", ...] = ()
+    members: tuple["Endpoint", ...] = ()
     all_members: int = 0
-    through: "End | None" = None
+    through: "Endpoint | None" = None
 
     @property
     def known(self) -> bool:
@@ -64,7 +64,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
         return next((one for one in self.addresses if (":" in one) is ipv6), None)
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """What ends are looked up in. `services` are the Services and EndpointSlices, None when they may not be read."""
 
     snapshot: Snapshot
@@ -72,13 +72,13 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = "default"  # of bare names
 
 
-def node(name: str, snapshot: Snapshot) -> End:
+def node(name: str, snapshot: Snapshot) -> Endpoint:
     """The end that a node is; the node must be in the snapshot."""
     found = snapshot.find("Node", name)
     assert found is not None
     seen = snapshot.observation(name)
     mtus = [uplink.mtu for uplink in seen.uplinks if uplink.mtu] if seen is not None else []
-    return End(
+    return Endpoint(
         kind="node",
         name=name,
         addresses=node_addresses(found),
@@ -91,7 +91,7 @@ def node(name: str, snapshot: Snapshot) -> End:
     )
 
 
-def holder(address: str, snapshot: Snapshot) -> End:
+def holder(address: str, snapshot: Snapshot) -> Endpoint:
     """The node or pod that has that address, or the bare address."""
     for found in snapshot.each("Node"):
         if address in node_addresses(found):
@@ -103,10 +103,10 @@ def holder(address: str, snapshot: Snapshot) -> End:
         for port in seen.ports:
             if address in port.addresses:
                 return _behind(port, seen, f"netns {port.netns}")
-    return End(kind="address", name=address, addresses=(address,))
+    return Endpoint(kind="address", name=address, addresses=(address,))
 
 
-def of_pod(found: Object, snapshot: Snapshot) -> End:
+def of_pod(found: Object, snapshot: Snapshot) -> Endpoint:
     """The end that a pod is. Raises UsageError for one without an address."""
     name, on = f"{found.namespace}/{found.name}", found.text("spec", "nodeName") or ""
     addresses = pod_addresses(found)
@@ -120,7 +120,7 @@ def of_pod(found: Object, snapshot: Snapshot) -> End:
         if set(addresses) & set(port.addresses):
             assert seen is not None
             return msgspec.structs.replace(_behind(port, seen, name), addresses=addresses)
-    return End(kind="pod", name=name, addresses=addresses, on=on)
+    return Endpoint(kind="pod", name=name, addresses=addresses, on=on)
 
 
 def _without_network(found: Object, name: str) -> str:
@@ -134,9 +134,9 @@ def _ended(found: Object) -> bool:
     return (found.text("status", "phase") or "") in ENDED
 
 
-def _behind(port: net.PodPort, seen: net.NodeObservation, name: str) -> End:
+def _behind(port: net.PodPort, seen: net.NodeObservation, name: str) -> Endpoint:
     addresses = tuple(one for one in port.addresses if not one.lower().startswith("fe80:"))
-    return End(
+    return Endpoint(
         kind="pod",
         name=name,
         addresses=addresses,
@@ -161,22 +161,22 @@ def _tunnels(seen: net.NodeObservation | None) -> bool:
     return seen is not None and any(link.up and link.kind in TUNNELS for link in seen.links)
 
 
-def services(known: Known) -> Iterator[Object]:
+def services(known: Inventory) -> Iterator[Object]:
     """All Services that may be read."""
     return (one for one in known.services or () if one.kind == "Service")
 
 
-def service(name: str, namespace: str, known: Known) -> Object | None:
+def service(name: str, namespace: str, known: Inventory) -> Object | None:
     """The Service of that name, or None."""
     return next((one for one in services(known) if (one.name, one.namespace) == (name, namespace)), None)
 
 
-def of_service(found: Object, known: Known, through: End | None = None, port: int = 0) -> End:
+def of_service(found: Object, known: Inventory, through: Endpoint | None = None, port: int = 0) -> Endpoint:
     """The end that a Service is; by the port of a node, when that is named."""
     endpoints = list(dict.fromkeys(_endpoints(found, known)))
     members = tuple(holder(address, known.snapshot) for address in endpoints[:MEMBERS_MOST])
     by = f" by port {port} of {through.name}" if through is not None else ""
-    return End(
+    return Endpoint(
         kind="service",
         name=f"svc {found.namespace}/{found.name}{by}",
         addresses=virtual(found) if through is None else (),
@@ -197,7 +197,7 @@ def virtual(found: Object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(one) for one in listed if one and one != "None"))
 
 
-def _endpoints(found: Object, known: Known) -> Iterator[str]:
+def _endpoints(found: Object, known: Inventory) -> Iterator[str]:
     for one in known.services or ():
         if one.kind != "EndpointSlice" or one.namespace != found.namespace:
             continue

@@ -11,41 +11,41 @@ from kubemtu.core.probe import request
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.why import endpoints
 from kubemtu.core.why.directions import Leg, Role
-from kubemtu.core.why.endpoints import End
+from kubemtu.core.why.endpoints import Endpoint
 
 OTHERS = 6  # ends that are tried when only one is named
 PROBE_APP = "kubemtu-probe"
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
+class EndpointPair(msgspec.Struct, frozen=True, kw_only=True):
     """One pair of ends over one family, and the ways that answer for it, the whole path first.
 
     `family` is "IPv4" or "IPv6" where the ends share both, else empty.
     """
 
-    here: End
-    there: End
-    ways: tuple[tuple[Role, request.PathRequest], ...]
+    source: Endpoint
+    destination: Endpoint
+    requests: tuple[tuple[Role, request.PathRequest], ...]
     family: str = ""
 
     def leg(self, role: Role, way: request.PathRequest, result: request.PathResult) -> Leg:
         """A way that was measured, with what people call its ends."""
         names = {
-            "whole": (self.here.name, self.there.name),
-            "return": (self.there.name, self.here.name),
-            "service": (self.here.name, self.there.name),
-            "near": (self.here.name, self.here.node),
-            "nodes": (self.here.node, self.there.node or self.there.on),
-            "overlay": (self.here.node, self.there.name),
-            "far": (self.there.node, self.there.name),
+            "whole": (self.source.name, self.destination.name),
+            "return": (self.destination.name, self.source.name),
+            "service": (self.source.name, self.destination.name),
+            "near": (self.source.name, self.source.node),
+            "nodes": (self.source.node, self.destination.node or self.destination.on),
+            "overlay": (self.source.node, self.destination.name),
+            "far": (self.destination.node, self.destination.name),
         }[role]
-        return Leg(role=role, here=names[0], there=names[1], result=result, expected=way.expected)
+        return Leg(role=role, source=names[0], destination=names[1], result=result, expected=way.expected)
 
 
-def others(start: End, snapshot: Snapshot) -> list[End]:
+def others(start: Endpoint, snapshot: Snapshot) -> list[Endpoint]:
     """Ends on other nodes to measure to, when nobody named one: a pod of each node, a probe first; else the node."""
     running = pods.running(snapshot)
-    found: list[End] = []
+    found: list[Endpoint] = []
     for name in (one.name for one in snapshot.each("Node") if one.name != start.on):
         here = sorted((pod for pod in running if pod.node == name), key=lambda pod: PROBE_APP not in pod.name)
         if start.port and here:
@@ -57,7 +57,7 @@ def others(start: End, snapshot: Snapshot) -> list[End]:
     return found[:OTHERS]
 
 
-def of(start: End, goal: End, snapshot: Snapshot, name: str, flows: int) -> Iterator[Task]:
+def of(start: Endpoint, goal: Endpoint, snapshot: Snapshot, name: str, flows: int) -> Iterator[EndpointPair]:
     """The tasks of one goal; of a Service those of its endpoints, and its own address where a probe answers behind."""
     if goal.kind != "service":
         yield from _tasks(start, goal, snapshot, name, flows)
@@ -72,10 +72,10 @@ def of(start: End, goal: End, snapshot: Snapshot, name: str, flows: int) -> Iter
         for address in goal.addresses:
             if start.address(":" in address) is not None:
                 way = _way(f"{name}.service.{address}", start, address, flows=flows)
-                yield Task(here=start, there=goal, ways=(("service", way),))
+                yield EndpointPair(source=start, destination=goal, requests=(("service", way),))
 
 
-def limits(start: End, goal: End) -> Iterator[str]:
+def limits(start: Endpoint, goal: Endpoint) -> Iterator[str]:
     """What cannot be measured of that path, and what is measured instead, a sentence each."""
     if goal.kind != "service":
         return
@@ -95,37 +95,37 @@ def limits(start: End, goal: End) -> Iterator[str]:
         )
 
 
-def returns(task: Task) -> tuple[Role, request.PathRequest]:
+def returns(task: EndpointPair) -> tuple[Role, request.PathRequest]:
     """The whole path once more, asked of the other end: a policy may let its packets pass, and the answers to them."""
-    first = task.ways[0][1]
-    address = task.here.address(":" in first.address)
+    first = task.requests[0][1]
+    address = task.source.address(":" in first.address)
     assert address is not None
-    return "return", _way(f"{first.name}.return", task.there, address, flows=first.flows, back=True)
+    return "return", _way(f"{first.name}.return", task.destination, address, flows=first.flows, back=True)
 
 
-def by_tcp(task: Task, told: Mapping[str, request.ProbeReport]) -> Task | None:
+def by_tcp(task: EndpointPair, told: Mapping[str, request.ProbeReport]) -> EndpointPair | None:
     """The same task, its whole path measured by the TCP of a host outside; None where no port of it is known.
 
     It is the port that was named, else one that a connection of the first end stands to, one that hangs first.
     """
-    role, way = task.ways[0]
-    if role != "whole" or task.there.kind != "address":
+    role, way = task.requests[0]
+    if role != "whole" or task.destination.kind != "address":
         return None
-    looks = told[task.here.node].readings if task.here.node in told else ()
+    looks = told[task.source.node].readings if task.source.node in told else ()
     states = [state for look in looks for state in (look.after, look.before) if state is not None]
     seen = [one for state in states for one in state.connections]
     standing = sorted((one for one in seen if one.remote == way.address), key=lambda one: one.backoff, reverse=True)
-    port = task.there.listens or next((one.remote_port for one in standing), 0)
+    port = task.destination.listens or next((one.remote_port for one in standing), 0)
     if not port:
         return None
     tried = msgspec.structs.replace(way, name=f"{way.name}.tcp", port=port, tcp_only=True, flows=1, both_ways=False)
-    return msgspec.structs.replace(task, ways=((role, tried), *task.ways[1:]))
+    return msgspec.structs.replace(task, requests=((role, tried), *task.requests[1:]))
 
 
 def endings(result: request.PathResult | None) -> tuple[str, str]:
     """How the measuring of both directions ended, "" where one was not told of."""
     there, home = (result.forward, result.backward) if result is not None else (None, None)
-    return there.found.ending if there is not None else "", home.found.ending if home is not None else ""
+    return there.search.ending if there is not None else "", home.search.ending if home is not None else ""
 
 
 def half(way: request.PathRequest, result: request.PathResult | None) -> bool:
@@ -141,24 +141,24 @@ def fuller(old: request.PathResult, new: request.PathResult) -> request.PathResu
     return new if endings(new).count("exact") >= endings(old).count("exact") else old
 
 
-def spots(found: Iterable[Task]) -> list[request.Namespace]:
+def spots(found: Iterable[EndpointPair]) -> list[request.Namespace]:
     """Where to look: both ends and their nodes."""
     spots: list[request.Namespace] = []
     for task in found:
-        for end in (task.here, task.there):
+        for end in (task.source, task.destination):
             if end.known:
                 spots += [request.Namespace(node=end.node, link=end.port), request.Namespace(node=end.node)]
     return list(dict.fromkeys(spots))
 
 
-def answering(found: Iterable[End]) -> list[request.Namespace]:
+def answering(found: Iterable[Endpoint]) -> list[request.Namespace]:
     """The pods among these ends in which a station has to answer; on nodes one always does."""
     return list(
         dict.fromkeys(request.Namespace(node=end.node, link=end.port) for end in found if end.known and end.port)
     )
 
 
-def _tasks(start: End, goal: End, snapshot: Snapshot, name: str, flows: int) -> Iterator[Task]:
+def _tasks(start: Endpoint, goal: Endpoint, snapshot: Snapshot, name: str, flows: int) -> Iterator[EndpointPair]:
     shared = [ipv6 for ipv6 in (False, True) if start.address(ipv6) is not None and goal.address(ipv6) is not None]
     for ipv6 in shared:
         there = goal.address(ipv6)
@@ -170,11 +170,11 @@ def _tasks(start: End, goal: End, snapshot: Snapshot, name: str, flows: int) -> 
         ]
         ways += _parts(label, start, goal, snapshot, ipv6=ipv6, flows=flows)
         family = ("IPv6" if ipv6 else "IPv4") if len(shared) > 1 else ""
-        yield Task(here=start, there=goal, ways=tuple(ways), family=family)
+        yield EndpointPair(source=start, destination=goal, requests=tuple(ways), family=family)
 
 
 def _parts(
-    label: str, start: End, goal: End, snapshot: Snapshot, *, ipv6: bool, flows: int
+    label: str, start: Endpoint, goal: Endpoint, snapshot: Snapshot, *, ipv6: bool, flows: int
 ) -> Iterator[tuple[Role, request.PathRequest]]:
     """The parts of the path, each from where an agent stands."""
     own, far = _host(start.node, snapshot), _host(goal.node, snapshot)
@@ -193,7 +193,7 @@ def _parts(
 
 
 def _way(
-    name: str, start: End, to: str, *, flows: int = 1, back: bool = False, expected: int = 0
+    name: str, start: Endpoint, to: str, *, flows: int = 1, back: bool = False, expected: int = 0
 ) -> request.PathRequest:
     here = request.Namespace(node=start.node, link=start.port)
     return request.PathRequest(
@@ -201,7 +201,7 @@ def _way(
     )
 
 
-def _host(node: str, snapshot: Snapshot) -> End | None:
+def _host(node: str, snapshot: Snapshot) -> Endpoint | None:
     if not node or snapshot.observation(node) is None:
         return None
     return endpoints.node(node, snapshot)

@@ -13,10 +13,10 @@ from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.path.known_sizes import VLAN_SLACK
 from kubemtu.core.planning import remedy as remedies
 from kubemtu.core.remedy import Remedy
-from kubemtu.core.why.directions import Course, OneWay
-from kubemtu.core.why.endpoints import End
+from kubemtu.core.why.directions import LegView, PathView
+from kubemtu.core.why.endpoints import Endpoint
 
-Sure = Literal["certain", "likely", "possible"]
+Confidence = Literal["certain", "likely", "possible"]
 Cause = Literal["veth", "interface", "nic", "network", "tunnel", "nodes", "node", "held", "service", "outside"]
 SHOWN: Final = frozenset(
     {"tunnel", "bridge", "pods", "nics", "network"}
@@ -24,104 +24,106 @@ SHOWN: Final = frozenset(
 PASSING = "let ICMP type 3 code 4 pass, and ICMPv6 type 2"  # RFC 1191 4, RFC 4890 4.3.1
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class Location(msgspec.Struct, frozen=True, kw_only=True):
     """Where it is, in `words` that follow what becomes of packets, empty when that says it; `carries`: how much there,
     in bytes, where it is the network between nodes."""
 
     words: str
-    sure: Sure
+    confidence: Confidence
     cause: Cause
     carries: int = 0
 
 
-def find(course: Course) -> Place:
+def find(course: PathView) -> Location:
     """Say where packets of the size that does not arrive end, and how sure that is."""
-    verdict, here, there = course.verdict, course.here, course.there
+    verdict, here, there = course.verdict, course.source, course.destination
     if verdict.kind == "stale path MTU":
-        return Place(words="", sure="certain", cause="held")
+        return Location(words="", confidence="certain", cause="held")
     if verdict.kind == "outer fragments":
-        return Place(words=f"inside the tunnel between {here.on} and {there.on}", sure="certain", cause="tunnel")
+        return Location(
+            words=f"inside the tunnel between {here.on} and {there.on}", confidence="certain", cause="tunnel"
+        )
     found = _of_part(course) or _of_own_tunnel(course) or _of_interface(course)
     if found is not None:
         return found
     if there.kind == "service":
-        return Place(words="", sure="possible", cause="service")
+        return Location(words="", confidence="possible", cause="service")
     if not there.on:
-        return Place(words=f"between {here.on} and {there.name}", sure="possible", cause="outside")
+        return Location(words=f"between {here.on} and {there.name}", confidence="possible", cause="outside")
     if here.on == there.on:
-        return Place(words=f"on {here.on}", sure="likely", cause="node")
+        return Location(words=f"on {here.on}", confidence="likely", cause="node")
     return _between(course)
 
 
-def _of_part(course: Course) -> Place | None:
+def _of_part(course: PathView) -> Location | None:
     near, nodes, far = (course.parts.get(role) for role in ("near", "nodes", "far"))
     if near is not None and near.short and near.verdict.mtu <= course.verdict.mtu + VLAN_SLACK:
-        return _veth(course.here)
+        return _veth(course.source)
     if far is not None and far.short and far.verdict.mtu <= course.verdict.mtu:
-        if course.there.veth_differs or far.verdict.kind == "refused here":
-            return _veth(course.there)
-        words = f"at the interface of {course.there.name} on {course.there.on}"
-        return Place(words=words, sure="certain", cause="interface")
+        if course.destination.veth_differs or far.verdict.kind == "refused here":
+            return _veth(course.destination)
+        words = f"at the interface of {course.destination.name} on {course.destination.on}"
+        return Location(words=words, confidence="certain", cause="interface")
     return _network(nodes) if nodes is not None and nodes.short else None
 
 
-def _veth(end: End) -> Place:
+def _veth(end: Endpoint) -> Location:
     words = f"between {end.on} and {end.name}"
     if end.veth_differs:
         words = f"at the veth of {end.name}, which has {end.mtu} in the pod and {end.host_mtu} on {end.on}"
-    return Place(words=words, sure="certain", cause="veth")
+    return Location(words=words, confidence="certain", cause="veth")
 
 
-def _network(nodes: OneWay) -> Place:
+def _network(nodes: LegView) -> Location:
     """Between the nodes; or it is the other node's own NIC, which takes four bytes more than it is meant to."""
     one, carries = nodes.direction, nodes.verdict.mtu
-    if nodes.verdict.kind == "receiver" and one is not None and one.peer_mtu:
-        words = f"between {nodes.here} and {nodes.there}, whose NIC has {one.peer_mtu}"
-        return Place(words=words, sure="certain", cause="nic", carries=one.peer_mtu)
-    words = f"between {nodes.here} and {nodes.there}, whose network carries {carries}"
-    return Place(words=words, sure="certain", cause="network", carries=carries)
+    if nodes.verdict.kind == "receiver" and one is not None and one.receiver_mtu:
+        words = f"between {nodes.source} and {nodes.destination}, whose NIC has {one.receiver_mtu}"
+        return Location(words=words, confidence="certain", cause="nic", carries=one.receiver_mtu)
+    words = f"between {nodes.source} and {nodes.destination}, whose network carries {carries}"
+    return Location(words=words, confidence="certain", cause="network", carries=carries)
 
 
-def _of_interface(course: Course) -> Place | None:
+def _of_interface(course: PathView) -> Location | None:
     """The other end's own interface is smaller, and takes no more than that."""
-    verdict, there = course.verdict, course.there
+    verdict, there = course.verdict, course.destination
     own = 0 < there.mtu < verdict.expected and verdict.mtu in {there.mtu, there.mtu + VLAN_SLACK}
     if not own and verdict.kind != "receiver":
         return None
     has = f", which has {there.mtu}" if there.mtu else ""
-    if there.kind == "node" and course.here.on != there.on and there.mtu:
-        return Place(words=f"at the NIC of {there.name}{has}", sure="certain", cause="nic", carries=there.mtu)
-    return Place(words=f"at the interface of {there.name}{has}", sure="certain", cause="interface")
+    if there.kind == "node" and course.source.on != there.on and there.mtu:
+        return Location(words=f"at the NIC of {there.name}{has}", confidence="certain", cause="nic", carries=there.mtu)
+    return Location(words=f"at the interface of {there.name}{has}", confidence="certain", cause="interface")
 
 
-def _of_own_tunnel(course: Course) -> Place | None:
+def _of_own_tunnel(course: PathView) -> Location | None:
     """The sender's own node sends no more into its tunnel."""
     into = course.parts.get("overlay")
-    if not course.here.tunnel or into is None or into.verdict.kind != "refused here":
+    if not course.source.tunnel or into is None or into.verdict.kind != "refused here":
         return None
     if into.verdict.mtu != course.verdict.mtu:
         return None
-    words = f"at the tunnel of {course.here.on}, which takes {into.verdict.mtu}"
-    return Place(words=words, sure="certain" if course.sound("near") else "likely", cause="tunnel")
+    words = f"at the tunnel of {course.source.on}, which takes {into.verdict.mtu}"
+    return Location(words=words, confidence="certain" if course.sound("near") else "likely", cause="tunnel")
 
 
-def _between(course: Course) -> Place:
-    here, there = course.here, course.there
+def _between(course: PathView) -> Location:
+    here, there = course.source, course.destination
     between = f"between {here.on} and {there.on}"
     if not here.port and not there.port:
-        return Place(words=between, sure="certain", cause="network", carries=course.verdict.mtu)
-    sure: Sure = "certain" if course.sound("near", "nodes", "far") else "likely"
+        return Location(words=between, confidence="certain", cause="network", carries=course.verdict.mtu)
+    sure: Confidence = "certain" if course.sound("near", "nodes", "far") else "likely"
     if not course.sound("nodes"):  # it may be there
-        return Place(words=between, sure="possible", cause="nodes")
+        return Location(words=between, confidence="possible", cause="nodes")
     if here.tunnel or there.tunnel:
-        return Place(words=f"in the tunnel {between}", sure=sure, cause="tunnel")
-    return Place(words=between, sure="likely", cause="nodes")
+        return Location(words=f"in the tunnel {between}", confidence=sure, cause="tunnel")
+    return Location(words=between, confidence="likely", cause="nodes")
 
 
 # What to do there
 
 
-def remedy(course: Course, place: Place, network: Topology | None) -> Remedy | None:
+def remedy(course: PathView, place: Location, network: Topology | None) -> Remedy | None:
     """What to do about the pod network; None where that is not known, or where it is not to blame."""
     if network is None or place.cause in {"held", "outside"}:
         return None
@@ -132,8 +134,8 @@ def remedy(course: Course, place: Place, network: Topology | None) -> Remedy | N
 
 
 def advise(
-    course: Course,
-    place: Place,
+    course: PathView,
+    place: Location,
     *,
     one_way: bool = False,
     flushed: bool = False,
@@ -149,53 +151,56 @@ def advise(
         return course.verdict.advice
     if place.cause == "held":
         return _held(course, flushed=flushed)
-    if remedy is not None and place.carries and (remedy.known or remedy.path_mtu != place.carries):
+    if remedy is not None and place.carries and (remedy.stated_by or remedy.path_mtu != place.carries):
         return _known(course, place, remedy)
     shown = remedy is not None and not place.carries and remedy.cause in SHOWN and remedy.mtu
     told = remedy.words if remedy is not None and shown else _CURES[place.cause](course)
     if place.cause == "network":
-        way = f"on the way from {course.here.on} to" if one_way else f"between {course.here.on} and"
-        told += f" {way} {course.there.on}"
+        way = f"on the way from {course.source.on} to" if one_way else f"between {course.source.on} and"
+        told += f" {way} {course.destination.on}"
     if place.carries:
         told += f"; until then `kubemtu plan --nic-mtu {place.carries}` shows the pod MTU that fits"
     return f"{told}; leave what masks it until that is done" if kind == "masked" else told
 
 
-def _known(course: Course, place: Place, remedy: Remedy) -> str:
+def _known(course: PathView, place: Location, remedy: Remedy) -> str:
     """What is left to do where the path is known to carry that little: pods fit, and the nodes themselves do not."""
     pods = f"pods of {remedy.mtu} fit" if remedy.cause == "none" else remedy.words
-    if not remedy.known:
-        nics = f"give the NICs of {course.here.on} and {course.there.on} the same MTU"
+    if not remedy.stated_by:
+        nics = f"give the NICs of {course.source.on} and {course.destination.on} the same MTU"
         return f"{nics}; until then {pods}"
     return (
-        f"nothing that was not known: {remedy.known} says that the path carries {remedy.path_mtu}, and {pods}; what "
+        f"nothing that was not known: {remedy.stated_by} says that the path carries {remedy.path_mtu}, and "
+        f"{pods}; what "
         f"the nodes themselves send above {place.carries} is still lost, unless their routes to each other say so"
     )
 
 
-def _shows(course: Course) -> str:
+def _shows(course: PathView) -> str:
     return f"`kubemtu plan --mtu {course.verdict.mtu}` shows"
 
 
-def _makes(course: Course) -> str:
+def _makes(course: PathView) -> str:
     return f"`kubemtu apply --mtu {course.verdict.mtu}` makes it, live"
 
 
-def _interface(course: Course) -> str:
-    if course.there.port:
+def _interface(course: PathView) -> str:
+    if course.destination.port:
         return "give all pods the same MTU: `kubemtu plan` shows the one that fits, and `kubemtu apply` sets it, live"
     size, expected = course.verdict.mtu, course.verdict.expected
-    return f"give the interface of {course.there.name} an MTU of {expected}, or that of {course.here.name} {size}"
+    return (
+        f"give the interface of {course.destination.name} an MTU of {expected}, or that of {course.source.name} {size}"
+    )
 
 
-_CURES: Final[Mapping[Cause, Callable[[Course], str]]] = {
+_CURES: Final[Mapping[Cause, Callable[[PathView], str]]] = {
     "network": lambda _: "correct the link, switch port or NIC",
-    "nic": lambda one: f"give the NICs of {one.here.on} and {one.there.on} the same MTU",
+    "nic": lambda one: f"give the NICs of {one.source.on} and {one.destination.on} the same MTU",
     "tunnel": lambda one: f"{_shows(one)} the change to what the tunnel carries, and {_makes(one)}",
     "veth": lambda _: "`kubemtu check` shows what differs, and `kubemtu apply` makes both ends equal, live",
     "interface": _interface,
     "node": lambda one: (
-        f"`kubemtu check` shows the bridge and the veths of {one.here.on}; `kubemtu apply` sets them, live"
+        f"`kubemtu check` shows the bridge and the veths of {one.source.on}; `kubemtu apply` sets them, live"
     ),
     "service": lambda one: f"{_shows(one)} what lets all its endpoints be reached, and {_makes(one)}",
     "outside": lambda one: (
@@ -208,8 +213,8 @@ _CURES: Final[Mapping[Cause, Callable[[Course], str]]] = {
 }
 
 
-def _held(course: Course, *, flushed: bool) -> str:
-    here, there = course.here, course.there
+def _held(course: PathView, *, flushed: bool) -> str:
+    here, there = course.source, course.destination
     address = there.address(":" in (here.addresses or ("",))[0]) or (there.addresses or ("",))[0]
     if flushed:
         return (

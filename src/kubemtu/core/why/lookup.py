@@ -19,7 +19,7 @@ from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import digits
 from kubemtu.core.text.wording import names
 from kubemtu.core.why import endpoints
-from kubemtu.core.why.endpoints import End, Known
+from kubemtu.core.why.endpoints import Endpoint, Inventory
 
 SERVICE_WORDS = frozenset({"svc", "service", "services"})
 POD_WORDS = frozenset({"pod", "pods", "po"})
@@ -38,7 +38,7 @@ OWNERS: Final[Mapping[str, str]] = {  # what has pods and no address; with kubec
 }
 
 
-def find(word: str, known: Known) -> End:
+def find(word: str, known: Inventory) -> Endpoint:
     """Say what a word means.
 
     Raises UsageError, with what is there instead, when it means nothing here or two things, Forbidden when what it may
@@ -52,7 +52,7 @@ def find(word: str, known: Known) -> End:
     if len(parts) > 1 and (kind := _kind(parts[0])) is not None:
         return _named(kind, parts[1:], word, known)
     where, name = (parts[0], parts[1]) if len(parts) == 2 else (known.namespace, word)
-    meant: dict[str, End] = {}
+    meant: dict[str, Endpoint] = {}
     if len(parts) == 1 and known.snapshot.find("Node", word) is not None:
         meant[f"node/{word}"] = endpoints.node(word, known.snapshot)
     if len(parts) <= 2:
@@ -78,7 +78,7 @@ def _kind(word: str) -> endpoints.Kind | None:
     return "pod" if word in POD_WORDS else "node" if word in NODE_WORDS else None
 
 
-def _named(kind: endpoints.Kind, rest: Sequence[str], word: str, known: Known) -> End:
+def _named(kind: endpoints.Kind, rest: Sequence[str], word: str, known: Inventory) -> Endpoint:
     snapshot = known.snapshot
     where, name = (rest[0], rest[1]) if len(rest) == 2 else (known.namespace, rest[0])
     if kind == "node" and len(rest) == 1 and snapshot.find("Node", name) is not None:
@@ -98,7 +98,7 @@ def _named(kind: endpoints.Kind, rest: Sequence[str], word: str, known: Known) -
     )
 
 
-def _unknown(word: str, name: str, where: str, known: Known) -> errors.KubemtuError:
+def _unknown(word: str, name: str, where: str, known: Inventory) -> errors.KubemtuError:
     _readable(word, known.snapshot)
     hidden = " (Services may not be read)" if known.services is None else ""
     near = _near(name, where, known)
@@ -116,7 +116,7 @@ def _readable(word: str, snapshot: Snapshot) -> None:
         raise errors.Forbidden(f"{word} cannot be looked up: {what} may not be read: {hidden[0].message}")
 
 
-def _near(name: str, where: str, known: Known, kind: endpoints.Kind | None = None) -> str:
+def _near(name: str, where: str, known: Inventory, kind: endpoints.Kind | None = None) -> str:
     """What the word may have been meant for: the pods of that owner, or the same name in another namespace."""
     found: list[str] = []
     if kind in {"pod", None}:
@@ -128,7 +128,7 @@ def _near(name: str, where: str, known: Known, kind: endpoints.Kind | None = Non
     return f"; did you mean {' or '.join(found[:3])}?" if found else ""
 
 
-def _owner(kind: str, rest: Sequence[str], known: Known) -> errors.UsageError:
+def _owner(kind: str, rest: Sequence[str], known: Inventory) -> errors.UsageError:
     where, name = (rest[0], rest[1]) if len(rest) == 2 else (known.namespace, rest[0])
     near = _near(name, where, known, "pod")
     return errors.UsageError(f"a {kind} has no address of its own: name one of its pods{near}")
@@ -151,7 +151,7 @@ def _address(word: str) -> tuple[str, int] | None:
     return None
 
 
-def _at(address: str, port: int, known: Known) -> End:
+def _at(address: str, port: int, known: Inventory) -> Endpoint:
     """The Service, node or pod that has that address, or the bare address; of several it is that one that is meant."""
     one = ipaddress.ip_address(address)
     if one.is_loopback or one.is_unspecified or one.is_multicast or one == _EVERYBODY:

@@ -11,25 +11,25 @@ from kubemtu.core import net
 from kubemtu.core.evidence import records, symptoms
 from kubemtu.core.probe import request
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.core.why.endpoints import End
-from kubemtu.core.why.legs import Task
+from kubemtu.core.why.endpoints import Endpoint
+from kubemtu.core.why.legs import EndpointPair
 
 COUNTED = frozenset({"refused here", "fragmented here", "reassembled here"})  # since when, nobody knows
 KNOWN = frozenset({"path MTU learned", "masked", "discovery off"})  # measuring tells the same, and more exactly
 OF_NODES = frozenset({"veth ends differ", "size-selective loss", "stalled connections"})  # what a pod's node may know
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class PassiveSymptoms(msgspec.Struct, frozen=True, kw_only=True):
     """What one place showed: `where` is what people call it, `forgot` how many path MTUs it was made to forget."""
 
     where: str
     symptoms: tuple[records.Symptom, ...] = ()
-    forgot: int = 0
+    forgotten: int = 0
 
 
 def seen(
-    task: Task, told: Mapping[str, request.ProbeReport], snapshot: Snapshot, measured: Mapping[str, int]
-) -> tuple[Seen, ...]:
+    task: EndpointPair, told: Mapping[str, request.ProbeReport], snapshot: Snapshot, measured: Mapping[str, int]
+) -> tuple[PassiveSymptoms, ...]:
     """What both ends and their nodes showed of the path between them.
 
     `measured`: the sizes that arrive, in bytes, by the address that they were sent to; empty when nothing was answered.
@@ -38,9 +38,9 @@ def seen(
 
 
 def _of_ends(
-    task: Task, told: Mapping[str, request.ProbeReport], snapshot: Snapshot, measured: Mapping[str, int]
-) -> Iterator[Seen]:
-    for end in (task.here, task.there):
+    task: EndpointPair, told: Mapping[str, request.ProbeReport], snapshot: Snapshot, measured: Mapping[str, int]
+) -> Iterator[PassiveSymptoms]:
+    for end in (task.source, task.destination):
         for port in dict.fromkeys((end.port, "")) if end.known else ():
             look = next((one for one in _looks(told, end.node) if one.link == port), None)
             if look is None or look.after is None:
@@ -52,7 +52,9 @@ def _of_ends(
                 if _about(one.peers, task) and not (one.kind in KNOWN and measured)
             ]
             kept = tuple(one for one in listed if own or one.kind in OF_NODES)
-            yield Seen(where=end.name if own else f"node {end.node}", symptoms=kept, forgot=look.flushed if own else 0)
+            yield PassiveSymptoms(
+                where=end.name if own else f"node {end.node}", symptoms=kept, forgotten=look.flushed if own else 0
+            )
 
 
 def _symptoms(
@@ -82,11 +84,11 @@ def _looks(told: Mapping[str, request.ProbeReport], node: str) -> tuple[request.
     return told[node].readings if node in told else ()
 
 
-def _ports(snapshot: Snapshot, end: End) -> tuple[net.PodPort, ...]:
+def _ports(snapshot: Snapshot, end: Endpoint) -> tuple[net.PodPort, ...]:
     seen = snapshot.observation(end.node)
     return tuple(port for port in seen.ports if port.host_link == end.port) if seen is not None else ()
 
 
-def _about(peers: Sequence[str], task: Task) -> bool:
+def _about(peers: Sequence[str], task: EndpointPair) -> bool:
     """Whether a symptom is about this path, or about no address in particular."""
-    return not peers or bool(set(peers) & {*task.here.addresses, *task.there.addresses})
+    return not peers or bool(set(peers) & {*task.source.addresses, *task.destination.addresses})

@@ -10,27 +10,27 @@ from collections.abc import Sequence
 import msgspec
 
 from kubemtu.core.text.wording import names
-from kubemtu.core.why.directions import Course, Leg
-from kubemtu.core.why.location import Place
+from kubemtu.core.why.directions import Leg, PathView
+from kubemtu.core.why.location import Location
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
     """What is lost: `looks` follows the path in a sentence; `size`: larger ones are, 0 where it does not matter."""
 
-    looks: str
-    place: Place
+    sentence: str
+    location: Location
     advice: str
     size: int = 0
 
 
-def find(course: Course, legs: Sequence[Leg]) -> Loss | None:
+def find(course: PathView, legs: Sequence[Leg]) -> Loss | None:
     """Say what is lost on a path that carries what it should, as far as its parts tell it; None: nothing is known."""
     return _fragments(course) or _inside(course, {leg.role: leg for leg in legs})
 
 
-def _fragments(course: Course) -> Loss | None:
-    one, here, there = course.whole.direction, course.here, course.there
-    if one is None or one.fragments != "vanish":
+def _fragments(course: PathView) -> Loss | None:
+    one, here, there = course.whole.direction, course.source, course.destination
+    if one is None or one.fragmented_datagrams != "vanish":
         return None
     lost = [role for role in ("near", "far", "nodes") if (part := course.parts.get(role)) and _vanish(part.direction)]
     where = {"near": here.on, "far": there.on, "nodes": f"between {here.on} and {there.on}"}
@@ -38,9 +38,9 @@ def _fragments(course: Course) -> Loss | None:
     words = at if at.startswith("between") else f"at {at}"
     size = course.verdict.mtu
     return Loss(
-        looks=f"fragments are dropped {words}: datagrams above {size} are lost, while packets up to that size arrive"
+        sentence=f"fragments are dropped {words}: datagrams above {size} are lost, while packets up to that size arrive"
         " whole",
-        place=Place(words=words, sure="certain" if sure == "certain" else "likely", cause="node"),
+        location=Location(words=words, confidence="certain" if sure == "certain" else "likely", cause="node"),
         advice=f"look for what drops fragments there (`nft list ruleset`, `iptables-save`, a policy of the CNI); until "
         f"then keep datagrams at {size} bytes, as DNS does with an EDNS size of 1232",
         size=size,
@@ -48,16 +48,16 @@ def _fragments(course: Course) -> Loss | None:
 
 
 def _vanish(one: object) -> bool:
-    return getattr(one, "fragments", "") == "vanish"
+    return getattr(one, "fragmented_datagrams", "") == "vanish"
 
 
-def _inside(course: Course, legs: "dict[str, Leg]") -> Loss | None:
+def _inside(course: PathView, legs: "dict[str, Leg]") -> Loss | None:
     """Protocols that die between two nodes which answer each other, and their own pods, by all of them."""
-    here, there = course.here, course.there
+    here, there = course.source, course.destination
     whole, nodes, far = legs.get("whole"), legs.get("nodes"), legs.get("far")
     if whole is None or nodes is None or far is None or here.on == there.on or not (here.overlay or there.overlay):
         return None
-    if course.answers or not course.whole.sound:  # what the other end begins is answered: a policy
+    if course.only_answers or not course.whole.sound:  # what the other end begins is answered: a policy
         return None
     if any(leg.result.protocol != "UDP" or not leg.result.verdict.mtu for leg in (nodes, far)):
         return None
@@ -72,21 +72,23 @@ def _inside(course: Course, legs: "dict[str, Leg]") -> Loss | None:
         return None
     words = f"inside the tunnel between {here.on} and {there.on}"
     return Loss(
-        looks=f"{lives} of {course.verdict.mtu} bytes arrives and {dead} of any size {_does(dead)} not, {words}, though"
+        sentence=f"{lives} of {course.verdict.mtu} bytes arrives and {dead} of any size {_does(dead)} not, "
+        f"{words}, though"
         " both nodes answer each other: it looks like a NIC whose checksum offload spoils what is in a tunnel, or a"
         " filter of the overlay",
-        place=Place(words=words, sure="likely", cause="tunnel"),
+        location=Location(words=words, confidence="likely", cause="tunnel"),
         advice=_advice(course),
     )
 
 
-def _advice(course: Course) -> str:
-    device = course.here.overlay or course.there.overlay
-    port = course.here.overlay_port or course.there.overlay_port
+def _advice(course: PathView) -> str:
+    device = course.source.overlay or course.destination.overlay
+    port = course.source.overlay_port or course.destination.overlay_port
     commands = f"`ethtool -K {device} tx-checksum-ip-generic off`"
     filtered = f"UDP port {port} between the nodes" if port else "the tunnel between the nodes"
     return (
-        f"on {names((course.here.on, course.there.on))}: {commands}; if that helps, it was the offload. If not, look "
+        f"on {names((course.source.on, course.destination.on))}: {commands}; if that helps, it was the offload. "
+        "If not, look "
         f"for a filter of {filtered}, or of what is in it, in both directions"
     )
 

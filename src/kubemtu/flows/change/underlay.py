@@ -37,7 +37,7 @@ async def survey(ask: Ask, addresses: Mapping[str, str], names: Sequence[str], s
         return Survey(proof=msgspec.structs.replace(proof.judge(()), unanswered=tuple(unknown)))
     told = await ask(request.ProbeRequest(mesh=around(known, addresses, size)))
     rows = [one.mesh_row for one in told.values() if one.mesh_row is not None]
-    bad = [_Bad(row.sender, peer, group) for row in rows for group in row.groups for peer in group.to]
+    bad = [_Bad(row.sender, peer, group) for row in rows for group in row.groups for peer in group.receivers]
     ways = {(one.sender, one.peer): _way(known, addresses, size, one) for one in _chosen(bad)}
     results = await _exactly(ask, list(ways.values()))
     exact = proof.judge((result.path, result) for result in results)
@@ -78,8 +78,8 @@ async def _exactly(ask: Ask, ways: list[request.PathRequest]) -> list[request.Pa
 def around(names: Sequence[str], addresses: Mapping[str, str], size: int) -> request.MeshRequest:
     """One round among these nodes: everybody, or in a large cluster so many that no node's NIC is missed."""
     members = tuple(request.MeshMember(node=name, address=addresses[name]) for name in names)
-    planned = sampling.plan([rounds.Member(name=name) for name in names])
-    everybody = planned.per_member == len(names) - 1
+    planned = sampling.plan([rounds.MemberNode(name=name) for name in names])
+    everybody = planned.peers_per_member == len(names) - 1
     offsets = () if everybody else planned.offsets
     return request.MeshRequest(members=members, expected=size, offsets=offsets, packets_per_second=sampling.MOST_PPS)
 
@@ -115,7 +115,7 @@ class _Bad(NamedTuple):
 
     sender: int
     peer: int
-    group: rounds.Group
+    group: rounds.PeerGroup
 
 
 def _chosen(bad: Sequence[_Bad]) -> list[_Bad]:

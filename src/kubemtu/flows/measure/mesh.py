@@ -42,10 +42,10 @@ ABSENT = {
 }
 CUT = 4  # fragments of a node's own packets for each full-size probe: above half of that, tunnels cut what they carry
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
-class Layer(msgspec.Struct, frozen=True, kw_only=True):
+class MeshLayer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One mesh: between the nodes themselves, or between the probe pods on them, over one family.
 
     `expected`: the bytes that should arrive. `plan` says who was measured by whom, and what that finds. `cutting` names
@@ -54,25 +54,25 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     expected: int
-    measured: rounds.Mesh
+    mesh: rounds.Mesh
     summary: rounds.Summary
-    plan: sampling.Plan
+    plan: sampling.SamplingPlan
     faults: tuple[Fault, ...] = ()
-    cutting: tuple[str, ...] = ()
+    fragmenting_nodes: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
         """Whether all was measured, and carries what is expected."""
-        return not self.faults and not self.cutting
+        return not self.faults and not self.fragmenting_nodes
 
     @property
     def unseen(self) -> bool:
         """Whether nothing is known to be wrong, and not everything was measured."""
-        return bool(self.faults) and not self.cutting and all(fault.kind is None for fault in self.faults)
+        return bool(self.faults) and not self.fragmenting_nodes and all(fault.kind is None for fault in self.faults)
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class MeshReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What a round of all layers came to; `notes` say what was not measured, and what was expected why.
 
     `ok`: all of every layer was measured, and carries what is expected. `unmeasured` are the nodes that no layer, or
@@ -83,9 +83,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     ok: bool
-    layers: tuple[Layer, ...]
-    unmeasured: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
+    layers: tuple[MeshLayer, ...]
+    unmeasured_nodes: tuple[str, ...] = ()
+    absent_layers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     remedy: Remedy | None = None
     schema: str = "kubemtu.io/probe/v1"
@@ -116,7 +116,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             f"{one.name}: {one.summary.ok} of {one.summary.measured} ordered pairs carry {one.expected} bytes"
             for one in self.layers
         ]
-        return (*told, *(ABSENT[kind] for kind in self.absent), *self.notes)
+        return (*told, *(ABSENT[kind] for kind in self.absent_layers), *self.notes)
 
 
 async def run(
@@ -127,8 +127,8 @@ async def run(
     expected: int | None = None,
     pps: float = sampling.MOST_PPS,
     round_number: int = 0,
-    tell: Tell = lambda _: None,
-) -> Report:
+    tell: OnProgress = lambda _: None,
+) -> MeshReport:
     """Measure the layers of a cluster, as `measure` does; who does not tell what it measured is named in the notes.
 
     Raises Forbidden where the snapshot says that nodes, or what their agents tell, may not be read.
@@ -150,8 +150,8 @@ async def measure(
     expected: int | None = None,
     pps: float = sampling.MOST_PPS,
     round_number: int = 0,
-    tell: Tell = lambda _: None,
-) -> Report:
+    tell: OnProgress = lambda _: None,
+) -> MeshReport:
     """Measure the layers one after the other. `expected` overrides what the members' own interfaces say, in bytes.
 
     `pps`: packets a second from each member at most; agents bound it (node.probe.measuring.PPS_MOST).
@@ -168,13 +168,13 @@ async def measure(
     seen = network.seen(snapshot)
     made = tuple(_advised(one, done, mixed=differ, seen=seen) for one in done)
     left = members.left_out(snapshot, found, layers)
-    silent = [made.measured.members[number].name for made in done for number in made.measured.silent]
+    silent = [made.mesh.members[number].name for made in done for number in made.mesh.silent]
     unmeasured = tuple(sorted({*left.nodes, *silent}))
-    report = Report(
+    report = MeshReport(
         ok=not unmeasured and not left.layers and all(one.ok for one in made),
         layers=made,
-        unmeasured=unmeasured,
-        absent=left.layers,
+        unmeasured_nodes=unmeasured,
+        absent_layers=left.layers,
         notes=(*left.notes, *mixed),
     )
     if seen is None:
@@ -195,7 +195,7 @@ def _some(found: Sequence[members.Members], snapshot: Snapshot, layers: Sequence
     return wanted
 
 
-def _advised(layer: Layer, layers: Sequence[Layer], *, mixed: bool, seen: Topology | None) -> Layer:
+def _advised(layer: MeshLayer, layers: Sequence[MeshLayer], *, mixed: bool, seen: Topology | None) -> MeshLayer:
     """The layer with what to do about its faults, given what is so between the nodes themselves."""
     kind, _, family = layer.name.partition(",")
     below = next((one for one in layers if one.name == f"nodes,{family}".rstrip(",")), None)
@@ -207,23 +207,23 @@ def _advised(layer: Layer, layers: Sequence[Layer], *, mixed: bool, seen: Topolo
 
 
 async def _layer(
-    asking: Asking, taking: members.Members, size: int, *, pps: float, round_number: int, tell: Tell
-) -> Layer:
+    asking: Asking, taking: members.Members, size: int, *, pps: float, round_number: int, tell: OnProgress
+) -> MeshLayer:
     places = sorted(taking.places, key=lambda place: (place.zone, place.node))
-    listed = tuple(rounds.Member(name=place.node, zone=place.zone) for place in places)
+    listed = tuple(rounds.MemberNode(name=place.node, zone=place.zone) for place in places)
     plan = sampling.plan(listed, round_number=round_number, most_pps=pps or sampling.MOST_PPS)
     if plan.seconds > LONGEST:
-        least = plan.per_member * sampling.PACKETS / LONGEST
+        least = plan.peers_per_member * sampling.PACKETS / LONGEST
         raise errors.UsageError(
             f"at {pps:g} packets a second from each node a round takes {plan.seconds:,.0f} s, and {LONGEST:.0f} s can "
             f"be waited for: --max-pps {math.ceil(least)} or more"
         )
-    everybody = plan.per_member == len(listed) - 1
+    everybody = plan.peers_per_member == len(listed) - 1
     asked = request.MeshRequest(
         members=tuple(places), expected=size, offsets=() if everybody else plan.offsets, packets_per_second=pps
     )
     began = time.monotonic()
-    tell(f"{taking.name}: {len(listed)} measure {count(plan.per_member, 'peer')} each")
+    tell(f"{taking.name}: {len(listed)} measure {count(plan.peers_per_member, 'peer')} each")
     asking.excuse(taking.silent)
     told = await asking.ask(
         request.ProbeRequest(mesh=asked, timeout_seconds=int(PATIENCE + plan.seconds * 2)),
@@ -244,14 +244,14 @@ async def _layer(
         tell(f"{taking.name}: {count(len(again), 'pair')} measured more closely")
         whole = rounds.merged(whole, await _closer(asking, places, whole, again))
         blamed = infer(whole)
-    return Layer(
+    return MeshLayer(
         name=taking.name,
         expected=size,
-        measured=whole,
+        mesh=whole,
         summary=rounds.summary(whole),
         plan=plan,
         faults=blamed,
-        cutting=_cutting(told, rows, listed),
+        fragmenting_nodes=_cutting(told, rows, listed),
         seconds=round(time.monotonic() - began, 3),
     )
 
@@ -281,13 +281,13 @@ async def _closer(
     return msgspec.structs.replace(whole, rows=made, offsets=())
 
 
-def _row(sender: int, found: Mapping[int, request.PathResult]) -> rounds.Row:
+def _row(sender: int, found: Mapping[int, request.PathResult]) -> rounds.MeshRow:
     made = neighbours.row(sender, {peer: result.verdict for peer, result in found.items()})
     return msgspec.structs.replace(made, packets=sum(result.packets for result in found.values()))
 
 
 def _cutting(
-    told: Mapping[str, request.ProbeReport], rows: Iterable[rounds.Row], listed: Sequence[rounds.Member]
+    told: Mapping[str, request.ProbeReport], rows: Iterable[rounds.MeshRow], listed: Sequence[rounds.MemberNode]
 ) -> tuple[str, ...]:
     """Nodes whose own tunnel cut what their probes became: two fragments or more for each packet."""
     good = {listed[row.sender].name: row.ok for row in rows}

@@ -44,7 +44,7 @@ async def witnessed(asking: Asking, places: Sequence[request.MeshMember], whole:
             home.setdefault(member, {})[sender] = back
     rows = tuple(row(member, found) for member, found in sorted({**there, **home}.items()))
     later = rounds.Mesh(
-        members=whole.members, expected=whole.expected, rows=rows, offsets=(), witnessed=tuple(sorted(home))
+        members=whole.members, expected=whole.expected, rows=rows, offsets=(), measured_by_others=tuple(sorted(home))
     )
     return rounds.merged(whole, later)
 
@@ -65,28 +65,33 @@ def _way(places: Sequence[request.MeshMember], expected: int, sender: int, membe
 
 def _forth(result: request.PathResult, expected: int) -> path_verdict.Verdict:
     one = result.forward
-    return path_verdict.judge_direction(one.unasked(result.backward), expected) if one is not None else result.verdict
+    return (
+        path_verdict.judge_direction(one.without_learned_mss(result.backward), expected)
+        if one is not None
+        else result.verdict
+    )
 
 
 def _back(result: request.PathResult, expected: int) -> path_verdict.Verdict | None:
     home = result.backward
-    if home is None or home.found.ending != "exact":
+    if home is None or home.search.ending != "exact":
         return None
-    return path_verdict.judge_direction(home.unasked(result.forward), expected)
+    return path_verdict.judge_direction(home.without_learned_mss(result.forward), expected)
 
 
-def row(sender: int, found: Mapping[int, path_verdict.Verdict]) -> rounds.Row:
+def row(sender: int, found: Mapping[int, path_verdict.Verdict]) -> rounds.MeshRow:
     """What is known of a sender's packets to these members, and of no others."""
     groups: dict[tuple[path_verdict.Kind, int], list[int]] = {}
     for peer, verdict in found.items():
         if not proof.carries(verdict):
             groups.setdefault((verdict.kind, verdict.mtu), []).append(peer)
-    return rounds.Row(
+    return rounds.MeshRow(
         sender=sender,
         measured=len(found),
         ok=len(found) - sum(map(len, groups.values())),
         groups=tuple(
-            rounds.Group(kind=kind, mtu=mtu, to=tuple(sorted(peers))) for (kind, mtu), peers in groups.items()
+            rounds.PeerGroup(kind=kind, mtu=mtu, receivers=tuple(sorted(peers)))
+            for (kind, mtu), peers in groups.items()
         ),
-        also=tuple(sorted(found)),
+        beyond_plan=tuple(sorted(found)),
     )

@@ -17,8 +17,8 @@ from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.why import endpoints, legs, lookup, passive
 from kubemtu.core.why.diagnosis import Diagnosis, diagnose, together
 from kubemtu.core.why.directions import Leg, back, forth
-from kubemtu.core.why.endpoints import End, Known
-from kubemtu.core.why.legs import Task
+from kubemtu.core.why.endpoints import Endpoint, Inventory
+from kubemtu.core.why.legs import EndpointPair
 from kubemtu.flows import network, observe
 from kubemtu.flows.agents import deadlines
 from kubemtu.kube import api as kube_api
@@ -39,7 +39,7 @@ WATCH = 15.0  # seconds to look at connections that hang and are not answered: t
 WATCH_EVERY = 2.5
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class PathReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What `why` answers: of all paths that were tried the one that says most, then the others.
 
     `notes` say what could not be measured, `troubles` what went wrong meanwhile, a sentence each. `unmeasured` are the
@@ -48,16 +48,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     diagnosis: Diagnosis
-    others: tuple[Diagnosis, ...] = ()
+    other_paths: tuple[Diagnosis, ...] = ()
     notes: tuple[str, ...] = ()
-    troubles: tuple[str, ...] = ()
-    unmeasured: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    unmeasured_nodes: tuple[str, ...] = ()
     schema: str = "kubemtu.io/why/v1"
 
     @property
     def all(self) -> tuple[Diagnosis, ...]:
         """Every path that was tried, the one that says most first."""
-        return (self.diagnosis, *self.others)
+        return (self.diagnosis, *self.other_paths)
 
 
 async def why(
@@ -69,7 +69,7 @@ async def why(
     flows: int = FLOWS,
     forget: bool = False,
     parts: bool = True,
-) -> Answer:
+) -> PathReport:
     """Answer for the path from one end to the other, or from one end to several others; without `parts`, only that.
 
     Raises UsageError for an end that is not there, Unreachable where no agent stands at either, Forbidden without the
@@ -84,7 +84,7 @@ async def why(
         task for number, goal in enumerate(goals) for task in legs.of(start, goal, known.snapshot, f"{number}", flows)
     ]
     if not parts:
-        found = [msgspec.structs.replace(task, ways=task.ways[:1]) for task in found]
+        found = [msgspec.structs.replace(task, requests=task.requests[:1]) for task in found]
     if not found:
         raise errors.UsageError(_no_way(start, goals[0]))
     async with deadlines.asking_all(api) as line:
@@ -96,20 +96,22 @@ async def why(
         silent = tuple(sorted({*_silent((start, *goals), known.snapshot), *line.late}))
     if not made:
         raise errors.Unreachable(troubles[0] if troubles else "no agent could measure that path")
-    best = min(made, key=lambda one: (_rank(one), one.size))
+    best = min(made, key=lambda one: (_rank(one), one.mtu))
     await _still_there(api, (start, *goals), best)
     others = tuple(one for one in made if one is not best)
-    return Answer(diagnosis=best, others=others, notes=tuple(notes), troubles=troubles, unmeasured=silent)
+    return PathReport(diagnosis=best, other_paths=others, notes=tuple(notes), errors=troubles, unmeasured_nodes=silent)
 
 
 def _rank(found: Diagnosis) -> int:
-    return {"yes": 0, "unknown": 1, "no": 2}[found.mtu] + (found.kind == "ok")
+    return {"yes": 0, "unknown": 1, "no": 2}[found.is_mtu] + (found.kind == "ok")
 
 
 # The ends
 
 
-async def _ends(api: kube_api.Api, here: str, there: str | None, namespace: str) -> tuple[Known, End, list[End]]:
+async def _ends(
+    api: kube_api.Api, here: str, there: str | None, namespace: str
+) -> tuple[Inventory, Endpoint, list[Endpoint]]:
     """What the words mean; a pod that its node's agent does not see yet is given a moment."""
     deadline = time.monotonic() + SEEN
     while True:
@@ -128,7 +130,7 @@ async def _ends(api: kube_api.Api, here: str, there: str | None, namespace: str)
     return known, start, goals
 
 
-def _turned(start: End, goals: list[End]) -> tuple[End, list[End]]:
+def _turned(start: Endpoint, goals: list[Endpoint]) -> tuple[Endpoint, list[Endpoint]]:
     """The other end to begin from, when no agent stands at the first one: both directions are measured anyway."""
     other = goals[0]
     if len(goals) == 1 and other.known:
@@ -137,7 +139,7 @@ def _turned(start: End, goals: list[End]) -> tuple[End, list[End]]:
     raise errors.Unreachable(f"no kubemtu-agent can measure from {both}: {_why_not(start)}")
 
 
-def _why_not(end: End) -> str:
+def _why_not(end: Endpoint) -> str:
     if end.kind == "service":
         return "measuring begins at a pod or a node; name that first"
     if end.kind == "address":
@@ -147,31 +149,31 @@ def _why_not(end: End) -> str:
     return f"node {end.name} has none that told anything of late; install the agents with `{INSTALL}`"
 
 
-def _silent(named: Sequence[End], snapshot: Snapshot) -> set[str]:
+def _silent(named: Sequence[Endpoint], snapshot: Snapshot) -> set[str]:
     """The nodes of these ends that do not report."""
     on = {end.on for one in named for end in (one, *one.members) if end.on}
     return {name for name in on if snapshot.find("Node", name) is not None and snapshot.observation(name) is None}
 
 
-def _no_way(start: End, goal: End) -> str:
+def _no_way(start: Endpoint, goal: Endpoint) -> str:
     if goal.kind == "service" and not goal.members:
         return f"{goal.name} has no endpoint that is ready: nobody is behind it to measure to"
     return f"{start.name} cannot send to {goal.name}: they share no address family"
 
 
-def _other_way(task: Task, snapshot: Snapshot, flows: int) -> list[Task]:
-    if not task.there.known or task.ways[0][0] != "whole":
+def _other_way(task: EndpointPair, snapshot: Snapshot, flows: int) -> list[EndpointPair]:
+    if not task.destination.known or task.requests[0][0] != "whole":
         return []
-    name = f"turned.{task.ways[0][1].name}"
-    return [one for one in legs.of(task.there, task.here, snapshot, name, flows) if one.family == task.family]
+    name = f"turned.{task.requests[0][1].name}"
+    return [one for one in legs.of(task.destination, task.source, snapshot, name, flows) if one.family == task.family]
 
 
-async def _still_there(api: kube_api.Api, named: Sequence[End], best: Diagnosis) -> None:
+async def _still_there(api: kube_api.Api, named: Sequence[Endpoint], best: Diagnosis) -> None:
     """Raise Conflict when nothing was answered because a pod has gone."""
     if best.kind != "unreachable":
         return
     for end in named:
-        if end.kind == "pod" and end.name in {best.here, best.there}:
+        if end.kind == "pod" and end.name in {best.source, best.destination}:
             namespace, _, name = end.name.partition("/")
             with contextlib.suppress(errors.Forbidden):
                 found = await api.find("v1", "pods", name, namespace)
@@ -216,11 +218,11 @@ class _Asked:
                     return trouble.replace(f"the pod behind {port.host_link}", f"pod {end.name}")
         return trouble
 
-    async def answers(self, found: Sequence[Task]) -> list[Diagnosis]:
+    async def answers(self, found: Sequence[EndpointPair]) -> list[Diagnosis]:
         """Measure what answers for these tasks; those of which nothing came are left out."""
         spots = legs.spots(found)
-        async with self._answering([task.there for task in found]):
-            ways = tuple(way for task in found for _, way in task.ways)
+        async with self._answering([task.destination for task in found]):
+            ways = tuple(way for task in found for _, way in task.requests)
             forget = tuple(spots) if self._forget else ()
             self._take(await self._line.ask(request.ProbeRequest(paths=ways, inspect=tuple(spots), flush=forget)))
             await self._again(ways)
@@ -249,7 +251,7 @@ class _Asked:
             ]
 
     @contextlib.asynccontextmanager
-    async def _answering(self, those: Sequence[End]) -> AsyncIterator[None]:
+    async def _answering(self, those: Sequence[Endpoint]) -> AsyncIterator[None]:
         async with self._line.answering(legs.answering(those)) as missing:
             self._missing += missing
             yield
@@ -274,51 +276,53 @@ class _Asked:
         before = self._bases.setdefault((node, new.link), old.after)
         return msgspec.structs.replace(new, before=before, flushed=old.flushed)
 
-    async def _returned(self, found: Sequence[Task]) -> list[Task]:
+    async def _returned(self, found: Sequence[EndpointPair]) -> list[EndpointPair]:
         """Ask the other ends as well where nothing came back, or only echoes."""
-        due = [task for task in found if self._one_way(task) and task.there.node not in self._line.late]
+        due = [task for task in found if self._one_way(task) and task.destination.node not in self._line.late]
         if not due:
             return list(found)
-        more = {id(task): msgspec.structs.replace(task, ways=(*task.ways, legs.returns(task))) for task in due}
-        async with self._answering([task.here for task in due]):
-            ways = tuple(task.ways[-1][1] for task in more.values())
+        more = {id(task): msgspec.structs.replace(task, requests=(*task.requests, legs.returns(task))) for task in due}
+        async with self._answering([task.source for task in due]):
+            ways = tuple(task.requests[-1][1] for task in more.values())
             self._take(await self._line.ask(request.ProbeRequest(paths=ways)))
         return [more.get(id(task), task) for task in found]
 
-    async def _by_tcp(self, found: Sequence[Task]) -> list[Task]:
+    async def _by_tcp(self, found: Sequence[EndpointPair]) -> list[EndpointPair]:
         """Ask the TCP of hosts outside that answer nothing else, at a port that was named or that is in use."""
         due = {}
         for task in found:
-            result = self._results.get(task.ways[0][1].name)
+            result = self._results.get(task.requests[0][1].name)
             silent = result is not None and result.verdict.kind in UNDECIDED
             if silent and (tried := legs.by_tcp(task, self._told)) is not None:
                 due[id(task)] = tried
         if due:
             self._take(
-                await self._line.ask(request.ProbeRequest(paths=tuple(task.ways[0][1] for task in due.values())))
+                await self._line.ask(request.ProbeRequest(paths=tuple(task.requests[0][1] for task in due.values())))
             )
         known = {name for name, result in self._results.items() if result.verdict.kind not in UNDECIDED}
-        return [due[id(task)] if id(task) in due and due[id(task)].ways[0][1].name in known else task for task in found]
+        return [
+            due[id(task)] if id(task) in due and due[id(task)].requests[0][1].name in known else task for task in found
+        ]
 
-    def _one_way(self, task: Task) -> bool:
+    def _one_way(self, task: EndpointPair) -> bool:
         """Whether the other end could tell more than was measured from here."""
-        role, way = task.ways[0]
+        role, way = task.requests[0]
         result = self._results.get(way.name)
-        if result is None or not task.there.known or role != "whole":
+        if result is None or not task.destination.known or role != "whole":
             return False
         return result.protocol != "UDP" or result.verdict.kind == "unreachable"
 
-    def _diagnosed(self, task: Task) -> Diagnosis | None:
+    def _diagnosed(self, task: EndpointPair) -> Diagnosis | None:
         legs = tuple(
-            task.leg(role, way, self._results[way.name]) for role, way in task.ways if way.name in self._results
+            task.leg(role, way, self._results[way.name]) for role, way in task.requests if way.name in self._results
         )
         if not any(leg.role in {"whole", "service"} for leg in legs):
             return None
         seen = passive.seen(task, self._told, self._snapshot, _measured(task, legs))
-        here, there = (self._fitting(end) for end in (task.here, task.there))
+        here, there = (self._fitting(end) for end in (task.source, task.destination))
         return diagnose(here, there, legs, seen, family=task.family, flushed=self._forgotten, network=self._network)
 
-    def _fitting(self, end: End) -> End:
+    def _fitting(self, end: Endpoint) -> Endpoint:
         """The end with what the NIC of its node leaves for the tunnel, where the tunnel takes more than that."""
         nodes = self._network.nodes if self._network is not None else ()
         node = next((one for one in nodes if one.name == end.on), None)
@@ -326,17 +330,17 @@ class _Asked:
             return end
         return msgspec.structs.replace(end, fits=node.fits)
 
-    async def _watched(self, found: Sequence[Task]) -> list[Diagnosis]:
+    async def _watched(self, found: Sequence[EndpointPair]) -> list[Diagnosis]:
         """Look on for a while where nobody answers and a connection hangs: what it sends again proves what it is."""
         deadline = time.monotonic() + WATCH
         made = self._all(found)
-        while any(one.mtu == "unknown" and one.place for one in made) and time.monotonic() < deadline:
+        while any(one.is_mtu == "unknown" and one.location for one in made) and time.monotonic() < deadline:
             await asyncio.sleep(WATCH_EVERY)
             self._take(await self._line.ask(request.ProbeRequest(inspect=tuple(legs.spots(found)))))
             made = self._all(found)
         return made
 
-    def _all(self, found: Sequence[Task]) -> list[Diagnosis]:
+    def _all(self, found: Sequence[EndpointPair]) -> list[Diagnosis]:
         """What is so of each task; where both families of two ends are in order, they are told of together."""
         made: list[Diagnosis] = []
         for task in found:
@@ -350,19 +354,19 @@ class _Asked:
         return made
 
 
-def _measured(task: Task, legs: Sequence[Leg]) -> dict[str, int]:
+def _measured(task: EndpointPair, legs: Sequence[Leg]) -> dict[str, int]:
     """The sizes that arrive at both ends, by their addresses; a veth takes four bytes more than it is meant to."""
     found: dict[str, int] = {}
-    for course in (forth(task.here, task.there, legs), back(task.here, task.there, legs)):
+    for course in (forth(task.source, task.destination, legs), back(task.source, task.destination, legs)):
         size = course.verdict.mtu if course is not None else 0
         if course is None or not size:
             continue
-        own = [mtu for mtu in (course.there.mtu, course.there.host_mtu) if mtu <= size <= mtu + VLAN_SLACK]
-        found |= dict.fromkeys(course.there.addresses, min((*own, size)))
+        own = [mtu for mtu in (course.destination.mtu, course.destination.host_mtu) if mtu <= size <= mtu + VLAN_SLACK]
+        found |= dict.fromkeys(course.destination.addresses, min((*own, size)))
     return found
 
 
-async def _observed(api: kube_api.Api, namespace: str) -> Known:
+async def _observed(api: kube_api.Api, namespace: str) -> Inventory:
     """The cluster as `check` reads it, and its Services.
 
     Raises Forbidden without the right to read what agents tell.
@@ -388,4 +392,4 @@ async def _observed(api: kube_api.Api, namespace: str) -> Known:
     snapshot, services, slices = seen.result(), both_lists[0].result(), both_lists[1].result()
     observe.permitted(snapshot, "nodemtus")
     both = None if services is None or slices is None else [*services, *slices]
-    return Known(snapshot=snapshot, services=both, namespace=namespace)
+    return Inventory(snapshot=snapshot, services=both, namespace=namespace)

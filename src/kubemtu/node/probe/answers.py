@@ -19,7 +19,7 @@ class _Back(msgspec.Struct):
     """One search that somebody asked for, and its report once there is one."""
 
     asking: session.Session
-    report: wire.Report | None = None
+    report: wire.SearchReport | None = None
 
 
 class Answers:
@@ -27,7 +27,7 @@ class Answers:
 
     def __init__(self, key: wire.Key, sessions: Sessions, now: float, *, rate: int) -> None:
         """Nothing was asked yet; `rate` is how many answers a second it gives at most."""
-        self.gate = gate.Gate(key, now, rate=rate, depth=rate)
+        self.gate = gate.Admission(key, now, rate=rate, depth=rate)
         self.answered = 0
         self._key = key
         self._sessions = sessions
@@ -47,7 +47,9 @@ class Answers:
             one.send(self._key.seal(wire.pack_seen(request.nonce, sender)), 0, heard.address, heard.local)
             return
         drops = heard.drops + self.gate.refused.limited + self._unsent
-        seen = wire.Answer(request.nonce, request.number, request.size, heard.fragment, drops, one.mtu(heard.interface))
+        seen = wire.ProbeAnswer(
+            request.nonce, request.number, request.size, heard.fragment, drops, one.mtu(heard.interface)
+        )
         refused = one.send(self._key.seal(wire.pack_answer(seen)), 0, heard.address, heard.local)
         if refused is None:
             self.answered += 1
@@ -61,7 +63,7 @@ class Answers:
                 back.report = paths.report(asker, one)
                 self._say(one.channel, back.report, one.address, b"")
 
-    def _measure_back(self, one: channel.Channel, heard: channel.Heard, request: wire.Request, now: float) -> None:
+    def _measure_back(self, one: channel.Channel, heard: channel.Heard, request: wire.ProbePacket, now: float) -> None:
         """Start a search towards whoever asked, once; say how it stands."""
         known = self._backs.get(request.nonce)
         if known is None:
@@ -71,7 +73,7 @@ class Answers:
                 with contextlib.suppress(OSError, errors.KubemtuError):
                     route = one.route(heard.address)
             if route is None:
-                self._say(one, wire.Report(request.nonce, "refused"), heard.address, heard.local)
+                self._say(one, wire.SearchReport(request.nonce, "refused"), heard.address, heard.local)
                 return
             question = paths.question(route.device, None, one.family, (request.size,))
             started = session.Session(one, heard.address, question, self._key, source=route.source, now=now)
@@ -80,8 +82,8 @@ class Answers:
             self._sessions.add(started)
             while len(self._backs) > KEPT:
                 self._backs.pop(next(iter(self._backs)))
-        report = known.report or wire.Report(request.nonce, "running")
+        report = known.report or wire.SearchReport(request.nonce, "running")
         self._say(one, report, heard.address, heard.local)
 
-    def _say(self, one: channel.Channel, report: wire.Report, address: channel.Address, local: bytes) -> None:
+    def _say(self, one: channel.Channel, report: wire.SearchReport, address: channel.Address, local: bytes) -> None:
         one.send(self._key.seal(wire.pack_report(report)), 0, address, local)

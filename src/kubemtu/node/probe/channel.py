@@ -75,7 +75,7 @@ class Refusal(NamedTuple):
     by: str | None
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+class KernelRoute(msgspec.Struct, frozen=True, kw_only=True):
     """What the kernel would do with a packet to an address: the source it takes, the MTUs it knows (bytes)."""
 
     source: str
@@ -284,7 +284,7 @@ class Channel:
         """Ask for the MTUs of interfaces again, next time: they may change while a station runs."""
         self._interfaces.clear()
 
-    def route(self, address: Address) -> Route:
+    def route(self, address: Address) -> KernelRoute:
         """Ask the kernel of this socket's namespace where packets to an address would go, without sending any.
 
         The device's MTU is what the kernel says when it refuses the largest packet there is; the believed one includes
@@ -297,7 +297,7 @@ class Channel:
             sock.connect(address)
             source = str(sock.getsockname()[0])
             believed = min(sock.getsockopt(level, IP_MTU if self.family == 4 else IPV6_MTU), wire.LARGEST)
-            return Route(source=source, believed=believed, device=_device_mtu(sock, believed))
+            return KernelRoute(source=source, believed=believed, device=_device_mtu(sock, believed))
 
     def learned(self) -> frozenset[str]:
         """The destinations of this socket's namespace that a path MTU was learned of (`ip route show cache`)."""

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from kubemtu.core import errors
-from kubemtu.core.path.direction import Both, Direction
+from kubemtu.core.path.direction import BothDirections, Direction
 from kubemtu.core.probe import request
 from kubemtu.node.kernel import netns
 from kubemtu.node.probe import channel, mss, outer, paths, pieces, segments, wire
@@ -22,21 +22,23 @@ def look(
     """Give the same directions with all of that, as far as it can be seen from the namespace of `space`."""
     with contextlib.suppress(errors.KubemtuError, OSError, LookupError):
         both = _segments(way, key, space, SOON) or _segments(way, key, space, AGAIN)
-        probing = both.forward.probing if both is not None else netns.inside(space, mss.probing)
+        probing = both.forward.tcp_mtu_probing if both is not None else netns.inside(space, mss.probing)
         forward = msgspec.structs.replace(forward, segments=both.forward if both else None, tcp_mtu_probing=probing)
         if back is not None and both is not None:
-            back = msgspec.structs.replace(back, segments=both.back)
-        if forward.found.limit in {"own interface", "expected"}:  # else a fragment is too large as well
-            forward = msgspec.structs.replace(forward, fragments=_pieces(way, key, space, forward.found.mtu))
-        seen = _outer(way, space, forward.found.mtu)
+            back = msgspec.structs.replace(back, segments=both.backward)
+        if forward.search.limit in {"own interface", "expected"}:  # else a fragment is too large as well
+            forward = msgspec.structs.replace(
+                forward, fragmented_datagrams=_pieces(way, key, space, forward.search.mtu)
+            )
+        seen = _outer(way, space, forward.search.mtu)
         if seen.mtu is not None and seen.does == "cuts":
             forward = msgspec.structs.replace(
-                forward, outer=seen.mtu, outer_packets=seen.copies, outer_fragments=seen.counted
+                forward, unfragmented_mtu=seen.mtu, fragmented_tunnel_packets=seen.copies, tunnel_fragments=seen.counted
             )
     return forward, back
 
 
-def _segments(way: request.PathRequest, key: wire.Key, space: int, patience: float) -> Both | None:
+def _segments(way: request.PathRequest, key: wire.Key, space: int, patience: float) -> BothDirections | None:
     return segments.ask(
         _address(way),
         key,

@@ -19,7 +19,7 @@ RATE: Final = 20_000  # answers a second: one core of a machine answers about th
 DEPTH: Final = 20_000  # answers at once: a thousand agents that all begin now, and some bursts
 
 
-class Refused(msgspec.Struct):
+class RefusalCounts(msgspec.Struct):
     """How many datagrams were not answered, and why."""
 
     foreign: int = 0  # no request of ours at all
@@ -29,12 +29,12 @@ class Refused(msgspec.Struct):
     limited: int = 0
 
 
-class Gate:
+class Admission:
     """Lets requests through, or counts why not."""
 
     def __init__(self, key: wire.Key, now: float, *, rate: int = RATE, depth: int = DEPTH) -> None:
         """Begins with nothing seen; `rate` is in answers a second, `depth` in answers at once."""
-        self.refused = Refused()
+        self.refused = RefusalCounts()
         self._key = key
         self._rate = rate
         self._depth = depth
@@ -42,7 +42,7 @@ class Gate:
         self._filled = now
         self._seen = [b""] * SETS
 
-    def admit(self, datagram: bytes, size: int, bound: bytes, now: float) -> wire.Request | None:
+    def admit(self, datagram: bytes, size: int, bound: bytes, now: float) -> wire.ProbePacket | None:
         """The request in a datagram that came from the address `bound`, `size` bytes as a packet; None to be silent."""
         request = wire.asked(datagram)
         if request is None:

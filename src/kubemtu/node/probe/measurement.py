@@ -24,22 +24,22 @@ FAMILIES: Final[tuple[channel.Family, ...]] = (4, 6)
 Channels = Mapping[tuple[str, channel.Family], channel.Channel]
 
 
-class _Way(msgspec.Struct):
+class _PathState(msgspec.Struct):
     """One target under way."""
 
     target: paths.Target
     place: int
     asking: session.Session
-    route: channel.Route
+    route: channel.KernelRoute
     began: float
     forward: paths.Measured | None = None
-    back: wire.Report | None = None
+    back: wire.SearchReport | None = None
     asked: int = 0  # how often the other end was asked to measure back
 
     @property
     def done(self) -> bool:
         """Whether nothing is waited for any more."""
-        if self.forward is None or not self.target.back or self.forward.found.ending == "unreachable":
+        if self.forward is None or not self.target.back or self.forward.search.ending == "unreachable":
             return self.forward is not None
         return self.back is not None and self.back.state != "running"
 
@@ -72,7 +72,7 @@ class Measurement:
         self._key = key
         self._channels = channels
         self._sessions = sessions
-        self._ways: dict[int, _Way] = {}
+        self._ways: dict[int, _PathState] = {}
         self._waiting: collections.deque[int] = collections.deque()
         self._found: collections.Counter[int] = collections.Counter()
         self._hints: dict[int, tuple[int, str | None]] = {}  # what was quoted of a swept packet, by place
@@ -214,23 +214,23 @@ class Measurement:
             started.patience = NEIGHBOURS
         if place in self._hints:
             started.search.hint(*self._hints.pop(place))
-        self._ways[started.nonce] = way = _Way(target=target, place=place, asking=started, route=route, began=now)
+        self._ways[started.nonce] = way = _PathState(target=target, place=place, asking=started, route=route, began=now)
         self._sessions.add(started)
         if target.back:
             self._ask(way)
 
-    def _ask(self, way: _Way) -> None:
+    def _ask(self, way: _PathState) -> None:
         """Ask the other end to measure towards us."""
         way.asked += 1
         asker = way.asking
-        request = wire.Request(wire.ASK, asker.nonce, way.asked, way.route.device)
+        request = wire.ProbePacket(wire.ASK, asker.nonce, way.asked, way.route.device)
         body = self._key.seal(wire.pack_request(request), asker.bound)
         asker.channel.send(body, asker.search.question.small, asker.address)
 
-    def _ask_again(self, way: _Way) -> None:
-        nobody = way.forward is not None and way.forward.found.ending == "unreachable"
+    def _ask_again(self, way: _PathState) -> None:
+        nobody = way.forward is not None and way.forward.search.ending == "unreachable"
         most = len(ASK_AGAIN) + (RUNNING if way.back is not None else 0)
         if nobody or way.asked > most:
-            way.back = wire.Report(way.asking.nonce, "unreachable" if way.back is None else "lossy")
+            way.back = wire.SearchReport(way.asking.nonce, "unreachable" if way.back is None else "lossy")
         else:
             self._ask(way)

@@ -51,7 +51,7 @@ class Measuring:
         looks = {port: self._look_before(port, asked) for port in self._mine((*asked.inspect, *asked.flush))}
         cut = counters.cut().made
         results: tuple[request.PathResult, ...] = ()
-        row: rounds.Row | None = None
+        row: rounds.MeshRow | None = None
         try:
             results = tuple(self.ways(self._affordable([way for way in asked.paths if way.source.node == self._node])))
             row = self._row(asked.mesh) if asked.mesh is not None else None
@@ -152,7 +152,7 @@ class Measuring:
             self._troubles.append(_gone(way.source.link, error))
         found = sized.found if sized is not None else paths.NOTHING
         believed, after = (sized.believed, sized.after) if sized is not None else (0, 0)
-        forward = path_verdict.Direction(found=found, believed_before=believed, believed=after)
+        forward = path_verdict.Direction(search=found, path_mtu_before=believed, path_mtu_after=after)
         return request.PathResult(
             path=way.name,
             verdict=path_verdict.judge(forward, expected=way.expected or None),
@@ -215,16 +215,16 @@ class Measuring:
 
     def _result(self, way: request.PathRequest, found: list[paths.Path], over: request.Protocol) -> request.PathResult:
         heard = [path for path in found if not _unheard(path)]
-        exact = [path for path in heard if path.forward.found.ending == "exact"]
+        exact = [path for path in heard if path.forward.search.ending == "exact"]
         first, notes = (exact or heard or found)[0], list[str]()  # of flows that differ in a port one can tell of all
         if 0 < len(heard) < len(found):
-            notes.append(_dead(len(found), [path.forward.port for path in found if _unheard(path)]))
+            notes.append(_dead(len(found), [path.forward.source_port for path in found if _unheard(path)]))
         forward = paths.direction(first.forward)
         report = found[0].back  # the first flow's end is asked for the other direction
         back = paths.returned(report) if report is not None and _told(report) else None
         if over == "ICMP echo":
             notes.append(echo.LIMITS)
-        elif way.detailed and forward.found.ending == "exact":
+        elif way.detailed and forward.search.ending == "exact":
             forward, back = self._deeper(way, forward, back)
         expected = way.expected or None
         verdict = path_verdict.judge(forward, back, expected=expected)
@@ -243,7 +243,7 @@ class Measuring:
             backward=back if way.detailed else None,
             round_trip_seconds=round(first.forward.rtt, 6),
             duration_seconds=round(max(path.seconds for path in found), 6),
-            packets=sum(path.forward.found.packets for path in found),
+            packets=sum(path.forward.search.packets for path in found),
             notes=tuple(notes),
         )
 
@@ -256,7 +256,7 @@ class Measuring:
 
     # A round
 
-    def _row(self, asked: request.MeshRequest) -> rounds.Row | None:
+    def _row(self, asked: request.MeshRequest) -> rounds.MeshRow | None:
         members = asked.members
         mine = next((place for place, one in enumerate(members) if one.node == self._node), None)
         if mine is None:
@@ -269,7 +269,7 @@ class Measuring:
                 with self._entered(own.link) as space:
                     asking.open("", space, families=(paths.family(own.address),))
             except (errors.KubemtuError, OSError, LookupError) as error:
-                return rounds.Row(sender=mine, measured=0, ok=0, error=_gone(own.link, error))
+                return rounds.MeshRow(sender=mine, measured=0, ok=0, error=_gone(own.link, error))
             found = asking.measure(
                 [
                     paths.Target(
@@ -287,14 +287,14 @@ class Measuring:
         return row(mine, to, found)
 
 
-def row(sender: int, to: Sequence[int], found: Sequence[paths.Path]) -> rounds.Row:
+def row(sender: int, to: Sequence[int], found: Sequence[paths.Path]) -> rounds.MeshRow:
     """What one member measured, its exceptions in groups of the same end."""
     groups: dict[tuple[path_verdict.Kind, int], list[int]] = {}
     packets, longest, good = 0, 0.0, 0
     for peer, path in zip(to, found, strict=True):
-        packets += path.forward.found.packets
+        packets += path.forward.search.packets
         longest = max(longest, path.seconds)
-        if path.forward.found.limit == "expected":
+        if path.forward.search.limit == "expected":
             good += 1
             continue
         verdict = paths.judge(path)
@@ -302,14 +302,15 @@ def row(sender: int, to: Sequence[int], found: Sequence[paths.Path]) -> rounds.R
             good += 1
         else:
             groups.setdefault((verdict.kind, verdict.mtu), []).append(peer)
-    return rounds.Row(
+    return rounds.MeshRow(
         sender=sender,
         measured=len(found),
         ok=good,
         seconds=round(longest, 6),
         packets=packets,
         groups=tuple(
-            rounds.Group(kind=kind, mtu=mtu, to=tuple(sorted(peers))) for (kind, mtu), peers in sorted(groups.items())
+            rounds.PeerGroup(kind=kind, mtu=mtu, receivers=tuple(sorted(peers)))
+            for (kind, mtu), peers in sorted(groups.items())
         ),
     )
 
@@ -320,7 +321,7 @@ def evidence_of(space: int) -> records.Evidence:
 
 
 def _unheard(path: paths.Path) -> bool:
-    return path.forward.found.ending == "unreachable"
+    return path.forward.search.ending == "unreachable"
 
 
 def _dead(flows: int, ports: Sequence[int]) -> str:
@@ -332,7 +333,7 @@ def _dead(flows: int, ports: Sequence[int]) -> str:
     )
 
 
-def _told(report: wire.Report) -> bool:
+def _told(report: wire.SearchReport) -> bool:
     return report.state not in {"running", "refused"}
 
 

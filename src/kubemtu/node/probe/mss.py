@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kubemtu.core.headers import IPV4, IPV6, TCP
-from kubemtu.core.path.direction import TIMESTAMPS, Both, Segments
+from kubemtu.core.path.direction import TIMESTAMPS, BothDirections, Segments
 from kubemtu.node.probe import channel, wire
 
 ASK, TELL = 1, 2
@@ -36,7 +36,7 @@ _HEADERS: Final = {4: IPV4.size + TCP.size, 6: IPV6.size + TCP.size}
 _NO_OPTION: Final = {4: 536, 6: 1220}
 
 
-class Seen(NamedTuple):
+class ObservedMss(NamedTuple):
     """What one end sees of its own side; `port` is the asker's, the rest as in pathfacts.Segments."""
 
     arrived: int
@@ -60,25 +60,25 @@ def keep_syn(listening: socket.socket) -> None:
     listening.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, 1)
 
 
-def asker(sock: socket.socket, family: channel.Family, tcp_mtu_probing: int) -> Seen:
+def asker(sock: socket.socket, family: channel.Family, tcp_mtu_probing: int) -> ObservedMss:
     """What the end that has opened a connection sees. Raises OSError."""
     seen = _look(sock, int(sock.getsockname()[1]), tcp_mtu_probing)
     return seen._replace(arrived=_of_answer(sock, seen, family))
 
 
-def asked(sock: socket.socket, family: channel.Family, port: int, tcp_mtu_probing: int) -> Seen:
+def asked(sock: socket.socket, family: channel.Family, port: int, tcp_mtu_probing: int) -> ObservedMss:
     """What the end that has accepted a connection from `port` sees, once: a SYN is read once. Raises OSError."""
     return _look(sock, port, tcp_mtu_probing)._replace(arrived=_of_syn(sock, family))
 
 
-def _look(sock: socket.socket, port: int, tcp_mtu_probing: int) -> Seen:
+def _look(sock: socket.socket, port: int, tcp_mtu_probing: int) -> ObservedMss:
     options, sends, pmtu, announced = _FIELDS.unpack(sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _FIELDS.size))
     timestamps = bool(options & _TIMESTAMPS_IN_USE)
     announced += TIMESTAMPS if timestamps else 0
-    return Seen(0, announced, sends, min(pmtu, wire.LARGEST), port, timestamps, tcp_mtu_probing)
+    return ObservedMss(0, announced, sends, min(pmtu, wire.LARGEST), port, timestamps, tcp_mtu_probing)
 
 
-def _of_answer(sock: socket.socket, seen: Seen, family: channel.Family) -> int:
+def _of_answer(sock: socket.socket, seen: ObservedMss, family: channel.Family) -> int:
     """The MSS that arrived in the answer to our SYN; 0 when something smaller hides it."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, _REPAIR_ON)
@@ -120,14 +120,14 @@ def option(options: bytes) -> int:
     return 0
 
 
-def pack(kind: int, nonce: int, seen: Seen) -> bytes:
+def pack(kind: int, nonce: int, seen: ObservedMss) -> bytes:
     """The body of a question or an answer, to be sealed."""
     sizes = (seen.arrived, seen.announced, seen.sends, seen.pmtu, seen.port)
     head = (_MAGIC, wire.VERSION, kind, min(seen.probing, 0xFF), seen.timestamps, nonce)
     return _BODY.pack(*head, *(min(size, 0xFFFF) for size in sizes))
 
 
-def unpack(kind: int, message: bytes, key: wire.Key) -> tuple[int, Seen] | None:
+def unpack(kind: int, message: bytes, key: wire.Key) -> tuple[int, ObservedMss] | None:
     """The nonce and what the other end sees; None when it is not sealed with this key, or something else."""
     if len(message) != wire.LENGTH or not key.opens(message):
         return None
@@ -135,24 +135,24 @@ def unpack(kind: int, message: bytes, key: wire.Key) -> tuple[int, Seen] | None:
     if (magic, version, found) != (_MAGIC, wire.VERSION, kind):
         return None
     arrived, announced, sends, pmtu, port = sizes
-    return nonce, Seen(arrived, announced, sends, pmtu, port, bool(timestamps), probed)
+    return nonce, ObservedMss(arrived, announced, sends, pmtu, port, bool(timestamps), probed)
 
 
-def compare(here: Seen, there: Seen, family: channel.Family) -> Both:
+def compare(here: ObservedMss, there: ObservedMss, family: channel.Family) -> BothDirections:
     """What both ends of a connection see, as what each of them is made to believe."""
     relayed = here.port != there.port
 
-    def one(sender: Seen, receiver: Seen) -> Segments:
+    def one(sender: ObservedMss, receiver: ObservedMss) -> Segments:
         at_least = sender.sends + (TIMESTAMPS if sender.timestamps else 0)
         return Segments(
-            announced=receiver.announced,
-            arrived=sender.arrived or (receiver.announced if at_least >= receiver.announced else 0),
-            sends=sender.sends,
-            pmtu=sender.pmtu,
-            headers=_HEADERS[family],
+            announced_mss=receiver.announced,
+            received_mss=sender.arrived or (receiver.announced if at_least >= receiver.announced else 0),
+            segment_payload=sender.sends,
+            path_mtu=sender.pmtu,
+            header_bytes=_HEADERS[family],
             timestamps=sender.timestamps,
-            probing=sender.probing,
+            tcp_mtu_probing=sender.probing,
             relayed=relayed,
         )
 
-    return Both(forward=one(here, there), back=one(there, here))
+    return BothDirections(forward=one(here, there), backward=one(there, here))

@@ -34,15 +34,15 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `note`: why nothing could be heard, if anybody said.
     """
 
-    found: search.Found
-    believed_before: int
-    believed: int
-    peer_mtu: int = 0
+    search: search.SearchResult
+    path_mtu_before: int
+    path_mtu_after: int
+    receiver_mtu: int = 0
     rtt: float = 0.0
     seconds: float = 0.0
     note: str = ""
-    nat: str = ""  # the address under which the other end sees us, when it is another one
-    port: int = 0  # the UDP port that the packets left from
+    nat_address: str = ""  # the address under which the other end sees us, when it is another one
+    source_port: int = 0  # the UDP port that the packets left from
 
 
 class Path(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -50,7 +50,7 @@ class Path(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     target: Target
     forward: Measured
-    back: wire.Report | None = None
+    back: wire.SearchReport | None = None
     seconds: float = 0.0
 
 
@@ -64,35 +64,35 @@ def judge(path: Path) -> verdict.Verdict:
 def direction(one: Measured) -> verdict.Direction:
     """What was measured forwards, as the verdict wants it."""
     return verdict.Direction(
-        found=one.found,
-        believed_before=one.believed_before,
-        believed=one.believed,
-        peer_mtu=one.peer_mtu,
+        search=one.search,
+        path_mtu_before=one.path_mtu_before,
+        path_mtu_after=one.path_mtu_after,
+        receiver_mtu=one.receiver_mtu,
         note=one.note,
-        port=one.port,
-        nat=one.nat,
+        source_port=one.source_port,
+        nat_address=one.nat_address,
     )
 
 
-def returned(one: wire.Report) -> verdict.Direction:
+def returned(one: wire.SearchReport) -> verdict.Direction:
     """What the other end reported, as the verdict wants it; which router spoke does not travel."""
     assert one.state != "running"
     assert one.state != "refused"
-    quotes = (search.Quote(mtu=one.quoted, by=None, size=one.mtu + 1),) if one.quoted else ()
-    found = search.Found(
+    quotes = (search.TooBig(mtu=one.quoted, router=None, refused_size=one.mtu + 1),) if one.quoted else ()
+    found = search.SearchResult(
         ending=one.state,
         mtu=one.mtu,
         limit=one.limit,
-        losses=one.losses,
-        fitting=one.fitting,
+        next_size_losses=one.losses,
+        fitting_packets=one.fitting,
         fitting_lost=one.fitting_lost,
         rounds=one.rounds,
         packets=one.packets,
-        top=one.top,
-        quotes=quotes,
-        unheard=one.unheard,
+        interface_mtu=one.top,
+        too_big=quotes,
+        full_size_vanishes=one.unheard,
     )
-    return verdict.Direction(found=found, believed=one.believed)
+    return verdict.Direction(search=found, path_mtu_after=one.believed)
 
 
 def family(address: str) -> channel.Family:
@@ -141,14 +141,22 @@ def question(
     )
 
 
-NOTHING: Final = search.Found(
-    ending="unreachable", mtu=0, limit=None, losses=0, fitting=0, fitting_lost=0, rounds=0, packets=0, top=0
+NOTHING: Final = search.SearchResult(
+    ending="unreachable",
+    mtu=0,
+    limit=None,
+    next_size_losses=0,
+    fitting_packets=0,
+    fitting_lost=0,
+    rounds=0,
+    packets=0,
+    interface_mtu=0,
 )
 
 
 def nowhere(target: Target, note: str) -> Path:
     """The path to a target that nothing can be sent to."""
-    return Path(target=target, forward=Measured(found=NOTHING, believed_before=0, believed=0, note=note))
+    return Path(target=target, forward=Measured(search=NOTHING, path_mtu_before=0, path_mtu_after=0, note=note))
 
 
 def carried(target: Target, size: int, seconds: float) -> Path:
@@ -159,58 +167,66 @@ def carried(target: Target, size: int, seconds: float) -> Path:
 @functools.lru_cache(maxsize=64)
 def _arrived(size: int) -> Measured:
     """What all such paths have in common; five thousand of them share it."""
-    found = search.Found(
-        ending="exact", mtu=size, limit="expected", losses=0, fitting=1, fitting_lost=0, rounds=1, packets=1, top=size
+    found = search.SearchResult(
+        ending="exact",
+        mtu=size,
+        limit="expected",
+        next_size_losses=0,
+        fitting_packets=1,
+        fitting_lost=0,
+        rounds=1,
+        packets=1,
+        interface_mtu=size,
     )
-    return Measured(found=found, believed_before=0, believed=0)
+    return Measured(search=found, path_mtu_before=0, path_mtu_after=0)
 
 
-def echoed(heard: channel.Heard) -> wire.Answer:
+def echoed(heard: channel.Heard) -> wire.ProbeAnswer:
     """An echo of our own packet as an answer: it says nothing about the other end's queue or interface."""
     if wire.kind(heard.head) != wire.PROBE:
-        return wire.Answer(0, 0, 0, 0, 0, 0)
+        return wire.ProbeAnswer(0, 0, 0, 0, 0, 0)
     request = wire.read_request(heard.head)
-    return wire.Answer(request.nonce, request.number, request.size, 0, 0, 0)
+    return wire.ProbeAnswer(request.nonce, request.number, request.size, 0, 0, 0)
 
 
-def measured(one: session.Session, before: channel.Route, seconds: float) -> Measured:
+def measured(one: session.Session, before: channel.KernelRoute, seconds: float) -> Measured:
     """What an ended session found; `before` is what the kernel believed at its start."""
     assert one.found is not None
     whole = one.found.limit == "own interface"  # then there was nothing to learn
     found = one.found
-    if whole and found.top < before.device and found.top == one.search.question.top:
+    if whole and found.interface_mtu < before.device and found.interface_mtu == one.search.question.top:
         found = msgspec.structs.replace(found, limit="expected")
     return Measured(
-        found=found,
-        believed_before=before.believed,
-        believed=before.believed if whole else believed(one) or before.believed,
-        peer_mtu=one.peer_mtu,
+        search=found,
+        path_mtu_before=before.believed,
+        path_mtu_after=before.believed if whole else believed(one) or before.believed,
+        receiver_mtu=one.peer_mtu,
         rtt=one.rtt,
         seconds=seconds,
         note=one.note,
-        nat=one.nat,
-        port=one.channel.port,
+        nat_address=one.nat,
+        source_port=one.channel.port,
     )
 
 
-def report(asker: int, one: session.Session) -> wire.Report:
+def report(asker: int, one: session.Session) -> wire.SearchReport:
     """What an ended session found, for whoever asked for it."""
     found = one.found
     assert found is not None
-    return wire.Report(
+    return wire.SearchReport(
         asker,
         found.ending,
         found.limit,
         found.mtu,
-        found.top,
+        found.interface_mtu,
         believed(one),
-        next((quote.mtu for quote in found.quotes if quote.mtu), 0),
-        found.losses,
+        next((quote.mtu for quote in found.too_big if quote.mtu), 0),
+        found.next_size_losses,
         found.rounds,
         found.packets,
-        found.fitting,
+        found.fitting_packets,
         found.fitting_lost,
-        unheard=found.unheard,
+        unheard=found.full_size_vanishes,
     )
 
 

@@ -46,7 +46,7 @@ def fate(one: channel.Channel, address: channel.Address, key: wire.Key, mtu: int
     heard: set[int] = set()
     for number in range(TRIES):
         for place, size in enumerate((mtu, large)):
-            asked = wire.Request(wire.PROBE, nonce, 2 * number + place, size)
+            asked = wire.ProbePacket(wire.PROBE, nonce, 2 * number + place, size)
             one.send(key.seal(wire.pack_request(asked), bound), size, address)
         until = clock() + PATIENCE
         while not heard & {2 * number + 1} and (left := until - clock()) > 0 and waiting.poll(left * 1000):

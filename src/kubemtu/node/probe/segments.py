@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from kubemtu.core import errors
-from kubemtu.core.path.direction import Both
+from kubemtu.core.path.direction import BothDirections
 from kubemtu.node.probe import channel, mss, wire
 
 PATIENCE: Final = 2.0  # seconds for all of an exchange; a lost SYN is sent again after one (RFC 6298 2)
@@ -50,7 +50,7 @@ def ask(
     patience: float = PATIENCE,
     open_socket: Open = open_socket,
     probing: Callable[[], int] = mss.probing,
-) -> Both | None:
+) -> BothDirections | None:
     """Open a connection to a Listener and compare what both ends believe; None when there is none, or no other key.
 
     `address` is as socket calls want it. It takes two round trips and at most `patience` seconds. `open_socket` and
@@ -99,7 +99,7 @@ class _Connection(msgspec.Struct, gc=False):
     answered: bool = False
 
 
-class Listener:
+class TcpListener:
     """Answers `ask` on one TCP port of each family; strangers get nothing, and no more than AT_ONCE places.
 
     It is driven from outside: `fileno` becomes readable when there is something to do for `turn`, and `wake` says when

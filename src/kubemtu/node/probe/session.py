@@ -64,7 +64,7 @@ class Session:
         self._silent = 0  # bursts that met with nothing but silence
 
     @property
-    def found(self) -> search.Found | None:
+    def found(self) -> search.SearchResult | None:
         """The end of the search, once it has one."""
         return self.search.found
 
@@ -142,7 +142,7 @@ class Session:
         number = self._first + place
         size = self._burst.sizes[place]
         self._next = max(self._next, number + 1)
-        body = self._key.seal(wire.pack_request(wire.Request(wire.PROBE, self.nonce, number, size)), self._bound)
+        body = self._key.seal(wire.pack_request(wire.ProbePacket(wire.PROBE, self.nonce, number, size)), self._bound)
         refused = self.channel.send(body, size, self.address, self._local)
         if refused is None:
             return
@@ -163,7 +163,7 @@ class Session:
 
     def _say_hello(self, place: int) -> None:
         """Ask under which address we are seen: what is sealed for another one is met with silence."""
-        request = wire.Request(wire.HELLO, self.nonce, self._first + place, 0)
+        request = wire.ProbePacket(wire.HELLO, self.nonce, self._first + place, 0)
         body = self._key.seal(wire.pack_request(request))
         self.channel.send(body, self.search.question.small, self.address, self._local)
 
@@ -177,7 +177,7 @@ class Session:
         if self._burst is not None and self.found is None:
             self._begin(now)
 
-    def answered(self, answer: wire.Answer, now: float) -> None:
+    def answered(self, answer: wire.ProbeAnswer, now: float) -> None:
         """Take an answer of the other end to one of this session's packets."""
         if self._drops is not None and answer.drops != self._drops:
             self._void = True

@@ -58,7 +58,7 @@ class Station:
         self._by_descriptor: dict[int, channel.Channel] = {}
         self._old = time.monotonic()
         self._calls: collections.deque[Callable[[], None]] = collections.deque()
-        self._listeners: dict[int, tuple[str, segments.Listener]] = {}
+        self._listeners: dict[int, tuple[str, segments.TcpListener]] = {}
         self._poll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll.register(self._bell, select.EPOLLIN)
@@ -75,9 +75,9 @@ class Station:
         return self._answers.answered if self._answers is not None else 0
 
     @property
-    def refused(self) -> gate.Refused:
+    def refused(self) -> gate.RefusalCounts:
         """How many datagrams it did not answer, and why."""
-        return self._answers.gate.refused if self._answers is not None else gate.Refused()
+        return self._answers.gate.refused if self._answers is not None else gate.RefusalCounts()
 
     @property
     def families(self) -> tuple[channel.Family, ...]:
@@ -110,7 +110,9 @@ class Station:
         if not families:
             raise errors.UsageError(f"no TCP port can be listened on in a place that is none of the station's: {via!r}")
         inside = self.channels[via, families[0]].inside
-        made = inside(lambda: segments.Listener(self.key, port, families=families, probing=lambda: inside(mss.probing)))
+        made = inside(
+            lambda: segments.TcpListener(self.key, port, families=families, probing=lambda: inside(mss.probing))
+        )
         self._listeners[made.fileno()] = (via, made)
         self._poll.register(made.fileno(), select.EPOLLIN)
 
@@ -344,7 +346,7 @@ class Station:
             return False
         return True
 
-    def _take_answer(self, answer: wire.Answer, now: float, moved: dict[int, session.Session]) -> None:
+    def _take_answer(self, answer: wire.ProbeAnswer, now: float, moved: dict[int, session.Session]) -> None:
         if (asking := self._sessions.get(answer.nonce)) is not None:
             asking.answered(answer, now)
             moved[answer.nonce] = asking

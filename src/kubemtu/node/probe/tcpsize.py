@@ -46,7 +46,7 @@ _ACK: Final = 0x10
 class Sized(msgspec.Struct, frozen=True, kw_only=True):
     """What was found; `believed` the path MTU that the kernel held before, and `after` now, 0 when unknown."""
 
-    found: search.Found
+    found: search.SearchResult
     believed: int
     after: int
 
@@ -55,7 +55,7 @@ class _Gone(Exception):
     """The other end has closed, or does not acknowledge any more."""
 
 
-class _Open:
+class _OpenConnection:
     """One connection, and the raw socket beside it."""
 
     def __init__(self, address: channel.Address) -> None:
@@ -201,7 +201,7 @@ def largest(address: channel.Address) -> Sized | None:
     to look at sequence numbers or to send.
     """
     try:
-        opened = _Open(address)
+        opened = _OpenConnection(address)
     except (TimeoutError, ConnectionError):
         return None
     except OSError as error:
@@ -217,7 +217,7 @@ def largest(address: channel.Address) -> Sized | None:
 class _Search:
     """The sizes that were tried on one connection, and on those after it, when it was closed meanwhile."""
 
-    def __init__(self, opened: _Open) -> None:
+    def __init__(self, opened: _OpenConnection) -> None:
         self._opened = opened
         self._reopened = 0
         self._patience = max(PATIENCE, 3 * opened.rtt())
@@ -244,19 +244,21 @@ class _Search:
         finally:
             after = self._believed()
             self._opened.close()
-        quotes = (search.Quote(mtu=self.quoted, by=None, size=believed),) if 0 < self.quoted < believed else ()
+        quotes = (
+            (search.TooBig(mtu=self.quoted, router=None, refused_size=believed),) if 0 < self.quoted < believed else ()
+        )
         whole = low >= believed
-        found = search.Found(
+        found = search.SearchResult(
             ending="exact",
             mtu=low,
             limit="own interface" if whole else "router" if quotes else "silence",
-            losses=self.losses,
-            fitting=self.arrived,
+            next_size_losses=self.losses,
+            fitting_packets=self.arrived,
             fitting_lost=0,
             rounds=1,
             packets=self.packets,
-            top=believed,
-            quotes=quotes,
+            interface_mtu=believed,
+            too_big=quotes,
         )
         return Sized(found=found, believed=believed, after=self.quoted or after or believed)
 
@@ -283,7 +285,7 @@ class _Search:
         self._opened.close()
         if self._reopened > REOPENED_MOST:
             raise _Gone
-        self._opened = _Open(address)
+        self._opened = _OpenConnection(address)
 
     def _believed(self) -> int:
         level, option = (

@@ -66,7 +66,7 @@ LIMITS: Final[tuple[search.Limit | None, ...]] = (
 )
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class ProbePacket(msgspec.Struct, frozen=True, gc=False):
     """A PROBE, whose `size` is the packet's, an ASK to measure back, with the asker's own MTU as `size`, or a HELLO."""
 
     kind: Literal[1, 3, 5]
@@ -75,7 +75,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     size: int
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
+class ProbeAnswer(msgspec.Struct, frozen=True, gc=False):
     """What the other end saw of one PROBE.
 
     `size`: as received; `fragment`: bytes of the largest fragment, 0 when it came whole; `drops`: how many datagrams
@@ -90,7 +90,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     mtu: int
 
 
-class Report(msgspec.Struct, frozen=True, gc=False):
+class SearchReport(msgspec.Struct, frozen=True, gc=False):
     """What the other end found in its own direction; `state` is "running", "refused" or how the search ended.
 
     `believed`: the path MTU its kernel holds afterwards; `quoted`: what a router claimed, 0 when none did, and
@@ -178,28 +178,28 @@ def mac(datagram: bytes) -> bytes:
     return datagram[_BODY:LENGTH]
 
 
-def pack_request(request: Request) -> bytes:
+def pack_request(request: ProbePacket) -> bytes:
     """The body of a request, to be sealed."""
     return _REQUEST.pack(MAGIC, VERSION, request.kind, 0, request.nonce, request.number, request.size)
 
 
-def asked(datagram: bytes) -> Request | None:
+def asked(datagram: bytes) -> ProbePacket | None:
     """Read a request; None for anything else."""
     if len(datagram) < LENGTH:
         return None
     magic, version, found, _, nonce, number, size = _REQUEST.unpack_from(datagram)
     if magic != MAGIC or version != VERSION or found not in REQUESTS:
         return None
-    return Request(found, nonce, number, size)
+    return ProbePacket(found, nonce, number, size)
 
 
-def read_request(datagram: bytes) -> Request:
+def read_request(datagram: bytes) -> ProbePacket:
     """Read a request whose kind is known."""
     _, _, found, _, nonce, number, size = _REQUEST.unpack_from(datagram)
-    return Request(found, nonce, number, size)
+    return ProbePacket(found, nonce, number, size)
 
 
-def pack_answer(answer: Answer) -> bytes:
+def pack_answer(answer: ProbeAnswer) -> bytes:
     """The body of an answer, to be sealed."""
     return _ANSWER.pack(
         MAGIC,
@@ -215,12 +215,12 @@ def pack_answer(answer: Answer) -> bytes:
     )
 
 
-def read_answer(datagram: bytes) -> Answer:
+def read_answer(datagram: bytes) -> ProbeAnswer:
     """Read an answer whose kind is known."""
-    return Answer(*_ANSWER.unpack_from(datagram)[4:])
+    return ProbeAnswer(*_ANSWER.unpack_from(datagram)[4:])
 
 
-def pack_report(report: Report) -> bytes:
+def pack_report(report: SearchReport) -> bytes:
     """The body of a report, to be sealed; counts that do not fit are cut off at the largest that does."""
     return _REPORT.pack(
         MAGIC,
@@ -241,14 +241,14 @@ def pack_report(report: Report) -> bytes:
     )
 
 
-def read_report(datagram: bytes) -> Report | None:
+def read_report(datagram: bytes) -> SearchReport | None:
     """Read a report whose kind is known; None when it says what this version does not know."""
     fields = _REPORT.unpack_from(datagram)
     state, limit = fields[3], fields[4] & ~_UNHEARD
     if state >= len(STATES) or limit >= len(LIMITS):
         return None
     rest = (*fields[6:], bool(fields[4] & _UNHEARD))
-    return Report(fields[5], STATES[state], LIMITS[limit], *rest)
+    return SearchReport(fields[5], STATES[state], LIMITS[limit], *rest)
 
 
 def pack_seen(nonce: int, address: bytes) -> bytes:
