@@ -154,7 +154,7 @@ def layer(round_: rounds.Mesh, *, cutting: Sequence[str] = (), name: str = "node
         plan=sampling.plan(round_.members),
         faults=faults,
         fragmenting_nodes=tuple(cutting),
-        seconds=0.25,
+        duration_seconds=0.25,
     )
 
 

@@ -41,7 +41,7 @@ def measured(
                 sender=sender,
                 measured=len(peers),
                 ok=len(peers) - bad,
-                seconds=0.5,
+                duration_seconds=0.5,
                 packets=4 * len(peers),
                 groups=listed,
             )

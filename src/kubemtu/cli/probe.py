@@ -225,7 +225,7 @@ def _layer(layer: "MeshLayer", columns: int | None) -> Iterator[str]:
         yield from _matrix(layer, columns or WIDE)
     if layer.plan.peers_per_member < len(members) - 1:
         yield from render.wrapped(layer.plan.sentence, columns, indent=2)
-    yield f"  {count(summary.packets, 'packet')}, {layer.seconds:.2f} s"
+    yield f"  {count(summary.packets, 'packet')}, {layer.duration_seconds:.2f} s"
 
 
 def _matrix(layer: "MeshLayer", width: int) -> Iterator[str]:

@@ -51,7 +51,7 @@ def test_a_summary_counts_pairs_by_kind() -> None:
     told = mesh_rounds.summary(rounds.measured(5, rule, silent={0}))
     assert (told.members, told.reported, told.planned, told.measured, told.ok) == (5, 4, 20, 16, 11)
     assert told.kinds == (("unreachable", 4), ("black hole", 1))
-    assert (told.packets, told.seconds) == (64, 0.5)
+    assert (told.packets, told.longest_seconds) == (64, 0.5)
 
 
 def test_what_is_measured_later_is_believed() -> None:
@@ -74,7 +74,7 @@ def test_what_is_measured_later_is_believed() -> None:
     assert mesh_rounds.cell(both, 4, 5) is None  # planned, but only the later question was answered
     assert mesh_rounds.cell(both, 1, 2) == ("ok", 1500)
     assert both.row(0) == mesh_rounds.MeshRow(
-        sender=0, measured=3, ok=2, seconds=0.5, packets=4, groups=(hole,), beyond_plan=(3, 5)
+        sender=0, measured=3, ok=2, duration_seconds=0.5, packets=4, groups=(hole,), beyond_plan=(3, 5)
     )
 
 

@@ -52,7 +52,7 @@ class MeshRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     sender: int
     measured: int
     ok: int
-    seconds: float = 0.0
+    duration_seconds: float = 0.0
     packets: int = 0
     groups: tuple[PeerGroup, ...] = ()
     beyond_plan: tuple[int, ...] = ()
@@ -131,7 +131,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     ok: int
     kinds: tuple[tuple[Kind, int], ...] = ()
     packets: int = 0
-    seconds: float = 0.0  # of the member that took longest
+    longest_seconds: float = 0.0  # of the member that took longest
 
 
 def summary(mesh: Mesh) -> Summary:
@@ -148,7 +148,7 @@ def summary(mesh: Mesh) -> Summary:
         ok=sum(row.ok for row in mesh.rows),
         kinds=tuple(sorted(kinds.items(), key=lambda item: (-item[1], item[0]))),
         packets=sum(row.packets for row in mesh.rows),
-        seconds=max((row.seconds for row in mesh.rows), default=0.0),
+        longest_seconds=max((row.duration_seconds for row in mesh.rows), default=0.0),
     )
 
 
@@ -205,7 +205,7 @@ def _merged(mesh: Mesh, old: MeshRow | None, later: Mesh, new: MeshRow) -> MeshR
         sender=sender,
         measured=measured,
         ok=measured - sum(map(len, groups.values())),
-        seconds=base.seconds + new.seconds,
+        duration_seconds=base.duration_seconds + new.duration_seconds,
         packets=base.packets + new.packets,
         groups=tuple(
             PeerGroup(kind=kind, mtu=mtu, receivers=tuple(sorted(to)), flows=flows)

@@ -53,7 +53,7 @@ class SamplingPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     pairs: int
     peers_per_member: int
     rounds: int
-    seconds: float
+    least_seconds: float
     every_zone_reached: bool
     detection: tuple[Detection, ...]
     sentence: str
@@ -144,7 +144,7 @@ def plan(
         pairs=size * len(chosen),
         peers_per_member=len(chosen),
         rounds=turn,
-        seconds=len(chosen) * PACKETS / most_pps,
+        least_seconds=len(chosen) * PACKETS / most_pps,
         every_zone_reached=everywhere,
         detection=detection,
         sentence=_sentence(size, len(chosen), turn, detection),

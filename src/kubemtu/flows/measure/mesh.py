@@ -59,7 +59,7 @@ class MeshLayer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     plan: sampling.SamplingPlan
     faults: tuple[Fault, ...] = ()
     fragmenting_nodes: tuple[str, ...] = ()
-    seconds: float = 0.0
+    duration_seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -212,10 +212,10 @@ async def _layer(
     places = sorted(taking.places, key=lambda place: (place.zone, place.node))
     listed = tuple(rounds.MemberNode(name=place.node, zone=place.zone) for place in places)
     plan = sampling.plan(listed, round_number=round_number, most_pps=pps or sampling.MOST_PPS)
-    if plan.seconds > LONGEST:
+    if plan.least_seconds > LONGEST:
         least = plan.peers_per_member * sampling.PACKETS / LONGEST
         raise errors.UsageError(
-            f"at {pps:g} packets a second from each node a round takes {plan.seconds:,.0f} s, and {LONGEST:.0f} s can "
+            f"at {pps:g} packets a second from each node a round takes {plan.least_seconds:,.0f} s, and {LONGEST:.0f} s can "
             f"be waited for: --max-pps {math.ceil(least)} or more"
         )
     everybody = plan.peers_per_member == len(listed) - 1
@@ -226,7 +226,7 @@ async def _layer(
     tell(f"{taking.name}: {len(listed)} measure {count(plan.peers_per_member, 'peer')} each")
     asking.excuse(taking.silent)
     told = await asking.ask(
-        request.ProbeRequest(mesh=asked, timeout_seconds=int(PATIENCE + plan.seconds * 2)),
+        request.ProbeRequest(mesh=asked, timeout_seconds=int(PATIENCE + plan.least_seconds * 2)),
         tell=lambda have, of: tell(f"{taking.name}: {have} of {of} have measured"),
     )
     rows = [one.mesh_row for node, one in told.items() if one.mesh_row is not None and node not in taking.silent]
@@ -252,7 +252,7 @@ async def _layer(
         plan=plan,
         faults=blamed,
         fragmenting_nodes=_cutting(told, rows, listed),
-        seconds=round(time.monotonic() - began, 3),
+        duration_seconds=round(time.monotonic() - began, 3),
     )
 
 

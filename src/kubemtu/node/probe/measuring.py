@@ -306,7 +306,7 @@ def row(sender: int, to: Sequence[int], found: Sequence[paths.Path]) -> rounds.M
         sender=sender,
         measured=len(found),
         ok=good,
-        seconds=round(longest, 6),
+        duration_seconds=round(longest, 6),
         packets=packets,
         groups=tuple(
             rounds.PeerGroup(kind=kind, mtu=mtu, receivers=tuple(sorted(peers)))
