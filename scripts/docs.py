@@ -1,8 +1,12 @@
 """Write what is made from the code: docs/codes.md, docs/access.md, docs/schemas/, deploy/. `--check` only compares."""
 
+import ast
 import inspect
+import itertools
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -34,7 +38,8 @@ def pages() -> dict[Path, str]:
     made = {Path("docs/codes.md"): codes.markdown(), Path("docs/access.md"): access.markdown()}
     made |= {Path("deploy") / name: text for name, text in shipped.files().items()}
     for name, type_ in SCHEMAS.items():
-        schema = msgspec.json.encode(level(msgspec.json.schema(type_, schema_hook=anything)), order="deterministic")
+        plain = level(described(type_, msgspec.json.schema(type_, schema_hook=anything)))
+        schema = msgspec.json.encode(plain, order="deterministic")
         made[Path(f"docs/schemas/{name}.json")] = msgspec.json.format(schema, indent=2).decode() + "\n"
     return made
 
@@ -48,6 +53,53 @@ def strangers() -> list[Path]:
 def anything(_type: type) -> dict[str, object]:
     """The schema of what the API calls free-form."""
     return {"description": "Any JSON value."}
+
+
+def described(type_: type, schema: dict[str, Any]) -> dict[str, Any]:
+    """Give each property of a schema the sentence that stands below its field in the code."""
+    for struct in structs(type_):
+        definition = schema["$defs"].get(struct.__name__) or schema["$defs"][re.sub(r"\W", "_", qualified(struct))]
+        sentences = field_sentences(struct)
+        for field in msgspec.structs.fields(struct):
+            if field.name in sentences:
+                definition["properties"][field.encode_name]["description"] = sentences[field.name]
+    return schema
+
+
+def qualified(struct: type[msgspec.Struct]) -> str:
+    """Name a struct as msgspec does where two of one schema have the same short name."""
+    return f"{struct.__module__}.{struct.__qualname__}"
+
+
+def structs(type_: type) -> list[type[msgspec.Struct]]:
+    """Return the structs that a type is made of, itself first, each once."""
+    found: dict[type[msgspec.Struct], None] = {}
+    waiting: list[Any] = [msgspec.inspect.type_info(type_)]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, msgspec.inspect.StructType):
+            if part.cls in found:
+                continue
+            found[part.cls] = None
+            waiting += [field.type for field in part.fields]
+        for name in ("types", "item_types"):
+            waiting += getattr(part, name, ())
+        waiting += [inner for name in ("item_type", "key_type", "value_type") if (inner := getattr(part, name, None))]
+    return list(found)
+
+
+def field_sentences(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """Return what is said of each field of a struct: the string that follows it in the source."""
+    (body,) = [part.body for part in ast.parse(inspect.getsource(struct)).body]  # type: ignore[attr-defined]
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
 def level(part: object) -> object:

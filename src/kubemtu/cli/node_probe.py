@@ -30,47 +30,75 @@ key_option = click.option(
 
 
 class DirectionResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One direction, for programs: sizes in bytes, `fitting` packets up to `mtu` sent, `fitting_lost` of them lost."""
+    """Report one direction."""
 
     ending: str
+    """"exact": proven; "unreachable": nothing was answered; "lossy", "overloaded": too much was lost to prove more."""
     mtu: int
+    """The largest packet that arrived, in bytes; 0 when none did."""
     limit: str | None
+    """What stops the next larger size; null when nothing was proven."""
     interface_mtu: int
+    """The MTU of the sender's own interface, in bytes."""
     next_size_losses: int
+    """How often a packet one byte larger was lost."""
     fitting_packets: int
+    """How many packets of up to `mtu` bytes were sent."""
     fitting_lost: int
+    """How many of those were lost."""
     rounds: int
+    """How many bursts it took."""
     packets: int
+    """How many packets were sent."""
     path_mtu_after: int
+    """The path MTU that the sender's kernel held afterwards, in bytes; 0 when not known."""
     too_big: tuple[search.TooBig, ...] = ()
+    """What routers said of packets larger than `mtu`."""
     segments: direction.Segments | None = None
+    """What the sender's TCP is made to believe; null when that was not looked at."""
     nat_address: str = ""
+    """The address under which the receiver sees the sender, where that is another."""
 
 
 class HostProbe(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What `-o json` prints; `packets` are those of the forward direction, `seconds` that it took to measure all.
-
-    `is_mtu`: whether an MTU is the trouble; `place`: who or where; `advice`: what to do.
-    """
+    """Report the path between this host and another one."""
 
     address: str
+    """The address that was measured."""
     port: int
+    """The port of its station."""
     mtu: int
+    """The largest packet that arrives whole, in bytes; 0 when none did."""
     expected: int
+    """The size that should arrive, in bytes."""
     kind: str
+    """The class of what was measured."""
     is_mtu: str
+    """Whether an MTU is the trouble: "yes", "no" or "unknown"."""
     sentence: str
+    """What is so, in one sentence."""
     location: str
+    """Who or where is at fault; empty when not known."""
     advice: str
+    """What to do next."""
     duration_seconds: float
+    """How long it took to measure all."""
     packets: int
+    """How many packets were sent forward."""
     round_trip_seconds: float
+    """The round trip of the smallest packet."""
     protocol: str
+    """What was measured by: UDP to a station, or ICMP echo."""
     evidence: tuple[str, ...]
+    """What the verdict rests on, a fact each."""
     forward: DirectionResult
+    """From this host to the other."""
     backward: DirectionResult | None = None
+    """From the other host to this one; null when not measured."""
     forgotten_path_mtus: int = 0
+    """How many learned path MTUs were forgotten first."""
     notes: tuple[str, ...] = ()
+    """What else is to be said of how it was measured."""
 
 
 @click.command()

@@ -8,20 +8,22 @@ Cause = Literal["network", "tunnel", "overlay", "veth", "bridge", "pods", "nics"
 
 
 class Remedy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What is wrong, and the MTU that pods shall have, in bytes of their packet; 0 where none can be said.
-
-    `cause`: "network": less gets through between nodes than their NICs say; "tunnel": a tunnel device is smaller than
-    it should be; "overlay": less gets through between pods, and nothing shows why; "veth": two ends of one interface
-    differ; "bridge": a bridge has another MTU than its ports; "pods": pods or their configuration do not suit the path;
-    "nics": and so because NICs differ. `path_mtu` is what gets through between nodes, 0 where the NICs decide; `place`
-    the devices at fault; `known` who said so before.
-    """
+    """Say what is wrong with the pod network, and the MTU that pods shall have."""
 
     cause: Cause
+    """"network": less gets through between nodes than their NICs say; "tunnel": a tunnel device is smaller than
+    it should be; "overlay": less gets through between pods, and nothing shows why; "veth": the two ends of one
+    interface differ; "bridge": a bridge has another MTU than its ports; "pods": pods or their configuration do
+    not suit the path; "nics": the same, because NICs differ; "none": nothing.
+    """
     mtu: int = 0
+    """The MTU that pods shall have, in bytes; 0 where none can be said."""
     path_mtu: int = 0
+    """What gets through between nodes, in bytes; 0 where the NICs decide."""
     devices: str = ""
+    """The devices at fault, with their nodes, as in a sentence."""
     stated_by: str = ""
+    """Who said before that the path carries that little; else empty."""
 
     @property
     def command(self) -> str:

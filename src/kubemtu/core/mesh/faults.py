@@ -51,26 +51,32 @@ NODES: Final[frozenset[Shape]] = LINES | {"pair", "pair both"}  # shapes whose n
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One thing at fault, and how many ordered pairs it explains.
-
-    `members` and `others` name nodes, or zones when `at` says so. For "pair", "zones" and "equal paths" packets go from
-    `members` to `others`, place by place, an empty side being everybody else, and with `both` also back; otherwise
-    `members` are at fault, and `others` is empty. `kind` is None when nothing was measured; `mtu` is 0 when no size is
-    known.
-    """
+    """Name one thing at fault, and how many ordered pairs it explains."""
 
     where: Where
+    """Which part of the network: what a member receives or sends, its link, a pair, what zones share."""
     scope: Literal["node", "zone", "all"]
+    """Of what `members` and `others` are the names."""
     members: tuple[str, ...]
+    """Who is at fault; for "pair", "zones" and "equal paths" where packets come from. Empty: everybody else."""
     others: tuple[str, ...]
+    """For "pair", "zones" and "equal paths" where packets go to, in the order of `members`. Empty: everybody else."""
     kind: Kind | None
+    """What becomes of larger packets; null when nothing was measured."""
     mtu: int
+    """The largest packet that arrives, in bytes; 0 when no size is known."""
     pairs: int
+    """How many ordered pairs it explains."""
     sentence: str
+    """What is so, in one sentence."""
     advice: str
+    """What to do about it."""
     confidence: Confidence
+    """How sure it is that this is at fault."""
     both_directions: bool = False
-    remedy: Remedy | None = None  # what to do about the pod network, where it is known
+    """True when packets are lost from `members` to `others` and back."""
+    remedy: Remedy | None = None
+    """What to do about the pod network; null where that is not known."""
 
 
 def infer(round_: rounds.Mesh) -> tuple[Fault, ...]:

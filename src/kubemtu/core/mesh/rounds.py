@@ -16,22 +16,28 @@ from kubemtu.core.path.verdict import Kind
 
 
 class MemberNode(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One node that takes part; `zone` is its rack or zone, empty when that is not known."""
+    """Name one node that takes part in a mesh."""
 
     name: str
+    """The name of the node."""
     zone: str = ""
+    """Its zone or rack; empty when not known."""
 
 
 class PeerGroup(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The members, ascending, to whom one sender's packets met the same end, which is not "ok"; `mtu` in bytes.
+    """List the peers to whom one sender's packets met the same end, other than "ok".
 
-    `flows` says how many flows carried what, when there were several. Raises ValueError for what cannot be.
+    Raises ValueError for what cannot be.
     """
 
     kind: Kind
+    """What became of larger packets."""
     mtu: int
+    """The largest packet that arrived, in bytes."""
     receivers: tuple[int, ...]
+    """The peers, by their index among the members, ascending."""
     flows: str = ""
+    """How many flows carried what, where there were several."""
 
     def __post_init__(self) -> None:
         """Refuse what a bisection would be misled by."""
@@ -42,21 +48,27 @@ class PeerGroup(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class MeshRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What one member measured in one round, each direction by itself: the kind "asymmetric" has no place here.
+    """Report what one member measured in one round, each direction by itself: the kind "asymmetric" has no place here.
 
-    `measured` peers, of which `ok` as expected; the others are in `groups`. `also` lists, ascending, the peers that
-    were measured beyond the round's plan. `error` says why the member could not measure, or not all.
     Raises ValueError when the numbers do not add up.
     """
 
     sender: int
+    """The member that sent, by its index."""
     measured: int
+    """To how many peers it was measured."""
     ok: int
+    """To how many of them all is as expected; the others are in `groups`."""
     duration_seconds: float = 0.0
+    """How long that took."""
     packets: int = 0
+    """How many packets were sent."""
     groups: tuple[PeerGroup, ...] = ()
+    """The peers to whom not all arrived, by what became of it."""
     beyond_plan: tuple[int, ...] = ()
+    """The peers that were measured beside those that the round planned, by their index, ascending."""
     error: str = ""
+    """Why the member could not measure, or not all; else empty."""
 
     def __post_init__(self) -> None:
         """Hold the counts against the lists."""
@@ -70,18 +82,21 @@ class MeshRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Mesh(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One round: who takes part, the size that should arrive, and the rows that came in, ascending by sender.
+    """Hold one round: who takes part, the size that should arrive, and the rows that came in.
 
-    `offsets`: member i was to measure (i + s) modulo N for each s of them; None: everybody else. `witnessed` are the
-    members, ascending, that did not report: their rows hold what others measured of their packets. Raises ValueError
-    for a row or a peer that is not of this round.
+    Raises ValueError for a row or a peer that is not of this round.
     """
 
     members: tuple[MemberNode, ...]
+    """Who takes part; all else names them by their index here."""
     expected: int
+    """The size that should arrive, in bytes."""
     rows: tuple[MeshRow, ...] = ()
+    """What each sender's packets met, ascending by sender."""
     offsets: tuple[int, ...] | None = None
+    """Member i was to measure member (i + offset) modulo their number, for each offset; null: all others."""
     measured_by_others: tuple[int, ...] = ()
+    """The members, by their index, that did not report: others measured what these send and receive."""
 
     def __post_init__(self) -> None:
         """Refuse what would let one member be taken for another."""
@@ -122,16 +137,24 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a round comes to, in ordered pairs; `kinds` counts those that are not ok, the commonest first."""
+    """Sum up a round in ordered pairs."""
 
     members: int
+    """How many nodes take part."""
     reported: int
+    """How many of them reported."""
     planned: int
+    """How many ordered pairs were to be measured."""
     measured: int
+    """How many were."""
     ok: int
+    """How many of those carry what is expected."""
     kinds: tuple[tuple[Kind, int], ...] = ()
+    """How many do not, by kind, the commonest first."""
     packets: int = 0
-    longest_seconds: float = 0.0  # of the member that took longest
+    """How many packets that took."""
+    longest_seconds: float = 0.0
+    """How long the slowest member took."""
 
 
 def summary(mesh: Mesh) -> Summary:

@@ -29,34 +29,39 @@ RISK: Final = 1e-6
 
 
 class Detection(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """How probably one round finds a fault.
-
-    `missed` is the probability that it does not: beside 1, a float cannot hold how small that is. `rounds`: after so
-    many the fault is found, all but for RISK, when it is by chance, and anew in each round, which members are silent.
-    """
+    """Say how probably one round finds a fault."""
 
     fault: str
+    """Which fault."""
     probability: float
+    """The probability that one round finds it."""
     miss_probability: float
+    """The probability that it does not, which may be smaller than a number beside 1 can hold."""
     rounds: int
+    """After so many rounds it is found, all but for one chance in a million; 0: it may never be."""
 
 
 class SamplingPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One round: the offsets, what they cost, and what they find.
-
-    `pairs` are measured in all, `per_member` by each; `rounds` until every pair was measured; `seconds` are the least
-    that a round takes at the rate that was allowed. `everywhere`: each member measures into every zone.
-    """
+    """Plan one round: who measures whom, what that costs, and what it finds."""
 
     members: int
+    """How many nodes take part."""
     offsets: tuple[int, ...]
+    """Member i measures member (i + offset) modulo their number, for each offset."""
     pairs: int
+    """How many ordered pairs that makes."""
     peers_per_member: int
+    """How many peers each member measures."""
     rounds: int
+    """After how many rounds every pair was measured."""
     least_seconds: float
+    """How long a round takes at least, at the packet rate that is allowed."""
     every_zone_reached: bool
+    """True when each member measures into every other zone."""
     detection: tuple[Detection, ...]
+    """How probably faults of each kind are found."""
     sentence: str
+    """The same for people."""
 
     def peers(self, member: int) -> tuple[int, ...]:
         """Whom a member measures, slot by slot."""

@@ -38,11 +38,14 @@ UNKNOWN: Final = Fate("unknown")
 
 
 class TooBig(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A router's "too big": who, what it claims to carry, and the size that it refused (above `top` when not said)."""
+    """Report a router's "too big": ICMP fragmentation needed (RFC 1191 4) or ICMPv6 packet too big (RFC 4443 3.2)."""
 
     mtu: int
+    """The MTU that the router claims, in bytes."""
     refused_size: int
+    """The size of the packet that it refused, in bytes; above the interface's MTU where the router did not say."""
     router: str | None = None
+    """Its address; null when the other end only passed its word on."""
 
 
 class PacketCounts:

@@ -14,22 +14,24 @@ TIMESTAMPS: Final = 12  # RFC 7323 3.2, padded: include/net/tcp.h TCPOLEN_TSTAMP
 
 
 class Segments(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What TCP is made to believe by one end, the sender, of one connection.
-
-    `announced`: the MSS that the receiver put into its SYN; `arrived`: that MSS as the sender received it, 0 when it
-    could not be seen; `sends`: the payload that the sender puts into one segment now; `pmtu`: the path MTU that
-    its connection holds; `headers`: of IP and TCP, without options; `probing`: net.ipv4.tcp_mtu_probing of the sender;
-    `relayed`: the connection came from another port than it was opened from, so something translates or relays it.
-    """
+    """Report what one end of a connection, the sender, makes of TCP segment sizes."""
 
     announced_mss: int
+    """The MSS that the receiver put into its SYN, in bytes of payload."""
     received_mss: int
+    """That MSS as it arrived at the sender; 0 when it could not be seen."""
     segment_payload: int
+    """How many bytes of payload the sender puts into one segment now."""
     path_mtu: int
+    """The path MTU that the sender's connection holds, in bytes."""
     header_bytes: int
+    """The bytes of the IP and TCP headers, without options."""
     timestamps: bool = True
+    """True when each segment carries the timestamp option of RFC 7323."""
     tcp_mtu_probing: int = 0
+    """net.ipv4.tcp_mtu_probing of the sender."""
     relayed: bool = False
+    """True when the connection came from another port than it was opened from: something translates or relays it."""
 
     @property
     def clamped(self) -> bool:
@@ -55,30 +57,35 @@ class BothDirections(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Direction(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What was measured of one direction.
-
-    `believed_before` and `believed` are the path MTUs that the sender's kernel held before and after, 0 when unknown;
-    `peer_mtu` is that of the interface that the receiver receives by, 0 when unknown; `port` is the source port of the
-    flow, 0 when it does not matter. `segments` and `tcp_mtu_probing` are about the sender's TCP. `outer` is the largest
-    size that leaves the sender's node without the tunnel's packet around it being cut, None when that is not known or
-    not the case; `outer_packets` tunnel packets were seen to be cut, into `outer_fragments` pieces. `nat` is the
-    address under which the receiver sees the sender, where that is another. `fragments`: what became of datagrams
-    that their sender cut, "" when that is not known.
-    """
+    """Report what was measured in one direction of a path."""
 
     search: search.SearchResult
+    """How the search for the largest size that arrives ended."""
     path_mtu_before: int = 0
+    """The path MTU that the sender's kernel held before, in bytes; 0 when not known."""
     path_mtu_after: int = 0
+    """The path MTU that the sender's kernel held afterwards, in bytes; 0 when not known."""
     receiver_mtu: int = 0
+    """The MTU of the interface by which the receiver receives, in bytes; 0 when not known."""
     note: str = ""
+    """What else is to be said of it; mostly empty."""
     source_port: int = 0
+    """The source port of the flow; 0 when it does not matter."""
     segments: Segments | None = None
+    """What the sender's TCP is made to believe; null when that was not looked at."""
     tcp_mtu_probing: int = 0
+    """net.ipv4.tcp_mtu_probing of the sender; 0 when off or not known."""
     unfragmented_mtu: int | None = None
+    """The largest packet around which the tunnel's packet leaves the sender's node whole, in bytes; null when not
+    known, or when all do."""
     fragmented_tunnel_packets: int = 0
+    """How many packets of the tunnel were seen to be fragmented."""
     tunnel_fragments: int = 0
+    """How many fragments those became."""
     fragmented_datagrams: Literal["", "arrive", "vanish"] = ""
+    """What became of datagrams that their sender had fragmented; empty when not known."""
     nat_address: str = ""
+    """The address under which the receiver sees the sender, where that is another."""
 
     @property
     def probing(self) -> int:

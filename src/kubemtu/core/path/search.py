@@ -70,26 +70,32 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """How a search ended, and what it rests on.
-
-    `mtu`: the largest size that arrived, exact or not; 0 when nothing did. `limit`: what stops the next larger size;
-    "expected" when none was asked for, because what is expected arrives.
-    `losses`: how often that size was lost. `fitting` and `fitting_lost`: packets up to `mtu` sent, and lost.
-    `unheard`: the router that refuses that size never sees the largest ones, because something before it swallows them.
-    """
+    """Say how a search ended, and what that rests on."""
 
     ending: Ending
+    """"exact": proven; "unreachable": nothing was answered; "lossy", "overloaded": too much was lost to prove more."""
     mtu: int
+    """The largest packet that arrived, in bytes, exact or not; 0 when none did."""
     next_size_losses: int
+    """How often a packet one byte larger was lost."""
     fitting_packets: int
+    """How many packets of up to `mtu` bytes were sent."""
     fitting_lost: int
+    """How many of those were lost."""
     rounds: int
+    """How many bursts it took."""
     packets: int
+    """How many packets were sent in all."""
     interface_mtu: int
+    """The MTU of the sender's own interface, in bytes: nothing larger can leave it."""
     limit: Limit | None = None
+    """What stops the next larger size; "expected": none was tried, because what is expected arrives."""
     too_big: tuple[TooBig, ...] = ()
-    largest_fragment: int | None = None  # bytes of the largest fragment that arrived of the next larger size
+    """What routers said of packets larger than `mtu`."""
+    largest_fragment: int | None = None
+    """Where the next larger size arrives in fragments: the largest of them, in bytes."""
     full_size_vanishes: bool = False
+    """True when a router refuses sizes just above `mtu`, and full-size packets vanish before they reach it."""
 
 
 class Search:

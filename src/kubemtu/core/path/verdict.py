@@ -42,19 +42,22 @@ _TOLD_OF_BACK: frozenset[Kind] = frozenset({"outer fragments", "stale path MTU"}
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One class, the largest size that arrives whole, a sentence for people, and one line for each piece of evidence.
-
-    `expected` is the size that was to arrive, 0 when that does not apply; `place` says who or where is at fault, empty
-    when that is not known; `advice` is what to do next.
-    """
+    """Judge one path or direction: its kind, the largest size that arrives whole, and why."""
 
     kind: Kind
+    """The class of what was measured."""
     mtu: int
+    """The largest packet that arrives whole, in bytes; 0 when none did."""
     sentence: str
+    """What is so, in one sentence."""
     evidence: tuple[str, ...] = ()
+    """What the verdict rests on, a fact each."""
     expected: int = 0
+    """The size that was to arrive, in bytes; 0 when that does not apply."""
     location: str = ""
+    """Who or where is at fault; empty when not known."""
     advice: str = ""
+    """What to do next."""
 
     @property
     def ok(self) -> bool:

@@ -89,21 +89,28 @@ class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
 
 
 class PathResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Report what was measured of the path of that name; with `both_ways`, the verdict is about its way back as well.
-
-    `forward` and `backward` are the facts of the two directions, of paths that were measured in detail.
-    """
+    """Report what was measured of one path."""
 
     path: str
+    """The name of the path in the request."""
     verdict: path_verdict.Verdict
+    """What was measured, judged; with `bothWays`, of both directions together."""
     protocol: Protocol = "UDP"
+    """What it was measured by."""
     both_ways: bool = False
+    """True when the verdict is about the way back as well."""
     forward: path_verdict.Direction | None = None
+    """The facts of the direction that was asked for; null unless it was measured in detail."""
     backward: path_verdict.Direction | None = None
+    """The facts of the way back; null unless it was measured in detail."""
     round_trip_seconds: float = 0.0
+    """The round trip of the smallest packet; 0 when nothing was answered."""
     duration_seconds: float = 0.0
+    """How long it took to measure the path."""
     packets: int = 0
+    """How many packets were sent."""
     notes: tuple[str, ...] = ()
+    """What else is to be said of how it was measured, a sentence each."""
 
 
 class PassiveReading(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

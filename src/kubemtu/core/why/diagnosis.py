@@ -41,27 +41,36 @@ LOST_LEAST: Final = 3
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The answer. `mtu`: whether it is the MTU; `kind` and `size`: what becomes of larger packets, and the largest that
-    arrives whole, in bytes; `place`: where; `sure`: how sure that place is; `evidence`: one fact each.
-
-    `here` and `there`: between whom, as it was asked; `family`: "IPv4" or "IPv6" where both have both, else empty.
-    `remedy`: what to do about the pod network, None where it is not known or not to blame.
-    """
+    """Answer for the path between two ends."""
 
     is_mtu: Answer
+    """Whether it is the MTU."""
     sentence: str
+    """The answer in one sentence."""
     kind: Kind
+    """What becomes of packets that are larger than `mtu`."""
     mtu: int
+    """The largest packet that arrives whole, in bytes; 0 when none was measured."""
     expected: int
+    """The size that should arrive, in bytes; 0 when not known."""
     location: str
+    """Where packets end; empty when the sentence says it."""
     confidence: Confidence
+    """How sure the location is."""
     advice: str
+    """What to do."""
     source: str
+    """The end that was asked about first, by its name."""
     destination: str
+    """The other end, by its name."""
     family: str = ""
+    """"IPv4" or "IPv6" where both ends have both, else empty."""
     evidence: tuple[str, ...] = ()
+    """What the answer rests on, a fact each."""
     legs: tuple[Leg, ...] = ()
+    """What was measured: the whole path and its parts."""
     remedy: Remedy | None = None
+    """What to do about the pod network; null where that is not known, or it is not to blame."""
 
 
 class PathCase(msgspec.Struct, frozen=True, kw_only=True):

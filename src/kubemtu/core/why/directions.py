@@ -27,19 +27,22 @@ TOLD_NOBODY = frozenset({"black hole", "masked", "receiver"})
 
 
 class Leg(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One part of the path, measured: `here` and `there` are what people call its ends.
-
-    "return" is the whole path as the other end measured it; `expected`: what was to arrive, 0: what the interface has.
-    `forth` and `back` are its two directions, each judged by itself, None where that one was not measured.
-    """
+    """Hold one part of the path, as it was measured."""
 
     role: Role
+    """Which part; "return" is the whole path as the other end measured it."""
     source: str
+    """Where it begins, by its name."""
     destination: str
+    """Where it ends, by its name."""
     result: request.PathResult
+    """What was measured."""
     expected: int = 0
+    """The size that was to arrive, in bytes; 0 for what the interface has."""
     forward: Verdict | None = None
+    """What packets from `source` to `destination` meet; null when not measured."""
     backward: Verdict | None = None
+    """What packets from `destination` to `source` meet; null when not measured."""
 
     @property
     def verdict(self) -> Verdict:

@@ -46,20 +46,24 @@ OnProgress = Callable[[str], None]
 
 
 class MeshLayer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One mesh: between the nodes themselves, or between the probe pods on them, over one family.
-
-    `expected`: the bytes that should arrive. `plan` says who was measured by whom, and what that finds. `cutting` names
-    nodes that cut packets of their own into fragments meanwhile. `seconds` from the question to the last answer.
-    """
+    """Hold one mesh: between the nodes themselves, or between the probe pods on them, over one family."""
 
     name: str
+    """"nodes" or "pods", with the family where it is IPv6."""
     expected: int
+    """The size that should arrive, in bytes."""
     mesh: rounds.Mesh
+    """What was measured, as exceptions."""
     summary: rounds.Summary
+    """The same in numbers."""
     plan: sampling.SamplingPlan
+    """Who was to measure whom, and what that finds."""
     faults: tuple[Fault, ...] = ()
+    """What is at fault, the worst first."""
     fragmenting_nodes: tuple[str, ...] = ()
+    """Nodes whose own tunnel fragmented what it carried meanwhile."""
     duration_seconds: float = 0.0
+    """From the request to the last report."""
 
     @property
     def ok(self) -> bool:
@@ -73,22 +77,22 @@ class MeshLayer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class MeshReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a round of all layers came to; `notes` say what was not measured, and what was expected why.
-
-    `ok`: all of every layer was measured, and carries what is expected. `unmeasured` are the nodes that no layer, or
-    not every one that was asked for, could measure, and those whose agents do not report: what these are sent and send
-    was measured by the others, as far as it was. `absent` are layers that were asked for and are not there: nothing at
-    all is known of them. `remedy`: what to do about the pod network, None where it is not
-    recognised.
-    """
+    """Hold what a round of all layers came to."""
 
     ok: bool
+    """True when all of every layer was measured, and carries what is expected."""
     layers: tuple[MeshLayer, ...]
+    """The layers that were measured."""
     unmeasured_nodes: tuple[str, ...] = ()
+    """Nodes that a layer could not measure, and those whose agents do not report, which others measured."""
     absent_layers: tuple[str, ...] = ()
+    """Layers that were asked for and do not exist: nothing is known of them."""
     notes: tuple[str, ...] = ()
+    """What was not measured, and why what was expected, a sentence each."""
     remedy: Remedy | None = None
+    """What to do about the pod network; null where it is not recognised."""
     schema: str = "kubemtu.io/probe/v1"
+    """The format of this document."""
 
     @property
     def between_nodes(self) -> int:
@@ -215,7 +219,8 @@ async def _layer(
     if plan.least_seconds > LONGEST:
         least = plan.peers_per_member * sampling.PACKETS / LONGEST
         raise errors.UsageError(
-            f"at {pps:g} packets a second from each node a round takes {plan.least_seconds:,.0f} s, and {LONGEST:.0f} s can "
+            f"at {pps:g} packets a second from each node a round takes {plan.least_seconds:,.0f} s, and "
+            f"{LONGEST:.0f} s can "
             f"be waited for: --max-pps {math.ceil(least)} or more"
         )
     everybody = plan.peers_per_member == len(listed) - 1

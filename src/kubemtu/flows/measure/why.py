@@ -40,19 +40,21 @@ WATCH_EVERY = 2.5
 
 
 class PathReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What `why` answers: of all paths that were tried the one that says most, then the others.
-
-    `notes` say what could not be measured, `troubles` what went wrong meanwhile, a sentence each. `unmeasured` are the
-    nodes at these ends whose agents do not report: what is measured is measured from the others, and nothing is called
-    right there.
-    """
+    """Hold what `why` answers."""
 
     diagnosis: Diagnosis
+    """The answer for that of all paths tried that says most."""
     other_paths: tuple[Diagnosis, ...] = ()
+    """The answers for the others."""
     notes: tuple[str, ...] = ()
+    """What could not be measured, a sentence each."""
     errors: tuple[str, ...] = ()
+    """What went wrong meanwhile, a sentence each."""
     unmeasured_nodes: tuple[str, ...] = ()
+    """The nodes at these ends whose agents do not report: they were measured from the others, and nothing is
+    called right there."""
     schema: str = "kubemtu.io/why/v1"
+    """The format of this document."""
 
     @property
     def all(self) -> tuple[Diagnosis, ...]:
