@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from kubemtu import access
 from kubemtu.cli import calc, node_probe
-from kubemtu.core import access, codes, snapshot
+from kubemtu.core import codes, snapshot
 from kubemtu.core.change import plan
 from kubemtu.core.rules import report
 from kubemtu.flows.change import outcome

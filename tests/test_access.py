@@ -2,19 +2,20 @@
 
 import pytest
 
+from kubemtu import access
 from kubemtu.cli import main
 from kubemtu.cni import registry
-from kubemtu.core import access
+from kubemtu.core import rights
 from kubemtu.core.objects import NODES, PODS, Want
 from kubemtu.kube import crd, mtu
 
 
 def test_every_command_says_what_it_needs() -> None:
-    assert {name.partition(" ")[0] for name in access.COMMANDS} == set(main.COMMANDS)
+    assert {name.partition(" ")[0] for name in access.commands()} == set(main.COMMANDS)
 
 
 def test_every_kind_of_kubemtu_may_be_read_by_who_views() -> None:
-    assert crd.plurals() == access.KINDS
+    assert crd.plurals() == rights.KINDS
     verbs = {
         plural: set(rule.verbs)
         for rule in access.rules("view")
@@ -24,7 +25,7 @@ def test_every_kind_of_kubemtu_may_be_read_by_who_views() -> None:
     assert verbs == {plural: {"get", "list", "watch"} for plural in crd.plurals()}
 
 
-def granted(rules: tuple[access.Rule, ...], want: Want, api_version: str) -> bool:
+def granted(rules: tuple[rights.Rule, ...], want: Want, api_version: str) -> bool:
     group = api_version.rpartition("/")[0]
     return any(
         rule.group == group

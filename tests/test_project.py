@@ -1,6 +1,7 @@
 """What holds for the project as a whole: its public names, its pages, its manifests."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -89,3 +90,18 @@ def test_nothing_is_raised_inside_an_except_star() -> None:
         if isinstance(raised, ast.Raise)
     ]
     assert found == []
+
+
+def test_a_cni_that_is_named_outside_its_module_is_found(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("cni_words", ROOT / "scripts/cni_words.py")
+    assert spec is not None
+    assert spec.loader is not None
+    words = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(words)
+    (tmp_path / "cni").mkdir()
+    (tmp_path / "core").mkdir()
+    (tmp_path / "cni/flannel.py").write_text("BRIDGE = 'cni0'\n")
+    (tmp_path / "core/codes.py").write_text("why = 'Felix'\n")  # the one that may
+    (tmp_path / "core/net.py").write_text("# see projectcalico/calico: felix/x.go\nprefix = 'cali'\n")
+    (tmp_path / "agent.yaml").write_text("- name: run-flannel\n")
+    assert words.named(tmp_path) == ["agent.yaml:1: flannel", "core/net.py:2: cali"]

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 from lab.tests.conftest import Reached, reached
 
-from kubemtu.core import access
+from kubemtu.core import rights
 from kubemtu.kube import crd, shipped
 from kubemtu_lab import api as lab_api
 
@@ -188,7 +188,7 @@ class Cluster:
         for user, parts in INCLUDED.items():
             rules = [*added, *(rule for part in parts for rule in CLUSTERS_OWN[part])]
             self.make(f"{RBAC}/clusterroles", {"metadata": {"name": f"test-{user}"}, "rules": rules})
-        for user, role in (("operator", access.OPERATOR), *((user, f"test-{user}") for user in INCLUDED)):
+        for user, role in (("operator", rights.OPERATOR), *((user, f"test-{user}") for user in INCLUDED)):
             self.bind(user, role, {"kind": "User", "name": f"a-{user}", "apiGroup": "rbac.authorization.k8s.io"})
         for user in PEOPLE:
             self._clients[user] = httpx2.Client(**reached(self._server.kubeconfig(user=f"a-{user}")))

@@ -12,9 +12,12 @@ import msgspec
 import pytest
 
 from kubemtu.agent import kernel
+from kubemtu.cni import registry
 from kubemtu.core import net
 from kubemtu.node import observe
 from kubemtu.node.kernel import netns
+
+FILES = (*kernel.CNI_FILES, *registry.node_paths())
 
 if TYPE_CHECKING:
     from tests.node.conftest import RigMaker
@@ -118,9 +121,7 @@ def test_credentials_beside_a_configuration_stay_on_the_node(tmp_path: Path, rig
     )
     (folder / "calico-kubeconfig").write_text("token: eyJhbGci")
     (folder / "99-link.conf").symlink_to(folder / "calico-kubeconfig")
-    seen = rig.inside(
-        lambda: observe.observe("n1", ports=rig.rule, files=kernel.FILES, roots=netns.Roots(files=tmp_path))
-    )
+    seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule, files=FILES, roots=netns.Roots(files=tmp_path)))
     assert "eyJhbGci" not in msgspec.json.encode(seen).decode()
     assert [file.path for file in seen.files] == ["/etc/cni/net.d/10-calico.conflist", "/etc/cni/net.d/99-link.conf"]
     assert '"mtu": 1450' in seen.files[0].text
@@ -135,9 +136,7 @@ def test_what_is_no_regular_file_is_not_opened_to_be_read(tmp_path: Path, rigs: 
     (folder / "30-folder.conflist").mkdir()
     (folder / "40-huge.conflist").write_bytes(b"x" * 65537)
     (folder / "50-fine.conflist").write_text("{}")
-    seen = rig.inside(
-        lambda: observe.observe("n1", ports=rig.rule, files=kernel.FILES, roots=netns.Roots(files=tmp_path))
-    )
+    seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule, files=FILES, roots=netns.Roots(files=tmp_path)))
     assert [file.path for file in seen.files] == ["/etc/cni/net.d/50-fine.conflist"]
     assert [trouble.partition(":")[0] for trouble in seen.troubles] == [
         f"/etc/cni/net.d/{name}.conflist" for name in ("10-pipe", "20-zero", "30-folder", "40-huge")
@@ -150,8 +149,6 @@ def test_a_folder_of_many_files_is_read_in_part(tmp_path: Path, rigs: RigMaker) 
     folder.mkdir(parents=True)
     for number in range(40):
         (folder / f"{number:02}.conf").write_text("{}")
-    seen = rig.inside(
-        lambda: observe.observe("n1", ports=rig.rule, files=kernel.FILES, roots=netns.Roots(files=tmp_path))
-    )
+    seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule, files=FILES, roots=netns.Roots(files=tmp_path)))
     assert len(seen.files) == 32
     assert len(seen.troubles) == 1

@@ -11,6 +11,7 @@ import json
 
 import msgspec
 
+from kubemtu.cni import flanneld, registry
 from kubemtu.core import encap, net, objects
 from kubemtu.core.cluster.cni_state import CniState, MtuKey
 from kubemtu.core.snapshot import Snapshot
@@ -44,6 +45,9 @@ def state(mtu: int | None = 1450, **changed: object) -> CniState:
         "conflist_template": TEMPLATE,
         "ports": net.PortRule(prefixes=("cali",)),
         "tunnel": "flannel.1",
+        "tunnel_stays": flanneld.STAYS,
+        "plugin_mtus": registry.plugin_mtus(),
+        "nic_reader": "flanneld",
         "pod_networks": ("10.42.0.0/16",),
     }
     return CniState(**(fields | changed))  # type: ignore[arg-type]  # a typo in a field's name fails at once

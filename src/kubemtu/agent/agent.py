@@ -59,12 +59,14 @@ class Agent:
         api: kube_api.Api,
         node: str,
         journal: Path,
+        pod_network: kernel.PodNetwork,
         roots: netns.Roots | None = None,
         namespace: str = probes.NAMESPACE,
     ) -> None:
         self._api = api
         self._node = node
         self._directory = journal
+        self._pod_network = pod_network
         self._roots = roots or netns.Roots()
         self._kernel = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel")
         self._identity = mtu.Agent(version=kubemtu.__version__, pid=os.getpid(), started_at=records.moment(api.now()))
@@ -93,7 +95,9 @@ class Agent:
         """Work until cancelled. Raises Conflict when the node has an agent already, Denied when it may not begin."""
         held = await asyncio.to_thread(kernel.only_one, self._directory, TAKEOVER)
         try:
-            hands = await self._on_kernel(lambda: kernel.Keeper(self._node, self._directory, self._roots))
+            hands = await self._on_kernel(
+                lambda: kernel.Keeper(self._node, self._directory, self._roots, self._pod_network)
+            )
             try:
                 async with asyncio.TaskGroup() as group:
                     parts = (self._follow(), self._keep(hands), self._tell(), self._meet(), self._prober.run(persist))

@@ -19,22 +19,30 @@ from kubemtu.node import observe
 from kubemtu.node.change import engine, journal, single, watch
 from kubemtu.node.kernel import file_events, netlink, netns, remembered
 
-PORTS = net.PortRule(prefixes=("cali",), bridge="cni0")
-FILES = (
-    *(f"{files.CNI_FOLDER}*{suffix}" for suffix in files.SUFFIXES),
-    "/run/flannel/subnet.env",
-    "/var/lib/calico/mtu",
-)
+CNI_FILES = tuple(f"{files.CNI_FOLDER}*{suffix}" for suffix in files.SUFFIXES)
 LOCK = "agent.lock"
 log = logging.getLogger("kubemtu.agent")
 KEPT = 4  # journals of earlier migrations that are kept: only the last one is ever taken back
 
 
+class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent is told of the CNIs: which links are the host ends of pods, and which files to show besides."""
+
+    ports: net.Ports
+    files: tuple[str, ...] = ()  # absolute paths on the node
+
+    @property
+    def all_files(self) -> tuple[str, ...]:
+        """The CNI configurations, as patterns, and these files."""
+        return (*CNI_FILES, *self.files)
+
+
 class Keeper:
     """Makes the node true to a Desired, hears what happens to it, and looks at it. Not for two threads at once."""
 
-    def __init__(self, node: str, directory: Path, roots: netns.Roots) -> None:
+    def __init__(self, node: str, directory: Path, roots: netns.Roots, pod_network: PodNetwork) -> None:
         """Starts listening in the calling thread's namespace. Raises Denied or Refused."""
+        self._pod_network = pod_network
         self._node = node
         self._directory = directory
         self._roots = roots
@@ -42,7 +50,7 @@ class Keeper:
         self._settled = False  # the node has come to the end of what was asked
         self._watch: watch.Watch | None = None
         self._listener: netlink.Monitor | None = netlink.Monitor()
-        self._files = _file_events(roots)
+        self._files = _file_events(roots, pod_network)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -119,7 +127,8 @@ class Keeper:
 
     def look(self, peers: Sequence[str]) -> net.NodeObservation:
         """Everything that the node shows now, as far as a rule asks for it and its NodeMTU can hold it."""
-        seen = observe.observe(self._node, ports=PORTS, peers=peers, files=FILES, roots=self._roots)
+        network = self._pod_network
+        seen = observe.observe(self._node, ports=network.ports, peers=peers, files=network.all_files, roots=self._roots)
         remembered.trim(len(seen.ports), remembered.SEEN)
         routes = tuple(route for route in seen.routes if route.tells)
         return bounds.bounded(msgspec.structs.replace(seen, routes=routes, journals=journal.left(self._directory)))
@@ -172,10 +181,10 @@ class Keeper:
                 (self._directory / f"{one}.jsonl").unlink()
 
 
-def _file_events(roots: netns.Roots) -> file_events.FileEvents | None:
+def _file_events(roots: netns.Roots, network: PodNetwork) -> file_events.FileEvents | None:
     """What tells of the CNI's files; None, and a line in the log, where the kernel gives no more of it."""
     try:
-        return file_events.FileEvents(roots.file(path) for path in FILES)
+        return file_events.FileEvents(roots.file(path) for path in network.all_files)
     except (errors.KubemtuError, OSError) as error:
         log.warning("%s; until then, this node is looked at more often", error)
         return None

@@ -1,32 +1,20 @@
 """`kubemtu calc`: what headers leave of a NIC's MTU, with the working, and the key of each CNI it belongs into.
 
-The first --encap is the one nearest the NIC, as packets meet it on the wire from the outside in: Cilium's VXLAN inside
-WireGuard is `--encap wireguard --encap vxlan`.
+The first --encap is the one nearest the NIC, as packets meet it on the wire from the outside in: VXLAN inside WireGuard
+is `--encap wireguard --encap vxlan`.
 """
 
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
 
 import click
 import msgspec
 
 from kubemtu.cli import terminal
 from kubemtu.cli.output import Output, emit, output_option
+from kubemtu.cni.knowledge import Counts
 from kubemtu.core import encap, headers
 from kubemtu.core.errors import UsageError
 
-Counts: TypeAlias = Literal["pod", "base", "tunnel"]
-Subtracter: TypeAlias = Literal["nobody", "flannel", "cilium"]
-
-NONE: tuple[str, ...] = ()
-VXLAN = ("vxlan",)
-GENEVE = ("geneve",)
-IPIP = ("ipip",)
-WIREGUARD = ("wireguard",)
-
-# pkg/mtu/mtu.go of Cilium, which subtracts by itself from what it is given (WireguardOverhead is 80 before 1.19.5).
-CILIUM_WIREGUARD = 95
-CILIUM_IPIP_OVER_IPV6 = 48
 WIREGUARD_DEFAULT = 1420  # drivers/net/wireguard/device.c wg_setup: 1500 - 80
 
 
@@ -72,66 +60,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     mss: Mss | None
     keys: tuple[Key, ...]
     warnings: tuple[str, ...]
-
-
-class _Place(msgspec.Struct, frozen=True):
-    """One key of one CNI, the stacks that this CNI can have (by kind or by full name), and who subtracts by itself."""
-
-    cni: str
-    object: str
-    key: str
-    counts: Counts
-    stacks: tuple[tuple[str, ...], ...]
-    subtracts: Subtracter = "nobody"
-    note: str = ""
-
-
-_CANAL = (VXLAN, NONE)
-_CALICO = (VXLAN, IPIP, WIREGUARD, NONE)
-_FLANNEL = (VXLAN, WIREGUARD)
-_CILIUM = (VXLAN, GENEVE, WIREGUARD, ("wireguard", "vxlan"), ("wireguard", "geneve"), IPIP, NONE)
-_OVN = (("geneve:8",), ("esp-transport", "geneve:8"))
-_ANTREA = (VXLAN, GENEVE, ("gretap",), WIREGUARD, NONE)
-_RKE2_CANAL = "HelmChartConfig kube-system/rke2-canal"
-_CANAL_CONFIG = "ConfigMap kube-system/canal-config"
-_PLACES = (
-    _Place("Canal, RKE1", "cluster.yml (Rancher: the Cluster)", "network.mtu", "pod", _CANAL),
-    _Place("Canal without veth_mtu", _CANAL_CONFIG, 'cni_network_config "mtu"', "pod", _CANAL),
-    _Place("Canal with veth_mtu", _CANAL_CONFIG, "veth_mtu", "pod", _CANAL),
-    _Place("Canal, RKE2", _RKE2_CANAL, "calico.vethuMTU", "pod", _FLANNEL, "flannel"),
-    _Place("Canal, RKE2", _RKE2_CANAL, "flannel.mtu", "base", _FLANNEL, "flannel"),
-    _Place("Canal, RKE2", _RKE2_CANAL, "calico.vethuMTU", "pod", (NONE,)),
-    _Place("Flannel", "ConfigMap kube-flannel/kube-flannel-cfg", "Backend.MTU", "base", _FLANNEL, "flannel"),
-    _Place("Flannel, k3s", "the file of --flannel-conf", "Backend.MTU", "base", _FLANNEL, "flannel"),
-    _Place("Flannel, RKE2", "HelmChartConfig kube-system/rke2-flannel", "flannel.mtu", "base", _FLANNEL, "flannel"),
-    _Place("Calico, operator", "Installation default", "spec.calicoNetwork.mtu", "pod", _CALICO),
-    _Place("Calico, manifest", "ConfigMap kube-system/calico-config", "veth_mtu", "pod", _CALICO),
-    _Place("Calico, Felix", "FelixConfiguration default", "vxlanMTU", "tunnel", (VXLAN,)),
-    _Place("Calico, Felix", "FelixConfiguration default", "ipipMTU", "tunnel", (IPIP,)),
-    _Place("Calico, Felix", "FelixConfiguration default", "wireguardMTU", "tunnel", (WIREGUARD,)),
-    _Place("Cilium", "ConfigMap kube-system/cilium-config", "mtu", "base", _CILIUM, "cilium"),
-    _Place("Cilium, RKE2", "HelmChartConfig kube-system/rke2-cilium", "MTU", "base", _CILIUM, "cilium"),
-    _Place("OVN-Kubernetes", "ConfigMap ovn-kubernetes/ovn-config", "mtu", "pod", _OVN),
-    _Place(
-        "OpenShift",
-        "Network.operator cluster",
-        "spec.migration.mtu.network.to",
-        "pod",
-        _OVN,
-        note="only its own migration changes it, and reboots the nodes",
-    ),
-    _Place("Kube-OVN", "DaemonSet kube-system/kube-ovn-cni", "--mtu", "pod", (("geneve:8",), VXLAN)),
-    _Place("Antrea", "ConfigMap kube-system/antrea-config", "antrea-agent.conf defaultMTU", "pod", _ANTREA),
-    _Place(
-        "kube-router",
-        "ConfigMap kube-system/kube-router-cfg",
-        'cni-conf.json "mtu"',
-        "pod",
-        (IPIP, NONE),
-        note="read only with --auto-mtu=false",
-    ),
-    _Place("AWS VPC CNI", "DaemonSet kube-system/aws-node", "POD_MTU", "pod", (NONE,)),
-)
 
 
 @click.command(
@@ -210,46 +138,24 @@ def _mss(pod: int) -> Mss | None:
     return Mss(ipv4=pod - headers.IPV4.size - tcp, ipv6=pod - headers.IPV6.size - tcp)
 
 
-def _over_ipv6(layer: encap.Encapsulation) -> bool:
-    return headers.IPV6 in layer.headers
-
-
 def _keys(nic: int, pod: int, layers: encap.Stack) -> Iterator[Key]:
+    from kubemtu.cni import registry
+
     kinds = tuple(layer.kind for layer in layers.layers)
     names = tuple(layer.name for layer in layers.layers)
-    for place in _PLACES:
+    for place in registry.calc_keys():
         if kinds not in place.stacks and names not in place.stacks:
             continue
         value, note = pod, place.note
-        if place.subtracts != "nobody":
-            own = _flannel(kinds[0]) if place.subtracts == "flannel" else _cilium(layers)
+        if place.subtracts is not None:
+            own = place.subtracts(layers)
             # A CNI that subtracts less than the headers take must be given less to begin with.
             base = min(nic, pod + own)
             value = base if place.counts == "base" else base - own
             if base - own != pod or base != nic:
-                note = f"{place.subtracts} subtracts {own} by itself: pods get {base - own}"
-        six = "V6" if place.counts == "tunnel" and kinds != IPIP and _over_ipv6(layers.layers[0]) else ""
+                note = f"{place.subtracter} subtracts {own} by itself: pods get {base - own}"
+        six = "V6" if place.counts == "tunnel" and kinds != ("ipip",) and layers.layers[0].over_ipv6 else ""
         yield Key(cni=place.cni, object=place.object, key=place.key + six, counts=place.counts, value=value, note=note)
-
-
-def _flannel(kind: str) -> int:
-    """Give the constant that flannel subtracts, over IPv4 and IPv6 alike."""
-    from kubemtu.cni.netconf import BACKENDS
-
-    return BACKENDS[kind].subtracts
-
-
-def _cilium(layers: encap.Stack) -> int:
-    """Give what Cilium subtracts in the route of each pod."""
-    subtracts = 0
-    for layer in layers.layers:
-        if layer.kind == "wireguard":
-            subtracts += CILIUM_WIREGUARD
-        elif layer.kind == "ipip" and _over_ipv6(layer):
-            subtracts += CILIUM_IPIP_OVER_IPV6
-        else:
-            subtracts += layer.cost
-    return subtracts
 
 
 def _warnings(mtus: tuple[int, ...], layers: encap.Stack) -> Iterator[str]:
@@ -263,7 +169,7 @@ def _warnings(mtus: tuple[int, ...], layers: encap.Stack) -> Iterator[str]:
             "the kernel takes IPv6 off such a device."
         )
     for layer, over, mtu in zip(layers.layers, mtus, mtus[1:], strict=False):
-        if _over_ipv6(layer) and over < encap.IPV6_MINIMUM:
+        if layer.over_ipv6 and over < encap.IPV6_MINIMUM:
             yield f"{layer.name} runs over IPv6, which needs {encap.IPV6_MINIMUM}, but {over} is all it gets."
         if layer.pad > 1:
             yield _padding(layer, mtu, over)
@@ -272,7 +178,7 @@ def _warnings(mtus: tuple[int, ...], layers: encap.Stack) -> Iterator[str]:
                 f"{layer.name} fills every packet up to a multiple of {layer.align}: the largest costs {layer.cost} "
                 f"bytes, others up to {layer.most}."
             )
-        if layer.kind in {"ipip", "gre", "gretap"} and _over_ipv6(layer) and headers.ENCAP_LIMIT not in layer.headers:
+        if layer.kind in {"ipip", "gre", "gretap"} and layer.over_ipv6 and headers.ENCAP_LIMIT not in layer.headers:
             yield (
                 f"Linux adds 8 bytes to {layer.name} over IPv6 unless the tunnel has `encaplimit none`: "
                 f"then write {layer.name}{',' if ':' in layer.name else ':'}encaplimit."

@@ -139,7 +139,7 @@ def _ended(ended: BaseException, words: Sequence[str]) -> int:
         known = ended.subgroup(errors.KubemtuError)
         ended = (known or ended).exceptions[0]
     if type(ended) is errors.Forbidden:
-        from kubemtu.core import access
+        from kubemtu import access
 
         needed = access.needed(words)
         return _complain(f"{ended}; {needed}" if needed else str(ended), ended.exit_code)

@@ -25,8 +25,10 @@ def node() -> None:
 
 
 @node.command()
-@click.option("--prefix", "prefixes", multiple=True, help="Host ends whose name begins so are pod ports.  [cali]")
-@click.option("--bridge", help="Ports of this bridge are pod ports.  [cni0]")
+@click.option(
+    "--prefix", "prefixes", multiple=True, help="Host ends whose name begins so are pod ports.  [each known CNI's]"
+)
+@click.option("--bridge", help="Ports of this bridge are pod ports.  [a known CNI's]")
 @click.option("--journal", "directory", default=str(journal.DIRECTORY), show_default=True, help="Folder of journals.")
 @output.output_option
 def show(prefixes: tuple[str, ...], bridge: str | None, directory: str, output_format: str) -> int:
@@ -35,8 +37,8 @@ def show(prefixes: tuple[str, ...], bridge: str | None, directory: str, output_f
     Ends with 1 when packets are being lost or pins were left behind.
     """
     _require_capabilities()
-    rule = net.PortRule(prefixes=prefixes or single.PREFIXES, bridge=bridge or single.BRIDGE)
-    found = single.view(observe.observe(os.uname().nodename, ports=rule), rule, journal.Journal.names(Path(directory)))
+    seen, rule = _look(prefixes, bridge)
+    found = single.view(seen, rule, journal.Journal.names(Path(directory)))
     if output_format == "text":
         for line in _lines(found):
             terminal.echo(line)
@@ -49,8 +51,12 @@ def show(prefixes: tuple[str, ...], bridge: str | None, directory: str, output_f
 @click.option("--mtu", required=True, type=int, help="The new MTU of the pods, in bytes of the IP packet.")
 @click.option("--tunnel-mtu", type=int, help="The new MTU of the tunnel device.")
 @click.option("--tunnel", help="The tunnel device, when there is more than one.")
-@click.option("--prefix", "prefixes", multiple=True, help="Host ends whose name begins so are pod ports.  [cali]")
-@click.option("--bridge", help="Ports of this bridge are pod ports; it changes with them.  [cni0, if there is one]")
+@click.option(
+    "--prefix", "prefixes", multiple=True, help="Host ends whose name begins so are pod ports.  [each known CNI's]"
+)
+@click.option(
+    "--bridge", help="Ports of this bridge are pod ports; it changes with them.  [a known CNI's, if there is one]"
+)
 @click.option("--journal", "directory", default=str(journal.DIRECTORY), show_default=True, help="Folder of journals.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
@@ -72,8 +78,7 @@ def set_(
     off again. `kubemtu node undo` returns. Senders on other nodes are not pinned: in a cluster, use `kubemtu apply`.
     """
     _require_capabilities()
-    rule = net.PortRule(prefixes=prefixes or single.PREFIXES, bridge=bridge or single.BRIDGE)
-    seen = observe.observe(os.uname().nodename, ports=rule)
+    seen, rule = _look(prefixes, bridge)
     desired = single.desired(seen, rule, mtu=mtu, tunnel=tunnel, tunnel_mtu=tunnel_mtu, bridge=bridge)
     if output_format == "text" or not yes:
         for line in _plan(seen, desired):
@@ -118,6 +123,20 @@ def undo(directory: str, yes: bool, output_format: str) -> int:
     finally:
         known.close()
     return _report(change, output_format)
+
+
+def _look(prefixes: tuple[str, ...], bridge: str | None) -> tuple[net.NodeObservation, net.PortRule]:
+    """Look at the node, and say which links are taken for pod ports: those named, or those of any CNI that is known."""
+    from kubemtu.cni import registry
+
+    known = registry.ports()
+    rules = (net.PortRule(prefixes=prefixes or known.prefixes), *(net.PortRule(bridge=each) for each in known.bridges))
+    if bridge is not None:
+        rules = (*rules[:1], net.PortRule(bridge=bridge))
+    seen = observe.observe(os.uname().nodename, ports=net.PortRules(rules=rules))
+    bridges = [rule.bridge for rule in rules if rule.bridge is not None]
+    there = next((each for each in bridges if seen.link(each) is not None), bridges[0] if bridges else None)
+    return seen, net.PortRule(prefixes=prefixes or known.prefixes, bridge=there)
 
 
 def _lines(found: single.NodeView) -> Iterator[str]:

@@ -18,7 +18,8 @@ from kubemtu.cni import (
     strays,
 )
 from kubemtu.cni.felix import Felix
-from kubemtu.core import codes, encap, net
+from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
@@ -42,6 +43,29 @@ WANTS = (
     NODES,
     kubelet.WANT,
     *felix.WANTS,
+)
+
+_STACKS: tuple[tuple[str, ...], ...] = (("vxlan",), ("ipip",), ("wireguard",), ())
+_FELIX = "FelixConfiguration default"
+KNOWLEDGE = Knowledge(
+    ports=(net.PortRule(prefixes=(felix.PREFIX,)),),
+    node_paths=(felix.MTU_FILE,),
+    plugin_mtus=(felix.PLUGIN_MTU,),
+    address_annotations=(felix.ADDRESS,),
+    calc_keys=(
+        CalcKey("Calico, operator", "Installation default", "spec.calicoNetwork.mtu", "pod", _STACKS),
+        CalcKey("Calico, manifest", "ConfigMap kube-system/calico-config", "veth_mtu", "pod", _STACKS),
+        CalcKey("Calico, Felix", _FELIX, "vxlanMTU", "tunnel", (("vxlan",),)),
+        CalcKey("Calico, Felix", _FELIX, "ipipMTU", "tunnel", (("ipip",),)),
+        CalcKey("Calico, Felix", _FELIX, "wireguardMTU", "tunnel", (("wireguard",),)),
+    ),
+    words=("calico", "tigera"),
+    edited=(
+        rights.patch("configmaps", CONFIG_MAP),
+        rights.patch("daemonsets", AGENT, group="apps"),
+        *(rights.patch("felixconfigurations", group=group.partition("/")[0]) for group in felix.GROUPS),
+        rights.patch("installations", "default", group=calico_operator.GROUP),
+    ),
 )
 
 auto_mtu = detection.auto_mtu
@@ -202,6 +226,7 @@ def _state(
         ports=net.PortRule(prefixes=policy.prefixes),
         tunnel=felix.TUNNELS[widest].device if widest is not None else None,
         tunnel_mtu=policy.sizes.get(widest) if widest is not None else None,
+        tunnel_stays=felix.STAYS,
         companions=felix.BPF_DEVICES,
         pod_networks=tuple(pool.cidr for pool in policy.pools if pool.cidr),
         owner=owner,

@@ -24,7 +24,8 @@ from kubemtu.cni import (
 )
 from kubemtu.cni.canal_config import NET_CONF, Canal
 from kubemtu.cni.installer import CONFIG, VETH
-from kubemtu.core import codes, encap, net
+from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
@@ -34,6 +35,29 @@ from kubemtu.core.snapshot import Snapshot
 
 NAME = "canal"
 NAMESPACE = canal_config.NAMESPACE
+_CHART = "HelmChartConfig kube-system/rke2-canal"
+_CONFIG_MAP = "ConfigMap kube-system/canal-config"
+_STACKS: tuple[tuple[str, ...], ...] = (("vxlan",), ())
+KNOWLEDGE = Knowledge(
+    ports=(net.PortRule(prefixes=(felix.PREFIX,)),),
+    node_paths=(felix.MTU_FILE,),
+    plugin_mtus=(felix.PLUGIN_MTU,),
+    address_annotations=(flanneld.PUBLIC_ADDRESS, felix.ADDRESS),
+    calc_keys=(
+        CalcKey("Canal, RKE1", "cluster.yml (Rancher: the Cluster)", "network.mtu", "pod", _STACKS),
+        CalcKey("Canal without veth_mtu", _CONFIG_MAP, 'cni_network_config "mtu"', "pod", _STACKS),
+        CalcKey("Canal with veth_mtu", _CONFIG_MAP, "veth_mtu", "pod", _STACKS),
+        CalcKey("Canal, RKE2", _CHART, "calico.vethuMTU", "pod", flanneld.STACKS, flanneld.subtracts, "flannel"),
+        CalcKey("Canal, RKE2", _CHART, "flannel.mtu", "base", flanneld.STACKS, flanneld.subtracts, "flannel"),
+        CalcKey("Canal, RKE2", _CHART, "calico.vethuMTU", "pod", ((),)),
+    ),
+    words=("canal", "calico", "flannel"),
+    edited=(
+        rights.patch("configmaps", "canal-config", rke2.CONFIG_MAP),
+        rights.patch("daemonsets", "canal", rke2.AGENT, group="apps"),
+        rights.patch("helmchartconfigs", rke2.AGENT, group="helm.cattle.io"),
+    ),
+)
 WANTS = (
     Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name="canal-config"),
     Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=rke2.CONFIG_MAP),
@@ -93,9 +117,11 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         ports=net.PortRule(prefixes=policy.prefixes),
         tunnel=next((each.device for each in flannels if each.device is not None), None),
         tunnel_mtu=whole.tunnel_mtu,
+        tunnel_stays=flanneld.STAYS,
         pod_networks=conf.networks if conf is not None else (),
         nic_names=whole.agent.nic_names or _named_nics(whole),
         nic_key=f"{parts.config}, key canal_iface" if parts.config is not None else "",
+        nic_reader="flanneld",
         owner=owner,
         ipv6=conf is not None and conf.ipv6,
         findings=tuple(dict.fromkeys((*out, *owned))),

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from kubemtu.cni import daemonset, felix, reading
 from kubemtu.cni.felix import Felix
 from kubemtu.core import codes, net
+from kubemtu.core.cluster import node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
 from kubemtu.core.objects import Object
@@ -16,9 +17,7 @@ from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import digits
 
 FALLBACK = 1460  # bytes: int_dataplane.go, when no NIC matches
-MTU_FILE = "/var/lib/calico/mtu"  # where Felix leaves what it found, for the CNI plugin
 CNI_READS_FILE_SINCE = (3, 17, 0)  # Calico's CNI plugin; before it, an mtu of 0 meant the kernel's default
-KERNEL_DEFAULT = 1500  # bytes: drivers/net/veth.c, ether_setup
 
 
 def auto_mtu(nics: Iterable[net.Link], pattern: str, encaps: Iterable[Encapsulation]) -> int:
@@ -77,13 +76,13 @@ def unconfigured(policy: Felix, agent: Object | None, snapshot: Snapshot, out: l
         return None
     version = reading.attempt(lambda: daemonset.version(agent, "install-cni", "calico-node"), None, out, str(agent))
     if version is not None and version < CNI_READS_FILE_SINCE:
-        return KERNEL_DEFAULT
+        return node_files.KERNEL_DEFAULT
     if not policy.automatic:
         return policy.pod_mtu(0)
     out += undetected(snapshot, policy.pattern)
     sizes = set()
     for node in snapshot.nodes:
-        written = node.file(MTU_FILE)
+        written = node.file(felix.MTU_FILE)
         size = digits.number(written.text.strip()) if written is not None else None
         if size is not None:
             sizes.add(size)

@@ -16,7 +16,7 @@ import msgspec
 
 from kubemtu.cni import daemonset, reading
 from kubemtu.core import codes, encap
-from kubemtu.core.cluster import cni_state
+from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
 from kubemtu.core.objects import Object, Want
@@ -27,6 +27,17 @@ WANTS = (
     Want(kind="FelixConfiguration", plural="felixconfigurations", api_versions=GROUPS),
     Want(kind="IPPool", plural="ippools", api_versions=GROUPS),
 )
+MTU_FILE = "/var/lib/calico/mtu"  # where Felix leaves what it found, for the CNI plugin
+PREFIX = "cali"  # of the host ends of pods' veths, unless FELIX_INTERFACEPREFIX or the FelixConfiguration has another
+PLUGIN_MTU = node_files.PluginMtu(
+    plugin="calico",
+    file=MTU_FILE,
+    # Without the file the veth stays as the kernel made it (projectcalico/calico: cni-plugin/pkg/plugin).
+    otherwise=node_files.KERNEL_DEFAULT,
+    otherwise_by="the kernel's default",
+)
+ADDRESS = "projectcalico.org/IPv4Address"  # of a Node: where its tunnels end
+STAYS = "Felix sets it again every few seconds: see its log for a refusal."
 PATTERN = r"^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"
 
 
@@ -100,7 +111,7 @@ class Felix(msgspec.Struct, frozen=True, kw_only=True):
     sizes: Mapping[str, int]
     pattern: str = PATTERN
     pools: tuple[Pool, ...] = ()
-    prefixes: tuple[str, ...] = ("cali",)
+    prefixes: tuple[str, ...] = (PREFIX,)
     keys: tuple[cni_state.MtuKey, ...] = ()
 
     @property
@@ -153,7 +164,7 @@ def read(snapshot: Snapshot, agent: Object | None, pools: Iterable[Pool], out: l
         if key is not None:
             keys.append(key)
     prefixes = (
-        environment.get("FELIX_INTERFACEPREFIX") or reading.text(config, out, "spec", "interfacePrefix") or "cali"
+        environment.get("FELIX_INTERFACEPREFIX") or reading.text(config, out, "spec", "interfacePrefix") or PREFIX
     )
     return Felix(
         on=on,

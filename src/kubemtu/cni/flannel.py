@@ -7,11 +7,13 @@ which is the pods' own.
 """
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
 from kubemtu.cni import delegate, flanneld, installer, kubelet, netconf, owners, reading, strays
-from kubemtu.core import codes, encap, net
+from kubemtu.cni.knowledge import CalcKey, Counts, Knowledge
+from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
@@ -25,14 +27,13 @@ NAMESPACES = ("kube-flannel", "kube-system")
 CONFIG_MAP = "kube-flannel-cfg"
 AGENTS = re.compile(r"kube-flannel(?:-ds(?:-.+)?)?")  # one for each architecture before v0.15; "kube-flannel" is RKE's
 NET_CONF = "net-conf.json"
+_BY_ARCHITECTURE = tuple(f"kube-flannel-ds-{each}" for each in ("amd64", "arm", "arm64", "ppc64le", "s390x"))
 CNI_CONF = "cni-conf.json"
 KNOWN_KEYS = (CNI_CONF, NET_CONF)
 CONFLIST = "/etc/cni/net.d/10-flannel.conflist"
 K3S_CONFLIST = "/var/lib/rancher/k3s/agent/etc/cni/net.d/10-flannel.conflist"
 K3S_NET_CONF = "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json"
-SUBNET_ENV = "/run/flannel/subnet.env"
 BRIDGE = "cni0"
-FLANNEL_MTU = re.compile(r'^\s*FLANNEL_MTU="?([0-9]{1,5})"?\s*$', re.MULTILINE)
 K3S = (
     "k3s runs flannel inside itself and keeps no MTU in the API: give the servers and agents a file with Backend.MTU by"
     " --flannel-conf (in /etc/rancher/k3s/config.yaml: flannel-conf), or set the MTU of the NICs, then restart k3s."
@@ -53,6 +54,36 @@ WANTS = (
     ),
     NODES,
     kubelet.WANT,
+)
+
+
+_CHART = "HelmChartConfig kube-system/rke2-flannel"
+_BASE: tuple[Counts, tuple[tuple[str, ...], ...], Callable[[encap.Stack], int], str] = (
+    "base",
+    flanneld.STACKS,
+    flanneld.subtracts,
+    "flannel",
+)
+KNOWLEDGE = Knowledge(
+    ports=(net.PortRule(bridge=BRIDGE),),
+    node_paths=(flanneld.SUBNET_ENV,),
+    plugin_mtus=(flanneld.PLUGIN_MTU,),
+    address_annotations=(flanneld.PUBLIC_ADDRESS,),
+    calc_keys=(
+        CalcKey("Flannel", "ConfigMap kube-flannel/kube-flannel-cfg", "Backend.MTU", *_BASE),
+        CalcKey("Flannel, k3s", "the file of --flannel-conf", "Backend.MTU", *_BASE),
+        CalcKey("Flannel, RKE2", _CHART, "flannel.mtu", *_BASE),
+    ),
+    saved_files=(
+        ("subnet.env", flanneld.SUBNET_ENV),
+        (NET_CONF, K3S_NET_CONF),
+        ("flannel-conf.json", K3S_NET_CONF),
+    ),
+    words=("flannel",),
+    edited=(
+        rights.patch("configmaps", CONFIG_MAP),
+        rights.patch("daemonsets", "kube-flannel", "kube-flannel-ds", *_BY_ARCHITECTURE, group="apps"),
+    ),
 )
 
 
@@ -160,7 +191,7 @@ def _embedded(snapshot: Snapshot) -> cni_state.CniState | None:
     """Describe the flannel inside k3s by what nodes say of themselves, or by the files of one, saved in a folder."""
     conf = flanneld.by_annotation(snapshot)
     files = [file for node in snapshot.nodes for file in node.files]
-    written = {int(found[1]) for file in files if (found := _subnet(file)) is not None}
+    written = {mtu for file in files if (mtu := _subnet(file)) is not None}
     saved = next((file for file in files if _is_net_conf(file)), None)
     if conf is None and not (snapshot.offline and (written or saved is not None)):
         return None
@@ -231,9 +262,11 @@ def _state(
         bridge=BRIDGE,
         tunnel=next((each.device for each in flannels if each.device is not None), None),
         tunnel_mtu=tunnel_mtu,
+        tunnel_stays=flanneld.STAYS,
         pod_networks=conf.networks if conf is not None else (),
         nic_names=nic_names,
         nic_key=nic_key,
+        nic_reader="flanneld",
         owner=owner,
         ipv6=conf is not None and conf.ipv6,
         findings=tuple(dict.fromkeys(findings)),
@@ -355,9 +388,8 @@ def _owner(parts: Parts, snapshot: Snapshot, out: list[Finding]) -> str:
 
 def _stale(node: net.NodeObservation, target: int) -> bool:
     """True when a node's subnet.env gives pods another MTU."""
-    file = node.file(SUBNET_ENV)
-    found = FLANNEL_MTU.search(file.text) if file is not None else None
-    return found is not None and int(found[1]) != target
+    found = flanneld.PLUGIN_MTU.written(node)
+    return found is not None and found != target
 
 
 def _tunnels(snapshot: Snapshot, conf: netconf.NetConf) -> set[int | None]:
@@ -366,8 +398,8 @@ def _tunnels(snapshot: Snapshot, conf: netconf.NetConf) -> set[int | None]:
     return {device.mtu if device is not None else None for device in devices}
 
 
-def _subnet(file: net.NodeFile) -> re.Match[str] | None:
-    return FLANNEL_MTU.search(file.text) if file.path.endswith("subnet.env") else None
+def _subnet(file: net.NodeFile) -> int | None:
+    return flanneld.PLUGIN_MTU.read(file.text) if file.path.endswith("subnet.env") else None
 
 
 def _is_net_conf(file: net.NodeFile) -> bool:

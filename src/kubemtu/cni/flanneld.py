@@ -5,13 +5,29 @@ import re
 import msgspec
 
 from kubemtu.cni import daemonset, netconf, reading
-from kubemtu.core import codes
+from kubemtu.core import codes, encap
+from kubemtu.core.cluster import node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 
 CONTAINER = "kube-flannel"
+SUBNET_ENV = "/run/flannel/subnet.env"  # what flanneld writes when it starts
+PLUGIN_MTU = node_files.PluginMtu(
+    plugin="flannel",
+    member=("delegate", "mtu"),
+    file=SUBNET_ENV,
+    line=r'^\s*FLANNEL_MTU="?([0-9]{1,6})"?\s*$',
+    written_by="flannel",
+    stands_for="flannel.conflist",
+)
+PUBLIC_ADDRESS = "flannel.alpha.coreos.com/public-ip"
+STAYS = (
+    "Flannel takes over a device that exists and never changes its MTU, so a restart does not help; "
+    f"{SUBNET_ENV} may say another number than the device has."
+)
+STACKS: tuple[tuple[str, ...], ...] = (("vxlan",), ("wireguard",))
 ANNOTATION = "flannel.alpha.coreos.com/backend-type"
 FLAG = re.compile(r"--?[a-z-]*mtu(?:=|$)", re.IGNORECASE)  # main.go of flannel v0.5 to v0.28 has no such flag
 NIC_NAME = re.compile(r"(?=.*[A-Za-z])[^\s/:,]{1,15}")  # IFNAMSIZ; an address has a colon, or no letter
@@ -132,3 +148,8 @@ def without_effect(conf: netconf.NetConf, flanneld: Flanneld, place: str) -> Fin
         f"Backend.MTU is {conf.base} but has no effect: {reason}. The NIC's MTU decides.",
         "Remove it, or set the MTU of the NIC.",
     )
+
+
+def subtracts(layers: encap.Stack) -> int:
+    """Return the constant that flannel subtracts for its encapsulation, over IPv4 and IPv6 alike, in bytes."""
+    return netconf.BACKENDS[layers.layers[0].kind].subtracts

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from kubemtu.cni.knowledge import Knowledge
 from kubemtu.core import objects, snapshot
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
@@ -13,6 +14,11 @@ class Cni(Protocol):
     @property
     def NAME(self) -> str:  # noqa: N802 - a constant of the module
         """The word used in findings and on the command line."""
+        ...
+
+    @property
+    def KNOWLEDGE(self) -> Knowledge:  # noqa: N802 - a constant of the module
+        """What all that lies outside of the module must know of this CNI."""
         ...
 
     @property

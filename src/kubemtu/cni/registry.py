@@ -4,52 +4,38 @@ The order matters: canal has Calico's and flannel's signs, and both have signs o
 """
 
 import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from kubemtu.cni import calico, canal, flannel
+import msgspec
+
+from kubemtu.cni import calico, canal, flannel, others
+from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.protocol import Cni
-from kubemtu.core import access, errors, objects, snapshot
+from kubemtu.core import errors, net, objects, rights, snapshot
 from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.text import wording
 
+T = TypeVar("T")
+
 CNIS: dict[str, Cni] = {"canal": canal, "calico": calico, "flannel": flannel}
 
-OPERATORS = {"AmazonVPC": "the AWS VPC CNI", "GKE": "GKE", "AzureVNET": "the Azure CNI"}
 OTHER = "Other pod networks are not covered yet."
-# What others are known by: a DaemonSet, a ConfigMap, or the type of the first plugin of a node's CNI configuration.
-OTHERS = {
-    "cilium": "Cilium",
-    "cilium-config": "Cilium",
-    "cilium-cni": "Cilium",
-    "ovnkube-node": "OVN-Kubernetes",
-    "ovn-k8s-cni-overlay": "OVN-Kubernetes",
-    "antrea-agent": "Antrea",
-    "antrea": "Antrea",
-    "kube-ovn-cni": "Kube-OVN",
-    "kube-ovn": "Kube-OVN",
-    "kube-router": "kube-router",
-    "weave-net": "Weave Net",
-    "aws-node": "the AWS VPC CNI",
-    "aws-cni": "the AWS VPC CNI",
-    "azure-cns": "the Azure CNI",
-    "azure-vnet": "the Azure CNI",
-    "netd": "GKE",
-    "anetd": "GKE",
-}
 
 
 def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
     """Describe the pod network of a snapshot. Raises NotRecognised, naming what was looked for, or Forbidden."""
     for cni in CNIS.values():
         state = cni.read(snapshot)
-        if state is not None:
-            return state
+        if state is not None:  # on a node may lie what another CNI has left there
+            return msgspec.structs.replace(state, plugin_mtus=plugin_mtus())
     looks_like = _looks_like(snapshot)
     hidden = [each.what for each in snapshot.unread if each.why == "forbidden"]
     if hidden and not looks_like:
         raise errors.Forbidden(
             f"which pod network {snapshot.source} has cannot be told, because it may not be read: "
             f"{wording.names(hidden)} {'is' if len(hidden) == 1 else 'are'} forbidden; ask for the ClusterRole "
-            f"{access.VIEW}, which has these rights"
+            f"{rights.VIEW}, which has these rights"
         )
     unread = [f"{each.what} ({each.why})" for each in snapshot.unread[:3] if each.why != "absent"]
     not_seen = f" Could not be read: {', '.join(unread)}." if unread else ""
@@ -71,22 +57,21 @@ def _looks_like(snapshot: snapshot.Snapshot) -> str:
             firewall += " another one's, and nothing of it was read."
             continue
         by_operator = found.get("spec", "cni", "type")
-        if found.get("kind") == "Installation" and isinstance(by_operator, str) and by_operator in OPERATORS:
+        if found.get("kind") == "Installation" and isinstance(by_operator, str) and by_operator in others.OPERATORS:
             where = f"{found}, spec.cni.type {by_operator}"
-            return (
-                f"It looks like {OPERATORS[by_operator]} ({where}; Calico adds policy only), which is not covered yet."
-            )
+            name = others.OPERATORS[by_operator]
+            return f"It looks like {name} ({where}; Calico adds policy only), which is not covered yet."
         if found.get("kind") == "HelmChartConfig" and (said := _chart(found)):
             return said
-        if found.get("kind") in {"DaemonSet", "ConfigMap"} and isinstance(name, str) and name in OTHERS:
-            return f"It looks like {OTHERS[name]} ({found}), which is not covered yet."
+        if found.get("kind") in {"DaemonSet", "ConfigMap"} and isinstance(name, str) and name in others.NAMES:
+            return f"It looks like {others.NAMES[name]} ({found}), which is not covered yet."
         if found.get("kind") == "Network" and "openshift.io" in str(found.get("apiVersion")):
             return f"It looks like OpenShift ({found}), which is not covered yet."
     for node in snapshot.nodes:
         for file in node.files:
             first = (node_files.plugins_of(file.text) or ({},))[0].get("type")
-            if isinstance(first, str) and first in OTHERS:
-                return f"It looks like {OTHERS[first]} (file {file.path}), which is not covered yet."
+            if isinstance(first, str) and first in others.NAMES:
+                return f"It looks like {others.NAMES[first]} (file {file.path}), which is not covered yet."
     return firewall
 
 
@@ -122,3 +107,48 @@ def irrelevant(name: str) -> frozenset[str]:
 def wants() -> tuple[objects.Want, ...]:
     """Return everything that must be read to recognise and describe any of them, each once."""
     return tuple(dict.fromkeys(want for cni in CNIS.values() for want in cni.WANTS))
+
+
+def knowledge() -> tuple[Knowledge, ...]:
+    """Return what each module declares, in their order, and what is known of pod networks that none reads."""
+    return (*(cni.KNOWLEDGE for cni in CNIS.values()), others.KNOWLEDGE)
+
+
+def ports() -> net.PortRules:
+    """Return by which rules links of a node are host ends of pods, whichever of the CNIs it has."""
+    return net.PortRules(rules=_each(lambda known: known.ports))
+
+
+def node_paths() -> tuple[str, ...]:
+    """Return the files of a node that the CNIs keep beside their configurations, as absolute paths."""
+    return _each(lambda known: known.node_paths)
+
+
+def plugin_mtus() -> tuple[node_files.PluginMtu, ...]:
+    """Return how each CNI plugin comes to the MTU of a new pod."""
+    return _each(lambda known: known.plugin_mtus)
+
+
+def address_annotations() -> tuple[str, ...]:
+    """Return the annotations of a Node that tell where its tunnel ends, the one that counts first."""
+    return _each(lambda known: known.address_annotations)
+
+
+def calc_keys() -> tuple[CalcKey, ...]:
+    """Return where each pod network keeps its MTU."""
+    return _each(lambda known: known.calc_keys)
+
+
+def saved_files() -> dict[str, str]:
+    """Return how the names of saved files of a node end, and the paths that they have there."""
+    return dict(_each(lambda known: known.saved_files))
+
+
+def words() -> tuple[str, ...]:
+    """Return by which words a broken document is taken for one of the pod network."""
+    return _each(lambda known: known.words)
+
+
+def _each(part: Callable[[Knowledge], Iterable[T]]) -> tuple[T, ...]:
+    """Return one part of what all declare, each item once."""
+    return tuple(dict.fromkeys(item for known in knowledge() for item in part(known)))

@@ -14,8 +14,8 @@ Three kinds of cost exist, and only the first is a plain sum:
   (drivers/net/wireguard/send.c calculate_skb_padding, device.c wg_xmit). So the padding costs nothing at all as long as
   the WireGuard device has the MTU that `inner` gives, whatever it runs over and whatever runs inside it: a VXLAN inside
   WireGuard is only another inner packet, and an IPv6 outer header moves the bound by 20 like everything else. It costs
-  up to 15 bytes where the device, or the route into it, allows more than fits (Cilium before 1.19.5, or a device left
-  at the default of 1420 over a smaller link). `inner` assumes the first, `guaranteed` survives the second.
+  up to 15 bytes where the device, or the route into it, allows more than fits (a CNI that takes off less, or a device
+  left at the default of 1420 over a smaller link). `inner` assumes the first, `guaranteed` survives the second.
 """
 
 from collections.abc import Callable, Mapping
@@ -53,6 +53,11 @@ class Encapsulation(msgspec.Struct, frozen=True, kw_only=True):
     def kind(self) -> str:
         """The name without its options, such as "geneve" of "geneve:8"."""
         return self.name.partition(":")[0]
+
+    @property
+    def over_ipv6(self) -> bool:
+        """True when the packets around are IPv6's."""
+        return IPV6 in self.headers
 
     @property
     def cost(self) -> int:
@@ -173,7 +178,7 @@ def ipip(outer: Header = IPV4, *, encaplimit: bool = False) -> Encapsulation:
 
 
 def udp(outer: Header = IPV4) -> Encapsulation:
-    """Describe IP directly in UDP (flannel's `udp` backend, foo-over-udp)."""
+    """Describe IP directly in UDP (foo-over-udp, a tun device and a program)."""
     return Encapsulation(name="udp", headers=(outer, headers.UDP))
 
 

@@ -1,5 +1,7 @@
 """What a node has: links, routes, the ports where pods meet it. Values only; `node` fills them from the kernel."""
 
+from typing import Protocol
+
 import msgspec
 
 
@@ -126,8 +128,8 @@ class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
 class PortRule(msgspec.Struct, frozen=True, kw_only=True):
     """Which veths are the pod network's own, told from the host's side.
 
-    A host end is a port of the pod network when its name starts with one of `prefixes` (Calico: "cali") or when it is
-    enslaved to `bridge` (flannel: "cni0"). Anything else in a pod (Multus, macvlan, SR-IOV) is not ours to touch.
+    A host end is a port of the pod network when its name starts with one of `prefixes` or when it is
+    enslaved to `bridge`. Anything else in a pod (Multus, macvlan, SR-IOV) is not ours to touch.
     """
 
     prefixes: tuple[str, ...] = ()
@@ -144,3 +146,31 @@ class PortRule(msgspec.Struct, frozen=True, kw_only=True):
             return False
         by_name = bool(self.prefixes) and link.name.startswith(self.prefixes)
         return by_name or (self.bridge is not None and link.master == self.bridge)
+
+
+class PortRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Several rules together: a link is the host end of a pod port when any of them covers it."""
+
+    rules: tuple[PortRule, ...] = ()
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """All prefixes, each once."""
+        return tuple(dict.fromkeys(prefix for rule in self.rules for prefix in rule.prefixes))
+
+    @property
+    def bridges(self) -> tuple[str, ...]:
+        """All bridges, each once."""
+        return tuple(dict.fromkeys(rule.bridge for rule in self.rules if rule.bridge))
+
+    def covers(self, link: Link) -> bool:
+        """Return True when any of the rules covers that link."""
+        return any(rule.covers(link) for rule in self.rules)
+
+
+class Ports(Protocol):
+    """One rule, or several: what tells the host ends of pod ports from other links of a node."""
+
+    def covers(self, link: Link) -> bool:
+        """Return True when that host-side link is the host end of a pod port."""
+        ...

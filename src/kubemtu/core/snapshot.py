@@ -15,7 +15,7 @@ SCHEMA = "kubemtu.io/snapshot/v1"
 class Unread(msgspec.Struct, frozen=True, kw_only=True):
     """Something that should have been read and was not: an entry, not a crash."""
 
-    what: str  # "ConfigMap kube-system/canal-config", "node n2"
+    what: str  # "ConfigMap kube-system/kubelet-config", "node n2"
     why: Literal["forbidden", "absent", "malformed", "broken", "unreachable", "no agent", "not in the files"]
     message: str
 

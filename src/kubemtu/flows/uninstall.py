@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import access, errors
+from kubemtu.core import errors, rights
 from kubemtu.core.change import migration
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.core.rules import drift
@@ -184,7 +184,7 @@ async def _bound(api: kube_api.Api) -> AsyncIterator[str]:
     """The bindings that people made to our roles, which then lead nowhere."""
     for want in BINDINGS:
         for found in await _list(api, want):
-            if found.text("roleRef", "name") in {access.VIEW, access.OPERATOR}:
+            if found.text("roleRef", "name") in {rights.VIEW, rights.OPERATOR}:
                 where = f"{found.namespace}/" if found.namespace else ""
                 yield f"{found.kind} {where}{found.name}"
 

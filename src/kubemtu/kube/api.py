@@ -62,7 +62,7 @@ class Api:
     # What the server serves
 
     async def versions(self) -> tuple[str, ...]:
-        """All group versions that the server has: `v1`, `apps/v1`, `crd.projectcalico.org/v1`."""
+        """All group versions that the server has: `v1`, `apps/v1`, `kubemtu.io/v1alpha1`."""
         return await self._discovery.versions()
 
     async def serves(self, api_version: str, plural: str) -> bool:

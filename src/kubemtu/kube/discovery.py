@@ -35,7 +35,7 @@ class Discovery:
         return await self._wire.request(requests.Request(action=Action(verb="get", plural=where), path=where))
 
     async def versions(self) -> tuple[str, ...]:
-        """All group versions that the server has: `v1`, `apps/v1`, `crd.projectcalico.org/v1`."""
+        """All group versions that the server has: `v1`, `apps/v1`, `kubemtu.io/v1alpha1`."""
         core = await self._read("/api")
         groups = await self._read("/apis")
         listed = core.get("versions")

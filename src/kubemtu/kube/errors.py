@@ -29,7 +29,8 @@ import re
 
 import msgspec
 
-from kubemtu.core import access, errors
+from kubemtu import access
+from kubemtu.core import errors
 from kubemtu.core.text import json_values
 from kubemtu.kube.connection import Connection
 

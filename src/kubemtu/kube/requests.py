@@ -57,7 +57,7 @@ def path(
     name: str | None = None,
     subresource: str | None = None,
 ) -> str:
-    """The address of a resource below the server: `/apis/apps/v1/namespaces/kube-system/daemonsets/canal`."""
+    """The address of a resource below the server: `/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy`."""
     parts = ["apis" if "/" in api_version else "api", *api_version.split("/")]
     if namespace:
         parts += ["namespaces", namespace]

@@ -1,6 +1,6 @@
 """What `kubemtu install` puts into a cluster, and what of it is there: one source, which deploy/ is made from too.
 
-The manifests are YAML in the package (`manifests/`, `crds/`); the roles for people come from `core.access`.
+The manifests are YAML in the package (`manifests/`, `crds/`); the roles for people come from `kubemtu.access`.
 """
 
 import importlib.resources
@@ -11,7 +11,8 @@ from typing import Final
 import yaml
 
 import kubemtu
-from kubemtu.core import access
+from kubemtu import access
+from kubemtu.cni import registry
 from kubemtu.kube import crd
 
 Body = dict[str, object]
@@ -22,6 +23,10 @@ POLICIES: Final = ("admissionregistration.k8s.io/v1", "validatingadmissionpolici
 """What binds each agent to its own objects, on servers that have it: Kubernetes 1.30 and newer."""
 AGENT, PROBE = "kubemtu-agent", "kubemtu-probe"
 PLACEHOLDER: Final = "image: kubemtu\n"
+# Behind these lines of the agent's manifest comes what the CNIs declare.
+ARGUMENTS: Final = "            - --journal=/host/run/kubemtu\n"
+MOUNTS: Final = "            - {name: cni, mountPath: /host/etc/cni/net.d, readOnly: true}\n"
+VOLUMES: Final = "          hostPath: {path: /etc/cni/net.d}\n"
 
 
 def text(part: str, image: str | None = None) -> str:
@@ -32,7 +37,32 @@ def text(part: str, image: str | None = None) -> str:
     found = importlib.resources.files("kubemtu.kube").joinpath("manifests", f"{part}.yaml").read_text("utf-8")
     named = image or f"kubemtu:{kubemtu.__version__}"
     quoted = named if re.fullmatch(r"[a-z][a-z0-9.-]*[/:].*", named) else f'"{named}"'  # YAML reads null, 1, [::1] else
-    return found.replace(PLACEHOLDER, f"image: {quoted}\n")
+    return _with_cnis(found).replace(PLACEHOLDER, f"image: {quoted}\n")
+
+
+def _with_cnis(manifest: str) -> str:
+    """Return the agent's manifest with what the CNIs declare: which links are pods', and the folders of their files."""
+    known, paths = registry.ports(), registry.node_paths()
+    folders = list(dict.fromkeys(path.rpartition("/")[0] for path in paths))
+    names = {folder: folder.strip("/").replace("/", "-").lower() for folder in folders}
+    words = (
+        *(f"--pod-prefix={prefix}" for prefix in known.prefixes),
+        *(f"--pod-bridge={bridge}" for bridge in known.bridges),
+        *(f"--cni-file={path}" for path in paths),
+    )
+    lines = {
+        ARGUMENTS: "".join(f"            - {word}\n" for word in words),
+        MOUNTS: "".join(
+            f"            - {{name: {names[each]}, mountPath: /host{each}, readOnly: true}}\n" for each in folders
+        ),
+        VOLUMES: "".join(
+            f"        - name: {names[each]}\n          hostPath: {{path: {each}, type: DirectoryOrCreate}}\n"
+            for each in folders
+        ),
+    }
+    for after, more in lines.items():
+        manifest = manifest.replace(after, after + more)
+    return manifest
 
 
 def objects(image: str, *, probes: bool = True) -> tuple[Body, ...]:
@@ -80,7 +110,7 @@ def files() -> dict[str, str]:
     """Return the files of deploy/ by their path in it; each can be applied alone, and all in any order."""
     made = {f"crds/{plural}.yaml": crd.text(plural) for plural in crd.plurals()}
     made |= {f"{part}.yaml": text(part) for part in (*PARTS, ADMISSION)}
-    head = "# Roles for people: see docs/access.md. Made from kubemtu.core.access.\n"
+    head = "# Roles for people: see docs/access.md. Made from kubemtu.access.\n"
     return made | {"roles.yaml": head + dump(access.roles())}
 
 

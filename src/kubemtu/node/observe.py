@@ -21,7 +21,7 @@ _NOT_COUNTED = frozenset({"lo"})
 def observe(
     node: str,
     *,
-    ports: net.PortRule,
+    ports: net.Ports,
     peers: Sequence[str] = (),
     files: Sequence[str] = (),
     roots: netns.Roots | None = None,
@@ -91,7 +91,7 @@ def _ports(
     sock: netlink.Socket,
     seen: Sequence[links.Device],
     *,
-    rule: net.PortRule,
+    rule: net.Ports,
     roots: netns.Roots,
     opened: netns.Opened,
     troubles: list[str],

@@ -11,7 +11,7 @@ from kubemtu.node.kernel import links, netlink, netns
 
 
 def covered(
-    seen: Iterable[links.Device], rule: net.PortRule, *, known: Container[int] = frozenset()
+    seen: Iterable[links.Device], rule: net.Ports, *, known: Container[int] = frozenset()
 ) -> list[links.Device]:
     """The host ends of pod ports among a node's links; those with a `known` index need no second thought."""
     kept = list(seen)

@@ -3,6 +3,7 @@
 import pytest
 from tests.support import example
 
+from kubemtu.cni import registry
 from kubemtu.core import net
 from kubemtu.core.cluster import node_files
 
@@ -32,14 +33,14 @@ def seen(*files: tuple[str, str]) -> net.NodeObservation:
     ],
 )  # fmt: skip
 def test_the_next_pods_mtu(files: tuple[tuple[str, str], ...], literal: int | None, gives: int | None, by: str) -> None:
-    found = node_files.of(seen(*files), OURS)
+    found = node_files.of(seen(*files), OURS, registry.plugin_mtus())
     assert found is not None
     assert (found.literal, found.gives, found.by) == (literal, gives, by)
 
 
 @pytest.mark.parametrize("text", ['{"plugins": [', "[]", '{"plugins": []}', '{"plugins": [1]}', '{"name": "x"}', "1"])
 def test_what_is_no_cni_configuration_has_no_plugins(text: str) -> None:
-    found = node_files.of(seen((OURS, text)), OURS)
+    found = node_files.of(seen((OURS, text)), OURS, registry.plugin_mtus())
     assert found is not None
     assert found.plugins is None
 
@@ -49,13 +50,13 @@ def test_the_kubelet_takes_the_first_by_name_where_the_cni_names_no_file() -> No
         ("/etc/cni/net.d/20-b.conflist", CALICO % 2),
         ("/etc/cni/net.d/10-a.conf", '{"type": "calico", "mtu": 1400}'),
     )
-    found = node_files.of(seen(*files), None)
+    found = node_files.of(seen(*files), None, registry.plugin_mtus())
     assert found is not None
     assert (found.path, found.gives) == ("/etc/cni/net.d/10-a.conf", 1400)
 
 
 def test_no_file_is_nothing() -> None:
-    assert node_files.of(seen(("/run/flannel/subnet.env", SUBNET)), None) is None
+    assert node_files.of(seen(("/run/flannel/subnet.env", SUBNET)), None, registry.plugin_mtus()) is None
 
 
 def test_a_placeholder_stands_for_a_number_outside_strings_only() -> None:

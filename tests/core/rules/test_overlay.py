@@ -3,6 +3,7 @@
 import pytest
 from tests.support import example
 
+from kubemtu.cni import felix
 from kubemtu.core import codes, encap, net
 from kubemtu.core.cluster import topology
 from kubemtu.core.headers import IPV6
@@ -67,7 +68,7 @@ def test_felix_sets_its_own_devices_again() -> None:
         for one in seen.links
     )
     renamed = net.NodeObservation(node="n1", links=links, uplinks=seen.uplinks, ports=seen.ports, files=seen.files)
-    (wrong,) = judge(renamed, tunnel="tunl0")
+    (wrong,) = judge(renamed, tunnel="tunl0", tunnel_stays=felix.STAYS)
     assert "Felix sets it again" in wrong.message
 
 

@@ -10,7 +10,7 @@ from lab.tests.conftest import Body, until
 from tests.flows.change.test_apply_births import born, ends, pinned
 from tests.flows.cluster import NODE_MTUS, Cluster, cluster
 
-from kubemtu.core import access
+from kubemtu import access
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named
 

@@ -50,7 +50,7 @@ def until(true: Callable[[], object]) -> None:
 def hands(rigs: RigMaker, tmp_path: Path) -> Iterator[tuple[Rig, kernel.Keeper]]:
     rig = rigs(STANDING)
     remembered.forget()
-    made = rig.inside(lambda: kernel.Keeper("n1", tmp_path, netns.Roots()))
+    made = rig.inside(lambda: kernel.Keeper("n1", tmp_path, netns.Roots(), kernel.PodNetwork(ports=rig.rule)))
     try:
         yield rig, made
     finally:

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from kubemtu.core import encap, net, objects
+from kubemtu.core.cluster import node_files
 from kubemtu.core.codes import Finding
 
 
@@ -28,7 +29,7 @@ class MtuKey(msgspec.Struct, frozen=True, kw_only=True):
 class CniState(msgspec.Struct, frozen=True, kw_only=True):
     """One recognised pod network."""
 
-    name: str  # "canal", "calico", "flannel"
+    name: str  # the module's NAME
     variant: str = ""  # "era B (inline integer)", "operator", "RKE2"
     encapsulation: tuple[encap.Encapsulation, ...] = ()  # every one that may carry a pod's packet; empty: none
     encapsulation_known: bool = True  # False: what says it could not be read, so an empty tuple does not mean none
@@ -45,12 +46,16 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     conflist_template: str | None = None  # what it is rendered from, placeholders and all
     ports: net.PortRule = net.PortRule()
     bridge: str | None = None
-    tunnel: str | None = None  # name of the tunnel device: "flannel.1", "vxlan.calico", "tunl0"
+    tunnel: str | None = None  # name of the tunnel device
+    tunnel_stays: str = ""  # why a tunnel may have another MTU than it is given, a sentence for people
     companions: tuple[str, ...] = ()  # devices of the node that the CNI gives the pods' MTU as well
     tunnel_mtu: int | None = None  # what the configuration makes of it; None: NIC minus encapsulation
     pod_networks: tuple[str, ...] = ()  # CIDRs
-    nic_names: tuple[str, ...] = ()  # NICs that the configuration names (canal_iface, --iface); empty: by route
-    nic_key: str = ""  # where they are named, for messages: "ConfigMap kube-system/canal-config, key canal_iface"
+    plugin_mtus: tuple[node_files.PluginMtu, ...] = ()  # how the plugins on the nodes come to a new pod's MTU
+    nic_names: tuple[str, ...] = ()  # NICs that the configuration names; empty: by route
+    nic_key: str = ""  # where they are named, for messages
+    nic_reader: str = ""  # what reads them when it starts, and exits where none of them is there
     owner: str = ""  # who will write the source back: "RKE (cluster.yml network.mtu)", "Helm ..."; empty: nobody
     ipv6: bool = False  # pods have IPv6
     findings: tuple[Finding, ...] = ()  # what is wrong in the configuration alone
+    parsed: object = None  # what the module's `read` has found, for its own `steps`

@@ -1,27 +1,51 @@
-"""What lies on a node and decides the MTU of its next pod: the conflist, flannel's subnet.env, Calico's mtu file."""
+"""What lies on a node and decides the MTU of its next pod: the conflist, and the file that its plugin reads besides."""
 
 import json
 import re
+from collections.abc import Iterable
 
 import msgspec
 
 from kubemtu.core import net
 from kubemtu.core.disclosure import files
 
-SUBNET_ENV = "/run/flannel/subnet.env"
-CALICO_MTU = "/var/lib/calico/mtu"
 KERNEL_DEFAULT = 1500  # drivers/net/veth.c leaves ether_setup's ETH_DATA_LEN when nobody gives an MTU
-
-FLANNEL_MTU = re.compile(r'^\s*FLANNEL_MTU="?([0-9]+)"?\s*$', re.MULTILINE)
-DIGITS = re.compile(r"[0-9]{1,6}")  # int() takes those of any script, and a plus sign
 STRING_OR_PLACEHOLDER = re.compile(r'"(?:[^"\\]|\\.)*"|__[A-Z0-9_]+?__')
+
+
+class PluginMtu(msgspec.Struct, frozen=True, kw_only=True):
+    """How one CNI plugin comes to the MTU of a new pod: what each CNI's module declares of the plugin that it runs.
+
+    The member of the plugin's own configuration decides; where it is absent or 0, the first group that `line` finds in
+    `file`; where there is no such file, `otherwise`.
+    """
+
+    plugin: str  # the `type` of the first plugin of the conflist
+    member: tuple[str, ...] = ("mtu",)
+    file: str = ""
+    line: str = r"\A\s*([0-9]{1,6})\s*\Z"  # int() takes digits of any script, and a plus sign
+    otherwise: int | None = None  # bytes
+    otherwise_by: str = ""
+    written_by: str = ""  # the daemon that writes `file` anew at each start, so that it follows the configuration
+    stands_for: str = ""  # how the name of a conflist ends that `file` stands for, where only files were saved
+
+    def written(self, seen: net.NodeObservation) -> int | None:
+        """Return the MTU in bytes that `file` of a node gives; None where it is absent or has none."""
+        file = seen.file(self.file) if self.file else None
+        return self.read(file.text) if file is not None else None
+
+    def read(self, text: str) -> int | None:
+        """Return the MTU in bytes that a text of `file` gives; None where it has none."""
+        found = re.search(self.line, text, re.MULTILINE)
+        return (int(found[1]) or None) if found is not None else None
 
 
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     """The conflist of one node, and what a pod gets that is created now.
 
     `literal` is the number in the conflist itself, `gives` what results, in bytes of the pod's IP packet; `by` is the
-    file that decided it. `plugins` are the parsed members of the list, None when the text is not a CNI configuration.
+    file that decided it, and `written_by` the daemon that writes that file anew at each start. `plugins` are the parsed
+    members of the list, None when the text is not a CNI configuration.
     """
 
     path: str
@@ -31,11 +55,13 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     literal: int | None = None
     gives: int | None = None
     by: str = ""
+    written_by: str = ""
     refused: str = ""  # an MTU that is no integer, as it stands there: the plugin refuses the whole file
 
 
-def of(seen: net.NodeObservation, path: str | None) -> Rendered | None:
+def of(seen: net.NodeObservation, path: str | None, rules: Iterable[PluginMtu] = ()) -> Rendered | None:
     """Read the conflist at `path`, or, where that is absent, the one that the kubelet would take; None: none seen."""
+    rules = tuple(rules)
     file = seen.file(path) if path else None
     if file is None:
         # containerd and CRI-O take the first by name (containernetworking/cni: libcni/conf.go ConfFiles, sorted).
@@ -45,17 +71,18 @@ def of(seen: net.NodeObservation, path: str | None) -> Rendered | None:
         )
         file = next((one for one in found if one.path.endswith((".conflist", ".conf", ".json"))), None)
     if file is None:
-        return _by_flannel(seen) if path is not None and path.endswith("flannel.conflist") else None
+        return _alone(seen, path, rules) if path is not None else None
     plugins = plugins_of(file.text)
     if plugins is None:
         return Rendered(path=file.path, text=file.text, modified=file.modified, plugins=None)
-    member = mtu_member(plugins)
+    rule = next((rule for rule in rules if rule.plugin == plugins[0].get("type")), PluginMtu(plugin=""))
+    member = mtu_member(plugins[0], rule)
     if member is not None and (not isinstance(member, int) or isinstance(member, bool)):
         return Rendered(
             path=file.path, text=file.text, modified=file.modified, plugins=plugins, refused=json.dumps(member)
         )
     literal = member if isinstance(member, int) else None
-    gives, by = _gives(seen, plugins, literal, file.path)
+    gives, by = (literal, file.path) if literal is not None else _decided(seen, rule)
     return Rendered(
         path=file.path,
         text=file.text,
@@ -64,19 +91,30 @@ def of(seen: net.NodeObservation, path: str | None) -> Rendered | None:
         literal=literal,
         gives=gives,
         by=by,
+        written_by=rule.written_by if by == rule.file else "",
     )
 
 
-def _by_flannel(seen: net.NodeObservation) -> Rendered | None:
-    """What subnet.env says where only files of a node were saved, and its conflist was not among them."""
-    file, gives = seen.file(SUBNET_ENV), subnet_mtu(seen)
-    if file is None or gives is None or seen.links:
-        return None
-    return Rendered(path=file.path, text=file.text, modified=file.modified, plugins=(), gives=gives, by=SUBNET_ENV)
+def _alone(seen: net.NodeObservation, path: str, rules: Iterable[PluginMtu]) -> Rendered | None:
+    """Return what a plugin's file says where only files of a node were saved, and its conflist was not among them."""
+    for rule in rules:
+        if rule.stands_for and path.endswith(rule.stands_for) and not seen.links:
+            file, gives = seen.file(rule.file), rule.written(seen)
+            if file is not None and gives is not None:
+                return Rendered(
+                    path=file.path,
+                    text=file.text,
+                    modified=file.modified,
+                    plugins=(),
+                    gives=gives,
+                    by=rule.file,
+                    written_by=rule.written_by,
+                )
+    return None
 
 
 def plugins_of(text: str) -> tuple[dict[str, object], ...] | None:
-    """The plugins of a conflist (or the one of a .conf), bare placeholders read as 0; None: it is no such thing."""
+    """Return the plugins of a conflist (or that of a .conf), bare placeholders read as 0; None: it is no such thing."""
     try:
         whole: object = json.loads(filled(text, "0"))
     except (ValueError, RecursionError):
@@ -89,37 +127,21 @@ def plugins_of(text: str) -> tuple[dict[str, object], ...] | None:
     return tuple(listed)
 
 
-def mtu_member(plugins: tuple[dict[str, object], ...]) -> object:
-    """What the conflist gives the pod network's plugin as MTU; 0 and absent, both "decide yourself", are None."""
-    main = plugins[0]
-    delegate = main.get("delegate")
-    place = delegate if main.get("type") == "flannel" and isinstance(delegate, dict) else main
-    return place.get("mtu") or None
+def mtu_member(plugin: dict[str, object], rule: PluginMtu) -> object:
+    """Return what the conflist gives the plugin as MTU; 0 and absent, both "decide yourself", are None."""
+    *way, last = rule.member
+    place: object = plugin
+    for key in way:
+        place = place.get(key) if isinstance(place, dict) else None
+    return (place if isinstance(place, dict) else plugin).get(last) or None
 
 
-def subnet_mtu(seen: net.NodeObservation) -> int | None:
-    """FLANNEL_MTU of /run/flannel/subnet.env, which flanneld writes when it starts."""
-    file = seen.file(SUBNET_ENV)
-    read = FLANNEL_MTU.search(file.text) if file is not None else None
-    return int(read[1]) if read is not None else None
-
-
-def _gives(
-    seen: net.NodeObservation, plugins: tuple[dict[str, object], ...], literal: int | None, path: str
-) -> tuple[int | None, str]:
-    if literal is not None:
-        return literal, path
-    kind = plugins[0].get("type")
-    if kind == "flannel":
-        found = subnet_mtu(seen)
-        return (found, SUBNET_ENV) if found else (None, "")
-    if kind == "calico":
-        file = seen.file(CALICO_MTU)
-        if file is not None:
-            return (int(file.text), CALICO_MTU) if DIGITS.fullmatch(file.text.strip()) else (None, "")
-        # Without the file the veth stays as the kernel made it (projectcalico/calico: cni-plugin/pkg/plugin).
-        return KERNEL_DEFAULT, "the kernel's default"
-    return None, ""
+def _decided(seen: net.NodeObservation, rule: PluginMtu) -> tuple[int | None, str]:
+    """Return what decides where the plugin's own configuration does not, and its name."""
+    if rule.file and seen.file(rule.file) is not None:
+        found = rule.written(seen)
+        return (found, rule.file) if found is not None else (None, "")
+    return (rule.otherwise, rule.otherwise_by) if rule.otherwise is not None else (None, "")
 
 
 def filled(text: str, value: str) -> str:

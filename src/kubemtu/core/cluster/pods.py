@@ -57,7 +57,7 @@ def cni_pods(snapshot: Snapshot, daemonset: objects.Ref | None) -> tuple[CniPod,
 def owners(ports: tuple[net.PodPort, ...], prefixes: tuple[str, ...], pods: tuple[Pod, ...]) -> dict[str, str]:
     """Map the host-side link of each port of one node to "namespace/name" of its pod, where that can be told.
 
-    By Calico's name of the link first: the prefix and 11 hex digits of SHA-1 over "namespace.name"
+    By a name of the link that tells it first: the prefix and 11 hex digits of SHA-1 over "namespace.name"
     (projectcalico/calico: libcalico-go/lib/backend/k8s/conversion/workload_endpoint_default.go); else by address.
     """
     by_link = {prefix + link_suffix(pod): str(pod) for prefix in prefixes for pod in pods}
@@ -94,7 +94,7 @@ def unseen(seen: net.NodeObservation, here: Iterable[Pod], named: Iterable[str])
 
 
 def link_suffix(pod: Pod) -> str:
-    """What follows the prefix in the name of Calico's host-side link."""
+    """Return what follows the prefix in the name of a host-side link that is made of the pod's own."""
     return hashlib.sha1(f"{pod.namespace}.{pod.name}".encode(), usedforsecurity=False).hexdigest()[:11]
 
 

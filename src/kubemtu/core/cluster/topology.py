@@ -1,8 +1,8 @@
 """From what was observed to what must hold: the path of a pod's packet, layer by layer, and the MTU of each.
 
-        pod eth0 ──veth── cali… ──route── flannel.1 ══╗                 ╔══ flannel.1 ── cali… ── eth0 pod
-                          (or cni0)                   ╠═ NIC ══ fabric ═╣
-        node's own packets ───────────────────────────╝                 ╚═ ...
+        pod eth0 ──veth── port ──route── tunnel ══╗                 ╔══ tunnel ── port ── eth0 pod
+                     (or bridge)                  ╠═ NIC ══ fabric ═╣
+        node's own packets ───────────────────────╝                 ╚═ ...
 
 The number that decides is the smallest over all nodes of what the encapsulation leaves of the NIC that routes to the
 other nodes: a pod cannot know to which node it will talk next.
@@ -55,7 +55,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     as far as it is known: the same, or less where somebody says so (`bound`). `inner` is what is left of it for a pod.
     `link_mtu` is the NIC's own, of which a route may let less through.
 
-    `fits` is what the NIC leaves for the tunnel device itself, which knows only its own encapsulation: flannel.1 over
+    `fits` is what the NIC leaves for the tunnel device itself, which knows only its own encapsulation: one over
     IPv4 may have more than its twin over IPv6, and more than pods may have that use both.
     """
 
@@ -265,7 +265,7 @@ def _node(
         fits=inner(_own(state, tunnel), path_mtu) if path_mtu is not None and tunnel is not None else None,
         tunnel=tunnel,
         bridge=seen.link(state.bridge) if state.bridge else None,
-        rendered=node_files.of(seen, state.conflist),
+        rendered=node_files.of(seen, state.conflist, state.plugin_mtus),
         ports=tuple(sorted(ports, key=_in_order)),  # whatever the kernel's order is, the same is said at every look
         unseen=pods.unseen(seen, here, owners.values()),
         cni_pod=cni_pod,

@@ -1,9 +1,9 @@
 """What of a node's file may leave the node: the members that a rule uses; of everything else, only that it is there.
 
-The folder of the CNI holds credentials beside configurations (Calico's `calico-kubeconfig` has a ServiceAccount's
-token), and configurations hold some themselves (`k8s_auth_token`, `etcd_key`, keys of WireGuard). So nothing is
-published because it looks harmless: a file goes by its name, a value by the name of its member and by its shape. The
-text is struck out where it stands, so that lines, layout, placeholders and faults of the syntax stay.
+The folder of the CNI holds credentials beside configurations (a kubeconfig has a ServiceAccount's token), and
+configurations hold some themselves (`k8s_auth_token`, `etcd_key`, keys of WireGuard). So nothing is published because
+it looks harmless: a file goes by its name, a value by the name of its member and by its shape. The text is struck out
+where it stands, so that lines, layout, placeholders and faults of the syntax stay.
 """
 
 import re
@@ -19,7 +19,7 @@ CNI_MEMBERS = frozenset(
     {
         # containernetworking/cni, SPEC.md: the list and what it is made of
         *("cniVersion", "cniVersions", "name", "type", "mtu", "MTU"),
-        # containernetworking/plugins: bridge, ptp, macvlan, portmap, bandwidth, flannel
+        # containernetworking/plugins: bridge, ptp, macvlan, portmap, bandwidth, and what hands on to them
         *("bridge", "master", "mode", "isGateway", "isDefaultGateway", "hairpinMode", "forceAddress", "ipMasq"),
         *("promiscMode", "portMappings", "bandwidth", "ips", "snat", "subnetFile", "dataDir", "subnet"),
         # projectcalico/calico: cni-plugin/pkg/types/types.go, what is no credential
@@ -50,7 +50,9 @@ _TOKEN = re.compile(
 _COLON = re.compile(r"\s*:")
 _HARMLESS = re.compile(r"[\w .,:/@%+*=-]*", re.ASCII)
 _STRUCK = re.compile(r"\((\d{1,9}) characters not shown\)", re.ASCII)
-_ENV_LINE = re.compile(r"FLANNEL_[A-Z0-9_]+=\"?[0-9a-fA-F.:/,]*\"?|FLANNEL_IPMASQ=(?:true|false)")
+_ENV_LINE = re.compile(  # sizes and networks, whoever writes them (flannel-io/flannel: pkg/subnet/subnet.go)
+    r"[A-Z][A-Z0-9_]*_(?:MTU|NETWORK|SUBNET)=\"?[0-9a-fA-F.:/,]*\"?|[A-Z][A-Z0-9_]*_IPMASQ=(?:true|false)"
+)
 
 
 def struck(length: int) -> str:
@@ -67,8 +69,8 @@ def length(value: object) -> int | None:
 def shown(path: str, text: str) -> str | None:
     """Return the file at that path of a node as it may leave the node, None where it has no business elsewhere.
 
-    A CNI configuration and a net-conf.json of flannel keep the members that rules use; /run/flannel/subnet.env its
-    FLANNEL_ lines; /var/lib/calico/mtu its number.
+    A CNI configuration and a net-conf.json keep the members that rules use; a subnet.env its lines of
+    sizes and networks; a file named mtu its number.
     """
     name = path.rpartition("/")[2]
     if name.endswith("net-conf.json"):

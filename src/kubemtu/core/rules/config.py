@@ -7,7 +7,7 @@ import msgspec
 from kubemtu.core import codes, encap
 from kubemtu.core.cluster import drift, goodput, pods
 from kubemtu.core.cluster.cni_state import CniState, MtuKey
-from kubemtu.core.cluster.node_files import SUBNET_ENV, Rendered
+from kubemtu.core.cluster.node_files import Rendered
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import dotted
@@ -154,7 +154,7 @@ def _narrow(topology: Topology) -> str:
 
 
 def _nodes(topology: Topology) -> Iterable[Finding]:
-    born: dict[tuple[int, str], list[Node]] = {}
+    born: dict[tuple[int, str, str], list[Node]] = {}
     restart = _restart(topology)
     for node in topology.nodes:
         conflist = node.rendered
@@ -181,22 +181,22 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
         if stale is not None:
             yield stale
         elif topology.state.pod_mtu is None and conflist.gives is not None:
-            born.setdefault((conflist.gives, conflist.by), []).append(node)
+            born.setdefault((conflist.gives, conflist.by, conflist.written_by), []).append(node)
     yield from _born(topology, born)
 
 
-def _born(topology: Topology, born: dict[tuple[int, str], list[Node]]) -> Iterable[Finding]:
+def _born(topology: Topology, born: dict[tuple[int, str, str], list[Node]]) -> Iterable[Finding]:
     """Nothing is configured, so each node decides: hold what it decided against the path."""
     carries = topology.carries
-    for (gives, by), nodes in born.items():
+    for (gives, by, daemon), nodes in born.items():
         if carries is not None and gives != carries:
             place = f"{'node' if len(nodes) == 1 else 'nodes'} {names(node.name for node in nodes)}, {by}"
             found = _wrong(topology, gives, carries, place, "No MTU is configured, so new pods here get")
-            yield found if by != SUBNET_ENV else _rewritten(topology, nodes, gives, found)
+            yield found if not daemon else _rewritten(topology, nodes, gives, daemon, found)
 
 
-def _rewritten(topology: Topology, nodes: list[Node], gives: int, found: Finding) -> Finding:
-    """The same finding, where flanneld will write another number at its next start: the file was edited, or is old."""
+def _rewritten(topology: Topology, nodes: list[Node], gives: int, daemon: str, found: Finding) -> Finding:
+    """Say so where the daemon will write another number at its next start: the file was edited, or is old."""
     taken = topology.state.subtracts
     assumed = topology.assumed_nic if topology.assumed_by is None else None  # else it is the path's, and no NIC's
     nics = {node.nic_mtu if node.nic_mtu is not None else assumed for node in nodes}
@@ -206,17 +206,17 @@ def _rewritten(topology: Topology, nodes: list[Node], gives: int, found: Finding
     will = computed.pop()
     return msgspec.structs.replace(
         found,
-        message=f"{found.message} Flannel writes this file anew at each start and will write {will} (the NIC less"
-        f" {taken}): an edit here does not last.",
-        remedy=f"Restart flannel on this node, which writes {will}. Another number belongs into"
+        message=f"{found.message} {daemon.capitalize()} writes this file anew at each start and will write {will} (the"
+        f" NIC less {taken}): an edit here does not last.",
+        remedy=f"Restart {daemon} on this node, which writes {will}. Another number belongs into"
         f" {key_place(topology.state)}.",
     )
 
 
 def _stale(topology: Topology, node: Node, conflist: Rendered, restart: str) -> Finding | None:
     state = topology.state
-    if conflist.by == SUBNET_ENV and state.conflist_mtu is None:
-        wanted, holds, path = state.pod_mtu, conflist.gives, SUBNET_ENV
+    if conflist.written_by and state.conflist_mtu is None:
+        wanted, holds, path = state.pod_mtu, conflist.gives, conflist.by
         if wanted is None:
             return None
     else:
@@ -224,7 +224,7 @@ def _stale(topology: Topology, node: Node, conflist: Rendered, restart: str) -> 
             return None
         wanted, holds, path = state.conflist_mtu, conflist.literal, conflist.path
     fits = None if topology.carries is None or conflist.gives is None else conflist.gives <= topology.carries
-    template = state.conflist_template if path == conflist.path != SUBNET_ENV else None
+    template = state.conflist_template if path == conflist.path else None
     apart = drift.differences(template, conflist.text) if template is not None else ()
     if wanted == holds and not apart:
         return None
@@ -269,7 +269,8 @@ def _restart(topology: Topology) -> str:
     if codes.MTU108.code in found:
         return f"First put the missing key back ({codes.MTU108.code}), else no pod of {name} comes back; then {command}"
     if codes.MTU109.code in found:
-        return f"First name a NIC that every node has ({codes.MTU109.code}), else flanneld exits; then {command}"
+        reader = topology.state.nic_reader or topology.state.name
+        return f"First name a NIC that every node has ({codes.MTU109.code}), else {reader} exits; then {command}"
     return command
 
 

@@ -18,7 +18,7 @@ def _absent(topology: Topology) -> Iterable[Finding]:
     if not state.nic_names or any(_is_address(name) for name in state.nic_names):
         return
     for node in topology.nodes:
-        # flanneld tries each --iface in turn, so one that is there is enough (flannel-io/flannel: main.go).
+        # Each is tried in turn, so one that is there is enough (flannel-io/flannel: main.go, --iface).
         if node.seen.links and not any(node.seen.link(name) for name in state.nic_names):
             there = dict.fromkeys(way.device for way in node.seen.uplinks)
             there |= dict.fromkeys(link.name for link in node.seen.links if not link.kind and link.name != "lo")
@@ -26,8 +26,8 @@ def _absent(topology: Topology) -> Iterable[Finding]:
                 codes.MTU109,
                 f"node {node.name}, {state.nic_key or state.name}",
                 f"The configuration names {names(state.nic_names)}, and this node has only "
-                f"{names(there) or 'other devices'}. What runs here keeps running; at its next start flanneld "
-                "exits, and the node loses its pod network.",
+                f"{names(there) or 'other devices'}. What runs here keeps running; at its next start "
+                f"{state.nic_reader or state.name} exits, and the node loses its pod network.",
                 "Name a NIC that every node has, or leave the name out: then the default route decides.",
             )
 

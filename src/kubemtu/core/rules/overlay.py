@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from kubemtu.core import codes
-from kubemtu.core.cluster.node_files import SUBNET_ENV
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding, Severity
 from kubemtu.core.text.wording import count, has, names, sizes
@@ -28,6 +27,7 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
     place = f"node {node.name}, {tunnel.name}"
     largest = max((port.sends for port in node.ports), default=0)
     wanted = topology.state.tunnel_mtu
+    why = f" {topology.state.tunnel_stays}" if topology.state.tunnel_stays else ""
     if node.fits is not None and tunnel.mtu > node.fits:
         fate = (
             "the node cuts the outer packet in two, although the inner one has DF, or the underlay drops it. No error "
@@ -48,7 +48,7 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
         yield codes.finding(
             codes.MTU107,
             place,
-            f"{tunnel.name} has {tunnel.mtu}, the configuration gives it {wanted}. {_why_stale(tunnel.name)}",
+            f"{tunnel.name} has {tunnel.mtu}, the configuration gives it {wanted}.{why}",
             f"ip link set dev {tunnel.name} mtu {wanted} on this node, or `kubemtu apply`.",
             "error" if tunnel.mtu < largest else "warning",
         )
@@ -58,7 +58,7 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
             place,
             f"{tunnel.name} has {tunnel.mtu}, less than the {expected} that pods of this node have or will get, and "
             f"{node.below} leaves {node.fits}. The node refuses packets of "
-            f"{sizes(tunnel.mtu + 1, expected)} bytes with an ICMP error. {_why_stale(tunnel.name)}",
+            f"{sizes(tunnel.mtu + 1, expected)} bytes with an ICMP error.{why}",
             f"ip link set dev {tunnel.name} mtu {_useful(node, topology)} on this node, or `kubemtu apply`.",
         )
 
@@ -93,15 +93,6 @@ def _expected(node: Node, topology: Topology) -> int:
     born = node.rendered.gives if node.rendered is not None else None
     wanted = max(*(port.at.pod_mtu for port in node.ports), born or 0, 0) if node.ports else born or 0
     return min(wanted, _useful(node, topology))
-
-
-def _why_stale(name: str) -> str:
-    if name.startswith("flannel"):
-        return (
-            f"Flannel takes over a device that exists and never changes its MTU, so a restart does not help; "
-            f"{SUBNET_ENV} may say another number than the device has."
-        )
-    return "Felix sets it again every few seconds: see its log for a refusal."
 
 
 def _bridge(node: Node) -> Iterable[Finding]:

@@ -47,7 +47,7 @@ def _by(topology: Topology) -> str:
 def _fate(topology: Topology, node: Node, largest: int, carries: int) -> str:
     """What becomes of packets to other nodes that are too large, size by size.
 
-    `carries` is for packets of this way: IPv4 over flannel.1 may fit where IPv6 over its twin does not.
+    `carries` is for packets of this way: IPv4 over one tunnel may fit where IPv6 over its twin does not.
     """
     if node.tunnel is None:
         first, bound, outer = node.nic, node.nic_mtu or carries, largest

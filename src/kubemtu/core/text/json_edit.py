@@ -36,7 +36,7 @@ _BARE: tuple[tuple[re.Pattern[str], Literal["number", "word", "placeholder"]], .
     (_PLACEHOLDER, "placeholder"),
 )
 
-# What the installers fill a placeholder from: calico's cni-plugin/pkg/install/install.go, amazon-vpc-cni-k8s' scripts.
+# What installers fill it from (projectcalico/calico: cni-plugin/pkg/install/install.go; aws/amazon-vpc-cni-k8s).
 FEEDS = {
     "__CNI_MTU__": "the ConfigMap key veth_mtu",
     "__MTU__": "the environment variable POD_MTU or AWS_VPC_ENI_MTU of the DaemonSet aws-node",

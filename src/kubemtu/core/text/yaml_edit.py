@@ -33,7 +33,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
 def read_value(text: str, path: tuple[str, ...], *, source: str = "the YAML text") -> Scalar | None:
-    """Read the scalar at a path of keys, such as ("calico", "vethuMTU"); None when it is absent or null.
+    """Read the scalar at a path of keys, such as ("network", "mtu"); None when it is absent or null.
 
     `source` names the text in errors. Raises Malformed when the text is no YAML, holds what this module refuses, or the
     path leads through or to something else.

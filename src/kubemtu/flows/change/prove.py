@@ -8,6 +8,7 @@ has gone meanwhile proves nothing.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from kubemtu.cni import registry
 from kubemtu.core import net
 from kubemtu.core.objects import NODES
 from kubemtu.core.probe import proof, request
@@ -84,11 +85,11 @@ def said(verdict: proof.Proof) -> str:
 
 
 async def node_addresses(api: kube_api.Api) -> dict[str, str]:
-    """The address by which each node's tunnel is reached, by node name: flannel's or Calico's, else the InternalIP."""
+    """Return the address by which each node's tunnel is reached, by node name: the CNI's own, else the InternalIP."""
     found: dict[str, str] = {}
     for node in await api.list(NODES):
         notes = node.mapping("metadata", "annotations")
-        told = notes.get("flannel.alpha.coreos.com/public-ip") or notes.get("projectcalico.org/IPv4Address")
+        told = next((note for name in registry.address_annotations() if (note := notes.get(name))), None)
         if isinstance(told, str) and told:
             found[node.name] = told.partition("/")[0]
             continue

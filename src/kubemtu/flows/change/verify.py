@@ -7,6 +7,7 @@ agent corrects it within milliseconds; what is still wrong then is a surprise, w
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 
+from kubemtu.cni import registry
 from kubemtu.core import errors, net
 from kubemtu.core.change import migration, plan
 from kubemtu.core.cluster import node_files
@@ -194,7 +195,7 @@ async def conflists(nodes: Nodes, step: plan.Rollout) -> None:
 
 
 def _stale(name: str, seen: net.NodeObservation, path: str, mtu: int | None) -> str | None:
-    found = node_files.of(seen, path)
+    found = node_files.of(seen, path, registry.plugin_mtus())
     if found is None or found.path != path:
         return f"node {name} has no {path}"
     if found.literal != mtu:

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from kubemtu import files
+from kubemtu.cni import registry
 from kubemtu.core.disclosure import files as disclosure_files
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.net import NodeFile, NodeObservation
@@ -33,12 +34,7 @@ DOCUMENTS_MOST = 5_000  # of one file
 JSON_MOST = 2_000_000  # commas, lists and, twice, mappings of one file: so much memory is had of 64 MiB
 PIPE_SECONDS = 60.0  # in which whoever writes into `--from <(kubectl get ...)` must say something
 SUFFIXES = frozenset({".yaml", ".yml", ".json", ".conflist", ".conf", ".env"})
-NODE_FILES = {  # by the end of their name: where they lie on a node
-    "subnet.env": "/run/flannel/subnet.env",
-    "net-conf.json": "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json",
-    "flannel-conf.json": "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json",
-}
-OURS = re.compile(r"calico|canal|flannel|tigera", re.IGNORECASE)  # a broken text that may be of the pod network
+NET_CONF = "net-conf.json"  # how its name ends where a document of that form was saved under another one
 NODE_OWN = re.compile(r"\d\d-.+\.conf(?:list)?|subnet\.env|net-conf\.json")  # names that a node itself uses
 
 
@@ -63,7 +59,7 @@ def load(path: Path) -> Snapshot:
     """Read a file, or every manifest below a folder, as an offline Snapshot; a saved snapshot comes back as it was.
 
     Documents that are no objects of the API, and files that are no YAML or JSON, are entries in `unread`. A conflist, a
-    subnet.env or a flannel net-conf.json becomes a file of a node that is named after the file, or after its folder
+    subnet.env or a net-conf.json becomes a file of a node that is named after the file, or after its folder
     where several lie together.
     Raises UsageError when there is nothing at `path`, and Malformed when nothing there can be used.
     """
@@ -177,7 +173,7 @@ def _file(path: Path, name: Path, read: _Read, *, alone: bool) -> Snapshot | Non
         try:
             value = documents.read(document)
         except documents.Broken as why:
-            ours = OURS.search(document) and not documents.TEMPLATE.search(document)
+            ours = _is_ours(document) and not documents.TEMPLATE.search(document)
             read.skip(f"{name}:{line + why.line}", str(why), "broken" if ours else "malformed")
             continue
         if isinstance(value, dict) and alone and _is_snapshot(value):
@@ -185,7 +181,7 @@ def _file(path: Path, name: Path, read: _Read, *, alone: bool) -> Snapshot | Non
         if isinstance(value, dict) and path.name in kustomize.FILES:
             read.patches |= {os.path.normpath(name.parent / each) for each in kustomize.patches(value)}
         elif _is_net_conf(value):
-            read.files.append((path.stem, NodeFile(path=NODE_FILES["net-conf.json"], text=document)))
+            read.files.append((path.stem, NodeFile(path=registry.saved_files()[NET_CONF], text=document)))
         elif value is not None:
             _take(value, f"{name}:{line + documents.first_line(document)}", read)
     return None
@@ -218,9 +214,7 @@ def _json_file(text: str, name: Path, read: _Read, *, alone: bool) -> Snapshot |
         if LONE.search(text):
             value = printable.whole(value)
     except json.JSONDecodeError as why:
-        read.skip(
-            f"{name}:{why.lineno}", f"is no JSON: {why.msg.lower()}", "broken" if OURS.search(text) else "malformed"
-        )
+        read.skip(f"{name}:{why.lineno}", f"is no JSON: {why.msg.lower()}", "broken" if _is_ours(text) else "malformed")
         return None
     except (RecursionError, ValueError):
         read.skip(f"{name}:1", "nests too deep, or holds a number of too many digits")
@@ -228,7 +222,7 @@ def _json_file(text: str, name: Path, read: _Read, *, alone: bool) -> Snapshot |
     if isinstance(value, dict) and alone and _is_snapshot(value):
         return _snapshot(value, name)
     if _is_net_conf(value):
-        read.files.append((name.stem, NodeFile(path=NODE_FILES["net-conf.json"], text=text)))
+        read.files.append((name.stem, NodeFile(path=registry.saved_files()[NET_CONF], text=text)))
     else:
         _take(value, f"{name}:1", read)
     return None
@@ -265,7 +259,7 @@ def _take(value: object, where: str, read: _Read) -> None:
 
 
 def _is_net_conf(value: object) -> bool:
-    """True for flannel's own configuration, under whatever name it was saved (MicroK8s: flannel-network-mgr-config)."""
+    """Return True for a net-conf.json, under whatever name it was saved, as MicroK8s has another one."""
     if not isinstance(value, dict) or "kind" in value:
         return False
     return isinstance(value.get("Network"), str) and isinstance(value.get("Backend"), dict)
@@ -279,6 +273,11 @@ def _note_repeated(read: _Read) -> None:
         if found.name and first.setdefault(key, found.origin) != found.origin:
             where = f"{found.kind} {found.namespace + '/' if found.namespace else ''}{found.name}"
             read.skip(where, f"stands in {first[key]} and again in {found.origin}: the first is taken")
+
+
+def _is_ours(text: str) -> bool:
+    """Return True for a text that may be of the pod network."""
+    return re.search("|".join(registry.words()), text, re.IGNORECASE) is not None
 
 
 def _is_snapshot(value: dict[str, object]) -> bool:
@@ -295,13 +294,13 @@ def _snapshot(value: dict[str, object], path: Path) -> Snapshot:
 
 
 def _is_node_file(path: Path) -> bool:
-    return path.suffix in {".conflist", ".conf", ".env"} or path.name.endswith(tuple(NODE_FILES))
+    return path.suffix in {".conflist", ".conf", ".env"} or path.name.endswith(tuple(registry.saved_files()))
 
 
 def _node_file(path: Path, text: str) -> tuple[str, NodeFile]:
     """Return the node that a file is taken to be of, and the file where that node has it."""
     place = next(
-        (held for end, held in NODE_FILES.items() if path.name.endswith(end)),
+        (held for end, held in registry.saved_files().items() if path.name.endswith(end)),
         f"{disclosure_files.CNI_FOLDER}{path.name}",
     )
     siblings = [each for each in path.parent.iterdir() if NODE_OWN.fullmatch(each.name)]

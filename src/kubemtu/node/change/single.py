@@ -16,8 +16,6 @@ from kubemtu.node.change import engine as change_engine
 from kubemtu.node.change import journal, wanted
 
 NAME = "node-set"  # the journal of `kubemtu node set`
-PREFIXES = ("cali",)
-BRIDGE = "cni0"
 SLACK = 4  # veth and bridge let through that much more than their MTU: room for a VLAN tag (is_skb_forwardable)
 
 
@@ -115,7 +113,7 @@ def desired(
 ) -> migration.Desired:
     """What a change to `mtu` asks of the engine; raises UsageError for what cannot be."""
     device = _tunnel(seen, tunnel, tunnel_mtu)
-    moved = seen.link(bridge or BRIDGE)
+    moved = seen.link(bridge or rule.bridge or "")
     if bridge is not None and moved is None:
         raise errors.UsageError(f"this node has no bridge {bridge}; `kubemtu node show` lists what it has")
     if not seen.ports:

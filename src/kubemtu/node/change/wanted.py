@@ -23,10 +23,10 @@ from kubemtu.node.kernel.remembered import remembered
 SMALLEST = 68  # RFC 791: every IPv4 module forwards that much; veth's own minimum
 SMALLEST_IPV6 = 1280  # RFC 8200 section 5; below it the kernel takes all IPv6 off the link, and does not bring it back
 LARGEST = 65535  # RFC 791: total length is 16 bits
-TUNNELS = frozenset(  # IFLA_INFO_KIND of drivers/net and net/ipv{4,6}; flannel's udp backend has a tun
+TUNNELS = frozenset(  # IFLA_INFO_KIND of drivers/net and net/ipv{4,6}; a backend that is a program has a tun
     {"vxlan", "geneve", "ipip", "sit", "ip6tnl", "gre", "gretap", "ip6gre", "ip6gretap", "wireguard", "tun"}
 )
-SHORTEST_PREFIX = 3  # characters of the name of a host end: cali, lxc, eni, veth
+SHORTEST_PREFIX = 3  # characters of the name of a host end: the shortest of a known CNI is eni
 WIDEST = {4: 8, 6: 16}  # bits: no cluster's pods have more than 10.0.0.0/8
 _TCP = {4: 40, 6: 60}  # IP and TCP headers without options: MSS = MTU - 40 (RFC 9293 3.7.1), or - 60 (RFC 8200 8.3)
 _CARRIED = {"vxlan": 50, "geneve": 50, "ipip": 20, "sit": 20, "gre": 24, "wireguard": 60}  # over IPv4; IPv6: 20 more

@@ -1,0 +1,185 @@
+"""Who needs which rights: the one table that the shipped roles, docs/access.md and the words of refusals come from.
+
+A rule is one of RBAC's (rbac.authorization.k8s.io/v1 PolicyRule). Whatever reads is in `kubemtu-view`, which is added
+to the cluster's own `view`; whatever measures or changes is in `kubemtu-operator`, which has all of view's rules too.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import msgspec
+
+from kubemtu.cni import registry
+from kubemtu.core import rights
+from kubemtu.core.rights import GROUP, KINDS, OPERATOR, READ, VIEW, Rule
+
+Role = Literal["nobody", "view", "operator", "administrator", "agent"]
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What one command needs: the least role that has it, and the rules; `note` says what a role cannot."""
+
+    role: Role
+    rules: tuple[Rule, ...] = ()
+    note: str = ""
+
+
+_SERVICES = (
+    Rule(resources=("services",), verbs=READ),
+    Rule(group="discovery.k8s.io", resources=("endpointslices",), verbs=READ),
+)
+_DEFINED = (
+    Rule(
+        group="apiextensions.k8s.io",
+        resources=("customresourcedefinitions",),
+        verbs=("get",),
+        names=tuple(f"{plural}.{GROUP}" for plural in KINDS),
+    ),
+)
+_MEASURE = (Rule(group=GROUP, resources=("mtuprobes",), verbs=("create", "delete")),)
+_DRIVE = (
+    Rule(group=GROUP, resources=("mtumigrations",), verbs=("create", "patch", "delete")),
+    Rule(group=GROUP, resources=("mtumigrations/status",), verbs=("patch",)),
+    Rule(group=GROUP, resources=("nodemtus",), verbs=("create", "patch")),
+    Rule(group="coordination.k8s.io", resources=("leases",), verbs=("get", "patch"), names=("kubemtu",)),
+    Rule(group="coordination.k8s.io", resources=("leases",), verbs=("create",)),
+    *_DEFINED,
+)
+_ON_DELETE = (
+    "Where the CNI's DaemonSet has the update strategy OnDelete, also delete pods in its namespace: RBAC cannot bind "
+    "that to one DaemonSet, so no role of kubemtu has it."
+)
+_ADMINISTRATOR = (
+    "A cluster administrator (cluster-admin): it writes CustomResourceDefinitions, admission policies, cluster roles "
+    "and a namespace, and who makes a role must have all that the role gives."
+)
+
+
+def commands() -> dict[str, Needs]:
+    """Return what each command needs, by its name on the command line, with all CNIs that the registry knows."""
+    observe = tuple(_observe())
+    configure = rights.named(rule for known in registry.knowledge() for rule in known.edited)
+    drive = (*observe, *_SERVICES, *_MEASURE, *_DRIVE)
+    return {
+        "check": Needs(role="view", rules=observe),
+        "check --prove": Needs(role="operator", rules=(*observe, *_MEASURE)),
+        "why": Needs(role="operator", rules=(*observe, *_SERVICES, *_MEASURE)),
+        "probe": Needs(role="operator", rules=(*observe, *_SERVICES, *_MEASURE)),
+        "plan": Needs(role="view", rules=observe),
+        "apply": Needs(role="operator", rules=(*drive, *configure), note=_ON_DELETE),
+        "rollback": Needs(role="operator", rules=(*drive, *configure), note=_ON_DELETE),
+        "policy": Needs(role="nobody", note="Prints an object; with --apply as the next line."),
+        "policy --apply": Needs(
+            role="operator",
+            rules=(
+                *observe,
+                *_DEFINED,
+                Rule(group=GROUP, resources=("mtupolicies",), verbs=("create", "patch")),
+            ),
+        ),
+        "relieve": Needs(role="operator", rules=drive),
+        "calc": Needs(role="nobody"),
+        "node": Needs(role="nobody", note="No API; NET_ADMIN, SYS_ADMIN and NET_RAW on its own machine."),
+        "install": Needs(role="administrator", note=_ADMINISTRATOR),
+        "uninstall": Needs(role="administrator", note=_ADMINISTRATOR),
+        "lab": Needs(role="nobody"),
+        "demo": Needs(role="nobody"),
+        "agent": Needs(role="agent", note="Has a ServiceAccount of its own, kubemtu-agent, which `install` makes."),
+    }
+
+
+def _observe() -> Iterator[Rule]:
+    """Yield what every look at a cluster reads: ConfigMaps by their names alone, for others hold what is nobody's."""
+    wants = registry.wants()
+    maps = sorted({want.name for want in wants if want.plural == "configmaps" and want.name})
+    yield Rule(resources=("nodes", "pods"), verbs=READ)
+    yield Rule(resources=("configmaps",), verbs=("get",), names=tuple(maps))
+    by_group: dict[str, set[str]] = {}
+    for want in wants:
+        for version in want.api_versions:
+            if want.plural not in {"configmaps", "nodes"}:
+                by_group.setdefault(version.rpartition("/")[0], set()).add(want.plural)
+    for group, plurals in sorted(by_group.items()):
+        yield Rule(group=group, resources=tuple(sorted(plurals)), verbs=READ)
+    yield Rule(group=GROUP, resources=KINDS, verbs=READ)
+
+
+def rules(role: Literal["view", "operator"]) -> tuple[Rule, ...]:
+    """Return the rules of a role for people: all that the commands need that it is for, merged."""
+    of = {"view"} if role == "view" else {"view", "operator"}
+    return rights.merged(rule for needs in commands().values() if needs.role in of for rule in needs.rules)
+
+
+def roles() -> tuple[dict[str, object], ...]:
+    """Return the ClusterRoles for people, as the API takes them."""
+    return (
+        _role(VIEW, rules("view"), {"rbac.authorization.k8s.io/aggregate-to-view": "true"}),
+        _role(OPERATOR, rules("operator"), {}),
+    )
+
+
+def ask_for(group: str, plural: str, verb: str, name: str | None = None) -> str:
+    """Return the rule to ask for, and the shipped role that has it, where one has; `plural` may name a subresource."""
+    wanted = Rule(group=group, resources=(plural,), verbs=(verb,), names=(name,) if name else ())
+    having = VIEW if _has("view", wanted) else OPERATOR if _has("operator", wanted) else None
+    role = f"the ClusterRole {having}, which has it, or " if having else ""
+    return f'ask for {role}the rule {{apiGroups: ["{group}"], resources: [{plural}], verbs: [{verb}]}}'
+
+
+def needed(words: Sequence[str]) -> str:
+    """Return what a command needs as a whole, as a clause, where that is more than `kubemtu-view`; else nothing.
+
+    `words` are those of its command line. Who lacks one right of it lacks others, and shall not ask for each in turn.
+    """
+    known = commands()
+    name = words[0] if words else ""
+    name = next((f"{name} {one}" for one in words if f"{name} {one}" in known), name)
+    needs = known.get(name)
+    role = {"operator": f"the ClusterRole {OPERATOR}", "administrator": "a cluster administrator"}
+    return f"`kubemtu {name}` as a whole needs {role[needs.role]}" if needs is not None and needs.role in role else ""
+
+
+def markdown() -> str:
+    """Return docs/access.md."""
+    lines = [
+        "# Who needs which rights",
+        "",
+        "Made from `kubemtu.access` by `make docs`. `kubemtu install` makes both roles; `kubemtu-view` is added",
+        "to the cluster's own `view`, `edit` and `admin`. Bind one of them for the whole cluster, as a pod network is:",
+        "",
+        "```",
+        "kubectl create clusterrolebinding mtu-operators --clusterrole=kubemtu-operator --group=GROUP",
+        "```",
+        "",
+        "| command | role | beside what a role can hold |",
+        "|---|---|---|",
+    ]
+    for name, needs in commands().items():
+        role = {"view": f"`{VIEW}`", "operator": f"`{OPERATOR}`", "nobody": "none"}.get(needs.role, needs.role)
+        lines.append(f"| `kubemtu {name}` | {role} | {needs.note} |")
+    for name, which in ((VIEW, rules("view")), (OPERATOR, rules("operator"))):
+        lines += ["", f"## {name}", "", "| API group | resources | verbs | names |", "|---|---|---|---|"]
+        for rule in which:
+            group = f"`{rule.group}`" if rule.group else "core"
+            names = ", ".join(rule.names) or "all"
+            lines.append(f"| {group} | {', '.join(rule.resources)} | {', '.join(rule.verbs)} | {names} |")
+    return "\n".join(lines) + "\n"
+
+
+def _role(name: str, held: Sequence[Rule], labels: dict[str, str]) -> dict[str, object]:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "kubemtu", **labels}},
+        "rules": [rule.body() for rule in held],
+    }
+
+
+def _has(role: Literal["view", "operator"], wanted: Rule) -> bool:
+    return any(
+        rule.group == wanted.group
+        and {*wanted.resources} <= {*rule.resources}
+        and {*wanted.verbs} <= {*rule.verbs}
+        and (not rule.names or (wanted.names and {*wanted.names} <= {*rule.names}))
+        for rule in rules(role)
+    )
