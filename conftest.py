@@ -6,6 +6,12 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+from kubemtu_lab import kernel, nft
+from kubemtu_lab.errors import Impossible
+from kubemtu_lab.supervisor import leave_namespaces
+
+pytest.register_assert_rewrite("tests.support")  # what tests share explains its failures as tests do
+
 # An example takes as long as the machine lets it: time is measured in bench/, never judged in a test. CI tries the same
 # examples each time, so that it judges the change; new ones are looked for at everybody's own.
 settings.register_profile("any machine", deadline=None, derandomize="CI" in os.environ)
@@ -40,3 +46,34 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         *_, why = report.longrepr if isinstance(report.longrepr, tuple) else (report.longrepr,)
         report.longrepr = f"CI runs every test, and this one was left out: {why}"
     return report
+
+
+@pytest.fixture(scope="session")
+def can_make_labs() -> None:
+    """Skip where namespaces cannot be made; where CI is set that is a failure."""
+    child = os.fork()
+    if child == 0:
+        try:
+            leave_namespaces()
+            if os.fork() == 0:
+                kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
+                os._exit(0)
+            os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+        except (Impossible, OSError):
+            os._exit(1)
+    if os.waitpid(child, 0)[1]:
+        told = "this machine lets us make no namespaces"
+        if os.environ.get("CI"):
+            pytest.fail(told)
+        pytest.skip(told)
+
+
+@pytest.fixture(scope="session")
+def has_nft() -> None:
+    """Skip where there is no nft, with which the lab makes Services and filters; where CI is set that is a failure."""
+    try:
+        nft.program()
+    except Impossible as missing:
+        if os.environ.get("CI"):
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.flows.change import every_line
-from tests.flows.cluster import cluster
+from tests.support.change import every_line
+from tests.support.change.cluster import cluster
 
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from lab.tests.conftest import Body, Kube, container, is_ready, until
+from tests.support.labs import Body, Kube, container, is_ready, until
 
 from kubemtu_lab import container_exec, manifests, scenes
 from kubemtu_lab.cluster import Lab

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from lab.tests.conftest import Kube, Probes, until
+from tests.support.labs import Kube, Probes, until
 
 from kubemtu_lab import nft, scenes
 from kubemtu_lab.cluster import Lab

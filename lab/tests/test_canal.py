@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable, Iterator
 
 import pytest
-from lab.tests.conftest import Body, Kube, Probes, container, is_ready, until, waiting
+from tests.support.labs import Body, Kube, Probes, container, is_ready, until, waiting
 
 from kubemtu_lab.cluster import Lab
 

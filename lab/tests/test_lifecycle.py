@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from lab.tests.conftest import Kube, until
+from tests.support.labs import Kube, until
 
 from kubemtu_lab import cluster as labs
 from kubemtu_lab import errors, kernel, state

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from lab.tests.conftest import Body, Kube, is_ready, until, waiting
+from tests.support.labs import Body, Kube, is_ready, until, waiting
 
 from kubemtu_lab import manifests, scenes
 from kubemtu_lab.cluster import Lab

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from lab.tests.conftest import Kube, until
+from tests.support.labs import Kube, until
 
 from kubemtu_lab import nft, proxy, scenes
 from kubemtu_lab.cluster import FABRIC, Lab

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lab.tests.conftest import Body, Kube, container, is_ready, until
+from tests.support.labs import Body, Kube, container, is_ready, until
 
 from kubemtu.core.objects import Object
 from kubemtu_lab import scenes

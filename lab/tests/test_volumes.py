@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from lab.tests.conftest import Body, Kube, container, is_ready, until, waiting
+from tests.support.labs import Body, Kube, container, is_ready, until, waiting
 
 from kubemtu.core.objects import Object
 from kubemtu_lab import limits, scenes, volumes

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import pytest
-from lab.tests.conftest import Body, Kube, Probes, is_ready, until, waiting
+from tests.support.labs import Body, Kube, Probes, is_ready, until, waiting
 
 from kubemtu.core.errors import UsageError
 from kubemtu_lab import scenes

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.tests.conftest import Body, until
-from tests.flows.cluster import MIGRATIONS, NODE_MTUS, Cluster, agent_pid, cluster, kill_agent
+from tests.support.change.cluster import MIGRATIONS, NODE_MTUS, Cluster, agent_pid, cluster, kill_agent
+from tests.support.labs import Body, until
 
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from lab.tests.conftest import Body, until
-from tests.flows.cluster import NODE_MTUS, PROBES, Cluster, agent_pid, cluster, kill_agent
+from tests.support.change.cluster import NODE_MTUS, PROBES, Cluster, agent_pid, cluster, kill_agent
+from tests.support.labs import Body, until
 
 from kubemtu.core.probe import request
 from kubemtu_lab import scene as scenes

@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
-from lab.tests.conftest import Body, can_make_labs, until
-from tests.flows.cluster import CONFIGS, NODE_MTUS, Cluster, cluster, kill_agent
-from tests.scenes import situations
+from tests.support.change.cluster import CONFIGS, NODE_MTUS, Cluster, cluster, kill_agent
+from tests.support.labs import Body, until
+from tests.support.scenes import situations
 
 from kubemtu.cli import planning
 from kubemtu.core import net
@@ -21,7 +21,6 @@ from kubemtu.core.change import plan
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named
 
-__all__ = ["can_make_labs"]
 pytestmark = [pytest.mark.lab, pytest.mark.netns]
 CONFIG = CONFIGS["canal"]
 

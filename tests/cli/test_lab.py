@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.tests.conftest import can_make_labs
 
 from kubemtu.cli import main
 from kubemtu_lab import cluster, state
 
-__all__ = ["can_make_labs"]
 pytestmark = pytest.mark.lab
 USAGE = 2
 

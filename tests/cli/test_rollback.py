@@ -7,8 +7,8 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from lab.tests.conftest import can_make_labs, until
-from tests.flows.cluster import CONFIGS, MIGRATIONS, Cluster, cluster
+from tests.support.change.cluster import CONFIGS, MIGRATIONS, Cluster, cluster
+from tests.support.labs import until
 
 from kubemtu.core import objects
 from kubemtu.kube import crd
@@ -19,7 +19,6 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 NOTHING = (
     "error: there is nothing to roll back: no change is recorded, and 2 nodes looked at show no pin and no journal\n"
 )
-__all__ = ["can_make_labs"]
 pytestmark = [pytest.mark.lab, pytest.mark.netns]
 
 

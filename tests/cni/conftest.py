@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import yaml
-from tests.shapes import KINDS, Kind
+from tests.support.shapes import KINDS, Kind
 
 from kubemtu.core.net import Link, NodeFile, NodeObservation, Uplink
 from kubemtu.core.objects import Object

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.shapes import rows
 from tests.support import example
+from tests.support.shapes import rows
 
 from kubemtu.cni import registry
 from kubemtu.core import errors, net

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.flows import reported
+from tests.support import reported
 
 from kubemtu.core import errors, net
 from kubemtu.core.change.plan import EditValue, Plan

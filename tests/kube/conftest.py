@@ -1,73 +1,12 @@
-"""Two servers to talk to: a scripted one for what no healthy server does, and the lab's own for everything else."""
+"""A port that nobody listens on, and the administrator's connection."""
 
-import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
+from collections.abc import AsyncIterator
 
-import httpx2
 import pytest
-import yaml
+from tests.support.scripted_api import As
 
-from kubemtu.kube import connect
-from kubemtu.kube.api import Api, Backoff
-from kubemtu.kube.connection import Connection
-from kubemtu_lab import api as lab_api
-
-QUICK = Backoff(first=0.01, most=0.02)
-CONNECTION = Connection(server="https://k8s.example:6443", origin="/home/me/.kube/config", context="prod", user="dev")
-As = Callable[[str], AbstractAsyncContextManager[Api]]
-Scripted = Callable[..., tuple[Api, list[httpx2.Request]]]
-
-
-class Script:
-    """Answers by method and path, in order; the last one of a list is repeated.
-
-    A mapping is an object, bytes are a body as it is, (code, reason, message) is a refusal in a Status.
-    """
-
-    def __init__(self, answers: Mapping[str, object]) -> None:
-        self.asked: list[httpx2.Request] = []
-        self._answers = {key: list(value) if isinstance(value, list) else [value] for key, value in answers.items()}
-
-    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        self.asked.append(request)
-        waiting = self._answers.get(f"{request.method} {request.url.path}")
-        if waiting is None:
-            return httpx2.Response(404, text="404 page not found\n")
-        match waiting.pop(0) if len(waiting) > 1 else waiting[0]:
-            case Exception() as error:
-                raise error
-            case bytes() as body:
-                return httpx2.Response(200, content=body)
-            case (int() as code, reason, message):
-                status = {"kind": "Status", "apiVersion": "v1", "code": code, "reason": reason, "message": message}
-                return httpx2.Response(code, json=status)
-            case httpx2.Response() as answer:
-                return httpx2.Response(answer.status_code, headers=answer.headers, content=answer.content)
-            case found:
-                return httpx2.Response(200, json=found)
-
-
-def _resources(*kinds: str) -> dict[str, object]:
-    listed = [{"kind": kind, "name": f"{kind.lower()}s", "namespaced": kind != "Node"} for kind in kinds]
-    return {"kind": "APIResourceList", "resources": listed}
-
-
-@pytest.fixture
-def scripted() -> Scripted:
-    """An Api whose server says just that, and the list of what it was asked."""
-
-    def make(answers: Mapping[str, object], connection: Connection = CONNECTION) -> tuple[Api, list[httpx2.Request]]:
-        discovery = {
-            "GET /api/v1": _resources("ConfigMap", "Pod", "Node"),
-            "GET /apis/apps/v1": _resources("DaemonSet"),
-        }
-        script = Script({**discovery, **answers})
-        return Api(connection, transport=httpx2.MockTransport(script), backoff=QUICK), script.asked
-
-    return make
+from kubemtu.kube.api import Api
 
 
 @pytest.fixture
@@ -76,27 +15,6 @@ def unused_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
         return port
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[lab_api.ApiBackend]:
-    """The lab's API server; `reader` is a user whom no rule knows."""
-    async with lab_api.api(users={"reader": ["viewers"]}) as running:
-        yield running
-
-
-@pytest.fixture
-def as_user(server: lab_api.ApiBackend, tmp_path: Path) -> As:
-    """Connect to the lab's server as one of its users, by a kubeconfig."""
-
-    @contextlib.asynccontextmanager
-    async def connected(user: str) -> AsyncIterator[Api]:
-        path = tmp_path / f"kubeconfig-{user}"
-        path.write_text(yaml.safe_dump(server.kubeconfig(user=user)), "utf-8")
-        async with Api(connect.settings(str(path), environ={}), backoff=QUICK) as open_api:
-            yield open_api
-
-    return connected
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import httpx2
 import pytest
-from lab.tests.conftest import Reached, reached
+from tests.support.labs import Reached, reached
 
 from kubemtu.core import rights
 from kubemtu.kube import crd, shipped

@@ -20,7 +20,7 @@ from kubemtu.node.kernel import netns
 FILES = (*kernel.CNI_FILES, *registry.node_paths())
 
 if TYPE_CHECKING:
-    from tests.node.conftest import RigMaker
+    from tests.support.rigs import RigMaker
 
 pytestmark = pytest.mark.netns
 

@@ -4,14 +4,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from lab.tests.conftest import can_make_labs
-from tests.scenes.cases import Case
-from tests.scenes.cluster import Cluster
+from tests.support.scenes.cases import Case
+from tests.support.scenes.cluster import Cluster
 
 from kubemtu_lab.cluster import Lab
 from kubemtu_lab.scene import Scene
-
-__all__ = ["can_make_labs"]
 
 
 class Labs:

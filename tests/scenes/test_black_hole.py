@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
-from lab.tests.conftest import has_nft, until
-from tests.scenes import situations
-from tests.scenes.cluster import NODE_MTUS, Cluster
+from tests.support.labs import until
+from tests.support.scenes import situations
+from tests.support.scenes.cluster import NODE_MTUS, Cluster
 
 from kubemtu_lab.scene import Flannel, Scene, nodes
 
-__all__ = ["has_nft"]
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("has_nft")]
 
 Way = Literal["both", "to-node", "from-node"]

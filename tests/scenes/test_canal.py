@@ -1,31 +1,21 @@
 """Canal, fault by fault, on labs that are healthy without it: the code, its severity, the place, the way out."""
 
 import pytest
-from tests.scenes import faults
-from tests.scenes.cases import Case, each_on, judge
-from tests.scenes.cluster import Cluster
+from tests.support.scenes import faults
+from tests.support.scenes.cases import Case, each_on, judge
+from tests.support.scenes.cluster import Cluster
+from tests.support.scenes.places import ALL_PODS, BOTH_OF, CONFIG, CONFLIST, INLINE, VETH, on_nodes
 
 from kubemtu_lab.scene import Canal, Scene, nodes
 
 pytestmark = pytest.mark.lab
 
-CONFIG = "ConfigMap kube-system/canal-config"
-INLINE = f"{CONFIG}, data.cni_network_config, plugins[0].mtu"
-VETH = f"{CONFIG}, data.veth_mtu"
-CONFLIST = "/etc/cni/net.d/10-calico.conflist"
 RENDERED = "/etc/cni/net.d/10-canal.conflist"
 NO_KEY = "Couldn't find key canal_iface in ConfigMap kube-system/canal-config"
-ALL_PODS = "default/pod-1a, default/pod-1b, default/pod-2a and default/pod-2b"
-BOTH_OF = "default/pod-{0}a and default/pod-{0}b"
 
 A = Scene(name="a", summary="As RKE made it in 2018, and the right integer", nodes=nodes(2, 2), cni=Canal(mtu=1450))
 B = A.replace(name="b", nodes=nodes(2, 1), cni=Canal(era="B", mtu=1450), version="v1.17.2")
 C = A.replace(name="c", cni=Canal(era="C", mtu=1450), version="v1.28.12")
-
-
-def on_nodes(code: str, place: str, *numbers: int) -> tuple[str, ...]:
-    """The same finding on nodes."""
-    return tuple(f"{code}: node node-{number}, {place.format(number)}" for number in numbers)
 
 
 OF_2018 = (

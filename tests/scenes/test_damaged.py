@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.scenes.cluster import Ended, run
-from tests.scenes.test_offline import NETWORKS
 from tests.support import example
+from tests.support.scenes.cluster import Ended, run
+from tests.support.scenes.networks import NETWORKS
 
 from kubemtu_lab import manifests
 

@@ -1,11 +1,11 @@
 """kube-flannel, fault by fault: two numbers that can be set, a bridge with a will of its own, a tunnel that stays."""
 
 import pytest
-from tests.scenes import faults
-from tests.scenes.cases import Case, each_on, judge
-from tests.scenes.cluster import FLANNEL_CONFIG, Cluster
-from tests.scenes.test_canal import BOTH_OF, on_nodes
-from tests.scenes.test_story import send
+from tests.support.scenes import faults
+from tests.support.scenes.cases import Case, each_on, judge
+from tests.support.scenes.cluster import FLANNEL_CONFIG, Cluster
+from tests.support.scenes.datagrams import send
+from tests.support.scenes.places import BOTH_OF, on_nodes
 
 from kubemtu_lab import scenes
 from kubemtu_lab.scene import Scene, nodes

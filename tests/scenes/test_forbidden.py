@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lab.tests.conftest import Body
-from tests.scenes import cluster as scenes
-from tests.scenes.cluster import Cluster, told
+from tests.support.labs import Body
+from tests.support.scenes import cluster as scenes
+from tests.support.scenes.cluster import Cluster, told
 
 from kubemtu_lab.scene import Canal, Scene, nodes
 

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.tests.conftest import Body, Kube, can_make_labs, until
+from tests.support.labs import Body, Kube, until
 
 import kubemtu
 from kubemtu_lab import images, scenes
 from kubemtu_lab.cluster import Lab
-
-__all__ = ["can_make_labs"]
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 

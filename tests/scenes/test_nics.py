@@ -1,12 +1,12 @@
 """NICs: unequal ones, large ones, and a switch that carries less than they say."""
 
 import pytest
-from lab.tests.conftest import until
-from tests.scenes import faults, situations
-from tests.scenes.agreement import agree
-from tests.scenes.cases import Case, each_on, judge
-from tests.scenes.cluster import Cluster
-from tests.scenes.test_canal import VETH, on_nodes
+from tests.support.labs import until
+from tests.support.scenes import faults, situations
+from tests.support.scenes.agreement import agree
+from tests.support.scenes.cases import Case, each_on, judge
+from tests.support.scenes.cluster import Cluster
+from tests.support.scenes.places import VETH, on_nodes
 
 from kubemtu_lab.scene import Canal, Nic, Scene, nodes
 

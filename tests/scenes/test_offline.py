@@ -6,23 +6,13 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from lab.tests.conftest import Body
-from tests.scenes.cluster import Told, run, told
-from tests.shapes import KINDS, MANIFESTS, Kind, rows
+from tests.support.labs import Body
+from tests.support.scenes.cluster import Told, run, told
+from tests.support.scenes.networks import NETWORKS
+from tests.support.shapes import KINDS, MANIFESTS, Kind, rows
 
 from kubemtu_lab import manifests
-from kubemtu_lab.scene import Canal, Flannel
-
-NETWORKS: dict[str, Canal | Flannel] = {
-    "canal-a": Canal(),
-    "canal-a-1450": Canal(mtu=1450),
-    "canal-b": Canal(era="B"),
-    "canal-b-1450": Canal(era="B", mtu=1450),
-    "canal-c": Canal(era="C"),
-    "flannel": Flannel(),
-    "flannel-1500": Flannel(delegate_mtu=1500),
-    "flannel-base": Flannel(backend_mtu=1400),
-}
+from kubemtu_lab.scene import Canal
 
 
 class Known(NamedTuple):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from lab.tests.conftest import until
-from tests.scenes.cluster import NODE_MTUS, Cluster
-from tests.scenes.situations import everywhere, forget, hole
+from tests.support.labs import until
+from tests.support.scenes.cluster import NODE_MTUS, Cluster
+from tests.support.scenes.situations import everywhere, forget, hole
 
 from kubemtu_lab.scene import Canal, Flannel, Nic, Scene, nodes
 

@@ -12,15 +12,14 @@ import termios
 from typing import Any
 
 import pytest
-from lab.tests.conftest import has_nft, until
-from tests.scenes import situations
-from tests.scenes.cluster import NODE_MTUS, Cluster, told
-from tests.scenes.situations import everywhere, hole
+from tests.support.labs import until
+from tests.support.scenes import situations
+from tests.support.scenes.cluster import NODE_MTUS, Cluster, told
+from tests.support.scenes.situations import everywhere, hole
 
 from kubemtu.flows.agents import deadlines
 from kubemtu_lab.scene import Canal, Flannel, Nic, Scene, nodes
 
-__all__ = ["has_nft"]
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("has_nft")]
 
 SCENE = Scene(name="mesh", summary="", nodes=nodes(4, 1), cni=Flannel(), version="v1.30.4", probes=True)

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from lab.tests.conftest import until
-from tests.scenes.cluster import Cluster
+from tests.support.labs import until
+from tests.support.scenes.cluster import Cluster
 
 from kubemtu_lab.scene import Canal, Scene, nodes
 

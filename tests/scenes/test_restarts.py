@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from lab.tests.conftest import is_ready, until, waiting
-from tests.scenes import faults
-from tests.scenes.agreement import agree
-from tests.scenes.cluster import Cluster
+from tests.support.labs import is_ready, until, waiting
+from tests.support.scenes import faults
+from tests.support.scenes.agreement import agree
+from tests.support.scenes.cluster import Cluster
 
 from kubemtu_lab.scene import Canal, Nic, Scene, nodes
 

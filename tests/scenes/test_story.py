@@ -5,15 +5,13 @@
 3. Where to write it: not the kubelet, not the node's file.    6. Running pods keep the old one; the popular fix kills.
 """
 
-import json
-import sys
-
 import pytest
-from lab.tests.conftest import ECHO, until, waiting
-from tests.scenes import faults
-from tests.scenes.agreement import agree
-from tests.scenes.cluster import Cluster
-from tests.scenes.test_canal import ALL_PODS, BOTH_OF, CONFIG, CONFLIST, INLINE, on_nodes
+from tests.support.labs import until, waiting
+from tests.support.scenes import faults
+from tests.support.scenes.agreement import agree
+from tests.support.scenes.cluster import Cluster
+from tests.support.scenes.datagrams import send
+from tests.support.scenes.places import ALL_PODS, BOTH_OF, CONFIG, CONFLIST, INLINE, on_nodes
 
 from kubemtu_lab.scene import Canal, Scene, nodes
 
@@ -25,42 +23,6 @@ on_story = pytest.mark.parametrize("cluster", [STORY], indirect=True)
 TOO_LARGE = f"MTU101 error: nodes node-1 and node-2, 4 pods: {ALL_PODS}"
 AS_DEPLOYED = [f"MTU119 error: {INLINE}", TOO_LARGE]
 WRITTEN = faults.inline('"type": "calico",', '"type": "calico",\n      "mtu": 1450,')
-
-SEND = """
-import json, socket, sys
-said = {"sent": 0, "refused": 0, "answered": 0}
-for size in range(int(sys.argv[2]), int(sys.argv[3]) + 1):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.setsockopt(socket.IPPROTO_IP, 10, int(sys.argv[4]))  # IP_MTU_DISCOVER: 2 = DF and learn, 0 = no DF
-    s.connect((sys.argv[1], 7007)); s.settimeout(0.05)
-    try:
-        s.send(size.to_bytes(4, "big").ljust(size - 28, b"x"))   # IPv4 20, UDP 8
-        said["sent"] += 1
-        said["answered"] += s.recv(100) == size.to_bytes(4, "big")
-    except TimeoutError:
-        pass
-    except OSError:
-        said["refused"] += 1
-print(json.dumps(said))
-"""
-
-
-def send(cluster: Cluster, sender: str, receiver: str, low: int, high: int, *, df: bool = True) -> dict[str, int]:
-    """Send one datagram of every size from a pod to a pod, bytes of the IP packet; count what the sender sees."""
-    echo = cluster.lab.spawn(receiver, [sys.executable, "-I", "-S", "-c", ECHO, "4"], stdout=-1)
-    try:
-        assert echo.stdout is not None
-        assert echo.stdout.readline() == b"ready\n"
-        words = [cluster.lab.address(receiver), str(low), str(high), "2" if df else "0"]
-        told: dict[str, int] = json.loads(
-            cluster.lab.exec(sender, [sys.executable, "-I", "-S", "-c", SEND, *words]).stdout
-        )
-        return told
-    finally:
-        echo.kill()
-        echo.wait()
-        if echo.stdout is not None:
-            echo.stdout.close()
 
 
 @on_story

@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 import yaml
-from lab.tests.conftest import Body, has_nft, is_ready, until
-from tests.scenes import cluster as scenes
-from tests.scenes import situations
-from tests.scenes.cluster import NODE_MTUS, Cluster, Ended
-from tests.scenes.situations import everywhere, hole, veth
+from tests.support.labs import Body, is_ready, until
+from tests.support.scenes import cluster as scenes
+from tests.support.scenes import situations
+from tests.support.scenes.cluster import NODE_MTUS, Cluster, Ended
+from tests.support.scenes.situations import everywhere, hole, veth
 
 from kubemtu.flows.agents import asking, deadlines
 from kubemtu_lab.scene import Flannel, Scene, nodes
 
-__all__ = ["has_nft"]
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("has_nft")]
 
 SCENE = Scene(name="why", summary="", nodes=nodes(3, 2), cni=Flannel(), version="v1.30.4", probes=True)

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import httpx2
 import msgspec
 import pytest
-from lab.tests.conftest import reached
+from tests.support.lab_api import connect
 
 from kubemtu_lab.api import ApiBackend, api
 from kubemtu_lab.api.resources import Object, Resource
@@ -19,32 +17,6 @@ from kubemtu_lab.api.store import Store
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 MakeDaemonSet = Callable[..., Object]
-
-
-def connect(kubeconfig: Object) -> httpx2.AsyncClient:
-    """Return a bare HTTP client for a kubeconfig document: the tests look at what the server sends, byte for byte."""
-    return httpx2.AsyncClient(**reached(kubeconfig))
-
-
-def installed(name: str) -> Path | None:
-    """Return where a program is that scripts/setup brings beside the interpreter, or the machine has."""
-    found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
-    return Path(found) if found else None
-
-
-async def call(
-    client: httpx2.AsyncClient,
-    method: str,
-    path: str,
-    body: Object | None = None,
-    *,
-    content_type: str = "application/json",
-) -> Object:
-    """Send one request and return the object that answers it. Raises HTTPStatusError."""
-    content = None if body is None else msgspec.json.encode(body)
-    answer = await client.request(method, path, content=content, headers={"content-type": content_type})
-    told: Object = answer.raise_for_status().json()
-    return told
 
 
 @pytest.fixture(name="api")

@@ -2,7 +2,7 @@
 
 import httpx2
 import pytest
-from lab.tests.api.conftest import connect
+from tests.support.lab_api import connect
 
 from kubemtu_lab.api import ApiBackend, EmbeddedApi
 from kubemtu_lab.api.resources import Object

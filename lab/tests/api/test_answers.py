@@ -18,7 +18,7 @@ import httpx2
 import msgspec
 import pytest
 import yaml
-from lab.tests.api.conftest import connect
+from tests.support.lab_api import connect
 
 from kubemtu_lab.api import api
 from kubemtu_lab.api.envtest import ASSETS

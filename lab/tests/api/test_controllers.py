@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx2
 import pytest
-from lab.tests.api.conftest import call
+from tests.support.lab_api import call
 
 from kubemtu.core import objects
 from kubemtu.core.objects import Ref

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from lab.tests.api.conftest import call, connect
+from tests.support.lab_api import call, connect
 
 from kubemtu_lab.api import ApiBackend, EmbeddedApi, EnvtestApi, api
 from kubemtu_lab.api.errors import BackendFailure

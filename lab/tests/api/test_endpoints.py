@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from lab.tests.api.conftest import call
+from tests.support.lab_api import call
 
 from kubemtu.kube.api import Api as Client
 from kubemtu_lab import endpoints, errors, informer, nft, proxy

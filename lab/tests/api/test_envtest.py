@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab.tests.api.conftest import connect, installed
+from tests.support.lab_api import connect, installed
 
 from kubemtu_lab.api import EnvtestApi, envtest
 from kubemtu_lab.api.errors import BackendFailure, EnvtestMissing

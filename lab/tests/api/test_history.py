@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lab.tests.api.samples import named, pod, refusal
+from tests.support.api_samples import named, pod, refusal
 
 from kubemtu_lab.api.resources import Object, Resource
 from kubemtu_lab.api.selectors import parse

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
-from lab.tests.api.conftest import connect, installed
+from tests.support.lab_api import connect, installed
 
 from kubemtu_lab import controllers, informer
 from kubemtu_lab.api import ApiBackend

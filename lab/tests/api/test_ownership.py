@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from lab.tests.api.samples import pod
+from tests.support.api_samples import pod
 
 from kubemtu_lab.api.errors import Refusal
 from kubemtu_lab.api.ownership import Writer

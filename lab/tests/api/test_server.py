@@ -6,7 +6,6 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 import httpx2
 import pytest
-from lab.tests.api.conftest import connect
 from lightkube import ApiError, AsyncClient, Client, KubeConfig
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.models.core_v1 import Container, PodSpec
@@ -15,6 +14,7 @@ from lightkube.operators import BinaryOperator, SequenceOperator
 from lightkube.resources.apps_v1 import DaemonSet
 from lightkube.resources.core_v1 import ConfigMap, Namespace, Node, Pod
 from lightkube.types import PatchType
+from tests.support.lab_api import connect
 
 from kubemtu_lab.api import ApiBackend, EmbeddedApi
 from kubemtu_lab.api.resources import Object

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from lab.tests.api.conftest import call
+from tests.support.lab_api import call
 
 from kubemtu_lab.api.errors import Refusal
 from kubemtu_lab.api.resources import Object, Resource

@@ -1,7 +1,7 @@
 """The rules of a Kubernetes API server: what may be created, versions, conflicts, deletion."""
 
 import pytest
-from lab.tests.api.samples import SPEC, STATUS, WIDGETS, named, pod, refusal
+from tests.support.api_samples import SPEC, STATUS, WIDGETS, named, pod, refusal
 
 from kubemtu_lab.api.ownership import Writer
 from kubemtu_lab.api.resources import Object, Resource

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab.tests.api.samples import STATUS, WIDGETS, pod
+from tests.support.api_samples import STATUS, WIDGETS, pod
 
 from kubemtu_lab.api.errors import Refusal
 from kubemtu_lab.api.resources import Object

@@ -5,7 +5,7 @@ import contextlib
 import time
 
 import httpx2
-from lab.tests.api.samples import named
+from tests.support.api_samples import named
 
 from kubemtu_lab.api.paths import Target
 from kubemtu_lab.api.resources import Object, Resource

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.shapes import KINDS, Kind
+from tests.support.shapes import KINDS, Kind
 
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.text.json_edit import PluginMtu, parse, read_member, read_plugin_mtu, set_member, set_plugin_mtu

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from tests.shapes import KINDS, Kind
+from tests.support.shapes import KINDS, Kind
 
 from kubemtu.core.errors import Malformed
 from kubemtu.core.text.yaml_edit import read_value, set_value

@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager
 
 import msgspec
 import pytest
-from tests.kube.conftest import as_user, server
 
 from kubemtu.core import errors
 from kubemtu.core.objects import Ref
@@ -17,8 +16,6 @@ from kubemtu.flows.agents import asking, events, retry
 from kubemtu.flows.agents.nodes import Nodes
 from kubemtu.kube import crd, mtu, probes
 from kubemtu.kube.api import Api
-
-__all__ = ["as_user", "server"]
 
 As = Callable[[str], AbstractAsyncContextManager[Api]]
 Answer = Callable[[str, request.ProbeRequest], request.ProbeReport | None]

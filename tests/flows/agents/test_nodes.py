@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.kube.conftest import as_user, server
 
 from kubemtu.core import net
 from kubemtu.core.change import migration
@@ -17,8 +16,6 @@ from kubemtu.flows.agents.nodes import Nodes
 from kubemtu.kube import crd, mtu
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.api import Api
-
-__all__ = ["as_user", "server"]
 
 As = Callable[[str], AbstractAsyncContextManager[Api]]
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.tests.conftest import Body, until
-from tests.flows.cluster import Cluster, Command, Picture, cluster
+from tests.support.change.cluster import Cluster, Command, Picture, cluster
+from tests.support.change.pods import born, ends, pinned
+from tests.support.labs import is_ready, until
 
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named
@@ -43,38 +44,6 @@ class Paused:
 
     def __exit__(self, *_: object) -> None:
         self._command.kill(signal.SIGCONT)
-
-
-def born(lab: Cluster, *names: str, host_network: bool = False) -> None:
-    """Make pods on alternating nodes, and wait until they run."""
-    for number, name in enumerate(names):
-        spec: Body = {
-            "nodeName": lab.nodes[number % 2],
-            "hostNetwork": host_network,
-            "containers": [{"name": "main", "image": "registry.example/app:1"}],
-        }
-        body: Body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
-        lab.kube.create("/api/v1/namespaces/default/pods", body)
-    until(lambda: all(name in lab.kube.pods() and _ready(lab.kube.pods()[name]) for name in names))
-
-
-def _ready(pod: Body) -> bool:
-    status = pod.get("status")
-    conditions = status.get("conditions", []) if isinstance(status, dict) else []
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-
-
-def ends(lab: Cluster, pod: str) -> tuple[int, int]:
-    """Both ends of a pod, the node's first."""
-    place = lab.lab.pod(pod)
-    links = json.loads(lab.lab.exec(place.node, ["ip", "-j", "link", "show", "dev", place.host_link]).stdout)
-    inside = json.loads(lab.lab.exec(pod, ["ip", "-j", "link", "show", "dev", "eth0"]).stdout)
-    return links[0]["mtu"], inside[0]["mtu"]
-
-
-def pinned(lab: Cluster, pod: str) -> bool:
-    """True when the pod's default route is locked to an MTU."""
-    return " lock " in lab.lab.exec(pod, ["ip", "route", "show", "default"]).stdout
 
 
 def target_and_origin(lab: Cluster) -> tuple[int, int]:
@@ -144,7 +113,7 @@ def test_many_pods_at_once_while_devices_change(lab: Cluster) -> None:
     for number, name in enumerate(names):
         lab.kube.run_pod(name, lab.nodes[number % 2], wait=False)
     assert command.wait().code == 0
-    until(lambda: all(name in lab.kube.pods() and _ready(lab.kube.pods()[name]) for name in names))
+    until(lambda: all(name in lab.kube.pods() and is_ready(lab.kube.pods()[name]) for name in names))
     assert lab.mtus() == {(target, target)}
     lab.done("rollback", "--yes")
     assert lab.mtus() == {(origin, origin)}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lab.tests.conftest import Body, until
-from tests.flows.cluster import MIGRATIONS, NODE_MTUS, Cluster, Picture, cluster, kill_agent
+from tests.support.change.cluster import MIGRATIONS, NODE_MTUS, Cluster, Picture, cluster, kill_agent
+from tests.support.labs import Body, until
 
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named

@@ -4,14 +4,13 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from lab.tests.conftest import has_nft, until
-from tests.flows.cluster import Cluster, cluster
+from tests.support.change.cluster import Cluster, cluster
+from tests.support.labs import until
 
 from kubemtu_lab import nft
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named
 
-__all__ = ["has_nft"]
 pytestmark = [pytest.mark.lab, pytest.mark.netns]
 
 

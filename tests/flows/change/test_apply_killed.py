@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.flows.cluster import Cluster, Picture, cluster, steps
+from tests.support.change.cluster import Cluster, Picture, cluster, steps
 
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named

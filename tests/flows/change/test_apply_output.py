@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.flows.cluster import Cluster, cluster
+from tests.support.change.cluster import Cluster, cluster
 
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named

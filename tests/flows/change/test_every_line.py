@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from lab.tests.conftest import until
-from tests.flows.change import every_line
-from tests.flows.cluster import Cluster, cluster, kill_agent
+from tests.support.change import every_line
+from tests.support.change.cluster import Cluster, cluster, kill_agent
+from tests.support.labs import until
 
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named

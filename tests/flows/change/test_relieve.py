@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from bench import relief
-from lab.tests.conftest import Body, until
-from tests.flows.change.test_apply_births import born, ends, pinned
-from tests.flows.cluster import NODE_MTUS, Cluster, cluster
+from tests.support.change.cluster import NODE_MTUS, Cluster, cluster
+from tests.support.change.pods import born, ends, pinned
+from tests.support.labs import Body, until
 
 from kubemtu import access
 from kubemtu_lab import scene as scenes

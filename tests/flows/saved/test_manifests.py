@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.shapes import KINDS, Kind
+from tests.support.shapes import KINDS, Kind
 
 from kubemtu.cni import registry
 from kubemtu.core.errors import KubemtuError, Malformed, UsageError

@@ -13,7 +13,7 @@ import pytest
 from kubemtu.core.change import migration
 
 if TYPE_CHECKING:
-    from tests.node.conftest import Rig, RigMaker
+    from tests.support.rigs import Rig, RigMaker
 
 pytestmark = pytest.mark.netns
 

@@ -17,7 +17,7 @@ from kubemtu.node.change import journal
 from kubemtu.node.kernel import links, netlink, netns
 
 if TYPE_CHECKING:
-    from tests.node.conftest import RigMaker
+    from tests.support.rigs import RigMaker
 
 pytestmark = pytest.mark.netns
 

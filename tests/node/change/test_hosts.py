@@ -16,7 +16,7 @@ from kubemtu.node import observe
 from kubemtu.node.change import hosts, journal
 
 if TYPE_CHECKING:
-    from tests.node.conftest import Rig, RigMaker
+    from tests.support.rigs import Rig, RigMaker
 
 pytestmark = pytest.mark.netns
 

@@ -7,23 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.journals import DESIRED
 
-from kubemtu.core import errors, net
-from kubemtu.core.change import migration
+from kubemtu.core import errors
 from kubemtu.node.change import journal
 from kubemtu.node.kernel import routes
 
 # 10.42.2.0/24 via 10.42.2.0 dev 3 onlink, dumped by Linux 6.18
 ROUTE = bytes.fromhex("02180000fe0300010400000008000f00fe000000080001000a2a0200080005000a2a02000800040003000000")
-DESIRED = migration.Desired(
-    migration="m1",
-    phase=migration.Phase.RECORD,
-    low=1450,
-    high=1500,
-    ports=net.PortRule(prefixes=("cali",)),
-    pod_mtu=1450,
-    origin_mtu=1500,
-)
 PORT = journal.PortEntry(
     netns="cni-1", inode=7, host_link="cali1", host_index=4, host_mtu=1500, pod_link="eth0", pod_index=2, pod_mtu=1500
 )
@@ -166,7 +157,7 @@ sys.path[:0] = {sys.path!r}
 from kubemtu.core import errors
 from kubemtu.node.change import journal
 from kubemtu_lab import kernel
-from tests.node.change.test_journal import DESIRED
+from tests.support.journals import DESIRED
 kernel.unshare(kernel.CLONE_NEWNS)
 kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
 folder = Path({str(tmp_path)!r})

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from tests.node.conftest import run
+from tests.support.rigs import run
 
 from kubemtu.core.change import migration
 from kubemtu.core.change.migration import Phase
 from kubemtu.node.change import journal
 
 if TYPE_CHECKING:
-    from tests.node.conftest import Rig, RigMaker
+    from tests.support.rigs import Rig, RigMaker
 
 pytestmark = pytest.mark.netns
 PINNED = "10.43.0.1"

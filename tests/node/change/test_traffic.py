@@ -22,7 +22,7 @@ from kubemtu.node.change import journal
 from kubemtu.node.kernel import netns
 
 if TYPE_CHECKING:
-    from tests.node.conftest import Rig, RigMaker
+    from tests.support.rigs import Rig, RigMaker
 
 pytestmark = pytest.mark.netns
 

@@ -19,7 +19,7 @@ from kubemtu.node.change import journal, watch
 from kubemtu.node.kernel import netlink
 
 if TYPE_CHECKING:
-    from tests.node.conftest import Rig, RigMaker
+    from tests.support.rigs import Rig, RigMaker
 
 pytestmark = pytest.mark.netns
 

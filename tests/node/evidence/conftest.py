@@ -1,129 +1,27 @@
 """Lines of two hosts and two routers that carry real TCP: a serves, b asks, and everything is driven from the test."""
 
-import contextlib
 import os
 import shutil
-import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from tests.support.tcp_lines import TcpLine, TcpLineMaker
 
-from kubemtu.core.evidence import records
-from kubemtu.node.evidence import gather
-from kubemtu_lab.line import faults, network
-
-
-class Pair:
-    """One connection from b to a: `server` is a's end, which sends, and `client` is b's."""
-
-    def __init__(self, line: network.Line, family: int = 4, *, dual: bool = False) -> None:
-        """Connects; `dual`: the server's socket is one of IPv6 that takes IPv4 as well."""
-        kind = socket.AF_INET6 if family == 6 or dual else socket.AF_INET
-        host = "::" if dual else network.A[family]
-        listening = line.inside("a", lambda: socket.create_server((host, 0), family=kind, dualstack_ipv6=dual))
-        with listening:
-            self.port = int(listening.getsockname()[1])
-            address = (network.A[family], self.port)
-            self.client = line.inside("b", lambda: socket.create_connection(address, timeout=30))
-            self.server, _ = listening.accept()
-        self.server.settimeout(30)
-
-    def push(self, size: int) -> None:
-        """Sends an answer and waits for nothing."""
-        self.server.sendall(b"x" * size)
-
-    def answer(self, size: int, times: int = 1) -> None:
-        """Sends an answer and waits until the client has it all."""
-        for _ in range(times):
-            self.push(size)
-            left = size
-            while left:
-                left -= len(self.client.recv(left))
-
-    def ask(self) -> None:
-        """Sends a small request and waits until the server has it."""
-        self.client.sendall(b"x" * 100)
-        self.server.recv(100, socket.MSG_WAITALL)
-
-    def busy(self, size: int, until: threading.Event) -> threading.Thread:
-        """Answers again and again, as fast as it goes, on a thread of its own."""
-
-        def work() -> None:
-            with contextlib.suppress(OSError):
-                while not until.is_set():
-                    self.answer(size)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        return thread
-
-    def close(self) -> None:
-        """Ends it, and wakes whoever waits for it."""
-        for end in (self.server, self.client):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-    def seen(self, reading: records.Evidence) -> records.TcpConnection:
-        """The same connection in a reading of a."""
-        return next(one for one in reading.connections if one.local_port == self.port)
-
-
-class Place:
-    """One line, its connections, and the readings of host a."""
-
-    def __init__(self, *broken: faults.Fault, probing: int = 0) -> None:
-        """Builds it, with these faults; `probing` is a's net.ipv4.tcp_mtu_probing."""
-        self.line = network.Line()
-        self.pairs: list[Pair] = []
-        try:
-            for fault in broken:
-                fault.commit(self.line)
-            self.line.sysctl("a", {"ipv4/tcp_mtu_probing": probing})
-        except BaseException:
-            self.close()
-            raise
-
-    def pair(self, family: int = 4, *, dual: bool = False) -> Pair:
-        """A new connection."""
-        self.pairs.append(made := Pair(self.line, family, dual=dual))
-        return made
-
-    def read(self, place: str = "a") -> records.Evidence:
-        """Reads the namespace of one of the hosts or routers now."""
-        return gather.within(self.line.descriptors[place])
-
-    def rule(self, text: str) -> None:
-        """Adds an nftables rule for all that r1 forwards."""
-        self.line.nft("r1", "forward", text)
-
-    def free(self) -> None:
-        """Takes all nftables rules of r1 away."""
-        network.run(*self.line.command("r1", "nft", "flush", "ruleset"))
-
-    def close(self) -> None:
-        """Ends it all."""
-        for pair in self.pairs:
-            pair.close()
-        self.line.close()
-
-
-PlaceMaker = Callable[..., Place]
+from kubemtu_lab.line import faults
 
 
 @pytest.fixture(scope="module")
-def places(namespaces: None) -> Iterator[PlaceMaker]:
+def tcp_lines(namespaces: None) -> Iterator[TcpLineMaker]:
     """Makes lines, and deletes them at the end of the module."""
-    made: list[Place] = []
+    made: list[TcpLine] = []
 
-    def make(*broken: faults.Fault, probing: int = 0) -> Place:
-        made.append(place := Place(*broken, probing=probing))
-        return place
+    def make(*broken: faults.Fault, probing: int = 0) -> TcpLine:
+        made.append(tcp_line := TcpLine(*broken, probing=probing))
+        return tcp_line
 
     yield make
-    for place in made:
-        place.close()
+    for tcp_line in made:
+        tcp_line.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,16 +7,13 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.support.tcp_lines import TcpLine, TcpLineMaker
 
 from kubemtu.core.evidence import records, symptoms
 from kubemtu_lab.line import faults
-
-if TYPE_CHECKING:
-    from tests.node.evidence.conftest import Place, PlaceMaker
 
 pytestmark = pytest.mark.netns
 HOLE = (faults.Middle(1450), faults.Muted())
@@ -27,7 +24,7 @@ PAST = 800  # small answers that arrived before
 class Seen(msgspec.Struct):
     """The later of two readings of one sender, and what they show."""
 
-    place: "Place"
+    tcp_line: TcpLine
     now: records.Evidence
     lone: tuple[records.Symptom, ...]  # what the later one shows by itself
     found: tuple[records.Symptom, ...]
@@ -45,46 +42,46 @@ class Seen(msgspec.Struct):
 class Scenes:
     """All lines, running at the same time."""
 
-    def __init__(self, places: "PlaceMaker") -> None:
+    def __init__(self, tcp_lines: TcpLineMaker) -> None:
         """Builds them, lets connections have a past, breaks what breaks later, and begins to send."""
         self.end = threading.Event()
         self.silent = {
-            "black hole": places(*HOLE),
-            "black hole v6": places(*HOLE),
-            "fresh black hole": places(*HOLE),
-            "clean": places(),
-            "outage": places(),
-            "outage of everything": places(),
+            "black hole": tcp_lines(*HOLE),
+            "black hole v6": tcp_lines(*HOLE),
+            "fresh black hole": tcp_lines(*HOLE),
+            "clean": tcp_lines(),
+            "outage": tcp_lines(),
+            "outage of everything": tcp_lines(),
         }
-        for name, place in self.silent.items():
-            place.pair(6 if name == "black hole v6" else 4)
+        for name, tcp_line in self.silent.items():
+            tcp_line.pair(6 if name == "black hole v6" else 4)
             if "fresh" not in name:
-                place.pairs[0].answer(100, times=PAST)
+                tcp_line.pairs[0].answer(100, times=PAST)
             if name not in {"fresh black hole", "outage"}:
-                place.pair(6 if name == "black hole v6" else 4)
-        lossy, masked, self.healed = places(), places(*HOLE, probing=1), places(probing=1)
-        self.places = self.silent | {"loss": lossy, "masked": masked, "healed": self.healed}
+                tcp_line.pair(6 if name == "black hole v6" else 4)
+        lossy, masked, self.healed = tcp_lines(), tcp_lines(*HOLE, probing=1), tcp_lines(probing=1)
+        self.tcp_lines = self.silent | {"loss": lossy, "masked": masked, "healed": self.healed}
         busy = [(lossy.pair(), 5000) for _ in range(10)]
-        busy += [(place.pair(), 200_000) for place in (masked, masked, masked, self.healed)]
-        for place in (self.silent["outage"], self.silent["outage of everything"], self.healed):
-            place.rule("drop")
+        busy += [(tcp_line.pair(), 200_000) for tcp_line in (masked, masked, masked, self.healed)]
+        for tcp_line in (self.silent["outage"], self.silent["outage of everything"], self.healed):
+            tcp_line.rule("drop")
         lossy.rule("numgen random mod 100 < 30 drop")
         self.began = time.monotonic()
         self.threads = [pair.busy(size, self.end) for pair, size in busy]
-        for place in self.silent.values():
-            place.pairs[0].push(5000)
+        for tcp_line in self.silent.values():
+            tcp_line.pairs[0].push(5000)
 
     def until(self, moment: float) -> None:
         """Lets the second connections send small answers until so many seconds have passed."""
         while time.monotonic() < self.began + moment:
-            for place in self.silent.values():
-                for pair in place.pairs[1:]:
+            for tcp_line in self.silent.values():
+                for pair in tcp_line.pairs[1:]:
                     pair.push(100)
             time.sleep(0.1)
 
     def read(self, *names: str) -> dict[str, records.Evidence]:
         """Reads the senders of some lines, or of all."""
-        return {name: self.places[name].read() for name in names or self.places}
+        return {name: self.tcp_lines[name].read() for name in names or self.tcp_lines}
 
     @staticmethod
     def searched(now: Mapping[str, records.Evidence]) -> bool:
@@ -94,16 +91,16 @@ class Scenes:
     def close(self) -> None:
         """Ends all that sends."""
         self.end.set()
-        for place in self.places.values():
-            for pair in place.pairs:
+        for tcp_line in self.tcp_lines.values():
+            for pair in tcp_line.pairs:
                 pair.close()
         for thread in self.threads:
             thread.join()
 
 
 @pytest.fixture(scope="module")
-def seen(places: "PlaceMaker") -> Mapping[str, Seen]:
-    scenes = Scenes(places)
+def seen(tcp_lines: TcpLineMaker) -> Mapping[str, Seen]:
+    scenes = Scenes(tcp_lines)
     try:
         scenes.until(EARLY)
         before = scenes.read()
@@ -119,12 +116,12 @@ def seen(places: "PlaceMaker") -> Mapping[str, Seen]:
         scenes.close()
     return {
         name: Seen(
-            place,
+            tcp_line,
             now[name],
             symptoms.symptoms(None, now[name]),
             symptoms.symptoms(before[name], now[name]),
         )
-        for name, place in scenes.places.items()
+        for name, tcp_line in scenes.tcp_lines.items()
     }
 
 
@@ -153,7 +150,7 @@ def test_a_connection_without_a_past_suggests(seen: Mapping[str, Seen]) -> None:
 
 def test_what_the_kernel_says_of_the_stalled_connection(seen: Mapping[str, Seen]) -> None:
     shown = seen["black hole"]
-    one = shown.place.pairs[0].seen(shown.now)
+    one = shown.tcp_line.pairs[0].seen(shown.now)
     assert (one.sacked, one.lost, one.unacked) == (1, 3, 4)
     assert one.backoff == one.retransmits >= 4
     assert (one.snd_mss, one.pmtu, one.device, one.device_mtu, one.packet) == (1448, 1500, "e0", 1500, 1500)

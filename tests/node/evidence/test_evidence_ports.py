@@ -14,7 +14,7 @@ from kubemtu.node.kernel import netns
 from kubemtu.node.probe import channel
 
 if TYPE_CHECKING:
-    from tests.node.conftest import Rig, RigMaker
+    from tests.support.rigs import Rig, RigMaker
 
 pytestmark = pytest.mark.netns
 

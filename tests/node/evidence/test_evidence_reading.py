@@ -6,9 +6,9 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.tcp_lines import TcpLine, TcpLineMaker
 
 from kubemtu.core.evidence import records, symptoms
 from kubemtu.node import errors
@@ -17,37 +17,34 @@ from kubemtu.node.kernel import netlink
 from kubemtu.node.probe import channel
 from kubemtu_lab.line import faults, network
 
-if TYPE_CHECKING:
-    from tests.node.evidence.conftest import Place, PlaceMaker
-
 pytestmark = pytest.mark.netns
 ADDRESS = {4: "10.9.3.1", 6: "fd09:3::1"}
 both = pytest.mark.parametrize("family", [4, 6], ids=["v4", "v6"])
 
 
 @pytest.fixture(scope="module")
-def still(places: "PlaceMaker") -> "Place":
+def still(tcp_lines: TcpLineMaker) -> TcpLine:
     """A line with a connection of each kind, on which nothing happens any more."""
-    made = places()
+    made = tcp_lines()
     for family, dual in ((4, False), (6, False), (4, True)):
         made.pair(family, dual=dual).answer(100_000)
     return made
 
 
 @pytest.fixture
-def narrow(places: "PlaceMaker") -> "Place":
+def narrow(tcp_lines: TcpLineMaker) -> TcpLine:
     """A line whose routers say that they carry 1450."""
-    return places(faults.Middle(1450))
+    return tcp_lines(faults.Middle(1450))
 
 
 @pytest.fixture
-def diag(still: "Place") -> Iterator[netlink.Socket]:
+def diag(still: TcpLine) -> Iterator[netlink.Socket]:
     with still.line.inside("a", lambda: netlink.Socket(connections.NETLINK_SOCK_DIAG)) as sock:
         yield sock
 
 
 @pytest.mark.parametrize("number", [0, 1, 2], ids=["v4", "v6", "mapped"])
-def test_a_connection_is_what_ss_says(still: "Place", number: int) -> None:
+def test_a_connection_is_what_ss_says(still: TcpLine, number: int) -> None:
     pair = still.pairs[number]
     said = network.run(*still.line.command("a", "ss", "-tinoHO", "state", "established", f"sport = :{pair.port}"))
     one = pair.seen(still.read())
@@ -61,7 +58,7 @@ def test_a_connection_is_what_ss_says(still: "Place", number: int) -> None:
     assert (one.device, one.device_mtu, one.route_mtu) == ("e0", 1500, 0)
 
 
-def test_an_ipv4_connection_of_an_ipv6_socket_is_one_of_ipv4(still: "Place") -> None:
+def test_an_ipv4_connection_of_an_ipv6_socket_is_one_of_ipv4(still: TcpLine) -> None:
     one = still.pairs[2].seen(still.read())
     assert (one.family, one.local, one.remote) == (4, "10.9.1.1", "10.9.3.1")
     six = still.pairs[1].seen(still.read())
@@ -81,7 +78,7 @@ def test_an_older_kernels_shorter_struct_is_read_as_far_as_it_goes(diag: netlink
     assert connections.connection(whole[:71]) is None
 
 
-def test_connections_to_this_host_itself_are_left_out(still: "Place") -> None:
+def test_connections_to_this_host_itself_are_left_out(still: TcpLine) -> None:
     def work() -> records.Evidence:
         with contextlib.ExitStack() as stack:
             for address in ("10.9.1.1", "127.0.0.1"):
@@ -92,12 +89,12 @@ def test_connections_to_this_host_itself_are_left_out(still: "Place") -> None:
     assert {one.remote for one in still.line.inside("a", work).connections} == {"10.9.3.1", "fd09:3::1"}
 
 
-def test_of_many_connections_only_some_are_told(still: "Place") -> None:
+def test_of_many_connections_only_some_are_told(still: TcpLine) -> None:
     found = gather.within(still.line.descriptors["a"], most=1)
     assert (len(found.connections), found.established) == (1, 3)
 
 
-def test_counts_are_what_nstat_says(still: "Place") -> None:
+def test_counts_are_what_nstat_says(still: TcpLine) -> None:
     said = json.loads(network.run(*still.line.command("a", "nstat", "-asj")))["kernel"]
     found = still.read().counters
     assert {name: getattr(found, field) for name, field in counters._COUNTED.items()} == {
@@ -106,16 +103,16 @@ def test_counts_are_what_nstat_says(still: "Place") -> None:
     assert found.tcp_out_segs > 0
 
 
-def test_settings_are_those_of_the_namespace(places: "PlaceMaker") -> None:
-    place = places(probing=1)
-    place.line.sysctl("a", {"ipv4/ip_no_pmtu_disc": 3, "ipv4/route/min_pmtu": 600})
-    there = place.read().sysctls
+def test_settings_are_those_of_the_namespace(tcp_lines: TcpLineMaker) -> None:
+    tcp_line = tcp_lines(probing=1)
+    tcp_line.line.sysctl("a", {"ipv4/ip_no_pmtu_disc": 3, "ipv4/route/min_pmtu": 600})
+    there = tcp_line.read().sysctls
     assert (there.tcp_mtu_probing, there.tcp_base_mss, there.ip_no_pmtu_disc, there.route_min_pmtu) == (1, 1024, 3, 600)
-    assert place.read("b").sysctls.tcp_mtu_probing == 0
-    assert {one.kind for one in symptoms.symptoms(None, place.read())} == {"masked", "discovery off"}
+    assert tcp_line.read("b").sysctls.tcp_mtu_probing == 0
+    assert {one.kind for one in symptoms.symptoms(None, tcp_line.read())} == {"masked", "discovery off"}
 
 
-def test_what_is_not_there_is_a_sentence_and_not_a_crash(still: "Place", tmp_path: Path) -> None:
+def test_what_is_not_there_is_a_sentence_and_not_a_crash(still: TcpLine, tmp_path: Path) -> None:
     found = still.line.inside("a", lambda: gather.read(proc=tmp_path))
     assert (found.counters, found.sysctls) == (records.Counters(), records.Sysctls())
     assert len(found.troubles) == 2
@@ -123,7 +120,7 @@ def test_what_is_not_there_is_a_sentence_and_not_a_crash(still: "Place", tmp_pat
 
 
 @both
-def test_a_learned_path_mtu_is_told_and_forgotten(narrow: "Place", family: int) -> None:
+def test_a_learned_path_mtu_is_told_and_forgotten(narrow: TcpLine, family: int) -> None:
     narrow.pair(family).answer(20_000)
     found = narrow.read()
     (learned,) = found.learned
@@ -140,7 +137,7 @@ def test_a_learned_path_mtu_is_told_and_forgotten(narrow: "Place", family: int) 
 
 
 @both
-def test_a_learned_path_mtu_that_is_not_true_any_more(narrow: "Place", family: int) -> None:
+def test_a_learned_path_mtu_that_is_not_true_any_more(narrow: TcpLine, family: int) -> None:
     narrow.pair(family).answer(20_000)
     address = ADDRESS[family]
     for measured, kind in ((1450, "path MTU learned"), (1500, "stale path MTU")):
@@ -150,29 +147,29 @@ def test_a_learned_path_mtu_that_is_not_true_any_more(narrow: "Place", family: i
         assert f"holds 1450 bytes for the path to {address}, where 1500 leave" in symptom.sentence
 
 
-def test_a_routers_lie_is_held_as_locked(places: "PlaceMaker") -> None:
+def test_a_routers_lie_is_held_as_locked(tcp_lines: TcpLineMaker) -> None:
     """A router that claims 500 is not believed below min_pmtu (552), and DF is given up instead."""
-    place = places(faults.Middle(500))
-    one = place.line.inside("a", lambda: channel.Channel(4))
+    tcp_line = tcp_lines(faults.Middle(500))
+    one = tcp_line.line.inside("a", lambda: channel.Channel(4))
     one.send(b"", 1000, ("10.9.3.1", 9))
     one.send(b"", 100, ("10.9.3.1", 9))  # Linux lists what it has learned once that has been made use of
     one.close()
-    (learned,) = place.read().learned
+    (learned,) = tcp_line.read().learned
     assert (learned.mtu, learned.locked) == (552, True)
-    (symptom,) = (one for one in symptoms.symptoms(None, place.read()) if one.kind == "path MTU learned")
+    (symptom,) = (one for one in symptoms.symptoms(None, tcp_line.read()) if one.kind == "path MTU learned")
     assert "net.ipv4.route.min_pmtu" in symptom.sentence
 
 
-def test_a_route_that_was_given_an_mtu_is_no_learned_one(places: "PlaceMaker") -> None:
-    place = places()
-    place.line.ip("a", "route change default via 10.9.1.254 mtu 1400")
-    place.pair().answer(20_000)
-    found = place.read()
-    assert (place.pairs[0].seen(found).pmtu, place.pairs[0].seen(found).route_mtu) == (1400, 1400)
+def test_a_route_that_was_given_an_mtu_is_no_learned_one(tcp_lines: TcpLineMaker) -> None:
+    tcp_line = tcp_lines()
+    tcp_line.line.ip("a", "route change default via 10.9.1.254 mtu 1400")
+    tcp_line.pair().answer(20_000)
+    found = tcp_line.read()
+    assert (tcp_line.pairs[0].seen(found).pmtu, tcp_line.pairs[0].seen(found).route_mtu) == (1400, 1400)
     assert symptoms.symptoms(None, found) == ()
 
 
-def test_a_router_that_refuses_is_told_by_its_own_counts(narrow: "Place") -> None:
+def test_a_router_that_refuses_is_told_by_its_own_counts(narrow: TcpLine) -> None:
     before = narrow.read("r1")
     narrow.pair(4).answer(1448)
     narrow.pair(6).answer(1428)
@@ -183,36 +180,36 @@ def test_a_router_that_refuses_is_told_by_its_own_counts(narrow: "Place") -> Non
     assert (learned.kind, learned.sure) == ("path MTU learned", "proves")
 
 
-def test_fragments_are_told_at_both_ends(places: "PlaceMaker") -> None:
-    place = places()
+def test_fragments_are_told_at_both_ends(tcp_lines: TcpLineMaker) -> None:
+    tcp_line = tcp_lines()
 
     def work() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.sendto(bytes(4000), ("10.9.3.1", 9))
 
-    place.line.inside("a", work)
-    (made,) = symptoms.symptoms(None, place.read())
+    tcp_line.line.inside("a", work)
+    (made,) = symptoms.symptoms(None, tcp_line.read())
     assert (made.kind, made.sure) == ("fragmented here", "suggests")
     assert "made 3 fragments" in made.sentence  # 4008 bytes in pieces of 1480
-    (joined,) = symptoms.symptoms(None, place.read("b"))
+    (joined,) = symptoms.symptoms(None, tcp_line.read("b"))
     assert (joined.kind, "1 packet for this host came in fragments" in joined.sentence) == ("reassembled here", True)
 
 
-def test_a_clamped_mss_shows_in_passing(places: "PlaceMaker") -> None:
-    place = places()
-    place.rule("tcp flags syn tcp option maxseg size set 1300")
-    place.pair().answer(20_000)
-    (symptom,) = symptoms.symptoms(None, place.read())
+def test_a_clamped_mss_shows_in_passing(tcp_lines: TcpLineMaker) -> None:
+    tcp_line = tcp_lines()
+    tcp_line.rule("tcp flags syn tcp option maxseg size set 1300")
+    tcp_line.pair().answer(20_000)
+    (symptom,) = symptoms.symptoms(None, tcp_line.read())
     assert (symptom.kind, symptom.sure, symptom.peers) == ("segments clamped", "suggests", ("10.9.3.1",))
     assert "packets of 1340 bytes, although the kernel holds 1500" in symptom.sentence  # 1300 + 20 + 20
 
 
-def test_a_socket_that_wants_small_segments_is_not_clamped(places: "PlaceMaker") -> None:
-    place = places()
-    place.line.ip("a", "route change default via 10.9.1.254 advmss 1200")
-    place.line.ip("b", "route change default via 10.9.3.254 advmss 1200")
-    place.pair().answer(20_000)
-    assert symptoms.symptoms(None, place.read()) == ()
+def test_a_socket_that_wants_small_segments_is_not_clamped(tcp_lines: TcpLineMaker) -> None:
+    tcp_line = tcp_lines()
+    tcp_line.line.ip("a", "route change default via 10.9.1.254 advmss 1200")
+    tcp_line.line.ip("b", "route change default via 10.9.3.254 advmss 1200")
+    tcp_line.pair().answer(20_000)
+    assert symptoms.symptoms(None, tcp_line.read()) == ()
 
 
 def test_a_namespace_that_is_gone_is_a_sentence() -> None:

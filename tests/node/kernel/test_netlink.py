@@ -18,7 +18,7 @@ from kubemtu.node import errors
 from kubemtu.node.kernel import links, netlink, netns, routes
 
 if TYPE_CHECKING:
-    from tests.node.conftest import RigMaker
+    from tests.support.rigs import RigMaker
 
 needs_namespaces = pytest.mark.netns
 GONE = links.Device(99, "x0", 1, "", True, None, None, None, None, None, links.Drops())

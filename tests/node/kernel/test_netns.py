@@ -13,7 +13,7 @@ from kubemtu.node import errors
 from kubemtu.node.kernel import links, netlink, netns
 
 if TYPE_CHECKING:
-    from tests.node.conftest import RigMaker
+    from tests.support.rigs import RigMaker
 
 pytestmark = pytest.mark.netns
 

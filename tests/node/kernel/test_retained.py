@@ -20,7 +20,7 @@ from kubemtu.node.change import engine as change_engine
 from kubemtu.node.kernel import netns, remembered
 
 if TYPE_CHECKING:
-    from tests.node.conftest import Rig, RigMaker
+    from tests.support.rigs import Rig, RigMaker
 
 pytestmark = pytest.mark.netns
 

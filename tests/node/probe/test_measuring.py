@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.node.conftest import Rig, RigMaker, run
+from tests.support.rigs import Rig, RigMaker, run
 
 from kubemtu.core.mesh import rounds
 from kubemtu.core.probe import request

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.node.conftest import Rig, RigMaker, run
+from tests.support.rigs import Rig, RigMaker, run
 
 from kubemtu.core import net
 from kubemtu.node import observe

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.node.probe.conftest import Net
+    from tests.support.lines import Net
 
 B4, B6 = "10.9.3.1", "fd09:3::1"
 pytestmark = pytest.mark.netns

@@ -7,7 +7,7 @@ import pytest
 from kubemtu.node.probe import echo, paths
 
 if TYPE_CHECKING:
-    from tests.node.probe.conftest import Net
+    from tests.support.lines import Net
 
 B4, B6 = "10.9.3.1", "fd09:3::1"
 both = pytest.mark.parametrize("address", [B4, B6], ids=["v4", "v6"])

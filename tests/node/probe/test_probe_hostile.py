@@ -14,7 +14,7 @@ import pytest
 from kubemtu.node.probe import paths, station, wire
 
 if TYPE_CHECKING:
-    from tests.node.probe.conftest import Net
+    from tests.support.lines import Net
 
 SECRET = b"a secret that all stations of the cluster share"
 KEY = wire.Key(SECRET)

@@ -13,7 +13,7 @@ import pytest
 from kubemtu.node.probe import channel, outer
 
 if TYPE_CHECKING:
-    from tests.node.probe.conftest import Net
+    from tests.support.lines import Net
 
 pytestmark = pytest.mark.netns
 ENDS = {4: ("10.9.1.1", "10.9.3.1"), 6: ("fd09:1::1", "fd09:3::1")}

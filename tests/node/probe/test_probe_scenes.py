@@ -15,7 +15,7 @@ from kubemtu_lab.line.network import Line
 from kubemtu_lab.line.scene import Family, LineScene
 
 if TYPE_CHECKING:
-    from tests.node.probe.conftest import Net
+    from tests.support.lines import Net
 
 B4, B6 = "10.9.3.1", "fd09:3::1"
 both = pytest.mark.parametrize("address", [B4, B6], ids=["v4", "v6"])

@@ -15,7 +15,7 @@ from kubemtu.node.probe import channel, paths, station, wire
 from kubemtu_lab.line import network
 
 if TYPE_CHECKING:
-    from tests.node.probe.conftest import Net
+    from tests.support.lines import Net
 
 B4, B6 = "10.9.3.1", "fd09:3::1"
 SECRET = b"a secret that all stations of the cluster share"

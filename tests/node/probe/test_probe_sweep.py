@@ -22,7 +22,7 @@ from kubemtu.node.probe import channel, measurement, paths, station, sweep, wire
 from kubemtu_lab.line import faults, network, stations
 
 if TYPE_CHECKING:
-    from tests.node.probe.conftest import Net
+    from tests.support.lines import Net
 
 KEY = wire.Key(stations.SECRET)
 A = {4: "10.9.1.1", 6: "fd09:1::1"}
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.netns
 @contextmanager
 def crowded(rtt: float = 0.0) -> Iterator["Net"]:
     """A line whose far end has 65536 addresses more of each family."""
-    from tests.node.probe.conftest import Net
+    from tests.support.lines import Net
 
     with Net(rtt=rtt) as net:
         far = stations.serve(net, rate=BIG)

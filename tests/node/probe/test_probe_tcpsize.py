@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.node.probe.conftest import B4, B6, Net
+from tests.support.lines import B4, B6, Net
 
 from kubemtu.node.probe import channel, pieces, tcpsize, wire
 from kubemtu_lab.line import stations

@@ -24,7 +24,7 @@ from kubemtu.node.probe import channel, segments, station, wire
 from kubemtu_lab.line import network
 
 if TYPE_CHECKING:
-    from tests.node.probe.conftest import Net
+    from tests.support.lines import Net
 
 pytestmark = pytest.mark.netns
 B = ("10.9.3.1", 7843)

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 
 import yaml
-from lab.tests.conftest import Body, is_ready, until
-from tests.scenes.cluster import CONFIG, FLANNEL_CONFIG, Cluster
+from tests.support.labs import Body, is_ready, until
+from tests.support.scenes.cluster import CONFIG, FLANNEL_CONFIG, Cluster
 
 Fault = Callable[[Cluster], contextlib.AbstractContextManager[None]]
 POOL = "/apis/crd.projectcalico.org/v1/ippools/default-ipv4-ippool"

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import pytest
-from tests.scenes import faults
-from tests.scenes.agreement import agree
-from tests.scenes.cluster import Cluster, Told
+from tests.support.scenes import faults
+from tests.support.scenes.agreement import agree
+from tests.support.scenes.cluster import Cluster, Told
 
 from kubemtu_lab.scene import Scene
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
-from lab.tests.conftest import Kube, until
+from tests.support.labs import Kube, until
 
 from kubemtu.cli import main
 from kubemtu_lab import scene as scenes

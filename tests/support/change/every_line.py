@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
-from lab.tests.conftest import until
-from tests.flows.cluster import Cluster, Command, Ended, Picture, agent_pid, steps
+from tests.support.change.cluster import Cluster, Command, Ended, Picture, agent_pid, steps
+from tests.support.labs import until
 
 DAEMONSET = "/apis/apps/v1/namespaces/kube-system/daemonsets/canal"
 SCENES = {"decrease": "canal-1500", "increase": "canal-jumbo"}

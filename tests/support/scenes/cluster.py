@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
-from lab.tests.conftest import Kube, until
+from tests.support.labs import Kube, until
 
 from kubemtu.cli import main
 from kubemtu_lab.cluster import Lab

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tests.scenes.cluster import Cluster
+from tests.support.scenes.cluster import Cluster
 
 from kubemtu.core import errors
 from kubemtu.core.remedy import Remedy

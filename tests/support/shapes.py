@@ -1,17 +1,18 @@
 """Manifests of every pod network and era that is told apart, written small: what matters for an MTU, and nothing else.
 
-Each stands for a manifest that is out there. Where a folder of those lies beside the project, every test of a shape
-runs on the manifest itself too.
+They are in tests/shapes, and each stands for a manifest that is out there. Where KUBEMTU_MANIFESTS names a folder of
+those, every test of a shape runs on the manifest itself too.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-HERE = Path(__file__).parent
-THERE = HERE.parents[1] / ".." / "shared" / "fixtures"
+HERE = Path(__file__).parents[1] / "shapes"
+THERE = os.environ.get("KUBEMTU_MANIFESTS")
 MANIFESTS = {
     "canal-a.yaml": "canal-rke-v0.1-2018-V112.rendered.yaml",
     "canal-b.yaml": "canal-kdm-V113-inline-mtu.rendered-default.yaml",
@@ -60,9 +61,9 @@ class Kind:
 
 
 SHAPES = Kind(HERE, {name: name for name in MANIFESTS})
-KINDS = [SHAPES, *([Kind(THERE, MANIFESTS)] if THERE.is_dir() else [])]
+KINDS = [SHAPES, *([Kind(Path(THERE), MANIFESTS)] if THERE else [])]
 
 
 def rows(table: Mapping[str, Row]) -> list[object]:
-    """Each row of a table by shape, once with the shape's file and once with the manifest's, where that is at hand."""
+    """Each row of a table by shape, once with the shape's file and once with the manifest's, where there is one."""
     return [pytest.param(kind(name), row, id=f"{name}-{kind!r}") for kind in KINDS for name, row in table.items()]

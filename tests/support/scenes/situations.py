@@ -8,8 +8,8 @@ import json
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 
-from lab.tests.conftest import until
-from tests.scenes.cluster import NODE_MTUS, Cluster
+from tests.support.labs import until
+from tests.support.scenes.cluster import NODE_MTUS, Cluster
 
 from kubemtu_lab import nft, underlay
 from kubemtu_lab.cluster import FABRIC, Lab

@@ -1,0 +1,14 @@
+"""What journals of tests begin with."""
+
+from kubemtu.core import net
+from kubemtu.core.change import migration
+
+DESIRED = migration.Desired(
+    migration="m1",
+    phase=migration.Phase.RECORD,
+    low=1450,
+    high=1500,
+    ports=net.PortRule(prefixes=("cali",)),
+    pod_mtu=1450,
+    origin_mtu=1500,
+)

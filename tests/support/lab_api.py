@@ -1,0 +1,37 @@
+"""Ways to talk to the lab's API server, and the programs that do."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import httpx2
+import msgspec
+from tests.support.labs import reached
+
+from kubemtu_lab.api.resources import Object
+
+
+def connect(kubeconfig: Object) -> httpx2.AsyncClient:
+    """Return a bare HTTP client for a kubeconfig document: the tests look at what the server sends, byte for byte."""
+    return httpx2.AsyncClient(**reached(kubeconfig))
+
+
+def installed(name: str) -> Path | None:
+    """Return where a program is that scripts/setup brings beside the interpreter, or the machine has."""
+    found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
+    return Path(found) if found else None
+
+
+async def call(
+    client: httpx2.AsyncClient,
+    method: str,
+    path: str,
+    body: Object | None = None,
+    *,
+    content_type: str = "application/json",
+) -> Object:
+    """Send one request and return the object that answers it. Raises HTTPStatusError."""
+    content = None if body is None else msgspec.json.encode(body)
+    answer = await client.request(method, path, content=content, headers={"content-type": content_type})
+    told: Object = answer.raise_for_status().json()
+    return told

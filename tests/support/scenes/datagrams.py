@@ -1,0 +1,43 @@
+"""Datagrams of every size from a pod to a pod, and what their sender sees."""
+
+import json
+import sys
+
+from tests.support.labs import ECHO
+from tests.support.scenes.cluster import Cluster
+
+SEND = """
+import json, socket, sys
+said = {"sent": 0, "refused": 0, "answered": 0}
+for size in range(int(sys.argv[2]), int(sys.argv[3]) + 1):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.IPPROTO_IP, 10, int(sys.argv[4]))  # IP_MTU_DISCOVER: 2 = DF and learn, 0 = no DF
+    s.connect((sys.argv[1], 7007)); s.settimeout(0.05)
+    try:
+        s.send(size.to_bytes(4, "big").ljust(size - 28, b"x"))   # IPv4 20, UDP 8
+        said["sent"] += 1
+        said["answered"] += s.recv(100) == size.to_bytes(4, "big")
+    except TimeoutError:
+        pass
+    except OSError:
+        said["refused"] += 1
+print(json.dumps(said))
+"""
+
+
+def send(cluster: Cluster, sender: str, receiver: str, low: int, high: int, *, df: bool = True) -> dict[str, int]:
+    """Send one datagram of every size from a pod to a pod, bytes of the IP packet; count what the sender sees."""
+    echo = cluster.lab.spawn(receiver, [sys.executable, "-I", "-S", "-c", ECHO, "4"], stdout=-1)
+    try:
+        assert echo.stdout is not None
+        assert echo.stdout.readline() == b"ready\n"
+        words = [cluster.lab.address(receiver), str(low), str(high), "2" if df else "0"]
+        told: dict[str, int] = json.loads(
+            cluster.lab.exec(sender, [sys.executable, "-I", "-S", "-c", SEND, *words]).stdout
+        )
+        return told
+    finally:
+        echo.kill()
+        echo.wait()
+        if echo.stdout is not None:
+            echo.stdout.close()
