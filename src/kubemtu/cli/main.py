@@ -37,7 +37,7 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when they are run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all commands, in the order of the job: look, plan, do."""
+        """Return the names of all commands, in the order of the job: look, plan, do."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -62,7 +62,7 @@ class LazyGroup(click.Group):
 
 
 def _has_lab() -> bool:
-    """True where the lab is beside the product: in a checkout, not in the wheel."""
+    """Return True where the lab is beside the product: in a checkout, not in the wheel."""
     return importlib.util.find_spec("kubemtu_lab") is not None
 
 

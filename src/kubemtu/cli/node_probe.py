@@ -260,7 +260,7 @@ def _key(path: Path | None) -> wire.Key:
 
 
 def _resolve(host: str, family: int | None) -> tuple[channel.Family, str]:
-    """The family and numeric address of a host, with the zone of a link-local one."""
+    """Return the family and numeric address of a host, with the zone of a link-local one."""
     wanted = {4: socket.AF_INET, 6: socket.AF_INET6}.get(family or 0, socket.AF_UNSPEC)
     if not host.strip():
         raise errors.UsageError("HOST is empty: give a host name or an address")
@@ -280,7 +280,7 @@ def _resolve(host: str, family: int | None) -> tuple[channel.Family, str]:
 
 @contextlib.contextmanager
 def _until_told() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM fill, so that a station ends between two turns."""
+    """Return a list that SIGINT and SIGTERM fill, so that a station ends between two turns."""
     told: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:

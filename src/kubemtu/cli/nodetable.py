@@ -40,12 +40,12 @@ def like(found: Iterable[str], noun: str = "nodes") -> str:
 
 
 def natural(name: str) -> tuple[tuple[str, int], ...]:
-    """A key that sorts node-2 before node-10."""
+    """Return a key that sorts node-2 before node-10."""
     return tuple((text, int(number or 0)) for text, number in re.findall(r"([^0-9]*)([0-9]{0,18})", name))
 
 
 def _states(nodes: Sequence[NodeLine], *, whole: bool) -> list[list[NodeLine]]:
-    """The nodes by what is shown of them, the most common state first."""
+    """Return the nodes by what is shown of them, the most common state first."""
     ordered = sorted(nodes, key=lambda node: natural(node.name))
     if whole or len(nodes) <= LINES_MOST:
         return [[node] for node in ordered]
@@ -70,7 +70,7 @@ def _row(same: Sequence[NodeLine]) -> tuple[str, ...]:
 
 
 def _sentence(row: Sequence[str]) -> str:
-    """A row as text, for a narrow terminal."""
+    """Return a row as text, for a narrow terminal."""
     who, nic, tunnel, new, pods, have = row
     return f"{who}: NIC {nic}, tunnel {tunnel}, new pods get {new}; {pods} pods, they have {have}"
 

@@ -38,7 +38,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.asynccontextmanager
 async def connected(flags: kubeflags.KubeFlags, interrupted: str = INTERRUPTED) -> AsyncIterator[kube_api.Api]:
-    """The API that the flags name.
+    """Return the API that the flags name.
 
     SIGTERM and SIGHUP interrupt the block as Ctrl-C does: both raise Interrupted with that sentence, unless the block
     says more.
@@ -77,7 +77,7 @@ async def obtain(
     hosts: bool = False,
     show: bool,
 ) -> Made:
-    """The plan in `file`, or one made now; shown, when asked for, as `kubemtu plan` shows it, if it has a step.
+    """Return the plan in `file`, or one made now; shown, when asked for, as `kubemtu plan` shows it, if it has a step.
 
     Raises Unreachable when a node has no agent, unless the running pods are to be left alone.
     """
@@ -101,7 +101,7 @@ async def obtain(
 
 
 def without_live(whole: plan.Plan) -> plan.Plan:
-    """The plan with its configuration steps only; what that leaves untouched is said in `remains`."""
+    """Return the plan with its configuration steps only; what that leaves untouched is said in `remains`."""
     live = next((step for step in whole.steps if isinstance(step, plan.Live)), None)
     nodes = live.nodes if live is not None else ()
     pods = sum(node.running for node in nodes)

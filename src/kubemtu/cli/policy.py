@@ -90,7 +90,7 @@ async def _written(
 
 
 def _shown(before: "Policy | None", made: "Policy") -> list[str]:
-    """The object that will be written, and what stands there now."""
+    """Return the object that will be written, and what stands there now."""
     import msgspec
 
     from kubemtu.core.cluster import policy as core
@@ -102,7 +102,7 @@ def _shown(before: "Policy | None", made: "Policy") -> list[str]:
 
 
 def _made(path_mtu: int, reason: str, nodes: tuple[str, ...], name: str, expires: str | None, now: float) -> "Policy":
-    """The policy that was asked for. Raises UsageError."""
+    """Return the policy that was asked for. Raises UsageError."""
     from kubemtu.core.cluster import policy as core
     from kubemtu.flows import policies
 

@@ -107,7 +107,7 @@ def _tell_pair(answer: "PathReport", output_format: str) -> int:
 
 
 def pair_lines(answer: "PathReport", columns: int | None) -> Iterator[str]:
-    """What was measured between two ends, for people: each family and each endpoint of a Service by itself."""
+    """Return what was measured between two ends, for people: each family and each endpoint of a Service by itself."""
     from kubemtu.cli import render, why
 
     for found in answer.all:
@@ -174,7 +174,7 @@ def telling(*, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 
 def lines(report: "MeshReport", columns: int | None) -> Iterator[str]:
-    """A report for people; `columns` None wraps nothing."""
+    """Return a report for people; `columns` None wraps nothing."""
     from kubemtu.cli import render
     from kubemtu.flows.measure import mesh
 

@@ -30,12 +30,12 @@ NUMBER = re.compile(r"\d+")
 
 
 def width() -> int | None:
-    """The columns to wrap at; None where no terminal reads, so that a line stays one line for grep."""
+    """Return the columns to wrap at; None where no terminal reads, so that a line stays one line for grep."""
     return max(shutil.get_terminal_size().columns, terminal.NARROWEST) if sys.stdout.isatty() else None
 
 
 def report(found: Report, columns: int | None, *, whole: bool = False) -> str:
-    """A report as text: the sentence first, then what it rests on. `columns` None wraps nothing.
+    """Return a report as text: the sentence first, then what it rests on. `columns` None wraps nothing.
 
     Of what is alike in many places so much is told as a person reads; `whole`: everything.
     """
@@ -54,7 +54,7 @@ def report(found: Report, columns: int | None, *, whole: bool = False) -> str:
 
 
 def _untold(found: Report, *, whole: bool) -> Iterator[str]:
-    """What could not be read; why is left out where a finding says it already, and said once of many that are alike."""
+    """List what could not be read; the reason is said once for many that are alike, and not where a finding says it."""
     told = {one.place: one.message for one in found.findings}
     alike: dict[tuple[str, str], list[str]] = {}
     for number, entry in enumerate(found.missing):
@@ -82,7 +82,7 @@ def _together(places: Sequence[str]) -> str:
 
 
 def picture(layers: Sequence[Layer], columns: int | None) -> Iterator[str]:
-    """The path of a packet as one line: what the NIC has, what each header takes, what is left for a pod."""
+    """Return the path of a packet as one line: what the NIC has, what each header takes, what is left for a pod."""
     if layers:
         yield from wrapped(" ▸ ".join(f"{layer.name} {layer.size}" for layer in layers), columns, indent=2)
 
@@ -124,7 +124,7 @@ def _alike(members: list[Finding]) -> list[list[Finding]]:
 
 
 def whole_plan(made: plan.Plan, topology: Topology, columns: int | None) -> str:
-    """A plan as text: every edit as a diff, the steps in their order, what they touch, and the way back."""
+    """Return a plan as text: every edit as a diff, the steps in their order, what they touch, and the way back."""
     if not made.steps:
         return "\n".join(nothing(made, topology, columns))
     was = f"from {made.current} " if made.current not in {None, made.target} else ""
@@ -164,7 +164,7 @@ def nothing(made: plan.Plan, topology: Topology, columns: int | None) -> Iterato
 
 
 def touched(made: plan.Plan, topology: Topology) -> Iterator[str]:
-    """What a plan touches, a sentence each."""
+    """Return what a plan touches, a sentence each."""
     reach = diff.reach(made, topology)
     if any(isinstance(step, plan.Rollout) for step in made.steps):
         if reach.restarts:
@@ -180,7 +180,7 @@ def touched(made: plan.Plan, topology: Topology) -> Iterator[str]:
 
 
 def coloured(text: str) -> str:
-    """A unified diff as git shows it."""
+    """Return a unified diff as git shows it."""
     colours = {"+": "green", "-": "red", "@": "cyan"}
     lines = []
     for line in text.splitlines():

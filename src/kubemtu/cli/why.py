@@ -84,7 +84,7 @@ async def _answered(
 
 
 def lines(answer: "PathReport", columns: int | None = None) -> Iterator[str]:
-    """The answer for people: the sentence first; `columns` None wraps nothing."""
+    """Return the answer for people: the sentence first; `columns` None wraps nothing."""
     from kubemtu.cli import render
 
     found = answer.diagnosis
@@ -117,7 +117,7 @@ def unmeasured(answer: "PathReport") -> Iterator[str]:
 
 
 def _others(answer: "PathReport") -> Iterator[str]:
-    """What came of the other paths: the worst by their sentences, those that are in order by their names."""
+    """Return what came of the other paths: the worst by their sentences, those that are in order by their names."""
     from kubemtu.core.text.wording import names
 
     bad = [one for one in answer.other_paths if one.is_mtu != "no" or one.kind != "ok"]
@@ -153,7 +153,7 @@ def _table(found: "Diagnosis", columns: int | None) -> Iterator[str]:
 
 
 def _row(leg: "Leg") -> tuple[str, str, str, str]:
-    """What a part is, between whom, what it carries, and what that means; both directions where they differ."""
+    """Return what a part is, between whom, what it carries, and what that means; both directions where they differ."""
     forth, back = leg.forward or leg.verdict, leg.backward
     both = " ⇄ " if back is not None else " ▸ "
     carried, means = _carried(forth), str(forth.kind)

@@ -7,13 +7,13 @@ from kubemtu.cli import terminal
 
 
 def numbered(items: Iterable[str], columns: int | None) -> Iterator[str]:
-    """An ordered list."""
+    """Return an ordered list."""
     for number, item in enumerate(items, 1):
         yield from wrapped(f"{number}. {item}", columns, indent=2, hang=3)
 
 
 def bullets(items: Iterable[str], columns: int | None, indent: int = 2) -> Iterator[str]:
-    """An unordered list."""
+    """Return an unordered list."""
     for item in items:
         yield from wrapped(f"- {item}", columns, indent=indent, hang=2)
 

@@ -117,11 +117,11 @@ class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
     refused: str = ""  # why its agent does not obey what its NodeMTU asks; empty: it does, or nothing is asked
 
     def link(self, name: str) -> Link | None:
-        """The link of that name, or None."""
+        """Return the link of that name, or None."""
         return next((link for link in self.links if link.name == name), None)
 
     def file(self, path: str) -> NodeFile | None:
-        """The file at that path, or None when it was absent or unreadable."""
+        """Return the file at that path, or None when it was absent or unreadable."""
         return next((file for file in self.files if file.path == path), None)
 
 
@@ -141,7 +141,7 @@ class PortRule(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.prefixes or self.bridge)
 
     def covers(self, link: Link) -> bool:
-        """True when that host-side link is the host end of a pod port."""
+        """Return True when that host-side link is the host end of a pod port."""
         if link.kind != "veth" or link.peer_netnsid is None:
             return False
         by_name = bool(self.prefixes) and link.name.startswith(self.prefixes)

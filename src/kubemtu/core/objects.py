@@ -99,7 +99,7 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self._word('kind')} {where}{self._word('metadata', 'name')}{place}"
 
     def _word(self, *path: str) -> str:
-        """The string at `path`, or an empty one: a sentence about what is unlike must not fail by the same."""
+        """Return the string at `path`, or an empty one: a sentence about what is unlike must not fail by the same."""
         found = self.get(*path)
         return found if isinstance(found, str) else ""
 
@@ -116,28 +116,28 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
         return here
 
     def text(self, *path: str | int) -> str | None:
-        """The string at `path`, or None. Raises Malformed when something else stands there."""
+        """Return the string at `path`, or None. Raises Malformed when something else stands there."""
         found = self.get(*path)
         if found is None or isinstance(found, str):
             return found
         raise self._unlike(path, found, str)
 
     def integer(self, *path: str | int) -> int | None:
-        """The integer at `path`, or None. Raises Malformed when something else, a quoted number too, stands there."""
+        """Return the integer at `path`, or None. Raises Malformed for anything else, a quoted number included."""
         found = self.get(*path)
         if found is None or (isinstance(found, int) and not isinstance(found, bool)):
             return found
         raise self._unlike(path, found, int)
 
     def flag(self, *path: str | int) -> bool | None:
-        """The boolean at `path`, or None. Raises Malformed when something else stands there."""
+        """Return the boolean at `path`, or None. Raises Malformed when something else stands there."""
         found = self.get(*path)
         if found is None or isinstance(found, bool):
             return found
         raise self._unlike(path, found, bool)
 
     def mapping(self, *path: str | int) -> dict[str, object]:
-        """The mapping at `path`; absent and null are empty. Raises Malformed when something else stands there."""
+        """Return the mapping at `path`; absent and null are empty. Raises Malformed when anything else stands there."""
         found = self.get(*path)
         if found is None:
             return {}
@@ -146,7 +146,7 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
         raise self._unlike(path, found, dict)
 
     def each(self, *path: str | int) -> Iterator["Object"]:
-        """The mappings in the list at `path`, each as an Object; absent and null are an empty list."""
+        """Return the mappings in the list at `path`, each as an Object; absent and null are an empty list."""
         found = self.get(*path)
         if found is None:
             return
@@ -166,7 +166,7 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def dotted(path: tuple[str | int, ...]) -> str:
-    """A path as users write it: `data.veth_mtu`, `spec.containers[0].env`, `data["net-conf.json"]`."""
+    """Return a path as users write it: `data.veth_mtu`, `spec.containers[0].env`, `data["net-conf.json"]`."""
     out = ""
     for key in path:
         if isinstance(key, int):

@@ -35,7 +35,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     schema: str = SCHEMA
 
     def find(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
-        """The object of that kind and name (in that namespace, if one is given), or None."""
+        """Return the object of that kind and name (in that namespace, if one is given), or None."""
         return next((found for found in self.each(kind, namespace) if found.name == name), None)
 
     def each(self, kind: str, namespace: str | None = None) -> Iterator[Object]:
@@ -60,5 +60,5 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return {seen.node: seen for seen in reversed(self.nodes)}
 
     def observation(self, node: str) -> net.NodeObservation | None:
-        """What that node showed, or None."""
+        """Return what that node showed, or None."""
         return self._by_node.get(node)

@@ -51,7 +51,7 @@ def check(
 
 
 def bounds(proven: mesh.MeshReport) -> tuple[policy.Bound, ...]:
-    """What a round found between the nodes themselves to carry less than their interfaces: with that much pods fit."""
+    """Return what a round found the network between the nodes to carry, where that is less than their interfaces."""
     return (policy.Bound(path_mtu=proven.between_nodes, by=MEASURED),) if proven.between_nodes else ()
 
 
@@ -83,7 +83,7 @@ def _startable(state: CniState) -> None:
 
 
 def edited(snapshot: Snapshot, edits: Iterable[EditValue]) -> Snapshot:
-    """The snapshot as it would be read after the edits: nothing is sent anywhere."""
+    """Return the snapshot as it would be read after the edits: nothing is sent anywhere."""
     objects = list(snapshot.objects)
     for edit in edits:
         for index, found in enumerate(objects):

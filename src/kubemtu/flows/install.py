@@ -78,7 +78,7 @@ async def binds_agents(api: kube_api.Api) -> bool:
 
 
 async def _objects(api: kube_api.Api, wanted: Settings) -> list[shipped.Body]:
-    """What is written besides the definitions of kinds, without what the server does not know."""
+    """Return what is written besides the definitions of kinds, without what the server does not know."""
     binds = await binds_agents(api)
     return [one for one in shipped.objects(wanted.image, probes=wanted.probes) if binds or not shipped.is_policy(one)]
 
@@ -97,7 +97,7 @@ async def _definition(api: kube_api.Api, plural: str, wanted: Settings) -> Piece
 
 
 def holds(found: object, wanted: object) -> bool:
-    """True when all that is wanted is there; a server adds defaults, which count for nothing."""
+    """Return True when all that is wanted is there; a server adds defaults, which count for nothing."""
     if isinstance(found, Mapping) and isinstance(wanted, Mapping):
         return all(key in found and holds(found[key], wanted[key]) for key in wanted)
     if isinstance(found, list) and isinstance(wanted, list):

@@ -33,7 +33,7 @@ def expiry(written: str | None, now: float) -> str:
 
 
 async def present(api: kube_api.Api, name: str) -> Policy | None:
-    """The policy of that name, or None; one that cannot be read is told as it is.
+    """Return the policy of that name, or None; one that cannot be read is told as it is.
 
     Raises Malformed, so that nobody writes over what he has not seen.
     """

@@ -128,7 +128,7 @@ def _holds(found: Object) -> bool:
 
 
 async def _pins(api: kube_api.Api) -> str:
-    """What nodes show that holds senders back, with the remedy; nothing where no pod network of ours can be told."""
+    """Return what holds senders back on the nodes, with the remedy; nothing where no pod network is recognised."""
     # As each agent told last, however long ago: nobody has taken off what one that is gone has put on.
     shown = await _list(api, mtu.NODES)
     if of_hosts := [one.name for one in shown if one.get("status", "observation", "host_pins")]:
@@ -152,7 +152,7 @@ async def _list(api: kube_api.Api, want: Want) -> Sequence[Object]:
 
 
 async def _strangers(api: kube_api.Api, known: set[tuple[str, str]]) -> AsyncIterator[str]:
-    """What is in the namespace and neither ours nor the cluster's own."""
+    """Return what is in the namespace and neither ours nor the cluster's own."""
     if await api.get(NAMESPACE) is None:
         return
     gone = {*known, (SECRET.kind, SECRET.name), *_THE_CLUSTERS}
@@ -181,7 +181,7 @@ _NAMES = frozenset({shipped.AGENT, shipped.PROBE})
 
 
 async def _bound(api: kube_api.Api) -> AsyncIterator[str]:
-    """The bindings that people made to our roles, which then lead nowhere."""
+    """Return the bindings that people made to our roles, which then lead nowhere."""
     for want in BINDINGS:
         for found in await _list(api, want):
             if found.text("roleRef", "name") in {rights.VIEW, rights.OPERATOR}:
@@ -242,7 +242,7 @@ async def _no_pods(api: kube_api.Api) -> bool:
 
 
 async def _held(api: kube_api.Api) -> str:
-    """What the cluster says keeps the namespace: finalizers, or kinds whose server does not answer."""
+    """Return what the cluster says keeps the namespace: finalizers, or kinds whose server does not answer."""
     found = await api.get(NAMESPACE)
     if found is None:
         return ""

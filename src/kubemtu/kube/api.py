@@ -66,15 +66,15 @@ class Api:
         return await self._discovery.versions()
 
     async def serves(self, api_version: str, plural: str) -> bool:
-        """True when the server has that resource in that version."""
+        """Return True when the server has that resource in that version."""
         return await self._discovery.serves(api_version, plural)
 
     async def ref(self, body: Mapping[str, object]) -> Ref:
-        """The address of an object that has kind, apiVersion and metadata.name. Raises Absent for an unserved kind."""
+        """Return the address of an object with kind, apiVersion and metadata.name. Raises Absent for an unserved kind."""
         return await self._discovery.ref(body)
 
     def now(self) -> float:
-        """The time of the server, in seconds since the epoch; this machine's own before the first answer."""
+        """Return the time of the server, in seconds since the epoch; this machine's own before the first answer."""
         return self._wire.clock.now()
 
     async def namespaced(self, namespace: str) -> tuple[Want, ...]:
@@ -92,7 +92,7 @@ class Api:
     # Reading
 
     async def get(self, ref: Ref) -> Object | None:
-        """The object at `ref`, or None when it, or its kind, is not there."""
+        """Return the object at `ref`, or None when it, or its kind, is not there."""
         action = _action("get", ref)
         try:
             body = await self._wire.request(Request(action=action, path=_path(ref)))
@@ -101,7 +101,7 @@ class Api:
         return self._whole(body, ref, action)
 
     async def find(self, api_version: str, plural: str, name: str, namespace: str | None = None) -> Object | None:
-        """The object of that name, or None; as `get`, for callers that know no kind."""
+        """Return the object of that name, or None; as `get`, for callers that know no kind."""
         return await self.get(Ref(api_version=api_version, kind="", plural=plural, name=name, namespace=namespace))
 
     async def list(self, want: Want, *, field_selector: str | None = None) -> list[Object]:

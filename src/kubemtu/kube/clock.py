@@ -29,7 +29,7 @@ class ServerClock:
         return self._offset is not None
 
     def now(self) -> float:
-        """The server's time."""
+        """Return the server's time."""
         return time.time() if self._offset is None else self._passing() + self._offset
 
     def hear(self, date: str) -> None:

@@ -175,7 +175,7 @@ def _namespace(path: Path) -> str:
 
 
 def environment_proxy(server: str, environ: Mapping[str, str]) -> str | None:
-    """The proxy that the environment names for `server`, or None, decided as Go's net/http does.
+    """Return the proxy that the environment names for `server`, or None, decided as Go's net/http does.
 
     NO_PROXY may hold host names, domain suffixes, addresses and CIDRs, each with an optional port; loopback is never
     proxied (golang.org/x/net/http/httpproxy, config.useProxy).

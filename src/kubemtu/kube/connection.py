@@ -34,7 +34,7 @@ class Impersonation(msgspec.Struct, frozen=True, kw_only=True):
     extra: tuple[tuple[str, str], ...] = ()
 
     def headers(self) -> list[tuple[str, str]]:
-        """The Impersonate-* headers, one per value."""
+        """Return the Impersonate-* headers, one per value."""
         found = [("Impersonate-User", self.user)]
         found += [("Impersonate-Group", group) for group in self.groups]
         if self.uid:

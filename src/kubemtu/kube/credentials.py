@@ -50,7 +50,7 @@ class Credentials:
         self._failures = 0
 
     async def current(self) -> Credential:
-        """The credential to use now. Raises Unauthenticated when a token file or a plugin gives none."""
+        """Return the credential to use now. Raises Unauthenticated when a token file or a plugin gives none."""
         connection = self._connection
         if connection.token_file is not None:
             # Read each time: the kubelet rotates the tokens of pods, and a read of a small file costs nothing.
@@ -122,7 +122,7 @@ async def run(plugin: ExecPlugin, connection: Connection, environ: Mapping[str, 
 
 
 def request(plugin: ExecPlugin, connection: Connection, *, interactive: bool) -> str:
-    """The ExecCredential that a plugin is given in KUBERNETES_EXEC_INFO, as JSON."""
+    """Return the ExecCredential that a plugin is given in KUBERNETES_EXEC_INFO, as JSON."""
     spec: dict[str, object] = {"interactive": interactive}
     if plugin.provide_cluster:
         ca = connection.ca

@@ -70,7 +70,7 @@ class Discovery:
             return served
 
     async def serves(self, api_version: str, plural: str) -> bool:
-        """True when the server has that resource in that version."""
+        """Return True when the server has that resource in that version."""
         return any(resource.plural == plural for resource in await self.resources(api_version))
 
     async def namespaced(self, namespace: str) -> tuple[Want, ...]:
@@ -84,14 +84,14 @@ class Discovery:
         return tuple(found.values())
 
     async def candidate(self, want: Want) -> str | None:
-        """The first of a want's api_versions that the server has, or None."""
+        """Return the first of a want's api_versions that the server has, or None."""
         for api_version in want.api_versions:
             if await self.serves(api_version, want.plural):
                 return api_version
         return None
 
     async def ref(self, body: Mapping[str, object]) -> Ref:
-        """The address of an object that has kind, apiVersion and metadata.name.
+        """Return the address of an object that has kind, apiVersion and metadata.name.
 
         A namespaced object without a namespace belongs to that of the context. Raises Absent for an unserved kind.
         """

@@ -134,7 +134,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
         return self.verb in {"create", "update", "patch", "delete"}
 
     def can_i(self, connection: Connection) -> str:
-        """The kubectl command that asks the server for this very right."""
+        """Return the kubectl command that asks the server for this very right."""
         words = ["kubectl auth can-i", self.verb, f"{self.resource}/{self.name}" if self.name else self.resource]
         if self.subresource:
             words.append(f"--subresource={self.subresource}")
@@ -150,7 +150,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def capped(text: str) -> str:
-    """The text on one line, no longer than MESSAGE_LIMIT characters."""
+    """Return the text on one line, no longer than MESSAGE_LIMIT characters."""
     line = " ".join(text.split())
     return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 1] + "…"
 
@@ -158,7 +158,7 @@ def capped(text: str) -> str:
 def from_answer(
     code: int, body: bytes | bytearray, content_type: str, action: Action, connection: Connection
 ) -> errors.KubemtuError:
-    """The error that an answer with HTTP status `code` (>= 300) stands for, ready to be raised."""
+    """Return the error that an answer with HTTP status `code` (>= 300) stands for, ready to be raised."""
     status = _status(body)
     if status is None:
         return _from_text(code, body, content_type, action, connection)
@@ -168,7 +168,7 @@ def from_answer(
 def from_status(
     status: dict[str, object], action: Action, connection: Connection, *, code: int | None = None
 ) -> errors.KubemtuError:
-    """The error that a `kind: Status` object stands for, ready to be raised."""
+    """Return the error that a `kind: Status` object stands for, ready to be raised."""
     said = capped(str(status.get("message") or status.get("reason") or "no message"))
     found = status.get("code")
     code = code if code is not None else found if isinstance(found, int) else 500
@@ -197,7 +197,7 @@ def from_status(
 
 
 def not_json(action: Action, connection: Connection, content_type: str, body: bytes | bytearray) -> NotAnApi:
-    """The error for an answer of 200 that is not a JSON object."""
+    """Return the error for an answer of 200 that is not a JSON object."""
     return NotAnApi(
         f"{connection.server} answered the request to {action} with {_looks(content_type, body)} instead of an object "
         f"of the Kubernetes API; a proxy or a login page may stand in between: check the server of {connection.who}"
@@ -205,7 +205,7 @@ def not_json(action: Action, connection: Connection, content_type: str, body: by
 
 
 def too_large(action: Action, connection: Connection, what: str) -> TooLarge:
-    """The error for an answer that goes on beyond what is taken."""
+    """Return the error for an answer that goes on beyond what is taken."""
     return TooLarge(
         f"{connection.server} answered the request to {action} with {what}, which no API server does; check what "
         f"stands at the server of {connection.who}"
@@ -213,7 +213,7 @@ def too_large(action: Action, connection: Connection, what: str) -> TooLarge:
 
 
 def endless(action: Action, connection: Connection, objects: int) -> NotAnApi:
-    """The error for a collection whose pages go on and on."""
+    """Return the error for a collection whose pages go on and on."""
     return NotAnApi(
         f"{connection.server} goes on and on with pages of what was asked for ({action}), {objects} objects so far, "
         f"which no API server does; check what stands at the server of {connection.who}"
@@ -221,7 +221,7 @@ def endless(action: Action, connection: Connection, objects: int) -> NotAnApi:
 
 
 def trickling(action: Action, connection: Connection, what: str) -> errors.Unreachable:
-    """The error for an answer that comes too slowly to be one."""
+    """Return the error for an answer that comes too slowly to be one."""
     then = "it is not known whether the change was made, and running it again is safe: " if action.writes else ""
     return errors.Unreachable(
         f"{connection.server} ({connection.who}) took the request to {action} and {what}; {then}check the load on the "
@@ -230,7 +230,7 @@ def trickling(action: Action, connection: Connection, what: str) -> errors.Unrea
 
 
 def unusable(connection: Connection, why: Exception) -> Unusable:
-    """The error for an address of which no request can be made."""
+    """Return the error for an address of which no request can be made."""
     proxy = f" or the proxy {connection.proxy}" if connection.proxy_url else ""
     return Unusable(
         f"{connection.origin}: {connection.server}{proxy} is no address to connect to ({capped(str(why))}); correct "
@@ -239,7 +239,7 @@ def unusable(connection: Connection, why: Exception) -> Unusable:
 
 
 def no_root(connection: Connection, where: str, said: str) -> NotAnApi:
-    """The error for a server that does not have what every API server has."""
+    """Return the error for a server that does not have what every API server has."""
     return NotAnApi(
         f"{connection.server} has no {where}, which every API server has ({said}); it is none, or its address lacks "
         f"a path, as /k8s/clusters/... of Rancher: check the server of {connection.who}"

@@ -20,7 +20,7 @@ _BROKEN_OFF = (  # a connection that ended in the midst of TLS: nobody has distr
 
 
 def from_transport(error: Exception, action: Action, connection: Connection) -> errors.Unreachable:
-    """The error that a failure below HTTP stands for, ready to be raised from `error`."""
+    """Return the error that a failure below HTTP stands for, ready to be raised from `error`."""
     server = f"{connection.server} ({connection.who})"
     causes = list(sockets.causes(error))
     if isinstance(error, httpx2.TimeoutException):

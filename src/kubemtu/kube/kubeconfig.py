@@ -42,7 +42,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(self.text(*path, index) or "" for index in range(len(found)))
 
     def file(self, *path: str) -> str | None:
-        """A file name, relative ones resolved from the folder of the kubeconfig."""
+        """Return a file name, relative ones resolved from the folder of the kubeconfig."""
         found = self.text(*path)
         return str(PurePath(self.document.origin).parent / found) if found else None
 

@@ -51,7 +51,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of(type_: type[msgspec.Struct]) -> Callable[[msgspec.Raw], dict[str, object]]:
-    """The decoder of entries that keeps the members which a Struct names, and leaves out those that are not there.
+    """Return the decoder of entries that keeps the members which a Struct names, and leaves out absent ones.
 
     Its fields have UNSET as their default.
     """

@@ -30,11 +30,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     read_seconds: float = READ_SECONDS
 
     def content(self) -> bytes | None:
-        """The body as it is sent; None when there is none."""
+        """Return the body as it is sent; None when there is none."""
         return None if self.body is None else msgspec.json.encode(self.body)
 
     def headers(self, connection: Connection, credential: Credential) -> list[tuple[bytes, bytes]]:
-        """The headers, in UTF-8 as client-go sends them. Raises Unusable for what no header can hold."""
+        """Return the headers, in UTF-8 as client-go sends them. Raises Unusable for what no header can hold."""
         found = [("Accept", "application/json")]
         if self.body is not None:
             found.append(("Content-Type", self.content_type))
@@ -57,7 +57,7 @@ def path(
     name: str | None = None,
     subresource: str | None = None,
 ) -> str:
-    """The address of a resource below the server: `/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy`."""
+    """Return the address of a resource below the server: `/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy`."""
     parts = ["apis" if "/" in api_version else "api", *api_version.split("/")]
     if namespace:
         parts += ["namespaces", namespace]

@@ -243,7 +243,7 @@ async def _daemonset(api: Api, step: plan.Rollout) -> Object:
 
 
 def _complete(found: Object, pods: list[DaemonPod]) -> int | None:
-    """The number of nodes once all run a new pod that is available, as kubectl judges it; None before."""
+    """Return the number of nodes once all run a new pod that is available, as kubectl judges it; None before."""
     wanted = _number(found, "desiredNumberScheduled")
     if _generations_behind(found) or _number(found, "numberAvailable") < wanted:
         return None
@@ -277,7 +277,7 @@ def _owner(pod: Object) -> str | None:
 
 
 def _selector(found: Object) -> str:
-    """The DaemonSet's selector as the query of a list (meta/v1 LabelSelectorAsSelector)."""
+    """Return the DaemonSet's selector as the query of a list (meta/v1 LabelSelectorAsSelector)."""
     terms = [f"{key}={value}" for key, value in found.mapping("spec", "selector", "matchLabels").items()]
     for term in found.each("spec", "selector", "matchExpressions"):
         key, operator = term.text("key") or "", term.text("operator") or ""
@@ -292,7 +292,7 @@ def _values(term: Object) -> list[object]:
 
 
 def _pod(pod: Object, stamp: str) -> DaemonPod:
-    """What a pod looks like; one that is not what a pod must be counts as not ready, and says why."""
+    """Return what a pod looks like; one that is not what a pod must be counts as not ready, and says why."""
     name, node = pod.name, str(pod.get("spec", "nodeName") or "")
     fresh = pod.get("metadata", "annotations", RESTARTED) == stamp
     ending = pod.get("metadata", "deletionTimestamp") is not None

@@ -65,7 +65,7 @@ class Stalled(Exception):
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that led to it, outermost first, groups opened."""
+    """Return the error and all that led to it, outermost first, groups opened."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -80,7 +80,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def stalled(error: BaseException) -> Stalled | None:
-    """What the socket showed when the wait that `error` stands for ended; None when it was no wait on a socket."""
+    """Return what the socket showed when the wait behind `error` ended; None when it was no wait on a socket."""
     return next((cause for cause in causes(error) if isinstance(cause, Stalled)), None)
 
 

@@ -98,5 +98,5 @@ def shown(raw: socket.socket) -> SocketState | None:
 
 
 def packet(segment: int, family: int) -> int:
-    """The size of the packet that a segment of that MSS makes, in bytes (RFC 791, 8200, 9293)."""
+    """Return the size of the packet that a segment of that MSS makes, in bytes (RFC 791, 8200, 9293)."""
     return segment + 20 + (20 if family == 4 else 40)

@@ -239,7 +239,7 @@ def _named(connection: Connection) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
-    """What httpcore2 raises, as the httpx2 error of the same name."""
+    """Return what httpcore2 raises, as the httpx2 error of the same name."""
     try:
         yield
     except Exception as error:

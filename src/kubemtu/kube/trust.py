@@ -12,7 +12,7 @@ from kubemtu.kube.errors import TlsFailure
 
 
 def context(connection: Connection, credential: Credential) -> ssl.SSLContext:
-    """The TLS settings of a connection. Raises TlsFailure when a certificate or key cannot be used."""
+    """Return the TLS settings of a connection. Raises TlsFailure when a certificate or key cannot be used."""
     try:
         made = ssl.create_default_context(cadata=_authorities(connection))
     except (OSError, ssl.SSLError, ValueError) as error:
@@ -40,7 +40,7 @@ def context(connection: Connection, credential: Credential) -> ssl.SSLContext:
 
 
 def _authorities(connection: Connection) -> str | None:
-    """The certificates to trust, as PEM; None for those of this machine. Raises OSError, ValueError for none at all."""
+    """Return the certificates to trust, as PEM; None for this machine's own. Raises OSError, ValueError for none."""
     held = connection.ca
     if connection.ca_file is not None:
         # Between the certificates of a bundle may stand what it likes, in any encoding.

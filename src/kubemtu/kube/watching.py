@@ -43,7 +43,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     most: float = 30.0
 
     def seconds(self, failures: int) -> float:
-        """The pause after that many failures in a row (1 is the first)."""
+        """Return the pause after that many failures in a row (1 is the first)."""
         whole = min(self.most, self.first * 2.0 ** min(failures - 1, 16))
         return whole * (0.5 + random.random() / 2)
 
@@ -123,7 +123,7 @@ def _event(line: bytes) -> tuple[str, dict[str, object]]:
 
 
 def fault(item: object) -> str | None:
-    """What keeps an entry of a collection from being an object, or None."""
+    """Return what keeps an entry of a collection from being an object, or None."""
     if not isinstance(item, dict):
         return f"is no mapping but {item!r:.40}"
     metadata = item.get("metadata")

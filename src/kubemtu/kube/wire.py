@@ -209,7 +209,7 @@ class Wire:
         return response
 
     async def _client_for(self, credential: Credential) -> httpx2.AsyncClient:
-        """The client that shows this certificate; a new one when a plugin has issued another."""
+        """Return the client that shows this certificate; a new one when a plugin has issued another."""
         shown = (credential.certificate, credential.key)
         if self._client is None or self._shown != shown:
             # Watches may still run on the client before: it stays open until the end.

@@ -64,7 +64,7 @@ async def _read(api: Api, step: plan.EditValue) -> Object:
 
 
 def _value(found: Object, step: plan.EditValue) -> object:
-    """What stands at the path, None for nothing; every part on the way must be a mapping or absent."""
+    """Return what stands at the path, None for nothing; every part on the way must be a mapping or absent."""
     for length in range(1, len(step.path)):
         found.mapping(*step.path[:length])
     return found.get(*step.path)
@@ -90,7 +90,7 @@ def _served(path: tuple[str, ...]) -> bool:
 
 
 def _differences(wanted: object, found: object, path: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """The paths at which two values differ, keys that only one has included."""
+    """Return the paths at which two values differ, keys that only one has included."""
     if isinstance(wanted, dict) and isinstance(found, dict):
         keys = sorted(wanted.keys() | found.keys())
         return [
@@ -106,7 +106,7 @@ def _differences(wanted: object, found: object, path: tuple[str, ...]) -> list[t
 
 
 def _same(one: object, other: object) -> bool:
-    """True for equal values of one type: 1450 is not "1450", and 1 is not true."""
+    """Return True for equal values of one type: 1450 is not "1450", and 1 is not true."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
@@ -115,7 +115,7 @@ def _same(one: object, other: object) -> bool:
 
 
 def _with(body: Mapping[str, object], path: tuple[str, ...], value: object) -> dict[str, object]:
-    """A copy of `body` in which `value` stands at `path`, or nothing when it is None."""
+    """Return a copy of `body` in which `value` stands at `path`, or nothing when it is None."""
     key, *rest = path
     if rest:
         inner = body.get(key)

@@ -47,7 +47,7 @@ class Denied(errors.Forbidden):
 
 
 def refusal(what: str, code: int, said: str = "", advice: str = "") -> errors.KubemtuError:
-    """The error for an errno, as one sentence: what was tried, what the kernel said, what to do."""
+    """Return the error for an errno, as one sentence: what was tried, what the kernel said, what to do."""
     reason = said or os.strerror(code)
     if code in DENIED:
         return Denied(f"{what}: {reason}; run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN")

@@ -119,7 +119,7 @@ def _ports(
 
 
 def _port(end: links.Device, space: netns.Netns, names: Mapping[int, str]) -> net.PodPort | None:
-    """Reads one pod, on a thread that is inside it; None when the pod end is gone."""
+    """Read one pod, on a thread that is inside it; None when the pod end is gone."""
     with netlink.Socket() as sock:
         seen = links.devices(sock, counters=True)
         pod = next((each for each in seen if each.index == end.peer_index), None)

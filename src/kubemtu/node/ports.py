@@ -13,7 +13,7 @@ from kubemtu.node.kernel import links, netlink, netns
 def covered(
     seen: Iterable[links.Device], rule: net.Ports, *, known: Container[int] = frozenset()
 ) -> list[links.Device]:
-    """The host ends of pod ports among a node's links; those with a `known` index need no second thought."""
+    """Return the host ends of pod ports among a node's links; those with a `known` index need no second thought."""
     kept = list(seen)
     names = {each.index: each.name for each in kept}
     return [
@@ -31,7 +31,7 @@ def behind(
     *,
     besides: Iterable[int] = (),
 ) -> Mapping[int, netns.Netns]:
-    """The namespaces that `sock`'s own namespace gives those numbers, by number; one that is not found is not there.
+    """Return the namespaces that `sock`'s own namespace gives those numbers, by number; those not found are left out.
 
     `besides` are inodes of namespaces that are known to have other numbers.
 
@@ -50,7 +50,7 @@ def behind(
 
 
 def lost(host_link: str) -> str:
-    """The sentence about a port whose pod end cannot be reached."""
+    """Return the sentence about a port whose pod end cannot be reached."""
     return (
         f"{host_link}: the network namespace of its pod was found neither by name (/run/netns, /run/docker/netns) nor "
         "through /proc; its pod end cannot be read or set. Let kubemtu see the folder in which the node's runtime "

@@ -157,11 +157,11 @@ UNDO_FROM: dict[Phase, Phase] = {
 
 
 def after(phase: Phase) -> Phase | None:
-    """The phase that follows, or None at the end."""
+    """Return the phase that follows, or None at the end."""
     place = ORDER.index(phase) + 1
     return ORDER[place] if place < len(ORDER) else None
 
 
 def span(first: Phase, last: Phase) -> tuple[Phase, ...]:
-    """The phases from one to another, both included, in order; none when `last` comes before `first`."""
+    """Return the phases from one to another, both included, in order; none when `last` comes before `first`."""
     return ORDER[ORDER.index(first) : ORDER.index(last) + 1]

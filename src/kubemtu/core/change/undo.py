@@ -40,7 +40,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def sequence(whole: plan.Plan, progress: Progress) -> tuple[plan.Step, ...]:
-    """The steps of the direction that `progress` goes: the plan's own, or those that undo what was begun of it."""
+    """Return the steps of the direction of `progress`: the plan's own, or those that undo what was begun of it."""
     if progress.direction == "forward":
         return whole.steps
     return undo(whole, progress.turned_step, progress.turned_phase)
@@ -68,17 +68,17 @@ def turn(progress: Progress, steps: Sequence[plan.Step]) -> Progress:
 
 
 def take_over(progress: Progress) -> Progress:
-    """The same place under a new driver."""
+    """Return the same progress, counted one epoch further for a new driver."""
     return msgspec.structs.replace(progress, epoch=progress.epoch + 1)
 
 
 def abandon(progress: Progress) -> Progress:
-    """The end of a change that has changed nothing."""
+    """Return the progress of a change that ends without having changed anything."""
     return Progress(direction="back", turned_step=-1, finished=True, epoch=progress.epoch)
 
 
 def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[plan.Step, ...]:
-    """The steps that take back a plan of which `step` was under way (its live step in `phase`) or all were done.
+    """Return the steps that take back a plan of which `step` was under way (its live step in `phase`) or all were done.
 
     Undoing a decrease gives the running pods back first, in one go from wherever its pins and devices stand: a restart
     that does not come to its end must not keep the pins. Undoing an increase is a decrease, and pins first like one.
@@ -107,7 +107,7 @@ def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[pl
 def _furthest(
     begun: Sequence[plan.Step], step: int, phase: migration.Phase | None
 ) -> tuple[plan.Live | None, migration.Phase | None]:
-    """The last live step that has touched a node, and the phase that it came to."""
+    """Return the last live step that has touched a node, and the phase that it came to."""
     for index in reversed(range(len(begun))):
         live = begun[index]
         if isinstance(live, plan.Live):
@@ -118,12 +118,12 @@ def _furthest(
 
 
 def _grew(begun: Sequence[plan.Step]) -> bool:
-    """True when the running pods went first, all the way: an increase."""
+    """Return True when the running pods went first, all the way: an increase."""
     return isinstance(begun[0], plan.Live) and not begun[0].relieves
 
 
 def _config_undone(begun: Sequence[plan.Step]) -> tuple[plan.Step, ...]:
-    """The configuration steps undone, in reverse, with two exceptions that keep the cluster running.
+    """Return the configuration steps undone, in reverse, with two exceptions that keep the cluster running.
 
     The CNI's pods restart after their configuration is back, not before; and a key that was missing although those
     pods need it is taken away only after that restart.
@@ -156,7 +156,7 @@ def _config_undone(begun: Sequence[plan.Step]) -> tuple[plan.Step, ...]:
 
 
 def again(rollout: plan.Rollout) -> plan.Rollout:
-    """The same restart, after which the nodes hold what they held; where they differed, nothing in particular."""
+    """Return the same restart, after which the nodes must hold what they held before, where that was one thing."""
     why = f"undo: {rollout.why}"
     if len(rollout.held) != 1:
         return msgspec.structs.replace(rollout, conflist=None, mtu=None, why=why)

@@ -52,7 +52,7 @@ def _plain_node(seen: net.NodeObservation, most: int) -> net.NodeObservation:
 
 
 def _part(name: str) -> Callable[[net.NodeObservation, int], net.NodeObservation]:
-    """The step that keeps as many of a list as leave the whole within the limit."""
+    """Return the step that keeps as many of a list as leave the whole within the limit."""
 
     def less(seen: net.NodeObservation, most: int) -> net.NodeObservation:
         kept: tuple[object, ...] = getattr(seen, name)

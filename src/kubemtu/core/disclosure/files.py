@@ -56,7 +56,7 @@ _ENV_LINE = re.compile(  # sizes and networks, whoever writes them (flannel-io/f
 
 
 def struck(length: int) -> str:
-    """What stands in the place of something of that many characters."""
+    """Return what stands in the place of something of that many characters."""
     return f"({length} characters not shown)"
 
 
@@ -93,7 +93,10 @@ def strike(text: str, members: frozenset[str]) -> str:
 
 
 def _struck(text: str, members: frozenset[str]) -> Iterator[str]:
-    """A value is shown right behind the colon of a member alone, a name only where one can stand: a lost mark hides."""
+    """Yield the text, with the values of all but `members` struck out.
+
+    A value is shown right behind the colon of a member alone, a name only where one can stand: a lost mark hides.
+    """
     member, before, at = "", "", 0
     while at < len(text):
         found = _TOKEN.match(text, at)

@@ -64,7 +64,7 @@ def _object(body: Mapping[str, object]) -> dict[str, object]:
 
 
 def _value(value: object, name: str) -> object:
-    """The value that stands under a name, with all that may be a credential struck out."""
+    """Return the value that stands under a name, with all that may be a credential struck out."""
     if isinstance(value, dict):
         return {key: _value(inner, _beside(value, str(key), name)) for key, inner in value.items()}
     if isinstance(value, list):
@@ -76,7 +76,7 @@ def _value(value: object, name: str) -> object:
 
 
 def _beside(whole: Mapping[str, object], key: str, above: str) -> str:
-    """What a member is judged by: its key, or a variable's name, or the place above where that tells."""
+    """Return what a member is judged by: its key, or a variable's name, or the place above where that tells."""
     named = whole.get("name")
     if key == "value" and isinstance(named, str):
         return named

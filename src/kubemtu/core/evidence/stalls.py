@@ -49,7 +49,7 @@ class _Reading:
     """One reading, with what is looked up in it."""
 
     def __init__(self, seen: Evidence) -> None:
-        """Looks at every connection once."""
+        """Look at every connection once."""
         self.at = seen.at
         self.number = len(seen.connections)
         self.sent = seen.counters.tcp_out_segs
@@ -115,7 +115,7 @@ def _full_sized_arrived(one: TcpConnection) -> bool:
 
 
 def _largest(one: TcpConnection) -> int:
-    """The largest packet that can be among those under way, in bytes."""
+    """Return the largest packet that can be among those under way, in bytes."""
     under_way = one.queued - one.unsent
     return one.packet if under_way <= 0 else one.packet - one.snd_mss + min(one.snd_mss, under_way)
 
@@ -167,7 +167,7 @@ def chance(sent: int, lost: int, tries: int, failed: int) -> float:
 
 
 def _likelihood(sent: int, lost: int) -> float:
-    """The logarithm of how likely just these losses are at the rate that fits them best."""
+    """Return the logarithm of how likely just these losses are at the rate that fits them best."""
     return sum(number * math.log(number / sent) for number in (lost, sent - lost) if number)
 
 

@@ -50,7 +50,7 @@ def symptoms(
 
 
 def risen(before: Evidence | None, now: Evidence) -> Counters:
-    """What was counted between two readings, or since the namespace exists; a count that fell began anew."""
+    """Return what was counted between two readings, or since the namespace exists; a count that fell began anew."""
     if before is None:
         return now.counters
     pairs = {name: (getattr(before.counters, name), getattr(now.counters, name)) for name in Counters.__struct_fields__}
@@ -62,7 +62,7 @@ def _since(before: Evidence | None, now: Evidence) -> str:
 
 
 def _probing(before: Evidence | None, now: Evidence) -> Iterator[Symptom]:
-    """The kernel's own search (net/ipv4/tcp_timer.c, tcp_mtu_probing), which it begins after some seconds of silence.
+    """Tell of the kernel's own search (net/ipv4/tcp_timer.c, tcp_mtu_probing), which begins after seconds of silence.
 
     A connection that has survived an outage searches as well, on a path that carries everything: then sizes arrive, and
     one that failed was lost. So more must have failed than loss explains, while connections stay small.
@@ -137,7 +137,7 @@ def _held(now: Evidence, measured: Mapping[str, int]) -> Iterator[Symptom]:
 
 
 def _ends(before: Sequence[PodPort], now: Sequence[PodPort]) -> Iterator[Symptom]:
-    """Drops that both ends of a veth have counted: the one that sent, and the one that refused."""
+    """Return the drops that both ends of a veth have counted: the one that sent, and the one that refused."""
     known = {(port.inode, port.host_index): port for port in before}
     for port in now:
         old = known.get((port.inode, port.host_index))
@@ -173,7 +173,7 @@ def _ways(port: PodPort, old: PodPort | None) -> tuple[_PortDirection, _PortDire
 
 
 def _drops(port: PodPort, old: PodPort | None) -> list[int]:
-    """What was dropped since the earlier reading, or at all: received and sent, at the host end and in the pod."""
+    """Return the drops since the earlier reading, or at all: received and sent, at the host end and in the pod."""
     names = ("host_rx_dropped", "host_tx_dropped", "pod_rx_dropped", "pod_tx_dropped")
     earlier = [getattr(old, name) if old else 0 for name in names]
     found = [getattr(port, name) for name in names]

@@ -191,7 +191,7 @@ def _key(value: object, event: yaml.Event) -> str:
 
 
 def _tagged(event: yaml.ScalarEvent) -> object:
-    """A quoted scalar, or one with a tag: text, unless the tag asks for what a plain one would be."""
+    """Return a quoted scalar, or one with a tag: text, unless the tag asks for what a plain one would be."""
     if event.tag in (None, "!", f"{TAG}str", f"{TAG}binary", f"{TAG}timestamp"):
         return str(event.value)
     if event.tag in {f"{TAG}{kind}" for kind in ("int", "float", "bool", "null")}:
@@ -200,7 +200,7 @@ def _tagged(event: yaml.ScalarEvent) -> object:
 
 
 def _resolved(text: str) -> object:
-    """What a scalar without quotes is. Raises ValueError for a number of too many digits."""
+    """Return what a scalar without quotes is. Raises ValueError for a number of too many digits."""
     if text in NULLS:
         return None
     if (truth := WORDS.get(text)) is not None:

@@ -24,17 +24,17 @@ def sizes(low: int, high: int) -> str:
 
 
 def has(number: int) -> str:
-    """The verb of that many: "has" or "have"."""
+    """Return the verb of that many: "has" or "have"."""
     return "has" if number == 1 else "have"
 
 
 def verb(number: int, plural: str) -> str:
-    """The verb in the number of its subject: "send" for many, "sends" for one."""
+    """Return the verb in the number of its subject: "send" for many, "sends" for one."""
     return plural + "s" if number == 1 else plural
 
 
 def span(seconds: float) -> str:
-    """A length of time in its largest whole unit: "3 seconds", "12 minutes", "2 days"."""
+    """Return a length of time in its largest whole unit: "3 seconds", "12 minutes", "2 days"."""
     for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= 2 * size:
             return count(int(seconds // size), unit)

@@ -125,7 +125,7 @@ class Migrator:
         )
 
     def _unknown(self) -> tuple[str, ...]:
-        """What an undo leaves because nothing tells what it was, as the nodes say it, a sentence each."""
+        """Return what an undo leaves because nothing tells what it was, as the nodes say it, a sentence each."""
         reached = self.nodes.last_reached(sorted(self.nodes.seen()))
         return tuple(f"node {name}: {text}" for name, one in reached.items() for text in one.remains)
 
@@ -290,7 +290,7 @@ class Migrator:
         phase: migration.Phase,
         patience: float = PATIENCE,
     ) -> dict[str, migration.Reached]:
-        """The same for who has just noted something, and so is known to drive."""
+        """Return the same for who has just noted something, and so is known to drive."""
         wanted = {
             name: targets.desired(self.name, step, target, phase, epoch=self.progress.epoch)
             for name, target in (await self._targets(step)).items()

@@ -20,7 +20,7 @@ PARTING = 5.0  # seconds that the last one may take: whoever has pressed Ctrl-C 
 
 
 def me() -> str:
-    """This user, host and process: "alice@laptop (process 4711)"; no credential, and no address."""
+    """Name this user, host and process: "alice@laptop (process 4711)"; no credential, and no address."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container's user often has no name

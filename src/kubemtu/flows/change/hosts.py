@@ -19,7 +19,7 @@ WHY = "what nodes say to each other and to the API server arrives again"
 async def with_hosts(
     api: kube_api.Api, whole: plan.Plan, topology: Topology, without: Collection[str] = (), *, alone: bool = False
 ) -> plan.Plan:
-    """The plan, with pins on the nodes' routes to each other and to the API server's Service.
+    """Return the plan, with pins on the nodes' routes to each other and to the API server's Service.
 
     Where the plan pins no pods, because none sends too much, a step of its own comes first that pins those routes;
     with `alone` nothing else is done then. A plan with nothing to pin at all comes back as it is. Raises UsageError
@@ -60,14 +60,14 @@ def pinned_by(whole: plan.Plan) -> bool:
 
 
 def outer(topology: Topology, pod_mtu: int) -> int:
-    """The packet between nodes that a full pod packet of `pod_mtu` bytes becomes, in bytes."""
+    """Return the packet between nodes that a full pod packet of `pod_mtu` bytes becomes, in bytes."""
     return max((one.outer(pod_mtu) for one in topology.state.encapsulation), default=pod_mtu)
 
 
 def _own_step(
     topology: Topology, pod_mtu: int, size: int, addresses: tuple[str, ...], without: Collection[str]
 ) -> plan.Live | None:
-    """The step that pins the nodes' own routes and touches no pod; None where no NIC sends more than `size`."""
+    """Return the step that pins the nodes' own routes and touches no pod; None where no NIC sends more than `size`."""
     nodes = [node for node in topology.nodes if node.name not in without]
     if not any(node.nic_mtu is None or node.nic_mtu > size for node in nodes):
         return None

@@ -10,7 +10,7 @@ from kubemtu.flows.agents import events
 
 
 def headline(step: plan.Step) -> str:
-    """A step in one line, for people."""
+    """Return a step in one line, for people."""
     match step:
         case plan.EditValue():
             return f"edit {step.ref}, {step.path[-1]}: {step.why}"
@@ -30,12 +30,12 @@ def headline(step: plan.Step) -> str:
 
 
 def edited(step: plan.EditValue, *, already: bool) -> str:
-    """What an edit did, in one line."""
+    """Return what an edit did, in one line."""
     return f"{step.ref}: {'was so already' if already else diff.brief(step)}"
 
 
 def meaning(phase: migration.Phase, step: plan.Live) -> str:
-    """What a phase does, for people."""
+    """Return what a phase does, for people."""
     if step.lets_hosts_go:
         return "nodes send freely to each other and to the API server"
     if step.only_hosts and step.relieves:
@@ -67,7 +67,7 @@ def phase_line(phase: migration.Phase, step: plan.Live, reached: Iterable[migrat
 def phase_events(
     phase: migration.Phase, step: plan.Live, reached: Mapping[str, migration.Reached], seconds: float
 ) -> Iterator[events.Event]:
-    """What there is to tell of one phase, done: an event a node, and one for all."""
+    """Return what there is to tell of one phase, done: an event a node, and one for all."""
     for name, one in sorted(reached.items()):
         text = f"{phase}: {one.ports} pods, {one.changed} changed, {one.seconds * 1000:.0f} ms"
         yield events.Event(kind="node", node=name, text=text)
@@ -83,7 +83,7 @@ def phase_events(
 
 
 def live(step: plan.Live, reached: Mapping[str, migration.Reached], changed: int) -> str:
-    """What a live step did, in one line."""
+    """Return what a live step did, in one line."""
     pods = sum(one.ports for one in reached.values())
     nodes = f"{count(len(reached), 'node')}, {count(changed, 'setting')} changed"
     if step.lets_hosts_go or step.only_hosts:
@@ -93,12 +93,12 @@ def live(step: plan.Live, reached: Mapping[str, migration.Reached], changed: int
 
 
 def recorded(nodes: int) -> str:
-    """What was recorded before the first step, in one line."""
+    """Return what was recorded before the first step, in one line."""
     return f"{count(nodes, 'node')} {'has' if nodes == 1 else 'have'} written down what they have"
 
 
 def surveyed(verdict: proof.Proof, size: int) -> str:
-    """What was measured between the nodes, in one line; empty where there was nothing to measure."""
+    """Return what was measured between the nodes, in one line; empty where there was nothing to measure."""
     if verdict.verdict == "held":
         return f"{verdict.arrived} of {verdict.probes} packets of {size} bytes between the nodes arrived"
     if verdict.unanswered:
@@ -130,5 +130,5 @@ class Restart:
 
 
 def pod_target(step: plan.Live) -> int:
-    """The pod MTU that the step leads to."""
+    """Return the pod MTU that the step leads to."""
     return step.nodes[0].pod_mtu if step.nodes else step.low

@@ -55,13 +55,13 @@ async def _take_turn(api: kube_api.Api, name: str) -> None:
 
 
 async def latest(api: kube_api.Api) -> mtu.Migration | None:
-    """The change that was begun last, finished or not; None when there never was one that touched anything."""
+    """Return the change that was begun last, finished or not; None when there never was one that touched anything."""
     found = [one for one in await mtu.migrations(api) if not one.progress.abandoned]
     return found[-1] if found else None
 
 
 async def unfinished(api: kube_api.Api) -> mtu.Migration | None:
-    """The last change, when it has not come to its end."""
+    """Return the last change, when it has not come to its end."""
     last = await latest(api)
     return last if last is not None and not last.progress.finished else None
 
@@ -120,7 +120,7 @@ async def give_up(api: kube_api.Api, last: mtu.Migration) -> None:
 
 
 async def last_to_undo(api: kube_api.Api) -> mtu.Migration:
-    """The change that a rollback takes back. Raises UsageError when there is none."""
+    """Return the change that a rollback takes back. Raises UsageError when there is none."""
     last = await latest(api)
     if last is None:
         given_up = names(one.name for one in await mtu.migrations(api))

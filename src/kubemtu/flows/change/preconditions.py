@@ -49,7 +49,7 @@ def observed(snapshot: Snapshot, without: Collection[str] = ()) -> None:
 
 
 def leave_out(whole: plan.Plan, without: Collection[str]) -> plan.Plan:
-    """The plan without those nodes in its live steps."""
+    """Return the plan without those nodes in its live steps."""
     if not without:
         return whole
     steps = tuple(_without(step, without) if isinstance(step, plan.Live) else step for step in whole.steps)
@@ -75,7 +75,7 @@ async def edits_fit(api: kube_api.Api, steps: Iterable[plan.Step]) -> None:
 
 
 async def stands(api: kube_api.Api, step: plan.EditValue) -> str:
-    """What stands where an edit goes: "before" or "after" (byte for byte), or "other".
+    """Return what stands where an edit goes: "before" or "after" (byte for byte), or "other".
 
     Raises Conflict when the object is gone.
     """

@@ -47,7 +47,7 @@ async def pods(asking: Asking, ports: Callable[[], Ports], names: Mapping[str, s
 def ways_of(
     name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mapping[str, str]
 ) -> list[request.PathRequest]:
-    """The paths that begin at the pods of one node."""
+    """Return the paths that begin at the pods of one node."""
     ways: list[request.PathRequest] = []
     others = [other for other in ports if other != name and ports[other]]
     for index, port in enumerate(mine):
@@ -70,7 +70,7 @@ def ways_of(
 
 
 def said(verdict: proof.Proof) -> str:
-    """The verdict in one line, for people."""
+    """Return the verdict in one line, for people."""
     mute = ""
     if verdict.unanswered:
         mute = (
@@ -100,7 +100,7 @@ async def node_addresses(api: kube_api.Api) -> dict[str, str]:
 
 
 def pairs(here: Sequence[str], there: Sequence[str]) -> Iterable[tuple[str, str]]:
-    """The addresses of two pods that can talk: the first of each family."""
+    """Return the addresses of two pods that can talk: the first of each family."""
     for is_ipv6 in (False, True):
         ours = next((one for one in here if (":" in one) is is_ipv6), None)
         theirs = next((one for one in there if (":" in one) is is_ipv6), None)
@@ -109,7 +109,7 @@ def pairs(here: Sequence[str], there: Sequence[str]) -> Iterable[tuple[str, str]
 
 
 def _name(here: str, there: str, names: Mapping[str, str]) -> str:
-    """What people call a way; no other has its name, so that each finds its result."""
+    """Return what people call a way; no other has its name, so that each finds its result."""
     family = " over IPv6" if ":" in there and there in names else ""
     return f"{names.get(here, here)} > {names.get(there, there)}{family}"
 
@@ -122,7 +122,7 @@ def _both_there(ways: Iterable[request.PathRequest], ports: Ports) -> list[reque
 
 
 def _spots(ways: Iterable[request.PathRequest], ports: Ports) -> list[request.Namespace]:
-    """The pods that must answer."""
+    """Return the pods that must answer."""
     at = {
         address: request.Namespace(node=name, link=port.host_link)
         for name, mine in ports.items()

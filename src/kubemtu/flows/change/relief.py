@@ -46,12 +46,12 @@ def _pinned(one: migration.Reached) -> bool:
 
 
 def left(steps: Sequence[plan.Step], progress: undo.Progress) -> tuple[str, ...]:
-    """The steps that are still to be done, a line each."""
+    """Return the steps that are still to be done, a line each."""
     return tuple(messages.headline(step) for step in steps[progress.step :])
 
 
 def stopped(steps: Sequence[plan.Step], progress: undo.Progress, held: str) -> str:
-    """What is said besides where a change stops under pins: what holds, what is missing, how to go on."""
+    """Return what is said besides where a change stops under pins: what holds, what is missing, how to go on."""
     first, last = progress.step + 1, len(steps)
     rest = f"step {last} of {last} is" if first == last else f"steps {first} to {last} of {last} are"
     if progress.direction == "back":

@@ -50,7 +50,7 @@ async def fault(api: kube_api.Api, back: mtu.Migration, steps: Sequence[plan.Ste
 
 
 def _nics(snapshot: Snapshot) -> int:
-    """The smallest MTU of a NIC by which a node reaches another, whatever its routes are pinned to. Raises Surprise."""
+    """Return the smallest MTU of a NIC towards another node, whatever its routes are pinned to. Raises Surprise."""
     largest = [max(way.mtu for way in node.uplinks) for node in snapshot.nodes if node.uplinks]
     if not largest:
         raise errors.Surprise("no node shows its NIC")

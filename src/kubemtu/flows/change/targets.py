@@ -12,7 +12,7 @@ VXLAN = {False: 50, True: 70}  # bytes that a VXLAN device adds over IPv4 and IP
 
 
 def present(step: plan.Live, seen: Mapping[str, net.NodeObservation]) -> dict[str, plan.NodeTarget]:
-    """What each node should be: those of the plan, and those that joined since and whose agent is `seen`.
+    """Return what each node should be: those of the plan, and those that joined since and whose agent is `seen`.
 
     A node that joined is treated like the others: its pods were born of the same configuration.
     """
@@ -25,7 +25,7 @@ def present(step: plan.Live, seen: Mapping[str, net.NodeObservation]) -> dict[st
 
 
 def joined(step: plan.Live, seen: net.NodeObservation) -> plan.NodeTarget:
-    """The target of a node that the plan does not know, after the pattern of those that it knows."""
+    """Return the target of a node that the plan does not know, after the pattern of those that it knows."""
     pattern = step.nodes[0]
     origins = Counter(target.origin_mtu for target in step.nodes)
     tunnel = seen.link(pattern.tunnel) if pattern.tunnel else None
@@ -45,7 +45,7 @@ def joined(step: plan.Live, seen: net.NodeObservation) -> plan.NodeTarget:
 
 
 def _room(seen: net.NodeObservation, tunnel: net.Link) -> int:
-    """What the device below a tunnel leaves for it; the tunnel's own MTU where that cannot be told."""
+    """Return what the device below a tunnel leaves for it; the tunnel's own MTU where that cannot be told."""
     lower = seen.link(tunnel.vxlan.lower) if tunnel.vxlan is not None and tunnel.vxlan.lower else None
     if lower is None or tunnel.vxlan is None:
         return tunnel.mtu
@@ -60,7 +60,7 @@ def desired(
     *,
     epoch: int,
 ) -> migration.Desired:
-    """What one node should be in one phase of one live step of the migration `name`."""
+    """Return what one node should be in one phase of one live step of the migration `name`."""
     return migration.Desired(
         migration=name,
         phase=phase,

@@ -68,7 +68,7 @@ async def survey(ask: Ask, addresses: Mapping[str, str], names: Sequence[str], s
 
 
 async def _exactly(ask: Ask, ways: list[request.PathRequest]) -> list[request.PathResult]:
-    """What these ways carry, to the byte, the worst first."""
+    """Return what these ways carry, to the byte, the worst first."""
     if not ways:
         return []
     found = [result for one in (await ask(request.ProbeRequest(paths=tuple(ways)))).values() for result in one.results]
@@ -85,7 +85,7 @@ def around(names: Sequence[str], addresses: Mapping[str, str], size: int) -> req
 
 
 def sentence(found: Survey, size: int, pod_mtu: int) -> str:
-    """What does not arrive, and which pod MTU would: packets of `size` bytes carry pod packets of `pod_mtu`."""
+    """Return what does not arrive, and which pod MTU would: packets of `size` bytes carry pod packets of `pod_mtu`."""
     against = found.proof.against
     more = f" ({count(len(against) - 1, 'other way')} like it)" if len(against) > 1 else ""
     if found.carried is None:
@@ -94,7 +94,7 @@ def sentence(found: Survey, size: int, pod_mtu: int) -> str:
 
 
 def remedy(found: Survey, size: int, pod_mtu: int) -> str:
-    """What to do about it; nobody is told to apply what no pod can live with."""
+    """Return what to do about it; nobody is told to apply what no pod can live with."""
     fits = found.carried - (size - pod_mtu) if found.carried is not None else 0
     if fits < LEAST:
         return "correct the network"
@@ -119,7 +119,7 @@ class _Bad(NamedTuple):
 
 
 def _chosen(bad: Sequence[_Bad]) -> list[_Bad]:
-    """A few of the paths that failed: the smallest sizes, then from as many senders and to as many peers as can be."""
+    """Return a few of the paths that failed: the smallest sizes first, of as many senders and peers as can be."""
     if len(bad) <= SEARCHED:
         return list(bad)
     kinds = {(one.group.kind, one.group.mtu): one for one in sorted(bad, key=lambda one: one.group.mtu)}

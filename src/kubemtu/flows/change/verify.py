@@ -73,7 +73,7 @@ def _said(
     reached: Mapping[str, migration.Reached],
     own_sizes: list[int],
 ) -> str:
-    """What was seen of these nodes, by how many pods each has.
+    """Return what was seen of these nodes, by how many pods each has.
 
     The nodes' own routes may be held by an earlier change: then that is said, whatever this one was about.
     """
@@ -221,7 +221,7 @@ async def configuration(api: kube_api.Api, edits: Iterable[plan.EditValue], as_i
 
 
 async def pod_names(api: kube_api.Api) -> dict[str, str]:
-    """What the pod with each address of the pod network is called: "namespace/name"."""
+    """Return what the pod with each address of the pod network is called: "namespace/name"."""
     return {
         address: f"{pod.namespace}/{pod.name}"
         for pod in await api.list(PODS)

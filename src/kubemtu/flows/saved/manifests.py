@@ -134,7 +134,7 @@ def _walk(folder: Path, read: _Read) -> Iterator[Path]:
 
 
 def _size(each: Path, folder: Path, waiting: list[Path], read: _Read) -> int | None:
-    """The bytes of a file that may be a manifest; None for any other, and for a folder, which is put to the waiting."""
+    """Return the size of a possible manifest in bytes, None for any other file; add a folder to `waiting`."""
     if each.name.startswith("."):
         return None
     try:

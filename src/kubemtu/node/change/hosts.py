@@ -158,7 +158,7 @@ def _remove(sock: netlink.Socket, found: Iterable[routes.Raw]) -> tuple[int, lis
 
 
 def _host(text: str) -> str:
-    """An address as the destination of a route to it alone, as the kernel writes it."""
+    """Return an address as the destination of a route to it alone, as the kernel writes it."""
     address = ipaddress.ip_address(text)
     return f"{address}/{address.max_prefixlen}"
 
@@ -168,7 +168,7 @@ def _with_mtu(held: routes.Raw, mtu: int) -> netlink.Request:
 
 
 def _request(destination: str, way: routes.Raw, mtu: int) -> netlink.Request:
-    """The route to one host by the way that a packet to it takes now."""
+    """Return the route to one host by the way that a packet to it takes now."""
     address = ipaddress.ip_interface(destination).ip
     scope = _UNIVERSE if way.gateway is not None or address.version == 6 else _LINK
     family, length = _FAMILIES[address.version], address.max_prefixlen

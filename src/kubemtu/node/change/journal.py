@@ -105,12 +105,12 @@ Entry = Began | PortEntry | DeviceEntry | RoutesEntry | Hosts | Ended | Resumed
 
 
 def owner(inode: int, host_index: int) -> str:
-    """The key by which a pod port's entries belong together."""
+    """Return the key by which a pod port's entries belong together."""
     return f"{inode}/{host_index}"
 
 
 def left(directory: Path = DIRECTORY) -> tuple[net.JournalStatus, ...]:
-    """What changes of this boot have left here, the latest first; read without holding them, so only their ends."""
+    """Return the changes of this boot that have a journal here, the latest first; not locked, so only their ends."""
     found = []
     for name in Journal.names(directory)[:LEFT_MOST]:
         with contextlib.suppress(OSError, ValueError, msgspec.DecodeError):
@@ -121,7 +121,7 @@ def left(directory: Path = DIRECTORY) -> tuple[net.JournalStatus, ...]:
 
 
 def _ends(path: Path) -> tuple[bytes, bytes]:
-    """The first and the last line of a journal, of which thousands of pods may have made megabytes between them."""
+    """Return the first and the last line of a journal; thousands of pods may have made megabytes between them."""
     with path.open("rb") as file:
         first = file.readline()
         end = file.seek(0, os.SEEK_END)
@@ -155,7 +155,7 @@ class Journal:
 
     @classmethod
     def open(cls, name: str, directory: Path = DIRECTORY) -> Self:
-        """Opens or makes the journal of one migration.
+        """Open or make the journal of one migration.
 
         Raises Malformed when it is damaged, Conflict when another process holds it, UsageError for a name that no
         MTUMigration can have, NodeFailure when the folder cannot be written.
@@ -185,24 +185,24 @@ class Journal:
 
     @staticmethod
     def names(directory: Path = DIRECTORY) -> list[str]:
-        """The migrations that have a journal here, the latest first."""
+        """Return the migrations that have a journal here, the latest first."""
         found = [path for path in directory.glob("*.jsonl") if path.stat().st_size] if directory.is_dir() else []
         return [path.stem for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
     def begin(self, desired: migration.Desired) -> None:
-        """Writes the first line, unless it is there; where the change had ended, that it has not any more."""
+        """Write the first line, unless it is there; where the change had ended, that it has not any more."""
         if self.began is None:
             self.append([Began(desired=desired, boot=_boot(), at=time.time())])
         elif self.ended:
             self.append([Resumed(at=time.time())])
 
     def end(self) -> None:
-        """Writes that the change has come to its end, unless it has been written."""
+        """Write that the change has come to its end, unless it has been written."""
         if not self.ended:
             self.append([Ended(at=time.time())])
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Writes entries and waits until they are on the disk. Raises NodeFailure; then nothing counts as known.
+        """Write entries and wait until they are on the disk. Raises NodeFailure; then nothing counts as known.
 
         A file system that is nearly full takes a part and says how much (write(2)): the rest is tried, and what cannot
         be written whole is taken away again, so that the next entry stands on a line of its own.
@@ -244,7 +244,7 @@ class Journal:
             self._descriptor = -1
 
     def remove(self) -> None:
-        """Deletes the file: nothing can be taken back from here any more."""
+        """Delete the file: nothing can be taken back from here any more."""
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
         self.close()
@@ -295,7 +295,7 @@ _DECODER = msgspec.json.Decoder(Entry)
 
 
 def _boot() -> str:
-    """The kernel's name for this boot."""
+    """Return the kernel's name for this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 

@@ -13,7 +13,7 @@ from kubemtu.node.kernel.remembered import remembered
 
 
 def place(pod: state.Pod | None) -> str:
-    """What a place is called in a sentence: a pod, or the node itself."""
+    """Return what a place is called in a sentence: a pod, or the node itself."""
     return f"pod {pod.name} ({pod.host.name})" if pod is not None else "node"
 
 
@@ -49,15 +49,15 @@ class View:
         return _within(seen.destination, self.desired.pod_networks)
 
     def pod_aim(self, pod: state.Pod) -> wanted.Aim:
-        """What the senders inside a pod keep to."""
+        """Return what the senders inside a pod keep to."""
         return self._aim(self._finals(pod)[1], pinned=self.row.pods, moved=self.row.moved)
 
     def host_aim(self, pod: state.Pod) -> wanted.Aim:
-        """What the node keeps to when it sends to a pod."""
+        """Return what the node keeps to when it sends to a pod."""
         return self._aim(self._finals(pod)[0], pinned=self.row.ports, moved=self.row.moved)
 
     def device_aim(self, device: links.Device, *, pinned: bool) -> wanted.Aim:
-        """What the node keeps to on a tunnel, a bridge, or a device that is not kubemtu's to change."""
+        """Return what the node keeps to on a tunnel, a bridge, or a device that is not kubemtu's to change."""
         final = self.final(device)
         return self._aim(device.mtu if final is None else final, pinned=pinned, moved=self._moves(final))
 
@@ -91,7 +91,7 @@ class View:
         return origin if self.known.late and recorded.mtu == aim and origin is not None else recorded.mtu
 
     def remains(self) -> Iterator[str]:
-        """What an undo leaves as the change made it, because nothing tells what it was, a sentence each."""
+        """Return what an undo leaves as the change made it, because nothing tells what it was, a sentence each."""
         device, aim = self.tunnel, self.desired.tunnel_mtu
         if device is None or aim is None or not (self.desired.restore and self.row.moved and self.known.late):
             return
@@ -127,7 +127,7 @@ class View:
                 yield journal.DeviceEntry(link=device.name, index=device.index, mtu=device.mtu, ipv6_mtu=ipv6_mtu)
 
     def unrecorded_routes(self, pods: Iterable[state.Pod], *, node: bool) -> Iterator[journal.Entry]:
-        """The same for routes; the ports must have been recorded before."""
+        """Return the same for routes; the ports must have been recorded before."""
         late = self.known.late
         for pod in pods:
             known = self.known.originals.get(pod.owner)
@@ -147,7 +147,7 @@ class View:
                 yield journal.RoutesEntry(owner=journal.NODE, bodies=tuple(body.hex() for body in bodies))
 
     def route_aim(self, seen: routes.Raw) -> wanted.Aim:
-        """What the node keeps to on one of its own routes."""
+        """Return what the node keeps to on one of its own routes."""
         devices = seen.devices
         index = devices[0] if len(devices) == 1 else next((each for each in devices if each in self._own), devices[0])
         if index not in self._route_aims:
@@ -164,7 +164,7 @@ class View:
         return self.device_aim(device, pinned=pinned)
 
     def notes(self) -> Iterator[str]:
-        """What the user should know about routes that stay changed."""
+        """Return what the user should know about routes that stay changed."""
         if not self.row.moved or self.desired.restore:
             return
         for pod in self.now.pods.values():
@@ -187,7 +187,7 @@ class View:
 
 @remembered(8192)
 def _within(destination: str, networks: tuple[str, ...]) -> bool:
-    """True when a route's destination lies inside one of the networks."""
+    """Return True when a route's destination lies inside one of the networks."""
     if destination == "default":
         return False
     where = ipaddress.ip_network(destination, strict=False)

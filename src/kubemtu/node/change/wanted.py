@@ -54,7 +54,7 @@ class Aim(msgspec.Struct, frozen=True, eq=False):
 
 @remembered(4096)
 def metrics(original: routes.Metrics, family: int, aim: Aim) -> routes.Metrics:
-    """The metrics that a route should have, given those that it had first and where its link is going.
+    """Return the metrics that a route should have, given those that it had first and where its link is going.
 
     A route whose own MTU is small enough is its own pin. IPv4 does not clamp a route's MTU to the device's
     (net/ipv4/route.c, ipv4_mtu), so one above the device's new MTU is lowered with it.
@@ -73,7 +73,7 @@ def metrics(original: routes.Metrics, family: int, aim: Aim) -> routes.Metrics:
 
 
 def first_metrics(seen: routes.Raw, aim: Aim, *, late: bool = False) -> routes.Metrics:
-    """What a route that appeared after the others were recorded had of its own: our pin, if it has one, is not.
+    """Return what a route that appeared after the others were recorded had of its own: our pin, if it has one, is not.
 
     `late`: nothing was recorded before the change, which may have pinned it to another size since. No CNI locks a
     route's MTU, so any lock is taken for a pin then, and with it an advmss above it, which only a pin makes sense of.
@@ -87,12 +87,12 @@ def first_metrics(seen: routes.Raw, aim: Aim, *, late: bool = False) -> routes.M
 
 
 def first_ipv6_mtu(device: links.Device, *, late: bool) -> int | None:
-    """What to record of a device's net.ipv6.conf.<link>.mtu: `late`, one below the device is taken for our pin."""
+    """Return what to record of net.ipv6.conf.<link>.mtu; if `late`, a value below the device's is taken for our pin."""
     return device.mtu if late and device.ipv6_mtu is not None else device.ipv6_mtu
 
 
 def conf(now: links.Device, was: tuple[int, int | None], aim: Aim, steering: Sequence[routes.Raw]) -> int | None:
-    """The value that net.ipv6.conf.<link>.mtu should get, or None to leave it as it is.
+    """Return the value that net.ipv6.conf.<link>.mtu should get, or None to leave it as it is.
 
     `was` are the recorded device MTU and sysctl; `steering` the IPv6 routes through the link that could be pinned.
     """
@@ -202,7 +202,7 @@ def _tunnel_refusals(desired: migration.Desired, devices: dict[str, links.Device
 
 
 def exceeds(tunnel: links.Device, mtu: int, devices: dict[str, links.Device]) -> list[str]:
-    """A sentence when the tunnel's packets would not fit its lower device; the kernel checks only now and then."""
+    """Return a sentence when the tunnel's packets would not fit its lower device; the kernel checks that at times."""
     if tunnel.vxlan is None or tunnel.vxlan[2] is None:
         return []
     lower = next((device for device in devices.values() if device.index == tunnel.vxlan[2]), None)

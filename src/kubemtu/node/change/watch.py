@@ -23,13 +23,13 @@ class Watch:
     """
 
     def __init__(self, engine: engine.Engine, desired: migration.Desired) -> None:
-        """Starts listening in the calling thread's namespace, which must be the engine's. Raises Denied or Refused."""
+        """Start listening in the calling thread's namespace, which must be the engine's. Raises Denied or Refused."""
         self.engine = engine
         self.desired = desired
         self._listener = netlink.Monitor()
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable when something happened."""
+        """Return the descriptor that becomes readable when something happened."""
         return self._listener.fileno()
 
     @property
@@ -38,11 +38,11 @@ class Watch:
         return self._listener.everywhere
 
     def close(self) -> None:
-        """Stops listening; the engine stays open."""
+        """Stop listening; the engine stays open."""
         self._listener.close()
 
     def drain(self) -> migration.Reached | None:
-        """Reads all events and corrects what they made wrong; None when nothing was.
+        """Read all events and correct what they made wrong; None when nothing was.
 
         When the kernel had to drop events, everything is read again.
         """

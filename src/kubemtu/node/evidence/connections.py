@@ -88,12 +88,12 @@ def connection(message: bytes) -> records.TcpConnection | None:
 
 
 def placed(one: records.TcpConnection, device: str, device_mtu: int, route_mtu: int) -> records.TcpConnection:
-    """The same connection, with the way that its packets take."""
+    """Return the same connection, with the way that its packets take."""
     return msgspec.structs.replace(one, device=device, device_mtu=device_mtu, route_mtu=route_mtu)
 
 
 def _later(told: bytes, place: int, length: int) -> int:
-    """What a later kernel added, by its place in the struct; 0 where it is not there."""
+    """Return what a later kernel added, by its place in the struct; 0 where it is not there."""
     chunk = told[place : place + length]
     return netlink.number({0: chunk}, 0) or 0 if len(chunk) == length else 0
 

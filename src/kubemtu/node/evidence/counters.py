@@ -88,7 +88,7 @@ def settings(proc: Path = PROC) -> records.Sysctls:
 
 
 def paired(text: str) -> dict[str, int]:
-    """The counts of snmp and netstat: a line of names, and one of numbers below it, each after the same prefix."""
+    """Parse the counts of snmp and netstat: a line of names, then one of numbers, each after the same prefix."""
     found: dict[str, int] = {}
     names: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -104,7 +104,7 @@ def paired(text: str) -> dict[str, int]:
 
 
 def listed(text: str) -> dict[str, int]:
-    """The counts of snmp6: a name and a number on each line."""
+    """Return the counts of snmp6: a name and a number on each line."""
     pairs = (line.split() for line in text.splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 

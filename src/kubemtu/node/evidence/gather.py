@@ -94,7 +94,7 @@ def _worth(seen: routes.Raw) -> bool:
 def _placed(
     sock: netlink.Socket, found: Iterable[records.TcpConnection], devices: Mapping[int, links.Device]
 ) -> Iterator[records.TcpConnection]:
-    """The connections with the devices that they leave by, asked once per remote address; local ones are left out."""
+    """Return connections with the devices they leave by, asked once per remote address; local ones are left out."""
     kept = list(found)
     peers = list(dict.fromkeys(one.remote for one in kept if not one.remote.startswith("fe80:")))  # no zone is told
     ways = dict(zip(peers, routes.lookup(sock, peers), strict=True))
@@ -121,7 +121,7 @@ def _socket(protocol: int | None = None) -> netlink.Socket:
 
 @contextlib.contextmanager
 def _trouble(troubles: list[str]) -> Iterator[None]:
-    """Turns what cannot be read into a sentence."""
+    """Turn what cannot be read into a sentence."""
     try:
         yield
     except core_errors.KubemtuError as error:

@@ -39,7 +39,7 @@ class FileEvents:
     """A listener for files and patterns of files. Give `fileno()` to an event loop, call `drain()` when readable."""
 
     def __init__(self, places: Iterable[Path]) -> None:
-        """Starts listening. Raises Refused or Denied where the kernel gives no more inotify instances or watches."""
+        """Start listening. Raises Refused or Denied where the kernel gives no more inotify instances or watches."""
         self._places = tuple(places)
         self._descriptor: int = _libc.inotify_init1(_NONBLOCK | _CLOEXEC)
         if self._descriptor < 0:
@@ -53,17 +53,17 @@ class FileEvents:
             raise
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable when something happened."""
+        """Return the descriptor that becomes readable when something happened."""
         return self._descriptor
 
     def close(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def drain(self) -> bool:
-        """Reads all events; True when one of them is about the files, or about a folder that they may be in.
+        """Read all events; True when one of them is about the files, or about a folder that they may be in.
 
         Raises Refused or Denied where a folder that has come cannot be listened to.
         """
@@ -78,7 +78,7 @@ class FileEvents:
         return concerned
 
     def _listen(self) -> None:
-        """Listens to the folder of each file, or to the nearest one above that exists; the kernel knows its watches."""
+        """Listen to the folder of each file, or to the nearest one above that exists; the kernel knows its watches."""
         names: dict[int, set[str]] = {}
         for place in self._places:
             watch, awaited = self._nearest(place)
@@ -88,7 +88,7 @@ class FileEvents:
         self._names = {watch: frozenset(each) for watch, each in names.items()}
 
     def _nearest(self, place: Path) -> tuple[int, str]:
-        """Listens where a change to the file at `place` shows first; returns the watch, and which name is awaited."""
+        """Listen where a change to the file at `place` shows first; returns the watch, and which name is awaited."""
         folder, awaited = place.parent, place.name
         while True:
             watch: int = _libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _WANTED)

@@ -81,13 +81,13 @@ _WITHOUT_STATISTICS: Final = netlink.u32(_EXT_MASK, _SKIP_STATS)
 
 @remembered(1024)
 def ask(index: int) -> netlink.Request:
-    """The request that reads one link."""
+    """Return the request that reads one link."""
     body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _WITHOUT_STATISTICS
     return (netlink.RTM_GETLINK, 0, body)
 
 
 def read(sock: netlink.Socket, index: int) -> Device | None:
-    """The link of that index, or None when it is gone."""
+    """Return the link of that index, or None when it is gone."""
     (answer,) = sock.exchange([ask(index)])
     if answer.code in errors.GONE:
         return None
@@ -102,7 +102,7 @@ def device(message: bytes) -> Device:
 
 
 def unpack(message: bytes) -> Device:
-    """The same for an event, whose counters make it unlike any other."""
+    """Return the same for an event, whose counters make it unlike any other."""
     for shape in _shapes.get(len(message), ()):
         if shape.fits(message):
             return shape.device(message)
@@ -151,7 +151,7 @@ class _Shape:
     __slots__ = ("_expected", "_fields", "_headers", "_values")
 
     def __init__(self, message: bytes) -> None:
-        """Notes the places in a message that is known to be a veth's."""
+        """Note the places in a message that is known to be a veth's."""
         headers: list[tuple[int, str]] = []
         values = {"index": (4, "i"), "flags": (8, "I")}
         for place, length, kind in _headers(message, 16, len(message), headers):
@@ -178,11 +178,11 @@ class _Shape:
         self._fields = {name: ordered.index(name) for name in values}
 
     def fits(self, message: bytes) -> bool:
-        """True when another message of the same length has the same attributes at the same places."""
+        """Return True when another message of the same length has the same attributes at the same places."""
         return self._headers.unpack_from(message) == self._expected
 
     def device(self, message: bytes) -> Device:
-        """The veth in a message that fits."""
+        """Return the veth in a message that fits."""
         values, fields = self._values.unpack_from(message), self._fields
         return Device(
             index=values[fields["index"]],
@@ -210,7 +210,7 @@ _NUMBERS: Final = {
 
 
 def _headers(message: bytes, place: int, end: int, into: list[tuple[int, str]]) -> Iterator[tuple[int, int, int]]:
-    """Walks over attributes (place, length, type), and notes the place of each header."""
+    """Walk over attributes (place, length, type), and note the place of each header."""
     while place + 4 <= end:
         into.append((place, "I"))
         length, kind = struct.unpack_from("=HH", message, place)
@@ -221,7 +221,7 @@ def _headers(message: bytes, place: int, end: int, into: list[tuple[int, str]]) 
 
 
 def _picker(parts: Iterable[tuple[int, str]]) -> struct.Struct:
-    """A Struct that unpacks the parts (place, format), in the order of their places, and skips what lies between."""
+    """Return a Struct that unpacks the parts (place, format) in the order of their places and skips the rest."""
     packed, reached = "=", 0
     for place, kind in sorted(parts):
         packed += f"{place - reached}x{kind}"
@@ -253,7 +253,7 @@ def _vxlan(found: Mapping[int, bytes]) -> tuple[int, int, int | None, bool]:
 
 
 def link(seen: Device, names: Mapping[int, str]) -> net.Link:
-    """The value that the rest of kubemtu works with; `names` are those of the same namespace, by index."""
+    """Return the value that the rest of kubemtu works with; `names` are those of the same namespace, by index."""
     vxlan = None
     if seen.vxlan is not None:
         vni, port, lower, outer = seen.vxlan
@@ -272,14 +272,14 @@ def link(seen: Device, names: Mapping[int, str]) -> net.Link:
 
 
 def links(seen: Iterable[Device]) -> tuple[net.Link, ...]:
-    """The values for all links of one namespace."""
+    """Return the values for all links of one namespace."""
     kept = list(seen)
     names = {each.index: each.name for each in kept}
     return tuple(link(each, names) for each in kept)
 
 
 def addresses(sock: netlink.Socket) -> dict[int, tuple[str, ...]]:
-    """The addresses of each link, by its index, without prefix length; link-local IPv6 ones are left out."""
+    """Return the addresses of each link, by its index, without prefix length; link-local IPv6 ones are left out."""
     found: dict[int, list[str]] = {}
     for message in sock.dump(netlink.RTM_GETADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0), "reading the addresses"):
         index, address = _address(message)
@@ -298,7 +298,7 @@ def _address(message: bytes) -> tuple[int, str | None]:
 
 
 def move(index: int, mtu: int) -> netlink.Request:
-    """The request that sets a link's MTU, in bytes of the IP packet."""
+    """Return the request that sets a link's MTU, in bytes of the IP packet."""
     return (netlink.RTM_SETLINK, netlink.ACK, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _mtu(mtu))
 
 
@@ -308,13 +308,13 @@ def _mtu(mtu: int) -> bytes:
 
 
 def set_mtu(sock: netlink.Socket, seen: Device, mtu: int) -> None:
-    """Sets the MTU of one link, in bytes of the IP packet. Raises Refused, Gone or Denied with a sentence."""
+    """Set the MTU of one link, in bytes of the IP packet. Raises Refused, Gone or Denied with a sentence."""
     (answer,) = sock.exchange([move(seen.index, mtu)])
     answer.check(f"setting {seen.name} from MTU {seen.mtu} to {mtu}", advice(answer.code))
 
 
 def advice(code: int) -> str:
-    """What to do when the kernel refuses an MTU with that errno."""
+    """Return what to do when the kernel refuses an MTU with that errno."""
     if code in (errno.EINVAL, errno.ERANGE):
         return "the device, or the one that it is bound to, does not take so large or so small a packet"
     return "nothing else was changed on this link"

@@ -100,7 +100,7 @@ def attributes(payload: bytes, start: int = 0) -> dict[int, bytes]:
 
 
 def pick(payload: bytes, start: int, wanted: frozenset[int]) -> dict[int, bytes]:
-    """The same for a few of many attributes: a link has about 45, and cutting out each costs."""
+    """Return the same for a few of many attributes: a link has about 45, and cutting out each costs."""
     found: dict[int, bytes] = {}
     halves = array.array("H", payload[: len(payload) & ~1])
     end = len(halves) - 1
@@ -117,7 +117,7 @@ def pick(payload: bytes, start: int, wanted: frozenset[int]) -> dict[int, bytes]
 
 
 def number(found: Mapping[int, bytes], kind: int) -> int | None:
-    """The unsigned number in an attribute (1, 2, 4 or 8 bytes), or None when the attribute is absent."""
+    """Return the unsigned number in an attribute (1, 2, 4 or 8 bytes), or None when the attribute is absent."""
     payload = found.get(kind)
     return None if payload is None else int.from_bytes(payload, _ORDER)
 
@@ -131,14 +131,14 @@ class Reply:
     __slots__ = ("bodies", "code", "interrupted", "said")
 
     def __init__(self) -> None:
-        """Starts as a success without content."""
+        """Start as a success without content."""
         self.code = 0
         self.said = ""
         self.interrupted = False
         self.bodies: list[bytes] = []
 
     def check(self, what: str, advice: str = "") -> None:
-        """Raises Refused, Gone or Denied, with a sentence about `what`, unless the kernel agreed."""
+        """Raise Refused, Gone or Denied, with a sentence about `what`, unless the kernel agreed."""
         if self.code:
             raise errors.refusal(what, self.code, self.said, advice)
 
@@ -152,7 +152,7 @@ class Socket:
     __slots__ = ("_socket",)
 
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
-        """Opens; the kernel binds with the first message. `protocol` is another than rtnetlink for sock_diag(7).
+        """Open; the kernel binds with the first message. `protocol` is another than rtnetlink for sock_diag(7).
 
         Raises OSError, which callers that open many turn into a sentence.
         """
@@ -171,27 +171,27 @@ class Socket:
         return number
 
     def __enter__(self) -> Self:
-        """The socket itself."""
+        """Return the socket itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Closes."""
+        """Close the socket."""
         self.close()
 
     def close(self) -> None:
-        """Closes, and lets go of the namespace."""
+        """Close the socket, and let go of the namespace."""
         self._socket.close()
 
     def namespace(self) -> int:
-        """A new descriptor of the socket's network namespace (ioctl SIOCGSKNS); the caller closes it."""
+        """Return a new descriptor of the socket's network namespace (ioctl SIOCGSKNS); the caller closes it."""
         import fcntl  # noqa: PLC0415  only those who enter need it
 
         return fcntl.ioctl(self._socket.fileno(), _SIOCGSKNS)
 
     def exchange(self, requests: Sequence[Request]) -> list[Reply]:
-        """Sends requests in batches and returns one Reply each, in their order; errors are in the replies.
+        """Send requests in batches and return one Reply each, in their order; errors are in the replies.
 
         A request ends with its ACK or the end of its DUMP, and one that carries neither flag with its first message;
         at most one DUMP, as the last. Raises Refused when the kernel does not answer at all.
@@ -208,7 +208,7 @@ class Socket:
         return answers
 
     def _collect(self, answers: Sequence[Reply], single: bool) -> None:
-        """Reads until the last request is answered; `single`: one message is its whole answer."""
+        """Read until the last request is answered; `single`: one message is its whole answer."""
         receive, last, waiting = self._socket.recv, len(answers) - 1, True
         while waiting:
             try:
@@ -228,7 +228,7 @@ class Socket:
                     waiting = False
 
     def dump(self, kind: int, body: bytes, what: str) -> list[bytes]:
-        """The bodies of a whole dump; asked again while the kernel says that it changed underneath.
+        """Return the bodies of a whole dump; ask again while the kernel says that it changed underneath.
 
         Raises Refused, Gone or Denied with a sentence about `what`.
         """
@@ -252,7 +252,7 @@ class Socket:
 
 @remembered(1024)
 def _packed(batch: tuple[Request, ...]) -> tuple[bytes, bool]:
-    """The bytes of one batch, and whether one message is the whole answer to its last request.
+    """Return the bytes of one batch, and whether one message is the whole answer to its last request.
 
     Remembered, since pods that are wired alike are asked alike.
     """
@@ -267,7 +267,7 @@ Part = tuple[int, int, bytes, tuple[int, str] | None]  # sequence, interrupted, 
 
 
 def _split(chunk: bytes) -> tuple[Part, ...]:
-    """The messages of one piece of an answer."""
+    """Return the messages of one piece of an answer."""
     parts: list[Part] = []
     place = 0
     while place < len(chunk):
@@ -285,7 +285,7 @@ _split_short = remembered(4096)(_split)  # acks, and what pods that route alike 
 
 
 def _words(message: bytes, kind: int) -> str:
-    """The text of an extended ack (NLMSGERR_ATTR_MSG), which follows the error and the capped request header."""
+    """Return the text of an extended ack (NLMSGERR_ATTR_MSG), which follows the error and the capped request header."""
     start = 16 + 4 + (16 if kind == NLMSG_ERROR else 0)
     return attributes(message, start).get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")
 
@@ -299,7 +299,7 @@ class Notification:
     __slots__ = ("body", "kind", "nsid", "port")
 
     def __init__(self, kind: int, body: bytes, port: int, nsid: int | None) -> None:
-        """Keeps the parts."""
+        """Keep the parts."""
         self.kind = kind
         self.body = body
         self.port = port
@@ -314,7 +314,7 @@ class Monitor:
     """
 
     def __init__(self, size: int = 4 << 20) -> None:
-        """Opens and subscribes in the calling thread's namespace; `size` is the receive buffer in bytes.
+        """Open and subscribe in the calling thread's namespace; `size` is the receive buffer in bytes.
 
         Raises Denied or Refused. 998 changes of links overflow the default buffer; 4 MiB keep them all.
         """
@@ -339,11 +339,11 @@ class Monitor:
             raise errors.refusal("listening to the kernel's events", error.errno or errno.EIO) from error
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable when something happened."""
+        """Return the descriptor that becomes readable when something happened."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
         self._socket.close()
 
     def events(self) -> Iterator[Notification]:

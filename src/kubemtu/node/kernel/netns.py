@@ -43,7 +43,7 @@ class Roots(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def under(cls, prefix: Path) -> "Roots":
-        """The usual places below a prefix, for example /host.
+        """Return the usual places below a prefix, for example /host.
 
         `/proc` stays: what it shows is the container's, or the node's with hostPID. A runtime mounts its /proc/sys
         read-only in a container without privilege, so where the node's own /proc/sys/net is below the prefix, that is
@@ -70,7 +70,7 @@ class Opened:
     """Namespaces held open while a `with` lasts: an open descriptor keeps its namespace alive."""
 
     def __init__(self) -> None:
-        """Starts empty."""
+        """Start empty."""
         self.all: list[Netns] = []
 
     def __enter__(self) -> Self:
@@ -80,12 +80,12 @@ class Opened:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Closes every descriptor."""
+        """Close every descriptor."""
         for each in self.all:
             os.close(each.descriptor)
 
     def add(self, path: str, name: str, seen: set[int], device: int) -> Netns | None:
-        """Opens the namespace at `path` unless it is one of the `seen`; None for that, and for what is none."""
+        """Open the namespace at `path` unless it is one of the `seen`; None for that, and for what is none."""
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO there must not hold us
         except OSError:  # vanished, or a process of another user: whoever needed it says that it was not found
@@ -110,7 +110,7 @@ def identity(sock: netlink.Socket) -> tuple[int, int]:
 
 
 def named(roots: Roots, opened: Opened, seen: set[int], device: int) -> list[Netns]:
-    """The namespaces that the container runtime has given a name, each once, without those in `seen`."""
+    """Return the namespaces that the container runtime has given a name, each once, without those in `seen`."""
     found: list[Netns] = []
     add = Opened.add if len(seen) <= 1 else _add  # looking before opening costs time where hardly any is known yet
     for folder in _folders(roots):
@@ -121,7 +121,7 @@ def named(roots: Roots, opened: Opened, seen: set[int], device: int) -> list[Net
 
 
 def _folders(roots: Roots) -> list[Path]:
-    """The folders that exist, each once: /var/run mostly is a link to /run, and looking at 250 names takes 1 ms."""
+    """Return the folders that exist, each once: /var/run is mostly a link to /run, and 250 names take 1 ms."""
     found: dict[tuple[int, int], Path] = {}
     for folder in roots.netns:
         with contextlib.suppress(OSError):  # no such folder: this runtime names none
@@ -131,7 +131,7 @@ def _folders(roots: Roots) -> list[Path]:
 
 
 def named_inodes(roots: Roots) -> set[int]:
-    """The inode numbers of everything that has a name, without opening it."""
+    """Return the inode numbers of everything that has a name, without opening it."""
     found = set()
     for folder in _folders(roots):
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -142,7 +142,7 @@ def named_inodes(roots: Roots) -> set[int]:
 
 
 def unnamed(roots: Roots, opened: Opened, seen: set[int], device: int) -> list[Netns]:
-    """The namespaces that only a process holds ("pid:N"), each once, without those in `seen`."""
+    """Return the namespaces that only a process holds ("pid:N"), each once, without those in `seen`."""
     found = []
     with contextlib.suppress(OSError):
         for name in os.listdir(roots.proc):  # noqa: PTH208
@@ -167,7 +167,7 @@ def _enter(descriptor: int) -> None:
 
 
 def _on_thread(work: Callable[[], T]) -> T:
-    """Runs `work` on a thread that ends afterwards; its result or its exception comes back."""
+    """Run `work` on a thread that ends afterwards; its result or its exception comes back."""
     result: list[T] = []
     raised: list[BaseException] = []
 
@@ -186,7 +186,7 @@ def _on_thread(work: Callable[[], T]) -> T:
 
 
 def inside(descriptor: int, work: Callable[[], T]) -> T:
-    """Runs `work` inside a namespace and returns what it returns. Raises Refused or Denied when there is no way in."""
+    """Run `work` inside a namespace and return what it returns. Raises Refused or Denied when there is no way in."""
 
     def run() -> T:
         _enter(descriptor)
@@ -196,7 +196,7 @@ def inside(descriptor: int, work: Callable[[], T]) -> T:
 
 
 def each(descriptors: Iterable[int], work: Callable[[int], T]) -> list[T | KubemtuError | OSError]:
-    """Runs `work` inside each namespace, one after the other on one thread; it gets the place in the order.
+    """Run `work` inside each namespace, one after the other on one thread; it gets the place in the order.
 
     A namespace that cannot be entered, or whose work raises one of our errors or OSError, yields that as its result.
     """
@@ -215,7 +215,7 @@ def each(descriptors: Iterable[int], work: Callable[[int], T]) -> list[T | Kubem
 
 
 def sockets(descriptors: Sequence[int]) -> list[netlink.Socket | KubemtuError | OSError]:
-    """A netlink socket inside each namespace, opened by one thread. 11-18 µs each.
+    """Return a netlink socket inside each namespace, opened by one thread. 11-18 µs each.
 
     Raises the limit of open files when it is about to be hit.
     """
@@ -234,7 +234,7 @@ def make_room(more: int) -> None:
 
 @contextlib.contextmanager
 def anonymous() -> Iterator[int]:
-    """A new namespace without a name, as a descriptor; it ends when the last descriptor, link or socket in it does."""
+    """Return a new nameless namespace as a descriptor; it ends with the last descriptor, link or socket in it."""
 
     def make() -> int:
         if _libc.unshare(_CLONE_NEWNET) != 0:

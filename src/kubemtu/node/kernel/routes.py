@@ -94,7 +94,7 @@ def metric(metrics: Metrics, kind: int) -> int | None:
 
 
 def with_mtu(metrics: Metrics, mtu: int | None, *, lock: bool, advmss: int | None = None) -> Metrics:
-    """The same metrics with another MTU (None: without), locked or with the lock bit off; `advmss` only where none is.
+    """Return the metrics with another MTU (None: without), its lock bit on or off; `advmss` only where none is.
 
     Bytes of the IP packet; `advmss` in bytes of TCP payload.
     """
@@ -110,7 +110,7 @@ def with_mtu(metrics: Metrics, mtu: int | None, *, lock: bool, advmss: int | Non
 
 
 def without_advmss(metrics: Metrics) -> Metrics:
-    """The same metrics without RTAX_ADVMSS."""
+    """Return the same metrics without RTAX_ADVMSS."""
     return tuple((kind, value) for kind, value in metrics if kind != _ADVMSS)
 
 
@@ -121,7 +121,7 @@ def raw(body: bytes) -> Raw:
 
 
 def unpack(body: bytes) -> Raw:
-    """The same for the answer to a question, which is like no other."""
+    """Return the same for the answer to a question, which is like no other."""
     family, length, _source, tos, table, protocol, _scope, kind, flags = _RTMSG.unpack_from(body)
     found = netlink.attributes(body, 12)
     table = netlink.number(found, _TABLE) or table
@@ -165,7 +165,7 @@ def _devices(oif: bytes | None, multipath: bytes | None) -> tuple[int, ...]:
 
 
 def _hops(multipath: bytes) -> tuple[bytes, tuple[int, ...]]:
-    """The next hops without their link-state flags, and the indexes of their devices."""
+    """Return the next hops without their link-state flags, and the indexes of their devices."""
     cleaned, indexes = bytearray(multipath), []
     place = 0
     while place + _NEXTHOP.size <= len(cleaned):
@@ -185,19 +185,19 @@ ASK: Final = (
 
 
 def main_table(bodies: Iterable[bytes]) -> list[Raw]:
-    """The routes in such a dump; older kernels do not filter, so this does."""
+    """Return the routes in such a dump; older kernels do not filter, so this does."""
     return [route for route in map(raw, bodies) if route.table == MAIN and route.family]
 
 
 @remembered(4096)
 def steering(bodies: tuple[bytes, ...]) -> tuple[tuple[Raw, ...], frozenset[bytes]]:
-    """The routes in such a dump that steer packets, and the slots that more than one of them has."""
+    """Return the routes in such a dump that steer packets, and the slots that more than one of them has."""
     found = tuple(seen for seen in main_table(bodies) if seen.steers)
     return found, shared(found)
 
 
 def shared(found: Sequence[Raw]) -> frozenset[bytes]:
-    """The slots (table, prefix, metric) that more than one route has."""
+    """Return the slots (table, prefix, metric) that more than one route has."""
     slots = [seen.slot for seen in found]
     if len(set(slots)) == len(slots):
         return frozenset()
@@ -205,12 +205,12 @@ def shared(found: Sequence[Raw]) -> frozenset[bytes]:
 
 
 def dump(sock: netlink.Socket) -> list[Raw]:
-    """The IPv4 and IPv6 routes of the main table of the socket's namespace."""
+    """Return the IPv4 and IPv6 routes of the main table of the socket's namespace."""
     return main_table(sock.dump(*ASK, "reading the routes"))
 
 
 def route(seen: Raw, device: str) -> net.Route:
-    """The value that the rest of kubemtu works with."""
+    """Return the value that the rest of kubemtu works with."""
     return net.Route(
         family=seen.family,
         destination=seen.destination,
@@ -223,7 +223,7 @@ def route(seen: Raw, device: str) -> net.Route:
 
 
 def replay(seen: Raw, metrics: Metrics) -> netlink.Request:
-    """The request that gives a route these metrics and leaves all else as it is.
+    """Return the request that gives a route these metrics and leaves all else as it is.
 
     Its answer holds the route as the kernel has it afterwards (NLM_F_ECHO), which saves reading the table again.
     """
@@ -288,7 +288,7 @@ def way(sock: netlink.Socket, address: str) -> Raw | errors.Refused:
 
 
 def _questions(address: str) -> tuple[netlink.Request, netlink.Request]:
-    """What a packet would do, and which entry of the table says so: only the entry's MTU is not a learned one."""
+    """Ask for the way a packet would go, and for the table entry that says so: that entry's MTU is no learned one."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     length = 128 if family == socket.AF_INET6 else 32
     where = netlink.attribute(DESTINATION, socket.inet_pton(family, address))
@@ -297,7 +297,7 @@ def _questions(address: str) -> tuple[netlink.Request, netlink.Request]:
 
 
 def learned(sock: netlink.Socket, family: int) -> list[Raw]:
-    """The per-destination exceptions (path MTUs learned by ICMP, redirects) of one family, 4 or 6."""
+    """Return the per-destination exceptions (path MTUs learned by ICMP, redirects) of one family, 4 or 6."""
     number = socket.AF_INET if family == 4 else socket.AF_INET6
     body = _RTMSG.pack(number, 0, 0, 0, 0, 0, 0, 0, _CLONED)
     found = map(raw, sock.dump(netlink.RTM_GETROUTE, body, "reading the learned path MTUs"))
@@ -305,7 +305,7 @@ def learned(sock: netlink.Socket, family: int) -> list[Raw]:
 
 
 def forget(sock: netlink.Socket, exceptions: Sequence[Raw]) -> None:
-    """Deletes learned IPv6 exceptions one by one, as `ip -6 route flush cache` does; the sysctl for IPv6 does nothing.
+    """Delete learned IPv6 exceptions one by one, as `ip -6 route flush cache` does; the sysctl for IPv6 does nothing.
 
     One that has expired meanwhile is fine.
     """
