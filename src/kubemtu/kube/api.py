@@ -70,7 +70,7 @@ class Api:
         return await self._discovery.serves(api_version, plural)
 
     async def ref(self, body: Mapping[str, object]) -> Ref:
-        """Return the address of an object with kind, apiVersion and metadata.name. Raises Absent for an unserved kind."""
+        """Return the address of an object with kind, apiVersion and metadata.name. Raises Absent for unserved ones."""
         return await self._discovery.ref(body)
 
     def now(self) -> float:
