@@ -1,7 +1,7 @@
 """One HTTP exchange with an API server: TLS, credentials, retries, and every failure as one of our errors.
 
-Above this file there are only JSON objects; below it only httpx2, used directly: lightkube's generic client wants a
-class per resource and decodes metadata into models, which is what a sick cluster breaks first.
+Above this file there are only JSON objects; below it only httpx2, used directly: a client library would add to the
+time that each command takes to start, and the sentences that failures become are made here in any case.
 """
 
 import asyncio
