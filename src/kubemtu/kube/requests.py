@@ -57,7 +57,7 @@ def path(
     name: str | None = None,
     subresource: str | None = None,
 ) -> str:
-    """Return the address of a resource below the server: `/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy`."""
+    """Return a resource's path on the server: `/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy`."""
     parts = ["apis" if "/" in api_version else "api", *api_version.split("/")]
     if namespace:
         parts += ["namespaces", namespace]
