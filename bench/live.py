@@ -120,8 +120,8 @@ def change(folder: Path) -> dict[str, float]:
     desired = migration.Desired(
         migration="bench",
         phase=Phase.RECORD,
-        low=min(OLD, NEW),
-        high=max(OLD, NEW),
+        pin_mtu=min(OLD, NEW),
+        highest_mtu=max(OLD, NEW),
         ports=RULE,
         pod_mtu=NEW,
         origin_mtu=OLD,
@@ -143,7 +143,7 @@ def change(folder: Path) -> dict[str, float]:
                 reached = engine.make_true(msgspec.structs.replace(desired, phase=phase))
                 took[str(phase)] = time.perf_counter() - began
                 assert reached.done, reached.failures
-                assert reached.ports == PODS
+                assert reached.pods == PODS
     finally:
         known.remove()
     return took

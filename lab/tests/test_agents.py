@@ -171,7 +171,7 @@ def question(kube: Kube, name: str, spec: Body) -> None:
 def told(kube: Kube, node: str, name: str) -> dict[str, Any]:
     """What a node tells of a question."""
     status: Any = kube.get(f"/apis/kubemtu.io/v1alpha1/nodemtus/{node}").get("status") or {}
-    found: dict[str, Any] = (status.get("answers") or {}).get(name) or {}
+    found: dict[str, Any] = (status.get("probes") or {}).get(name) or {}
     return found
 
 

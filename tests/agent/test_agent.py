@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.netns]
 SPEC: Body = {
     "migration": "by-hand",
     "phase": "PinPorts",
-    "low": 1450,
-    "high": 1500,
+    "pinMtu": 1450,
+    "highestMtu": 1500,
     "ports": {"prefixes": ["cali"]},
     "podMtu": 1450,
     "originMtu": 1500,
@@ -75,7 +75,7 @@ def asked(lab: Cluster) -> Iterator[Cluster]:
         ask(lab, phase=phase, restore=True)
         until(functools.partial(done, lab, phase))
     lab.kube.merge(f"{NODE_MTUS}/node-1", {"spec": None})
-    until(lambda: current(lab) and not reached(lab))
+    until(lambda: current(lab) and not applied(lab))
 
 
 def ask(lab: Cluster, **spec: object) -> None:
@@ -88,8 +88,8 @@ def status(lab: Cluster) -> Body:
     return found if isinstance(found, dict) else {}
 
 
-def reached(lab: Cluster) -> Body:
-    found = status(lab).get("reached")
+def applied(lab: Cluster) -> Body:
+    found = status(lab).get("applied")
     return found if isinstance(found, dict) else {}
 
 
@@ -109,13 +109,13 @@ def mtu(lab: Cluster) -> tuple[int, int]:
 
 
 def done(lab: Cluster, phase: str) -> bool:
-    return current(lab) and reached(lab).get("phase") == phase and reached(lab).get("done") is True
+    return current(lab) and applied(lab).get("phase") == phase and applied(lab).get("done") is True
 
 
 def test_a_row_is_made_true_and_told(asked: Cluster) -> None:
     ask(asked)
     until(lambda: done(asked, "PinPorts"))
-    assert reached(asked)["failures"] == []
+    assert applied(asked)["failures"] == []
     assert (
         "default via 169.254.1.1 dev eth0 proto static mtu lock 1450"
         in asked.lab.exec("pod-1a", ["ip", "route"]).stdout
@@ -182,17 +182,17 @@ def test_a_deleted_nodemtu_is_made_again(asked: Cluster) -> None:
     [
         ({"podNetworks": ["not a network"]}, "'not a network' does not appear to be an IPv4 or IPv6 network"),
         ({"tunnel": "vxlan.calico", "tunnelMtu": 1400}, "this node has no tunnel vxlan.calico: name the right one"),
-        ({"low": 1200, "podMtu": 1200}, "1200 is below 1280"),
+        ({"pinMtu": 1200, "podMtu": 1200}, "1200 is below 1280"),
     ],
 )
 def test_a_spec_that_makes_no_sense_is_said_to(asked: Cluster, spec: Body, sentence: str) -> None:
     before = agent_pid(asked, "node-1")
     ask(asked, **spec)
-    until(lambda: current(asked) and bool(reached(asked).get("failures")))
-    failures = reached(asked)["failures"]
+    until(lambda: current(asked) and bool(applied(asked).get("failures")))
+    failures = applied(asked)["failures"]
     assert isinstance(failures, list)
     assert sentence in failures[0]
-    assert reached(asked)["done"] is False
+    assert applied(asked)["done"] is False
     assert agent_pid(asked, "node-1") == before
 
 
@@ -215,16 +215,16 @@ def test_what_an_agent_refuses_it_says_in_a_condition_and_leaves_the_node_as_it_
         ({"tunnel": "eth0", "tunnelMtu": 1280}, "OutsidePodNetwork", "eth0 is a device of kind veth, no tunnel"),
         ({"bridge": "eth0"}, "OutsidePodNetwork", "eth0 is a device of kind veth, no bridge"),
         ({"ports": {"prefixes": [""]}}, "OutsidePodNetwork", "'' begins the names of far more links"),
-        ({"low": 1501}, "OutOfBounds", "low 1501 is above pod MTU 1450"),
+        ({"pinMtu": 1501}, "OutOfBounds", "pinMtu 1501 is above pod MTU 1450"),
         ({"hostMtu": 1400, "hostAddresses": ["192.0.2.1"]}, "UnknownHost", "'192.0.2.1' is no address of a node"),
     ):
         ask(asked, **{"phase": "Devices", **spec})
-        until(lambda: current(asked) and bool(reached(asked)))
+        until(lambda: current(asked) and bool(applied(asked)))
         told = accepted(asked)
         assert (told["type"], told["status"], told["reason"]) == ("Accepted", "False", reason), (spec, told)
         assert sentence in str(told["message"])
         assert told["observedGeneration"] == status(asked)["observedGeneration"]
-        assert (reached(asked)["done"], reached(asked)["changed"]) == (False, 0)
+        assert (applied(asked)["done"], applied(asked)["settingsChanged"]) == (False, 0)
         assert told["lastTransitionTime"] != since
         assert asked.picture().kernel["node-1"] == picture
         asked.kube.merge(f"{NODE_MTUS}/node-1", {"spec": None})
@@ -246,7 +246,7 @@ def test_an_earlier_driver_is_not_obeyed(asked: Cluster) -> None:
     ask(asked)
     until(lambda: done(asked, "PinPorts"))
     asked.kube.merge(f"{NODE_MTUS}/node-1", {"spec": None})
-    until(lambda: current(asked) and not reached(asked))
+    until(lambda: current(asked) and not applied(asked))
     ask(asked, phase="Settle", epoch=earlier)
     time.sleep(0.6)
     assert not current(asked)

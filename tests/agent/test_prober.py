@@ -73,7 +73,7 @@ def told(lab: Cluster, name: str) -> dict[str, request.ProbeReport]:
     found = {}
     for node in lab.nodes:
         status = lab.node_mtu(node).get("status")
-        answers = (status.get("answers") if isinstance(status, dict) else None) or {}
+        answers = (status.get("probes") if isinstance(status, dict) else None) or {}
         if name in answers:
             found[node] = msgspec.convert(answers[name], request.ProbeReport)
     return found

@@ -13,8 +13,10 @@ PORT = net.PodPort(
     netns="cni-1", inode=1, host_link="cali1", host_index=3, host_mtu=1500, pod_link="eth0", pod_index=2, pod_mtu=1500
 )
 SEEN = net.NodeObservation(node="n1", ports=(PORT,), observed_at=1000.0)
-REACHED = migration.Reached(phase=migration.Phase.DEVICES, restore=False, done=True, ports=1, changed=2, seconds=0.1)
-TOLD = report.Report(generation=3, reached=REACHED, answers={}, observation=SEEN)
+APPLIED = migration.Applied(
+    phase=migration.Phase.DEVICES, restore=False, done=True, pods=1, settings_changed=2, duration_seconds=0.1
+)
+TOLD = report.Report(generation=3, applied=APPLIED, probes={}, observation=SEEN)
 
 
 def but(**changes: object) -> report.Report:
@@ -26,7 +28,7 @@ def but(**changes: object) -> report.Report:
     [
         (TOLD, 20.0),
         (but(observation=msgspec.structs.replace(SEEN, observed_at=2000.0)), 20.0),
-        (but(reached=msgspec.structs.replace(REACHED, seconds=0.2)), 20.0),
+        (but(applied=msgspec.structs.replace(APPLIED, duration_seconds=0.2)), 20.0),
         (
             but(observation=msgspec.structs.replace(SEEN, ports=(msgspec.structs.replace(PORT, host_rx_dropped=9),))),
             3.0,
@@ -34,11 +36,11 @@ def but(**changes: object) -> report.Report:
         (but(observation=msgspec.structs.replace(SEEN, ports=(msgspec.structs.replace(PORT, pod_mtu=1450),))), 0.3),
         (but(observation=msgspec.structs.replace(SEEN, ports=())), 0.3),
         (but(generation=4), 0.0),
-        (but(reached=msgspec.structs.replace(REACHED, done=False)), 0.0),
-        (but(reached=msgspec.structs.replace(REACHED, changed=3)), 0.0),
-        (but(reached=None), 0.0),
-        (but(answers={"p1": request.ProbeReport(ready=True)}), 0.0),
-        (but(answers={"p1": None}), 0.0),  # whoever asked has taken the question away
+        (but(applied=msgspec.structs.replace(APPLIED, done=False)), 0.0),
+        (but(applied=msgspec.structs.replace(APPLIED, settings_changed=3)), 0.0),
+        (but(applied=None), 0.0),
+        (but(probes={"p1": request.ProbeReport(ready=True)}), 0.0),
+        (but(probes={"p1": None}), 0.0),  # whoever asked has taken the question away
     ],
 )
 def test_how_soon_it_is_told(now: report.Report, due: float) -> None:
@@ -49,8 +51,8 @@ def test_how_soon_it_is_told(now: report.Report, due: float) -> None:
 DESIRED: dict[str, object] = {
     "migration": "m1",
     "phase": "Devices",
-    "low": 1450,
-    "high": 1500,
+    "pinMtu": 1450,
+    "highestMtu": 1500,
     "ports": {"prefixes": ["cali"]},
     "podMtu": 1450,
     "originMtu": 1500,
@@ -87,8 +89,8 @@ def test_a_trouble_is_reported_as_a_failure() -> None:
     course = desired.Course()
     assert course.begin(desired.read(node_mtu(spec=DESIRED | {"podMtu": "1450"})))
     assert course.failing
-    assert course.reached is not None
-    assert not course.reached.done
+    assert course.applied is not None
+    assert not course.applied.done
 
 
 def test_rounds_of_one_spec_are_added_up() -> None:
@@ -97,11 +99,11 @@ def test_rounds_of_one_spec_are_added_up() -> None:
     assert course.begin(asked)
     assert not course.begin(asked)
     for changed in (4, 0, 2):
-        course.take(msgspec.structs.replace(REACHED, changed=changed))
-    assert course.reached is not None
-    assert course.reached.changed == 6
+        course.take(msgspec.structs.replace(APPLIED, settings_changed=changed))
+    assert course.applied is not None
+    assert course.applied.settings_changed == 6
     assert course.begin(msgspec.structs.replace(asked, generation=8))
-    assert course.reached is None
+    assert course.applied is None
 
 
 def test_an_earlier_driver_is_not_obeyed_even_after_the_spec_was_empty() -> None:
@@ -122,10 +124,10 @@ def test_an_earlier_driver_is_not_obeyed_even_after_the_spec_was_empty() -> None
 
 
 def test_a_condition_changes_its_time_with_its_status_alone() -> None:
-    refused = msgspec.structs.replace(REACHED, done=False, failures=("no", "never"), refused="OutOfBounds")
+    refused = msgspec.structs.replace(APPLIED, done=False, failures=("no", "never"), refused_reason="OutOfBounds")
     first = report.accepted(None, 1, None, "2026-01-01T00:00:00Z")
     assert (first.status, first.reason, first.last_transition_time) == ("True", "NothingAsked", "2026-01-01T00:00:00Z")
-    obeyed = report.accepted(REACHED, 2, first, "2026-01-02T00:00:00Z")
+    obeyed = report.accepted(APPLIED, 2, first, "2026-01-02T00:00:00Z")
     assert (obeyed.reason, obeyed.observed_generation) == ("Obeyed", 2)
     assert obeyed.last_transition_time == "2026-01-01T00:00:00Z"
     told = report.accepted(refused, 3, obeyed, "2026-01-03T00:00:00Z")

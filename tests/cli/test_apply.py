@@ -174,7 +174,7 @@ def test_programs_get_the_outcome_on_stdout_and_the_events_on_stderr(lab: Cluste
     (devices,) = [event for event in events if event.get("phase") == "Devices"]
     assert (devices["nodes"], devices["pods"], devices["changed"], devices["step"]) == (2, 2, 4, 3)
     back = yaml.safe_load(lab.done("rollback", "--yes", "-o", "yaml").out)
-    assert (back["direction"], back["done"], len(back["verified"])) == ("back", True, 2)
+    assert (back["direction"], back["done"], len(back["verified"])) == ("backward", True, 2)
 
 
 def test_the_text_is_a_line_a_phase_and_short_edits(lab: Cluster) -> None:
@@ -333,7 +333,7 @@ def node(name: str, *, pods: int, origin: int) -> plan.NodeTarget:
 
 
 def test_what_the_configuration_alone_leaves_is_said() -> None:
-    live = plan.Live(nodes=(node("n1", pods=3, origin=1450),), low=1450, high=8950, underlay=9000, why="why")
+    live = plan.Live(nodes=(node("n1", pods=3, origin=1450),), pin_mtu=1450, highest_mtu=8950, underlay=9000, why="why")
     whole = plan.Plan(cni="canal", target=8950, current=1450, steps=(live,))
     left = planning.without_live(whole)
     assert left.steps == ()

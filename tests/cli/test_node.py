@@ -163,7 +163,7 @@ def test_a_dry_run_changes_nothing_and_leaves_no_journal(node: Node) -> None:
     assert node.mtus() == [(1500, 1500), (1500, 1500)]
     assert not node.folder.exists()
     asked: dict[str, Any] = json.loads(node.run("set", "--mtu", "1400", "--dry-run", "--yes", "-o", "json")[1])
-    assert (asked["low"], asked["high"], asked["podMtu"]) == (1400, 1500, 1400)
+    assert (asked["pinMtu"], asked["highestMtu"], asked["podMtu"]) == (1400, 1500, 1400)
 
 
 @pytest.mark.parametrize(

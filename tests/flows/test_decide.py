@@ -177,7 +177,7 @@ def test_canal_as_rke_first_deployed_it() -> None:
     assert json.loads(edit.after)["plugins"][0]["mtu"] == 1450
     assert isinstance(rollout, Rollout)
     assert isinstance(live, Live)
-    assert (live.low, live.high, live.underlay) == (1450, 1500, 1500)
+    assert (live.pin_mtu, live.highest_mtu, live.underlay) == (1450, 1500, 1500)
     assert isinstance(devices, Live)
     assert (live.until, devices.start) == (migration.Phase.PIN_PORTS, migration.Phase.DEVICES)
     assert made.warnings == ()

@@ -183,7 +183,7 @@ async def test_an_agent_that_runs_and_tells_nothing_is_not_taken_for_one_that_wo
 
 async def migration(api: Api, *, finished: bool, **step: object) -> None:
     """A change on record, of one live step."""
-    live = {"type": "live", "nodes": [], "low": 1450, "high": 1500, "underlay": 1500, "why": "", **step}
+    live = {"type": "live", "nodes": [], "pin_mtu": 1450, "highest_mtu": 1500, "underlay": 1500, "why": "", **step}
     plan = {"cni": "canal", "target": 1450, "current": 1500, "steps": [live]}
     await api.create(
         {"apiVersion": mtu.API_VERSION, "kind": "MTUMigration", "metadata": {"name": "m"}, "spec": {"plan": plan}}
@@ -202,8 +202,8 @@ async def node_mtu(api: Api, status: dict[str, object] | None = None, spec: dict
 
 
 SPEC = {
-    "migration": "m", "phase": "PinPods", "low": 1450, "high": 1500, "ports": {"prefixes": ["cali"]}, "podMtu": 1450,
-    "originMtu": 1500,
+    "migration": "m", "phase": "PinPods", "pinMtu": 1450, "highestMtu": 1500, "ports": {"prefixes": ["cali"]},
+    "podMtu": 1450, "originMtu": 1500,
 }  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def test_what_an_agent_told_is_read_as_the_value_that_it_is() -> None:
             "status": {"observedAt": "2026-01-01T00:00:00Z", "observation": msgspec.to_builtins(seen)},
         },
         {"metadata": {"name": "n2"}, "status": {"observedAt": "2026-01-01T00:00:00Z", "observation": {"node": 7}}},
-        {"metadata": {"name": "n3"}, "status": {"answers": {"a": 1}}},
+        {"metadata": {"name": "n3"}, "status": {"probes": {"a": 1}}},
     ]
     page = shapes.shapes()["NodeMTU"].decode(msgspec.json.encode({"kind": "NodeMTUList", "items": bodies}))
     assert isinstance(page, dict)

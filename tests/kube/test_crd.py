@@ -46,7 +46,7 @@ def schema(plural: str, *path: str) -> Object:
     [
         ("nodemtus", ("spec",), migration.Desired),
         ("nodemtus", ("spec", "ports"), net.PortRule),
-        ("nodemtus", ("status", "reached"), migration.Reached),
+        ("nodemtus", ("status", "applied"), migration.Applied),
         ("nodemtus", ("status", "agent"), Agent),
         ("nodemtus", ("status", "conditions", "[]"), Condition),
         ("mtumigrations", ("status", "progress"), undo.Progress),
@@ -118,17 +118,17 @@ async def test_the_schema_refuses_what_no_node_can_be(api: Api) -> None:
     spec = {
         "migration": "m",
         "phase": "Record",
-        "low": 67,
-        "high": 1450,
+        "pinMtu": 67,
+        "highestMtu": 1450,
         "podMtu": 1400,
         "originMtu": 1450,
         "ports": {},
     }
-    with pytest.raises(kube_errors.Rejected, match=r"spec\.low"):
+    with pytest.raises(kube_errors.Rejected, match=r"spec\.pinMtu"):
         await api.create({**body, "spec": spec})
     with pytest.raises(kube_errors.Rejected, match=r"spec\.phase"):
-        await api.create({**body, "spec": {**spec, "low": 1400, "phase": "Later"}})
-    await api.create({**body, "spec": {**spec, "low": 1400}})
+        await api.create({**body, "spec": {**spec, "pinMtu": 1400, "phase": "Later"}})
+    await api.create({**body, "spec": {**spec, "pinMtu": 1400}})
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ As = Callable[[str], AbstractAsyncContextManager[Api]]
 BARE = phases.Desired(
     migration="m",
     phase=phases.Phase.RECORD,
-    low=1400,
-    high=1450,
+    pin_mtu=1400,
+    highest_mtu=1450,
     ports=net.PortRule(bridge="cni0"),
     pod_mtu=1400,
     origin_mtu=1450,
@@ -38,8 +38,8 @@ BARE = phases.Desired(
 FULL = phases.Desired(
     migration="m",
     phase=phases.Phase.DEVICES,
-    low=1400,
-    high=1450,
+    pin_mtu=1400,
+    highest_mtu=1450,
     ports=net.PortRule(prefixes=("cali",)),
     pod_mtu=1400,
     origin_mtu=1450,
@@ -49,8 +49,15 @@ FULL = phases.Desired(
     pod_networks=("10.42.0.0/16",),
     restore=True,
 )
-REACHED = phases.Reached(
-    phase=phases.Phase.DEVICES, restore=False, done=True, ports=3, changed=2, sends=1400, accepts=1450, seconds=0.5
+APPLIED = phases.Applied(
+    phase=phases.Phase.DEVICES,
+    restore=False,
+    done=True,
+    pods=3,
+    settings_changed=2,
+    largest_sent=1400,
+    smallest_accepted=1450,
+    duration_seconds=0.5,
 )
 SEEN = net.NodeObservation(
     node="n1",
@@ -123,8 +130,8 @@ PLAN = plan.Plan(
         plan.Rollout(ref=EDIT.ref, why="why", conflist="/etc/cni/net.d/10-canal.conflist", mtu=1400),
         plan.Live(
             nodes=(plan.NodeTarget(node="n1", ports=net.PortRule(prefixes=("cali",)), pod_mtu=1400, origin_mtu=1450),),
-            low=1400,
-            high=1450,
+            pin_mtu=1400,
+            highest_mtu=1450,
             underlay=1450,
             why="why",
         ),
@@ -172,8 +179,8 @@ async def test_asking_nothing_of_a_node_makes_no_object(api: Api) -> None:
 async def test_status_comes_back_as_it_went(api: Api) -> None:
     agent = mtu.Agent(version="0.1.0", pid=7, started_at="2026-11-23T12:00:00Z")
     answers = {"p1": TOLD, "p2": BARE_TOLD}
-    made = await mtu.set_status(api, "n1", reached=REACHED, answers=answers, observation=SEEN, agent=agent)
-    assert (made.reached, made.answers, made.observation, made.agent) == (REACHED, answers, SEEN, agent)
+    made = await mtu.set_status(api, "n1", applied=APPLIED, probes=answers, observation=SEEN, agent=agent)
+    assert (made.applied, made.probes, made.observation, made.agent) == (APPLIED, answers, SEEN, agent)
     assert made.observed_at == 1795435200.25
     assert made.desired is None
     assert await mtu.node(api, "n1") == made
@@ -182,34 +189,36 @@ async def test_status_comes_back_as_it_went(api: Api) -> None:
 async def test_status_is_about_one_generation_of_the_spec(api: Api) -> None:
     asked = await mtu.set_desired(api, "n1", BARE)
     assert not asked.current
-    assert (await mtu.set_status(api, "n1", generation=asked.generation, reached=REACHED)).current
+    assert (await mtu.set_status(api, "n1", generation=asked.generation, applied=APPLIED)).current
     again = await mtu.set_desired(api, "n1", FULL)
     assert not again.current
-    assert again.reached == REACHED
+    assert again.applied == APPLIED
 
 
 async def test_what_is_not_given_stays_and_none_takes_away(api: Api) -> None:
-    await mtu.set_status(api, "n1", reached=REACHED, answers={"p1": TOLD})
-    bare = phases.Reached(phase=phases.Phase.RECORD, restore=False, done=False, ports=0, changed=0, failures=("x",))
-    found = await mtu.set_status(api, "n1", reached=bare)
-    assert (found.reached, found.answers) == (bare, {"p1": TOLD})
-    found = await mtu.set_status(api, "n1", answers=None)
-    assert (found.reached, found.answers) == (bare, {})
+    await mtu.set_status(api, "n1", applied=APPLIED, probes={"p1": TOLD})
+    bare = phases.Applied(
+        phase=phases.Phase.RECORD, restore=False, done=False, pods=0, settings_changed=0, failures=("x",)
+    )
+    found = await mtu.set_status(api, "n1", applied=bare)
+    assert (found.applied, found.probes) == (bare, {"p1": TOLD})
+    found = await mtu.set_status(api, "n1", probes=None)
+    assert (found.applied, found.probes) == (bare, {})
 
 
 async def test_answers_come_and_go_by_their_names(api: Api) -> None:
-    await mtu.set_status(api, "n1", answers={"p1": BARE_TOLD, "p2": BARE_TOLD})
-    found = await mtu.set_status(api, "n1", answers={"p2": TOLD, "p3": BARE_TOLD})
-    assert found.answers == {"p1": BARE_TOLD, "p2": TOLD, "p3": BARE_TOLD}
-    found = await mtu.set_status(api, "n1", answers={"p2": None, "p4": None})
-    assert found.answers == {"p1": BARE_TOLD, "p3": BARE_TOLD}
-    assert (await mtu.set_status(api, "n1", answers={})).answers == found.answers
+    await mtu.set_status(api, "n1", probes={"p1": BARE_TOLD, "p2": BARE_TOLD})
+    found = await mtu.set_status(api, "n1", probes={"p2": TOLD, "p3": BARE_TOLD})
+    assert found.probes == {"p1": BARE_TOLD, "p2": TOLD, "p3": BARE_TOLD}
+    found = await mtu.set_status(api, "n1", probes={"p2": None, "p4": None})
+    assert found.probes == {"p1": BARE_TOLD, "p3": BARE_TOLD}
+    assert (await mtu.set_status(api, "n1", probes={})).probes == found.probes
 
 
 async def test_a_later_answer_takes_the_place_of_the_whole_earlier_one(api: Api) -> None:
-    await mtu.set_status(api, "n1", answers={"p1": TOLD})
+    await mtu.set_status(api, "n1", probes={"p1": TOLD})
     less = request.ProbeReport(ready=True, done=True, results=TOLD.results[1:])
-    assert (await mtu.set_status(api, "n1", answers={"p1": less})).answers == {"p1": less}
+    assert (await mtu.set_status(api, "n1", probes={"p1": less})).probes == {"p1": less}
 
 
 async def test_a_node_owns_its_object(api: Api) -> None:
@@ -240,8 +249,8 @@ async def test_following_all_nodes(api: Api) -> None:
     await mtu.set_desired(api, "n1", BARE)
     async with asyncio.timeout(60), contextlib.aclosing(mtu.watch_nodes(api)) as states:
         assert {name: one.desired for name, one in (await anext(states)).items()} == {"n1": BARE}
-        await mtu.set_status(api, "n1", reached=REACHED)
-        assert (await anext(states))["n1"].reached == REACHED
+        await mtu.set_status(api, "n1", applied=APPLIED)
+        assert (await anext(states))["n1"].applied == APPLIED
         await api.delete(Ref(api_version=mtu.API_VERSION, kind="NodeMTU", plural="nodemtus", name="n1"))
         assert await anext(states) == {}
 
@@ -265,18 +274,18 @@ def node_mtu(**parts: object) -> Object:
             "NodeMTU n1: spec cannot be read: Object missing required field `migration`",
         ),
         (
-            node_mtu(status={"reached": {"phase": "Later"}}),
-            "NodeMTU n1: status.reached cannot be read: Invalid enum value",
+            node_mtu(status={"applied": {"phase": "Later"}}),
+            "NodeMTU n1: status.applied cannot be read: Invalid enum value",
         ),
         (node_mtu(status={"observation": []}), "NodeMTU n1: status.observation cannot be read: Expected `object`"),
         (node_mtu(status={"observedAt": "soon"}), "NodeMTU n1: status.observedAt is no time ('soon'); delete it"),
         (node_mtu(status="x"), ""),
-        (node_mtu(status={"answers": "x"}), "NodeMTU n1: status.answers must be a mapping but is a string ('x')"),
+        (node_mtu(status={"probes": "x"}), "NodeMTU n1: status.probes must be a mapping but is a string ('x')"),
     ],
 )
 def test_a_node_that_cannot_be_read(found: Object, sentence: str) -> None:
     if not sentence:
-        assert records.node_of(found).reached is None
+        assert records.node_of(found).applied is None
         return
     with pytest.raises(errors.Malformed) as caught:
         records.node_of(found)
@@ -286,12 +295,12 @@ def test_a_node_that_cannot_be_read(found: Object, sentence: str) -> None:
 
 def test_an_answer_that_cannot_be_read_hides_neither_the_others_nor_the_node() -> None:
     answers = {"good": {"ready": True}, "bad": {"ready": "perhaps"}, "worse": 7}
-    found = records.node_of(node_mtu(status={"answers": answers, "reached": records.encoded(REACHED)}))
-    assert (found.reached, found.answers["good"]) == (REACHED, request.ProbeReport(ready=True))
+    found = records.node_of(node_mtu(status={"probes": answers, "applied": records.encoded(APPLIED)}))
+    assert (found.applied, found.probes["good"]) == (APPLIED, request.ProbeReport(ready=True))
     for name in ("bad", "worse"):
-        assert found.answers[name].done
-        (trouble,) = found.answers[name].errors
-        assert trouble.startswith("an answer cannot be read: Expected `")
+        assert found.probes[name].done
+        (trouble,) = found.probes[name].errors
+        assert trouble.startswith("a report cannot be read: Expected `")
 
 
 # MTUMigration
@@ -334,7 +343,7 @@ async def test_progress_and_journal(api: Api) -> None:
     assert found.journal[0].time < found.journal[1].time
     back = undo.turn(found.progress, PLAN.steps)
     assert (await mtu.advance(api, "m", back, "turned")).progress == back
-    assert (await mtu.set_direction(api, "m", "back")).direction == "back"
+    assert (await mtu.set_direction(api, "m", "backward")).direction == "backward"
 
 
 async def test_no_line_of_the_journal_is_lost_to_another_writer(api: Api) -> None:

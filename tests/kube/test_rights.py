@@ -237,8 +237,8 @@ PLURALS: Mapping[object, str] = {
 SPEC: Body = {
     "migration": "m",
     "phase": "PinPods",
-    "low": 1450,
-    "high": 1500,
+    "pinMtu": 1450,
+    "highestMtu": 1500,
     "ports": {"prefixes": ["cali"]},
     "podMtu": 1450,
     "originMtu": 1500,

@@ -6,8 +6,8 @@ from kubemtu.core.change import migration
 DESIRED = migration.Desired(
     migration="m1",
     phase=migration.Phase.RECORD,
-    low=1450,
-    high=1500,
+    pin_mtu=1450,
+    highest_mtu=1500,
     ports=net.PortRule(prefixes=("cali",)),
     pod_mtu=1450,
     origin_mtu=1500,

@@ -182,8 +182,8 @@ class Rig:
         return migration.Desired(
             migration=name,
             phase=phase,
-            low=min(self.mtu, target),
-            high=max(self.mtu, target),
+            pin_mtu=min(self.mtu, target),
+            highest_mtu=max(self.mtu, target),
             ports=self.rule,
             pod_mtu=target,
             origin_mtu=self.mtu,
@@ -194,7 +194,7 @@ class Rig:
             restore=restore,
         )
 
-    def make_true(self, desired: migration.Desired, directory: Path) -> migration.Reached:
+    def make_true(self, desired: migration.Desired, directory: Path) -> migration.Applied:
         """One call by a process that knows nothing but the journal."""
         return self.inside(lambda: engine.make_true(desired, directory=directory))
 
@@ -205,7 +205,7 @@ class Rig:
         *,
         phases: Sequence[migration.Phase] = migration.ORDER,
         restore: bool = False,
-    ) -> list[migration.Reached]:
+    ) -> list[migration.Applied]:
         """Several phases after another; each must be done."""
         reached = []
         for phase in phases:

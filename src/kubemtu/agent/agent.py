@@ -246,8 +246,8 @@ class Agent:
         self._places.learn(seen.ports)
         self._report = report.Report(
             generation=self._course.asked.generation,
-            reached=self._course.reached,
-            answers=dict(self._answers),
+            applied=self._course.applied,
+            probes=dict(self._answers),
             observation=seen,
         )
         self._news.set()
@@ -280,21 +280,21 @@ class Agent:
     async def _send(self) -> report.Report:
         now = self._report
         assert now is not None
-        answers = now.answers if self._begun else None
+        answers = now.probes if self._begun else None
         moment = records.moment(self._api.now())
-        self._condition = report.accepted(now.reached, now.generation, self._condition, moment)
+        self._condition = report.accepted(now.applied, now.generation, self._condition, moment)
         await mtu.set_status(
             self._api,
             self._node,
             generation=now.generation,
-            reached=now.reached,
-            answers=answers,
+            applied=now.applied,
+            probes=answers,
             observation=self._dated(now.observation),
             agent=self._identity,
             conditions=[self._condition],
         )
-        for name in now.answers if self._begun else ():
-            if name in self._answers and self._answers[name] is now.answers[name]:
+        for name in now.probes if self._begun else ():
+            if name in self._answers and self._answers[name] is now.probes[name]:
                 del self._answers[name]
         if not self._begun:
             self._begun = True

@@ -100,44 +100,48 @@ class Course:
 
     def __init__(self) -> None:
         """Nothing is asked yet."""
-        self.reached: migration.Reached | None = None
+        self.applied: migration.Applied | None = None
         self.asked = Asked()
         self._begun = False
 
     @property
     def failing(self) -> bool:
         """True while something could not be done."""
-        return self.reached is not None and bool(self.reached.failures)
+        return self.applied is not None and bool(self.applied.failures)
 
     def begin(self, asked: Asked) -> bool:
         """Note what is asked now; True when that is new."""
         if self._begun and asked == self.asked:
             return False
         self._begun = True
-        self.asked, self.reached = asked, None
+        self.asked, self.applied = asked, None
         if asked.trouble:
             log.warning("%s", asked.trouble)
-            self.reached = migration.Reached(
+            self.applied = migration.Applied(
                 phase=migration.Phase.RECORD,
                 restore=False,
                 done=False,
-                ports=0,
-                changed=0,
+                pods=0,
+                settings_changed=0,
                 failures=(asked.trouble,),
-                refused=asked.refused,
+                refused_reason=asked.refused,
             )
         return True
 
-    def take(self, found: migration.Reached) -> None:
+    def take(self, found: migration.Applied) -> None:
         """Add what one round did."""
-        before = self.reached
+        before = self.applied
         for sentence in found.failures:
             if before is None or sentence not in before.failures:
                 log.warning("%s: %s", found.phase, sentence)
-        if before is None or found.changed:
+        if before is None or found.settings_changed:
             text = "%s: %d pods, %d settings changed, %.1f ms"
-            log.info(text, found.phase, found.ports, found.changed, found.seconds * 1000)
+            log.info(text, found.phase, found.pods, found.settings_changed, found.duration_seconds * 1000)
         if before is not None:
-            seconds = before.seconds + found.seconds if found.changed else before.seconds
-            found = msgspec.structs.replace(found, changed=before.changed + found.changed, seconds=seconds)
-        self.reached = found
+            worked = found.duration_seconds if found.settings_changed else 0.0
+            found = msgspec.structs.replace(
+                found,
+                settings_changed=before.settings_changed + found.settings_changed,
+                duration_seconds=before.duration_seconds + worked,
+            )
+        self.applied = found

@@ -91,22 +91,22 @@ class Keeper:
             self._files = None
             return True
 
-    def make_true(self, desired: migration.Desired) -> migration.Reached:
+    def make_true(self, desired: migration.Desired) -> migration.Applied:
         """Make the node true to `desired`; what goes wrong is in `failures` and never raised."""
         self._settled = False
         try:
             self._be_ready(desired)
             assert self._engine is not None
-            reached = self._engine.make_true(desired)
+            applied = self._engine.make_true(desired)
         except (errors.KubemtuError, OSError) as error:
             return failed(desired, str(error))
         except ValueError as error:  # a network that is none, as somebody wrote it by hand
             sentence = f"the spec of NodeMTU {self._node} asks for what makes no sense: {error}; correct it"
             return failed(desired, sentence, migration.OUT_OF_BOUNDS)
-        self._settled = reached.done and desired.phase is migration.Phase.SETTLE
-        return reached
+        self._settled = applied.done and desired.phase is migration.Phase.SETTLE
+        return applied
 
-    def drain(self) -> migration.Reached | None:
+    def drain(self) -> migration.Applied | None:
         """Read what happened, and correct what it made wrong; None when nothing was."""
         if self._watch is None:
             if self._listener is not None:
@@ -201,16 +201,16 @@ def strangers(desired: migration.Desired, known: Collection[str]) -> list[str]:
     ]
 
 
-def failed(desired: migration.Desired, sentence: str, refused: str = "") -> migration.Reached:
+def failed(desired: migration.Desired, sentence: str, refused: str = "") -> migration.Applied:
     """What is reported when nothing could be done at all; `refused`: when nothing was tried, the reason."""
-    return migration.Reached(
+    return migration.Applied(
         phase=desired.phase,
         restore=desired.restore,
         done=False,
-        ports=0,
-        changed=0,
+        pods=0,
+        settings_changed=0,
         failures=(sentence,),
-        refused=refused,
+        refused_reason=refused,
     )
 
 

@@ -20,17 +20,17 @@ DROPS = 3.0  # seconds between two tellings where nothing but drop counters move
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent tells: `reached` is about the spec of that `generation`, `answers` about MTUProbes, by name."""
+    """What the agent tells: `applied` is about the spec of that `generation`, `probes` about MTUProbes, by name."""
 
     generation: int | None
-    reached: migration.Reached | None
-    answers: Mapping[str, request.ProbeReport | None]
+    applied: migration.Applied | None
+    probes: Mapping[str, request.ProbeReport | None]
     observation: net.NodeObservation
 
 
 def delay(report: Report, told: Report | None) -> float:
     """How many seconds after the last telling this report is due."""
-    if told is None or report.answers or verdict(report) != verdict(told):
+    if told is None or report.probes or verdict(report) != verdict(told):
         return 0.0
     if quiet(report.observation) != quiet(told.observation):
         return SOON
@@ -39,20 +39,20 @@ def delay(report: Report, told: Report | None) -> float:
 
 def verdict(report: Report) -> tuple[object, ...]:
     """What somebody waits for."""
-    reached = report.reached
-    still = None if reached is None else msgspec.structs.replace(reached, seconds=0.0)
+    applied = report.applied
+    still = None if applied is None else msgspec.structs.replace(applied, duration_seconds=0.0)
     return report.generation, still
 
 
 def accepted(
-    reached: migration.Reached | None, generation: int | None, before: Condition | None, now: str
+    applied: migration.Applied | None, generation: int | None, before: Condition | None, now: str
 ) -> Condition:
     """Return the condition that says whether the spec is obeyed; `before` is the one told last, `now` RFC 3339."""
     status: Literal["True", "False"] = "True"
-    if reached is None:
+    if applied is None:
         reason, message = "NothingAsked", "nothing is asked of this node"
-    elif reached.refused:
-        status, reason, message = "False", reached.refused, "; ".join(reached.failures)[:MESSAGE]
+    elif applied.refused_reason:
+        status, reason, message = "False", applied.refused_reason, "; ".join(applied.failures)[:MESSAGE]
     else:
         reason, message = "Obeyed", "the node is made what the spec says"
     since = before.last_transition_time if before is not None and before.status == status else now

@@ -116,7 +116,7 @@ async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", wish:
     from kubemtu.core.change import plan
     from kubemtu.flows.change import migrations
 
-    if open_one.progress.direction == "back":
+    if open_one.progress.direction == "backward":
         raise errors.UsageError(
             f"{open_one.name} is being rolled back: finish that with `kubemtu rollback` before applying again"
         )

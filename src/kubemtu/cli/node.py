@@ -185,12 +185,12 @@ def _plan(seen: net.NodeObservation, desired: migration.Desired) -> Iterator[str
         yield f"{link.name}: MTU {link.mtu} -> {desired.tunnel_mtu}"
     if desired.bridge is not None and (link := seen.link(desired.bridge)):
         yield f"{link.name}: MTU {link.mtu} -> {desired.pod_mtu}"
-    yield f"Meanwhile every sender of this node is pinned to {desired.low} by route; no pod restarts."
+    yield f"Meanwhile every sender of this node is pinned to {desired.pin_mtu} by route; no pod restarts."
     yield (
         "Senders on other nodes are not pinned: what they send above "
-        f"{desired.low} while this node changes may be lost. In a cluster, use `kubemtu apply`."
+        f"{desired.pin_mtu} while this node changes may be lost. In a cluster, use `kubemtu apply`."
     )
-    if desired.pod_mtu == desired.high > desired.low:
+    if desired.pod_mtu == desired.highest_mtu > desired.pin_mtu:
         yield "Connections that are open now keep their segment size until they reconnect."
 
 
@@ -205,8 +205,8 @@ def _report(change: single.Change, output_format: str) -> int:
         terminal.echo(f"{port.host_link} / {port.netns} {port.pod_link}: {ends} → {port.host_mtu}/{port.pod_mtu}")
     for note in change.notes:
         terminal.echo(note)
-    seconds = sum(phase.seconds for phase in change.phases)
-    settings = sum(phase.changed for phase in change.phases)
+    seconds = sum(phase.duration_seconds for phase in change.phases)
+    settings = sum(phase.settings_changed for phase in change.phases)
     pods = wording.count(len(change.after), "pod")
     terminal.echo(f"✓ {pods}, {settings} settings written and read back, in {seconds * 1000:.0f} ms")
     return errors.FINE

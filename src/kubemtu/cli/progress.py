@@ -92,7 +92,7 @@ def end(ended: outcome.Outcome, output_format: str) -> None:
     if output_format != "text":
         output.emit(ended, output_format)
         return
-    what = {"back": "Rolled back", "relief": "Relieved"}.get(ended.direction, "Applied")
+    what = {"backward": "Rolled back", "relief": "Relieved"}.get(ended.direction, "Applied")
     say(f"{what} in {ended.seconds:.1f} s ({ended.migration}).", bold=True)
     for sentence in ended.remains:
         say(f"  Left as it is: {sentence}")

@@ -80,7 +80,7 @@ async def _relieve(flags: kubeflags.KubeFlags, wish: RelieveOptions) -> int:
         if open_one is not None and open_one.progress.untouched:
             await migrations.give_up(api, open_one)
             open_one = None
-        if open_one is not None and open_one.progress.direction == "back":
+        if open_one is not None and open_one.progress.direction == "backward":
             raise errors.UsageError(
                 f"{open_one.name} is being rolled back: finish that with `kubemtu rollback` before pinning again"
             )
@@ -157,7 +157,7 @@ async def _begun(
     if open_one is None:
         return await migrations.begin(api, whole, "relief")
     before = open_one.plan.steps[0]
-    if isinstance(before, plan.Live) and (before.low, before.host_mtu) == (first.low, first.host_mtu):
+    if isinstance(before, plan.Live) and (before.pin_mtu, before.host_mtu) == (first.pin_mtu, first.host_mtu):
         await migrations.go_forward(api, open_one, "relief")
         return open_one.name
     return await migrations.give_another_plan(api, open_one, whole, "relief")

@@ -99,7 +99,7 @@ async def _refuse_while_something_stands(api: kube_api.Api) -> str:
     for found in sorted(
         await _list(api, mtu.MIGRATIONS), key=lambda one: one.text("metadata", "creationTimestamp") or ""
     ):
-        back = found.text("status", "progress", "direction") == "back"
+        back = found.text("status", "progress", "direction") == "backward"
         if not found.flag("status", "progress", "finished"):
             ways = "finish it with `kubemtu apply`, or take it back with `kubemtu rollback`"
             raise errors.Conflict(
@@ -124,7 +124,7 @@ async def _refuse_while_something_stands(api: kube_api.Api) -> str:
 
 def _holds(found: Object) -> bool:
     """Whether something is asked of a node, or its agent has not reported yet that nothing is any more."""
-    return bool(found.mapping("spec") or found.mapping("status", "reached"))
+    return bool(found.mapping("spec") or found.mapping("status", "applied"))
 
 
 async def _pins(api: kube_api.Api) -> str:

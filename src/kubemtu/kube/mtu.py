@@ -111,27 +111,29 @@ async def set_status(
     name: str,
     *,
     generation: int | None = None,
-    reached: migrations_core.Reached | msgspec.UnsetType | None = msgspec.UNSET,
-    answers: Mapping[str, request.ProbeReport | None] | msgspec.UnsetType | None = msgspec.UNSET,
+    applied: migrations_core.Applied | msgspec.UnsetType | None = msgspec.UNSET,
+    probes: Mapping[str, request.ProbeReport | None] | msgspec.UnsetType | None = msgspec.UNSET,
     observation: net.NodeObservation | msgspec.UnsetType = msgspec.UNSET,
     agent: Agent | msgspec.UnsetType = msgspec.UNSET,
     conditions: Sequence[Condition] | msgspec.UnsetType = msgspec.UNSET,
 ) -> NodeMtu:
     """Say what a node is; what is not given stays, None takes it away. Its NodeMTU is made when there is none.
 
-    `generation` is that of the NodeMTU whose spec `reached` is about; `answers` not named in the mapping stay, those
+    `generation` is that of the NodeMTU whose spec `applied` is about; `probes` not named in the mapping stay, those
     that are None there are taken away, and None for the mapping takes away all.
     """
     status: dict[str, object] = {}
     if generation is not None:
         status["observedGeneration"] = generation
-    for key, value in {"reached": reached, "observation": observation, "agent": agent}.items():
+    for key, value in {"applied": applied, "observation": observation, "agent": agent}.items():
         if value is not msgspec.UNSET:
             status[key] = None if value is None else records.encoded(value)
-    if answers is None:
-        status["answers"] = None
-    elif not isinstance(answers, msgspec.UnsetType):
-        status["answers"] = {name: None if one is None else records.encoded(one) for name, one in answers.items()}
+    if probes is None:
+        status["probes"] = None
+    elif not isinstance(probes, msgspec.UnsetType):
+        status["probes"] = {
+            name: None if report is None else records.encoded(report) for name, report in probes.items()
+        }
     if not isinstance(conditions, msgspec.UnsetType):
         status["conditions"] = [records.listed(one) for one in conditions]
     if isinstance(observation, net.NodeObservation):

@@ -13,7 +13,7 @@ from kubemtu.core.probe import request
 from kubemtu.core.text import digits
 
 T = TypeVar("T")
-Direction = Literal["forward", "relief", "back"]  # relief: forward until every sender is pinned, and no further
+Direction = Literal["forward", "relief", "backward"]  # relief: forward until every sender is pinned, and no further
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -38,14 +38,14 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
     """What one node should be (`desired`) and what its agent says that it is.
 
-    `reached` is about the spec of `observed_generation`, `answers` about MTUProbes, by their names; `observed_at` is in
+    `applied` is about the spec of `observed_generation`, `probes` about MTUProbes, by their names; `observed_at` is in
     seconds since the epoch.
     """
 
     name: str
     desired: migration.Desired | None = None
-    reached: migration.Reached | None = None
-    answers: Mapping[str, request.ProbeReport] = {}
+    applied: migration.Applied | None = None
+    probes: Mapping[str, request.ProbeReport] = {}
     observation: net.NodeObservation | None = None
     observed_at: float | None = None
     agent: Agent | None = None
@@ -132,8 +132,8 @@ def node_of(found: Object) -> NodeMtu:
     return NodeMtu(
         name=found.name,
         desired=_part(found, migration.Desired, "spec"),
-        reached=_part(found, migration.Reached, "status", "reached"),
-        answers={name: _told(one) for name, one in found.mapping("status", "answers").items()},
+        applied=_part(found, migration.Applied, "status", "applied"),
+        probes={name: _report(report) for name, report in found.mapping("status", "probes").items()},
         observation=_part(found, net.NodeObservation, "status", "observation"),
         observed_at=_seconds(found, observed_at) if observed_at else None,
         agent=_part(found, Agent, "status", "agent"),
@@ -167,8 +167,8 @@ def migration_of(found: Object) -> Migration:
 
 def _direction(found: Object) -> Direction:
     match found.text("spec", "direction"):
-        case "back":
-            return "back"
+        case "backward":
+            return "backward"
         case "relief":
             return "relief"
         case _:
@@ -193,12 +193,12 @@ def _value(value: object, *, in_list: bool) -> object:
     return value
 
 
-def _told(present: object) -> request.ProbeReport:
-    """One answer; one that cannot be read is told as such, for it must not hide the node that gave it."""
+def _report(present: object) -> request.ProbeReport:
+    """Decode one report; one that cannot be read says so, for it must not hide the node that gave it."""
     try:
         return msgspec.convert(present, request.ProbeReport)
     except msgspec.ValidationError as error:
-        return request.ProbeReport(ready=True, done=True, errors=(f"an answer cannot be read: {error}",))
+        return request.ProbeReport(ready=True, done=True, errors=(f"a report cannot be read: {error}",))
 
 
 def _part(found: Object, type_: type[T], *path: str) -> T | None:

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubemtu.core.change import safety
-from kubemtu.core.change.migration import ORDER, TABLE, Phase, Reached
+from kubemtu.core.change.migration import ORDER, TABLE, Applied, Phase
 
 
-def told(phase: Phase, **changed: object) -> Reached:
-    fields: dict[str, object] = {"phase": phase, "restore": False, "done": True, "ports": 3, "changed": 0}
-    return msgspec.convert(fields | changed, Reached)
+def told(phase: Phase, **changed: object) -> Applied:
+    fields: dict[str, object] = {"phase": phase, "restore": False, "done": True, "pods": 3, "settings_changed": 0}
+    return Applied(**(fields | changed))  # type: ignore[arg-type]
 
 
 def test_the_first_phase_needs_nobody() -> None:
@@ -22,65 +22,65 @@ def test_the_first_phase_needs_nobody() -> None:
 
 
 def test_every_node_must_have_reported() -> None:
-    reached = {"n1": told(Phase.RECORD)}
-    assert safety.may_enter(Phase.PIN_PODS, reached, ["n1", "n2"]) == ["node n2 has not reported Record"]
+    applied = {"n1": told(Phase.RECORD)}
+    assert safety.may_enter(Phase.PIN_PODS, applied, ["n1", "n2"]) == ["node n2 has not reported Record"]
 
 
 def test_every_node_must_be_done() -> None:
-    reached = {"n1": told(Phase.RECORD), "n2": told(Phase.RECORD, done=False)}
-    assert safety.may_enter(Phase.PIN_PODS, reached, ["n1", "n2"]) == ["node n2 is not done with Record"]
+    applied = {"n1": told(Phase.RECORD), "n2": told(Phase.RECORD, done=False)}
+    assert safety.may_enter(Phase.PIN_PODS, applied, ["n1", "n2"]) == ["node n2 is not done with Record"]
 
 
 def test_a_failure_stops_everything() -> None:
-    reached = {"n1": told(Phase.PIN_PODS, failures=("EPERM on cali1",))}
-    assert safety.may_enter(Phase.PIN_OVERLAY, reached, ["n1"]) == ["node n1 failed in PinPods: EPERM on cali1"]
+    applied = {"n1": told(Phase.PIN_PODS, failures=("EPERM on cali1",))}
+    assert safety.may_enter(Phase.PIN_OVERLAY, applied, ["n1"]) == ["node n1 failed in PinPods: EPERM on cali1"]
 
 
 def test_no_phase_is_jumped_over() -> None:
-    reached = {"n1": told(Phase.PIN_PODS)}
-    assert safety.may_enter(Phase.DEVICES, reached, ["n1"]) == [
+    applied = {"n1": told(Phase.PIN_PODS)}
+    assert safety.may_enter(Phase.DEVICES, applied, ["n1"]) == [
         "node n1 reported PinPods, and Devices follows PinPorts"
     ]
 
 
 def test_a_node_that_is_there_already_holds_nobody_up() -> None:
-    reached = {"n1": told(Phase.PIN_OVERLAY, done=False), "n2": told(Phase.PIN_PODS)}
-    assert safety.may_enter(Phase.PIN_OVERLAY, reached, ["n1", "n2"]) == []
+    applied = {"n1": told(Phase.PIN_OVERLAY, done=False), "n2": told(Phase.PIN_PODS)}
+    assert safety.may_enter(Phase.PIN_OVERLAY, applied, ["n1", "n2"]) == []
 
 
 def test_devices_do_not_move_while_somebody_sends_more_than_they_will_take() -> None:
-    reached = {
-        "n1": told(Phase.PIN_PORTS, sends=1450, accepts=1500),
-        "n2": told(Phase.PIN_PORTS, sends=1500, accepts=1500),
+    applied = {
+        "n1": told(Phase.PIN_PORTS, largest_sent=1450, smallest_accepted=1500),
+        "n2": told(Phase.PIN_PORTS, largest_sent=1500, smallest_accepted=1500),
     }
-    assert safety.may_enter(Phase.DEVICES, reached, ["n1", "n2"], low=1450) == [
+    assert safety.may_enter(Phase.DEVICES, applied, ["n1", "n2"], pin_mtu=1450) == [
         "node n2 still sends 1500 bytes, and devices go down to 1450"
     ]
 
 
 def test_pins_do_not_go_while_a_pod_takes_less_than_is_sent() -> None:
-    reached = {
-        "n1": told(Phase.UNPIN_PORTS, sends=1500, accepts=1500),
-        "n2": told(Phase.UNPIN_PORTS, sends=1450, accepts=1450),
+    applied = {
+        "n1": told(Phase.UNPIN_PORTS, largest_sent=1500, smallest_accepted=1500),
+        "n2": told(Phase.UNPIN_PORTS, largest_sent=1450, smallest_accepted=1450),
     }
-    assert safety.may_enter(Phase.UNPIN_OVERLAY, reached, ["n1", "n2"]) == [
+    assert safety.may_enter(Phase.UNPIN_OVERLAY, applied, ["n1", "n2"]) == [
         "node n1 still sends 1500 bytes, and a pod of node n2 takes 1450"
     ]
 
 
 def test_before_all_are_pinned_old_misfits_are_no_reason_to_stop() -> None:
-    reached = {"n1": told(Phase.RECORD, sends=1500, accepts=1450)}
-    assert safety.may_enter(Phase.PIN_PODS, reached, ["n1"]) == []
+    applied = {"n1": told(Phase.RECORD, largest_sent=1500, smallest_accepted=1450)}
+    assert safety.may_enter(Phase.PIN_PODS, applied, ["n1"]) == []
 
 
 def test_a_rollback_may_return_to_what_did_not_fit_before() -> None:
-    reached = {"n1": told(Phase.UNPIN_OVERLAY, restore=True, sends=1500, accepts=1450)}
-    assert safety.may_enter(Phase.UNPIN_PODS, reached, ["n1"]) == []
+    applied = {"n1": told(Phase.UNPIN_OVERLAY, restore=True, largest_sent=1500, smallest_accepted=1450)}
+    assert safety.may_enter(Phase.UNPIN_PODS, applied, ["n1"]) == []
 
 
 def test_nobody_goes_forward_while_others_go_back() -> None:
-    reached = {"n1": told(Phase.DEVICES, restore=True), "n2": told(Phase.DEVICES)}
-    assert safety.may_enter(Phase.UNPIN_PORTS, reached, ["n1", "n2"]) == [
+    applied = {"n1": told(Phase.DEVICES, restore=True), "n2": told(Phase.DEVICES)}
+    assert safety.may_enter(Phase.UNPIN_PORTS, applied, ["n1", "n2"]) == [
         "some nodes go back while node n2 still goes forward"
     ]
 
@@ -153,19 +153,19 @@ class World(msgspec.Struct):
         machine.moved += 1
         return True
 
-    def report(self, machine: Machine) -> Reached:
+    def report(self, machine: Machine) -> Applied:
         """What the agent of a machine tells: its own senders' largest, its own pods' smallest."""
         number = self.machines.index(machine)
         sends = [size for name, size in self.senders() if name.startswith((f"pod {number}.", f"node {number} "))]
         accepts = [taken for name, taken in self.receivers() if name.startswith(f"pod {number}.")]
-        return Reached(
+        return Applied(
             phase=machine.phase,
             restore=False,
             done=not TABLE[machine.phase].moved or machine.moved > 2 * len(machine.pods),
-            ports=len(machine.pods),
-            changed=0,
-            sends=max(sends),
-            accepts=min(accepts, default=None),
+            pods=len(machine.pods),
+            settings_changed=0,
+            largest_sent=max(sends),
+            smallest_accepted=min(accepts, default=None),
         )
 
 
@@ -199,8 +199,8 @@ def run(world: World, choices: st.DataObject) -> set[tuple[str, str]]:
                 able.append(number)
                 continue
             place = ORDER.index(machine.phase) + 1
-            reached = {name: world.report(one) for name, one in zip(names, world.machines, strict=True)}
-            if place < len(ORDER) and not safety.may_enter(ORDER[place], reached, names, low=world.low):
+            applied = {name: world.report(one) for name, one in zip(names, world.machines, strict=True)}
+            if place < len(ORDER) and not safety.may_enter(ORDER[place], applied, names, pin_mtu=world.low):
                 able.append(number)
         machine = world.machines[choices.draw(st.sampled_from(able))]
         if TABLE[machine.phase].moved and not world.report(machine).done:
@@ -261,7 +261,7 @@ def test_the_same_steps_with_both_barriers_lose_none() -> None:
 def test_the_check_itself_refuses_to_run_ahead() -> None:
     world = two(1500, 1450)
     world.machines[0].phase = Phase.PIN_PODS
-    reached = {str(number): world.report(machine) for number, machine in enumerate(world.machines)}
-    assert safety.may_enter(Phase.PIN_OVERLAY, reached, ["0", "1"], low=1450) == [
+    applied = {str(number): world.report(machine) for number, machine in enumerate(world.machines)}
+    assert safety.may_enter(Phase.PIN_OVERLAY, applied, ["0", "1"], pin_mtu=1450) == [
         "node 1 reported Record, and PinOverlay follows PinPods"
     ]

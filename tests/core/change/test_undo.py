@@ -14,7 +14,7 @@ IFACE = plan.EditValue(ref=CONFIG, path=("data", "canal_iface"), before=None, af
 MTU = plan.EditValue(ref=CONFIG, path=("data", "cni_network_config"), before="{}", after='{"mtu": 1450}', why="1450")
 ROLLOUT = plan.Rollout(ref=CANAL, why="read it", conflist="/etc/cni/net.d/10-calico.conflist", mtu=1450, held=(None,))
 NODE = plan.NodeTarget(node="n1", ports=net.PortRule(prefixes=("cali",)), pod_mtu=1450, origin_mtu=1500)
-LIVE = plan.Live(nodes=(NODE,), low=1450, high=1500, underlay=1500, why="running pods")
+LIVE = plan.Live(nodes=(NODE,), pin_mtu=1450, highest_mtu=1500, underlay=1500, why="running pods")
 PINS, DEVICES = LIVE.halves()
 
 

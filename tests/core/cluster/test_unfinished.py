@@ -94,8 +94,8 @@ def test_one_that_goes_back_is_only_carried_on_backwards() -> None:
 
 def back() -> Object:
     found = change()
-    spec = {"direction": "back", "plan": {"target": 1354, "steps": []}}
-    status = found.mapping("status") | {"progress": {"direction": "back", "begun": True, "turnedStep": 1}}
+    spec = {"direction": "backward", "plan": {"target": 1354, "steps": []}}
+    status = found.mapping("status") | {"progress": {"direction": "backward", "begun": True, "turnedStep": 1}}
     return Object.of(found.body | {"spec": spec, "status": status})
 
 

@@ -32,8 +32,8 @@ def held(mtu: int | None) -> Rollout:
 def live_of(made: Plan) -> Live:
     """The live change, whole: a decrease has its two halves."""
     first, *rest = (step for step in made.steps if isinstance(step, Live))
-    assert [(one.nodes, one.low, one.high, one.underlay) for one in rest] == [
-        (first.nodes, first.low, first.high, first.underlay) for _ in rest
+    assert [(one.nodes, one.pin_mtu, one.highest_mtu, one.underlay) for one in rest] == [
+        (first.nodes, first.pin_mtu, first.highest_mtu, first.underlay) for _ in rest
     ]
     return first
 
@@ -121,7 +121,7 @@ def test_down_pins_first_then_the_configuration_then_the_devices() -> None:
     assert phases(made) == [("Record", "PinPorts"), ("Devices", "Settle")]
     assert (made.cni, made.target, made.current) == ("canal", 1450, 1500)
     live = live_of(made)
-    assert (live.low, live.high, live.underlay) == (1450, 1500, 1500)
+    assert (live.pin_mtu, live.highest_mtu, live.underlay) == (1450, 1500, 1500)
     assert live.nodes[0] == NodeTarget(
         node="n1",
         ports=net.PortRule(prefixes=("cali",)),
@@ -156,7 +156,7 @@ def test_up_the_running_pods_first_then_the_configuration() -> None:
     assert [type(step).__name__ for step in made.steps] == ["Live", "EditValue", "Rollout"]
     assert phases(made) == [("Record", "Settle")]
     live = live_of(made)
-    assert (live.low, live.high, live.underlay) == (1450, 8950, 9000)
+    assert (live.pin_mtu, live.highest_mtu, live.underlay) == (1450, 8950, 9000)
     chosen, warning = made.warnings
     assert chosen.startswith("The configuration says 1450, and this raises it")
     assert warning.startswith("TCP connections that were opened at 1450 keep that segment size until they reconnect")
@@ -167,7 +167,7 @@ def test_some_above_and_some_below_is_a_way_down() -> None:
     made = planner.make(laid_out(seen, example.state(1500)), 1450, (EDIT, ROLLOUT))
     assert [type(step).__name__ for step in made.steps] == ["Live", "EditValue", "Rollout", "Live"]
     live = live_of(made)
-    assert (live.low, live.high) == (1400, 1500)
+    assert (live.pin_mtu, live.highest_mtu) == (1400, 1500)
     assert [to.origin_mtu for to in live.nodes] == [1500, 1400]
 
 
@@ -179,7 +179,7 @@ def test_what_is_rolled_out_already_needs_only_the_running_pods() -> None:
 
 def test_one_end_lowered_counts_in_what_senders_are_pinned_to() -> None:
     live = live_of(planner.make(laid_out(nodes(pod=1500, host=1400)), 1450, ()))
-    assert (live.low, live.high) == (1400, 1500)
+    assert (live.pin_mtu, live.highest_mtu) == (1400, 1500)
 
 
 def test_a_node_that_did_not_follow_needs_only_the_restart() -> None:
@@ -220,7 +220,7 @@ def test_nothing_to_do_is_an_empty_plan() -> None:
 def test_a_tunnel_that_would_fragment_comes_down_with_the_pods() -> None:
     live = live_of(planner.make(laid_out(nodes(pod=1500, tunnel=1500)), 1450, ()))
     assert [(to.tunnel, to.tunnel_mtu) for to in live.nodes] == [("flannel.1", 1450)] * 3
-    assert (live.low, live.high) == (1450, 1500)
+    assert (live.pin_mtu, live.highest_mtu) == (1450, 1500)
 
 
 def test_a_tunnel_that_is_too_small_is_raised_with_the_pods() -> None:
@@ -243,12 +243,12 @@ def test_a_bridge_is_part_of_the_change() -> None:
     state = example.state(bridge="cni0", ports=net.PortRule(bridge="cni0"))
     live = live_of(planner.make(laid_out(nodes(pod=1500, bridge=1400), state), 1450, ()))
     assert [to.bridge for to in live.nodes] == ["cni0"] * 3
-    assert (live.low, live.high) == (1400, 1500)
+    assert (live.pin_mtu, live.highest_mtu) == (1400, 1500)
 
 
 def test_a_bridge_alone_is_worth_a_step() -> None:
     state = example.state(bridge="cni0", ports=net.PortRule(bridge="cni0"))
-    assert live_of(planner.make(laid_out(nodes(bridge=1500), state), 1450, ())).high == 1500
+    assert live_of(planner.make(laid_out(nodes(bridge=1500), state), 1450, ())).highest_mtu == 1500
 
 
 # What is left, and what to mind

@@ -44,7 +44,7 @@ class Cluster:
         for node in request.nodes(asked):
             told = self._answer(node, asked)
             if told is not None:
-                await mtu.set_status(self.api, node, answers={name: told})
+                await mtu.set_status(self.api, node, probes={name: told})
 
     async def left(self) -> list[str]:
         """The names of the questions that are there now."""
@@ -303,7 +303,7 @@ async def test_what_others_told_is_not_taken_for_an_answer(as_user: As) -> None:
 
     async with cluster(as_user, answer) as there, asking.asking(there.api, patience=0.4) as line:
         told: Mapping[str, request.ProbeReport] = {"somebody-elses": request.ProbeReport(ready=True, done=True)}
-        await mtu.set_status(there.api, "n1", answers=told)
+        await mtu.set_status(there.api, "n1", probes=told)
         with pytest.raises(errors.Unreachable):
             await line.ask(request.ProbeRequest(inspect=(request.Namespace(node="n1"),)))
         assert (await line.ask(BOTH)).keys() == {"n1", "n2"}

@@ -25,7 +25,7 @@ class Heard(Nodes):
     def put(self, name: str, told: request.ProbeReport | None, *, age: float = 0.0) -> None:
         """Have a node tell something, or nothing, some seconds ago."""
         answers = {"question": told} if told is not None else {}
-        self._seen[name] = NodeMtu(name=name, answers=answers, observed_at=time.time() - age)
+        self._seen[name] = NodeMtu(name=name, probes=answers, observed_at=time.time() - age)
         self._news.set()
 
     async def look_who_left(self) -> set[str]:

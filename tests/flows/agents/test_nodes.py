@@ -22,15 +22,15 @@ As = Callable[[str], AbstractAsyncContextManager[Api]]
 OURS = migration.Desired(
     migration="m",
     phase=migration.Phase.SETTLE,
-    low=1400,
-    high=1450,
+    pin_mtu=1400,
+    highest_mtu=1450,
     ports=net.PortRule(prefixes=("cali",)),
     pod_mtu=1400,
     origin_mtu=1450,
     epoch=1,
 )
 THEIRS = msgspec.structs.replace(OURS, phase=migration.Phase.PIN_PODS, restore=True, epoch=2)
-DONE = migration.Reached(phase=migration.Phase.SETTLE, restore=False, done=True, ports=1, changed=0)
+DONE = migration.Applied(phase=migration.Phase.SETTLE, restore=False, done=True, pods=1, settings_changed=0)
 
 
 @contextlib.asynccontextmanager
@@ -81,10 +81,10 @@ async def test_an_agent_that_tells_something_meanwhile_is_no_other_driver(as_use
                 await mtu.set_status(api, "n1", observation=net.NodeObservation(node="n1", observed_at=float(asked)))
             if asked == 3:
                 for name in ("n1", "n2"):
-                    await mtu.set_status(api, name, generation=2, reached=DONE)
+                    await mtu.set_status(api, name, generation=2, applied=DONE)
 
-        reached = await found.reach({"n1": OURS, "n2": OURS}, still_ours=still_ours, patience=20.0)
-        assert reached == {"n1": DONE, "n2": DONE}
+        applied = await found.reach({"n1": OURS, "n2": OURS}, still_ours=still_ours, patience=20.0)
+        assert applied == {"n1": DONE, "n2": DONE}
         assert await specs(api) == {"n1": OURS, "n2": OURS}
 
 
@@ -95,7 +95,7 @@ async def test_what_is_asked_already_is_not_written_again(as_user: As) -> None:
             raise AssertionError("nothing is written, so nobody needs to know")
 
         made = await mtu.set_desired(api, "n1", OURS)
-        await mtu.set_status(api, "n1", generation=made.generation, reached=DONE)
+        await mtu.set_status(api, "n1", generation=made.generation, applied=DONE)
         async with Nodes.watching(api) as anew:
             assert await anew.reach({"n1": OURS}, still_ours=nobody) == {"n1": DONE}
 
@@ -110,8 +110,8 @@ async def test_a_node_without_an_object_gets_one(as_user: As) -> None:
         async def agent() -> None:
             async with contextlib.aclosing(mtu.watch_node(api, "n1")) as states:
                 async for one in states:
-                    if one is not None and one.desired is not None and one.reached is None:
-                        await mtu.set_status(api, "n1", generation=one.generation, reached=DONE)
+                    if one is not None and one.desired is not None and one.applied is None:
+                        await mtu.set_status(api, "n1", generation=one.generation, applied=DONE)
 
         task = asyncio.create_task(agent())
         try:
@@ -132,9 +132,9 @@ async def test_an_answer_that_is_overtaken_by_what_it_led_to_is_not_taken_for_th
             if "spec" in body:
                 generation = made.get("metadata", "generation")
                 assert isinstance(generation, int)
-                await mtu.set_status(api, "n1", generation=generation, reached=DONE)
+                await mtu.set_status(api, "n1", generation=generation, applied=DONE)
                 async with asyncio.timeout(60):
-                    while found.seen()["n1"].reached != DONE:
+                    while found.seen()["n1"].applied != DONE:
                         await asyncio.sleep(0.01)
             return made
 

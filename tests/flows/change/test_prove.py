@@ -416,7 +416,7 @@ TARGET = plan.NodeTarget(
     tunnel_mtu=8950,
     bridge="cni0",
 )
-LIVE = plan.Live(nodes=(TARGET,), low=1450, high=8950, underlay=9000, why="why")
+LIVE = plan.Live(nodes=(TARGET,), pin_mtu=1450, highest_mtu=8950, underlay=9000, why="why")
 
 
 def test_a_node_that_joined_gets_what_its_own_nic_leaves_for_the_tunnel() -> None:

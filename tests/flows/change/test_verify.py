@@ -15,7 +15,7 @@ from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu
 
 TARGET = plan.NodeTarget(node="n1", ports=net.PortRule(prefixes=("cali",)), pod_mtu=1450, origin_mtu=1500)
-LIVE = plan.Live(nodes=(TARGET,), low=1450, high=1500, underlay=1500, why="why")
+LIVE = plan.Live(nodes=(TARGET,), pin_mtu=1450, highest_mtu=1500, underlay=1500, why="why")
 PORT = net.PodPort(
     netns="cni-1",
     inode=1,
@@ -155,10 +155,10 @@ async def test_a_node_that_shows_nothing_is_a_surprise_unless_it_has_left() -> N
 async def test_after_a_rollback_recorded_is_said_only_of_what_was(restored: int | None, said: str) -> None:
     back = msgspec.structs.replace(LIVE, restore=True)
     found = nodes(msgspec.structs.replace(PORT, pod_mtu=1400, host_mtu=1400), PORT)
-    told = migration.Reached(
-        phase=migration.Phase.SETTLE, restore=True, done=True, ports=2, changed=0, restored=restored
+    told = migration.Applied(
+        phase=migration.Phase.SETTLE, restore=True, done=True, pods=2, settings_changed=0, pods_restored=restored
     )
-    found._seen["n1"] = msgspec.structs.replace(found._seen["n1"], reached=told)
+    found._seen["n1"] = msgspec.structs.replace(found._seen["n1"], applied=told)
     assert await verify.ports(found, back, {"n1": TARGET}, NAMES, {}) == said
 
 

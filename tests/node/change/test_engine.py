@@ -41,9 +41,9 @@ def test_both_ends_change_and_every_route_is_as_before(
     reached = rig.walk(new, journals)
     assert rig.mtus() == {(new, new)}
     assert rig.routes() == before
-    assert [row.accepts for row in reached] == [old] * 4 + [new] * 5
-    assert reached[3].sends == min(old, new)  # PinPorts: no sender is left above
-    assert reached[4].sends == min(old, new)
+    assert [row.smallest_accepted for row in reached] == [old] * 4 + [new] * 5
+    assert reached[3].largest_sent == min(old, new)  # PinPorts: no sender is left above
+    assert reached[4].largest_sent == min(old, new)
     if bridged:
         assert rig.mtu_of(rig.node, "cni0") == new
 
@@ -67,8 +67,8 @@ def test_a_second_call_changes_nothing(rigs: RigMaker, journals: Path) -> None:
         second = rig.make_true(rig.desired(phase, 1450), journals)
         assert first.done
         assert second.done
-        assert second.changed == 0
-        assert (second.sends, second.accepts) == (first.sends, first.accepts)
+        assert second.settings_changed == 0
+        assert (second.largest_sent, second.smallest_accepted) == (first.largest_sent, first.smallest_accepted)
 
 
 def test_a_decrease_pins_ipv4_by_lock_and_ipv6_by_sysctl(rigs: RigMaker, journals: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_deliberately_small_ipv6_mtu_is_kept(rigs: RigMaker, journals: Path) -
 def test_pods_that_vanish_are_no_failure(rigs: RigMaker, journals: Path) -> None:
     rig = rigs(3)
 
-    def phases() -> list[migration.Reached]:
+    def phases() -> list[migration.Applied]:
         known = journal.Journal.open("m1", journals)
         reached = []
         with change_engine.Engine(known) as engine:
@@ -181,7 +181,7 @@ def test_pods_that_vanish_are_no_failure(rigs: RigMaker, journals: Path) -> None
 
     reached = rig.inside(phases)
     assert [row.failures for row in reached] == [()] * 9
-    assert [row.ports for row in reached] == [3, 3, 2, 2, 1, 1, 1, 1, 1]
+    assert [row.pods for row in reached] == [3, 3, 2, 2, 1, 1, 1, 1, 1]
     assert rig.mtus() == {(1450, 1450)}
 
 
@@ -193,7 +193,7 @@ def test_a_pod_that_vanishes_while_it_is_changed_is_no_failure(
     rig = rigs(3)
     exchange = netlink.Socket.exchange
 
-    def phases() -> migration.Reached:
+    def phases() -> migration.Applied:
         known = journal.Journal.open("m1", journals)
         with change_engine.Engine(known) as engine:
             assert engine.make_true(rig.desired(Phase.RECORD, 1450)).done
@@ -212,7 +212,7 @@ def test_a_pod_that_vanishes_while_it_is_changed_is_no_failure(
 
     reached = rig.inside(phases)
     assert reached.failures == ()
-    assert reached.ports == 2
+    assert reached.pods == 2
     rig.remove_pod(rig.pods[1])
     assert rig.mtus() == {(1450, 1450)}
 
@@ -266,7 +266,7 @@ def test_the_tunnel_is_checked_before_anything_changes(rigs: RigMaker, journals:
     assert "1450 is the most" in sentence
     pinned = rig.make_true(msgspec.structs.replace(desired, phase=Phase.DEVICES), journals)
     assert not pinned.done
-    assert pinned.changed == 0
+    assert pinned.settings_changed == 0
     assert rig.mtus() == {(1450, 1450)}
 
 
@@ -276,7 +276,7 @@ def test_below_1280_is_refused_while_ipv6_is_on(rigs: RigMaker, journals: Path) 
     reached = rig.make_true(rig.desired(Phase.DEVICES, 1279), journals)
     assert not reached.done
     assert any("1279 is below 1280" in failure for failure in reached.failures)
-    assert reached.changed == 0
+    assert reached.settings_changed == 0
     assert rig.mtus() == {(1500, 1500)}
     assert rig.routes() == before
 
@@ -318,8 +318,8 @@ def test_a_cni_that_writes_its_routes_again_is_pinned_again(rigs: RigMaker, jour
     ip(rig.node, "route", "replace", "10.42.1.10", "dev", "cali1", "scope", "link")
     ip(rig.node, "route", "replace", "10.42.3.0/24", "via", "10.42.3.0", "dev", "flannel.1", "onlink")
     again = rig.make_true(rig.desired(Phase.PIN_PORTS, 1450), journals)
-    assert again.changed == 2
-    assert again.sends == 1450
+    assert again.settings_changed == 2
+    assert again.largest_sent == 1450
     rig.walk(1450, journals, phases=migration.ORDER[4:])
     assert rig.routes() == before
 
@@ -363,7 +363,7 @@ def test_a_pod_whose_namespace_has_no_name_is_found_by_its_process(rigs: RigMake
         sysctl(hidden, "net/ipv4/ip_forward")  # by now the process is inside
         rig.remove_pod(hidden)
         reached = rig.walk(1450, journals)
-        assert reached[-1].ports == 2
+        assert reached[-1].pods == 2
         inside = ("nsenter", f"--net=/proc/{holder.pid}/ns/net", "ip", "link", "show", "eth0")
         assert "mtu 1450" in subprocess.run(inside, capture_output=True, text=True, check=True).stdout
     finally:
@@ -377,7 +377,7 @@ def test_a_port_whose_pod_cannot_be_reached_is_a_failure_and_keeps_both_ends(
     rig = rigs(2)
     blind = netns.Roots(netns=(tmp_path,), proc=tmp_path)
 
-    def phase() -> migration.Reached:
+    def phase() -> migration.Applied:
         return change_engine.make_true(rig.desired(Phase.DEVICES, 1450), directory=journals, roots=blind)
 
     reached = rig.inside(phase)
@@ -393,7 +393,7 @@ def test_an_end_that_is_refused_takes_the_other_back_and_stops_no_other_pod(
     rig = rigs(3, mtu=1450)
     exchange = netlink.Socket.exchange
 
-    def phases() -> migration.Reached:
+    def phases() -> migration.Applied:
         known = journal.Journal.open("m1", journals)
         with change_engine.Engine(known) as engine:
             for phase in migration.ORDER[:4]:

@@ -68,7 +68,7 @@ def test_every_host_gets_a_route_by_the_way_it_has_and_nothing_else_changes(rig:
     seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule))
     assert {*seen.host_pins} == {"192.168.77.2/32", "10.43.0.1/32", "fd77::2/128"}
     assert "mtu lock 1404" in ip(rig.node, "route", "get", "10.43.0.1")
-    assert rig.make_true(with_hosts(rig, Phase.SETTLE), journals).changed == 0
+    assert rig.make_true(with_hosts(rig, Phase.SETTLE), journals).settings_changed == 0
     written = journal.Journal.open("m1", journals)
     assert written.hosts == {"192.168.77.2/32": 1404, "10.43.0.1/32": 1404, "fd77::2/128": 1404}
     written.close()
@@ -83,9 +83,9 @@ def test_what_somebody_takes_away_or_changes_is_put_back(rig: Rig, journals: Pat
     rig.make_true(with_hosts(rig, Phase.PIN_PORTS), journals)
     ip(rig.node, "route", "del", "10.43.0.1")
     ip(rig.node, "route", "change", "192.168.77.2", "dev", "eth0", "proto", "109", "src", "192.168.77.1")
-    assert rig.make_true(with_hosts(rig, Phase.PIN_PORTS), journals).changed == 2
+    assert rig.make_true(with_hosts(rig, Phase.PIN_PORTS), journals).settings_changed == 2
     assert ours(rig) == [full(line) for line in PINNED]
-    assert rig.make_true(with_hosts(rig, Phase.PIN_PORTS, mtu=1300), journals).changed == 3
+    assert rig.make_true(with_hosts(rig, Phase.PIN_PORTS, mtu=1300), journals).settings_changed == 3
     assert all("mtu lock 1300" in line for line in ours(rig))
 
 
@@ -151,7 +151,7 @@ def test_hosts_without_bounds_are_refused(rig: Rig) -> None:
 def test_an_agent_pins_only_to_the_cluster() -> None:
     desired = msgspec.convert(
         {
-            "migration": "m", "phase": "PinPods", "low": 1354, "high": 1450, "ports": {}, "podMtu": 1354,
+            "migration": "m", "phase": "PinPods", "pinMtu": 1354, "highestMtu": 1450, "ports": {}, "podMtu": 1354,
             "originMtu": 1450, "hostMtu": 1404, "hostAddresses": ["192.168.77.2", "8.8.8.8"],
         },
         migration.Desired,

@@ -35,7 +35,7 @@ def go(rig: Rig, journals: Path, target: int, last: Phase) -> None:
         assert rig.make_true(desired(rig, phase, target), journals).done
 
 
-def back(rig: Rig, journals: Path, target: int, last: Phase, **changes: int | None) -> migration.Reached:
+def back(rig: Rig, journals: Path, target: int, last: Phase, **changes: int | None) -> migration.Applied:
     """Back from there, by processes that know nothing but the journal."""
     reached = None
     for phase in migration.span(migration.UNDO_FROM[last], Phase.SETTLE):
@@ -73,10 +73,14 @@ def test_whatever_it_has_come_to_the_way_back_leaves_nothing_of_ours(
         lose(journals)
         reached = back(rig, journals, new, last)
         assert seen(rig) == before, last
-        assert (reached.ports, reached.restored, reached.remains) == (2, 0, ())  # of neither was anything recorded
+        assert (reached.pods, reached.pods_restored, reached.not_restored) == (
+            2,
+            0,
+            (),
+        )  # of neither was anything recorded
         lose(journals)
     go(rig, journals, new, Phase.SETTLE)
-    assert back(rig, journals, new, Phase.SETTLE).restored == 2
+    assert back(rig, journals, new, Phase.SETTLE).pods_restored == 2
 
 
 def test_going_on_takes_the_pins_off(rigs: RigMaker, journals: Path) -> None:
@@ -116,7 +120,7 @@ def test_a_tunnel_of_which_nothing_tells_what_it_had_stays_and_is_said_to(rigs: 
     lose(journals)
     reached = back(rig, journals, 1400, Phase.SETTLE, origin_tunnel_mtu=None)
     assert rig.mtu_of(rig.node, "flannel.1") == 1400
-    (said,) = reached.remains
+    (said,) = reached.not_restored
     assert said == (
         "flannel.1 keeps 1400: the node's journal of this change is gone, and nothing else tells what it had; the CNI "
         "gives it its own when it makes it anew"

@@ -111,10 +111,10 @@ class Datagrams(threading.Thread):
             sink.close()
 
 
-def slowly(rig: Rig, target: int, directory: Path, *, restore: bool = False) -> list[migration.Reached]:
+def slowly(rig: Rig, target: int, directory: Path, *, restore: bool = False) -> list[migration.Applied]:
     """All phases with time for traffic between them."""
 
-    def phases() -> list[migration.Reached]:
+    def phases() -> list[migration.Applied]:
         known = journal.Journal.open("m1", directory)
         reached = []
         with change_engine.Engine(known) as engine:

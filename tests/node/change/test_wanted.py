@@ -109,8 +109,8 @@ def desired(pod: int, *, tunnel: int | None = None) -> migration.Desired:
     return migration.Desired(
         migration="m",
         phase=migration.Phase.RECORD,
-        low=min(pod, 1500),
-        high=max(pod, 1500),
+        pin_mtu=min(pod, 1500),
+        highest_mtu=max(pod, 1500),
         ports=net.PortRule(prefixes=("cali",)),
         pod_mtu=pod,
         origin_mtu=1500,

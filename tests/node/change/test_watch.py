@@ -49,7 +49,7 @@ def watching(rig: Rig, directory: Path, phase: Phase, target: int = 1450) -> Ite
         known.close()
 
 
-def until(watched: watch.Watch, true: Callable[[], bool]) -> list[migration.Reached]:
+def until(watched: watch.Watch, true: Callable[[], bool]) -> list[migration.Applied]:
     """Drains as an event loop would, until something holds."""
     reached = []
     deadline = time.monotonic() + 60
@@ -110,7 +110,7 @@ def test_what_is_none_of_its_business_is_left_alone(rigs: RigMaker, journals: Pa
         ip(rig.node, "route", "add", "198.51.100.0/24", "via", "192.168.77.9")
         time.sleep(0.05)
         while (reached := watched.drain()) is not None:
-            assert reached.changed == 0
+            assert reached.settings_changed == 0
         assert rig.mtu_of(rig.node, "eth0") == 1490
         assert rig.mtu_of(rig.node, "other0") == 1400
 
@@ -124,7 +124,7 @@ def test_dropped_events_lead_to_a_full_pass(rigs: RigMaker, journals: Path, monk
                 ip(rig.node, "link", "set", f"cali{number}", "mtu", str(mtu))
         reached = watched.drain()
         assert reached is not None
-        assert reached.ports == 2
+        assert reached.pods == 2
         assert rig.mtus() == {(1450, 1450)}
 
 
@@ -152,5 +152,5 @@ def test_corrected_with_milliseconds_of_work(rigs: RigMaker, journals: Path) -> 
             reached = watched.drain()
             works.append(time.thread_time() - started)
             assert reached is not None
-            assert reached.changed == 1
+            assert reached.settings_changed == 1
         assert min(works) < 0.02

@@ -86,7 +86,7 @@ def test_a_change_that_stands_for_long_keeps_nothing_of_pods_that_are_gone(
 
     def only_the_standing() -> bool:
         mine.sweep()
-        return pinned().ports == STANDING and len(engine.known.ports) <= STANDING + 4
+        return pinned().pods == STANDING and len(engine.known.ports) <= STANDING + 4
 
     until(only_the_standing)
     assert len(engine.known.originals) <= STANDING + 4 + 1  # the node's own

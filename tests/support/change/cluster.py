@@ -295,7 +295,7 @@ class Cluster:
         asked, nodes = self.kube.get(PROBES)["items"], self.kube.get(NODE_MTUS)["items"]
         assert isinstance(asked, list)
         assert isinstance(nodes, list)
-        told = {name for node in nodes for name in node.get("status", {}).get("answers") or {}}
+        told = {name for node in nodes for name in node.get("status", {}).get("probes") or {}}
         return sorted({*(str(one["metadata"]["name"]) for one in asked), *told})
 
     def mtus(self) -> set[tuple[int, int]]:

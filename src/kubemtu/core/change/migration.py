@@ -84,8 +84,8 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     migration: str  # the name of the MTUMigration: the journal's name on the node
     phase: Phase
-    low: int
-    high: int
+    pin_mtu: int  # the smaller of the old and the new MTU: what senders are pinned to meanwhile
+    highest_mtu: int  # the larger of them
     ports: net.PortRule
     pod_mtu: int
     origin_mtu: int
@@ -116,30 +116,32 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.row.hosts and (self.row.pods or not self.restore)
 
 
-class Reached(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What one node is, after it has been made true to a Desired: part of the `status` of its NodeMTU.
+class Applied(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Report what one node is after its agent has applied a Desired: part of the `status` of its NodeMTU.
 
-    `sends` is the largest packet that any pinned or unpinned sender of the node may still send to a pod port or over
-    the overlay, `accepts` the smallest that any pod port still takes (bytes of the IP packet; None: no pods). `refused`
-    is a reason, such as MIGRATION_NOT_FOUND, where nothing was changed because the spec is one that no agent obeys;
-    `failures` then say why.
+    `largest_sent` is the largest packet that any pinned or unpinned sender of the node may still send to a pod or over
+    the overlay, `smallest_accepted` the smallest maximum of its pods: what every pod still takes (bytes of the IP
+    packet; None: no pods). `refused_reason` is a reason, such as MIGRATION_NOT_FOUND, where nothing was changed because
+    the spec is one that no agent obeys; `failures` then say why.
     """
 
     phase: Phase
     restore: bool
     done: bool
-    ports: int
-    changed: int  # settings written in this round: 0 when the node was already true
-    sends: int | None = None
-    accepts: int | None = None
+    pods: int
+    settings_changed: int  # in the kernel, for this spec: 0 when the node was already true
+    largest_sent: int | None = None
+    smallest_accepted: int | None = None
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # what is left as it is, for it is somebody else's: no failure, but to be known
-    seconds: float = 0.0
-    restored: int | None = None  # pods that have at both ends what the journal recorded of them; None: going forward
-    remains: tuple[
+    duration_seconds: float = 0.0
+    pods_restored: int | None = (
+        None  # pods that have at both ends what the journal recorded of them; None: going forward
+    )
+    not_restored: tuple[
         str, ...
-    ] = ()  # what stays as the change made it, because nothing tells what it was; a sentence each
-    refused: str = ""
+    ] = ()  # what stays as the change made it, for nothing tells what it was, a sentence each
+    refused_reason: str = ""
 
 
 # Where a rollback steps in: it never drops a pin that the half-done change still stands on.

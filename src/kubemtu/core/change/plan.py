@@ -49,8 +49,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
     """
 
     nodes: tuple["NodeTarget", ...]
-    low: int  # the smallest MTU, old or new, that any device of the change has: what senders are pinned to
-    high: int  # the largest
+    pin_mtu: int  # the smallest MTU, old or new, that any device of the change has: what senders are pinned to
+    highest_mtu: int  # the largest
     underlay: int  # the packet between nodes that carries a full pod packet: what the fabric must let through
     why: str
     restore: bool = False  # back to what the nodes' journals recorded

@@ -7,25 +7,25 @@ change stops one step early instead of one step late.
 
 from collections.abc import Iterable, Mapping
 
-from kubemtu.core.change.migration import ORDER, TABLE, Phase, Reached
+from kubemtu.core.change.migration import ORDER, TABLE, Applied, Phase
 
 
 def may_enter(
-    phase: Phase, reached: Mapping[str, Reached], nodes: Iterable[str], *, low: int | None = None
+    phase: Phase, applied: Mapping[str, Applied], nodes: Iterable[str], *, pin_mtu: int | None = None
 ) -> list[str]:
     """Say why the nodes may not enter `phase` now, a sentence each; an empty list means that they may.
 
-    `reached` is what each node reported last. `low` is the MTU in bytes that senders are pinned to: with it, devices
-    may move only when nobody sends more than the smallest MTU that any of them has, had or will have.
+    `applied` is what each node reported last. `pin_mtu` is the MTU in bytes that senders are pinned to: with it,
+    devices may move only when nobody sends more than the smallest MTU that any of them has, had or will have.
     """
     place = ORDER.index(phase)
     if place == 0:
         return []
     before = ORDER[place - 1]
-    there: dict[str, Reached] = {}
+    there: dict[str, Applied] = {}
     against: list[str] = []
     for node in nodes:
-        report = reached.get(node)
+        report = applied.get(node)
         if report is None:
             against.append(f"node {node} has not reported {before}")
         elif report.phase not in (before, phase):
@@ -43,27 +43,28 @@ def may_enter(
         return [f"some nodes go back while node {forward[0]} still goes forward"]
     if any(report.restore for report in there.values()) and not TABLE[before].ports:
         return []  # a rollback lets go of the pins over devices that may not have fitted each other before either
-    return _sizes(phase, there, low)
+    return _sizes(phase, there, pin_mtu)
 
 
-def _sizes(phase: Phase, there: Mapping[str, Reached], low: int | None) -> list[str]:
+def _sizes(phase: Phase, there: Mapping[str, Applied], pin_mtu: int | None) -> list[str]:
     """Hold the largest sender against the smallest receiver, where the phase before must already have made them fit."""
     pinned = TABLE[ORDER[ORDER.index(phase) - 1]]
     if not (pinned.pods and pinned.overlay and pinned.ports) and not pinned.moved:
         return []  # only some senders are pinned yet: what did not fit before the change may still not fit
     against: list[str] = []
     smallest = min(
-        ((node, report.accepts) for node, report in there.items() if report.accepts is not None),
+        ((node, report.smallest_accepted) for node, report in there.items() if report.smallest_accepted is not None),
         key=lambda pair: pair[1],
         default=None,
     )
     for node, report in there.items():
-        if report.sends is None:
+        if report.largest_sent is None:
             continue
-        if smallest is not None and report.sends > smallest[1]:
+        if smallest is not None and report.largest_sent > smallest[1]:
             against.append(
-                f"node {node} still sends {report.sends} bytes, and a pod of node {smallest[0]} takes {smallest[1]}"
+                f"node {node} still sends {report.largest_sent} bytes, and a pod of node {smallest[0]} takes "
+                f"{smallest[1]}"
             )
-        elif low is not None and TABLE[report.phase].ports and report.sends > low:
-            against.append(f"node {node} still sends {report.sends} bytes, and devices go down to {low}")
+        elif pin_mtu is not None and TABLE[report.phase].ports and report.largest_sent > pin_mtu:
+            against.append(f"node {node} still sends {report.largest_sent} bytes, and devices go down to {pin_mtu}")
     return against

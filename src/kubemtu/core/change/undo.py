@@ -18,7 +18,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     more.
     """
 
-    direction: Literal["forward", "back"] = "forward"
+    direction: Literal["forward", "backward"] = "forward"
     step: int = 0
     begun: bool = False  # the step under way may have changed something; until then it needs no undo
     phase: migration.Phase | None = None
@@ -26,7 +26,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     turned_phase: migration.Phase | None = None
     finished: bool = False
     epoch: int = 0
-    own_locks: dict[str, int] = {}  # how many routes of a node were locked before, and pods small for IPv6 alone
+    locked_before: dict[str, int] = {}  # how many routes of a node were locked before, and pods small for IPv6 alone
 
     @property
     def untouched(self) -> bool:
@@ -36,7 +36,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     @property
     def abandoned(self) -> bool:
         """True when it ended before anything was changed."""
-        return self.finished and self.direction == "back" and self.turned_step < 0
+        return self.finished and self.direction == "backward" and self.turned_step < 0
 
 
 def sequence(whole: plan.Plan, progress: Progress) -> tuple[plan.Step, ...]:
@@ -51,7 +51,7 @@ def turn(progress: Progress, steps: Sequence[plan.Step]) -> Progress:
 
     A step that has not begun is not undone: undoing a restart is another restart.
     """
-    if progress.direction == "back":
+    if progress.direction == "backward":
         return progress
     turned_step, turned_phase = (-1, None) if progress.untouched else (progress.step, progress.phase)
     if turned_step > 0 and turned_phase is None and not progress.begun:
@@ -59,11 +59,11 @@ def turn(progress: Progress, steps: Sequence[plan.Step]) -> Progress:
         last = steps[turned_step : turned_step + 1]
         turned_phase = last[0].until if last and isinstance(last[0], plan.Live) else None
     return Progress(
-        direction="back",
+        direction="backward",
         turned_step=turned_step,
         turned_phase=turned_phase,
         epoch=progress.epoch,
-        own_locks=progress.own_locks,
+        locked_before=progress.locked_before,
     )
 
 
@@ -74,7 +74,7 @@ def take_over(progress: Progress) -> Progress:
 
 def abandon(progress: Progress) -> Progress:
     """Return the progress of a change that ends without having changed anything."""
-    return Progress(direction="back", turned_step=-1, finished=True, epoch=progress.epoch)
+    return Progress(direction="backward", turned_step=-1, finished=True, epoch=progress.epoch)
 
 
 def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[plan.Step, ...]:

@@ -58,7 +58,7 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
         there = self.progress
         if there.untouched:
             return "has not changed anything yet"
-        way = "is being rolled back" if there.direction == "back" else "stands"
+        way = "is being rolled back" if there.direction == "backward" else "stands"
         at = f"{way} at step {there.step + 1}"
         if there.direction == "forward" and self.steps:
             at += f" of {self.steps}" if there.step < self.steps else ", after the last of its steps"

@@ -115,7 +115,7 @@ def _live(step: Live) -> str:
             else ""
         )
         return (
-            f"pin all senders to {step.low}, live: those of {count(running, 'running pod')} and of "
+            f"pin all senders to {step.pin_mtu}, live: those of {count(running, 'running pod')} and of "
             f"{count(len(step.nodes), 'node')}{own}; from then on nothing too large is sent, however long the rest "
             "takes"
         )
@@ -127,7 +127,7 @@ def _live(step: Live) -> str:
     pins = (
         "while all senders are pinned, pins off last"
         if step.start is migration.Phase.DEVICES
-        else f"all senders pinned to {step.low} first, devices next, pins off last"
+        else f"all senders pinned to {step.pin_mtu} first, devices next, pins off last"
     )
     return f"take {ends} on {count(len(step.nodes), 'node')}{besides} {to}, live: {pins}; no pod restarts"
 
@@ -144,7 +144,7 @@ def back(whole: Plan) -> Iterator[str]:
             case Live() if step.lets_hosts_go:
                 yield "take the nodes' own routes to each other and to the API server away"
             case Live() if step.relieves:
-                yield f"pin all senders to {step.low} again"
+                yield f"pin all senders to {step.pin_mtu} again"
             case Live():
                 yield "take every device and route back to what its node recorded, by the same phases"
 

@@ -179,8 +179,8 @@ def _live(topology: Topology, aim: int) -> tuple[Live, ...]:
     return (
         Live(
             nodes=targets,
-            low=min([aim, *sizes]),
-            high=max([aim, *sizes]),
+            pin_mtu=min([aim, *sizes]),
+            highest_mtu=max([aim, *sizes]),
             underlay=outer,
             why="a pod keeps the MTU that it was born with",
         ),
@@ -309,10 +309,10 @@ def _warnings(topology: Topology, aim: int, live: Sequence[Live], after: CniStat
             f"TCP connections that were opened at {max(below)} keep that segment size until they reconnect; everything "
             f"else uses {aim} at once."
         )
-    if live and topology.ipv6 and live[0].low < encap.IPV6_MINIMUM:
+    if live and topology.ipv6 and live[0].pin_mtu < encap.IPV6_MINIMUM:
         said.append(
-            f"Some interface has {live[0].low}, less than IPv6 needs: its pod lost IPv6 then, and must be restarted to "
-            "get it back."
+            f"Some interface has {live[0].pin_mtu}, less than IPv6 needs: its pod lost IPv6 then, and must be "
+            "restarted to get it back."
         )
     if topology.carries is None:
         said.append(f"Whether the path between nodes carries pods of {aim} was not checked: no NIC was seen.")

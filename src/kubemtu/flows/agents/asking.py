@@ -131,7 +131,7 @@ class Asking:
         return {
             node: one
             for node in nodes
-            if node in there and (one := there[node].answers.get(name)) is not None and enough(one)
+            if node in there and (one := there[node].probes.get(name)) is not None and enough(one)
         }
 
 

@@ -75,9 +75,9 @@ class Nodes:
             if node.observation is not None and now - (node.observed_at or 0) <= observe.STALE
         }
 
-    def last_reached(self, names: Iterable[str]) -> dict[str, migration.Reached]:
+    def last_applied(self, names: Iterable[str]) -> dict[str, migration.Applied]:
         """What each of those nodes reported last."""
-        return {name: node.reached for name in names if (node := self._seen.get(name)) and node.reached is not None}
+        return {name: node.applied for name in names if (node := self._seen.get(name)) and node.applied is not None}
 
     async def look_who_left(self) -> set[str]:
         """Ask the API which nodes there are, and forget those that are there no more; the names of the present ones."""
@@ -96,7 +96,7 @@ class Nodes:
         *,
         still_ours: Callable[[], Awaitable[None]],
         patience: float = PATIENCE,
-    ) -> dict[str, migration.Reached]:
+    ) -> dict[str, migration.Applied]:
         """Ask every node for what is wanted of it, and wait until all that are still there have reported it done.
 
         `still_ours` raises when somebody else drives by now; it is asked before anything is written. Raises Surprise
@@ -232,11 +232,11 @@ class Nodes:
         node = self._seen.get(name)
         return node is not None and node.desired == what
 
-    def _done(self, name: str, what: migration.Desired) -> migration.Reached | None:
+    def _done(self, name: str, what: migration.Desired) -> migration.Applied | None:
         node = self._seen.get(name)
         if node is None or not node.current or node.desired is None or not same(node.desired, what):
             return None
-        one = node.reached
+        one = node.applied
         fits = one is not None and (one.phase, one.restore) == (what.phase, what.restore)
         return one if one is not None and fits and one.done else None
 
@@ -245,8 +245,8 @@ class Nodes:
         for name in late:
             node = self._seen.get(name)
             sentence = self._unreadable.get(name)
-            if node is not None and node.current and node.reached is not None and node.reached.failures:
-                sentence = f"node {name}, {node.reached.phase}: {node.reached.failures[0]}"
+            if node is not None and node.current and node.applied is not None and node.applied.failures:
+                sentence = f"node {name}, {node.applied.phase}: {node.applied.failures[0]}"
             if sentence is None:
                 continue
             failing[name] = before.get(name, now)

@@ -126,8 +126,8 @@ class Migrator:
 
     def _unknown(self) -> tuple[str, ...]:
         """Return what an undo leaves because nothing tells what it was, as the nodes say it, a sentence each."""
-        reached = self.nodes.last_reached(sorted(self.nodes.seen()))
-        return tuple(f"node {name}: {text}" for name, one in reached.items() for text in one.remains)
+        applied = self.nodes.last_applied(sorted(self.nodes.seen()))
+        return tuple(f"node {name}: {text}" for name, one in applied.items() for text in one.not_restored)
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._began, 3)
@@ -150,7 +150,7 @@ class Migrator:
     async def _held(self) -> str:
         live = self._live
         assert live is not None, "nothing holds without a live step"
-        return relief.seen(self.nodes, list(await self._targets(live)), live.low)
+        return relief.seen(self.nodes, list(await self._targets(live)), live.pin_mtu)
 
     async def _go_on(self, *, unproven: bool) -> None:
         """Take the next step; where that stops under pins, say that they hold, and how to go on."""
@@ -244,27 +244,27 @@ class Migrator:
         # The run before this one has asked already; so has nobody where a step goes on from another one's pins.
         asked = None if self.progress.phase is None and relief.holds(self.steps, self.progress) else phases[0]
         changed = 0
-        reached: Mapping[str, migration.Reached] = {}
+        applied: Mapping[str, migration.Applied] = {}
         for phase in phases:
             began = time.monotonic()
             if phase is not asked:
                 await self._gate(step, phase)
             await self.record.note(msgspec.structs.replace(self.progress, phase=phase), f"phase {phase}")
-            reached = await self._enter(step, phase)
-            changed += sum(one.changed for one in reached.values())
-            self._tell_phase(step, phase, reached, time.monotonic() - began)
+            applied = await self._enter(step, phase)
+            changed += sum(one.settings_changed for one in applied.values())
+            self._tell_phase(step, phase, applied, time.monotonic() - began)
             if self._forward and phase is migration.Phase.PIN_PORTS:
                 self._relief_seconds = self._seconds()
         if step.relieves and not step.only_hosts:
-            relief.within(reached, step.low)
-        return messages.live(step, reached, changed)
+            relief.within(applied, step.pin_mtu)
+        return messages.live(step, applied, changed)
 
     def _tell_phase(
-        self, step: plan.Live, phase: migration.Phase, reached: Mapping[str, migration.Reached], seconds: float
+        self, step: plan.Live, phase: migration.Phase, applied: Mapping[str, migration.Applied], seconds: float
     ) -> None:
-        for event in messages.phase_events(phase, step, reached, seconds):
+        for event in messages.phase_events(phase, step, applied, seconds):
             self.tell(msgspec.structs.replace(event, step=self.progress.step))
-        for name, one in sorted(reached.items()):
+        for name, one in sorted(applied.items()):
             for note in one.notes:
                 text = f"node {name}: {note}"
                 if text not in self._left:
@@ -276,7 +276,7 @@ class Migrator:
         step: plan.Live,
         phase: migration.Phase,
         patience: float = PATIENCE,
-    ) -> dict[str, migration.Reached]:
+    ) -> dict[str, migration.Applied]:
         """Ask every node for that phase and wait until every one has reported it done.
 
         Raises DrivenElsewhere when somebody else drives by now: whoever slept must not write a word.
@@ -289,7 +289,7 @@ class Migrator:
         step: plan.Live,
         phase: migration.Phase,
         patience: float = PATIENCE,
-    ) -> dict[str, migration.Reached]:
+    ) -> dict[str, migration.Applied]:
         """Return the same for who has just noted something, and so is known to drive."""
         wanted = {
             name: targets.desired(self.name, step, target, phase, epoch=self.progress.epoch)
@@ -300,11 +300,11 @@ class Migrator:
     async def _gate(self, step: plan.Live, phase: migration.Phase) -> None:
         """Raise Surprise when the nodes may not enter `phase`."""
         names = list(await self._targets(step))
-        if safety.may_enter(phase, self.nodes.last_reached(names), names, low=step.low):
+        if safety.may_enter(phase, self.nodes.last_applied(names), names, pin_mtu=step.pin_mtu):
             # Nodes that joined have not held the phase before, and others may have been changed by hand: once more.
             await self.enter(step, migration.ORDER[migration.ORDER.index(phase) - 1])
             names = [name for name in await self._targets(step) if name not in self.nodes.gone]
-        against = safety.may_enter(phase, self.nodes.last_reached(names), names, low=step.low)
+        against = safety.may_enter(phase, self.nodes.last_applied(names), names, pin_mtu=step.pin_mtu)
         if against:
             raise errors.Surprise(f"stopped before {phase}: {against[0]}; run the same command again to carry on")
 
@@ -323,7 +323,7 @@ class Migrator:
         before = {name: verify.pins(seen[name], to[name]) for name in names if name in seen}
         own = {name: number for name, number in before.items() if number}
         await self.enter(step, migration.Phase.RECORD, RECORDING)
-        await self.record.note(msgspec.structs.replace(self.progress, own_locks=own), "recorded")
+        await self.record.note(msgspec.structs.replace(self.progress, locked_before=own), "recorded")
         self.tell(events.Event(kind="note", text=messages.recorded(len(names))))
 
     async def _survey(self, step: plan.Live, *, unproven: bool, pinned: bool = False) -> None:
@@ -364,7 +364,9 @@ class Migrator:
         if live is not None:
             await self.enter(live, migration.Phase.SETTLE)
             names = await self.nodes.line.through(lambda: verify.pod_names(self.api))
-            said.append(await verify.ports(self.nodes, live, await self._targets(live), names, self.progress.own_locks))
+            said.append(
+                await verify.ports(self.nodes, live, await self._targets(live), names, self.progress.locked_before)
+            )
         edits = [step for step in self.steps if isinstance(step, plan.EditValue)]
         said += await self.nodes.line.through(
             lambda: verify.configuration(self.api, edits, "planned" if self._forward else "recorded")

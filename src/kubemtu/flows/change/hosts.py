@@ -75,8 +75,8 @@ def _own_step(
         nodes=tuple(
             plan.NodeTarget(node=node.name, ports=net.PortRule(), pod_mtu=pod_mtu, origin_mtu=pod_mtu) for node in nodes
         ),
-        low=pod_mtu,
-        high=pod_mtu,
+        pin_mtu=pod_mtu,
+        highest_mtu=pod_mtu,
         underlay=size,
         why=WHY,
         start=migration.Phase.PIN_PORTS,

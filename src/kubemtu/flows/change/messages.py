@@ -23,7 +23,9 @@ def headline(step: plan.Step) -> str:
             if step.only_hosts:
                 return f"pin the own traffic of {count(len(step.nodes), 'node')} to {step.host_mtu}, live: {step.why}"
             if step.relieves:
-                return f"pin the senders of {pods} on {count(len(step.nodes), 'node')} to {step.low}, live: {step.why}"
+                return (
+                    f"pin the senders of {pods} on {count(len(step.nodes), 'node')} to {step.pin_mtu}, live: {step.why}"
+                )
             if step.restore:
                 return f"take {pods} on {count(len(step.nodes), 'node')} back to what was recorded, live"
             return f"change {pods} on {count(len(step.nodes), 'node')}, live: {step.why}"
@@ -41,13 +43,13 @@ def meaning(phase: migration.Phase, step: plan.Live) -> str:
     if step.only_hosts and step.relieves:
         return f"nodes send at most {step.host_mtu} to each other and to the API server"
     if step.relieves:
-        return f"pods and nodes send at most {step.low}"
+        return f"pods and nodes send at most {step.pin_mtu}"
     to = "what was recorded" if step.restore else str(pod_target(step))
     return {
         migration.Phase.RECORD: "each node journals what it has",
-        migration.Phase.PIN_PODS: f"pods send at most {step.low}",
-        migration.Phase.PIN_OVERLAY: f"nodes send at most {step.low} to other nodes' pods",
-        migration.Phase.PIN_PORTS: f"nodes send at most {step.low} to their own pods",
+        migration.Phase.PIN_PODS: f"pods send at most {step.pin_mtu}",
+        migration.Phase.PIN_OVERLAY: f"nodes send at most {step.pin_mtu} to other nodes' pods",
+        migration.Phase.PIN_PORTS: f"nodes send at most {step.pin_mtu} to their own pods",
         migration.Phase.DEVICES: f"both ends of every veth go to {to}",
         migration.Phase.UNPIN_PORTS: "nodes send freely to their own pods",
         migration.Phase.UNPIN_OVERLAY: "nodes send freely to other nodes' pods",
@@ -56,40 +58,40 @@ def meaning(phase: migration.Phase, step: plan.Live) -> str:
     }[phase]
 
 
-def phase_line(phase: migration.Phase, step: plan.Live, reached: Iterable[migration.Reached], seconds: float) -> str:
+def phase_line(phase: migration.Phase, step: plan.Live, applied: Iterable[migration.Applied], seconds: float) -> str:
     """One phase, done, in one line."""
-    told = list(reached)
-    pods, changed = sum(one.ports for one in told), sum(one.changed for one in told)
+    told = list(applied)
+    pods, changed = sum(one.pods for one in told), sum(one.settings_changed for one in told)
     counts = f"{count(len(told), 'node')}, {count(pods, 'pod')}, {count(changed, 'setting')}, {seconds * 1000:.0f} ms"
     return f"{phase:<13} {meaning(phase, step):<48}  {counts}"
 
 
 def phase_events(
-    phase: migration.Phase, step: plan.Live, reached: Mapping[str, migration.Reached], seconds: float
+    phase: migration.Phase, step: plan.Live, applied: Mapping[str, migration.Applied], seconds: float
 ) -> Iterator[events.Event]:
     """Return what there is to tell of one phase, done: an event a node, and one for all."""
-    for name, one in sorted(reached.items()):
-        text = f"{phase}: {one.ports} pods, {one.changed} changed, {one.seconds * 1000:.0f} ms"
+    for name, one in sorted(applied.items()):
+        text = f"{phase}: {one.pods} pods, {one.settings_changed} changed, {one.duration_seconds * 1000:.0f} ms"
         yield events.Event(kind="node", node=name, text=text)
     yield events.Event(
         kind="phase",
-        text=phase_line(phase, step, reached.values(), seconds),
+        text=phase_line(phase, step, applied.values(), seconds),
         phase=phase,
-        nodes=len(reached),
-        pods=sum(one.ports for one in reached.values()),
-        changed=sum(one.changed for one in reached.values()),
+        nodes=len(applied),
+        pods=sum(one.pods for one in applied.values()),
+        changed=sum(one.settings_changed for one in applied.values()),
         seconds=round(seconds, 4),
     )
 
 
-def live(step: plan.Live, reached: Mapping[str, migration.Reached], changed: int) -> str:
+def live(step: plan.Live, applied: Mapping[str, migration.Applied], changed: int) -> str:
     """Return what a live step did, in one line."""
-    pods = sum(one.ports for one in reached.values())
-    nodes = f"{count(len(reached), 'node')}, {count(changed, 'setting')} changed"
+    pods = sum(one.pods for one in applied.values())
+    nodes = f"{count(len(applied), 'node')}, {count(changed, 'setting')} changed"
     if step.lets_hosts_go or step.only_hosts:
         return f"{nodes}; {meaning(step.until, step)}"
     where = f"{count(pods, 'pod')} on {nodes}"
-    return f"{where}; none of them sends more than {step.low}" if step.relieves else f"{where} in place"
+    return f"{where}; none of them sends more than {step.pin_mtu}" if step.relieves else f"{where} in place"
 
 
 def recorded(nodes: int) -> str:
@@ -131,4 +133,4 @@ class Restart:
 
 def pod_target(step: plan.Live) -> int:
     """Return the pod MTU that the step leads to."""
-    return step.nodes[0].pod_mtu if step.nodes else step.low
+    return step.nodes[0].pod_mtu if step.nodes else step.pin_mtu

@@ -127,7 +127,7 @@ async def last_to_undo(api: kube_api.Api) -> mtu.Migration:
         if given_up:
             raise errors.UsageError(f"{traces.NOTHING}: {given_up} ended before anything was changed")
         raise errors.UsageError(await traces.none_recorded(api))
-    if last.progress.direction == "back" and last.progress.finished:
+    if last.progress.direction == "backward" and last.progress.finished:
         raise errors.UsageError(f"there is nothing to roll back: {last.name} was taken back already")
     return last
 
@@ -141,7 +141,7 @@ async def turn_back(api: kube_api.Api, last: mtu.Migration) -> None:
         turned = undo.turn(undo.take_over(await _without_foreign(api, last)), last.plan.steps)
         await preconditions.edits_fit(api, undo.sequence(last.plan, turned))
         await mtu.advance(api, last.name, turned, "turn back", expected=last.progress)
-    await mtu.set_direction(api, last.name, "back")
+    await mtu.set_direction(api, last.name, "backward")
 
 
 async def _without_foreign(api: kube_api.Api, last: mtu.Migration) -> undo.Progress:

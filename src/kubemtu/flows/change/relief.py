@@ -17,30 +17,30 @@ def holds(steps: Sequence[plan.Step], progress: undo.Progress) -> bool:
     return last is not None and last.relieves and progress.phase is None
 
 
-def seen(nodes: Nodes, names: Collection[str], low: int) -> str:
+def seen(nodes: Nodes, names: Collection[str], pin_mtu: int) -> str:
     """Say what holds, as the nodes show it: that nobody sends more than `low` bytes, or which nodes do not show that.
 
     Raises Surprise when a node that reports does send more.
     """
     fresh = nodes.observations().keys() & set(names)
-    reached = {name: one for name, one in nodes.last_reached(sorted(fresh)).items() if _pinned(one)}
-    within(reached, low)
-    pods = sum(one.ports for one in reached.values())
-    said = f"pins hold on {count(len(reached), 'node')}: {count(pods, 'pod')} and the nodes send at most {low}"
-    silent = sorted(set(names) - reached.keys())
+    applied = {name: one for name, one in nodes.last_applied(sorted(fresh)).items() if _pinned(one)}
+    within(applied, pin_mtu)
+    pods = sum(one.pods for one in applied.values())
+    said = f"pins hold on {count(len(applied), 'node')}: {count(pods, 'pod')} and the nodes send at most {pin_mtu}"
+    silent = sorted(set(names) - applied.keys())
     if silent:
         said += f"; node {listed(silent)} does not show that now, whose pins stay as they were put"
     return said
 
 
-def within(reached: Mapping[str, migration.Reached], low: int) -> None:
+def within(applied: Mapping[str, migration.Applied], pin_mtu: int) -> None:
     """Raise Surprise when a node tells that it, or one of its pods, still sends more than `low` bytes."""
-    for name, one in reached.items():
-        if one.sends is not None and one.sends > low:
-            raise errors.Surprise(f"node {name} still sends {one.sends} bytes, and its pins are for {low}")
+    for name, one in applied.items():
+        if one.largest_sent is not None and one.largest_sent > pin_mtu:
+            raise errors.Surprise(f"node {name} still sends {one.largest_sent} bytes, and its pins are for {pin_mtu}")
 
 
-def _pinned(one: migration.Reached) -> bool:
+def _pinned(one: migration.Applied) -> bool:
     row = migration.TABLE[one.phase]
     return one.done and row.pods and row.overlay and row.ports
 
@@ -54,7 +54,7 @@ def stopped(steps: Sequence[plan.Step], progress: undo.Progress, held: str) -> s
     """Return what is said besides where a change stops under pins: what holds, what is missing, how to go on."""
     first, last = progress.step + 1, len(steps)
     rest = f"step {last} of {last} is" if first == last else f"steps {first} to {last} of {last} are"
-    if progress.direction == "back":
+    if progress.direction == "backward":
         return f"Meanwhile {held}; {rest} still to be done: `kubemtu rollback` carries on from here"
     return (
         f"Meanwhile {held}; {rest} still to be done: `kubemtu apply` carries on from here, `kubemtu rollback` takes "

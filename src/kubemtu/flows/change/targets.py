@@ -64,8 +64,8 @@ def desired(
     return migration.Desired(
         migration=name,
         phase=phase,
-        low=step.low,
-        high=step.high,
+        pin_mtu=step.pin_mtu,
+        highest_mtu=step.highest_mtu,
         ports=target.ports,
         pod_mtu=target.pod_mtu,
         origin_mtu=target.origin_mtu,

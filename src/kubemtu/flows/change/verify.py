@@ -46,7 +46,7 @@ async def ports(
             return None
         here = {name: len(seen[name].ports) for name in targets if name in seen}
         own = _own_sizes(seen[name] for name in here)
-        return _said(step, targets, here, nodes.last_reached(here), own)
+        return _said(step, targets, here, nodes.last_applied(here), own)
 
     try:
         return await nodes.until(look, SECONDS, errors.Surprise(""))
@@ -70,7 +70,7 @@ def _said(
     step: plan.Live,
     targets: Targets,
     here: Mapping[str, int],
-    reached: Mapping[str, migration.Reached],
+    applied: Mapping[str, migration.Applied],
     own_sizes: list[int],
 ) -> str:
     """Return what was seen of these nodes, by how many pods each has.
@@ -88,9 +88,9 @@ def _said(
     if not pods:
         return f"{where}: no pin is left{own}"
     if not step.restore:
-        to = step.nodes[0].pod_mtu if step.nodes else step.low
+        to = step.nodes[0].pod_mtu if step.nodes else step.pin_mtu
         return f"{where}: both ends have {to}, and no pin is left{own}"
-    known = {name: min(here[name], one.restored) for name, one in reached.items() if one.restored is not None}
+    known = {name: min(here[name], one.pods_restored) for name, one in applied.items() if one.pods_restored is not None}
     if any(name not in known for name in here):
         return f"{where}: both ends have what was recorded, as the agents say, and no pin is left{own}"
     if sum(known.values()) == pods:

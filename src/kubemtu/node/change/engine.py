@@ -66,7 +66,7 @@ class Engine:
 
     def make_true(
         self, desired: migration.Desired, *, only: Collection[int] | None = None, node: bool = True
-    ) -> migration.Reached:
+    ) -> migration.Applied:
         """Makes the node true to `desired.row`; with `only`, just the pods with those host indexes (and the node's
         own routes and devices, when `node`), as a listener asks for.
 
@@ -84,7 +84,7 @@ class Engine:
         if refusals:
             beyond = wanted.beyond(desired, self.state.devices)
             reason = migration.OUTSIDE_POD_NETWORK if beyond else migration.OUT_OF_BOUNDS
-            return msgspec.structs.replace(self._reached(view, started, 0, refusals), refused=reason)
+            return msgspec.structs.replace(self._reached(view, started, 0, refusals), refused_reason=reason)
         changed, unpinned = 0, list[str]()
         if only is None:
             changed, unpinned, self._left = hosts.make_true(
@@ -305,7 +305,7 @@ class Engine:
             self._flushed = {each for each in self._flushed if each.partition(" ")[0] in kept}
         remembered.trim(len(self.state.pods))
 
-    def _reached(self, view: View, started: float, changed: int, failures: Sequence[str]) -> migration.Reached:
+    def _reached(self, view: View, started: float, changed: int, failures: Sequence[str]) -> migration.Applied:
         """What was read last, summed up."""
         sends: list[int] = []
         accepts: list[int] = []
@@ -319,25 +319,25 @@ class Engine:
             sends += [state.sent(view.by_index[index], seen) for index in seen.devices if index in direct]
         for seen in view.ports:
             sends += [state.sent(view.by_index[index], seen) for index in seen.devices if index in view.by_index]
-        return migration.Reached(
+        return migration.Applied(
             phase=view.desired.phase,
             restore=view.desired.restore,
             done=not failures,
-            ports=len(self.state.pods),
-            changed=changed,
-            sends=max(sends, default=None),
-            accepts=min(accepts, default=None),
+            pods=len(self.state.pods),
+            settings_changed=changed,
+            largest_sent=max(sends, default=None),
+            smallest_accepted=min(accepts, default=None),
             failures=tuple(failures),
             notes=self._left,
-            seconds=time.monotonic() - started,
-            restored=view.restored(),
-            remains=tuple(view.remains()),
+            duration_seconds=time.monotonic() - started,
+            pods_restored=view.restored(),
+            not_restored=tuple(view.remains()),
         )
 
 
 def make_true(
     desired: migration.Desired, *, directory: Path = journal.DIRECTORY, roots: netns.Roots | None = None
-) -> migration.Reached:
+) -> migration.Applied:
     """Makes the node of the calling thread's namespace true to one Desired, once, with its journal in `directory`."""
     known = journal.Journal.open(desired.migration, directory)
     try:

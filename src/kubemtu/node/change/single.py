@@ -55,7 +55,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What a change did: every phase, and each pod before and after."""
 
-    phases: tuple[migration.Reached, ...]
+    phases: tuple[migration.Applied, ...]
     before: tuple[PortLine, ...]
     after: tuple[PortLine, ...]
     notes: tuple[str, ...] = ()
@@ -126,8 +126,8 @@ def desired(
     return migration.Desired(
         migration=NAME,
         phase=migration.Phase.RECORD,
-        low=min(sizes),
-        high=max(sizes),
+        pin_mtu=min(sizes),
+        highest_mtu=max(sizes),
         ports=rule,
         pod_mtu=mtu,
         origin_mtu=_usual(seen.ports),

@@ -28,7 +28,14 @@ class View:
         self._aims: dict[tuple[int, bool, bool], wanted.Aim] = {}
         self._route_aims: dict[int, wanted.Aim] = {}
         self.row = desired.row
-        self.key = (self.row, desired.low, desired.high, desired.pod_mtu, desired.origin_mtu, desired.restore)
+        self.key = (
+            self.row,
+            desired.pin_mtu,
+            desired.highest_mtu,
+            desired.pod_mtu,
+            desired.origin_mtu,
+            desired.restore,
+        )
         self.bridge = now.devices.get(desired.bridge or desired.ports.bridge or "")
         self.tunnel = now.devices.get(desired.tunnel or "")
         self.ends = {pod.host.index: pod for pod in now.pods.values()}
@@ -67,7 +74,7 @@ class View:
     def _aim(self, final: int, *, pinned: bool, moved: bool) -> wanted.Aim:
         key = (final, pinned, moved)
         if key not in self._aims:
-            low, high, restored = self.desired.low, self.desired.high, self.desired.restore
+            low, high, restored = self.desired.pin_mtu, self.desired.highest_mtu, self.desired.restore
             self._aims[key] = wanted.Aim(low, high, final, pinned, moved, restored)
         return self._aims[key]
 
@@ -160,7 +167,7 @@ class View:
         pinned = self.row.ports if index in self._own else self.row.overlay
         device = self.by_index.get(index)
         if device is None:
-            return self._aim(self.desired.low, pinned=pinned, moved=False)
+            return self._aim(self.desired.pin_mtu, pinned=pinned, moved=False)
         return self.device_aim(device, pinned=pinned)
 
     def notes(self) -> Iterator[str]:

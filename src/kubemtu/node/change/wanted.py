@@ -132,15 +132,18 @@ def refusals(desired: migration.Desired, pods: Collection[state.Pod], devices: d
     found = beyond(desired, devices)
     if desired.restore or found:
         return found
-    sizes = {"pod MTU": desired.pod_mtu, "low": desired.low, "high": desired.high}
+    sizes = {"pod MTU": desired.pod_mtu, "pinMtu": desired.pin_mtu, "highestMtu": desired.highest_mtu}
     if desired.tunnel_mtu is not None:
         sizes["tunnel MTU"] = desired.tunnel_mtu
     for name, size in sizes.items():
         if not SMALLEST <= size <= LARGEST:
             found.append(f"{name} {size} is out of range: an MTU lies between {SMALLEST} and {LARGEST} bytes")
-    if desired.low > min(desired.pod_mtu, desired.high):
-        found.append(f"low {desired.low} is above pod MTU {desired.pod_mtu} or high {desired.high}: no pin would hold")
-    smallest = min(desired.low, desired.pod_mtu)
+    if desired.pin_mtu > min(desired.pod_mtu, desired.highest_mtu):
+        found.append(
+            f"pinMtu {desired.pin_mtu} is above pod MTU {desired.pod_mtu} or highestMtu {desired.highest_mtu}: no pin "
+            "would hold"
+        )
+    smallest = min(desired.pin_mtu, desired.pod_mtu)
     if smallest < SMALLEST_IPV6:
         ends = [(pod.name, end) for pod in pods for end in (pod.pod, pod.host) if end is not None]
         with_ipv6 = [f"{end.name} of {name}" for name, end in ends if end.ipv6_mtu is not None]

@@ -41,7 +41,7 @@ class Watch:
         """Stop listening; the engine stays open."""
         self._listener.close()
 
-    def drain(self) -> migration.Reached | None:
+    def drain(self) -> migration.Applied | None:
         """Read all events and correct what they made wrong; None when nothing was.
 
         When the kernel had to drop events, everything is read again.
@@ -57,7 +57,7 @@ class Watch:
             return None
         return self.engine.make_true(self.desired, only=scope.pods, node=scope.node)
 
-    def sweep(self) -> migration.Reached | None:
+    def sweep(self) -> migration.Applied | None:
         """Lets go of namespaces that have ended, and tries again where a pod's namespace was not found."""
         self.engine.state.prune()
         lost = [self.engine.state.devices[name].index for name in self.engine.state.lost]
