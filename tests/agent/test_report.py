@@ -16,10 +16,10 @@ SEEN = net.NodeObservation(node="n1", ports=(PORT,), observed_at=1000.0)
 APPLIED = migration.Applied(
     phase=migration.Phase.DEVICES, restore=False, done=True, pods=1, settings_changed=2, duration_seconds=0.1
 )
-TOLD = report.Report(generation=3, applied=APPLIED, probes={}, observation=SEEN)
+TOLD = report.NodeReport(generation=3, applied=APPLIED, probes={}, observation=SEEN)
 
 
-def but(**changes: object) -> report.Report:
+def but(**changes: object) -> report.NodeReport:
     return msgspec.structs.replace(TOLD, **changes)
 
 
@@ -43,7 +43,7 @@ def but(**changes: object) -> report.Report:
         (but(probes={"p1": None}), 0.0),  # whoever asked has taken the question away
     ],
 )
-def test_how_soon_it_is_told(now: report.Report, due: float) -> None:
+def test_how_soon_it_is_told(now: report.NodeReport, due: float) -> None:
     assert report.delay(now, TOLD) == due
     assert report.delay(now, None) == 0.0
 
@@ -68,52 +68,52 @@ def test_a_spec_is_read_whatever_stands_in_the_status() -> None:
     assert found.generation == 7
     assert found.desired is not None
     assert found.desired.phase is migration.Phase.DEVICES
-    assert found.trouble == ""
+    assert found.error == ""
 
 
 @pytest.mark.parametrize("empty", [None, {}])
 def test_no_spec_asks_for_nothing(empty: object) -> None:
-    assert desired.read(node_mtu(spec=empty)) == desired.Asked(generation=7)
-    assert desired.read(None) == desired.Asked()
+    assert desired.read(node_mtu(spec=empty)) == desired.DesiredState(generation=7)
+    assert desired.read(None) == desired.DesiredState()
 
 
 @pytest.mark.parametrize("broken", [{"phase": "Sideways"}, {"podMtu": "1450"}, {"ports": [1]}])
 def test_a_spec_that_is_none_is_a_trouble(broken: dict[str, object]) -> None:
     found = desired.read(node_mtu(spec=DESIRED | broken))
     assert found.desired is None
-    assert found.trouble.startswith("the spec of NodeMTU n1 cannot be read: ")
-    assert "the node is left as it is: correct or remove the spec with `kubectl edit nodemtu n1`" in found.trouble
+    assert found.error.startswith("the spec of NodeMTU n1 cannot be read: ")
+    assert "the node is left as it is: correct or remove the spec with `kubectl edit nodemtu n1`" in found.error
 
 
 def test_a_trouble_is_reported_as_a_failure() -> None:
-    course = desired.Course()
-    assert course.begin(desired.read(node_mtu(spec=DESIRED | {"podMtu": "1450"})))
-    assert course.failing
-    assert course.applied is not None
-    assert not course.applied.done
+    progress = desired.SpecProgress()
+    assert progress.begin(desired.read(node_mtu(spec=DESIRED | {"podMtu": "1450"})))
+    assert progress.failing
+    assert progress.applied is not None
+    assert not progress.applied.done
 
 
 def test_rounds_of_one_spec_are_added_up() -> None:
-    course = desired.Course()
+    progress = desired.SpecProgress()
     asked = desired.read(node_mtu(spec=DESIRED))
-    assert course.begin(asked)
-    assert not course.begin(asked)
+    assert progress.begin(asked)
+    assert not progress.begin(asked)
     for changed in (4, 0, 2):
-        course.take(msgspec.structs.replace(APPLIED, settings_changed=changed))
-    assert course.applied is not None
-    assert course.applied.settings_changed == 6
-    assert course.begin(msgspec.structs.replace(asked, generation=8))
-    assert course.applied is None
+        progress.take(msgspec.structs.replace(APPLIED, settings_changed=changed))
+    assert progress.applied is not None
+    assert progress.applied.settings_changed == 6
+    assert progress.begin(msgspec.structs.replace(asked, generation=8))
+    assert progress.applied is None
 
 
 def test_an_earlier_driver_is_not_obeyed_even_after_the_spec_was_empty() -> None:
-    drivers = desired.Drivers()
+    drivers = desired.DriverEpochs()
 
-    def asks(migration_: str, epoch: int) -> desired.Asked:
+    def asks(migration_: str, epoch: int) -> desired.DesiredState:
         return desired.read(node_mtu(spec=DESIRED | {"migration": migration_, "epoch": epoch}))
 
     assert drivers.obeys(asks("m1", 2))
-    assert drivers.obeys(desired.Asked(generation=8))
+    assert drivers.obeys(desired.DesiredState(generation=8))
     assert not drivers.obeys(asks("m1", 1))
     assert drivers.obeys(asks("m1", 2))
     assert drivers.obeys(asks("m2", 1))

@@ -16,7 +16,7 @@ from kubemtu.core.probe import request
 from kubemtu.kube import crd
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.api import Api
-from kubemtu.kube.records import Agent, Condition, Entry
+from kubemtu.kube.records import AgentIdentity, Condition, Entry
 
 Scripted = Callable[..., tuple[Api, list[httpx2.Request]]]
 As = Callable[[str], AbstractAsyncContextManager[Api]]
@@ -47,7 +47,7 @@ def schema(plural: str, *path: str) -> Object:
         ("nodemtus", ("spec",), migration.Desired),
         ("nodemtus", ("spec", "ports"), net.PortRule),
         ("nodemtus", ("status", "applied"), migration.Applied),
-        ("nodemtus", ("status", "agent"), Agent),
+        ("nodemtus", ("status", "agent"), AgentIdentity),
         ("nodemtus", ("status", "conditions", "[]"), Condition),
         ("mtumigrations", ("status", "progress"), undo.Progress),
         ("mtumigrations", ("status", "conditions", "[]"), Condition),

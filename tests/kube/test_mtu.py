@@ -177,7 +177,7 @@ async def test_asking_nothing_of_a_node_makes_no_object(api: Api) -> None:
 
 
 async def test_status_comes_back_as_it_went(api: Api) -> None:
-    agent = mtu.Agent(version="0.1.0", pid=7, started_at="2026-11-23T12:00:00Z")
+    agent = mtu.AgentIdentity(version="0.1.0", pid=7, started_at="2026-11-23T12:00:00Z")
     answers = {"p1": TOLD, "p2": BARE_TOLD}
     made = await mtu.set_status(api, "n1", applied=APPLIED, probes=answers, observation=SEEN, agent=agent)
     assert (made.applied, made.probes, made.observation, made.agent) == (APPLIED, answers, SEEN, agent)
@@ -401,7 +401,7 @@ async def test_signs_come_while_nothing_is_written_and_end_with_the_driver(api: 
         return there.renew_time
 
     async def drive() -> None:
-        async with driver.driving(api, found, retry.Line(), every=0.02) as record:
+        async with driver.driving(api, found, retry.Retry(), every=0.02) as record:
             sign = ""
             for _ in range(3):
                 sign = await another(sign)

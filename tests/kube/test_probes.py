@@ -48,7 +48,7 @@ async def test_a_question_comes_back_as_it_was_put(api: Api) -> None:
     await probes.put(api, "p1", ASKED)
     (found,) = await api.list(probes.PROBES)
     read = probes.read(found)
-    assert (read.name, read.order, read.trouble) == ("p1", ASKED, "")
+    assert (read.name, read.request, read.error) == ("p1", ASKED, "")
 
 
 async def test_it_may_be_put_twice_because_an_answer_may_get_lost(api: Api) -> None:
@@ -82,12 +82,12 @@ async def test_without_the_right(api: Api, as_user: As) -> None:
 async def test_following_sees_what_is_there_what_comes_and_what_goes(api: Api) -> None:
     await probes.put(api, "p1", ASKED)
     async with asyncio.timeout(60), contextlib.aclosing(probes.follow(api)) as states:
-        assert {name: one.order for name, one in (await anext(states)).items()} == {"p1": ASKED}
+        assert {name: one.request for name, one in (await anext(states)).items()} == {"p1": ASKED}
         await probes.put(api, "p2", request.ProbeRequest())
         assert (await anext(states)).keys() == {"p1", "p2"}
         await probes.take_away(api, "p1")
         found = await anext(states)
-        assert {name: one.order for name, one in found.items()} == {"p2": request.ProbeRequest()}
+        assert {name: one.request for name, one in found.items()} == {"p2": request.ProbeRequest()}
 
 
 async def test_following_begins_anew_where_the_watch_does(scripted: Scripted) -> None:
@@ -115,8 +115,8 @@ async def test_following_begins_anew_where_the_watch_does(scripted: Scripted) ->
 )
 def test_what_cannot_be_read_is_a_sentence(spec: object, trouble: str) -> None:
     found = probes.read(Object.of({"kind": "MTUProbe", "metadata": {"name": "p1"}, "spec": spec}))
-    assert found.order is None
-    assert found.trouble.startswith(trouble)
+    assert found.request is None
+    assert found.error.startswith(trouble)
 
 
 def test_how_old_it_is() -> None:

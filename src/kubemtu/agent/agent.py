@@ -69,14 +69,16 @@ class Agent:
         self._pod_network = pod_network
         self._roots = roots or netns.Roots()
         self._kernel = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel")
-        self._identity = mtu.Agent(version=kubemtu.__version__, pid=os.getpid(), started_at=records.moment(api.now()))
-        self._asked = desired.Asked()
+        self._identity = mtu.AgentIdentity(
+            version=kubemtu.__version__, pid=os.getpid(), started_at=records.moment(api.now())
+        )
+        self._asked = desired.DesiredState()
         self._missing = False  # the NodeMTU is not there (any more), whatever was told
         self._leaving = False  # kubemtu is taken out of the cluster: nothing of it stays on the node
-        self._drivers = desired.Drivers()
+        self._drivers = desired.DriverEpochs()
         self._authority = desired.Authority(api)
         self._condition: mtu.Condition | None = None  # told last, also by the agent before this one
-        self._course = desired.Course()
+        self._progress = desired.SpecProgress()
         self._wake = asyncio.Event()
         self._stirred = False  # the kernel has told of a change
         self._touched = False  # something has happened to the CNI's files, or beside them
@@ -84,7 +86,7 @@ class Agent:
         self._took = 0.0  # seconds that the last look did
         self._seen_at = 0.0  # when what is told was seen, on the clock that nobody sets
         self._news = asyncio.Event()
-        self._report: report.Report | None = None
+        self._report: report.NodeReport | None = None
         self._answers: dict[str, request.ProbeReport | None] = {}  # not told yet
         self._begun = False  # whether what an earlier agent answered has been taken away
         self._places = namespaces.Places(self._roots)
@@ -95,16 +97,22 @@ class Agent:
         """Work until cancelled. Raises Conflict when the node has an agent already, Denied when it may not begin."""
         held = await asyncio.to_thread(kernel.only_one, self._directory, TAKEOVER)
         try:
-            hands = await self._on_kernel(
-                lambda: kernel.Keeper(self._node, self._directory, self._roots, self._pod_network)
+            node_kernel = await self._on_kernel(
+                lambda: kernel.NodeKernel(self._node, self._directory, self._roots, self._pod_network)
             )
             try:
                 async with asyncio.TaskGroup() as group:
-                    parts = (self._follow(), self._keep(hands), self._tell(), self._meet(), self._prober.run(persist))
+                    parts = (
+                        self._follow(),
+                        self._keep(node_kernel),
+                        self._tell(),
+                        self._meet(),
+                        self._prober.run(persist),
+                    )
                     for task in parts:
                         group.create_task(task)
             finally:
-                self._kernel.submit(hands.close).result()
+                self._kernel.submit(node_kernel.close).result()
         finally:
             self._kernel.shutdown(wait=True)
             if self._leaving:
@@ -142,48 +150,48 @@ class Agent:
 
     # What is done
 
-    async def _keep(self, hands: kernel.Keeper) -> None:
+    async def _keep(self, node_kernel: kernel.NodeKernel) -> None:
         unseen = True  # something happened since the last look
         while True:
             # A look is due anyway: what happens until then wakes nobody, and the kernel keeps it.
-            listen = not unseen or self._course.asked.desired is not None
-            await self._wait(hands, self._pause(hands, unseen=unseen), listen=listen)
+            listen = not unseen or self._progress.asked.desired is not None
+            await self._wait(node_kernel, self._pause(node_kernel, unseen=unseen), listen=listen)
             asked, stirred, touched = self._asked, self._stirred, self._touched
             self._stirred = self._touched = False
-            fresh = self._course.begin(asked)
-            full = fresh or self._course.failing or self._age() >= self._rhythm(hands)
-            if touched and await self._on_kernel(hands.files_changed):
+            fresh = self._progress.begin(asked)
+            full = fresh or self._progress.failing or self._age() >= self._rhythm(node_kernel)
+            if touched and await self._on_kernel(node_kernel.files_changed):
                 unseen = True
             unseen = unseen or full or stirred
             if full or stirred:
-                await self._on_kernel(functools.partial(self._act, hands, asked, full=full))
+                await self._on_kernel(functools.partial(self._act, node_kernel, asked, full=full))
             if fresh and asked.desired is not None and asked.desired.phase not in SHOWN and self._report is not None:
                 self._publish(self._report.observation)
             elif unseen and (fresh or self._age() >= self._calm()):
-                await self._look(hands)
+                await self._look(node_kernel)
                 unseen = False
 
-    def _rhythm(self, hands: kernel.Keeper) -> float:
+    def _rhythm(self, node_kernel: kernel.NodeKernel) -> float:
         """How old a look may grow while nothing happens, in seconds."""
-        if self._course.asked.desired is not None:
+        if self._progress.asked.desired is not None:
             return LOOK
-        return IDLE if hands.hears else DEAF
+        return IDLE if node_kernel.hears else DEAF
 
     def _calm(self) -> float:
         """How long after a look the next one may be, whatever happens, in seconds."""
-        return TICK if self._course.asked.desired is not None else min(max(TICK, CALM * self._took), IDLE)
+        return TICK if self._progress.asked.desired is not None else min(max(TICK, CALM * self._took), IDLE)
 
-    def _pause(self, hands: kernel.Keeper, *, unseen: bool) -> float:
+    def _pause(self, node_kernel: kernel.NodeKernel, *, unseen: bool) -> float:
         """How long there is nothing to do unless something happens, in seconds."""
-        if self._course.failing:
+        if self._progress.failing:
             return TICK
-        return max((self._calm() if unseen else self._rhythm(hands)) - self._age(), 0.0)
+        return max((self._calm() if unseen else self._rhythm(node_kernel)) - self._age(), 0.0)
 
-    async def _wait(self, hands: kernel.Keeper, seconds: float, *, listen: bool) -> None:
+    async def _wait(self, node_kernel: kernel.NodeKernel, seconds: float, *, listen: bool) -> None:
         """Wait for a new spec, and when listening for an event of the kernel, for so long."""
         loop = asyncio.get_running_loop()
-        files = hands.files_fileno()
-        reading = [] if not listen else [hands.fileno()] if files is None else [hands.fileno(), files]
+        files = node_kernel.files_fileno()
+        reading = [] if not listen else [node_kernel.fileno()] if files is None else [node_kernel.fileno(), files]
 
         def hear(one: int) -> None:
             loop.remove_reader(one)  # it stays readable until it has been read, on the other thread
@@ -203,35 +211,35 @@ class Agent:
                 loop.remove_reader(one)
         self._wake.clear()
 
-    def _act(self, hands: kernel.Keeper, asked: desired.Asked, *, full: bool) -> None:
+    def _act(self, node_kernel: kernel.NodeKernel, asked: desired.DesiredState, *, full: bool) -> None:
         """Correct what events made wrong, and make the node true to what is asked; on the kernel's thread."""
         if asked.desired is None:
-            hands.let_go()
+            node_kernel.let_go()
             if self._leaving:
-                hands.forget()
-            hands.drain()
+                node_kernel.forget()
+            node_kernel.drain()
             return
-        corrected = hands.drain()
+        corrected = node_kernel.drain()
         if corrected is not None:
-            self._course.take(corrected)
+            self._progress.take(corrected)
         if full:
-            hands.sweep()
+            node_kernel.sweep()
             strangers = kernel.strangers(asked.desired, self._cluster_hosts())
             if strangers and asked.desired.pins_hosts:
-                self._course.take(kernel.failed(asked.desired, strangers[0], migration.UNKNOWN_HOST))
+                self._progress.take(kernel.failed(asked.desired, strangers[0], migration.UNKNOWN_HOST))
             else:
-                self._course.take(hands.make_true(asked.desired))
+                self._progress.take(node_kernel.make_true(asked.desired))
 
     def _cluster_hosts(self) -> set[str]:
         """Whom this node may be asked to pin its own traffic to: the nodes, itself among them, and the API server."""
         server = {os.environ.get("KUBERNETES_SERVICE_HOST", ""), self._api.connection.host}
         return {*self._peers.others, *self._peers.own, *server}
 
-    async def _look(self, hands: kernel.Keeper) -> None:
+    async def _look(self, node_kernel: kernel.NodeKernel) -> None:
         self._looked = looked = time.monotonic()
         others = self._peers.others
         try:
-            seen = await self._on_kernel(lambda: hands.look(others))
+            seen = await self._on_kernel(lambda: node_kernel.look(others))
         except errors.KubemtuError as error:
             log.warning("this node cannot be looked at: %s", error)
         else:
@@ -244,9 +252,9 @@ class Agent:
 
     def _publish(self, seen: net.NodeObservation) -> None:
         self._places.learn(seen.ports)
-        self._report = report.Report(
-            generation=self._course.asked.generation,
-            applied=self._course.applied,
+        self._report = report.NodeReport(
+            generation=self._progress.asked.generation,
+            applied=self._progress.applied,
             probes=dict(self._answers),
             observation=seen,
         )
@@ -261,7 +269,7 @@ class Agent:
     # What is told
 
     async def _tell(self) -> None:
-        told: report.Report | None = None
+        told: report.NodeReport | None = None
         told_at = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
@@ -277,7 +285,7 @@ class Agent:
             told = await persist(self._send)
             told_at = time.monotonic()
 
-    async def _send(self) -> report.Report:
+    async def _send(self) -> report.NodeReport:
         now = self._report
         assert now is not None
         answers = now.probes if self._begun else None

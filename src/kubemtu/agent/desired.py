@@ -13,23 +13,23 @@ REMEMBERED = 16  # migrations
 log = logging.getLogger("kubemtu.agent")
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class DesiredState(msgspec.Struct, frozen=True, kw_only=True):
     """What the spec of a NodeMTU says; `trouble` when it is not obeyed, with the reason in `refused`."""
 
     generation: int | None = None
     desired: migration.Desired | None = None
-    trouble: str = ""
-    refused: str = ""
+    error: str = ""
+    refused_reason: str = ""
 
 
-class Drivers:
+class DriverEpochs:
     """Which driver of each migration was heard last: an earlier one that wakes up is not obeyed any more."""
 
     def __init__(self) -> None:
         """Nobody was heard."""
         self._epochs: dict[str, int] = {}
 
-    def obeys(self, asked: Asked) -> bool:
+    def obeys(self, asked: DesiredState) -> bool:
         """True unless a later driver of the same migration has been heard."""
         desired = asked.desired
         if desired is None:
@@ -43,23 +43,23 @@ class Drivers:
         return True
 
 
-def read(found: Object | None) -> Asked:
+def read(found: Object | None) -> DesiredState:
     """Read the spec of a NodeMTU, whatever stands in its status; None: there is none."""
     if found is None:
-        return Asked()
+        return DesiredState()
     generation = found.get("metadata", "generation")
     number = generation if isinstance(generation, int) else None
     spec = found.get("spec")
     if not spec:
-        return Asked(generation=number)
+        return DesiredState(generation=number)
     try:
-        return Asked(generation=number, desired=msgspec.convert(spec, migration.Desired))
+        return DesiredState(generation=number, desired=msgspec.convert(spec, migration.Desired))
     except msgspec.ValidationError as error:
         trouble = (
             f"the spec of NodeMTU {found.name} cannot be read: {error}; the node is left as it is: correct or remove "
             f"the spec with `kubectl edit nodemtu {found.name}`"
         )
-        return Asked(generation=number, trouble=trouble, refused=migration.SPEC_UNREADABLE)
+        return DesiredState(generation=number, error=trouble, refused_reason=migration.SPEC_UNREADABLE)
 
 
 class Authority:
@@ -70,7 +70,7 @@ class Authority:
         self._api = api
         self._known: tuple[str, int] | None = None
 
-    async def check(self, asked: Asked, node: str) -> Asked:
+    async def check(self, asked: DesiredState, node: str) -> DesiredState:
         """Return what is asked, or why it is not obeyed: whoever may write a NodeMTU need not have begun a change.
 
         Asks the API once for each driver of a change. Raises what `Api.get` raises.
@@ -92,16 +92,16 @@ class Authority:
             f"the spec of NodeMTU {node} is not obeyed, for {why}; the node is left as it is: take the spec away with "
             f"`kubectl patch nodemtu {node} --type merge -p '{{\"spec\":null}}'`"
         )
-        return Asked(generation=asked.generation, trouble=trouble, refused=migration.MIGRATION_NOT_FOUND)
+        return DesiredState(generation=asked.generation, error=trouble, refused_reason=migration.MIGRATION_NOT_FOUND)
 
 
-class Course:
+class SpecProgress:
     """What came of one spec: what the rounds changed is added up, and each new trouble is logged once."""
 
     def __init__(self) -> None:
         """Nothing is asked yet."""
         self.applied: migration.Applied | None = None
-        self.asked = Asked()
+        self.asked = DesiredState()
         self._begun = False
 
     @property
@@ -109,22 +109,22 @@ class Course:
         """True while something could not be done."""
         return self.applied is not None and bool(self.applied.failures)
 
-    def begin(self, asked: Asked) -> bool:
+    def begin(self, asked: DesiredState) -> bool:
         """Note what is asked now; True when that is new."""
         if self._begun and asked == self.asked:
             return False
         self._begun = True
         self.asked, self.applied = asked, None
-        if asked.trouble:
-            log.warning("%s", asked.trouble)
+        if asked.error:
+            log.warning("%s", asked.error)
             self.applied = migration.Applied(
                 phase=migration.Phase.RECORD,
                 restore=False,
                 done=False,
                 pods=0,
                 settings_changed=0,
-                failures=(asked.trouble,),
-                refused_reason=asked.refused,
+                failures=(asked.error,),
+                refused_reason=asked.refused_reason,
             )
         return True
 

@@ -37,7 +37,7 @@ class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
         return (*CNI_FILES, *self.files)
 
 
-class Keeper:
+class NodeKernel:
     """Makes the node true to a Desired, hears what happens to it, and looks at it. Not for two threads at once."""
 
     def __init__(self, node: str, directory: Path, roots: netns.Roots, pod_network: PodNetwork) -> None:

@@ -28,7 +28,7 @@ OLD: Final = 600.0  # seconds: an order older than that is nobody's any more
 KEY_AGAIN: Final = 5.0  # seconds before the key is asked for again
 GLANCE: Final = 2.0  # seconds between two looks at whether the pods that answer are still there
 
-Tell = Callable[[Mapping[str, request.ProbeReport | None]], None]
+OnReport = Callable[[Mapping[str, request.ProbeReport | None]], None]
 Persist = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 log = logging.getLogger("kubemtu.agent")
 
@@ -43,7 +43,7 @@ class Prober:
         node: str,
         namespace: str,
         found: namespaces.Places,
-        tell: Tell,
+        tell: OnReport,
         port: int = request.PORT,
     ) -> None:
         """Opens nothing yet."""
@@ -191,7 +191,7 @@ class Prober:
             async for found in changes:
                 self._take(found)
 
-    def _take(self, found: Mapping[str, probes.Asked]) -> None:
+    def _take(self, found: Mapping[str, probes.MtuProbe]) -> None:
         for name in self._begun.keys() - found.keys():
             self._begun.pop(name).cancel()
             self._tell({name: None})
@@ -201,12 +201,12 @@ class Prober:
         for name, asked in found.items():
             if name in self._begun or self._api.now() - asked.created > OLD:
                 continue
-            if asked.order is None:
+            if asked.request is None:
                 if name not in self._unreadable:
-                    log.warning("%s", asked.trouble)
+                    log.warning("%s", asked.error)
                 self._unreadable.add(name)
-            elif request.concerns(asked.order, self._node):
-                self._begun[name] = asyncio.create_task(self._carry_out(name, asked.order))
+            elif request.concerns(asked.request, self._node):
+                self._begun[name] = asyncio.create_task(self._carry_out(name, asked.request))
 
     def _soon(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -19,7 +19,7 @@ MESSAGE = 2000  # characters of a condition's message
 DROPS = 3.0  # seconds between two tellings where nothing but drop counters moved
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the agent tells: `applied` is about the spec of that `generation`, `probes` about MTUProbes, by name."""
 
     generation: int | None
@@ -28,7 +28,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     observation: net.NodeObservation
 
 
-def delay(report: Report, told: Report | None) -> float:
+def delay(report: NodeReport, told: NodeReport | None) -> float:
     """How many seconds after the last telling this report is due."""
     if told is None or report.probes or verdict(report) != verdict(told):
         return 0.0
@@ -37,7 +37,7 @@ def delay(report: Report, told: Report | None) -> float:
     return DROPS if counters(report.observation) != counters(told.observation) else BEAT
 
 
-def verdict(report: Report) -> tuple[object, ...]:
+def verdict(report: NodeReport) -> tuple[object, ...]:
     """What somebody waits for."""
     applied = report.applied
     still = None if applied is None else msgspec.structs.replace(applied, duration_seconds=0.0)

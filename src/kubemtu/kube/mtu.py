@@ -18,10 +18,10 @@ from kubemtu.core.probe import request
 from kubemtu.kube import records
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Absent, AlreadyThere, DrivenElsewhere
-from kubemtu.kube.records import Agent, Condition, Direction, Driver, Entry, Migration, NodeMtu
+from kubemtu.kube.records import AgentIdentity, Condition, Direction, Driver, Entry, Migration, NodeMtu
 
 __all__ = [
-    "Agent",
+    "AgentIdentity",
     "Condition",
     "Direction",
     "Driver",
@@ -114,7 +114,7 @@ async def set_status(
     applied: migrations_core.Applied | msgspec.UnsetType | None = msgspec.UNSET,
     probes: Mapping[str, request.ProbeReport | None] | msgspec.UnsetType | None = msgspec.UNSET,
     observation: net.NodeObservation | msgspec.UnsetType = msgspec.UNSET,
-    agent: Agent | msgspec.UnsetType = msgspec.UNSET,
+    agent: AgentIdentity | msgspec.UnsetType = msgspec.UNSET,
     conditions: Sequence[Condition] | msgspec.UnsetType = msgspec.UNSET,
 ) -> NodeMtu:
     """Say what a node is; what is not given stays, None takes it away. Its NodeMTU is made when there is none.

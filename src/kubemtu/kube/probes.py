@@ -13,7 +13,7 @@ import msgspec
 from kubemtu.core import errors
 from kubemtu.core.change import migration
 from kubemtu.core.objects import Object, Ref, Want
-from kubemtu.core.probe import request
+from kubemtu.core.probe.request import ProbeRequest
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import AlreadyThere
 
@@ -25,19 +25,19 @@ FIELD: Final = "key"
 LEFT: Final = 600.0  # seconds after which a question that nobody took away is taken away by the next who asks
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """One question as an agent reads it; `order` None when it cannot be read.
+class MtuProbe(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one MTUProbe as an agent reads it; `request` is None and `error` says why where it cannot be read.
 
     `created` is in seconds since the epoch, by the server's clock.
     """
 
     name: str
-    order: request.ProbeRequest | None
+    request: ProbeRequest | None
     created: float
-    trouble: str = ""
+    error: str = ""
 
 
-async def put(api: Api, name: str, asked: request.ProbeRequest) -> None:
+async def put(api: Api, name: str, request: ProbeRequest) -> None:
     """Ask; that it has been asked under this name, because an answer got lost, is fine.
 
     Raises Absent where the server does not have the kind, Forbidden without the right.
@@ -46,7 +46,7 @@ async def put(api: Api, name: str, asked: request.ProbeRequest) -> None:
         "apiVersion": API_VERSION,
         "kind": PROBES.kind,
         "metadata": {"name": name},
-        "spec": msgspec.to_builtins(asked),
+        "spec": msgspec.to_builtins(request),
     }
     with contextlib.suppress(AlreadyThere):
         await api.create(body)
@@ -65,9 +65,9 @@ async def tidy(api: Api, now: float) -> None:
                 await api.delete(_ref(found.name))
 
 
-async def follow(api: Api) -> AsyncGenerator[Mapping[str, Asked], None]:
+async def follow(api: Api) -> AsyncGenerator[Mapping[str, MtuProbe], None]:
     """All questions by name: as they are now, and again after each change, without an end."""
-    seen: dict[str, Asked] = {}
+    seen: dict[str, MtuProbe] = {}
     async with contextlib.aclosing(api.watch(PROBES)) as changes:
         async for change in changes:
             if change.type == "SYNC":
@@ -80,14 +80,15 @@ async def follow(api: Api) -> AsyncGenerator[Mapping[str, Asked], None]:
             yield dict(seen)
 
 
-def read(found: Object) -> Asked:
-    """Read one question, whatever stands in it."""
+def read(found: Object) -> MtuProbe:
+    """Decode one MTUProbe, whatever stands in it."""
+    created = _created(found)
     try:
-        asked = msgspec.convert(found.mapping("spec"), request.ProbeRequest)
+        request = msgspec.convert(found.mapping("spec"), ProbeRequest)
     except (msgspec.ValidationError, errors.Malformed) as error:
-        trouble = f"MTUProbe {found.name} cannot be read: {error}"
-        return Asked(name=found.name, order=None, created=_created(found), trouble=trouble)
-    return Asked(name=found.name, order=asked, created=_created(found))
+        sentence = f"MTUProbe {found.name} cannot be read: {error}"
+        return MtuProbe(name=found.name, request=None, created=created, error=sentence)
+    return MtuProbe(name=found.name, request=request, created=created)
 
 
 async def key(api: Api, namespace: str = NAMESPACE) -> bytes:

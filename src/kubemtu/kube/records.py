@@ -16,7 +16,7 @@ T = TypeVar("T")
 Direction = Literal["forward", "relief", "backward"]  # relief: forward until every sender is pinned, and no further
 
 
-class Agent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class AgentIdentity(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Which agent speaks for a node; `started_at` is RFC 3339."""
 
     version: str
@@ -48,7 +48,7 @@ class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
     probes: Mapping[str, request.ProbeReport] = {}
     observation: net.NodeObservation | None = None
     observed_at: float | None = None
-    agent: Agent | None = None
+    agent: AgentIdentity | None = None
     conditions: tuple[Condition, ...] = ()
     generation: int = 0
     observed_generation: int | None = None
@@ -136,7 +136,7 @@ def node_of(found: Object) -> NodeMtu:
         probes={name: _report(report) for name, report in found.mapping("status", "probes").items()},
         observation=_part(found, net.NodeObservation, "status", "observation"),
         observed_at=_seconds(found, observed_at) if observed_at else None,
-        agent=_part(found, Agent, "status", "agent"),
+        agent=_part(found, AgentIdentity, "status", "agent"),
         conditions=_part(found, tuple[Condition, ...], "status", "conditions") or (),
         generation=found.integer("metadata", "generation") or 0,
         observed_generation=found.integer("status", "observedGeneration"),

@@ -13,7 +13,7 @@ from kubemtu.core.objects import Ref
 from kubemtu.core.path import verdict
 from kubemtu.core.probe import request
 from kubemtu.flows.agents import asking, events, retry
-from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.flows.agents.nodes import AgentWatch
 from kubemtu.kube import crd, mtu, probes
 from kubemtu.kube.api import Api
 
@@ -36,9 +36,9 @@ class Cluster:
         async with contextlib.aclosing(probes.follow(self.api)) as states:
             async for found in states:
                 for name, one in found.items():
-                    if one.order is not None and name not in self.asked:
-                        self.asked[name] = one.order
-                        await self._tell(name, one.order)
+                    if one.request is not None and name not in self.asked:
+                        self.asked[name] = one.request
+                        await self._tell(name, one.request)
 
     async def _tell(self, name: str, asked: request.ProbeRequest) -> None:
         for node in request.nodes(asked):
@@ -65,7 +65,9 @@ async def cluster(as_user: As, answer: Answer = good, *nodes: str) -> AsyncItera
         await crd.install(api)
         for name in nodes or ("n1", "n2"):
             await api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-            await mtu.set_status(api, name, agent=mtu.Agent(version="1", pid=1, started_at="2026-11-26T12:00:00Z"))
+            await mtu.set_status(
+                api, name, agent=mtu.AgentIdentity(version="1", pid=1, started_at="2026-11-26T12:00:00Z")
+            )
         found = Cluster(api, answer)
         task = asyncio.create_task(found.agents())
         try:
@@ -181,13 +183,13 @@ async def test_a_question_of_which_it_is_not_known_whether_it_came_is_taken_away
 async def test_more_ways_than_one_object_holds_are_asked_in_parts(as_user: As) -> None:
     ways = [way(number, "n1" if number % 2 else "n2") for number in range(2345)]
     async with cluster(as_user) as there, asking.asking(there.api) as line:
-        found = await line.ways(ways, request.ProbeRequest(inspect=(request.Namespace(node="n2"),), timeout_seconds=7))
+        found = await line.paths(ways, request.ProbeRequest(inspect=(request.Namespace(node="n2"),), timeout_seconds=7))
         assert found.keys() == {one.name for one in ways}
         assert [len(asked.paths) for asked in there.asked.values()] == [1000, 1000, 345]
         assert {(asked.inspect, asked.timeout_seconds) for asked in there.asked.values()} == {
             ((request.Namespace(node="n2"),), 7)
         }
-        assert await line.ways([]) == {}
+        assert await line.paths([]) == {}
         assert await there.left() == []
 
 
@@ -232,17 +234,17 @@ async def test_pods_answer_while_the_block_runs(as_user: As) -> None:
 
     spots = [request.Namespace(node=node, link="cali1") for node in ("n1", "n2", "n1")]
     async with cluster(as_user, answer) as there, asking.asking(there.api) as line:
-        async with line.answering(spots) as missing:
+        async with line.responding(spots) as missing:
             assert missing == ("no station answers in a pod of n2",)
             (asked,) = there.asked.values()
             assert asked.responders == tuple(spots[:2])
             assert len(await there.left()) == 1
         assert await there.left() == []
         with pytest.raises(errors.Surprise):
-            async with line.answering(spots):
+            async with line.responding(spots):
                 raise errors.Surprise("whatever happens in the block")
         assert await there.left() == []
-        async with line.answering([]) as missing:
+        async with line.responding([]) as missing:
             assert missing == ()
             assert await there.left() == []
 
@@ -251,7 +253,7 @@ async def test_more_pods_than_one_object_holds_answer_by_several(as_user: As, mo
     monkeypatch.setattr(asking, "SPOTS", 10)
     spots = [request.Namespace(node="n1", link=f"cali{number}") for number in range(25)]
     async with cluster(as_user) as there, asking.asking(there.api) as line:
-        async with line.answering(spots):
+        async with line.responding(spots):
             assert [len(asked.responders) for asked in there.asked.values()] == [10, 10, 5]
             assert len(await there.left()) == 3
         assert await there.left() == []
@@ -270,9 +272,9 @@ async def test_where_the_kind_is_not_known_nobody_waits(as_user: As) -> None:
 
 
 async def test_without_the_right_to_ask(as_user: As) -> None:
-    async with cluster(as_user) as there, as_user("reader") as reader, Nodes.watching(there.api) as nodes:
+    async with cluster(as_user) as there, as_user("reader") as reader, AgentWatch.watching(there.api) as nodes:
         with pytest.raises(errors.Forbidden, match="reader may not create mtuprobes") as caught:
-            await asking.Asking(reader, nodes).ask(BOTH)
+            await asking.ProbeClient(reader, nodes).ask(BOTH)
     assert caught.value.exit_code == 4
 
 
@@ -291,8 +293,8 @@ async def test_an_api_that_is_away_for_a_while_is_asked_again(as_user: As, monke
         await put(api, name, asked)
 
     monkeypatch.setattr(probes, "put", shaky)
-    async with cluster(as_user) as there, Nodes.watching(there.api, said.append) as nodes:
-        assert (await asking.Asking(there.api, nodes).ask(BOTH)).keys() == {"n1", "n2"}
+    async with cluster(as_user) as there, AgentWatch.watching(there.api, said.append) as nodes:
+        assert (await asking.ProbeClient(there.api, nodes).ask(BOTH)).keys() == {"n1", "n2"}
         assert len(there.asked) == 1
     assert [event.text for event in said] == ["the server went away; trying again for 120 s"]
 

@@ -11,7 +11,7 @@ import pytest
 from kubemtu.core import errors
 from kubemtu.core.probe import request
 from kubemtu.flows.agents import deadlines, events
-from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.flows.agents.nodes import AgentWatch
 from kubemtu.kube import api as kube_api
 from kubemtu.kube.records import NodeMtu
 
@@ -19,7 +19,7 @@ BOTH = request.ProbeRequest(inspect=(request.Namespace(node="n1"), request.Names
 DONE = request.ProbeReport(ready=True, done=True)
 
 
-class Heard(Nodes):
+class Heard(AgentWatch):
     """Nodes without a cluster: what they tell is put in by hand."""
 
     def put(self, name: str, told: request.ProbeReport | None, *, age: float = 0.0) -> None:
@@ -32,7 +32,7 @@ class Heard(Nodes):
         return set(self._seen)
 
 
-class Line(deadlines.Patient):
+class Line(deadlines.BestEffortClient):
     """Asks nobody, under a name that is known."""
 
     @contextlib.asynccontextmanager
@@ -64,14 +64,14 @@ async def test_all_that_tell_are_heard(nodes: Heard, line: Line) -> None:
     nodes.put("n1", DONE)
     nodes.put("n2", DONE)
     assert await line.ask(BOTH) == {"n1": DONE, "n2": DONE}
-    assert (line.late, line.troubles) == (set(), ())
+    assert (line.late, line.errors) == (set(), ())
 
 
 async def test_one_that_does_not_tell_is_named_and_the_other_is_taken(nodes: Heard, line: Line) -> None:
     nodes.put("n1", DONE)
     nodes.put("n2", None)
     assert await line.ask(BOTH) == {"n1": DONE}
-    (trouble,) = line.troubles
+    (trouble,) = line.errors
     assert trouble == (
         "the agent of node n2 does not answer: the node is down, cut off or too busy, or its kubemtu-agent does not "
         "run there or is older"
@@ -106,7 +106,7 @@ async def test_when_nobody_tells_that_is_an_error(nodes: Heard, line: Line) -> N
 
 async def test_a_pod_in_which_nobody_can_stand_keeps_nothing_back(nodes: Heard, line: Line) -> None:
     nodes.put("n1", DONE)
-    async with line.answering([request.Namespace(node="n2", link="cali2")]) as missing:
+    async with line.responding([request.Namespace(node="n2", link="cali2")]) as missing:
         assert missing == ()
     assert line.late == {"n2"}
 

@@ -12,7 +12,7 @@ import pytest
 from kubemtu.core import net
 from kubemtu.core.change import migration
 from kubemtu.core.objects import Object, Ref
-from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.flows.agents.nodes import AgentWatch
 from kubemtu.kube import crd, mtu
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.api import Api
@@ -34,14 +34,14 @@ DONE = migration.Applied(phase=migration.Phase.SETTLE, restore=False, done=True,
 
 
 @contextlib.asynccontextmanager
-async def nodes(as_user: As, *names: str) -> AsyncIterator[tuple[Api, Nodes]]:
+async def nodes(as_user: As, *names: str) -> AsyncIterator[tuple[Api, AgentWatch]]:
     """Nodes of which nothing is asked."""
     async with as_user("admin") as api:
         await crd.install(api)
         for name in names:
             await api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
             await mtu.set_status(api, name, observation=net.NodeObservation(node=name))
-        async with Nodes.watching(api) as found:
+        async with AgentWatch.watching(api) as found:
             yield api, found
 
 
@@ -96,7 +96,7 @@ async def test_what_is_asked_already_is_not_written_again(as_user: As) -> None:
 
         made = await mtu.set_desired(api, "n1", OURS)
         await mtu.set_status(api, "n1", generation=made.generation, applied=DONE)
-        async with Nodes.watching(api) as anew:
+        async with AgentWatch.watching(api) as anew:
             assert await anew.reach({"n1": OURS}, still_ours=nobody) == {"n1": DONE}
 
 

@@ -40,7 +40,7 @@ def verdict(carried: int, expected: int) -> path_verdict.Verdict:
     return path_verdict.judge(path_verdict.Direction(search=found), expected=expected)
 
 
-class Network(asking.Asking):
+class Network(asking.ProbeClient):
     """Answers orders by a rule; remembers what was asked, and which pods were to answer."""
 
     def __init__(self, carries: Carries) -> None:
@@ -60,7 +60,7 @@ class Network(asking.Asking):
         }
 
     @contextlib.asynccontextmanager
-    async def answering(self, spots: Iterable[request.Namespace]) -> AsyncIterator[tuple[str, ...]]:
+    async def responding(self, spots: Iterable[request.Namespace]) -> AsyncIterator[tuple[str, ...]]:
         self.answered.append(frozenset(spots))
         yield ()
 
@@ -445,7 +445,7 @@ def test_a_node_that_is_left_out_is_left_out_when_its_agent_comes() -> None:
 async def test_an_outage_is_told_once_and_survived(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "PAUSE", 0.001)
     told: list[events.Event] = []
-    line = retry.Line(told.append)
+    retrying = retry.Retry(told.append)
     left = 4
 
     async def call() -> str:
@@ -455,7 +455,7 @@ async def test_an_outage_is_told_once_and_survived(monkeypatch: pytest.MonkeyPat
             raise errors.Unreachable("https://api is not there")
         return "here"
 
-    assert await line.through(call) == "here"
+    assert await retrying.call(call) == "here"
     assert [event.text for event in told] == ["https://api is not there; trying again for 120 s"]
 
 
@@ -470,9 +470,9 @@ async def test_an_outage_that_does_not_end_and_one_that_cannot(monkeypatch: pyte
         raise kube_errors.TlsFailure("whose certificate is that?")
 
     with pytest.raises(errors.Unreachable):
-        await retry.Line().through(away)
+        await retry.Retry().call(away)
     with pytest.raises(kube_errors.TlsFailure):
-        await retry.Line().through(distrusted)
+        await retry.Retry().call(distrusted)
 
 
 # Words

@@ -9,7 +9,7 @@ import pytest
 from kubemtu.core import errors, net, objects
 from kubemtu.core.change import migration, plan
 from kubemtu.flows.agents import events
-from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.flows.agents.nodes import AgentWatch
 from kubemtu.flows.change import verify
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu
@@ -40,9 +40,9 @@ class Timed:
         return time.time()
 
 
-def nodes(*ports: net.PodPort, **seen: object) -> Nodes:
+def nodes(*ports: net.PodPort, **seen: object) -> AgentWatch:
     """What the agent of n1 has told."""
-    found = Nodes(cast("kube_api.Api", Timed()), events.silent)
+    found = AgentWatch(cast("kube_api.Api", Timed()), events.silent)
     observation = net.NodeObservation(node="n1", ports=ports, **seen)  # type: ignore[arg-type]  # each field is checked
     found._seen["n1"] = mtu.NodeMtu(name="n1", observation=observation, observed_at=time.time())
     return found
@@ -54,7 +54,9 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "CONFLISTS", 0.0)
 
 
-async def surprise(found: Nodes, step: plan.Live = LIVE, *, target: plan.NodeTarget = TARGET, locks: int = 0) -> str:
+async def surprise(
+    found: AgentWatch, step: plan.Live = LIVE, *, target: plan.NodeTarget = TARGET, locks: int = 0
+) -> str:
     with pytest.raises(errors.Surprise) as caught:
         await verify.ports(found, step, {"n1": target}, NAMES, {"n1": locks})
     return str(caught.value)

@@ -20,7 +20,7 @@ Carries = Callable[[str, str], int]
 """The largest packet from one address to another; 0: nothing is answered."""
 
 
-class Network(asking.Asking):
+class Network(asking.ProbeClient):
     """Answers orders by a rule, all members at once and in no time; those of `dead` nodes do not tell."""
 
     def __init__(self, carries: Carries, *, dead: Sequence[str] = (), cut: int = 0) -> None:
@@ -45,7 +45,7 @@ class Network(asking.Asking):
         }
 
     @contextlib.asynccontextmanager
-    async def answering(self, spots: Iterable[request.Namespace]) -> AsyncIterator[tuple[str, ...]]:
+    async def responding(self, spots: Iterable[request.Namespace]) -> AsyncIterator[tuple[str, ...]]:
         yield ()
 
     def _results(self, node: str, asked: request.ProbeRequest) -> tuple[request.PathResult, ...]:

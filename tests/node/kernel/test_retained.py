@@ -47,17 +47,17 @@ def until(true: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def hands(rigs: RigMaker, tmp_path: Path) -> Iterator[tuple[Rig, kernel.Keeper]]:
+def hands(rigs: RigMaker, tmp_path: Path) -> Iterator[tuple[Rig, kernel.NodeKernel]]:
     rig = rigs(STANDING)
     remembered.forget()
-    made = rig.inside(lambda: kernel.Keeper("n1", tmp_path, netns.Roots(), kernel.PodNetwork(ports=rig.rule)))
+    made = rig.inside(lambda: kernel.NodeKernel("n1", tmp_path, netns.Roots(), kernel.PodNetwork(ports=rig.rule)))
     try:
         yield rig, made
     finally:
         made.close()
 
 
-def test_looking_at_pods_that_come_and_go_keeps_nothing_of_them(hands: tuple[Rig, kernel.Keeper]) -> None:
+def test_looking_at_pods_that_come_and_go_keeps_nothing_of_them(hands: tuple[Rig, kernel.NodeKernel]) -> None:
     rig, mine = hands
     look = functools.partial(rig.inside, lambda: mine.look(("192.168.77.2",)))
     come_and_go(rig, range(100, 102), look)
@@ -71,7 +71,7 @@ def test_looking_at_pods_that_come_and_go_keeps_nothing_of_them(hands: tuple[Rig
 
 
 def test_a_change_that_stands_for_long_keeps_nothing_of_pods_that_are_gone(
-    hands: tuple[Rig, kernel.Keeper], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hands: tuple[Rig, kernel.NodeKernel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change_engine, "_GONE_MOST", 4)
     rig, mine = hands

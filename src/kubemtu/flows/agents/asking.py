@@ -11,7 +11,7 @@ import msgspec
 from kubemtu.core import errors
 from kubemtu.core.probe import request
 from kubemtu.core.text.wording import names as listed
-from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.flows.agents.nodes import AgentWatch
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube import probes
@@ -25,10 +25,10 @@ SPOTS = 6000  # pods that one order has answer, for the same reason
 OnReports = Callable[[int, int], None]  # how many nodes have told, of how many
 
 
-class Asking:
+class ProbeClient:
     """One who asks: every question gets a name of its own and is taken away again."""
 
-    def __init__(self, api: kube_api.Api, nodes: Nodes, *, patience: float = PATIENCE) -> None:
+    def __init__(self, api: kube_api.Api, nodes: AgentWatch, *, patience: float = PATIENCE) -> None:
         self._api = api
         self._nodes = nodes
         self._patience = patience
@@ -44,20 +44,20 @@ class Asking:
         async with self._put(asked) as name:
             return await self._wait(name, request.nodes(asked), lambda told: told.done, self._patience, tell)
 
-    async def ways(
-        self, ways: Sequence[request.PathRequest], asked: request.ProbeRequest | None = None
+    async def paths(
+        self, paths: Sequence[request.PathRequest], asked: request.ProbeRequest | None = None
     ) -> dict[str, request.PathResult]:
         """Measure ways, in as many questions as they need; the results by the ways' names. `asked` is asked along."""
         found: dict[str, request.PathResult] = {}
         base = asked or request.ProbeRequest()
-        for start in range(0, len(ways), CHUNK):
-            part = msgspec.structs.replace(base, paths=tuple(ways[start : start + CHUNK]))
+        for start in range(0, len(paths), CHUNK):
+            part = msgspec.structs.replace(base, paths=tuple(paths[start : start + CHUNK]))
             for told in (await self.ask(part)).values():
                 found |= {result.path: result for result in told.results}
         return found
 
     @contextlib.asynccontextmanager
-    async def answering(self, spots: Iterable[request.Namespace]) -> AsyncIterator[tuple[str, ...]]:
+    async def responding(self, spots: Iterable[request.Namespace]) -> AsyncIterator[tuple[str, ...]]:
         """Have stations answer in these pods while the block runs; gives what could not be done, a sentence each."""
         found = list(dict.fromkeys(spots))
         missing: list[str] = []
@@ -84,7 +84,7 @@ class Asking:
 
     async def _begin(self, name: str, asked: request.ProbeRequest) -> None:
         try:
-            await self._nodes.line.through(lambda: probes.put(self._api, name, asked))
+            await self._nodes.retry.call(lambda: probes.put(self._api, name, asked))
         except kube_errors.Absent as absent:
             raise errors.Unreachable(
                 f"{self._api.connection.server} does not know MTUProbe: the agents that measure are not installed, or "
@@ -149,11 +149,11 @@ class _Late(errors.KubemtuError):
 
 
 @contextlib.asynccontextmanager
-async def asking(api: kube_api.Api, *, patience: float = PATIENCE) -> AsyncIterator[Asking]:
+async def asking(api: kube_api.Api, *, patience: float = PATIENCE) -> AsyncIterator[ProbeClient]:
     """One who asks, with a watch of its own on what the agents tell."""
     await probes.tidy(api, api.now())
-    async with Nodes.watching(api) as nodes:
-        yield Asking(api, nodes, patience=patience)
+    async with AgentWatch.watching(api) as nodes:
+        yield ProbeClient(api, nodes, patience=patience)
 
 
 Ask = Callable[[request.ProbeRequest], Awaitable[Mapping[str, request.ProbeReport]]]

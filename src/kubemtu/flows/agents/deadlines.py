@@ -8,7 +8,7 @@ from kubemtu.core import errors
 from kubemtu.core.probe import request
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows.agents import asking
-from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.flows.agents.nodes import AgentWatch
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import probes
 
@@ -19,10 +19,10 @@ QUIET = 25.0  # seconds without a sign of life after which nobody waits for the 
 OnReports = asking.OnReports
 
 
-class Patient(asking.Asking):
+class BestEffortClient(asking.ProbeClient):
     """One who takes what is told in time; `late` are the nodes that did not tell, and are not waited for again."""
 
-    def __init__(self, api: kube_api.Api, nodes: Nodes, *, patience: float = asking.PATIENCE) -> None:
+    def __init__(self, api: kube_api.Api, nodes: AgentWatch, *, patience: float = asking.PATIENCE) -> None:
         super().__init__(api, nodes, patience=patience)
         self.late: set[str] = set()
         self._excused: set[str] = set()
@@ -32,7 +32,7 @@ class Patient(asking.Asking):
         self._excused.update(nodes)
 
     @property
-    def troubles(self) -> tuple[str, ...]:
+    def errors(self) -> tuple[str, ...]:
         """A sentence about those that did not tell, if there are any."""
         if not self.late:
             return ()
@@ -89,8 +89,8 @@ class Patient(asking.Asking):
 
 
 @contextlib.asynccontextmanager
-async def asking_all(api: kube_api.Api, *, patience: float = asking.PATIENCE) -> AsyncIterator[Patient]:
+async def asking_all(api: kube_api.Api, *, patience: float = asking.PATIENCE) -> AsyncIterator[BestEffortClient]:
     """One who asks, with a watch of its own on what the agents tell."""
     await probes.tidy(api, api.now())
-    async with Nodes.watching(api) as nodes:
-        yield Patient(api, nodes, patience=patience)
+    async with AgentWatch.watching(api) as nodes:
+        yield BestEffortClient(api, nodes, patience=patience)

@@ -31,12 +31,12 @@ AT_ONCE = 32  # nodes that are written to at the same time
 T = TypeVar("T")
 
 
-class Nodes:
+class AgentWatch:
     """Every NodeMTU, by node name; a change wakes whoever waits. `gone` are nodes that left meanwhile."""
 
     def __init__(self, api: kube_api.Api, tell: events.OnEvent) -> None:
         self.gone: set[str] = set()
-        self.line = retry.Line(tell)
+        self.retry = retry.Retry(tell)
         self._api = api
         self._tell = tell
         self._seen: dict[str, mtu.NodeMtu] = {}
@@ -50,7 +50,7 @@ class Nodes:
     async def watching(cls, api: kube_api.Api, tell: events.OnEvent = events.silent) -> AsyncIterator[Self]:
         """Watch all NodeMTU objects while the block runs."""
         nodes = cls(api, tell)
-        for found in await nodes.line.through(lambda: api.list(mtu.NODES)):
+        for found in await nodes.retry.call(lambda: api.list(mtu.NODES)):
             nodes._take(found)
         task = asyncio.create_task(nodes._follow())
         try:
@@ -81,7 +81,7 @@ class Nodes:
 
     async def look_who_left(self) -> set[str]:
         """Ask the API which nodes there are, and forget those that are there no more; the names of the present ones."""
-        found = await self.line.through(lambda: self._api.list(NODES))
+        found = await self.retry.call(lambda: self._api.list(NODES))
         present = {node.name for node in found}
         for name in self._seen.keys() - present - self.gone:
             self._leave(name)
@@ -181,7 +181,7 @@ class Nodes:
                     return
                 version = seen.get(name)
                 try:
-                    made = await self.line.through(
+                    made = await self.retry.call(
                         lambda: mtu.set_desired(self._api, name, what, resource_version=version)
                     )
                 except errors.Malformed as broken:
@@ -201,7 +201,7 @@ class Nodes:
     async def _has(self, name: str, what: migration.Desired | None) -> bool:
         """Read a NodeMTU anew; whether it says that already: an answer may have got lost."""
         try:
-            found = await self.line.through(lambda: mtu.node(self._api, name))
+            found = await self.retry.call(lambda: mtu.node(self._api, name))
         except errors.Malformed as broken:
             self._unreadable[name] = str(broken)
             return True
@@ -222,7 +222,7 @@ class Nodes:
         )
 
     async def _is_there(self, name: str) -> bool:
-        return await self.line.through(lambda: self._api.find("v1", "nodes", name)) is not None
+        return await self.retry.call(lambda: self._api.find("v1", "nodes", name)) is not None
 
     def _leave(self, name: str) -> None:
         self.gone.add(name)

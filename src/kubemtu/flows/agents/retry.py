@@ -15,14 +15,14 @@ PAUSE, MOST = 0.2, 3.0  # seconds between two tries, doubling
 T = TypeVar("T")
 
 
-class Line:
+class Retry:
     """The line to the API server, for everything that one run asks of it; says once that it is down."""
 
     def __init__(self, tell: events.OnEvent = events.silent) -> None:
         self._tell = tell
         self._down_since: float | None = None
 
-    async def through(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call, and call again while the server does not answer; `call` must bear being repeated.
 
         Raises Unreachable when it stays away for LONGEST seconds, and at once when it cannot be trusted.

@@ -14,8 +14,8 @@ from kubemtu.core import errors
 from kubemtu.core.change import migration, plan, safety, undo
 from kubemtu.core.probe import proof
 from kubemtu.flows.agents import events
-from kubemtu.flows.agents.asking import Asking
-from kubemtu.flows.agents.nodes import PATIENCE, Nodes
+from kubemtu.flows.agents.asking import ProbeClient
+from kubemtu.flows.agents.nodes import PATIENCE, AgentWatch
 from kubemtu.flows.change import driver, messages, preconditions, prove, relief, survey, targets, underlay, verify
 from kubemtu.flows.change.outcome import Outcome
 from kubemtu.kube import api as kube_api
@@ -42,9 +42,9 @@ async def carry_out(
     first step that has not the effect it must have; nothing after it was done, and both carrying on and going back
     remain possible. Raises Conflict when another driver takes over.
     """
-    async with Nodes.watching(api, tell) as nodes:
-        found = await nodes.line.through(lambda: mtu.migration(api, name))
-        async with driver.driving(api, found, nodes.line) as record:
+    async with AgentWatch.watching(api, tell) as nodes:
+        found = await nodes.retry.call(lambda: mtu.migration(api, name))
+        async with driver.driving(api, found, nodes.retry) as record:
             drive = Migrator(api=api, found=found, record=record, nodes=nodes, tell=tell, waiting=waiting)
             try:
                 return await drive.to_the_end(unproven=unproven)
@@ -62,7 +62,7 @@ class Migrator:
         api: kube_api.Api,
         found: mtu.Migration,
         record: driver.Record,
-        nodes: Nodes,
+        nodes: AgentWatch,
         tell: events.OnEvent,
         waiting: Waiting = POLL,
     ) -> None:
@@ -76,7 +76,7 @@ class Migrator:
         self._relief_only = found.direction == "relief"
         self._relief_seconds: float | None = None
         self._waiting = waiting
-        self._asking = Asking(api, nodes)
+        self._asking = ProbeClient(api, nodes)
         self._left: dict[str, None] = {}  # what nodes said that they leave as it is, in order
         self._began = time.monotonic()
 
@@ -183,7 +183,7 @@ class Migrator:
         Whatever is against a change that has touched nothing ends it, so that the next `apply` starts afresh.
         """
         try:
-            await self.nodes.line.through(lambda: preconditions.edits_fit(self.api, self.steps))
+            await self.nodes.retry.call(lambda: preconditions.edits_fit(self.api, self.steps))
             if live is not None and self._forward:
                 await self._record(live)
                 if not live.relieves:
@@ -210,9 +210,9 @@ class Migrator:
         await self.record.note(msgspec.structs.replace(self.progress, begun=True), f"begin: {line}")
         match step:
             case plan.EditValue():
-                result = await self.nodes.line.through(lambda: self.edit(step))
+                result = await self.nodes.retry.call(lambda: self.edit(step))
             case plan.Rollout():
-                result = await self.nodes.line.through(lambda: self.roll_out(step))
+                result = await self.nodes.retry.call(lambda: self.roll_out(step))
             case plan.Live():
                 result = await self.live(step)
         done = msgspec.structs.replace(self.progress, step=number + 1, phase=None, begun=False)
@@ -328,7 +328,7 @@ class Migrator:
 
     async def _survey(self, step: plan.Live, *, unproven: bool, pinned: bool = False) -> None:
         """See that the network between the nodes carries what the plan leads to."""
-        addresses = await self.nodes.line.through(lambda: prove.node_addresses(self.api))
+        addresses = await self.nodes.retry.call(lambda: prove.node_addresses(self.api))
         names = sorted(await self._targets(step))
         found = await underlay.survey(self._asking.ask, addresses, names, step.underlay)
         survey.against(found, step, unproven=unproven, pinned=pinned)
@@ -341,7 +341,7 @@ class Migrator:
     async def prove(self, step: plan.Live) -> proof.Proof:
         """Send full-size packets from every pod, and hold them against the expectation that each arrives."""
         await self.nodes.look_who_left()
-        names = await self.nodes.line.through(lambda: verify.pod_names(self.api))
+        names = await self.nodes.retry.call(lambda: verify.pod_names(self.api))
 
         await self.enter(step, migration.Phase.SETTLE)
         within = await self._targets(step)
@@ -363,12 +363,12 @@ class Migrator:
         said: list[str] = []
         if live is not None:
             await self.enter(live, migration.Phase.SETTLE)
-            names = await self.nodes.line.through(lambda: verify.pod_names(self.api))
+            names = await self.nodes.retry.call(lambda: verify.pod_names(self.api))
             said.append(
                 await verify.ports(self.nodes, live, await self._targets(live), names, self.progress.locked_before)
             )
         edits = [step for step in self.steps if isinstance(step, plan.EditValue)]
-        said += await self.nodes.line.through(
+        said += await self.nodes.retry.call(
             lambda: verify.configuration(self.api, edits, "planned" if self._forward else "recorded")
         )
         for text in said:

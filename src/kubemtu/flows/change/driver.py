@@ -31,11 +31,11 @@ def me() -> str:
 class Record:
     """An MTUMigration as its driver writes it: how far it came, a line of its journal each time, and who drives."""
 
-    def __init__(self, api: kube_api.Api, name: str, progress: undo.Progress, line: retry.Line) -> None:
+    def __init__(self, api: kube_api.Api, name: str, progress: undo.Progress, retrying: retry.Retry) -> None:
         self.progress = progress
         self._api = api
         self._name = name
-        self._line = line
+        self._retry = retrying
 
     async def note(self, progress: undo.Progress, what: str) -> None:
         """Write how far it came, and a line of the journal, before or after the fact.
@@ -51,12 +51,12 @@ class Record:
                 if (await mtu.migration(self._api, self._name)).progress != progress:
                     raise
 
-        await self._line.through(once)
+        await self._retry.call(once)
         self.progress = progress
 
     async def still_ours(self) -> None:
         """Raise DrivenElsewhere when somebody else drives by now."""
-        present = await self._line.through(lambda: mtu.migration(self._api, self._name))
+        present = await self._retry.call(lambda: mtu.migration(self._api, self._name))
         if present.progress != self.progress:
             raise kube_errors.DrivenElsewhere(
                 f"MTUMigration {self._name} is driven by another kubemtu, which has taken it over; let that one finish"
@@ -65,7 +65,7 @@ class Record:
 
 @contextlib.asynccontextmanager
 async def driving(
-    api: kube_api.Api, found: mtu.Migration, line: retry.Line, *, every: float = EVERY
+    api: kube_api.Api, found: mtu.Migration, retrying: retry.Retry, *, every: float = EVERY
 ) -> AsyncIterator[Record]:
     """Take a change over, give a sign of life while the block runs, and let go in the end, however it ends.
 
@@ -73,7 +73,7 @@ async def driving(
     either: only a sign, `every` so many seconds, tells them apart. One that cannot be written is missed and no reason
     to stop; a driver that was replaced gives none any more. Raises DrivenElsewhere when another one was first.
     """
-    record = Record(api, found.name, found.progress, line)
+    record = Record(api, found.name, found.progress, retrying)
     await record.note(undo.take_over(found.progress), f"{unfinished.TAKEN}: {me()}")
     epoch = record.progress.epoch
     signs = asyncio.create_task(_signs(api, found.name, epoch, every))

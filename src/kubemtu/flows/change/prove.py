@@ -13,7 +13,7 @@ from kubemtu.core import net
 from kubemtu.core.objects import NODES
 from kubemtu.core.probe import proof, request
 from kubemtu.core.text.wording import count
-from kubemtu.flows.agents.asking import Asking
+from kubemtu.flows.agents.asking import ProbeClient
 from kubemtu.kube import api as kube_api
 
 OTHERS = 3
@@ -23,7 +23,7 @@ AGAIN = 0.5  # seconds before what did not arrive is measured again
 Ports = Mapping[str, tuple[net.PodPort, ...]]
 
 
-async def pods(asking: Asking, ports: Callable[[], Ports], names: Mapping[str, str]) -> proof.Proof:
+async def pods(asking: ProbeClient, ports: Callable[[], Ports], names: Mapping[str, str]) -> proof.Proof:
     """Send full-size packets between all pods, and say what that proves.
 
     `ports` tells the pods that there are now, by node; `names` what a pod with an address is called.
@@ -32,8 +32,8 @@ async def pods(asking: Asking, ports: Callable[[], Ports], names: Mapping[str, s
     first = ports()
     due = [way for name, mine in first.items() for way in ways_of(name, mine, first, names)]
     for turn in range(ROUNDS):
-        async with asking.answering(_spots(due, ports())):
-            results = await asking.ways(due)
+        async with asking.responding(_spots(due, ports())):
+            results = await asking.paths(due)
         doubtful = {name: one for name, one in results.items() if not proof.carries(one.verdict)}
         settled += [(name, one) for name, one in results.items() if name not in doubtful]
         due = _both_there([way for way in due if way.name in doubtful], ports())

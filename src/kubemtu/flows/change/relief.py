@@ -6,7 +6,7 @@ from kubemtu.core import errors
 from kubemtu.core.change import migration, plan, undo
 from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
-from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.flows.agents.nodes import AgentWatch
 from kubemtu.flows.change import messages
 
 
@@ -17,7 +17,7 @@ def holds(steps: Sequence[plan.Step], progress: undo.Progress) -> bool:
     return last is not None and last.relieves and progress.phase is None
 
 
-def seen(nodes: Nodes, names: Collection[str], pin_mtu: int) -> str:
+def seen(nodes: AgentWatch, names: Collection[str], pin_mtu: int) -> str:
     """Say what holds, as the nodes show it: that nobody sends more than `low` bytes, or which nodes do not show that.
 
     Raises Surprise when a node that reports does send more.

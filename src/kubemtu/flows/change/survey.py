@@ -7,7 +7,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.probe import proof, request
 from kubemtu.flows.agents import asking, events
-from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.flows.agents.nodes import AgentWatch
 from kubemtu.flows.change import messages, prove, underlay
 from kubemtu.kube import api as kube_api
 
@@ -50,9 +50,9 @@ async def carried(api: kube_api.Api, size: int, tell: events.OnEvent = events.si
 
 
 async def _measured(api: kube_api.Api, size: int, tell: events.OnEvent) -> underlay.Survey:
-    async with Nodes.watching(api, tell) as nodes:
+    async with AgentWatch.watching(api, tell) as nodes:
         names = sorted(nodes.observations().keys() & await nodes.look_who_left())
-        ask = asking.Asking(api, nodes, patience=PATIENCE).ask
+        ask = asking.ProbeClient(api, nodes, patience=PATIENCE).ask
         return await underlay.survey(ask, await prove.node_addresses(api), names, size)
 
 

@@ -14,7 +14,7 @@ from kubemtu.core.cluster import node_files
 from kubemtu.core.objects import PODS, Object, dotted
 from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
-from kubemtu.flows.agents.nodes import Nodes
+from kubemtu.flows.agents.nodes import AgentWatch
 from kubemtu.kube import api as kube_api
 
 SECONDS = 10.0  # for what is under way: a pod being born, a file being written
@@ -24,7 +24,7 @@ Targets = Mapping[str, plan.NodeTarget]
 
 
 async def ports(
-    nodes: Nodes, step: plan.Live, targets: Targets, names: Mapping[str, str], own_pins: Mapping[str, int]
+    nodes: AgentWatch, step: plan.Live, targets: Targets, names: Mapping[str, str], own_pins: Mapping[str, int]
 ) -> str:
     """See that both ends of every pod port have the target, and that no pin is left; say how many there are.
 
@@ -168,7 +168,7 @@ def _name(port: net.PodPort, names: Mapping[str, str]) -> str:
     return next((names[one] for one in port.addresses if one in names), f"with {', '.join(port.addresses)}")
 
 
-async def conflists(nodes: Nodes, step: plan.Rollout) -> None:
+async def conflists(nodes: AgentWatch, step: plan.Rollout) -> None:
     """Wait until the CNI configuration of every observed node holds what the restart was to bring.
 
     Raises Surprise with the first node where it does not come to.

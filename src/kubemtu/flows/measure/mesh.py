@@ -26,7 +26,7 @@ from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text.wording import count
 from kubemtu.flows import network, observe
 from kubemtu.flows.agents import deadlines
-from kubemtu.flows.agents.asking import Asking
+from kubemtu.flows.agents.asking import ProbeClient
 from kubemtu.flows.measure import members, neighbours
 from kubemtu.kube import api as kube_api
 
@@ -143,11 +143,11 @@ async def run(
         made = await measure(
             line, snapshot, layers=layers, expected=expected, pps=pps, round_number=round_number, tell=tell
         )
-        return msgspec.structs.replace(made, notes=(*made.notes, *line.troubles))
+        return msgspec.structs.replace(made, notes=(*made.notes, *line.errors))
 
 
 async def measure(
-    asking: Asking,
+    asking: ProbeClient,
     snapshot: Snapshot,
     *,
     layers: Sequence[str] = ("nodes", "pods"),
@@ -211,7 +211,7 @@ def _advised(layer: MeshLayer, layers: Sequence[MeshLayer], *, mixed: bool, seen
 
 
 async def _layer(
-    asking: Asking, taking: members.Members, size: int, *, pps: float, round_number: int, tell: OnProgress
+    asking: ProbeClient, taking: members.Members, size: int, *, pps: float, round_number: int, tell: OnProgress
 ) -> MeshLayer:
     places = sorted(taking.places, key=lambda place: (place.zone, place.node))
     listed = tuple(rounds.MemberNode(name=place.node, zone=place.zone) for place in places)
@@ -262,7 +262,7 @@ async def _layer(
 
 
 async def _closer(
-    asking: Asking, places: Sequence[request.MeshMember], whole: rounds.Mesh, pairs: Iterable[tuple[int, int]]
+    asking: ProbeClient, places: Sequence[request.MeshMember], whole: rounds.Mesh, pairs: Iterable[tuple[int, int]]
 ) -> rounds.Mesh:
     """The same members, and what several flows found between some of them."""
     ways = [
@@ -276,7 +276,7 @@ async def _closer(
         )
         for sender, peer in pairs
     ]
-    results = await asking.ways(ways)
+    results = await asking.paths(ways)
     rows: dict[int, dict[int, request.PathResult]] = {}
     for way in ways:
         sender, _, peer = way.name.partition(">")

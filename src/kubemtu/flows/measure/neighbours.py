@@ -6,14 +6,14 @@ from kubemtu.core.mesh import rounds
 from kubemtu.core.path import verdict as path_verdict
 from kubemtu.core.probe import proof, request
 from kubemtu.core.why import legs
-from kubemtu.flows.agents.asking import Asking
+from kubemtu.flows.agents.asking import ProbeClient
 
 MOST = 200  # pairs that are measured so in a round
 AGAIN = 3  # times that what one direction does not tell is asked again
 EACH = 24  # neighbours that measure one member at most
 
 
-async def witnessed(asking: Asking, places: Sequence[request.MeshMember], whole: rounds.Mesh) -> rounds.Mesh:
+async def witnessed(asking: ProbeClient, places: Sequence[request.MeshMember], whole: rounds.Mesh) -> rounds.Mesh:
     """The round with what the members that reported measured of those that did not, in both directions."""
     silent = whole.silent
     able = [number for number in range(len(places)) if number not in set(silent)]
@@ -26,12 +26,12 @@ async def witnessed(asking: Asking, places: Sequence[request.MeshMember], whole:
         for turn in range(each)
     ]
     ways = [_way(places, whole.expected, sender, member) for sender, member in pairs]
-    results = await asking.ways(ways)
+    results = await asking.paths(ways)
     for _ in range(AGAIN):  # a busy node loses packets of its own, or is late with what it found
         due = [way for way in ways if legs.half(way, results.get(way.name))]
         if not due:
             break
-        fresh = await asking.ways(due)
+        fresh = await asking.paths(due)
         results |= {name: legs.fuller(results[name], one) for name, one in fresh.items()}
     there: dict[int, dict[int, path_verdict.Verdict]] = {}
     home: dict[int, dict[int, path_verdict.Verdict]] = {}

@@ -94,7 +94,7 @@ async def why(
         made = await asked.answers(found)
         if not made and (again := [task for old in found for task in _other_way(old, known.snapshot, flows)]):
             made = await asked.answers(again)  # the agent at the first end does not answer
-        troubles = (*line.troubles, *asked.troubles)
+        troubles = (*line.errors, *asked.troubles)
         silent = tuple(sorted({*_silent((start, *goals), known.snapshot), *line.late}))
     if not made:
         raise errors.Unreachable(troubles[0] if troubles else "no agent could measure that path")
@@ -189,7 +189,7 @@ async def _still_there(api: kube_api.Api, named: Sequence[Endpoint], best: Diagn
 class _Asked:
     """The questions of one `why`, and what came of them."""
 
-    def __init__(self, line: deadlines.Patient, snapshot: Snapshot, *, forget: bool) -> None:
+    def __init__(self, line: deadlines.BestEffortClient, snapshot: Snapshot, *, forget: bool) -> None:
         self._line = line
         self._snapshot = snapshot
         self._network = network.seen(snapshot)
@@ -254,7 +254,7 @@ class _Asked:
 
     @contextlib.asynccontextmanager
     async def _answering(self, those: Sequence[Endpoint]) -> AsyncIterator[None]:
-        async with self._line.answering(legs.answering(those)) as missing:
+        async with self._line.responding(legs.answering(those)) as missing:
             self._missing += missing
             yield
 
