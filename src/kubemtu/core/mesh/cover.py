@@ -42,7 +42,7 @@ def explain(plane: Plane, zones: Zones) -> tuple[Suspect, ...]:
 
 
 def bits(bad: int, good: int) -> float:
-    """What it takes to say which pairs of a region went wrong, once it is known how many."""
+    """Return how many bits say which pairs of a region went wrong, once it is known how many."""
     if not bad or not good:
         return 0.0
     both = bad + good
@@ -50,7 +50,8 @@ def bits(bad: int, good: int) -> float:
 
 
 def bits_by_line(lines: list[tuple[int, int]]) -> float:
-    """The same, told line by line: which went wrong, which wholly, and of each other one how many and which pairs.
+    """Return the same, told line by line: which lines went wrong wholly, which in part, and of these how many pairs
+    and which.
 
     A number of n takes half the logarithm of n, being known no better than that (Rissanen).
     """
@@ -101,7 +102,7 @@ class _Cover:
             heapq.heapify(self._heap)
 
     def _next(self, later: list[Entry], first: Entry | None) -> tuple[Entry, PairCount] | None:
-        """The region that gains most and is believed; once a whole one is taken, only more of its like."""
+        """Take the region that gains most and is believed; once a whole one is taken, only more of its like."""
         while self.plane.open.rows and self._heap and self._heap[0][0] < -EPSILON:
             bound, rank, place = heapq.heappop(self._heap)
             if first is not None and bound > first[0] / 2 and rank != first[1]:
@@ -127,11 +128,11 @@ class _Cover:
         return None
 
     def _like(self, entry: Entry, tally: PairCount, first: Entry) -> bool:
-        """Whether it is a whole region that gains as much as the first, or one more of the same shape, for certain."""
+        """Tell a whole region that gains as much as the first, or one more of the same shape, for certain."""
         return whole(tally) and (entry[0] <= first[0] / 2 or (entry[1] == first[1] and not tally.good))
 
     def _instead(self, partly: PairCount) -> tuple[Entry, PairCount] | None:
-        """A region that went wrong as a whole, which by chance it would not have where only some pairs do.
+        """Find a region that went wrong as a whole, which by chance it would not have where only some pairs do.
 
         It has all of u pairs, of which each goes wrong with the share of the wider region: share^u. When that is less
         than the odds of naming it, 2^-price, it is a fault of its own.
@@ -167,7 +168,7 @@ class _Cover:
         return tally.bad - 1 - bits(*tally) / self.price
 
     def _believed(self, place: Region, tally: PairCount, gain: float) -> bool:
-        """Whether a region that gains something may be called the fault."""
+        """Return whether a region that gains something may be called the fault."""
         wholly = whole(tally)
         if not wholly and not self._plainly(tally, gain):
             return False
@@ -182,7 +183,7 @@ class _Cover:
         return (not wholly or self._all_of_it(place)) and not self._gathered(place, tally)
 
     def _plainly(self, tally: PairCount, gain: float) -> bool:
-        """Whether pairs that went wrong only here and there are told much more shortly by their region."""
+        """Return whether pairs that went wrong only here and there are told much more shortly by their region."""
         paths_differ = self.plane.sort.kind in {"", *verdict.UNDECIDED} and self._partly < PARTLY_MOST
         share = tally.bad / (tally.bad + tally.good)
         return paths_differ and tally.bad > 2 and share >= SHARE_LEAST and gain >= tally.bad / 2
@@ -192,19 +193,19 @@ class _Cover:
         return (self.plane.open.rows.get(member, 0) | self.plane.open.columns.get(member, 0)).bit_count()
 
     def _touched(self, place: Region, *, by_sender: bool) -> Iterator[int]:
-        """The senders, or the receivers, of what went wrong in a region, explained or not; some perhaps twice."""
+        """Yield the senders, or the receivers, of what went wrong in a region, explained or not; some perhaps twice."""
         lines = self.plane.bad.rows if by_sender else self.plane.bad.columns
         for part in self._of(place):
             yield from (member for member, mask in part.lines(by_sender=by_sender) if lines.get(member, 0) & mask)
 
     def _spread(self, place: Region) -> bool:
-        """Whether a wide region is more than one row or column, and more than one pair."""
+        """Return whether a wide region is more than one row or column, and more than one pair."""
         senders = set(itertools.islice(self._touched(place, by_sender=True), 3))
         receivers = set(itertools.islice(self._touched(place, by_sender=False), 3))
         return min(len(senders), len(receivers)) > 1 and len(senders | receivers) > 2
 
     def _gathered(self, place: Region, tally: PairCount) -> bool:
-        """Whether parts of the region tell it more shortly than the whole does, or their rows or columns."""
+        """Return whether parts of the region tell it more shortly than the whole does, or their rows or columns."""
         if not tally.good:
             return False
         here = self._of(place)
@@ -227,7 +228,7 @@ class _Cover:
         return bits_by_line(self.plane.lines(part, by_sender=by_sender))
 
     def _all_of_it(self, place: Region) -> bool:
-        """Whether the few pairs that are in order are strays: no member's, and not those of some members among them."""
+        """Return whether the few pairs in order are strays: no member's, and not those of some members among them."""
         sources = targets = 0
         for part in self._of(place):
             for by_sender in (True, False):
@@ -243,7 +244,7 @@ class _Cover:
         return among.bad >= among.good
 
     def _members_themselves(self, place: Region) -> bool:
-        """Whether the members have it with everybody, beyond the region too: then it is they, and not the zone."""
+        """Return whether the members have it with everybody, beyond the region too: they are at fault, not the zone."""
         lines: list[tuple[Shape, Iterable[int]]] = [
             ("column", {member for part in self._of(place) for member in part.receivers.members}),
             ("row", {member for part in self._of(place) for member in part.senders.members}),
@@ -307,7 +308,7 @@ class _Cover:
         )
 
     def _only_line(self, place: Region, tally: PairCount) -> bool:
-        """Whether of three members all went wrong one way at one of them, and all else is known to be in order."""
+        """Return whether, of three members, one is wrong in one direction to both others, and all else is in order."""
         if place.shape not in {"row", "column"} or self.known.size != 3 or tally.bad != 2:
             return False
         one = place.first

@@ -108,7 +108,7 @@ class _Inference:
         return (*found, *self._silent(down), *self._unfinished())
 
     def _own_interfaces(self) -> Iterator[Fault]:
-        """What the sender's own kernel refused needs no second witness; such an interface receives no more, either."""
+        """Blame a sender's own interface, which needs no second witness; such an interface receives no more, either."""
         for own in [plane for plane in self.planes if plane.sort.kind == OWN]:
             size = own.sort.mtu
             pairs = {member: mask.bit_count() for member, mask in own.open.rows.items()}
@@ -158,7 +158,7 @@ class _Inference:
         return suspects
 
     def _mute(self, suspect: Suspect) -> bool:
-        """Whether all that is known of a member is that nobody hears it."""
+        """Return whether all that is known of a member is that nobody hears it."""
         return (
             suspect.kind == "unreachable" and suspect.region.shape == "column" and suspect.region.first in self.silent
         )
@@ -188,7 +188,7 @@ class _Inference:
         return self._fault(case, one.confidence)
 
     def _size(self, plane: Plane) -> int:
-        """The size that comes with a fault that is none of size: what arrives nevertheless, where that is sure."""
+        """Return what arrives where the fault is none of size; 0 where that is not sure."""
         return 0 if plane.sort.kind in verdict.UNDECIDED else min(group.mtu for _, group in plane.entries)
 
     def _measured(self, place: Region) -> int:
@@ -202,7 +202,7 @@ class _Inference:
         )
 
     def _clean(self, shape: Shape, member: int) -> bool:
-        """Whether the other direction of a member was measured and is in order."""
+        """Return whether the other direction of a member was measured and is in order."""
         if shape == "column":
             row = self.mesh.row(member)
             return row is not None and self.mesh.finished(row) and not row.groups

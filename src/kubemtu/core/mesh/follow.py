@@ -17,7 +17,7 @@ Pairs = Iterator[tuple[int, int]]
 
 
 def follow_up(round_: rounds.Mesh, faults: Iterable[Fault], *, most: int = PAIRS_MOST) -> tuple[tuple[int, int], ...]:
-    """The ordered pairs worth measuring next, at most so many: what would make sure of the faults that are not certain.
+    """List the ordered pairs worth measuring next, at most `most`: those that would make uncertain faults certain.
 
     First pairs of the faults themselves, to be measured by several flows, and where a pair is suspected its other
     direction; then what is not known of the suspects' rows and columns, or of what lies between two zones. Silent
@@ -68,7 +68,7 @@ class _Next:
             yield from inside[:: -(-len(inside) // WITNESSES) or 1]
 
     def _exceptions(self, fault: Fault) -> Pairs:
-        """What went wrong where a fault of equal paths is, and is not explained by a member that is at fault itself."""
+        """Yield what went wrong where equal paths differ, unless a member that is at fault itself explains it."""
         senders, receivers = self._members(fault, fault.members), self._members(fault, fault.others)
         for row in self.mesh.rows:
             listed = (receiver for group in row.groups if group.mtu == fault.mtu for receiver in group.receivers)
@@ -86,7 +86,7 @@ class _Next:
         return {member for name in names for member in self.zones[name]}
 
     def rest(self, fault: Fault) -> Pairs:
-        """What is not known yet of the rows and columns of the suspects, or of what lies between two zones."""
+        """Yield what is not known yet of the rows and columns of the suspects, or of what lies between two zones."""
         if fault.where == "zones":
             there = (fault.members[0], fault.others[0])
             for one, other in (there, there[::-1]):

@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
     @property
     def by_sender(self) -> bool:
-        """Whether it has fewer rows than columns, and is counted by them."""
+        """Return whether it has fewer rows than columns, and is counted by them."""
         return len(self.senders.members) <= len(self.receivers.members)
 
     def lines(self, *, by_sender: bool) -> Iterator[tuple[int, int]]:
@@ -48,12 +48,12 @@ class Marks:
     """A set of pairs, by sender and by receiver; who has none is not in it."""
 
     def __init__(self, rows: dict[int, int] | None = None, columns: dict[int, int] | None = None) -> None:
-        """Takes both views of the same pairs."""
+        """Take both views of the same pairs."""
         self.rows = {} if rows is None else rows
         self.columns = {} if columns is None else columns
 
     def copy(self) -> "Marks":
-        """The same pairs, to be changed apart."""
+        """Return the same pairs, to be changed apart."""
         return Marks(dict(self.rows), dict(self.columns))
 
     def add(self, more: "Marks") -> None:
@@ -79,7 +79,7 @@ class Marks:
                     del lines[member]
 
     def _lines(self, part: Part, *, by_sender: bool) -> Iterator[tuple[int, int]]:
-        """The lines of a part that have any of them; of many lines that cross few, only those that these name."""
+        """Yield the lines of a part that have any of them; of many lines that cross few, only those that these name."""
         lines, crossing = (self.rows, self.columns) if by_sender else (self.columns, self.rows)
         along, across = (part.senders, part.receivers) if by_sender else (part.receivers, part.senders)
         if len(across.members) == 1 and part.apart is None:
@@ -97,7 +97,7 @@ class MeasuredPairs:
     """Which pairs of a round anything is known of."""
 
     def __init__(self, round_: rounds.Mesh) -> None:
-        """Reads the plan, and what is known beyond it: what was asked for later, what an unfinished row lists."""
+        """Read the plan, and what is known beyond it: what was asked for later, what an unfinished row lists."""
         self.mesh = round_
         self.size = len(round_.members)
         self._bits = [1 << member for member in range(self.size)]
@@ -115,7 +115,7 @@ class MeasuredPairs:
                     self._more.add(Marks({row.sender: self.mask(members)}, dict.fromkeys(members, bit)))
 
     def mask(self, members: Iterable[int]) -> int:
-        """The mask of members that are each named once."""
+        """Return the mask of members that are each named once."""
         return sum(map(self._bits.__getitem__, members))
 
     def side(self, members: Sequence[int]) -> Side:
@@ -123,7 +123,7 @@ class MeasuredPairs:
         return Side(self.mask(members), members)
 
     def of_mask(self, mask: int) -> Side:
-        """The members of a mask, as a side of a part."""
+        """Return the members of a mask as a side of a part."""
         return Side(mask, [member for member, bit in enumerate(self._bits) if mask & bit])
 
     def one(self, member: int) -> Side:
@@ -131,7 +131,7 @@ class MeasuredPairs:
         return Side(self._bits[member], (member,))
 
     def marks(self, entries: Entries) -> Marks:
-        """The pairs that are listed."""
+        """Return the pairs that are listed."""
         rows: dict[int, int] = defaultdict(int)
         columns: dict[int, int] = defaultdict(int)
         for sender, group in entries:
@@ -142,12 +142,12 @@ class MeasuredPairs:
         return Marks(dict(rows), dict(columns))
 
     def row(self, sender: int) -> int:
-        """The receivers of whom it is known what became of that sender's packets."""
+        """Return the receivers of whom it is known what became of that sender's packets."""
         planned = self._turned(self._forward, sender) if self._finished >> sender & 1 else 0
         return planned | self._more.rows.get(sender, 0)
 
     def column(self, receiver: int) -> int:
-        """The senders of whom it is known what became of their packets to that receiver."""
+        """Return the senders of whom it is known what became of their packets to that receiver."""
         return (self._turned(self._back, receiver) & self._finished) | self._more.columns.get(receiver, 0)
 
     def _turned(self, mask: int, by: int) -> int:
@@ -156,7 +156,7 @@ class MeasuredPairs:
 
 
 def members_of(mask: int) -> Iterator[int]:
-    """The members of a mask, ascending; best for few of many."""
+    """Yield the members of a mask, ascending; best for few of many."""
     while mask:
         lowest = mask & -mask
         yield lowest.bit_length() - 1

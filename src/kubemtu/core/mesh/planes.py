@@ -34,7 +34,7 @@ class Plane:
     """
 
     def __init__(self, sort: Sort, known: MeasuredPairs, entries: Entries) -> None:
-        """Takes the groups of that sort."""
+        """Take the groups of that sort."""
         self.sort = sort
         self.known = known
         self.entries = entries
@@ -55,13 +55,13 @@ class Plane:
         self._silent = silent
 
     def good_row(self, sender: int) -> int:
-        """The receivers at which packets of that sender contradict."""
+        """Return the receivers at which packets of that sender contradict."""
         if sender not in self._good.rows:
             self._good.rows[sender] = self.known.row(sender) & ~self._silent.rows.get(sender, 0)
         return self._good.rows[sender]
 
     def good_column(self, receiver: int) -> int:
-        """The senders whose packets to that receiver contradict."""
+        """Return the senders whose packets to that receiver contradict."""
         if receiver not in self._good.columns:
             self._good.columns[receiver] = self.known.column(receiver) & ~self._silent.columns.get(receiver, 0)
         return self._good.columns[receiver]
@@ -139,7 +139,7 @@ def _compare(known: MeasuredPairs, found: tuple[Plane, ...]) -> None:
 
 
 def _by_size(known: MeasuredPairs, plane: Plane) -> list[tuple[int, Marks]]:
-    """The exceptions of a plane, by the size that arrived."""
+    """Sort the exceptions of a plane by the size that arrived."""
     by_size: dict[int, list[tuple[int, rounds.PeerGroup]]] = {}
     for sender, group in plane.entries:
         by_size.setdefault(group.mtu, []).append((sender, group))

@@ -67,7 +67,7 @@ class Zones:
     """The zones of at least two members, if there are at least two of them."""
 
     def __init__(self, known: MeasuredPairs) -> None:
-        """Reads the members' zones."""
+        """Read the members' zones."""
         members: dict[str, list[int]] = {}
         for index, one in enumerate(known.mesh.members):
             if one.zone:
@@ -98,7 +98,7 @@ class Zones:
 
 
 def parts(place: Region, known: MeasuredPairs, zones: Zones) -> tuple[Part, ...]:
-    """The parts of a region; no pair is in two of them."""
+    """Divide a region into rectangles; no pair is in two of them."""
     everyone, shape = known.everyone, place.shape
     if shape == "everywhere":
         return (Part(everyone, everyone),)

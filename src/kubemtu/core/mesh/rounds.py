@@ -121,12 +121,12 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return len(self.members) - 1 if self.offsets is None else len(self.offsets)
 
     def row(self, sender: int) -> MeshRow | None:
-        """The row of that member, or None when nothing came in."""
+        """Return the row of that member, or None when nothing came in."""
         place = bisect.bisect_left(self.rows, sender, key=lambda row: row.sender)
         return self.rows[place] if place < len(self.rows) and self.rows[place].sender == sender else None
 
     def finished(self, row: MeshRow) -> bool:
-        """Whether that row covers all that was planned for it, so that what it does not list was ok."""
+        """Return whether that row covers all that was planned for it, so that what it does not list was ok."""
         return row.measured - len(row.beyond_plan) >= self.planned
 
     @property
@@ -176,7 +176,7 @@ def summary(mesh: Mesh) -> Summary:
 
 
 def cell(mesh: Mesh, sender: int, receiver: int) -> tuple[Kind, int] | None:
-    """What became of packets from one member to another, and how large they could be; None: not measured, or not told.
+    """Say what became of packets from one member to another, and how large they could be; None when not measured.
 
     Takes time in the logarithm of the members for each group of the row.
     """
@@ -191,7 +191,7 @@ def cell(mesh: Mesh, sender: int, receiver: int) -> tuple[Kind, int] | None:
 
 
 def merged(mesh: Mesh, later: Mesh) -> Mesh:
-    """The round with what was measured afterwards: where both know of a pair, `later` is believed.
+    """Return the round with what was measured afterwards: where both know of a pair, `later` is believed.
 
     Both have the same members. What `later` measured beyond the plan of `mesh` becomes `also` of its rows. What a row
     that was not finished counted as ok, without saying to whom, cannot be kept.
@@ -240,7 +240,7 @@ def _merged(mesh: Mesh, old: MeshRow | None, later: Mesh, new: MeshRow) -> MeshR
 
 
 def _known(mesh: Mesh, row: MeshRow) -> Iterator[int]:
-    """The peers of which a row tells anything, in no order, perhaps twice."""
+    """Yield the peers of which a row tells anything, in no order, perhaps twice."""
     yield from row.beyond_plan
     for group in row.groups:
         yield from group.receivers
@@ -249,7 +249,7 @@ def _known(mesh: Mesh, row: MeshRow) -> Iterator[int]:
 
 
 def planned_peers(mesh: Mesh, sender: int) -> Iterable[int]:
-    """The peers that a member was to measure, in the order of the offsets."""
+    """List the peers that a member was to measure, in the order of the offsets."""
     size = len(mesh.members)
     offsets = range(1, size) if mesh.offsets is None else mesh.offsets
     return ((sender + offset) % size for offset in offsets)

@@ -69,12 +69,12 @@ class SamplingPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def full(members: int) -> tuple[int, ...]:
-    """The offsets by which everybody measures everybody else."""
+    """Return the offsets by which everybody measures everybody else."""
     return tuple(range(1, members))
 
 
 def rotation(members: int, offsets: int, round_number: int) -> tuple[int, ...]:
-    """The offsets of one round, evenly spread; in `rounds(members, offsets)` of them every offset has its turn.
+    """Return the offsets of one round, evenly spread; in `rounds(members, offsets)` of them every offset has its turn.
 
     A few rounds at the end of a turn have some offsets a second time, so that all are of one length.
     """
@@ -91,7 +91,7 @@ def rounds(members: int, offsets: int) -> int:
 
 
 def arranged(members: Sequence[mesh_rounds.MemberNode]) -> tuple[mesh_rounds.MemberNode, ...]:
-    """The members in order of their zones, as a plan wants them, and of their names."""
+    """Sort the members by zone, as a plan wants them, and by name."""
     return tuple(sorted(members, key=lambda member: (member.zone, member.name)))
 
 
@@ -109,12 +109,12 @@ def flows_for(share: float, risk: float = RISK) -> int:
 
 
 def missed(share: float, flows: float) -> float:
-    """The probability that none of the flows meets a link that carries this share of them: (1 - share)^flows."""
+    """Return the probability that no flow meets a link that carries this share of them: (1 - share)^flows."""
     return math.pow(1 - share, flows)
 
 
 def missed_at_random(members: int, peers: int) -> float:
-    """The probability that nobody measures a given member when each chooses so many peers at random."""
+    """Return the probability that nobody measures a given member when each chooses so many peers at random."""
     return math.pow(1 - peers / (members - 1), members - 1)
 
 
@@ -222,7 +222,7 @@ def _sentence(size: int, peers: int, turn: int, detection: Sequence[Detection]) 
 
 
 def _chance(detection: Detection) -> str:
-    """A probability for people: "99.3%", or "1 - 1e-24" where that would be rounded to certainty."""
+    """Write a probability for people: "99.3%", or "1 - 1e-24" where that would be rounded to certainty."""
     if detection.miss_probability >= 1e-3:
         return f"{detection.probability:.1%}"
     if detection.miss_probability == 0:

@@ -79,7 +79,7 @@ def _fate(case: FaultContext) -> str:
 
 
 def _of_members(case: FaultContext) -> str:
-    """What a member receives, sends, or both."""
+    """Say what a member receives, sends, or both."""
     number, who = len(case.names), names(case.names)
     them = case.names[0] if number == 1 else "them"
     if case.shape == "column":
@@ -94,7 +94,7 @@ def _of_members(case: FaultContext) -> str:
 
 
 def _peers(case: FaultContext) -> str:
-    """The nodes at the other end."""
+    """Name the nodes at the other end."""
     if len(case.names) > 1:
         return "nearly all nodes" if case.good else "all nodes that were measured"
     if case.good:
@@ -111,12 +111,12 @@ def _share(case: FaultContext) -> str:
 
 
 def _which(case: FaultContext) -> str:
-    """Whether what went wrong is all that was measured, or all that tells anything."""
+    """Return whether what went wrong is all that was measured, or all that tells anything."""
     return "that were measured" if case.bad == case.measured else "where it can be told"
 
 
 def _where(case: FaultContext) -> str:
-    """The region, as it begins a sentence."""
+    """Name the region as it begins a sentence."""
     who = names(case.names)
     if case.shape in {"pair", "pair both"}:
         return _of_pairs(case)
@@ -168,7 +168,7 @@ def _partly(case: FaultContext) -> str:
 
 
 def _alone(case: FaultContext) -> str:
-    """What is a fault of its own, whatever size comes with it."""
+    """Say what is a fault of its own, whatever size comes with it."""
     number, who = len(case.names), names(case.names)
     end = f"; {NOT_AN_MTU}" if case.kind in verdict.UNDECIDED else ""
     if case.kind == "unreachable" and case.shape in {"column", "row", "node"} and not case.good:

@@ -31,12 +31,12 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def whole(tally: PairCount) -> bool:
-    """Whether a region went wrong as a whole, but for strays."""
+    """Return whether a region went wrong as a whole, but for strays."""
     return tally.bad >= WHOLE * (tally.bad + tally.good)
 
 
 def pairs(plane: Plane) -> Iterator[Suspect]:
-    """What no region explains, pair by pair; both directions of one together."""
+    """Yield what no region explains, pair by pair; both directions of one together."""
     for kind, of_kind in plane.kinds.items():
         rest = of_kind.within(plane.open).rows
         for sender in sorted(rest):
@@ -50,7 +50,7 @@ def pairs(plane: Plane) -> Iterator[Suspect]:
 
 
 def _sure_of_pair(plane: Plane, place: Region) -> Confidence:
-    """Whether so much else of its row and its column is in order that it can only be the pair, in a full mesh."""
+    """Say how sure a pair is: likely where so much else of its row and column is in order that only it is left."""
     if plane.known.mesh.offsets is not None:
         return "possible"
     others = min(plane.good_row(place.first).bit_count(), plane.good_column(place.second).bit_count())

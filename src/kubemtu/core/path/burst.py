@@ -1,4 +1,4 @@
-"""Says when a burst is over: what is still unanswered once a packet sent after it was answered is lost.
+"""Say when a burst is over: what is still unanswered once a packet sent after it was answered is lost.
 
 Packets of one flow keep their order on the way, so the answer to a later packet tells about all earlier ones; a grace
 of max(2 ms, RTT/4) forgives what was overtaken nevertheless, and a longer one where an answer came later than that.
@@ -53,7 +53,7 @@ class Burst:
         self.overtaken(slowest)
 
     def _last_large(self) -> int:
-        """The place of the last packet that something is to be learnt about."""
+        """Return the place of the last packet that something is to be learnt about."""
         return max((place for place, size in enumerate(self.sizes) if size != self._small), default=-1)
 
     def answered(self, place: int, fate: search.Fate, now: float) -> bool:
@@ -100,7 +100,7 @@ class Burst:
         return self._done or self._open == 0 or now >= self.deadline()
 
     def deadline(self) -> float:
-        """The time at which to ask again: to send small packets once more, or to close."""
+        """Return the time at which to ask again: to send small packets once more, or to close."""
         if self._end is not None:
             return self._end
         return self.began + max(self._patience, self.rtt * 4)
@@ -112,7 +112,7 @@ class Burst:
         return self.deadline()
 
     def fates(self) -> list[search.Fate]:
-        """What became of every packet; lost is what is open and was sent before something that was answered.
+        """Say what became of every packet; lost is what is open and was sent before something that was answered.
 
         What was sent later, or was not waited for, is unknown; when nothing at all was answered, all is lost.
         """

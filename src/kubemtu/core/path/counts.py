@@ -114,7 +114,7 @@ class PacketCounts:
         return self.lost(size) + len(self.refused.get(size, ()))
 
     def high(self) -> int:
-        """The smallest size believed not to fit, because it was lost, and more often than chance was seen to do it."""
+        """Return the smallest size believed not to fit: it was lost more often than chance was seen to do it."""
         enough = self.enough()
         known = {size for size, lost in self._lost.items() if lost >= enough}
         return min({size for size in known.union(self.refused, self.fragments) if size > self.low} | {self.top + 1})
@@ -132,7 +132,7 @@ class PacketCounts:
         return sum(lost for size, lost in self._lost.items() if low < size <= high)
 
     def _counted(self) -> list[tuple[int, int]]:
-        """What losses are held against: all packets that fit, and if any of about the largest size was lost, those."""
+        """Count what losses are held against: all that fit, and those near the largest size if any was lost."""
         near = self.fitting(self.low // 2)
         return [self.fitting(), near] if near[1] else [self.fitting()]
 
@@ -141,11 +141,11 @@ class PacketCounts:
         return max(significance.needed(*count, self._risk) for count in self._counted())
 
     def hopeless(self) -> bool:
-        """Whether so much is lost, of so many packets, that no number of losses will prove anything."""
+        """Return whether so much is lost, of so many packets, that no number of losses will prove anything."""
         return any(significance.needed(*count, self._risk) > significance.MOST <= count[0] for count in self._counted())
 
     def limit(self) -> Limit | None:
-        """What is proven to stop the next larger size."""
+        """Say what is proven to stop the next larger size, or None."""
         edge = self.low + 1
         if self.low >= self.top:
             return "own interface"
@@ -156,7 +156,7 @@ class PacketCounts:
         return "silence" if self.failures(edge) >= self.needed() <= significance.MOST else None
 
     def unheard(self) -> bool | None:
-        """Whether what is larger than a router refuses is lost in silence; None while that may still be chance.
+        """Return whether what is larger than a router refuses is lost in silence; None while that may still be chance.
 
         Of a router that leaves unanswered more than it refuses, and more than loss explains, nothing can be told.
         """

@@ -35,7 +35,7 @@ class Segments(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def clamped(self) -> bool:
-        """Whether something on the way has lowered the MSS."""
+        """Return whether something on the way has lowered the MSS."""
         return 0 < self.received_mss < self.announced_mss
 
     @property
@@ -99,23 +99,23 @@ class Direction(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def kernel_informed(self) -> bool:
-        """Whether the sender's kernel was told, now or before, that larger packets do not fit."""
+        """Return whether the sender's kernel was told, now or before, that larger packets do not fit."""
         found = self.search
         quoted = any(quote.mtu == found.mtu for quote in found.too_big)
         return found.limit == "router" or quoted or self.path_mtu_after == found.mtu
 
     @property
     def sender_informed(self) -> bool:
-        """Whether whoever sends packets of full size is told so: what routers say of smaller ones, only probes hear."""
+        """Return whether senders of full-size packets are told: what routers say of smaller ones, only probes hear."""
         return self.kernel_informed and not self.search.full_size_vanishes
 
     @property
     def tcp_spared(self) -> bool:
-        """Whether the MSS keeps TCP at packets that arrive."""
+        """Return whether the MSS keeps TCP at packets that arrive."""
         return self.segments is not None and 0 < self.segments.allowed <= self.search.mtu
 
     def without_learned_mss(self, other: "Direction | None") -> "Direction":
-        """The same without what its receiver asks of TCP only because it has been told of a smaller path itself.
+        """Leave out what the receiver asks of TCP only because it has been told of a smaller path itself.
 
         A kernel that has learned a path MTU announces a smaller MSS (net/ipv4/route.c ipv4_default_advmss), and
         measuring the `other` direction has just made it learn that.

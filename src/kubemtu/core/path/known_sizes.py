@@ -72,6 +72,6 @@ def hypotheses(top: int, also: Iterable[int] = ()) -> tuple[int, ...]:
 
 
 def _slack(link: int) -> tuple[int, ...]:
-    """The link itself and VXLAN over it, each as a router enforces it and as a veth does."""
+    """Return the link itself and VXLAN over it, each as a router enforces it and as a veth does."""
     overlay = link - _VXLAN.cost
     return (overlay, overlay + VLAN_SLACK, link, link + VLAN_SLACK)

@@ -1,4 +1,4 @@
-"""Finds the MTU of a path: sizes to send come out, what became of each packet goes in; no socket, no clock, no loop.
+"""Find the MTU of a path: sizes to send come out, what became of each packet goes in; no socket, no clock, no loop.
 
 The ideas are those of RFC 8899 (probe with real packets, believe no ICMP message that a probe has not confirmed), but
 not its timers: a size that needs a timeout to fail costs 15 seconds there (three probes, 5.1.1). Here a burst carries
@@ -105,7 +105,7 @@ class Search:
     """
 
     def __init__(self, question: Question) -> None:
-        """Starts with nothing known."""
+        """Start with nothing known."""
         self.question = question
         self.found: SearchResult | None = None
         self.rounds = 0
@@ -223,7 +223,7 @@ class Search:
     # What to send
 
     def _wanted(self) -> dict[int, int]:
-        """The sizes to send now, and how often each, without the small ones."""
+        """Choose the sizes to send now, and how often each, without the small ones."""
         if self.low == 0:
             return self._first()
         high = self._known.high()
@@ -248,7 +248,7 @@ class Search:
         }
 
     def _hint(self, high: int) -> dict[int, int]:
-        """What a router or the fragments quoted, if it may be the answer and was not followed yet."""
+        """Try what a router or the fragments quoted, if it may be the answer and was not followed yet."""
         if len(self._followed) >= HINTS_MOST:
             return {}
         quoted = [quote.mtu for quote in self._known.too_big]

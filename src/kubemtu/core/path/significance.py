@@ -1,4 +1,4 @@
-"""Says how often a packet must be lost before chance is no explanation any more."""
+"""Say how often a packet must be lost before chance is no explanation any more."""
 
 import math
 from typing import Final

@@ -61,12 +61,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def ok(self) -> bool:
-        """Whether all is as expected."""
+        """Return whether all is as expected."""
         return self.kind == "ok"
 
     @property
     def is_mtu(self) -> Literal["yes", "no", "unknown"]:
-        """Whether an MTU is the trouble; where packets are lost that fit, it is not if full-size ones arrive too."""
+        """Tell whether an MTU is the trouble; where packets that fit are lost, it is not if full-size ones arrive."""
         if self.kind in _NO_MTU:
             return "no"
         if self.kind in UNDECIDED:
@@ -101,7 +101,7 @@ def judge(forward: Direction, back: Direction | None = None, *, expected: int | 
 
 
 def _together(one: Verdict, other: Verdict) -> Verdict:
-    """What two directions mean that carry the same."""
+    """Judge two directions that carry the same."""
     if one.kind == "masked" and other.kind == "black hole":
         return msgspec.structs.replace(
             other,
@@ -197,7 +197,8 @@ def _kind(one: Direction, wanted: int) -> Kind:
 
 
 def _smaller(one: Direction) -> Kind:
-    """A path that carries less than it should. Where routers say so, only a clamp masks it: the rest is how it works.
+    """Judge a path that carries less than it should. Where routers say so, only a clamp masks it: the rest is how
+    it works.
 
     What the other end announces by itself counts only where nobody says anything, because a kernel that was told of a
     smaller path announces a smaller MSS as well (net/ipv4/route.c ipv4_default_advmss).
@@ -208,7 +209,7 @@ def _smaller(one: Direction) -> Kind:
 
 
 def _differ(forward: Direction, back: Direction) -> bool:
-    """Whether one direction carries less than the other, and less than its own sender could send or was asked to."""
+    """Return whether a direction carries less than the other, and less than its own sender could send or should."""
     there, here = forward.search.mtu, back.search.mtu
     return there < min(here, forward.expected) or here < min(there, back.expected)
 

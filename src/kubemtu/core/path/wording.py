@@ -56,7 +56,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _mask(context: Context) -> str:
-    """What keeps TCP small, and what is not kept."""
+    """Say what keeps TCP small, and what is not kept."""
     segments, probing = context.direction.segments, context.direction.probing
     rest = "UDP, QUIC and TCP from other places"
     if context.clamp is not None:
@@ -73,7 +73,7 @@ def _mask(context: Context) -> str:
 
 
 def _hole(context: Context) -> str:
-    """What vanishes, and whether all of it does."""
+    """Say what vanishes, and whether all of it does."""
     if context.direction.search.full_size_vanishes:
         return (
             f"{context.size} bytes arrive; {context.routers or 'a router'} refuses what is a little larger, but "
@@ -151,7 +151,7 @@ _PLACES: Final[Mapping[Kind, Callable[[Context], str]]] = {
 
 
 def _unfilter(context: Context) -> str:
-    """What to do so that nothing vanishes in silence; RFC 1191 4 and RFC 4890 4.3.1 name the messages."""
+    """Say what to do so that nothing vanishes in silence; RFC 1191 4 and RFC 4890 4.3.1 name the messages."""
     if context.direction.search.full_size_vanishes:
         who = context.routers or "that router"
         return f"{_smaller(context)}; give the two ends of the link before {who} the same MTU, such as both of a veth"

@@ -44,7 +44,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Answer for the path between two ends."""
 
     is_mtu: Answer
-    """Whether it is the MTU."""
+    """Return whether it is the MTU."""
     sentence: str
     """The answer in one sentence."""
     kind: Kind
@@ -97,7 +97,7 @@ class PathCase(msgspec.Struct, frozen=True, kw_only=True):
         return tuple((one.where, symptom) for one in self.observed for symptom in one.symptoms)
 
     def other(self, course: PathView) -> PathView | None:
-        """The other direction."""
+        """Return the other direction."""
         return self.backward if course is self.forward else self.forward
 
     def answer(
@@ -188,7 +188,7 @@ def together(one: Diagnosis, other: Diagnosis) -> Diagnosis | None:
 
 
 def _carried(course: PathView) -> int:
-    """What a sender gets through without harm: not what arrives in pieces, nor what its own kernel does not send."""
+    """Return what arrives whole of what the sender's kernel sends whole."""
     one = course.whole.direction
     if course.verdict.kind == "stale path MTU" and one is not None:
         return one.path_mtu_before
@@ -231,7 +231,7 @@ def _fate(course: PathView, place: Location) -> str:
 
 
 def _believed(case: PathCase, course: PathView) -> str:
-    """What both ends take for the MTU of the path; a node that sends by a tunnel goes by that."""
+    """Say what both ends take for the MTU of the path; a node that sends by a tunnel goes by that."""
     here, there, other = course.source, course.destination, case.other(course)
     if course.verdict.kind == "stale path MTU":
         return f"; the kernel of {here.name} holds {_carried(course)} for this path, learned or set by a route"
@@ -256,7 +256,7 @@ def _told(course: PathView) -> str:
 
 
 def _mask(course: PathView) -> str:
-    """What keeps TCP going, and what it does not keep."""
+    """Say what keeps TCP going, and what it does not keep."""
     one = course.whole.direction
     segments = one.segments if one is not None else None
     if one is not None and one.tcp_spared and segments is not None:
@@ -267,7 +267,7 @@ def _mask(course: PathView) -> str:
 
 
 def _other(case: PathCase, course: PathView) -> str:
-    """What the other direction carries, where that is something else; whether a tunnel cuts there was not looked at."""
+    """Say what the other direction carries, where that differs; a tunnel that cuts was looked for in one only."""
     other = case.other(course)
     if other is None or course.verdict.kind == "outer fragments":
         return ""
@@ -282,7 +282,7 @@ def _other(case: PathCase, course: PathView) -> str:
 
 
 def _by_evidence(case: PathCase) -> Diagnosis | None:
-    """What connections prove, or at least suggest, where nobody answers probes."""
+    """Answer by what connections prove, or at least suggest, where nobody answers probes."""
     found = [pair for pair in case.symptoms if pair[1].says_mtu and pair[1].kind != "path MTU learned"]
     proven = next((pair for pair in found if pair[1].sure == "proves"), None)
     if proven is None and not found:
@@ -330,7 +330,7 @@ def _is_not(case: PathCase) -> Diagnosis:
 
 
 def _selected(case: PathCase, loss: selective.Loss) -> Diagnosis:
-    """What is lost by what it is; a datagram in fragments is lost because it is larger than the MTU."""
+    """Say what is lost by what it is; a datagram in fragments is lost because it is larger than the MTU."""
     answer: Answer = "yes" if loss.size else "no"
     begin = "This is MTU" if loss.size else "This is not MTU"
     path = f"from {case.source.name} to {case.destination.name}{case.over_family}"
@@ -375,7 +375,7 @@ def _losing(case: PathCase) -> tuple[str, str]:
 
 
 def _dead(case: PathCase) -> LegView | None:
-    """The way between the nodes themselves, when nothing is answered on it either."""
+    """Return the path between the nodes themselves, when nothing is answered on it either."""
     plain = not case.source.port and not case.destination.port and case.destination.on
     nodes = case.forward.parts.get("nodes") or (case.forward.whole if plain else None)
     return nodes if nodes is not None and nodes.verdict.kind == "unreachable" else None

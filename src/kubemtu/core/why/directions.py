@@ -60,12 +60,12 @@ class LegView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def short(self) -> bool:
-        """Whether it carries less than it should, as far as that is known."""
+        """Return whether it carries less than it should, as far as that is known."""
         return not proof.carries(self.verdict) and self.verdict.kind not in UNDECIDED
 
     @property
     def sound(self) -> bool:
-        """Whether it carries what it should."""
+        """Return whether it carries what it should."""
         return proof.carries(self.verdict)
 
 
@@ -86,7 +86,7 @@ class PathView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def either(self) -> bool:
-        """Whether packets are lost, and nothing tells on which of the two ways."""
+        """Return whether packets are lost, and nothing tells on which of the two ways."""
         return self.by_echo and self.verdict.kind in TOLD_NOBODY
 
     @property
@@ -95,12 +95,12 @@ class PathView(msgspec.Struct, frozen=True, kw_only=True):
         return self.whole.verdict
 
     def sound(self, *roles: Role) -> bool:
-        """Whether all these parts were measured and carry what they should."""
+        """Return whether all these parts were measured and carry what they should."""
         return all(role in self.parts and self.parts[role].sound for role in roles)
 
 
 def forth(here: Endpoint, there: Endpoint, legs: Sequence[Leg]) -> PathView:
-    """The path in the direction that was asked for; one leg is the whole."""
+    """View the path in the direction that was asked for; one leg is the whole."""
     whole = next(leg for leg in legs if leg.role in {"whole", "service"})
     parts = {leg.role: _forward(leg) for leg in legs if leg.role not in {"whole", "service", "return"}}
     way, notes, answers = _forward(whole), whole.result.notes, False
@@ -118,7 +118,7 @@ def forth(here: Endpoint, there: Endpoint, legs: Sequence[Leg]) -> PathView:
 
 
 def back(here: Endpoint, there: Endpoint, legs: Sequence[Leg]) -> PathView | None:
-    """The same path from the other end, from `there` to `here`; None when that direction was not measured."""
+    """View the same path from its other end; None when that direction was not measured."""
     whole = next(leg for leg in legs if leg.role in {"whole", "service"})
     returned = next((leg for leg in legs if leg.role == "return"), None)
     way = _backward(whole, here.mtu)
@@ -139,7 +139,7 @@ def back(here: Endpoint, there: Endpoint, legs: Sequence[Leg]) -> PathView | Non
 
 
 def _for_ends(way: LegView, here: Endpoint, there: Endpoint) -> LegView:
-    """The whole path, where routers say that it is smaller, as its two ends meet it.
+    """Judge the whole path, where routers say that it is smaller, as its two ends meet it.
 
     Nobody expects that a node gets more into a pod than the pod takes.
     """
@@ -152,7 +152,7 @@ def _for_ends(way: LegView, here: Endpoint, there: Endpoint) -> LegView:
 
 
 def judged(here: Endpoint, there: Endpoint, legs: Sequence[Leg]) -> tuple[Leg, ...]:
-    """The legs of a path with their directions judged, the whole of it as its two ends meet it."""
+    """Judge both directions of each leg of a path, and the whole of it as its two ends meet it."""
     peers: Mapping[Role, int] = {"whole": here.mtu, "near": here.mtu, "return": there.mtu}
     found = []
     for leg in legs:
@@ -171,7 +171,7 @@ def judged(here: Endpoint, there: Endpoint, legs: Sequence[Leg]) -> tuple[Leg, .
 
 
 def _cut(leg: Leg, whole: Verdict, there: Endpoint) -> Leg:
-    """A leg of a path on which a tunnel cuts what it carries, which only the node that sends sees.
+    """Judge a leg of a path on which a tunnel cuts what it carries, which only the node that sends sees.
 
     What arrives on the way back arrives in pieces as well where the other node's tunnel is too large for its NIC; where
     that is not known, it was not looked at. A path MTU that a kernel learned from the tunnel is true.
@@ -186,7 +186,7 @@ def _cut(leg: Leg, whole: Verdict, there: Endpoint) -> Leg:
 
 
 def _forward(leg: Leg) -> LegView:
-    """The direction that was asked for, apart from the other one."""
+    """View the direction that was asked for, apart from the other one."""
     result = leg.result
     verdict = result.verdict
     one = result.forward
@@ -197,7 +197,7 @@ def _forward(leg: Leg) -> LegView:
 
 
 def _backward(leg: Leg, peer_mtu: int, expected: int = 0) -> LegView | None:
-    """The other direction by itself, from its sender's point of view; None when it is not known to the byte.
+    """View the other direction from its sender's side; None when it is not known to the byte.
 
     What the other end reports does not say by which interface it arrived here: `peer_mtu` is that one's, by default
     that of the one by which this end sends.
@@ -214,7 +214,7 @@ def _backward(leg: Leg, peer_mtu: int, expected: int = 0) -> LegView | None:
 
 
 def _as_measured(verdict: Verdict, one: Direction, expected: int) -> Verdict:
-    """The verdict on what arrives, where what the kernel believes is not all that is wrong, or nothing that is.
+    """Judge what arrives, where what the kernel believes is not all that is wrong, or nothing that is.
 
     A belief four bytes below what arrives is right: so much more than its MTU a veth lets through.
     """
@@ -226,7 +226,7 @@ def _as_measured(verdict: Verdict, one: Direction, expected: int) -> Verdict:
 
 
 def facts(course: PathView) -> Iterator[str]:
-    """What the answer rests on, one fact each; what only repeats it is left out."""
+    """List what the answer rests on, one fact each; what only repeats it is left out."""
     one, verdict = course.whole.direction, course.verdict
     if one is None:
         yield from verdict.evidence
@@ -250,7 +250,7 @@ def facts(course: PathView) -> Iterator[str]:
 
 
 def _worth(verdict: Verdict, one: Direction) -> bool:
-    """Whether what TCP believes adds to the answer."""
+    """Return whether what TCP believes adds to the answer."""
     segments = one.segments
     if segments is None:
         return False

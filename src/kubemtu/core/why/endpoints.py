@@ -46,17 +46,17 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def known(self) -> bool:
-        """Whether an agent stands there."""
+        """Return whether an agent stands there."""
         return bool(self.node)
 
     @property
     def unseen(self) -> bool:
-        """Whether it is a pod of which only the API tells."""
+        """Return whether it is a pod of which only the API tells."""
         return self.kind == "pod" and not self.node
 
     @property
     def veth_differs(self) -> bool:
-        """Whether the two ends of its veth have different MTUs."""
+        """Return whether the two ends of its veth have different MTUs."""
         return 0 < self.host_mtu != self.mtu > 0
 
     def address(self, ipv6: bool = False) -> str | None:
@@ -73,7 +73,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def node(name: str, snapshot: Snapshot) -> Endpoint:
-    """The end that a node is; the node must be in the snapshot."""
+    """Return a node as an endpoint; the node must be in the snapshot."""
     found = snapshot.find("Node", name)
     assert found is not None
     seen = snapshot.observation(name)
@@ -92,7 +92,7 @@ def node(name: str, snapshot: Snapshot) -> Endpoint:
 
 
 def holder(address: str, snapshot: Snapshot) -> Endpoint:
-    """The node or pod that has that address, or the bare address."""
+    """Return the node or pod that has that address, or the bare address."""
     for found in snapshot.each("Node"):
         if address in node_addresses(found):
             return node(found.name, snapshot)
@@ -107,7 +107,7 @@ def holder(address: str, snapshot: Snapshot) -> Endpoint:
 
 
 def of_pod(found: Object, snapshot: Snapshot) -> Endpoint:
-    """The end that a pod is. Raises UsageError for one without an address."""
+    """Return a pod as an endpoint. Raises UsageError for one without an address."""
     name, on = f"{found.namespace}/{found.name}", found.text("spec", "nodeName") or ""
     addresses = pod_addresses(found)
     if found.flag("spec", "hostNetwork") and snapshot.find("Node", on) is not None:
@@ -152,7 +152,7 @@ def _behind(port: net.PodPort, seen: net.NodeObservation, name: str) -> Endpoint
 
 
 def _overlay(seen: net.NodeObservation | None) -> tuple[str, int]:
-    """The VXLAN device of a node and its UDP port; empty and 0 without one."""
+    """Return the VXLAN device of a node and its UDP port; empty and 0 without one."""
     links = seen.links if seen is not None else ()
     return next(((link.name, link.vxlan.port) for link in links if link.up and link.vxlan is not None), ("", 0))
 
@@ -167,12 +167,12 @@ def services(known: Inventory) -> Iterator[Object]:
 
 
 def service(name: str, namespace: str, known: Inventory) -> Object | None:
-    """The Service of that name, or None."""
+    """Return the Service of that name, or None."""
     return next((one for one in services(known) if (one.name, one.namespace) == (name, namespace)), None)
 
 
 def of_service(found: Object, known: Inventory, through: Endpoint | None = None, port: int = 0) -> Endpoint:
-    """The end that a Service is; by the port of a node, when that is named."""
+    """Return a Service as an endpoint; by the port of a node, when that is named."""
     endpoints = list(dict.fromkeys(_endpoints(found, known)))
     members = tuple(holder(address, known.snapshot) for address in endpoints[:MEMBERS_MOST])
     by = f" by port {port} of {through.name}" if through is not None else ""
@@ -187,7 +187,7 @@ def of_service(found: Object, known: Inventory, through: Endpoint | None = None,
 
 
 def virtual(found: Object) -> tuple[str, ...]:
-    """The addresses that kube-proxy translates: the cluster's, external ones, a load balancer's."""
+    """List the addresses that kube-proxy translates: the cluster's, external ones, a load balancer's."""
     listed: list[object] = []
     for path in (("spec", "clusterIPs"), ("spec", "externalIPs")):
         many = found.get(*path)
@@ -211,7 +211,7 @@ def _endpoints(found: Object, known: Inventory) -> Iterator[str]:
 
 
 def node_addresses(found: Object) -> tuple[str, ...]:
-    """The addresses of a node of the API."""
+    """Return the addresses of a node of the API."""
     return tuple(
         text
         for one in found.each("status", "addresses")
@@ -220,7 +220,7 @@ def node_addresses(found: Object) -> tuple[str, ...]:
 
 
 def pod_addresses(pod: Object) -> tuple[str, ...]:
-    """The addresses of a pod of the API."""
+    """Return the addresses of a pod of the API."""
     many = tuple(text for one in pod.each("status", "podIPs") if (text := one.text("ip")))
     single = pod.text("status", "podIP")
     return many or ((single,) if single else ())

@@ -29,7 +29,7 @@ class EndpointPair(msgspec.Struct, frozen=True, kw_only=True):
     family: str = ""
 
     def leg(self, role: Role, way: request.PathRequest, result: request.PathResult) -> Leg:
-        """A way that was measured, with what people call its ends."""
+        """Return a path that was measured as a leg, with what people call its ends."""
         names = {
             "whole": (self.source.name, self.destination.name),
             "return": (self.destination.name, self.source.name),
@@ -43,7 +43,7 @@ class EndpointPair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def others(start: Endpoint, snapshot: Snapshot) -> list[Endpoint]:
-    """Ends on other nodes to measure to, when nobody named one: a pod of each node, a probe first; else the node."""
+    """Choose ends on other nodes to measure to, when none is named: a pod of each, a probe first; else the node."""
     running = pods.running(snapshot)
     found: list[Endpoint] = []
     for name in (one.name for one in snapshot.each("Node") if one.name != start.on):
@@ -58,7 +58,7 @@ def others(start: Endpoint, snapshot: Snapshot) -> list[Endpoint]:
 
 
 def of(start: Endpoint, goal: Endpoint, snapshot: Snapshot, name: str, flows: int) -> Iterator[EndpointPair]:
-    """The tasks of one goal; of a Service those of its endpoints, and its own address where a probe answers behind."""
+    """Yield what to measure for one goal; of a Service its endpoints, and its address where a probe is behind it."""
     if goal.kind != "service":
         yield from _tasks(start, goal, snapshot, name, flows)
         return
@@ -76,7 +76,7 @@ def of(start: Endpoint, goal: Endpoint, snapshot: Snapshot, name: str, flows: in
 
 
 def limits(start: Endpoint, goal: Endpoint) -> Iterator[str]:
-    """What cannot be measured of that path, and what is measured instead, a sentence each."""
+    """Say what cannot be measured of that path, and what is measured instead, a sentence each."""
     if goal.kind != "service":
         return
     if goal.all_members > len(goal.members):
@@ -96,7 +96,7 @@ def limits(start: Endpoint, goal: Endpoint) -> Iterator[str]:
 
 
 def returns(task: EndpointPair) -> tuple[Role, request.PathRequest]:
-    """The whole path once more, asked of the other end: a policy may let its packets pass, and the answers to them."""
+    """Ask for the whole path from its other end: a policy may let that one's packets pass, and the answers to them."""
     first = task.requests[0][1]
     address = task.source.address(":" in first.address)
     assert address is not None
@@ -104,7 +104,7 @@ def returns(task: EndpointPair) -> tuple[Role, request.PathRequest]:
 
 
 def by_tcp(task: EndpointPair, told: Mapping[str, request.ProbeReport]) -> EndpointPair | None:
-    """The same task, its whole path measured by the TCP of a host outside; None where no port of it is known.
+    """Have the whole path measured by the TCP of a host outside; None where no port of it is known.
 
     It is the port that was named, else one that a connection of the first end stands to, one that hangs first.
     """
@@ -129,7 +129,7 @@ def endings(result: request.PathResult | None) -> tuple[str, str]:
 
 
 def half(way: request.PathRequest, result: request.PathResult | None) -> bool:
-    """Whether less is known than was asked for, although the other end answers: to be asked again."""
+    """Return whether less is known than was asked for, although the other end answers: to be asked again."""
     if result is None or result.protocol != "UDP" or result.verdict.kind == "unreachable" or result.forward is None:
         return False
     there, home = endings(result)
@@ -137,7 +137,7 @@ def half(way: request.PathRequest, result: request.PathResult | None) -> bool:
 
 
 def fuller(old: request.PathResult, new: request.PathResult) -> request.PathResult:
-    """The one of two results of a way that tells more, the newer one where both tell as much."""
+    """Return the result that tells more, the newer one where both tell as much."""
     return new if endings(new).count("exact") >= endings(old).count("exact") else old
 
 
@@ -152,7 +152,7 @@ def spots(found: Iterable[EndpointPair]) -> list[request.Namespace]:
 
 
 def answering(found: Iterable[Endpoint]) -> list[request.Namespace]:
-    """The pods among these ends in which a station has to answer; on nodes one always does."""
+    """List the pods among these ends in which a station has to answer; on nodes one always does."""
     return list(
         dict.fromkeys(request.Namespace(node=end.node, link=end.port) for end in found if end.known and end.port)
     )
@@ -176,7 +176,7 @@ def _tasks(start: Endpoint, goal: Endpoint, snapshot: Snapshot, name: str, flows
 def _parts(
     label: str, start: Endpoint, goal: Endpoint, snapshot: Snapshot, *, ipv6: bool, flows: int
 ) -> Iterator[tuple[Role, request.PathRequest]]:
-    """The parts of the path, each from where an agent stands."""
+    """Ask for the parts of the path, each from where an agent stands."""
     own, far = _host(start.node, snapshot), _host(goal.node, snapshot)
     # The station of a node answers whoever holds the key, also when its agent does not reach the API server.
     other = far if far is not None else endpoints.node(goal.on, snapshot) if snapshot.find("Node", goal.on) else None

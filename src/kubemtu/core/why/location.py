@@ -85,7 +85,7 @@ def _network(nodes: LegView) -> Location:
 
 
 def _of_interface(course: PathView) -> Location | None:
-    """The other end's own interface is smaller, and takes no more than that."""
+    """Find that the other end's own interface is smaller, and takes no more than that."""
     verdict, there = course.verdict, course.destination
     own = 0 < there.mtu < verdict.expected and verdict.mtu in {there.mtu, there.mtu + VLAN_SLACK}
     if not own and verdict.kind != "receiver":
@@ -97,7 +97,7 @@ def _of_interface(course: PathView) -> Location | None:
 
 
 def _of_own_tunnel(course: PathView) -> Location | None:
-    """The sender's own node sends no more into its tunnel."""
+    """Find that the sender's own node sends no more into its tunnel."""
     into = course.parts.get("overlay")
     if not course.source.tunnel or into is None or into.verdict.kind != "refused here":
         return None
@@ -124,7 +124,7 @@ def _between(course: PathView) -> Location:
 
 
 def remedy(course: PathView, place: Location, network: Topology | None) -> Remedy | None:
-    """What to do about the pod network; None where that is not known, or where it is not to blame."""
+    """Say what to do about the pod network; None where that is not known, or where it is not to blame."""
     if network is None or place.cause in {"held", "outside"}:
         return None
     if place.carries:
@@ -164,7 +164,7 @@ def advise(
 
 
 def _known(course: PathView, place: Location, remedy: Remedy) -> str:
-    """What is left to do where the path is known to carry that little: pods fit, and the nodes themselves do not."""
+    """Say what is left to do where the path is known to carry that little: pods fit, and the nodes do not."""
     pods = f"pods of {remedy.mtu} fit" if remedy.cause == "none" else remedy.words
     if not remedy.stated_by:
         nics = f"give the NICs of {course.source.on} and {course.destination.on} the same MTU"

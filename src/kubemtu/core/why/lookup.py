@@ -117,7 +117,7 @@ def _readable(word: str, snapshot: Snapshot) -> None:
 
 
 def _near(name: str, where: str, known: Inventory, kind: endpoints.Kind | None = None) -> str:
-    """What the word may have been meant for: the pods of that owner, or the same name in another namespace."""
+    """Suggest what the word may have been meant for: the pods of that owner, or the same name in another namespace."""
     found: list[str] = []
     if kind in {"pod", None}:
         pods = [(pod.namespace or "", pod.name) for pod in known.snapshot.each("Pod")]
@@ -138,7 +138,7 @@ def _owner(kind: str, rest: Sequence[str], known: Inventory) -> errors.UsageErro
 
 
 def _address(word: str) -> tuple[str, int] | None:
-    """The address that a word is, and its port, 0 without one."""
+    """Read a word as an address and its port, 0 without one."""
     host, _, port = word.rpartition(":")
     for text, number in ((word.strip("[]"), "0"), (host.strip("[]"), port)):
         try:
@@ -152,7 +152,7 @@ def _address(word: str) -> tuple[str, int] | None:
 
 
 def _at(address: str, port: int, known: Inventory) -> Endpoint:
-    """The Service, node or pod that has that address, or the bare address; of several it is that one that is meant."""
+    """Find the Service, node or pod that has that address; an end of several addresses is meant by that one."""
     one = ipaddress.ip_address(address)
     if one.is_loopback or one.is_unspecified or one.is_multicast or one == _EVERYBODY:
         raise errors.UsageError(f"{address} is nobody's in particular: name a pod, a node, a Service or their address")

@@ -30,7 +30,7 @@ class PassiveSymptoms(msgspec.Struct, frozen=True, kw_only=True):
 def seen(
     task: EndpointPair, told: Mapping[str, request.ProbeReport], snapshot: Snapshot, measured: Mapping[str, int]
 ) -> tuple[PassiveSymptoms, ...]:
-    """What both ends and their nodes showed of the path between them.
+    """Collect what both ends and their nodes showed of the path between them.
 
     `measured`: the sizes that arrive, in bytes, by the address that they were sent to; empty when nothing was answered.
     """
@@ -60,7 +60,7 @@ def _of_ends(
 def _symptoms(
     look: request.PassiveReading, ports: Sequence[net.PodPort], measured: Mapping[str, int]
 ) -> tuple[records.Symptom, ...]:
-    """What a spot showed before anything was measured, and of its connections also what happened to them since."""
+    """Collect what a namespace showed before anything was measured, and what happened to its connections since."""
     before, after = look.before, look.after
     if before is None or after is None:
         return ()
@@ -76,7 +76,7 @@ def _symptoms(
 
 
 def _over(one: records.Symptom) -> bool:
-    """Drops between two ends that are equal by now."""
+    """Recognise drops between two ends that are equal by now."""
     return one.kind == "veth ends differ" and one.sure != "proves"
 
 
@@ -90,5 +90,5 @@ def _ports(snapshot: Snapshot, end: Endpoint) -> tuple[net.PodPort, ...]:
 
 
 def _about(peers: Sequence[str], task: EndpointPair) -> bool:
-    """Whether a symptom is about this path, or about no address in particular."""
+    """Return whether a symptom is about this path, or about no address in particular."""
     return not peers or bool(set(peers) & {*task.source.addresses, *task.destination.addresses})

@@ -94,7 +94,7 @@ def _advice(course: PathView) -> str:
 
 
 def _tcp(leg: Leg) -> bool:
-    """Whether a connection stood on that way."""
+    """Return whether a connection stood on that way."""
     return leg.result.forward is not None and leg.result.forward.segments is not None
 
 

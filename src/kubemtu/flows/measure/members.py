@@ -38,7 +38,7 @@ class Members(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of(snapshot: Snapshot) -> list[Members]:
-    """The layers that this cluster has: each with two members or more, one of which can measure."""
+    """List the layers that this cluster has: each with two members or more, one of which can measure."""
     zones = {found.name: found.text("metadata", "labels", ZONE) or "" for found in snapshot.each("Node")}
     known = policy.known(snapshot).bounds
     found = []

@@ -67,12 +67,12 @@ class MeshLayer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def ok(self) -> bool:
-        """Whether all was measured, and carries what is expected."""
+        """Return whether all was measured, and carries what is expected."""
         return not self.faults and not self.fragmenting_nodes
 
     @property
     def unseen(self) -> bool:
-        """Whether nothing is known to be wrong, and not everything was measured."""
+        """Return whether nothing is known to be wrong, and not everything was measured."""
         return bool(self.faults) and not self.fragmenting_nodes and all(fault.kind is None for fault in self.faults)
 
 
@@ -200,7 +200,7 @@ def _some(found: Sequence[members.Members], snapshot: Snapshot, layers: Sequence
 
 
 def _advised(layer: MeshLayer, layers: Sequence[MeshLayer], *, mixed: bool, seen: Topology | None) -> MeshLayer:
-    """The layer with what to do about its faults, given what is so between the nodes themselves."""
+    """Add to a layer what to do about its faults, given what is so between the nodes themselves."""
     kind, _, family = layer.name.partition(",")
     below = next((one for one in layers if one.name == f"nodes,{family}".rstrip(",")), None)
     nodes = below.faults if below is not None else None
@@ -264,7 +264,7 @@ async def _layer(
 async def _closer(
     asking: ProbeClient, places: Sequence[request.MeshMember], whole: rounds.Mesh, pairs: Iterable[tuple[int, int]]
 ) -> rounds.Mesh:
-    """The same members, and what several flows found between some of them."""
+    """Measure some pairs by several flows; return these alone, as a mesh of the same members."""
     ways = [
         request.PathRequest(
             name=f"{sender}>{peer}",

@@ -14,7 +14,7 @@ EACH = 24  # neighbours that measure one member at most
 
 
 async def witnessed(asking: ProbeClient, places: Sequence[request.MeshMember], whole: rounds.Mesh) -> rounds.Mesh:
-    """The round with what the members that reported measured of those that did not, in both directions."""
+    """Add to a round what the members that reported measured of those that did not, in both directions."""
     silent = whole.silent
     able = [number for number in range(len(places)) if number not in set(silent)]
     if not silent or not able:
@@ -80,7 +80,7 @@ def _back(result: request.PathResult, expected: int) -> path_verdict.Verdict | N
 
 
 def row(sender: int, found: Mapping[int, path_verdict.Verdict]) -> rounds.MeshRow:
-    """What is known of a sender's packets to these members, and of no others."""
+    """Hold what is known of a sender's packets to these members, and of no others."""
     groups: dict[tuple[path_verdict.Kind, int], list[int]] = {}
     for peer, verdict in found.items():
         if not proof.carries(verdict):

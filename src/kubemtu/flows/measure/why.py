@@ -114,7 +114,7 @@ def _rank(found: Diagnosis) -> int:
 async def _ends(
     api: kube_api.Api, here: str, there: str | None, namespace: str
 ) -> tuple[Inventory, Endpoint, list[Endpoint]]:
-    """What the words mean; a pod that its node's agent does not see yet is given a moment."""
+    """Look up what the words mean; a pod that its node's agent does not see yet is given a moment."""
     deadline = time.monotonic() + SEEN
     while True:
         known = await _observed(api, namespace)
@@ -133,7 +133,7 @@ async def _ends(
 
 
 def _turned(start: Endpoint, goals: list[Endpoint]) -> tuple[Endpoint, list[Endpoint]]:
-    """The other end to begin from, when no agent stands at the first one: both directions are measured anyway."""
+    """Begin from the other end, when no agent stands at the first one: both directions are measured anyway."""
     other = goals[0]
     if len(goals) == 1 and other.known:
         return other, [start]
@@ -152,7 +152,7 @@ def _why_not(end: Endpoint) -> str:
 
 
 def _silent(named: Sequence[Endpoint], snapshot: Snapshot) -> set[str]:
-    """The nodes of these ends that do not report."""
+    """Return the nodes of these ends that do not report."""
     on = {end.on for one in named for end in (one, *one.members) if end.on}
     return {name for name in on if snapshot.find("Node", name) is not None and snapshot.observation(name) is None}
 
@@ -208,11 +208,11 @@ class _Asked:
 
     @property
     def _forgotten(self) -> bool:
-        """Whether both ends, and their nodes, have been made to forget what they had learned."""
+        """Return whether both ends, and their nodes, have been made to forget what they had learned."""
         return self._forget and not any(look.error for one in self._told.values() for look in one.readings)
 
     def _by_pod(self, trouble: str) -> str:
-        """A sentence that names a pod, where an agent knows only its link."""
+        """Name the pod in a sentence of an agent, which knows only its link."""
         for seen in self._snapshot.nodes:
             for port in seen.ports:
                 if f"behind {port.host_link}" in trouble and port.addresses:
@@ -307,7 +307,7 @@ class _Asked:
         ]
 
     def _one_way(self, task: EndpointPair) -> bool:
-        """Whether the other end could tell more than was measured from here."""
+        """Return whether the other end could tell more than was measured from here."""
         role, way = task.requests[0]
         result = self._results.get(way.name)
         if result is None or not task.destination.known or role != "whole":
@@ -325,7 +325,7 @@ class _Asked:
         return diagnose(here, there, legs, seen, family=task.family, flushed=self._forgotten, network=self._network)
 
     def _fitting(self, end: Endpoint) -> Endpoint:
-        """The end with what the NIC of its node leaves for the tunnel, where the tunnel takes more than that."""
+        """Add to an end what the NIC of its node leaves for the tunnel, where the tunnel takes more than that."""
         nodes = self._network.nodes if self._network is not None else ()
         node = next((one for one in nodes if one.name == end.on), None)
         if node is None or node.tunnel is None or node.fits is None or node.tunnel.mtu <= node.fits:
@@ -343,7 +343,7 @@ class _Asked:
         return made
 
     def _all(self, found: Sequence[EndpointPair]) -> list[Diagnosis]:
-        """What is so of each task; where both families of two ends are in order, they are told of together."""
+        """Answer for each pair of ends; where both families of two ends are in order, they are told of together."""
         made: list[Diagnosis] = []
         for task in found:
             one = self._diagnosed(task)
@@ -357,7 +357,7 @@ class _Asked:
 
 
 def _measured(task: EndpointPair, legs: Sequence[Leg]) -> dict[str, int]:
-    """The sizes that arrive at both ends, by their addresses; a veth takes four bytes more than it is meant to."""
+    """Return the sizes that arrive at both ends, by address; a veth takes four bytes more than its MTU."""
     found: dict[str, int] = {}
     for course in (forth(task.source, task.destination, legs), back(task.source, task.destination, legs)):
         size = course.verdict.mtu if course is not None else 0
@@ -369,7 +369,7 @@ def _measured(task: EndpointPair, legs: Sequence[Leg]) -> dict[str, int]:
 
 
 async def _observed(api: kube_api.Api, namespace: str) -> Inventory:
-    """The cluster as `check` reads it, and its Services.
+    """Read the cluster as `check` does, and its Services.
 
     Raises Forbidden without the right to read what agents tell.
     """

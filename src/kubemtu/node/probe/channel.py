@@ -89,7 +89,7 @@ class Channel:
     echoes = False
 
     def __init__(self, family: Family, port: int = 0) -> None:
-        """Opens it in the calling thread's network namespace, on any address. Raises Unreachable or UsageError."""
+        """Open it in the calling thread's network namespace, on any address. Raises Unreachable or UsageError."""
         self.family = family
         self._kind = socket.AF_INET if family == 4 else socket.AF_INET6
         self.headers = wire.HEADERS[self._kind]
@@ -140,11 +140,11 @@ class Channel:
                 sock.setsockopt(socket.SOL_SOCKET, asked, _BUFFER)
 
     def fileno(self) -> int:
-        """The descriptor to poll."""
+        """Return the descriptor to poll."""
         return self.socket.fileno()
 
     def close(self) -> None:
-        """Ends it."""
+        """Close its sockets."""
         self.socket.close()
         if self._space is not None:
             os.close(self._space)
@@ -263,17 +263,17 @@ class Channel:
         return None
 
     def pack(self, address: str) -> bytes:
-        """An address as bytes, without the zone of a link-local one."""
+        """Pack an address into bytes, without the zone of a link-local one."""
         return socket.inet_pton(self._kind, address.partition("%")[0] if "%" in address else address)
 
     def mtu(self, interface: int) -> int:
-        """The MTU of one of this machine's interfaces by its index, asked once; 0 when it cannot be told."""
+        """Return the MTU of one of this machine's interfaces by its index, asked once; 0 when it cannot be told."""
         if interface not in self._interfaces:
             self._interfaces[interface] = self._ask_mtu(interface)
         return self._interfaces[interface]
 
     def _ask_mtu(self, interface: int) -> int:
-        """The socket's own namespace answers, whichever the calling thread is in (netdevice(7))."""
+        """Ask the socket's own namespace, whichever the calling thread is in (netdevice(7))."""
         with contextlib.suppress(OSError):
             named = fcntl.ioctl(self.socket, _SIOCGIFNAME, struct.pack("16si20x", b"", interface))
             answer = fcntl.ioctl(self.socket, SIOCGIFMTU, named[:16] + bytes(24))
@@ -300,7 +300,7 @@ class Channel:
             return KernelRoute(source=source, believed=believed, device=_device_mtu(sock, believed))
 
     def learned(self) -> frozenset[str]:
-        """The destinations of this socket's namespace that a path MTU was learned of (`ip route show cache`)."""
+        """List the destinations of this socket's namespace that a path MTU was learned of (`ip route show cache`)."""
         with self.inside(netlink.Socket) as sock:
             return frozenset(seen.destination.partition("/")[0] for seen in routes.learned(sock, self.family))
 
@@ -343,5 +343,5 @@ def _device_mtu(sock: socket.socket, believed: int) -> int:
 
 
 def nonce() -> int:
-    """A number that nobody can guess."""
+    """Return a number that nobody can guess."""
     return int.from_bytes(os.urandom(8), "big")

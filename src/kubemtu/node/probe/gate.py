@@ -43,7 +43,7 @@ class Admission:
         self._seen = [b""] * SETS
 
     def admit(self, datagram: bytes, size: int, bound: bytes, now: float) -> wire.ProbePacket | None:
-        """The request in a datagram that came from the address `bound`, `size` bytes as a packet; None to be silent."""
+        """Read the request in a datagram from the address `bound`, `size` bytes as a packet; None means: be silent."""
         request = wire.asked(datagram)
         if request is None:
             self.refused.foreign += 1

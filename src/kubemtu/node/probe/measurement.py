@@ -38,7 +38,7 @@ class _PathState(msgspec.Struct):
 
     @property
     def done(self) -> bool:
-        """Whether nothing is waited for any more."""
+        """Return whether nothing is waited for any more."""
         if self.forward is None or not self.target.back or self.forward.search.ending == "unreachable":
             return self.forward is not None
         return self.back is not None and self.back.state != "running"
@@ -83,12 +83,12 @@ class Measurement:
 
     @property
     def over(self) -> bool:
-        """Whether everything is known."""
+        """Return whether everything is known."""
         return not (self._waiting or self._ways or (self.sweep is not None and not self.sweep.over))
 
     @property
     def under_way(self) -> bool:
-        """Whether anything is waited for."""
+        """Return whether anything is waited for."""
         return bool(self._ways) or self.sweep is not None
 
     def send(self, now: float) -> None:

@@ -73,7 +73,7 @@ class Measuring:
         return list(dict.fromkeys(spot.link for spot in spots if spot.node == self._node))
 
     def _affordable(self, ways: list[request.PathRequest]) -> list[request.PathRequest]:
-        """These ways, or none where they are more than one question may have a node send packets on."""
+        """Return these paths, or none where they are more than one request may have a node send packets on."""
         flows = sum(max(way.flows, 1) for way in ways)
         if flows <= FLOWS_MOST:
             return ways
@@ -166,7 +166,7 @@ class Measuring:
     def _measure(
         self, ways: Sequence[request.PathRequest], over: type[channel.Channel], *, strict: bool = False
     ) -> dict[str, list[paths.Path]]:
-        """The paths of each way, one for each flow; a flow is a socket of its own. `strict`: every one must open."""
+        """Measure each path, by one socket for each flow; with `strict`, every socket must open."""
         targets: list[paths.Target] = []
         names: list[str] = []
         netns.make_room(2 * sum(way.flows for way in ways))  # a socket and its namespace
@@ -196,7 +196,7 @@ class Measuring:
         return found
 
     def _source(self, way: request.PathRequest, family: channel.Family) -> str:
-        """The address that a pod sends from, where one packet may answer for it; empty where the kernel must say."""
+        """Return the address that a pod sends from, where one is enough; empty where the kernel must choose."""
         port = (
             self._places.port(way.source.link) if way.cap_at_expected and not way.detailed and way.source.link else None
         )
@@ -288,7 +288,7 @@ class Measuring:
 
 
 def row(sender: int, to: Sequence[int], found: Sequence[paths.Path]) -> rounds.MeshRow:
-    """What one member measured, its exceptions in groups of the same end."""
+    """Report what one member measured, its exceptions in groups of the same end."""
     groups: dict[tuple[path_verdict.Kind, int], list[int]] = {}
     packets, longest, good = 0, 0.0, 0
     for peer, path in zip(to, found, strict=True):
@@ -316,7 +316,7 @@ def row(sender: int, to: Sequence[int], found: Sequence[paths.Path]) -> rounds.M
 
 
 def evidence_of(space: int) -> records.Evidence:
-    """What the namespace behind a descriptor shows."""
+    """Read what the namespace behind a descriptor shows."""
     return gather.within(space, most=CONNECTIONS)
 
 
@@ -325,7 +325,7 @@ def _unheard(path: paths.Path) -> bool:
 
 
 def _dead(flows: int, ports: Sequence[int]) -> str:
-    """The sentence about flows that nothing is answered to, while others to the same address are."""
+    """Say that flows are answered nothing, while others to the same address are."""
     listed = wording.names(map(str, ports), PORTS_MOST)
     return (
         f"{len(ports)} of {flows} flows are answered nothing, of whatever size (source ports {listed}): one of several "

@@ -61,13 +61,13 @@ def keep_syn(listening: socket.socket) -> None:
 
 
 def asker(sock: socket.socket, family: channel.Family, tcp_mtu_probing: int) -> ObservedMss:
-    """What the end that has opened a connection sees. Raises OSError."""
+    """Read what the end that has opened a connection sees. Raises OSError."""
     seen = _look(sock, int(sock.getsockname()[1]), tcp_mtu_probing)
     return seen._replace(arrived=_of_answer(sock, seen, family))
 
 
 def asked(sock: socket.socket, family: channel.Family, port: int, tcp_mtu_probing: int) -> ObservedMss:
-    """What the end that has accepted a connection from `port` sees, once: a SYN is read once. Raises OSError."""
+    """Read what the end that accepted a connection from `port` sees, once: a SYN is read once. Raises OSError."""
     return _look(sock, port, tcp_mtu_probing)._replace(arrived=_of_syn(sock, family))
 
 
@@ -79,7 +79,7 @@ def _look(sock: socket.socket, port: int, tcp_mtu_probing: int) -> ObservedMss:
 
 
 def _of_answer(sock: socket.socket, seen: ObservedMss, family: channel.Family) -> int:
-    """The MSS that arrived in the answer to our SYN; 0 when something smaller hides it."""
+    """Return the MSS that arrived in the answer to our SYN; 0 when something smaller hides it."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, _REPAIR_ON)
         try:
@@ -92,7 +92,7 @@ def _of_answer(sock: socket.socket, seen: ObservedMss, family: channel.Family) -
 
 
 def _of_syn(sock: socket.socket, family: channel.Family) -> int:
-    """The MSS that arrived in the SYN; 0 when the kernel has not kept it, or it has IPv6 extension headers."""
+    """Return the MSS that arrived in the SYN; 0 when the kernel has not kept it, or it has IPv6 extension headers."""
     packet = b""
     with contextlib.suppress(OSError):  # it is longer than what we ask for, or this kernel keeps none
         packet = sock.getsockopt(socket.IPPROTO_TCP, _TCP_SAVED_SYN, _SYN_MOST)
@@ -107,7 +107,7 @@ def _of_syn(sock: socket.socket, family: channel.Family) -> int:
 
 
 def option(options: bytes) -> int:
-    """The MSS among the options of a TCP header (RFC 9293 3.1), 0 when there is none."""
+    """Find the MSS among the options of a TCP header (RFC 9293 3.1), 0 when there is none."""
     place = 0
     while place < len(options) and (kind := options[place]):
         if kind == 1:  # no operation, the only one without a length
@@ -121,14 +121,14 @@ def option(options: bytes) -> int:
 
 
 def pack(kind: int, nonce: int, seen: ObservedMss) -> bytes:
-    """The body of a question or an answer, to be sealed."""
+    """Pack the body of a question or an answer, to be sealed."""
     sizes = (seen.arrived, seen.announced, seen.sends, seen.pmtu, seen.port)
     head = (_MAGIC, wire.VERSION, kind, min(seen.probing, 0xFF), seen.timestamps, nonce)
     return _BODY.pack(*head, *(min(size, 0xFFFF) for size in sizes))
 
 
 def unpack(kind: int, message: bytes, key: wire.Key) -> tuple[int, ObservedMss] | None:
-    """The nonce and what the other end sees; None when it is not sealed with this key, or something else."""
+    """Read the nonce and what the other end sees; None when it is not sealed with this key, or something else."""
     if len(message) != wire.LENGTH or not key.opens(message):
         return None
     magic, version, found, probed, timestamps, nonce, *sizes = _BODY.unpack_from(message)
@@ -139,7 +139,7 @@ def unpack(kind: int, message: bytes, key: wire.Key) -> tuple[int, ObservedMss] 
 
 
 def compare(here: ObservedMss, there: ObservedMss, family: channel.Family) -> BothDirections:
-    """What both ends of a connection see, as what each of them is made to believe."""
+    """Join what both ends of a connection see into what each of them is made to believe."""
     relayed = here.port != there.port
 
     def one(sender: ObservedMss, receiver: ObservedMss) -> Segments:

@@ -29,7 +29,7 @@ class Places:
             self._ports = {port.host_link: port for port in ports}
 
     def port(self, name: str) -> net.PodPort | None:
-        """The port of that host-side link, as it was seen last."""
+        """Return the port of that host-side link, as it was seen last."""
         with self._lock:
             return self._ports.get(name)
 
@@ -39,7 +39,7 @@ class Places:
             return tuple(self._ports.values())
 
     def enter(self, name: str) -> int:
-        """A descriptor of the namespace behind that link, or of the node's own for ""; the caller closes it.
+        """Open the namespace behind that link, or the node's own for ""; the caller closes the descriptor.
 
         Raises LookupError when the pod is gone.
         """
@@ -59,7 +59,7 @@ class Places:
         raise LookupError(name)
 
     def there(self, name: str) -> bool:
-        """Whether the pod behind that link is still there."""
+        """Return whether the pod behind that link is still there."""
         try:
             os.close(self.enter(name))
         except LookupError:

@@ -1,4 +1,4 @@
-"""Finds the largest packet that this host's own tunnel sends on in one piece.
+"""Find the largest packet that this host's own tunnel sends on in one piece.
 
 A tunnel device whose MTU is too large for what is below it does one of two things with the outer packet. It cuts it
 (VXLAN over IPv4 with `df unset`, the default): what arrives is whole again inside, so that no probe sees it. Or it
@@ -98,14 +98,14 @@ class _Unclear(Exception):
 
 
 class _Meter:
-    """Sends and counts."""
+    """Send and count."""
 
     def __init__(self, send: Send, count: Callable[[], counters.Cut], small: int, settle: float) -> None:
         self._send, self._count, self._small, self._settle = send, count, small, settle
         self.packets = self.counted = self.copies = self.others = 0
 
     def does(self, size: int) -> Does | None:
-        """What becomes of packets of that size; None: they go out whole.
+        """Find out what becomes of packets of that size; None: they go out whole.
 
         Raises _Unclear when they cannot be sent, or when others are counted too often.
         """
@@ -124,7 +124,7 @@ class _Meter:
         raise _Unclear("others make so many fragments on this host that ours cannot be told from them")
 
     def _counted(self, size: int, copies: int) -> counters.Cut:
-        """What is counted while so many packets of one size are sent."""
+        """Count fragments while so many packets of one size are sent."""
         began = self._count()
         for _ in range(copies):
             refused = self._send(size)

@@ -55,14 +55,14 @@ class Path(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def judge(path: Path) -> verdict.Verdict:
-    """What a measured path means, by both directions when both were measured."""
+    """Judge a measured path, by both directions when both were measured."""
     forward = direction(path.forward)
     back = returned(path.back) if path.back is not None and path.back.state not in {"running", "refused"} else None
     return verdict.judge(forward, back, expected=path.target.expected)
 
 
 def direction(one: Measured) -> verdict.Direction:
-    """What was measured forwards, as the verdict wants it."""
+    """Return what was measured forward, as the verdict wants it."""
     return verdict.Direction(
         search=one.search,
         path_mtu_before=one.path_mtu_before,
@@ -75,7 +75,7 @@ def direction(one: Measured) -> verdict.Direction:
 
 
 def returned(one: wire.SearchReport) -> verdict.Direction:
-    """What the other end reported, as the verdict wants it; which router spoke does not travel."""
+    """Return what the other end reported, as the verdict wants it; which router spoke does not travel."""
     assert one.state != "running"
     assert one.state != "refused"
     quotes = (search.TooBig(mtu=one.quoted, router=None, refused_size=one.mtu + 1),) if one.quoted else ()
@@ -96,12 +96,12 @@ def returned(one: wire.SearchReport) -> verdict.Direction:
 
 
 def family(address: str) -> channel.Family:
-    """The family of a numeric address."""
+    """Return the family of a numeric address."""
     return 6 if ":" in address else 4
 
 
 def endpoint(target: Target) -> channel.Address:
-    """A target as the socket calls want it."""
+    """Return a target as the socket calls want it."""
     if ":" not in target.address:
         return (target.address, target.port)
     bare, _, zone = target.address.partition("%")
@@ -110,7 +110,7 @@ def endpoint(target: Target) -> channel.Address:
 
 
 def smallest(one: channel.Family) -> int:
-    """The size of the packets that end a burst, in bytes: 68 over IPv4, which every path carries (RFC 791 3.2)."""
+    """Return the size of packets that end a burst, in bytes: 68 over IPv4, which every path carries (RFC 791 3.2)."""
     return wire.LENGTH + wire.HEADERS[socket.AF_INET if one == 4 else socket.AF_INET6]
 
 
@@ -124,7 +124,10 @@ def question(
     enough: bool = False,
     suspected: tuple[int, ...] = (),
 ) -> search.Question:
-    """What to ask of a path that begins at an interface of `top` bytes; `enough`: nothing above what is expected."""
+    """Prepare the search on a path that begins at an interface of `top` bytes.
+
+    With `enough`, nothing larger than what is expected is tried.
+    """
     small = smallest(one)
     top = min(max(top, small + 1), wire.LARGEST)
     wanted = min(max(expected or top, small + 1), top)
@@ -155,18 +158,18 @@ NOTHING: Final = search.SearchResult(
 
 
 def nowhere(target: Target, note: str) -> Path:
-    """The path to a target that nothing can be sent to."""
+    """Return the path to a target that nothing can be sent to."""
     return Path(target=target, forward=Measured(search=NOTHING, path_mtu_before=0, path_mtu_after=0, note=note))
 
 
 def carried(target: Target, size: int, seconds: float) -> Path:
-    """The path on which a packet of the expected size arrived, and no other was sent."""
+    """Return the path on which a packet of the expected size arrived, and no other was sent."""
     return Path(target=target, forward=_arrived(size), seconds=seconds)
 
 
 @functools.lru_cache(maxsize=64)
 def _arrived(size: int) -> Measured:
-    """What all such paths have in common; five thousand of them share it."""
+    """Return what all such paths have in common; five thousand of them share it."""
     found = search.SearchResult(
         ending="exact",
         mtu=size,
@@ -182,7 +185,7 @@ def _arrived(size: int) -> Measured:
 
 
 def echoed(heard: channel.Heard) -> wire.ProbeAnswer:
-    """An echo of our own packet as an answer: it says nothing about the other end's queue or interface."""
+    """Read an echo of our own packet as an answer: it says nothing about the other end's queue or interface."""
     if wire.kind(heard.head) != wire.PROBE:
         return wire.ProbeAnswer(0, 0, 0, 0, 0, 0)
     request = wire.read_request(heard.head)
@@ -190,7 +193,7 @@ def echoed(heard: channel.Heard) -> wire.ProbeAnswer:
 
 
 def measured(one: session.Session, before: channel.KernelRoute, seconds: float) -> Measured:
-    """What an ended session found; `before` is what the kernel believed at its start."""
+    """Return what an ended session found; `before` is what the kernel believed at its start."""
     assert one.found is not None
     whole = one.found.limit == "own interface"  # then there was nothing to learn
     found = one.found
@@ -210,7 +213,7 @@ def measured(one: session.Session, before: channel.KernelRoute, seconds: float) 
 
 
 def report(asker: int, one: session.Session) -> wire.SearchReport:
-    """What an ended session found, for whoever asked for it."""
+    """Report what an ended session found to whoever asked for it."""
     found = one.found
     assert found is not None
     return wire.SearchReport(
@@ -231,7 +234,7 @@ def report(asker: int, one: session.Session) -> wire.SearchReport:
 
 
 def believed(one: session.Session) -> int:
-    """The path MTU that the kernel holds now, in bytes; 0 when it has no route any more."""
+    """Return the path MTU that the kernel holds now, in bytes; 0 when it has no route any more."""
     with contextlib.suppress(OSError, errors.KubemtuError):
         return one.channel.route(one.address).believed
     return 0

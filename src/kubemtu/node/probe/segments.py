@@ -116,7 +116,7 @@ class TcpListener:
         open_socket: Open = open_socket,
         probing: Callable[[], int] = mss.probing,
     ) -> None:
-        """Opens its sockets by `open_socket`; `probing` is asked for each answer. Raises UsageError or Unreachable.
+        """Open its sockets by `open_socket`; `probing` is asked for each answer. Raises UsageError or Unreachable.
 
         `port` 0 takes any, the same for all families.
         """
@@ -157,7 +157,7 @@ class TcpListener:
         self._epoll.register(sock, select.EPOLLIN)
 
     def fileno(self) -> int:
-        """The descriptor to poll for reading: it stands for all of its sockets."""
+        """Return the descriptor to poll for reading: it stands for all of its sockets."""
         return self._epoll.fileno()
 
     def wake(self) -> float:
@@ -165,7 +165,7 @@ class TcpListener:
         return min((*self._taken, *(one.until for one in self._connections.values())), default=float("inf"))
 
     def close(self) -> None:
-        """Ends all of its connections, and listening."""
+        """End all of its connections, and listening."""
         for one in self._connections.values():
             one.sock.close()
         for sock, _ in self._listening.values():

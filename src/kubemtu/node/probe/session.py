@@ -156,7 +156,7 @@ class Session:
             self._void = True
 
     def _device(self) -> int:
-        """The MTU of the interface that packets leave by now, in bytes."""
+        """Return the MTU of the interface that packets leave by now, in bytes."""
         with contextlib.suppress(OSError, errors.KubemtuError):
             return self.channel.route(self.address).device
         return self.search.top

@@ -15,7 +15,7 @@ class Sessions:
         self._wakes: list[tuple[float, int]] = []
 
     def __contains__(self, nonce: int) -> bool:
-        """Whether a session of that nonce is under way."""
+        """Return whether a session of that nonce is under way."""
         return nonce in self._by_nonce
 
     def __iter__(self) -> Iterator[session.Session]:
@@ -23,7 +23,7 @@ class Sessions:
         return iter(list(self._by_nonce.values()))
 
     def get(self, nonce: int) -> session.Session | None:
-        """The session of that nonce, or None."""
+        """Return the session of that nonce, or None."""
         return self._by_nonce.get(nonce)
 
     def add(self, one: session.Session) -> None:

@@ -44,7 +44,7 @@ class Station:
         over: type[channel.Channel] = channel.Channel,
         rate: int = gate.RATE,
     ) -> None:
-        """Opens its sockets in the calling thread's network namespace. Raises UsageError or Unreachable.
+        """Open its sockets in the calling thread's network namespace. Raises UsageError or Unreachable.
 
         `port` 0 takes any. A station that does not `answer` measures only. `over` is the kind of its channels; `rate`
         how many answers a second it gives at most, in all its places.
@@ -146,11 +146,11 @@ class Station:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Closes it."""
+        """Close its sockets."""
         self.close()
 
     def close(self) -> None:
-        """Closes its sockets."""
+        """Close its sockets."""
         for one in self.channels.values():
             one.close()
         for _, listener in self._listeners.values():
@@ -359,5 +359,5 @@ class Station:
 
 
 def spoken() -> tuple[channel.Family, ...]:
-    """The families that this machine has: a kernel without IPv6 is no reason not to answer."""
+    """Return the families that this machine has: a kernel without IPv6 is no reason not to answer."""
     return (4, 6) if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() else (4,)

@@ -72,7 +72,7 @@ class Sweep:
 
     @property
     def over(self) -> bool:
-        """Whether every peer has answered or was handed on."""
+        """Return whether every peer has answered or was handed on."""
         return self._all_sent and not self._under_way
 
     def send(self, now: float) -> None:
@@ -158,7 +158,7 @@ class Sweep:
 
     @property
     def crowded(self) -> bool:
-        """Whether so many answers are on their way that it pays to let some gather before looking."""
+        """Return whether so many answers are on their way that it pays to let some gather before looking."""
         return self._under_way > WINDOW // 2
 
     @property
@@ -178,7 +178,7 @@ class Sweep:
         return due
 
     def _hand_on(self, number: int, now: float) -> None:
-        """The peer stays known, so that a late answer counts; it is not waited for any more."""
+        """Stop waiting for a peer; it stays known, so that a late answer counts."""
         peer = self._known[number]
         assert peer is not None
         peer.late = True
@@ -188,6 +188,6 @@ class Sweep:
 
 
 def bound(key: wire.Key, source: str) -> wire.Key:
-    """The key for packets that leave from this address."""
+    """Return the key for packets that leave from this address."""
     family = socket.AF_INET6 if ":" in source else socket.AF_INET
     return key.bound(socket.inet_pton(family, source.partition("%")[0]))

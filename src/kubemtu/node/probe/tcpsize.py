@@ -59,7 +59,7 @@ class _OpenConnection:
     """One connection, and the raw socket beside it."""
 
     def __init__(self, address: channel.Address) -> None:
-        """Connects. Raises OSError."""
+        """Connect. Raises OSError."""
         self.family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.address = address
         self.sock = socket.socket(self.family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -88,7 +88,7 @@ class _OpenConnection:
             raise
 
     def close(self) -> None:
-        """Resets the connection, and leaves nothing behind."""
+        """Reset the connection, and leave nothing behind."""
         self.sock.close()
         if self.raw is not None:
             self.raw.close()
@@ -124,7 +124,7 @@ class _OpenConnection:
                             self.quoted = min(self.quoted or mtu, mtu)
 
     def rtt(self) -> float:
-        """The round trip that the kernel has measured, in seconds."""
+        """Return the round trip that the kernel has measured, in seconds."""
         return float(struct.unpack_from("=I", self._info(), 68)[0]) / 1e6
 
     def _settle(self) -> None:
@@ -138,7 +138,7 @@ class _OpenConnection:
                     raise OSError(errno.ECONNRESET, "closed")
 
     def _numbers(self) -> tuple[int, int]:
-        """The next sequence numbers of both directions."""
+        """Read the next sequence numbers of both directions."""
         self.sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, _ON)
         try:
             found = []
@@ -186,7 +186,7 @@ class _OpenConnection:
                 return
 
     def _pseudo(self, length: int) -> bytes:
-        """The pseudo header of the checksum: RFC 9293 3.1, RFC 8200 8.1."""
+        """Return the pseudo header of the checksum: RFC 9293 3.1, RFC 8200 8.1."""
         source, there = self.sock.getsockname()[0], self.address[0]
         both = socket.inet_pton(self.family, source) + socket.inet_pton(self.family, there)
         if self.family == socket.AF_INET:

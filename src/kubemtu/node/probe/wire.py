@@ -116,7 +116,7 @@ class Key:
     """What all stations of a cluster share; without any, datagrams are only protected against accidents."""
 
     def __init__(self, secret: bytes = b"") -> None:
-        """Derives the key from a secret of any length, or from none."""
+        """Derive the key from a secret of any length, or from none."""
         self.secret = bool(secret)
         derived = hashlib.blake2s(secret, person=b"kubemtu").digest() if secret else b""
         self._keyed = hashlib.blake2s(key=derived, digest_size=_MAC, person=b"kubemtu1")
@@ -137,7 +137,7 @@ class Key:
         return cls(secret)
 
     def bound(self, bound: bytes) -> "Key":
-        """The same key for what holds only together with `bound`, such as the sender's address."""
+        """Return the same key for what holds only together with `bound`, such as the sender's address."""
         made = copy.copy(self)
         made._keyed = self._keyed.copy()  # noqa: SLF001  its own twin
         made._keyed.update(bound)  # noqa: SLF001
@@ -161,7 +161,7 @@ class Key:
 
 
 def kind(datagram: bytes) -> int:
-    """What a datagram claims to be: PROBE, ANSWER, ASK, REPORT, HELLO or SEEN; 0 for anything that is not ours."""
+    """Return what a datagram claims to be: PROBE, ANSWER, ASK, REPORT, HELLO or SEEN; 0 for what is not ours."""
     if len(datagram) < LENGTH:
         return 0
     magic, version, found, _ = _HEAD.unpack_from(datagram)
@@ -169,17 +169,17 @@ def kind(datagram: bytes) -> int:
 
 
 def replies(datagram: bytes) -> bool:
-    """Whether this may be a reply to something; `kind` looks closer."""
+    """Return whether this may be a reply to something; `kind` looks closer."""
     return len(datagram) > _KIND and datagram[_KIND] in REPLIES
 
 
 def mac(datagram: bytes) -> bytes:
-    """The MAC of a datagram, which no two requests share."""
+    """Return the MAC of a datagram, which no two requests share."""
     return datagram[_BODY:LENGTH]
 
 
 def pack_request(request: ProbePacket) -> bytes:
-    """The body of a request, to be sealed."""
+    """Pack the body of a request, to be sealed."""
     return _REQUEST.pack(MAGIC, VERSION, request.kind, 0, request.nonce, request.number, request.size)
 
 
@@ -200,7 +200,7 @@ def read_request(datagram: bytes) -> ProbePacket:
 
 
 def pack_answer(answer: ProbeAnswer) -> bytes:
-    """The body of an answer, to be sealed."""
+    """Pack the body of an answer, to be sealed."""
     return _ANSWER.pack(
         MAGIC,
         VERSION,
@@ -221,7 +221,7 @@ def read_answer(datagram: bytes) -> ProbeAnswer:
 
 
 def pack_report(report: SearchReport) -> bytes:
-    """The body of a report, to be sealed; counts that do not fit are cut off at the largest that does."""
+    """Pack the body of a report, to be sealed; counts that do not fit are cut off at the largest that does."""
     return _REPORT.pack(
         MAGIC,
         VERSION,
@@ -252,12 +252,12 @@ def read_report(datagram: bytes) -> SearchReport | None:
 
 
 def pack_seen(nonce: int, address: bytes) -> bytes:
-    """The body that tells who said HELLO under which address it was heard, to be sealed."""
+    """Pack the body that tells who said HELLO under which address it was heard, to be sealed."""
     return _SEEN.pack(MAGIC, VERSION, SEEN, len(address), nonce, address)
 
 
 def read_seen(datagram: bytes) -> tuple[int, bytes]:
-    """The nonce and the address of a SEEN."""
+    """Read the nonce and the address of a SEEN."""
     _, _, _, length, nonce, address = _SEEN.unpack_from(datagram)
     return nonce, address[: min(length, 16)]
 
