@@ -15,7 +15,8 @@ from kubemtu.cli.terminal import unstyle
 from kubemtu.core.mesh import rounds, sampling
 from kubemtu.core.mesh.faults import infer
 from kubemtu.core.planning import mesh_remedies
-from kubemtu.core.why.diagnosis import Diagnosis, diagnose
+from kubemtu.core.why.case import Diagnosis
+from kubemtu.core.why.diagnosis import diagnose
 from kubemtu.flows.measure.mesh import MeshLayer, MeshReport
 from kubemtu.flows.measure.why import PathReport
 

@@ -15,26 +15,26 @@ WEB = Endpoint(
     kind="pod",
     name="default/web-1",
     addresses=("10.42.1.10",),
-    on="n1",
     node="n1",
-    port="caliweb",
+    agent_node="n1",
+    link="caliweb",
     mtu=1450,
     host_mtu=1450,
-    tunnel=True,
+    has_tunnel=True,
 )
 PG = Endpoint(
     kind="pod",
     name="db/pg-0",
     addresses=("10.42.2.10",),
-    on="n2",
     node="n2",
-    port="calipg",
+    agent_node="n2",
+    link="calipg",
     mtu=1450,
     host_mtu=1450,
-    tunnel=True,
+    has_tunnel=True,
 )
-N1 = Endpoint(kind="node", name="n1", addresses=("192.0.2.1",), on="n1", node="n1", mtu=1500, tunnel=True)
-N2 = Endpoint(kind="node", name="n2", addresses=("192.0.2.2",), on="n2", node="n2", mtu=1500, tunnel=True)
+N1 = Endpoint(kind="node", name="n1", addresses=("192.0.2.1",), node="n1", agent_node="n1", mtu=1500, has_tunnel=True)
+N2 = Endpoint(kind="node", name="n2", addresses=("192.0.2.2",), node="n2", agent_node="n2", mtu=1500, has_tunnel=True)
 OUTSIDE = Endpoint(kind="address", name="203.0.113.7", addresses=("203.0.113.7",))
 
 
@@ -106,10 +106,10 @@ def leg(
 ) -> Leg:
     """A part of the path that was measured, there and back."""
     names = {
-        "near": (here.name, here.on),
-        "nodes": (here.on, goal.on),
-        "overlay": (here.on, goal.name),
-        "far": (goal.on, goal.name),
+        "near": (here.name, here.node),
+        "nodes": (here.node, goal.node),
+        "overlay": (here.node, goal.name),
+        "far": (goal.node, goal.name),
         "return": (goal.name, here.name),
     }.get(role, (here.name, goal.name))
     back = returned(home) if home is not None else None

@@ -11,7 +11,7 @@ from kubemtu.core import errors
 
 if TYPE_CHECKING:
     from kubemtu.core.path.verdict import Verdict
-    from kubemtu.core.why.diagnosis import Diagnosis
+    from kubemtu.core.why.case import Diagnosis
     from kubemtu.core.why.directions import Leg
     from kubemtu.flows.measure.why import PathReport
 
@@ -79,7 +79,7 @@ async def _answered(
 
     async with planning.connected(flags) as api:
         return await flow.why(
-            api, here, there, namespace=namespace or api.connection.namespace, flows=flows, forget=flush
+            api, here, there, namespace=namespace or api.connection.namespace, flows=flows, flush=flush
         )
 
 

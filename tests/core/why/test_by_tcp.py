@@ -34,7 +34,7 @@ def to(port: int, backoff: int = 0, remote: str = "203.0.113.7") -> records.TcpC
 
 
 def test_the_port_that_was_named() -> None:
-    way = tried(changed(OUTSIDE, listens=443), to(5432, 3))
+    way = tried(changed(OUTSIDE, tcp_port=443), to(5432, 3))
     assert way is not None
     assert (way.port, way.tcp_only, way.flows, way.both_ways) == (443, True, 1, False)
 
@@ -49,4 +49,4 @@ def test_a_port_that_is_in_use(connections: tuple[records.TcpConnection, ...], p
 
 
 def test_inside_a_cluster_stations_answer() -> None:
-    assert tried(msgspec.structs.replace(PG, listens=443)) is None
+    assert tried(msgspec.structs.replace(PG, tcp_port=443)) is None

@@ -10,8 +10,8 @@ from kubemtu.core.evidence import records
 from kubemtu.core.path import verdict as path_verdict
 from kubemtu.core.path.direction import Segments
 from kubemtu.core.probe import request
-from kubemtu.core.why import diagnosis
-from kubemtu.core.why.diagnosis import Diagnosis, diagnose
+from kubemtu.core.why.case import Diagnosis, both_families
+from kubemtu.core.why.diagnosis import diagnose
 from kubemtu.core.why.directions import Leg
 from kubemtu.core.why.endpoints import Endpoint
 from kubemtu.core.why.passive import PassiveSymptoms
@@ -142,7 +142,7 @@ def test_the_tunnel_is_not_blamed_where_the_way_below_it_was_measured_in_one_dir
 
 
 def test_without_a_tunnel_none_is_blamed() -> None:
-    here, there = changed(WEB, tunnel=False), changed(PG, tunnel=False)
+    here, there = changed(WEB, has_tunnel=False), changed(PG, has_tunnel=False)
     found = ask(path(both("whole", 1410), leg("overlay", direction(1410))), here, there)
     assert (found.location, found.confidence) == ("between n1 and n2", "likely")
     assert found.advice.endswith("look at what encrypts or filters pods' packets")
@@ -334,7 +334,7 @@ def test_something_that_clears_df() -> None:
 
 
 def test_two_pods_of_one_node() -> None:
-    there = changed(PG, on="n1", node="n1")
+    there = changed(PG, node="n1", agent_node="n1")
     legs = [both("whole", 1400), both("near", 1450), both("far", 1450, expected=1450)]
     found = ask(legs, WEB, there)
     assert (found.location, found.confidence) == ("on n1", "likely")
@@ -514,7 +514,7 @@ def test_what_was_measured_is_believed_and_not_what_hangs() -> None:
 
 def test_two_families_that_are_in_order_are_told_of_together() -> None:
     four, six = (ask(path(both("whole", 1450)), family=family) for family in ("IPv4", "IPv6"))
-    found = diagnosis.together(four, six)
+    found = both_families(four, six)
     assert found is not None
     assert found.sentence == (
         "This is not MTU: from default/web-1 to db/pg-0 over IPv4 and IPv6 packets of 1450 bytes arrive whole both "
@@ -525,8 +525,8 @@ def test_two_families_that_are_in_order_are_told_of_together() -> None:
 
 def test_two_families_that_differ_are_not() -> None:
     four, six = ask(path(both("whole", 1450)), family="IPv4"), ask(HOLE_1422, family="IPv6")
-    assert diagnosis.together(four, six) is None
-    assert diagnosis.together(four, four) is None
+    assert both_families(four, six) is None
+    assert both_families(four, four) is None
 
 
 def test_every_answer_can_be_sent() -> None:

@@ -20,7 +20,7 @@ def ways(start: Endpoint, goal: Endpoint, snapshot: Snapshot = BOTH) -> list[tup
     """Every way: its role, the node and the link that it begins at, where it leads, and whether it is asked back."""
     return [
         (role, way.source.node, way.source.link, way.address, way.both_ways)
-        for task in legs.of(start, goal, snapshot, "0", flows=20)
+        for task in legs.endpoint_pairs(start, goal, snapshot, "0", flows=20)
         for role, way in task.requests
     ]
 
@@ -40,7 +40,7 @@ def test_two_pods_of_two_nodes_are_measured_whole_and_in_parts() -> None:
 
 
 def test_several_source_ports_where_there_may_be_equal_paths() -> None:
-    (task,) = legs.of(known("web-1"), known("db/pg-0"), BOTH, "0", flows=20)
+    (task,) = legs.endpoint_pairs(known("web-1"), known("db/pg-0"), BOTH, "0", flows=20)
     assert {role: way.flows for role, way in task.requests} == {
         "whole": 20,
         "near": 1,
@@ -69,18 +69,20 @@ def test_without_an_agent_at_the_other_end_the_way_between_the_nodes_is_measured
 
 def test_each_family_that_both_have_is_a_task_of_its_own() -> None:
     six = changed(PG, addresses=("10.42.2.10", "fd00:42:2::10"))
-    found = list(legs.of(known("web-1"), six, BOTH, "0", flows=1))
+    found = list(legs.endpoint_pairs(known("web-1"), six, BOTH, "0", flows=1))
     assert [(task.family, task.requests[0][1].address) for task in found] == [
         ("IPv4", "10.42.2.10"),
         ("IPv6", "fd00:42:2::10"),
     ]
-    (only,) = legs.of(known("web-1"), changed(PG, addresses=("fd00:42:2::10",)), BOTH, "0", flows=1)
+    (only,) = legs.endpoint_pairs(known("web-1"), changed(PG, addresses=("fd00:42:2::10",)), BOTH, "0", flows=1)
     assert (only.family, only.requests[0][1].address) == ("", "fd00:42:2::10")
-    assert list(legs.of(known("web-2"), changed(PG, addresses=("fd00:42:2::10",)), BOTH, "0", flows=1)) == []
+    assert (
+        list(legs.endpoint_pairs(known("web-2"), changed(PG, addresses=("fd00:42:2::10",)), BOTH, "0", flows=1)) == []
+    )
 
 
 def test_a_service_is_answered_by_its_endpoints_but_for_the_one_who_asks() -> None:
-    found = list(legs.of(known("web-1"), known("svc/web"), BOTH, "0", flows=1))
+    found = list(legs.endpoint_pairs(known("web-1"), known("svc/web"), BOTH, "0", flows=1))
     assert [(task.source.name, task.destination.name) for task in found] == [("default/web-1", "db/pg-0")]
     (sentence,) = legs.limits(known("web-1"), known("svc/web"))
     assert sentence == (
@@ -91,7 +93,7 @@ def test_a_service_is_answered_by_its_endpoints_but_for_the_one_who_asks() -> No
 
 def test_a_node_port_is_answered_by_the_way_to_the_node_and_on_from_there() -> None:
     goal = known("192.0.2.2:30080")
-    found = list(legs.of(known("web-2"), goal, BOTH, "0", flows=1))
+    found = list(legs.endpoint_pairs(known("web-2"), goal, BOTH, "0", flows=1))
     assert [(task.source.name, task.destination.name) for task in found] == [
         ("default/web-2", "n2"),
         ("n2", "default/web-1"),
@@ -106,9 +108,9 @@ def test_a_node_port_is_answered_by_the_way_to_the_node_and_on_from_there() -> N
 
 def test_the_probes_own_service_is_gone_through() -> None:
     probe = Endpoint(
-        kind="service", name="svc kubemtu/kubemtu-probe", addresses=("10.43.0.9",), members=(PG,), all_members=1
+        kind="service", name="svc kubemtu/kubemtu-probe", addresses=("10.43.0.9",), members=(PG,), member_count=1
     )
-    found = list(legs.of(WEB, probe, BOTH, "0", flows=20))
+    found = list(legs.endpoint_pairs(WEB, probe, BOTH, "0", flows=20))
     assert [(task.destination.name, task.requests[0][0], task.requests[0][1].address) for task in found] == [
         ("db/pg-0", "whole", "10.42.2.10"),
         ("svc kubemtu/kubemtu-probe", "service", "10.43.0.9"),
@@ -117,7 +119,7 @@ def test_the_probes_own_service_is_gone_through() -> None:
 
 
 def test_endpoints_that_were_left_out_are_counted() -> None:
-    many = Endpoint(kind="service", name="svc default/web", members=(PG,), all_members=20)
+    many = Endpoint(kind="service", name="svc default/web", members=(PG,), member_count=20)
     assert list(legs.limits(WEB, many)) == ["svc default/web has 20 endpoints; 1 of them were measured"]
 
 
@@ -128,13 +130,13 @@ def test_one_end_alone_is_tried_to_a_pod_of_each_other_node_a_probe_first() -> N
         node("n3", "192.0.2.3"),
     )
     snapshot = msgspec.structs.replace(SNAPSHOT, objects=objects)
-    assert [end.name for end in legs.others(find("web-1"), snapshot)] == ["kubemtu/kubemtu-probe-x", "n3"]
-    assert [end.name for end in legs.others(find("n1"), snapshot)] == ["n2", "n3"]
+    assert [end.name for end in legs.other_ends(find("web-1"), snapshot)] == ["kubemtu/kubemtu-probe-x", "n3"]
+    assert [end.name for end in legs.other_ends(find("n1"), snapshot)] == ["n2", "n3"]
 
 
 def test_the_other_end_is_asked_for_the_same_path() -> None:
-    (task,) = legs.of(known("web-1"), known("db/pg-0"), BOTH, "0", flows=20)
-    role, way = legs.returns(task)
+    (task,) = legs.endpoint_pairs(known("web-1"), known("db/pg-0"), BOTH, "0", flows=20)
+    role, way = legs.return_request(task)
     assert (role, way.source, way.address, way.both_ways) == (
         "return",
         request.Namespace(node="n2", link="calipg"),
@@ -144,14 +146,14 @@ def test_the_other_end_is_asked_for_the_same_path() -> None:
 
 
 def test_who_is_looked_at_and_who_has_to_answer() -> None:
-    (task,) = legs.of(known("web-1"), known("db/pg-0"), BOTH, "0", flows=1)
-    assert legs.spots([task, task]) == [
+    (task,) = legs.endpoint_pairs(known("web-1"), known("db/pg-0"), BOTH, "0", flows=1)
+    assert legs.inspected([task, task]) == [
         request.Namespace(node="n1", link="cali1"),
         request.Namespace(node="n1"),
         request.Namespace(node="n2", link="calipg"),
         request.Namespace(node="n2"),
     ]
-    assert legs.answering([task.destination, known("n1"), OUTSIDE, task.destination]) == [
+    assert legs.responders([task.destination, known("n1"), OUTSIDE, task.destination]) == [
         request.Namespace(node="n2", link="calipg")
     ]
 
@@ -165,11 +167,11 @@ def test_what_is_told_of_one_direction_only_is_asked_for_again_and_the_fuller_an
     lossy = leg("nodes", direction(1400, 1500, ending="lossy"), direction(1500, 1500)).result
     dead = leg("nodes", nothing(1500)).result
     echoed = leg("nodes", direction(1500, 1500), over="ICMP echo").result
-    assert [legs.half(way, one) for one in (full, half, lossy, dead, echoed, None)] == [
+    assert [legs.incomplete(way, one) for one in (full, half, lossy, dead, echoed, None)] == [
         False,
         True,
         True,
         *3 * [False],
     ]
-    assert not legs.half(msgspec.structs.replace(way, both_ways=False), half)
+    assert not legs.incomplete(msgspec.structs.replace(way, both_ways=False), half)
     assert (legs.fuller(half, full), legs.fuller(full, half), legs.fuller(half, lossy)) == (full, full, lossy)

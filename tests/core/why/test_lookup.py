@@ -18,9 +18,15 @@ OWNS = "has no address of its own: name one of its pods"
 @pytest.mark.parametrize("word", ["web-1", "pod/web-1", "po/default/web-1", "default/web-1"])
 def test_a_pod_by_its_name(word: str) -> None:
     found = find(word)
-    assert (found.kind, found.name, found.on, found.node, found.port) == ("pod", "default/web-1", "n1", "n1", "cali1")
+    assert (found.kind, found.name, found.node, found.agent_node, found.link) == (
+        "pod",
+        "default/web-1",
+        "n1",
+        "n1",
+        "cali1",
+    )
     assert found.addresses == ("10.42.1.10", "fd00:42:1::10")
-    assert (found.mtu, found.host_mtu, found.tunnel, found.veth_differs) == (1450, 1450, True, False)
+    assert (found.mtu, found.host_mtu, found.has_tunnel, found.veth_differs) == (1450, 1450, True, False)
 
 
 def test_a_namespace_that_was_chosen_is_that_of_bare_names() -> None:
@@ -29,7 +35,7 @@ def test_a_namespace_that_was_chosen_is_that_of_bare_names() -> None:
 
 def test_a_pod_whose_node_no_agent_tells_of() -> None:
     found = find("db/pg-0")
-    assert (found.on, found.node, found.known, found.unseen) == ("n2", "", False, True)
+    assert (found.node, found.agent_node, found.has_agent, found.unreported) == ("n2", "", False, True)
 
 
 def test_the_two_ends_of_a_veth_may_differ() -> None:
@@ -40,13 +46,19 @@ def test_the_two_ends_of_a_veth_may_differ() -> None:
 @pytest.mark.parametrize("word", ["n1", "node/n1", "no/n1"])
 def test_a_node(word: str) -> None:
     found = find(word)
-    assert (found.kind, found.name, found.node, found.port) == ("node", "n1", "n1", "")
+    assert (found.kind, found.name, found.agent_node, found.link) == ("node", "n1", "n1", "")
     assert found.mtu == 1500  # the smallest of its NICs
 
 
 def test_a_pod_of_its_nodes_own_network_is_where_its_node_is() -> None:
     found = find("exporter")
-    assert (found.kind, found.name, found.node, found.port, found.mtu) == ("pod", "default/exporter", "n1", "", 1500)
+    assert (found.kind, found.name, found.agent_node, found.link, found.mtu) == (
+        "pod",
+        "default/exporter",
+        "n1",
+        "",
+        1500,
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,8 +90,8 @@ def test_a_service_by_its_name_and_by_each_of_its_addresses(word: str) -> None:
 def test_a_node_port_is_the_service_by_that_node() -> None:
     found = find("192.0.2.2:30080")
     assert (found.kind, found.name) == ("service", "svc default/web by port 30080 of n2")
-    assert found.through is not None
-    assert (found.through.name, found.addresses, len(found.members)) == ("n2", (), 2)
+    assert found.via_node is not None
+    assert (found.via_node.name, found.addresses, len(found.members)) == ("n2", (), 2)
 
 
 def test_a_service_without_an_address_of_its_own_and_only_what_is_ready_behind_it() -> None:
@@ -90,7 +102,7 @@ def test_a_service_without_an_address_of_its_own_and_only_what_is_ready_behind_i
 def test_no_more_endpoints_than_can_be_measured() -> None:
     many = endpoints("web", *(f"10.42.9.{number}" for number in range(20)))
     found = find("svc/web", services=(SERVICES[0], many))
-    assert (len(found.members), found.all_members) == (8, 20)
+    assert (len(found.members), found.member_count) == (8, 20)
 
 
 @pytest.mark.parametrize(
@@ -148,4 +160,4 @@ def test_what_may_not_be_read_is_not_taken_for_absent() -> None:
 def test_an_address_that_only_a_node_shows() -> None:
     seen = msgspec.structs.replace(N1, ports=(port("cali9", "10.42.1.50"),))
     found = why_endpoints.holder("10.42.1.50", msgspec.structs.replace(SNAPSHOT, nodes=(seen,)))
-    assert (found.name, found.port, found.known) == ("netns cni-cali9", "cali9", True)
+    assert (found.name, found.link, found.has_agent) == ("netns cni-cali9", "cali9", True)

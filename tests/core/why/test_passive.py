@@ -41,14 +41,14 @@ def seen(
     *, pod: Evidence | None = None, node: Evidence | None = None, size: int = 1450, snapshot: Snapshot = SNAPSHOT
 ) -> tuple[PassiveSymptoms, ...]:
     """What is kept of what web-1 and its node show, when `size` bytes arrive, 0 for none."""
-    spots = ((WEB.port, pod or Evidence()), ("", node or Evidence()))
+    spots = ((WEB.link, pod or Evidence()), ("", node or Evidence()))
     told = request.ProbeReport(
         readings=tuple(
             request.PassiveReading(link=port, before=one, after=msgspec.structs.replace(one, at=2.0))
             for port, one in spots
         )
     )
-    return passive.seen(TASK, {"n1": told}, snapshot, {THERE: size} if size else {})
+    return passive.symptoms_between(TASK, {"n1": told}, snapshot, {THERE: size} if size else {})
 
 
 def kinds(found: tuple[PassiveSymptoms, ...]) -> list[tuple[str, records.Kind]]:
@@ -102,7 +102,7 @@ def test_drops_between_ends_that_are_equal_again_are_past() -> None:
 
 def changed_port(**fields: int) -> Snapshot:
     """The snapshot with the port of web-1 so changed."""
-    one: net.PodPort = msgspec.structs.replace(port(WEB.port, *WEB.addresses), **fields)
+    one: net.PodPort = msgspec.structs.replace(port(WEB.link, *WEB.addresses), **fields)
     return msgspec.structs.replace(SNAPSHOT, nodes=(msgspec.structs.replace(N1, ports=(one,)),))
 
 
@@ -113,17 +113,17 @@ def test_of_a_pods_node_only_what_concerns_the_pod() -> None:
 
 
 def test_what_was_forgotten_is_counted_at_the_end_itself() -> None:
-    evidences = {port: Evidence() for port in (WEB.port, "")}
+    evidences = {port: Evidence() for port in (WEB.link, "")}
     told = request.ProbeReport(
         readings=tuple(
             request.PassiveReading(link=port, before=one, after=one, flushed=2) for port, one in evidences.items()
         )
     )
-    found = passive.seen(TASK, {"n1": told}, SNAPSHOT, {})
+    found = passive.symptoms_between(TASK, {"n1": told}, SNAPSHOT, {})
     assert [(one.where, one.forgotten) for one in found] == [("default/web-1", 2), ("node n1", 0)]
 
 
 def test_who_did_not_tell_shows_nothing() -> None:
-    assert passive.seen(TASK, {}, SNAPSHOT, {}) == ()
-    unknown = legs.EndpointPair(source=changed(WEB, node=""), destination=changed(PG, node=""), requests=())
-    assert passive.seen(unknown, {"n1": request.ProbeReport()}, SNAPSHOT, {}) == ()
+    assert passive.symptoms_between(TASK, {}, SNAPSHOT, {}) == ()
+    unknown = legs.EndpointPair(source=changed(WEB, agent_node=""), destination=changed(PG, agent_node=""), requests=())
+    assert passive.symptoms_between(unknown, {"n1": request.ProbeReport()}, SNAPSHOT, {}) == ()

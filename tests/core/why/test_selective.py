@@ -6,10 +6,11 @@ import pytest
 from tests.support.paths import PG, WEB, both, changed, direction, leg, nothing, path
 
 from kubemtu.core.path.direction import Segments
-from kubemtu.core.why.diagnosis import Diagnosis, diagnose
+from kubemtu.core.why.case import Diagnosis
+from kubemtu.core.why.diagnosis import diagnose
 
-HERE = changed(WEB, overlay="vxlan.calico", overlay_port=4789)
-THERE = changed(PG, overlay="vxlan.calico", overlay_port=4789)
+HERE = changed(WEB, vxlan_device="vxlan.calico", vxlan_port=4789)
+THERE = changed(PG, vxlan_device="vxlan.calico", vxlan_port=4789)
 STANDS = Segments(announced_mss=1410, received_mss=1410, segment_payload=1398, path_mtu=1450, header_bytes=40)
 
 

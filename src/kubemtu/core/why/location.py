@@ -34,88 +34,88 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     carries: int = 0
 
 
-def find(course: PathView) -> Location:
+def locate(view: PathView) -> Location:
     """Say where packets of the size that does not arrive end, and how sure that is."""
-    verdict, here, there = course.verdict, course.source, course.destination
+    verdict, here, there = view.verdict, view.source, view.destination
     if verdict.kind == "stale path MTU":
         return Location(words="", confidence="certain", cause="held")
     if verdict.kind == "outer fragments":
         return Location(
-            words=f"inside the tunnel between {here.on} and {there.on}", confidence="certain", cause="tunnel"
+            words=f"inside the tunnel between {here.node} and {there.node}", confidence="certain", cause="tunnel"
         )
-    found = _of_part(course) or _of_own_tunnel(course) or _of_interface(course)
+    found = _of_part(view) or _of_own_tunnel(view) or _of_interface(view)
     if found is not None:
         return found
     if there.kind == "service":
         return Location(words="", confidence="possible", cause="service")
-    if not there.on:
-        return Location(words=f"between {here.on} and {there.name}", confidence="possible", cause="outside")
-    if here.on == there.on:
-        return Location(words=f"on {here.on}", confidence="likely", cause="node")
-    return _between(course)
+    if not there.node:
+        return Location(words=f"between {here.node} and {there.name}", confidence="possible", cause="outside")
+    if here.node == there.node:
+        return Location(words=f"on {here.node}", confidence="likely", cause="node")
+    return _between(view)
 
 
-def _of_part(course: PathView) -> Location | None:
-    near, nodes, far = (course.parts.get(role) for role in ("near", "nodes", "far"))
-    if near is not None and near.short and near.verdict.mtu <= course.verdict.mtu + VLAN_SLACK:
-        return _veth(course.source)
-    if far is not None and far.short and far.verdict.mtu <= course.verdict.mtu:
-        if course.destination.veth_differs or far.verdict.kind == "refused here":
-            return _veth(course.destination)
-        words = f"at the interface of {course.destination.name} on {course.destination.on}"
+def _of_part(view: PathView) -> Location | None:
+    near, nodes, far = (view.parts.get(role) for role in ("near", "nodes", "far"))
+    if near is not None and near.short and near.verdict.mtu <= view.verdict.mtu + VLAN_SLACK:
+        return _veth(view.source)
+    if far is not None and far.short and far.verdict.mtu <= view.verdict.mtu:
+        if view.destination.veth_differs or far.verdict.kind == "refused here":
+            return _veth(view.destination)
+        words = f"at the interface of {view.destination.name} on {view.destination.node}"
         return Location(words=words, confidence="certain", cause="interface")
     return _network(nodes) if nodes is not None and nodes.short else None
 
 
 def _veth(end: Endpoint) -> Location:
-    words = f"between {end.on} and {end.name}"
+    words = f"between {end.node} and {end.name}"
     if end.veth_differs:
-        words = f"at the veth of {end.name}, which has {end.mtu} in the pod and {end.host_mtu} on {end.on}"
+        words = f"at the veth of {end.name}, which has {end.mtu} in the pod and {end.host_mtu} on {end.node}"
     return Location(words=words, confidence="certain", cause="veth")
 
 
 def _network(nodes: LegView) -> Location:
     """Between the nodes; or it is the other node's own NIC, which takes four bytes more than it is meant to."""
-    one, carries = nodes.direction, nodes.verdict.mtu
-    if nodes.verdict.kind == "receiver" and one is not None and one.receiver_mtu:
-        words = f"between {nodes.source} and {nodes.destination}, whose NIC has {one.receiver_mtu}"
-        return Location(words=words, confidence="certain", cause="nic", carries=one.receiver_mtu)
+    direction, carries = nodes.direction, nodes.verdict.mtu
+    if nodes.verdict.kind == "receiver" and direction is not None and direction.receiver_mtu:
+        words = f"between {nodes.source} and {nodes.destination}, whose NIC has {direction.receiver_mtu}"
+        return Location(words=words, confidence="certain", cause="nic", carries=direction.receiver_mtu)
     words = f"between {nodes.source} and {nodes.destination}, whose network carries {carries}"
     return Location(words=words, confidence="certain", cause="network", carries=carries)
 
 
-def _of_interface(course: PathView) -> Location | None:
+def _of_interface(view: PathView) -> Location | None:
     """Find that the other end's own interface is smaller, and takes no more than that."""
-    verdict, there = course.verdict, course.destination
-    own = 0 < there.mtu < verdict.expected and verdict.mtu in {there.mtu, there.mtu + VLAN_SLACK}
-    if not own and verdict.kind != "receiver":
+    verdict, there = view.verdict, view.destination
+    is_own = 0 < there.mtu < verdict.expected and verdict.mtu in {there.mtu, there.mtu + VLAN_SLACK}
+    if not is_own and verdict.kind != "receiver":
         return None
     has = f", which has {there.mtu}" if there.mtu else ""
-    if there.kind == "node" and course.source.on != there.on and there.mtu:
+    if there.kind == "node" and view.source.node != there.node and there.mtu:
         return Location(words=f"at the NIC of {there.name}{has}", confidence="certain", cause="nic", carries=there.mtu)
     return Location(words=f"at the interface of {there.name}{has}", confidence="certain", cause="interface")
 
 
-def _of_own_tunnel(course: PathView) -> Location | None:
+def _of_own_tunnel(view: PathView) -> Location | None:
     """Find that the sender's own node sends no more into its tunnel."""
-    into = course.parts.get("overlay")
-    if not course.source.tunnel or into is None or into.verdict.kind != "refused here":
+    into = view.parts.get("overlay")
+    if not view.source.has_tunnel or into is None or into.verdict.kind != "refused here":
         return None
-    if into.verdict.mtu != course.verdict.mtu:
+    if into.verdict.mtu != view.verdict.mtu:
         return None
-    words = f"at the tunnel of {course.source.on}, which takes {into.verdict.mtu}"
-    return Location(words=words, confidence="certain" if course.sound("near") else "likely", cause="tunnel")
+    words = f"at the tunnel of {view.source.node}, which takes {into.verdict.mtu}"
+    return Location(words=words, confidence="certain" if view.sound("near") else "likely", cause="tunnel")
 
 
-def _between(course: PathView) -> Location:
-    here, there = course.source, course.destination
-    between = f"between {here.on} and {there.on}"
-    if not here.port and not there.port:
-        return Location(words=between, confidence="certain", cause="network", carries=course.verdict.mtu)
-    sure: Confidence = "certain" if course.sound("near", "nodes", "far") else "likely"
-    if not course.sound("nodes"):  # it may be there
+def _between(view: PathView) -> Location:
+    here, there = view.source, view.destination
+    between = f"between {here.node} and {there.node}"
+    if not here.link and not there.link:
+        return Location(words=between, confidence="certain", cause="network", carries=view.verdict.mtu)
+    sure: Confidence = "certain" if view.sound("near", "nodes", "far") else "likely"
+    if not view.sound("nodes"):  # it may be there
         return Location(words=between, confidence="possible", cause="nodes")
-    if here.tunnel or there.tunnel:
+    if here.has_tunnel or there.has_tunnel:
         return Location(words=f"in the tunnel {between}", confidence=sure, cause="tunnel")
     return Location(words=between, confidence="likely", cause="nodes")
 
@@ -123,19 +123,19 @@ def _between(course: PathView) -> Location:
 # What to do there
 
 
-def remedy(course: PathView, place: Location, network: Topology | None) -> Remedy | None:
+def remedy_for(view: PathView, location: Location, network: Topology | None) -> Remedy | None:
     """Say what to do about the pod network; None where that is not known, or where it is not to blame."""
-    if network is None or place.cause in {"held", "outside"}:
+    if network is None or location.cause in {"held", "outside"}:
         return None
-    if place.carries:
-        return remedies.of(network, between_nodes=place.carries)
-    measured = course.verdict.mtu if place.cause in {"tunnel", "nodes", "service"} else 0
+    if location.carries:
+        return remedies.of(network, between_nodes=location.carries)
+    measured = view.verdict.mtu if location.cause in {"tunnel", "nodes", "service"} else 0
     return remedies.of(network, between_pods=measured)
 
 
 def advise(
-    course: PathView,
-    place: Location,
+    view: PathView,
+    location: Location,
     *,
     one_way: bool = False,
     flushed: bool = False,
@@ -146,61 +146,59 @@ def advise(
     `one_way`: the other direction is in order; `flushed`: both ends have just forgotten all path MTUs they had learned.
     `remedy` is what to do about the pod network, where that is known.
     """
-    kind = course.verdict.kind
+    kind = view.verdict.kind
     if kind in {"equal paths differ", "fragmented"}:
-        return course.verdict.advice
-    if place.cause == "held":
-        return _held(course, flushed=flushed)
-    if remedy is not None and place.carries and (remedy.stated_by or remedy.path_mtu != place.carries):
-        return _known(course, place, remedy)
-    shown = remedy is not None and not place.carries and remedy.cause in SHOWN and remedy.mtu
-    told = remedy.words if remedy is not None and shown else _CURES[place.cause](course)
-    if place.cause == "network":
-        way = f"on the way from {course.source.on} to" if one_way else f"between {course.source.on} and"
-        told += f" {way} {course.destination.on}"
-    if place.carries:
-        told += f"; until then `kubemtu plan --nic-mtu {place.carries}` shows the pod MTU that fits"
+        return view.verdict.advice
+    if location.cause == "held":
+        return _held(view, flushed=flushed)
+    if remedy is not None and location.carries and (remedy.stated_by or remedy.path_mtu != location.carries):
+        return _known(view, location, remedy)
+    shown = remedy is not None and not location.carries and remedy.cause in SHOWN and remedy.mtu
+    told = remedy.words if remedy is not None and shown else _CURES[location.cause](view)
+    if location.cause == "network":
+        way = f"on the way from {view.source.node} to" if one_way else f"between {view.source.node} and"
+        told += f" {way} {view.destination.node}"
+    if location.carries:
+        told += f"; until then `kubemtu plan --nic-mtu {location.carries}` shows the pod MTU that fits"
     return f"{told}; leave what masks it until that is done" if kind == "masked" else told
 
 
-def _known(course: PathView, place: Location, remedy: Remedy) -> str:
+def _known(view: PathView, location: Location, remedy: Remedy) -> str:
     """Say what is left to do where the path is known to carry that little: pods fit, and the nodes do not."""
     pods = f"pods of {remedy.mtu} fit" if remedy.cause == "none" else remedy.words
     if not remedy.stated_by:
-        nics = f"give the NICs of {course.source.on} and {course.destination.on} the same MTU"
+        nics = f"give the NICs of {view.source.node} and {view.destination.node} the same MTU"
         return f"{nics}; until then {pods}"
     return (
         f"nothing that was not known: {remedy.stated_by} says that the path carries {remedy.path_mtu}, and "
         f"{pods}; what "
-        f"the nodes themselves send above {place.carries} is still lost, unless their routes to each other say so"
+        f"the nodes themselves send above {location.carries} is still lost, unless their routes to each other say so"
     )
 
 
-def _shows(course: PathView) -> str:
-    return f"`kubemtu plan --mtu {course.verdict.mtu}` shows"
+def _shows(view: PathView) -> str:
+    return f"`kubemtu plan --mtu {view.verdict.mtu}` shows"
 
 
-def _makes(course: PathView) -> str:
-    return f"`kubemtu apply --mtu {course.verdict.mtu}` makes it, live"
+def _makes(view: PathView) -> str:
+    return f"`kubemtu apply --mtu {view.verdict.mtu}` makes it, live"
 
 
-def _interface(course: PathView) -> str:
-    if course.destination.port:
+def _interface(view: PathView) -> str:
+    if view.destination.link:
         return "give all pods the same MTU: `kubemtu plan` shows the one that fits, and `kubemtu apply` sets it, live"
-    size, expected = course.verdict.mtu, course.verdict.expected
-    return (
-        f"give the interface of {course.destination.name} an MTU of {expected}, or that of {course.source.name} {size}"
-    )
+    size, expected = view.verdict.mtu, view.verdict.expected
+    return f"give the interface of {view.destination.name} an MTU of {expected}, or that of {view.source.name} {size}"
 
 
 _CURES: Final[Mapping[Cause, Callable[[PathView], str]]] = {
     "network": lambda _: "correct the link, switch port or NIC",
-    "nic": lambda one: f"give the NICs of {one.source.on} and {one.destination.on} the same MTU",
+    "nic": lambda one: f"give the NICs of {one.source.node} and {one.destination.node} the same MTU",
     "tunnel": lambda one: f"{_shows(one)} the change to what the tunnel carries, and {_makes(one)}",
     "veth": lambda _: "`kubemtu check` shows what differs, and `kubemtu apply` makes both ends equal, live",
     "interface": _interface,
     "node": lambda one: (
-        f"`kubemtu check` shows the bridge and the veths of {one.source.on}; `kubemtu apply` sets them, live"
+        f"`kubemtu check` shows the bridge and the veths of {one.source.node}; `kubemtu apply` sets them, live"
     ),
     "service": lambda one: f"{_shows(one)} what lets all its endpoints be reached, and {_makes(one)}",
     "outside": lambda one: (
@@ -213,8 +211,8 @@ _CURES: Final[Mapping[Cause, Callable[[PathView], str]]] = {
 }
 
 
-def _held(course: PathView, *, flushed: bool) -> str:
-    here, there = course.source, course.destination
+def _held(view: PathView, *, flushed: bool) -> str:
+    here, there = view.source, view.destination
     address = there.address(":" in (here.addresses or ("",))[0]) or (there.addresses or ("",))[0]
     if flushed:
         return (

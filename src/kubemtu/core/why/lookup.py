@@ -38,7 +38,7 @@ OWNERS: Final[Mapping[str, str]] = {  # what has pods and no address; with kubec
 }
 
 
-def find(word: str, known: Inventory) -> Endpoint:
+def find(word: str, inventory: Inventory) -> Endpoint:
     """Say what a word means.
 
     Raises UsageError, with what is there instead, when it means nothing here or two things, Forbidden when what it may
@@ -47,25 +47,25 @@ def find(word: str, known: Inventory) -> Endpoint:
     if not all(part.strip() for part in word.split("/")):
         raise errors.UsageError("an end has no name: write a pod, a node, a Service or an address")
     if (literal := _address(word)) is not None:
-        return _at(*literal, known)
+        return _at(*literal, inventory)
     parts = word.split("/")
     if len(parts) > 1 and (kind := _kind(parts[0])) is not None:
-        return _named(kind, parts[1:], word, known)
-    where, name = (parts[0], parts[1]) if len(parts) == 2 else (known.namespace, word)
+        return _named(kind, parts[1:], word, inventory)
+    namespace, name = (parts[0], parts[1]) if len(parts) == 2 else (inventory.namespace, word)
     meant: dict[str, Endpoint] = {}
-    if len(parts) == 1 and known.snapshot.find("Node", word) is not None:
-        meant[f"node/{word}"] = endpoints.node(word, known.snapshot)
+    if len(parts) == 1 and inventory.snapshot.find("Node", word) is not None:
+        meant[f"node/{word}"] = endpoints.node(word, inventory.snapshot)
     if len(parts) <= 2:
-        if (pod := known.snapshot.find("Pod", name, where)) is not None:
-            meant[f"pod/{where}/{name}"] = endpoints.of_pod(pod, known.snapshot)
-        if (service := endpoints.service(name, where, known)) is not None:
-            meant[f"svc/{where}/{name}"] = endpoints.of_service(service, known)
+        if (pod := inventory.snapshot.find("Pod", name, namespace)) is not None:
+            meant[f"pod/{namespace}/{name}"] = endpoints.of_pod(pod, inventory.snapshot)
+        if (service := endpoints.service(name, namespace, inventory)) is not None:
+            meant[f"svc/{namespace}/{name}"] = endpoints.of_service(service, inventory)
     if len(meant) > 1:
         raise errors.UsageError(f"{word} is more than one thing here; write {' or '.join(meant)}")
     if not meant and len(parts) > 1 and parts[0] in OWNERS:
-        raise _owner(OWNERS[parts[0]], parts[1:], known)
+        raise _owner(OWNERS[parts[0]], parts[1:], inventory)
     if not meant:
-        raise _unknown(word, name, where, known)
+        raise _unknown(word, name, namespace, inventory)
     return next(iter(meant.values()))
 
 
@@ -78,32 +78,32 @@ def _kind(word: str) -> endpoints.Kind | None:
     return "pod" if word in POD_WORDS else "node" if word in NODE_WORDS else None
 
 
-def _named(kind: endpoints.Kind, rest: Sequence[str], word: str, known: Inventory) -> Endpoint:
-    snapshot = known.snapshot
-    where, name = (rest[0], rest[1]) if len(rest) == 2 else (known.namespace, rest[0])
+def _named(kind: endpoints.Kind, rest: Sequence[str], word: str, inventory: Inventory) -> Endpoint:
+    snapshot = inventory.snapshot
+    where, name = (rest[0], rest[1]) if len(rest) == 2 else (inventory.namespace, rest[0])
     if kind == "node" and len(rest) == 1 and snapshot.find("Node", name) is not None:
         return endpoints.node(name, snapshot)
     if kind == "pod" and len(rest) <= 2 and (pod := snapshot.find("Pod", name, where)) is not None:
         return endpoints.of_pod(pod, snapshot)
     if kind == "service" and len(rest) <= 2:
-        if known.services is None:
+        if inventory.services is None:
             raise errors.Forbidden(f"{word} cannot be looked up: Services and EndpointSlices may not be read")
-        if (service := endpoints.service(name, where, known)) is not None:
-            return endpoints.of_service(service, known)
+        if (service := endpoints.service(name, where, inventory)) is not None:
+            return endpoints.of_service(service, inventory)
     _readable(word, snapshot)
     place = "" if kind == "node" else f" in namespace {where}"
-    near = _near(name, where, known, kind)
+    near = _near(name, where, inventory, kind)
     raise errors.UsageError(
         f"there is no {kind} {name}{place}{near or f'; `kubectl get {kind}s -A` lists what there is'}"
     )
 
 
-def _unknown(word: str, name: str, where: str, known: Inventory) -> errors.KubemtuError:
-    _readable(word, known.snapshot)
-    hidden = " (Services may not be read)" if known.services is None else ""
-    near = _near(name, where, known)
+def _unknown(word: str, name: str, namespace: str, inventory: Inventory) -> errors.KubemtuError:
+    _readable(word, inventory.snapshot)
+    hidden = " (Services may not be read)" if inventory.services is None else ""
+    near = _near(name, namespace, inventory)
     return errors.UsageError(
-        f"{word} is neither a node, nor a pod or Service in namespace {where}, nor an address{hidden}"
+        f"{word} is neither a node, nor a pod or Service in namespace {namespace}, nor an address{hidden}"
         + (near or "; `kubectl get nodes,pods,services -A` lists what there is, as NAMESPACE/NAME")
     )
 
@@ -116,21 +116,29 @@ def _readable(word: str, snapshot: Snapshot) -> None:
         raise errors.Forbidden(f"{word} cannot be looked up: {what} may not be read: {hidden[0].message}")
 
 
-def _near(name: str, where: str, known: Inventory, kind: endpoints.Kind | None = None) -> str:
+def _near(name: str, namespace: str, inventory: Inventory, kind: endpoints.Kind | None = None) -> str:
     """Suggest what the word may have been meant for: the pods of that owner, or the same name in another namespace."""
-    found: list[str] = []
+    suggestions: list[str] = []
     if kind in {"pod", None}:
-        pods = [(pod.namespace or "", pod.name) for pod in known.snapshot.each("Pod")]
-        found += [f"{space}/{one}" for space, one in pods if space == where and one.startswith(f"{name}-")]
-        found += [f"{space}/{one}" for space, one in pods if space != where and one == name]
+        pods = [(pod.namespace or "", pod.name) for pod in inventory.snapshot.each("Pod")]
+        suggestions += [
+            f"{space}/{candidate}"
+            for space, candidate in pods
+            if space == namespace and candidate.startswith(f"{name}-")
+        ]
+        suggestions += [f"{space}/{candidate}" for space, candidate in pods if space != namespace and candidate == name]
     if kind in {"service", None}:
-        found += [f"svc/{one.namespace}/{one.name}" for one in endpoints.services(known) if one.name == name]
-    return f"; did you mean {' or '.join(found[:3])}?" if found else ""
+        suggestions += [
+            f"svc/{candidate.namespace}/{candidate.name}"
+            for candidate in endpoints.services(inventory)
+            if candidate.name == name
+        ]
+    return f"; did you mean {' or '.join(suggestions[:3])}?" if suggestions else ""
 
 
-def _owner(kind: str, rest: Sequence[str], known: Inventory) -> errors.UsageError:
-    where, name = (rest[0], rest[1]) if len(rest) == 2 else (known.namespace, rest[0])
-    near = _near(name, where, known, "pod")
+def _owner(kind: str, rest: Sequence[str], inventory: Inventory) -> errors.UsageError:
+    namespace, name = (rest[0], rest[1]) if len(rest) == 2 else (inventory.namespace, rest[0])
+    near = _near(name, namespace, inventory, "pod")
     return errors.UsageError(f"a {kind} has no address of its own: name one of its pods{near}")
 
 
@@ -142,25 +150,25 @@ def _address(word: str) -> tuple[str, int] | None:
     host, _, port = word.rpartition(":")
     for text, number in ((word.strip("[]"), "0"), (host.strip("[]"), port)):
         try:
-            found = ipaddress.ip_address(text)
+            parsed = ipaddress.ip_address(text)
         except ValueError:
             continue
         written = digits.number(number)
         if written is not None and written < 1 << 16:
-            return str(found), written
+            return str(parsed), written
     return None
 
 
-def _at(address: str, port: int, known: Inventory) -> Endpoint:
+def _at(address: str, port: int, inventory: Inventory) -> Endpoint:
     """Find the Service, node or pod that has that address; an end of several addresses is meant by that one."""
-    one = ipaddress.ip_address(address)
-    if one.is_loopback or one.is_unspecified or one.is_multicast or one == _EVERYBODY:
+    parsed = ipaddress.ip_address(address)
+    if parsed.is_loopback or parsed.is_unspecified or parsed.is_multicast or parsed == _EVERYBODY:
         raise errors.UsageError(f"{address} is nobody's in particular: name a pod, a node, a Service or their address")
-    for service in endpoints.services(known):
+    for service in endpoints.services(inventory):
         if address in endpoints.virtual(service):
-            return endpoints.of_service(service, known)
+            return endpoints.of_service(service, inventory)
         if port and any(each.integer("nodePort") == port for each in service.each("spec", "ports")):
-            for found in known.snapshot.each("Node"):
-                if address in endpoints.node_addresses(found):
-                    return endpoints.of_service(service, known, endpoints.node(found.name, known.snapshot), port)
-    return msgspec.structs.replace(endpoints.holder(address, known.snapshot), addresses=(address,), listens=port)
+            for node in inventory.snapshot.each("Node"):
+                if address in endpoints.node_addresses(node):
+                    return endpoints.of_service(service, inventory, endpoints.node(node.name, inventory.snapshot), port)
+    return msgspec.structs.replace(endpoints.holder(address, inventory.snapshot), addresses=(address,), tcp_port=port)

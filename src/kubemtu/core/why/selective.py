@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from kubemtu.core.path.direction import Direction
 from kubemtu.core.text.wording import names
 from kubemtu.core.why.directions import Leg, PathView
 from kubemtu.core.why.location import Location
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
-    """What is lost: `looks` follows the path in a sentence; `size`: larger ones are, 0 where it does not matter."""
+    """What is lost: `sentence` follows the path; `size`: larger ones are, 0 where it does not matter."""
 
     sentence: str
     location: Location
@@ -23,41 +24,47 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
 
 
-def find(course: PathView, legs: Sequence[Leg]) -> Loss | None:
+def find(view: PathView, legs: Sequence[Leg]) -> Loss | None:
     """Say what is lost on a path that carries what it should, as far as its parts tell it; None: nothing is known."""
-    return _fragments(course) or _inside(course, {leg.role: leg for leg in legs})
+    return _fragments(view) or _inside(view, {leg.role: leg for leg in legs})
 
 
-def _fragments(course: PathView) -> Loss | None:
-    one, here, there = course.whole.direction, course.source, course.destination
-    if one is None or one.fragmented_datagrams != "vanish":
+def _fragments(view: PathView) -> Loss | None:
+    direction, here, there = view.whole.direction, view.source, view.destination
+    if direction is None or direction.fragmented_datagrams != "vanish":
         return None
-    lost = [role for role in ("near", "far", "nodes") if (part := course.parts.get(role)) and _vanish(part.direction)]
-    where = {"near": here.on, "far": there.on, "nodes": f"between {here.on} and {there.on}"}
-    at, sure = (where[lost[0]], "certain") if lost else (there.on or there.name, "likely")
+    lost = [role for role in ("near", "far", "nodes") if (part := view.parts.get(role)) and _vanish(part.direction)]
+    where = {"near": here.node, "far": there.node, "nodes": f"between {here.node} and {there.node}"}
+    at = where[lost[0]] if lost else there.node or there.name
     words = at if at.startswith("between") else f"at {at}"
-    size = course.verdict.mtu
+    size = view.verdict.mtu
     return Loss(
         sentence=f"fragments are dropped {words}: datagrams above {size} are lost, while packets up to that size arrive"
         " whole",
-        location=Location(words=words, confidence="certain" if sure == "certain" else "likely", cause="node"),
+        location=Location(words=words, confidence="certain" if lost else "likely", cause="node"),
         advice=f"look for what drops fragments there (`nft list ruleset`, `iptables-save`, a policy of the CNI); until "
         f"then keep datagrams at {size} bytes, as DNS does with an EDNS size of 1232",
         size=size,
     )
 
 
-def _vanish(one: object) -> bool:
-    return getattr(one, "fragmented_datagrams", "") == "vanish"
+def _vanish(direction: Direction | None) -> bool:
+    return direction is not None and direction.fragmented_datagrams == "vanish"
 
 
-def _inside(course: PathView, legs: "dict[str, Leg]") -> Loss | None:
-    """Protocols that die between two nodes which answer each other, and their own pods, by all of them."""
-    here, there = course.source, course.destination
+def _inside(view: PathView, legs: "dict[str, Leg]") -> Loss | None:
+    """Find what is lost in the tunnel between two nodes that answer each other and their own pods by all protocols."""
+    here, there = view.source, view.destination
     whole, nodes, far = legs.get("whole"), legs.get("nodes"), legs.get("far")
-    if whole is None or nodes is None or far is None or here.on == there.on or not (here.overlay or there.overlay):
+    if (
+        whole is None
+        or nodes is None
+        or far is None
+        or here.node == there.node
+        or not (here.vxlan_device or there.vxlan_device)
+    ):
         return None
-    if course.only_answers or not course.whole.sound:  # what the other end begins is answered: a policy
+    if view.only_answers or not view.whole.sound:  # what the other end begins is answered: a policy
         return None
     if any(leg.result.protocol != "UDP" or not leg.result.verdict.mtu for leg in (nodes, far)):
         return None
@@ -65,29 +72,29 @@ def _inside(course: PathView, legs: "dict[str, Leg]") -> Loss | None:
         returned = legs.get("return")
         if returned is None or returned.result.protocol != "ICMP echo":
             return None
-        dead, lives = "UDP and TCP", "ICMP echo"
+        lost, arrives = "UDP and TCP", "ICMP echo"
     elif _tcp(nodes) and _tcp(far) and not _tcp(whole):
-        dead, lives = "TCP", "UDP"
+        lost, arrives = "TCP", "UDP"
     else:
         return None
-    words = f"inside the tunnel between {here.on} and {there.on}"
+    words = f"inside the tunnel between {here.node} and {there.node}"
     return Loss(
-        sentence=f"{lives} of {course.verdict.mtu} bytes arrives and {dead} of any size {_does(dead)} not, "
+        sentence=f"{arrives} of {view.verdict.mtu} bytes arrives and {lost} of any size {_does(lost)} not, "
         f"{words}, though"
         " both nodes answer each other: it looks like a NIC whose checksum offload spoils what is in a tunnel, or a"
         " filter of the overlay",
         location=Location(words=words, confidence="likely", cause="tunnel"),
-        advice=_advice(course),
+        advice=_advice(view),
     )
 
 
-def _advice(course: PathView) -> str:
-    device = course.source.overlay or course.destination.overlay
-    port = course.source.overlay_port or course.destination.overlay_port
+def _advice(view: PathView) -> str:
+    device = view.source.vxlan_device or view.destination.vxlan_device
+    port = view.source.vxlan_port or view.destination.vxlan_port
     commands = f"`ethtool -K {device} tx-checksum-ip-generic off`"
     filtered = f"UDP port {port} between the nodes" if port else "the tunnel between the nodes"
     return (
-        f"on {names((course.source.on, course.destination.on))}: {commands}; if that helps, it was the offload. "
+        f"on {names((view.source.node, view.destination.node))}: {commands}; if that helps, it was the offload. "
         "If not, look "
         f"for a filter of {filtered}, or of what is in it, in both directions"
     )
@@ -98,5 +105,5 @@ def _tcp(leg: Leg) -> bool:
     return leg.result.forward is not None and leg.result.forward.segments is not None
 
 
-def _does(dead: str) -> str:
-    return "do" if " and " in dead else "does"
+def _does(lost: str) -> str:
+    return "do" if " and " in lost else "does"

@@ -28,7 +28,7 @@ async def witnessed(asking: ProbeClient, places: Sequence[request.MeshMember], w
     ways = [_way(places, whole.expected, sender, member) for sender, member in pairs]
     results = await asking.paths(ways)
     for _ in range(AGAIN):  # a busy node loses packets of its own, or is late with what it found
-        due = [way for way in ways if legs.half(way, results.get(way.name))]
+        due = [way for way in ways if legs.incomplete(way, results.get(way.name))]
         if not due:
             break
         fresh = await asking.paths(due)

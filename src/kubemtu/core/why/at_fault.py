@@ -1,0 +1,111 @@
+"""It is the MTU: the sentence that says what becomes of larger packets, where, and what each end believes."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from kubemtu.core.path.verdict import Kind
+from kubemtu.core.why import directions
+from kubemtu.core.why.case import Diagnosis, PathCase
+from kubemtu.core.why.directions import PathView
+from kubemtu.core.why.location import Location, advise, locate, remedy_for
+
+FATES: Final[Mapping[Kind, str]] = {
+    "lower": "are refused",
+    "black hole": "vanish",
+    "masked": "vanish",
+    "receiver": "are dropped",
+    "fragmented": "arrive in pieces",
+    "outer fragments": "are cut in pieces",
+    "equal paths differ": "vanish on some of several equal paths",
+    "refused here": "are refused by its own interface",
+    "stale path MTU": "are not sent whole",
+}
+
+
+def carried(view: PathView) -> int:
+    """Return what arrives whole of what the sender's kernel sends whole."""
+    one = view.whole.direction
+    if view.verdict.kind == "stale path MTU" and one is not None:
+        return one.path_mtu_before
+    return view.verdict.mtu
+
+
+def answer(case: PathCase, view: PathView) -> Diagnosis:
+    """Answer for a path that carries less than it should in the direction of this view."""
+    location = locate(view)
+    path = f"from {view.source.name} to {view.destination.name}{case.over_family}"
+    path += ", or on the way back," if view.either_direction else ""
+    said = f"{path} packets above {carried(view)} {_fate(view, location)}"
+    where = f" {location.words}" if location.words else ""
+    remedy = remedy_for(view, location, case.network)
+    one_way = _sound(case.other(view))
+    return case.answer(
+        "yes",
+        f"This is MTU: {said}{where}{_believed(case, view)}{_told(view)}{_other(case, view)}.",
+        view,
+        location,
+        advise(view, location, one_way=one_way, flushed=case.flushed, remedy=remedy),
+        remedy=remedy,
+    )
+
+
+def _sound(view: PathView | None) -> bool:
+    return view is not None and view.whole.sound
+
+
+def _fate(view: PathView, location: Location) -> str:
+    verdict = view.verdict
+    if view.destination.kind == "service" and verdict.kind == "equal paths differ":
+        return "do not arrive at some of its endpoints"
+    if verdict.kind == "stale path MTU":
+        return f"{FATES['stale path MTU']}, although {verdict.mtu} arrive"
+    by = verdict.location if verdict.kind == "lower" and location.cause not in {"tunnel", "interface", "veth"} else ""
+    return f"{FATES.get(verdict.kind, 'do not arrive')}{f' by {by}' if by else ''}"
+
+
+def _believed(case: PathCase, view: PathView) -> str:
+    """Say what both ends take for the MTU of the path; a node that sends by a tunnel goes by that."""
+    here, there, other = view.source, view.destination, case.other(view)
+    if view.verdict.kind == "stale path MTU":
+        return f"; the kernel of {here.name} holds {carried(view)} for this path, learned or set by a route"
+    one, two = view.verdict.expected or here.mtu, other.verdict.expected if other is not None else there.mtu
+    way = view.whole.direction
+    if view.verdict.kind in directions.SILENT_KINDS and way is not None and way.path_mtu_after > view.verdict.mtu:
+        one = (
+            min(one, way.path_mtu_after) or way.path_mtu_after
+        )  # the kernel goes by what it learned, not by its interface
+    if one and two:
+        return f"; both ends believe {one}" if one == two else f"; {here.name} believes {one}, {there.name} {two}"
+    return f"; {here.name} believes {one}" if one else ""
+
+
+def _told(view: PathView) -> str:
+    kind, one = view.verdict.kind, view.whole.direction
+    if kind == "lower":
+        return "; ICMP says so, and TCP adapts when it hears it"
+    if kind == "masked" and one is not None:
+        return f"; {_mask(view)}"
+    return "; no ICMP comes back" if kind in directions.SILENT_KINDS else ""
+
+
+def _mask(view: PathView) -> str:
+    """Say what keeps TCP going, and what it does not keep."""
+    one = view.whole.direction
+    segments = one.segments if one is not None else None
+    if one is not None and one.tcp_spared and segments is not None:
+        by = "an MSS clamp" if segments.clamped else f"what {view.destination.name} asks for"
+        return f"TCP is kept at {segments.allowed} by {by}, and UDP and QUIC are lost"
+    probing = one.probing if one is not None else 0
+    return f"TCP finds its way after seconds of silence (tcp_mtu_probing={probing}), and UDP and QUIC do not"
+
+
+def _other(case: PathCase, view: PathView) -> str:
+    """Say what the other direction carries, where that differs; a tunnel that cuts was looked for in one only."""
+    other = case.other(view)
+    if other is None or view.verdict.kind == "outer fragments":
+        return ""
+    if other.whole.sound:
+        return f"; the other way {other.verdict.mtu} arrive" if other.verdict.mtu != view.verdict.mtu else ""
+    if (other.verdict.kind, carried(other)) == (view.verdict.kind, carried(view)):
+        return ""
+    return f"; the other way those above {carried(other)} {FATES.get(other.verdict.kind, 'do not arrive')}"
