@@ -121,22 +121,6 @@ async def test_a_service_account_gets_a_token_of_its_own(api: ApiBackend, http: 
     assert answer.status_code == 200
 
 
-async def test_a_user_can_ask_what_it_may_do(api: ApiBackend, http: httpx2.AsyncClient) -> None:
-    await grant_everywhere(http, allow("get", group="apps", resources=("daemonsets",)))
-    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-
-    async def may(client: httpx2.AsyncClient, verb: str) -> bool:
-        attributes = {"verb": verb, "group": "apps", "resource": "daemonsets", "namespace": "kube-system"}
-        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
-        answer = await client.post(path, json=review | {"spec": {"resourceAttributes": attributes}})
-        assert answer.status_code == 201
-        return bool(answer.json()["status"]["allowed"])
-
-    async with connect(api.kubeconfig(user="viewer")) as viewer:
-        assert (await may(viewer, "get"), await may(viewer, "patch")) == (True, False)
-    assert await may(http, "patch")
-
-
 async def test_a_binding_to_a_role_that_is_not_there_grants_nothing() -> None:
     async with EmbeddedApi(users={"viewer": []}) as api:
         async with connect(api.kubeconfig()) as admin:

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.lab_api import connect, installed
 
+from kubemtu.kube import crd
 from kubemtu_lab import controllers, informer
 from kubemtu_lab.api import ApiBackend
 from kubemtu_lab.api.resources import Object
@@ -173,17 +176,16 @@ async def test_server_side_apply_knows_whose_field_it_is(kubectl: Kubectl) -> No
     assert managers == {"kubemtu": "Apply"}
 
 
-async def test_what_kubectl_writes_in_protobuf(kubectl: Kubectl) -> None:
-    await kubectl("create", "namespace", "lab")
-    await kubectl(
-        "create", "configmap", "x", "-n", "lab", "--from-literal=veth_mtu=1450", "--from-literal=canal_iface="
-    )
-    found: Object = json.loads(await kubectl("get", "cm", "x", "-n", "lab", "-o", "json"))
-    assert found["data"] == {"veth_mtu": "1450", "canal_iface": ""}
-    await kubectl("create", "serviceaccount", "agent", "-n", "lab")
-    await kubectl("create", "role", "reader", "-n", "lab", "--verb=get,list", "--resource=daemonsets.apps")
-    await kubectl("create", "rolebinding", "reader", "-n", "lab", "--role=reader", "--serviceaccount=lab:agent")
-    agent = ("-n", "lab", "--as=system:serviceaccount:lab:agent")
-    assert await kubectl("auth", "can-i", "list", "daemonsets.apps", *agent) == "yes\n"
-    assert await kubectl("auth", "can-i", "patch", "daemonsets.apps", *agent, fails=True) == "no\n"
-    assert len((await kubectl("create", "token", "agent", "-n", "lab")).strip()) > 20
+async def test_explain_tells_of_every_field_of_our_kinds(kubectl: Kubectl) -> None:
+    definitions = msgspec.convert(crd.definitions(), tuple[Object, ...])
+    for definition in definitions:
+        await kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(definition))
+        (version,), names = definition["spec"]["versions"], definition["spec"]["names"]
+        for part, schema in version["schema"]["openAPIV3Schema"]["properties"].items():
+            if part not in ("apiVersion", "kind", "metadata"):
+                told = await kubectl("explain", f"{names['singular']}.{part}")
+                assert told.splitlines()[:2] == [
+                    f"GROUP:      {definition['spec']['group']}",
+                    f"KIND:       {names['kind']}",
+                ]
+                assert sorted(re.findall(r"^  (\w+)\t<", told, re.MULTILINE)) == sorted(schema["properties"])

@@ -1,4 +1,22 @@
-"""The Kubernetes API that a lab needs: one in this process, or a real one; the same interface for both."""
+"""The Kubernetes API that a lab needs: one in this process, or a real one; the same interface for both.
+
+The embedded server is no API server for anything else. What it serves is frozen to what these ask of it, as recorded
+from the requests of the tests and of kubectl 1.32 against a lab:
+
+    kubemtu           get, list by pages, watch with bookmarks, create, merge patch, server-side apply, delete of one
+                      object under a uid; /status; Impersonate-User (`--as`); the kinds that `install` makes, among them
+                      ValidatingAdmissionPolicy; RBAC, so that what a role does not give is refused
+    a lab's kubelets  tokens for ServiceAccounts, bound to a pod (TokenRequest): an agent's own, as on a real node
+    kubectl           get (tables), describe (events, of which there are none), apply (strategic and JSON patches,
+                      server-side apply, field validation, and the OpenAPI v3 without which apply refuses), edit, diff,
+                      delete, rollout, wait, label, cordon, and explain of custom kinds
+
+Bodies are JSON or YAML. Left out, because none of these needs it: protobuf (`kubectl create NAME ...` and `auth can-i`
+send nothing else, so neither works here), access reviews, OpenAPI v2, aggregated discovery, deletion of a whole
+collection, eviction, objects of metadata alone, and exec, logs and port-forward: a program runs in a pod by
+`kubemtu lab exec`, and has its log in the lab's folder. A new request of kubemtu's is a reason to serve more; one of
+kubectl's is not.
+"""
 
 import os
 import socket

@@ -1,11 +1,11 @@
-"""Request bodies, JSON, YAML or protobuf: objects, delete options, and the five kinds of patch."""
+"""Request bodies, JSON or YAML: objects, delete options, and the five kinds of patch."""
 
 from collections.abc import Mapping
 
 import msgspec
 import yaml
 
-from kubemtu_lab.api import options, patch, protobuf, strategic
+from kubemtu_lab.api import options, patch, strategic
 from kubemtu_lab.api.errors import (
     APPLY_PATCH,
     JSON_PATCH,
@@ -34,8 +34,6 @@ def read(content_type: str, body: bytes) -> object:
     Raises:
         Refusal: 400 when it is malformed.
     """
-    if content_type == protobuf.CONTENT_TYPE:
-        return protobuf.decode(body)
     try:
         return msgspec.json.decode(body)
     except msgspec.DecodeError as malformed:

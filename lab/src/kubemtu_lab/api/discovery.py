@@ -9,13 +9,6 @@ from kubemtu_lab.api.store import Store
 KUBERNETES = "v1.32.4"
 """The release whose behaviour the lab's own server follows."""
 _VERSION = re.compile(r"v(?P<major>\d+)(?:(?P<stage>alpha|beta)(?P<minor>\d+))?\Z")
-_REVIEWS = Resource(
-    group="authorization.k8s.io",
-    plural="selfsubjectaccessreviews",
-    kind="SelfSubjectAccessReview",
-    singular="selfsubjectaccessreview",
-    namespaced=False,
-)
 
 
 def version() -> Object:
@@ -32,7 +25,7 @@ def core_versions(address: str) -> Object:
 
 def groups(store: Store) -> Object:
     """Return the answer of /apis."""
-    names = dict.fromkeys(each.group for each in (*store.resources, _REVIEWS) if each.group)
+    names = dict.fromkeys(each.group for each in store.resources if each.group)
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(store, name) for name in names]}
 
 
@@ -42,7 +35,7 @@ def group(store: Store, name: str) -> Object:
     Raises:
         Refusal: 404.
     """
-    if not name or all(each.group != name for each in (*store.resources, _REVIEWS)):
+    if not name or all(each.group != name for each in store.resources):
         raise no_such_path()
     return {"kind": "APIGroup", "apiVersion": "v1"} | _group(store, name)
 
@@ -53,19 +46,18 @@ def resources(store: Store, name: str, served: str) -> Object:
     Raises:
         Refusal: 404.
     """
-    here = [each for each in (*store.resources, _REVIEWS) if (each.group, each.version) == (name, served)]
+    here = [each for each in store.resources if (each.group, each.version) == (name, served)]
     if not here:
         raise no_such_path()
     listed: list[Object] = []
     for each in here:
-        verbs = ["create"] if each is _REVIEWS else list(VERBS)
-        listed.append(_entry(each, each.plural, verbs) | _names(each))
+        listed.append(_entry(each, each.plural, list(VERBS)) | _names(each))
         listed += [_entry(each, f"{each.plural}/{name}", verbs) for name, verbs in _subresources(each)]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": here[0].api_version, "resources": listed}
 
 
 def _group(store: Store, name: str) -> Object:
-    served = {each.version for each in (*store.resources, _REVIEWS) if each.group == name}
+    served = {each.version for each in store.resources if each.group == name}
     versions = [
         {"groupVersion": f"{name}/{version}", "version": version} for version in sorted(served, key=_rank, reverse=True)
     ]
@@ -93,4 +85,4 @@ def _names(resource: Resource) -> Object:
 
 def _subresources(resource: Resource) -> list[tuple[str, list[str]]]:
     found = [("status", ["get", "patch", "update"])] if resource.status else []
-    return found + {"Pod": [("eviction", ["create"])], "ServiceAccount": [("token", ["create"])]}.get(resource.kind, [])
+    return found + ([("token", ["create"])] if resource.kind == "ServiceAccount" else [])

@@ -147,7 +147,7 @@ def expired(message: str) -> Refusal:
 
 
 def unsupported_body() -> Refusal:
-    media = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+    media = "application/json, application/yaml"
     message = f"the body of the request was in an unknown format - accepted media types include: {media}"
     return Refusal(415, "UnsupportedMediaType", message)
 
@@ -178,7 +178,7 @@ def invalid_options(kind: str, field: str, told: str) -> Refusal:
 
 
 def not_acceptable() -> Refusal:
-    media = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+    media = "application/json"
     return Refusal(406, "NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {media}")
 
 

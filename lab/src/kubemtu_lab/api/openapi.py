@@ -1,7 +1,8 @@
-"""The few lines of OpenAPI v3 that kubectl looks for before it writes: every PATCH takes `fieldValidation`.
+"""The few lines of OpenAPI v3 that kubectl looks for before it writes, and the schemas that it explains.
 
-With them kubectl leaves validation to the server; without, `kubectl apply` fails for want of a schema.
-Source: kubernetes/cli-runtime `pkg/resource/query_param_verifier_v3.go`.
+Every PATCH takes `fieldValidation`: with that kubectl leaves validation to the server; without, `kubectl apply` fails
+for want of a schema. Of custom kinds, which describe their fields themselves, there are schemas: `kubectl explain`.
+Source: kubernetes/cli-runtime `pkg/resource/query_param_verifier_v3.go`, kubectl `pkg/explain/v2`.
 """
 
 from kubemtu_lab.api.errors import no_such_path
@@ -31,6 +32,7 @@ def document(store: Store, root: str) -> Object:
         "openapi": "3.0.0",
         "info": {"title": "kubemtu lab", "version": here[0].version},
         "paths": {_path(each): {"patch": _patch(each)} for each in here},
+        "components": {"schemas": {f"{each.group}.{each.version}.{each.kind}": _schema(each) for each in here}},
     }
 
 
@@ -43,11 +45,19 @@ def _path(resource: Resource) -> str:
     return f"/{_root(resource)}{scope}/{resource.plural}/{{name}}"
 
 
+def _schema(resource: Resource) -> Object:
+    schema = resource.schema or {"type": "object"}
+    return schema | {"x-kubernetes-group-version-kind": [_kind(resource)]}
+
+
+def _kind(resource: Resource) -> Object:
+    return {"group": resource.group, "version": resource.version, "kind": resource.kind}
+
+
 def _patch(resource: Resource) -> Object:
-    kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
     return {
         "parameters": [_FIELD_VALIDATION],
         "responses": {"200": {"description": "OK"}},
         "x-kubernetes-action": "patch",
-        "x-kubernetes-group-version-kind": kind,
+        "x-kubernetes-group-version-kind": _kind(resource),
     }

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import msgspec
 from starlette.requests import Request
 
-from kubemtu_lab.api import bodies, errors, protobuf, selectors, strict
+from kubemtu_lab.api import bodies, errors, selectors, strict
 from kubemtu_lab.api.ownership import Writer
 from kubemtu_lab.api.paths import Target
 from kubemtu_lab.api.resources import Object, Resource, copied
 
 _SENT = frozenset({"application/json", "application/*", "*/*"})
-_WRITTEN = frozenset({"", "application/json", "application/yaml", protobuf.CONTENT_TYPE})
+_WRITTEN = frozenset({"", "application/json", "application/yaml"})
 
 
 def content_type(request: Request) -> str:

@@ -7,7 +7,7 @@ import msgspec
 Object: TypeAlias = dict[str, Any]
 """A Kubernetes object, list, patch or `Status` as its JSON decodes."""
 
-VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 
 
 def copied(value: Object) -> Object:

@@ -31,7 +31,6 @@ from kubemtu_lab.api.store import Admit, DeleteOptions, Store
 
 _LOG = logging.getLogger(__name__)
 _PUBLIC = frozenset({"/healthz", "/livez", "/readyz", "/version"})
-_REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _CHECKED = ("create", "update", "patch", "delete")
 _SERVED = ("/api", openapi.PREFIX)
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
@@ -67,8 +66,6 @@ class ApiServer:
         if path in _PUBLIC:
             return answers.as_json(discovery.version()) if path == "/version" else PlainTextResponse("ok")
         identity = self.tokens.identify(request.headers.get("authorization", ""))
-        if path == _REVIEW and request.method == "POST":
-            return await self._review(request, access.impersonated(self.store, identity, request.headers, None))
         if not path.startswith(_SERVED):
             raise _elsewhere(identity, request)
         if path.startswith(openapi.PREFIX) and request.method == "GET":
@@ -115,7 +112,7 @@ class ApiServer:
             case "watch":
                 return self._watch(target, request)
             case "create" if target.name:
-                return await self._create_part(target, request)
+                return await self._create_token(target, request)
             case "create":
                 return await self._create(target, request)
             case "update":
@@ -139,10 +136,10 @@ class ApiServer:
             case "patch":
                 self._check_subresource(target)
                 return await self._patch(target, request)
-            case "delete" | "deletecollection":
+            case "delete":
                 query = request.query_params
                 options = bodies.read_delete_options(requests.content_type(request), await request.body(), query)
-                return self._delete(target, options, query)
+                return self._delete(target, options)
         raise errors.method_not_allowed()
 
     def _check_subresource(self, target: Target) -> None:
@@ -163,8 +160,6 @@ class ApiServer:
 
     def _view(self, target: Target, request: Request) -> watching.View:
         """Return how the client wants to see an object: as it is, or as a table of one row."""
-        if tables.wants_metadata(request.headers.get("accept", "")):
-            return tables.metadata_only
         if not tables.wants_table(request.headers.get("accept", "")):
             return lambda item: item
         include = request.query_params.get("includeObject", "")
@@ -195,9 +190,6 @@ class ApiServer:
         if tables.wants_table(request.headers.get("accept", "")):
             include, now = query.get("includeObject", ""), self.store.clock()
             return answers.as_json(tables.table(target.resource, page.items, metadata, include=include, now=now))
-        if tables.wants_metadata(request.headers.get("accept", "")):
-            head: Object = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
-            return answers.as_json(head | {"items": [tables.metadata_only(item) for item in page.items]})
         kind = f"{target.resource.kind}List"
         head = {"kind": kind, "apiVersion": target.resource.api_version, "metadata": metadata}
         return answers.as_json(head | {"items": answers.items(target, page.items)})
@@ -271,41 +263,27 @@ class ApiServer:
         )
         return answers.as_json(made, 201 if is_new else 200)
 
-    def _delete(self, target: Target, options: DeleteOptions, query: Mapping[str, str]) -> Response:
+    def _delete(self, target: Target, options: DeleteOptions) -> Response:
         if target.subresource:
             raise errors.no_such_path()
-        if target.name:
-            last, gone = self.store.delete(target.resource, target.namespace, target.name, options)
-            # Of a pod the last state is returned (pkg/registry/core/pod/storage, ReturnDeletedObject).
-            return answers.as_json(answers.success(target, last) if gone and target.resource.kind != "Pod" else last)
-        page = self.store.page(target.resource, target.namespace, requests.selector(target, query))
-        for item in page.items:
-            metadata = item["metadata"]
-            self.store.delete(target.resource, metadata.get("namespace", ""), metadata["name"], options)
-        kind = f"{target.resource.kind}List"
-        head: Object = {"kind": kind, "apiVersion": target.resource.api_version}
-        return answers.as_json(head | {"metadata": {"resourceVersion": str(self.store.version)}, "items": page.items})
+        last, gone = self.store.delete(target.resource, target.namespace, target.name, options)
+        # Of a pod the last state is returned (pkg/registry/core/pod/storage, ReturnDeletedObject).
+        return answers.as_json(answers.success(target, last) if gone and target.resource.kind != "Pod" else last)
 
-    async def _create_part(self, target: Target, request: Request) -> Response:
-        """Evict a pod (policy/v1 Eviction), or make a token for a ServiceAccount (authentication.k8s.io/v1)."""
+    async def _create_token(self, target: Target, request: Request) -> Response:
+        """Make a token for a ServiceAccount (authentication.k8s.io/v1 TokenRequest), as a kubelet asks for one."""
+        if not target.subresource:
+            raise errors.method_not_allowed()
+        if (target.resource.kind, target.subresource) != ("ServiceAccount", "token"):
+            raise errors.no_such_path()
         body = bodies.read_object(requests.content_type(request), await request.body() or b"{}")
-        match target.resource.kind, target.subresource:
-            case "Pod", "eviction":
-                told = {key: value for key, value in (body.get("deleteOptions") or {}).items() if value is not None}
-                options = bodies.read_delete_options("", msgspec.json.encode(told), request.query_params)
-                self.store.delete(target.resource, target.namespace, target.name, options)
-                return answers.as_json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}, 201)
-            case _, "":
-                raise errors.method_not_allowed()
-            case "ServiceAccount", "token":
-                self.store.get(target.resource, target.namespace, target.name)
-                pod = access.bound_pod(self.store, target.namespace, body)
-                token = self.tokens.add(access.service_account(target.namespace, target.name, pod))
-                answer = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"} | body
-                return answers.as_json(
-                    answer | {"status": {"token": token, "expirationTimestamp": "2099-01-01T00:00:00Z"}}, 201
-                )
-        raise errors.no_such_path()
+        self.store.get(target.resource, target.namespace, target.name)
+        pod = access.bound_pod(self.store, target.namespace, body)
+        token = self.tokens.add(access.service_account(target.namespace, target.name, pod))
+        answer = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"} | body
+        return answers.as_json(
+            answer | {"status": {"token": token, "expirationTimestamp": "2099-01-01T00:00:00Z"}}, 201
+        )
 
     def _admit(self, target: Target, request: Request) -> Admit:
         """Return what admission policies say to what this user writes."""
@@ -314,24 +292,6 @@ class ApiServer:
             policies.check(self.store, request.state.user, resource, target.subresource, fresh, old)
 
         return admit
-
-    async def _review(self, request: Request, identity: access.Identity) -> Response:
-        """Answer what `kubectl auth can-i` asks (authorization.k8s.io/v1 SelfSubjectAccessReview)."""
-        body = bodies.read_object(requests.content_type(request), await request.body())
-        asked: Object = (body.get("spec") or {}).get("resourceAttributes") or {}
-        group, plural = asked.get("group", ""), asked.get("resource", "")
-        known = next((each for each in self.store.resources if each.key == (group, plural)), None)
-        wanted = access.Request(
-            verb=asked.get("verb", ""),
-            resource=known,
-            subresource=asked.get("subresource", ""),
-            namespace=asked.get("namespace", ""),
-            name=asked.get("name", ""),
-        )
-        allowed = access.MASTERS in identity.groups or (
-            known is not None and access.grants(self.store, identity, wanted)
-        )
-        return answers.as_json(body | {"status": {"allowed": allowed}}, 201)
 
 
 def _verb(method: str, target: Target, query: Mapping[str, str]) -> str:

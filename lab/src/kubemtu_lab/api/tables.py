@@ -23,16 +23,6 @@ Head = tuple[str, str, int]
 """Name, type and priority of a column; above 0 it is shown by `-o wide` only."""
 
 
-def wants_metadata(accept: str) -> bool:
-    """Tell whether a client wants no more of objects than their metadata (meta/v1 PartialObjectMetadata)."""
-    return "as=PartialObjectMetadata" in accept.replace(" ", "").partition(",")[0]
-
-
-def metadata_only(item: Object) -> Object:
-    """Return an object without all but its metadata."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}
-
-
 def wants_table(accept: str) -> bool:
     """Tell whether an Accept header asks for a table."""
     return "as=Table" in accept and "g=meta.k8s.io" in accept
