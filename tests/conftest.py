@@ -22,7 +22,7 @@ def scripted() -> Scripted:
 
 @pytest.fixture
 async def server() -> AsyncIterator[lab_api.ApiBackend]:
-    """The lab's API server; `reader` is a user whom no rule knows."""
+    """Return the lab's API server; `reader` is a user whom no rule knows."""
     async with lab_api.api(users={"reader": ["viewers"]}) as running:
         yield running
 

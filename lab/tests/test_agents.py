@@ -47,7 +47,7 @@ def kube(lab: Lab) -> Iterator[Kube]:
 
 
 def observed(kube: Kube, node: str) -> dict[str, Body]:
-    """The pod ports that a node's agent shows, by name of the namespace."""
+    """Return the pod ports that a node's agent shows, by name of the namespace."""
     answer = kube.http.get(f"/apis/kubemtu.io/v1alpha1/nodemtus/{node}")
     if answer.status_code != 200:
         return {}
@@ -170,14 +170,14 @@ def question(kube: Kube, name: str, spec: Body) -> None:
 
 
 def told(kube: Kube, node: str, name: str) -> dict[str, Any]:
-    """What a node tells of a question."""
+    """Return what a node tells of a question."""
     status: Any = kube.get(f"/apis/kubemtu.io/v1alpha1/nodemtus/{node}").get("status") or {}
     found: dict[str, Any] = (status.get("probes") or {}).get(name) or {}
     return found
 
 
 def internal(kube: Kube, node: str) -> str:
-    """The address of a node."""
+    """Return the address of a node."""
     status: Any = kube.get(f"/api/v1/nodes/{node}")["status"]
     return next(str(one["address"]) for one in status["addresses"] if one["type"] == "InternalIP")
 

@@ -30,12 +30,12 @@ except TimeoutError:
 
 
 def tls(lab: Lab, place: str, kubeconfig: str, seconds: float = 20.0) -> str:
-    """What a plain client at a place meets where a kubeconfig of its node leads; a hang is waited for so long."""
+    """Return what a plain client at a place meets where its node's kubeconfig leads; a hang is waited for so long."""
     return lab.exec(place, [sys.executable, "-c", TLS, kubeconfig, str(seconds)]).stdout.strip()
 
 
 def ready(kube: Kube, path: str = NODE) -> str:
-    """The status of the Ready condition of a node or a pod."""
+    """Return the status of the Ready condition of a node or a pod."""
     found: Any = kube.get(path)
     return next(str(each["status"]) for each in found["status"]["conditions"] if each["type"] == "Ready")
 

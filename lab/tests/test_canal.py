@@ -33,7 +33,7 @@ def probe(lab: Lab) -> Iterator[Probes]:
 
 @pytest.fixture
 def chain(kube: Kube) -> Iterator[str]:
-    """The CNI template as the scene has it, put back afterwards, on every node."""
+    """Give the CNI template as the scene has it, and put it back afterwards, on every node."""
     body = kube.get(CONFIG)
     before = body["data"]
     assert isinstance(before, dict)

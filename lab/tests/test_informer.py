@@ -29,7 +29,7 @@ async def api(server: EmbeddedApi) -> AsyncIterator[Api]:
 
 @contextlib.asynccontextmanager
 async def following(api: Api) -> AsyncIterator[tuple[informer.Informer, Callable[..., Awaitable[None]]]]:
-    """An informer of the ConfigMaps, and a wait for it to hold these names and no others."""
+    """Return an informer of the ConfigMaps, and a wait for it to hold these names and no others."""
     changed = asyncio.Event()
     found = informer.Informer(api, CONFIGMAPS, changed)
 

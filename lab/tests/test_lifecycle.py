@@ -35,7 +35,7 @@ def of_lab(name: str) -> list[int]:
 
 
 def namespaces(pids: list[int]) -> set[str]:
-    """The network and mount namespaces of processes, and those bound below their /run/netns."""
+    """Return the network and mount namespaces of processes, and those bound below their /run/netns."""
     found = set()
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -46,7 +46,7 @@ def namespaces(pids: list[int]) -> set[str]:
 
 
 def in_use() -> set[str]:
-    """The network and mount namespaces of all processes of the machine."""
+    """Return the network and mount namespaces of all processes of the machine."""
     found = set()
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -57,7 +57,7 @@ def in_use() -> set[str]:
 
 @pytest.fixture
 def name(can_make_labs: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """The name of one lab, in a place for labs where nobody else's are."""
+    """Return the name of one lab, in a place for labs where nobody else's are."""
     monkeypatch.setenv("KUBEMTU_LABS", str(tmp_path))
     chosen = f"test-{os.getpid()}-life"
     yield chosen
@@ -94,7 +94,7 @@ def children(pid: int) -> list[int]:
 
 
 def mounts() -> set[str]:
-    """The mounts of this process, but for namespaces that somebody else names meanwhile with `ip netns`."""
+    """Return the mounts of this process, but for namespaces that somebody else names meanwhile with `ip netns`."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     return {line for line in lines if " /run/netns" not in line or " /run/netns/cni-" in line}
 
@@ -250,7 +250,7 @@ def test_a_machine_that_allows_no_namespaces_is_told_what_to_do(tmp_path: Path, 
 
 
 def reachable_for_others(start: Path) -> list[Path]:
-    """The folders above a path that only their owner may enter."""
+    """Return the folders above a path that only their owner may enter."""
     return [each for each in start.parents if not each.stat().st_mode & 0o001]
 
 

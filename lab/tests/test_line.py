@@ -36,7 +36,7 @@ def spaces(pid: int) -> set[str]:
 
 @pytest.fixture(scope="module")
 def far() -> Iterator[Line]:
-    """A line with a round trip of 10 ms."""
+    """Make a line with a round trip of 10 ms."""
     with Line(rtt=0.01) as line:
         yield line
 

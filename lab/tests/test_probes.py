@@ -40,7 +40,7 @@ def kube(lab: Lab) -> Iterator[Kube]:
 
 @pytest.fixture(scope="module")
 def ready(kube: Kube) -> dict[str, Any]:
-    """The probe pods, by node, once they have their key."""
+    """Return the probe pods, by node, once they have their key."""
     told = 'MountVolume.SetUp failed for volume "key" : secret "kubemtu-probe" not found'
     pods = kube.pods("kubemtu")
     until(lambda: all(waiting(pod, "probe") == ("ContainerCreating", told) for pod in kube.pods("kubemtu").values()))
@@ -57,14 +57,14 @@ def of_nodes(kube: Kube) -> dict[str, Any]:
 
 
 def probed(lab: Lab, place: str, target: str, *words: str) -> dict[str, Any]:
-    """What `kubemtu node probe` tells at a place of the lab."""
+    """Return what `kubemtu node probe` tells at a place of the lab."""
     argv = [sys.executable, "-m", "kubemtu", "node", "probe", target, "--key-file=/dev/stdin", "-o", "json", *words]
     told: dict[str, Any] = json.loads(lab.exec(place, argv, text=KEY, check=False).stdout)
     return told
 
 
 def endpoints(kube: Kube) -> dict[str, str]:
-    """The pods behind the Service that are ready, by address."""
+    """Return the pods behind the Service that are ready, by address."""
     items: Any = kube.get(SLICES)["items"]
     assert len(items) == 1
     return {

@@ -82,7 +82,7 @@ def lab(
 
 @pytest.fixture
 def service(lab: Lab) -> Iterator[dict[str, Any]]:
-    """A Service of all four pods; it is gone everywhere when the test ends."""
+    """Make a Service of all four pods; it is gone everywhere when the test ends."""
     with Kube(lab.kubeconfig) as kube:
         answer = kube.http.post(SERVICES, json={"metadata": {"name": "web"}, "spec": WEB})
         spec: dict[str, Any] = answer.raise_for_status().json()["spec"]
@@ -144,7 +144,7 @@ NOTHING = nft.table("ip", "kube-proxy", "") + nft.table("ip6", "kube-proxy", "")
 
 
 def made(spec: dict[str, Any], *endpoints: dict[str, Any]) -> str:
-    """The rules for one Service, whose endpoints are these."""
+    """Return the rules for one Service, whose endpoints are these."""
     metadata = {"name": "web", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}}
     ports = [{"port": 80, "protocol": "TCP", "targetPort": 8080}]
     given = {"clusterIPs": ["10.43.1.1"], "selector": {"app": "web"}, "ports": ports} | spec

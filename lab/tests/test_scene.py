@@ -13,7 +13,7 @@ from kubemtu_lab.scene import Canal, ConfigEdit, Flannel, HandSet, Nic, Scene, a
 
 
 def bodies(scene: Scene, kind: str) -> dict[str, dict[str, object]]:
-    """The objects of a kind, by name."""
+    """Return the objects of a kind, by name."""
     found = {}
     for body in manifests.objects(scene):
         if body["kind"] == kind:
@@ -24,21 +24,21 @@ def bodies(scene: Scene, kind: str) -> dict[str, dict[str, object]]:
 
 
 def config(scene: Scene) -> dict[str, str]:
-    """The keys of the CNI's ConfigMap."""
+    """Return the keys of the CNI's ConfigMap."""
     (body,) = bodies(scene, "ConfigMap").values()
     found: dict[str, str] = msgspec.convert(body["data"], dict[str, str])
     return found
 
 
 def template(scene: Scene) -> dict[str, list[dict[str, object]]]:
-    """The containers of the CNI's DaemonSet."""
+    """Return the containers of the CNI's DaemonSet."""
     (body,) = bodies(scene, "DaemonSet").values()
     spec = msgspec.json.decode(msgspec.json.encode(body))["spec"]["template"]["spec"]
     return {part: spec.get(part, []) for part in ("initContainers", "containers")}
 
 
 def referred(scene: Scene) -> set[str]:
-    """The ConfigMap keys that the DaemonSet's variables refer to."""
+    """Return the ConfigMap keys that the DaemonSet's variables refer to."""
     text = json.dumps(template(scene))
     return {each for each in config(scene) if f'"key": "{each}"' in text}
 

@@ -38,18 +38,18 @@ class Rig:
         self.prefix = f"kmtest-{os.getpid()}-"
 
     def ip(self, namespace: str, *lines: str) -> None:
-        """Runs lines of ip(8) inside a namespace, "" for the machine's own."""
+        """Run lines of ip(8) inside a namespace, "" for the machine's own."""
         argv = ["ip", *(["-n", self.prefix + namespace] if namespace else []), "-batch", "-"]
         subprocess.run(argv, input="\n".join(lines), text=True, check=True, capture_output=True)
 
     def sysctl(self, namespace: str, **values: str) -> None:
-        """Writes settings below net/; "__" stands for "/"."""
+        """Write settings below net/; "__" stands for "/"."""
         script = "".join(f"echo {value} > /proc/sys/net/{key.replace('__', '/')}\n" for key, value in values.items())
         argv = ["ip", "netns", "exec", self.prefix + namespace, "sh", "-ec", script]
         subprocess.run(argv, check=True, capture_output=True)
 
     def build(self) -> None:
-        """Makes everything, at an MTU of 1500."""
+        """Make everything, at an MTU of 1500."""
         for name in "nmabc":
             self.ip("", f"netns add {self.prefix}{name}")
         for name in "nmabc":  # duplicate address detection would keep IPv6 out for the first seconds
@@ -100,12 +100,12 @@ class Rig:
                 subprocess.run(["ip", "-6", "-n", self.prefix + pod, "route", "flush", "cache"], check=True)
 
     def remove(self) -> None:
-        """Deletes all namespaces that are there."""
+        """Delete all namespaces that are there."""
         for path in sorted(Path("/run/netns").glob(f"{self.prefix}*")):
             subprocess.run(["ip", "netns", "del", path.name], check=True)
 
     async def spawn(self, place: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
-        """Starts a program inside a namespace, as the lab does."""
+        """Start a program inside a namespace, as the lab does."""
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
             "ip", "netns", "exec", self.prefix + place, *argv, stdin=pipe, stdout=pipe, stderr=pipe
@@ -128,7 +128,7 @@ class Rig:
         return int(columns[4]), int(columns[12])
 
     def python(self, namespace: str, program: str) -> str:
-        """Runs a Python program inside a namespace; what it printed."""
+        """Run a Python program inside a namespace; return what it printed."""
         argv = ["ip", "netns", "exec", self.prefix + namespace, sys.executable, "-c", program]
         return subprocess.run(argv, text=True, check=True, capture_output=True).stdout
 

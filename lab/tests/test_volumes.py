@@ -36,7 +36,7 @@ def secret(name: str, **data: str) -> Body:
 
 
 def pod(name: str, argv: list[str] = SLEEP, *, context: Body | None = None, **spec: object) -> Body:
-    """A pod that runs a program of this machine; `context` is its container's securityContext."""
+    """Make a pod that runs a program of this machine; `context` is its container's securityContext."""
     main = {"name": "main", "image": "lab/exec", "command": argv, "securityContext": context or {}}
     mounts = [{"name": each["name"], "mountPath": f"/{each['name']}"} for each in spec.get("volumes") or ()]  # type: ignore[attr-defined]
     whole = {"nodeName": "node-1", "terminationGracePeriodSeconds": 0, "containers": [main | {"volumeMounts": mounts}]}
@@ -48,7 +48,7 @@ def of_secret(name: str, **more: object) -> Body:
 
 
 def process(lab: Lab, argv: list[str]) -> Path:
-    """The /proc folder of a program that runs in the lab."""
+    """Return the /proc folder of a program that runs in the lab."""
     wanted = "\0".join(argv) + "\0"
     found: list[Path] = []
 

@@ -11,7 +11,7 @@ from kubemtu.kube.api import Api
 
 @pytest.fixture
 def unused_port() -> int:
-    """A port of loopback on which nobody listens."""
+    """Return a port of loopback on which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
         return port
@@ -19,6 +19,6 @@ def unused_port() -> int:
 
 @pytest.fixture
 async def api(as_user: As) -> AsyncIterator[Api]:
-    """The administrator's connection to the lab's server."""
+    """Return the administrator's connection to the lab's server."""
     async with as_user("admin") as open_api:
         yield open_api

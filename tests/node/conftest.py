@@ -26,7 +26,7 @@ def namespaces() -> None:
 
 @pytest.fixture
 def rigs(namespaces: None) -> Iterator[RigMaker]:
-    """Makes rigs, and deletes them at the end."""
+    """Make rigs, and delete them at the end."""
     made: list[Rig] = []
 
     def make(pods: int, **wishes: bool | int) -> Rig:
@@ -40,5 +40,5 @@ def rigs(namespaces: None) -> Iterator[RigMaker]:
 
 @pytest.fixture
 def journals(tmp_path: Path) -> Path:
-    """A folder for journals."""
+    """Return a folder for journals."""
     return tmp_path / "journals"

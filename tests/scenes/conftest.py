@@ -19,7 +19,7 @@ class Labs:
         self._cluster: Cluster | None = None
 
     def of(self, scene: Scene) -> Cluster:
-        """The lab of a scene, as the last test left it."""
+        """Return the lab of a scene, as the last test left it."""
         if self._cluster is None or self._scene != scene:
             self.down()
             lab = Lab.up(scene.replace(agents=True), f"kmtest-{os.getpid()}-{scene.name}")
@@ -37,7 +37,7 @@ class Labs:
 
 @pytest.fixture(scope="module")
 def labs(can_make_labs: None) -> Iterator[Labs]:
-    """The lab that is up."""
+    """Return the lab that is up."""
     found = Labs()
     yield found
     found.down()
@@ -45,13 +45,13 @@ def labs(can_make_labs: None) -> Iterator[Labs]:
 
 @pytest.fixture
 def cluster(labs: Labs, request: pytest.FixtureRequest) -> Cluster:
-    """The lab of a scene, with agents: the one that is up, when it is of that scene."""
+    """Return the lab of a scene, with agents: the one that is up, when it is of that scene."""
     return labs.of(request.param)
 
 
 @pytest.fixture
 def faulty(cluster: Cluster, case: Case) -> Iterator[Cluster]:
-    """The cluster with the fault of a case; healthy before it."""
+    """Return the cluster with the fault of a case; healthy before it."""
     cluster.healthy()
     with case.fault(cluster):
         yield cluster

@@ -70,7 +70,7 @@ def port(
     ipv6_mtu: int | None = None,
     drops: int = 0,
 ) -> net.PodPort:
-    """The port of pod default/`name`; `host` defaults to what the pod's end has, `drops` count where they would."""
+    """Make the port of pod default/`name`; `host` defaults to what the pod's end has, `drops` count as they would."""
     host = pod if host is None else host
     outward = drops if host < pod else 0
     inward = drops if pod < host else 0
@@ -147,13 +147,13 @@ def node(
 
 
 def rendered(mtu: int | None) -> str:
-    """What install-cni makes of TEMPLATE for that MTU; None: without one."""
+    """Return what install-cni makes of TEMPLATE for that MTU; None: without one."""
     calico: dict[str, object] = {"type": "calico"} | ({"mtu": mtu} if mtu is not None else {})
     return json.dumps({"name": "k8s-pod-network", "plugins": [calico, {"type": "portmap"}]})
 
 
 def canal(mtu: int | str = 1450) -> tuple[objects.Object, objects.Object]:
-    """The ConfigMap and the DaemonSet that `state` was read from, for what recognises a pod network by itself."""
+    """Make the ConfigMap and the DaemonSet that `state` was read from, for what recognises a pod network by itself."""
 
     def fed(variable: str, key: str) -> dict[str, object]:
         return {"name": variable, "valueFrom": {"configMapKeyRef": {"name": "canal-config", "key": key}}}
@@ -192,7 +192,7 @@ def canal(mtu: int | str = 1450) -> tuple[objects.Object, objects.Object]:
 def cluster(
     nodes: tuple[net.NodeObservation, ...] | None = None, *, silent: tuple[str, ...] = (), **changed: object
 ) -> Snapshot:
-    """A snapshot of nodes (three healthy ones unless given), with the pods and CNI pods that the API has on them."""
+    """Make a snapshot of nodes (three healthy ones unless given), with the pods and CNI pods that the API has there."""
     seen = nodes if nodes is not None else tuple(node(name) for name in ("n1", "n2", "n3"))
     made: list[objects.Object] = []
     for name in (*(one.node for one in seen), *silent):
@@ -206,7 +206,7 @@ def cluster(
 
 
 def story(veth_mtu: int | str, nodes: tuple[net.NodeObservation, ...] | None = None) -> Snapshot:
-    """A cluster with its canal in it, so that a pod network is recognised: what a real reading would be."""
+    """Return a cluster with its canal in it, so that a pod network is recognised: what a real reading would be."""
     made = cluster(nodes)
     return msgspec.structs.replace(made, objects=(*canal(veth_mtu), *made.objects))
 

@@ -117,13 +117,13 @@ class Kube:
         self.http.delete(path).raise_for_status()
 
     def pods(self, namespace: str = "default") -> dict[str, Body]:
-        """The pods of a namespace, by name."""
+        """Return the pods of a namespace, by name."""
         items = self.get(f"/api/v1/namespaces/{namespace}/pods")["items"]
         assert isinstance(items, list)
         return {each["metadata"]["name"]: each for each in items}
 
     def daemon_pod(self, node: str, namespace: str = "kube-system") -> str:
-        """The name of the CNI's pod on a node."""
+        """Return the name of the CNI's pod on a node."""
         for name, pod in self.pods(namespace).items():
             spec = pod["spec"]
             assert isinstance(spec, dict)
@@ -164,14 +164,14 @@ class Kube:
 
 
 def is_ready(pod: Body) -> bool:
-    """True when the pod's Ready condition is."""
+    """Return True when the pod's Ready condition is."""
     status = pod.get("status")
     assert isinstance(status, dict)
     return any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ())
 
 
 def container(pod: Body, name: str) -> dict[str, object]:
-    """The status of a container, also of an init container; empty before the kubelet has told."""
+    """Return the status of a container, also of an init container; empty before the kubelet has told."""
     status = pod["status"]
     assert isinstance(status, dict)
     for part in ("initContainerStatuses", "containerStatuses"):

@@ -14,11 +14,11 @@ class Net(Line):
     """A line that is changed and measured in one call each."""
 
     def middle(self, mtu: int) -> None:
-        """Gives the link between the routers another MTU."""
+        """Give the link between the routers another MTU."""
         faults.Middle(mtu).commit(self)
 
     def mute(self) -> None:
-        """Keeps the routers from saying anything to the hosts: a black hole for path MTU discovery."""
+        """Keep the routers from saying anything to the hosts: a black hole for path MTU discovery."""
         faults.Muted().commit(self)
 
     def lose(self, percent: int) -> None:
@@ -26,7 +26,7 @@ class Net(Line):
         faults.Lossy(percent).commit(self)
 
     def second_path(self, mtu: int) -> None:
-        """Adds an equal path between the routers, of another MTU and silent; flows are spread by their ports."""
+        """Add an equal path between the routers, of another MTU and silent; flows are spread by their ports."""
         faults.EqualPaths((mtu,)).commit(self)
         self.mute()
 
@@ -35,7 +35,7 @@ class Net(Line):
         self.sysctl("a", {"ipv4/ping_group_range": "0 2147483647"})
 
     def serve(self, secret: bytes = stations.SECRET) -> subprocess.Popen[str]:
-        """Starts a station at b and waits until it listens."""
+        """Start a station at b and wait until it listens."""
         process = stations.serve(self, secret)
         stations.wait(process)
         return process

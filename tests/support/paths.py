@@ -39,7 +39,7 @@ OUTSIDE = Endpoint(kind="address", name="203.0.113.7", addresses=("203.0.113.7",
 
 
 def changed(end: Endpoint, **fields: Any) -> Endpoint:
-    """That end, with something else about it."""
+    """Return that end, with something else about it."""
     return msgspec.structs.replace(end, **fields)
 
 
@@ -83,12 +83,12 @@ def direction(
 
 
 def nothing(top: int = 1450) -> Direction:
-    """A direction in which nothing is answered."""
+    """Return a direction in which nothing is answered."""
     return direction(0, top, ending="unreachable")
 
 
 def returned(one: Direction) -> Direction:
-    """The same as the other end reports it: without who spoke, what was believed before, and whose interface it is."""
+    """Return the same as the other end reports it: without who spoke, what was believed, and whose interface it is."""
     quotes = tuple(msgspec.structs.replace(quote, router=None) for quote in one.search.too_big)
     found = msgspec.structs.replace(one.search, too_big=quotes)
     return msgspec.structs.replace(one, search=found, path_mtu_before=0, receiver_mtu=0)
@@ -104,7 +104,7 @@ def leg(
     here: Endpoint = WEB,
     goal: Endpoint = PG,
 ) -> Leg:
-    """A part of the path that was measured, there and back."""
+    """Return a part of the path that was measured, there and back."""
     names = {
         "near": (here.name, here.node),
         "nodes": (here.node, goal.node),
@@ -121,12 +121,12 @@ def leg(
 
 
 def both(role: Role, mtu: int, top: int = 1450, *, expected: int = 0, goal: Endpoint = PG, **facts: Any) -> Leg:
-    """A part that carries the same both ways."""
+    """Return a part that carries the same both ways."""
     return leg(role, direction(mtu, top, **facts), direction(mtu, top, **facts), expected=expected, goal=goal)
 
 
 def path(whole: Leg, *other: Leg, nodes: int = 1500) -> list[Leg]:
-    """The whole path and its parts, of which those that are not given carry what they should."""
+    """Return the whole path and its parts, of which those that are not given carry what they should."""
     given = {one.role: one for one in other}
     parts = [
         given.get("near") or both("near", 1450),

@@ -13,7 +13,7 @@ KEYS = ("FELIX_IPINIPMTU", "FELIX_VXLANMTU", "FELIX_WIREGUARDMTU")
 
 
 def conflist(mtu: str | None) -> str:
-    """The text of cni_network_config, `mtu` as it stands there; None: no such member."""
+    """Return the text of cni_network_config, `mtu` as it stands there; None: no such member."""
     plugin = {key: held for key, held in CALICO.items() if key != "mtu" or mtu is not None}
     return json.dumps({"name": "k8s-pod-network", "plugins": [plugin, PORTMAP]}, indent=2).replace('"@"', str(mtu))
 
@@ -28,7 +28,7 @@ def config_map(name: str, namespace: str, data: Mapping[str, str]) -> dict[str, 
 
 
 def variable(name: str, held: str, config: str = "") -> dict[str, object]:
-    """A variable with the literal `held`, or, with a ConfigMap, one that its key `held` fills."""
+    """Return a variable with the literal `held`, or, with a ConfigMap, one that its key `held` fills."""
     if not config:
         return {"name": name, "value": held}
     return {"name": name, "valueFrom": {"configMapKeyRef": {"name": config, "key": held}}}

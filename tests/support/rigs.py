@@ -18,7 +18,7 @@ _SERIAL = itertools.count()
 
 
 def run(*command: str, stdin: str | None = None) -> str:
-    """Runs a command, and shows what it said when it fails."""
+    """Run a command, and show what it said when it fails."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
@@ -37,7 +37,7 @@ class Rig:
     def __init__(
         self, pods: int, *, bridged: bool = False, mtu: int = 1500, ipv6: bool = True, gso: bool = True
     ) -> None:
-        """Builds it all; MTUs in bytes of the IP packet."""
+        """Build it all; MTUs in bytes of the IP packet."""
         self.tag = f"kmtest-{os.getpid()}-{next(_SERIAL)}"
         self.node = f"{self.tag}-node"
         self.fabric = f"{self.tag}-fab"
@@ -93,15 +93,15 @@ class Rig:
         self.sysctl(name, "net/ipv6/conf/default/accept_dad", "0")  # so that routes are all there at once
 
     def ip_batch(self, space: str, lines: list[str]) -> None:
-        """Runs many `ip` commands inside one namespace."""
+        """Run many `ip` commands inside one namespace."""
         run("ip", "-n", space, "-batch", "-", stdin="\n".join(lines))
 
     def sysctl(self, space: str, name: str, value: str) -> None:
-        """Sets a sysctl inside a namespace."""
+        """Set a sysctl inside a namespace."""
         run("ip", "netns", "exec", space, "sh", "-c", f"echo {value} > /proc/sys/{name}")
 
     def add_pod(self, number: int, mtu: int | None = None) -> str:
-        """Makes one pod and starts nothing in it; returns its namespace."""
+        """Make one pod and start nothing in it; return its namespace."""
         pod = f"{self.tag}-p{number}"
         size = mtu or self.mtu
         self.pods.append(pod)
@@ -162,23 +162,23 @@ class Rig:
         self.ip_batch(pod, inside)
 
     def host_link(self, number: int) -> str:
-        """The name of the host end."""
+        """Return the name of the host end."""
         return f"vethrig{number}" if self.bridged else f"cali{number}"
 
     @staticmethod
     def address(number: int) -> str:
-        """A pod's IPv4 address."""
+        """Return a pod's IPv4 address."""
         return f"10.42.1.{number + 9}" if number < 240 else f"10.42.4.{number - 230}"
 
     @staticmethod
     def address6(number: int) -> str:
-        """A pod's IPv6 address."""
+        """Return a pod's IPv6 address."""
         return f"fd42:0:0:1::{number + 9:x}"
 
     def desired(
         self, phase: migration.Phase, target: int, *, restore: bool = False, name: str = "m1"
     ) -> migration.Desired:
-        """A change of this rig's pods to `target`, and of its tunnel to what fits."""
+        """Return a change of this rig's pods to `target`, and of its tunnel to what fits."""
         return migration.Desired(
             migration=name,
             phase=phase,
@@ -215,11 +215,11 @@ class Rig:
         return reached
 
     def inside(self, work: Callable[[], T]) -> T:
-        """Runs something in the node's namespace."""
+        """Run something in the node's namespace."""
         return netns.inside(self.descriptor, work)
 
     def mtu_of(self, space: str, device: str) -> int:
-        """The MTU of a device, as `ip` reads it."""
+        """Return the MTU of a device, as `ip` reads it."""
         return int(json.loads(run("ip", "-n", space, "-j", "link", "show", "dev", device))[0]["mtu"])
 
     def mtus(self) -> set[tuple[int, int]]:
@@ -240,12 +240,12 @@ class Rig:
         }
 
     def remove_pod(self, pod: str) -> None:
-        """Deletes a pod's namespace."""
+        """Delete a pod's namespace."""
         self.pods.remove(pod)
         run("ip", "netns", "del", pod)
 
     def close(self) -> None:
-        """Deletes every namespace; the veths go with them."""
+        """Delete every namespace; the veths go with them."""
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
         for space in (*self.pods, self.node, self.fabric):

@@ -50,5 +50,5 @@ def measured(
 
 
 def hole(where: Callable[[int, int], bool]) -> Rule:
-    """A rule: packets of more than 1450 bytes vanish where that holds."""
+    """Return a rule by which packets of more than 1450 bytes vanish where that holds."""
     return lambda sender, receiver: HOLE if where(sender, receiver) else None

@@ -49,7 +49,7 @@ class Kind:
         self._names = names
 
     def __call__(self, name: str) -> Path:
-        """The file of a shape's name."""
+        """Return the file of a shape's name."""
         return self.folder / self._names[name]
 
     def __repr__(self) -> str:

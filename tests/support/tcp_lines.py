@@ -14,7 +14,7 @@ class Pair:
     """One connection from b to a: `server` is a's end, which sends, and `client` is b's."""
 
     def __init__(self, line: network.Line, family: int = 4, *, dual: bool = False) -> None:
-        """Connects; `dual`: the server's socket is one of IPv6 that takes IPv4 as well."""
+        """Connect; `dual`: the server's socket is one of IPv6 that takes IPv4 as well."""
         kind = socket.AF_INET6 if family == 6 or dual else socket.AF_INET
         host = "::" if dual else network.A[family]
         listening = line.inside("a", lambda: socket.create_server((host, 0), family=kind, dualstack_ipv6=dual))
@@ -26,11 +26,11 @@ class Pair:
         self.server.settimeout(30)
 
     def push(self, size: int) -> None:
-        """Sends an answer and waits for nothing."""
+        """Send an answer and wait for nothing."""
         self.server.sendall(b"x" * size)
 
     def answer(self, size: int, times: int = 1) -> None:
-        """Sends an answer and waits until the client has it all."""
+        """Send an answer and wait until the client has it all."""
         for _ in range(times):
             self.push(size)
             left = size
@@ -38,7 +38,7 @@ class Pair:
                 left -= len(self.client.recv(left))
 
     def ask(self) -> None:
-        """Sends a small request and waits until the server has it."""
+        """Send a small request and wait until the server has it."""
         self.client.sendall(b"x" * 100)
         self.server.recv(100, socket.MSG_WAITALL)
 
@@ -55,14 +55,14 @@ class Pair:
         return thread
 
     def close(self) -> None:
-        """Ends it, and wakes whoever waits for it."""
+        """End it, and wake whoever waits for it."""
         for end in (self.server, self.client):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
     def seen(self, reading: records.Evidence) -> records.TcpConnection:
-        """The same connection in a reading of a."""
+        """Return the same connection in a reading of a."""
         return next(one for one in reading.connections if one.local_port == self.port)
 
 
@@ -70,7 +70,7 @@ class TcpLine:
     """One line, its connections, and the readings of host a."""
 
     def __init__(self, *broken: faults.Fault, probing: int = 0) -> None:
-        """Builds it, with these faults; `probing` is a's net.ipv4.tcp_mtu_probing."""
+        """Build it, with these faults; `probing` is a's net.ipv4.tcp_mtu_probing."""
         self.line = network.Line()
         self.pairs: list[Pair] = []
         try:
@@ -82,24 +82,24 @@ class TcpLine:
             raise
 
     def pair(self, family: int = 4, *, dual: bool = False) -> Pair:
-        """A new connection."""
+        """Return a new connection."""
         self.pairs.append(made := Pair(self.line, family, dual=dual))
         return made
 
     def read(self, tcp_line: str = "a") -> records.Evidence:
-        """Reads the namespace of one of the hosts or routers now."""
+        """Read the namespace of one of the hosts or routers now."""
         return gather.within(self.line.descriptors[tcp_line])
 
     def rule(self, text: str) -> None:
-        """Adds an nftables rule for all that r1 forwards."""
+        """Add an nftables rule for all that r1 forwards."""
         self.line.nft("r1", "forward", text)
 
     def free(self) -> None:
-        """Takes all nftables rules of r1 away."""
+        """Take all nftables rules of r1 away."""
         network.run(*self.line.command("r1", "nft", "flush", "ruleset"))
 
     def close(self) -> None:
-        """Ends it all."""
+        """End it all."""
         for pair in self.pairs:
             pair.close()
         self.line.close()

@@ -136,14 +136,14 @@ class Lab:
         return msgspec.json.decode((self.folder / "scene.json").read_bytes(), type=scene.Scene)
 
     def node_pid(self, node: str) -> int:
-        """The pid, on the machine, of a node's PID 1. Raises NoSuchPlace."""
+        """Return the pid, on the machine, of a node's PID 1. Raises NoSuchPlace."""
         nodes = self.record.nodes
         if node not in nodes:
             raise errors.NoSuchPlace(f"the lab {self.name} has no node {node}; it has {', '.join(nodes)}")
         return nodes[node]
 
     def node_root(self, node: str) -> Path:
-        """The root folder of a node, as seen from outside: node_root("node-1") / "etc/cni/net.d"."""
+        """Return the root folder of a node, as seen from outside: node_root("node-1") / "etc/cni/net.d"."""
         return Path(f"/proc/{self.node_pid(node)}/root")
 
     def pod(self, pod: str) -> state.PodLocation:
@@ -157,7 +157,7 @@ class Lab:
         return found
 
     def address(self, pod: str) -> str:
-        """The first address of a pod. Raises NoSuchPlace."""
+        """Return the first address of a pod. Raises NoSuchPlace."""
         return self.pod(pod).addresses[0]
 
     def netns_fd(self, pod: str) -> int:
@@ -166,7 +166,7 @@ class Lab:
         return os.open(self.node_root(found.node) / "run/netns" / found.netns, os.O_RDONLY | os.O_CLOEXEC)
 
     def command(self, place: str, argv: Sequence[str]) -> list[str]:
-        """The command line that runs `argv` at a place: a node, a pod, or "fabric", the switch."""
+        """Return the command line that runs `argv` at a place: a node, a pod, or "fabric", the switch."""
         head = [sys.executable, "-I", "-S", str(_ENTER)]
         if place == FABRIC:
             return [*head, str(self.record.pid), *argv]
@@ -234,7 +234,7 @@ class Lab:
         self.python(FABRIC, _SET_PORT, underlay.port(place, nic), msgspec.json.encode(changed).decode())
 
     def mtu(self, place: str, device: str = "eth0") -> int:
-        """The MTU of a device at a place, bytes of the IP packet."""
+        """Return the MTU of a device at a place, bytes of the IP packet."""
         return int(self.python(place, _GET_MTU, device))
 
 

@@ -59,12 +59,12 @@ class Host(Protocol):
         ...
 
     def address(self, pod: Object) -> str:
-        """The first address of a pod that is attached, or of its node."""
+        """Return the first address of a pod that is attached, or of its node."""
         ...
 
 
 def now() -> str:
-    """The time as meta/v1 writes it."""
+    """Return the time as meta/v1 writes it."""
     return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -82,7 +82,7 @@ class Container:
         self._started = ""
 
     def status(self) -> dict[str, object]:
-        """The container's entry in the pod's status."""
+        """Return the container's entry in the pod's status."""
         image = self.spec.text("image") or ""
         return {
             "name": self.name,
@@ -232,7 +232,7 @@ class Container:
 
 
 def is_ours(container: Object) -> bool:
-    """True for a container of kubemtu's own image, whatever registry it is named after."""
+    """Return True for a container of kubemtu's own image, whatever registry it is named after."""
     image = (container.text("image") or "").partition("@")[0]
     return image.rpartition("/")[2].partition(":")[0] == "kubemtu"
 
@@ -243,7 +243,7 @@ def expand(text: str, env: Mapping[str, str]) -> str:
 
 
 def program_environment(pod: Object, env: Mapping[str, str]) -> dict[str, str]:
-    """What a program in a pod sees: what runs the lab, and the container's own variables.
+    """Return what a program in a pod sees: what runs the lab, and the container's own variables.
 
     A pod that says nothing about a ServiceAccount is the lab's own, and has a kubeconfig of the node's.
     """

@@ -34,7 +34,7 @@ def listen(pid: int) -> socket.socket:
 
 
 def addresses() -> tuple[str, ...]:
-    """The addresses for which the API's certificate must hold, besides loopback."""
+    """Return the addresses for which the API's certificate must hold, besides loopback."""
     return scenes.address(1), scenes.SERVICE_ADDRESS
 
 
@@ -52,7 +52,7 @@ def kubeconfigs(api: ApiBackend) -> dict[str, str]:
 
 
 def can_have_services() -> bool:
-    """True where nft and this kernel let the lab play kube-proxy."""
+    """Return True where nft and this kernel let the lab play kube-proxy."""
     try:
         nft.load(nft.table("ip", "try-nft", "") + nft.table("ip", "try-nft", _TRIED) + "delete table ip try-nft\n")
     except errors.Impossible:

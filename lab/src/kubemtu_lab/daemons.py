@@ -219,7 +219,7 @@ def _program(rtnl: Rtnl, device: str, network: str, mac: str, remote: str) -> No
 
 
 def _peer(node: Object, kind: str) -> Peer | None:
-    """What another node tells; None while it tells nothing, or runs another backend, which flannel ignores."""
+    """Return what another node tells; None while it tells nothing, or runs another backend, which flannel ignores."""
     told = {key.partition("/")[2]: value for key, value in node.mapping("metadata", "annotations").items()}
     public, network = told.get("public-ip"), node.text("spec", "podCIDR")
     mac, mac6 = _mac(told.get("backend-data")), _mac(told.get("backend-v6-data"))

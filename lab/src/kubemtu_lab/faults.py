@@ -45,7 +45,7 @@ def policy(fault: scene.PolicyDropped, addresses: Sequence[str]) -> str:
 
 
 async def _filtered(fault: scene.PolicyDropped, api: Api) -> list[str]:
-    """The addresses that a filter is for: of a pod, or the networks of all pods of its node."""
+    """Return the addresses that a filter is for: of a pod, or the networks of all pods of its node."""
     if fault.pod:
         namespace, _, name = fault.pod.rpartition("/")
         found = await api.find("v1", "pods", name, namespace or "default")

@@ -135,7 +135,7 @@ def hang_up(port: int) -> None:
 
 
 def ready_condition(node: Object) -> Object:
-    """The Ready condition of a node or a pod; an empty object where it has none."""
+    """Return the Ready condition of a node or a pod; an empty object where it has none."""
     return next((each for each in node.each("status", "conditions") if each.text("type") == "Ready"), Object.of({}))
 
 

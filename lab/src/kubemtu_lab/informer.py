@@ -37,12 +37,12 @@ def uid(body: Object) -> str:
 
 
 def ref(want: Want, body: Object) -> Ref:
-    """The address of an object that belongs to a collection."""
+    """Return the address of an object that belongs to a collection."""
     return at(want, body.name, body.namespace)
 
 
 def at(want: Want, name: str, namespace: str | None = None) -> Ref:
-    """The address of one object of a collection."""
+    """Return the address of one object of a collection."""
     return Ref(api_version=want.api_versions[0], kind=want.kind, plural=want.plural, name=name, namespace=namespace)
 
 

@@ -205,7 +205,7 @@ class Kubelet:
         return containers.Running(asyncio.shield(ended), stop)
 
     def address(self, pod: Object) -> str:
-        """The first address of a pod that is attached, or of this node."""
+        """Return the first address of a pod that is attached, or of this node."""
         attachment = self._attached.get(informer.uid(pod))
         return (attachment.addresses if attachment else self.addresses)[0]
 

@@ -67,7 +67,7 @@ class _NodeLifecycleController:
 
 
 def _with_ready(found: Object, told: Mapping[str, str]) -> list[dict[str, object]]:
-    """The conditions of a node or a pod, with another Ready among them."""
+    """Return the conditions of a node or a pod, with another Ready among them."""
     changed = dict(told) | {"lastTransitionTime": containers.now()}
     return [
         dict(each.body) | (changed if each.text("type") == "Ready" else {})

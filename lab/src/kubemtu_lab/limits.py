@@ -98,12 +98,12 @@ def command(
 
 
 def _may_not_pass(found: Limits) -> bool:
-    """True for a program that a folder of somebody else may keep out, whoever it is."""
+    """Return True for a program that a folder of somebody else may keep out, whoever it is."""
     return found.capabilities is not None and CAPABILITIES.index("DAC_OVERRIDE") not in found.capabilities
 
 
 def _needed(program: str, environment: Mapping[str, str]) -> list[str]:
-    """The paths that a program must reach: itself, and what runs kubemtu; none has a link in it, but for its end."""
+    """Return the paths that a program must reach: itself, what runs kubemtu; none has a link in it, but for its end."""
     path = Path(shutil.which(program) or program)
     ways = [path.parent.resolve() / path.name, path.resolve()]
     ways += [Path(each).resolve() for each in (sys.executable, sys.prefix, sys.base_prefix)]
@@ -123,7 +123,7 @@ def _refuse_root(pod: Object, container: Object, user: int | None) -> None:
 
 
 def _integer(pod: Object, container: Object, field: str) -> int | None:
-    """A field that a container may set for itself, and the pod for all of its containers."""
+    """Return a field that a container may set for itself, and the pod for all of its containers."""
     own = container.integer("securityContext", field)
     return pod.integer("spec", "securityContext", field) if own is None else own
 

@@ -42,7 +42,7 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
 
 
 def _kubernetes() -> Iterator[Body]:
-    """The Service that stands for the API, and who is behind it (kubernetes `pkg/controlplane/controller`)."""
+    """Return the Service that stands for the API, and who is behind it (kubernetes `pkg/controlplane/controller`)."""
     ports: list[Body] = [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": scenes.API_PORT}]
     spec: Body = {"type": "ClusterIP", "clusterIP": scenes.SERVICE_ADDRESS, "ports": ports}
     service = _object("v1", "Service", "kubernetes", "default", spec=spec)
@@ -60,7 +60,7 @@ def _kubernetes() -> Iterator[Body]:
 
 
 def network(cni: scenes.Canal | scenes.Flannel, *, dual_stack: bool = False) -> Iterator[Body]:
-    """The objects of a CNI: its ConfigMap, its DaemonSet and what else it brings."""
+    """Return the objects of a CNI: its ConfigMap, its DaemonSet and what else it brings."""
     if isinstance(cni, scenes.Canal):
         yield from _canal(cni, dual_stack=dual_stack)
     else:
@@ -272,7 +272,7 @@ def _shipped(name: str, kind: str = "") -> Iterator[Body]:
 
 
 def program(name: str, node: str, argv: list[str], *, host_network: bool = False, namespace: str = "default") -> Body:
-    """A pod that runs a program of this machine in its network namespace, started again whenever it ends."""
+    """Return a pod that runs a program of this machine in its network namespace, started again whenever it ends."""
     container = {"name": "main", "image": scenes.EXEC_IMAGE, "command": argv}
     spec: Body = {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 1}
     return _object("v1", "Pod", name, namespace, spec=spec | ({"hostNetwork": True} if host_network else {}))

@@ -42,7 +42,7 @@ def program() -> str:
 
 
 def is_there() -> bool:
-    """True where this machine has the command."""
+    """Return True where this machine has the command."""
     try:
         program()
     except errors.Impossible:

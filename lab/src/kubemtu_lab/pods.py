@@ -127,7 +127,7 @@ class Pod:
         return found is not None and informer.uid(found) == informer.uid(self.body)
 
     def status(self) -> dict[str, object]:
-        """The pod's status as kubelet reports it."""
+        """Return the pod's status as kubelet reports it."""
         initialized = all(container.ready for container in self.inits)
         ready = initialized and all(container.ready for container in self.mains)
         running = initialized and any("running" in c.state or c.restarts or c.last for c in self.mains)

@@ -131,7 +131,7 @@ def _dnat(way: ServicePort, family: Family, own: Sequence[str]) -> Iterator[str]
 
 
 def _matches(way: ServicePort, family: Family, own: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What is sent to a way: by its address, and by its node port on any address of the node, which is masqueraded."""
+    """Match what is sent to a Service's port: by its address, and by its node port on any address of the node."""
     yield f"{family} daddr {way.address} {way.protocol} dport {way.port}", ""
     if way.node_port and own:
         match = f"{family} daddr {{ {', '.join(own)} }} {way.protocol} dport {way.node_port}"
@@ -176,7 +176,7 @@ def _service(found: Object) -> tuple[str, str]:
 
 
 def _is_of(address: str, family: str) -> bool:
-    """True for an address or a network of that family; what is none, as the headless `None`, is of no family."""
+    """Return True for an address or a network of that family; what is none, as the headless `None`, is of no family."""
     try:
         return ipaddress.ip_interface(address).version == (6 if family == "IPv6" else 4)
     except ValueError:

@@ -67,7 +67,7 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _port(container: Object, probe: Object) -> int:
-    """The number of the probed port, which may be told by its name; 0 for none."""
+    """Return the number of the probed port, which may be told by its name; 0 for none."""
     told = probe.get("tcpSocket", "port")
     if isinstance(told, int):
         return told

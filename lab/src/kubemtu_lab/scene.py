@@ -213,27 +213,27 @@ def _letters(place: int) -> str:
 
 
 def address(place: int, nic: int = 0) -> str:
-    """The underlay address of a node, by its place in the scene (from 1) and the number of its NIC (from 0)."""
+    """Return the underlay address of a node, by its place in the scene (from 1) and the number of its NIC (from 0)."""
     return f"192.168.{77 + nic}.{place}"
 
 
 def address6(place: int, nic: int = 0) -> str:
-    """The IPv6 underlay address of a node in a dual-stack scene."""
+    """Return the IPv6 underlay address of a node in a dual-stack scene."""
     return f"fd00:{77 + nic}::{place:x}"
 
 
 def pod_network(place: int) -> str:
-    """The pods' IPv4 network of a node."""
+    """Return the pods' IPv4 network of a node."""
     return f"10.244.{place}.0/24"
 
 
 def pod_network6(place: int) -> str:
-    """The pods' IPv6 network of a node in a dual-stack scene."""
+    """Return the pods' IPv6 network of a node in a dual-stack scene."""
     return f"fd00:10:244:{place:x}::/64"
 
 
 def pod_networks(place: int, *, dual_stack: bool) -> tuple[str, ...]:
-    """The pods' networks of a node, IPv4 first."""
+    """Return the pods' networks of a node, IPv4 first."""
     return (pod_network(place), pod_network6(place)) if dual_stack else (pod_network(place),)
 
 

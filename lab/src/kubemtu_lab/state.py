@@ -49,7 +49,7 @@ class PodLocation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def root() -> Path:
-    """The folder in which this user's labs are remembered."""
+    """Return the folder in which this user's labs are remembered."""
     if chosen := os.environ.get("KUBEMTU_LABS"):
         return Path(chosen)
     if os.geteuid() == 0:
@@ -102,7 +102,7 @@ def supervisor_of(folder: Path) -> int | None:
 
 
 def folders() -> list[Path]:
-    """The folders of this user's labs, by name."""
+    """Return the folders of this user's labs, by name."""
     found = root()
     return sorted(each for each in found.iterdir() if each.is_dir()) if found.is_dir() else []
 
@@ -138,7 +138,7 @@ def start_time(pid: int, proc: int | None = None) -> int | None:
 
 
 def strays() -> list[tuple[int, str]]:
-    """The supervisors of labs below `root`, whether or not a folder knows them: (pid, name of the lab).
+    """Return the supervisors of labs below `root`, whether or not a folder knows them: (pid, name of the lab).
 
     Told by the process's name and its command line, which says the folder too.
     """
@@ -169,14 +169,14 @@ def place(folder: Path, pod: str) -> PodLocation | None:
 
 
 def is_ready(pod: Object) -> bool:
-    """True when the pod's Ready condition is."""
+    """Return True when the pod's Ready condition is."""
     return any(
         each.text("type") == "Ready" and each.text("status") == "True" for each in pod.each("status", "conditions")
     )
 
 
 def is_stuck(pod: Object) -> bool:
-    """True when a container of the pod waits for something that does not come by itself."""
+    """Return True when a container of the pod waits for something that does not come by itself."""
     for part in ("initContainerStatuses", "containerStatuses"):
         for each in pod.each("status", part):
             reason = each.text("state", "waiting", "reason")

@@ -77,7 +77,7 @@ class StartOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, error: KubemtuError, pid: int = 0) -> Self:
-        """What is reported of a lab that does not come up."""
+        """Return what is reported of a lab that does not come up."""
         return cls(pid=pid, error=str(error), kind=type(error).__name__)
 
 

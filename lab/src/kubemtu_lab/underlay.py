@@ -16,7 +16,7 @@ SWITCH = "fabric"
 
 
 def port(place: int, nic: int) -> str:
-    """The name of the switch port of a NIC, by the place of the node (from 1) and the number of its NIC (from 0)."""
+    """Name the switch port of a NIC, by the place of the node (from 1) and the number of its NIC (from 0)."""
     return f"port-{place}" if nic == 0 else f"port-{place}.{nic}"
 
 
@@ -81,7 +81,7 @@ def set_port(rtnl: Rtnl, name: str, nic: scenes.Nic) -> None:
 
 
 def _one_way(name: str, nic: scenes.Nic) -> str:
-    """The rules of a port that drops in one direction; what nft measures here is the IP packet."""
+    """Return the rules of a port that drops in one direction; what nft measures here is the IP packet."""
     hook, side = ("postrouting", "oifname") if nic.port_way == "to-node" else ("prerouting", "iifname")
     rule = f'{side} "{name}" meta length > {nic.port_mtu} drop'
     return f"  chain port {{\n    type filter hook {hook} priority 0;\n    {rule}\n  }}\n"

@@ -39,7 +39,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def folder(pod: Object) -> Path:
-    """What a node keeps of a pod; nothing of it is left when the pod has gone."""
+    """Return what a node keeps of a pod; nothing of it is left when the pod has gone."""
     return FOLDER / informer.uid(pod)
 
 
@@ -71,7 +71,7 @@ async def set_up(api: Api, pod: Object) -> None:
 
 
 def mounts(pod: Object, container: Object) -> list[Mount]:
-    """The folders that a container sees; those of Secrets can only be read."""
+    """Return the folders that a container sees; those of Secrets can only be read."""
     sources: dict[str | None, str] = {}
     secrets = set()
     for volume in pod.each("spec", "volumes"):

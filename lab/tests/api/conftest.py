@@ -21,7 +21,7 @@ MakeDaemonSet = Callable[..., Object]
 
 @pytest.fixture(name="api")
 async def api_() -> AsyncIterator[ApiBackend]:
-    """The real one when KUBEBUILDER_ASSETS is set; `viewer` is a user whom no rule knows."""
+    """Return the real one when KUBEBUILDER_ASSETS is set; `viewer` is a user whom no rule knows."""
     async with api(users={"viewer": ["lab:viewers"]}) as server:
         yield server
 

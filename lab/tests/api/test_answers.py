@@ -48,7 +48,7 @@ CHANGING = [
 
 
 def widgets() -> Object:
-    """The definition of the custom resources that the requests write: a bound of every kind."""
+    """Return the definition of the custom resources that the requests write: a bound of every kind."""
     texts = {"type": "object", "additionalProperties": {"type": "string"}}
     row = {"name": {"type": "string"}, "size": {"type": "integer"}}
     spec: Object = {
@@ -182,7 +182,7 @@ def _compared(answer: httpx2.Response, body: Object, see: Iterable[str]) -> Obje
 
 
 def _refusal(answer: httpx2.Response, body: Object) -> Object:
-    """What counts of a refusal: its reason, each field that is wrong and how, and the sentence.
+    """Return what counts of a refusal: its reason, each field that is wrong and how, and the sentence.
 
     The sentence is not compared where it is one of Go's decoders, nor where it lists several fields in no order.
     """
@@ -211,7 +211,7 @@ def _at(value: Json, path: list[str]) -> Json:
 
 
 def _sorted(value: Json) -> Json:
-    """The order of managedFields' entries says nothing; a server orders them by time first."""
+    """Sort managedFields, the order of whose entries says nothing: a server orders them by time first."""
     if isinstance(value, list) and all(isinstance(each, dict) and "fieldsV1" in each for each in value):
         return sorted(value, key=lambda each: (each["manager"], each["operation"]))
     return value

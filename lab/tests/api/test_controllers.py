@@ -84,7 +84,7 @@ async def status_of(http: httpx2.AsyncClient, name: str = "canal") -> Object:
 
 
 async def is_rolled_out(http: httpx2.AsyncClient) -> bool:
-    """What `kubectl rollout status` waits for."""
+    """Return what `kubectl rollout status` waits for."""
     daemonset = await call(http, "GET", f"{DAEMONSETS}/canal")
     status = daemonset.get("status", {})
     return bool(

@@ -57,7 +57,7 @@ async def held(http: httpx2.AsyncClient) -> list[Any]:
 
 
 async def ready_at(http: httpx2.AsyncClient) -> list[str]:
-    """The addresses that may be sent to, in all slices."""
+    """Return the addresses that may be sent to, in all slices."""
     every = [each for found in await held(http) for each in found.get("endpoints") or ()]
     return [each["addresses"][0] for each in every if each["conditions"]["ready"]]
 

@@ -12,7 +12,7 @@ from kubemtu_lab.line import faults
 
 @pytest.fixture(scope="module")
 def tcp_lines(namespaces: None) -> Iterator[TcpLineMaker]:
-    """Makes lines, and deletes them at the end of the module."""
+    """Make lines, and deletes them at the end of the module."""
     made: list[TcpLine] = []
 
     def make(*broken: faults.Fault, probing: int = 0) -> TcpLine:

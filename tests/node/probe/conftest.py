@@ -19,14 +19,14 @@ def _need(what: str, there: bool) -> None:
 
 @pytest.fixture
 def bare(namespaces: None) -> Iterator[Net]:
-    """A fresh network without a station."""
+    """Return a fresh network without a station."""
     with Net() as made:
         yield made
 
 
 @pytest.fixture
 def net(namespaces: None) -> Iterator[Net]:
-    """A fresh network with a station at its far end."""
+    """Return a fresh network with a station at its far end."""
     with Net(meanwhile=stations.serve) as made:
         stations.wait(made.processes[0])
         yield made

@@ -163,7 +163,7 @@ class Picture(msgspec.Struct, frozen=True):
     unfinished: tuple[str, ...]  # names of MTUMigrations
 
     def differs(self, other: "Picture") -> str:
-        """The first difference, for people; empty when there is none."""
+        """Return the first difference, for people; empty when there is none."""
         for field in self.__struct_fields__:
             ours, theirs = getattr(self, field), getattr(other, field)
             if ours != theirs:
@@ -249,7 +249,7 @@ class Cluster:
         )
 
     def pods(self) -> list[dict[str, str]]:
-        """The pods of the pod network that the lab's kubelets keep."""
+        """Return the pods of the pod network that the lab's kubelets keep."""
         return self._pods()
 
     def locked(self) -> list[str]:
@@ -262,7 +262,7 @@ class Cluster:
         return [json.loads(path.read_text()) for path in folder.iterdir() if "log" not in path.name]
 
     def observation(self, node: str) -> dict[str, object]:
-        """What the agent of a node told last."""
+        """Return what the agent of a node told last."""
         found = self.kube.http.get(f"{NODE_MTUS}/{node}")
         status = found.json().get("status", {}) if found.status_code == 200 else {}
         seen = status.get("observation", {})
@@ -270,11 +270,11 @@ class Cluster:
         return seen
 
     def node_mtu(self, node: str) -> dict[str, object]:
-        """A NodeMTU."""
+        """Return a NodeMTU."""
         return self.kube.get(f"{NODE_MTUS}/{node}")
 
     def config(self) -> dict[str, str]:
-        """The CNI's ConfigMap."""
+        """Return the CNI's ConfigMap."""
         data = self.kube.get(CONFIGS[self.lab.scene.name.partition("-")[0]])["data"]
         assert isinstance(data, dict)
         return data
@@ -291,7 +291,7 @@ class Cluster:
             self.kube.delete(f"{MIGRATIONS}/{one['metadata']['name']}")
 
     def questions(self) -> list[str]:
-        """The names of all MTUProbes, and those under which any agent still tells something."""
+        """Return the names of all MTUProbes, and those under which any agent still tells something."""
         asked, nodes = self.kube.get(PROBES)["items"], self.kube.get(NODE_MTUS)["items"]
         assert isinstance(asked, list)
         assert isinstance(nodes, list)
@@ -337,7 +337,7 @@ class Cluster:
         )
 
     def picture_of_an_agentless_lab(self) -> tuple[dict[str, str], list[str]]:
-        """The configuration and the kernel's part: without agents there are no kinds of kubemtu."""
+        """Return the configuration and the kernel's part: without agents there are no kinds of kubemtu."""
         return self.config(), list(self._threads.map(self._kernel_of, self.nodes))
 
     def _kernel_of(self, node: str) -> str:
@@ -378,7 +378,7 @@ def kill_agent(found: Cluster, node: str, number: int = signal.SIGKILL) -> int:
 
 
 def agent_pid(found: Cluster, node: str) -> int | None:
-    """The pid, on the machine, of the agent of a node; None while it is being started again."""
+    """Return the pid, on the machine, of the agent of a node; None while it is being started again."""
     home = Path(f"/proc/{found.lab.node_pid(node)}/ns/pid").readlink()
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):

@@ -55,7 +55,7 @@ class Wrong(Exception):
 
 
 def kill(_lab: Cluster, command: Command) -> bool:
-    """The process is gone at once."""
+    """Kill the process, so that it is gone at once."""
     command.kill(signal.SIGKILL)
     return False
 
@@ -93,13 +93,13 @@ def close(_lab: Cluster, command: Command) -> bool:
 
 
 def fill_output(_lab: Cluster, command: Command) -> bool:
-    """The device that the output goes to is full from now on."""
+    """Fill the device that the output goes to, from now on."""
     command.kill(signal.SIGUSR1)
     return True
 
 
 def kill_agent(lab: Cluster, _command: Command) -> bool:
-    """The agent of a node dies; its kubelet starts another."""
+    """Kill the agent of a node; its kubelet starts another."""
     pid = agent_pid(lab, VICTIM)
     if pid is not None:
         with contextlib.suppress(ProcessLookupError):
@@ -131,7 +131,7 @@ DISTURBANCES: dict[str, Callable[[Cluster, Command], bool]] = {
 
 
 def journals(lab: Cluster, node: str) -> dict[str, str]:
-    """The journals that lie on a node, by the name of their change."""
+    """Return the journals that lie on a node, by the name of their change."""
     script = 'for file in /run/kubemtu/*.jsonl; do [ -e "$file" ] || continue; echo "@ $file"; cat "$file"; done'
     text = lab.lab.exec(node, ["sh", "-c", script]).stdout
     parts = [part.partition("\n") for part in text.split("@ /run/kubemtu/")[1:]]
@@ -139,7 +139,7 @@ def journals(lab: Cluster, node: str) -> dict[str, str]:
 
 
 def ipv4_senders(lab: Cluster) -> dict[str, int]:
-    """The largest packet that each pod's route and link let out, by pod: read with `ip`."""
+    """Return the largest packet that each pod's route and link let out, by pod: read with `ip`."""
     found = {}
     for pod in lab.pods():
         inside = ["ip", "-n", pod["netns"], "-j"]
@@ -151,7 +151,7 @@ def ipv4_senders(lab: Cluster) -> dict[str, int]:
 
 
 def untrue(lab: Cluster, lines: Sequence[str]) -> Iterator[str]:
-    """What the last of these lines says and the cluster does not show; nothing where all is as it says."""
+    """Return what the last of these lines says and the cluster does not show; nothing where all is as it says."""
     last = lines[-1]
     if (found := re.match(r"(\d+) nodes have written down", last)) is not None:
         for node in lab.nodes:
@@ -181,7 +181,7 @@ def _larger(lab: Cluster, said: str, most: int) -> Iterator[str]:
 
 
 def bare(picture: Picture) -> Picture:
-    """The same without what every run names anew: the change, and how many have driven it."""
+    """Return the same without what every run names anew: the change, and how many have driven it."""
     specs = {
         name: {key: value for key, value in spec.items() if key not in {"migration", "epoch"}}
         if isinstance(spec, dict)

@@ -28,5 +28,5 @@ def ends(lab: Cluster, pod: str) -> tuple[int, int]:
 
 
 def pinned(lab: Cluster, pod: str) -> bool:
-    """True when the pod's default route is locked to an MTU."""
+    """Return True when the pod's default route is locked to an MTU."""
     return " lock " in lab.lab.exec(pod, ["ip", "route", "show", "default"]).stdout

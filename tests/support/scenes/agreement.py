@@ -68,7 +68,7 @@ def agree(cluster: Cluster, here: str = "pod-1a", there: str = "pod-2a") -> View
 
 
 def _differences(found: Views) -> Iterator[str]:
-    """What two commands say differently."""
+    """Return what two commands say differently."""
     known = {name: one for name, one in found.remedies.items() if one is not None}
     measured = found.remedies["probe"]
     if (

@@ -75,7 +75,7 @@ class Told(msgspec.Struct, frozen=True):
         return [found.mark for found in self.findings]
 
     def one(self, code: str) -> Finding:
-        """The first finding of that code. Raises LookupError."""
+        """Return the first finding of that code. Raises LookupError."""
         for found in self.findings:
             if found.code == code:
                 return found
@@ -126,7 +126,7 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 def stretch(before: str | int | None, after: str | int | None) -> tuple[str, str]:
-    """What is taken out and what is put in, word by word and without blanks: one stretch, whatever is between."""
+    """Return what is taken out and put in, word by word and without blanks: one stretch, whatever is between."""
     if before is None or after is None or not before or not after:
         return repr(before), repr(after)
     old, new = (re.findall(r'"[^"]*"|\w+|\s+|[^\w\s]', str(each)) for each in (before, after))
@@ -164,7 +164,7 @@ class Cluster:
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
     def check(self) -> Told:
-        """What `kubemtu check` says now."""
+        """Return what `kubemtu check` says now."""
         return told(self.run("check", "-o", "json"))
 
     def settle(self, marks: Iterable[str], seconds: float = SECONDS) -> Told:
@@ -196,7 +196,7 @@ class Cluster:
         return self.settle([])
 
     def plan(self, *words: str) -> Planned:
-        """What `kubemtu plan` says now."""
+        """Return what `kubemtu plan` says now."""
         ended = self.run("plan", "-o", "json", *words)
         assert ended.code == 0, ended.err
         return msgspec.json.decode(ended.out, type=Planned)
@@ -210,11 +210,11 @@ class Cluster:
         until(lambda: all(f'"{name}"' in json.dumps(self.kube.get(NODE_MTUS)) for name in names))
 
     def links(self, place: str) -> dict[str, int]:
-        """The links at a place, and their MTUs."""
+        """Return the links at a place, and their MTUs."""
         return {each["ifname"]: each["mtu"] for each in json.loads(self.ip(place, "-json", "link"))}
 
     def config(self, key: str, path: str = CONFIG) -> str:
-        """The value of a key of the CNI's ConfigMap."""
+        """Return the value of a key of the CNI's ConfigMap."""
         held = self.kube.get(path)["data"]
         assert isinstance(held, dict)
         return str(held[key])

@@ -45,7 +45,7 @@ def configured(path: str = CONFIG, /, *, restarted: bool | str = False, **keys: 
 
 
 def inline(old: str, new: str, *, restarted: bool | str = False) -> Fault:
-    """The text of cni_network_config is changed."""
+    """Change the text of cni_network_config."""
 
     @contextlib.contextmanager
     def fault(cluster: Cluster) -> Iterator[None]:
@@ -58,7 +58,7 @@ def inline(old: str, new: str, *, restarted: bool | str = False) -> Fault:
 
 
 def net_conf(path: str = CONFIG, *, restarted: bool | str = False, **backend: str | int) -> Fault:
-    """The Backend of net-conf.json is another."""
+    """Make the Backend of net-conf.json another."""
     text = json.dumps({"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"} | backend})
     return configured(path, restarted=restarted, net_conf_json=text)
 
@@ -90,7 +90,7 @@ def together(*faults: Fault) -> Fault:
 
 
 def links(places: dict[str, int]) -> Fault:
-    """The MTUs of links are set by hand: {"node-1 flannel.1": 1400}; "node-1 cali*" is every pod port of the node."""
+    """Set the MTUs of links by hand: {"node-1 flannel.1": 1400}; "node-1 cali*" is every pod port of the node."""
 
     @contextlib.contextmanager
     def fault(cluster: Cluster) -> Iterator[None]:
@@ -143,7 +143,7 @@ def hand_edited(node: str, path: str, old: str, new: str) -> Fault:
 
 
 def route(pod: str, *metrics: str) -> Fault:
-    """The pod's default route has metrics of its own."""
+    """Give the pod's default route metrics of its own."""
 
     @contextlib.contextmanager
     def fault(cluster: Cluster) -> Iterator[None]:
@@ -158,7 +158,7 @@ def route(pod: str, *metrics: str) -> Fault:
 
 
 def owned(labels: dict[str, str], annotations: dict[str, str]) -> Fault:
-    """The ConfigMap is somebody's, by its labels and annotations."""
+    """Make the ConfigMap somebody's, by its labels and annotations."""
 
     @contextlib.contextmanager
     def fault(cluster: Cluster) -> Iterator[None]:
@@ -203,7 +203,7 @@ def config_map(name: str, key: str, text: str) -> Fault:
 
 
 def annotated(node: str, key: str, text: str) -> Fault:
-    """A node has an annotation."""
+    """Give a node an annotation."""
 
     @contextlib.contextmanager
     def fault(cluster: Cluster) -> Iterator[None]:
@@ -233,7 +233,7 @@ def pool_mode(mode: str) -> Fault:
 
 @contextlib.contextmanager
 def strangers(cluster: Cluster) -> Iterator[None]:
-    """What is on real nodes besides the pod network: kube-proxy's and NodeLocalDNS' devices, docker0, Multus, hosts.
+    """Add what is on real nodes besides the pod network: kube-proxy's and NodeLocalDNS' devices, docker0, Multus.
 
     The two devices are of kind dummy there, which not every kernel has; their names and MTUs are what matters.
     """

@@ -9,5 +9,5 @@ BOTH_OF = "default/pod-{0}a and default/pod-{0}b"
 
 
 def on_nodes(code: str, place: str, *numbers: int) -> tuple[str, ...]:
-    """The same finding on nodes."""
+    """Return the same finding on nodes."""
     return tuple(f"{code}: node node-{number}, {place.format(number)}" for number in numbers)

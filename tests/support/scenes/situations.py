@@ -33,7 +33,7 @@ def rules(cluster: Cluster, place: str, hook: str, *lines: str, priority: int = 
 
 @contextlib.contextmanager
 def hole(cluster: Cluster, node: str, size: int, *, way: str = "to", only: str = "") -> Iterator[None]:
-    """The switch port of a node drops what is larger without a word, `way` "to" it, "from" it or "both" ways.
+    """Have the switch port of a node drop what is larger without a word, `way` "to" it, "from" it or "both" ways.
 
     Whatever it is, the API's traffic too. `only`: nothing but what has to do with that underlay address.
     """
@@ -52,7 +52,7 @@ def hole(cluster: Cluster, node: str, size: int, *, way: str = "to", only: str =
 
 @contextlib.contextmanager
 def pinned(lab: Lab, node: str, size: int) -> Iterator[None]:
-    """What an operator does by hand to a node that is cut off: its routes to others take so much, and its SYNs say so.
+    """Do what an operator does by hand to a node that is cut off: its routes to others take so much, its SYNs say so.
 
     (The MSS that a SYN announces follows from the route's MTU: net/ipv4/tcp_output.c, tcp_advertise_mss.)
     """
@@ -76,7 +76,7 @@ def everywhere(cluster: Cluster, *contexts: contextlib.AbstractContextManager[No
 
 @contextlib.contextmanager
 def veth(cluster: Cluster, pod: str, *, inside: int, outside: int) -> Iterator[None]:
-    """The two ends of a pod's veth have these MTUs, and its node's agent has seen it; what that taught is forgotten."""
+    """Give the two ends of a pod's veth these MTUs, once its node's agent has seen it; forget what that taught."""
     place = cluster.lab.pod(pod)
     before = cluster.links(pod)["eth0"], cluster.links(place.node)[place.host_link]
     _ends(cluster, pod, inside, outside)
@@ -97,7 +97,7 @@ def _ends(cluster: Cluster, pod: str, inside: int, outside: int) -> None:
 
 @contextlib.contextmanager
 def bridge(cluster: Cluster, node: str, mtu: int) -> Iterator[None]:
-    """The bridge of a node's pods has another MTU."""
+    """Give the bridge of a node's pods another MTU."""
     before = cluster.links(node)["cni0"]
     cluster.ip(node, "link", "set", "cni0", "mtu", str(mtu))
     try:
@@ -107,7 +107,7 @@ def bridge(cluster: Cluster, node: str, mtu: int) -> Iterator[None]:
 
 
 def seen_ends(cluster: Cluster, node: str) -> Mapping[str, tuple[int, int]]:
-    """The MTUs of each pod of a node, in the pod and outside, as its agent tells them."""
+    """Return the MTUs of each pod of a node, in the pod and outside, as its agent tells them."""
     found = json.loads(json.dumps(cluster.kube.get(f"{NODE_MTUS}/{node}")))
     ports = found.get("status", {}).get("observation", {}).get("ports", [])  # a new one is made, then told
     return {port["host_link"]: (port["pod_mtu"], port["host_mtu"]) for port in ports}
@@ -115,7 +115,7 @@ def seen_ends(cluster: Cluster, node: str) -> Mapping[str, tuple[int, int]]:
 
 @contextlib.contextmanager
 def nics(cluster: Cluster, mtu: int, nodes: Sequence[str]) -> Iterator[None]:
-    """The NICs of these nodes have another MTU, and what is above them has not."""
+    """Give the NICs of these nodes another MTU, and not what is above them."""
     for node in nodes:
         cluster.ip(node, "link", "set", "eth0", "mtu", str(mtu))
     cluster.nudge()
@@ -136,7 +136,7 @@ def _nic(cluster: Cluster, node: str) -> int:
 
 @contextlib.contextmanager
 def sysctl(cluster: Cluster, place: str, name: str, value: int) -> Iterator[None]:
-    """A kernel setting of a place is another than 0."""
+    """Set a kernel setting of a place to another value than 0."""
     cluster.lab.exec(place, ["sysctl", "-w", f"{name}={value}"])
     try:
         yield
@@ -146,7 +146,7 @@ def sysctl(cluster: Cluster, place: str, name: str, value: int) -> Iterator[None
 
 @contextlib.contextmanager
 def silent_icmp(cluster: Cluster, *nodes: str) -> Iterator[None]:
-    """A firewall on these nodes swallows what they themselves say of packets that are too big."""
+    """Have a firewall on these nodes swallow what they themselves say of packets that are too big."""
     drop = ("icmp type destination-unreachable icmp code 4 drop", "icmpv6 type packet-too-big drop")
     with everywhere(cluster, *(rules(cluster, node, "output", *drop) for node in nodes)):
         yield
@@ -154,7 +154,7 @@ def silent_icmp(cluster: Cluster, *nodes: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def policy(cluster: Cluster, node: str, address: str, what: str = "") -> Iterator[None]:
-    """A node lets nobody begin anything with a pod, or nothing of a protocol; answers to the pod itself pass."""
+    """Let nobody begin anything with a pod of a node, or nothing of a protocol; answers to the pod itself pass."""
     lines = ("ct direction reply accept", f"ip daddr {address} {what} drop")
     with rules(cluster, node, "forward", *lines):
         yield
@@ -162,7 +162,7 @@ def policy(cluster: Cluster, node: str, address: str, what: str = "") -> Iterato
 
 @contextlib.contextmanager
 def stopped(cluster: Cluster, node: str) -> Iterator[None]:
-    """The agent of a node does nothing, and does not end either."""
+    """Have the agent of a node do nothing, and not end either."""
     proc = cluster.lab.node_root(node) / "proc"
     (pid,) = [
         each.name
@@ -178,7 +178,7 @@ def stopped(cluster: Cluster, node: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def muted(cluster: Cluster, node: str) -> Iterator[None]:
-    """The agent of a node works and answers probes, and nothing that it says reaches the API server."""
+    """Have the agent of a node work and answer probes, and nothing that it says reach the API server."""
     try:
         with rules(cluster, node, "output", "tcp dport != 7843 tcp sport != 7843 drop"):
             cluster.kube.delete(f"{NODE_MTUS}/{node}")
@@ -189,7 +189,7 @@ def muted(cluster: Cluster, node: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cut_off(cluster: Cluster, node: str) -> Iterator[None]:
-    """A node is dead for the others: its agent stands still, and nothing of theirs gets in, nor of the API."""
+    """Make a node dead for the others: its agent stands still, and nothing of theirs gets in, nor of the API."""
     others = "ip saddr 192.168.77.0/24 drop"
     with stopped(cluster, node), rules(cluster, node, "prerouting", others):
         yield

@@ -136,7 +136,7 @@ class _Parser:
         return _variable(word)
 
     def _presence(self) -> Evaluate:
-        """The macro `has(a.b)`: whether a has a member b, where there is an a."""
+        """Evaluate the macro `has(a.b)`: whether a has a member b, where there is an a."""
         found = _variable(self._name())
         self._needs(".")
         name = self._name()

@@ -123,7 +123,7 @@ def _covers(rule: _MatchRule, resource: Resource, name: str, operation: str) -> 
 
 
 def _request(user: Object, resource: Resource, fresh: Object, operation: str) -> dict[str, object]:
-    """The AdmissionRequest, as far as expressions here may ask for it."""
+    """Return the AdmissionRequest, as far as expressions here may ask for it."""
     metadata = fresh["metadata"]
     return {
         "operation": operation,

@@ -110,7 +110,7 @@ def check_applied(configuration: Object) -> None:
 
 
 def _check_custom(resource: Resource, body: Object) -> None:
-    """A custom resource says what it is; of built-in kinds the path is enough."""
+    """Refuse a custom resource that does not say what it is; of built-in kinds the path is enough."""
     kind = body.get("kind")
     if not (body.get("apiVersion") and kind):
         lacking = "apiVersion" if kind else "Kind"

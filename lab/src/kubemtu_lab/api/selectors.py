@@ -107,7 +107,7 @@ def _field_test(resource: Resource, requirement: str) -> Test:
 
 
 def _text_at(candidate: Object, path: Iterable[str]) -> str:
-    """The value as the field selectors of Kubernetes see it: absent is empty, booleans are words."""
+    """Return the value as the field selectors of Kubernetes see it: absent is empty, booleans are words."""
     value: object = candidate
     for step in path:
         value = value.get(step) if isinstance(value, dict) else None

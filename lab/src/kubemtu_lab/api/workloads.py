@@ -46,7 +46,7 @@ def status_causes(resource: Resource, item: Object) -> Iterator[Cause]:
 
 
 def _fixed(pod: Object) -> Object:
-    """What of a pod's spec never changes."""
+    """Return what of a pod's spec never changes."""
     spec = copied(pod.get("spec") or {})
     for field in ("activeDeadlineSeconds", "tolerations"):
         spec.pop(field, None)

@@ -116,7 +116,7 @@ def _with_port(found: "scenes.Scene", written: str) -> "scenes.Scene":
 
 
 def _hole(node: "scenes.Node", nic: "scenes.Nic", *, is_first: bool) -> str:
-    """What a port does to the cluster that is up."""
+    """Return what a port does to the cluster that is up."""
     way = {"both": "", "to-node": " of what is sent to it", "from-node": " of what it sends"}[nic.port_way]
     silent = "the API server itself is behind it" if is_first else "its kubelet and daemons reach the API through it"
     return (

@@ -169,7 +169,7 @@ async def ask_why(api: kube_api.Api, stage: Stage) -> str:
 
 
 async def popular(whole: plan.Plan, command: str) -> StoryRow:
-    """The popular way on a lab of its own: the same edit, the pods deleted by hand, the loop on every node."""
+    """Go the popular way on a lab of its own: the same edit, the pods deleted by hand, the loop on every node."""
     async with cluster.cluster(scenes.named(SCENE), f"demo-{os.getpid()}-popular") as lab, connected(lab) as api:
 
         async def change() -> None:
@@ -184,7 +184,7 @@ async def popular(whole: plan.Plan, command: str) -> StoryRow:
 
 
 def popular_command(target: int) -> str:
-    """The loop that forum answers recommend; with `ip` where this machine has no ifconfig."""
+    """Return the loop that forum answers recommend; with `ip` where this machine has no ifconfig."""
     return (IFCONFIG if shutil.which("ifconfig") else IP) % target
 
 
@@ -273,7 +273,7 @@ print(json.dumps({port.host_link: [port.host_rx_dropped, port.host_tx_dropped, p
 
 
 def port_drops(lab: cluster.Lab, node: str) -> dict[str, PortDrops]:
-    """The drop counters of both ends of every pod port of a node, by the name of the host's end."""
+    """Return the drop counters of both ends of every pod port of a node, by the name of the host's end."""
     found: dict[str, list[int]] = json.loads(lab.python(node, _DROPS))
     return {
         name: PortDrops(host_rx_dropped=one, host_tx_dropped=two, pod_rx_dropped=three, pod_tx_dropped=four)
@@ -282,7 +282,7 @@ def port_drops(lab: cluster.Lab, node: str) -> dict[str, PortDrops]:
 
 
 async def pod_identities(api: kube_api.Api) -> set[tuple[str, int]]:
-    """The uid of every workload pod and how often its containers were restarted."""
+    """Return the uid of every workload pod and how often its containers were restarted."""
     return {
         (
             pod.text("metadata", "uid") or "",
@@ -307,7 +307,7 @@ async def delete_cni_pods(api: kube_api.Api, nodes: int) -> None:
 
 
 def is_ready(pod: Object) -> bool:
-    """True when the pod's Ready condition is."""
+    """Return True when the pod's Ready condition is."""
     return any(one.text("type") == "Ready" and one.text("status") == "True" for one in pod.each("status", "conditions"))
 
 
@@ -323,6 +323,6 @@ async def agents_ready(api: kube_api.Api, nodes: int) -> None:
 
 @contextlib.asynccontextmanager
 async def connected(lab: cluster.Lab) -> AsyncIterator[kube_api.Api]:
-    """The API of a lab."""
+    """Return the API of a lab."""
     async with kube_api.Api(connect.settings(str(lab.kubeconfig), None)) as api:
         yield api

@@ -95,7 +95,7 @@ class Quiet:
 
 
 def table(rows: dict[str, story.StoryRow]) -> str:
-    """The counts of each way, side by side."""
+    """Return the counts of each way, side by side."""
     names = list(rows)
     lines = ["From the first change to 5 s after the last".ljust(46) + "".join(f"{name:>18}" for name in names)]
     for title, field in ROWS:

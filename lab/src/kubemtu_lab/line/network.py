@@ -47,7 +47,7 @@ class Line:
     """A line that runs; every change is made to the running network."""
 
     def __init__(self, *, rtt: float = 0.0, meanwhile: Callable[[Self], object] | None = None) -> None:
-        """Builds it, all with an MTU of 1500; `rtt` in seconds is what the middle link takes there and back.
+        """Build it, all with an MTU of 1500; `rtt` in seconds is what the middle link takes there and back.
 
         `meanwhile` is called once the namespaces are there and before they have links, to start what takes its time.
 
@@ -77,7 +77,7 @@ class Line:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends it."""
+        """End it."""
         self.close()
 
     def _open(self) -> None:
@@ -153,7 +153,7 @@ class Line:
         run(*self.command(place, "nft", "-f", "-"), stdin="\n".join(lines))
 
     def command(self, place: str, *words: str) -> tuple[str, ...]:
-        """A command as it is run inside one of the namespaces."""
+        """Return a command as it is run inside one of the namespaces."""
         return ("ip", "netns", "exec", self.spaces[place], *words)
 
     def inside(self, place: str, work: Callable[[], T]) -> T:

@@ -54,7 +54,7 @@ class DelayLine:
     """One direction of one link: what was read and is not due yet."""
 
     def __init__(self, source: int, sink: int) -> None:
-        """Starts empty; both are descriptors of TUN devices."""
+        """Start empty; both are descriptors of TUN devices."""
         self.source = source
         self.sink = sink
         self.held: deque[tuple[float, bytes]] = deque()

@@ -55,7 +55,7 @@ def _tell(line: Line, family: Family, mtu: int) -> None:
 
 
 def too_big(family: Family, mtu: int, port: int) -> bytes:
-    """An ICMP message that refuses a datagram of 1500 bytes, from that port of a to b: RFC 1191 4, RFC 4443 3.2."""
+    """Make an ICMP message that refuses a packet of 1500 bytes, from that port of a to b: RFC 1191 4, RFC 4443 3.2."""
     datagram = struct.pack("!HHHH", port, faults.PORT, 1500 - 20 if family == 4 else 1500 - 40, 0)
     ends = ipaddress.ip_address(network.A[family]).packed + ipaddress.ip_address(network.B[family]).packed
     if family == 6:  # the kernel computes the checksum (RFC 3542 3.1)

@@ -31,7 +31,7 @@ with station.Station(wire.Key(bytes.fromhex(sys.argv[1])), port=7843, rate=int(s
 
 @contextlib.contextmanager
 def stage(scene: LineScene, rtt: Rtt, *, rate: int = gate.RATE) -> Iterator[Line]:
-    """A line like that of the scene, with a station at its far end that answers up to `rate` requests a second.
+    """Return a line like that of the scene, with a station at its far end that answers up to `rate` requests a second.
 
     Raises what `Line` does, and StartFailed.
     """

@@ -57,21 +57,21 @@ def only_host_ends(found: scene.Scene, mtu: int) -> scene.Scene:
 
 
 def icmp_filtered(found: scene.Scene) -> scene.Scene:
-    """A firewall on every node swallows the node's own ICMP: senders never learn the path MTU."""
+    """Have a firewall on every node swallow the node's own ICMP: senders never learn the path MTU."""
     return found.with_fault(*(scene.IcmpFiltered(node=node.name) for node in found.nodes))
 
 
 def black_hole(
     found: scene.Scene, node: str, port_mtu: int, way: Literal["both", "to-node", "from-node"] = "both"
 ) -> scene.Scene:
-    """The switch port of a node takes less than its NIC sends; or only what goes one way is too large for it."""
+    """Let the switch port of a node take less than its NIC sends, both ways or in one."""
     nics = found.nodes[found.number(node) - 1].nics
     first = scene.Nic(name=nics[0].name, mtu=nics[0].mtu, port_mtu=port_mtu, port_way=way)
     return found.with_nics(node, first, *nics[1:])
 
 
 def udp_filtered(found: scene.Scene, port: int | None = None) -> scene.Scene:
-    """A policy of every node drops the UDP that others send to its pods, or that to one port; ICMP and TCP pass."""
+    """Have a policy of every node drop the UDP that others send to its pods, or that to one port; ICMP and TCP pass."""
     return found.with_fault(*(scene.PolicyDropped(node=node.name, protocol="udp", port=port) for node in found.nodes))
 
 

@@ -28,7 +28,7 @@ def balance(
     drops: Sequence[Mapping[str, PortDrops]] = (),
     backlog_drops: int = 0,
 ) -> Tally:
-    """Merges all books into one Tally.
+    """Merge all books into one Tally.
 
     `books` by place; `drops` by place at every moment and once more at the end, or empty when nobody read them;
     `ended` in seconds of CLOCK_MONOTONIC, when sending stopped. Raises BooksDisagree.
@@ -92,7 +92,7 @@ class _Row:
         self.sizes: set[int] = set()
 
     def interval(self, moment: Moment, end: float) -> Interval:
-        """The row as a record."""
+        """Return the row as a record."""
         return Interval(
             name=moment.name,
             begins=moment.at,
@@ -158,7 +158,7 @@ def _per_interval(values: Sequence[int], spans: int, what: str) -> Sequence[int]
 
 
 def _udp(flow: plans.UdpFlow, pages: _Pages, rows: Sequence[_Row]) -> Losses:
-    """Adds a flow to the rows of its intervals."""
+    """Add a flow to the rows of its intervals."""
     where = f"UDP flow {flow.id} from {flow.source} to {flow.address} ({flow.target})"
     if flow.id not in pages.sent:
         raise BooksDisagree(f"{where}: the sender handed over no book")
@@ -247,7 +247,7 @@ def _crossing(before: Mapping[str, PortDrops], after: Mapping[str, PortDrops]) -
 
 
 def _check_ports(plan: plans.Plan, pages: _Pages, drops: Sequence[Mapping[str, PortDrops]]) -> None:
-    """What a pod's socket saw dropped at its own port, the port must have counted as well."""
+    """Hold what a pod's socket saw dropped at its own port against what the port counted."""
     if not drops:
         return
     swallowed: Counter[str] = Counter()

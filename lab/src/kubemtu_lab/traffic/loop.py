@@ -23,7 +23,7 @@ class Loop:
         self._ended = False
 
     def watch(self, descriptor: int, ready: Ready, mask: int = READABLE) -> None:
-        """Calls `ready` with the epoll mask whenever the descriptor is ready, or has an error."""
+        """Call `ready` with the epoll mask whenever the descriptor is ready, or has an error."""
         if descriptor in self._ready:
             self._epoll.modify(descriptor, mask)
         else:
@@ -31,20 +31,20 @@ class Loop:
         self._ready[descriptor] = ready
 
     def forget(self, descriptor: int) -> None:
-        """Stops watching; call it before the descriptor is closed, because its number will be used again."""
+        """Stop watching; call it before the descriptor is closed, because its number will be used again."""
         if self._ready.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
     def at(self, moment: float, action: Callable[[], None]) -> None:
-        """Calls `action` once, at `moment` in seconds of CLOCK_MONOTONIC or soon after."""
+        """Call `action` once, at `moment` in seconds of CLOCK_MONOTONIC or soon after."""
         heapq.heappush(self._moments, (moment, next(self._order), action))
 
     def end(self) -> None:
-        """Makes `run` return."""
+        """Make `run` return."""
         self._ended = True
 
     def run(self) -> None:
-        """Serves descriptors and moments until `end`."""
+        """Serve descriptors and moments until `end`."""
         while not self._ended:
             wait = max(0.0, self._moments[0][0] - time.monotonic()) if self._moments else -1.0
             for descriptor, mask in self._epoll.poll(wait):

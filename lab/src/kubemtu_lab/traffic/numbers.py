@@ -26,7 +26,7 @@ class Numbers:
             self.stops.append(stop)
 
     def add(self, number: int) -> bool:
-        """Adds a number; False when it was there already."""
+        """Add a number; False when it was there already."""
         starts, stops = self.starts, self.stops
         if stops and number == stops[-1]:  # the common case: the next one, in order
             stops[-1] = number + 1
@@ -73,7 +73,7 @@ class Numbers:
         return f"Numbers({list(self.runs())})"
 
     def runs(self) -> Iterator[tuple[int, int]]:
-        """The runs [start, stop), ascending, none touching the next."""
+        """Return the runs [start, stop), ascending, none touching the next."""
         return zip(self.starts, self.stops, strict=True)
 
     def below(self, bound: int) -> int:
@@ -84,7 +84,7 @@ class Numbers:
         return sum(self.stops[: whole - 1]) - sum(self.starts[:whole]) + min(self.stops[whole - 1], bound)
 
     def minus(self, other: "Numbers") -> "Numbers":
-        """The numbers that are here and not there."""
+        """Return the numbers that are here and not there."""
         left = Numbers()
         holes = list(other.runs())
         at = 0
@@ -103,7 +103,7 @@ class Numbers:
         return left
 
     def overlap(self, other: "Numbers") -> "Numbers":
-        """The numbers that are both here and there."""
+        """Return the numbers that are both here and there."""
         return self.minus(self.minus(other))
 
 

@@ -50,7 +50,7 @@ class TrafficPod:
         self._asking: list[tcp.Staying | tcp.Fresh] = [*self._staying, *self._fresh]
 
     def obey(self, order: wire.Orders) -> None:
-        """Does one thing of the run's."""
+        """Do one thing of the run's."""
         match order:
             case wire.Connect():
                 for connection in self._staying:
@@ -147,14 +147,14 @@ class TrafficPod:
 
 
 def say(report: wire.PodReport) -> None:
-    """Writes one line to stdout, all of it."""
+    """Write one line to stdout, all of it."""
     left = memoryview(wire.line(report))
     while left:
         left = left[os.write(_STDOUT, left) :]
 
 
 def kernel_counts() -> dict[str, int]:
-    """This namespace's counters by name; 0 for those that this kernel does not have."""
+    """Return this namespace's counters by name; 0 for those that this kernel does not have."""
     found: dict[str, int] = {}
     for table in ("snmp", "netstat"):
         lines = [line.split() for line in _text(table).splitlines()]
@@ -179,7 +179,7 @@ class _Orders:
         self._rest = b""
 
     def more(self) -> tuple[list[wire.Orders], bool]:
-        """The orders that are complete now, and whether stdin has ended."""
+        """Return the orders that are complete now, and whether stdin has ended."""
         text = os.read(_STDIN, 1 << 16)
         *lines, self._rest = (self._rest + text).split(b"\n")
         return [wire.order(line) for line in lines], not text
@@ -220,7 +220,7 @@ def _serve() -> None:
 
 
 def main() -> int:
-    """Runs until the books are handed over or stdin ends; 1 when it had to give up."""
+    """Run until the books are handed over or stdin ends; 1 when it had to give up."""
     try:
         _serve()
     except BrokenPipeError:

@@ -73,7 +73,7 @@ class Traffic:
         )
 
     async def start(self, name: str = "start") -> float:
-        """Starts all processes, opens the connections that are to stay, then sends; `name` is the first mark's.
+        """Start all processes, open the connections that are to stay, then send; `name` is the first mark's.
 
         Returns the moment, in seconds of CLOCK_MONOTONIC. Raises TrafficBroken.
         """
@@ -94,7 +94,7 @@ class Traffic:
         return at
 
     async def mark(self, name: str) -> float:
-        """Marks this moment in all books; what is sent from now on belongs to the interval `name`.
+        """Mark this moment in all books; what is sent from now on belongs to the interval `name`.
 
         Returns the moment, in seconds of CLOCK_MONOTONIC. Raises TrafficBroken when a process has ended, and
         ValueError when the name was used before.
@@ -135,13 +135,13 @@ class Traffic:
             await self.abort()
 
     async def abort(self) -> None:
-        """Ends every process that was started; harmless when none is left."""
+        """End every process that was started; harmless when none is left."""
         lines = list(self._lines.values())
         self._lines = {}
         await asyncio.gather(*(line.end() for line in lines))
 
     def check(self) -> None:
-        """Raises TrafficBroken when a traffic process has ended or given up."""
+        """Raise TrafficBroken when a traffic process has ended or given up."""
         for line in self._lines.values():
             line.check()
 
@@ -191,12 +191,12 @@ class _Line:
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._overhear())]
 
     def tell(self, order: wire.PodOrder) -> None:
-        """Sends an order; a process that has ended is found out by `heard` or `check`."""
+        """Send an order; a process that has ended is found out by `heard` or `check`."""
         if not self._stdin.is_closing():
             self._stdin.write(wire.line(order))
 
     async def heard(self, kind: type[wire.PodReport], seconds: float) -> None:
-        """Waits for a report of that kind; raises TrafficBroken."""
+        """Wait for a report of that kind; raises TrafficBroken."""
         said = self._said.setdefault(kind, asyncio.Event())
         try:
             async with asyncio.timeout(seconds):
@@ -209,12 +209,12 @@ class _Line:
         self.check()
 
     def check(self) -> None:
-        """Raises TrafficBroken when the process has ended or given up."""
+        """Raise TrafficBroken when the process has ended or given up."""
         if self._broken:
             raise TrafficBroken(self._broken)
 
     async def end(self) -> None:
-        """Ends the process: by closing its stdin, and by force when that is not enough."""
+        """End the process: by closing its stdin, and by force when that is not enough."""
         self._stdin.close()
         try:
             async with asyncio.timeout(_END):

@@ -67,7 +67,7 @@ def udp_headers(kind: int) -> int:
 
 
 def datagrams_to(address: str, port: int) -> socket.socket:
-    """A connected UDP socket that sets DF, never fragments, and queues every error."""
+    """Return a connected UDP socket that sets DF, never fragments, and queues every error."""
     kind = family(address)
     made = socket.socket(kind, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     if kind == socket.AF_INET6:
@@ -85,7 +85,7 @@ def datagrams_to(address: str, port: int) -> socket.socket:
 
 
 def path_mtu(connected: socket.socket) -> int:
-    """The MTU that the kernel uses towards the peer, bytes of the IP packet: of route, device, or what was learned.
+    """Read the MTU that the kernel uses towards the peer, bytes of the IP packet: of route, device, or as learned.
 
     After a change of a route the answer is the old one until the next send (measured on Linux 6.18).
     """
@@ -95,7 +95,7 @@ def path_mtu(connected: socket.socket) -> int:
 
 
 def queued_errors(connected: socket.socket) -> Iterator[QueuedError]:
-    """Takes all entries out of the error queue."""
+    """Take all entries out of the error queue."""
     while True:
         try:
             quoted, ancillary, _, _ = connected.recvmsg(64, 256, socket.MSG_ERRQUEUE)
@@ -108,7 +108,7 @@ def queued_errors(connected: socket.socket) -> Iterator[QueuedError]:
 
 
 def datagrams_at(kind: socket.AddressFamily, port: int, buffer: int = RECEIVE_BUFFER) -> socket.socket:
-    """A bound UDP socket for all addresses of one family, with `buffer` bytes where CAP_NET_ADMIN allows that."""
+    """Bind a UDP socket to all addresses of one family, with `buffer` bytes where CAP_NET_ADMIN allows that."""
     made = socket.socket(kind, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     _only_its_family(made)
     try:
@@ -128,7 +128,7 @@ def overflow(bound: socket.socket) -> int:
 
 
 def listening(kind: socket.AddressFamily, port: int) -> socket.socket:
-    """A TCP socket that accepts at all addresses of one family."""
+    """Return a TCP socket that accepts at all addresses of one family."""
     made = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     _only_its_family(made)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -139,7 +139,7 @@ def listening(kind: socket.AddressFamily, port: int) -> socket.socket:
 
 
 def connection(kind: socket.AddressFamily) -> socket.socket:
-    """A TCP socket that is to connect."""
+    """Return a TCP socket that is to connect."""
     made = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _cubic(made)
@@ -147,7 +147,7 @@ def connection(kind: socket.AddressFamily) -> socket.socket:
 
 
 def abort_on_close(made: socket.socket) -> None:
-    """Makes close() send RST and forget all: what is not yet acknowledged must not be sent again after the run."""
+    """Make close() send RST and forget all: what is not yet acknowledged must not be sent again after the run."""
     made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -157,7 +157,7 @@ def full_segment(connected: socket.socket) -> int:
 
 
 def tcp_info(connected: socket.socket) -> TcpInfo:
-    """Reads TCP_INFO."""
+    """Read TCP_INFO."""
     raw = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES.size)
     values = _TCP_INFO_BYTES.unpack(raw)
     small, words = values[:8], values[8:]

@@ -39,12 +39,12 @@ class ByteStream:
         return sockets.tcp_info(self.socket).total_retrans if self.open else self._retransmits
 
     def send(self, content: bytes) -> None:
-        """Sends now what fits the socket's buffer, and the rest when it can."""
+        """Send now what fits the socket's buffer, and the rest when it can."""
         self._outgoing += content
         self._flush()
 
     def close(self, *, abort: bool = False) -> None:
-        """Closes the connection, if it is not closed; `abort`: with RST, forgetting what is still unacknowledged."""
+        """Close the connection, if it is not closed; `abort`: with RST, forgetting what is still unacknowledged."""
         if self.open:
             if abort:
                 sockets.abort_on_close(self.socket)
@@ -112,7 +112,7 @@ class Server:
             yield wire.TcpServed(flow=flow, answers=answers)
 
     def abort(self) -> None:
-        """Ends all connections at once."""
+        """End all connections at once."""
         for one in self._answering:
             one.stream.close(abort=True)
 
@@ -193,7 +193,7 @@ class Exchange:
         return self._stream.retransmits if self._stream else 0
 
     def ask(self) -> None:
-        """Sends a question; the connection must be up and its last question answered."""
+        """Send a question; the connection must be up and its last question answered."""
         assert self._stream is not None
         self._number += 1
         length = max(self._flow.question or sockets.full_segment(self._stream.socket), wire.QUESTION.size)
@@ -209,7 +209,7 @@ class Exchange:
         return sockets.tcp_info(self._stream.socket) if self._stream and self._stream.open else None
 
     def close(self, *, abort: bool = False) -> None:
-        """Ends it, whatever its state; `abort` as in Stream.close."""
+        """End it, whatever its state; `abort` as in ByteStream.close."""
         if self._stream:
             self._stream.close(abort=abort)
         elif self._socket.fileno() >= 0:
@@ -240,5 +240,5 @@ class Exchange:
 
 
 def error_name(code: int | None) -> str:
-    """The kernel's name of an error number."""
+    """Return the kernel's name of an error number."""
     return errno.errorcode.get(code or 0, f"error {code}")

@@ -90,7 +90,7 @@ class Tally(Counts, frozen=True, kw_only=True):
         )
 
     def interval(self, name: str) -> Interval:
-        """The interval that the mark of that name opens; raises KeyError when there is none."""
+        """Return the interval that the mark of that name opens; raises KeyError when there is none."""
         for interval in self.intervals:
             if interval.name == name:
                 return interval

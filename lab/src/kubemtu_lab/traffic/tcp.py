@@ -38,7 +38,7 @@ class QuestionBook:
         return self._began[min(self._open)] if self._open else 0.0
 
     def begin(self) -> int:
-        """A question begins; its number."""
+        """Note that a question begins; return its number."""
         number = len(self._began)
         self._began.append(time.monotonic())
         self._took.append(0.0)
@@ -47,7 +47,7 @@ class QuestionBook:
         return number
 
     def end(self, number: int, why: str = "") -> None:
-        """A question is answered, or has failed, and `why`."""
+        """Note that a question is answered, or has failed, and `why`."""
         self._open.discard(number)
         self._took[number] = time.monotonic() - self._began[number]
         self._outcomes[number] = _FAILED if why else _ANSWERED
@@ -58,7 +58,7 @@ class QuestionBook:
             self.answered += 1
 
     def broke(self, why: str) -> None:
-        """The connection ended; its open question, if any, with it."""
+        """Note that the connection ended, and its open question, if any, with it."""
         if self._open:
             self.end(min(self._open), why)
         else:
@@ -67,7 +67,7 @@ class QuestionBook:
             self.errors[why] += 1
 
     def book(self, marks: Sequence[float]) -> wire.TcpAsked:
-        """The book as of now, by the intervals that `marks` open."""
+        """Return the book as of now, by the intervals that `marks` open."""
         now = time.monotonic()
         rows = [[0, 0, 0] for _ in marks]
         longest = [0.0] * len(marks)
@@ -125,7 +125,7 @@ class Staying:
         return self._exchange.retransmits if self._exchange else 0
 
     def connect(self) -> None:
-        """Opens the connection; `decided` when it is up or has failed."""
+        """Open the connection; `decided` when it is up or has failed."""
         self._exchange = Exchange(self._loop, self._flow, self._up, self._answer, self._lost)
         self._loop.at(time.monotonic() + _CONNECT, self._give_up)
 
@@ -145,12 +145,12 @@ class Staying:
             self._ask()
 
     def abort(self) -> None:
-        """Ends the connection at once."""
+        """End the connection at once."""
         if self._exchange:
             self._exchange.close(abort=True)
 
     def sample(self, mark: int) -> None:
-        """Notes TCP_INFO for the books."""
+        """Note TCP_INFO for the books."""
         now = self._exchange.tcp_info() if self._exchange else None
         if now is not None:
             self._samples.append(
@@ -170,7 +170,7 @@ class Staying:
             )
 
     def books(self, marks: Sequence[float]) -> Iterator[wire.Books]:
-        """What this end knows."""
+        """Return what this end knows."""
         yield self._asked.book(marks)
         yield from self._samples
 
@@ -248,7 +248,7 @@ class Fresh:
         self._resting = True
 
     def books(self, marks: Sequence[float]) -> Iterator[wire.Books]:
-        """What this end knows."""
+        """Return what this end knows."""
         yield self._asked.book(marks)
 
     def _turn(self) -> None:

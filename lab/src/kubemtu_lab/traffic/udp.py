@@ -67,7 +67,7 @@ class Sender:
         self._loop.at(self._due, self._turn)
 
     def rest(self) -> None:
-        """Sends no more; news of what is under way is still taken in."""
+        """Send no more; news of what is under way is still taken in."""
         self._resting = True
 
     def _turn(self) -> None:
@@ -112,7 +112,7 @@ class Sender:
         self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def _listen(self) -> tuple[int, int]:
-        """Takes in the error queue: how many ICMP errors came, and how many refusals of our own kernel."""
+        """Take in the error queue: how many ICMP errors came, and how many refusals of our own kernel."""
         icmp = refused = 0
         for error in sockets.queued_errors(self._socket):
             if error.origin == sockets.LOCAL:
@@ -145,7 +145,7 @@ class Sender:
         return next((size for since, size in reversed(self._sizes) if since < moment), self._sizes[0][1])
 
     def books(self, marks: Sequence[float]) -> Iterator[wire.Books]:
-        """What this end knows, by the intervals that `marks` open."""
+        """Return what this end knows, by the intervals that `marks` open."""
         self._listen()
         yield wire.UdpSent(
             flow=self.flow.id,
@@ -213,7 +213,7 @@ class Receiver:
             self._last[flow] = number
 
     def books(self) -> Iterator[wire.Books]:
-        """What arrived here, after taking what still waits in the buffer."""
+        """Return what arrived here, after taking what still waits in the buffer."""
         while self._take(_BATCH):
             pass
         for flow, book in self._books.items():

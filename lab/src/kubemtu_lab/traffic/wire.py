@@ -200,10 +200,10 @@ def line(message: PodOrder | PodReport) -> bytes:
 
 
 def order(text: bytes) -> Orders:
-    """Reads a line to a pod; raises msgspec.MsgspecError when it is none."""
+    """Read a line to a pod; raises msgspec.MsgspecError when it is none."""
     return _orders.decode(text)
 
 
 def report(text: bytes) -> Reports:
-    """Reads a line from a pod; raises msgspec.MsgspecError when it is none."""
+    """Read a line from a pod; raises msgspec.MsgspecError when it is none."""
     return _reports.decode(text)
