@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import termios
@@ -181,6 +182,27 @@ def test_an_interruption_of_the_imports_is_a_sentence() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
+@pytest.mark.parametrize("name", ["kubemtu", "kubectl-mtu"])
+@pytest.mark.parametrize(("ignored", "code", "said"), [(False, -signal.SIGINT, ""), (True, 0, "kubemtu 0.1.0")])
+def test_an_interruption_of_the_launcher_prints_no_traceback(name: str, ignored: bool, code: int, said: str) -> None:
+    """Under nohup, which ignores SIGINT, the same launcher goes on."""
+    launcher = Path(sys.executable).with_name(name)
+    program = (
+        "import builtins, os, runpy, signal, sys\n"
+        f"if {ignored}: signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "whole = builtins.__import__\n"
+        "def importing(name, *rest):\n"
+        "    if name == 'kubemtu.__main__': os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return whole(name, *rest)\n"
+        "builtins.__import__ = importing\n"
+        f"sys.argv = [{str(launcher)!r}, '--version']\n"
+        f"runpy.run_path({str(launcher)!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert done.stdout.startswith(said)
 
 
 def test_nothing_else_writes_to_a_terminal() -> None:

@@ -124,6 +124,10 @@ def load(file: Path) -> plan.Plan:
     """Read a saved plan. Raises Malformed when it is none, UsageError when there is no such file."""
     try:
         found = msgspec.convert(json_values.decode(files.read(file, PLAN_MOST, pipes=PIPE_SECONDS)), plan.Plan)
+    except files.TooLong as unlike:
+        raise errors.Malformed(f"{file} is not a plan of kubemtu: it {unlike}") from unlike
+    except files.Unlike as unlike:
+        raise errors.UsageError(f"{file} {unlike}; name a plan that `kubemtu plan --out` saved") from unlike
     except OSError as unreadable:
         raise errors.UsageError(f"{file} cannot be read: {unreadable.strerror}") from unreadable
     except msgspec.DecodeError as unlike:

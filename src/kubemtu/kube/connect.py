@@ -130,6 +130,8 @@ def _there(path: Path) -> bool:
 def _load(path: Path) -> object:
     try:
         text = files.read(path, pipes=PIPE_SECONDS).decode("utf-8-sig")
+    except files.TooLong as error:
+        raise errors.Malformed(f"{path} {error}; name a kubeconfig") from error
     except files.Unlike as error:
         raise errors.UsageError(f"{path} {error}; name a kubeconfig") from error
     except OSError as error:

@@ -55,7 +55,8 @@ def _pins(topology: Topology) -> str:
     number = sum(map(len, pods.values()))
     sizes = names(str(size) for size in sorted({size for found in pods.values() for size in found}))
     held = f"{count(number, 'pod')} on {count(len(pods), 'node')} {verb(number, 'send')} at most {sizes}"
-    also = f"{count(routes, 'route')} of nodes {verb(routes, 'hold')} more pins" if routes else ""
+    too = ", too" if pods else ""
+    also = f"{count(routes, 'route')} of the nodes {'is' if routes == 1 else 'are'} pinned{too}" if routes else ""
     return f"pins hold: {', and '.join(part for part in (held if pods else '', also) if part)}{silent}"
 
 

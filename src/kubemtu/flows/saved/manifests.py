@@ -156,9 +156,10 @@ def _file(path: Path, name: Path, read: _Read, *, alone: bool) -> Snapshot | Non
     try:
         text = _text(path, pipes=PIPE_SECONDS if alone else 0.0)
     except (documents.Broken, OSError) as why:
-        sentence = f"cannot be read: {why.strerror}" if isinstance(why, OSError) else str(why)
+        sentence = _unreadable(why)
         if alone:
-            raise (UsageError if isinstance(why, OSError) else Malformed)(f"{path} {sentence}.") from why
+            malformed = isinstance(why, documents.Broken | files.TooLong)
+            raise (Malformed if malformed else UsageError)(f"{path} {sentence}.") from why
         read.skip(str(name), sentence)
         return None
     if _is_node_file(path):
@@ -187,11 +188,15 @@ def _file(path: Path, name: Path, read: _Read, *, alone: bool) -> Snapshot | Non
     return None
 
 
+def _unreadable(why: documents.Broken | OSError) -> str:
+    """Say what is wrong with a file, to be put after its name."""
+    if isinstance(why, (documents.Broken, files.Unlike)):
+        return str(why)
+    return f"cannot be read: {why.strerror}"
+
+
 def _text(path: Path, *, pipes: float) -> str:
-    try:
-        held = files.read(path, BYTES_MOST, pipes=pipes)
-    except files.Unlike as why:
-        raise documents.Broken(str(why)) from why
+    held = files.read(path, BYTES_MOST, pipes=pipes)
     if len(held) * (4 if FOUR.search(held) else 2 if TWO.search(held) else 1) > WIDE_MOST:
         raise documents.Broken(
             f"is larger than {WIDE_MOST >> 22} MiB, which is the most with signs beyond Latin letters"
