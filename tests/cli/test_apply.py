@@ -198,8 +198,8 @@ def test_without_agents_nothing_is_begun(agentless: Cluster) -> None:
     ended = agentless.run("apply", "--yes")
     assert ended.code == 3
     assert ended.err == (
-        "error: no node has a kubemtu-agent that answers, so running pods cannot be changed: install it with `kubemtu "
-        "install`, or change the configuration alone with --config-only\n"
+        "error: no node has a kubemtu-agent that answers, so running pods cannot be changed: install the agents with "
+        "`kubemtu install`, or change the configuration alone with --config-only\n"
     )
     assert agentless.picture_of_an_agentless_lab() == before
 

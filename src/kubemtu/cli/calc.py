@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from kubemtu.cli import terminal
+from kubemtu.cli import terminal, wrapping
 from kubemtu.cli.output import Output, emit, output_option
 from kubemtu.cni.knowledge import Counts
 from kubemtu.core import encap, headers
@@ -243,8 +243,6 @@ def _working(found: Answer) -> Iterator[str]:
 
 
 def _table(keys: tuple[Key, ...]) -> Iterator[str]:
-    rows = [(str(key.value), key.counts, key.cni, f"{key.object}, {key.key}", key.note) for key in keys]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for row in rows:
-        cells = "  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=False))
-        yield f"  {cells}  {row[3]}" + (f" ({row[4]})" if row[4] else "")
+    lines = wrapping.aligned([(str(key.value), key.counts, key.cni) for key in keys], indent=2)
+    for line, key in zip(lines, keys, strict=True):
+        yield f"{line}  {key.object}, {key.key}" + (f" ({key.note})" if key.note else "")

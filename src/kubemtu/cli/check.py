@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from kubemtu.cli import kubeflags, output, terminal
-from kubemtu.core import errors
+from kubemtu.core import encap, errors
 
 if TYPE_CHECKING:
     from kubemtu.core.snapshot import Snapshot
     from kubemtu.flows.measure import mesh
 
-# 68 to 65535: RFC 791, sections 3.2 and 3.1.
 NIC_MTU = click.option(
     "--nic-mtu",
-    type=click.IntRange(68, 65535),
+    type=click.IntRange(encap.IPV4_MINIMUM, encap.LARGEST_MTU),
     metavar="N",
     help="What the smallest NIC between the nodes carries, in bytes, where the nodes do not show it.",
 )

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from kubemtu.cli import node_probe, output, terminal
+from kubemtu.cli.wrapping import aligned
 from kubemtu.core import errors, net
 from kubemtu.core.change import migration
 from kubemtu.core.text import wording
@@ -162,10 +163,10 @@ def _table(ports: Sequence[single.PortLine]) -> Iterator[str]:
         return
     rows = [("host end", "MTU", "pod end", "MTU", "namespace")]
     rows += [(p.host_link, str(p.host_mtu), p.pod_link, str(p.pod_mtu), p.netns) for p in ports]
-    widths = [max(len(row[place]) for row in rows) for place in range(5)]
-    yield "  ".join(cell.ljust(width) for cell, width in zip(rows[0], widths, strict=True)).rstrip()
-    for row, port in zip(rows[1:], ports, strict=True):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+    head, *lines = aligned(rows)
+    yield head.rstrip()
+    for cells, port in zip(lines, ports, strict=True):
+        line = cells
         if port.lost is not None:
             sizes = f"{port.lost[0]}-{port.lost[1]}"
             line += terminal.style(f"  ✗ packets of {sizes} bytes {port.lost_direction} are lost silently", fg="red")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from kubemtu.cli.wrapping import wrapped
+from kubemtu.cli.wrapping import aligned, wrapped
 from kubemtu.core.rules.report import NodeLine
 from kubemtu.core.text import printable
 from kubemtu.core.text.wording import names
@@ -21,12 +21,10 @@ def lines(nodes: Sequence[NodeLine], columns: int | None, *, whole: bool = False
     states = _states(nodes, whole=whole)
     shown = states if whole else states[:LINES_MOST]
     rows = [tuple(map(printable.one_line, row)) for row in (_row(same) for same in shown)]
-    widths = [max(len(row[place]) for row in (HEAD, *rows)) for place in range(len(HEAD))]
-    if columns is not None and sum(widths) + 2 * len(widths) > columns:
+    made = aligned((HEAD, *rows), indent=2)
+    if columns is not None and len(made[0]) > columns:
         made = [line for row in rows for line in wrapped(_sentence(row), columns, indent=2, hang=2)]
-    else:
-        cells = ("  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=True)) for row in (HEAD, *rows))
-        made = [f"  {line}".rstrip() for line in cells]
+    made = [line.rstrip() for line in made]
     if left := states[len(shown) :]:
         more = f"and {sum(map(len, left)):,} more nodes in {len(left):,} other states: -v shows each"
         made += wrapped(more, columns, indent=2)

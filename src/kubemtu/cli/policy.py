@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 import click
 
 from kubemtu.cli import kubeflags, output, terminal
-from kubemtu.core import errors
+from kubemtu.core import encap, errors
 
 if TYPE_CHECKING:
     from kubemtu.core.cluster.policy import Policy
 
-# 68 to 65535: RFC 791, sections 3.2 and 3.1.
-PATH_MTU = click.IntRange(68, 65535)
+PATH_MTU = click.IntRange(encap.IPV4_MINIMUM, encap.LARGEST_MTU)
 
 
 @click.command()

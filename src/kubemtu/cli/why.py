@@ -136,20 +136,21 @@ def _path(found: "Diagnosis") -> str:
 def _table(found: "Diagnosis", columns: int | None) -> Iterator[str]:
     """One line for each part, two where the terminal is narrow; what is the whole path by another name is left out."""
     from kubemtu.cli import render
+    from kubemtu.cli.wrapping import aligned
 
     rows: dict[tuple[str, str], tuple[str, str, str, str]] = {}
     for leg in found.legs:
         rows.setdefault((leg.source, leg.destination), _row(leg))
     if not rows:
         return
-    widths = [max(len(row[place]) for row in rows.values()) for place in range(4)]
-    if columns is not None and sum(widths) + 8 > columns:
-        for part, ends, carried, means in rows.values():
-            yield from render.wrapped(f"{part}, {ends}", columns, indent=2, hang=4)
-            yield f"    {carried.ljust(widths[2])}  {means}"
+    made = aligned(list(rows.values()), indent=2)
+    if columns is None or len(made[0]) <= columns:
+        yield from map(str.rstrip, made)
         return
-    for row in rows.values():
-        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    below = aligned([row[2:] for row in rows.values()], indent=4)
+    for (part, ends, _, _), line in zip(rows.values(), below, strict=True):
+        yield from render.wrapped(f"{part}, {ends}", columns, indent=2, hang=4)
+        yield line.rstrip()
 
 
 def _row(leg: "Leg") -> tuple[str, str, str, str]:

@@ -1,7 +1,7 @@
 """Text for any width: paragraphs, lists. A width of None wraps nothing, so that a line stays one line for grep."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from kubemtu.cli import terminal
 
@@ -16,6 +16,12 @@ def bullets(items: Iterable[str], columns: int | None, indent: int = 2) -> Itera
     """Return an unordered list."""
     for item in items:
         yield from wrapped(f"- {item}", columns, indent=indent, hang=2)
+
+
+def aligned(rows: Sequence[Sequence[str]], *, indent: int = 0) -> list[str]:
+    """Set rows of as many cells each in columns, two spaces apart; a line each, with the spaces at its end."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [" " * indent + "  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=True)) for row in rows]
 
 
 def wrapped(

@@ -6,7 +6,7 @@ cni-plugin/pkg/install/install.go), so `"mtu": __CNI_MTU__` is right and `"mtu":
 
 import msgspec
 
-from kubemtu.core import codes
+from kubemtu.core import codes, encap
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import Malformed
 from kubemtu.core.text import json_edit
@@ -45,7 +45,7 @@ def template(text: str, plugin_type: str, place: str, out: list[Finding]) -> Tem
     match found.kind:
         case "placeholder" if found.placeholder == CNI_MTU and found.raw == CNI_MTU:
             return Template(text=text, usable=True, inside=inside, placeholder=True)
-        case "integer" if found.value is not None and 0 <= found.value <= json_edit.MTU_MOST:
+        case "integer" if found.value is not None and 0 <= found.value <= encap.LARGEST_MTU:
             return Template(text=text, usable=True, inside=inside, mtu=found.value or None)
         case "other" if found.raw == "null":  # encoding/json leaves an int as it is
             return Template(text=text, usable=True, inside=inside, absent=True)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from kubemtu.core import codes
+from kubemtu.core import codes, encap
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import Malformed
 from kubemtu.core.text import json_edit
@@ -36,7 +36,7 @@ def read(text: str, place: str, out: list[Finding]) -> Given | None:
     inside = "delegate.mtu" if index is None else f"plugins[{index}].delegate.mtu"
     if found.kind == "absent" or found.raw == "null" or found.value == 0:
         return Given(text=text, inside=inside, absent=found.kind == "absent")
-    if found.kind == "integer" and found.value is not None and 0 < found.value <= json_edit.MTU_MOST:
+    if found.kind == "integer" and found.value is not None and 0 < found.value <= encap.LARGEST_MTU:
         return Given(text=text, inside=inside, mtu=found.value, absent=False)
     out.append(
         codes.finding(

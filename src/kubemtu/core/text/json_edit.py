@@ -18,10 +18,10 @@ from typing import Literal
 
 import msgspec
 
+from kubemtu.core import encap
 from kubemtu.core.errors import Malformed, UsageError
 
 DEPTH_MOST = 64  # real configurations nest five deep; a bound keeps hostile ones from exhausting the stack
-MTU_MOST = 65535  # RFC 791 3.1
 INT64_MOST = 2**63 - 1  # the int of a Go program on a 64-bit node
 
 _SPACE = re.compile(r"[ \t\r\n]*+")
@@ -353,8 +353,10 @@ def _value(where: _JsonText, member: JsonMember | None) -> MemberValue:
 
 
 def _set(where: _JsonText, node: JsonNode, key: str, number: int, *, behind: str | None, fold: bool) -> str:
-    if not 0 <= number <= MTU_MOST:
-        raise UsageError(f"An MTU of {number} cannot be written to {where.source}: give one from 0 to {MTU_MOST}.")
+    if not 0 <= number <= encap.LARGEST_MTU:
+        raise UsageError(
+            f"An MTU of {number} cannot be written to {where.source}: give one from 0 to {encap.LARGEST_MTU}."
+        )
     member = _only(where, node, key, fold=fold)
     text = where.text
     if member is None:

@@ -16,6 +16,7 @@ from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube import probes
 
+INSTALL = "install the agents with `kubemtu install`"  # what to do where none answers
 PATIENCE = 30.0  # seconds for all agents to answer: a thousand paths each take one
 READY = 10.0  # seconds for stations to stand in pods
 GLANCE = 2.0  # seconds between two looks at who has left, while somebody is late
@@ -88,7 +89,7 @@ class ProbeClient:
         except kube_errors.Absent as absent:
             raise errors.Unreachable(
                 f"{self._api.connection.server} does not know MTUProbe: the agents that measure are not installed, or "
-                "are older; install them with `kubemtu install`"
+                f"are older; {INSTALL}"
             ) from absent
 
     async def _wait(

@@ -16,6 +16,7 @@ from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows import observe
+from kubemtu.flows.agents.asking import INSTALL
 from kubemtu.kube import api as kube_api
 
 
@@ -35,8 +36,8 @@ def observed(snapshot: Snapshot, without: Collection[str] = ()) -> None:
         return
     if not seen:
         raise errors.Unreachable(
-            "no node has a kubemtu-agent that answers, so running pods cannot be changed: install it with "
-            "`kubemtu install`, or change the configuration alone with --config-only"
+            "no node has a kubemtu-agent that answers, so running pods cannot be changed: "
+            f"{INSTALL}, or change the configuration alone with --config-only"
         )
     why = next((one.message.partition(":")[0] for one in snapshot.unread if one.what == f"node {silent[0]}"), "")
     more = f", and {count(len(silent) - 1, 'other node')} like it" if len(silent) > 1 else ""

@@ -10,6 +10,7 @@ from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.why import legs, lookup
 from kubemtu.core.why.endpoints import Endpoint, Inventory
 from kubemtu.flows import observe
+from kubemtu.flows.agents.asking import INSTALL
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
 
@@ -19,7 +20,6 @@ SLICES = Want(
     plural="endpointslices",
     api_versions=("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"),  # the latter before Kubernetes 1.21
 )
-INSTALL = "kubemtu install"
 SEEN = 4.0  # seconds for an agent to see a pod that has just been born: it looks every second
 GLANCE = 0.5
 
@@ -62,8 +62,8 @@ def _why_not(end: Endpoint) -> str:
     if end.kind == "address":
         return "that is outside of the cluster; name a pod or a node as the other end"
     if end.kind == "pod":
-        return f"node {end.node or '?'} has no agent that tells of that pod; install the agents with `{INSTALL}`"
-    return f"node {end.name} has none that told anything of late; install the agents with `{INSTALL}`"
+        return f"node {end.node or '?'} has no agent that tells of that pod; {INSTALL}"
+    return f"node {end.name} has none that told anything of late; {INSTALL}"
 
 
 def silent_nodes(named: Sequence[Endpoint], snapshot: Snapshot) -> set[str]:

@@ -17,6 +17,7 @@ import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
+from kubemtu.core import encap
 from kubemtu.core.change import migration
 from kubemtu.core.text import wording
 from kubemtu.node import errors
@@ -50,9 +51,11 @@ def refusals(desired: migration.Desired) -> list[str]:
             continue
         if address.is_multicast or address.is_loopback or address.is_unspecified or address.is_link_local:
             found.append(f"{text} is no address of another host")
-        elif not SMALLEST[address.version] <= mtu <= 65535:
+        elif not SMALLEST[address.version] <= mtu <= encap.LARGEST_MTU:
             least = SMALLEST[address.version]
-            found.append(f"host MTU {mtu} is out of range for {text}: it lies between {least} and 65535 bytes")
+            found.append(
+                f"host MTU {mtu} is out of range for {text}: it lies between {least} and {encap.LARGEST_MTU} bytes"
+            )
     return found
 
 

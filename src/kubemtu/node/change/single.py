@@ -10,13 +10,13 @@ import msgspec
 
 from kubemtu.core import errors, net
 from kubemtu.core.change import migration
+from kubemtu.core.path.known_sizes import VLAN_SLACK
 from kubemtu.core.text import wording
 from kubemtu.node import observe
 from kubemtu.node.change import engine as change_engine
 from kubemtu.node.change import journal, wanted
 
 NAME = "node-set"  # the journal of `kubemtu node set`
-SLACK = 4  # veth and bridge let through that much more than their MTU: room for a VLAN tag (is_skb_forwardable)
 
 
 class PortLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,8 +91,8 @@ def port_line(port: net.PodPort) -> PortLine:
         pod_link=port.pod_link,
         pod_mtu=port.pod_mtu,
         addresses=port.addresses,
-        lost=(low + SLACK + 1, high) if high > low + SLACK else None,
-        lost_direction="" if high <= low + SLACK else "from the pod" if outwards else "to the pod",
+        lost=(low + VLAN_SLACK + 1, high) if high > low + VLAN_SLACK else None,
+        lost_direction="" if high <= low + VLAN_SLACK else "from the pod" if outwards else "to the pod",
         pins=tuple(pins),
         others=port.others,
     )
