@@ -5,16 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.nameless import anonymous
 from tests.support.rigs import Rig, RigMaker, run
-
-from kubemtu.node.kernel import netns
 
 
 @pytest.fixture(scope="session")
 def namespaces() -> None:
     """Skips where namespaces cannot be made; in CI that is a failure."""
     try:
-        with netns.anonymous():
+        with anonymous():
             pass
         run("ip", "netns", "add", name := f"kmtest-{os.getpid()}-probe")
         run("ip", "netns", "del", name)

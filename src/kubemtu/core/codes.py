@@ -318,7 +318,6 @@ CODES: tuple[Code, ...] = (
     MTU128,
     MTU129,
 )  # fmt: skip
-BY_CODE: dict[str, Code] = {code.code: code for code in CODES}
 
 
 def finding(code: Code, place: str, message: str, remedy: str, severity: Severity | None = None) -> Finding:

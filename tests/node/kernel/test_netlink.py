@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.nameless import anonymous
 
 from kubemtu.core import net
 from kubemtu.core.errors import Forbidden, NodeFailure
@@ -55,7 +56,7 @@ def test_refusals_say_what_whom_and_what_to_do() -> None:
 
 @needs_namespaces
 def test_the_kernels_own_words_reach_the_sentence(namespaces: None) -> None:
-    with netns.anonymous() as space:
+    with anonymous() as space:
 
         def refused() -> str:
             with netlink.Socket() as sock:
@@ -71,7 +72,7 @@ def test_the_kernels_own_words_reach_the_sentence(namespaces: None) -> None:
 
 @needs_namespaces
 def test_many_requests_go_in_few_sends_and_answer_in_order(namespaces: None) -> None:
-    with netns.anonymous() as space:
+    with anonymous() as space:
 
         def answers() -> list[int]:
             with netlink.Socket() as sock:
@@ -161,7 +162,7 @@ def test_pinning_and_unpinning_is_the_identity(metrics: dict[int, bytes], low: i
 @needs_namespaces
 def test_a_veth_is_read_alike_by_walking_and_by_the_shape_of_another(namespaces: None) -> None:
     """Ends with and without a bridge, IPv6, a peer elsewhere, and MTUs that differ; each is read after every other."""
-    with netns.anonymous() as space:
+    with anonymous() as space:
 
         def read() -> list[tuple[links.Device, list[links.Device]]]:
             lines = ["link add br0 type bridge", "link add w0 type veth peer name w1", "link set w0 up"]

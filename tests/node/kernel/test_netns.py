@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.nameless import anonymous
 
 from kubemtu.node import errors
 from kubemtu.node.kernel import links, netlink, netns
@@ -25,14 +26,14 @@ def here() -> int:
 
 def test_the_caller_stays_where_it_is(namespaces: None) -> None:
     before = here()
-    with netns.anonymous() as space:
+    with anonymous() as space:
         assert netns.inside(space, here) == os.fstat(space).st_ino != before
     assert here() == before
 
 
 def test_what_is_raised_inside_is_raised_outside(namespaces: None) -> None:
     threads = threading.active_count()
-    with netns.anonymous() as space, pytest.raises(ZeroDivisionError):
+    with anonymous() as space, pytest.raises(ZeroDivisionError):
         netns.inside(space, lambda: 1 // 0)
     assert threading.active_count() == threads
 
@@ -45,14 +46,14 @@ def test_what_is_no_namespace_is_refused(tmp_path: Path) -> None:
 
 def test_many_are_visited_by_one_thread_and_failures_are_results(namespaces: None, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with netns.anonymous() as one, netns.anonymous() as two, (tmp_path / "file").open() as bad:
+    with anonymous() as one, anonymous() as two, (tmp_path / "file").open() as bad:
         first, failed, second = netns.each((one, bad.fileno(), two), lambda _place: here())
         assert (first, second) == (os.fstat(one).st_ino, os.fstat(two).st_ino)
         assert isinstance(failed, errors.Refused)
 
 
 def test_a_socket_stays_in_its_namespace(namespaces: None) -> None:
-    with netns.anonymous() as space:
+    with anonymous() as space:
         (sock,) = netns.sockets([space])
         assert isinstance(sock, netlink.Socket)
         with sock:

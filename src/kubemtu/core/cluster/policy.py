@@ -18,7 +18,6 @@ from kubemtu.core.snapshot import Snapshot
 API_VERSION = f"{migration.GROUP}/{migration.VERSION}"
 KIND = "MTUPolicy"
 PLURAL = "mtupolicies"
-DEFAULT_NAME = "path"
 LEAST, MOST = 68, 65535  # RFC 791, sections 3.2 and 3.1
 REASON_MOST = 500
 DAY = 86400.0

@@ -113,11 +113,6 @@ def missed(share: float, flows: float) -> float:
     return math.pow(1 - share, flows)
 
 
-def missed_at_random(members: int, peers: int) -> float:
-    """Return the probability that nobody measures a given member when each chooses so many peers at random."""
-    return math.pow(1 - peers / (members - 1), members - 1)
-
-
 def plan(
     members: Sequence[mesh_rounds.MemberNode],
     *,

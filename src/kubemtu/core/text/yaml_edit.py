@@ -21,7 +21,6 @@ import yaml
 
 from kubemtu.core.errors import Malformed
 
-Scalar: TypeAlias = str | int | float | bool
 Tree: TypeAlias = tuple[str, "str | tuple[Tree, ...] | frozenset[tuple[Tree, Tree]]"]
 
 DEPTH_MOST = 64  # chart values nest ten deep; a bound keeps hostile ones from exhausting the stack
@@ -32,33 +31,12 @@ _REST_OF_LINE = re.compile("[^\r\n\x85\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}]
 _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
-def read_value(text: str, path: tuple[str, ...], *, source: str = "the YAML text") -> Scalar | None:
-    """Read the scalar at a path of keys, such as ("network", "mtu"); None when it is absent or null.
-
-    `source` names the text in errors. Raises Malformed when the text is no YAML, holds what this module refuses, or the
-    path leads through or to something else.
-    """
-    root = _compose(text, source)
-    if root is None:
-        return None
-    node = root
-    for key in path:
-        if _null(node):
-            return None
-        child = _child(_mapping(node, source), key)
-        if child is None:
-            return None
-        node = child[1]
-    if not isinstance(node, yaml.ScalarNode):
-        raise _malformed(node, source, f'"{path[-1]}" must be a single value')
-    return _constructed(node, source)
-
-
 def set_value(text: str, path: tuple[str, ...], value: int, *, source: str = "the YAML text") -> str:
     """Write an integer at a path of keys, adding what is absent; nothing else of the text changes.
 
-    Text without any value, comments aside, gets the mapping behind it. Raises Malformed as `read_value` does, and when
-    no place could be found that keeps all the rest.
+    The path is of keys, such as ("global", "mtu"); text without any value, comments aside, gets the mapping behind
+    it. `source` names the text in errors. Raises Malformed when the text is no YAML, holds what this module refuses,
+    when the path leads through or to something else, and when no place could be found that keeps all the rest.
     """
     root = _compose(text, source)
     edits = tuple(_edits(text, root, path, str(value), source))
@@ -283,25 +261,6 @@ def _mapping(node: yaml.Node | None, source: str) -> yaml.MappingNode:
 def _child(mapping: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | None:
     pairs: list[tuple[yaml.Node, yaml.Node]] = mapping.value
     return next((pair for pair in pairs if pair[0].tag == f"{_TAG}str" and pair[0].value == key), None)
-
-
-def _constructed(node: yaml.ScalarNode, source: str) -> Scalar | None:
-    """Give the Python value of a scalar; what is no number, truth or null stays the text that it is."""
-    constructor = yaml.constructor.SafeConstructor()
-    try:
-        match node.tag.removeprefix(_TAG):
-            case "null":
-                return None
-            case "int":
-                return int(constructor.construct_yaml_int(node))
-            case "float":
-                return float(constructor.construct_yaml_float(node))
-            case "bool":
-                return bool(constructor.construct_yaml_bool(node))
-            case _:
-                return str(node.value)
-    except (ValueError, LookupError) as why:
-        raise _malformed(node, source, f"{node.value!s:.40} is no such value") from why
 
 
 def _malformed(place: yaml.Node | yaml.Event | None, source: str, sentence: str) -> Malformed:

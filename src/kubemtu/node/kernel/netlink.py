@@ -34,7 +34,6 @@ RTM_GETADDR: Final = 22
 RTM_NEWROUTE: Final = 24
 RTM_DELROUTE: Final = 25
 RTM_GETROUTE: Final = 26
-RTM_NEWNSID: Final = 88
 RTM_GETNSID: Final = 90
 
 REQUEST: Final = 0x1

@@ -7,11 +7,10 @@ its own which is never switched back: it ends, and with it the visit, whatever w
 
 import contextlib
 import ctypes
-import errno
 import os
 import resource
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -230,20 +229,3 @@ def make_room(more: int) -> None:
     if wanted > soft:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(wanted, soft), hard), hard))
-
-
-@contextlib.contextmanager
-def anonymous() -> Iterator[int]:
-    """Return a new nameless namespace as a descriptor; it ends with the last descriptor, link or socket in it."""
-
-    def make() -> int:
-        if _libc.unshare(_CLONE_NEWNET) != 0:
-            code = ctypes.get_errno() or errno.EPERM
-            raise errors.refusal("making a network namespace", code)
-        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-    descriptor = _on_thread(make)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
