@@ -82,7 +82,7 @@ def codes(state: CniState) -> list[str]:
 
 
 def steps(snapshot: Snapshot, target: int) -> tuple[list[EditValue], list[Rollout]]:
-    found = calico.steps(read(snapshot), target, snapshot)
+    found = calico.steps(read(snapshot), target)
     return [one for one in found if isinstance(one, EditValue)], [one for one in found if isinstance(one, Rollout)]
 
 
@@ -339,7 +339,7 @@ def test_without_its_configmap_calico_is_described_and_not_changed(snapshot: Rea
     assert codes(state) == ["MTU117"]
     assert (state.pod_mtu, state.encapsulation_name) == (None, "vxlan")
     with pytest.raises(UsageError, match="was not read"):
-        calico.steps(state, 1450, found)
+        calico.steps(state, 1450)
 
 
 def test_a_lost_key_stops_everything(snapshot: Reading) -> None:

@@ -70,7 +70,7 @@ def chart(values: str) -> str:
 def steps(snapshot: Snapshot, target: int) -> tuple[list[EditValue], list[Rollout]]:
     state = canal.read(snapshot)
     assert state is not None
-    found = canal.steps(state, target, snapshot)
+    found = canal.steps(state, target)
     edits = [step for step in found if isinstance(step, EditValue)]
     return edits, [step for step in found if isinstance(step, Rollout)]
 
@@ -196,13 +196,6 @@ def test_a_backend_mtu_that_nothing_reads_stays(snapshot: Reading) -> None:
     old = agent(veth=False).replace("v0.25.5", "v0.21.2")
     edits, _ = steps(snapshot(objects(TEMPLATE % '\n      "mtu": 1400,', backend=', "MTU": 1500'), old), 8950)
     assert [edit.path[1] for edit in edits] == ["cni_network_config"]
-
-
-def test_a_snapshot_of_something_else(snapshot: Reading) -> None:
-    state = canal.read(snapshot(objects(TEMPLATE % "")))
-    assert state is not None
-    with pytest.raises(UsageError, match="no canal in this snapshot"):
-        canal.steps(state, 1400, snapshot(""))
 
 
 def test_without_the_configmap_nothing_can_be_planned(snapshot: Reading) -> None:

@@ -58,7 +58,7 @@ def codes(state: CniState) -> list[str]:
 
 
 def steps(snapshot: Snapshot, target: int) -> tuple[list[EditValue], list[Rollout]]:
-    found = flannel.steps(read(snapshot), target, snapshot)
+    found = flannel.steps(read(snapshot), target)
     return [one for one in found if isinstance(one, EditValue)], [one for one in found if isinstance(one, Rollout)]
 
 
@@ -166,7 +166,7 @@ def test_the_configmap_could_not_be_read_and_a_node_tells_the_backend(snapshot: 
     assert codes(state) == ["MTU117"]
     assert state.tunnel == "flannel-wg"
     with pytest.raises(UsageError, match="was not read"):
-        flannel.steps(state, 1400, snapshot(agent()))
+        flannel.steps(state, 1400)
 
 
 def test_the_change_is_the_target_and_what_flannel_subtracts(snapshot: Reading) -> None:
@@ -232,7 +232,7 @@ def test_k3s_keeps_its_configuration_on_the_nodes(snapshot: Reading) -> None:
     assert (state.tunnel, state.encapsulation_name) == ("flannel.1", "vxlan")
     assert state.owner.startswith("k3s")
     with pytest.raises(UsageError, match="--flannel-conf"):
-        flannel.steps(state, 1400, snapshot(K3S % "vxlan"))
+        flannel.steps(state, 1400)
 
 
 def test_k3s_files_tell_its_mtu(snapshot: Reading, node: Callable[..., NodeObservation]) -> None:

@@ -108,7 +108,7 @@ def test_each_is_read_for_what_it_is(
 def test_an_edit_changes_exactly_what_it_must(deployed: Reading, name: str, target: int, lines: list[str]) -> None:
     snapshot = deployed(name)
     state = registry.recognise(snapshot)
-    steps = registry.CNIS[state.name].steps(state, target, snapshot)
+    steps = registry.CNIS[state.name].steps(state, target)
     changed: list[str] = []
     for edit in steps[:-1]:
         assert isinstance(edit, EditValue)
@@ -124,7 +124,7 @@ def test_the_edit_makes_of_ranchers_default_what_rancher_itself_renders_for_1400
     ours = deployed(f"canal-{era}.yaml")
     theirs = deployed(f"canal-{era}-1400.yaml").find("ConfigMap", "canal-config")
     state = registry.recognise(ours)
-    (edit, _) = registry.CNIS["canal"].steps(state, 1400, ours)
+    (edit, _) = registry.CNIS["canal"].steps(state, 1400)
     assert isinstance(edit, EditValue)
     assert theirs is not None
     assert edit.after == theirs.text(*edit.path)
@@ -158,5 +158,5 @@ def test_what_is_read_is_left_as_it_was(deployed: Reading) -> None:
     snapshot = deployed("canal-c.yaml")
     before = yaml.safe_dump([found.body for found in snapshot.objects])
     state = registry.recognise(snapshot)
-    registry.CNIS[state.name].steps(state, 1400, snapshot)
+    registry.CNIS[state.name].steps(state, 1400)
     assert yaml.safe_dump([found.body for found in snapshot.objects]) == before

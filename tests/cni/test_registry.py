@@ -1,7 +1,6 @@
-"""Recognition in its order, the wants, the catalogue of codes, and input that is broken in every way."""
+"""Recognition in its order, the wants, and input that is broken in every way."""
 
 import copy
-import re
 from collections.abc import Callable
 
 import pytest
@@ -156,7 +155,7 @@ def test_whatever_is_broken_ends_as_a_finding_or_a_sentence(
         state = registry.recognise(found)
         said = [text for each in state.findings for text in (each.place, each.message, each.remedy)]
         assert all(finding.code in {code.code for code in codes.CODES} for finding in state.findings)
-        registry.CNIS[state.name].steps(state, target, found)
+        registry.CNIS[state.name].steps(state, target)
     except KubemtuError as sentence:
         said = [str(sentence)]
     assert all(said)
@@ -178,7 +177,7 @@ def test_files_of_nodes_may_hold_anything(text: str) -> None:
         found = Snapshot(source="a test", offline=True, objects=tuple(map(Object.of, bodies)), nodes=(seen,))
         try:
             state = registry.recognise(found)
-            registry.CNIS[state.name].steps(state, 1400, found)
+            registry.CNIS[state.name].steps(state, 1400)
             ends.append(state.name)
         except KubemtuError as sentence:
             ends.append(str(sentence))
@@ -248,22 +247,3 @@ def test_wants_are_the_union_each_once_and_never_a_secret() -> None:
         "Node",
     }
     assert all(want.name for want in wants if want.kind == "ConfigMap")
-
-
-def test_codes_are_a_closed_and_unbroken_list() -> None:
-    assert [code.code for code in codes.CODES] == [f"MTU{number}" for number in range(101, 130)]
-    assert len({code.name for code in codes.CODES}) == 29
-    assert {code.severity for code in codes.CODES} == {"error", "warning", "note"}
-    assert (codes.MTU103.name, codes.MTU103.severity) == ("config-not-rolled-out", "error")
-    assert (codes.MTU118.name, codes.MTU118.severity) == ("node-not-observed", "note")
-
-
-def test_a_finding_has_its_codes_severity_unless_it_says_otherwise() -> None:
-    assert codes.finding(codes.MTU119, "a", "b", "c").severity == "error"
-    assert codes.finding(codes.MTU119, "a", "b", "c", "note").severity == "note"
-
-
-def test_the_page_of_codes_has_a_section_for_each() -> None:
-    page = codes.markdown()
-    assert re.findall(r"^## (MTU\d+)$", page, re.MULTILINE) == [f"MTU{number}" for number in range(101, 130)]
-    assert "| [MTU108](#mtu108) | required-key-missing | error |" in page

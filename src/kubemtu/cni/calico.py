@@ -7,6 +7,7 @@ operator makes of it and writes back (tigera/operator: pkg/render/node.go).
 
 from kubemtu.cni import (
     bootstrap,
+    calico_edits,
     calico_operator,
     daemonset,
     detection,
@@ -17,13 +18,13 @@ from kubemtu.cni import (
     reading,
     strays,
 )
+from kubemtu.cni.calico_edits import Parsed
 from kubemtu.cni.felix import Felix
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
-from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import NODES, Object, Ref, Want
 from kubemtu.core.snapshot import Snapshot
 
@@ -32,8 +33,6 @@ NAMESPACE = "kube-system"
 CONFIG_MAP = "calico-config"
 AGENT = "calico-node"
 CONFLIST = "10-calico.conflist"
-BACKEND = "calico_backend"
-KNOWN_KEYS = (installer.CONFIG, BACKEND)  # what calico-node and install-cni need in every manifest
 DAEMONSETS = ("apps/v1", "extensions/v1beta1")
 WANTS = (
     *calico_operator.WANTS,
@@ -87,23 +86,24 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     return _by_manifest(config, agent, snapshot)
 
 
-def steps(state: cni_state.CniState, target: int, snapshot: Snapshot) -> tuple[plan.EditValue | plan.Rollout, ...]:
+def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """List the edits that give new pods, and tunnels that are smaller, `target` bytes, and the restart of calico-node.
 
     By operator only the Installation is edited. Raises UsageError when a variable of the DaemonSet decides, or keeps a
     tunnel below `target`, and Malformed when the text to edit is broken.
     """
     encap.check(target)
-    installation = calico_operator.installation(snapshot)
-    if installation is not None:
-        edits = calico_operator.edits(installation, target)
-        agent = calico_operator.daemonset_ref(snapshot)
+    found = state.parsed
+    assert isinstance(found, Parsed)
+    assert state.daemonset is not None
+    if found.installation is not None:
+        edits = calico_operator.edits(found.installation, target)
     else:
-        edits, agent = _manifest_edits(target, snapshot)
-    if not edits and not any(installer.stale(node, state.conflist, target) for node in snapshot.nodes):
+        edits = calico_edits.of_manifest(found, state.daemonset, target)
+    if not edits and all(held == target for held in found.rendered):
         return ()
     restart = plan.Rollout(
-        ref=agent,
+        ref=state.daemonset,
         why="install-cni writes each node's CNI configuration, and Felix reads its variables, when they start",
         conflist=state.conflist,
         mtu=target,
@@ -128,6 +128,7 @@ def _by_operator(installation: Object, snapshot: Snapshot) -> cni_state.CniState
     )
     template = snapshot.find("ConfigMap", calico_operator.CONFIG_MAP, calico_operator.NAMESPACE)
     text = reading.value(template, out, "data", "config") if template is not None else None
+    conflist = installer.path(agent, CONFLIST, snapshot, out)
     return _state(
         policy,
         variant="operator",
@@ -136,10 +137,11 @@ def _by_operator(installation: Object, snapshot: Snapshot) -> cni_state.CniState
         conflist_mtu=said.mtu,
         keys=(key, *policy.keys),
         daemonset=calico_operator.daemonset_ref(snapshot),
-        conflist=installer.path(agent, CONFLIST, snapshot, out),
+        conflist=conflist,
         template=text,
         owner=", ".join(filter(None, ("tigera operator", owners.of(installation, out)))),
         findings=out,
+        parsed=Parsed(installation=installation, rendered=installer.rendered(snapshot, conflist), policy=policy),
     )
 
 
@@ -166,13 +168,14 @@ def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot
         found = detection.unconfigured(policy, agent, snapshot, out)
     if config is not None:
         out += installer.without_effect(config, agent, said)
-        whole = not reading.is_patch(config, KNOWN_KEYS, snapshot)
+        whole = not reading.is_patch(config, calico_edits.KNOWN_KEYS, snapshot)
         out += _missing(config, agent, said) if whole else [reading.patch(config)]
     out += strays.in_config_map(config, agent, (installer.VETH,), installer.VETH)
     out += strays.in_environment(agent, f"{installer.VETH} of ConfigMap {CONFIG_MAP}")
     out += strays.misplaced(config, "data")
     out += _contradictions(policy, found, f"{config or agent}, {installer.VETH}", agent)
     owner, drifted = _owner(config or agent, snapshot, out)
+    conflist = installer.path(agent, CONFLIST, snapshot, out)
     return _state(
         policy,
         variant="manifest" if said.by_veth or config is None else "manifest (inline integer)",
@@ -182,11 +185,19 @@ def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot
         conflist_mtu=said.mtu,
         keys=(*(installer.keys(config, said) if config is not None else ()), *policy.keys),
         daemonset=_daemonset(agent),
-        conflist=installer.path(agent, CONFLIST, snapshot, out),
+        conflist=conflist,
         template=said.template.text if said.template is not None else None,
         owner=owner,
         findings=[*out, *drifted],
         known=known,
+        parsed=Parsed(
+            config=config,
+            agent=agent,
+            said=said,
+            policy=policy,
+            sources=calico_edits.sources(agent, snapshot),
+            rendered=installer.rendered(snapshot, conflist),
+        ),
     )
 
 
@@ -204,6 +215,7 @@ def _state(
     template: str | None,
     owner: str,
     findings: list[Finding],
+    parsed: Parsed,
     known: bool = True,
 ) -> cni_state.CniState:
     """Join what both ways of installing have in common."""
@@ -232,6 +244,7 @@ def _state(
         owner=owner,
         ipv6=any(":" in pool.cidr for pool in policy.pools),
         findings=tuple(dict.fromkeys(findings)),
+        parsed=parsed,
     )
 
 
@@ -267,15 +280,8 @@ def _missing(config: Object, agent: Object | None, said: installer.Said) -> list
             f"The key is missing, and {_daemonset(agent)} needs it: each of its pods that restarts stays down.",
             "Put the key back before anything restarts; take its value from the manifest that installed Calico.",
         )
-        for key in _missing_keys(config, agent, said)
+        for key in calico_edits.missing_keys(config, agent, said)
     ]
-
-
-def _missing_keys(config: Object, agent: Object | None, said: installer.Said) -> tuple[str, ...]:
-    needed = dict.fromkeys(KNOWN_KEYS, "") if agent is None else daemonset.needs(agent, config.name)
-    if said.by_veth:
-        needed.setdefault(installer.VETH, "install-cni")
-    return tuple(key for key in needed if config.get("data", key) is None)
 
 
 def _owner(found: Object | None, snapshot: Snapshot, out: list[Finding]) -> tuple[str, tuple[Finding, ...]]:
@@ -292,68 +298,6 @@ def _daemonset(agent: Object | None) -> Ref:
     if agent is not None:
         return reading.ref(agent, "daemonsets")
     return Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=AGENT, namespace=NAMESPACE)
-
-
-def _manifest_edits(target: int, snapshot: Snapshot) -> tuple[list[plan.EditValue], Ref]:
-    config = snapshot.find("ConfigMap", CONFIG_MAP, NAMESPACE)
-    agent = snapshot.find("DaemonSet", AGENT, NAMESPACE)
-    if config is None:
-        raise UsageError(
-            f"ConfigMap {NAMESPACE}/{CONFIG_MAP} was not read, and Calico by manifest keeps its MTU there: allow `get`"
-            " on it, or change the variable CNI_MTU of the DaemonSet calico-node yourself."
-        )
-    said = installer.read(config, agent, snapshot, [])
-    lost = [key for key in _missing_keys(config, agent, said) if key != installer.VETH]
-    if lost:
-        raise UsageError(
-            f"{config} lacks {', '.join(lost)}, and {_daemonset(agent)} would not come back from a restart: put the key"
-            " back first, from the CNI's own manifest."
-        )
-    edits = installer.edits(config, _daemonset(agent), said, target)
-    pools = felix.pools(snapshot, []) or bootstrap.pools(config, agent, snapshot, [])
-    policy = felix.read(snapshot, agent, pools or (), [])
-    return edits + _tunnel_edits(policy, said, agent, target, snapshot), _daemonset(agent)
-
-
-def _tunnel_edits(
-    policy: Felix, said: installer.Said, agent: Object | None, target: int, snapshot: Snapshot
-) -> list[plan.EditValue]:
-    """Return the edits that keep tunnels from being smaller than the pods: those that veth_mtu does not feed."""
-    out = []
-    for name in policy.on:
-        tunnel, size = felix.TUNNELS[name], policy.sizes.get(name)
-        variable = daemonset.variable(agent, tunnel.variable)
-        if size is None or size >= target or (variable is not None and variable.key == installer.VETH and said.by_veth):
-            continue
-        if variable is not None and variable.key is not None:
-            out += _fed(variable, agent, target, snapshot, f"{tunnel.device} is sized by {tunnel.variable}, from here")
-            continue
-        key = next((key for key in policy.keys if key.path == ("spec", tunnel.field) and key.effective), None)
-        if key is None:
-            held = daemonset.resolve(agent, tunnel.variable, snapshot)
-            raise UsageError(
-                f"{_daemonset(agent)} sets {tunnel.variable} to {held!r}, which keeps {tunnel.device} below {target}:"
-                f" raise it there to {target} first, then plan again."
-            )
-        why = f"{tunnel.device} must not be smaller than the pods that send through it"
-        out += installer.edit(key.ref, key.path, key.value, target, why)
-    return list(dict.fromkeys(out))
-
-
-def _fed(
-    variable: daemonset.Variable, agent: Object | None, target: int, snapshot: Snapshot, why: str
-) -> list[plan.EditValue]:
-    """Return the edit of the ConfigMap's key that fills a variable."""
-    namespace = agent.namespace if agent is not None else NAMESPACE
-    source = snapshot.find("ConfigMap", variable.config_map or "", namespace)
-    if source is None or variable.key is None:
-        raise UsageError(
-            f"{variable.name} of {_daemonset(agent)} comes from ConfigMap {namespace}/{variable.config_map}, which was"
-            " not read: allow `get` on it, then plan again."
-        )
-    held = source.get("data", variable.key)
-    before = held if isinstance(held, str) else None
-    return installer.edit(reading.ref(source, "configmaps"), ("data", variable.key), before, str(target), why)
 
 
 def _fixed(policy: Felix, agent: Object | None) -> tuple[int, str] | None:

@@ -9,6 +9,8 @@ configuration; flannel sets the MTU of the tunnel, from the NIC or from Backend.
     RKE2      rancher/rke2-charts packages/rke2-canal           as era C, written by Helm from a HelmChartConfig
 """
 
+import msgspec
+
 from kubemtu.cni import (
     canal_config,
     canal_edits,
@@ -93,6 +95,13 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     names = [each.name for each in flannels] if conf is not None else ["unknown"]
     names = [name for name in (*names, policy.name) if name != "none"]
     owner, owned = _owner(whole, snapshot, out)
+    conflist = installer.path(
+        parts.agent,
+        "10-calico.conflist" if whole.era in {"A", "A, integer"} else "10-canal.conflist",
+        snapshot,
+        out,
+    )
+    nic_names = whole.agent.nic_names or _named_nics(whole)
     return cni_state.CniState(
         name=NAME,
         variant=f"RKE2, {canal_config.VARIANTS[whole.era]}" if parts.is_rke2 else canal_config.VARIANTS[whole.era],
@@ -107,28 +116,26 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         conflist_mtu=said.mtu,
         mtu_keys=_keys(whole),
         daemonset=parts.daemonset,
-        conflist=installer.path(
-            parts.agent,
-            "10-calico.conflist" if whole.era in {"A", "A, integer"} else "10-canal.conflist",
-            snapshot,
-            out,
-        ),
+        conflist=conflist,
         conflist_template=said.template.text if said.template is not None else None,
         ports=net.PortRule(prefixes=policy.prefixes),
         tunnel=next((each.device for each in flannels if each.device is not None), None),
         tunnel_mtu=whole.tunnel_mtu,
         tunnel_stays=flanneld.STAYS,
         pod_networks=conf.networks if conf is not None else (),
-        nic_names=whole.agent.nic_names or _named_nics(whole),
+        nic_names=nic_names,
         nic_key=f"{parts.config}, key canal_iface" if parts.config is not None else "",
         nic_reader="flanneld",
         owner=owner,
         ipv6=conf is not None and conf.ipv6,
         findings=tuple(dict.fromkeys((*out, *owned))),
+        parsed=msgspec.structs.replace(
+            whole, rendered=installer.rendered(snapshot, conflist), lacking=flanneld.lacking(nic_names, snapshot)
+        ),
     )
 
 
-def steps(state: cni_state.CniState, target: int, snapshot: Snapshot) -> tuple[plan.EditValue | plan.Rollout, ...]:
+def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """List the edits that give new pods `target` bytes, and the restart of canal.
 
     A lost canal_iface is restored first. With RKE2, the ConfigMap is edited as well as the HelmChartConfig, and before
@@ -137,20 +144,19 @@ def steps(state: cni_state.CniState, target: int, snapshot: Snapshot) -> tuple[p
     Malformed when the text to edit is broken.
     """
     encap.check(target)
-    parts = canal_config.parts(snapshot)
-    if parts is None:
-        raise UsageError("There is no canal in this snapshot: read the cluster again.")
+    whole = state.parsed
+    assert isinstance(whole, Canal)
+    parts, said = whole.parts, whole.said
     if parts.config is None and parts.chart is None:
         raise UsageError(f"The ConfigMap of {parts.daemonset} was not read, so nothing can be changed: allow it first.")
-    said = canal_config.said(parts, snapshot, [])
     edits = canal_edits.restored(parts, said)
     if parts.config is not None:
         edits += installer.edits(parts.config, parts.daemonset, said, target)
-    edits += canal_edits.base_edits(parts, target, snapshot)
-    edits += canal_edits.chart_edits(parts, target)
-    if not edits and not any(installer.stale(node, state.conflist, target) for node in snapshot.nodes):
+    edits += canal_edits.base_edits(whole, target)
+    edits += canal_edits.chart_edits(whole, target)
+    if not edits and all(held == target for held in whole.rendered):
         return ()
-    flanneld.startable(state.nic_names, state.nic_key, snapshot)
+    flanneld.startable(state.nic_names, state.nic_key, whole.lacking)
     restart = plan.Rollout(
         ref=parts.daemonset,
         why="install-cni writes each node's CNI configuration when it starts; a changed ConfigMap restarts nothing",

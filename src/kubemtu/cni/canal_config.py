@@ -54,6 +54,8 @@ class Canal(msgspec.Struct, frozen=True, kw_only=True):
     values: rke2.Values
     conf: netconf.NetConf | None
     agent: flanneld.Flanneld
+    rendered: tuple[int | None, ...] = ()  # what each node's CNI configuration holds
+    lacking: tuple[str, ...] = ()  # nodes without any of the NICs that flanneld is told to use
 
     @property
     def tunnel_mtu(self) -> int | None:

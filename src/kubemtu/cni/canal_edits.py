@@ -1,10 +1,9 @@
 """The edits that change canal's MTU: one key, or one integer inside a text, and every other byte stays."""
 
-from kubemtu.cni import canal_config, flanneld, installer, netconf, reading, rke2
-from kubemtu.cni.canal_config import NET_CONF, Parts
+from kubemtu.cni import canal_config, flanneld, installer, reading, rke2
+from kubemtu.cni.canal_config import NET_CONF, Canal, Parts
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.errors import UsageError
-from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import json_edit, yaml_edit
 
 
@@ -31,16 +30,16 @@ def restored(parts: Parts, said: installer.Said) -> list[EditValue]:
     ]
 
 
-def base_edits(parts: Parts, target: int, snapshot: Snapshot) -> list[EditValue]:
+def base_edits(whole: Canal, target: int) -> list[EditValue]:
     """Return the edit of a Backend.MTU that is in force and gives the tunnel another MTU than the pods will have."""
+    parts, conf = whole.parts, whole.conf
     text = parts.config.get("data", NET_CONF) if parts.config is not None else None
     if parts.config is None or not isinstance(text, str):
         return []
     place = f'{parts.config}, data["{NET_CONF}"]'
-    conf = netconf.read(text, place, [])
     if conf is None or conf.base is None or conf.base - conf.subtracts == target:
         return []
-    if not flanneld.honours(conf, flanneld.read(parts.agent, snapshot, [])):
+    if not flanneld.honours(conf, whole.agent):
         return []
     base = target + conf.subtracts
     after = json_edit.set_member(text, ("Backend", "MTU"), base, fold=True, source=place)
@@ -48,14 +47,14 @@ def base_edits(parts: Parts, target: int, snapshot: Snapshot) -> list[EditValue]
     return installer.edit(reading.ref(parts.config, "configmaps"), ("data", NET_CONF), text, after, why)
 
 
-def chart_edits(parts: Parts, target: int) -> list[EditValue]:
+def chart_edits(whole: Canal, target: int) -> list[EditValue]:
     """Return the edit of RKE2's values: the pods' MTU, and flannel's where one is set. Raises Malformed."""
+    parts, values = whole.parts, whole.values
     if parts.chart is None:
         return []
     before = parts.chart.text(*rke2.PATH) or ""
     source = f"{parts.chart}, spec.valuesContent"
     after = yaml_edit.set_value(before, rke2.POD, target, source=source)
-    values = rke2.read(parts.chart, [])
     if values.base is not None:
         base = target + values.net_conf().subtracts
         after = yaml_edit.set_value(after, rke2.BASE, base, source=source)

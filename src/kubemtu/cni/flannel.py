@@ -9,35 +9,22 @@ which is the pods' own.
 import re
 from collections.abc import Callable
 
-import msgspec
-
-from kubemtu.cni import delegate, flanneld, installer, kubelet, netconf, owners, reading, strays
+from kubemtu.cni import delegate, flannel_edits, flanneld, kubelet, netconf, owners, reading, strays
+from kubemtu.cni.flannel_edits import CNI_CONF, CONFIG_MAP, CONFLIST, KNOWN_KEYS, NAMESPACES, NET_CONF, Parsed, Parts
 from kubemtu.cni.knowledge import CalcKey, Counts, Knowledge
 from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
-from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import NODES, Object, Ref, Want
+from kubemtu.core.objects import NODES, Ref, Want
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.core.text import json_edit
 
 NAME = "flannel"
-NAMESPACES = ("kube-flannel", "kube-system")
-CONFIG_MAP = "kube-flannel-cfg"
 AGENTS = re.compile(r"kube-flannel(?:-ds(?:-.+)?)?")  # one for each architecture before v0.15; "kube-flannel" is RKE's
-NET_CONF = "net-conf.json"
 _BY_ARCHITECTURE = tuple(f"kube-flannel-ds-{each}" for each in ("amd64", "arm", "arm64", "ppc64le", "s390x"))
-CNI_CONF = "cni-conf.json"
-KNOWN_KEYS = (CNI_CONF, NET_CONF)
-CONFLIST = "/etc/cni/net.d/10-flannel.conflist"
 K3S_CONFLIST = "/var/lib/rancher/k3s/agent/etc/cni/net.d/10-flannel.conflist"
 K3S_NET_CONF = "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json"
 BRIDGE = "cni0"
-K3S = (
-    "k3s runs flannel inside itself and keeps no MTU in the API: give the servers and agents a file with Backend.MTU by"
-    " --flannel-conf (in /etc/rancher/k3s/config.yaml: flannel-conf), or set the MTU of the NICs, then restart k3s."
-)
 WANTS = (
     *(
         Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=namespace, name=CONFIG_MAP)
@@ -87,18 +74,6 @@ KNOWLEDGE = Knowledge(
 )
 
 
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """The objects that make up one flannel; without any it is k3s, or only a node's files were read."""
-
-    config: Object | None = None
-    agents: tuple[Object, ...] = ()
-
-    @property
-    def agent(self) -> Object | None:
-        """The DaemonSet, the first of several."""
-        return self.agents[0] if self.agents else None
-
-
 def read(snapshot: Snapshot) -> cni_state.CniState | None:
     """Describe flannel, or return None when nothing of it is there."""
     parts = _parts(snapshot)
@@ -106,9 +81,8 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         return _embedded(snapshot)
     out: list[Finding] = list(kubelet.findings(snapshot))
     agent = flanneld.read(parts.agent, snapshot, out)
-    conf, given = _conf(parts, out), _given(parts, out)
-    if conf is None:
-        conf = flanneld.by_annotation(snapshot)
+    written, given = _conf(parts, out), _given(parts, out)
+    conf = written if written is not None else flanneld.by_annotation(snapshot)
     tunnel_mtu = flanneld.tunnel_mtu(conf, agent) if conf is not None else None
     pod_mtu = given.mtu if given is not None and given.mtu is not None else tunnel_mtu
     out += _missing(parts, snapshot)
@@ -119,7 +93,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     if conf is not None and parts.config is not None:
         found = flanneld.without_effect(conf, agent, f'{parts.config}, data["{NET_CONF}"]')
         out += [found] if found is not None else []
-    old = flanneld.behind(conf, _daemonset(parts), snapshot, out)
+    old = flanneld.behind(conf, parts.daemonset, snapshot, out)
     return _state(
         conf,
         *old,
@@ -129,62 +103,35 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         subtracts=conf.subtracts if pod_mtu is None and conf is not None and (given is None or given.usable) else None,
         conflist_mtu=given.mtu if given is not None else None,
         mtu_keys=_keys(parts, conf, given, agent),
-        daemonset=_daemonset(parts),
+        daemonset=parts.daemonset,
         conflist=CONFLIST,
         conflist_template=given.text if given is not None else None,
         nic_names=agent.nic_names,
         nic_key=f"{parts.agent}, --iface" if agent.nic_names else "",
         owner=_owner(parts, snapshot, out),
         findings=out,
+        parsed=Parsed(
+            parts=parts,
+            conf=written,
+            given=given,
+            agent=agent,
+            tunnels=_tunnels(snapshot, written),
+            born=tuple(filter(None, map(flanneld.PLUGIN_MTU.written, snapshot.nodes))),
+            lacking=flanneld.lacking(agent.nic_names, snapshot),
+        ),
     )
 
 
-def steps(state: cni_state.CniState, target: int, snapshot: Snapshot) -> tuple[plan.EditValue | plan.Rollout, ...]:
+def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """List the edits that give new pods `target` bytes, and the restart of flannel.
 
     Backend.MTU gets `target` plus what flannel subtracts, and delegate.mtu, where there is one, `target` itself. A
     backend or a version that does not read Backend.MTU leaves only delegate.mtu. Raises UsageError for k3s, where there
     is neither, and where a node lacks the NIC that flanneld is told to use; Malformed when the text to edit is broken.
     """
-    encap.check(target)
-    parts = _parts(snapshot)
-    if parts.config is None:
-        raise UsageError(K3S if not parts.agents else f"ConfigMap {CONFIG_MAP} was not read: allow `get` on it first.")
-    lost = [key for key in KNOWN_KEYS if parts.config.get("data", key) is None]
-    if lost:
-        raise UsageError(
-            f"{parts.config} lacks {', '.join(lost)}, and flannel would not come back from a restart: put the key back"
-            " first, from flannel's own manifest."
-        )
-    conf, given = _conf(parts, []), _given(parts, [])
-    honoured = conf is not None and flanneld.honours(conf, flanneld.read(parts.agent, snapshot, []))
-    ref, edits = reading.ref(parts.config, "configmaps"), []
-    pinned = given is not None and not given.absent
-    # Where the pods' own number is set, and the NICs give the tunnel the same without flannel's, let them.
-    if conf is not None and honoured and not (pinned and conf.base is None and _tunnels(snapshot, conf) == {target}):
-        text, base = parts.config.text("data", NET_CONF) or "", target + conf.subtracts
-        after = json_edit.set_member(text, ("Backend", "MTU"), base, fold=True, source=_place(parts, NET_CONF))
-        why = f"flannel subtracts {conf.subtracts} and gives the tunnel and new pods {target}"
-        edits += installer.edit(ref, ("data", NET_CONF), text, after, why)
-    if pinned or not honoured:
-        text = parts.config.text("data", CNI_CONF) or ""
-        after = delegate.write(text, target, _place(parts, CNI_CONF))
-        edits += installer.edit(ref, ("data", CNI_CONF), text, after, f"new pods get {target}")
-    literal = pinned or not honoured
-    if not edits and (literal or not any(_stale(node, target) for node in snapshot.nodes)):
-        return ()
-    flanneld.startable(state.nic_names, state.nic_key, snapshot)
-    agents = [reading.ref(each, "daemonsets") for each in parts.agents] or [_daemonset(parts)]
-    restarts = [
-        plan.Rollout(
-            ref=agent,
-            why="flanneld reads its configuration only when it starts, and writes subnet.env then",
-            conflist=CONFLIST if literal else None,
-            mtu=target if literal else None,
-        )
-        for agent in agents
-    ]
-    return (*edits, *restarts)
+    found = state.parsed
+    assert isinstance(found, Parsed)
+    return flannel_edits.of(found, state, target)
 
 
 def _embedded(snapshot: Snapshot) -> cni_state.CniState | None:
@@ -240,6 +187,7 @@ def _state(
     conflist_template: str | None = None,
     nic_names: tuple[str, ...] = (),
     nic_key: str = "",
+    parsed: Parsed | None = None,
 ) -> cni_state.CniState:
     """Join what is flannel's wherever it runs: the bridge, the tunnel, the encapsulation; `old` still runs as well."""
     flannels = (*((conf,) if conf is not None else ()), *old)
@@ -270,6 +218,7 @@ def _state(
         owner=owner,
         ipv6=conf is not None and conf.ipv6,
         findings=tuple(dict.fromkeys(findings)),
+        parsed=parsed or Parsed(parts=Parts()),
     )
 
 
@@ -286,22 +235,18 @@ def _parts(snapshot: Snapshot) -> Parts:
     return Parts()
 
 
-def _place(parts: Parts, key: str) -> str:
-    return f'{parts.config}, data["{key}"]'
-
-
 def _conf(parts: Parts, out: list[Finding]) -> netconf.NetConf | None:
     if parts.config is None:
         return None
     text = reading.value(parts.config, out, "data", NET_CONF)
-    return netconf.read(text, _place(parts, NET_CONF), out) if text is not None else None
+    return netconf.read(text, flannel_edits.place(parts, NET_CONF), out) if text is not None else None
 
 
 def _given(parts: Parts, out: list[Finding]) -> delegate.Given | None:
     if parts.config is None:
         return None
     text = reading.value(parts.config, out, "data", CNI_CONF)
-    return delegate.read(text, _place(parts, CNI_CONF), out) if text is not None else None
+    return delegate.read(text, flannel_edits.place(parts, CNI_CONF), out) if text is not None else None
 
 
 def _missing(parts: Parts, snapshot: Snapshot) -> list[Finding]:
@@ -330,7 +275,7 @@ def _contradictions(
     return [
         codes.finding(
             codes.MTU119,
-            f"{_place(parts, CNI_CONF)}, {given.inside}",
+            f"{flannel_edits.place(parts, CNI_CONF)}, {given.inside}",
             f"New pods get {given.mtu}, but Backend.MTU {conf.base} makes the tunnel {tunnel_mtu} ({conf.base} −"
             f" {conf.subtracts}): packets of {tunnel_mtu + 1}-{given.mtu} bytes do not fit.",
             "Remove delegate.mtu, so that flannel gives pods what the tunnel has.",
@@ -371,31 +316,17 @@ def _keys(
     return tuple(out)
 
 
-def _daemonset(parts: Parts) -> Ref:
-    if parts.agent is not None:
-        return reading.ref(parts.agent, "daemonsets")
-    namespace = parts.config.namespace if parts.config is not None else NAMESPACES[0]
-    return Ref(
-        api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name="kube-flannel-ds", namespace=namespace
-    )
-
-
 def _owner(parts: Parts, snapshot: Snapshot, out: list[Finding]) -> str:
     by_rke, _ = owners.rke_rendered(snapshot, "ConfigMap", CONFIG_MAP, out)
     # RKE refuses network.mtu for flannel (cluster/validation.go), so there is no source to change instead.
     return "RKE (which has no MTU setting for flannel)" if by_rke else owners.of(parts.config or parts.agent, out)
 
 
-def _stale(node: net.NodeObservation, target: int) -> bool:
-    """True when a node's subnet.env gives pods another MTU."""
-    found = flanneld.PLUGIN_MTU.written(node)
-    return found is not None and found != target
-
-
-def _tunnels(snapshot: Snapshot, conf: netconf.NetConf) -> set[int | None]:
+def _tunnels(snapshot: Snapshot, conf: netconf.NetConf | None) -> frozenset[int | None]:
     """Return the MTUs that the tunnel device has on the nodes, None for one without it."""
-    devices = [node.link(conf.device) if conf.device is not None else None for node in snapshot.nodes]
-    return {device.mtu if device is not None else None for device in devices}
+    device = conf.device if conf is not None else None
+    links = [node.link(device) if device is not None else None for node in snapshot.nodes]
+    return frozenset(link.mtu if link is not None else None for link in links)
 
 
 def _subnet(file: net.NodeFile) -> int | None:

@@ -120,11 +120,17 @@ def tunnel_mtu(conf: netconf.NetConf, flanneld: Flanneld) -> int | None:
     return conf.base - conf.subtracts if conf.base is not None and honours(conf, flanneld) else None
 
 
-def startable(nic_names: tuple[str, ...], nic_key: str, snapshot: Snapshot) -> None:
-    """Raise UsageError when a restart would end flanneld for good on a node that has none of the NICs named to it."""
-    lacking = [node.node for node in snapshot.nodes if node.links and not any(map(node.link, nic_names))]
-    if nic_names and lacking:
-        few = f"{', '.join(lacking[:3])}{f' and {len(lacking) - 3} more' if len(lacking) > 3 else ''}"
+def lacking(nic_names: tuple[str, ...], snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the nodes that have none of the NICs that flanneld is told to use; none where none is named."""
+    if not nic_names:
+        return ()
+    return tuple(node.node for node in snapshot.nodes if node.links and not any(map(node.link, nic_names)))
+
+
+def startable(nic_names: tuple[str, ...], nic_key: str, nodes: tuple[str, ...]) -> None:
+    """Raise UsageError when a restart would end flanneld for good on nodes, which have none of the NICs named to it."""
+    if nodes:
+        few = f"{', '.join(nodes[:3])}{f' and {len(nodes) - 3} more' if len(nodes) > 3 else ''}"
         raise UsageError(
             f"{nic_key} names {', '.join(nic_names)}, which node {few} does not have: flanneld would exit when it"
             " restarts, and the node would lose its pod network. Name a NIC that every node has, or none, so that the"

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from kubemtu.cni import conflist, daemonset, reading
-from kubemtu.core import codes, net
+from kubemtu.core import codes
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
@@ -172,15 +172,17 @@ def edit(ref: Ref, where: tuple[str, ...], before: str | int | None, after: str 
     return [] if before == after else [EditValue(ref=ref, path=where, before=before, after=after, why=why)]
 
 
-def stale(node: net.NodeObservation, file_path: str | None, target: int) -> bool:
-    """Return True when a node shows a CNI configuration with another MTU."""
-    file = node.file(file_path) if file_path is not None else None
-    if file is None:
-        return False
+def rendered(snapshot: Snapshot, file_path: str | None) -> tuple[int | None, ...]:
+    """Return the MTU that the CNI configuration of each node holds, where one was read; None: none, or broken."""
+    files = [node.file(file_path) for node in snapshot.nodes] if file_path is not None else []
+    return tuple(_number(file.text) for file in files if file is not None)
+
+
+def _number(text: str) -> int | None:
     try:
-        return json_edit.read_plugin_mtu(file.text, "calico").value != target
+        return json_edit.read_plugin_mtu(text, "calico").value
     except Malformed:
-        return True
+        return None
 
 
 def _variables(agent: Object | None) -> tuple[daemonset.Variable, ...]:

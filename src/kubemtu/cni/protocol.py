@@ -33,11 +33,10 @@ class Cni(Protocol):
         """
         ...
 
-    def steps(
-        self, state: cni_state.CniState, target: int, snapshot: snapshot.Snapshot
-    ) -> tuple[plan.EditValue | plan.Rollout, ...]:
+    def steps(self, state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
         """List what gives new pods an MTU of `target` bytes: edits of the source of truth, then the restart.
 
-        Raises UsageError when the configuration has no key to change, saying where it is kept instead.
+        `state` is what `read` has returned, with what it has parsed: nothing is read a second time. Raises UsageError
+        when the configuration has no key to change, saying where it is kept instead.
         """
         ...

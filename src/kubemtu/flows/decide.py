@@ -62,7 +62,7 @@ def plan(snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = No
     """
     found = model(snapshot, nic_mtu)
     aim = planner.target(found, wanted)
-    steps = registry.CNIS[found.state.name].steps(found.state, aim, snapshot)
+    steps = registry.CNIS[found.state.name].steps(found.state, aim)
     edits = [step for step in steps if isinstance(step, EditValue)]
     after = _after(snapshot, edits)
     made = planner.make(found, aim, steps, after)

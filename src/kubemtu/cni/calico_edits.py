@@ -1,0 +1,106 @@
+"""The edits that change the MTU of Calico by manifest: veth_mtu, or an integer, and what keeps a tunnel below it."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from kubemtu.cni import daemonset, felix, installer, reading
+from kubemtu.core.change.plan import EditValue
+from kubemtu.core.errors import Malformed, UsageError
+from kubemtu.core.objects import Object, Ref
+from kubemtu.core.snapshot import Snapshot
+
+NAMESPACE = "kube-system"
+CONFIG_MAP = "calico-config"
+KNOWN_KEYS = (installer.CONFIG, "calico_backend")  # what calico-node and install-cni need in every manifest
+
+
+class Parsed(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read of one Calico: its Installation, or what a manifest has made; `sources` by their names."""
+
+    policy: felix.Felix
+    installation: Object | None = None
+    config: Object | None = None
+    agent: Object | None = None
+    said: installer.Said = installer.Said()
+    sources: Mapping[str, Object] = msgspec.field(default_factory=dict)  # ConfigMaps that fill variables of the agent
+    rendered: tuple[int | None, ...] = ()  # what each node's CNI configuration holds
+
+
+def sources(agent: Object | None, snapshot: Snapshot) -> dict[str, Object]:
+    """Return the ConfigMaps that variables of the agent come from, by name, as far as they were read."""
+    try:
+        variables = daemonset.variables(agent)
+    except Malformed:
+        return {}
+    namespace = agent.namespace if agent is not None else NAMESPACE
+    names = dict.fromkeys(each.config_map for each in variables if each.config_map)
+    found = {name: snapshot.find("ConfigMap", name, namespace) for name in names}
+    return {name: source for name, source in found.items() if source is not None}
+
+
+def missing_keys(config: Object, agent: Object | None, said: installer.Said) -> tuple[str, ...]:
+    """Return the keys that the DaemonSet needs and the ConfigMap lacks."""
+    needed = dict.fromkeys(KNOWN_KEYS, "") if agent is None else daemonset.needs(agent, config.name)
+    if said.by_veth:
+        needed.setdefault(installer.VETH, "install-cni")
+    return tuple(key for key in needed if config.get("data", key) is None)
+
+
+def of_manifest(found: Parsed, agent: Ref, target: int) -> list[EditValue]:
+    """Return the edits that give new pods, and tunnels that are smaller, `target` bytes.
+
+    Raises UsageError when a variable of the DaemonSet decides, or keeps a tunnel below `target`, and Malformed.
+    """
+    if found.config is None:
+        raise UsageError(
+            f"ConfigMap {NAMESPACE}/{CONFIG_MAP} was not read, and Calico by manifest keeps its MTU there: allow `get`"
+            " on it, or change the variable CNI_MTU of the DaemonSet calico-node yourself."
+        )
+    lost = [key for key in missing_keys(found.config, found.agent, found.said) if key != installer.VETH]
+    if lost:
+        raise UsageError(
+            f"{found.config} lacks {', '.join(lost)}, and {agent} would not come back from a restart: put the key"
+            " back first, from the CNI's own manifest."
+        )
+    return installer.edits(found.config, agent, found.said, target) + _of_tunnels(found, agent, target)
+
+
+def _of_tunnels(found: Parsed, agent: Ref, target: int) -> list[EditValue]:
+    """Return the edits that keep tunnels from being smaller than the pods: those that veth_mtu does not feed."""
+    out = []
+    for name in found.policy.on:
+        tunnel, size = felix.TUNNELS[name], found.policy.sizes.get(name)
+        variable = daemonset.variable(found.agent, tunnel.variable)
+        fed = variable is not None and variable.key == installer.VETH and found.said.by_veth
+        if size is None or size >= target or fed:
+            continue
+        if variable is not None and variable.key is not None:
+            why = f"{tunnel.device} is sized by {tunnel.variable}, from here"
+            out += _of_source(variable, found, agent, target, why)
+            continue
+        keys = found.policy.keys
+        key = next((key for key in keys if key.path == ("spec", tunnel.field) and key.effective), None)
+        if key is None:
+            held = (variable.value or "") if variable is not None else None
+            raise UsageError(
+                f"{agent} sets {tunnel.variable} to {held!r}, which keeps {tunnel.device} below {target}:"
+                f" raise it there to {target} first, then plan again."
+            )
+        why = f"{tunnel.device} must not be smaller than the pods that send through it"
+        out += installer.edit(key.ref, key.path, key.value, target, why)
+    return list(dict.fromkeys(out))
+
+
+def _of_source(variable: daemonset.Variable, found: Parsed, agent: Ref, target: int, why: str) -> list[EditValue]:
+    """Return the edit of the ConfigMap's key that fills a variable."""
+    source = found.sources.get(variable.config_map or "")
+    if source is None or variable.key is None:
+        namespace = found.agent.namespace if found.agent is not None else NAMESPACE
+        raise UsageError(
+            f"{variable.name} of {agent} comes from ConfigMap {namespace}/{variable.config_map}, which was"
+            " not read: allow `get` on it, then plan again."
+        )
+    held = source.get("data", variable.key)
+    before = held if isinstance(held, str) else None
+    return installer.edit(reading.ref(source, "configmaps"), ("data", variable.key), before, str(target), why)

@@ -1,0 +1,103 @@
+"""What is read of one flannel, and the edits that change its MTU: Backend.MTU, delegate.mtu, or both."""
+
+import msgspec
+
+from kubemtu.cni import delegate, flanneld, installer, netconf, reading
+from kubemtu.core import encap
+from kubemtu.core.change import plan
+from kubemtu.core.cluster.cni_state import CniState
+from kubemtu.core.errors import UsageError
+from kubemtu.core.objects import Object, Ref
+from kubemtu.core.text import json_edit
+
+NAMESPACES = ("kube-flannel", "kube-system")
+CONFIG_MAP = "kube-flannel-cfg"
+NET_CONF = "net-conf.json"
+CNI_CONF = "cni-conf.json"
+KNOWN_KEYS = (CNI_CONF, NET_CONF)
+CONFLIST = "/etc/cni/net.d/10-flannel.conflist"
+K3S = (
+    "k3s runs flannel inside itself and keeps no MTU in the API: give the servers and agents a file with Backend.MTU by"
+    " --flannel-conf (in /etc/rancher/k3s/config.yaml: flannel-conf), or set the MTU of the NICs, then restart k3s."
+)
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """The objects that make up one flannel; without any it is k3s, or only a node's files were read."""
+
+    config: Object | None = None
+    agents: tuple[Object, ...] = ()
+
+    @property
+    def agent(self) -> Object | None:
+        """The DaemonSet, the first of several."""
+        return self.agents[0] if self.agents else None
+
+    @property
+    def daemonset(self) -> Ref:
+        """The address of the DaemonSet, also where it was not read."""
+        if self.agent is not None:
+            return reading.ref(self.agent, "daemonsets")
+        namespace = self.config.namespace if self.config is not None else NAMESPACES[0]
+        return Ref(
+            api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name="kube-flannel-ds", namespace=namespace
+        )
+
+
+class Parsed(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is read of one flannel: what its ConfigMap says, and what its nodes have."""
+
+    parts: Parts
+    conf: netconf.NetConf | None = None
+    given: delegate.Given | None = None
+    agent: flanneld.Flanneld = flanneld.Flanneld()
+    tunnels: frozenset[int | None] = frozenset()  # MTUs of the tunnel device, None for a node without it
+    born: tuple[int, ...] = ()  # what each node's flanneld has written for new pods
+    lacking: tuple[str, ...] = ()  # nodes without any of the NICs that flanneld is told to use
+
+
+def place(parts: Parts, key: str) -> str:
+    """Name a key of the ConfigMap."""
+    return f'{parts.config}, data["{key}"]'
+
+
+def of(found: Parsed, state: CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
+    """Return the edits that give new pods `target` bytes, and the restart; see `flannel.steps`."""
+    encap.check(target)
+    parts, conf, given = found.parts, found.conf, found.given
+    if parts.config is None:
+        raise UsageError(K3S if not parts.agents else f"ConfigMap {CONFIG_MAP} was not read: allow `get` on it first.")
+    lost = [key for key in KNOWN_KEYS if parts.config.get("data", key) is None]
+    if lost:
+        raise UsageError(
+            f"{parts.config} lacks {', '.join(lost)}, and flannel would not come back from a restart: put the key back"
+            " first, from flannel's own manifest."
+        )
+    honoured = conf is not None and flanneld.honours(conf, found.agent)
+    ref, edits = reading.ref(parts.config, "configmaps"), []
+    pinned = given is not None and not given.absent
+    # Where the pods' own number is set, and the NICs give the tunnel the same without flannel's, let them.
+    if conf is not None and honoured and not (pinned and conf.base is None and found.tunnels == {target}):
+        text, base = parts.config.text("data", NET_CONF) or "", target + conf.subtracts
+        after = json_edit.set_member(text, ("Backend", "MTU"), base, fold=True, source=place(parts, NET_CONF))
+        why = f"flannel subtracts {conf.subtracts} and gives the tunnel and new pods {target}"
+        edits += installer.edit(ref, ("data", NET_CONF), text, after, why)
+    if pinned or not honoured:
+        text = parts.config.text("data", CNI_CONF) or ""
+        after = delegate.write(text, target, place(parts, CNI_CONF))
+        edits += installer.edit(ref, ("data", CNI_CONF), text, after, f"new pods get {target}")
+    literal = pinned or not honoured
+    if not edits and (literal or all(held == target for held in found.born)):
+        return ()
+    flanneld.startable(state.nic_names, state.nic_key, found.lacking)
+    agents = [reading.ref(each, "daemonsets") for each in parts.agents] or [parts.daemonset]
+    restarts = [
+        plan.Rollout(
+            ref=agent,
+            why="flanneld reads its configuration only when it starts, and writes subnet.env then",
+            conflist=CONFLIST if literal else None,
+            mtu=target if literal else None,
+        )
+        for agent in agents
+    ]
+    return (*edits, *restarts)
