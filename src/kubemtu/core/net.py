@@ -72,6 +72,17 @@ class PodPort(msgspec.Struct, frozen=True, kw_only=True):
     pod_rx_dropped: int = 0
     pod_tx_dropped: int = 0
 
+    @property
+    def limit(self) -> int:
+        """The largest packet in bytes that the pod sends to others: its device's MTU, or less where its routes say so.
+
+        Routes without a gateway are to its own link; a locked MTU is a pin, and will go.
+        """
+        routed = [
+            self.pod_mtu if route.mtu is None or route.locked else route.mtu for route in self.routes if route.gateway
+        ]
+        return min(self.pod_mtu, max(routed, default=self.pod_mtu))
+
 
 class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     """The NIC by which a node reaches a peer, and all others in the same way, asked from the kernel's routing, never

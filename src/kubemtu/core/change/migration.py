@@ -80,6 +80,9 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     In a row with `moved`, `restore` False takes devices to `pod_mtu` and `tunnel_mtu`; True takes each back to what the
     node's journal recorded for it (pods that the journal does not know, because they were born later, to `origin_mtu`).
     In every other row devices are left as they are, whatever they are.
+
+    Where the CNI limits by their routes what pods send, `device_mtu` says what the devices have, and the routes of pods
+    that lead to others get `pod_mtu` once no pin is on them. An undo gives each route back what was recorded of it.
     """
 
     migration: str  # the name of the MTUMigration: the journal's name on the node
@@ -89,6 +92,10 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     ports: net.PortRule
     pod_mtu: int
     origin_mtu: int
+    device_mtu: int | None = (
+        None  # of both ends of pods' veths, where pods' routes get `pod_mtu`; None: the ends get it
+    )
+    origin_device_mtu: int | None = None  # the same before the change, beside `origin_mtu`
     tunnel: str | None = None
     tunnel_mtu: int | None = None
     origin_tunnel_mtu: int | None = None  # what the tunnel had when the change was planned, where no journal tells

@@ -86,8 +86,10 @@ class NodeTarget(msgspec.Struct, frozen=True, kw_only=True):
 
     node: str
     ports: net.PortRule
-    pod_mtu: int
+    pod_mtu: int  # what pods send at most
     origin_mtu: int  # what pods of this node had before: where a rollback takes pods that were born meanwhile
+    device_mtu: int | None = None  # of the pods' devices, where their routes have `pod_mtu`; None: the devices have it
+    origin_device_mtu: int | None = None  # the same before, beside `origin_mtu`
     tunnel: str | None = None
     tunnel_mtu: int | None = None
     origin_tunnel_mtu: int | None = None  # what the tunnel had before, where it is changed; None: an older kubemtu's

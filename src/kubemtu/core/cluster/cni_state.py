@@ -34,7 +34,9 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     encapsulation: tuple[encap.Encapsulation, ...] = ()  # every one that may carry a pod's packet; empty: none
     encapsulation_known: bool = True  # False: what says it could not be read, so an empty tuple does not mean none
     encapsulation_name: str = "none"  # as users say it: "vxlan", "ipip", "none", "vxlan (CrossSubnet)"
-    pod_mtu: int | None = None  # what a pod created from this configuration gets; None: decided on the node
+    pod_mtu: int | None = None  # what a pod created from this configuration sends at most; None: decided on the node
+    by_route: bool = False  # pods' routes have that MTU, and their devices more; False: the devices have it
+    device_mtu: int | None = None  # with `by_route`, what their devices have; None: what they have now
     subtracts: int | None = None  # bytes that the CNI itself takes off a NIC where no MTU is configured, right or not
     conflist_mtu: int | None = None  # the literal that each node's conflist must hold; None: not a literal
     mtu_keys: tuple[MtuKey, ...] = ()  # the first is the one to change

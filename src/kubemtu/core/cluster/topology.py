@@ -37,10 +37,18 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
 
     at: net.PodPort
     pod: str
+    by_route: bool = False  # the CNI limits what the pod sends by its routes, and leaves more to its device
+
+    @property
+    def mtu(self) -> int:
+        """The MTU that the CNI gives the pod, in bytes: its device's, or its routes'."""
+        return self.at.limit if self.by_route else self.at.pod_mtu
 
     @property
     def sends(self) -> int:
         """The largest packet that leaves the pod: its device, unless every route of it says less. Bytes."""
+        if self.by_route:
+            return self.at.limit
         routed = [route.mtu or self.at.pod_mtu for route in self.at.routes if route.family == 4]
         return min(self.at.pod_mtu, max(routed, default=self.at.pod_mtu))
 
@@ -92,6 +100,12 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def usual(self) -> int | None:
         """The MTU that most pods of this node have; None without pods."""
+        counted = Counter(port.mtu for port in self.ports)
+        return max(counted, key=lambda mtu: (counted[mtu], mtu)) if counted else None
+
+    @property
+    def usual_device(self) -> int | None:
+        """The MTU that most pods' devices have here; None without pods."""
         counted = Counter(port.at.pod_mtu for port in self.ports)
         return max(counted, key=lambda mtu: (counted[mtu], mtu)) if counted else None
 
@@ -249,7 +263,10 @@ def _node(
     tunnel = seen.link(state.tunnel) if state.tunnel else None
     uplink = _uplink(seen, tunnel)
     nic_mtu = min(uplink.mtu, uplink.route_mtu or uplink.mtu) if uplink is not None else None
-    ports = (Port(at=port, pod=owners.get(port.host_link, f"netns {port.netns}")) for port in seen.ports)
+    ports = (
+        Port(at=port, pod=owners.get(port.host_link, f"netns {port.netns}"), by_route=state.by_route)
+        for port in seen.ports
+    )
     sizes = [size for size in (nic_mtu, given) if size]
     bound = said if said is not None and said.path_mtu < min(sizes, default=policy.MOST + 1) else None
     path_mtu = bound.path_mtu if bound is not None else min(sizes, default=None)

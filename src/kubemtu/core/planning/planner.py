@@ -18,7 +18,7 @@ import msgspec
 from kubemtu.core import codes, encap
 from kubemtu.core.change.plan import EditValue, Live, NodeTarget, Plan, Rollout, Step
 from kubemtu.core.cluster.cni_state import CniState
-from kubemtu.core.cluster.topology import Node, Topology
+from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.errors import UsageError
 from kubemtu.core.text.wording import count, names
 
@@ -122,7 +122,11 @@ def _current(topology: Topology) -> int | None:
 
 
 def _largest(topology: Topology) -> int:
-    running = [mtu for _, port in topology.ports for mtu in (port.at.host_mtu, port.at.pod_mtu)]
+    running = [
+        mtu
+        for _, port in topology.ports
+        for mtu in ((port.mtu,) if port.by_route else (port.at.host_mtu, port.at.pod_mtu))
+    ]
     born = [node.rendered.gives for node in topology.nodes if node.rendered is not None and node.rendered.gives]
     return max([*running, *born, topology.born or 0])
 
@@ -202,10 +206,13 @@ def _node_target(topology: Topology, node: Node, aim: int) -> NodeTarget:
     tunnel = node.tunnel.mtu if node.tunnel is not None else None
     bounded = min(aim, node.fits) if node.fits is not None else aim
     born = node.rendered.gives if node.rendered is not None else None
+    device = _device(topology, node, aim)
     return NodeTarget(
         node=node.name,
         ports=topology.state.ports,
         pod_mtu=aim,
+        device_mtu=device,
+        origin_device_mtu=(node.usual_device or device) if device is not None else None,
         origin_mtu=node.usual or born or topology.state.pod_mtu or aim,
         tunnel=node.tunnel.name if node.tunnel is not None else None,
         tunnel_mtu=bounded if tunnel is not None and tunnel != bounded else None,
@@ -213,17 +220,32 @@ def _node_target(topology: Topology, node: Node, aim: int) -> NodeTarget:
         bridge=node.bridge.name if node.bridge is not None else None,
         pod_networks=topology.pod_networks,
         running=len(node.ports),
-        changing=sum({port.at.host_mtu, port.at.pod_mtu} != {aim} for port in node.ports),
+        changing=sum(any(old != new for old, new in _sizes(port, aim, device)) for port in node.ports),
     )
+
+
+def _device(topology: Topology, node: Node, aim: int) -> int | None:
+    """Return what pods' devices have where routes limit what they send, and never less than those; None: the same."""
+    if not topology.state.by_route:
+        return None
+    return max(aim, topology.state.device_mtu or node.usual_device or node.link_mtu or aim)
+
+
+def _sizes(port: Port, aim: int, device: int | None) -> list[tuple[int, int]]:
+    """Return what one pod's devices have and get, and what its routes do where they limit it; devices that stay not."""
+    ends = [(mtu, aim if device is None else device) for mtu in (port.at.host_mtu, port.at.pod_mtu)]
+    if device is None:
+        return ends
+    return [(port.mtu, aim), *(pair for pair in ends if pair[0] != pair[1])]
 
 
 def _devices(node: Node, to: NodeTarget) -> list[tuple[int, int]]:
     """Every device of the change: what it has and what it gets."""
-    pairs = [(mtu, to.pod_mtu) for port in node.ports for mtu in (port.at.host_mtu, port.at.pod_mtu)]
+    pairs = [pair for port in node.ports for pair in _sizes(port, to.pod_mtu, to.device_mtu)]
     if node.tunnel is not None and to.tunnel_mtu is not None:
         pairs.append((node.tunnel.mtu, to.tunnel_mtu))
     if node.bridge is not None and node.ports:
-        pairs.append((node.bridge.mtu, to.pod_mtu))
+        pairs.append((node.bridge.mtu, to.device_mtu or to.pod_mtu))
     return pairs
 
 
@@ -303,7 +325,7 @@ def _warnings(topology: Topology, aim: int, live: Sequence[Live], after: CniStat
             f"The configuration gives the tunnel {after.tunnel_mtu}, less than pods of {aim} need: raise it there, or "
             "it comes back at the next restart of a node."
         )
-    below = [port.at.pod_mtu for _, port in topology.ports if port.at.pod_mtu < aim]
+    below = [port.mtu for _, port in topology.ports if port.mtu < aim]
     if live and below:
         said.append(
             f"TCP connections that were opened at {max(below)} keep that segment size until they reconnect; everything "

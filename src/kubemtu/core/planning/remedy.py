@@ -48,7 +48,7 @@ def of(topology: Topology, *, between_nodes: int = 0, between_pods: int = 0) -> 
 def _of_pods(topology: Topology, carries: int, bound: policy.Bound | None) -> Cause:
     """Whether pods or their configuration suit the path, and if not, what that is for."""
     born = {node.rendered.gives for node in topology.nodes if node.rendered is not None} - {None}
-    sizes = {port.at.pod_mtu for _, port in topology.ports} | born | {topology.state.pod_mtu} - {None}
+    sizes = {port.mtu for _, port in topology.ports} | born | {topology.state.pod_mtu} - {None}
     if sizes <= {carries}:
         return "none"
     if bound is not None:
@@ -60,7 +60,7 @@ def _low(node: Node, carries: int) -> bool:
     """Whether its tunnel device refuses what its pods may send and the path carries."""
     if node.tunnel is None or node.fits is None:
         return False
-    largest = max((port.at.pod_mtu for port in node.ports), default=0)
+    largest = max((port.mtu for port in node.ports), default=0)
     return node.tunnel.mtu < min(largest, node.fits, carries)
 
 

@@ -91,7 +91,7 @@ def _useful(node: Node, topology: Topology) -> int:
 def _expected(node: Node, topology: Topology) -> int:
     """What the tunnel must let through: what pods of this node use or will use, as far as the path carries it."""
     born = node.rendered.gives if node.rendered is not None else None
-    wanted = max(*(port.at.pod_mtu for port in node.ports), born or 0, 0) if node.ports else born or 0
+    wanted = max(*(port.mtu for port in node.ports), born or 0, 0) if node.ports else born or 0
     return min(wanted, _useful(node, topology))
 
 

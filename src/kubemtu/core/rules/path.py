@@ -97,8 +97,8 @@ def _twin(node: Node) -> net.Link | None:
 def _below(topology: Topology, carries: int) -> Iterable[Finding]:
     groups: dict[int, list[tuple[Node, Port]]] = {}
     for node, port in topology.ports:
-        if port.at.host_mtu == port.at.pod_mtu < carries:
-            groups.setdefault(port.at.pod_mtu, []).append((node, port))
+        if port.at.host_mtu == port.at.pod_mtu and port.mtu < carries:
+            groups.setdefault(port.mtu, []).append((node, port))
     cost = max((one.cost for one in topology.state.encapsulation), default=0)
     for mtu, members in groups.items():
         lost = goodput.lost(mtu, carries, cost)

@@ -75,8 +75,8 @@ def _older(node: Node, topology: Topology) -> Iterable[Finding]:
     born = node.rendered
     if born is None or born.gives is None:
         return
-    older = [port for port in node.ports if port.at.pod_mtu != born.gives and not _right(port, born.gives, topology)]
-    for mtu, ports in grouped(older, lambda port: port.at.pod_mtu).items():
+    older = [port for port in node.ports if port.mtu != born.gives and not _right(port, born.gives, topology)]
+    for mtu, ports in grouped(older, lambda port: port.mtu).items():
         severity: Severity = "warning"
         if topology.carries is not None and mtu > topology.carries:
             severity = "error"
@@ -93,8 +93,8 @@ def _older(node: Node, topology: Topology) -> Iterable[Finding]:
 
 def _right(port: Port, gives: int, topology: Topology) -> bool:
     """True when the pod is as it should be and the file on its node is not: other findings tell of the file."""
-    fits = topology.carries is not None and port.at.pod_mtu <= topology.carries < gives
-    return fits or port.at.pod_mtu == topology.state.pod_mtu
+    fits = topology.carries is not None and port.mtu <= topology.carries < gives
+    return fits or port.mtu == topology.state.pod_mtu
 
 
 def _routes(node: Node) -> Iterable[Finding]:

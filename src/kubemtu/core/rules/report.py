@@ -116,7 +116,7 @@ def report(
         variant=topology.state.variant,
         encapsulation=topology.state.encapsulation_name,
         recommended_mtu=topology.recommended,
-        current=tuple(sorted({port.at.pod_mtu for _, port in topology.ports})),
+        current=tuple(sorted({port.mtu for _, port in topology.ports})),
         layers=topology.layers,
         nodes=tuple(_line(node) for node in topology.nodes),
         findings=findings,
@@ -221,7 +221,7 @@ def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
 
 def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
     warnings = [finding for finding in findings if finding.severity == "warning"]
-    below = [port.at.pod_mtu for _, port in topology.ports if topology.carries and port.at.pod_mtu < topology.carries]
+    below = [port.mtu for _, port in topology.ports if topology.carries and port.mtu < topology.carries]
     if below and codes.MTU102.code in {finding.code for finding in warnings}:
         return f"Nothing is lost, but pods have {min(below)} where the path between nodes carries {topology.carries}."
     return f"Nothing is lost now, but mind {warnings[0].place}: {_first(warnings[0])}"
@@ -293,7 +293,7 @@ def _line(node: Node) -> NodeLine:
         tunnel_mtu=node.tunnel.mtu if node.tunnel is not None else None,
         conflist_mtu=node.rendered.gives if node.rendered is not None else None,
         pods=len(node.ports),
-        pod_mtus=tuple(sorted({port.at.pod_mtu for port in node.ports})),
+        pod_mtus=tuple(sorted({port.mtu for port in node.ports})),
         host_mtus=tuple(sorted({port.at.host_mtu for port in node.ports})),
         unseen=len(node.unseen),
     )

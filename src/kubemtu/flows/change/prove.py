@@ -62,7 +62,7 @@ def ways_of(
                         name=_name(here, there, names),
                         source=request.Namespace(node=name, link=port.host_link),
                         address=there,
-                        expected=min(port.pod_mtu, peer.pod_mtu),
+                        expected=min(port.limit, peer.limit),
                         cap_at_expected=True,
                     )
                 )

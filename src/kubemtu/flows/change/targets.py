@@ -69,6 +69,8 @@ def desired(
         ports=target.ports,
         pod_mtu=target.pod_mtu,
         origin_mtu=target.origin_mtu,
+        device_mtu=target.device_mtu,
+        origin_device_mtu=target.origin_device_mtu,
         tunnel=target.tunnel,
         tunnel_mtu=target.tunnel_mtu,
         origin_tunnel_mtu=target.origin_tunnel_mtu,

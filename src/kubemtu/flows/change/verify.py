@@ -89,7 +89,8 @@ def _said(
         return f"{where}: no pin is left{own}"
     if not step.restore:
         to = step.nodes[0].pod_mtu if step.nodes else step.pin_mtu
-        return f"{where}: both ends have {to}, and no pin is left{own}"
+        ends = "the pods' routes have" if step.nodes and step.nodes[0].device_mtu is not None else "both ends have"
+        return f"{where}: {ends} {to}, and no pin is left{own}"
     known = {name: min(here[name], one.pods_restored) for name, one in applied.items() if one.pods_restored is not None}
     if any(name not in known for name in here):
         return f"{where}: both ends have what was recorded, as the agents say, and no pin is left{own}"
@@ -113,13 +114,21 @@ def _wrong(
     if seen is None:
         yield f"node {name} shows nothing any more"
         return
+    ends = target.device_mtu or target.pod_mtu
     for port in seen.ports if target.ports.names_any else ():
-        if not step.restore and (port.host_mtu, port.pod_mtu) != (target.pod_mtu, target.pod_mtu):
+        if not step.restore and target.device_mtu is not None and port.limit != target.pod_mtu:
+            yield (
+                f"pod {_name(port, names)} on node {name} sends up to {port.limit} by its routes, not {target.pod_mtu}"
+            )
+        if not step.restore and (port.host_mtu, port.pod_mtu) != (ends, ends):
             yield (
                 f"pod {_name(port, names)} on node {name} has {port.host_mtu} at the node's end ({port.host_link}) and "
-                f"{port.pod_mtu} at its own, not {target.pod_mtu}"
+                f"{port.pod_mtu} at its own, not {ends}"
             )
-    for device, mtu in ((target.tunnel, target.tunnel_mtu), (target.bridge, target.pod_mtu if seen.ports else None)):
+    for device, mtu in (
+        (target.tunnel, target.tunnel_mtu),
+        (target.bridge, ends if seen.ports else None),
+    ):
         link = seen.link(device) if device else None
         if link is not None and mtu is not None and link.mtu != mtu and not step.restore:
             yield f"{device} on node {name} has {link.mtu}, not {mtu}"

@@ -93,7 +93,7 @@ def _pods(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tupl
                 place = request.MeshMember(
                     node=seen.node, address=address, link=port.host_link, zone=zones.get(seen.node, "")
                 )
-                found[seen.node] = (place, port.pod_mtu)
+                found[seen.node] = (place, port.limit)
     return list(found.values())
 
 

@@ -99,7 +99,8 @@ class Stages:
         known = view.known.originals.get(pod.owner, {})
         before = len(edits) + len(confs) + len(self._ends) + len(self.ambiguous)
         for seen in pod.routes:
-            self._add_edit(edits, view, _edit(pod, seen, known, aim))
+            first = known.get(seen.identity, seen)
+            self._add_edit(edits, view, _edit(pod, seen, known, view.pod_route_aim(pod, seen, first)))
         mtu = wanted.conf(pod.pod, (port.pod_mtu, port.ipv6_mtu), aim, pod.routes)
         if mtu is not None:
             confs.append(Conf(pod, pod.pod.name, mtu))

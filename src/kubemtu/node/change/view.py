@@ -25,7 +25,7 @@ class View:
         self.now = now
         self.desired = desired
         self.known = known
-        self._aims: dict[tuple[int, bool, bool], wanted.Aim] = {}
+        self._aims: dict[tuple[int, bool, bool, int | None], wanted.Aim] = {}
         self._route_aims: dict[int, wanted.Aim] = {}
         self.row = desired.row
         self.key = (
@@ -34,6 +34,8 @@ class View:
             desired.highest_mtu,
             desired.pod_mtu,
             desired.origin_mtu,
+            desired.device_mtu,
+            desired.origin_device_mtu,
             desired.restore,
         )
         self.bridge = now.devices.get(desired.bridge or desired.ports.bridge or "")
@@ -59,6 +61,16 @@ class View:
         """Return what the senders inside a pod keep to."""
         return self._aim(self._finals(pod)[1], pinned=self.row.pods, moved=self.row.moved)
 
+    def pod_route_aim(self, pod: state.Pod, seen: routes.Raw, first: routes.Raw) -> wanted.Aim:
+        """Return what the senders inside a pod keep to on one of its routes; `first` is what was recorded of it.
+
+        Where the CNI limits pods by route, those that lead through a gateway, or had an MTU of their own, end at it.
+        """
+        route_mtu = wanted.route_mtu(self.known.ports[pod.owner], self.desired)
+        if route_mtu is None or (seen.gateway is None and first.mtu is None):
+            return self.pod_aim(pod)
+        return self._aim(self._finals(pod)[1], pinned=self.row.pods, moved=self.row.moved, route=route_mtu)
+
     def host_aim(self, pod: state.Pod) -> wanted.Aim:
         """Return what the node keeps to when it sends to a pod."""
         return self._aim(self._finals(pod)[0], pinned=self.row.ports, moved=self.row.moved)
@@ -71,11 +83,11 @@ class View:
     def _moves(self, final: int | None) -> bool:
         return self.row.moved and final is not None
 
-    def _aim(self, final: int, *, pinned: bool, moved: bool) -> wanted.Aim:
-        key = (final, pinned, moved)
+    def _aim(self, final: int, *, pinned: bool, moved: bool, route: int | None = None) -> wanted.Aim:
+        key = (final, pinned, moved, route)
         if key not in self._aims:
             low, high, restored = self.desired.pin_mtu, self.desired.highest_mtu, self.desired.restore
-            self._aims[key] = wanted.Aim(low, high, final, pinned, moved, restored)
+            self._aims[key] = wanted.Aim(low, high, final, pinned, moved, restored, route)
         return self._aims[key]
 
     def _finals(self, pod: state.Pod) -> tuple[int, int]:
@@ -89,7 +101,7 @@ class View:
         if device.name == self.desired.tunnel and self.desired.tunnel_mtu is not None:
             aim, origin = self.desired.tunnel_mtu, self.desired.origin_tunnel_mtu
         elif device.name == self.desired.bridge:
-            aim, origin = self.desired.pod_mtu, self.desired.origin_mtu
+            aim, origin = wanted.devices(self.desired)
         else:
             return None
         recorded = self.known.devices.get(device.name)

@@ -45,6 +45,7 @@ class Aim(msgspec.Struct, frozen=True, eq=False):
     pinned: bool
     moved: bool
     restored: bool = False
+    route: int | None = None  # the MTU that the route itself has at the end, where the CNI limits pods by it
 
     @property
     def grows(self) -> bool:
@@ -61,6 +62,8 @@ def metrics(original: routes.Metrics, family: int, aim: Aim) -> routes.Metrics:
     """
     own = routes.metric(original, routes.MTU)
     locked = bool((routes.metric(original, routes.LOCK) or 0) & routes.LOCKED)
+    if not aim.pinned and aim.moved and aim.route is not None:
+        return routes.with_mtu(original, aim.route, lock=locked)
     if not aim.pinned:
         too_large = aim.moved and not aim.restored and own is not None and own > aim.final
         return routes.with_mtu(original, aim.final, lock=locked) if too_large else original
@@ -114,11 +117,26 @@ def conf(now: links.Device, was: tuple[int, int | None], aim: Aim, steering: Seq
 
 def finals(port: journal.PortEntry, desired: migration.Desired) -> tuple[int, int]:
     """Where the host end and the pod end of a port end, in bytes."""
+    aim, origin = devices(desired)
     if not desired.restore:
-        return desired.pod_mtu, desired.pod_mtu
+        return aim, aim
     if port.born_later:
-        return desired.origin_mtu, desired.origin_mtu
+        return origin, origin
     return port.host_mtu, port.pod_mtu
+
+
+def devices(desired: migration.Desired) -> tuple[int, int]:
+    """Return what pods' devices get, and what they had before, in bytes."""
+    return desired.device_mtu or desired.pod_mtu, desired.origin_device_mtu or desired.origin_mtu
+
+
+def route_mtu(port: journal.PortEntry, desired: migration.Desired) -> int | None:
+    """Return what the routes of a pod end at, in bytes, where the CNI limits pods by them; None: at what they had."""
+    if desired.device_mtu is None:
+        return None
+    if not desired.restore:
+        return desired.pod_mtu
+    return desired.origin_mtu if port.born_later else None
 
 
 def carried(kind: str, ipv6_outer: bool) -> int:
@@ -133,6 +151,13 @@ def refusals(desired: migration.Desired, pods: Collection[state.Pod], devices: d
     if desired.restore or found:
         return found
     sizes = {"pod MTU": desired.pod_mtu, "pinMtu": desired.pin_mtu, "highestMtu": desired.highest_mtu}
+    if desired.device_mtu is not None:
+        sizes["device MTU"] = desired.device_mtu
+        if desired.device_mtu < desired.pod_mtu:
+            found.append(
+                f"device MTU {desired.device_mtu} is below pod MTU {desired.pod_mtu}, to which routes limit the pods:"
+                " what is larger would vanish at the device"
+            )
     if desired.tunnel_mtu is not None:
         sizes["tunnel MTU"] = desired.tunnel_mtu
     for name, size in sizes.items():
@@ -182,7 +207,11 @@ def beyond(desired: migration.Desired, devices: dict[str, links.Device]) -> list
             continue
         if parsed.prefixlen < WIDEST[parsed.version]:
             found.append(f"{network} is no network of pods: it holds the addresses of others too")
-    for name, size in (("origin MTU", desired.origin_mtu), ("origin tunnel MTU", desired.origin_tunnel_mtu)):
+    for name, size in (
+        ("origin MTU", desired.origin_mtu),
+        ("origin tunnel MTU", desired.origin_tunnel_mtu),
+        ("origin device MTU", desired.origin_device_mtu),
+    ):
         if size is not None and not SMALLEST <= size <= LARGEST:
             found.append(f"{name} {size} is out of range: an MTU lies between 68 and 65535 bytes")
     return found
