@@ -135,7 +135,8 @@ class Plugins:
         if chain is None:
             raise AttachFailed(NO_CONFIG)
         kind = chain.plugin.text("type") or ""
-        plugin = {"calico": self._add_calico, "flannel": self._add_flannel}.get(kind)
+        known = {"calico": self._add_calico, "flannel": self._add_flannel}
+        plugin = known.get(kind) or (self._add_declared if chain.plugin.get("prefix") else None)
         if plugin is None:
             raise AttachFailed(f'failed to find plugin "{kind}" in path [/opt/cni/bin]')
         with contextlib.ExitStack() as undo:
@@ -160,9 +161,18 @@ class Plugins:
     # -- calico
 
     def _add_calico(self, config: Object, sandbox: _Sandbox) -> str:
+        return self._add_routed(sandbox, "cali", _integer(config, "mtu") or _calico_mtu_file() or KERNEL_MTU)
+
+    def _add_declared(self, config: Object, sandbox: _Sandbox) -> str:
+        mtu = int(Path(config.text("mtuFile") or "").read_text())
+        by_route = config.text("limit") == "route"
+        device, route = (KERNEL_MTU, mtu) if by_route else (mtu, None)
+        return self._add_routed(sandbox, config.text("prefix") or "", device, route)
+
+    def _add_routed(self, sandbox: _Sandbox, prefix: str, mtu: int, route_mtu: int | None = None) -> str:
+        """Make a veth whose host end is routed, without a bridge; `route_mtu` is of the pod's default route."""
         inner = sandbox.inner
-        mtu = _integer(config, "mtu") or _calico_mtu_file() or KERNEL_MTU
-        host_link = "cali" + hashlib.sha1(sandbox.pod.encode(), usedforsecurity=False).hexdigest()[:11]
+        host_link = prefix + hashlib.sha1(sandbox.pod.encode(), usedforsecurity=False).hexdigest()[:11]
         if self._node.find(host_link):
             self._node.delete_link(host_link)
         with self._descriptor(sandbox.netns) as descriptor:
@@ -174,7 +184,8 @@ class Plugins:
             inner.add_address("eth0", f"{each}/{128 if v6 else 32}")
             if not v6:
                 inner.add_route(f"{CALICO_GATEWAY}/32", "eth0")
-            inner.add_route("::/0" if v6 else "0.0.0.0/0", "eth0", via=CALICO_GATEWAY6 if v6 else CALICO_GATEWAY)
+            gateway = CALICO_GATEWAY6 if v6 else CALICO_GATEWAY
+            inner.add_route("::/0" if v6 else "0.0.0.0/0", "eth0", via=gateway, mtu=route_mtu)
             self._node.add_route(f"{each}/{128 if v6 else 32}", host_link)
         # neigh.proxy_delay: without it the first ARP request of a pod waits up to 0.8 s (felix endpoint_mgr.go).
         filesystem.write_sysctl(f"ipv4/conf/{host_link}/proxy_arp", 1)

@@ -66,6 +66,12 @@ def install_flannel_cni(config: str, target: Path) -> None:
     _write(target, config, 0o644)
 
 
+def install_declared(text: str, target: str) -> None:
+    """Write a text to its place on the node, as the installer of a CNI that is only declared does."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    _write(Path(target), text, 0o644)
+
+
 def felix_mtu_file(image: str, devices: list[links.Device]) -> None:
     """Publish the host's MTU for the calico plugin, as felix does from v3.17 on; flannel's headers it ignores."""
     version = re.search(r":v(\d+)\.(\d+)", image)
@@ -94,10 +100,11 @@ class Flanneld(msgspec.Struct, kw_only=True):
     device6: str | None
     annotations: dict[str, str]  # what the other nodes must know, as flannel writes it on its own Node
     peers: dict[str, Peer]
+    domain: str = ANNOTATION  # of the annotations by which the nodes tell each other
 
     def learn(self, rtnl: Rtnl, node: Object) -> bool:
         """Program the way to another node's pods: neighbour, forwarding entry, route. False: nothing new."""
-        peer = _peer(node, self.kind)
+        peer = _peer(node, self.kind, self.domain)
         if peer is None or self.peers.get(node.name) == peer:
             return False
         if self.kind == HOST_GW:
@@ -144,14 +151,15 @@ def start_flanneld(rtnl: Rtnl, node: Object, config: str, iface: str, addresses:
         raise ContainerFailed(f"error during creation of backend: the lab has no backend {kind}")
     mtu = outer - VXLAN_HEADERS
     subnet, subnet6 = node.text("spec", "podCIDR") or "", _second_network(node)
-    device = f"flannel.{vni}"
+    device = str(backend.get("device") or f"flannel.{vni}")
+    domain = str(backend.get("domain") or ANNOTATION)
     _ensure(rtnl, device, nic, vni=vni, port=port, local=public, mtu=mtu)
     _address(rtnl, device, subnet)
     annotations = {
-        f"{ANNOTATION}/backend-type": VXLAN,
-        f"{ANNOTATION}/backend-data": _backend(rtnl, device, vni),
-        f"{ANNOTATION}/kube-subnet-manager": "true",
-        f"{ANNOTATION}/public-ip": public,
+        f"{domain}/backend-type": VXLAN,
+        f"{domain}/backend-data": _backend(rtnl, device, vni),
+        f"{domain}/kube-subnet-manager": "true",
+        f"{domain}/public-ip": public,
     }
     device6 = None
     if subnet6 and public6:
@@ -161,11 +169,11 @@ def start_flanneld(rtnl: Rtnl, node: Object, config: str, iface: str, addresses:
         _ensure(rtnl, device6, nic, vni=vni, port=port, local=public6, mtu=fits)
         _address(rtnl, device6, subnet6)
         annotations |= {
-            f"{ANNOTATION}/backend-v6-data": _backend(rtnl, device6, vni),
-            f"{ANNOTATION}/public-ipv6": public6,
+            f"{domain}/backend-v6-data": _backend(rtnl, device6, vni),
+            f"{domain}/public-ipv6": public6,
         }
     _write_subnet(net, node, mtu)  # 50 less with IPv6 too, where the headers take 70 (flannel-io/flannel#1781)
-    return Flanneld(kind=kind, device=device, device6=device6, annotations=annotations, peers={})
+    return Flanneld(kind=kind, device=device, device6=device6, annotations=annotations, peers={}, domain=domain)
 
 
 def _write_subnet(net: Object, node: Object, mtu: int) -> None:
@@ -218,9 +226,10 @@ def _program(rtnl: Rtnl, device: str, network: str, mac: str, remote: str) -> No
     rtnl.add_route(network, device, via=way, onlink=True)
 
 
-def _peer(node: Object, kind: str) -> Peer | None:
+def _peer(node: Object, kind: str, domain: str) -> Peer | None:
     """Return what another node tells; None while it tells nothing, or runs another backend, which flannel ignores."""
-    told = {key.partition("/")[2]: value for key, value in node.mapping("metadata", "annotations").items()}
+    notes = node.mapping("metadata", "annotations")
+    told = {key.removeprefix(f"{domain}/"): value for key, value in notes.items() if key.startswith(f"{domain}/")}
     public, network = told.get("public-ip"), node.text("spec", "podCIDR")
     mac, mac6 = _mac(told.get("backend-data")), _mac(told.get("backend-v6-data"))
     public6 = told.get("public-ipv6")

@@ -59,7 +59,7 @@ async def _filtered(fault: scene.PolicyDropped, api: Api) -> list[str]:
     raise errors.NoSuchPlace(f"there is no {fault.pod or fault.node} with an address to filter")
 
 
-async def _reconfigure(cni: scene.Canal | scene.Flannel, api: Api, *, restarted: bool) -> None:
+async def _reconfigure(cni: scene.Cni, api: Api, *, restarted: bool) -> None:
     bodies = {str(body["kind"]): body for body in manifests.network(cni)}
     await api.patch(await api.ref(bodies["ConfigMap"]), {"data": bodies["ConfigMap"]["data"]})
     if not restarted:

@@ -223,6 +223,11 @@ class Kubelet:
                 target = Path(spec.text("args", -1) or "")
                 daemons.install_flannel_cni(await self._mounted(pod, "cni-conf.json"), target)
                 self._poke()
+            case "install-declared":
+                conflist, key, mtu_file = (spec.text("args", place) or "" for place in range(3))
+                daemons.install_declared(await self._mounted(pod, "conflist"), conflist)
+                daemons.install_declared(await self._mounted(pod, key), mtu_file)
+                self._poke()
             case "calico-node":
                 daemons.felix_mtu_file(image, links.devices(self._rtnl))
             case "kube-flannel":

@@ -59,12 +59,14 @@ def _kubernetes() -> Iterator[Body]:
     yield behind
 
 
-def network(cni: scenes.Canal | scenes.Flannel, *, dual_stack: bool = False) -> Iterator[Body]:
+def network(cni: scenes.Cni, *, dual_stack: bool = False) -> Iterator[Body]:
     """Return the objects of a CNI: its ConfigMap, its DaemonSet and what else it brings."""
     if isinstance(cni, scenes.Canal):
         yield from _canal(cni, dual_stack=dual_stack)
-    else:
+    elif isinstance(cni, scenes.Flannel):
         yield from _flannel(cni, dual_stack=dual_stack)
+    else:
+        yield from _declared(cni)
 
 
 def _object(version: str, kind: str, name: str, namespace: str | None = None, **rest: object) -> Body:
@@ -235,6 +237,34 @@ def _flannel(flannel: scenes.Flannel, *, dual_stack: bool) -> Iterator[Body]:
         "volumes": [{"name": "flannel-cfg", "configMap": {"name": "kube-flannel-cfg"}}],
     }
     yield _daemonset("kube-flannel-ds", "kube-flannel", {"app": "flannel", "k8s-app": "flannel"}, template)
+
+
+# -- a CNI that is only declared
+
+
+def _declared(cni: scenes.Declared) -> Iterator[Body]:
+    """Return its ConfigMap and its DaemonSet; the overlay between the nodes is built as flanneld builds one."""
+    plugin: Body = {"type": cni.name, "prefix": cni.prefix, "mtuFile": cni.mtu_file}
+    plugin["limit"] = "route" if cni.by_route else "device"
+    backend: Body = {"Type": "vxlan", "VNI": cni.vni, "Device": cni.tunnel, "Domain": f"{cni.name}.example"}
+    keys = {
+        cni.key: str(cni.mtu),
+        "conflist": json.dumps({"name": cni.name, "cniVersion": "0.3.1", "plugins": [plugin]}, indent=2) + "\n",
+        "net-conf.json": json.dumps({"Network": scenes.POD_NETWORKS[0], "Backend": backend}, indent=2) + "\n",
+    }
+    yield _object("v1", "ConfigMap", cni.config_map, "kube-system", data=keys)
+    install = {
+        "name": "install-declared",
+        "image": f"registry.example/{cni.name}:1",
+        "args": [f"/etc/cni/net.d/10-{cni.name}.conflist", cni.key, cni.mtu_file],
+    }
+    template: Body = {
+        "hostNetwork": True,
+        "initContainers": [install],
+        "containers": [{"name": "kube-flannel", "image": f"registry.example/{cni.name}:1"}],
+        "volumes": [{"name": "config", "configMap": {"name": cni.config_map}}],
+    }
+    yield _daemonset(cni.name, "kube-system", {"k8s-app": cni.name}, template)
 
 
 def _net_conf(kind: str, backend_mtu: int | None, *, dual_stack: bool) -> str:

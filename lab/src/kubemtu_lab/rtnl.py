@@ -27,7 +27,7 @@ VETH_INFO_PEER = 1
 VXLAN_ID, VXLAN_LINK, VXLAN_LOCAL, VXLAN_LEARNING, VXLAN_PORT, VXLAN_LOCAL6 = 1, 3, 4, 7, 15, 17
 # include/uapi/linux/{if_addr,neighbour,fib_rules}.h
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_F_NODAD = 1, 2, 8, 2
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC = 1, 4, 5, 7
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_METRICS = 1, 4, 5, 7, 8
 RTNH_ONLINK, SCOPE_UNIVERSE, SCOPE_LINK, PROTO_STATIC = 4, 0, 253, 4
 NDA_DST, NDA_LLADDR, NUD_PERMANENT, NTF_SELF = 1, 2, 0x80, 2
 FRA_IIFNAME, FRA_PRIORITY, FRA_IP_PROTO, FR_BLACKHOLE = 3, 6, 22, 6
@@ -159,13 +159,22 @@ class Rtnl(netlink.Socket):
         self._ask(netlink.RTM_NEWADDR, CREATE | netlink.REPLACE, body, f"giving {name} the address {address}")
 
     def add_route(
-        self, destination: str, device: str, *, via: str | None = None, onlink: bool = False, source: str | None = None
+        self,
+        destination: str,
+        device: str,
+        *,
+        via: str | None = None,
+        onlink: bool = False,
+        source: str | None = None,
+        mtu: int | None = None,
     ) -> None:
-        """Route a prefix, in CIDR form, by a device; replaces the route of the same prefix."""
+        """Route a prefix, in CIDR form, by a device; replaces the route of the same prefix. `mtu` is its own."""
         body = _route(destination, via=via, onlink=onlink)
         body += u32(RTA_OIF, self.device(device).index)
         if via:
             body += attribute(RTA_GATEWAY, ipaddress.ip_address(via).packed)
+        if mtu:
+            body += attribute(RTA_METRICS, u32(routes.MTU, mtu))
         if source:
             body += attribute(RTA_PREFSRC, ipaddress.ip_address(source).packed)
         self._ask(netlink.RTM_NEWROUTE, CREATE | netlink.REPLACE, body, f"routing {destination} by {device}")

@@ -69,6 +69,27 @@ class Flannel(msgspec.Struct, frozen=True, kw_only=True, tag="flannel"):
     iface: str = ""
 
 
+class Declared(msgspec.Struct, frozen=True, kw_only=True, tag="declared"):
+    """A CNI that is nothing but this declaration: routed veths, one VXLAN device, one number in one ConfigMap.
+
+    Its DaemonSet has a container that writes the plugin's configuration and the number to each node; the plugin gives
+    pods veths of that MTU, or, limited by route, veths of 1500 and a default route of that MTU.
+    """
+
+    name: str  # of the DaemonSet, of its configuration on the node (10-NAME.conflist), and of the plugin
+    config_map: str
+    key: str = "mtu"  # the ConfigMap's, which holds the pods' MTU
+    mtu: int
+    prefix: str  # of the host ends of its pods' veths
+    tunnel: str  # name of the VXLAN device
+    vni: int
+    mtu_file: str  # absolute path on the node
+    by_route: bool = False
+
+
+Cni = Canal | Flannel | Declared
+
+
 class ConfigEdit(msgspec.Struct, frozen=True, kw_only=True, tag="config-edit"):
     """Somebody changed a ConfigMap after the pods had started; `value` None: the key was lost."""
 
@@ -81,7 +102,7 @@ class ConfigEdit(msgspec.Struct, frozen=True, kw_only=True, tag="config-edit"):
 class Reconfigured(msgspec.Struct, frozen=True, kw_only=True, tag="reconfigured"):
     """Somebody configured the CNI anew after the pods had started, and perhaps restarted its DaemonSet."""
 
-    cni: Canal | Flannel
+    cni: Cni
     restarted: bool
 
 
@@ -126,7 +147,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     summary: str
     nodes: tuple[Node, ...]
-    cni: Canal | Flannel = Canal()
+    cni: Cni = Canal()
     version: str = "v1.12.10"  # of Kubernetes, as the nodes report it
     agents: bool = False  # the kubemtu-agent DaemonSet runs
     probes: bool = False  # the kubemtu-probe DaemonSet runs, once an agent, or somebody, has made its Secret
@@ -197,7 +218,7 @@ def resized(
         made.append(alike(place, count, nics))
     cni = scene.cni
     if pod_mtu is not None:
-        field = "mtu" if isinstance(cni, Canal) else "delegate_mtu"
+        field = "delegate_mtu" if isinstance(cni, Flannel) else "mtu"
         cni = msgspec.structs.replace(cni, **{field: pod_mtu})
     return scene.replace(nodes=tuple(made), cni=cni)
 

@@ -19,8 +19,13 @@ from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu, read, records
 
 POLICIES = Want(kind=policy.KIND, plural=policy.PLURAL, api_versions=(policy.API_VERSION,))
-WANTS = tuple(dict.fromkeys((*registry.wants(), NODES, PODS, mtu.NODES, mtu.MIGRATIONS, POLICIES)))
+_OURS = (NODES, PODS, mtu.NODES, mtu.MIGRATIONS, POLICIES)
 STALE = 60.0  # seconds; an agent that lives tells again every ten
+
+
+def wants() -> tuple[Want, ...]:
+    """Return all that is read of a cluster: what its CNI may keep, and what kubemtu itself goes by; each once."""
+    return tuple(dict.fromkeys((*registry.wants(), *_OURS)))
 
 
 async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
@@ -30,7 +35,7 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     Unreachable and Forbidden only when nothing at all can be read.
     """
     began = time.monotonic()
-    found, unread = await read.observe(api, WANTS, of_many := shapes.shapes())
+    found, unread = await read.observe(api, wants(), of_many := shapes.shapes())
     kept = [one if one.kind in of_many else shapes.slim(one) for one in found if one.kind != mtu.NODES.kind]
     told = [one for one in found if one.kind == mtu.NODES.kind]
     names = [one.name for one in kept if one.kind == NODES.kind]
@@ -88,7 +93,7 @@ def save(snapshot: Snapshot, path: Path) -> None:
     Raises UsageError when the file cannot be written.
     """
     slimmed = msgspec.structs.replace(snapshot, objects=tuple(shapes.slim(one) for one in snapshot.objects))
-    kept = objects.handed(slimmed, WANTS)
+    kept = objects.handed(slimmed, wants())
     try:
         files.write(path, msgspec.json.format(printable.encode(kept), indent=1) + b"\n")
     except OSError as error:

@@ -47,7 +47,7 @@ def walk(rig: Rig, journals: Path, old: int, new: int, *phases: Phase, restore: 
         assert applied.done
         assert rig.mtus() == {(1500, 1500)}
         if migration.TABLE[phase].ports:
-            assert applied.sends == min(old, new)
+            assert applied.largest_sent == min(old, new)
 
 
 @pytest.mark.parametrize(("old", "new"), [(1450, 1400), (1400, 1450)])
@@ -91,5 +91,5 @@ def test_a_route_above_the_device_is_refused(rigs: RigMaker, journals: Path) -> 
     rig = rigs(1)
     wrong = msgspec.structs.replace(asked(rig, Phase.RECORD, 1450, 1400), device_mtu=1300)
     applied = rig.make_true(wrong, journals)
-    assert applied.refused == migration.OUT_OF_BOUNDS
+    assert applied.refused_reason == migration.OUT_OF_BOUNDS
     assert "device MTU 1300 is below pod MTU 1400" in applied.failures[0]
