@@ -43,7 +43,7 @@ for _ in range(10):
     subprocess.run(["ip", "link", "set", link, "mtu", "1500"], check=True)
     began = time.monotonic()
     while mtu() != 1450:
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 90, "it was never set back"
     print(time.monotonic() - began)
 """
 
