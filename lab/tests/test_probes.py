@@ -80,15 +80,15 @@ def address(kube: Kube) -> str:
 @pytest.mark.lab
 def test_the_shipped_probe_answers_who_has_its_key(lab: Lab, ready: dict[str, Any]) -> None:
     told = probed(lab, "pod-1a", ready["node-2"]["status"]["podIP"])
-    assert (told["mtu"], told["over"]) == (1450, "UDP")
+    assert (told["mtu"], told["protocol"]) == (1450, "UDP")
 
 
 @pytest.mark.lab
 @pytest.mark.parametrize("place", ["pod-1a", "node-1"])
 def test_the_service_leads_to_a_probe(has_nft: None, lab: Lab, kube: Kube, ready: dict[str, Any], place: str) -> None:
     until(lambda: len(endpoints(kube)) == 2)
-    until(lambda: probed(lab, place, address(kube), "--one-way")["verdict"] != "unreachable")
-    assert probed(lab, place, address(kube), "--one-way")["over"] == "UDP"
+    until(lambda: probed(lab, place, address(kube), "--one-way")["kind"] != "unreachable")
+    assert probed(lab, place, address(kube), "--one-way")["protocol"] == "UDP"
 
 
 @pytest.mark.lab

@@ -91,7 +91,8 @@ def test_every_scene_has_nodes_with_networks_and_a_pool_without_encapsulation() 
 def test_agents_are_a_daemonset_of_their_own() -> None:
     scene = scenes.named("canal-1500").replace(agents=True)
     agent = json.dumps(bodies(scene, "DaemonSet")["kubemtu-agent"])
-    assert '"agent", "--host-root=/host", "--journal=/host/run/kubemtu", "--kubeconfig"' in agent
+    assert '"agent", "--host-root=/host", "--journal=/host/run/kubemtu", "--pod-prefix=cali"' in agent
+    assert '"--kubeconfig", "/etc/kubernetes/in-cluster.conf"' in agent
     assert "kubemtu-agent" not in bodies(scenes.named("canal-1500"), "DaemonSet")
 
 
