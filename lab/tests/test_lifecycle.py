@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -45,13 +45,18 @@ def namespaces(pids: list[int]) -> set[str]:
     return found
 
 
-def in_use() -> set[str]:
-    """Return the network and mount namespaces of all processes of the machine."""
+def processes() -> set[tuple[int, int | None]]:
+    """Return all processes of the machine, by pid and start time: a pid may be another's soon."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return {(pid, state.start_time(pid)) for pid in pids}
+
+
+def in_use(pids: Iterable[int]) -> set[str]:
+    """Return the network and mount namespaces of processes of the machine."""
     found = set()
-    for entry in Path("/proc").iterdir():
+    for pid in pids:
         with contextlib.suppress(OSError):
-            if entry.name.isdigit():
-                found |= {str((entry / "ns" / kind).readlink()) for kind in ("net", "mnt")}
+            found |= {str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("net", "mnt")}
     return found
 
 
@@ -74,10 +79,12 @@ def test_sigkill_of_the_supervisor_leaves_only_the_folder(name: str) -> None:
     outside = subprocess.Popen(lab.command("pod-1a", ["sleep", "60"]))
     until(lambda: "sleep" in [Path(f"/proc/{pid}/comm").read_text().strip() for pid in children(outside.pid)])
 
+    older = processes()  # of these alone: the kernel gives a namespace's number to the next one that somebody makes
     os.kill(lab.record.pid, signal.SIGKILL)
     until(lambda: not of_lab(name))
     assert outside.wait(30) == -signal.SIGKILL  # what was sent in from outside ends with the lab
-    until(lambda: not spaces & in_use())  # a process that ends has no environment any more, and its files still
+    # A process that ends has no environment any more, and its files still.
+    until(lambda: not spaces & in_use(pid for pid, _ in older & processes()))
     assert lab.folder.is_dir()
     until(lambda: state.supervisor_of(lab.folder) is None)  # PID 1 waits until all below it are gone
     with pytest.raises(errors.NoSuchLab):
