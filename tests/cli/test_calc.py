@@ -264,8 +264,8 @@ def test_no_escape_sequence_reaches_a_pipe() -> None:
 def test_values_are_printed_as_utf_8_whatever_the_terminal(
     chosen: str, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    assert chosen in output.OUTPUTS
-    output.emit({"Ω": [1, None]}, "json" if chosen == "json" else "yaml")
+    assert chosen in output.WRITERS
+    output.emit({"Ω": [1, None]}, chosen)
     written = capfdbinary.readouterr().out
     assert written == {"json": '{\n  "Ω": [\n    1,\n    null\n  ]\n}\n', "yaml": "Ω:\n- 1\n- null\n"}[chosen].encode()
 

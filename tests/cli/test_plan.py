@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.support import example
 
-from kubemtu.cli import main, render
+from kubemtu.cli import main, planning
 from kubemtu.cli.terminal import unstyle
 from kubemtu.core.change import plan
 from kubemtu.core.objects import Object
@@ -23,7 +23,7 @@ trio, story = example.trio, example.story
 def text(snapshot: Snapshot, columns: int | None, mtu: int | None = None) -> str:
     """What `plan` prints, as plain text."""
     made, topology = decide.plan(snapshot, mtu)
-    return unstyle(render.whole_plan(made, topology, columns)) + "\n"
+    return unstyle(planning.text(made, topology, columns)) + "\n"
 
 
 def test_the_story(golden: Golden) -> None:

@@ -146,7 +146,7 @@ async def _begun(api: "kube_api.Api", wish: ApplyOptions, pinned: "kube_mtu.Migr
 
     A change that has only `pinned` senders so far is given the new plan, and its pins go over into those of that.
     """
-    from kubemtu.cli import planning
+    from kubemtu.cli import planning, render
     from kubemtu.flows.change import hosts, migrations
 
     made = await planning.obtain(
@@ -157,8 +157,9 @@ async def _begun(api: "kube_api.Api", wish: ApplyOptions, pinned: "kube_mtu.Migr
         without=wish.without,
         config_only=wish.config_only,
         hosts=wish.hosts or (pinned is not None and hosts.pinned_by(pinned.plan)),
-        show=wish.output_format == "text",
     )
+    if made.whole.steps and wish.output_format == "text":
+        terminal.echo(planning.text(made.whole, made.topology, render.width()))
     if not made.whole.steps and pinned is None:
         await _nothing_to_do(api, made, wish)
         return None
@@ -170,7 +171,7 @@ async def _begun(api: "kube_api.Api", wish: ApplyOptions, pinned: "kube_mtu.Migr
 
 async def _nothing_to_do(api: "kube_api.Api", made: "planning.Made", wish: ApplyOptions) -> None:
     """Say so, once the network between the nodes has shown that it is true: no interface knows what a switch drops."""
-    from kubemtu.cli import progress, render
+    from kubemtu.cli import planning, progress, render
     from kubemtu.core.text.wording import count, names
     from kubemtu.flows.change import outcome, survey
 
@@ -184,7 +185,7 @@ async def _nothing_to_do(api: "kube_api.Api", made: "planning.Made", wish: Apply
             else "what the network between the nodes carries could not be measured"
         )
     if wish.output_format == "text":
-        terminal.echo(render.whole_plan(made.whole, made.topology, render.width()))
+        terminal.echo(planning.text(made.whole, made.topology, render.width()))
     else:
         unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in made.topology.nodes if node.unseen]
         seen = f"what was seen of the cluster (not {names(unseen)})" if unseen else "the cluster"

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from kubemtu.cli import terminal, wrapping
-from kubemtu.cli.output import Output, emit, output_option
+from kubemtu.cli.output import emit, output_option
 from kubemtu.cni.knowledge import Counts
 from kubemtu.core import encap, headers
 from kubemtu.core.errors import UsageError
@@ -83,7 +83,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     help="The family of the outer packets: once for all, or once for each --encap.  [default: ipv4]",
 )
 @output_option
-def calc(nic: int, encaps: tuple[str, ...], outers: tuple[str, ...], output_format: Output) -> None:
+def calc(nic: int, encaps: tuple[str, ...], outers: tuple[str, ...], output_format: str) -> None:
     """Show what headers leave of a NIC's MTU, and which key it belongs into.
 
     \b

@@ -40,7 +40,7 @@ FROM = click.option(
 @click.option("-n", "--namespace", metavar="NAME", help="Say nothing of running pods of other namespaces.")
 @click.option("-v", "--verbose", is_flag=True, help="Name every node and every place, however many; so does -o wide.")
 @click.option("--prove", is_flag=True, help="Also measure what the network carries, between all nodes and probe pods.")
-@output.wide_option
+@output.option("text", "wide", *output.WRITERS)
 @kubeflags.kube_flags
 def check(
     flags: kubeflags.KubeFlags,

@@ -6,17 +6,14 @@ kubectl plug-in is called in loops.
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 import msgspec
 
 from kubemtu.cli import terminal
 from kubemtu.core.text import printable
-
-Output: TypeAlias = Literal["text", "json", "yaml"]
-OUTPUTS: tuple[Output, ...] = ("text", "json", "yaml")
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -26,21 +23,17 @@ def output_option(command: C) -> C:
 
     The command's colours are also settled here, by `colour`, for everything that it prints with `terminal.echo`.
     """
-    return _option(OUTPUTS)(command)
+    return option("text", *WRITERS)(command)
 
 
-def wide_option(command: C) -> C:
-    """Add the same, with `wide` for a text that leaves nothing out."""
-    return _option(("text", "wide", *OUTPUTS[1:]))(command)
-
-
-def _option(formats: Sequence[str]) -> Callable[[C], C]:
+def option(*formats: str) -> Callable[[C], C]:
+    """Add `-o/--output` with just these formats, the first by default; what is no key of WRITERS the command prints."""
     return click.option(
         "-o",
         "--output",
         "output_format",
         type=click.Choice(formats),
-        default="text",
+        default=formats[0],
         show_default=True,
         callback=_settled,
         help="How to print: for people, or for programs.",
@@ -49,10 +42,11 @@ def _option(formats: Sequence[str]) -> Callable[[C], C]:
 
 def emit(value: object, output_format: str) -> None:
     """Print msgspec Structs and builtins to stdout as UTF-8, JSON indented by two, whatever the terminal's encoding."""
-    if output_format == "json":
-        terminal.write(msgspec.json.format(printable.encode(value), indent=2) + b"\n")
-    else:
-        terminal.write(_yaml(value))
+    terminal.write(WRITERS[output_format](value))
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.format(printable.encode(value), indent=2) + b"\n"
 
 
 def _yaml(value: object) -> bytes:
@@ -68,6 +62,9 @@ def _yaml(value: object) -> bytes:
 
     made: bytes = yaml.dump(printable.whole(value), Dumper=yaml.SafeDumper, sort_keys=False, encoding="utf-8")
     return made
+
+
+WRITERS: dict[str, Callable[[object], bytes]] = {"json": _json, "yaml": _yaml}
 
 
 def colour() -> bool:

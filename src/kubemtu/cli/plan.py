@@ -40,7 +40,7 @@ def plan(
     if out is not None:
         save(made, out)
     if output_format == "text":
-        terminal.echo(render.whole_plan(made, topology, render.width()))
+        terminal.echo(planning.text(made, topology, render.width()))
     else:
         output.emit(made, output_format)
     return errors.FINE

@@ -15,7 +15,7 @@ from kubemtu import files
 from kubemtu.cli import kubeflags, logs, render, terminal
 from kubemtu.core import errors
 from kubemtu.core.change import plan
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.text import json_values
 from kubemtu.flows import decide, observe
 from kubemtu.flows.change import hosts as host_traffic
@@ -33,7 +33,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     """A plan, and the cluster that it is for."""
 
     whole: plan.Plan
-    topology: topology.Topology
+    topology: Topology
 
 
 @contextlib.asynccontextmanager
@@ -75,9 +75,8 @@ async def obtain(
     without: Collection[str] = (),
     config_only: bool = False,
     hosts: bool = False,
-    show: bool,
 ) -> Made:
-    """Return the plan in `file`, or one made now; shown, when asked for, as `kubemtu plan` shows it, if it has a step.
+    """Return the plan in `file`, or one made now.
 
     Raises Unreachable when a node has no agent, unless the running pods are to be left alone.
     """
@@ -95,9 +94,14 @@ async def obtain(
     whole = without_live(whole) if config_only else preconditions.leave_out(whole, without)
     if hosts:
         whole = await host_traffic.with_hosts(api, whole, seen, without)
-    if show and whole.steps:
-        terminal.echo(render.whole_plan(whole, seen, render.width()))
     return Made(whole=whole, topology=seen)
+
+
+def text(whole: plan.Plan, topology: Topology, columns: int | None) -> str:
+    """Return a plan as `kubemtu plan` shows it; of an empty one, what is wrong with the cluster all the same."""
+    if whole.steps:
+        return render.whole_plan(whole, topology, columns)
+    return "\n".join(render.nothing(whole, topology, decide.judge(topology), columns))
 
 
 def without_live(whole: plan.Plan) -> plan.Plan:

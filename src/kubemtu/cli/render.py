@@ -11,7 +11,6 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster.topology import Layer, Topology
 from kubemtu.core.codes import Finding, Severity
 from kubemtu.core.planning import diff
-from kubemtu.core.rules import report as rules_report
 from kubemtu.core.rules.report import Report, Verdict
 from kubemtu.core.text.wording import count, names
 
@@ -125,8 +124,6 @@ def _alike(members: list[Finding]) -> list[list[Finding]]:
 
 def whole_plan(made: plan.Plan, topology: Topology, columns: int | None) -> str:
     """Return a plan as text: every edit as a diff, the steps in their order, what they touch, and the way back."""
-    if not made.steps:
-        return "\n".join(nothing(made, topology, columns))
     was = f"from {made.current} " if made.current not in {None, made.target} else ""
     parts = [terminal.style(f"Pods of {made.cni}: {was}to {made.target}", bold=True)]
     parts.append("\n".join(picture(topology.layers, columns)))
@@ -141,8 +138,8 @@ def whole_plan(made: plan.Plan, topology: Topology, columns: int | None) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def nothing(made: plan.Plan, topology: Topology, columns: int | None) -> Iterator[str]:
-    """Why a plan is empty, and what is wrong all the same: an MTU is not the only thing that can be."""
+def nothing(made: plan.Plan, topology: Topology, found: Sequence[Finding], columns: int | None) -> Iterator[str]:
+    """Say why a plan is empty, and which findings there are all the same: an MTU is not the only thing to be wrong."""
     said = f"every pod has {made.target}, and new ones get it"
     unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
     unseen += [f"node {name}" for name in topology.silent] if topology.nodes and not topology.offline else []
@@ -150,7 +147,6 @@ def nothing(made: plan.Plan, topology: Topology, columns: int | None) -> Iterato
         said = f"new pods get {made.target}; what running ones have was not seen"
     elif unseen:
         said = f"every pod that was seen has {made.target}, and new ones there get it; not seen: {names(unseen)}"
-    found = rules_report.judge(topology)
     under_way = [finding for finding in found if finding.code == codes.MTU128.code]
     others = [finding for finding in found if finding.severity != "note" and finding not in under_way]
     sign = "!" if others or under_way else "?" if unseen or not topology.nodes else "✓"

@@ -4,7 +4,7 @@ A diagnosis tool must survive sick clusters, so an object stays the JSON it was,
 A missing field is None; a field of the wrong type is one sentence that says which object, which path and what it holds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import msgspec
@@ -163,6 +163,17 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
         return errors.Malformed(
             f"{whole}: {dotted(path)} must be {type_name[wanted]} but is {is_now} ({found!r:.60}); correct it there"
         )
+
+
+def placed(body: Mapping[str, object], path: Sequence[str], value: object) -> dict[str, object]:
+    """Return a copy of `body` in which `value` stands at `path`, or nothing when it is None."""
+    key, *rest = path
+    if rest:
+        inner = body.get(key)
+        return {**body, key: placed(inner if isinstance(inner, dict) else {}, rest, value)}
+    if value is None:
+        return {name: kept for name, kept in body.items() if name != key}
+    return {**body, key: value}
 
 
 def dotted(path: tuple[str | int, ...]) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 import msgspec
 
 from kubemtu.cni import registry
-from kubemtu.core import errors
+from kubemtu.core import codes, errors
 from kubemtu.core.change.plan import EditValue, Plan, Rollout
 from kubemtu.core.cluster import policy, topology
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import Object
+from kubemtu.core.objects import Object, placed
 from kubemtu.core.planning import planner
 from kubemtu.core.rules import measured, report
 from kubemtu.core.snapshot import Snapshot
@@ -82,13 +82,18 @@ def _startable(state: CniState) -> None:
         )
 
 
+def judge(found: topology.Topology) -> tuple[codes.Finding, ...]:
+    """Return all that is wrong with a topology that was planned for."""
+    return report.judge(found)
+
+
 def edited(snapshot: Snapshot, edits: Iterable[EditValue]) -> Snapshot:
     """Return the snapshot as it would be read after the edits: nothing is sent anywhere."""
     objects = list(snapshot.objects)
     for edit in edits:
         for index, found in enumerate(objects):
             if (found.kind, found.name, found.namespace) == (edit.ref.kind, edit.ref.name, edit.ref.namespace):
-                objects[index] = Object(body=_with(found.body, edit.path, edit.after), origin=found.origin)
+                objects[index] = Object(body=placed(found.body, edit.path, edit.after), origin=found.origin)
     return msgspec.structs.replace(snapshot, objects=tuple(objects))
 
 
@@ -99,11 +104,3 @@ def _after(snapshot: Snapshot, edits: list[EditValue]) -> CniState | None:
         return registry.recognise(edited(snapshot, edits))
     except errors.KubemtuError:
         return None  # what the edits make of it is a check of ours; the plan does not stand or fall with it
-
-
-def _with(body: dict[str, object], path: tuple[str, ...], value: str | int | None) -> dict[str, object]:
-    if len(path) == 1:
-        kept = {key: held for key, held in body.items() if key != path[0]}
-        return kept if value is None else {**kept, path[0]: value}
-    inner = body.get(path[0])
-    return {**body, path[0]: _with(dict(inner) if isinstance(inner, dict) else {}, path[1:], value)}

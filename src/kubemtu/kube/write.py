@@ -4,11 +4,9 @@ An edit touches one key. The object is read first, what stands there is compared
 the resourceVersion that was read, and what the server made of it is compared with what was asked for, key by key.
 """
 
-from collections.abc import Mapping
-
 from kubemtu.core import errors
 from kubemtu.core.change import plan
-from kubemtu.core.objects import Object, dotted
+from kubemtu.core.objects import Object, dotted, placed
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Rejected
 from kubemtu.kube.rollout import rollout
@@ -72,7 +70,7 @@ def _value(found: Object, step: plan.EditValue) -> object:
 
 def _verify(before: Object, made: Object, step: plan.EditValue) -> None:
     """Compare what the server stored with what was asked for. Raises Surprise that names the first difference."""
-    wanted = _with(before.body, step.path, step.after)
+    wanted = placed(before.body, step.path, step.after)
     differences = [path for path in _differences(wanted, made.body, ()) if not _served(path)]
     if differences:
         path = differences[0]
@@ -112,17 +110,6 @@ def _same(one: object, other: object) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     return type(one) is type(other) and one == other
-
-
-def _with(body: Mapping[str, object], path: tuple[str, ...], value: object) -> dict[str, object]:
-    """Return a copy of `body` in which `value` stands at `path`, or nothing when it is None."""
-    key, *rest = path
-    if rest:
-        inner = body.get(key)
-        return {**body, key: _with(inner if isinstance(inner, dict) else {}, tuple(rest), value)}
-    if value is None:
-        return {name: kept for name, kept in body.items() if name != key}
-    return {**body, key: value}
 
 
 def _nested(path: tuple[str, ...], value: object) -> dict[str, object]:

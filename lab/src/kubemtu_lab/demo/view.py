@@ -1,6 +1,6 @@
 """The demo on a terminal: what is shown while the story is told."""
 
-from kubemtu.cli import progress, render, terminal, why
+from kubemtu.cli import planning, progress, render, terminal, why
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import topology
 from kubemtu.core.rules import report as rules_report
@@ -51,7 +51,7 @@ class Text:
 
     def planned(self, whole: plan.Plan, found: topology.Topology) -> None:
         """Show what `plan` says."""
-        terminal.echo(render.whole_plan(whole, found, render.width()))
+        terminal.echo(planning.text(whole, found, render.width()))
 
     def tell(self, event: events.Event) -> None:
         """Show one event of `apply`."""
