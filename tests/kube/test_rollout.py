@@ -13,7 +13,8 @@ from kubemtu.core.change.plan import Rollout
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.kube import write
 from kubemtu.kube.api import Api
-from kubemtu.kube.rollout import MARK, RESTARTED, Waiting
+from kubemtu.kube.daemon_pods import RESTARTED
+from kubemtu.kube.rollout import MARK, Waiting
 from kubemtu_lab import api as lab_api
 from kubemtu_lab import controllers
 

@@ -18,7 +18,7 @@ from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows.agents import events
 from kubemtu.kube import api as kube_api
-from kubemtu.kube import crd, mtu, rollout, shipped
+from kubemtu.kube import crd, daemon_pods, mtu, shipped
 from kubemtu.kube import errors as kube_errors
 
 STALL = 300.0  # seconds without anything moving: an image may take minutes to be pulled
@@ -228,7 +228,7 @@ def _part(pod: Object) -> str:
 def _trouble(pod: Object) -> str:
     for state in _waiting(pod):
         reason = state.text("reason") or ""
-        if reason in rollout.STUCK or reason == "CrashLoopBackOff":
+        if reason in daemon_pods.STUCK or reason == "CrashLoopBackOff":
             return f"{reason} {kube_errors.capped(state.text('message') or '')}".strip()
     return ""
 

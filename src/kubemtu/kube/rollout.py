@@ -1,9 +1,7 @@
 """Restart the pods of a DaemonSet as `kubectl rollout restart` does, and watch every one of them come back.
 
-A pod carries the annotations of the template that made it, so the time of the restart on the pod tells new from old:
-no ControllerRevision is needed, and it works for pods that never became ready. Sources: kubectl
-pkg/polymorphichelpers/{objectrestarter,rollout_status}.go; Kubernetes documentation, "Perform a Rolling Update on a
-DaemonSet" (OnDelete).
+Sources: kubectl pkg/polymorphichelpers/{objectrestarter,rollout_status}.go; Kubernetes documentation, "Perform a
+Rolling Update on a DaemonSet" (OnDelete).
 """
 
 import asyncio
@@ -16,30 +14,16 @@ import msgspec
 
 from kubemtu.core import errors
 from kubemtu.core.change import plan
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import Object
+from kubemtu.kube import daemon_pods
 from kubemtu.kube.api import Api
-from kubemtu.kube.errors import capped
+from kubemtu.kube.daemon_pods import RESTARTED, DaemonPod
 
-RESTARTED = "kubectl.kubernetes.io/restartedAt"
 MARK = "kubemtu.io/migration"
 
 OnPodChange = Callable[[str, str], None]
 """Called with a node's name and what happens to the pod there, whenever that changes; without a name, with what is
 waited for."""
-
-# Container states that do not pass by themselves (kubelet: pkg/kubelet/container/sync_result.go, images/types.go).
-STUCK = frozenset(
-    {
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "InvalidImageName",
-        "ErrImageNeverPull",
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "RunContainerError",
-        "StartError",
-    }
-)
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,20 +39,6 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     grace: float = 10.0
     crashes: float = 60.0
     pause: float = 1.0
-
-
-class DaemonPod(msgspec.Struct, frozen=True, kw_only=True):
-    """One pod of the DaemonSet. `fresh`: made after the restart; `stuck`: in a state that does not pass."""
-
-    node: str
-    name: str
-    uid: str
-    fresh: bool
-    ready: bool
-    ending: bool
-    text: str
-    stuck: str = ""
-    crashing: bool = False
 
 
 async def rollout(
@@ -88,8 +58,8 @@ async def rollout(
     """
     if step.ref.kind != "DaemonSet":
         raise errors.UsageError(f"{step.ref} is no DaemonSet; kubemtu restarts only those")
-    found = await _daemonset(api, step)
-    annotations = _template_annotations(found)
+    daemonset = await _daemonset(api, step)
+    annotations = _template_annotations(daemonset)
     begun = annotations.get(MARK) == marker and RESTARTED in annotations
     if begun or (since is not None and _moment(annotations.get(RESTARTED)) >= since):
         stamp, verb = str(annotations[RESTARTED]), "had been restarted already"
@@ -99,12 +69,12 @@ async def rollout(
             stamp = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         annotate = {"spec": {"template": {"metadata": {"annotations": {RESTARTED: stamp, MARK: marker}}}}}
         await api.patch(step.ref, annotate)
-    watch = _Watch(api, step, stamp, tell or _silent, waiting or Waiting())
+    watch = _RolloutWatch(api, step, stamp, tell or _silent, waiting or Waiting())
     nodes = await watch.until_done()
     return f"{step.ref}: {nodes} pods {verb}, all are ready"
 
 
-class _Watch:
+class _RolloutWatch:
     """One wait for one restart; remembers what each node was told and since when nothing moved."""
 
     def __init__(self, api: Api, step: plan.Rollout, stamp: str, tell: OnPodChange, waiting: Waiting) -> None:
@@ -122,39 +92,30 @@ class _Watch:
     async def until_done(self) -> int:
         """Wait; the number of nodes that run a new pod."""
         while True:
-            found = await _daemonset(self._api, self._step)
-            self._own(found)
-            pods = await self._pods(found)
+            daemonset = await _daemonset(self._api, self._step)
+            self._own(daemonset)
+            pods = await self._pods(daemonset)
             self._report(pods)
             self._judge(pods)
-            wanted = _complete(found, pods)
+            wanted = _complete(daemonset, pods)
             if wanted is not None:
                 return wanted
-            if _on_delete(found):
-                await self._replace_one(found, pods)
-            await self._stalled(found, pods)
+            if _on_delete(daemonset):
+                await self._replace_one(daemonset, pods)
+            await self._stalled(daemonset, pods)
             await asyncio.sleep(self._waiting.pause * max(1.0, len(pods) / 500))
 
-    def _own(self, found: Object) -> None:
-        stamp = _template_annotations(found).get(RESTARTED)
+    def _own(self, daemonset: Object) -> None:
+        stamp = _template_annotations(daemonset).get(RESTARTED)
         if stamp != self._stamp:
             raise errors.Conflict(
                 f"{self._step.ref} was restarted by somebody else meanwhile (at {stamp}); wait until that is done, "
                 "then run the same command again"
             )
 
-    async def _pods(self, found: Object) -> list[DaemonPod]:
-        want = Want(
-            kind="Pod",
-            plural="pods",
-            api_versions=("v1",),
-            namespace=self._step.ref.namespace,
-            label_selector=_selector(found),
-        )
-        uid = found.text("metadata", "uid")
-        listed = (await self._api.listing(want)).objects
-        pods = [_pod(pod, self._stamp) for pod in listed if _owner(pod) == uid]
-        return sorted(pods, key=lambda pod: (pod.node, pod.ending))
+    async def _pods(self, daemonset: Object) -> list[DaemonPod]:
+        listed = await self._api.listing(daemon_pods.want(daemonset, self._step.ref.namespace))
+        return daemon_pods.own(daemonset, listed.objects, self._stamp)
 
     def _report(self, pods: list[DaemonPod]) -> None:
         for pod in pods:
@@ -178,12 +139,12 @@ class _Watch:
                     "that and run the same command again, or take everything back with `kubemtu rollback`"
                 )
 
-    async def _replace_one(self, found: Object, pods: list[DaemonPod]) -> None:
+    async def _replace_one(self, daemonset: Object, pods: list[DaemonPod]) -> None:
         """With OnDelete, delete the next old pod, once every pod that was replaced before is ready."""
-        if _generations_behind(found) or any(pod.fresh and not pod.ready for pod in pods):
+        if _generations_behind(daemonset) or any(pod.fresh and not pod.ready for pod in pods):
             return
         present = {pod.node for pod in pods if not pod.ending}
-        if any(pod.ending for pod in pods) or len(present) < _number(found, "desiredNumberScheduled"):
+        if any(pod.ending for pod in pods) or len(present) < _number(daemonset, "desiredNumberScheduled"):
             return
         old = next((pod for pod in pods if not pod.fresh), None)
         if old is None:
@@ -193,18 +154,18 @@ class _Watch:
         with contextlib.suppress(errors.Conflict):  # gone and recreated under that name meanwhile: look again
             await self._api.delete(ref, uid=old.uid)
 
-    async def _stalled(self, found: Object, pods: list[DaemonPod]) -> None:
+    async def _stalled(self, daemonset: Object, pods: list[DaemonPod]) -> None:
         now = time.monotonic()
         seen = (
             sum(pod.fresh for pod in pods),
             sum(pod.fresh and pod.ready for pod in pods),
-            _number(found, "numberAvailable"),
+            _number(daemonset, "numberAvailable"),
         )
         if seen != self._seen:
             self._seen, self._moved, self._said = seen, now, now
         if now - self._said < self._waiting.quiet and now - self._moved < self._waiting.stall:
             return
-        wanted = _number(found, "desiredNumberScheduled")
+        wanted = _number(daemonset, "desiredNumberScheduled")
         late = [pod.text for pod in pods if not (pod.fresh and pod.ready)]
         nodes = [pod.node for pod in pods if not (pod.fresh and pod.ready)]
         why = f"node {nodes[0]}: {late[0]}" if late else "the DaemonSet controller makes no pod: is it running?"
@@ -234,20 +195,20 @@ class _Watch:
 
 
 async def _daemonset(api: Api, step: plan.Rollout) -> Object:
-    found = await api.get(step.ref)
-    if found is None:
+    daemonset = await api.get(step.ref)
+    if daemonset is None:
         raise errors.Conflict(
             f"{step.ref} is gone from {api.connection.server}; see who deleted it, then make a new plan"
         )
-    return found
+    return daemonset
 
 
-def _complete(found: Object, pods: list[DaemonPod]) -> int | None:
+def _complete(daemonset: Object, pods: list[DaemonPod]) -> int | None:
     """Return the number of nodes once all run a new pod that is available, as kubectl judges it; None before."""
-    wanted = _number(found, "desiredNumberScheduled")
-    if _generations_behind(found) or _number(found, "numberAvailable") < wanted:
+    wanted = _number(daemonset, "desiredNumberScheduled")
+    if _generations_behind(daemonset) or _number(daemonset, "numberAvailable") < wanted:
         return None
-    if not _on_delete(found) and _number(found, "updatedNumberScheduled") < wanted:
+    if not _on_delete(daemonset) and _number(daemonset, "updatedNumberScheduled") < wanted:
         return None
     # A cache of the controller may lag behind the pods that we see ourselves, so they must agree.
     ready = {pod.node for pod in pods if pod.fresh and pod.ready}
@@ -255,94 +216,20 @@ def _complete(found: Object, pods: list[DaemonPod]) -> int | None:
     return wanted if len(ready) >= wanted and not old else None
 
 
-def _generations_behind(found: Object) -> bool:
-    return (found.integer("metadata", "generation") or 0) > _number(found, "observedGeneration")
+def _generations_behind(daemonset: Object) -> bool:
+    return (daemonset.integer("metadata", "generation") or 0) > _number(daemonset, "observedGeneration")
 
 
-def _on_delete(found: Object) -> bool:
-    return found.text("spec", "updateStrategy", "type") == "OnDelete"
+def _on_delete(daemonset: Object) -> bool:
+    return daemonset.text("spec", "updateStrategy", "type") == "OnDelete"
 
 
-def _number(found: Object, key: str) -> int:
-    return found.integer("status", key) or 0
+def _number(daemonset: Object, key: str) -> int:
+    return daemonset.integer("status", key) or 0
 
 
-def _template_annotations(found: Object) -> dict[str, object]:
-    return found.mapping("spec", "template", "metadata", "annotations")
-
-
-def _owner(pod: Object) -> str | None:
-    owners = (owner for owner in pod.each("metadata", "ownerReferences") if owner.flag("controller"))
-    return next((owner.text("uid") for owner in owners), None)
-
-
-def _selector(found: Object) -> str:
-    """Return the DaemonSet's selector as the query of a list (meta/v1 LabelSelectorAsSelector)."""
-    terms = [f"{key}={value}" for key, value in found.mapping("spec", "selector", "matchLabels").items()]
-    for term in found.each("spec", "selector", "matchExpressions"):
-        key, operator = term.text("key") or "", term.text("operator") or ""
-        values = f" ({','.join(str(value) for value in _values(term))})"
-        terms.append({"Exists": key, "DoesNotExist": f"!{key}"}.get(operator, f"{key} {operator.lower()}{values}"))
-    return ",".join(terms)
-
-
-def _values(term: Object) -> list[object]:
-    found = term.get("values")
-    return found if isinstance(found, list) else []
-
-
-def _pod(pod: Object, stamp: str) -> DaemonPod:
-    """Return what a pod looks like; one that is not what a pod must be counts as not ready, and says why."""
-    name, node = pod.name, str(pod.get("spec", "nodeName") or "")
-    fresh = pod.get("metadata", "annotations", RESTARTED) == stamp
-    ending = pod.get("metadata", "deletionTimestamp") is not None
-    ready, stuck, crashing, why = False, "", False, ""
-    try:
-        ready = any(
-            one.text("type") == "Ready" and one.text("status") == "True" for one in pod.each("status", "conditions")
-        )
-        stuck, crashing, why = _containers(pod)
-    except errors.Malformed as error:
-        why = str(error)
-    state = "is going" if ending else "is ready" if ready else f"is not ready: {why or _condition(pod)}"
-    return DaemonPod(
-        node=node,
-        name=name,
-        uid=str(pod.get("metadata", "uid")),
-        fresh=fresh,
-        ready=ready and not ending,
-        ending=ending,
-        text=f"{'new' if fresh else 'old'} pod {name} {state}",
-        stuck="" if ready else stuck,
-        crashing=crashing and not ready,
-    )
-
-
-def _containers(pod: Object) -> tuple[str, bool, str]:
-    """Of the first container that waits: what is stuck (or empty), whether it crashes, and the state for people."""
-    for key in ("initContainerStatuses", "containerStatuses"):
-        for container in pod.each("status", key):
-            reason = container.text("state", "waiting", "reason")
-            if reason is None or reason in {"PodInitializing", "ContainerCreating"}:
-                continue
-            said = container.text("state", "waiting", "message") or ""
-            crashing = reason == "CrashLoopBackOff"
-            if crashing:
-                code = container.integer("lastState", "terminated", "exitCode")
-                last = container.text("lastState", "terminated", "message") or ""
-                said = f"it ended with code {code}{f': {last}' if last else ''}" if code is not None else said
-            text = f"container {container.text('name')}: {reason}{f', {capped(said)}' if said else ''}"
-            return (text if crashing or reason in STUCK else "", crashing, text)
-    return "", False, ""
-
-
-def _condition(pod: Object) -> str:
-    """Why a pod without a telling container is not ready: its scheduling, or its phase."""
-    with contextlib.suppress(errors.Malformed):
-        for one in pod.each("status", "conditions"):
-            if one.text("status") == "False" and (said := one.text("message")):
-                return capped(said)
-    return f"phase {pod.get('status', 'phase') or 'unknown'}"
+def _template_annotations(daemonset: Object) -> dict[str, object]:
+    return daemonset.mapping("spec", "template", "metadata", "annotations")
 
 
 def _moment(stamp: object) -> float:
