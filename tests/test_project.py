@@ -28,6 +28,26 @@ def test_the_cnis_are_asked_from_the_most_particular_to_the_least() -> None:
     assert list(registry.CNIS) == ["canal", "calico", "flannel"]
 
 
+SHARED_NAMES = {  # class names that stand twice, each with the reason
+    "Parts": "the objects that make up one CNI, in modules that may not know each other",
+    "Key": "a secret, and a key of a configuration: both are the field's",
+    "Layer": "of a stack of headers that is asked for, and of the one that a cluster has",
+    "Pod": "of the API, and as the kernel shows one",
+    "Refused": "by a kernel, and a policy that is not used",
+}
+
+
+def test_no_class_name_means_two_things() -> None:
+    places: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "src/kubemtu").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert len(places) > 200
+    again = {name: there for name, there in places.items() if len(there) > 1 and name not in SHARED_NAMES}
+    assert not again, "rename one of each, or write into SHARED_NAMES why the field itself has two"
+
+
 def test_made_pages_are_up_to_date() -> None:
     outcome = subprocess.run(
         [sys.executable, ROOT / "scripts/docs.py", "--check"], capture_output=True, text=True, check=False

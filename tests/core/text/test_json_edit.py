@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.shapes import KINDS, Kind
 
 from kubemtu.core.errors import Malformed, UsageError
-from kubemtu.core.text.json_edit import PluginMtu, parse, read_member, read_plugin_mtu, set_member, set_plugin_mtu
+from kubemtu.core.text.json_edit import MtuMember, parse, read_member, read_plugin_mtu, set_member, set_plugin_mtu
 
 CANAL_2018 = """{
   "name": "k8s-pod-network",
@@ -39,12 +39,12 @@ CANAL_2024 = CANAL_2018.replace('"nodename":', '"mtu": __CNI_MTU__,\n      "node
 
 
 def test_an_absent_mtu_is_added_behind_the_type_where_rancher_writes_it() -> None:
-    assert read_plugin_mtu(CANAL_2018, "calico") == PluginMtu(kind="absent", plugin=0)
+    assert read_plugin_mtu(CANAL_2018, "calico") == MtuMember(kind="absent", plugin=0)
     assert set_plugin_mtu(CANAL_2018, "calico", 1450) == CANAL_2018_AT_1450
 
 
 def test_a_present_integer_is_replaced_and_nothing_else() -> None:
-    assert read_plugin_mtu(CANAL_2018_AT_1450, "calico") == PluginMtu(kind="integer", value=1450, raw="1450", plugin=0)
+    assert read_plugin_mtu(CANAL_2018_AT_1450, "calico") == MtuMember(kind="integer", value=1450, raw="1450", plugin=0)
     assert set_plugin_mtu(CANAL_2018_AT_1450, "calico", 8950) == CANAL_2018_AT_1450.replace("1450", "8950")
     assert set_plugin_mtu(CANAL_2018_AT_1450, "calico", 1450) == CANAL_2018_AT_1450
 
@@ -101,7 +101,7 @@ def test_a_placeholder_is_read_and_its_source_named_instead_of_being_overwritten
     value: str, placeholder: str, fed_from: str
 ) -> None:
     text = f'{{"type": "calico", "mtu": {value}}}'
-    assert read_plugin_mtu(text, "calico") == PluginMtu(
+    assert read_plugin_mtu(text, "calico") == MtuMember(
         kind="placeholder", placeholder=placeholder, raw=value, plugin=0
     )
     with pytest.raises(Malformed, match=f"line 1, column 27: .*{re.escape(placeholder)}.*{re.escape(fed_from)}"):

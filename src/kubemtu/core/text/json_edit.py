@@ -76,7 +76,7 @@ class MemberValue(msgspec.Struct, frozen=True, kw_only=True):
     raw: str | None = None
 
 
-class PluginMtu(MemberValue, frozen=True, kw_only=True):
+class MtuMember(MemberValue, frozen=True, kw_only=True):
     """What stands at the "mtu" of one CNI plugin; `plugin` is its place in the list, 0 for a bare plugin."""
 
     plugin: int
@@ -90,7 +90,7 @@ def parse(text: str, *, source: str = "the JSON text") -> JsonNode:
     return _Parser(text, source).document()
 
 
-def read_plugin_mtu(text: str, plugin_type: str, *, source: str = "the CNI configuration") -> PluginMtu:
+def read_plugin_mtu(text: str, plugin_type: str, *, source: str = "the CNI configuration") -> MtuMember:
     """Read the "mtu" of the only plugin of a type, out of a conflist or a bare plugin configuration.
 
     Raises Malformed when the text is no JSON, holds not exactly one such plugin, or states its mtu twice.
@@ -98,7 +98,7 @@ def read_plugin_mtu(text: str, plugin_type: str, *, source: str = "the CNI confi
     where = _JsonText(text, source)
     index, plugin = _plugin(where, plugin_type)
     found = _value(where, _only(where, plugin, "mtu", fold=True))
-    return PluginMtu(kind=found.kind, value=found.value, placeholder=found.placeholder, raw=found.raw, plugin=index)
+    return MtuMember(kind=found.kind, value=found.value, placeholder=found.placeholder, raw=found.raw, plugin=index)
 
 
 def set_plugin_mtu(text: str, plugin_type: str, mtu: int, *, source: str = "the CNI configuration") -> str:
