@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from tests.support import example
 
-from kubemtu.cli import main, progress, render, terminal
+from kubemtu.cli import main, progress, terminal, wrapping
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows.agents import events
@@ -112,7 +112,7 @@ def test_what_a_change_tells_is_broken_between_words_too(
         events.Event(kind="phase", text="PinPods       pods send at most 1450      3 nodes, 6 pods, 12 settings"),
         events.Event(kind="done", text="6 pods on 3 nodes, 24 settings changed; nobody sends more than 1450"),
     ]
-    monkeypatch.setattr(render, "width", lambda: 40)
+    monkeypatch.setattr(wrapping, "width", lambda: 40)
     for one in told:
         progress.line(one)
     out = capsys.readouterr().out
@@ -120,7 +120,7 @@ def test_what_a_change_tells_is_broken_between_words_too(
     assert " ".join(out.split()) == " ".join(
         f"{'✓ ' if one.kind == 'done' else ''}{' '.join(one.text.split())}" for one in told
     )
-    monkeypatch.setattr(render, "width", lambda: None)
+    monkeypatch.setattr(wrapping, "width", lambda: None)
     for one in told:
         progress.line(one)
     assert capsys.readouterr().out.splitlines() == [told[0].text, f"    {told[1].text}", f"    ✓ {told[2].text}"]

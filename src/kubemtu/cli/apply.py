@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from kubemtu.cli import check, kubeflags, numbers, output, terminal
+from kubemtu.cli import check, kubeflags, numbers, output, terminal, wrapping
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ async def _begun(api: "kube_api.Api", wish: ApplyOptions, pinned: "kube_mtu.Migr
 
     A change that has only `pinned` senders so far is given the new plan, and its pins go over into those of that.
     """
-    from kubemtu.cli import planning, render
+    from kubemtu.cli import planning
     from kubemtu.flows.change import hosts, migrations
 
     made = await planning.obtain(
@@ -159,7 +159,7 @@ async def _begun(api: "kube_api.Api", wish: ApplyOptions, pinned: "kube_mtu.Migr
         hosts=wish.hosts or (pinned is not None and hosts.pinned_by(pinned.plan)),
     )
     if made.whole.steps and wish.output_format == "text":
-        terminal.echo(planning.text(made.whole, made.topology, render.width()))
+        terminal.echo(planning.text(made.whole, made.topology, wrapping.width()))
     if not made.whole.steps and pinned is None:
         await _nothing_to_do(api, made, wish)
         return None
@@ -171,7 +171,7 @@ async def _begun(api: "kube_api.Api", wish: ApplyOptions, pinned: "kube_mtu.Migr
 
 async def _nothing_to_do(api: "kube_api.Api", made: "planning.Made", wish: ApplyOptions) -> None:
     """Say so, once the network between the nodes has shown that it is true: no interface knows what a switch drops."""
-    from kubemtu.cli import planning, progress, render
+    from kubemtu.cli import planning, progress
     from kubemtu.core.text.wording import count, names
     from kubemtu.flows.change import outcome, survey
 
@@ -185,7 +185,7 @@ async def _nothing_to_do(api: "kube_api.Api", made: "planning.Made", wish: Apply
             else "what the network between the nodes carries could not be measured"
         )
     if wish.output_format == "text":
-        terminal.echo(planning.text(made.whole, made.topology, render.width()))
+        terminal.echo(planning.text(made.whole, made.topology, wrapping.width()))
     else:
         unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in made.topology.nodes if node.unseen]
         seen = f"what was seen of the cluster (not {names(unseen)})" if unseen else "the cluster"

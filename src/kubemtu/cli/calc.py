@@ -94,9 +94,8 @@ def calc(nic: int, encaps: tuple[str, ...], outers: tuple[str, ...], output_form
     if output_format != "text":
         emit(found, output_format)
         return
-    from kubemtu.cli import render
 
-    for line in _text(found, render.width()):
+    for line in _text(found, wrapping.width()):
         terminal.echo(line)
 
 
@@ -200,9 +199,8 @@ def _padding(layer: encap.Encapsulation, mtu: int, over: int) -> str:
 
 
 def _text(found: Answer, columns: int | None) -> Iterator[str]:
-    from kubemtu.cli import render
 
-    yield from render.wrapped(_picture(found), columns, hang=2)
+    yield from wrapping.wrapped(_picture(found), columns, hang=2)
     if len(found.layers) > 1:
         order = " ▸ ".join(layer.name for layer in found.layers)
         yield f"The first --encap is the one nearest the NIC: NIC ▸ {order} ▸ pod."
@@ -214,7 +212,7 @@ def _text(found: Answer, columns: int | None) -> Iterator[str]:
         yield f"  TCP MSS {found.mss.ipv4} over IPv4, {found.mss.ipv6} over IPv6; `ping -M do -s {payload}` just fits."
     for warning in found.warnings:
         yield ""
-        yield from render.wrapped(f"! {warning}", columns, hang=2, style={"fg": "yellow"})
+        yield from wrapping.wrapped(f"! {warning}", columns, hang=2, style={"fg": "yellow"})
     yield ""
     if not found.keys:
         yield "No CNI that kubemtu knows encapsulates like this."

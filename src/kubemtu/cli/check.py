@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, output, terminal
+from kubemtu.cli import kubeflags, output, terminal, wrapping
 from kubemtu.core import encap, errors
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def check(
         observe.save(snapshot, save)
     found = decide.check(snapshot, nic_mtu, namespace, proven)
     if output_format in {"text", "wide"}:
-        terminal.echo(render.report(found, render.width(), whole=verbose or output_format == "wide"))
+        terminal.echo(render.report(found, wrapping.width(), whole=verbose or output_format == "wide"))
     else:
         output.emit(found, output_format)
     return errors.FINE if found.verdict == "healthy" else errors.FINDINGS

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from kubemtu import files
-from kubemtu.cli import check, kubeflags, output, terminal
+from kubemtu.cli import check, kubeflags, output, terminal, wrapping
 from kubemtu.core import errors
 from kubemtu.core.change.plan import Plan
 from kubemtu.core.text import printable
@@ -33,14 +33,14 @@ def plan(
     output_format: str,
 ) -> int:
     """Show what would change, in which order, what it touches, and the way back. Reads only."""
-    from kubemtu.cli import planning, render
+    from kubemtu.cli import planning
     from kubemtu.flows import decide
 
     made, topology = decide.plan(check.read(flags, source), planning.wanted(mtu), nic_mtu)
     if out is not None:
         save(made, out)
     if output_format == "text":
-        terminal.echo(planning.text(made, topology, render.width()))
+        terminal.echo(planning.text(made, topology, wrapping.width()))
     else:
         output.emit(made, output_format)
     return errors.FINE

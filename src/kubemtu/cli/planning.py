@@ -17,7 +17,7 @@ from kubemtu.core import errors
 from kubemtu.core.change import plan
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.text import json_values
-from kubemtu.flows import decide, observe
+from kubemtu.flows import decide, network, observe
 from kubemtu.flows.change import hosts as host_traffic
 from kubemtu.flows.change import preconditions
 from kubemtu.kube import api as kube_api
@@ -88,7 +88,7 @@ async def obtain(
     if not config_only:
         preconditions.observed(snapshot, without)
     if saved is not None:
-        whole, seen = saved, decide.model(snapshot)
+        whole, seen = saved, network.model(snapshot)
     else:
         whole, seen = decide.plan(snapshot, target, nic_mtu)
     whole = without_live(whole) if config_only else preconditions.leave_out(whole, without)

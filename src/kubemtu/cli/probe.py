@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, numbers, output, terminal
+from kubemtu.cli import kubeflags, numbers, output, terminal, wrapping
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -74,9 +74,7 @@ def probe(
     layers = (only,) if only else ("nodes", "pods")
     report = asyncio.run(_mesh(flags, layers, expected, max_pps, number, quiet=output_format != "text"))
     if output_format == "text":
-        from kubemtu.cli import render
-
-        for line in lines(report, render.width()):
+        for line in lines(report, wrapping.width()):
             terminal.echo(line)
     else:
         output.emit(report, output_format)
@@ -93,9 +91,7 @@ async def _pair(flags: kubeflags.KubeFlags, here: str, there: str, namespace: st
 
 def _tell_pair(answer: "PathReport", output_format: str) -> int:
     if output_format == "text":
-        from kubemtu.cli import render
-
-        for line in pair_lines(answer, render.width()):
+        for line in pair_lines(answer, wrapping.width()):
             terminal.echo(line)
     else:
         output.emit(answer, output_format)
@@ -108,7 +104,7 @@ def _tell_pair(answer: "PathReport", output_format: str) -> int:
 
 def pair_lines(answer: "PathReport", columns: int | None) -> Iterator[str]:
     """Return what was measured between two ends, for people: each family and each endpoint of a Service by itself."""
-    from kubemtu.cli import render, why
+    from kubemtu.cli import why
 
     for found in answer.all:
         told: set[tuple[str, str]] = set()
@@ -125,16 +121,16 @@ def pair_lines(answer: "PathReport", columns: int | None) -> Iterator[str]:
                 colour: dict[str, str | bool] = {"fg": "green" if verdict.ok else "red", "bold": True}
                 sign = "✗" if not verdict.ok else "?" if answer.unmeasured_nodes else "✓"
                 head = f"{sign} {here} ▸ {there}{over}: {verdict.kind}; {verdict.sentence}"
-                yield from render.wrapped(head, columns, hang=2, style=colour)
+                yield from wrapping.wrapped(head, columns, hang=2, style=colour)
                 for fact in () if verdict.ok else verdict.evidence:
-                    yield from render.wrapped(f"· {fact}", columns, indent=2, hang=2)
+                    yield from wrapping.wrapped(f"· {fact}", columns, indent=2, hang=2)
             for note in leg.result.notes:
-                yield from render.wrapped(f"· {note}", columns, indent=2, hang=2)
+                yield from wrapping.wrapped(f"· {note}", columns, indent=2, hang=2)
             result = leg.result
             took, round_trip = result.duration_seconds * 1000, result.round_trip_seconds * 1000
             yield f"  over {result.protocol}, {took:.1f} ms, round trip {round_trip:.2f} ms"
     for trouble in (*why.unmeasured(answer), *answer.notes, *answer.errors):
-        yield from render.wrapped(f"! {trouble}", columns, hang=2, style={"fg": "yellow"})
+        yield from wrapping.wrapped(f"! {trouble}", columns, hang=2, style={"fg": "yellow"})
 
 
 async def _mesh(
@@ -175,18 +171,17 @@ def telling(*, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 def lines(report: "MeshReport", columns: int | None) -> Iterator[str]:
     """Return a report for people; `columns` None wraps nothing."""
-    from kubemtu.cli import render
     from kubemtu.flows.measure import mesh
 
     for layer in report.layers:
         yield from _layer(layer, columns)
         yield ""
     for kind in report.absent_layers:
-        yield from render.wrapped(f"? {mesh.ABSENT[kind]}", columns, hang=2, style={"fg": "yellow", "bold": True})
+        yield from wrapping.wrapped(f"? {mesh.ABSENT[kind]}", columns, hang=2, style={"fg": "yellow", "bold": True})
     if report.unmeasured_nodes:
-        yield from render.wrapped(f"? {_unmeasured(report)}", columns, hang=2, style={"fg": "yellow", "bold": True})
+        yield from wrapping.wrapped(f"? {_unmeasured(report)}", columns, hang=2, style={"fg": "yellow", "bold": True})
     for note in report.notes:
-        yield from render.wrapped(f"! {note}", columns, hang=2, style={"fg": "yellow"})
+        yield from wrapping.wrapped(f"! {note}", columns, hang=2, style={"fg": "yellow"})
 
 
 def _unmeasured(report: "MeshReport") -> str:
@@ -199,7 +194,6 @@ def _unmeasured(report: "MeshReport") -> str:
 
 
 def _layer(layer: "MeshLayer", columns: int | None) -> Iterator[str]:
-    from kubemtu.cli import render
     from kubemtu.core.text.wording import count, names, verb
 
     summary = layer.summary
@@ -207,24 +201,24 @@ def _layer(layer: "MeshLayer", columns: int | None) -> Iterator[str]:
     head = f"{sign} {layer.name}: {summary.ok} of {summary.measured} ordered pairs carry {layer.expected} bytes"
     yield terminal.style(head, fg=colour, bold=True)
     for fault in layer.faults:
-        yield from render.wrapped(fault.sentence, columns, indent=2, hang=2, style={"bold": True})
+        yield from wrapping.wrapped(fault.sentence, columns, indent=2, hang=2, style={"bold": True})
         pairs = f"{count(fault.pairs, 'pair')}, " if fault.pairs else ""
-        yield from render.wrapped(f"{pairs}{fault.confidence} → {fault.advice}", columns, indent=4, hang=2)
+        yield from wrapping.wrapped(f"{pairs}{fault.confidence} → {fault.advice}", columns, indent=4, hang=2)
     if layer.fragmenting_nodes:
         who = (
             f"{names(layer.fragmenting_nodes)} {verb(len(layer.fragmenting_nodes), 'cut')} the packets that the "
             "tunnel makes of these"
         )
-        yield from render.wrapped(
+        yield from wrapping.wrapped(
             f"{who}: everything arrives, in pieces, and slowly", columns, indent=2, hang=2, style={"bold": True}
         )
-        yield from render.wrapped("→ `kubemtu plan` shows the MTU that travels whole", columns, indent=4, hang=2)
+        yield from wrapping.wrapped("→ `kubemtu plan` shows the MTU that travels whole", columns, indent=4, hang=2)
     members = layer.mesh.members
     if layer.faults and len(members) <= MATRIX_MOST:
         yield ""
         yield from _matrix(layer, columns or WIDE)
     if layer.plan.peers_per_member < len(members) - 1:
-        yield from render.wrapped(layer.plan.sentence, columns, indent=2)
+        yield from wrapping.wrapped(layer.plan.sentence, columns, indent=2)
     yield f"  {count(summary.packets, 'packet')}, {layer.duration_seconds:.2f} s"
 
 

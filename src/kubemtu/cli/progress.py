@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 
-from kubemtu.cli import output, terminal
+from kubemtu.cli import output, terminal, wrapping
 from kubemtu.core import errors
 from kubemtu.core.change import migration
 from kubemtu.core.text import printable
@@ -62,10 +62,9 @@ def say(text: str, *, bold: bool = False, err: bool = False) -> None:
 
 
 def _broken(text: str) -> list[str]:
-    from kubemtu.cli import render
 
     bare = text.lstrip(" ")
-    return render.wrapped(bare, render.width(), indent=len(text) - len(bare), hang=2)
+    return wrapping.wrapped(bare, wrapping.width(), indent=len(text) - len(bare), hang=2)
 
 
 def json_line(event: events.Event) -> None:

@@ -105,7 +105,7 @@ async def _planned(api: "kube_api.Api", wish: RelieveOptions) -> "plan.Plan":
     """Plan the whole change, of which the relief is the first step; measure first what is to be measured."""
     from kubemtu.cli import planning, progress
     from kubemtu.core.planning import planner
-    from kubemtu.flows import decide, observe
+    from kubemtu.flows import decide, network, observe
     from kubemtu.flows.change import hosts as host_traffic
     from kubemtu.flows.change import preconditions, survey
 
@@ -114,7 +114,7 @@ async def _planned(api: "kube_api.Api", wish: RelieveOptions) -> "plan.Plan":
     preconditions.observed(snapshot, wish.without)
     nic_mtu = wish.nic_mtu
     if target is None and nic_mtu is None:
-        narrowest = decide.model(snapshot).narrowest
+        narrowest = network.model(snapshot).narrowest
         if narrowest is None or narrowest.nic_mtu is None:
             raise errors.UsageError("no node shows its NIC: give --mtu N for the pods, or --nic-mtu N for the path")
         nic_mtu = await survey.carried(api, narrowest.nic_mtu, progress.Teller(wish.output_format))

@@ -1,11 +1,10 @@
 """The human face of reports and plans: text for any width, colour that click takes away where no terminal reads."""
 
 import re
-import shutil
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from kubemtu.cli import nodetable, terminal, wrapping
+from kubemtu.cli import nodetable, terminal
+from kubemtu.cli.wrapping import bullets, numbered, wrapped
 from kubemtu.core import codes
 from kubemtu.core.change import plan
 from kubemtu.core.cluster.topology import Layer, Topology
@@ -21,16 +20,10 @@ SIGN: dict[Verdict, tuple[str, str]] = {
     "incomplete": ("?", "yellow"),
 }
 COLOUR: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "cyan"}
-wrapped, bullets, numbered = wrapping.wrapped, wrapping.bullets, wrapping.numbered
 ALSO_MOST = 5
 GROUPS_MOST = 5  # findings of one code that are told in full
 LISTED_MOST = 20  # things that were not read, and nodes and pods that a plan touches
 NUMBER = re.compile(r"\d+")
-
-
-def width() -> int | None:
-    """Return the columns to wrap at; None where no terminal reads, so that a line stays one line for grep."""
-    return max(shutil.get_terminal_size().columns, terminal.NARROWEST) if sys.stdout.isatty() else None
 
 
 def report(found: Report, columns: int | None, *, whole: bool = False) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, output, terminal
+from kubemtu.cli import kubeflags, output, terminal, wrapping
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ def why(
     """
     answer = asyncio.run(_answered(flags, here, there, namespace, flows, flush))
     if output_format == "text":
-        from kubemtu.cli import render
-
-        for line in lines(answer, render.width()):
+        for line in lines(answer, wrapping.width()):
             terminal.echo(line)
     else:
         output.emit(answer, output_format)
@@ -85,12 +83,11 @@ async def _answered(
 
 def lines(answer: "PathReport", columns: int | None = None) -> Iterator[str]:
     """Return the answer for people: the sentence first; `columns` None wraps nothing."""
-    from kubemtu.cli import render
 
     found = answer.diagnosis
     shown = "unknown" if found.is_mtu == "no" and answer.unmeasured_nodes else found.is_mtu
     colour: dict[str, str | bool] = {"fg": COLOURS[shown], "bold": True}
-    yield from render.wrapped(f"{SIGNS[shown]} {found.sentence}", columns, hang=2, style=colour)
+    yield from wrapping.wrapped(f"{SIGNS[shown]} {found.sentence}", columns, hang=2, style=colour)
     if found.is_mtu == "yes" and found.location:
         yield f"  {found.confidence} about where"
     yield ""
@@ -98,13 +95,13 @@ def lines(answer: "PathReport", columns: int | None = None) -> Iterator[str]:
     if found.evidence or answer.other_paths:
         yield ""
     for fact in found.evidence:
-        yield from render.wrapped(f"· {fact}", columns, indent=2, hang=2)
+        yield from wrapping.wrapped(f"· {fact}", columns, indent=2, hang=2)
     for line in _others(answer):
-        yield from render.wrapped(f"· {line}", columns, indent=2, hang=2)
+        yield from wrapping.wrapped(f"· {line}", columns, indent=2, hang=2)
     for trouble in (*unmeasured(answer), *answer.notes, *answer.errors):
-        yield from render.wrapped(f"! {trouble}", columns, indent=2, hang=2, style={"fg": "yellow"})
+        yield from wrapping.wrapped(f"! {trouble}", columns, indent=2, hang=2, style={"fg": "yellow"})
     yield ""
-    yield from render.wrapped(f"→ {found.advice}", columns, indent=2, hang=2)
+    yield from wrapping.wrapped(f"→ {found.advice}", columns, indent=2, hang=2)
 
 
 def unmeasured(answer: "PathReport") -> Iterator[str]:
@@ -135,7 +132,6 @@ def _path(found: "Diagnosis") -> str:
 
 def _table(found: "Diagnosis", columns: int | None) -> Iterator[str]:
     """One line for each part, two where the terminal is narrow; what is the whole path by another name is left out."""
-    from kubemtu.cli import render
     from kubemtu.cli.wrapping import aligned
 
     rows: dict[tuple[str, str], tuple[str, str, str, str]] = {}
@@ -149,7 +145,7 @@ def _table(found: "Diagnosis", columns: int | None) -> Iterator[str]:
         return
     below = aligned([row[2:] for row in rows.values()], indent=4)
     for (part, ends, _, _), line in zip(rows.values(), below, strict=True):
-        yield from render.wrapped(f"{part}, {ends}", columns, indent=2, hang=4)
+        yield from wrapping.wrapped(f"{part}, {ends}", columns, indent=2, hang=4)
         yield line.rstrip()
 
 

@@ -1,9 +1,16 @@
 """Text for any width: paragraphs, lists. A width of None wraps nothing, so that a line stays one line for grep."""
 
+import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from kubemtu.cli import terminal
+
+
+def width() -> int | None:
+    """Return the columns to wrap at; None where no terminal reads, so that a line stays one line for grep."""
+    return max(shutil.get_terminal_size().columns, terminal.NARROWEST) if sys.stdout.isatty() else None
 
 
 def numbered(items: Iterable[str], columns: int | None) -> Iterator[str]:

@@ -18,7 +18,6 @@ from kubemtu.flows import network
 from kubemtu.flows.measure import mesh
 
 MEASURED = "the measurement of this run"
-model = network.model
 
 
 def check(
@@ -35,7 +34,7 @@ def check(
     pods = [*snapshot.each("Pod")]
     if namespace is not None and pods and all(pod.namespace != namespace for pod in pods):
         raise UsageError(f"no pod is in a namespace {namespace}: `kubectl get pods -A` shows which there are")
-    found = model(snapshot, nic_mtu, bounds(proven) if proven is not None else ())
+    found = network.model(snapshot, nic_mtu, bounds(proven) if proven is not None else ())
     findings = [
         one
         for layer in (proven.layers if proven is not None else ())
@@ -60,7 +59,7 @@ def plan(snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = No
 
     Raises as `model` does, and UsageError when that number does not fit, or when there is no key to write it into.
     """
-    found = model(snapshot, nic_mtu)
+    found = network.model(snapshot, nic_mtu)
     aim = planner.target(found, wanted)
     steps = registry.CNIS[found.state.name].steps(found.state, aim)
     edits = [step for step in steps if isinstance(step, EditValue)]

@@ -8,7 +8,7 @@ from kubemtu.core.cluster.policy import Policy
 from kubemtu.core.objects import Object
 from kubemtu.core.planning import planner
 from kubemtu.core.text import digits
-from kubemtu.flows import decide, observe
+from kubemtu.flows import network, observe
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import crd
 
@@ -58,7 +58,7 @@ async def fits(api: kube_api.Api, made: Policy) -> None:
     if unknown:
         raise errors.UsageError(f"--node: the cluster has no node {unknown[0]}; `kubectl get nodes` lists them")
     try:
-        left = decide.model(snapshot, made.path_mtu).carries
+        left = network.model(snapshot, made.path_mtu).carries
     except (errors.NotRecognised, errors.Forbidden):
         return  # nothing is known of the encapsulation, so there is nothing that it could contradict
     if left is not None and left < planner.IPV4_REASSEMBLY:

@@ -17,7 +17,7 @@ from kubemtu.core.change import migration
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.core.rules import drift
 from kubemtu.core.text.wording import names as listed
-from kubemtu.flows import decide, observe
+from kubemtu.flows import network, observe
 from kubemtu.flows.agents import events
 from kubemtu.flows.change import migrations
 from kubemtu.kube import api as kube_api
@@ -138,7 +138,7 @@ async def _pins(api: kube_api.Api) -> str:
             "IPv6 `ip -6 route flush proto 109`."
         )
     try:
-        left = drift.find(decide.model(await observe.observe(api)))
+        left = drift.find(network.model(await observe.observe(api)))
     except errors.NotRecognised:
         return ""
     return f"{left[0].place}: {left[0].message} {left[0].remedy}" if left else ""

@@ -1,6 +1,6 @@
 """The demo on a terminal: what is shown while the story is told."""
 
-from kubemtu.cli import planning, progress, render, terminal, why
+from kubemtu.cli import planning, progress, render, terminal, why, wrapping
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import topology
 from kubemtu.core.rules import report as rules_report
@@ -42,7 +42,7 @@ class Text:
 
     def report(self, found: rules_report.Report) -> None:
         """Show what `check` says."""
-        terminal.echo(render.report(found, render.width()))
+        terminal.echo(render.report(found, wrapping.width()))
 
     def answer(self, found: why_flow.PathReport) -> None:
         """Show what `why` says."""
@@ -51,7 +51,7 @@ class Text:
 
     def planned(self, whole: plan.Plan, found: topology.Topology) -> None:
         """Show what `plan` says."""
-        terminal.echo(planning.text(whole, found, render.width()))
+        terminal.echo(planning.text(whole, found, wrapping.width()))
 
     def tell(self, event: events.Event) -> None:
         """Show one event of `apply`."""
