@@ -1,4 +1,4 @@
-"""Write what is made from the code: docs/codes.md, docs/access.md, docs/schemas/, deploy/. `--check` only compares."""
+"""Write what is made from the code: docs/{api,codes,access}.md, docs/schemas/, deploy/. `--check` only compares."""
 
 import ast
 import inspect
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import api_page
 import msgspec
 
 from kubemtu import access
@@ -36,7 +37,8 @@ SCHEMAS: dict[str, type] = {
 
 def pages() -> dict[Path, str]:
     """Every made page, by its path in the project."""
-    made = {Path("docs/codes.md"): codes.markdown(), Path("docs/access.md"): access.markdown()}
+    made = {Path("docs/api.md"): api_page.markdown(), Path("docs/codes.md"): codes.markdown()}
+    made |= {Path("docs/access.md"): access.markdown()}
     made |= {Path("deploy") / name: text for name, text in shipped.files().items()}
     for name, type_ in SCHEMAS.items():
         plain = level(described(type_, msgspec.json.schema(type_, schema_hook=anything)))

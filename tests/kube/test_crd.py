@@ -1,8 +1,10 @@
 """The definitions: one source, every field of the records in the schema, and installed until they are served."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import msgspec
@@ -93,6 +95,62 @@ def test_the_schemas_are_structural() -> None:
     """Every node has a type (Kubernetes documentation, "Specifying a structural schema")."""
     for plural in crd.plurals():
         assert all(node.get("type") for node in _schemas(schema(plural).body))
+
+
+def fields(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every schema below one, by its path."""
+    yield path, node
+    for name, field in node.get("properties", {}).items():
+        yield from fields(field, f"{path}.{name}")
+    for key in ("items", "additionalProperties"):
+        if key in node:
+            yield from fields(node[key], f"{path}.{key}")
+
+
+@pytest.mark.parametrize("plural", ["mtumigrations", "mtupolicies", "mtuprobes", "nodemtus"])
+def test_every_field_is_described_in_plain_sentences(plural: str) -> None:
+    """A sentence that ends, in words: `kubectl explain` has nothing else to say of a field."""
+    described = {path: str(field.get("description", "")) for path, field in fields(schema(plural).body)}
+    assert len(described) > 8
+    assert {path: text for path, text in described.items() if len(text) < 5 or not text.endswith(".")} == {}
+    names = [name for path in described for name in path.split(".") if name not in {"items", "additionalProperties"}]
+    assert [name for name in names if not re.fullmatch(r"([a-z][a-zA-Z]*)?", name)] == []
+
+
+@pytest.mark.parametrize("plural", ["mtumigrations", "mtupolicies", "mtuprobes", "nodemtus"])
+def test_lists_of_what_people_write_have_an_end(plural: str) -> None:
+    """And so do texts and numbers: nobody's mistake fills etcd. A plan is bound to 1.5 MB by etcd."""
+    for path, field in fields(schema(plural, "spec").body):
+        match field["type"]:
+            case "array":
+                assert "maxItems" in field, path
+            case "string":
+                assert "maxLength" in field or "enum" in field, path
+            case "integer" | "number":
+                assert "minimum" in field, path
+
+
+@pytest.mark.parametrize("plural", ["mtumigrations", "nodemtus"])
+def test_conditions_have_the_form_of_kubernetes(plural: str) -> None:
+    """As in `k8s.io/apimachinery/pkg/apis/meta/v1/types.go`, Condition, and its bounds there."""
+    conditions = schema(plural, "status", "conditions").body
+    assert conditions["x-kubernetes-list-type"] == "map"
+    assert conditions["x-kubernetes-list-map-keys"] == ["type"]
+    one = schema(plural, "status", "conditions", "[]")
+    assert one.get("required") == ["type", "status", "reason", "message", "lastTransitionTime"]
+    lengths = {name: one.integer("properties", name, "maxLength") for name in ("type", "reason", "message")}
+    assert lengths == {"type": 316, "reason": 1024, "message": 32768}
+    assert one.get("properties", "status", "enum") == ["True", "False", "Unknown"]
+
+
+@pytest.mark.parametrize("definition", crd.definitions())
+def test_a_definition_is_one_that_a_server_takes(definition: dict[str, object]) -> None:
+    """Kube-apiserver 1.36 refuses a schema that says anything of `metadata`, which is implied, but bounds of a name."""
+    (version,) = Object.of(definition).each("spec", "versions")
+    assert "metadata" not in version.mapping("schema", "openAPIV3Schema", "properties")
+    columns = list(version.each("additionalPrinterColumns"))
+    assert all((column.text("description") or "").endswith(".") for column in columns)
+    assert all((column.text("jsonPath") or "").startswith(".") for column in columns)
 
 
 def test_every_kind_is_deployed_with_its_version_and_nothing_else_is() -> None:
