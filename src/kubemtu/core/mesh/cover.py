@@ -189,7 +189,7 @@ class _Cover:
         return paths_differ and tally.bad > 2 and share >= SHARE_LEAST and gain >= tally.bad / 2
 
     def _peers(self, member: int) -> int:
-        """With how many others something went wrong, in either direction."""
+        """Count with how many others something went wrong, in either direction."""
         return (self.plane.open.rows.get(member, 0) | self.plane.open.columns.get(member, 0)).bit_count()
 
     def _touched(self, place: Region, *, by_sender: bool) -> Iterator[int]:
@@ -263,7 +263,7 @@ class _Cover:
         return bad > self._tally(place).bad
 
     def _rivals(self, taken: Entry) -> list[Region]:
-        """Regions about something else that gain as much: to take one and not another of them may be a guess."""
+        """List regions about something else that gain as much: to take one and not another of them may be a guess."""
         gain, place = -taken[0], taken[2]
         found: list[Entry] = []
         while self._heap and -self._heap[0][0] >= gain - EPSILON and len(found) < TIES_MOST:
@@ -278,7 +278,7 @@ class _Cover:
         ]
 
     def _area(self, place: Region) -> int:
-        """Of how many pairs it is, measured or not, and members' own places too."""
+        """Count the pairs of a region, measured or not, and members with themselves too."""
         return sum(mask.bit_count() for part in self._of(place) for _, mask in part.lines(by_sender=part.by_sender))
 
     def _doubted(self, suspect: Suspect, rivals: list[Region]) -> Suspect:

@@ -130,7 +130,7 @@ class _Inference:
                     yield self._fault(self._case(shape, OWN, size, bad, self._named(members)), "certain")
 
     def _of_plane(self, plane: Plane, suspects: Iterable[Suspect]) -> Iterator[Fault]:
-        """Suspects of one sort, those told together that differ in nothing but the name."""
+        """Yield the faults of one sort; suspects that differ in nothing but the name are told together."""
         together: dict[tuple[object, ...], list[Suspect]] = {}
         for number, suspect in enumerate(self._everyone(list(suspects))):
             alike = suspect.region.shape in NODES
@@ -140,7 +140,7 @@ class _Inference:
             yield self._of_suspects(plane, ones)
 
     def _everyone(self, suspects: list[Suspect]) -> list[Suspect]:
-        """To blame every member is to blame none: then it is what they share."""
+        """Blame what all share where every member is suspected: to blame every member is to blame none."""
         lines = [suspect for suspect in suspects if suspect.region.shape in LINES and not suspect.partly]
         for shape in ("node", "column", "row"):
             part = [suspect for suspect in lines if suspect.region.shape in {shape, "node"}]
@@ -192,7 +192,7 @@ class _Inference:
         return 0 if plane.sort.kind in verdict.UNDECIDED else min(group.mtu for _, group in plane.entries)
 
     def _measured(self, place: Region) -> int:
-        """How many pairs of a region were measured."""
+        """Count how many pairs of a region were measured."""
         if place.shape in {"pair", "pair both"}:
             return 0  # nothing is said of it
         return sum(
@@ -255,7 +255,7 @@ class _Inference:
         )
 
     def _silent(self, down: set[str]) -> Iterator[Fault]:
-        """Members that told nothing of this round, by the reason that they gave, or measured by others."""
+        """Name the members that reported nothing in this round, by the reason that they gave."""
         reasons: dict[str, list[str]] = {}
         seen: list[str] = []
         for member in sorted(self.silent):
@@ -276,7 +276,7 @@ class _Inference:
             yield self._unmeasured("prober silent", members, f"{names(members)} {said}: {what}")
 
     def _unfinished(self) -> Iterator[Fault]:
-        """Members that measured less than was planned."""
+        """Name the members that measured less than was planned."""
         for row in self.mesh.rows:
             if not row.error and not self.mesh.finished(row) and row.sender not in self.mesh.measured_by_others:
                 name = self.names[row.sender]

@@ -48,7 +48,7 @@ class _Next:
         }
 
     def pairs(self) -> Pairs:
-        """All of them, each once."""
+        """Yield all of them, each once."""
         seen: set[tuple[int, int]] = set()
         for part in (self.themselves, self.rest):
             for fault in self.open:
@@ -58,7 +58,7 @@ class _Next:
                         yield pair
 
     def themselves(self, fault: Fault) -> Pairs:
-        """Pairs that a fault is about, where more flows would tell more."""
+        """Yield pairs that a fault is about, where more flows would tell more."""
         if fault.where == "pair":
             for one, other in zip(fault.members, fault.others, strict=True):
                 yield self.index[one], self.index[other]
@@ -100,7 +100,7 @@ class _Next:
                 yield from ((other, self.index[name]) for other in self._unknown(self.index[name], by_sender=False))
 
     def _unknown(self, member: int, *, by_sender: bool) -> list[int]:
-        """With whom nothing is known of a member, in one direction."""
+        """Yield the peers of whom nothing is known together with a member, in one direction."""
         known = self.known.row(member) if by_sender else self.known.column(member)
         mask = self.known.everyone.mask & ~known & ~self.known.one(member).mask
         return [other for other in range(self.known.size) if mask >> other & 1] if mask else []

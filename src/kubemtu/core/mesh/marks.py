@@ -36,7 +36,7 @@ class Part(NamedTuple):
         return len(self.senders.members) <= len(self.receivers.members)
 
     def lines(self, *, by_sender: bool) -> Iterator[tuple[int, int]]:
-        """Its rows, each a sender and the mask of receivers; or its columns."""
+        """Yield its rows, each a sender and the mask of receivers; or its columns."""
         along, across = (self.senders, self.receivers) if by_sender else (self.receivers, self.senders)
         if self.apart is None:
             return zip(along.members, repeat(across.mask), strict=False)  # as long as there are members
@@ -63,7 +63,7 @@ class Marks:
                 lines[member] = lines.get(member, 0) | mask
 
     def count(self, part: Part) -> int:
-        """How many of them are in a part."""
+        """Count how many of them are in a part."""
         lines = self.rows if part.by_sender else self.columns
         return sum((lines.get(member, 0) & mask).bit_count() for member, mask in part.lines(by_sender=part.by_sender))
 
@@ -89,7 +89,7 @@ class Marks:
         return ((member, mask) for member, mask in part.lines(by_sender=by_sender) if lines.get(member, 0) & mask)
 
     def within(self, other: "Marks") -> "Marks":
-        """Those that are in another set as well."""
+        """Return those that are in another set as well."""
         return Marks(_both(self.rows, other.rows), _both(self.columns, other.columns))
 
 
@@ -119,7 +119,7 @@ class MeasuredPairs:
         return sum(map(self._bits.__getitem__, members))
 
     def side(self, members: Sequence[int]) -> Side:
-        """Members, each named once, as a side of a part."""
+        """Return members, each named once, as a side of a part."""
         return Side(self.mask(members), members)
 
     def of_mask(self, mask: int) -> Side:
@@ -127,7 +127,7 @@ class MeasuredPairs:
         return Side(mask, [member for member, bit in enumerate(self._bits) if mask & bit])
 
     def one(self, member: int) -> Side:
-        """One member as a side of a part."""
+        """Return one member as a side of a part."""
         return Side(self._bits[member], (member,))
 
     def marks(self, entries: Entries) -> Marks:
@@ -151,7 +151,7 @@ class MeasuredPairs:
         return (self._turned(self._back, receiver) & self._finished) | self._more.columns.get(receiver, 0)
 
     def _turned(self, mask: int, by: int) -> int:
-        """Each member's number raised by that much, modulo all of them."""
+        """Raise each member's number by that much, modulo all of them."""
         return ((mask << by) | (mask >> (self.size - by))) & self.everyone.mask
 
 

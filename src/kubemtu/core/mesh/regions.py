@@ -84,14 +84,14 @@ class Zones:
         self._outside: dict[int, Side] = {}
 
     def outside(self, zone: int) -> Side:
-        """Everybody who is not of that zone."""
+        """Return everybody who is not of that zone."""
         if zone not in self._outside:
             mask = self.known.everyone.mask & ~self.sides[zone].mask
             self._outside[zone] = Side(mask, [member for member, of in enumerate(self.of) if of != zone])
         return self._outside[zone]
 
     def between(self) -> Part:
-        """All pairs of members of different zones."""
+        """Return all pairs of members of different zones."""
         zoned = self.known.side([member for member, of in enumerate(self.of) if of >= 0])
         own = [self.sides[of].mask if of >= 0 else 0 for of in self.of]
         return Part(zoned, zoned, own)
@@ -120,7 +120,7 @@ def parts(place: Region, known: MeasuredPairs, zones: Zones) -> tuple[Part, ...]
 
 
 def candidates(plane: Plane, zones: Zones) -> Iterator[tuple[int, Region]]:
-    """Every region in which pairs went wrong, and how many at most."""
+    """Yield every region in which pairs went wrong, and how many at most."""
     yield plane.size, Region("everywhere")
     rows = {sender: mask.bit_count() for sender, mask in plane.open.rows.items()}
     columns = {receiver: mask.bit_count() for receiver, mask in plane.open.columns.items()}

@@ -207,7 +207,7 @@ def merged(mesh: Mesh, later: Mesh) -> Mesh:
 
 
 def _merged(mesh: Mesh, old: MeshRow | None, later: Mesh, new: MeshRow) -> MeshRow:
-    """One sender's row, with what a later one adds to it."""
+    """Return one sender's row, with what a later one adds to it."""
     sender = new.sender
     base = old or MeshRow(sender=sender, measured=0, ok=0)
     again = set(_known(later, new))

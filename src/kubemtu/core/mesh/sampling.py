@@ -64,7 +64,7 @@ class SamplingPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The same for people."""
 
     def peers(self, member: int) -> tuple[int, ...]:
-        """Whom a member measures, slot by slot."""
+        """Return whom a member measures, slot by slot."""
         return tuple((member + offset) % self.members for offset in self.offsets)
 
 
@@ -86,7 +86,7 @@ def rotation(members: int, offsets: int, round_number: int) -> tuple[int, ...]:
 
 
 def rounds(members: int, offsets: int) -> int:
-    """After how many rounds all pairs were measured."""
+    """Return after how many rounds all pairs were measured."""
     return math.ceil((members - 1) / offsets)
 
 
@@ -96,7 +96,7 @@ def arranged(members: Sequence[mesh_rounds.MemberNode]) -> tuple[mesh_rounds.Mem
 
 
 def flows_needed(members: int, risk: float = RISK) -> int:
-    """How many flows, each with a port of its own, find one of so many equal paths, all but for that risk.
+    """Return how many flows, each with its own port, find one of so many equal paths, all but for that risk.
 
     A flow misses it with 1 - 1/members, as ports are hashed (RFC 2992), so the least m with (1 - 1/members)^m <= risk.
     """
@@ -104,7 +104,7 @@ def flows_needed(members: int, risk: float = RISK) -> int:
 
 
 def flows_for(share: float, risk: float = RISK) -> int:
-    """How many flows at random meet a link that carries this share of them, all but for that risk."""
+    """Return how many flows at random meet a link that carries this share of them, all but for that risk."""
     return math.ceil(math.log(risk) / math.log1p(-share))
 
 
@@ -156,7 +156,7 @@ def _zones(members: Sequence[mesh_rounds.MemberNode]) -> Counter[str]:
 
 
 def _between_zones(members: Sequence[mesh_rounds.MemberNode], offsets: Sequence[int]) -> tuple[int, bool]:
-    """How many pairs of a round lead to another zone, and whether each member's lead to every other zone."""
+    """Count the pairs of a round that lead to another zone, and tell whether each member reaches every other zone."""
     zones = _zones(members)
     size = len(members)
     if len(offsets) == size - 1:

@@ -106,7 +106,7 @@ class Burst:
         return self.began + max(self._patience, self.rtt * 4)
 
     def wake(self) -> float:
-        """When to look at it next, if nothing is heard before."""
+        """Return when to look at it next, if nothing is heard before."""
         if self._end is None and not self._done and self._again < len(AGAIN):
             return min(self._next(), self.deadline())
         return self.deadline()

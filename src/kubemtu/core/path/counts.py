@@ -52,7 +52,7 @@ class PacketCounts:
     """All packets of one search, by size; `low` is the largest that arrived, `top` what the own interface takes."""
 
     def __init__(self, top: int, risk: float) -> None:
-        """Nothing was sent yet; `risk` is the probability that is accepted for a wrong proof."""
+        """Begin with nothing sent; `risk` is the probability that is accepted for a wrong proof."""
         self.low = 0
         self.top = top
         self.refused: dict[int, list[TooBig]] = {}
@@ -106,11 +106,11 @@ class PacketCounts:
         return [quote for refused in self.refused.values() for quote in refused] + self.claims
 
     def lost(self, size: int) -> int:
-        """How often a packet of that size was lost."""
+        """Count how often a packet of that size was lost."""
         return self._lost.get(size, 0)
 
     def failures(self, size: int) -> int:
-        """How often a packet of that size was lost or refused."""
+        """Count how often a packet of that size was lost or refused."""
         return self.lost(size) + len(self.refused.get(size, ()))
 
     def high(self) -> int:
@@ -120,11 +120,11 @@ class PacketCounts:
         return min({size for size in known.union(self.refused, self.fragments) if size > self.low} | {self.top + 1})
 
     def enough(self) -> int:
-        """How many losses make that belief."""
+        """Return how many losses make that belief."""
         return 1 + max(self._doubt, self.fitting()[1] > 0)
 
     def fitting(self, above: int = 0) -> tuple[int, int]:
-        """Packets that fit, larger than `above`: how many were sent, and lost."""
+        """Count packets that fit, larger than `above`: how many were sent, and lost."""
         sent = sum(number for size, number in self._sent.items() if above < size <= self.low)
         return sent, min(self._lost_between(above, self.low), sent)
 
@@ -137,7 +137,7 @@ class PacketCounts:
         return [self.fitting(), near] if near[1] else [self.fitting()]
 
     def needed(self) -> int:
-        """How often the next larger size must be lost; more than losses.MOST when loss could explain any number."""
+        """Return how often the next larger size must be lost; above MOST when loss could explain it all."""
         return max(significance.needed(*count, self._risk) for count in self._counted())
 
     def hopeless(self) -> bool:

@@ -21,7 +21,7 @@ but the larger ones, those must be lost as often as a proof needs: in a round mo
 
 Bounds. Without loss of packets that fit: 1 + 3 hints + 1 ladder + 3 narrow + 1 edge = 9 rounds, 6 if no router or
 fragment says anything, 2 to 4 in practice. A round that loses some of them, of no size more than one, costs at most 3
-more; after ROUNDS_MOST rounds the search gives up. Fewer than losses.LEAST losses of what fits never make a wrong
+more; after ROUNDS_MOST rounds the search gives up. Fewer than significance.LEAST losses of what fits never make a wrong
 answer, whichever they are. All sizes are of whole IP packets, in bytes.
 """
 
@@ -263,7 +263,7 @@ class Search:
         return {}
 
     def _full(self) -> dict[int, int]:
-        """Packets of full size, where a router refuses smaller ones and it is not known whether it hears of these."""
+        """Send packets of full size, where a router refuses smaller ones and may never see these."""
         refused, edge = self._known.refused, self.low + 1
         if edge not in refused or self._known.unheard() is not None:
             return {}
@@ -303,7 +303,7 @@ class Search:
         return wanted
 
     def _copies(self) -> int:
-        """How often a size is sent that is not expected to be the answer: once, unless what fits is being lost."""
+        """Return how often to send a size that is hardly the answer: once, unless what fits is being lost."""
         sent, lost = self._known.fitting()
         return min(max(self._known.enough(), 1 + (lost > 0) + (lost * 5 > sent)), significance.LEAST)
 

@@ -150,7 +150,7 @@ def judge_flows(flows: Sequence[Direction], *, expected: int | None = None) -> V
 
 
 def _ports(flows: Sequence[Direction]) -> str:
-    """Which flows: their source ports, where they are known."""
+    """Name some flows by their source ports, where they are known."""
     ports = [str(flow.source_port) for flow in flows if flow.source_port]
     if not ports:
         return ""

@@ -131,7 +131,7 @@ _SENTENCES: Final[Mapping[Kind, Callable[[Context], str]]] = {
 
 
 def _at(context: Context) -> str:
-    """Who refuses, or before whom what is larger vanishes."""
+    """Name who refuses, or before whom what is larger vanishes."""
     return (
         f"before {context.routers}"
         if context.direction.search.full_size_vanishes and context.routers

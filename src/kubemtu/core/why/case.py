@@ -121,7 +121,7 @@ class PathCase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def both_families(one: Diagnosis, other: Diagnosis) -> Diagnosis | None:
-    """Both families of the same two ends as one, where both are in order and carry the same; else None."""
+    """Join both families of the same two ends into one answer, where both are in order and carry the same."""
     same = (one.source, one.destination, one.mtu) == (other.source, other.destination, other.mtu)
     if not same or not one.family or one.family == other.family or {one.kind, other.kind} != {"ok"} or one.location:
         return None

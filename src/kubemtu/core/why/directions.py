@@ -283,6 +283,6 @@ def _worth(verdict: Verdict, direction: Direction) -> bool:
 
 
 def packets_lost(*views: PathView | None) -> tuple[int, int]:
-    """How many packets that fit were lost, of how many, in these directions together."""
+    """Count how many packets that fit were lost, of how many, in these directions together."""
     searches = [view.whole.direction.search for view in views if view and view.whole.direction]
     return sum(search.fitting_lost for search in searches), sum(search.fitting_packets for search in searches)

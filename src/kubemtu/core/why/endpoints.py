@@ -60,7 +60,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return 0 < self.host_mtu != self.mtu > 0
 
     def address(self, ipv6: bool = False) -> str | None:
-        """Its first address of that family, or None."""
+        """Return its first address of that family, or None."""
         return next((one for one in self.addresses if (":" in one) is ipv6), None)
 
 
@@ -162,7 +162,7 @@ def _tunnels(observation: net.NodeObservation | None) -> bool:
 
 
 def services(inventory: Inventory) -> Iterator[Object]:
-    """All Services that may be read."""
+    """Yield all Services that may be read."""
     return (service for service in inventory.services or () if service.kind == "Service")
 
 

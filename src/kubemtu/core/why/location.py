@@ -75,7 +75,7 @@ def _veth(end: Endpoint) -> Location:
 
 
 def _network(nodes: LegView) -> Location:
-    """Between the nodes; or it is the other node's own NIC, which takes four bytes more than it is meant to."""
+    """Blame what is between the nodes, or the other node's own NIC, which takes four bytes more than its MTU."""
     direction, carries = nodes.direction, nodes.verdict.mtu
     if nodes.verdict.kind == "receiver" and direction is not None and direction.receiver_mtu:
         words = f"between {nodes.source} and {nodes.destination}, whose NIC has {direction.receiver_mtu}"

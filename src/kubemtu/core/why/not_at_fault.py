@@ -44,7 +44,7 @@ def _selected(case: PathCase, loss: selective.Loss) -> Diagnosis:
 
 
 def _arriving(case: PathCase) -> tuple[str, str]:
-    """All is as it should be, but perhaps not all that is sent arrives."""
+    """Say that all is as it should be, but perhaps not all that is sent arrives."""
     size, back = case.forward.verdict.mtu, case.backward.verdict.mtu if case.backward is not None else 0
     looks = f"packets of {size} bytes arrive whole"
     if not back and case.forward.by_echo:

@@ -76,7 +76,7 @@ def _nodes(
 
 
 def _pods(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tuple[request.MeshMember, int | None]]:
-    """One probe pod a node, where it is and what its own interface has; of a silent node what the API says of it."""
+    """Find one probe pod a node, and the MTU of its own interface; of a silent node what the API says of it."""
     found: dict[str, tuple[request.MeshMember, int | None]] = {}
     wanted: dict[str, str] = {}
     for pod in _probes(snapshot):

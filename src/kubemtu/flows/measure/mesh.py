@@ -115,7 +115,7 @@ class MeshReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return min(sizes, default=0)
 
     def lines(self) -> tuple[str, ...]:
-        """One line for each layer, and for what was left out."""
+        """Write one line for each layer, and for what was left out."""
         told = [
             f"{one.name}: {one.summary.ok} of {one.summary.measured} ordered pairs carry {one.expected} bytes"
             for one in self.layers
@@ -188,7 +188,7 @@ async def measure(
 
 
 def _some(found: Sequence[members.Members], snapshot: Snapshot, layers: Sequence[str]) -> list[members.Members]:
-    """Those of the layers that were asked for. Raises Unreachable when there is none."""
+    """Choose the layers that were asked for. Raises Unreachable when there is none."""
     wanted = [one for one in found if one.name.partition(",")[0] in layers]
     if not wanted:
         notes = members.left_out(snapshot, wanted, layers).notes
@@ -294,6 +294,6 @@ def _row(sender: int, found: Mapping[int, request.PathResult]) -> rounds.MeshRow
 def _cutting(
     told: Mapping[str, request.ProbeReport], rows: Iterable[rounds.MeshRow], listed: Sequence[rounds.MemberNode]
 ) -> tuple[str, ...]:
-    """Nodes whose own tunnel cut what their probes became: two fragments or more for each packet."""
+    """Name nodes whose own tunnel cut what their probes became: two fragments or more for each packet."""
     good = {listed[row.sender].name: row.ok for row in rows}
     return tuple(name for name, one in told.items() if good.get(name) and one.fragments_made >= CUT // 2 * good[name])

@@ -26,7 +26,7 @@ class Answers:
     """Answers requests, and measures back; its searches are among the `sessions` of the station."""
 
     def __init__(self, key: wire.Key, sessions: Sessions, now: float, *, rate: int) -> None:
-        """Nothing was asked yet; `rate` is how many answers a second it gives at most."""
+        """Begin with nothing asked; `rate` is how many answers a second it gives at most."""
         self.gate = gate.Admission(key, now, rate=rate, depth=rate)
         self.answered = 0
         self._key = key

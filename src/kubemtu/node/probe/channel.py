@@ -156,7 +156,7 @@ class Channel:
         return int(self.socket.getsockname()[1])
 
     def drops(self) -> int:
-        """How many datagrams this socket's own queue has lost so far (modulo 2^32)."""
+        """Count how many datagrams this socket's own queue has lost so far (modulo 2^32)."""
         counts = self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
         return int(struct.unpack_from("=9I", counts)[_DROPS])
 
@@ -255,7 +255,7 @@ class Channel:
                     yield Refusal(payload, address, code, origin == ORIGIN_LOCAL, mtu, by)
 
     def _offender(self, address: bytes) -> str | None:
-        """Who sent the ICMP message: SO_EE_OFFENDER, a struct sockaddr_in or sockaddr_in6."""
+        """Return who sent the ICMP message: SO_EE_OFFENDER, a struct sockaddr_in or sockaddr_in6."""
         if self.family == 4 and len(address) >= 8 and address[:2] != b"\0\0":
             return socket.inet_ntop(socket.AF_INET, address[4:8])
         if self.family == 6 and len(address) >= 24 and address[:2] != b"\0\0":
@@ -318,7 +318,7 @@ class Channel:
         self._space = space
 
     def _sibling(self) -> socket.socket:
-        """Another UDP socket of the same family in the same namespace."""
+        """Open another UDP socket of the same family in the same namespace."""
 
         def made() -> socket.socket:
             return socket.socket(self._kind, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)

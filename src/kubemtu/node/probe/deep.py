@@ -59,7 +59,7 @@ def _pieces(way: request.PathRequest, key: wire.Key, space: int, mtu: int) -> pi
 
 
 def _outer(way: request.PathRequest, space: int, top: int) -> outer.Outer:
-    """Packets without a seal, which nobody answers: what counts is what this node does with them."""
+    """Send packets without a seal, which nobody answers: what counts is what this node does with them."""
     family, address = paths.family(way.address), _address(way)
     one = netns.inside(space, lambda: channel.Channel(family))
     try:

@@ -44,7 +44,7 @@ class _PathState(msgspec.Struct):
         return self.back is not None and self.back.state != "running"
 
     def next_ask(self) -> float:
-        """When to ask the other end again, or to give it up."""
+        """Return when to ask the other end again, or to give it up."""
         if self.back is not None and self.back.state != "running":
             return float("inf")
         if self.asked <= len(ASK_AGAIN):
@@ -65,7 +65,7 @@ class Measurement:
         sweeps: bool,
         pps: float,
     ) -> None:
-        """Nothing is sent yet; `sweeps`: those whose expected size and source are known may be swept."""
+        """Begin with nothing sent; `sweeps`: those whose expected size and source are known may be swept."""
         self.paths: dict[int, paths.Path] = {}
         self.sweep: sweep.Sweep | None = None
         self._targets = targets
@@ -104,7 +104,7 @@ class Measurement:
             room -= 1
 
     def wake(self, now: float) -> float:
-        """When to look next, if nothing is heard before; infinite when a session says so."""
+        """Return when to look next, if nothing is heard before; infinite when a session says so."""
         wake = self.sweep.wake(now) if self.sweep is not None else float("inf")
         for way in self._ways.values():
             if way.target.back:

@@ -36,7 +36,7 @@ class Measuring:
     """One order on one node."""
 
     def __init__(self, node: str, places: Places, key: wire.Key, *, going_on: Callable[[], bool] | None = None) -> None:
-        """Works in the calling thread's namespace, which is the node's own, and in those of its pods.
+        """Work in the calling thread's namespace, which is the node's own, and in those of its pods.
 
         What measures raises Stopped soon after `going_on` says no.
         """
@@ -142,7 +142,7 @@ class Measuring:
         return results
 
     def _by_tcp(self, way: request.PathRequest) -> request.PathResult:
-        """One way by what the TCP at its other end acknowledges."""
+        """Measure one path by what the TCP at its other end acknowledges."""
         began, sized = time.monotonic(), None
         try:
             with self._entered(way.source.link) as space:

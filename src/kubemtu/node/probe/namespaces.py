@@ -13,7 +13,7 @@ class Places:
     """Opens namespaces by the host-side link of the pod, as the last look at the node told them."""
 
     def __init__(self, roots: netns.Roots) -> None:
-        """Knows no pod yet."""
+        """Begin with no pod known."""
         self._roots = roots
         self._ports: dict[str, net.PodPort] = {}
         self._lock = threading.Lock()
@@ -34,7 +34,7 @@ class Places:
             return self._ports.get(name)
 
     def ports(self) -> tuple[net.PodPort, ...]:
-        """All ports, as they were seen last."""
+        """Return all ports, as they were seen last."""
         with self._lock:
             return tuple(self._ports.values())
 

@@ -161,7 +161,7 @@ class TcpListener:
         return self._epoll.fileno()
 
     def wake(self) -> float:
-        """When to call `turn` next if nothing comes, on the clock of `turn`; infinite when nothing is waited for."""
+        """Return when to call `turn` next if nothing comes, on its clock; infinite when nothing is waited for."""
         return min((*self._taken, *(one.until for one in self._connections.values())), default=float("inf"))
 
     def close(self) -> None:

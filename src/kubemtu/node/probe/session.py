@@ -102,7 +102,7 @@ class Session:
                     self._say_hello(place)
 
     def wake(self) -> float:
-        """When to call `advance` if nothing is heard before; 0 for at once."""
+        """Return when to call `advance` if nothing is heard before; 0 for at once."""
         if self._burst is None:
             return self._resume
         if self._unsent:

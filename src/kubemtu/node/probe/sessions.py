@@ -19,7 +19,7 @@ class Sessions:
         return nonce in self._by_nonce
 
     def __iter__(self) -> Iterator[session.Session]:
-        """All of them, as they are now."""
+        """Iterate over all of them, as they are now."""
         return iter(list(self._by_nonce.values()))
 
     def get(self, nonce: int) -> session.Session | None:
@@ -40,11 +40,11 @@ class Sessions:
         self._by_nonce.pop(nonce, None)
 
     def wake(self) -> float:
-        """When the next one wants to be looked at; infinite when none does."""
+        """Return when the next one wants to be looked at; infinite when none does."""
         return self._wakes[0][0] if self._wakes else float("inf")
 
     def due(self, now: float) -> list[session.Session]:
-        """Those that want to be looked at now, each once."""
+        """Return those that want to be looked at now, each once."""
         nonces: dict[int, None] = {}
         while self._wakes and self._wakes[0][0] <= now:
             nonces[heapq.heappop(self._wakes)[1]] = None

@@ -85,7 +85,7 @@ class Station:
         return tuple(family for via, family in self.channels if not via)
 
     def open(self, via: str, space: int, *, port: int = 0, families: Iterable[channel.Family] = (4, 6)) -> None:
-        """Stand in one more place, called `via`: the namespace of that descriptor, which the caller keeps.
+        """Open one more namespace to stand in, called `via`: that of the descriptor, which the caller keeps.
 
         Raises UsageError or Unreachable, and NodeFailure when the namespace cannot be entered; then nothing is opened.
         """
@@ -102,7 +102,7 @@ class Station:
             self._add(via, made)
 
     def listen(self, port: int, via: str = "") -> None:
-        """Also say what TCP is made to believe, on that TCP port of a place that it stands in.
+        """Report also what TCP is made to believe, on that TCP port of a namespace that it stands in.
 
         Raises UsageError or Unreachable, and NodeFailure when the namespace cannot be entered.
         """
@@ -142,7 +142,7 @@ class Station:
         self._poll.register(opened.fileno(), select.EPOLLIN | select.EPOLLERR)
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:

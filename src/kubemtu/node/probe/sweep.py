@@ -55,7 +55,7 @@ class Sweep:
         doubtful: Callable[[Peer, float], None],
         pps: float = 0.0,
     ) -> None:
-        """Nothing is sent yet, and each of the peers is taken when it is its turn; `pps` 0 is without a limit."""
+        """Begin with nothing sent; each of the peers is taken when it is its turn; `pps` 0 is without a limit."""
         self.nonce = nonce()
         self.sent = 0
         self.slowest = 0.0
@@ -167,7 +167,7 @@ class Sweep:
         return min(max(PATIENCE, SLOWER * self.slowest), SLOWEST)
 
     def wake(self, now: float) -> float:
-        """When to call `send` and `give_up` next, if nothing is heard before."""
+        """Return when to call `send` and `give_up` next, if nothing is heard before."""
         due = now + SLOWEST
         if not self._all_sent and self._under_way < WINDOW:
             due = self._began + self.sent / self._pps if self._pps else now

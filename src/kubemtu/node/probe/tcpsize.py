@@ -299,6 +299,6 @@ class _Search:
 
 
 def _checksum(packet: bytes) -> int:
-    """RFC 1071: the ones' complement sum is the number modulo 65535, because 65536 leaves 1."""
+    """Compute the checksum of RFC 1071: the ones' complement sum is the number modulo 65535, as 65536 leaves 1."""
     padded = packet + b"\0" * (len(packet) % 2)
     return ~(int.from_bytes(padded, "big") % 0xFFFF or 0xFFFF) & 0xFFFF

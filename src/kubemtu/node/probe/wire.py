@@ -263,7 +263,7 @@ def read_seen(datagram: bytes) -> tuple[int, bytes]:
 
 
 def quoted(payload: bytes) -> tuple[int, int, int] | None:
-    """Nonce, number and size of our own PROBE that a router quotes; None when it quotes too little, or another's."""
+    """Read nonce, number and size of our PROBE that a router quotes; None when too little, or another's."""
     if len(payload) < _REQUEST.size - 10 or payload[:6] != _HEAD.pack(MAGIC, VERSION, PROBE, 0)[:6]:
         return None
     _, _, _, _, nonce, number, size = struct.unpack_from("!4sBBHQIH", payload)
