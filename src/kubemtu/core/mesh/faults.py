@@ -92,34 +92,34 @@ class _Inference:
 
     def __init__(self, round_: rounds.Mesh) -> None:
         self.mesh = round_
-        self.known = MeasuredPairs(round_)
-        self.planes = planes(self.known)
-        self.zones = Zones(self.known)
+        self.measured = MeasuredPairs(round_)
+        self.planes = planes(self.measured)
+        self.zones = Zones(self.measured)
         self.names = [member.name for member in round_.members]
         self.silent = frozenset(round_.silent)
 
     def faults(self) -> tuple[Fault, ...]:
-        found = list(self._own_interfaces())
+        faults = list(self._own_interfaces())
         for plane in self.planes:
             if plane.sort.kind != OWN:
-                found += self._of_plane(plane, cover.explain(plane, self.zones))
-        found.sort(key=lambda fault: (fault.kind in verdict.UNDECIDED, -fault.pairs, fault.members, fault.others))
-        down = {name for fault in found if fault.where == "node down" for name in fault.members}
-        return (*found, *self._silent(down), *self._unfinished())
+                faults += self._of_plane(plane, cover.explain(plane, self.zones))
+        faults.sort(key=lambda fault: (fault.kind in verdict.UNDECIDED, -fault.pairs, fault.members, fault.others))
+        down = {name for fault in faults if fault.where == "node down" for name in fault.members}
+        return (*faults, *self._silent(down), *self._unfinished())
 
     def _own_interfaces(self) -> Iterator[Fault]:
         """Blame a sender's own interface, which needs no second witness; such an interface receives no more, either."""
-        for own in [plane for plane in self.planes if plane.sort.kind == OWN]:
-            size = own.sort.mtu
-            pairs = {member: mask.bit_count() for member, mask in own.open.rows.items()}
-            if len(pairs) == self.known.size:
+        for plane_of_own in [plane for plane in self.planes if plane.sort.kind == OWN]:
+            size = plane_of_own.sort.mtu
+            pairs = {member: mask.bit_count() for member, mask in plane_of_own.open.rows.items()}
+            if len(pairs) == self.measured.size:
                 yield self._fault(self._case("everywhere", OWN, size, sum(pairs.values())), "certain")
                 continue
             towards = dict.fromkeys(pairs, 0)
             for plane in self.planes:
                 if plane.sort in {Sort(mtu=size), Sort(mtu=size + known_sizes.VLAN_SLACK)}:
                     for member in pairs:
-                        column = Part(self.known.everyone, self.known.one(member))
+                        column = Part(self.measured.everyone, self.measured.one(member))
                         towards[member] += plane.open.count(column)
                         plane.explain(column)
             both: tuple[tuple[Shape, bool], ...] = (("row", False), ("node", True))
@@ -131,20 +131,20 @@ class _Inference:
 
     def _of_plane(self, plane: Plane, suspects: Iterable[Suspect]) -> Iterator[Fault]:
         """Yield the faults of one sort; suspects that differ in nothing but the name are told together."""
-        together: dict[tuple[object, ...], list[Suspect]] = {}
+        groups: dict[tuple[object, ...], list[Suspect]] = {}
         for number, suspect in enumerate(self._everyone(list(suspects))):
             alike = suspect.region.shape in NODES
             key = (suspect.region.shape, suspect.kind, suspect.partly, suspect.confidence, self._mute(suspect))
-            together.setdefault(key if alike else (number,), []).append(suspect)
-        for ones in together.values():
-            yield self._of_suspects(plane, ones)
+            groups.setdefault(key if alike else (number,), []).append(suspect)
+        for alike_suspects in groups.values():
+            yield self._of_suspects(plane, alike_suspects)
 
     def _everyone(self, suspects: list[Suspect]) -> list[Suspect]:
         """Blame what all share where every member is suspected: to blame every member is to blame none."""
         lines = [suspect for suspect in suspects if suspect.region.shape in LINES and not suspect.partly]
         for shape in ("node", "column", "row"):
             part = [suspect for suspect in lines if suspect.region.shape in {shape, "node"}]
-            if len({suspect.region.first for suspect in part}) == self.known.size:
+            if len({suspect.region.first for suspect in part}) == self.measured.size:
                 largest = max(part, key=lambda suspect: suspect.bad)
                 everywhere = Suspect(
                     region=Region("everywhere"),
@@ -164,14 +164,14 @@ class _Inference:
         )
 
     def _of_suspects(self, plane: Plane, suspects: list[Suspect]) -> Fault:
-        one = suspects[0]
-        shape = one.region.shape
+        first = suspects[0]
+        shape = first.region.shape
         firsts = [suspect.region.first for suspect in suspects if suspect.region.first >= 0]
         seconds = [suspect.region.second for suspect in suspects if suspect.region.second >= 0]
         name = self._named if shape in NODES else self._zoned
         case = self._case(
             shape,
-            one.kind,
+            first.kind,
             plane.sort.mtu or self._size(plane),
             sum(suspect.bad for suspect in suspects),
             name(firsts),
@@ -181,23 +181,23 @@ class _Inference:
             case,
             good=sum(suspect.good for suspect in suspects),
             measured=sum(self._measured(suspect.region) for suspect in suspects),
-            partly=one.partly,
+            partly=first.partly,
             clean=shape in {"column", "row"} and all(self._clean(shape, member) for member in firsts),
-            reported=not self._mute(one),
+            reported=not self._mute(first),
         )
-        return self._fault(case, one.confidence)
+        return self._fault(case, first.confidence)
 
     def _size(self, plane: Plane) -> int:
         """Return what arrives where the fault is none of size; 0 where that is not sure."""
         return 0 if plane.sort.kind in verdict.UNDECIDED else min(group.mtu for _, group in plane.entries)
 
-    def _measured(self, place: Region) -> int:
+    def _measured(self, region: Region) -> int:
         """Count how many pairs of a region were measured."""
-        if place.shape in {"pair", "pair both"}:
+        if region.shape in {"pair", "pair both"}:
             return 0  # nothing is said of it
         return sum(
-            ((self.known.row if part.by_sender else self.known.column)(member) & mask).bit_count()
-            for part in parts(place, self.known, self.zones)
+            ((self.measured.row if part.by_sender else self.measured.column)(member) & mask).bit_count()
+            for part in parts(region, self.measured, self.zones)
             for member, mask in part.lines(by_sender=part.by_sender)
         )
 
@@ -206,7 +206,7 @@ class _Inference:
         if shape == "column":
             row = self.mesh.row(member)
             return row is not None and self.mesh.finished(row) and not row.groups
-        others = self.known.column(member)
+        others = self.measured.column(member)
         return bool(others) and all(plane.good_column(member) == others for plane in self.planes)
 
     def _named(self, members: Iterable[int]) -> tuple[str, ...]:
@@ -226,8 +226,8 @@ class _Inference:
             bad=bad,
             names=members,
             others=others,
-            peers=self.known.size - 1,
-            sampled=self.mesh.planned < self.known.size - 1,
+            peers=self.measured.size - 1,
+            sampled=self.mesh.planned < self.measured.size - 1,
         )
 
     def _fault(self, case: sentences.FaultContext, sure: Confidence) -> Fault:
@@ -257,19 +257,19 @@ class _Inference:
     def _silent(self, down: set[str]) -> Iterator[Fault]:
         """Name the members that reported nothing in this round, by the reason that they gave."""
         reasons: dict[str, list[str]] = {}
-        seen: list[str] = []
+        witnessed: list[str] = []
         for member in sorted(self.silent):
             if self.names[member] in down:
                 continue
             if member in self.mesh.measured_by_others:
-                seen.append(self.names[member])
+                witnessed.append(self.names[member])
                 continue
             row = self.mesh.row(member)
             reasons.setdefault(row.error if row else "", []).append(self.names[member])
-        if seen:
-            them = "it" if len(seen) == 1 else "them"
-            said = f"{names(seen)} reported nothing in this round: what {them} and the others send each other was "
-            yield self._unmeasured("prober silent", seen, f"{said}measured by the others")
+        if witnessed:
+            them = "it" if len(witnessed) == 1 else "them"
+            said = f"{names(witnessed)} reported nothing in this round: what {them} and the others send each other was "
+            yield self._unmeasured("prober silent", witnessed, f"{said}measured by the others")
         for reason, members in reasons.items():
             said = f"could not measure ({reason})" if reason else "reported nothing in this round"
             what = f"what {'it sends' if len(members) == 1 else 'they send'} was not measured"

@@ -31,7 +31,7 @@ class _Next:
 
     def __init__(self, round_: rounds.Mesh, faults: Iterable[Fault]) -> None:
         self.mesh = round_
-        self.known = MeasuredPairs(round_)
+        self.measured = MeasuredPairs(round_)
         self.silent = frozenset(round_.silent)
         self.index = {member.name: number for number, member in enumerate(round_.members)}
         self.zones: dict[str, list[int]] = {}
@@ -49,20 +49,20 @@ class _Next:
 
     def pairs(self) -> Pairs:
         """Yield all of them, each once."""
-        seen: set[tuple[int, int]] = set()
+        listed: set[tuple[int, int]] = set()
         for part in (self.themselves, self.rest):
             for fault in self.open:
                 for pair in part(fault):
-                    if pair not in seen and pair[0] not in self.silent:
-                        seen.add(pair)
+                    if pair not in listed and pair[0] not in self.silent:
+                        listed.add(pair)
                         yield pair
 
     def themselves(self, fault: Fault) -> Pairs:
         """Yield pairs that a fault is about, where more flows would tell more."""
         if fault.where == "pair":
-            for one, other in zip(fault.members, fault.others, strict=True):
-                yield self.index[one], self.index[other]
-                yield self.index[other], self.index[one]
+            for sender, receiver in zip(fault.members, fault.others, strict=True):
+                yield self.index[sender], self.index[receiver]
+                yield self.index[receiver], self.index[sender]
         elif fault.where == "equal paths" and fault.kind != DIFFER:
             inside = list(self._exceptions(fault))
             yield from inside[:: -(-len(inside) // WITNESSES) or 1]
@@ -73,14 +73,14 @@ class _Next:
         for row in self.mesh.rows:
             listed = (receiver for group in row.groups if group.mtu == fault.mtu for receiver in group.receivers)
             for receiver in listed if row.sender not in self.senders else ():
-                there = row.sender in senders and receiver in receivers
-                back = fault.both_directions and row.sender in receivers and receiver in senders
-                if (there or back) and receiver not in self.receivers:
+                forward = row.sender in senders and receiver in receivers
+                backward = fault.both_directions and row.sender in receivers and receiver in senders
+                if (forward or backward) and receiver not in self.receivers:
                     yield row.sender, receiver
 
     def _members(self, fault: Fault, names: tuple[str, ...]) -> set[int]:
         if not names:
-            return set(range(self.known.size))
+            return set(range(self.measured.size))
         if fault.scope == "node":
             return {self.index[name] for name in names}
         return {member for name in names for member in self.zones[name]}
@@ -88,19 +88,19 @@ class _Next:
     def rest(self, fault: Fault) -> Pairs:
         """Yield what is not known yet of the rows and columns of the suspects, or of what lies between two zones."""
         if fault.where == "zones":
-            there = (fault.members[0], fault.others[0])
-            for one, other in (there, there[::-1]):
-                for sender in self.zones[one]:
-                    row = self.known.row(sender)
-                    yield from ((sender, receiver) for receiver in self.zones[other] if not row >> receiver & 1)
+            forward = (fault.members[0], fault.others[0])
+            for sender_zone, receiver_zone in (forward, forward[::-1]):
+                for sender in self.zones[sender_zone]:
+                    row = self.measured.row(sender)
+                    yield from ((sender, receiver) for receiver in self.zones[receiver_zone] if not row >> receiver & 1)
         elif fault.scope == "node" and fault.where in {"pair", "receives", "sends", "link"}:
             for name in dict.fromkeys(fault.members):
-                yield from ((self.index[name], other) for other in self._unknown(self.index[name], by_sender=True))
+                yield from ((self.index[name], peer) for peer in self._unknown(self.index[name], by_sender=True))
             for name in dict.fromkeys(fault.others or fault.members):
-                yield from ((other, self.index[name]) for other in self._unknown(self.index[name], by_sender=False))
+                yield from ((peer, self.index[name]) for peer in self._unknown(self.index[name], by_sender=False))
 
     def _unknown(self, member: int, *, by_sender: bool) -> list[int]:
-        """Yield the peers of whom nothing is known together with a member, in one direction."""
-        known = self.known.row(member) if by_sender else self.known.column(member)
-        mask = self.known.everyone.mask & ~known & ~self.known.one(member).mask
-        return [other for other in range(self.known.size) if mask >> other & 1] if mask else []
+        """List the peers of whom nothing is known together with a member, in one direction."""
+        known = self.measured.row(member) if by_sender else self.measured.column(member)
+        mask = self.measured.everyone.mask & ~known & ~self.measured.one(member).mask
+        return [other for other in range(self.measured.size) if mask >> other & 1] if mask else []

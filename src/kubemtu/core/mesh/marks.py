@@ -71,10 +71,10 @@ class Marks:
         """Take out those of a part."""
         rows = list(self._lines(part, by_sender=True))
         columns = list(self._lines(part, by_sender=False))
-        for lines, found in ((self.rows, rows), (self.columns, columns)):
-            for member, mask in found:
-                if left := lines[member] & ~mask:
-                    lines[member] = left
+        for lines, lines_of_part in ((self.rows, rows), (self.columns, columns)):
+            for member, mask in lines_of_part:
+                if remaining := lines[member] & ~mask:
+                    lines[member] = remaining
                 else:
                     del lines[member]
 
@@ -102,6 +102,8 @@ class MeasuredPairs:
         self.size = len(round_.members)
         self._bits = [1 << member for member in range(self.size)]
         self.everyone = Side((1 << self.size) - 1, range(self.size))
+        # Who measures whom is the same for all but for a rotation: member i measures i + offset. So the plan is a mask,
+        # which is rotated for each row, and the same backward for each column.
         offsets = range(1, self.size) if round_.offsets is None else round_.offsets
         self._forward = sum(self._bits[offset] for offset in offsets)
         self._back = sum(self._bits[self.size - offset] for offset in offsets)

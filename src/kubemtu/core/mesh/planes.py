@@ -33,16 +33,16 @@ class Plane:
     decided, the limit may be there as well: such a pair says nothing.
     """
 
-    def __init__(self, sort: Sort, known: MeasuredPairs, entries: Entries) -> None:
+    def __init__(self, sort: Sort, measured: MeasuredPairs, entries: Entries) -> None:
         """Take the groups of that sort."""
         self.sort = sort
-        self.known = known
+        self.measured = measured
         self.entries = entries
         self.size = sum(len(group.receivers) for _, group in entries)
         by_kind: dict[Kind, list[tuple[int, rounds.PeerGroup]]] = {}
         for sender, group in entries:
             by_kind.setdefault(group.kind, []).append((sender, group))
-        self.kinds = {kind: known.marks(of_kind) for kind, of_kind in by_kind.items()}
+        self.kinds = {kind: measured.marks(of_kind) for kind, of_kind in by_kind.items()}
         self.open = Marks()
         for marks in self.kinds.values():
             self.open.add(marks)
@@ -57,13 +57,13 @@ class Plane:
     def good_row(self, sender: int) -> int:
         """Return the receivers at which packets of that sender contradict."""
         if sender not in self._good.rows:
-            self._good.rows[sender] = self.known.row(sender) & ~self._silent.rows.get(sender, 0)
+            self._good.rows[sender] = self.measured.row(sender) & ~self._silent.rows.get(sender, 0)
         return self._good.rows[sender]
 
     def good_column(self, receiver: int) -> int:
         """Return the senders whose packets to that receiver contradict."""
         if receiver not in self._good.columns:
-            self._good.columns[receiver] = self.known.column(receiver) & ~self._silent.columns.get(receiver, 0)
+            self._good.columns[receiver] = self.measured.column(receiver) & ~self._silent.columns.get(receiver, 0)
         return self._good.columns[receiver]
 
     def lines(self, part: Part, *, by_sender: bool) -> list[tuple[int, int]]:
@@ -98,15 +98,15 @@ class Plane:
                 marks.remove(part)
 
 
-def planes(known: MeasuredPairs) -> tuple[Plane, ...]:
+def planes(measured: MeasuredPairs) -> tuple[Plane, ...]:
     """Sort the exceptions of a round: first those of a size, ascending, then the others."""
     entries: dict[Sort, list[tuple[int, rounds.PeerGroup]]] = {}
-    for row in known.mesh.rows:
+    for row in measured.mesh.rows:
         for group in row.groups:
             entries.setdefault(_sort(group), []).append((row.sender, group))
-    found = tuple(Plane(sort, known, entries[sort]) for sort in sorted(entries))
-    _compare(known, found)
-    return found
+    sorted_planes = tuple(Plane(sort, measured, entries[sort]) for sort in sorted(entries))
+    _compare(measured, sorted_planes)
+    return sorted_planes
 
 
 def _sort(group: rounds.PeerGroup) -> Sort:
@@ -115,34 +115,36 @@ def _sort(group: rounds.PeerGroup) -> Sort:
     return Sort(kind=OWN, mtu=group.mtu) if group.kind == OWN else Sort(mtu=group.mtu)
 
 
-def _compare(known: MeasuredPairs, found: tuple[Plane, ...]) -> None:
+def _compare(measured: MeasuredPairs, sorted_planes: tuple[Plane, ...]) -> None:
     """Tell each plane what does not contradict it: a smaller size hides a larger one, and so does silence."""
+    # The planes of a size come first, ascending, and so do the exceptions by the size that arrived: one pass over both
+    # merges, for each limit, all pairs that carry no more than it.
     hidden, undecided = Marks(), Marks()
-    parts = sorted((part for plane in found for part in _by_size(known, plane)), key=lambda part: part[0])
-    taken = 0
-    for plane in found:
+    parts = sorted((part for plane in sorted_planes for part in _by_size(measured, plane)), key=lambda part: part[0])
+    merged = 0
+    for plane in sorted_planes:
         if plane.sort.kind:
             continue
-        while taken < len(parts) and parts[taken][0] <= plane.sort.mtu:
-            hidden.add(parts[taken][1])
-            taken += 1
+        while merged < len(parts) and parts[merged][0] <= plane.sort.mtu:
+            hidden.add(parts[merged][1])
+            merged += 1
         plane.agree(hidden.copy())
-    for plane in found:
+    for plane in sorted_planes:
         if plane.sort.kind in verdict.UNDECIDED:
             undecided.add(plane.open)
-    for plane in found:
+    for plane in sorted_planes:
         if plane.sort.kind:
             silent = plane.open.copy()
-            if plane.sort.kind != "unreachable":
+            if plane.sort.kind != "unreachable":  # where too much is lost to tell, something was answered
                 silent.add(undecided)
             plane.agree(silent)
 
 
-def _by_size(known: MeasuredPairs, plane: Plane) -> list[tuple[int, Marks]]:
+def _by_size(measured: MeasuredPairs, plane: Plane) -> list[tuple[int, Marks]]:
     """Sort the exceptions of a plane by the size that arrived."""
     by_size: dict[int, list[tuple[int, rounds.PeerGroup]]] = {}
     for sender, group in plane.entries:
         by_size.setdefault(group.mtu, []).append((sender, group))
     if len(by_size) == 1:
         return [(next(iter(by_size)), plane.open)]
-    return [(size, known.marks(entries)) for size, entries in by_size.items()]
+    return [(size, measured.marks(entries)) for size, entries in by_size.items()]

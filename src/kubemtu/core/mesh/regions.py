@@ -66,18 +66,18 @@ class Region(NamedTuple):
 class Zones:
     """The zones of at least two members, if there are at least two of them."""
 
-    def __init__(self, known: MeasuredPairs) -> None:
+    def __init__(self, measured: MeasuredPairs) -> None:
         """Read the members' zones."""
         members: dict[str, list[int]] = {}
-        for index, one in enumerate(known.mesh.members):
-            if one.zone:
-                members.setdefault(one.zone, []).append(index)
-        self.known = known
+        for index, node in enumerate(measured.mesh.members):
+            if node.zone:
+                members.setdefault(node.zone, []).append(index)
+        self.measured = measured
         self.names = [name for name, inside in members.items() if len(inside) > 1]
         if len(self.names) < 2:
             self.names = []
-        self.sides = [known.side(members[name]) for name in self.names]
-        self.of = [-1] * known.size
+        self.sides = [measured.side(members[name]) for name in self.names]
+        self.of = [-1] * measured.size
         for zone, side in enumerate(self.sides):
             for member in side.members:
                 self.of[member] = zone
@@ -86,37 +86,37 @@ class Zones:
     def outside(self, zone: int) -> Side:
         """Return everybody who is not of that zone."""
         if zone not in self._outside:
-            mask = self.known.everyone.mask & ~self.sides[zone].mask
+            mask = self.measured.everyone.mask & ~self.sides[zone].mask
             self._outside[zone] = Side(mask, [member for member, of in enumerate(self.of) if of != zone])
         return self._outside[zone]
 
     def between(self) -> Part:
         """Return all pairs of members of different zones."""
-        zoned = self.known.side([member for member, of in enumerate(self.of) if of >= 0])
+        zoned = self.measured.side([member for member, of in enumerate(self.of) if of >= 0])
         own = [self.sides[of].mask if of >= 0 else 0 for of in self.of]
         return Part(zoned, zoned, own)
 
 
-def parts(place: Region, known: MeasuredPairs, zones: Zones) -> tuple[Part, ...]:
+def parts(region: Region, measured: MeasuredPairs, zones: Zones) -> tuple[Part, ...]:
     """Divide a region into rectangles; no pair is in two of them."""
-    everyone, shape = known.everyone, place.shape
+    everyone, shape = measured.everyone, region.shape
     if shape == "everywhere":
         return (Part(everyone, everyone),)
     if shape == "between":
         return (zones.between(),)
     if shape in {"column", "row", "node"}:
-        first, second = known.one(place.first), everyone
+        first, second = measured.one(region.first), everyone
     elif shape in {"pair", "pair both"}:
-        first, second = known.one(place.first), known.one(place.second)
+        first, second = measured.one(region.first), measured.one(region.second)
     elif shape == "within":
-        first = second = zones.sides[place.first]
+        first = second = zones.sides[region.first]
     else:
-        first = zones.sides[place.first]
-        second = zones.sides[place.second] if place.second >= 0 else zones.outside(place.first)
-    there, back = Part(first, second), Part(second, first)
+        first = zones.sides[region.first]
+        second = zones.sides[region.second] if region.second >= 0 else zones.outside(region.first)
+    forward, backward = Part(first, second), Part(second, first)
     if shape in {"column", "zone in"}:
-        return (back,)
-    return (there, back) if shape in BOTH_WAYS else (there,)
+        return (backward,)
+    return (forward, backward) if shape in BOTH_WAYS else (forward,)
 
 
 def candidates(plane: Plane, zones: Zones) -> Iterator[tuple[int, Region]]:
@@ -134,6 +134,8 @@ def candidates(plane: Plane, zones: Zones) -> Iterator[tuple[int, Region]]:
 
 
 def _of_zones(plane: Plane, zones: Zones) -> Iterator[tuple[int, Region]]:
+    # How many pairs went wrong from each zone to each; -1 stands for members of no zone. Every region of zones is a sum
+    # of such blocks, so the pairs are walked once and not once for each region.
     blocks: Counter[tuple[int, int]] = Counter()
     for sender, group in plane.entries:
         for zone, bad in Counter(map(zones.of.__getitem__, group.receivers)).items():
@@ -155,4 +157,5 @@ def _of_zones(plane: Plane, zones: Zones) -> Iterator[tuple[int, Region]]:
         yield into[zone], Region("zone in", zone)
         yield out[zone], Region("zone out", zone)
         yield into[zone] + out[zone], Region("zone uplinks", zone)
-    yield sum(blocks[one, other] for one, other in blocks if one != other and min(one, other) >= 0), Region("between")
+    crossing = sum(bad for (source, target), bad in blocks.items() if source != target and min(source, target) >= 0)
+    yield crossing, Region("between")

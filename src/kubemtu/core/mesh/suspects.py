@@ -30,9 +30,9 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
     confidence: Confidence
 
 
-def whole(tally: PairCount) -> bool:
+def whole(count: PairCount) -> bool:
     """Return whether a region went wrong as a whole, but for strays."""
-    return tally.bad >= WHOLE * (tally.bad + tally.good)
+    return count.bad >= WHOLE * (count.bad + count.good)
 
 
 def pairs(plane: Plane) -> Iterator[Suspect]:
@@ -44,14 +44,14 @@ def pairs(plane: Plane) -> Iterator[Suspect]:
                 both = bool(rest.get(receiver, 0) >> sender & 1)
                 if both and receiver < sender:
                     continue  # told with the other direction
-                place = Region("pair both" if both else "pair", sender, receiver)
-                sure = _sure_of_pair(plane, place)
-                yield Suspect(region=place, kind=kind, bad=1 + both, good=0, partly=kind == DIFFER, confidence=sure)
+                region = Region("pair both" if both else "pair", sender, receiver)
+                sure = _sure_of_pair(plane, region)
+                yield Suspect(region=region, kind=kind, bad=1 + both, good=0, partly=kind == DIFFER, confidence=sure)
 
 
-def _sure_of_pair(plane: Plane, place: Region) -> Confidence:
+def _sure_of_pair(plane: Plane, region: Region) -> Confidence:
     """Say how sure a pair is: likely where so much else of its row and column is in order that only it is left."""
-    if plane.known.mesh.offsets is not None:
+    if plane.measured.mesh.offsets is not None:
         return "possible"
-    others = min(plane.good_row(place.first).bit_count(), plane.good_column(place.second).bit_count())
+    others = min(plane.good_row(region.first).bit_count(), plane.good_column(region.second).bit_count())
     return "likely" if others > 2 else "possible"
