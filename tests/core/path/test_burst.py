@@ -160,12 +160,12 @@ class Air(msgspec.Struct):
         self.chance.seed(self.seed)
         machine, now, number, rtt, slowest = search.Search(question), 0.0, 0, 0.0, 0.0
         past: dict[int, tuple[int, float]] = {}
-        while machine.found is None:
+        while machine.result is None:
             sizes = machine.burst()
             one = burst.Burst(sizes, small=88, enough=machine.top, now=now, rtt=rtt, slowest=slowest)
             for place, size in enumerate(sizes):
                 self.send(now + place * 2e-6, number + place, size)
-            while machine.found is None and not one.over(now):
+            while machine.result is None and not one.over(now):
                 now = min([one.wake(), *(when for when, _, _ in self.heard[:1])])
                 for place in one.again(now):
                     self.send(now, number + place, 88)
@@ -180,13 +180,13 @@ class Air(msgspec.Struct):
                         if size != 88:
                             slowest = max(slowest, now - sent)
                             one.overtaken(slowest)
-            if machine.found is None:
+            if machine.result is None:
                 fates = one.fates()
                 machine.feed(one.sizes, fates)
                 lost = (place for place, fate in enumerate(fates) if fate.kind == "lost")
                 past |= {number + place: (one.sizes[place], one.began) for place in lost}
                 rtt, number = one.rtt, number + len(one.sizes)
-        return machine.found, now
+        return machine.result, now
 
     def send(self, now: float, number: int, size: int) -> None:
         if self._lost(0) or self._lost(1) or (size > self.mtu and not self.icmp):

@@ -1,4 +1,4 @@
-"""The ladder holds the sizes that pod networks have, and none that cannot be sent."""
+"""The list holds the sizes that pod networks have, and none that cannot be sent."""
 
 import pytest
 from hypothesis import given
@@ -53,7 +53,7 @@ def test_nothing_reaches_the_interface_and_rounds_stay_small(top: int, also: lis
 
 
 @pytest.mark.parametrize(("top", "packets"), [(1500, 84), (9000, 110), (65535, 119)])
-def test_a_round_of_the_ladder_is_short(top: int, packets: int) -> None:
+def test_a_round_of_known_sizes_is_short(top: int, packets: int) -> None:
     """What is sent to a black hole in its second round, with 19 small packets in between and at the end."""
     machine = search.Search(
         search.Question(top=top, expected=top, likely=known_sizes.likely(top), hypotheses=known_sizes.hypotheses(top))

@@ -50,8 +50,8 @@ class Path(msgspec.Struct):
             machine.feed(sizes, [search.LOST if place in late else fate for place, fate in enumerate(fates)])
             for place in late:
                 machine.late(sizes[place], fates[place])
-            if machine.found is not None:
-                return machine.found
+            if machine.result is not None:
+                return machine.result
         raise AssertionError("the search did not end")
 
     def _fates(self, sizes: tuple[int, ...], chance: random.Random, low: int, bad: bool) -> list[search.Fate]:
@@ -104,7 +104,7 @@ def ask(top: int, expected: int | None = None, suspected: tuple[int, ...] = ()) 
 
 
 def ended(machine: search.Search) -> bool:
-    return machine.found is not None
+    return machine.result is not None
 
 
 mtus = st.integers(576, 65535)
@@ -230,12 +230,12 @@ def test_a_round_that_loses_a_stretch_of_its_sizes_is_made_up_for_at_once() -> N
     """Every copy of forty neighbours is lost, as in a short outage; they are not tried one by one then."""
     machine = search.Search(ask(1500))
     rounds = 0
-    while machine.found is None:
+    while machine.result is None:
         sizes = machine.burst()
         rounds += 1
         outage = set(sizes) - {88} if rounds == 3 else set()
         machine.feed(sizes, [search.LOST if size > 1437 or size in outage else search.ARRIVED for size in sizes])
-    assert (machine.found.ending, machine.found.mtu) == ("exact", 1437)
+    assert (machine.result.ending, machine.result.mtu) == ("exact", 1437)
     assert rounds <= 7
 
 
@@ -244,7 +244,7 @@ def policed(mtu: int, top: int, *, bucket: int, refill: int, seed: int) -> searc
     chance = random.Random(seed)
     machine = search.Search(ask(top))
     left = 0 if seed % 3 == 0 else bucket
-    while machine.found is None:
+    while machine.result is None:
         sizes = machine.burst()
         fates = []
         for size in sizes:
@@ -254,7 +254,7 @@ def policed(mtu: int, top: int, *, bucket: int, refill: int, seed: int) -> searc
             fates.append(search.ARRIVED if passes else search.LOST)
         machine.feed(sizes, fates)
         left = min(left + chance.choice([20 * refill, bucket]), bucket)
-    return machine.found
+    return machine.result
 
 
 @pytest.mark.parametrize(
@@ -303,18 +303,18 @@ def test_a_healthy_path_takes_one_large_packet() -> None:
     machine = search.Search(ask(1500))
     assert machine.burst() == (88, 1500, 88, 88, 88)
     machine.feed(machine.burst(), [search.ARRIVED] * 5)
-    assert machine.found is not None
-    assert (machine.found.ending, machine.found.mtu, machine.found.limit) == ("exact", 1500, "own interface")
+    assert machine.result is not None
+    assert (machine.result.ending, machine.result.mtu, machine.result.limit) == ("exact", 1500, "own interface")
 
 
 def test_two_silent_rounds_are_unreachable_and_not_an_mtu() -> None:
     machine = search.Search(ask(1500))
     for _ in range(2):
-        assert machine.found is None
+        assert machine.result is None
         sizes = machine.burst()
         machine.feed(sizes, [search.LOST] * len(sizes))
-    assert machine.found is not None
-    assert (machine.found.ending, machine.found.mtu) == ("unreachable", 0)
+    assert machine.result is not None
+    assert (machine.result.ending, machine.result.mtu) == ("unreachable", 0)
 
 
 def test_a_local_refusal_lowers_the_interface_and_blames_no_path() -> None:
@@ -324,18 +324,18 @@ def test_a_local_refusal_lowers_the_interface_and_blames_no_path() -> None:
     sizes = machine.burst()
     assert max(sizes) == 1500
     machine.feed(sizes, [search.ARRIVED] * len(sizes))
-    assert machine.found is not None
-    assert (machine.found.mtu, machine.found.limit, machine.found.interface_mtu) == (1500, "own interface", 1500)
+    assert machine.result is not None
+    assert (machine.result.mtu, machine.result.limit, machine.result.interface_mtu) == (1500, "own interface", 1500)
 
 
 def test_an_overflowing_queue_proves_nothing_and_is_asked_for_less() -> None:
     machine = search.Search(ask(9000))
     lengths = []
-    while machine.found is None:
+    while machine.result is None:
         sizes = machine.burst()
         lengths.append(len(sizes))
         machine.feed(sizes, [search.ARRIVED if size == 88 else search.LOST for size in sizes], void=True)
-    assert (machine.found.ending, machine.found.mtu) == ("overloaded", 88)
+    assert (machine.result.ending, machine.result.mtu) == ("overloaded", 88)
     assert len(lengths) == 5
     assert lengths[-1] < lengths[1] / 2
 
@@ -347,18 +347,18 @@ def test_an_overflow_that_passes_does_no_harm() -> None:
         void = number < 3
         fates = [search.ARRIVED if size <= (100 if void else 1500) else search.LOST for size in sizes]
         machine.feed(sizes, fates, void=void)
-        if machine.found is not None:
+        if machine.result is not None:
             break
-    assert machine.found is not None
-    assert (machine.found.ending, machine.found.mtu) == ("exact", 1500)
+    assert machine.result is not None
+    assert (machine.result.ending, machine.result.mtu) == ("exact", 1500)
 
 
 def test_a_late_answer_reopens_the_search() -> None:
     machine = search.Search(ask(1500))
-    while machine.found is None:
+    while machine.result is None:
         sizes = machine.burst()
         machine.feed(sizes, [search.ARRIVED if size <= 1450 else search.LOST for size in sizes])
-    assert machine.found.mtu == 1450
+    assert machine.result.mtu == 1450
     machine.late(1460, search.ARRIVED)
     assert not ended(machine)
     sizes = machine.burst()
@@ -376,8 +376,8 @@ def test_what_comes_late_ends_nothing_by_silence() -> None:
         assert not ended(machine)
     sizes = machine.burst()
     machine.feed(sizes, [search.ARRIVED if size <= 1450 else search.LOST for size in sizes])
-    assert machine.found is not None
-    assert (machine.found.mtu, machine.found.limit) == (1450, "silence")
+    assert machine.result is not None
+    assert (machine.result.mtu, machine.result.limit) == (1450, "silence")
 
 
 def test_what_other_paths_carry_is_asked_for_at_once() -> None:
@@ -400,25 +400,25 @@ def test_a_claim_about_no_packet_in_particular_is_tried_and_not_believed() -> No
     machine = search.Search(ask(9000))
     machine.hint(3333, "192.0.2.1")
     rounds = 0
-    while machine.found is None:
+    while machine.result is None:
         sizes = machine.burst()
         rounds += 1
         machine.feed(sizes, [search.ARRIVED if size <= 3333 else search.LOST for size in sizes])
     assert rounds == 1  # it was known before the first packet, and asked for with it
-    assert (machine.found.mtu, machine.found.limit) == (3333, "silence")
+    assert (machine.result.mtu, machine.result.limit) == (3333, "silence")
     doubted = search.Search(ask(9000))
     doubted.hint(3333, "192.0.2.1")
     sizes = doubted.burst()
     doubted.feed(sizes, [search.ARRIVED] * len(sizes))
-    assert doubted.found is not None
-    assert doubted.found.mtu == 9000
+    assert doubted.result is not None
+    assert doubted.result.mtu == 9000
 
 
 def test_giving_up_says_what_is_known() -> None:
     machine = search.Search(ask(1500))
     machine.give_up()
-    assert machine.found is not None
-    assert machine.found.ending == "unreachable"
+    assert machine.result is not None
+    assert machine.result.ending == "unreachable"
 
 
 @pytest.mark.parametrize(

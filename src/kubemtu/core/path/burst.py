@@ -63,12 +63,12 @@ class Burst:
         """
         if not 0 <= place < len(self.sizes):
             return False
-        known, heard = self._fates[place], fate.kind in {"arrived", "fragmented"}
-        if known is not None and not (heard and known.kind == "too big"):
+        earlier, arrived = self._fates[place], fate.kind in {"arrived", "fragmented"}
+        if earlier is not None and not (arrived and earlier.kind == "too big"):
             return False
         self._fates[place] = fate
-        self._open -= known is None and place < self._count
-        if heard:
+        self._open -= earlier is None and place < self._count
+        if arrived:
             self.heard = True
             self.rtt = min(self.rtt or 3600.0, max(now - self.began, 1e-6))
             if self.sizes[place] >= self._enough and fate.kind == "arrived":

@@ -116,8 +116,10 @@ class PacketCounts:
     def high(self) -> int:
         """Return the smallest size believed not to fit: it was lost more often than chance was seen to do it."""
         enough = self.enough()
-        known = {size for size, lost in self._lost.items() if lost >= enough}
-        return min({size for size in known.union(self.refused, self.fragments) if size > self.low} | {self.top + 1})
+        lost_sizes = {size for size, lost in self._lost.items() if lost >= enough}
+        return min(
+            {size for size in lost_sizes.union(self.refused, self.fragments) if size > self.low} | {self.top + 1}
+        )
 
     def enough(self) -> int:
         """Return how many losses make that belief."""
@@ -151,18 +153,20 @@ class PacketCounts:
             return "own interface"
         if edge in self.fragments:
             return "fragments"
-        if edge in self.refused and self.failures(edge) >= 2:
-            return "router" if self.unheard() is not None else None
+        if edge in self.refused and self.failures(edge) >= 2:  # a router's word, and a second packet that bears it out
+            return "router" if self.full_size_vanishes() is not None else None
         return "silence" if self.failures(edge) >= self.needed() <= significance.MOST else None
 
-    def unheard(self) -> bool | None:
+    def full_size_vanishes(self) -> bool | None:
         """Return whether what is larger than a router refuses is lost in silence; None while that may still be chance.
 
         Of a router that leaves unanswered more than it refuses, and more than loss explains, nothing can be told.
         """
-        spoken, needed = max(self.refused, default=0), self.needed()
-        refused, silent = sum(map(len, self.refused.values())), self._lost_between(self.low, spoken)
-        larger = self._lost_between(spoken, self.top)
-        if self.claims or not larger or silent >= max(refused, needed):
+        # Three kinds of packets do not arrive: those that a router refuses, smaller ones of which it said nothing, and
+        # those larger than any that it refused. Only where it answers for the former do the latter tell anything.
+        largest_refused, needed = max(self.refused, default=0), self.needed()
+        refused, smaller_lost = sum(map(len, self.refused.values())), self._lost_between(self.low, largest_refused)
+        larger_lost = self._lost_between(largest_refused, self.top)
+        if self.claims or not larger_lost or smaller_lost >= max(refused, needed):
             return False
-        return True if refused >= significance.LEAST and larger >= needed else None
+        return True if refused >= significance.LEAST and larger_lost >= needed else None

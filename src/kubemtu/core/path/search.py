@@ -7,7 +7,7 @@ whatever was sent before it and is not answered is lost; a round costs one round
 
     round 1    the expected size (and, if the interface takes more, its neighbour and the interface's own MTU)
     hint       what a router's "too big", or the fragments that arrived, quoted: that size and its upper neighbour
-    ladder     sizes that real networks have (core.path.known_sizes); for the likeliest also the neighbour, as often as
+    known      sizes that real networks have (core.path.known_sizes); for the likeliest also the neighbour, as often as
                needed
     narrow     40 sizes spread over what is left, or all of them
     edge       the smallest size not known to arrive, as often as needed
@@ -16,10 +16,10 @@ It ends when it is proven (core.path.counts) what stops the size above the large
 packet that is known to fit, and about the largest, was answered proves nothing.
 
 A router's word counts for what it is said of. Where a veth of 1450 swallows all above 1454 in silence and a router
-behind it refuses 1451 to 1454, whoever sends packets of 1500 is told nothing: `unheard`. So where a router refuses all
-but the larger ones, those must be lost as often as a proof needs: in a round more, where few were sent.
+behind it refuses 1451 to 1454, whoever sends packets of 1500 is told nothing: `full_size_vanishes`. So where a router
+refuses all but the larger ones, those must be lost as often as a proof needs: in a round more, where few were sent.
 
-Bounds. Without loss of packets that fit: 1 + 3 hints + 1 ladder + 3 narrow + 1 edge = 9 rounds, 6 if no router or
+Bounds. Without loss of packets that fit: 1 + 3 hints + 1 known sizes + 3 narrow + 1 edge = 9 rounds, 6 if no router or
 fragment says anything, 2 to 4 in practice. A round that loses some of them, of no size more than one, costs at most 3
 more; after ROUNDS_MOST rounds the search gives up. Fewer than significance.LEAST losses of what fits never make a wrong
 answer, whichever they are. All sizes are of whole IP packets, in bytes.
@@ -101,18 +101,18 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Search:
     """One search, from the first burst to its end.
 
-    Call `burst` for the sizes to send, in order; `feed` with what became of each; until `found` is set.
+    Call `burst` for the sizes to send, in order; `feed` with what became of each; until `result` is set.
     """
 
     def __init__(self, question: Question) -> None:
         """Start with nothing known."""
         self.question = question
-        self.found: SearchResult | None = None
+        self.result: SearchResult | None = None
         self.rounds = 0
         self.packets = 0
-        self._known = counts.PacketCounts(question.top, question.risk)
+        self._counts = counts.PacketCounts(question.top, question.risk)
         self._followed: set[int] = set()
-        self._laddered = False
+        self._known_sizes_sent = False
         self._void = 0
         self._overloaded = False
         self._room = ROOM
@@ -120,23 +120,23 @@ class Search:
     @property
     def low(self) -> int:
         """The largest size that arrived; 0 when nothing did."""
-        return self._known.low
+        return self._counts.low
 
     @property
     def top(self) -> int:
         """The MTU of the own interface, as far as is known by now."""
-        return self._known.top
+        return self._counts.top
 
     def burst(self) -> tuple[int, ...]:
         """Give the sizes to send now, in this order, with small ones between and at the end."""
-        wanted = self._wanted()
-        if len(wanted) > self._room:  # an overloaded peer is asked for less at a time
-            sizes = sorted(wanted)
-            wanted = {sizes[place * len(sizes) // self._room]: 1 for place in range(self._room)}
+        copies_by_size = self._wanted()
+        if len(copies_by_size) > self._room:  # an overloaded peer is asked for less at a time
+            sizes = sorted(copies_by_size)
+            copies_by_size = {sizes[place * len(sizes) // self._room]: 1 for place in range(self._room)}
         small = self.question.small
         sizes = [small]
         room, lap = self._room, 0
-        while room > 0 and (due := sorted(size for size, copies in wanted.items() if copies > lap)):
+        while room > 0 and (due := sorted(size for size, copies in copies_by_size.items() if copies > lap)):
             due = due[:room]
             sizes += (due[::-1] if lap % 2 else due) + [small] * WITNESSES  # neither of two neighbours is always first
             room -= len(due)
@@ -144,7 +144,7 @@ class Search:
         return tuple(sizes)
 
     def feed(self, sizes: Sequence[int], fates: Sequence[Fate], *, void: bool = False) -> None:
-        """Learn what became of a burst, packet by packet; sets `found` when that ends the search.
+        """Learn what became of a burst, packet by packet; sets `result` when that ends the search.
 
         `void` when a queue at the other end, or at this one, has overflowed meanwhile: losses then prove nothing. A
         burst of which no small packet was answered proves nothing either, nor one of which none was that is known to
@@ -152,16 +152,16 @@ class Search:
         """
         self.rounds += 1
         self.packets += len(sizes)
-        self._known.learn(sizes, fates)
+        self._counts.learn(sizes, fates)
         if not void and self._witnessed(sizes, fates):
             self._void = 0
-            self._known.count(sizes, fates)
+            self._counts.count(sizes, fates)
         else:
             self._void += 1
         if void:
             self._room = max(self._room // 4, 2 * significance.LEAST)
         self._overloaded = void
-        self.found = self._judge()
+        self.result = self._judge()
 
     def _witnessed(self, sizes: Sequence[int], fates: Sequence[Fate]) -> bool:
         small, near = False, []
@@ -177,47 +177,47 @@ class Search:
 
         It does not end it by silence: where one answer was late, others may be.
         """
-        self._known.late(size, fate)
-        if self._known.limit() != "silence":
-            self.found = self._judge()
-        elif self.found is not None and self.found.mtu < self.low:
-            self.found = None
+        self._counts.late(size, fate)
+        if self._counts.limit() != "silence":
+            self.result = self._judge()
+        elif self.result is not None and self.result.mtu < self.low:
+            self.result = None
 
     def hint(self, mtu: int, by: str | None) -> None:
         """Learn that a router claims to carry no more than `mtu`, without a word about which packet it refused."""
-        self._known.claim(mtu, by)
+        self._counts.claim(mtu, by)
 
     def give_up(self) -> None:
         """End it without an answer, because the network or the peer says that nobody is there."""
-        self.found = self._end("lossy" if self.low else "unreachable")
+        self.result = self._end("lossy" if self.low else "unreachable")
 
     def _judge(self) -> SearchResult | None:
-        if limit := self._known.limit():
+        if limit := self._counts.limit():
             return self._end("exact", limit)
         if self._void >= (2 if self.low == 0 and not self._overloaded else VOID_MOST):
             return self._end("overloaded" if self._overloaded else "lossy" if self.low else "unreachable")
-        if self._known.hopeless():
+        if self._counts.hopeless():
             return self._end("lossy")
         if self.rounds < ROUNDS_MOST:
             return None
         return self._end("overloaded" if self._overloaded else "lossy")
 
     def _end(self, ending: Ending, limit: Limit | None = None) -> SearchResult:
-        known = self._known
-        fitting, lost = known.fitting()
+        counts = self._counts
+        fitting, lost = counts.fitting()
         return SearchResult(
             ending=ending,
-            mtu=known.low,
+            mtu=counts.low,
             limit=limit,
-            next_size_losses=known.lost(known.low + 1),
+            next_size_losses=counts.lost(counts.low + 1),
             fitting_packets=fitting,
             fitting_lost=lost,
             rounds=self.rounds,
             packets=self.packets,
-            interface_mtu=known.top,
-            too_big=tuple(dict.fromkeys(quote for quote in known.too_big if quote.refused_size > known.low)),
-            largest_fragment=known.fragments.get(known.low + 1),
-            full_size_vanishes=limit == "router" and known.unheard() is True,
+            interface_mtu=counts.top,
+            too_big=tuple(dict.fromkeys(quote for quote in counts.too_big if quote.refused_size > counts.low)),
+            largest_fragment=counts.fragments.get(counts.low + 1),
+            full_size_vanishes=limit == "router" and counts.full_size_vanishes() is True,
         )
 
     # What to send
@@ -226,22 +226,24 @@ class Search:
         """Choose the sizes to send now, and how often each, without the small ones."""
         if self.low == 0:
             return self._first()
-        high = self._known.high()
-        wanted = self._hint(high) or self._full()
-        if not wanted and not self._laddered and high > self.low + 1:
-            self._laddered = True
-            wanted = self._ladder(high)
-        if not wanted:
+        high = self._counts.high()
+        sizes = self._hint(high) or self._full()
+        if not sizes and not self._known_sizes_sent and high > self.low + 1:
+            self._known_sizes_sent = True
+            sizes = self._known_sizes(high)
+        if not sizes:
             return self._narrow(high)
-        return wanted if self.low == self.question.small else {self.low: WITNESSES} | wanted
+        # Some of the largest size that arrived go along: what is lost now is held against packets of about that size.
+        return sizes if self.low == self.question.small else {self.low: WITNESSES} | sizes
 
     def _first(self) -> dict[int, int]:
+        """Ask for what is expected, and for what may prove in the same round that no more arrives."""
         expected = min(self.question.expected, self.top)
-        suspected = {*self.question.suspected, *(claim.mtu for claim in self._known.claims)}
+        suspected = {*self.question.suspected, *(claim.mtu for claim in self._counts.claims)}
         if suspected := {size for size in suspected if self.question.small < size < expected}:
-            wanted = dict.fromkeys(suspected, 2) | {size + 1: significance.LEAST for size in suspected}
-            return {expected: 2} | wanted
-        if expected == self.top:
+            sizes = dict.fromkeys(suspected, 2) | {size + 1: significance.LEAST for size in suspected}
+            return {expected: 2} | sizes
+        if expected == self.top:  # the own interface is the limit: if that arrives, there is no more to ask
             return {expected: 1}
         return {expected: 1, expected + 1: significance.LEAST} | {
             self.top: significance.LEAST if self.top == expected + 1 else 1
@@ -251,9 +253,9 @@ class Search:
         """Try what a router or the fragments quoted, if it may be the answer and was not followed yet."""
         if len(self._followed) >= HINTS_MOST:
             return {}
-        quoted = [quote.mtu for quote in self._known.too_big]
-        fragments = [size for broken, size in self._known.fragments.items() if broken > self.low]
-        for size in sorted({*quoted, *fragments} - self._followed):
+        claimed = [quote.mtu for quote in self._counts.too_big]
+        fragments = [size for broken, size in self._counts.fragments.items() if broken > self.low]
+        for size in sorted({*claimed, *fragments} - self._followed):
             if not self.low < size < high:
                 continue
             self._followed.add(size)
@@ -264,50 +266,61 @@ class Search:
 
     def _full(self) -> dict[int, int]:
         """Send packets of full size, where a router refuses smaller ones and may never see these."""
-        refused, edge = self._known.refused, self.low + 1
-        if edge not in refused or self._known.unheard() is not None:
+        refused, edge = self._counts.refused, self.low + 1
+        if edge not in refused or self._counts.full_size_vanishes() is not None:
             return {}
         expected = min(self.question.expected, self.top)
-        return {edge: significance.LEAST, expected if expected > max(refused) else self.top: self._known.needed()}
+        return {edge: significance.LEAST, expected if expected > max(refused) else self.top: self._counts.needed()}
 
-    def _ladder(self, high: int) -> dict[int, int]:
-        wanted = dict.fromkeys((size for size in self.question.likely if self.low < size < high), self._copies())
+    def _known_sizes(self, high: int) -> dict[int, int]:
+        """Ask for the sizes that real networks have; for the likeliest also whether the next larger one is lost."""
+        sizes = dict.fromkeys((size for size in self.question.likely if self.low < size < high), self._copies())
         for size in self.question.hypotheses:
             if self.low <= size < high:
-                wanted[size] = max(wanted.get(size, 0), 1)
-                wanted[size + 1] = significance.LEAST
-        if wanted and high <= self.top:  # the loss that began it may have been an accident
-            wanted[high] = max(wanted.get(high, 0), 2)
-        return self._without_known(wanted)
+                sizes[size] = max(sizes.get(size, 0), 1)
+                sizes[size + 1] = significance.LEAST  # as often as a proof needs: then this round is the last
+        if sizes and high <= self.top:  # the loss that began it may have been an accident
+            sizes[high] = max(sizes.get(high, 0), 2)
+        return self._without_known(sizes)
 
     def _narrow(self, high: int) -> dict[int, int]:
+        """Spread sizes over what is left between the largest that arrived and the smallest believed not to fit.
+
+        One round divides what is left by WIDTH + 1 = 41, so three reach every size up to 65535 (41^3 = 68921).
+        """
         copies = self._copies()
         between = range(self.low + 1, high)
-        if len(between) <= NEAR:
-            wanted = dict.fromkeys(between, significance.LEAST)
-        elif len(between) <= WIDTH:
-            wanted = dict.fromkeys(between, copies)
+        if len(between) <= NEAR:  # each as often as a proof needs: whichever is the answer, this round ends it
+            sizes = dict.fromkeys(between, significance.LEAST)
+        elif len(between) <= WIDTH:  # all of them fit into one burst
+            sizes = dict.fromkeys(between, copies)
         else:
             width = min(WIDTH, self._room)
-            wanted = {self.low + step * (high - self.low) // (width + 1): copies for step in range(1, width + 1)}
+            sizes = {self.low + step * (high - self.low) // (width + 1): copies for step in range(1, width + 1)}
+        # The upper end again: where nothing is believed not to fit, `high` is one above the interface, which the kernel
+        # would refuse. Elsewhere the belief rests on losses, which may have been chance: it is tried as well, except
+        # where fragments arrived, which are proof.
         if high > self.top:
-            wanted[self.top] = max(wanted.get(self.top, 0), copies)
-        elif high not in self._known.fragments:
-            wanted[high] = max(copies, significance.LEAST if len(between) <= NEAR else 1)
+            sizes[self.top] = max(sizes.get(self.top, 0), copies)
+        elif high not in self._counts.fragments:
+            sizes[high] = max(copies, significance.LEAST if len(between) <= NEAR else 1)
+        # The lower end: the size above the largest that arrived, whose loss is the proof if nothing in between arrives.
+        # It is sent as often as the proof still needs, but at most as often as it was lost before, or twelve times: so
+        # a path that loses much is not flooded at once, and the number still doubles from round to round.
         edge = self.low + 1
-        failures = self._known.failures(edge)
-        wanted[edge] = min(
-            max(self._known.needed() - failures, significance.LEAST), max(failures, 2 * significance.LEAST)
+        failures = self._counts.failures(edge)
+        sizes[edge] = min(
+            max(self._counts.needed() - failures, significance.LEAST), max(failures, 2 * significance.LEAST)
         )
-        wanted[self.low] = wanted[edge]  # packets of nearly the same size are what its losses are held against
-        return wanted
+        sizes[self.low] = sizes[edge]  # packets of nearly the same size are what its losses are held against
+        return sizes
 
     def _copies(self) -> int:
         """Return how often to send a size that is hardly the answer: once, unless what fits is being lost."""
-        sent, lost = self._known.fitting()
-        return min(max(self._known.enough(), 1 + (lost > 0) + (lost * 5 > sent)), significance.LEAST)
+        sent, lost = self._counts.fitting()
+        return min(max(self._counts.enough(), 1 + (lost > 0) + (lost * 5 > sent)), significance.LEAST)
 
-    def _without_known(self, wanted: dict[int, int]) -> dict[int, int]:
+    def _without_known(self, sizes: dict[int, int]) -> dict[int, int]:
         """Leave out what is proven already, and what the interface refuses."""
-        known: Iterable[int] = self._known.refused.keys() | self._known.fragments.keys()
-        return {size: copies for size, copies in wanted.items() if size <= self.top and size not in known}
+        proven: Iterable[int] = self._counts.refused.keys() | self._counts.fragments.keys()
+        return {size: copies for size, copies in sizes.items() if size <= self.top and size not in proven}

@@ -66,7 +66,7 @@ class Session:
     @property
     def found(self) -> search.SearchResult | None:
         """The end of the search, once it has one."""
-        return self.search.found
+        return self.search.result
 
     @property
     def bound(self) -> bytes:
