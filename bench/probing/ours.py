@@ -25,11 +25,11 @@ def running(where: Where, rounds: int) -> Cell:
     scene = where.scene
     if scene.flows > 1 or scene.deep:
         return cells.measure(where, RUNNING, lambda: _agent(where), rounds)
-    target = paths.Target(address=scene.address[where.family], port=scene.port, back="asymmetric" in scene.kinds)
+    target = paths.Target(address=scene.address[where.family], port=scene.port, both_ways="asymmetric" in scene.kinds)
 
     def work() -> Cell:
         with station.Station(wire.Key(stations.SECRET)) as asking:
-            asking.measure([msgspec.structs.replace(target, back=False)])  # neighbours are known from here on
+            asking.measure([msgspec.structs.replace(target, both_ways=False)])  # neighbours are known from here on
 
             def once() -> Answer:
                 verdict = paths.judge(asking.measure([target])[0])

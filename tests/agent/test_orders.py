@@ -65,7 +65,12 @@ class Half:
     def __init__(self, api: Api, port: int) -> None:
         self.told: list[tuple[str, request.ProbeReport | None]] = []
         self.prober = prober.Prober(
-            api=api, node="n1", namespace="kubemtu", found=namespaces.Places(netns.Roots()), tell=self._tell, port=port
+            api=api,
+            node="n1",
+            namespace="kubemtu",
+            found=namespaces.PodNamespaces(netns.Roots()),
+            tell=self._tell,
+            port=port,
         )
 
     def _tell(self, told: Mapping[str, request.ProbeReport | None]) -> None:

@@ -50,7 +50,7 @@ class Net(Line):
         over: type[channel.Channel] = channel.Channel,
     ) -> paths.Path:
         """Measures from a to b."""
-        target = paths.Target(address=address, back=back, expected=expected)
+        target = paths.Target(address=address, both_ways=back, expected=expected)
         return stations.measure(self, [target], secret=secret, over=over)[0]
 
     def verdict(self, address: str = B4, *, back: bool = True, expected: int | None = None) -> path_verdict.Verdict:

@@ -89,7 +89,7 @@ class Agent:
         self._report: report.NodeReport | None = None
         self._answers: dict[str, request.ProbeReport | None] = {}  # not told yet
         self._begun = False  # whether what an earlier agent answered has been taken away
-        self._places = namespaces.Places(self._roots)
+        self._places = namespaces.PodNamespaces(self._roots)
         self._prober = prober.Prober(api=api, node=node, namespace=namespace, found=self._places, tell=self._answer)
         self._peers = peers.Peers()
 

@@ -42,7 +42,7 @@ class Prober:
         api: kube_api.Api,
         node: str,
         namespace: str,
-        found: namespaces.Places,
+        found: namespaces.PodNamespaces,
         tell: OnReport,
         port: int = request.PORT,
     ) -> None:
@@ -110,7 +110,7 @@ class Prober:
         """Have the answering thread look at the key, and at whether it is to stop; it does so between two turns."""
         if self._station is not None:
             with contextlib.suppress(OSError):  # it has just been closed
-                self._station.soon(lambda: None)
+                self._station.call_soon(lambda: None)
 
     # Answering
 
@@ -123,7 +123,7 @@ class Prober:
                 with station.Station(key, port=self._port, families=station.spoken()) as serving:
                     serving.listen(self._port)
                     self._station = serving
-                    serving.soon(self._stand)
+                    serving.call_soon(self._stand)
                     serving.serve(functools.partial(self._serves, key))
             except (errors.KubemtuError, OSError) as error:
                 self._station = None
@@ -144,7 +144,7 @@ class Prober:
         serving = self._station
         if serving is None:
             return
-        wanted = {port for ports in self._answering.values() for port in ports if self._places.there(port)}
+        wanted = {port for ports in self._answering.values() for port in ports if self._places.exists(port)}
         standing = {via for via, _ in serving.channels if via}
         for port in standing - wanted:
             serving.shut(port)
@@ -180,7 +180,7 @@ class Prober:
                 loop.call_soon_threadsafe(done.set)
 
         with contextlib.suppress(TimeoutError, OSError):  # it has just been closed: nobody stands anywhere
-            serving.soon(stand)
+            serving.call_soon(stand)
             async with asyncio.timeout(station.IDLE * 3):
                 await done.wait()
 

@@ -172,8 +172,8 @@ def probe(
         detailed=True,
     )
     forgot = gather.flush() if flush else 0
-    work = measuring.Measuring("", namespaces.Places(netns.Roots()), _key(key_file))
-    (result,) = work.ways([way], icmp=icmp)
+    work = measuring.Measuring("", namespaces.PodNamespaces(netns.Roots()), _key(key_file))
+    (result,) = work.measure([way], icmp=icmp)
     probed = _probed(way, result, forgot, keyed=key_file is not None)
     if output_format == "text":
         for line in _lines(probed):

@@ -46,7 +46,7 @@ class Node:
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
-        self.places = namespaces.Places(netns.Roots())
+        self.places = namespaces.PodNamespaces(netns.Roots())
         self.look()
 
     def look(self) -> None:

@@ -129,8 +129,8 @@ import os, sys
 from kubemtu.node.probe import paths, station, wire
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 with station.Station(wire.Key(bytes.fromhex(sys.argv[1]))) as asking:
-    path = asking.measure([paths.Target(address="10.9.3.1", back=True)])[0]
-    print(path.forward.search.mtu, path.back.mtu, paths.judge(path).kind)
+    path = asking.measure([paths.Target(address="10.9.3.1", both_ways=True)])[0]
+    print(path.forward.search.mtu, path.backward.mtu, paths.judge(path).kind)
 """
 
 

@@ -66,8 +66,8 @@ def test_a_healthy_path_takes_one_round(net: "Net", address: str) -> None:
     path = net.measure(address, back=True)
     found = path.forward.search
     assert (found.ending, found.mtu, found.limit, found.rounds) == ("exact", 1500, "own interface", 1)
-    assert path.back is not None
-    assert (path.back.state, path.back.mtu) == ("exact", 1500)
+    assert path.backward is not None
+    assert (path.backward.state, path.backward.mtu) == ("exact", 1500)
     assert net.verdict(address).kind == "ok"
 
 
@@ -93,7 +93,7 @@ def test_forwards_only(net: "Net", address: str) -> None:
     net.ip("r2", "link set dev m mtu 1400")
     net.ip("r2", "route change 10.9.1.0/24 via 10.9.2.1", "route change fd09:1::/64 via fd09:2::1")
     path = net.measure(address, back=True)
-    assert (path.forward.search.mtu, path.back and path.back.mtu) == (1404, 1400)
+    assert (path.forward.search.mtu, path.backward and path.backward.mtu) == (1404, 1400)
     assert net.verdict(address, back=False).kind == "black hole"
 
 

@@ -143,7 +143,7 @@ def driven(listener: segments.TcpListener) -> Iterator[segments.TcpListener]:
         waiting.register(listener.fileno(), select.POLLIN)
         while not over.is_set():
             waiting.poll(min(max(listener.wake() - time.monotonic(), 0) * 1000, 20))
-            listener.turn(time.monotonic())
+            listener.step(time.monotonic())
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -390,7 +390,7 @@ def still(bare: Line) -> Iterator[tuple[Line, segments.TcpListener]]:
 def turn(listener: segments.TcpListener, now: float) -> None:
     """Everything that is due at that moment, and what is still on its way over the veths."""
     for _ in range(50):
-        listener.turn(now)
+        listener.step(now)
         if not select.select([listener], [], [], 0.01)[0]:
             return
 
@@ -495,7 +495,7 @@ def test_a_hundred_at_once_take_sixteen_places(still: tuple[Line, segments.TcpLi
         woken = 0
         while listener.refused < 17:  # one more than there are places
             woken += bool(waiting.poll(max(min(listener.wake() - time.monotonic(), 1), 0) * 1000))
-            listener.turn(time.monotonic())
+            listener.step(time.monotonic())
             assert descriptors() <= clients + 16
         assert woken < 400  # those who wait in the queue make no busy loop
     with driven(listener):
@@ -540,7 +540,7 @@ def test_without_a_descriptor_left_it_waits(still: tuple[Line, segments.TcpListe
         os.close(highest)
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
         try:
-            listener.turn(0.0)
+            listener.step(0.0)
             busy = select.select([listener], [], [], 0)[0]
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -47,9 +47,9 @@ def test_many_paths_at_once_come_back_in_their_order(net: "Net") -> None:
 
 
 def test_more_paths_than_the_window_are_all_measured(net: "Net") -> None:
-    found = measure(net, [paths.Target(address=B4, back=number % 8 == 0) for number in range(300)])
+    found = measure(net, [paths.Target(address=B4, both_ways=number % 8 == 0) for number in range(300)])
     assert Counter(path.forward.search.mtu for path in found) == {1500: 300}
-    backs = Counter(path.back.state for path in found if path.back is not None)
+    backs = Counter(path.backward.state for path in found if path.backward is not None)
     assert sum(backs.values()) == 38
     assert set(backs) <= {"exact", "refused"}
     assert backs["exact"] >= 16
@@ -76,8 +76,8 @@ def test_two_stations_measure_each_other_at_the_same_time(net: "Net") -> None:
     threads = [
         threading.Thread(
             target=lambda: ends.extend(
-                (path.forward.search.mtu, path.back.mtu if path.back else 0)
-                for path in measure(net, [paths.Target(address=B4, back=True)])
+                (path.forward.search.mtu, path.backward.mtu if path.backward else 0)
+                for path in measure(net, [paths.Target(address=B4, both_ways=True)])
             )
         )
         for _ in range(4)
@@ -94,12 +94,12 @@ def test_without_a_key_nobody_measures_back(bare: "Net") -> None:
 
     def work() -> paths.Path:
         with station.Station(wire.Key()) as asking:
-            return asking.measure([paths.Target(address=B4, back=True)])[0]
+            return asking.measure([paths.Target(address=B4, both_ways=True)])[0]
 
     path = bare.inside("a", work)
     assert path.forward.search.mtu == 1500
-    assert path.back is not None
-    assert path.back.state == "refused"
+    assert path.backward is not None
+    assert path.backward.state == "refused"
 
 
 def test_a_family_that_is_not_there_is_told(net: "Net") -> None:
@@ -164,7 +164,7 @@ def test_a_measurement_that_is_broken_off_leaves_a_station_that_measures(net: "N
 
     def work() -> list[paths.Path]:
         with station.Station(wire.Key(SECRET)) as asking:
-            dead = [paths.Target(address="10.9.3.77", back=True)]
+            dead = [paths.Target(address="10.9.3.77", both_ways=True)]
             with pytest.raises(Enough):
                 asking.measure([*dead, paths.Target(address=B4), *dead * 60], tell=stop)
             return asking.measure([paths.Target(address=B4), paths.Target(address=B6)])
@@ -177,9 +177,9 @@ def test_a_place_that_is_left_while_it_is_measured_from_says_so(net: "Net") -> N
         with station.Station(wire.Key(SECRET), families=()) as asking:
             for place in ("a", "r1"):
                 asking.open(place, net.descriptors[place])
-            asking.soon(lambda: asking.soon(lambda: asking.shut("a")))
-            there = [paths.Target(address="10.9.3.77", via="a", back=True)]
-            return asking.measure([*there, paths.Target(address=B4, via="r1", back=True)])
+            asking.call_soon(lambda: asking.call_soon(lambda: asking.shut("a")))
+            there = [paths.Target(address="10.9.3.77", via="a", both_ways=True)]
+            return asking.measure([*there, paths.Target(address=B4, via="r1", both_ways=True)])
 
     left, other = net.inside("b", work)
     assert (left.forward.search.ending, left.forward.note) == (
@@ -187,8 +187,8 @@ def test_a_place_that_is_left_while_it_is_measured_from_says_so(net: "Net") -> N
         "the place that was measured from has been left",
     )
     assert other.forward.search.mtu == 1500
-    assert other.back is not None
-    assert other.back.mtu == 1500
+    assert other.backward is not None
+    assert other.backward.mtu == 1500
 
 
 def test_an_error_that_was_meant_for_another_is_not_believed(net: "Net") -> None:

@@ -313,7 +313,7 @@ def test_who_is_behind_a_nat_is_measured_all_the_same(
     fault.commit(net)
     net.middle(1450)
     net.mute()
-    target = paths.Target(address=address, port=port, source="10.9.1.1", expected=1500, back=back)
+    target = paths.Target(address=address, port=port, source="10.9.1.1", expected=1500, both_ways=back)
 
     def work() -> list[paths.Path]:
         with station.Station(KEY, answers=back) as asking:
@@ -322,4 +322,6 @@ def test_who_is_behind_a_nat_is_measured_all_the_same(
     found = net.inside("a", work)
     assert {(path.forward.search.mtu, path.forward.nat_address) for path in found} == {(1450, seen)}
     if back:
-        assert {(path.back.state, path.back.mtu) for path in found if path.back is not None} == {("exact", 1450)}
+        assert {(path.backward.state, path.backward.mtu) for path in found if path.backward is not None} == {
+            ("exact", 1450)
+        }

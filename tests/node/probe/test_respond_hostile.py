@@ -208,7 +208,7 @@ def test_whoever_asks_too_much_is_refused_and_others_are_served_afterwards(net: 
     backs: list[wire.SearchReport] = []
     while not backs or (backs[-1].state == "refused" and len(backs) < 20):
         time.sleep(0.2 * len(backs[:1]))  # the last of the flood may still be measured towards: two seconds of silence
-        back = net.measure(back=True).back
+        back = net.measure(back=True).backward
         assert back is not None
         backs.append(back)
     assert (backs[-1].state, backs[-1].mtu) == ("exact", 1500)
@@ -237,7 +237,7 @@ def test_strangers_who_hold_every_connection_hold_up_no_datagram(bare: "Net") ->
             assert other is not None
         finally:
             going_on.set()
-            serving.soon(lambda: None)
+            serving.call_soon(lambda: None)
             thread.join()
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from kubemtu.core.probe import request
 from kubemtu.node.kernel import netns
-from kubemtu.node.probe import channel, gate, measuring, namespaces, paths, station, wire
+from kubemtu.node.probe import admission, channel, measuring, namespaces, paths, station, wire
 from kubemtu_lab import errors
 from kubemtu_lab.line.network import Line
 from kubemtu_lab.line.scene import Family, LineScene, Rtt
@@ -30,7 +30,7 @@ with station.Station(wire.Key(bytes.fromhex(sys.argv[1])), port=7843, rate=int(s
 
 
 @contextlib.contextmanager
-def stage(scene: LineScene, rtt: Rtt, *, rate: int = gate.RATE) -> Iterator[Line]:
+def stage(scene: LineScene, rtt: Rtt, *, rate: int = admission.RATE) -> Iterator[Line]:
     """Return a line like that of the scene, with a station at its far end that answers up to `rate` requests a second.
 
     Raises what `Line` does, and StartFailed.
@@ -41,7 +41,7 @@ def stage(scene: LineScene, rtt: Rtt, *, rate: int = gate.RATE) -> Iterator[Line
         yield line
 
 
-def serve(line: Line, secret: bytes = SECRET, *, rate: int = gate.RATE) -> subprocess.Popen[str]:
+def serve(line: Line, secret: bytes = SECRET, *, rate: int = admission.RATE) -> subprocess.Popen[str]:
     """Start a station at b; `wait` until it listens. It ends with the line."""
     words = line.command("b", sys.executable, "-c", RESPONDER, secret.hex(), str(rate))
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
@@ -84,6 +84,6 @@ def judge(line: Line, scene: LineScene, family: Family, *, deep: bool = True) ->
         icmp_fallback=False,
         detailed=deep,
     )
-    work = measuring.Measuring("", namespaces.Places(netns.Roots()), wire.Key(SECRET))
-    (result,) = line.inside("a", lambda: work.ways([way]))
+    work = measuring.Measuring("", namespaces.PodNamespaces(netns.Roots()), wire.Key(SECRET))
+    (result,) = line.inside("a", lambda: work.measure([way]))
     return result

@@ -1,4 +1,4 @@
-"""The half of a station that answers: what its gate admits, and searches back towards whoever asked for one."""
+"""The half of a station that answers: what its admission lets in, and searches back towards whoever asked for one."""
 
 import contextlib
 import errno
@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from kubemtu.core import errors
-from kubemtu.node.probe import channel, gate, paths, session, wire
+from kubemtu.node.probe import admission, channel, paths, session, wire
 from kubemtu.node.probe.sessions import Sessions
 
 BACK_MOST: Final = 16  # searches under way because others asked
@@ -27,7 +27,7 @@ class Answers:
 
     def __init__(self, key: wire.Key, sessions: Sessions, now: float, *, rate: int) -> None:
         """Begin with nothing asked; `rate` is how many answers a second it gives at most."""
-        self.gate = gate.Admission(key, now, rate=rate, depth=rate)
+        self.admission = admission.Admission(key, now, rate=rate, depth=rate)
         self.answered = 0
         self._key = key
         self._sessions = sessions
@@ -35,9 +35,9 @@ class Answers:
         self._unsent = 0
 
     def admit(self, one: channel.Channel, heard: channel.Heard, now: float) -> None:
-        """Answer what came in, if the gate lets it through."""
+        """Answer what came in, if it is admitted."""
         sender = one.pack(heard.address[0])
-        request = self.gate.admit(heard.head, heard.length + one.headers, sender, now)
+        request = self.admission.admit(heard.head, heard.length + one.headers, sender, now)
         if request is None or request.nonce in self._sessions:  # our own, thrown back at us
             return
         if request.kind == wire.ASK:
@@ -46,7 +46,7 @@ class Answers:
         if request.kind == wire.HELLO:
             one.send(self._key.seal(wire.pack_seen(request.nonce, sender)), 0, heard.address, heard.local)
             return
-        drops = heard.drops + self.gate.refused.limited + self._unsent
+        drops = heard.drops + self.admission.refused.limited + self._unsent
         seen = wire.ProbeAnswer(
             request.nonce, request.number, request.size, heard.fragment, drops, one.mtu(heard.interface)
         )

@@ -28,27 +28,27 @@ class _PathState(msgspec.Struct):
     """One target under way."""
 
     target: paths.Target
-    place: int
-    asking: session.Session
+    index: int
+    session: session.Session
     route: channel.KernelRoute
     began: float
     forward: paths.Measured | None = None
-    back: wire.SearchReport | None = None
+    backward: wire.SearchReport | None = None
     asked: int = 0  # how often the other end was asked to measure back
 
     @property
     def done(self) -> bool:
         """Return whether nothing is waited for any more."""
-        if self.forward is None or not self.target.back or self.forward.search.ending == "unreachable":
+        if self.forward is None or not self.target.both_ways or self.forward.search.ending == "unreachable":
             return self.forward is not None
-        return self.back is not None and self.back.state != "running"
+        return self.backward is not None and self.backward.state != "running"
 
     def next_ask(self) -> float:
         """Return when to ask the other end again, or to give it up."""
-        if self.back is not None and self.back.state != "running":
+        if self.backward is not None and self.backward.state != "running":
             return float("inf")
         if self.asked <= len(ASK_AGAIN):
-            return self.began + max(ASK_AGAIN[self.asked - 1], 3 * self.asking.rtt * self.asked)
+            return self.began + max(ASK_AGAIN[self.asked - 1], 3 * self.session.rtt * self.asked)
         return self.began + ASK_PATIENCE + (self.asked - len(ASK_AGAIN) - 1) * ASK_AGAIN[-1]
 
 
@@ -72,7 +72,7 @@ class Measurement:
         self._key = key
         self._channels = channels
         self._sessions = sessions
-        self._ways: dict[int, _PathState] = {}
+        self._states: dict[int, _PathState] = {}
         self._waiting: collections.deque[int] = collections.deque()
         self._found: collections.Counter[int] = collections.Counter()
         self._hints: dict[int, tuple[int, str | None]] = {}  # what was quoted of a swept packet, by place
@@ -84,12 +84,12 @@ class Measurement:
     @property
     def over(self) -> bool:
         """Return whether everything is known."""
-        return not (self._waiting or self._ways or (self.sweep is not None and not self.sweep.over))
+        return not (self._waiting or self._states or (self.sweep is not None and not self.sweep.over))
 
     @property
     def under_way(self) -> bool:
         """Return whether anything is waited for."""
-        return bool(self._ways) or self.sweep is not None
+        return bool(self._states) or self.sweep is not None
 
     def send(self, now: float) -> None:
         """Send what the sweep may, and start as many searches as may be under way."""
@@ -97,8 +97,8 @@ class Measurement:
             self.sweep.send(now)
         if not self._waiting:
             return
-        room = WINDOW - sum(way.asking.search.low > 0 for way in self._ways.values())
-        room = min(room, SILENT - len(self._ways))  # those that nobody answers cost nothing but time
+        room = WINDOW - sum(state.session.search.low > 0 for state in self._states.values())
+        room = min(room, SILENT - len(self._states))  # those that nobody answers cost nothing but time
         while room > 0 and self._waiting:
             self._start(self._waiting.popleft())
             room -= 1
@@ -106,32 +106,32 @@ class Measurement:
     def wake(self, now: float) -> float:
         """Return when to look next, if nothing is heard before; infinite when a session says so."""
         wake = self.sweep.wake(now) if self.sweep is not None else float("inf")
-        for way in self._ways.values():
-            if way.target.back:
-                wake = min(wake, way.next_ask())
+        for state in self._states.values():
+            if state.target.both_ways:
+                wake = min(wake, state.next_ask())
         return wake
 
     def look(self, now: float) -> None:
         """Give up and ask again what it is time for."""
         if self.sweep is not None:
             self.sweep.give_up(now)
-        for way in self._ways.values():
-            if way.target.back and way.next_ask() <= now:
-                self._ask_again(way)
+        for state in self._states.values():
+            if state.target.both_ways and state.next_ask() <= now:
+                self._ask_again(state)
 
     def finish(self, now: float) -> None:
         """Take off what is done."""
-        for nonce in [nonce for nonce, way in self._ways.items() if way.done or way.place in self.paths]:
-            way = self._ways.pop(nonce)
+        for nonce in [nonce for nonce, state in self._states.items() if state.done or state.index in self.paths]:
+            state = self._states.pop(nonce)
             self._sessions.drop(nonce)
-            if way.forward is not None and way.place not in self.paths:
-                self.paths[way.place] = paths.Path(
-                    target=way.target, forward=way.forward, back=way.back, seconds=now - way.began
+            if state.forward is not None and state.index not in self.paths:
+                self.paths[state.index] = paths.Path(
+                    target=state.target, forward=state.forward, backward=state.backward, seconds=now - state.began
                 )
 
     def close(self) -> None:
         """Let go of what is still under way, and of the sweep: it knows whom to tell, and would keep all until a gc."""
-        for nonce in self._ways:
+        for nonce in self._states:
             self._sessions.drop(nonce)
         for one in self._channels.values():
             one.awaited = 0
@@ -139,18 +139,18 @@ class Measurement:
 
     def ended(self, one: session.Session, now: float) -> None:
         """Take the end of a search, if it is one of these."""
-        if (way := self._ways.get(one.nonce)) is not None:
-            way.forward = paths.measured(one, way.route, now - way.began)
+        if (state := self._states.get(one.nonce)) is not None:
+            state.forward = paths.measured(one, state.route, now - state.began)
             if one.found is not None and one.found.ending == "exact" and one.found.mtu < one.search.question.expected:
                 self._found[one.found.mtu] += 1
 
     def reported(self, datagram: bytes) -> None:
         """Take what the other end says of its own direction."""
         report = wire.read_report(datagram)
-        if report is None or (way := self._ways.get(report.nonce)) is None or not self._key.opens(datagram):
+        if report is None or (state := self._states.get(report.nonce)) is None or not self._key.opens(datagram):
             return
-        if way.back is None or way.back.state == "running":
-            way.back = report
+        if state.backward is None or state.backward.state == "running":
+            state.backward = report
 
     def refused(self, number: int, refusal: channel.Refusal, now: float) -> None:
         """Take a refusal of a swept packet: that peer is searched, what was quoted first."""
@@ -169,7 +169,7 @@ class Measurement:
             address, source, expected = target.address, target.source, target.expected
             family: channel.Family = 6 if ":" in address else 4
             one = self._channels.get((target.via, family))
-            if one is None or target.back or not expected or not source or address in known:
+            if one is None or target.both_ways or not expected or not source or address in known:
                 self._waiting.append(place)
                 continue
             try:
@@ -214,23 +214,27 @@ class Measurement:
             started.patience = NEIGHBOURS
         if place in self._hints:
             started.search.hint(*self._hints.pop(place))
-        self._ways[started.nonce] = way = _PathState(target=target, place=place, asking=started, route=route, began=now)
+        self._states[started.nonce] = state = _PathState(
+            target=target, index=place, session=started, route=route, began=now
+        )
         self._sessions.add(started)
-        if target.back:
-            self._ask(way)
+        if target.both_ways:
+            self._ask(state)
 
-    def _ask(self, way: _PathState) -> None:
+    def _ask(self, state: _PathState) -> None:
         """Ask the other end to measure towards us."""
-        way.asked += 1
-        asker = way.asking
-        request = wire.ProbePacket(wire.ASK, asker.nonce, way.asked, way.route.device)
+        state.asked += 1
+        asker = state.session
+        request = wire.ProbePacket(wire.ASK, asker.nonce, state.asked, state.route.device)
         body = self._key.seal(wire.pack_request(request), asker.bound)
         asker.channel.send(body, asker.search.question.small, asker.address)
 
-    def _ask_again(self, way: _PathState) -> None:
-        nobody = way.forward is not None and way.forward.search.ending == "unreachable"
-        most = len(ASK_AGAIN) + (RUNNING if way.back is not None else 0)
-        if nobody or way.asked > most:
-            way.back = wire.SearchReport(way.asking.nonce, "unreachable" if way.back is None else "lossy")
+    def _ask_again(self, state: _PathState) -> None:
+        nobody = state.forward is not None and state.forward.search.ending == "unreachable"
+        most = len(ASK_AGAIN) + (RUNNING if state.backward is not None else 0)
+        if nobody or state.asked > most:
+            state.backward = wire.SearchReport(
+                state.session.nonce, "unreachable" if state.backward is None else "lossy"
+            )
         else:
-            self._ask(way)
+            self._ask(state)

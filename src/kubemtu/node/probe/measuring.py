@@ -23,61 +23,68 @@ from kubemtu.node import errors as node_errors
 from kubemtu.node.evidence import counters, gather
 from kubemtu.node.kernel import netns
 from kubemtu.node.probe import channel, deep, echo, paths, station, tcpsize, wire
-from kubemtu.node.probe.namespaces import Places
+from kubemtu.node.probe.namespaces import PodNamespaces
 
-CONNECTIONS: Final = 24  # told of each spot, besides those in trouble
+CONNECTIONS: Final = 24  # reported of each namespace, besides those in trouble
 TROUBLES: Final = 8
 PORTS_MOST: Final = 8
-FLOWS_MOST: Final = 1024  # of one order, on one node: what a question may cost a node, whoever may ask it
+FLOWS_MOST: Final = 1024  # of one request, on one node: what it may cost a node, whoever may ask it
 PPS_MOST: Final = 5 * sampling.MOST_PPS  # packets a second of a round
 
 
 class Measuring:
-    """One order on one node."""
+    """One probe request on one node."""
 
-    def __init__(self, node: str, places: Places, key: wire.Key, *, going_on: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self, node: str, namespaces: PodNamespaces, key: wire.Key, *, going_on: Callable[[], bool] | None = None
+    ) -> None:
         """Work in the calling thread's namespace, which is the node's own, and in those of its pods.
 
         What measures raises Stopped soon after `going_on` says no.
         """
         self._going_on = going_on
         self._node = node
-        self._places = places
+        self._namespaces = namespaces
         self._key = key
-        self._troubles: list[str] = []
+        self._errors: list[str] = []
 
-    def carry_out(self, asked: request.ProbeRequest) -> request.ProbeReport:
-        """Measure and look; what cannot be done is told in `troubles` and not raised. Raises Stopped."""
-        looks = {port: self._look_before(port, asked) for port in self._mine((*asked.inspect, *asked.flush))}
-        cut = counters.cut().made
+    def carry_out(self, probe_request: request.ProbeRequest) -> request.ProbeReport:
+        """Measure, and read evidence; what cannot be done is reported in `errors` and not raised. Raises Stopped."""
+        readings = {
+            link: self._read_before(link, probe_request)
+            for link in self._mine((*probe_request.inspect, *probe_request.flush))
+        }
+        fragments_before = counters.cut().made
         results: tuple[request.PathResult, ...] = ()
         row: rounds.MeshRow | None = None
         try:
-            results = tuple(self.ways(self._affordable([way for way in asked.paths if way.source.node == self._node])))
-            row = self._row(asked.mesh) if asked.mesh is not None else None
+            results = tuple(
+                self.measure(self._affordable([path for path in probe_request.paths if path.source.node == self._node]))
+            )
+            row = self._row(probe_request.mesh) if probe_request.mesh is not None else None
         except node_errors.Stopped:
             raise
         except (errors.KubemtuError, OSError, ValueError) as error:
-            self._troubles.append(f"node {self._node} could not measure: {error}")
+            self._errors.append(f"node {self._node} could not measure: {error}")
         return request.ProbeReport(
             ready=True,
             done=True,
             results=results,
-            readings=tuple(self._look_after(look, asked) for look in looks.values()),
+            readings=tuple(self._read_after(reading, probe_request) for reading in readings.values()),
             mesh_row=row,
-            fragments_made=max(counters.cut().made - cut, 0),
-            errors=tuple(dict.fromkeys(self._troubles))[:TROUBLES],
+            fragments_made=max(counters.cut().made - fragments_before, 0),
+            errors=tuple(dict.fromkeys(self._errors))[:TROUBLES],
         )
 
-    def _mine(self, spots: Iterable[request.Namespace]) -> list[str]:
-        return list(dict.fromkeys(spot.link for spot in spots if spot.node == self._node))
+    def _mine(self, namespaces: Iterable[request.Namespace]) -> list[str]:
+        return list(dict.fromkeys(namespace.link for namespace in namespaces if namespace.node == self._node))
 
-    def _affordable(self, ways: list[request.PathRequest]) -> list[request.PathRequest]:
+    def _affordable(self, wanted: list[request.PathRequest]) -> list[request.PathRequest]:
         """Return these paths, or none where they are more than one request may have a node send packets on."""
-        flows = sum(max(way.flows, 1) for way in ways)
+        flows = sum(max(path.flows, 1) for path in wanted)
         if flows <= FLOWS_MOST:
-            return ways
-        self._troubles.append(
+            return wanted
+        self._errors.append(
             f"node {self._node} was asked for {flows} flows at once and measured none of them: one MTUProbe may have a "
             f"node measure {FLOWS_MOST}"
         )
@@ -85,213 +92,239 @@ class Measuring:
 
     # Evidence
 
-    def _look_before(self, port: str, asked: request.ProbeRequest) -> request.PassiveReading:
-        forget = any(spot.node == self._node and spot.link == port for spot in asked.flush)
-        forgot, before, trouble = 0, None, ""
+    def _read_before(self, link: str, probe_request: request.ProbeRequest) -> request.PassiveReading:
+        forget = any(namespace.node == self._node and namespace.link == link for namespace in probe_request.flush)
+        flushed, before, problem = 0, None, ""
         try:
-            with self._entered(port) as space:
+            with self._entered(link) as space:
                 before = evidence_of(space)
                 if forget:
-                    forgot = netns.inside(space, functools.partial(gather.flush, self._places.sysctl))
+                    flushed = netns.inside(space, functools.partial(gather.flush, self._namespaces.sysctl))
         except (errors.KubemtuError, OSError, LookupError) as error:
-            trouble = _gone(port, error)
-        return request.PassiveReading(link=port, before=before, flushed=forgot, error=trouble)
+            problem = _gone(link, error)
+        return request.PassiveReading(link=link, before=before, flushed=flushed, error=problem)
 
-    def _look_after(self, look: request.PassiveReading, asked: request.ProbeRequest) -> request.PassiveReading:
-        if look.error or not any(spot.node == self._node and spot.link == look.link for spot in asked.inspect):
-            return look
+    def _read_after(
+        self, reading: request.PassiveReading, probe_request: request.ProbeRequest
+    ) -> request.PassiveReading:
+        if reading.error or not any(
+            namespace.node == self._node and namespace.link == reading.link for namespace in probe_request.inspect
+        ):
+            return reading
         try:
-            with self._entered(look.link) as space:
-                return msgspec.structs.replace(look, after=evidence_of(space))
+            with self._entered(reading.link) as space:
+                return msgspec.structs.replace(reading, after=evidence_of(space))
         except (errors.KubemtuError, OSError, LookupError) as error:
-            return msgspec.structs.replace(look, error=_gone(look.link, error))
+            return msgspec.structs.replace(reading, error=_gone(reading.link, error))
 
     @contextlib.contextmanager
-    def _entered(self, port: str) -> Iterator[int]:
-        space = self._places.enter(port)
+    def _entered(self, link: str) -> Iterator[int]:
+        space = self._namespaces.enter(link)
         try:
             yield space
         finally:
             os.close(space)
 
-    # Ways
+    # Paths
 
-    def ways(self, ways: Sequence[request.PathRequest], *, icmp: bool = False) -> list[request.PathResult]:
-        """Measure these ways; where no station answers, ICMP echo is tried for those that allow it.
+    def measure(self, wanted: Sequence[request.PathRequest], *, icmp: bool = False) -> list[request.PathResult]:
+        """Measure these paths; where no station answers, ICMP echo is tried for those that allow it.
 
         `icmp`: by ICMP echo alone; raises Forbidden when the kernel does not allow that.
         """
-        by_tcp = [self._by_tcp(way) for way in ways if way.tcp_only]
-        ways = [way for way in ways if not way.tcp_only]
-        if not ways:
-            return by_tcp
-        found = {} if icmp else self._measure(ways, channel.Channel)
-        silent = [way for way in ways if icmp or (way.icmp_fallback and all(map(_unheard, found[way.name])))]
+        results = [self._by_tcp(path_request) for path_request in wanted if path_request.tcp_only]
+        wanted = [path_request for path_request in wanted if not path_request.tcp_only]
+        if not wanted:
+            return results
+        measured = {} if icmp else self._measure(wanted, channel.Channel)
+        silent = [
+            path_request
+            for path_request in wanted
+            if icmp or (path_request.icmp_fallback and all(map(_unheard, measured[path_request.name])))
+        ]
         echoed: dict[str, list[paths.Path]] = {}
         if silent:
-            single = [msgspec.structs.replace(way, both_ways=False, flows=1) for way in silent]
-            echoed = self._measure(single, echo.EchoChannel, strict=icmp)
-        results = by_tcp
-        for way in ways:
-            heard = any(not _unheard(path) for path in echoed.get(way.name, ()))
+            by_echo = [msgspec.structs.replace(path_request, both_ways=False, flows=1) for path_request in silent]
+            echoed = self._measure(by_echo, echo.EchoChannel, strict=icmp)
+        for path_request in wanted:
+            heard = any(not _unheard(measured_path) for measured_path in echoed.get(path_request.name, ()))
             results.append(
                 self._result(
-                    way, (echoed if icmp or heard else found)[way.name], "ICMP echo" if icmp or heard else "UDP"
+                    path_request,
+                    (echoed if icmp or heard else measured)[path_request.name],
+                    "ICMP echo" if icmp or heard else "UDP",
                 )
             )
         return results
 
-    def _by_tcp(self, way: request.PathRequest) -> request.PathResult:
+    def _by_tcp(self, path_request: request.PathRequest) -> request.PathResult:
         """Measure one path by what the TCP at its other end acknowledges."""
-        began, sized = time.monotonic(), None
+        began, largest = time.monotonic(), None
         try:
-            with self._entered(way.source.link) as space:
-                address = paths.endpoint(paths.Target(address=way.address, port=way.port))
-                sized = netns.inside(space, lambda: tcpsize.largest(address))
+            with self._entered(path_request.source.link) as space:
+                address = paths.endpoint(paths.Target(address=path_request.address, port=path_request.port))
+                largest = netns.inside(space, lambda: tcpsize.largest(address))
         except (errors.KubemtuError, OSError, LookupError) as error:
-            self._troubles.append(_gone(way.source.link, error))
-        found = sized.found if sized is not None else paths.NOTHING
-        believed, after = (sized.believed, sized.after) if sized is not None else (0, 0)
-        forward = path_verdict.Direction(search=found, path_mtu_before=believed, path_mtu_after=after)
+            self._errors.append(_gone(path_request.source.link, error))
+        searched = largest.found if largest is not None else paths.NOTHING
+        before, after = (largest.believed, largest.after) if largest is not None else (0, 0)
+        forward = path_verdict.Direction(search=searched, path_mtu_before=before, path_mtu_after=after)
         return request.PathResult(
-            path=way.name,
-            verdict=path_verdict.judge(forward, expected=way.expected or None),
+            path=path_request.name,
+            verdict=path_verdict.judge(forward, expected=path_request.expected or None),
             protocol="TCP",
             forward=forward,
             duration_seconds=round(time.monotonic() - began, 6),
-            packets=found.packets,
-            notes=(tcpsize.LIMITS.format(port=way.port),),
+            packets=searched.packets,
+            notes=(tcpsize.LIMITS.format(port=path_request.port),),
         )
 
     def _measure(
-        self, ways: Sequence[request.PathRequest], over: type[channel.Channel], *, strict: bool = False
+        self, wanted: Sequence[request.PathRequest], channel_type: type[channel.Channel], *, strict: bool = False
     ) -> dict[str, list[paths.Path]]:
         """Measure each path, by one socket for each flow; with `strict`, every socket must open."""
         targets: list[paths.Target] = []
         names: list[str] = []
-        netns.make_room(2 * sum(way.flows for way in ways))  # a socket and its namespace
-        with station.Station(self._key, families=(), over=over, answers=any(way.both_ways for way in ways)) as asking:
-            for way in ways:
-                family = paths.family(way.address)
-                for flow in range(way.flows):
-                    via = f"{way.source.link}#{flow}"
-                    if (via, family) not in asking.channels:
-                        self._stand(asking, via, way.source.link, family, strict=strict)
+        netns.make_room(2 * sum(path_request.flows for path_request in wanted))  # a socket and its namespace
+        with station.Station(
+            self._key, families=(), over=channel_type, answers=any(path_request.both_ways for path_request in wanted)
+        ) as prober:
+            for path_request in wanted:
+                family = paths.family(path_request.address)
+                for flow in range(path_request.flows):
+                    via = f"{path_request.source.link}#{flow}"
+                    if (via, family) not in prober.channels:
+                        self._stand(prober, via, path_request.source.link, family, strict=strict)
                     targets.append(
                         paths.Target(
-                            address=way.address,
-                            port=way.port,
+                            address=path_request.address,
+                            port=path_request.port,
                             via=via,
-                            source=self._source(way, family),
-                            expected=way.expected or None,
-                            enough=way.cap_at_expected,
-                            back=way.both_ways and self._key.secret and flow == 0,
+                            source=self._source(path_request, family),
+                            expected=path_request.expected or None,
+                            enough=path_request.cap_at_expected,
+                            both_ways=path_request.both_ways and self._key.secret and flow == 0,
                         )
                     )
-                    names.append(way.name)
-            measured = asking.measure(targets, going_on=self._going_on)
-        found: dict[str, list[paths.Path]] = {}
+                    names.append(path_request.name)
+            measured = prober.measure(targets, going_on=self._going_on)
+        by_name: dict[str, list[paths.Path]] = {}
         for name, path in zip(names, measured, strict=True):
-            found.setdefault(name, []).append(path)
-        return found
+            by_name.setdefault(name, []).append(path)
+        return by_name
 
-    def _source(self, way: request.PathRequest, family: channel.Family) -> str:
+    def _source(self, path_request: request.PathRequest, family: channel.Family) -> str:
         """Return the address that a pod sends from, where one is enough; empty where the kernel must choose."""
         port = (
-            self._places.port(way.source.link) if way.cap_at_expected and not way.detailed and way.source.link else None
+            self._namespaces.port(path_request.source.link)
+            if path_request.cap_at_expected and not path_request.detailed and path_request.source.link
+            else None
         )
-        found = [one for one in port.addresses if paths.family(one) == family] if port is not None else []
-        routed = [one for one in found if not one.lower().startswith("fe80:")]
+        addresses = (
+            [address for address in port.addresses if paths.family(address) == family] if port is not None else []
+        )
+        routed = [address for address in addresses if not address.lower().startswith("fe80:")]
         return routed[0] if len(routed) == 1 else ""
 
-    def _stand(self, asking: station.Station, via: str, port: str, family: channel.Family, *, strict: bool) -> None:
+    def _stand(self, prober: station.Station, via: str, link: str, family: channel.Family, *, strict: bool) -> None:
         try:
-            with self._entered(port) as space:
-                asking.open(via, space, families=(family,))
+            with self._entered(link) as space:
+                prober.open(via, space, families=(family,))
         except (errors.KubemtuError, OSError, LookupError) as error:
             if strict:
                 raise
-            self._troubles.append(_gone(port, error))
+            self._errors.append(_gone(link, error))
 
-    def _result(self, way: request.PathRequest, found: list[paths.Path], over: request.Protocol) -> request.PathResult:
-        heard = [path for path in found if not _unheard(path)]
+    def _result(
+        self, path_request: request.PathRequest, measured: list[paths.Path], protocol: request.Protocol
+    ) -> request.PathResult:
+        heard = [path for path in measured if not _unheard(path)]
         exact = [path for path in heard if path.forward.search.ending == "exact"]
-        first, notes = (exact or heard or found)[0], list[str]()  # of flows that differ in a port one can tell of all
-        if 0 < len(heard) < len(found):
-            notes.append(_dead(len(found), [path.forward.source_port for path in found if _unheard(path)]))
+        first, notes = (
+            (exact or heard or measured)[0],
+            list[str](),
+        )  # of flows that differ in a port one can tell of all
+        if 0 < len(heard) < len(measured):
+            notes.append(_dead(len(measured), [path.forward.source_port for path in measured if _unheard(path)]))
         forward = paths.direction(first.forward)
-        report = found[0].back  # the first flow's end is asked for the other direction
-        back = paths.returned(report) if report is not None and _told(report) else None
-        if over == "ICMP echo":
+        reported_back = measured[0].backward  # the first flow's end is asked for the other direction
+        backward = paths.returned(reported_back) if reported_back is not None and _told(reported_back) else None
+        if protocol == "ICMP echo":
             notes.append(echo.LIMITS)
-        elif way.detailed and forward.search.ending == "exact":
-            forward, back = self._deeper(way, forward, back)
-        expected = way.expected or None
-        verdict = path_verdict.judge(forward, back, expected=expected)
-        if len(found) > 1:
-            flows = [paths.direction(path.forward) for path in found]
-            together = path_verdict.judge_flows(flows, expected=expected)
-            verdict = together if together.kind == "equal paths differ" else verdict
-        if not way.detailed and verdict.ok:  # of thousands, nobody reads why
+        elif path_request.detailed and forward.search.ending == "exact":
+            forward, backward = self._deeper(path_request, forward, backward)
+        expected = path_request.expected or None
+        verdict = path_verdict.judge(forward, backward, expected=expected)
+        if len(measured) > 1:
+            flows = [paths.direction(path.forward) for path in measured]
+            all_flows = path_verdict.judge_flows(flows, expected=expected)
+            verdict = all_flows if all_flows.kind == "equal paths differ" else verdict
+        if not path_request.detailed and verdict.ok:  # of thousands, nobody reads why
             verdict = path_verdict.Verdict(kind="ok", mtu=verdict.mtu, sentence="", expected=verdict.expected)
         return request.PathResult(
-            path=way.name,
+            path=path_request.name,
             verdict=verdict,
-            protocol=over,
-            both_ways=back is not None,
-            forward=forward if way.detailed else None,
-            backward=back if way.detailed else None,
+            protocol=protocol,
+            both_ways=backward is not None,
+            forward=forward if path_request.detailed else None,
+            backward=backward if path_request.detailed else None,
             round_trip_seconds=round(first.forward.rtt, 6),
-            duration_seconds=round(max(path.seconds for path in found), 6),
-            packets=sum(path.forward.search.packets for path in found),
+            duration_seconds=round(max(path.seconds for path in measured), 6),
+            packets=sum(path.forward.search.packets for path in measured),
             notes=tuple(notes),
         )
 
     def _deeper(
-        self, way: request.PathRequest, forward: path_verdict.Direction, back: path_verdict.Direction | None
+        self,
+        path_request: request.PathRequest,
+        forward: path_verdict.Direction,
+        backward: path_verdict.Direction | None,
     ) -> tuple[path_verdict.Direction, path_verdict.Direction | None]:
-        with contextlib.suppress(errors.KubemtuError, OSError, LookupError), self._entered(way.source.link) as space:
-            return deep.look(way, self._key, space, forward, back)
-        return forward, back
+        with (
+            contextlib.suppress(errors.KubemtuError, OSError, LookupError),
+            self._entered(path_request.source.link) as space,
+        ):
+            return deep.look(path_request, self._key, space, forward, backward)
+        return forward, backward
 
-    # A round
+    # A round of a mesh
 
-    def _row(self, asked: request.MeshRequest) -> rounds.MeshRow | None:
-        members = asked.members
-        mine = next((place for place, one in enumerate(members) if one.node == self._node), None)
+    def _row(self, mesh_request: request.MeshRequest) -> rounds.MeshRow | None:
+        members = mesh_request.members
+        mine = next((index for index, member in enumerate(members) if member.node == self._node), None)
         if mine is None:
             return None
         own = members[mine]
-        offsets = asked.offsets or range(1, len(members))
-        to = [(mine + offset) % len(members) for offset in offsets]
-        with station.Station(self._key, families=(), answers=False) as asking:
+        offsets = mesh_request.offsets or range(1, len(members))
+        peers = [(mine + offset) % len(members) for offset in offsets]
+        with station.Station(self._key, families=(), answers=False) as prober:
             try:
                 with self._entered(own.link) as space:
-                    asking.open("", space, families=(paths.family(own.address),))
+                    prober.open("", space, families=(paths.family(own.address),))
             except (errors.KubemtuError, OSError, LookupError) as error:
                 return rounds.MeshRow(sender=mine, measured=0, ok=0, error=_gone(own.link, error))
-            found = asking.measure(
+            measured = prober.measure(
                 [
                     paths.Target(
                         address=members[peer].address,
-                        port=asked.port,
+                        port=mesh_request.port,
                         source=own.address,
-                        expected=asked.expected,
+                        expected=mesh_request.expected,
                         enough=True,
                     )
-                    for peer in to
+                    for peer in peers
                 ],
-                pps=min(asked.packets_per_second or sampling.MOST_PPS, PPS_MOST),
+                pps=min(mesh_request.packets_per_second or sampling.MOST_PPS, PPS_MOST),
                 going_on=self._going_on,
             )
-        return row(mine, to, found)
+        return row(mine, peers, measured)
 
 
-def row(sender: int, to: Sequence[int], found: Sequence[paths.Path]) -> rounds.MeshRow:
+def row(sender: int, receivers: Sequence[int], measured: Sequence[paths.Path]) -> rounds.MeshRow:
     """Report what one member measured, its exceptions in groups of the same end."""
     groups: dict[tuple[path_verdict.Kind, int], list[int]] = {}
     packets, longest, good = 0, 0.0, 0
-    for peer, path in zip(to, found, strict=True):
+    for peer, path in zip(receivers, measured, strict=True):
         packets += path.forward.search.packets
         longest = max(longest, path.seconds)
         if path.forward.search.limit == "expected":
@@ -304,7 +337,7 @@ def row(sender: int, to: Sequence[int], found: Sequence[paths.Path]) -> rounds.M
             groups.setdefault((verdict.kind, verdict.mtu), []).append(peer)
     return rounds.MeshRow(
         sender=sender,
-        measured=len(found),
+        measured=len(measured),
         ok=good,
         duration_seconds=round(longest, 6),
         packets=packets,
@@ -326,9 +359,9 @@ def _unheard(path: paths.Path) -> bool:
 
 def _dead(flows: int, ports: Sequence[int]) -> str:
     """Say that flows are answered nothing, while others to the same address are."""
-    listed = wording.names(map(str, ports), PORTS_MOST)
+    named = wording.names(map(str, ports), PORTS_MOST)
     return (
-        f"{len(ports)} of {flows} flows are answered nothing, of whatever size (source ports {listed}): one of several "
+        f"{len(ports)} of {flows} flows are answered nothing, of whatever size (source ports {named}): one of several "
         "equal paths is dead, which is no MTU"
     )
 
@@ -337,7 +370,7 @@ def _told(report: wire.SearchReport) -> bool:
     return report.state not in {"running", "refused"}
 
 
-def _gone(port: str, error: BaseException) -> str:
+def _gone(link: str, error: BaseException) -> str:
     if isinstance(error, LookupError):
-        return f"the pod behind {port} is gone"
-    return f"{f'the namespace behind {port}' if port else 'the node'}: {error}"
+        return f"the pod behind {link} is gone"
+    return f"{f'the namespace behind {link}' if link else 'the node'}: {error}"

@@ -9,7 +9,7 @@ from kubemtu.core import net
 from kubemtu.node.kernel import netns
 
 
-class Places:
+class PodNamespaces:
     """Opens namespaces by the host-side link of the pod, as the last look at the node told them."""
 
     def __init__(self, roots: netns.Roots) -> None:
@@ -58,7 +58,7 @@ class Places:
             os.close(descriptor)
         raise LookupError(name)
 
-    def there(self, name: str) -> bool:
+    def exists(self, name: str) -> bool:
         """Return whether the pod behind that link is still there."""
         try:
             os.close(self.enter(name))

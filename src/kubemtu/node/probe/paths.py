@@ -23,7 +23,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     expected: int | None = None  # bytes; the own interface's MTU when not given
     enough: bool = False  # nothing above what is expected is asked for
     also: tuple[int, ...] = ()  # MTUs of links that may be on the way
-    back: bool = False  # whether to ask the other end to measure its own direction
+    both_ways: bool = False  # whether to ask the other end to measure its own direction
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -50,14 +50,18 @@ class Path(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     target: Target
     forward: Measured
-    back: wire.SearchReport | None = None
+    backward: wire.SearchReport | None = None
     seconds: float = 0.0
 
 
 def judge(path: Path) -> verdict.Verdict:
     """Judge a measured path, by both directions when both were measured."""
     forward = direction(path.forward)
-    back = returned(path.back) if path.back is not None and path.back.state not in {"running", "refused"} else None
+    back = (
+        returned(path.backward)
+        if path.backward is not None and path.backward.state not in {"running", "refused"}
+        else None
+    )
     return verdict.judge(forward, back, expected=path.target.expected)
 
 

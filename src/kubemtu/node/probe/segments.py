@@ -102,8 +102,8 @@ class _Connection(msgspec.Struct, gc=False):
 class TcpListener:
     """Answers `ask` on one TCP port of each family; strangers get nothing, and no more than AT_ONCE places.
 
-    It is driven from outside: `fileno` becomes readable when there is something to do for `turn`, and `wake` says when
-    to call `turn` if it does not. A place is free again when its connection is answered and ended, or after SECONDS; as
+    It is driven from outside: `fileno` becomes readable when there is something to do for `step`, and `wake` says when
+    to call `step` if it does not. A place is free again when its connection is answered and ended, or after SECONDS; as
     long as all are taken, others wait in the kernel's queue, so a flood costs AT_ONCE turns a second and no more.
     """
 
@@ -161,7 +161,7 @@ class TcpListener:
         return self._epoll.fileno()
 
     def wake(self) -> float:
-        """Return when to call `turn` next if nothing comes, on its clock; infinite when nothing is waited for."""
+        """Return when to call `step` next if nothing comes, on its clock; infinite when nothing is waited for."""
         return min((*self._taken, *(one.until for one in self._connections.values())), default=float("inf"))
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class TcpListener:
         self._listening.clear()
         self._epoll.close()
 
-    def turn(self, now: float) -> None:
+    def step(self, now: float) -> None:
         """Do what is due, without waiting; `now` is in seconds on any clock that the caller keeps to."""
         for descriptor, _ in self._epoll.poll(0):
             if descriptor in self._listening:

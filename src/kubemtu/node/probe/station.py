@@ -1,8 +1,8 @@
 """The loop over channels and sessions: a station measures, answers, and measures back when it is asked to.
 
 One station does all three, so that both directions of a path are measured by the same rules: the asker's own station
-answers what the other end sends. It answers only what its gate admits, and measures only towards whoever asked. It may
-stand in several places at once, a node and its pods: each place has channels of its own, known by a name.
+answers what the other end sends. It answers only what is admitted, and measures only towards whoever asked. It may
+stand in several network namespaces at once, a node's and its pods': each has channels of its own, known by a name.
 """
 
 import collections
@@ -19,8 +19,9 @@ from typing import Final, Self
 from kubemtu.core import errors
 from kubemtu.node import errors as node_errors
 from kubemtu.node.kernel import netns
+from kubemtu.node.probe import admission, channel, measurement, mss, paths, segments, session, sweep, wire
 from kubemtu.node.probe import answers as answering
-from kubemtu.node.probe import channel, gate, measurement, mss, paths, segments, session, sweep, wire
+from kubemtu.node.probe.receiver import Receiver
 from kubemtu.node.probe.sessions import Sessions
 
 IDLE: Final = 1.0  # seconds between looks at what has grown old
@@ -32,7 +33,7 @@ MANY: Final = 16  # channels with something to take: one datagram each, since to
 
 
 class Station:
-    """One prober and responder, on one port of each family in each of its places."""
+    """One prober and responder, on one port of each family in each of its network namespaces."""
 
     def __init__(
         self,
@@ -42,29 +43,29 @@ class Station:
         families: Iterable[channel.Family] = (4, 6),
         answers: bool = True,
         over: type[channel.Channel] = channel.Channel,
-        rate: int = gate.RATE,
+        rate: int = admission.RATE,
     ) -> None:
         """Open its sockets in the calling thread's network namespace. Raises UsageError or Unreachable.
 
         `port` 0 takes any. A station that does not `answer` measures only. `over` is the kind of its channels; `rate`
-        how many answers a second it gives at most, in all its places.
+        how many answers a second it gives at most, in all its namespaces.
         """
         self.key = key
         self.channels: dict[tuple[str, channel.Family], channel.Channel] = {}
         self._sessions = Sessions()
-        self._measurement: measurement.Measurement | None = None
         self._answers = answering.Answers(key, self._sessions, time.monotonic(), rate=rate) if answers else None
+        self._receiver = Receiver(key, self._sessions, self._answers)
         self._over = over
         self._by_descriptor: dict[int, channel.Channel] = {}
-        self._old = time.monotonic()
+        self._forgot_at = time.monotonic()
         self._calls: collections.deque[Callable[[], None]] = collections.deque()
         self._listeners: dict[int, tuple[str, segments.TcpListener]] = {}
         self._poll = select.epoll()
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._poll.register(self._bell, select.EPOLLIN)
+        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll.register(self._wakeup, select.EPOLLIN)
         try:
-            for one in families:
-                self._add("", over(one, port))
+            for family in families:
+                self._add("", over(family, port))
         except BaseException:
             self.close()
             raise
@@ -75,13 +76,13 @@ class Station:
         return self._answers.answered if self._answers is not None else 0
 
     @property
-    def refused(self) -> gate.RefusalCounts:
+    def refused(self) -> admission.RefusalCounts:
         """How many datagrams it did not answer, and why."""
-        return self._answers.gate.refused if self._answers is not None else gate.RefusalCounts()
+        return self._answers.admission.refused if self._answers is not None else admission.RefusalCounts()
 
     @property
     def families(self) -> tuple[channel.Family, ...]:
-        """The families that it speaks in its first place."""
+        """The families that it speaks in its first namespace."""
         return tuple(family for via, family in self.channels if not via)
 
     def open(self, via: str, space: int, *, port: int = 0, families: Iterable[channel.Family] = (4, 6)) -> None:
@@ -91,15 +92,15 @@ class Station:
         """
         opened: list[channel.Channel] = []
         try:
-            for one in families:
-                opened.append(netns.inside(space, functools.partial(self._over, one, port)))
+            for family in families:
+                opened.append(netns.inside(space, functools.partial(self._over, family, port)))
                 opened[-1].within(os.dup(space))
         except BaseException:
-            for made in opened:
-                made.close()
+            for added in opened:
+                added.close()
             raise
-        for made in opened:
-            self._add(via, made)
+        for added in opened:
+            self._add(via, added)
 
     def listen(self, port: int, via: str = "") -> None:
         """Report also what TCP is made to believe, on that TCP port of a namespace that it stands in.
@@ -110,14 +111,14 @@ class Station:
         if not families:
             raise errors.UsageError(f"no TCP port can be listened on in a place that is none of the station's: {via!r}")
         inside = self.channels[via, families[0]].inside
-        made = inside(
+        listener = inside(
             lambda: segments.TcpListener(self.key, port, families=families, probing=lambda: inside(mss.probing))
         )
-        self._listeners[made.fileno()] = (via, made)
-        self._poll.register(made.fileno(), select.EPOLLIN)
+        self._listeners[listener.fileno()] = (via, listener)
+        self._poll.register(listener.fileno(), select.EPOLLIN)
 
     def shut(self, via: str) -> None:
-        """Leave a place, and end what is measured from there; that it was none is fine."""
+        """Leave a namespace, and end what is measured from there; that it was none is fine."""
         for descriptor in [descriptor for descriptor, (name, _) in self._listeners.items() if name == via]:
             self._poll.unregister(descriptor)
             self._listeners.pop(descriptor)[1].close()
@@ -125,21 +126,21 @@ class Station:
             self._leave(*where)
 
     def _leave(self, via: str, family: channel.Family) -> None:
-        one = self.channels.pop((via, family))
-        self._poll.unregister(one.fileno())
-        del self._by_descriptor[one.fileno()]
-        for asking in self._sessions:
-            if asking.channel is one:
-                asking.give_up("the place that was measured from has been left")
-                self._settle(asking, time.monotonic())
-        one.close()
+        leaving = self.channels.pop((via, family))
+        self._poll.unregister(leaving.fileno())
+        del self._by_descriptor[leaving.fileno()]
+        for session_there in self._sessions:
+            if session_there.channel is leaving:
+                session_there.give_up("the place that was measured from has been left")
+                self._reschedule(session_there, time.monotonic())
+        leaving.close()
 
-    def _add(self, via: str, opened: channel.Channel) -> None:
-        if (via, opened.family) in self.channels:
-            self._leave(via, opened.family)
-        self.channels[via, opened.family] = opened
-        self._by_descriptor[opened.fileno()] = opened
-        self._poll.register(opened.fileno(), select.EPOLLIN | select.EPOLLERR)
+    def _add(self, via: str, added: channel.Channel) -> None:
+        if (via, added.family) in self.channels:
+            self._leave(via, added.family)
+        self.channels[via, added.family] = added
+        self._by_descriptor[added.fileno()] = added
+        self._poll.register(added.fileno(), select.EPOLLIN | select.EPOLLERR)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -151,25 +152,25 @@ class Station:
 
     def close(self) -> None:
         """Close its sockets."""
-        for one in self.channels.values():
-            one.close()
+        for each_channel in self.channels.values():
+            each_channel.close()
         for _, listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
         self._poll.close()
-        if self._bell >= 0:
-            os.close(self._bell)
-            self._bell = -1
+        if self._wakeup >= 0:
+            os.close(self._wakeup)
+            self._wakeup = -1
 
-    def soon(self, call: Callable[[], None]) -> None:
-        """Have the thread that serves do this between two turns: the one thing that other threads may ask for."""
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Have the thread that serves do this between two steps: the one thing that other threads may ask for."""
         self._calls.append(call)
-        os.eventfd_write(self._bell, 1)
+        os.eventfd_write(self._wakeup, 1)
 
     def serve(self, going_on: Callable[[], bool]) -> None:
         """Answer until `going_on` says no; it is asked at least once a second."""
         while going_on():
-            self.turn(IDLE)
+            self.step(IDLE)
 
     def measure(
         self,
@@ -184,30 +185,30 @@ class Station:
         Many targets whose `expected` size and `source` are known are swept first by a station that does not answer, in
         their order: one packet each, at most `pps` a second (0: as fast as it goes). The others, and whoever does not
         answer, are searched, many at once. `tell` hears now and then how many are known. Raises Stopped as soon as
-        `going_on` says no; it is asked between any two turns.
+        `going_on` says no; it is asked between any two steps.
         """
         sweeps = self._answers is None and not self._over.echoes
         under_way = measurement.Measurement(targets, self.key, self.channels, self._sessions, sweeps=sweeps, pps=pps)
-        self._measurement, told = under_way, 0
+        self._receiver.measurement, reported = under_way, 0
         try:
             while not under_way.over:
                 if going_on is not None and not going_on():
                     raise node_errors.Stopped("nobody wants to know any more")
                 under_way.send(time.monotonic())
                 if under_way.under_way:
-                    self.turn(IDLE)
+                    self.step(IDLE)
                     under_way.finish(time.monotonic())
-                if tell is not None and len(under_way.paths) - told >= len(targets) // 50 + 1:
-                    told = len(under_way.paths)
-                    tell(told)
+                if tell is not None and len(under_way.paths) - reported >= len(targets) // 50 + 1:
+                    reported = len(under_way.paths)
+                    tell(reported)
         finally:
             under_way.close()
-            self._measurement = None
+            self._receiver.measurement = None
         return [under_way.paths[place] for place in range(len(targets))]
 
-    # One turn
+    # One step
 
-    def turn(self, patience: float) -> None:
+    def step(self, patience: float) -> None:
         """Wait for what comes first, at most `patience` seconds, and do everything that is due."""
         now = time.monotonic()
         wakes = [now + patience, self._sessions.wake()]
@@ -220,15 +221,19 @@ class Station:
             self._catch_up()
         for _, listener in self._listeners.values():
             if listener.wake() <= now:
-                listener.turn(now)
+                listener.step(now)
         if self._measurement is not None:
             self._measurement.look(now)
-        for one in self._sessions.due(now):
-            if one.wake() <= now:
-                one.advance(now)
-            self._settle(one, now)
-        if now - self._old > IDLE:
+        for due_session in self._sessions.due(now):
+            if due_session.wake() <= now:
+                due_session.advance(now)
+            self._reschedule(due_session, now)
+        if now - self._forgot_at > IDLE:
             self._forget(now)
+
+    @property
+    def _measurement(self) -> measurement.Measurement | None:
+        return self._receiver.measurement
 
     @property
     def _sweep(self) -> sweep.Sweep | None:
@@ -247,45 +252,45 @@ class Station:
             time.sleep(seconds % 0.001)
         return self._poll.poll(0)
 
-    def _settle(self, one: session.Session, now: float) -> None:
+    def _reschedule(self, moved: session.Session, now: float) -> None:
         """Look at a session after it moved: at its end, take it off and report; else say when to look again."""
-        if one.found is None:
-            self._sessions.push(one)
+        if moved.found is None:
+            self._sessions.push(moved)
             return
-        self._sessions.drop(one.nonce)
+        self._sessions.drop(moved.nonce)
         if self._measurement is not None:
-            self._measurement.ended(one, now)
+            self._measurement.ended(moved, now)
         if self._answers is not None:
-            self._answers.ended(one)
+            self._answers.ended(moved)
 
     # What comes in
 
     def _hear_all(self, events: Iterable[tuple[int, int]]) -> None:
         ready: list[channel.Channel] = []
         for descriptor, event in events:
-            one = self._by_descriptor.get(descriptor)
-            if one is None:
+            source = self._by_descriptor.get(descriptor)
+            if source is None:
                 self._hear_other(descriptor)
                 continue
             if event & select.EPOLLERR:
-                self._hear_refusals(one)
+                self._receiver.refusals(source)
             if event & select.EPOLLIN:
-                ready.append(one)
+                ready.append(source)
         if not ready:
             return
         now = time.monotonic()
         moved: dict[int, session.Session] = {}
         if (under_way := self._sweep) is not None:
             for head in under_way.hear(ready, now):
-                self._take(head, now, moved)
+                self._receiver.take(head, now, moved)
         else:
             most = EACH if len(ready) < MANY else 1
-            for one in ready:
-                self._hear(one, most, now, moved)
+            for source in ready:
+                self._receiver.datagrams(source, most, now, moved)
         now = time.monotonic()
-        for asking in moved.values():
-            asking.advance(now)
-            self._settle(asking, now)
+        for moved_session in moved.values():
+            moved_session.advance(now)
+            self._reschedule(moved_session, now)
 
     def _catch_up(self) -> None:
         """Hear what has come by now, before anybody's silence is judged: on a busy machine it waits here unread."""
@@ -296,66 +301,18 @@ class Station:
 
     def _hear_other(self, descriptor: int) -> None:
         if descriptor in self._listeners:
-            self._listeners[descriptor][1].turn(time.monotonic())
-        if descriptor == self._bell:
+            self._listeners[descriptor][1].step(time.monotonic())
+        if descriptor == self._wakeup:
             with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._bell)
+                os.eventfd_read(self._wakeup)
             while self._calls:
                 self._calls.popleft()()
 
-    def _hear_refusals(self, one: channel.Channel) -> None:
-        now = time.monotonic()
-        for refusal in one.refusals():
-            if (known := wire.quoted(refusal.payload)) is not None:
-                nonce, number, size = known
-                under_way = self._measurement
-                if under_way is not None and under_way.sweep is not None and nonce == under_way.sweep.nonce:
-                    under_way.refused(number, refusal, now)
-                elif (asking := self._sessions.get(nonce)) is not None:
-                    asking.refused(number, size, refusal, now)
-                    self._sessions.push(asking)
-            elif not refusal.local and not refusal.payload:
-                for asking in self._sessions:
-                    if asking.address[:2] == refusal.address[:2]:
-                        asking.refused_at_all(refusal)
-                        self._sessions.push(asking)
-
-    def _hear(self, one: channel.Channel, most: int, now: float, moved: dict[int, session.Session]) -> None:
-        for heard in one.receive(most):
-            if one.echoes:
-                self._take_answer(paths.echoed(heard), now, moved)
-            elif not (wire.replies(heard.head) and self._take(heard.head, now, moved)) and self._answers is not None:
-                self._answers.admit(one, heard, now)
-
-    def _take(self, head: bytes, now: float, moved: dict[int, session.Session]) -> bool:
-        """Take an answer to something of ours; False when it is none."""
-        kind = wire.kind(head)
-        if kind == wire.ANSWER:
-            answer = wire.read_answer(head)
-            if answer.nonce in self._sessions and self.key.opens(head):
-                self._take_answer(answer, now, moved)
-        elif kind == wire.SEEN:
-            nonce, address = wire.read_seen(head)
-            if (asking := self._sessions.get(nonce)) is not None and self.key.opens(head):
-                asking.seen(address, now)
-                moved[nonce] = asking
-        elif kind == wire.REPORT:
-            if self._measurement is not None:
-                self._measurement.reported(head)
-        else:
-            return False
-        return True
-
-    def _take_answer(self, answer: wire.ProbeAnswer, now: float, moved: dict[int, session.Session]) -> None:
-        if (asking := self._sessions.get(answer.nonce)) is not None:
-            asking.answered(answer, now)
-            moved[answer.nonce] = asking
-
     def _forget(self, now: float) -> None:
         """Drop what has grown old: MTUs of interfaces may change while a station runs."""
-        self._old = now
-        for one in self.channels.values():
-            one.forget()
+        self._forgot_at = now
+        for each_channel in self.channels.values():
+            each_channel.forget()
 
 
 def spoken() -> tuple[channel.Family, ...]:

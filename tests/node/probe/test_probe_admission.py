@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubemtu.node.probe import gate, wire
+from kubemtu.node.probe import admission, wire
 
 KEY = wire.Key(b"0123456789abcdef")
 HERE = b"\x0a\x00\x00\x01"
@@ -18,7 +18,7 @@ def probe(number: int = 0, size: int = 1500, bound: bytes = HERE, key: wire.Key 
 
 
 def test_an_honest_request_is_admitted_once() -> None:
-    door = gate.Admission(KEY, 0.0)
+    door = admission.Admission(KEY, 0.0)
     assert door.admit(probe(), 1500, HERE, 0.0) == wire.ProbePacket(1, 99, 0, 1500)
     assert door.admit(probe(), 1500, HERE, 0.0) is None
     assert door.refused.repeated == 1
@@ -42,27 +42,27 @@ def test_an_honest_request_is_admitted_once() -> None:
 def test_everything_else_is_met_with_silence_and_counted(
     datagram: bytes, size: int, bound: bytes, counted: str
 ) -> None:
-    door = gate.Admission(KEY, 0.0)
+    door = admission.Admission(KEY, 0.0)
     assert door.admit(datagram, size, bound, 0.0) is None
     assert getattr(door.refused, counted) == 1
 
 
 @given(st.binary(max_size=64), st.integers(0, 70000))
 def test_junk_is_never_admitted(junk: bytes, size: int) -> None:
-    assert gate.Admission(KEY, 0.0).admit(junk, size, HERE, 0.0) is None
+    assert admission.Admission(KEY, 0.0).admit(junk, size, HERE, 0.0) is None
 
 
 @given(place=st.integers(0, 39), bit=st.integers(0, 7), kind=st.sampled_from([1, 3, 5]), size=st.integers(68, 65535))
 def test_nothing_damaged_on_its_way_is_admitted(place: int, bit: int, kind: Literal[1, 3, 5], size: int) -> None:
     bound = b"" if kind == 5 else HERE
     datagram = bytearray(KEY.seal(wire.pack_request(wire.ProbePacket(kind, 5, 6, size)), bound))
-    assert gate.Admission(KEY, 0.0).admit(bytes(datagram), size, HERE, 0.0) is not None
+    assert admission.Admission(KEY, 0.0).admit(bytes(datagram), size, HERE, 0.0) is not None
     datagram[place] ^= 1 << bit
-    assert gate.Admission(KEY, 0.0).admit(bytes(datagram), size, HERE, 0.0) is None
+    assert admission.Admission(KEY, 0.0).admit(bytes(datagram), size, HERE, 0.0) is None
 
 
 def test_a_hello_holds_from_anywhere_and_once() -> None:
-    door = gate.Admission(KEY, 0.0)
+    door = admission.Admission(KEY, 0.0)
     hello = KEY.seal(wire.pack_request(wire.ProbePacket(5, 7, 1, 0)))
     admitted = [door.admit(hello, 68, bytes([10, 0, 0, last]), 0.0) is not None for last in range(200)]
     assert admitted == [True] + [False] * 199
@@ -70,7 +70,7 @@ def test_a_hello_holds_from_anywhere_and_once() -> None:
 
 
 def test_ten_thousand_captured_requests_gain_nothing_in_any_order_and_state_does_not_grow() -> None:
-    door = gate.Admission(KEY, 0.0, rate=1_000_000, depth=1_000_000)
+    door = admission.Admission(KEY, 0.0, rate=1_000_000, depth=1_000_000)
     captured = [probe(number) for number in range(10_000)]
     assert all(door.admit(one, 1500, HERE, 0.0) is not None for one in captured)
     for _ in range(3):
@@ -83,7 +83,7 @@ def test_ten_thousand_captured_requests_gain_nothing_in_any_order_and_state_does
 
 
 def test_only_so_many_a_second_are_answered() -> None:
-    door = gate.Admission(KEY, 0.0, rate=100, depth=10)
+    door = admission.Admission(KEY, 0.0, rate=100, depth=10)
     assert sum(door.admit(probe(number), 1500, HERE, 0.0) is not None for number in range(50)) == 10
     assert door.refused.limited == 40
     assert sum(door.admit(probe(100 + number), 1500, HERE, 0.5) is not None for number in range(50)) == 10
@@ -91,7 +91,7 @@ def test_only_so_many_a_second_are_answered() -> None:
 
 
 def test_strangers_use_up_nothing_of_the_limit() -> None:
-    door = gate.Admission(KEY, 0.0, rate=1, depth=1)
+    door = admission.Admission(KEY, 0.0, rate=1, depth=1)
     for number in range(1000):
         door.admit(probe(number, key=wire.Key(b"fedcba9876543210")), 1500, HERE, 0.0)
     assert door.admit(probe(), 1500, HERE, 0.0) is not None
