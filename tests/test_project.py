@@ -28,14 +28,7 @@ def test_the_cnis_are_asked_from_the_most_particular_to_the_least() -> None:
     assert list(registry.CNIS) == ["canal", "calico", "flannel"]
 
 
-SHARED_NAMES = {  # class names that stand twice, each with the reason
-    "Parts": "the objects that make up one CNI, in modules that may not know each other",
-    "Parsed": "what one CNI's module has read, in modules that may not know each other",
-    "Key": "a secret, and a key of a configuration: both are the field's",
-    "Layer": "of a stack of headers that is asked for, and of the one that a cluster has",
-    "Pod": "of the API, and as the kernel shows one",
-    "Refused": "by a kernel, and a policy that is not used",
-}
+SHARED_NAMES: dict[str, str] = {}  # class names that stand twice, each with the reason
 
 
 def test_no_class_name_means_two_things() -> None:

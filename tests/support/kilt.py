@@ -30,7 +30,7 @@ WANTS = (
 KNOWLEDGE = Knowledge(
     ports=(net.PortRule(prefixes=("kilt",)),),
     node_paths=(MTU_FILE,),
-    plugin_mtus=(node_files.PluginMtu(plugin="kilt", file=MTU_FILE, written_by="kilt"),),
+    plugin_mtus=(node_files.PluginRule(plugin="kilt", file=MTU_FILE, written_by="kilt"),),
     address_annotations=("kilt.example/public-ip",),
     calc_keys=(CalcKey("Kilt", f"ConfigMap kube-system/{CONFIG_MAP}", "mtu", "pod", (("vxlan",),)),),
     words=("kilt",),

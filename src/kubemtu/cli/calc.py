@@ -18,7 +18,7 @@ from kubemtu.core.errors import UsageError
 WIREGUARD_DEFAULT = 1420  # drivers/net/wireguard/device.c wg_setup: 1500 - 80
 
 
-class Layer(msgspec.Struct, frozen=True, kw_only=True):
+class CalcLayer(msgspec.Struct, frozen=True, kw_only=True):
     """One encapsulation of the stack: the MTU it runs over, and the MTU that its device offers inside, in bytes."""
 
     name: str
@@ -34,7 +34,7 @@ class Mss(msgspec.Struct, frozen=True, kw_only=True):
     ipv6: int
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True):
+class CalcNumber(msgspec.Struct, frozen=True, kw_only=True):
     """Where a CNI keeps its MTU, and the number that belongs there.
 
     `counts` says what the number counts: the "pod" packet, the "base" (the NIC's packet, from which the CNI subtracts
@@ -55,10 +55,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     nic: int
     pod_mtu: int
     cost: int
-    layers: tuple[Layer, ...]
+    layers: tuple[CalcLayer, ...]
     headers: tuple[headers.Header, ...]
     mss: Mss | None
-    keys: tuple[Key, ...]
+    keys: tuple[CalcNumber, ...]
     warnings: tuple[str, ...]
 
 
@@ -120,7 +120,7 @@ def answer(nic: int, layers: encap.Stack) -> Answer:
         pod_mtu=pod,
         cost=nic - pod,
         layers=tuple(
-            Layer(name=layer.name, over=over, mtu=mtu, cost=over - mtu)
+            CalcLayer(name=layer.name, over=over, mtu=mtu, cost=over - mtu)
             for layer, over, mtu in zip(layers.layers, mtus, mtus[1:], strict=False)
         ),
         headers=layers.working(nic),
@@ -137,7 +137,7 @@ def _mss(pod: int) -> Mss | None:
     return Mss(ipv4=pod - headers.IPV4.size - tcp, ipv6=pod - headers.IPV6.size - tcp)
 
 
-def _keys(nic: int, pod: int, layers: encap.Stack) -> Iterator[Key]:
+def _keys(nic: int, pod: int, layers: encap.Stack) -> Iterator[CalcNumber]:
     from kubemtu.cni import registry
 
     kinds = tuple(layer.kind for layer in layers.layers)
@@ -154,7 +154,9 @@ def _keys(nic: int, pod: int, layers: encap.Stack) -> Iterator[Key]:
             if base - own != pod or base != nic:
                 note = f"{place.subtracter} subtracts {own} by itself: pods get {base - own}"
         six = "V6" if place.counts == "tunnel" and kinds != ("ipip",) and layers.layers[0].over_ipv6 else ""
-        yield Key(cni=place.cni, object=place.object, key=place.key + six, counts=place.counts, value=value, note=note)
+        yield CalcNumber(
+            cni=place.cni, object=place.object, key=place.key + six, counts=place.counts, value=value, note=note
+        )
 
 
 def _warnings(mtus: tuple[int, ...], layers: encap.Stack) -> Iterator[str]:
@@ -240,7 +242,7 @@ def _working(found: Answer) -> Iterator[str]:
     yield f"  {'pod':<{wide}}  {found.pod_mtu:>6}  {f'{found.cost} less than' if found.cost else 'the same as'} the NIC"
 
 
-def _table(keys: tuple[Key, ...]) -> Iterator[str]:
+def _table(keys: tuple[CalcNumber, ...]) -> Iterator[str]:
     lines = wrapping.aligned([(str(key.value), key.counts, key.cni) for key in keys], indent=2)
     for line, key in zip(lines, keys, strict=True):
         yield f"{line}  {key.object}, {key.key}" + (f" ({key.note})" if key.note else "")

@@ -18,7 +18,7 @@ from kubemtu.cni import (
     reading,
     strays,
 )
-from kubemtu.cni.calico_edits import Parsed
+from kubemtu.cni.calico_edits import CalicoParsed
 from kubemtu.cni.felix import Felix
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.core import codes, encap, net, rights
@@ -94,7 +94,7 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
     """
     encap.check(target)
     found = state.parsed
-    assert isinstance(found, Parsed)
+    assert isinstance(found, CalicoParsed)
     assert state.daemonset is not None
     if found.installation is not None:
         edits = calico_operator.edits(found.installation, target)
@@ -141,7 +141,7 @@ def _by_operator(installation: Object, snapshot: Snapshot) -> cni_state.CniState
         template=text,
         owner=", ".join(filter(None, ("tigera operator", owners.of(installation, out)))),
         findings=out,
-        parsed=Parsed(installation=installation, rendered=installer.rendered(snapshot, conflist), policy=policy),
+        parsed=CalicoParsed(installation=installation, rendered=installer.rendered(snapshot, conflist), policy=policy),
     )
 
 
@@ -190,7 +190,7 @@ def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot
         owner=owner,
         findings=[*out, *drifted],
         known=known,
-        parsed=Parsed(
+        parsed=CalicoParsed(
             config=config,
             agent=agent,
             said=said,
@@ -215,7 +215,7 @@ def _state(
     template: str | None,
     owner: str,
     findings: list[Finding],
-    parsed: Parsed,
+    parsed: CalicoParsed,
     known: bool = True,
 ) -> cni_state.CniState:
     """Join what both ways of installing have in common."""

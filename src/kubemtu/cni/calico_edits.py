@@ -15,7 +15,7 @@ CONFIG_MAP = "calico-config"
 KNOWN_KEYS = (installer.CONFIG, "calico_backend")  # what calico-node and install-cni need in every manifest
 
 
-class Parsed(msgspec.Struct, frozen=True, kw_only=True):
+class CalicoParsed(msgspec.Struct, frozen=True, kw_only=True):
     """What was read of one Calico: its Installation, or what a manifest has made; `sources` by their names."""
 
     policy: felix.Felix
@@ -47,7 +47,7 @@ def missing_keys(config: Object, agent: Object | None, said: installer.Said) -> 
     return tuple(key for key in needed if config.get("data", key) is None)
 
 
-def of_manifest(found: Parsed, agent: Ref, target: int) -> list[EditValue]:
+def of_manifest(found: CalicoParsed, agent: Ref, target: int) -> list[EditValue]:
     """Return the edits that give new pods, and tunnels that are smaller, `target` bytes.
 
     Raises UsageError when a variable of the DaemonSet decides, or keeps a tunnel below `target`, and Malformed.
@@ -66,7 +66,7 @@ def of_manifest(found: Parsed, agent: Ref, target: int) -> list[EditValue]:
     return installer.edits(found.config, agent, found.said, target) + _of_tunnels(found, agent, target)
 
 
-def _of_tunnels(found: Parsed, agent: Ref, target: int) -> list[EditValue]:
+def _of_tunnels(found: CalicoParsed, agent: Ref, target: int) -> list[EditValue]:
     """Return the edits that keep tunnels from being smaller than the pods: those that veth_mtu does not feed."""
     out = []
     for name in found.policy.on:
@@ -92,7 +92,7 @@ def _of_tunnels(found: Parsed, agent: Ref, target: int) -> list[EditValue]:
     return list(dict.fromkeys(out))
 
 
-def _of_source(variable: daemonset.Variable, found: Parsed, agent: Ref, target: int, why: str) -> list[EditValue]:
+def _of_source(variable: daemonset.Variable, found: CalicoParsed, agent: Ref, target: int, why: str) -> list[EditValue]:
     """Return the edit of the ConfigMap's key that fills a variable."""
     source = found.sources.get(variable.config_map or "")
     if source is None or variable.key is None:

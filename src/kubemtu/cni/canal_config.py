@@ -28,7 +28,7 @@ VARIANTS: dict[Era, str] = {
 }
 
 
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
+class CanalParts(msgspec.Struct, frozen=True, kw_only=True):
     """The objects that make up one canal."""
 
     config: Object | None
@@ -48,7 +48,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 class Canal(msgspec.Struct, frozen=True, kw_only=True):
     """All that is read of one canal. `conf` is flannel's side, None where nothing of it could be read."""
 
-    parts: Parts
+    parts: CanalParts
     said: installer.Said
     era: Era
     values: rke2.Values
@@ -63,7 +63,7 @@ class Canal(msgspec.Struct, frozen=True, kw_only=True):
         return flanneld.tunnel_mtu(self.conf, self.agent) if self.conf is not None else None
 
 
-def read(found: Parts, snapshot: Snapshot, out: list[Finding]) -> Canal:
+def read(found: CanalParts, snapshot: Snapshot, out: list[Finding]) -> Canal:
     """Read all of one canal; what is broken goes to `out`."""
     values = rke2.read(found.chart, out)
     now = said(found, snapshot, out)
@@ -77,18 +77,18 @@ def read(found: Parts, snapshot: Snapshot, out: list[Finding]) -> Canal:
     )
 
 
-def parts(snapshot: Snapshot) -> Parts | None:
+def parts(snapshot: Snapshot) -> CanalParts | None:
     """Find canal by its ConfigMap or DaemonSet, or RKE2's HelmChartConfig; None when none of them is there."""
     for name, config_name, is_rke2 in (("canal", "canal-config", False), (rke2.AGENT, rke2.CONFIG_MAP, True)):
         config = snapshot.find("ConfigMap", config_name, NAMESPACE)
         agent = snapshot.find("DaemonSet", name, NAMESPACE)
         chart = rke2.chart(snapshot) if is_rke2 else None
         if config is not None or agent is not None or chart is not None:
-            return Parts(config=config, agent=agent, chart=chart, is_rke2=is_rke2)
+            return CanalParts(config=config, agent=agent, chart=chart, is_rke2=is_rke2)
     return None
 
 
-def said(found: Parts, snapshot: Snapshot, out: list[Finding]) -> installer.Said:
+def said(found: CanalParts, snapshot: Snapshot, out: list[Finding]) -> installer.Said:
     """Read the pods' MTU out of the ConfigMap; what is broken goes to `out`."""
     if found.config is not None:
         return installer.read(found.config, found.agent, snapshot, out)
@@ -99,7 +99,7 @@ def said(found: Parts, snapshot: Snapshot, out: list[Finding]) -> installer.Said
     return installer.Said()
 
 
-def era(found: Parts, now: installer.Said, out: list[Finding]) -> Era:
+def era(found: CanalParts, now: installer.Said, out: list[Finding]) -> Era:
     """Tell the era from the objects: A has install-cni as a third container, B an init container, C a placeholder."""
     if found.is_rke2 or now.placeholder or now.template is None:
         return "upstream" if now.filled is not None and now.filled.strip() == "0" else "C"
@@ -113,7 +113,7 @@ def era(found: Parts, now: installer.Said, out: list[Finding]) -> Era:
     return "B, none" if now.template.absent else "B"
 
 
-def missing_keys(found: Parts, now: installer.Said) -> dict[str, str]:
+def missing_keys(found: CanalParts, now: installer.Said) -> dict[str, str]:
     """Return the keys that the DaemonSet needs and the ConfigMap lacks, each with the container that needs it."""
     if found.config is None:
         return {}
@@ -124,7 +124,7 @@ def missing_keys(found: Parts, now: installer.Said) -> dict[str, str]:
     return {key: container for key, container in needed.items() if found.config.get("data", key) is None}
 
 
-def missing(found: Parts, now: installer.Said, snapshot: Snapshot) -> tuple[Finding, ...]:
+def missing(found: CanalParts, now: installer.Said, snapshot: Snapshot) -> tuple[Finding, ...]:
     """Return MTU108 for each key that is needed and not there; of a patch, which leaves out what it keeps, MTU117."""
     if found.config is not None and reading.is_patch(found.config, KNOWN_KEYS, snapshot):
         return (reading.patch(found.config),)
@@ -151,7 +151,7 @@ def missing(found: Parts, now: installer.Said, snapshot: Snapshot) -> tuple[Find
     return tuple(out)
 
 
-def net_conf(found: Parts, values: rke2.Values, out: list[Finding]) -> netconf.NetConf | None:
+def net_conf(found: CanalParts, values: rke2.Values, out: list[Finding]) -> netconf.NetConf | None:
     """Read flannel's side: net-conf.json, or what RKE2's chart will make of its values where only these are known."""
     if found.config is None:
         return values.net_conf() if found.chart is not None else None

@@ -1,13 +1,13 @@
 """The edits that change canal's MTU: one key, or one integer inside a text, and every other byte stays."""
 
 from kubemtu.cni import canal_config, flanneld, installer, reading, rke2
-from kubemtu.cni.canal_config import NET_CONF, Canal, Parts
+from kubemtu.cni.canal_config import NET_CONF, Canal, CanalParts
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.errors import UsageError
 from kubemtu.core.text import json_edit, yaml_edit
 
 
-def restored(parts: Parts, said: installer.Said) -> list[EditValue]:
+def restored(parts: CanalParts, said: installer.Said) -> list[EditValue]:
     """Return the edits that put lost keys back whose usual value is empty. Raises UsageError for any other."""
     missing = canal_config.missing_keys(parts, said)
     missing.pop(installer.VETH, None)  # the edit of the MTU creates it

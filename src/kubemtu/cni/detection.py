@@ -60,7 +60,7 @@ def undetected(snapshot: Snapshot, pattern: str) -> tuple[Finding, ...]:
 
 
 def _same(node: net.NodeObservation, device: str, pattern: str) -> bool:
-    """True when a device is missed and nothing is lost by it: Felix finds the same MTU at its slaves."""
+    """Return True when a device is missed and nothing is lost by it: Felix finds the same MTU at its slaves."""
     link, matched = node.link(device), [each for each in node.links if each.up and re.search(pattern, each.name)]
     smallest = min((each.mtu for each in matched), default=None)
     return link is not None and link.mtu == smallest and any(each.master == device for each in matched)

@@ -29,7 +29,7 @@ WANTS = (
 )
 MTU_FILE = "/var/lib/calico/mtu"  # where Felix leaves what it found, for the CNI plugin
 PREFIX = "cali"  # of the host ends of pods' veths, unless FELIX_INTERFACEPREFIX or the FelixConfiguration has another
-PLUGIN_MTU = node_files.PluginMtu(
+PLUGIN_MTU = node_files.PluginRule(
     plugin="calico",
     file=MTU_FILE,
     # Without the file the veth stays as the kernel made it (projectcalico/calico: cni-plugin/pkg/plugin).

@@ -10,7 +10,16 @@ import re
 from collections.abc import Callable
 
 from kubemtu.cni import delegate, flannel_edits, flanneld, kubelet, netconf, owners, reading, strays
-from kubemtu.cni.flannel_edits import CNI_CONF, CONFIG_MAP, CONFLIST, KNOWN_KEYS, NAMESPACES, NET_CONF, Parsed, Parts
+from kubemtu.cni.flannel_edits import (
+    CNI_CONF,
+    CONFIG_MAP,
+    CONFLIST,
+    KNOWN_KEYS,
+    NAMESPACES,
+    NET_CONF,
+    FlannelParsed,
+    FlannelParts,
+)
 from kubemtu.cni.knowledge import CalcKey, Counts, Knowledge
 from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
@@ -110,7 +119,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         nic_key=f"{parts.agent}, --iface" if agent.nic_names else "",
         owner=_owner(parts, snapshot, out),
         findings=out,
-        parsed=Parsed(
+        parsed=FlannelParsed(
             parts=parts,
             conf=written,
             given=given,
@@ -130,7 +139,7 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
     is neither, and where a node lacks the NIC that flanneld is told to use; Malformed when the text to edit is broken.
     """
     found = state.parsed
-    assert isinstance(found, Parsed)
+    assert isinstance(found, FlannelParsed)
     return flannel_edits.of(found, state, target)
 
 
@@ -187,7 +196,7 @@ def _state(
     conflist_template: str | None = None,
     nic_names: tuple[str, ...] = (),
     nic_key: str = "",
-    parsed: Parsed | None = None,
+    parsed: FlannelParsed | None = None,
 ) -> cni_state.CniState:
     """Join what is flannel's wherever it runs: the bridge, the tunnel, the encapsulation; `old` still runs as well."""
     flannels = (*((conf,) if conf is not None else ()), *old)
@@ -218,11 +227,11 @@ def _state(
         owner=owner,
         ipv6=conf is not None and conf.ipv6,
         findings=tuple(dict.fromkeys(findings)),
-        parsed=parsed or Parsed(parts=Parts()),
+        parsed=parsed or FlannelParsed(parts=FlannelParts()),
     )
 
 
-def _parts(snapshot: Snapshot) -> Parts:
+def _parts(snapshot: Snapshot) -> FlannelParts:
     for namespace in NAMESPACES:
         config = snapshot.find("ConfigMap", CONFIG_MAP, namespace)
         agents = tuple(
@@ -231,25 +240,25 @@ def _parts(snapshot: Snapshot) -> Parts:
             if isinstance(name := found.get("metadata", "name"), str) and AGENTS.fullmatch(name)
         )
         if config is not None or agents:
-            return Parts(config=config, agents=agents)
-    return Parts()
+            return FlannelParts(config=config, agents=agents)
+    return FlannelParts()
 
 
-def _conf(parts: Parts, out: list[Finding]) -> netconf.NetConf | None:
+def _conf(parts: FlannelParts, out: list[Finding]) -> netconf.NetConf | None:
     if parts.config is None:
         return None
     text = reading.value(parts.config, out, "data", NET_CONF)
     return netconf.read(text, flannel_edits.place(parts, NET_CONF), out) if text is not None else None
 
 
-def _given(parts: Parts, out: list[Finding]) -> delegate.Given | None:
+def _given(parts: FlannelParts, out: list[Finding]) -> delegate.Given | None:
     if parts.config is None:
         return None
     text = reading.value(parts.config, out, "data", CNI_CONF)
     return delegate.read(text, flannel_edits.place(parts, CNI_CONF), out) if text is not None else None
 
 
-def _missing(parts: Parts, snapshot: Snapshot) -> list[Finding]:
+def _missing(parts: FlannelParts, snapshot: Snapshot) -> list[Finding]:
     if parts.config is None:
         effect = f"so the backend and the MTU that {parts.agent} is given are unknown"
         return [reading.unread(f"ConfigMap {CONFIG_MAP}", effect, snapshot)]
@@ -268,7 +277,7 @@ def _missing(parts: Parts, snapshot: Snapshot) -> list[Finding]:
 
 
 def _contradictions(
-    parts: Parts, conf: netconf.NetConf | None, given: delegate.Given | None, tunnel_mtu: int | None
+    parts: FlannelParts, conf: netconf.NetConf | None, given: delegate.Given | None, tunnel_mtu: int | None
 ) -> list[Finding]:
     if given is None or given.mtu is None or tunnel_mtu is None or conf is None or given.mtu <= tunnel_mtu:
         return []
@@ -284,7 +293,7 @@ def _contradictions(
 
 
 def _keys(
-    parts: Parts, conf: netconf.NetConf | None, given: delegate.Given | None, agent: flanneld.Flanneld
+    parts: FlannelParts, conf: netconf.NetConf | None, given: delegate.Given | None, agent: flanneld.Flanneld
 ) -> tuple[cni_state.MtuKey, ...]:
     if parts.config is None:
         return ()
@@ -316,7 +325,7 @@ def _keys(
     return tuple(out)
 
 
-def _owner(parts: Parts, snapshot: Snapshot, out: list[Finding]) -> str:
+def _owner(parts: FlannelParts, snapshot: Snapshot, out: list[Finding]) -> str:
     by_rke, _ = owners.rke_rendered(snapshot, "ConfigMap", CONFIG_MAP, out)
     # RKE refuses network.mtu for flannel (cluster/validation.go), so there is no source to change instead.
     return "RKE (which has no MTU setting for flannel)" if by_rke else owners.of(parts.config or parts.agent, out)

@@ -22,7 +22,7 @@ K3S = (
 )
 
 
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
+class FlannelParts(msgspec.Struct, frozen=True, kw_only=True):
     """The objects that make up one flannel; without any it is k3s, or only a node's files were read."""
 
     config: Object | None = None
@@ -44,10 +44,10 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Parsed(msgspec.Struct, frozen=True, kw_only=True):
+class FlannelParsed(msgspec.Struct, frozen=True, kw_only=True):
     """All that is read of one flannel: what its ConfigMap says, and what its nodes have."""
 
-    parts: Parts
+    parts: FlannelParts
     conf: netconf.NetConf | None = None
     given: delegate.Given | None = None
     agent: flanneld.Flanneld = flanneld.Flanneld()
@@ -56,12 +56,12 @@ class Parsed(msgspec.Struct, frozen=True, kw_only=True):
     lacking: tuple[str, ...] = ()  # nodes without any of the NICs that flanneld is told to use
 
 
-def place(parts: Parts, key: str) -> str:
+def place(parts: FlannelParts, key: str) -> str:
     """Name a key of the ConfigMap."""
     return f'{parts.config}, data["{key}"]'
 
 
-def of(found: Parsed, state: CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
+def of(found: FlannelParsed, state: CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """Return the edits that give new pods `target` bytes, and the restart; see `flannel.steps`."""
     encap.check(target)
     parts, conf, given = found.parts, found.conf, found.given

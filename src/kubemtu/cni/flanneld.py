@@ -14,7 +14,7 @@ from kubemtu.core.snapshot import Snapshot
 
 CONTAINER = "kube-flannel"
 SUBNET_ENV = "/run/flannel/subnet.env"  # what flanneld writes when it starts
-PLUGIN_MTU = node_files.PluginMtu(
+PLUGIN_MTU = node_files.PluginRule(
     plugin="flannel",
     member=("delegate", "mtu"),
     file=SUBNET_ENV,
@@ -111,7 +111,7 @@ def by_annotation(snapshot: Snapshot) -> netconf.NetConf | None:
 
 
 def honours(conf: netconf.NetConf, flanneld: Flanneld) -> bool:
-    """True when Backend.MTU has an effect, as far as the backend and the image tag say."""
+    """Return True when Backend.MTU has an effect, as far as the backend and the image tag say."""
     return conf.backend is not None and conf.backend.takes_mtu and flanneld.reads_mtu is not False
 
 

@@ -37,7 +37,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
 
     ports: tuple[net.PortRule, ...] = ()  # which links of a node are the host ends of its pods
     node_paths: tuple[str, ...] = ()  # absolute paths on the node, beside the CNI configurations
-    plugin_mtus: tuple[node_files.PluginMtu, ...] = ()  # how its plugin comes to the MTU of a new pod
+    plugin_mtus: tuple[node_files.PluginRule, ...] = ()  # how its plugin comes to the MTU of a new pod
     address_annotations: tuple[str, ...] = ()  # of a Node: by which address other nodes reach its tunnel
     calc_keys: tuple[CalcKey, ...] = ()
     saved_files: tuple[tuple[str, str], ...] = ()  # how a saved file's name ends, and the path that it has on a node

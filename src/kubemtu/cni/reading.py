@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from kubemtu.core import codes
+from kubemtu.core import codes, encap
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import Malformed
 from kubemtu.core.objects import Object, Ref, dotted
@@ -12,8 +12,6 @@ from kubemtu.core.snapshot import Snapshot
 
 T = TypeVar("T")
 
-LARGEST_MTU = 65535  # IPv4's total length is 16 bits (RFC 791, section 3.1)
-SMALLEST_MTU = 68  # RFC 791, section 3.2
 # What Go's strconv.Atoi takes, and what JSON does; Python's int() takes spaces, underscores and any script's digits.
 NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
 JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
@@ -135,13 +133,13 @@ def bounded(number: int, out: list[Finding], place: str) -> int | None:
     """Return the MTU, None for 0 (automatic); a number that cannot be an MTU is reported as MTU112."""
     if number == 0:
         return None
-    if SMALLEST_MTU <= number <= LARGEST_MTU:
+    if encap.IPV4_MINIMUM <= number <= encap.LARGEST_MTU:
         return number
     out.append(
         codes.finding(
             codes.MTU112,
             place,
-            f"An MTU of {number} cannot be: it must be between {SMALLEST_MTU} and {LARGEST_MTU} bytes.",
+            f"An MTU of {number} cannot be: it must be between {encap.IPV4_MINIMUM} and {encap.LARGEST_MTU} bytes.",
             "Correct the number.",
         )
     )

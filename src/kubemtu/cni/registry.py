@@ -124,7 +124,7 @@ def node_paths() -> tuple[str, ...]:
     return _each(lambda known: known.node_paths)
 
 
-def plugin_mtus() -> tuple[node_files.PluginMtu, ...]:
+def plugin_mtus() -> tuple[node_files.PluginRule, ...]:
     """Return how each CNI plugin comes to the MTU of a new pod."""
     return _each(lambda known: known.plugin_mtus)
 

@@ -4,6 +4,16 @@ from typing import Protocol
 
 import msgspec
 
+VLAN_SLACK = 4
+"""Bytes that a veth or bridge port takes above its MTU: room for one VLAN tag, tag or no tag.
+
+Source: include/linux/netdevice.h, __is_skb_forwardable.
+"""
+TUNNEL_KINDS = frozenset(
+    {"vxlan", "geneve", "ipip", "sit", "ip6tnl", "gre", "gretap", "ip6gre", "ip6gretap", "wireguard", "tun"}
+)
+"""IFLA_INFO_KIND of tunnels, in drivers/net and net/ipv{4,6}; a backend that is a program has a tun."""
+
 
 class Vxlan(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of a VXLAN device that decide what it carries (kernel: drivers/net/vxlan, IFLA_VXLAN_*)."""

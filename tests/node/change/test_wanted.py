@@ -98,9 +98,9 @@ def test_the_sysctl_ends_at_the_device_unless_it_was_smaller_on_purpose() -> Non
     assert wanted.conf(device(mtu=1500, ipv6=1450), (1500, 1500), DOWN_AFTER, steering()) is None  # the device first
 
 
-def a_pod(end: links.Device) -> state.Pod:
+def a_pod(end: links.Device) -> state.PodState:
     with netlink.Socket() as sock:  # any will do: nothing is asked here
-        pod = state.Pod(end, netns.Netns("p1", 7, -1), sock)
+        pod = state.PodState(end, netns.Netns("p1", 7, -1), sock)
     pod.pod = end
     return pod
 

@@ -22,7 +22,7 @@ class EditValue(msgspec.Struct, frozen=True, kw_only=True, tag="edit"):
     why: str
 
     def undo(self) -> "EditValue":
-        """The edit that takes this one back, byte for byte."""
+        """Return the edit that takes this one back, byte for byte."""
         return EditValue(ref=self.ref, path=self.path, before=self.after, after=self.before, why=f"undo: {self.why}")
 
 

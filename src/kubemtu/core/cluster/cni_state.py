@@ -53,7 +53,7 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     companions: tuple[str, ...] = ()  # devices of the node that the CNI gives the pods' MTU as well
     tunnel_mtu: int | None = None  # what the configuration makes of it; None: NIC minus encapsulation
     pod_networks: tuple[str, ...] = ()  # CIDRs
-    plugin_mtus: tuple[node_files.PluginMtu, ...] = ()  # how the plugins on the nodes come to a new pod's MTU
+    plugin_mtus: tuple[node_files.PluginRule, ...] = ()  # how the plugins on the nodes come to a new pod's MTU
     nic_names: tuple[str, ...] = ()  # NICs that the configuration names; empty: by route
     nic_key: str = ""  # where they are named, for messages
     nic_reader: str = ""  # what reads them when it starts, and exits where none of them is there

@@ -18,7 +18,7 @@ MOST = 5  # enough to recognise an edit by; a file of another CNI differs everyw
 
 
 def differences(template: str, text: str) -> tuple[str, ...]:
-    """The dotted paths where the file differs, the first few; none when either text is no CNI configuration."""
+    """Return the dotted paths where the file differs, the first few; none when either text is no CNI configuration."""
     wanted, found = _parsed(template), _parsed(text)
     if wanted is None or found is None:
         return ()
@@ -32,7 +32,7 @@ def differences(template: str, text: str) -> tuple[str, ...]:
 
 
 def chained(template: str, text: str) -> bool:
-    """True when the file lists plugins that the template does not."""
+    """Return True when the file lists plugins that the template does not."""
     wanted, found = _parsed(template), _parsed(text)
     if wanted is None or found is None:
         return False
@@ -77,7 +77,7 @@ def _compare(wanted: object, found: object, path: str) -> Iterator[str]:
 
 
 def _may_have_been(wanted: object, length: int) -> bool:
-    """True where the value that the template asks for can be the one that was struck out."""
+    """Return True where the value that the template asks for can be the one that was struck out."""
     if isinstance(wanted, str) and PLACEHOLDER.search(wanted):
         return True
     written = json.dumps(wanted, ensure_ascii=False)

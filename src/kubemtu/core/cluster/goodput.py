@@ -8,15 +8,15 @@ WORTH_A_WARNING = 0.01  # below one part in a hundred nobody measures the differ
 
 
 def share(mtu: int, cost: int) -> float:
-    """The share of the wire that is TCP payload, in full packets of `mtu` bytes with `cost` bytes around each."""
+    """Return the share of the wire that is TCP payload, in full packets of `mtu` bytes with `cost` around each."""
     return max(mtu - TCP_IN_PACKET, 0) / (mtu + cost + ETHERNET)
 
 
 def lost(mtu: int, possible: int, cost: int) -> float:
-    """The part of the possible goodput that packets of `mtu` bytes give away, where `possible` bytes fit."""
+    """Return the part of the possible goodput that packets of `mtu` bytes give away, where `possible` bytes fit."""
     return 1 - share(mtu, cost) / share(possible, cost)
 
 
 def packets(mtu: int, possible: int) -> float:
-    """How many times as many packets carry the same payload."""
+    """Say how many times as many packets carry the same payload."""
     return (possible - TCP_IN_PACKET) / max(mtu - TCP_IN_PACKET, 1)

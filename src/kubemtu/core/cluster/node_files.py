@@ -13,7 +13,7 @@ KERNEL_DEFAULT = 1500  # drivers/net/veth.c leaves ether_setup's ETH_DATA_LEN wh
 STRING_OR_PLACEHOLDER = re.compile(r'"(?:[^"\\]|\\.)*"|__[A-Z0-9_]+?__')
 
 
-class PluginMtu(msgspec.Struct, frozen=True, kw_only=True):
+class PluginRule(msgspec.Struct, frozen=True, kw_only=True):
     """How one CNI plugin comes to the MTU of a new pod: what each CNI's module declares of the plugin that it runs.
 
     The member of the plugin's own configuration decides; where it is absent or 0, the first group that `line` finds in
@@ -59,7 +59,7 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     refused: str = ""  # an MTU that is no integer, as it stands there: the plugin refuses the whole file
 
 
-def of(seen: net.NodeObservation, path: str | None, rules: Iterable[PluginMtu] = ()) -> Rendered | None:
+def of(seen: net.NodeObservation, path: str | None, rules: Iterable[PluginRule] = ()) -> Rendered | None:
     """Read the conflist at `path`, or, where that is absent, the one that the kubelet would take; None: none seen."""
     rules = tuple(rules)
     file = seen.file(path) if path else None
@@ -75,7 +75,7 @@ def of(seen: net.NodeObservation, path: str | None, rules: Iterable[PluginMtu] =
     plugins = plugins_of(file.text)
     if plugins is None:
         return Rendered(path=file.path, text=file.text, modified=file.modified, plugins=None)
-    rule = next((rule for rule in rules if rule.plugin == plugins[0].get("type")), PluginMtu(plugin=""))
+    rule = next((rule for rule in rules if rule.plugin == plugins[0].get("type")), PluginRule(plugin=""))
     member = mtu_member(plugins[0], rule)
     if member is not None and (not isinstance(member, int) or isinstance(member, bool)):
         return Rendered(
@@ -95,7 +95,7 @@ def of(seen: net.NodeObservation, path: str | None, rules: Iterable[PluginMtu] =
     )
 
 
-def _alone(seen: net.NodeObservation, path: str, rules: Iterable[PluginMtu]) -> Rendered | None:
+def _alone(seen: net.NodeObservation, path: str, rules: Iterable[PluginRule]) -> Rendered | None:
     """Return what a plugin's file says where only files of a node were saved, and its conflist was not among them."""
     for rule in rules:
         if rule.stands_for and path.endswith(rule.stands_for) and not seen.links:
@@ -127,7 +127,7 @@ def plugins_of(text: str) -> tuple[dict[str, object], ...] | None:
     return tuple(listed)
 
 
-def mtu_member(plugin: dict[str, object], rule: PluginMtu) -> object:
+def mtu_member(plugin: dict[str, object], rule: PluginRule) -> object:
     """Return what the conflist gives the plugin as MTU; 0 and absent, both "decide yourself", are None."""
     *way, last = rule.member
     place: object = plugin
@@ -136,7 +136,7 @@ def mtu_member(plugin: dict[str, object], rule: PluginMtu) -> object:
     return (place if isinstance(place, dict) else plugin).get(last) or None
 
 
-def _decided(seen: net.NodeObservation, rule: PluginMtu) -> tuple[int | None, str]:
+def _decided(seen: net.NodeObservation, rule: PluginRule) -> tuple[int | None, str]:
     """Return what decides where the plugin's own configuration does not, and its name."""
     if rule.file and seen.file(rule.file) is not None:
         found = rule.written(seen)

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 import msgspec
 
@@ -10,7 +11,7 @@ from kubemtu.core import errors, net, objects
 from kubemtu.core.snapshot import Snapshot
 
 STARTING = 10.0  # seconds; clocks differ, and a pod is seen only after it was made
-RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?[Zz]")
+RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?[Zz]")
 
 
 class Pod(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +44,12 @@ class CniPod(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def running(snapshot: Snapshot) -> tuple[Pod, ...]:
-    """All running pods of the pod network; pods on the host's network have no port and are left out."""
+    """Return all running pods of the pod network; pods on the host's network have no port and are left out."""
     return tuple(pod for found in snapshot.each("Pod") if (pod := _running(found)) is not None)
 
 
 def cni_pods(snapshot: Snapshot, daemonset: objects.Ref | None) -> tuple[CniPod, ...]:
-    """The pods of the CNI's DaemonSet, one a node; empty when it is unknown."""
+    """Return the pods of the CNI's DaemonSet, one a node; empty when it is unknown."""
     if daemonset is None:
         return ()
     return tuple(pod for found in snapshot.each("Pod", daemonset.namespace) if (pod := _of_cni(found, daemonset)))
@@ -99,19 +100,13 @@ def link_suffix(pod: Pod) -> str:
 
 
 def seconds(moment: str) -> float | None:
-    """Read a time of the API (RFC 3339, UTC) as seconds since the epoch; None when it is none.
-
-    The days are counted as Howard Hinnant's days_from_civil does; core reads no clock and needs no calendar module.
-    """
-    read = RFC3339.fullmatch(moment)
-    if read is None:
+    """Read a time of the API (RFC 3339, UTC) as seconds since the epoch; None when it is none."""
+    if RFC3339.fullmatch(moment) is None:
         return None
-    year, month, day, hour, minute, second = (int(part) for part in read.groups()[:6])
-    shifted = year - (month <= 2)
-    of_era = shifted % 400
-    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    days = shifted // 400 * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
-    return days * 86400 + hour * 3600 + minute * 60 + second + float(read[7] or 0)
+    try:
+        return datetime.fromisoformat(moment.upper()).timestamp()
+    except ValueError:  # as of the 31st of June
+        return None
 
 
 def _running(found: objects.Object) -> Pod | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.core import encap, errors
 from kubemtu.core.change import migration
 from kubemtu.core.cluster import pods
 from kubemtu.core.objects import Object, Ref
@@ -18,7 +18,6 @@ from kubemtu.core.snapshot import Snapshot
 API_VERSION = f"{migration.GROUP}/{migration.VERSION}"
 KIND = "MTUPolicy"
 PLURAL = "mtupolicies"
-LEAST, MOST = 68, 65535  # RFC 791, sections 3.2 and 3.1
 REASON_MOST = 500
 DAY = 86400.0
 OFFSET = re.compile(r"([+-])((?:[01][0-9]|2[0-3]):[0-5][0-9])$")
@@ -41,11 +40,11 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def says(self) -> str:
-        """Who says so, and why, where there is a reason."""
+        """Say who says so, and why, where there is a reason."""
         return f"{self.by} ({self.reason.rstrip('.')})" if self.reason else self.by
 
     def holds_for(self, node: str) -> bool:
-        """Whether it is about the paths of that node."""
+        """Return whether it is about the paths of that node."""
         return not self.nodes or node in self.nodes
 
 
@@ -75,7 +74,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         return Bound(path_mtu=self.path_mtu, by=str(self), reason=self.reason, nodes=self.nodes)
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True):
+class RefusedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """A policy that is not used: `why` follows its name in a sentence, `remedy` says what to do."""
 
     name: str
@@ -87,7 +86,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     """The policies that are used, and those that are not."""
 
     used: tuple[Policy, ...] = ()
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RefusedPolicy, ...] = ()
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
@@ -104,14 +103,14 @@ def known(snapshot: Snapshot) -> Known:
             until = one.until
         except errors.Malformed as broken:
             refused.append(
-                Refused(name=found.name, why=f"cannot be used: {broken}", remedy="Correct it, or delete it.")
+                RefusedPolicy(name=found.name, why=f"cannot be used: {broken}", remedy="Correct it, or delete it.")
             )
             continue
         if until is not None and snapshot.taken_at and until <= snapshot.taken_at:
             days = (snapshot.taken_at - until) / DAY
             ago = f"{days:.0f} days ago" if days >= 2 else "less than two days ago"
             refused.append(
-                Refused(
+                RefusedPolicy(
                     name=one.name,
                     why=f"said that the path carries {one.path_mtu} ({one.reason}); it expired at {one.expires}, {ago}",
                     remedy="Measure again (`kubemtu check --prove`), then give it another time, or delete it: "
@@ -126,9 +125,11 @@ def known(snapshot: Snapshot) -> Known:
 def read(found: Object) -> Policy:
     """Decode one. Raises Malformed, naming the field."""
     size = found.integer("spec", "pathMtu")
-    if size is None or not LEAST <= size <= MOST:
+    if size is None or not encap.IPV4_MINIMUM <= size <= encap.LARGEST_MTU:
         held = "missing" if size is None else f"{size}"
-        raise errors.Malformed(f"spec.pathMtu is {held}, and a path MTU is a number from {LEAST} to {MOST}")
+        raise errors.Malformed(
+            f"spec.pathMtu is {held}, and a path MTU is a number from {encap.IPV4_MINIMUM} to {encap.LARGEST_MTU}"
+        )
     reason = (found.text("spec", "reason") or "").strip()
     if not reason:
         raise errors.Malformed("spec.reason is missing: say who says so, or how it was measured")
@@ -148,7 +149,7 @@ def read(found: Object) -> Policy:
 
 
 def body(one: Policy) -> dict[str, object]:
-    """The object of the API that says this."""
+    """Return the object of the API that says this."""
     spec: dict[str, object] = {"pathMtu": one.path_mtu, "reason": one.reason}
     if one.nodes:
         spec["nodes"] = list(one.nodes)
@@ -158,12 +159,12 @@ def body(one: Policy) -> dict[str, object]:
 
 
 def ref(name: str) -> Ref:
-    """The address of the policy of that name."""
+    """Return the address of the policy of that name."""
     return Ref(api_version=API_VERSION, kind=KIND, plural=PLURAL, name=name)
 
 
 def moment(written: str) -> float:
-    """An RFC 3339 time in seconds since the epoch. Raises ValueError, also for a time without a zone."""
+    """Read an RFC 3339 time as seconds since the epoch. Raises ValueError, also for a time without a zone."""
     clock, sign, zone = written, 1, ""
     if (found := OFFSET.search(written)) is not None:
         clock, sign, zone = written[: found.start()] + "Z", -1 if found[1] == "-" else 1, found[2]
@@ -175,7 +176,7 @@ def moment(written: str) -> float:
 
 
 def smallest(bounds: Iterable[Bound], node: str | None = None) -> Bound | None:
-    """What binds the paths of a node most, the first of equals; None for the node: what binds all paths."""
+    """Return what binds the paths of a node most, the first of equals; None for the node: what binds all paths."""
     found = (one for one in bounds if (one.holds_for(node) if node is not None else not one.nodes))
     return min(found, key=lambda one: one.path_mtu, default=None)
 

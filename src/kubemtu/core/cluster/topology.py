@@ -94,7 +94,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def routed(self) -> bool:
-        """Whether a route lets less through than the NIC behind it, as pins of the nodes' own traffic do."""
+        """Return whether a route lets less through than the NIC behind it, as pins of the nodes' own traffic do."""
         return self.nic_mtu is not None and self.link_mtu is not None and self.nic_mtu < self.link_mtu
 
     @property
@@ -149,9 +149,17 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         known = [node for node in self.nodes if node.inner is not None]
         return min(known, key=lambda node: (node.inner, node.name), default=None)
 
+    @functools.cached_property
+    def without_nic(self) -> tuple[Node, ...]:
+        """The nodes that have none of the NICs that the configuration names; none where it names addresses, or none."""
+        names = self.state.nic_names
+        if not names or any(":" in name or name.replace(".", "").isdecimal() for name in names):
+            return ()
+        return tuple(node for node in self.nodes if node.seen.links and not any(map(node.seen.link, names)))
+
     @property
     def origin(self) -> policy.Bound | None:
-        """Who decides what the path carries, where neither interfaces do nor a number that was given."""
+        """Say who decides what the path carries, where neither interfaces do nor a number that was given."""
         return self.narrowest.bound if self.narrowest is not None else self.assumed_by
 
     @property
@@ -182,7 +190,7 @@ def model(
     policies = policy.known(snapshot)
     bounds = (*policies.bounds, *measured)
     anywhere = policy.smallest(bounds)
-    assumed_by = anywhere if anywhere is not None and anywhere.path_mtu < (nic_mtu or policy.MOST + 1) else None
+    assumed_by = anywhere if anywhere is not None and anywhere.path_mtu < (nic_mtu or encap.LARGEST_MTU + 1) else None
     assumed = assumed_by.path_mtu if assumed_by is not None else nic_mtu
     running = pods.running(snapshot)
     of_cni = pods.cni_pods(snapshot, state.daemonset)
@@ -229,7 +237,7 @@ def model(
 
 
 def inner(encapsulations: Iterable[encap.Encapsulation], nic_mtu: int) -> int | None:
-    """What the costliest of the encapsulations leaves of a NIC's MTU; None when it leaves nothing."""
+    """Return what the costliest of the encapsulations leaves of a NIC's MTU; None when it leaves nothing."""
     try:
         left = min((one.inner(nic_mtu) for one in encapsulations), default=nic_mtu)
     except errors.UsageError:
@@ -238,7 +246,7 @@ def inner(encapsulations: Iterable[encap.Encapsulation], nic_mtu: int) -> int | 
 
 
 def only(found: Topology, namespace: str) -> Topology:
-    """The same network, saying nothing of pods of other namespaces; what the path carries stays what it is."""
+    """Return the same network, saying nothing of pods of other namespaces; what the path carries stays what it is."""
     own = f"{namespace}/"
     nodes = tuple(
         msgspec.structs.replace(
@@ -268,7 +276,7 @@ def _node(
         for port in seen.ports
     )
     sizes = [size for size in (nic_mtu, given) if size]
-    bound = said if said is not None and said.path_mtu < min(sizes, default=policy.MOST + 1) else None
+    bound = said if said is not None and said.path_mtu < min(sizes, default=encap.LARGEST_MTU + 1) else None
     path_mtu = bound.path_mtu if bound is not None else min(sizes, default=None)
     return Node(
         name=seen.node,
@@ -290,12 +298,12 @@ def _node(
 
 
 def _in_order(port: Port) -> list[tuple[str, int]]:
-    """What orders pods as people count: web-2 before web-10."""
+    """Return what orders pods as people count: web-2 before web-10."""
     return [(text, int(number or 0)) for text, number in re.findall(r"([^0-9]*)([0-9]{0,18})", port.pod)]
 
 
 def _own(state: CniState, tunnel: net.Link | None) -> tuple[encap.Encapsulation, ...]:
-    """The encapsulations that this device does; all of them where it cannot be told."""
+    """Return the encapsulations that this device does; all of them where it cannot be told."""
     if tunnel is None or tunnel.vxlan is None:
         return state.encapsulation
     outer = headers.IPV6 if tunnel.vxlan.ipv6_outer else headers.IPV4
@@ -304,7 +312,7 @@ def _own(state: CniState, tunnel: net.Link | None) -> tuple[encap.Encapsulation,
 
 
 def _uplink(seen: net.NodeObservation, tunnel: net.Link | None) -> net.Uplink | None:
-    """The narrowest way to a peer.
+    """Return the narrowest way to a peer.
 
     A VXLAN device that is bound to a lower device sends by that one, whatever the routes say (drivers/net/vxlan: the
     lookup has oif set). A node without peers has only its default route, by which it would reach the first one.

@@ -39,13 +39,13 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> bool:
-        """Whether it stands where `kubemtu relieve` leaves a cluster: every sender pinned, on purpose."""
+        """Return whether it stands where `kubemtu relieve` leaves a cluster: every sender pinned, on purpose."""
         there = self.progress
         return self.relief and there.direction == "forward" and there.step > 0 and there.phase is None
 
     @property
     def quiet(self) -> bool:
-        """Whether its driver has let go, or shown no sign for so long that nobody seems to drive it."""
+        """Return whether its driver has let go, or shown no sign for so long that nobody seems to drive it."""
         if self.released is not None:
             return True
         if self.renewed is not None:
@@ -54,7 +54,7 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stands(self) -> str:
-        """Where it stands, as it follows "it"."""
+        """Say where it stands, as it follows "it"."""
         there = self.progress
         if there.untouched:
             return "has not changed anything yet"

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from kubemtu.core import net
 from kubemtu.core.evidence import stalls
 from kubemtu.core.evidence.records import Counters, Evidence, Kind, Symptom
 from kubemtu.core.net import PodPort
 from kubemtu.core.text import wording
 
 NEAR = 16  # bytes: the kernel's search ends tcp_probe_threshold (8) below what fits, and its steps overlap
-SLACK = 4  # a veth takes four bytes more than its MTU (include/linux/netdevice.h, __is_skb_forwardable)
 HERE = "this namespace"
 DISCOVERY = {  # Documentation/networking/ip-sysctl.rst
     1: "packets go out without DF and may be cut on their way, which hides what their size would show",
@@ -159,7 +159,7 @@ class _PortDirection(msgspec.Struct, frozen=True):
     @property
     def differ(self) -> bool:
         """Whether the receiver drops some of what the sender may send."""
-        return self.mtus[0] + SLACK < self.mtus[1]
+        return self.mtus[0] + net.VLAN_SLACK < self.mtus[1]
 
 
 def _ways(port: PodPort, old: PodPort | None) -> tuple[_PortDirection, _PortDirection]:

@@ -5,12 +5,13 @@ from typing import Final, Literal
 
 import msgspec
 
+from kubemtu.core import net
 from kubemtu.core.mesh import cover, rounds, sentences
 from kubemtu.core.mesh.marks import MeasuredPairs, Part
 from kubemtu.core.mesh.planes import OWN, Plane, Sort, planes
 from kubemtu.core.mesh.regions import BOTH_WAYS, LINES, Region, Shape, Zones, parts
 from kubemtu.core.mesh.suspects import Confidence, Suspect
-from kubemtu.core.path import known_sizes, verdict
+from kubemtu.core.path import verdict
 from kubemtu.core.path.verdict import Kind
 from kubemtu.core.remedy import Remedy
 from kubemtu.core.text.wording import names, verb
@@ -117,7 +118,7 @@ class _Inference:
                 continue
             towards = dict.fromkeys(pairs, 0)
             for plane in self.planes:
-                if plane.sort in {Sort(mtu=size), Sort(mtu=size + known_sizes.VLAN_SLACK)}:
+                if plane.sort in {Sort(mtu=size), Sort(mtu=size + net.VLAN_SLACK)}:
                     for member in pairs:
                         column = Part(self.measured.everyone, self.measured.one(member))
                         towards[member] += plane.open.count(column)

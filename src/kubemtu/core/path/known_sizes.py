@@ -7,11 +7,10 @@ All sizes are of whole IP packets, in bytes.
 
 from collections.abc import Iterable
 
-from kubemtu.core import encap
+from kubemtu.core import encap, net
 from kubemtu.core.encap import Encapsulation, Stack
 from kubemtu.core.headers import IPV6
 
-VLAN_SLACK = 4  # net/core/dev.c __is_skb_forwardable: mtu + hard_header_len + VLAN_HLEN
 ETHERNET = 1500  # IEEE 802.3 3.2.7
 LINKS = (
     ETHERNET,
@@ -74,4 +73,4 @@ def hypotheses(top: int, also: Iterable[int] = ()) -> tuple[int, ...]:
 def _slack(link: int) -> tuple[int, ...]:
     """Return the link itself and VXLAN over it, each as a router enforces it and as a veth does."""
     overlay = link - _VXLAN.cost
-    return (overlay, overlay + VLAN_SLACK, link, link + VLAN_SLACK)
+    return (overlay, overlay + net.VLAN_SLACK, link, link + net.VLAN_SLACK)

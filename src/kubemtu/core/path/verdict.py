@@ -26,7 +26,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from kubemtu.core.path import known_sizes, wording
+from kubemtu.core import net
+from kubemtu.core.path import wording
 from kubemtu.core.path.direction import Direction
 from kubemtu.core.path.wording import Kind
 from kubemtu.core.text import wording as text_wording
@@ -191,7 +192,7 @@ def _kind(one: Direction, wanted: int) -> Kind:
         return "outer fragments" if one.unfragmented_mtu is not None and one.unfragmented_mtu < wanted else "ok"
     if found.limit == "fragments":
         return "fragmented"
-    if found.limit == "silence" and found.mtu in {one.receiver_mtu, one.receiver_mtu + known_sizes.VLAN_SLACK}:
+    if found.limit == "silence" and found.mtu in {one.receiver_mtu, one.receiver_mtu + net.VLAN_SLACK}:
         return "receiver"
     return _smaller(one)
 

@@ -22,7 +22,7 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def unified(edit: EditValue) -> str:
-    """The edit as a unified diff of the value's text, headed by the object and the path of the value."""
+    """Return the edit as a unified diff of the value's text, headed by the object and the path of the value."""
     place = f"{edit.ref}, {dotted(edit.path)}"
     lines = difflib.unified_diff(_lines(edit.before), _lines(edit.after), place, place, lineterm="")
     return "\n".join(lines)
@@ -36,7 +36,7 @@ def _lines(value: str | int | None) -> list[str]:
 
 
 def brief(edit: EditValue) -> str:
-    """The edit in a few words: the key, and what becomes of it: `veth_mtu: 1450 → 8950`, or the lines that differ."""
+    """Return the edit in a few words: the key and what becomes of it (`mtu: 1450 → 8950`), or the lines that differ."""
     key = edit.path[-1]
     if edit.after is None:
         return f"{key} taken away"
@@ -75,7 +75,7 @@ def _cut(text: str) -> str:
 
 
 def reach(whole: Plan, topology: Topology) -> Reach:
-    """What the plan touches, as observed now."""
+    """Return what the plan touches, as observed now."""
     daemonsets = {step.ref.name for step in whole.steps if isinstance(step, Rollout)}
     restarts = {pod.node: pod.name for pod in topology.cni_pods} if daemonsets else {}
     live = [node for step in whole.steps if isinstance(step, Live) for node in step.nodes]
@@ -84,12 +84,12 @@ def reach(whole: Plan, topology: Topology) -> Reach:
 
 
 def _changing(node: NodeTarget) -> int:
-    """How many pods of a node get another MTU; all where an older plan does not say."""
+    """Say how many pods of a node get another MTU; all where an older plan does not say."""
     return node.running if node.changing is None else node.changing
 
 
 def steps(whole: Plan) -> Iterator[str]:
-    """The steps in their order, a line each."""
+    """Return the steps in their order, a line each."""
     for step in whole.steps:
         match step:
             case EditValue():
@@ -133,7 +133,7 @@ def _live(step: Live) -> str:
 
 
 def back(whole: Plan) -> Iterator[str]:
-    """The steps that undo the whole plan, a line each."""
+    """Return the steps that undo the whole plan, a line each."""
     for step in undo.undo(whole, len(whole.steps), None):
         match step:
             case EditValue():

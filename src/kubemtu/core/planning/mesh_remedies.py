@@ -27,7 +27,7 @@ def advised(
     mixed: bool = False,
     network: Topology | None = None,
 ) -> Fault:
-    """The fault with what to do about it; `layer` is "nodes" or "pods", and `nodes` what is at fault between nodes.
+    """Return the fault with what to do about it; `layer` is "nodes" or "pods", `nodes` what is at fault between nodes.
 
     `expected` is what should have arrived, in bytes; `nodes` is None where they were not measured; `mixed`: their NICs
     differ; `network`: the pod network as `check` sees it, None where it is not recognised.
@@ -80,7 +80,7 @@ def _everywhere(fault: Fault, expected: int, *, sound: bool) -> Fault:
 
 
 def sized(fault: Fault) -> bool:
-    """Whether it says how large a packet may be."""
+    """Return whether it says how large a packet may be."""
     return fault.kind not in {None, "refused here", *verdict.UNDECIDED} and fault.mtu > 0
 
 

@@ -67,7 +67,7 @@ def _automatic(topology: Topology, least: int, needed: str) -> int:
 
 
 def _given(topology: Topology) -> bool:
-    """Whether the path is narrower than any NIC that was seen: somebody says so."""
+    """Return whether the path is narrower than any NIC that was seen: somebody says so."""
     narrow = topology.narrowest
     return narrow is None or narrow.path_mtu != narrow.nic_mtu
 
@@ -132,7 +132,7 @@ def _largest(topology: Topology) -> int:
 
 
 def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) -> tuple[Step, ...]:
-    """The CNI's steps that are needed: a restart only where something changes, or where a node has not followed yet."""
+    """Return the CNI's steps that are needed: a restart only where something changes, or a node did not follow yet."""
     edits = [step for step in steps if isinstance(step, EditValue) and step.before != step.after]
     if _by_itself(topology, aim):
         edits = [edit for edit in edits if edit.before is None and isinstance(edit.after, str)]  # keys that were lost
@@ -158,13 +158,13 @@ def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) 
 
 
 def _remembering(step: Rollout, topology: Topology) -> Rollout:
-    """The restart, with what the nodes hold before it."""
+    """Return the restart, with what the nodes hold before it."""
     held = {node.rendered.literal for node in topology.nodes if node.rendered is not None}
     return msgspec.structs.replace(step, held=tuple(sorted(held, key=lambda mtu: mtu or 0)))
 
 
 def _by_itself(topology: Topology, aim: int) -> bool:
-    """True when nothing is configured and every node gives its pods that MTU all the same: then let it be."""
+    """Return True when nothing is configured and every node gives its pods that MTU all the same: then let it be."""
     if {codes.MTU112.code, codes.MTU122.code} & {found.code for found in topology.state.findings}:
         return False  # something is configured, and no node could be given it
     if not topology.nodes and topology.state.pod_mtu is None and topology.born == aim:
@@ -192,7 +192,7 @@ def _live(topology: Topology, aim: int) -> tuple[Live, ...]:
 
 
 def _only_spare(topology: Topology, devices: Sequence[tuple[int, int]], targets: Sequence[NodeTarget]) -> bool:
-    """True when nothing but tunnel devices would change, and each of those only has room that no pod uses."""
+    """Return True when nothing but tunnel devices would change, and each of those only has room that no pod uses."""
     spare = [
         (node.tunnel.mtu, to.tunnel_mtu)
         for node, to in zip(topology.nodes, targets, strict=True)

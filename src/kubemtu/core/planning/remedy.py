@@ -46,7 +46,7 @@ def of(topology: Topology, *, between_nodes: int = 0, between_pods: int = 0) -> 
 
 
 def _of_pods(topology: Topology, carries: int, bound: policy.Bound | None) -> Cause:
-    """Whether pods or their configuration suit the path, and if not, what that is for."""
+    """Return whether pods or their configuration suit the path, and if not, what that is for."""
     born = {node.rendered.gives for node in topology.nodes if node.rendered is not None} - {None}
     sizes = {port.mtu for _, port in topology.ports} | born | {topology.state.pod_mtu} - {None}
     if sizes <= {carries}:
@@ -57,7 +57,7 @@ def _of_pods(topology: Topology, carries: int, bound: policy.Bound | None) -> Ca
 
 
 def _low(node: Node, carries: int) -> bool:
-    """Whether its tunnel device refuses what its pods may send and the path carries."""
+    """Return whether its tunnel device refuses what its pods may send and the path carries."""
     if node.tunnel is None or node.fits is None:
         return False
     largest = max((port.mtu for port in node.ports), default=0)
@@ -69,7 +69,7 @@ def _apart(topology: Topology) -> bool:
 
 
 def _bridge_apart(node: Node) -> bool:
-    """Whether the bridge of its pods has not what all its ports have."""
+    """Return whether the bridge of its pods has not what all its ports have."""
     sizes = {port.at.host_mtu for port in node.ports if node.bridge is not None and port.at.bridge == node.bridge.name}
     return node.bridge is not None and len(sizes) == 1 and node.bridge.mtu not in sizes
 

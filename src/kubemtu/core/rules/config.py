@@ -11,7 +11,6 @@ from kubemtu.core.cluster.node_files import Rendered
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import dotted
-from kubemtu.core.rules import link
 from kubemtu.core.text.wording import names, sizes
 
 # A file system's clock and the API's whole seconds differ; an installer that lingers writes only after it has copied
@@ -91,12 +90,12 @@ def _configured(topology: Topology) -> Iterable[Finding]:
 
 
 def _computed(state: CniState) -> str:
-    """How the CNI comes to what new pods get, as the beginning of a sentence that ends with it."""
+    """Say how the CNI comes to what new pods get, as the beginning of a sentence that ends with it."""
     return f"{state.name} takes {state.subtracts} off the NIC and" if state.subtracts else "the NIC's is taken and"
 
 
 def _whatever(topology: Topology, place: str) -> Iterable[Finding]:
-    """Where no NIC is known: what the CNI leaves is too much on any, when it takes off less than goes around."""
+    """Judge where no NIC is known: what the CNI leaves is too much on any, when it takes off less than goes around."""
     state, nic = topology.state, USUAL_NIC
     if state.pod_mtu is not None or state.subtracts is None or not state.encapsulation_known:
         return
@@ -142,7 +141,7 @@ def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str)
 
 
 def _written(state: CniState, pod_mtu: int) -> int:
-    """The number as it stands in the key, which may count the underlay's packet instead of the pod's."""
+    """Return the number as it stands in the key, which may count the underlay's packet instead of the pod's."""
     return pod_mtu + (state.mtu_keys[0].subtracts if state.mtu_keys else 0)
 
 
@@ -186,7 +185,7 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
 
 
 def _born(topology: Topology, born: dict[tuple[int, str, str], list[Node]]) -> Iterable[Finding]:
-    """Nothing is configured, so each node decides: hold what it decided against the path."""
+    """Hold what each node decided against the path, where nothing is configured."""
     carries = topology.carries
     for (gives, by, daemon), nodes in born.items():
         if carries is not None and gives != carries:
@@ -260,22 +259,21 @@ def _stale(topology: Topology, node: Node, conflist: Rendered, restart: str) -> 
 
 
 def _restart(topology: Topology) -> str:
-    """How the CNI is restarted, and what must come first: a pod that stays down takes its node's network along."""
+    """Say how the CNI is restarted, and what must come first: a pod that stays down takes its node's network along."""
     if topology.state.daemonset is None:
         return "restart the CNI on this node."
     namespace, name = topology.state.daemonset.namespace, topology.state.daemonset.name
     command = f"kubectl -n {namespace} rollout restart daemonset/{name}, or `kubemtu apply`."
-    found = {finding.code for finding in (*topology.state.findings, *link.find(topology))}
-    if codes.MTU108.code in found:
+    if any(finding.code == codes.MTU108.code for finding in topology.state.findings):
         return f"First put the missing key back ({codes.MTU108.code}), else no pod of {name} comes back; then {command}"
-    if codes.MTU109.code in found:
+    if topology.without_nic:
         reader = topology.state.nic_reader or topology.state.name
         return f"First name a NIC that every node has ({codes.MTU109.code}), else {reader} exits; then {command}"
     return command
 
 
 def _broken(state: CniState) -> bool:
-    """True when no installer could render the configuration: then it says nothing about the files on the nodes."""
+    """Return True when no installer could render the configuration, which then says nothing about the nodes' files."""
     broken = {codes.MTU108.code, codes.MTU112.code, codes.MTU122.code}
     return any(found.code in broken for found in state.findings)
 

@@ -72,7 +72,7 @@ def _routes(node: Node, topology: Topology) -> Iterable[Finding]:
 
 
 def _written(node: Node) -> str:
-    """Which change put them there, as far as the node's own journals tell; the record of it is gone."""
+    """Say which change put them there, as far as the node's own journals tell; the record of it is gone."""
     left = [one.name for one in node.seen.journals if not one.ended]
     return f" The node has journals of {names(left)} that have not ended, in /run/kubemtu." if left else ""
 
@@ -84,7 +84,7 @@ def _cost(how: str) -> str:
 
 
 def _unpin(route: net.Route) -> str:
-    """The command that takes the pin off one route and leaves the rest of it."""
+    """Return the command that takes the pin off one route and leaves the rest of it."""
     family = "-6 " if route.family == 6 else ""
     way = f" via {route.gateway}" if route.gateway else ""
     return f"ip {family}route change {route.destination}{way} dev {route.device}; ip {family}route flush cache"

@@ -15,25 +15,18 @@ def find(topology: Topology) -> tuple[Finding, ...]:
 
 def _absent(topology: Topology) -> Iterable[Finding]:
     state = topology.state
-    if not state.nic_names or any(_is_address(name) for name in state.nic_names):
-        return
-    for node in topology.nodes:
+    for node in topology.without_nic:
         # Each is tried in turn, so one that is there is enough (flannel-io/flannel: main.go, --iface).
-        if node.seen.links and not any(node.seen.link(name) for name in state.nic_names):
-            there = dict.fromkeys(way.device for way in node.seen.uplinks)
-            there |= dict.fromkeys(link.name for link in node.seen.links if not link.kind and link.name != "lo")
-            yield codes.finding(
-                codes.MTU109,
-                f"node {node.name}, {state.nic_key or state.name}",
-                f"The configuration names {names(state.nic_names)}, and this node has only "
-                f"{names(there) or 'other devices'}. What runs here keeps running; at its next start "
-                f"{state.nic_reader or state.name} exits, and the node loses its pod network.",
-                "Name a NIC that every node has, or leave the name out: then the default route decides.",
-            )
-
-
-def _is_address(name: str) -> bool:
-    return ":" in name or name.replace(".", "").isdecimal()
+        there = dict.fromkeys(way.device for way in node.seen.uplinks)
+        there |= dict.fromkeys(link.name for link in node.seen.links if not link.kind and link.name != "lo")
+        yield codes.finding(
+            codes.MTU109,
+            f"node {node.name}, {state.nic_key or state.name}",
+            f"The configuration names {names(state.nic_names)}, and this node has only "
+            f"{names(there) or 'other devices'}. What runs here keeps running; at its next start "
+            f"{state.nic_reader or state.name} exits, and the node loses its pod network.",
+            "Name a NIC that every node has, or leave the name out: then the default route decides.",
+        )
 
 
 def _mixed(topology: Topology) -> Iterable[Finding]:
@@ -63,7 +56,7 @@ def _mixed(topology: Topology) -> Iterable[Finding]:
 
 
 def _may_send(node: Node) -> int:
-    """The largest packet of this node's pods, and of the node itself over the tunnel, that its own devices let out."""
+    """Return the largest packet of this node's pods, and of itself over the tunnel, that its own devices let out."""
     pods = max((port.sends for port in node.ports), default=0)
     tunnel = node.tunnel.mtu if node.tunnel is not None else None
     return min(pods, tunnel) if tunnel is not None else pods

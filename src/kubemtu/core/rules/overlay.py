@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from kubemtu.core import codes
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding, Severity
+from kubemtu.core.net import VLAN_SLACK
 from kubemtu.core.text.wording import count, has, names, sizes
-
-SLACK = 4  # what a veth or bridge port forgives (include/linux/netdevice.h, __is_skb_forwardable)
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
@@ -84,12 +83,12 @@ def _companions(node: Node, topology: Topology) -> Iterable[Finding]:
 
 
 def _useful(node: Node, topology: Topology) -> int:
-    """What the tunnel can use: what its NIC leaves, and no more than gets through to every other node."""
+    """Return what the tunnel can use: what its NIC leaves, and no more than gets through to every other node."""
     return min((size for size in (node.fits, topology.carries) if size is not None), default=0)
 
 
 def _expected(node: Node, topology: Topology) -> int:
-    """What the tunnel must let through: what pods of this node use or will use, as far as the path carries it."""
+    """Return what the tunnel must let through: what pods here use or will use, as far as the path carries it."""
     born = node.rendered.gives if node.rendered is not None else None
     wanted = max(*(port.mtu for port in node.ports), born or 0, 0) if node.ports else born or 0
     return min(wanted, _useful(node, topology))
@@ -109,20 +108,21 @@ def _bridge(node: Node) -> Iterable[Finding]:
             place,
             f"The ports of {bridge.name} differ: {count(len(small), 'pod')} {smallest} ({names(small)}), others up to "
             f"{largest}. Between pods of this node nothing routes, so packets of "
-            f"{sizes(smallest + SLACK + 1, largest)} bytes to the smaller ones vanish without an ICMP error; TCP "
+            f"{sizes(smallest + VLAN_SLACK + 1, largest)} bytes to the smaller ones vanish without an ICMP error; TCP "
             "agrees on less.",
             "Run `kubemtu apply`, which gives every pod the same, or restart the pods that differ.",
-            "error" if largest > smallest + SLACK else "warning",
+            "error" if largest > smallest + VLAN_SLACK else "warning",
         )
     elif bridge.mtu > smallest:
+        above = smallest + VLAN_SLACK + 1
         yield codes.finding(
             codes.MTU121,
             place,
             f"{bridge.name} has {bridge.mtu}, its ports {smallest}: what the node sends or forwards to its pods in "
-            f"packets of {sizes(smallest + SLACK + 1, bridge.mtu)} bytes vanishes at the port, without an ICMP error. "
+            f"packets of {sizes(above, bridge.mtu)} bytes vanishes at the port, without an ICMP error. "
             "A bridge that was once set by hand no longer follows its ports.",
             f"ip link set dev {bridge.name} mtu {smallest} on this node, or `kubemtu apply`.",
-            "error" if bridge.mtu > smallest + SLACK else "warning",
+            "error" if bridge.mtu > smallest + VLAN_SLACK else "warning",
         )
     elif bridge.mtu < smallest:
         yield codes.finding(

@@ -45,7 +45,7 @@ def _by(topology: Topology) -> str:
 
 
 def _fate(topology: Topology, node: Node, largest: int, carries: int) -> str:
-    """What becomes of packets to other nodes that are too large, size by size.
+    """Return what becomes of packets to other nodes that are too large, size by size.
 
     `carries` is for packets of this way: IPv4 over one tunnel may fit where IPv6 over its twin does not.
     """
@@ -86,7 +86,7 @@ def _fate(topology: Topology, node: Node, largest: int, carries: int) -> str:
 
 
 def _twin(node: Node) -> net.Link | None:
-    """The tunnel device of the same pod network that goes over IPv6, where there are two."""
+    """Return the tunnel device of the same pod network that goes over IPv6, where there are two."""
     own = node.tunnel.vxlan if node.tunnel is not None else None
     if own is None or own.ipv6_outer:
         return None

@@ -6,11 +6,8 @@ from typing import TypeVar
 from kubemtu.core import codes, encap
 from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.codes import Finding, Severity
+from kubemtu.core.net import VLAN_SLACK
 from kubemtu.core.text.wording import count, has, names, sizes
-
-# A veth or bridge port takes what fits its MTU plus the Ethernet header plus one VLAN tag, tag or no tag
-# (include/linux/netdevice.h, __is_skb_forwardable): four bytes more than its MTU says.
-VLAN_SLACK = 4
 
 K = TypeVar("K")
 BOTH_ENDS = "Run `kubemtu apply`: it sets both ends of every pod without restarting one."
@@ -92,7 +89,7 @@ def _older(node: Node, topology: Topology) -> Iterable[Finding]:
 
 
 def _right(port: Port, gives: int, topology: Topology) -> bool:
-    """True when the pod is as it should be and the file on its node is not: other findings tell of the file."""
+    """Return True when the pod is as it should be and the file on its node is not: other findings tell of the file."""
     fits = topology.carries is not None and port.mtu <= topology.carries < gives
     return fits or port.mtu == topology.state.pod_mtu
 

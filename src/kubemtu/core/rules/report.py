@@ -75,7 +75,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(topology: Topology) -> tuple[Finding, ...]:
-    """All findings, causes first; one that says the same of the same place as an earlier one is left out.
+    """Return all findings, causes first; one that says the same of the same place as an earlier one is left out.
 
     A command in a remedy leads where the finding says: by the same path.
     """
@@ -137,7 +137,7 @@ def _verdict(topology: Topology, findings: tuple[Finding, ...]) -> Verdict:
 
 
 def _conditional(topology: Topology) -> bool:
-    """True when the configuration alone says for which NICs it is right, and nobody could have shown one."""
+    """Return True when the configuration alone says for which NICs it is right, and nobody could have shown one."""
     state = topology.state
     known = state.pod_mtu is not None or state.subtracts is not None
     return topology.offline and state.encapsulation_known and known
@@ -173,7 +173,7 @@ def _healthy(topology: Topology, _findings: tuple[Finding, ...]) -> str:
 
 
 def _source(topology: Topology) -> str:
-    """Who says what the path carries."""
+    """Say who says what the path carries."""
     if topology.origin is not None:
         return f"{topology.origin.says} says"
     narrow = topology.narrowest
@@ -184,7 +184,7 @@ def _source(topology: Topology) -> str:
 
 
 def _suits(topology: Topology) -> str:
-    """The condition under which a configuration is right whose NICs nobody has seen."""
+    """Return the condition under which a configuration is right whose NICs nobody has seen."""
     state = topology.state
     around = f", and {state.encapsulation_name} goes around their packets" if state.encapsulation else ""
     own = "No node was observed: --nic-mtu N judges it against the smallest NIC of yours."
@@ -228,7 +228,7 @@ def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
 
 
 def _first(finding: Finding) -> str:
-    """What a finding says first: a sentence, and the next one where that is too short to say anything."""
+    """Return what a finding says first: a sentence, and the next one where that is too short to say anything."""
     first, dot, rest = finding.message.partition(". ")
     if dot and len(first) < SHORT:
         first = f"{first}. {rest.partition('. ')[0]}"
@@ -262,7 +262,7 @@ def _unobserved(topology: Topology) -> str:
 
 
 def _unseen(topology: Topology) -> tuple[str, ...]:
-    """What `_missing` is about, in a word or two each."""
+    """Return what `_missing` is about, in a word or two each."""
     listed = [entry.what for entry in topology.unread]
     listed += [f"node {name}" for name in topology.silent if not topology.offline]
     listed += [f"node {node.name}" for node in topology.nodes if node.seen.troubles]

@@ -32,7 +32,7 @@ def _one(topology: Topology, one: Unfinished) -> Finding:
 
 
 def _nobody(one: Unfinished) -> str:
-    """Why nobody is taken to drive it."""
+    """Say why nobody is taken to drive it."""
     if one.released is not None:
         return f"nobody drives it: its driver stopped {span(one.released)} ago"
     if one.renewed is not None:
@@ -42,7 +42,7 @@ def _nobody(one: Unfinished) -> str:
 
 
 def _pins(topology: Topology) -> str:
-    """What the nodes show that it holds: pins in pods, and on the nodes' own routes to them."""
+    """Return what the nodes show that it holds: pins in pods, and on the nodes' own routes to them."""
     pods: dict[str, list[int]] = {}
     for node, port in topology.ports:
         locked = [route.mtu for route in port.at.routes if route.locked and route.mtu is not None]

@@ -57,7 +57,7 @@ def _pods(topology: Topology) -> Iterable[Finding]:
 
 
 def _looked_for(topology: Topology) -> str:
-    """What the pods' interfaces are told by."""
+    """Return what the pods' interfaces are told by."""
     rule = topology.state.ports
     return f"bridge {rule.bridge}" if rule.bridge else f"a name like {', '.join(f'{each}*' for each in rule.prefixes)}"
 

@@ -13,9 +13,9 @@ from typing import Literal
 
 import msgspec
 
+from kubemtu.core.net import VLAN_SLACK
 from kubemtu.core.path import verdict as path_verdict
 from kubemtu.core.path.direction import Direction
-from kubemtu.core.path.known_sizes import VLAN_SLACK
 from kubemtu.core.path.verdict import UNDECIDED, Verdict
 from kubemtu.core.probe import proof, request
 from kubemtu.core.why.endpoints import Endpoint

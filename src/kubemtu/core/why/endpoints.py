@@ -10,7 +10,6 @@ from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 
 Kind = Literal["pod", "node", "service", "address"]
-TUNNELS = frozenset({"vxlan", "ipip", "ip6tnl", "sit", "gre", "gretap", "geneve", "wireguard"})
 MEMBERS_MOST = 8  # endpoints of a Service that are measured
 ENDED = frozenset({"Succeeded", "Failed"})
 
@@ -158,7 +157,7 @@ def _overlay(observation: net.NodeObservation | None) -> tuple[str, int]:
 
 
 def _tunnels(observation: net.NodeObservation | None) -> bool:
-    return observation is not None and any(link.up and link.kind in TUNNELS for link in observation.links)
+    return observation is not None and any(link.up and link.kind in net.TUNNEL_KINDS for link in observation.links)
 
 
 def services(inventory: Inventory) -> Iterator[Object]:

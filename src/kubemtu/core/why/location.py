@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from kubemtu.core.cluster.topology import Topology
-from kubemtu.core.path.known_sizes import VLAN_SLACK
+from kubemtu.core.net import VLAN_SLACK
 from kubemtu.core.planning import remedy as remedies
 from kubemtu.core.remedy import Remedy
 from kubemtu.core.why.directions import LegView, PathView

@@ -5,10 +5,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kubemtu.core import net
+from kubemtu.core import encap, headers, net
 from kubemtu.core.change import migration, plan
-
-VXLAN = {False: 50, True: 70}  # bytes that a VXLAN device adds over IPv4 and IPv6 (RFC 7348 section 5)
 
 
 def present(step: plan.Live, seen: Mapping[str, net.NodeObservation]) -> dict[str, plan.NodeTarget]:
@@ -49,7 +47,7 @@ def _room(seen: net.NodeObservation, tunnel: net.Link) -> int:
     lower = seen.link(tunnel.vxlan.lower) if tunnel.vxlan is not None and tunnel.vxlan.lower else None
     if lower is None or tunnel.vxlan is None:
         return tunnel.mtu
-    return lower.mtu - VXLAN[tunnel.vxlan.ipv6_outer]
+    return lower.mtu - encap.vxlan(headers.IPV6 if tunnel.vxlan.ipv6_outer else headers.IPV4).cost
 
 
 def desired(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import msgspec
 
 from kubemtu.core.evidence import records
-from kubemtu.core.path.known_sizes import VLAN_SLACK
+from kubemtu.core.net import VLAN_SLACK
 from kubemtu.core.path.verdict import UNDECIDED
 from kubemtu.core.probe import request
 from kubemtu.core.snapshot import Snapshot

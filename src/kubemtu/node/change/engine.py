@@ -38,7 +38,7 @@ class Engine:
     """
 
     def __init__(self, known: journal.Journal, *, roots: netns.Roots | None = None, trust: float = 0.0) -> None:
-        """Opens the node's socket in the calling thread's namespace. Raises Denied or Refused."""
+        """Open the node's socket in the calling thread's namespace. Raises Denied or Refused."""
         self.known = known
         self.state = state.State(roots or netns.Roots())
         self.notes: tuple[str, ...] = ()
@@ -57,17 +57,17 @@ class Engine:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Closes the sockets; the journal stays open."""
+        """Close the sockets; the journal stays open."""
         self.close()
 
     def close(self) -> None:
-        """Lets go of every namespace."""
+        """Let go of every namespace."""
         self.state.close()
 
     def make_true(
         self, desired: migration.Desired, *, only: Collection[int] | None = None, node: bool = True
     ) -> migration.Applied:
-        """Makes the node true to `desired.row`; with `only`, just the pods with those host indexes (and the node's
+        """Make the node true to `desired.row`; with `only`, just the pods with those host indexes (and the node's
         own routes and devices, when `node`), as a listener asks for.
 
         Never raises for what one pod or link refuses: that is one of `failures`. Raises Denied without the
@@ -116,8 +116,8 @@ class Engine:
 
     def _look(
         self, desired: migration.Desired, only: Collection[int] | None, *, node: bool
-    ) -> tuple[View, list[state.Pod]]:
-        """Reads what may have changed since the last call, and records what has not been seen before."""
+    ) -> tuple[View, list[state.PodState]]:
+        """Read what may have changed since the last call, and record what has not been seen before."""
         self.state.find(desired.ports)
         asked = self.state.pods.keys() if only is None else only
         trusted = time.monotonic() - self._trust
@@ -130,8 +130,8 @@ class Engine:
         pods = [pod for index, pod in self.state.pods.items() if index in asked or pod.read_at > trusted]
         return self._recorded(desired, pods, node=node), pods
 
-    def _look_again(self, view: View, stages: Sequence[Sequence[steps.Step]]) -> tuple[View, list[state.Pod]]:
-        """Reads what has just been written, as far as the kernel has not shown it with its acceptance."""
+    def _look_again(self, view: View, stages: Sequence[Sequence[steps.Step]]) -> tuple[View, list[state.PodState]]:
+        """Read what has just been written, as far as the kernel has not shown it with its acceptance."""
         kinds = {type(stage[0]) for stage in stages}
         on_node = any(isinstance(stage[0], steps.Conf) and stage[0].pod is None for stage in stages)
         follows = steps.Ends in kinds and view.bridge is not None  # a bridge that nobody has set follows its ports
@@ -144,7 +144,7 @@ class Engine:
         pods = [pod for pod in self.state.pods.values() if pod in written]
         return self._recorded(view.desired, pods, node=True), pods
 
-    def _recorded(self, desired: migration.Desired, pods: Sequence[state.Pod], *, node: bool) -> View:
+    def _recorded(self, desired: migration.Desired, pods: Sequence[state.PodState], *, node: bool) -> View:
         view = View(self.state, desired, self.known)
         present = [pod for pod in pods if pod.pod is not None]
         self.known.append(view.unrecorded(present))
@@ -152,9 +152,9 @@ class Engine:
         return view
 
     def _compare(
-        self, view: View, pods: Iterable[state.Pod], *, node: bool
+        self, view: View, pods: Iterable[state.PodState], *, node: bool
     ) -> tuple[list[list[steps.Step]], dict[str, str]]:
-        """What is to be written, and the sentences about pins that cannot be."""
+        """Return what is to be written, and the sentences about pins that cannot be."""
         stages = steps.Stages()
         for pod in pods:
             stages.add_pod(view, pod)
@@ -165,7 +165,7 @@ class Engine:
         return list(stages), {str(edit): sentence.format(edit, advice) for edit in stages.ambiguous}
 
     def _remain(self, stages: Sequence[Sequence[steps.Step]]) -> None:
-        """Turns what is still not as it must be into failures; a refusal of the kernel says more, and stays."""
+        """Turn what is still not as it must be into failures; a refusal of the kernel says more, and stays."""
         for stage in stages:
             if self._failures and isinstance(stage[0], steps.Ends | steps.Move):
                 break  # held back, see _write_all
@@ -173,7 +173,7 @@ class Engine:
                 self._failures.setdefault(str(step), f"{step}: written, but it does not stay; somebody else sets it")
 
     def _write_all(self, stages: Sequence[Sequence[steps.Step]]) -> int:
-        """Writes the stages in their order, but moves no device while a pin was refused: what it holds back is lost.
+        """Write the stages in their order, but move no device while a pin was refused: what it holds back is lost.
 
         Returns how many settings were accepted.
         """
@@ -185,7 +185,7 @@ class Engine:
         return changed
 
     def _write(self, stage: Sequence[steps.Step]) -> int:
-        """Writes one stage, which holds steps of one kind."""
+        """Write one stage, which holds steps of one kind."""
         match stage[0]:
             case steps.Edit():
                 return self._edit([step for step in stage if isinstance(step, steps.Edit)])
@@ -196,7 +196,7 @@ class Engine:
                 return changed + sum(self._move(step) for step in stage if isinstance(step, steps.Move))
 
     def _edit(self, edits: Iterable[steps.Edit]) -> int:
-        by_place: dict[state.Pod | None, list[steps.Edit]] = {}
+        by_place: dict[state.PodState | None, list[steps.Edit]] = {}
         for edit in edits:
             by_place.setdefault(edit.pod, []).append(edit)
         changed = 0
@@ -233,7 +233,7 @@ class Engine:
         return int(answer.code == 0)
 
     def _set_ends(self, step: steps.Ends) -> int:
-        """Sets both ends, the pod's first when it shrinks and the node's first when it grows (0.2 packets lost of
+        """Set both ends, the pod's first when it shrinks and the node's first when it grows (0.2 packets lost of
         16,000 even without pins, against 909-3005 the other way round), and never leaves one of them alone.
         """
         pod, end = step.pod, step.pod.pod
@@ -275,11 +275,11 @@ class Engine:
         self._failures[str(step)] = str(reason)
 
     def _flush(self, view: View) -> None:
-        """Makes the kernel forget learned path MTUs, once per namespace and direction: for 600 s they would keep flows
+        """Make the kernel forget learned path MTUs, once per namespace and direction: for 600 s they would keep flows
         small after an increase. IPv4 has a sysctl for it, IPv6 takes the deletion of each.
         """
         suffix = " back" if view.desired.restore else ""
-        places: list[state.Pod | None] = [None, *self.state.pods.values()]
+        places: list[state.PodState | None] = [None, *self.state.pods.values()]
         places = [pod for pod in places if (pod.owner if pod else journal.NODE) + suffix not in self._flushed]
         results = self.state.write_all([(pod, "net/ipv4/route/flush", "1") for pod in places])
         for pod, result in zip(places, results, strict=True):
@@ -298,7 +298,7 @@ class Engine:
             self._flushed.add((pod.owner if pod else journal.NODE) + suffix)
 
     def _forget_gone(self) -> None:
-        """Lets go of what is remembered of pods that are gone, once there are many: an agent lives for months."""
+        """Let go of what is remembered of pods that are gone, once there are many: an agent lives for months."""
         if len(self.known.ports) > len(self.state.pods) + _GONE_MOST:
             self.known.forget_gone({device.index for device in self.state.devices.values()})
             kept = {journal.NODE, *(pod.owner for pod in self.state.pods.values())}
@@ -306,7 +306,7 @@ class Engine:
         remembered.trim(len(self.state.pods))
 
     def _reached(self, view: View, started: float, changed: int, failures: Sequence[str]) -> migration.Applied:
-        """What was read last, summed up."""
+        """Return what was read last, summed up."""
         sends: list[int] = []
         accepts: list[int] = []
         for pod in self.state.pods.values():
@@ -338,7 +338,7 @@ class Engine:
 def make_true(
     desired: migration.Desired, *, directory: Path = journal.DIRECTORY, roots: netns.Roots | None = None
 ) -> migration.Applied:
-    """Makes the node of the calling thread's namespace true to one Desired, once, with its journal in `directory`."""
+    """Make the node of the calling thread's namespace true to one Desired, once, with its journal in `directory`."""
     known = journal.Journal.open(desired.migration, directory)
     try:
         with Engine(known, roots=roots) as engine:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from kubemtu.core import errors, net
+from kubemtu.core import encap, errors, headers, net
 from kubemtu.core.change import migration
-from kubemtu.core.path.known_sizes import VLAN_SLACK
+from kubemtu.core.net import VLAN_SLACK
 from kubemtu.core.text import wording
 from kubemtu.node import observe
 from kubemtu.node.change import engine as change_engine
-from kubemtu.node.change import journal, wanted
+from kubemtu.node.change import journal
 
 NAME = "node-set"  # the journal of `kubemtu node set`
 
@@ -62,13 +62,13 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def view(seen: net.NodeObservation, rule: net.PortRule, journals: Sequence[str]) -> NodeView:
-    """An observation, judged end against end."""
+    """Judge an observation, end against end."""
     default = next((route for route in seen.routes if route.destination == "default"), None)
     nic = seen.link(default.device) if default is not None else None
     return NodeView(
         nic=nic.name if nic else None,
         nic_mtu=nic.mtu if nic else None,
-        tunnels=tuple(link for link in seen.links if wanted.carried(link.kind, ipv6_outer=False)),
+        tunnels=tuple(link for link in seen.links if link.kind in net.TUNNEL_KINDS),
         bridge=seen.link(rule.bridge) if rule.bridge else None,
         ports=tuple(map(port_line, seen.ports)),
         pins=tuple(_pin(route) for route in seen.routes if route.locked),
@@ -78,7 +78,7 @@ def view(seen: net.NodeObservation, rule: net.PortRule, journals: Sequence[str])
 
 
 def port_line(port: net.PodPort) -> PortLine:
-    """A pod port, with the sizes that vanish between its ends."""
+    """Return a pod port, with the sizes that vanish between its ends."""
     low, high = sorted((port.host_mtu, port.pod_mtu))
     outwards = port.pod_mtu > port.host_mtu
     pins = [_pin(route) for route in port.routes if route.locked]
@@ -111,7 +111,7 @@ def desired(
     tunnel_mtu: int | None,
     bridge: str | None,
 ) -> migration.Desired:
-    """What a change to `mtu` asks of the engine; raises UsageError for what cannot be."""
+    """Return what a change to `mtu` asks of the engine; raises UsageError for what cannot be."""
     device = _tunnel(seen, tunnel, tunnel_mtu)
     moved = seen.link(bridge or rule.bridge or "")
     if bridge is not None and moved is None:
@@ -138,13 +138,13 @@ def desired(
 
 
 def _usual(ports: Sequence[net.PodPort]) -> int:
-    """The MTU that most pods have: where an undo takes pods that were born meanwhile."""
+    """Return the MTU that most pods have: where an undo takes pods that were born meanwhile."""
     sizes = [port.pod_mtu for port in ports]
     return max(sizes, key=sizes.count)
 
 
 def _tunnel(seen: net.NodeObservation, name: str | None, mtu: int | None) -> net.Link | None:
-    tunnels = [link for link in seen.links if wanted.carried(link.kind, ipv6_outer=False)]
+    tunnels = [link for link in seen.links if link.kind in net.TUNNEL_KINDS]
     if name is not None:
         if (found := seen.link(name)) is None:
             raise errors.UsageError(f"this node has no tunnel {name}; `kubemtu node show` lists what it has")
@@ -159,19 +159,19 @@ def _tunnel(seen: net.NodeObservation, name: str | None, mtu: int | None) -> net
 
 def _check_sizes(seen: net.NodeObservation, mtu: int, tunnel: net.Link | None, tunnel_mtu: int | None) -> None:
     for option, size in (("--mtu", mtu), ("--tunnel-mtu", tunnel_mtu)):
-        if size is not None and not wanted.SMALLEST <= size <= wanted.LARGEST:
+        if size is not None and not encap.IPV4_MINIMUM <= size <= encap.LARGEST_MTU:
             raise errors.UsageError(
-                f"{option} {size}: an MTU lies between {wanted.SMALLEST} and {wanted.LARGEST} bytes"
+                f"{option} {size}: an MTU lies between {encap.IPV4_MINIMUM} and {encap.LARGEST_MTU} bytes"
             )
     with_ipv6 = [port.netns for port in seen.ports if port.ipv6_mtu is not None]
-    if mtu < wanted.SMALLEST_IPV6 and with_ipv6:
+    if mtu < encap.IPV6_MINIMUM and with_ipv6:
         raise errors.UsageError(
-            f"--mtu {mtu}: below {wanted.SMALLEST_IPV6} the kernel takes every IPv6 address off a link for good, and "
-            f"{wording.count(len(with_ipv6), 'pod')} here have IPv6 on; choose {wanted.SMALLEST_IPV6} or more"
+            f"--mtu {mtu}: below {encap.IPV6_MINIMUM} the kernel takes every IPv6 address off a link for good, and "
+            f"{wording.count(len(with_ipv6), 'pod')} here have IPv6 on; choose {encap.IPV6_MINIMUM} or more"
         )
     if tunnel is not None:
         lower = seen.link(tunnel.vxlan.lower) if tunnel.vxlan and tunnel.vxlan.lower else None
-        cost = wanted.carried(tunnel.kind, tunnel.vxlan.ipv6_outer if tunnel.vxlan else False)
+        cost = encap.vxlan(headers.IPV6 if tunnel.vxlan and tunnel.vxlan.ipv6_outer else headers.IPV4).cost
         if lower is not None and tunnel_mtu is not None and tunnel_mtu > lower.mtu - cost:
             raise errors.UsageError(
                 f"--tunnel-mtu {tunnel_mtu}: {tunnel.name} adds {cost} bytes and {lower.name} carries {lower.mtu}, so "
@@ -193,7 +193,7 @@ def _check_sizes(seen: net.NodeObservation, mtu: int, tunnel: net.Link | None, t
 
 
 def begin(asked: migration.Desired, directory: Path) -> journal.Journal:
-    """The journal to write into: a fresh one, or that of the same change when it was interrupted."""
+    """Return the journal to write into: a fresh one, or that of the same change when it was interrupted."""
     known = journal.Journal.open(NAME, directory)
     if known.ended:
         known.remove()
@@ -211,7 +211,7 @@ def begin(asked: migration.Desired, directory: Path) -> journal.Journal:
 def walk(
     known: journal.Journal, asked: migration.Desired, phases: Sequence[migration.Phase], rule: net.PortRule
 ) -> Change:
-    """All phases in their order. Raises NodeFailure at the first that is not reached."""
+    """Walk through all phases in their order. Raises NodeFailure at the first that is not reached."""
     if known.began is not None and not asked.restore:
         asked = known.began.desired  # carried on: the pins must be the same as before
     before = observe.observe("", ports=rule).ports

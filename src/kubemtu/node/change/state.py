@@ -14,7 +14,7 @@ from kubemtu.node import errors, ports
 from kubemtu.node.kernel import links, netlink, netns, routes
 
 
-class Pod:
+class PodState:
     """One pod port: its two ends as last read, and the socket inside."""
 
     __slots__ = (
@@ -34,7 +34,7 @@ class Pod:
     )
 
     def __init__(self, host: links.Device, space: netns.Netns, sock: netlink.Socket) -> None:
-        """A pod that has been found and not been read."""
+        """Hold a pod that has been found and not been read."""
         self.host = host
         self.name = space.name
         self.inode = space.inode
@@ -54,11 +54,11 @@ class Pod:
         return self.stale_link or self.stale_routes
 
     def spoil(self) -> None:
-        """Marks everything as to be read again."""
+        """Mark everything as to be read again."""
         self.stale_link = self.stale_routes = True
 
     def read(self) -> bool:
-        """Reads what is stale again; False when the pod is gone. Raises Refused with a sentence."""
+        """Read what is stale again; False when the pod is gone. Raises Refused with a sentence."""
         index = self.host.peer_index or 0
         asked = [links.ask(index)] if self.stale_link else []
         if self.stale_routes:
@@ -83,19 +83,19 @@ class Pod:
         return True
 
     def settle(self) -> None:
-        """Draws the conclusions from what has just been read."""
+        """Draw the conclusions from what has just been read."""
         self.compared = None
         if self.pod is not None:
             self.sends = max((sent(self.pod, seen) for seen in self.routes), default=None)
 
     def take_routes(self, answers: Sequence[netlink.Reply]) -> None:
-        """Takes the routes that the kernel showed when it accepted them; reads all again when one is missing."""
+        """Take the routes that the kernel showed when it accepted them; read all again when one is missing."""
         self.routes, whole = taken(self.routes, answers)
         self.stale_routes = self.stale_routes or not whole
         self.settle()
 
     def take_link(self, answer: netlink.Reply) -> None:
-        """Takes the pod end from the answer to a question about it."""
+        """Take the pod end from the answer to a question about it."""
         if answer.bodies:
             self.pod = links.device(answer.bodies[0])
             self.settle()
@@ -104,7 +104,7 @@ class Pod:
 
 
 def taken(known: list[routes.Raw], answers: Sequence[netlink.Reply]) -> tuple[list[routes.Raw], bool]:
-    """The routes with those in the answers in their places, and whether every answer had its place."""
+    """Return the routes with those in the answers in their places, and whether every answer had its place."""
     shown = [routes.raw(answer.bodies[-1]) for answer in answers if answer.bodies]
     by_identity = {seen.identity: seen for seen in shown}
     renewed = [by_identity.get(seen.identity, seen) for seen in known]
@@ -113,8 +113,9 @@ def taken(known: list[routes.Raw], answers: Sequence[netlink.Reply]) -> tuple[li
 
 
 def sent(now: links.Device, seen: routes.Raw) -> int:
-    """The largest packet that a route through this link lets the kernel send, in bytes: IPv4 takes a route's MTU as
-    it is, even above the device's (net/ipv4/route.c, ipv4_mtu).
+    """Return the largest packet in bytes that a route through this link lets the kernel send.
+
+    IPv4 takes a route's MTU as it is, even above the device's (net/ipv4/route.c, ipv4_mtu).
     """
     if seen.mtu is not None:
         return seen.mtu
@@ -125,13 +126,13 @@ class State:
     """The node of the thread that makes this, and the pods behind its ports."""
 
     def __init__(self, roots: netns.Roots) -> None:
-        """Opens the node's own socket. Raises Denied or Refused."""
+        """Open the node's own socket. Raises Denied or Refused."""
         try:
             self.sock = netlink.Socket()
         except OSError as error:
             raise errors.refusal("opening a netlink socket", error.errno or 0) from error
         self.roots = roots
-        self.pods: dict[int, Pod] = {}  # by the index of the host end
+        self.pods: dict[int, PodState] = {}  # by the index of the host end
         self.devices: dict[str, links.Device] = {}  # the node's links, by name
         self.routes: list[routes.Raw] = []  # the node's, those that steer packets
         self.stale_routes = True
@@ -140,14 +141,14 @@ class State:
         self.lost: dict[str, str] = {}  # host end -> why its pod end cannot be reached
 
     def close(self) -> None:
-        """Closes every socket, and lets go of every namespace."""
+        """Close every socket, and let go of every namespace."""
         for pod in self.pods.values():
             pod.sock.close()
         self.pods.clear()
         self.sock.close()
 
     def find(self, rule: net.PortRule) -> None:
-        """Reads the node's links; opens the pods that are new, lets go of those that are gone."""
+        """Read the node's links; open the pods that are new, and let go of those that are gone."""
         seen = links.devices(self.sock)
         self.devices = {each.name: each for each in seen}
         ends = ports.covered(seen, rule, known=self.pods if rule == self._rule else {})
@@ -184,18 +185,18 @@ class State:
             if isinstance(sock, (KubemtuError, OSError)):
                 self.lost[end.name] = f"{end.name}: its pod's namespace {space.name} could not be entered: {sock}"
             else:
-                self.pods[end.index] = Pod(end, space, sock)
+                self.pods[end.index] = PodState(end, space, sock)
         for end in new:
             if end.index not in self.pods and end.name not in self.lost and links.read(self.sock, end.index):
                 self.lost[end.name] = ports.lost(end.name)
 
     def drop(self, index: int) -> None:
-        """Lets go of one pod."""
+        """Let go of one pod."""
         if (pod := self.pods.pop(index, None)) is not None:
             pod.sock.close()
 
     def prune(self) -> None:
-        """Lets go of pods whose namespace has neither a name nor a process any more. 250 pods: half a millisecond."""
+        """Let go of pods whose namespace has neither a name nor a process any more. 250 pods: half a millisecond."""
         held = {pod.inode for pod in self.pods.values()}
         if held and (held := held - netns.named_inodes(self.roots)):
             device, own = netns.identity(self.sock)
@@ -205,35 +206,35 @@ class State:
             self.drop(index)
 
     def read_routes(self) -> None:
-        """Reads the node's own routes."""
+        """Read the node's own routes."""
         self.routes = [seen for seen in routes.dump(self.sock) if seen.steers]
         self.shared = routes.shared(self.routes)
         self.stale_routes = False
 
     def take_routes(self, answers: Sequence[netlink.Reply]) -> None:
-        """Takes the node's routes that the kernel showed when it accepted them."""
+        """Take the node's routes that the kernel showed when it accepted them."""
         self.routes, whole = taken(self.routes, answers)
         self.stale_routes = self.stale_routes or not whole
 
-    def take_host(self, pod: Pod, answer: netlink.Reply) -> None:
-        """Takes a host end from the answer to a question about it."""
+    def take_host(self, pod: PodState, answer: netlink.Reply) -> None:
+        """Take a host end from the answer to a question about it."""
         if answer.bodies:
             pod.host = links.device(answer.bodies[0])
             self.devices[pod.host.name] = pod.host
 
-    def read_pods(self, pods: Iterable[Pod]) -> None:
-        """Reads pods again; one that is gone is let go."""
+    def read_pods(self, pods: Iterable[PodState]) -> None:
+        """Read pods again; one that is gone is let go."""
         for pod in list(pods):
             if not pod.read():
                 self.drop(pod.host.index)
 
-    def write_all(self, writes: Sequence[tuple[Pod | None, str, str]]) -> list[KubemtuError | OSError | None]:
-        """Writes sysctls (path below /proc/sys, value), each inside its pod's namespace (None: the node's).
+    def write_all(self, writes: Sequence[tuple[PodState | None, str, str]]) -> list[KubemtuError | OSError | None]:
+        """Write sysctls (path below /proc/sys, value), each inside its pod's namespace (None: the node's).
 
         One thread visits all, since /proc/sys/net shows the namespace of whoever looks (fs/proc/proc_sysctl.c). A
         write that fails yields its error.
         """
-        by_place: dict[Pod | None, list[int]] = {}
+        by_place: dict[PodState | None, list[int]] = {}
         for number, (pod, _path, _value) in enumerate(writes):
             by_place.setdefault(pod, []).append(number)
         groups = list(by_place.values())

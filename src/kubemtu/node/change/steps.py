@@ -18,12 +18,12 @@ PODS, OVERLAY, PORTS = "pods", "overlay", "ports"
 class Edit(msgspec.Struct, frozen=True, eq=False):
     """Give a route other metrics; `pod` None: it is the node's."""
 
-    pod: state.Pod | None
+    pod: state.PodState | None
     seen: routes.Raw
     metrics: routes.Metrics
 
     def __str__(self) -> str:
-        """What it does, for a sentence."""
+        """Return what it does, for a sentence."""
         mtu = routes.metric(self.metrics, routes.MTU)
         return f"{place(self.pod)}: route {self.seen.destination} with {f'MTU {mtu}' if mtu else 'no MTU of its own'}"
 
@@ -31,24 +31,24 @@ class Edit(msgspec.Struct, frozen=True, eq=False):
 class Conf(msgspec.Struct, frozen=True, eq=False):
     """Set net.ipv6.conf.<link>.mtu; `pod` None: on the node."""
 
-    pod: state.Pod | None
+    pod: state.PodState | None
     link: str
     mtu: int
 
     def __str__(self) -> str:
-        """What it does, for a sentence."""
+        """Return what it does, for a sentence."""
         return f"{place(self.pod)}: net.ipv6.conf.{self.link}.mtu={self.mtu}"
 
 
 class Ends(msgspec.Struct, frozen=True, eq=False):
     """Set both ends of one pod port, back to back."""
 
-    pod: state.Pod
+    pod: state.PodState
     host_mtu: int
     pod_mtu: int
 
     def __str__(self) -> str:
-        """What it does, for a sentence."""
+        """Return what it does, for a sentence."""
         return f"{place(self.pod)}: host end {self.pod.host.name} MTU {self.host_mtu}, pod end MTU {self.pod_mtu}"
 
 
@@ -59,7 +59,7 @@ class Move(msgspec.Struct, frozen=True, eq=False):
     mtu: int
 
     def __str__(self) -> str:
-        """What it does, for a sentence."""
+        """Return what it does, for a sentence."""
         return f"{self.device.name}: MTU {self.mtu}"
 
 
@@ -70,7 +70,7 @@ class Stages:
     """What must be written, in order; a stage holds steps that do not depend on each other."""
 
     def __init__(self) -> None:
-        """Nothing to do."""
+        """Begin with nothing to do."""
         self.ambiguous: list[Edit] = []  # pins that the kernel might put on another route
         self._pins: dict[str, tuple[list[Step], list[Step]]] = {group: ([], []) for group in (PODS, OVERLAY, PORTS)}
         self._unpins: dict[str, tuple[list[Step], list[Step]]] = {group: ([], []) for group in (PORTS, OVERLAY, PODS)}
@@ -79,7 +79,7 @@ class Stages:
         self._bridge: list[Step] = []
 
     def __iter__(self) -> Iterator[list[Step]]:
-        """The stages that are not empty."""
+        """Return the stages that are not empty."""
         ordered: list[list[Step]] = []
         for confs, edits in self._pins.values():  # the sysctl first: the lock must find nothing to shrink
             ordered += [confs, edits]
@@ -88,8 +88,8 @@ class Stages:
             ordered += [edits, confs]
         return iter([stage for stage in ordered if stage])
 
-    def add_pod(self, view: View, pod: state.Pod) -> None:
-        """What one pod needs."""
+    def add_pod(self, view: View, pod: state.PodState) -> None:
+        """Return what one pod needs."""
         key = (view.key, pod.host.mtu)
         if pod.pod is None or pod.compared == key:
             return
@@ -112,7 +112,7 @@ class Stages:
             pod.compared = key
 
     def add_node(self, view: View) -> None:
-        """What the node itself needs: its routes to other nodes and to its pods, its tunnel and its bridge."""
+        """Return what the node itself needs: its routes to other nodes and to its pods, its tunnel and its bridge."""
         known = view.known.originals.get(journal.NODE, {})
         row = view.row
         for group, found, pinned in ((OVERLAY, view.overlay, row.overlay), (PORTS, view.ports, row.ports)):
@@ -146,7 +146,9 @@ class Stages:
         return (step for step in self._ends if isinstance(step, Ends))
 
 
-def _edit(pod: state.Pod | None, seen: routes.Raw, known: Mapping[bytes, routes.Raw], aim: wanted.Aim) -> Edit | None:
+def _edit(
+    pod: state.PodState | None, seen: routes.Raw, known: Mapping[bytes, routes.Raw], aim: wanted.Aim
+) -> Edit | None:
     original = known.get(seen.identity, seen)
     metrics = wanted.metrics(original.metrics, seen.family, aim)
     return None if metrics == seen.metrics else Edit(pod, seen, metrics)

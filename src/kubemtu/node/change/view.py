@@ -12,7 +12,7 @@ from kubemtu.node.kernel import links, routes
 from kubemtu.node.kernel.remembered import remembered
 
 
-def place(pod: state.Pod | None) -> str:
+def place(pod: state.PodState | None) -> str:
     """Return what a place is called in a sentence: a pod, or the node itself."""
     return f"pod {pod.name} ({pod.host.name})" if pod is not None else "node"
 
@@ -21,7 +21,7 @@ class View:
     """The state seen with one Desired in mind: which routes are whose, and where each device is going."""
 
     def __init__(self, now: state.State, desired: migration.Desired, known: journal.Journal) -> None:
-        """Sorts the node's routes into those to other nodes and those to its own pods."""
+        """Sort the node's routes into those to other nodes and those to its own pods."""
         self.now = now
         self.desired = desired
         self.known = known
@@ -57,11 +57,11 @@ class View:
             return True
         return _within(seen.destination, self.desired.pod_networks)
 
-    def pod_aim(self, pod: state.Pod) -> wanted.Aim:
+    def pod_aim(self, pod: state.PodState) -> wanted.Aim:
         """Return what the senders inside a pod keep to."""
         return self._aim(self._finals(pod)[1], pinned=self.row.pods, moved=self.row.moved)
 
-    def pod_route_aim(self, pod: state.Pod, seen: routes.Raw, first: routes.Raw) -> wanted.Aim:
+    def pod_route_aim(self, pod: state.PodState, seen: routes.Raw, first: routes.Raw) -> wanted.Aim:
         """Return what the senders inside a pod keep to on one of its routes; `first` is what was recorded of it.
 
         Where the CNI limits pods by route, those that lead through a gateway, or had an MTU of their own, end at it.
@@ -71,7 +71,7 @@ class View:
             return self.pod_aim(pod)
         return self._aim(self._finals(pod)[1], pinned=self.row.pods, moved=self.row.moved, route=route_mtu)
 
-    def host_aim(self, pod: state.Pod) -> wanted.Aim:
+    def host_aim(self, pod: state.PodState) -> wanted.Aim:
         """Return what the node keeps to when it sends to a pod."""
         return self._aim(self._finals(pod)[0], pinned=self.row.ports, moved=self.row.moved)
 
@@ -90,11 +90,11 @@ class View:
             self._aims[key] = wanted.Aim(low, high, final, pinned, moved, restored, route)
         return self._aims[key]
 
-    def _finals(self, pod: state.Pod) -> tuple[int, int]:
+    def _finals(self, pod: state.PodState) -> tuple[int, int]:
         return wanted.finals(self.known.ports[pod.owner], self.desired)
 
     def final(self, device: links.Device) -> int | None:
-        """Where a tunnel or a bridge ends; None when it is not to be set.
+        """Return where a tunnel or a bridge ends; None when it is not to be set.
 
         One that had the change's own MTU when a late journal found it goes back to what the plan says that it had.
         """
@@ -134,8 +134,8 @@ class View:
             for pod, port in known
         )
 
-    def unrecorded(self, pods: Iterable[state.Pod]) -> Iterator[journal.Entry]:
-        """Entries for everything that the row may change and the journal does not know."""
+    def unrecorded(self, pods: Iterable[state.PodState]) -> Iterator[journal.Entry]:
+        """Yield entries for everything that the row may change and the journal does not know."""
         fresh = self.desired.phase is not migration.Phase.RECORD or self.desired.restore
         for pod in pods:
             if pod.owner not in self.known.ports and pod.pod is not None:
@@ -145,7 +145,7 @@ class View:
                 ipv6_mtu = wanted.first_ipv6_mtu(device, late=self.known.late)
                 yield journal.DeviceEntry(link=device.name, index=device.index, mtu=device.mtu, ipv6_mtu=ipv6_mtu)
 
-    def unrecorded_routes(self, pods: Iterable[state.Pod], *, node: bool) -> Iterator[journal.Entry]:
+    def unrecorded_routes(self, pods: Iterable[state.PodState], *, node: bool) -> Iterator[journal.Entry]:
         """Return the same for routes; the ports must have been recorded before."""
         late = self.known.late
         for pod in pods:
@@ -190,7 +190,7 @@ class View:
             yield from self._lowered(pod, pod.owner, pod.routes)
         yield from self._lowered(None, journal.NODE, [*self.overlay, *self.ports])
 
-    def _lowered(self, pod: state.Pod | None, owner: str, found: Iterable[routes.Raw]) -> Iterator[str]:
+    def _lowered(self, pod: state.PodState | None, owner: str, found: Iterable[routes.Raw]) -> Iterator[str]:
         known = self.known.originals.get(owner, {})
         for seen in found:
             first = known.get(seen.identity)
@@ -220,7 +220,7 @@ def _within(destination: str, networks: tuple[str, ...]) -> bool:
     return False
 
 
-def _port(pod: state.Pod, end: links.Device, *, born_later: bool, late: bool) -> journal.PortEntry:
+def _port(pod: state.PodState, end: links.Device, *, born_later: bool, late: bool) -> journal.PortEntry:
     return journal.PortEntry(
         netns=pod.name,
         inode=pod.inode,

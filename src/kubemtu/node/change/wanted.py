@@ -14,23 +14,17 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
+from kubemtu.core import encap, headers, net
 from kubemtu.core.change import migration
 from kubemtu.core.text import wording
 from kubemtu.node.change import journal, state
 from kubemtu.node.kernel import links, routes
 from kubemtu.node.kernel.remembered import remembered
 
-SMALLEST = 68  # RFC 791: every IPv4 module forwards that much; veth's own minimum
-SMALLEST_IPV6 = 1280  # RFC 8200 section 5; below it the kernel takes all IPv6 off the link, and does not bring it back
-LARGEST = 65535  # RFC 791: total length is 16 bits
-TUNNELS = frozenset(  # IFLA_INFO_KIND of drivers/net and net/ipv{4,6}; a backend that is a program has a tun
-    {"vxlan", "geneve", "ipip", "sit", "ip6tnl", "gre", "gretap", "ip6gre", "ip6gretap", "wireguard", "tun"}
-)
+_BOUNDS = f"an MTU lies between {encap.IPV4_MINIMUM} and {encap.LARGEST_MTU} bytes"
 SHORTEST_PREFIX = 3  # characters of the name of a host end: the shortest of a known CNI is eni
 WIDEST = {4: 8, 6: 16}  # bits: no cluster's pods have more than 10.0.0.0/8
 _TCP = {4: 40, 6: 60}  # IP and TCP headers without options: MSS = MTU - 40 (RFC 9293 3.7.1), or - 60 (RFC 8200 8.3)
-_CARRIED = {"vxlan": 50, "geneve": 50, "ipip": 20, "sit": 20, "gre": 24, "wireguard": 60}  # over IPv4; IPv6: 20 more
-# vxlan: outer IP 20 + UDP 8 + VXLAN 8 + inner Ethernet 14, the same sum as drivers/net/vxlan/vxlan_core.c
 
 
 class Aim(msgspec.Struct, frozen=True, eq=False):
@@ -116,7 +110,7 @@ def conf(now: links.Device, was: tuple[int, int | None], aim: Aim, steering: Seq
 
 
 def finals(port: journal.PortEntry, desired: migration.Desired) -> tuple[int, int]:
-    """Where the host end and the pod end of a port end, in bytes."""
+    """Return where the host end and the pod end of a port end, in bytes."""
     aim, origin = devices(desired)
     if not desired.restore:
         return aim, aim
@@ -139,14 +133,10 @@ def route_mtu(port: journal.PortEntry, desired: migration.Desired) -> int | None
     return desired.origin_mtu if port.born_later else None
 
 
-def carried(kind: str, ipv6_outer: bool) -> int:
-    """Bytes that a tunnel of that kind takes from every packet of its lower device; 0 for what is no tunnel."""
-    cost = _CARRIED.get(kind, 0)
-    return cost + 20 if cost and ipv6_outer else cost
-
-
-def refusals(desired: migration.Desired, pods: Collection[state.Pod], devices: dict[str, links.Device]) -> list[str]:
-    """Why nothing must be changed at all, a sentence each."""
+def refusals(
+    desired: migration.Desired, pods: Collection[state.PodState], devices: dict[str, links.Device]
+) -> list[str]:
+    """Say why nothing must be changed at all, a sentence each."""
     found = beyond(desired, devices)
     if desired.restore or found:
         return found
@@ -161,15 +151,15 @@ def refusals(desired: migration.Desired, pods: Collection[state.Pod], devices: d
     if desired.tunnel_mtu is not None:
         sizes["tunnel MTU"] = desired.tunnel_mtu
     for name, size in sizes.items():
-        if not SMALLEST <= size <= LARGEST:
-            found.append(f"{name} {size} is out of range: an MTU lies between {SMALLEST} and {LARGEST} bytes")
+        if not encap.IPV4_MINIMUM <= size <= encap.LARGEST_MTU:
+            found.append(f"{name} {size} is out of range: {_BOUNDS}")
     if desired.pin_mtu > min(desired.pod_mtu, desired.highest_mtu):
         found.append(
             f"pinMtu {desired.pin_mtu} is above pod MTU {desired.pod_mtu} or highestMtu {desired.highest_mtu}: no pin "
             "would hold"
         )
     smallest = min(desired.pin_mtu, desired.pod_mtu)
-    if smallest < SMALLEST_IPV6:
+    if smallest < encap.IPV6_MINIMUM:
         ends = [(pod.name, end) for pod in pods for end in (pod.pod, pod.host) if end is not None]
         with_ipv6 = [f"{end.name} of {name}" for name, end in ends if end.ipv6_mtu is not None]
         if with_ipv6:
@@ -184,14 +174,14 @@ def refusals(desired: migration.Desired, pods: Collection[state.Pod], devices: d
 
 
 def beyond(desired: migration.Desired, devices: dict[str, links.Device]) -> list[str]:
-    """Why what is asked for lies outside the pod network, a sentence each: then it is no change of the pod network.
+    """Say why what is asked for lies outside the pod network, a sentence each: then it is no change of the pod network.
 
     Whoever may write a NodeMTU says what to change, so the node holds it against what its devices are: a NIC is never a
     tunnel or a bridge, and a network of everything would take the node's own routes.
     """
     found = []
     tunnel = devices.get(desired.tunnel or "")
-    if tunnel is not None and tunnel.kind not in TUNNELS:
+    if tunnel is not None and tunnel.kind not in net.TUNNEL_KINDS:
         found.append(f"{tunnel.name} is {_kind(tunnel)}, no tunnel: kubemtu changes no other device of a node")
     bridge = devices.get(desired.bridge or desired.ports.bridge or "")
     if bridge is not None and bridge.kind != "bridge":
@@ -212,8 +202,8 @@ def beyond(desired: migration.Desired, devices: dict[str, links.Device]) -> list
         ("origin tunnel MTU", desired.origin_tunnel_mtu),
         ("origin device MTU", desired.origin_device_mtu),
     ):
-        if size is not None and not SMALLEST <= size <= LARGEST:
-            found.append(f"{name} {size} is out of range: an MTU lies between 68 and 65535 bytes")
+        if size is not None and not encap.IPV4_MINIMUM <= size <= encap.LARGEST_MTU:
+            found.append(f"{name} {size} is out of range: {_BOUNDS}")
     return found
 
 
@@ -227,7 +217,7 @@ def _tunnel_refusals(desired: migration.Desired, devices: dict[str, links.Device
     tunnel = devices.get(desired.tunnel)
     if tunnel is None:
         return [f"this node has no tunnel {desired.tunnel}: name the right one, or none"]
-    if desired.tunnel_mtu < SMALLEST_IPV6 and tunnel.ipv6_mtu is not None:
+    if desired.tunnel_mtu < encap.IPV6_MINIMUM and tunnel.ipv6_mtu is not None:
         return [f"{desired.tunnel}: {desired.tunnel_mtu} is below 1280, and IPv6 is on: choose 1280 or more"]
     already = tunnel.mtu == desired.tunnel_mtu and desired.phase is not migration.Phase.RECORD
     return [] if already else exceeds(tunnel, desired.tunnel_mtu, devices)  # a NIC that shrank later stops no unpin
@@ -238,7 +228,7 @@ def exceeds(tunnel: links.Device, mtu: int, devices: dict[str, links.Device]) ->
     if tunnel.vxlan is None or tunnel.vxlan[2] is None:
         return []
     lower = next((device for device in devices.values() if device.index == tunnel.vxlan[2]), None)
-    cost = carried(tunnel.kind, tunnel.vxlan[3])
+    cost = encap.vxlan(headers.IPV6 if tunnel.vxlan[3] else headers.IPV4).cost
     if lower is None or mtu <= lower.mtu - cost:
         return []
     most = lower.mtu - cost
