@@ -260,7 +260,7 @@ def test_a_node_whose_agent_is_silent_is_refused_unless_it_is_left_out(lab: Clus
 def test_an_agent_that_is_stuck_is_found_out_before_anything_is_changed(
     lab: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kubemtu.flows.change.act.RECORDING", 1.5)
+    monkeypatch.setattr("kubemtu.flows.change.checks.RECORDING", 1.5)
     before = lab.picture()
     kill_agent(lab, "node-2", 19)  # SIGSTOP: it told something a moment ago, and answers nothing
     try:

@@ -5,7 +5,7 @@ limits what is sent and what is received (veth and bridge drop what is larger, s
 __is_skb_forwardable). So every sender of every node is pinned by route to the smaller of the old and new MTU first;
 while all are pinned, devices may change in any order at any pace; then the pins go, in reverse. Between two phases
 stands a barrier: no node enters the next before every node has reported this one done. (Where devices move only
-later, after the configuration, one barrier stands behind all pins: see flows.change.act.) The idea of two numbers is
+later, after the configuration, one barrier stands behind all pins: see flows.change.phases.) The idea of two numbers is
 OpenShift's "routable MTU" (openshift/enhancements: enhancements/network/allow-mtu-changes.md), made live.
 
 The table is the whole engine: an agent makes its node true to the row its NodeMTU names, however it got there, so a

@@ -1,0 +1,67 @@
+"""One run of one MTUMigration: what is driven, how far it came, through which nodes, and who hears of it."""
+
+import time
+
+from kubemtu.core.change import plan, undo
+from kubemtu.flows.agents import events
+from kubemtu.flows.agents.nodes import AgentWatch
+from kubemtu.flows.change import driver, targets
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import mtu
+
+
+class Run:
+    """What the steps, the phases and the checks of one run share."""
+
+    def __init__(
+        self,
+        *,
+        api: kube_api.Api,
+        change: mtu.Migration,
+        record: driver.Record,
+        nodes: AgentWatch,
+        on_event: events.OnEvent,
+    ) -> None:
+        self.api = api
+        self.name = change.name
+        self.plan = change.plan
+        self.relief_only = change.direction == "relief"
+        self.record = record
+        self.nodes = nodes
+        self.tell = on_event
+        self.steps = undo.sequence(change.plan, change.progress)
+        self.left: dict[str, None] = {}  # what nodes said that they leave as it is, in order
+        self._began = time.monotonic()
+
+    @property
+    def progress(self) -> undo.Progress:
+        """How far the change came."""
+        return self.record.progress
+
+    @property
+    def forward(self) -> bool:
+        """Whether this run makes the change, and does not take it back."""
+        return self.progress.direction == "forward"
+
+    @property
+    def live(self) -> plan.Live | None:
+        """The first step that changes running pods."""
+        return next((step for step in self.steps if isinstance(step, plan.Live)), None)
+
+    @property
+    def last_live(self) -> plan.Live | None:
+        """The step that says how everything should be in the end."""
+        return next((step for step in reversed(self.steps) if isinstance(step, plan.Live)), None)
+
+    def seconds(self) -> float:
+        """Return how long this run has taken so far."""
+        return round(time.monotonic() - self._began, 3)
+
+    def note(self, text: str, node: str = "") -> None:
+        """Tell something that is neither a step nor a phase."""
+        self.tell(events.Event(kind="note", node=node, text=text))
+
+    def targets(self, step: plan.Live) -> dict[str, plan.NodeTarget]:
+        """Return what each node that is still there should be."""
+        present = targets.present(step, self.nodes.observations())
+        return {name: target for name, target in present.items() if name not in self.nodes.gone}
