@@ -31,9 +31,9 @@ def lines(nodes: Sequence[NodeLine], columns: int | None, *, whole: bool = False
     return made
 
 
-def like(found: Iterable[str], noun: str = "nodes") -> str:
+def like(nodes: Iterable[str], noun: str = "nodes") -> str:
     """Name a few nodes, or say how many there are and name one: "1,998 nodes like node-3"."""
-    listed = sorted(found, key=natural)
+    listed = sorted(nodes, key=natural)
     return names(listed, NAMES_MOST) if len(listed) <= NAMES_MOST else f"{len(listed):,} {noun} like {listed[0]}"
 
 

@@ -46,9 +46,9 @@ def plan(
     return errors.FINE
 
 
-def save(made: Plan, path: Path) -> None:
+def save(plan: Plan, path: Path) -> None:
     """Write a plan as JSON, readable by its owner only. Raises UsageError when the file cannot be written."""
     try:
-        files.write(path, msgspec.json.format(printable.encode(made), indent=2) + b"\n")
+        files.write(path, msgspec.json.format(printable.encode(plan), indent=2) + b"\n")
     except OSError as error:
         raise errors.UsageError(f"{path} cannot be written: {error.strerror or error}; name another file") from error

@@ -97,16 +97,16 @@ async def obtain(
     return Made(whole=whole, topology=seen)
 
 
-def text(whole: plan.Plan, topology: Topology, columns: int | None) -> str:
+def text(planned: plan.Plan, topology: Topology, columns: int | None) -> str:
     """Return a plan as `kubemtu plan` shows it; of an empty one, what is wrong with the cluster all the same."""
-    if whole.steps:
-        return render.whole_plan(whole, topology, columns)
-    return "\n".join(render.nothing(whole, topology, decide.judge(topology), columns))
+    if planned.steps:
+        return render.whole_plan(planned, topology, columns)
+    return "\n".join(render.nothing(planned, topology, decide.judge(topology), columns))
 
 
-def without_live(whole: plan.Plan) -> plan.Plan:
+def without_live(planned: plan.Plan) -> plan.Plan:
     """Return the plan with its configuration steps only; what that leaves untouched is said in `remains`."""
-    live = next((step for step in whole.steps if isinstance(step, plan.Live)), None)
+    live = next((step for step in planned.steps if isinstance(step, plan.Live)), None)
     nodes = live.nodes if live is not None else ()
     pods = sum(node.running for node in nodes)
     left = []
@@ -117,17 +117,17 @@ def without_live(whole: plan.Plan) -> plan.Plan:
         )
     if any(node.origin_mtu < node.pod_mtu for node in nodes):
         left.append(
-            f"New pods get {whole.target} while running ones take less: what a new pod sends them beyond that does not "
-            "arrive."
+            f"New pods get {planned.target} while running ones take less: what a new pod sends them beyond that does "
+            "not arrive."
         )
-    steps = tuple(step for step in whole.steps if not isinstance(step, plan.Live))
-    return msgspec.structs.replace(whole, steps=steps, remains=(*whole.remains, *left))
+    steps = tuple(step for step in planned.steps if not isinstance(step, plan.Live))
+    return msgspec.structs.replace(planned, steps=steps, remains=(*planned.remains, *left))
 
 
 def load(file: Path) -> plan.Plan:
     """Read a saved plan. Raises Malformed when it is none, UsageError when there is no such file."""
     try:
-        found = msgspec.convert(json_values.decode(files.read(file, PLAN_MOST, pipes=PIPE_SECONDS)), plan.Plan)
+        planned = msgspec.convert(json_values.decode(files.read(file, PLAN_MOST, pipes=PIPE_SECONDS)), plan.Plan)
     except files.TooLong as unlike:
         raise errors.Malformed(f"{file} is not a plan of kubemtu: it {unlike}") from unlike
     except files.Unlike as unlike:
@@ -138,12 +138,12 @@ def load(file: Path) -> plan.Plan:
         raise errors.Malformed(
             f"{file} is not a plan of kubemtu: {unlike}; save one with `kubemtu plan --out {file}`"
         ) from unlike
-    if found.schema != plan.SCHEMA:
+    if planned.schema != plan.SCHEMA:
         raise errors.Malformed(
-            f"{file} was written for {found.schema}, and this kubemtu reads {plan.SCHEMA}; save it anew with "
+            f"{file} was written for {planned.schema}, and this kubemtu reads {plan.SCHEMA}; save it anew with "
             f"`kubemtu plan --out {file}`"
         )
-    return found
+    return planned
 
 
 def confirm(question: str, *, yes: bool) -> None:

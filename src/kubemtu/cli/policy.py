@@ -88,13 +88,13 @@ async def _written(
     return errors.FINE
 
 
-def _shown(before: "Policy | None", made: "Policy") -> list[str]:
+def _shown(before: "Policy | None", policy: "Policy") -> list[str]:
     """Return the object that will be written, and what stands there now."""
     import msgspec
 
     from kubemtu.core.cluster import policy as core
 
-    text = msgspec.yaml.encode(core.body(made)).decode()
+    text = msgspec.yaml.encode(core.body(policy)).decode()
     if before is None:
         return [text]
     return [f"It takes the place of: {before.path_mtu}, {before.reason}", text]
@@ -105,12 +105,12 @@ def _made(path_mtu: int, reason: str, nodes: tuple[str, ...], name: str, expires
     from kubemtu.core.cluster import policy as core
     from kubemtu.flows import policies
 
-    made = core.Policy(
+    policy = core.Policy(
         name=name,
         path_mtu=path_mtu,
         reason=" ".join(reason.split()),
         nodes=nodes,
         expires=policies.expiry(expires, now),
     )
-    core.checked(made, now)
-    return made
+    core.checked(policy, now)
+    return policy

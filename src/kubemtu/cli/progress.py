@@ -73,7 +73,7 @@ def json_line(event: events.Event) -> None:
 
 
 async def interruptible(
-    work: Awaitable[outcome.Outcome], told: Teller, name: str, *, back: bool = False
+    work: Awaitable[outcome.Outcome], teller: Teller, name: str, *, back: bool = False
 ) -> outcome.Outcome:
     """Wait for the outcome; an interruption (see `plans.connected`) becomes a sentence that says where it stands.
 
@@ -83,7 +83,7 @@ async def interruptible(
         return await work
     except asyncio.CancelledError:
         ways = "`kubemtu rollback`" if back else "`kubemtu apply`, or goes back with `kubemtu rollback`"
-        raise errors.Interrupted(f"interrupted {told.standing}; {name} carries on from there with {ways}") from None
+        raise errors.Interrupted(f"interrupted {teller.standing}; {name} carries on from there with {ways}") from None
 
 
 def end(ended: outcome.Outcome, output_format: str) -> None:
@@ -101,10 +101,10 @@ def end(ended: outcome.Outcome, output_format: str) -> None:
             say(f"  - {text}")
 
 
-def standing(found: mtu.Migration) -> str:
+def standing(change: mtu.Migration) -> str:
     """Where a change stands, for people."""
-    steps = found.plan.steps
-    if found.progress.step >= len(steps):
+    steps = change.plan.steps
+    if change.progress.step >= len(steps):
         return "the proof"
-    phase = f", phase {found.progress.phase}" if found.progress.phase else ""
-    return f"step {found.progress.step + 1} of {len(steps)}{phase}"
+    phase = f", phase {change.progress.phase}" if change.progress.phase else ""
+    return f"step {change.progress.step + 1} of {len(steps)}{phase}"

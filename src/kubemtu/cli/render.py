@@ -26,30 +26,30 @@ LISTED_MOST = 20  # things that were not read, and nodes and pods that a plan to
 NUMBER = re.compile(r"\d+")
 
 
-def report(found: Report, columns: int | None, *, whole: bool = False) -> str:
+def report(report: Report, columns: int | None, *, whole: bool = False) -> str:
     """Return a report as text: the sentence first, then what it rests on. `columns` None wraps nothing.
 
     Of what is alike in many places so much is told as a person reads; `whole`: everything.
     """
-    sign, colour = SIGN[found.verdict]
-    parts = ["\n".join(wrapped(f"{sign} {found.summary}", columns, style={"fg": colour, "bold": True}, hang=2))]
-    about = " · ".join(part for part in (found.cni, found.variant, found.encapsulation) if part)
-    parts.append("\n".join((*wrapped(about, columns, indent=2), *picture(found.layers, columns))))
-    if found.nodes:
-        parts.append("\n".join(nodetable.lines(found.nodes, columns, whole=whole)))
-    parts += findings(found.findings, columns, whole=whole)
-    if found.proven:
-        parts.append("\n".join(("Measured:", *bullets(found.proven, columns))))
-    if found.missing:
-        parts.append("\n".join(("Not read:", *bullets(_untold(found, whole=whole), columns))))
+    sign, colour = SIGN[report.verdict]
+    parts = ["\n".join(wrapped(f"{sign} {report.summary}", columns, style={"fg": colour, "bold": True}, hang=2))]
+    about = " · ".join(part for part in (report.cni, report.variant, report.encapsulation) if part)
+    parts.append("\n".join((*wrapped(about, columns, indent=2), *picture(report.layers, columns))))
+    if report.nodes:
+        parts.append("\n".join(nodetable.lines(report.nodes, columns, whole=whole)))
+    parts += findings(report.findings, columns, whole=whole)
+    if report.proven:
+        parts.append("\n".join(("Measured:", *bullets(report.proven, columns))))
+    if report.missing:
+        parts.append("\n".join(("Not read:", *bullets(_untold(report, whole=whole), columns))))
     return "\n\n".join(parts)
 
 
-def _untold(found: Report, *, whole: bool) -> Iterator[str]:
+def _untold(report: Report, *, whole: bool) -> Iterator[str]:
     """List what could not be read; the reason is said once for many that are alike, and not where a finding says it."""
-    told = {one.place: one.message for one in found.findings}
+    explained = {one.place: one.message for one in report.findings}
     alike: dict[tuple[str, str], list[str]] = {}
-    for number, entry in enumerate(found.missing):
+    for number, entry in enumerate(report.missing):
         place, _, why = entry.partition(": ")
         kind = (place.partition(" ")[0], NUMBER.sub("#", why))
         alike.setdefault(("", str(number)) if whole else kind, []).append(entry)
@@ -57,7 +57,7 @@ def _untold(found: Report, *, whole: bool) -> Iterator[str]:
     shown = groups if whole else groups[:LISTED_MOST]
     for same in shown:
         place, _, why = same[0].partition(": ")
-        seen = bool(why) and why.rstrip(".") in told.get(place, "")
+        seen = bool(why) and why.rstrip(".") in explained.get(place, "")
         place = _together([entry.partition(": ")[0] for entry in same])
         yield f"{place} (see above)" if seen else f"{place}: {why}" if why else place
     if left := groups[len(shown) :]:
@@ -79,13 +79,13 @@ def picture(layers: Sequence[Layer], columns: int | None) -> Iterator[str]:
         yield from wrapped(" ▸ ".join(f"{layer.name} {layer.size}" for layer in layers), columns, indent=2)
 
 
-def findings(found: Iterable[Finding], columns: int | None, *, whole: bool = False) -> Iterator[str]:
+def findings(findings: Iterable[Finding], columns: int | None, *, whole: bool = False) -> Iterator[str]:
     """Each finding as a paragraph; one that says much the same of more places says it once.
 
     `whole`: each of those places is named, and not the first few alone.
     """
     groups: dict[tuple[str, Severity], list[Finding]] = {}
-    for finding in found:
+    for finding in findings:
         groups.setdefault((finding.code, finding.severity), []).append(finding)
     for (code, severity), members in groups.items():
         alike = _alike(members)
@@ -115,33 +115,33 @@ def _alike(members: list[Finding]) -> list[list[Finding]]:
     return list(groups.values())
 
 
-def whole_plan(made: plan.Plan, topology: Topology, columns: int | None) -> str:
+def whole_plan(planned: plan.Plan, topology: Topology, columns: int | None) -> str:
     """Return a plan as text: every edit as a diff, the steps in their order, what they touch, and the way back."""
-    was = f"from {made.current} " if made.current not in {None, made.target} else ""
-    parts = [terminal.style(f"Pods of {made.cni}: {was}to {made.target}", bold=True)]
+    was = f"from {planned.current} " if planned.current not in {None, planned.target} else ""
+    parts = [terminal.style(f"Pods of {planned.cni}: {was}to {planned.target}", bold=True)]
     parts.append("\n".join(picture(topology.layers, columns)))
-    parts += [coloured(diff.unified(step)) for step in made.steps if isinstance(step, plan.EditValue)]
-    parts.append("\n".join(("Steps", *numbered(diff.steps(made), columns))))
-    parts.append("\n".join(("Touches", *bullets(touched(made, topology), columns))))
-    if made.remains:
-        parts.append("\n".join(("Stays as it is", *bullets(made.remains, columns))))
-    if made.warnings:
-        parts.append("\n".join(("Mind", *bullets(made.warnings, columns))))
-    parts.append("\n".join(("Way back (`kubemtu rollback`)", *numbered(diff.back(made), columns))))
+    parts += [coloured(diff.unified(step)) for step in planned.steps if isinstance(step, plan.EditValue)]
+    parts.append("\n".join(("Steps", *numbered(diff.steps(planned), columns))))
+    parts.append("\n".join(("Touches", *bullets(touched(planned, topology), columns))))
+    if planned.remains:
+        parts.append("\n".join(("Stays as it is", *bullets(planned.remains, columns))))
+    if planned.warnings:
+        parts.append("\n".join(("Mind", *bullets(planned.warnings, columns))))
+    parts.append("\n".join(("Way back (`kubemtu rollback`)", *numbered(diff.back(planned), columns))))
     return "\n\n".join(part for part in parts if part)
 
 
-def nothing(made: plan.Plan, topology: Topology, found: Sequence[Finding], columns: int | None) -> Iterator[str]:
+def nothing(planned: plan.Plan, topology: Topology, findings: Sequence[Finding], columns: int | None) -> Iterator[str]:
     """Say why a plan is empty, and which findings there are all the same: an MTU is not the only thing to be wrong."""
-    said = f"every pod has {made.target}, and new ones get it"
+    said = f"every pod has {planned.target}, and new ones get it"
     unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
     unseen += [f"node {name}" for name in topology.silent] if topology.nodes and not topology.offline else []
     if not topology.nodes:
-        said = f"new pods get {made.target}; what running ones have was not seen"
+        said = f"new pods get {planned.target}; what running ones have was not seen"
     elif unseen:
-        said = f"every pod that was seen has {made.target}, and new ones there get it; not seen: {names(unseen)}"
-    under_way = [finding for finding in found if finding.code == codes.MTU128.code]
-    others = [finding for finding in found if finding.severity != "note" and finding not in under_way]
+        said = f"every pod that was seen has {planned.target}, and new ones there get it; not seen: {names(unseen)}"
+    under_way = [finding for finding in findings if finding.code == codes.MTU128.code]
+    others = [finding for finding in findings if finding.severity != "note" and finding not in under_way]
     sign = "!" if others or under_way else "?" if unseen or not topology.nodes else "✓"
     nothing_else = " else" if under_way else ""
     yield from wrapped(f"{sign} Nothing{nothing_else} to do: {said}.", columns, hang=2)
@@ -152,10 +152,10 @@ def nothing(made: plan.Plan, topology: Topology, found: Sequence[Finding], colum
         yield from bullets((f"{other.code} {other.severity}  {other.place}" for other in others), columns)
 
 
-def touched(made: plan.Plan, topology: Topology) -> Iterator[str]:
+def touched(planned: plan.Plan, topology: Topology) -> Iterator[str]:
     """Return what a plan touches, a sentence each."""
-    reach = diff.reach(made, topology)
-    if any(isinstance(step, plan.Rollout) for step in made.steps):
+    reach = diff.reach(planned, topology)
+    if any(isinstance(step, plan.Rollout) for step in planned.steps):
         if reach.restarts:
             listed = names((f"{pod} ({node})" for node, pod in sorted(reach.restarts.items())), LISTED_MOST)
             yield f"{count(len(reach.restarts), 'pod')} of the CNI restart: {listed}"

@@ -84,24 +84,24 @@ async def _answered(
 def lines(answer: "PathReport", columns: int | None = None) -> Iterator[str]:
     """Return the answer for people: the sentence first; `columns` None wraps nothing."""
 
-    found = answer.diagnosis
-    shown = "unknown" if found.is_mtu == "no" and answer.unmeasured_nodes else found.is_mtu
+    diagnosis = answer.diagnosis
+    shown = "unknown" if diagnosis.is_mtu == "no" and answer.unmeasured_nodes else diagnosis.is_mtu
     colour: dict[str, str | bool] = {"fg": COLOURS[shown], "bold": True}
-    yield from wrapping.wrapped(f"{SIGNS[shown]} {found.sentence}", columns, hang=2, style=colour)
-    if found.is_mtu == "yes" and found.location:
-        yield f"  {found.confidence} about where"
+    yield from wrapping.wrapped(f"{SIGNS[shown]} {diagnosis.sentence}", columns, hang=2, style=colour)
+    if diagnosis.is_mtu == "yes" and diagnosis.location:
+        yield f"  {diagnosis.confidence} about where"
     yield ""
-    yield from _table(found, columns)
-    if found.evidence or answer.other_paths:
+    yield from _table(diagnosis, columns)
+    if diagnosis.evidence or answer.other_paths:
         yield ""
-    for fact in found.evidence:
+    for fact in diagnosis.evidence:
         yield from wrapping.wrapped(f"· {fact}", columns, indent=2, hang=2)
     for line in _others(answer):
         yield from wrapping.wrapped(f"· {line}", columns, indent=2, hang=2)
     for trouble in (*unmeasured(answer), *answer.notes, *answer.errors):
         yield from wrapping.wrapped(f"! {trouble}", columns, indent=2, hang=2, style={"fg": "yellow"})
     yield ""
-    yield from wrapping.wrapped(f"→ {found.advice}", columns, indent=2, hang=2)
+    yield from wrapping.wrapped(f"→ {diagnosis.advice}", columns, indent=2, hang=2)
 
 
 def unmeasured(answer: "PathReport") -> Iterator[str]:
@@ -126,16 +126,18 @@ def _others(answer: "PathReport") -> Iterator[str]:
         yield f"no MTU stands in the way {names(map(_path, fine), NAMES_MOST)}"
 
 
-def _path(found: "Diagnosis") -> str:
-    return f"from {found.source} to {found.destination}" + (f" over {found.family}" if found.family else "")
+def _path(diagnosis: "Diagnosis") -> str:
+    return f"from {diagnosis.source} to {diagnosis.destination}" + (
+        f" over {diagnosis.family}" if diagnosis.family else ""
+    )
 
 
-def _table(found: "Diagnosis", columns: int | None) -> Iterator[str]:
+def _table(diagnosis: "Diagnosis", columns: int | None) -> Iterator[str]:
     """One line for each part, two where the terminal is narrow; what is the whole path by another name is left out."""
     from kubemtu.cli.wrapping import aligned
 
     rows: dict[tuple[str, str], tuple[str, str, str, str]] = {}
-    for leg in found.legs:
+    for leg in diagnosis.legs:
         rows.setdefault((leg.source, leg.destination), _row(leg))
     if not rows:
         return

@@ -157,11 +157,11 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
                 raise self._unlike((*path, index), item, dict)
             yield Object(body=item, origin=f"{self}, {dotted((*path, index))}")
 
-    def _unlike(self, path: tuple[str | int, ...], found: object, wanted: type) -> errors.Malformed:
-        is_now = type_name.get(type(found), type(found).__name__)
+    def _unlike(self, path: tuple[str | int, ...], value: object, wanted: type) -> errors.Malformed:
+        is_now = type_name.get(type(value), type(value).__name__)
         whole = str(self) if self._word("kind") else self.origin
         return errors.Malformed(
-            f"{whole}: {dotted(path)} must be {type_name[wanted]} but is {is_now} ({found!r:.60}); correct it there"
+            f"{whole}: {dotted(path)} must be {type_name[wanted]} but is {is_now} ({value!r:.60}); correct it there"
         )
 
 

@@ -34,7 +34,7 @@ def check(
     pods = [*snapshot.each("Pod")]
     if namespace is not None and pods and all(pod.namespace != namespace for pod in pods):
         raise UsageError(f"no pod is in a namespace {namespace}: `kubectl get pods -A` shows which there are")
-    found = network.model(snapshot, nic_mtu, bounds(proven) if proven is not None else ())
+    modelled = network.model(snapshot, nic_mtu, bounds(proven) if proven is not None else ())
     findings = [
         one
         for layer in (proven.layers if proven is not None else ())
@@ -45,7 +45,7 @@ def check(
             proven.unmeasured_nodes, [layer.faults for layer in proven.layers], proven.absent_layers
         )
     lines = proven.lines() if proven is not None else ()
-    told = found if namespace is None else topology.only(found, namespace)
+    told = modelled if namespace is None else topology.only(modelled, namespace)
     return report.report(told, findings, lines, between_pods=proven.between_pods if proven is not None else 0)
 
 
@@ -81,9 +81,9 @@ def _startable(state: CniState) -> None:
         )
 
 
-def judge(found: topology.Topology) -> tuple[codes.Finding, ...]:
+def judge(modelled: topology.Topology) -> tuple[codes.Finding, ...]:
     """Return all that is wrong with a topology that was planned for."""
-    return report.judge(found)
+    return report.judge(modelled)
 
 
 def edited(snapshot: Snapshot, edits: Iterable[EditValue]) -> Snapshot:

@@ -53,21 +53,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     force: bool = False
 
 
-async def survey(api: kube_api.Api, wanted: Settings) -> tuple[Piece, ...]:
+async def survey(api: kube_api.Api, settings: Settings) -> tuple[Piece, ...]:
     """Look at every object of the installation. Raises Conflict for what must not be written over.
 
     What is there and would be changed is asked of the server in a dry run, so that what somebody else manages is said
     before anything has been written.
     """
-    pieces = [await _definition(api, plural, wanted) for plural in crd.plurals()]
-    for body in await _objects(api, wanted):
+    pieces = [await _definition(api, plural, settings) for plural in crd.plurals()]
+    for body in await _objects(api, settings):
         ref = await api.ref(body)
         found = await api.get(ref)
         if found is not None and found.text("metadata", "deletionTimestamp"):
             raise errors.Conflict(f"{ref} is being deleted; wait until it is gone, then run the same command again")
         what: What = "make" if found is None else "leave" if holds(found.body, body) else "change"
         if what == "change":
-            await _apply(api, body, wanted, dry_run=True)
+            await _apply(api, body, settings, dry_run=True)
         pieces.append(Piece(what=what, kind=ref.kind, name=ref.name, namespace=ref.namespace))
     return tuple(pieces)
 
@@ -77,58 +77,60 @@ async def binds_agents(api: kube_api.Api) -> bool:
     return await api.serves(*shipped.POLICIES)
 
 
-async def _objects(api: kube_api.Api, wanted: Settings) -> list[shipped.Body]:
+async def _objects(api: kube_api.Api, settings: Settings) -> list[shipped.Body]:
     """Return what is written besides the definitions of kinds, without what the server does not know."""
     binds = await binds_agents(api)
-    return [one for one in shipped.objects(wanted.image, probes=wanted.probes) if binds or not shipped.is_policy(one)]
+    return [
+        one for one in shipped.objects(settings.image, probes=settings.probes) if binds or not shipped.is_policy(one)
+    ]
 
 
-async def _definition(api: kube_api.Api, plural: str, wanted: Settings) -> Piece:
+async def _definition(api: kube_api.Api, plural: str, settings: Settings) -> Piece:
     found = await crd.standing(api, plural)
-    crd.refuse(found, downgrade=wanted.downgrade)
+    crd.refuse(found, downgrade=settings.downgrade)
     there = await api.get(crd.ref(plural)) if found.standing == "same" else None
     ours = dict(zip(crd.plurals(), crd.definitions(), strict=True))[plural]
     same = there is not None and holds(there.body, ours)
     what: What = "make" if found.standing == "absent" else "leave" if same else "change"
     if what == "change":
-        await _apply(api, ours, wanted, dry_run=True)
+        await _apply(api, ours, settings, dry_run=True)
     note = f"is of {found.version or 'an earlier kubemtu'}" if found.standing in {"older", "newer"} else ""
     return Piece(what=what, kind=crd.KIND, name=found.name, note=note)
 
 
-def holds(found: object, wanted: object) -> bool:
+def holds(theirs: object, ours: object) -> bool:
     """Return True when all that is wanted is there; a server adds defaults, which count for nothing."""
-    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
-        return all(key in found and holds(found[key], wanted[key]) for key in wanted)
-    if isinstance(found, list) and isinstance(wanted, list):
-        return len(found) == len(wanted) and all(map(holds, found, wanted))
-    return found == wanted
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        return all(key in theirs and holds(theirs[key], ours[key]) for key in ours)
+    if isinstance(theirs, list) and isinstance(ours, list):
+        return len(theirs) == len(ours) and all(map(holds, theirs, ours))
+    return theirs == ours
 
 
-async def carry_out(api: kube_api.Api, wanted: Settings, tell: events.OnProgress) -> tuple[int, tuple[str, ...]]:
+async def carry_out(api: kube_api.Api, settings: Settings, tell: events.OnProgress) -> tuple[int, tuple[str, ...]]:
     """Write everything, and wait until it works; returns on how many nodes, and those that get no agent.
 
     Raises Conflict for fields that somebody else manages, Forbidden without the right, Surprise when a pod cannot start
     or nothing moves any more.
     """
-    namespace, *rest = await _objects(api, wanted)
-    await _apply(api, namespace, wanted)
+    namespace, *rest = await _objects(api, settings)
+    await _apply(api, namespace, settings)
     try:
-        await crd.install(api, downgrade=wanted.downgrade, force=wanted.force)
+        await crd.install(api, downgrade=settings.downgrade, force=settings.force)
     except errors.Conflict as conflict:
         raise _managed("a CustomResourceDefinition", conflict) from conflict
     tell(f"{count(len(crd.plurals()), 'kind')} of kubemtu.io are served")
     before = await _told(api)
     for body in rest:
-        await _apply(api, body, wanted)
+        await _apply(api, body, settings)
     tell(f"{count(len(rest) + 1, 'object')} written")
-    nodes = await _Wait(api, wanted, before, tell).until_done()
+    nodes = await _Wait(api, settings, before, tell).until_done()
     return len(nodes), tuple(found.name for found in await api.list(NODES) if found.name not in nodes)
 
 
-async def _apply(api: kube_api.Api, body: Mapping[str, object], wanted: Settings, *, dry_run: bool = False) -> None:
+async def _apply(api: kube_api.Api, body: Mapping[str, object], settings: Settings, *, dry_run: bool = False) -> None:
     try:
-        await api.apply(body, force=wanted.force, dry_run=dry_run)
+        await api.apply(body, force=settings.force, dry_run=dry_run)
     except errors.Conflict as conflict:
         raise _managed(str(await api.ref(body)), conflict, nothing=dry_run) from conflict
 

@@ -54,12 +54,12 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
 
 
 def observations(
-    told: Iterable[Object], names: Sequence[str], now: float
+    reports: Iterable[Object], names: Sequence[str], now: float
 ) -> tuple[tuple[net.NodeObservation, ...], tuple[Unread, ...]]:
     """Sort the NodeMTUs into what nodes showed, and entries for the nodes of `names` that showed nothing of late."""
     seen: dict[str, net.NodeObservation] = {}
     why: dict[str, Unread] = {}
-    for one in told:
+    for one in reports:
         try:
             node = records.node_of(one)
         except errors.Malformed as broken:

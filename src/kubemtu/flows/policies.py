@@ -41,46 +41,46 @@ async def present(api: kube_api.Api, name: str) -> Policy | None:
     return None if found is None else _read(found)
 
 
-def _read(found: Object) -> Policy:
+def _read(stored: Object) -> Policy:
     try:
-        return policy.read(found)
+        return policy.read(stored)
     except errors.Malformed as broken:
         raise errors.Malformed(
-            f"MTUPolicy {found.name} is there and cannot be read: {broken}; correct it, or delete it first"
+            f"MTUPolicy {stored.name} is there and cannot be read: {broken}; correct it, or delete it first"
         ) from broken
 
 
-async def fits(api: kube_api.Api, made: Policy) -> None:
+async def fits(api: kube_api.Api, bound: Policy) -> None:
     """Raise UsageError when the cluster has not the nodes it names, or when it leaves no room for a packet."""
     snapshot = await observe.observe(api)
     known = {node.name for node in snapshot.each("Node")}
-    unknown = sorted({*made.nodes} - known)
+    unknown = sorted({*bound.nodes} - known)
     if unknown:
         raise errors.UsageError(f"--node: the cluster has no node {unknown[0]}; `kubectl get nodes` lists them")
     try:
-        left = network.model(snapshot, made.path_mtu).carries
+        left = network.model(snapshot, bound.path_mtu).carries
     except (errors.NotRecognised, errors.Forbidden):
         return  # nothing is known of the encapsulation, so there is nothing that it could contradict
     if left is not None and left < planner.IPV4_REASSEMBLY:
         raise errors.UsageError(
-            f"--path-mtu {made.path_mtu} leaves {left} for a pod's packet, and every IPv4 host must take 576 bytes "
+            f"--path-mtu {bound.path_mtu} leaves {left} for a pod's packet, and every IPv4 host must take 576 bytes "
             "whole (RFC 791, section 3.2); measure the path once more"
         )
 
 
-async def write(api: kube_api.Api, made: Policy, before: Policy | None) -> dict[str, object]:
+async def write(api: kube_api.Api, bound: Policy, before: Policy | None) -> dict[str, object]:
     """Write it; returns the object as it is now. Raises Conflict when somebody else wrote it after it was shown."""
     await crd.install(api, only_absent=True)
     if before is None:
-        return (await api.create(policy.body(made))).body
-    found = await api.get(policy.ref(made.name))
+        return (await api.create(policy.body(bound))).body
+    found = await api.get(policy.ref(bound.name))
     if found is None or _read(found) != before:
-        raise errors.Conflict(f"MTUPolicy {made.name} was changed meanwhile; run the same command again to see how")
-    spec = {"nodes": None, "expires": None} | dict(_spec(made))
-    return (await api.patch(policy.ref(made.name), {"spec": spec}, resource_version=found.resource_version)).body
+        raise errors.Conflict(f"MTUPolicy {bound.name} was changed meanwhile; run the same command again to see how")
+    spec = {"nodes": None, "expires": None} | dict(_spec(bound))
+    return (await api.patch(policy.ref(bound.name), {"spec": spec}, resource_version=found.resource_version)).body
 
 
-def _spec(made: Policy) -> dict[str, object]:
-    spec = policy.body(made)["spec"]
+def _spec(bound: Policy) -> dict[str, object]:
+    spec = policy.body(bound)["spec"]
     assert isinstance(spec, dict)
     return spec

@@ -36,30 +36,30 @@ FIELDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 """What `slim` keeps of an object of a kind, part by part."""
 
 
-def slim(found: Object) -> Object:
+def slim(item: Object) -> Object:
     """Return an object with no more than is needed: a snapshot is handed around, and pods are many."""
-    fields = FIELDS.get(found.kind)
+    fields = FIELDS.get(item.kind)
     if fields is None:
-        return found
-    body: dict[str, object] = {"kind": found.kind, "apiVersion": found.api_version}
+        return item
+    body: dict[str, object] = {"kind": item.kind, "apiVersion": item.api_version}
     for part, keys in fields.items():
-        held = found.get(part)
+        held = item.get(part)
         if isinstance(held, dict):
             body[part] = {key: held[key] for key in keys if key in held}
-    if found.kind == mtu.MIGRATIONS.kind:
-        _told_of(found, body)
-    return Object(body=body, origin=found.origin)
+    if item.kind == mtu.MIGRATIONS.kind:
+        _told_of(item, body)
+    return Object(body=body, origin=item.origin)
 
 
-def _told_of(found: Object, body: dict[str, object]) -> None:
+def _told_of(item: Object, body: dict[str, object]) -> None:
     """Of a change also what it leads to, in how many steps, and who drove it when; no text of any configuration."""
-    plan, status = found.get("spec", "plan"), body.get("status")
+    plan, status = item.get("spec", "plan"), body.get("status")
     steps = plan.get("steps") if isinstance(plan, dict) else None
     kinds = [{"type": step.get("type")} for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
     spec = body.get("spec")
     if isinstance(plan, dict) and isinstance(spec, dict):
         spec["plan"] = {"target": plan.get("target"), "steps": kinds}
-    journal = found.get("status", "journal")
+    journal = item.get("status", "journal")
     if isinstance(journal, list) and isinstance(status, dict):
         status["journal"] = [
             {"time": line.get("time"), "what": line.get("what")} for line in journal if isinstance(line, dict)
@@ -180,9 +180,9 @@ class _Pods:
                 made[name] = kept
         return made
 
-    def _containers(self, listed: list[_Container]) -> list[object]:
+    def _containers(self, statuses: list[_Container]) -> list[object]:
         kept: dict[int, object] = {}
-        for one in listed:
+        for one in statuses:
             state = one.state if isinstance(one.state, _State) else _State()
             named = not isinstance(one.name, str) or "install-cni" in one.name
             if named or isinstance(state.waiting, _Waiting):

@@ -122,9 +122,9 @@ async def _refuse_while_something_stands(api: kube_api.Api) -> str:
     return last
 
 
-def _holds(found: Object) -> bool:
+def _holds(node: Object) -> bool:
     """Whether something is asked of a node, or its agent has not reported yet that nothing is any more."""
-    return bool(found.mapping("spec") or found.mapping("status", "applied"))
+    return bool(node.mapping("spec") or node.mapping("status", "applied"))
 
 
 async def _pins(api: kube_api.Api) -> str:
@@ -166,15 +166,15 @@ async def _strangers(api: kube_api.Api, known: set[tuple[str, str]]) -> AsyncIte
             yield f"{want.kind} {found.name}"
 
 
-def _follows(found: Object, known: set[tuple[str, str]]) -> bool:
+def _follows(item: Object, known: set[tuple[str, str]]) -> bool:
     """Whether an object goes with one of ours: it belongs to it, has its name, or is a token of its account."""
-    for owner in found.each("metadata", "ownerReferences"):
+    for owner in item.each("metadata", "ownerReferences"):
         if owner.text("kind") in {"DaemonSet", "Service"}:
             return (owner.text("kind"), owner.text("name")) in known or owner.text("name") in _NAMES
-    if found.kind in {"Endpoints", "EndpointSlice"}:
-        return found.name in _NAMES or (found.text("metadata", "labels", "kubernetes.io/service-name") in _NAMES)
-    account = found.text("metadata", "annotations", "kubernetes.io/service-account.name")
-    return found.kind == "Secret" and account in {"default", shipped.AGENT}
+    if item.kind in {"Endpoints", "EndpointSlice"}:
+        return item.name in _NAMES or (item.text("metadata", "labels", "kubernetes.io/service-name") in _NAMES)
+    account = item.text("metadata", "annotations", "kubernetes.io/service-account.name")
+    return item.kind == "Secret" and account in {"default", shipped.AGENT}
 
 
 _NAMES = frozenset({shipped.AGENT, shipped.PROBE})
@@ -189,24 +189,24 @@ async def _bound(api: kube_api.Api) -> AsyncIterator[str]:
                 yield f"{found.kind} {where}{found.name}"
 
 
-async def carry_out(api: kube_api.Api, found: Removal, tell: events.OnProgress) -> tuple[str, ...]:
+async def carry_out(api: kube_api.Api, removal: Removal, tell: events.OnProgress) -> tuple[str, ...]:
     """Remove what was found, and see that it is gone; returns the nodes that keep what their agent wrote down.
 
     Raises Surprise when something stays in the API, Conflict as `survey`.
     """
     await _refuse_while_something_stands(api)
     keeping = await _forget_on_nodes(api)
-    daemonsets = [ref for ref in found.ours if ref.kind == "DaemonSet"]
+    daemonsets = [ref for ref in removal.ours if ref.kind == "DaemonSet"]
     for ref in daemonsets:
         await api.delete(ref, propagation="Foreground")
     await _until(lambda: _no_pods(api), "the pods of kubemtu-agent and kubemtu-probe", tell)
     await crd.remove(api)
     tell("the kinds of kubemtu.io and all their objects are gone")
-    for ref in found.ours:
+    for ref in removal.ours:
         if ref.kind not in {"DaemonSet", crd.KIND}:
             await api.delete(ref)
             tell(f"{ref} is deleted")
-    if not found.keeps_namespace and await api.delete(NAMESPACE):
+    if not removal.keeps_namespace and await api.delete(NAMESPACE):
 
         async def emptied() -> bool:
             return await api.get(NAMESPACE) is None

@@ -308,7 +308,7 @@ class Api:
         decode = json_values.decode if shape is None else shape.decode
         action = _wanted("list", want, api_version)
         address = requests.path(api_version, want.plural, namespace=want.namespace)
-        found: list[Object] = []
+        received: list[Object] = []
         malformed: list[str] = []
         small = 0
         while True:
@@ -322,18 +322,18 @@ class Api:
             for item in items:
                 fault = watching.fault(item)
                 if fault:
-                    number = len(found) + len(malformed) + 1
+                    number = len(received) + len(malformed) + 1
                     malformed.append(f"entry {number} of {action.place} {fault}; repair or delete it")
                 else:
-                    found.append(Object.of({"apiVersion": api_version, "kind": want.kind} | item))
+                    received.append(Object.of({"apiVersion": api_version, "kind": want.kind} | item))
             token = page.get("metadata", "continue")
             small += len(items) * 2 < int(parameters.get("limit", 0))
-            if token and (small > HALF_MOST or len(found) + len(malformed) > OBJECTS_MOST):
-                raise endless(action, self.connection, len(found) + len(malformed))
+            if token and (small > HALF_MOST or len(received) + len(malformed) > OBJECTS_MOST):
+                raise endless(action, self.connection, len(received) + len(malformed))
             if not token:
                 version = page.get("metadata", "resourceVersion")
                 return Listing(
-                    objects=tuple(found),
+                    objects=tuple(received),
                     malformed=tuple(malformed),
                     resource_version=version if isinstance(version, str) else None,
                 )

@@ -51,38 +51,42 @@ def settings(
     files = _files(kubeconfig, environ, home)
     loaded = [(str(path), decoded) for path in files if (decoded := _load(path)) is not None]
     if loaded:
-        found = kubeconfigs.select(loaded, context, impersonation=acting)
+        connection = kubeconfigs.select(loaded, context, impersonation=acting)
     else:
-        found = _pod(account, environ, context, [str(path) for path in files])
-        found = msgspec.structs.replace(found, impersonation=acting)
-    found = checked(found)
-    if found.proxy_url is None:
-        found = checked(msgspec.structs.replace(found, proxy_url=environment_proxy(found.server, environ)))
-    return found
+        connection = _pod(account, environ, context, [str(path) for path in files])
+        connection = msgspec.structs.replace(connection, impersonation=acting)
+    connection = checked(connection)
+    if connection.proxy_url is None:
+        connection = checked(
+            msgspec.structs.replace(connection, proxy_url=environment_proxy(connection.server, environ))
+        )
+    return connection
 
 
-def checked(found: Connection) -> Connection:
+def checked(connection: Connection) -> Connection:
     """Return the connection, user and password taken out of the server's address: sentences name that.
 
     Raises Unusable when server, proxy or tls-server-name is none: a wrong one must not pass for an empty cluster.
     """
-    whole = _USERINFO.fullmatch(found.server)
+    whole = _USERINFO.fullmatch(connection.server)
     if whole is not None:
         user, _, password = whole[2].partition(":")
-        found = msgspec.structs.replace(
-            found,
+        connection = msgspec.structs.replace(
+            connection,
             server=f"{whole[1]}{whole[3]}",
-            username=found.username or unquote(user) or None,
-            password=found.password or unquote(password) or None,
+            username=connection.username or unquote(user) or None,
+            password=connection.password or unquote(password) or None,
         )
-    shown = _SECRET.sub("://", found.server)
-    _address_of(found.server, f"{found.origin}: the server {shown}", ("https", "http"))
-    if found.proxy_url is not None:
-        where = f"{found.origin}, or the environment: the proxy {found.proxy}"
-        _address_of(found.proxy_url, where, ("http", "https", "socks5", "socks5h"))
-    if found.tls_server_name is not None and _UNFIT.search(found.tls_server_name):
-        raise Unusable(f"{found.origin}: tls-server-name {found.tls_server_name!r:.80} is no host name; correct it")
-    return found
+    shown = _SECRET.sub("://", connection.server)
+    _address_of(connection.server, f"{connection.origin}: the server {shown}", ("https", "http"))
+    if connection.proxy_url is not None:
+        where = f"{connection.origin}, or the environment: the proxy {connection.proxy}"
+        _address_of(connection.proxy_url, where, ("http", "https", "socks5", "socks5h"))
+    if connection.tls_server_name is not None and _UNFIT.search(connection.tls_server_name):
+        raise Unusable(
+            f"{connection.origin}: tls-server-name {connection.tls_server_name!r:.80} is no host name; correct it"
+        )
+    return connection
 
 
 def _address_of(url: str, what: str, schemes: tuple[str, ...]) -> None:

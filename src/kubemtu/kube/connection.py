@@ -35,15 +35,15 @@ class Impersonation(msgspec.Struct, frozen=True, kw_only=True):
 
     def headers(self) -> list[tuple[str, str]]:
         """Return the Impersonate-* headers, one per value."""
-        found = [("Impersonate-User", self.user)]
-        found += [("Impersonate-Group", group) for group in self.groups]
+        fields = [("Impersonate-User", self.user)]
+        fields += [("Impersonate-Group", group) for group in self.groups]
         if self.uid:
-            found.append(("Impersonate-Uid", self.uid))
+            fields.append(("Impersonate-Uid", self.uid))
         # client-go (transport/round_trippers.go, headerKeyEscape): a key may hold what a header's name cannot
-        found += [
+        fields += [
             (f"Impersonate-Extra-{quote(key, safe=_NAME_SIGNS, errors='replace')}", value) for key, value in self.extra
         ]
-        return found
+        return fields
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):

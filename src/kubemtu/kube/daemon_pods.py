@@ -68,10 +68,10 @@ def _owner(pod: Object) -> str | None:
     return next((owner.text("uid") for owner in owners), None)
 
 
-def _selector(found: Object) -> str:
+def _selector(daemonset: Object) -> str:
     """Return the DaemonSet's selector as the query of a list (meta/v1 LabelSelectorAsSelector)."""
-    terms = [f"{key}={value}" for key, value in found.mapping("spec", "selector", "matchLabels").items()]
-    for term in found.each("spec", "selector", "matchExpressions"):
+    terms = [f"{key}={value}" for key, value in daemonset.mapping("spec", "selector", "matchLabels").items()]
+    for term in daemonset.each("spec", "selector", "matchExpressions"):
         key, operator = term.text("key") or "", term.text("operator") or ""
         values = f" ({','.join(str(value) for value in _values(term))})"
         terms.append({"Exists": key, "DoesNotExist": f"!{key}"}.get(operator, f"{key} {operator.lower()}{values}"))

@@ -95,19 +95,19 @@ class Discovery:
 
         A namespaced object without a namespace belongs to that of the context. Raises Absent for an unserved kind.
         """
-        found = Object.of(dict(body))
+        named = Object.of(dict(body))
         # A subresource (daemonsets/status) has the kind of its parent.
-        for one in await self.resources(found.api_version):
-            if one.kind == found.kind and "/" not in one.plural:
+        for one in await self.resources(named.api_version):
+            if one.kind == named.kind and "/" not in one.plural:
                 return Ref(
-                    api_version=found.api_version,
-                    kind=found.kind,
+                    api_version=named.api_version,
+                    kind=named.kind,
                     plural=one.plural,
-                    name=found.name,
-                    namespace=(found.namespace or self._wire.connection.namespace) if one.namespaced else None,
+                    name=named.name,
+                    namespace=(named.namespace or self._wire.connection.namespace) if one.namespaced else None,
                 )
         raise Absent(
-            f"{self._wire.connection.server} does not serve the kind {found.kind} of {found.api_version}; install its "
+            f"{self._wire.connection.server} does not serve the kind {named.kind} of {named.api_version}; install its "
             "CustomResourceDefinition first"
         )
 

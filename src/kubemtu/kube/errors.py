@@ -169,30 +169,30 @@ def from_status(
     status: dict[str, object], action: Action, connection: Connection, *, code: int | None = None
 ) -> errors.KubemtuError:
     """Return the error that a `kind: Status` object stands for, ready to be raised."""
-    said = capped(str(status.get("message") or status.get("reason") or "no message"))
+    text = capped(str(status.get("message") or status.get("reason") or "no message"))
     found = status.get("code")
     code = code if code is not None else found if isinstance(found, int) else 500
     server = connection.server
     match code:
         case 401:
-            return _unauthenticated(said, connection)
+            return _unauthenticated(text, connection)
         case 403:
-            return _forbidden(said, action, connection)
+            return _forbidden(text, action, connection)
         case 404:
-            return Absent(f"{server} has no {action.place}: {said}; check the name, or create it first")
+            return Absent(f"{server} has no {action.place}: {text}; check the name, or create it first")
         case 409 if status.get("reason") == "AlreadyExists":
-            return AlreadyThere(f"could not {action}, it is already there: {said}; run the same command again")
+            return AlreadyThere(f"could not {action}, it is already there: {text}; run the same command again")
         case 409:
             return errors.Conflict(
-                f"could not {action}, somebody else changed it at the same moment: {said}; run the same command again"
+                f"could not {action}, somebody else changed it at the same moment: {text}; run the same command again"
             )
         case 410:
-            return Expired(f"{server} no longer keeps the version of {action.place} that was asked for: {said}")
+            return Expired(f"{server} no longer keeps the version of {action.place} that was asked for: {text}")
         case 400 | 405 | 406 | 413 | 415 | 422:
-            return Rejected(f"{server} refused to {action}: {said}; nothing was changed")
+            return Rejected(f"{server} refused to {action}: {text}; nothing was changed")
         case _:
             return ServerFailing(
-                f"{server} could not {action}, it answered {code}: {said}; wait until it is healthy, then try again"
+                f"{server} could not {action}, it answered {code}: {text}; wait until it is healthy, then try again"
             )
 
 
@@ -238,10 +238,10 @@ def unusable(connection: Connection, why: Exception) -> Unusable:
     )
 
 
-def no_root(connection: Connection, where: str, said: str) -> NotAnApi:
+def no_root(connection: Connection, where: str, message: str) -> NotAnApi:
     """Return the error for a server that does not have what every API server has."""
     return NotAnApi(
-        f"{connection.server} has no {where}, which every API server has ({said}); it is none, or its address lacks "
+        f"{connection.server} has no {where}, which every API server has ({message}); it is none, or its address lacks "
         f"a path, as /k8s/clusters/... of Rancher: check the server of {connection.who}"
     )
 
@@ -278,21 +278,21 @@ def _from_text(
     )
 
 
-def _unauthenticated(said: str, connection: Connection) -> Unauthenticated:
+def _unauthenticated(message: str, connection: Connection) -> Unauthenticated:
     return Unauthenticated(
-        f"{connection.server} does not accept the credentials of {connection.who}: {said}; log in again, then retry"
+        f"{connection.server} does not accept the credentials of {connection.who}: {message}; log in again, then retry"
     )
 
 
-def _forbidden(said: str, action: Action, connection: Connection) -> errors.Forbidden:
-    if "denied the request" in said or "violates PodSecurity" in said or "ValidatingAdmissionPolicy" in said:
+def _forbidden(message: str, action: Action, connection: Connection) -> errors.Forbidden:
+    if "denied the request" in message or "violates PodSecurity" in message or "ValidatingAdmissionPolicy" in message:
         return PolicyDenied(
-            f"a policy of the cluster refused to {action}: {said}; ask whoever owns that policy for an exception"
+            f"a policy of the cluster refused to {action}: {message}; ask whoever owns that policy for an exception"
         )
-    named = re.search(r'User "([^"]*)"', said)
+    named = re.search(r'User "([^"]*)"', message)
     user = named[1] if named else connection.user or "this user"
-    known = _RBAC.search(said)
-    more = (known["more"] if known else said).strip(" :")
+    known = _RBAC.search(message)
+    more = (known["more"] if known else message).strip(" :")
     plural = f"{action.plural}/{action.subresource}" if action.subresource else action.plural
     ask = access.ask_for(action.api_version.rpartition("/")[0], plural, action.verb, action.name)
     return errors.Forbidden(

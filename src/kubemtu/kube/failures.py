@@ -99,16 +99,16 @@ def _silent(stall: sockets.Stalled, bracket: narrowing.Bracket, who: str, connec
 
 
 def _unanswered(stall: sockets.Stalled, action: Action, server: str) -> errors.Unreachable:
-    seen, within = stall.shown, f"within {stall.seconds:.0f} s"
-    if stall.by_size and seen is not None:
+    state, within = stall.shown, f"within {stall.seconds:.0f} s"
+    if stall.by_size and state is not None:
         what = "the answer of" if stall.by_size == "inbound" else "the request to"
-        size = stalling.packet(seen.segment if stall.by_size == "inbound" else seen.sends, seen.family)
+        size = stalling.packet(state.segment if stall.by_size == "inbound" else state.sends, state.family)
         return errors.Unreachable(
             f"{what} {server} stopped in the midst while kubemtu tried to {action}: a packet of up to {size} bytes did "
             f"not arrive {within}, and shorter ones after it did; something on the way may drop large packets, so its "
             f"MTU is the likely cause; {_then(action)}try again, which kubemtu does in smaller packets"
         )
-    if stall.stage == "write" or (seen is not None and seen.unacked and seen.retransmits):
+    if stall.stage == "write" or (state is not None and state.unacked and state.retransmits):
         return errors.Unreachable(
             f"the request to {action} did not reach {server} {within}, on a connection that stood; {_then(action)}"
             "check the network on the way and the VPN, then try again"

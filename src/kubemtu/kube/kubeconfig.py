@@ -90,7 +90,7 @@ def select(
     user = _find(documents, "users", "user", user_name) if user_name else None
     if user_name and user is None:
         raise chosen.malformed(f"names the user {user_name}, which no entry under users describes", "user")
-    facts = _cluster(cluster, named=bool(user and user.text("client-certificate-data")))
+    facts = _cluster(cluster, entry=bool(user and user.text("client-certificate-data")))
     if user is not None:
         facts |= _user(user, cluster)
         impersonation = impersonation or _impersonation(user)
@@ -145,7 +145,7 @@ def _find(documents: Sequence[Object], section: str, key: str, name: str) -> _En
     return None
 
 
-def _cluster(cluster: _Entry, *, named: bool) -> dict[str, object]:
+def _cluster(cluster: _Entry, *, entry: bool) -> dict[str, object]:
     server = cluster.text("server")
     if server is None:
         raise cluster.malformed("must be the address of the API server", "server")
@@ -153,7 +153,7 @@ def _cluster(cluster: _Entry, *, named: bool) -> dict[str, object]:
     insecure = cluster.flag("insecure-skip-tls-verify")
     if "://" not in server:
         # client-go (rest/url_utils.go, DefaultServerURL): https only if something about TLS is configured
-        server = f"{'https' if ca or ca_file or insecure or named else 'http'}://{server}"
+        server = f"{'https' if ca or ca_file or insecure or entry else 'http'}://{server}"
     return {
         "server": server.rstrip("/"),
         "ca": ca,

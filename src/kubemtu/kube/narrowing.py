@@ -39,19 +39,19 @@ async def search(
     Each round begins handshakes of several sizes at once, and waits `last` seconds after the last answer for the rest.
     What divides them is then tried once more: a machine that is busy is late with sizes that are none too many.
     """
-    found = Bracket()
+    bracket = Bracket()
     for _ in range(CHECKS):
-        found = await _narrow(answers, low, high, rounds=rounds, tries=tries, last=last)
-        if not found.by_size or found.answered is None or found.hung is None:
-            return found
-        again = await _round(answers, [found.answered, found.hung], last)
-        if again.get(found.hung):
-            low = found.hung
-        elif again.get(found.answered):
-            return found
+        bracket = await _narrow(answers, low, high, rounds=rounds, tries=tries, last=last)
+        if not bracket.by_size or bracket.answered is None or bracket.hung is None:
+            return bracket
+        again = await _round(answers, [bracket.answered, bracket.hung], last)
+        if again.get(bracket.hung):
+            low = bracket.hung
+        elif again.get(bracket.answered):
+            return bracket
         if low >= high:
             break
-    return Bracket(answered=found.answered)  # it is not size that divides them
+    return Bracket(answered=bracket.answered)  # it is not size that divides them
 
 
 async def _narrow(answers: Trial, low: int, high: int, *, rounds: int, tries: int, last: float) -> Bracket:

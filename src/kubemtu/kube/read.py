@@ -51,7 +51,7 @@ async def _read(api: Api, want: Want, shape: pages.Shape | None) -> _Part:
     try:
         if want.name is not None and want.label_selector is None:
             return await _named(api, want, want.name)
-        found = await api.listing(want, shape=shape)
+        listing = await api.listing(want, shape=shape)
     except ServerFailing as error:
         return _Part(unread=(_unread(want, "unreachable", error),), failure=error)
     except errors.Forbidden as error:
@@ -62,8 +62,8 @@ async def _read(api: Api, want: Want, shape: pages.Shape | None) -> _Part:
         raise  # nothing was asked of anybody
     except (errors.Malformed, Absent, Expired) as error:
         return _Part(unread=(_unread(want, "malformed", error),))
-    malformed = tuple(Unread(what=str(want), why="malformed", message=text) for text in found.malformed)
-    return _Part(objects=found.objects, unread=malformed)
+    malformed = tuple(Unread(what=str(want), why="malformed", message=text) for text in listing.malformed)
+    return _Part(objects=listing.objects, unread=malformed)
 
 
 async def _named(api: Api, want: Want, name: str) -> _Part:

@@ -35,18 +35,18 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     def headers(self, connection: Connection, credential: Credential) -> list[tuple[bytes, bytes]]:
         """Return the headers, in UTF-8 as client-go sends them. Raises Unusable for what no header can hold."""
-        found = [("Accept", "application/json")]
+        fields = [("Accept", "application/json")]
         if self.body is not None:
-            found.append(("Content-Type", self.content_type))
+            fields.append(("Content-Type", self.content_type))
         if credential.token:
-            found.append(("Authorization", f"Bearer {credential.token}"))
+            fields.append(("Authorization", f"Bearer {credential.token}"))
         if connection.impersonation:
-            found += connection.impersonation.headers()
-        for name, value in found:
+            fields += connection.impersonation.headers()
+        for name, value in fields:
             if UNSENDABLE.search(value):
                 what = "token" if name == "Authorization" else f"value of {name}"
                 raise Unusable(f"the {what} of {connection.who} holds a character that no header can: correct it there")
-        return [(name.encode("ascii"), value.encode("utf-8", "surrogateescape")) for name, value in found]
+        return [(name.encode("ascii"), value.encode("utf-8", "surrogateescape")) for name, value in fields]
 
 
 def path(

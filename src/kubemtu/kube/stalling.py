@@ -58,13 +58,13 @@ class StallWatch:
         return now - self._since[0] >= self._patience
 
 
-def missing(seen: SocketState | None) -> Direction | None:
+def missing(state: SocketState | None) -> Direction | None:
     """Which way a packet is missing that later ones have overtaken, sent again at least twice where we are to know."""
-    if seen is None:
+    if state is None:
         return None
-    if seen.overtaken:
+    if state.overtaken:
         return "inbound"
-    return "outbound" if seen.unacked and seen.sacked and seen.retransmits >= 2 else None
+    return "outbound" if state.unacked and state.sacked and state.retransmits >= 2 else None
 
 
 def shown(raw: socket.socket) -> SocketState | None:
@@ -74,16 +74,16 @@ def shown(raw: socket.socket) -> SocketState | None:
     and wait for the one before them (net/ipv4/tcp_input.c tcp_data_queue_ofo).
     """
     try:
-        told = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        tcp_info = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
         memory = int.from_bytes(raw.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4), sys.byteorder)
         readable = int.from_bytes(fcntl.ioctl(raw, termios.FIONREAD, bytes(4)), sys.byteorder)
     except (OSError, AttributeError, ValueError):
         return None
 
     def number(place: int, size: int = 4) -> int:
-        return int.from_bytes(told[place : place + size], sys.byteorder) if len(told) >= place + size else 0
+        return int.from_bytes(tcp_info[place : place + size], sys.byteorder) if len(tcp_info) >= place + size else 0
 
-    stamps = 12 if len(told) > 5 and told[5] & _TIMESTAMPS else 0
+    stamps = 12 if len(tcp_info) > 5 and tcp_info[5] & _TIMESTAMPS else 0
     return SocketState(
         family=6 if raw.family == socket.AF_INET6 else 4,
         segment=number(84) + stamps,

@@ -14,15 +14,15 @@ from kubemtu.kube.errors import TlsFailure
 def context(connection: Connection, credential: Credential) -> ssl.SSLContext:
     """Return the TLS settings of a connection. Raises TlsFailure when a certificate or key cannot be used."""
     try:
-        made = ssl.create_default_context(cadata=_authorities(connection))
+        context = ssl.create_default_context(cadata=_authorities(connection))
     except (OSError, ssl.SSLError, ValueError) as error:
         named = connection.ca_file or "certificate-authority-data"
         raise TlsFailure(f"{connection.origin}: {named} holds no usable certificate ({error}); correct it") from error
     # Python 3.13 began to demand what many cluster CAs lack (an authority key identifier); Go does not.
-    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if connection.insecure:
-        made.check_hostname = False
-        made.verify_mode = ssl.CERT_NONE
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     certificate = credential.certificate or connection.certificate
     key = credential.key or connection.key
     with contextlib.ExitStack() as folder:
@@ -31,12 +31,12 @@ def context(connection: Connection, credential: Credential) -> ssl.SSLContext:
             secret = _as_file(key, connection.key_file, folder)
             if shown:
                 # A password callback, because OpenSSL would otherwise ask the terminal for an encrypted key's.
-                made.load_cert_chain(shown, secret, password="")
+                context.load_cert_chain(shown, secret, password="")
         except (OSError, ssl.SSLError, ValueError) as error:
             raise TlsFailure(
                 f"the client certificate of {connection.who} cannot be used ({error}); log in again, then retry"
             ) from error
-    return made
+    return context
 
 
 def _authorities(connection: Connection) -> str | None:

@@ -80,22 +80,22 @@ class Wire:
     ) -> dict[str, object]:
         """Send one request and decode the object it answers with. Raises what kube.errors draws."""
         action = request.action
-        for left in reversed(range(TRIES)):
+        for tries_left in reversed(range(TRIES)):
             try:
                 response, credential = await self._begun(request)
                 answer = await self._whole(response, action)
             except (httpx2.RemoteProtocolError, httpx2.ReadError) as error:
-                if not left or action.writes:
+                if not tries_left or action.writes:
                     raise from_transport(error, action, self.connection) from error
                 continue
             except httpx2.HTTPError as error:
                 stall = sockets.stalled(error)
-                if left and not action.writes and stall is not None and stall.by_size:
+                if tries_left and not action.writes and stall is not None and stall.by_size:
                     continue  # the next connection takes smaller segments
                 raise from_transport(error, action, self.connection) from error
-            if left and response.status_code == 401 and await self._credentials.renew(credential):
+            if tries_left and response.status_code == 401 and await self._credentials.renew(credential):
                 continue
-            if left and (pause := self._pause(response)) is not None:
+            if tries_left and (pause := self._pause(response)) is not None:
                 await asyncio.sleep(pause)
                 continue
             break
@@ -144,7 +144,7 @@ class Wire:
 
     async def _whole(self, response: httpx2.Response, action: Action) -> bytearray:
         """Read an answer to its end, unpacked. Raises TooLarge when it has none, Unreachable when it trickles."""
-        held = bytearray()
+        body = bytearray()
         large = contextlib.AsyncExitStack()
         try:
             async with (
@@ -153,24 +153,24 @@ class Wire:
                 contextlib.aclosing(response.aiter_bytes()) as chunks,
             ):
                 async for chunk in chunks:
-                    if len(held) <= LARGE < len(held) + len(chunk):
+                    if len(body) <= LARGE < len(body) + len(chunk):
                         limit.reschedule(None)  # it waits for us now
                         await large.enter_async_context(self._large)
                         limit.reschedule(asyncio.get_running_loop().time() + TOTAL_SECONDS)
-                    held += chunk
-                    if len(held) > BODY_MOST:
+                    body += chunk
+                    if len(body) > BODY_MOST:
                         break
         except BaseException as error:
-            held.clear()  # what was raised is kept for a while, and this with it
+            body.clear()  # what was raised is kept for a while, and this with it
             if not isinstance(error, TimeoutError):
                 raise
             raise trickling(action, self.connection, f"did not end its answer within {TOTAL_SECONDS:g} s") from error
         finally:
             await response.aclose()
-        if len(held) > BODY_MOST:
-            held.clear()
+        if len(body) > BODY_MOST:
+            body.clear()
             raise too_large(action, self.connection, f"more than {BODY_MOST >> 20} MiB")
-        return held
+        return body
 
     def _pause(self, response: httpx2.Response) -> float | None:
         """Seconds to wait before the same request, when the server did nothing and says so (429, 503 with Retry-After).
@@ -193,7 +193,7 @@ class Wire:
         headers = request.headers(self.connection, credential)
         extensions = {"sni_hostname": self.connection.tls_server_name} if self.connection.tls_server_name else {}
         try:
-            made = client.build_request(
+            prepared = client.build_request(
                 request.method,
                 request.path,
                 params=dict(request.parameters),
@@ -204,7 +204,7 @@ class Wire:
             )
         except (httpx2.InvalidURL, UnicodeError) as error:
             raise Unusable(f"{self.connection.who}: {request.path} is no address ({error}); correct it") from error
-        response = await client.send(made, stream=True)
+        response = await client.send(prepared, stream=True)
         self.clock.hear(response.headers.get("Date", ""))
         return response
 
@@ -250,14 +250,14 @@ class Wire:
         if response.status_code >= 300:
             raise self._refusal(response, answer, action)
         try:
-            found = decode(answer)
+            value = decode(answer)
         except json_values.TooMuch as error:
             raise too_large(action, self.connection, f"more than {json_values.VALUES_MOST} values") from error
         except msgspec.DecodeError as error:
             raise self._no_object(response, answer, action) from error
-        if not isinstance(found, dict):
+        if not isinstance(value, dict):
             raise self._no_object(response, answer, action)
-        return found
+        return value
 
     def _no_object(self, response: httpx2.Response, answer: bytearray, action: Action) -> NotAnApi:
         return not_json(action, self.connection, response.headers.get("Content-Type", ""), answer)

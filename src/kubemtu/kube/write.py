@@ -24,24 +24,24 @@ async def edit(api: Api, step: plan.EditValue) -> str:
     that key, Malformed when the path leads through what is no mapping.
     """
     for left in reversed(range(TRIES)):
-        found = await _read(api, step)
-        now = _value(found, step)
+        present = await _read(api, step)
+        now = _value(present, step)
         if _same(now, step.after):
             return f"{step.ref}: {dotted(step.path)} is {_shown(now)} already"
         if not _same(now, step.before):
             raise errors.Conflict(
                 f"{step.ref}: {dotted(step.path)} is {_shown(now)} but was {_shown(step.before)} when the plan was "
-                f"made{_last_writer(found)}; see whether that change is wanted, then make a new plan"
+                f"made{_last_writer(present)}; see whether that change is wanted, then make a new plan"
             )
         try:
-            made = await api.patch(step.ref, _nested(step.path, step.after), resource_version=found.resource_version)
+            made = await api.patch(step.ref, _nested(step.path, step.after), resource_version=present.resource_version)
         except Rejected as refused:
-            raise _refused(found, step, refused) from refused
+            raise _refused(present, step, refused) from refused
         except errors.Conflict:
             if not left:
                 raise
             continue  # another key may have changed: read again, and hold our value against `before` again
-        _verify(found, made, step)
+        _verify(present, made, step)
         kept = await _read(api, step)
         if not _same(_value(kept, step), step.after):
             raise errors.Surprise(
@@ -61,11 +61,11 @@ async def _read(api: Api, step: plan.EditValue) -> Object:
     return found
 
 
-def _value(found: Object, step: plan.EditValue) -> object:
+def _value(present: Object, step: plan.EditValue) -> object:
     """Return what stands at the path, None for nothing; every part on the way must be a mapping or absent."""
     for length in range(1, len(step.path)):
-        found.mapping(*step.path[:length])
-    return found.get(*step.path)
+        present.mapping(*step.path[:length])
+    return present.get(*step.path)
 
 
 def _verify(before: Object, made: Object, step: plan.EditValue) -> None:
@@ -87,20 +87,20 @@ def _served(path: tuple[str, ...]) -> bool:
     return path[0] == "status" or (path[0] == "metadata" and len(path) > 1 and path[1] in _SERVER_KEYS)
 
 
-def _differences(wanted: object, found: object, path: tuple[str, ...]) -> list[tuple[str, ...]]:
+def _differences(wanted: object, present: object, path: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Return the paths at which two values differ, keys that only one has included."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        keys = sorted(wanted.keys() | found.keys())
+    if isinstance(wanted, dict) and isinstance(present, dict):
+        keys = sorted(wanted.keys() | present.keys())
         return [
             deeper
             for key in keys
             for deeper in (
-                _differences(wanted[key], found[key], (*path, key))
-                if key in wanted and key in found
+                _differences(wanted[key], present[key], (*path, key))
+                if key in wanted and key in present
                 else [(*path, key)]
             )
         ]
-    return [] if _same(wanted, found) else [path]
+    return [] if _same(wanted, present) else [path]
 
 
 def _same(one: object, other: object) -> bool:
@@ -120,8 +120,8 @@ def _nested(path: tuple[str, ...], value: object) -> dict[str, object]:
     return nested
 
 
-def _refused(found: Object, step: plan.EditValue, refused: Rejected) -> errors.KubemtuError:
-    if found.get("immutable") is True:
+def _refused(present: Object, step: plan.EditValue, refused: Rejected) -> errors.KubemtuError:
+    if present.get("immutable") is True:
         return errors.Conflict(
             f"{step.ref} is marked immutable, so no key of it can change; replace it by one that is not, then make a "
             "new plan"
@@ -129,11 +129,11 @@ def _refused(found: Object, step: plan.EditValue, refused: Rejected) -> errors.K
     return Rejected(f"{step.ref}: {dotted(step.path)} cannot become {_shown(step.after)}: {refused}")
 
 
-def _last_writer(found: Object) -> str:
+def _last_writer(present: Object) -> str:
     """Who wrote the object last, from metadata.managedFields; nothing when the server does not say."""
     newest: tuple[str, str] = ("", "")
     try:
-        for entry in found.each("metadata", "managedFields"):
+        for entry in present.each("metadata", "managedFields"):
             if entry.text("subresource") is None:
                 newest = max(newest, (entry.text("time") or "", entry.text("manager") or ""))
     except errors.Malformed:

@@ -69,7 +69,7 @@ def _routes(found: Iterable[routes.Raw], names: Mapping[int, str], only: int | N
 
 
 def _uplinks(
-    sock: netlink.Socket, peers: Sequence[str], seen: Mapping[int, links.Device], troubles: list[str]
+    sock: netlink.Socket, peers: Sequence[str], devices: Mapping[int, links.Device], troubles: list[str]
 ) -> Iterator[net.Uplink]:
     try:
         ways = routes.lookup(sock, peers)
@@ -80,7 +80,7 @@ def _uplinks(
     for peer, way in zip(peers, ways, strict=True):
         if isinstance(way, errors.Refused):
             troubles.append(str(way))
-        elif not way.local and (device := seen.get(way.device)) is not None:
+        elif not way.local and (device := devices.get(way.device)) is not None:
             shown = (device.name, device.mtu, way.mtu, way.source)
             if shown not in alike:
                 alike.add(shown)
@@ -89,15 +89,15 @@ def _uplinks(
 
 def _ports(
     sock: netlink.Socket,
-    seen: Sequence[links.Device],
+    devices: Sequence[links.Device],
     *,
     rule: net.Ports,
     roots: netns.Roots,
     opened: netns.Opened,
     troubles: list[str],
 ) -> Iterator[net.PodPort]:
-    names = {each.index: each.name for each in seen}
-    ends = ports.covered(seen, rule)
+    names = {each.index: each.name for each in devices}
+    ends = ports.covered(devices, rule)
     spaces = ports.behind(sock, (end.peer_netnsid for end in ends if end.peer_netnsid is not None), roots, opened)
     reachable: list[tuple[links.Device, netns.Netns]] = []
     for end in ends:

@@ -11,10 +11,10 @@ from kubemtu.node.kernel import links, netlink, netns
 
 
 def covered(
-    seen: Iterable[links.Device], rule: net.Ports, *, known: Container[int] = frozenset()
+    devices: Iterable[links.Device], rule: net.Ports, *, known: Container[int] = frozenset()
 ) -> list[links.Device]:
     """Return the host ends of pod ports among a node's links; those with a `known` index need no second thought."""
-    kept = list(seen)
+    kept = list(devices)
     names = {each.index: each.name for each in kept}
     return [
         each

@@ -39,11 +39,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.finished and self.direction == "backward" and self.turned_step < 0
 
 
-def sequence(whole: plan.Plan, progress: Progress) -> tuple[plan.Step, ...]:
+def sequence(planned: plan.Plan, progress: Progress) -> tuple[plan.Step, ...]:
     """Return the steps of the direction of `progress`: the plan's own, or those that undo what was begun of it."""
     if progress.direction == "forward":
-        return whole.steps
-    return undo(whole, progress.turned_step, progress.turned_phase)
+        return planned.steps
+    return undo(planned, progress.turned_step, progress.turned_phase)
 
 
 def turn(progress: Progress, steps: Sequence[plan.Step]) -> Progress:
@@ -77,7 +77,7 @@ def abandon(progress: Progress) -> Progress:
     return Progress(direction="backward", turned_step=-1, finished=True, epoch=progress.epoch)
 
 
-def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[plan.Step, ...]:
+def undo(planned: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[plan.Step, ...]:
     """Return the steps that take back a plan of which `step` was under way (its live step in `phase`) or all were done.
 
     Undoing a decrease gives the running pods back first, in one go from wherever its pins and devices stand: a restart
@@ -85,7 +85,7 @@ def undo(whole: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[pl
     The nodes' own pins go last of all: behind a path that still swallows what is too large, a kubelet without them
     does not hear of a restart, which then never ends.
     """
-    begun = whole.steps[: step + 1]
+    begun = planned.steps[: step + 1]
     config = _config_undone(begun)
     live, reached = _furthest(begun, step, phase)
     if live is None or reached is None or reached is migration.Phase.RECORD:

@@ -17,49 +17,51 @@ SENTENCES = 64
 LONGEST = 500  # characters of one trouble
 
 
-def bounded(seen: net.NodeObservation, most: int = MOST) -> net.NodeObservation:
+def bounded(observation: net.NodeObservation, most: int = MOST) -> net.NodeObservation:
     """Return the observation, with as much left out as it must to have at most `most` bytes of JSON."""
-    troubles = [one if len(one) <= LONGEST else f"{one[: LONGEST - 1]}…" for one in seen.troubles[:SENTENCES]]
-    if len(seen.troubles) > SENTENCES:
-        troubles.append(f"{len(seen.troubles) - SENTENCES} more troubles of this node are not told one by one")
-    seen = msgspec.structs.replace(seen, troubles=tuple(troubles))
+    troubles = [one if len(one) <= LONGEST else f"{one[: LONGEST - 1]}…" for one in observation.troubles[:SENTENCES]]
+    if len(observation.troubles) > SENTENCES:
+        troubles.append(f"{len(observation.troubles) - SENTENCES} more troubles of this node are not told one by one")
+    observation = msgspec.structs.replace(observation, troubles=tuple(troubles))
     for what, less in _STEPS:
-        if _size(seen) <= most:
-            return seen
-        smaller = less(seen, most)
-        if smaller != seen:
+        if _size(observation) <= most:
+            return observation
+        smaller = less(observation, most)
+        if smaller != observation:
             left = f"{what}: this node has more than the {most} bytes that its NodeMTU may hold"
-            seen = msgspec.structs.replace(smaller, troubles=(*smaller.troubles, left))
-    return seen
+            observation = msgspec.structs.replace(smaller, troubles=(*smaller.troubles, left))
+    return observation
 
 
-def _size(seen: object) -> int:
-    return len(msgspec.json.encode(seen))
+def _size(observation: object) -> int:
+    return len(msgspec.json.encode(observation))
 
 
-def _plain_pods(seen: net.NodeObservation, most: int) -> net.NodeObservation:
+def _plain_pods(observation: net.NodeObservation, most: int) -> net.NodeObservation:
     return msgspec.structs.replace(
-        seen,
+        observation,
         ports=tuple(
             msgspec.structs.replace(port, routes=tuple(route for route in port.routes if route.mtu is not None))
-            for port in seen.ports
+            for port in observation.ports
         ),
     )
 
 
-def _plain_node(seen: net.NodeObservation, most: int) -> net.NodeObservation:
-    return msgspec.structs.replace(seen, routes=tuple(route for route in seen.routes if route.mtu is not None))
+def _plain_node(observation: net.NodeObservation, most: int) -> net.NodeObservation:
+    return msgspec.structs.replace(
+        observation, routes=tuple(route for route in observation.routes if route.mtu is not None)
+    )
 
 
 def _part(name: str) -> Callable[[net.NodeObservation, int], net.NodeObservation]:
     """Return the step that keeps as many of a list as leave the whole within the limit."""
 
-    def less(seen: net.NodeObservation, most: int) -> net.NodeObservation:
-        kept: tuple[object, ...] = getattr(seen, name)
-        room = most - 1000 - (_size(seen) - _size(kept))  # the sentence about it needs its place too
+    def less(observation: net.NodeObservation, most: int) -> net.NodeObservation:
+        kept: tuple[object, ...] = getattr(observation, name)
+        room = most - 1000 - (_size(observation) - _size(kept))  # the sentence about it needs its place too
         while kept and _size(kept) > room:
             kept = kept[: len(kept) * 3 // 4]
-        return msgspec.structs.replace(seen, **{name: kept})
+        return msgspec.structs.replace(observation, **{name: kept})
 
     return less
 

@@ -53,46 +53,51 @@ class _Reading:
         self.at = seen.at
         self.number = len(seen.connections)
         self.sent = seen.counters.tcp_out_segs
-        self.by_key = {one.key: one for one in seen.connections}
+        self.by_key = {connection.key: connection for connection in seen.connections}
         self.peers: dict[str, _Peer] = {}
-        for one in seen.connections:
-            heard = min(one.last_ack_recv, one.last_data_recv)
-            peer = self.peers.setdefault(one.remote, _Peer(heard))
+        for connection in seen.connections:
+            heard = min(connection.last_ack_recv, connection.last_data_recv)
+            peer = self.peers.setdefault(connection.remote, _Peer(heard))
             standing = 0
-            if _stands(one):
-                standing = one.lost + one.retransmits
-                if (largest := _largest(one)) <= SMALLEST:
+            if _stands(connection):
+                standing = connection.lost + connection.retransmits
+                if (largest := _largest(connection)) <= SMALLEST:
                     peer.tiny = min(peer.tiny or largest, largest)
             peer.heard = min(peer.heard, heard)
-            peer.arrived += one.delivered
-            peer.lost += max(one.total_retrans - one.dsack_dups - standing, 0)
+            peer.arrived += connection.delivered
+            peer.lost += max(connection.total_retrans - connection.dsack_dups - standing, 0)
 
 
 def stalled(before: Evidence | None, now: Evidence) -> Iterator[Symptom]:
     """Tell of the connections that have timed out again and again, those of one address and one kind together."""
     earlier, later = _Reading(before) if before else None, _Reading(now)
-    standing = [one for one in now.connections if _stands(one)]
-    selective = [one for one in standing if _by_size(later, one)]
+    standing = [connection for connection in now.connections if _stands(connection)]
+    selective = [connection for connection in standing if _by_size(later, connection)]
     kinds = _grouped(
-        selective, lambda one: (one.remote, one.packet, earlier is not None and _proven(earlier, later, one))
+        selective,
+        lambda connection: (
+            connection.remote,
+            connection.packet,
+            earlier is not None and _proven(earlier, later, connection),
+        ),
     )
     for (_remote, _packet, proven), group in kinds.items():
         yield _selective(group, proven=proven)
-    known = {one.key for one in selective}
-    plain = [one for one in standing if one.key not in known]
-    for remote, group in _grouped(plain, lambda one: one.remote).items():
+    known = {connection.key for connection in selective}
+    plain = [connection for connection in standing if connection.key not in known]
+    for remote, group in _grouped(plain, lambda connection: connection.remote).items():
         yield _stall(group, later.peers[remote])
 
 
 def small(now: Evidence) -> list[TcpConnection]:
     """List the connections whose segments are smaller than the path MTU that the kernel holds would allow."""
-    return [one for one in now.connections if _small(one)]
+    return [connection for connection in now.connections if _small(connection)]
 
 
 def clamped(now: Evidence) -> Iterator[Symptom]:
     """Tell of such connections, unless the kernel itself has made them so (net.ipv4.tcp_mtu_probing)."""
     found = [] if now.sysctls.tcp_mtu_probing else small(now)
-    for (packet, pmtu), group in _grouped(found, lambda one: (one.packet, one.pmtu)).items():
+    for (packet, pmtu), group in _grouped(found, lambda connection: (connection.packet, connection.pmtu)).items():
         yield Symptom(
             kind="segments clamped",
             sentence=f"{_these(group)} {wording.verb(len(group), 'send')} segments that make packets of {packet} "
@@ -100,57 +105,61 @@ def clamped(now: Evidence) -> Iterator[Symptom]:
             "end's own interface is smaller. TCP is spared by it; UDP and QUIC are not",
             sure="suggests",
             where=wording.names(map(str, group)),
-            peers=tuple(dict.fromkeys(one.remote for one in group)),
+            peers=tuple(dict.fromkeys(connection.remote for connection in group)),
         )
 
 
-def _stands(one: TcpConnection) -> bool:
+def _stands(connection: TcpConnection) -> bool:
     """Whether data has timed out in a row; a closed window backs off too, and has nothing under way."""
-    return one.backoff >= BACKED_OFF and one.retransmits >= BACKED_OFF and one.unacked > 0
+    return connection.backoff >= BACKED_OFF and connection.retransmits >= BACKED_OFF and connection.unacked > 0
 
 
-def _full_sized_arrived(one: TcpConnection) -> bool:
+def _full_sized_arrived(connection: TcpConnection) -> bool:
     """Whether what is under way is all of full size, so that what arrived of it was."""
-    return 0 < one.unacked * one.snd_mss <= one.queued - one.unsent
+    return 0 < connection.unacked * connection.snd_mss <= connection.queued - connection.unsent
 
 
-def _largest(one: TcpConnection) -> int:
+def _largest(connection: TcpConnection) -> int:
     """Return the largest packet that can be among those under way, in bytes."""
-    under_way = one.queued - one.unsent
-    return one.packet if under_way <= 0 else one.packet - one.snd_mss + min(one.snd_mss, under_way)
+    under_way = connection.queued - connection.unsent
+    return (
+        connection.packet
+        if under_way <= 0
+        else connection.packet - connection.snd_mss + min(connection.snd_mss, under_way)
+    )
 
 
-def _tries(one: TcpConnection) -> int:
+def _tries(connection: TcpConnection) -> int:
     """How often the first segment was sent and surely lost: once, and after each timeout."""
-    underway = one.last_data_sent <= max(UNDERWAY, 2 * one.rtt)
-    return 1 + one.retransmits - underway
+    underway = connection.last_data_sent <= max(UNDERWAY, 2 * connection.rtt)
+    return 1 + connection.retransmits - underway
 
 
-def _by_size(now: _Reading, one: TcpConnection) -> bool:
+def _by_size(now: _Reading, connection: TcpConnection) -> bool:
     """Whether smaller packets of a connection arrive and full ones do not, for what else is lost on the way."""
-    if not one.sacked or not one.lost or _full_sized_arrived(one):
+    if not connection.sacked or not connection.lost or _full_sized_arrived(connection):
         return False
-    peer = now.peers[one.remote]
+    peer = now.peers[connection.remote]
     if peer.tiny:
         return False
-    return peer.lost == 0 or _unlucky(peer, one) <= LIKELY / now.number
+    return peer.lost == 0 or _unlucky(peer, connection) <= LIKELY / now.number
 
 
-def _proven(before: _Reading, now: _Reading, one: TcpConnection) -> bool:
-    earlier, peer = before.by_key.get(one.key), now.peers[one.remote]
-    if earlier is None or earlier.bytes_acked != one.bytes_acked:
+def _proven(before: _Reading, now: _Reading, connection: TcpConnection) -> bool:
+    earlier, peer = before.by_key.get(connection.key), now.peers[connection.remote]
+    if earlier is None or earlier.bytes_acked != connection.bytes_acked:
         return False
-    if not 1 <= earlier.retransmits < one.retransmits:  # sent again in between, and lost
+    if not 1 <= earlier.retransmits < connection.retransmits:  # sent again in between, and lost
         return False
-    if before.peers[one.remote].heard >= earlier.last_ack_recv:
+    if before.peers[connection.remote].heard >= earlier.last_ack_recv:
         return False
-    if peer.heard >= min(one.last_ack_recv, (now.at - before.at) * 1000):
+    if peer.heard >= min(connection.last_ack_recv, (now.at - before.at) * 1000):
         return False
-    return _unlucky(peer, one) <= RISK / max(now.sent, peer.arrived + peer.lost)
+    return _unlucky(peer, connection) <= RISK / max(now.sent, peer.arrived + peer.lost)
 
 
-def _unlucky(peer: _Peer, one: TcpConnection) -> float:
-    return chance(peer.arrived + peer.lost, peer.lost, _tries(one), _tries(one))
+def _unlucky(peer: _Peer, connection: TcpConnection) -> float:
+    return chance(peer.arrived + peer.lost, peer.lost, _tries(connection), _tries(connection))
 
 
 def chance(sent: int, lost: int, tries: int, failed: int) -> float:
@@ -196,7 +205,7 @@ def _selective(group: Sequence[TcpConnection], *, proven: bool) -> Symptom:
 
 def _stall(group: Sequence[TcpConnection], peer: _Peer) -> Symptom:
     remote = group[0].remote
-    longest = max(one.last_ack_recv for one in group) / 1000
+    longest = max(connection.last_ack_recv for connection in group) / 1000
     fact = f"{_these(group)} {wording.verb(len(group), 'hang')}: nothing was acknowledged for {longest:.1f} s"
     if peer.tiny:
         fact += f", and packets of at most {peer.tiny} bytes are lost as well: this is not a matter of size"
@@ -204,7 +213,7 @@ def _stall(group: Sequence[TcpConnection], peer: _Peer) -> Symptom:
         fact += (
             f"; {100 * peer.lost // (peer.arrived + peer.lost)} % of the other packets to {remote} were lost as well"
         )
-    elif peer.heard < min(one.last_ack_recv for one in group):
+    elif peer.heard < min(connection.last_ack_recv for connection in group):
         fact += f", while {remote} answers on another connection: a path that drops large packets without a word, or "
         fact += "this connection alone is cut off"
     else:
@@ -219,7 +228,7 @@ def _stall(group: Sequence[TcpConnection], peer: _Peer) -> Symptom:
     )
 
 
-def _small(one: TcpConnection) -> bool:
+def _small(connection: TcpConnection) -> bool:
     """Whether its segments are smaller than the path's MTU for a reason that is not its own.
 
     Its own are a small window of the peer, a signature in each segment, an MSS that it also advertises (TCP_MAXSEG, a
@@ -227,20 +236,24 @@ def _small(one: TcpConnection) -> bool:
     own connections to an API server announce looks like a clamp from the server's end, and is not called one; that a
     path clamps to just that is found where its MSS is measured.
     """
-    if one.packet >= one.pmtu or one.signed or 0 < one.snd_wnd < WINDOW * one.snd_mss:
+    if (
+        connection.packet >= connection.pmtu
+        or connection.signed
+        or 0 < connection.snd_wnd < WINDOW * connection.snd_mss
+    ):
         return False
-    segment = one.snd_mss + (12 if one.timestamps else 0)
+    segment = connection.snd_mss + (12 if connection.timestamps else 0)
     if segment == API_SEGMENT:
         return False
-    return segment > (536 if one.family == 4 else 1220) and not 0 < one.advmss <= segment
+    return segment > (536 if connection.family == 4 else 1220) and not 0 < connection.advmss <= segment
 
 
 def _these(group: Sequence[TcpConnection]) -> str:
     return str(group[0]) if len(group) == 1 else f"{len(group)} connections ({wording.names(map(str, group), 2)})"
 
 
-def _grouped(found: Iterable[TcpConnection], key: Callable[[TcpConnection], K]) -> Mapping[K, list[TcpConnection]]:
+def _grouped(stalled: Iterable[TcpConnection], key: Callable[[TcpConnection], K]) -> Mapping[K, list[TcpConnection]]:
     groups: dict[K, list[TcpConnection]] = {}
-    for one in found:
-        groups.setdefault(key(one), []).append(one)
+    for connection in stalled:
+        groups.setdefault(key(connection), []).append(connection)
     return groups

@@ -362,15 +362,15 @@ def _set(where: _JsonText, node: JsonNode, key: str, number: int, *, behind: str
     if member is None:
         at, piece = _insertion(text, node, key, number, behind)
         return text[:at] + piece + text[at:]
-    found = _value(where, member)
-    if found.kind == "placeholder":
-        fed = FEEDS.get(found.placeholder or "", "another key or variable when it installs the file")
+    current = _value(where, member)
+    if current.kind == "placeholder":
+        fed = FEEDS.get(current.placeholder or "", "another key or variable when it installs the file")
         raise where.malformed(
             member.value.start,
-            f'"{member.key}" is the placeholder {found.placeholder}, which the installer fills from {fed}: '
+            f'"{member.key}" is the placeholder {current.placeholder}, which the installer fills from {fed}: '
             "change that instead",
         )
-    if found.kind == "other" and found.raw != "null":  # encoding/json takes null for absent
+    if current.kind == "other" and current.raw != "null":  # encoding/json takes null for absent
         raise where.malformed(
             member.value.start,
             f'"{member.key}" must be an integer, not {_shown(where, member.value)}: correct it there',

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 NAMES_MOST = 3  # enough to recognise whose they are; 250 would hide the sentence
 
 
-def names(found: Iterable[str], most: int = NAMES_MOST) -> str:
+def names(items: Iterable[str], most: int = NAMES_MOST) -> str:
     """Join names for a sentence: "a, b and c", or "a, b, c and 12 more"."""
-    listed = list(found)
+    listed = list(items)
     if len(listed) > most + 1:
         return f"{', '.join(listed[:most])} and {len(listed) - most} more"
     return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)

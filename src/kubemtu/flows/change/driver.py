@@ -65,7 +65,7 @@ class Record:
 
 @contextlib.asynccontextmanager
 async def driving(
-    api: kube_api.Api, found: mtu.Migration, retrying: retry.Retry, *, every: float = EVERY
+    api: kube_api.Api, change: mtu.Migration, retrying: retry.Retry, *, every: float = EVERY
 ) -> AsyncIterator[Record]:
     """Take a change over, give a sign of life while the block runs, and let go in the end, however it ends.
 
@@ -73,10 +73,10 @@ async def driving(
     either: only a sign, `every` so many seconds, tells them apart. One that cannot be written is missed and no reason
     to stop; a driver that was replaced gives none any more. Raises DrivenElsewhere when another one was first.
     """
-    record = Record(api, found.name, found.progress, retrying)
-    await record.note(undo.take_over(found.progress), f"{unfinished.TAKEN}: {me()}")
+    record = Record(api, change.name, change.progress, retrying)
+    await record.note(undo.take_over(change.progress), f"{unfinished.TAKEN}: {me()}")
     epoch = record.progress.epoch
-    signs = asyncio.create_task(_signs(api, found.name, epoch, every))
+    signs = asyncio.create_task(_signs(api, change.name, epoch, every))
     try:
         yield record
     finally:
@@ -86,7 +86,7 @@ async def driving(
         if not record.progress.finished:  # the last line says that it has ended
             with contextlib.suppress(errors.KubemtuError, TimeoutError):
                 async with asyncio.timeout(PARTING):
-                    await mtu.release(api, found.name, me(), epoch=epoch)
+                    await mtu.release(api, change.name, me(), epoch=epoch)
 
 
 async def _signs(api: kube_api.Api, name: str, epoch: int, every: float) -> None:

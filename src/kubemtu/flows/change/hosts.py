@@ -17,7 +17,7 @@ WHY = "what nodes say to each other and to the API server arrives again"
 
 
 async def with_hosts(
-    api: kube_api.Api, whole: plan.Plan, topology: Topology, without: Collection[str] = (), *, alone: bool = False
+    api: kube_api.Api, planned: plan.Plan, topology: Topology, without: Collection[str] = (), *, alone: bool = False
 ) -> plan.Plan:
     """Return the plan, with pins on the nodes' routes to each other and to the API server's Service.
 
@@ -25,12 +25,12 @@ async def with_hosts(
     with `alone` nothing else is done then. A plan with nothing to pin at all comes back as it is. Raises UsageError
     for one that raises the pods' MTU, which needs no relief, and for a size that IPv6 cannot live on.
     """
-    first = whole.steps[0] if whole.steps else None
+    first = planned.steps[0] if planned.steps else None
     pins = isinstance(first, plan.Live) and first.relieves
-    grows = not pins and any(isinstance(step, plan.Live) for step in whole.steps)
+    grows = not pins and any(isinstance(step, plan.Live) for step in planned.steps)
     if grows and not alone:
         raise errors.UsageError("--hosts goes with pins, and this plan raises the MTU of running pods: leave it out")
-    size = first.underlay if isinstance(first, plan.Live) and pins else outer(topology, whole.target)
+    size = first.underlay if isinstance(first, plan.Live) and pins else outer(topology, planned.target)
     addresses = await _addresses(api)
     _fits(size, addresses)
     if pins:
@@ -38,25 +38,25 @@ async def with_hosts(
             msgspec.structs.replace(step, host_mtu=size, host_addresses=addresses)
             if isinstance(step, plan.Live)
             else step
-            for step in whole.steps
+            for step in planned.steps
         )
     else:
-        own = _own_step(topology, whole.target, size, addresses, without)
+        own = _own_step(topology, planned.target, size, addresses, without)
         if own is None:
-            return msgspec.structs.replace(whole, steps=()) if alone else whole
-        steps = (own,) if alone else (own, *whole.steps)
+            return msgspec.structs.replace(planned, steps=()) if alone else planned
+        steps = (own,) if alone else (own, *planned.steps)
     left = (
         f"The nodes' own routes to each other and to the API server are pinned to {size} until `kubemtu rollback` or a "
         "reboot, because no NIC is changed: correct the network or the NICs."
     )
     return msgspec.structs.replace(
-        whole, steps=steps, remains=(left,) if alone and not pins else (*whole.remains, left)
+        planned, steps=steps, remains=(left,) if alone and not pins else (*planned.remains, left)
     )
 
 
-def pinned_by(whole: plan.Plan) -> bool:
+def pinned_by(planned: plan.Plan) -> bool:
     """Say whether a plan pins the nodes' own traffic: one that takes its place must, too, or nothing takes it back."""
-    return any(isinstance(step, plan.Live) and step.host_mtu is not None for step in whole.steps)
+    return any(isinstance(step, plan.Live) and step.host_mtu is not None for step in planned.steps)
 
 
 def outer(topology: Topology, pod_mtu: int) -> int:

@@ -15,16 +15,16 @@ LEASE = Ref(
 )
 
 
-async def begin(api: kube_api.Api, whole: plan.Plan, direction: records.Direction = "forward") -> str:
+async def begin(api: kube_api.Api, planned: plan.Plan, direction: records.Direction = "forward") -> str:
     """Record a plan as a MTUMigration, so that it can be carried on from anywhere; return its name.
 
     Raises Conflict when what it edits is not any more what it was made for, and when another is begun at this moment.
     """
-    await preconditions.edits_fit(api, whole.steps)
+    await preconditions.edits_fit(api, planned.steps)
     await crd.install(api, only_absent=True)
     number = records.next_number(await mtu.migrations(api), api.now())
-    name = f"{whole.cni}-{whole.target}-{number:x}"
-    await mtu.create_migration(api, name, whole, direction)
+    name = f"{planned.cni}-{planned.target}-{number:x}"
+    await mtu.create_migration(api, name, planned, direction)
     try:
         await _take_turn(api, name)
     except errors.KubemtuError:
@@ -38,18 +38,18 @@ async def _take_turn(api: kube_api.Api, name: str) -> None:
 
     Raises Conflict for the others.
     """
-    found = await api.get(LEASE)
+    lease = await api.get(LEASE)
     spec = {"holderIdentity": name, "acquireTime": records.moment(api.now())}
-    if found is not None:
-        holder = found.text("spec", "holderIdentity")
+    if lease is not None:
+        holder = lease.text("spec", "holderIdentity")
         if any(one.name == holder and not one.progress.finished for one in await mtu.migrations(api)):
             raise errors.Conflict(f"{holder} has just been begun by another kubemtu; let that one finish")
     try:
-        if found is None:
+        if lease is None:
             metadata = {"name": LEASE.name, "namespace": LEASE.namespace}
             await api.create({"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata, "spec": spec})
         else:
-            await api.patch(LEASE, {"spec": spec}, resource_version=found.resource_version)
+            await api.patch(LEASE, {"spec": spec}, resource_version=lease.resource_version)
     except errors.Conflict as other:
         raise errors.Conflict("another kubemtu has begun a change at this moment; let that one finish") from other
 
@@ -87,25 +87,25 @@ async def go_forward(api: kube_api.Api, open_one: mtu.Migration, direction: reco
 
 
 async def give_another_plan(
-    api: kube_api.Api, open_one: mtu.Migration, whole: plan.Plan, direction: records.Direction = "forward"
+    api: kube_api.Api, open_one: mtu.Migration, planned: plan.Plan, direction: records.Direction = "forward"
 ) -> str:
     """Lead a change that has only pins elsewhere: its pins go over into those of the new plan; return its name.
 
     Pins may go to any size around devices that stay as they are. Raises UsageError where the new plan needs none, and
     Conflict when somebody else drives.
     """
-    first = whole.steps[0] if whole.steps else None
+    first = planned.steps[0] if planned.steps else None
     if not isinstance(first, plan.Live) or not first.relieves:
         raise errors.UsageError(
-            f"{open_one.name} holds pins for {open_one.plan.target}, and nothing has to be pinned for {whole.target}: "
-            "take them back with `kubemtu rollback` first"
+            f"{open_one.name} holds pins for {open_one.plan.target}, and nothing has to be pinned for "
+            f"{planned.target}: take them back with `kubemtu rollback` first"
         )
     there = open_one.progress
     phase = there.phase if there.step == 0 else migration.Phase.PIN_PORTS
     again = msgspec.structs.replace(undo.take_over(there), step=0, begun=True, phase=phase)
     # The place first: whoever is killed in between has only pinned the old size once more.
-    await mtu.advance(api, open_one.name, again, f"given another plan, to {whole.target}", expected=there)
-    await mtu.set_plan(api, open_one.name, whole, direction)
+    await mtu.advance(api, open_one.name, again, f"given another plan, to {planned.target}", expected=there)
+    await mtu.set_plan(api, open_one.name, planned, direction)
     return open_one.name
 
 

@@ -49,15 +49,15 @@ def observed(snapshot: Snapshot, without: Collection[str] = ()) -> None:
     )
 
 
-def leave_out(whole: plan.Plan, without: Collection[str]) -> plan.Plan:
+def leave_out(planned: plan.Plan, without: Collection[str]) -> plan.Plan:
     """Return the plan without those nodes in its live steps."""
     if not without:
-        return whole
-    steps = tuple(_without(step, without) if isinstance(step, plan.Live) else step for step in whole.steps)
+        return planned
+    steps = tuple(_without(step, without) if isinstance(step, plan.Live) else step for step in planned.steps)
     left = (
         f"{listed(sorted(without))}: left out, so the pods there keep what they have and may send more than others take"
     )
-    return msgspec.structs.replace(whole, steps=steps, remains=(*whole.remains, left))
+    return msgspec.structs.replace(planned, steps=steps, remains=(*planned.remains, left))
 
 
 def _without(step: plan.Live, names: Collection[str]) -> plan.Live:

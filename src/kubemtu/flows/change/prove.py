@@ -86,17 +86,17 @@ def said(verdict: proof.Proof) -> str:
 
 async def node_addresses(api: kube_api.Api) -> dict[str, str]:
     """Return the address by which each node's tunnel is reached, by node name: the CNI's own, else the InternalIP."""
-    found: dict[str, str] = {}
+    addresses: dict[str, str] = {}
     for node in await api.list(NODES):
         notes = node.mapping("metadata", "annotations")
         told = next((note for name in registry.address_annotations() if (note := notes.get(name))), None)
         if isinstance(told, str) and told:
-            found[node.name] = told.partition("/")[0]
+            addresses[node.name] = told.partition("/")[0]
             continue
         for address in node.each("status", "addresses"):
             if address.text("type") == "InternalIP" and (text := address.text("address")):
-                found.setdefault(node.name, text)
-    return found
+                addresses.setdefault(node.name, text)
+    return addresses
 
 
 def pairs(here: Sequence[str], there: Sequence[str]) -> Iterable[tuple[str, str]]:

@@ -40,9 +40,9 @@ def within(applied: Mapping[str, migration.Applied], pin_mtu: int) -> None:
             raise errors.Surprise(f"node {name} still sends {one.largest_sent} bytes, and its pins are for {pin_mtu}")
 
 
-def _pinned(one: migration.Applied) -> bool:
-    row = migration.TABLE[one.phase]
-    return one.done and row.pods and row.overlay and row.ports
+def _pinned(applied: migration.Applied) -> bool:
+    row = migration.TABLE[applied.phase]
+    return applied.done and row.pods and row.overlay and row.ports
 
 
 def left(steps: Sequence[plan.Step], progress: undo.Progress) -> tuple[str, ...]:

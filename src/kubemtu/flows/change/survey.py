@@ -22,14 +22,14 @@ async def between_nodes(
     Raises Surprise with what does arrive when it does not.
     """
     size = max((one.outer(pod_mtu) for one in topology.state.encapsulation), default=pod_mtu)
-    found = await _measured(api, size, tell)
-    if found.proof.verdict == "refuted":
-        told = underlay.sentence(found, size, pod_mtu)
+    surveyed = await _measured(api, size, tell)
+    if surveyed.proof.verdict == "refuted":
+        told = underlay.sentence(surveyed, size, pod_mtu)
         raise errors.Surprise(
             "every interface that was seen is as it should be, but the network between the nodes does not carry what "
-            f"pods may send: {told}. Nothing was changed; {underlay.remedy(found, size, pod_mtu)}"
+            f"pods may send: {told}. Nothing was changed; {underlay.remedy(surveyed, size, pod_mtu)}"
         )
-    return found.proof
+    return surveyed.proof
 
 
 async def carried(api: kube_api.Api, size: int, tell: events.OnEvent = events.silent) -> int:
@@ -56,22 +56,22 @@ async def _measured(api: kube_api.Api, size: int, tell: events.OnEvent) -> under
         return await underlay.survey(ask, await prove.node_addresses(api), names, size)
 
 
-def against(found: underlay.Survey, step: plan.Live, *, unproven: bool, pinned: bool) -> None:
+def against(surveyed: underlay.Survey, step: plan.Live, *, unproven: bool, pinned: bool) -> None:
     """Raise Surprise when the network does not carry what the plan leads to, or when a growing one was not measured.
 
     `unproven` goes on where nothing is answered, `pinned` says that every sender is pinned already.
     """
     done = "Nothing was changed but the pins" if pinned else "Nothing was changed"
     sizes = step.underlay, messages.pod_target(step)
-    if found.proof.verdict == "refuted":
+    if surveyed.proof.verdict == "refuted":
         raise errors.Surprise(
-            f"the network between the nodes does not carry this plan: {underlay.sentence(found, *sizes)}. "
-            f"{done}; {underlay.remedy(found, *sizes)} first"
+            f"the network between the nodes does not carry this plan: {underlay.sentence(surveyed, *sizes)}. "
+            f"{done}; {underlay.remedy(surveyed, *sizes)} first"
         )
     grows = any(target.pod_mtu > target.origin_mtu for target in step.nodes)
-    if found.proof.verdict == "undecided" and len(step.nodes) > 1 and grows and not unproven:
+    if surveyed.proof.verdict == "undecided" and len(step.nodes) > 1 and grows and not unproven:
         raise errors.Surprise(
-            f"the network between the nodes cannot be measured: {underlay.unknown(found)}. {done}; "
+            f"the network between the nodes cannot be measured: {underlay.unknown(surveyed)}. {done}; "
             f"let UDP port {request.PORT} or ICMP echo pass between the nodes, or add --unproven to raise the MTU "
             "without having seen that it fits"
         )

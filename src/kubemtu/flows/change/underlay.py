@@ -84,26 +84,26 @@ def around(names: Sequence[str], addresses: Mapping[str, str], size: int) -> req
     return request.MeshRequest(members=members, expected=size, offsets=offsets, packets_per_second=sampling.MOST_PPS)
 
 
-def sentence(found: Survey, size: int, pod_mtu: int) -> str:
+def sentence(surveyed: Survey, size: int, pod_mtu: int) -> str:
     """Return what does not arrive, and which pod MTU would: packets of `size` bytes carry pod packets of `pod_mtu`."""
-    against = found.proof.against
+    against = surveyed.proof.against
     more = f" ({count(len(against) - 1, 'other way')} like it)" if len(against) > 1 else ""
-    if found.carried is None:
+    if surveyed.carried is None:
         return f"{against[0]}{more}"
-    return f"{against[0]}{more}; {found.carried} bytes leave {found.carried - (size - pod_mtu)} for pods"
+    return f"{against[0]}{more}; {surveyed.carried} bytes leave {surveyed.carried - (size - pod_mtu)} for pods"
 
 
-def remedy(found: Survey, size: int, pod_mtu: int) -> str:
+def remedy(surveyed: Survey, size: int, pod_mtu: int) -> str:
     """Return what to do about it; nobody is told to apply what no pod can live with."""
-    fits = found.carried - (size - pod_mtu) if found.carried is not None else 0
+    fits = surveyed.carried - (size - pod_mtu) if surveyed.carried is not None else 0
     if fits < LEAST:
         return "correct the network"
     return f"apply --mtu {fits} or less, or correct the network"
 
 
-def unknown(found: Survey) -> str:
+def unknown(surveyed: Survey) -> str:
     """Why it is not known what the network carries."""
-    unanswered = found.proof.unanswered
+    unanswered = surveyed.proof.unanswered
     if not unanswered:
         return "no node has told anything"
     more = f", and {count(len(unanswered) - 1, 'other way')} like it" if len(unanswered) > 1 else ""
@@ -128,19 +128,19 @@ def _chosen(bad: Sequence[_Bad]) -> list[_Bad]:
     return list(dict.fromkeys((*kinds.values(), *senders.values(), *peers.values())))[:SEARCHED]
 
 
-def _name(names: Sequence[str], one: _Bad) -> str:
-    return f"{names[one.sender]} > {names[one.peer]}"
+def _name(names: Sequence[str], path: _Bad) -> str:
+    return f"{names[path.sender]} > {names[path.peer]}"
 
 
-def _short(names: Sequence[str], size: int, one: _Bad) -> str:
-    return f"{_name(names, one)}: {one.group.mtu} bytes arrive, not {size}"
+def _short(names: Sequence[str], size: int, path: _Bad) -> str:
+    return f"{_name(names, path)}: {path.group.mtu} bytes arrive, not {size}"
 
 
-def _way(names: Sequence[str], addresses: Mapping[str, str], size: int, one: _Bad) -> request.PathRequest:
+def _way(names: Sequence[str], addresses: Mapping[str, str], size: int, path: _Bad) -> request.PathRequest:
     return request.PathRequest(
-        name=_name(names, one),
-        source=request.Namespace(node=names[one.sender]),
-        address=addresses[names[one.peer]],
+        name=_name(names, path),
+        source=request.Namespace(node=names[path.sender]),
+        address=addresses[names[path.peer]],
         expected=size,
         cap_at_expected=True,
     )

@@ -35,17 +35,17 @@ async def ports(
     wrong: list[str] = []
 
     def look() -> str | None:
-        seen = nodes.observations()
+        observations = nodes.observations()
         wrong[:] = [
             text
             for name, target in targets.items()
             if name not in nodes.gone
-            for text in _wrong(name, seen.get(name), step, target, names, own_pins)
+            for text in _wrong(name, observations.get(name), step, target, names, own_pins)
         ]
         if wrong:
             return None
-        here = {name: len(seen[name].ports) for name in targets if name in seen}
-        own = _own_sizes(seen[name] for name in here)
+        here = {name: len(observations[name].ports) for name in targets if name in observations}
+        own = _own_sizes(observations[name] for name in here)
         return _said(step, targets, here, nodes.last_applied(here), own)
 
     try:
@@ -105,17 +105,17 @@ def _said(
 
 def _wrong(
     name: str,
-    seen: net.NodeObservation | None,
+    observation: net.NodeObservation | None,
     step: plan.Live,
     target: plan.NodeTarget,
     names: Mapping[str, str],
     own_pins: Mapping[str, int],
 ) -> Iterator[str]:
-    if seen is None:
+    if observation is None:
         yield f"node {name} shows nothing any more"
         return
     ends = target.device_mtu or target.pod_mtu
-    for port in seen.ports if target.ports.names_any else ():
+    for port in observation.ports if target.ports.names_any else ():
         if not step.restore and target.device_mtu is not None and port.limit != target.pod_mtu:
             yield (
                 f"pod {_name(port, names)} on node {name} sends up to {port.limit} by its routes, not {target.pod_mtu}"
@@ -127,39 +127,41 @@ def _wrong(
             )
     for device, mtu in (
         (target.tunnel, target.tunnel_mtu),
-        (target.bridge, ends if seen.ports else None),
+        (target.bridge, ends if observation.ports else None),
     ):
-        link = seen.link(device) if device else None
+        link = observation.link(device) if device else None
         if link is not None and mtu is not None and link.mtu != mtu and not step.restore:
             yield f"{device} on node {name} has {link.mtu}, not {mtu}"
     hosts = frozenset(f"{address}/{128 if ':' in address else 32}" for address in step.host_addresses)
     if step.restore and step.host_mtu is not None:
-        for route in seen.routes:
+        for route in observation.routes:
             if route.locked and route.mtu == step.host_mtu and route.destination in hosts:
                 yield f"node {name} still has a pin: {route.destination} mtu lock {route.mtu}"
-    if len(found := list(_pins(name, seen, target, names))) > own_pins.get(name, 0):
+    if len(found := list(_pins(name, observation, target, names))) > own_pins.get(name, 0):
         yield found[0]
 
 
-def pins(seen: net.NodeObservation, target: plan.NodeTarget) -> int:
+def pins(observation: net.NodeObservation, target: plan.NodeTarget) -> int:
     """How many routes of pods and to pods are locked to an MTU, and pods hold their IPv6 below their interface.
 
     No CNI does either, so what is there before a change is somebody's own. The node's other routes are never pinned,
     but for the routes to single hosts, which are looked at by themselves.
     """
-    return sum(1 for _ in _pins("", seen, target, {}))
+    return sum(1 for _ in _pins("", observation, target, {}))
 
 
-def _pins(name: str, seen: net.NodeObservation, target: plan.NodeTarget, names: Mapping[str, str]) -> Iterator[str]:
-    for port in seen.ports:
+def _pins(
+    name: str, observation: net.NodeObservation, target: plan.NodeTarget, names: Mapping[str, str]
+) -> Iterator[str]:
+    for port in observation.ports:
         pod = f"pod {_name(port, names)} on node {name}"
         for route in port.routes:
             if route.locked and route.mtu is not None:
                 yield f"{pod} still has a pin: {route.destination} mtu lock {route.mtu}"
         if port.ipv6_mtu is not None and port.ipv6_mtu < port.pod_mtu:
             yield f"{pod} still has a pin: net.ipv6.conf.{port.pod_link}.mtu={port.ipv6_mtu}"
-    devices = {port.host_link for port in seen.ports} | {target.tunnel, target.bridge, target.ports.bridge}
-    for route in seen.routes:
+    devices = {port.host_link for port in observation.ports} | {target.tunnel, target.bridge, target.ports.bridge}
+    for route in observation.routes:
         if route.locked and route.mtu is not None and (route.device in devices or _to_pods(route, target)):
             yield f"node {name} still has a pin: {route.destination} mtu lock {route.mtu}"
 
@@ -203,8 +205,8 @@ async def conflists(nodes: AgentWatch, step: plan.Rollout) -> None:
         ) from None
 
 
-def _stale(name: str, seen: net.NodeObservation, path: str, mtu: int | None) -> str | None:
-    found = node_files.of(seen, path, registry.plugin_mtus())
+def _stale(name: str, observation: net.NodeObservation, path: str, mtu: int | None) -> str | None:
+    found = node_files.of(observation, path, registry.plugin_mtus())
     if found is None or found.path != path:
         return f"node {name} has no {path}"
     if found.literal != mtu:

@@ -42,21 +42,21 @@ def refusals(desired: migration.Desired) -> list[str]:
         return []
     if len(desired.host_addresses) > MOST:
         return [f"{len(desired.host_addresses)} hosts are more than the {MOST} that a node pins"]
-    found = []
+    reasons = []
     for text in desired.host_addresses:
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
-            found.append(f"{text!r:.60} is no address of a host")
+            reasons.append(f"{text!r:.60} is no address of a host")
             continue
         if address.is_multicast or address.is_loopback or address.is_unspecified or address.is_link_local:
-            found.append(f"{text} is no address of another host")
+            reasons.append(f"{text} is no address of another host")
         elif not SMALLEST[address.version] <= mtu <= encap.LARGEST_MTU:
             least = SMALLEST[address.version]
-            found.append(
+            reasons.append(
                 f"host MTU {mtu} is out of range for {text}: it lies between {least} and {encap.LARGEST_MTU} bytes"
             )
-    return found
+    return reasons
 
 
 def make_true(

@@ -93,21 +93,21 @@ class _Scope:
             pod.spoil()
             self.pods.add(pod.host.index)
 
-    def _take_own_link(self, seen: links.Device, *, gone: bool) -> None:
-        pod = self._state.pods.get(seen.index)
+    def _take_own_link(self, device: links.Device, *, gone: bool) -> None:
+        pod = self._state.pods.get(device.index)
         if gone:
             if pod is not None:
-                self._state.drop(seen.index)
+                self._state.drop(device.index)
             return
         if pod is not None:
-            if seen.mtu != pod.host.mtu or seen.peer_netnsid != pod.host.peer_netnsid:
-                self.pods.add(seen.index)
+            if device.mtu != pod.host.mtu or device.peer_netnsid != pod.host.peer_netnsid:
+                self.pods.add(device.index)
                 self.node = True
             return
-        known = self._state.devices.get(seen.name)
-        if known is None or (known.index, known.mtu, known.master) != (seen.index, seen.mtu, seen.master):
-            if seen.peer_netnsid is not None and self._rule.covers(links.link(seen, self._names)):
-                self.pods.add(seen.index)
+        known = self._state.devices.get(device.name)
+        if known is None or (known.index, known.mtu, known.master) != (device.index, device.mtu, device.master):
+            if device.peer_netnsid is not None and self._rule.covers(links.link(device, self._names)):
+                self.pods.add(device.index)
             self.node = True
 
     def _take_pod_link(self, event: netlink.Notification) -> None:

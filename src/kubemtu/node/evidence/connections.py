@@ -46,11 +46,11 @@ def connection(message: bytes) -> records.TcpConnection | None:
         return None
     family, _state, _timer, _retrans, sport, dport, source, destination, *counts = _MESSAGE.unpack_from(message)
     attributes = netlink.attributes(message, _MESSAGE.size)
-    told = attributes.get(_INFO, b"")
+    tcp_info = attributes.get(_INFO, b"")
     local, remote = _address(family, source), _address(family, destination)
-    if len(told) < _HEAD.size or local == remote or remote.startswith("127.") or remote == "::1":
+    if len(tcp_info) < _HEAD.size or local == remote or remote.startswith("127.") or remote == "::1":
         return None
-    head = _HEAD.unpack_from(told)
+    head = _HEAD.unpack_from(tcp_info)
     (_, _, retransmits, _, backoff, options), words = head[:6], head[6:]
     _rto, _ato, snd_mss, rcv_mss, unacked, sacked, lost, _retrans, _fackets, *rest = words
     sent, _, received, acked, pmtu, _, rtt, _, _, _, advmss, _, _, _, total = rest
@@ -78,23 +78,23 @@ def connection(message: bytes) -> records.TcpConnection | None:
         timestamps=bool(options & _TIMESTAMPS),
         sacks=bool(options & _SACK),
         signed=_MD5SIG in attributes,
-        unsent=_later(told, 144, 4),
-        delivered=_later(told, 192, 4),
-        dsack_dups=_later(told, 216, 4),
-        rcv_ooopack=_later(told, 224, 4),
-        bytes_acked=_later(told, 120, 8),
-        snd_wnd=_later(told, 228, 4),
+        unsent=_later(tcp_info, 144, 4),
+        delivered=_later(tcp_info, 192, 4),
+        dsack_dups=_later(tcp_info, 216, 4),
+        rcv_ooopack=_later(tcp_info, 224, 4),
+        bytes_acked=_later(tcp_info, 120, 8),
+        snd_wnd=_later(tcp_info, 228, 4),
     )
 
 
-def placed(one: records.TcpConnection, device: str, device_mtu: int, route_mtu: int) -> records.TcpConnection:
+def placed(connection: records.TcpConnection, device: str, device_mtu: int, route_mtu: int) -> records.TcpConnection:
     """Return the same connection, with the way that its packets take."""
-    return msgspec.structs.replace(one, device=device, device_mtu=device_mtu, route_mtu=route_mtu)
+    return msgspec.structs.replace(connection, device=device, device_mtu=device_mtu, route_mtu=route_mtu)
 
 
-def _later(told: bytes, place: int, length: int) -> int:
+def _later(tcp_info: bytes, place: int, length: int) -> int:
     """Return what a later kernel added, by its place in the struct; 0 where it is not there."""
-    chunk = told[place : place + length]
+    chunk = tcp_info[place : place + length]
     return netlink.number({0: chunk}, 0) or 0 if len(chunk) == length else 0
 
 

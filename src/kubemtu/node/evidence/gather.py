@@ -22,11 +22,11 @@ def read(*, most: int = MOST, proc: Path = counters.PROC) -> records.Evidence:
     What cannot be read is a sentence in `troubles`; nothing is raised.
     """
     troubles: list[str] = []
-    found: list[records.TcpConnection] = []
+    established: list[records.TcpConnection] = []
     with _trouble(troubles), _socket(connections.NETLINK_SOCK_DIAG) as diag:
-        found = list(connections.dump(diag))
-    found.sort(key=lambda one: not troubled(one))
-    told = found[: max(most, sum(map(troubled, found)))]
+        established = list(connections.dump(diag))
+    established.sort(key=lambda one: not troubled(one))
+    told = established[: max(most, sum(map(troubled, established)))]
     learned: tuple[records.Learned, ...] = ()
     with _trouble(troubles), _socket() as sock:
         devices = {each.index: each for each in links.devices(sock)}
@@ -34,7 +34,7 @@ def read(*, most: int = MOST, proc: Path = counters.PROC) -> records.Evidence:
         told = list(_placed(sock, told, devices))
     return records.Evidence(
         connections=tuple(told),
-        established=len(found),
+        established=len(established),
         counters=counters.read(troubles, proc),
         sysctls=counters.settings(proc),
         learned=learned,
@@ -96,16 +96,16 @@ def _placed(
 ) -> Iterator[records.TcpConnection]:
     """Return connections with the devices they leave by, asked once per remote address; local ones are left out."""
     kept = list(found)
-    peers = list(dict.fromkeys(one.remote for one in kept if not one.remote.startswith("fe80:")))  # no zone is told
+    peers = list(dict.fromkeys(connection.remote for connection in kept if not connection.remote.startswith("fe80:")))
     ways = dict(zip(peers, routes.lookup(sock, peers), strict=True))
-    for one in kept:
-        way = ways.get(one.remote)
+    for connection in kept:
+        way = ways.get(connection.remote)
         if way is None or isinstance(way, errors.Refused):
-            yield one
+            yield connection
         elif not way.local:
             device = devices.get(way.device)
-            name, mtu = (device.name, _mtu(device, one.family)) if device else ("", 0)
-            yield connections.placed(one, name, mtu, way.mtu or 0)
+            name, mtu = (device.name, _mtu(device, connection.family)) if device else ("", 0)
+            yield connections.placed(connection, name, mtu, way.mtu or 0)
 
 
 def _mtu(device: links.Device, family: int) -> int:

@@ -117,25 +117,25 @@ def forget_shapes() -> None:
 def _walk(message: bytes) -> Device:
     """Unpacks any link, attribute by attribute, and remembers the shape of a veth for the next one."""
     _family, _kind, index, flags, _change = _IFINFOMSG.unpack_from(message)
-    found = netlink.pick(message, 16, _READ)
-    about = netlink.attributes(found[_LINKINFO]) if _LINKINFO in found else {}
+    attributes = netlink.pick(message, 16, _READ)
+    about = netlink.attributes(attributes[_LINKINFO]) if _LINKINFO in attributes else {}
     kind = _text(about.get(_INFO_KIND, b""))
-    netnsid = found.get(_LINK_NETNSID)
-    counted = found.get(_STATS64)
-    if kind == "veth" and found.keys() >= {_IFNAME, _MTU}:
+    netnsid = attributes.get(_LINK_NETNSID)
+    counted = attributes.get(_STATS64)
+    if kind == "veth" and attributes.keys() >= {_IFNAME, _MTU}:
         alike = _shapes.setdefault(len(message), [])
         alike.insert(0, _Shape(message))
         del alike[_ALIKE:]
     return Device(
         index=index,
-        name=_text(found.get(_IFNAME, b"")),
-        mtu=netlink.number(found, _MTU) or 0,
+        name=_text(attributes.get(_IFNAME, b"")),
+        mtu=netlink.number(attributes, _MTU) or 0,
         kind=kind,
         up=bool(flags & _IFF_UP),
-        master=netlink.number(found, _MASTER),
-        peer_index=netlink.number(found, _LINK) if kind == "veth" else None,
+        master=netlink.number(attributes, _MASTER),
+        peer_index=netlink.number(attributes, _LINK) if kind == "veth" else None,
         peer_netnsid=struct.unpack("=i", netnsid)[0] if netnsid is not None and kind == "veth" else None,
-        ipv6_mtu=_ipv6_mtu(found),
+        ipv6_mtu=_ipv6_mtu(attributes),
         vxlan=_vxlan(netlink.attributes(about.get(_INFO_DATA, b""))) if kind == "vxlan" else None,
         drops=Drops(*struct.unpack_from("=QQ", counted, 48)) if counted else Drops(),
     )
@@ -233,10 +233,10 @@ def _text(payload: bytes) -> str:
     return payload.rstrip(b"\0").decode(errors="replace")
 
 
-def _ipv6_mtu(found: Mapping[int, bytes]) -> int | None:
-    if _AF_SPEC not in found:
+def _ipv6_mtu(attributes: Mapping[int, bytes]) -> int | None:
+    if _AF_SPEC not in attributes:
         return None
-    ipv6 = netlink.pick(found[_AF_SPEC], 0, _IPV6).get(socket.AF_INET6)
+    ipv6 = netlink.pick(attributes[_AF_SPEC], 0, _IPV6).get(socket.AF_INET6)
     if ipv6 is None:
         return None
     conf = netlink.pick(ipv6, 0, _CONF).get(_INET6_CONF, b"")
@@ -246,34 +246,39 @@ def _ipv6_mtu(found: Mapping[int, bytes]) -> int | None:
     return mtu
 
 
-def _vxlan(found: Mapping[int, bytes]) -> tuple[int, int, int | None, bool]:
-    port = int.from_bytes(found.get(_VXLAN_PORT, b"\x12\xb5"), "big")
-    lower = netlink.number(found, _VXLAN_LINK) or None
-    return netlink.number(found, _VXLAN_ID) or 0, port, lower, _VXLAN_GROUP6 in found or _VXLAN_LOCAL6 in found
+def _vxlan(attributes: Mapping[int, bytes]) -> tuple[int, int, int | None, bool]:
+    port = int.from_bytes(attributes.get(_VXLAN_PORT, b"\x12\xb5"), "big")
+    lower = netlink.number(attributes, _VXLAN_LINK) or None
+    return (
+        netlink.number(attributes, _VXLAN_ID) or 0,
+        port,
+        lower,
+        _VXLAN_GROUP6 in attributes or _VXLAN_LOCAL6 in attributes,
+    )
 
 
-def link(seen: Device, names: Mapping[int, str]) -> net.Link:
+def link(device: Device, names: Mapping[int, str]) -> net.Link:
     """Return the value that the rest of kubemtu works with; `names` are those of the same namespace, by index."""
     vxlan = None
-    if seen.vxlan is not None:
-        vni, port, lower, outer = seen.vxlan
+    if device.vxlan is not None:
+        vni, port, lower, outer = device.vxlan
         vxlan = net.Vxlan(vni=vni, port=port, lower=names.get(lower) if lower else None, ipv6_outer=outer)
     return net.Link(
-        index=seen.index,
-        name=seen.name,
-        mtu=seen.mtu,
-        kind=seen.kind,
-        up=seen.up,
-        master=names.get(seen.master) if seen.master else None,
-        peer_index=seen.peer_index,
-        peer_netnsid=seen.peer_netnsid,
+        index=device.index,
+        name=device.name,
+        mtu=device.mtu,
+        kind=device.kind,
+        up=device.up,
+        master=names.get(device.master) if device.master else None,
+        peer_index=device.peer_index,
+        peer_netnsid=device.peer_netnsid,
         vxlan=vxlan,
     )
 
 
-def links(seen: Iterable[Device]) -> tuple[net.Link, ...]:
+def links(devices: Iterable[Device]) -> tuple[net.Link, ...]:
     """Return the values for all links of one namespace."""
-    kept = list(seen)
+    kept = list(devices)
     names = {each.index: each.name for each in kept}
     return tuple(link(each, names) for each in kept)
 
@@ -307,10 +312,10 @@ def _mtu(mtu: int) -> bytes:
     return netlink.u32(_MTU, mtu)
 
 
-def set_mtu(sock: netlink.Socket, seen: Device, mtu: int) -> None:
+def set_mtu(sock: netlink.Socket, device: Device, mtu: int) -> None:
     """Set the MTU of one link, in bytes of the IP packet. Raises Refused, Gone or Denied with a sentence."""
-    (answer,) = sock.exchange([move(seen.index, mtu)])
-    answer.check(f"setting {seen.name} from MTU {seen.mtu} to {mtu}", advice(answer.code))
+    (answer,) = sock.exchange([move(device.index, mtu)])
+    answer.check(f"setting {device.name} from MTU {device.mtu} to {mtu}", advice(answer.code))
 
 
 def advice(code: int) -> str:

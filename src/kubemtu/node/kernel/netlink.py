@@ -115,9 +115,9 @@ def pick(payload: bytes, start: int, wanted: frozenset[int]) -> dict[int, bytes]
     return found
 
 
-def number(found: Mapping[int, bytes], kind: int) -> int | None:
+def number(attributes: Mapping[int, bytes], kind: int) -> int | None:
     """Return the unsigned number in an attribute (1, 2, 4 or 8 bytes), or None when the attribute is absent."""
-    payload = found.get(kind)
+    payload = attributes.get(kind)
     return None if payload is None else int.from_bytes(payload, _ORDER)
 
 

@@ -83,17 +83,17 @@ class Opened:
         for each in self.all:
             os.close(each.descriptor)
 
-    def add(self, path: str, name: str, seen: set[int], device: int) -> Netns | None:
-        """Open the namespace at `path` unless it is one of the `seen`; None for that, and for what is none."""
+    def add(self, path: str, name: str, inodes: set[int], device: int) -> Netns | None:
+        """Open the namespace at `path` unless it is one of the `inodes`; None for that, and for what is none."""
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO there must not hold us
         except OSError:  # vanished, or a process of another user: whoever needed it says that it was not found
             return None
         status = os.fstat(descriptor)
-        if status.st_ino in seen or status.st_dev != device:  # another device: a leftover file, not a namespace
+        if status.st_ino in inodes or status.st_dev != device:  # another device: a leftover file, not a namespace
             os.close(descriptor)
             return None
-        seen.add(status.st_ino)
+        inodes.add(status.st_ino)
         self.all.append(found := Netns(name, status.st_ino, descriptor))
         return found
 
@@ -108,14 +108,14 @@ def identity(sock: netlink.Socket) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def named(roots: Roots, opened: Opened, seen: set[int], device: int) -> list[Netns]:
-    """Return the namespaces that the container runtime has given a name, each once, without those in `seen`."""
+def named(roots: Roots, opened: Opened, inodes: set[int], device: int) -> list[Netns]:
+    """Return the namespaces that the container runtime has given a name, each once, without those in `inodes`."""
     found: list[Netns] = []
-    add = Opened.add if len(seen) <= 1 else _add  # looking before opening costs time where hardly any is known yet
+    add = Opened.add if len(inodes) <= 1 else _add  # looking before opening costs time where hardly any is known yet
     for folder in _folders(roots):
         with contextlib.suppress(OSError):  # deleted in between
             names = sorted(os.listdir(folder))  # noqa: PTH208  half the time of Path.iterdir
-            found += [each for name in names if (each := add(opened, f"{folder}/{name}", name, seen, device))]
+            found += [each for name in names if (each := add(opened, f"{folder}/{name}", name, inodes, device))]
     return found
 
 
@@ -140,22 +140,22 @@ def named_inodes(roots: Roots) -> set[int]:
     return found
 
 
-def unnamed(roots: Roots, opened: Opened, seen: set[int], device: int) -> list[Netns]:
-    """Return the namespaces that only a process holds ("pid:N"), each once, without those in `seen`."""
+def unnamed(roots: Roots, opened: Opened, inodes: set[int], device: int) -> list[Netns]:
+    """Return the namespaces that only a process holds ("pid:N"), each once, without those in `inodes`."""
     found = []
     with contextlib.suppress(OSError):
         for name in os.listdir(roots.proc):  # noqa: PTH208
             if not name.isdigit():
                 continue
-            if (each := _add(opened, f"{roots.proc}/{name}/ns/net", f"pid:{name}", seen, device)) is not None:
+            if (each := _add(opened, f"{roots.proc}/{name}/ns/net", f"pid:{name}", inodes, device)) is not None:
                 found.append(each)
     return found
 
 
-def _add(opened: Opened, path: str, name: str, seen: set[int], device: int) -> Netns | None:
+def _add(opened: Opened, path: str, name: str, inodes: set[int], device: int) -> Netns | None:
     with contextlib.suppress(OSError):
-        if os.stat(path).st_ino not in seen:  # noqa: PTH116  1-4 µs; opening takes three times that
-            return opened.add(path, name, seen, device)
+        if os.stat(path).st_ino not in inodes:  # noqa: PTH116  1-4 µs; opening takes three times that
+            return opened.add(path, name, inodes, device)
     return None
 
 

@@ -123,15 +123,15 @@ def raw(body: bytes) -> Raw:
 def unpack(body: bytes) -> Raw:
     """Return the same for the answer to a question, which is like no other."""
     family, length, _source, tos, table, protocol, _scope, kind, flags = _RTMSG.unpack_from(body)
-    found = netlink.attributes(body, 12)
-    table = netlink.number(found, _TABLE) or table
-    metrics = tuple(sorted(netlink.attributes(found[METRICS]).items())) if METRICS in found else ()
-    destination = found.get(DESTINATION)
+    attributes = netlink.attributes(body, 12)
+    table = netlink.number(attributes, _TABLE) or table
+    metrics = tuple(sorted(netlink.attributes(attributes[METRICS]).items())) if METRICS in attributes else ()
+    destination = attributes.get(DESTINATION)
     identity = [body[:8], _U32.pack(flags & _KEPT_FLAGS)]
-    for place, value in found.items():
+    for place, value in attributes.items():
         if place not in _VOLATILE:
             identity += (_KEY.pack(place, len(value)), _hops(value)[0] if place == _MULTIPATH else value)
-    gateway, source = found.get(GATEWAY), found.get(SOURCE)
+    gateway, source = attributes.get(GATEWAY), attributes.get(SOURCE)
     to = f"{_text(family, destination)}/{length}" if destination else "default"
     return Raw(
         family=_FAMILIES.get(family, 0),
@@ -139,14 +139,14 @@ def unpack(body: bytes) -> Raw:
         kind=kind,
         protocol=protocol,
         table=table,
-        devices=_devices(found.get(DEVICE), found.get(_MULTIPATH)),
+        devices=_devices(attributes.get(DEVICE), attributes.get(_MULTIPATH)),
         gateway=_text(family, gateway) if gateway else None,
         source=_text(family, source) if source else None,
         metrics=metrics,
-        slot=struct.pack("=BBBI", family, length, tos, table) + (destination or b"") + found.get(_PRIORITY, b""),
+        slot=struct.pack("=BBBI", family, length, tos, table) + (destination or b"") + attributes.get(_PRIORITY, b""),
         identity=b"".join(identity),
         body=body,
-        expires=struct.unpack_from("=i", found[_CACHEINFO], 8)[0] if _CACHEINFO in found else 0,
+        expires=struct.unpack_from("=i", attributes[_CACHEINFO], 8)[0] if _CACHEINFO in attributes else 0,
         mtu=metric(metrics, MTU) if metrics else None,
         locked=bool((metric(metrics, LOCK) or 0) & LOCKED) if metrics else False,
         advmss=metric(metrics, _ADVMSS) if metrics else None,
@@ -209,32 +209,32 @@ def dump(sock: netlink.Socket) -> list[Raw]:
     return main_table(sock.dump(*ASK, "reading the routes"))
 
 
-def route(seen: Raw, device: str) -> net.Route:
+def route(raw: Raw, device: str) -> net.Route:
     """Return the value that the rest of kubemtu works with."""
     return net.Route(
-        family=seen.family,
-        destination=seen.destination,
+        family=raw.family,
+        destination=raw.destination,
         device=device,
-        gateway=seen.gateway,
-        mtu=seen.mtu,
-        locked=seen.locked,
-        advmss=seen.advmss,
+        gateway=raw.gateway,
+        mtu=raw.mtu,
+        locked=raw.locked,
+        advmss=raw.advmss,
     )
 
 
-def replay(seen: Raw, metrics: Metrics) -> netlink.Request:
+def replay(raw: Raw, metrics: Metrics) -> netlink.Request:
     """Return the request that gives a route these metrics and leaves all else as it is.
 
     Its answer holds the route as the kernel has it afterwards (NLM_F_ECHO), which saves reading the table again.
     """
-    return _replay(seen.body, seen.expires, metrics)
+    return _replay(raw.body, raw.expires, metrics)
 
 
 @remembered(4096)
-def _replay(seen: bytes, expires: int, metrics: Metrics) -> netlink.Request:
-    family, length, source, tos, table, protocol, scope, kind, flags = _RTMSG.unpack_from(seen)
+def _replay(raw: bytes, expires: int, metrics: Metrics) -> netlink.Request:
+    family, length, source, tos, table, protocol, scope, kind, flags = _RTMSG.unpack_from(raw)
     body = _RTMSG.pack(family, length, source, tos, table, protocol, scope, kind, flags & _KEPT_FLAGS)
-    found = netlink.attributes(seen, 12)
+    found = netlink.attributes(raw, 12)
     dropped = _VOLATILE | _BY_ID if _NH_ID in found else _VOLATILE
     for place, value in found.items():
         if place not in dropped:
