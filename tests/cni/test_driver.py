@@ -2,12 +2,15 @@
 
 import pytest
 import yaml
-from tests.support import shapes
+from tests.support import example, kilt, shapes
 from tests.support.driver import run_cni
 
 from kubemtu.cni import registry
+from kubemtu.core.change.plan import Live
+from kubemtu.core.net import NodeFile, NodeObservation, Route
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.flows import decide
 
 CANAL = "ConfigMap kube-system/canal-config"
 FLANNEL = "ConfigMap kube-flannel/kube-flannel-cfg"
@@ -34,3 +37,65 @@ def test_a_cni_through_the_driver(shape: str, name: str, edit: str) -> None:
 
 def test_each_cni_of_the_registry_is_among_them() -> None:
     assert {name for _, name, _ in ROWS} == set(registry.CNIS)
+
+
+def routed(mtu: int) -> NodeObservation:
+    """A node of two pods whose devices have 1500, and whose way to others has less; the way to the gateway has not."""
+    ports = tuple(
+        example.port(
+            f"web-{number}",
+            f"10.42.1.{number}",
+            pod=1500,
+            routes=(
+                Route(family=4, destination="default", device="eth0", gateway="169.254.1.1", mtu=mtu),
+                Route(family=4, destination="169.254.1.1", device="eth0"),
+            ),
+        )
+        for number in (1, 2)
+    )
+    return example.node(
+        "n1",
+        ports=ports,
+        tunnel_name="kilt0",
+        path=kilt.CONFLIST,
+        text='{"plugins": [{"type": "kilt"}]}',
+        files=(NodeFile(path=kilt.MTU_FILE, text=f"{mtu}\n"),),
+    )
+
+
+def kilts(mtu: int, node: NodeObservation) -> Snapshot:
+    data = {"mtu": str(mtu), "conflist": '"limit": "route"'}
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": kilt.CONFIG_MAP, "namespace": "kube-system"}}
+    return Snapshot(source="a test", objects=(Object.of({**body, "data": data}),), nodes=(node,))
+
+
+def test_devices_above_the_routes_are_no_fault_and_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "CNIS", {**registry.CNIS, "kilt": kilt})
+    healthy = kilts(1450, routed(1450))
+    assert decide.check(healthy).findings == ()
+    assert decide.check(healthy).current == (1450,)
+    assert decide.plan(healthy)[0].steps == ()
+    ran = run_cni(healthy, 1400)
+    assert ran.edits == ("ConfigMap kube-system/kilt-config, mtu: '5' -> '0'",)
+    pins, devices = (step for step in ran.plan.steps if isinstance(step, Live))
+    assert (pins.pin_mtu, pins.highest_mtu) == (1400, 1450)
+    (target,) = devices.nodes
+    assert (target.pod_mtu, target.origin_mtu) == (1400, 1450)
+    assert (target.device_mtu, target.origin_device_mtu) == (1500, 1500)
+    assert target.changing == 2
+
+
+@pytest.mark.parametrize(
+    ("configured", "has", "codes"),
+    [
+        (1450, 1500, {"MTU101", "MTU103"}),  # no route limits yet: they send what the overlay does not carry
+        (1450, 1400, {"MTU102", "MTU103"}),  # they could send more
+        (1500, 1500, {"MTU101", "MTU119"}),
+    ],
+)
+def test_routes_that_do_not_suit_are_found(
+    configured: int, has: int, codes: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "CNIS", {**registry.CNIS, "kilt": kilt})
+    found = decide.check(kilts(configured, routed(has)))
+    assert {one.code for one in found.findings} == codes
