@@ -200,46 +200,48 @@ def _padding(layer: encap.Encapsulation, mtu: int, over: int) -> str:
     return f"{sentence} Where the device, or the route into it, allows more, only packets up to {bounded} fit {over}."
 
 
-def _text(found: Answer, columns: int | None) -> Iterator[str]:
+def _text(answer: Answer, columns: int | None) -> Iterator[str]:
 
-    yield from wrapping.wrapped(_picture(found), columns, hang=2)
-    if len(found.layers) > 1:
-        order = " ▸ ".join(layer.name for layer in found.layers)
+    yield from wrapping.wrapped(_picture(answer), columns, hang=2)
+    if len(answer.layers) > 1:
+        order = " ▸ ".join(layer.name for layer in answer.layers)
         yield f"The first --encap is the one nearest the NIC: NIC ▸ {order} ▸ pod."
     yield ""
-    yield from _working(found)
-    if found.mss is not None:
+    yield from _working(answer)
+    if answer.mss is not None:
         yield ""
-        payload = found.pod_mtu - headers.IPV4.size - headers.ICMP.size
-        yield f"  TCP MSS {found.mss.ipv4} over IPv4, {found.mss.ipv6} over IPv6; `ping -M do -s {payload}` just fits."
-    for warning in found.warnings:
+        payload = answer.pod_mtu - headers.IPV4.size - headers.ICMP.size
+        mss = answer.mss
+        yield f"  TCP MSS {mss.ipv4} over IPv4, {mss.ipv6} over IPv6; `ping -M do -s {payload}` just fits."
+    for warning in answer.warnings:
         yield ""
         yield from wrapping.wrapped(f"! {warning}", columns, hang=2, style={"fg": "yellow"})
     yield ""
-    if not found.keys:
+    if not answer.keys:
         yield "No CNI that kubemtu knows encapsulates like this."
         return
     yield "Where it belongs, by CNI (pod: the pod's MTU; base: the NIC's, the CNI subtracts; tunnel: the device's):"
-    yield from _table(found.keys)
+    yield from _table(answer.keys)
 
 
-def _picture(found: Answer) -> str:
-    between = [f"{header.name} {header.size}" for header in found.headers]
-    return " ▸ ".join([f"NIC {found.nic}", *between, f"pod {found.pod_mtu}"])
+def _picture(answer: Answer) -> str:
+    between = [f"{header.name} {header.size}" for header in answer.headers]
+    return " ▸ ".join([f"NIC {answer.nic}", *between, f"pod {answer.pod_mtu}"])
 
 
-def _working(found: Answer) -> Iterator[str]:
+def _working(answer: Answer) -> Iterator[str]:
     """Subtract header by header, with what is left inside each layer."""
-    wide = max(len(name) for name in ("NIC", *(header.name for header in found.headers)))
-    yield f"  {'NIC':<{wide}}  {found.nic:>6}"
-    left = found.nic
-    ends = {layer.mtu: layer.name for layer in found.layers[:-1]}
-    for header in found.headers:
+    wide = max(len(name) for name in ("NIC", *(header.name for header in answer.headers)))
+    yield f"  {'NIC':<{wide}}  {answer.nic:>6}"
+    left = answer.nic
+    ends = {layer.mtu: layer.name for layer in answer.layers[:-1]}
+    for header in answer.headers:
         left -= header.size
         yield f"  {header.name:<{wide}}  {-header.size:>6}  {header.source}"
         if left in ends:
             yield f"  {'':<{wide}}  {left:>6}  inside {ends.pop(left)}"
-    yield f"  {'pod':<{wide}}  {found.pod_mtu:>6}  {f'{found.cost} less than' if found.cost else 'the same as'} the NIC"
+    apart = f"{answer.cost} less than" if answer.cost else "the same as"
+    yield f"  {'pod':<{wide}}  {answer.pod_mtu:>6}  {apart} the NIC"
 
 
 def _table(keys: tuple[CalcNumber, ...]) -> Iterator[str]:

@@ -284,13 +284,13 @@ def _missing(config: Object, agent: Object | None, said: installer.Said) -> list
     ]
 
 
-def _owner(found: Object | None, snapshot: Snapshot, out: list[Finding]) -> tuple[str, tuple[Finding, ...]]:
+def _owner(resource: Object | None, snapshot: Snapshot, out: list[Finding]) -> tuple[str, tuple[Finding, ...]]:
     by_rke, rendered = owners.rke_rendered(snapshot, "ConfigMap", CONFIG_MAP, out)
     if not by_rke:
-        return owners.of(found, out), ()
-    if found is None or found.kind != "ConfigMap" or rendered is None:
+        return owners.of(resource, out), ()
+    if resource is None or resource.kind != "ConfigMap" or rendered is None:
         return owners.RKE, ()
-    drifted = owners.drift(found, rendered, (installer.VETH, installer.CONFIG))
+    drifted = owners.drift(resource, rendered, (installer.VETH, installer.CONFIG))
     return owners.RKE, (drifted,) if drifted is not None else ()
 
 

@@ -47,39 +47,39 @@ def missing_keys(config: Object, agent: Object | None, said: installer.Said) -> 
     return tuple(key for key in needed if config.get("data", key) is None)
 
 
-def of_manifest(found: CalicoParsed, agent: Ref, target: int) -> list[EditValue]:
+def of_manifest(parsed: CalicoParsed, agent: Ref, target: int) -> list[EditValue]:
     """Return the edits that give new pods, and tunnels that are smaller, `target` bytes.
 
     Raises UsageError when a variable of the DaemonSet decides, or keeps a tunnel below `target`, and Malformed.
     """
-    if found.config is None:
+    if parsed.config is None:
         raise UsageError(
             f"ConfigMap {NAMESPACE}/{CONFIG_MAP} was not read, and Calico by manifest keeps its MTU there: allow `get`"
             " on it, or change the variable CNI_MTU of the DaemonSet calico-node yourself."
         )
-    lost = [key for key in missing_keys(found.config, found.agent, found.said) if key != installer.VETH]
+    lost = [key for key in missing_keys(parsed.config, parsed.agent, parsed.said) if key != installer.VETH]
     if lost:
         raise UsageError(
-            f"{found.config} lacks {', '.join(lost)}, and {agent} would not come back from a restart: put the key"
+            f"{parsed.config} lacks {', '.join(lost)}, and {agent} would not come back from a restart: put the key"
             " back first, from the CNI's own manifest."
         )
-    return installer.edits(found.config, agent, found.said, target) + _of_tunnels(found, agent, target)
+    return installer.edits(parsed.config, agent, parsed.said, target) + _of_tunnels(parsed, agent, target)
 
 
-def _of_tunnels(found: CalicoParsed, agent: Ref, target: int) -> list[EditValue]:
+def _of_tunnels(parsed: CalicoParsed, agent: Ref, target: int) -> list[EditValue]:
     """Return the edits that keep tunnels from being smaller than the pods: those that veth_mtu does not feed."""
     out = []
-    for name in found.policy.on:
-        tunnel, size = felix.TUNNELS[name], found.policy.sizes.get(name)
-        variable = daemonset.variable(found.agent, tunnel.variable)
-        fed = variable is not None and variable.key == installer.VETH and found.said.by_veth
+    for name in parsed.policy.on:
+        tunnel, size = felix.TUNNELS[name], parsed.policy.sizes.get(name)
+        variable = daemonset.variable(parsed.agent, tunnel.variable)
+        fed = variable is not None and variable.key == installer.VETH and parsed.said.by_veth
         if size is None or size >= target or fed:
             continue
         if variable is not None and variable.key is not None:
             why = f"{tunnel.device} is sized by {tunnel.variable}, from here"
-            out += _of_source(variable, found, agent, target, why)
+            out += _of_source(variable, parsed, agent, target, why)
             continue
-        keys = found.policy.keys
+        keys = parsed.policy.keys
         key = next((key for key in keys if key.path == ("spec", tunnel.field) and key.effective), None)
         if key is None:
             held = (variable.value or "") if variable is not None else None
@@ -92,11 +92,13 @@ def _of_tunnels(found: CalicoParsed, agent: Ref, target: int) -> list[EditValue]
     return list(dict.fromkeys(out))
 
 
-def _of_source(variable: daemonset.Variable, found: CalicoParsed, agent: Ref, target: int, why: str) -> list[EditValue]:
+def _of_source(
+    variable: daemonset.Variable, parsed: CalicoParsed, agent: Ref, target: int, why: str
+) -> list[EditValue]:
     """Return the edit of the ConfigMap's key that fills a variable."""
-    source = found.sources.get(variable.config_map or "")
+    source = parsed.sources.get(variable.config_map or "")
     if source is None or variable.key is None:
-        namespace = found.agent.namespace if found.agent is not None else NAMESPACE
+        namespace = parsed.agent.namespace if parsed.agent is not None else NAMESPACE
         raise UsageError(
             f"{variable.name} of {agent} comes from ConfigMap {namespace}/{variable.config_map}, which was"
             " not read: allow `get` on it, then plan again."

@@ -59,26 +59,32 @@ def daemonset_ref(snapshot: Snapshot) -> Ref:
     return Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=AGENT, namespace=NAMESPACE)
 
 
-def read(found: Object, out: list[Finding]) -> Installed:
+def read(resource: Object, out: list[Finding]) -> Installed:
     """Read an Installation; what is broken goes to `out`."""
-    out += strays.misplaced(found, "spec")
-    for path in strays.in_tree(found.get("spec"), {"calicoNetwork.mtu"}, ("mtu",)):
-        out.append(reading.stray(f"{found}, spec.{path}", f"spec.{path}", "spec.calicoNetwork.mtu"))
-    return Installed(mtu=_mtu(found, PATH, out), observed=_mtu(found, ("status", "mtu"), out), pools=_pools(found, out))
-
-
-def edits(found: Object, target: int) -> list[EditValue]:
-    """Return the edit of the Installation, as an integer; none when it says so already."""
-    held = found.get(*PATH)
-    before = held if isinstance(held, str | int) else None
-    return installer.edit(
-        reading.ref(found, "installations"), PATH, before, target, f"new pods get {target}; the operator does the rest"
+    out += strays.misplaced(resource, "spec")
+    for path in strays.in_tree(resource.get("spec"), {"calicoNetwork.mtu"}, ("mtu",)):
+        out.append(reading.stray(f"{resource}, spec.{path}", f"spec.{path}", "spec.calicoNetwork.mtu"))
+    return Installed(
+        mtu=_mtu(resource, PATH, out), observed=_mtu(resource, ("status", "mtu"), out), pools=_pools(resource, out)
     )
 
 
-def _mtu(found: Object, path: tuple[str, ...], out: list[Finding]) -> int | None:
-    held = found.get(*path)
-    place = f"{found}, {'.'.join(path)}"
+def edits(resource: Object, target: int) -> list[EditValue]:
+    """Return the edit of the Installation, as an integer; none when it says so already."""
+    held = resource.get(*PATH)
+    before = held if isinstance(held, str | int) else None
+    return installer.edit(
+        reading.ref(resource, "installations"),
+        PATH,
+        before,
+        target,
+        f"new pods get {target}; the operator does the rest",
+    )
+
+
+def _mtu(resource: Object, path: tuple[str, ...], out: list[Finding]) -> int | None:
+    held = resource.get(*path)
+    place = f"{resource}, {'.'.join(path)}"
     if held is None:
         return None
     if not isinstance(held, int) or isinstance(held, bool):
@@ -94,12 +100,12 @@ def _mtu(found: Object, path: tuple[str, ...], out: list[Finding]) -> int | None
     return reading.bounded(held, out, place)
 
 
-def _pools(found: Object, out: list[Finding]) -> tuple[Pool, ...]:
+def _pools(resource: Object, out: list[Finding]) -> tuple[Pool, ...]:
     nothing: tuple[Object, ...] = ()
-    place = f"{found}, spec.calicoNetwork.ipPools"
-    if found.get("spec", "calicoNetwork", "ipPools") is None:
+    place = f"{resource}, spec.calicoNetwork.ipPools"
+    if resource.get("spec", "calicoNetwork", "ipPools") is None:
         return (POOL,)
-    listed = reading.attempt(lambda: tuple(found.each("spec", "calicoNetwork", "ipPools")), nothing, out, place)
+    listed = reading.attempt(lambda: tuple(resource.each("spec", "calicoNetwork", "ipPools")), nothing, out, place)
     return tuple(_pool(each, place, out) for each in listed)
 
 

@@ -88,24 +88,24 @@ def parts(snapshot: Snapshot) -> CanalParts | None:
     return None
 
 
-def said(found: CanalParts, snapshot: Snapshot, out: list[Finding]) -> installer.Said:
+def said(parts: CanalParts, snapshot: Snapshot, out: list[Finding]) -> installer.Said:
     """Read the pods' MTU out of the ConfigMap; what is broken goes to `out`."""
-    if found.config is not None:
-        return installer.read(found.config, found.agent, snapshot, out)
-    if found.agent is not None:
-        name = rke2.CONFIG_MAP if found.is_rke2 else "canal-config"
-        effect = f"so the MTU that {found.agent} is given is unknown"
+    if parts.config is not None:
+        return installer.read(parts.config, parts.agent, snapshot, out)
+    if parts.agent is not None:
+        name = rke2.CONFIG_MAP if parts.is_rke2 else "canal-config"
+        effect = f"so the MTU that {parts.agent} is given is unknown"
         out.append(reading.unread(f"ConfigMap {NAMESPACE}/{name}", effect, snapshot))
     return installer.Said()
 
 
-def era(found: CanalParts, now: installer.Said, out: list[Finding]) -> Era:
+def era(parts: CanalParts, now: installer.Said, out: list[Finding]) -> Era:
     """Tell the era from the objects: A has install-cni as a third container, B an init container, C a placeholder."""
-    if found.is_rke2 or now.placeholder or now.template is None:
+    if parts.is_rke2 or now.placeholder or now.template is None:
         return "upstream" if now.filled is not None and now.filled.strip() == "0" else "C"
-    if found.agent is None:
+    if parts.agent is None:
         return "A or B" if now.template.absent else "B"
-    agent = found.agent
+    agent = parts.agent
     nothing: tuple[Object, ...] = ()
     running = reading.attempt(lambda: tuple(daemonset.containers(agent, "running")), nothing, out, str(agent))
     if any(each.get("name") == "install-cni" for each in running):
@@ -113,37 +113,37 @@ def era(found: CanalParts, now: installer.Said, out: list[Finding]) -> Era:
     return "B, none" if now.template.absent else "B"
 
 
-def missing_keys(found: CanalParts, now: installer.Said) -> dict[str, str]:
+def missing_keys(parts: CanalParts, now: installer.Said) -> dict[str, str]:
     """Return the keys that the DaemonSet needs and the ConfigMap lacks, each with the container that needs it."""
-    if found.config is None:
+    if parts.config is None:
         return {}
-    needed = dict.fromkeys(KNOWN_KEYS, "") if found.agent is None else daemonset.needs(found.agent, found.config.name)
+    needed = dict.fromkeys(KNOWN_KEYS, "") if parts.agent is None else daemonset.needs(parts.agent, parts.config.name)
     needed.setdefault(NET_CONF, "kube-flannel")  # it comes as a file of a volume, not as a variable
     if now.by_veth:
         needed.setdefault(VETH, "install-cni")
-    return {key: container for key, container in needed.items() if found.config.get("data", key) is None}
+    return {key: container for key, container in needed.items() if parts.config.get("data", key) is None}
 
 
-def missing(found: CanalParts, now: installer.Said, snapshot: Snapshot) -> tuple[Finding, ...]:
+def missing(parts: CanalParts, now: installer.Said, snapshot: Snapshot) -> tuple[Finding, ...]:
     """Return MTU108 for each key that is needed and not there; of a patch, which leaves out what it keeps, MTU117."""
-    if found.config is not None and reading.is_patch(found.config, KNOWN_KEYS, snapshot):
-        return (reading.patch(found.config),)
+    if parts.config is not None and reading.is_patch(parts.config, KNOWN_KEYS, snapshot):
+        return (reading.patch(parts.config),)
     out = []
-    for key, container in missing_keys(found, now).items():
+    for key, container in missing_keys(parts, now).items():
         who = f"container {container}" if container else "a container"
         effect = "flanneld exits without it" if key == NET_CONF else f"{who} does not start without it"
         why, restore = "", ""
-        if key in MAY_BE_EMPTY and found.config is not None:
+        if key in MAY_BE_EMPTY and parts.config is not None:
             why = " An empty value would do no harm; saving the ConfigMap in a user interface may have dropped it."
             restore = (
-                f" Its usual value is the empty string: kubectl -n {NAMESPACE} patch configmap {found.config.name}"
+                f" Its usual value is the empty string: kubectl -n {NAMESPACE} patch configmap {parts.config.name}"
                 f' --type merge -p \'{{"data":{{"{key}":""}}}}\''
             )
         out.append(
             codes.finding(
                 codes.MTU108,
-                f"{found.config}, key {key}",
-                f"The key is missing, and {found.daemonset} needs it: {effect}, so each of its pods that restarts stays"
+                f"{parts.config}, key {key}",
+                f"The key is missing, and {parts.daemonset} needs it: {effect}, so each of its pods that restarts stays"
                 f" down.{why}",
                 f"Put the key back before anything restarts.{restore}",
             )
@@ -151,9 +151,9 @@ def missing(found: CanalParts, now: installer.Said, snapshot: Snapshot) -> tuple
     return tuple(out)
 
 
-def net_conf(found: CanalParts, values: rke2.Values, out: list[Finding]) -> netconf.NetConf | None:
+def net_conf(parts: CanalParts, values: rke2.Values, out: list[Finding]) -> netconf.NetConf | None:
     """Read flannel's side: net-conf.json, or what RKE2's chart will make of its values where only these are known."""
-    if found.config is None:
-        return values.net_conf() if found.chart is not None else None
-    text = reading.value(found.config, out, "data", NET_CONF)
-    return netconf.read(text, f'{found.config}, data["{NET_CONF}"]', out) if text is not None else None
+    if parts.config is None:
+        return values.net_conf() if parts.chart is not None else None
+    text = reading.value(parts.config, out, "data", NET_CONF)
+    return netconf.read(text, f'{parts.config}, data["{NET_CONF}"]', out) if text is not None else None

@@ -125,21 +125,21 @@ def host_path(daemonset: Object | None, *mounts: str) -> str | None:
     return None
 
 
-def arguments(found: Object | None) -> tuple[str, ...]:
+def arguments(resource: Object | None) -> tuple[str, ...]:
     """Return the words of the command and its arguments; what is no word is left out."""
-    if found is None:
+    if resource is None:
         return ()
     words: list[str] = []
     for key in ("command", "args"):
-        held = found.get(key)
+        held = resource.get(key)
         if isinstance(held, list):
             words += [word for word in held if isinstance(word, str)]
     return tuple(words)
 
 
-def flag_values(found: Object | None, flag: str) -> tuple[str, ...]:
+def flag_values(resource: Object | None, flag: str) -> tuple[str, ...]:
     """Return the values given to a flag, as `--flag=value`, `-flag value` or several times."""
-    words = arguments(found)
+    words = arguments(resource)
     out = []
     for index, word in enumerate(words):
         name, equals, held = word.lstrip("-").partition("=")

@@ -61,10 +61,10 @@ def place(parts: FlannelParts, key: str) -> str:
     return f'{parts.config}, data["{key}"]'
 
 
-def of(found: FlannelParsed, state: CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
+def of(parsed: FlannelParsed, state: CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """Return the edits that give new pods `target` bytes, and the restart; see `flannel.steps`."""
     encap.check(target)
-    parts, conf, given = found.parts, found.conf, found.given
+    parts, conf, given = parsed.parts, parsed.conf, parsed.given
     if parts.config is None:
         raise UsageError(K3S if not parts.agents else f"ConfigMap {CONFIG_MAP} was not read: allow `get` on it first.")
     lost = [key for key in KNOWN_KEYS if parts.config.get("data", key) is None]
@@ -73,11 +73,11 @@ def of(found: FlannelParsed, state: CniState, target: int) -> tuple[plan.EditVal
             f"{parts.config} lacks {', '.join(lost)}, and flannel would not come back from a restart: put the key back"
             " first, from flannel's own manifest."
         )
-    honoured = conf is not None and flanneld.honours(conf, found.agent)
+    honoured = conf is not None and flanneld.honours(conf, parsed.agent)
     ref, edits = reading.ref(parts.config, "configmaps"), []
     pinned = given is not None and not given.absent
     # Where the pods' own number is set, and the NICs give the tunnel the same without flannel's, let them.
-    if conf is not None and honoured and not (pinned and conf.base is None and found.tunnels == {target}):
+    if conf is not None and honoured and not (pinned and conf.base is None and parsed.tunnels == {target}):
         text, base = parts.config.text("data", NET_CONF) or "", target + conf.subtracts
         after = json_edit.set_member(text, ("Backend", "MTU"), base, fold=True, source=place(parts, NET_CONF))
         why = f"flannel subtracts {conf.subtracts} and gives the tunnel and new pods {target}"
@@ -87,9 +87,9 @@ def of(found: FlannelParsed, state: CniState, target: int) -> tuple[plan.EditVal
         after = delegate.write(text, target, place(parts, CNI_CONF))
         edits += installer.edit(ref, ("data", CNI_CONF), text, after, f"new pods get {target}")
     literal = pinned or not honoured
-    if not edits and (literal or all(held == target for held in found.born)):
+    if not edits and (literal or all(held == target for held in parsed.born)):
         return ()
-    flanneld.startable(state.nic_names, state.nic_key, found.lacking)
+    flanneld.startable(state.nic_names, state.nic_key, parsed.lacking)
     agents = [reading.ref(each, "daemonsets") for each in parts.agents] or [parts.daemonset]
     restarts = [
         plan.Rollout(

@@ -22,12 +22,12 @@ WRANGLER_NAME = "objectset.rio.cattle.io/owner-name"
 ADDON = "addonmanager.kubernetes.io/mode"
 
 
-def of(found: Object | None, out: list[Finding]) -> str:
+def of(resource: Object | None, out: list[Finding]) -> str:
     """Name who writes an object back, judged by its labels and annotations; empty when nobody does."""
-    if found is None:
+    if resource is None:
         return ""
-    labels = _texts(found, "labels", out)
-    notes = _texts(found, "annotations", out)
+    labels = _texts(resource, "labels", out)
+    notes = _texts(resource, "annotations", out)
     names = []
     if tracking := notes.get(ARGO) or labels.get(ARGO_LABEL):
         names.append(f"Argo CD (application {tracking.partition(':')[0]})")
@@ -36,7 +36,7 @@ def of(found: Object | None, out: list[Finding]) -> str:
         names.append(f"Helm (release {notes.get(HELM_RELEASE, 'unknown')})")
     if notes.get(WRANGLER, "").endswith("Addon"):
         name = notes.get(WRANGLER_NAME, "")
-        names.append(f"the server manifest {name or found.name} (a file in /var/lib/rancher/*/server/manifests)")
+        names.append(f"the server manifest {name or resource.name} (a file in /var/lib/rancher/*/server/manifests)")
     if labels.get(ADDON) == "Reconcile":
         names.append("the addon manager (mode Reconcile)")
     return ", ".join(names)
@@ -99,7 +99,7 @@ def _short(held: object) -> str:
     return f'"{text}"' if len(text) <= 12 and "\n" not in text else f"a text of {len(text)} characters"
 
 
-def _texts(found: Object, which: str, out: list[Finding]) -> dict[str, str]:
+def _texts(resource: Object, which: str, out: list[Finding]) -> dict[str, str]:
     nothing: dict[str, object] = {}
-    held = reading.attempt(lambda: found.mapping("metadata", which), nothing, out, f"{found}, metadata.{which}")
+    held = reading.attempt(lambda: resource.mapping("metadata", which), nothing, out, f"{resource}, metadata.{which}")
     return {key: text for key, text in held.items() if isinstance(text, str)}

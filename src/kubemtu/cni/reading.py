@@ -28,23 +28,23 @@ def attempt(read: Callable[[], T], otherwise: T, out: list[Finding], place: str)
         return otherwise
 
 
-def text(found: Object | None, out: list[Finding], *path: str) -> str | None:
+def text(resource: Object | None, out: list[Finding], *path: str) -> str | None:
     """Return the string at `path`, or None; anything else that stands there is MTU117."""
-    if found is None:
+    if resource is None:
         return None
-    return attempt(lambda: found.text(*path), None, out, f"{found}, {dotted(path)}")
+    return attempt(lambda: resource.text(*path), None, out, f"{resource}, {dotted(path)}")
 
 
-def value(found: Object, out: list[Finding], *path: str) -> str | None:
+def value(resource: Object, out: list[Finding], *path: str) -> str | None:
     """Return the text of one value of a ConfigMap, None when it is absent or null.
 
     A number or a boolean, which YAML makes of an unquoted value and the API server refuses, is reported as MTU112 and
     read as if it were quoted; anything else is MTU117.
     """
-    here = found.get(*path)
+    here = resource.get(*path)
     if here is None or isinstance(here, str):
         return here
-    place = f"{found}, {dotted(path)}"
+    place = f"{resource}, {dotted(path)}"
     if isinstance(here, int | float):
         read = str(here).lower() if isinstance(here, bool) else str(here)
         out.append(
@@ -56,7 +56,7 @@ def value(found: Object, out: list[Finding], *path: str) -> str | None:
             )
         )
         return read
-    return text(found, out, *path)
+    return text(resource, out, *path)
 
 
 def mtu(said: str | None, out: list[Finding], place: str, *, pasted: bool = False) -> int | None:
@@ -146,8 +146,12 @@ def bounded(number: int, out: list[Finding], place: str) -> int | None:
     return None
 
 
-def ref(found: Object, plural: str) -> Ref:
+def ref(resource: Object, plural: str) -> Ref:
     """Return the address of an object that was read."""
     return Ref(
-        api_version=found.api_version, kind=found.kind, plural=plural, name=found.name, namespace=found.namespace
+        api_version=resource.api_version,
+        kind=resource.kind,
+        plural=plural,
+        name=resource.name,
+        namespace=resource.namespace,
     )

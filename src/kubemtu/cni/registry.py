@@ -75,22 +75,22 @@ def _looks_like(snapshot: snapshot.Snapshot) -> str:
     return firewall
 
 
-def _is_firewall(found: objects.Object) -> bool:
-    return any("--run-router=false" in str(found.get("spec", "template", "spec", part)) for part in ("containers",))
+def _is_firewall(resource: objects.Object) -> bool:
+    return any("--run-router=false" in str(resource.get("spec", "template", "spec", part)) for part in ("containers",))
 
 
-def _chart(found: objects.Object) -> str:
+def _chart(resource: objects.Object) -> str:
     """Say why a HelmChartConfig is read by nothing that looks like canal's and has another name or namespace.
 
     RKE2 reads only the one that has its chart's name, in kube-system (docs.rke2.io/helm).
     """
-    if found.name == "rke2-canal":
-        return f"{found} is read by nothing: a HelmChartConfig belongs into the namespace kube-system."
-    text = found.get("spec", "valuesContent")
+    if resource.name == "rke2-canal":
+        return f"{resource} is read by nothing: a HelmChartConfig belongs into the namespace kube-system."
+    text = resource.get("spec", "valuesContent")
     form = re.search(r"^(calico|flannel):", text, re.MULTILINE) if isinstance(text, str) else None
-    if found.name == "rke2-calico" and form is not None:
+    if resource.name == "rke2-calico" and form is not None:
         return (
-            f"{found} holds {form[1]}, which is read by nothing: RKE2's chart of Calico takes installation,"
+            f"{resource} holds {form[1]}, which is read by nothing: RKE2's chart of Calico takes installation,"
             " and with canal the HelmChartConfig is named rke2-canal."
         )
     return ""

@@ -47,13 +47,13 @@ def chart(snapshot: Snapshot) -> Object | None:
     return snapshot.find("HelmChartConfig", AGENT, "kube-system")
 
 
-def read(found: Object | None, out: list[Finding]) -> Values:
+def read(resource: Object | None, out: list[Finding]) -> Values:
     """Read the values; what is broken goes to `out`, and reads as absent."""
-    if found is None:
+    if resource is None:
         return Values()
-    out += strays.misplaced(found, "spec", "valuesContent")
-    text = reading.value(found, out, *PATH)
-    place = f"{found}, spec.valuesContent"
+    out += strays.misplaced(resource, "spec", "valuesContent")
+    text = reading.value(resource, out, *PATH)
+    place = f"{resource}, spec.valuesContent"
     try:
         values: object = yaml.safe_load(text or "")
     except (yaml.YAMLError, RecursionError, ValueError) as why:

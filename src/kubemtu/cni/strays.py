@@ -54,19 +54,19 @@ def in_tree(found: object, known: Iterable[str], words: Iterable[str]) -> Iterat
     yield from (path for path, key in _walk(found, "", 0) if path not in known and any(w in key.lower() for w in words))
 
 
-def misplaced(found: Object | None, *parts: str) -> list[Finding]:
+def misplaced(resource: Object | None, *parts: str) -> list[Finding]:
     """Return MTU111 for each of `parts` that stands in `metadata`, by an indentation too deep."""
-    if found is None:
+    if resource is None:
         return []
     return [
         codes.finding(
             codes.MTU111,
-            f"{found}, metadata.{part}",
+            f"{resource}, metadata.{part}",
             f"{part} stands inside metadata, where it is read by nothing: its indentation is too deep.",
             f"Move {part} to the left, beside metadata.",
         )
         for part in parts
-        if found.get("metadata", part) is not None
+        if resource.get("metadata", part) is not None
     ]
 
 

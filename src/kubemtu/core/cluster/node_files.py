@@ -29,9 +29,9 @@ class PluginRule(msgspec.Struct, frozen=True, kw_only=True):
     written_by: str = ""  # the daemon that writes `file` anew at each start, so that it follows the configuration
     stands_for: str = ""  # how the name of a conflist ends that `file` stands for, where only files were saved
 
-    def written(self, seen: net.NodeObservation) -> int | None:
+    def written(self, observation: net.NodeObservation) -> int | None:
         """Return the MTU in bytes that `file` of a node gives; None where it is absent or has none."""
-        file = seen.file(self.file) if self.file else None
+        file = observation.file(self.file) if self.file else None
         return self.read(file.text) if file is not None else None
 
     def read(self, text: str) -> int | None:
@@ -59,19 +59,19 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     refused: str = ""  # an MTU that is no integer, as it stands there: the plugin refuses the whole file
 
 
-def of(seen: net.NodeObservation, path: str | None, rules: Iterable[PluginRule] = ()) -> Rendered | None:
+def of(observation: net.NodeObservation, path: str | None, rules: Iterable[PluginRule] = ()) -> Rendered | None:
     """Read the conflist at `path`, or, where that is absent, the one that the kubelet would take; None: none seen."""
     rules = tuple(rules)
-    file = seen.file(path) if path else None
+    file = observation.file(path) if path else None
     if file is None:
         # containerd and CRI-O take the first by name (containernetworking/cni: libcni/conf.go ConfFiles, sorted).
         found = sorted(
-            (file for file in seen.files if file.path.startswith(files.CNI_FOLDER)),
+            (file for file in observation.files if file.path.startswith(files.CNI_FOLDER)),
             key=lambda candidate: candidate.path,
         )
         file = next((one for one in found if one.path.endswith((".conflist", ".conf", ".json"))), None)
     if file is None:
-        return _alone(seen, path, rules) if path is not None else None
+        return _alone(observation, path, rules) if path is not None else None
     plugins = plugins_of(file.text)
     if plugins is None:
         return Rendered(path=file.path, text=file.text, modified=file.modified, plugins=None)
@@ -82,7 +82,7 @@ def of(seen: net.NodeObservation, path: str | None, rules: Iterable[PluginRule] 
             path=file.path, text=file.text, modified=file.modified, plugins=plugins, refused=json.dumps(member)
         )
     literal = member if isinstance(member, int) else None
-    gives, by = (literal, file.path) if literal is not None else _decided(seen, rule)
+    gives, by = (literal, file.path) if literal is not None else _decided(observation, rule)
     return Rendered(
         path=file.path,
         text=file.text,
@@ -95,11 +95,11 @@ def of(seen: net.NodeObservation, path: str | None, rules: Iterable[PluginRule] 
     )
 
 
-def _alone(seen: net.NodeObservation, path: str, rules: Iterable[PluginRule]) -> Rendered | None:
+def _alone(observation: net.NodeObservation, path: str, rules: Iterable[PluginRule]) -> Rendered | None:
     """Return what a plugin's file says where only files of a node were saved, and its conflist was not among them."""
     for rule in rules:
-        if rule.stands_for and path.endswith(rule.stands_for) and not seen.links:
-            file, gives = seen.file(rule.file), rule.written(seen)
+        if rule.stands_for and path.endswith(rule.stands_for) and not observation.links:
+            file, gives = observation.file(rule.file), rule.written(observation)
             if file is not None and gives is not None:
                 return Rendered(
                     path=file.path,
@@ -136,10 +136,10 @@ def mtu_member(plugin: dict[str, object], rule: PluginRule) -> object:
     return (place if isinstance(place, dict) else plugin).get(last) or None
 
 
-def _decided(seen: net.NodeObservation, rule: PluginRule) -> tuple[int | None, str]:
+def _decided(observation: net.NodeObservation, rule: PluginRule) -> tuple[int | None, str]:
     """Return what decides where the plugin's own configuration does not, and its name."""
-    if rule.file and seen.file(rule.file) is not None:
-        found = rule.written(seen)
+    if rule.file and observation.file(rule.file) is not None:
+        found = rule.written(observation)
         return (found, rule.file) if found is not None else (None, "")
     return (rule.otherwise, rule.otherwise_by) if rule.otherwise is not None else (None, "")
 

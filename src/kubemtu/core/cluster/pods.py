@@ -73,13 +73,13 @@ def owners(ports: tuple[net.PodPort, ...], prefixes: tuple[str, ...], pods: tupl
     return found
 
 
-def unseen(seen: net.NodeObservation, here: Iterable[Pod], named: Iterable[str]) -> tuple[str, ...]:
+def unseen(observation: net.NodeObservation, here: Iterable[Pod], named: Iterable[str]) -> tuple[str, ...]:
     """Name the pods of a node whose ports were not found; `named` are those whose ports were.
 
     Ports whose pods are not known may be theirs: so many are not spoken of. Nor are pods that had no address yet, or
     began after the node was looked at.
     """
-    if not seen.links:
+    if not observation.links:
         return ()
     found = set(named)
     missing = [
@@ -88,9 +88,9 @@ def unseen(seen: net.NodeObservation, here: Iterable[Pod], named: Iterable[str])
         if pod.addresses
         and not pod.ending
         and str(pod) not in found
-        and not 0 < seen.observed_at < (pod.started or 0) + STARTING
+        and not 0 < observation.observed_at < (pod.started or 0) + STARTING
     ]
-    unnamed = len(seen.ports) - len(found)
+    unnamed = len(observation.ports) - len(found)
     return tuple(missing[: max(len(missing) - unnamed, 0)])
 
 
@@ -109,46 +109,46 @@ def seconds(moment: str) -> float | None:
         return None
 
 
-def _running(found: objects.Object) -> Pod | None:
+def _running(resource: objects.Object) -> Pod | None:
     try:
-        node = found.text("spec", "nodeName")
-        if not node or found.flag("spec", "hostNetwork") or found.text("status", "phase") != "Running":
+        node = resource.text("spec", "nodeName")
+        if not node or resource.flag("spec", "hostNetwork") or resource.text("status", "phase") != "Running":
             return None
-        addresses = [item.text("ip") for item in found.each("status", "podIPs")]
-        addresses.append(found.text("status", "podIP"))
+        addresses = [item.text("ip") for item in resource.each("status", "podIPs")]
+        addresses.append(resource.text("status", "podIP"))
         return Pod(
-            namespace=found.namespace or "",
-            name=found.name,
+            namespace=resource.namespace or "",
+            name=resource.name,
             node=node,
             addresses=tuple(dict.fromkeys(address for address in addresses if address)),
-            ending=found.get("metadata", "deletionTimestamp") is not None,
-            started=_started(found),
+            ending=resource.get("metadata", "deletionTimestamp") is not None,
+            started=_started(resource),
         )
     except errors.Malformed:
         return None  # a pod that cannot be read still has its port: it is only not named
 
 
-def _started(found: objects.Object) -> float | None:
-    moments = (seconds(each.text("state", "running", "startedAt") or "") for each in _statuses(found))
+def _started(resource: objects.Object) -> float | None:
+    moments = (seconds(each.text("state", "running", "startedAt") or "") for each in _statuses(resource))
     return max((moment for moment in moments if moment is not None), default=None)
 
 
-def _of_cni(found: objects.Object, daemonset: objects.Ref) -> CniPod | None:
+def _of_cni(resource: objects.Object, daemonset: objects.Ref) -> CniPod | None:
     try:
         owned = any(
             owner.text("kind") == "DaemonSet" and owner.text("name") == daemonset.name
-            for owner in found.each("metadata", "ownerReferences")
+            for owner in resource.each("metadata", "ownerReferences")
         )
-        node = found.text("spec", "nodeName")
+        node = resource.text("spec", "nodeName")
         if not owned or not node:
             return None
-        finished, started = _install_times(found)
-        refused = _refused(found)
+        finished, started = _install_times(resource)
+        refused = _refused(resource)
     except errors.Malformed:
         return None
     installed = finished if finished is not None else started
     return CniPod(
-        name=found.name,
+        name=resource.name,
         node=node,
         installed=installed,
         lingers=finished is None and started is not None,
@@ -156,8 +156,8 @@ def _of_cni(found: objects.Object, daemonset: objects.Ref) -> CniPod | None:
     )
 
 
-def _install_times(found: objects.Object) -> tuple[float | None, float | None]:
-    for container in _statuses(found):
+def _install_times(resource: objects.Object) -> tuple[float | None, float | None]:
+    for container in _statuses(resource):
         if "install-cni" in (container.text("name") or "") and "plugin" not in (container.text("name") or ""):
             finished = container.text("state", "terminated", "finishedAt")
             started = container.text("state", "running", "startedAt")
@@ -165,14 +165,14 @@ def _install_times(found: objects.Object) -> tuple[float | None, float | None]:
     return None, None
 
 
-def _refused(found: objects.Object) -> str:
-    for container in _statuses(found):
+def _refused(resource: objects.Object) -> str:
+    for container in _statuses(resource):
         if container.text("state", "waiting", "reason") == "CreateContainerConfigError":
             said = container.text("state", "waiting", "message") or "its configuration lacks something"
             return f"container {container.text('name')}: {said}"
     return ""
 
 
-def _statuses(found: objects.Object) -> Iterator[objects.Object]:
-    yield from found.each("status", "initContainerStatuses")
-    yield from found.each("status", "containerStatuses")
+def _statuses(resource: objects.Object) -> Iterator[objects.Object]:
+    yield from resource.each("status", "initContainerStatuses")
+    yield from resource.each("status", "containerStatuses")

@@ -122,21 +122,21 @@ def known(snapshot: Snapshot) -> Known:
     return Known(used=tuple(sorted(used, key=lambda one: one.name)), refused=tuple(refused))
 
 
-def read(found: Object) -> Policy:
+def read(resource: Object) -> Policy:
     """Decode one. Raises Malformed, naming the field."""
-    size = found.integer("spec", "pathMtu")
+    size = resource.integer("spec", "pathMtu")
     if size is None or not encap.IPV4_MINIMUM <= size <= encap.LARGEST_MTU:
         held = "missing" if size is None else f"{size}"
         raise errors.Malformed(
             f"spec.pathMtu is {held}, and a path MTU is a number from {encap.IPV4_MINIMUM} to {encap.LARGEST_MTU}"
         )
-    reason = (found.text("spec", "reason") or "").strip()
+    reason = (resource.text("spec", "reason") or "").strip()
     if not reason:
         raise errors.Malformed("spec.reason is missing: say who says so, or how it was measured")
-    listed = found.get("spec", "nodes")
+    listed = resource.get("spec", "nodes")
     if listed is not None and not (isinstance(listed, list) and all(isinstance(one, str) and one for one in listed)):
         raise errors.Malformed("spec.nodes is not a list of names")
-    expires = found.text("spec", "expires") or ""
+    expires = resource.text("spec", "expires") or ""
     if expires:
         try:
             moment(expires)
@@ -145,17 +145,17 @@ def read(found: Object) -> Policy:
                 f"spec.expires is no RFC 3339 time ({expires!r:.40}); write it like 2027-01-31T00:00:00Z"
             ) from None
     nodes = tuple(dict.fromkeys(listed)) if isinstance(listed, list) else ()
-    return Policy(name=found.name, path_mtu=size, reason=" ".join(reason.split()), nodes=nodes, expires=expires)
+    return Policy(name=resource.name, path_mtu=size, reason=" ".join(reason.split()), nodes=nodes, expires=expires)
 
 
-def body(one: Policy) -> dict[str, object]:
+def body(policy: Policy) -> dict[str, object]:
     """Return the object of the API that says this."""
-    spec: dict[str, object] = {"pathMtu": one.path_mtu, "reason": one.reason}
-    if one.nodes:
-        spec["nodes"] = list(one.nodes)
-    if one.expires:
-        spec["expires"] = one.expires
-    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": one.name}, "spec": spec}
+    spec: dict[str, object] = {"pathMtu": policy.path_mtu, "reason": policy.reason}
+    if policy.nodes:
+        spec["nodes"] = list(policy.nodes)
+    if policy.expires:
+        spec["expires"] = policy.expires
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": policy.name}, "spec": spec}
 
 
 def ref(name: str) -> Ref:

@@ -245,7 +245,7 @@ def inner(encapsulations: Iterable[encap.Encapsulation], nic_mtu: int) -> int | 
     return min(left, encap.LARGEST_MTU)
 
 
-def only(found: Topology, namespace: str) -> Topology:
+def only(topology: Topology, namespace: str) -> Topology:
     """Return the same network, saying nothing of pods of other namespaces; what the path carries stays what it is."""
     own = f"{namespace}/"
     nodes = tuple(
@@ -254,33 +254,33 @@ def only(found: Topology, namespace: str) -> Topology:
             ports=tuple(port for port in node.ports if port.pod.startswith(own)),
             unseen=tuple(pod for pod in node.unseen if pod.startswith(own)),
         )
-        for node in found.nodes
+        for node in topology.nodes
     )
-    return msgspec.structs.replace(found, nodes=nodes)
+    return msgspec.structs.replace(topology, nodes=nodes)
 
 
 def _node(
-    seen: net.NodeObservation,
+    observation: net.NodeObservation,
     state: CniState,
     here: tuple[pods.Pod, ...],
     cni_pod: pods.CniPod | None,
     given: int | None,
     said: policy.Bound | None,
 ) -> Node:
-    owners = pods.owners(seen.ports, state.ports.prefixes, here)
-    tunnel = seen.link(state.tunnel) if state.tunnel else None
-    uplink = _uplink(seen, tunnel)
+    owners = pods.owners(observation.ports, state.ports.prefixes, here)
+    tunnel = observation.link(state.tunnel) if state.tunnel else None
+    uplink = _uplink(observation, tunnel)
     nic_mtu = min(uplink.mtu, uplink.route_mtu or uplink.mtu) if uplink is not None else None
     ports = (
         Port(at=port, pod=owners.get(port.host_link, f"netns {port.netns}"), by_route=state.by_route)
-        for port in seen.ports
+        for port in observation.ports
     )
     sizes = [size for size in (nic_mtu, given) if size]
     bound = said if said is not None and said.path_mtu < min(sizes, default=encap.LARGEST_MTU + 1) else None
     path_mtu = bound.path_mtu if bound is not None else min(sizes, default=None)
     return Node(
-        name=seen.node,
-        seen=seen,
+        name=observation.node,
+        seen=observation,
         nic=uplink.device if uplink else "",
         nic_mtu=nic_mtu,
         link_mtu=uplink.mtu if uplink is not None else None,
@@ -289,10 +289,10 @@ def _node(
         inner=_inner(state, path_mtu) if path_mtu is not None else None,
         fits=inner(_own(state, tunnel), path_mtu) if path_mtu is not None and tunnel is not None else None,
         tunnel=tunnel,
-        bridge=seen.link(state.bridge) if state.bridge else None,
-        rendered=node_files.of(seen, state.conflist, state.plugin_mtus),
+        bridge=observation.link(state.bridge) if state.bridge else None,
+        rendered=node_files.of(observation, state.conflist, state.plugin_mtus),
         ports=tuple(sorted(ports, key=_in_order)),  # whatever the kernel's order is, the same is said at every look
-        unseen=pods.unseen(seen, here, owners.values()),
+        unseen=pods.unseen(observation, here, owners.values()),
         cni_pod=cni_pod,
     )
 
@@ -311,24 +311,24 @@ def _own(state: CniState, tunnel: net.Link | None) -> tuple[encap.Encapsulation,
     return own or state.encapsulation
 
 
-def _uplink(seen: net.NodeObservation, tunnel: net.Link | None) -> net.Uplink | None:
+def _uplink(observation: net.NodeObservation, tunnel: net.Link | None) -> net.Uplink | None:
     """Return the narrowest way to a peer.
 
     A VXLAN device that is bound to a lower device sends by that one, whatever the routes say (drivers/net/vxlan: the
     lookup has oif set). A node without peers has only its default route, by which it would reach the first one.
     """
-    ways = seen.uplinks
+    ways = observation.uplinks
     lower = tunnel.vxlan.lower if tunnel is not None and tunnel.vxlan is not None else None
     if lower is not None:
-        link = seen.link(lower)
+        link = observation.link(lower)
         bound = tuple(way for way in ways if way.device == lower)
         if bound:
             ways = bound
         elif link is not None:
             ways = (net.Uplink(peer="", device=lower, mtu=link.mtu),)
     if not ways:
-        default = next((route for route in seen.routes if route.destination in {"default", "0.0.0.0/0"}), None)
-        link = seen.link(default.device) if default is not None else None
+        default = next((route for route in observation.routes if route.destination in {"default", "0.0.0.0/0"}), None)
+        link = observation.link(default.device) if default is not None else None
         if default is not None and link is not None:
             ways = (net.Uplink(peer="", device=link.name, mtu=link.mtu, route_mtu=default.mtu),)
     return min(ways, key=lambda way: min(way.mtu, way.route_mtu or way.mtu), default=None)

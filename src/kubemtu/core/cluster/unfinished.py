@@ -74,19 +74,19 @@ def of(snapshot: Snapshot) -> tuple[Unfinished, ...]:
     )
 
 
-def _read(found: Object, now: float) -> Unfinished:
-    begun_at = str(found.get("metadata", "creationTimestamp") or "")
-    lines = list(_journal(found))
+def _read(resource: Object, now: float) -> Unfinished:
+    begun_at = str(resource.get("metadata", "creationTimestamp") or "")
+    lines = list(_journal(resource))
     begun, moved = pods.seconds(begun_at), [at for at, _ in lines if at is not None]
     last = max(moved, default=begun)
     drivers = [what.partition(": ")[2] for _, what in lines if what.startswith(TAKEN)]
-    renewed, released = (pods.seconds(str(found.get("status", "driver", key) or "")) for key in _TIMES)
-    target, steps = found.get("spec", "plan", "target"), found.get("spec", "plan", "steps")
+    renewed, released = (pods.seconds(str(resource.get("status", "driver", key) or "")) for key in _TIMES)
+    target, steps = resource.get("spec", "plan", "target"), resource.get("spec", "plan", "steps")
     return Unfinished(
-        name=found.name,
+        name=resource.name,
         target=target if isinstance(target, int) else None,
-        relief=found.get("spec", "direction") == "relief",
-        progress=_progress(found),
+        relief=resource.get("spec", "direction") == "relief",
+        progress=_progress(resource),
         steps=len(steps) if isinstance(steps, list) else 0,
         begun=_age(begun, now),
         begun_at=begun_at,
@@ -104,23 +104,23 @@ def _age(moment: float | None, now: float) -> float | None:
     return max(0.0, now - moment) if now and moment is not None else None
 
 
-def _journal(found: Object) -> Iterator[tuple[float | None, str]]:
+def _journal(resource: Object) -> Iterator[tuple[float | None, str]]:
     try:
-        for line in found.each("status", "journal"):
+        for line in resource.each("status", "journal"):
             yield pods.seconds(str(line.get("time") or "")), str(line.get("what") or "")
     except errors.Malformed:
         return  # what cannot be read tells nothing
 
 
-def _progress(found: Object) -> undo.Progress:
+def _progress(resource: Object) -> undo.Progress:
     try:
-        return msgspec.convert(found.get("status", "progress") or {}, undo.Progress)
+        return msgspec.convert(resource.get("status", "progress") or {}, undo.Progress)
     except msgspec.ValidationError:
         return undo.Progress(begun=True)  # it was written by another version: take it for one that changed something
 
 
-def since(one: Unfinished) -> str:
+def since(change: Unfinished) -> str:
     """Since when, and by whom, as it follows "begun"."""
-    when = f" {span(one.begun)} ago" if one.begun is not None else ""
-    at = f" ({one.begun_at})" if one.begun_at else ""
-    return f"{when}{at}" + (f", driven last by {one.driver}" if one.driver else "")
+    when = f" {span(change.begun)} ago" if change.begun is not None else ""
+    at = f" ({change.begun_at})" if change.begun_at else ""
+    return f"{when}{at}" + (f", driven last by {change.driver}" if change.driver else "")

@@ -84,5 +84,10 @@ def sized(fault: Fault) -> bool:
     return fault.kind not in {None, "refused here", *verdict.UNDECIDED} and fault.mtu > 0
 
 
-def _same(one: Fault, other: Fault) -> bool:
-    return (one.where, one.scope, one.members, one.others) == (other.where, other.scope, other.members, other.others)
+def _same(fault: Fault, other: Fault) -> bool:
+    return (fault.where, fault.scope, fault.members, fault.others) == (
+        other.where,
+        other.scope,
+        other.members,
+        other.others,
+    )

@@ -194,19 +194,19 @@ def _born(topology: Topology, born: dict[tuple[int, str, str], list[Node]]) -> I
             yield found if not daemon else _rewritten(topology, nodes, gives, daemon, found)
 
 
-def _rewritten(topology: Topology, nodes: list[Node], gives: int, daemon: str, found: Finding) -> Finding:
+def _rewritten(topology: Topology, nodes: list[Node], gives: int, daemon: str, finding: Finding) -> Finding:
     """Say so where the daemon will write another number at its next start: the file was edited, or is old."""
     taken = topology.state.subtracts
     assumed = topology.assumed_nic if topology.assumed_by is None else None  # else it is the path's, and no NIC's
     nics = {node.nic_mtu if node.nic_mtu is not None else assumed for node in nodes}
     computed = {nic - taken for nic in nics if taken is not None and nic is not None}
     if len(computed) != 1 or gives in computed:
-        return found
+        return finding
     will = computed.pop()
     return msgspec.structs.replace(
-        found,
-        message=f"{found.message} {daemon.capitalize()} writes this file anew at each start and will write {will} (the"
-        f" NIC less {taken}): an edit here does not last.",
+        finding,
+        message=f"{finding.message} {daemon.capitalize()} writes this file anew at each start and will write {will}"
+        f" (the NIC less {taken}): an edit here does not last.",
         remedy=f"Restart {daemon} on this node, which writes {will}. Another number belongs into"
         f" {key_place(topology.state)}.",
     )

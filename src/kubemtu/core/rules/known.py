@@ -29,23 +29,23 @@ def _used(topology: Topology) -> Iterable[Finding]:
             yield _says(topology, one)
 
 
-def _says(topology: Topology, one: Policy) -> Finding:
-    whole = f"to and from node {names(one.nodes)}" if one.nodes else "between nodes"
-    until = f" until {one.expires}" if one.expires else ""
-    said = f"Known on purpose: the path {whole} carries {one.path_mtu}{until} ({one.reason.rstrip('.')})."
-    decides = any(node.bound is not None and node.bound.by == str(one) for node in topology.nodes)
+def _says(topology: Topology, policy: Policy) -> Finding:
+    whole = f"to and from node {names(policy.nodes)}" if policy.nodes else "between nodes"
+    until = f" until {policy.expires}" if policy.expires else ""
+    said = f"Known on purpose: the path {whole} carries {policy.path_mtu}{until} ({policy.reason.rstrip('.')})."
+    decides = any(node.bound is not None and node.bound.by == str(policy) for node in topology.nodes)
     if topology.narrowest is None:
-        decides = topology.assumed_by is not None and topology.assumed_by.by == str(one)
+        decides = topology.assumed_by is not None and topology.assumed_by.by == str(policy)
     if not decides:
         return codes.finding(
-            codes.MTU126, str(one), f"{said} Interfaces, or another policy, say no more than that.", "Nothing to do."
+            codes.MTU126, str(policy), f"{said} Interfaces, or another policy, say no more than that.", "Nothing to do."
         )
     return codes.finding(
         codes.MTU126,
-        str(one),
+        str(policy),
         f"{said} That leaves {topology.carries} for a pod's packet, whatever the NICs say.",
         "Nothing to do while it is so; when the network carries more, change it or delete it: kubectl delete "
-        f"mtupolicy {one.name}.",
+        f"mtupolicy {policy.name}.",
     )
 
 

@@ -12,32 +12,34 @@ def find(topology: Topology) -> tuple[Finding, ...]:
     return tuple(_one(topology, one) for one in topology.unfinished)
 
 
-def _one(topology: Topology, one: Unfinished) -> Finding:
-    aim = f"to {one.target}" if one.target is not None else "of the pod MTU"
-    head = f"A change {aim} has not ended. It was begun{since(one)}, and {one.stands}"
+def _one(topology: Topology, change: Unfinished) -> Finding:
+    aim = f"to {change.target}" if change.target is not None else "of the pod MTU"
+    head = f"A change {aim} has not ended. It was begun{since(change)}, and {change.stands}"
     carry_on = "`kubemtu rollback` carries on from here."
-    if one.progress.direction == "forward":
+    if change.progress.direction == "forward":
         carry_on = "`kubemtu apply` carries on from here, `kubemtu rollback` takes it back."
-    if one.held:
+    if change.held:
         message = f"Held on purpose by `kubemtu relieve`: {_pins(topology)}. {head}; devices and configuration are as "
         message += "they were."
         carry_on = "`kubemtu apply` makes the change, `kubemtu rollback` takes the pins off."
-    elif one.quiet:
-        message = f"{head}. {_capital(_nobody(one))}. {_capital(_pins(topology))}."
+    elif change.quiet:
+        message = f"{head}. {_capital(_nobody(change))}. {_capital(_pins(topology))}."
     else:
-        sign = f", and its driver gave a sign {span(one.renewed)} ago" if one.renewed is not None else ""
-        message = f"{head}. It moved {span(one.moved or 0)} ago{sign}: somebody drives it. {_capital(_pins(topology))}."
+        sign = f", and its driver gave a sign {span(change.renewed)} ago" if change.renewed is not None else ""
+        message = (
+            f"{head}. It moved {span(change.moved or 0)} ago{sign}: somebody drives it. {_capital(_pins(topology))}."
+        )
         carry_on = f"Wait for its end. If nobody drives it any more: {carry_on}"
-    return codes.finding(codes.MTU128, f"MTUMigration {one.name}", message, carry_on)
+    return codes.finding(codes.MTU128, f"MTUMigration {change.name}", message, carry_on)
 
 
-def _nobody(one: Unfinished) -> str:
+def _nobody(change: Unfinished) -> str:
     """Say why nobody is taken to drive it."""
-    if one.released is not None:
-        return f"nobody drives it: its driver stopped {span(one.released)} ago"
-    if one.renewed is not None:
-        return f"its driver has given no sign for {span(one.renewed)}: nobody seems to drive it"
-    moved = f" for {span(one.moved)}" if one.moved is not None else ""
+    if change.released is not None:
+        return f"nobody drives it: its driver stopped {span(change.released)} ago"
+    if change.renewed is not None:
+        return f"its driver has given no sign for {span(change.renewed)}: nobody seems to drive it"
+    moved = f" for {span(change.moved)}" if change.moved is not None else ""
     return f"it has not moved{moved}: nobody seems to drive it"
 
 

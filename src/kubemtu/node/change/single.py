@@ -61,19 +61,19 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def view(seen: net.NodeObservation, rule: net.PortRule, journals: Sequence[str]) -> NodeView:
+def view(observation: net.NodeObservation, rule: net.PortRule, journals: Sequence[str]) -> NodeView:
     """Judge an observation, end against end."""
-    default = next((route for route in seen.routes if route.destination == "default"), None)
-    nic = seen.link(default.device) if default is not None else None
+    default = next((route for route in observation.routes if route.destination == "default"), None)
+    nic = observation.link(default.device) if default is not None else None
     return NodeView(
         nic=nic.name if nic else None,
         nic_mtu=nic.mtu if nic else None,
-        tunnels=tuple(link for link in seen.links if link.kind in net.TUNNEL_KINDS),
-        bridge=seen.link(rule.bridge) if rule.bridge else None,
-        ports=tuple(map(port_line, seen.ports)),
-        pins=tuple(_pin(route) for route in seen.routes if route.locked),
+        tunnels=tuple(link for link in observation.links if link.kind in net.TUNNEL_KINDS),
+        bridge=observation.link(rule.bridge) if rule.bridge else None,
+        ports=tuple(map(port_line, observation.ports)),
+        pins=tuple(_pin(route) for route in observation.routes if route.locked),
         journals=tuple(journals),
-        troubles=seen.troubles,
+        troubles=observation.troubles,
     )
 
 
@@ -103,7 +103,7 @@ def _pin(route: net.Route) -> str:
 
 
 def desired(
-    seen: net.NodeObservation,
+    observation: net.NodeObservation,
     rule: net.PortRule,
     *,
     mtu: int,
@@ -112,17 +112,17 @@ def desired(
     bridge: str | None,
 ) -> migration.Desired:
     """Return what a change to `mtu` asks of the engine; raises UsageError for what cannot be."""
-    device = _tunnel(seen, tunnel, tunnel_mtu)
-    moved = seen.link(bridge or rule.bridge or "")
+    device = _tunnel(observation, tunnel, tunnel_mtu)
+    moved = observation.link(bridge or rule.bridge or "")
     if bridge is not None and moved is None:
         raise errors.UsageError(f"this node has no bridge {bridge}; `kubemtu node show` lists what it has")
-    if not seen.ports:
+    if not observation.ports:
         raise errors.UsageError(
             f"this node has no pod ports: no veth whose name begins with {' or '.join(rule.prefixes)}, and no port of "
             f"{rule.bridge}; name them with --prefix or --bridge"
         )
-    _check_sizes(seen, mtu, device, tunnel_mtu)
-    sizes = {mtu, *(size for port in seen.ports for size in (port.host_mtu, port.pod_mtu))}
+    _check_sizes(observation, mtu, device, tunnel_mtu)
+    sizes = {mtu, *(size for port in observation.ports for size in (port.host_mtu, port.pod_mtu))}
     return migration.Desired(
         migration=NAME,
         phase=migration.Phase.RECORD,
@@ -130,7 +130,7 @@ def desired(
         highest_mtu=max(sizes),
         ports=rule,
         pod_mtu=mtu,
-        origin_mtu=_usual(seen.ports),
+        origin_mtu=_usual(observation.ports),
         tunnel=device.name if device else None,
         tunnel_mtu=tunnel_mtu,
         bridge=moved.name if moved else None,
@@ -143,10 +143,10 @@ def _usual(ports: Sequence[net.PodPort]) -> int:
     return max(sizes, key=sizes.count)
 
 
-def _tunnel(seen: net.NodeObservation, name: str | None, mtu: int | None) -> net.Link | None:
-    tunnels = [link for link in seen.links if link.kind in net.TUNNEL_KINDS]
+def _tunnel(observation: net.NodeObservation, name: str | None, mtu: int | None) -> net.Link | None:
+    tunnels = [link for link in observation.links if link.kind in net.TUNNEL_KINDS]
     if name is not None:
-        if (found := seen.link(name)) is None:
+        if (found := observation.link(name)) is None:
             raise errors.UsageError(f"this node has no tunnel {name}; `kubemtu node show` lists what it has")
         return found
     if len(tunnels) > 1:
@@ -157,20 +157,20 @@ def _tunnel(seen: net.NodeObservation, name: str | None, mtu: int | None) -> net
     return tunnels[0] if tunnels else None
 
 
-def _check_sizes(seen: net.NodeObservation, mtu: int, tunnel: net.Link | None, tunnel_mtu: int | None) -> None:
+def _check_sizes(observation: net.NodeObservation, mtu: int, tunnel: net.Link | None, tunnel_mtu: int | None) -> None:
     for option, size in (("--mtu", mtu), ("--tunnel-mtu", tunnel_mtu)):
         if size is not None and not encap.IPV4_MINIMUM <= size <= encap.LARGEST_MTU:
             raise errors.UsageError(
                 f"{option} {size}: an MTU lies between {encap.IPV4_MINIMUM} and {encap.LARGEST_MTU} bytes"
             )
-    with_ipv6 = [port.netns for port in seen.ports if port.ipv6_mtu is not None]
+    with_ipv6 = [port.netns for port in observation.ports if port.ipv6_mtu is not None]
     if mtu < encap.IPV6_MINIMUM and with_ipv6:
         raise errors.UsageError(
             f"--mtu {mtu}: below {encap.IPV6_MINIMUM} the kernel takes every IPv6 address off a link for good, and "
             f"{wording.count(len(with_ipv6), 'pod')} here have IPv6 on; choose {encap.IPV6_MINIMUM} or more"
         )
     if tunnel is not None:
-        lower = seen.link(tunnel.vxlan.lower) if tunnel.vxlan and tunnel.vxlan.lower else None
+        lower = observation.link(tunnel.vxlan.lower) if tunnel.vxlan and tunnel.vxlan.lower else None
         cost = encap.vxlan(headers.IPV6 if tunnel.vxlan and tunnel.vxlan.ipv6_outer else headers.IPV4).cost
         if lower is not None and tunnel_mtu is not None and tunnel_mtu > lower.mtu - cost:
             raise errors.UsageError(
@@ -180,7 +180,7 @@ def _check_sizes(seen: net.NodeObservation, mtu: int, tunnel: net.Link | None, t
         most, whose = tunnel_mtu or tunnel.mtu, tunnel.name
         advice = "choose less, or raise it with --tunnel-mtu"
     else:
-        found = view(seen, net.PortRule(), ())
+        found = view(observation, net.PortRule(), ())
         if found.nic_mtu is None:
             return
         most, whose, advice = (
@@ -192,13 +192,13 @@ def _check_sizes(seen: net.NodeObservation, mtu: int, tunnel: net.Link | None, t
         raise errors.UsageError(f"--mtu {mtu} is more than {whose} carries, which is {most}; {advice}")
 
 
-def begin(asked: migration.Desired, directory: Path) -> journal.Journal:
+def begin(desired: migration.Desired, directory: Path) -> journal.Journal:
     """Return the journal to write into: a fresh one, or that of the same change when it was interrupted."""
     known = journal.Journal.open(NAME, directory)
     if known.ended:
         known.remove()
         return journal.Journal.open(NAME, directory)
-    if known.began is not None and known.began.desired.pod_mtu != asked.pod_mtu:
+    if known.began is not None and known.began.desired.pod_mtu != desired.pod_mtu:
         began = known.began.desired
         known.close()
         raise errors.UsageError(
@@ -209,16 +209,16 @@ def begin(asked: migration.Desired, directory: Path) -> journal.Journal:
 
 
 def walk(
-    known: journal.Journal, asked: migration.Desired, phases: Sequence[migration.Phase], rule: net.PortRule
+    known: journal.Journal, desired: migration.Desired, phases: Sequence[migration.Phase], rule: net.PortRule
 ) -> Change:
     """Walk through all phases in their order. Raises NodeFailure at the first that is not reached."""
-    if known.began is not None and not asked.restore:
-        asked = known.began.desired  # carried on: the pins must be the same as before
+    if known.began is not None and not desired.restore:
+        desired = known.began.desired  # carried on: the pins must be the same as before
     before = observe.observe("", ports=rule).ports
     reached = []
     with change_engine.Engine(known, trust=1.0) as engine:
         for phase in phases:
-            one = engine.make_true(msgspec.structs.replace(asked, phase=phase))
+            one = engine.make_true(msgspec.structs.replace(desired, phase=phase))
             if not one.done:
                 raise errors.NodeFailure(
                     f"stopped in phase {phase}: {'; '.join(one.failures)}. What was set before stays, and is in the "

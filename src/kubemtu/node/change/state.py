@@ -112,14 +112,14 @@ def taken(known: list[routes.Raw], answers: Sequence[netlink.Reply]) -> tuple[li
     return renewed, whole
 
 
-def sent(now: links.Device, seen: routes.Raw) -> int:
+def sent(now: links.Device, route: routes.Raw) -> int:
     """Return the largest packet in bytes that a route through this link lets the kernel send.
 
     IPv4 takes a route's MTU as it is, even above the device's (net/ipv4/route.c, ipv4_mtu).
     """
-    if seen.mtu is not None:
-        return seen.mtu
-    return now.mtu if seen.family == 4 or now.ipv6_mtu is None else now.ipv6_mtu
+    if route.mtu is not None:
+        return route.mtu
+    return now.mtu if route.family == 4 or now.ipv6_mtu is None else now.ipv6_mtu
 
 
 class State:

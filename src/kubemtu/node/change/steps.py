@@ -147,11 +147,11 @@ class Stages:
 
 
 def _edit(
-    pod: state.PodState | None, seen: routes.Raw, known: Mapping[bytes, routes.Raw], aim: wanted.Aim
+    pod: state.PodState | None, route: routes.Raw, known: Mapping[bytes, routes.Raw], aim: wanted.Aim
 ) -> Edit | None:
-    original = known.get(seen.identity, seen)
-    metrics = wanted.metrics(original.metrics, seen.family, aim)
-    return None if metrics == seen.metrics else Edit(pod, seen, metrics)
+    original = known.get(route.identity, route)
+    metrics = wanted.metrics(original.metrics, route.family, aim)
+    return None if metrics == route.metrics else Edit(pod, route, metrics)
 
 
 def _confs(view: View, by_device: Mapping[int, list[routes.Raw]], *, pinned: bool) -> Iterator[Conf]:

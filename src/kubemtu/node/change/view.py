@@ -52,10 +52,10 @@ class View:
             elif self._to_other_nodes(seen):
                 self.overlay.append(seen)
 
-    def _to_other_nodes(self, seen: routes.Raw) -> bool:
-        if self.tunnel is not None and self.tunnel.index in seen.devices:
+    def _to_other_nodes(self, route: routes.Raw) -> bool:
+        if self.tunnel is not None and self.tunnel.index in route.devices:
             return True
-        return _within(seen.destination, self.desired.pod_networks)
+        return _within(route.destination, self.desired.pod_networks)
 
     def pod_aim(self, pod: state.PodState) -> wanted.Aim:
         """Return what the senders inside a pod keep to."""
@@ -165,9 +165,9 @@ class View:
                 ]
                 yield journal.RoutesEntry(owner=journal.NODE, bodies=tuple(body.hex() for body in bodies))
 
-    def route_aim(self, seen: routes.Raw) -> wanted.Aim:
+    def route_aim(self, route: routes.Raw) -> wanted.Aim:
         """Return what the node keeps to on one of its own routes."""
-        devices = seen.devices
+        devices = route.devices
         index = devices[0] if len(devices) == 1 else next((each for each in devices if each in self._own), devices[0])
         if index not in self._route_aims:
             self._route_aims[index] = self._link_aim(index)
@@ -190,9 +190,9 @@ class View:
             yield from self._lowered(pod, pod.owner, pod.routes)
         yield from self._lowered(None, journal.NODE, [*self.overlay, *self.ports])
 
-    def _lowered(self, pod: state.PodState | None, owner: str, found: Iterable[routes.Raw]) -> Iterator[str]:
+    def _lowered(self, pod: state.PodState | None, owner: str, routed: Iterable[routes.Raw]) -> Iterator[str]:
         known = self.known.originals.get(owner, {})
-        for seen in found:
+        for seen in routed:
             first = known.get(seen.identity)
             if first is None or first.mtu is None:
                 continue
@@ -236,6 +236,6 @@ def _port(pod: state.PodState, end: links.Device, *, born_later: bool, late: boo
     )
 
 
-def _own_body(seen: routes.Raw, aim: wanted.Aim, *, late: bool) -> bytes:
-    first = wanted.first_metrics(seen, aim, late=late)
-    return seen.body if first == seen.metrics else routes.replay(seen, first)[2]
+def _own_body(route: routes.Raw, aim: wanted.Aim, *, late: bool) -> bytes:
+    first = wanted.first_metrics(route, aim, late=late)
+    return route.body if first == route.metrics else routes.replay(route, first)[2]

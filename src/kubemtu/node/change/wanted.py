@@ -69,17 +69,17 @@ def metrics(original: routes.Metrics, family: int, aim: Aim) -> routes.Metrics:
     return routes.with_mtu(original, aim.low, lock=True, advmss=advmss)
 
 
-def first_metrics(seen: routes.Raw, aim: Aim, *, late: bool = False) -> routes.Metrics:
+def first_metrics(route: routes.Raw, aim: Aim, *, late: bool = False) -> routes.Metrics:
     """Return what a route that appeared after the others were recorded had of its own: our pin, if it has one, is not.
 
     `late`: nothing was recorded before the change, which may have pinned it to another size since. No CNI locks a
     route's MTU, so any lock is taken for a pin then, and with it an advmss above it, which only a pin makes sense of.
     """
-    if not seen.locked or seen.mtu is None or not (seen.mtu == aim.low or (late and seen.mtu <= aim.high)):
-        return seen.metrics
-    stripped = routes.with_mtu(seen.metrics, None, lock=False)
-    ours = aim.grows and seen.advmss == min(aim.high, aim.final) - _TCP[seen.family]
-    ours = ours or (late and (seen.advmss or 0) > seen.mtu - _TCP[seen.family])
+    if not route.locked or route.mtu is None or not (route.mtu == aim.low or (late and route.mtu <= aim.high)):
+        return route.metrics
+    stripped = routes.with_mtu(route.metrics, None, lock=False)
+    ours = aim.grows and route.advmss == min(aim.high, aim.final) - _TCP[route.family]
+    ours = ours or (late and (route.advmss or 0) > route.mtu - _TCP[route.family])
     return routes.without_advmss(stripped) if ours else stripped
 
 
