@@ -59,7 +59,7 @@ def test_the_shipped_agent_sees_its_nodes_pods(lab: Lab, kube: Kube) -> None:
     place = lab.pod("pod-2a")
     until(lambda: place.netns in observed(kube, "node-2"))
     port = observed(kube, "node-2")[place.netns]
-    assert (port["pod_mtu"], port["host_mtu"]) == (1500, 1500)
+    assert (port["podMtu"], port["hostMtu"]) == (1500, 1500)
     assert all(container(pod, "agent")["restartCount"] == 0 for pod in kube.pods("kubemtu").values())
 
 

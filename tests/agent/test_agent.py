@@ -127,7 +127,7 @@ def test_a_row_is_made_true_and_told(asked: Cluster) -> None:
     seen = asked.observation("node-1")
     ports = seen["ports"]
     assert isinstance(ports, list)
-    assert (ports[0]["host_mtu"], ports[0]["pod_mtu"]) == (1450, 1450)
+    assert (ports[0]["hostMtu"], ports[0]["podMtu"]) == (1450, 1450)
 
 
 def test_what_somebody_changes_is_corrected_within_milliseconds(asked: Cluster) -> None:
@@ -327,7 +327,7 @@ def test_drops_that_pods_suffer_are_told_with_the_next_look(lab: Cluster) -> Non
     def drops() -> int:
         ports = lab.observation("node-2")["ports"]
         assert isinstance(ports, list)
-        return int(ports[0]["host_rx_dropped"])
+        return int(ports[0]["hostRxDropped"])
 
     before = drops()
     try:
@@ -351,7 +351,7 @@ def test_no_credential_of_a_node_leaves_it(lab: Cluster, tmp_path: Path) -> None
         for place, what in planted.items():
             lab.lab.exec("node-2", ["sh", "-c", f"cat > {place}"], text=what)
         lab.lab.exec("node-2", ["mkfifo", f"{folder}/99-pipe.conflist"])
-        until(lambda: "99-pipe" in json.dumps(lab.observation("node-2").get("troubles", "")))
+        until(lambda: "99-pipe" in json.dumps(lab.observation("node-2").get("errors", "")))
         until(lambda: "k8s_auth_token" in json.dumps(lab.observation("node-2")["files"]))
         saved = tmp_path / "snapshot.json"
         command = [sys.executable, "-m", "kubemtu"]

@@ -59,7 +59,7 @@ def test_the_working_subtracts_header_by_header_and_names_each_source() -> None:
 def test_json_has_what_programs_need() -> None:
     found = answer("--nic", "1500", "--encap", "vxlan")
     assert found["nic"] == 1500
-    assert found["pod_mtu"] == 1450
+    assert found["podMtu"] == 1450
     assert found["cost"] == 50
     assert found["headers"][0] == {"name": "IPv4", "size": 20, "source": "RFC 791 3.1"}
     assert sum(header["size"] for header in found["headers"]) == 50
@@ -92,7 +92,7 @@ def test_yaml_says_the_same_as_json() -> None:
 )
 def test_the_pod_mtu_is_what_is_left(words: list[str], pod: int) -> None:
     found = answer(*words)
-    assert found["pod_mtu"] == pod
+    assert found["podMtu"] == pod
     assert found["cost"] == found["nic"] - pod == sum(header["size"] for header in found["headers"])
 
 

@@ -62,7 +62,7 @@ def test_json_is_the_report(saved: Saved, tmp_path: Path, capsys: pytest.Capture
     path = saved(story(1450, trio(pod=1500)))
     assert main.run(["check", "--from", path, "-o", "json"]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert (found["schema"], found["verdict"], found["recommended_mtu"]) == ("kubemtu.io/check/v1", "broken", 1450)
+    assert (found["schema"], found["verdict"], found["recommendedMtu"]) == ("kubemtu.io/check/v1", "broken", 1450)
     assert [one["code"] for one in found["findings"]] == ["MTU104", "MTU104", "MTU104", "MTU101"]
 
 

@@ -32,7 +32,7 @@ def hostile() -> Snapshot:
     whole = example.story(1450, (example.node("n1", pod=1500), example.node("n2")))
     first, second = whole.nodes
     ports = tuple(msgspec.structs.replace(port, pod_link=OSC) for port in first.ports)
-    evil = msgspec.structs.replace(first, node=EVIL, ports=ports, troubles=(OSC,))
+    evil = msgspec.structs.replace(first, node=EVIL, ports=ports, errors=(OSC,))
     text = msgspec.json.encode(whole.objects).decode().replace('"n1"', json.dumps(EVIL))
     objects = msgspec.json.decode(text, type=tuple[Object, ...])
     return msgspec.structs.replace(whole, nodes=(evil, second), objects=objects, source=OSC)

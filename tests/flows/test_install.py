@@ -183,7 +183,7 @@ async def test_an_agent_that_runs_and_tells_nothing_is_not_taken_for_one_that_wo
 
 async def migration(api: Api, *, finished: bool, **step: object) -> None:
     """A change on record, of one live step."""
-    live = {"type": "live", "nodes": [], "pin_mtu": 1450, "highest_mtu": 1500, "underlay": 1500, "why": "", **step}
+    live = {"type": "live", "nodes": [], "pinMtu": 1450, "highestMtu": 1500, "underlay": 1500, "why": "", **step}
     plan = {"cni": "canal", "target": 1450, "current": 1500, "steps": [live]}
     await api.create(
         {"apiVersion": mtu.API_VERSION, "kind": "MTUMigration", "metadata": {"name": "m"}, "spec": {"plan": plan}}
@@ -216,7 +216,7 @@ async def asked(api: Api) -> None:
 
 
 async def pinned_hosts(api: Api) -> None:
-    await node_mtu(api, status={"observation": {"node": "node-1", "host_pins": ["10.0.0.2/32"]}})
+    await node_mtu(api, status={"observation": {"node": "node-1", "hostPins": ["10.0.0.2/32"]}})
 
 
 @pytest.mark.parametrize(

@@ -456,7 +456,7 @@ async def test_conflicts_without_an_end(scripted: Scripted) -> None:
 
 
 def test_nulls_that_a_server_dropped_are_nulls_again() -> None:
-    ref = {"api_version": "v1", "kind": "ConfigMap", "plural": "configmaps", "name": "c", "namespace": "n"}
+    ref = {"apiVersion": "v1", "kind": "ConfigMap", "plural": "configmaps", "name": "c", "namespace": "n"}
     step = {"type": "edit", "ref": ref, "path": ["data", "k"], "after": "1", "why": "w"}
     body = {"cni": "canal", "target": 1400, "current": 1450, "steps": [step]}
     found = records.migration_of(Object.of({"kind": "MTUMigration", "metadata": {"name": "m"}, "spec": {"plan": body}}))

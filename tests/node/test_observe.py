@@ -31,7 +31,7 @@ def test_a_routed_pod_is_seen_at_both_ends(rigs: RigMaker) -> None:
     rig.sysctl(rig.pods[1], "net/ipv6/conf/eth0/mtu", "1400")
     subprocess.run(("ip", "-n", rig.pods[1], "link", "add", "docker0", "type", "bridge"), check=True)
     seen = rig.inside(lambda: observe.observe("n1", ports=net.PortRule(prefixes=("cali",), bridge="cni0")))
-    assert seen.troubles == ()
+    assert seen.errors == ()
     one, two = seen.ports
     assert (one.netns, one.host_link, one.host_mtu, one.pod_link, one.pod_mtu) == (
         rig.pods[0],
@@ -76,10 +76,10 @@ def test_the_uplink_is_the_kernels_choice(rigs: RigMaker) -> None:
         net.Uplink(peer="192.168.77.2", device="eth0", mtu=1500, source="192.168.77.1"),
         net.Uplink(peer="192.168.99.1", device="eth0", mtu=1500, route_mtu=1400, source="192.168.77.1"),
     )  # the node's own address has no uplink
-    (trouble,) = seen.troubles
+    (trouble,) = seen.errors
     assert "2001:db8::1" in trouble
     wrong = rig.inside(lambda: observe.observe("n1", ports=rig.rule, peers=("node-2",)))
-    assert "node-2" in wrong.troubles[0]
+    assert "node-2" in wrong.errors[0]
 
 
 def test_files_are_read_under_the_root_and_absent_ones_left_out(rigs: RigMaker, tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_files_are_read_under_the_root_and_absent_ones_left_out(rigs: RigMaker, 
     seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule, files=files, roots=roots))
     assert [(file.path, file.text) for file in seen.files] == [("/etc/cni/net.d/10-canal.conflist", '{"mtu": 1450}')]
     assert abs(seen.files[0].modified - time.time()) < 60
-    assert any("big.conf: longer than" in trouble for trouble in seen.troubles)
-    assert any("/etc/cni: Is a directory" in trouble for trouble in seen.troubles)
+    assert any("big.conf: longer than" in trouble for trouble in seen.errors)
+    assert any("/etc/cni: Is a directory" in trouble for trouble in seen.errors)
 
 
 def test_a_pod_that_cannot_be_reached_is_a_trouble(rigs: RigMaker, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_pod_that_cannot_be_reached_is_a_trouble(rigs: RigMaker, tmp_path: Pat
     roots = netns.Roots(netns=(tmp_path,), proc=tmp_path)
     seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule, roots=roots))
     assert seen.ports == ()
-    assert seen.troubles[0].startswith("cali1: the network namespace of its pod was found neither")
+    assert seen.errors[0].startswith("cali1: the network namespace of its pod was found neither")
 
 
 def test_without_ipv6_there_is_no_ipv6_mtu(rigs: RigMaker) -> None:
@@ -138,7 +138,7 @@ def test_what_is_no_regular_file_is_not_opened_to_be_read(tmp_path: Path, rigs: 
     (folder / "50-fine.conflist").write_text("{}")
     seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule, files=FILES, roots=netns.Roots(files=tmp_path)))
     assert [file.path for file in seen.files] == ["/etc/cni/net.d/50-fine.conflist"]
-    assert [trouble.partition(":")[0] for trouble in seen.troubles] == [
+    assert [trouble.partition(":")[0] for trouble in seen.errors] == [
         f"/etc/cni/net.d/{name}.conflist" for name in ("10-pipe", "20-zero", "30-folder", "40-huge")
     ]
 
@@ -151,4 +151,4 @@ def test_a_folder_of_many_files_is_read_in_part(tmp_path: Path, rigs: RigMaker) 
         (folder / f"{number:02}.conf").write_text("{}")
     seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule, files=FILES, roots=netns.Roots(files=tmp_path)))
     assert len(seen.files) == 32
-    assert len(seen.troubles) == 1
+    assert len(seen.errors) == 1

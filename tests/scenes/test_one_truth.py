@@ -67,7 +67,7 @@ def test_what_was_measured_is_written_down_and_every_command_goes_by_it(
     _written_down(cluster)
     with narrow(cluster):
         found = proven(cluster)
-        assert (found["verdict"], found["code"], found["recommended_mtu"]) == ("healthy", 0, 1354)
+        assert (found["verdict"], found["code"], found["recommendedMtu"]) == ("healthy", 0, 1354)
         assert f"nodes: 1404 was expected, as MTUPolicy path ({REASON}) says" in " ".join(found["proven"])
         assert cluster.run("probe").code == 0
     _by_any_clock(cluster, monkeypatch)
@@ -87,7 +87,7 @@ def narrow(cluster: Cluster) -> contextlib.AbstractContextManager[None]:
 def _measured(cluster: Cluster) -> None:
     # What one run measures, it recommends itself.
     found = proven(cluster)
-    assert (found["verdict"], found["recommended_mtu"], found["code"]) == ("broken", 1354, 1)
+    assert (found["verdict"], found["recommendedMtu"], found["code"]) == ("broken", 1354, 1)
     by_code = {one["code"]: one for one in reversed(found["findings"])}
     measured = aims(cluster, "--nic-mtu", "1404")
     assert measured.pop("check") == Aim("none", 1450)  # it has not measured

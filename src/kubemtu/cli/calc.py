@@ -18,7 +18,7 @@ from kubemtu.core.errors import UsageError
 WIREGUARD_DEFAULT = 1420  # drivers/net/wireguard/device.c wg_setup: 1500 - 80
 
 
-class CalcLayer(msgspec.Struct, frozen=True, kw_only=True):
+class CalcLayer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One encapsulation of the stack: the MTU it runs over, and the MTU that its device offers inside, in bytes."""
 
     name: str
@@ -27,14 +27,14 @@ class CalcLayer(msgspec.Struct, frozen=True, kw_only=True):
     cost: int
 
 
-class Mss(msgspec.Struct, frozen=True, kw_only=True):
+class Mss(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The TCP segment that a pod's MTU leaves, without options, in bytes (RFC 9293 3.7.1)."""
 
     ipv4: int
     ipv6: int
 
 
-class CalcNumber(msgspec.Struct, frozen=True, kw_only=True):
+class CalcNumber(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Where a CNI keeps its MTU, and the number that belongs there.
 
     `counts` says what the number counts: the "pod" packet, the "base" (the NIC's packet, from which the CNI subtracts
@@ -49,7 +49,7 @@ class CalcNumber(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What `calc` found; sizes in bytes of IP packets. `headers` add up to `cost`, which is `nic` - `pod_mtu`."""
 
     nic: int

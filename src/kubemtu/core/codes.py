@@ -10,7 +10,7 @@ import msgspec
 Severity = Literal["error", "warning", "note"]
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Finding(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One thing that is wrong, or could be better, at one place.
 
     `code` is from kubemtu.core.codes; `place` names the node, device, pod, object and key it is about, most general
@@ -24,7 +24,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str
 
 
-class Code(msgspec.Struct, frozen=True, kw_only=True):
+class Code(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One kind of finding: what it is called, why it matters, and how to see it without kubemtu.
 
     `severity` is what it usually is: an error loses packets or keeps pods from starting, a warning costs speed or will

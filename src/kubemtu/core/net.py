@@ -15,7 +15,7 @@ TUNNEL_KINDS = frozenset(
 """IFLA_INFO_KIND of tunnels, in drivers/net and net/ipv{4,6}; a backend that is a program has a tun."""
 
 
-class Vxlan(msgspec.Struct, frozen=True, kw_only=True):
+class Vxlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The parts of a VXLAN device that decide what it carries (kernel: drivers/net/vxlan, IFLA_VXLAN_*)."""
 
     vni: int
@@ -24,7 +24,7 @@ class Vxlan(msgspec.Struct, frozen=True, kw_only=True):
     ipv6_outer: bool = False
 
 
-class Link(msgspec.Struct, frozen=True, kw_only=True):
+class Link(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One network device of one namespace. `mtu` in bytes, of the IP packet (layer 3), as the kernel keeps it."""
 
     index: int
@@ -38,7 +38,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     vxlan: Vxlan | None = None
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One route of a main table. `mtu` is RTAX_MTU in bytes (None: the device's), `locked` its lock bit."""
 
     family: int  # 4 or 6
@@ -56,7 +56,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         return limits or self.destination in {"default", "0.0.0.0/0", "::/0"}
 
 
-class PodPort(msgspec.Struct, frozen=True, kw_only=True):
+class PodPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The place where a pod meets its node: the two ends of the veth of the pod network, and what the pod routes.
 
     Only the pod network's own interface is described; `others` names what else is in the namespace (Multus, macvlan,
@@ -94,7 +94,7 @@ class PodPort(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.pod_mtu, max(routed, default=self.pod_mtu))
 
 
-class Uplink(msgspec.Struct, frozen=True, kw_only=True):
+class Uplink(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The NIC by which a node reaches a peer, and all others in the same way, asked from the kernel's routing, never
     guessed from a name.
     """
@@ -106,7 +106,7 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
 
 
-class NodeFile(msgspec.Struct, frozen=True, kw_only=True):
+class NodeFile(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A file of the node that a CNI reads or writes."""
 
     path: str
@@ -114,14 +114,14 @@ class NodeFile(msgspec.Struct, frozen=True, kw_only=True):
     modified: float = 0.0  # seconds since the epoch
 
 
-class JournalStatus(msgspec.Struct, frozen=True, kw_only=True):
+class JournalStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What a node has written down of a change of this boot: its name, and whether it came to its end."""
 
     name: str
     ended: bool
 
 
-class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
+class NodeObservation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """All that one node shows: its links and main-table routes, pod ports, NICs to its peers, CNI files."""
 
     node: str
@@ -130,7 +130,7 @@ class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
     uplinks: tuple[Uplink, ...] = ()
     ports: tuple[PodPort, ...] = ()
     files: tuple[NodeFile, ...] = ()
-    troubles: tuple[str, ...] = ()  # what could not be read, a sentence each
+    errors: tuple[str, ...] = ()  # what could not be read, a sentence each
     journals: tuple[JournalStatus, ...] = ()
     host_pins: tuple[str, ...] = ()  # where routes of kubemtu for the node's own traffic lead to
     kernel: str = ""
@@ -146,7 +146,7 @@ class NodeObservation(msgspec.Struct, frozen=True, kw_only=True):
         return next((file for file in self.files if file.path == path), None)
 
 
-class PortRule(msgspec.Struct, frozen=True, kw_only=True):
+class PortRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Which veths are the pod network's own, told from the host's side.
 
     A host end is a port of the pod network when its name starts with one of `prefixes` or when it is
@@ -169,7 +169,7 @@ class PortRule(msgspec.Struct, frozen=True, kw_only=True):
         return by_name or (self.bridge is not None and link.master == self.bridge)
 
 
-class PortRules(msgspec.Struct, frozen=True, kw_only=True):
+class PortRules(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Several rules together: a link is the host end of a pod port when any of them covers it."""
 
     rules: tuple[PortRule, ...] = ()

@@ -14,7 +14,7 @@ from kubemtu.core import errors
 type_name = {str: "a string", int: "an integer", bool: "true or false", dict: "a mapping", list: "a list"}
 
 
-class Ref(msgspec.Struct, frozen=True, kw_only=True, order=True):
+class Ref(msgspec.Struct, frozen=True, kw_only=True, rename="camel", order=True):
     """The address of one object of the API: enough to read it, to patch it and to print it as kubectl would."""
 
     api_version: str

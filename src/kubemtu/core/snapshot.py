@@ -12,7 +12,7 @@ from kubemtu.core.objects import Object
 SCHEMA = "kubemtu.io/snapshot/v1"
 
 
-class Unread(msgspec.Struct, frozen=True, kw_only=True):
+class Unread(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Something that should have been read and was not: an entry, not a crash."""
 
     what: str  # "ConfigMap kube-system/kubelet-config", "node n2"
@@ -20,7 +20,7 @@ class Unread(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", dict=True):
     """Objects of the API and observations of nodes, taken together; `unread` says what is missing.
 
     `taken_at`: when, in seconds since the epoch, by the clock of the API server where there is one; 0: unknown.

@@ -131,7 +131,7 @@ async def _pins(api: kube_api.Api) -> str:
     """Return what holds senders back on the nodes, with the remedy; nothing where no pod network is recognised."""
     # As each agent told last, however long ago: nobody has taken off what one that is gone has put on.
     shown = await _list(api, mtu.NODES)
-    if of_hosts := [one.name for one in shown if one.get("status", "observation", "host_pins")]:
+    if of_hosts := [one.name for one in shown if one.get("status", "observation", "hostPins")]:
         return (
             f"routes of node {listed(of_hosts)} to other nodes and the API server are pinned, by --hosts. `kubemtu "
             "rollback` takes them off; where its record is gone, `ip route flush proto 109` on the node does, and for "

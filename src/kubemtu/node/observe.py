@@ -30,7 +30,7 @@ def observe(
 
     `peers` are addresses of other nodes: each yields the NIC that the kernel's routing takes, and of ways that are
     alike the first is told, since each of thousands of nodes would tell of all others. `files` are absolute paths or
-    patterns of the node; one that is absent is left out. What cannot be read becomes one of `troubles`; a pod that
+    patterns of the node; one that is absent is left out. What cannot be read becomes one of `errors`; a pod that
     vanishes while it is read is left out. Raises Denied or Refused only when netlink itself is refused.
     """
     roots = roots or netns.Roots()
@@ -51,7 +51,7 @@ def observe(
             uplinks=tuple(_uplinks(sock, peers, {each.index: each for each in seen}, troubles)),
             ports=tuple(_ports(sock, seen, rule=ports, roots=roots, opened=opened, troubles=troubles)),
             files=tuple(sorted(_files(files, roots, troubles), key=lambda file: file.path)),
-            troubles=tuple(troubles),
+            errors=tuple(troubles),
             kernel=os.uname().release,
             observed_at=time.time(),
         )

@@ -31,7 +31,7 @@ def node(ports: int, *, routes: int = 2, files: int = 0, troubles: int = 0) -> n
         ports=tuple(port(number, routes) for number in range(ports)),
         routes=tuple(net.Route(family=4, destination=f"10.1.{each}.1/32", device="cali") for each in range(ports)),
         files=tuple(net.NodeFile(path=f"/etc/cni/net.d/{each}.conf", text="x" * 60_000) for each in range(files)),
-        troubles=tuple(f"trouble {each}" for each in range(troubles)),
+        errors=tuple(f"trouble {each}" for each in range(troubles)),
     )
 
 
@@ -49,16 +49,16 @@ def test_routes_without_an_mtu_go_first_and_pins_stay() -> None:
     assert size(found) <= 900_000
     assert len(found.ports) == 250
     assert all([route.mtu for route in each.routes] == [1450] for each in found.ports)
-    assert len(found.troubles) == 1
-    assert found.troubles[0].startswith("routes of pods that limit no MTU are left out: this node has more than ")
+    assert len(found.errors) == 1
+    assert found.errors[0].startswith("routes of pods that limit no MTU are left out: this node has more than ")
 
 
 def test_what_is_left_out_is_said() -> None:
     found = bounds.bounded(node(5000, files=20, troubles=100))
     assert size(found) <= 900_000
     assert 0 < len(found.ports) < 5000
-    assert any(each.startswith("some pods are left out") for each in found.troubles)
-    assert "36 more troubles of this node are not told one by one" in found.troubles
+    assert any(each.startswith("some pods are left out") for each in found.errors)
+    assert "36 more troubles of this node are not told one by one" in found.errors
 
 
 @given(st.integers(0, 300), st.integers(0, 20), st.integers(0, 10), st.integers(6000, 200_000))

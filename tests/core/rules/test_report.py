@@ -138,7 +138,7 @@ def test_a_change_under_way_is_said() -> None:
 
 
 def test_what_could_not_be_read_on_a_node_is_missing() -> None:
-    seen = msgspec.structs.replace(example.node("n1"), files=(), troubles=("3 namespaces vanished meanwhile",))
+    seen = msgspec.structs.replace(example.node("n1"), files=(), errors=("3 namespaces vanished meanwhile",))
     found = report(example.cluster((seen,)))
     assert found.missing == (
         "node n1: 3 namespaces vanished meanwhile",
@@ -171,5 +171,5 @@ def test_every_code_that_is_found_is_in_the_catalogue() -> None:
 def test_the_json_names_are_the_contract() -> None:
     decoded = msgspec.json.decode(msgspec.json.encode(report(example.cluster())))
     assert decoded["schema"] == "kubemtu.io/check/v1"
-    assert {"verdict", "summary", "cni", "variant", "encapsulation", "recommended_mtu", "current"} <= decoded.keys()
+    assert {"verdict", "summary", "cni", "variant", "encapsulation", "recommendedMtu", "current"} <= decoded.keys()
     assert decoded["layers"][0] == {"name": "NIC", "size": 1500}

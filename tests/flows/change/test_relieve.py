@@ -111,8 +111,8 @@ def test_relief_alone_and_its_way_back(lab: Cluster) -> None:
 def test_relief_is_given_another_size_and_apply_carries_on_from_it(lab: Cluster) -> None:
     before = lab.picture()
     told = json.loads(lab.done("relieve", "--yes", "--mtu", "1400", "-o", "json").out)
-    assert (told["direction"], told["done"], len(told["to_do"])) == ("relief", True, 3)
-    assert told["relief_seconds"] <= told["seconds"]
+    assert (told["direction"], told["done"], len(told["toDo"])) == ("relief", True, 3)
+    assert told["reliefSeconds"] <= told["seconds"]
     lab.done("relieve", "--yes", "--mtu", "1350")
     assert "mtu lock 1350" in lab.lab.exec("pod-1a", ["ip", "route"]).stdout
     assert len(lab.picture().unfinished) == 1

@@ -115,7 +115,7 @@ def test_settings_are_those_of_the_namespace(tcp_lines: TcpLineMaker) -> None:
 def test_what_is_not_there_is_a_sentence_and_not_a_crash(still: TcpLine, tmp_path: Path) -> None:
     found = still.line.inside("a", lambda: gather.read(proc=tmp_path))
     assert (found.counters, found.sysctls) == (records.Counters(), records.Sysctls())
-    assert len(found.troubles) == 2
+    assert len(found.errors) == 2
     assert len(found.connections) == 3
 
 

@@ -110,7 +110,7 @@ def seen_ends(cluster: Cluster, node: str) -> Mapping[str, tuple[int, int]]:
     """Return the MTUs of each pod of a node, in the pod and outside, as its agent tells them."""
     found = json.loads(json.dumps(cluster.kube.get(f"{NODE_MTUS}/{node}")))
     ports = found.get("status", {}).get("observation", {}).get("ports", [])  # a new one is made, then told
-    return {port["host_link"]: (port["pod_mtu"], port["host_mtu"]) for port in ports}
+    return {port["hostLink"]: (port["podMtu"], port["hostMtu"]) for port in ports}
 
 
 @contextlib.contextmanager

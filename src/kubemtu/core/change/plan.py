@@ -8,7 +8,7 @@ from kubemtu.core.change import migration
 SCHEMA = "kubemtu.io/plan/v1"
 
 
-class EditValue(msgspec.Struct, frozen=True, kw_only=True, tag="edit"):
+class EditValue(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="edit"):
     """Change one value of one object of the API and keep every other byte.
 
     `path` leads from the object's root to the value; `before` is what must stand there now (None: nothing), `after`
@@ -26,7 +26,7 @@ class EditValue(msgspec.Struct, frozen=True, kw_only=True, tag="edit"):
         return EditValue(ref=self.ref, path=self.path, before=self.after, after=self.before, why=f"undo: {self.why}")
 
 
-class Rollout(msgspec.Struct, frozen=True, kw_only=True, tag="rollout"):
+class Rollout(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="rollout"):
     """Restart the pods of a DaemonSet of the CNI, as `kubectl rollout restart` does, and wait until all are ready.
 
     `conflist` names the file that each node must hold afterwards, and `mtu` what must stand in it; it is checked on
@@ -40,7 +40,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, tag="rollout"):
     held: tuple[int | None, ...] = ()  # what stands in it now, over all nodes; the undo looks for that, if it is one
 
 
-class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
+class Live(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="live"):
     """Change the running pods of all nodes without restarting one: pins, devices, barriers (see core.change.migration).
 
     A step leads the nodes from its phase `start` to its phase `until`. A decrease has two: the first ends with every
@@ -81,7 +81,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, tag="live"):
         return pins, msgspec.structs.replace(self, start=migration.Phase.DEVICES)
 
 
-class NodeTarget(msgspec.Struct, frozen=True, kw_only=True):
+class NodeTarget(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What one node shall be: MTUs in bytes of the IP packet; None leaves a device alone."""
 
     node: str
@@ -102,7 +102,7 @@ class NodeTarget(msgspec.Struct, frozen=True, kw_only=True):
 Step = EditValue | Rollout | Live
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The whole change: `steps` in their order, for one CNI and one pod MTU."""
 
     cni: str

@@ -1,6 +1,6 @@
 """What one node tells, held within what one object of the API can be: etcd refuses a request above 1.5 MiB.
 
-Source: etcd, server/embed/config.go DefaultMaxRequestBytes. What is left out is named in `troubles`, so that nobody
+Source: etcd, server/embed/config.go DefaultMaxRequestBytes. What is left out is named in `errors`, so that nobody
 takes the rest for the whole.
 """
 
@@ -19,17 +19,17 @@ LONGEST = 500  # characters of one trouble
 
 def bounded(observation: net.NodeObservation, most: int = MOST) -> net.NodeObservation:
     """Return the observation, with as much left out as it must to have at most `most` bytes of JSON."""
-    troubles = [one if len(one) <= LONGEST else f"{one[: LONGEST - 1]}…" for one in observation.troubles[:SENTENCES]]
-    if len(observation.troubles) > SENTENCES:
-        troubles.append(f"{len(observation.troubles) - SENTENCES} more troubles of this node are not told one by one")
-    observation = msgspec.structs.replace(observation, troubles=tuple(troubles))
+    troubles = [one if len(one) <= LONGEST else f"{one[: LONGEST - 1]}…" for one in observation.errors[:SENTENCES]]
+    if len(observation.errors) > SENTENCES:
+        troubles.append(f"{len(observation.errors) - SENTENCES} more troubles of this node are not told one by one")
+    observation = msgspec.structs.replace(observation, errors=tuple(troubles))
     for what, less in _STEPS:
         if _size(observation) <= most:
             return observation
         smaller = less(observation, most)
         if smaller != observation:
             left = f"{what}: this node has more than the {most} bytes that its NodeMTU may hold"
-            observation = msgspec.structs.replace(smaller, troubles=(*smaller.troubles, left))
+            observation = msgspec.structs.replace(smaller, errors=(*smaller.errors, left))
     return observation
 
 

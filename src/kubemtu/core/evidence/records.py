@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 
-class TcpConnection(msgspec.Struct, frozen=True, kw_only=True):
+class TcpConnection(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One established TCP connection, seen from its sender (include/uapi/linux/tcp.h, struct tcp_info).
 
     `snd_mss`, `rcv_mss` and `advmss` count payload, the first without the timestamps that are sent with it; `pmtu` is
@@ -74,7 +74,7 @@ class TcpConnection(msgspec.Struct, frozen=True, kw_only=True):
         return self.snd_mss + (12 if self.timestamps else 0) + 20 + (20 if self.family == 4 else 40)
 
 
-class Counters(msgspec.Struct, frozen=True, kw_only=True):
+class Counters(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The namespace's own counts since it exists, of the names in /proc/net/snmp, snmp6 and netstat."""
 
     ip_frag_fails: int = 0  # too large for the next device, with DF: refused, and the sender told
@@ -104,7 +104,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     tcp_mtup_success: int = 0
 
 
-class Sysctls(msgspec.Struct, frozen=True, kw_only=True):
+class Sysctls(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The settings that decide what a wrong MTU looks like; None where this kernel has none of the name."""
 
     tcp_mtu_probing: int | None = None
@@ -114,7 +114,7 @@ class Sysctls(msgspec.Struct, frozen=True, kw_only=True):
     ipv6_accept_ra_mtu: int | None = None  # net.ipv6.conf.default.accept_ra_mtu
 
 
-class Learned(msgspec.Struct, frozen=True, kw_only=True):
+class Learned(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A path MTU that the kernel holds for one address, because an ICMP message said so.
 
     `expires` in seconds; `locked`: the message said less than net.ipv4.route.min_pmtu, so that this is held instead
@@ -130,7 +130,7 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
     device_mtu: int = 0
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """All of it, of one namespace at one time.
 
     `connections` are those in trouble and as many others as were asked for, of `established` in all; loopback and what
@@ -142,7 +142,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     counters: Counters = Counters()
     sysctls: Sysctls = Sysctls()
     learned: tuple[Learned, ...] = ()
-    troubles: tuple[str, ...] = ()  # what could not be read, a sentence each
+    errors: tuple[str, ...] = ()  # what could not be read, a sentence each
     at: float = 0.0
 
 
@@ -163,7 +163,7 @@ Kind = Literal[
 ]
 
 
-class Symptom(msgspec.Struct, frozen=True, kw_only=True):
+class Symptom(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One thing that the evidence shows.
 
     `sure`: it proves what the sentence says, or suggests it. `says_mtu`: the cause is an MTU, is none, or (None) may be

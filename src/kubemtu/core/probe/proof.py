@@ -9,7 +9,7 @@ from kubemtu.core.path import verdict as path_verdict
 from kubemtu.core.probe import request
 
 
-class Proof(msgspec.Struct, frozen=True, kw_only=True):
+class Proof(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What the measurements prove of the expectation that every full-size packet arrives.
 
     `probes` are the paths that were judged, `unanswered` those that could not be.

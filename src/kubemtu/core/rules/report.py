@@ -40,7 +40,7 @@ FAMILIES = (
 )
 
 
-class NodeLine(msgspec.Struct, frozen=True, kw_only=True):
+class NodeLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One observed node in a report. MTUs in bytes, smallest first: of its pods' own ends, and of the host ends."""
 
     name: str
@@ -55,7 +55,7 @@ class NodeLine(msgspec.Struct, frozen=True, kw_only=True):
     unseen: int = 0  # pods that run here and whose interfaces were not found
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What `check` found. `current` are the MTUs that running pods have, `missing` what could not be read."""
 
     verdict: Verdict
@@ -265,7 +265,7 @@ def _unseen(topology: Topology) -> tuple[str, ...]:
     """Return what `_missing` is about, in a word or two each."""
     listed = [entry.what for entry in topology.unread]
     listed += [f"node {name}" for name in topology.silent if not topology.offline]
-    listed += [f"node {node.name}" for node in topology.nodes if node.seen.troubles]
+    listed += [f"node {node.name}" for node in topology.nodes if node.seen.errors]
     listed += [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
     return tuple(dict.fromkeys(listed)) or _missing(topology)
 
@@ -275,7 +275,7 @@ def _missing(topology: Topology) -> tuple[str, ...]:
     said = {entry.what for entry in topology.unread}
     silent = [] if topology.offline else [f"node {name}" for name in topology.silent]
     listed += [f"{one}: not observed" for one in silent if one not in said]
-    listed += [f"node {node.name}: {trouble}" for node in topology.nodes for trouble in node.seen.troubles]
+    listed += [f"node {node.name}: {trouble}" for node in topology.nodes for trouble in node.seen.errors]
     listed += [
         f"node {node.name}: no CNI configuration at {topology.state.conflist}"
         for node in topology.nodes

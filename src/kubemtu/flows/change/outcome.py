@@ -5,7 +5,7 @@ import msgspec
 from kubemtu.core.probe.proof import Proof
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How it ended: the JSON of `apply`, `relieve` and `rollback`.
 
     `relief_seconds` is the time from the first write of this run until every sender of every node was pinned, `to_do`

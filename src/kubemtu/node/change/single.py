@@ -73,7 +73,7 @@ def view(observation: net.NodeObservation, rule: net.PortRule, journals: Sequenc
         ports=tuple(map(port_line, observation.ports)),
         pins=tuple(_pin(route) for route in observation.routes if route.locked),
         journals=tuple(journals),
-        troubles=observation.troubles,
+        troubles=observation.errors,
     )
 
 

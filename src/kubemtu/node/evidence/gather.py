@@ -19,7 +19,7 @@ _HZ: Final = 100  # USER_HZ: the unit of rta_cacheinfo times
 def read(*, most: int = MOST, proc: Path = counters.PROC) -> records.Evidence:
     """Read the namespace of the calling thread: all connections that are in trouble, and others up to `most` in all.
 
-    What cannot be read is a sentence in `troubles`; nothing is raised.
+    What cannot be read is a sentence in `errors`; nothing is raised.
     """
     troubles: list[str] = []
     established: list[records.TcpConnection] = []
@@ -38,7 +38,7 @@ def read(*, most: int = MOST, proc: Path = counters.PROC) -> records.Evidence:
         counters=counters.read(troubles, proc),
         sysctls=counters.settings(proc),
         learned=learned,
-        troubles=tuple(troubles),
+        errors=tuple(troubles),
         at=time.time(),
     )
 
