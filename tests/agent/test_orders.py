@@ -68,8 +68,8 @@ class Half:
             api=api,
             node="n1",
             namespace="kubemtu",
-            found=namespaces.PodNamespaces(netns.Roots()),
-            tell=self._tell,
+            pods=namespaces.PodNamespaces(netns.Roots()),
+            on_report=self._tell,
             port=port,
         )
 

@@ -51,7 +51,7 @@ log = logging.getLogger("kubemtu.agent")
 
 
 class Agent:
-    """One node, one NodeMTU."""
+    """Keeps one node true to its NodeMTU, and reports in its status."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Agent:
         roots: netns.Roots | None = None,
         namespace: str = probes.NAMESPACE,
     ) -> None:
+        """Begin nothing yet; `journal` is the folder on the node in which changes are written down."""
         self._api = api
         self._node = node
         self._directory = journal
@@ -72,7 +73,7 @@ class Agent:
         self._identity = mtu.AgentIdentity(
             version=kubemtu.__version__, pid=os.getpid(), started_at=records.moment(api.now())
         )
-        self._asked = desired.DesiredState()
+        self._state = desired.DesiredState()
         self._missing = False  # the NodeMTU is not there (any more), whatever was told
         self._leaving = False  # kubemtu is taken out of the cluster: nothing of it stays on the node
         self._drivers = desired.DriverEpochs()
@@ -87,15 +88,17 @@ class Agent:
         self._seen_at = 0.0  # when what is told was seen, on the clock that nobody sets
         self._news = asyncio.Event()
         self._report: report.NodeReport | None = None
-        self._answers: dict[str, request.ProbeReport | None] = {}  # not told yet
+        self._probe_reports: dict[str, request.ProbeReport | None] = {}  # not told yet
         self._begun = False  # whether what an earlier agent answered has been taken away
-        self._places = namespaces.PodNamespaces(self._roots)
-        self._prober = prober.Prober(api=api, node=node, namespace=namespace, found=self._places, tell=self._answer)
+        self._pods = namespaces.PodNamespaces(self._roots)
+        self._prober = prober.Prober(
+            api=api, node=node, namespace=namespace, pods=self._pods, on_report=self._take_probe_reports
+        )
         self._peers = peers.Peers()
 
     async def run(self) -> None:
         """Work until cancelled. Raises Conflict when the node has an agent already, Denied when it may not begin."""
-        held = await asyncio.to_thread(kernel.only_one, self._directory, TAKEOVER)
+        lock = await asyncio.to_thread(kernel.only_one, self._directory, TAKEOVER)
         try:
             node_kernel = await self._on_kernel(
                 lambda: kernel.NodeKernel(self._node, self._directory, self._roots, self._pod_network)
@@ -117,7 +120,7 @@ class Agent:
             self._kernel.shutdown(wait=True)
             if self._leaving:
                 kernel.leave(self._directory)
-            os.close(held)
+            os.close(lock)
 
     # What is asked
 
@@ -134,8 +137,8 @@ class Agent:
         heard = await self._authority.check(desired.read(found), self._node)
         if self._condition is None and found is not None:
             with contextlib.suppress(errors.Malformed):  # by hand; what is told next is written over it
-                held = records.node_of(found).conditions
-                self._condition = next((one for one in held if one.type == report.ACCEPTED), None)
+                conditions = records.node_of(found).conditions
+                self._condition = next((one for one in conditions if one.type == report.ACCEPTED), None)
         if not self._drivers.obeys(heard):
             log.warning("an earlier driver of this migration is not obeyed any more")
             return
@@ -143,9 +146,9 @@ class Agent:
         if self._missing:
             self._news.set()
         leaving = found is not None and found.get("metadata", "annotations", migration.FORGET) == "true"
-        if heard != self._asked or leaving != self._leaving:
+        if heard != self._state or leaving != self._leaving:
             self._stirred = self._stirred or leaving
-            self._asked, self._leaving = heard, leaving
+            self._state, self._leaving = heard, leaving
             self._wake.set()
 
     # What is done
@@ -154,35 +157,35 @@ class Agent:
         unseen = True  # something happened since the last look
         while True:
             # A look is due anyway: what happens until then wakes nobody, and the kernel keeps it.
-            listen = not unseen or self._progress.asked.desired is not None
+            listen = not unseen or self._progress.state.desired is not None
             await self._wait(node_kernel, self._pause(node_kernel, unseen=unseen), listen=listen)
-            asked, stirred, touched = self._asked, self._stirred, self._touched
+            state, stirred, touched = self._state, self._stirred, self._touched
             self._stirred = self._touched = False
-            fresh = self._progress.begin(asked)
+            fresh = self._progress.begin(state)
             full = fresh or self._progress.failing or self._age() >= self._rhythm(node_kernel)
             if touched and await self._on_kernel(node_kernel.files_changed):
                 unseen = True
             unseen = unseen or full or stirred
             if full or stirred:
-                await self._on_kernel(functools.partial(self._act, node_kernel, asked, full=full))
-            if fresh and asked.desired is not None and asked.desired.phase not in SHOWN and self._report is not None:
+                await self._on_kernel(functools.partial(self._act, node_kernel, state, full=full))
+            if fresh and state.desired is not None and state.desired.phase not in SHOWN and self._report is not None:
                 self._publish(self._report.observation)
             elif unseen and (fresh or self._age() >= self._calm()):
                 await self._look(node_kernel)
                 unseen = False
 
     def _rhythm(self, node_kernel: kernel.NodeKernel) -> float:
-        """How old a look may grow while nothing happens, in seconds."""
-        if self._progress.asked.desired is not None:
+        """Return how old an observation may grow while nothing happens, in seconds."""
+        if self._progress.state.desired is not None:
             return LOOK
         return IDLE if node_kernel.hears else DEAF
 
     def _calm(self) -> float:
-        """How long after a look the next one may be, whatever happens, in seconds."""
-        return TICK if self._progress.asked.desired is not None else min(max(TICK, CALM * self._took), IDLE)
+        """Return the least time from one observation to the next, whatever happens, in seconds."""
+        return TICK if self._progress.state.desired is not None else min(max(TICK, CALM * self._took), IDLE)
 
     def _pause(self, node_kernel: kernel.NodeKernel, *, unseen: bool) -> float:
-        """How long there is nothing to do unless something happens, in seconds."""
+        """Return how long there is nothing to do unless something happens, in seconds."""
         if self._progress.failing:
             return TICK
         return max((self._calm() if unseen else self._rhythm(node_kernel)) - self._age(), 0.0)
@@ -193,27 +196,27 @@ class Agent:
         files = node_kernel.files_fileno()
         reading = [] if not listen else [node_kernel.fileno()] if files is None else [node_kernel.fileno(), files]
 
-        def hear(one: int) -> None:
-            loop.remove_reader(one)  # it stays readable until it has been read, on the other thread
-            self._touched = self._touched or one == files
-            self._stirred = self._stirred or one != files
+        def hear(descriptor: int) -> None:
+            loop.remove_reader(descriptor)  # it stays readable until it has been read, on the other thread
+            self._touched = self._touched or descriptor == files
+            self._stirred = self._stirred or descriptor != files
             self._wake.set()
 
-        for one in reading:
-            loop.add_reader(one, hear, one)
+        for descriptor in reading:
+            loop.add_reader(descriptor, hear, descriptor)
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
             pass
         finally:
-            for one in reading:
-                loop.remove_reader(one)
+            for descriptor in reading:
+                loop.remove_reader(descriptor)
         self._wake.clear()
 
-    def _act(self, node_kernel: kernel.NodeKernel, asked: desired.DesiredState, *, full: bool) -> None:
+    def _act(self, node_kernel: kernel.NodeKernel, state: desired.DesiredState, *, full: bool) -> None:
         """Correct what events made wrong, and make the node true to what is asked; on the kernel's thread."""
-        if asked.desired is None:
+        if state.desired is None:
             node_kernel.let_go()
             if self._leaving:
                 node_kernel.forget()
@@ -224,14 +227,14 @@ class Agent:
             self._progress.take(corrected)
         if full:
             node_kernel.sweep()
-            strangers = kernel.strangers(asked.desired, self._cluster_hosts())
-            if strangers and asked.desired.pins_hosts:
-                self._progress.take(kernel.failed(asked.desired, strangers[0], migration.UNKNOWN_HOST))
+            strangers = kernel.strangers(state.desired, self._cluster_hosts())
+            if strangers and state.desired.pins_hosts:
+                self._progress.take(kernel.failed(state.desired, strangers[0], migration.UNKNOWN_HOST))
             else:
-                self._progress.take(node_kernel.make_true(asked.desired))
+                self._progress.take(node_kernel.make_true(state.desired))
 
     def _cluster_hosts(self) -> set[str]:
-        """Whom this node may be asked to pin its own traffic to: the nodes, itself among them, and the API server."""
+        """Return to whom this node may be asked to pin its own traffic: all nodes, and the API server."""
         server = {os.environ.get("KUBERNETES_SERVICE_HOST", ""), self._api.connection.host}
         return {*self._peers.others, *self._peers.own, *server}
 
@@ -239,38 +242,38 @@ class Agent:
         self._looked = looked = time.monotonic()
         others = self._peers.others
         try:
-            seen = await self._on_kernel(lambda: node_kernel.look(others))
+            observation = await self._on_kernel(lambda: node_kernel.look(others))
         except errors.KubemtuError as error:
             log.warning("this node cannot be looked at: %s", error)
         else:
             self._seen_at = looked
             self._took = time.monotonic() - looked
-            self._publish(seen)
+            self._publish(observation)
 
     def _age(self) -> float:
         return time.monotonic() - self._looked
 
-    def _publish(self, seen: net.NodeObservation) -> None:
-        self._places.learn(seen.ports)
+    def _publish(self, observation: net.NodeObservation) -> None:
+        self._pods.learn(observation.ports)
         self._report = report.NodeReport(
-            generation=self._progress.asked.generation,
+            generation=self._progress.state.generation,
             applied=self._progress.applied,
-            probes=dict(self._answers),
-            observation=seen,
+            probes=dict(self._probe_reports),
+            observation=observation,
         )
         self._news.set()
 
-    def _answer(self, answers: Mapping[str, request.ProbeReport | None]) -> None:
-        """Take what the prober has to tell; None: nobody wants to know that any more."""
-        self._answers.update(answers)
+    def _take_probe_reports(self, probe_reports: Mapping[str, request.ProbeReport | None]) -> None:
+        """Take what the prober reports, by MTUProbe; None: the MTUProbe is gone, and with it what was reported."""
+        self._probe_reports.update(probe_reports)
         if self._report is not None:
             self._publish(self._report.observation)
 
     # What is told
 
     async def _tell(self) -> None:
-        told: report.NodeReport | None = None
-        told_at = 0.0
+        last: report.NodeReport | None = None
+        last_sent = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(report.BEAT):
@@ -278,40 +281,40 @@ class Agent:
             self._news.clear()
             if self._report is None:
                 continue
-            due = 0.0 if self._missing else report.delay(self._report, told) - (time.monotonic() - told_at)
+            due = 0.0 if self._missing else report.delay(self._report, last) - (time.monotonic() - last_sent)
             if due > 0:
                 asyncio.get_running_loop().call_later(due, self._news.set)
                 continue
-            told = await persist(self._send)
-            told_at = time.monotonic()
+            last = await persist(self._send)
+            last_sent = time.monotonic()
 
     async def _send(self) -> report.NodeReport:
-        now = self._report
-        assert now is not None
-        answers = now.probes if self._begun else None
+        current = self._report
+        assert current is not None
+        probe_reports = current.probes if self._begun else None
         moment = records.moment(self._api.now())
-        self._condition = report.accepted(now.applied, now.generation, self._condition, moment)
+        self._condition = report.accepted(current.applied, current.generation, self._condition, moment)
         await mtu.set_status(
             self._api,
             self._node,
-            generation=now.generation,
-            applied=now.applied,
-            probes=answers,
-            observation=self._dated(now.observation),
+            generation=current.generation,
+            applied=current.applied,
+            probes=probe_reports,
+            observation=self._dated(current.observation),
             agent=self._identity,
             conditions=[self._condition],
         )
-        for name in now.probes if self._begun else ():
-            if name in self._answers and self._answers[name] is now.probes[name]:
-                del self._answers[name]
+        for name in current.probes if self._begun else ():
+            if name in self._probe_reports and self._probe_reports[name] is current.probes[name]:
+                del self._probe_reports[name]
         if not self._begun:
             self._begun = True
-            self._publish(self._report.observation if self._report is not None else now.observation)
-        return now
+            self._publish(self._report.observation if self._report is not None else current.observation)
+        return current
 
-    def _dated(self, seen: net.NodeObservation) -> net.NodeObservation:
-        """What was seen, with its time by the clock of the server: whoever reads it knows no node's own."""
-        return msgspec.structs.replace(seen, observed_at=self._api.now() - (time.monotonic() - self._seen_at))
+    def _dated(self, observation: net.NodeObservation) -> net.NodeObservation:
+        """Give an observation the time by the API server's clock: whoever reads it knows no node's own."""
+        return msgspec.structs.replace(observation, observed_at=self._api.now() - (time.monotonic() - self._seen_at))
 
     # Who else is there
 

@@ -14,7 +14,7 @@ log = logging.getLogger("kubemtu.agent")
 
 
 class DesiredState(msgspec.Struct, frozen=True, kw_only=True):
-    """What the spec of a NodeMTU says; `trouble` when it is not obeyed, with the reason in `refused`."""
+    """What the spec of a NodeMTU asks for; where it is not obeyed, `error` says why, and `refused_reason` in a word."""
 
     generation: int | None = None
     desired: migration.Desired | None = None
@@ -23,15 +23,15 @@ class DesiredState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DriverEpochs:
-    """Which driver of each migration was heard last: an earlier one that wakes up is not obeyed any more."""
+    """Remembers the last driver of each migration: an earlier one that wakes up is not obeyed any more."""
 
     def __init__(self) -> None:
-        """Nobody was heard."""
+        """Begin with no driver heard."""
         self._epochs: dict[str, int] = {}
 
-    def obeys(self, asked: DesiredState) -> bool:
-        """True unless a later driver of the same migration has been heard."""
-        desired = asked.desired
+    def obeys(self, state: DesiredState) -> bool:
+        """Return False when a later driver of the same migration has been heard."""
+        desired = state.desired
         if desired is None:
             return True
         if desired.epoch < self._epochs.get(desired.migration, 0):
@@ -63,21 +63,21 @@ def read(found: Object | None) -> DesiredState:
 
 
 class Authority:
-    """Holds what is asked of a node against the change that it names: there must be one, and a driver of it."""
+    """Checks that the change which a NodeMTU names is there and has a driver: nobody else may ask."""
 
     def __init__(self, api: kube_api.Api) -> None:
-        """No change is known."""
+        """Begin with no change known."""
         self._api = api
         self._known: tuple[str, int] | None = None
 
-    async def check(self, asked: DesiredState, node: str) -> DesiredState:
+    async def check(self, state: DesiredState, node: str) -> DesiredState:
         """Return what is asked, or why it is not obeyed: whoever may write a NodeMTU need not have begun a change.
 
         Asks the API once for each driver of a change. Raises what `Api.get` raises.
         """
-        desired = asked.desired
+        desired = state.desired
         if desired is None or self._known == (desired.migration, desired.epoch):
-            return asked
+            return state
         found = await self._api.get(mtu.migration_ref(desired.migration))
         if found is None:
             why = f"MTUMigration {desired.migration} does not exist"
@@ -87,44 +87,44 @@ class Authority:
             )
         else:
             self._known = (desired.migration, desired.epoch)
-            return asked
+            return state
         trouble = (
             f"the spec of NodeMTU {node} is not obeyed, for {why}; the node is left as it is: take the spec away with "
             f"`kubectl patch nodemtu {node} --type merge -p '{{\"spec\":null}}'`"
         )
-        return DesiredState(generation=asked.generation, error=trouble, refused_reason=migration.MIGRATION_NOT_FOUND)
+        return DesiredState(generation=state.generation, error=trouble, refused_reason=migration.MIGRATION_NOT_FOUND)
 
 
 class SpecProgress:
-    """What came of one spec: what the rounds changed is added up, and each new trouble is logged once."""
+    """Adds up what was done for one spec over all rounds, and logs each new failure once."""
 
     def __init__(self) -> None:
-        """Nothing is asked yet."""
+        """Begin with nothing asked."""
         self.applied: migration.Applied | None = None
-        self.asked = DesiredState()
+        self.state = DesiredState()
         self._begun = False
 
     @property
     def failing(self) -> bool:
-        """True while something could not be done."""
+        """Return True while something could not be done."""
         return self.applied is not None and bool(self.applied.failures)
 
-    def begin(self, asked: DesiredState) -> bool:
+    def begin(self, state: DesiredState) -> bool:
         """Note what is asked now; True when that is new."""
-        if self._begun and asked == self.asked:
+        if self._begun and state == self.state:
             return False
         self._begun = True
-        self.asked, self.applied = asked, None
-        if asked.error:
-            log.warning("%s", asked.error)
+        self.state, self.applied = state, None
+        if state.error:
+            log.warning("%s", state.error)
             self.applied = migration.Applied(
                 phase=migration.Phase.RECORD,
                 restore=False,
                 done=False,
                 pods=0,
                 settings_changed=0,
-                failures=(asked.error,),
-                refused_reason=asked.refused_reason,
+                failures=(state.error,),
+                refused_reason=state.refused_reason,
             )
         return True
 

@@ -1,4 +1,4 @@
-"""The agent's hands: everything that touches the kernel of the node, on one thread, so that acting and looking never
+"""Everything of the agent that touches the kernel of the node, on one thread, so that acting and observing never
 overlap. Journals, sockets and namespaces live and end here.
 """
 
@@ -38,10 +38,10 @@ class PodNetwork(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeKernel:
-    """Makes the node true to a Desired, hears what happens to it, and looks at it. Not for two threads at once."""
+    """Makes the node true to a Desired, hears what happens to it, and observes it. Not for two threads at once."""
 
     def __init__(self, node: str, directory: Path, roots: netns.Roots, pod_network: PodNetwork) -> None:
-        """Starts listening in the calling thread's namespace. Raises Denied or Refused."""
+        """Start listening in the calling thread's namespace. Raises Denied or Refused."""
         self._pod_network = pod_network
         self._node = node
         self._directory = directory
@@ -64,19 +64,19 @@ class NodeKernel:
 
     @property
     def hears(self) -> bool:
-        """True when whatever happens on this node, to its links, routes and files, makes a descriptor readable."""
+        """Return True when whatever happens to this node's links, routes and files makes a descriptor readable."""
         listening = self._watch or self._listener
         return self._files is not None and listening is not None and listening.everywhere
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable when links or routes change; another one after most calls."""
+        """Return the descriptor that becomes readable when links or routes change; another one after most calls."""
         if self._watch is not None:
             return self._watch.fileno()
         assert self._listener is not None
         return self._listener.fileno()
 
     def files_fileno(self) -> int | None:
-        """The descriptor that becomes readable when the CNI's files may have changed; None: it is never told."""
+        """Return the descriptor that becomes readable when the CNI's files may have changed; None: there is none."""
         return self._files.fileno() if self._files is not None else None
 
     def files_changed(self) -> bool:
@@ -126,7 +126,7 @@ class NodeKernel:
                 self._watch.sweep()
 
     def look(self, peers: Sequence[str]) -> net.NodeObservation:
-        """Everything that the node shows now, as far as a rule asks for it and its NodeMTU can hold it."""
+        """Observe all that the node shows now, as far as a rule asks for it and its NodeMTU can hold it."""
         network = self._pod_network
         seen = observe.observe(self._node, ports=network.ports, peers=peers, files=network.all_files, roots=self._roots)
         remembered.trim(len(seen.ports), remembered.SEEN)
@@ -134,7 +134,7 @@ class NodeKernel:
         return bounds.bounded(msgspec.structs.replace(seen, routes=routes, journals=journal.left(self._directory)))
 
     def let_go(self, *, listen: bool = True) -> None:
-        """Nothing is asked any more: close the journal, as ended where the node has settled, and every namespace."""
+        """Stop working for a spec: close the journal, as ended where the node has settled, and every namespace."""
         if self._watch is not None:
             self._watch.close()
             self._watch = None
@@ -182,7 +182,7 @@ class NodeKernel:
 
 
 def _file_events(roots: netns.Roots, network: PodNetwork) -> file_events.FileEvents | None:
-    """What tells of the CNI's files; None, and a line in the log, where the kernel gives no more of it."""
+    """Watch the CNI's files; None, and a line in the log, where the kernel gives no more of such watches."""
     try:
         return file_events.FileEvents(roots.file(path) for path in network.all_files)
     except (errors.KubemtuError, OSError) as error:
@@ -201,8 +201,8 @@ def strangers(desired: migration.Desired, known: Collection[str]) -> list[str]:
     ]
 
 
-def failed(desired: migration.Desired, sentence: str, refused: str = "") -> migration.Applied:
-    """What is reported when nothing could be done at all; `refused`: when nothing was tried, the reason."""
+def failed(desired: migration.Desired, sentence: str, refused_reason: str = "") -> migration.Applied:
+    """Report that nothing could be done at all, or with a `refused_reason` that nothing was tried."""
     return migration.Applied(
         phase=desired.phase,
         restore=desired.restore,
@@ -210,7 +210,7 @@ def failed(desired: migration.Desired, sentence: str, refused: str = "") -> migr
         pods=0,
         settings_changed=0,
         failures=(sentence,),
-        refused_reason=refused,
+        refused_reason=refused_reason,
     )
 
 

@@ -18,7 +18,7 @@ class Peers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read(api: kube_api.Api, node: str) -> Peers:
-    """Read them. Raises what `Api.list` does."""
+    """Read the addresses of all nodes; `node` is this one. Raises what `Api.list` does."""
     found = (await api.listing(NODES, shape=_SHAPE)).objects
     return Peers(
         others=tuple(sorted({address for one in found if one.name != node for address in _internal(one)})),
@@ -27,7 +27,7 @@ async def read(api: kube_api.Api, node: str) -> Peers:
 
 
 def _internal(node: Object) -> list[str]:
-    """The addresses by which other nodes reach a node."""
+    """Return the addresses by which other nodes reach a node."""
     found = [one.text("address") for one in node.each("status", "addresses") if one.text("type") == "InternalIP"]
     return [address for address in found if address]
 

@@ -1,6 +1,6 @@
-"""The measuring half of an agent: it answers other stations, and carries out the orders that concern its node.
+"""The measuring half of an agent: it answers other stations, and carries out the MTUProbes that concern its node.
 
-Two threads beside the loop: one answers, always on the node itself and in pods as long as an order asks for it; the
+Two threads beside the loop: one answers, always on the node itself and in pods as long as an MTUProbe asks for it; the
 others measure. The node's one open port is this UDP and TCP port, which answers nobody without the cluster's key and
 changes nothing. Where the key cannot be had, the agent does everything else.
 """
@@ -11,7 +11,7 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -23,8 +23,8 @@ from kubemtu.kube import probes
 from kubemtu.node.kernel import netns
 from kubemtu.node.probe import measuring, namespaces, station, wire
 
-AT_ONCE: Final = 4  # orders that are measured at the same time
-OLD: Final = 600.0  # seconds: an order older than that is nobody's any more
+AT_ONCE: Final = 4  # MTUProbes that are measured at the same time
+OLD: Final = 600.0  # seconds: an MTUProbe older than that is nobody's any more
 KEY_AGAIN: Final = 5.0  # seconds before the key is asked for again
 GLANCE: Final = 2.0  # seconds between two looks at whether the pods that answer are still there
 
@@ -34,7 +34,7 @@ log = logging.getLogger("kubemtu.agent")
 
 
 class Prober:
-    """What a node measures and answers; `tell` takes its answers by the names of the orders, None for one to forget."""
+    """Measures for a node, and answers; `on_report` takes its reports by MTUProbe, None for one that is gone."""
 
     def __init__(
         self,
@@ -42,16 +42,16 @@ class Prober:
         api: kube_api.Api,
         node: str,
         namespace: str,
-        found: namespaces.PodNamespaces,
-        tell: OnReport,
+        pods: namespaces.PodNamespaces,
+        on_report: OnReport,
         port: int = request.PORT,
     ) -> None:
-        """Opens nothing yet."""
+        """Open nothing yet."""
         self._api = api
         self._node = node
         self._namespace = namespace
-        self._places = found
-        self._tell = tell
+        self._pods = pods
+        self._on_report = on_report
         self._port = port
         self._key = wire.Key(os.urandom(32))  # nobody else has it: until there is the cluster's, only echo is answered
         self._keyless = ""  # why the cluster's key is not had
@@ -60,8 +60,8 @@ class Prober:
         self._room = asyncio.Semaphore(AT_ONCE)
         self._begun: dict[str, asyncio.Task[None]] = {}
         self._beside: set[asyncio.Task[None]] = set()
-        self._unreadable: set[str] = set()  # orders of which that has been said
-        self._answering: dict[str, frozenset[str]] = {}  # the pods' ports in which an order wants answers, by its name
+        self._unreadable: set[str] = set()  # MTUProbes of which that has been logged
+        self._answering: dict[str, frozenset[str]] = {}  # by MTUProbe: the pods' links that it wants answers in
 
     async def run(self, persist: Persist) -> None:
         """Work until cancelled; `persist` calls again what failed because the API server is away."""
@@ -79,7 +79,7 @@ class Prober:
             await asyncio.to_thread(answering.join, 2 * station.IDLE)
 
     async def _obey(self, persist: Persist) -> None:
-        """Follow the orders; without the right to, the agent does everything else."""
+        """Follow the MTUProbes; without the right to, the agent does everything else."""
         told = ""
         while True:
             try:
@@ -133,25 +133,25 @@ class Prober:
                 self._stop.wait(KEY_AGAIN)
 
     def _serves(self, key: wire.Key) -> bool:
-        """Whether to go on with that key; asked by the answering thread."""
+        """Return whether to go on with that key; the answering thread asks."""
         return not self._stop.is_set() and self._key is key
 
     def _stand(self) -> None:
-        """Stand in the pods that any order wants answers in, and in no others; on the answering thread.
+        """Open stations in the pods that any MTUProbe wants answers in, and in no others; on the answering thread.
 
         A socket in a pod that has ended would keep its namespace, and with it the node's end of its veth.
         """
         serving = self._station
         if serving is None:
             return
-        wanted = {port for ports in self._answering.values() for port in ports if self._places.exists(port)}
+        wanted = {port for ports in self._answering.values() for port in ports if self._pods.exists(port)}
         standing = {via for via, _ in serving.channels if via}
         for port in standing - wanted:
             serving.shut(port)
         netns.make_room(8 * len(wanted - standing))  # sockets of two families and protocols, and their namespaces
         for port in wanted - standing:
             try:
-                space = self._places.enter(port)
+                space = self._pods.enter(port)
             except LookupError:
                 continue
             try:
@@ -184,53 +184,55 @@ class Prober:
             async with asyncio.timeout(station.IDLE * 3):
                 await done.wait()
 
-    # Orders
+    # MTUProbes
 
     async def _follow(self) -> None:
         async with contextlib.aclosing(probes.follow(self._api)) as changes:
-            async for found in changes:
-                self._take(found)
+            async for present in changes:
+                self._take(present)
 
-    def _take(self, found: Mapping[str, probes.MtuProbe]) -> None:
-        for name in self._begun.keys() - found.keys():
+    def _take(self, present: Mapping[str, probes.MtuProbe]) -> None:
+        """Stop what is gone, and begin what is new and concerns this node."""
+        for name in self._begun.keys() - present.keys():
             self._begun.pop(name).cancel()
-            self._tell({name: None})
+            self._on_report({name: None})
             if self._answering.pop(name, None):
                 self._soon(self._settle())
-        self._unreadable &= found.keys()
-        for name, asked in found.items():
-            if name in self._begun or self._api.now() - asked.created > OLD:
+        self._unreadable &= present.keys()
+        for name, probe in present.items():
+            if name in self._begun or self._api.now() - probe.created > OLD:
                 continue
-            if asked.request is None:
+            if probe.request is None:
                 if name not in self._unreadable:
-                    log.warning("%s", asked.error)
+                    log.warning("%s", probe.error)
                 self._unreadable.add(name)
-            elif request.concerns(asked.request, self._node):
-                self._begun[name] = asyncio.create_task(self._carry_out(name, asked.request))
+            elif request.concerns(probe.request, self._node):
+                self._begun[name] = asyncio.create_task(self._carry_out(name, probe.request))
 
     def _soon(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
 
-    async def _carry_out(self, name: str, asked: request.ProbeRequest) -> None:
-        mine = frozenset(spot.link for spot in asked.responders if spot.node == self._node and spot.link)
-        told: request.ProbeReport | None = None
+    async def _carry_out(self, name: str, probe_request: request.ProbeRequest) -> None:
+        """Answer and measure as one MTUProbe asks; answer until its time is over, or whoever made it deletes it."""
+        links = frozenset(self._own_links(probe_request))
+        report: request.ProbeReport | None = None
         try:
-            async with asyncio.timeout(asked.timeout_seconds):
-                if mine:
-                    self._answering[name] = mine
+            async with asyncio.timeout(probe_request.timeout_seconds):
+                if links:
+                    self._answering[name] = links
                     await self._settle()
-                    self._tell({name: request.ProbeReport(ready=True, errors=self._missing(asked))})
-                told = await self._measured(asked)
-                self._tell({name: told})
-                while mine:
+                    self._on_report({name: request.ProbeReport(ready=True, errors=self._missing(probe_request))})
+                report = await self._measured(probe_request)
+                self._on_report({name: report})
+                while links:
                     await asyncio.sleep(GLANCE)
                     await self._settle()
         except TimeoutError:
-            log.info("MTUProbe %s is over after %d s", name, asked.timeout_seconds)
-            if told is None:
-                self._fail(name, f"node {self._node} did not finish within {asked.timeout_seconds} s")
+            log.info("MTUProbe %s is over after %d s", name, probe_request.timeout_seconds)
+            if report is None:
+                self._fail(name, f"node {self._node} did not finish within {probe_request.timeout_seconds} s")
         except Exception as broken:  # whoever asked shall not wait for what never comes
             log.exception("MTUProbe %s", name)
             self._fail(name, f"node {self._node} could not measure: {broken!r}")
@@ -238,28 +240,35 @@ class Prober:
             if self._answering.pop(name, None):
                 await self._settle()
 
-    def _fail(self, name: str, trouble: str) -> None:
-        self._tell({name: request.ProbeReport(ready=True, done=True, errors=(trouble,))})
+    def _fail(self, name: str, sentence: str) -> None:
+        self._on_report({name: request.ProbeReport(ready=True, done=True, errors=(sentence,))})
 
-    async def _measured(self, asked: request.ProbeRequest) -> request.ProbeReport:
+    async def _measured(self, probe_request: request.ProbeRequest) -> request.ProbeReport:
         over = threading.Event()
-        work = measuring.Measuring(self._node, self._places, self._key, going_on=lambda: not over.is_set())
+        work = measuring.Measuring(self._node, self._pods, self._key, going_on=lambda: not over.is_set())
         try:
-            told = await self._aside(lambda: work.carry_out(asked))
+            report = await self._aside(lambda: work.carry_out(probe_request))
         finally:
-            over.set()  # the question is gone, or its time is over: nothing more is sent for it
-        return msgspec.structs.replace(told, errors=(*self._missing(asked), *told.errors)[: measuring.TROUBLES])
+            over.set()  # the MTUProbe is gone, or its time is over: nothing more is sent for it
+        sentences = (*self._missing(probe_request), *report.errors)
+        return msgspec.structs.replace(report, errors=sentences[: measuring.TROUBLES])
 
-    def _missing(self, asked: request.ProbeRequest) -> tuple[str, ...]:
-        """A sentence for each pod that should answer and is gone."""
+    def _own_links(self, probe_request: request.ProbeRequest) -> Iterator[str]:
+        """Yield the links of this node's pods that should answer."""
+        for pod in probe_request.responders:
+            if pod.node == self._node and pod.link:
+                yield pod.link
+
+    def _missing(self, probe_request: request.ProbeRequest) -> tuple[str, ...]:
+        """Return a sentence for each pod that should answer and is gone."""
         return tuple(
-            f"no station answers in the pod behind {spot.link}: it is gone"
-            for spot in asked.responders
-            if spot.node == self._node and spot.link and self._places.port(spot.link) is None
+            f"no station answers in the pod behind {link}: it is gone"
+            for link in self._own_links(probe_request)
+            if self._pods.port(link) is None
         )[: measuring.TROUBLES]
 
     async def _aside(self, work: Callable[[], request.ProbeReport]) -> request.ProbeReport:
-        """Do it on a thread that waits for the network, and that nobody waits for when the agent is told to end."""
+        """Work on a thread that waits for the network, and that nobody waits for when the agent is told to end."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[request.ProbeReport] = loop.create_future()
 
@@ -270,8 +279,7 @@ class Prober:
 
         def run() -> None:
             try:
-                told = work()
-                settle = functools.partial(done.set_result, told)
+                settle = functools.partial(done.set_result, work())
             except Exception as error:  # carried over to whoever waits
                 settle = functools.partial(done.set_exception, error)
             with contextlib.suppress(RuntimeError):  # the loop has ended

@@ -1,4 +1,4 @@
-"""What an agent tells, and when it is worth telling: at once what somebody waits for, soon what a node shows, and drop
+"""What an agent reports, and when it is worth it: at once what somebody waits for, soon what a node shows, and drop
 counters now and then, because they move by themselves.
 """
 
@@ -12,15 +12,15 @@ from kubemtu.core.change import migration
 from kubemtu.core.probe import request
 from kubemtu.kube.records import Condition
 
-BEAT = 20.0  # seconds after which an unchanged observation is told again; it counts as stale after sixty
-SOON = 0.3  # seconds between two tellings of what a node shows
+BEAT = 20.0  # seconds after which an unchanged observation is reported again; it counts as stale after sixty
+SOON = 0.3  # seconds between two reports of what a node shows
 ACCEPTED = "Accepted"
 MESSAGE = 2000  # characters of a condition's message
-DROPS = 3.0  # seconds between two tellings where nothing but drop counters moved
+DROPS = 3.0  # seconds between two reports where nothing but drop counters moved
 
 
 class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent tells: `applied` is about the spec of that `generation`, `probes` about MTUProbes, by name."""
+    """What the agent reports: `applied` is about the spec of that `generation`, `probes` about MTUProbes, by name."""
 
     generation: int | None
     applied: migration.Applied | None
@@ -28,17 +28,17 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
     observation: net.NodeObservation
 
 
-def delay(report: NodeReport, told: NodeReport | None) -> float:
-    """How many seconds after the last telling this report is due."""
-    if told is None or report.probes or verdict(report) != verdict(told):
+def delay(report: NodeReport, last: NodeReport | None) -> float:
+    """Return how many seconds after the `last` report this one is due."""
+    if last is None or report.probes or verdict(report) != verdict(last):
         return 0.0
-    if quiet(report.observation) != quiet(told.observation):
+    if quiet(report.observation) != quiet(last.observation):
         return SOON
-    return DROPS if counters(report.observation) != counters(told.observation) else BEAT
+    return DROPS if counters(report.observation) != counters(last.observation) else BEAT
 
 
 def verdict(report: NodeReport) -> tuple[object, ...]:
-    """What somebody waits for."""
+    """Return what somebody waits for."""
     applied = report.applied
     still = None if applied is None else msgspec.structs.replace(applied, duration_seconds=0.0)
     return report.generation, still
@@ -47,7 +47,7 @@ def verdict(report: NodeReport) -> tuple[object, ...]:
 def accepted(
     applied: migration.Applied | None, generation: int | None, before: Condition | None, now: str
 ) -> Condition:
-    """Return the condition that says whether the spec is obeyed; `before` is the one told last, `now` RFC 3339."""
+    """Return the condition that says whether the spec is obeyed; `before` is the one reported last, `now` RFC 3339."""
     status: Literal["True", "False"] = "True"
     if applied is None:
         reason, message = "NothingAsked", "nothing is asked of this node"
@@ -66,20 +66,21 @@ def accepted(
     )
 
 
-def quiet(seen: net.NodeObservation) -> net.NodeObservation:
-    """The observation without what changes by itself: its time, and drop counters."""
-    return msgspec.structs.replace(seen, observed_at=0.0, ports=without_counters(seen.ports))
+def quiet(observation: net.NodeObservation) -> net.NodeObservation:
+    """Return the observation without what changes by itself: its time, and drop counters."""
+    return msgspec.structs.replace(observation, observed_at=0.0, ports=without_counters(observation.ports))
 
 
-def counters(seen: net.NodeObservation) -> tuple[tuple[int, ...], ...]:
-    """The drop counters of every port."""
+def counters(observation: net.NodeObservation) -> tuple[tuple[int, ...], ...]:
+    """Return the drop counters of every port."""
     return tuple(
-        (port.host_rx_dropped, port.host_tx_dropped, port.pod_rx_dropped, port.pod_tx_dropped) for port in seen.ports
+        (port.host_rx_dropped, port.host_tx_dropped, port.pod_rx_dropped, port.pod_tx_dropped)
+        for port in observation.ports
     )
 
 
 def without_counters(ports: Sequence[net.PodPort]) -> tuple[net.PodPort, ...]:
-    """The ports with every drop counter at zero."""
+    """Return the ports with every drop counter at zero."""
     return tuple(
         msgspec.structs.replace(port, host_rx_dropped=0, host_tx_dropped=0, pod_rx_dropped=0, pod_tx_dropped=0)
         for port in ports

@@ -37,27 +37,27 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plurals() -> tuple[str, ...]:
-    """The plurals of all kinds that the package defines, sorted."""
+    """Return the plurals of all kinds that the package defines, sorted."""
     folder = importlib.resources.files("kubemtu.kube").joinpath("crds")
     return tuple(sorted(each.name.removesuffix(".yaml") for each in folder.iterdir() if each.name.endswith(".yaml")))
 
 
 def text(plural: str) -> str:
-    """The YAML of one definition, with the version that it is of."""
+    """Return the YAML of one definition, with the version of kubemtu that it is of."""
     written = importlib.resources.files("kubemtu.kube").joinpath("crds", f"{plural}.yaml").read_text("utf-8")
     named = f"  name: {plural}.{migration.GROUP}\n"
     return written.replace(named, f'{named}  annotations:\n    {VERSION}: "{kubemtu.__version__}"\n', 1)
 
 
 def definitions() -> tuple[dict[str, object], ...]:
-    """All definitions, decoded, by their plurals."""
+    """Return all definitions, decoded, in the order of their plurals."""
     # libyaml, where PyYAML was built with it, takes a fifth of the 28 ms that every `apply` would wait for.
     loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return tuple(yaml.load(text(name), Loader=loader) for name in plurals())  # noqa: S506  both are safe loaders
 
 
 def ref(plural: str) -> Ref:
-    """The address of one definition."""
+    """Return the address of one definition."""
     return Ref(api_version=API_VERSION, kind=KIND, plural=PLURAL, name=f"{plural}.{migration.GROUP}")
 
 
@@ -141,7 +141,7 @@ async def remove(api: Api, *, seconds: float = SECONDS) -> None:
 
 
 def _number(version: str) -> tuple[int, ...]:
-    """What orders versions: their numbers; nothing comes before all others."""
+    """Return what orders versions: their numbers; nothing comes before all others."""
     return tuple(int(one) for one in re.findall(r"[0-9]+", version))
 
 

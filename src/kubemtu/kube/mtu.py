@@ -61,18 +61,18 @@ T = TypeVar("T")
 
 
 async def nodes(api: Api) -> list[NodeMtu]:
-    """All NodeMTUs. Raises Malformed for one that cannot be read."""
+    """List all NodeMTUs. Raises Malformed for one that cannot be read."""
     return [records.node_of(found) for found in await api.list(NODES)]
 
 
 async def node(api: Api, name: str) -> NodeMtu | None:
-    """The NodeMTU of that node, or None."""
+    """Read the NodeMTU of that node; None when there is none."""
     found = await api.get(_ref(NODES, name))
     return None if found is None else records.node_of(found)
 
 
 async def watch_nodes(api: Api) -> AsyncGenerator[dict[str, NodeMtu], None]:
-    """All NodeMTUs by node name: as they are now, and again after each change, without an end."""
+    """Yield all NodeMTUs by node name: as they are now, and again after each change, without an end."""
     seen: dict[str, NodeMtu] = {}
     async with contextlib.aclosing(api.watch(NODES)) as events:
         async for event in events:
@@ -86,7 +86,7 @@ async def watch_nodes(api: Api) -> AsyncGenerator[dict[str, NodeMtu], None]:
 
 
 async def watch_node(api: Api, name: str) -> AsyncGenerator[NodeMtu | None, None]:
-    """The NodeMTU of that node: as it is now, and again after each change, without an end; None while there is none."""
+    """Yield the NodeMTU of that node: as it is now, and again after each change; None while there is none."""
     async with contextlib.aclosing(api.watch(NODES, name=name)) as events:
         async for event in events:
             there = event.objects and event.type != "DELETED"
@@ -168,7 +168,7 @@ async def _make(api: Api, name: str) -> None:
 
 
 async def _owners(api: Api, name: str) -> list[dict[str, object]]:
-    """The Node as owner, so that its NodeMTU goes when it goes; nobody where we may not read it."""
+    """Return the Node as owner, so that its NodeMTU goes when it goes; nobody where we may not read it."""
     try:
         found = await api.find("v1", "nodes", name)
     except errors.Forbidden:
@@ -187,12 +187,12 @@ async def migrations(api: Api) -> list[Migration]:
 
 
 async def migration(api: Api, name: str) -> Migration:
-    """The MTUMigration of that name. Raises UsageError when there is none."""
+    """Read the MTUMigration of that name. Raises UsageError when there is none."""
     return records.migration_of(await _migration(api, name))
 
 
 async def watch_migration(api: Api, name: str) -> AsyncGenerator[Migration | None, None]:
-    """The MTUMigration of that name: as it is now, and again after each change; None while there is none."""
+    """Yield the MTUMigration of that name: as it is now, and again after each change; None while there is none."""
     async with contextlib.aclosing(api.watch(MIGRATIONS, name=name)) as events:
         async for event in events:
             there = event.objects and event.type != "DELETED"
@@ -200,7 +200,7 @@ async def watch_migration(api: Api, name: str) -> AsyncGenerator[Migration | Non
 
 
 def migration_ref(name: str) -> Ref:
-    """The address of the MTUMigration of that name."""
+    """Return the address of the MTUMigration of that name."""
     return _ref(MIGRATIONS, name)
 
 

@@ -1,4 +1,4 @@
-"""Questions to the agents: MTUProbe objects, put, followed and taken away; and the key that stations share."""
+"""MTUProbes, the requests to the agents: made, followed and deleted; and the key that stations share."""
 
 import base64
 import contextlib
@@ -22,7 +22,7 @@ PROBES = Want(kind="MTUProbe", plural="mtuprobes", api_versions=(API_VERSION,))
 NAMESPACE: Final = "kubemtu"
 SECRET: Final = "kubemtu-probe"  # noqa: S105  its name
 FIELD: Final = "key"
-LEFT: Final = 600.0  # seconds after which a question that nobody took away is taken away by the next who asks
+LEFT: Final = 600.0  # seconds after which an MTUProbe that nobody deleted is deleted by the next who makes one
 
 
 class MtuProbe(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ class MtuProbe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def put(api: Api, name: str, request: ProbeRequest) -> None:
-    """Ask; that it has been asked under this name, because an answer got lost, is fine.
+    """Create an MTUProbe; that there is one of this name, because an answer got lost, is fine.
 
     Raises Absent where the server does not have the kind, Forbidden without the right.
     """
@@ -53,12 +53,12 @@ async def put(api: Api, name: str, request: ProbeRequest) -> None:
 
 
 async def take_away(api: Api, name: str) -> None:
-    """Take a question away; that it is gone already is fine."""
+    """Delete an MTUProbe; that it is gone already is fine."""
     await api.delete(_ref(name))
 
 
 async def tidy(api: Api, now: float) -> None:
-    """Take away what others asked and left, long ago; without the right to, it stays."""
+    """Delete MTUProbes that others made and left, long ago; without the right to, they stay."""
     with contextlib.suppress(errors.KubemtuError):
         for found in await api.list(PROBES):
             if now - _created(found) > LEFT:
@@ -66,7 +66,7 @@ async def tidy(api: Api, now: float) -> None:
 
 
 async def follow(api: Api) -> AsyncGenerator[Mapping[str, MtuProbe], None]:
-    """All questions by name: as they are now, and again after each change, without an end."""
+    """Yield all MTUProbes by name: as they are now, and again after each change, without an end."""
     seen: dict[str, MtuProbe] = {}
     async with contextlib.aclosing(api.watch(PROBES)) as changes:
         async for change in changes:
@@ -92,7 +92,7 @@ def read(found: Object) -> MtuProbe:
 
 
 async def key(api: Api, namespace: str = NAMESPACE) -> bytes:
-    """The secret that all stations of the cluster share, made by the first who asks for it.
+    """Read the secret that all stations of the cluster share; the first who asks for it makes it.
 
     Raises Forbidden without the right, Malformed when somebody has put something else there.
     """

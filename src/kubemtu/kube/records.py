@@ -17,7 +17,7 @@ Direction = Literal["forward", "relief", "backward"]  # relief: forward until ev
 
 
 class AgentIdentity(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Which agent speaks for a node; `started_at` is RFC 3339."""
+    """The agent that speaks for a node; `started_at` is RFC 3339."""
 
     version: str
     pid: int
@@ -56,17 +56,17 @@ class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def refused(self) -> str:
-        """Why its agent does not obey the spec, as the condition `Accepted` says; empty when it does."""
+        """Return why its agent does not obey the spec, as the condition `Accepted` says; empty when it does."""
         held = next((one for one in self.conditions if one.type == "Accepted"), None)
         return held.message or held.reason if held is not None and held.status == "False" else ""
 
     @property
     def current(self) -> bool:
-        """True when what the agent says is about the spec as it is now."""
+        """Return True when what the agent says is about the spec as it is now."""
         return self.observed_generation == self.generation
 
     def before(self, other: "NodeMtu") -> bool:
-        """True when this is an earlier state than the other of the same object; False also where nobody can tell.
+        """Return True when this is an earlier state of the object than the other; False also where nobody can tell.
 
         Source: KEP-5504, resourceVersions of one resource grow as integers.
         """
@@ -105,7 +105,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def number(self) -> int:
-        """What its name ends in, by which changes are ordered; -1 where that is no number of ours."""
+        """Return what its name ends in, by which changes are ordered; -1 where that is no number of ours."""
         try:
             return int(self.name.rpartition("-")[2], 16)
         except ValueError:
@@ -122,7 +122,7 @@ def next_number(earlier: Iterable[Migration], now: float) -> int:
 
 
 def moment(seconds: float) -> str:
-    """Seconds since the epoch as the API writes a time, in microseconds."""
+    """Write seconds since the epoch as the API writes a time, in microseconds."""
     return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -176,12 +176,12 @@ def _direction(found: Object) -> Direction:
 
 
 def encoded(record: msgspec.Struct) -> dict[str, object]:
-    """A record as the body of a merge patch: null takes an old value away; in lists there is nothing to take away."""
+    """Encode a record as the body of a merge patch: null removes an old value; in lists there is none to remove."""
     return {key: _value(one, in_list=False) for key, one in msgspec.to_builtins(record).items()}
 
 
 def listed(record: msgspec.Struct) -> dict[str, object]:
-    """A record as an item of a list in such a body."""
+    """Encode a record as an item of a list in such a body."""
     return {key: one for key, one in encoded(record).items() if one is not None}
 
 

@@ -222,7 +222,7 @@ def test_what_is_asked_and_what_is_told_fit_into_what_etcd_takes() -> None:
         ready=True, done=True, results=(request.PathResult(path=long.name, verdict=hole),) * asking.CHUNK
     )
     assert len(msgspec.json.encode(request.ProbeRequest(paths=(long,) * asking.CHUNK))) < 750_000
-    assert len(msgspec.json.encode(request.ProbeRequest(responders=(long.source,) * asking.SPOTS))) < 750_000
+    assert len(msgspec.json.encode(request.ProbeRequest(responders=(long.source,) * asking.RESPONDERS))) < 750_000
     assert len(msgspec.json.encode(told)) < 1_250_000
 
 
@@ -250,7 +250,7 @@ async def test_pods_answer_while_the_block_runs(as_user: As) -> None:
 
 
 async def test_more_pods_than_one_object_holds_answer_by_several(as_user: As, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "SPOTS", 10)
+    monkeypatch.setattr(asking, "RESPONDERS", 10)
     spots = [request.Namespace(node="n1", link=f"cali{number}") for number in range(25)]
     async with cluster(as_user) as there, asking.asking(there.api) as line:
         async with line.responding(spots):
@@ -266,7 +266,7 @@ async def test_where_the_kind_is_not_known_nobody_waits(as_user: As) -> None:
             async with asyncio.timeout(60):
                 await line.ask(BOTH)
     assert caught.value.exit_code == 3
-    assert "does not know MTUProbe: the agents that measure are not installed, or are older; install them" in str(
+    assert "does not know MTUProbe: the agents that measure are not installed, or are older; install the agents" in str(
         caught.value
     )
 

@@ -25,18 +25,18 @@ class Heard(AgentWatch):
     def put(self, name: str, told: request.ProbeReport | None, *, age: float = 0.0) -> None:
         """Have a node tell something, or nothing, some seconds ago."""
         answers = {"question": told} if told is not None else {}
-        self._seen[name] = NodeMtu(name=name, probes=answers, observed_at=time.time() - age)
+        self._node_mtus[name] = NodeMtu(name=name, probes=answers, observed_at=time.time() - age)
         self._news.set()
 
     async def look_who_left(self) -> set[str]:
-        return set(self._seen)
+        return set(self._node_mtus)
 
 
 class Line(deadlines.BestEffortClient):
     """Asks nobody, under a name that is known."""
 
     @contextlib.asynccontextmanager
-    async def _put(self, asked: request.ProbeRequest) -> AsyncIterator[str]:
+    async def _made(self, probe_request: request.ProbeRequest) -> AsyncIterator[str]:
         yield "question"
 
 

@@ -49,7 +49,7 @@ class Network(asking.ProbeClient):
         self.answered: list[frozenset[request.Namespace]] = []
 
     async def ask(
-        self, asked: request.ProbeRequest, tell: asking.OnReports | None = None
+        self, asked: request.ProbeRequest, on_reports: asking.OnReports | None = None
     ) -> dict[str, request.ProbeReport]:
         self.asked.append(asked)
         return {
@@ -199,7 +199,7 @@ async def test_a_path_that_loses_packets_is_no_advice() -> None:
 async def test_a_node_that_could_not_measure_is_told() -> None:
     class Broken(Network):
         async def ask(
-            self, asked: request.ProbeRequest, tell: asking.OnReports | None = None
+            self, asked: request.ProbeRequest, on_reports: asking.OnReports | None = None
         ) -> dict[str, request.ProbeReport]:
             row = rounds.MeshRow(sender=0, measured=0, ok=0, error="the node: no more files can be opened")
             return {

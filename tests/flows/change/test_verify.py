@@ -44,7 +44,7 @@ def nodes(*ports: net.PodPort, **seen: object) -> AgentWatch:
     """What the agent of n1 has told."""
     found = AgentWatch(cast("kube_api.Api", Timed()), events.silent)
     observation = net.NodeObservation(node="n1", ports=ports, **seen)  # type: ignore[arg-type]  # each field is checked
-    found._seen["n1"] = mtu.NodeMtu(name="n1", observation=observation, observed_at=time.time())
+    found._node_mtus["n1"] = mtu.NodeMtu(name="n1", observation=observation, observed_at=time.time())
     return found
 
 
@@ -131,7 +131,7 @@ async def test_a_tunnel_and_a_bridge_are_looked_at() -> None:
 
 async def test_a_node_that_shows_nothing_is_a_surprise_unless_it_has_left() -> None:
     found = nodes(PORT)
-    found._seen.clear()
+    found._node_mtus.clear()
     assert "node n1 shows nothing any more" in await surprise(found)
     found.gone.add("n1")
     assert await verify.ports(found, LIVE, {"n1": TARGET}, NAMES, {}) == (
@@ -160,7 +160,7 @@ async def test_after_a_rollback_recorded_is_said_only_of_what_was(restored: int 
     told = migration.Applied(
         phase=migration.Phase.SETTLE, restore=True, done=True, pods=2, settings_changed=0, pods_restored=restored
     )
-    found._seen["n1"] = msgspec.structs.replace(found._seen["n1"], applied=told)
+    found._node_mtus["n1"] = msgspec.structs.replace(found._node_mtus["n1"], applied=told)
     assert await verify.ports(found, back, {"n1": TARGET}, NAMES, {}) == said
 
 

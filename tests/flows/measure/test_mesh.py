@@ -30,7 +30,7 @@ class Network(asking.ProbeClient):
         self.asked: list[request.ProbeRequest] = []
 
     async def ask(
-        self, asked: request.ProbeRequest, tell: asking.OnReports | None = None
+        self, asked: request.ProbeRequest, on_reports: asking.OnReports | None = None
     ) -> dict[str, request.ProbeReport]:
         self.asked.append(asked)
         return {

@@ -1,4 +1,4 @@
-"""Asking with an answer even where some agents give none: a dead node must not keep the others' answers back."""
+"""Measuring with a result even where some agents report nothing: a dead node must not hold up the others' reports."""
 
 import contextlib
 import time
@@ -20,7 +20,7 @@ OnReports = asking.OnReports
 
 
 class BestEffortClient(asking.ProbeClient):
-    """One who takes what is told in time; `late` are the nodes that did not tell, and are not waited for again."""
+    """Takes the reports that come in time; `late` are the nodes that did not report, and are not waited for again."""
 
     def __init__(self, api: kube_api.Api, nodes: AgentWatch, *, patience: float = asking.PATIENCE) -> None:
         super().__init__(api, nodes, patience=patience)
@@ -28,12 +28,12 @@ class BestEffortClient(asking.ProbeClient):
         self._excused: set[str] = set()
 
     def excuse(self, nodes: Iterable[str]) -> None:
-        """Wait for none of these: they are known to tell nothing."""
+        """Wait for none of these: they are known to report nothing."""
         self._excused.update(nodes)
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """A sentence about those that did not tell, if there are any."""
+        """Return a sentence about those that did not report, if there are any."""
         if not self.late:
             return ()
         alone = len(self.late) == 1
@@ -41,46 +41,50 @@ class BestEffortClient(asking.ProbeClient):
         said = f"{who} {'does' if alone else 'do'} not answer"
         return (f"{said}: the node is down, cut off or too busy, or its kubemtu-agent does not run there or is older",)
 
-    async def ask(self, asked: request.ProbeRequest, tell: OnReports | None = None) -> dict[str, request.ProbeReport]:
-        """Ask, and take what is told in time, by node; a round is given the time that it asks for.
+    async def ask(
+        self, probe_request: request.ProbeRequest, on_reports: OnReports | None = None
+    ) -> dict[str, request.ProbeReport]:
+        """Make a request, and take the reports that come in time, by node; a mesh is given the time that it asks for.
 
-        Raises Unreachable when nobody tells anything, Forbidden without the right to ask.
+        Raises Unreachable when nobody reports anything, Forbidden without the right to ask.
         """
-        patience = self._patience if asked.mesh is None else float(asked.timeout_seconds)
-        async with self._put(asked) as name:
-            told = await self._wait(name, request.nodes(asked), lambda one: one.done, patience, tell)
-        if not told:
-            raise asking.unanswered(sorted(request.nodes(asked)))
-        return told
+        patience = self._patience if probe_request.mesh is None else float(probe_request.timeout_seconds)
+        async with self._made(probe_request) as name:
+            reports = await self._wait(
+                name, request.nodes(probe_request), lambda report: report.done, patience, on_reports
+            )
+        if not reports:
+            raise asking.unanswered(sorted(request.nodes(probe_request)))
+        return reports
 
     async def _wait(
         self,
         name: str,
         nodes: Sequence[str],
-        enough: Callable[[request.ProbeReport], bool],
+        complete: Callable[[request.ProbeReport], bool],
         patience: float,
-        tell: OnReports | None,
+        on_reports: OnReports | None,
     ) -> dict[str, request.ProbeReport]:
         began = news = time.monotonic()
         before = 0
         while True:
             due = [node for node in nodes if node not in self.late and node not in self._excused]
-            told = self._told(name, nodes, enough)
+            reports = self._reports(name, nodes, complete)
             if not due:
                 break
             try:
-                return told | await super()._wait(name, due, enough, LOOK, tell)
+                return reports | await super()._wait(name, due, complete, LOOK, on_reports)
             except errors.Unreachable:
-                told = self._told(name, nodes, enough)
+                reports = self._reports(name, nodes, complete)
                 now = time.monotonic()
-                before, news = (len(told), now) if len(told) > before else (before, news)
-                late = [node for node in due if node not in told]
-                if now - began >= self._until(patience, late, news - began if told else None):
+                before, news = (len(reports), now) if len(reports) > before else (before, news)
+                late = [node for node in due if node not in reports]
+                if now - began >= self._until(patience, late, news - began if reports else None):
                     self.late.update(late)
-        return told
+        return reports
 
     def _until(self, patience: float, late: Sequence[str], others: float | None) -> float:
-        """How long from the question on to wait for those; `others`: when the last of the others told."""
+        """Return how long from the request on to wait for those; `others`: when the last of the others reported."""
         seen = self._nodes.seen()
         heard = [seen[node].observed_at or 0.0 if node in seen else 0.0 for node in late]
         if heard and self._api.now() - max(heard) > QUIET:
@@ -90,7 +94,7 @@ class BestEffortClient(asking.ProbeClient):
 
 @contextlib.asynccontextmanager
 async def asking_all(api: kube_api.Api, *, patience: float = asking.PATIENCE) -> AsyncIterator[BestEffortClient]:
-    """One who asks, with a watch of its own on what the agents tell."""
+    """Yield a client with a watch of its own on what the agents report."""
     await probes.tidy(api, api.now())
     async with AgentWatch.watching(api) as nodes:
         yield BestEffortClient(api, nodes, patience=patience)

@@ -32,14 +32,14 @@ T = TypeVar("T")
 
 
 class AgentWatch:
-    """Every NodeMTU, by node name; a change wakes whoever waits. `gone` are nodes that left meanwhile."""
+    """Watches every NodeMTU, by node name; a change wakes whoever waits. `gone` are nodes that left meanwhile."""
 
-    def __init__(self, api: kube_api.Api, tell: events.OnEvent) -> None:
+    def __init__(self, api: kube_api.Api, on_event: events.OnEvent) -> None:
         self.gone: set[str] = set()
-        self.retry = retry.Retry(tell)
+        self.retry = retry.Retry(on_event)
         self._api = api
-        self._tell = tell
-        self._seen: dict[str, mtu.NodeMtu] = {}
+        self._on_event = on_event
+        self._node_mtus: dict[str, mtu.NodeMtu] = {}
         self._unreadable: dict[str, str] = {}
         self._heard: dict[str, float] = {}  # when each node last gave a sign of life
         self._news = asyncio.Event()
@@ -47,9 +47,9 @@ class AgentWatch:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def watching(cls, api: kube_api.Api, tell: events.OnEvent = events.silent) -> AsyncIterator[Self]:
+    async def watching(cls, api: kube_api.Api, on_event: events.OnEvent = events.silent) -> AsyncIterator[Self]:
         """Watch all NodeMTU objects while the block runs."""
-        nodes = cls(api, tell)
+        nodes = cls(api, on_event)
         for found in await nodes.retry.call(lambda: api.list(mtu.NODES)):
             nodes._take(found)
         task = asyncio.create_task(nodes._follow())
@@ -63,11 +63,11 @@ class AgentWatch:
     # What is known
 
     def seen(self) -> dict[str, mtu.NodeMtu]:
-        """The NodeMTU of every node that is still there."""
-        return {name: node for name, node in self._seen.items() if name not in self.gone}
+        """Return the NodeMTU of every node that is still there."""
+        return {name: node for name, node in self._node_mtus.items() if name not in self.gone}
 
     def observations(self) -> dict[str, net.NodeObservation]:
-        """What each node that is still there showed last, by node name; what is too old is left out."""
+        """Return what each node that is still there showed last, by node name; what is too old is left out."""
         now = self._api.now()
         return {
             name: node.observation
@@ -76,14 +76,16 @@ class AgentWatch:
         }
 
     def last_applied(self, names: Iterable[str]) -> dict[str, migration.Applied]:
-        """What each of those nodes reported last."""
-        return {name: node.applied for name in names if (node := self._seen.get(name)) and node.applied is not None}
+        """Return what each of those nodes reported last."""
+        return {
+            name: node.applied for name in names if (node := self._node_mtus.get(name)) and node.applied is not None
+        }
 
     async def look_who_left(self) -> set[str]:
         """Ask the API which nodes there are, and forget those that are there no more; the names of the present ones."""
         found = await self.retry.call(lambda: self._api.list(NODES))
         present = {node.name for node in found}
-        for name in self._seen.keys() - present - self.gone:
+        for name in self._node_mtus.keys() - present - self.gone:
             self._leave(name)
         self.gone -= present
         return present
@@ -102,25 +104,27 @@ class AgentWatch:
         `still_ours` raises when somebody else drives by now; it is asked before anything is written. Raises Surprise
         when a node keeps failing, Unreachable when one gives no sign of life for `patience` seconds.
         """
-        asked = {name: what for name, what in wanted.items() if name not in self.gone}
+        expected = {name: desired for name, desired in wanted.items() if name not in self.gone}
         began = time.monotonic()
-        await self._ask({name: what for name, what in asked.items() if not self._asks(name, what)}, still_ours)
+        await self._ask(
+            {name: desired for name, desired in expected.items() if not self._asks(name, desired)}, still_ours
+        )
         failing: dict[str, float] = {}
-        reminded, told = began, False
+        reminded, said_late = began, False
         while True:
             self._check()
-            there = {name: one for name, what in asked.items() if (one := self._done(name, what)) is not None}
-            if len(there) == len(asked):
-                return there
+            done = {name: one for name, desired in expected.items() if (one := self._done(name, desired)) is not None}
+            if len(done) == len(expected):
+                return done
             now = time.monotonic()
-            late = {name: what for name, what in asked.items() if name not in there}
+            late = {name: desired for name, desired in expected.items() if name not in done}
             failing = self._failing(late, failing, now)
             if now - reminded >= REMIND:
                 await still_ours()
                 await self._remind(late, still_ours)
-                asked = {name: what for name, what in asked.items() if name not in self.gone}
+                expected = {name: desired for name, desired in expected.items() if name not in self.gone}
                 reminded = now
-                told = told or self._say_late(late.keys() - self.gone, now - began)
+                said_late = said_late or self._say_late(late.keys() - self.gone, now - began)
             self._silent(late.keys() - self.gone, began, patience, now)
             if now - began >= LONGEST:
                 raise errors.Surprise(
@@ -144,7 +148,9 @@ class AgentWatch:
     async def release(self, name: str) -> None:
         """Tell all nodes that hold a migration of that name that nothing more is asked of them."""
         holding = [
-            node for node, seen in self._seen.items() if seen.desired is not None and seen.desired.migration == name
+            node
+            for node, seen in self._node_mtus.items()
+            if seen.desired is not None and seen.desired.migration == name
         ]
         await self._ask(dict.fromkeys(holding))
 
@@ -162,54 +168,54 @@ class AgentWatch:
         """
         due = dict(wanted)
         while due:
-            seen = {name: self._seen[name].resource_version for name in due if name in self._seen}
+            versions = {name: self._node_mtus[name].resource_version for name in due if name in self._node_mtus}
             if still_ours is not None:
                 await still_ours()
-            due = await self._write(due, seen if still_ours is not None else {})
+            due = await self._write(due, versions if still_ours is not None else {})
 
     async def _write(
-        self, wanted: Mapping[str, migration.Desired | None], seen: Mapping[str, str | None]
+        self, wanted: Mapping[str, migration.Desired | None], versions: Mapping[str, str | None]
     ) -> dict[str, migration.Desired | None]:
-        """Write to those that are as they were `seen`; what is wanted of the others comes back."""
-        gate = asyncio.Semaphore(AT_ONCE)
+        """Write to those that are still of these resourceVersions; return what is wanted of the others."""
+        at_once = asyncio.Semaphore(AT_ONCE)
         overtaken: dict[str, migration.Desired | None] = {}
 
-        async def one(name: str, what: migration.Desired | None) -> None:
-            async with gate:
-                if name not in self._seen and not await self._is_there(name):
+        async def write(name: str, desired: migration.Desired | None) -> None:
+            async with at_once:
+                if name not in self._node_mtus and not await self._is_there(name):
                     self._leave(name)
                     return
-                version = seen.get(name)
+                version = versions.get(name)
                 try:
                     made = await self.retry.call(
-                        lambda: mtu.set_desired(self._api, name, what, resource_version=version)
+                        lambda: mtu.set_desired(self._api, name, desired, resource_version=version)
                     )
                 except errors.Malformed as broken:
                     self._unreadable[name] = str(broken)
                 except errors.Conflict:
                     if version is None:
                         raise
-                    if not await self._has(name, what):
-                        overtaken[name] = what
+                    if not await self._has(name, desired):
+                        overtaken[name] = desired
                 else:
                     if made.resource_version is not None:
                         self._learn(made)
 
-        await together.gathered(one(name, what) for name, what in wanted.items())
+        await together.gathered(write(name, desired) for name, desired in wanted.items())
         return overtaken
 
-    async def _has(self, name: str, what: migration.Desired | None) -> bool:
-        """Read a NodeMTU anew; whether it says that already: an answer may have got lost."""
+    async def _has(self, name: str, desired: migration.Desired | None) -> bool:
+        """Read a NodeMTU anew, and return whether it asks for that already: an answer may have got lost."""
         try:
             found = await self.retry.call(lambda: mtu.node(self._api, name))
         except errors.Malformed as broken:
             self._unreadable[name] = str(broken)
             return True
         if found is None:
-            self._seen.pop(name, None)
+            self._node_mtus.pop(name, None)
             return False
         self._learn(found)
-        return found.desired == what
+        return found.desired == desired
 
     async def _remind(self, late: Mapping[str, migration.Desired], still_ours: Callable[[], Awaitable[None]]) -> None:
         """Ask again those whose NodeMTU says something else by now, and find out who has left."""
@@ -217,7 +223,11 @@ class AgentWatch:
             if not await self._is_there(name):
                 self._leave(name)
         await self._ask(
-            {name: what for name, what in late.items() if name not in self.gone and not self._asks(name, what)},
+            {
+                name: desired
+                for name, desired in late.items()
+                if name not in self.gone and not self._asks(name, desired)
+            },
             still_ours,
         )
 
@@ -226,24 +236,24 @@ class AgentWatch:
 
     def _leave(self, name: str) -> None:
         self.gone.add(name)
-        self._tell(events.Event(kind="note", node=name, text=f"node {name} has left the cluster; it is left out"))
+        self._on_event(events.Event(kind="note", node=name, text=f"node {name} has left the cluster; it is left out"))
 
-    def _asks(self, name: str, what: migration.Desired) -> bool:
-        node = self._seen.get(name)
-        return node is not None and node.desired == what
+    def _asks(self, name: str, desired: migration.Desired) -> bool:
+        node = self._node_mtus.get(name)
+        return node is not None and node.desired == desired
 
-    def _done(self, name: str, what: migration.Desired) -> migration.Applied | None:
-        node = self._seen.get(name)
-        if node is None or not node.current or node.desired is None or not same(node.desired, what):
+    def _done(self, name: str, desired: migration.Desired) -> migration.Applied | None:
+        node = self._node_mtus.get(name)
+        if node is None or not node.current or node.desired is None or not same(node.desired, desired):
             return None
         one = node.applied
-        fits = one is not None and (one.phase, one.restore) == (what.phase, what.restore)
+        fits = one is not None and (one.phase, one.restore) == (desired.phase, desired.restore)
         return one if one is not None and fits and one.done else None
 
     def _failing(self, late: Iterable[str], before: Mapping[str, float], now: float) -> dict[str, float]:
         failing: dict[str, float] = {}
         for name in late:
-            node = self._seen.get(name)
+            node = self._node_mtus.get(name)
             sentence = self._unreadable.get(name)
             if node is not None and node.current and node.applied is not None and node.applied.failures:
                 sentence = f"node {name}, {node.applied.phase}: {node.applied.failures[0]}"
@@ -266,7 +276,7 @@ class AgentWatch:
     def _say_late(self, late: Iterable[str], waited: float) -> bool:
         if waited < QUIET:
             return False
-        self._tell(events.Event(kind="note", text=f"waiting for node {listed(sorted(late))}"))
+        self._on_event(events.Event(kind="note", text=f"waiting for node {listed(sorted(late))}"))
         return True
 
     def _check(self) -> None:
@@ -281,16 +291,16 @@ class AgentWatch:
 
     def _learn(self, found: mtu.NodeMtu) -> None:
         """Take a state in, unless a later one is known: the watch may bring what an answer led to before the answer."""
-        known = self._seen.get(found.name)
+        known = self._node_mtus.get(found.name)
         if known is None or not found.before(known):
-            self._seen[found.name] = found
+            self._node_mtus[found.name] = found
 
     def _take(self, found: Object) -> None:
         try:
             self._learn(records.node_of(found))
             self._unreadable.pop(found.name, None)
         except errors.Malformed as broken:
-            self._seen.pop(found.name, None)
+            self._node_mtus.pop(found.name, None)
             self._unreadable[found.name] = str(broken)
         self._heard[found.name] = time.monotonic()
 
@@ -299,10 +309,10 @@ class AgentWatch:
             async with contextlib.aclosing(self._api.watch(mtu.NODES)) as changes:
                 async for change in changes:
                     if change.type == "SYNC":
-                        self._seen.clear()
+                        self._node_mtus.clear()
                     for found in change.objects:
                         if change.type == "DELETED":
-                            self._seen.pop(found.name, None)
+                            self._node_mtus.pop(found.name, None)
                         else:
                             self._take(found)
                     self._news.set()
@@ -312,5 +322,5 @@ class AgentWatch:
 
 
 def same(one: migration.Desired, other: migration.Desired) -> bool:
-    """True when both ask for the same, whoever asks."""
+    """Return True when both ask for the same, whoever asks."""
     return msgspec.structs.replace(one, epoch=0) == msgspec.structs.replace(other, epoch=0)

@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class Retry:
-    """The line to the API server, for everything that one run asks of it; says once that it is down."""
+    """Calls the API server again while it is away, for all that one run asks of it; says once that it is."""
 
-    def __init__(self, tell: events.OnEvent = events.silent) -> None:
-        self._tell = tell
+    def __init__(self, on_event: events.OnEvent = events.silent) -> None:
+        self._on_event = on_event
         self._down_since: float | None = None
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -46,4 +46,4 @@ class Retry:
     def _say_down(self, why: str) -> None:
         if self._down_since is None:
             self._down_since = time.monotonic()
-            self._tell(events.Event(kind="note", text=f"{why}; trying again for {LONGEST:.0f} s"))
+            self._on_event(events.Event(kind="note", text=f"{why}; trying again for {LONGEST:.0f} s"))

@@ -232,7 +232,7 @@ async def _layer(
     asking.excuse(taking.silent)
     told = await asking.ask(
         request.ProbeRequest(mesh=asked, timeout_seconds=int(PATIENCE + plan.least_seconds * 2)),
-        tell=lambda have, of: tell(f"{taking.name}: {have} of {of} have measured"),
+        on_reports=lambda have, of: tell(f"{taking.name}: {have} of {of} have measured"),
     )
     rows = [one.mesh_row for node, one in told.items() if one.mesh_row is not None and node not in taking.silent]
     whole = rounds.Mesh(
