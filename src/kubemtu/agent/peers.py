@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from kubemtu.core.objects import NODES, Object
+from kubemtu.core.objects import NODES, node_addresses
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import pages
 
@@ -21,15 +21,9 @@ async def read(api: kube_api.Api, node: str) -> Peers:
     """Read the addresses of all nodes; `node` is this one. Raises what `Api.list` does."""
     found = (await api.listing(NODES, shape=_SHAPE)).objects
     return Peers(
-        others=tuple(sorted({address for one in found if one.name != node for address in _internal(one)})),
-        own=tuple(address for one in found if one.name == node for address in _internal(one)),
+        others=tuple(sorted({address for one in found if one.name != node for address in node_addresses(one)})),
+        own=tuple(address for one in found if one.name == node for address in node_addresses(one)),
     )
-
-
-def _internal(node: Object) -> list[str]:
-    """Return the addresses by which other nodes reach a node."""
-    found = [one.text("address") for one in node.each("status", "addresses") if one.text("type") == "InternalIP"]
-    return [address for address in found if address]
 
 
 class _Metadata(msgspec.Struct):

@@ -4,7 +4,7 @@ A diagnosis tool must survive sick clusters, so an object stays the JSON it was,
 A missing field is None; a field of the wrong type is one sentence that says which object, which path and what it holds.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Self
 
 import msgspec
@@ -163,6 +163,19 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
         return errors.Malformed(
             f"{whole}: {dotted(path)} must be {type_name[wanted]} but is {is_now} ({value!r:.60}); correct it there"
         )
+
+
+def node_addresses(node: Object, types: Collection[str] = ("InternalIP",)) -> tuple[str, ...]:
+    """Return a Node's addresses of these types, in their order; the internal ones are those by which nodes meet."""
+    entries = (entry for entry in node.each("status", "addresses") if entry.text("type") in types)
+    return tuple(address for entry in entries if (address := entry.text("address")))
+
+
+def pod_addresses(pod: Object) -> tuple[str, ...]:
+    """Return a Pod's addresses; servers before Kubernetes 1.16 name one alone."""
+    several = tuple(address for entry in pod.each("status", "podIPs") if (address := entry.text("ip")))
+    single = pod.text("status", "podIP")
+    return several or ((single,) if single else ())
 
 
 def placed(body: Mapping[str, object], path: Sequence[str], value: object) -> dict[str, object]:

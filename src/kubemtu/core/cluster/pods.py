@@ -114,13 +114,11 @@ def _running(resource: objects.Object) -> Pod | None:
         node = resource.text("spec", "nodeName")
         if not node or resource.flag("spec", "hostNetwork") or resource.text("status", "phase") != "Running":
             return None
-        addresses = [item.text("ip") for item in resource.each("status", "podIPs")]
-        addresses.append(resource.text("status", "podIP"))
         return Pod(
             namespace=resource.namespace or "",
             name=resource.name,
             node=node,
-            addresses=tuple(dict.fromkeys(address for address in addresses if address)),
+            addresses=tuple(dict.fromkeys(objects.pod_addresses(resource))),
             ending=resource.get("metadata", "deletionTimestamp") is not None,
             started=_started(resource),
         )

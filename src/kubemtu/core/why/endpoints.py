@@ -5,8 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.core import errors, net
-from kubemtu.core.objects import Object
+from kubemtu.core import errors, net, objects
+from kubemtu.core.objects import Object, pod_addresses
 from kubemtu.core.snapshot import Snapshot
 
 Kind = Literal["pod", "node", "service", "address"]
@@ -213,16 +213,5 @@ def _endpoints(service: Object, inventory: Inventory) -> Iterator[str]:
 
 
 def node_addresses(node: Object) -> tuple[str, ...]:
-    """Return the addresses of a node of the API."""
-    return tuple(
-        text
-        for entry in node.each("status", "addresses")
-        if entry.text("type") in {"InternalIP", "ExternalIP"} and (text := entry.text("address"))
-    )
-
-
-def pod_addresses(pod: Object) -> tuple[str, ...]:
-    """Return the addresses of a pod of the API."""
-    many = tuple(text for entry in pod.each("status", "podIPs") if (text := entry.text("ip")))
-    single = pod.text("status", "podIP")
-    return many or ((single,) if single else ())
+    """Return the addresses by which people may name a node, those from outside included."""
+    return objects.node_addresses(node, ("InternalIP", "ExternalIP"))

@@ -8,7 +8,7 @@ import msgspec
 from kubemtu.core import encap, errors, net
 from kubemtu.core.change import migration, plan
 from kubemtu.core.cluster.topology import Topology
-from kubemtu.core.objects import NODES, Ref
+from kubemtu.core.objects import NODES, Ref, node_addresses
 from kubemtu.core.text.wording import names
 from kubemtu.kube import api as kube_api
 
@@ -98,13 +98,8 @@ def _fits(size: int, addresses: Collection[str]) -> None:
 
 
 async def _addresses(api: kube_api.Api) -> tuple[str, ...]:
-    """Every node's InternalIP, and the API server's address inside the cluster, as far as that may be read."""
-    nodes = {
-        address.text("address") or ""
-        for node in await api.list(NODES)
-        for address in node.each("status", "addresses")
-        if address.text("type") == "InternalIP"
-    }
+    """Return every node's InternalIP, and the API server's address inside the cluster, as far as that may be read."""
+    nodes = {address for node in await api.list(NODES) for address in node_addresses(node)}
     service = await api.get(SERVICE)
     own = service.text("spec", "clusterIP") if service is not None else None
     virtual = {own} if own and own != "None" else set()

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kubemtu.cni import registry
-from kubemtu.core import net
+from kubemtu.core import net, objects
 from kubemtu.core.objects import NODES
 from kubemtu.core.probe import proof, request
 from kubemtu.core.text.wording import count
@@ -92,10 +92,8 @@ async def node_addresses(api: kube_api.Api) -> dict[str, str]:
         told = next((note for name in registry.address_annotations() if (note := notes.get(name))), None)
         if isinstance(told, str) and told:
             addresses[node.name] = told.partition("/")[0]
-            continue
-        for address in node.each("status", "addresses"):
-            if address.text("type") == "InternalIP" and (text := address.text("address")):
-                addresses.setdefault(node.name, text)
+        elif internal := objects.node_addresses(node):
+            addresses[node.name] = internal[0]
     return addresses
 
 

@@ -11,7 +11,7 @@ from kubemtu.cni import registry
 from kubemtu.core import errors, net
 from kubemtu.core.change import migration, plan
 from kubemtu.core.cluster import node_files
-from kubemtu.core.objects import PODS, Object, dotted
+from kubemtu.core.objects import PODS, dotted, pod_addresses
 from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows.agents.nodes import AgentWatch
@@ -237,10 +237,5 @@ async def pod_names(api: kube_api.Api) -> dict[str, str]:
         address: f"{pod.namespace}/{pod.name}"
         for pod in await api.list(PODS)
         if not pod.flag("spec", "hostNetwork")
-        for address in _addresses(pod)
+        for address in pod_addresses(pod)
     }
-
-
-def _addresses(pod: Object) -> list[str]:
-    found = [one.text("ip") or "" for one in pod.each("status", "podIPs")] or [pod.text("status", "podIP") or ""]
-    return [address for address in found if address]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from kubemtu.core.cluster import policy
-from kubemtu.core.objects import Object
+from kubemtu.core.objects import Object, node_addresses, pod_addresses
 from kubemtu.core.probe import request
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text.wording import names
@@ -61,11 +61,7 @@ def _nodes(
     found: list[tuple[request.MeshMember, int | None]] = []
     for node in snapshot.each("Node"):
         seen = snapshot.observation(node.name)
-        internal = [
-            address
-            for one in node.each("status", "addresses")
-            if one.text("type") == "InternalIP" and (address := one.text("address")) and (":" in address) is ipv6
-        ]
+        internal = [address for address in node_addresses(node) if (":" in address) is ipv6]
         mtus = [min(one.mtu, one.route_mtu or one.mtu) for one in seen.uplinks] if seen is not None else []
         if internal:
             place = request.MeshMember(node=node.name, address=internal[0], zone=zones[node.name])
@@ -80,9 +76,9 @@ def _pods(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tupl
     found: dict[str, tuple[request.MeshMember, int | None]] = {}
     wanted: dict[str, str] = {}
     for pod in _probes(snapshot):
-        for one in pod.each("status", "podIPs"):
-            address, node = one.text("ip"), pod.text("spec", "nodeName") or ""
-            if address and (":" in address) is ipv6:
+        node = pod.text("spec", "nodeName") or ""
+        for address in pod_addresses(pod):
+            if (":" in address) is ipv6:
                 wanted[address] = node
                 if node and snapshot.observation(node) is None and pod.text("status", "phase") == "Running":
                     place = request.MeshMember(node=node, address=address, zone=zones.get(node, ""))

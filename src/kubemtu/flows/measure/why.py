@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import msgspec
 
 from kubemtu.core import errors
+from kubemtu.core.objects import pod_addresses
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.core.why import endpoints, legs
+from kubemtu.core.why import legs
 from kubemtu.core.why.case import Diagnosis
 from kubemtu.core.why.endpoints import Endpoint
 from kubemtu.core.why.legs import EndpointPair
@@ -114,5 +115,5 @@ async def _still_there(api: kube_api.Api, all_ends: Sequence[Endpoint], best: Di
             namespace, _, name = end.name.partition("/")
             with contextlib.suppress(errors.Forbidden):
                 pod = await api.find("v1", "pods", name, namespace)
-                if pod is None or not {*endpoints.pod_addresses(pod)} & {*end.addresses}:
+                if pod is None or not {*pod_addresses(pod)} & {*end.addresses}:
                     raise errors.Conflict(f"pod {end.name} has gone while it was measured; ask again for one that runs")
