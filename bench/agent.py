@@ -63,7 +63,7 @@ LOOP = (
 
 
 def agent(lab: Lab) -> int:
-    """The pid of the lab's agent."""
+    """Return the pid of the lab's agent."""
     while True:
         for folder in Path("/proc").iterdir():
             with contextlib.suppress(OSError, ValueError):
@@ -96,7 +96,7 @@ def memory(pid: int, line: str = "VmRSS") -> float:
 
 @contextlib.contextmanager
 def loop(lab: Lab) -> Iterator[int]:
-    """The shell loop, on the node; its pid."""
+    """Run the shell loop on the node; yield its pid."""
     process = lab.spawn("node-1", ["sh", "-c", LOOP], stderr=subprocess.DEVNULL)
     try:
         yield process.pid

@@ -25,7 +25,7 @@ OBJECTS = (
 
 
 def by_hand(lab: Lab, *, nodes: bool, pods: bool) -> list[str]:
-    """The command line that runs all of it, one after the other."""
+    """Return the command line that runs all of it, one after the other."""
     program = str(Path(sys.executable).with_name("kubemtu"))
     places = [*(lab.record.nodes if nodes else ()), *(pod for node in lab.scene.nodes for pod in node.pods if pods)]
     looks = [shlex.join([program, "lab", "exec", "--lab", lab.name, each, "--", "ip", "link"]) for each in places]

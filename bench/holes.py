@@ -83,7 +83,7 @@ def strike(lab: Lab, fault: Fault, size: int | None) -> None:
 
 
 def wrong(fault: Fault, command: str, ran: Ran) -> str:
-    """What is not right about an answer; empty when all is."""
+    """Return what is not right about an answer; empty when all is."""
     if ran.code != 1:
         return f"exit {ran.code} {ran.err[:200]}"
     check: Callable[[Fault, Answer], Iterator[str]] = {"why": _why, "check --prove": _prove}.get(command, _probe)

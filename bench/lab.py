@@ -28,7 +28,7 @@ SCRIPT_UP, SCRIPT_DOWN = "ip script (links alone)", "ip netns del, for each"
 
 
 def topology() -> list[str]:
-    """The commands that make the links of the scene canal-1500."""
+    """Return the commands that make the links of the scene canal-1500."""
     lines = [
         f"ip netns add {TAG}-fabric",
         f"{FABRIC} link set lo up",
@@ -82,17 +82,17 @@ def pod(number: int, place: int) -> list[str]:
 
 
 def mac(number: int) -> str:
-    """The MAC address of a node's VXLAN device."""
+    """Return the MAC address of a node's VXLAN device."""
     return f"02:00:00:00:00:{number:02x}"
 
 
 def script(lines: Sequence[str]) -> list[str]:
-    """The command that runs these lines and stops at the first that fails."""
+    """Return the command that runs these lines and stops at the first that fails."""
     return ["sh", "-e", "-c", "\n".join(lines)]
 
 
 def lab(*words: str) -> list[str]:
-    """A command of `kubemtu lab`."""
+    """Return a command of `kubemtu lab`."""
     return [str(Path(sys.executable).with_name("kubemtu")), "lab", *words]
 
 

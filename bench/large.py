@@ -50,7 +50,7 @@ def cost(command: Sequence[str], output: Path) -> Cost:
 
 @contextlib.contextmanager
 def served(nodes: int, pods: int, kubeconfig: Path) -> Iterator[None]:
-    """The server, in a process of its own."""
+    """Run the server, in a process of its own."""
     command = (sys.executable, "-m", "bench.many", str(nodes), str(pods), str(kubeconfig))
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:

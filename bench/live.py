@@ -115,7 +115,7 @@ def _old() -> None:
 
 
 def change(folder: Path) -> dict[str, float]:
-    """What kubemtu does, with a new engine and a new journal; seconds by row."""
+    """Do what kubemtu does, with a new engine and a new journal; return the seconds by row."""
     known = journal.Journal.open("bench", folder)
     desired = migration.Desired(
         migration="bench",
@@ -150,7 +150,7 @@ def change(folder: Path) -> dict[str, float]:
 
 
 def afresh(folder: Path) -> None:
-    """The same without what earlier rounds have left in memory."""
+    """Change the same without what earlier rounds have left in memory."""
     for module in (netlink, links, routes, steps, wanted, journal):
         for part in vars(module).values():
             if hasattr(part, "cache_clear"):
@@ -183,7 +183,7 @@ def shapes(node: Node, folder: Path) -> tuple[float, float]:
 
 
 def ip_loop(pods: Sequence[str], node: str) -> str:
-    """The same work as a careful administrator would script it."""
+    """Return the same work as a careful administrator would script it."""
     lines = []
     for number, pod in enumerate(pods):
         pin, unpin = (PIN.format(metrics).split("\n") for metrics in (f" mtu lock {NEW}", ""))
@@ -220,7 +220,7 @@ class Tap(socket.socket):
 
 
 def transcript(node: Node, folder: Path) -> list[Sent]:
-    """What kubemtu sends, without the questions about descriptors, which mean nothing later."""
+    """Return what kubemtu sends, without the questions about descriptors, which mean nothing later."""
     real, Tap.log = socket.socket, []
     socket.socket = Tap  # type: ignore[misc]  # for one call, in this process
     try:
@@ -241,7 +241,7 @@ def prepare(node: Node, sent: Sequence[Sent]) -> list[tuple[socket.socket, bytes
 
 
 def opened() -> socket.socket:
-    """A socket with the options of kubemtu's own."""
+    """Return a socket with the options of kubemtu's own."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     for option in (10, 11, 12):  # NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK
         sock.setsockopt(270, option, 1)

@@ -24,7 +24,7 @@ from kubemtu_lab.api.server import ApiServer
 
 
 def moment() -> str:
-    """The time, as the API writes it."""
+    """Return the time, as the API writes it."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -41,7 +41,7 @@ FIELDS: dict[str, object] = {
 
 
 def node(number: int) -> dict[str, object]:
-    """A Node as kubeadm and a cloud make one: 50 images, five conditions, managed fields."""
+    """Return a Node as kubeadm and a cloud make one: 50 images, five conditions, managed fields."""
     name = f"node-{number}"
     return {
         "metadata": {
@@ -88,12 +88,12 @@ def node(number: int) -> dict[str, object]:
 
 
 def address(number: int) -> str:
-    """The address of a node."""
+    """Return the address of a node."""
     return f"172.16.{number // 250}.{number % 250 + 1}"
 
 
 def pod(number: int, on: int, seen: net.PodPort | None) -> dict[str, object]:
-    """A Pod with one container and a sidecar, and on each node first canal's own."""
+    """Return a Pod with one container and a sidecar, and on each node first canal's own."""
     name = seen.netns.removeprefix("cni-") if seen is not None else f"canal-{on}"
     env = [{"name": f"VARIABLE_{each}", "value": f"value-{each}-of-{name}"} for each in range(12)]
     mounts = [{"name": f"volume-{each}", "mountPath": f"/var/data/{each}", "readOnly": True} for each in range(5)]
@@ -165,7 +165,7 @@ class Many:
         }
 
     def seen(self, number: int) -> net.NodeObservation:
-        """What the agent of a node tells: every pod but canal's own, and of the routes the default one."""
+        """Return what the agent of a node tells: every pod but canal's own, and of the routes the default one."""
         network = f"10.{64 + number // 250}.{number % 250}"
         ports = tuple(
             example.port(f"web-{number}-{each}", f"{network}.{each + 10}", routes=ROUTES)
@@ -174,7 +174,7 @@ class Many:
         return example.node(f"node-{number}", nic=1450 if number == ODD else 1500, ports=ports)
 
     def pod(self, number: int) -> dict[str, object]:
-        """A pod by its number, the first of a node being canal's."""
+        """Return a pod by its number, the first of a node being canal's."""
         on, place = divmod(number - 1, self.each)
         seen = (
             None
@@ -184,7 +184,7 @@ class Many:
         return pod(number, on + 1, seen)
 
     def told(self, number: int) -> dict[str, object]:
-        """The NodeMTU of a node."""
+        """Return the NodeMTU of a node."""
         seen = self.seen(number)
         seen = msgspec.structs.replace(seen, uplinks=seen.uplinks[:1])
         return {
@@ -193,7 +193,7 @@ class Many:
         }
 
     def page(self, path: str, query: dict[str, str]) -> bytes:
-        """A page of a list, its token being the number of the entry before."""
+        """Return a page of a list, its token being the number of the entry before."""
         kind, version, most, make = self.lists[path]
         first = int(query.get("continue", "0")) + 1
         last = min(first + int(query.get("limit", "0") or most) - 1, most)

@@ -48,18 +48,18 @@ def ip(text: str, space: str = "") -> None:
 
 
 def address(number: int) -> str:
-    """The address of a node, counted from 1."""
+    """Return the address of a node, counted from 1."""
     return f"10.88.{number // 250}.{number % 250 + 1}"
 
 
 def mac(number: int) -> str:
-    """The hardware address of a node, counted from 1."""
+    """Return the hardware address of a node, counted from 1."""
     return f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
 
 
 @contextlib.contextmanager
 def switch(number: int) -> Iterator[list[str]]:
-    """The namespaces of that many nodes on one switch, whose name comes last.
+    """Make the namespaces of that many nodes on one switch, whose name comes last.
 
     Neighbours are written down, because those that are learned share one table of 1,024 among all namespaces.
     """

@@ -74,7 +74,7 @@ def main() -> int:
 
 
 def is_clean(run: Run) -> bool:
-    """True when the pins came first and nothing was lost from then on."""
+    """Return True when the pins came first and nothing was lost from then on."""
     return run.order[0] == "PinPorts" and not (run.lost_after or run.stuck_after or run.failed_connects_after)
 
 

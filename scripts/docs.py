@@ -48,13 +48,13 @@ def pages() -> dict[Path, str]:
 
 
 def strangers() -> list[Path]:
-    """The files of deploy/ that nothing makes any more."""
+    """Return the files of deploy/ that nothing makes any more."""
     there = {path for path in (ROOT / "deploy").rglob("*") if path.is_file()}
     return sorted(there - {ROOT / path for path in pages()})
 
 
 def anything(_type: type) -> dict[str, object]:
-    """The schema of what the API calls free-form."""
+    """Return the schema of what the API calls free-form."""
     return {"description": "Any JSON value."}
 
 
@@ -106,7 +106,7 @@ def field_sentences(struct: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def level(part: object) -> object:
-    """A schema without the indentation of docstrings in the code, which CPython takes away itself since 3.13."""
+    """Return a schema without the indentation of docstrings in the code, which CPython takes away itself since 3.13."""
     if isinstance(part, list):
         return [level(each) for each in part]
     if not isinstance(part, dict):

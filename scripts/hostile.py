@@ -93,7 +93,7 @@ def case(group: str, seed: int, number: int, folder: Path) -> Case:
 
 
 def mutated(whole: object, chance: random.Random, times: int) -> object:
-    """A copy of a JSON value of which some parts are something else."""
+    """Return a copy of a JSON value of which some parts are something else."""
     made = copy.deepcopy(whole)
     for _ in range(times):
         places = list(_places(made))
@@ -162,7 +162,7 @@ def as_json(whole: object) -> bytes:
 
 
 def _damaged(text: bytes, chance: random.Random) -> bytes:
-    """A text of which some bytes are others, or which ends early."""
+    """Return a text of which some bytes are others, or which ends early."""
     held = bytearray(text)
     match chance.randrange(4):
         case 0:

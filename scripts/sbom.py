@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 
 def debian(root: Path) -> Iterator[dict[str, object]]:
-    """The packages that dpkg has installed."""
+    """Return the packages that dpkg has installed."""
     for block in (root / "var/lib/dpkg/status").read_text("utf-8").split("\n\n"):
         found = email.parser.HeaderParser().parsestr(block)
         if "installed" in (found["Status"] or "").split():
@@ -20,7 +20,7 @@ def debian(root: Path) -> Iterator[dict[str, object]]:
 
 
 def python(root: Path) -> Iterator[dict[str, object]]:
-    """The distributions that pip has installed beside the product, and the product."""
+    """Return the distributions that pip has installed beside the product, and the product."""
     for file in sorted(root.glob("opt/kubemtu/lib/python3*/site-packages/*.dist-info/METADATA")):
         found = email.parser.HeaderParser().parsestr(file.read_text("utf-8"))
         yield _component(found["Name"], found["Version"], f"pypi/{found['Name'].lower()}")

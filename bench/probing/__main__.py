@@ -73,7 +73,7 @@ def _soon(scene: LineScene, rtt: Rtt, programs: Programs, trips: dict[tuple[Rtt,
 
 
 def _late(chosen: list[LineScene], programs: Programs) -> list[Cell]:
-    """The peers that wait for long, each once on a line of its own, many at the same time."""
+    """Return the peers that wait for long, each once on a line of its own, many at the same time."""
     tasks = [
         (scene, rtt, family, peer)
         for scene in chosen

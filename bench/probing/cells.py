@@ -95,7 +95,7 @@ def counted(line: Line) -> tuple[int, int]:
 
 
 def top(scene: LineScene) -> int:
-    """The MTU of a's own interface in a scene."""
+    """Return the MTU of a's own interface in a scene."""
     return 9000 if scene.name.startswith("jumbo") else 1500
 
 

@@ -93,7 +93,7 @@ def rounds(number: int, times: int = TIMES) -> Round:
 
 
 def echo(line: Line, family: int, number: int = 12) -> float:
-    """What a small packet takes there and back on a line, in seconds, on average of some that `ping` sends.
+    """Return the round trip of a small packet on a line, in seconds, on average of some that `ping` sends.
 
     One at a time, on a line that is idle before, as a measurement meets it: packets that follow each other at once find
     everything awake, and are up to a millisecond faster.

@@ -69,5 +69,5 @@ def command(where: Where, rounds: int) -> Cell:
 
 
 def _said(kind: str, mtu: int, scene: LineScene) -> Answer:
-    """The class counts as well as the size."""
+    """Return an answer of ours, of which the class counts as well as the size."""
     return Answer(f"{mtu} {kind}", mtu, right=mtu == scene.told and kind in scene.kinds)

@@ -79,7 +79,7 @@ def _automtu(program: str, address: str, top: int) -> tuple[str, ...]:
 
 
 def _matched(pattern: str, plus: int = 0) -> Callable[[str], Answer]:
-    """Reads the last match of a pattern as the size."""
+    """Read the last match of a pattern as the size."""
 
     def read(text: str) -> Answer:
         found = re.findall(pattern, text, re.MULTILINE)
@@ -105,14 +105,14 @@ def _bisected(text: str) -> Answer:
 
 
 def _hops(text: str) -> Answer:
-    """What scamper says of the last hop, if that is the other end."""
+    """Return what scamper says of the last hop, if that is the other end."""
     lines = text.rstrip().splitlines()
     reached = len(lines) > 1 and f" {lines[0].rsplit(' ', 1)[-1]} " in lines[-1]
     return _matched(r"\[\*?mtu: (\d+)\]")(lines[-1]) if reached else NONE
 
 
 def _reached(text: str) -> Answer:
-    """What tracepath says at its end, unless it never reached the other end."""
+    """Return what tracepath says at its end, unless it never reached the other end."""
     found = re.findall(r"Resume: pmtu (\d+)", text)
     return Answer(found[-1], int(found[-1])) if found else NONE
 

@@ -11,7 +11,7 @@ RTTS: dict[Rtt, str] = {0: "0.1 ms", 10: "10 ms", 100: "100 ms"}
 
 
 def seconds(value: float) -> str:
-    """A time as people read it."""
+    """Return a time as people read it."""
     if value < 0.1:
         return f"{value * 1000:.1f} ms"
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
@@ -24,13 +24,13 @@ def ratio(cell: Cell, block: Sequence[Cell]) -> str:
 
 
 def blocks(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
-    """The cells of each scene, round trip and family, in their order."""
+    """Return the cells of each scene, round trip and family, in their order."""
     for key in dict.fromkeys((cell.scene, cell.rtt, cell.family) for cell in cells):
         yield [cell for cell in cells if (cell.scene, cell.rtt, cell.family) == key]
 
 
 def title(cell: Cell) -> str:
-    """The scene, its round trip and its family."""
+    """Return the scene, its round trip and its family."""
     return f"{cell.scene}, {RTTS[cell.rtt]}, IPv{cell.family}"
 
 

@@ -27,7 +27,7 @@ class NoSuchPlace(errors.UsageError):
 
 
 class Impossible(errors.Forbidden):
-    """This kernel, or its administrator, does not let us make namespaces or links."""
+    """The kernel, or its administrator, does not let us make namespaces or links."""
 
 
 class StartFailed(errors.Unreachable):

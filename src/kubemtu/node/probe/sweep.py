@@ -1,4 +1,4 @@
-"""Asks many peers one question each, as lean as it goes: does a packet of the expected size arrive?
+"""Ask many peers one question each, as lean as it goes: does a packet of the expected size arrive?
 
 In a healthy cluster the answer is yes nearly everywhere, and then one large packet a peer is all there is to send: no
 small ones after it, no lookup of routes, no object a peer. Who does not answer in time, or is answered by a router, is
