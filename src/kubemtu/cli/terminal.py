@@ -53,7 +53,7 @@ def acting() -> None:
 
 
 def lost() -> bool:
-    """Return True when stdout took less than it was given, for another reason than that its reader had enough."""
+    """Say whether stdout took less than it was given, though its reader had not had enough."""
     return _Lost.why is not None and _Lost.why.errno != errno.EPIPE
 
 

@@ -114,7 +114,7 @@ def unmeasured(answer: "PathReport") -> Iterator[str]:
 
 
 def _others(answer: "PathReport") -> Iterator[str]:
-    """Return what came of the other paths: the worst by their sentences, those that are in order by their names."""
+    """Yield the other paths: the worst by their sentences, those that are in order by their names."""
     from kubemtu.core.text.wording import names
 
     bad = [one for one in answer.other_paths if one.is_mtu != "no" or one.kind != "ok"]

@@ -60,5 +60,5 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", dict=T
         return {seen.node: seen for seen in reversed(self.nodes)}
 
     def observation(self, node: str) -> net.NodeObservation | None:
-        """Return what that node showed, or None."""
+        """Return the observation of that node, or None."""
         return self._by_node.get(node)

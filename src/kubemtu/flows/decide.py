@@ -26,7 +26,7 @@ def check(
     namespace: str | None = None,
     proven: mesh.MeshReport | None = None,
 ) -> report.Report:
-    """Say what is so; with a namespace, nothing of other namespaces' pods.
+    """Judge a snapshot; with a namespace, say nothing of other namespaces' pods.
 
     Raises as `model` does, and UsageError when no pod is in that namespace: of nothing, all would be right. `proven` is
     what was measured besides: it may find what no interface shows.
@@ -50,7 +50,7 @@ def check(
 
 
 def bounds(proven: mesh.MeshReport) -> tuple[policy.Bound, ...]:
-    """Return what a round found the network between the nodes to carry, where that is less than their interfaces."""
+    """Return the bound that a mesh measurement put on the network between the nodes, where there is one."""
     return (policy.Bound(path_mtu=proven.between_nodes, by=MEASURED),) if proven.between_nodes else ()
 
 

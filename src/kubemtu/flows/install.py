@@ -78,7 +78,7 @@ async def binds_agents(api: kube_api.Api) -> bool:
 
 
 async def _objects(api: kube_api.Api, settings: Settings) -> list[shipped.Body]:
-    """Return what is written besides the definitions of kinds, without what the server does not know."""
+    """Return the objects to write besides the definitions of kinds, without those that the server does not know."""
     binds = await binds_agents(api)
     return [
         one for one in shipped.objects(settings.image, probes=settings.probes) if binds or not shipped.is_policy(one)
@@ -99,7 +99,7 @@ async def _definition(api: kube_api.Api, plural: str, settings: Settings) -> Pie
 
 
 def holds(theirs: object, ours: object) -> bool:
-    """Return True when all that is wanted is there; a server adds defaults, which count for nothing."""
+    """Say whether all of ours is in theirs: a server adds defaults, which count for nothing."""
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         return all(key in theirs and holds(theirs[key], ours[key]) for key in ours)
     if isinstance(theirs, list) and isinstance(ours, list):

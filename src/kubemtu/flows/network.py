@@ -25,7 +25,7 @@ def model(snapshot: Snapshot, nic_mtu: int | None = None, measured: Sequence[pol
 
 
 def seen(snapshot: Snapshot) -> topology.Topology | None:
-    """Return the same, for who can do without: None where the pod network is not recognised."""
+    """Return the topology of a snapshot, or None where its pod network is not recognised."""
     try:
         return model(snapshot)
     except errors.KubemtuError:

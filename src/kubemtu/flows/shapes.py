@@ -195,7 +195,7 @@ class _Pods:
         return list(kept.values())
 
     def _shared(self, value: Any) -> Any:
-        """Return the same as what was there before, where that is equal; a Struct as a mapping."""
+        """Return an equal value that was met before, else this one (a Struct as a mapping): each part is kept once."""
         if value is UNSET or not isinstance(value, (str, msgspec.Struct)):
             return value
         key = value if isinstance(value, str) else (type(value), _ENCODE(value))
@@ -284,7 +284,7 @@ def _whole(kind: str, body: dict[str, object]) -> dict[str, object]:
 
 
 def shapes() -> dict[str, pages.Shape]:
-    """Return what is wanted of each kind that there may be thousands of; for one reading."""
+    """Return the shape of each kind that there may be thousands of, for one reading."""
     return {
         "Pod": pages.Shape(wanted=_Pods(), whole=lambda body: _whole("Pod", body)),
         "Node": pages.Shape(wanted=pages.of(_NodeShape), whole=lambda body: _whole("Node", body)),

@@ -152,7 +152,7 @@ async def _list(api: kube_api.Api, want: Want) -> Sequence[Object]:
 
 
 async def _strangers(api: kube_api.Api, known: set[tuple[str, str]]) -> AsyncIterator[str]:
-    """Return what is in the namespace and neither ours nor the cluster's own."""
+    """Return the objects in the namespace that are neither ours nor the cluster's own."""
     if await api.get(NAMESPACE) is None:
         return
     gone = {*known, (SECRET.kind, SECRET.name), *_THE_CLUSTERS}
@@ -242,7 +242,7 @@ async def _no_pods(api: kube_api.Api) -> bool:
 
 
 async def _held(api: kube_api.Api) -> str:
-    """Return what the cluster says keeps the namespace: finalizers, or kinds whose server does not answer."""
+    """Return the cluster's reasons to keep the namespace: finalizers, or kinds whose server does not answer."""
     found = await api.get(NAMESPACE)
     if found is None:
         return ""

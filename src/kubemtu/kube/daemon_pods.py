@@ -84,7 +84,7 @@ def _values(term: Object) -> list[object]:
 
 
 def _pod(pod: Object, stamp: str) -> DaemonPod:
-    """Return what a pod looks like; one that is not what a pod must be counts as not ready, and says why."""
+    """Read a pod; one that is not what a pod must be counts as not ready, and says why."""
     name, node = pod.name, str(pod.get("spec", "nodeName") or "")
     fresh = pod.get("metadata", "annotations", RESTARTED) == stamp
     ending = pod.get("metadata", "deletionTimestamp") is not None

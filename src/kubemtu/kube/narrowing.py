@@ -73,7 +73,7 @@ def spread(low: int, high: int, between: int) -> list[int]:
 
 
 def bracket(outcome: dict[int, bool]) -> Bracket:
-    """Return what the sizes have in common that were answered (True) or hung (False)."""
+    """Return the bracket of these results: True for a size that was answered, False for one that hung."""
     answered = max((size for size, good in outcome.items() if good), default=None)
     hung = min((size for size, good in outcome.items() if not good), default=None)
     if answered is not None and hung is not None and answered > hung:

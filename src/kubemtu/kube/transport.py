@@ -239,7 +239,7 @@ def _named(connection: Connection) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
-    """Return what httpcore2 raises, as the httpx2 error of the same name."""
+    """Turn an error of httpcore2 into the httpx2 error of the same name."""
     try:
         yield
     except Exception as error:

@@ -123,7 +123,7 @@ def _event(line: bytes) -> tuple[str, dict[str, object]]:
 
 
 def fault(item: object) -> str | None:
-    """Return what keeps an entry of a collection from being an object, or None."""
+    """Return the reason why an entry of a collection is no object, or None."""
     if not isinstance(item, dict):
         return f"is no mapping but {item!r:.40}"
     metadata = item.get("metadata")

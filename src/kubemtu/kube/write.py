@@ -62,7 +62,7 @@ async def _read(api: Api, step: plan.EditValue) -> Object:
 
 
 def _value(present: Object, step: plan.EditValue) -> object:
-    """Return what stands at the path, None for nothing; every part on the way must be a mapping or absent."""
+    """Return the value at the step's path, or None; every part on the way must be a mapping or absent."""
     for length in range(1, len(step.path)):
         present.mapping(*step.path[:length])
     return present.get(*step.path)
@@ -104,7 +104,7 @@ def _differences(wanted: object, present: object, path: tuple[str, ...]) -> list
 
 
 def _same(one: object, other: object) -> bool:
-    """Return True for equal values of one type: 1450 is not "1450", and 1 is not true."""
+    """Say whether two values are equal and of one type: 1450 is not "1450", and 1 is not true."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):

@@ -56,7 +56,7 @@ _ENV_LINE = re.compile(  # sizes and networks, whoever writes them (flannel-io/f
 
 
 def struck(length: int) -> str:
-    """Return what stands in the place of something of that many characters."""
+    """Return the text that replaces a value of that many characters."""
     return f"({length} characters not shown)"
 
 

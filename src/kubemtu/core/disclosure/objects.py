@@ -76,7 +76,7 @@ def _value(value: object, name: str) -> object:
 
 
 def _beside(whole: Mapping[str, object], key: str, above: str) -> str:
-    """Return what a member is judged by: its key, or a variable's name, or the place above where that tells."""
+    """Return the name that a member is judged by: its key, a variable's name, or the key above where that says more."""
     named = whole.get("name")
     if key == "value" and isinstance(named, str):
         return named

@@ -201,7 +201,7 @@ def _tagged(event: yaml.ScalarEvent) -> object:
 
 
 def _resolved(text: str) -> object:
-    """Return what a scalar without quotes is. Raises ValueError for a number of too many digits."""
+    """Return the value of a scalar without quotes. Raises ValueError for a number of too many digits."""
     if text in NULLS:
         return None
     if (truth := WORDS.get(text)) is not None:

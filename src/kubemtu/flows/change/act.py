@@ -88,7 +88,7 @@ class Migrator:
         )
 
     def _unknown(self) -> tuple[str, ...]:
-        """Return what an undo leaves because nothing tells what it was, as the nodes say it, a sentence each."""
+        """Return a sentence of a node for each thing that an undo leaves, because nobody recorded what it was."""
         applied = self._run.nodes.last_applied(sorted(self._run.nodes.seen()))
         return tuple(f"node {name}: {text}" for name, one in applied.items() for text in one.not_restored)
 

@@ -76,7 +76,7 @@ async def edits_fit(api: kube_api.Api, steps: Iterable[plan.Step]) -> None:
 
 
 async def stands(api: kube_api.Api, step: plan.EditValue) -> str:
-    """Return what stands where an edit goes: "before" or "after" (byte for byte), or "other".
+    """Say which of its values stands where an edit goes: "before" or "after" (byte for byte), or "other".
 
     Raises Conflict when the object is gone.
     """

@@ -107,7 +107,7 @@ def pairs(here: Sequence[str], there: Sequence[str]) -> Iterable[tuple[str, str]
 
 
 def _name(here: str, there: str, names: Mapping[str, str]) -> str:
-    """Return what people call a way; no other has its name, so that each finds its result."""
+    """Return the name of a path for people; no other has it, so that each finds its result."""
     family = " over IPv6" if ":" in there and there in names else ""
     return f"{names.get(here, here)} > {names.get(there, there)}{family}"
 

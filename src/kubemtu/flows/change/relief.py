@@ -18,7 +18,7 @@ def holds(steps: Sequence[plan.Step], progress: undo.Progress) -> bool:
 
 
 def seen(nodes: AgentWatch, names: Collection[str], pin_mtu: int) -> str:
-    """Say what holds, as the nodes show it: that nobody sends more than `low` bytes, or which nodes do not show that.
+    """Say which nodes show that nobody sends more than `pin_mtu` bytes, and which do not show it.
 
     Raises Surprise when a node that reports does send more.
     """
@@ -34,7 +34,7 @@ def seen(nodes: AgentWatch, names: Collection[str], pin_mtu: int) -> str:
 
 
 def within(applied: Mapping[str, migration.Applied], pin_mtu: int) -> None:
-    """Raise Surprise when a node tells that it, or one of its pods, still sends more than `low` bytes."""
+    """Raise Surprise when a node tells that it, or one of its pods, still sends more than `pin_mtu` bytes."""
     for name, one in applied.items():
         if one.largest_sent is not None and one.largest_sent > pin_mtu:
             raise errors.Surprise(f"node {name} still sends {one.largest_sent} bytes, and its pins are for {pin_mtu}")
@@ -51,7 +51,7 @@ def left(steps: Sequence[plan.Step], progress: undo.Progress) -> tuple[str, ...]
 
 
 def stopped(steps: Sequence[plan.Step], progress: undo.Progress, held: str) -> str:
-    """Return what is said besides where a change stops under pins: what holds, what is missing, how to go on."""
+    """Return the sentence for a change that stops under pins: what holds, what is missing, how to go on."""
     first, last = progress.step + 1, len(steps)
     rest = f"step {last} of {last} is" if first == last else f"steps {first} to {last} of {last} are"
     if progress.direction == "backward":

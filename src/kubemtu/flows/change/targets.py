@@ -43,7 +43,7 @@ def joined(step: plan.Live, observation: net.NodeObservation) -> plan.NodeTarget
 
 
 def _room(observation: net.NodeObservation, tunnel: net.Link) -> int:
-    """Return what the device below a tunnel leaves for it; the tunnel's own MTU where that cannot be told."""
+    """Return the MTU that the device below a tunnel leaves for it; the tunnel's own where that is unknown."""
     lower = observation.link(tunnel.vxlan.lower) if tunnel.vxlan is not None and tunnel.vxlan.lower else None
     if lower is None or tunnel.vxlan is None:
         return tunnel.mtu

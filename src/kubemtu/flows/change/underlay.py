@@ -68,7 +68,7 @@ async def survey(ask: Ask, addresses: Mapping[str, str], names: Sequence[str], s
 
 
 async def _exactly(ask: Ask, ways: list[request.PathRequest]) -> list[request.PathResult]:
-    """Return what these ways carry, to the byte, the worst first."""
+    """Measure what these paths carry, to the byte; return the worst first."""
     if not ways:
         return []
     found = [result for one in (await ask(request.ProbeRequest(paths=tuple(ways)))).values() for result in one.results]
@@ -85,7 +85,7 @@ def around(names: Sequence[str], addresses: Mapping[str, str], size: int) -> req
 
 
 def sentence(surveyed: Survey, size: int, pod_mtu: int) -> str:
-    """Return what does not arrive, and which pod MTU would: packets of `size` bytes carry pod packets of `pod_mtu`."""
+    """Say what does not arrive, and which pod MTU would: packets of `size` bytes carry pod packets of `pod_mtu`."""
     against = surveyed.proof.against
     more = f" ({count(len(against) - 1, 'other way')} like it)" if len(against) > 1 else ""
     if surveyed.carried is None:
@@ -94,7 +94,7 @@ def sentence(surveyed: Survey, size: int, pod_mtu: int) -> str:
 
 
 def remedy(surveyed: Survey, size: int, pod_mtu: int) -> str:
-    """Return what to do about it; nobody is told to apply what no pod can live with."""
+    """Return the remedy; nobody is told to apply what no pod can live with."""
     fits = surveyed.carried - (size - pod_mtu) if surveyed.carried is not None else 0
     if fits < LEAST:
         return "correct the network"

@@ -13,7 +13,7 @@ from kubemtu.node.kernel.remembered import remembered
 
 
 def place(pod: state.PodState | None) -> str:
-    """Return what a place is called in a sentence: a pod, or the node itself."""
+    """Return the name of a place in a sentence: a pod, or the node itself."""
     return f"pod {pod.name} ({pod.host.name})" if pod is not None else "node"
 
 
@@ -58,7 +58,7 @@ class View:
         return _within(route.destination, self.desired.pod_networks)
 
     def pod_aim(self, pod: state.PodState) -> wanted.Aim:
-        """Return what the senders inside a pod keep to."""
+        """Return the MTU and the pin that senders inside a pod must keep to."""
         return self._aim(self._finals(pod)[1], pinned=self.row.pods, moved=self.row.moved)
 
     def pod_route_aim(self, pod: state.PodState, seen: routes.Raw, first: routes.Raw) -> wanted.Aim:
@@ -72,7 +72,7 @@ class View:
         return self._aim(self._finals(pod)[1], pinned=self.row.pods, moved=self.row.moved, route=route_mtu)
 
     def host_aim(self, pod: state.PodState) -> wanted.Aim:
-        """Return what the node keeps to when it sends to a pod."""
+        """Return the MTU and the pin that the node must keep to when it sends to a pod."""
         return self._aim(self._finals(pod)[0], pinned=self.row.ports, moved=self.row.moved)
 
     def device_aim(self, device: links.Device, *, pinned: bool) -> wanted.Aim:
@@ -110,7 +110,7 @@ class View:
         return origin if self.known.late and recorded.mtu == aim and origin is not None else recorded.mtu
 
     def remains(self) -> Iterator[str]:
-        """Return what an undo leaves as the change made it, because nothing tells what it was, a sentence each."""
+        """Return a sentence for each thing that an undo leaves as it is, because nobody recorded what it was."""
         device, aim = self.tunnel, self.desired.tunnel_mtu
         if device is None or aim is None or not (self.desired.restore and self.row.moved and self.known.late):
             return
@@ -146,7 +146,7 @@ class View:
                 yield journal.DeviceEntry(link=device.name, index=device.index, mtu=device.mtu, ipv6_mtu=ipv6_mtu)
 
     def unrecorded_routes(self, pods: Iterable[state.PodState], *, node: bool) -> Iterator[journal.Entry]:
-        """Return the same for routes; the ports must have been recorded before."""
+        """Return the entries of routes that are not recorded yet; the ports must have been recorded before."""
         late = self.known.late
         for pod in pods:
             known = self.known.originals.get(pod.owner)
@@ -166,7 +166,7 @@ class View:
                 yield journal.RoutesEntry(owner=journal.NODE, bodies=tuple(body.hex() for body in bodies))
 
     def route_aim(self, route: routes.Raw) -> wanted.Aim:
-        """Return what the node keeps to on one of its own routes."""
+        """Return the MTU and the pin that the node must keep to on one of its own routes."""
         devices = route.devices
         index = devices[0] if len(devices) == 1 else next((each for each in devices if each in self._own), devices[0])
         if index not in self._route_aims:

@@ -120,7 +120,7 @@ def finals(port: journal.PortEntry, desired: migration.Desired) -> tuple[int, in
 
 
 def devices(desired: migration.Desired) -> tuple[int, int]:
-    """Return what pods' devices get, and what they had before, in bytes."""
+    """Return the MTU that pods' devices get, and the one that they had before, in bytes."""
     return desired.device_mtu or desired.pod_mtu, desired.origin_device_mtu or desired.origin_mtu
 
 

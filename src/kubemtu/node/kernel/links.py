@@ -102,7 +102,7 @@ def device(message: bytes) -> Device:
 
 
 def unpack(message: bytes) -> Device:
-    """Return the same for an event, whose counters make it unlike any other."""
+    """Unpack an event, whose counters make it unlike any other, so that it is not remembered."""
     for shape in _shapes.get(len(message), ()):
         if shape.fits(message):
             return shape.device(message)
@@ -319,7 +319,7 @@ def set_mtu(sock: netlink.Socket, device: Device, mtu: int) -> None:
 
 
 def advice(code: int) -> str:
-    """Return what to do when the kernel refuses an MTU with that errno."""
+    """Return the advice for an MTU that the kernel refuses with that errno."""
     if code in (errno.EINVAL, errno.ERANGE):
         return "the device, or the one that it is bound to, does not take so large or so small a packet"
     return "nothing else was changed on this link"

@@ -99,7 +99,7 @@ def attributes(payload: bytes, start: int = 0) -> dict[int, bytes]:
 
 
 def pick(payload: bytes, start: int, wanted: frozenset[int]) -> dict[int, bytes]:
-    """Return the same for a few of many attributes: a link has about 45, and cutting out each costs."""
+    """Return a few of many attributes by their type: a link has about 45, and cutting out each costs."""
     found: dict[int, bytes] = {}
     halves = array.array("H", payload[: len(payload) & ~1])
     end = len(halves) - 1

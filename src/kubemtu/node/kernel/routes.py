@@ -121,7 +121,7 @@ def raw(body: bytes) -> Raw:
 
 
 def unpack(body: bytes) -> Raw:
-    """Return the same for the answer to a question, which is like no other."""
+    """Unpack the answer to a question, which is like no other and so is not remembered."""
     family, length, _source, tos, table, protocol, _scope, kind, flags = _RTMSG.unpack_from(body)
     attributes = netlink.attributes(body, 12)
     table = netlink.number(attributes, _TABLE) or table
