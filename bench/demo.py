@@ -10,7 +10,7 @@ from kubemtu_lab.demo import view
 
 ROUNDS = 20
 MUST_BE_ZERO = ("udp_lost_silently", "tcp_resets", "connect_failures", "pods_restarted", "tcp_stuck")
-FIELDS = (*MUST_BE_ZERO, "veth_drops", "told_emsgsize", "told_icmp", "tcp_longest_stall_ms", "seconds")
+FIELDS = (*MUST_BE_ZERO, "veth_drops", "emsgsize_errors", "icmp_errors", "tcp_longest_stall_ms", "seconds")
 
 
 def main() -> int:

@@ -66,6 +66,9 @@ def described(type_: type, schema: dict[str, Any]) -> dict[str, Any]:
         for field in msgspec.structs.fields(struct):
             if field.name in sentences:
                 definition["properties"][field.encode_name]["description"] = sentences[field.name]
+        if struct.__struct_config__.tag is not None:
+            tag = definition["properties"][struct.__struct_config__.tag_field]
+            tag["description"] = "Which of the forms this is."
     return schema
 
 

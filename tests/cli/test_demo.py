@@ -11,7 +11,7 @@ import pytest
 from kubemtu_lab import cluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.netns]
-NOT_A_PACKET = ("udp_lost_silently", "tcp_resets", "connect_failures", "pods_restarted", "tcp_stuck", "veth_drops")
+NOT_A_PACKET = ("udpLostSilently", "tcpResets", "connectFailures", "podsRestarted", "tcpStuck", "vethDrops")
 
 
 def test_the_story_loses_nothing_our_way_and_much_the_popular_way(tmp_path: Path) -> None:
@@ -29,14 +29,14 @@ def test_the_story_loses_nothing_our_way_and_much_the_popular_way(tmp_path: Path
     try:
         assert ended.returncode == 0, ended.stderr
         story = json.loads(ended.stdout)
-        assert {"MTU101", "MTU119"} <= {found["code"] for found in story["findings_before"]}
-        assert story["findings_after"] == []
+        assert {"MTU101", "MTU119"} <= {found["code"] for found in story["findingsBefore"]}
+        assert story["findingsAfter"] == []
         assert story["proof"]["verdict"] == "held"
         assert {field: story["kubemtu"][field] for field in NOT_A_PACKET} == dict.fromkeys(NOT_A_PACKET, 0)
         assert story["kubemtu"]["flaws"] == []
-        assert story["kubemtu"]["udp_sent"] > 1000
-        assert story["popular_fix"]["udp_lost_silently"] > 0
-        assert story["popular_fix"]["connect_failures"] + story["popular_fix"]["tcp_stuck"] > 0
+        assert story["kubemtu"]["udpSent"] > 1000
+        assert story["popularFix"]["udpLostSilently"] > 0
+        assert story["popularFix"]["connectFailures"] + story["popularFix"]["tcpStuck"] > 0
         assert list(tmp_path.iterdir()) == []
     finally:
         for folder in tmp_path.iterdir():

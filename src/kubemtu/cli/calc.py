@@ -22,16 +22,22 @@ class CalcLayer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One encapsulation of the stack: the MTU it runs over, and the MTU that its device offers inside, in bytes."""
 
     name: str
+    """The encapsulation."""
     over: int
+    """The MTU that it runs over, in bytes."""
     mtu: int
+    """The MTU that its device offers inside, in bytes."""
     cost: int
+    """What it takes off, in bytes."""
 
 
 class Mss(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The TCP segment that a pod's MTU leaves, without options, in bytes (RFC 9293 3.7.1)."""
 
     ipv4: int
+    """Over IPv4, in bytes."""
     ipv6: int
+    """Over IPv6, in bytes."""
 
 
 class CalcNumber(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -42,24 +48,40 @@ class CalcNumber(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
 
     cni: str
+    """The CNI."""
     object: str
+    """The object or file that holds it."""
     key: str
+    """The key in it."""
     counts: Counts
+    """What the number counts: the "pod" packet, the "base" (the NIC's packet, from which the CNI subtracts by
+    itself), or the MTU of the "tunnel" device.
+    """
     value: int
+    """The number that belongs there, in bytes."""
     note: str = ""
+    """What else to know; else empty."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What `calc` found; sizes in bytes of IP packets. `headers` add up to `cost`, which is `nic` - `pod_mtu`."""
 
     nic: int
+    """The MTU of the NIC, in bytes."""
     pod_mtu: int
+    """The MTU that pods get, in bytes."""
     cost: int
+    """What encapsulation takes off: `nic` less `podMtu`, in bytes."""
     layers: tuple[CalcLayer, ...]
+    """The encapsulations, nearest the NIC first."""
     headers: tuple[headers.Header, ...]
+    """All headers and trailers, which add up to `cost`."""
     mss: Mss | None
+    """The TCP segment that the pods' MTU leaves; null where it leaves none."""
     keys: tuple[CalcNumber, ...]
+    """Where each CNI that can have this keeps its number."""
     warnings: tuple[str, ...]
+    """What is wrong with this stack, a sentence each."""
 
 
 @click.command(

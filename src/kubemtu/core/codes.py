@@ -18,10 +18,15 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
 
     code: str
+    """Code of the finding, MTU101 and up (docs/codes.md)."""
     severity: Severity
+    """How much it matters."""
     place: str
+    """The node, device, pod, object and key it is about, most general first."""
     message: str
+    """What is so, and what it costs."""
     remedy: str
+    """What to do."""
 
 
 class Code(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -14,8 +14,11 @@ class Header(msgspec.Struct, frozen=True):
     """
 
     name: str
+    """What it is called."""
     size: int
+    """Its bytes."""
     source: str
+    """The RFC section, IEEE standard or kernel file that says so."""
 
 
 ETHERNET = Header("Ethernet", 14, "IEEE 802.3 3.1.1")

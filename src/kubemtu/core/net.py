@@ -19,35 +19,55 @@ class Vxlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The parts of a VXLAN device that decide what it carries (kernel: drivers/net/vxlan, IFLA_VXLAN_*)."""
 
     vni: int
+    """VXLAN network identifier."""
     port: int = 4789
-    lower: str | None = None  # name of the device it is bound to; None: unbound, the kernel checks nothing
+    """UDP port."""
+    lower: str | None = None
+    """Device it is bound to; null: none, and the kernel does not compare their MTUs."""
     ipv6_outer: bool = False
+    """True when the outer header is IPv6."""
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One network device of one namespace. `mtu` in bytes, of the IP packet (layer 3), as the kernel keeps it."""
 
     index: int
+    """Index of the interface in its namespace."""
     name: str
+    """Name of the interface."""
     mtu: int
-    kind: str = ""  # IFLA_INFO_KIND: "veth", "bridge", "vxlan", ...; empty for hardware
+    """Its MTU, in bytes of the IP packet."""
+    kind: str = ""
+    """Kind of the device as `ip -d link` shows it (veth, bridge, vxlan); empty for hardware."""
     up: bool = True
-    master: str | None = None  # the bridge it is a port of
-    peer_index: int | None = None  # veth: index of the other end, in the other end's namespace
-    peer_netnsid: int | None = None  # veth: the other end's namespace, as this namespace numbers it
+    """True when it is set up."""
+    master: str | None = None
+    """The bridge it is a port of."""
+    peer_index: int | None = None
+    """Of a veth: index of the other end, in that end's namespace."""
+    peer_netnsid: int | None = None
+    """Of a veth: the other end's namespace, as this one numbers it."""
     vxlan: Vxlan | None = None
+    """What makes it a VXLAN device; else null."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One route of a main table. `mtu` is RTAX_MTU in bytes (None: the device's), `locked` its lock bit."""
 
-    family: int  # 4 or 6
-    destination: str  # "10.42.1.0/24", "10.42.0.7/32", "default"
+    family: int
+    """4 or 6."""
+    destination: str
+    """Where to: a prefix, or "default"."""
     device: str
+    """Device it leads through."""
     gateway: str | None = None
+    """Next hop; null when the destination is on the link."""
     mtu: int | None = None
+    """MTU of the route, in bytes (RTAX_MTU); null: the device's counts."""
     locked: bool = False
+    """True when the kernel may not learn a smaller path MTU for it (`mtu lock`)."""
     advmss: int | None = None
+    """Largest TCP segment that is announced, in bytes; null: the kernel's own."""
 
     @property
     def tells(self) -> bool:
@@ -64,23 +84,40 @@ class PodPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     kernel's: a packet that one end sent and the other end's smaller MTU refused counts on both.
     """
 
-    netns: str  # name under /run/netns, or "pid:N"
-    inode: int  # of the namespace: the same number is the same namespace
+    netns: str
+    """Name of the pod's namespace under /run/netns, or "pid:N"."""
+    inode: int
+    """Inode of that namespace: the same number is the same namespace."""
     host_link: str
+    """The host end."""
     host_index: int
+    """Its index."""
     host_mtu: int
+    """Its MTU, in bytes."""
     pod_link: str
+    """The pod's end."""
     pod_index: int
+    """Its index in the pod."""
     pod_mtu: int
-    bridge: str | None = None  # the bridge the host end is a port of
-    addresses: tuple[str, ...] = ()  # of the pod's end, without prefix length
-    ipv6_mtu: int | None = None  # net.ipv6.conf.<pod_link>.mtu; None: no IPv6
+    """Its MTU, in bytes."""
+    bridge: str | None = None
+    """Bridge that the host end is a port of."""
+    addresses: tuple[str, ...] = ()
+    """Addresses of the pod's end, without prefix length."""
+    ipv6_mtu: int | None = None
+    """What the pod's end sends by IPv6 at most, in bytes (net.ipv6.conf.*.mtu); null without IPv6."""
     routes: tuple[Route, ...] = ()
+    """Routes of the pod."""
     others: tuple[str, ...] = ()
+    """Other interfaces of the pod, which are read and never changed."""
     host_rx_dropped: int = 0
+    """Packets that the host end dropped when it received."""
     host_tx_dropped: int = 0
+    """Packets that the host end dropped when it sent."""
     pod_rx_dropped: int = 0
+    """Packets that the pod's end dropped when it received."""
     pod_tx_dropped: int = 0
+    """Packets that the pod's end dropped when it sent."""
 
     @property
     def limit(self) -> int:
@@ -99,43 +136,65 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     guessed from a name.
     """
 
-    peer: str  # the address of the first such peer
+    peer: str
+    """Address of the first node that is reached this way."""
     device: str
-    mtu: int  # of the device
-    route_mtu: int | None = None  # RTAX_MTU of the route, when it has one: the smaller of both counts
+    """The NIC, as the kernel's routing has it."""
+    mtu: int
+    """MTU of the NIC, in bytes."""
+    route_mtu: int | None = None
+    """MTU of the route, in bytes, where it has one: the smaller of both counts."""
     source: str | None = None
+    """Address that is sent from."""
 
 
 class NodeFile(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A file of the node that a CNI reads or writes."""
 
     path: str
+    """Its path on the node."""
     text: str
-    modified: float = 0.0  # seconds since the epoch
+    """What stands in it, as far as the rules need it."""
+    modified: float = 0.0
+    """When it was written, in seconds since the epoch."""
 
 
 class JournalStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What a node has written down of a change of this boot: its name, and whether it came to its end."""
 
     name: str
+    """Name of the change."""
     ended: bool
+    """True when it came to its end."""
 
 
 class NodeObservation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """All that one node shows: its links and main-table routes, pod ports, NICs to its peers, CNI files."""
 
     node: str
+    """Name of the node."""
     links: tuple[Link, ...] = ()
+    """Interfaces of the node."""
     routes: tuple[Route, ...] = ()
+    """Routes of its main tables that limit what is sent, and the default ones."""
     uplinks: tuple[Uplink, ...] = ()
+    """NICs by which it reaches other nodes."""
     ports: tuple[PodPort, ...] = ()
+    """Where pods meet it."""
     files: tuple[NodeFile, ...] = ()
-    errors: tuple[str, ...] = ()  # what could not be read, a sentence each
+    """Files of the CNI."""
+    errors: tuple[str, ...] = ()
+    """What could not be read, a sentence each."""
     journals: tuple[JournalStatus, ...] = ()
-    host_pins: tuple[str, ...] = ()  # where routes of kubemtu for the node's own traffic lead to
+    """Changes that it has written down since it booted."""
+    host_pins: tuple[str, ...] = ()
+    """Where routes that kubemtu made for the node's own traffic lead to."""
     kernel: str = ""
-    observed_at: float = 0.0  # seconds since the epoch, on the node's clock; from a cluster, on the server's
-    refused: str = ""  # why its agent does not obey what its NodeMTU asks; empty: it does, or nothing is asked
+    """Release of its kernel."""
+    observed_at: float = 0.0
+    """When, in seconds since the epoch: by the node's clock, and in a cluster by the API server's."""
+    refused: str = ""
+    """Why its agent does not obey what its NodeMTU asks; empty: it does, or nothing is asked."""
 
     def link(self, name: str) -> Link | None:
         """Return the link of that name, or None."""
@@ -154,7 +213,9 @@ class PortRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
 
     prefixes: tuple[str, ...] = ()
+    """Beginnings of the host ends' names."""
     bridge: str | None = None
+    """Bridge that host ends are ports of."""
 
     @property
     def names_any(self) -> bool:

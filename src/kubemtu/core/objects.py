@@ -18,10 +18,15 @@ class Ref(msgspec.Struct, frozen=True, kw_only=True, rename="camel", order=True)
     """The address of one object of the API: enough to read it, to patch it and to print it as kubectl would."""
 
     api_version: str
+    """Group and version."""
     kind: str
+    """The kind."""
     plural: str
+    """The kind as it stands in addresses."""
     name: str
+    """Name of the object."""
     namespace: str | None = None
+    """Namespace of the object; null for cluster-wide ones."""
 
     def __str__(self) -> str:
         where = f"{self.namespace}/" if self.namespace else ""
@@ -60,7 +65,9 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     body: dict[str, object]
-    origin: str = ""  # a file name and line, for objects read from disk
+    """The whole object, as the API gave it."""
+    origin: str = ""
+    """File and line of an object that was read from a file; else empty."""
 
     @classmethod
     def of(cls, body: dict[str, object], origin: str = "") -> Self:

@@ -15,9 +15,12 @@ SCHEMA = "kubemtu.io/snapshot/v1"
 class Unread(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Something that should have been read and was not: an entry, not a crash."""
 
-    what: str  # "ConfigMap kube-system/kubelet-config", "node n2"
+    what: str
+    """What it is: an object, or a node."""
     why: Literal["forbidden", "absent", "malformed", "broken", "unreachable", "no agent", "not in the files"]
+    """Why it was not read."""
     message: str
+    """The same in a sentence, with what to do."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", dict=True):
@@ -26,13 +29,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", dict=T
     `taken_at`: when, in seconds since the epoch, by the clock of the API server where there is one; 0: unknown.
     """
 
-    source: str  # "cluster https://...", "folder manifests/"
-    offline: bool = False  # from saved manifests: no node was observed, and none is expected to be
+    source: str
+    """Where it was taken: the cluster's address, or the files."""
+    offline: bool = False
+    """True for saved manifests: no node was observed, and none is expected to be."""
     objects: tuple[Object, ...] = ()
+    """Objects of the API."""
     nodes: tuple[net.NodeObservation, ...] = ()
+    """What each node shows."""
     unread: tuple[Unread, ...] = ()
+    """What is missing."""
     taken_at: float = 0.0
+    """When, in seconds since the epoch, by the API server's clock where there is one; 0 when not known."""
     schema: str = SCHEMA
+    """Version of this form."""
 
     def find(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
         """Return the object of that kind and name (in that namespace, if one is given), or None."""

@@ -46,46 +46,84 @@ IFCONFIG = "ifconfig | grep cali | cut -d' ' -f1 | tr -d : | xargs -n1 -I{} ifco
 IP = "ip -o link | grep -o 'cali[0-9a-f]*' | sort -u | xargs -n1 -I{} ip link set {} mtu %d up"
 
 
-class StoryRow(msgspec.Struct, frozen=True, kw_only=True):
+class FaultRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the fault cost in the seconds before anything was changed."""
+
+    udp_lost_silently: int
+    """Datagrams that were lost without a word to their sender."""
+    icmp_errors: int
+    """Datagrams that a router answered with "too big"."""
+    emsgsize_errors: int
+    """Sends that the local kernel refused with EMSGSIZE."""
+    tcp_longest_stall_ms: float
+    """The longest time in which a connection did not move, in milliseconds."""
+
+
+class StoryRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What one way to change the MTU cost, from the first change to five seconds after the last.
 
-    The first five must be zero for a change that nobody notices. `told_*` are packets whose sender was told (a local
-    EMSGSIZE, a router's ICMP): path-MTU discovery at work, not loss. `before` is what the fault cost in the seconds
-    before anything was changed.
+    The first five must be zero for a change that nobody notices.
     """
 
     udp_lost_silently: int
+    """Datagrams that were lost without a word to their sender."""
     tcp_resets: int
+    """Connections that were reset."""
     connect_failures: int
+    """Connections that could not be made."""
     pods_restarted: int
+    """Pods that were restarted."""
     tcp_stuck: int
+    """Connections on which nothing moved any more in the end."""
     tcp_longest_stall_ms: float
+    """The longest time in which a connection did not move, in milliseconds."""
     seconds: float
+    """How long the change took, in seconds."""
     udp_sent: int
-    told_emsgsize: int
-    told_icmp: int
+    """Datagrams that were sent."""
+    emsgsize_errors: int
+    """Sends that the local kernel refused with EMSGSIZE: path-MTU discovery at work, not loss."""
+    icmp_errors: int
+    """Datagrams that a router answered with "too big": path-MTU discovery at work, not loss."""
     veth_drops: int
+    """Packets that the ends of veths dropped."""
     retransmits: int
+    """TCP segments that were sent again."""
     connect_attempts: int
-    before: dict[str, float]
-    errors: dict[str, int] = {}  # what programs were told by their sockets over the whole run, by name
+    """Connections that were tried."""
+    before: FaultRow
+    """What the fault cost in the seconds before anything was changed."""
+    errors: dict[str, int] = {}
+    """What programs were told by their sockets over the whole run, by name of the error."""
     flaws: tuple[str, ...] = ()
+    """What speaks against the count itself, a sentence each."""
 
 
-class Story(msgspec.Struct, frozen=True, kw_only=True):
+class Story(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The JSON of `kubemtu demo`."""
 
     findings_before: tuple[Finding, ...]
+    """What `check` found in the fault."""
     findings_after: tuple[Finding, ...]
+    """What `check` found in the end."""
     proof: proof.Proof | None
+    """What full-size packets from pod to pod proved in the end."""
     kubemtu: StoryRow
+    """What the change cost with kubemtu."""
     popular_fix: StoryRow | None
+    """What it cost with the popular command; null where that was not run."""
     popular_command: str
+    """That command."""
     seconds: float
-    relief_seconds: float | None = None  # from the first write to the last pin of all nodes
-    why_before: str = ""  # what `why` says of one path between two nodes
+    """How long all of it took, in seconds."""
+    relief_seconds: float | None = None
+    """Seconds from the first write to the last pin of all nodes."""
+    why_before: str = ""
+    """What `why` said of one path between two nodes in the fault."""
     why_after: str = ""
+    """The same in the end."""
     schema: str = "kubemtu.io/demo/v1"
+    """Version of this form."""
 
 
 class Stage(Protocol):
@@ -230,17 +268,17 @@ def row(tally: Tally, *, seconds: float, restarted: int) -> StoryRow:
         tcp_longest_stall_ms=round(max(one.tcp_longest_stall_ms for one in counted), 1),
         seconds=round(seconds, 2),
         udp_sent=sum(one.udp_sent for one in counted),
-        told_emsgsize=sum(one.udp_told_emsgsize for one in counted),
-        told_icmp=sum(one.udp_told_icmp for one in counted),
+        emsgsize_errors=sum(one.udp_told_emsgsize for one in counted),
+        icmp_errors=sum(one.udp_told_icmp for one in counted),
         veth_drops=sum(one.veth_drops for one in counted),
         retransmits=sum(one.retransmits for one in counted),
         connect_attempts=sum(one.connect_attempts for one in counted),
-        before={
-            "udp_lost_silently": before.udp_lost_silently,
-            "told_icmp": before.udp_told_icmp,
-            "told_emsgsize": before.udp_told_emsgsize,
-            "tcp_longest_stall_ms": round(before.tcp_longest_stall_ms, 1),
-        },
+        before=FaultRow(
+            udp_lost_silently=before.udp_lost_silently,
+            icmp_errors=before.udp_told_icmp,
+            emsgsize_errors=before.udp_told_emsgsize,
+            tcp_longest_stall_ms=round(before.tcp_longest_stall_ms, 1),
+        ),
         errors=tally.errors,
         flaws=tally.flaws,
     )

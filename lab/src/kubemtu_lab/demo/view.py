@@ -19,13 +19,13 @@ ROWS = (
     ("seconds for the change", "seconds"),
     ("for scale: datagrams sent", "udp_sent"),
     ("for scale: connects tried", "connect_attempts"),
-    ("senders told by EMSGSIZE (no loss)", "told_emsgsize"),
-    ("senders told by ICMP (no silent loss)", "told_icmp"),
+    ("senders told by EMSGSIZE (no loss)", "emsgsize_errors"),
+    ("senders told by ICMP (no silent loss)", "icmp_errors"),
 )
 BEFORE = (
     ("datagrams lost without a word", "udp_lost_silently"),
-    ("senders told by ICMP", "told_icmp"),
-    ("senders told by EMSGSIZE", "told_emsgsize"),
+    ("senders told by ICMP", "icmp_errors"),
+    ("senders told by EMSGSIZE", "emsgsize_errors"),
     ("longest TCP stall, ms", "tcp_longest_stall_ms"),
 )
 
@@ -103,6 +103,6 @@ def table(rows: dict[str, story.StoryRow]) -> str:
         lines.append(f"  {title:44}{values}")
     lines.append("Before the first change: what the fault itself costs")
     for title, field in BEFORE:
-        values = "".join(f"{row.before[field]:>18}" for row in rows.values())
+        values = "".join(f"{getattr(row.before, field):>18}" for row in rows.values())
         lines.append(f"  {title:44}{values}")
     return "\n".join(lines)

@@ -16,10 +16,15 @@ class EditValue(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="
     """
 
     ref: objects.Ref
+    """The object."""
     path: tuple[str, ...]
+    """Keys that lead from the object's root to the value."""
     before: str | int | None
+    """What must stand there now; null: nothing."""
     after: str | int | None
+    """What will stand there; null: nothing, the key is removed."""
     why: str
+    """What for."""
 
     def undo(self) -> "EditValue":
         """Return the edit that takes this one back, byte for byte."""
@@ -34,10 +39,15 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="ro
     """
 
     ref: objects.Ref
+    """The DaemonSet."""
     why: str
+    """What for."""
     conflist: str | None = None
+    """File that each node must hold afterwards; null: none is looked for."""
     mtu: int | None = None
-    held: tuple[int | None, ...] = ()  # what stands in it now, over all nodes; the undo looks for that, if it is one
+    """What must stand in it, in bytes."""
+    held: tuple[int | None, ...] = ()
+    """What stands in it now, over all nodes; the way back looks for that, where it is one number."""
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="live"):
@@ -49,16 +59,27 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="live"
     """
 
     nodes: tuple["NodeTarget", ...]
-    pin_mtu: int  # the smallest MTU, old or new, that any device of the change has: what senders are pinned to
-    highest_mtu: int  # the largest
-    underlay: int  # the packet between nodes that carries a full pod packet: what the fabric must let through
+    """What each node shall be."""
+    pin_mtu: int
+    """What senders are pinned to, in bytes: the smallest MTU, old or new, of any device of the change."""
+    highest_mtu: int
+    """The largest MTU, old or new, of any device of the change, in bytes."""
+    underlay: int
+    """The packet between nodes that carries a full pod packet, in bytes: what the network must let through."""
     why: str
-    restore: bool = False  # back to what the nodes' journals recorded
+    """What for."""
+    restore: bool = False
+    """True on the way back: to what the nodes have written down."""
     start: migration.Phase = migration.Phase.RECORD
+    """Phase that the step begins with."""
     until: migration.Phase = migration.Phase.SETTLE
-    without: tuple[str, ...] = ()  # nodes that are left as they are, even when their agents answer
-    host_mtu: int | None = None  # what nodes themselves send at most to these hosts; None leaves their traffic alone
-    host_addresses: tuple[str, ...] = ()  # of all nodes, and of the API server
+    """Phase that the step ends with."""
+    without: tuple[str, ...] = ()
+    """Nodes that are left as they are, even when their agents answer."""
+    host_mtu: int | None = None
+    """What nodes themselves send at most to `hostAddresses`, in bytes; null leaves their own traffic alone."""
+    host_addresses: tuple[str, ...] = ()
+    """Addresses of all nodes and of the API server."""
 
     @property
     def relieves(self) -> bool:
@@ -85,18 +106,31 @@ class NodeTarget(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What one node shall be: MTUs in bytes of the IP packet; None leaves a device alone."""
 
     node: str
+    """Name of the node."""
     ports: net.PortRule
-    pod_mtu: int  # what pods send at most
-    origin_mtu: int  # what pods of this node had before: where a rollback takes pods that were born meanwhile
-    device_mtu: int | None = None  # of the pods' devices, where their routes have `pod_mtu`; None: the devices have it
-    origin_device_mtu: int | None = None  # the same before, beside `origin_mtu`
+    """Which veths are the pod network's."""
+    pod_mtu: int
+    """What pods send at most, in bytes."""
+    origin_mtu: int
+    """What pods of this node had before, in bytes: where a rollback takes pods that were born meanwhile."""
+    device_mtu: int | None = None
+    """MTU of the pods' devices, in bytes, where only their routes have `podMtu`; null: the devices have it."""
+    origin_device_mtu: int | None = None
+    """The same before the change."""
     tunnel: str | None = None
+    """The overlay's tunnel device; null leaves it alone."""
     tunnel_mtu: int | None = None
-    origin_tunnel_mtu: int | None = None  # what the tunnel had before, where it is changed; None: an older kubemtu's
+    """Its MTU, in bytes."""
+    origin_tunnel_mtu: int | None = None
+    """What it had before, in bytes, where it is changed."""
     bridge: str | None = None
-    pod_networks: tuple[str, ...] = ()  # CIDRs: routes into them are where this node sends to pods of other nodes
-    running: int = 0  # pods there, whose senders are pinned meanwhile, as observed when the plan was made
-    changing: int | None = None  # those of them of which a device has another MTU; None: written by an older kubemtu
+    """The bridge of the pods; null without one."""
+    pod_networks: tuple[str, ...] = ()
+    """Prefixes into which this node sends to pods of other nodes."""
+    running: int = 0
+    """Pods there when the plan was made, whose senders are pinned meanwhile."""
+    changing: int | None = None
+    """Those of them of which a device has another MTU; null: written by an older kubemtu."""
 
 
 Step = EditValue | Rollout | Live
@@ -106,9 +140,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The whole change: `steps` in their order, for one CNI and one pod MTU."""
 
     cni: str
+    """The CNI."""
     target: int
+    """The MTU that pods shall have, in bytes."""
     current: int | None
+    """The MTU that pods get now, in bytes; null when there is not one."""
     steps: tuple[Step, ...]
-    remains: tuple[str, ...] = ()  # what this plan leaves as it is, a sentence each
+    """What is done, in this order."""
+    remains: tuple[str, ...] = ()
+    """What this plan leaves as it is, a sentence each."""
     warnings: tuple[str, ...] = ()
+    """What to think of first, a sentence each."""
     schema: str = SCHEMA
+    """Version of this form."""

@@ -29,7 +29,9 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
+    """A header; "pod" and "NIC" (or "path", where less than the NICs say gets through) at the ends."""
     size: int
+    """Bytes of the header; at the ends the MTU."""
 
 
 class Port(msgspec.Struct, frozen=True, kw_only=True):

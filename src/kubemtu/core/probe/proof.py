@@ -16,10 +16,17 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
 
     verdict: Literal["held", "refuted", "undecided"]
+    """"held" when all that was judged carries it, "refuted" when a path does not, "undecided" when none could be
+    judged.
+    """
     probes: int
+    """How many paths were judged."""
     arrived: int
-    against: tuple[str, ...] = ()  # one sentence for each path that does not carry it
-    unanswered: tuple[str, ...] = ()  # paths that answer nothing of any size (a policy, not an MTU), or too little
+    """On how many of those a full-size packet arrived."""
+    against: tuple[str, ...] = ()
+    """One sentence for each path that does not carry it."""
+    unanswered: tuple[str, ...] = ()
+    """Paths that answer nothing of any size (a policy, not an MTU), or too little to tell."""
 
 
 def carries(verdict: path_verdict.Verdict) -> bool:

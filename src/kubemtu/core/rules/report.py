@@ -44,34 +44,58 @@ class NodeLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One observed node in a report. MTUs in bytes, smallest first: of its pods' own ends, and of the host ends."""
 
     name: str
+    """Name of the node."""
     nic: str
+    """The NIC by which it reaches other nodes; empty when not known."""
     nic_mtu: int | None
+    """Its MTU, in bytes; null when not known."""
     tunnel: str | None
+    """The overlay's tunnel device; null without one."""
     tunnel_mtu: int | None
-    conflist_mtu: int | None  # what a pod gets that is created here now
+    """Its MTU, in bytes."""
+    conflist_mtu: int | None
+    """The MTU of a pod that is created here now, in bytes; null when not known."""
     pods: int
+    """How many pods of the pod network were seen here."""
     pod_mtus: tuple[int, ...]
+    """The MTUs of their own ends, smallest first."""
     host_mtus: tuple[int, ...]
-    unseen: int = 0  # pods that run here and whose interfaces were not found
+    """The MTUs of the host ends, smallest first."""
+    unseen: int = 0
+    """How many pods run here by the API whose interfaces were not seen."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What `check` found. `current` are the MTUs that running pods have, `missing` what could not be read."""
 
     verdict: Verdict
+    """What all of it comes to."""
     summary: str
+    """The same in one sentence."""
     cni: str
+    """The CNI."""
     variant: str
+    """How it was deployed."""
     encapsulation: str
+    """What pod packets are wrapped in between nodes."""
     recommended_mtu: int | None
+    """The MTU that pods should have, in bytes; null when it cannot be told."""
     current: tuple[int, ...]
+    """The MTUs that running pods have, smallest first."""
     layers: tuple[Layer, ...] = ()
+    """From the pod's MTU to the NIC's, header by header."""
     nodes: tuple[NodeLine, ...] = ()
+    """What each observed node has."""
     findings: tuple[Finding, ...] = ()
+    """What is wrong or could be better, causes first."""
     missing: tuple[str, ...] = ()
-    proven: tuple[str, ...] = ()  # a line for each layer that was measured, when that was asked for
-    remedy: Remedy | None = None  # what `plan` leads to, and what it mends; None where that is not known
+    """What could not be read, a sentence each."""
+    proven: tuple[str, ...] = ()
+    """A line for each layer that was measured, where that was asked for."""
+    remedy: Remedy | None = None
+    """What `plan` leads to, and what that mends; null where it is not known."""
     schema: str = SCHEMA
+    """Version of this form."""
 
 
 def judge(topology: Topology) -> tuple[Finding, ...]:
