@@ -26,7 +26,7 @@ class Members(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    places: tuple[request.MeshMember, ...]
+    members: tuple[request.MeshMember, ...]
     mtus: tuple[int, ...]
     silent: frozenset[str] = frozenset()
     bounds: tuple[policy.Bound, ...] = ()
@@ -39,72 +39,79 @@ class Members(msgspec.Struct, frozen=True, kw_only=True):
 
 def of(snapshot: Snapshot) -> list[Members]:
     """List the layers that this cluster has: each with two members or more, one of which can measure."""
-    zones = {found.name: found.text("metadata", "labels", ZONE) or "" for found in snapshot.each("Node")}
-    known = policy.known(snapshot).bounds
-    found = []
+    zones = {node.name: node.text("metadata", "labels", ZONE) or "" for node in snapshot.each("Node")}
+    bounds = policy.known(snapshot).bounds
+    layers = []
     for ipv6 in (False, True):
         family = ", IPv6" if ipv6 else ""
-        for name, places in (("nodes", _nodes(snapshot, zones, known, ipv6)), ("pods", _pods(snapshot, zones, ipv6))):
-            mtus = tuple(mtu for _, mtu in places if mtu is not None)
-            if len(places) > 1 and mtus:
-                silent = frozenset(place.node for place, mtu in places if mtu is None)
-                where = tuple(place for place, _ in places)
-                bounds = known if name == "nodes" and {*mtus} & {one.path_mtu for one in known} else ()
-                made = Members(name=f"{name}{family}", places=where, mtus=mtus, silent=silent, bounds=bounds)
-                found.append(made)
-    return sorted(found, key=lambda one: not one.name.startswith("nodes"))
+        for name, members in (("nodes", _nodes(snapshot, zones, bounds, ipv6)), ("pods", _pods(snapshot, zones, ipv6))):
+            mtus = tuple(mtu for _, mtu in members if mtu is not None)
+            if len(members) > 1 and mtus:
+                silent = frozenset(member.node for member, mtu in members if mtu is None)
+                bounding = bounds if name == "nodes" and {*mtus} & {bound.path_mtu for bound in bounds} else ()
+                layers.append(
+                    Members(
+                        name=f"{name}{family}",
+                        members=tuple(member for member, _ in members),
+                        mtus=mtus,
+                        silent=silent,
+                        bounds=bounding,
+                    )
+                )
+    return sorted(layers, key=lambda layer: not layer.name.startswith("nodes"))
 
 
 def _nodes(
-    snapshot: Snapshot, zones: Mapping[str, str], known: Sequence[policy.Bound], ipv6: bool
+    snapshot: Snapshot, zones: Mapping[str, str], bounds: Sequence[policy.Bound], ipv6: bool
 ) -> list[tuple[request.MeshMember, int | None]]:
-    found: list[tuple[request.MeshMember, int | None]] = []
+    members: list[tuple[request.MeshMember, int | None]] = []
     for node in snapshot.each("Node"):
-        seen = snapshot.observation(node.name)
+        observation = snapshot.observation(node.name)
         internal = [address for address in node_addresses(node) if (":" in address) is ipv6]
-        mtus = [min(one.mtu, one.route_mtu or one.mtu) for one in seen.uplinks] if seen is not None else []
+        uplinks = observation.uplinks if observation is not None else ()
+        mtus = [min(uplink.mtu, uplink.route_mtu or uplink.mtu) for uplink in uplinks]
         if internal:
-            place = request.MeshMember(node=node.name, address=internal[0], zone=zones[node.name])
-            bound = policy.smallest(known, node.name)
-            most = min([*mtus, *((bound.path_mtu,) if bound is not None else ())]) if mtus else None
-            found.append((place, most))
-    return found
+            member = request.MeshMember(node=node.name, address=internal[0], zone=zones[node.name])
+            bound = policy.smallest(bounds, node.name)
+            largest = min([*mtus, *((bound.path_mtu,) if bound is not None else ())]) if mtus else None
+            members.append((member, largest))
+    return members
 
 
 def _pods(snapshot: Snapshot, zones: Mapping[str, str], ipv6: bool) -> list[tuple[request.MeshMember, int | None]]:
     """Find one probe pod a node, and the MTU of its own interface; of a silent node what the API says of it."""
-    found: dict[str, tuple[request.MeshMember, int | None]] = {}
-    wanted: dict[str, str] = {}
+    members: dict[str, tuple[request.MeshMember, int | None]] = {}
+    node_of: dict[str, str] = {}
     for pod in _probes(snapshot):
         node = pod.text("spec", "nodeName") or ""
         for address in pod_addresses(pod):
             if (":" in address) is ipv6:
-                wanted[address] = node
+                node_of[address] = node
                 if node and snapshot.observation(node) is None and pod.text("status", "phase") == "Running":
-                    place = request.MeshMember(node=node, address=address, zone=zones.get(node, ""))
-                    found.setdefault(node, (place, None))
-    for seen in snapshot.nodes:
-        for port in seen.ports:
-            for address in wanted.keys() & set(port.addresses):
-                place = request.MeshMember(
-                    node=seen.node, address=address, link=port.host_link, zone=zones.get(seen.node, "")
+                    member = request.MeshMember(node=node, address=address, zone=zones.get(node, ""))
+                    members.setdefault(node, (member, None))
+    for observation in snapshot.nodes:
+        for port in observation.ports:
+            for address in node_of.keys() & set(port.addresses):
+                member = request.MeshMember(
+                    node=observation.node, address=address, link=port.host_link, zone=zones.get(observation.node, "")
                 )
-                found[seen.node] = (place, port.limit)
-    return list(found.values())
+                members[observation.node] = (member, port.limit)
+    return list(members.values())
 
 
 def _probes(snapshot: Snapshot) -> Iterable[Object]:
     return (pod for pod in snapshot.each("Pod") if pod.text("metadata", "labels", "app.kubernetes.io/name") == PROBES)
 
 
-def mixed(one: Members) -> str:
+def mixed(layer: Members) -> str:
     """Say what is expected where interfaces differ."""
-    sizes = sorted({*one.mtus})
-    by = next((bound for bound in one.bounds if bound.path_mtu == sizes[0]), None)
-    if by is not None:
-        return f"{one.name}: {sizes[0]} was expected, as {by.says} says; --expected N shows who takes more"
+    sizes = sorted({*layer.mtus})
+    bound = next((bound for bound in layer.bounds if bound.path_mtu == sizes[0]), None)
+    if bound is not None:
+        return f"{layer.name}: {sizes[0]} was expected, as {bound.says} says; --expected N shows who takes more"
     return (
-        f"{one.name}: their interfaces have {names(map(str, sizes))}, so {sizes[0]} was expected, which all have; "
+        f"{layer.name}: their interfaces have {names(map(str, sizes))}, so {sizes[0]} was expected, which all have; "
         f"--expected {sizes[-1]} shows who takes more"
     )
 
@@ -118,27 +125,27 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def left_out(snapshot: Snapshot, found: Sequence[Members], layers: Sequence[str]) -> LeftOut:
+def left_out(snapshot: Snapshot, layers_found: Sequence[Members], layers: Sequence[str]) -> LeftOut:
     """Name the nodes of which a layer that was asked for could measure nothing, and the layers that are not there.
 
     A cluster without a single probe pod has no such layer, which is said, and no node is named for it.
     """
-    listed = [node.name for node in snapshot.each("Node")]
-    missing: list[str] = []
+    all_nodes = [node.name for node in snapshot.each("Node")]
+    nodes: list[str] = []
     notes: list[str] = []
-    there = {place.node for one in found for place in one.places}
-    if nowhere := [name for name in listed if name not in there and snapshot.observation(name) is None]:
-        notes.append(f"no agent tells of node {names(nowhere)}: not measured")
-        missing += nowhere
-    absent = tuple(kind for kind in layers if not any(one.name.startswith(kind) for one in found))
+    measured_nodes = {member.node for layer in layers_found for member in layer.members}
+    if unreported := [name for name in all_nodes if name not in measured_nodes and snapshot.observation(name) is None]:
+        notes.append(f"no agent tells of node {names(unreported)}: not measured")
+        nodes += unreported
+    absent = tuple(kind for kind in layers if not any(layer.name.startswith(kind) for layer in layers_found))
     for kind in ("nodes", "pods"):
-        within = {place.node for one in found if one.name.startswith(kind) for place in one.places}
-        without = [name for name in listed if name not in within and name not in missing]
+        within = {member.node for layer in layers_found if layer.name.startswith(kind) for member in layer.members}
+        without = [name for name in all_nodes if name not in within and name not in nodes]
         if kind in layers and kind not in absent and without:
             why = {
                 "nodes": f"node {names(without)} has no InternalIP: nothing was measured between it and the others",
                 "pods": f"no probe pod runs on node {names(without)}: its pods' network was not measured",
             }
             notes.append(why[kind])
-            missing += without
-    return LeftOut(nodes=tuple(dict.fromkeys(missing)), layers=absent, notes=tuple(notes))
+            nodes += without
+    return LeftOut(nodes=tuple(dict.fromkeys(nodes)), layers=absent, notes=tuple(notes))

@@ -116,11 +116,11 @@ class MeshReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     def lines(self) -> tuple[str, ...]:
         """Write one line for each layer, and for what was left out."""
-        told = [
+        lines = [
             f"{one.name}: {one.summary.ok} of {one.summary.measured} ordered pairs carry {one.expected} bytes"
             for one in self.layers
         ]
-        return (*told, *(ABSENT[kind] for kind in self.absent_layers), *self.notes)
+        return (*lines, *(ABSENT[kind] for kind in self.absent_layers), *self.notes)
 
 
 async def run(
@@ -138,12 +138,12 @@ async def run(
     Raises Forbidden where the snapshot says that nodes, or what their agents tell, may not be read.
     """
     observe.permitted(snapshot, "nodemtus", "nodes", *(["pods"] if "pods" in layers else []))
-    _some(members.of(snapshot), snapshot, layers)
-    async with deadlines.asking_all(api, patience=PATIENCE) as line:
-        made = await measure(
-            line, snapshot, layers=layers, expected=expected, pps=pps, round_number=round_number, tell=tell
+    _chosen(members.of(snapshot), snapshot, layers)
+    async with deadlines.asking_all(api, patience=PATIENCE) as asking:
+        report = await measure(
+            asking, snapshot, layers=layers, expected=expected, pps=pps, round_number=round_number, tell=tell
         )
-        return msgspec.structs.replace(made, notes=(*made.notes, *line.errors))
+        return msgspec.structs.replace(report, notes=(*report.notes, *asking.errors))
 
 
 async def measure(
@@ -162,138 +162,155 @@ async def measure(
 
     Raises Unreachable when fewer than two nodes have an agent, UsageError for a rate at which a round takes too long.
     """
-    found = _some(members.of(snapshot), snapshot, layers)
-    mixed = [members.mixed(one) for one in found if (one.bounds or len({*one.mtus}) > 1) and expected is None]
-    done = []
-    for one in found:
-        size = expected or one.expected
-        done.append(await _layer(asking, one, size, pps=pps, round_number=round_number, tell=tell))
-    differ = any(len({*one.mtus}) > 1 for one in members.of(snapshot) if one.name.startswith("nodes"))
-    seen = network.seen(snapshot)
-    made = tuple(_advised(one, done, mixed=differ, seen=seen) for one in done)
-    left = members.left_out(snapshot, found, layers)
-    silent = [made.mesh.members[number].name for made in done for number in made.mesh.silent]
-    unmeasured = tuple(sorted({*left.nodes, *silent}))
+    measurable = members.of(snapshot)
+    chosen = _chosen(measurable, snapshot, layers)
+    expectations = [
+        members.mixed(layer) for layer in chosen if (layer.bounds or len({*layer.mtus}) > 1) and expected is None
+    ]
+    measured = [
+        await _layer(asking, layer, expected or layer.expected, pps=pps, round_number=round_number, tell=tell)
+        for layer in chosen
+    ]
+    differ = any(len({*layer.mtus}) > 1 for layer in measurable if layer.name.startswith("nodes"))
+    topology = network.seen(snapshot)
+    advised = tuple(_advised(layer, measured, mixed=differ, topology=topology) for layer in measured)
+    left_out = members.left_out(snapshot, chosen, layers)
+    silent = [layer.mesh.members[number].name for layer in measured for number in layer.mesh.silent]
+    unmeasured = tuple(sorted({*left_out.nodes, *silent}))
     report = MeshReport(
-        ok=not unmeasured and not left.layers and all(one.ok for one in made),
-        layers=made,
+        ok=not unmeasured and not left_out.layers and all(layer.ok for layer in advised),
+        layers=advised,
         unmeasured_nodes=unmeasured,
-        absent_layers=left.layers,
-        notes=(*left.notes, *mixed),
+        absent_layers=left_out.layers,
+        notes=(*left_out.notes, *expectations),
     )
-    if seen is None:
+    if topology is None:
         return report
-    aim = aims.of(seen, between_nodes=report.between_nodes, between_pods=report.between_pods)
-    return msgspec.structs.replace(report, remedy=aim)
+    remedy = aims.of(topology, between_nodes=report.between_nodes, between_pods=report.between_pods)
+    return msgspec.structs.replace(report, remedy=remedy)
 
 
-def _some(found: Sequence[members.Members], snapshot: Snapshot, layers: Sequence[str]) -> list[members.Members]:
+def _chosen(
+    found_layers: Sequence[members.Members], snapshot: Snapshot, layers: Sequence[str]
+) -> list[members.Members]:
     """Choose the layers that were asked for. Raises Unreachable when there is none."""
-    wanted = [one for one in found if one.name.partition(",")[0] in layers]
-    if not wanted:
-        notes = members.left_out(snapshot, wanted, layers).notes
+    chosen = [layer for layer in found_layers if layer.name.partition(",")[0] in layers]
+    if not chosen:
+        notes = members.left_out(snapshot, chosen, layers).notes
         raise errors.Unreachable(
             f"there are no two {' or '.join(layers)} to measure between: install what measures with `{INSTALL}`"
             + (f" ({'; '.join(notes)})" if notes else "")
         )
-    return wanted
+    return chosen
 
 
-def _advised(layer: MeshLayer, layers: Sequence[MeshLayer], *, mixed: bool, seen: Topology | None) -> MeshLayer:
+def _advised(layer: MeshLayer, layers: Sequence[MeshLayer], *, mixed: bool, topology: Topology | None) -> MeshLayer:
     """Add to a layer what to do about its faults, given what is so between the nodes themselves."""
     kind, _, family = layer.name.partition(",")
-    below = next((one for one in layers if one.name == f"nodes,{family}".rstrip(",")), None)
-    nodes = below.faults if below is not None else None
+    nodes_layer = next((candidate for candidate in layers if candidate.name == f"nodes,{family}".rstrip(",")), None)
+    nodes = nodes_layer.faults if nodes_layer is not None else None
     faults = tuple(
-        mesh_remedies.advised(fault, kind, layer.expected, nodes, mixed=mixed, network=seen) for fault in layer.faults
+        mesh_remedies.advised(fault, kind, layer.expected, nodes, mixed=mixed, network=topology)
+        for fault in layer.faults
     )
     return msgspec.structs.replace(layer, faults=faults)
 
 
 async def _layer(
-    asking: ProbeClient, taking: members.Members, size: int, *, pps: float, round_number: int, tell: OnProgress
+    asking: ProbeClient,
+    layer: members.Members,
+    size: int,
+    *,
+    pps: float,
+    round_number: int,
+    tell: OnProgress,
 ) -> MeshLayer:
-    places = sorted(taking.places, key=lambda place: (place.zone, place.node))
-    listed = tuple(rounds.MemberNode(name=place.node, zone=place.zone) for place in places)
-    plan = sampling.plan(listed, round_number=round_number, most_pps=pps or sampling.MOST_PPS)
+    sorted_members = sorted(layer.members, key=lambda member: (member.zone, member.node))
+    nodes = tuple(rounds.MemberNode(name=member.node, zone=member.zone) for member in sorted_members)
+    plan = sampling.plan(nodes, round_number=round_number, most_pps=pps or sampling.MOST_PPS)
     if plan.least_seconds > LONGEST:
         least = plan.peers_per_member * sampling.PACKETS / LONGEST
         raise errors.UsageError(
             f"at {pps:g} packets a second from each node a round takes {plan.least_seconds:,.0f} s, and "
-            f"{LONGEST:.0f} s can "
-            f"be waited for: --max-pps {math.ceil(least)} or more"
+            f"{LONGEST:.0f} s can be waited for: --max-pps {math.ceil(least)} or more"
         )
-    everybody = plan.peers_per_member == len(listed) - 1
-    asked = request.MeshRequest(
-        members=tuple(places), expected=size, offsets=() if everybody else plan.offsets, packets_per_second=pps
+    everybody = plan.peers_per_member == len(nodes) - 1
+    mesh_request = request.MeshRequest(
+        members=tuple(sorted_members), expected=size, offsets=() if everybody else plan.offsets, packets_per_second=pps
     )
     began = time.monotonic()
-    tell(f"{taking.name}: {len(listed)} measure {count(plan.peers_per_member, 'peer')} each")
-    asking.excuse(taking.silent)
-    told = await asking.ask(
-        request.ProbeRequest(mesh=asked, timeout_seconds=int(PATIENCE + plan.least_seconds * 2)),
-        on_reports=lambda have, of: tell(f"{taking.name}: {have} of {of} have measured"),
+    tell(f"{layer.name}: {len(nodes)} measure {count(plan.peers_per_member, 'peer')} each")
+    asking.excuse(layer.silent)
+    reports = await asking.ask(
+        request.ProbeRequest(mesh=mesh_request, timeout_seconds=int(PATIENCE + plan.least_seconds * 2)),
+        on_reports=lambda reported, asked: tell(f"{layer.name}: {reported} of {asked} have measured"),
     )
-    rows = [one.mesh_row for node, one in told.items() if one.mesh_row is not None and node not in taking.silent]
-    whole = rounds.Mesh(
-        members=listed,
+    rows = [
+        report.mesh_row for node, report in reports.items() if report.mesh_row is not None and node not in layer.silent
+    ]
+    mesh = rounds.Mesh(
+        members=nodes,
         expected=size,
         rows=tuple(sorted(rows, key=lambda row: row.sender)),
         offsets=None if everybody else plan.offsets,
     )
-    if whole.silent:
-        tell(f"{taking.name}: {count(len(whole.silent), 'node')} measured by the others")
-        whole = await neighbours.witnessed(asking, places, whole)
-    blamed = infer(whole)
-    if again := follow_up(whole, blamed, most=FOLLOWED):
-        tell(f"{taking.name}: {count(len(again), 'pair')} measured more closely")
-        whole = rounds.merged(whole, await _closer(asking, places, whole, again))
-        blamed = infer(whole)
+    if mesh.silent:
+        tell(f"{layer.name}: {count(len(mesh.silent), 'node')} measured by the others")
+        mesh = await neighbours.witnessed(asking, sorted_members, mesh)
+    faults = infer(mesh)
+    if pairs := follow_up(mesh, faults, most=FOLLOWED):
+        tell(f"{layer.name}: {count(len(pairs), 'pair')} measured more closely")
+        mesh = rounds.merged(mesh, await _closer(asking, sorted_members, mesh, pairs))
+        faults = infer(mesh)
     return MeshLayer(
-        name=taking.name,
+        name=layer.name,
         expected=size,
-        mesh=whole,
-        summary=rounds.summary(whole),
+        mesh=mesh,
+        summary=rounds.summary(mesh),
         plan=plan,
-        faults=blamed,
-        fragmenting_nodes=_cutting(told, rows, listed),
+        faults=faults,
+        fragmenting_nodes=_fragmenting(reports, rows, nodes),
         duration_seconds=round(time.monotonic() - began, 3),
     )
 
 
 async def _closer(
-    asking: ProbeClient, places: Sequence[request.MeshMember], whole: rounds.Mesh, pairs: Iterable[tuple[int, int]]
+    asking: ProbeClient, members: Sequence[request.MeshMember], mesh: rounds.Mesh, pairs: Iterable[tuple[int, int]]
 ) -> rounds.Mesh:
     """Measure some pairs by several flows; return these alone, as a mesh of the same members."""
-    ways = [
+    requests = [
         request.PathRequest(
-            name=f"{sender}>{peer}",
-            source=request.Namespace(node=places[sender].node, link=places[sender].link),
-            address=places[peer].address,
-            expected=whole.expected,
+            name=f"{sender}>{receiver}",
+            source=request.Namespace(node=members[sender].node, link=members[sender].link),
+            address=members[receiver].address,
+            expected=mesh.expected,
             cap_at_expected=True,
             flows=FLOWS,
         )
-        for sender, peer in pairs
+        for sender, receiver in pairs
     ]
-    results = await asking.paths(ways)
+    results = await asking.paths(requests)
     rows: dict[int, dict[int, request.PathResult]] = {}
-    for way in ways:
-        sender, _, peer = way.name.partition(">")
-        if way.name in results:
-            rows.setdefault(int(sender), {})[int(peer)] = results[way.name]
-    made = tuple(_row(sender, found) for sender, found in sorted(rows.items()))
-    return msgspec.structs.replace(whole, rows=made, offsets=())
+    for path_request in requests:
+        sender, _, receiver = path_request.name.partition(">")
+        if path_request.name in results:
+            rows.setdefault(int(sender), {})[int(receiver)] = results[path_request.name]
+    new_rows = tuple(_row(sender, found) for sender, found in sorted(rows.items()))
+    return msgspec.structs.replace(mesh, rows=new_rows, offsets=())
 
 
-def _row(sender: int, found: Mapping[int, request.PathResult]) -> rounds.MeshRow:
-    made = neighbours.row(sender, {peer: result.verdict for peer, result in found.items()})
-    return msgspec.structs.replace(made, packets=sum(result.packets for result in found.values()))
+def _row(sender: int, results: Mapping[int, request.PathResult]) -> rounds.MeshRow:
+    row = neighbours.row(sender, {peer: result.verdict for peer, result in results.items()})
+    return msgspec.structs.replace(row, packets=sum(result.packets for result in results.values()))
 
 
-def _cutting(
-    told: Mapping[str, request.ProbeReport], rows: Iterable[rounds.MeshRow], listed: Sequence[rounds.MemberNode]
+def _fragmenting(
+    reports: Mapping[str, request.ProbeReport], rows: Iterable[rounds.MeshRow], members: Sequence[rounds.MemberNode]
 ) -> tuple[str, ...]:
     """Name nodes whose own tunnel cut what their probes became: two fragments or more for each packet."""
-    good = {listed[row.sender].name: row.ok for row in rows}
-    return tuple(name for name, one in told.items() if good.get(name) and one.fragments_made >= CUT // 2 * good[name])
+    ok_pairs = {members[row.sender].name: row.ok for row in rows}
+    return tuple(
+        name
+        for name, report in reports.items()
+        if ok_pairs.get(name) and report.fragments_made >= CUT // 2 * ok_pairs[name]
+    )
