@@ -483,7 +483,7 @@ def test_silence_from_outside_says_nothing() -> None:
 
 
 def test_connections_prove_what_probes_do_not_reach() -> None:
-    found = ask(SILENT, WEB, OUTSIDE, seen=shown("proves"))
+    found = ask(SILENT, WEB, OUTSIDE, observed=shown("proves"))
     assert (found.is_mtu, found.confidence, found.mtu) == ("yes", "likely", 0)
     assert found.sentence == (
         "This is MTU: from default/web-1 to 203.0.113.7 large packets vanish and smaller ones arrive; nothing at "
@@ -494,17 +494,17 @@ def test_connections_prove_what_probes_do_not_reach() -> None:
 
 
 def test_connections_that_may_hang_for_another_reason_only_suggest_it() -> None:
-    found = ask(SILENT, WEB, OUTSIDE, seen=shown("suggests"))
+    found = ask(SILENT, WEB, OUTSIDE, observed=shown("suggests"))
     assert found.is_mtu == "unknown"
     assert found.sentence.startswith("This looks like MTU, which is not proven: from default/web-1 to 203.0.113.7 ")
 
 
 def test_connections_that_stand_still_altogether_say_nothing() -> None:
-    assert ask(SILENT, WEB, OUTSIDE, seen=shown("suggests", says=None)).sentence.startswith("It cannot be told")
+    assert ask(SILENT, WEB, OUTSIDE, observed=shown("suggests", says=None)).sentence.startswith("It cannot be told")
 
 
 def test_what_was_measured_is_believed_and_not_what_hangs() -> None:
-    found = ask(path(both("whole", 1450)), seen=shown("proves"))
+    found = ask(path(both("whole", 1450)), observed=shown("proves"))
     assert found.is_mtu == "no"
     assert any(SHOWS in fact for fact in found.evidence)
 

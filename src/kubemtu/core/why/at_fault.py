@@ -24,9 +24,9 @@ FATES: Final[Mapping[Kind, str]] = {
 
 def carried(view: PathView) -> int:
     """Return what arrives whole of what the sender's kernel sends whole."""
-    one = view.whole.direction
-    if view.verdict.kind == "stale path MTU" and one is not None:
-        return one.path_mtu_before
+    direction = view.whole.direction
+    if view.verdict.kind == "stale path MTU" and direction is not None:
+        return direction.path_mtu_before
     return view.verdict.mtu
 
 
@@ -35,13 +35,13 @@ def answer(case: PathCase, view: PathView) -> Diagnosis:
     location = locate(view)
     path = f"from {view.source.name} to {view.destination.name}{case.over_family}"
     path += ", or on the way back," if view.either_direction else ""
-    said = f"{path} packets above {carried(view)} {_fate(view, location)}"
+    clause = f"{path} packets above {carried(view)} {_fate(view, location)}"
     where = f" {location.words}" if location.words else ""
     remedy = remedy_for(view, location, case.network)
     one_way = _sound(case.other(view))
     return case.answer(
         "yes",
-        f"This is MTU: {said}{where}{_believed(case, view)}{_told(view)}{_other(case, view)}.",
+        f"This is MTU: {clause}{where}{_believed(case, view)}{_icmp(view)}{_other(case, view)}.",
         view,
         location,
         advise(view, location, one_way=one_way, flushed=case.flushed, remedy=remedy),
@@ -65,37 +65,40 @@ def _fate(view: PathView, location: Location) -> str:
 
 def _believed(case: PathCase, view: PathView) -> str:
     """Say what both ends take for the MTU of the path; a node that sends by a tunnel goes by that."""
-    here, there, other = view.source, view.destination, case.other(view)
+    source, destination, other = view.source, view.destination, case.other(view)
     if view.verdict.kind == "stale path MTU":
-        return f"; the kernel of {here.name} holds {carried(view)} for this path, learned or set by a route"
-    one, two = view.verdict.expected or here.mtu, other.verdict.expected if other is not None else there.mtu
-    way = view.whole.direction
-    if view.verdict.kind in directions.SILENT_KINDS and way is not None and way.path_mtu_after > view.verdict.mtu:
-        one = (
-            min(one, way.path_mtu_after) or way.path_mtu_after
-        )  # the kernel goes by what it learned, not by its interface
-    if one and two:
-        return f"; both ends believe {one}" if one == two else f"; {here.name} believes {one}, {there.name} {two}"
-    return f"; {here.name} believes {one}" if one else ""
+        return f"; the kernel of {source.name} holds {carried(view)} for this path, learned or set by a route"
+    ours = view.verdict.expected or source.mtu
+    theirs = other.verdict.expected if other is not None else destination.mtu
+    direction = view.whole.direction
+    silent = view.verdict.kind in directions.SILENT_KINDS
+    if silent and direction is not None and direction.path_mtu_after > view.verdict.mtu:
+        # The kernel goes by what it learned, not by its interface.
+        ours = min(ours, direction.path_mtu_after) or direction.path_mtu_after
+    if ours and theirs:
+        if ours == theirs:
+            return f"; both ends believe {ours}"
+        return f"; {source.name} believes {ours}, {destination.name} {theirs}"
+    return f"; {source.name} believes {ours}" if ours else ""
 
 
-def _told(view: PathView) -> str:
-    kind, one = view.verdict.kind, view.whole.direction
+def _icmp(view: PathView) -> str:
+    kind, direction = view.verdict.kind, view.whole.direction
     if kind == "lower":
         return "; ICMP says so, and TCP adapts when it hears it"
-    if kind == "masked" and one is not None:
+    if kind == "masked" and direction is not None:
         return f"; {_mask(view)}"
     return "; no ICMP comes back" if kind in directions.SILENT_KINDS else ""
 
 
 def _mask(view: PathView) -> str:
     """Say what keeps TCP going, and what it does not keep."""
-    one = view.whole.direction
-    segments = one.segments if one is not None else None
-    if one is not None and one.tcp_spared and segments is not None:
+    direction = view.whole.direction
+    segments = direction.segments if direction is not None else None
+    if direction is not None and direction.tcp_spared and segments is not None:
         by = "an MSS clamp" if segments.clamped else f"what {view.destination.name} asks for"
         return f"TCP is kept at {segments.allowed} by {by}, and UDP and QUIC are lost"
-    probing = one.probing if one is not None else 0
+    probing = direction.probing if direction is not None else 0
     return f"TCP finds its way after seconds of silence (tcp_mtu_probing={probing}), and UDP and QUIC do not"
 
 

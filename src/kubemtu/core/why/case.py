@@ -76,7 +76,7 @@ class PathCase(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def symptoms(self) -> tuple[tuple[str, records.Symptom], ...]:
         """Every symptom, and where it was seen."""
-        return tuple((one.where, symptom) for one in self.observed for symptom in one.symptoms)
+        return tuple((place.where, symptom) for place in self.observed for symptom in place.symptoms)
 
     def other(self, view: PathView) -> PathView | None:
         """Return the other direction."""
@@ -114,21 +114,27 @@ class PathCase(msgspec.Struct, frozen=True, kw_only=True):
     def _facts(self, view: PathView) -> Iterator[str]:
         yield from directions.facts(view)
         yield from view.notes
-        if forgetful := [one.where for one in self.observed if one.forgotten]:
+        if forgetful := [place.where for place in self.observed if place.forgotten]:
             yield f"{names(forgetful)} {has(len(forgetful))} forgotten all learned path MTUs before this was measured"
         for where, symptom in self.symptoms:
             yield f"{where}: {symptom.sentence}"
 
 
-def both_families(one: Diagnosis, other: Diagnosis) -> Diagnosis | None:
+def both_families(first: Diagnosis, other: Diagnosis) -> Diagnosis | None:
     """Join both families of the same two ends into one answer, where both are in order and carry the same."""
-    same = (one.source, one.destination, one.mtu) == (other.source, other.destination, other.mtu)
-    if not same or not one.family or one.family == other.family or {one.kind, other.kind} != {"ok"} or one.location:
+    same = (first.source, first.destination, first.mtu) == (other.source, other.destination, other.mtu)
+    if (
+        not same
+        or not first.family
+        or first.family == other.family
+        or {first.kind, other.kind} != {"ok"}
+        or first.location
+    ):
         return None
-    both = f"{one.family} and {other.family}"
+    joined = f"{first.family} and {other.family}"
     return msgspec.structs.replace(
-        one,
-        family=both,
-        sentence=one.sentence.replace(f" over {one.family} ", f" over {both} ", 1),
-        legs=(*one.legs, *other.legs),
+        first,
+        family=joined,
+        sentence=first.sentence.replace(f" over {first.family} ", f" over {joined} ", 1),
+        legs=(*first.legs, *other.legs),
     )

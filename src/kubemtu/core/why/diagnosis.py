@@ -18,10 +18,10 @@ from kubemtu.core.why.passive import PassiveSymptoms
 
 
 def diagnose(
-    here: Endpoint,
-    there: Endpoint,
+    source: Endpoint,
+    destination: Endpoint,
     legs: Sequence[Leg],
-    seen: Iterable[PassiveSymptoms] = (),
+    observed: Iterable[PassiveSymptoms] = (),
     *,
     family: str = "",
     flushed: bool = False,
@@ -32,47 +32,49 @@ def diagnose(
     `flushed`: both ends were made to forget all path MTUs that they had learned, before anything was measured.
     `network`: the pod network as `check` sees it, None where it is not recognised.
     """
-    forth, back = directions.forward_view(here, there, legs), directions.backward_view(here, there, legs)
+    forward = directions.forward_view(source, destination, legs)
+    backward = directions.backward_view(source, destination, legs)
     case = PathCase(
-        source=here,
-        destination=there,
-        forward=forth,
-        backward=back,
-        legs=directions.judged_legs(here, there, legs),
-        observed=tuple(seen),
+        source=source,
+        destination=destination,
+        forward=forward,
+        backward=backward,
+        legs=directions.judged_legs(source, destination, legs),
+        observed=tuple(observed),
         family=family,
         flushed=flushed,
         network=network,
     )
-    bad = [view for view in (forth, back) if view is not None and view.verdict.is_mtu == "yes"]
-    if bad:
+    limited = [view for view in (forward, backward) if view is not None and view.verdict.is_mtu == "yes"]
+    if limited:  # of two, first what nobody tells the sender, then what carries least
         return at_fault.answer(
-            case, min(bad, key=lambda one: (one.verdict.kind not in directions.SILENT_KINDS, at_fault.carried(one)))
+            case,
+            min(limited, key=lambda view: (view.verdict.kind not in directions.SILENT_KINDS, at_fault.carried(view))),
         )
-    if forth.verdict.kind in UNDECIDED and (found := _by_evidence(case)) is not None:
-        return found
+    if forward.verdict.kind in UNDECIDED and (by_evidence := _by_evidence(case)) is not None:
+        return by_evidence
     return not_at_fault.answer(case)
 
 
 def _by_evidence(case: PathCase) -> Diagnosis | None:
     """Answer by what connections prove, or at least suggest, where nobody answers probes."""
-    found = [pair for pair in case.symptoms if pair[1].says_mtu and pair[1].kind != "path MTU learned"]
-    proven = next((pair for pair in found if pair[1].sure == "proves"), None)
-    if proven is None and not found:
+    suspicious = [pair for pair in case.symptoms if pair[1].says_mtu and pair[1].kind != "path MTU learned"]
+    proven = next((pair for pair in suspicious if pair[1].sure == "proves"), None)
+    if proven is None and not suspicious:
         return None
-    where, symptom = proven or found[0]
+    where, symptom = proven or suspicious[0]
     view = case.forward
     silent = f"nothing at {case.destination.name} answers probes"
     path = f"from {case.source.name} to {case.destination.name}{case.over_family}"
-    answer = f"let {PROBES} pass to {case.destination.name}"
+    let_pass = f"let {PROBES} pass to {case.destination.name}"
     shown = symptom.sentence.partition(". ")[0]
     if proven is not None:
         sentence = (
             f"This is MTU: {path} large packets vanish and smaller ones arrive; {silent}, but at {where} {shown}."
         )
-        return case.answer("yes", sentence, view, _somewhere(case), f"{answer}: then the size is exact", sizes=False)
+        return case.answer("yes", sentence, view, _somewhere(case), f"{let_pass}: then the size is exact", sizes=False)
     sentence = f"This looks like MTU, which is not proven: {path} {silent}, but at {where} {shown}."
-    advice = f"ask again while it hangs: what goes on for longer proves more; or {answer}"
+    advice = f"ask again while it hangs: what goes on for longer proves more; or {let_pass}"
     return case.answer("unknown", sentence, view, _somewhere(case), advice, sizes=False)
 
 

@@ -43,9 +43,9 @@ def locate(view: PathView) -> Location:
         return Location(
             words=f"inside the tunnel between {here.node} and {there.node}", confidence="certain", cause="tunnel"
         )
-    found = _of_part(view) or _of_own_tunnel(view) or _of_interface(view)
-    if found is not None:
-        return found
+    location = _of_part(view) or _of_own_tunnel(view) or _of_interface(view)
+    if location is not None:
+        return location
     if there.kind == "service":
         return Location(words="", confidence="possible", cause="service")
     if not there.node:
@@ -153,14 +153,14 @@ def advise(
         return _held(view, flushed=flushed)
     if remedy is not None and location.carries and (remedy.stated_by or remedy.path_mtu != location.carries):
         return _known(view, location, remedy)
-    shown = remedy is not None and not location.carries and remedy.cause in SHOWN and remedy.mtu
-    told = remedy.words if remedy is not None and shown else _CURES[location.cause](view)
+    by_interfaces = remedy is not None and not location.carries and remedy.cause in SHOWN and remedy.mtu
+    advice = remedy.words if remedy is not None and by_interfaces else _CURES[location.cause](view)
     if location.cause == "network":
         way = f"on the way from {view.source.node} to" if one_way else f"between {view.source.node} and"
-        told += f" {way} {view.destination.node}"
+        advice += f" {way} {view.destination.node}"
     if location.carries:
-        told += f"; until then `kubemtu plan --nic-mtu {location.carries}` shows the pod MTU that fits"
-    return f"{told}; leave what masks it until that is done" if kind == "masked" else told
+        advice += f"; until then `kubemtu plan --nic-mtu {location.carries}` shows the pod MTU that fits"
+    return f"{advice}; leave what masks it until that is done" if kind == "masked" else advice
 
 
 def _known(view: PathView, location: Location, remedy: Remedy) -> str:

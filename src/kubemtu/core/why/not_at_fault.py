@@ -19,52 +19,52 @@ def answer(case: PathCase) -> Diagnosis:
     """Answer for a path on which no MTU stands in the way, or of which that cannot be told."""
     verdict = case.forward.verdict
     if verdict.kind == "unreachable":
-        answer: IsMtu = "no" if case.destination.has_agent or _dead(case) else "unknown"
-        looks, advice = _silence(case, answer)
+        is_mtu: IsMtu = "no" if case.destination.has_agent or _dead(case) else "unknown"
+        finding, advice = _silence(case, is_mtu)
     elif verdict.kind in UNDECIDED:
-        answer = "no" if proof.carries(verdict) else "unknown"
-        looks, advice = _losing(case)
+        is_mtu = "no" if proof.carries(verdict) else "unknown"
+        finding, advice = _losing(case)
     else:
         if (loss := selective.find(case.forward, case.legs)) is not None:
             return _selected(case, loss)
-        answer = "no"
-        looks, advice = _arriving(case)
-    begin = "This is not MTU" if answer == "no" else "It cannot be told whether this is MTU"
+        is_mtu = "no"
+        finding, advice = _arriving(case)
+    begin = "This is not MTU" if is_mtu == "no" else "It cannot be told whether this is MTU"
     path = f"from {case.source.name} to {case.destination.name}{case.over_family}"
     location = Location(words="", confidence="certain" if verdict.kind == "ok" else "likely", cause="outside")
-    return case.answer(answer, f"{begin}: {path} {looks}.", case.forward, location, advice)
+    return case.answer(is_mtu, f"{begin}: {path} {finding}.", case.forward, location, advice)
 
 
 def _selected(case: PathCase, loss: selective.Loss) -> Diagnosis:
     """Say what is lost by what it is; a datagram in fragments is lost because it is larger than the MTU."""
-    answer: IsMtu = "yes" if loss.size else "no"
+    is_mtu: IsMtu = "yes" if loss.size else "no"
     begin = "This is MTU" if loss.size else "This is not MTU"
     path = f"from {case.source.name} to {case.destination.name}{case.over_family}"
-    return case.answer(answer, f"{begin}: {path} {loss.sentence}.", case.forward, loss.location, loss.advice)
+    return case.answer(is_mtu, f"{begin}: {path} {loss.sentence}.", case.forward, loss.location, loss.advice)
 
 
 def _arriving(case: PathCase) -> tuple[str, str]:
     """Say that all is as it should be, but perhaps not all that is sent arrives."""
     size, back = case.forward.verdict.mtu, case.backward.verdict.mtu if case.backward is not None else 0
-    looks = f"packets of {size} bytes arrive whole"
+    finding = f"packets of {size} bytes arrive whole"
     if not back and case.forward.by_echo:
-        looks += " there, and echoes of them come back, whole or in pieces"
+        finding += " there, and echoes of them come back, whole or in pieces"
     elif not back:
-        looks += " there; the way back was not measured"
+        finding += " there; the way back was not measured"
     else:
-        looks += " both ways" if back == size else f" there, and of {back} back"
+        finding += " both ways" if back == size else f" there, and of {back} back"
     if case.forward.only_answers:
-        looks = (
+        finding = (
             f"nothing that {case.source.name} begins is answered, while what it answers arrives whole, {size} "
             "bytes of it"
         )
-        return f"{looks}: it looks like a NetworkPolicy or a firewall", "look at `kubectl get networkpolicies -A`"
+        return f"{finding}: it looks like a NetworkPolicy or a firewall", "look at `kubectl get networkpolicies -A`"
     lost, sent = directions.packets_lost(case.forward, case.backward)
     if lost >= LOST_LEAST and lost * LOSSY >= sent:
-        looks += f", but {100 * lost // sent} % of all packets are lost, small ones too"
-        return looks, COUNTERS
+        finding += f", but {100 * lost // sent} % of all packets are lost, small ones too"
+        return finding, COUNTERS
     return (
-        looks,
+        finding,
         "look at the application, DNS, certificates and policies; if it comes and goes, ask again while it is so",
     )
 
@@ -76,8 +76,8 @@ def _losing(case: PathCase) -> tuple[str, str]:
     size = f"; at least {verdict.mtu} bytes arrive" if verdict.mtu else ""
     if verdict.kind == "overloaded":
         return f"packets are dropped because they are not read in time{size}", "ask again when there is less load"
-    looks = f"so many packets are lost, small ones too{share}, that their size cannot be made out{size}"
-    return looks, f"{COUNTERS} first, then ask again"
+    finding = f"so many packets are lost, small ones too{share}, that their size cannot be made out{size}"
+    return finding, f"{COUNTERS} first, then ask again"
 
 
 def _dead(case: PathCase) -> LegView | None:
@@ -87,23 +87,25 @@ def _dead(case: PathCase) -> LegView | None:
     return nodes if nodes is not None and nodes.verdict.kind == "unreachable" else None
 
 
-def _silence(case: PathCase, answer: IsMtu) -> tuple[str, str]:
-    there, far = case.destination, case.forward.parts.get("far")
-    looks, measure = "a NetworkPolicy, a firewall, or nobody who is there", f"let {PROBES} pass"
-    beside, advice = "", f"see that {there.name} is up; to measure, {measure}"
+def _silence(case: PathCase, is_mtu: IsMtu) -> tuple[str, str]:
+    destination, far_leg = case.destination, case.forward.parts.get("far")
+    finding, measure = "a NetworkPolicy, a firewall, or nobody who is there", f"let {PROBES} pass"
+    beside, advice = "", f"see that {destination.name} is up; to measure, {measure}"
     if (nodes := _dead(case)) is not None:
         whole = nodes is case.forward.whole
         beside = "" if whole else f", and node {nodes.destination} does not answer {nodes.source} either"
-        looks = "a dead node, a missing route, or a firewall between the nodes"
-        advice = f"`kubectl get node {there.node}` says whether it is Ready; between nodes {PROBES} must pass"
-    elif far is not None and far.verdict.kind != "unreachable":
-        beside = f", though {there.name} answers its own node"
-        looks = "a NetworkPolicy, a firewall, or a missing route between the pods"
+        finding = "a dead node, a missing route, or a firewall between the nodes"
+        advice = f"`kubectl get node {destination.node}` says whether it is Ready; between nodes {PROBES} must pass"
+    elif far_leg is not None and far_leg.verdict.kind != "unreachable":
+        beside = f", though {destination.name} answers its own node"
+        finding = "a NetworkPolicy, a firewall, or a missing route between the pods"
         advice = f"look at `kubectl get networkpolicies -A`; to measure all the same, {measure}"
-    elif answer == "unknown":
-        looks = "a host that is down or drops probes"
-        address = there.addresses[0] if there.addresses else there.name
+    elif is_mtu == "unknown":
+        finding = "a host that is down or drops probes"
+        address = destination.addresses[0] if destination.addresses else destination.name
         named = f"[{address}]:443" if ":" in address else f"{address}:443"
-        advice = f"{measure} to {there.name}, name a TCP port that is open there, as in {named}, or ask again while a "
+        advice = (
+            f"{measure} to {destination.name}, name a TCP port that is open there, as in {named}, or ask again while a "
+        )
         advice += f"connection from {case.source.name} to it hangs: its own TCP tells then"
-    return f"nothing is answered, of whatever size{beside}: it looks like {looks}", advice
+    return f"nothing is answered, of whatever size{beside}: it looks like {finding}", advice

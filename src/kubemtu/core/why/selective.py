@@ -30,13 +30,13 @@ def find(view: PathView, legs: Sequence[Leg]) -> Loss | None:
 
 
 def _fragments(view: PathView) -> Loss | None:
-    direction, here, there = view.whole.direction, view.source, view.destination
+    direction, source, destination = view.whole.direction, view.source, view.destination
     if direction is None or direction.fragmented_datagrams != "vanish":
         return None
     lost = [role for role in ("near", "far", "nodes") if (part := view.parts.get(role)) and _vanish(part.direction)]
-    where = {"near": here.node, "far": there.node, "nodes": f"between {here.node} and {there.node}"}
-    at = where[lost[0]] if lost else there.node or there.name
-    words = at if at.startswith("between") else f"at {at}"
+    where = {"near": source.node, "far": destination.node, "nodes": f"between {source.node} and {destination.node}"}
+    where_lost = where[lost[0]] if lost else destination.node or destination.name
+    words = where_lost if where_lost.startswith("between") else f"at {where_lost}"
     size = view.verdict.mtu
     return Loss(
         sentence=f"fragments are dropped {words}: datagrams above {size} are lost, while packets up to that size arrive"
@@ -54,14 +54,14 @@ def _vanish(direction: Direction | None) -> bool:
 
 def _inside(view: PathView, legs: "dict[str, Leg]") -> Loss | None:
     """Find what is lost in the tunnel between two nodes that answer each other and their own pods by all protocols."""
-    here, there = view.source, view.destination
+    source, destination = view.source, view.destination
     whole, nodes, far = legs.get("whole"), legs.get("nodes"), legs.get("far")
     if (
         whole is None
         or nodes is None
         or far is None
-        or here.node == there.node
-        or not (here.vxlan_device or there.vxlan_device)
+        or source.node == destination.node
+        or not (source.vxlan_device or destination.vxlan_device)
     ):
         return None
     if view.only_answers or not view.whole.sound:  # what the other end begins is answered: a policy
@@ -77,7 +77,7 @@ def _inside(view: PathView, legs: "dict[str, Leg]") -> Loss | None:
         lost, arrives = "TCP", "UDP"
     else:
         return None
-    words = f"inside the tunnel between {here.node} and {there.node}"
+    words = f"inside the tunnel between {source.node} and {destination.node}"
     return Loss(
         sentence=f"{arrives} of {view.verdict.mtu} bytes arrives and {lost} of any size {_does(lost)} not, "
         f"{words}, though"

@@ -9,7 +9,7 @@ exceptions are measured again, more closely. What comes back is exceptions and c
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -27,6 +27,7 @@ from kubemtu.core.text.wording import count
 from kubemtu.flows import network, observe
 from kubemtu.flows.agents import deadlines
 from kubemtu.flows.agents.asking import ProbeClient
+from kubemtu.flows.agents.events import OnProgress
 from kubemtu.flows.measure import members, neighbours
 from kubemtu.kube import api as kube_api
 
@@ -41,8 +42,6 @@ ABSENT = {
     "--nodes` asks for the nodes alone",
 }
 CUT = 4  # fragments of a node's own packets for each full-size probe: above half of that, tunnels cut what they carry
-
-OnProgress = Callable[[str], None]
 
 
 class MeshLayer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
