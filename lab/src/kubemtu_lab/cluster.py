@@ -46,7 +46,7 @@ class Lab:
         self._child = child  # the supervisor's pid, where it is this process's own child
 
     @classmethod
-    def up(cls, found: scene.Scene, name: str | None = None, *, tethered: bool = True) -> Self:
+    def up(cls, blueprint: scene.Scene, name: str | None = None, *, tethered: bool = True) -> Self:
         """Start a lab and wait until its pods are ready; `tethered`: it ends with this process, however that ends.
 
         Raises:
@@ -54,8 +54,8 @@ class Lab:
             Impossible: this machine does not let us.
             StartFailed: it did not come up; the sentence quotes the end of its log.
         """
-        folder = state.make(name or found.name)
-        (folder / "scene.json").write_bytes(msgspec.json.encode(found))
+        folder = state.make(name or blueprint.name)
+        (folder / "scene.json").write_bytes(msgspec.json.encode(blueprint))
         report, told = os.pipe()
         tether, kept = os.pipe() if tethered else (-1, None)
         # The launcher ends at once, and its child, the supervisor, would be left to init, which in many containers
@@ -76,7 +76,7 @@ class Lab:
         os.close(told)
         if tethered:
             os.close(tether)
-        outcome = _read_line(report, UP_SECONDS + NODE_SECONDS * len(found.nodes))
+        outcome = _read_line(report, UP_SECONDS + NODE_SECONDS * len(blueprint.nodes))
         pid = outcome.get("pid")
         lab = cls(folder, tether=kept, child=pid if isinstance(pid, int) and pid else None)
         told_error = outcome.get("error") or ("" if outcome else _end_of_log(folder))
@@ -251,11 +251,11 @@ _GET_MTU = "from kubemtu_lab.rtnl import Rtnl; print(Rtnl().device(sys.argv[1]).
 
 
 @contextlib.asynccontextmanager
-async def cluster(found: scene.Scene, name: str | None = None) -> AsyncIterator[Lab]:
+async def cluster(blueprint: scene.Scene, name: str | None = None) -> AsyncIterator[Lab]:
     """Start a lab for a block of asynchronous code, without stopping the loop meanwhile."""
     import asyncio  # noqa: PLC0415  # the command line needs it not
 
-    lab = await asyncio.to_thread(Lab.up, found, name)
+    lab = await asyncio.to_thread(Lab.up, blueprint, name)
     try:
         yield lab
     finally:

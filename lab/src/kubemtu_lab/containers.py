@@ -257,5 +257,5 @@ def program_environment(pod: Object, env: Mapping[str, str]) -> dict[str, str]:
     return kept | {"HOME": "/"} | dict(env)
 
 
-def _list(found: object) -> list[object]:
-    return found if isinstance(found, list) else []
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

@@ -177,11 +177,11 @@ def _status(daemonset: Object, revision: str, kept: Mapping[str, Sequence[Object
     }
 
 
-def _most_unavailable(told: int | str, nodes: int) -> int:
+def _most_unavailable(limit: int | str, nodes: int) -> int:
     """Return how many nodes may be without a ready pod; a percentage rounds up, and at least one may."""
-    if isinstance(told, str) and told.endswith("%"):
-        return max(1, math.ceil(int(told.removesuffix("%")) * nodes / 100))
-    return max(1, int(told))
+    if isinstance(limit, str) and limit.endswith("%"):
+        return max(1, math.ceil(int(limit.removesuffix("%")) * nodes / 100))
+    return max(1, int(limit))
 
 
 def _pod(daemonset: Object, revision: str, node: str) -> Object:

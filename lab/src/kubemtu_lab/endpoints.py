@@ -79,8 +79,8 @@ class _EndpointSliceController:
         change = {part: fresh[part] for part in ("endpoints", "ports")}
         self._slices.enter(await self._api.patch(_where(fresh), change))
 
-    async def _delete(self, held: Object) -> None:
-        await self._api.delete(_where(held), uid=held["metadata"]["uid"])
+    async def _delete(self, endpoint_slice: Object) -> None:
+        await self._api.delete(_where(endpoint_slice), uid=endpoint_slice["metadata"]["uid"])
 
 
 def slices(service: Object, pods: Iterable[Object]) -> Iterator[Object]:
@@ -163,21 +163,23 @@ def _chooses(service: Object) -> bool:
     return bool(service["spec"].get("selector")) and service["spec"].get("type") != "ExternalName"
 
 
-def _is_ours(found: Object) -> bool:
-    return _KEPT_BY.items() <= (found["metadata"].get("labels") or {}).items()
+def _is_ours(endpoint_slice: Object) -> bool:
+    return _KEPT_BY.items() <= (endpoint_slice["metadata"].get("labels") or {}).items()
 
 
-def _owner(found: Object) -> str:
-    return next((str(each["uid"]) for each in found["metadata"].get("ownerReferences") or ()), "")
+def _owner(endpoint_slice: Object) -> str:
+    return next((str(each["uid"]) for each in endpoint_slice["metadata"].get("ownerReferences") or ()), "")
 
 
-def _key(found: Object) -> tuple[str, str]:
-    return found["metadata"]["namespace"], found["metadata"]["name"]
+def _key(endpoint_slice: Object) -> tuple[str, str]:
+    return endpoint_slice["metadata"]["namespace"], endpoint_slice["metadata"]["name"]
 
 
-def _plain(found: Object, part: str) -> list[Object]:
-    return found.get(part) or []
+def _plain(endpoint_slice: Object, part: str) -> list[Object]:
+    return endpoint_slice.get(part) or []
 
 
-def _where(found: Object) -> objects.Ref:
-    return informer.at(informer.ENDPOINT_SLICES, found["metadata"]["name"], found["metadata"]["namespace"])
+def _where(endpoint_slice: Object) -> objects.Ref:
+    return informer.at(
+        informer.ENDPOINT_SLICES, endpoint_slice["metadata"]["name"], endpoint_slice["metadata"]["namespace"]
+    )

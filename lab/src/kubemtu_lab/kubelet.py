@@ -160,14 +160,14 @@ class Kubelet:
             async with asyncio.timeout(seconds):
                 await self._installed.wait()
 
-    def _remember(self, pod: Object, found: object) -> None:
+    def _remember(self, pod: Object, value: object) -> None:
         """Keep on the lab's disk where a pod is, for those who enter it from outside."""
         name = f"pods/{pod.namespace}.{pod.name}"
-        if found is None:
+        if value is None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self._folder)
             return
-        state.write(self._folder, name, msgspec.json.encode(found))
+        state.write(self._folder, name, msgspec.json.encode(value))
 
     async def _on_thread(self, act: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, act)

@@ -66,10 +66,10 @@ class _NodeLifecycleController:
         await self._api.patch(informer.ref(PODS, pod), body, subresource="status")
 
 
-def _with_ready(found: Object, told: Mapping[str, str]) -> list[dict[str, object]]:
+def _with_ready(body: Object, condition: Mapping[str, str]) -> list[dict[str, object]]:
     """Return the conditions of a node or a pod, with another Ready among them."""
-    changed = dict(told) | {"lastTransitionTime": containers.now()}
+    changed = dict(condition) | {"lastTransitionTime": containers.now()}
     return [
         dict(each.body) | (changed if each.text("type") == "Ready" else {})
-        for each in found.each("status", "conditions")
+        for each in body.each("status", "conditions")
     ]

@@ -79,7 +79,7 @@ def of(pod: Object, container: Object, image: images.Image | None = None) -> Lim
 def command(
     argv: list[str],
     mounts: Sequence[Mount],
-    found: Limits,
+    limits: Limits,
     environment: Mapping[str, str],
     image: images.Image | None = None,
 ) -> list[str]:
@@ -87,19 +87,19 @@ def command(
 
     With an image it sees the image's files, and of the node's what is mounted.
     """
-    if not mounts and found == Limits() and image is None:
+    if not mounts and limits == Limits() and image is None:
         return argv
-    told = msgspec.to_builtins(found) | {"mounts": msgspec.to_builtins(mounts)}
+    told = msgspec.to_builtins(limits) | {"mounts": msgspec.to_builtins(mounts)}
     if image is not None:
         told["image"] = image.root
-    elif found.user or _may_not_pass(found):
+    elif limits.user or _may_not_pass(limits):
         told["open"] = _needed(argv[0], environment)
     return [sys.executable, "-I", "-S", str(_PROGRAM), msgspec.json.encode(told).decode(), *argv]
 
 
-def _may_not_pass(found: Limits) -> bool:
+def _may_not_pass(limits: Limits) -> bool:
     """Return True for a program that a folder of somebody else may keep out, whoever it is."""
-    return found.capabilities is not None and CAPABILITIES.index("DAC_OVERRIDE") not in found.capabilities
+    return limits.capabilities is not None and CAPABILITIES.index("DAC_OVERRIDE") not in limits.capabilities
 
 
 def _needed(program: str, environment: Mapping[str, str]) -> list[str]:

@@ -52,5 +52,5 @@ async def _empty(api: Api, ending: Object, changed: asyncio.Event) -> None:
     await api.replace({**ending.body, "spec": spec}, subresource="finalize")
 
 
-async def _delete(api: Api, want: Want, found: Object) -> None:
-    await api.delete(informer.ref(want, found), uid=informer.uid(found))
+async def _delete(api: Api, want: Want, namespace: Object) -> None:
+    await api.delete(informer.ref(want, namespace), uid=informer.uid(namespace))

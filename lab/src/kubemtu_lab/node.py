@@ -148,6 +148,6 @@ def _read_settings(line: socket.socket) -> kubelet.Settings:
     return msgspec.json.decode(received, type=kubelet.Settings)
 
 
-def _tell(line: socket.socket, told: NodeMessage) -> None:
+def _tell(line: socket.socket, message: NodeMessage) -> None:
     with contextlib.suppress(OSError):  # a lab that ends listens no more
-        line.sendall(msgspec.json.encode(told) + b"\n")
+        line.sendall(msgspec.json.encode(message) + b"\n")

@@ -170,8 +170,8 @@ def _endpoints(slices: Sequence[Object], name: str, family: str, node: str | Non
                     yield address, number
 
 
-def _service(found: Object) -> tuple[str, str]:
-    metadata = found["metadata"]
+def _service(service: Object) -> tuple[str, str]:
+    metadata = service["metadata"]
     return metadata["namespace"], (metadata.get("labels") or {}).get(OF_SERVICE, "")
 
 

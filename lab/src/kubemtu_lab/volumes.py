@@ -123,25 +123,25 @@ async def account(api: Api, pod: Object) -> Mount | None:
     return Mount(source=str(made), target=ACCOUNT_FOLDER, read_only=True)
 
 
-def _files(volume: Object, held: dict[str, object]) -> Iterator[tuple[str, bytes, int]]:
+def _files(volume: Object, contents: dict[str, object]) -> Iterator[tuple[str, bytes, int]]:
     """Yield path, content and mode of the files of a volume: all keys, or those that it names."""
     mode = volume.integer("secret", "defaultMode") or MODE
     items = [*volume.each("secret", "items")]
     if not items:
-        yield from ((key, base64.b64decode(str(text), validate=True), mode) for key, text in held.items())
+        yield from ((key, base64.b64decode(str(text), validate=True), mode) for key, text in contents.items())
     for item in items:
         key, path = item.text("key") or "", item.text("path") or ""
-        if key in held and ".." not in Path(path).parts:
-            yield path.lstrip("/"), base64.b64decode(str(held[key]), validate=True), item.integer("mode") or mode
+        if key in contents and ".." not in Path(path).parts:
+            yield path.lstrip("/"), base64.b64decode(str(contents[key]), validate=True), item.integer("mode") or mode
         elif not volume.flag("secret", "optional"):
             raise ValueError(f"references non-existent secret key: {key}")
 
 
-def _made(wanted: Path) -> Path:
+def _made(path: Path) -> Path:
     """Make a folder of a pod, below one that only root enters: other pods see the node's /run too."""
     FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
-    wanted.mkdir(parents=True, exist_ok=True)
-    return wanted
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _volume(pod: Object, name: str) -> Path:

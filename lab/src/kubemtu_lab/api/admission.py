@@ -105,7 +105,7 @@ def established(definition: Object, now: datetime) -> Object:
     }
 
 
-def grace_seconds(pod: Object, asked: int | None) -> int:
+def grace_seconds(pod: Object, requested: int | None) -> int:
     """Return how long a pod may take to end; one that runs on no node, or has ended, takes no time.
 
     Source: kubernetes `pkg/registry/core/pod/strategy.go`, CheckGracefulDelete.
@@ -113,4 +113,4 @@ def grace_seconds(pod: Object, asked: int | None) -> int:
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
     if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
         return 0
-    return spec.get("terminationGracePeriodSeconds", 30) if asked is None else asked
+    return spec.get("terminationGracePeriodSeconds", 30) if requested is None else requested

@@ -27,11 +27,11 @@ def refused(refusal: errors.Refusal) -> Response:
     return as_json(refusal.status, refusal.code)
 
 
-def items(target: Target, found: Sequence[Object]) -> Sequence[Object]:
+def items(target: Target, objects: Sequence[Object]) -> Sequence[Object]:
     """Return the items of a list: those of built-in kinds say nothing of their kind, as the list says it."""
     if target.resource.custom:
-        return found
-    return [{field: value for field, value in item.items() if field not in ("apiVersion", "kind")} for item in found]
+        return objects
+    return [{field: value for field, value in item.items() if field not in ("apiVersion", "kind")} for item in objects]
 
 
 def success(target: Target, last: Object) -> Object:

@@ -106,12 +106,12 @@ def conflict(resource: Resource, name: str, why: str = MODIFIED) -> Refusal:
     return Refusal(409, "Conflict", message, _details(resource, name))
 
 
-def precondition(resource: Resource, name: str, field: str, wanted: str, found: object) -> Refusal:
+def precondition(resource: Resource, name: str, field: str, wanted: str, actual: object) -> Refusal:
     """409: what a DELETE says must be so is not; `field` is uid or resourceVersion."""
     label, end = ("UID", "deleted and then recreated") if field == "uid" else ("ResourceVersion", "modified")
     message = (
         f'Operation cannot be fulfilled on {resource.kind} "{name}": the {label} in the precondition ({wanted}) '
-        f"does not match the {label} in record ({found}). The object might have been {end}"
+        f"does not match the {label} in record ({actual}). The object might have been {end}"
     )
     return Refusal(409, "Conflict", message, _details(resource, name))
 
@@ -171,10 +171,10 @@ def _reason(text: str) -> str:
     return "FieldValueTypeInvalid" if " in body must be of type " in text else _CAUSES[text.partition(":")[0]]
 
 
-def invalid_options(kind: str, field: str, told: str) -> Refusal:
+def invalid_options(kind: str, field: str, sentence: str) -> Refusal:
     """422: the query or the options of a request make no sense; `kind` is one of meta/v1, such as ListOptions."""
     options = Resource(group="meta.k8s.io", version="v1", plural="", kind=kind)
-    return invalid(options, "", [(field, told)])
+    return invalid(options, "", [(field, sentence)])
 
 
 def not_acceptable() -> Refusal:
@@ -189,8 +189,8 @@ def forbidden(resource: Resource | None, name: str, why: str) -> Refusal:
     return Refusal(403, "Forbidden", f"{named} is forbidden: {why}", _details(resource, name))
 
 
-def too_large_version(asked: int, current: int) -> Refusal:
+def too_large_version(requested: int, current: int) -> Refusal:
     """504: a resourceVersion of the future, as a client of a server that has since lost its state asks for."""
-    message = f"Timeout: Too large resource version: {asked}, current: {current}"
+    message = f"Timeout: Too large resource version: {requested}, current: {current}"
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
     return Refusal(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})

@@ -99,15 +99,15 @@ class _Parser:
             return lambda given: not _truth(operand(given))
         return self._selected(self._primary())
 
-    def _selected(self, found: Evaluate) -> Evaluate:
+    def _selected(self, operand: Evaluate) -> Evaluate:
         while True:
             if self._takes("."):
-                found = _member(found, self._name())
+                operand = _member(operand, self._name())
             elif self._takes("["):
-                found = _element(found, self._either())
+                operand = _element(operand, self._either())
                 self._needs("]")
             else:
-                return found
+                return operand
 
     def _name(self) -> str:
         name = self._tokens[self._place]["word"] if self._place < len(self._tokens) else None
@@ -145,8 +145,8 @@ class _Parser:
         self._needs(")")
         holder = found
 
-        def present(given: Mapping[str, Value]) -> Value:
-            held = holder(given)
+        def present(variables: Mapping[str, Value]) -> Value:
+            held = holder(variables)
             if not isinstance(held, Mapping):
                 raise EvaluationFailed(f"no such key: {name}")
             return name in held
@@ -158,10 +158,10 @@ def _variable(word: str) -> Evaluate:
     if word in _WORDS:
         return lambda _given: _WORDS[word]
 
-    def variable(given: Mapping[str, Value]) -> Value:
-        if word not in given:
+    def variable(variables: Mapping[str, Value]) -> Value:
+        if word not in variables:
             raise EvaluationFailed(f"undeclared reference to '{word}'")
-        return given[word]
+        return variables[word]
 
     return variable
 
@@ -171,8 +171,8 @@ def _member(of: Evaluate, name: str) -> Evaluate:
 
 
 def _element(of: Evaluate, key: Evaluate) -> Evaluate:
-    def element(given: Mapping[str, Value]) -> Value:
-        held, wanted = of(given), key(given)
+    def element(variables: Mapping[str, Value]) -> Value:
+        held, wanted = of(variables), key(variables)
         try:
             return held[wanted]  # type: ignore[index]
         except (KeyError, IndexError, TypeError):
@@ -184,15 +184,15 @@ def _element(of: Evaluate, key: Evaluate) -> Evaluate:
 def _joined(left: Evaluate, right: Evaluate, *, decides: bool) -> Evaluate:
     """`||` and `&&`: one side that decides is enough, also where the other cannot be evaluated (langdef.md)."""
 
-    def joined(given: Mapping[str, Value]) -> Value:
+    def joined(variables: Mapping[str, Value]) -> Value:
         try:
-            if _truth(left(given)) is decides:
+            if _truth(left(variables)) is decides:
                 return decides
         except EvaluationFailed:
-            if _truth(right(given)) is decides:
+            if _truth(right(variables)) is decides:
                 return decides
             raise
-        return _truth(right(given))
+        return _truth(right(variables))
 
     return joined
 

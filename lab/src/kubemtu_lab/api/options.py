@@ -43,14 +43,14 @@ def check_write(verb: str, query: Mapping[str, str], content_type: str = "") -> 
         raise invalid_options(kind, "force", "Forbidden: may not be specified for non-apply patch")
 
 
-def check_dry_run(kind: str, asked: Sequence[str]) -> None:
+def check_dry_run(kind: str, stages: Sequence[str]) -> None:
     """Refuse a dry run of some other kind than `All`.
 
     Raises:
         Refusal: 422.
     """
-    if any(each != "All" for each in asked):
-        shown = msgspec.json.encode(list(asked)).decode()
+    if any(each != "All" for each in stages):
+        shown = msgspec.json.encode(list(stages)).decode()
         raise invalid_options(kind, "dryRun", f'Unsupported value: {shown}: supported values: "All"')
 
 
@@ -115,6 +115,6 @@ def _of_match(why: str) -> Refusal:
     return invalid_options("ListOptions", "resourceVersionMatch", f"Forbidden: resourceVersionMatch {why}")
 
 
-def _unsupported(value: str, known: Sequence[str]) -> str:
-    listed = ", ".join(f'"{each}"' for each in known)
+def _unsupported(value: str, supported: Sequence[str]) -> str:
+    listed = ", ".join(f'"{each}"' for each in supported)
     return f'Unsupported value: "{value}": supported values: {listed}'

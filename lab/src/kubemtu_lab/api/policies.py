@@ -134,9 +134,9 @@ def _request(user: Object, resource: Resource, fresh: Object, operation: str) ->
     }
 
 
-def _hold(policy: _Policy, given: Mapping[str, object], resource: Resource, fresh: Object, who: str) -> None:
+def _hold(policy: _Policy, variables: Mapping[str, object], resource: Resource, fresh: Object, who: str) -> None:
     try:
-        if not all(expressions.compiled(each.expression)(given) is True for each in policy.match_conditions):
+        if not all(expressions.compiled(each.expression)(variables) is True for each in policy.match_conditions):
             return
     except expressions.EvaluationFailed as failed:
         if policy.failure_policy == "Fail":
@@ -144,7 +144,7 @@ def _hold(policy: _Policy, given: Mapping[str, object], resource: Resource, fres
         return
     for each in policy.validations:
         try:
-            if expressions.compiled(each.expression)(given) is True:
+            if expressions.compiled(each.expression)(variables) is True:
                 continue
             told, reason = each.message or f"failed expression: {each.expression}", each.reason
         except expressions.EvaluationFailed as failed:
@@ -154,7 +154,7 @@ def _hold(policy: _Policy, given: Mapping[str, object], resource: Resource, fres
         raise _refusal(resource, fresh, f"{who} denied request: {told}", reason)
 
 
-def _refusal(resource: Resource, fresh: Object, told: str, reason: str) -> Refusal:
+def _refusal(resource: Resource, fresh: Object, sentence: str, reason: str) -> Refusal:
     """403, or what else a validation says, worded as apiserver's admission.NewForbidden."""
-    forbidden = errors.forbidden(resource, fresh["metadata"].get("name", ""), f"ValidatingAdmissionPolicy {told}")
+    forbidden = errors.forbidden(resource, fresh["metadata"].get("name", ""), f"ValidatingAdmissionPolicy {sentence}")
     return Refusal(_CODES.get(reason, 403), reason, forbidden.message, forbidden.details)

@@ -281,17 +281,17 @@ def _drop_nulls(item: Object) -> None:
                 _drop_nulls(each)
 
 
-def _in_go_words(resource: Resource, told: str) -> str:
+def _in_go_words(resource: Resource, message: str) -> str:
     head = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-    if found := _TOLD.match(told):
+    if found := _TOLD.match(message):
         expected = found["expected"].removesuffix(" | null")
         path = f"{resource.kind}.{_plain(found['path'])}".rstrip(".")
         got = _JSON_NAMES.get(found["got"], found["got"])
         expected = _GO_TYPES.get(expected, expected)
         return f"{head}json: cannot unmarshal {got} into Go struct field {path} of type {expected}"
-    if found := _LACKING.match(told):
+    if found := _LACKING.match(message):
         return f"{head}{_plain(found['path'])}: required field {found['field']} is missing"
-    return head + told
+    return head + message
 
 
 def _plain(path: str | None) -> str:

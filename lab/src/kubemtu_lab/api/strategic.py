@@ -78,12 +78,14 @@ def apply(target: Object, applied: Object, *, keyed: bool) -> Object:
     return merged
 
 
-def _apply_elements(keys: tuple[str, ...], held: list[Json], applied: list[Json]) -> list[Json]:
+def _apply_elements(keys: tuple[str, ...], elements: list[Json], applied: list[Json]) -> list[Json]:
     def known_by(element: Json) -> tuple[Json, ...]:
         return tuple(element.get(key) for key in keys)
 
     mine = {known_by(each): each for each in applied}
-    result = [apply(each, mine.pop(known_by(each)), keyed=True) if known_by(each) in mine else each for each in held]
+    result = [
+        apply(each, mine.pop(known_by(each)), keyed=True) if known_by(each) in mine else each for each in elements
+    ]
     return [*result, *(copied(each) for each in mine.values())]
 
 
@@ -126,15 +128,15 @@ def _merge_field(merged: Object, field: str, value: Json) -> None:
             merged[field] = copied({"": value})[""]
 
 
-def _merge_elements(field: str, held: list[Json], patch: list[Json]) -> list[Json]:
+def _merge_elements(field: str, elements: list[Json], patch: list[Json]) -> list[Json]:
     if not patch:
-        return held
+        return elements
     if {_PATCH: "replace"} in patch:
         return [merge({}, each) for each in patch if each != {_PATCH: "replace"}]
     key = merge_key(field, patch)
     if not key:
         raise bad_request(f"map does not contain declared merge key: {' or '.join(MERGE_KEYS[field])}, in {field}")
-    merged = list(held)
+    merged = list(elements)
     for change in patch:
         at = next((index for index, each in enumerate(merged) if each.get(key) == change[key]), None)
         directive = change.get(_PATCH)

@@ -101,7 +101,7 @@ def up(
     _welcome(made, found, time.monotonic() - began)
 
 
-def _with_port(found: "scenes.Scene", written: str) -> "scenes.Scene":
+def _with_port(scene: "scenes.Scene", written: str) -> "scenes.Scene":
     from kubemtu_lab.scenes import black_hole
 
     words, _, way = written.partition(":")
@@ -110,9 +110,9 @@ def _with_port(found: "scenes.Scene", written: str) -> "scenes.Scene":
         raise errors.UsageError(f"--port-mtu {written}: write an MTU of 68 to 65535 bytes, or NODE=MTU")
     if way not in _WAYS:
         raise errors.UsageError(f"--port-mtu {written}: a port drops in both directions, or :to-node, or :from-node")
-    for each in [node] if node else [every.name for every in found.nodes]:
-        found = black_hole(found, each, int(mtu), _WAYS[way])
-    return found
+    for each in [node] if node else [every.name for every in scene.nodes]:
+        scene = black_hole(scene, each, int(mtu), _WAYS[way])
+    return scene
 
 
 def _hole(node: "scenes.Node", nic: "scenes.Nic", *, is_first: bool) -> str:
@@ -125,7 +125,7 @@ def _hole(node: "scenes.Node", nic: "scenes.Nic", *, is_first: bool) -> str:
     )
 
 
-def _with_fault(found: "scenes.Scene", written: str) -> "scenes.Scene":
+def _with_fault(scene: "scenes.Scene", written: str) -> "scenes.Scene":
     from kubemtu_lab.scenes import FAULTS
 
     name, _, mtu = written.partition("=")
@@ -134,25 +134,25 @@ def _with_fault(found: "scenes.Scene", written: str) -> "scenes.Scene":
     make = FAULTS[name][0]
     if mtu and not (mtu.isascii() and mtu.isdigit() and len(mtu) <= 5):
         raise errors.UsageError(f"--fault {written}: write NAME=MTU, in bytes")
-    return make(found, int(mtu) if mtu else None)
+    return make(scene, int(mtu) if mtu else None)
 
 
-def _welcome(made: "Lab", found: "scenes.Scene", seconds: float) -> None:
-    pods = [pod for node in found.nodes for pod in node.pods]
+def _welcome(lab: "Lab", scene: "scenes.Scene", seconds: float) -> None:
+    pods = [pod for node in scene.nodes for pod in node.pods]
     terminal.echo(
-        f"lab {made.name} is up ({seconds:.1f} s): {len(found.nodes)} nodes, {len(pods)} pods. {found.summary}."
+        f"lab {lab.name} is up ({seconds:.1f} s): {len(scene.nodes)} nodes, {len(pods)} pods. {scene.summary}."
     )
-    if made.unready:
-        terminal.echo(f"Not ready, as this scene has it: {', '.join(made.unready)}.")
-    for place, node in enumerate(found.nodes):
+    if lab.unready:
+        terminal.echo(f"Not ready, as this scene has it: {', '.join(lab.unready)}.")
+    for place, node in enumerate(scene.nodes):
         for number, nic in enumerate(node.nics):
             if nic.port_mtu is not None and nic.port_mtu < nic.mtu:
                 terminal.echo(_hole(node, nic, is_first=place == number == 0))
-    terminal.echo(f"\n  export KUBECONFIG={made.kubeconfig}")
+    terminal.echo(f"\n  export KUBECONFIG={lab.kubeconfig}")
     terminal.echo("  kubemtu check")
     if pods:
         terminal.echo(f"  kubemtu lab exec {pods[0]} -- ip link")
-    terminal.echo(f"  kubemtu lab down {made.name}")
+    terminal.echo(f"  kubemtu lab down {lab.name}")
 
 
 @lab.command()

@@ -40,18 +40,18 @@ class Text:
         """Begin a part of the story."""
         terminal.echo("\n" + terminal.style(f"━━ {text}", bold=True) + "\n")
 
-    def report(self, found: rules_report.Report) -> None:
+    def report(self, checked: rules_report.Report) -> None:
         """Show what `check` says."""
-        terminal.echo(render.report(found, wrapping.width()))
+        terminal.echo(render.report(checked, wrapping.width()))
 
-    def answer(self, found: why_flow.PathReport) -> None:
+    def answer(self, answered: why_flow.PathReport) -> None:
         """Show what `why` says."""
-        for line in why.lines(found):
+        for line in why.lines(answered):
             terminal.echo(line)
 
-    def planned(self, whole: plan.Plan, found: topology.Topology) -> None:
+    def planned(self, whole: plan.Plan, as_planned: topology.Topology) -> None:
         """Show what `plan` says."""
-        terminal.echo(planning.text(whole, found, wrapping.width()))
+        terminal.echo(planning.text(whole, as_planned, wrapping.width()))
 
     def tell(self, event: events.Event) -> None:
         """Show one event of `apply`."""
@@ -75,13 +75,13 @@ class Quiet:
     def heading(self, text: str) -> None:
         """Nothing."""
 
-    def report(self, found: rules_report.Report) -> None:
+    def report(self, checked: rules_report.Report) -> None:
         """Nothing."""
 
-    def answer(self, found: why_flow.PathReport) -> None:
+    def answer(self, answered: why_flow.PathReport) -> None:
         """Nothing."""
 
-    def planned(self, whole: plan.Plan, found: topology.Topology) -> None:
+    def planned(self, whole: plan.Plan, as_planned: topology.Topology) -> None:
         """Nothing."""
 
     def tell(self, event: events.Event) -> None:

@@ -36,50 +36,50 @@ def named(name: str) -> scene.Scene:
         raise errors.UsageError(f"there is no scene {name}; choose one of: {', '.join(SCENES)}") from None
 
 
-def lost_iface(found: scene.Scene) -> scene.Scene:
+def lost_iface(base: scene.Scene) -> scene.Scene:
     """Somebody saved canal-config in a user interface that drops empty keys: canal_iface is gone (rancher#15010)."""
-    return found.with_fault(
+    return base.with_fault(
         scene.ConfigEdit(namespace="kube-system", name="canal-config", key="canal_iface", value=None)
     )
 
 
-def veth_mtu_edited(found: scene.Scene, mtu: int) -> scene.Scene:
+def veth_mtu_edited(base: scene.Scene, mtu: int) -> scene.Scene:
     """Somebody changed veth_mtu of era C and restarted nothing."""
-    return found.with_fault(
+    return base.with_fault(
         scene.ConfigEdit(namespace="kube-system", name="canal-config", key="veth_mtu", value=str(mtu))
     )
 
 
-def only_host_ends(found: scene.Scene, mtu: int) -> scene.Scene:
+def only_host_ends(base: scene.Scene, mtu: int) -> scene.Scene:
     """Somebody set the host ends of all veths, and only those: every larger packet from a pod is dropped in silence."""
-    ends = "cali*" if isinstance(found.cni, scene.Canal) else "veth*"
-    return found.with_fault(*(scene.HandSet(node=node.name, links=ends, mtu=mtu) for node in found.nodes))
+    ends = "cali*" if isinstance(base.cni, scene.Canal) else "veth*"
+    return base.with_fault(*(scene.HandSet(node=node.name, links=ends, mtu=mtu) for node in base.nodes))
 
 
-def icmp_filtered(found: scene.Scene) -> scene.Scene:
+def icmp_filtered(base: scene.Scene) -> scene.Scene:
     """Have a firewall on every node swallow the node's own ICMP: senders never learn the path MTU."""
-    return found.with_fault(*(scene.IcmpFiltered(node=node.name) for node in found.nodes))
+    return base.with_fault(*(scene.IcmpFiltered(node=node.name) for node in base.nodes))
 
 
 def black_hole(
-    found: scene.Scene, node: str, port_mtu: int, way: Literal["both", "to-node", "from-node"] = "both"
+    base: scene.Scene, node: str, port_mtu: int, way: Literal["both", "to-node", "from-node"] = "both"
 ) -> scene.Scene:
     """Let the switch port of a node take less than its NIC sends, both ways or in one."""
-    nics = found.nodes[found.number(node) - 1].nics
+    nics = base.nodes[base.number(node) - 1].nics
     first = scene.Nic(name=nics[0].name, mtu=nics[0].mtu, port_mtu=port_mtu, port_way=way)
-    return found.with_nics(node, first, *nics[1:])
+    return base.with_nics(node, first, *nics[1:])
 
 
-def udp_filtered(found: scene.Scene, port: int | None = None) -> scene.Scene:
+def udp_filtered(base: scene.Scene, port: int | None = None) -> scene.Scene:
     """Have a policy of every node drop the UDP that others send to its pods, or that to one port; ICMP and TCP pass."""
-    return found.with_fault(*(scene.PolicyDropped(node=node.name, protocol="udp", port=port) for node in found.nodes))
+    return base.with_fault(*(scene.PolicyDropped(node=node.name, protocol="udp", port=port) for node in base.nodes))
 
 
 def _needs_mtu(name: str, make: Callable[[scene.Scene, int], scene.Scene]) -> "Fault":
-    def checked(found: scene.Scene, mtu: int | None) -> scene.Scene:
+    def checked(built: scene.Scene, mtu: int | None) -> scene.Scene:
         if mtu is None:
             raise errors.UsageError(f"the fault {name} needs an MTU: {name}=1400")
-        return make(found, mtu)
+        return make(built, mtu)
 
     return checked
 

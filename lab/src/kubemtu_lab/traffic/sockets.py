@@ -146,9 +146,9 @@ def connection(kind: socket.AddressFamily) -> socket.socket:
     return made
 
 
-def abort_on_close(made: socket.socket) -> None:
+def abort_on_close(connection: socket.socket) -> None:
     """Make close() send RST and forget all: what is not yet acknowledged must not be sent again after the run."""
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def full_segment(connected: socket.socket) -> int:
@@ -198,13 +198,13 @@ def _ethtool(any_socket: socket.socket, device: str, command: int, value: int) -
     return arguments[1]
 
 
-def _only_its_family(made: socket.socket) -> None:
-    if made.family == socket.AF_INET6:
-        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+def _only_its_family(sock: socket.socket) -> None:
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
 
-def _cubic(made: socket.socket) -> None:
+def _cubic(sock: socket.socket) -> None:
     try:
-        made.setsockopt(socket.IPPROTO_TCP, _TCP_CONGESTION, b"cubic")
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_CONGESTION, b"cubic")
     except OSError:
         return  # not built into this kernel; its default serves as well

@@ -126,9 +126,9 @@ class Server:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._answering.add(_Answering(self._loop, made, self._served, self._ended))
 
-    def _ended(self, one: "_Answering") -> None:
-        self._retransmits += one.stream.retransmits
-        self._answering.discard(one)
+    def _ended(self, exchange: "_Answering") -> None:
+        self._retransmits += exchange.stream.retransmits
+        self._answering.discard(exchange)
 
 
 class _Answering:
