@@ -189,3 +189,4 @@ async def test_explain_tells_of_every_field_of_our_kinds(kubectl: Kubectl) -> No
                     f"KIND:       {names['kind']}",
                 ]
                 assert sorted(re.findall(r"^  (\w+)\t<", told, re.MULTILINE)) == sorted(schema["properties"])
+                assert "<no description>" not in told
