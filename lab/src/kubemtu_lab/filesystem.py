@@ -72,7 +72,7 @@ def _is_tmpfs_of_ours(folder: Path) -> bool:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether there is a folder that we may reach; buildah, run by root, leaves an /etc/cni for root alone."""
+    """Tell whether there is a folder that we may reach; buildah, run by root, leaves an /etc/cni for root alone."""
     try:
         return path.is_dir()
     except PermissionError:

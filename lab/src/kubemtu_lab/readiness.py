@@ -1,4 +1,4 @@
-"""Whether a container's program serves yet, as a kubelet finds out: by connecting to a TCP port of its pod.
+"""Tells whether a container's program serves yet, as a kubelet does: by connecting to a TCP port of its pod.
 
 Of the kinds of readinessProbe only tcpSocket is played; a container with another kind, or none, is ready once it runs.
 Source: kubernetes `pkg/kubelet/prober/worker.go`, `pkg/probe/tcp/tcp.go`, and the defaults of `pkg/apis/core/v1/

@@ -51,7 +51,7 @@ class LineScene(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def deep(self) -> bool:
-        """Whether only what TCP believes, or what the own tunnel cuts, tells what it is."""
+        """True where only what TCP believes, or what the own tunnel cuts, tells what is wrong."""
         return not {"masked", "outer fragments"}.isdisjoint(self.kinds)
 
     def commit(self, line: Line) -> None:
