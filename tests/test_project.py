@@ -119,3 +119,18 @@ def test_a_cni_that_is_named_outside_its_module_is_found(tmp_path: Path) -> None
     (tmp_path / "core/net.py").write_text("# see projectcalico/calico: felix/x.go\nprefix = 'cali'\n")
     (tmp_path / "agent.yaml").write_text("- name: run-flannel\n")
     assert words.named(tmp_path) == ["agent.yaml:1: flannel", "core/net.py:2: cali"]
+
+
+def test_tests_share_by_tests_support_alone() -> None:
+    """Whoever moves a test or a fixture breaks no other test."""
+    files = [path for folder in ("tests", "lab/tests", "scripts", "bench") for path in (ROOT / folder).rglob("*.py")]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.module}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(("tests", "lab.tests"))
+        if not node.module.startswith("tests.support")
+        if (node.module, [each.name for each in node.names]) != ("tests", ["support"])
+    ]
+    assert len(files) > 200
+    assert wrong == []
