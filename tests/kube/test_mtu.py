@@ -121,6 +121,7 @@ EDIT = plan.EditValue(
     after="1400",
     why="why",
 )
+SINCE = "2026-11-23T12:00:00Z"
 PLAN = plan.Plan(
     cni="canal",
     target=1400,
@@ -417,18 +418,36 @@ async def test_signs_come_while_nothing_is_written_and_end_with_the_driver(api: 
     assert ended.progress.epoch == 1
 
 
-async def test_conditions_keep_their_time_until_their_status_changes(api: Api) -> None:
+async def test_a_condition_says_whether_a_change_has_come_to_its_end(api: Api) -> None:
+    """And keeps its time until its status changes; what somebody else has set there stays."""
     await mtu.create_migration(api, "m", PLAN)
-    await mtu.set_condition(api, "m", "Other", status="Unknown", reason="R", message="x")
-    first = await mtu.set_condition(api, "m", "Ready", status="False", reason="Running", message="step 1")
-    second = await mtu.set_condition(api, "m", "Ready", status="False", reason="Running", message="step 2")
-    third = await mtu.set_condition(api, "m", "Ready", status="True", reason="Done", message="done")
-    times = [one.conditions[-1].last_transition_time for one in (first, second, third)]
-    assert times[0] == times[1] < times[2]
-    assert [(one.type, one.status, one.message) for one in third.conditions] == [
-        ("Other", "Unknown", "x"),
-        ("Ready", "True", "done"),
+    theirs = {"type": "Seen", "status": "Unknown", "reason": "R", "message": "", "lastTransitionTime": SINCE}
+    await api.patch(mtu.migration_ref("m"), {"status": {"conditions": [theirs]}}, subresource="status")
+    first = await mtu.advance(api, "m", undo.Progress(begun=True), "begin")
+    second = await mtu.advance(api, "m", undo.Progress(step=1), "done")
+    third = await mtu.advance(api, "m", undo.Progress(step=3, finished=True), "done")
+    assert [one.type for one in third.conditions] == ["Seen", "Complete"]
+    complete = [one.conditions[-1] for one in (first, second, third)]
+    assert [(one.status, one.reason) for one in complete] == [
+        ("False", "InProgress"),
+        ("False", "InProgress"),
+        ("True", "Applied"),
     ]
+    times = [one.last_transition_time for one in complete]
+    assert times[0] == times[1] < times[2]
+
+
+@pytest.mark.parametrize(
+    ("progress", "status", "reason"),
+    [
+        (undo.Progress(direction="backward", turned_step=2), "False", "RollingBack"),
+        (undo.Progress(direction="backward", turned_step=2, finished=True), "True", "RolledBack"),
+        (undo.Progress(direction="backward", turned_step=-1, finished=True), "True", "Abandoned"),
+    ],
+)
+def test_to_which_end_a_rollback_has_come(progress: undo.Progress, status: str, reason: str) -> None:
+    found = records.complete(progress, (), SINCE)
+    assert (found.status, found.reason, found.last_transition_time) == (status, reason, SINCE)
 
 
 async def test_following_a_migration(api: Api) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from kubemtu.core import net
 from kubemtu.core.change import migration
 from kubemtu.core.probe import request
+from kubemtu.kube import records
 from kubemtu.kube.records import Condition
 
 BEAT = 20.0  # seconds after which an unchanged observation is reported again; it counts as stale after sixty
@@ -55,15 +56,8 @@ def accepted(
         status, reason, message = "False", applied.refused_reason, "; ".join(applied.failures)[:MESSAGE]
     else:
         reason, message = "Obeyed", "the node is made what the spec says"
-    since = before.last_transition_time if before is not None and before.status == status else now
-    return Condition(
-        type=ACCEPTED,
-        status=status,
-        reason=reason,
-        message=message,
-        last_transition_time=since,
-        observed_generation=generation,
-    )
+    earlier = (before,) if before is not None else ()
+    return records.condition(ACCEPTED, status, reason, message, before=earlier, now=now, generation=generation)
 
 
 def quiet(observation: net.NodeObservation) -> net.NodeObservation:

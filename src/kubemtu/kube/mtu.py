@@ -6,7 +6,7 @@ under its resourceVersion, again whenever somebody else was first.
 
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -39,7 +39,6 @@ __all__ = [
     "note",
     "release",
     "renew",
-    "set_condition",
     "set_desired",
     "set_direction",
     "set_plan",
@@ -250,6 +249,7 @@ async def advance(
             )
         made: dict[str, object] = {
             "progress": records.encoded(progress),
+            "conditions": _conditions(api, present, progress),
             "journal": _journal(api, present, what, result),
         }
         return made | ({"driver": _sign(api, driver)} if driver is not None else {})
@@ -283,23 +283,6 @@ def _sign(api: Api, driver: str) -> dict[str, object]:
 async def note(api: Api, name: str, what: str, result: str = "") -> Migration:
     """Append a line to the journal of a migration."""
     return await _change_status(api, name, lambda present: {"journal": _journal(api, present, what, result)})
-
-
-async def set_condition(
-    api: Api, name: str, type_: str, *, status: Literal["True", "False", "Unknown"], reason: str, message: str
-) -> Migration:
-    """Set one condition of a migration; its time changes only with its status."""
-
-    def change(present: Migration) -> dict[str, object]:
-        before = next((one for one in present.conditions if one.type == type_), None)
-        since = (
-            before.last_transition_time if before is not None and before.status == status else records.moment(api.now())
-        )
-        made = Condition(type=type_, status=status, reason=reason, message=message, last_transition_time=since)
-        kept = [one for one in present.conditions if one.type != type_]
-        return {"conditions": [records.encoded(one) for one in (*kept, made)]}
-
-    return await _change_status(api, name, change)
 
 
 async def delete_migration(api: Api, name: str) -> bool:
@@ -339,6 +322,12 @@ async def _again(once: Callable[[], Awaitable[T]], api: Api) -> T:
                 raise
             await api.pause(TRIES - left)
     raise AssertionError("unreachable: the last round returns or raises")
+
+
+def _conditions(api: Api, present: Migration, progress: undo.Progress) -> list[object]:
+    complete = records.complete(progress, present.conditions, records.moment(api.now()))
+    others = [condition for condition in present.conditions if condition.type != complete.type]
+    return [records.listed(condition) for condition in (*others, complete)]
 
 
 def _journal(api: Api, present: Migration, what: str, result: str) -> list[object]:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
@@ -13,6 +13,7 @@ from kubemtu.core.probe import request
 from kubemtu.core.text import digits
 
 T = TypeVar("T")
+COMPLETE: Final = "Complete"
 Direction = Literal["forward", "relief", "backward"]  # relief: forward until every sender is pinned, and no further
 
 
@@ -119,6 +120,46 @@ def next_number(earlier: Iterable[Migration], now: float) -> int:
     within one, the second may seem the older.
     """
     return max((int(now * 1000), *(one.number + 1 for one in earlier)))
+
+
+def condition(
+    kind: str,
+    status: Literal["True", "False"],
+    reason: str,
+    message: str,
+    *,
+    before: Iterable[Condition],
+    now: str,
+    generation: int | None = None,
+) -> Condition:
+    """Make a condition, as of `now` (RFC 3339) unless one of its kind that was there `before` had the same status."""
+    earlier = next((one for one in before if one.type == kind), None)
+    since = earlier.last_transition_time if earlier is not None and earlier.status == status else now
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=message,
+        last_transition_time=since,
+        observed_generation=generation,
+    )
+
+
+def complete(progress: undo.Progress, before: Iterable[Condition], now: str) -> Condition:
+    """Say whether a change has come to its end, and to which, as the condition that `kubectl wait` waits for."""
+    status: Literal["True", "False"] = "True" if progress.finished else "False"
+    match progress:
+        case undo.Progress(finished=True, direction="forward"):
+            reason, message = "Applied", "the plan is carried out"
+        case undo.Progress(abandoned=True):
+            reason, message = "Abandoned", "it was given up before anything was changed"
+        case undo.Progress(finished=True):
+            reason, message = "RolledBack", "what it had changed is taken back"
+        case undo.Progress(direction="backward"):
+            reason, message = "RollingBack", "what it has changed is being taken back"
+        case _:
+            reason, message = "InProgress", "the plan is being carried out"
+    return condition(COMPLETE, status, reason, message, before=before, now=now)
 
 
 def moment(seconds: float) -> str:
