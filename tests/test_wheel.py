@@ -49,6 +49,14 @@ def test_it_holds_the_product_alone(wheel: zipfile.ZipFile, record_property: Cal
     assert {f"kubemtu/{name}" for name in DATA} <= {*names}
 
 
+def test_its_launchers_are_its_own(wheel: zipfile.ZipFile) -> None:
+    """Installers put their interpreter in the place of `#!python`; what they write for entry points begins slowly."""
+    launchers = {Path(name).name: wheel.read(name) for name in wheel.namelist() if ".data/scripts/" in name}
+    assert launchers.keys() == {"kubemtu", "kubectl-mtu"}
+    assert all(launcher.startswith(b"#!python\n") for launcher in launchers.values())
+    assert not [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+
+
 def test_it_asks_for_no_server_and_no_lab(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     wanted = email.message_from_bytes(wheel.read(name)).get_all("Requires-Dist", [])
