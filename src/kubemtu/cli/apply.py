@@ -74,7 +74,7 @@ def apply(
     FILE is a plan that `kubemtu plan --out FILE` saved; without it, a plan is made now. An interrupted change is
     carried on from where it stopped; while there is one, no other can be begun.
     """
-    wish = ApplyOptions(
+    options = ApplyOptions(
         file=file,
         mtu=mtu,
         nic_mtu=nic_mtu,
@@ -86,10 +86,10 @@ def apply(
         patience=patience,
         output_format=output_format,
     )
-    return asyncio.run(_apply(flags, wish))
+    return asyncio.run(_apply(flags, options))
 
 
-async def _apply(flags: kubeflags.KubeFlags, wish: ApplyOptions) -> int:
+async def _apply(flags: kubeflags.KubeFlags, options: ApplyOptions) -> int:
     from kubemtu.cli import planning, progress
     from kubemtu.flows.change import act, migrations
 
@@ -98,20 +98,20 @@ async def _apply(flags: kubeflags.KubeFlags, wish: ApplyOptions) -> int:
         open_one = await migrations.unfinished(api)
         if open_one is not None and open_one.progress.untouched:
             await migrations.give_up(api, open_one)
-            _say(f"{open_one.name} had stopped before it changed anything, and is given up.", wish)
+            _say(f"{open_one.name} had stopped before it changed anything, and is given up.", options)
             open_one = None
-        name = await (_carried_on(api, open_one, wish) if open_one is not None else _begun(api, wish))
+        name = await (_carried_on(api, open_one, options) if open_one is not None else _begun(api, options))
         if name is None:
             return errors.FINE
-        told = progress.Teller(wish.output_format)
-        waiting = msgspec.structs.replace(act.POLL, stall=wish.patience)
-        work = act.carry_out(api, name, told, unproven=wish.unproven, waiting=waiting)
+        told = progress.Teller(options.output_format)
+        waiting = msgspec.structs.replace(act.POLL, stall=options.patience)
+        work = act.carry_out(api, name, told, unproven=options.unproven, waiting=waiting)
         outcome = await progress.interruptible(work, told, name)
-    progress.end(outcome, wish.output_format)
+    progress.end(outcome, options.output_format)
     return errors.FINE
 
 
-async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", wish: ApplyOptions) -> str | None:
+async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", options: ApplyOptions) -> str | None:
     from kubemtu.cli import planning, progress
     from kubemtu.core.change import plan
     from kubemtu.flows.change import migrations
@@ -120,28 +120,28 @@ async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", wish:
         raise errors.UsageError(
             f"{open_one.name} is being rolled back: finish that with `kubemtu rollback` before applying again"
         )
-    target = planning.wanted(wish.mtu)
+    target = planning.wanted(options.mtu)
     other = (target is not None and target != open_one.plan.target) or (
-        wish.file is not None and planning.load(wish.file) != open_one.plan
+        options.file is not None and planning.load(options.file) != open_one.plan
     )
     first = open_one.plan.steps[0] if open_one.plan.steps else None
-    more = wish.hosts and isinstance(first, plan.Live) and first.host_mtu is None
-    if more and target is None and wish.nic_mtu is None and wish.file is None:
-        wish = msgspec.structs.replace(wish, mtu=str(open_one.plan.target))
-    if (other or more or wish.nic_mtu is not None) and await migrations.only_pinned(api, open_one):
-        return await _begun(api, wish, pinned=open_one)
+    more = options.hosts and isinstance(first, plan.Live) and first.host_mtu is None
+    if more and target is None and options.nic_mtu is None and options.file is None:
+        options = msgspec.structs.replace(options, mtu=str(open_one.plan.target))
+    if (other or more or options.nic_mtu is not None) and await migrations.only_pinned(api, open_one):
+        return await _begun(api, options, pinned=open_one)
     if other:
         raise errors.UsageError(
             f"{open_one.name} is under way to {open_one.plan.target} and stands at {progress.standing(open_one)}: "
             "finish it with `kubemtu apply`, or take it back with `kubemtu rollback`, before anything else"
         )
-    _say(f"Carrying on with {open_one.name}, which stands at {progress.standing(open_one)}.", wish)
-    planning.confirm("Carry on?", yes=wish.yes)
+    _say(f"Carrying on with {open_one.name}, which stands at {progress.standing(open_one)}.", options)
+    planning.confirm("Carry on?", yes=options.yes)
     await migrations.go_forward(api, open_one)
     return open_one.name
 
 
-async def _begun(api: "kube_api.Api", wish: ApplyOptions, pinned: "kube_mtu.Migration | None" = None) -> str | None:
+async def _begun(api: "kube_api.Api", options: ApplyOptions, pinned: "kube_mtu.Migration | None" = None) -> str | None:
     """Make a plan, or take the one that was saved, and record it; None when there is nothing to do.
 
     A change that has only `pinned` senders so far is given the new plan, and its pins go over into those of that.
@@ -149,55 +149,55 @@ async def _begun(api: "kube_api.Api", wish: ApplyOptions, pinned: "kube_mtu.Migr
     from kubemtu.cli import planning
     from kubemtu.flows.change import hosts, migrations
 
-    made = await planning.obtain(
+    change = await planning.obtain(
         api,
-        wish.file,
-        mtu=wish.mtu,
-        nic_mtu=wish.nic_mtu,
-        without=wish.without,
-        config_only=wish.config_only,
-        hosts=wish.hosts or (pinned is not None and hosts.pinned_by(pinned.plan)),
+        options.file,
+        mtu=options.mtu,
+        nic_mtu=options.nic_mtu,
+        without=options.without,
+        config_only=options.config_only,
+        hosts=options.hosts or (pinned is not None and hosts.pinned_by(pinned.plan)),
     )
-    if made.whole.steps and wish.output_format == "text":
-        terminal.echo(planning.text(made.whole, made.topology, wrapping.width()))
-    if not made.whole.steps and pinned is None:
-        await _nothing_to_do(api, made, wish)
+    if change.plan.steps and options.output_format == "text":
+        terminal.echo(planning.text(change.plan, change.topology, wrapping.width()))
+    if not change.plan.steps and pinned is None:
+        await _nothing_to_do(api, change, options)
         return None
-    planning.confirm("Apply this plan?", yes=wish.yes)
+    planning.confirm("Apply this plan?", yes=options.yes)
     if pinned is not None:
-        return await migrations.give_another_plan(api, pinned, made.whole)
-    return await migrations.begin(api, made.whole)
+        return await migrations.give_another_plan(api, pinned, change.plan)
+    return await migrations.begin(api, change.plan)
 
 
-async def _nothing_to_do(api: "kube_api.Api", made: "planning.Made", wish: ApplyOptions) -> None:
+async def _nothing_to_do(api: "kube_api.Api", change: "planning.PlannedChange", options: ApplyOptions) -> None:
     """Say so, once the network between the nodes has shown that it is true: no interface knows what a switch drops."""
     from kubemtu.cli import planning, progress
     from kubemtu.core.text.wording import count, names
     from kubemtu.flows.change import outcome, survey
 
     verdict, proven = None, ""
-    if not wish.config_only and len(made.topology.nodes) > 1:
-        told = progress.Teller(wish.output_format)
-        verdict = await survey.between_nodes(api, made.topology, made.whole.target, told)
+    if not options.config_only and len(change.topology.nodes) > 1:
+        told = progress.Teller(options.output_format)
+        verdict = await survey.between_nodes(api, change.topology, change.plan.target, told)
         proven = (
             f"{verdict.arrived} of {verdict.probes} full packets between the nodes arrived"
             if verdict.probes
             else "what the network between the nodes carries could not be measured"
         )
-    if wish.output_format == "text":
-        terminal.echo(planning.text(made.whole, made.topology, wrapping.width()))
+    if options.output_format == "text":
+        terminal.echo(planning.text(change.plan, change.topology, wrapping.width()))
     else:
-        unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in made.topology.nodes if node.unseen]
+        unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in change.topology.nodes if node.unseen]
         seen = f"what was seen of the cluster (not {names(unseen)})" if unseen else "the cluster"
-        _say(f"Nothing to do: {seen} is as this plan wants it.", wish)
+        _say(f"Nothing to do: {seen} is as this plan wants it.", options)
     if proven:
-        _say(f"  {proven}", wish)
-    if wish.output_format != "text":
+        _say(f"  {proven}", options)
+    if options.output_format != "text":
         ended = outcome.Outcome(migration="", direction="forward", done=True, seconds=0.0, proof=verdict)
-        progress.end(ended, wish.output_format)
+        progress.end(ended, options.output_format)
 
 
-def _say(text: str, wish: ApplyOptions) -> None:
+def _say(text: str, options: ApplyOptions) -> None:
     from kubemtu.cli import progress
 
-    progress.say(text, err=wish.output_format != "text")
+    progress.say(text, err=options.output_format != "text")

@@ -74,14 +74,14 @@ def install(
     return asyncio.run(_install(flags, wanted, dry_run=dry_run, yes=yes))
 
 
-async def _install(flags: kubeflags.KubeFlags, wanted: "Settings", *, dry_run: bool, yes: bool) -> int:
+async def _install(flags: kubeflags.KubeFlags, settings: "Settings", *, dry_run: bool, yes: bool) -> int:
     from kubemtu.cli import planning
     from kubemtu.flows import install as flow
 
     async with planning.connected(flags) as api:
-        pieces = await flow.survey(api, wanted)
+        pieces = await flow.survey(api, settings)
         marks = {"make": ("+", "green"), "change": ("~", "yellow"), "leave": ("=", "white")}
-        terminal.echo(f"{api.connection.server}, image {wanted.image}:")
+        terminal.echo(f"{api.connection.server}, image {settings.image}:")
         for piece in pieces:
             mark, colour = marks[piece.what]
             terminal.echo(f"  {terminal.style(mark, fg=colour)} {piece}")
@@ -96,7 +96,7 @@ async def _install(flags: kubeflags.KubeFlags, wanted: "Settings", *, dry_run: b
             return errors.FINE
         if any(piece.what != "leave" for piece in pieces):
             planning.confirm("Install this?", yes=yes)
-        work = flow.carry_out(api, wanted, lambda text: terminal.echo(f"    {text}"))
+        work = flow.carry_out(api, settings, lambda text: terminal.echo(f"    {text}"))
         nodes, without = await _interruptible(work, "install")
     if without:
         from kubemtu.core.text.wording import names
@@ -131,26 +131,26 @@ async def _uninstall(flags: kubeflags.KubeFlags, *, dry_run: bool, yes: bool) ->
     from kubemtu.flows import uninstall as flow
 
     async with planning.connected(flags) as api:
-        found = await flow.survey(api)
+        removal = await flow.survey(api)
         there = await api.get(flow.NAMESPACE) is not None
-        if not found.ours and not (there and not found.strangers):
+        if not removal.ours and not (there and not removal.strangers):
             terminal.echo(f"There is nothing of kubemtu in {api.connection.server}.")
             return errors.FINE
         terminal.echo(f"{api.connection.server}:")
-        namespace = [flow.NAMESPACE] if there and not found.keeps_namespace else []
-        for ref in (*found.ours, *namespace):
+        namespace = [flow.NAMESPACE] if there and not removal.keeps_namespace else []
+        for ref in (*removal.ours, *namespace):
             terminal.echo(f"  {terminal.style('-', fg='red')} {ref}")
-        for text in found.strangers:
+        for text in removal.strangers:
             terminal.echo(f"  = {text} in Namespace kubemtu is not kubemtu's: it stays, and with it the namespace")
-        for text in found.bound:
+        for text in removal.bound:
             terminal.echo(f"  = {text} names a role of kubemtu, was made by somebody else, and stays")
-        if found.undo:
-            terminal.echo(f"  ! {found.undo} cannot be taken back afterwards: `kubemtu rollback` needs its record")
+        if removal.undo:
+            terminal.echo(f"  ! {removal.undo} cannot be taken back afterwards: `kubemtu rollback` needs its record")
         if dry_run:
             terminal.echo("Nothing was removed.")
             return errors.FINE
         planning.confirm("Remove this?", yes=yes)
-        work = flow.carry_out(api, found, lambda text: terminal.echo(f"    {text}"))
+        work = flow.carry_out(api, removal, lambda text: terminal.echo(f"    {text}"))
         keeping = await _interruptible(work, "uninstall")
         left = await flow.survey(api)
     if left.ours:

@@ -140,20 +140,20 @@ def _look(prefixes: tuple[str, ...], bridge: str | None) -> tuple[net.NodeObserv
     return seen, net.PortRule(prefixes=prefixes or known.prefixes, bridge=there)
 
 
-def _lines(found: single.NodeView) -> Iterator[str]:
-    yield f"NIC     {found.nic or 'no default route'}" + (f"  {found.nic_mtu}" if found.nic else "")
-    for tunnel in found.tunnels:
+def _lines(report: single.NodeView) -> Iterator[str]:
+    yield f"NIC     {report.nic or 'no default route'}" + (f"  {report.nic_mtu}" if report.nic else "")
+    for tunnel in report.tunnels:
         over = f" over {tunnel.vxlan.lower}" if tunnel.vxlan and tunnel.vxlan.lower else ""
         yield f"tunnel  {tunnel.name}  {tunnel.mtu}  ({tunnel.kind}{over})"
-    if found.bridge is not None:
-        yield f"bridge  {found.bridge.name}  {found.bridge.mtu}"
+    if report.bridge is not None:
+        yield f"bridge  {report.bridge.name}  {report.bridge.mtu}"
     yield ""
-    yield from _table(found.ports)
-    for pin in found.pins:
+    yield from _table(report.ports)
+    for pin in report.pins:
         yield terminal.style(f"pin left on the node: {pin}", fg="yellow")
-    for trouble in found.troubles:
+    for trouble in report.troubles:
         yield terminal.style(f"not read: {trouble}", fg="yellow")
-    for name in found.journals:
+    for name in report.journals:
         yield f"a change can be taken back: journal {name}"
 
 
@@ -175,16 +175,16 @@ def _table(ports: Sequence[single.PortLine]) -> Iterator[str]:
         yield line.rstrip()
 
 
-def _plan(seen: net.NodeObservation, desired: migration.Desired) -> Iterator[str]:
+def _plan(observation: net.NodeObservation, desired: migration.Desired) -> Iterator[str]:
     present: dict[tuple[int, int], int] = {}
-    for port in seen.ports:
+    for port in observation.ports:
         present[port.host_mtu, port.pod_mtu] = present.get((port.host_mtu, port.pod_mtu), 0) + 1
     for (host, pod), number in sorted(present.items()):
         now = f"{host}" if host == pod else f"{host} (host end) and {pod} (pod end)"
         yield f"{wording.count(number, 'pod')}: MTU {now} -> {desired.pod_mtu}, both ends"
-    if desired.tunnel is not None and desired.tunnel_mtu is not None and (link := seen.link(desired.tunnel)):
+    if desired.tunnel is not None and desired.tunnel_mtu is not None and (link := observation.link(desired.tunnel)):
         yield f"{link.name}: MTU {link.mtu} -> {desired.tunnel_mtu}"
-    if desired.bridge is not None and (link := seen.link(desired.bridge)):
+    if desired.bridge is not None and (link := observation.link(desired.bridge)):
         yield f"{link.name}: MTU {link.mtu} -> {desired.pod_mtu}"
     yield f"Meanwhile every sender of this node is pinned to {desired.pin_mtu} by route; no pod restarts."
     yield (

@@ -29,10 +29,10 @@ UNCHANGED = "interrupted before this run changed anything of the pod network; th
 PIPE_SECONDS = 10.0  # in which whoever writes into `apply <(...)` must say something
 
 
-class Made(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedChange(msgspec.Struct, frozen=True, kw_only=True):
     """A plan, and the cluster that it is for."""
 
-    whole: plan.Plan
+    plan: plan.Plan
     topology: Topology
 
 
@@ -75,7 +75,7 @@ async def obtain(
     without: Collection[str] = (),
     config_only: bool = False,
     hosts: bool = False,
-) -> Made:
+) -> PlannedChange:
     """Return the plan in `file`, or one made now.
 
     Raises Unreachable when a node has no agent, unless the running pods are to be left alone.
@@ -88,13 +88,13 @@ async def obtain(
     if not config_only:
         preconditions.observed(snapshot, without)
     if saved is not None:
-        whole, seen = saved, network.model(snapshot)
+        planned, seen = saved, network.model(snapshot)
     else:
-        whole, seen = decide.plan(snapshot, target, nic_mtu)
-    whole = without_live(whole) if config_only else preconditions.leave_out(whole, without)
+        planned, seen = decide.plan(snapshot, target, nic_mtu)
+    planned = without_live(planned) if config_only else preconditions.leave_out(planned, without)
     if hosts:
-        whole = await host_traffic.with_hosts(api, whole, seen, without)
-    return Made(whole=whole, topology=seen)
+        planned = await host_traffic.with_hosts(api, planned, seen, without)
+    return PlannedChange(plan=planned, topology=seen)
 
 
 def text(planned: plan.Plan, topology: Topology, columns: int | None) -> str:

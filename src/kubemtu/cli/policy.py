@@ -64,7 +64,7 @@ def policy(
 
 async def _written(
     flags: kubeflags.KubeFlags,
-    asked: tuple[int, str, tuple[str, ...], str, str | None],
+    chosen: tuple[int, str, tuple[str, ...], str, str | None],
     yes: bool,
     output_format: str,
 ) -> int:
@@ -73,8 +73,8 @@ async def _written(
     from kubemtu.flows import policies
 
     async with planning.connected(flags) as api:
-        before = await policies.present(api, asked[3])
-        made = _made(*asked, api.now())
+        before = await policies.present(api, chosen[3])
+        made = _made(*chosen, api.now())
         await policies.fits(api, made)
         if output_format == "text":
             for line in _shown(before, made):

@@ -107,17 +107,17 @@ def pair_lines(answer: "PathReport", columns: int | None) -> Iterator[str]:
     from kubemtu.cli import why
 
     for found in answer.all:
-        told: set[tuple[str, str]] = set()
+        shown_lines: set[tuple[str, str]] = set()
         for leg in found.legs:
             over = f" over {found.family}" if found.family else ""
             for here, there, verdict in (
                 (leg.source, leg.destination, leg.forward),
                 (leg.destination, leg.source, leg.backward),
             ):
-                if verdict is None or (here, there) in told:
+                if verdict is None or (here, there) in shown_lines:
                     continue
                 if verdict.kind != "unreachable":
-                    told.add((here, there))
+                    shown_lines.add((here, there))
                 colour: dict[str, str | bool] = {"fg": "green" if verdict.ok else "red", "bold": True}
                 sign = "✗" if not verdict.ok else "?" if answer.unmeasured_nodes else "✓"
                 head = f"{sign} {here} ▸ {there}{over}: {verdict.kind}; {verdict.sentence}"

@@ -67,11 +67,13 @@ def relieve(
     """
     if mtu != MEASURED and nic_mtu is not None:
         raise errors.UsageError("give --mtu or --nic-mtu, not both")
-    wish = RelieveOptions(mtu=mtu, nic_mtu=nic_mtu, without=without, hosts=hosts, yes=yes, output_format=output_format)
-    return asyncio.run(_relieve(flags, wish))
+    options = RelieveOptions(
+        mtu=mtu, nic_mtu=nic_mtu, without=without, hosts=hosts, yes=yes, output_format=output_format
+    )
+    return asyncio.run(_relieve(flags, options))
 
 
-async def _relieve(flags: kubeflags.KubeFlags, wish: RelieveOptions) -> int:
+async def _relieve(flags: kubeflags.KubeFlags, options: RelieveOptions) -> int:
     from kubemtu.cli import planning, progress
     from kubemtu.flows.change import act, hosts, migrations
 
@@ -90,18 +92,18 @@ async def _relieve(flags: kubeflags.KubeFlags, wish: RelieveOptions) -> int:
                 "apply`, or take it back with `kubemtu rollback`"
             )
         if open_one is not None and hosts.pinned_by(open_one.plan):
-            wish = msgspec.structs.replace(wish, hosts=True)
-        whole = await _planned(api, wish)
-        name = await _begun(api, whole, open_one, wish)
+            options = msgspec.structs.replace(options, hosts=True)
+        whole = await _planned(api, options)
+        name = await _begun(api, whole, open_one, options)
         if name is None:
             return errors.FINE
-        told = progress.Teller(wish.output_format)
+        told = progress.Teller(options.output_format)
         ended = await progress.interruptible(act.carry_out(api, name, told), told, name)
-    progress.end(ended, wish.output_format)
+    progress.end(ended, options.output_format)
     return errors.FINE
 
 
-async def _planned(api: "kube_api.Api", wish: RelieveOptions) -> "plan.Plan":
+async def _planned(api: "kube_api.Api", options: RelieveOptions) -> "plan.Plan":
     """Plan the whole change, of which the relief is the first step; measure first what is to be measured."""
     from kubemtu.cli import planning, progress
     from kubemtu.core.planning import planner
@@ -109,27 +111,27 @@ async def _planned(api: "kube_api.Api", wish: RelieveOptions) -> "plan.Plan":
     from kubemtu.flows.change import hosts as host_traffic
     from kubemtu.flows.change import preconditions, survey
 
-    target = planning.wanted(wish.mtu) if wish.mtu != MEASURED else None
+    target = planning.wanted(options.mtu) if options.mtu != MEASURED else None
     snapshot = await observe.observe(api)
-    preconditions.observed(snapshot, wish.without)
-    nic_mtu = wish.nic_mtu
+    preconditions.observed(snapshot, options.without)
+    nic_mtu = options.nic_mtu
     if target is None and nic_mtu is None:
         narrowest = network.model(snapshot).narrowest
         if narrowest is None or narrowest.nic_mtu is None:
             raise errors.UsageError("no node shows its NIC: give --mtu N for the pods, or --nic-mtu N for the path")
-        nic_mtu = await survey.carried(api, narrowest.nic_mtu, progress.Teller(wish.output_format))
-        _say(f"Measured: {nic_mtu} bytes arrive between all nodes.", wish)
-    whole, seen = decide.plan(snapshot, target, nic_mtu)
+        nic_mtu = await survey.carried(api, narrowest.nic_mtu, progress.Teller(options.output_format))
+        _say(f"Measured: {nic_mtu} bytes arrive between all nodes.", options)
+    planned, seen = decide.plan(snapshot, target, nic_mtu)
     if known := planner.unwritten(seen):
-        _say(known, wish)
-    whole = preconditions.leave_out(whole, wish.without)
-    if not wish.hosts:
-        return whole
-    return await host_traffic.with_hosts(api, whole, seen, wish.without, alone=True)
+        _say(known, options)
+    planned = preconditions.leave_out(planned, options.without)
+    if not options.hosts:
+        return planned
+    return await host_traffic.with_hosts(api, planned, seen, options.without, alone=True)
 
 
 async def _begun(
-    api: "kube_api.Api", whole: "plan.Plan", open_one: "kube_mtu.Migration | None", wish: RelieveOptions
+    api: "kube_api.Api", planned: "plan.Plan", open_one: "kube_mtu.Migration | None", options: RelieveOptions
 ) -> str | None:
     """Show what would be done and what that leaves, ask, and record it; None where nobody sends too much."""
     from kubemtu.cli import planning
@@ -137,33 +139,33 @@ async def _begun(
     from kubemtu.core.planning import diff
     from kubemtu.flows.change import migrations
 
-    first = whole.steps[0] if whole.steps else None
+    first = planned.steps[0] if planned.steps else None
     if not isinstance(first, plan.Live) or not first.relieves:
         if open_one is not None:
             raise errors.UsageError(
                 f"{open_one.name} holds pins for {open_one.plan.target}, and nothing has to be pinned for "
-                f"{whole.target}: take them back with `kubemtu rollback`"
+                f"{planned.target}: take them back with `kubemtu rollback`"
             )
-        own = " and no NIC of theirs sends more than such pods need" if wish.hosts else ""
-        _say(f"Nothing to relieve: no running pod that was seen has more than {whole.target}{own}.", wish)
+        own = " and no NIC of theirs sends more than such pods need" if options.hosts else ""
+        _say(f"Nothing to relieve: no running pod that was seen has more than {planned.target}{own}.", options)
         return None
-    lines = list(diff.steps(whole))
-    _say(f"Now: {lines[0]}", wish)
+    lines = list(diff.steps(planned))
+    _say(f"Now: {lines[0]}", options)
     if lines[1:]:
-        _say("Left to `kubemtu apply`:", wish)
+        _say("Left to `kubemtu apply`:", options)
     for text in lines[1:]:
-        _say(f"  - {text}", wish)
-    planning.confirm("Pin them?", yes=wish.yes)
+        _say(f"  - {text}", options)
+    planning.confirm("Pin them?", yes=options.yes)
     if open_one is None:
-        return await migrations.begin(api, whole, "relief")
+        return await migrations.begin(api, planned, "relief")
     before = open_one.plan.steps[0]
     if isinstance(before, plan.Live) and (before.pin_mtu, before.host_mtu) == (first.pin_mtu, first.host_mtu):
         await migrations.go_forward(api, open_one, "relief")
         return open_one.name
-    return await migrations.give_another_plan(api, open_one, whole, "relief")
+    return await migrations.give_another_plan(api, open_one, planned, "relief")
 
 
-def _say(text: str, wish: RelieveOptions) -> None:
+def _say(text: str, options: RelieveOptions) -> None:
     from kubemtu.cli import progress
 
-    progress.say(text, err=wish.output_format != "text")
+    progress.say(text, err=options.output_format != "text")

@@ -86,16 +86,16 @@ async def _objects(api: kube_api.Api, settings: Settings) -> list[shipped.Body]:
 
 
 async def _definition(api: kube_api.Api, plural: str, settings: Settings) -> Piece:
-    found = await crd.standing(api, plural)
-    crd.refuse(found, downgrade=settings.downgrade)
-    there = await api.get(crd.ref(plural)) if found.standing == "same" else None
+    present = await crd.standing(api, plural)
+    crd.refuse(present, downgrade=settings.downgrade)
+    there = await api.get(crd.ref(plural)) if present.standing == "same" else None
     ours = dict(zip(crd.plurals(), crd.definitions(), strict=True))[plural]
     same = there is not None and holds(there.body, ours)
-    what: What = "make" if found.standing == "absent" else "leave" if same else "change"
+    what: What = "make" if present.standing == "absent" else "leave" if same else "change"
     if what == "change":
         await _apply(api, ours, settings, dry_run=True)
-    note = f"is of {found.version or 'an earlier kubemtu'}" if found.standing in {"older", "newer"} else ""
-    return Piece(what=what, kind=crd.KIND, name=found.name, note=note)
+    note = f"is of {present.version or 'an earlier kubemtu'}" if present.standing in {"older", "newer"} else ""
+    return Piece(what=what, kind=crd.KIND, name=present.name, note=note)
 
 
 def holds(theirs: object, ours: object) -> bool:

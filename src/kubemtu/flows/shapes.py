@@ -158,24 +158,24 @@ class _Pods:
             body["status"] = self._status(found.status, probe=probe)
         return body
 
-    def _metadata(self, found: _PodMetadata) -> dict[str, object]:
-        members = (("name", found.name), ("namespace", self._shared(found.namespace)))
+    def _metadata(self, decoded: _PodMetadata) -> dict[str, object]:
+        members = (("name", decoded.name), ("namespace", self._shared(decoded.namespace)))
         made: dict[str, object] = {name: value for name, value in members if value is not UNSET}
-        if isinstance(found.owner_references, list):
-            owners = [self._shared(one) for one in found.owner_references if str(one.kind) not in _OTHER_OWNERS]
+        if isinstance(decoded.owner_references, list):
+            owners = [self._shared(one) for one in decoded.owner_references if str(one.kind) not in _OTHER_OWNERS]
             if owners:
                 made["ownerReferences"] = owners
-        if isinstance(found.labels, _Labels) and found.labels.part is not UNSET:
-            made["labels"] = self._shared(found.labels)
-        if found.deletion_timestamp is not UNSET:
-            made["deletionTimestamp"] = found.deletion_timestamp
+        if isinstance(decoded.labels, _Labels) and decoded.labels.part is not UNSET:
+            made["labels"] = self._shared(decoded.labels)
+        if decoded.deletion_timestamp is not UNSET:
+            made["deletionTimestamp"] = decoded.deletion_timestamp
         return made
 
-    def _status(self, found: _PodStatus, *, probe: bool) -> dict[str, object]:
-        twice = found.pod_ips == [{"ip": found.pod_ip}] and not probe
-        members = (("phase", self._shared(found.phase)), ("podIP", found.pod_ip), ("podIPs", found.pod_ips))
+    def _status(self, decoded: _PodStatus, *, probe: bool) -> dict[str, object]:
+        twice = decoded.pod_ips == [{"ip": decoded.pod_ip}] and not probe
+        members = (("phase", self._shared(decoded.phase)), ("podIP", decoded.pod_ip), ("podIPs", decoded.pod_ips))
         made: dict[str, object] = {name: value for name, value in members[: 2 if twice else 3] if value is not UNSET}
-        for name, listed in (("initContainerStatuses", found.initial), ("containerStatuses", found.containers)):
+        for name, listed in (("initContainerStatuses", decoded.initial), ("containerStatuses", decoded.containers)):
             if isinstance(listed, list) and (kept := self._containers(listed)):
                 made[name] = kept
         return made

@@ -96,22 +96,22 @@ async def _refuse_while_something_stands(api: kube_api.Api) -> str:
     Raises Conflict for a change that has not come to its end, and for nodes of which something is asked.
     """
     last = ""
-    for found in sorted(
+    for standing in sorted(
         await _list(api, mtu.MIGRATIONS), key=lambda one: one.text("metadata", "creationTimestamp") or ""
     ):
-        back = found.text("status", "progress", "direction") == "backward"
-        if not found.flag("status", "progress", "finished"):
+        back = standing.text("status", "progress", "direction") == "backward"
+        if not standing.flag("status", "progress", "finished"):
             ways = "finish it with `kubemtu apply`, or take it back with `kubemtu rollback`"
             raise errors.Conflict(
-                f"nothing was removed: MTUMigration {found.name} "
+                f"nothing was removed: MTUMigration {standing.name} "
                 + (
                     "is being rolled back; finish that with `kubemtu rollback`"
                     if back
                     else f"has not come to its end; {ways}"
                 )
             )
-        last = "" if back or found.flag("status", "progress", "abandoned") else found.name
-    held = [found.name for found in await _list(api, mtu.NODES) if _holds(found)]
+        last = "" if back or standing.flag("status", "progress", "abandoned") else standing.name
+    held = [standing.name for standing in await _list(api, mtu.NODES) if _holds(standing)]
     if held:
         raise errors.Conflict(
             f"nothing was removed: node {listed(held)} still holds what kubemtu asked of it (pins, or a change); take "
@@ -151,26 +151,26 @@ async def _list(api: kube_api.Api, want: Want) -> Sequence[Object]:
         return ()
 
 
-async def _strangers(api: kube_api.Api, known: set[tuple[str, str]]) -> AsyncIterator[str]:
+async def _strangers(api: kube_api.Api, ours: set[tuple[str, str]]) -> AsyncIterator[str]:
     """Return the objects in the namespace that are neither ours nor the cluster's own."""
     if await api.get(NAMESPACE) is None:
         return
-    gone = {*known, (SECRET.kind, SECRET.name), *_THE_CLUSTERS}
+    gone = {*ours, (SECRET.kind, SECRET.name), *_THE_CLUSTERS}
     seen: set[str] = set()
     for want in await api.namespaced(shipped.NAMESPACE):
         for found in await _list(api, want):
             uid = found.text("metadata", "uid") or f"{want.kind} {found.name}"
-            if (want.kind, found.name) in gone or want.kind in _PASSING or uid in seen or _follows(found, known):
+            if (want.kind, found.name) in gone or want.kind in _PASSING or uid in seen or _follows(found, ours):
                 continue
             seen.add(uid)
             yield f"{want.kind} {found.name}"
 
 
-def _follows(item: Object, known: set[tuple[str, str]]) -> bool:
+def _follows(item: Object, ours: set[tuple[str, str]]) -> bool:
     """Whether an object goes with one of ours: it belongs to it, has its name, or is a token of its account."""
     for owner in item.each("metadata", "ownerReferences"):
         if owner.text("kind") in {"DaemonSet", "Service"}:
-            return (owner.text("kind"), owner.text("name")) in known or owner.text("name") in _NAMES
+            return (owner.text("kind"), owner.text("name")) in ours or owner.text("name") in _NAMES
     if item.kind in {"Endpoints", "EndpointSlice"}:
         return item.name in _NAMES or (item.text("metadata", "labels", "kubernetes.io/service-name") in _NAMES)
     account = item.text("metadata", "annotations", "kubernetes.io/service-account.name")

@@ -60,16 +60,16 @@ class Credentials:
             return Credential(token=connection.token)
         waited = self._failures
         async with self._lock:
-            kept = self._kept
+            credential = self._kept
             if self._failed is not None and self._failures != waited:
                 raise self._failed  # it failed while we waited for it: it is not run once more for each who waits
-            if kept is None or (kept.expires is not None and kept.expires <= self._clock()):
+            if credential is None or (credential.expires is not None and credential.expires <= self._clock()):
                 try:
-                    kept = self._kept = await run(connection.plugin, connection)
+                    credential = self._kept = await run(connection.plugin, connection)
                 except Unauthenticated as failed:
                     self._failed, self._failures = failed, self._failures + 1
                     raise
-            return kept
+            return credential
 
     async def renew(self, refused: Credential) -> bool:
         """After the server refused a credential: True when there may be a better one now."""
@@ -109,14 +109,14 @@ async def run(plugin: ExecPlugin, connection: Connection, environ: Mapping[str, 
         ended = await programs.run([plugin.command, *plugin.arguments], whole, seconds=seconds, interactive=interactive)
     except (OSError, ValueError) as error:  # ValueError: a NUL in a word, = in the name of a variable
         hint = f"; {capped(plugin.install_hint)}" if plugin.install_hint else "; install it, or log in another way"
-        said = error.strerror if isinstance(error, OSError) else error
-        raise _refused(plugin, connection, f"could not be started ({said}){hint}") from error
+        complaint = error.strerror if isinstance(error, OSError) else error
+        raise _refused(plugin, connection, f"could not be started ({complaint}){hint}") from error
     if ended.code is None:
         why = "printed more than a credential has" if ended.overflowed else f"printed nothing within {seconds:g} s"
         raise _refused(plugin, connection, f"{why}; run it by hand")
     if ended.code:
-        said = capped(ended.complaint.decode("utf-8", "replace"))
-        why = f"ended with code {ended.code}{': ' if said else ''}{said}; log in again, then retry"
+        complaint = capped(ended.complaint.decode("utf-8", "replace"))
+        why = f"ended with code {ended.code}{': ' if complaint else ''}{complaint}; log in again, then retry"
         raise _refused(plugin, connection, why)
     return parse(ended.printed, plugin, connection)
 

@@ -28,7 +28,7 @@ async def resolve(host: str, port: int) -> list[tuple[int, Any]]:
     return [*ahead, *(one for one in found if one not in ahead)]
 
 
-async def first(found: list[tuple[int, Any]], options: list[Option]) -> socket.socket:
+async def first(addresses: list[tuple[int, Any]], options: list[Option]) -> socket.socket:
     """Make a socket that is connected to the first of the addresses that accepts. Raises OSError when none does."""
     winner: socket.socket | None = None
     failures: list[OSError] = []
@@ -50,7 +50,7 @@ async def first(found: list[tuple[int, Any]], options: list[Option]) -> socket.s
 
     try:
         async with anyio.create_task_group() as group:
-            for family, address in found:
+            for family, address in addresses:
                 over = anyio.Event()
                 group.start_soon(attempt, family, address, over)
                 with anyio.move_on_after(NEXT_ADDRESS):

@@ -56,7 +56,7 @@ class Discovery:
                 if api_version == "v1":
                     raise no_root(self._wire.connection, where, str(absent)) from absent
                 return ()  # not kept: a CRD may be installed while we run
-            listed = Object.of(answer, origin=f"{self._wire.connection.server}{where}")
+            entries = Object.of(answer, origin=f"{self._wire.connection.server}{where}")
             served = tuple(
                 Resource(
                     kind=one.text("kind") or "",
@@ -64,7 +64,7 @@ class Discovery:
                     namespaced=bool(one.flag("namespaced")),
                     verbs=_words(one.get("verbs")),
                 )
-                for one in listed.each("resources")
+                for one in entries.each("resources")
             )
             self._served[api_version] = served
             return served

@@ -101,13 +101,13 @@ def _waited(process: subprocess.Popen[bytes], seconds: float | None, stop: threa
                 return ProgramResult(code=None, printed=bytes(printed), complaint=bytes(complaint))
 
 
-def _taken(pipe: int, held: bytearray, most: int) -> bool:
+def _taken(pipe: int, output: bytearray, most: int) -> bool:
     """Take what a pipe has, beyond `most` and one byte into nothing; False at its end."""
     try:
         more = os.read(pipe, 1 << 16)
     except BlockingIOError:
         return True
-    held += more[: most + 1 - len(held)]
+    output += more[: most + 1 - len(output)]
     return bool(more)
 
 

@@ -156,19 +156,19 @@ class _RolloutWatch:
 
     async def _stalled(self, daemonset: Object, pods: list[DaemonPod]) -> None:
         now = time.monotonic()
-        seen = (
+        counts = (
             sum(pod.fresh for pod in pods),
             sum(pod.fresh and pod.ready for pod in pods),
             _number(daemonset, "numberAvailable"),
         )
-        if seen != self._seen:
-            self._seen, self._moved, self._said = seen, now, now
+        if counts != self._seen:
+            self._seen, self._moved, self._said = counts, now, now
         if now - self._said < self._waiting.quiet and now - self._moved < self._waiting.stall:
             return
         wanted = _number(daemonset, "desiredNumberScheduled")
-        late = [pod.text for pod in pods if not (pod.fresh and pod.ready)]
+        unready = [pod.text for pod in pods if not (pod.fresh and pod.ready)]
         nodes = [pod.node for pod in pods if not (pod.fresh and pod.ready)]
-        why = f"node {nodes[0]}: {late[0]}" if late else "the DaemonSet controller makes no pod: is it running?"
+        why = f"node {nodes[0]}: {unready[0]}" if unready else "the DaemonSet controller makes no pod: is it running?"
         why += await self._silent_kubelet(nodes)
         if now - self._moved < self._waiting.stall:
             self._said = now
@@ -178,8 +178,8 @@ class _RolloutWatch:
             )
             return
         raise errors.Surprise(
-            f"{self._step.ref}: {seen[1]} of {wanted} new pods are ready and nothing moved for "
-            f"{self._waiting.stall:g} s; {why}{f' (and {len(late) - 1} more)' if len(late) > 1 else ''}; see "
+            f"{self._step.ref}: {counts[1]} of {wanted} new pods are ready and nothing moved for "
+            f"{self._waiting.stall:g} s; {why}{f' (and {len(unready) - 1} more)' if len(unready) > 1 else ''}; see "
             f"`kubectl -n {self._step.ref.namespace} get pods -o wide`, then run the same command again"
         )
 

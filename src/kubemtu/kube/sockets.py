@@ -54,13 +54,13 @@ class Stalled(Exception):
         self,
         stage: Stage,
         seconds: float,
-        shown: stalling.SocketState | None = None,
+        state: stalling.SocketState | None = None,
         by_size: stalling.Direction | None = None,
     ) -> None:
         super().__init__(f"{stage}: nothing for {seconds:g} s")
         self.stage = stage
         self.seconds = seconds
-        self.shown = shown
+        self.shown = state
         self.by_size = by_size
 
 

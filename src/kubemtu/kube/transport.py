@@ -171,15 +171,15 @@ class Transport(httpx2.AsyncBaseTransport):
 
     def _held_up(self, stalled: sockets.Stalled) -> None:
         """Take smaller segments from now on, where one was missing on a connection while later ones arrived."""
-        announced, seen = self._announced(), stalled.shown
-        if announced is not None and announced > sockets.SMALLEST and seen is not None:
+        announced, state = self._announced(), stalled.shown
+        if announced is not None and announced > sockets.SMALLEST and state is not None:
             _SMALL[self._to] = sockets.SMALLEST
             log.warning(
                 "a packet of up to %d bytes did not arrive on a connection with %s, and later, shorter ones did: "
                 "going on in packets of %d bytes",
-                stalling.packet(seen.segment if stalled.by_size == "inbound" else seen.sends, seen.family),
+                stalling.packet(state.segment if stalled.by_size == "inbound" else state.sends, state.family),
                 self._connection.server,
-                stalling.packet(sockets.SMALLEST, seen.family),
+                stalling.packet(sockets.SMALLEST, state.family),
             )
 
     async def _answers(self, segment: int) -> bool | None:

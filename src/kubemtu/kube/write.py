@@ -23,7 +23,7 @@ async def edit(api: Api, step: plan.EditValue) -> str:
     Raises Conflict when something else than `before` stands there, Surprise when the server changed more or less than
     that key, Malformed when the path leads through what is no mapping.
     """
-    for left in reversed(range(TRIES)):
+    for tries_left in reversed(range(TRIES)):
         present = await _read(api, step)
         now = _value(present, step)
         if _same(now, step.after):
@@ -34,14 +34,16 @@ async def edit(api: Api, step: plan.EditValue) -> str:
                 f"made{_last_writer(present)}; see whether that change is wanted, then make a new plan"
             )
         try:
-            made = await api.patch(step.ref, _nested(step.path, step.after), resource_version=present.resource_version)
+            written = await api.patch(
+                step.ref, _nested(step.path, step.after), resource_version=present.resource_version
+            )
         except Rejected as refused:
             raise _refused(present, step, refused) from refused
         except errors.Conflict:
-            if not left:
+            if not tries_left:
                 raise
             continue  # another key may have changed: read again, and hold our value against `before` again
-        _verify(present, made, step)
+        _verify(present, written, step)
         kept = await _read(api, step)
         if not _same(_value(kept, step), step.after):
             raise errors.Surprise(
@@ -68,13 +70,13 @@ def _value(present: Object, step: plan.EditValue) -> object:
     return present.get(*step.path)
 
 
-def _verify(before: Object, made: Object, step: plan.EditValue) -> None:
+def _verify(before: Object, written: Object, step: plan.EditValue) -> None:
     """Compare what the server stored with what was asked for. Raises Surprise that names the first difference."""
     wanted = placed(before.body, step.path, step.after)
-    differences = [path for path in _differences(wanted, made.body, ()) if not _served(path)]
+    differences = [path for path in _differences(wanted, written.body, ()) if not _served(path)]
     if differences:
         path = differences[0]
-        was, is_now = before.get(*path), made.get(*path)
+        was, is_now = before.get(*path), written.get(*path)
         more = f" and {len(differences) - 1} more" if len(differences) > 1 else ""
         raise errors.Surprise(
             f"{step.ref}: after the edit of {dotted(step.path)}, {dotted(path)} is {_shown(is_now)}, not "

@@ -46,9 +46,9 @@ class Denied(errors.Forbidden):
     """A capability is missing."""
 
 
-def refusal(what: str, code: int, said: str = "", advice: str = "") -> errors.KubemtuError:
+def refusal(what: str, code: int, kernel_words: str = "", advice: str = "") -> errors.KubemtuError:
     """Return the error for an errno, as one sentence: what was tried, what the kernel said, what to do."""
-    reason = said or os.strerror(code)
+    reason = kernel_words or os.strerror(code)
     if code in DENIED:
         return Denied(f"{what}: {reason}; run as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN")
     name = errno.errorcode.get(code, str(code))

@@ -148,7 +148,7 @@ def _port(end: links.Device, space: netns.Netns, names: Mapping[int, str]) -> ne
 
 
 def _files(patterns: Iterable[str], roots: netns.Roots, troubles: list[str]) -> Iterator[net.NodeFile]:
-    left = MOST_FILES
+    room = MOST_FILES
     for pattern in patterns:
         for place in sorted(roots.files.glob(pattern.lstrip("/"))) if "*" in pattern else [roots.file(pattern)]:
             path = "/" + str(place.relative_to(roots.files))
@@ -165,10 +165,10 @@ def _files(patterns: Iterable[str], roots: netns.Roots, troubles: list[str]) -> 
             except OSError as error:
                 troubles.append(f"{path}: {error.strerror}; let kubemtu read it")
                 continue
-            if left == 0:
+            if room == 0:
                 troubles.append(f"more than {MOST_FILES} files fit {pattern}; the rest was left out")
                 return
-            left -= 1
+            room -= 1
             text = disclosure_files.shown(path, content.decode(errors="replace"))
             if text is not None:
                 yield net.NodeFile(path=path, text=text, modified=modified)

@@ -56,14 +56,14 @@ class _Reading:
         self.by_key = {connection.key: connection for connection in seen.connections}
         self.peers: dict[str, _Peer] = {}
         for connection in seen.connections:
-            heard = min(connection.last_ack_recv, connection.last_data_recv)
-            peer = self.peers.setdefault(connection.remote, _Peer(heard))
+            last_heard = min(connection.last_ack_recv, connection.last_data_recv)
+            peer = self.peers.setdefault(connection.remote, _Peer(last_heard))
             standing = 0
             if _stands(connection):
                 standing = connection.lost + connection.retransmits
                 if (largest := _largest(connection)) <= SMALLEST:
                     peer.tiny = min(peer.tiny or largest, largest)
-            peer.heard = min(peer.heard, heard)
+            peer.heard = min(peer.heard, last_heard)
             peer.arrived += connection.delivered
             peer.lost += max(connection.total_retrans - connection.dsack_dups - standing, 0)
 
@@ -252,8 +252,10 @@ def _these(group: Sequence[TcpConnection]) -> str:
     return str(group[0]) if len(group) == 1 else f"{len(group)} connections ({wording.names(map(str, group), 2)})"
 
 
-def _grouped(stalled: Iterable[TcpConnection], key: Callable[[TcpConnection], K]) -> Mapping[K, list[TcpConnection]]:
+def _grouped(
+    connections: Iterable[TcpConnection], key: Callable[[TcpConnection], K]
+) -> Mapping[K, list[TcpConnection]]:
     groups: dict[K, list[TcpConnection]] = {}
-    for connection in stalled:
+    for connection in connections:
         groups.setdefault(key(connection), []).append(connection)
     return groups

@@ -247,22 +247,22 @@ class _Parser:
     def _peek(self, mark: str) -> bool:
         return self.text.startswith(mark, self.at)
 
-    def _token(self, pattern: re.Pattern[str], wanted: str) -> None:
+    def _token(self, pattern: re.Pattern[str], expected: str) -> None:
         match = pattern.match(self.text, self.at)
         if match is None:
-            raise self._unexpected(wanted)
+            raise self._unexpected(expected)
         self.at = match.end()
 
-    def _unexpected(self, wanted: str) -> Malformed:
+    def _unexpected(self, expected: str) -> Malformed:
         rest = self.text[self.at : self.at + 2]
         if rest in ("//", "/*") or rest[:1] == "#":
             found = "a comment stands there, which CNI's own JSON parser rejects: remove it"
         elif rest[:1] in ("}", "]") and self.text[: self.at].rstrip(" \t\r\n").endswith(","):
             found = "a comma without a member behind it, which CNI's own JSON parser rejects: remove it"
         elif not rest:
-            found = f"it ends where {wanted} must stand"
+            found = f"it ends where {expected} must stand"
         else:
-            found = f"{rest[0]!r} stands where {wanted} must stand"
+            found = f"{rest[0]!r} stands where {expected} must stand"
         return _malformed(self.text, self.source, self.at, found)
 
 

@@ -50,13 +50,13 @@ def left(steps: Sequence[plan.Step], progress: undo.Progress) -> tuple[str, ...]
     return tuple(messages.headline(step) for step in steps[progress.step :])
 
 
-def stopped(steps: Sequence[plan.Step], progress: undo.Progress, held: str) -> str:
+def stopped(steps: Sequence[plan.Step], progress: undo.Progress, pins: str) -> str:
     """Return the sentence for a change that stops under pins: what holds, what is missing, how to go on."""
     first, last = progress.step + 1, len(steps)
     rest = f"step {last} of {last} is" if first == last else f"steps {first} to {last} of {last} are"
     if progress.direction == "backward":
-        return f"Meanwhile {held}; {rest} still to be done: `kubemtu rollback` carries on from here"
+        return f"Meanwhile {pins}; {rest} still to be done: `kubemtu rollback` carries on from here"
     return (
-        f"Meanwhile {held}; {rest} still to be done: `kubemtu apply` carries on from here, `kubemtu rollback` takes "
+        f"Meanwhile {pins}; {rest} still to be done: `kubemtu apply` carries on from here, `kubemtu rollback` takes "
         "the pins back"
     )

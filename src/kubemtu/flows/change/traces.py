@@ -22,27 +22,27 @@ async def none_recorded(api: kube_api.Api) -> str:
             f"cannot be told from here. {BY_HAND}"
         )
     snapshot = await observe.observe(api)
-    seen = {node.node: node for node in snapshot.nodes}
-    silent = [node.name for node in snapshot.each("Node") if node.name not in seen]
-    pinned = [name for name, node in seen.items() if _pins(node)]
-    if not seen:
+    observations = {node.node: node for node in snapshot.nodes}
+    silent = [node.name for node in snapshot.each("Node") if node.name not in observations]
+    pinned = [name for name, node in observations.items() if _pins(node)]
+    if not observations:
         return f"no change is recorded, and no node was looked at, for no agent tells of one. {BY_HAND}"
-    looked = count(len(seen), "node")
+    looked = count(len(observations), "node")
     unseen = f"; node {names(silent)} was not looked at" if silent else ""
-    journals = {one for node in seen.values() for one in node.journals}
+    journals = {one for node in observations.values() for one in node.journals}
     standing = sorted({one.name for one in journals if not one.ended})
     if pinned or standing:
         held = f"pins on node {names(pinned)}" if pinned else "no pin"
         wrote = f", and journals of {names(standing)}, which has not ended there" if standing else ""
         return (
-            f"no change is recorded any more, but {looked} looked at {verb(len(seen), 'show')} {held}{wrote}{unseen}: "
-            "somebody has deleted the MTUMigration. `kubemtu check` says how each pin is taken off, and `kubemtu plan "
+            f"no change is recorded any more, but {looked} looked at {verb(len(observations), 'show')} "
+            f"{held}{wrote}{unseen}: somebody has deleted the MTUMigration. `kubemtu check` says how each pin is taken off, and `kubemtu plan "
             "--mtu N` leads pods elsewhere"
         )
     over = "no journal"
     if journals:
         over = f"only journals of {names(sorted({one.name for one in journals}))}, which ended"
-    shown = f"{looked} looked at {verb(len(seen), 'show')} no pin and {over}"
+    shown = f"{looked} looked at {verb(len(observations), 'show')} no pin and {over}"
     return f"{NOTHING}: no change is recorded, and {shown}{unseen}"
 
 

@@ -36,25 +36,34 @@ async def survey(ask: Ask, addresses: Mapping[str, str], names: Sequence[str], s
     if len(known) < 2:
         return Survey(proof=msgspec.structs.replace(proof.judge(()), unanswered=tuple(unknown)))
     told = await ask(request.ProbeRequest(mesh=around(known, addresses, size)))
-    rows = [one.mesh_row for one in told.values() if one.mesh_row is not None]
+    rows = [measured.mesh_row for measured in told.values() if measured.mesh_row is not None]
     bad = [_Bad(row.sender, peer, group) for row in rows for group in row.groups for peer in group.receivers]
-    ways = {(one.sender, one.peer): _way(known, addresses, size, one) for one in _chosen(bad)}
+    ways = {(measured.sender, measured.peer): _way(known, addresses, size, measured) for measured in _chosen(bad)}
     results = await _exactly(ask, list(ways.values()))
     exact = proof.judge((result.path, result) for result in results)
-    rest = [one for one in bad if (one.sender, one.peer) not in ways]
+    rest = [measured for measured in bad if (measured.sender, measured.peer) not in ways]
     against = [
         *exact.against,
-        *(_short(known, size, one) for one in rest if one.group.kind not in verdict.UNDECIDED),
+        *(_short(known, size, measured) for measured in rest if measured.group.kind not in verdict.UNDECIDED),
     ]
     unanswered = [
         *exact.unanswered,
-        *(_name(known, one) for one in rest if one.group.kind in verdict.UNDECIDED),
+        *(_name(known, measured) for measured in rest if measured.group.kind in verdict.UNDECIDED),
         *(f"{known[row.sender]}: {row.error}" for row in rows if row.error),
-        *(f"{name}: {trouble}" for name, one in told.items() if one.mesh_row is None for trouble in one.errors),
+        *(
+            f"{name}: {trouble}"
+            for name, measured in told.items()
+            if measured.mesh_row is None
+            for trouble in measured.errors
+        ),
         *unknown,
     ]
     arrived = exact.arrived + sum(row.ok for row in rows)
-    carried = [one.verdict.mtu for one in results if not proof.carries(one.verdict) and not proof.mute(one.verdict)]
+    carried = [
+        measured.verdict.mtu
+        for measured in results
+        if not proof.carries(measured.verdict) and not proof.mute(measured.verdict)
+    ]
     return Survey(
         proof=proof.Proof(
             verdict="refuted" if against else "held" if arrived else "undecided",

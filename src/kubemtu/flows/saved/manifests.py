@@ -101,7 +101,7 @@ def _is_folder(path: Path) -> bool:
 
 def _walk(folder: Path, read: _Read) -> Iterator[Path]:
     """Yield the manifests below a folder in the order of their names; links are followed, each folder is read once."""
-    waiting, seen, count, entries, total = [folder], set(), 0, 0, 0
+    waiting, visited, count, entries, total = [folder], set(), 0, 0, 0
     while waiting:
         here = waiting.pop(0)
         try:
@@ -113,10 +113,10 @@ def _walk(folder: Path, read: _Read) -> Iterator[Path]:
         except OSError as why:
             read.skip(_below(here, folder), f"cannot be read: {why.strerror}")
             continue
-        if (about.st_dev, about.st_ino) in seen:
+        if (about.st_dev, about.st_ino) in visited:
             read.skip(_below(here, folder), "is a link to a folder that was read already")
             continue
-        seen.add((about.st_dev, about.st_ino))
+        visited.add((about.st_dev, about.st_ino))
         entries += len(listed)
         for each in listed:
             size = _size(each, folder, waiting, read)
@@ -196,18 +196,18 @@ def _unreadable(why: documents.Broken | OSError) -> str:
 
 
 def _text(path: Path, *, pipes: float) -> str:
-    held = files.read(path, BYTES_MOST, pipes=pipes)
-    if len(held) * (4 if FOUR.search(held) else 2 if TWO.search(held) else 1) > WIDE_MOST:
+    content = files.read(path, BYTES_MOST, pipes=pipes)
+    if len(content) * (4 if FOUR.search(content) else 2 if TWO.search(content) else 1) > WIDE_MOST:
         raise documents.Broken(
             f"is larger than {WIDE_MOST >> 22} MiB, which is the most with signs beyond Latin letters"
         )
     # Windows PowerShell's `>` writes UTF-16.
-    encoding = "utf-16" if held[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        return held.decode(encoding)
+        return content.decode(encoding)
     except UnicodeDecodeError as why:
-        line = held.count(b"\n", 0, why.start) + 1
-        raise documents.Broken(f"is no text in UTF-8: line {line} holds the byte 0x{held[why.start]:02x}") from why
+        line = content.count(b"\n", 0, why.start) + 1
+        raise documents.Broken(f"is no text in UTF-8: line {line} holds the byte 0x{content[why.start]:02x}") from why
 
 
 def _json_file(text: str, name: Path, read: _Read, *, alone: bool) -> Snapshot | None:

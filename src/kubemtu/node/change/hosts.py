@@ -60,7 +60,7 @@ def refusals(desired: migration.Desired) -> list[str]:
 
 
 def make_true(
-    sock: netlink.Socket, known: journal.Journal, desired: migration.Desired, devices: Iterable[links.Device]
+    sock: netlink.Socket, recorded: journal.Journal, desired: migration.Desired, devices: Iterable[links.Device]
 ) -> tuple[int, list[str], tuple[str, ...]]:
     """Pin the routes to all hosts of the spec, or take all such routes away, as its row says.
 
@@ -89,7 +89,7 @@ def make_true(
         and ((seen := present.get(destination)) is None or seen.mtu != mtu or not seen.locked)
     }
     small = frozenset(device.index for device in devices if device.mtu <= mtu)
-    added, refused = _add(sock, known, due, present, mtu, small)
+    added, refused = _add(sock, recorded, due, present, mtu, small)
     left = () if desired.restore else _left(theirs.values(), mtu, small)
     return changed + added, failures + refused, left
 
@@ -114,7 +114,7 @@ def _left(theirs: Iterable[routes.Raw], mtu: int, small: frozenset[int]) -> tupl
 
 def _add(
     sock: netlink.Socket,
-    known: journal.Journal,
+    recorded: journal.Journal,
     due: Mapping[str, str],
     present: Mapping[str, routes.Raw],
     mtu: int,
@@ -133,7 +133,7 @@ def _add(
             requests.append((destination, _request(destination, way, mtu)))
     if not requests:
         return 0, failures
-    known.append([journal.Hosts(destinations=tuple(destination for destination, _ in requests), mtu=mtu)])
+    recorded.append([journal.Hosts(destinations=tuple(destination for destination, _ in requests), mtu=mtu)])
     changed = 0
     answers = sock.exchange([request for _, request in requests])
     for (destination, _), answer in zip(requests, answers, strict=True):
@@ -147,8 +147,8 @@ def _add(
     return changed, failures
 
 
-def _remove(sock: netlink.Socket, found: Iterable[routes.Raw]) -> tuple[int, list[str]]:
-    gone = list(found)
+def _remove(sock: netlink.Socket, stale: Iterable[routes.Raw]) -> tuple[int, list[str]]:
+    gone = list(stale)
     if not gone:
         return 0, []
     answers = sock.exchange([(netlink.RTM_DELROUTE, netlink.ACK, seen.body) for seen in gone])

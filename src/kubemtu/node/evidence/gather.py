@@ -26,14 +26,14 @@ def read(*, most: int = MOST, proc: Path = counters.PROC) -> records.Evidence:
     with _trouble(troubles), _socket(connections.NETLINK_SOCK_DIAG) as diag:
         established = list(connections.dump(diag))
     established.sort(key=lambda one: not troubled(one))
-    told = established[: max(most, sum(map(troubled, established)))]
+    listed = established[: max(most, sum(map(troubled, established)))]
     learned: tuple[records.Learned, ...] = ()
     with _trouble(troubles), _socket() as sock:
         devices = {each.index: each for each in links.devices(sock)}
         learned = tuple(_learned(sock, devices))
-        told = list(_placed(sock, told, devices))
+        listed = list(_placed(sock, listed, devices))
     return records.Evidence(
-        connections=tuple(told),
+        connections=tuple(listed),
         established=len(established),
         counters=counters.read(troubles, proc),
         sysctls=counters.settings(proc),
@@ -67,28 +67,28 @@ def flush(sysctl: Path = Path("/proc/sys")) -> int:
     return sum(_worth(seen) for seen in (*old, *new))
 
 
-def troubled(one: records.TcpConnection) -> bool:
+def troubled(connection: records.TcpConnection) -> bool:
     """Whether something about it is as it should not be."""
-    return bool(one.retransmits or one.backoff or one.lost)
+    return bool(connection.retransmits or connection.backoff or connection.lost)
 
 
 def _learned(sock: netlink.Socket, devices: Mapping[int, links.Device]) -> Iterator[records.Learned]:
-    for seen in (*routes.learned(sock, 4), *routes.learned(sock, 6)):
-        if _worth(seen):
-            device = devices.get(seen.devices[0]) if seen.devices else None
+    for raw in (*routes.learned(sock, 4), *routes.learned(sock, 6)):
+        if _worth(raw):
+            device = devices.get(raw.devices[0]) if raw.devices else None
             yield records.Learned(
-                destination=seen.destination.partition("/")[0],
-                mtu=seen.mtu or 0,
-                expires=seen.expires // _HZ,
-                locked=seen.locked,
+                destination=raw.destination.partition("/")[0],
+                mtu=raw.mtu or 0,
+                expires=raw.expires // _HZ,
+                locked=raw.locked,
                 device=device.name if device else "",
-                device_mtu=_mtu(device, seen.family) if device else 0,
+                device_mtu=_mtu(device, raw.family) if device else 0,
             )
 
 
-def _worth(seen: routes.Raw) -> bool:
+def _worth(raw: routes.Raw) -> bool:
     """Whether an exception holds a path MTU that still counts: redirects have none, and IPv6 keeps what has expired."""
-    return seen.mtu is not None and seen.expires > 0
+    return raw.mtu is not None and raw.expires > 0
 
 
 def _placed(

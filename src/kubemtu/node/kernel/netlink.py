@@ -86,21 +86,21 @@ def u32(kind: int, value: int) -> bytes:
 
 def attributes(payload: bytes, start: int = 0) -> dict[int, bytes]:
     """Unpacks attributes from `start` on; of two with the same type the last counts, as in the kernel's own parser."""
-    found: dict[int, bytes] = {}
+    values: dict[int, bytes] = {}
     unpack = _ATTRIBUTE.unpack_from
     end = len(payload)
     while start + 4 <= end:
         length, kind = unpack(payload, start)
         if length < 4:
             break
-        found[kind & 0x3FFF] = payload[start + 4 : start + length]  # NLA_F_NESTED, NLA_F_NET_BYTEORDER cut off
+        values[kind & 0x3FFF] = payload[start + 4 : start + length]  # NLA_F_NESTED, NLA_F_NET_BYTEORDER cut off
         start += (length + 3) & ~3
-    return found
+    return values
 
 
 def pick(payload: bytes, start: int, wanted: frozenset[int]) -> dict[int, bytes]:
     """Return a few of many attributes by their type: a link has about 45, and cutting out each costs."""
-    found: dict[int, bytes] = {}
+    values: dict[int, bytes] = {}
     halves = array.array("H", payload[: len(payload) & ~1])
     end = len(halves) - 1
     start //= 2
@@ -110,9 +110,9 @@ def pick(payload: bytes, start: int, wanted: frozenset[int]) -> dict[int, bytes]
             break
         kind = halves[start + 1] & 0x3FFF
         if kind in wanted:
-            found[kind] = payload[2 * start + 4 : 2 * start + length]
+            values[kind] = payload[2 * start + 4 : 2 * start + length]
         start += (length + 3 & ~3) >> 1
-    return found
+    return values
 
 
 def number(attributes: Mapping[int, bytes], kind: int) -> int | None:

@@ -196,9 +196,9 @@ def steering(bodies: tuple[bytes, ...]) -> tuple[tuple[Raw, ...], frozenset[byte
     return found, shared(found)
 
 
-def shared(found: Sequence[Raw]) -> frozenset[bytes]:
+def shared(routes: Sequence[Raw]) -> frozenset[bytes]:
     """Return the slots (table, prefix, metric) that more than one route has."""
-    slots = [seen.slot for seen in found]
+    slots = [seen.slot for seen in routes]
     if len(set(slots)) == len(slots):
         return frozenset()
     return frozenset(slot for slot in slots if slots.count(slot) > 1)
