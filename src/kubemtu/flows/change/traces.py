@@ -36,8 +36,8 @@ async def none_recorded(api: kube_api.Api) -> str:
         wrote = f", and journals of {names(standing)}, which has not ended there" if standing else ""
         return (
             f"no change is recorded any more, but {looked} looked at {verb(len(observations), 'show')} "
-            f"{held}{wrote}{unseen}: somebody has deleted the MTUMigration. `kubemtu check` says how each pin is taken off, and `kubemtu plan "
-            "--mtu N` leads pods elsewhere"
+            f"{held}{wrote}{unseen}: somebody has deleted the MTUMigration. `kubemtu check` says how each pin is taken "
+            "off, and `kubemtu plan --mtu N` leads pods elsewhere"
         )
     over = "no journal"
     if journals:
