@@ -9,6 +9,7 @@ from kubemtu.cni import registry
 from kubemtu.core.change.plan import Live
 from kubemtu.core.net import NodeFile, NodeObservation, Route
 from kubemtu.core.objects import Object
+from kubemtu.core.planning import diff
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide
 
@@ -83,6 +84,8 @@ def test_devices_above_the_routes_are_no_fault_and_stay(monkeypatch: pytest.Monk
     assert (target.pod_mtu, target.origin_mtu) == (1400, 1450)
     assert (target.device_mtu, target.origin_device_mtu) == (1500, 1500)
     assert target.changing == 2
+    lines = list(diff.steps(ran.plan))
+    assert lines[-1].startswith("take the routes of 2 running pods on 1 node, and kilt0, to 1400, live: ")
 
 
 @pytest.mark.parametrize(

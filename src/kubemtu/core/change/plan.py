@@ -87,6 +87,11 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="live"
         return self.until is migration.Phase.PIN_PORTS
 
     @property
+    def by_route(self) -> bool:
+        """True when the pods' routes get their MTU, and their devices keep more."""
+        return any(node.device_mtu is not None for node in self.nodes)
+
+    @property
     def only_hosts(self) -> bool:
         """True when the step is about the nodes' own traffic alone, and about no pod's."""
         return self.host_mtu is not None and not any(node.ports.names_any for node in self.nodes)

@@ -124,6 +124,8 @@ def _live(step: Live) -> str:
     tunnels = sorted({node.tunnel or "" for node in step.nodes if node.tunnel_mtu is not None})
     besides = f", and {names(tunnels)}," if tunnels else ""
     ends = f"both ends of {count(running, 'running pod')}" if running else "what is below the running pods"
+    if running and step.by_route:
+        ends = f"the routes of {count(running, 'running pod')}"
     pins = (
         "while all senders are pinned, pins off last"
         if step.start is migration.Phase.DEVICES

@@ -45,6 +45,10 @@ def meaning(phase: migration.Phase, step: plan.Live) -> str:
     if step.relieves:
         return f"pods and nodes send at most {step.pin_mtu}"
     to = "what was recorded" if step.restore else str(pod_target(step))
+    if step.by_route and not step.restore and phase in {migration.Phase.DEVICES, migration.Phase.UNPIN_PODS}:
+        devices = step.nodes[0].device_mtu or pod_target(step)
+        stay = phase is migration.Phase.DEVICES
+        return f"both ends of every veth stay at {devices}" if stay else f"the routes of pods go to {to}"
     return {
         migration.Phase.RECORD: "each node journals what it has",
         migration.Phase.PIN_PODS: f"pods send at most {step.pin_mtu}",

@@ -89,7 +89,7 @@ def _said(
         return f"{where}: no pin is left{own}"
     if not step.restore:
         to = step.nodes[0].pod_mtu if step.nodes else step.pin_mtu
-        ends = "the pods' routes have" if step.nodes and step.nodes[0].device_mtu is not None else "both ends have"
+        ends = "the pods' routes have" if step.by_route else "both ends have"
         return f"{where}: {ends} {to}, and no pin is left{own}"
     known = {name: min(here[name], one.pods_restored) for name, one in applied.items() if one.pods_restored is not None}
     if any(name not in known for name in here):
