@@ -53,7 +53,7 @@ class Layer(msgspec.Struct, frozen=True):
     size: int
 
 
-class Told(msgspec.Struct, frozen=True):
+class Told(msgspec.Struct, frozen=True, rename="camel"):
     """What `kubemtu check -o json` says, and its exit code."""
 
     verdict: str
@@ -98,7 +98,7 @@ def told(ended: Ended) -> Told:
     return msgspec.structs.replace(msgspec.json.decode(ended.out, type=Told), code=ended.code)
 
 
-class Step(msgspec.Struct, frozen=True):
+class Step(msgspec.Struct, frozen=True, rename="camel"):
     """One step of a plan's JSON."""
 
     type: str
@@ -112,7 +112,7 @@ class Step(msgspec.Struct, frozen=True):
         return f"{self.path[-1]}: {' -> '.join(stretch(self.before, self.after))}"
 
 
-class Planned(msgspec.Struct, frozen=True):
+class Planned(msgspec.Struct, frozen=True, rename="camel"):
     """What `kubemtu plan -o json` says."""
 
     target: int
