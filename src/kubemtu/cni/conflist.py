@@ -13,6 +13,12 @@ from kubemtu.core.text import json_edit
 
 CNI_MTU = "__CNI_MTU__"
 
+# What installers fill it from (projectcalico/calico: cni-plugin/pkg/install/install.go; aws/amazon-vpc-cni-k8s).
+FEEDS = {
+    CNI_MTU: "the ConfigMap key veth_mtu",
+    "__MTU__": "the environment variable POD_MTU or AWS_VPC_ENI_MTU of the DaemonSet aws-node",
+}
+
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
     """What the cluster's configuration says that each node's CNI configuration must be.

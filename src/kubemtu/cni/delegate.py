@@ -5,8 +5,8 @@ import msgspec
 from kubemtu.core import codes, encap
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import Malformed
-from kubemtu.core.text import json_edit
-from kubemtu.core.text.json_edit import JsonNode
+from kubemtu.core.text import json_edit, json_spans
+from kubemtu.core.text.json_spans import JsonNode
 
 PLUGIN = "flannel"
 
@@ -63,6 +63,6 @@ def write(text: str, mtu: int, place: str) -> str:
 def _plugin(text: str, place: str) -> tuple[int | None, JsonNode]:
     """Return the only plugin of type flannel and its place in the list, None for a bare plugin."""
     found = json_edit.read_plugin_mtu(text, PLUGIN, source=place)  # says what is wrong, with line and column
-    root = json_edit.parse(text, source=place)
+    root = json_spans.parse(text, source=place)
     listed = next((member.value for member in root.members if member.key == "plugins"), None)
     return (None, root) if listed is None else (found.plugin, listed.items[found.plugin])

@@ -150,7 +150,9 @@ def edits(config: Object, agent: Ref, said: Said, target: int) -> list[EditValue
     ref, out = reading.ref(config, "configmaps"), []
     if said.template is not None and not said.placeholder:
         before = said.template.text
-        after = json_edit.set_plugin_mtu(before, "calico", target, source=f"{config}, data.{CONFIG}")
+        after = json_edit.set_plugin_mtu(
+            before, "calico", target, source=f"{config}, data.{CONFIG}", feeds=conflist.FEEDS
+        )
         return edit(ref, ("data", CONFIG), before, after, f"new pods get {target}")
     if said.source != "veth_mtu":
         raise UsageError(

@@ -13,7 +13,7 @@ from kubemtu.core import codes, encap
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
 from kubemtu.core.errors import Malformed
-from kubemtu.core.text import json_edit
+from kubemtu.core.text import json_edit, json_spans
 
 
 class Backend(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +98,7 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
 def read(text: str, place: str, out: list[Finding]) -> NetConf | None:
     """Read a net-conf.json; None when nothing can be read. What is broken goes to `out` (MTU112, MTU117, MTU122)."""
     try:
-        json_edit.parse(text, source=place)
+        json_spans.parse(text, source=place)
         members = _folded(json.loads(text))
         backend = _folded(members.get("backend"))
     except (Malformed, ValueError, RecursionError) as why:

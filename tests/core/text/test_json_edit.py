@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from tests.support.shapes import KINDS, Kind
 
 from kubemtu.core.errors import Malformed, UsageError
-from kubemtu.core.text.json_edit import MtuMember, parse, read_member, read_plugin_mtu, set_member, set_plugin_mtu
+from kubemtu.core.text.json_edit import MtuMember, read_member, read_plugin_mtu, set_member, set_plugin_mtu
+from kubemtu.core.text.json_spans import parse
+
+FEEDS = {"__CNI_MTU__": "the ConfigMap key veth_mtu", "__MTU__": "the variable POD_MTU or AWS_VPC_ENI_MTU"}
 
 CANAL_2018 = """{
   "name": "k8s-pod-network",
@@ -105,7 +108,7 @@ def test_a_placeholder_is_read_and_its_source_named_instead_of_being_overwritten
         kind="placeholder", placeholder=placeholder, raw=value, plugin=0
     )
     with pytest.raises(Malformed, match=f"line 1, column 27: .*{re.escape(placeholder)}.*{re.escape(fed_from)}"):
-        set_plugin_mtu(text, "calico", 1450)
+        set_plugin_mtu(text, "calico", 1450, feeds=FEEDS)
 
 
 def test_what_stands_there_is_told_apart() -> None:
@@ -383,7 +386,7 @@ def test_replacing_changes_exactly_one_token_of_any_conflist(data: st.DataObject
 def test_a_placeholder_survives_in_any_conflist(text: str, mtu: int) -> None:
     assert read_plugin_mtu(text, "calico").placeholder == "__CNI_MTU__"
     with pytest.raises(Malformed, match="veth_mtu"):
-        set_plugin_mtu(text, "calico", mtu)
+        set_plugin_mtu(text, "calico", mtu, feeds=FEEDS)
 
 
 NEAR_JSON = st.sampled_from([*'{}[]",:\\ \n\r\t_-+.0129eEAuntrfalsTypmM/*#\ufeff\x00', "//", "__A__", '"mtu":1,', "}}"])

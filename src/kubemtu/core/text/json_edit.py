@@ -2,64 +2,27 @@
 
 A ConfigMap holds CNI configuration as text that people wrote, with placeholders which install-cni replaces before any
 JSON parser sees it, also where JSON allows none: `"mtu": __CNI_MTU__`. Reading such text into objects and writing them
-back would lose its layout, its duplicates and its placeholders, so this module finds spans instead and replaces one.
-
-What it accepts is RFC 8259 plus bare placeholders as values, because that is what the parser at the end accepts
-(Go's encoding/json, after the substitution): no comments, no trailing commas, no byte order mark. Whatever is ambiguous
-is refused: an edit that lands in the wrong place costs more than a sentence.
+back would lose its layout, its duplicates and its placeholders, so core.text.json_spans finds spans instead, and this
+module replaces one. Whatever is ambiguous is refused: an edit that lands in the wrong place costs more than a sentence.
 
 Keys are compared after decoding their escapes. CNI plugins are Go programs, whose encoding/json also matches keys that
 differ in case only; `fold` does the same.
 """
 
 import json
-import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
 
 from kubemtu.core import encap
 from kubemtu.core.errors import Malformed, UsageError
+from kubemtu.core.text import json_spans
+from kubemtu.core.text.json_spans import JsonMember, JsonNode
 
-DEPTH_MOST = 64  # real configurations nest five deep; a bound keeps hostile ones from exhausting the stack
 INT64_MOST = 2**63 - 1  # the int of a Go program on a 64-bit node
-
-_SPACE = re.compile(r"[ \t\r\n]*+")
-_STRING = re.compile(r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"')
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?")
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*+)")
-_PLACEHOLDER = re.compile(r"__[A-Z0-9](?:_?[A-Z0-9])*+__")
-_WORD = re.compile(r"true|false|null")
-_BARE: tuple[tuple[re.Pattern[str], Literal["number", "word", "placeholder"]], ...] = (
-    (_NUMBER, "number"),
-    (_WORD, "word"),
-    (_PLACEHOLDER, "placeholder"),
-)
-
-# What installers fill it from (projectcalico/calico: cni-plugin/pkg/install/install.go; aws/amazon-vpc-cni-k8s).
-FEEDS = {
-    "__CNI_MTU__": "the ConfigMap key veth_mtu",
-    "__MTU__": "the environment variable POD_MTU or AWS_VPC_ENI_MTU of the DaemonSet aws-node",
-}
-
-
-class JsonNode(msgspec.Struct, frozen=True, kw_only=True):
-    """One JSON value and where it stands: text[start:end]."""
-
-    kind: Literal["object", "array", "string", "number", "word", "placeholder"]
-    start: int
-    end: int
-    members: tuple["JsonMember", ...] = ()
-    items: tuple["JsonNode", ...] = ()
-
-
-class JsonMember(msgspec.Struct, frozen=True, kw_only=True):
-    """One member of an object: its decoded key, where the key stands with its quotes, and its value."""
-
-    key: str
-    start: int
-    end: int
-    value: JsonNode
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class MemberValue(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,14 +45,6 @@ class MtuMember(MemberValue, frozen=True, kw_only=True):
     plugin: int
 
 
-def parse(text: str, *, source: str = "the JSON text") -> JsonNode:
-    """Read JSON that may hold bare placeholders as values.
-
-    `source` names the text in errors. Raises Malformed with line and column when it is no such JSON.
-    """
-    return _Parser(text, source).document()
-
-
 def read_plugin_mtu(text: str, plugin_type: str, *, source: str = "the CNI configuration") -> MtuMember:
     """Read the "mtu" of the only plugin of a type, out of a conflist or a bare plugin configuration.
 
@@ -101,16 +56,24 @@ def read_plugin_mtu(text: str, plugin_type: str, *, source: str = "the CNI confi
     return MtuMember(kind=found.kind, value=found.value, placeholder=found.placeholder, raw=found.raw, plugin=index)
 
 
-def set_plugin_mtu(text: str, plugin_type: str, mtu: int, *, source: str = "the CNI configuration") -> str:
+def set_plugin_mtu(
+    text: str,
+    plugin_type: str,
+    mtu: int,
+    *,
+    source: str = "the CNI configuration",
+    feeds: Mapping[str, str] = _NOTHING,
+) -> str:
     """Write an integer as the "mtu" of the only plugin of a type; nothing else of the text changes.
 
     A new member goes right behind "type", where Rancher's own template has it, laid out as its neighbours are.
-    Raises UsageError when `mtu` is none, and Malformed as `read_plugin_mtu` does, or when a placeholder or a value of
-    another kind than integer, string or null stands there.
+    `feeds` says of placeholders what an installer fills them from. Raises UsageError when `mtu` is none, and Malformed
+    as `read_plugin_mtu` does, or when a placeholder or a value of another kind than integer, string or null stands
+    there.
     """
     where = _JsonText(text, source)
     _, plugin = _plugin(where, plugin_type)
-    return _set(where, plugin, "mtu", mtu, behind="type", fold=True)
+    return _set(where, plugin, "mtu", mtu, behind="type", fold=True, feeds=feeds)
 
 
 def read_member(text: str, path: tuple[str, ...], *, fold: bool = False, source: str = "the JSON text") -> MemberValue:
@@ -143,7 +106,7 @@ def set_member(
         if member is None:
             raise where.malformed(node.start, f'this object has no "{key}", which must be there first')
         node = member.value
-    return _set(where, _object(where, node), path[-1], value, behind=None, fold=fold)
+    return _set(where, _object(where, node), path[-1], value, behind=None, fold=fold, feeds=_NOTHING)
 
 
 class _JsonText:
@@ -152,129 +115,10 @@ class _JsonText:
     def __init__(self, text: str, source: str) -> None:
         self.text = text
         self.source = source
-        self.root = parse(text, source=source)
+        self.root = json_spans.parse(text, source=source)
 
     def malformed(self, at: int, sentence: str) -> Malformed:
-        return _malformed(self.text, self.source, at, sentence)
-
-
-class _Parser:
-    """A recursive descent over the text, with a bound on its depth; each character is looked at once."""
-
-    def __init__(self, text: str, source: str) -> None:
-        self.text = text
-        self.source = source
-        self.at = 0
-
-    def document(self) -> JsonNode:
-        self._space()
-        root = self._value(0)
-        self._space()
-        if self.at != len(self.text):
-            raise self._unexpected("the end")
-        return root
-
-    def _value(self, depth: int) -> JsonNode:
-        start = self.at
-        mark = self.text[start : start + 1]
-        if mark in {"{", "["}:
-            if depth == DEPTH_MOST:
-                raise _malformed(self.text, self.source, start, f"it nests deeper than {DEPTH_MOST} levels")
-            return self._object(depth) if mark == "{" else self._array(depth)
-        if mark == '"':
-            self._token(_STRING, "a string that ends on its line, with valid escapes")
-            return JsonNode(kind="string", start=start, end=self.at)
-        for pattern, kind in _BARE:
-            if match := pattern.match(self.text, start):
-                self.at = match.end()
-                return JsonNode(kind=kind, start=start, end=self.at)
-        raise self._unexpected("a value")
-
-    def _object(self, depth: int) -> JsonNode:
-        start = self.at
-        members: list[JsonMember] = []
-        more = self._opened("}")
-        while more:
-            at = self.at
-            self._token(_STRING, "a key in double quotes")
-            end = self.at
-            self._space()
-            if not self._peek(":"):
-                raise self._unexpected("':'")
-            self.at += 1
-            self._space()
-            value = self._value(depth + 1)
-            members.append(JsonMember(key=_decoded(self.text[at:end]), start=at, end=end, value=value))
-            more = self._continued("}")
-        return JsonNode(kind="object", start=start, end=self.at, members=tuple(members))
-
-    def _array(self, depth: int) -> JsonNode:
-        start = self.at
-        items: list[JsonNode] = []
-        more = self._opened("]")
-        while more:
-            items.append(self._value(depth + 1))
-            more = self._continued("]")
-        return JsonNode(kind="array", start=start, end=self.at, items=tuple(items))
-
-    def _opened(self, close: str) -> bool:
-        """Step over the opening bracket; say whether anything is inside."""
-        self.at += 1
-        self._space()
-        return not self._closed(close)
-
-    def _continued(self, close: str) -> bool:
-        """Step over what follows an element; say whether it was a comma."""
-        self._space()
-        if self._closed(close):
-            return False
-        if not self._peek(","):
-            raise self._unexpected(f"',' or {close!r}")
-        self.at += 1
-        self._space()
-        return True
-
-    def _closed(self, close: str) -> bool:
-        closed = self._peek(close)
-        self.at += closed
-        return closed
-
-    def _space(self) -> None:
-        match = _SPACE.match(self.text, self.at)
-        assert match is not None  # the empty string matches, too
-        self.at = match.end()
-
-    def _peek(self, mark: str) -> bool:
-        return self.text.startswith(mark, self.at)
-
-    def _token(self, pattern: re.Pattern[str], expected: str) -> None:
-        match = pattern.match(self.text, self.at)
-        if match is None:
-            raise self._unexpected(expected)
-        self.at = match.end()
-
-    def _unexpected(self, expected: str) -> Malformed:
-        rest = self.text[self.at : self.at + 2]
-        if rest in ("//", "/*") or rest[:1] == "#":
-            found = "a comment stands there, which CNI's own JSON parser rejects: remove it"
-        elif rest[:1] in ("}", "]") and self.text[: self.at].rstrip(" \t\r\n").endswith(","):
-            found = "a comma without a member behind it, which CNI's own JSON parser rejects: remove it"
-        elif not rest:
-            found = f"it ends where {expected} must stand"
-        else:
-            found = f"{rest[0]!r} stands where {expected} must stand"
-        return _malformed(self.text, self.source, self.at, found)
-
-
-def _malformed(text: str, source: str, at: int, sentence: str) -> Malformed:
-    line = text.count("\n", 0, at) + 1
-    column = at - (text.rfind("\n", 0, at) + 1) + 1
-    return Malformed(f"In {source}, line {line}, column {column}: {sentence}.")
-
-
-def _decoded(token: str) -> str:
-    decoded: str = json.loads(token)
-    return decoded
+        return json_spans.malformed(self.text, self.source, at, sentence)
 
 
 def _folded(key: str) -> str:
@@ -322,7 +166,7 @@ def _plugin(where: _JsonText, plugin_type: str) -> tuple[int, JsonNode]:
 
 
 def _token_of(where: _JsonText, node: JsonNode) -> str:
-    return _decoded(where.text[node.start : node.end])
+    return json_spans.decoded(where.text[node.start : node.end])
 
 
 def _shown(where: _JsonText, node: JsonNode) -> str:
@@ -340,11 +184,11 @@ def _value(where: _JsonText, member: JsonMember | None) -> MemberValue:
     if node.kind == "placeholder":
         return MemberValue(kind="placeholder", placeholder=raw, raw=raw)
     if node.kind == "string":
-        match = _PLACEHOLDER.search(_decoded(raw))
+        match = json_spans.PLACEHOLDER.search(json_spans.decoded(raw))
         if match:
             return MemberValue(kind="placeholder", placeholder=match[0], raw=raw)
         return MemberValue(kind="string", raw=raw)
-    if node.kind != "number" or not _INTEGER.fullmatch(raw):
+    if node.kind != "number" or not json_spans.INTEGER.fullmatch(raw):
         return MemberValue(kind="other", raw=raw)
     # The length comes first: converting thousands of digits is slow, and Python refuses it.
     if len(raw) > 20 or not -INT64_MOST - 1 <= int(raw) <= INT64_MOST:
@@ -352,7 +196,16 @@ def _value(where: _JsonText, member: JsonMember | None) -> MemberValue:
     return MemberValue(kind="integer", value=int(raw), raw=raw)
 
 
-def _set(where: _JsonText, node: JsonNode, key: str, number: int, *, behind: str | None, fold: bool) -> str:
+def _set(
+    where: _JsonText,
+    node: JsonNode,
+    key: str,
+    number: int,
+    *,
+    behind: str | None,
+    fold: bool,
+    feeds: Mapping[str, str],
+) -> str:
     if not 0 <= number <= encap.LARGEST_MTU:
         raise UsageError(
             f"An MTU of {number} cannot be written to {where.source}: give one from 0 to {encap.LARGEST_MTU}."
@@ -364,7 +217,7 @@ def _set(where: _JsonText, node: JsonNode, key: str, number: int, *, behind: str
         return text[:at] + piece + text[at:]
     current = _value(where, member)
     if current.kind == "placeholder":
-        fed = FEEDS.get(current.placeholder or "", "another key or variable when it installs the file")
+        fed = feeds.get(current.placeholder or "", "another key or variable when it installs the file")
         raise where.malformed(
             member.value.start,
             f'"{member.key}" is the placeholder {current.placeholder}, which the installer fills from {fed}: '
