@@ -52,8 +52,8 @@ def test_a_smaller_path_is_found_to_the_byte(bare: Net, address: str, muted: boo
     with listening(bare, address, b"220 hello\r\n") as read:
         found = bare.inside("a", lambda: tcpsize.largest((address, PORT)))
     assert found is not None
-    assert (found.found.mtu, found.found.interface_mtu) == (1404, 1500)
-    assert found.found.limit == ("silence" if muted else "router")
+    assert (found.search.mtu, found.search.interface_mtu) == (1404, 1500)
+    assert found.search.limit == ("silence" if muted else "router")
     assert b"".join(read) == b""  # nothing of it reached the application
 
 
@@ -61,7 +61,7 @@ def test_a_path_that_carries_all(bare: Net) -> None:
     with listening(bare, B4):
         found = bare.inside("a", lambda: tcpsize.largest((B4, PORT)))
     assert found is not None
-    assert (found.found.mtu, found.found.limit) == (1500, "own interface")
+    assert (found.search.mtu, found.search.limit) == (1500, "own interface")
 
 
 def test_nobody_listens(bare: Net) -> None:

@@ -54,8 +54,8 @@ def test_reports_come_back_with_counts_cut_off(
     assert wire.kind(datagram) == wire.REPORT
     seen = wire.read_report(datagram)
     assert seen is not None
-    assert (seen.state, seen.limit, seen.mtu, seen.unheard) == (state, limit, size, unheard)
-    assert (seen.losses, seen.packets) == (min(count, 255), min(count, 65535))
+    assert (seen.state, seen.limit, seen.mtu, seen.full_size_vanishes) == (state, limit, size, unheard)
+    assert (seen.next_size_losses, seen.packets) == (min(count, 255), min(count, 65535))
 
 
 @given(st.binary(max_size=80))

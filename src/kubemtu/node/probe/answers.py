@@ -34,56 +34,60 @@ class Answers:
         self._backs: dict[int, _Back] = {}
         self._unsent = 0
 
-    def admit(self, one: channel.Channel, heard: channel.Heard, now: float) -> None:
+    def admit(self, channel_in: channel.Channel, heard: channel.Heard, now: float) -> None:
         """Answer what came in, if it is admitted."""
-        sender = one.pack(heard.address[0])
-        request = self.admission.admit(heard.head, heard.length + one.headers, sender, now)
+        sender = channel_in.pack(heard.address[0])
+        request = self.admission.admit(heard.head, heard.length + channel_in.headers, sender, now)
         if request is None or request.nonce in self._sessions:  # our own, thrown back at us
             return
         if request.kind == wire.ASK:
-            self._measure_back(one, heard, request, now)
+            self._measure_back(channel_in, heard, request, now)
             return
         if request.kind == wire.HELLO:
-            one.send(self._key.seal(wire.pack_seen(request.nonce, sender)), 0, heard.address, heard.local)
+            channel_in.send(self._key.seal(wire.pack_seen(request.nonce, sender)), 0, heard.address, heard.local)
             return
         drops = heard.drops + self.admission.refused.limited + self._unsent
-        seen = wire.ProbeAnswer(
-            request.nonce, request.number, request.size, heard.fragment, drops, one.mtu(heard.interface)
+        reply = wire.ProbeAnswer(
+            request.nonce, request.number, request.size, heard.fragment, drops, channel_in.mtu(heard.interface)
         )
-        refused = one.send(self._key.seal(wire.pack_answer(seen)), 0, heard.address, heard.local)
+        refused = channel_in.send(self._key.seal(wire.pack_answer(reply)), 0, heard.address, heard.local)
         if refused is None:
             self.answered += 1
         elif refused.errno in FULL:  # not when there is no way to this one asker: that is nothing to others
             self._unsent += 1
 
-    def ended(self, one: session.Session) -> None:
+    def ended(self, ended: session.Session) -> None:
         """Report a search that has ended to whoever asked for it."""
         for asker, back in self._backs.items():
-            if back.asking is one:
-                back.report = paths.report(asker, one)
-                self._say(one.channel, back.report, one.address, b"")
+            if back.asking is ended:
+                back.report = paths.report(asker, ended)
+                self._say(ended.channel, back.report, ended.address, b"")
 
-    def _measure_back(self, one: channel.Channel, heard: channel.Heard, request: wire.ProbePacket, now: float) -> None:
+    def _measure_back(
+        self, channel_in: channel.Channel, heard: channel.Heard, request: wire.ProbePacket, now: float
+    ) -> None:
         """Start a search towards whoever asked, once; say how it stands."""
-        known = self._backs.get(request.nonce)
-        if known is None:
+        searching = self._backs.get(request.nonce)
+        if searching is None:
             running = sum(back.report is None for back in self._backs.values())
             route = None
             if self._key.secret and running < BACK_MOST:
                 with contextlib.suppress(OSError, errors.KubemtuError):
-                    route = one.route(heard.address)
+                    route = channel_in.route(heard.address)
             if route is None:
-                self._say(one, wire.SearchReport(request.nonce, "refused"), heard.address, heard.local)
+                self._say(channel_in, wire.SearchReport(request.nonce, "refused"), heard.address, heard.local)
                 return
-            question = paths.question(route.device, None, one.family, (request.size,))
-            started = session.Session(one, heard.address, question, self._key, source=route.source, now=now)
+            question = paths.question(route.device, None, channel_in.family, (request.size,))
+            started = session.Session(channel_in, heard.address, question, self._key, source=route.source, now=now)
             started.leave_from(heard.local)
-            self._backs[request.nonce] = known = _Back(asking=started)
+            self._backs[request.nonce] = searching = _Back(asking=started)
             self._sessions.add(started)
             while len(self._backs) > KEPT:
                 self._backs.pop(next(iter(self._backs)))
-        report = known.report or wire.SearchReport(request.nonce, "running")
-        self._say(one, report, heard.address, heard.local)
+        report = searching.report or wire.SearchReport(request.nonce, "running")
+        self._say(channel_in, report, heard.address, heard.local)
 
-    def _say(self, one: channel.Channel, report: wire.SearchReport, address: channel.Address, local: bytes) -> None:
-        one.send(self._key.seal(wire.pack_report(report)), 0, address, local)
+    def _say(
+        self, channel_out: channel.Channel, report: wire.SearchReport, address: channel.Address, local: bytes
+    ) -> None:
+        channel_out.send(self._key.seal(wire.pack_report(report)), 0, address, local)

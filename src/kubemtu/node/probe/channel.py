@@ -79,7 +79,7 @@ class KernelRoute(msgspec.Struct, frozen=True, kw_only=True):
     """What the kernel would do with a packet to an address: the source it takes, the MTUs it knows (bytes)."""
 
     source: str
-    believed: int
+    path_mtu: int
     device: int
 
 
@@ -287,7 +287,7 @@ class Channel:
     def route(self, address: Address) -> KernelRoute:
         """Ask the kernel of this socket's namespace where packets to an address would go, without sending any.
 
-        The device's MTU is what the kernel says when it refuses the largest packet there is; the believed one includes
+        The device's MTU is what the kernel says when it refuses the largest packet there is; the path MTU includes
         what routes and learned path MTUs say. Raises OSError when there is no route.
         """
         with self._sibling() as sock:
@@ -297,7 +297,7 @@ class Channel:
             sock.connect(address)
             source = str(sock.getsockname()[0])
             believed = min(sock.getsockopt(level, IP_MTU if self.family == 4 else IPV6_MTU), wire.LARGEST)
-            return KernelRoute(source=source, believed=believed, device=_device_mtu(sock, believed))
+            return KernelRoute(source=source, path_mtu=believed, device=_device_mtu(sock, believed))
 
     def learned(self) -> frozenset[str]:
         """List the destinations of this socket's namespace that a path MTU was learned of (`ip route show cache`)."""

@@ -30,10 +30,13 @@ def look(
             forward = msgspec.structs.replace(
                 forward, fragmented_datagrams=_pieces(way, key, space, forward.search.mtu)
             )
-        seen = _outer(way, space, forward.search.mtu)
-        if seen.mtu is not None and seen.does == "cuts":
+        outermost = _outer(way, space, forward.search.mtu)
+        if outermost.mtu is not None and outermost.does == "cuts":
             forward = msgspec.structs.replace(
-                forward, unfragmented_mtu=seen.mtu, fragmented_tunnel_packets=seen.copies, tunnel_fragments=seen.counted
+                forward,
+                unfragmented_mtu=outermost.mtu,
+                fragmented_tunnel_packets=outermost.copies,
+                tunnel_fragments=outermost.counted,
             )
     return forward, back
 
@@ -50,22 +53,22 @@ def _segments(way: request.PathRequest, key: wire.Key, space: int, patience: flo
 
 def _pieces(way: request.PathRequest, key: wire.Key, space: int, mtu: int) -> pieces.Fate:
     family = paths.family(way.address)
-    one = netns.inside(space, lambda: pieces.Whole(family))
-    one.within(os.dup(space))
+    sender = netns.inside(space, lambda: pieces.Whole(family))
+    sender.within(os.dup(space))
     try:
-        return pieces.fate(one, _address(way), key, mtu, pieces.now)
+        return pieces.fate(sender, _address(way), key, mtu, pieces.now)
     finally:
-        one.close()
+        sender.close()
 
 
 def _outer(way: request.PathRequest, space: int, top: int) -> outer.Outer:
     """Send packets without a seal, which nobody answers: what counts is what this node does with them."""
     family, address = paths.family(way.address), _address(way)
-    one = netns.inside(space, lambda: channel.Channel(family))
+    sender = netns.inside(space, lambda: channel.Channel(family))
     try:
-        return outer.largest(lambda size: one.send(b"", size, address), top=top)
+        return outer.largest(lambda size: sender.send(b"", size, address), top=top)
     finally:
-        one.close()
+        sender.close()
 
 
 def _address(way: request.PathRequest) -> channel.Address:

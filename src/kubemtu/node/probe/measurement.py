@@ -141,8 +141,12 @@ class Measurement:
         """Take the end of a search, if it is one of these."""
         if (state := self._states.get(one.nonce)) is not None:
             state.forward = paths.measured(one, state.route, now - state.began)
-            if one.found is not None and one.found.ending == "exact" and one.found.mtu < one.search.question.expected:
-                self._found[one.found.mtu] += 1
+            if (
+                one.result is not None
+                and one.result.ending == "exact"
+                and one.result.mtu < one.search.question.expected
+            ):
+                self._found[one.result.mtu] += 1
 
     def reported(self, datagram: bytes) -> None:
         """Take what the other end says of its own direction."""

@@ -1,4 +1,4 @@
-"""What is done with an order on one node: measure the ways and the round that begin there, and look at its spots.
+"""What one node does for a probe request: measure the paths and the round that begin there, and read its evidence.
 
 Everything here waits for the network, so an agent runs it on a thread of its own; a bare host runs it for itself. The
 node is not changed, except that learned path MTUs are forgotten where the order says so.
@@ -166,8 +166,8 @@ class Measuring:
                 largest = netns.inside(space, lambda: tcpsize.largest(address))
         except (errors.KubemtuError, OSError, LookupError) as error:
             self._errors.append(_gone(path_request.source.link, error))
-        searched = largest.found if largest is not None else paths.NOTHING
-        before, after = (largest.believed, largest.after) if largest is not None else (0, 0)
+        searched = largest.search if largest is not None else paths.NOTHING
+        before, after = (largest.path_mtu_before, largest.path_mtu_after) if largest is not None else (0, 0)
         forward = path_verdict.Direction(search=searched, path_mtu_before=before, path_mtu_after=after)
         return request.PathResult(
             path=path_request.name,

@@ -62,8 +62,8 @@ def keep_syn(listening: socket.socket) -> None:
 
 def asker(sock: socket.socket, family: channel.Family, tcp_mtu_probing: int) -> ObservedMss:
     """Read what the end that has opened a connection sees. Raises OSError."""
-    seen = _look(sock, int(sock.getsockname()[1]), tcp_mtu_probing)
-    return seen._replace(arrived=_of_answer(sock, seen, family))
+    observed = _look(sock, int(sock.getsockname()[1]), tcp_mtu_probing)
+    return observed._replace(arrived=_of_answer(sock, observed, family))
 
 
 def asked(sock: socket.socket, family: channel.Family, port: int, tcp_mtu_probing: int) -> ObservedMss:
@@ -78,7 +78,7 @@ def _look(sock: socket.socket, port: int, tcp_mtu_probing: int) -> ObservedMss:
     return ObservedMss(0, announced, sends, min(pmtu, wire.LARGEST), port, timestamps, tcp_mtu_probing)
 
 
-def _of_answer(sock: socket.socket, seen: ObservedMss, family: channel.Family) -> int:
+def _of_answer(sock: socket.socket, observed: ObservedMss, family: channel.Family) -> int:
     """Return the MSS that arrived in the answer to our SYN; 0 when something smaller hides it."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, _REPAIR_ON)
@@ -86,9 +86,9 @@ def _of_answer(sock: socket.socket, seen: ObservedMss, family: channel.Family) -
             return int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
         finally:
             sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, _REPAIR_OFF_SILENTLY)
-    known = seen.sends + (TIMESTAMPS if seen.timestamps else 0)
-    hidden = known >= min(seen.pmtu - _HEADERS[family], _HALF_WINDOW) or seen.probing >= _PROBING_ALWAYS
-    return 0 if hidden else known
+    mss = observed.sends + (TIMESTAMPS if observed.timestamps else 0)
+    hidden = mss >= min(observed.pmtu - _HEADERS[family], _HALF_WINDOW) or observed.probing >= _PROBING_ALWAYS
+    return 0 if hidden else mss
 
 
 def _of_syn(sock: socket.socket, family: channel.Family) -> int:
@@ -120,10 +120,10 @@ def option(options: bytes) -> int:
     return 0
 
 
-def pack(kind: int, nonce: int, seen: ObservedMss) -> bytes:
+def pack(kind: int, nonce: int, observed: ObservedMss) -> bytes:
     """Pack the body of a question or an answer, to be sealed."""
-    sizes = (seen.arrived, seen.announced, seen.sends, seen.pmtu, seen.port)
-    head = (_MAGIC, wire.VERSION, kind, min(seen.probing, 0xFF), seen.timestamps, nonce)
+    sizes = (observed.arrived, observed.announced, observed.sends, observed.pmtu, observed.port)
+    head = (_MAGIC, wire.VERSION, kind, min(observed.probing, 0xFF), observed.timestamps, nonce)
     return _BODY.pack(*head, *(min(size, 0xFFFF) for size in sizes))
 
 
@@ -131,16 +131,16 @@ def unpack(kind: int, message: bytes, key: wire.Key) -> tuple[int, ObservedMss] 
     """Read the nonce and what the other end sees; None when it is not sealed with this key, or something else."""
     if len(message) != wire.LENGTH or not key.opens(message):
         return None
-    magic, version, found, probed, timestamps, nonce, *sizes = _BODY.unpack_from(message)
-    if (magic, version, found) != (_MAGIC, wire.VERSION, kind):
+    magic, version, kind_found, probed, timestamps, nonce, *sizes = _BODY.unpack_from(message)
+    if (magic, version, kind_found) != (_MAGIC, wire.VERSION, kind):
         return None
     arrived, announced, sends, pmtu, port = sizes
     return nonce, ObservedMss(arrived, announced, sends, pmtu, port, bool(timestamps), probed)
 
 
-def compare(here: ObservedMss, there: ObservedMss, family: channel.Family) -> BothDirections:
+def compare(ours: ObservedMss, theirs: ObservedMss, family: channel.Family) -> BothDirections:
     """Join what both ends of a connection see into what each of them is made to believe."""
-    relayed = here.port != there.port
+    relayed = ours.port != theirs.port
 
     def one(sender: ObservedMss, receiver: ObservedMss) -> Segments:
         at_least = sender.sends + (TIMESTAMPS if sender.timestamps else 0)
@@ -155,4 +155,4 @@ def compare(here: ObservedMss, there: ObservedMss, family: channel.Family) -> Bo
             relayed=relayed,
         )
 
-    return BothDirections(forward=one(here, there), backward=one(there, here))
+    return BothDirections(forward=one(ours, theirs), backward=one(theirs, ours))

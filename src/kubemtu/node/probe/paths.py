@@ -29,7 +29,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Measured(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One direction of one path, measured.
 
-    `believed_before` and `believed`: the path MTU that the sender's kernel held, in bytes; `peer_mtu`: the MTU of the
+    `path_mtu_before` and `path_mtu_after`: what the sender's kernel held, in bytes; `receiver_mtu`: the MTU of the
     interface that the other end receives by, 0 when it did not say; `seconds`: from the first packet to the verdict;
     `note`: why nothing could be heard, if anybody said.
     """
@@ -65,38 +65,40 @@ def judge(path: Path) -> verdict.Verdict:
     return verdict.judge(forward, back, expected=path.target.expected)
 
 
-def direction(one: Measured) -> verdict.Direction:
+def direction(measured: Measured) -> verdict.Direction:
     """Return what was measured forward, as the verdict wants it."""
     return verdict.Direction(
-        search=one.search,
-        path_mtu_before=one.path_mtu_before,
-        path_mtu_after=one.path_mtu_after,
-        receiver_mtu=one.receiver_mtu,
-        note=one.note,
-        source_port=one.source_port,
-        nat_address=one.nat_address,
+        search=measured.search,
+        path_mtu_before=measured.path_mtu_before,
+        path_mtu_after=measured.path_mtu_after,
+        receiver_mtu=measured.receiver_mtu,
+        note=measured.note,
+        source_port=measured.source_port,
+        nat_address=measured.nat_address,
     )
 
 
-def returned(one: wire.SearchReport) -> verdict.Direction:
+def returned(report: wire.SearchReport) -> verdict.Direction:
     """Return what the other end reported, as the verdict wants it; which router spoke does not travel."""
-    assert one.state != "running"
-    assert one.state != "refused"
-    quotes = (search.TooBig(mtu=one.quoted, router=None, refused_size=one.mtu + 1),) if one.quoted else ()
-    found = search.SearchResult(
-        ending=one.state,
-        mtu=one.mtu,
-        limit=one.limit,
-        next_size_losses=one.losses,
-        fitting_packets=one.fitting,
-        fitting_lost=one.fitting_lost,
-        rounds=one.rounds,
-        packets=one.packets,
-        interface_mtu=one.top,
-        too_big=quotes,
-        full_size_vanishes=one.unheard,
+    assert report.state != "running"
+    assert report.state != "refused"
+    quotes = (
+        (search.TooBig(mtu=report.too_big_mtu, router=None, refused_size=report.mtu + 1),) if report.too_big_mtu else ()
     )
-    return verdict.Direction(search=found, path_mtu_after=one.believed)
+    result = search.SearchResult(
+        ending=report.state,
+        mtu=report.mtu,
+        limit=report.limit,
+        next_size_losses=report.next_size_losses,
+        fitting_packets=report.fitting_packets,
+        fitting_lost=report.fitting_lost,
+        rounds=report.rounds,
+        packets=report.packets,
+        interface_mtu=report.interface_mtu,
+        too_big=quotes,
+        full_size_vanishes=report.full_size_vanishes,
+    )
+    return verdict.Direction(search=result, path_mtu_after=report.path_mtu)
 
 
 def family(address: str) -> channel.Family:
@@ -113,16 +115,16 @@ def endpoint(target: Target) -> channel.Address:
     return (bare, target.port, 0, index)
 
 
-def smallest(one: channel.Family) -> int:
+def smallest(family: channel.Family) -> int:
     """Return the size of packets that end a burst, in bytes: 68 over IPv4, which every path carries (RFC 791 3.2)."""
-    return wire.LENGTH + wire.HEADERS[socket.AF_INET if one == 4 else socket.AF_INET6]
+    return wire.LENGTH + wire.HEADERS[socket.AF_INET if family == 4 else socket.AF_INET6]
 
 
 @functools.lru_cache(maxsize=64)
 def question(
     top: int,
     expected: int | None,
-    one: channel.Family,
+    family: channel.Family,
     also: tuple[int, ...],
     *,
     enough: bool = False,
@@ -132,18 +134,18 @@ def question(
 
     With `enough`, nothing larger than what is expected is tried.
     """
-    small = smallest(one)
+    small = smallest(family)
     top = min(max(top, small + 1), wire.LARGEST)
-    wanted = min(max(expected or top, small + 1), top)
+    largest = min(max(expected or top, small + 1), top)
     if enough:
-        top = wanted
-    known = {size for size in (*also, wanted) if small < size < top}
+        top = largest
+    links = {size for size in (*also, largest) if small < size < top}
     return search.Question(
         top=top,
-        expected=wanted,
-        likely=tuple(size for size in known_sizes.likely(top, known) if size > small),
-        hypotheses=tuple(size for size in known_sizes.hypotheses(top, sorted(known)) if size > small),
-        suspected=tuple(size for size in suspected if small < size < wanted),
+        expected=largest,
+        likely=tuple(size for size in known_sizes.likely(top, links) if size > small),
+        hypotheses=tuple(size for size in known_sizes.hypotheses(top, sorted(links)) if size > small),
+        suspected=tuple(size for size in suspected if small < size < largest),
         small=small,
     )
 
@@ -174,7 +176,7 @@ def carried(target: Target, size: int, seconds: float) -> Path:
 @functools.lru_cache(maxsize=64)
 def _arrived(size: int) -> Measured:
     """Return what all such paths have in common; five thousand of them share it."""
-    found = search.SearchResult(
+    result = search.SearchResult(
         ending="exact",
         mtu=size,
         limit="expected",
@@ -185,7 +187,7 @@ def _arrived(size: int) -> Measured:
         packets=1,
         interface_mtu=size,
     )
-    return Measured(search=found, path_mtu_before=0, path_mtu_after=0)
+    return Measured(search=result, path_mtu_before=0, path_mtu_after=0)
 
 
 def echoed(heard: channel.Heard) -> wire.ProbeAnswer:
@@ -196,49 +198,49 @@ def echoed(heard: channel.Heard) -> wire.ProbeAnswer:
     return wire.ProbeAnswer(request.nonce, request.number, request.size, 0, 0, 0)
 
 
-def measured(one: session.Session, before: channel.KernelRoute, seconds: float) -> Measured:
+def measured(ended: session.Session, before: channel.KernelRoute, seconds: float) -> Measured:
     """Return what an ended session found; `before` is what the kernel believed at its start."""
-    assert one.found is not None
-    whole = one.found.limit == "own interface"  # then there was nothing to learn
-    found = one.found
-    if whole and found.interface_mtu < before.device and found.interface_mtu == one.search.question.top:
-        found = msgspec.structs.replace(found, limit="expected")
+    assert ended.result is not None
+    own_interface = ended.result.limit == "own interface"  # then there was nothing to learn
+    result = ended.result
+    if own_interface and result.interface_mtu < before.device and result.interface_mtu == ended.search.question.top:
+        result = msgspec.structs.replace(result, limit="expected")
     return Measured(
-        search=found,
-        path_mtu_before=before.believed,
-        path_mtu_after=before.believed if whole else believed(one) or before.believed,
-        receiver_mtu=one.peer_mtu,
-        rtt=one.rtt,
+        search=result,
+        path_mtu_before=before.path_mtu,
+        path_mtu_after=before.path_mtu if own_interface else believed(ended) or before.path_mtu,
+        receiver_mtu=ended.peer_mtu,
+        rtt=ended.rtt,
         seconds=seconds,
-        note=one.note,
-        nat_address=one.nat,
-        source_port=one.channel.port,
+        note=ended.note,
+        nat_address=ended.nat,
+        source_port=ended.channel.port,
     )
 
 
-def report(asker: int, one: session.Session) -> wire.SearchReport:
+def report(asker: int, ended: session.Session) -> wire.SearchReport:
     """Report what an ended session found to whoever asked for it."""
-    found = one.found
-    assert found is not None
+    result = ended.result
+    assert result is not None
     return wire.SearchReport(
         asker,
-        found.ending,
-        found.limit,
-        found.mtu,
-        found.interface_mtu,
-        believed(one),
-        next((quote.mtu for quote in found.too_big if quote.mtu), 0),
-        found.next_size_losses,
-        found.rounds,
-        found.packets,
-        found.fitting_packets,
-        found.fitting_lost,
-        unheard=found.full_size_vanishes,
+        result.ending,
+        result.limit,
+        result.mtu,
+        result.interface_mtu,
+        believed(ended),
+        next((quote.mtu for quote in result.too_big if quote.mtu), 0),
+        result.next_size_losses,
+        result.rounds,
+        result.packets,
+        result.fitting_packets,
+        result.fitting_lost,
+        full_size_vanishes=result.full_size_vanishes,
     )
 
 
-def believed(one: session.Session) -> int:
+def believed(ended: session.Session) -> int:
     """Return the path MTU that the kernel holds now, in bytes; 0 when it has no route any more."""
     with contextlib.suppress(OSError, errors.KubemtuError):
-        return one.channel.route(one.address).believed
+        return ended.channel.route(ended.address).path_mtu
     return 0

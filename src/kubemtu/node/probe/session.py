@@ -25,7 +25,7 @@ class Session:
 
     def __init__(
         self,
-        one: channel.Channel,
+        channel_out: channel.Channel,
         address: channel.Address,
         question: search.Question,
         key: wire.Key,
@@ -34,7 +34,7 @@ class Session:
         now: float,
     ) -> None:
         """Begins a search; `source` is the address its packets leave from, which their seal includes."""
-        self.channel = one
+        self.channel = channel_out
         self.address = address
         self.nonce = channel.nonce()
         self.search = search.Search(question)
@@ -45,7 +45,7 @@ class Session:
         self.ended = now
         self.rtt = 0.0
         self._key = key
-        self._bound = one.pack(source)
+        self._bound = channel_out.pack(source)
         self._local = b""
         self._drops: int | None = None
         self._own_drops = 0
@@ -64,7 +64,7 @@ class Session:
         self._silent = 0  # bursts that met with nothing but silence
 
     @property
-    def found(self) -> search.SearchResult | None:
+    def result(self) -> search.SearchResult | None:
         """The end of the search, once it has one."""
         return self.search.result
 
@@ -85,7 +85,7 @@ class Session:
 
     def advance(self, now: float) -> None:
         """Send what is due: the next packets of the burst, small ones once more, or the next burst."""
-        if self.found is not None:
+        if self.result is not None:
             return
         if self._burst is None:
             if now >= self._resume:
@@ -174,7 +174,7 @@ class Session:
         self._seen += 1
         self._bound = address
         self.nat = socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
-        if self._burst is not None and self.found is None:
+        if self._burst is not None and self.result is None:
             self._begin(now)
 
     def answered(self, answer: wire.ProbeAnswer, now: float) -> None:
@@ -236,7 +236,7 @@ class Session:
             for place, (size, fate) in enumerate(zip(sizes, fates, strict=True))
             if fate.kind == "lost"
         }
-        if self.note and self.search.low == 0 and self.found is None:  # told, and not only met with silence
+        if self.note and self.search.low == 0 and self.result is None:  # told, and not only met with silence
             self.search.give_up()
         self._burst = None
         self.ended = now

@@ -254,7 +254,7 @@ class Station:
 
     def _reschedule(self, moved: session.Session, now: float) -> None:
         """Look at a session after it moved: at its end, take it off and report; else say when to look again."""
-        if moved.found is None:
+        if moved.result is None:
             self._sessions.push(moved)
             return
         self._sessions.drop(moved.nonce)

@@ -46,9 +46,9 @@ _ACK: Final = 0x10
 class Sized(msgspec.Struct, frozen=True, kw_only=True):
     """What was found; `believed` the path MTU that the kernel held before, and `after` now, 0 when unknown."""
 
-    found: search.SearchResult
-    believed: int
-    after: int
+    search: search.SearchResult
+    path_mtu_before: int
+    path_mtu_after: int
 
 
 class _Gone(Exception):
@@ -260,7 +260,7 @@ class _Search:
             interface_mtu=believed,
             too_big=quotes,
         )
-        return Sized(found=found, believed=believed, after=self.quoted or after or believed)
+        return Sized(search=found, path_mtu_before=believed, path_mtu_after=self.quoted or after or believed)
 
     def _fits(self, size: int) -> bool:
         for _ in range(TRIES):

@@ -101,15 +101,15 @@ class SearchReport(msgspec.Struct, frozen=True, gc=False):
     state: State
     limit: search.Limit | None = None
     mtu: int = 0
-    top: int = 0
-    believed: int = 0
-    quoted: int = 0
-    losses: int = 0
+    interface_mtu: int = 0
+    path_mtu: int = 0
+    too_big_mtu: int = 0
+    next_size_losses: int = 0
     rounds: int = 0
     packets: int = 0
-    fitting: int = 0
+    fitting_packets: int = 0
     fitting_lost: int = 0
-    unheard: bool = False
+    full_size_vanishes: bool = False
 
 
 class Key:
@@ -227,16 +227,16 @@ def pack_report(report: SearchReport) -> bytes:
         VERSION,
         REPORT,
         STATES.index(report.state),
-        LIMITS.index(report.limit) | (_UNHEARD if report.unheard else 0),
+        LIMITS.index(report.limit) | (_UNHEARD if report.full_size_vanishes else 0),
         report.nonce,
         report.mtu,
-        report.top,
-        report.believed,
-        report.quoted,
-        min(report.losses, 0xFF),
+        report.interface_mtu,
+        report.path_mtu,
+        report.too_big_mtu,
+        min(report.next_size_losses, 0xFF),
         min(report.rounds, 0xFF),
         min(report.packets, 0xFFFF),
-        min(report.fitting, 0xFFFF),
+        min(report.fitting_packets, 0xFFFF),
         min(report.fitting_lost, 0xFFFF),
     )
 
