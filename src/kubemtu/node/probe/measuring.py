@@ -1,7 +1,7 @@
-"""What one node does for a probe request: measure the paths and the round that begin there, and read its evidence.
+"""What is done with a request on one node: measure the paths and the mesh that begin there, read what it inspects.
 
 Everything here waits for the network, so an agent runs it on a thread of its own; a bare host runs it for itself. The
-node is not changed, except that learned path MTUs are forgotten where the order says so.
+node is not changed, except that learned path MTUs are forgotten where the request says so.
 """
 
 import contextlib
