@@ -11,8 +11,6 @@ SOURCE = Path(__file__).parent.parent / "src/kubemtu"
 WORDS = re.compile(r"flannel|calico|\bcali\b|canal|cilium|felix|tigera|weave|\bantrea|\bcni0\b", re.IGNORECASE)
 CITATION = re.compile(r"\b(?:projectcalico/calico|flannel-io/flannel|cilium/cilium)\b(?:#\d+|:\s+[\w./{},-]+)?")
 ALLOWED = {
-    "kube/crds/mtumigrations.yaml": "examples in the descriptions of fields, for whoever reads `kubectl explain`",
-    "kube/crds/nodemtus.yaml": "the same",
     "core/codes.py": "the catalogue tells its reader by which CNI a finding can come; nothing is decided by it",
 }
 

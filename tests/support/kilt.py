@@ -28,6 +28,7 @@ WANTS = (
     Want(kind="Node", plural="nodes", api_versions=("v1",)),
 )
 KNOWLEDGE = Knowledge(
+    recognised_by="Kilt (ConfigMap kube-system/kilt-config)",
     ports=(net.PortRule(prefixes=("kilt",)),),
     node_paths=(MTU_FILE,),
     plugin_mtus=(node_files.PluginRule(plugin="kilt", file=MTU_FILE, written_by="kilt"),),

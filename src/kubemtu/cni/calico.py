@@ -47,6 +47,7 @@ WANTS = (
 _STACKS: tuple[tuple[str, ...], ...] = (("vxlan",), ("ipip",), ("wireguard",), ())
 _FELIX = "FelixConfiguration default"
 KNOWLEDGE = Knowledge(
+    recognised_by="Calico (Installation default, or ConfigMap kube-system/calico-config with DaemonSet calico-node)",
     ports=(net.PortRule(prefixes=(felix.PREFIX,)),),
     node_paths=(felix.MTU_FILE,),
     plugin_mtus=(felix.PLUGIN_MTU,),

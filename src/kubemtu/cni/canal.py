@@ -41,6 +41,7 @@ _CHART = "HelmChartConfig kube-system/rke2-canal"
 _CONFIG_MAP = "ConfigMap kube-system/canal-config"
 _STACKS: tuple[tuple[str, ...], ...] = (("vxlan",), ())
 KNOWLEDGE = Knowledge(
+    recognised_by="canal (ConfigMap kube-system/canal-config or rke2-canal-config)",
     ports=(net.PortRule(prefixes=(felix.PREFIX,)),),
     node_paths=(felix.MTU_FILE,),
     plugin_mtus=(felix.PLUGIN_MTU,),

@@ -61,6 +61,7 @@ _BASE: tuple[Counts, tuple[tuple[str, ...], ...], Callable[[encap.Stack], int], 
     "flannel",
 )
 KNOWLEDGE = Knowledge(
+    recognised_by="Flannel (ConfigMap kube-flannel-cfg, or k3s's node annotations)",
     ports=(net.PortRule(bridge=BRIDGE),),
     node_paths=(flanneld.SUBNET_ENV,),
     plugin_mtus=(flanneld.PLUGIN_MTU,),

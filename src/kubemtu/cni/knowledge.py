@@ -35,6 +35,7 @@ class CalcKey(msgspec.Struct, frozen=True):
 class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     """One CNI, as everything outside its module knows it."""
 
+    recognised_by: str = ""  # what it is called, and the objects that are its signs, for whoever has none of them
     ports: tuple[net.PortRule, ...] = ()  # which links of a node are the host ends of its pods
     node_paths: tuple[str, ...] = ()  # absolute paths on the node, beside the CNI configurations
     plugin_mtus: tuple[node_files.PluginRule, ...] = ()  # how its plugin comes to the MTU of a new pod

@@ -39,11 +39,10 @@ def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
         )
     unread = [f"{each.what} ({each.why})" for each in snapshot.unread[:3] if each.why != "absent"]
     not_seen = f" Could not be read: {', '.join(unread)}." if unread else ""
+    looked_for = " nor ".join(cni.KNOWLEDGE.recognised_by for cni in CNIS.values())
     raise errors.NotRecognised(
-        f"No pod network that kubemtu knows was found in {snapshot.source}: neither canal (ConfigMap"
-        " kube-system/canal-config or rke2-canal-config) nor Calico (Installation default, or ConfigMap"
-        " kube-system/calico-config with DaemonSet calico-node) nor Flannel (ConfigMap kube-flannel-cfg, or k3s's node"
-        f" annotations).{not_seen} {looks_like or OTHER}"
+        f"No pod network that kubemtu knows was found in {snapshot.source}: neither {looked_for}.{not_seen} "
+        f"{looks_like or OTHER}"
     )
 
 
