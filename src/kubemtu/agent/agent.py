@@ -36,14 +36,14 @@ from kubemtu.node.probe import namespaces
 
 TICK = 0.25  # seconds between two looks, whatever happens meanwhile, and before what failed is tried again
 LOOK = 1.0  # seconds between two full rounds while something is asked of the node
-IDLE = report.BEAT  # seconds between two looks while nothing is, where every change is heard: each is then told
+IDLE = report.BEAT  # seconds between two looks while nothing is, where every change is heard: each is then reported
 DEAF = 5.0  # the same where not every change is heard
 CALM = 20.0  # so many times what a look takes lies between two while nothing is asked: at most 5 % of a core
 PEERS = 300.0  # seconds between two readings of the other nodes' addresses
 AWAY = (0.5, 5.0)  # seconds to wait for the API server: at first, at most
 TAKEOVER = 3.0  # seconds that the agent before this one may take to end
 
-# Of these rows the observation that is told along must show what they did: it is held against them.
+# Of these rows the observation that is reported along must show what they did: it is held against them.
 SHOWN = frozenset({migration.Phase.RECORD, migration.Phase.DEVICES, migration.Phase.SETTLE})
 
 T = TypeVar("T")
@@ -74,21 +74,21 @@ class Agent:
             version=kubemtu.__version__, pid=os.getpid(), started_at=records.moment(api.now())
         )
         self._state = desired.DesiredState()
-        self._missing = False  # the NodeMTU is not there (any more), whatever was told
+        self._missing = False  # the NodeMTU is not there (any more), whatever was reported
         self._leaving = False  # kubemtu is taken out of the cluster: nothing of it stays on the node
         self._drivers = desired.DriverEpochs()
         self._authority = desired.Authority(api)
-        self._condition: mtu.Condition | None = None  # told last, also by the agent before this one
+        self._condition: mtu.Condition | None = None  # reported last, also by the agent before this one
         self._progress = desired.SpecProgress()
         self._wake = asyncio.Event()
         self._stirred = False  # the kernel has told of a change
         self._touched = False  # something has happened to the CNI's files, or beside them
         self._looked = 0.0
         self._took = 0.0  # seconds that the last look did
-        self._seen_at = 0.0  # when what is told was seen, on the clock that nobody sets
+        self._seen_at = 0.0  # when what is reported was observed, on the clock that nobody sets
         self._news = asyncio.Event()
         self._report: report.NodeReport | None = None
-        self._probe_reports: dict[str, request.ProbeReport | None] = {}  # not told yet
+        self._probe_reports: dict[str, request.ProbeReport | None] = {}  # not written to the API yet
         self._begun = False  # whether what an earlier agent answered has been taken away
         self._pods = namespaces.PodNamespaces(self._roots)
         self._prober = prober.Prober(
@@ -136,7 +136,7 @@ class Agent:
     async def _hear(self, found: Object | None) -> None:
         heard = await self._authority.check(desired.read(found), self._node)
         if self._condition is None and found is not None:
-            with contextlib.suppress(errors.Malformed):  # by hand; what is told next is written over it
+            with contextlib.suppress(errors.Malformed):  # by hand; what is reported next is written over it
                 conditions = records.node_of(found).conditions
                 self._condition = next((one for one in conditions if one.type == report.ACCEPTED), None)
         if not self._drivers.obeys(heard):
@@ -269,7 +269,7 @@ class Agent:
         if self._report is not None:
             self._publish(self._report.observation)
 
-    # What is told
+    # What is reported
 
     async def _tell(self) -> None:
         last: report.NodeReport | None = None

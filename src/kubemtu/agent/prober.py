@@ -80,14 +80,14 @@ class Prober:
 
     async def _obey(self, persist: Persist) -> None:
         """Follow the MTUProbes; without the right to, the agent does everything else."""
-        told = ""
+        logged = ""
         while True:
             try:
                 await persist(self._follow)
             except errors.Forbidden as error:
-                if str(error) != told:
+                if str(error) != logged:
                     log.warning("nothing can be asked of this node: %s", error)
-                told = str(error)
+                logged = str(error)
                 await asyncio.sleep(KEY_AGAIN)
 
     async def _have_key(self) -> bool:
@@ -116,7 +116,7 @@ class Prober:
 
     def _answer(self) -> None:
         """Answer until told to stop; on a thread of its own."""
-        told = ""
+        logged = ""
         while not self._stop.is_set():
             key = self._key
             try:
@@ -127,9 +127,9 @@ class Prober:
                     serving.serve(functools.partial(self._serves, key))
             except (errors.KubemtuError, OSError) as error:
                 self._station = None
-                if str(error) != told:
+                if str(error) != logged:
                     log.warning("this node does not answer other nodes' probes: %s", error)
-                told = str(error)
+                logged = str(error)
                 self._stop.wait(KEY_AGAIN)
 
     def _serves(self, key: wire.Key) -> bool:
