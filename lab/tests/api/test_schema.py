@@ -135,3 +135,45 @@ def test_a_definition_that_cannot_be_served_is_refused(definition: Object, messa
         definitions.check(DEFINITIONS, "widgets.lab.example", definition, None)
     assert refused.value.code == 422
     assert message in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        (
+            {"metadata": {"type": "object", "description": "Standard object metadata."}},
+            "[metadata]: Forbidden: must not",
+        ),
+        (
+            {"metadata": {"type": "object", "properties": {"labels": {"type": "object"}}}},
+            "[metadata]: Forbidden: must not",
+        ),
+        ({"kind": {"type": "integer"}}, '[kind].type: Invalid value: "integer": must be string'),
+        ({"metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 63}}}}, None),
+        ({"kind": {"type": "string", "description": "The kind."}, "metadata": {"type": "object"}}, None),
+    ],
+)
+def test_what_every_object_has_is_not_the_definitions_to_describe(properties: Object, message: str | None) -> None:
+    """A kube-apiserver refuses even a description there (pkg/apiserver/schema/validation.go)."""
+    definition: Object = {
+        "spec": {
+            "group": "lab.example",
+            "scope": "Cluster",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "versions": [
+                {
+                    "name": "v1",
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}},
+                }
+            ],
+        }
+    }
+    if message is None:
+        definitions.check(DEFINITIONS, "widgets.lab.example", definition, None)
+        return
+    with pytest.raises(Refusal) as refused:
+        definitions.check(DEFINITIONS, "widgets.lab.example", definition, None)
+    assert refused.value.code == 422
+    assert message in refused.value.message

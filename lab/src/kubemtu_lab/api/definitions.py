@@ -20,6 +20,7 @@ _VERSION_RULE = (
     "'[a-z]([-a-z0-9]*[a-z0-9])?')"
 )
 _AT = "spec.validation.openAPIV3Schema"
+_OBJECT_META = "must not specify anything other than name and generateName, but metadata is implicitly specified"
 
 
 def check(resource: Resource, name: str, definition: Object, before: Object | None) -> None:
@@ -73,7 +74,26 @@ def _versions(spec: Object) -> Iterator[Cause]:
         at = _AT if len(versions) == 1 else f"spec.versions[{place}].schema.openAPIV3Schema"
         if not found.get("type"):
             yield f"{at}.type", "Required value: must not be empty at the root"
+        yield from _object_meta(found, at)
         yield from _structural(found, at, root=True)
+
+
+def _object_meta(root: Object, at: str) -> Iterator[Cause]:
+    """Refuse what a definition says of the fields that every object has; even a description is refused."""
+    properties = root.get("properties")
+    if not isinstance(properties, dict):
+        return
+    for field in ("apiVersion", "kind"):
+        kind = (properties.get(field) or {}).get("type", "string")
+        if kind != "string":
+            yield f"{at}.properties[{field}].type", f'Invalid value: "{kind}": must be string'
+    if not isinstance(metadata := properties.get("metadata"), dict):
+        return
+    said = {field: value for field, value in metadata.items() if field not in {"type", "default"} and value}
+    if said.keys() == {"properties"} and said["properties"].keys() <= {"name", "generateName"}:
+        said = {}
+    if said:
+        yield f"{at}.properties[metadata]", f"Forbidden: {_OBJECT_META}"
 
 
 def _structural(part: object, at: str, *, root: bool = False) -> Iterator[Cause]:
