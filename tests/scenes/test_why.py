@@ -641,7 +641,7 @@ def test_agents_that_know_no_questions(lab: Cluster) -> None:
     for words in (("why", "pod-1a", "pod-2a"), ("probe",), ("check", "--prove")):
         assert re.fullmatch(
             r"https://[\d.:]+ does not know MTUProbe: the agents that measure are not installed, or are older; install "
-            r"them with `kubemtu install`",
+            r"the agents with `kubemtu install`",
             refused(lab.run(*words), 3),
         )
     lab.kube.delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/nodemtus.kubemtu.io")
