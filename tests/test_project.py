@@ -134,3 +134,14 @@ def test_tests_share_by_tests_support_alone() -> None:
     ]
     assert len(files) > 200
     assert wrong == []
+
+
+def test_an_agent_loads_no_cni() -> None:
+    """Each node pays for what its agent imports; which links and files it looks at, it is told when it is installed."""
+    program = (
+        "import sys\n"
+        "import kubemtu.cli.agent, kubemtu.agent.agent, kubemtu.kube.connect\n"
+        "print(*[name for name in sys.modules if name.startswith('kubemtu.cni')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")

@@ -9,7 +9,6 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.cni import registry
 from kubemtu.core import rights
 from kubemtu.core.rights import GROUP, KINDS, OPERATOR, READ, VIEW, Rule
 
@@ -57,6 +56,8 @@ _ADMINISTRATOR = (
 
 def commands() -> dict[str, Needs]:
     """Return what each command needs, by its name on the command line, with all CNIs that the registry knows."""
+    from kubemtu.cni import registry  # noqa: PLC0415 - an agent that is refused nothing loads no CNI: a megabyte a node
+
     observe = tuple(_observe())
     configure = rights.named(rule for known in registry.knowledge() for rule in known.edited)
     drive = (*observe, *_SERVICES, *_MEASURE, *_DRIVE)
@@ -90,6 +91,8 @@ def commands() -> dict[str, Needs]:
 
 def _observe() -> Iterator[Rule]:
     """Yield what every look at a cluster reads: ConfigMaps by their names alone, for others hold what is nobody's."""
+    from kubemtu.cni import registry  # noqa: PLC0415 - as above
+
     wants = registry.wants()
     maps = sorted({want.name for want in wants if want.plural == "configmaps" and want.name})
     yield Rule(resources=("nodes", "pods"), verbs=READ)

@@ -71,10 +71,11 @@ def agent(
 
 def _pod_network(prefixes: tuple[str, ...], bridges: tuple[str, ...], cni_files: tuple[str, ...]) -> "PodNetwork":
     from kubemtu.agent.kernel import PodNetwork
-    from kubemtu.cni import registry
     from kubemtu.core import net
 
     if not (prefixes or bridges or cni_files):
+        from kubemtu.cni import registry
+
         return PodNetwork(ports=registry.ports(), files=registry.node_paths())
     rules = (net.PortRule(prefixes=prefixes), *(net.PortRule(bridge=bridge) for bridge in bridges))
     return PodNetwork(ports=net.PortRules(rules=rules), files=cni_files)
