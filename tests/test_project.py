@@ -145,3 +145,18 @@ def test_an_agent_loads_no_cni() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+
+
+def test_a_function_says_what_it_does_and_not_what_it_is() -> None:
+    """Ruff's D401 knows verbs that are not imperative, and takes a docstring without any verb."""
+    nouns = ("Whether ", "How ", "All ", "Who ", "Where ", "When ", "Which ")
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for folder in ("src/kubemtu", "lab/src/kubemtu_lab")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (ast.get_docstring(node) or "").startswith(nouns)
+        and not any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
+    assert not found, "begin with a verb: Say whether ..., Return all ..."

@@ -147,7 +147,7 @@ class Lab:
         return Path(f"/proc/{self.node_pid(node)}/root")
 
     def pod(self, pod: str) -> state.PodLocation:
-        """Where a pod is, "POD" or "NAMESPACE/POD". Raises NoSuchPlace."""
+        """Say where a pod is, "POD" or "NAMESPACE/POD". Raises NoSuchPlace."""
         found = state.place(self.folder, pod)
         if found is None:
             raise errors.NoSuchPlace(
@@ -328,5 +328,5 @@ def _end_of_log(folder: Path) -> str:
 
 
 def _python_path() -> list[str]:
-    """Where the lab and the product are imported from, wherever they are installed."""
+    """Say where the lab and the product are imported from, wherever they are installed."""
     return [str(Path(__file__).parents[1]), str(Path(kubemtu.__file__).parents[1])]

@@ -86,7 +86,7 @@ def close_kernel() -> None:
 
 
 def inside(path: str) -> str:
-    """Where a path leads below ROOT, following links as the program will, which has ROOT as its root folder."""
+    """Say where a path leads below ROOT, following links as the program will, which has ROOT as its root folder."""
     parts, here = path.strip("/").split("/"), ""
     for _ in range(1000):
         if not parts:

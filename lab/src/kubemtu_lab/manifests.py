@@ -19,7 +19,7 @@ IMAGE = "kubemtu/kubemtu:lab"
 
 
 def objects(scene: scenes.Scene) -> Iterator[Body]:
-    """All objects of a scene, in an order in which they can be made."""
+    """Return all objects of a scene, in an order in which they can be made."""
     yield _object("v1", "Namespace", "kube-system")
     if isinstance(scene.cni, scenes.Flannel):
         yield _object("v1", "Namespace", "kube-flannel")

@@ -123,7 +123,7 @@ def find(name: str | None) -> Path:
 
 
 def start_time(pid: int, proc: int | None = None) -> int | None:
-    """When a process started, in clock ticks since boot; None when there is none, or it has ended (proc(5), field 22).
+    """Say when a process started, in clock ticks since boot (proc(5), field 22); None when it is not there, or ended.
 
     `proc` is a descriptor of the /proc in which to look.
     """

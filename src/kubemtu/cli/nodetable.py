@@ -74,7 +74,7 @@ def _sentence(row: Sequence[str]) -> str:
 
 
 def _seen(same: Sequence[NodeLine]) -> str:
-    """How many pods were seen, of how many."""
+    """Say how many pods were seen, of how many."""
     found, unseen = sum(node.pods for node in same), sum(node.unseen for node in same)
     return f"{found:,} of {found + unseen:,}" if unseen else f"{found:,}"
 

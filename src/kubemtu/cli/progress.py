@@ -102,7 +102,7 @@ def end(ended: outcome.Outcome, output_format: str) -> None:
 
 
 def standing(change: mtu.Migration) -> str:
-    """Where a change stands, for people."""
+    """Say where a change stands, for people."""
     steps = change.plan.steps
     if change.progress.step >= len(steps):
         return "the proof"

@@ -49,7 +49,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", dict=T
         return next((found for found in self.each(kind, namespace) if found.name == name), None)
 
     def each(self, kind: str, namespace: str | None = None) -> Iterator[Object]:
-        """All objects of a kind (in one namespace, if one is given), in the order they were read."""
+        """Return all objects of a kind (in one namespace, if one is given), in the order they were read."""
         for found in self._by_kind.get(kind, ()):
             if namespace is None or found.namespace == namespace:
                 yield found

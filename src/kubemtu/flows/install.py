@@ -148,7 +148,7 @@ def _managed(what: str, conflict: errors.Conflict, *, nothing: bool = False) -> 
 
 
 async def _told(api: kube_api.Api) -> dict[str, float]:
-    """When each node's agent told something last, by its own clock."""
+    """Say when each node's agent told something last, by its own clock."""
     try:
         found = await mtu.nodes(api)
     except errors.Malformed:
@@ -188,7 +188,7 @@ class _Wait:
             await asyncio.sleep(GLANCE)
 
     async def _daemonset(self, name: str) -> tuple[int, int]:
-        """How many pods there should be (0 while the controller has not said), and how many new ones are ready."""
+        """Say how many pods there should be (0 while the controller has not said), and how many new ones are ready."""
         ref = Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=name, namespace=shipped.NAMESPACE)
         found = await self._api.get(ref)
         if found is None:

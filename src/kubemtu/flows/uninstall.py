@@ -123,7 +123,7 @@ async def _refuse_while_something_stands(api: kube_api.Api) -> str:
 
 
 def _holds(node: Object) -> bool:
-    """Whether something is asked of a node, or its agent has not reported yet that nothing is any more."""
+    """Say whether something is asked of a node, or its agent has not reported yet that nothing is any more."""
     return bool(node.mapping("spec") or node.mapping("status", "applied"))
 
 
@@ -167,7 +167,7 @@ async def _strangers(api: kube_api.Api, ours: set[tuple[str, str]]) -> AsyncIter
 
 
 def _follows(item: Object, ours: set[tuple[str, str]]) -> bool:
-    """Whether an object goes with one of ours: it belongs to it, has its name, or is a token of its account."""
+    """Say whether an object goes with one of ours: it belongs to it, has its name, or is a token of its account."""
     for owner in item.each("metadata", "ownerReferences"):
         if owner.text("kind") in {"DaemonSet", "Service"}:
             return (owner.text("kind"), owner.text("name")) in ours or owner.text("name") in _NAMES

@@ -62,7 +62,7 @@ class Api:
     # What the server serves
 
     async def versions(self) -> tuple[str, ...]:
-        """All group versions that the server has: `v1`, `apps/v1`, `kubemtu.io/v1alpha1`."""
+        """Return all group versions that the server has: `v1`, `apps/v1`, `kubemtu.io/v1alpha1`."""
         return await self._discovery.versions()
 
     async def serves(self, api_version: str, plural: str) -> bool:
@@ -78,7 +78,7 @@ class Api:
         return self._wire.clock.now()
 
     async def namespaced(self, namespace: str) -> tuple[Want, ...]:
-        """All collections that can be listed in a namespace, each kind in the first of its versions."""
+        """Return all collections that can be listed in a namespace, each kind in the first of its versions."""
         return await self._discovery.namespaced(namespace)
 
     def forget(self) -> None:
@@ -105,7 +105,7 @@ class Api:
         return await self.get(Ref(api_version=api_version, kind="", plural=plural, name=name, namespace=namespace))
 
     async def list(self, want: Want, *, field_selector: str | None = None) -> list[Object]:
-        """All objects that `want` names; none when the server has none of its api_versions.
+        """Return all objects that `want` names; none when the server has none of its api_versions.
 
         Raises Malformed for an entry that is no object; `listing` goes on instead.
         """
@@ -117,7 +117,7 @@ class Api:
     async def listing(
         self, want: Want, *, field_selector: str | None = None, shape: pages.Shape | None = None
     ) -> Listing:
-        """All objects that `want` names, page by page, and a sentence for each entry that is no object.
+        """Return all objects that `want` names, page by page, and a sentence for each entry that is no object.
 
         `shape` says what is wanted of each, where there may be thousands; None: all of it.
         """

@@ -35,7 +35,7 @@ class Discovery:
         return await self._wire.request(requests.Request(action=Action(verb="get", plural=where), path=where))
 
     async def versions(self) -> tuple[str, ...]:
-        """All group versions that the server has: `v1`, `apps/v1`, `kubemtu.io/v1alpha1`."""
+        """Return all group versions that the server has: `v1`, `apps/v1`, `kubemtu.io/v1alpha1`."""
         core = await self._read("/api")
         groups = await self._read("/apis")
         listed = core.get("versions")
@@ -45,7 +45,7 @@ class Discovery:
         return tuple(found)
 
     async def resources(self, api_version: str) -> tuple[Resource, ...]:
-        """All resources of one group version; none when the server does not have it."""
+        """Return all resources of one group version; none when the server does not have it."""
         async with self._asking.setdefault(api_version, asyncio.Lock()):
             if api_version in self._served:
                 return self._served[api_version]
@@ -74,7 +74,7 @@ class Discovery:
         return any(resource.plural == plural for resource in await self.resources(api_version))
 
     async def namespaced(self, namespace: str) -> tuple[Want, ...]:
-        """All collections that can be listed in a namespace, each kind in the first of its versions."""
+        """Return all collections that can be listed in a namespace, each kind in the first of its versions."""
         found: dict[tuple[str, str], Want] = {}
         for version in await self.versions():
             for one in await self.resources(version):

@@ -180,7 +180,7 @@ async def _owners(api: Api, name: str) -> list[dict[str, object]]:
 
 
 async def migrations(api: Api) -> list[Migration]:
-    """All MTUMigrations, the one begun first first. Raises Malformed for one that cannot be read."""
+    """Return all MTUMigrations, the one begun first first. Raises Malformed for one that cannot be read."""
     found = [records.migration_of(one) for one in await api.list(MIGRATIONS)]
     return sorted(found, key=lambda one: (one.number, one.created))
 

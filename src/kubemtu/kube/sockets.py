@@ -275,7 +275,7 @@ class _Glances:
 
 
 def _readable(raw: socket.socket) -> bool:
-    """Whether a read would return at once; so it would on a socket that is closed."""
+    """Say whether a read would return at once; so it would on a socket that is closed."""
     if raw.fileno() < 0:
         return True
     ready = select.poll()

@@ -59,7 +59,7 @@ class StallWatch:
 
 
 def missing(state: SocketState | None) -> Direction | None:
-    """Which way a packet is missing that later ones have overtaken, sent again at least twice where we are to know."""
+    """Say which way a packet is missing that later ones have overtaken, sent again twice or more where we can know."""
     if state is None:
         return None
     if state.overtaken:

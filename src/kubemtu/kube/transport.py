@@ -183,7 +183,7 @@ class Transport(httpx2.AsyncBaseTransport):
             )
 
     async def _answers(self, segment: int) -> bool | None:
-        """Whether TLS is answered with segments of that size; None when the connection fails otherwise."""
+        """Say whether TLS is answered with segments of that size; None when the connection fails otherwise."""
         pool = self._new_pool(self._backend(segment))
         limits = dict.fromkeys(("connect", "read", "write", "pool"), narrowing.TRIED)
         try:

@@ -132,7 +132,7 @@ def _refused(present: Object, step: plan.EditValue, refused: Rejected) -> errors
 
 
 def _last_writer(present: Object) -> str:
-    """Who wrote the object last, from metadata.managedFields; nothing when the server does not say."""
+    """Say who wrote the object last, from metadata.managedFields; nothing when the server does not say."""
     newest: tuple[str, str] = ("", "")
     try:
         for entry in present.each("metadata", "managedFields"):

@@ -77,7 +77,7 @@ class Numbers:
         return zip(self.starts, self.stops, strict=True)
 
     def below(self, bound: int) -> int:
-        """How many of the numbers are smaller than `bound`."""
+        """Say how many of the numbers are smaller than `bound`."""
         whole = bisect_left(self.starts, bound)
         if whole == 0:
             return 0
@@ -108,6 +108,6 @@ class Numbers:
 
 
 def per_interval(times: Sequence[float], marks: Sequence[float]) -> tuple[int, ...]:
-    """How many of the ascending `times` lie between each mark and the next; what is earlier belongs to the first."""
+    """Say how many of the ascending `times` lie between each mark and the next; earlier ones belong to the first."""
     firsts = [0, *(bisect_left(times, mark) for mark in marks[1:]), len(times)]
     return tuple(after - before for before, after in itertools.pairwise(firsts))

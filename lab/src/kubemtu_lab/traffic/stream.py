@@ -107,7 +107,7 @@ class Server:
         return self._retransmits + sum(one.stream.retransmits for one in self._answering)
 
     def books(self) -> Iterator[wire.Books]:
-        """How many questions of each flow were answered."""
+        """Say how many questions of each flow were answered."""
         for flow, answers in self._served.items():
             yield wire.TcpServed(flow=flow, answers=answers)
 

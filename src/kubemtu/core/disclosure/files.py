@@ -61,7 +61,7 @@ def struck(length: int) -> str:
 
 
 def length(value: object) -> int | None:
-    """How many characters a value had before it was struck out; None: it was not."""
+    """Say how many characters a value had before it was struck out; None: it was not."""
     found = _STRUCK.fullmatch(value) if isinstance(value, str) else None
     return int(found[1]) if found is not None else None
 

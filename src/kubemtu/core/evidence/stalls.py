@@ -110,12 +110,12 @@ def clamped(now: Evidence) -> Iterator[Symptom]:
 
 
 def _stands(connection: TcpConnection) -> bool:
-    """Whether data has timed out in a row; a closed window backs off too, and has nothing under way."""
+    """Say whether data has timed out in a row; a closed window backs off too, and has nothing under way."""
     return connection.backoff >= BACKED_OFF and connection.retransmits >= BACKED_OFF and connection.unacked > 0
 
 
 def _full_sized_arrived(connection: TcpConnection) -> bool:
-    """Whether what is under way is all of full size, so that what arrived of it was."""
+    """Say whether what is under way is all of full size, so that what arrived of it was."""
     return 0 < connection.unacked * connection.snd_mss <= connection.queued - connection.unsent
 
 
@@ -130,13 +130,13 @@ def _largest(connection: TcpConnection) -> int:
 
 
 def _tries(connection: TcpConnection) -> int:
-    """How often the first segment was sent and surely lost: once, and after each timeout."""
+    """Say how often the first segment was sent and surely lost: once, and after each timeout."""
     underway = connection.last_data_sent <= max(UNDERWAY, 2 * connection.rtt)
     return 1 + connection.retransmits - underway
 
 
 def _by_size(now: _Reading, connection: TcpConnection) -> bool:
-    """Whether smaller packets of a connection arrive and full ones do not, for what else is lost on the way."""
+    """Say whether smaller packets of a connection arrive and full ones do not, for what else is lost on the way."""
     if not connection.sacked or not connection.lost or _full_sized_arrived(connection):
         return False
     peer = now.peers[connection.remote]
@@ -229,7 +229,7 @@ def _stall(group: Sequence[TcpConnection], peer: _Peer) -> Symptom:
 
 
 def _small(connection: TcpConnection) -> bool:
-    """Whether its segments are smaller than the path's MTU for a reason that is not its own.
+    """Say whether its segments are smaller than the path's MTU for a reason that is not its own.
 
     Its own are a small window of the peer, a signature in each segment, an MSS that it also advertises (TCP_MAXSEG, a
     route's advmss), and none that was given at all (RFC 9293 3.7.1: then 536 bytes, over IPv6 1220). What kubemtu's

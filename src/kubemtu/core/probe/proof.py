@@ -30,12 +30,12 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def carries(verdict: path_verdict.Verdict) -> bool:
-    """Whether a path carries what is expected of it, whatever else is to be said about it."""
+    """Say whether a path carries what is expected of it, whatever else is to be said about it."""
     return 0 < verdict.expected <= verdict.mtu or verdict.ok
 
 
 def mute(verdict: path_verdict.Verdict) -> bool:
-    """Whether a path says nothing about size: nothing is answered, or too little to tell."""
+    """Say whether a path says nothing about size: nothing is answered, or too little to tell."""
     return not carries(verdict) and verdict.kind in path_verdict.UNDECIDED
 
 

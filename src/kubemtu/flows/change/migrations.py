@@ -145,7 +145,7 @@ async def turn_back(api: kube_api.Api, last: mtu.Migration) -> None:
 
 
 async def _without_foreign(api: kube_api.Api, last: mtu.Migration) -> undo.Progress:
-    """Where the change stands, one step earlier when the edit under way has found somebody else's value."""
+    """Say where the change stands, one step earlier when the edit under way has found somebody else's value."""
     steps, there = last.plan.steps, last.progress
     under_way = steps[there.step] if there.begun and 0 < there.step < len(steps) else None
     if not isinstance(under_way, plan.EditValue) or await preconditions.stands(api, under_way) != "other":

@@ -47,7 +47,7 @@ async def none_recorded(api: kube_api.Api) -> str:
 
 
 def _pins(node: net.NodeObservation) -> bool:
-    """Whether a route to pods, or of a pod, is locked to an MTU, or one of kubemtu's for the node's own traffic is."""
+    """Say whether a route to pods, or of a pod, is locked to an MTU, or is one of kubemtu's for the node's traffic."""
     of_pods = (route for port in node.ports for route in port.routes)
     ports = {port.host_link for port in node.ports}
     ports |= {link.name for link in node.links if link.kind in {"vxlan", "bridge"}}

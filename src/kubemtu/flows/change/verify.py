@@ -142,7 +142,7 @@ def _wrong(
 
 
 def pins(observation: net.NodeObservation, target: plan.NodeTarget) -> int:
-    """How many routes of pods and to pods are locked to an MTU, and pods hold their IPv6 below their interface.
+    """Say how many routes of pods and to pods are locked to an MTU, and pods hold their IPv6 below their interface.
 
     No CNI does either, so what is there before a change is somebody's own. The node's other routes are never pinned,
     but for the routes to single hosts, which are looked at by themselves.
@@ -167,7 +167,7 @@ def _pins(
 
 
 def _to_pods(route: net.Route, target: plan.NodeTarget) -> bool:
-    """Whether a route leads into the networks of pods, as those between nodes without a tunnel do."""
+    """Say whether a route leads into the networks of pods, as those between nodes without a tunnel do."""
     if route.destination == "default":
         return False
     to = ipaddress.ip_network(route.destination, strict=False)

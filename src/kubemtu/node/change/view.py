@@ -122,7 +122,7 @@ class View:
             )
 
     def restored(self) -> int | None:
-        """How many pods have at both ends what was recorded of them before the change; None where that is not asked."""
+        """Say how many pods have at both ends what was recorded of them before the change; None where nobody asks."""
         if not (self.desired.restore and self.row.moved):
             return None
         known = ((pod, self.known.ports.get(pod.owner)) for pod in self.now.pods.values())

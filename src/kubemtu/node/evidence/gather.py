@@ -68,7 +68,7 @@ def flush(sysctl: Path = Path("/proc/sys")) -> int:
 
 
 def troubled(connection: records.TcpConnection) -> bool:
-    """Whether something about it is as it should not be."""
+    """Say whether something about it is as it should not be."""
     return bool(connection.retransmits or connection.backoff or connection.lost)
 
 
@@ -87,7 +87,7 @@ def _learned(sock: netlink.Socket, devices: Mapping[int, links.Device]) -> Itera
 
 
 def _worth(raw: routes.Raw) -> bool:
-    """Whether an exception holds a path MTU that still counts: redirects have none, and IPv6 keeps what has expired."""
+    """Say whether an exception holds a path MTU that still counts: redirects have none, IPv6 keeps expired ones."""
     return raw.mtu is not None and raw.expires > 0
 
 

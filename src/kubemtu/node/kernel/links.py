@@ -70,7 +70,7 @@ class Device(msgspec.Struct, frozen=True):
 
 
 def devices(sock: netlink.Socket, *, counters: bool = False) -> list[Device]:
-    """All links of the socket's namespace. Drop counters cost a third more, so they are read on demand."""
+    """Return all links of the socket's namespace. Drop counters cost a third more, so they are read on demand."""
     body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + (b"" if counters else _WITHOUT_STATISTICS)
     read = unpack if counters else device  # counters move, so that such a message never comes again
     return [read(message) for message in sock.dump(netlink.RTM_GETLINK, body, "reading the links")]

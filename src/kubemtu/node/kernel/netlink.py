@@ -239,7 +239,7 @@ class Socket:
         raise errors.Refused(f"{what}: it changed during each of {_TRIES} readings; try again later", errno.EINTR)
 
     def nsids(self, descriptors: Sequence[int]) -> list[int | None]:
-        """How this namespace numbers the namespaces behind the descriptors; None where it has given no number."""
+        """Say how this namespace numbers the namespaces behind the descriptors; None where it has given no number."""
         requests = [(RTM_GETNSID, ACK, b"\0\0\0\0" + u32(_NETNSA_FD, descriptor)) for descriptor in descriptors]
         numbers: list[int | None] = []
         for answer in self.exchange(requests):

@@ -53,7 +53,7 @@ class Roots(msgspec.Struct, frozen=True, kw_only=True):
         return cls(files=prefix, netns=names, sysctl=sysctl if (sysctl / "net").is_dir() else Path("/proc/sys"))
 
     def file(self, path: str) -> Path:
-        """Where the node's file of that absolute path is for this process."""
+        """Say where the node's file of that absolute path is for this process."""
         return self.files / path.lstrip("/")
 
 

@@ -30,7 +30,7 @@ def remembered(most: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def entries() -> int:
-    """How many results are remembered."""
+    """Say how many results are remembered."""
     return sum(one.cache_info().currsize for one in _all)
 
 
