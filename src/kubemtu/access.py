@@ -79,6 +79,7 @@ def commands() -> dict[str, Needs]:
             ),
         ),
         "relieve": Needs(role="operator", rules=drive),
+        "explain": Needs(role="nobody"),
         "calc": Needs(role="nobody"),
         "node": Needs(role="nobody", note="No API; NET_ADMIN, SYS_ADMIN and NET_RAW on its own machine."),
         "install": Needs(role="administrator", note=_ADMINISTRATOR),

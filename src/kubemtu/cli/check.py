@@ -19,6 +19,7 @@ NIC_MTU = click.option(
     metavar="N",
     help="What the smallest NIC between the nodes carries, in bytes, where the nodes do not show it.",
 )
+REPORTS = ("sarif", "junit", "markdown")  # kubemtu.cli.reports.WRITERS, which is imported when one is asked for
 FROM = click.option(
     "--from",
     "source",
@@ -40,7 +41,7 @@ FROM = click.option(
 @click.option("-n", "--namespace", metavar="NAME", help="Say nothing of running pods of other namespaces.")
 @click.option("-v", "--verbose", is_flag=True, help="Name every node and every place, however many; so does -o wide.")
 @click.option("--prove", is_flag=True, help="Also measure what the network carries, between all nodes and probe pods.")
-@output.option("text", "wide", *output.WRITERS)
+@output.option("text", "wide", *output.WRITERS, *REPORTS)
 @kubeflags.kube_flags
 def check(
     flags: kubeflags.KubeFlags,
@@ -70,6 +71,10 @@ def check(
     found = decide.check(snapshot, nic_mtu, namespace, proven)
     if output_format in {"text", "wide"}:
         terminal.echo(render.report(found, wrapping.width(), whole=verbose or output_format == "wide"))
+    elif output_format in REPORTS:
+        from kubemtu.cli import reports
+
+        terminal.write(reports.WRITERS[output_format](found))
     else:
         output.emit(found, output_format)
     return errors.FINE if found.verdict == "healthy" else errors.FINDINGS

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "policy": ("kubemtu.cli.policy:policy", "Write down what the path carries where interfaces say more (MTUPolicy)."),
     "install": ("kubemtu.cli.install:install", "Put kubemtu into a cluster: agents, probes, kinds and roles."),
     "uninstall": ("kubemtu.cli.install:uninstall", "Take kubemtu out of a cluster, all of it."),
+    "explain": ("kubemtu.cli.explain:explain", "Say what a code such as MTU105 means, and how to see it yourself."),
     "calc": ("kubemtu.cli.calc:calc", "Show what headers leave of a NIC's MTU, and which key it belongs into."),
     "node": ("kubemtu.cli.node:node", "Show or set one node's pod MTU, or measure a path, without Kubernetes."),
     "lab": ("kubemtu_lab.cli.lab:lab", "Build a cluster on this machine out of network namespaces."),
