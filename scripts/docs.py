@@ -15,7 +15,7 @@ from kubemtu import access
 from kubemtu.cli import calc, node_probe
 from kubemtu.core import codes, snapshot
 from kubemtu.core.change import plan
-from kubemtu.core.rules import report
+from kubemtu.core.rules import report, trail
 from kubemtu.flows.change import outcome
 from kubemtu.flows.measure import mesh, why
 from kubemtu.kube import shipped
@@ -32,6 +32,7 @@ SCHEMAS: dict[str, type] = {
     "probe": mesh.MeshReport,
     "snapshot": snapshot.Snapshot,
     "why": why.PathReport,
+    "why-not": trail.Trails,
 }
 
 

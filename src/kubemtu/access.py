@@ -66,6 +66,7 @@ def commands() -> dict[str, Needs]:
         "check --prove": Needs(role="operator", rules=(*observe, *_MEASURE)),
         "why": Needs(role="operator", rules=(*observe, *_SERVICES, *_MEASURE)),
         "probe": Needs(role="operator", rules=(*observe, *_SERVICES, *_MEASURE)),
+        "why-not": Needs(role="view", rules=observe),
         "plan": Needs(role="view", rules=observe),
         "apply": Needs(role="operator", rules=(*drive, *configure), note=_ON_DELETE),
         "rollback": Needs(role="operator", rules=(*drive, *configure), note=_ON_DELETE),

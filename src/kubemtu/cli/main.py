@@ -17,6 +17,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("kubemtu.cli.check:check", "Find what is wrong with the pod network's MTU (read-only)."),
     "why": ("kubemtu.cli.why:why", "Say whether it is the MTU between two ends, where, and what to do (read-only)."),
     "probe": ("kubemtu.cli.probe:probe", "Measure the exact path MTU between two ends, or between all (read-only)."),
+    "why-not": (
+        "kubemtu.cli.why_not:why_not",
+        "Follow the configured MTU on a node to where it stopped (read-only).",
+    ),
     "plan": ("kubemtu.cli.plan:plan", "Show what would change, in which order, and the undo (read-only)."),
     "apply": ("kubemtu.cli.apply:apply", "Change it, live, verify every step, and end with a proof."),
     "relieve": ("kubemtu.cli.relieve:relieve", "Pin every sender to what the path carries, and nothing else: at once."),

@@ -1,0 +1,119 @@
+"""`kubemtu why-not`: how far the configured MTU has come on a node, and where it stopped."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kubemtu.cli import check, kubeflags, output, terminal, wrapping
+from kubemtu.core import errors
+from kubemtu.core.text import printable
+from kubemtu.core.text.wording import names
+
+if TYPE_CHECKING:
+    from kubemtu.core.rules.trail import Trail, Waypoint
+
+SIGNS = {"same": "✓", "differs": "✗", "unknown": "?"}
+COLOURS = {"same": "green", "differs": "red", "unknown": "yellow"}
+HEAD = ("", "WHERE", "WHICH", "HAS", "SHOULD")
+NODES_MOST = 20  # that are named without -o json
+
+
+@click.command("why-not")
+@click.argument("node", required=False)
+@check.FROM
+@check.NIC_MTU
+@output.output_option
+@kubeflags.kube_flags
+def why_not(
+    flags: kubeflags.KubeFlags, node: str | None, source: Path | None, nic_mtu: int | None, output_format: str
+) -> int:
+    """Follow the configured MTU on NODE from its key to the pods, and say where it stopped and why.
+
+    For "I changed it, and nothing happened". Without NODE, where it stopped on each. Reads only. Exits with 0 when it
+    has come all the way, with 1 when it has not, or when that was not seen.
+    """
+    trails = _trails(flags, node, source, nic_mtu)
+    if output_format != "text":
+        from kubemtu.core.rules.trail import Trails
+
+        output.emit(Trails(nodes=tuple(trails)), output_format)
+    else:
+        for line in _whole(trails[0], wrapping.width()) if node is not None else _each(trails, wrapping.width()):
+            terminal.echo(line)
+    arrived = all(each.outcome == "same" for trail in trails for each in trail.waypoints)
+    return errors.FINE if arrived and trails else errors.FINDINGS
+
+
+def _trails(flags: kubeflags.KubeFlags, node: str | None, source: Path | None, nic_mtu: int | None) -> "list[Trail]":
+    """Return the trail of that node, or of all. Raises UsageError for a node that was not observed."""
+    from kubemtu.core.rules import report, trail
+    from kubemtu.flows import network
+
+    topology = network.model(check.read(flags, source), nic_mtu)
+    findings = report.judge(topology)
+    found = [trail.of(topology, each, findings) for each in topology.nodes if node in {None, each.name}]
+    if node is not None and not found:
+        known = names(each.name for each in topology.nodes)
+        if node in topology.silent:
+            raise errors.Unreachable(f"node {node} was not observed: run the kubemtu agent on it, then ask again")
+        raise errors.UsageError(
+            f"there is no node {node[:80]!r}" + (f"; observed were {known}" if known else ", and none was observed")
+        )
+    return found
+
+
+def _whole(trail: "Trail", columns: int | None) -> Iterator[str]:
+    yield from _headline(trail, columns)
+    yield ""
+    rows = [_row(each) for each in trail.waypoints]
+    made = wrapping.aligned((HEAD, *rows), indent=2)
+    if columns is not None and len(made[0]) > columns:
+        made = [line for row in rows for line in wrapping.wrapped(_sentence(row), columns, indent=2, hang=2)]
+    yield from (line.rstrip() for line in made)
+    for each in trail.waypoints:
+        if each.reason:
+            yield ""
+            yield from wrapping.wrapped(f"{each.where}: {each.reason}", columns, indent=2, hang=2)
+
+
+def _headline(trail: "Trail", columns: int | None) -> list[str]:
+    stopped = next((each for each in trail.waypoints if each.where == trail.stopped_at), None)
+    if stopped is not None:
+        have = names(map(str, stopped.mtus))
+        said = f"✗ On {trail.node} it stopped at {_named(stopped)}: {have}, not {stopped.expected}."
+        colour = COLOURS["differs"]
+    elif unseen := [each for each in trail.waypoints if each.outcome == "unknown"]:
+        said = f"? On {trail.node} nothing differs, and not all of it was seen: {names(map(_named, unseen))}."
+        colour = COLOURS["unknown"]
+    else:
+        said = f"✓ On {trail.node} it has come all the way: {names(_named(each) for each in trail.waypoints[-1:])}."
+        colour = COLOURS["same"]
+    if trail.carries is not None:
+        said += f" The path between the nodes carries {trail.carries}."
+    return wrapping.wrapped(said, columns, style={"fg": colour, "bold": True}, hang=2)
+
+
+def _each(trails: "Sequence[Trail]", columns: int | None) -> Iterator[str]:
+    if not trails:
+        yield "? No node was observed: run the kubemtu agents, or ask with --from."
+    for trail in trails[:NODES_MOST]:
+        yield from _headline(trail, columns)
+    if left := trails[NODES_MOST:]:
+        yield f"and {len(left):,} more nodes: name one, or -o json lists all"
+
+
+def _row(each: "Waypoint") -> tuple[str, ...]:
+    has = ", ".join(map(str, each.mtus)) or "?"
+    should = "?" if each.expected is None else str(each.expected)
+    return (SIGNS[each.outcome], each.where, printable.one_line(each.name), has, should)
+
+
+def _sentence(row: Sequence[str]) -> str:
+    sign, where, which, has, should = row
+    return f"{sign} {where} ({which}): has {has}, should have {should}"
+
+
+def _named(each: "Waypoint") -> str:
+    return f"{each.where} ({each.name})"

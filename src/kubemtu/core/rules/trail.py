@@ -1,0 +1,143 @@
+"""How far the configured MTU has come on one node: from the key to a pod's routes, and where it stopped.
+
+    key ─▸ CNI configuration of the node ─▸ file it is read with ─▸ tunnel, bridge ─▸ host ends ─▸ pods ─▸ their routes
+
+Numbers are compared with what stands before them on that way; why one differs is the finding that says so, and where
+none does, how that place comes by its number.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+from kubemtu.core.cluster.topology import Node, Topology
+from kubemtu.core.codes import MTU103, MTU104, MTU105, MTU107, MTU110, MTU115, MTU116, MTU121, MTU122, Finding
+from kubemtu.core.rules import config
+
+SCHEMA = "kubemtu.io/why-not/v1"
+Where = Literal["key", "CNI configuration", "its file", "tunnel", "bridge", "host ends", "pods", "pods' routes"]
+Outcome = Literal["same", "differs", "unknown"]
+
+CODES: dict[Where, tuple[str, ...]] = {
+    "CNI configuration": (MTU122.code, MTU103.code, MTU110.code),
+    "its file": (MTU103.code,),
+    "tunnel": (MTU107.code,),
+    "bridge": (MTU121.code,),
+    "host ends": (MTU105.code, MTU104.code),
+    "pods": (MTU104.code, MTU105.code),
+    "pods' routes": (MTU115.code, MTU116.code),
+}
+USUALLY: dict[Where, str] = {
+    "CNI configuration": "It is written when the CNI's pod starts on this node, not when the configuration changes.",
+    "its file": "It is written when the CNI's daemon starts on this node, not when the configuration changes.",
+    "tunnel": "A tunnel keeps its MTU until its device is made anew, or set.",
+    "bridge": "A bridge follows its smallest port until its MTU is set once; from then on it keeps that.",
+    "host ends": "A pod's interface keeps the MTU that it was born with, whatever the configuration says afterwards.",
+    "pods": "A pod keeps the MTU that it was born with, whatever the configuration says afterwards.",
+    "pods' routes": "A route keeps its MTU until it is changed or the pod is made anew.",
+}
+"""How each place comes by its number, where no finding says more."""
+
+
+class Waypoint(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One place that the MTU passes, on the way from its key to a pod's packets; sizes in bytes of the IP packet."""
+
+    where: Where
+    """Which of the places it is."""
+    name: str
+    """The object, file or device there."""
+    mtus: tuple[int, ...]
+    """What it has, smallest first; empty when it has no number of its own, or none was seen."""
+    expected: int | None
+    """What it has when the MTU has come this far; null when nothing before it tells."""
+    outcome: Outcome
+    """Whether it has that; "unknown" when one of the two was not seen."""
+    reason: str = ""
+    """Why it differs; else empty."""
+
+
+class Trail(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The way of the MTU on one node."""
+
+    node: str
+    """Name of the node."""
+    carries: int | None
+    """What the path between the nodes carries of a pod's packet, in bytes; null when not known."""
+    waypoints: tuple[Waypoint, ...]
+    """The places, from the key to the pods' routes; what this pod network does not have is left out."""
+    stopped_at: Where | None
+    """The first place that differs; null when none does."""
+
+
+class Trails(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The way of the MTU on each observed node, or on the one that was asked for."""
+
+    nodes: tuple[Trail, ...]
+    """A node each."""
+    schema: str = SCHEMA
+    """Version of this form."""
+
+
+def of(topology: Topology, node: Node, findings: Iterable[Finding]) -> Trail:
+    """Follow the MTU on one node; `findings` are those of the whole cluster (core.rules.report.judge)."""
+    own = [one for one in findings if one.place.startswith((f"node {node.name},", f"node {node.name}:"))]
+    waypoints = tuple(_with_reason(each, own) for each in _waypoints(topology, node))
+    return Trail(
+        node=node.name,
+        carries=topology.carries,
+        waypoints=waypoints,
+        stopped_at=next((each.where for each in waypoints if each.outcome == "differs"), None),
+    )
+
+
+def _waypoints(topology: Topology, node: Node) -> Iterator[Waypoint]:
+    state, rendered = topology.state, node.rendered
+    key = next((key for key in state.mtu_keys if key.effective), None)
+    given = key.value if key is not None else None
+    yield _waypoint("key", config.key_place(state), (given,), given)
+    born = state.pod_mtu
+    if rendered is not None:
+        literal = rendered.literal
+        if literal is not None or state.conflist_mtu is not None:
+            yield _waypoint("CNI configuration", rendered.path, (literal,), state.conflist_mtu or born)
+        if rendered.by not in {"", rendered.path}:
+            yield _waypoint("its file", rendered.by, (rendered.gives,), born)
+        born = born if born is not None else rendered.gives
+    if node.tunnel is not None:
+        wanted = state.tunnel_mtu if state.tunnel_mtu is not None else node.fits
+        yield _waypoint("tunnel", node.tunnel.name, (node.tunnel.mtu,), wanted)
+    device = state.device_mtu if state.by_route else born
+    if node.bridge is not None:
+        yield _waypoint("bridge", node.bridge.name, (node.bridge.mtu,), device)
+    if node.ports:
+        yield from _ends(node, device, born, by_route=state.by_route)
+
+
+def _ends(node: Node, device: int | None, born: int | None, *, by_route: bool) -> Iterator[Waypoint]:
+    name = f"{len(node.ports)} of {len(node.ports) + len(node.unseen)}"
+    ports = [port.at for port in node.ports]
+    yield _waypoint("host ends", name, (port.host_mtu for port in ports), device)
+    yield _waypoint("pods", name, (port.pod_mtu for port in ports), device)
+    if by_route:
+        yield _waypoint("pods' routes", name, (port.limit for port in ports), born)
+    elif routed := [route.mtu for port in ports for route in port.routes if route.mtu is not None]:
+        yield _waypoint("pods' routes", f"{len(routed)} routes with an MTU", routed, born)
+
+
+def _waypoint(where: Where, name: str, mtus: Iterable[int | None], expected: int | None) -> Waypoint:
+    listed = list(mtus)
+    seen = tuple(sorted({mtu for mtu in listed if mtu is not None}))
+    outcome: Outcome = "unknown"
+    if expected is not None and any(mtu != expected for mtu in seen):
+        outcome = "differs"
+    elif expected is not None and seen and None not in listed:
+        outcome = "same"
+    return Waypoint(where=where, name=name, mtus=seen, expected=expected, outcome=outcome)
+
+
+def _with_reason(each: Waypoint, findings: Iterable[Finding]) -> Waypoint:
+    if each.outcome != "differs":
+        return each
+    said = (one.message for code in CODES.get(each.where, ()) for one in findings if one.code == code)
+    return msgspec.structs.replace(each, reason=next(said, USUALLY.get(each.where, "")))

@@ -1,0 +1,102 @@
+"""`kubemtu why-not`: how far a changed MTU has come on a node, and what holds it where it stopped."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from tests.support import example
+
+from kubemtu.cli import main
+from kubemtu.core.snapshot import Snapshot
+
+Saved = Callable[[Snapshot], str]
+node, story = example.node, example.story
+
+
+def asked(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    code = main.run(["why-not", *words])
+    told = capsys.readouterr()
+    return code, told.out + told.err
+
+
+def trail(capsys: pytest.CaptureFixture[str], path: str, name: str = "n1") -> dict[str, object]:
+    """Return the trail of one node as JSON has it: where by outcome, and where it stopped."""
+    main.run(["why-not", name, "--from", path, "-o", "json"])
+    (found,) = json.loads(capsys.readouterr().out)["nodes"]
+    return {each["where"]: (each["mtus"], each["outcome"]) for each in found["waypoints"]} | {"at": found["stoppedAt"]}
+
+
+def test_it_has_come_all_the_way(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(story(1450))
+    code, out = asked(capsys, "n1", "--from", path)
+    assert code == 0
+    assert out.startswith("✓ On n1 it has come all the way: pods (3 of 3). The path between the nodes carries 1450.\n")
+    assert trail(capsys, path) == {
+        "key": ([1450], "same"),
+        "CNI configuration": ([1450], "same"),
+        "tunnel": ([1450], "same"),
+        "host ends": ([1450], "same"),
+        "pods": ([1450], "same"),
+        "at": None,
+    }
+
+
+def test_the_key_was_changed_and_nothing_restarted(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    """rancher/rancher#25807: the ConfigMap says 1400, and the DaemonSet's pods were never restarted."""
+    path = saved(story(1400))
+    assert trail(capsys, path)["at"] == "CNI configuration"
+    code, out = asked(capsys, "n1", "--from", path)
+    assert code == 1
+    assert out.startswith(
+        "✗ On n1 it stopped at CNI configuration (/etc/cni/net.d/10-canal.conflist): 1450, not 1400."
+        " The path between the nodes carries 1450.\n"
+    )
+    assert "restart" in out
+
+
+def test_restarted_and_the_pods_are_older(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    """rancher/rancher#13984: the files are right, and the cali* stay at 1500 until their pods are made anew."""
+    path = saved(story(1450, example.trio(pod=1500)))
+    found = trail(capsys, path)
+    assert found["at"] == "host ends"
+    assert found["pods"] == ([1500], "differs")
+    _, out = asked(capsys, "n1", "--from", path)
+    assert "A pod keeps the MTU that it was born with" in out
+
+
+def test_only_the_host_ends_were_set(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    found = trail(capsys, saved(story(1450, example.trio(pod=1500, host=1450))))
+    assert (found["host ends"], found["pods"], found["at"]) == (([1450], "same"), ([1500], "differs"), "pods")
+
+
+def test_a_tunnel_that_kept_its_mtu(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(story(1450, (node("n1", tunnel=1400), node("n2"), node("n3"))))
+    assert trail(capsys, path)["at"] == "tunnel"
+    assert trail(capsys, path, "n2")["at"] is None
+    code, out = asked(capsys, "--from", path)
+    assert code == 1
+    assert [line[:7] for line in out.splitlines()] == ["✗ On n1", "✓ On n2", "✓ On n3"]
+
+
+def test_what_was_not_seen_is_no_pass(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    bare = tuple(node(name, text="") for name in ("n1", "n2", "n3"))
+    path = saved(story(1450, bare))
+    found = trail(capsys, path)
+    assert found["CNI configuration"] == ([], "unknown")
+    code, out = asked(capsys, "n1", "--from", path)
+    assert code == 1
+    assert out.startswith("? On n1 nothing differs, and not all of it was seen: CNI configuration")
+
+
+def test_a_node_that_is_not_there(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(story(1450))
+    assert asked(capsys, "n9", "--from", path) == (2, "error: there is no node 'n9'; observed were n1, n2 and n3\n")
+
+
+def test_narrow_terminals_get_sentences(
+    saved: Saved, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubemtu.cli.wrapping.width", lambda: 60)
+    _, out = asked(capsys, "n1", "--from", saved(story(1450, example.trio(pod=1500))))
+    assert max(map(len, out.splitlines())) <= 60
+    assert "✗ pods (3 of 3): has 1500, should have 1450" in out
