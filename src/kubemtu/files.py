@@ -73,15 +73,19 @@ def text(path: str | os.PathLike[str], most: int = SMALL, encoding: str = "utf-8
     return read(path, most).decode(encoding)
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes, *, keep_mode: bool = False) -> None:
     """Write a file whole, readable by its owner only: a new one takes the old one's place when all of it is stored.
+
+    `keep_mode` leaves one that is there to those who may read it now, as a file of somebody's repository.
 
     Raises OSError, and the old file is then as it was. What is no regular file, /dev/stdout for one, is written to.
     """
     if "\0" in str(path):
         raise Unlike("has a name that no file can have")
+    mode = None
     with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISREG(path.stat().st_mode):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
             with path.open("wb") as stream:
                 stream.write(content)
             return
@@ -92,6 +96,8 @@ def write(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(descriptor)
+            if keep_mode and mode is not None:
+                os.fchmod(descriptor, stat.S_IMODE(mode))
         os.replace(made, path)  # noqa: PTH105
     except BaseException:
         with contextlib.suppress(OSError):

@@ -1,5 +1,6 @@
 """`kubemtu plan`: show what would change, in which order, and the way back."""
 
+import difflib
 from pathlib import Path
 
 import click
@@ -10,6 +11,9 @@ from kubemtu.cli import check, kubeflags, output, terminal, wrapping
 from kubemtu.core import errors
 from kubemtu.core.change.plan import Plan
 from kubemtu.core.text import printable
+
+KUSTOMIZE = "kustomize"
+MANIFESTS_MOST = 8 << 20  # bytes of a file that is edited; Calico's whole manifest has half a megabyte
 
 
 @click.command()
@@ -22,7 +26,14 @@ from kubemtu.core.text import printable
     metavar="FILE",
     help="Also write the plan, for `kubemtu apply FILE`.",
 )
-@output.output_option
+@click.option(
+    "--in-place",
+    "repository",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write the edits into this file of manifests, of your own repository; all else in it stays.",
+)
+@output.option("text", *output.WRITERS, KUSTOMIZE)
 @kubeflags.kube_flags
 def plan(
     flags: kubeflags.KubeFlags,
@@ -30,20 +41,55 @@ def plan(
     source: Path | None,
     nic_mtu: int | None,
     out: Path | None,
+    repository: Path | None,
     output_format: str,
 ) -> int:
-    """Show what would change, in which order, what it touches, and the way back. Reads only."""
+    """Show what would change, in which order, what it touches, and the way back. Reads only.
+
+    Where the cluster is kept in a repository: -o kustomize prints the edits as patches, --in-place FILE makes them
+    in a file of yours.
+    """
     from kubemtu.cli import planning
     from kubemtu.flows import decide
 
     made, topology = decide.plan(check.read(flags, source), planning.wanted(mtu), nic_mtu)
     if out is not None:
         save(made, out)
-    if output_format == "text":
+    if repository is not None:
+        _edit(made, repository)
+    if output_format == KUSTOMIZE:
+        from kubemtu.core.planning import repository as forms
+
+        terminal.write(printable.printable(forms.kustomization(made)).encode())
+    elif output_format == "text" and repository is None:
         terminal.echo(planning.text(made, topology, wrapping.width()))
-    else:
+    elif output_format != "text":
         output.emit(made, output_format)
     return errors.FINE
+
+
+def _edit(made: Plan, path: Path) -> None:
+    """Write the edits of a plan into a file, and show them as a diff of it. Raises UsageError, Malformed."""
+    from kubemtu.core.planning import repository
+
+    try:
+        before = files.read(path, MANIFESTS_MOST).decode()
+    except UnicodeDecodeError as why:
+        raise errors.Malformed(f"{path} is no text in UTF-8; name a file of manifests") from why
+    except OSError as why:
+        raise errors.UsageError(f"{path} cannot be read: {why.strerror or why}; name a file of manifests") from why
+    edited = repository.in_place(made, before, str(path))
+    if edited.text != before:
+        try:
+            files.write(path, edited.text.encode(), keep_mode=True)
+        except OSError as why:
+            raise errors.UsageError(f"{path} cannot be written: {why.strerror or why}") from why
+    changes = difflib.unified_diff(before.splitlines(), edited.text.splitlines(), str(path), str(path), lineterm="")
+    for line in changes:
+        terminal.echo(line, err=True)
+    notes = [f"{ref} stands in another file: edit it there, too." for ref in edited.elsewhere]
+    for note in (*notes, *repository.left(made)) if edited.changed else ("There is nothing to edit.",):
+        terminal.echo(note, err=True)
 
 
 def save(plan: Plan, path: Path) -> None:

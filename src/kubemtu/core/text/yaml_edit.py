@@ -31,33 +31,37 @@ _REST_OF_LINE = re.compile("[^\r\n\x85\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}]
 _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
-def set_value(text: str, path: tuple[str, ...], value: int, *, source: str = "the YAML text") -> str:
-    """Write an integer at a path of keys, adding what is absent; nothing else of the text changes.
+def set_value(text: str, path: tuple[str, ...], value: int | str, *, source: str = "the YAML text") -> str:
+    """Write an integer, or a string in quotes, at a path of keys, adding what is absent; nothing else changes.
 
     The path is of keys, such as ("global", "mtu"); text without any value, comments aside, gets the mapping behind
     it. `source` names the text in errors. Raises Malformed when the text is no YAML, holds what this module refuses,
     when the path leads through or to something else, and when no place could be found that keeps all the rest.
     """
-    root = _compose(text, source)
-    edits = tuple(_edits(text, root, path, str(value), source))
-    before = _tree(root) if root is not None and not _null(root) else (f"{_TAG}map", frozenset())
-    wanted = _with(before, path, (f"{_TAG}int", str(value)))
+    root = compose(text, source)
+    written = str(value) if isinstance(value, int) else json.dumps(value, ensure_ascii=False)
+    edits = tuple(_edits(text, root, path, written, source))
+    before = tree(root) if root is not None and not _null(root) else (f"{_TAG}map", frozenset())
+    wanted = _with(before, path, (f"{_TAG}{'int' if isinstance(value, int) else 'str'}", str(value)))
     for at, end, piece in edits:
         changed = text[:at] + piece + text[end:]
         try:
-            after = _compose(changed, source)
+            after = compose(changed, source)
         except Malformed:
             continue
-        if after is not None and _tree(after) == wanted:
+        if after is not None and tree(after) == wanted:
             return changed
     raise Malformed(
         f"{'.'.join(path)} cannot be set in {source} without touching its neighbours: "
-        f"write {path[-1]}: {value} there by hand."
+        f"write {path[-1]}: {written} there by hand."
     )
 
 
-def _compose(text: str, source: str) -> yaml.Node | None:
-    """Compose the only document of a text, after looking at its events, which costs no recursion."""
+def compose(text: str, source: str) -> yaml.Node | None:
+    """Compose the only document of a text, after looking at its events, which costs no recursion.
+
+    `source` names the text in errors. Returns None where it holds nothing. Raises Malformed as `set_value` does.
+    """
     depth = documents = 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -99,18 +103,18 @@ def _check_keys(mapping: yaml.MappingNode, source: str) -> None:
     for key, _ in mapping.value:
         if key.tag == f"{_TAG}merge":
             raise _malformed(key, source, 'a merge key "<<" stands here: write its values out first')
-        meaning = _tree(key)
+        meaning = tree(key)
         if meaning in lines:
             raise _malformed(key, source, f"a key stands here a second time, after line {lines[meaning]}: remove one")
         lines[meaning] = key.start_mark.line + 1
 
 
-def _tree(node: yaml.Node) -> Tree:
+def tree(node: yaml.Node) -> Tree:
     """Reduce a node to what it means: tags and values, whatever its style, place and order of keys."""
     if isinstance(node, yaml.MappingNode):
-        return node.tag, frozenset((_tree(key), _tree(value)) for key, value in node.value)
+        return node.tag, frozenset((tree(key), tree(value)) for key, value in node.value)
     if isinstance(node, yaml.SequenceNode):
-        return node.tag, tuple(_tree(item) for item in node.value)
+        return node.tag, tuple(tree(item) for item in node.value)
     return node.tag, str(node.value)
 
 

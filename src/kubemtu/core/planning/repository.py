@@ -1,0 +1,106 @@
+"""A plan's edits for whoever keeps the cluster in a repository: patches for kustomize, and their own file, edited.
+
+Where Argo CD, Flux or a pipeline writes the objects, an edit of the cluster is taken back at the next sync: the change
+belongs into the files that they write from. Restarts and running pods are no files; what of the plan is left is said.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import yaml
+
+from kubemtu.core import objects
+from kubemtu.core.change.plan import EditValue, Live, Plan, Rollout
+from kubemtu.core.errors import Malformed
+from kubemtu.core.text import manifest_edit
+from kubemtu.core.text.wording import names
+
+
+class Edited(msgspec.Struct, frozen=True, kw_only=True):
+    """A file with a plan's edits in it: the new `text`, what was changed there, and what stands in other files."""
+
+    text: str
+    changed: tuple[objects.Ref, ...]
+    elsewhere: tuple[objects.Ref, ...] = ()
+
+
+def edits(planned: Plan) -> tuple[EditValue, ...]:
+    """Return the edits of a plan, in their order."""
+    return tuple(step for step in planned.steps if isinstance(step, EditValue))
+
+
+def in_place(planned: Plan, text: str, source: str) -> Edited:
+    """Write the edits of a plan into the text of a file of manifests; all that is not edited stays, byte for byte.
+
+    Raises Malformed when the file holds none of the objects, or not what the plan starts from.
+    """
+    changed: dict[objects.Ref, None] = {}
+    elsewhere: dict[objects.Ref, None] = {}
+    for edit in edits(planned):
+        name = (edit.ref.kind, edit.ref.name, edit.ref.namespace)
+        if not manifest_edit.holds(text, name, source):
+            elsewhere[edit.ref] = None
+            continue
+        text = manifest_edit.set_value(text, name, edit.path, edit.before, edit.after, source=source)
+        changed[edit.ref] = None
+    if elsewhere and not changed:
+        raise Malformed(f"{source} holds none of {names(map(str, elsewhere))}: name the file that does.")
+    return Edited(text=text, changed=tuple(changed), elsewhere=tuple(elsewhere))
+
+
+def kustomization(planned: Plan) -> str:
+    """Return a kustomization.yaml with a JSON patch (RFC 6902) for each object that the plan edits, and what is left.
+
+    Source of the form: kubernetes-sigs/kustomize, api/types/patch.go and selector.go.
+    """
+    patches = []
+    by_object: dict[objects.Ref, list[EditValue]] = {}
+    for edit in edits(planned):
+        by_object.setdefault(edit.ref, []).append(edit)
+    for ref, of_one in by_object.items():
+        operations = yaml.dump([_operation(edit) for edit in of_one], Dumper=_Dumper, sort_keys=False)
+        patches.append({"target": _target(ref), "patch": operations})
+    whole = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "patches": patches}
+    body: str = yaml.dump(whole, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return "".join(f"# {line}\n" for line in left(planned)) + body
+
+
+def left(planned: Plan) -> tuple[str, ...]:
+    """Say what of a plan no file holds, a line each."""
+    lines = []
+    for step in planned.steps:
+        if isinstance(step, Rollout):
+            where = f" -n {step.ref.namespace}" if step.ref.namespace else ""
+            kind = step.ref.kind.lower()
+            lines.append(f"Once it is applied: kubectl{where} rollout restart {kind}/{step.ref.name}")
+    if any(isinstance(step, Live) for step in planned.steps):
+        lines.append("Running pods keep what they have: kubemtu apply changes them as they run.")
+    return tuple(lines)
+
+
+def _target(ref: objects.Ref) -> dict[str, str]:
+    group, _, version = ref.api_version.rpartition("/")
+    target = {"group": group, "version": version, "kind": ref.kind, "name": ref.name, "namespace": ref.namespace or ""}
+    return {key: value for key, value in target.items() if value}
+
+
+def _operation(edit: EditValue) -> dict[str, object]:
+    if edit.after is None:
+        return {"op": "remove", "path": pointer(edit.path)}
+    return {"op": "add" if edit.before is None else "replace", "path": pointer(edit.path), "value": edit.after}
+
+
+def pointer(path: Sequence[str | int]) -> str:
+    """Return a path as a JSON pointer (RFC 6901, section 3)."""
+    return "".join(f"/{str(key).replace('~', '~0').replace('/', '~1')}" for key in path)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as blocks, as people write them."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)

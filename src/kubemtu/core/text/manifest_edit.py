@@ -1,0 +1,213 @@
+"""Change one value of one object inside a file of manifests and keep every other byte: comments, quotes, line ends.
+
+The file is its owner's, so the object is found as PyYAML's composer places it, and the change goes where the value
+stands, in whatever style it is written there: plain, quoted, a block of literal text with JSON in it. What is written
+is the part of the value that changes, and nothing is returned that does not read as the same documents with that one
+value in the new place. So what this module does not foresee ends as a refusal, never as a mangled file.
+"""
+
+import difflib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import yaml
+
+from kubemtu.core.errors import Malformed
+from kubemtu.core.text import documents, yaml_edit
+
+TRIES_MOST = 64  # places where the same digits stand in one value
+STRING, INTEGER = "tag:yaml.org,2002:str", "tag:yaml.org,2002:int"
+_WORD = re.compile(r"[A-Za-z0-9]*")
+
+
+class ObjectPlace(msgspec.Struct, frozen=True):
+    """Where an object stands in a file: its document from `start` to `end`, and the `prefix` of its place in a List."""
+
+    start: int
+    end: int
+    root: yaml.Node
+    prefix: tuple[str | int, ...] = ()
+
+    def at(self, path: Sequence[str | int]) -> yaml.Node | None:
+        """Return the node at a path of the object, or None."""
+        return _at(self.root, (*self.prefix, *path))
+
+
+def set_value(
+    text: str,
+    name: tuple[str, str, str | None],
+    path: Sequence[str | int],
+    before: str | int | None,
+    after: str | int | None,
+    *,
+    source: str = "the file",
+) -> str:
+    """Return the text with the value at `path` of one object changed from `before` to `after`.
+
+    `name` is the object's kind, name and namespace; a document that names no namespace is in any. None as `before`
+    means that nothing stands there. Raises Malformed when the object is not there, holds something else than `before`,
+    or when no way was found that keeps all the rest.
+    """
+    found = find(text, name, source)
+    place = found.at(path)
+    what = f"{'.'.join(map(str, path))} of {name[0]} {name[1]}"
+    if after is None:
+        raise Malformed(f"{what} is to be taken away, which is not done in {source}: remove it there by hand.")
+    if before is None and place is None:
+        return _added(text, found, path, after, what, source)
+    if not isinstance(place, yaml.ScalarNode) or before is None or place.value != str(before):
+        raise Malformed(
+            f"{source} does not hold what the plan starts from at {what}: plan from the same file (--from), or bring it"
+            " up to date first."
+        )
+    for changed in _attempts(text[found.start : found.end], place, str(before), str(after)):
+        if _reads(changed, found, path, after, source):
+            return text[: found.start] + changed + text[found.end :]
+    raise Malformed(f"{what} cannot be changed in {source} without touching its neighbours: change it there by hand.")
+
+
+def find(text: str, name: tuple[str, str, str | None], source: str = "the file") -> ObjectPlace:
+    """Find an object among the documents of a text, or in a List. Raises Malformed where it is not, or is twice."""
+    found = [each for each in _objects(text, source, name[1]) if _is(each, name)]
+    kind, named, _ = name
+    if not found:
+        raise Malformed(f"{source} holds no {kind} {named}: name the file that does.")
+    if len(found) > 1:
+        raise Malformed(f"{source} holds {kind} {named} {len(found)} times: leave one.")
+    return found[0]
+
+
+def holds(text: str, name: tuple[str, str, str | None], source: str = "the file") -> bool:
+    """Say whether an object stands in a text at all. Raises Malformed for a document that may be it and is no YAML."""
+    return any(_is(each, name) for each in _objects(text, source, name[1]))
+
+
+def _objects(text: str, source: str, word: str) -> Iterator[ObjectPlace]:
+    """Yield the objects of each document that speaks of `word`: composing half a megabyte of CRDs takes seconds."""
+    starts = [0, *(match.start() for match in documents.MARKER.finditer(text) if match.start()), len(text)]
+    for start, end in itertools.pairwise(starts):
+        document = text[start:end]
+        if word not in document or not documents.SAYS.search(document):
+            continue
+        root = yaml_edit.compose(document, source)
+        if root is not None:
+            yield ObjectPlace(start, end, root)
+            items = _at(root, ("items",))
+            if isinstance(items, yaml.SequenceNode):
+                yield from (ObjectPlace(start, end, root, ("items", number)) for number in range(len(items.value)))
+
+
+def _is(found: ObjectPlace, name: tuple[str, str, str | None]) -> bool:
+    kind, named, namespace = name
+    said = _word(found, "metadata", "namespace")
+    same = said is None or namespace is None or said == namespace
+    return _word(found, "kind") == kind and _word(found, "metadata", "name") == named and same
+
+
+def _word(found: ObjectPlace, *path: str) -> str | None:
+    held = found.at(path)
+    return str(held.value) if isinstance(held, yaml.ScalarNode) else None
+
+
+def _at(node: yaml.Node | None, path: Sequence[str | int]) -> yaml.Node | None:
+    here = node
+    for key in path:
+        if isinstance(here, yaml.MappingNode):
+            pairs: list[tuple[yaml.Node, yaml.Node]] = here.value
+            here = next((held for name, held in pairs if name.value == key), None)
+        elif isinstance(here, yaml.SequenceNode) and isinstance(key, int) and key < len(here.value):
+            here = here.value[key]
+        else:
+            return None
+    return here
+
+
+def _added(text: str, found: ObjectPlace, path: Sequence[str | int], after: str | int, what: str, source: str) -> str:
+    if found.prefix or not all(isinstance(key, str) for key in path):
+        raise Malformed(f"{what} is missing in {source}: add it there by hand, as {json.dumps(after)}.")
+    keys = tuple(str(key) for key in path)
+    changed = yaml_edit.set_value(text[found.start : found.end], keys, after, source=source)
+    return text[: found.start] + changed + text[found.end :]
+
+
+def _attempts(document: str, place: yaml.ScalarNode, before: str, after: str) -> Iterator[str]:
+    """Yield the document with the part of a scalar replaced that changes, at each place where it may stand."""
+    start, end = place.start_mark.index, place.end_mark.index
+    raw = document[start:end]
+    if place.style == "|":
+        yield document[:start] + _block(raw, before, after) + document[end:]
+        return
+    head, old, new = _changed(before, after)
+    written = _written(new, place.style)
+    offset = -1
+    candidates: list[int] = []
+    while old and len(candidates) < TRIES_MOST and (offset := raw.find(old, offset + 1)) >= 0:
+        candidates.append(offset)
+    # What stands before it in the value stands before it in the text, too, with more around it.
+    candidates.sort(key=lambda at: (at < head, at))
+    for at in candidates:
+        yield document[:start] + raw[:at] + written + raw[at + len(old) :] + document[end:]
+    if place.style != ">":
+        quoted = after if place.style is None else json.dumps(after, ensure_ascii=False)
+        yield document[:start] + (f"'{after}'" if place.style == "'" else quoted) + document[end:]
+
+
+def _changed(before: str, after: str) -> tuple[int, str, str]:
+    """Return what differs: how many characters stand before it, what was there, and what will be.
+
+    Widened to whole words, so that 145 becoming 1450 is one number that becomes another, and nothing is ever empty
+    unless the value is.
+    """
+    head = next((at for at, (one, other) in enumerate(zip(before, after, strict=False)) if one != other), None)
+    head = min(len(before), len(after)) if head is None else head
+    most = min(len(before), len(after)) - head
+    tail = next((at for at in range(most) if before[-1 - at] != after[-1 - at]), most)
+    while head and _WORD.fullmatch(before[head - 1]):
+        head -= 1
+    while tail and _WORD.fullmatch(before[len(before) - tail]):
+        tail -= 1
+    if head + tail == len(before) and head:
+        head -= 1  # nothing goes, something comes: told by what stands before it
+    return head, before[head : len(before) - tail], after[head : len(after) - tail]
+
+
+def _block(raw: str, before: str, after: str) -> str:
+    """Return a block of literal text whose lines that differ are written anew, at the margin that it has."""
+    head, *body = raw.splitlines(keepends=True)
+    margin = min((len(line) - len(line.lstrip(" ")) for line in body if line.strip()), default=0)
+    ending = "\r\n" if head.endswith("\r\n") else "\n"
+    old, new = before.splitlines(), after.splitlines()
+    made = [head]
+    for what, start, end, first, last in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if what == "equal":
+            made += body[start:end]
+        else:
+            made += [f"{' ' * margin if line else ''}{line}{ending}" for line in new[first:last]]
+    made += body[len(old) :]
+    return "".join(made) if raw.endswith(("\n", "\r")) else "".join(made).removesuffix(ending)
+
+
+def _written(new: str, style: str | None) -> str:
+    """Return a part of a value as that style writes it."""
+    if style == '"':
+        return json.dumps(new, ensure_ascii=False)[1:-1]
+    return new.replace("'", "''") if style == "'" else new
+
+
+def _reads(changed: str, found: ObjectPlace, path: Sequence[str | int], after: str | int, source: str) -> bool:
+    """Say whether a document reads as before, but for that one value."""
+    try:
+        root = yaml_edit.compose(changed, source)
+    except Malformed:
+        return False
+    whole = (*found.prefix, *path)
+    place, old = _at(root, whole), _at(found.root, whole)
+    if root is None or not isinstance(place, yaml.ScalarNode) or not isinstance(old, yaml.ScalarNode):
+        return False
+    if place.value != str(after) or place.tag != (STRING if isinstance(after, str) else INTEGER):
+        return False
+    place.tag, place.value = old.tag, old.value
+    return yaml_edit.tree(root) == yaml_edit.tree(found.root)
