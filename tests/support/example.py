@@ -232,7 +232,7 @@ def check(snapshot: Snapshot) -> None:
         for one in seen.ports:
             if one.bridge is not None and seen.link(one.bridge) is None:
                 raise ValueError(f"{one.host_link} of node {seen.node} is a port of {one.bridge}, which is not there")
-            if not all(68 <= mtu <= 65535 for mtu in (one.host_mtu, one.pod_mtu)):
+            if not all(68 <= mtu <= 65535 for mtu in one.ends):
                 raise ValueError(f"{one.host_link} of node {seen.node}: a veth has an MTU of 68 to 65535")
 
 

@@ -5,6 +5,7 @@ cluster; what is missing is the other nodes, whose senders nobody pins here.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -176,9 +177,7 @@ def _table(ports: Sequence[single.PortLine]) -> Iterator[str]:
 
 
 def _plan(observation: net.NodeObservation, desired: migration.Desired) -> Iterator[str]:
-    present: dict[tuple[int, int], int] = {}
-    for port in observation.ports:
-        present[port.host_mtu, port.pod_mtu] = present.get((port.host_mtu, port.pod_mtu), 0) + 1
+    present = Counter((port.host_mtu, port.ends[-1]) for port in observation.ports)
     for (host, pod), number in sorted(present.items()):
         now = f"{host}" if host == pod else f"{host} (host end) and {pod} (pod end)"
         yield f"{wording.count(number, 'pod')}: MTU {now} -> {desired.pod_mtu}, both ends"

@@ -81,4 +81,6 @@ def _seen(same: Sequence[NodeLine]) -> str:
 
 def _ends(node: NodeLine) -> str:
     inside, outside = (", ".join(str(mtu) for mtu in mtus) for mtus in (node.pod_mtus, node.host_mtus))
+    if node.host_ends_only:
+        inside = f"{inside}, ?" if inside else "?"
     return (inside or "-") if inside == outside else f"{inside} (host ends {outside})"

@@ -13,7 +13,7 @@ from kubemtu.core.change.plan import Plan
 from kubemtu.core.text import printable
 
 KUSTOMIZE = "kustomize"
-MANIFESTS_MOST = 8 << 20  # bytes of a file that is edited; Calico's whole manifest has half a megabyte
+MANIFESTS_MOST = 8 << 20  # bytes of a file that is edited; a CNI's whole manifest has half a megabyte
 
 
 @click.command()

@@ -1,6 +1,6 @@
 """What a node has: links, routes, the ports where pods meet it. Values only; `node` fills them from the kernel."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -13,6 +13,9 @@ TUNNEL_KINDS = frozenset(
     {"vxlan", "geneve", "ipip", "sit", "ip6tnl", "gre", "gretap", "ip6gre", "ip6gretap", "wireguard", "tun"}
 )
 """IFLA_INFO_KIND of tunnels, in drivers/net and net/ipv{4,6}; a backend that is a program has a tun."""
+
+
+SeenBy = Literal["agent", "exec", "prometheus", "survey", "files"]
 
 
 class Vxlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -85,9 +88,9 @@ class PodPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
 
     netns: str
-    """Name of the pod's namespace under /run/netns, or "pid:N"."""
+    """Name of the pod's namespace under /run/netns, or "pid:N"; empty where nobody looked into the pod."""
     inode: int
-    """Inode of that namespace: the same number is the same namespace."""
+    """Inode of that namespace: the same number is the same namespace; 0 where nobody looked into the pod."""
     host_link: str
     """The host end."""
     host_index: int
@@ -95,11 +98,11 @@ class PodPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     host_mtu: int
     """Its MTU, in bytes."""
     pod_link: str
-    """The pod's end."""
+    """The pod's end; empty where nobody looked into the pod."""
     pod_index: int
     """Its index in the pod."""
-    pod_mtu: int
-    """Its MTU, in bytes."""
+    pod_mtu: int | None
+    """Its MTU, in bytes; null where nobody looked into the pod. An agent always knows it."""
     bridge: str | None = None
     """Bridge that the host end is a port of."""
     addresses: tuple[str, ...] = ()
@@ -120,15 +123,26 @@ class PodPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Packets that the pod's end dropped when it sent."""
 
     @property
-    def limit(self) -> int:
+    def limit(self) -> int | None:
         """The largest packet in bytes that the pod sends to others: its device's MTU, or less where its routes say so.
 
-        Routes without a gateway are to its own link; a locked MTU is a pin, and will go.
+        Routes without a gateway are to its own link; a locked MTU is a pin, and will go. None: nobody looked into it.
         """
-        routed = [
-            self.pod_mtu if route.mtu is None or route.locked else route.mtu for route in self.routes if route.gateway
-        ]
-        return min(self.pod_mtu, max(routed, default=self.pod_mtu))
+        own = self.pod_mtu
+        if own is None:
+            return None
+        routed = [own if route.mtu is None or route.locked else route.mtu for route in self.routes if route.gateway]
+        return min(own, max(routed, default=own))
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The MTUs of its ends that were seen: of the host end, and of the pod's own where somebody looked."""
+        return (self.host_mtu,) if self.pod_mtu is None else (self.host_mtu, self.pod_mtu)
+
+    @property
+    def differ(self) -> bool:
+        """True when both ends were seen, and have different MTUs."""
+        return self.pod_mtu is not None and self.pod_mtu != self.host_mtu
 
 
 class Uplink(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -195,6 +209,8 @@ class NodeObservation(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     """When, in seconds since the epoch: by the node's clock, and in a cluster by the API server's."""
     refused: str = ""
     """Why its agent does not obey what its NodeMTU asks; empty: it does, or nothing is asked."""
+    seen_by: SeenBy = "agent"
+    """Who looked: the node's agent, a command in a pod that ran there, a metric, a pod made for it, or saved text."""
 
     def link(self, name: str) -> Link | None:
         """Return the link of that name, or None."""

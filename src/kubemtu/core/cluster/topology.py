@@ -42,17 +42,34 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     by_route: bool = False  # the CNI limits what the pod sends by its routes, and leaves more to its device
 
     @property
-    def mtu(self) -> int:
-        """The MTU that the CNI gives the pod, in bytes: its device's, or its routes'."""
+    def mtu(self) -> int | None:
+        """The MTU that the CNI gives the pod, in bytes: its device's, or its routes'; None where nobody looked."""
         return self.at.limit if self.by_route else self.at.pod_mtu
 
     @property
-    def sends(self) -> int:
-        """The largest packet that leaves the pod: its device, unless every route of it says less. Bytes."""
-        if self.by_route:
+    def sends(self) -> int | None:
+        """The largest packet that leaves the pod, in bytes: its device, unless every route says less; None: unknown."""
+        own = self.at.pod_mtu
+        if self.by_route or own is None:
             return self.at.limit
-        routed = [route.mtu or self.at.pod_mtu for route in self.at.routes if route.family == 4]
-        return min(self.at.pod_mtu, max(routed, default=self.at.pod_mtu))
+        routed = [route.mtu or own for route in self.at.routes if route.family == 4]
+        return min(own, max(routed, default=own))
+
+    @property
+    def shown(self) -> int | None:
+        """The pod's MTU as far as an end shows it, in bytes: its own, or that of the host end where only that was seen.
+
+        A CNI makes both ends alike, so a host end that is wrong is wrong whatever the pod's own end has: either that
+        has the same, or the two differ. Who uses this says which end was seen. None: only the pod's routes would tell.
+        """
+        if self.mtu is not None:
+            return self.mtu
+        return None if self.by_route else self.at.host_mtu
+
+    @property
+    def seen(self) -> bool:
+        """True when the pod's own end was seen, and not its host end alone."""
+        return self.at.pod_mtu is not None
 
     @property
     def ipv6(self) -> bool:
@@ -101,14 +118,14 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def usual(self) -> int | None:
-        """The MTU that most pods of this node have; None without pods."""
-        counted = Counter(port.mtu for port in self.ports)
+        """The MTU that most pods of this node have, by the ends that were seen; None without pods."""
+        counted = Counter(port.shown for port in self.ports if port.shown is not None)
         return max(counted, key=lambda mtu: (counted[mtu], mtu)) if counted else None
 
     @property
     def usual_device(self) -> int | None:
         """The MTU that most pods' devices have here; None without pods."""
-        counted = Counter(port.at.pod_mtu for port in self.ports)
+        counted = Counter(port.at.ends[-1] for port in self.ports)
         return max(counted, key=lambda mtu: (counted[mtu], mtu)) if counted else None
 
 
@@ -274,7 +291,7 @@ def _node(
     uplink = _uplink(observation, tunnel)
     nic_mtu = min(uplink.mtu, uplink.route_mtu or uplink.mtu) if uplink is not None else None
     ports = (
-        Port(at=port, pod=owners.get(port.host_link, f"netns {port.netns}"), by_route=state.by_route)
+        Port(at=port, pod=owners.get(port.host_link) or _unnamed(port), by_route=state.by_route)
         for port in observation.ports
     )
     sizes = [size for size in (nic_mtu, given) if size]
@@ -297,6 +314,10 @@ def _node(
         unseen=pods.unseen(observation, here, owners.values()),
         cni_pod=cni_pod,
     )
+
+
+def _unnamed(port: net.PodPort) -> str:
+    return f"netns {port.netns}" if port.netns else f"the pod behind {port.host_link}"
 
 
 def _in_order(port: Port) -> list[tuple[str, int]]:

@@ -164,11 +164,12 @@ class _PortDirection(msgspec.Struct, frozen=True):
 
 def _ways(port: PodPort, old: PodPort | None) -> tuple[_PortDirection, _PortDirection]:
     host_rx, host_tx, pod_rx, pod_tx = _drops(port, old)
+    own = port.pod_mtu if port.pod_mtu is not None else port.host_mtu  # no agent shows a port without its own end
     out = "rx_dropped of the host end = tx_dropped in the pod"
     back = "tx_dropped of the host end = rx_dropped in the pod"
     return (
-        _PortDirection("the pod sent", (host_rx, pod_tx), (port.host_mtu, port.pod_mtu), "the host end", out),
-        _PortDirection("the pod was sent", (pod_rx, host_tx), (port.pod_mtu, port.host_mtu), "the pod's end", back),
+        _PortDirection("the pod sent", (host_rx, pod_tx), (port.host_mtu, own), "the host end", out),
+        _PortDirection("the pod was sent", (pod_rx, host_tx), (own, port.host_mtu), "the pod's end", back),
     )
 
 
@@ -181,7 +182,7 @@ def _drops(port: PodPort, old: PodPort | None) -> list[int]:
 
 
 def _dropped(port: PodPort, way: _PortDirection, lost: int, so_far: str) -> Symptom:
-    ends = f"{port.host_link} has {port.host_mtu} and {port.pod_link} in the pod {port.pod_mtu}"
+    ends = f"{port.host_link} has {port.host_mtu} and {port.pod_link} in the pod {port.pod_mtu or '?'}"
     if way.differ:
         what = f"{way.receiver} is smaller than what is sent to it, and drops it without a word"
     else:

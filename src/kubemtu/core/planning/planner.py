@@ -123,9 +123,7 @@ def _current(topology: Topology) -> int | None:
 
 def _largest(topology: Topology) -> int:
     running = [
-        mtu
-        for _, port in topology.ports
-        for mtu in ((port.mtu,) if port.by_route else (port.at.host_mtu, port.at.pod_mtu))
+        mtu for _, port in topology.ports for mtu in ((port.mtu,) if port.by_route else port.at.ends) if mtu is not None
     ]
     born = [node.rendered.gives for node in topology.nodes if node.rendered is not None and node.rendered.gives]
     return max([*running, *born, topology.born or 0])
@@ -233,10 +231,11 @@ def _device(topology: Topology, node: Node, aim: int) -> int | None:
 
 def _sizes(port: Port, aim: int, device: int | None) -> list[tuple[int, int]]:
     """Return what one pod's devices have and get, and what its routes do where they limit it; devices that stay not."""
-    ends = [(mtu, aim if device is None else device) for mtu in (port.at.host_mtu, port.at.pod_mtu)]
+    ends = [(mtu, aim if device is None else device) for mtu in port.at.ends]
     if device is None:
         return ends
-    return [(port.mtu, aim), *(pair for pair in ends if pair[0] != pair[1])]
+    own = [(port.mtu, aim)] if port.mtu is not None else []
+    return [*own, *(pair for pair in ends if pair[0] != pair[1])]
 
 
 def _devices(node: Node, to: NodeTarget) -> list[tuple[int, int]]:
@@ -325,7 +324,7 @@ def _warnings(topology: Topology, aim: int, live: Sequence[Live], after: CniStat
             f"The configuration gives the tunnel {after.tunnel_mtu}, less than pods of {aim} need: raise it there, or "
             "it comes back at the next restart of a node."
         )
-    below = [port.mtu for _, port in topology.ports if port.mtu < aim]
+    below = [port.shown for _, port in topology.ports if port.shown is not None and port.shown < aim]
     if live and below:
         said.append(
             f"TCP connections that were opened at {max(below)} keep that segment size until they reconnect; everything "

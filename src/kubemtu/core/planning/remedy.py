@@ -48,7 +48,7 @@ def of(topology: Topology, *, between_nodes: int = 0, between_pods: int = 0) -> 
 def _of_pods(topology: Topology, carries: int, bound: policy.Bound | None) -> Cause:
     """Return whether pods or their configuration suit the path, and if not, what that is for."""
     born = {node.rendered.gives for node in topology.nodes if node.rendered is not None} - {None}
-    sizes = {port.mtu for _, port in topology.ports} | born | {topology.state.pod_mtu} - {None}
+    sizes = ({port.shown for _, port in topology.ports} | born | {topology.state.pod_mtu}) - {None}
     if sizes <= {carries}:
         return "none"
     if bound is not None:
@@ -60,12 +60,12 @@ def _low(node: Node, carries: int) -> bool:
     """Return whether its tunnel device refuses what its pods may send and the path carries."""
     if node.tunnel is None or node.fits is None:
         return False
-    largest = max((port.mtu for port in node.ports), default=0)
+    largest = max((port.shown or 0 for port in node.ports), default=0)
     return node.tunnel.mtu < min(largest, node.fits, carries)
 
 
 def _apart(topology: Topology) -> bool:
-    return any(port.at.host_mtu != port.at.pod_mtu for _, port in topology.ports)
+    return any(port.at.differ for _, port in topology.ports)
 
 
 def _bridge_apart(node: Node) -> bool:

@@ -39,7 +39,7 @@ def _pods(node: Node, _topology: Topology) -> Iterable[Finding]:
         if locked:
             smallest = min(route.mtu for route in locked if route.mtu is not None)
             pinned.setdefault((smallest, LOCK, _unpin(locked[0])), []).append(port.pod)
-        elif port.at.ipv6_mtu is not None and port.at.ipv6_mtu < port.at.pod_mtu:
+        elif port.at.ipv6_mtu is not None and port.at.pod_mtu is not None and port.at.ipv6_mtu < port.at.pod_mtu:
             name = f"net.ipv6.conf.{port.at.pod_link}.mtu"
             undo = f"sysctl -w {name}={port.at.pod_mtu}"
             pinned.setdefault((port.at.ipv6_mtu, name, undo), []).append(port.pod)

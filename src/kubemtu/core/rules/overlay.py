@@ -24,7 +24,7 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
     if tunnel is None:
         return
     place = f"node {node.name}, {tunnel.name}"
-    largest = max((port.sends for port in node.ports), default=0)
+    largest = max((port.sends or port.shown or 0 for port in node.ports), default=0)
     wanted = topology.state.tunnel_mtu
     why = f" {topology.state.tunnel_stays}" if topology.state.tunnel_stays else ""
     if node.fits is not None and tunnel.mtu > node.fits:
@@ -90,7 +90,7 @@ def _useful(node: Node, topology: Topology) -> int:
 def _expected(node: Node, topology: Topology) -> int:
     """Return what the tunnel must let through: what pods here use or will use, as far as the path carries it."""
     born = node.rendered.gives if node.rendered is not None else None
-    wanted = max(*(port.mtu for port in node.ports), born or 0, 0) if node.ports else born or 0
+    wanted = max(*(port.shown or 0 for port in node.ports), born or 0, 0) if node.ports else born or 0
     return min(wanted, _useful(node, topology))
 
 

@@ -10,6 +10,8 @@ from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.codes import Finding, Severity
 from kubemtu.core.text.wording import count, has, names, sizes
 
+BY_HOST_ENDS = ", as their host ends have (the pods' own ends were not seen)"
+
 
 def find(topology: Topology) -> tuple[Finding, ...]:
     """Report pods whose packets do not fit the path between nodes (MTU101), and pods that use less of it (MTU102)."""
@@ -19,22 +21,23 @@ def find(topology: Topology) -> tuple[Finding, ...]:
 
 
 def _above(topology: Topology, carries: int) -> Iterable[Finding]:
-    groups: dict[tuple[int, str], list[tuple[Node, Port]]] = {}
+    groups: dict[tuple[int, str, bool], list[tuple[Node, Port]]] = {}
     tunnels = min((node.fits for node in topology.nodes if node.fits is not None), default=carries)
     for node, port in topology.ports:
         # What a smaller host end swallows never meets the path: MTU105 tells of it.
-        largest = min(port.sends, port.at.host_mtu)
-        if largest > carries:
+        largest = min(port.sends or port.at.host_mtu, port.at.host_mtu)
+        if largest > carries and port.shown is not None:
             fate = _fate(topology, node, largest, carries if node.tunnel is None else tunnels)
-            groups.setdefault((largest, fate), []).append((node, port))
+            groups.setdefault((largest, fate, port.seen), []).append((node, port))
     alone = len(topology.nodes) + len(topology.silent) == 1
     severity: Severity = "warning" if alone else "error"
-    for (largest, fate), members in groups.items():
+    for (largest, fate, seen), members in groups.items():
         yield codes.finding(
             codes.MTU101,
             _place(members),
-            f"{count(len(members), 'pod')} may send {largest} bytes, but the path between nodes carries "
-            f"{carries}{_by(topology)}. {'There is one node, so no packet takes that path yet.' if alone else fate}",
+            f"{count(len(members), 'pod')} may send {largest} bytes{'' if seen else BY_HOST_ENDS}, but the path "
+            f"between nodes carries {carries}{_by(topology)}. "
+            + ("There is one node, so no packet takes that path yet." if alone else fate),
             f"Run `kubemtu apply`: it takes running pods to {carries} without restarting one.",
             severity,
         )
@@ -95,17 +98,18 @@ def _twin(node: Node) -> net.Link | None:
 
 
 def _below(topology: Topology, carries: int) -> Iterable[Finding]:
-    groups: dict[int, list[tuple[Node, Port]]] = {}
+    groups: dict[tuple[int, bool], list[tuple[Node, Port]]] = {}
     for node, port in topology.ports:
-        if port.at.host_mtu == port.at.pod_mtu and port.mtu < carries:
-            groups.setdefault(port.mtu, []).append((node, port))
+        if not port.at.differ and port.shown is not None and port.shown < carries:
+            groups.setdefault((port.shown, port.seen), []).append((node, port))
     cost = max((one.cost for one in topology.state.encapsulation), default=0)
-    for mtu, members in groups.items():
+    for (mtu, seen), members in groups.items():
         lost = goodput.lost(mtu, carries, cost)
         yield codes.finding(
             codes.MTU102,
             _place(members),
-            f"{count(len(members), 'pod')} {has(len(members))} {mtu}, the path carries {carries}: of a full link TCP "
+            f"{count(len(members), 'pod')} {has(len(members))} {mtu}{'' if seen else BY_HOST_ENDS}, the path carries "
+            f"{carries}: of a full link TCP "
             f"gets {goodput.share(mtu, cost):.1%} instead of {goodput.share(carries, cost):.1%}, which is {lost:.1%} "
             f"less, in {goodput.packets(mtu, carries):.2f} times as many packets.",
             f"Run `kubemtu apply`: it proves with full-size packets that the network carries this, then takes running "

@@ -33,8 +33,8 @@ def grouped(ports: Iterable[Port], key: Callable[[Port], K]) -> dict[K, list[Por
 
 
 def _ends(node: Node) -> Iterable[Finding]:
-    apart = [port for port in node.ports if port.at.host_mtu != port.at.pod_mtu]
-    for (host, pod), ports in grouped(apart, lambda port: (port.at.host_mtu, port.at.pod_mtu)).items():
+    apart = [port for port in node.ports if port.at.differ]
+    for (host, pod), ports in grouped(apart, lambda port: (port.at.ends[0], port.at.ends[-1])).items():
         yield codes.finding(
             codes.MTU105,
             f"node {node.name}, {count(len(ports), 'pod')}: {names(port.pod for port in ports)}",
@@ -72,15 +72,17 @@ def _older(node: Node, topology: Topology) -> Iterable[Finding]:
     born = node.rendered
     if born is None or born.gives is None:
         return
-    older = [port for port in node.ports if port.mtu != born.gives and not _right(port, born.gives, topology)]
-    for mtu, ports in grouped(older, lambda port: port.mtu).items():
+    shown = [port for port in node.ports if port.shown is not None]
+    older = [port for port in shown if port.shown != born.gives and not _right(port, born.gives, topology)]
+    for (mtu, seen), ports in grouped(older, lambda port: (port.shown or 0, port.seen)).items():
         severity: Severity = "warning"
         if topology.carries is not None and mtu > topology.carries:
             severity = "error"
         yield codes.finding(
             codes.MTU104,
             f"node {node.name}, {count(len(ports), 'pod')}: {names(port.pod for port in ports)}",
-            f"{len(ports)} of {count(len(node.ports), 'pod')} {has(len(ports))} {mtu}, but a pod created now gets "
+            f"{len(ports)} of {count(len(node.ports), 'pod')} {has(len(ports))} {mtu}"
+            f"{'' if seen else ' at the host end (the own end was not seen)'}, but a pod created now gets "
             f"{born.gives} ({born.by}). A pod keeps the MTU that it was born with, whatever the configuration says "
             "afterwards.",
             "Run `kubemtu apply`, which changes running pods as they are, or restart these pods.",
@@ -90,16 +92,17 @@ def _older(node: Node, topology: Topology) -> Iterable[Finding]:
 
 def _right(port: Port, gives: int, topology: Topology) -> bool:
     """Return True when the pod is as it should be and the file on its node is not: other findings tell of the file."""
-    fits = topology.carries is not None and port.mtu <= topology.carries < gives
-    return fits or port.mtu == topology.state.pod_mtu
+    fits = topology.carries is not None and port.shown is not None and port.shown <= topology.carries < gives
+    return fits or port.shown == topology.state.pod_mtu
 
 
 def _routes(node: Node) -> Iterable[Finding]:
     above: dict[tuple[str, int, int], list[Port]] = {}
     for port in node.ports:
         for route in port.at.routes:
-            if route.mtu is not None and route.device == port.at.pod_link and route.mtu > port.at.pod_mtu:
-                above.setdefault((route.destination, route.mtu, port.at.pod_mtu), []).append(port)
+            own = port.at.pod_mtu
+            if own is not None and route.mtu is not None and route.device == port.at.pod_link and route.mtu > own:
+                above.setdefault((route.destination, route.mtu, own), []).append(port)
     for (destination, mtu, device), ports in above.items():
         yield codes.finding(
             codes.MTU115,
@@ -125,4 +128,5 @@ def _ipv6(node: Node, topology: Topology) -> Iterable[Finding]:
 
 
 def _ipv6_mtu(port: Port) -> int:
-    return min(port.at.pod_mtu, port.at.ipv6_mtu or port.at.pod_mtu)
+    own = port.at.ends[-1]  # a host end below 1280 has lost its own IPv6, and with it the pod's way out
+    return min(own, port.at.ipv6_mtu or own)

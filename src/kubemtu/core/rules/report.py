@@ -58,11 +58,13 @@ class NodeLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     pods: int
     """How many pods of the pod network were seen here."""
     pod_mtus: tuple[int, ...]
-    """The MTUs of their own ends, smallest first."""
+    """The MTUs of their own ends, smallest first, as far as those were seen."""
     host_mtus: tuple[int, ...]
     """The MTUs of the host ends, smallest first."""
     unseen: int = 0
     """How many pods run here by the API whose interfaces were not seen."""
+    host_ends_only: int = 0
+    """Of how many pods only the host end was seen, so that their own MTU is not known."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -140,7 +142,7 @@ def report(
         variant=topology.state.variant,
         encapsulation=topology.state.encapsulation_name,
         recommended_mtu=topology.recommended,
-        current=tuple(sorted({port.mtu for _, port in topology.ports})),
+        current=tuple(sorted({port.mtu for _, port in topology.ports if port.mtu is not None})),
         layers=topology.layers,
         nodes=tuple(_line(node) for node in topology.nodes),
         findings=findings,
@@ -224,8 +226,9 @@ def _suits(topology: Topology) -> str:
 def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
     errors = [finding for finding in findings if finding.severity == "error"]
     present = {finding.code for finding in errors}
-    split = sum(port.at.host_mtu != port.at.pod_mtu for _, port in topology.ports)
-    above = [port.sends for _, port in topology.ports if topology.carries and port.sends > topology.carries]
+    split = sum(port.at.differ for _, port in topology.ports)
+    sizes = [port.sends or port.shown or 0 for _, port in topology.ports]
+    above = [size for size in sizes if topology.carries and size > topology.carries]
     if codes.MTU105.code in present:
         return (
             f"The MTU breaks traffic: {count(split, 'pod')} of {len(topology.ports)} {verb(split, 'lose')} large "
@@ -233,8 +236,9 @@ def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
         )
     if codes.MTU101.code in present:
         return (
-            f"The MTU breaks traffic: {count(len(above), 'pod')} of {len(topology.ports)} may send {max(above)} bytes, "
-            f"but the path between nodes carries {topology.carries}."
+            f"The MTU breaks traffic: {count(len(above), 'pod')} of {len(topology.ports)} may send {max(above)} bytes"
+            f"{'' if all(port.seen for _, port in topology.ports) else ' by their host ends'}, but the path between "
+            f"nodes carries {topology.carries}."
         )
     first = errors[0]
     lead = "What starts from now on fails" if first.code in KEEPS_DOWN else "The MTU breaks traffic, or soon will"
@@ -245,7 +249,8 @@ def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
 
 def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
     warnings = [finding for finding in findings if finding.severity == "warning"]
-    below = [port.mtu for _, port in topology.ports if topology.carries and port.mtu < topology.carries]
+    shown = [port.shown for _, port in topology.ports if port.shown is not None]
+    below = [mtu for mtu in shown if topology.carries and mtu < topology.carries]
     if below and codes.MTU102.code in {finding.code for finding in warnings}:
         return f"Nothing is lost, but pods have {min(below)} where the path between nodes carries {topology.carries}."
     return f"Nothing is lost now, but mind {warnings[0].place}: {_first(warnings[0])}"
@@ -291,6 +296,8 @@ def _unseen(topology: Topology) -> tuple[str, ...]:
     listed += [f"node {name}" for name in topology.silent if not topology.offline]
     listed += [f"node {node.name}" for node in topology.nodes if node.seen.errors]
     listed += [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
+    if halves := sum(not port.seen for _, port in topology.ports):
+        listed.append(f"the own {'end' if halves == 1 else 'ends'} of {count(halves, 'pod')}")
     return tuple(dict.fromkeys(listed)) or _missing(topology)
 
 
@@ -317,7 +324,8 @@ def _line(node: Node) -> NodeLine:
         tunnel_mtu=node.tunnel.mtu if node.tunnel is not None else None,
         conflist_mtu=node.rendered.gives if node.rendered is not None else None,
         pods=len(node.ports),
-        pod_mtus=tuple(sorted({port.mtu for port in node.ports})),
+        pod_mtus=tuple(sorted({port.mtu for port in node.ports if port.mtu is not None})),
         host_mtus=tuple(sorted({port.at.host_mtu for port in node.ports})),
         unseen=len(node.unseen),
+        host_ends_only=sum(not port.seen for port in node.ports),
     )

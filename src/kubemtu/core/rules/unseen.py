@@ -12,7 +12,7 @@ def find(topology: Topology) -> tuple[Finding, ...]:
     """Report objects that could not be read (MTU117) and nodes that were not observed (MTU118)."""
     if topology.offline:
         return tuple(_broken(topology))
-    return (*_unread(topology), *_silent(topology), *_pods(topology))
+    return (*_unread(topology), *_silent(topology), *_pods(topology), *_own_ends(topology))
 
 
 def _broken(topology: Topology) -> Iterable[Finding]:
@@ -54,6 +54,22 @@ def _pods(topology: Topology) -> Iterable[Finding]:
                 " unknown, and no change reaches them.",
                 "See by `ip -d link` on the node what the pods' interfaces are called; another CNI may have made them.",
             )
+
+
+def _own_ends(topology: Topology) -> Iterable[Finding]:
+    halves = [(node, port) for node, port in topology.ports if not port.seen]
+    if halves:
+        where = dict.fromkeys(node.name for node, _ in halves)
+        sizes = sorted({port.at.host_mtu for _, port in halves})
+        yield codes.finding(
+            codes.MTU118,
+            f"{'node' if len(where) == 1 else 'nodes'} {names(where)}, own {'end' if len(halves) == 1 else 'ends'} of "
+            f"{count(len(halves), 'pod')}",
+            f"Of {count(len(halves), 'pod')} only the host end was seen ({names(map(str, sizes))}), and nobody looked "
+            "inside: a pod whose own end has another MTU, or whose routes say less, cannot be told from a right one.",
+            "`kubemtu install` puts an agent on every node, which sees both ends; or look at one: "
+            "kubectl exec POD -- cat /sys/class/net/eth0/mtu",
+        )
 
 
 def _looked_for(topology: Topology) -> str:

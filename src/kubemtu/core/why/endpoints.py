@@ -82,7 +82,7 @@ def node(name: str, snapshot: Snapshot) -> Endpoint:
         name=name,
         addresses=node_addresses(api_node),
         node=name,
-        agent_node=name if observation is not None else "",
+        agent_node=_agent(observation),
         mtu=min(mtus, default=0),
         has_tunnel=_tunnels(observation),
         vxlan_device=_overlay(observation)[0],
@@ -101,7 +101,7 @@ def holder(address: str, snapshot: Snapshot) -> Endpoint:
     for observation in snapshot.nodes:
         for port in observation.ports:
             if address in port.addresses:
-                return _behind(port, observation, f"netns {port.netns}")
+                return _behind(port, observation, f"netns {port.netns}" if port.netns else port.host_link)
     return Endpoint(kind="address", name=address, addresses=(address,))
 
 
@@ -140,14 +140,19 @@ def _behind(port: net.PodPort, observation: net.NodeObservation, name: str) -> E
         name=name,
         addresses=addresses,
         node=observation.node,
-        agent_node=observation.node,
+        agent_node=_agent(observation),
         link=port.host_link,
-        mtu=port.pod_mtu,
+        mtu=port.pod_mtu or 0,
         host_mtu=port.host_mtu,
         has_tunnel=_tunnels(observation),
         vxlan_device=_overlay(observation)[0],
         vxlan_port=_overlay(observation)[1],
     )
+
+
+def _agent(observation: net.NodeObservation | None) -> str:
+    """Return the node that an agent can measure from; empty where none stands there, whoever else saw the node."""
+    return observation.node if observation is not None and observation.seen_by == "agent" else ""
 
 
 def _overlay(observation: net.NodeObservation | None) -> tuple[str, int]:

@@ -62,7 +62,7 @@ def ways_of(
                         name=_name(here, there, names),
                         source=request.Namespace(node=name, link=port.host_link),
                         address=there,
-                        expected=min(port.limit, peer.limit),
+                        expected=min(port.limit or port.host_mtu, peer.limit or peer.host_mtu),
                         cap_at_expected=True,
                     )
                 )

@@ -123,7 +123,7 @@ def _wrong(
         if not step.restore and (port.host_mtu, port.pod_mtu) != (ends, ends):
             yield (
                 f"pod {_name(port, names)} on node {name} has {port.host_mtu} at the node's end ({port.host_link}) and "
-                f"{port.pod_mtu} at its own, not {ends}"
+                f"{port.pod_mtu or '?'} at its own, not {ends}"
             )
     for device, mtu in (
         (target.tunnel, target.tunnel_mtu),
@@ -158,7 +158,7 @@ def _pins(
         for route in port.routes:
             if route.locked and route.mtu is not None:
                 yield f"{pod} still has a pin: {route.destination} mtu lock {route.mtu}"
-        if port.ipv6_mtu is not None and port.ipv6_mtu < port.pod_mtu:
+        if port.ipv6_mtu is not None and port.pod_mtu is not None and port.ipv6_mtu < port.pod_mtu:
             yield f"{pod} still has a pin: net.ipv6.conf.{port.pod_link}.mtu={port.ipv6_mtu}"
     devices = {port.host_link for port in observation.ports} | {target.tunnel, target.bridge, target.ports.bridge}
     for route in observation.routes:

@@ -79,6 +79,7 @@ def view(observation: net.NodeObservation, rule: net.PortRule, journals: Sequenc
 
 def port_line(port: net.PodPort) -> PortLine:
     """Return a pod port, with the sizes that vanish between its ends."""
+    assert port.pod_mtu is not None  # this node's own kernel showed it
     low, high = sorted((port.host_mtu, port.pod_mtu))
     outwards = port.pod_mtu > port.host_mtu
     pins = [_pin(route) for route in port.routes if route.locked]
@@ -122,7 +123,7 @@ def desired(
             f"{rule.bridge}; name them with --prefix or --bridge"
         )
     _check_sizes(observation, mtu, device, tunnel_mtu)
-    sizes = {mtu, *(size for port in observation.ports for size in (port.host_mtu, port.pod_mtu))}
+    sizes = {mtu, *(size for port in observation.ports for size in port.ends)}
     return migration.Desired(
         migration=NAME,
         phase=migration.Phase.RECORD,
@@ -139,7 +140,7 @@ def desired(
 
 def _usual(ports: Sequence[net.PodPort]) -> int:
     """Return the MTU that most pods have: where an undo takes pods that were born meanwhile."""
-    sizes = [port.pod_mtu for port in ports]
+    sizes = [port.ends[-1] for port in ports]
     return max(sizes, key=sizes.count)
 
 
