@@ -9,11 +9,12 @@ from typing import TypeVar
 
 import msgspec
 
-from kubemtu.cni import calico, canal, flannel, others
+from kubemtu.cni import calico, canal, flannel, multus, others
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.protocol import Cni
 from kubemtu.core import errors, net, objects, rights, snapshot
-from kubemtu.core.cluster import cni_state, node_files
+from kubemtu.core.change import plan
+from kubemtu.core.cluster import cni_state, node_files, topology
 from kubemtu.core.text import wording
 
 T = TypeVar("T")
@@ -100,17 +101,32 @@ def irrelevant(name: str) -> frozenset[str]:
     names = list(CNIS)
     later = names[names.index(name) + 1 :]
     needed = {str(want) for each in names if each not in later for want in CNIS[each].WANTS}
+    needed |= {str(want) for want in multus.WANTS}
     return frozenset(str(want) for each in later for want in CNIS[each].WANTS) - needed
+
+
+def steps(
+    topology: topology.Topology, snapshot: snapshot.Snapshot, target: int
+) -> tuple[plan.EditValue | plan.Rollout, ...]:
+    """List what gives new pods `target` bytes: the CNI's own steps, then those of what copies its configuration.
+
+    Raises UsageError when there is no key to change, or when new pods would not follow all the same.
+    """
+    state = topology.state
+    own = CNIS[state.name].steps(state, target)
+    restarts = [step for step in own if isinstance(step, plan.Rollout)]
+    literal = any(step.mtu is not None for step in restarts) if restarts else state.conflist_mtu is not None
+    return (*own, *multus.steps(topology, snapshot, target, literal=literal))
 
 
 def wants() -> tuple[objects.Want, ...]:
     """Return everything that must be read to recognise and describe any of them, each once."""
-    return tuple(dict.fromkeys(want for cni in CNIS.values() for want in cni.WANTS))
+    return tuple(dict.fromkeys((*(want for cni in CNIS.values() for want in cni.WANTS), *multus.WANTS)))
 
 
 def knowledge() -> tuple[Knowledge, ...]:
     """Return what each module declares, in their order, and what is known of pod networks that none reads."""
-    return (*(cni.KNOWLEDGE for cni in CNIS.values()), others.KNOWLEDGE)
+    return (*(cni.KNOWLEDGE for cni in CNIS.values()), others.KNOWLEDGE, multus.KNOWLEDGE)
 
 
 def ports() -> net.PortRules:

@@ -292,6 +292,15 @@ MTU129 = Code(
     " size out of bounds. Somebody has written something else, by hand, by a mistake or on purpose.",
     verify="kubectl get nodemtu NODE -o yaml: the condition Accepted in its status.",
 )
+MTU130 = Code(
+    code="MTU130",
+    name="runtime-takes-another-file",
+    severity="error",
+    title="The runtime takes another CNI configuration than the CNI's own",
+    why="A runtime takes the first file by name in its folder, whoever wrote it: what a CNI before has left there, or a"
+    " copy of the CNI's configuration that a plugin before it made once. A change of the MTU then reaches no new pod.",
+    verify="On the node: ls /etc/cni/net.d/*.conf* /etc/cni/net.d/*.json, and look for mtu in the first of them.",
+)
 CODES: tuple[Code, ...] = (
     MTU101,
     MTU102,
@@ -322,6 +331,7 @@ CODES: tuple[Code, ...] = (
     MTU127,
     MTU128,
     MTU129,
+    MTU130,
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object, placed
 from kubemtu.core.planning import planner
-from kubemtu.core.rules import measured, report
+from kubemtu.core.rules import measured, report, runtime
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import network
 from kubemtu.flows.measure import mesh
@@ -61,12 +61,17 @@ def plan(snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = No
     """
     found = network.model(snapshot, nic_mtu)
     aim = planner.target(found, wanted)
-    steps = registry.CNIS[found.state.name].steps(found.state, aim)
+    steps = registry.steps(found, snapshot, aim)
     edits = [step for step in steps if isinstance(step, EditValue)]
     after = _after(snapshot, edits)
     made = planner.make(found, aim, steps, after)
     if any(isinstance(step, Rollout) for step in made.steps):
         _startable(after or found.state)
+    hindrance = runtime.hindrance(found, aim)
+    if hindrance and any(isinstance(step, EditValue | Rollout) for step in made.steps):
+        raise UsageError(f"new pods would not follow: {hindrance}; then plan again")
+    if (unknown := runtime.unknown(found)) and made.steps:
+        made = msgspec.structs.replace(made, remains=(*made.remains, unknown))
     return made, found
 
 

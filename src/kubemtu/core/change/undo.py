@@ -130,25 +130,24 @@ def _config_undone(begun: Sequence[plan.Step]) -> tuple[plan.Step, ...]:
     """
     back: list[plan.Step] = []
     edits: list[plan.EditValue] = []
-    rollout: plan.Rollout | None = None
+    rollouts: list[plan.Rollout] = []
 
     def flush() -> None:
-        nonlocal rollout
         needed = [edit for edit in edits if edit.before is None and edit.after == ""]
         back.extend(edit.undo() for edit in edits if edit not in needed)
-        if rollout is not None:
-            back.append(again(rollout))
+        back.extend(again(rollout) for rollout in reversed(rollouts))  # who copies what another writes goes last again
         back.extend(edit.undo() for edit in needed)
         edits.clear()
-        rollout = None
+        rollouts.clear()
 
     for one in reversed(begun):
         match one:
             case plan.Live():
                 flush()
-            case plan.Rollout() as begun_rollout:
-                flush()
-                rollout = begun_rollout
+            case plan.Rollout() as rollout:
+                if edits:
+                    flush()
+                rollouts.append(rollout)
             case plan.EditValue() as edit:
                 edits.append(edit)
     flush()

@@ -1,8 +1,15 @@
-"""What lies on a node and decides the MTU of its next pod: the conflist, and the file that its plugin reads besides."""
+"""What lies on a node and decides the MTU of its next pod: the conflist, and the file that its plugin reads besides.
+
+A runtime does not ask whose file it takes: of those in its folder that end in .conf, .conflist or .json it is the first
+by name. containerd takes that one (containerd/go-cni: opts.go loadFromConfDir, up to max_conf_num, which is 1 unless
+somebody changes it) and makes no pod while it is broken; CRI-O passes over what it cannot read (cri-o/ocicni:
+pkg/ocicni/ocicni.go loadNetworks), and so does cri-dockerd. Where CRI-O has a cni_default_network, the name of the
+network counts instead.
+"""
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -17,7 +24,9 @@ class PluginRule(msgspec.Struct, frozen=True, kw_only=True):
     """How one CNI plugin comes to the MTU of a new pod: what each CNI's module declares of the plugin that it runs.
 
     The member of the plugin's own configuration decides; where it is absent or 0, the first group that `line` finds in
-    `file`; where there is no such file, `otherwise`.
+    `file`; where there is no such file, `otherwise`. A plugin that makes no interface itself hands on to another, whose
+    configuration it carries as a copy in the list `copies`, or which it finds by the file or the network that `names`
+    holds.
     """
 
     plugin: str  # the `type` of the first plugin of the conflist
@@ -28,6 +37,8 @@ class PluginRule(msgspec.Struct, frozen=True, kw_only=True):
     otherwise_by: str = ""
     written_by: str = ""  # the daemon that writes `file` anew at each start, so that it follows the configuration
     stands_for: str = ""  # how the name of a conflist ends that `file` stands for, where only files were saved
+    copies: str = ""  # member that lists copies of whole configurations, of which the first makes the pod's interface
+    names: str = ""  # member that names one instead, by its file or by its network; it goes before `copies`
 
     def written(self, observation: net.NodeObservation) -> int | None:
         """Return the MTU in bytes that `file` of a node gives; None where it is absent or has none."""
@@ -40,12 +51,32 @@ class PluginRule(msgspec.Struct, frozen=True, kw_only=True):
         return (int(found[1]) or None) if found is not None else None
 
 
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """The configuration that the runtime takes on one node, where it is not the CNI's own file.
+
+    `plugin` is the type that it runs first, `runs` that of the plugin which makes the pod's interface: the same, unless
+    the first hands on; None: it is not known, `names` being something that was not seen. `gives` in bytes, as of
+    `Rendered`.
+    """
+
+    path: str
+    plugin: str
+    runs: str | None
+    copied: bool = False  # what `runs` is told is a copy within this file
+    names: str = ""  # the file or network that it goes by instead, and that was not seen
+    valid: bool = True
+    literal: int | None = None
+    gives: int | None = None
+    refused: str = ""
+
+
 class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     """The conflist of one node, and what a pod gets that is created now.
 
-    `literal` is the number in the conflist itself, `gives` what results, in bytes of the pod's IP packet; `by` is the
-    file that decided it, and `written_by` the daemon that writes that file anew at each start. `plugins` are the parsed
-    members of the list, None when the text is not a CNI configuration.
+    `literal` is the number in the conflist itself; `gives` is what results, in bytes of the pod's IP packet, from the
+    file that the runtime takes, and `by` is what decided it, `written_by` the daemon that writes that anew at each
+    start. `plugins` are the parsed members of the list, None when the text is not a CNI configuration. `taken` is the
+    file that the runtime takes in place of this one, and `own` what this one would give; None: this is the one.
     """
 
     path: str
@@ -57,41 +88,103 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
     written_by: str = ""
     refused: str = ""  # an MTU that is no integer, as it stands there: the plugin refuses the whole file
+    taken: Taken | None = None
+    own: int | None = None
 
 
-def of(observation: net.NodeObservation, path: str | None, rules: Iterable[PluginRule] = ()) -> Rendered | None:
-    """Read the conflist at `path`, or, where that is absent, the one that the kubelet would take; None: none seen."""
+def of(
+    observation: net.NodeObservation, path: str | None, rules: Iterable[PluginRule] = (), *, runtime: str = ""
+) -> Rendered | None:
+    """Read the conflist at `path`, and the file that the runtime takes in its place; None: none was seen.
+
+    Where there is none at `path`, it is the one that the runtime takes. `runtime` as a Node's containerRuntimeVersion.
+    """
     rules = tuple(rules)
-    file = observation.file(path) if path else None
-    if file is None:
-        # containerd and CRI-O take the first by name (containernetworking/cni: libcni/conf.go ConfFiles, sorted).
-        found = sorted(
-            (file for file in observation.files if file.path.startswith(files.CNI_FOLDER)),
-            key=lambda candidate: candidate.path,
-        )
-        file = next((one for one in found if one.path.endswith((".conflist", ".conf", ".json"))), None)
-    if file is None:
-        return _alone(observation, path, rules) if path is not None else None
+    own = observation.file(path) if path else None
+    listed = listing(observation, path)
+    lenient = [one for one in listed if runtime and not runtime.startswith("containerd") and plugins_of(one.text)]
+    first = next(iter(lenient or listed), None)
+    if own is None:
+        if first is None:
+            return _alone(observation, path, rules) if path is not None else None
+        return _rendered(observation, first, listed, rules)[0]
+    mine, _ = _rendered(observation, own, listed, rules)
+    if first is None or first.path == own.path:
+        return mine
+    theirs, taken = _rendered(observation, first, listed, rules)
+    if theirs.path == own.path:
+        return mine  # by way of a plugin that reads the very file
+    return msgspec.structs.replace(
+        mine, gives=theirs.gives, by=theirs.by, written_by=theirs.written_by, taken=taken, own=mine.gives
+    )
+
+
+def listing(observation: net.NodeObservation, path: str | None) -> list[net.NodeFile]:
+    """Return the configurations in the folder of `path`, in the order in which runtimes look at them."""
+    folder = path.rpartition("/")[0] + "/" if path else files.CNI_FOLDER
+    found = (file for file in observation.files if file.path.startswith(folder) and file.path.endswith(files.SUFFIXES))
+    return sorted((file for file in found if "/" not in file.path[len(folder) :]), key=lambda file: file.path)
+
+
+def _rendered(
+    observation: net.NodeObservation, file: net.NodeFile, listed: Sequence[net.NodeFile], rules: Sequence[PluginRule]
+) -> tuple[Rendered, Taken]:
+    """Read one file, and what the plugin in it hands on to."""
+    taken = Taken(path=file.path, plugin="", runs=None, valid=False)
+    nothing = Rendered(path=file.path, text=file.text, modified=file.modified, plugins=None)
     plugins = plugins_of(file.text)
     if plugins is None:
-        return Rendered(path=file.path, text=file.text, modified=file.modified, plugins=None)
+        return nothing, taken
+    kind = str(plugins[0].get("type", ""))
+    handing = next((rule for rule in rules if rule.plugin == kind and (rule.copies or rule.names)), None)
+    taken = msgspec.structs.replace(taken, plugin=kind, runs=kind, valid=True)
+    if handing is not None:
+        named = plugins[0].get(handing.names)
+        copied = plugins[0].get(handing.copies)
+        if isinstance(named, str) and named:
+            other = _named(listed, named)
+            if other is None or other.path == file.path:
+                return nothing, msgspec.structs.replace(taken, runs=None, names=named)
+            file, plugins = other, plugins_of(other.text)
+        else:
+            text = json.dumps(copied[0]) if isinstance(copied, list) and copied else ""
+            file, plugins = msgspec.structs.replace(file, text=text), plugins_of(text)
+            taken = msgspec.structs.replace(taken, copied=True)
+        if plugins is None:
+            return nothing, msgspec.structs.replace(taken, runs=None, valid=False)
+    made = _made(observation, file, plugins, rules)
+    return made, msgspec.structs.replace(
+        taken,
+        runs=str(plugins[0].get("type", "")),
+        literal=made.literal,
+        gives=made.gives,
+        refused=made.refused,
+    )
+
+
+def _named(listed: Sequence[net.NodeFile], name: str) -> net.NodeFile | None:
+    """Return the configuration of that file, wherever its folder is mounted, or of the network of that name."""
+    at_end = "/" + name.rpartition("/")[2]
+    by_file = (file for file in listed if file.path.endswith(at_end))
+    by_network = (file for file in listed if network(file.text) == name)
+    return next(by_file, None) or next(by_network, None)
+
+
+def _made(
+    observation: net.NodeObservation,
+    file: net.NodeFile,
+    plugins: tuple[dict[str, object], ...],
+    rules: Sequence[PluginRule],
+) -> Rendered:
     rule = next((rule for rule in rules if rule.plugin == plugins[0].get("type")), PluginRule(plugin=""))
+    made = Rendered(path=file.path, text=file.text, modified=file.modified, plugins=plugins)
     member = mtu_member(plugins[0], rule)
     if member is not None and (not isinstance(member, int) or isinstance(member, bool)):
-        return Rendered(
-            path=file.path, text=file.text, modified=file.modified, plugins=plugins, refused=json.dumps(member)
-        )
+        return msgspec.structs.replace(made, refused=json.dumps(member))
     literal = member if isinstance(member, int) else None
     gives, by = (literal, file.path) if literal is not None else _decided(observation, rule)
-    return Rendered(
-        path=file.path,
-        text=file.text,
-        modified=file.modified,
-        plugins=plugins,
-        literal=literal,
-        gives=gives,
-        by=by,
-        written_by=rule.written_by if by == rule.file else "",
+    return msgspec.structs.replace(
+        made, literal=literal, gives=gives, by=by, written_by=rule.written_by if by == rule.file else ""
     )
 
 
@@ -115,16 +208,26 @@ def _alone(observation: net.NodeObservation, path: str, rules: Iterable[PluginRu
 
 def plugins_of(text: str) -> tuple[dict[str, object], ...] | None:
     """Return the plugins of a conflist (or that of a .conf), bare placeholders read as 0; None: it is no such thing."""
-    try:
-        whole: object = json.loads(filled(text, "0"))
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(whole, dict):
+    whole = _whole(text)
+    if whole is None:
         return None
     listed = whole.get("plugins", [whole] if "type" in whole else None)
     if not isinstance(listed, list) or not listed or not all(isinstance(plugin, dict) for plugin in listed):
         return None
     return tuple(listed)
+
+
+def network(text: str) -> object:
+    """Return the name of the network that a configuration makes; None where it has none."""
+    return (_whole(text) or {}).get("name")
+
+
+def _whole(text: str) -> dict[str, object] | None:
+    try:
+        whole: object = json.loads(filled(text, "0"))
+    except (ValueError, RecursionError):
+        return None
+    return whole if isinstance(whole, dict) else None
 
 
 def mtu_member(plugin: dict[str, object], rule: PluginRule) -> object:

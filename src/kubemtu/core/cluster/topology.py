@@ -20,6 +20,7 @@ from kubemtu.core.cluster import node_files, pods, policy
 from kubemtu.core.cluster import unfinished as changes
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.node_files import Rendered
+from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot, Unread
 
 
@@ -217,6 +218,7 @@ def model(
     for pod in running:
         here.setdefault(pod.node, []).append(pod)
     agents = {pod.node: pod for pod in of_cni}
+    runtimes = {found.name: _runtime(found) for found in snapshot.each("Node")}
     nodes = tuple(
         _node(
             seen,
@@ -225,6 +227,7 @@ def model(
             agents.get(seen.node),
             nic_mtu,
             policy.smallest(bounds, seen.node),
+            runtimes.get(seen.node, ""),
         )
         for seen in sorted(snapshot.nodes, key=lambda one: one.node)
     )
@@ -285,6 +288,7 @@ def _node(
     cni_pod: pods.CniPod | None,
     given: int | None,
     said: policy.Bound | None,
+    runtime: str,
 ) -> Node:
     owners = pods.owners(observation.ports, state.ports.prefixes, here)
     tunnel = observation.link(state.tunnel) if state.tunnel else None
@@ -309,7 +313,7 @@ def _node(
         fits=inner(_own(state, tunnel), path_mtu) if path_mtu is not None and tunnel is not None else None,
         tunnel=tunnel,
         bridge=observation.link(state.bridge) if state.bridge else None,
-        rendered=node_files.of(observation, state.conflist, state.plugin_mtus),
+        rendered=node_files.of(observation, state.conflist, state.plugin_mtus, runtime=runtime),
         ports=tuple(sorted(ports, key=_in_order)),  # whatever the kernel's order is, the same is said at every look
         unseen=pods.unseen(observation, here, owners.values()),
         cni_pod=cni_pod,
@@ -399,6 +403,11 @@ def _layers(
         *(Layer(name=header.name, size=header.size) for header in taken),
         Layer(name="pod", size=narrow - sum(header.size for header in taken)),
     )
+
+
+def _runtime(node: Object) -> str:
+    said = node.get("status", "nodeInfo", "containerRuntimeVersion")
+    return said if isinstance(said, str) else ""
 
 
 def _pod_networks(snapshot: Snapshot) -> tuple[str, ...]:

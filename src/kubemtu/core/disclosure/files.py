@@ -25,6 +25,8 @@ CNI_MEMBERS = frozenset(
         # projectcalico/calico: cni-plugin/pkg/types/types.go, what is no credential
         *("log_level", "datastore_type", "nodename", "k8s_api_root", "assign_ipv4", "assign_ipv6"),
         *("include_default_routes", "allow_ip_forwarding"),
+        # k8snetworkplumbingwg/multus-cni: pkg/types/types.go, whose configuration is gone by
+        *("clusterNetwork", "readinessindicatorfile"),
     }
 )
 NETCONF_MEMBERS = frozenset(

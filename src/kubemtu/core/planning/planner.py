@@ -18,6 +18,7 @@ import msgspec
 from kubemtu.core import codes, encap
 from kubemtu.core.change.plan import EditValue, Live, NodeTarget, Plan, Rollout, Step
 from kubemtu.core.cluster.cni_state import CniState
+from kubemtu.core.cluster.node_files import Rendered
 from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.errors import UsageError
 from kubemtu.core.text.wording import count, names
@@ -142,23 +143,35 @@ def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) 
     if not edits and not stale:
         return ()
     rollouts = [step for step in steps if isinstance(step, Rollout)]
-    if not rollouts and not edits and topology.state.daemonset is not None:
+    behind = [
+        node.name for node in topology.nodes if node.rendered is not None and _own(node.rendered) not in {None, aim}
+    ]
+    agent = topology.state.daemonset
+    if not edits and behind and agent is not None and agent not in {step.ref for step in rollouts}:
         literal = topology.state.conflist_mtu is not None
-        rollouts = [
+        rollouts.insert(
+            0,
             Rollout(
-                ref=topology.state.daemonset,
-                why=f"the configuration says {aim} already, and {names(stale)} did not follow",
+                ref=agent,
+                why=f"the configuration says {aim} already, and {names(behind)} did not follow",
                 conflist=topology.state.conflist if literal else None,
                 mtu=aim if literal else None,
-            )
-        ]
+            ),
+        )
     return (*edits, *(_remembering(step, topology) for step in rollouts))
 
 
 def _remembering(step: Rollout, topology: Topology) -> Rollout:
-    """Return the restart, with what the nodes hold before it."""
-    held = {node.rendered.literal for node in topology.nodes if node.rendered is not None}
+    """Return the restart, with what the nodes hold before it: in their CNI's own file, or in one that copies it."""
+    taken = [node.rendered.taken for node in topology.nodes if node.rendered is not None]
+    held = {one.literal for one in taken if one is not None and one.path == step.conflist}
+    held = held or {node.rendered.literal for node in topology.nodes if node.rendered is not None}
     return msgspec.structs.replace(step, held=tuple(sorted(held, key=lambda mtu: mtu or 0)))
+
+
+def _own(rendered: Rendered) -> int | None:
+    """Return what the CNI's own file gives new pods, also where the runtime takes another."""
+    return rendered.gives if rendered.taken is None else rendered.own
 
 
 def _by_itself(topology: Topology, aim: int) -> bool:

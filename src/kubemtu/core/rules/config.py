@@ -179,7 +179,7 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
         stale = _stale(topology, node, conflist, restart)
         if stale is not None:
             yield stale
-        elif topology.state.pod_mtu is None and conflist.gives is not None:
+        elif topology.state.pod_mtu is None and conflist.gives is not None and conflist.taken is None:
             born.setdefault((conflist.gives, conflist.by, conflist.written_by), []).append(node)
     yield from _born(topology, born)
 

@@ -11,7 +11,7 @@ from kubemtu.core.cluster.topology import Layer, Node, Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.planning import remedy as remedies
 from kubemtu.core.remedy import Remedy
-from kubemtu.core.rules import config, drift, known, link, overlay, path, pods, refused, unfinished, unseen
+from kubemtu.core.rules import config, drift, known, link, overlay, path, pods, refused, runtime, unfinished, unseen
 from kubemtu.core.text.wording import count, names, verb
 
 SCHEMA = "kubemtu.io/check/v1"
@@ -30,6 +30,7 @@ FAMILIES = (
     unfinished.find,
     refused.find,
     link.find,
+    runtime.find,
     config.find,
     overlay.find,
     drift.find,

@@ -1,0 +1,121 @@
+"""The file that the runtime takes: where it is not the CNI's own, a change of that reaches no new pod by itself."""
+
+from kubemtu.core import codes
+from kubemtu.core.cluster.node_files import Rendered, Taken
+from kubemtu.core.cluster.topology import Node, Topology
+from kubemtu.core.codes import Finding, Severity
+from kubemtu.core.text.wording import names, sizes
+
+
+def find(topology: Topology) -> tuple[Finding, ...]:
+    """Report a file that sorts before the CNI's own and gives new pods something else (MTU130), or nothing (MTU122)."""
+    alike: dict[tuple[str, Taken, int | None], list[Node]] = {}
+    for node in topology.nodes:
+        if node.rendered is not None and node.rendered.taken is not None and _matters(node.rendered):
+            alike.setdefault((node.rendered.path, node.rendered.taken, node.rendered.own), []).append(node)
+    return tuple(_of(topology, own, taken, gives, nodes) for (own, taken, gives), nodes in alike.items())
+
+
+def hindrance(topology: Topology, aim: int) -> str:
+    """Say why new pods would not get `aim` bytes whatever the CNI's configuration says; empty: they would.
+
+    A copy is not spoken of, which its maker's restart renews, nor what was not seen.
+    """
+    for node in topology.nodes:
+        taken = node.rendered.taken if node.rendered is not None else None
+        if node.rendered is None or taken is None or taken.copied or (taken.runs is None and taken.valid):
+            continue
+        if taken.gives != aim or not _same(node.rendered):
+            return (
+                f"on {node.name} the runtime takes {taken.path} and not {node.rendered.path}, because it is the first"
+                f" by name: {_away(taken)}"
+            )
+    return ""
+
+
+def unknown(topology: Topology) -> str:
+    """Say of which nodes it is not known what new pods go by; empty: of none."""
+    hidden = [
+        node
+        for node in topology.nodes
+        if node.rendered is not None and node.rendered.taken is not None
+        if node.rendered.taken.runs is None and node.rendered.taken.names
+    ]
+    if not hidden:
+        return ""
+    listed = dict.fromkeys(node.rendered.taken.names for node in hidden if node.rendered and node.rendered.taken)
+    return (
+        f"What new pods get on {names(node.name for node in hidden)} was not seen: the runtime takes a plugin that goes"
+        f" by {names(listed)}."
+    )
+
+
+def _matters(rendered: Rendered) -> bool:
+    taken = rendered.taken
+    if taken is None:
+        return False
+    return not _same(rendered) or taken.gives != rendered.own or bool(taken.refused)
+
+
+def _same(rendered: Rendered) -> bool:
+    """Return True when the file that is taken makes pods by the plugin of the CNI's own file."""
+    own = str(rendered.plugins[0].get("type", "")) if rendered.plugins else None
+    return rendered.taken is not None and rendered.taken.runs == own
+
+
+def _of(topology: Topology, own: str, taken: Taken, gives: int | None, nodes: list[Node]) -> Finding:
+    place = f"{'node' if len(nodes) == 1 else 'nodes'} {names(node.name for node in nodes)}, {taken.path}"
+    first = "The runtime takes this file, the first by name in its folder"
+    if not taken.valid:
+        return codes.finding(
+            codes.MTU122,
+            place,
+            f"{first}, and it is not a CNI configuration: with containerd no new pod starts here, whatever {own} says.",
+            f"See who wrote it, and {_away(taken)}.",
+        )
+    if taken.runs is None:
+        return codes.finding(
+            codes.MTU130,
+            place,
+            f"{first}: its plugin {taken.plugin} goes by {taken.names}, which was not seen. What new pods get is"
+            f" not known, and {own} need not be it.",
+            f"Look at {taken.names}, or show that file; `mtu` in it is what counts.",
+            "warning",
+        )
+    if taken.refused:
+        number = f"with the MTU {taken.refused}, which the plugin refuses: no new pod starts here"
+    else:
+        number = f"and new pods here get {taken.gives if taken.gives is not None else 'what that plugin decides'}"
+    says = f"{own} says {gives}" if gives is not None else f"{own} is not read"
+    if taken.copied:
+        fact = f"{first}: {taken.plugin} goes by a copy of the CNI's configuration within it, {number}; {says}."
+        remedy = (
+            f"Restart the pods of {taken.plugin}, which copy {own} when they start, once that is right: `kubemtu apply`"
+            " does both in this order, and says where it cannot."
+        )
+    elif taken.runs == taken.plugin and any(_same(node.rendered) for node in nodes if node.rendered is not None):
+        fact = f"{first}: it runs the same plugin ({taken.plugin}) by itself, {number}; {says}."
+        remedy = f"See who wrote it: let that copy the CNI's file anew, or {_away(taken)}."
+    else:
+        fact = f"{first}: it runs {taken.runs}, which is another pod network, {number}; {own} is not read."
+        remedy = f"A CNI that was here before leaves such files: where that is so, {_away(taken)}."
+    return codes.finding(
+        codes.MTU130, place, f"{fact}{_cost(topology, taken)}", remedy, _severity(topology, taken, nodes)
+    )
+
+
+def _severity(topology: Topology, taken: Taken, nodes: list[Node]) -> Severity:
+    alike = all(_same(node.rendered) for node in nodes if node.rendered is not None)
+    fits = taken.gives is not None and topology.carries is not None and taken.gives <= topology.carries
+    return "warning" if alike and fits and not taken.refused else "error"
+
+
+def _cost(topology: Topology, taken: Taken) -> str:
+    carries = topology.carries
+    if taken.gives is None or carries is None or taken.gives <= carries:
+        return ""
+    return f" The path between nodes carries {carries}: packets of {sizes(carries + 1, taken.gives)} bytes do not fit."
+
+
+def _away(taken: Taken) -> str:
+    return f"take it away there, or give it a name that no runtime reads: mv {taken.path} {taken.path}.bak"
