@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from tests.support import example
 
 from kubemtu.cli import main
+from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 
 Saved = Callable[[Snapshot], str]
@@ -100,3 +102,23 @@ def test_narrow_terminals_get_sentences(
     _, out = asked(capsys, "n1", "--from", saved(story(1450, example.trio(pod=1500))))
     assert max(map(len, out.splitlines())) <= 60
     assert "✗ pods (3 of 3): has 1500, should have 1450" in out
+
+
+def test_who_wrote_the_key_last(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    """ "Who put it back?": the API server notes each manager, and a saved snapshot keeps that."""
+    made = story(1500)
+    config = next(made.each("ConfigMap"))
+    entry = {
+        "manager": "argocd-controller",
+        "operation": "Update",
+        "time": "2026-11-28T21:04:11Z",
+        "fieldsV1": {"f:data": {"f:veth_mtu": {}}},
+    }
+    body = config.body | {"metadata": {"name": "canal-config", "namespace": "kube-system", "managedFields": [entry]}}
+    objects = tuple(Object.of(body) if one is config else one for one in made.objects)
+    path = saved(msgspec.structs.replace(made, objects=objects))
+    _, out = asked(capsys, "n1", "--from", path)
+    assert "data.veth_mtu (last written by argocd-controller, 2026-11-28T21:04:11Z)" in out
+    assert main.run(["check", "--from", path]) == 1
+    told = capsys.readouterr().out
+    assert "The key was last written by argocd-controller, 2026-11-28T21:04:11Z." in told

@@ -14,7 +14,7 @@ from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.protocol import Cni
 from kubemtu.core import errors, net, objects, rights, snapshot
 from kubemtu.core.change import plan
-from kubemtu.core.cluster import cni_state, node_files, topology
+from kubemtu.core.cluster import cni_state, node_files, topology, writers
 from kubemtu.core.text import wording
 
 T = TypeVar("T")
@@ -29,7 +29,8 @@ def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
     for cni in CNIS.values():
         state = cni.read(snapshot)
         if state is not None:  # on a node may lie what another CNI has left there
-            return msgspec.structs.replace(state, plugin_mtus=plugin_mtus())
+            keys = tuple(_with_writer(key, snapshot) for key in state.mtu_keys)
+            return msgspec.structs.replace(state, plugin_mtus=plugin_mtus(), mtu_keys=keys)
     looks_like = _looks_like(snapshot)
     hidden = [each.what for each in snapshot.unread if each.why == "forbidden"]
     if hidden and not looks_like:
@@ -45,6 +46,13 @@ def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
         f"No pod network that kubemtu knows was found in {snapshot.source}: neither {looked_for}.{not_seen} "
         f"{looks_like or OTHER}"
     )
+
+
+def _with_writer(key: cni_state.MtuKey, snapshot: snapshot.Snapshot) -> cni_state.MtuKey:
+    """Return the key with who wrote it last."""
+    held = snapshot.find(key.ref.kind, key.ref.name, key.ref.namespace)
+    writer = writers.last(held, key.path) if held is not None else None
+    return msgspec.structs.replace(key, written_by=str(writer)) if writer is not None else key
 
 
 def _looks_like(snapshot: snapshot.Snapshot) -> str:

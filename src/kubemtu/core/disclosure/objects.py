@@ -14,7 +14,7 @@ from kubemtu.core.disclosure import files
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot
 
-DROPPED_METADATA = frozenset({"managedFields", "selfLink"})
+DROPPED_METADATA = frozenset({"selfLink"})
 DROPPED_ANNOTATIONS = ("kubectl.kubernetes.io/last-applied-configuration",)  # a copy of the whole object
 _CREDENTIAL = re.compile(
     r"secret|token|passw|passphrase|credential|auth|private|psk|(?:^|[^a-z])(?:key|cert|ca)(?:[^a-z]|$)|key$|bearer|cookie",
@@ -56,11 +56,30 @@ def _object(body: Mapping[str, object]) -> dict[str, object]:
     metadata = out.get("metadata")
     if isinstance(metadata, dict):
         kept = {key: value for key, value in metadata.items() if key not in DROPPED_METADATA}
+        if "managedFields" in kept:
+            kept["managedFields"] = _managers(kept["managedFields"])
         annotations = kept.get("annotations")
         if isinstance(annotations, dict):
             kept["annotations"] = {key: value for key, value in annotations.items() if key not in DROPPED_ANNOTATIONS}
         out["metadata"] = kept
     return out
+
+
+def _managers(entries: object) -> list[object]:
+    """Return who wrote which fields last and when: names of managers and members, and nothing besides."""
+    listed = entries if isinstance(entries, list) else []
+    return [
+        {key: entry[key] for key in ("manager", "operation", "subresource", "time") if key in entry}
+        | {"fieldsV1": _members(entry.get("fieldsV1"))}
+        for entry in listed
+        if isinstance(entry, dict)
+    ]
+
+
+def _members(fields: object) -> dict[str, object]:
+    """Return the names of members as the server notes them, `f:NAME`; items of lists go by values, which stay here."""
+    held = fields if isinstance(fields, dict) else {}
+    return {key: _members(value) for key, value in held.items() if key.startswith("f:") and len(key) < files.LONGEST}
 
 
 def _value(value: object, name: str) -> object:

@@ -115,7 +115,9 @@ def _whatever(topology: Topology, place: str) -> Iterable[Finding]:
 def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str) -> Finding:
     working = " ▸ ".join(f"{layer.name} {layer.size}" for layer in topology.layers)
     by = f", as {topology.origin.says} says" if topology.origin is not None else ""
+    last = next((key.written_by for key in topology.state.mtu_keys if key.effective and key.written_by), "")
     fact = f"{subject} {mtu}, but the path between nodes carries {carries} ({working}{by})."
+    fact += f" The key was last written by {last}." if last else ""
     best = topology.recommended or carries
     key, written = key_place(topology.state), _written(topology.state, best)
     aim, way = f"Set {'it' if key == place else key} to {written}", "shows the edit, `kubemtu apply` makes it"

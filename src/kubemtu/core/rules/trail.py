@@ -95,7 +95,8 @@ def _waypoints(topology: Topology, node: Node) -> Iterator[Waypoint]:
     state, rendered = topology.state, node.rendered
     key = next((key for key in state.mtu_keys if key.effective), None)
     given = key.value if key is not None else None
-    yield _waypoint("key", config.key_place(state), (given,), given)
+    by = f" (last written by {key.written_by})" if key is not None and key.written_by else ""
+    yield _waypoint("key", f"{config.key_place(state)}{by}", (given,), given)
     born = state.pod_mtu
     if rendered is not None:
         literal = rendered.literal
