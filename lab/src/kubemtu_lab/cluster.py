@@ -165,6 +165,10 @@ class Lab:
         found = self.pod(pod)
         return os.open(self.node_root(found.node) / "run/netns" / found.netns, os.O_RDONLY | os.O_CLOEXEC)
 
+    def executed(self) -> list[state.Executed]:
+        """Return the commands that were executed in containers by way of the API, such as `kubectl exec`, in order."""
+        return state.executed(self.folder)
+
     def command(self, place: str, argv: Sequence[str]) -> list[str]:
         """Return the command line that runs `argv` at a place: a node, a pod, or "fabric", the switch."""
         head = [sys.executable, "-I", "-S", str(_ENTER)]

@@ -16,6 +16,10 @@ import json
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` would take longer to import than all the rest
+    from typing import Any
+
 # include/uapi/linux/{sched,mount,fcntl,prctl}.h
 NEWNS = 0x00020000
 BIND, REC, SLAVE, PRIVATE = 0x1000, 0x4000, 1 << 19, 1 << 18
@@ -145,8 +149,22 @@ def become(user: int, group: int) -> None:
 
 
 def main() -> None:
-    """Unshare, mount, give up what must be given up, execute."""
+    """Unshare, mount, give up what must be given up, execute; say on the descriptor `report` why that cannot be."""
     told, command = json.loads(sys.argv[1]), sys.argv[2:]
+    report = told.get("report")
+    if report is not None:
+        os.set_inheritable(report, False)  # what reads it sees its end once the program runs
+    try:
+        execute(told, command)
+    except OSError as error:
+        if report is None:
+            raise
+        os.write(report, os.fsencode(f"{error.errno or 0} {error.strerror or error}"))
+        sys.exit(127)
+
+
+def execute(told: "dict[str, Any]", command: list[str]) -> None:
+    """Be the program."""
     check(libc.unshare(NEWNS), "unshare")
     mount("none", "/", None, REC | SLAVE)
     mirror_root(told.get("image") or "/")

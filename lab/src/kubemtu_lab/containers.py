@@ -78,6 +78,8 @@ class Container:
         self.last: dict[str, object] = {}
         self.restarts = 0
         self.ready = False
+        self.env: Mapping[str, str] = {}
+        """The container's variables, as it was started with them."""
         self._backoff = BACKOFF_SECONDS
         self._started = ""
 
@@ -201,6 +203,7 @@ class Container:
                 env[name] = self._field(field)
             else:
                 env[name] = expand(variable.text("value") or "", env)
+        self.env = env
         return env
 
     async def _key(self, reference: Object) -> str | None:
@@ -218,6 +221,10 @@ class Container:
         if field == "status.hostIP":
             return self.host.node
         return self.pod.text(*field.split(".")) or ""
+
+    def is_program(self) -> bool:
+        """Return True where a real program runs; the others are played."""
+        return bool(self._argv(self.env))
 
     def _argv(self, env: Mapping[str, str]) -> list[str]:
         image = (self.spec.text("image") or "").partition("@")[0]

@@ -10,6 +10,7 @@ real (kubeadm and k3s give kubelets the node's address; client-go's in-cluster c
 
 import os
 import socket
+from collections.abc import Callable
 
 import yaml
 
@@ -31,6 +32,19 @@ def listen(pid: int) -> socket.socket:
         return netns.inside(there, lambda: socket.create_server(("0.0.0.0", scenes.API_PORT), backlog=256))  # noqa: S104  # all there is of that namespace
     finally:
         os.close(there)
+
+
+def dialling(pid: int) -> Callable[[], socket.socket]:
+    """Return what makes sockets in the network namespace of a process, by which the API reaches kubelets."""
+
+    def make() -> socket.socket:
+        there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return netns.inside(there, socket.socket)
+        finally:
+            os.close(there)
+
+    return make
 
 
 def addresses() -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from kubemtu.core.objects import NODES, Object
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import AlreadyThere
 from kubemtu_lab import attach, containers, informer, scene
+from kubemtu_lab.api import kubelets
 
 NAMESPACE = "kube-node-lease"
 LOOK_SECONDS = 1.0
@@ -102,6 +103,7 @@ class Heartbeat:
         return {
             "addresses": [*told, {"type": "Hostname", "address": self._node}],
             "conditions": [condition],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelets.PORT}},
             "capacity": {"pods": "110"},
             "allocatable": {"pods": "110"},
             "nodeInfo": {

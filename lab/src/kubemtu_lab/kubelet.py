@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import logging
 import os
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -24,12 +25,14 @@ from kubemtu.node.errors import Refused
 from kubemtu.node.kernel import links
 from kubemtu_lab import (
     attach,
+    commands,
     containers,
     daemons,
     heartbeat,
     images,
     informer,
     kernel,
+    kubelet_api,
     limits,
     pods,
     proxy,
@@ -37,7 +40,8 @@ from kubemtu_lab import (
     state,
     volumes,
 )
-from kubemtu_lab.processes import Processes
+from kubemtu_lab.api.backend import NodeFiles
+from kubemtu_lab.processes import File, Inside, Processes
 from kubemtu_lab.rtnl import Rtnl
 
 log = logging.getLogger(__name__)
@@ -61,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace_seconds: float
     daemon_seconds: float
     image: str = ""
+    served_with: NodeFiles = NodeFiles()
 
 
 class Kubelet:
@@ -95,6 +100,7 @@ class Kubelet:
             group.create_task(self._watch_pods())
             group.create_task(self._watch_nodes())
             group.create_task(self._heartbeat().run())
+            group.create_task(kubelet_api.serve(kubelet_api.KubeletApi(self, self._folder), self.settings.served_with))
 
     def _heartbeat(self) -> heartbeat.Heartbeat:
         return heartbeat.Heartbeat(
@@ -176,26 +182,13 @@ class Kubelet:
 
     async def run(self, pod: Object, spec: Object, argv: list[str], env: Mapping[str, str]) -> containers.Running:
         """Start a real program in the pod's network namespace, its output in the lab's folder."""
-        attachment = self._attached.get(informer.uid(pod))
-        netns = attachment.netns if attachment else None
-        mounts = volumes.mounts(pod, spec)
-        environment = containers.program_environment(pod, env)
-        if (account := await volumes.account(self.api, pod)) is not None:
-            mounts.append(account)
-        image = self.image if containers.is_ours(spec) else None
-        if image is not None:
-            environment = {
-                key: environment[key] for key in environment if key not in OF_THE_MACHINE
-            } | image.environment
-        argv = limits.command(argv, mounts, limits.of(pod, spec, image), environment, image)
-
-        async def inside(act: Callable[[], int]) -> int:
-            return await self._on_thread(lambda: self._plugins.inside(netns, act))
-
+        account = await volumes.account(self.api, pod)
+        argv, environment = self._program(pod, spec, argv, env, account)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         output = os.open(f"pods/{pod.namespace}.{pod.name}.log", flags, 0o644, dir_fd=self._folder)
         try:
-            pid, ended = await self._processes.start(argv, environment, output, inside)
+            files: dict[int, File] = {0: "/dev/null", 1: output, 2: output}
+            pid, ended = await self._processes.start(argv, environment, files, self._inside(pod))
         finally:
             os.close(output)
 
@@ -203,6 +196,54 @@ class Kubelet:
             await self._processes.stop(pid, ended, STOP_SECONDS)
 
         return containers.Running(asyncio.shield(ended), stop)
+
+    def find(self, namespace: str, name: str) -> pods.Pod | None:
+        """Return a pod of this node."""
+        wanted = (namespace, name)
+        return next((each for each in self._pods.values() if (each.body.namespace, each.body.name) == wanted), None)
+
+    async def execute(
+        self, pod: pods.Pod, container: containers.Container, argv: list[str], files: Mapping[int, File]
+    ) -> commands.Child:
+        """Start a program beside that of a container, with the same files and network. Raises OSError."""
+        account = volumes.written_account(pod.body)
+        report = commands.REPORT
+        argv, environment = self._program(pod.body, container.spec, argv, container.env, account, report)
+        pid, ended = await self._processes.start(argv, environment, files, self._inside(pod.body))
+
+        def kill() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+        return commands.Child(ended, kill)
+
+    def _program(
+        self,
+        pod: Object,
+        spec: Object,
+        argv: list[str],
+        env: Mapping[str, str],
+        account: volumes.Mount | None,
+        report: int | None = None,
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return the command and the environment with which a program is in a container."""
+        mounts = volumes.mounts(pod, spec) + ([account] if account else [])
+        environment = containers.program_environment(pod, env)
+        image = self.image if containers.is_ours(spec) else None
+        if image is not None:
+            environment = {
+                key: environment[key] for key in environment if key not in OF_THE_MACHINE
+            } | image.environment
+        return limits.command(argv, mounts, limits.of(pod, spec, image), environment, image, report), environment
+
+    def _inside(self, pod: Object) -> Inside:
+        attachment = self._attached.get(informer.uid(pod))
+        netns = attachment.netns if attachment else None
+
+        async def inside(act: Callable[[], int]) -> int:
+            return await self._on_thread(lambda: self._plugins.inside(netns, act))
+
+        return inside
 
     def address(self, pod: Object) -> str:
         """Return the first address of a pod that is attached, or of this node."""

@@ -82,14 +82,18 @@ def command(
     limits: Limits,
     environment: Mapping[str, str],
     image: images.Image | None = None,
+    report: int | None = None,
 ) -> list[str]:
     """Return the command that runs a program with these folders and limits; the program itself where it has none.
 
-    With an image it sees the image's files, and of the node's what is mounted.
+    With an image it sees the image's files, and of the node's what is mounted. `report` is a descriptor of its, on
+    which "ERRNO SENTENCE" is written where it cannot be executed.
     """
-    if not mounts and limits == Limits() and image is None:
+    if not mounts and limits == Limits() and image is None and report is None:
         return argv
     told = msgspec.to_builtins(limits) | {"mounts": msgspec.to_builtins(mounts)}
+    if report is not None:
+        told["report"] = report
     if image is not None:
         told["image"] = image.root
     elif limits.user or _may_not_pass(limits):

@@ -6,6 +6,8 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+File = int | str
+"""What a program has behind one of its descriptors: one of ours, or a path that is opened for it."""
 Inside = Callable[[Callable[[], int]], Awaitable[int]]
 """Runs a function where a program is to run: on a thread that is in the right network namespace."""
 
@@ -21,15 +23,15 @@ class Processes:
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
 
     async def start(
-        self, argv: Sequence[str], env: Mapping[str, str], log: int, inside: Inside
+        self, argv: Sequence[str], env: Mapping[str, str], files: Mapping[int, File], inside: Inside
     ) -> tuple[int, asyncio.Future[int]]:
-        """Start a program by a thread that `inside` has put where it belongs.
+        """Start a program by a thread that `inside` has put where it belongs; it has these files, and no others.
 
         Returns its pid and the future exit code, negative for a signal. Raises OSError when it cannot be run.
         """
         self._starting += 1
         try:
-            pid = await inside(lambda: _spawn(argv, env, log))
+            pid = await inside(lambda: _spawn(argv, env, files))
         finally:
             self._starting -= 1
         future: asyncio.Future[int] = self._loop.create_future()
@@ -67,11 +69,12 @@ class Processes:
                 self._unclaimed.clear()
 
 
-def _spawn(argv: Sequence[str], env: Mapping[str, str], log: int) -> int:
+def _spawn(argv: Sequence[str], env: Mapping[str, str], files: Mapping[int, File]) -> int:
     actions = [
-        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_DUP2, log, 1),
-        (os.POSIX_SPAWN_DUP2, log, 2),
+        (os.POSIX_SPAWN_OPEN, place, file, os.O_RDWR, 0)
+        if isinstance(file, str)
+        else (os.POSIX_SPAWN_DUP2, file, place)
+        for place, file in files.items()
     ]
     return os.posix_spawnp(
         argv[0], list(argv), dict(env), file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE]

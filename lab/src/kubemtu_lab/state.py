@@ -3,7 +3,7 @@
     /run/kubemtu/labs/NAME/                      (root)
     $XDG_RUNTIME_DIR/kubemtu/labs/NAME/          (others; without it /tmp/kubemtu-UID/labs/NAME/)
     $KUBEMTU_LABS/NAME/                          (everybody, where it is set)
-        lab.json  scene.json  kubeconfig  log  pods/NAMESPACE.POD  pods/NAMESPACE.POD.log
+        lab.json  scene.json  kubeconfig  log  commands.jsonl  pods/NAMESPACE.POD  pods/NAMESPACE.POD.log
 
 The folder is only a note: a lab is its supervisor. A pid in it counts only with the start time that goes with it, so
 that a process that got the same pid later is never taken for a lab.
@@ -46,6 +46,23 @@ class PodLocation(msgspec.Struct, frozen=True, kw_only=True):
     netns: str
     host_link: str
     addresses: tuple[str, ...]
+
+
+COMMANDS = "commands.jsonl"
+
+
+class Executed(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that the API was asked to execute in a container (pods/exec), in the order in which they began."""
+
+    user: str
+    """Who asked, by the name that RBAC knows; nothing where the API server is a real one, whose audit log tells."""
+    node: str
+    namespace: str
+    pod: str
+    container: str
+    command: tuple[str, ...]
+    protocol: str
+    """How its streams came: v5.channel.k8s.io, v4.channel.k8s.io or SPDY/3.1."""
 
 
 def root() -> Path:
@@ -91,6 +108,23 @@ def write(folder: int, name: str, content: bytes, *, mode: int = 0o644) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
     os.rename(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def append(folder: int, name: str, line: bytes) -> None:
+    """Add a line to a file of the folder behind a descriptor; lines of several processes do not mix."""
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644, dir_fd=folder)
+    try:
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
+
+
+def executed(folder: Path) -> list[Executed]:
+    """Return the commands that were executed in containers by way of the API, in their order."""
+    try:
+        return msgspec.json.Decoder(Executed).decode_lines((folder / COMMANDS).read_bytes())
+    except FileNotFoundError:
+        return []
 
 
 def supervisor_of(folder: Path) -> int | None:

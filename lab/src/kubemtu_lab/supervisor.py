@@ -199,7 +199,9 @@ class Supervisor:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> list[str]:
         sockets = [self._outside, controlplane.listen(self._nodes[0].pid)]
-        api = await stack.enter_async_context(choose_api(sockets=sockets, addresses=controlplane.addresses()))
+        dial = controlplane.dialling(self._nodes[0].pid)
+        chosen = choose_api(sockets=sockets, addresses=controlplane.addresses(), dial=dial)
+        api = await stack.enter_async_context(chosen)
         within = controlplane.kubeconfigs(api)
         state.write(self._folder, "kubeconfig", yaml.safe_dump(api.kubeconfig(self._url)).encode(), mode=0o600)
         calls = await stack.enter_async_context(informer.connect(api.kubeconfig()))
@@ -216,6 +218,7 @@ class Supervisor:
                 grace_seconds=self.scene.grace_seconds,
                 daemon_seconds=self.scene.daemon_seconds,
                 image=self.scene.image,
+                served_with=api.node_files,
             )
             await asyncio.get_running_loop().sock_sendall(born.line, msgspec.json.encode(start) + b"\n")
             stack.push_async_callback(_cancel, asyncio.create_task(self._listen(born)))

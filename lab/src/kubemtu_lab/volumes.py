@@ -123,6 +123,12 @@ async def account(api: Api, pod: Object) -> Mount | None:
     return Mount(source=str(made), target=ACCOUNT_FOLDER, read_only=True)
 
 
+def written_account(pod: Object) -> Mount | None:
+    """Return the files of a pod's ServiceAccount where `account` has written them."""
+    made = folder(pod)
+    return Mount(source=str(made), target=ACCOUNT_FOLDER, read_only=True) if (made / "token").exists() else None
+
+
 def _files(volume: Object, contents: dict[str, object]) -> Iterator[tuple[str, bytes, int]]:
     """Yield path, content and mode of the files of a volume: all keys, or those that it names."""
     mode = volume.integer("secret", "defaultMode") or MODE

@@ -20,7 +20,7 @@ kubectl's is not.
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kubemtu_lab.api.backend import ApiBackend
 from kubemtu_lab.api.embedded import EmbeddedApi
@@ -34,8 +34,9 @@ def api(
     sockets: Sequence[socket.socket] = (),
     addresses: Sequence[str] = (),
     users: Mapping[str, Sequence[str]] | None = None,
+    dial: Callable[[], socket.socket] = socket.socket,
 ) -> ApiBackend:
     """Return the API server to use here: a real one if $KUBEBUILDER_ASSETS is set, else the embedded one."""
     if os.environ.get(ASSETS):
         return EnvtestApi(sockets=sockets, addresses=addresses, users=users)
-    return EmbeddedApi(sockets=sockets, addresses=addresses, users=users)
+    return EmbeddedApi(sockets=sockets, addresses=addresses, users=users, dial=dial)

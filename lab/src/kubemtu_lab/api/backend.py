@@ -5,7 +5,7 @@ import asyncio
 import base64
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -39,7 +39,7 @@ nsComment = {filler}
 [server]
 basicConstraints = critical,CA:FALSE
 keyUsage = critical,digitalSignature,keyEncipherment
-extendedKeyUsage = serverAuth
+extendedKeyUsage = serverAuth,clientAuth
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 subjectAltName = {names}
@@ -51,6 +51,14 @@ _keys: list[bytes] = []
 """The one key of this process, for both, for many servers may live in one process."""
 
 
+class NodeFiles(msgspec.Struct, frozen=True):
+    """PEM texts with which a kubelet proves itself to the API server, and tells it from others."""
+
+    chain: str = ""
+    key: str = ""
+    authority: str = ""
+
+
 class ApiBackend(abc.ABC):
     """A Kubernetes API server that lives as long as its `async with` block.
 
@@ -58,6 +66,7 @@ class ApiBackend(abc.ABC):
         sockets: Bound TCP sockets to answer on besides loopback, such as one made inside a network namespace.
         addresses: IP addresses under which clients reach those sockets, where a socket does not say (0.0.0.0).
         users: More users than the administrator, and their groups; what they may do is up to RBAC objects.
+        dial: Makes an unconnected TCP socket where the server stands, by which it reaches kubelets.
     """
 
     def __init__(
@@ -66,6 +75,7 @@ class ApiBackend(abc.ABC):
         sockets: Sequence[socket.socket] = (),
         addresses: Sequence[str] = (),
         users: Mapping[str, Sequence[str]] | None = None,
+        dial: Callable[[], socket.socket] = socket.socket,
     ) -> None:
         self.url = ""
         """Where the server answers on loopback."""
@@ -74,6 +84,9 @@ class ApiBackend(abc.ABC):
         self._sockets = list(sockets)
         self._addresses = [*addresses, *(each.getsockname()[0] for each in sockets)]
         self._authority = b""
+        self._dial = dial
+        self.node_files = NodeFiles()
+        """What a kubelet serves with, once the server has started."""
 
     @abc.abstractmethod
     async def start(self) -> None:
@@ -120,6 +133,10 @@ class Certificates(msgspec.Struct, frozen=True, kw_only=True):
     chain: Path
     key: Path
     authority: Path
+
+    def read(self) -> NodeFiles:
+        """Return what is in them."""
+        return NodeFiles(self.chain.read_text(), self.key.read_text(), self.authority.read_text())
 
 
 async def certificates(folder: Path, addresses: Sequence[str]) -> Certificates:

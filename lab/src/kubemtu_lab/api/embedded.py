@@ -3,21 +3,24 @@
 import asyncio
 import contextlib
 import email.utils
+import logging
 import socket
 import ssl
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from kubemtu_lab.api.access import Tokens
 from kubemtu_lab.api.backend import ApiBackend, certificates
+from kubemtu_lab.api.kubelets import Kubelets
 from kubemtu_lab.api.server import ApiServer
 from kubemtu_lab.api.store import Store
+from kubemtu_lab.streams import upgrade
 
 _ENDING_SECONDS = 0.5
 """How long open answers may take to end before they are cut."""
@@ -37,8 +40,10 @@ class _Dated(ServerState):
 
 
 @contextlib.asynccontextmanager
-async def serve(application: ApiServer, sockets: Sequence[socket.socket], tls: ssl.SSLContext) -> AsyncIterator[None]:
-    """Answer on all of these bound sockets until the block ends; closes them, and ends open watches at once.
+async def serve(
+    application: ASGIApp, sockets: Sequence[socket.socket], tls: ssl.SSLContext, stop: Callable[[], None] = lambda: None
+) -> AsyncIterator[None]:
+    """Answer on all of these bound sockets until the block ends; closes them, and ends open answers by `stop`.
 
     uvicorn's own server is not used: it takes the process's signals, and looks only every 0.1 s whether to end.
     """
@@ -48,6 +53,7 @@ async def serve(application: ApiServer, sockets: Sequence[socket.socket], tls: s
         access_log=False,
         lifespan="off",
         ws="none",
+        log_level=logging.ERROR,  # below it, that uvicorn switches no protocols: `streams.upgrade` does
         # As kube-apiserver's (apiserver pkg/server/secure_serving.go): uvicorn's 5 s are also those after which HTTP
         # clients give up a connection, and a request that meets a closing one is lost.
         timeout_keep_alive=90,
@@ -59,15 +65,14 @@ async def serve(application: ApiServer, sockets: Sequence[socket.socket], tls: s
         # asyncio does so only for sockets that name their protocol; without, small answers wait 40 ms for an ACK.
         each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     servers = [
-        await loop.create_server(lambda: H11Protocol(config, state, {}), sock=each, ssl=tls, backlog=256)
-        for each in sockets
+        await loop.create_server(upgrade.protocols(config, state), sock=each, ssl=tls, backlog=256) for each in sockets
     ]
     try:
         yield
     finally:
         for server in servers:
             server.close()
-        application.stopping.stop()
+        stop()
         for connection in list(state.connections):
             connection.shutdown()
         if state.tasks:
@@ -90,9 +95,10 @@ class EmbeddedApi(ApiBackend):
         sockets: Sequence[socket.socket] = (),
         addresses: Sequence[str] = (),
         users: Mapping[str, Sequence[str]] | None = None,
+        dial: Callable[[], socket.socket] = socket.socket,
         store: Store | None = None,
     ) -> None:
-        super().__init__(sockets=sockets, addresses=addresses, users=users)
+        super().__init__(sockets=sockets, addresses=addresses, users=users, dial=dial)
         self.store = store or Store()
         self._running = contextlib.AsyncExitStack()
 
@@ -107,10 +113,15 @@ class EmbeddedApi(ApiBackend):
             tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             tls.load_cert_chain(files.chain, files.key)
             self._authority = files.authority.read_bytes()
+            self.node_files = files.read()
+            shown = ssl.create_default_context(cadata=self._authority.decode())
+            shown.check_hostname = False  # as without --kubelet-certificate-authority
+            shown.load_cert_chain(files.chain, files.key)
         home = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.url = f"https://127.0.0.1:{home.getsockname()[1]}"
-        application = ApiServer(self.store, Tokens(self._identities))
-        await self._running.enter_async_context(serve(application, [home, *self._sockets], tls))
+        application = ApiServer(self.store, Tokens(self._identities), kubelets=Kubelets(self.store, self._dial, shown))
+        served = serve(application, [home, *self._sockets], tls, application.stopping.stop)
+        await self._running.enter_async_context(served)
 
     async def stop(self) -> None:
         """Stop listening and end all watches, within half a second."""

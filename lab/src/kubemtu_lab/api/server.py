@@ -25,24 +25,29 @@ from kubemtu_lab.api import (
     tables,
     watching,
 )
+from kubemtu_lab.api.kubelets import Kubelets
 from kubemtu_lab.api.paths import DiscoveryTarget, Target, read_path
-from kubemtu_lab.api.resources import Object, Resource
+from kubemtu_lab.api.resources import PODS, Object, Resource
 from kubemtu_lab.api.store import Admit, DeleteOptions, Store
 
 _LOG = logging.getLogger(__name__)
 _PUBLIC = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 _CHECKED = ("create", "update", "patch", "delete")
 _SERVED = ("/api", openapi.PREFIX)
+_BY_KUBELETS = ("exec", "log")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
 class ApiServer:
     """Answers requests for the objects of one store; every request but those for health needs a known token."""
 
-    def __init__(self, store: Store, tokens: access.Tokens, *, bookmark_seconds: float = 30.0) -> None:
+    def __init__(
+        self, store: Store, tokens: access.Tokens, *, kubelets: Kubelets | None = None, bookmark_seconds: float = 30.0
+    ) -> None:
         self.store = store
         self.tokens = tokens
         self.stopping = watching.Stopping()
+        self._kubelets = kubelets
         self._bookmark_seconds = bookmark_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,9 +64,10 @@ class ApiServer:
             response = answers.as_json(
                 errors.Refusal(500, "InternalError", f"Internal error occurred: {bug!r}").status, 500
             )
-        await response(scope, receive, send)
+        if response is not None:
+            await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request) -> Response | None:
         path = request.url.path
         if path in _PUBLIC:
             return answers.as_json(discovery.version()) if path == "/version" else PlainTextResponse("ok")
@@ -87,11 +93,34 @@ class ApiServer:
         identity = access.impersonated(self.store, identity, request.headers, wanted)
         access.check(self.store, identity, wanted)
         request.state.user = identity.info()
+        if self._kubelets and target.resource == PODS and target.subresource in _BY_KUBELETS:
+            return await self._connect(self._kubelets, verb, target, request, identity)
         if not requests.accepts_json(request.headers.get("accept", "")):
             raise errors.not_acceptable()
         if verb in _CHECKED and not (verb == "create" and target.name):
             options.check_write(verb, request.query_params, requests.content_type(request))
         return await self._perform(verb, target, request)
+
+    async def _connect(
+        self, kubelets: Kubelets, verb: str, target: Target, request: Request, identity: access.Identity
+    ) -> Response | None:
+        """Hand on to a kubelet; None: the connection has left HTTP, and is over."""
+        if target.subresource == "log" and verb == "get":
+            return await kubelets.logs(target, request, identity.user)
+        if target.subresource != "exec" or verb not in ("get", "create"):
+            raise errors.method_not_allowed()
+        if verb == "get":
+            # A WebSocket can only begin by GET, and who may read must not execute: AuthorizePodWebsocketUpgradeCreate-
+            # Permission, since 1.35 (pkg/registry/core/pod/rest/subresources.go).
+            wish = access.Request(
+                verb="create",
+                resource=target.resource,
+                subresource=target.subresource,
+                namespace=target.namespace,
+                name=target.name,
+            )
+            access.check(self.store, identity, wish)
+        return await kubelets.execute(target, request, identity.user)
 
     def _discover(self, target: DiscoveryTarget, request: Request) -> Object:
         if target.version:

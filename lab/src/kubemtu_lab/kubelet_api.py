@@ -1,0 +1,171 @@
+"""What a kubelet serves to the API server, on its node's address: commands in containers, and their logs.
+
+    POST or GET /exec/NAMESPACE/POD/CONTAINER?command=...&input=1&output=1&error=1&tty=1
+
+Whoever has no certificate of the cluster's authority is refused, as by a kubelet that knows nobody else. Every command
+is recorded in the lab's folder before it is started. Source: kubernetes `pkg/kubelet/server/server.go`.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+import tempfile
+import urllib.parse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from kubemtu_lab import commands, containers, pods, state
+from kubemtu_lab.api import embedded
+from kubemtu_lab.api.backend import NodeFiles
+from kubemtu_lab.api.kubelets import PORT, USER
+from kubemtu_lab.processes import File
+from kubemtu_lab.streams import upgrade, websocket
+from kubemtu_lab.streams.session import ERROR, STDERR, STDOUT, Gone, Session, Wanted
+
+log = logging.getLogger(__name__)
+
+
+class Runtime(Protocol):
+    """What is needed of the kubelet."""
+
+    node: str
+
+    def find(self, namespace: str, name: str) -> pods.Pod | None:
+        """Return a pod of this node."""
+        ...
+
+    async def execute(
+        self, pod: pods.Pod, container: containers.Container, argv: list[str], files: Mapping[int, File]
+    ) -> commands.Child:
+        """Start a program in a container that runs. Raises OSError, and what kube.errors draws."""
+        ...
+
+
+class KubeletApi:
+    """The server of one kubelet, as an ASGI application; `folder` is the lab's."""
+
+    def __init__(self, runtime: Runtime, folder: int) -> None:
+        self._runtime, self._folder = runtime, folder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI 3)."""
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except Exception as bug:
+            log.exception("%s %s", request.method, request.url.path)
+            response = PlainTextResponse(f"Internal Error: {bug!r}", 500)
+        if response is not None:
+            await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response | None:
+        if request.url.path == "/healthz":
+            return PlainTextResponse("ok")
+        if not upgrade.has_certificate(request):
+            return PlainTextResponse("Unauthorized", 401)
+        match request.url.path.strip("/").split("/"):
+            case ["exec", namespace, name, container]:
+                return await self._exec(request, namespace, name, container)
+        return PlainTextResponse("404 page not found\n", 404)
+
+    async def _exec(self, request: Request, namespace: str, name: str, container: str) -> Response | None:
+        query = request.query_params
+        tty = query.get("tty") == "1"
+        wanted = Wanted(
+            stdin=query.get("input") == "1",
+            stdout=query.get("output") == "1",
+            stderr=query.get("error") == "1" and not tty,
+            tty=tty,
+        )
+        if not (wanted.stdin or wanted.stdout or wanted.stderr):
+            return PlainTextResponse("you must specify at least 1 of stdin, stdout, stderr", 400)
+        pod = self._runtime.find(namespace, name)
+        if pod is None:
+            return PlainTextResponse("pod does not exist", 404)
+        found = next((each for each in (*pod.inits, *pod.mains) if each.name == container), None)
+        if found is None or "running" not in found.state:
+            return PlainTextResponse(f'container not found ("{container}")', 500)
+        if not websocket.negotiated(request):
+            return PlainTextResponse("unable to upgrade: no protocol of the client's is known here", 403)
+        session = await websocket.accept(request)
+        try:
+            await self._execute(request, session, wanted, pod, found)
+        except Gone:
+            pass
+        finally:
+            session.close()
+        return None
+
+    async def _execute(
+        self, request: Request, session: Session, wanted: Wanted, pod: pods.Pod, container: containers.Container
+    ) -> None:
+        argv = request.query_params.getlist("command")
+        self._record(request, session, pod, container, argv)
+        # Tells the client that it is connected, on the first channel that is open to it.
+        await session.greet(STDOUT if wanted.stdout else STDERR if wanted.stderr else ERROR)
+        outcome: int | str
+        try:
+            outcome = await commands.run(
+                session, wanted, lambda files: self._runtime.execute(pod, container, argv, files)
+            )
+        except OSError as error:
+            outcome = f"{error.errno or errno.EIO} {error.strerror or error}"
+        if isinstance(outcome, str):
+            outcome = not_started(argv, outcome)
+        await session.finish(commands.status(outcome))
+
+    def _record(
+        self, request: Request, session: Session, pod: pods.Pod, container: containers.Container, argv: list[str]
+    ) -> None:
+        entry = state.Executed(
+            user=urllib.parse.unquote(request.headers.get(USER, "")),
+            node=self._runtime.node,
+            namespace=pod.body.namespace or "",
+            pod=pod.body.name,
+            container=container.name,
+            command=tuple(argv),
+            protocol=session.protocol,
+        )
+        state.append(self._folder, state.COMMANDS, msgspec.json.encode(entry) + b"\n")
+
+
+def not_started(argv: list[str], why: str) -> str:
+    """Return a runtime's sentence for a program that could not be executed; `why` is "ERRNO SENTENCE".
+
+    Source: containerd `internal/cri/server/container_execsync.go`, runc `libcontainer/standard_init_linux.go`.
+    """
+    number, _, sentence = why.partition(" ")
+    program = argv[0] if argv else ""
+    said = sentence.lower()
+    if number == str(errno.ENOENT):
+        said = f"stat {program}: no such file or directory" if "/" in program else "executable file not found in $PATH"
+    told = f'exec failed: unable to start container process: exec: "{program}": {said}: unknown'
+    return f"failed to exec in container: failed to start exec: OCI runtime exec failed: {told}"
+
+
+async def serve(application: KubeletApi, files: NodeFiles) -> None:
+    """Serve until cancelled; not at all where the API server is one that cannot reach kubelets."""
+    if not files.chain:
+        return
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory(prefix="kubelet-", dir="/run") as folder:  # the module reads files alone
+        chain, key = Path(folder, "chain.pem"), Path(folder, "key.pem")
+        key.touch(mode=0o600)
+        chain.write_text(files.chain)
+        key.write_text(files.key)
+        tls.load_cert_chain(chain, key)
+    tls.load_verify_locations(cadata=files.authority)
+    tls.verify_mode = ssl.CERT_OPTIONAL
+    listening = socket.create_server(("0.0.0.0", PORT), backlog=256)  # noqa: S104  # all there is of the node
+    async with embedded.serve(application, [listening], tls):
+        await asyncio.Event().wait()
