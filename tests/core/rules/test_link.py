@@ -23,6 +23,17 @@ def test_a_larger_node_sends_what_a_smaller_one_cannot_take() -> None:
     assert "pods can have 1450. Nodes with a larger one (n1) still send more than that" in mixed.message
 
 
+def test_what_the_smallest_for_all_costs_the_others() -> None:
+    """1398 of 1538 bytes on the wire are payload at 1450, 8898 of 9038 at 8950; 8898 are 6.4 times 1398."""
+    big = tuple(example.node(name, nic=9000, pod=8950) for name in ("n1", "n2"))
+    (mixed,) = judge(*big, example.node("n3"))
+    assert "1450 for all costs those others 7.7% of a full link among themselves, and 6.4 times as many packets" in (
+        mixed.message
+    )
+    (alone,) = judge(big[0], example.node("n3"))
+    assert "of a full link" not in alone.message
+
+
 def test_mixed_nics_under_pods_that_all_fit_are_as_they_should_be() -> None:
     assert judge(example.node("n1", nic=9000), example.node("n2")) == ()
 

@@ -1,8 +1,9 @@
 """NICs: whether the nodes' agree with each other, and whether the configuration names ones that exist."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kubemtu.core import codes
+from kubemtu.core.cluster import goodput
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.text.wording import names
@@ -50,8 +51,23 @@ def _mixed(topology: Topology) -> Iterable[Finding]:
         f"node {few[0].name}, {few[0].nic}" if len(few) == 1 else f"nodes {names(node.name for node in few)}",
         f"NICs between the nodes differ ({listing}). The smallest decides: pods can have {topology.carries}. Nodes "
         f"with a larger one ({names(node.name for node in wide)}) still send more than that: it vanishes in front of "
-        "the smaller NIC, without an ICMP error.",
+        f"the smaller NIC, without an ICMP error.{_price(wide, topology)}",
         "Give all nodes' NICs one MTU, or set the pods to what the smallest leaves: `kubemtu plan`.",
+    )
+
+
+def _price(wide: Sequence[Node], topology: Topology) -> str:
+    """Say what the smallest size for everybody costs between those who could have more; empty where it is little."""
+    possible = min((node.inner for node in wide if node.inner is not None), default=0)
+    cost = max((one.cost for one in topology.state.encapsulation), default=0)
+    if topology.carries is None or possible <= topology.carries or len(wide) < 2:
+        return ""
+    part, packets = goodput.lost(topology.carries, possible, cost), goodput.packets(topology.carries, possible)
+    if part < goodput.WORTH_A_WARNING:
+        return ""
+    return (
+        f" {topology.carries} for all costs those others {part:.1%} of a full link among themselves, and {packets:.1f}"
+        " times as many packets for the same payload, which is what their CPUs pay."
     )
 
 
