@@ -6,15 +6,23 @@ neither the old nor the new one when the disk is full.
 
 import contextlib
 import errno
+import io
 import os
 import select
 import stat
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+Stream: TypeAlias = "io.BufferedReader[Any]"
 PIPES_MOST = 10
 SMALL = 1 << 20  # bytes: more than any kubeconfig, token or certificate has
+BEGIN = 512  # bytes that a first look at a pipe sees, if it has as many
 _KERNEL = ("/proc", "/sys")
 
 
@@ -41,19 +49,9 @@ def read(path: str | os.PathLike[str], most: int = SMALL, *, pipes: float = 0.0)
 
 def stamped(path: str | os.PathLike[str], most: int = SMALL, *, pipes: float = 0.0) -> tuple[bytes, float]:
     """Read a file as `read` does, and say when it was changed last, in seconds since the epoch."""
-    # O_NONBLOCK: opening a FIFO would wait for a writer (open(2)); a terminal must not become ours (O_NOCTTY).
+    descriptor = _descriptor(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except ValueError as error:  # a NUL, or a character that no encoding has
-        raise Unlike("has a name that no file can have") from error
-    try:
-        about = os.fstat(descriptor)
-        kind = about.st_mode
-        piped = pipes > 0 and (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind))
-        if stat.S_ISDIR(kind):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-        if not stat.S_ISREG(kind) and not piped:
-            raise Unlike(f"is {_kind(kind)}, not a file")
+        piped = _readable(descriptor, os.fspath(path), pipes=pipes)
         held = bytearray()
         until = time.monotonic() + PIPES_MOST * pipes
         while len(held) <= most:
@@ -61,11 +59,63 @@ def stamped(path: str | os.PathLike[str], most: int = SMALL, *, pipes: float = 0
                 _wait(descriptor, min(pipes, max(0.0, until - time.monotonic())))
             more = os.read(descriptor, min(1 << 20, most + 1 - len(held)))
             if not more:
-                return bytes(held), about.st_mtime
+                return bytes(held), os.fstat(descriptor).st_mtime
             held += more
     finally:
         os.close(descriptor)
     raise TooLong(f"is larger than {_size(most)}")
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str], *, pipes: float = 0.0) -> Iterator[Stream]:
+    """Open a file to be read bit by bit: a regular one can be sought in. Raises as `read` does, at any read."""
+    descriptor = _descriptor(path)
+    try:
+        piped = _readable(descriptor, os.fspath(path), pipes=pipes)
+        raw = _Pipe(descriptor, pipes) if piped else io.FileIO(descriptor, closefd=False)
+        with io.BufferedReader(raw, 1 << 16) as stream:
+            yield stream
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def standard_input(seconds: float) -> Iterator[Stream]:
+    """Open what is piped into this process. Raises Unlike for a terminal, and where nobody writes for so long."""
+    try:
+        kind = os.fstat(0).st_mode
+    except OSError as error:
+        raise Unlike("is closed: pipe something into it") from error
+    if os.isatty(0):
+        raise Unlike("is a terminal: pipe something into it, as `kubectl get ... -o yaml |` does")
+    regular = stat.S_ISREG(kind)
+    if not regular and not _pipes(kind):
+        raise Unlike(f"is {_kind(kind)}, not a file or a pipe")
+    with io.BufferedReader(io.FileIO(0, closefd=False) if regular else _Pipe(0, seconds), 1 << 16) as stream:
+        yield stream
+
+
+class _Pipe(io.RawIOBase):
+    """What somebody else writes bit by bit: who says nothing for so many seconds is not waited for any longer."""
+
+    def __init__(self, descriptor: int, seconds: float) -> None:
+        super().__init__()
+        self._from, self._seconds = descriptor, seconds
+        self._until = time.monotonic() + PIPES_MOST * seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        held, at = memoryview(buffer), 0
+        while at < min(len(held), BEGIN):
+            _wait(self._from, min(self._seconds, max(0.0, self._until - time.monotonic())))
+            more = os.read(self._from, len(held) - at)
+            if not more:
+                break
+            held[at : at + len(more)] = more
+            at += len(more)
+        return at
 
 
 def text(path: str | os.PathLike[str], most: int = SMALL, encoding: str = "utf-8") -> str:
@@ -112,6 +162,29 @@ def of_the_kernel(about: os.stat_result) -> bool:
             if os.stat(place).st_dev == about.st_dev:  # noqa: PTH116
                 return True
     return False
+
+
+def _descriptor(path: str | os.PathLike[str]) -> int:
+    # O_NONBLOCK: opening a FIFO would wait for a writer (open(2)); a terminal must not become ours (O_NOCTTY).
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except ValueError as error:  # a NUL, or a character that no encoding has
+        raise Unlike("has a name that no file can have") from error
+
+
+def _readable(descriptor: int, name: str | bytes, *, pipes: float) -> bool:
+    """Say whether it is a pipe, to be waited for. Raises OSError for a folder, a device, and a pipe not asked for."""
+    kind = os.fstat(descriptor).st_mode
+    piped = pipes > 0 and _pipes(kind)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+    if not stat.S_ISREG(kind) and not piped:
+        raise Unlike(f"is {_kind(kind)}, not a file")
+    return piped
+
+
+def _pipes(kind: int) -> bool:
+    return stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)
 
 
 def _wait(descriptor: int, seconds: float) -> None:

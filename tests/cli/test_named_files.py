@@ -8,7 +8,7 @@ import pytest
 from kubemtu import files
 from kubemtu.cli import planning
 from kubemtu.core import errors
-from kubemtu.flows.saved import manifests
+from kubemtu.flows.saved import bounds, manifests
 from kubemtu.kube import connect
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -29,7 +29,7 @@ def test_a_device_is_no_file(read: Callable[[Path], object], name: str) -> None:
 def test_a_file_that_is_too_large_cannot_be_used(
     read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module, name in ((manifests, "BYTES_MOST"), (planning, "PLAN_MOST")):
+    for module, name in ((bounds, "BYTES_MOST"), (planning, "PLAN_MOST")):
         monkeypatch.setattr(module, name, files.SMALL)
     large = tmp_path / "large.json"
     large.write_bytes(b"{" + b" " * files.SMALL + b"}")

@@ -25,7 +25,7 @@ FROM = click.option(
     "source",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Read saved manifests (a file or a folder), or a saved snapshot, instead of a cluster.",
+    help="Read files instead of a cluster: one, a folder, an archive of them, or - for what is piped in.",
 )
 
 

@@ -42,6 +42,8 @@ def report(report: Report, columns: int | None, *, whole: bool = False) -> str:
         parts.append("\n".join(("Measured:", *bullets(report.proven, columns))))
     if report.missing:
         parts.append("\n".join(("Not read:", *bullets(_untold(report, whole=whole), columns))))
+    if report.unused:
+        parts.append("\n".join(("Not used:", *bullets(_shortly(report.unused, whole=whole), columns))))
     return "\n\n".join(parts)
 
 
@@ -62,6 +64,13 @@ def _untold(report: Report, *, whole: bool) -> Iterator[str]:
         yield f"{place} (see above)" if seen else f"{place}: {why}" if why else place
     if left := groups[len(shown) :]:
         yield f"and {sum(map(len, left)):,} more: -v lists them"
+
+
+def _shortly(listed: Sequence[str], *, whole: bool) -> Iterator[str]:
+    """Yield the first of many sentences, and how many more there are."""
+    yield from listed if whole else listed[:LISTED_MOST]
+    if not whole and len(listed) > LISTED_MOST:
+        yield f"and {len(listed) - LISTED_MOST:,} more: -v lists them"
 
 
 def _together(places: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from kubemtu.cni.protocol import Cni
 from kubemtu.core import errors, net, objects, rights, snapshot
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files, topology, writers
+from kubemtu.core.snapshot import UNUSED
 from kubemtu.core.text import wording
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
             f"{wording.names(hidden)} {'is' if len(hidden) == 1 else 'are'} forbidden; ask for the ClusterRole "
             f"{rights.VIEW}, which has these rights"
         )
-    unread = [f"{each.what} ({each.why})" for each in snapshot.unread[:3] if each.why != "absent"]
+    unread = [f"{each.what} ({each.why})" for each in snapshot.unread if each.why not in {"absent", UNUSED}][:3]
     not_seen = f" Could not be read: {', '.join(unread)}." if unread else ""
     looked_for = " nor ".join(cni.KNOWLEDGE.recognised_by for cni in CNIS.values())
     raise errors.NotRecognised(

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -10,6 +10,8 @@ from kubemtu.core import net
 from kubemtu.core.objects import Object
 
 SCHEMA = "kubemtu.io/snapshot/v1"
+UNUSED: Final = "not used"
+"""Why something that was given was not read: nothing in it is of use here."""
 
 
 class Unread(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -17,7 +19,9 @@ class Unread(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     what: str
     """What it is: an object, or a node."""
-    why: Literal["forbidden", "absent", "malformed", "broken", "unreachable", "no agent", "not in the files"]
+    why: Literal[
+        "forbidden", "absent", "malformed", "broken", "unreachable", "no agent", "not in the files", "not used"
+    ]
     """Why it was not read."""
     message: str
     """The same in a sentence, with what to do."""

@@ -19,7 +19,7 @@ from kubemtu.core.net import Link, NodeObservation
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import documents
-from kubemtu.flows.saved import manifests
+from kubemtu.flows.saved import manifests, sources
 
 ONE = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one, namespace: kube-system}\n"
 
@@ -61,7 +61,7 @@ def test_one_file_of_several_documents(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_read_to_its_depth_in_order_without_what_is_hidden(tmp_path: Path) -> None:
-    for name in ("b.yaml", "a.yml", "deep/er/c.yaml", ".git/d.yaml", "notes.txt"):
+    for name in ("b.yaml", "a.yml", "deep/er/c.yaml", ".git/d.yaml"):
         write(tmp_path / name, ONE.replace("one", Path(name).stem))
     write(tmp_path / "e.json", json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}}))
     found = manifests.load(tmp_path)
@@ -401,7 +401,7 @@ def test_any_bytes_end_in_a_sentence(tmp_path_factory: pytest.TempPathFactory, j
 
 @pytest.mark.parametrize("named", ["fifo.yaml", "/dev/zero", "/proc/self/mem", "/dev/null"])
 def test_what_is_no_file_is_said(tmp_path: Path, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifests, "PIPE_SECONDS", 0.1)
+    monkeypatch.setattr(sources, "PIPE_SECONDS", 0.1)
     os.mkfifo(tmp_path / "fifo.yaml")
     with pytest.raises(UsageError, match=r"is a pipe|is a device|is larger|cannot be read"):
         manifests.load(tmp_path / named)

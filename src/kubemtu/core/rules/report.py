@@ -12,6 +12,7 @@ from kubemtu.core.codes import Finding
 from kubemtu.core.planning import remedy as remedies
 from kubemtu.core.remedy import Remedy
 from kubemtu.core.rules import config, drift, known, link, overlay, path, pods, refused, runtime, unfinished, unseen
+from kubemtu.core.snapshot import UNUSED
 from kubemtu.core.text.wording import count, names, verb
 
 SCHEMA = "kubemtu.io/check/v1"
@@ -93,6 +94,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What is wrong or could be better, causes first."""
     missing: tuple[str, ...] = ()
     """What could not be read, a sentence each."""
+    unused: tuple[str, ...] = ()
+    """Files that were given and not used, each with the reason; of many with one reason the first few."""
     proven: tuple[str, ...] = ()
     """A line for each layer that was measured, where that was asked for."""
     remedy: Remedy | None = None
@@ -148,6 +151,7 @@ def report(
         nodes=tuple(_line(node) for node in topology.nodes),
         findings=findings,
         missing=missing,
+        unused=tuple(f"{entry.what}: {entry.message}" for entry in topology.unread if entry.why == UNUSED),
         proven=tuple(proven),
         remedy=remedies.of(topology, between_pods=between_pods) if topology.carries is not None else None,
     )
@@ -293,7 +297,7 @@ def _unobserved(topology: Topology) -> str:
 
 def _unseen(topology: Topology) -> tuple[str, ...]:
     """Return what `_missing` is about, in a word or two each."""
-    listed = [entry.what for entry in topology.unread]
+    listed = [entry.what for entry in topology.unread if entry.why != UNUSED]
     listed += [f"node {name}" for name in topology.silent if not topology.offline]
     listed += [f"node {node.name}" for node in topology.nodes if node.seen.errors]
     listed += [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
@@ -303,7 +307,7 @@ def _unseen(topology: Topology) -> tuple[str, ...]:
 
 
 def _missing(topology: Topology) -> tuple[str, ...]:
-    listed = [f"{entry.what}: {entry.message}" for entry in topology.unread]
+    listed = [f"{entry.what}: {entry.message}" for entry in topology.unread if entry.why != UNUSED]
     said = {entry.what for entry in topology.unread}
     silent = [] if topology.offline else [f"node {name}" for name in topology.silent]
     listed += [f"{one}: not observed" for one in silent if one not in said]

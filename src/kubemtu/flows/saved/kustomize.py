@@ -4,11 +4,22 @@ Only what a kustomization.yaml names as a patch is one (kubectl.docs.kubernetes.
 patches, patchesStrategicMerge). JSON 6902 patches are lists of operations and are left out.
 """
 
+import os
 from collections.abc import Iterable
 
 from kubemtu.core.objects import Object
+from kubemtu.flows.saved.facts import Document, Facts
 
 FILES = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
+
+
+def take(document: Document, facts: Facts) -> bool:
+    """Take a kustomization.yaml: which files of its folder are patches."""
+    path = document.of.path
+    if path.name not in FILES or not isinstance(document.value, dict):
+        return False
+    facts.patches |= {os.path.normpath(path.parent / each) for each in patches(document.value)}
+    return True
 
 
 def patches(kustomization: dict[str, object]) -> set[str]:
