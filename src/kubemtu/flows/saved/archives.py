@@ -36,7 +36,7 @@ BROKEN: Final = (
 )
 
 
-class Broken(Exception):
+class Torn(Exception):
     """An archive that cannot be read on; the text says why, to be put after its name."""
 
 
@@ -62,7 +62,7 @@ def kind(begin: bytes) -> str:
 def members(stream: files.Stream, name: str, counted: Bounds) -> Iterator[Member]:
     """Yield what an archive holds, in its order; of one packed file that is no tar, that file.
 
-    Raises Broken where it cannot be read on, and Enough where a bound is reached.
+    Raises Torn where it cannot be read on, and Enough where a bound is reached.
     """
     try:
         found = kind(_begin(stream))
@@ -71,24 +71,24 @@ def members(stream: files.Stream, name: str, counted: Bounds) -> Iterator[Member
         elif found == "tar":
             yield from _tar(io.BufferedReader(_Counted(stream, counted)), counted)
         elif found == "zstd":
-            raise Broken("is packed by zstd, which is not unpacked here: `zstd -d` does it")
+            raise Torn("is packed by zstd, which is not unpacked here: `zstd -d` does it")
         else:
             inner = io.BufferedReader(_Unpacked(stream, found, counted), 1 << 16)
             held = kind(_begin(inner))
             if held == "tar":
                 yield from _tar(inner, counted)
             elif held:
-                raise Broken(f"is packed twice ({found}, {held}): unpack it once")
+                raise Torn(f"is packed twice ({found}, {held}): unpack it once")
             else:
                 yield Member(name=_without_suffix(name), open=lambda: inner)
     except files.Unlike:
         raise
     except BROKEN as why:
-        raise Broken(sentence(why)) from why
+        raise Torn(sentence(why)) from why
 
 
 def content(stream: BinaryIO, most: int) -> bytes:
-    """Read at most so many bytes, and one more where there is more. Raises Broken and Enough as `members` does."""
+    """Read at most so many bytes, and one more where there is more. Raises Torn and Enough as `members` does."""
     held = bytearray()
     try:
         while len(held) <= most and (more := stream.read(min(1 << 20, most + 1 - len(held)))):
@@ -96,7 +96,7 @@ def content(stream: BinaryIO, most: int) -> bytes:
     except files.Unlike:
         raise
     except BROKEN as why:
-        raise Broken(sentence(why)) from why
+        raise Torn(sentence(why)) from why
     return bytes(held)
 
 
@@ -122,7 +122,7 @@ def _tar(stream: files.Stream, counted: Bounds) -> Iterator[Member]:
 def _of_tar(archive: tarfile.TarFile, each: tarfile.TarInfo) -> BinaryIO:
     found = archive.extractfile(each)
     if found is None:
-        raise Broken("holds a file without a content")
+        raise Torn("holds a file without a content")
     return found  # type: ignore[return-value]  # IO[bytes]
 
 
@@ -137,7 +137,7 @@ def _zip(stream: files.Stream, counted: Bounds) -> Iterator[Member]:
     table.seek(max(0, size - _END - 0xFFFF))
     _, found, end = table.read().rpartition(_EMPTY_ZIP)
     if not found:
-        raise Broken("is no archive that can be read to its end: its table of contents is not there")
+        raise Torn("is no archive that can be read to its end: its table of contents is not there")
     if int.from_bytes(end[8:12], "little") > TABLE_MOST:
         raise Enough("holds more names than are taken of one archive")
     table.seek(0)
@@ -314,7 +314,7 @@ def _without_suffix(name: str) -> str:
 
 def sentence(why: BaseException) -> str:
     """Say of an exception of the libraries what it means for an archive, to be put after its name."""
-    if isinstance(why, Broken):
+    if isinstance(why, Torn):
         return str(why)
     if isinstance(why, files.Unlike):
         return str(why)

@@ -1,16 +1,15 @@
 """From facts to one snapshot: patches joined, files and observations given to their nodes, what repeats said."""
 
-import re
 from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
+
+import msgspec
 
 from kubemtu.core.net import NodeFile, NodeObservation
 from kubemtu.core.snapshot import UNUSED, Snapshot, Unread
 from kubemtu.core.text.wording import names
-from kubemtu.flows.saved import kustomize
+from kubemtu.flows.saved import kustomize, nodes
 from kubemtu.flows.saved.facts import Facts
 
-NODE_OWN = re.compile(r"\d\d-.+\.conf(?:list)?|subnet\.env|net-conf\.json")  # names that a node itself uses
 NAMED_MOST = 3  # of many files that were not used for one reason
 
 
@@ -22,7 +21,7 @@ def snapshot(facts: Facts, source: str, folder: str, taken_at: float) -> Snapsho
         source=source,
         offline=True,
         objects=tuple(facts.objects),
-        nodes=tuple(_nodes(facts.files, folder)),
+        nodes=tuple(_nodes(facts, folder)),
         unread=(*facts.unread, *_unused(facts)),
         taken_at=taken_at,
     )
@@ -38,22 +37,20 @@ def _note_repeated(facts: Facts) -> None:
             facts.skip(where, f"stands in {first[key]} and again in {found.origin}: the first is taken")
 
 
-def _nodes(files: list[tuple[str, NodeFile]], folder: str) -> Iterator[NodeObservation]:
-    by_node: dict[str, list[NodeFile]] = {}
-    own: dict[PurePosixPath, int] = {}
-    for name, _ in files:
-        path = PurePosixPath(name)
-        own[path.parent] = own.get(path.parent, 0) + (NODE_OWN.fullmatch(path.name) is not None)
-    for name, file in files:
-        by_node.setdefault(_node_of(PurePosixPath(name), own, folder), []).append(file)
-    for node, held in by_node.items():
-        yield NodeObservation(node=node, files=tuple(held))
-
-
-def _node_of(path: PurePosixPath, own: dict[PurePosixPath, int], folder: str) -> str:
-    """Return the node that a file is taken to be of: named after its folder where several lie together."""
-    together = NODE_OWN.fullmatch(path.name) is not None and own[path.parent] > 1
-    return (path.parent.name or folder) if together else path.stem
+def _nodes(facts: Facts, folder: str) -> Iterator[NodeObservation]:
+    """Yield what is known of each node, files first, then what was printed there."""
+    known = [each.name for each in facts.objects if each.kind == "Node"]
+    together = nodes.folders_of_several(name for name, _ in facts.files)
+    files: dict[str, list[NodeFile]] = {}
+    for name, file in facts.files:
+        files.setdefault(nodes.of_file(name, known, together, folder), []).append(file)
+    by_node = {node: [nodes.files_of(node, held)] for node, held in files.items()}
+    for name, seen in facts.observed:
+        node = seen.node or nodes.of_output(name, {*known, *by_node}, folder)
+        by_node.setdefault(node, []).append(msgspec.structs.replace(seen, node=node))
+    peers = nodes.addresses(facts.objects)
+    for parts in by_node.values():
+        yield nodes.with_uplinks(nodes.joined(parts), peers)
 
 
 def _unused(facts: Facts) -> Iterable[Unread]:

@@ -34,7 +34,7 @@ _OTHER: Final = frozenset(
 )
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class SavedFile(msgspec.Struct, frozen=True, kw_only=True):
     """One file: its path below what was given, with / between its parts, and what it holds."""
 
     name: str
@@ -42,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False  # it is all that was given
 
 
-def entries(path: Path, facts: Facts) -> Iterator[Entry]:
+def entries(path: Path, facts: Facts) -> Iterator[SavedFile]:
     """Yield the files at `path`, of "-" what is piped in; note in `facts` what is passed over, with its reason.
 
     Raises UsageError when there is nothing at `path`, and Malformed when it is one file that is too large.
@@ -100,7 +100,7 @@ def _unreadable(why: OSError) -> str:
     return str(why) if isinstance(why, files.Unlike) else f"cannot be read: {why.strerror}"
 
 
-def _folder(folder: Path, facts: Facts, counted: Bounds) -> Iterator[Entry]:
+def _folder(folder: Path, facts: Facts, counted: Bounds) -> Iterator[SavedFile]:
     """Yield the files below a folder in the order of their names; links are followed, each folder is read once."""
     waiting, visited = [folder], set()
     while waiting:
@@ -124,7 +124,7 @@ def _folder(folder: Path, facts: Facts, counted: Bounds) -> Iterator[Entry]:
             yield from _of_folder(each, _below(each, folder), waiting, facts, counted)
 
 
-def _of_folder(each: Path, name: str, waiting: list[Path], facts: Facts, counted: Bounds) -> Iterator[Entry]:
+def _of_folder(each: Path, name: str, waiting: list[Path], facts: Facts, counted: Bounds) -> Iterator[SavedFile]:
     if reason := passed_over(name):
         facts.leave(name, reason)
         return
@@ -144,7 +144,7 @@ def _below(path: Path, folder: Path) -> str:
 
 def _stream(
     stream: files.Stream, name: str, facts: Facts, counted: Bounds, *, deep: int = 0, alone: bool = False
-) -> Iterator[Entry]:
+) -> Iterator[SavedFile]:
     """Yield what a file holds: itself, or the members of an archive."""
     begin = stream.peek(files.BEGIN)[: files.BEGIN]
     if archives.kind(begin):
@@ -155,7 +155,7 @@ def _stream(
         return
     try:
         content = archives.content(cast("BinaryIO", stream), bounds.BYTES_MOST)
-    except archives.Broken as why:
+    except archives.Torn as why:
         facts.skip(name, str(why))
         return
     if len(content) > bounds.BYTES_MOST:
@@ -164,12 +164,12 @@ def _stream(
         facts.skip(name, f"is larger than {bounds.BYTES_MOST >> 20} MiB")
         return
     counted.file(len(content))
-    yield Entry(name=name, content=content, alone=alone)
+    yield SavedFile(name=name, content=content, alone=alone)
 
 
 def _archive(
     stream: files.Stream, name: str, facts: Facts, counted: Bounds, *, deep: int, alone: bool
-) -> Iterator[Entry]:
+) -> Iterator[SavedFile]:
     before = "" if alone else f"{name}/"
     try:
         for member in archives.members(stream, name, counted):
@@ -185,7 +185,7 @@ def _archive(
                     yield from _stream(held, inner, facts, counted, deep=deep + 1)
             except archives.BROKEN as why:
                 facts.skip(inner, archives.sentence(why))
-    except (archives.Broken, Enough) as why:
+    except (archives.Torn, Enough) as why:
         facts.skip(name, str(why))
 
 

@@ -1,0 +1,182 @@
+"""Which node a file is of, and what several files say of one node, put together."""
+
+import contextlib
+import ipaddress
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Final, TypeVar
+
+import msgspec
+
+from kubemtu.core.errors import Malformed
+from kubemtu.core.net import Link, NodeFile, NodeObservation, Route, Uplink
+from kubemtu.core.objects import Object, node_addresses
+
+T = TypeVar("T")
+NODE_OWN: Final = re.compile(r"\d\d-.+\.conf(?:list)?|subnet\.env|net-conf\.json")  # names that a node itself uses
+_ROOTS: Final = frozenset({"etc", "run", "var", "proc", "sys", "usr", "host", "rootfs"})  # what lies at a node's root
+_DEFAULT: Final = {("default", 4): "0.0.0.0/0", ("default", 6): "::/0"}
+_SAYS: Final = re.compile(  # what people add to a node's name when they save what a command printed there
+    r"(?:(?:^|[-_. ]+)(?:ip|link|links|iplink|addr|address|addrs|ipaddr|ipaddrshow|iplinkshow|route|routes|iproute|rule"
+    r"|routeshow|a|r|l|d|j|s|show|list|ifconfig|node|mtu|nics?|network|netns|details?|output|out|text|json|all|table"
+    r"|main|cmd|stdout))+$",
+    re.IGNORECASE,
+)
+
+
+def of_file(name: str, known: Collection[str], together: Collection[str], folder: str) -> str:
+    """Return the node that a file of a node is of.
+
+    Named is it by a part of its path, if one is a node's name; by the folder in which the tree of a node was copied, or
+    in which several of its files lie (`together`: such folders); else by the file. `folder` is what all of it lies in.
+    """
+    path = PurePosixPath(name)
+    if node := _known(path, known):
+        return node
+    parts = path.parts[:-1]
+    root = next((at for at, part in enumerate(parts) if part in _ROOTS), None)
+    if root is not None:
+        return parts[root - 1] if root else folder
+    if NODE_OWN.fullmatch(path.name) is not None and str(path.parent) in together:
+        return path.parent.name or folder
+    return path.stem
+
+
+def of_output(name: str, known: Collection[str], folder: str) -> str:
+    """Return the node that a saved output is of: as `of_file`, but a file is seldom named after its node alone."""
+    path = PurePosixPath(name)
+    if node := _known(path, known):
+        return node
+    for part in (path.name.removesuffix(path.suffix) if path.suffix else path.name, *reversed(path.parts[:-1])):
+        if left := _SAYS.sub("", part):
+            return left
+    return folder
+
+
+def _known(path: PurePosixPath, known: Collection[str]) -> str:
+    """Return the node whose name is a part of the path, the innermost, or stands in one; empty: none."""
+    for part in reversed(path.parts):
+        if part in known:
+            return part
+    found = [node for node in known if re.search(rf"(?<![\w.]){re.escape(node)}(?![a-zA-Z0-9])", str(path))]
+    return max(found, key=len, default="")
+
+
+def folders_of_several(names: Iterable[str]) -> frozenset[str]:
+    """Return the folders in which several files lie whose names are a node's own."""
+    count: dict[str, int] = {}
+    for name in names:
+        path = PurePosixPath(name)
+        if NODE_OWN.fullmatch(path.name) is not None:
+            count[str(path.parent)] = count.get(str(path.parent), 0) + 1
+    return frozenset(folder for folder, number in count.items() if number > 1)
+
+
+def joined(parts: Iterable[NodeObservation]) -> NodeObservation:
+    """Return what several observations of one node say together: of two that differ, the first."""
+    first, *others = parts
+    whole = first
+    for each in others:
+        whole = msgspec.structs.replace(
+            whole,
+            links=_links(whole.links, each.links),
+            routes=tuple(dict.fromkeys((*whole.routes, *each.routes))),
+            uplinks=_by(whole.uplinks, each.uplinks, lambda one: one.peer),
+            ports=_by(whole.ports, each.ports, lambda one: one.host_link),
+            files=_by(whole.files, each.files, lambda one: one.path),
+            journals=_by(whole.journals, each.journals, lambda one: one.name),
+            errors=tuple(dict.fromkeys((*whole.errors, *each.errors))),
+            host_pins=tuple(dict.fromkeys((*whole.host_pins, *each.host_pins))),
+            kernel=whole.kernel or each.kernel,
+            observed_at=whole.observed_at or each.observed_at,
+        )
+    return whole
+
+
+def _by(old: Iterable[T], new: Iterable[T], key: Callable[[T], object]) -> tuple[T, ...]:
+    held = {key(one): one for one in (*new, *old)}  # the older one, in the place of the newer
+    order = dict.fromkeys(key(one) for one in (*old, *new))
+    return tuple(held[each] for each in order)
+
+
+def _links(old: tuple[Link, ...], new: tuple[Link, ...]) -> tuple[Link, ...]:
+    """Join by name: `ip addr` knows no kind of a device, `ifconfig` no index, `ip -d link` both."""
+    held = {link.name: link for link in old}
+    for link in new:
+        known = held.get(link.name)
+        held[link.name] = link if known is None else _link(known, link)
+    return tuple(held.values())
+
+
+def _link(known: Link, other: Link) -> Link:
+    return msgspec.structs.replace(
+        known,
+        index=known.index or other.index,
+        kind=known.kind or other.kind,
+        master=known.master or other.master,
+        peer_index=known.peer_index if known.peer_index is not None else other.peer_index,
+        peer_netnsid=known.peer_netnsid if known.peer_netnsid is not None else other.peer_netnsid,
+        vxlan=known.vxlan or other.vxlan,
+    )
+
+
+def with_uplinks(observation: NodeObservation, peers: Mapping[str, Iterable[str]]) -> NodeObservation:
+    """Return the observation with the NICs by which it reaches the other nodes, as its saved routes say.
+
+    `peers`: the addresses of each node. What the routes do not say is left open; a device without an MTU as well.
+    """
+    if observation.uplinks or not observation.routes:
+        return observation
+    ways = []
+    for node, addresses in peers.items():
+        if node == observation.node:
+            continue
+        for address in addresses:
+            route = _to(address, observation.routes)
+            link = observation.link(route.device) if route is not None else None
+            if route is not None and link is not None:
+                ways.append(Uplink(peer=address, device=link.name, mtu=link.mtu, route_mtu=route.mtu))
+                break
+    return msgspec.structs.replace(observation, uplinks=tuple(_each_device(ways)))
+
+
+def _each_device(ways: Iterable[Uplink]) -> Iterator[Uplink]:
+    """Yield the first way by each device: "the NIC by which a node reaches a peer, and all others in the same way"."""
+    yield from {(way.device, way.route_mtu): way for way in reversed(list(ways))}.values()
+
+
+def _to(address: str, routes: Iterable[Route]) -> Route | None:
+    """Return the route of the longest prefix to an address; None where none leads there, or no prefix can be read."""
+    try:
+        to = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    best: tuple[int, Route | None] = (-1, None)
+    for route in routes:
+        if route.family != to.version:
+            continue
+        try:
+            network = ipaddress.ip_network(
+                _DEFAULT.get((route.destination, to.version), route.destination), strict=False
+            )
+        except ValueError:
+            continue
+        if to in network and network.prefixlen > best[0]:
+            best = network.prefixlen, route
+    return best[1]
+
+
+def addresses(objects: Iterable[Object]) -> dict[str, tuple[str, ...]]:
+    """Return the addresses by which each Node is reached by others."""
+    found: dict[str, tuple[str, ...]] = {}
+    for each in objects:
+        if each.kind == "Node":
+            with contextlib.suppress(Malformed):  # who lays the nodes out says what is wrong with it
+                found[each.name] = node_addresses(each)
+    return found
+
+
+def files_of(node: str, files: Iterable[NodeFile]) -> NodeObservation:
+    """Return what files alone say of a node."""
+    return NodeObservation(node=node, files=tuple(files), seen_by="files")
