@@ -1,0 +1,144 @@
+"""Outputs of network tools in one text, as they are pasted: told apart line by line, each read by its own reader."""
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+from kubemtu.core.printed import addresses, ifconfig, ip_json, ip_routes, ip_text, values
+from kubemtu.core.printed.addresses import PrintedRoute
+from kubemtu.core.printed.values import Address, Output, PrintedLink, Remarks
+
+Kind = Literal["links", "ifconfig", "routes", "table", "json"]
+LOOK_MOST = 400  # lines that are looked at for the first one that a tool prints
+LINE_MOST = 65_536  # characters of a line of text; JSON stands in one line
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+PROMPT = re.compile(r"\[?(?:[\w.-]++@([\w.-]++)[^#$%>]{0,200}+[#$%>] |[#$%+>] |[^\s#$]++[#$] )(.*)")
+COMMAND = re.compile(
+    r"(?:sudo |busybox )*+(?:\S*/)?(?:ip(?: -\S+)*+ [a-z]|ifconfig\b|route\b|netstat\b|hostname\b)|#{2,} |={2,}|-{3,}"
+)
+BRIEF = re.compile(r"\S+\s+(?:UP|DOWN|UNKNOWN|LOWERLAYERDOWN|DORMANT|TESTING|NOTPRESENT)(?:\s|$)")
+NO_MTUS = "`ip -br` shows no MTUs: `ip -d link` does"
+
+
+def recognise(text: str) -> Literal["ip", "ip -j", ""]:
+    """Say whether a text is an output of `ip`, `ifconfig` or `route` ("ip"), JSON of `ip -j`, or neither ("")."""
+    for count, (_, line) in enumerate(_lines(text)):
+        kind = _kind(line)
+        if kind is not None and kind != "json":
+            return "ip"
+        if kind == "json":
+            return "ip -j" if re.search(r'"(?:ifindex|ifname|dst)"\s*:', text[:LINE_MOST]) else ""
+        if BRIEF.match(line):
+            return "ip"
+        if count > LOOK_MOST:
+            break
+    return ""
+
+
+def parse(text: str) -> Output:
+    """Read all outputs in a text: JSON and text, of links, addresses and routes, one after another.
+
+    What was not understood is in the remarks, with its line. Nothing is raised.
+    """
+    remarks = Remarks()
+    links: list[PrintedLink] = []
+    found: list[Address] = []
+    routes: list[PrintedRoute] = []
+    others: list[Output] = []
+    for kind, lines in _parts(text, remarks):
+        match kind:
+            case "links" | "ifconfig":
+                read = ip_text.links if kind == "links" else ifconfig.links
+                more, held = read(lines, remarks)
+                links += more
+                found += held
+            case "routes":
+                routes += ip_routes.routes(lines, remarks)
+            case "table":
+                routes += ip_routes.table(lines, remarks)
+            case "json":
+                others.append(ip_json.parse("\n".join(line for _, line in lines), line=lines[0][0]))
+    first = values.output(links, routes=addresses.routes(routes, remarks), addresses=found, remarks=remarks)
+    return values.together([first, *others]) if others else first
+
+
+def host(text: str) -> str:
+    """Return the name of the host in the first prompt that was pasted with an output; empty without one."""
+    for count, (_, line) in enumerate(_lines(text)):
+        prompt = PROMPT.match(line)
+        if prompt is not None and prompt[1] and COMMAND.match(prompt[2]):
+            return prompt[1].lower()
+        if count > LOOK_MOST:
+            break
+    return ""
+
+
+def _parts(text: str, remarks: Remarks) -> Iterator[tuple[Kind, list[tuple[int, str]]]]:
+    """Cut a text into outputs: each begins at a line that only its tool prints, and goes on with what belongs to it."""
+    kind: Kind | None = None
+    lines: list[tuple[int, str]] = []
+    for number, line in _lines(text):
+        begins = _kind(line)
+        if kind == "table" and _goes_on(kind, line):
+            begins = None
+        if begins is None and (kind is None or not _goes_on(kind, line)):
+            if kind is not None:
+                yield kind, lines
+            kind, lines = None, []
+            _note(number, line, remarks)
+        elif begins is not None and begins != kind:
+            if kind is not None:
+                yield kind, lines
+            kind, lines = begins, [(number, line)]
+        else:
+            lines.append((number, line))
+    if kind is not None:
+        yield kind, lines
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines with their numbers, without colours, CR and what a terminal would obey."""
+    place, number = 0, 0
+    while place < len(text):
+        end = text.find("\n", place)
+        end = len(text) if end < 0 else end
+        number, line, place = number + 1, text[place:end], end + 1
+        if len(line) > LINE_MOST and line.lstrip()[:1] not in {"[", "{"}:
+            line = line[:LINE_MOST]
+        yield number, (COLOUR.sub("", line) if "\x1b" in line else line).rstrip("\r").lstrip("\ufeff")
+
+
+def _kind(line: str) -> Kind | None:
+    """Return the tool that begins an output, or a part of it, with such a line."""
+    first = line[:1]
+    if not first or first.isspace():
+        return "links" if first and ip_text.HEAD.match(line) else None
+    if first == "[" and line.lstrip("[ \t")[:1] in {"{", "]", ""}:
+        return "json"
+    if ip_text.HEAD.match(line) or ip_text.ADDRESS.match(line):
+        return "links"
+    if ifconfig.NEW.match(line) or ifconfig.OLD.match(line):
+        return "ifconfig"
+    if ip_routes.TABLE.match(line):
+        return "table"
+    return "routes" if ip_routes.HEAD.match(line) else None
+
+
+def _goes_on(kind: Kind, line: str) -> bool:
+    if kind == "json":
+        return line[:1] in set(' \t[]{}",') or not line
+    if kind == "table":
+        words = line.split()
+        return len(words) >= 7 and "dev" not in words
+    return not line.strip() or line[0].isspace()
+
+
+def _note(number: int, line: str, remarks: Remarks) -> None:
+    """Note a line that belongs to no output, unless it is empty, a prompt or a command."""
+    prompt = PROMPT.match(line)
+    if not line.strip() or (prompt is not None) or COMMAND.match(line):
+        return
+    if BRIEF.match(line):
+        remarks.add(NO_MTUS)
+    else:
+        remarks.add(f"is not understood: {values.quoted(line)}", number)
