@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from kubemtu.core.errors import KubemtuError, Malformed
 from kubemtu.core.snapshot import UNUSED, Snapshot
-from kubemtu.flows.saved import archives, bounds, manifests, sources
+from kubemtu.flows.saved import archives, bounds, bundles, manifests
 
 ONE = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one, namespace: kube-system}\n"
 TWO = ONE.replace(b"one", b"two")
@@ -171,7 +171,9 @@ def test_what_unpacks_to_far_more_than_it_is_ends_in_a_sentence(
 def test_names_files_and_bytes_are_counted_over_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = {f"{number}.yaml": ONE.replace(b"one", b"n%d" % number) for number in range(30)}
     (tmp_path / "a.tar").write_bytes(tarred(many))
-    (tmp_path / "b.tar").write_bytes(tarred({f"b{name}": content for name, content in many.items()}))
+    (tmp_path / "b.tar").write_bytes(
+        tarred({f"b{name}": content.replace(b"name: n", b"name: m") for name, content in many.items()})
+    )
     with monkeypatch.context() as patched:
         patched.setattr(bounds, "FILES_MOST", 40)
         found = manifests.load(tmp_path)
@@ -212,7 +214,7 @@ def test_what_is_of_no_use_is_counted_with_its_reason(tmp_path: Path) -> None:
     files |= {"notes.txt": b"we changed something\n", "m.yaml": ONE, "core/secrets.yaml": ONE, "shot.png": b"\x89PNG"}
     (tmp_path / "x.tar").write_bytes(tarred(files))
     assert told(manifests.load(tmp_path / "x.tar")) == [
-        ("pods/p0/current.log, pods/p1/current.log, pods/p2/current.log and 9 more files", "each is a log"),
+        ("pods/p0/current.log, pods/p1/current.log, pods/p2/current.log and 9 more", "each is a log"),
         ("notes.txt", "holds nothing that is known here"),
         ("core/secrets.yaml", "may hold credentials, and nothing of them is needed"),
         ("shot.png", "ends in .png, as nothing does that is of use here"),
@@ -304,4 +306,4 @@ def test_any_damage_to_an_archive_ends_in_a_sentence(
 
 def test_the_bounds_are_those_that_are_written_down() -> None:
     assert (bounds.BYTES_MOST, bounds.RATIO_MOST, bounds.ARCHIVES_DEEP) == (64 << 20, 200, 2)
-    assert archives.kind(b"") == sources.passed_over("a.yaml") == ""
+    assert archives.kind(b"") == bundles.passed_over("a.yaml") == ""

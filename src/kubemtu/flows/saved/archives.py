@@ -209,10 +209,10 @@ class _Unpacked(io.RawIOBase):
 
     def _begun(self) -> "_Step":
         if self._how == "gzip":
-            return _Gzip()
+            return _GzipStep()
         if self._how == "bzip2":
-            return _Block(bz2.BZ2Decompressor())
-        return _Block(lzma.LZMADecompressor(memlimit=MEMORY_MOST))
+            return _BlockStep(bz2.BZ2Decompressor())
+        return _BlockStep(lzma.LZMADecompressor(memlimit=MEMORY_MOST))
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         view, at = memoryview(buffer), 0
@@ -269,7 +269,7 @@ class _Step(Protocol):
     def unpack(self, fresh: bytes, most: int) -> bytes: ...
 
 
-class _Gzip:
+class _GzipStep:
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=31)
         self.left = b""
@@ -288,7 +288,7 @@ class _Gzip:
         return more
 
 
-class _Block:
+class _BlockStep:
     def __init__(self, inner: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
         self._inner = inner
         self.left = b""

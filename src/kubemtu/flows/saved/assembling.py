@@ -5,48 +5,104 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from kubemtu.core.net import NodeFile, NodeObservation
+from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import UNUSED, Snapshot, Unread
 from kubemtu.core.text.wording import names
-from kubemtu.flows.saved import kustomize, nodes
+from kubemtu.flows.saved import bundles, kustomize, nodes
 from kubemtu.flows.saved.facts import Facts
 
 NAMED_MOST = 3  # of many files that were not used for one reason
+_PASSING = frozenset({"managedFields", "resourceVersion", "generation", "creationTimestamp", "selfLink", "uid"})
 
 
-def snapshot(facts: Facts, source: str, folder: str, taken_at: float) -> Snapshot:
-    """Return all facts as one snapshot; `folder` names what they lie in, `taken_at` is in seconds since the epoch."""
-    facts.objects = kustomize.joined(facts.objects, facts.patches)
-    _note_repeated(facts)
+class _Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """An object, where it stands, and when it was read from a cluster, where that is known."""
+
+    object: Object
+    place: str
+    taken_at: float = 0.0
+
+
+def snapshot(facts: Facts, source: str, folder: str, now: float) -> Snapshot:
+    """Return all facts as one snapshot; `folder` names what they lie in, `now` is in seconds since the epoch."""
+    saved = sorted(facts.snapshots, key=lambda named: -named[1].taken_at)
+    told = [_Placed(object=each, place=each.origin) for each in kustomize.joined(facts.objects, facts.patches)]
+    told += [_Placed(object=one, place=name, taken_at=each.taken_at) for name, each in saved for one in each.objects]
+    facts.objects = [each.object for each in _each_once(told, facts)]
+    observed = tuple(_nodes(facts, [(name, seen) for name, each in saved for seen in each.nodes], folder))
+    seen = {f"node {each.node}" for each in observed if each.links}
+    unread = (entry for _, each in saved for entry in each.unread if entry.what not in seen)
     return Snapshot(
         source=source,
-        offline=True,
+        offline=all(each.offline for _, each in saved),
         objects=tuple(facts.objects),
-        nodes=tuple(_nodes(facts, folder)),
-        unread=(*facts.unread, *_unused(facts)),
-        taken_at=taken_at,
+        nodes=observed,
+        unread=(*dict.fromkeys(unread), *facts.unread, *_unused(facts)),
+        taken_at=max((each.taken_at for _, each in saved), default=now),
     )
 
 
-def _note_repeated(facts: Facts) -> None:
-    """Note objects that are there twice: the first is taken, and the files may be of several clusters."""
-    first: dict[tuple[str, str | None, str], str] = {}
-    for found in facts.objects:
-        key = (found.kind, found.namespace, found.name)
-        if found.name and first.setdefault(key, found.origin) != found.origin:
-            where = f"{found.kind} {found.namespace + '/' if found.namespace else ''}{found.name}"
-            facts.skip(where, f"stands in {first[key]} and again in {found.origin}: the first is taken")
+def _each_once(told: Iterable[_Placed], facts: Facts) -> Iterable[_Placed]:
+    """Return each object once: of two that differ the newer, where it can be told, else the first; both are named."""
+    held: dict[object, _Placed] = {}
+    for number, each in enumerate(told):
+        found = each.object
+        named = (found.get("kind"), found.get("metadata", "namespace"), found.get("metadata", "name"))
+        group = str(found.get("apiVersion")).rpartition("/")[0]
+        key: object = (group, *named) if named[2] and all(isinstance(part, str | None) for part in named) else number
+        first = held.setdefault(key, each)
+        if first is each or _lasting(first.object) == _lasting(found):
+            continue
+        newer = _newer(each, first)
+        if newer:
+            held[key] = each
+        where = f"{named[0]} {f'{named[1]}/' if named[1] else ''}{named[2]}"
+        taken = {None: "the first is taken", True: "the latter is newer and is taken", False: "the former is newer"}
+        facts.skip(where, f"stands in {first.place} and again in {each.place}: {taken[newer]}")
+    return held.values()
 
 
-def _nodes(facts: Facts, folder: str) -> Iterator[NodeObservation]:
-    """Yield what is known of each node, files first, then what was printed there."""
-    known = [each.name for each in facts.objects if each.kind == "Node"]
+def _newer(one: _Placed, other: _Placed) -> bool | None:
+    """Say whether an object is newer than another, by their versions, or else by their times; None: unknown."""
+    versions = [each.object.get("metadata", "resourceVersion") for each in (one, other)]
+    uids = {each.object.get("metadata", "uid") for each in (one, other)} - {None}
+    numbers = [int(text) for text in versions if isinstance(text, str) and text.isascii() and text.isdecimal()]
+    if len(numbers) == 2 and len(uids) < 2 and numbers[0] != numbers[1]:
+        return numbers[0] > numbers[1]
+    if one.taken_at and other.taken_at and one.taken_at != other.taken_at:
+        return one.taken_at > other.taken_at
+    return None
+
+
+def _lasting(found: Object) -> dict[str, object]:
+    """Return an object without what the server adds to it, and without what it shows of itself."""
+    body = {key: value for key, value in found.body.items() if key != "status"}
+    metadata = body.get("metadata")
+    if isinstance(metadata, dict):
+        body["metadata"] = {key: value for key, value in metadata.items() if key not in _PASSING}
+    return body
+
+
+def _nodes(facts: Facts, saved: Iterable[tuple[str, NodeObservation]], folder: str) -> Iterator[NodeObservation]:
+    """Yield what is known of each node: what was observed first, the newest before others, then files and outputs."""
+    by_node: dict[str, list[NodeObservation]] = {}
+    for _, each in saved:
+        by_node.setdefault(each.node, []).append(each)
+    known = {name for each in facts.objects if each.kind == "Node" and (name := each.name)}
+    places = nodes.Places(
+        nodes=frozenset(known | by_node.keys()),
+        hosts=facts.hosts,
+        pods=bundles.pod_nodes(facts.objects),
+        folder=folder,
+    )
     together = nodes.folders_of_several(name for name, _ in facts.files)
     files: dict[str, list[NodeFile]] = {}
     for name, file in facts.files:
-        files.setdefault(nodes.of_file(name, known, together, folder), []).append(file)
-    by_node = {node: [nodes.files_of(node, held)] for node, held in files.items()}
+        files.setdefault(nodes.of_file(name, places, together), []).append(file)
+    for node, held in files.items():
+        by_node.setdefault(node, []).append(nodes.files_of(node, held))
     for name, seen in facts.observed:
-        node = seen.node or nodes.of_output(name, {*known, *by_node}, folder)
+        node = seen.node or nodes.of_output(name, places)
         by_node.setdefault(node, []).append(msgspec.structs.replace(seen, node=node))
     peers = nodes.addresses(facts.objects)
     for parts in by_node.values():
@@ -59,5 +115,5 @@ def _unused(facts: Facts) -> Iterable[Unread]:
         if len(listed) <= NAMED_MOST:
             yield from (Unread(what=name, why=UNUSED, message=reason) for name in listed)
         else:
-            what = names([*listed[:NAMED_MOST], f"{len(listed) - NAMED_MOST:,} more files"])
+            what = names([*listed[:NAMED_MOST], f"{len(listed) - NAMED_MOST:,} more"])
             yield Unread(what=what, why=UNUSED, message=f"each {reason}")

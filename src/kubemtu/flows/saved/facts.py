@@ -47,6 +47,8 @@ class Facts(msgspec.Struct, kw_only=True):
     """Names of files, and what they say of a node; its name is that of the observation, or empty: told by the file."""
     snapshots: list[tuple[str, Snapshot]] = msgspec.field(default_factory=list)
     """Names of files, and the snapshots that they hold."""
+    hosts: dict[str, str] = msgspec.field(default_factory=dict)
+    """Folders, and the names of the hosts on which what lies in them was collected."""
     patches: set[str] = msgspec.field(default_factory=set)
     """Files that a kustomization names as patches."""
     unread: list[Unread] = msgspec.field(default_factory=list)

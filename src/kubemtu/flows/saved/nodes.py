@@ -19,48 +19,81 @@ _ROOTS: Final = frozenset({"etc", "run", "var", "proc", "sys", "usr", "host", "r
 _DEFAULT: Final = {("default", 4): "0.0.0.0/0", ("default", 6): "::/0"}
 _SAYS: Final = re.compile(  # what people add to a node's name when they save what a command printed there
     r"(?:(?:^|[-_. ]+)(?:ip|link|links|iplink|addr|address|addrs|ipaddr|ipaddrshow|iplinkshow|route|routes|iproute|rule"
-    r"|routeshow|a|r|l|d|j|s|show|list|ifconfig|node|mtu|nics?|network|netns|details?|output|out|text|json|all|table"
-    r"|main|cmd|stdout))+$",
+    r"|routeshow|a|r|l|d|j|s|show|list|ifconfig|node|mtu|nics?|network(?:ing)?|systeminfo|netns|details?|output|out|text|json|all|table"
+    r"|main|cmd|stdout|\d{4}-\d\d-\d\d(?:_\d\d){3}))+$",
     re.IGNORECASE,
 )
 
 
-def of_file(name: str, known: Collection[str], together: Collection[str], folder: str) -> str:
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """By what a file tells its node: names of Nodes, hosts of folders, nodes of pods, and what all of it lies in."""
+
+    nodes: frozenset[str]
+    hosts: Mapping[str, str]
+    pods: Mapping[str, str]
+    folder: str
+
+    def told(self, path: PurePosixPath) -> str:
+        """Return the node that the path tells by a host, a Node or a pod of the node's own network; empty: none."""
+        for parent in path.parents:
+            if host := self.hosts.get("" if str(parent) == "." else str(parent)):
+                return self._node(host)
+        for part in reversed(path.parts):
+            if part in self.nodes:
+                return part
+        found = [node for node in self.nodes if _stands_in(node, str(path))]
+        if found:
+            return max(found, key=len)
+        pod = max((pod for pod in self.pods if _stands_in(pod, str(path))), key=len, default="")
+        return self.pods.get(pod, "")
+
+    def _node(self, host: str) -> str:
+        """Return the Node that a host is: one may have its domain in its name, and the other not."""
+        if host in self.nodes:
+            return host
+        short = host.partition(".")[0]
+        alike = [node for node in self.nodes if node.partition(".")[0] == short]
+        return alike[0] if len(alike) == 1 else host
+
+
+def of_file(name: str, places: Places, together: Collection[str]) -> str:
     """Return the node that a file of a node is of.
 
-    Named is it by a part of its path, if one is a node's name; by the folder in which the tree of a node was copied, or
-    in which several of its files lie (`together`: such folders); else by the file. `folder` is what all of it lies in.
+    Told is it by its path, by the folder in which the tree of a node was copied, or in which several of its files lie
+    (`together`: such folders); else by the file's own name.
     """
     path = PurePosixPath(name)
-    if node := _known(path, known):
+    if node := places.told(path):
         return node
     parts = path.parts[:-1]
     root = next((at for at, part in enumerate(parts) if part in _ROOTS), None)
     if root is not None:
-        return parts[root - 1] if root else folder
+        return parts[root - 1] if root else places.folder
     if NODE_OWN.fullmatch(path.name) is not None and str(path.parent) in together:
-        return path.parent.name or folder
+        return path.parent.name or places.folder
     return path.stem
 
 
-def of_output(name: str, known: Collection[str], folder: str) -> str:
+def of_output(name: str, places: Places) -> str:
     """Return the node that a saved output is of: as `of_file`, but a file is seldom named after its node alone."""
     path = PurePosixPath(name)
-    if node := _known(path, known):
+    if node := places.told(path):
         return node
     for part in (path.name.removesuffix(path.suffix) if path.suffix else path.name, *reversed(path.parts[:-1])):
         if left := _SAYS.sub("", part):
             return left
-    return folder
+    return places.folder
 
 
-def _known(path: PurePosixPath, known: Collection[str]) -> str:
-    """Return the node whose name is a part of the path, the innermost, or stands in one; empty: none."""
-    for part in reversed(path.parts):
-        if part in known:
-            return part
-    found = [node for node in known if re.search(rf"(?<![\w.]){re.escape(node)}(?![a-zA-Z0-9])", str(path))]
-    return max(found, key=len, default="")
+def _stands_in(name: str, path: str) -> bool:
+    """Say whether a name stands in a path as a word of its own."""
+    at = path.find(name)
+    while at >= 0:
+        before, after = path[at - 1 : at], path[at + len(name) : at + len(name) + 1]
+        if not (before.isalnum() or before == "." or after.isalnum()):
+            return True
+        at = path.find(name, at + 1)
+    return False
 
 
 def folders_of_several(names: Iterable[str]) -> frozenset[str]:
@@ -78,6 +111,7 @@ def joined(parts: Iterable[NodeObservation]) -> NodeObservation:
     first, *others = parts
     whole = first
     for each in others:
+        differing = _differing(whole.links, each.links)
         whole = msgspec.structs.replace(
             whole,
             links=_links(whole.links, each.links),
@@ -86,7 +120,7 @@ def joined(parts: Iterable[NodeObservation]) -> NodeObservation:
             ports=_by(whole.ports, each.ports, lambda one: one.host_link),
             files=_by(whole.files, each.files, lambda one: one.path),
             journals=_by(whole.journals, each.journals, lambda one: one.name),
-            errors=tuple(dict.fromkeys((*whole.errors, *each.errors))),
+            errors=tuple(dict.fromkeys((*whole.errors, *each.errors, *differing))),
             host_pins=tuple(dict.fromkeys((*whole.host_pins, *each.host_pins))),
             kernel=whole.kernel or each.kernel,
             observed_at=whole.observed_at or each.observed_at,
@@ -107,6 +141,14 @@ def _links(old: tuple[Link, ...], new: tuple[Link, ...]) -> tuple[Link, ...]:
         known = held.get(link.name)
         held[link.name] = link if known is None else _link(known, link)
     return tuple(held.values())
+
+
+def _differing(old: tuple[Link, ...], new: tuple[Link, ...]) -> Iterator[str]:
+    """Say of each interface that has two MTUs, as where outputs are of two moments, which is taken."""
+    held = {link.name: link.mtu for link in old}
+    for link in new:
+        if link.mtu != held.get(link.name, link.mtu):
+            yield f"{link.name} has {held[link.name]} in one file and {link.mtu} in another: the former is taken"
 
 
 def _link(known: Link, other: Link) -> Link:

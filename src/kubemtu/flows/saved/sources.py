@@ -6,9 +6,8 @@ All of it together is held within `bounds`. What a name alone says to be of no u
 import contextlib
 import io
 import itertools
-import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 import msgspec
@@ -16,22 +15,12 @@ import msgspec
 from kubemtu import files
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.text import printable
-from kubemtu.flows.saved import archives, bounds
+from kubemtu.flows.saved import archives, bounds, bundles
 from kubemtu.flows.saved.bounds import Bounds, Enough
 from kubemtu.flows.saved.facts import Facts
 
 STANDARD_INPUT: Final = Path("-")
 PIPE_SECONDS = 60.0  # in which whoever writes into `--from <(kubectl get ...)` must say something
-_LOG: Final = re.compile(r"\.log(?:\.|$)|^logs?\.txt$|^(?:current|previous)(?:\.|$)", re.IGNORECASE)
-_SECRET: Final = re.compile(r"^secrets?(?:\.|$)", re.IGNORECASE)
-_OTHER: Final = frozenset(
-    {
-        *(".go", ".py", ".pyc", ".js", ".ts", ".sh", ".tmpl", ".tpl", ".lock", ".sum", ".html", ".css"),
-        *(".so", ".o", ".a", ".bin", ".exe", ".whl", ".jar", ".rpm", ".deb", ".iso", ".img", ".qcow2"),
-        *(".png", ".jpg", ".jpeg", ".gif", ".svg", ".ico", ".pdf", ".pcap", ".pb", ".pprof", ".db"),
-        *(".pem", ".crt", ".key", ".p12", ".jks", ".kubeconfig"),
-    }
-)
 
 
 class SavedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,19 +57,6 @@ def entries(path: Path, facts: Facts) -> Iterator[SavedFile]:
         raise UsageError(f"{_named(path)} {_unreadable(why)}.") from why
     except Enough as why:
         facts.skip(name, str(why))
-
-
-def passed_over(name: str) -> str:
-    """Say why a file of that name is not opened, to be put after its name; empty: it is."""
-    parts = PurePosixPath(name).parts
-    if any(part.startswith(".") for part in parts):
-        return "is hidden"
-    if any(_SECRET.search(part) for part in parts):
-        return "may hold credentials, and nothing of them is needed"
-    if _LOG.search(parts[-1]) or "logs" in parts[:-1]:
-        return "is a log"
-    suffix = PurePosixPath(name).suffix.lower()
-    return f"ends in {suffix}, as nothing does that is of use here" if suffix in _OTHER else ""
 
 
 def _named(path: Path) -> str:
@@ -125,7 +101,7 @@ def _folder(folder: Path, facts: Facts, counted: Bounds) -> Iterator[SavedFile]:
 
 
 def _of_folder(each: Path, name: str, waiting: list[Path], facts: Facts, counted: Bounds) -> Iterator[SavedFile]:
-    if reason := passed_over(name):
+    if reason := bundles.passed_over(name):
         facts.leave(name, reason)
         return
     try:
@@ -175,7 +151,9 @@ def _archive(
         for member in archives.members(stream, name, counted):
             label = _label(member.name)
             inner = f"{before}{label or printable.one_line(member.name)[:200]}"
-            reason = member.unlike or (passed_over(label) if label else "has a name that leads out of its archive")
+            reason = member.unlike or (
+                bundles.passed_over(label) if label else "has a name that leads out of its archive"
+            )
             if reason or member.open is None:
                 facts.leave(inner, reason)
                 continue
