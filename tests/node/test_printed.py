@@ -1,5 +1,6 @@
 """What `ip`, `ifconfig` and busybox print of a real namespace, read back, against what the kernel says by netlink."""
 
+import json
 import shutil
 import subprocess
 
@@ -7,9 +8,11 @@ import msgspec
 import pytest
 from tests.support.rigs import Rig, RigMaker, run
 
+from kubemtu.cli import output
 from kubemtu.core import net
-from kubemtu.core.printed import outputs
+from kubemtu.core.printed import node_show, observation, outputs, values
 from kubemtu.node import observe
+from kubemtu.node.change import single
 from kubemtu.node.kernel import links, netlink
 
 pytestmark = pytest.mark.netns
@@ -131,4 +134,30 @@ def test_small_tools_say_the_kernels_mtus(rig: Rig, command: str) -> None:
         link.name: (link.mtu, link.up) for link in kernels(rig).links
     }
     assert seen.remarks == ()
-    assert "other ends" in seen.lacks
+    assert seen.endless == {link.name for link in seen.links}
+
+
+def test_what_node_show_prints_is_the_kernels_both_ends(rig: Rig) -> None:
+    truth = kernels(rig)
+    shown = node_show.parse(json.loads(output.WRITERS["json"](single.view(truth, rig.rule, ()))))
+    details = outputs.parse(printed(rig, "ip", "-j", "-d", "link"))
+    routes = outputs.parse(printed(rig, "sh", "-c", "ip route; ip -6 route"))
+    both = values.joined([("show", shown), ("link", details), ("route", routes)])
+    seen = observation.observed("node-1", both, peers=("192.168.77.9", "203.0.113.5"), rules=rig.rule)
+    facts = [(port.host_link, port.host_index, port.host_mtu, port.netns, port.pod_mtu) for port in seen.ports]
+    assert facts == [(port.host_link, port.host_index, port.host_mtu, port.netns, port.pod_mtu) for port in truth.ports]
+    assert [facts[0][-1], facts[1][2]] == [1500, 1450]
+    assert seen.links == truth.links
+    assert set(seen.routes) == set(truth.routes)
+    assert seen.errors == ()
+
+
+def test_uplinks_are_those_that_the_kernel_looks_up(rig: Rig) -> None:
+    peers = ("192.168.77.9", "198.51.100.7", "8.8.8.8", "2001:db8:1::7", "2001:db8::9")
+    truth = rig.inside(lambda: observe.observe("node-1", ports=rig.rule, peers=peers))
+    text = printed(rig, "sh", "-c", "ip -d a; ip route; ip -6 route")
+    seen = observation.observed("node-1", outputs.parse(text), peers=peers, rules=rig.rule)
+
+    assert {(way.device, way.mtu, way.route_mtu) for way in seen.uplinks} == {
+        (way.device, way.mtu, way.route_mtu) for way in truth.uplinks
+    }

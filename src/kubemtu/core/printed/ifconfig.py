@@ -54,8 +54,6 @@ def links(lines: Iterable[tuple[int, str]], remarks: Remarks) -> tuple[list[Prin
             found[-1] = _typed(found[-1], title[1])
         elif line.strip() and not line[:1].isspace():
             remarks.add(f"is not understood: {values.quoted(line)}", number)
-    if found:
-        remarks.lacks.add("other ends")
     return found, held
 
 
@@ -67,11 +65,13 @@ def _take(
         what = "is no name of a link" if mtu is not None else f"has the MTU {values.quoted(size)}"
         remarks.add(f"{values.quoted(name)} {what}", line)
     elif len(found) < values.LINKS_MOST:
-        found.append(PrintedLink(index=0, name=name, mtu=mtu, up=up, link_type=link_type))
+        found.append(PrintedLink(index=0, name=name, mtu=mtu, up=up, ends=False, link_type=link_type))
 
 
 def _typed(link: PrintedLink, title: str) -> PrintedLink:
-    return PrintedLink(index=0, name=link.name, mtu=link.mtu, up=link.up, link_type=TYPES.get(title, "none"))
+    return PrintedLink(
+        index=0, name=link.name, mtu=link.mtu, up=link.up, ends=False, link_type=TYPES.get(title, "none")
+    )
 
 
 def _length(rest: str) -> int | None:

@@ -146,6 +146,9 @@ def _routes(entries: Sequence[Mapping[str, object]], remarks: Remarks) -> list[n
     """Return the unicast routes of the main table, one for each device of a route."""
     found: list[PrintedRoute] = []
     for entry in entries:
+        if "cache" in entry or "lladdr" in entry or "state" in entry:
+            remarks.add("an answer of `ip route get`, and what `ip neigh` prints, is no route: it was not used")
+            continue
         if entry.get("type", "unicast") != "unicast" or entry.get("table", "main") not in {"main", "254", 254}:
             continue
         via = _mapping(entry.get("via"))

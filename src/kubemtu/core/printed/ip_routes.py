@@ -19,6 +19,8 @@ _TYPE = "|".join(sorted(TYPES))
 TO = r"default|0/[0-9]{1,2}|(?=[0-9a-fA-F]*+[.:])[0-9a-fA-F.:]{2,45}+(?:/[0-9]{1,3})?"
 HEAD = re.compile(rf"(?:Deleted )?(?:({_TYPE}) )?({TO})(?= |\s*$)(.*)")
 NEXT_HOP = re.compile(r"\s+nexthop\s(.*)")
+BEGINS = re.compile(rf"(?:(?:{_TYPE}) )?(?:{TO}) +(?:via|dev|proto|scope|metric|src|nhid|table|encap|tos|onlink)\b")
+NEIGHBOUR = re.compile(r" lladdr | (?:REACHABLE|STALE|DELAY|PROBE|FAILED|INCOMPLETE|PERMANENT|NOARP)\s*$")
 LOOKUP = re.compile(r"\s+cache\b")  # what `ip route get` prints below its answer
 TABLE = re.compile(r"Kernel IP(v6)? routing table")
 
@@ -35,6 +37,10 @@ def routes(lines: Iterable[tuple[int, str]], remarks: Remarks) -> list[PrintedRo
             words = head[3].split()
             shows_mtu |= "mtu" in words
             of_busybox |= " scope link" in line and " proto " not in line
+            if NEIGHBOUR.search(line):
+                remarks.add("is a neighbour, no route: it was not used", number)
+                pending = None
+                continue
             other = head[1] not in {None, "unicast"} or _first(words, "table") not in {None, "main", "254"}
             pending = None if other else (number, head[2], [words])
         elif hop is not None:

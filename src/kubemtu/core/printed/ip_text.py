@@ -22,7 +22,7 @@ KIND = re.compile(r"[a-z][a-z0-9_.-]*")
 NO_KIND = frozenset({"inet", "inet6", "alias", "altname", "vf", "prog/xdp", "valid_lft"})
 
 
-class _Block(msgspec.Struct):
+class _LinkLines(msgspec.Struct):
     """One link while its lines are read."""
 
     line: int
@@ -42,7 +42,7 @@ def links(lines: Iterable[tuple[int, str]], remarks: Remarks) -> tuple[list[Prin
     """Read lines (number, text) of `ip link`, `ip addr` or both; what is no such line becomes a remark."""
     found: list[PrintedLink] = []
     held: list[Address] = []
-    block: _Block | None = None
+    block: _LinkLines | None = None
     for number, whole in lines:
         for line in _unfolded(whole):
             head = HEAD.match(line)
@@ -64,10 +64,10 @@ def _unfolded(line: str) -> Iterator[str]:
     yield from re.split(r"\\(?=\s)", line)
 
 
-def _begin(number: int, head: re.Match[str]) -> _Block:
+def _begin(number: int, head: re.Match[str]) -> _LinkLines:
     name, _, parent = head[2].rpartition("@") if "@" in head[2] else (head[2], "", "")
     words = head[4].split()
-    return _Block(
+    return _LinkLines(
         line=number,
         index=int(head[1]),
         name=name,
@@ -82,7 +82,7 @@ def _pairs(words: list[str]) -> dict[str, str]:
     return dict(reversed(list(itertools.pairwise(words))))
 
 
-def _continue(block: _Block, number: int, words: list[str], held: list[Address], remarks: Remarks) -> None:
+def _continue(block: _LinkLines, number: int, words: list[str], held: list[Address], remarks: Remarks) -> None:
     if not words:
         return
     first = words[0]
@@ -101,7 +101,7 @@ def _is_kind(first: str) -> bool:
     return first not in NO_KIND and KIND.fullmatch(first) is not None and not first.endswith("_slave")
 
 
-def _close(block: _Block | None, found: list[PrintedLink], remarks: Remarks) -> None:
+def _close(block: _LinkLines | None, found: list[PrintedLink], remarks: Remarks) -> None:
     if block is None or len(found) >= values.LINKS_MOST:
         return
     said = block.words.get("mtu")
@@ -110,7 +110,7 @@ def _close(block: _Block | None, found: list[PrintedLink], remarks: Remarks) -> 
         what = f"the MTU {values.quoted(said)}" if values.is_name(block.name) else "a name that no link can have"
         remarks.add(f"{values.quoted(block.name)} has {what}", block.line)
         return
-    parent = _parent(block, remarks)
+    ends = "group" in block.words
     master = block.words.get("master")
     netnsid = block.about.get("link-netnsid")
     found.append(
@@ -120,9 +120,10 @@ def _close(block: _Block | None, found: list[PrintedLink], remarks: Remarks) -> 
             mtu=mtu,
             up=block.up,
             master=master if values.is_name(master) else None,
-            parent=parent,
+            parent=_parent(block.parent, ends=ends),
             netnsid=_netnsid(netnsid) if netnsid is not None else None,
             netns=block.about.get("link-netns"),
+            ends=ends,
             kind=block.kind if block.detailed else None,
             link_type=block.link_type,
             vxlan=block.vxlan,
@@ -130,15 +131,10 @@ def _close(block: _Block | None, found: list[PrintedLink], remarks: Remarks) -> 
     )
 
 
-def _parent(block: _Block, remarks: Remarks) -> str | int | None:
-    if (index := OF_INDEX.fullmatch(block.parent)) is not None:
+def _parent(text: str, *, ends: bool) -> str | int | None:
+    if (index := OF_INDEX.fullmatch(text)) is not None:
         return int(index[1])
-    if not block.parent or block.parent == "NONE":
-        return None
-    if "group" not in block.words:
-        remarks.lacks.add("other ends")
-        return None
-    return block.parent
+    return text if ends and text not in {"", "NONE"} else None
 
 
 def _netnsid(text: str) -> int:

@@ -14,9 +14,12 @@ LINE_MOST = 65_536  # characters of a line of text; JSON stands in one line
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 PROMPT = re.compile(r"\[?(?:[\w.-]++@([\w.-]++)[^#$%>]{0,200}+[#$%>] |[#$%+>] |[^\s#$]++[#$] )(.*)")
 COMMAND = re.compile(
-    r"(?:sudo |busybox )*+(?:\S*/)?(?:ip(?: -\S+)*+ [a-z]|ifconfig\b|route\b|netstat\b|hostname\b)|#{2,} |={2,}|-{3,}"
+    r"(?:sudo |busybox )*+(?:\S*/)?(?:ip(?: -\S+)*+ [a-z]|ifconfig\b|route\b|netstat\b|hostname\b)|## |==|---|```"
 )
 BRIEF = re.compile(r"\S+\s+(?:UP|DOWN|UNKNOWN|LOWERLAYERDOWN|DORMANT|TESTING|NOTPRESENT)(?:\s|$)")
+MANIFEST = re.compile(r"(?:apiVersion|kind):")
+JSON = re.compile(r'"(?:ifindex|ifname|dst)"\s*:')
+JSON_OBJECT = re.compile(r'"(?:apiVersion|kind)"\s*:')
 NO_MTUS = "`ip -br` shows no MTUs: `ip -d link` does"
 
 
@@ -24,10 +27,15 @@ def recognise(text: str) -> Literal["ip", "ip -j", ""]:
     """Say whether a text is an output of `ip`, `ifconfig` or `route` ("ip"), JSON of `ip -j`, or neither ("")."""
     for count, (_, line) in enumerate(_lines(text)):
         kind = _kind(line)
-        if kind is not None and kind != "json":
-            return "ip"
+        if MANIFEST.match(line):
+            return ""
         if kind == "json":
-            return "ip -j" if re.search(r'"(?:ifindex|ifname|dst)"\s*:', text[:LINE_MOST]) else ""
+            begin = text[: 2 * LINE_MOST]
+            return "ip -j" if JSON.search(begin) and not JSON_OBJECT.search(begin) else ""
+        if kind == "routes" and not ip_routes.BEGINS.match(line):
+            continue
+        if kind is not None:
+            return "ip"
         if BRIEF.match(line):
             return "ip"
         if count > LOOK_MOST:

@@ -14,13 +14,15 @@ from kubemtu.core import net
 from kubemtu.core.text import printable, wording
 
 LINKS_MOST = 50_000  # of one output; a node has a few hundred
+TWINS_MOST = 16  # routes to one destination by one device
 REMARKS_MOST = 20  # sentences about one output; what is wrong a thousand times is said often enough
 MTU_MOST = 2**31 - 1  # IFLA_MTU is an int in the kernel (include/linux/netdevice.h), a tun may have 65535, lo 65536
 NAME = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}")  # net/core/dev.c, dev_valid_name: fewer than IFNAMSIZ bytes
+UNNUMBERED = 1 << 32  # in order behind every link that has an index
 OTHER_NAMESPACE = -1
 """A namespace that has no number here: NETNSA_NSID_NOT_ASSIGNED in include/uapi/linux/net_namespace.h."""
-Lack = Literal["other ends", "route MTUs", "route locks"]
-"""What a tool does not show of anything: other ends of links rightly, MTUs of routes, whether those are locked."""
+Lack = Literal["route MTUs", "route locks"]
+"""What a tool does not show of any route: its MTU, or whether that is locked."""
 KIND_OF_TYPE = {"ipip": "ipip", "sit": "sit", "gre": "gre", "tunnel6": "ip6tnl", "gre6": "ip6gre"}
 """Kinds of devices by the link type that tools print without details (iproute2, lib/ll_types.c)."""
 
@@ -52,17 +54,21 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses of the links."""
     namespaces: Mapping[str, str] = {}
     """Name of the namespace that the other end of a link is in, by the link's name, where it is printed."""
+    ports: tuple[net.PodPort, ...] = ()
+    """Pod ports whose both ends somebody saw."""
     undetailed: frozenset[str] = frozenset()
     """Names of the links whose kind was not printed: it is inferred, or empty."""
+    endless: frozenset[str] = frozenset()
+    """Names of the links whose other end is not printed, or wrongly, whatever they are."""
     lacks: frozenset[Lack] = frozenset()
-    """What the tool shows of no link or route."""
+    """What the tool shows of no route."""
     remarks: tuple[str, ...] = ()
     """What was not understood, a sentence each."""
 
     @property
     def says(self) -> bool:
         """False when nothing of it can be used."""
-        return bool(self.links or self.routes or self.addresses)
+        return bool(self.links or self.routes or self.addresses or self.ports)
 
 
 class PrintedLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +82,7 @@ class PrintedLink(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | int | None = None  # what stands behind @, or its index
     netnsid: int | None = None  # of the parent
     netns: str | None = None
+    ends: bool = True  # False: the tool shows no other ends, or wrongly
     kind: str | None = None
     link_type: str = ""
     vxlan: net.Vxlan | None = None
@@ -141,6 +148,7 @@ def output(
         addresses=tuple(dict.fromkeys(addresses)),
         namespaces={each.name: each.netns for each in by_name.values() if each.netns},
         undetailed=frozenset(each.name for each in by_name.values() if each.kind is None),
+        endless=frozenset(each.name for each in by_name.values() if not each.ends),
         lacks=frozenset(noted.lacks),
         remarks=noted.sentences,
     )
@@ -198,17 +206,19 @@ def joined(outputs: Iterable[tuple[str, Output]]) -> Output:
     """
     links: dict[str, tuple[str, net.Link]] = {}
     undetailed: set[str] = set()
+    endless: set[str] = set()
+    ports: dict[str, net.PodPort] = {}
     namespaces: dict[str, str] = {}
     routes: dict[net.Route, frozenset[Lack]] = {}  # with what no output that has it shows
     addresses: dict[Address, None] = {}
     remarks = Remarks()
     lacks: set[Lack] = set()
     for source, each in outputs:
-        lacks |= each.lacks & {"other ends"}
         for route in each.routes:
             routes[route] = routes.get(route, each.lacks) & each.lacks
         namespaces |= each.namespaces
         addresses |= dict.fromkeys(each.addresses)
+        ports = {port.host_link: port for port in each.ports} | ports
         for sentence in each.remarks:
             remarks.add(f"{source}: {sentence}")
         for link in each.links:
@@ -218,34 +228,47 @@ def joined(outputs: Iterable[tuple[str, Output]]) -> Output:
                     f"{link.name} has MTU {known[1].mtu} in {known[0]} and {link.mtu} in {source}: the first was "
                     "taken, so leave only the newer file there"
                 )
-            better = known is None or (link.name in undetailed and link.name not in each.undetailed)
+            better = known is None or _gaps(link.name, each) < (link.name in undetailed) + (link.name in endless)
             if better:
                 links[link.name] = (source, link if known is None else msgspec.structs.replace(link, mtu=known[1].mtu))
-                undetailed.discard(link.name)
-                undetailed |= each.undetailed & {link.name}
+                undetailed = (undetailed - {link.name}) | (each.undetailed & {link.name})
+                endless = (endless - {link.name}) | (each.endless & {link.name})
     kept = _without_twins(routes)
     lacks |= {"route MTUs" for each in kept if each.mtu is None and "route MTUs" in routes[each]}
     lacks |= {"route locks" for each in kept if each.mtu and not each.locked and "route locks" in routes[each]}
     return Output(
-        links=tuple(link for _, link in links.values()),
+        links=tuple(sorted((link for _, link in links.values()), key=lambda link: link.index or UNNUMBERED)),
         routes=kept,
         addresses=tuple(addresses),
         namespaces=namespaces,
+        ports=tuple(ports.values()),
         undetailed=frozenset(undetailed),
+        endless=frozenset(endless),
         lacks=frozenset(lacks),
         remarks=remarks.sentences,
     )
 
 
+def _gaps(name: str, output: Output) -> int:
+    return (name in output.undetailed) + (name in output.endless)
+
+
 def _without_twins(routes: Iterable[net.Route]) -> tuple[net.Route, ...]:
-    """Leave out routes that another output shows with MTU or lock: busybox shows neither, JSON no lock."""
-    known = {_key(each) for each in routes if each.mtu is not None}
-    locked = {(_key(each), each.mtu) for each in routes if each.locked}
+    """Leave out routes of which another output says more: busybox shows no MTU, JSON no lock, node show no gateway."""
+    alike: dict[tuple[int, str, str], list[net.Route]] = {}
+    for each in routes:
+        alike.setdefault(_key(each), []).append(each)
     return tuple(
         each
         for each in routes
-        if (_key(each) not in known if each.mtu is None else each.locked or (_key(each), each.mtu) not in locked)
+        if len(twins := alike[_key(each)]) > TWINS_MOST or not any(_says_more(other, each) for other in twins)
     )
+
+
+def _says_more(other: net.Route, route: net.Route) -> bool:
+    """Say whether everything that a route says stands in the other one too, and more."""
+    pairs = ((getattr(other, name), getattr(route, name)) for name in ("gateway", "mtu", "locked", "advmss"))
+    return other != route and all(not less or more == less for more, less in pairs)
 
 
 def _key(route: net.Route) -> tuple[int, str, str]:
