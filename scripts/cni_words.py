@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src/kubemtu"
-WORDS = re.compile(r"flannel|calico|\bcali\b|canal|cilium|felix|tigera|weave|\bantrea|\bcni0\b", re.IGNORECASE)
+WORDS = re.compile(
+    r"flannel|calico|\bcali\b|canal|cilium|felix|tigera|weave|\bantrea|kube-?ovn|\bcni0\b", re.IGNORECASE
+)
 CITATION = re.compile(r"\b(?:projectcalico/calico|flannel-io/flannel|cilium/cilium)\b(?:#\d+|:\s+[\w./{},-]+)?")
 ALLOWED = {
     "core/codes.py": "the catalogue tells its reader by which CNI a finding can come; nothing is decided by it",

@@ -14,6 +14,7 @@ from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide
 
 CANAL = "ConfigMap kube-system/canal-config"
+ANTREA = "ConfigMap kube-system/antrea-config"
 FLANNEL = "ConfigMap kube-flannel/kube-flannel-cfg"
 ROWS = [
     ("canal-a.yaml", "canal", rf"""{CANAL}, cni_network_config: '' -> 'mtu": 1300,\n      "'"""),
@@ -22,6 +23,9 @@ ROWS = [
     ("calico-manifest.yaml", "calico", "ConfigMap kube-system/calico-config, veth_mtu: '' -> '130'"),
     ("calico-operator-1400.yaml", "calico", "Installation default, mtu: '4' -> '3'"),
     ("flannel.yaml", "flannel", rf"""{FLANNEL}, net-conf.json: '' -> ',\n    "MTU": 1350'"""),
+    ("antrea.yaml", "antrea", f"{ANTREA}, antrea-agent.conf: '' -> '130'"),
+    ("antrea-0.13.yaml", "antrea", rf"{ANTREA}-0d1e2f3a4b, antrea-agent.conf: '' -> 'defaultMTU: 1300\n'"),
+    ("kube-ovn-1.8.yaml", "kube-ovn", "DaemonSet kube-system/kube-ovn-cni, 6: 'None' -> '--mtu=1300'"),
 ]
 
 
@@ -29,7 +33,7 @@ ROWS = [
 def test_a_cni_through_the_driver(shape: str, name: str, edit: str) -> None:
     bodies = [body for body in yaml.safe_load_all((shapes.HERE / shape).read_text()) if body]
     snapshot = Snapshot(source="a test", offline=True, objects=tuple(Object.of(body) for body in bodies))
-    ran = run_cni(snapshot, 1300, 1400)
+    ran = run_cni(snapshot, 1300, 1450)
     assert ran.state.name == name
     assert ran.report.cni == name
     assert ran.edits == (edit,)

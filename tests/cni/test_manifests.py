@@ -53,6 +53,11 @@ READ: list[tuple[str, str, str, str, int | None, int | None, list[str]]] = [
         None,
         ["MTU119"],
     ),
+    ("antrea.yaml", "antrea", "encap", "geneve", None, None, []),
+    ("antrea-ipsec.yaml", "antrea", "encap", "gre in ipsec", None, None, []),
+    ("antrea-0.13.yaml", "antrea", "encap", "geneve", None, None, []),
+    ("kube-ovn-0.9.yaml", "kube-ovn", "geneve", "geneve", None, None, []),
+    ("kube-ovn-1.8.yaml", "kube-ovn", "geneve", "geneve", None, None, []),
 ]
 ONE_LINE = (
     '{"name":"k8s-pod-network","cniVersion":"0.3.1","plugins":[{"type":"calico","nodename":"__KUBERNETES_NODE_NAME__",'
@@ -84,6 +89,8 @@ EDITED: list[tuple[str, int, list[str]]] = [
         ["-  mtu: 9000", "+  mtu: 1500", "-  vethuMTU: 8950", "+  vethuMTU: 1450"],
     ),
     ("rke2-canal-wireguard.yaml", 1420, ["+calico:", "+  vethuMTU: 1420"]),
+    ("antrea.yaml", 1450, ["-defaultMTU: 0", "+defaultMTU: 1450"]),
+    ("antrea-0.13.yaml", 1450, ["+defaultMTU: 1450"]),
 ]
 
 

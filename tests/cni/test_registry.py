@@ -114,7 +114,60 @@ kind: HelmChartConfig
 metadata: {name: rke2-canal, namespace: kube-system}
 spec: {valuesContent: "flannel: {mtu: 9000, backend: vxlan, iface: eth1}\\ncalico: {vethuMTU: 8950}\\n"}
 """
-WHOLE = {"canal": CANAL, "calico": CALICO, "operator": OPERATOR, "flannel": FLANNEL, "rke2": RKE2}
+ANTREA = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: antrea-config, namespace: kube-system, labels: {app: antrea}}
+data:
+  antrea-agent.conf: "defaultMTU: 1400\\ntunnelType: gre\\ntrafficEncryptionMode: ipsec\\n"
+  antrea-cni.conflist: '{"plugins": [{"type": "antrea", "mtu": 1450}]}'
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: antrea-agent, namespace: kube-system}
+spec:
+  template:
+    spec:
+      containers: [{name: antrea-agent, image: "antrea:v1.9.0"}]
+      volumes: [{name: a, configMap: {name: antrea-config}}]
+---
+apiVersion: crd.antrea.io/v1beta1
+kind: AntreaAgentInfo
+metadata: {name: n1}
+networkInfo: {podMTU: 1450}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDRs: ["10.0.0.0/24", "fd00::/64"]}
+status: {addresses: [{type: InternalIP, address: "192.0.2.1"}]}
+"""
+KUBE_OVN = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: kube-ovn-cni, namespace: kube-system}
+spec:
+  template:
+    spec:
+      containers:
+      - name: cni-server
+        image: "kube-ovn:v1.11.3"
+        args: ["--mtu=1400", --iface=eth1, --network-type=geneve, --enable-ovn-ipsec=true]
+---
+apiVersion: kubeovn.io/v1
+kind: Subnet
+metadata: {name: ovn-default}
+spec: {mtu: 1500, cidrBlock: "10.16.0.0/16,fd00:10:16::/112"}
+"""
+WHOLE = {
+    "canal": CANAL,
+    "calico": CALICO,
+    "operator": OPERATOR,
+    "flannel": FLANNEL,
+    "rke2": RKE2,
+    "antrea": ANTREA,
+    "kube-ovn": KUBE_OVN,
+}
 JUNK = st.one_of(
     st.none(),
     st.booleans(),
@@ -231,13 +284,15 @@ def test_what_only_later_networks_need_does_not_matter() -> None:
     flannels = "ConfigMap kube-flannel/kube-flannel-cfg"
     assert flannels in registry.irrelevant("canal")
     assert "ConfigMap kube-system/canal-config" not in registry.irrelevant("calico")  # canal comes first
-    assert registry.irrelevant("flannel") == frozenset()
+    assert flannels not in registry.irrelevant("flannel")
+    assert registry.irrelevant([*registry.CNIS][-1]) == frozenset()
 
 
 def test_wants_are_the_union_each_once_and_never_a_secret() -> None:
     wants = registry.wants()
     assert len(wants) == len(set(wants))
     assert {want.kind for want in wants} == {
+        "AntreaAgentInfo",
         "ConfigMap",
         "DaemonSet",
         "FelixConfiguration",
@@ -245,5 +300,13 @@ def test_wants_are_the_union_each_once_and_never_a_secret() -> None:
         "IPPool",
         "Installation",
         "Node",
+        "Subnet",
     }
-    assert all(want.name for want in wants if want.kind == "ConfigMap")
+    assert all(want.name or want.label_selector for want in wants if want.kind == "ConfigMap")
+
+
+def test_a_config_map_of_a_changing_name_is_read_where_its_daemonset_names_it(snapshot: Reading) -> None:
+    named = ANTREA.replace("configMap: {name: antrea-config}", "configMap: {name: antrea-config-2k82d6f6t4}")
+    (want,) = registry.further(snapshot(named).objects)
+    assert str(want) == "ConfigMap kube-system/antrea-config-2k82d6f6t4"
+    assert registry.further(snapshot(ANTREA, CANAL, KUBE_OVN).objects) == ()

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import yaml
 from tests.support import example
+from tests.support import shapes as shapes_of
 
 from kubemtu.core import errors, net
 from kubemtu.core.objects import Object
@@ -132,6 +133,17 @@ async def test_without_the_custom_resources_no_node_was_observed(api: kube_api.A
     assert found.nodes == ()
     assert [entry.what for entry in found.unread] == ["node n1", "node n2", "node n3"]
     assert decide.check(found).verdict == "incomplete"
+
+
+async def test_a_config_map_is_read_that_only_its_daemonset_names(api: kube_api.Api, tmp_path: Path) -> None:
+    bodies = list(yaml.safe_load_all((shapes_of.HERE / "antrea-0.13.yaml").read_text()))
+    bodies[1]["spec"]["selector"] = {"matchLabels": {"k8s-app": "antrea-agent"}}
+    await put(api, Snapshot(source="a shape", objects=tuple(map(Object.of, bodies))))
+    found = await observe.observe(api, now=NOW)
+    assert found.find("ConfigMap", "antrea-config-0d1e2f3a4b") is not None
+    observe.save(found, tmp_path / "snapshot.json")
+    kept = msgspec.json.decode((tmp_path / "snapshot.json").read_bytes(), type=Snapshot)
+    assert kept.find("ConfigMap", "antrea-config-0d1e2f3a4b") is not None
 
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:

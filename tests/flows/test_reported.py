@@ -41,7 +41,7 @@ def said(found: Report, code: str) -> str:
 
 
 def edits(made: Plan) -> dict[str, str | int | None]:
-    return {".".join(step.path): step.after for step in made.steps if isinstance(step, EditValue)}
+    return {".".join(map(str, step.path)): step.after for step in made.steps if isinstance(step, EditValue)}
 
 
 def test_a_literal_for_pods_and_a_key_for_the_tunnels_are_changed_together(files: Files) -> None:

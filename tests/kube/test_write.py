@@ -214,3 +214,63 @@ async def test_a_number_is_not_its_text(scripted: Scripted, stands: object, befo
     async with api:
         with pytest.raises(errors.Conflict):
             await write.edit(api, step(before, 1400))
+
+
+ARGS = ["--enable-mirror=true", "--iface="]
+DAEMONSET = Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name="agent", namespace="kube-system")
+WHERE = ("spec", "template", "spec", "containers", 0, "args")
+
+
+async def daemonset(api: Api, *args: str) -> None:
+    labels = {"app": "agent"}
+    container = {"name": "agent", "image": "agent:v1", "args": list(args)}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container, {"name": "b", "image": "b:v1"}]}}
+    spec = {"selector": {"matchLabels": labels}, "template": template}
+    metadata = {"name": "agent", "namespace": "kube-system"}
+    await api.create({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "spec": spec})
+
+
+async def arguments(api: Api) -> object:
+    found = await api.get(DAEMONSET)
+    assert found is not None
+    assert found.get("spec", "template", "spec", "containers", 1, "name") == "b"
+    return found.get(*WHERE)
+
+
+def argument(index: int, before: str | None, after: str | None) -> EditValue:
+    return EditValue(ref=DAEMONSET, path=(*WHERE, index), before=before, after=after, why="test")
+
+
+async def test_one_item_of_a_list_changes_and_all_others_stay(api: Api) -> None:
+    await daemonset(api, "--mtu=0", *ARGS)
+    edit = argument(0, "--mtu=0", "--mtu=1400")
+    said = "DaemonSet kube-system/agent: spec.template.spec.containers[0].args[0] is '--mtu=1400', was '--mtu=0'"
+    assert await write.edit(api, edit) == said
+    assert await arguments(api) == ["--mtu=1400", *ARGS]
+    await write.edit(api, edit.undo())
+    assert await arguments(api) == ["--mtu=0", *ARGS]
+
+
+async def test_an_item_is_added_to_a_list_and_taken_away(api: Api) -> None:
+    await daemonset(api, *ARGS)
+    edit = argument(2, None, "--mtu=1400")
+    await write.edit(api, edit)
+    assert await arguments(api) == [*ARGS, "--mtu=1400"]
+    await write.edit(api, edit.undo())
+    assert await arguments(api) == ARGS
+
+
+async def test_an_item_that_is_another_by_now(api: Api) -> None:
+    await daemonset(api, *ARGS)
+    with pytest.raises(errors.Conflict, match=r"args\[0\] is '--enable-mirror=true' but was '--mtu=0'"):
+        await write.edit(api, argument(0, "--mtu=0", "--mtu=1400"))
+    with pytest.raises(errors.Malformed, match="leads beyond a list of 2"):
+        await write.edit(api, argument(5, None, "--mtu=1400"))
+    assert await arguments(api) == ARGS
+
+
+async def test_a_list_that_is_none_any_more(api: Api) -> None:
+    await put(api)
+    edit = EditValue(ref=REF, path=("data", "veth_mtu", 0), before="1", after="2", why="test")
+    with pytest.raises(errors.Malformed, match=r"data.veth_mtu is no list any more"):
+        await write.edit(api, edit)

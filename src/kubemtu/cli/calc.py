@@ -207,7 +207,7 @@ def _warnings(mtus: tuple[int, ...], layers: encap.Stack) -> Iterator[str]:
                 f"then write {layer.name}{',' if ':' in layer.name else ':'}encaplimit."
             )
         if layer.name == "geneve":
-            yield "OVN adds 8 bytes of options to Geneve: for OVN-Kubernetes and Kube-OVN write geneve:8."
+            yield "OVN adds 8 bytes of options to Geneve: for whatever runs on OVN write geneve:8."
 
 
 def _padding(layer: encap.Encapsulation, mtu: int, over: int) -> str:

@@ -169,7 +169,9 @@ def edits(config: Object, agent: Ref, said: Said, target: int) -> list[EditValue
     )
 
 
-def edit(ref: Ref, where: tuple[str, ...], before: str | int | None, after: str | int, why: str) -> list[EditValue]:
+def edit(
+    ref: Ref, where: tuple[str | int, ...], before: str | int | None, after: str | int, why: str
+) -> list[EditValue]:
     """Return one edit, or none when nothing would change."""
     return [] if before == after else [EditValue(ref=ref, path=where, before=before, after=after, why=why)]
 

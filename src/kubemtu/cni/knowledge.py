@@ -32,6 +32,14 @@ class CalcKey(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class Mounted(msgspec.Struct, frozen=True, kw_only=True):
+    """A ConfigMap whose name changes with its content, as kustomize makes them; a DaemonSet mounts it."""
+
+    namespace: str
+    daemonset: str
+    prefix: str  # of the ConfigMap's name
+
+
 class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     """One CNI, as everything outside its module knows it."""
 
@@ -43,4 +51,5 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     calc_keys: tuple[CalcKey, ...] = ()
     saved_files: tuple[tuple[str, str], ...] = ()  # how a saved file's name ends, and the path that it has on a node
     words: tuple[str, ...] = ()  # by which a broken document of saved files is taken for one of the pod network
+    mounted: tuple[Mounted, ...] = ()  # what is read besides WANTS, where a DaemonSet names it
     edited: tuple[rights.Rule, ...] = ()  # what a change writes; what is read follows from WANTS

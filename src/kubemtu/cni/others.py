@@ -12,10 +12,6 @@ NAMES = {
     "cilium-cni": "Cilium",
     "ovnkube-node": "OVN-Kubernetes",
     "ovn-k8s-cni-overlay": "OVN-Kubernetes",
-    "antrea-agent": "Antrea",
-    "antrea": "Antrea",
-    "kube-ovn-cni": "Kube-OVN",
-    "kube-ovn": "Kube-OVN",
     "kube-router": "kube-router",
     "weave-net": "Weave Net",
     "aws-node": "the AWS VPC CNI",
@@ -48,7 +44,6 @@ def cilium_subtracts(layers: encap.Stack) -> int:
 
 _CILIUM = (VXLAN, GENEVE, WIREGUARD, ("wireguard", "vxlan"), ("wireguard", "geneve"), IPIP, NONE)
 _OVN = (("geneve:8",), ("esp-transport", "geneve:8"))
-_ANTREA = (VXLAN, GENEVE, ("gretap",), WIREGUARD, NONE)
 
 KNOWLEDGE = Knowledge(
     calc_keys=(
@@ -71,8 +66,6 @@ KNOWLEDGE = Knowledge(
             _OVN,
             note="only its own migration changes it, and reboots the nodes",
         ),
-        CalcKey("Kube-OVN", "DaemonSet kube-system/kube-ovn-cni", "--mtu", "pod", (("geneve:8",), VXLAN)),
-        CalcKey("Antrea", "ConfigMap kube-system/antrea-config", "antrea-agent.conf defaultMTU", "pod", _ANTREA),
         CalcKey(
             "kube-router",
             "ConfigMap kube-system/kube-router-cfg",

@@ -4,10 +4,12 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+import yaml
+
 from kubemtu.core import codes, encap
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import Malformed
-from kubemtu.core.objects import Object, Ref, dotted
+from kubemtu.core.objects import Object, Ref, dotted, type_name
 from kubemtu.core.snapshot import Snapshot
 
 T = TypeVar("T")
@@ -90,6 +92,59 @@ def mtu(said: str | None, out: list[Finding], place: str, *, pasted: bool = Fals
         )
         return None
     return bounded(int(held), out, place)
+
+
+def tree(text: str, out: list[Finding], place: str, effect: str) -> dict[str, object]:
+    """Return the mapping that a text of YAML holds, {} for none; anything else is MTU117, and `effect` ends its clause.
+
+    Empty text and comments alone are an empty mapping.
+    """
+    try:
+        held: object = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as why:
+        out.append(
+            codes.finding(
+                codes.MTU117,
+                place,
+                f"The text is no YAML ({' '.join(str(why).split()):.160}), {effect}.",
+                "Correct the text there.",
+                "error",
+            )
+        )
+        return {}
+    if held is None or isinstance(held, dict):
+        return held or {}
+    out.append(
+        codes.finding(
+            codes.MTU117,
+            place,
+            f"The text is {type_name.get(type(held), 'a value')} where a mapping of keys to values is due, {effect}.",
+            "Correct the text there.",
+            "error",
+        )
+    )
+    return {}
+
+
+def member(values: dict[str, object], key: str, out: list[Finding], place: str) -> int | None:
+    """Read an MTU that a YAML file holds as an integer; None for absent and 0 (automatic).
+
+    Anything else, a number in quotes included, is MTU112: who unmarshals into an integer fails on it.
+    """
+    held = values.get(key)
+    if held is None:
+        return None
+    if isinstance(held, int) and not isinstance(held, bool):
+        return bounded(held, out, f"{place}, {key}")
+    out.append(
+        codes.finding(
+            codes.MTU112,
+            f"{place}, {key}",
+            f"The MTU is {held!r:.40}; only an integer is taken, and the agent exits on anything else.",
+            "Write the number without quotes.",
+        )
+    )
+    return None
 
 
 def stray(place: str, key: str, right: str) -> Finding:

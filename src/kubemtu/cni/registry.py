@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from kubemtu.cni import calico, canal, flannel, multus, others
+from kubemtu.cni import antrea, calico, canal, flannel, kubeovn, multus, others
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.protocol import Cni
 from kubemtu.core import errors, net, objects, rights, snapshot
@@ -20,8 +20,16 @@ from kubemtu.core.text import wording
 
 T = TypeVar("T")
 
-CNIS: dict[str, Cni] = {"canal": canal, "calico": calico, "flannel": flannel}
+CNIS: dict[str, Cni] = {
+    "canal": canal,
+    "calico": calico,
+    "flannel": flannel,
+    "antrea": antrea,
+    "kube-ovn": kubeovn,
+}
 
+_NAME = ("metadata", "name")
+_NAMESPACE = ("metadata", "namespace")
 OTHER = "Other pod networks are not covered yet."
 
 
@@ -131,6 +139,29 @@ def steps(
 def wants() -> tuple[objects.Want, ...]:
     """Return everything that must be read to recognise and describe any of them, each once."""
     return tuple(dict.fromkeys((*(want for cni in CNIS.values() for want in cni.WANTS), *multus.WANTS)))
+
+
+def further(read: Iterable[objects.Object]) -> tuple[objects.Want, ...]:
+    """Return what is to be read besides, now that these objects are known: ConfigMaps that DaemonSets mount."""
+    rules = _each(lambda known: known.mounted)
+    found = []
+    for one in read:
+        here = [rule for rule in rules if (rule.daemonset, rule.namespace) == (one.get(*_NAME), one.get(*_NAMESPACE))]
+        volumes = one.get("spec", "template", "spec", "volumes") if here and one.get("kind") == "DaemonSet" else None
+        names = [
+            name
+            for volume in (volumes if isinstance(volumes, list) else ())
+            if isinstance(name := objects.Object(body={"volume": volume}).get("volume", "configMap", "name"), str)
+        ]
+        found += [
+            objects.Want(
+                kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=rule.namespace, name=name
+            )
+            for rule in here
+            for name in names
+            if name.startswith(rule.prefix)
+        ]
+    return tuple(dict.fromkeys(found))
 
 
 def knowledge() -> tuple[Knowledge, ...]:

@@ -39,12 +39,14 @@ class Encapsulation(msgspec.Struct, frozen=True, kw_only=True):
     """Headers that the underlay carries around one inner IP packet.
 
     `headers` lists them from the outside in, and `trailer` what follows the packet inside the aligned part.
-    `align` is the multiple that inner packet and trailer must fill together; `pad` is the multiple that the sender
-    fills up to as far as its own device's MTU allows. `name` is what `parse` reads.
+    `inside` are headers of a second encapsulation, which the first one encrypts along with the packet (`within`).
+    `align` is the multiple that these, the packet and the trailer must fill together; `pad` is the multiple that the
+    sender fills up to as far as its own device's MTU allows. `name` is what `parse` reads.
     """
 
     name: str
     headers: tuple[Header, ...]
+    inside: tuple[Header, ...] = ()
     trailer: tuple[Header, ...] = ()
     align: int = 1
     pad: int = 1
@@ -57,12 +59,17 @@ class Encapsulation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def over_ipv6(self) -> bool:
         """True when the packets around are IPv6's."""
-        return IPV6 in self.headers
+        return IPV6 in self.headers + self.inside
 
     @property
     def cost(self) -> int:
         """The bytes of all headers and trailers, without padding."""
-        return sum(header.size for header in self.headers + self.trailer)
+        return sum(header.size for header in self.headers + self.inside + self.trailer)
+
+    @property
+    def aligned(self) -> int:
+        """The bytes beside the packet that are aligned, or padded, along with it."""
+        return sum(header.size for header in self.inside + self.trailer)
 
     @property
     def most(self) -> int:
@@ -75,14 +82,13 @@ class Encapsulation(msgspec.Struct, frozen=True, kw_only=True):
         Raises UsageError when `outer` is no MTU, or leaves nothing for a packet.
         """
         check(outer)
-        tail = sum(header.size for header in self.trailer)
-        room = outer - self.cost + tail
-        return self._positive(room - room % self.align - tail, outer)
+        room = outer - self.cost + self.aligned
+        return self._positive(room - room % self.align - self.aligned, outer)
 
     def guaranteed(self, outer: int) -> int:
         """Give the largest inner packet that fits even where the tunnel device's own MTU does not bound the padding."""
-        size = self.inner(outer)
-        return self._positive(size - size % self.pad, outer)
+        size = self.inner(outer) + self.aligned
+        return self._positive(size - size % self.pad - self.aligned, outer) if self.pad > 1 else self.inner(outer)
 
     def outer(self, inner: int) -> int:
         """Give the outer packet's size for an inner packet of `inner` bytes, padding that the format demands included.
@@ -90,7 +96,7 @@ class Encapsulation(msgspec.Struct, frozen=True, kw_only=True):
         Raises UsageError when either is no MTU.
         """
         check(inner)
-        tail = sum(header.size for header in self.trailer)
+        tail = self.aligned
         size = self.cost - tail + -(-(inner + tail) // self.align) * self.align
         if size > LARGEST_MTU:
             raise UsageError(
@@ -100,7 +106,7 @@ class Encapsulation(msgspec.Struct, frozen=True, kw_only=True):
 
     def working(self, outer: int) -> tuple[Header, ...]:
         """List what lies between an outer MTU and `inner` of it, outside in; the sizes add up to the difference."""
-        parts = self.headers + self.trailer
+        parts = self.headers + self.inside + self.trailer
         unused = outer - self.inner(outer) - self.cost
         if unused:
             parts += (Header(f"unused (multiple of {self.align})", unused, "RFC 4303 2.4"),)
@@ -205,6 +211,11 @@ def geneve(outer: Header = IPV4, *, options: int = 0, vlan: bool = False) -> Enc
     )
 
 
+def stt(outer: Header = IPV4) -> Encapsulation:
+    """Describe STT (draft-davie-stt), as Open vSwitch sends it."""
+    return Encapsulation(name="stt", headers=(outer, headers.STT_TCP, headers.STT, headers.ETHERNET))
+
+
 def gre(
     outer: Header = IPV4, *, key: bool = False, seq: bool = False, csum: bool = False, encaplimit: bool = False
 ) -> Encapsulation:
@@ -235,6 +246,21 @@ def wireguard(outer: Header = IPV4) -> Encapsulation:
     """Describe WireGuard; its padding is `pad`, and the head of this module says when it costs anything."""
     return Encapsulation(
         name="wireguard", headers=(outer, headers.UDP, headers.WIREGUARD, headers.WIREGUARD_TAG), pad=WIREGUARD_PAD
+    )
+
+
+def within(outer: Encapsulation, inner: Encapsulation) -> Encapsulation:
+    """Describe an encapsulation whose packets travel inside another one, as one: Geneve in ESP, VXLAN in WireGuard.
+
+    The inner one must not align anything itself: what is encrypted twice has two paddings.
+    """
+    return Encapsulation(
+        name=f"{outer.name}+{inner.name}",
+        headers=outer.headers,
+        inside=outer.inside + inner.headers + inner.inside,
+        trailer=inner.trailer + outer.trailer,
+        align=outer.align,
+        pad=outer.pad,
     )
 
 
@@ -304,6 +330,7 @@ FORMS: Mapping[str, _Form] = {
     "esp-tunnel": _Form(esp_tunnel, ("natt",)),
     "esp-transport": _Form(esp_transport, ("natt",), outer=False),
     "udp": _Form(udp),
+    "stt": _Form(stt),
 }
 OUTERS: Mapping[str, Header] = {"ipv4": IPV4, "ipv6": IPV6}
 
@@ -312,8 +339,12 @@ def parse(text: str, outer: str = "ipv4") -> Encapsulation:
     """Read an encapsulation such as "vxlan", "geneve:8" (bytes of options), "gre:key,seq" or "vxlan:vlan".
 
     `outer` is the family of the packets that carry it, "ipv4" or "ipv6"; those without an outer header ignore it.
-    Raises UsageError when a name, an option or the family is unknown, naming the known ones.
+    "esp-transport+geneve:8" is Geneve within ESP. Raises UsageError when a name, an option or the family is unknown,
+    naming the known ones.
     """
+    first, plus, rest = text.partition("+")
+    if plus:
+        return within(parse(first, outer), parse(rest, outer))
     name, colon, rest = text.strip().lower().partition(":")
     form = FORMS.get(name)
     if form is None:

@@ -35,6 +35,9 @@ ICMP = Header("ICMP echo", 8, "RFC 792")
 
 VXLAN = Header("VXLAN", 8, "RFC 7348 5")
 GENEVE = Header("Geneve", 8, "RFC 8926 3.4")
+# Looks like TCP to NICs, which cut and join it, and has no connection behind it.
+STT_TCP = Header("STT's TCP-like header", 20, "draft-davie-stt-08 3")
+STT = Header("STT", 18, "draft-davie-stt-08 3.1")
 GRE = Header("GRE", 4, "RFC 2784 2.1")
 GRE_CHECKSUM = Header("GRE checksum", 4, "RFC 2784 2.1")
 GRE_KEY = Header("GRE key", 4, "RFC 2890 2")

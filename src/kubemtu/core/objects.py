@@ -185,15 +185,30 @@ def pod_addresses(pod: Object) -> tuple[str, ...]:
     return several or ((single,) if single else ())
 
 
-def placed(body: Mapping[str, object], path: Sequence[str], value: object) -> dict[str, object]:
-    """Return a copy of `body` in which `value` stands at `path`, or nothing when it is None."""
+def placed(body: Mapping[str, object], path: Sequence[str | int], value: object) -> dict[str, object]:
+    """Return a copy of `body` in which `value` stands at `path`, or nothing when it is None.
+
+    A list takes a value at its end as well, behind its last item. Raises Malformed when the path leads through a list
+    that is not there, or beyond its end.
+    """
     key, *rest = path
+    assert isinstance(key, str)  # an object is a mapping
     if rest:
-        inner = body.get(key)
-        return {**body, key: placed(inner if isinstance(inner, dict) else {}, rest, value)}
+        return {**body, key: _placed(body.get(key), rest, value)}
     if value is None:
         return {name: kept for name, kept in body.items() if name != key}
     return {**body, key: value}
+
+
+def _placed(held: object, path: Sequence[str | int], value: object) -> object:
+    key, *rest = path
+    if isinstance(key, str):
+        return placed(held if isinstance(held, dict) else {}, path, value)
+    items = held if isinstance(held, list) else []
+    if not 0 <= key <= len(items) - bool(rest):
+        raise errors.Malformed(f"{dotted(tuple(path))} leads beyond a list of {len(items)}; make a new plan")
+    inner = [_placed(items[key], rest, value)] if rest else [value] if value is not None else []
+    return [*items[:key], *inner, *items[key + 1 :]]
 
 
 def dotted(path: tuple[str | int, ...]) -> str:
@@ -207,3 +222,9 @@ def dotted(path: tuple[str | int, ...]) -> str:
         else:
             out += f".{key}" if out else key
     return out
+
+
+def last(path: tuple[str | int, ...]) -> str:
+    """Return the end of a path as users name it: the key, or the list's with the index."""
+    key = path[-1]
+    return key if isinstance(key, str) else dotted(path[-2:])

@@ -36,6 +36,9 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     """
     began = time.monotonic()
     found, unread = await read.observe(api, wants(), of_many := shapes.shapes())
+    if further := registry.further(found):
+        more, more_unread = await read.observe(api, further)
+        found, unread = (*found, *more), (*unread, *more_unread)
     kept = [one if one.kind in of_many else shapes.slim(one) for one in found if one.kind != mtu.NODES.kind]
     told = [one for one in found if one.kind == mtu.NODES.kind]
     names = [one.name for one in kept if one.kind == NODES.kind]
@@ -93,7 +96,7 @@ def save(snapshot: Snapshot, path: Path) -> None:
     Raises UsageError when the file cannot be written.
     """
     slimmed = msgspec.structs.replace(snapshot, objects=tuple(shapes.slim(one) for one in snapshot.objects))
-    kept = objects.handed(slimmed, wants())
+    kept = objects.handed(slimmed, (*wants(), *registry.further(snapshot.objects)))
     try:
         files.write(path, msgspec.json.format(printable.encode(kept), indent=1) + b"\n")
     except OSError as error:

@@ -4,6 +4,8 @@ An edit touches one key. The object is read first, what stands there is compared
 the resourceVersion that was read, and what the server made of it is compared with what was asked for, key by key.
 """
 
+import itertools
+
 from kubemtu.core import errors
 from kubemtu.core.change import plan
 from kubemtu.core.objects import Object, dotted, placed
@@ -34,9 +36,7 @@ async def edit(api: Api, step: plan.EditValue) -> str:
                 f"made{_last_writer(present)}; see whether that change is wanted, then make a new plan"
             )
         try:
-            written = await api.patch(
-                step.ref, _nested(step.path, step.after), resource_version=present.resource_version
-            )
+            written = await api.patch(step.ref, _nested(present, step), resource_version=present.resource_version)
         except Rejected as refused:
             raise _refused(present, step, refused) from refused
         except errors.Conflict:
@@ -65,8 +65,14 @@ async def _read(api: Api, step: plan.EditValue) -> Object:
 
 def _value(present: Object, step: plan.EditValue) -> object:
     """Return the value at the step's path, or None; every part on the way must be a mapping or absent."""
-    for length in range(1, len(step.path)):
-        present.mapping(*step.path[:length])
+    for length, key in enumerate(step.path[1:], start=1):
+        if isinstance(key, str):
+            present.mapping(*step.path[:length])
+        elif not isinstance(present.get(*step.path[:length]), list):
+            raise errors.Malformed(
+                f"{step.ref}: {dotted(step.path[:length])} is no list any more; see who changed it, then make a new "
+                "plan"
+            )
     return present.get(*step.path)
 
 
@@ -114,9 +120,13 @@ def _same(one: object, other: object) -> bool:
     return type(one) is type(other) and one == other
 
 
-def _nested(path: tuple[str, ...], value: object) -> dict[str, object]:
-    nested: object = value
-    for key in reversed(path):
+def _nested(present: Object, step: plan.EditValue) -> dict[str, object]:
+    """Return what is merged into the object; a list on the way is given whole, as a merge replaces it (RFC 7396)."""
+    keys = tuple(itertools.takewhile(lambda key: isinstance(key, str), step.path))
+    nested: object = step.after
+    if len(keys) < len(step.path):
+        nested = Object(body=placed(present.body, step.path, step.after)).get(*keys)
+    for key in reversed(keys):
         nested = {key: nested}
     assert isinstance(nested, dict)
     return nested

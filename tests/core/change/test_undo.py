@@ -24,7 +24,7 @@ def whole(*steps: plan.Step) -> plan.Plan:
 
 def kinds(steps: tuple[plan.Step, ...]) -> list[str]:
     return [
-        "live" if isinstance(step, plan.Live) else "rollout" if isinstance(step, plan.Rollout) else step.path[-1]
+        "live" if isinstance(step, plan.Live) else "rollout" if isinstance(step, plan.Rollout) else str(step.path[-1])
         for step in steps
     ]
 

@@ -102,3 +102,17 @@ def test_goodput_counts_every_byte_on_the_wire(mtu: int, cost: int, expected: fl
 def test_the_costliest_encapsulation_is_reckoned_with() -> None:
     (below,) = judge(*nodes(nic=9000, tunnel=8940), encapsulation=(encap.wireguard(), encap.vxlan()))
     assert "the path carries 8940" in below.message
+
+
+@pytest.mark.parametrize(("pod", "codes"), [(1400, []), (1442, []), (1443, ["MTU101"]), (1399, ["MTU102"])])
+def test_what_a_cni_leaves_free_by_design_is_not_wasted(pod: int, codes: list[str]) -> None:
+    found = judge(*nodes(pod=pod), encapsulation=(encap.geneve(options=8),), reserves=42, tunnel=None)
+    assert [one.code for one in found] == codes
+
+
+@pytest.mark.parametrize(
+    ("configured", "recommended"), [(None, 1400), (1450, 1400), (1442, 1442), (1400, 1400), (1420, 1420), (1300, 1400)]
+)
+def test_what_a_cni_leaves_free_by_design_is_left_to_it(configured: int | None, recommended: int) -> None:
+    state = example.state(configured, encapsulation=(encap.geneve(options=8),), reserves=42, tunnel=None)
+    assert topology.model(example.cluster(nodes()), state).recommended == recommended

@@ -11,14 +11,15 @@ SCHEMA = "kubemtu.io/plan/v1"
 class EditValue(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="edit"):
     """Change one value of one object of the API and keep every other byte.
 
-    `path` leads from the object's root to the value; `before` is what must stand there now (None: nothing), `after`
+    `path` leads from the object's root to the value, through lists by index (the one behind the last item adds one, and
+    undo takes it away); `before` is what must stand there now (None: nothing), `after`
     what will (None: nothing, the key is removed). Undo swaps the two. Strings are compared byte for byte.
     """
 
     ref: objects.Ref
     """The object."""
-    path: tuple[str, ...]
-    """Keys that lead from the object's root to the value."""
+    path: tuple[str | int, ...]
+    """Keys, and indices of lists, that lead from the object's root to the value."""
     before: str | int | None
     """What must stand there now; null: nothing."""
     after: str | int | None

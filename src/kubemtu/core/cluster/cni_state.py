@@ -18,7 +18,7 @@ class MtuKey(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     ref: objects.Ref
-    path: tuple[str, ...]
+    path: tuple[str | int, ...]
     inside: str = ""  # where in the text at `path`: 'plugins[0].mtu', 'Backend.MTU'
     means: Literal["pod", "base", "tunnel"]
     value: int | None
@@ -39,6 +39,10 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     by_route: bool = False  # pods' routes have that MTU, and their devices more; False: the devices have it
     device_mtu: int | None = None  # with `by_route`, what their devices have; None: what they have now
     subtracts: int | None = None  # bytes that the CNI itself takes off a NIC where no MTU is configured, right or not
+    computed_by: str = (
+        ""  # the daemon that gives each new pod `pod_mtu`, or the NIC less `subtracts`, and writes no file
+    )
+    reserves: int = 0  # bytes beyond the headers that the CNI leaves free by design: pods that do too waste nothing
     conflist_mtu: int | None = None  # the literal that each node's conflist must hold; None: not a literal
     mtu_keys: tuple[MtuKey, ...] = ()  # the first is the one to change
     source: str = ""  # where the MTU is set when no object of the API has a key for it

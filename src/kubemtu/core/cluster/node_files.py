@@ -119,6 +119,18 @@ def of(
     )
 
 
+def computed(found: Rendered | None, path: str | None, gives: int | None, by: str) -> Rendered | None:
+    """Return what new pods get where a daemon decides it that writes no file: `gives`, unless a file says otherwise."""
+    if gives is None or (found is not None and (found.gives is not None or found.refused)):
+        return found
+    if found is None:
+        return Rendered(path=path or "", text="", modified=0, plugins=(), gives=gives, by=by)
+    own = found.plugins[0].get("type") if found.plugins else None
+    if found.taken is not None and found.taken.runs != own:
+        return found  # another plugin makes the interface, whatever this daemon computes
+    return msgspec.structs.replace(found, gives=gives, by=by)
+
+
 def listing(observation: net.NodeObservation, path: str | None) -> list[net.NodeFile]:
     """Return the configurations in the folder of `path`, in the order in which runtimes look at them."""
     folder = path.rpartition("/")[0] + "/" if path else files.CNI_FOLDER

@@ -134,8 +134,8 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The whole pod network, as far as it was seen. MTUs in bytes of the IP packet.
 
     `carries` is what a packet of any pod to any other may have; `recommended` is the same, or less where a tunnel is
-    held below it, or None when nothing is known or when IPv6 could not live on it. `silent` names nodes of the API that
-    were not observed.
+    held below it or the CNI leaves some free by design, or None when nothing is known or when IPv6 could not live on
+    it. `silent` names nodes of the API that were not observed.
     """
 
     state: CniState
@@ -176,6 +176,10 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if not names or any(":" in name or name.replace(".", "").isdecimal() for name in names):
             return ()
         return tuple(node for node in self.nodes if node.seen.links and not any(map(node.seen.link, names)))
+
+    def wastes(self, mtu: int) -> bool:
+        """Return whether pods of that MTU, in bytes, use less of the path than the CNI means them to."""
+        return self.carries is not None and mtu < self.carries - self.state.reserves
 
     @property
     def origin(self) -> policy.Bound | None:
@@ -313,7 +317,7 @@ def _node(
         fits=inner(_own(state, tunnel), path_mtu) if path_mtu is not None and tunnel is not None else None,
         tunnel=tunnel,
         bridge=observation.link(state.bridge) if state.bridge else None,
-        rendered=node_files.of(observation, state.conflist, state.plugin_mtus, runtime=runtime),
+        rendered=_rendered(observation, state, uplink, runtime),
         ports=tuple(sorted(ports, key=_in_order)),  # whatever the kernel's order is, the same is said at every look
         unseen=pods.unseen(observation, here, owners.values()),
         cni_pod=cni_pod,
@@ -322,6 +326,22 @@ def _node(
 
 def _unnamed(port: net.PodPort) -> str:
     return f"netns {port.netns}" if port.netns else f"the pod behind {port.host_link}"
+
+
+def _rendered(
+    observation: net.NodeObservation, state: CniState, uplink: net.Uplink | None, runtime: str
+) -> Rendered | None:
+    found = node_files.of(observation, state.conflist, state.plugin_mtus, runtime=runtime)
+    if not state.computed_by:
+        return found
+    named = next((link for name in state.nic_names if (link := observation.link(name)) is not None), None)
+    nic = named.mtu if named is not None else uplink.mtu if uplink is not None else None
+    computed = nic - state.subtracts if nic is not None and state.subtracts is not None else None
+    if state.pod_mtu is not None:
+        return node_files.computed(found, state.conflist, state.pod_mtu, f"{state.computed_by}, by its configuration")
+    return node_files.computed(
+        found, state.conflist, computed, f"{state.computed_by}, the NIC's {nic} less {state.subtracts}"
+    )
 
 
 def _in_order(port: Port) -> list[tuple[str, int]]:
@@ -372,6 +392,8 @@ def _recommended(carries: int | None, state: CniState, *, ipv6: bool) -> int | N
     if carries is None:
         return None
     best = min(carries, state.fixed) if state.fixed is not None else carries
+    left = best - state.reserves
+    best = state.pod_mtu if state.pod_mtu is not None and left <= state.pod_mtu <= best else left
     return None if ipv6 and best < encap.IPV6_MINIMUM else best
 
 

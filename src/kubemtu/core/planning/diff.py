@@ -8,7 +8,7 @@ import msgspec
 from kubemtu.core.change import migration, undo
 from kubemtu.core.change.plan import EditValue, Live, NodeTarget, Plan, Rollout
 from kubemtu.core.cluster.topology import Topology
-from kubemtu.core.objects import dotted
+from kubemtu.core.objects import dotted, last
 from kubemtu.core.text.wording import count, names
 
 CUT = 60  # characters of a line that are shown
@@ -37,7 +37,7 @@ def _lines(value: str | int | None) -> list[str]:
 
 def brief(edit: EditValue) -> str:
     """Return the edit in a few words: the key and what becomes of it (`mtu: 1450 → 8950`), or the lines that differ."""
-    key = edit.path[-1]
+    key = last(edit.path)
     if edit.after is None:
         return f"{key} taken away"
     if edit.before is None:

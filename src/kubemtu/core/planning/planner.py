@@ -134,7 +134,8 @@ def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) 
     """Return the CNI's steps that are needed: a restart only where something changes, or a node did not follow yet."""
     edits = [step for step in steps if isinstance(step, EditValue) and step.before != step.after]
     if _by_itself(topology, aim):
-        edits = [edit for edit in edits if edit.before is None and isinstance(edit.after, str)]  # keys that were lost
+        lost = [edit for edit in edits if edit.before is None and isinstance(edit.after, str)]
+        edits = [edit for edit in lost if isinstance(edit.path[-1], str)]  # keys; a new argument was no loss
     stale = [
         node.name
         for node in topology.nodes

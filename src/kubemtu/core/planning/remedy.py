@@ -49,7 +49,7 @@ def _of_pods(topology: Topology, carries: int, bound: policy.Bound | None) -> Ca
     """Return whether pods or their configuration suit the path, and if not, what that is for."""
     born = {node.rendered.gives for node in topology.nodes if node.rendered is not None} - {None}
     sizes = ({port.shown for _, port in topology.ports} | born | {topology.state.pod_mtu}) - {None}
-    if sizes <= {carries}:
+    if all(size is None or (size <= carries and not topology.wastes(size)) for size in sizes):
         return "none"
     if bound is not None:
         return "network"

@@ -82,11 +82,15 @@ def _configured(topology: Topology) -> Iterable[Finding]:
             "Keep the pod network to IPv4, or raise the MTU of the NICs before it gets IPv6.",
             "warning",
         )
-    if configured is None or carries is None or configured == carries:
+    if configured is None or carries is None or not _unfit(topology, configured, carries):
         return
     computed = topology.state.pod_mtu is None
     how = f"No MTU is configured, so {_computed(topology.state)} new pods get"
     yield _wrong(topology, configured, carries, place, how if computed else "New pods get")
+
+
+def _unfit(topology: Topology, mtu: int, carries: int) -> bool:
+    return mtu > carries or topology.wastes(mtu)
 
 
 def _computed(state: CniState) -> str:
@@ -190,7 +194,7 @@ def _born(topology: Topology, born: dict[tuple[int, str, str], list[Node]]) -> I
     """Hold what each node decided against the path, where nothing is configured."""
     carries = topology.carries
     for (gives, by, daemon), nodes in born.items():
-        if carries is not None and gives != carries:
+        if carries is not None and _unfit(topology, gives, carries):
             place = f"{'node' if len(nodes) == 1 else 'nodes'} {names(node.name for node in nodes)}, {by}"
             found = _wrong(topology, gives, carries, place, "No MTU is configured, so new pods here get")
             yield found if not daemon else _rewritten(topology, nodes, gives, daemon, found)

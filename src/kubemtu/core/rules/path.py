@@ -100,7 +100,7 @@ def _twin(node: Node) -> net.Link | None:
 def _below(topology: Topology, carries: int) -> Iterable[Finding]:
     groups: dict[tuple[int, bool], list[tuple[Node, Port]]] = {}
     for node, port in topology.ports:
-        if not port.at.differ and port.shown is not None and port.shown < carries:
+        if not port.at.differ and port.shown is not None and topology.wastes(port.shown):
             groups.setdefault((port.shown, port.seen), []).append((node, port))
     cost = max((one.cost for one in topology.state.encapsulation), default=0)
     for (mtu, seen), members in groups.items():

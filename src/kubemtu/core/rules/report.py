@@ -255,7 +255,7 @@ def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
 def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
     warnings = [finding for finding in findings if finding.severity == "warning"]
     shown = [port.shown for _, port in topology.ports if port.shown is not None]
-    below = [mtu for mtu in shown if topology.carries and mtu < topology.carries]
+    below = [mtu for mtu in shown if topology.wastes(mtu)]
     if below and codes.MTU102.code in {finding.code for finding in warnings}:
         return f"Nothing is lost, but pods have {min(below)} where the path between nodes carries {topology.carries}."
     return f"Nothing is lost now, but mind {warnings[0].place}: {_first(warnings[0])}"

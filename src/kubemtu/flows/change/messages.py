@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from kubemtu.core.change import migration, plan
+from kubemtu.core.objects import last
 from kubemtu.core.planning import diff
 from kubemtu.core.probe import proof
 from kubemtu.core.text.wording import count
@@ -13,7 +14,7 @@ def headline(step: plan.Step) -> str:
     """Return a step in one line, for people."""
     match step:
         case plan.EditValue():
-            return f"edit {step.ref}, {step.path[-1]}: {step.why}"
+            return f"edit {step.ref}, {last(step.path)}: {step.why}"
         case plan.Rollout():
             return f"restart the pods of {step.ref}: {step.why}"
         case plan.Live():
