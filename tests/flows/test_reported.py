@@ -40,7 +40,7 @@ def said(found: Report, code: str) -> str:
     return "\n".join(f"{one.place}: {one.message} {one.remedy}" for one in found.findings if one.code == code)
 
 
-def edits(made: Plan) -> dict[str, str | int | None]:
+def edits(made: Plan) -> dict[str, object]:
     return {".".join(map(str, step.path)): step.after for step in made.steps if isinstance(step, EditValue)}
 
 

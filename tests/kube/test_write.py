@@ -274,3 +274,18 @@ async def test_a_list_that_is_none_any_more(api: Api) -> None:
     edit = EditValue(ref=REF, path=("data", "veth_mtu", 0), before="1", after="2", why="test")
     with pytest.raises(errors.Malformed, match=r"data.veth_mtu is no list any more"):
         await write.edit(api, edit)
+
+
+async def test_a_variable_is_added_to_a_container_and_taken_away(api: Api) -> None:
+    await daemonset(api, *ARGS)
+    where = ("spec", "template", "spec", "containers", 0, "env", 0)
+    edit = EditValue(ref=DAEMONSET, path=where, before=None, after={"name": "POD_MTU", "value": "1400"}, why="test")
+    await write.edit(api, edit)
+    found = await api.get(DAEMONSET)
+    assert found is not None
+    assert found.get(*where[:-1]) == [{"name": "POD_MTU", "value": "1400"}]
+    assert await arguments(api) == ARGS
+    await write.edit(api, edit.undo())
+    found = await api.get(DAEMONSET)
+    assert found is not None
+    assert found.get(*where[:-1]) is None

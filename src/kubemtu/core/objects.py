@@ -5,12 +5,14 @@ A missing field is None; a field of the wrong type is one sentence that says whi
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Self
+from typing import Self, TypeAlias
 
 import msgspec
 
 from kubemtu.core import errors
 
+Value: TypeAlias = str | int | dict[str, str] | None
+"""What an edit puts into an object: a scalar, an item of a list such as a container's variable, or nothing."""
 type_name = {str: "a string", int: "an integer", bool: "true or false", dict: "a mapping", list: "a list"}
 
 
@@ -188,13 +190,15 @@ def pod_addresses(pod: Object) -> tuple[str, ...]:
 def placed(body: Mapping[str, object], path: Sequence[str | int], value: object) -> dict[str, object]:
     """Return a copy of `body` in which `value` stands at `path`, or nothing when it is None.
 
-    A list takes a value at its end as well, behind its last item. Raises Malformed when the path leads through a list
-    that is not there, or beyond its end.
+    A list takes a value at its end as well, behind its last item, and goes with the last one taken away, as the API
+    server keeps no empty one. Raises Malformed when the path leads beyond its end.
     """
     key, *rest = path
     assert isinstance(key, str)  # an object is a mapping
     if rest:
-        return {**body, key: _placed(body.get(key), rest, value)}
+        inner = _placed(body.get(key), rest, value)
+        if inner != [] or value is not None:
+            return {**body, key: inner}
     if value is None:
         return {name: kept for name, kept in body.items() if name != key}
     return {**body, key: value}

@@ -68,7 +68,7 @@ def _value(present: Object, step: plan.EditValue) -> object:
     for length, key in enumerate(step.path[1:], start=1):
         if isinstance(key, str):
             present.mapping(*step.path[:length])
-        elif not isinstance(present.get(*step.path[:length]), list):
+        elif not isinstance(held := present.get(*step.path[:length]), list) and (held is not None or key):
             raise errors.Malformed(
                 f"{step.ref}: {dotted(step.path[:length])} is no list any more; see who changed it, then make a new "
                 "plan"

@@ -40,3 +40,10 @@ def test_of_one_long_line_the_member_that_differs_is_shown() -> None:
 def test_long_lines_are_cut() -> None:
     edit = plan.EditValue(ref=REF, path=("data", "key"), before="x", after="y" * 200, why="why")
     assert diff.brief(edit) == f"key: x → {'y' * 59}…"
+
+
+def test_a_new_item_of_a_list_is_shown_member_by_member() -> None:
+    path = ("spec", "template", "spec", "containers", 0, "env", 2)
+    edit = plan.EditValue(ref=REF, path=path, before=None, after={"name": "POD_MTU", "value": "1400"}, why="why")
+    assert diff.brief(edit) == "env[2] added, name: POD_MTU, value: 1400"
+    assert diff.unified(edit).splitlines()[-2:] == ["+name: POD_MTU", "+value: 1400"]

@@ -20,10 +20,10 @@ class EditValue(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="
     """The object."""
     path: tuple[str | int, ...]
     """Keys, and indices of lists, that lead from the object's root to the value."""
-    before: str | int | None
+    before: objects.Value
     """What must stand there now; null: nothing."""
-    after: str | int | None
-    """What will stand there; null: nothing, the key is removed."""
+    after: objects.Value
+    """What will stand there; null: nothing, the key is removed. A mapping is a new item of a list (a variable)."""
     why: str
     """What for."""
 

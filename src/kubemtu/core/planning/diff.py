@@ -8,7 +8,7 @@ import msgspec
 from kubemtu.core.change import migration, undo
 from kubemtu.core.change.plan import EditValue, Live, NodeTarget, Plan, Rollout
 from kubemtu.core.cluster.topology import Topology
-from kubemtu.core.objects import dotted, last
+from kubemtu.core.objects import Value, dotted, last
 from kubemtu.core.text.wording import count, names
 
 CUT = 60  # characters of a line that are shown
@@ -28,9 +28,11 @@ def unified(edit: EditValue) -> str:
     return "\n".join(lines)
 
 
-def _lines(value: str | int | None) -> list[str]:
+def _lines(value: Value) -> list[str]:
     if value is None:
         return []
+    if isinstance(value, dict):
+        return [f"{key}: {held}" for key, held in value.items()]
     # An empty value and an absent key differ in everything that matters, so the empty one gets a line.
     return str(value).splitlines() or ['""']
 
@@ -58,7 +60,9 @@ def brief(edit: EditValue) -> str:
     return f"{key}, {' and '.join(parts)}"
 
 
-def _quoted(value: str | int) -> str:
+def _quoted(value: Value) -> str:
+    if isinstance(value, dict):
+        return _cut(", ".join(_lines(value)))
     return _cut(str(value)) or '""'
 
 
@@ -151,6 +155,6 @@ def back(whole: Plan) -> Iterator[str]:
                 yield "take every device and route back to what its node recorded, by the same phases"
 
 
-def _short(value: str | int) -> str:
-    text = str(value)
+def _short(value: str | int | dict[str, str]) -> str:
+    text = "\n".join(_lines(value))
     return f"{text!r}" if len(text) <= 20 and "\n" not in text else "the text it was, byte for byte"

@@ -41,7 +41,14 @@ def in_place(planned: Plan, text: str, source: str) -> Edited:
         if not manifest_edit.holds(text, name, source):
             elsewhere[edit.ref] = None
             continue
-        text = manifest_edit.set_value(text, name, edit.path, edit.before, edit.after, source=source)
+        before, after = edit.before, edit.after
+        if isinstance(before, dict) or isinstance(after, dict):
+            item = ", ".join(f"{key}: {held}" for key, held in after.items()) if isinstance(after, dict) else ""
+            raise Malformed(
+                f"{objects.dotted(edit.path)} of {edit.ref} is a whole item of a list, which is not written into"
+                f" {source}: {f'add {{{item}}}' if item else 'take it away'} there by hand."
+            )
+        text = manifest_edit.set_value(text, name, edit.path, before, after, source=source)
         changed[edit.ref] = None
     if elsewhere and not changed:
         raise Malformed(f"{source} holds none of {names(map(str, elsewhere))}: name the file that does.")
