@@ -86,3 +86,64 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert planned(capsys, *words, str(tmp_path / "absent"))[0] == 2
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     assert planned(capsys, *words, str(tmp_path / "binary"))[0] == 5
+
+
+RKE = """
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: rke-network-plugin, namespace: kube-system}
+data: {rke-network-plugin: "kind: ConfigMap\\nmetadata: {name: canal-config}\\ndata: {veth_mtu: '1450'}\\n"}
+"""
+
+
+def by_rke(tmp_path: Path) -> str:
+    """Make the manifests of a canal that RKE deploys."""
+    path = tmp_path / "cluster.yaml"
+    path.write_text((SHAPES / "canal-c.yaml").read_text() + RKE)
+    return str(path)
+
+
+def by_helm(tmp_path: Path) -> str:
+    """Make the manifests of a flannel that Helm deploys."""
+    path = tmp_path / "flannel.yaml"
+    text = (SHAPES / "flannel.yaml").read_text()
+    owned = "labels: {app.kubernetes.io/managed-by: Helm}"
+    path.write_text(text.replace("kind: ConfigMap\nmetadata: {", "kind: ConfigMap\nmetadata: {" + owned + ", "))
+    assert owned in path.read_text()
+    return str(path)
+
+
+def test_the_number_as_cluster_yml_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--from", by_rke(tmp_path), "--nic-mtu", "1450", "-o", "cluster.yml")
+    code, out, _ = planned(capsys, *words)
+    assert code == 0
+    assert yaml.safe_load(out) == {"network": {"mtu": 1400}}
+
+
+def test_cluster_yml_in_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "cluster.yml"
+    mine.write_text("# our cluster\nnodes: []\nnetwork:\n  plugin: canal   # as ever\n  mtu: 1450\n")
+    code, _, err = planned(capsys, "--from", by_rke(tmp_path), "--nic-mtu", "1450", "--in-place", str(mine))
+    assert code == 0
+    assert mine.read_text() == "# our cluster\nnodes: []\nnetwork:\n  plugin: canal   # as ever\n  mtu: 1400\n"
+    assert "+  mtu: 1400" in err
+
+
+def test_a_base_number_counts_what_the_cni_subtracts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """flannel takes 50 off for VXLAN, so pods of 1300 need 1350 there."""
+    words = ("--from", by_helm(tmp_path), "--nic-mtu", "1400", "--mtu", "1300")
+    code, out, _ = planned(capsys, *words, "-o", "helm-values")
+    assert code == 0
+    assert yaml.safe_load(out) == {"flannel": {"mtu": 1350}}
+    values = tmp_path / "values.yaml"
+    values.write_text('podCidr: "10.42.0.0/16"  # ours\nflannel:\n  backend: "vxlan"\n')
+    assert planned(capsys, *words, "--in-place", str(values))[0] == 0
+    assert values.read_text() == 'podCidr: "10.42.0.0/16"  # ours\nflannel:\n  backend: "vxlan"\n  mtu: 1350\n'
+
+
+def test_a_form_that_nobody_deploys_it_from(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--from", str(SHAPES / "canal-c.yaml"), "--nic-mtu", "1450", "-o", "cluster.yml")
+    code, out, err = planned(capsys, *words)
+    assert (code, out) == (2, "")
+    assert "no cluster.yml is known that canal (era C (veth_mtu)) is deployed from" in err

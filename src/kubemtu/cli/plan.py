@@ -2,6 +2,7 @@
 
 import difflib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -12,7 +13,10 @@ from kubemtu.core import errors
 from kubemtu.core.change.plan import Plan
 from kubemtu.core.text import printable
 
-KUSTOMIZE = "kustomize"
+if TYPE_CHECKING:
+    from kubemtu.core.cluster.topology import Topology
+
+FORMS = ("kustomize", "helm-values", "cluster.yml")  # of the files that people keep in repositories
 MANIFESTS_MOST = 8 << 20  # bytes of a file that is edited; a CNI's whole manifest has half a megabyte
 
 
@@ -31,9 +35,9 @@ MANIFESTS_MOST = 8 << 20  # bytes of a file that is edited; a CNI's whole manife
     "repository",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Also write the edits into this file of manifests, of your own repository; all else in it stays.",
+    help="Also write the edits into this file of yours (manifests, values, cluster.yml); all else in it stays.",
 )
-@output.option("text", *output.WRITERS, KUSTOMIZE)
+@output.option("text", *output.WRITERS, *FORMS)
 @kubeflags.kube_flags
 def plan(
     flags: kubeflags.KubeFlags,
@@ -46,8 +50,8 @@ def plan(
 ) -> int:
     """Show what would change, in which order, what it touches, and the way back. Reads only.
 
-    Where the cluster is kept in a repository: -o kustomize prints the edits as patches, --in-place FILE makes them
-    in a file of yours.
+    Where the cluster is kept in a repository: -o kustomize prints the edits as patches, -o helm-values and
+    -o cluster.yml the number where those files have it, and --in-place FILE writes it into a file of yours.
     """
     from kubemtu.cli import planning
     from kubemtu.flows import decide
@@ -56,11 +60,9 @@ def plan(
     if out is not None:
         save(made, out)
     if repository is not None:
-        _edit(made, repository)
-    if output_format == KUSTOMIZE:
-        from kubemtu.core.planning import repository as forms
-
-        terminal.write(printable.printable(forms.kustomization(made)).encode())
+        _edit(made, topology, repository)
+    if output_format in FORMS:
+        terminal.write(printable.printable(_form(made, topology, output_format)).encode())
     elif output_format == "text" and repository is None:
         terminal.echo(planning.text(made, topology, wrapping.width()))
     elif output_format != "text":
@@ -68,8 +70,19 @@ def plan(
     return errors.FINE
 
 
-def _edit(made: Plan, path: Path) -> None:
+def _form(made: Plan, topology: "Topology", form: str) -> str:
+    """Return the edits as a file of somebody's repository has them."""
+    from kubemtu.cni import registry
+    from kubemtu.core.planning import repository
+
+    if form == "kustomize":
+        return repository.kustomization(made)
+    return repository.values(made, form, topology.state, registry.CNIS[topology.state.name].KNOWLEDGE.values_keys)
+
+
+def _edit(made: Plan, topology: "Topology", path: Path) -> None:
     """Write the edits of a plan into a file, and show them as a diff of it. Raises UsageError, Malformed."""
+    from kubemtu.cni import registry
     from kubemtu.core.planning import repository
 
     try:
@@ -78,7 +91,8 @@ def _edit(made: Plan, path: Path) -> None:
         raise errors.Malformed(f"{path} is no text in UTF-8; name a file of manifests") from why
     except OSError as why:
         raise errors.UsageError(f"{path} cannot be read: {why.strerror or why}; name a file of manifests") from why
-    edited = repository.in_place(made, before, str(path))
+    keys = registry.CNIS[topology.state.name].KNOWLEDGE.values_keys
+    edited = repository.in_place(made, before, str(path), topology.state, keys)
     if edited.text != before:
         try:
             files.write(path, edited.text.encode(), keep_mode=True)

@@ -26,6 +26,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import NODES, Object, Ref, Want
+from kubemtu.core.planning.repository import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "calico"
@@ -58,6 +59,16 @@ KNOWLEDGE = Knowledge(
         CalcKey("Calico, Felix", _FELIX, "vxlanMTU", "tunnel", (("vxlan",),)),
         CalcKey("Calico, Felix", _FELIX, "ipipMTU", "tunnel", (("ipip",),)),
         CalcKey("Calico, Felix", _FELIX, "wireguardMTU", "tunnel", (("wireguard",),)),
+    ),
+    values_keys=(
+        ValuesKey(  # projectcalico/calico: charts/tigera-operator/values.yaml
+            form="helm-values",
+            path=("installation", "calicoNetwork", "mtu"),
+            counts="pod",
+            file="values of the chart tigera-operator",
+            variant="operator",
+        ),
+        owners.RKE_VALUES,
     ),
     words=("calico", "tigera"),
     edited=(

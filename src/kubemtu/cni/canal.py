@@ -54,6 +54,7 @@ KNOWLEDGE = Knowledge(
         CalcKey("Canal, RKE2", _CHART, "flannel.mtu", "base", flanneld.STACKS, flanneld.subtracts, "flannel"),
         CalcKey("Canal, RKE2", _CHART, "calico.vethuMTU", "pod", ((),)),
     ),
+    values_keys=(owners.RKE_VALUES,),
     words=("canal", "calico", "flannel"),
     edited=(
         rights.patch("configmaps", "canal-config", rke2.CONFIG_MAP),

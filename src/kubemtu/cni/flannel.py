@@ -26,6 +26,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import NODES, Ref, Want
+from kubemtu.core.planning.repository import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "flannel"
@@ -75,6 +76,15 @@ KNOWLEDGE = Knowledge(
         ("subnet.env", flanneld.SUBNET_ENV),
         (NET_CONF, K3S_NET_CONF),
         ("flannel-conf.json", K3S_NET_CONF),
+    ),
+    values_keys=(
+        ValuesKey(  # flannel-io/flannel: chart/kube-flannel/values.yaml, templates/config.yaml
+            form="helm-values",
+            path=("flannel", "mtu"),
+            counts="base",
+            file="values of the chart flannel",
+            owner="Helm",
+        ),
     ),
     words=("flannel",),
     edited=(

@@ -11,6 +11,7 @@ import msgspec
 
 from kubemtu.core import encap, net, rights
 from kubemtu.core.cluster import node_files
+from kubemtu.core.planning.repository import ValuesKey
 
 Counts = Literal["pod", "base", "tunnel"]
 
@@ -49,6 +50,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     plugin_mtus: tuple[node_files.PluginRule, ...] = ()  # how its plugin comes to the MTU of a new pod
     address_annotations: tuple[str, ...] = ()  # of a Node: by which address other nodes reach its tunnel
     calc_keys: tuple[CalcKey, ...] = ()
+    values_keys: tuple[ValuesKey, ...] = ()
     saved_files: tuple[tuple[str, str], ...] = ()  # how a saved file's name ends, and the path that it has on a node
     words: tuple[str, ...] = ()  # by which a broken document of saved files is taken for one of the pod network
     mounted: tuple[Mounted, ...] = ()  # what is read besides WANTS, where a DaemonSet names it

@@ -8,9 +8,17 @@ from kubemtu.cni import reading
 from kubemtu.core import codes
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object
+from kubemtu.core.planning.repository import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
 RKE = "RKE (cluster.yml: network.mtu)"
+RKE_VALUES = ValuesKey(  # rancher/rke: types/rke_types.go, NetworkConfig; cluster/network.go
+    form="cluster.yml",
+    path=("network", "mtu"),
+    counts="pod",
+    file="cluster.yml of RKE; in Rancher, below rancherKubernetesEngineConfig",
+    owner="RKE",
+)
 RKE_STORE = "rke-network-plugin"  # rancher/rke: cluster/addons.go, the addon as it was rendered last
 DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 ARGO = "argocd.argoproj.io/tracking-id"

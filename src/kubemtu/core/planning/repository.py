@@ -4,24 +4,55 @@ Where Argo CD, Flux or a pipeline writes the objects, an edit of the cluster is 
 belongs into the files that they write from. Restarts and running pods are no files; what of the plan is left is said.
 """
 
+import re
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 import yaml
 
 from kubemtu.core import objects
 from kubemtu.core.change.plan import EditValue, Live, Plan, Rollout
-from kubemtu.core.errors import Malformed
-from kubemtu.core.text import manifest_edit
+from kubemtu.core.cluster.cni_state import CniState
+from kubemtu.core.errors import Malformed, UsageError
+from kubemtu.core.text import manifest_edit, yaml_edit
 from kubemtu.core.text.wording import names
+
+_KIND = re.compile(r"^(?:- |\s+)?kind:", re.MULTILINE)
+
+
+class ValuesKey(msgspec.Struct, frozen=True, kw_only=True):
+    """One key of a file that people keep in a repository and that is no object of the API.
+
+    `form` is what `plan -o` calls the file, `path` leads to the number, and `counts` says what it counts, as an MtuKey
+    does. It is for clusters whose CniState begins its variant with `variant` and names `owner` as the owner.
+    """
+
+    form: Literal["helm-values", "cluster.yml"]
+    path: tuple[str, ...]
+    counts: Literal["pod", "base"]
+    file: str  # whose file it is, for people
+    variant: str = ""
+    owner: str = ""
+
+    def suits(self, state: CniState) -> bool:
+        """Say whether a pod network is deployed in the way that this key is for."""
+        return state.variant.startswith(self.variant) and self.owner in state.owner
+
+    def number(self, planned: Plan, state: CniState) -> int:
+        """Return the number that belongs there, in bytes, for pods of the plan's target."""
+        if self.counts == "pod":
+            return planned.target
+        base = next((key.subtracts for key in state.mtu_keys if key.means == "base"), state.subtracts)
+        return planned.target + (base or 0)
 
 
 class Edited(msgspec.Struct, frozen=True, kw_only=True):
     """A file with a plan's edits in it: the new `text`, what was changed there, and what stands in other files."""
 
     text: str
-    changed: tuple[objects.Ref, ...]
-    elsewhere: tuple[objects.Ref, ...] = ()
+    changed: tuple[str, ...]
+    elsewhere: tuple[str, ...] = ()
 
 
 def edits(planned: Plan) -> tuple[EditValue, ...]:
@@ -29,30 +60,64 @@ def edits(planned: Plan) -> tuple[EditValue, ...]:
     return tuple(step for step in planned.steps if isinstance(step, EditValue))
 
 
-def in_place(planned: Plan, text: str, source: str) -> Edited:
-    """Write the edits of a plan into the text of a file of manifests; all that is not edited stays, byte for byte.
+def in_place(planned: Plan, text: str, source: str, state: CniState, keys: Sequence[ValuesKey] = ()) -> Edited:
+    """Write the edits of a plan into the text of a file; all that is not edited stays, byte for byte.
 
-    Raises Malformed when the file holds none of the objects, or not what the plan starts from.
+    A file of manifests gets the edits of the objects that it holds, any other one the number of one of `keys`. Raises
+    Malformed when it holds none of the objects, or not what the plan starts from, or is of no form that is known.
     """
-    changed: dict[objects.Ref, None] = {}
-    elsewhere: dict[objects.Ref, None] = {}
+    if not _KIND.search(text):
+        return _values(planned, text, source, state, keys)
+    changed: dict[str, None] = {}
+    elsewhere: dict[str, None] = {}
     for edit in edits(planned):
         name = (edit.ref.kind, edit.ref.name, edit.ref.namespace)
         if not manifest_edit.holds(text, name, source):
-            elsewhere[edit.ref] = None
+            elsewhere[str(edit.ref)] = None
             continue
-        before, after = edit.before, edit.after
-        if isinstance(before, dict) or isinstance(after, dict):
-            item = ", ".join(f"{key}: {held}" for key, held in after.items()) if isinstance(after, dict) else ""
-            raise Malformed(
-                f"{objects.dotted(edit.path)} of {edit.ref} is a whole item of a list, which is not written into"
-                f" {source}: {f'add {{{item}}}' if item else 'take it away'} there by hand."
-            )
-        text = manifest_edit.set_value(text, name, edit.path, before, after, source=source)
-        changed[edit.ref] = None
+        text = _edited(edit, text, name, source)
+        changed[str(edit.ref)] = None
     if elsewhere and not changed:
-        raise Malformed(f"{source} holds none of {names(map(str, elsewhere))}: name the file that does.")
+        raise Malformed(f"{source} holds none of {names(elsewhere)}: name the file that does.")
     return Edited(text=text, changed=tuple(changed), elsewhere=tuple(elsewhere))
+
+
+def _edited(edit: EditValue, text: str, name: tuple[str, str, str | None], source: str) -> str:
+    before, after = edit.before, edit.after
+    if isinstance(before, dict) or isinstance(after, dict):
+        item = ", ".join(f"{key}: {held}" for key, held in after.items()) if isinstance(after, dict) else ""
+        raise Malformed(
+            f"{objects.dotted(edit.path)} of {edit.ref} is a whole item of a list, which is not written into {source}:"
+            f" {f'add {{{item}}}' if item else 'take it away'} there by hand."
+        )
+    return manifest_edit.set_value(text, name, edit.path, before, after, source=source)
+
+
+def _values(planned: Plan, text: str, source: str, state: CniState, keys: Sequence[ValuesKey]) -> Edited:
+    """Write the number into a file of values: the one whose first key stands there, or the only one that suits."""
+    suiting = [key for key in keys if key.suits(state)]
+    there = [key for key in suiting if re.search(rf"^{re.escape(key.path[0])}:", text, re.MULTILINE)]
+    if not (there or suiting):
+        raise Malformed(
+            f"{source} holds no object of the API, and no other file is known that {state.name} is deployed from here:"
+            " name a file of manifests."
+        )
+    key = (there or suiting)[0]
+    edited = yaml_edit.set_value(text, key.path, key.number(planned, state), source=source)
+    return Edited(text=edited, changed=(f"{'.'.join(key.path)} ({key.file})",) if edited != text else ())
+
+
+def values(planned: Plan, form: str, state: CniState, keys: Sequence[ValuesKey]) -> str:
+    """Return the number of a plan as a file of that form holds it. Raises UsageError where none is known."""
+    key = next((key for key in keys if key.form == form and key.suits(state)), None)
+    if key is None:
+        known = names(dict.fromkeys(key.form for key in keys if key.suits(state)))
+        raise UsageError(
+            f"no {form} is known that {state.name} ({state.variant or 'as it is here'}) is deployed from"
+            f"{f'; {known} is' if known else ''}: -o kustomize has the edits as patches"
+        )
+    written = yaml_edit.set_value("", key.path, key.number(planned, state))
+    return f"# {key.file}\n" + "".join(f"# {line}\n" for line in left(planned)) + written
 
 
 def kustomization(planned: Plan) -> str:
