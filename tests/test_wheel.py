@@ -61,7 +61,7 @@ def test_it_asks_for_no_server_and_no_lab(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     wanted = email.message_from_bytes(wheel.read(name)).get_all("Requires-Dist", [])
     assert {text.partition(">")[0] for text in wanted} == {
-        "anyio", "click", "httpcore2", "httpx2", "msgspec", "pyyaml",
+        "anyio", "click", "httpcore2", "httpx2", "msgspec", "pyyaml", "wsproto",
     }  # fmt: skip
 
 

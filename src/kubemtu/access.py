@@ -128,7 +128,8 @@ def ask_for(group: str, plural: str, verb: str, name: str | None = None) -> str:
     wanted = Rule(group=group, resources=(plural,), verbs=(verb,), names=(name,) if name else ())
     having = VIEW if _has("view", wanted) else OPERATOR if _has("operator", wanted) else None
     role = f"the ClusterRole {having}, which has it, or " if having else ""
-    return f'ask for {role}the rule {{apiGroups: ["{group}"], resources: [{plural}], verbs: [{verb}]}}'
+    verbs = rights.EXEC.verbs if not group and plural in rights.EXEC.resources else (verb,)
+    return f'ask for {role}the rule {{apiGroups: ["{group}"], resources: [{plural}], verbs: [{", ".join(verbs)}]}}'
 
 
 def needed(words: Sequence[str]) -> str:

@@ -134,9 +134,10 @@ class Plugins:
         chain = load_chain()
         if chain is None:
             raise AttachFailed(NO_CONFIG)
-        kind = chain.plugin.text("type") or ""
+        config = _handed(chain.plugin)
+        kind = config.text("type") or ""
         known = {"calico": self._add_calico, "flannel": self._add_flannel}
-        plugin = known.get(kind) or (self._add_declared if chain.plugin.get("prefix") else None)
+        plugin = known.get(kind) or (self._add_declared if config.get("prefix") else None)
         if plugin is None:
             raise AttachFailed(f'failed to find plugin "{kind}" in path [/opt/cni/bin]')
         with contextlib.ExitStack() as undo:
@@ -146,7 +147,7 @@ class Plugins:
             inner = self._new_netns(netns)
             undo.callback(self._delete_netns, netns)
             with inner:
-                host_link = plugin(chain.plugin, _Sandbox(f"{namespace}.{pod}", netns, inner, found))
+                host_link = plugin(config, _Sandbox(f"{namespace}.{pod}", netns, inner, found))
             undo.pop_all()
         self._places[netns] = place
         return Attachment(netns=netns, host_link=host_link, addresses=found)
@@ -249,6 +250,12 @@ class Plugins:
 
     def _return_home(self) -> None:
         kernel.setns(self._home, kernel.CLONE_NEWNET)
+
+
+def _handed(plugin: Object) -> Object:
+    """Return what multus runs for the pod's own interface, the first plugin of its first delegate; else the plugin."""
+    first = next(plugin.each("delegates"), None) if plugin.text("type") == "multus" else None
+    return plugin if first is None else next(first.each("plugins"), first)
 
 
 def _integer(config: Object, *path: str, go: str = "NetConf.mtu") -> int:

@@ -72,6 +72,17 @@ def install_declared(text: str, target: str) -> None:
     _write(Path(target), text, 0o644)
 
 
+def copy_for_multus() -> None:
+    """Copy the first other configuration by name into 00-multus.conf, as multus does when it starts."""
+    names = sorted(each.name for each in attach.CONFIG_FOLDER.iterdir() if each.suffix in {".conf", ".conflist"})
+    first = next((name for name in names if not name.startswith("00-multus.conf")), None)
+    if first is None:
+        raise ContainerFailed(f'cannot find valid master CNI config in "{attach.CONFIG_FOLDER}"')
+    delegate = msgspec.json.decode((attach.CONFIG_FOLDER / first).read_bytes())
+    conf = {"cniVersion": "0.3.1", "name": "multus-cni-network", "type": "multus", "delegates": [delegate]}
+    _write(attach.CONFIG_FOLDER / "00-multus.conf", msgspec.json.encode(conf).decode(), 0o600)
+
+
 def felix_mtu_file(image: str, devices: list[links.Device]) -> None:
     """Publish the host's MTU for the calico plugin, as felix does from v3.17 on; flannel's headers it ignores."""
     version = re.search(r":v(\d+)\.(\d+)", image)

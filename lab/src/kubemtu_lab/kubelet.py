@@ -269,6 +269,9 @@ class Kubelet:
                 daemons.install_declared(await self._mounted(pod, "conflist"), conflist)
                 daemons.install_declared(await self._mounted(pod, key), mtu_file)
                 self._poke()
+            case "kube-multus":
+                daemons.copy_for_multus()
+                self._poke()
             case "calico-node":
                 daemons.felix_mtu_file(image, links.devices(self._rtnl))
             case "kube-flannel":

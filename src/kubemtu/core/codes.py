@@ -301,6 +301,15 @@ MTU130 = Code(
     " copy of the CNI's configuration that a plugin before it made once. A change of the MTU then reaches no new pod.",
     verify="On the node: ls /etc/cni/net.d/*.conf* /etc/cni/net.d/*.json, and look for mtu in the first of them.",
 )
+MTU131 = Code(
+    code="MTU131",
+    name="larger-inside-pod",
+    severity="warning",
+    title="A device inside a pod is larger than the pod",
+    why="A daemon that runs containers or virtual machines in a pod takes 1500 unless it is told another number. They"
+    " announce segments that the pod does not take: builds and downloads in them hang, while the pod itself is well.",
+    verify="In the pod: ip -d link. Compare docker0, br-..., k6t-... and their ports with eth0.",
+)
 CODES: tuple[Code, ...] = (
     MTU101,
     MTU102,
@@ -332,6 +341,7 @@ CODES: tuple[Code, ...] = (
     MTU128,
     MTU129,
     MTU130,
+    MTU131,
 )  # fmt: skip
 
 

@@ -79,6 +79,32 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return limits or self.destination in {"default", "0.0.0.0/0", "::/0"}
 
 
+class InnerDevice(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A device inside a pod by which others send than the pod itself: a bridge of containers or of virtual machines, or
+    the near end of a veth into a namespace within the pod's. It is read and never changed.
+    """
+
+    name: str
+    """Its name in the pod."""
+    kind: str
+    """Its kind: bridge or veth."""
+    mtu: int
+    """Its own MTU, in bytes."""
+    ports: int = 0
+    """How many ends of containers and taps of virtual machines are ports of a bridge."""
+    taps: int = 0
+    """How many of those are taps."""
+    port_mtu: int | None = None
+    """The largest MTU of those, in bytes; null without any."""
+    joined: bool = False
+    """True when the pod's own interface is a port of the same bridge."""
+
+    @property
+    def sends(self) -> int:
+        """The largest packet in bytes that comes by it: what its ports have, or itself where it has none."""
+        return self.mtu if self.port_mtu is None else self.port_mtu
+
+
 class PodPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The place where a pod meets its node: the two ends of the veth of the pod network, and what the pod routes.
 
@@ -121,6 +147,8 @@ class PodPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Packets that the pod's end dropped when it received."""
     pod_tx_dropped: int = 0
     """Packets that the pod's end dropped when it sent."""
+    inner: tuple[InnerDevice, ...] = ()
+    """Devices of the pod by which containers or virtual machines inside it send, the largest first, eight at most."""
 
     @property
     def limit(self) -> int | None:

@@ -33,6 +33,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         return f"{', '.join(self.verbs)} {plurals}" + (f" named {', '.join(self.names)}" if self.names else "")
 
 
+EXEC: Final = Rule(resources=("pods/exec",), verbs=("create", "get"))
+"""What running a command in a pod needs: a GET opens the WebSocket that carries it and is authorized as `get`, and from
+Kubernetes 1.35 on as `create` too (kubernetes: pkg/features, AuthorizePodWebsocketUpgradeCreatePermission)."""
+
+
 def patch(plural: str, *names: str, group: str = "") -> Rule:
     """Return the right to change objects of these names; of any name where none is given."""
     return Rule(group=group, resources=(plural,), verbs=("patch",), names=names)

@@ -5,8 +5,8 @@ knows which client library carries it.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from typing import Literal, Self
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Self
 
 import httpx2
 import msgspec
@@ -20,6 +20,9 @@ from kubemtu.kube.discovery import Discovery
 from kubemtu.kube.errors import Absent, Action, Expired, TooLarge, endless, from_status, not_json
 from kubemtu.kube.requests import Request
 from kubemtu.kube.watching import Backoff, Listing, WatchEvent
+
+if TYPE_CHECKING:
+    from kubemtu.kube import exec  # noqa: A004
 
 __all__ = ["Api", "Backoff", "Listing", "WatchEvent"]
 
@@ -168,6 +171,12 @@ class Api:
                 yield event
         finally:
             await events.aclose()
+
+    async def run(self, place: "exec.Place", command: Sequence[str], *, seconds: float) -> "exec.Printed":
+        """Run a command in a container, without a shell, and return what it printed; see kube.exec."""
+        from kubemtu.kube import exec  # noqa: A004, PLC0415 - what reads WebSockets is loaded where one is needed
+
+        return await exec.run(self._wire, place, command, seconds=seconds)
 
     # Writing
 

@@ -8,7 +8,9 @@
     │   ├── TlsFailure               no trust between the two ends
     │   ├── TlsSilent                TCP is connected, and TLS is not answered
     │   ├── NotAnApi                 something answers, but it is no API server: a proxy, a login page
-    │   └── TooLarge                 an answer is larger than any of the API, or has no end
+    │   ├── TooLarge                 an answer is larger than any of the API, or has no end
+    │   ├── NotUpgraded              something on the way does not let a WebSocket through
+    │   └── CommandCutOff            a command in a pod did not come to its end, or printed too much
     ├── Forbidden                4   RBAC says no (403)
     │   ├── PolicyDenied             an admission policy says no (403)
     │   └── Unauthenticated          it does not know who we are (401), or no credentials could be had
@@ -70,6 +72,14 @@ class NotAnApi(errors.Unreachable):
 
 class TooLarge(errors.Unreachable):
     """An answer is larger than any of the API, or has no end."""
+
+
+class NotUpgraded(errors.Unreachable):
+    """Something on the way to the server does not let a WebSocket through."""
+
+
+class CommandCutOff(errors.Unreachable):
+    """A command in a pod did not come to its end in time, printed too much, or its connection ended before it."""
 
 
 class Unusable(errors.Malformed):
@@ -217,6 +227,16 @@ def endless(action: Action, connection: Connection, objects: int) -> NotAnApi:
     return NotAnApi(
         f"{connection.server} goes on and on with pages of what was asked for ({action}), {objects} objects so far, "
         f"which no API server does; check what stands at the server of {connection.who}"
+    )
+
+
+def not_upgraded(action: Action, connection: Connection, code: int) -> NotUpgraded:
+    """Return the error for an answer that is none to the request for a WebSocket."""
+    between = f"the proxy {connection.proxy}" if connection.proxy_url else "a proxy or load balancer in front of it"
+    return NotUpgraded(
+        f"{connection.server} answered {code} to the request to {action} and did not change to the WebSocket that was "
+        f"asked for: {between} takes the headers Connection and Upgrade off; let it pass them on, or name the API "
+        f"server itself in the kubeconfig of {connection.who}"
     )
 
 

@@ -12,13 +12,14 @@ from kubemtu.kube.credentials import Credential
 from kubemtu.kube.errors import READ_SECONDS, Action, Unusable
 
 UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, section 5.5
-Parameters: TypeAlias = Mapping[str, str | int]
+Parameters: TypeAlias = Mapping[str, str | int | tuple[str, ...]]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of the server: `path` below its address, and a body of JSON where something is written.
 
-    `read_seconds` is the longest pause between two parts of the answer.
+    `read_seconds` is the longest pause between two parts of the answer, `also` are headers beside those of every
+    request.
     """
 
     action: Action
@@ -28,6 +29,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: Mapping[str, object] | None = None
     content_type: str = "application/json"
     read_seconds: float = READ_SECONDS
+    also: tuple[tuple[str, str], ...] = ()
 
     def content(self) -> bytes | None:
         """Return the body as it is sent; None when there is none."""
@@ -35,7 +37,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     def headers(self, connection: Connection, credential: Credential) -> list[tuple[bytes, bytes]]:
         """Return the headers, in UTF-8 as client-go sends them. Raises Unusable for what no header can hold."""
-        fields = [("Accept", "application/json")]
+        fields = [("Accept", "application/json"), *self.also]
         if self.body is not None:
             fields.append(("Content-Type", self.content_type))
         if credential.token:

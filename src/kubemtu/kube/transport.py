@@ -22,6 +22,7 @@ from kubemtu.kube.connection import Connection
 
 KEPT: Final = 20  # idle connections that are kept
 KEPT_SECONDS: Final = 30.0  # kube-apiserver ends them after 90; an agent tells something every 20
+RECEIVED: Final = 1 << 16  # bytes that are taken at once of a connection that is no HTTP any more
 _ERRORS: Final = (
     *("ConnectTimeout", "ReadTimeout", "WriteTimeout", "PoolTimeout", "ConnectError", "ReadError", "WriteError"),
     *("ProxyError", "UnsupportedProtocol", "LocalProtocolError", "RemoteProtocolError"),
@@ -79,7 +80,7 @@ class Transport(httpx2.AsyncBaseTransport):
 
     async def _sent(self, request: httpx2.Request) -> httpx2.Response:
         try:
-            with _translated():
+            with translated():
                 answer = await self._pool.handle_async_request(_core(request))
         except httpx2.ReadTimeout as error:
             await self._judge(error)
@@ -210,7 +211,7 @@ class _Body(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            with _translated():
+            with translated():
                 async for part in self._body:
                     yield part
         except httpx2.ReadTimeout as error:
@@ -220,6 +221,23 @@ class _Body(httpx2.AsyncByteStream):
     async def aclose(self) -> None:
         if hasattr(self._body, "aclose"):
             await self._body.aclose()
+
+
+class Upgraded:
+    """A connection that has changed to another protocol: bytes in and out, failures as httpx2's."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, seconds: float) -> bytes:
+        """Receive some bytes; none at the end. Raises ReadTimeout, ReadError."""
+        with translated():
+            return await self._stream.read(RECEIVED, seconds)
+
+    async def write(self, content: bytes, seconds: float) -> None:
+        """Send all of it. Raises WriteTimeout, WriteError."""
+        with translated():
+            await self._stream.write(content, seconds)
 
 
 def _core(request: httpx2.Request) -> httpcore2.Request:
@@ -238,7 +256,7 @@ def _named(connection: Connection) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Turn an error of httpcore2 into the httpx2 error of the same name."""
     try:
         yield

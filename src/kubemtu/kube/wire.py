@@ -31,13 +31,14 @@ from kubemtu.kube.errors import (
     Unusable,
     from_answer,
     not_json,
+    not_upgraded,
     too_large,
     trickling,
     unusable,
 )
 from kubemtu.kube.failures import from_transport
 from kubemtu.kube.requests import Request
-from kubemtu.kube.transport import Transport
+from kubemtu.kube.transport import Transport, Upgraded
 
 TRIES = 3  # of a read whose connection broke, and of anything that the server asked to send again later
 PATIENCE = 10.0  # seconds: the longest Retry-After that is waited for
@@ -127,6 +128,30 @@ class Wire:
                         raise too_large(action, self.connection, f"a line of more than {BODY_MOST >> 20} MiB")
                     for line in whole:
                         yield line
+        except httpx2.HTTPError as error:
+            raise from_transport(error, action, self.connection) from error
+
+    @contextlib.asynccontextmanager
+    async def upgraded(self, request: Request) -> AsyncGenerator[tuple[httpx2.Headers, Upgraded], None]:
+        """Send a request for another protocol, and give the server's headers and the connection that it changed to.
+
+        It is closed at the end. Raises NotUpgraded when the server does something else, what kube.errors draws else.
+        """
+        action = request.action
+        try:
+            response, credential = await self._begun(request)
+            if response.status_code == 401 and await self._credentials.renew(credential):
+                await response.aclose()
+                response, _ = await self._begun(request)
+            async with contextlib.aclosing(response):
+                stream = response.extensions.get("network_stream")
+                if response.status_code == 101 and stream is not None:
+                    yield response.headers, Upgraded(stream)
+                    return
+                answer = await self._whole(response, action) if response.status_code != 101 else bytearray()
+                if response.status_code < 300 or b"pgrade request required" in answer or response.status_code == 426:
+                    raise not_upgraded(action, self.connection, response.status_code)
+                raise self._refusal(response, answer, action)
         except httpx2.HTTPError as error:
             raise from_transport(error, action, self.connection) from error
 

@@ -8,7 +8,7 @@ from kubemtu import files
 from kubemtu.core import net
 from kubemtu.core.disclosure import files as disclosure_files
 from kubemtu.core.errors import KubemtuError
-from kubemtu.node import errors, ports
+from kubemtu.node import errors, inner, ports
 from kubemtu.node.change import hosts
 from kubemtu.node.kernel import links, netlink, netns, routes
 
@@ -144,6 +144,7 @@ def _port(end: links.Device, space: netns.Netns, names: Mapping[int, str]) -> ne
             host_tx_dropped=end.drops.sent,
             pod_rx_dropped=pod.drops.received,
             pod_tx_dropped=pod.drops.sent,
+            inner=inner.devices(seen, pod),
         )
 
 

@@ -23,6 +23,8 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     ending: bool = False  # it is being deleted, and its interface may be gone already
     started: float | None = None  # when the last of its containers did, in seconds since the epoch
+    owner: str = ""  # kind of what it belongs to
+    images: tuple[str, ...] = ()  # of its containers, as far as the reading kept them
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -45,7 +47,7 @@ class CniPod(msgspec.Struct, frozen=True, kw_only=True):
 
 def running(snapshot: Snapshot) -> tuple[Pod, ...]:
     """Return all running pods of the pod network; pods on the host's network have no port and are left out."""
-    return tuple(pod for found in snapshot.each("Pod") if (pod := _running(found)) is not None)
+    return tuple(pod for found in snapshot.each("Pod") if (pod := one(found)) is not None)
 
 
 def cni_pods(snapshot: Snapshot, daemonset: objects.Ref | None) -> tuple[CniPod, ...]:
@@ -109,7 +111,8 @@ def seconds(moment: str) -> float | None:
         return None
 
 
-def _running(resource: objects.Object) -> Pod | None:
+def one(resource: objects.Object) -> Pod | None:
+    """Return a running pod of the pod network, None for any other, and for one that cannot be read."""
     try:
         node = resource.text("spec", "nodeName")
         if not node or resource.flag("spec", "hostNetwork") or resource.text("status", "phase") != "Running":
@@ -121,6 +124,10 @@ def _running(resource: objects.Object) -> Pod | None:
             addresses=tuple(dict.fromkeys(objects.pod_addresses(resource))),
             ending=resource.get("metadata", "deletionTimestamp") is not None,
             started=_started(resource),
+            owner=next(
+                (kind for owner in resource.each("metadata", "ownerReferences") if (kind := owner.text("kind"))), ""
+            ),
+            images=tuple(dict.fromkeys(image for each in _statuses(resource) if (image := each.text("image")))),
         )
     except errors.Malformed:
         return None  # a pod that cannot be read still has its port: it is only not named

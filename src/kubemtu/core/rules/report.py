@@ -11,7 +11,20 @@ from kubemtu.core.cluster.topology import Layer, Node, Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.planning import remedy as remedies
 from kubemtu.core.remedy import Remedy
-from kubemtu.core.rules import config, drift, known, link, overlay, path, pods, refused, runtime, unfinished, unseen
+from kubemtu.core.rules import (
+    config,
+    drift,
+    inner,
+    known,
+    link,
+    overlay,
+    path,
+    pods,
+    refused,
+    runtime,
+    unfinished,
+    unseen,
+)
 from kubemtu.core.snapshot import UNUSED
 from kubemtu.core.text.wording import count, names, verb
 
@@ -36,6 +49,7 @@ FAMILIES = (
     overlay.find,
     drift.find,
     pods.find,
+    inner.find,
     path.find,
     known.find,
     unseen.find,

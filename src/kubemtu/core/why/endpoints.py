@@ -6,6 +6,8 @@ from typing import Literal
 import msgspec
 
 from kubemtu.core import errors, net, objects
+from kubemtu.core.cluster import nesting, pods
+from kubemtu.core.cluster.nesting import Nested
 from kubemtu.core.objects import Object, pod_addresses
 from kubemtu.core.snapshot import Snapshot
 
@@ -23,7 +25,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     bytes, 0 when unknown. `tcp_port`: the one that was named with an address. `has_tunnel`: its node has one, and
     `tunnel_room` is what the node's NIC leaves for a packet inside it where the tunnel takes more, else 0;
     `vxlan_device` is the name of its VXLAN device, and `vxlan_port` that one's UDP port. `members` are the endpoints of
-    a Service, `member_count` how many it has; `via_node` is the node whose port leads there.
+    a Service, `member_count` how many it has; `via_node` is the node whose port leads there. `nested` are the devices
+    inside a pod by which containers or virtual machines send more than the pod takes.
     """
 
     kind: Kind
@@ -42,6 +45,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     members: tuple["Endpoint", ...] = ()
     member_count: int = 0
     via_node: "Endpoint | None" = None
+    nested: tuple[Nested, ...] = ()
 
     @property
     def has_agent(self) -> bool:
@@ -118,7 +122,8 @@ def of_pod(pod: Object, snapshot: Snapshot) -> Endpoint:
     for port in observation.ports if observation is not None else ():
         if set(addresses) & set(port.addresses):
             assert observation is not None
-            return msgspec.structs.replace(_behind(port, observation, name), addresses=addresses)
+            nested = nesting.larger(port, pods.one(pod))
+            return msgspec.structs.replace(_behind(port, observation, name), addresses=addresses, nested=nested)
     return Endpoint(kind="pod", name=name, addresses=addresses, node=node_name)
 
 
@@ -147,6 +152,7 @@ def _behind(port: net.PodPort, observation: net.NodeObservation, name: str) -> E
         has_tunnel=_tunnels(observation),
         vxlan_device=_overlay(observation)[0],
         vxlan_port=_overlay(observation)[1],
+        nested=nesting.larger(port, None),
     )
 
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from kubemtu.core.path.verdict import UNDECIDED
 from kubemtu.core.probe import proof, request
-from kubemtu.core.why import directions, selective
+from kubemtu.core.why import directions, inside, selective
 from kubemtu.core.why.case import Diagnosis, IsMtu, PathCase
 from kubemtu.core.why.directions import LegView
 from kubemtu.core.why.location import Location
@@ -32,6 +32,8 @@ def answer(case: PathCase) -> Diagnosis:
     begin = "This is not MTU" if is_mtu == "no" else "It cannot be told whether this is MTU"
     path = f"from {case.source.name} to {case.destination.name}{case.over_family}"
     location = Location(words="", confidence="certain" if verdict.kind == "ok" else "likely", cause="outside")
+    if (within := inside.find(case)) is not None:
+        return inside.answer(case, within, f"{begin[0].lower()}{begin[1:]}: {path} {finding}", is_mtu)
     return case.answer(is_mtu, f"{begin}: {path} {finding}.", case.forward, location, advice)
 
 
