@@ -6,6 +6,7 @@ What is dropped is dropped by rules of nftables, at a switch port or on a node, 
 import contextlib
 import json
 import signal
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 
 from tests.support.labs import until
@@ -200,3 +201,51 @@ def forget(cluster: Cluster, *nodes: str) -> None:
     program = "ip route flush cache; for one in $(ls /run/netns); do ip -n $one route flush cache; done"
     for node in nodes:
         cluster.lab.exec(node, ["sh", "-c", program])
+
+
+class Inside:
+    """A container within a pod, as dockerd makes one: behind docker0, and translated to the pod's address."""
+
+    def __init__(self, cluster: Cluster, pod: str, pid: str) -> None:
+        self._cluster = cluster
+        self._pod = pod
+        self.enter = ["nsenter", "-t", pid, "-n"]
+
+    def run(self, *words: str) -> str:
+        """Run a command in the container's namespace."""
+        return self._cluster.lab.exec(self._pod, [*self.enter, *words]).stdout
+
+
+@contextlib.contextmanager
+def container(cluster: Cluster, pod: str, mtu: int) -> Iterator[Inside]:
+    """Run what dockerd makes of a container inside a pod, with an MTU of its own, and take it away again."""
+    held = cluster.lab.spawn(pod, ["unshare", "-n", "sh", "-c", "echo $$; exec sleep 900"], stdout=subprocess.PIPE)
+    try:
+        assert held.stdout is not None
+        inside = Inside(cluster, pod, held.stdout.readline().decode().strip())
+        pid = inside.enter[2]
+        for line in (
+            "link add docker0 type bridge",
+            f"link set docker0 mtu {mtu} up",
+            "addr add 172.17.0.1/16 dev docker0",
+            f"link add vethd mtu {mtu} type veth peer name eth0 mtu {mtu} netns {pid}",
+            "link set vethd master docker0 up",
+        ):
+            cluster.ip(pod, *line.split())
+        for line in ("link set lo up", "addr add 172.17.0.2/16 dev eth0", "link set eth0 up"):
+            inside.run("ip", *line.split())
+        inside.run("ip", "route", "add", "default", "via", "172.17.0.1")
+        cluster.lab.exec(pod, ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
+        rules = "type nat hook postrouting priority 100;\n    ip saddr 172.17.0.0/16 oifname eth0 masquerade"
+        cluster.lab.exec(
+            pod, [nft.program(), "-f", "-"], text=f"table ip inner {{\n  chain post {{\n    {rules}\n  }}\n}}\n"
+        )
+        yield inside
+    finally:
+        held.kill()
+        held.wait()
+        assert held.stdout is not None
+        held.stdout.close()
+        cluster.lab.exec(
+            pod, ["sh", "-c", f"ip link del vethd; ip link del docker0; {nft.program()} delete table ip inner; true"]
+        )
