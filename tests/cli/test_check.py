@@ -1,6 +1,7 @@
 """`kubemtu check` as a user meets it: text, JSON, exit codes. The texts are in tests/snapshots."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from tests.support import example
 
 from kubemtu.cli import main, render, terminal
+from kubemtu.core import net
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.flows import decide
 
@@ -182,3 +184,26 @@ def test_a_namespace_without_a_pod_is_no_check_mark(
     ended = capsys.readouterr()
     assert ended.out == ""
     assert "no pod is in a namespace elsewhere: `kubectl get pods -A` shows which there are" in ended.err
+
+
+def test_pods_behind_ends_of_other_names_are_counted_and_never_called_right(
+    saved: Saved, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another CNI has made them, or somebody has renamed them: one of them has 1300, and nobody can say whose it is."""
+    made = story(1450, trio())
+    first, *rest = made.nodes
+    lost = tuple(
+        net.Link(index=20 + number, name=f"lxc{number:09x}", mtu=mtu, kind="veth", peer_index=2, peer_netnsid=number)
+        for number, mtu in enumerate((1450, 1300, 1450))
+    )
+    renamed = msgspec.structs.replace(first, links=(*first.links, *lost), ports=())
+    path = saved(msgspec.structs.replace(made, nodes=(renamed, *rest)))
+    assert main.run(["check", "--from", path]) == 1
+    out = capsys.readouterr().out
+    assert "✓" not in out
+    assert "3 pods of n1" in out
+    assert re.search(r"^  n1 .* 0 of 3 ", out, re.MULTILINE), out
+    assert "no interface of a name like cali* is theirs" in out
+    assert main.run(["check", "--from", path, "-o", "json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert (said["verdict"], said["nodes"][0]["pods"], said["nodes"][0]["unseen"]) == ("incomplete", 0, 3)
