@@ -35,6 +35,7 @@ def mapping(**members: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
 TIME = st.sampled_from(["2026-01-01T00:00:00Z", "yesterday"])
 CONTAINER = mapping(
     name=st.sampled_from(["install-cni", "app"]),
+    image=st.sampled_from(["kindest/node:v1.31.0", "nginx"]),
     state=mapping(
         running=mapping(startedAt=TIME),
         terminated=mapping(finishedAt=TIME),
@@ -45,7 +46,10 @@ POD = mapping(
     metadata=mapping(
         name=st.sampled_from(["a", "b"]),
         namespace=st.sampled_from(["kube-system", "default"]),
-        ownerReferences=st.lists(mapping(kind=st.just("DaemonSet"), name=st.just("canal")), max_size=2),
+        ownerReferences=st.lists(
+            mapping(kind=st.sampled_from(["DaemonSet", "ReplicaSet", "EphemeralRunner"]), name=st.just("canal")),
+            max_size=2,
+        ),
         labels=mapping(**{"app.kubernetes.io/name": st.just("kubemtu-probe")}),
         deletionTimestamp=TIME,
     ),

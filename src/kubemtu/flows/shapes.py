@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from kubemtu.core import net
+from kubemtu.core.cluster import pods
 from kubemtu.core.objects import Object
 from kubemtu.kube import mtu, pages
 
@@ -109,6 +110,7 @@ class _State(msgspec.Struct):
 
 class _Container(msgspec.Struct):
     name: Any = UNSET
+    image: Any = UNSET
     state: _State | msgspec.UnsetType | None = UNSET
 
 
@@ -139,7 +141,7 @@ class _Pods:
 
     A mapping has 200 bytes and a pod has ten, so what nobody asks for is left out here: owners other than DaemonSets,
     labels but for the probes' own, an only address that is told twice, and all containers but those that say when the
-    pod began, or what install-cni and the kubelet say.
+    pod began, what install-cni and the kubelet say, or what the pod runs inside itself.
     """
 
     def __init__(self) -> None:
@@ -162,7 +164,7 @@ class _Pods:
         members = (("name", decoded.name), ("namespace", self._shared(decoded.namespace)))
         made: dict[str, object] = {name: value for name, value in members if value is not UNSET}
         if isinstance(decoded.owner_references, list):
-            owners = [self._shared(one) for one in decoded.owner_references if str(one.kind) not in _OTHER_OWNERS]
+            owners = [self._shared(one) for one in decoded.owner_references if str(one.kind) not in pods.WORKLOADS]
             if owners:
                 made["ownerReferences"] = owners
         if isinstance(decoded.labels, _Labels) and decoded.labels.part is not UNSET:
@@ -188,7 +190,8 @@ class _Pods:
             if named or isinstance(state.waiting, _Waiting):
                 part = self._shared(one)
             elif isinstance(state.running, _Moment):
-                part = self._shared(_Container(state=_State(running=state.running)))
+                told = isinstance(one.image, str) and pods.TELLING.search(one.image) is not None
+                part = self._shared(_Container(image=one.image if told else UNSET, state=_State(running=state.running)))
             else:
                 continue
             kept[id(part)] = part
@@ -205,7 +208,6 @@ class _Pods:
 
 
 _ENCODE: Final = msgspec.json.Encoder().encode
-_OTHER_OWNERS: Final = frozenset({"ReplicaSet", "StatefulSet", "Job", "ReplicationController", "Node"})
 
 
 class _NodeMetadata(msgspec.Struct):

@@ -11,6 +11,10 @@ from kubemtu.core import errors, net, objects
 from kubemtu.core.snapshot import Snapshot
 
 STARTING = 10.0  # seconds; clocks differ, and a pod is seen only after it was made
+WORKLOADS = frozenset({"ReplicaSet", "StatefulSet", "Job", "ReplicationController", "Node"})
+"""Kinds that pods belong to whatever they do: as an owner they tell nothing, and of thousands they are left out."""
+TELLING = re.compile(r"kindest/|/krte\b|kubekins")
+"""Images that tell what a pod runs inside itself where nothing else does; of others nothing is kept."""
 RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?[Zz]")
 
 
@@ -23,8 +27,8 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     ending: bool = False  # it is being deleted, and its interface may be gone already
     started: float | None = None  # when the last of its containers did, in seconds since the epoch
-    owner: str = ""  # kind of what it belongs to
-    images: tuple[str, ...] = ()  # of its containers, as far as the reading kept them
+    owner: str = ""  # kind of what it belongs to, where that is none of WORKLOADS
+    images: tuple[str, ...] = ()  # of its running containers, those that are TELLING
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -124,13 +128,23 @@ def one(resource: objects.Object) -> Pod | None:
             addresses=tuple(dict.fromkeys(objects.pod_addresses(resource))),
             ending=resource.get("metadata", "deletionTimestamp") is not None,
             started=_started(resource),
-            owner=next(
-                (kind for owner in resource.each("metadata", "ownerReferences") if (kind := owner.text("kind"))), ""
-            ),
-            images=tuple(dict.fromkeys(image for each in _statuses(resource) if (image := each.text("image")))),
+            owner=_owner(resource),
+            images=tuple(dict.fromkeys(_images(resource))),
         )
     except errors.Malformed:
         return None  # a pod that cannot be read still has its port: it is only not named
+
+
+def _owner(resource: objects.Object) -> str:
+    kinds = (owner.get("kind") for owner in resource.each("metadata", "ownerReferences"))
+    return next((kind for kind in kinds if isinstance(kind, str) and kind not in WORKLOADS), "")
+
+
+def _images(resource: objects.Object) -> Iterator[str]:
+    for status in _statuses(resource):
+        image = status.get("image")
+        if isinstance(image, str) and TELLING.search(image) and isinstance(status.get("state", "running"), dict):
+            yield image
 
 
 def _started(resource: objects.Object) -> float | None:
