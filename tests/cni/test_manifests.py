@@ -58,6 +58,15 @@ READ: list[tuple[str, str, str, str, int | None, int | None, list[str]]] = [
     ("antrea-0.13.yaml", "antrea", "encap", "geneve", None, None, []),
     ("kube-ovn-0.9.yaml", "kube-ovn", "geneve", "geneve", None, None, []),
     ("kube-ovn-1.8.yaml", "kube-ovn", "geneve", "geneve", None, None, []),
+    ("cilium.yaml", "cilium", "version not known", "vxlan + wireguard", None, None, ["MTU117"]),
+    ("cilium-1.6.yaml", "cilium", "version not known", "vxlan", None, None, []),
+    ("cilium-1.9.yaml", "cilium", "version not known", "geneve + ipsec", 1323, None, []),
+    ("cilium-1.13.yaml", "cilium", "version not known", "vxlan", None, None, []),
+    ("cilium-1.13-wireguard.yaml", "cilium", "version not known", "wireguard", None, None, []),
+    ("cilium-1.17.yaml", "cilium", "version not known", "geneve + wireguard", None, None, ["MTU117"]),
+    ("cilium-kops.yaml", "cilium", "v1.18.12", "vxlan", None, None, []),
+    ("cilium-kops-eni.yaml", "cilium", "v1.18.12", "none", None, None, []),
+    ("cilium-kops-ipv6.yaml", "cilium", "v1.18.12", "none", None, None, []),
 ]
 ONE_LINE = (
     '{"name":"k8s-pod-network","cniVersion":"0.3.1","plugins":[{"type":"calico","nodename":"__KUBERNETES_NODE_NAME__",'
@@ -91,6 +100,8 @@ EDITED: list[tuple[str, int, list[str]]] = [
     ("rke2-canal-wireguard.yaml", 1420, ["+calico:", "+  vethuMTU: 1420"]),
     ("antrea.yaml", 1450, ["-defaultMTU: 0", "+defaultMTU: 1450"]),
     ("antrea-0.13.yaml", 1450, ["+defaultMTU: 1450"]),
+    ("cilium-1.9.yaml", 1273, ["-1450", "+1400"]),
+    ("cilium-1.17.yaml", 1275, ["-1500", "+1420"]),
 ]
 
 
@@ -149,8 +160,7 @@ def test_a_felix_configuration_that_the_upstream_manifest_hides(deployed: Readin
     "name",
     [
         "aws.yaml",
-        "cilium.yaml",
-        "cilium-1.13.yaml",
+        "cilium-chained.yaml",
         "macvlan.yaml",
         "openshift.yaml",
         "felix.yaml",

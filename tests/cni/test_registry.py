@@ -114,6 +114,31 @@ kind: HelmChartConfig
 metadata: {name: rke2-canal, namespace: kube-system}
 spec: {valuesContent: "flannel: {mtu: 9000, backend: vxlan, iface: eth1}\\ncalico: {vethuMTU: 8950}\\n"}
 """
+CILIUM = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: cilium-config, namespace: kube-system, labels: {a: b}}
+data: {enable-ipv4: "true", routing-mode: tunnel, tunnel-protocol: vxlan, enable-wireguard: "true", mtu: "1500"}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: cilium, namespace: kube-system}
+spec:
+  template:
+    spec:
+      containers:
+      - {name: cilium-agent, image: "cilium:v1.18.1", args: [--config-dir=/x], env: [{name: CILIUM_MTU, value: "1500"}]}
+---
+apiVersion: cilium.io/v2
+kind: CiliumNodeConfig
+metadata: {name: c, namespace: kube-system}
+spec: {defaults: {mtu: "1400"}}
+---
+apiVersion: helm.cattle.io/v1
+kind: HelmChartConfig
+metadata: {name: rke2-cilium, namespace: kube-system}
+spec: {valuesContent: "MTU: 1500\\n"}
+"""
 ANTREA = """
 apiVersion: v1
 kind: ConfigMap
@@ -160,6 +185,7 @@ metadata: {name: ovn-default}
 spec: {mtu: 1500, cidrBlock: "10.16.0.0/16,fd00:10:16::/112"}
 """
 WHOLE = {
+    "cilium": CILIUM,
     "canal": CANAL,
     "calico": CALICO,
     "operator": OPERATOR,
@@ -293,6 +319,7 @@ def test_wants_are_the_union_each_once_and_never_a_secret() -> None:
     assert len(wants) == len(set(wants))
     assert {want.kind for want in wants} == {
         "AntreaAgentInfo",
+        "CiliumNodeConfig",
         "ConfigMap",
         "DaemonSet",
         "FelixConfiguration",

@@ -28,6 +28,7 @@ HELM_RELEASE = "meta.helm.sh/release-name"
 WRANGLER = "objectset.rio.cattle.io/owner-gvk"
 WRANGLER_NAME = "objectset.rio.cattle.io/owner-name"
 ADDON = "addonmanager.kubernetes.io/mode"
+KOPS = "addon.kops.k8s.io/name"
 
 
 def of(resource: Object | None, out: list[Finding]) -> str:
@@ -45,6 +46,8 @@ def of(resource: Object | None, out: list[Finding]) -> str:
     if notes.get(WRANGLER, "").endswith("Addon"):
         name = notes.get(WRANGLER_NAME, "")
         names.append(f"the server manifest {name or resource.name} (a file in /var/lib/rancher/*/server/manifests)")
+    if KOPS in labels:
+        names.append(f"kops (addon {labels[KOPS]})")
     if labels.get(ADDON) == "Reconcile":
         names.append("the addon manager (mode Reconcile)")
     return ", ".join(names)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from kubemtu.cni import antrea, calico, canal, flannel, kubeovn, multus, others
+from kubemtu.cni import antrea, calico, canal, cilium, flannel, kubeovn, multus, others
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.protocol import Cni
 from kubemtu.core import errors, net, objects, rights, snapshot
@@ -23,6 +23,7 @@ T = TypeVar("T")
 CNIS: dict[str, Cni] = {
     "canal": canal,
     "calico": calico,
+    "cilium": cilium,
     "flannel": flannel,
     "antrea": antrea,
     "kube-ovn": kubeovn,
@@ -39,7 +40,8 @@ def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
         state = cni.read(snapshot)
         if state is not None:  # on a node may lie what another CNI has left there
             keys = tuple(_with_writer(key, snapshot) for key in state.mtu_keys)
-            return msgspec.structs.replace(state, plugin_mtus=plugin_mtus(), mtu_keys=keys)
+            rules = (*state.plugin_mtus, *plugin_mtus())
+            return msgspec.structs.replace(state, plugin_mtus=rules, mtu_keys=keys)
     looks_like = _looks_like(snapshot)
     hidden = [each.what for each in snapshot.unread if each.why == "forbidden"]
     if hidden and not looks_like:
@@ -67,7 +69,7 @@ def _with_writer(key: cni_state.MtuKey, snapshot: snapshot.Snapshot) -> cni_stat
 def _looks_like(snapshot: snapshot.Snapshot) -> str:
     """Name a pod network that is there and that no module covers; empty when nothing is recognised."""
     firewall = ""
-    for found in snapshot.objects:
+    for found in sorted(snapshot.objects, key=lambda one: one.get("kind") == "ConfigMap"):  # DaemonSets say more
         name = found.get("metadata", "name")
         if found.get("kind") == "DaemonSet" and name == "kube-router" and _is_firewall(found):
             firewall = f"kube-router is here as a firewall only ({found}, --run-router=false): the pods' network is"

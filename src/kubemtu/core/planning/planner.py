@@ -100,7 +100,7 @@ def make(
     What is already as it should be gets no step, so that a plan of nothing is empty.
     """
     config = _config(topology, aim, steps)
-    live = _live(topology, aim)
+    live = _live(topology, aim, after)
     ordered: tuple[Step, ...] = (*live, *config)
     if _largest(topology) > aim and live:
         pins, devices = live[0].halves()
@@ -134,8 +134,7 @@ def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) 
     """Return the CNI's steps that are needed: a restart only where something changes, or a node did not follow yet."""
     edits = [step for step in steps if isinstance(step, EditValue) and step.before != step.after]
     if _by_itself(topology, aim):
-        lost = [edit for edit in edits if edit.before is None and isinstance(edit.after, str)]
-        edits = [edit for edit in lost if isinstance(edit.path[-1], str)]  # keys; a new argument was no loss
+        edits = [edit for edit in edits if edit.before is None and edit.after == ""]  # keys that were lost
     stale = [
         node.name
         for node in topology.nodes
@@ -185,8 +184,9 @@ def _by_itself(topology: Topology, aim: int) -> bool:
     return topology.state.pod_mtu is None and not topology.silent and bool(born) and set(born) == {aim}
 
 
-def _live(topology: Topology, aim: int) -> tuple[Live, ...]:
-    targets = tuple(_node_target(topology, node, aim) for node in topology.nodes)
+def _live(topology: Topology, aim: int, after: CniState | None) -> tuple[Live, ...]:
+    devices_get = (after or topology.state).device_mtu
+    targets = tuple(_node_target(topology, node, aim, devices_get) for node in topology.nodes)
     devices = [size for node, to in zip(topology.nodes, targets, strict=True) for size in _devices(node, to)]
     if not any(old != new for old, new in devices) or _only_spare(topology, devices, targets):
         return ()
@@ -214,11 +214,11 @@ def _only_spare(topology: Topology, devices: Sequence[tuple[int, int]], targets:
     return sum(old != new for old, new in devices) == len(spare)
 
 
-def _node_target(topology: Topology, node: Node, aim: int) -> NodeTarget:
+def _node_target(topology: Topology, node: Node, aim: int, devices_get: int | None) -> NodeTarget:
     tunnel = node.tunnel.mtu if node.tunnel is not None else None
     bounded = min(aim, node.fits) if node.fits is not None else aim
     born = node.rendered.gives if node.rendered is not None else None
-    device = _device(topology, node, aim)
+    device = _device(topology, node, aim, devices_get)
     return NodeTarget(
         node=node.name,
         ports=topology.state.ports,
@@ -236,11 +236,14 @@ def _node_target(topology: Topology, node: Node, aim: int) -> NodeTarget:
     )
 
 
-def _device(topology: Topology, node: Node, aim: int) -> int | None:
-    """Return what pods' devices have where routes limit what they send, and never less than those; None: the same."""
+def _device(topology: Topology, node: Node, aim: int, gets: int | None) -> int | None:
+    """Return what pods' devices have where routes limit what they send, and never less than those; None: the same.
+
+    `gets` is what the CNI gives them by itself once it is configured anew, in bytes; None: it leaves them alone.
+    """
     if not topology.state.by_route:
         return None
-    return max(aim, topology.state.device_mtu or node.usual_device or node.link_mtu or aim)
+    return max(aim, gets or node.usual_device or node.link_mtu or aim)
 
 
 def _sizes(port: Port, aim: int, device: int | None) -> list[tuple[int, int]]:

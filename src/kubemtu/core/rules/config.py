@@ -136,6 +136,7 @@ def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str)
         )
     cost = max((one.cost for one in topology.state.encapsulation), default=0)
     part = goodput.lost(mtu, carries, cost)
+    fact += _twice(topology.state, carries)
     return codes.finding(
         codes.MTU119,
         place,
@@ -143,6 +144,18 @@ def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str)
         f"{aim}, if the network between the nodes carries "
         f"{'that' if topology.origin is not None else 'what the NICs say'}.",
         "warning" if part >= goodput.WORTH_A_WARNING else "note",
+    )
+
+
+def _twice(state: CniState, carries: int) -> str:
+    """Say so where somebody has taken the headers off already, and the CNI does it again."""
+    key = next((key for key in state.mtu_keys if key.effective and key.value is not None), None)
+    if key is None or key.means != "base" or not key.subtracts or key.value is None:
+        return ""
+    if not carries - state.reserves <= key.value <= carries:
+        return ""
+    return (
+        f" The number there is the underlay's, and {state.name} takes {key.subtracts} off it: it was taken off twice."
     )
 
 

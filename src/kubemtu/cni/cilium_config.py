@@ -1,0 +1,303 @@
+"""The objects of a Cilium, and what they say: its mode, and its base MTU with whoever sets it.
+
+An agent takes each option from its flags, else from its environment (CILIUM_ and the option's name), else from the
+ConfigMap, which its config-dir holds; a CiliumNodeConfig stands above the ConfigMap on the nodes that it selects
+(cilium/cilium: pkg/option/config.go, cilium-dbg/cmd/build-config.go).
+"""
+
+import msgspec
+import yaml
+
+from kubemtu.cni import cilium_mtu, daemonset, reading, strays
+from kubemtu.cni.cilium_mtu import Mode, Version
+from kubemtu.core import codes, net
+from kubemtu.core.codes import Finding
+from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.snapshot import Snapshot
+
+NAMESPACES = ("kube-system", "cilium")
+CONFIG_MAP = "cilium-config"
+AGENT = "cilium"
+FORKS = ("anetd",)  # another agent built from Cilium, beside a ConfigMap of the same name
+CONTAINER = "cilium-agent"
+HOST = "cilium_host"  # has the base MTU in every version: bpf/init.sh, pkg/datapath/loader/netlink.go setupBaseDevice
+WIREGUARD = "cilium_wg0"
+KEY = "mtu"
+CHART = "rke2-cilium"
+CHART_KEY = ("MTU",)
+CHART_PATH = ("spec", "valuesContent")
+ROUTE_MTU = "enable-route-mtu-for-cni-chaining"
+UNCHAINED = ("", "none", "portmap")  # with portmap it is Cilium's own plugin that makes the interface
+KNOWN_KEYS = ("cluster-name", "enable-ipv4", "identity-allocation-mode", "tunnel", "routing-mode")
+KNOWN_MTU_KEYS = frozenset({KEY, ROUTE_MTU, "packetization-layer-pmtud-mode", "enable-pmtu-discovery"})
+TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # Go's strconv.ParseBool
+OVERRIDE = "CiliumNodeConfig"
+LEGACY = (1, 13, 0)  # stands for a version that is not known, and has the keys of one before v1.15
+CHART_WANT = Want(
+    kind="HelmChartConfig",
+    plural="helmchartconfigs",
+    api_versions=("helm.cattle.io/v1",),
+    namespace="kube-system",
+    name=CHART,
+)
+
+
+class CiliumParts(msgspec.Struct, frozen=True, kw_only=True):
+    """The objects that make up one Cilium."""
+
+    config: Object | None = None
+    agent: Object | None = None
+    chart: Object | None = None  # RKE2's HelmChartConfig
+
+    @property
+    def daemonset(self) -> Ref:
+        """The address of the DaemonSet, also where it was not read."""
+        if self.agent is not None:
+            return reading.ref(self.agent, "daemonsets")
+        namespace = self.config.namespace if self.config is not None else NAMESPACES[0]
+        return Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=AGENT, namespace=namespace)
+
+    @property
+    def is_rke2(self) -> bool:
+        """True when RKE2 has installed it."""
+        release = self.config.get("metadata", "annotations", "meta.helm.sh/release-name") if self.config else None
+        return self.chart is not None or release == CHART
+
+
+class CiliumBase(msgspec.Struct, frozen=True, kw_only=True):
+    """The base MTU as it is configured, in bytes of the underlay's packet; None: absent, automatic or broken.
+
+    `shadow` names what stands above the ConfigMap and sets it, `broken` is True when the agent cannot start with it.
+    """
+
+    mtu: int | None = None
+    in_config: int | None = None
+    in_chart: int | None = None
+    shadow: str = ""
+    broken: bool = False
+
+
+def parts(snapshot: Snapshot) -> CiliumParts | None:
+    """Find Cilium by its ConfigMap or DaemonSet, or RKE2's HelmChartConfig; None when none of them is there."""
+    chart = snapshot.find("HelmChartConfig", CHART, NAMESPACES[0])
+    for namespace in NAMESPACES:
+        config = snapshot.find("ConfigMap", CONFIG_MAP, namespace)
+        agent = snapshot.find("DaemonSet", AGENT, namespace)
+        fork = any(snapshot.find("DaemonSet", name, namespace) for name in FORKS)
+        if agent is not None or (config is not None and not fork):
+            return CiliumParts(config=config, agent=agent, chart=chart)
+    return CiliumParts(chart=chart) if chart is not None else None
+
+
+def chained(found: CiliumParts) -> bool:
+    """Return whether another CNI makes the pods' interfaces, and Cilium does not limit their routes either."""
+    mode = found.config.get("data", "cni-chaining-mode") if found.config is not None else None
+    return isinstance(mode, str) and mode not in UNCHAINED and not _on(found.config, ROUTE_MTU)
+
+
+def mode(found: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> Mode | None:
+    """Read how packets go from node to node; None where it cannot be told, which is in `out` then."""
+    config = found.config
+    version = reading.attempt(lambda: daemonset.version(found.agent, CONTAINER), None, out, str(found.agent))
+    if config is None:
+        place = f"ConfigMap {found.daemonset.namespace}/{CONFIG_MAP}"
+        out.append(reading.unread(place, "so what goes around a packet is unknown", snapshot))
+        return None
+    out += _of_another_version(config, version)
+    protocol = _protocol(config, version)
+    egress = any(_on(config, key) for key in ("enable-ipv4-egress-gateway", "enable-egress-gateway"))
+    if protocol not in {"", "vxlan", "geneve"}:
+        out.append(
+            codes.finding(
+                codes.MTU117,
+                f"{config}, data",
+                f"The tunnel protocol {protocol!r:.40} is none that Cilium knows: its agent exits on it.",
+                "Write vxlan or geneve.",
+            )
+        )
+        return None
+    by_gateway = not protocol and egress
+    return Mode(
+        version=version if version is not None or not _legacy(config) else LEGACY,
+        tunnel=protocol or (_text(config, "tunnel-protocol") or "vxlan" if by_gateway else ""),
+        egress=by_gateway,
+        over_ipv6=_text(config, "underlay-protocol") == "ipv6",
+        ipv6_nodes=_text(config, "enable-ipv4") not in {"", *TRUE},
+        wireguard=_on(config, "enable-wireguard"),
+        encapsulate=_on(config, "wireguard-encapsulate"),
+        ipsec=_on(config, "enable-ipsec"),
+        padded=_padded(snapshot),
+    )
+
+
+def base(found: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> CiliumBase:
+    """Read the base MTU; what is broken, and what another place overrides, goes to `out`."""
+    in_chart = _chart(found.chart, out)
+    if found.config is None:
+        return CiliumBase(mtu=in_chart, in_chart=in_chart)
+    broken: list[Finding] = []
+    place = f"{found.config}, data.{KEY}"
+    in_config = reading.mtu(reading.value(found.config, broken, "data", KEY), broken, place)
+    out += broken
+    said = CiliumBase(mtu=in_config, in_config=in_config, in_chart=in_chart, broken=bool(broken))
+    above = _above(found, out)
+    if above is None:
+        return said
+    mtu, shadow = above
+    if found.config.get("data", KEY) is not None and mtu != in_config:
+        out.append(
+            codes.finding(
+                codes.MTU111,
+                place,
+                f"{KEY} has no effect: {shadow} sets it to {mtu or 'automatic'}, which comes first.",
+                f"Remove {shadow}, or set the MTU there.",
+            )
+        )
+    return msgspec.structs.replace(said, mtu=mtu, shadow=shadow, broken=False)
+
+
+def overrides(found: CiliumParts, snapshot: Snapshot, said: CiliumBase) -> list[Finding]:
+    """Return MTU111 for each CiliumNodeConfig that gives some nodes another base MTU than the ConfigMap."""
+    out = []
+    for each in snapshot.each(OVERRIDE, found.daemonset.namespace):
+        held = each.get("spec", "defaults", KEY)
+        if held is None or str(held) == str(said.mtu):
+            continue
+        out.append(
+            codes.finding(
+                codes.MTU111,
+                f"{each}, spec.defaults.{KEY}",
+                f"The nodes that it selects take {held!s:.20} as base MTU, and all others"
+                f" {said.mtu or 'what their NICs have'}: pods of the two kinds send packets of different sizes.",
+                f"Remove {KEY} there, or give all nodes the same: the smallest NIC decides for everybody.",
+            )
+        )
+    return out
+
+
+def bases(snapshot: Snapshot) -> dict[str, int]:
+    """Return the base MTU that each node's agent works with, as its device shows it."""
+    links = {node.node: node.link(HOST) for node in snapshot.nodes}
+    return {name: link.mtu for name, link in links.items() if link is not None}
+
+
+def pod_networks(config: Object | None) -> tuple[str, ...]:
+    """Return the networks that Cilium itself gives addresses of; empty where the nodes' podCIDRs say it."""
+    if config is None or not _text(config, "ipam").startswith("cluster-pool"):
+        return ()
+    keys = ("cluster-pool-ipv4-cidr", "cluster-pool-ipv6-cidr")
+    return tuple(cidr for key in keys for cidr in _text(config, key).replace(",", " ").split() if "/" in cidr)
+
+
+def has_ipv6(config: Object | None) -> bool:
+    """Return whether pods have IPv6."""
+    return _on(config, "enable-ipv6")
+
+
+def _protocol(config: Object, version: Version | None) -> str:
+    """Return the tunnel of the pods' packets by name, empty for native routing."""
+    old, new = _text(config, "tunnel"), _text(config, "routing-mode")
+    by_old = version < cilium_mtu.TUNNEL_KEY_UNTIL if version is not None else _legacy(config)
+    if by_old and old:
+        return "" if old == "disabled" else old
+    if version is not None and version < cilium_mtu.MODES_SINCE:
+        return "vxlan"
+    return "" if new == "native" else _text(config, "tunnel-protocol") or "vxlan"
+
+
+def _legacy(config: Object) -> bool:
+    """Return whether the keys of the tunnel are those of a version before v1.15."""
+    return bool(_text(config, "tunnel")) and not _text(config, "routing-mode")
+
+
+def _of_another_version(config: Object, version: Version | None) -> list[Finding]:
+    """Return MTU111 for the keys of the tunnel that this version reads no longer, or not yet."""
+    if version is None:
+        return []
+    number = ".".join(map(str, version))
+    if version >= cilium_mtu.TUNNEL_KEY_UNTIL and _text(config, "tunnel"):
+        return [
+            codes.finding(
+                codes.MTU111,
+                f"{config}, data.tunnel",
+                f"Cilium {number} does not read tunnel any more; without routing-mode it uses vxlan.",
+                "Write routing-mode (tunnel or native) and tunnel-protocol instead.",
+            )
+        ]
+    if version >= cilium_mtu.MODES_SINCE:
+        return []
+    return [
+        codes.finding(
+            codes.MTU111,
+            f"{config}, data.{key}",
+            f"Cilium {number} does not read {key} yet; without tunnel it uses vxlan.",
+            "Write tunnel (vxlan, geneve or disabled) instead.",
+        )
+        for key in ("routing-mode", "tunnel-protocol")
+        if _text(config, key)
+    ]
+
+
+def _above(found: CiliumParts, out: list[Finding]) -> tuple[int | None, str] | None:
+    """Return what a flag or a variable of the agent sets, and its place; None where neither does."""
+    container = reading.attempt(lambda: daemonset.container(found.agent, CONTAINER), None, [], str(found.agent))
+    flags = daemonset.flag_values(container, KEY)
+    if flags:
+        return reading.mtu(flags[-1], out, f"{found.agent}, --{KEY}"), f"--{KEY} of {found.daemonset}"
+    variable = reading.attempt(lambda: daemonset.variable(found.agent, "CILIUM_MTU"), None, [], str(found.agent))
+    if variable is not None and variable.value and variable.container == CONTAINER:
+        place = f"{found.agent}, variable CILIUM_MTU"
+        return reading.mtu(variable.value, out, place), f"the variable CILIUM_MTU of {found.daemonset}"
+    return None
+
+
+def _chart(chart: Object | None, out: list[Finding]) -> int | None:
+    """Read the chart's value MTU; what is broken, or stands where nothing reads it, goes to `out`."""
+    if chart is None:
+        return None
+    out += strays.misplaced(chart, "spec", "valuesContent")
+    text = reading.value(chart, out, *CHART_PATH)
+    place = f"{chart}, spec.valuesContent"
+    try:
+        values: object = yaml.safe_load(text or "")
+    except (yaml.YAMLError, RecursionError, ValueError) as why:
+        said = f"The values are no YAML ({' '.join(str(why).split()):.160}), so Helm cannot install them."
+        out.append(codes.finding(codes.MTU117, place, said, "Correct the text there."))
+        return None
+    for path in strays.in_tree(values, {"MTU"}, ("mtu",)):
+        if path.lower().rpartition(".")[2] == "mtu":
+            out.append(reading.stray(f"{place}, {path}", path, "MTU, at the top"))
+    held = values.get("MTU") if isinstance(values, dict) else None
+    if isinstance(held, int) and not isinstance(held, bool):
+        return reading.bounded(held, out, f"{place}, MTU")
+    if held is None or isinstance(held, str):
+        return reading.mtu(held, out, f"{place}, MTU")
+    message = f"{held!r:.40} is not a number of bytes."
+    out.append(codes.finding(codes.MTU112, f"{place}, MTU", message, "Write one integer."))
+    return None
+
+
+def _padded(snapshot: Snapshot) -> bool | None:
+    """Tell by the devices of a node how many bytes its agent takes off for WireGuard; None: no node shows it."""
+    for node in snapshot.nodes:
+        host, tunnel = node.link(HOST), node.link(WIREGUARD)
+        less = _less(host, tunnel)
+        if less in {cilium_mtu.WIREGUARD, cilium_mtu.PADDED}:
+            return less == cilium_mtu.PADDED
+    return None
+
+
+def _less(host: net.Link | None, tunnel: net.Link | None) -> int:
+    return host.mtu - tunnel.mtu if host is not None and tunnel is not None else 0
+
+
+def _on(config: Object | None, key: str) -> bool:
+    return config is not None and _text(config, key) in TRUE
+
+
+def _text(config: Object, key: str) -> str:
+    """Return a value of the ConfigMap as text; one that YAML made true or false is what was meant."""
+    held = config.get("data", key)
+    if isinstance(held, bool):
+        return "true" if held else "false"
+    return held.strip() if isinstance(held, str) else ""

@@ -1,0 +1,67 @@
+"""The edits that change Cilium's base MTU, and when its agents must be restarted."""
+
+import msgspec
+
+from kubemtu.cni import cilium_config, installer, reading
+from kubemtu.cni.cilium_config import CiliumBase, CiliumParts
+from kubemtu.cni.cilium_mtu import Mode
+from kubemtu.core import encap
+from kubemtu.core.change import plan
+from kubemtu.core.errors import UsageError
+from kubemtu.core.text import yaml_edit
+
+
+class CiliumParsed(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is read of one Cilium. `bases` are the agents' base MTUs, in bytes, of `observed` nodes."""
+
+    parts: CiliumParts
+    mode: Mode | None
+    base: CiliumBase
+    bases: tuple[int, ...] = ()
+    observed: int = 0
+
+
+def of(found: CiliumParsed, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
+    """Return the edits that give pods' routes `target` bytes, and the restart; see `cilium.steps`."""
+    encap.check(target)
+    parts, mode, said = found.parts, found.mode, found.base
+    if mode is None:
+        raise UsageError(
+            f"What goes around a packet of {parts.daemonset} is not known, so neither is the base MTU that gives pods"
+            f" {target}: `kubemtu check` says what is missing."
+        )
+    if said.shadow:
+        raise UsageError(
+            f"{said.shadow} sets the MTU, and nothing else counts: remove it there, then plan again; or set it to"
+            f" {target + mode.subtracts} there yourself."
+        )
+    wanted = target + mode.subtracts
+    encap.check(wanted)
+    at_work = bool(found.bases) and len(found.bases) == found.observed and set(found.bases) == {wanted}
+    if said.mtu is None and not said.broken and at_work:
+        return ()  # each agent has found it by itself
+    edits = _edits(parts, wanted, mode.subtracts, target)
+    if not edits and (at_work or not found.bases):
+        return ()
+    restart = plan.Rollout(
+        ref=parts.daemonset, why="the agent reads its base MTU only when it starts, and then gives it to its node"
+    )
+    return (*edits, restart)
+
+
+def _edits(parts: CiliumParts, wanted: int, taken: int, target: int) -> list[plan.EditValue]:
+    why = f"Cilium takes {taken} off and gives pods' routes {target}" if taken else f"pods get {target}"
+    edits = []
+    if parts.config is not None:
+        held = parts.config.get("data", cilium_config.KEY)
+        before = held if isinstance(held, str | int) else None
+        path = ("data", cilium_config.KEY)
+        edits += installer.edit(reading.ref(parts.config, "configmaps"), path, before, str(wanted), why)
+    if parts.chart is not None:
+        text = parts.chart.text(*cilium_config.CHART_PATH) or ""
+        source = f"{parts.chart}, spec.valuesContent"
+        after = yaml_edit.set_value(text, cilium_config.CHART_KEY, wanted, source=source)
+        chart = reading.ref(parts.chart, "helmchartconfigs")
+        reason = "RKE2 renders Cilium's ConfigMap from these values at every upgrade of the chart"
+        edits += installer.edit(chart, cilium_config.CHART_PATH, text, after, reason)
+    return edits
