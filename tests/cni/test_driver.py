@@ -16,12 +16,14 @@ from kubemtu.flows import decide
 CANAL = "ConfigMap kube-system/canal-config"
 ANTREA = "ConfigMap kube-system/antrea-config"
 FLANNEL = "ConfigMap kube-flannel/kube-flannel-cfg"
+AWS = "DaemonSet kube-system/aws-node"
 ROWS = [
     ("canal-a.yaml", "canal", rf"""{CANAL}, cni_network_config: '' -> 'mtu": 1300,\n      "'"""),
     ("canal-b-1400.yaml", "canal", f"{CANAL}, cni_network_config: '4' -> '3'"),
     ("canal-c.yaml", "canal", f"{CANAL}, veth_mtu: '45' -> '30'"),
     ("calico-manifest.yaml", "calico", "ConfigMap kube-system/calico-config, veth_mtu: '' -> '130'"),
     ("cilium-kops.yaml", "cilium", "ConfigMap kube-system/cilium-config, mtu: 'None' -> '1350'"),
+    ("aws-kops.yaml", "aws-vpc-cni", f"{AWS}, 2: 'None' -> \"{{'name': 'POD_MTU', 'value': '1300'}}\""),
     ("calico-operator-1400.yaml", "calico", "Installation default, mtu: '4' -> '3'"),
     ("flannel.yaml", "flannel", rf"""{FLANNEL}, net-conf.json: '' -> ',\n    "MTU": 1350'"""),
     ("antrea.yaml", "antrea", f"{ANTREA}, antrea-agent.conf: '' -> '130'"),

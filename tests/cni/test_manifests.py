@@ -67,6 +67,9 @@ READ: list[tuple[str, str, str, str, int | None, int | None, list[str]]] = [
     ("cilium-kops.yaml", "cilium", "v1.18.12", "vxlan", None, None, []),
     ("cilium-kops-eni.yaml", "cilium", "v1.18.12", "none", None, None, []),
     ("cilium-kops-ipv6.yaml", "cilium", "v1.18.12", "none", None, None, []),
+    ("aws.yaml", "aws-vpc-cni", "v1.23.1", "none", 9001, 9001, []),
+    ("aws-gov.yaml", "aws-vpc-cni", "v1.23.1", "none", 9001, 9001, []),
+    ("aws-kops.yaml", "aws-vpc-cni", "v1.23.0", "none", 9001, 9001, []),
 ]
 ONE_LINE = (
     '{"name":"k8s-pod-network","cniVersion":"0.3.1","plugins":[{"type":"calico","nodename":"__KUBERNETES_NODE_NAME__",'
@@ -159,7 +162,6 @@ def test_a_felix_configuration_that_the_upstream_manifest_hides(deployed: Readin
 @pytest.mark.parametrize(
     "name",
     [
-        "aws.yaml",
         "cilium-chained.yaml",
         "macvlan.yaml",
         "openshift.yaml",

@@ -184,7 +184,20 @@ kind: Subnet
 metadata: {name: ovn-default}
 spec: {mtu: 1500, cidrBlock: "10.16.0.0/16,fd00:10:16::/112"}
 """
+AWS = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: aws-node, namespace: kube-system, managedFields: [{manager: eks}]}
+spec:
+  template:
+    spec:
+      containers:
+      - name: aws-node
+        image: "amazon-k8s-cni:v1.19.2"
+        env: [{name: POD_MTU, value: "1500"}, {name: AWS_VPC_ENI_MTU, value: "9001"}, {name: ENABLE_IPv6, value: "0"}]
+"""
 WHOLE = {
+    "aws": AWS,
     "cilium": CILIUM,
     "canal": CANAL,
     "calico": CALICO,

@@ -36,6 +36,8 @@ MANIFESTS = {
     "kube-ovn-0.9.yaml": "cnis/kubeovn-v0.9.0.yaml",
     "kube-ovn-1.8.yaml": "cnis/kubeovn-v1.8.0.yaml",
     "aws.yaml": "aws-k8s-cni.yaml",
+    "aws-gov.yaml": "cnis/aws-k8s-cni-us-gov.yaml",
+    "aws-kops.yaml": "cnis/aws-kops.yaml",
     "aws.conflist": "aws-10-aws.conflist",
     "cilium.yaml": "authored/cilium-config-min.yaml",
     "cilium-1.13.yaml": "authored/cilium-config-legacy-113.yaml",

@@ -12,7 +12,6 @@ NAMES = {
     "ovn-k8s-cni-overlay": "OVN-Kubernetes",
     "kube-router": "kube-router",
     "weave-net": "Weave Net",
-    "aws-node": "the AWS VPC CNI",
     "aws-cni": "the AWS VPC CNI",
     "azure-cns": "the Azure CNI",
     "azure-vnet": "the Azure CNI",
@@ -43,6 +42,5 @@ KNOWLEDGE = Knowledge(
             (IPIP, NONE),
             note="read only with --auto-mtu=false",
         ),
-        CalcKey("AWS VPC CNI", "DaemonSet kube-system/aws-node", "POD_MTU", "pod", (NONE,)),
     )
 )

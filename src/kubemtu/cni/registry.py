@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from kubemtu.cni import antrea, calico, canal, cilium, flannel, kubeovn, multus, others
+from kubemtu.cni import antrea, aws, calico, canal, cilium, flannel, kubeovn, multus, others
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.protocol import Cni
 from kubemtu.core import errors, net, objects, rights, snapshot
@@ -27,6 +27,7 @@ CNIS: dict[str, Cni] = {
     "flannel": flannel,
     "antrea": antrea,
     "kube-ovn": kubeovn,
+    aws.NAME: aws,
 }
 
 _NAME = ("metadata", "name")

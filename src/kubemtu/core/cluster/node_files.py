@@ -17,6 +17,7 @@ from kubemtu.core import net
 from kubemtu.core.disclosure import files
 
 KERNEL_DEFAULT = 1500  # drivers/net/veth.c leaves ether_setup's ETH_DATA_LEN when nobody gives an MTU
+DIGITS = re.compile(r"[-+]?[0-9]{1,9}")
 STRING_OR_PLACEHOLDER = re.compile(r'"(?:[^"\\]|\\.)*"|__[A-Z0-9_]+?__')
 
 
@@ -39,6 +40,15 @@ class PluginRule(msgspec.Struct, frozen=True, kw_only=True):
     stands_for: str = ""  # how the name of a conflist ends that `file` stands for, where only files were saved
     copies: str = ""  # member that lists copies of whole configurations, of which the first makes the pod's interface
     names: str = ""  # member that names one instead, by its file or by its network; it goes before `copies`
+    quoted: tuple[int, int, int] | None = None  # the member is text: its least, its most, and what all else stands for
+
+    def number(self, member: object) -> object:
+        """Return the MTU in bytes that the member stands for, or the member itself where the plugin refuses it."""
+        if self.quoted is None or not isinstance(member, str):
+            return json.dumps(member) if self.quoted is not None and member is not None else member
+        least, most, otherwise = self.quoted
+        given = int(member) if DIGITS.fullmatch(member) else otherwise
+        return given if least <= given <= most else otherwise
 
     def written(self, observation: net.NodeObservation) -> int | None:
         """Return the MTU in bytes that `file` of a node gives; None where it is absent or has none."""
@@ -190,7 +200,7 @@ def _made(
 ) -> Rendered:
     rule = next((rule for rule in rules if rule.plugin == plugins[0].get("type")), PluginRule(plugin=""))
     made = Rendered(path=file.path, text=file.text, modified=file.modified, plugins=plugins)
-    member = mtu_member(plugins[0], rule)
+    member = rule.number(mtu_member(plugins[0], rule))
     if member is not None and (not isinstance(member, int) or isinstance(member, bool)):
         return msgspec.structs.replace(made, refused=json.dumps(member))
     literal = member if isinstance(member, int) else None
