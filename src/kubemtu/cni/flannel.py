@@ -26,7 +26,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import NODES, Ref, Want
-from kubemtu.core.planning.repository import ValuesKey
+from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "flannel"

@@ -11,7 +11,7 @@ import msgspec
 
 from kubemtu.core import encap, net, rights
 from kubemtu.core.cluster import node_files
-from kubemtu.core.planning.repository import ValuesKey
+from kubemtu.core.planning.values_key import ValuesKey
 
 Counts = Literal["pod", "base", "tunnel"]
 

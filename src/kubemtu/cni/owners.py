@@ -8,7 +8,7 @@ from kubemtu.cni import reading
 from kubemtu.core import codes
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object
-from kubemtu.core.planning.repository import ValuesKey
+from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
 RKE = "RKE (cluster.yml: network.mtu)"

@@ -6,7 +6,6 @@ belongs into the files that they write from. Restarts and running pods are no fi
 
 import re
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 import yaml
@@ -15,36 +14,11 @@ from kubemtu.core import objects
 from kubemtu.core.change.plan import EditValue, Live, Plan, Rollout
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import Malformed, UsageError
+from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.text import manifest_edit, yaml_edit
 from kubemtu.core.text.wording import names
 
 _KIND = re.compile(r"^(?:- |\s+)?kind:", re.MULTILINE)
-
-
-class ValuesKey(msgspec.Struct, frozen=True, kw_only=True):
-    """One key of a file that people keep in a repository and that is no object of the API.
-
-    `form` is what `plan -o` calls the file, `path` leads to the number, and `counts` says what it counts, as an MtuKey
-    does. It is for clusters whose CniState begins its variant with `variant` and names `owner` as the owner.
-    """
-
-    form: Literal["helm-values", "cluster.yml"]
-    path: tuple[str, ...]
-    counts: Literal["pod", "base"]
-    file: str  # whose file it is, for people
-    variant: str = ""
-    owner: str = ""
-
-    def suits(self, state: CniState) -> bool:
-        """Say whether a pod network is deployed in the way that this key is for."""
-        return state.variant.startswith(self.variant) and self.owner in state.owner
-
-    def number(self, planned: Plan, state: CniState) -> int:
-        """Return the number that belongs there, in bytes, for pods of the plan's target."""
-        if self.counts == "pod":
-            return planned.target
-        base = next((key.subtracts for key in state.mtu_keys if key.means == "base"), state.subtracts)
-        return planned.target + (base or 0)
 
 
 class Edited(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,34 @@
+"""Where a number stands in a file that a CNI is deployed from and that is no object of the API."""
+
+from typing import Literal
+
+import msgspec
+
+from kubemtu.core.change.plan import Plan
+from kubemtu.core.cluster.cni_state import CniState
+
+
+class ValuesKey(msgspec.Struct, frozen=True, kw_only=True):
+    """One key of a file that people keep in a repository and that is no object of the API.
+
+    `form` is what `plan -o` calls the file, `path` leads to the number, and `counts` says what it counts, as an MtuKey
+    does. It is for clusters whose CniState begins its variant with `variant` and names `owner` as the owner.
+    """
+
+    form: Literal["helm-values", "cluster.yml"]
+    path: tuple[str, ...]
+    counts: Literal["pod", "base"]
+    file: str  # whose file it is, for people
+    variant: str = ""
+    owner: str = ""
+
+    def suits(self, state: CniState) -> bool:
+        """Say whether a pod network is deployed in the way that this key is for."""
+        return state.variant.startswith(self.variant) and self.owner in state.owner
+
+    def number(self, planned: Plan, state: CniState) -> int:
+        """Return the number that belongs there, in bytes, for pods of the plan's target."""
+        if self.counts == "pod":
+            return planned.target
+        base = next((key.subtracts for key in state.mtu_keys if key.means == "base"), state.subtracts)
+        return planned.target + (base or 0)
