@@ -157,7 +157,10 @@ def test_node_show_tells_both_ends_of_a_port_and_joins_with_other_outputs() -> N
     assert tunnel.vxlan == net.Vxlan(vni=1, port=8472, lower="eth0")
     assert net.Route(family=4, destination="10.42.2.0/24", device="eth0", mtu=1400, locked=True) in node.routes
     assert [(way.device, way.mtu) for way in node.uplinks] == [("eth0", 9001)]
-    assert node.errors == ("show.json: cali9: its pod could not be read",)
+    assert node.errors == (
+        "show.json: cali9: its pod could not be read",
+        "show.json: a pin is left on the node: 10.42.2.0/24 dev eth0 mtu lock 1400",
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,5 +176,5 @@ def test_names_and_mtus_that_no_link_can_have_are_left_out() -> None:
     shown = node_show.parse(SHOWN | {"nic": "a b", "ports": [SHOWN["ports"][0] | {"host_mtu": -1}]})  # type: ignore[index]
     assert [link.name for link in shown.links] == ["flannel.1"]
     assert shown.ports == ()
-    assert len(shown.remarks) == 3
+    assert len(shown.remarks) == 4
     assert not Output().says

@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kubemtu.core.net import Link, NodeFile, NodeObservation, PodPort, Route
+from kubemtu.core.net import Link, NodeObservation
 from kubemtu.core.objects import Object
+from kubemtu.core.printed.values import Output
 from kubemtu.core.snapshot import UNUSED, Snapshot
 from kubemtu.flows.saved import assembling, manifests
-from kubemtu.flows.saved.facts import Facts
+from kubemtu.flows.saved.facts import Facts, Printed
 
 
 def body(kind: str, name: str, namespace: str = "", **more: object) -> dict[str, object]:
@@ -235,14 +236,18 @@ def test_what_node_show_printed_is_an_observation(tmp_path: Path) -> None:
     (seen,) = manifests.load(tmp_path / "node-1-show.json").nodes
     assert (seen.node, seen.seen_by) == ("node-1", "files")
     assert [(link.name, link.mtu, link.kind) for link in seen.links] == [
-        ("eth0", 1500, ""),
         ("flannel.1", 1450, "vxlan"),
+        ("eth0", 1500, ""),
+        ("cali1", 1500, "veth"),
     ]
-    assert [(way.device, way.mtu) for way in seen.uplinks] == [("eth0", 1500)]
+    assert [(route.destination, route.device) for route in seen.routes] == [("default", "eth0")]
     assert [(port.host_link, port.host_mtu, port.pod_mtu, port.addresses) for port in seen.ports] == [
         ("cali1", 1500, 1450, ("10.42.1.2",))
     ]
-    assert seen.errors == ("x could not be read", "a pin is left in the pod at cali1: default")
+    assert seen.errors == (
+        "node-1-show.json: x could not be read",
+        "node-1-show.json: a pin is left in the pod at cali1: default",
+    )
 
 
 def saved(name: str, taken_at: float, mtu: str, *, nic: int = 1500) -> Snapshot:
@@ -291,51 +296,6 @@ def test_an_object_with_the_larger_version_is_newer(tmp_path: Path) -> None:
     ]
 
 
-def test_outputs_of_one_node_are_joined_and_its_ways_follow_from_its_routes() -> None:
-    facts = Facts(objects=[Object.of(node("n1", "10.0.0.1")), Object.of(node("n2", "10.0.0.2"))])
-    facts.observed = [
-        ("n1-ip-a.txt", NodeObservation(node="", links=(Link(index=2, name="eth0", mtu=1400),))),
-        (
-            "n1/ip-d-link.txt",
-            NodeObservation(
-                node="",
-                links=(Link(index=2, name="eth0", mtu=1400, kind="veth"), Link(index=0, name="lo", mtu=65536)),
-                ports=(
-                    PodPort(
-                        netns="",
-                        inode=0,
-                        host_link="c",
-                        host_index=3,
-                        host_mtu=1350,
-                        pod_link="",
-                        pod_index=0,
-                        pod_mtu=None,
-                    ),
-                ),
-            ),
-        ),
-        (
-            "dump/route_n1",
-            NodeObservation(
-                node="",
-                routes=(
-                    Route(family=4, destination="default", device="lo"),
-                    Route(family=4, destination="10.0.0.0/24", device="eth0", mtu=1380),
-                    Route(family=4, destination="no/prefix", device="lo"),
-                ),
-            ),
-        ),
-    ]
-    facts.files = [("n1/subnet.env", NodeFile(path="/run/flannel/subnet.env", text="FLANNEL_MTU=1350\n"))]
-    (seen,) = assembling.snapshot(facts, "folder x", "x", 1.0).nodes
-    assert (seen.node, [(link.name, link.kind) for link in seen.links]) == ("n1", [("eth0", "veth"), ("lo", "")])
-    assert [(way.peer, way.device, way.mtu, way.route_mtu) for way in seen.uplinks] == [
-        ("10.0.0.2", "eth0", 1400, 1380)
-    ]
-    assert [port.host_mtu for port in seen.ports] == [1350]
-    assert [file.path for file in seen.files] == ["/run/flannel/subnet.env"]
-
-
 @pytest.mark.parametrize(
     ("name", "node_name"),
     [
@@ -349,5 +309,6 @@ def test_outputs_of_one_node_are_joined_and_its_ways_follow_from_its_routes() ->
     ],
 )
 def test_the_node_of_an_output_is_told_by_its_name(name: str, node_name: str) -> None:
-    facts = Facts(observed=[(name, NodeObservation(node=""))])
+    output = Output(links=(Link(index=2, name="eth0", mtu=1500),))
+    facts = Facts(printed=[Printed(name=name, output=output)])
     assert [each.node for each in assembling.snapshot(facts, "folder x", "given", 1.0).nodes] == [node_name]

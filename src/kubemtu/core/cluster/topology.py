@@ -142,6 +142,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     state: CniState
     nodes: tuple[Node, ...] = ()
     silent: tuple[str, ...] = ()
+    listed: int = 0  # nodes that the API lists; of saved files it may be none
     carries: int | None = None
     recommended: int | None = None
     layers: tuple[Layer, ...] = ()
@@ -244,6 +245,7 @@ def model(
         state=state,
         nodes=nodes,
         silent=tuple(name for found in snapshot.each("Node") if (name := found.name) not in observed),
+        listed=sum(1 for _ in snapshot.each("Node")),
         carries=carries,
         recommended=_recommended(carries, state, ipv6=ipv6),
         layers=_layers(nodes, state, assumed, assumed_by),

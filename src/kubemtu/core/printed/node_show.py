@@ -45,6 +45,7 @@ class _ShownPort(msgspec.Struct, frozen=True, kw_only=True):
     pod_mtu: int | None
     addresses: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
 
 
 class _ShownNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +75,10 @@ def parse(value: object) -> Output:
     remarks = Remarks()
     for trouble in shown.troubles:
         remarks.add(trouble)
+    for pin in shown.pins:
+        remarks.add(f"a pin is left on the node: {pin}")
+    for port, pin in ((each, pin) for each in shown.ports for pin in each.pins):
+        remarks.add(f"a pin is left in the pod at {port.host_link}: {pin}")
     links = {each.name: each.link() for each in (*shown.tunnels, shown.bridge) if each is not None}
     if shown.nic is not None and shown.nic_mtu is not None:
         links.setdefault(shown.nic, net.Link(index=0, name=shown.nic, mtu=shown.nic_mtu))

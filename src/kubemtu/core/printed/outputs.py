@@ -23,6 +23,15 @@ JSON_OBJECT = re.compile(r'"(?:apiVersion|kind)"\s*:')
 NO_MTUS = "`ip -br` shows no MTUs: `ip -d link` does"
 
 
+SIGN = re.compile(
+    r"^\s*[0-9]{1,10}: .{1,80}<[A-Z_,-]*>.* mtu |^[0-9]{1,10}: \S+ +inet6? |\sLink encap:|^\S+: flags=[0-9]+<"
+    r"|^Kernel IP(?:v6)? routing|^(?:default|[0-9a-fA-F.:]+(?:/[0-9]+)?) (?:\x1b\[[0-9;]*m)?(?:via|dev) "
+    r"|^\S+ {2,}(?:UP|DOWN|UNKNOWN) {2,}",
+    re.MULTILINE,
+)
+"""What stands in an output of text, whatever its file is called; `recognise` says it for sure."""
+
+
 def recognise(text: str) -> Literal["ip", "ip -j", ""]:
     """Say whether a text is an output of `ip`, `ifconfig` or `route` ("ip"), JSON of `ip -j`, or neither ("")."""
     for count, (_, line) in enumerate(_lines(text)):

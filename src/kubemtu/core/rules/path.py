@@ -29,7 +29,7 @@ def _above(topology: Topology, carries: int) -> Iterable[Finding]:
         if largest > carries and port.shown is not None:
             fate = _fate(topology, node, largest, carries if node.tunnel is None else tunnels)
             groups.setdefault((largest, fate, port.seen), []).append((node, port))
-    alone = len(topology.nodes) + len(topology.silent) == 1
+    alone = topology.listed == 1 and len(topology.nodes) + len(topology.silent) == 1
     severity: Severity = "warning" if alone else "error"
     for (largest, fate, seen), members in groups.items():
         yield codes.finding(

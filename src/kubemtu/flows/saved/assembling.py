@@ -8,8 +8,8 @@ from kubemtu.core.net import NodeFile, NodeObservation
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import UNUSED, Snapshot, Unread
 from kubemtu.core.text.wording import names
-from kubemtu.flows.saved import bundles, kustomize, nodes
-from kubemtu.flows.saved.facts import Facts
+from kubemtu.flows.saved import bundles, kustomize, nodes, printed
+from kubemtu.flows.saved.facts import Facts, Printed
 
 NAMED_MOST = 3  # of many files that were not used for one reason
 _PASSING = frozenset({"managedFields", "resourceVersion", "generation", "creationTimestamp", "selfLink", "uid"})
@@ -101,12 +101,13 @@ def _nodes(facts: Facts, saved: Iterable[tuple[str, NodeObservation]], folder: s
         files.setdefault(nodes.of_file(name, places, together), []).append(file)
     for node, held in files.items():
         by_node.setdefault(node, []).append(nodes.files_of(node, held))
-    for name, seen in facts.observed:
-        node = seen.node or nodes.of_output(name, places)
-        by_node.setdefault(node, []).append(msgspec.structs.replace(seen, node=node))
     peers = nodes.addresses(facts.objects)
-    for parts in by_node.values():
-        yield nodes.with_uplinks(nodes.joined(parts), peers)
+    outputs: dict[str, list[Printed]] = {}
+    for output in facts.printed:
+        outputs.setdefault(nodes.of_output(output.name, places, output.host), []).append(output)
+    for node, printed_there in outputs.items():
+        by_node.setdefault(node, []).append(printed.observed(node, printed_there, peers))
+    yield from map(nodes.joined, by_node.values())
 
 
 def _unused(facts: Facts) -> Iterable[Unread]:

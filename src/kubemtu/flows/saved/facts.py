@@ -5,8 +5,9 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.core.net import NodeFile, NodeObservation
+from kubemtu.core.net import NodeFile
 from kubemtu.core.objects import Object
+from kubemtu.core.printed.values import Output
 from kubemtu.core.snapshot import Snapshot, Unread
 
 
@@ -37,14 +38,22 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.of.name}:{self.line}"
 
 
+class Printed(msgspec.Struct, frozen=True, kw_only=True):
+    """What tools printed on one node: the name of the file, and of the host where a prompt in it tells that."""
+
+    name: str
+    output: Output
+    host: str = ""
+
+
 class Facts(msgspec.Struct, kw_only=True):
     """All that has been found so far; recognisers add to it, `assembling` makes a snapshot of it."""
 
     objects: list[Object] = msgspec.field(default_factory=list)
     files: list[tuple[str, NodeFile]] = msgspec.field(default_factory=list)
     """Names of files as they were found, and the files of nodes that they are."""
-    observed: list[tuple[str, NodeObservation]] = msgspec.field(default_factory=list)
-    """Names of files, and what they say of a node; its name is that of the observation, or empty: told by the file."""
+    printed: list[Printed] = msgspec.field(default_factory=list)
+    """What tools of nodes printed."""
     snapshots: list[tuple[str, Snapshot]] = msgspec.field(default_factory=list)
     """Names of files, and the snapshots that they hold."""
     hosts: dict[str, str] = msgspec.field(default_factory=dict)
@@ -66,4 +75,4 @@ class Facts(msgspec.Struct, kw_only=True):
     @property
     def any(self) -> bool:
         """True when something was found that a snapshot can be made of."""
-        return bool(self.objects or self.files or self.observed or self.snapshots)
+        return bool(self.objects or self.files or self.printed or self.snapshots)

@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 
 from kubemtu.cni import registry
+from kubemtu.core.printed import outputs
 from kubemtu.core.text import documents, printable
-from kubemtu.flows.saved import bundles, kustomize, node_files, objects, shown, snapshots
+from kubemtu.flows.saved import bundles, kustomize, node_files, objects, printed, snapshots
 from kubemtu.flows.saved.facts import Document, Facts, Text
 
 DOCUMENTS_MOST = 5_000  # of one file
@@ -42,11 +43,12 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 FORMS: Final = (
     Form(what="the name of a host", text=bundles.take_host, sign=re.compile(r"\A\s*[\w.-]+\s*\Z")),
     Form(what="a file of a node", text=node_files.take),
+    Form(what="what ip, ifconfig or route printed", text=printed.take, sign=outputs.SIGN),
     Form(what="a saved snapshot", value=snapshots.take),
     Form(what="a kustomization", value=kustomize.take),
     Form(what="a net-conf.json", value=node_files.take_net_conf),
     Form(what="a CNI configuration", value=node_files.take_cni),
-    Form(what="`kubemtu node show`", value=shown.take),
+    Form(what="`kubemtu node show`", value=printed.take_shown),
     Form(what="objects", value=objects.take),
 )
 

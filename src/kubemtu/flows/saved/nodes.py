@@ -1,7 +1,6 @@
 """Which node a file is of, and what several files say of one node, put together."""
 
 import contextlib
-import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
@@ -10,7 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from kubemtu.core.errors import Malformed
-from kubemtu.core.net import Link, NodeFile, NodeObservation, Route, Uplink
+from kubemtu.core.net import Link, NodeFile, NodeObservation
 from kubemtu.core.objects import Object, node_addresses
 
 T = TypeVar("T")
@@ -37,7 +36,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         """Return the node that the path tells by a host, a Node or a pod of the node's own network; empty: none."""
         for parent in path.parents:
             if host := self.hosts.get("" if str(parent) == "." else str(parent)):
-                return self._node(host)
+                return self.node(host)
         for part in reversed(path.parts):
             if part in self.nodes:
                 return part
@@ -47,7 +46,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         pod = max((pod for pod in self.pods if _stands_in(pod, str(path))), key=len, default="")
         return self.pods.get(pod, "")
 
-    def _node(self, host: str) -> str:
+    def node(self, host: str) -> str:
         """Return the Node that a host is: one may have its domain in its name, and the other not."""
         if host in self.nodes:
             return host
@@ -74,11 +73,16 @@ def of_file(name: str, places: Places, together: Collection[str]) -> str:
     return path.stem
 
 
-def of_output(name: str, places: Places) -> str:
-    """Return the node that a saved output is of: as `of_file`, but a file is seldom named after its node alone."""
+def of_output(name: str, places: Places, host: str = "") -> str:
+    """Return the node that a saved output is of: as `of_file`, but a file is seldom named after its node alone.
+
+    `host` is the one that a prompt in it names.
+    """
     path = PurePosixPath(name)
     if node := places.told(path):
         return node
+    if host:
+        return places.node(host)
     for part in (path.name.removesuffix(path.suffix) if path.suffix else path.name, *reversed(path.parts[:-1])):
         if left := _SAYS.sub("", part):
             return left
@@ -161,52 +165,6 @@ def _link(known: Link, other: Link) -> Link:
         peer_netnsid=known.peer_netnsid if known.peer_netnsid is not None else other.peer_netnsid,
         vxlan=known.vxlan or other.vxlan,
     )
-
-
-def with_uplinks(observation: NodeObservation, peers: Mapping[str, Iterable[str]]) -> NodeObservation:
-    """Return the observation with the NICs by which it reaches the other nodes, as its saved routes say.
-
-    `peers`: the addresses of each node. What the routes do not say is left open; a device without an MTU as well.
-    """
-    if observation.uplinks or not observation.routes:
-        return observation
-    ways = []
-    for node, addresses in peers.items():
-        if node == observation.node:
-            continue
-        for address in addresses:
-            route = _to(address, observation.routes)
-            link = observation.link(route.device) if route is not None else None
-            if route is not None and link is not None:
-                ways.append(Uplink(peer=address, device=link.name, mtu=link.mtu, route_mtu=route.mtu))
-                break
-    return msgspec.structs.replace(observation, uplinks=tuple(_each_device(ways)))
-
-
-def _each_device(ways: Iterable[Uplink]) -> Iterator[Uplink]:
-    """Yield the first way by each device: "the NIC by which a node reaches a peer, and all others in the same way"."""
-    yield from {(way.device, way.route_mtu): way for way in reversed(list(ways))}.values()
-
-
-def _to(address: str, routes: Iterable[Route]) -> Route | None:
-    """Return the route of the longest prefix to an address; None where none leads there, or no prefix can be read."""
-    try:
-        to = ipaddress.ip_address(address)
-    except ValueError:
-        return None
-    best: tuple[int, Route | None] = (-1, None)
-    for route in routes:
-        if route.family != to.version:
-            continue
-        try:
-            network = ipaddress.ip_network(
-                _DEFAULT.get((route.destination, to.version), route.destination), strict=False
-            )
-        except ValueError:
-            continue
-        if to in network and network.prefixlen > best[0]:
-            best = network.prefixlen, route
-    return best[1]
 
 
 def addresses(objects: Iterable[Object]) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,44 @@
+"""What was printed on nodes and saved: outputs of ip, ifconfig and route, and of `kubemtu node show`."""
+
+from collections.abc import Iterable, Mapping
+
+from kubemtu.cni import registry
+from kubemtu.core.errors import Malformed
+from kubemtu.core.net import NodeObservation
+from kubemtu.core.printed import node_show, observation, outputs, values
+from kubemtu.flows.saved.facts import Document, Facts, Printed, Text
+
+
+def take(text: Text, facts: Facts) -> bool:
+    """Take a text in which tools of a node printed links, addresses or routes, whatever its name."""
+    if not outputs.recognise(text.text):
+        return False
+    output = outputs.parse(text.text)
+    if output.says:
+        facts.printed.append(Printed(name=text.name, output=output, host=outputs.host(text.text)))
+    else:
+        why = output.remarks[0] if output.remarks else "no link, address or route stands in it"
+        facts.leave(text.name, f"tells nothing of a node: {why}")
+    return True
+
+
+def take_shown(document: Document, facts: Facts) -> bool:
+    """Take what `kubemtu node show -o json` printed; its node is told by the file's name."""
+    if not node_show.looks_like(document.value):
+        return False
+    try:
+        facts.printed.append(Printed(name=document.of.name, output=node_show.parse(document.value)))
+    except Malformed as why:
+        facts.skip(document.place, str(why))
+    return True
+
+
+def observed(node: str, printed: Iterable[Printed], peers: Mapping[str, Iterable[str]]) -> NodeObservation:
+    """Return what all outputs of one node say; `peers` are the addresses of each Node, its own among them."""
+    return observation.observed(
+        node,
+        values.joined((each.name, each.output) for each in printed),
+        peers=[address for other, listed in peers.items() if other != node for address in listed],
+        own=tuple(peers.get(node, ())),
+        rules=registry.ports(),
+    )
