@@ -155,8 +155,8 @@ def stray(place: str, key: str, right: str) -> Finding:
 
 
 def is_patch(config: Object, keys: Iterable[str], snapshot: Snapshot) -> bool:
-    """Return True for a ConfigMap in saved files that has none of the keys that every whole one has."""
-    return snapshot.offline and not any(config.get("data", key) is not None for key in keys)
+    """Return True for a ConfigMap in saved files that is said to be a patch, or has no key that every whole one has."""
+    return config.is_patch or (snapshot.offline and not any(config.get("data", key) is not None for key in keys))
 
 
 def patch(config: Object) -> Finding:

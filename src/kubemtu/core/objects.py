@@ -16,6 +16,10 @@ Value: TypeAlias = str | int | dict[str, str] | None
 type_name = {str: "a string", int: "an integer", bool: "true or false", dict: "a mapping", list: "a list"}
 
 
+PATCH = ", a patch"
+"""How the origin of an object ends that is a patch, and of which what it patches was not read."""
+
+
 class Ref(msgspec.Struct, frozen=True, kw_only=True, rename="camel", order=True):
     """The address of one object of the API: enough to read it, to patch it and to print it as kubectl would."""
 
@@ -100,6 +104,11 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
     def resource_version(self) -> str | None:
         """metadata.resourceVersion; None for an object that never met a server."""
         return self.text("metadata", "resourceVersion")
+
+    @property
+    def is_patch(self) -> bool:
+        """True for a patch that stands alone: what it leaves out is not missing."""
+        return self.origin.endswith(PATCH)
 
     def __str__(self) -> str:
         namespace = self._word("metadata", "namespace")

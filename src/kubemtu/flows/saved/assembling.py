@@ -26,7 +26,7 @@ class _Placed(msgspec.Struct, frozen=True, kw_only=True):
 def snapshot(facts: Facts, source: str, folder: str, now: float) -> Snapshot:
     """Return all facts as one snapshot; `folder` names what they lie in, `now` is in seconds since the epoch."""
     saved = sorted(facts.snapshots, key=lambda named: -named[1].taken_at)
-    told = [_Placed(object=each, place=each.origin) for each in kustomize.joined(facts.objects, facts.patches)]
+    told = [_Placed(object=each, place=each.origin) for each in kustomize.joined(facts)]
     told += [_Placed(object=one, place=name, taken_at=each.taken_at) for name, each in saved for one in each.objects]
     facts.objects = [each.object for each in _each_once(told, facts)]
     observed = tuple(_nodes(facts, [(name, seen) for name, each in saved for seen in each.nodes], folder))

@@ -9,6 +9,7 @@ from kubemtu.core.net import NodeFile
 from kubemtu.core.objects import Object
 from kubemtu.core.printed.values import Output
 from kubemtu.core.snapshot import Snapshot, Unread
+from kubemtu.flows.saved.bounds import Bounds
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,8 @@ class Printed(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, kw_only=True):
     """All that has been found so far; recognisers add to it, `assembling` makes a snapshot of it."""
 
+    counted: Bounds = msgspec.field(default_factory=Bounds)
+    """How much was read for them."""
     objects: list[Object] = msgspec.field(default_factory=list)
     files: list[tuple[str, NodeFile]] = msgspec.field(default_factory=list)
     """Names of files as they were found, and the files of nodes that they are."""
@@ -58,8 +61,10 @@ class Facts(msgspec.Struct, kw_only=True):
     """Names of files, and the snapshots that they hold."""
     hosts: dict[str, str] = msgspec.field(default_factory=dict)
     """Folders, and the names of the hosts on which what lies in them was collected."""
-    patches: set[str] = msgspec.field(default_factory=set)
-    """Files that a kustomization names as patches."""
+    kustomizations: dict[str, tuple[str, dict[str, object]]] = msgspec.field(default_factory=dict)
+    """Folders, and the place and content of the kustomization.yaml in each."""
+    operations: dict[str, tuple[str, list[dict[str, object]]]] = msgspec.field(default_factory=dict)
+    """Names of files, and the place and content of the JSON 6902 patch in each."""
     unread: list[Unread] = msgspec.field(default_factory=list)
     unused: dict[str, list[str]] = msgspec.field(default_factory=dict)
     """Reasons, and the names of the files that were not used for them."""

@@ -46,6 +46,7 @@ FORMS: Final = (
     Form(what="what ip, ifconfig or route printed", text=printed.take, sign=outputs.SIGN),
     Form(what="a saved snapshot", value=snapshots.take),
     Form(what="a kustomization", value=kustomize.take),
+    Form(what="a JSON 6902 patch", value=kustomize.take_operations),
     Form(what="a net-conf.json", value=node_files.take_net_conf),
     Form(what="a CNI configuration", value=node_files.take_cni),
     Form(what="`kubemtu node show`", value=printed.take_shown),

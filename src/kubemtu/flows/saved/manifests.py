@@ -5,14 +5,18 @@ found. What is wrong with one document never hides the others: each is read alon
 entry with file and line.
 """
 
+import itertools
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import documents
-from kubemtu.flows.saved import assembling, forms, sources
+from kubemtu.flows.saved import assembling, forms, kustomize, sources
 from kubemtu.flows.saved.facts import Facts
+
+BASES_MOST = 20  # folders and files beside the one that was named
 
 
 def load(path: Path) -> Snapshot:
@@ -24,7 +28,7 @@ def load(path: Path) -> Snapshot:
     Raises UsageError when there is nothing at `path`, and Malformed when nothing there can be used.
     """
     facts, count = Facts(), 0
-    for entry in sources.entries(path, facts):
+    for entry in itertools.chain(sources.entries(path, facts), _besides(path, facts)):
         count += 1
         try:
             forms.take(entry.content, entry.name, facts, alone=entry.alone)
@@ -35,11 +39,23 @@ def load(path: Path) -> Snapshot:
     if not count and not facts.unread and not facts.unused:
         raise UsageError(f"{path} holds no manifests, nor any other file that could be read.")
     if not facts.any:
+        assembling.snapshot(facts, "", "", 0.0)  # says what is wrong with patches that stand alone
         first = next((f" ({each.what}: {each.message})" for each in facts.unread), "")
         raise Malformed(f"{path} holds no Kubernetes object and no CNI configuration that could be read{first}.")
     if len(facts.snapshots) == 1 and not facts.objects and not facts.files and not facts.printed:
         return facts.snapshots[0][1]
     return assembling.snapshot(facts, _source(path), path.resolve().name, time.time())
+
+
+def _besides(path: Path, facts: Facts) -> Iterator[sources.SavedFile]:
+    """Yield what a kustomization in the folder at `path` is made of, beside it: `resources: [../../base]`."""
+    read: set[str] = set()
+    while path != sources.STANDARD_INPUT and path.is_dir() and len(read) < BASES_MOST:
+        below = next((each for each in kustomize.outside(facts) if each not in read), None)
+        if below is None:
+            return
+        read.add(below)
+        yield from sources.beside(path, below, facts)
 
 
 def _source(path: Path) -> str:

@@ -36,7 +36,7 @@ def entries(path: Path, facts: Facts) -> Iterator[SavedFile]:
 
     Raises UsageError when there is nothing at `path`, and Malformed when it is one file that is too large.
     """
-    counted = Bounds()
+    counted = facts.counted
     if path != STANDARD_INPUT and _is_folder(path):
         try:
             yield from _folder(path, facts, counted)
@@ -57,6 +57,22 @@ def entries(path: Path, facts: Facts) -> Iterator[SavedFile]:
         raise UsageError(f"{_named(path)} {_unreadable(why)}.") from why
     except Enough as why:
         facts.skip(name, str(why))
+
+
+def beside(path: Path, below: str, facts: Facts) -> Iterator[SavedFile]:
+    """Yield the files at a path from that of a folder, as names from there: "../base/x.yaml"."""
+    counted, place = facts.counted, path / below
+    try:
+        if place.is_dir():
+            for each in _folder(place, facts, counted):
+                yield SavedFile(name=f"{below}/{each.name}", content=each.content)
+        elif place.is_file():
+            with files.opened(place) as stream:
+                yield from _stream(stream, below, facts, counted)
+    except OSError as why:
+        facts.skip(below, _unreadable(why))
+    except Enough as why:
+        facts.skip(below, str(why))
 
 
 def _named(path: Path) -> str:
