@@ -65,7 +65,7 @@ def _each_once(told: Iterable[_Placed], facts: Facts) -> Iterable[_Placed]:
 def _newer(one: _Placed, other: _Placed) -> bool | None:
     """Say whether an object is newer than another, by their versions, or else by their times; None: unknown."""
     versions = [each.object.get("metadata", "resourceVersion") for each in (one, other)]
-    uids = {each.object.get("metadata", "uid") for each in (one, other)} - {None}
+    uids = {str(uid) for each in (one, other) if (uid := each.object.get("metadata", "uid")) is not None}
     numbers = [int(text) for text in versions if isinstance(text, str) and text.isascii() and text.isdecimal()]
     if len(numbers) == 2 and len(uids) < 2 and numbers[0] != numbers[1]:
         return numbers[0] > numbers[1]

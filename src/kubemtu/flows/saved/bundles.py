@@ -1,9 +1,9 @@
 """What support bundles are laid out like, as far as it saves reading: by their names alone most of them is of no use.
 
-Sources: openshift/must-gather, collection-scripts, and `oc adm inspect` (openshift/oc, pkg/cli/admin/inspect);
-openshift/insights-operator, docs/insights-archive-sample; cilium/cilium, cilium-cli/sysdump/constants.go and
-bugtool/cmd/root.go; rancherlabs/support-tools, collection/rancher/v2.x/logs-collector; kubernetes/kubectl,
-pkg/cmd/clusterinfo/clusterinfo_dump.go.
+Sources: openshift/must-gather, collection-scripts, and openshift/oc, pkg/cli/admin/inspect; openshift/insights-operator,
+docs/insights-archive-sample; cilium/cilium: cilium-cli/sysdump/constants.go, and
+cilium/cilium: bugtool/cmd/root.go; rancherlabs/support-tools, collection/rancher/v2.x/logs-collector;
+kubernetes/kubectl, pkg/cmd/clusterinfo/clusterinfo_dump.go.
 """
 
 import functools
@@ -49,7 +49,6 @@ _MANY: Final = frozenset(
         *("Deployment", "StatefulSet", "Job", "CronJob", "ServiceAccount", "Role", "RoleBinding", "ClusterRole"),
         *("ClusterRoleBinding", "PersistentVolume", "PersistentVolumeClaim", "NetworkPolicy", "Ingress", "APIService"),
         *("ControllerRevision", "PodDisruptionBudget", "HorizontalPodAutoscaler", "CertificateSigningRequest"),
-        *("CiliumEndpoint", "CiliumIdentity", "CiliumEndpointSlice", "CiliumNetworkPolicy"),
         *("IPAMBlock", "IPAMHandle", "BlockAffinity", "WorkloadEndpoint", "CustomResourceDefinition"),
     }
 )

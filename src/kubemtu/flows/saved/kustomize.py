@@ -216,7 +216,7 @@ def _generated(each: _Kustomization, own: Iterable[_Held], facts: Facts) -> Iter
                 facts.skip(each.place, f"makes the ConfigMap {name:.253} of {path}, which is not here")
         base = next((one for one in own if one.object.get("kind") == "ConfigMap" and one.object.name == name), None)
         behaviour = entry.get("behavior", "create")
-        if base is not None and behaviour in {"merge", "replace"}:
+        if base is not None and behaviour in ("merge", "replace"):
             old = base.object.get("data") if behaviour == "merge" else None
             body = {**base.object.body, "data": {**(old if isinstance(old, dict) else {}), **data}}
             base.object = Object.of(body, f"{base.object.origin}, patched by {each.place}")

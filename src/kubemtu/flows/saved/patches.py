@@ -10,7 +10,7 @@ from kubemtu.core.objects import Object
 
 # Groups whose lists are merged by the names of their items; of other kinds no schema says how, and they are replaced.
 _BUILT_IN: Final = frozenset({"", "apps", "batch", "autoscaling", "policy", "extensions"})
-_OPERATIONS: Final = frozenset({"add", "replace", "remove", "test", "copy", "move"})
+_OPERATIONS: Final = ("add", "replace", "remove", "test", "copy", "move")
 _SAID_MOST = 3
 
 
