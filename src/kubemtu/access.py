@@ -48,6 +48,10 @@ _ON_DELETE = (
     "Where the CNI's DaemonSet has the update strategy OnDelete, also delete pods in its namespace: RBAC cannot bind "
     "that to one DaemonSet, so no role of kubemtu has it."
 )
+_EXEC = (
+    f"Also {', '.join(rights.EXEC.verbs)} on {rights.EXEC.resources[0]}, which no role of kubemtu has: whoever has it "
+    "can run anything in those pods. See below."
+)
 _ADMINISTRATOR = (
     "A cluster administrator (cluster-admin): it writes CustomResourceDefinitions, admission policies, cluster roles "
     "and a namespace, and who makes a role must have all that the role gives."
@@ -63,6 +67,7 @@ def commands() -> dict[str, Needs]:
     drive = (*observe, *_SERVICES, *_MEASURE, *_DRIVE)
     return {
         "check": Needs(role="view", rules=observe),
+        "check --exec": Needs(role="view", rules=observe, note=_EXEC),
         "check --prove": Needs(role="operator", rules=(*observe, *_MEASURE)),
         "why": Needs(role="operator", rules=(*observe, *_SERVICES, *_MEASURE)),
         "probe": Needs(role="operator", rules=(*observe, *_SERVICES, *_MEASURE)),
@@ -169,7 +174,21 @@ def markdown() -> str:
             group = f"`{rule.group}`" if rule.group else "core"
             names = ", ".join(rule.names) or "all"
             lines.append(f"| {group} | {', '.join(rule.resources)} | {', '.join(rule.verbs)} | {names} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_optional()]) + "\n"
+
+
+def _optional() -> Iterator[str]:
+    """Yield what docs/access.md says of the right that no role has."""
+    verbs, resource = ",".join(rights.EXEC.verbs), rights.EXEC.resources[0]
+    yield from ("", "## Commands in pods", "")
+    yield "`--exec` runs read-only commands (`kubemtu check --show-commands` prints them all) in pods that run already."
+    yield f"The right to do so is `{rights.EXEC}`: `get` alone before Kubernetes 1.35, and `create` too from then on."
+    yield "It is a strong one, for the CNI's pods are privileged: whoever has it can run anything in them as root of"
+    yield "their node. So it is in no role of kubemtu. Bind it where the CNI's pods are, and only to who may do that:"
+    yield from ("", "```")
+    yield f"kubectl create clusterrole kubemtu-exec --verb={verbs} --resource={resource}"
+    yield "kubectl -n kube-system create rolebinding mtu-exec --clusterrole=kubemtu-exec --group=GROUP"
+    yield "```"
 
 
 def _role(name: str, held: Sequence[Rule], labels: dict[str, str]) -> dict[str, object]:

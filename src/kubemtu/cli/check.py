@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, output, terminal, wrapping
+from kubemtu.cli import kubeflags, output, sourceflags, terminal, wrapping
 from kubemtu.core import encap, errors
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ FROM = click.option(
 @click.option("-n", "--namespace", metavar="NAME", help="Say nothing of running pods of other namespaces.")
 @click.option("-v", "--verbose", is_flag=True, help="Name every node and every place, however many; so does -o wide.")
 @click.option("--prove", is_flag=True, help="Also measure what the network carries, between all nodes and probe pods.")
+@sourceflags.source_flags
+@click.option("--show-commands", is_flag=True, help="Only show which commands --exec runs, and where.")
 @output.option("text", "wide", *output.WRITERS, *REPORTS)
 @kubeflags.kube_flags
 def check(
@@ -50,11 +52,14 @@ def check(
     save: Path | None,
     namespace: str | None,
     prove: bool,
+    looking: sourceflags.SourceFlags,
+    show_commands: bool,
     verbose: bool,
     output_format: str,
 ) -> int:
     """Find what is wrong with the pod network's MTU. Reads only; with --prove it has the agents send packets.
 
+    Where no agent is, --exec looks at the nodes by commands that only read, in pods that run there already.
     Exits with 0 when everything is right, with 1 when something is not or cannot be told.
     """
     from kubemtu.cli import render
@@ -62,10 +67,14 @@ def check(
 
     if prove and source is not None:
         raise errors.UsageError("--prove measures a cluster, and --from reads saved files: leave one of them out")
+    sourceflags.of_a_cluster(looking, source, show_commands=show_commands)
+    if show_commands:
+        terminal.write(asyncio.run(sourceflags.commands(flags)).encode())
+        return errors.FINE
     if prove:
-        snapshot, proven = asyncio.run(_proven(flags, quiet=output_format not in {"text", "wide"}))
+        snapshot, proven = asyncio.run(_proven(flags, looking, quiet=output_format not in {"text", "wide"}))
     else:
-        snapshot, proven = read(flags, source), None
+        snapshot, proven = read(flags, source, looking), None
     if save is not None:
         observe.save(snapshot, save)
     found = decide.check(snapshot, nic_mtu, namespace, proven)
@@ -80,16 +89,21 @@ def check(
     return errors.FINE if found.verdict == "healthy" else errors.FINDINGS
 
 
-def read(flags: kubeflags.KubeFlags, source: Path | None) -> "Snapshot":
-    """Read the cluster that the flags name, or what lies at `source`."""
+def read(
+    flags: kubeflags.KubeFlags, source: Path | None, looking: sourceflags.SourceFlags = sourceflags.AGENTS
+) -> "Snapshot":
+    """Read the cluster that the flags name, or what lies at `source`; `looking` says by what else than agents."""
     from kubemtu.flows.saved import manifests
 
+    sourceflags.of_a_cluster(looking, source)
     if source is not None:
         return manifests.load(source)
-    return asyncio.run(_observed(flags))
+    return asyncio.run(_observed(flags, looking))
 
 
-async def _proven(flags: kubeflags.KubeFlags, *, quiet: bool) -> "tuple[Snapshot, mesh.MeshReport]":
+async def _proven(
+    flags: kubeflags.KubeFlags, looking: sourceflags.SourceFlags, *, quiet: bool
+) -> "tuple[Snapshot, mesh.MeshReport]":
     from kubemtu.cli import planning, probe
     from kubemtu.flows import observe
     from kubemtu.flows.measure import mesh
@@ -97,12 +111,13 @@ async def _proven(flags: kubeflags.KubeFlags, *, quiet: bool) -> "tuple[Snapshot
     async with planning.connected(flags) as api:
         snapshot = await observe.observe(api)
         with probe.telling(quiet=quiet) as tell:
-            return snapshot, await mesh.run(api, snapshot, tell=tell)
+            proven = await mesh.run(api, snapshot, tell=tell)  # by agents alone, whoever else sees a node
+        return await sourceflags.filled(api, snapshot, looking), proven
 
 
-async def _observed(flags: kubeflags.KubeFlags) -> "Snapshot":
+async def _observed(flags: kubeflags.KubeFlags, looking: sourceflags.SourceFlags) -> "Snapshot":
     from kubemtu.cli import planning
     from kubemtu.flows import observe
 
     async with planning.connected(flags) as api:
-        return await observe.observe(api)
+        return await sourceflags.filled(api, await observe.observe(api), looking)

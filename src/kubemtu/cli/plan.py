@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from kubemtu import files
-from kubemtu.cli import check, kubeflags, output, terminal, wrapping
+from kubemtu.cli import check, kubeflags, output, sourceflags, terminal, wrapping
 from kubemtu.core import errors
 from kubemtu.core.change.plan import Plan
 from kubemtu.core.text import printable
@@ -37,10 +37,12 @@ MANIFESTS_MOST = 8 << 20  # bytes of a file that is edited; a CNI's whole manife
     metavar="FILE",
     help="Also write the edits into this file of yours (manifests, values, cluster.yml); all else in it stays.",
 )
+@sourceflags.source_flags
 @output.option("text", *output.WRITERS, *FORMS)
 @kubeflags.kube_flags
 def plan(
     flags: kubeflags.KubeFlags,
+    looking: sourceflags.SourceFlags,
     mtu: str,
     source: Path | None,
     nic_mtu: int | None,
@@ -56,7 +58,7 @@ def plan(
     from kubemtu.cli import planning
     from kubemtu.flows import decide
 
-    made, topology = decide.plan(check.read(flags, source), planning.wanted(mtu), nic_mtu)
+    made, topology = decide.plan(check.read(flags, source, looking), planning.wanted(mtu), nic_mtu)
     if out is not None:
         save(made, out)
     if repository is not None:

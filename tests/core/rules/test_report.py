@@ -107,8 +107,8 @@ def test_without_agents_nothing_can_be_said_of_the_path() -> None:
     found = report(example.cluster((), silent=("n1", "n2")))
     assert found.verdict == "incomplete"
     assert found.summary == (
-        "New pods get 1450; whether that is right cannot be said without the NICs' MTU: no node was observed; run the "
-        "agent, or give --nic-mtu."
+        "New pods get 1450; whether that is right cannot be said without the NICs' MTU: no node was observed; look at "
+        "them with --exec, run the agent, or give --nic-mtu."
     )
 
 

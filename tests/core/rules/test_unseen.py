@@ -79,3 +79,22 @@ def test_ports_that_are_nobodys_may_be_theirs() -> None:
 
 def test_files_of_a_node_show_no_pods() -> None:
     assert unseen.find(partly(0, links=())) == ()
+
+
+def test_without_agents_the_flag_that_shows_the_nodes_is_named_with_its_right() -> None:
+    (silent,) = judge(Unread(what="node n8", why="no agent", message="it has no NodeMTU."), silent=("n8",))
+    assert "`kubemtu check --exec` looks at them by read-only commands" in silent.remedy
+    assert '{apiGroups: [""], resources: [pods/exec], verbs: [create, get]}' in silent.remedy
+
+
+def test_a_node_that_was_looked_at_in_vain_is_not_sent_to_the_same_flag() -> None:
+    (silent,) = judge(Unread(what="node n8", why="unreachable", message="it hung."), silent=("n8",))
+    assert "--exec" not in silent.remedy
+    assert "Mend what kept them from being looked at" in silent.remedy
+
+
+def test_what_may_not_be_executed_is_named_as_any_other_right() -> None:
+    (missing, _) = judge(
+        Unread(what="pods/exec in namespace kube-system", why="forbidden", message="dev may not."), silent=("n8",)
+    )
+    assert (missing.code, missing.place) == ("MTU117", "pods/exec in namespace kube-system")

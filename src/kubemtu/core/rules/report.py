@@ -306,7 +306,7 @@ def _incomplete(topology: Topology, findings: tuple[Finding, ...]) -> str:
 def _unobserved(topology: Topology) -> str:
     if any(entry.what == "nodemtus" and entry.why == "forbidden" for entry in topology.unread):
         return "what the agents tell (nodemtus) may not be read; ask for that right"
-    return "no node was observed; run the agent"
+    return "no node was observed; look at them with --exec, run the agent"
 
 
 def _unseen(topology: Topology) -> tuple[str, ...]:

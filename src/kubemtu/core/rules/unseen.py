@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kubemtu.core import codes
+from kubemtu.core import codes, rights
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.text.wording import count, names
@@ -87,7 +87,18 @@ def _silent(topology: Topology) -> Iterable[Finding]:
             f"{'node' if silent == 1 else 'nodes'} {names(topology.silent)}",
             f"{count(silent, 'node')} of {silent + len(topology.nodes)} told nothing about NICs, tunnels and running "
             "pods, so the smallest NIC may be there, and nothing is said about the pods there.",
-            "Allow kubemtu to read what the agents tell (nodemtus), then check again."
-            if hidden
-            else "Run the kubemtu agent on every node, then check again.",
+            "Allow kubemtu to read what the agents tell (nodemtus), then check again." if hidden else _ways(topology),
         )
+
+
+def _ways(topology: Topology) -> str:
+    """Say what would show the nodes: a flag with the right that it needs, and the agents."""
+    silent = {f"node {name}" for name in topology.silent}
+    if any(entry.why == "unreachable" and entry.what in silent for entry in topology.unread):
+        return "Mend what kept them from being looked at (below), or run the kubemtu agent there (`kubemtu install`)."
+    verbs = ", ".join(rights.EXEC.verbs)
+    return (
+        "`kubemtu check --exec` looks at them by read-only commands in pods that run there (--show-commands lists "
+        f'those; the right: {{apiGroups: [""], resources: [{rights.EXEC.resources[0]}], verbs: [{verbs}]}}); '
+        "`kubemtu install` runs an agent on every node, which sees the pods' own ends as well."
+    )

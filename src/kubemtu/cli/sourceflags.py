@@ -1,0 +1,126 @@
+"""By what nodes are looked at that no agent shows: options of several commands, and the sources that they ask for."""
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import click
+import msgspec
+
+from kubemtu.cli import kubeflags
+from kubemtu.core import errors
+from kubemtu.core.text.wording import count, names
+
+if TYPE_CHECKING:
+    from kubemtu.core.snapshot import Snapshot
+    from kubemtu.flows.agentless.places import Container
+    from kubemtu.flows.agentless.sources import Source
+    from kubemtu.kube.api import Api
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class SourceFlags(msgspec.Struct, frozen=True, kw_only=True):
+    """Which sources were asked for, beside the agents."""
+
+    by_exec: bool = False
+
+    def sources(self, api: "Api") -> "list[Source]":
+        """Return them in the order in which they are asked: what shows most of a node comes first."""
+        chosen: list[Source] = []
+        if self.by_exec:
+            from kubemtu.flows.agentless import execs
+
+            chosen.append(lambda snapshot, nodes: execs.observe(api, snapshot, nodes))
+        return chosen
+
+    @property
+    def any(self) -> bool:
+        """Return whether any was asked for."""
+        return self.by_exec
+
+
+AGENTS = SourceFlags()
+
+
+def source_flags(command: Callable[P, R]) -> Callable[P, R]:
+    """Add the options; the command gets them as `looking`, a SourceFlags."""
+
+    def collected(*args: P.args, **kwargs: P.kwargs) -> R:
+        kwargs["looking"] = SourceFlags(by_exec=bool(kwargs.pop("by_exec")))
+        return command(*args, **kwargs)
+
+    collected.__name__ = command.__name__
+    collected.__doc__ = command.__doc__
+    collected.__dict__.update(command.__dict__)  # click keeps the parameters of inner decorators here
+    return click.option(
+        "--exec",
+        "by_exec",
+        is_flag=True,
+        help="Look at nodes without an agent by read-only commands in pods that run there.",
+    )(collected)
+
+
+def of_a_cluster(looking: SourceFlags, source: Path | None, *, show_commands: bool = False) -> None:
+    """Raise UsageError for sources that are of a cluster, where saved files are read."""
+    if source is not None and (looking.any or show_commands):
+        flag = "--show-commands" if show_commands else "--exec"
+        raise errors.UsageError(f"{flag} looks at a cluster, and --from reads saved files: leave one of them out")
+
+
+async def filled(api: "Api", snapshot: "Snapshot", looking: SourceFlags) -> "Snapshot":
+    """Return the snapshot with what the sources show of nodes that no agent does."""
+    if not looking.any:
+        return snapshot
+    from kubemtu.flows.agentless import sources
+
+    return await sources.filled(snapshot, looking.sources(api))
+
+
+async def commands(flags: kubeflags.KubeFlags) -> str:
+    """Say which commands --exec would run, and where. Asks the API alone."""
+    from kubemtu.cli import planning
+    from kubemtu.flows import observe
+    from kubemtu.flows.agentless import execs, sources
+
+    async with planning.connected(flags) as api:
+        snapshot = await observe.observe(api)
+        reader, found = execs.NodeReader(api, snapshot), {}
+        for node in sources.silent(snapshot):
+            found[node] = await reader.all_containers(node)
+    return "".join(f"{line}\n" for line in _listing(found))
+
+
+def _listing(found: "dict[str, list[Container]]") -> Iterator[str]:
+    from kubemtu.flows.agentless import commands as fixed
+
+    if not found:
+        yield "An agent shows every node, so nothing would be run."
+        return
+    yield f"{count(len(found), 'node')} without an agent. `--exec` runs these commands and no others, without a shell."
+    yield "The network, in the first container that has the tools, by the first form that it has:"
+    for number, (_, forms) in enumerate(fixed.FORMS):
+        yield from (f"  {'or' if number and not at else '  '} {shlex.join(argv)}" for at, argv in enumerate(forms))
+    for argv, places in _of_files(found).items():
+        yield f"What the CNI keeps on the node, in {names(places)}:"
+        yield f"     {shlex.join(argv)}"
+    yield "Containers, the one that is tried first before the others:"
+    for node, containers in found.items():
+        yield f"  {node}: {'; '.join(str(one.place) for one in containers) or 'none on its own network'}"
+
+
+def _of_files(found: "dict[str, list[Container]]") -> dict[tuple[str, ...], Sequence[str]]:
+    """Return the commands that show files, each with the containers that it is for."""
+    from kubemtu.flows.agentless import commands as fixed
+
+    listed: dict[tuple[str, ...], dict[str, None]] = {}
+    for containers in found.values():
+        for one in containers:
+            if one.folders or one.files:
+                argv = fixed.listed(tuple(one.folders.values()), tuple(one.files.values()))
+                listed.setdefault(argv, {})[f"{one.place.namespace}/{one.owner} (container {one.place.container})"] = (
+                    None
+                )
+    return {argv: tuple(places) for argv, places in listed.items()}

@@ -1,0 +1,244 @@
+"""Nodes seen by commands in pods that run there already: bounded in time, in parallel, and in what is run.
+
+Of each node one container shows the network, and whichever of its pod has the CNI's folder mounted shows that. An
+image without the tools is not tried again on other nodes, and a node whose command hangs costs its own time alone.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from kubemtu.cni import registry
+from kubemtu.core import errors, net
+from kubemtu.core.objects import NODES, PODS, Object, Ref, node_addresses
+from kubemtu.core.printed import file_lines, ip_json, outputs, procnet, sysfs, values
+from kubemtu.core.printed import observation as printed
+from kubemtu.core.rights import EXEC
+from kubemtu.core.snapshot import Snapshot, Unread
+from kubemtu.flows.agentless import commands, places
+from kubemtu.flows.agentless.sources import Shown
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import errors as kube_errors
+from kubemtu.kube.exec import Printed
+
+PARALLEL = 20  # nodes at once, with three commands each at most
+PODS_MOST = 4  # of a node that are tried
+COMMAND_SECONDS = 10.0
+ALL_SECONDS = 120.0  # for all nodes: of thousands the last ones are then named as not looked at
+_BIG_ENDIAN = frozenset({"s390x"})
+
+
+async def observe(api: kube_api.Api, snapshot: Snapshot, names: Sequence[str]) -> Shown:
+    """Look at these nodes by what runs on them. Each that could not be looked at is an Unread; nothing is raised."""
+    reader = NodeReader(api, snapshot)
+    turn = asyncio.Semaphore(PARALLEL)
+    late = asyncio.get_running_loop().time() + ALL_SECONDS
+
+    async def one(name: str) -> net.NodeObservation | Unread:
+        async with turn:
+            if asyncio.get_running_loop().time() > late:
+                return _unread(name, f"it was not looked at within {ALL_SECONDS:g} s, which all nodes had together")
+            return await reader.node(name)
+
+    shown = await asyncio.gather(*map(one, names))
+    seen = tuple(each for each in shown if isinstance(each, net.NodeObservation))
+    return seen, (*reader.refused, *(each for each in shown if isinstance(each, Unread)))
+
+
+class NodeReader:
+    """Reads nodes of one cluster, and remembers of each image which commands it has."""
+
+    def __init__(self, api: kube_api.Api, snapshot: Snapshot) -> None:
+        self._api = api
+        self._daemonset = _daemonset(snapshot)
+        self._pods = places.host_pods(snapshot, self._daemonset, _daemonsets())
+        self._nodes = {node.name: node for node in snapshot.each(NODES.kind)}
+        self._addresses = {name: _addresses(node) for name, node in self._nodes.items()}
+        self._no_pods = any(entry.what == PODS.plural for entry in snapshot.unread)
+        self._forms: dict[tuple[str, str, str], str | None] = {}  # None: it has no tools
+        self._denied: dict[str, Unread] = {}  # by namespace
+        self._ended: Unread | None = None
+
+    @property
+    def refused(self) -> tuple[Unread, ...]:
+        """Return what may not be done at all, once each."""
+        return (*self._denied.values(), *((self._ended,) if self._ended is not None else ()))
+
+    async def node(self, name: str) -> net.NodeObservation | Unread:
+        """Look at one node."""
+        tried: list[str] = []
+        look = _Look(name)
+        for pod in self._candidates(name):
+            if self._ended is not None:
+                return _unread(name, "it was not looked at, as no command can be run")
+            if pod.namespace in self._denied:
+                tried.append(f"commands in namespace {pod.namespace} are forbidden")
+                continue
+            try:
+                await self._look(look, pod)
+            except (kube_errors.Absent, kube_errors.Rejected):
+                tried.append(f"pod {pod.namespace}/{pod.name} does not run any more")
+            except (errors.Forbidden, kube_errors.NotUpgraded) as error:
+                self._refuse(error, pod.namespace)
+                tried.append(f"commands in namespace {pod.namespace} are refused")
+            except errors.KubemtuError as error:
+                if look.output is None:
+                    return _unread(name, str(error).rstrip("."))
+                look.remarks.append(str(error))
+                break
+            if look.output is not None and look.files_done:
+                break
+            if look.output is None:
+                tried.append(f"pod {pod.namespace}/{pod.name} has no tools that show its network")
+        if look.output is None:
+            why = "; ".join(dict.fromkeys(tried)) or "no pod on its own network runs there, as far as the API shows"
+            return _unread(name, why)
+        return self._observation(look)
+
+    def _candidates(self, name: str) -> Sequence[places.HostPod]:
+        return self._pods.get(name, [])[:PODS_MOST]
+
+    async def all_containers(self, name: str) -> list[places.Container]:
+        """Return the containers in which commands would be run on a node, in the order in which they would be tried."""
+        found: list[places.Container] = []
+        for pod in self._candidates(name):
+            found += await self._containers(pod)
+        return found
+
+    async def _containers(self, pod: places.HostPod) -> list[places.Container]:
+        whole = await self._api.find("v1", "pods", pod.name, pod.namespace)
+        if whole is None:
+            raise kube_errors.Absent(f"pod {pod.namespace}/{pod.name} is gone")
+        return places.containers(whole, pod.owner, registry.node_paths())
+
+    async def _look(self, look: "_Look", pod: places.HostPod) -> None:
+        """Take from the containers of a pod what is missing yet. Raises what `Api.run` does."""
+        containers = await self._containers(pod)
+        having = [one for one in containers if one.folders or one.files]
+        listing = [] if look.files_done else [self._files(look, one) for one in having[:2]]
+        network = [] if look.output is not None else [self._network(look, containers)]
+        look.files_done = look.files_done or any(one.folders for one in having) or pod.rank > 0
+        for result in await asyncio.gather(*network, *listing, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _network(self, look: "_Look", containers: Iterable[places.Container]) -> None:
+        for container in containers:
+            known = self._forms.get(container.key, "")
+            for form, argvs in commands.FORMS if known is not None else ():
+                if known and form != known:
+                    continue
+                results = await asyncio.gather(*(self._run(container, argv) for argv in argvs))
+                if (output := _read(form, results, big_endian=self._big_endian(look.node))) is not None:
+                    self._forms[container.key] = form
+                    look.output = output
+                    return
+            if not known:
+                self._forms[container.key] = None
+
+    async def _files(self, look: "_Look", container: places.Container) -> None:
+        folders, files = tuple(container.folders.values()), tuple(container.files.values())
+        result = await self._run(container, commands.listed(folders, files))
+        if not result.missing:
+            inside = {there: path for path, there in {**container.folders, **container.files}.items()}
+            shown = file_lines.parse(_text(result), inside)
+            look.files.update((file.path, file) for file in shown.files if file.path not in look.files)
+            look.remarks += shown.remarks
+
+    async def _run(self, container: places.Container, argv: commands.Command) -> Printed:
+        return await self._api.run(container.place, argv, seconds=COMMAND_SECONDS)
+
+    def _refuse(self, error: errors.KubemtuError, namespace: str) -> None:
+        if isinstance(error, errors.Forbidden) and not isinstance(error, kube_errors.Unauthenticated):
+            self._denied[namespace] = Unread(
+                what=f"pods/exec in namespace {namespace}",
+                why="forbidden",
+                message=f"{error}. As a ClusterRole: {rule()}",
+            )
+        else:
+            self._ended = Unread(what="commands in pods (pods/exec)", why="unreachable", message=str(error))
+
+    def _big_endian(self, name: str) -> bool:
+        node = self._nodes.get(name)
+        return node is not None and node.get("status", "nodeInfo", "architecture") in _BIG_ENDIAN
+
+    def _observation(self, look: "_Look") -> net.NodeObservation:
+        assert look.output is not None
+        node = self._nodes.get(look.node)
+        kernel = node.get("status", "nodeInfo", "kernelVersion") if node is not None else ""
+        others = [address for name, held in self._addresses.items() if name != look.node for address in held[:1]]
+        seen = printed.observed(
+            look.node,
+            look.output,
+            peers=others,
+            rules=registry.ports(),
+            own=self._addresses.get(look.node, ()),
+            files=tuple(sorted(look.files.values(), key=lambda file: file.path)),
+            seen_by="exec",
+            kernel=kernel if isinstance(kernel, str) else "",
+        )
+        return msgspec.structs.replace(
+            seen,
+            routes=tuple(route for route in seen.routes if route.tells),
+            observed_at=self._api.now(),
+            errors=tuple(dict.fromkeys((*seen.errors, *look.remarks))),
+        )
+
+
+class _Look:
+    """What has been seen of one node so far."""
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+        self.output: values.Output | None = None
+        self.files: dict[str, net.NodeFile] = {}
+        self.files_done = False
+        self.remarks: list[str] = []
+
+
+def rule() -> str:
+    """Return the right that this needs, as `kubectl create clusterrole` takes it."""
+    verbs = ",".join(EXEC.verbs)
+    return f"kubectl create clusterrole kubemtu-exec --verb={verbs} --resource={EXEC.resources[0]}"
+
+
+def _read(form: str, results: Sequence[Printed], *, big_endian: bool) -> values.Output | None:
+    """Return what a form of looking showed; None where the image has no such tools, or they showed no device."""
+    first, second = (_text(result) for result in results)
+    match form:
+        case "ip":
+            parts = (ip_json.parse(first), outputs.parse(second))
+        case _:
+            parts = (sysfs.parse(first), procnet.parse(second, big_endian=big_endian))
+    return values.together(parts) if parts[0].links else None
+
+
+def _text(result: Printed) -> str:
+    return result.output.decode("utf-8", "replace")
+
+
+def _unread(name: str, why: str) -> Unread:
+    return Unread(what=f"node {name}", why="unreachable", message=f"{why}: what its interfaces have is unknown.")
+
+
+def _daemonset(snapshot: Snapshot) -> Ref | None:
+    """Return the CNI's DaemonSet; None where the pod network is not recognised."""
+    try:
+        return registry.recognise(snapshot).daemonset
+    except errors.KubemtuError:
+        return None
+
+
+def _daemonsets() -> frozenset[tuple[str, str]]:
+    """Return namespace and name of the DaemonSets that the CNIs ask for."""
+    return frozenset(
+        (want.namespace or "", want.name) for want in registry.wants() if want.plural == "daemonsets" and want.name
+    )
+
+
+def _addresses(node: Object) -> tuple[str, ...]:
+    try:
+        return node_addresses(node)
+    except errors.Malformed:
+        return ()
