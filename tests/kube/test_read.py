@@ -63,7 +63,8 @@ async def test_the_first_version_that_is_served_is_read(scripted: Scripted) -> N
 async def test_absent_kinds_and_objects_are_nothing_to_tell(scripted: Scripted) -> None:
     api, _ = scripted({})
     async with api:
-        assert await read.observe(api, (FELIX, CONFIG)) == ((), ())
+        found, unread = await read.observe(api, (FELIX, CONFIG))
+    assert (tuple(found), unread) == ((), ())
 
 
 async def test_forbidden_is_an_entry(as_user: As) -> None:
@@ -131,7 +132,8 @@ async def test_a_named_object_of_an_unserved_kind_is_nothing(scripted: Scripted)
     named_felix = Want(kind=FELIX.kind, plural=FELIX.plural, api_versions=FELIX.api_versions, name="default")
     api, _ = scripted({})
     async with api:
-        assert await read.observe(api, (named_felix,)) == ((), ())
+        found, unread = await read.observe(api, (named_felix,))
+    assert (tuple(found), unread) == ((), ())
 
 
 async def test_an_answer_that_makes_no_sense_is_an_entry(scripted: Scripted) -> None:

@@ -1,4 +1,7 @@
-"""What a node has: links, routes, the ports where pods meet it. Values only; `node` fills them from the kernel."""
+"""What a node has: links, routes, the ports where pods meet it. Values only; `node` fills them from the kernel.
+
+Those that there are many of hold nothing that could lead back to them, so the garbage collector leaves them out (gc).
+"""
 
 from typing import Literal, Protocol
 
@@ -18,7 +21,7 @@ TUNNEL_KINDS = frozenset(
 SeenBy = Literal["agent", "exec", "prometheus", "survey", "files"]
 
 
-class Vxlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Vxlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """The parts of a VXLAN device that decide what it carries (kernel: drivers/net/vxlan, IFLA_VXLAN_*)."""
 
     vni: int
@@ -31,7 +34,7 @@ class Vxlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """True when the outer header is IPv6."""
 
 
-class Link(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Link(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """One network device of one namespace. `mtu` in bytes, of the IP packet (layer 3), as the kernel keeps it."""
 
     index: int
@@ -54,7 +57,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What makes it a VXLAN device; else null."""
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """One route of a main table. `mtu` is RTAX_MTU in bytes (None: the device's), `locked` its lock bit."""
 
     family: int
@@ -79,7 +82,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return limits or self.destination in {"default", "0.0.0.0/0", "::/0"}
 
 
-class InnerDevice(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class InnerDevice(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """A device inside a pod by which others send than the pod itself: a bridge of containers or of virtual machines, or
     the near end of a veth into a namespace within the pod's. It is read and never changed.
     """
@@ -105,7 +108,7 @@ class InnerDevice(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.mtu if self.port_mtu is None else self.port_mtu
 
 
-class PodPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class PodPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """The place where a pod meets its node: the two ends of the veth of the pod network, and what the pod routes.
 
     Only the pod network's own interface is described; `others` names what else is in the namespace (Multus, macvlan,
@@ -173,7 +176,7 @@ class PodPort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.pod_mtu is not None and self.pod_mtu != self.host_mtu
 
 
-class Uplink(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Uplink(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """The NIC by which a node reaches a peer, and all others in the same way, asked from the kernel's routing, never
     guessed from a name.
     """
@@ -190,7 +193,7 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Address that is sent from."""
 
 
-class NodeFile(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class NodeFile(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """A file of the node that a CNI reads or writes."""
 
     path: str

@@ -31,7 +31,7 @@ def check(
     Raises as `model` does, and UsageError when no pod is in that namespace: of nothing, all would be right. `proven` is
     what was measured besides: it may find what no interface shows.
     """
-    pods = [*snapshot.each("Pod")]
+    pods = snapshot.of_kind("Pod")
     if namespace is not None and pods and all(pod.namespace != namespace for pod in pods):
         raise UsageError(f"no pod is in a namespace {namespace}: `kubectl get pods -A` shows which there are")
     modelled = network.model(snapshot, nic_mtu, bounds(proven) if proven is not None else ())

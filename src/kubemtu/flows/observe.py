@@ -1,7 +1,7 @@
 """Everything that can be read of a cluster, as one Snapshot: what cannot be read is an entry in it, not an end."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,6 +12,7 @@ from kubemtu.core import errors, net
 from kubemtu.core.cluster import policy
 from kubemtu.core.disclosure import objects
 from kubemtu.core.objects import NODES, PODS, Object, Want
+from kubemtu.core.packed import Objects, Packed, by_kind
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.core.text import printable
 from kubemtu.flows import shapes
@@ -35,13 +36,13 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     Unreachable and Forbidden only when nothing at all can be read.
     """
     began = time.monotonic()
-    found, unread = await read.observe(api, wants(), of_many := shapes.shapes())
-    if further := registry.further(found):
+    found, unread = await read.observe(api, wants(), shapes.shapes())
+    if further := registry.further(by_kind(found).get("DaemonSet", ())):
         more, more_unread = await read.observe(api, further)
-        found, unread = (*found, *more), (*unread, *more_unread)
-    kept = [one if one.kind in of_many else shapes.slim(one) for one in found if one.kind != mtu.NODES.kind]
-    told = [one for one in found if one.kind == mtu.NODES.kind]
-    names = [one.name for one in kept if one.kind == NODES.kind]
+        found, unread = Objects((*found.parts, *more.parts)), (*unread, *more_unread)
+    kept = Objects(part if isinstance(part, Packed) else tuple(_slim(part)) for part in found.parts)
+    told = by_kind(found).get(mtu.NODES.kind, ())
+    names = [one.name for one in by_kind(kept).get(NODES.kind, ())]
     taken_at = api.now() if now is None else now
     hidden = any(entry.what == mtu.NODES.plural and entry.why == "forbidden" for entry in unread)
     # Reading a large cluster may take longer than a report lasts: what was fresh when it began is fresh.
@@ -49,11 +50,16 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     seen, silent = observations(told, () if hidden else names, since)  # who is hidden is not silent
     return Snapshot(
         source=f"cluster {api.connection.server}",
-        objects=tuple(kept),
+        objects=kept,
         nodes=seen,
         unread=(*unread, *silent),
         taken_at=taken_at,
     )
+
+
+def _slim(objects: Iterable[Object]) -> Iterator[Object]:
+    """Yield what is kept of objects; of the NodeMTUs it is the observations."""
+    return (shapes.slim(one) for one in objects if one.kind != mtu.NODES.kind)
 
 
 def observations(

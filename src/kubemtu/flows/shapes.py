@@ -4,7 +4,7 @@ Of 2,000 nodes and 30,000 pods the API server sends some 500 MB, and the rules r
 same from an object that was read in another way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -136,78 +136,68 @@ class _PodShape(msgspec.Struct):
     status: _PodStatus | msgspec.UnsetType = UNSET
 
 
-class _Pods:
-    """Decodes pods: as mappings with the members that the rules read, equal parts of all of them kept once.
+def _pod(item: msgspec.Raw) -> dict[str, object]:
+    """Decode a pod: as a mapping with the members that the rules read.
 
-    A mapping has 200 bytes and a pod has ten, so what nobody asks for is left out here: owners other than DaemonSets,
-    labels but for the probes' own, an only address that is told twice, and all containers but those that say when the
-    pod began, what install-cni and the kubelet say, or what the pod runs inside itself.
+    What nobody asks for is left out here: owners other than DaemonSets, labels but for the probes' own, an only address
+    that is told twice, and all containers but those that say when the pod began, what install-cni and the kubelet say,
+    or what the pod runs inside itself.
     """
-
-    def __init__(self) -> None:
-        self._decode = msgspec.json.Decoder(_PodShape).decode
-        self._known: dict[object, Any] = {}
-
-    def __call__(self, item: msgspec.Raw) -> dict[str, object]:
-        found = self._decode(item)
-        body: dict[str, object] = {}
-        if found.metadata is not UNSET:
-            body["metadata"] = self._metadata(found.metadata)
-        if found.spec is not UNSET:
-            body["spec"] = self._shared(found.spec)
-        if found.status is not UNSET:
-            probe = "labels" in body.get("metadata", {})  # type: ignore[operator]  # a mapping, if it is there
-            body["status"] = self._status(found.status, probe=probe)
-        return body
-
-    def _metadata(self, decoded: _PodMetadata) -> dict[str, object]:
-        members = (("name", decoded.name), ("namespace", self._shared(decoded.namespace)))
-        made: dict[str, object] = {name: value for name, value in members if value is not UNSET}
-        if isinstance(decoded.owner_references, list):
-            owners = [self._shared(one) for one in decoded.owner_references if str(one.kind) not in pods.WORKLOADS]
-            if owners:
-                made["ownerReferences"] = owners
-        if isinstance(decoded.labels, _Labels) and decoded.labels.part is not UNSET:
-            made["labels"] = self._shared(decoded.labels)
-        if decoded.deletion_timestamp is not UNSET:
-            made["deletionTimestamp"] = decoded.deletion_timestamp
-        return made
-
-    def _status(self, decoded: _PodStatus, *, probe: bool) -> dict[str, object]:
-        twice = decoded.pod_ips == [{"ip": decoded.pod_ip}] and not probe
-        members = (("phase", self._shared(decoded.phase)), ("podIP", decoded.pod_ip), ("podIPs", decoded.pod_ips))
-        made: dict[str, object] = {name: value for name, value in members[: 2 if twice else 3] if value is not UNSET}
-        for name, listed in (("initContainerStatuses", decoded.initial), ("containerStatuses", decoded.containers)):
-            if isinstance(listed, list) and (kept := self._containers(listed)):
-                made[name] = kept
-        return made
-
-    def _containers(self, statuses: list[_Container]) -> list[object]:
-        kept: dict[int, object] = {}
-        for one in statuses:
-            state = one.state if isinstance(one.state, _State) else _State()
-            named = not isinstance(one.name, str) or "install-cni" in one.name
-            if named or isinstance(state.waiting, _Waiting):
-                part = self._shared(one)
-            elif isinstance(state.running, _Moment):
-                told = isinstance(one.image, str) and pods.TELLING.search(one.image) is not None
-                part = self._shared(_Container(image=one.image if told else UNSET, state=_State(running=state.running)))
-            else:
-                continue
-            kept[id(part)] = part
-        return list(kept.values())
-
-    def _shared(self, value: Any) -> Any:
-        """Return an equal value that was met before, else this one (a Struct as a mapping): each part is kept once."""
-        if value is UNSET or not isinstance(value, (str, msgspec.Struct)):
-            return value
-        key = value if isinstance(value, str) else (type(value), _ENCODE(value))
-        if key not in self._known:
-            self._known[key] = value if isinstance(value, str) else msgspec.to_builtins(value)
-        return self._known[key]
+    found = _PODS(item)
+    body: dict[str, object] = {}
+    if found.metadata is not UNSET:
+        body["metadata"] = _pod_metadata(found.metadata)
+    if found.spec is not UNSET:
+        body["spec"] = _plain(found.spec)
+    if found.status is not UNSET:
+        probe = "labels" in body.get("metadata", {})  # type: ignore[operator]  # a mapping, if it is there
+        body["status"] = _pod_status(found.status, probe=probe)
+    return body
 
 
-_ENCODE: Final = msgspec.json.Encoder().encode
+def _pod_metadata(decoded: _PodMetadata) -> dict[str, object]:
+    members = (("name", decoded.name), ("namespace", decoded.namespace))
+    made: dict[str, object] = {name: value for name, value in members if value is not UNSET}
+    if isinstance(decoded.owner_references, list):
+        owners = [_plain(one) for one in decoded.owner_references if str(one.kind) not in pods.WORKLOADS]
+        if owners:
+            made["ownerReferences"] = owners
+    if isinstance(decoded.labels, _Labels) and decoded.labels.part is not UNSET:
+        made["labels"] = _plain(decoded.labels)
+    if decoded.deletion_timestamp is not UNSET:
+        made["deletionTimestamp"] = decoded.deletion_timestamp
+    return made
+
+
+def _pod_status(decoded: _PodStatus, *, probe: bool) -> dict[str, object]:
+    twice = decoded.pod_ips == [{"ip": decoded.pod_ip}] and not probe
+    members = (("phase", decoded.phase), ("podIP", decoded.pod_ip), ("podIPs", decoded.pod_ips))
+    made: dict[str, object] = {name: value for name, value in members[: 2 if twice else 3] if value is not UNSET}
+    for name, listed in (("initContainerStatuses", decoded.initial), ("containerStatuses", decoded.containers)):
+        if isinstance(listed, list) and (kept := _containers(listed)):
+            made[name] = kept
+    return made
+
+
+def _containers(statuses: list[_Container]) -> list[object]:
+    kept: list[object] = []
+    for one in statuses:
+        state = one.state if isinstance(one.state, _State) else _State()
+        named = not isinstance(one.name, str) or "install-cni" in one.name
+        if named or isinstance(state.waiting, _Waiting):
+            part = _plain(one)
+        elif isinstance(state.running, _Moment):
+            told = isinstance(one.image, str) and pods.TELLING.search(one.image) is not None
+            part = _plain(_Container(image=one.image if told else UNSET, state=_State(running=state.running)))
+        else:
+            continue
+        if part not in kept:
+            kept.append(part)
+    return kept
+
+
+_PODS: Final = msgspec.json.Decoder(_PodShape).decode
+_plain: Final = msgspec.to_builtins
 
 
 class _NodeMetadata(msgspec.Struct):
@@ -248,24 +238,30 @@ class _NodeMtu(msgspec.Struct):
 
 
 _NODE_MTUS: Final = msgspec.json.Decoder(_NodeMtu)
+_OF_PORTS: Final = ("routes", "others", "bridge", "pod_link", "host_index", "host_mtu", "pod_mtu", "ipv6_mtu")
+_OF_LINKS: Final = ("kind", "master", "name", "mtu")
+_OF_UPLINKS: Final = ("device", "mtu", "source")
+_OF_FILES: Final = ("path", "text")
 
 
 class _NodeMtus:
     """Decodes NodeMTUs, with what the agent saw as the value that it is; equal parts of all of them are kept once."""
 
     def __init__(self) -> None:
-        self._known: dict[object, object] = {}
+        self._known: dict[Any, Any] = {}
 
     def __call__(self, item: msgspec.Raw) -> dict[str, object]:
         found = _NODE_MTUS.decode(item)
         seen = found.status.observation
         for port in seen.ports:
-            for field in ("routes", "others", "bridge", "pod_link"):
-                self._share(port, field)
+            self._share(port, _OF_PORTS)
         for link in seen.links:
-            for field in ("kind", "master"):
-                self._share(link, field)
-        routes = tuple(route for route in seen.routes if route.tells)
+            self._share(link, _OF_LINKS)
+        for uplink in seen.uplinks:
+            self._share(uplink, _OF_UPLINKS)
+        for file in seen.files:
+            self._share(file, _OF_FILES)
+        routes = tuple(self._known.setdefault(route, route) for route in seen.routes if route.tells)
         status = {
             "observedAt": found.status.observed_at,
             "observation": msgspec.structs.replace(seen, routes=routes),
@@ -274,9 +270,10 @@ class _NodeMtus:
             status["conditions"] = found.status.conditions
         return {"metadata": {"name": found.metadata.name}, "status": status}
 
-    def _share(self, part: msgspec.Struct, field: str) -> None:
-        value = getattr(part, field)
-        msgspec.structs.force_setattr(part, field, self._known.setdefault(value, value))
+    def _share(self, part: msgspec.Struct, fields: Iterable[str]) -> None:
+        for field in fields:
+            value = getattr(part, field)
+            msgspec.structs.force_setattr(part, field, self._known.setdefault(value, value))
 
 
 def _whole(kind: str, body: dict[str, object]) -> dict[str, object]:
@@ -288,7 +285,7 @@ def _whole(kind: str, body: dict[str, object]) -> dict[str, object]:
 def shapes() -> dict[str, pages.Shape]:
     """Return the shape of each kind that there may be thousands of, for one reading."""
     return {
-        "Pod": pages.Shape(wanted=_Pods(), whole=lambda body: _whole("Pod", body)),
-        "Node": pages.Shape(wanted=pages.of(_NodeShape), whole=lambda body: _whole("Node", body)),
+        "Pod": pages.Shape(wanted=_pod, whole=lambda body: _whole("Pod", body), packed=True),
+        "Node": pages.Shape(wanted=pages.of(_NodeShape), whole=lambda body: _whole("Node", body), packed=True),
         mtu.NODES.kind: pages.Shape(wanted=_NodeMtus(), whole=lambda body: body, limit=_TEXT),
     }

@@ -13,6 +13,7 @@ import msgspec
 
 from kubemtu.core import errors
 from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.packed import Packed
 from kubemtu.core.text import json_values
 from kubemtu.kube import pages, requests, sockets, watching, wire
 from kubemtu.kube.connection import Connection
@@ -317,7 +318,8 @@ class Api:
         decode = json_values.decode if shape is None else shape.decode
         action = _wanted("list", want, api_version)
         address = requests.path(api_version, want.plural, namespace=want.namespace)
-        received: list[Object] = []
+        packed = shape is not None and shape.packed
+        received: Packed | list[Object] = Packed(api_version, want.kind) if packed else []
         malformed: list[str] = []
         small = 0
         while True:
@@ -342,7 +344,7 @@ class Api:
             if not token:
                 version = page.get("metadata", "resourceVersion")
                 return Listing(
-                    objects=tuple(received),
+                    objects=received if isinstance(received, Packed) else tuple(received),
                     malformed=tuple(malformed),
                     resource_version=version if isinstance(version, str) else None,
                 )

@@ -18,12 +18,13 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """What is wanted of each entry of a list: `wanted` decodes it, `whole` takes an entry that this cannot decode.
 
     `wanted` gives the entry as a mapping, and raises msgspec.DecodeError. `limit`: entries of a page, fewer where each
-    is large.
+    is large. `packed`: whether the entries are kept as text (core.packed), for those that there are most of.
     """
 
     wanted: Callable[[msgspec.Raw], dict[str, object]]
     whole: Callable[[dict[str, object]], dict[str, object]]
     limit: int = 500
+    packed: bool = False
 
     def decode(self, text: bytes | bytearray) -> object:
         """Decode a page. Raises msgspec.DecodeError whatever is wrong, jsonvalues.TooMuch for an entry of too much."""

@@ -8,6 +8,7 @@ import msgspec
 
 from kubemtu.core import errors
 from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.packed import Objects, Packed
 from kubemtu.core.snapshot import Unread
 from kubemtu.kube import pages, together
 from kubemtu.kube.api import Api
@@ -18,14 +19,14 @@ AT_ONCE = 10  # requests; a server under load gets no more from us
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True):
-    objects: tuple[Object, ...] = ()
+    objects: Sequence[Object] = ()
     unread: tuple[Unread, ...] = ()
     failure: errors.Unreachable | None = None
 
 
 async def observe(
     api: Api, wants: tuple[Want, ...], shapes: Mapping[str, pages.Shape] = _WHOLE
-) -> tuple[tuple[Object, ...], tuple[Unread, ...]]:
+) -> tuple[Objects, tuple[Unread, ...]]:
     """Read all wants; objects come in the order of the wants, each once, and what could not be read as an entry.
 
     `shapes` says what is wanted of the objects of a kind; of others it is all.
@@ -51,6 +52,8 @@ async def _read(api: Api, want: Want, shape: pages.Shape | None) -> _Part:
     try:
         if want.name is not None and want.label_selector is None:
             return await _named(api, want, want.name)
+        if shape is not None and (want.namespace or want.label_selector):  # another want may name the same objects
+            shape = msgspec.structs.replace(shape, packed=False)
         listing = await api.listing(want, shape=shape)
     except ServerFailing as error:
         return _Part(unread=(_unread(want, "unreachable", error),), failure=error)
@@ -81,10 +84,20 @@ def _unread(want: Want, why: str, error: errors.KubemtuError) -> Unread:
     return msgspec.convert({"what": str(want), "why": why, "message": str(error)}, Unread)
 
 
-def _once(parts: Sequence[_Part]) -> tuple[Object, ...]:
-    """Every object once, though several wants may name it."""
-    seen: dict[tuple[str, str | None, str], Object] = {}
+def _once(parts: Sequence[_Part]) -> Objects:
+    """Every object once, though several wants may name it; those that are packed are all of their kind."""
+    whole = {part.objects.kind for part in parts if isinstance(part.objects, Packed)}
+    met: set[tuple[str, str | None, str]] = set()
+    out: list[Sequence[Object]] = []
     for part in parts:
+        if isinstance(part.objects, Packed):
+            out.append(part.objects)
+            continue
+        left: list[Object] = []
         for found in part.objects:
-            seen.setdefault((found.kind, found.namespace, found.name), found)
-    return tuple(seen.values())
+            key = (found.kind, found.namespace, found.name)
+            if found.kind not in whole and key not in met:
+                met.add(key)
+                left.append(found)
+        out.append(tuple(left))
+    return Objects(out)

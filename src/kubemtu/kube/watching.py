@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Literal, cast
 
 import msgspec
@@ -24,7 +24,7 @@ _ENDING_SECONDS = 30  # how much longer an end may take before the connection co
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """What a collection holds: `objects` that are whole, and a sentence for each entry that is not."""
 
-    objects: tuple[Object, ...]
+    objects: Sequence[Object]
     malformed: tuple[str, ...] = ()
     resource_version: str | None = None
 
@@ -70,7 +70,7 @@ async def follow(
                 listing = await source.listing()
                 # Without a version the server starts from the present state, which comes as ADDED: nothing is missed.
                 version, begun = listing.resource_version or "", True
-                yield WatchEvent(type="SYNC", objects=listing.objects)
+                yield WatchEvent(type="SYNC", objects=tuple(listing.objects))
             async with contextlib.aclosing(_events(source, version)) as events:
                 async for type_, found, newer in events:
                     version, failures = newer or version, 0

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from array import array
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
@@ -52,6 +53,25 @@ class CniPod(msgspec.Struct, frozen=True, kw_only=True):
 def running(snapshot: Snapshot) -> tuple[Pod, ...]:
     """Return all running pods of the pod network; pods on the host's network have no port and are left out."""
     return tuple(pod for found in snapshot.each("Pod") if (pod := one(found)) is not None)
+
+
+class ByNode:
+    """Running pods of the pod network by their nodes: each is made when its node is asked for, for there are many."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._objects = snapshot.of_kind("Pod")
+        self._places: dict[str, array[int]] = {}
+        self.count = 0
+        for place, found in enumerate(self._objects):
+            node = _runs_on(found)
+            if node is not None:
+                self._places.setdefault(node, array("I")).append(place)
+                self.count += 1
+
+    def on(self, node: str) -> tuple[Pod, ...]:
+        """Return those of one node."""
+        here = (one(self._objects[place]) for place in self._places.get(node, ()))
+        return tuple(pod for pod in here if pod is not None)
 
 
 def cni_pods(snapshot: Snapshot, daemonset: objects.Ref | None) -> tuple[CniPod, ...]:
@@ -117,10 +137,10 @@ def seconds(moment: str) -> float | None:
 
 def one(resource: objects.Object) -> Pod | None:
     """Return a running pod of the pod network, None for any other, and for one that cannot be read."""
+    node = _runs_on(resource)
+    if node is None:
+        return None
     try:
-        node = resource.text("spec", "nodeName")
-        if not node or resource.flag("spec", "hostNetwork") or resource.text("status", "phase") != "Running":
-            return None
         return Pod(
             namespace=resource.namespace or "",
             name=resource.name,
@@ -145,6 +165,17 @@ def _images(resource: objects.Object) -> Iterator[str]:
         image = status.get("image")
         if isinstance(image, str) and TELLING.search(image) and isinstance(status.get("state", "running"), dict):
             yield image
+
+
+def _runs_on(resource: objects.Object) -> str | None:
+    """Return the node of a running pod that has an interface of its own; None of any other."""
+    try:
+        node = resource.text("spec", "nodeName")
+        if not node or resource.flag("spec", "hostNetwork") or resource.text("status", "phase") != "Running":
+            return None
+    except errors.Malformed:
+        return None
+    return node
 
 
 def _started(resource: objects.Object) -> float | None:

@@ -35,7 +35,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of the header; at the ends the MTU."""
 
 
-class Port(msgspec.Struct, frozen=True, kw_only=True):
+class Port(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A pod port and whose it is: `pod` is "namespace/name", or the namespace's file where the pod is not known."""
 
     at: net.PodPort
@@ -218,18 +218,15 @@ def model(
     anywhere = policy.smallest(bounds)
     assumed_by = anywhere if anywhere is not None and anywhere.path_mtu < (nic_mtu or encap.LARGEST_MTU + 1) else None
     assumed = assumed_by.path_mtu if assumed_by is not None else nic_mtu
-    running = pods.running(snapshot)
+    running = pods.ByNode(snapshot)
     of_cni = pods.cni_pods(snapshot, state.daemonset)
-    here: dict[str, list[pods.Pod]] = {}
-    for pod in running:
-        here.setdefault(pod.node, []).append(pod)
     agents = {pod.node: pod for pod in of_cni}
     runtimes = {found.name: _runtime(found) for found in snapshot.each("Node")}
     nodes = tuple(
         _node(
             seen,
             state,
-            tuple(here.get(seen.node, ())),
+            running.on(seen.node),
             agents.get(seen.node),
             nic_mtu,
             policy.smallest(bounds, seen.node),
@@ -260,7 +257,7 @@ def model(
         under_way=tuple(one.name for one in standing),
         pod_networks=state.pod_networks or _pod_networks(snapshot),
         cni_pods=of_cni,
-        running=len(running),
+        running=running.count,
         unread=snapshot.unread,
     )
 
