@@ -2,6 +2,8 @@
 pods and what the agents tell are made page by page, as large as real ones are.
 
     python -m bench.many NODES PODS KUBECONFIG      serves until it is ended, and says "ready"
+
+A second kubeconfig, KUBECONFIG.bare, leads to the same cluster where no agent tells anything.
 """
 
 import asyncio
@@ -29,6 +31,7 @@ def moment() -> str:
 
 
 NOW = moment()
+BARE = "/bare"  # what the addresses of the cluster without agents begin with
 ODD = 7  # the node whose NIC takes less than the others'
 OWNED = {"manager": "kubelet", "operation": "Update", "apiVersion": "v1", "time": NOW, "fieldsType": "FieldsV1"}
 ROUTES = (
@@ -212,10 +215,16 @@ class Server(ApiServer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request (ASGI 3)."""
         query = dict(urllib.parse.parse_qsl(scope.get("query_string", b"").decode()))
-        if scope.get("path") not in self.many.lists or scope["method"] != "GET" or "watch" in query:
+        path = scope.get("path", "")
+        bare = path.startswith(BARE)
+        if bare:
+            path = path.removeprefix(BARE)
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        listed = path in self.many.lists and not (bare and path.endswith("/nodemtus"))
+        if not listed or scope["method"] != "GET" or "watch" in query:
             await super().__call__(scope, receive, send)
             return
-        body = self.many.page(scope["path"], query)
+        body = self.many.page(path, query)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -226,13 +235,16 @@ async def serve(nodes: int, pods: int, kubeconfig: Path) -> None:
     Server.many = Many(nodes, pods)
     embedded.ApiServer = Server  # type: ignore[attr-defined]  # what `start` makes
     async with embedded.EmbeddedApi() as api:
-        kubeconfig.write_text(yaml.safe_dump(api.kubeconfig()))
+        config = api.kubeconfig()
+        kubeconfig.write_text(yaml.safe_dump(config))
+        config["clusters"][0]["cluster"]["server"] += BARE
+        kubeconfig.with_suffix(".bare").write_text(yaml.safe_dump(config))
         async with kube_api.Api(connect.settings(str(kubeconfig), environ={})) as client:
             await crd.install(client)
-            config, daemonset = (each.body for each in example.canal())
+            configmap, daemonset = (each.body for each in example.canal())
             template: Any = daemonset["spec"]
             template["template"]["metadata"] = {"labels": template["selector"]["matchLabels"]}
-            for each in (config, daemonset):
+            for each in (configmap, daemonset):
                 await client.create(each)
         print("ready", flush=True)
         await asyncio.Event().wait()
