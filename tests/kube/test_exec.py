@@ -99,7 +99,7 @@ async def serving(answer: Answer) -> AsyncIterator[tuple[wire.Wire, list[bytes]]
         yield open_wire, asked
 
 
-async def run(answer: Answer, seconds: float = 5.0) -> kube_exec.Printed:
+async def run(answer: Answer, seconds: float = 5.0) -> kube_exec.CommandOutput:
     async with serving(answer) as (open_wire, _):
         return await kube_exec.run(open_wire, PLACE, COMMAND, seconds=seconds)
 

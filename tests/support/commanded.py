@@ -8,12 +8,12 @@ from tests.support.scripted_api import CONNECTION
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.kube.api import Api
-from kubemtu.kube.exec import Place, Printed
+from kubemtu.kube.exec import CommandOutput, Place
 
-Answer = Callable[[Place, tuple[str, ...]], "Printed | Exception | None"]
+Answer = Callable[[Place, tuple[str, ...]], "CommandOutput | Exception | None"]
 """What a command in a container prints, raises, or (None) that it never ends."""
 
-MISSING = Printed(output=b"", code=None, failure='exec: "ip": executable file not found in $PATH')
+MISSING = CommandOutput(output=b"", code=None, failure='exec: "ip": executable file not found in $PATH')
 IP_LINK = (
     b'[{"ifindex":1,"ifname":"lo","flags":["LOOPBACK","UP"],"mtu":65536,"link_type":"loopback","promiscuity":0},'
     b'{"ifindex":2,"ifname":"eth0","flags":["UP"],"mtu":1500,"link_type":"ether","promiscuity":0},'
@@ -61,7 +61,7 @@ class Commanded(Api):
         assert (api_version, plural) == ("v1", "pods")
         return self._pods.get(f"{namespace}/{name}")
 
-    async def run(self, place: Place, command: Sequence[str], *, seconds: float) -> Printed:
+    async def run(self, place: Place, command: Sequence[str], *, seconds: float) -> CommandOutput:
         """Answer a command."""
         self.ran.append((place, tuple(command)))
         self.running += 1
@@ -79,26 +79,26 @@ class Commanded(Api):
         return answer
 
 
-def with_ip(_place: Place, command: tuple[str, ...]) -> Printed:
+def with_ip(_place: Place, command: tuple[str, ...]) -> CommandOutput:
     """Answer as an image with iproute2."""
-    return Printed(output=IP_LINK if command[1] == "-d" else IP_ROUTE) if command[0] == "ip" else MISSING
+    return CommandOutput(output=IP_LINK if command[1] == "-d" else IP_ROUTE) if command[0] == "ip" else MISSING
 
 
-def with_busybox(_place: Place, command: tuple[str, ...]) -> Printed:
+def with_busybox(_place: Place, command: tuple[str, ...]) -> CommandOutput:
     """Answer as busybox, whose ip knows neither -d nor -j."""
     if command[0] == "ip":
-        return Printed(output=b"", complaint=b"ip: invalid option -- 'd'", code=1)
-    return Printed(output=SYSFS if command[0] == "find" else PROC)
+        return CommandOutput(output=b"", complaint=b"ip: invalid option -- 'd'", code=1)
+    return CommandOutput(output=SYSFS if command[0] == "find" else PROC)
 
 
-def with_grep(_place: Place, command: tuple[str, ...]) -> Printed:
+def with_grep(_place: Place, command: tuple[str, ...]) -> CommandOutput:
     """Answer as an image that has grep and nothing else, as kube-proxy's."""
     if command[0] != "grep":
         return MISSING
-    return Printed(output=PROC if "/proc/net/route" in command else SYSFS, code=2)
+    return CommandOutput(output=PROC if "/proc/net/route" in command else SYSFS, code=2)
 
 
-def with_nothing(_place: Place, _command: tuple[str, ...]) -> Printed:
+def with_nothing(_place: Place, _command: tuple[str, ...]) -> CommandOutput:
     """Answer as an image with one program of its own."""
     return MISSING
 

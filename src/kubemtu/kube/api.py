@@ -173,7 +173,7 @@ class Api:
         finally:
             await events.aclose()
 
-    async def run(self, place: "exec.Place", command: Sequence[str], *, seconds: float) -> "exec.Printed":
+    async def run(self, place: "exec.Place", command: Sequence[str], *, seconds: float) -> "exec.CommandOutput":
         """Run a command in a container, without a shell, and return what it printed; see kube.exec."""
         from kubemtu.kube import exec  # noqa: A004, PLC0415 - what reads WebSockets is loaded where one is needed
 

@@ -52,7 +52,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         return f"pod {self.namespace}/{self.pod} (container {self.container})"
 
 
-class Printed(msgspec.Struct, frozen=True, kw_only=True):
+class CommandOutput(msgspec.Struct, frozen=True, kw_only=True):
     """How a command ended: what it printed, and its exit code.
 
     None where it could not be started, and `failure` says why. `complaint` is what it wrote to its standard error, in
@@ -73,7 +73,7 @@ class Printed(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-async def run(wire: Wire, place: Place, command: Sequence[str], *, seconds: float = SECONDS) -> Printed:
+async def run(wire: Wire, place: Place, command: Sequence[str], *, seconds: float = SECONDS) -> CommandOutput:
     """Run a command without a shell, and wait for its end. Raises CommandCutOff, NotUpgraded, what kube.errors draws.
 
     What the server holds back for its size is asked for once more, in smaller packets.
@@ -95,7 +95,7 @@ class _HeldUp(Exception):
     """A packet did not arrive for its size: the next connection takes smaller ones."""
 
 
-async def _once(wire: Wire, place: Place, command: Sequence[str], seconds: float, said: str) -> Printed:
+async def _once(wire: Wire, place: Place, command: Sequence[str], seconds: float, said: str) -> CommandOutput:
     key = base64.b64encode(os.urandom(16)).decode()
     action = Action(verb="get", plural="pods", namespace=place.namespace, name=place.pod, subresource="exec")
     address = requests.path("v1", "pods", namespace=place.namespace, name=place.pod, subresource="exec")
@@ -169,12 +169,12 @@ class _Channels:
         """Return the Status with which it ended; empty where none came."""
         return bytes(self._kept[3])
 
-    def printed(self, code: int | None, failure: str = "") -> Printed:
+    def printed(self, code: int | None, failure: str = "") -> CommandOutput:
         """Return all of it."""
-        return Printed(output=bytes(self._kept[1]), complaint=bytes(self._kept[2]), code=code, failure=failure)
+        return CommandOutput(output=bytes(self._kept[1]), complaint=bytes(self._kept[2]), code=code, failure=failure)
 
 
-async def _heard(connection: Upgraded, seconds: float, said: str, action: Action, wire: Wire) -> Printed:
+async def _heard(connection: Upgraded, seconds: float, said: str, action: Action, wire: Wire) -> CommandOutput:
     """Read until the server closes, or has said how the command ended."""
     frames, channels, count, closed = Frames(ConnectionType.CLIENT), _Channels(said), 0, False
     while not closed:
@@ -206,7 +206,7 @@ async def _heard(connection: Upgraded, seconds: float, said: str, action: Action
     return _outcome(channels, said, action, wire)
 
 
-def _outcome(channels: _Channels, said: str, action: Action, wire: Wire) -> Printed:
+def _outcome(channels: _Channels, said: str, action: Action, wire: Wire) -> CommandOutput:
     text = channels.ended()
     if not text:
         raise CommandCutOff(

@@ -11,7 +11,7 @@ from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.flows.agentless import commands, execs, sources
 from kubemtu.kube import errors as kube_errors
-from kubemtu.kube.exec import Place, Printed
+from kubemtu.kube.exec import CommandOutput, Place
 
 FOLDERS = {
     "volumes": [
@@ -89,7 +89,7 @@ async def test_what_an_image_has_is_learned_once() -> None:
 
 
 async def test_a_pod_without_tools_is_followed_by_the_next() -> None:
-    def answer(place: Place, command: tuple[str, ...]) -> Printed:
+    def answer(place: Place, command: tuple[str, ...]) -> CommandOutput:
         tools = commanded.with_nothing if place.pod.startswith("kube-proxy") else commanded.with_busybox
         return tools(place, command)
 
@@ -117,9 +117,9 @@ async def test_files_of_the_cni_come_from_where_the_pod_has_them() -> None:
         b"/host/flannel/subnet.env:FLANNEL_MTU=1450\n/elsewhere/x.conf:{}\n"
     )
 
-    def answer(place: Place, command: tuple[str, ...]) -> Printed:
+    def answer(place: Place, command: tuple[str, ...]) -> CommandOutput:
         if place.container == "files" and "stat" in command:
-            return Printed(output=listing, code=1)
+            return CommandOutput(output=listing, code=1)
         return commanded.with_ip(place, command)
 
     snapshot, api = await looked(answer, [pod("canal-1", "n1", spec=FOLDERS)])
@@ -135,7 +135,7 @@ async def test_files_of_the_cni_come_from_where_the_pod_has_them() -> None:
 
 
 async def test_a_node_that_hangs_costs_itself_alone() -> None:
-    def answer(place: Place, command: tuple[str, ...]) -> Printed | Exception:
+    def answer(place: Place, command: tuple[str, ...]) -> CommandOutput | Exception:
         if place.pod == "kube-proxy-2":
             return kube_errors.CommandCutOff("`ip -d -j link` in pod kube-system/kube-proxy-2 did not end within 10 s")
         return commanded.with_ip(place, command)
@@ -149,7 +149,7 @@ async def test_a_node_that_hangs_costs_itself_alone() -> None:
 
 
 async def test_files_that_cannot_be_read_leave_the_network_seen() -> None:
-    def answer(place: Place, command: tuple[str, ...]) -> Printed | Exception:
+    def answer(place: Place, command: tuple[str, ...]) -> CommandOutput | Exception:
         if "stat" in command:
             return kube_errors.CommandCutOff("it hangs")
         return commanded.with_ip(place, command)
@@ -159,7 +159,7 @@ async def test_files_that_cannot_be_read_leave_the_network_seen() -> None:
 
 
 async def test_a_missing_right_is_named_once_and_other_namespaces_are_tried() -> None:
-    def answer(place: Place, command: tuple[str, ...]) -> Printed | Exception:
+    def answer(place: Place, command: tuple[str, ...]) -> CommandOutput | Exception:
         if place.namespace == "kube-system":
             return errors.Forbidden("dev may not get pods canal-1 (exec); ask for the rule")
         return commanded.with_ip(place, command)
@@ -196,7 +196,7 @@ async def test_a_pod_that_went_meanwhile_is_followed_by_the_next() -> None:
     "output", [b"", b"[]", b"\xff\xfe\x00", b"[" * 5000, b'[{"ifname": "\\u001b[31m x", "ifindex": 1, "mtu": 5}]']
 )
 async def test_an_answer_that_lies_is_no_node(output: bytes) -> None:
-    snapshot, _ = await looked(lambda _place, _command: Printed(output=output), [pod("canal-1", "n1")])
+    snapshot, _ = await looked(lambda _place, _command: CommandOutput(output=output), [pod("canal-1", "n1")])
     assert snapshot.nodes == ()
     assert "\x1b" not in repr(snapshot.unread)
 

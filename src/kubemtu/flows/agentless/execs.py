@@ -20,7 +20,7 @@ from kubemtu.flows.agentless import commands, places
 from kubemtu.flows.agentless.sources import Shown
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
-from kubemtu.kube.exec import Printed
+from kubemtu.kube.exec import CommandOutput
 
 PARALLEL = 20  # nodes at once, with three commands each at most
 PODS_MOST = 4  # of a node that are tried
@@ -146,7 +146,7 @@ class NodeReader:
             look.files.update((file.path, file) for file in shown.files if file.path not in look.files)
             look.remarks += shown.remarks
 
-    async def _run(self, container: places.Container, argv: commands.Command) -> Printed:
+    async def _run(self, container: places.Container, argv: commands.Command) -> CommandOutput:
         return await self._api.run(container.place, argv, seconds=COMMAND_SECONDS)
 
     def _refuse(self, error: errors.KubemtuError, namespace: str) -> None:
@@ -203,7 +203,7 @@ def rule() -> str:
     return f"kubectl create clusterrole kubemtu-exec --verb={verbs} --resource={EXEC.resources[0]}"
 
 
-def _read(form: str, results: Sequence[Printed], *, big_endian: bool) -> values.Output | None:
+def _read(form: str, results: Sequence[CommandOutput], *, big_endian: bool) -> values.Output | None:
     """Return what a form of looking showed; None where the image has no such tools, or they showed no device."""
     first, second = (_text(result) for result in results)
     match form:
@@ -214,7 +214,7 @@ def _read(form: str, results: Sequence[Printed], *, big_endian: bool) -> values.
     return values.together(parts) if parts[0].links else None
 
 
-def _text(result: Printed) -> str:
+def _text(result: CommandOutput) -> str:
     return result.output.decode("utf-8", "replace")
 
 

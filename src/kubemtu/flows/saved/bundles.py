@@ -1,7 +1,7 @@
 """What support bundles are laid out like, as far as it saves reading: by their names alone most of them is of no use.
 
-Sources: openshift/must-gather, collection-scripts, and openshift/oc, pkg/cli/admin/inspect; openshift/insights-operator,
-docs/insights-archive-sample; cilium/cilium: cilium-cli/sysdump/constants.go, and
+Sources: openshift/must-gather, collection-scripts, and openshift/oc, pkg/cli/admin/inspect;
+openshift/insights-operator, docs/insights-archive-sample; cilium/cilium: cilium-cli/sysdump/constants.go, and
 cilium/cilium: bugtool/cmd/root.go; rancherlabs/support-tools, collection/rancher/v2.x/logs-collector;
 kubernetes/kubectl, pkg/cmd/clusterinfo/clusterinfo_dump.go.
 """
