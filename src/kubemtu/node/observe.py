@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kubemtu import files
-from kubemtu.core import net
+from kubemtu.core import inner, net
 from kubemtu.core.disclosure import files as disclosure_files
 from kubemtu.core.errors import KubemtuError
-from kubemtu.node import errors, inner, ports
+from kubemtu.node import errors, ports
 from kubemtu.node.change import hosts
 from kubemtu.node.kernel import links, netlink, netns, routes
 
@@ -144,8 +144,15 @@ def _port(end: links.Device, space: netns.Netns, names: Mapping[int, str]) -> ne
             host_tx_dropped=end.drops.sent,
             pod_rx_dropped=pod.drops.received,
             pod_tx_dropped=pod.drops.sent,
-            inner=inner.devices(seen, pod),
+            inner=_inner(seen, pod, inside),
         )
+
+
+def _inner(seen: Sequence[links.Device], pod: links.Device, names: Mapping[int, str]) -> tuple[net.InnerDevice, ...]:
+    """Return what forwards for others inside a pod; nearly all pods have nothing but lo and their own interface."""
+    if all(each.index == pod.index or each.name in _NOT_COUNTED for each in seen):
+        return ()
+    return inner.devices([links.link(each, names) for each in seen], links.link(pod, names))
 
 
 def _files(patterns: Iterable[str], roots: netns.Roots, troubles: list[str]) -> Iterator[net.NodeFile]:

@@ -1,6 +1,10 @@
 """What a node's files decide for its next pod."""
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support import example
 
 from kubemtu.cni import registry
@@ -63,3 +67,50 @@ def test_a_placeholder_stands_for_a_number_outside_strings_only() -> None:
     text = '{"plugins": [{"type": "calico", "mtu": __CNI_MTU__, "k8s": "https://__HOST__:__PORT__"}]}'
     found = node_files.plugins_of(text)
     assert found == ({"type": "calico", "mtu": 0, "k8s": "https://__HOST__:__PORT__"},)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just("multus") | st.just("calico"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "mtu", "plugins", "delegates", "clusterNetwork", "name"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON, JSON)
+def test_whatever_sorts_first_is_a_value_and_no_crash(first: object, own: object) -> None:
+    files = (("/etc/cni/net.d/00-x.conflist", json.dumps(first)), (OURS, json.dumps(own)))
+    found = node_files.of(seen(*files), OURS, registry.plugin_mtus())
+    assert found is not None
+    assert found.path == OURS
+    assert found.gives is None or isinstance(found.gives, int)
+    assert hash(found.taken) is not None
+
+
+def test_a_copy_that_nests_too_deep_is_no_configuration() -> None:
+    deep = '{"type": "multus", "delegates": [{"type": "calico", "x": ' + "[" * 900 + "]" * 900 + "}]}"
+    for times in (1, 100):
+        files = (("/etc/cni/net.d/00-multus.conf", deep.replace("[" * 900, "[" * 900 * times)), (OURS, CALICO % 1450))
+        assert node_files.of(seen(*files), OURS, registry.plugin_mtus()) is not None
+
+
+def test_a_saved_file_stands_for_that_of_another_folder() -> None:
+    found = node_files.of(
+        seen(("/etc/cni/net.d/10-flannel.conflist", FLANNEL % ', "mtu": 1400')),
+        "/var/lib/rancher/k3s/agent/etc/cni/net.d/10-flannel.conflist",
+        registry.plugin_mtus(),
+    )
+    assert found is not None
+    assert found.gives == 1400
+
+
+def test_the_folder_of_the_cnis_own_file_is_the_one_that_is_read() -> None:
+    ours = "/var/lib/rancher/k3s/agent/etc/cni/net.d/10-flannel.conflist"
+    files = (("/etc/cni/net.d/00-old.conf", '{"type": "bridge"}'), (ours, FLANNEL % ', "mtu": 1400'))
+    found = node_files.of(seen(*files), ours, registry.plugin_mtus())
+    assert found is not None
+    assert (found.gives, found.taken) == (1400, None)

@@ -112,6 +112,8 @@ def of(
     rules = tuple(rules)
     own = observation.file(path) if path else None
     listed = listing(observation, path)
+    if not listed and not observation.links:  # saved files tell their names, and not always their folder
+        listed = listing(observation, None)
     lenient = [one for one in listed if runtime and not runtime.startswith("containerd") and plugins_of(one.text)]
     first = next(iter(lenient or listed), None)
     if own is None:
@@ -157,7 +159,9 @@ def _rendered(
     plugins = plugins_of(file.text)
     if plugins is None:
         return nothing, taken
-    kind = str(plugins[0].get("type", ""))
+    kind = plugins[0].get("type")
+    if not isinstance(kind, str):
+        return _made(observation, file, plugins, rules), taken
     handing = next((rule for rule in rules if rule.plugin == kind and (rule.copies or rule.names)), None)
     taken = msgspec.structs.replace(taken, plugin=kind, runs=kind, valid=True)
     if handing is not None:
@@ -166,13 +170,13 @@ def _rendered(
         if isinstance(named, str) and named:
             other = _named(listed, named)
             if other is None or other.path == file.path:
-                return nothing, msgspec.structs.replace(taken, runs=None, names=named)
+                return nothing, msgspec.structs.replace(taken, runs=None, names=named[: files.LONGEST])
             file, plugins = other, plugins_of(other.text)
         else:
-            text = json.dumps(copied[0]) if isinstance(copied, list) and copied else ""
+            text = _text(copied[0]) if isinstance(copied, list) and copied else ""
             file, plugins = msgspec.structs.replace(file, text=text), plugins_of(text)
             taken = msgspec.structs.replace(taken, copied=True)
-        if plugins is None:
+        if plugins is None or not isinstance(plugins[0].get("type"), str):
             return nothing, msgspec.structs.replace(taken, runs=None, valid=False)
     made = _made(observation, file, plugins, rules)
     return made, msgspec.structs.replace(
@@ -182,6 +186,14 @@ def _rendered(
         gives=made.gives,
         refused=made.refused,
     )
+
+
+def _text(held: object) -> str:
+    """Return a part of a configuration as a text of its own; empty where it nests too deep for that."""
+    try:
+        return json.dumps(held)
+    except RecursionError:
+        return ""
 
 
 def _named(listed: Sequence[net.NodeFile], name: str) -> net.NodeFile | None:
