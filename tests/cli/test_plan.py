@@ -10,6 +10,7 @@ from tests.support import example
 
 from kubemtu.cli import main, planning
 from kubemtu.cli.terminal import unstyle
+from kubemtu.core import net
 from kubemtu.core.change import plan
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
@@ -37,6 +38,26 @@ def test_jumbo_frames_the_other_way_round(golden: Golden) -> None:
 def test_nothing_to_do(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["plan", "--from", saved(story(1450))]) == 0
     assert capsys.readouterr().out == "✓ Nothing to do: every pod has 1450, and new ones get it.\n"
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        '{"name": "old", "type": "bridge"}',
+        '{"type": "multus-shim", "clusterNetwork": "/host/run/multus/cni/net.d/10-other.conf"}',
+    ],
+)
+def test_another_file_that_the_runtime_takes_is_never_called_right(
+    saved: Saved, capsys: pytest.CaptureFixture[str], taken: str
+) -> None:
+    first = example.node("n1", files=(net.NodeFile(path="/etc/cni/net.d/00-x.conf", text=taken),))
+    assert main.run(["plan", "--from", saved(story(1450, (first, example.node("n2"))))]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "! Nothing to do: every pod has 1450, and new ones get it; but on n1 the runtime takes another file than the "
+        "CNI's own, and new pods are made by that."
+    )
+    assert "MTU130" in out
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster.topology import Layer, Topology
 from kubemtu.core.codes import Finding, Severity
 from kubemtu.core.planning import diff
+from kubemtu.core.rules import runtime
 from kubemtu.core.rules.report import Report, Verdict
 from kubemtu.core.text.wording import count, names
 
@@ -149,9 +150,13 @@ def nothing(planned: plan.Plan, topology: Topology, findings: Sequence[Finding],
         said = f"new pods get {planned.target}; what running ones have was not seen"
     elif unseen:
         said = f"every pod that was seen has {planned.target}, and new ones there get it; not seen: {names(unseen)}"
+    if apart := runtime.apart(topology, planned.target):
+        said += (
+            f"; but on {names(apart)} the runtime takes another file than the CNI's own, and new pods are made by that"
+        )
     under_way = [finding for finding in findings if finding.code == codes.MTU128.code]
     others = [finding for finding in findings if finding.severity != "note" and finding not in under_way]
-    sign = "!" if others or under_way else "?" if unseen or not topology.nodes else "✓"
+    sign = "!" if others or under_way else "?" if unseen or apart or not topology.nodes else "✓"
     nothing_else = " else" if under_way else ""
     yield from wrapped(f"{sign} Nothing{nothing_else} to do: {said}.", columns, hang=2)
     for one in under_way:

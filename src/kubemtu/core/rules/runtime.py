@@ -33,6 +33,12 @@ def hindrance(topology: Topology, aim: int) -> str:
     return ""
 
 
+def apart(topology: Topology, aim: int) -> tuple[str, ...]:
+    """Name the nodes where the runtime takes another file than the CNI's own, and not one that gives `aim` bytes."""
+    taking = [(node, node.rendered) for node in topology.nodes if node.rendered is not None]
+    return tuple(node.name for node, rendered in taking if rendered.taken is not None and rendered.gives != aim)
+
+
 def unknown(topology: Topology) -> str:
     """Say of which nodes it is not known what new pods go by; empty: of none."""
     hidden = [
