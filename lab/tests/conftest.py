@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.support.lab_api import Kubectl, kubectl_of
 
 from kubemtu_lab import scenes
 from kubemtu_lab.cluster import Lab
@@ -23,3 +24,9 @@ def start(can_make_labs: None) -> Iterator[Callable[..., Lab]]:
     yield make
     for lab in labs:
         lab.down()
+
+
+@pytest.fixture
+def kubectl(lab: Lab) -> Kubectl:
+    """Run the kubectl of the machine on the module's lab."""
+    return kubectl_of(lab.kubeconfig)

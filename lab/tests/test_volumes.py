@@ -136,7 +136,7 @@ def test_python_runs_as_another_user_wherever_it_is_installed(lab: Lab, kube: Ku
     calc = {"name": "main", "image": "kubemtu:1", "args": ["calc", "--nic", "1500"], "securityContext": NOBODY}
     kube.create(PODS, {"metadata": {"name": "calc"}, "spec": {"nodeName": "node-1", "containers": [calc]}})
     until(lambda: container(kube.pods()["calc"], "main")["restartCount"] != 0)
-    log = (lab.folder / "pods/default.calc.log").read_text()
+    log = (lab.folder / "pods/default.calc.main.log").read_text()
     assert log.startswith("NIC 1500 ▸ pod 1500")
 
 

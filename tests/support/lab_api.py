@@ -1,14 +1,21 @@
 """Ways to talk to the lab's API server, and the programs that do."""
 
+import os
 import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
 import msgspec
+import pytest
 from tests.support.labs import reached
 
 from kubemtu_lab.api.resources import Object
+
+Kubectl = Callable[..., subprocess.CompletedProcess[bytes]]
+"""Runs a kubectl with these arguments; `stdin` is what it reads, `timeout` seconds, other keywords its environment."""
 
 
 def connect(kubeconfig: Object) -> httpx2.AsyncClient:
@@ -20,6 +27,22 @@ def installed(name: str) -> Path | None:
     """Return where a program is that scripts/setup brings beside the interpreter, or the machine has."""
     found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
     return Path(found) if found else None
+
+
+def kubectl_of(kubeconfig: Path) -> Kubectl:
+    """Return the kubectl of the machine, on the cluster of a file; skips the test where there is none."""
+    program = installed("kubectl")
+    if program is None:
+        pytest.skip("there is no kubectl: scripts/setup brings one")
+
+    def run(
+        *arguments: str, stdin: bytes = b"", timeout: float = 60, **environment: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        held = os.environ | {"KUBECONFIG": str(kubeconfig)} | environment
+        command = [str(program), *arguments]
+        return subprocess.run(command, env=held, input=stdin, capture_output=True, timeout=timeout, check=False)
+
+    return run
 
 
 async def call(

@@ -94,20 +94,25 @@ async def _carry(session: Session, channel: int, output: descriptors.Reading) ->
         await session.send(channel, content)
 
 
-def status(outcome: int | str) -> Object:
-    """Return the Status (meta/v1) that tells how a command ended: by its exit code, or never begun, by a sentence."""
+def status(outcome: int | str, is_translated: bool) -> Object:
+    """Return the Status (meta/v1) that tells how a command ended: by its exit code, or never begun, by a sentence.
+
+    What comes over v5 an API server has translated from SPDY, and wrapped once more.
+    """
     if outcome == 0:
         return {"metadata": {}, "status": "Success"}
     if isinstance(outcome, str):
         told = f"error executing command in container: {outcome}"
+        told = f"Internal error occurred: {told}" if is_translated else told
         return errors.Refusal(500, "InternalError", f"Internal error occurred: {told}").status | {
             "details": {"causes": [{"message": told}]}
         }
     code = outcome if outcome > 0 else 128 - outcome
+    said = "command terminated with exit code" if is_translated else "exit status"
     return {
         "metadata": {},
         "status": "Failure",
-        "message": f"command terminated with non-zero exit code: exit status {code}",
+        "message": f"command terminated with non-zero exit code: {said} {code}",
         "reason": "NonZeroExitCode",
         "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
     }

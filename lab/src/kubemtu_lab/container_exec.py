@@ -2,12 +2,13 @@
 
 TOLD is JSON: `mounts` (source, target, follows, read_only: folders of the node, where the program sees them, whether
 later mounts below them show), the fields of `limits.Limits`, and `open`, paths that the program must reach whoever it
-is; `image` is the root folder of an unpacked image. It has the machine's files otherwise, or the image's, in a mount
-namespace and under a root folder of its own, so that paths such as /host/run can be there. Stands alone and imports
-little, as `enter` does.
+is; `image` is the root folder of an unpacked image, `tools` the programs of one that is none (image_tools.Tools);
+`hidden` are folders of the node that are empty for it, `own_network` says that /sys must show another network than the
+node's. It has the machine's files otherwise, or the image's, in a mount namespace and under a root folder of its own,
+so that paths such as /host/run can be there. Stands alone and imports little, as `enter` does.
 """
 
-# ruff: noqa: PTH101, PTH102, PTH103, PTH112, PTH114, PTH115, PTH116, PTH118, PTH211, S606
+# ruff: noqa: PTH101, PTH102, PTH103, PTH112, PTH114, PTH115, PTH116, PTH118, PTH120, PTH123, PTH211, S606
 # pathlib would double the time to start, and the command is the pod's own.
 
 import ctypes
@@ -29,6 +30,8 @@ ROOT = "/run/lab/root"
 CLOSED = ("proc/bus", "proc/fs", "proc/irq", "proc/sys", "sys")
 """What a runtime lets nobody write who is not privileged (containerd `pkg/oci/spec.go`, ReadonlyPaths; its /sys)."""
 FRESH, KERNEL = ("run", "tmp"), ("dev", "proc", "sys")
+LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
+HOSTS = "127.0.0.1\tlocalhost\n"
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -78,6 +81,51 @@ def mirror_root(source: str = "/") -> None:
         elif entry.is_dir():
             os.mkdir(target)
             mount(entry.path, target, None, BIND | REC)
+
+
+def make_root(tools: "dict[str, Any]") -> None:
+    """Make a root folder in memory with these programs, the machine's libraries, and what every container has."""
+    os.makedirs(ROOT, exist_ok=True)
+    mount("tmpfs", ROOT, "tmpfs", 0, "mode=755")
+    mount("none", ROOT, None, PRIVATE)
+    for name in (*KERNEL, *FRESH, "etc", "root"):
+        os.mkdir(f"{ROOT}/{name}")
+    os.chmod(f"{ROOT}/tmp", 0o1777)  # noqa: S103, S108  as /tmp is
+    for name in KERNEL:
+        mount(f"/{name}", f"{ROOT}/{name}", None, BIND | REC)
+    for name, text in (("passwd", "root:x:0:0:root:/root:/bin/sh\n"), ("group", "root:x:0:\n"), ("hosts", HOSTS)):
+        with open(f"{ROOT}/etc/{name}", "w") as file:
+            file.write(text)
+    for path, source in tools["files"].items():
+        os.makedirs(os.path.dirname(ROOT + path), exist_ok=True)
+        os.close(os.open(ROOT + path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o755))
+        mount(source, ROOT + path, None, BIND)
+    for path, target in tools["links"].items():
+        os.makedirs(os.path.dirname(ROOT + path), exist_ok=True)
+        os.symlink(target, ROOT + path)
+    for folder in LIBRARIES if tools["files"] else ():
+        os.makedirs(os.path.dirname(ROOT + folder), exist_ok=True)
+        if os.path.islink(folder):
+            os.symlink(os.readlink(folder), ROOT + folder)
+        elif os.path.isdir(folder):
+            os.mkdir(ROOT + folder)
+            mount(folder, ROOT + folder, None, BIND | REC)
+            freeze(ROOT + folder)
+
+
+def hide(folders: "list[str]") -> None:
+    """Show empty folders in the place of the node's own."""
+    for folder in folders:
+        if os.path.isdir(ROOT + folder):
+            mount("tmpfs", ROOT + folder, "tmpfs", 0, "mode=755")
+
+
+def show_own_network() -> None:
+    """Mount a /sys that shows the devices of this process's network; where the machine forbids it, the node's stays."""
+    try:
+        mount("sysfs", f"{ROOT}/sys", "sysfs", 0)
+    except PermissionError:
+        return
 
 
 def close_kernel() -> None:
@@ -153,6 +201,7 @@ def main() -> None:
     told, command = json.loads(sys.argv[1]), sys.argv[2:]
     report = told.get("report")
     if report is not None:
+        os.environ.pop("LC_CTYPE", None)  # this interpreter's own (PEP 538)
         os.set_inheritable(report, False)  # what reads it sees its end once the program runs
     try:
         execute(told, command)
@@ -167,7 +216,13 @@ def execute(told: "dict[str, Any]", command: list[str]) -> None:
     """Be the program."""
     check(libc.unshare(NEWNS), "unshare")
     mount("none", "/", None, REC | SLAVE)
-    mirror_root(told.get("image") or "/")
+    if told.get("tools") is not None:
+        make_root(told["tools"])
+    else:
+        mirror_root(told.get("image") or "/")
+    hide(told.get("hidden", []))
+    if told.get("own_network"):
+        show_own_network()
     targets = [inside(each["target"]) for each in told["mounts"]]
     for each, target in zip(told["mounts"], targets, strict=True):
         os.makedirs(each["source"], exist_ok=True)
@@ -191,7 +246,20 @@ def execute(told: "dict[str, Any]", command: list[str]) -> None:
         become(told["user"], told["group"])
     if told.get("no_new_privileges"):
         check(libc.prctl(PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0))), "prctl no new privileges")
-    os.execvp(command[0], command)
+    run(command)
+
+
+def run(command: list[str]) -> None:
+    """Become a program of this root folder, found as a shell finds it. os.execvp imports what is not there any more."""
+    program, refused = command[0], errno.ENOENT
+    folders = [""] if "/" in program else os.environ.get("PATH", "").split(":")
+    for folder in folders:
+        try:
+            os.execv(os.path.join(folder, program), command)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                refused = error.errno or errno.EIO
+    raise OSError(refused, os.strerror(refused))
 
 
 if __name__ == "__main__":

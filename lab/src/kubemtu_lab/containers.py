@@ -19,7 +19,7 @@ import msgspec
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
-from kubemtu_lab import images, limits, readiness, scene
+from kubemtu_lab import images, limits, logs, readiness, scene
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
@@ -46,6 +46,10 @@ class Host(Protocol):
     node: str
     api: Api
     image: images.Image | None
+
+    def log(self, pod: Object, spec: Object) -> logs.LogFile:
+        """Return the log of a container."""
+        ...
 
     async def play(self, pod: Object, spec: Object, env: Mapping[str, str]) -> float:
         """Do what the container's program does to the node when it starts; returns after how long it is ready, seconds.
@@ -78,6 +82,7 @@ class Container:
         self.last: dict[str, object] = {}
         self.restarts = 0
         self.ready = False
+        self.log = host.log(pod, spec)
         self.env: Mapping[str, str] = {}
         """The container's variables, as it was started with them."""
         self._backoff = BACKOFF_SECONDS
@@ -104,6 +109,7 @@ class Container:
             try:
                 await self.host.play(self.pod, self.spec, env)
             except KubemtuError as failure:
+                self.log.write(str(failure))
                 await self._crash(1, str(failure))
                 continue
             self.ready = True
@@ -127,6 +133,7 @@ class Container:
                         self._be_ready(True)
                     await asyncio.Event().wait()
             except KubemtuError as failure:
+                self.log.write(str(failure))
                 self._started = self._started or now()
                 await self._crash(1, str(failure))
             except OSError as error:

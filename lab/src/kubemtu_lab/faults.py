@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from kubemtu.core.objects import Ref
 from kubemtu.kube.api import Api
 from kubemtu.node.kernel import links, netns
-from kubemtu_lab import containers, errors, manifests, nft, scene
+from kubemtu_lab import containers, errors, exec_faults, manifests, nft, scene
 from kubemtu_lab.rtnl import Rtnl
 
 ROLLOUT_SECONDS = 30.0
 POLL_SECONDS = 0.05
 
 
-async def commit(fault: scene.Fault, api: Api, pids: dict[str, int]) -> None:
-    """Make one fault true; `pids` are the nodes' as this process sees them. Raises Impossible, NoSuchPlace."""
+async def commit(fault: scene.Fault, api: Api, pids: dict[str, int], folder: int) -> None:
+    """Make one fault true; `pids` are the nodes' as this process sees them, `folder` is the lab's.
+
+    Raises Impossible, NoSuchPlace.
+    """
     match fault:
         case scene.ConfigEdit(namespace=namespace, name=name, key=key, value=value):
             config = Ref(api_version="v1", kind="ConfigMap", plural="configmaps", name=name, namespace=namespace)
@@ -31,6 +34,10 @@ async def commit(fault: scene.Fault, api: Api, pids: dict[str, int]) -> None:
         case scene.PolicyDropped(node=node):
             rules = policy(fault, await _filtered(fault, api))
             await asyncio.to_thread(nft.load, rules, pids[node])
+        case scene.ExecBroken(node=node, how=how):
+            exec_faults.note(folder, fault)
+            if how in exec_faults.DIALLED:
+                await asyncio.to_thread(nft.load, exec_faults.firewall(how), pids[node])
 
 
 def policy(fault: scene.PolicyDropped, addresses: Sequence[str]) -> str:

@@ -29,12 +29,14 @@ from kubemtu_lab import (
     containers,
     daemons,
     heartbeat,
+    image_tools,
     images,
     informer,
     kernel,
     kubelet_api,
-    limits,
+    logs,
     pods,
+    programs,
     proxy,
     scene,
     state,
@@ -47,8 +49,6 @@ from kubemtu_lab.rtnl import Rtnl
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 STOP_SECONDS = 2.0
-OF_THE_MACHINE = frozenset({"PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV"})
-"""Variables that a program from an image has from the image alone."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace_seconds: float
     daemon_seconds: float
     image: str = ""
+    images: dict[str, image_tools.Kind] = {}
     served_with: NodeFiles = NodeFiles()
 
 
@@ -77,6 +78,7 @@ class Kubelet:
         self.settings = settings
         self.api = api
         self.addresses = tuple(next(iter(settings.addresses.values())))
+        self.is_docker = tuple(map(int, settings.version.removeprefix("v").split(".")[:2])) < (1, 24)
         self._folder = folder
         self._report = report
         self._rtnl = Rtnl()
@@ -86,6 +88,7 @@ class Kubelet:
         self._pods: dict[str, pods.Pod] = {}
         self._attached: dict[str, attach.Attachment] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
+        self._logs: dict[tuple[str, str], logs.LogFile] = {}
         self._nodes: dict[str, Object] = {}
         self._flanneld: daemons.Flanneld | None = None
         self._installed = asyncio.Event()
@@ -143,6 +146,8 @@ class Kubelet:
             log.exception("%s: pod %s did not end well", self.node, pod.body)
         finally:
             del self._ending[key]
+            for each in [each for each in self._logs if each[0] == key]:
+                del self._logs[each]
 
     async def attach(self, pod: Object) -> attach.Attachment:
         """CNI ADD, as the plugin chain on this node's disk says."""
@@ -183,9 +188,8 @@ class Kubelet:
     async def run(self, pod: Object, spec: Object, argv: list[str], env: Mapping[str, str]) -> containers.Running:
         """Start a real program in the pod's network namespace, its output in the lab's folder."""
         account = await volumes.account(self.api, pod)
-        argv, environment = self._program(pod, spec, argv, env, account)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        output = os.open(f"pods/{pod.namespace}.{pod.name}.log", flags, 0o644, dir_fd=self._folder)
+        argv, environment = programs.program(pod, spec, argv, env, account, self.image)
+        output = self.log(pod, spec).begin()
         try:
             files: dict[int, File] = {0: "/dev/null", 1: output, 2: output}
             pid, ended = await self._processes.start(argv, environment, files, self._inside(pod))
@@ -197,6 +201,13 @@ class Kubelet:
 
         return containers.Running(asyncio.shield(ended), stop)
 
+    def log(self, pod: Object, spec: Object) -> logs.LogFile:
+        """Return the log of a container."""
+        key = informer.uid(pod), spec.text("name") or ""
+        if key not in self._logs:
+            self._logs[key] = logs.LogFile(self._folder, pod.namespace or "", pod.name, key[1])
+        return self._logs[key]
+
     def find(self, namespace: str, name: str) -> pods.Pod | None:
         """Return a pod of this node."""
         wanted = (namespace, name)
@@ -206,9 +217,11 @@ class Kubelet:
         self, pod: pods.Pod, container: containers.Container, argv: list[str], files: Mapping[int, File]
     ) -> commands.Child:
         """Start a program beside that of a container, with the same files and network. Raises OSError."""
+        own_network = informer.uid(pod.body) in self._attached
         account = volumes.written_account(pod.body)
-        report = commands.REPORT
-        argv, environment = self._program(pod.body, container.spec, argv, container.env, account, report)
+        kinds, name = self.settings.images, pod.host_name()
+        place = programs.Place(container=container, kinds=kinds, own_network=own_network, host_name=name)
+        argv, environment = programs.beside(place, argv, account, self.image)
         pid, ended = await self._processes.start(argv, environment, files, self._inside(pod.body))
 
         def kill() -> None:
@@ -216,25 +229,6 @@ class Kubelet:
                 os.killpg(pid, signal.SIGKILL)
 
         return commands.Child(ended, kill)
-
-    def _program(
-        self,
-        pod: Object,
-        spec: Object,
-        argv: list[str],
-        env: Mapping[str, str],
-        account: volumes.Mount | None,
-        report: int | None = None,
-    ) -> tuple[list[str], dict[str, str]]:
-        """Return the command and the environment with which a program is in a container."""
-        mounts = volumes.mounts(pod, spec) + ([account] if account else [])
-        environment = containers.program_environment(pod, env)
-        image = self.image if containers.is_ours(spec) else None
-        if image is not None:
-            environment = {
-                key: environment[key] for key in environment if key not in OF_THE_MACHINE
-            } | image.environment
-        return limits.command(argv, mounts, limits.of(pod, spec, image), environment, image, report), environment
 
     def _inside(self, pod: Object) -> Inside:
         attachment = self._attached.get(informer.uid(pod))
@@ -277,6 +271,7 @@ class Kubelet:
             case "kube-flannel":
                 is_restart = self._flanneld is not None
                 await self._start_flanneld(pod, _iface(spec, env))
+                self.log(pod, spec).write(f"Wrote subnet file to {attach.SUBNET_FILE}", "Running backend.")
                 return self.settings.daemon_seconds if is_restart else 0.0
         return 0.0
 

@@ -18,7 +18,7 @@ import msgspec
 
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
-from kubemtu_lab import images
+from kubemtu_lab import image_tools, images
 from kubemtu_lab.volumes import Mount
 
 _PROGRAM = Path(__file__).with_name("container_exec.py")
@@ -56,6 +56,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     read_only: bool = False
 
 
+class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a command sees that is executed in a container, besides its volumes."""
+
+    report: int
+    """A descriptor of the command's, on which "ERRNO SENTENCE" is written where it cannot be executed."""
+    tools: image_tools.Tools | None = None
+    """The programs of the image; None for the machine's."""
+    hidden: tuple[str, ...] = ()
+    """Folders of the node that are empty for it."""
+    own_network: bool = False
+    """The network is the pod's, not the node's."""
+
+
 def of(pod: Object, container: Object, image: images.Image | None = None) -> Limits:
     """Read the limits of a container, whose user is that of its image where the pod says none. Raises RootRefused."""
     user = _integer(pod, container, "runAsUser")
@@ -82,20 +95,20 @@ def command(
     limits: Limits,
     environment: Mapping[str, str],
     image: images.Image | None = None,
-    report: int | None = None,
+    view: View | None = None,
 ) -> list[str]:
     """Return the command that runs a program with these folders and limits; the program itself where it has none.
 
-    With an image it sees the image's files, and of the node's what is mounted. `report` is a descriptor of its, on
-    which "ERRNO SENTENCE" is written where it cannot be executed.
+    With an image it sees the image's files, and of the node's what is mounted.
     """
-    if not mounts and limits == Limits() and image is None and report is None:
+    if not mounts and limits == Limits() and image is None and view is None:
         return argv
     told = msgspec.to_builtins(limits) | {"mounts": msgspec.to_builtins(mounts)}
-    if report is not None:
-        told["report"] = report
+    told |= msgspec.to_builtins(view) if view is not None else {}
     if image is not None:
         told["image"] = image.root
+    elif view is not None and view.tools is not None:
+        pass  # all of it belongs to everybody
     elif limits.user or _may_not_pass(limits):
         told["open"] = _needed(argv[0], environment)
     return [sys.executable, "-I", "-S", str(_PROGRAM), msgspec.json.encode(told).decode(), *argv]

@@ -1,7 +1,8 @@
 """The objects a scene's cluster holds, as the distributions' templates would have written them; pure.
 
-Names, keys, env and references follow RKE's canal templates of three eras and flannel's kube-flannel.yml; what does
-not touch the pod network (RBAC, probes, host paths, tolerations) is left out.
+Names, keys, env, references and folders of the node follow RKE's canal templates of three eras and flannel's
+kube-flannel.yml; what does not touch the pod network (RBAC, probes, tolerations, kernel modules, the folder of the
+plugins' programs) is left out.
 """
 
 import json
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kubemtu.kube import crd, shipped
+from kubemtu_lab import daemonsets
 from kubemtu_lab import scene as scenes
 
 Body = dict[str, object]
@@ -29,6 +31,8 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
         yield _node(scene, place, node)
     yield from _kubernetes()
     yield from network(scene.cni, dual_stack=scene.dual_stack)
+    for name in scene.daemons:
+        yield from daemonsets.of(name, scene.version)
     if scene.agents and scene.image:  # the product as it is shipped
         yield from shipped.everything(IMAGE, probes=scene.probes)
     elif scene.agents:
@@ -113,7 +117,7 @@ def _canal(canal: scenes.Canal, *, dual_stack: bool) -> Iterator[Body]:
     if canal.era == "C":
         keys |= {"typha_service_name": "none", "veth_mtu": str(canal.mtu or RKE_DEFAULT_MTU)}
     yield _object("v1", "ConfigMap", "canal-config", "kube-system", data=keys)
-    yield _daemonset("canal", "kube-system", {"k8s-app": "canal"}, _canal_template(canal))
+    yield daemonsets.daemonset("canal", "kube-system", {"k8s-app": "canal"}, _canal_template(canal))
 
 
 def _canal_chain(canal: scenes.Canal) -> str:
@@ -146,6 +150,7 @@ def _canal_template(canal: scenes.Canal) -> Body:
             _from_field("KUBERNETES_NODE_NAME", "spec.nodeName"),
             *([_from_config("CNI_MTU", "canal-config", "veth_mtu")] if canal.era == "C" else []),
         ],
+        "volumeMounts": [{"name": "cni-net-dir", "mountPath": "/host/etc/cni/net.d"}],
     }
     node: Body = {
         "name": "calico-node",
@@ -156,6 +161,11 @@ def _canal_template(canal: scenes.Canal) -> Body:
             {"name": "CLUSTER_TYPE", "value": "k8s,canal"},
             {"name": "FELIX_IPV6SUPPORT", "value": "false"},
             _from_field("NODENAME", "spec.nodeName"),
+        ],
+        "volumeMounts": [
+            {"name": "var-run-calico", "mountPath": "/var/run/calico"},
+            *([{"name": "var-lib-calico", "mountPath": "/var/lib/calico"}] if canal.era != "A" else []),
+            *([{"name": "cni-net-dir", "mountPath": "/host/etc/cni/net.d"}] if canal.era == "C" else []),
         ],
     }
     flanneld: Body = {
@@ -168,7 +178,10 @@ def _canal_template(canal: scenes.Canal) -> Body:
             _from_config("FLANNELD_IFACE", "canal-config", "canal_iface"),
             _from_config("FLANNELD_IP_MASQ", "canal-config", "masquerade"),
         ],
-        "volumeMounts": [{"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"}],
+        "volumeMounts": [
+            {"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"},
+            *([] if canal.era == "C" else [{"name": "run", "mountPath": "/run"}]),
+        ],
     }
     sidecars = [node, install, flanneld] if canal.era == "A" else [node, flanneld]
     return {
@@ -177,7 +190,13 @@ def _canal_template(canal: scenes.Canal) -> Body:
         "terminationGracePeriodSeconds": 0,
         **({} if canal.era == "A" else {"initContainers": [install]}),
         "containers": sidecars,
-        "volumes": [{"name": "flannel-cfg", "configMap": {"name": "canal-config"}}],
+        "volumes": [
+            {"name": "flannel-cfg", "configMap": {"name": "canal-config"}},
+            daemonsets.of_node("cni-net-dir", "/etc/cni/net.d"),
+            daemonsets.of_node("var-run-calico", "/var/run/calico"),
+            daemonsets.of_node("var-lib-calico", "/var/lib/calico"),
+            *([] if canal.era == "C" else [daemonsets.of_node("run", "/run")]),
+        ],
     }
 
 
@@ -219,7 +238,7 @@ def _flannel(flannel: scenes.Flannel, *, dual_stack: bool) -> Iterator[Body]:
         "image": "ghcr.io/flannel-io/flannel:v0.25.5",
         "command": ["cp"],
         "args": ["-f", "/etc/kube-flannel/cni-conf.json", "/etc/cni/net.d/10-flannel.conflist"],
-        "volumeMounts": [mount],
+        "volumeMounts": [{"name": "cni", "mountPath": "/etc/cni/net.d"}, mount],
     }
     flanneld = {
         "name": "kube-flannel",
@@ -227,16 +246,20 @@ def _flannel(flannel: scenes.Flannel, *, dual_stack: bool) -> Iterator[Body]:
         "command": ["/opt/bin/flanneld"],
         "args": ["--ip-masq", "--kube-subnet-mgr", *([f"--iface={flannel.iface}"] if flannel.iface else [])],
         "env": [_from_field("POD_NAME", "metadata.name"), _from_field("POD_NAMESPACE", "metadata.namespace")],
-        "volumeMounts": [mount],
+        "volumeMounts": [{"name": "run", "mountPath": "/run/flannel"}, mount],
     }
     template: Body = {
         "hostNetwork": True,
         "serviceAccountName": "flannel",
         "initContainers": [install],
         "containers": [flanneld],
-        "volumes": [{"name": "flannel-cfg", "configMap": {"name": "kube-flannel-cfg"}}],
+        "volumes": [
+            daemonsets.of_node("run", "/run/flannel"),
+            daemonsets.of_node("cni", "/etc/cni/net.d"),
+            {"name": "flannel-cfg", "configMap": {"name": "kube-flannel-cfg"}},
+        ],
     }
-    yield _daemonset("kube-flannel-ds", "kube-flannel", {"app": "flannel", "k8s-app": "flannel"}, template)
+    yield daemonsets.daemonset("kube-flannel-ds", "kube-flannel", {"app": "flannel", "k8s-app": "flannel"}, template)
 
 
 # -- a CNI that is only declared
@@ -264,7 +287,7 @@ def _declared(cni: scenes.Declared) -> Iterator[Body]:
         "containers": [{"name": "kube-flannel", "image": f"registry.example/{cni.name}:1"}],
         "volumes": [{"name": "config", "configMap": {"name": cni.config_map}}],
     }
-    yield _daemonset(cni.name, "kube-system", {"k8s-app": cni.name}, template)
+    yield daemonsets.daemonset(cni.name, "kube-system", {"k8s-app": cni.name}, template)
 
 
 def _net_conf(kind: str, backend_mtu: int | None, *, dual_stack: bool) -> str:
@@ -306,22 +329,6 @@ def program(name: str, node: str, argv: list[str], *, host_network: bool = False
     container = {"name": "main", "image": scenes.EXEC_IMAGE, "command": argv}
     spec: Body = {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 1}
     return _object("v1", "Pod", name, namespace, spec=spec | ({"hostNetwork": True} if host_network else {}))
-
-
-def _daemonset(name: str, namespace: str, labels: dict[str, str], template: Body) -> Body:
-    body = _object(
-        "apps/v1",
-        "DaemonSet",
-        name,
-        namespace,
-        spec={
-            "selector": {"matchLabels": labels},
-            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
-            "template": {"metadata": {"labels": labels}, "spec": template},
-        },
-    )
-    body["metadata"] = {"name": name, "namespace": namespace, "labels": labels}
-    return body
 
 
 def _from_config(name: str, config: str, key: str) -> Body:

@@ -94,6 +94,14 @@ class Pod:
             container.state = told
         self._changed()
 
+    def container(self, name: str) -> Container | None:
+        """Return the container of that name."""
+        return next((each for each in (*self.inits, *self.mains) if each.name == name), None)
+
+    def host_name(self) -> str:
+        """Return the host name that the pod's programs see."""
+        return (self.body.text("spec", "nodeName") if self.host_network else self.body.name) or ""
+
     def _changed(self) -> None:
         self._dirty.set()
 

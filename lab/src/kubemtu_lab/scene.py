@@ -18,6 +18,7 @@ from typing import Literal, Self
 import msgspec
 
 from kubemtu.core import errors
+from kubemtu_lab.image_tools import Kind
 
 
 class Nic(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +139,32 @@ class PolicyDropped(msgspec.Struct, frozen=True, kw_only=True, tag="filtered"):
             raise errors.UsageError(f"a filter of {self.protocol} has no port; name udp or tcp")
 
 
-Fault = ConfigEdit | Reconfigured | HandSet | IcmpFiltered | PolicyDropped
+ExecFault = Literal[
+    "hangs",
+    "floods",
+    "broken-utf8",
+    "escapes",
+    "wrong-numbers",
+    "huge-line",
+    "breaks",
+    "not-running",
+    "refused",
+    "silent",
+]
+"""What a command in a container does instead: nothing for ever, write for ever, write what is no text, what a terminal
+would obey, numbers that are none or too large, or 64 MiB without an end of line, break off in its middle; or no
+container runs, or the kubelet refuses connections, or does not even answer to them."""
+
+
+class ExecBroken(msgspec.Struct, frozen=True, kw_only=True, tag="exec-broken"):
+    """Commands in the containers of a node go wrong (pods/exec); `container` names those that do, none all of them."""
+
+    node: str
+    how: ExecFault
+    container: str = ""
+
+
+Fault = ConfigEdit | Reconfigured | HandSet | IcmpFiltered | PolicyDropped | ExecBroken
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +178,10 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     agents: bool = False  # the kubemtu-agent DaemonSet runs
     probes: bool = False  # the kubemtu-probe DaemonSet runs, once an agent, or somebody, has made its Secret
     dual_stack: bool = False
+    daemons: tuple[Literal["kube-proxy", "node-exporter", "kube-vip"], ...] = ()
+    """More pods in the host's network that every node has, each with what is in its image: see `image_tools`."""
+    images: dict[str, Kind] = {}
+    """What the image of a played container is like, by the container's name, where it is like another than usual."""
     image: str = ""  # the folder of an unpacked image of kubemtu, whose files its pods run then (kubemtu_lab.images)
     faults: tuple[Fault, ...] = ()
     grace_seconds: float = 40.0

@@ -3,7 +3,7 @@
     /run/kubemtu/labs/NAME/                      (root)
     $XDG_RUNTIME_DIR/kubemtu/labs/NAME/          (others; without it /tmp/kubemtu-UID/labs/NAME/)
     $KUBEMTU_LABS/NAME/                          (everybody, where it is set)
-        lab.json  scene.json  kubeconfig  log  commands.jsonl  pods/NAMESPACE.POD  pods/NAMESPACE.POD.log
+        lab.json  scene.json  kubeconfig  log  commands.jsonl  pods/NAMESPACE.POD  pods/NAMESPACE.POD.CONTAINER.log
 
 The folder is only a note: a lab is its supervisor. A pid in it counts only with the start time that goes with it, so
 that a process that got the same pid later is never taken for a lab.

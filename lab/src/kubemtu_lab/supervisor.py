@@ -218,6 +218,7 @@ class Supervisor:
                 grace_seconds=self.scene.grace_seconds,
                 daemon_seconds=self.scene.daemon_seconds,
                 image=self.scene.image,
+                images=self.scene.images,
                 served_with=api.node_files,
             )
             await asyncio.get_running_loop().sock_sendall(born.line, msgspec.json.encode(start) + b"\n")
@@ -231,7 +232,7 @@ class Supervisor:
             stack.push_async_callback(_cancel, asyncio.create_task(self._keep(what, keeping)))
         unready = await self._settle(calls)
         for fault in self.scene.faults:
-            await faults.commit(fault, calls, {born.name: born.pid for born in self._nodes})
+            await faults.commit(fault, calls, {born.name: born.pid for born in self._nodes}, self._folder)
         if self.scene.agents:
             await waits.observed(calls, len(self.scene.nodes))
             unready = await waits.answering(calls, unready)
@@ -245,7 +246,7 @@ class Supervisor:
         Raises StartFailed when a part of the lab ended meanwhile, for which all others would wait in vain.
         """
         deadline = time.monotonic() + SETTLE_SECONDS + 2 * len(self.scene.nodes)
-        daemons = 1 + self.scene.agents + self.scene.probes
+        daemons = 1 + self.scene.agents + self.scene.probes + len(self.scene.daemons)
         wanted = len(self.scene.nodes) * daemons + sum(len(each.pods) for each in self.scene.nodes)
         before: list[str] = []
         since = time.monotonic()

@@ -1,7 +1,7 @@
-"""The folders that a container is given: those of its node, and those with the files of a Secret.
+"""The folders that a container is given: those of its node, and those with the files of a Secret or a ConfigMap.
 
-A pod waits, as kubelet has it wait, until every Secret is there; files that were written stay as they are, also when
-the Secret changes later. Source: kubernetes `pkg/volume/secret/secret.go`, `pkg/kubelet/volumemanager`.
+A pod waits, as kubelet has it wait, until every object is there; files that were written stay as they are, also when
+the object changes later. Source: kubernetes `pkg/volume/secret/secret.go`, `pkg/kubelet/volumemanager`.
 """
 
 import base64
@@ -49,18 +49,19 @@ def forget(pod: Object) -> None:
 
 
 async def set_up(api: Api, pod: Object) -> None:
-    """Write the files of the Secrets that a pod mounts. Raises MountFailed, and what kube.errors draws."""
+    """Write the files of the Secrets and ConfigMaps of a pod. Raises MountFailed, and what kube.errors draws."""
     for volume in pod.each("spec", "volumes"):
-        name = volume.text("secret", "secretName")
+        kind = "secret" if volume.mapping("secret") else "configMap"
+        name = volume.text(kind, "secretName" if kind == "secret" else "name")
         if name is None:
             continue
         told = f'MountVolume.SetUp failed for volume "{volume.text("name")}" : '
-        secret = await api.find("v1", "secrets", name, pod.namespace)
-        if secret is None and not volume.flag("secret", "optional"):
-            raise MountFailed(f'{told}secret "{name}" not found')
+        found = await api.find("v1", f"{kind.lower()}s", name, pod.namespace)
+        if found is None and not volume.flag(kind, "optional"):
+            raise MountFailed(f'{told}{kind.lower()} "{name}" not found')
         made = _made(_volume(pod, volume.text("name") or ""))
         try:
-            files = [*_files(volume, secret.mapping("data") if secret else {})]
+            files = [*_files(volume, kind, _contents(found, kind) if found else {})]
         except ValueError as wrong:
             raise MountFailed(f"{told}{wrong}") from None
         for path, content, mode in files:
@@ -71,13 +72,13 @@ async def set_up(api: Api, pod: Object) -> None:
 
 
 def mounts(pod: Object, container: Object) -> list[Mount]:
-    """Return the folders that a container sees; those of Secrets can only be read."""
+    """Return the folders that a container sees; those of Secrets and ConfigMaps can only be read."""
     sources: dict[str | None, str] = {}
-    secrets = set()
+    made = set()
     for volume in pod.each("spec", "volumes"):
         name = volume.text("name")
-        if volume.mapping("secret"):
-            secrets.add(name)
+        if volume.mapping("secret") or volume.mapping("configMap"):
+            made.add(name)
             sources[name] = str(_volume(pod, name or ""))
         elif path := volume.text("hostPath", "path"):
             sources[name] = path
@@ -86,7 +87,7 @@ def mounts(pod: Object, container: Object) -> list[Mount]:
             source=source,
             target=each.text("mountPath") or "",
             follows=each.text("mountPropagation") == "HostToContainer",
-            read_only=bool(each.flag("readOnly")) or each.text("name") in secrets,
+            read_only=bool(each.flag("readOnly")) or each.text("name") in made,
         )
         for each in container.each("volumeMounts")
         if (source := sources.get(each.text("name")))
@@ -129,18 +130,26 @@ def written_account(pod: Object) -> Mount | None:
     return Mount(source=str(made), target=ACCOUNT_FOLDER, read_only=True) if (made / "token").exists() else None
 
 
-def _files(volume: Object, contents: dict[str, object]) -> Iterator[tuple[str, bytes, int]]:
+def _contents(found: Object, kind: str) -> dict[str, bytes]:
+    """Return what is under the keys of an object. Raises ValueError."""
+    if kind == "configMap":
+        return {key: str(text).encode() for key, text in found.mapping("data").items()}
+    return {key: base64.b64decode(str(text), validate=True) for key, text in found.mapping("data").items()}
+
+
+def _files(volume: Object, kind: str, contents: dict[str, bytes]) -> Iterator[tuple[str, bytes, int]]:
     """Yield path, content and mode of the files of a volume: all keys, or those that it names."""
-    mode = volume.integer("secret", "defaultMode") or MODE
-    items = [*volume.each("secret", "items")]
+    mode = volume.integer(kind, "defaultMode") or MODE
+    items = [*volume.each(kind, "items")]
     if not items:
-        yield from ((key, base64.b64decode(str(text), validate=True), mode) for key, text in contents.items())
+        yield from ((key, content, mode) for key, content in contents.items())
     for item in items:
         key, path = item.text("key") or "", item.text("path") or ""
         if key in contents and ".." not in Path(path).parts:
-            yield path.lstrip("/"), base64.b64decode(str(contents[key]), validate=True), item.integer("mode") or mode
-        elif not volume.flag("secret", "optional"):
-            raise ValueError(f"references non-existent secret key: {key}")
+            yield path.lstrip("/"), contents[key], item.integer("mode") or mode
+        elif not volume.flag(kind, "optional"):
+            what = "config" if kind == "configMap" else kind
+            raise ValueError(f"references non-existent {what} key: {key}")
 
 
 def _made(path: Path) -> Path:

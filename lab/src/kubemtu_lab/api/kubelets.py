@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import h11
 from starlette.requests import Request
@@ -22,7 +22,7 @@ from kubemtu_lab.api import errors
 from kubemtu_lab.api.paths import Target
 from kubemtu_lab.api.resources import PODS, Object, Resource
 from kubemtu_lab.api.store import Store
-from kubemtu_lab.streams import upgrade, websocket
+from kubemtu_lab.streams import spdy_session, upgrade, websocket
 from kubemtu_lab.streams.session import Gone
 
 PORT = 10250
@@ -30,8 +30,12 @@ USER = "x-lab-user"
 """The header by which a kubelet of the lab is told who asked; a real one does not hear it."""
 DIAL_SECONDS = 30.0  # net/http, DefaultTransport
 _CHUNK = 1 << 16
-_PASSED = ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol")
-_PASSED_SPDY = ("connection", "upgrade", "x-stream-protocol-version")
+_PASSED = frozenset(
+    {
+        *("connection", "upgrade", spdy_session.VERSION_HEADER),
+        *("sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol"),
+    }
+)
 _LOGS = ("follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes")
 _NODES = Resource(plural="nodes", kind="Node", namespaced=False)
 Dial = Callable[[], socket.socket]
@@ -60,8 +64,8 @@ class Kubelets:
             if is_true(query.get(ours, "")):
                 told.append((theirs, "1"))
         path = f"/exec/{target.namespace}/{target.name}/{container}?{urllib.parse.urlencode(told)}"
-        headers = {name: request.headers[name] for name in _PASSED + _PASSED_SPDY if name in request.headers}
-        headers[USER] = urllib.parse.quote(user)
+        headers = [(name, value) for name, value in request.headers.items() if name in _PASSED]
+        headers.append((USER, urllib.parse.quote(user)))
         translated = websocket.negotiated(request) == websocket.V5
         host, port = self._address(pod)
         try:
@@ -89,7 +93,7 @@ class Kubelets:
         path = f"/containerLogs/{target.namespace}/{target.name}/{container}?{urllib.parse.urlencode(told)}"
         host, port = self._address(pod)
         try:
-            answer = await self._ask(host, port, "GET", path, {USER: urllib.parse.quote(user)})
+            answer = await self._ask(host, port, "GET", path, [(USER, urllib.parse.quote(user))])
         except Undialled as failure:
             raise errors.unforeseen(f'Get "https://{host}:{port}{path.rstrip("?")}": {failure}') from None
         if answer.head.status_code != 200:
@@ -131,7 +135,7 @@ class Kubelets:
         endpoint = (status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}
         return found[0], endpoint.get("Port") or PORT
 
-    async def _ask(self, host: str, port: int, method: str, path: str, headers: Mapping[str, str]) -> "_Answer":
+    async def _ask(self, host: str, port: int, method: str, path: str, headers: Sequence[tuple[str, str]]) -> "_Answer":
         """Send a request without a body. Raises Undialled."""
         loop = asyncio.get_running_loop()
         sock = self._dial()
@@ -146,7 +150,7 @@ class Kubelets:
             sock.close()
             raise Undialled(f"dial tcp {host}:{port}: {_go(failure)}") from None
         connection = h11.Connection(h11.CLIENT)
-        told = [("host", f"{host}:{port}"), *headers.items(), *((("content-length", "0"),) if method == "POST" else ())]
+        told = [("host", f"{host}:{port}"), *headers, *((("content-length", "0"),) if method == "POST" else ())]
         writer.write(connection.send(h11.Request(method=method, target=path, headers=told)))
         writer.write(connection.send(h11.EndOfMessage()))
         answer = _Answer(connection, upgrade.Stream(reader, writer))

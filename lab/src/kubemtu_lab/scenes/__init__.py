@@ -75,6 +75,15 @@ def udp_filtered(base: scene.Scene, port: int | None = None) -> scene.Scene:
     return base.with_fault(*(scene.PolicyDropped(node=node.name, protocol="udp", port=port) for node in base.nodes))
 
 
+def exec_broken(base: scene.Scene, how: scene.ExecFault, node: str = "") -> scene.Scene:
+    """Have the commands in containers of a node, by default the last one, go wrong."""
+    return base.with_fault(scene.ExecBroken(node=node or base.nodes[-1].name, how=how))
+
+
+def _exec(how: scene.ExecFault) -> "Fault":
+    return lambda found, _: exec_broken(found, how)
+
+
 def _needs_mtu(name: str, make: Callable[[scene.Scene, int], scene.Scene]) -> "Fault":
     def checked(built: scene.Scene, mtu: int | None) -> scene.Scene:
         if mtu is None:
@@ -91,5 +100,10 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "only-host-ends": (_needs_mtu("only-host-ends", only_host_ends), "the host ends of running pods' veths were set"),
     "icmp-filtered": (lambda found, _: icmp_filtered(found), "every node's firewall swallows the node's own ICMP"),
     "udp-filtered": (lambda found, _: udp_filtered(found), "a policy drops the UDP that others send to pods"),
+    "exec-hangs": (_exec("hangs"), "commands in containers of the last node never end"),
+    "exec-floods": (_exec("floods"), "commands in containers of the last node write without end"),
+    "exec-lies": (_exec("escapes"), "commands in containers of the last node write what a terminal would obey"),
+    "exec-refused": (_exec("refused"), "the last node's kubelet refuses connections"),
+    "exec-silent": (_exec("silent"), "the last node's kubelet does not answer to connections"),
 }
 """What the command line can add to a scene: a function of the scene and an MTU, and what it does."""

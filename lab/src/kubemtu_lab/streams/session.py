@@ -39,6 +39,8 @@ class Session(Protocol):
 
     protocol: str
     """What was negotiated, such as v5.channel.k8s.io."""
+    is_translated: bool
+    """Whether an API server makes SPDY of it on the way to a kubelet."""
 
     async def receive(self) -> Piece:
         """Return the next piece of what the client sends. Raises Gone."""
@@ -60,6 +62,10 @@ class Session(Protocol):
         """Close the connection, once all that was sent is written."""
         ...
 
+    def abort(self) -> None:
+        """Break the connection."""
+        ...
+
 
 class Outgoing:
     """What is written to a connection, piece after piece, by several tasks."""
@@ -69,6 +75,10 @@ class Outgoing:
 
     async def write(self, content: bytes) -> None:
         """Write, and wait while the other side does not read. Raises Gone."""
+        # Neither of the two lets the loop run while there is room, and it is the loop that hears of a broken line.
+        await asyncio.sleep(0)
+        if self._writer.transport.is_closing():
+            raise Gone
         try:
             self._writer.write(content)
             await self._writer.drain()
@@ -78,3 +88,7 @@ class Outgoing:
     def close(self) -> None:
         """Close once all is written."""
         self._writer.close()
+
+    def abort(self) -> None:
+        """Break the connection."""
+        self._writer.transport.abort()

@@ -52,7 +52,7 @@ class WebSocketSession:
     """The channels of one connection."""
 
     def __init__(self, stream: upgrade.Stream, protocol: str) -> None:
-        self.protocol = protocol
+        self.protocol, self.is_translated = protocol, protocol == V5
         self._reader, self._out = stream.reader, session.Outgoing(stream.writer)
         self._frames = connection.Connection(connection.ConnectionType.SERVER)
         self._message = b""
@@ -112,3 +112,7 @@ class WebSocketSession:
     def close(self) -> None:
         """Close the connection, once all that was sent is written."""
         self._out.close()
+
+    def abort(self) -> None:
+        """Break the connection."""
+        self._out.abort()

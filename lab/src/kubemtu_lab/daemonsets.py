@@ -1,0 +1,62 @@
+"""DaemonSets in the host's network that clusters have besides their CNI's, with the folders that these show; pure.
+
+Sources: kubeadm `app/phases/addons/proxy/manifests.go`, prometheus-operator/kube-prometheus
+`manifests/nodeExporter-daemonset.yaml`, kube-vip `docs/installation/daemonset`.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+Body = dict[str, object]
+Name = Literal["kube-proxy", "node-exporter", "kube-vip"]
+
+
+def of(name: Name, version: str) -> Iterator[Body]:
+    """Yield the objects of one; `version` is of Kubernetes."""
+    container: Body = {"name": name}
+    template: Body = {"hostNetwork": True, "containers": [container], "terminationGracePeriodSeconds": 0}
+    match name:
+        case "kube-proxy":
+            yield _object("v1", "ConfigMap", name, data={"config.conf": "kind: KubeProxyConfiguration\n"})
+            container |= {
+                "image": f"registry.k8s.io/kube-proxy:{version}",
+                "command": ["/usr/local/bin/kube-proxy", "--config=/var/lib/kube-proxy/config.conf"],
+                "volumeMounts": [{"name": name, "mountPath": "/var/lib/kube-proxy"}],
+            }
+            template["volumes"] = [{"name": name, "configMap": {"name": name}}]
+        case "node-exporter":
+            mounts = (("sys", "/host/sys"), ("root", "/host/root"))
+            container |= {
+                "image": "quay.io/prometheus/node-exporter:v1.8.2",
+                "args": ["--path.sysfs=/host/sys", "--path.rootfs=/host/root"],
+                "volumeMounts": [
+                    {"name": each, "mountPath": path, "mountPropagation": "HostToContainer", "readOnly": True}
+                    for each, path in mounts
+                ],
+                "securityContext": {"runAsUser": 65534, "runAsGroup": 65534},
+            }
+            template["volumes"] = [of_node("sys", "/sys"), of_node("root", "/")]
+        case "kube-vip":
+            container |= {"image": "ghcr.io/kube-vip/kube-vip:v0.8.9", "args": ["manager"]}
+    yield daemonset(name, "kube-system", {"k8s-app": name}, template)
+
+
+def of_node(name: str, path: str) -> Body:
+    """Return a volume that shows a folder of the node."""
+    return {"name": name, "hostPath": {"path": path}}
+
+
+def daemonset(name: str, namespace: str, labels: dict[str, str], template: Body) -> Body:
+    """Return a DaemonSet that is rolled out one node after the other."""
+    spec: Body = {
+        "selector": {"matchLabels": labels},
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+        "template": {"metadata": {"labels": labels}, "spec": template},
+    }
+    body = _object("apps/v1", "DaemonSet", name, namespace, spec=spec)
+    body["metadata"] = {"name": name, "namespace": namespace, "labels": labels}
+    return body
+
+
+def _object(version: str, kind: str, name: str, namespace: str = "kube-system", **rest: object) -> Body:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}, **rest}
