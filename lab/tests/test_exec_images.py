@@ -109,6 +109,8 @@ def test_an_image_may_be_like_another(start: Callable[..., Lab]) -> None:
         ("rancher/calico-node:v3.28.1", "ubi"),
         ("ghcr.io/flannel-io/flannel:v0.25.5@sha256:00", "alpine"),
         ("localhost:5000/kube-proxy", "distroless"),
+        ("rancher/calico-cni:v3.28.1", "scratch"),
+        ("rancher/calico-cni:v3.1.1", "busybox"),
         ("registry.example/web:1", None),
     ],
 )

@@ -7,6 +7,7 @@ machine's libraries, and of its node only what its volumes show. Sources: flanne
 `Dockerfile` (busybox), kube-vip `Dockerfile` (nothing but its own program).
 """
 
+import re
 import shutil
 from collections.abc import Mapping
 from typing import Literal
@@ -20,6 +21,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _APPLETS = (
     *("cat", "ls", "sh", "echo", "grep", "head", "tail", "wc", "sleep", "readlink", "find", "printf", "id", "uname"),
     *("sort", "tr", "cut", "sed", "awk", "env", "hostname", "dd", "seq", "yes", "true", "false", "kill", "ps", "tee"),
+    *("stat", "test", "[", "xargs", "tar", "date", "basename", "dirname", "mount", "df", "du", "uniq", "md5sum"),
 )
 _NET_APPLETS = ("ip", "ifconfig", "route", "netstat", "ping")
 _PROXYS = ("cat", "chmod", "grep", "ln", "rm", "sleep", "wc")
@@ -29,12 +31,19 @@ _KINDS: Mapping[str, Kind] = {
     "calico-node": "ubi",
     "node": "ubi",  # calico/node
     "calico-cni": "scratch",
-    "cni": "scratch",  # calico/cni
+    "cni": "scratch",  # calico/cni, but see _OF_OLD
     "kube-proxy": "distroless",
     "node-exporter": "busybox",
     "kube-vip": "scratch",
 }
 """By the last part of an image's name, without its tag."""
+_OF_OLD: Mapping[str, tuple[tuple[int, int], Kind]] = {
+    "calico-cni": ((3, 17), "busybox"),
+    "cni": ((3, 17), "busybox"),
+    "calico-node": ((3, 9), "alpine"),
+    "node": ((3, 9), "alpine"),
+}
+"""What an image was like before a version: Calico's were made from Alpine, and calico/cni was a shell script."""
 
 
 class Tools(msgspec.Struct, frozen=True):
@@ -46,8 +55,14 @@ class Tools(msgspec.Struct, frozen=True):
 
 def kind_of(container: Object, chosen: Mapping[str, Kind]) -> Kind | None:
     """Return what an image is like; None for one that is not known. `chosen` says otherwise, by container."""
-    image = (container.text("image") or "").partition("@")[0].rpartition("/")[2].partition(":")[0]
-    return chosen.get(container.text("name") or "") or _KINDS.get(image)
+    image, _, tag = (container.text("image") or "").partition("@")[0].rpartition("/")[2].partition(":")
+    if (name := container.text("name") or "") in chosen:
+        return chosen[name]
+    before, kind = _OF_OLD.get(image, ((0, 0), None))
+    version = re.match(r"v?(\d+)\.(\d+)", tag)
+    if version and (int(version[1]), int(version[2])) < before:
+        return kind
+    return _KINDS.get(image)
 
 
 def tools(kind: Kind) -> Tools:

@@ -9,13 +9,14 @@ from the requests of the tests and of kubectl 1.32 against a lab:
     a lab's kubelets  tokens for ServiceAccounts, bound to a pod (TokenRequest): an agent's own, as on a real node
     kubectl           get (tables), describe (events, of which there are none), apply (strategic and JSON patches,
                       server-side apply, field validation, and the OpenAPI v3 without which apply refuses), edit, diff,
-                      delete, rollout, wait, label, cordon, and explain of custom kinds
+                      delete, rollout, wait, label, cordon, explain of custom kinds; exec over WebSocket (v5 and
+                      v4.channel.k8s.io) and over SPDY/3.1, as before 1.31, and logs, both through the kubelets
 
 Bodies are JSON or YAML. Left out, because none of these needs it: protobuf (`kubectl create NAME ...` and `auth can-i`
 send nothing else, so neither works here), access reviews, OpenAPI v2, aggregated discovery, deletion of a whole
-collection, eviction, objects of metadata alone, and exec, logs and port-forward: a program runs in a pod by
-`kubemtu lab exec`, and has its log in the lab's folder. A new request of kubemtu's is a reason to serve more; one of
-kubectl's is not.
+collection, eviction, objects of metadata alone, attach and port-forward; of exec the subprotocols before v4, of logs
+the time of a line. A real server of $KUBEBUILDER_ASSETS has no way to the kubelets: neither is there with it. A new
+request of kubemtu's is a reason to serve more; one of kubectl's is not.
 """
 
 import os
