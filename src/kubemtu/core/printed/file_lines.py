@@ -12,7 +12,6 @@ from collections.abc import Mapping
 import msgspec
 
 from kubemtu.core import net
-from kubemtu.core.disclosure import files as disclosure
 
 LONGEST = 1 << 16  # characters of a file; a CNI's has a few hundred
 MOST = 32  # files of a node; a folder of a CNI holds one to five
@@ -29,7 +28,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 def parse(text: str, places: Mapping[str, str]) -> Listed:
     """Read the lines; `places` says of each path that was named in the container which it is on the node.
 
-    Of a file comes no more than `core.disclosure.files` shows of it: credentials in it are struck out.
+    A file's text is all that was printed: whoever keeps it strikes out first what is nobody's (core.disclosure.files).
     """
     stamps: dict[str, float] = {}
     lines: dict[str, list[str]] = {}
@@ -52,13 +51,13 @@ def parse(text: str, places: Mapping[str, str]) -> Listed:
         elif len(found) >= MOST:
             remarks.append(f"more than {MOST} files of the CNI; {path} and those after it were left out")
             break
-        elif (shown := disclosure.shown(path, whole)) is not None:
-            found.append(net.NodeFile(path=path, text=shown, modified=stamps.get(path, 0.0)))
+        else:
+            found.append(net.NodeFile(path=path, text=whole, modified=stamps.get(path, 0.0)))
     return Listed(files=tuple(found), remarks=tuple(remarks))
 
 
 def _placed(path: str, places: Mapping[str, str]) -> str | None:
-    """Return the path on the node of one in the container; None where nobody named it, or for the folder itself."""
+    """Return the path on the node of one in the container; None where it is below nothing that was named."""
     for inside, outside in places.items():
         if path == inside:
             return outside

@@ -11,6 +11,7 @@ import msgspec
 
 from kubemtu.cni import registry
 from kubemtu.core import errors, net
+from kubemtu.core.disclosure import files as disclosure
 from kubemtu.core.objects import NODES, PODS, Object, Ref, node_addresses
 from kubemtu.core.printed import file_lines, ip_json, outputs, procnet, sysfs, values
 from kubemtu.core.printed import observation as printed
@@ -143,7 +144,9 @@ class NodeReader:
         if not result.missing:
             inside = {there: path for path, there in {**container.folders, **container.files}.items()}
             shown = file_lines.parse(_text(result), inside)
-            look.files.update((file.path, file) for file in shown.files if file.path not in look.files)
+            for file in shown.files:
+                if (text := disclosure.shown(file.path, file.text)) is not None:
+                    look.files.setdefault(file.path, msgspec.structs.replace(file, text=text))
             look.remarks += shown.remarks
 
     async def _run(self, container: places.Container, argv: commands.Command) -> CommandOutput:
