@@ -1,7 +1,7 @@
 """Files out of what `stat -c "%Y %n"` and `grep -H ''` print of them: when each was written, and its lines.
 
     1700000000 /host/etc/cni/net.d/10-net.conflist
-    /host/etc/cni/net.d/10-net.conflist:{"name": "k8s-pod-network",
+    /host/etc/cni/net.d/10-net.conflist:{"name": "pods",
 
 No line of a file can pass for another's, for each has its path before it.
 """
