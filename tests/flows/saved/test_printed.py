@@ -239,3 +239,25 @@ def test_one_node_is_alone_only_where_the_api_lists_no_other(tmp_path: Path) -> 
         each.code: each.severity for each in judged(folder(tmp_path / "b", files | {"nodes.yaml": NODES[:1]})).findings
     }
     assert severity["MTU101"] == "warning"
+
+
+def test_a_snapshot_whose_members_have_underscores_is_read(tmp_path: Path) -> None:
+    port = SHOWN["ports"][0] | {"inode": 7, "host_index": 7, "pod_index": 3}  # type: ignore[index]
+    saved = {
+        "schema": "kubemtu.io/snapshot/v1",
+        "source": "cluster x",
+        "objects": [{"body": CONFIG | {"data": {"a_key": "stays"}}, "origin": "x"}],
+        "nodes": [
+            {
+                "node": "n1",
+                "links": [{"index": 9, "name": "flannel.1", "mtu": 1450, "vxlan": {"vni": 1, "ipv6_outer": True}}],
+                "ports": [port],
+            }
+        ],
+        "unread": [],
+    }
+    snapshot = manifests.load(folder(tmp_path, {"snapshot.json": saved}) / "snapshot.json")
+    (node,) = snapshot.nodes
+    assert [(each.host_link, each.host_mtu, each.pod_mtu) for each in node.ports] == [("cali0a1b2c3d4e5", 1500, 1500)]
+    assert node.links[0].vxlan == net.Vxlan(vni=1, ipv6_outer=True)
+    assert snapshot.objects[0].get("data", "a_key") == "stays"

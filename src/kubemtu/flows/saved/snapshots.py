@@ -1,10 +1,14 @@
 """What `kubemtu check --save` wrote, alone or beside other files."""
 
+import re
+
 import msgspec
 
 from kubemtu.core.errors import Malformed
 from kubemtu.core.snapshot import SCHEMA, Snapshot
 from kubemtu.flows.saved.facts import Document, Facts
+
+_SNAKE = re.compile(r"(?<=[a-z0-9])_([a-z])")
 
 
 def take(document: Document, facts: Facts) -> bool:
@@ -27,4 +31,22 @@ def _read(value: dict[str, object]) -> Snapshot:
     try:
         return msgspec.convert(value, Snapshot)
     except msgspec.ValidationError as why:
-        raise ValueError(f"is no snapshot that can be read: {why}") from why
+        try:
+            return msgspec.convert(_camel(value), Snapshot)
+        except msgspec.ValidationError:
+            raise ValueError(f"is no snapshot that can be read: {why}") from why
+
+
+def _camel(value: dict[str, object]) -> dict[str, object]:
+    """Name members as they are named today; the first snapshots had _ between words, but not in the API's objects."""
+    return {_SNAKE.sub(_capital, key): held if key == "objects" else _renamed(held) for key, held in value.items()}
+
+
+def _renamed(value: object) -> object:
+    if isinstance(value, dict):
+        return {_SNAKE.sub(_capital, key): _renamed(held) for key, held in value.items()}
+    return [_renamed(each) for each in value] if isinstance(value, list) else value
+
+
+def _capital(found: re.Match[str]) -> str:
+    return found[1].upper()
