@@ -84,7 +84,7 @@ def test_without_routes_networks_of_addresses_tell_and_else_the_nodes_own() -> N
         ),
         (
             f"{LINKS}\ndefault via 10.20.0.1 dev eth0\n10.20.0.0/24 dev eth0 scope link  src 10.20.0.11\n",
-            "busybox ip, `route` and `ip -j` before 5.3 show no MTUs of routes: `ip route` of iproute2 does",
+            "busybox ip, `route`, `ip -j` before 5.3 and talosctl show no MTUs of routes: `ip route` of iproute2 does",
         ),
         (
             f'{LINKS}\n[{{"dst":"default","gateway":"10.20.0.1","dev":"eth0","metrics":[{{"mtu":1400}}]}}]\n',

@@ -261,3 +261,23 @@ def test_a_snapshot_whose_members_have_underscores_is_read(tmp_path: Path) -> No
     assert [(each.host_link, each.host_mtu, each.pod_mtu) for each in node.ports] == [("cali0a1b2c3d4e5", 1500, 1500)]
     assert node.links[0].vxlan == net.Vxlan(vni=1, ipv6_outer=True)
     assert snapshot.objects[0].get("data", "a_key") == "stays"
+
+
+@pytest.mark.parametrize("name", ["links.yaml", "talos.txt", "links.json"])
+def test_resources_of_talosctl_are_given_to_the_nodes_that_they_name(tmp_path: Path, name: str) -> None:
+    listed = [
+        {
+            "node": address,
+            "metadata": {"namespace": "network", "type": "LinkStatuses.net.talos.dev", "id": "eth0"},
+            "spec": {"index": 8, "type": "ether", "flags": "UP", "mtu": mtu, "kind": ""},
+        }
+        for address, mtu in (("10.20.0.11", 1450), ("10.20.0.12", 1500), ("node-9", 1400))
+    ]
+    text = "\n".join(map(json.dumps, listed)) if name.endswith(".json") else yaml.safe_dump_all(listed)
+    snapshot = manifests.load(folder(tmp_path, {name: text, "nodes.yaml": NODES}))
+    assert {node.node: [link.mtu for link in node.links] for node in snapshot.nodes} == {
+        "node-1": [1450],
+        "node-2": [1500],
+        "node-9": [1400],
+    }
+    assert snapshot.unread == ()

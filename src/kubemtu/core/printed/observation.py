@@ -100,6 +100,6 @@ def _gaps(known: Output, ports: Sequence[net.PodPort], ways: Sequence[net.Uplink
     if not known.links:
         yield "no link and no MTU is told: `ip -d link` tells them"
     if "route MTUs" in known.lacks:
-        yield "busybox ip, `route` and `ip -j` before 5.3 show no MTUs of routes: `ip route` of iproute2 does"
+        yield "busybox ip, `route`, `ip -j` before 5.3 and talosctl show no MTUs of routes: `ip route` of iproute2 does"
     if "route locks" in known.lacks:
         yield "JSON of ip does not say whether the MTU of a route is locked, as a pin is: `ip route` without -j does"

@@ -17,6 +17,8 @@ COMMAND = re.compile(
     r"(?:sudo |busybox )*+(?:\S*/)?(?:ip(?: -\S+)*+ [a-z]|ifconfig\b|route\b|netstat\b|hostname\b)|## |==|---|```"
 )
 BRIEF = re.compile(r"\S+\s+(?:UP|DOWN|UNKNOWN|LOWERLAYERDOWN|DORMANT|TESTING|NOTPRESENT)(?:\s|$)")
+TALOS = re.compile(r"NODE\s+NAMESPACE\s+TYPE\s+ID\s+VERSION\b")
+NO_TALOS_MTUS = "`talosctl get` shows no MTUs in a table: `talosctl get links -o yaml` does"
 MANIFEST = re.compile(r"(?:apiVersion|kind):")
 JSON = re.compile(r'"(?:ifindex|ifname|dst)"\s*:')
 JSON_OBJECT = re.compile(r'"(?:apiVersion|kind)"\s*:')
@@ -26,7 +28,7 @@ NO_MTUS = "`ip -br` shows no MTUs: `ip -d link` does"
 SIGN = re.compile(
     r"^\s*[0-9]{1,10}: .{1,80}<[A-Z_,-]*>.* mtu |^[0-9]{1,10}: \S+ +inet6? |\sLink encap:|^\S+: flags=[0-9]+<"
     r"|^Kernel IP(?:v6)? routing|^(?:default|[0-9a-fA-F.:]+(?:/[0-9]+)?) (?:\x1b\[[0-9;]*m)?(?:via|dev) "
-    r"|^\S+ {2,}(?:UP|DOWN|UNKNOWN) {2,}",
+    r"|^\S+ {2,}(?:UP|DOWN|UNKNOWN) {2,}|^NODE +NAMESPACE +TYPE +ID ",
     re.MULTILINE,
 )
 """What stands in an output of text, whatever its file is called; `recognise` says it for sure."""
@@ -45,7 +47,7 @@ def recognise(text: str) -> Literal["ip", "ip -j", ""]:
             continue
         if kind is not None:
             return "ip"
-        if BRIEF.match(line):
+        if BRIEF.match(line) or TALOS.match(line):
             return "ip"
         if count > LOOK_MOST:
             break
@@ -155,7 +157,9 @@ def _note(number: int, line: str, remarks: Remarks) -> None:
     prompt = PROMPT.match(line)
     if not line.strip() or (prompt is not None) or COMMAND.match(line):
         return
-    if BRIEF.match(line):
+    if TALOS.match(line):
+        remarks.add(NO_TALOS_MTUS)
+    elif BRIEF.match(line):
         remarks.add(NO_MTUS)
     else:
         remarks.add(f"is not understood: {values.quoted(line)}", number)

@@ -103,8 +103,10 @@ def _nodes(facts: Facts, saved: Iterable[tuple[str, NodeObservation]], folder: s
         by_node.setdefault(node, []).append(nodes.files_of(node, held))
     peers = nodes.addresses(facts.objects)
     outputs: dict[str, list[Printed]] = {}
-    for output in facts.printed:
-        outputs.setdefault(nodes.of_output(output.name, places, output.host), []).append(output)
+    by_address = {address: node for node, listed in peers.items() for address in listed}
+    for output in printed.everything(facts):
+        node = by_address.get(output.node) or (output.node and places.node(output.node))
+        outputs.setdefault(node or nodes.of_output(output.name, places, output.host), []).append(output)
     for node, printed_there in outputs.items():
         by_node.setdefault(node, []).append(printed.observed(node, printed_there, peers))
     yield from map(nodes.joined, by_node.values())

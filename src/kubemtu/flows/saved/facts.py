@@ -40,11 +40,15 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Printed(msgspec.Struct, frozen=True, kw_only=True):
-    """What tools printed on one node: the name of the file, and of the host where a prompt in it tells that."""
+    """What tools printed on one node: the name of the file, and of the host where a prompt in it tells that.
+
+    `node` is what the output itself calls its node: a name, or an address of it.
+    """
 
     name: str
     output: Output
     host: str = ""
+    node: str = ""
 
 
 class Facts(msgspec.Struct, kw_only=True):
@@ -57,6 +61,8 @@ class Facts(msgspec.Struct, kw_only=True):
     """Names of files as they were found, and the files of nodes that they are."""
     printed: list[Printed] = msgspec.field(default_factory=list)
     """What tools of nodes printed."""
+    resources: list[Document] = msgspec.field(default_factory=list)
+    """Documents that `talosctl get` printed, each of which is one link, route or address of a node."""
     snapshots: list[tuple[str, Snapshot]] = msgspec.field(default_factory=list)
     """Names of files, and the snapshots that they hold."""
     hosts: dict[str, str] = msgspec.field(default_factory=dict)
@@ -80,4 +86,4 @@ class Facts(msgspec.Struct, kw_only=True):
     @property
     def any(self) -> bool:
         """True when something was found that a snapshot can be made of."""
-        return bool(self.objects or self.files or self.printed or self.snapshots)
+        return bool(self.objects or self.files or self.printed or self.resources or self.snapshots)

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from kubemtu.cni import registry
-from kubemtu.core.printed import outputs
+from kubemtu.core.printed import outputs, talos
 from kubemtu.core.text import documents, printable
 from kubemtu.flows.saved import bundles, kustomize, node_files, objects, printed, snapshots
 from kubemtu.flows.saved.facts import Document, Facts, Text
@@ -50,6 +50,7 @@ FORMS: Final = (
     Form(what="a net-conf.json", value=node_files.take_net_conf),
     Form(what="a CNI configuration", value=node_files.take_cni),
     Form(what="`kubemtu node show`", value=printed.take_shown),
+    Form(what="what `talosctl get` printed", value=printed.take_resource, sign=talos.SIGN),
     Form(what="objects", value=objects.take),
 )
 

@@ -42,7 +42,7 @@ def load(path: Path) -> Snapshot:
         assembling.snapshot(facts, "", "", 0.0)  # says what is wrong with patches that stand alone
         first = next((f" ({each.what}: {each.message})" for each in facts.unread), "")
         raise Malformed(f"{path} holds no Kubernetes object and no CNI configuration that could be read{first}.")
-    if len(facts.snapshots) == 1 and not facts.objects and not facts.files and not facts.printed:
+    if len(facts.snapshots) == 1 and not facts.objects and not facts.files and not (facts.printed or facts.resources):
         return facts.snapshots[0][1]
     return assembling.snapshot(facts, _source(path), path.resolve().name, time.time())
 

@@ -1,11 +1,11 @@
 """What was printed on nodes and saved: outputs of ip, ifconfig and route, and of `kubemtu node show`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from kubemtu.cni import registry
 from kubemtu.core.errors import Malformed
 from kubemtu.core.net import NodeObservation
-from kubemtu.core.printed import node_show, observation, outputs, values
+from kubemtu.core.printed import node_show, observation, outputs, talos, values
 from kubemtu.flows.saved.facts import Document, Facts, Printed, Text
 
 
@@ -31,6 +31,25 @@ def take_shown(document: Document, facts: Facts) -> bool:
     except Malformed as why:
         facts.skip(document.place, str(why))
     return True
+
+
+def take_resource(document: Document, facts: Facts) -> bool:
+    """Take a resource that `talosctl get` printed: a link, an address or a route, which make sense together."""
+    if not talos.looks_like(document.value):
+        return False
+    facts.resources.append(document)
+    return True
+
+
+def everything(facts: Facts) -> Iterator[Printed]:
+    """Yield what was printed of each node: outputs, and resources put together."""
+    yield from facts.printed
+    by_file: dict[str, list[tuple[int, object]]] = {}
+    for document in facts.resources:
+        by_file.setdefault(document.of.name, []).append((document.line, document.value))
+    for name, listed in by_file.items():
+        for node, output in talos.parse(listed).items():
+            yield Printed(name=name, output=output, node=node)
 
 
 def observed(node: str, printed: Iterable[Printed], peers: Mapping[str, Iterable[str]]) -> NodeObservation:
