@@ -11,7 +11,7 @@ from kubemtu.core.cluster import policy, topology
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object, placed
-from kubemtu.core.planning import planner
+from kubemtu.core.planning import planner, within
 from kubemtu.core.rules import measured, report, runtime
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import network
@@ -70,8 +70,13 @@ def plan(snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = No
     hindrance = runtime.hindrance(found, aim)
     if hindrance and any(isinstance(step, EditValue | Rollout) for step in made.steps):
         raise UsageError(f"new pods would not follow: {hindrance}; then plan again")
-    if (unknown := runtime.unknown(found)) and made.steps:
-        made = msgspec.structs.replace(made, remains=(*made.remains, unknown))
+    if made.steps:
+        unknown = [said] if (said := runtime.unknown(found)) else []
+        made = msgspec.structs.replace(
+            made,
+            remains=(*made.remains, *unknown, *within.remains(found, aim)),
+            warnings=(*made.warnings, *within.warnings(found, aim)),
+        )
     return made, found
 
 

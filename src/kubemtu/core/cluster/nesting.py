@@ -170,13 +170,15 @@ class Nested(msgspec.Struct, frozen=True, kw_only=True):
         return f"{fact}: {self.whose} in it hang on large replies"
 
 
-def larger(port: net.PodPort, pod: Pod | None) -> tuple[Nested, ...]:
-    """Return the devices inside a pod by which others send more than the pod takes; none where nobody looked inside."""
-    return tuple(_larger(port, pod))
+def larger(port: net.PodPort, pod: Pod | None, mtu: int | None = None) -> tuple[Nested, ...]:
+    """Return the devices inside a pod by which others send more than the pod takes; none where nobody looked inside.
+
+    `mtu`: what the pod shall take, in bytes, in place of what it takes now.
+    """
+    return tuple(_larger(port, pod, mtu if mtu is not None else port.limit))
 
 
-def _larger(port: net.PodPort, pod: Pod | None) -> Iterator[Nested]:
-    mtu = port.limit
+def _larger(port: net.PodPort, pod: Pod | None, mtu: int | None) -> Iterator[Nested]:
     for device in port.inner:
         if mtu is None or device.sends <= mtu:
             continue
