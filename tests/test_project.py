@@ -25,7 +25,19 @@ def test_every_command_can_be_loaded_and_says_what_it_does() -> None:
 
 
 def test_the_cnis_are_asked_from_the_most_particular_to_the_least() -> None:
-    assert list(registry.CNIS) == ["canal", "calico", "cilium", "flannel", "antrea", "kube-ovn", "aws-vpc-cni"]
+    assert list(registry.CNIS) == [
+        "canal",
+        "calico",
+        "cilium",
+        "flannel",
+        "antrea",
+        "kube-ovn",
+        "aws-vpc-cni",
+        "gke",
+        "kindnet",
+        "azure-cni",
+        "reference-plugins",
+    ]
 
 
 SHARED_NAMES: dict[str, str] = {}  # class names that stand twice, each with the reason

@@ -44,7 +44,8 @@ def test_a_cni_through_the_driver(shape: str, name: str, edit: str) -> None:
 
 
 def test_each_cni_of_the_registry_is_among_them() -> None:
-    assert {name for _, name, _ in ROWS} == set(registry.CNIS)
+    without_a_key = {"azure-cni", "gke", "kindnet", "reference-plugins"}  # what has no object to edit
+    assert {name for _, name, _ in ROWS} | without_a_key == set(registry.CNIS)
 
 
 def routed(mtu: int) -> NodeObservation:

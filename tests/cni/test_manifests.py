@@ -67,6 +67,8 @@ READ: list[tuple[str, str, str, str, int | None, int | None, list[str]]] = [
     ("cilium-kops.yaml", "cilium", "v1.18.12", "vxlan", None, None, []),
     ("cilium-kops-eni.yaml", "cilium", "v1.18.12", "none", None, None, []),
     ("cilium-kops-ipv6.yaml", "cilium", "v1.18.12", "none", None, None, []),
+    ("kindnet.yaml", "kindnet", "", "none", None, None, []),
+    ("azure-cns.yaml", "azure-cni", "CNS", "none", None, None, []),
     ("aws.yaml", "aws-vpc-cni", "v1.23.1", "none", 9001, 9001, []),
     ("aws-gov.yaml", "aws-vpc-cni", "v1.23.1", "none", 9001, 9001, []),
     ("aws-kops.yaml", "aws-vpc-cni", "v1.23.0", "none", 9001, 9001, []),

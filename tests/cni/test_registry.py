@@ -196,7 +196,26 @@ spec:
         image: "amazon-k8s-cni:v1.19.2"
         env: [{name: POD_MTU, value: "1500"}, {name: AWS_VPC_ENI_MTU, value: "9001"}, {name: ENABLE_IPv6, value: "0"}]
 """
+FOLLOWED = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: %s, namespace: kube-system, labels: {app: a}}
+spec: {template: {spec: {containers: [{name: a, image: "a:v1"}]}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: cilium-config, namespace: kube-system}
+data: {enable-wireguard: "true", cni-chaining-mode: aws-cni}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDRs: ["10.0.0.0/24", "fd00::/64"]}
+"""
 WHOLE = {
+    "kindnet": FOLLOWED % "kindnet",
+    "gke": FOLLOWED % "netd",
+    "azure": FOLLOWED % "azure-cns",
     "aws": AWS,
     "cilium": CILIUM,
     "canal": CANAL,

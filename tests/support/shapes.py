@@ -36,6 +36,8 @@ MANIFESTS = {
     "kube-ovn-0.9.yaml": "cnis/kubeovn-v0.9.0.yaml",
     "kube-ovn-1.8.yaml": "cnis/kubeovn-v1.8.0.yaml",
     "aws.yaml": "aws-k8s-cni.yaml",
+    "kindnet.yaml": "cnis/kindnet-kops.yaml",
+    "azure-cns.yaml": "cnis/azure-cns.yaml",
     "aws-gov.yaml": "cnis/aws-k8s-cni-us-gov.yaml",
     "aws-kops.yaml": "cnis/aws-kops.yaml",
     "aws.conflist": "aws-10-aws.conflist",

@@ -126,7 +126,7 @@ def mode(found: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> Mode | N
         wireguard=_on(config, "enable-wireguard"),
         encapsulate=_on(config, "wireguard-encapsulate"),
         ipsec=_on(config, "enable-ipsec"),
-        padded=_padded(snapshot),
+        padded=padded(snapshot),
     )
 
 
@@ -192,6 +192,21 @@ def pod_networks(config: Object | None) -> tuple[str, ...]:
 def has_ipv6(config: Object | None) -> bool:
     """Return whether pods have IPv6."""
     return _on(config, "enable-ipv6")
+
+
+def padded(snapshot: Snapshot) -> bool | None:
+    """Tell by the devices of a node how many bytes its agent takes off for WireGuard; None: no node shows it."""
+    for node in snapshot.nodes:
+        host, tunnel = node.link(HOST), node.link(WIREGUARD)
+        less = _less(host, tunnel)
+        if less in {cilium_mtu.WIREGUARD, cilium_mtu.PADDED}:
+            return less == cilium_mtu.PADDED
+    return None
+
+
+def encrypts(config: Object) -> bool:
+    """Return whether WireGuard is on."""
+    return _on(config, "enable-wireguard")
 
 
 def _protocol(config: Object, version: Version | None) -> str:
@@ -274,16 +289,6 @@ def _chart(chart: Object | None, out: list[Finding]) -> int | None:
         return reading.mtu(held, out, f"{place}, MTU")
     message = f"{held!r:.40} is not a number of bytes."
     out.append(codes.finding(codes.MTU112, f"{place}, MTU", message, "Write one integer."))
-    return None
-
-
-def _padded(snapshot: Snapshot) -> bool | None:
-    """Tell by the devices of a node how many bytes its agent takes off for WireGuard; None: no node shows it."""
-    for node in snapshot.nodes:
-        host, tunnel = node.link(HOST), node.link(WIREGUARD)
-        less = _less(host, tunnel)
-        if less in {cilium_mtu.WIREGUARD, cilium_mtu.PADDED}:
-            return less == cilium_mtu.PADDED
     return None
 
 

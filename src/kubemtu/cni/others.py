@@ -12,13 +12,12 @@ NAMES = {
     "ovn-k8s-cni-overlay": "OVN-Kubernetes",
     "kube-router": "kube-router",
     "weave-net": "Weave Net",
-    "aws-cni": "the AWS VPC CNI",
-    "azure-cns": "the Azure CNI",
-    "azure-vnet": "the Azure CNI",
-    "netd": "GKE",
-    "anetd": "GKE",
 }
-OPERATORS = {"AmazonVPC": "the AWS VPC CNI", "GKE": "GKE", "AzureVNET": "the Azure CNI"}
+OPERATORS = {
+    "AmazonVPC": ("the AWS VPC CNI", "DaemonSet kube-system/aws-node"),
+    "GKE": ("GKE", "DaemonSet kube-system/netd"),
+    "AzureVNET": ("the Azure CNI", "DaemonSet kube-system/azure-cns"),
+}
 """What spec.cni.type of the Tigera operator's Installation names where Calico only adds policy."""
 
 _OVN = (("geneve:8",), ("esp-transport", "geneve:8"))

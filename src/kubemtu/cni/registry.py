@@ -9,7 +9,21 @@ from typing import TypeVar
 
 import msgspec
 
-from kubemtu.cni import antrea, aws, calico, canal, cilium, flannel, kubeovn, multus, others
+from kubemtu.cni import (
+    antrea,
+    aws,
+    azure,
+    calico,
+    canal,
+    cilium,
+    flannel,
+    gke,
+    kindnet,
+    kubeovn,
+    multus,
+    others,
+    reference,
+)
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.protocol import Cni
 from kubemtu.core import errors, net, objects, rights, snapshot
@@ -28,6 +42,10 @@ CNIS: dict[str, Cni] = {
     "antrea": antrea,
     "kube-ovn": kubeovn,
     aws.NAME: aws,
+    gke.NAME: gke,
+    kindnet.NAME: kindnet,
+    azure.NAME: azure,
+    reference.NAME: reference,  # files of nodes, and nothing else
 }
 
 _NAME = ("metadata", "name")
@@ -79,8 +97,8 @@ def _looks_like(snapshot: snapshot.Snapshot) -> str:
         by_operator = found.get("spec", "cni", "type")
         if found.get("kind") == "Installation" and isinstance(by_operator, str) and by_operator in others.OPERATORS:
             where = f"{found}, spec.cni.type {by_operator}"
-            name = others.OPERATORS[by_operator]
-            return f"It looks like {name} ({where}; Calico adds policy only), which is not covered yet."
+            name, sign = others.OPERATORS[by_operator]
+            return f"It looks like {name} ({where}; Calico adds policy only), of which {sign} was not read."
         if found.get("kind") == "HelmChartConfig" and (said := _chart(found)):
             return said
         if found.get("kind") in {"DaemonSet", "ConfigMap"} and isinstance(name, str) and name in others.NAMES:

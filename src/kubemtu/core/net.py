@@ -252,6 +252,9 @@ class NodeObservation(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
         return next((file for file in self.files if file.path == path), None)
 
 
+ANYBODYS = "veth"  # how the names begin that the bridge and ptp plugins give, and docker, podman and LXD
+
+
 class PortRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Which veths are the pod network's own, told from the host's side.
 
@@ -274,6 +277,8 @@ class PortRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         if link.kind != "veth" or link.peer_netnsid is None:
             return False
         by_name = bool(self.prefixes) and link.name.startswith(self.prefixes)
+        if by_name and link.master is not None and link.name.startswith(ANYBODYS):
+            by_name = False  # a container's of docker, or of a CNI that names its bridge
         return by_name or (self.bridge is not None and link.master == self.bridge)
 
 

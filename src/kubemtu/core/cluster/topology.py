@@ -307,6 +307,7 @@ def _node(
             about=known.get(owners.get(port.host_link, "")),
         )
         for port in observation.ports
+        if _own_port(port, state)
     )
     sizes = [size for size in (nic_mtu, given) if size]
     bound = said if said is not None and said.path_mtu < min(sizes, default=encap.LARGEST_MTU + 1) else None
@@ -348,6 +349,14 @@ def _rendered(
     return node_files.computed(
         found, state.conflist, computed, f"{state.computed_by}, the NIC's {nic} less {state.subtracts}"
     )
+
+
+def _own_port(port: net.PodPort, state: CniState) -> bool:
+    """Return False for a port of anybody's name that is not this network's: agents look for those of every CNI."""
+    rule = state.ports
+    if port.bridge is not None or not rule.names_any or not port.host_link.startswith(net.ANYBODYS):
+        return True
+    return bool(rule.prefixes) and port.host_link.startswith(rule.prefixes)
 
 
 def _in_order(port: Port) -> list[tuple[str, int]]:
