@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 import yaml
 
 from kubemtu.cni import antrea
-from kubemtu.core.change.plan import EditValue, Rollout
+from kubemtu.core.change.plan import EditValue, Live, Rollout
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.net import Link, NodeObservation, PodPort
@@ -331,3 +332,15 @@ def test_a_healthy_cluster_has_an_empty_plan(snapshot: Reading, node: Observing)
 def test_who_will_put_the_old_value_back(snapshot: Reading) -> None:
     owned = config("").replace("labels:\n", "labels:\n    app.kubernetes.io/managed-by: Helm\n")
     assert read(snapshot(owned, agent())).owner == "Helm (release unknown)"
+
+
+def test_the_port_of_the_node_goes_along(snapshot: Reading, node: Observing) -> None:
+    gateway = Link(index=11, name="antrea-gw0", mtu=1500, kind="openvswitch")
+    nodes = tuple(seen(node(name), 1500) for name in ("n1", "n2"))
+    nodes = tuple(msgspec.structs.replace(one, links=(*one.links, gateway)) for one in nodes)
+    texts = (config("defaultMTU: 1500"), agent(), machine("192.0.2.1", name="n1"), machine("192.0.2.2", name="n2"))
+    made, _ = decide.plan(snapshot(*texts, nodes=nodes))
+    assert [step.__class__.__name__ for step in made.steps] == ["Live", "EditValue", "Rollout", "Live"]
+    live = made.steps[-1]
+    assert isinstance(live, Live)
+    assert [(to.bridge, to.pod_mtu, to.tunnel) for to in live.nodes] == [("antrea-gw0", 1450, None)] * 2

@@ -29,6 +29,8 @@ ROWS = [
     ("antrea.yaml", "antrea", f"{ANTREA}, antrea-agent.conf: '' -> '130'"),
     ("antrea-0.13.yaml", "antrea", rf"{ANTREA}-0d1e2f3a4b, antrea-agent.conf: '' -> 'defaultMTU: 1300\n'"),
     ("kube-ovn-1.8.yaml", "kube-ovn", "DaemonSet kube-system/kube-ovn-cni, 6: 'None' -> '--mtu=1300'"),
+    ("openshift-3.yaml", "openshift", "ConfigMap openshift-node/node-config-compute, node-config.yaml: '45' -> '30'"),
+    ("ovn-kubernetes.yaml", "ovn-kubernetes", "ConfigMap ovn-kubernetes/ovn-config, mtu: '4' -> '3'"),
 ]
 
 

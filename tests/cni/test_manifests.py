@@ -72,6 +72,7 @@ READ: list[tuple[str, str, str, str, int | None, int | None, list[str]]] = [
     ("aws.yaml", "aws-vpc-cni", "v1.23.1", "none", 9001, 9001, []),
     ("aws-gov.yaml", "aws-vpc-cni", "v1.23.1", "none", 9001, 9001, []),
     ("aws-kops.yaml", "aws-vpc-cni", "v1.23.0", "none", 9001, 9001, []),
+    ("openshift.yaml", "openshift", "OVNKubernetes", "geneve", 1400, None, ["MTU140"]),
 ]
 ONE_LINE = (
     '{"name":"k8s-pod-network","cniVersion":"0.3.1","plugins":[{"type":"calico","nodename":"__KUBERNETES_NODE_NAME__",'
@@ -166,7 +167,6 @@ def test_a_felix_configuration_that_the_upstream_manifest_hides(deployed: Readin
     [
         "cilium-chained.yaml",
         "macvlan.yaml",
-        "openshift.yaml",
         "felix.yaml",
     ],
 )

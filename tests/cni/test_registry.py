@@ -212,6 +212,53 @@ kind: Node
 metadata: {name: n1}
 spec: {podCIDRs: ["10.0.0.0/24", "fd00::/64"]}
 """
+OPENSHIFT = """
+apiVersion: operator.openshift.io/v1
+kind: Network
+metadata: {name: cluster}
+spec:
+  clusterNetwork: [{cidr: 10.128.0.0/14}]
+  defaultNetwork: {type: OVNKubernetes, ovnKubernetesConfig: {mtu: 1400, ipsecConfig: {full: {encapsulation: Always}}}}
+  migration: {mtu: {network: {from: 1400, to: 8900}, machine: {to: 9000}}}
+---
+apiVersion: config.openshift.io/v1
+kind: Network
+metadata: {name: cluster}
+spec: {networkType: OVNKubernetes}
+status: {networkType: OVNKubernetes, clusterNetworkMTU: 1400}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: ovnkube-config, namespace: openshift-ovn-kubernetes}
+data: {ovnkube.conf: "mtu=1500"}
+---
+apiVersion: k8s.ovn.org/v1
+kind: ClusterUserDefinedNetwork
+metadata: {name: blue}
+spec: {network: {layer2: {mtu: 1500}}}
+"""
+SDN = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: sdn, namespace: openshift-sdn}
+spec: {template: {spec: {containers: [{name: sdn, image: "origin-node:v3.11"}]}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: node-config-compute, namespace: openshift-node}
+data: {node-config.yaml: "networkConfig: {mtu: 1450}"}
+"""
+OVN = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: ovn-config, namespace: ovn-kubernetes}
+data: {mtu: "1400", net_cidr: 10.244.0.0/16}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: ovnkube-node, namespace: ovn-kubernetes}
+spec: {template: {spec: {containers: [{name: c, image: "o:1", env: [{name: OVN_MTU, value: "1400"}]}]}}}
+"""
 WHOLE = {
     "kindnet": FOLLOWED % "kindnet",
     "gke": FOLLOWED % "netd",
@@ -225,6 +272,9 @@ WHOLE = {
     "rke2": RKE2,
     "antrea": ANTREA,
     "kube-ovn": KUBE_OVN,
+    "openshift": OPENSHIFT,
+    "sdn": SDN,
+    "ovn": OVN,
 }
 JUNK = st.one_of(
     st.none(),
@@ -358,8 +408,11 @@ def test_wants_are_the_union_each_once_and_never_a_secret() -> None:
         "HelmChartConfig",
         "IPPool",
         "Installation",
+        "Network",
         "Node",
         "Subnet",
+        "UserDefinedNetwork",
+        "ClusterUserDefinedNetwork",
     }
     assert all(want.name or want.label_selector for want in wants if want.kind == "ConfigMap")
 

@@ -102,6 +102,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         conflist=CONFLIST,
         conflist_template=template.text if template is not None else None,
         ports=ovs.PORTS,
+        bridge=conf.host_gateway,
         tunnel=TUNNEL if conf.encryption == "wireguard" else None,
         tunnel_stays="antrea-agent sets it when it starts.",
         nic_names=(conf.nic,) if conf.nic else (),

@@ -26,6 +26,7 @@ AGENT = "kube-ovn-cni"
 CONTAINER = "cni-server"
 FLAG = "--mtu"
 DEFAULT_SUBNET = "ovn-default"
+GATEWAY = "ovn0"  # pkg/util/const.go NodeNic
 GROUP = "kubeovn.io"
 CONFLIST = "/etc/cni/net.d/01-kube-ovn.conflist"
 BY_TYPE_SINCE = {(1, 10): (1, 10, 5)}  # before, Geneve's number was taken for every type, and nothing for IPv6
@@ -132,6 +133,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         daemonset=reading.ref(agent, "daemonsets"),
         conflist=CONFLIST,
         ports=ovs.PORTS,
+        bridge=GATEWAY,
         nic_names=told.nics,
         nic_key=f"{agent}, --iface" if told.nics else "",
         nic_reader=AGENT,

@@ -8,7 +8,6 @@ VXLAN, GENEVE, WIREGUARD, IPIP, NONE = ("vxlan",), ("geneve",), ("wireguard",), 
 NAMES = {
     "cilium-config": "Cilium, chained behind another CNI that makes the pods' interfaces",
     "cilium-cni": "Cilium",
-    "ovnkube-node": "OVN-Kubernetes",
     "ovn-k8s-cni-overlay": "OVN-Kubernetes",
     "kube-router": "kube-router",
     "weave-net": "Weave Net",
@@ -20,19 +19,8 @@ OPERATORS = {
 }
 """What spec.cni.type of the Tigera operator's Installation names where Calico only adds policy."""
 
-_OVN = (("geneve:8",), ("esp-transport", "geneve:8"))
-
 KNOWLEDGE = Knowledge(
     calc_keys=(
-        CalcKey("OVN-Kubernetes", "ConfigMap ovn-kubernetes/ovn-config", "mtu", "pod", _OVN),
-        CalcKey(
-            "OpenShift",
-            "Network.operator cluster",
-            "spec.migration.mtu.network.to",
-            "pod",
-            _OVN,
-            note="only its own migration changes it, and reboots the nodes",
-        ),
         CalcKey(
             "kube-router",
             "ConfigMap kube-system/kube-router-cfg",

@@ -21,7 +21,9 @@ from kubemtu.cni import (
     kindnet,
     kubeovn,
     multus,
+    openshift,
     others,
+    ovnkubernetes,
     reference,
 )
 from kubemtu.cni.knowledge import CalcKey, Knowledge
@@ -42,6 +44,8 @@ CNIS: dict[str, Cni] = {
     "antrea": antrea,
     "kube-ovn": kubeovn,
     aws.NAME: aws,
+    "openshift": openshift,
+    "ovn-kubernetes": ovnkubernetes,
     gke.NAME: gke,
     kindnet.NAME: kindnet,
     azure.NAME: azure,

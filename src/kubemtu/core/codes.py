@@ -310,6 +310,15 @@ MTU131 = Code(
     " announce segments that the pod does not take: builds and downloads in them hang, while the pod itself is well.",
     verify="In the pod: ip -d link. Compare docker0, br-..., k6t-... and their ports with eth0.",
 )
+MTU140 = Code(
+    code="MTU140",
+    name="platform-migration",
+    severity="note",
+    title="The platform's own migration of the MTU is under way, or is refused",
+    why="OpenShift's network operator changes the MTU by a migration, which reboots every node twice. While it lasts,"
+    " devices and routes differ on purpose; one that is refused leaves the operator degraded and changes nothing.",
+    verify="oc get network.operator.openshift.io cluster -o yaml: spec.migration.mtu; oc get co network; oc get mcp.",
+)
 CODES: tuple[Code, ...] = (
     MTU101,
     MTU102,
@@ -342,6 +351,7 @@ CODES: tuple[Code, ...] = (
     MTU129,
     MTU130,
     MTU131,
+    MTU140,
 )  # fmt: skip
 
 

@@ -20,6 +20,9 @@ TUNNEL_KINDS = frozenset(
 
 SeenBy = Literal["agent", "exec", "prometheus", "survey", "files"]
 
+BRIDGE_KINDS = frozenset({"bridge", "openvswitch"})
+"""IFLA_INFO_KIND of bridges, and of Open vSwitch's own ports (net/openvswitch/vport-internal_dev.c)."""
+
 
 class Vxlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """The parts of a VXLAN device that decide what it carries (kernel: drivers/net/vxlan, IFLA_VXLAN_*)."""

@@ -101,7 +101,8 @@ def edited(snapshot: Snapshot, edits: Iterable[EditValue]) -> Snapshot:
     objects = list(snapshot.objects)
     for edit in edits:
         for index, found in enumerate(objects):
-            if (found.kind, found.name, found.namespace) == (edit.ref.kind, edit.ref.name, edit.ref.namespace):
+            name = (found.api_version, found.kind, found.name, found.namespace)
+            if name == (edit.ref.api_version, edit.ref.kind, edit.ref.name, edit.ref.namespace):
                 objects[index] = Object(body=placed(found.body, edit.path, edit.after), origin=found.origin)
     return msgspec.structs.replace(snapshot, objects=tuple(objects))
 

@@ -87,7 +87,7 @@ def _unread(want: Want, why: str, error: errors.KubemtuError) -> Unread:
 def _once(parts: Sequence[_Part]) -> Objects:
     """Every object once, though several wants may name it; those that are packed are all of their kind."""
     whole = {part.objects.kind for part in parts if isinstance(part.objects, Packed)}
-    met: set[tuple[str, str | None, str]] = set()
+    met: set[tuple[str, str, str | None, str]] = set()
     out: list[Sequence[Object]] = []
     for part in parts:
         if isinstance(part.objects, Packed):
@@ -95,7 +95,8 @@ def _once(parts: Sequence[_Part]) -> Objects:
             continue
         left: list[Object] = []
         for found in part.objects:
-            key = (found.kind, found.namespace, found.name)
+            group = found.api_version.rpartition("/")[0]  # two groups may have a kind of one name
+            key = (group, found.kind, found.namespace, found.name)
             if found.kind not in whole and key not in met:
                 met.add(key)
                 left.append(found)

@@ -1,5 +1,6 @@
 """MTU107 and MTU121: tunnel devices and bridges."""
 
+import msgspec
 import pytest
 from tests.support import example
 
@@ -99,3 +100,16 @@ def test_a_bridge_without_pods_is_not_judged() -> None:
 def test_a_tunnel_that_suits_the_smallest_nic_is_right_on_a_larger_one() -> None:
     big = example.node("n1", nic=9000, pod=1500, conflist=1500, tunnel=1450)
     assert judge(big, example.node("n2", pod=1500, conflist=1500)) == ()
+
+
+@pytest.mark.parametrize(("gateway", "found"), [(1450, []), (1500, []), (1400, [("MTU121", "error")])])
+def test_the_nodes_own_port_of_a_switch(gateway: int, found: list[tuple[str, str]]) -> None:
+    """Open vSwitch drops what is larger than a port's device (net/openvswitch/vport.c ovs_vport_send)."""
+    seen = example.node("n1")
+    own = net.Link(index=90, name="gw0", mtu=gateway, kind="openvswitch")
+    seen = msgspec.structs.replace(seen, links=(*seen.links, own))
+    held = judge(seen, bridge="gw0", ports=net.PortRule(bridge="ovs-system"))
+    assert [(one.code, one.severity) for one in held] == found
+    if found:
+        assert held[0].place == "node n1, gw0"
+        assert "packets of 1401-1450 bytes" in held[0].message

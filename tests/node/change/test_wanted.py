@@ -173,3 +173,10 @@ def test_what_is_no_part_of_the_pod_network_is_never_changed(
     asked = msgspec.structs.replace(desired(1450), restore=restore, **changes)
     assert any(word in sentence for sentence in wanted.refusals(asked, [], devices))
     assert wanted.beyond(msgspec.structs.replace(desired(1450), bridge="cni0"), devices) == []
+
+
+@pytest.mark.parametrize("kind", ["bridge", "openvswitch"])
+def test_a_port_of_a_switch_is_as_good_as_a_bridge(kind: str) -> None:
+    devices = {"gw0": device("gw0", kind=kind), "ovs-system": device("ovs-system", kind="openvswitch")}
+    asked = msgspec.structs.replace(desired(1450), bridge="gw0", ports=net.PortRule(bridge="ovs-system"))
+    assert wanted.beyond(asked, devices) == []

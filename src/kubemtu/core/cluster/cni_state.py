@@ -52,7 +52,7 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     conflist: str | None = None  # path on the node of the rendered CNI configuration
     conflist_template: str | None = None  # what it is rendered from, placeholders and all
     ports: net.PortRule = net.PortRule()
-    bridge: str | None = None
+    bridge: str | None = None  # that pods hang on, or the node's own port of their switch
     tunnel: str | None = None  # name of the tunnel device
     tunnel_stays: str = ""  # why a tunnel may have another MTU than it is given, a sentence for people
     companions: tuple[str, ...] = ()  # devices of the node that the CNI gives the pods' MTU as well

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kubemtu.core import codes
+from kubemtu.core import codes, net
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding, Severity
 from kubemtu.core.net import VLAN_SLACK
@@ -15,7 +15,7 @@ def find(topology: Topology) -> tuple[Finding, ...]:
     for node in topology.nodes:
         found += _tunnel(node, topology)
         found += _companions(node, topology)
-        found += _bridge(node)
+        found += _bridge(node, topology)
     return tuple(found)
 
 
@@ -94,10 +94,13 @@ def _expected(node: Node, topology: Topology) -> int:
     return min(wanted, _useful(node, topology))
 
 
-def _bridge(node: Node) -> Iterable[Finding]:
+def _bridge(node: Node, topology: Topology) -> Iterable[Finding]:
     bridge = node.bridge
     ports = [port for port in node.ports if bridge is not None and port.at.bridge == bridge.name]
-    if bridge is None or not ports:
+    if bridge is None:
+        return
+    if not ports:
+        yield from _gateway(node, bridge, topology.state.ports.bridge)
         return
     smallest, largest = min(port.at.host_mtu for port in ports), max(port.at.host_mtu for port in ports)
     place = f"node {node.name}, {bridge.name}"
@@ -131,4 +134,19 @@ def _bridge(node: Node) -> Iterable[Finding]:
             f"{bridge.name} has {bridge.mtu}, its ports {smallest}: what comes for the pods from outside this node in "
             f"packets of {sizes(bridge.mtu + 1, smallest)} bytes is refused with an ICMP error.",
             f"ip link set dev {bridge.name} mtu {smallest} on this node, or `kubemtu apply`.",
+        )
+
+
+def _gateway(node: Node, gateway: net.Link, switch: str | None) -> Iterable[Finding]:
+    """Judge the node's own port of the switch that pods hang on: what pods send out of their node leaves through it."""
+    largest = max((size for port in node.ports if (size := port.sends) is not None), default=0)
+    if switch not in {None, gateway.name} and gateway.up and gateway.mtu < largest:
+        yield codes.finding(
+            codes.MTU121,
+            f"node {node.name}, {gateway.name}",
+            f"{gateway.name} has {gateway.mtu}, and pods here send up to {largest}: packets of"
+            f" {sizes(gateway.mtu + 1, largest)} bytes that leave their node through it are dropped by the switch,"
+            " without an ICMP error.",
+            f"ip link set dev {gateway.name} mtu {largest} on this node, or `kubemtu apply`.",
+            "error",
         )

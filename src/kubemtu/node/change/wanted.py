@@ -184,7 +184,7 @@ def beyond(desired: migration.Desired, devices: dict[str, links.Device]) -> list
     if tunnel is not None and tunnel.kind not in net.TUNNEL_KINDS:
         found.append(f"{tunnel.name} is {_kind(tunnel)}, no tunnel: kubemtu changes no other device of a node")
     bridge = devices.get(desired.bridge or desired.ports.bridge or "")
-    if bridge is not None and bridge.kind != "bridge":
+    if bridge is not None and bridge.kind not in net.BRIDGE_KINDS:
         found.append(f"{bridge.name} is {_kind(bridge)}, no bridge: kubemtu changes no other device of a node")
     wide = [prefix for prefix in desired.ports.prefixes if len(prefix) < SHORTEST_PREFIX]
     if wide:
