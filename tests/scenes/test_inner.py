@@ -84,3 +84,16 @@ def test_docker_in_a_pod_is_named_where_it_hangs_and_is_left_alone(cluster: Clus
         server.stdout.close()
         cluster.ip("fabric", "route", "del", "10.244.1.0/24")
     assert cluster.healthy().verdict == "healthy"
+
+
+@pytest.mark.parametrize("cluster", [SCENE], indirect=True)
+def test_a_pod_that_is_named_is_looked_into_by_commands(cluster: Cluster) -> None:
+    """With agents there is nothing to add; the same pod is seen by its own commands as by them."""
+    with situations.container(cluster, "pod-1a", 1500):
+        cluster.settle(["MTU131 warning: node node-1, pod default/pod-1a, docker0"])
+        ended = cluster.run("check", "--exec-pod", "default/pod-1a", "-o", "json")
+        assert ended.code == 1, ended.err
+        assert '"MTU131"' in ended.out
+        refused = cluster.run("check", "--exec-pod", "pod-1a")
+        assert (refused.code, refused.err) == (2, "error: pod-1a is no pod: name it as NAMESPACE/NAME\n")
+    cluster.healthy()

@@ -26,6 +26,7 @@ class SourceFlags(msgspec.Struct, frozen=True, kw_only=True):
     """Which sources were asked for, beside the agents."""
 
     by_exec: bool = False
+    pods: tuple[str, ...] = ()  # "namespace/name", to be looked into
 
     def sources(self, api: "Api") -> "list[Source]":
         """Return them in the order in which they are asked: what shows most of a node comes first."""
@@ -49,24 +50,33 @@ def source_flags(command: Callable[P, R]) -> Callable[P, R]:
     """Add the options; the command gets them as `looking`, a SourceFlags."""
 
     def collected(*args: P.args, **kwargs: P.kwargs) -> R:
-        kwargs["looking"] = SourceFlags(by_exec=bool(kwargs.pop("by_exec")))
+        pods = kwargs.pop("exec_pods")
+        assert isinstance(pods, tuple)
+        kwargs["looking"] = SourceFlags(by_exec=bool(kwargs.pop("by_exec") or pods), pods=pods)
         return command(*args, **kwargs)
 
     collected.__name__ = command.__name__
     collected.__doc__ = command.__doc__
     collected.__dict__.update(command.__dict__)  # click keeps the parameters of inner decorators here
+    inside = click.option(
+        "--exec-pod",
+        "exec_pods",
+        multiple=True,
+        metavar="NAMESPACE/NAME",
+        help="As --exec, and look into this pod as well: at its own end, and at containers and VMs that it runs.",
+    )
     return click.option(
         "--exec",
         "by_exec",
         is_flag=True,
         help="Look at nodes without an agent by read-only commands in pods that run there.",
-    )(collected)
+    )(inside(collected))
 
 
 def of_a_cluster(looking: SourceFlags, source: Path | None, *, show_commands: bool = False) -> None:
     """Raise UsageError for sources that are of a cluster, where saved files are read."""
     if source is not None and (looking.any or show_commands):
-        flag = "--show-commands" if show_commands else "--exec"
+        flag = "--show-commands" if show_commands else "--exec-pod" if looking.pods else "--exec"
         raise errors.UsageError(f"{flag} looks at a cluster, and --from reads saved files: leave one of them out")
 
 
@@ -74,9 +84,10 @@ async def filled(api: "Api", snapshot: "Snapshot", looking: SourceFlags) -> "Sna
     """Return the snapshot with what the sources show of nodes that no agent does."""
     if not looking.any:
         return snapshot
-    from kubemtu.flows.agentless import sources
+    from kubemtu.flows.agentless import named_pods, sources
 
-    return await sources.filled(snapshot, looking.sources(api))
+    snapshot = await sources.filled(snapshot, looking.sources(api))
+    return await named_pods.looked_into(api, snapshot, looking.pods)
 
 
 async def commands(flags: kubeflags.KubeFlags) -> str:

@@ -50,4 +50,6 @@ def _elsewhere(port: net.Link, pod: net.Link) -> bool:
     """Return True when a bridge's port leads out of the pod by another way than the pod's own interface."""
     if port.index == pod.index:
         return False
-    return port.kind not in _OWN_KINDS or (port.kind == "veth" and port.peer_netnsid == pod.peer_netnsid)
+    home = pod.peer_netnsid
+    to_node = port.kind == "veth" and home is not None and home >= 0 and port.peer_netnsid == home  # else not printed
+    return to_node or port.kind not in _OWN_KINDS

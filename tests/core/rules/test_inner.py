@@ -65,7 +65,9 @@ def test_a_virtual_machine_that_is_bridged_to_the_pod_loses_what_is_larger() -> 
     assert (wrong.code, wrong.severity) == ("MTU131", "error")
     assert "of what virtual machines send, all that is larger vanishes" in wrong.message
     assert "What the guests themselves have cannot be seen from outside." in wrong.message
-    assert wrong.remedy.startswith("KubeVirt made it: restart or migrate the virtual machine (`virtctl migrate NAME`)")
+    assert wrong.remedy.startswith(
+        "It is made by KubeVirt: restart or migrate the virtual machine (`virtctl migrate NAME`)"
+    )
 
 
 def test_pods_that_are_alike_are_one_finding() -> None:

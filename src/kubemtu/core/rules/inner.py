@@ -31,12 +31,13 @@ def _of(node: Node) -> Iterable[Finding]:
         where = f"pod {pods[0]}" if len(pods) == 1 else f"{count(len(pods), 'pod')} ({names(pods)})"
         told = OUTSIDE if nested.attached and not nested.joined else ""
         unseen = GUESTS if nested.guests else ""
-        by = f"{nested.program[0].upper()}{nested.program[1:]} made it: " if nested.program else "Whoever made it: "
+        by = f"It is made by {nested.program}: " if nested.program else ""
+        remedy = f"{by}{nested.remedy}" if by else f"{nested.remedy[0].upper()}{nested.remedy[1:]}"
         yield codes.finding(
             codes.MTU131,
             f"node {node.name}, {where}, {nested.device}",
             f"In {where} {nested.sentence}.{told}{unseen}",
-            f"{by}{nested.remedy}. kubemtu changes nothing inside a pod.",
+            f"{remedy}. kubemtu changes nothing inside a pod.",
             _severity(nested),
         )
 

@@ -66,9 +66,10 @@ def _own_ends(topology: Topology) -> Iterable[Finding]:
             f"{'node' if len(where) == 1 else 'nodes'} {names(where)}, own {'end' if len(halves) == 1 else 'ends'} of "
             f"{count(len(halves), 'pod')}",
             f"Of {count(len(halves), 'pod')} only the host end was seen ({names(map(str, sizes))}), and nobody looked "
-            "inside: a pod whose own end has another MTU, or whose routes say less, cannot be told from a right one.",
-            "`kubemtu install` puts an agent on every node, which sees both ends; or look at one: "
-            "kubectl exec POD -- cat /sys/class/net/eth0/mtu",
+            "inside: a pod whose own end has another MTU, or whose routes say less, or that runs containers or virtual "
+            "machines larger than itself, cannot be told from a right one.",
+            "`kubemtu install` puts an agent on every node, which sees both ends; or look into one: "
+            "`kubemtu check --exec-pod NAMESPACE/NAME`",
         )
 
 

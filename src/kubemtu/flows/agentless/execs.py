@@ -131,7 +131,7 @@ class NodeReader:
                 if known and form != known:
                     continue
                 results = await asyncio.gather(*(self._run(container, argv) for argv in argvs))
-                if (output := _read(form, results, big_endian=self._big_endian(look.node))) is not None:
+                if (output := read(form, results, big_endian=self._big_endian(look.node))) is not None:
                     self._forms[container.key] = form
                     look.output = output
                     return
@@ -206,7 +206,7 @@ def rule() -> str:
     return f"kubectl create clusterrole kubemtu-exec --verb={verbs} --resource={EXEC.resources[0]}"
 
 
-def _read(form: str, results: Sequence[CommandOutput], *, big_endian: bool) -> values.Output | None:
+def read(form: str, results: Sequence[CommandOutput], *, big_endian: bool) -> values.Output | None:
     """Return what a form of looking showed; None where the image has no such tools, or they showed no device."""
     first, second = (_text(result) for result in results)
     match form:
