@@ -41,7 +41,7 @@ class Port(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at: net.PodPort
     pod: str
     by_route: bool = False  # the CNI limits what the pod sends by its routes, and leaves more to its device
-    about: pods.Pod | None = None  # what the API has of it, where the pod is known
+    about: pods.Pod | None = None  # what the API has of it, where the pod is known and something runs inside it
 
     @property
     def mtu(self) -> int | None:
@@ -295,7 +295,7 @@ def _node(
     runtime: str,
 ) -> Node:
     owners = pods.owners(observation.ports, state.ports.prefixes, here)
-    known = {str(pod): pod for pod in here}
+    known = {str(pod): pod for pod in here} if any(port.inner for port in observation.ports) else {}
     tunnel = observation.link(state.tunnel) if state.tunnel else None
     uplink = _uplink(observation, tunnel)
     nic_mtu = min(uplink.mtu, uplink.route_mtu or uplink.mtu) if uplink is not None else None
@@ -304,7 +304,7 @@ def _node(
             at=port,
             pod=owners.get(port.host_link) or _unnamed(port),
             by_route=state.by_route,
-            about=known.get(owners.get(port.host_link, "")),
+            about=known.get(owners.get(port.host_link, "")) if port.inner else None,
         )
         for port in observation.ports
         if _own_port(port, state)

@@ -24,7 +24,7 @@ def find(topology: Topology) -> tuple[Finding, ...]:
 
 def _of(node: Node) -> Iterable[Finding]:
     alike: dict[Nested, list[str]] = {}
-    for port in node.ports:
+    for port in (each for each in node.ports if each.at.inner):
         for nested in nesting.larger(port.at, port.about):
             alike.setdefault(nested, []).append(port.pod)
     for nested, pods in alike.items():
