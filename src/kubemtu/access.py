@@ -52,6 +52,10 @@ _EXEC = (
     f"Also {', '.join(rights.EXEC.verbs)} on {rights.EXEC.resources[0]}, which no role of kubemtu has: whoever has it "
     "can run anything in those pods. See below."
 )
+_PROMETHEUS = (
+    f"Of a Service (NAMESPACE/SERVICE:PORT) also {', '.join(rights.PROXY.verbs)} on {rights.PROXY.resources[0]}, which "
+    "no role of kubemtu has; of a URL nothing more of the cluster."
+)
 _ADMINISTRATOR = (
     "A cluster administrator (cluster-admin): it writes CustomResourceDefinitions, admission policies, cluster roles "
     "and a namespace, and who makes a role must have all that the role gives."
@@ -68,6 +72,7 @@ def commands() -> dict[str, Needs]:
     return {
         "check": Needs(role="view", rules=observe),
         "check --exec": Needs(role="view", rules=observe, note=_EXEC),
+        "check --prometheus": Needs(role="view", rules=observe, note=_PROMETHEUS),
         "check --prove": Needs(role="operator", rules=(*observe, *_MEASURE)),
         "why": Needs(role="operator", rules=(*observe, *_SERVICES, *_MEASURE)),
         "probe": Needs(role="operator", rules=(*observe, *_SERVICES, *_MEASURE)),

@@ -1,5 +1,6 @@
 """By what nodes are looked at that no agent shows: options of several commands, and the sources that they ask for."""
 
+import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from kubemtu.core.text.wording import count, names
 if TYPE_CHECKING:
     from kubemtu.core.snapshot import Snapshot
     from kubemtu.flows.agentless.places import Container
+    from kubemtu.flows.agentless.promql import Prometheus
     from kubemtu.flows.agentless.sources import Source
     from kubemtu.kube.api import Api
 
@@ -27,6 +29,10 @@ class SourceFlags(msgspec.Struct, frozen=True, kw_only=True):
 
     by_exec: bool = False
     pods: tuple[str, ...] = ()  # "namespace/name", to be looked into
+    prometheus: str = ""
+    match: str = ""
+    ca: Path | None = None
+    token_file: Path | None = None
 
     def sources(self, api: "Api") -> "list[Source]":
         """Return them in the order in which they are asked: what shows most of a node comes first."""
@@ -35,15 +41,68 @@ class SourceFlags(msgspec.Struct, frozen=True, kw_only=True):
             from kubemtu.flows.agentless import execs
 
             chosen.append(lambda snapshot, nodes: execs.observe(api, snapshot, nodes))
+        if self.prometheus:
+            from kubemtu.flows.agentless import prometheus
+
+            metrics = self._metrics(api)
+            chosen.append(
+                lambda snapshot, nodes: prometheus.observe(metrics, snapshot, nodes, now=api.now(), match=self.match)
+            )
         return chosen
+
+    def _metrics(self, api: "Api") -> "Prometheus":
+        from kubemtu.flows.agentless import promql
+
+        if promql.SERVICE.fullmatch(self.prometheus):
+            return promql.ByService(api, self.prometheus)
+        return promql.Direct(promql.target(self.prometheus, os.environ, ca=self.ca, token_file=self.token_file))
 
     @property
     def any(self) -> bool:
         """Return whether any was asked for."""
-        return self.by_exec
+        return self.by_exec or bool(self.prometheus)
 
 
 AGENTS = SourceFlags()
+_OPTIONS = (
+    click.option(
+        "--exec",
+        "by_exec",
+        is_flag=True,
+        help="Look at nodes without an agent by read-only commands in pods that run there.",
+    ),
+    click.option(
+        "--exec-pod",
+        "exec_pods",
+        multiple=True,
+        metavar="NAMESPACE/NAME",
+        help="As --exec, and look into this pod as well: at its own end, and at containers and VMs that it runs.",
+    ),
+    click.option(
+        "--prometheus",
+        metavar="URL",
+        default="",
+        help="Take MTUs of nodes without an agent from node_exporter's metrics there; NAMESPACE/SERVICE:PORT asks"
+        " through the API server. A token is read from KUBEMTU_PROMETHEUS_TOKEN.",
+    ),
+    click.option(
+        "--prometheus-match",
+        "match",
+        metavar="MATCHERS",
+        default="",
+        help="Only series of these labels: 'cluster=\"a\"'.",
+    ),
+    click.option(
+        "--prometheus-ca", "ca", type=click.Path(path_type=Path), metavar="FILE", help="Certificates to trust there."
+    ),
+    click.option(
+        "--prometheus-token-file",
+        "token_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Bearer token to show there.",
+    ),
+)
 
 
 def source_flags(command: Callable[P, R]) -> Callable[P, R]:
@@ -52,31 +111,25 @@ def source_flags(command: Callable[P, R]) -> Callable[P, R]:
     def collected(*args: P.args, **kwargs: P.kwargs) -> R:
         pods = kwargs.pop("exec_pods")
         assert isinstance(pods, tuple)
-        kwargs["looking"] = SourceFlags(by_exec=bool(kwargs.pop("by_exec") or pods), pods=pods)
+        given = {name: kwargs.pop(name) for name in SourceFlags.__struct_fields__ if name != "pods"}
+        given["by_exec"] = bool(given["by_exec"] or pods)
+        kwargs["looking"] = msgspec.convert({**given, "pods": pods}, SourceFlags)
         return command(*args, **kwargs)
 
     collected.__name__ = command.__name__
     collected.__doc__ = command.__doc__
     collected.__dict__.update(command.__dict__)  # click keeps the parameters of inner decorators here
-    inside = click.option(
-        "--exec-pod",
-        "exec_pods",
-        multiple=True,
-        metavar="NAMESPACE/NAME",
-        help="As --exec, and look into this pod as well: at its own end, and at containers and VMs that it runs.",
-    )
-    return click.option(
-        "--exec",
-        "by_exec",
-        is_flag=True,
-        help="Look at nodes without an agent by read-only commands in pods that run there.",
-    )(inside(collected))
+    whole: Callable[P, R] = collected
+    for option in reversed(_OPTIONS):
+        whole = option(whole)
+    return whole
 
 
 def of_a_cluster(looking: SourceFlags, source: Path | None, *, show_commands: bool = False) -> None:
     """Raise UsageError for sources that are of a cluster, where saved files are read."""
     if source is not None and (looking.any or show_commands):
         flag = "--show-commands" if show_commands else "--exec-pod" if looking.pods else "--exec"
+        flag = flag if show_commands or looking.by_exec else "--prometheus"
         raise errors.UsageError(f"{flag} looks at a cluster, and --from reads saved files: leave one of them out")
 
 

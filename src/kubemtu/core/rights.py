@@ -37,6 +37,9 @@ EXEC: Final = Rule(resources=("pods/exec",), verbs=("create", "get"))
 """What running a command in a pod needs: a GET opens the WebSocket that carries it and is authorized as `get`, and from
 Kubernetes 1.35 on as `create` too (kubernetes: pkg/features, AuthorizePodWebsocketUpgradeCreatePermission)."""
 
+PROXY: Final = Rule(resources=("services/proxy",), verbs=("get",))
+"""What asking a Service through the API server needs."""
+
 
 def patch(plural: str, *names: str, group: str = "") -> Rule:
     """Return the right to change objects of these names; of any name where none is given."""

@@ -179,6 +179,18 @@ class Api:
 
         return await exec.run(self._wire, place, command, seconds=seconds)
 
+    async def proxied(
+        self, namespace: str, service: str, path: str, parameters: Mapping[str, str], *, seconds: float
+    ) -> bytes:
+        """Return what a Service answers to a GET through the API server; `service` is `[https:]NAME[:PORT]`."""
+        action = Action(verb="get", plural="services", namespace=namespace, name=service, subresource="proxy")
+        address = requests.path("v1", "services", namespace=namespace, name=service, subresource="proxy")
+        request = Request(action=action, path=address + path, parameters=dict(parameters), read_seconds=seconds)
+        answer = await self._wire.request(request, lambda body: {"body": bytes(body)})
+        body = answer["body"]
+        assert isinstance(body, bytes)
+        return body
+
     # Writing
 
     async def create(self, body: Mapping[str, object]) -> Object:
