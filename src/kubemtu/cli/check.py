@@ -38,6 +38,7 @@ FROM = click.option(
     metavar="FILE",
     help="Also write all that was read, for --from.",
 )
+@click.option("--scrub", is_flag=True, help="Save with other names and addresses, which are judged the same.")
 @click.option("-n", "--namespace", metavar="NAME", help="Say nothing of running pods of other namespaces.")
 @click.option("-v", "--verbose", is_flag=True, help="Name every node and every place, however many; so does -o wide.")
 @click.option("--prove", is_flag=True, help="Also measure what the network carries, between all nodes and probe pods.")
@@ -50,6 +51,7 @@ def check(
     source: Path | None,
     nic_mtu: int | None,
     save: Path | None,
+    scrub: bool,
     namespace: str | None,
     prove: bool,
     looking: sourceflags.SourceFlags,
@@ -67,6 +69,8 @@ def check(
 
     if prove and source is not None:
         raise errors.UsageError("--prove measures a cluster, and --from reads saved files: leave one of them out")
+    if scrub and save is None:
+        raise errors.UsageError("--scrub is about what is saved: name a file by --save FILE")
     sourceflags.of_a_cluster(looking, source, show_commands=show_commands)
     if show_commands:
         terminal.write(asyncio.run(sourceflags.commands(flags)).encode())
@@ -76,7 +80,7 @@ def check(
     else:
         snapshot, proven = read(flags, source, looking), None
     if save is not None:
-        observe.save(snapshot, save)
+        observe.save(snapshot, save, scrub=scrub)
     found = decide.check(snapshot, nic_mtu, namespace, proven)
     if output_format in {"text", "wide"}:
         terminal.echo(render.report(found, wrapping.width(), whole=verbose or output_format == "wide"))

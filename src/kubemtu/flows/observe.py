@@ -1,5 +1,6 @@
 """Everything that can be read of a cluster, as one Snapshot: what cannot be read is an entry in it, not an end."""
 
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,15 +10,15 @@ import msgspec
 from kubemtu import files
 from kubemtu.cni import registry
 from kubemtu.core import errors, net
-from kubemtu.core.cluster import policy
-from kubemtu.core.disclosure import objects
+from kubemtu.core.cluster import pods, policy
+from kubemtu.core.disclosure import objects, scrubbing
 from kubemtu.core.objects import NODES, PODS, Object, Want
 from kubemtu.core.packed import Objects, Packed, by_kind
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.core.text import printable
 from kubemtu.flows import shapes
 from kubemtu.kube import api as kube_api
-from kubemtu.kube import mtu, read, records
+from kubemtu.kube import mtu, read, records, shipped
 
 POLICIES = Want(kind=policy.KIND, plural=policy.PLURAL, api_versions=(policy.API_VERSION,))
 _OURS = (NODES, PODS, mtu.NODES, mtu.MIGRATIONS, POLICIES)
@@ -96,17 +97,36 @@ def permitted(snapshot: Snapshot, *whats: str) -> None:
                 raise errors.Forbidden(entry.message)
 
 
-def save(snapshot: Snapshot, path: Path) -> None:
+def save(snapshot: Snapshot, path: Path, *, scrub: bool = False) -> None:
     """Write a snapshot as JSON, readable by its owner only, with no more than the rules need (core.disclosure.objects).
 
-    Raises UsageError when the file cannot be written.
+    `scrub` also replaces names and addresses (core.disclosure.scrubbing), each time by others. Raises UsageError when
+    the file cannot be written.
     """
-    slimmed = msgspec.structs.replace(snapshot, objects=tuple(shapes.slim(one) for one in snapshot.objects))
-    kept = objects.handed(slimmed, (*wants(), *registry.further(snapshot.objects)))
+    kept = reduced(snapshot)
+    if scrub:
+        kept = scrubbed(kept, secrets.token_bytes(32))
     try:
         files.write(path, msgspec.json.format(printable.encode(kept), indent=1) + b"\n")
     except OSError as error:
         raise errors.UsageError(f"{path} cannot be written: {error.strerror or error}; name another file") from error
+
+
+def reduced(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot with no more than the rules need, and without what may be a credential."""
+    slimmed = msgspec.structs.replace(snapshot, objects=tuple(shapes.slim(one) for one in snapshot.objects))
+    return objects.handed(slimmed, (*wants(), *registry.further(snapshot.objects)))
+
+
+def scrubbed(snapshot: Snapshot, key: bytes) -> Snapshot:
+    """Return a reduced snapshot with other names and addresses, which the key decides."""
+    named = {want.namespace for want in (*wants(), *registry.further(snapshot.objects)) if want.namespace}
+    kept = scrubbing.Kept(
+        namespaces=frozenset({"default", shipped.NAMESPACE, *named}),
+        annotations=frozenset(each.rpartition("/")[0] for each in registry.address_annotations()),
+        link_suffix=lambda space, name: pods.link_suffix(pods.Pod(namespace=space, name=name, node="")),
+    )
+    return scrubbing.scrubbed(snapshot, key, kept)
 
 
 def _no_agent(node: str, reason: str) -> Unread:
