@@ -207,3 +207,21 @@ def test_pods_behind_ends_of_other_names_are_counted_and_never_called_right(
     assert main.run(["check", "--from", path, "-o", "json"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert (said["verdict"], said["nodes"][0]["pods"], said["nodes"][0]["unseen"]) == ("incomplete", 0, 3)
+
+
+def test_what_is_scrubbed_replays_as_well_and_names_nobody(
+    saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, again = saved(story(1450, trio(pod=1500))), tmp_path / "again.json"
+    assert main.run(["check", "--from", path, "--save", str(again), "--scrub", "-o", "json"]) == 1
+    first = json.loads(capsys.readouterr().out)
+    assert main.run(["check", "--from", str(again), "-o", "json"]) == 1
+    second = json.loads(capsys.readouterr().out)
+    assert [each["code"] for each in second["findings"]] == [each["code"] for each in first["findings"]]
+    assert [each["name"] for each in second["nodes"]] == ["node-1", "node-2", "node-3"]
+    assert "192.168.77.1" not in again.read_text()
+
+
+def test_scrub_without_a_file_is_a_usage_error(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["check", "--from", saved(story(1450, trio())), "--scrub"]) == 2
+    assert "name a file by --save FILE" in capsys.readouterr().err

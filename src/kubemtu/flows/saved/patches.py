@@ -12,6 +12,7 @@ from kubemtu.core.objects import Object
 _BUILT_IN: Final = frozenset({"", "apps", "batch", "autoscaling", "policy", "extensions"})
 _OPERATIONS: Final = ("add", "replace", "remove", "test", "copy", "move")
 _SAID_MOST = 3
+_NUMBER: Final = re.compile(r"\d{1,6}", re.ASCII)
 
 
 class PatchTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +83,7 @@ def said(operations: list[dict[str, object]]) -> str:
     told = []
     for each in operations[:_SAID_MOST]:
         value = each.get("value")
-        shown = f" {value!r:.40}" if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        shown = f" {value!r}" if _NUMBER.fullmatch(str(value)[:20]) else ""  # of any other nobody knows what it is
         told.append(f"{each['op']} {each['path']:.60}{shown}")
     more = len(operations) - _SAID_MOST
     return "; ".join(told) + (f" and {more} more" if more > 0 else "")
