@@ -1,10 +1,12 @@
-"""Hostile input for the command line: kubeconfigs, exec plug-ins, answers of an API server, files, arguments.
+"""Hostile input for the command line: kubeconfigs, exec plug-ins, answers of an API server, files, arguments, facts.
 
     scripts/fuzz.py [--seed N] [--runs N] [--group NAME] [--only NUMBER]
+    scripts/fuzz.py --group facts --runs 100000   what check --from is given, in every form: half an hour
 
 Each input is carried out by `kubemtu` itself, in a process that does nothing else, and must end in a sentence: no
 traceback, no "bug in kubemtu", no signal, no hang, no control character in what is printed, JSON where JSON was asked
-for, and less than 200 MB. The same seed makes the same inputs. Ends with 1 when one of them did not.
+for, no planted credential in it or in a saved file, at most a second of processor time for facts, and less than 200 MB.
+The same seed makes the same inputs. Ends with 1 when one of them did not.
 """
 
 import argparse
@@ -23,7 +25,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-GROUPS = {"answers": 0.45, "files": 0.25, "kubeconfigs": 0.2, "plugins": 0.04, "arguments": 0.06}
+GROUPS = {"answers": 495, "files": 275, "kubeconfigs": 220, "plugins": 44, "arguments": 66, "facts": 2000}
+FACTS_SECONDS = 1.0  # of processor time, since others may be at work here
+SECRET = "h2$Zm9v@k!~9"  # as scripts/hostile_facts.py plants it
 CASE_SECONDS = 20.0  # of wall time; the limits of the product are a second or two here
 MEGABYTES_MOST = 200
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -34,7 +38,7 @@ def main() -> int:
     """Run all groups, a process each, and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=1100)
+    parser.add_argument("--runs", type=int, help="inputs of the group, or of all groups together")
     parser.add_argument("--group", choices=GROUPS)
     parser.add_argument("--only", type=int)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -44,9 +48,10 @@ def main() -> int:
         return _worker(asked.group, asked.seed, asked.begin, asked.runs)
     began, total, faults = time.monotonic(), 0, 0
     groups = [group for group in GROUPS if asked.group in (None, group)]
+    share = asked.runs / sum(GROUPS[group] for group in groups) if asked.runs else 1
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # a thread waits for a process
         ranges = {
-            group: (0, round(asked.runs * GROUPS[group])) if asked.only is None else (asked.only, asked.only + 1)
+            group: (0, round(share * GROUPS[group])) if asked.only is None else (asked.only, asked.only + 1)
             for group in groups
         }
         running = {group: pool.submit(_all, group, asked.seed, *ranges[group]) for group in groups}
@@ -118,8 +123,11 @@ def _worker(group: str, seed: int, begin: int, end: int) -> int:
         for number in range(begin, end):
             case = hostile.case(group, seed, number, Path(folder))
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+            busy = time.process_time()
             code, out, err, seconds = _carried_out(cli.run, case)
             faults = _faults(case.words, code, out, err)
+            if group == "facts":
+                faults += _of_facts(out + err, Path(folder) / "saved.json", time.process_time() - busy)
             after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
             if after > MEGABYTES_MOST >= before:
                 faults.append(f"takes {after} MB")
@@ -166,6 +174,16 @@ def _faults(words: tuple[str, ...], code: object, out: str, err: str) -> list[st
         except ValueError:
             found.append("prints no JSON")
     return found
+
+
+def _of_facts(said: str, saved: Path, busy: float) -> list[str]:
+    """Return what is wrong besides: a credential that came out, a saved file that holds one, too much work."""
+    kept = saved.read_text("utf-8") if saved.exists() else ""
+    saved.unlink(missing_ok=True)
+    found = [f"works for {busy:.1f} s"] if busy > FACTS_SECONDS else []
+    found += ["prints a credential"] if SECRET in said else []
+    found += ["saves a credential"] if SECRET in kept else []
+    return found + (["saves a control character"] if CONTROL.search(kept) else [])
 
 
 if __name__ == "__main__":

@@ -80,6 +80,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 def case(group: str, seed: int, number: int, folder: Path) -> Case:
     """Make an input of a group."""
     chance = random.Random(f"{group} {seed} {number}")
+    if group == "facts":
+        import hostile_facts  # noqa: PLC0415 - it stands on this one
+
+        return hostile_facts.case(chance, number, folder)
     return {
         "answers": _answers,
         "files": _files,
@@ -161,7 +165,7 @@ def as_json(whole: object) -> bytes:
     return "".join(parts).encode()
 
 
-def _damaged(text: bytes, chance: random.Random) -> bytes:
+def damaged(text: bytes, chance: random.Random) -> bytes:
     """Return a text of which some bytes are others, or which ends early."""
     held = bytearray(text)
     match chance.randrange(4):
@@ -261,7 +265,7 @@ def _files(chance: random.Random, number: int, folder: Path) -> Case:
             body = mutated(snapshot, chance, chance.randrange(1, 4))
             text, suffix = as_json(body), ".json"
         case 1:
-            text, suffix = _damaged(as_json(snapshot), chance), ".json"
+            text, suffix = damaged(as_json(snapshot), chance), ".json"
         case 2:
             body = mutated({"apiVersion": "v1", "kind": "List", "items": _cluster()}, chance, chance.randrange(1, 6))
             text, suffix = as_json(body), chance.choice((".json", ".yaml"))
@@ -270,7 +274,7 @@ def _files(chance: random.Random, number: int, folder: Path) -> Case:
         case _:
             conflist = json.loads(example.rendered(1450))
             text = (
-                as_json(mutated(conflist, chance, 2)) if chance.random() < 0.5 else _damaged(as_json(conflist), chance)
+                as_json(mutated(conflist, chance, 2)) if chance.random() < 0.5 else damaged(as_json(conflist), chance)
             )
             suffix = ".conflist"
     target = folder / f"{number}{chance.choice(('', '', 'ü', chr(0x1B) + ']0;pwn'))}{suffix}"
@@ -394,7 +398,7 @@ def _kubeconfig(chance: random.Random, number: int, folder: Path) -> Case:
             for _ in range(chance.randrange(1, 3)):
                 held[chance.choice(OPTIONAL[part])] = chance.choice((*SCALARS, str(folder / "pipe")))
         text = as_json(whole if part in OPTIONAL else mutated(whole, chance, chance.randrange(1, 4)))
-        path.write_bytes(_damaged(text, chance) if part == "bytes" else text)
+        path.write_bytes(damaged(text, chance) if part == "bytes" else text)
     pipe = folder / "pipe"
     if not pipe.exists():
         os.mkfifo(pipe)
@@ -719,7 +723,7 @@ def _spoiler(
         if how == "status":
             return _status(again.choice((400, 401, 403, 404, 409, 410, 422, 429, 500, 503)), again.choice(SCALARS))
         if how == "bytes":
-            return httpx2.Response(200, content=_damaged(as_json(whole or {"a": 1}), again))
+            return httpx2.Response(200, content=damaged(as_json(whole or {"a": 1}), again))
         return httpx2.Response(200, content=as_json(mutated(whole, again, again.randrange(1, 6))))
 
     return spoil, f"{how} of {place}"
