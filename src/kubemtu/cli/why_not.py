@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import check, kubeflags, output, terminal, wrapping
+from kubemtu.cli import check, kubeflags, output, sourceflags, terminal, wrapping
 from kubemtu.core import errors
 from kubemtu.core.text import printable
 from kubemtu.core.text.wording import names
 
 if TYPE_CHECKING:
     from kubemtu.core.rules.trail import Trail, Waypoint
+    from kubemtu.core.snapshot import Snapshot
 
 SIGNS = {"same": "✓", "differs": "✗", "unknown": "?"}
 COLOURS = {"same": "green", "differs": "red", "unknown": "yellow"}
@@ -24,17 +25,23 @@ NODES_MOST = 20  # that are named without -o json
 @click.argument("node", required=False)
 @check.FROM
 @check.NIC_MTU
+@sourceflags.source_flags
 @output.output_option
 @kubeflags.kube_flags
 def why_not(
-    flags: kubeflags.KubeFlags, node: str | None, source: Path | None, nic_mtu: int | None, output_format: str
+    flags: kubeflags.KubeFlags,
+    looking: sourceflags.SourceFlags,
+    node: str | None,
+    source: Path | None,
+    nic_mtu: int | None,
+    output_format: str,
 ) -> int:
     """Follow the configured MTU on NODE from its key to the pods, and say where it stopped and why.
 
     For "I changed it, and nothing happened". Without NODE, where it stopped on each. Reads only. Exits with 0 when it
     has come all the way, with 1 when it has not, or when that was not seen.
     """
-    trails = _trails(flags, node, source, nic_mtu)
+    trails = _trails(check.read(flags, source, looking), node, nic_mtu)
     if output_format != "text":
         from kubemtu.core.rules.trail import Trails
 
@@ -46,18 +53,21 @@ def why_not(
     return errors.FINE if arrived and trails else errors.FINDINGS
 
 
-def _trails(flags: kubeflags.KubeFlags, node: str | None, source: Path | None, nic_mtu: int | None) -> "list[Trail]":
+def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None) -> "list[Trail]":
     """Return the trail of that node, or of all. Raises UsageError for a node that was not observed."""
     from kubemtu.core.rules import report, trail
     from kubemtu.flows import network
 
-    topology = network.model(check.read(flags, source), nic_mtu)
+    topology = network.model(snapshot, nic_mtu)
     findings = report.judge(topology)
     found = [trail.of(topology, each, findings) for each in topology.nodes if node in {None, each.name}]
     if node is not None and not found:
         known = names(each.name for each in topology.nodes)
         if node in topology.silent:
-            raise errors.Unreachable(f"node {node} was not observed: run the kubemtu agent on it, then ask again")
+            raise errors.Unreachable(
+                f"node {node} was not observed: --exec looks at it by commands in pods that run there, or run the"
+                " kubemtu agent on it"
+            )
         raise errors.UsageError(
             f"there is no node {node[:80]!r}" + (f"; observed were {known}" if known else ", and none was observed")
         )
@@ -97,7 +107,7 @@ def _headline(trail: "Trail", columns: int | None) -> list[str]:
 
 def _each(trails: "Sequence[Trail]", columns: int | None) -> Iterator[str]:
     if not trails:
-        yield "? No node was observed: run the kubemtu agents, or ask with --from."
+        yield "? No node was observed: --exec looks at nodes without an agent, or run the kubemtu agents."
     for trail in trails[:NODES_MOST]:
         yield from _headline(trail, columns)
     if left := trails[NODES_MOST:]:
