@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -164,10 +164,23 @@ class Plugins:
     def _add_calico(self, config: Object, sandbox: _Sandbox) -> str:
         return self._add_routed(sandbox, "cali", _integer(config, "mtu") or _calico_mtu_file() or KERNEL_MTU)
 
+    def update(self, attachments: Iterable[Attachment]) -> None:
+        """Give running pods what new ones get, host ends first, where the plugin's agent does so when it starts.
+
+        As cilium/cilium does from v1.17 on: pkg/mtu/endpoint_updater.go.
+        """
+        chain = load_chain()
+        if chain is None or not chain.plugin.flag("updates"):
+            return
+        device, route = _declared_mtus(chain.plugin)
+        attachments = tuple(attachments)
+        for each in attachments:
+            self._node.set_mtu(each.host_link, device)
+        for each in attachments:
+            self.inside(each.netns, lambda: _resize(device, route))
+
     def _add_declared(self, config: Object, sandbox: _Sandbox) -> str:
-        mtu = int(Path(config.text("mtuFile") or "").read_text())
-        by_route = config.text("limit") == "route"
-        device, route = (KERNEL_MTU, mtu) if by_route else (mtu, None)
+        device, route = _declared_mtus(config)
         return self._add_routed(sandbox, config.text("prefix") or "", device, route)
 
     def _add_routed(self, sandbox: _Sandbox, prefix: str, mtu: int, route_mtu: int | None = None) -> str:
@@ -281,3 +294,18 @@ def _subnet_file() -> dict[str, str]:
     except FileNotFoundError:
         raise AttachFailed(f"loadFlannelSubnetEnv failed: open {SUBNET_FILE}: no such file or directory") from None
     return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def _declared_mtus(config: Object) -> tuple[int, int | None]:
+    """Return what a CNI that is only declared gives a pod's device, and its default route: None for none."""
+    mtu = int(Path(config.text("mtuFile") or "").read_text())
+    less = config.integer("subtracts") or 0
+    by_route = config.text("limit") == "route"
+    return (KERNEL_MTU, mtu) if by_route and not less else (mtu, mtu - less if by_route else None)
+
+
+def _resize(device: int, route: int | None) -> None:
+    """Give the pod whose namespace this is another MTU."""
+    inner = Rtnl()
+    inner.set_mtu("eth0", device)
+    inner.add_route("0.0.0.0/0", "eth0", via=CALICO_GATEWAY, mtu=route)

@@ -18,7 +18,7 @@ from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.node.errors import Refused
 from kubemtu.node.kernel import links
-from kubemtu_lab import attach
+from kubemtu_lab import attach, scene
 from kubemtu_lab.rtnl import Rtnl
 
 VXLAN_HEADERS, VXLAN6_HEADERS = 50, 70  # outer Ethernet, IPv4 or IPv6, UDP, VXLAN: RFC 7348 section 5
@@ -70,6 +70,11 @@ def install_declared(text: str, target: str) -> None:
     """Write a text to its place on the node, as the installer of a CNI that is only declared does."""
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     _write(Path(target), text, 0o644)
+
+
+def with_number(conflist: str, number: str, literal: str) -> str:
+    """Return the configuration with the number in place of its placeholder, with quotes or without."""
+    return conflist.replace(f'"{scene.DECLARED_MTU}"', number if literal == "number" else f'"{number}"')
 
 
 def copy_for_multus() -> None:
@@ -156,8 +161,9 @@ def start_flanneld(rtnl: Rtnl, node: Object, config: str, iface: str, addresses:
     if kind == HOST_GW:
         _write_subnet(net, node, nic.mtu)
         told = {"backend-type": kind, "backend-data": "null", "kube-subnet-manager": "true", "public-ip": public}
-        annotations = {f"{ANNOTATION}/{key}": value for key, value in told.items()}
-        return Flanneld(kind=kind, device=nic.name, device6=None, annotations=annotations, peers={})
+        domain = str(backend.get("domain") or ANNOTATION)
+        annotations = {f"{domain}/{key}": value for key, value in told.items()}
+        return Flanneld(kind=kind, device=nic.name, device6=None, annotations=annotations, peers={}, domain=domain)
     if kind != VXLAN:
         raise ContainerFailed(f"error during creation of backend: the lab has no backend {kind}")
     mtu = outer - VXLAN_HEADERS

@@ -258,10 +258,13 @@ class Kubelet:
                 target = Path(spec.text("args", -1) or "")
                 daemons.install_flannel_cni(await self._mounted(pod, "cni-conf.json"), target)
                 self._poke()
-            case "install-declared":
-                conflist, key, mtu_file = (spec.text("args", place) or "" for place in range(3))
-                daemons.install_declared(await self._mounted(pod, "conflist"), conflist)
-                daemons.install_declared(await self._mounted(pod, key), mtu_file)
+            case _ if spec.get("args", 0) == scene.DECLARED:
+                conflist, source, mtu_file, literal = (spec.text("args", place) or "" for place in range(1, 5))
+                number = await self._declared(pod, source, env)
+                text = await self._mounted(pod, "conflist")
+                daemons.install_declared(daemons.with_number(text, number, literal), conflist)
+                daemons.install_declared(number, mtu_file)
+                await self._on_thread(lambda: self._plugins.update(tuple(self._attached.values())))
                 self._poke()
             case "kube-multus":
                 daemons.copy_for_multus()
@@ -274,6 +277,13 @@ class Kubelet:
                 self.log(pod, spec).write(f"Wrote subnet file to {attach.SUBNET_FILE}", "Running backend.")
                 return self.settings.daemon_seconds if is_restart else 0.0
         return 0.0
+
+    async def _declared(self, pod: Object, source: str, env: Mapping[str, str]) -> str:
+        """Return the number of a CNI that is only declared: its NIC's, its first variable's, or its key's."""
+        if source == "nic":
+            return str(next(each.mtu for each in links.devices(self._rtnl) if each.name == scene.Nic().name))
+        found = next((env[name] for name in source.split(",") if name in env), None)
+        return found if found is not None else await self._mounted(pod, source)
 
     def _poke(self) -> None:
         self._installed.set()

@@ -267,27 +267,40 @@ def _flannel(flannel: scenes.Flannel, *, dual_stack: bool) -> Iterator[Body]:
 
 def _declared(cni: scenes.Declared) -> Iterator[Body]:
     """Return its ConfigMap and its DaemonSet; the overlay between the nodes is built as flanneld builds one."""
-    plugin: Body = {"type": cni.name, "prefix": cni.prefix, "mtuFile": cni.mtu_file}
+    plugin: Body = {"type": cni.plugin or cni.name, "prefix": cni.prefix, "mtuFile": cni.mtu_file}
     plugin["limit"] = "route" if cni.by_route else "device"
-    backend: Body = {"Type": "vxlan", "VNI": cni.vni, "Device": cni.tunnel, "Domain": f"{cni.name}.example"}
+    if cni.subtracts:
+        plugin["subtracts"] = cni.subtracts
+    if cni.updates:
+        plugin["updates"] = True
+    if cni.literal:
+        plugin["mtu"] = scenes.DECLARED_MTU
+    backend: Body = {"Type": "vxlan" if cni.tunnel else "host-gw", "Domain": f"{cni.name}.example"}
+    if cni.tunnel:
+        backend |= {"VNI": cni.vni, "Device": cni.tunnel}
     keys = {
-        cni.key: str(cni.mtu),
+        **dict(cni.data),
+        **({} if cni.variables or cni.follows_nic else {cni.key: str(cni.mtu)}),
         "conflist": json.dumps({"name": cni.name, "cniVersion": "0.3.1", "plugins": [plugin]}, indent=2) + "\n",
         "net-conf.json": json.dumps({"Network": scenes.POD_NETWORKS[0], "Backend": backend}, indent=2) + "\n",
     }
     yield _object("v1", "ConfigMap", cni.config_map, "kube-system", data=keys)
-    install = {
-        "name": "install-declared",
-        "image": f"registry.example/{cni.name}:1",
-        "args": [f"/etc/cni/net.d/10-{cni.name}.conflist", cni.key, cni.mtu_file],
+    source = "nic" if cni.follows_nic else ",".join(cni.variables) or cni.key
+    install: Body = {
+        "name": cni.agent or "install-declared",
+        "image": cni.image or f"registry.example/{cni.name}:1",
+        "args": [scenes.DECLARED, f"/etc/cni/net.d/10-{cni.name}.conflist", source, cni.mtu_file, cni.literal],
     }
+    if cni.variables:
+        install["env"] = [{"name": cni.variables[-1], "value": str(cni.mtu)}]
+    routes: Body = {"name": "kube-flannel", "image": f"registry.example/{cni.name}:1"}
     template: Body = {
         "hostNetwork": True,
-        "initContainers": [install],
-        "containers": [{"name": "kube-flannel", "image": f"registry.example/{cni.name}:1"}],
+        "initContainers": [] if cni.agent else [install],
+        "containers": [install, routes] if cni.agent else [routes],
         "volumes": [{"name": "config", "configMap": {"name": cni.config_map}}],
     }
-    yield daemonsets.daemonset(cni.name, "kube-system", {"k8s-app": cni.name}, template)
+    yield daemonsets.daemonset(cni.daemonset or cni.name, "kube-system", {"k8s-app": cni.name}, template)
 
 
 def _net_conf(kind: str, backend_mtu: int | None, *, dual_stack: bool) -> str:

@@ -71,10 +71,11 @@ class Flannel(msgspec.Struct, frozen=True, kw_only=True, tag="flannel"):
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True, tag="declared"):
-    """A CNI that is nothing but this declaration: routed veths, one VXLAN device, one number in one ConfigMap.
+    """A CNI that is nothing but this declaration: routed veths, a VXLAN device or none, and one number.
 
     Its DaemonSet has a container that writes the plugin's configuration and the number to each node; the plugin gives
-    pods veths of that MTU, or, limited by route, veths of 1500 and a default route of that MTU.
+    pods veths of that MTU, or, limited by route, veths of 1500 and a default route of that MTU. With `subtracts` the
+    number is the underlay's: veths have it, and default routes so many bytes less.
     """
 
     name: str  # of the DaemonSet, of its configuration on the node (10-NAME.conflist), and of the plugin
@@ -82,10 +83,20 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, tag="declared"):
     key: str = "mtu"  # the ConfigMap's, which holds the pods' MTU
     mtu: int
     prefix: str  # of the host ends of its pods' veths
-    tunnel: str  # name of the VXLAN device
-    vni: int
+    tunnel: str = ""  # name of the VXLAN device; empty: nodes route pods' packets to each other as they are
+    vni: int = 1
     mtu_file: str  # absolute path on the node
     by_route: bool = False
+    subtracts: int = 0
+    daemonset: str = ""  # its name, where it is not `name`
+    plugin: str = ""  # the type of the plugin, where it is not `name`
+    data: tuple[tuple[str, str], ...] = ()  # what else the ConfigMap holds
+    agent: str = ""  # the container that configures the node; empty: an init container of no real one's name
+    image: str = ""  # of that container
+    variables: tuple[str, ...] = ()  # of that container: the first that is set holds the number, and no ConfigMap
+    follows_nic: bool = False  # the number is what the NIC has when that container starts
+    updates: bool = False  # that container gives running pods the number as well, host ends first
+    literal: Literal["", "number", "text"] = ""  # how the plugin's configuration holds the number, beside the file
 
 
 Cni = Canal | Flannel | Declared
@@ -295,4 +306,6 @@ API_PORT = 6443
 SERVICE_ADDRESS = "10.43.0.1"  # of the Service default/kubernetes: the first of the service network
 KUBECONFIG = "/etc/kubernetes/kubelet.conf"  # on every node: the kubelet's own, by the control plane's address
 IN_CLUSTER = "/etc/kubernetes/in-cluster.conf"  # on every node: by the address of the Service, as pods have it
+DECLARED = "declared"  # first argument of the container that configures a node for a CNI that is only declared
+DECLARED_MTU = "__DECLARED_MTU__"  # in the configuration of its plugin
 EXEC_IMAGE = "lab/exec"  # the image of containers whose command is a program of this machine

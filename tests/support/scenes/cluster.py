@@ -102,9 +102,9 @@ class Step(msgspec.Struct, frozen=True, rename="camel"):
     """One step of a plan's JSON."""
 
     type: str
-    path: list[str] = []
-    before: str | int | None = None
-    after: str | int | None = None
+    path: list[str | int] = []
+    before: str | int | dict[str, str] | None = None
+    after: str | int | dict[str, str] | None = None
 
     def __str__(self) -> str:
         if self.type != "edit":
@@ -125,7 +125,7 @@ class Planned(msgspec.Struct, frozen=True, rename="camel"):
         return [str(step) for step in self.steps]
 
 
-def stretch(before: str | int | None, after: str | int | None) -> tuple[str, str]:
+def stretch(before: object, after: object) -> tuple[str, str]:
     """Return what is taken out and put in, word by word and without blanks: one stretch, whatever is between."""
     if before is None or after is None or not before or not after:
         return repr(before), repr(after)

@@ -1,0 +1,118 @@
+"""Pod networks of others, put together in the lab with too large an MTU, changed while their pods talk, and taken back.
+
+Cilium's pods are limited by their routes: before v1.17 only those are changed, from then on its own agents change
+devices and routes when they restart, while the pods are pinned. The AWS VPC CNI holds its number as
+text. Pods of kindnet follow their node's NIC, which was made smaller under them.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+from tests.support import declared
+from tests.support.scenes.cluster import Cluster
+from tests.support.scenes.datagrams import send
+from tests.support.scenes.places import ALL_PODS
+
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import connect
+from kubemtu_lab.cluster import Lab
+from kubemtu_lab.demo import story
+from kubemtu_lab.scene import Declared, HandSet, Nic, Scene, nodes
+
+pytestmark = pytest.mark.lab
+PODS = ("pod-1a", "pod-1b", "pod-2a", "pod-2b")
+NODES = ("node-1", "node-2")
+TOO_LARGE = f"MTU101 error: nodes node-1 and node-2, 4 pods: {ALL_PODS}"
+
+
+def scene(name: str, cni: Declared, nic: int = 1500, later: int | None = None) -> Scene:
+    faults = tuple(HandSet(node=node, links="eth0", mtu=later) for node in NODES if later is not None)
+    return Scene(name=name, summary=name, nodes=nodes(2, 2, Nic(mtu=nic)), cni=cni, faults=faults, agents=True)
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, can_make_labs: None) -> Iterator[Cluster]:
+    with Lab.up(request.param, f"kmtest-{os.getpid()}-{request.param.name}") as lab:
+        found = Cluster(lab)
+        yield found
+        found.close()
+
+
+def apply_under_traffic(cluster: Cluster) -> story.StoryRow:
+    async def measured() -> story.StoryRow:
+        async with kube_api.Api(connect.settings(str(cluster.lab.kubeconfig), None)) as api:
+
+            async def change() -> None:
+                ended = await asyncio.to_thread(cluster.apply)
+                assert ended.code == 0, ended.err
+
+            return await story.measured(cluster.lab, api, change)
+
+    return asyncio.run(measured())
+
+
+CILIUM_CASES = [
+    pytest.param(scene("cilium-16", declared.CILIUM, nic=1450), 1500, id="v1.16"),
+    pytest.param(scene("cilium-18", declared.CILIUM_THAT_UPDATES, nic=1450), 1450, id="v1.18"),
+]
+
+
+@pytest.mark.parametrize(("cluster", "device"), CILIUM_CASES, indirect=["cluster"])
+def test_cilium(cluster: Cluster, device: int) -> None:
+    as_deployed = ["MTU119 error: ConfigMap kube-system/cilium-config, data.mtu", TOO_LARGE]
+    now = cluster.settle(as_deployed)
+    assert (now.cni, now.encapsulation, now.recommended_mtu, now.current) == ("cilium", "vxlan", 1400, [1450])
+    assert cluster.plan().lines == ["live", "mtu: 1500 -> 1450", "rollout", "live"]
+    counted = apply_under_traffic(cluster)
+    assert counted.udp_sent > 0
+    assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
+    assert counted.pods_restarted == 0
+    assert cluster.healthy().current == [1400]
+    for pod in PODS:
+        assert cluster.links(pod)["eth0"] == device
+        assert "mtu 1400" in cluster.ip(pod, "route", "show", "default")
+    assert {mtu for name, mtu in cluster.links("node-1").items() if name.startswith("lxc")} == {device}
+    assert cluster.plan().lines == []
+    assert send(cluster, "pod-1a", "pod-2a", 1351, 1450) == {"sent": 50, "refused": 50, "answered": 50}
+    ended = cluster.run("rollback", "--yes")
+    assert ended.code == 0, ended.err
+    cluster.settle(as_deployed)
+    assert {cluster.links(pod)["eth0"] for pod in PODS} == {1500}
+
+
+@pytest.mark.parametrize("cluster", [scene("aws", declared.AWS)], indirect=True)
+def test_aws(cluster: Cluster) -> None:
+    place = "DaemonSet kube-system/aws-node, spec.template.spec.containers[0].env[0].value, AWS_VPC_ENI_MTU"
+    as_deployed = [f"MTU119 error: {place}", TOO_LARGE]
+    now = cluster.settle(as_deployed)
+    assert (now.cni, now.variant, now.recommended_mtu, now.current) == ("aws-vpc-cni", "v1.19.2", 1500, [9001])
+    assert cluster.plan().lines[0] == cluster.plan().lines[-1] == "live"
+    counted = apply_under_traffic(cluster)
+    assert counted.udp_sent > 0
+    assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
+    assert counted.pods_restarted == 0
+    assert cluster.healthy().current == [1500]
+    assert '"mtu": "1500"' in cluster.lab.exec("node-1", ["cat", "/etc/cni/net.d/10-aws.conflist"]).stdout
+    assert cluster.plan().lines == []
+    ended = cluster.run("rollback", "--yes")
+    assert ended.code == 0, ended.err
+    cluster.settle(as_deployed)
+    assert '"mtu": "9001"' in cluster.lab.exec("node-1", ["cat", "/etc/cni/net.d/10-aws.conflist"]).stdout
+
+
+@pytest.mark.parametrize("cluster", [scene("kindnet", declared.KINDNET, later=1450)], indirect=True)
+def test_kindnet(cluster: Cluster) -> None:
+    born = "MTU119 error: nodes node-1 and node-2, /etc/cni/net.d/10-kindnet.conflist"
+    as_deployed = [born, TOO_LARGE]
+    now = cluster.settle(as_deployed)
+    assert (now.cni, now.recommended_mtu, now.current) == ("kindnet", 1450, [1500])
+    assert cluster.plan().lines == ["live", "rollout", "live"]
+    counted = apply_under_traffic(cluster)
+    assert counted.udp_sent > 0
+    assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
+    assert counted.pods_restarted == 0
+    assert cluster.healthy().current == [1450]
+    assert '"mtu": 1450' in cluster.lab.exec("node-1", ["cat", "/etc/cni/net.d/10-kindnet.conflist"]).stdout
+    assert cluster.plan().lines == []

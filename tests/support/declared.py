@@ -1,0 +1,58 @@
+"""Real pod networks as the lab plays them: what their agents write to a node, and what their plugins give a pod.
+
+The objects are theirs as far as an MTU goes; the programs are the lab's. What they do is taken from their sources,
+which the modules of `kubemtu.cni` name.
+"""
+
+import msgspec
+
+from kubemtu_lab.scene import Declared
+
+CILIUM = Declared(
+    name="cilium",
+    config_map="cilium-config",
+    mtu=1500,
+    prefix="lxc",
+    tunnel="cilium_vxlan",
+    vni=2,
+    mtu_file="/run/cilium/mtu",
+    by_route=True,
+    subtracts=50,
+    plugin="cilium-cni",
+    data=(
+        ("enable-ipv4", "true"),
+        ("identity-allocation-mode", "crd"),
+        ("routing-mode", "tunnel"),
+        ("tunnel-protocol", "vxlan"),
+    ),
+    agent="cilium-agent",
+    image="quay.io/cilium/cilium:v1.16.19",
+)
+"""Base 1500: devices of 1500, default routes of 1450."""
+CILIUM_THAT_UPDATES = msgspec.structs.replace(CILIUM, image="quay.io/cilium/cilium:v1.18.12", updates=True)
+"""From v1.17 on the agent gives running pods a new base as well."""
+AWS = Declared(
+    name="aws",
+    config_map="amazon-vpc-cni",
+    mtu=9001,
+    prefix="eni",
+    mtu_file="/run/aws-node/mtu",
+    daemonset="aws-node",
+    plugin="aws-cni",
+    agent="aws-node",
+    image="amazon-k8s-cni:v1.19.2",
+    variables=("POD_MTU", "AWS_VPC_ENI_MTU"),
+    literal="text",
+)
+KINDNET = Declared(
+    name="kindnet",
+    config_map="kindnet-config",
+    mtu=1500,
+    prefix="veth",
+    mtu_file="/run/kindnet/mtu",
+    plugin="ptp",
+    agent="kindnet-cni",
+    image="kindest/kindnetd:v20250214",
+    follows_nic=True,
+    literal="number",
+)
