@@ -49,7 +49,7 @@ OBJECTS = [planted(want.kind, want.api_versions[0], want.name or "any", want.nam
     planted("Secret", "v1", "s", "kube-system"),
     planted("MachineConfig", "x/v1", "m", None),
 ]
-CANAL = {
+CANAL: dict[str, object] = {
     "apiVersion": "v1",
     "kind": "ConfigMap",
     "metadata": {"name": "canal-config", "namespace": "kube-system"},
