@@ -9,7 +9,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src/kubemtu"
 WORDS = re.compile(
-    r"flannel|calico|\bcali\b|canal|cilium|felix|tigera|weave|\bantrea|kube-?ovn|ovnkube|\bcni0\b",
+    r"flannel|calico|\bcali\b|canal|cilium|felix|tigera|weave|\bantrea|kube-?ovn|ovnkube|kube-router|\bcni0\b",
     re.IGNORECASE,
 )
 CITATION = re.compile(r"\b(?:projectcalico/calico|flannel-io/flannel|cilium/cilium)\b(?:#\d+|:\s+[\w./{},-]+)?")

@@ -30,6 +30,12 @@ ROWS = [
     ("antrea-0.13.yaml", "antrea", rf"{ANTREA}-0d1e2f3a4b, antrea-agent.conf: '' -> 'defaultMTU: 1300\n'"),
     ("kube-ovn-1.8.yaml", "kube-ovn", "DaemonSet kube-system/kube-ovn-cni, 6: 'None' -> '--mtu=1300'"),
     ("openshift-3.yaml", "openshift", "ConfigMap openshift-node/node-config-compute, node-config.yaml: '45' -> '30'"),
+    (
+        "kube-router-1400.yaml",
+        "kube-router",
+        "ConfigMap kube-system/kube-router-cfg, cni-conf.json: '4' -> '3'",
+    ),
+    ("weave.yaml", "weave", "DaemonSet kube-system/weave-net, value: '37' -> '00'"),
     ("ovn-kubernetes.yaml", "ovn-kubernetes", "ConfigMap ovn-kubernetes/ovn-config, mtu: '4' -> '3'"),
 ]
 

@@ -56,6 +56,7 @@ READ: list[tuple[str, str, str, str, int | None, int | None, list[str]]] = [
     ("antrea.yaml", "antrea", "encap", "geneve", None, None, []),
     ("antrea-ipsec.yaml", "antrea", "encap", "gre in ipsec", None, None, []),
     ("antrea-0.13.yaml", "antrea", "encap", "geneve", None, None, []),
+    ("kube-router.yaml", "kube-router", "auto-mtu", "none (ipip between networks)", None, None, []),
     ("kube-ovn-0.9.yaml", "kube-ovn", "geneve", "geneve", None, None, []),
     ("kube-ovn-1.8.yaml", "kube-ovn", "geneve", "geneve", None, None, []),
     ("cilium.yaml", "cilium", "version not known", "vxlan + wireguard", None, None, ["MTU117"]),

@@ -259,6 +259,35 @@ kind: DaemonSet
 metadata: {name: ovnkube-node, namespace: ovn-kubernetes}
 spec: {template: {spec: {containers: [{name: c, image: "o:1", env: [{name: OVN_MTU, value: "1400"}]}]}}}
 """
+KUBE_ROUTER = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: kube-router-cfg, namespace: kube-system}
+data: {cni-conf.json: '{"plugins": [{"type": "bridge", "mtu": 1400}]}'}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: kube-router, namespace: kube-system}
+spec:
+  template:
+    spec:
+      initContainers: [{name: install-cni, image: "k:v1", command: [cp, a, b]}]
+      containers:
+      - name: kube-router
+        image: "k:v1.5.0"
+        args: [--run-router=true, --auto-mtu=false, --overlay-type=full, --overlay-encap=fou]
+        env: [{name: KUBE_ROUTER_CNI_CONF_FILE, value: /etc/cni/net.d/10-k.conflist}]
+"""
+WEAVE = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: weave-net, namespace: kube-system}
+spec:
+  template:
+    spec:
+      containers:
+      - {name: weave, image: "w:2.8.1", env: [{name: WEAVE_MTU, value: "1376"}, {name: WEAVE_PASSWORD, value: x}]}
+"""
 WHOLE = {
     "kindnet": FOLLOWED % "kindnet",
     "gke": FOLLOWED % "netd",
@@ -275,6 +304,8 @@ WHOLE = {
     "openshift": OPENSHIFT,
     "sdn": SDN,
     "ovn": OVN,
+    "kube-router": KUBE_ROUTER,
+    "weave": WEAVE,
 }
 JUNK = st.one_of(
     st.none(),

@@ -33,6 +33,7 @@ MANIFESTS = {
     "antrea.yaml": "cnis/antrea.yml",
     "antrea-ipsec.yaml": "cnis/antrea-ipsec.yml",
     "antrea-0.13.yaml": "cnis/antrea-v0.13.0.yml",
+    "kube-router.yaml": "cnis/kuberouter-kubeadm-kuberouter.yaml",
     "kube-ovn-0.9.yaml": "cnis/kubeovn-v0.9.0.yaml",
     "kube-ovn-1.8.yaml": "cnis/kubeovn-v1.8.0.yaml",
     "aws.yaml": "aws-k8s-cni.yaml",

@@ -1,16 +1,10 @@
-"""Pod networks that are recognised, so that they can be named, and that no module reads; and their keys for `calc`."""
-
-from kubemtu.cni.knowledge import CalcKey, Knowledge
-
-VXLAN, GENEVE, WIREGUARD, IPIP, NONE = ("vxlan",), ("geneve",), ("wireguard",), ("ipip",), ()
+"""Pod networks that are recognised, so that they can be named and that no module reads."""
 
 # What each is known by: a DaemonSet, a ConfigMap, or the type of the first plugin of a node's CNI configuration.
 NAMES = {
     "cilium-config": "Cilium, chained behind another CNI that makes the pods' interfaces",
     "cilium-cni": "Cilium",
     "ovn-k8s-cni-overlay": "OVN-Kubernetes",
-    "kube-router": "kube-router",
-    "weave-net": "Weave Net",
 }
 OPERATORS = {
     "AmazonVPC": ("the AWS VPC CNI", "DaemonSet kube-system/aws-node"),
@@ -18,16 +12,3 @@ OPERATORS = {
     "AzureVNET": ("the Azure CNI", "DaemonSet kube-system/azure-cns"),
 }
 """What spec.cni.type of the Tigera operator's Installation names where Calico only adds policy."""
-
-KNOWLEDGE = Knowledge(
-    calc_keys=(
-        CalcKey(
-            "kube-router",
-            "ConfigMap kube-system/kube-router-cfg",
-            'cni-conf.json "mtu"',
-            "pod",
-            (IPIP, NONE),
-            note="read only with --auto-mtu=false",
-        ),
-    )
-)

@@ -20,11 +20,13 @@ from kubemtu.cni import (
     gke,
     kindnet,
     kubeovn,
+    kuberouter,
     multus,
     openshift,
     others,
     ovnkubernetes,
     reference,
+    weave,
 )
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.protocol import Cni
@@ -46,6 +48,8 @@ CNIS: dict[str, Cni] = {
     aws.NAME: aws,
     "openshift": openshift,
     "ovn-kubernetes": ovnkubernetes,
+    "kube-router": kuberouter,
+    "weave": weave,
     gke.NAME: gke,
     kindnet.NAME: kindnet,
     azure.NAME: azure,
@@ -191,7 +195,7 @@ def further(read: Iterable[objects.Object]) -> tuple[objects.Want, ...]:
 
 def knowledge() -> tuple[Knowledge, ...]:
     """Return what each module declares, in their order, and what is known of pod networks that none reads."""
-    return (*(cni.KNOWLEDGE for cni in CNIS.values()), others.KNOWLEDGE, multus.KNOWLEDGE)
+    return (*(cni.KNOWLEDGE for cni in CNIS.values()), multus.KNOWLEDGE)
 
 
 def ports() -> net.PortRules:
