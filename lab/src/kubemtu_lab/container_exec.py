@@ -5,7 +5,8 @@ later mounts below them show), the fields of `limits.Limits`, and `open`, paths 
 is; `image` is the root folder of an unpacked image, `tools` the programs of one that is none (image_tools.Tools);
 `hidden` are folders of the node that are empty for it, `own_network` says that /sys must show another network than the
 node's. It has the machine's files otherwise, or the image's, in a mount namespace and under a root folder of its own,
-so that paths such as /host/run can be there. Stands alone and imports little, as `enter` does.
+so that paths such as /host/run can be there; the processes of the node it sees in /proc. Stands alone and imports
+little, as `enter` does; a kubelet, which has Python running, forks and calls `be`.
 """
 
 # ruff: noqa: PTH101, PTH102, PTH103, PTH112, PTH114, PTH115, PTH116, PTH118, PTH120, PTH123, PTH211, S606
@@ -197,19 +198,25 @@ def become(user: int, group: int) -> None:
 
 
 def main() -> None:
-    """Unshare, mount, give up what must be given up, execute; say on the descriptor `report` why that cannot be."""
-    told, command = json.loads(sys.argv[1]), sys.argv[2:]
-    report = told.get("report")
-    if report is not None:
-        os.environ.pop("LC_CTYPE", None)  # this interpreter's own (PEP 538)
-        os.set_inheritable(report, False)  # what reads it sees its end once the program runs
+    """Unshare, mount, give up what must be given up, execute."""
+    execute(json.loads(sys.argv[1]), sys.argv[2:])
+
+
+def be(told: "dict[str, Any]", command: list[str], environment: "dict[str, str]", report: int) -> None:
+    """Become the program, in a process that was just forked; say on a descriptor why that cannot be.
+
+    What reads the descriptor sees its end once the program runs.
+    """
+    os.set_inheritable(report, False)
+    os.environ.clear()
+    os.environ.update(environment)
     try:
         execute(told, command)
     except OSError as error:
-        if report is None:
-            raise
         os.write(report, os.fsencode(f"{error.errno or 0} {error.strerror or error}"))
-        sys.exit(127)
+    except Exception as bug:
+        os.write(report, os.fsencode(f"0 {bug!r}"))
+    os._exit(127)
 
 
 def execute(told: "dict[str, Any]", command: list[str]) -> None:

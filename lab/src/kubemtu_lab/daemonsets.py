@@ -35,7 +35,7 @@ def of(name: Name, version: str) -> Iterator[Body]:
                 ],
                 "securityContext": {"runAsUser": 65534, "runAsGroup": 65534},
             }
-            template["volumes"] = [of_node("sys", "/sys"), of_node("root", "/")]
+            template |= {"hostPID": True, "volumes": [of_node("sys", "/sys"), of_node("root", "/")]}
         case "kube-vip":
             container |= {"image": "ghcr.io/kube-vip/kube-vip:v0.8.9", "args": ["manager"]}
     yield daemonset(name, "kube-system", {"k8s-app": name}, template)

@@ -221,8 +221,8 @@ class Kubelet:
         account = volumes.written_account(pod.body)
         kinds, name = self.settings.images, pod.host_name()
         place = programs.Place(container=container, kinds=kinds, own_network=own_network, host_name=name)
-        argv, environment = programs.beside(place, argv, account, self.image)
-        pid, ended = await self._processes.start(argv, environment, files, self._inside(pod.body))
+        become = programs.beside(place, argv, account, self.image)
+        pid, ended = await self._processes.fork(become, files, self._inside(pod.body))
 
         def kill() -> None:
             with contextlib.suppress(ProcessLookupError):

@@ -59,8 +59,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a command sees that is executed in a container, besides its volumes."""
 
-    report: int
-    """A descriptor of the command's, on which "ERRNO SENTENCE" is written where it cannot be executed."""
     tools: image_tools.Tools | None = None
     """The programs of the image; None for the machine's."""
     hidden: tuple[str, ...] = ()
@@ -95,15 +93,27 @@ def command(
     limits: Limits,
     environment: Mapping[str, str],
     image: images.Image | None = None,
-    view: View | None = None,
 ) -> list[str]:
     """Return the command that runs a program with these folders and limits; the program itself where it has none.
 
     With an image it sees the image's files, and of the node's what is mounted.
     """
-    if not mounts and limits == Limits() and image is None and view is None:
+    if not mounts and limits == Limits() and image is None:
         return argv
-    told = msgspec.to_builtins(limits) | {"mounts": msgspec.to_builtins(mounts)}
+    told = orders(argv, mounts, limits, environment, image)
+    return [sys.executable, "-I", "-S", str(_PROGRAM), msgspec.json.encode(told).decode(), *argv]
+
+
+def orders(
+    argv: list[str],
+    mounts: Sequence[Mount],
+    limits: Limits,
+    environment: Mapping[str, str],
+    image: images.Image | None = None,
+    view: View | None = None,
+) -> dict[str, object]:
+    """Return what `container_exec` is told of a program."""
+    told: dict[str, object] = msgspec.to_builtins(limits) | {"mounts": msgspec.to_builtins(mounts)}
     told |= msgspec.to_builtins(view) if view is not None else {}
     if image is not None:
         told["image"] = image.root
@@ -111,7 +121,7 @@ def command(
         pass  # all of it belongs to everybody
     elif limits.user or _may_not_pass(limits):
         told["open"] = _needed(argv[0], environment)
-    return [sys.executable, "-I", "-S", str(_PROGRAM), msgspec.json.encode(told).decode(), *argv]
+    return told
 
 
 def _may_not_pass(limits: Limits) -> bool:

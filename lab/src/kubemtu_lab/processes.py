@@ -29,9 +29,18 @@ class Processes:
 
         Returns its pid and the future exit code, negative for a signal. Raises OSError when it cannot be run.
         """
+        return await self._start(lambda: _spawn(argv, env, files), inside)
+
+    async def fork(
+        self, become: Callable[[], None], files: Mapping[int, File], inside: Inside
+    ) -> tuple[int, asyncio.Future[int]]:
+        """Fork a process that `become` makes a program, as `start`: without Python's start, twice as fast."""
+        return await self._start(lambda: _fork(become, files), inside)
+
+    async def _start(self, make: Callable[[], int], inside: Inside) -> tuple[int, asyncio.Future[int]]:
         self._starting += 1
         try:
-            pid = await inside(lambda: _spawn(argv, env, files))
+            pid = await inside(make)
         finally:
             self._starting -= 1
         future: asyncio.Future[int] = self._loop.create_future()
@@ -79,3 +88,19 @@ def _spawn(argv: Sequence[str], env: Mapping[str, str], files: Mapping[int, File
     return os.posix_spawnp(
         argv[0], list(argv), dict(env), file_actions=actions, setsid=True, setsigdef=[signal.SIGPIPE]
     )
+
+
+def _fork(become: Callable[[], None], files: Mapping[int, File]) -> int:
+    """Fork a process; it does nothing that waits for another thread of this one, for it has none of them."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.setsid()
+        for place, file in files.items():
+            os.dup2(os.open(file, os.O_RDWR) if isinstance(file, str) else file, place)
+        become()
+    finally:
+        os._exit(127)

@@ -4,12 +4,13 @@ The container's own is begun so, and what is executed beside it. A container tha
 files could be shared: it has those that its image would have.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from kubemtu.core.objects import Object
-from kubemtu_lab import commands, containers, filesystem, image_tools, images, limits, volumes
+from kubemtu_lab import commands, container_exec, containers, filesystem, image_tools, images, limits, volumes
 
 _OF_THE_MACHINE = frozenset({"PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV"})
 """Variables that a program from an image has from the image alone."""
@@ -24,18 +25,24 @@ def program(
     env: Mapping[str, str],
     account: volumes.Mount | None,
     own_image: images.Image | None,
-    view: limits.View | None = None,
 ) -> Program:
     """Return how a program runs in a container; `own_image` is kubemtu's, where the scene names one.
 
     Raises RootRefused.
     """
+    mounts, environment, image = _given(pod, spec, env, account, own_image)
+    return limits.command(argv, mounts, limits.of(pod, spec, image), environment, image), environment
+
+
+def _given(
+    pod: Object, spec: Object, env: Mapping[str, str], account: volumes.Mount | None, own_image: images.Image | None
+) -> tuple[list[volumes.Mount], dict[str, str], images.Image | None]:
     mounts = volumes.mounts(pod, spec) + ([account] if account else [])
     environment = containers.program_environment(pod, env)
     image = own_image if containers.is_ours(spec) else None
     if image is not None:
         environment = {key: environment[key] for key in environment if key not in _OF_THE_MACHINE} | image.environment
-    return limits.command(argv, mounts, limits.of(pod, spec, image), environment, image, view), environment
+    return mounts, environment, image
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,20 +55,23 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     host_name: str
 
 
-def beside(place: Place, argv: list[str], account: volumes.Mount | None, own_image: images.Image | None) -> Program:
-    """Return how a command is executed in a container that runs; why it cannot be is told on `commands.REPORT`.
+def beside(
+    place: Place, argv: list[str], account: volumes.Mount | None, own_image: images.Image | None
+) -> Callable[[], None]:
+    """Return what makes a forked process a command in a container that runs; why it cannot is told on `REPORT`.
 
     Raises RootRefused.
     """
-    container = place.container
-    view = limits.View(report=commands.REPORT, own_network=place.own_network)
+    container, pod = place.container, place.container.pod
     played = not container.is_program()
-    if played:
-        kind = image_tools.kind_of(container.spec, place.kinds)
-        tools = image_tools.tools(kind) if kind else None
-        hidden = () if kind else tuple(str(each) for each in filesystem.OWN_FOLDERS)
-        view = msgspec.structs.replace(view, tools=tools, hidden=hidden)
-    command, environment = program(container.pod, container.spec, argv, container.env, account, own_image, view)
+    kind = image_tools.kind_of(container.spec, place.kinds) if played else None
+    view = limits.View(
+        own_network=place.own_network,
+        tools=image_tools.tools(kind) if kind else None,
+        hidden=tuple(str(each) for each in filesystem.OWN_FOLDERS) if played and not kind else (),
+    )
+    mounts, environment, image = _given(pod, container.spec, container.env, account, own_image)
+    orders = limits.orders(argv, mounts, limits.of(pod, container.spec, image), environment, image, view)
     if played:
         environment = {"PATH": image_tools.PATH, "HOME": "/root", "HOSTNAME": place.host_name} | dict(container.env)
-    return command, environment
+    return functools.partial(container_exec.be, orders, argv, environment, commands.REPORT)

@@ -3,7 +3,7 @@
 import re
 
 from kubemtu_lab.api.errors import no_such_path
-from kubemtu_lab.api.resources import VERBS, Object, Resource
+from kubemtu_lab.api.resources import PODS, VERBS, Object, Resource
 from kubemtu_lab.api.store import Store
 
 KUBERNETES = "v1.32.4"
@@ -53,6 +53,9 @@ def resources(store: Store, name: str, served: str) -> Object:
     for each in here:
         listed.append(_entry(each, each.plural, list(VERBS)) | _names(each))
         listed += [_entry(each, f"{each.plural}/{name}", verbs) for name, verbs in _subresources(each)]
+        if each == PODS:
+            listed.append(_entry(each, "pods/exec", ["create", "get"]) | {"kind": "PodExecOptions"})
+            listed.append(_entry(each, "pods/log", ["get"]))
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": here[0].api_version, "resources": listed}
 
 

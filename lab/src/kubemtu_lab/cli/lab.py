@@ -50,6 +50,13 @@ def _mtu(_context: click.Context, parameter: click.Parameter, value: int | None)
 )
 @click.option("--agents/--no-agents", default=None, help="Run the kubemtu agent on every node.")
 @click.option("--probes/--no-probes", default=None, help="Run a kubemtu probe on every node, and the agents with it.")
+@click.option(
+    "--daemon",
+    "daemons",
+    multiple=True,
+    type=click.Choice(["kube-proxy", "node-exporter", "kube-vip"]),
+    help="Run one more pod in the host's network on every node, with what is in its image.",
+)
 @click.option("--image", metavar="FOLDER", help="Run kubemtu's pods from an unpacked image, as scripts/image makes it.")
 @click.option("--name", help="Name of the lab; default: the scene's.")
 def up(
@@ -65,6 +72,7 @@ def up(
     daemon_seconds: float | None,
     agents: bool | None,
     probes: bool | None,
+    daemons: "tuple[Literal['kube-proxy', 'node-exporter', 'kube-vip'], ...]",
     image: str | None,
     name: str | None,
 ) -> None:
@@ -90,6 +98,7 @@ def up(
         found = found.replace(daemon_seconds=daemon_seconds)
     if probes is not None:
         found = found.replace(probes=probes, agents=probes or found.agents)
+    found = found.replace(daemons=tuple(dict.fromkeys((*found.daemons, *daemons))))
     if image is not None:
         found = found.replace(image=str(images.load(image).folder))
     if agents is not None:
