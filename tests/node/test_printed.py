@@ -149,7 +149,7 @@ def test_what_node_show_prints_is_the_kernels_both_ends(rig: Rig) -> None:
     assert [facts[0][-1], facts[1][2]] == [1500, 1450]
     assert seen.links == truth.links
     assert set(seen.routes) == set(truth.routes)
-    assert seen.errors == ()
+    assert seen.errors == ("show: a pin is left on the node: 198.51.100.0/24 dev eth0 mtu lock 1300",)
 
 
 def test_uplinks_are_those_that_the_kernel_looks_up(rig: Rig) -> None:
@@ -161,3 +161,19 @@ def test_uplinks_are_those_that_the_kernel_looks_up(rig: Rig) -> None:
     assert {(way.device, way.mtu, way.route_mtu) for way in seen.uplinks} == {
         (way.device, way.mtu, way.route_mtu) for way in truth.uplinks
     }
+
+
+@pytest.mark.parametrize("tool", ["ip a", "ip -d a", "ip -j -d a"])
+def test_with_all_namespaces_both_ends_are_the_kernels(rig: Rig, tool: str) -> None:
+    run("ip", "-n", rig.pods[0], "link", "set", "eth0", "mtu", "1320")
+    truth = kernels(rig)
+    texts = [printed(rig, *tool.split()), printed(rig, "ip", "route")]
+    texts += [f"netns: {pod}\n{run('ip', 'netns', 'exec', pod, *tool.split())}" for pod in rig.pods]
+    seen = observation.observed("node-1", outputs.parse("\n".join(texts)), peers=(), rules=rig.rule)
+    facts = [(port.host_link, port.host_mtu, port.pod_link, port.pod_index, port.pod_mtu) for port in seen.ports]
+    assert facts == [
+        (port.host_link, port.host_mtu, port.pod_link, port.pod_index, port.pod_mtu) for port in truth.ports
+    ]
+    assert [port.addresses for port in seen.ports] == [port.addresses for port in truth.ports]
+    assert [port.netns for port in seen.ports] == rig.pods
+    assert facts[0][-1] == 1320

@@ -64,6 +64,8 @@ def test_any_lines_are_read_or_said(lines: list[str]) -> None:
 
 @given(st.lists(JSON, max_size=4))
 @example([{"ifindex": 1, "ifname": "a", "mtu": 1, "linkinfo": [], "flags": "UP", "addr_info": {}}])
+@example([{"dst": "default", "table": [], "type": {}, "dev": []}])
+@example([{"ifname": [], "mtu": [], "link": {}, "addr_info": [{"family": [], "local": {}, "prefixlen": []}]}])
 @example([{"dst": "default", "dev": None, "nexthops": [None, {}], "metrics": [[]]}])
 def test_any_json_is_read_or_said(value: list[object]) -> None:
     seen = ip_json.parse(json.dumps(value))

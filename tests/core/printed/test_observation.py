@@ -178,3 +178,61 @@ def test_names_and_mtus_that_no_link_can_have_are_left_out() -> None:
     assert shown.ports == ()
     assert len(shown.remarks) == 4
     assert not Output().says
+
+
+ALL_NAMESPACES = f"""\
+root@node-1:~# ip -d a
+{LINKS}
+root@node-1:~# ip -all netns exec ip -d a
+
+netns: cni-1
+1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN group default qlen 1000
+    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00 promiscuity 0
+3: eth0@if5: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450 qdisc noqueue state UP group default qlen 1000
+    link/ether 0e:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff link-netnsid 0 promiscuity 0
+    veth
+    inet 10.42.1.7/32 scope global eth0
+4: docker0: <BROADCAST,MULTICAST,UP> mtu 1500 qdisc noqueue state DOWN group default
+    link/ether 0e:00:00:00:00:02 brd ff:ff:ff:ff:ff:ff promiscuity 0
+    bridge forward_delay 1500
+
+netns: cni-2
+3: eth0@if99: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1400 qdisc noqueue state UP group default qlen 1000
+    link/ether 0e:00:00:00:00:03 brd ff:ff:ff:ff:ff:ff link-netnsid 0 promiscuity 0
+    veth
+"""
+
+
+def test_pods_ends_are_known_where_their_namespaces_were_printed() -> None:
+    node = seen(ALL_NAMESPACES, ROUTES)
+    (port,) = node.ports
+    assert (port.netns, port.host_link, port.host_mtu) == ("cni-1", "cali1", 8951)
+    assert (port.pod_link, port.pod_index, port.pod_mtu, port.addresses) == ("eth0", 3, 1450, ("10.42.1.7",))
+    assert port.others == ("docker0",)
+    assert [(device.name, device.mtu) for device in port.inner] == [("docker0", 1500)]
+    assert {link.name: link.mtu for link in node.links} == {"eth0": 9001, "eth1": 1500, "cali1": 8951, "veth2": 1500}
+    assert node.errors == ()
+
+
+@pytest.mark.parametrize(
+    ("command", "known"),
+    [
+        ("root@node-1:~# ip netns exec cni-1 ip a", True),
+        ("root@node-1:~# ip -n cni-1 addr", True),
+        ("# nsenter -t 4711 -n ip a", True),
+        ("+ nsenter --target 4711 --net ip a", True),
+        ("root@node-1:~# nsenter -t 1 -n ip a", False),
+        ("root@node-1:~# ip a", False),
+    ],
+)
+def test_a_command_in_the_prompt_tells_whose_namespace_it_is(command: str, known: bool) -> None:
+    inside = (
+        "3: eth0@if5: <BROADCAST,UP> mtu 1450 qdisc noqueue state UP group default\n    link/ether x link-netnsid 0\n"
+    )
+    node = seen(f"{LINKS}\n{command}\n{inside}")
+    assert [port.pod_mtu for port in node.ports] == [1450 if known else None]
+    link = node.link("eth0")
+    assert link is not None
+    assert link.mtu == 9001
+    twice = [each for each in node.errors if each.startswith("0.txt: eth0 has MTU 1450 here and 9001 further above")]
+    assert len(twice) == (0 if known else 1)

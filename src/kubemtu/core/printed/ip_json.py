@@ -19,6 +19,8 @@ BEGIN = re.compile(r"^[^\S\n]*(?=[\[{])", re.MULTILINE)
 UNNAMED = re.compile(r'"metrics":\s*\[\s*\d[^\]{"]*\]')  # numbers alone
 LINK_KEYS = frozenset({"ifindex", "ifname"})
 ROUTE_KEYS = frozenset({"dst"})
+MAIN = ("main", "254", 254)  # no sets: what is asked for in them may be a list
+FAMILIES = ("inet", "inet6")
 OUTER_IPV6 = ("group6", "remote6", "local6")
 
 
@@ -137,7 +139,7 @@ def _addresses(entry: Mapping[str, object], line: int, remarks: Remarks) -> Iter
         found = addresses.address(device, each.get("local", each.get("address")), _number(each.get("prefixlen")))
         if found is not None:
             yield found
-        elif each.get("family") in {"inet", "inet6"}:
+        elif each.get("family") in FAMILIES:
             said = values.quoted(each.get("local"))
             remarks.add(f"{values.quoted(name)} has {said}, which is no address", line)
 
@@ -149,7 +151,7 @@ def _routes(entries: Sequence[Mapping[str, object]], remarks: Remarks) -> list[n
         if "cache" in entry or "lladdr" in entry or "state" in entry:
             remarks.add("an answer of `ip route get`, and what `ip neigh` prints, is no route: it was not used")
             continue
-        if entry.get("type", "unicast") != "unicast" or entry.get("table", "main") not in {"main", "254", 254}:
+        if entry.get("type", "unicast") != "unicast" or entry.get("table", "main") not in MAIN:
             continue
         via = _mapping(entry.get("via"))
         hops = entry.get("nexthops")

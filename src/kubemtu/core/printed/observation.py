@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from kubemtu.core import net
+from kubemtu.core import inner, net
 from kubemtu.core.printed import values
 from kubemtu.core.printed.uplinks import uplinks
 from kubemtu.core.printed.values import Output
@@ -50,13 +50,14 @@ def _ports(known: Output, rule: net.Ports) -> Iterator[net.PodPort]:
     """Yield the pod ports: those whose both ends somebody saw, and of the others the host's end."""
     seen = {port.host_link: port for port in known.ports}
     routed = _routed(known.routes)
+    ends = _ends(known.inside)
     for link in known.links:
         if (port := seen.get(link.name)) is not None:
             yield msgspec.structs.replace(
                 port, host_index=link.index or port.host_index, pod_index=link.peer_index or 0, bridge=link.master
             )
         elif rule.covers(_as_port(link) if link.name in known.endless and not link.kind else link):
-            yield net.PodPort(
+            port = net.PodPort(
                 netns=known.namespaces.get(link.name, ""),
                 inode=0,
                 host_link=link.name,
@@ -68,6 +69,36 @@ def _ports(known: Output, rule: net.Ports) -> Iterator[net.PodPort]:
                 bridge=link.master,
                 addresses=tuple(routed.get(link.name, ())),
             )
+            end = ends.get((link.index, port.pod_index))
+            yield _whole(port, *end) if end is not None else port
+
+
+def _ends(inside: Mapping[str, Output]) -> Mapping[tuple[int, int], tuple[str, Output, net.Link]]:
+    """Return the pods' ends that were printed in their namespaces, by both indexes: that of the host's end is its own.
+
+    Two nodes may have the same pair, but not two veths of one node.
+    """
+    return {
+        (link.peer_index, link.index): (name, output, link)
+        for name, output in inside.items()
+        for link in output.links
+        if link.kind == "veth" and link.peer_index is not None and link.peer_netnsid is not None
+    }
+
+
+def _whole(port: net.PodPort, name: str, output: Output, end: net.Link) -> net.PodPort:
+    """Return a port with its pod's own end, as it was printed in the pod's namespace."""
+    own = [each.text for each in output.addresses if each.device == end.name and each.routed]
+    return msgspec.structs.replace(
+        port,
+        netns=name,
+        pod_link=end.name,
+        pod_mtu=end.mtu,
+        addresses=tuple(own) or port.addresses,
+        routes=tuple(route for route in output.routes if route.device == end.name),
+        others=tuple(sorted({link.name for link in output.links} - {"lo", end.name})),
+        inner=inner.devices(output.links, end),
+    )
 
 
 def _as_port(link: net.Link) -> net.Link:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
+import msgspec
+
 from kubemtu.core.printed import addresses, ifconfig, ip_json, ip_routes, ip_text, values
 from kubemtu.core.printed.addresses import PrintedRoute
 from kubemtu.core.printed.values import Address, Output, PrintedLink, Remarks
@@ -14,9 +16,14 @@ LINE_MOST = 65_536  # characters of a line of text; JSON stands in one line
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 PROMPT = re.compile(r"\[?(?:[\w.-]++@([\w.-]++)[^#$%>]{0,200}+[#$%>] |[#$%+>] |[^\s#$]++[#$] )(.*)")
 COMMAND = re.compile(
-    r"(?:sudo |busybox )*+(?:\S*/)?(?:ip(?: -\S+)*+ [a-z]|ifconfig\b|route\b|netstat\b|hostname\b)|## |==|---|```"
+    r"(?:sudo |busybox )*+(?:\S*/)?(?:ip(?: -\S+)*+ [a-z]|ifconfig\b|route\b|netstat\b|hostname\b|nsenter\b)"
+    r"|## |==|---|```"
 )
 BRIEF = re.compile(r"\S+\s+(?:UP|DOWN|UNKNOWN|LOWERLAYERDOWN|DORMANT|TESTING|NOTPRESENT)(?:\s|$)")
+OF_NAMESPACE = re.compile(r"netns: (\S+)\s*$")  # ip/ipnetns.c prints it with -all, above what runs there
+IN_NAMESPACE = re.compile(
+    r"\bnetns exec (\S+) |\bip -n(?:etns)? (\S+) |\bnsenter (?!.*(?:-t|--target[ =]) ?1 )(.*-n.*)"
+)
 TALOS = re.compile(r"NODE\s+NAMESPACE\s+TYPE\s+ID\s+VERSION\b")
 NO_TALOS_MTUS = "`talosctl get` shows no MTUs in a table: `talosctl get links -o yaml` does"
 MANIFEST = re.compile(r"(?:apiVersion|kind):")
@@ -54,31 +61,45 @@ def recognise(text: str) -> Literal["ip", "ip -j", ""]:
     return ""
 
 
+class _Space(msgspec.Struct):
+    """What was printed in one network namespace."""
+
+    links: list[PrintedLink] = msgspec.field(default_factory=list)
+    addresses: list[Address] = msgspec.field(default_factory=list)
+    routes: list[PrintedRoute] = msgspec.field(default_factory=list)
+    others: list[Output] = msgspec.field(default_factory=list)
+
+    def output(self, remarks: Remarks) -> Output:
+        """Return it as an output."""
+        led = addresses.routes(self.routes, remarks)
+        first = values.output(self.links, routes=led, addresses=self.addresses, remarks=remarks)
+        return values.together([first, *self.others]) if self.others else first
+
+
 def parse(text: str) -> Output:
     """Read all outputs in a text: JSON and text, of links, addresses and routes, one after another.
 
-    What was not understood is in the remarks, with its line. Nothing is raised.
+    What was printed in a namespace by `ip -all netns exec` or `ip netns exec NAME` is that namespace's. What was not
+    understood is in the remarks, with its line. Nothing is raised.
     """
     remarks = Remarks()
-    links: list[PrintedLink] = []
-    found: list[Address] = []
-    routes: list[PrintedRoute] = []
-    others: list[Output] = []
-    for kind, lines in _parts(text, remarks):
+    spaces = {"": _Space()}
+    for space, kind, lines in _parts(text, remarks):
+        into = spaces.setdefault(space, _Space())
         match kind:
             case "links" | "ifconfig":
                 read = ip_text.links if kind == "links" else ifconfig.links
                 more, held = read(lines, remarks)
-                links += more
-                found += held
+                into.links += more
+                into.addresses += held
             case "routes":
-                routes += ip_routes.routes(lines, remarks)
+                into.routes += ip_routes.routes(lines, remarks)
             case "table":
-                routes += ip_routes.table(lines, remarks)
+                into.routes += ip_routes.table(lines, remarks)
             case "json":
-                others.append(ip_json.parse("\n".join(line for _, line in lines), line=lines[0][0]))
-    first = values.output(links, routes=addresses.routes(routes, remarks), addresses=found, remarks=remarks)
-    return values.together([first, *others]) if others else first
+                into.others.append(ip_json.parse("\n".join(line for _, line in lines), line=lines[0][0]))
+    inside = {name: space.output(Remarks()) for name, space in spaces.items() if name}
+    return msgspec.structs.replace(spaces[""].output(remarks), inside=inside)
 
 
 def host(text: str) -> str:
@@ -92,9 +113,13 @@ def host(text: str) -> str:
     return ""
 
 
-def _parts(text: str, remarks: Remarks) -> Iterator[tuple[Kind, list[tuple[int, str]]]]:
-    """Cut a text into outputs: each begins at a line that only its tool prints, and goes on with what belongs to it."""
+def _parts(text: str, remarks: Remarks) -> Iterator[tuple[str, Kind, list[tuple[int, str]]]]:
+    """Cut a text into outputs: each begins at a line that only its tool prints, and goes on with what belongs to it.
+
+    Each comes with the namespace in which it was printed; empty is the node's own.
+    """
     kind: Kind | None = None
+    space = ""
     lines: list[tuple[int, str]] = []
     for number, line in _lines(text):
         begins = _kind(line)
@@ -102,17 +127,33 @@ def _parts(text: str, remarks: Remarks) -> Iterator[tuple[Kind, list[tuple[int, 
             begins = None
         if begins is None and (kind is None or not _goes_on(kind, line)):
             if kind is not None:
-                yield kind, lines
+                yield space, kind, lines
             kind, lines = None, []
-            _note(number, line, remarks)
+            named = _space(line)
+            if named is None:
+                _note(number, line, remarks)
+            else:
+                space = named
         elif begins is not None and begins != kind:
             if kind is not None:
-                yield kind, lines
+                yield space, kind, lines
             kind, lines = begins, [(number, line)]
         else:
             lines.append((number, line))
     if kind is not None:
-        yield kind, lines
+        yield space, kind, lines
+
+
+def _space(line: str) -> str | None:
+    """Return the namespace in which what follows was printed, empty for the node's own; None: the line says nothing."""
+    if (header := OF_NAMESPACE.match(line)) is not None:
+        return header[1]
+    prompt = PROMPT.match(line)
+    command = prompt[2] if prompt is not None else line
+    if not COMMAND.match(command):
+        return None
+    inside = IN_NAMESPACE.search(command)
+    return (inside[1] or inside[2] or inside[3]) if inside is not None else ""
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

@@ -56,6 +56,8 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the namespace that the other end of a link is in, by the link's name, where it is printed."""
     ports: tuple[net.PodPort, ...] = ()
     """Pod ports whose both ends somebody saw."""
+    inside: Mapping[str, "Output"] = {}
+    """What was printed in other network namespaces of the node, by their names."""
     undetailed: frozenset[str] = frozenset()
     """Names of the links whose kind was not printed: it is inferred, or empty."""
     endless: frozenset[str] = frozenset()
@@ -68,7 +70,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def says(self) -> bool:
         """False when nothing of it can be used."""
-        return bool(self.links or self.routes or self.addresses or self.ports)
+        return bool(self.links or self.routes or self.addresses or self.ports or self.inside)
 
 
 class PrintedLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +211,7 @@ def joined(outputs: Iterable[tuple[str, Output]]) -> Output:
     endless: set[str] = set()
     ports: dict[str, net.PodPort] = {}
     namespaces: dict[str, str] = {}
+    inside: dict[str, Output] = {}
     routes: dict[net.Route, frozenset[Lack]] = {}  # with what no output that has it shows
     addresses: dict[Address, None] = {}
     remarks = Remarks()
@@ -217,6 +220,7 @@ def joined(outputs: Iterable[tuple[str, Output]]) -> Output:
         for route in each.routes:
             routes[route] = routes.get(route, each.lacks) & each.lacks
         namespaces |= each.namespaces
+        inside = {**each.inside, **inside}
         addresses |= dict.fromkeys(each.addresses)
         ports = {port.host_link: port for port in each.ports} | ports
         for sentence in each.remarks:
@@ -242,6 +246,7 @@ def joined(outputs: Iterable[tuple[str, Output]]) -> Output:
         addresses=tuple(addresses),
         namespaces=namespaces,
         ports=tuple(ports.values()),
+        inside=inside,
         undetailed=frozenset(undetailed),
         endless=frozenset(endless),
         lacks=frozenset(lacks),
