@@ -100,6 +100,11 @@ def test_names_keep_what_they_hold_and_sentences_do_not() -> None:
         "- ip - ip",
         "1: a: <",
         "default default ",
+        'node_network_mtu_bytes{device="a"',
+        'device="a",',
+        "/sys/class/net/",
+        "netns: ",
+        "nsenter -n ",
     ],
 )
 def test_what_repeats_without_end_takes_steps_in_proportion(line: str) -> None:

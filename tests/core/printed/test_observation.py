@@ -20,8 +20,8 @@ LINKS = """\
     link/ether ee:ee:ee:ee:ee:ee brd ff:ff:ff:ff:ff:ff link-netnsid 2
 """
 BY_NAME = (
-    "pod ports were told by their names alone (cali1), because busybox ip, iproute2 before 3.12 and ifconfig show no "
-    "other ends: `ip -d link` of iproute2 does"
+    "pod ports were told by their names alone (cali1), because busybox ip, iproute2 before 3.12, ifconfig and "
+    "node_exporter show no other ends: `ip -d link` of iproute2 does"
 )
 ROUTES = """\
 default via 10.20.0.1 dev eth0 proto dhcp src 10.20.0.11 metric 100

@@ -122,7 +122,7 @@ def _gaps(known: Output, ports: Sequence[net.PodPort], ways: Sequence[net.Uplink
     if by_name:
         yield (
             f"pod ports were told by their names alone ({wording.names(by_name)}), because busybox ip, iproute2 before "
-            "3.12 and ifconfig show no other ends: `ip -d link` of iproute2 does"
+            "3.12, ifconfig and node_exporter show no other ends: `ip -d link` of iproute2 does"
         )
     default = any(route.destination == "default" for route in known.routes)
     bound = any(link.vxlan is not None and link.vxlan.lower for link in known.links)

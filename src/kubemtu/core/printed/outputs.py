@@ -6,11 +6,11 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.core.printed import addresses, ifconfig, ip_json, ip_routes, ip_text, values
+from kubemtu.core.printed import addresses, ifconfig, ip_json, ip_routes, ip_text, mtus, sysfs, values
 from kubemtu.core.printed.addresses import PrintedRoute
 from kubemtu.core.printed.values import Address, Output, PrintedLink, Remarks
 
-Kind = Literal["links", "ifconfig", "routes", "table", "json"]
+Kind = Literal["links", "ifconfig", "routes", "table", "json", "sysfs"]
 LOOK_MOST = 400  # lines that are looked at for the first one that a tool prints
 LINE_MOST = 65_536  # characters of a line of text; JSON stands in one line
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
@@ -35,7 +35,8 @@ NO_MTUS = "`ip -br` shows no MTUs: `ip -d link` does"
 SIGN = re.compile(
     r"^\s*[0-9]{1,10}: .{1,80}<[A-Z_,-]*>.* mtu |^[0-9]{1,10}: \S+ +inet6? |\sLink encap:|^\S+: flags=[0-9]+<"
     r"|^Kernel IP(?:v6)? routing|^(?:default|[0-9a-fA-F.:]+(?:/[0-9]+)?) (?:\x1b\[[0-9;]*m)?(?:via|dev) "
-    r"|^\S+ {2,}(?:UP|DOWN|UNKNOWN) {2,}|^NODE +NAMESPACE +TYPE +ID ",
+    r"|^\S+ {2,}(?:UP|DOWN|UNKNOWN) {2,}|^NODE +NAMESPACE +TYPE +ID |^/sys/class/net/|^# HELP node_"
+    r"|^node_network_mtu_bytes\{",
     re.MULTILINE,
 )
 """What stands in an output of text, whatever its file is called; `recognise` says it for sure."""
@@ -43,6 +44,8 @@ SIGN = re.compile(
 
 def recognise(text: str) -> Literal["ip", "ip -j", ""]:
     """Say whether a text is an output of `ip`, `ifconfig` or `route` ("ip"), JSON of `ip -j`, or neither ("")."""
+    if mtus.METRICS.search(text, 0, LINE_MOST) or mtus.METRIC.search(text, 0, LINE_MOST):
+        return "ip"
     for count, (_, line) in enumerate(_lines(text)):
         kind = _kind(line)
         if MANIFEST.match(line):
@@ -82,6 +85,8 @@ def parse(text: str) -> Output:
     What was printed in a namespace by `ip -all netns exec` or `ip netns exec NAME` is that namespace's. What was not
     understood is in the remarks, with its line. Nothing is raised.
     """
+    if mtus.METRICS.search(text, 0, LINE_MOST) or mtus.METRIC.search(text, 0, LINE_MOST):
+        return mtus.of_metrics(text)
     remarks = Remarks()
     spaces = {"": _Space()}
     for space, kind, lines in _parts(text, remarks):
@@ -96,6 +101,12 @@ def parse(text: str) -> Output:
                 into.routes += ip_routes.routes(lines, remarks)
             case "table":
                 into.routes += ip_routes.table(lines, remarks)
+            case "sysfs":
+                told = "\n".join(line for _, line in lines)
+                if "/ifindex:" in told:
+                    into.others.append(sysfs.parse(told))
+                else:
+                    into.links += mtus.of_files(lines, remarks)
             case "json":
                 into.others.append(ip_json.parse("\n".join(line for _, line in lines), line=lines[0][0]))
     inside = {name: space.output(Remarks()) for name, space in spaces.items() if name}
@@ -173,6 +184,8 @@ def _kind(line: str) -> Kind | None:
     first = line[:1]
     if not first or first.isspace():
         return "links" if first and ip_text.HEAD.match(line) else None
+    if first == "/" and line.startswith(sysfs.FOLDER):
+        return "sysfs"
     if first == "[" and line.lstrip("[ \t")[:1] in {"{", "]", ""}:
         return "json"
     if ip_text.HEAD.match(line) or ip_text.ADDRESS.match(line):
@@ -187,6 +200,8 @@ def _kind(line: str) -> Kind | None:
 def _goes_on(kind: Kind, line: str) -> bool:
     if kind == "json":
         return line[:1] in set(' \t[]{}",') or not line
+    if kind == "sysfs":
+        return line.startswith(sysfs.FOLDER)
     if kind == "table":
         words = line.split()
         return len(words) >= 7 and "dev" not in words
