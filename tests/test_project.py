@@ -34,6 +34,7 @@ def test_the_cnis_are_asked_from_the_most_particular_to_the_least() -> None:
         "ovn-kubernetes",
         "kube-router",
         "weave",
+        "kubenet",
         "gke",
         "kindnet",
         "azure-cni",
