@@ -25,17 +25,15 @@ def test_every_command_can_be_loaded_and_says_what_it_does() -> None:
 
 
 def test_the_cnis_are_asked_from_the_most_particular_to_the_least() -> None:
-    first = ["canal", "calico", "cilium", "flannel"]  # each has signs of those behind it
+    first = ["canal", "aws-vpc-cni", "gke", "calico", "cilium", "flannel"]  # each has signs of those behind it
     rest = [
         "antrea",
         "kube-ovn",
-        "aws-vpc-cni",
         "openshift",
         "ovn-kubernetes",
         "kube-router",
         "weave",
         "kubenet",
-        "gke",
         "kindnet",
         "azure-cni",
     ]

@@ -284,3 +284,34 @@ def test_where_another_cni_is_chained_behind_it(snapshot: Reading) -> None:
         "data": {"cni-chaining-mode": "aws-cni", "routing-mode": "native"},
     }
     assert read(snapshot(agent(), yaml.safe_dump(chained))).pod_mtu == 9001
+
+
+def test_the_value_of_the_chart(snapshot: Reading) -> None:
+    whole = snapshot(agent(metadata={"annotations": {"meta.helm.sh/release-name": "aws-vpc-cni"}}))
+    (value,) = [key for key in aws.KNOWLEDGE.values_keys if key.suits(read(whole))]
+    assert (value.path, value.number(decide.plan(whole, 1400, 1500)[0], read(whole))) == (("env", "POD_MTU"), 1400)
+    assert not [key for key in aws.KNOWLEDGE.values_keys if key.suits(read(snapshot(agent())))]
+
+
+def test_calico_that_only_adds_policy(snapshot: Reading) -> None:
+    """As aws/amazon-vpc-cni-k8s had it in config/master/calico.yaml: calico-node without a ConfigMap."""
+    calico = {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "calico-node", "namespace": "kube-system"},
+        "spec": {"template": {"spec": {"containers": [{"name": "calico-node", "image": "calico/node:v3.13.4"}]}}},
+    }
+    assert read(snapshot(agent(), yaml.safe_dump(calico))).pod_mtu == 9001
+
+
+def test_one_that_no_node_runs(snapshot: Reading) -> None:
+    """As Cilium's guide for ENIs leaves it, with a node selector that no node has."""
+    body = yaml.safe_load(agent()) | {"status": {"desiredNumberScheduled": 0}}
+    other = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "cilium-config", "namespace": "kube-system"},
+        "data": {"routing-mode": "native", "ipam": "eni"},
+    }
+    whole = snapshot(yaml.safe_dump(body), yaml.safe_dump(other), nodes=(node(None),))
+    assert registry.recognise(whole).name == "cilium"

@@ -450,3 +450,20 @@ def test_a_lone_patch(snapshot: Reading) -> None:
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cilium-config", "namespace": "kube-system"}}
     (finding,) = read(snapshot(yaml.safe_dump({**body, "data": {"mtu": "1400"}}))).findings
     assert (finding.code, "this is a patch" in finding.message) == ("MTU117", True)
+
+
+def test_the_value_of_the_chart_counts_as_the_key_does(snapshot: Reading) -> None:
+    body = yaml.safe_load(config(**VXLAN, **WIREGUARD, mtu="1500"))
+    body["metadata"]["annotations"] = {"meta.helm.sh/release-name": "cilium"}
+    whole = snapshot(yaml.safe_dump(body), agent("v1.17.3"))
+    (value,) = [key for key in cilium.KNOWLEDGE.values_keys if key.suits(read(whole))]
+    assert (value.path, value.number(decide.plan(whole, 1300, 1450)[0], read(whole))) == (("MTU",), 1430)
+
+
+@pytest.mark.parametrize(("version", "warned"), [("v1.16.19", 0), ("v1.17.0", 1), ("v1.18.12", 1), ("v1.19.0", 0)])
+def test_secondary_networks_that_a_restart_resizes(snapshot: Reading, version: str, warned: int) -> None:
+    beside = msgspec.structs.replace(pod("1", 1500, 1450), others=("net1",))
+    for port, expected in ((beside, warned), (pod("1", 1500, 1450), 0)):
+        seen = node(nic=1400, host=1500, pods=(port,))
+        plan, _ = decide.plan(snapshot(config(**VXLAN, mtu="1500"), agent(version), nodes=(seen,)))
+        assert sum("cilium/cilium#37824" in warning for warning in plan.warnings) == expected

@@ -17,6 +17,7 @@ from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import NODES, Object, Want
+from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "aws-vpc-cni"
@@ -47,6 +48,11 @@ KNOWLEDGE = Knowledge(
         ),
     ),
     calc_keys=(CalcKey("AWS VPC CNI", f"DaemonSet {NAMESPACE}/{AGENT}", POD, "pod", ((),)),),
+    values_keys=(
+        ValuesKey(  # aws/amazon-vpc-cni-k8s: charts/aws-vpc-cni/values.yaml, whose env is quoted by its template
+            form="helm-values", path=("env", POD), counts="pod", file="values of the chart aws-vpc-cni", owner="Helm"
+        ),
+    ),
     words=("aws-node", "aws-cni"),
     edited=(rights.patch("daemonsets", AGENT, group="apps"),),
 )
@@ -67,9 +73,12 @@ class AwsParsed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(snapshot: Snapshot) -> cni_state.CniState | None:
-    """Describe the AWS VPC CNI, or return None when there is no DaemonSet aws-node."""
+    """Describe the AWS VPC CNI, or return None when there is no DaemonSet aws-node, or one that no node runs.
+
+    Who puts another network in its place often leaves it there, for nodes of a label that none has.
+    """
     agent = snapshot.find("DaemonSet", AGENT, NAMESPACE)
-    if agent is None:
+    if agent is None or (not snapshot.offline and agent.get("status", "desiredNumberScheduled") == 0):
         return None
     out: list[Finding] = list(kubelet.findings(snapshot))
     variables = environment.held(agent, AGENT, out)

@@ -17,6 +17,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import NODES, Want
+from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "cilium"
@@ -72,6 +73,11 @@ KNOWLEDGE = Knowledge(
         CalcKey("Cilium", _CONFIG_MAP, "mtu", "base", _STACKS, cilium_mtu.stack_subtracts, NAME),
         CalcKey("Cilium, RKE2", _CHART, "MTU", "base", _STACKS, cilium_mtu.stack_subtracts, NAME),
     ),
+    values_keys=(
+        ValuesKey(  # cilium/cilium: install/kubernetes/cilium/values.yaml, templates/cilium-configmap.yaml
+            form="helm-values", path=("MTU",), counts="base", file="values of the chart cilium", owner="Helm"
+        ),
+    ),
     words=("cilium",),
     edited=(
         rights.patch("configmaps", cilium_config.CONFIG_MAP),
@@ -123,6 +129,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         ports=KNOWLEDGE.ports[0],
         plugin_mtus=_born(pod_mtu, key, bases, base),
         pod_networks=cilium_config.pod_networks(parts.config),
+        cautions=_cautions(version, snapshot),
         owner=owner,
         ipv6=cilium_config.has_ipv6(parts.config),
         findings=tuple(dict.fromkeys((*out, *owned))),
@@ -246,6 +253,19 @@ def _detected(parts: CiliumParts, said: CiliumBase, bases: dict[str, int], snaps
             )
         )
     return out
+
+
+def _cautions(version: cilium_mtu.Version | None, snapshot: Snapshot) -> tuple[str, ...]:
+    """Say where an agent that restarts resizes what is not Cilium's own (cilium/cilium#37824)."""
+    beside = any(port.others for node in snapshot.nodes for port in node.ports)
+    if version is None or not cilium_mtu.FOLLOWS_SINCE <= version < cilium_mtu.OWN_ONLY_SINCE or not beside:
+        return ()
+    number = ".".join(map(str, version))
+    said = (
+        f"Agents of Cilium {number} give every veth inside a pod the new MTU when they restart, those of secondary"
+        " networks as well (cilium/cilium#37824, mended in v1.19): look at those pods afterwards."
+    )
+    return (said,)
 
 
 def _which_version(parts: CiliumParts, mode: Mode) -> Finding:

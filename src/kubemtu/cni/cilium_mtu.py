@@ -19,6 +19,7 @@ BOTH_COUNTED_SINCE = (1, 14, 7)  # cilium/cilium#30329
 MODES_SINCE = (1, 14, 0)  # routing-mode and tunnel-protocol; before it the key tunnel (cilium/cilium#24561)
 TUNNEL_KEY_UNTIL = (1, 15, 0)
 FOLLOWS_SINCE = (1, 17, 0)  # cilium/cilium#34314: the agent gives running pods a new MTU by itself
+OWN_ONLY_SINCE = (1, 19, 0)  # cilium/cilium#46028: no longer those of secondary networks, too
 
 # Nothing bounds the padding: packets come to cilium_wg0 past its routes (cilium/cilium#23917).
 PADDING = Header("WireGuard padding", 15, "drivers/net/wireguard/send.c calculate_skb_padding")

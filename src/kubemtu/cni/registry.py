@@ -1,6 +1,7 @@
 """The pod networks that kubemtu knows, in the order in which they are looked for.
 
-The order matters: canal has Calico's and flannel's signs, and both have signs of their own.
+The order matters: canal has Calico's and flannel's signs, and both have signs of their own; and Calico may only add
+policy to the network of a cloud.
 """
 
 import re
@@ -41,18 +42,18 @@ T = TypeVar("T")
 
 CNIS: dict[str, Cni] = {
     "canal": canal,
-    "calico": calico,
+    aws.NAME: aws,
+    gke.NAME: gke,
+    "calico": calico,  # which may only add policy to those before it
     "cilium": cilium,
     "flannel": flannel,
     "antrea": antrea,
     "kube-ovn": kubeovn,
-    aws.NAME: aws,
     "openshift": openshift,
     "ovn-kubernetes": ovnkubernetes,
     "kube-router": kuberouter,
     "weave": weave,
     "kubenet": kubenet,
-    gke.NAME: gke,
     kindnet.NAME: kindnet,
     azure.NAME: azure,
     reference.NAME: reference,  # files of nodes, and nothing else

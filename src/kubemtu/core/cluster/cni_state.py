@@ -62,6 +62,7 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     nic_names: tuple[str, ...] = ()  # NICs that the configuration names; empty: by route
     nic_key: str = ""  # where they are named, for messages
     nic_reader: str = ""  # what reads them when it starts, and exits where none of them is there
+    cautions: tuple[str, ...] = ()  # what its own daemon does beside, when it restarts, a sentence each
     owner: str = ""  # who will write the source back: "RKE (cluster.yml network.mtu)", "Helm ..."; empty: nobody
     ipv6: bool = False  # pods have IPv6
     findings: tuple[Finding, ...] = ()  # what is wrong in the configuration alone

@@ -320,6 +320,7 @@ def _warnings(topology: Topology, aim: int, live: Sequence[Live], after: CniStat
             f"{topology.state.owner} writes the configuration: it will put the old value back unless the change is "
             "made there too."
         )
+    said += topology.state.cautions
     if known := unwritten(topology):
         said.append(known)
     configured = topology.state.pod_mtu
