@@ -40,7 +40,18 @@ def test_nodes_without_an_agent_are_counted_once() -> None:
 
 
 def test_saved_manifests_have_no_nodes_to_miss() -> None:
-    assert judge(silent=("n8",), offline=True) == ()
+    snapshot = example.cluster((), silent=("n8",), offline=True)
+    assert unseen.find(topology.model(snapshot, example.state())) == ()
+
+
+def test_saved_outputs_of_some_nodes_leave_the_others_open() -> None:
+    first, *others = example.trio()
+    files_alone = msgspec.structs.replace(others[0], links=(), ports=(), uplinks=(), routes=(), seen_by="files")
+    snapshot = example.cluster((first, files_alone), silent=("n3",), offline=True)
+    modelled = topology.model(snapshot, example.state())
+    (found,) = unseen.find(modelled)
+    assert (found.code, found.severity, found.place) == ("MTU118", "note", "nodes n3 and n2")
+    assert rules_report.report(modelled).verdict == "incomplete"
 
 
 def partly(*kept: int, unnamed: int = 0, **changed: object) -> topology.Topology:

@@ -11,7 +11,8 @@ from kubemtu.core.text.wording import count, names
 def find(topology: Topology) -> tuple[Finding, ...]:
     """Report objects that could not be read (MTU117) and nodes that were not observed (MTU118)."""
     if topology.offline:
-        return tuple(_broken(topology))
+        looked_at = any(node.seen.links for node in topology.nodes)  # else nobody expects that a node was
+        return (*_broken(topology), *(_of_files(topology) if looked_at else ()))
     return (*_unread(topology), *_silent(topology), *_pods(topology), *_own_ends(topology))
 
 
@@ -25,6 +26,21 @@ def _broken(topology: Topology) -> Iterable[Finding]:
                 "Correct it there, then check again.",
                 "error",
             )
+
+
+def _of_files(topology: Topology) -> Iterable[Finding]:
+    """Report what saved outputs of some nodes leave open: other nodes, pods of these, and the own ends of pods."""
+    others = [*topology.silent, *(node.name for node in topology.nodes if not node.seen.links)]
+    if others:
+        number = len(others)
+        yield codes.finding(
+            codes.MTU118,
+            f"{'node' if number == 1 else 'nodes'} {names(others)}",
+            f"Of {count(number, 'node')} no interface is in the files, so the smallest NIC may be there, and nothing is"
+            " said about the pods there.",
+            "Save what `ip -d -j link` and `ip -j route` print there, too, each file named after its node.",
+        )
+    yield from (*_pods(topology), *_own_ends(topology))
 
 
 def _unread(topology: Topology) -> Iterable[Finding]:
