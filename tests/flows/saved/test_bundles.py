@@ -312,3 +312,13 @@ def test_the_node_of_an_output_is_told_by_its_name(name: str, node_name: str) ->
     output = Output(links=(Link(index=2, name="eth0", mtu=1500),))
     facts = Facts(printed=[Printed(name=name, output=output)])
     assert [each.node for each in assembling.snapshot(facts, "folder x", "given", 1.0).nodes] == [node_name]
+
+
+def test_beside_a_snapshot_that_is_all_what_was_not_used_is_said(tmp_path: Path) -> None:
+    only = saved("a", 1000.0, "1440")
+    (tmp_path / "a.json").write_bytes(msgspec.json.encode(only))
+    assert manifests.load(tmp_path) == only
+    (tmp_path / "notes.txt").write_text("hello\nworld\n")
+    found = manifests.load(tmp_path)
+    assert unused(found) == {"notes.txt": "holds nothing that is known here"}
+    assert (named(found), found.nodes, found.taken_at) == (["ConfigMap c", "Node a"], only.nodes, 1000.0)

@@ -3,7 +3,7 @@
 Sources: openshift/must-gather, collection-scripts, and openshift/oc, pkg/cli/admin/inspect;
 openshift/insights-operator, docs/insights-archive-sample; cilium/cilium: cilium-cli/sysdump/constants.go, and
 cilium/cilium: bugtool/cmd/root.go; rancherlabs/support-tools, collection/rancher/v2.x/logs-collector;
-kubernetes/kubectl, pkg/cmd/clusterinfo/clusterinfo_dump.go.
+kubernetes/kubectl, pkg/cmd/clusterinfo/clusterinfo_dump.go; sosreport/sos, sos/report/plugins (host, networking).
 """
 
 import functools
@@ -19,6 +19,7 @@ _LOG: Final = re.compile(
     r"\.log(?:\.|$)|^logs?\.txt$|^(?:current|previous)(?:\.|$)|\.log$|^hubble-(?:flows|observe)-|\.audit_log_listing$",
     re.IGNORECASE,
 )
+_VAR_LOG: Final = re.compile(r"(?:^|/)var/log/")  # sosreport's, and whoever copied a node's tree
 _LOG_FOLDERS: Final = frozenset(
     {
         *("logs", "podlogs", "pod_logs", "containerlogs", "journald", "systemlogs"),  # Rancher's
@@ -71,7 +72,7 @@ def passed_over(name: str) -> str:
         return "is hidden"
     if any(_SECRET.search(part) for part in path.parts):
         return "may hold credentials, and nothing of them is needed"
-    if _LOG.search(path.name) or not _LOG_FOLDERS.isdisjoint(path.parts[:-1]):
+    if _LOG.search(path.name) or not _LOG_FOLDERS.isdisjoint(path.parts[:-1]) or _VAR_LOG.search(name):
         return "is a log"
     if path.suffix.lower() in _OTHER:
         return f"ends in {path.suffix.lower()}, as nothing does that is of use here"

@@ -87,3 +87,9 @@ class Facts(msgspec.Struct, kw_only=True):
     def any(self) -> bool:
         """True when something was found that a snapshot can be made of."""
         return bool(self.objects or self.files or self.printed or self.resources or self.snapshots)
+
+    @property
+    def is_one_snapshot(self) -> bool:
+        """True when a saved snapshot is all that there is, so that it comes back as it was."""
+        others = (self.objects, self.files, self.printed, self.resources, self.unread, self.unused)
+        return len(self.snapshots) == 1 and not any(others)

@@ -49,9 +49,9 @@ FORMS: Final = (
     Form(what="a JSON 6902 patch", value=kustomize.take_operations),
     Form(what="a net-conf.json", value=node_files.take_net_conf),
     Form(what="a CNI configuration", value=node_files.take_cni),
-    Form(what="`kubemtu node show`", value=printed.take_shown),
+    Form(what="what `kubemtu node show -o json` printed", value=printed.take_shown),
     Form(what="what `talosctl get` printed", value=printed.take_resource, sign=talos.SIGN),
-    Form(what="objects", value=objects.take),
+    Form(what="objects of the API and lists of them", value=objects.take),
 )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import documents
+from kubemtu.core.text.wording import names
 from kubemtu.flows.saved import assembling, forms, kustomize, sources
 from kubemtu.flows.saved.facts import Facts
 
@@ -41,8 +42,11 @@ def load(path: Path) -> Snapshot:
     if not facts.any:
         assembling.snapshot(facts, "", "", 0.0)  # says what is wrong with patches that stand alone
         first = next((f" ({each.what}: {each.message})" for each in facts.unread), "")
-        raise Malformed(f"{path} holds no Kubernetes object and no CNI configuration that could be read{first}.")
-    if len(facts.snapshots) == 1 and not facts.objects and not facts.files and not (facts.printed or facts.resources):
+        raise Malformed(
+            f"{path} holds no Kubernetes object and no CNI configuration that could be read{first}. "
+            f"Read are {names(form.what for form in forms.FORMS)}, in files, folders and archives, or piped in (-)."
+        )
+    if facts.is_one_snapshot:
         return facts.snapshots[0][1]
     return assembling.snapshot(facts, _source(path), path.resolve().name, time.time())
 
