@@ -187,7 +187,7 @@ def _containers(statuses: list[_Container]) -> list[object]:
         if named or isinstance(state.waiting, _Waiting):
             part = _plain(one)
         elif isinstance(state.running, _Moment):
-            told = isinstance(one.image, str) and pods.TELLING.search(one.image) is not None
+            told = isinstance(one.image, str) and pods.telling(one.image)
             part = _plain(_Container(image=one.image if told else UNSET, state=_State(running=state.running)))
         else:
             continue

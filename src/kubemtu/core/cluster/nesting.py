@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from kubemtu.core import net
-from kubemtu.core.cluster.pods import TELLING, Pod
+from kubemtu.core.cluster.pods import Pod
 
 _DOCKER = re.compile(r"docker\d+|docker_gwbridge|br-[0-9a-f]{12}")  # moby/moby: libnetwork/drivers/bridge/bridge.go
 _LATER = "--default-network-opt=bridge=com.docker.network.driver.mtu={mtu}"
@@ -88,7 +88,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program(
         name="kind",
         device=_DOCKER,
-        image=TELLING,
+        image=re.compile(r"kindest/|/krte|kubekins"),  # as pods.telling keeps them
         remedy="start dockerd with `--mtu={mtu}` and make the cluster anew after `docker network rm kind`: kind"
         " gives its network what Docker's default one has when it makes it",
         source="kubernetes-sigs/kind: pkg/cluster/internal/providers/docker/network.go",

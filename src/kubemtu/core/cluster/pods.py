@@ -14,8 +14,6 @@ from kubemtu.core.snapshot import Snapshot
 STARTING = 10.0  # seconds; clocks differ, and a pod is seen only after it was made
 WORKLOADS = frozenset({"ReplicaSet", "StatefulSet", "Job", "ReplicationController", "Node"})
 """Kinds that pods belong to whatever they do: as an owner they tell nothing, and of thousands they are left out."""
-TELLING = re.compile(r"kindest/|/krte\b|kubekins")
-"""Images that tell what a pod runs inside itself where nothing else does; of others nothing is kept."""
 RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?[Zz]")
 
 
@@ -29,7 +27,7 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     ending: bool = False  # it is being deleted, and its interface may be gone already
     started: float | None = None  # when the last of its containers did, in seconds since the epoch
     owner: str = ""  # kind of what it belongs to, where that is none of WORKLOADS
-    images: tuple[str, ...] = ()  # of its running containers, those that are TELLING
+    images: tuple[str, ...] = ()  # of its running containers, those that are `telling`
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -155,6 +153,14 @@ def one(resource: objects.Object) -> Pod | None:
         return None  # a pod that cannot be read still has its port: it is only not named
 
 
+def telling(image: str) -> bool:
+    """Say whether an image tells what a pod runs inside itself, where nothing else does: those of kind, and none else.
+
+    It is asked for every container of a cluster, so no regular expression is searched for.
+    """
+    return "kindest/" in image or "/krte" in image or "kubekins" in image
+
+
 def _owner(resource: objects.Object) -> str:
     kinds = (owner.get("kind") for owner in resource.each("metadata", "ownerReferences"))
     return next((kind for kind in kinds if isinstance(kind, str) and kind not in WORKLOADS), "")
@@ -163,7 +169,7 @@ def _owner(resource: objects.Object) -> str:
 def _images(resource: objects.Object) -> Iterator[str]:
     for status in _statuses(resource):
         image = status.get("image")
-        if isinstance(image, str) and TELLING.search(image) and isinstance(status.get("state", "running"), dict):
+        if isinstance(image, str) and telling(image) and isinstance(status.get("state", "running"), dict):
             yield image
 
 
