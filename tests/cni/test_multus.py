@@ -125,3 +125,15 @@ def test_a_file_of_another_network_that_sorts_first_refuses_the_change() -> None
     nodes = (example.node("n1", conflist=1500, pod=1500, files=(left,)), example.node("n2", conflist=1500, pod=1500))
     with pytest.raises(errors.UsageError, match=r"on n1 the runtime takes /etc/cni/net.d/10-bridge.conf and not"):
         decide.plan(example.story(1500, nodes))
+
+
+def test_where_multus_has_renamed_the_cnis_file_it_copies_the_new_one() -> None:
+    nodes = tuple(example.node(name, path=PATH, text=copying(1500).text, pod=1500) for name in ("n1", "n2"))
+    made = example.story(1500, nodes)
+    snapshot = msgspec.structs.replace(made, objects=(*made.objects, daemonset(AUTO)))
+    planned, _ = decide.plan(snapshot)
+    assert [one for one in said(planned.steps) if one != "live"] == [
+        ("canal-config", "1450"),
+        ("canal", example.CONFLIST, 1450),
+        ("kube-multus-ds", PATH, 1450),
+    ]

@@ -141,3 +141,33 @@ def test_only_what_no_restart_renews_hinders_a_change() -> None:
         "on n1 the runtime takes /etc/cni/net.d/10-bridge.conf and not /etc/cni/net.d/10-canal.conflist"
     )
     assert runtime.hindrance(model(file("/etc/cni/net.d/05-chained.conflist", calico(1450))), 1450) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "hindered"), [("/etc/cni/net.d/00-old.conf", True), ("/etc/cni/net.d/87-old.conf", False)]
+)
+def test_another_networks_file_where_the_cnis_own_is_missing(path: str, hindered: bool) -> None:
+    seen = example.node("n1", path=path, text='{"name": "old", "type": "bridge", "mtu": 9000}')
+    found = topology.model(example.cluster((seen, example.node("n2"))), example.state())
+    (wrong,) = runtime.find(found)
+    assert (wrong.code, wrong.severity, wrong.place) == ("MTU130", "error", f"node n1, {path}")
+    assert wrong.message.startswith(
+        "The CNI's own file, /etc/cni/net.d/10-canal.conflist, is not there, and the runtime takes this one: it "
+        "runs bridge"
+    )
+    assert [one for one in report.judge(found) if one.code in {"MTU103", "MTU110"}] == []
+    assert bool(runtime.hindrance(found, 1450)) is hindered
+
+
+def test_a_file_of_the_cnis_own_plugin_by_another_name_is_its_own() -> None:
+    seen = example.node("n1", path="/etc/cni/net.d/11-renamed.conflist")
+    assert runtime.find(topology.model(example.cluster((seen,)), example.state())) == ()
+
+
+def test_multus_may_have_renamed_the_file_that_it_has_copied() -> None:
+    seen = example.node("n1", path=MULTUS, text=json.dumps(copying(1500)))
+    found = topology.model(example.cluster((seen,)), example.state())
+    assert runtime.find(found) == ()
+    (stale,) = [one for one in report.judge(found) if one.code == "MTU103"]
+    assert stale.place == "node n1, /etc/cni/net.d/00-multus.conf"
+    assert stale.message.startswith("The file says 1500, the configuration 1450")

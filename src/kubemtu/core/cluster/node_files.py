@@ -86,7 +86,8 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     `literal` is the number in the conflist itself; `gives` is what results, in bytes of the pod's IP packet, from the
     file that the runtime takes, and `by` is what decided it, `written_by` the daemon that writes that anew at each
     start. `plugins` are the parsed members of the list, None when the text is not a CNI configuration. `taken` is the
-    file that the runtime takes in place of this one, and `own` what this one would give; None: this is the one.
+    file that the runtime takes in place of this one, and `own` what this one would give; None: this is the one. Where
+    the CNI's own file is gone and a copy of it is left within another, this is the copy, and so is `taken`.
     """
 
     path: str
@@ -119,7 +120,8 @@ def of(
     if own is None:
         if first is None:
             return _alone(observation, path, rules) if path is not None else None
-        return _rendered(observation, first, listed, rules)[0]
+        theirs, taken = _rendered(observation, first, listed, rules)
+        return msgspec.structs.replace(theirs, taken=taken, own=theirs.gives) if taken.copied else theirs
     mine, _ = _rendered(observation, own, listed, rules)
     if first is None or first.path == own.path:
         return mine

@@ -11,6 +11,7 @@ from kubemtu.core.cluster.node_files import Rendered
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import dotted
+from kubemtu.core.rules import runtime
 from kubemtu.core.text.wording import names, sizes
 
 # A file system's clock and the API's whole seconds differ; an installer that lingers writes only after it has copied
@@ -194,6 +195,8 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
                 f"The MTU is {conflist.refused}; the plugin takes only an integer, so no new pod starts here.",
                 "Write the number without quotes where the file is made from, then restart the CNI's pod here.",
             )
+            continue
+        if runtime.foreign(node, topology):
             continue
         stale = _stale(topology, node, conflist, restart)
         if stale is not None:

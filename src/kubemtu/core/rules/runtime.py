@@ -1,6 +1,7 @@
 """The file that the runtime takes: where it is not the CNI's own, a change of that reaches no new pod by itself."""
 
 from kubemtu.core import codes
+from kubemtu.core.cluster import node_files
 from kubemtu.core.cluster.node_files import Rendered, Taken
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding, Severity
@@ -13,7 +14,38 @@ def find(topology: Topology) -> tuple[Finding, ...]:
     for node in topology.nodes:
         if node.rendered is not None and node.rendered.taken is not None and _matters(node.rendered):
             alike.setdefault((node.rendered.path, node.rendered.taken, node.rendered.own), []).append(node)
-    return tuple(_of(topology, own, taken, gives, nodes) for (own, taken, gives), nodes in alike.items())
+    found = (_of(topology, own, taken, gives, nodes) for (own, taken, gives), nodes in alike.items())
+    lost = (_foreign(node, topology) for node in topology.nodes if foreign(node, topology))
+    return (*found, *lost)
+
+
+def foreign(node: Node, topology: Topology) -> bool:
+    """Say whether the CNI's own file is not on a node, and the one that is taken runs another plugin than that."""
+    rendered, template = node.rendered, topology.state.conflist_template
+    if rendered is None or rendered.taken is not None or template is None or not rendered.plugins:
+        return False
+    wanted = node_files.plugins_of(template)
+    return (
+        rendered.path != topology.state.conflist
+        and node.seen.file(topology.state.conflist or "") is None
+        and wanted is not None
+        and wanted[0].get("type") != rendered.plugins[0].get("type")
+    )
+
+
+def _foreign(node: Node, topology: Topology) -> Finding:
+    rendered = node.rendered
+    assert rendered is not None
+    runs = rendered.plugins[0].get("type") if rendered.plugins else ""
+    return codes.finding(
+        codes.MTU130,
+        f"node {node.name}, {rendered.path}",
+        f"The CNI's own file, {topology.state.conflist}, is not there, and the runtime takes this one: it runs"
+        f" {runs!s:.40}, which is another pod network, and new pods here get"
+        f" {rendered.gives or 'what that plugin decides'}.",
+        "Restart the CNI's pod on this node, which writes its file; where this one sorts before it,"
+        f" {_moved(rendered.path)}.",
+    )
 
 
 def hindrance(topology: Topology, aim: int) -> str:
@@ -22,6 +54,14 @@ def hindrance(topology: Topology, aim: int) -> str:
     A copy is not spoken of, which its maker's restart renews, nor what was not seen.
     """
     for node in topology.nodes:
+        if (
+            node.rendered is not None
+            and foreign(node, topology)
+            and node.rendered.path < (topology.state.conflist or "")
+        ):
+            return (
+                f"on {node.name} the runtime will take {node.rendered.path} all the same: {_moved(node.rendered.path)}"
+            )
         taken = node.rendered.taken if node.rendered is not None else None
         if node.rendered is None or taken is None or taken.copied or (taken.runs is None and taken.valid):
             continue
@@ -124,4 +164,8 @@ def _cost(topology: Topology, taken: Taken) -> str:
 
 
 def _away(taken: Taken) -> str:
-    return f"take it away there, or give it a name that no runtime reads: mv {taken.path} {taken.path}.bak"
+    return _moved(taken.path)
+
+
+def _moved(path: str) -> str:
+    return f"take it away there, or give it a name that no runtime reads: mv {path} {path}.bak"
