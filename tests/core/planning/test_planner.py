@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.support import example
 
-from kubemtu.core import errors, net
+from kubemtu.core import codes, errors, net
 from kubemtu.core.change.plan import EditValue, Live, NodeTarget, Plan, Rollout
 from kubemtu.core.cluster import policy, topology
 from kubemtu.core.cluster.cni_state import CniState
@@ -201,6 +201,15 @@ def test_what_comes_right_by_itself_is_not_configured_besides() -> None:
     assert planner.make(laid_out(seen, state), 1500, (EDIT, ROLLOUT)).steps == ()
     assert planner.make(laid_out(seen, state), 1500, (lost, EDIT, ROLLOUT)).steps == (lost, held(None))
     assert planner.make(laid_out(seen, state, silent=("n9",)), 1500, (EDIT, ROLLOUT)).steps == (EDIT, held(None))
+
+
+def test_a_key_that_a_container_does_not_start_without_is_restored_though_nodes_come_right_by_themselves() -> None:
+    missing = codes.finding(codes.MTU108, f"{EDIT.ref}, key veth_mtu", "It is missing.", "Put it back.")
+    restored = EditValue(ref=EDIT.ref, path=("data", "veth_mtu"), before=None, after="1500", why="new pods get 1500")
+    other = EditValue(ref=EDIT.ref, path=("data", "mtu"), before=None, after="1500", why="new pods get 1500")
+    state = example.state(None, conflist_template=None, findings=(missing,))
+    made = planner.make(laid_out(nodes(conflist=None, pod=1500, nic=1550), state), 1500, (restored, other, ROLLOUT))
+    assert made.steps == (restored, held(None))
 
 
 def test_a_lost_key_is_restored_before_anything_restarts() -> None:

@@ -134,7 +134,12 @@ def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) 
     """Return the CNI's steps that are needed: a restart only where something changes, or a node did not follow yet."""
     edits = [step for step in steps if isinstance(step, EditValue) and step.before != step.after]
     if _by_itself(topology, aim):
-        edits = [edit for edit in edits if edit.before is None and edit.after == ""]  # keys that were lost
+        lost = [found.place for found in topology.state.findings if found.code == codes.MTU108.code]
+        edits = [
+            edit
+            for edit in edits
+            if edit.before is None and (edit.after == "" or any(each.endswith(f"key {edit.path[-1]}") for each in lost))
+        ]
     stale = [
         node.name
         for node in topology.nodes
