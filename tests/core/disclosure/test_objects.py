@@ -102,3 +102,17 @@ TREE = st.recursive(
 def test_a_credential_is_not_handed_on_wherever_it_stands(value: object) -> None:
     body: dict[str, object] = {"kind": "DaemonSet", "apiVersion": "apps/v1", "spec": {"token": value}}
     assert SECRET not in saved(body)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("# a comment\nmtu: 1450\n", "# (9 characters not shown)\nmtu: 1450\n"),
+        ("a:\n  - s3cr3t@x\n  - 7\n", "a:\n  - (8 characters not shown)\n  - (1 characters not shown)\n"),
+        ("---\na: |\n  line@one\n", "---\na: |\n  (8 characters not shown)\n"),
+        ("strange/key@x:\n  mtu: 1\n", "(13 characters not shown):\n  mtu: 1\n"),
+        ("veth: ١٤٥٠\nb: 1\n", "veth: ١٤٥٠\nb: 1\n"),
+    ],
+)
+def test_what_makes_a_text_yaml_stays(text: str, kept: str) -> None:
+    assert json.loads(saved(config(values=text)))["objects"][0]["body"]["data"]["values"] == kept

@@ -3,18 +3,23 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 from tests.support import example
+from tests.support.shapes import KINDS
 
 from kubemtu.core import net
+from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.core.rules.report import Report
 from kubemtu.core.snapshot import UNUSED, Snapshot, Unread
 from kubemtu.flows import decide, observe
+from kubemtu.flows.saved import manifests
 
 KEY = bytes(range(32))
+QUOTING = {"MTU122"}  # it names a line and a column, before which something may be struck out
 NUMBER = re.compile(r"(?<![\w.-])\d{2,5}(?![\w.-]|\.\d)")
 NODES = {"n1": "alpha-master-0.corp.example", "n2": "beta-worker-1.corp.example", "n3": "gamma-worker-2.corp.example"}
 
@@ -26,7 +31,10 @@ def outcome(report: Report) -> object:
         report.recommended_mtu,
         report.current,
         report.layers,
-        [(each.code, each.severity, NUMBER.findall(each.message)) for each in report.findings],
+        [
+            (each.code, each.severity, () if each.code in QUOTING else tuple(NUMBER.findall(each.message)))
+            for each in report.findings
+        ],
         [
             (
                 each.nic,
@@ -193,3 +201,23 @@ def test_who_drove_a_change_is_nobody() -> None:
     text = msgspec.json.encode(scrubbed).decode()
     assert "jane" not in text
     assert "somebody on somewhere" in text
+
+
+def judged(snapshot: Snapshot, nic: int | None) -> object:
+    try:
+        return outcome(decide.check(snapshot, nic))
+    except KubemtuError as why:
+        return type(why)
+
+
+@pytest.mark.parametrize("path", [path for kind in KINDS for path in kind.all()], ids=lambda path: path.name)
+def test_every_shape_is_judged_the_same_saved_and_scrubbed(path: Path) -> None:
+    try:
+        original = manifests.load(path)
+    except KubemtuError:
+        return  # what cannot be read is not saved
+    reduced = observe.reduced(original)
+    scrubbed = observe.scrubbed(reduced, KEY)
+    for nic in (None, 1500):
+        assert judged(reduced, nic) == judged(original, nic)
+        assert judged(scrubbed, nic) == judged(original, nic)

@@ -49,6 +49,7 @@ NETCONF_MEMBERS = frozenset(
 _TOKEN = re.compile(
     r'(?P<string>"(?:[^"\\]|\\.)*")|(?P<number>-?\d[\d.eE+-]*)|__[A-Z0-9_]+?__|true|false|null|\s+|[{}\[\],:]'
 )
+_PLACEHOLDER = re.compile(r"__[A-Z0-9_]{1,60}__", re.ASCII)  # what an installer puts a value in place of
 _COLON = re.compile(r"\s*:")
 _HARMLESS = re.compile(r"[\w .,:/@%+*=-]*", re.ASCII)
 _STRUCK = re.compile(r"\((\d{1,9}) characters not shown\)", re.ASCII)
@@ -120,6 +121,7 @@ def _struck(text: str, members: frozenset[str]) -> Iterator[str]:
             keep = before == ":" and member in members
             member = ""
         keep = keep and len(value) <= LONGEST and _HARMLESS.fullmatch(value) is not None
+        keep = keep or (found["string"] is not None and _PLACEHOLDER.fullmatch(value) is not None)
         yield token if keep else f'"{struck(len(value))}"'
         before = "value"
 

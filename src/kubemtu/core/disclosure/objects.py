@@ -14,6 +14,7 @@ from kubemtu.core.disclosure import files
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot
 
+DIGITS_MOST = 10
 DROPPED_METADATA = frozenset({"selfLink"})
 DROPPED_ANNOTATIONS = ("kubectl.kubernetes.io/last-applied-configuration",)  # a copy of the whole object
 _CREDENTIAL = re.compile(
@@ -23,6 +24,10 @@ _CREDENTIAL = re.compile(
 # No @, for https://user:password@host, but for the digest of an image.
 _VALUE = re.compile(r"(?:[\w .,:;/%+*=!?|^$()\[\]{}<>'\"&~#\\-]|@sha256:)*", re.ASCII)
 _LINE = re.compile(r"(?P<head>\s*(?:- )?(?P<name>[\w.\"'-]+)\s*[:=]\s*)(?P<value>.*)", re.ASCII)
+
+
+_SHAPE = re.compile(r"(?P<head>\s*(?:#+\s*|(?:- +)*))(?P<rest>.*)", re.DOTALL)
+_MARKERS = ("---", "...")
 
 
 def handed(snapshot: Snapshot, wants: Iterable[Want]) -> Snapshot:
@@ -113,17 +118,27 @@ def _text(text: str, name: str) -> str:
 
 
 def _line(line: str) -> str:
-    """One line of a text of several: `name: value` or `name=value` keeps a harmless value; else nothing is shown."""
+    """One line of a text of several: `name: value` or `name=value` keeps a harmless value; else nothing is shown.
+
+    What makes it YAML stays: indentation, the signs of a comment, of an item and of a key, and markers of documents.
+    """
     text = line.rstrip("\r\n")
     end = line[len(text) :]
+    if not text.strip() or text.rstrip() in _MARKERS:
+        return line
     found = _LINE.fullmatch(text)
-    if found is None:
-        return line if not text.strip() else f"{files.struck(len(text.strip()))}{end}"
-    value = found["value"]
-    return line if _harmless(value, found["name"]) else f"{found['head']}{files.struck(len(value))}{end}"
+    if found is not None:
+        value = found["value"]
+        return line if _harmless(value, found["name"]) else f"{found['head']}{files.struck(len(value))}{end}"
+    shaped = _SHAPE.fullmatch(text)
+    if shaped is None:  # it matches any text; what is no line of one is not shown at all
+        return f"{files.struck(len(text))}{end}"
+    colon = ":" if shaped["rest"].rstrip().endswith(":") else ""
+    return f"{shaped['head']}{files.struck(len(shaped['rest'].strip()) - len(colon))}{colon}{end}"
 
 
 def _harmless(value: str, name: str) -> bool:
     flag, assigned, _ = value.partition("=")  # --token=...
     secret = _CREDENTIAL.search(name) or (assigned and _CREDENTIAL.search(flag))
-    return len(value) <= files.LONGEST and not secret and _VALUE.fullmatch(value) is not None
+    shaped = _VALUE.fullmatch(value) is not None or (value.isdecimal() and len(value) <= DIGITS_MOST)  # of any script
+    return len(value) <= files.LONGEST and not secret and shaped
