@@ -6,8 +6,10 @@ import pytest
 import yaml
 from tests.support.labs import Body
 from tests.support.scenes import cluster as scenes
+from tests.support.scenes import outside
 from tests.support.scenes.cluster import Cluster, told
 
+from kubemtu.flows import decide
 from kubemtu_lab.scene import Canal, Scene, nodes
 
 pytestmark = pytest.mark.lab
@@ -157,3 +159,29 @@ def test_what_may_not_be_seen_is_not_taken_for_what_is_not_there(cluster: Cluste
         checked = scenes.run("check", "--kubeconfig", viewer)
         assert (checked.code, checked.out.count("ask for the ClusterRole")) == (1, 1), checked.out
         assert "Run the kubemtu agent" not in checked.out
+
+
+@on_lab
+def test_who_may_not_run_commands_is_told_the_rule_and_everything_else(cluster: Cluster, viewer: Path) -> None:
+    cluster.healthy()
+    snapshot = outside.seen(viewer)
+    assert snapshot.nodes == ()
+    refused = [entry for entry in snapshot.unread if entry.what.startswith("pods/exec in namespace ")]
+    assert "pods/exec in namespace kube-system" in {entry.what for entry in refused}
+    assert all(entry.why == "forbidden" for entry in refused)
+    assert all('{apiGroups: [""], resources: [pods/exec], verbs: [create, get]}' in entry.message for entry in refused)
+    report = decide.check(snapshot)
+    assert report.verdict == "incomplete"
+    assert report.cni == "canal"
+    codes = {finding.code for finding in report.findings}
+    assert codes == {"MTU117", "MTU118"}
+
+
+@on_lab
+@pytest.mark.parametrize(("verbs", "seen"), [(["get"], []), (["create", "get"], ["node-1", "node-2"])])
+def test_the_rule_that_is_named_is_enough(cluster: Cluster, viewer: Path, verbs: list[str], seen: list[str]) -> None:
+    """From Kubernetes 1.35 on `get` alone is not."""
+    reading = [{"apiGroups": [group], "resources": [one], "verbs": ["get", "list"]} for one, group in NEEDED.items()]
+    exec_rule = {"apiGroups": [""], "resources": ["pods/exec"], "verbs": verbs}
+    cluster.kube.merge(f"{RBAC}/clusterroles/viewer", {"rules": [*reading, exec_rule]})
+    assert [node.node for node in outside.seen(viewer).nodes] == seen

@@ -147,13 +147,18 @@ async def commands(flags: kubeflags.KubeFlags) -> str:
     """Say which commands --exec would run, and where. Asks the API alone."""
     from kubemtu.cli import planning
     from kubemtu.flows import observe
-    from kubemtu.flows.agentless import execs, sources
 
     async with planning.connected(flags) as api:
-        snapshot = await observe.observe(api)
-        reader, found = execs.NodeReader(api, snapshot), {}
-        for node in sources.silent(snapshot):
-            found[node] = await reader.all_containers(node)
+        return await listing(api, await observe.observe(api))
+
+
+async def listing(api: "Api", snapshot: "Snapshot") -> str:
+    """Say which commands would be run on the nodes of a snapshot that nobody has shown."""
+    from kubemtu.flows.agentless import execs, sources
+
+    reader, found = execs.NodeReader(api, snapshot), {}
+    for node in sources.silent(snapshot):
+        found[node] = await reader.all_containers(node)
     return "".join(f"{line}\n" for line in _listing(found))
 
 
@@ -164,7 +169,7 @@ def _listing(found: "dict[str, list[Container]]") -> Iterator[str]:
         yield "An agent shows every node, so nothing would be run."
         return
     yield f"{count(len(found), 'node')} without an agent. `--exec` runs these commands and no others, without a shell."
-    yield "The network, in the first container that has the tools, by the first form that it has:"
+    yield "The network, in the first container of a pod that has the tools of the first form, else of the next:"
     for number, (_, forms) in enumerate(fixed.FORMS):
         yield from (f"  {'or' if number and not at else '  '} {shlex.join(argv)}" for at, argv in enumerate(forms))
     for argv, places in _of_files(found).items():

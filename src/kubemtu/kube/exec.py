@@ -68,8 +68,9 @@ class CommandOutput(msgspec.Struct, frozen=True, kw_only=True):
     def missing(self) -> bool:
         """True when it looks as if the image had no such program: a shell's 127, or what a runtime says."""
         says = self.failure.lower()
+        absent = "executable file" in says and "not found" in says  # runc; crun and others quote the C library
         return self.code in {126, 127} or (
-            self.code is None and ("not found" in says or "no such file" in says or "permission denied" in says)
+            self.code is None and (absent or "no such file or directory" in says or "permission denied" in says)
         )
 
 
@@ -79,23 +80,32 @@ async def run(wire: Wire, place: Place, command: Sequence[str], *, seconds: floa
     What the server holds back for its size is asked for once more, in smaller packets.
     """
     said = f"`{shlex.join(command)}` in {place}"
+    channels = _Channels(said)
     try:
         async with asyncio.timeout(seconds):
             try:
-                return await _once(wire, place, command, seconds, said)
+                return await _once(wire, place, command, seconds, channels)
             except _HeldUp:
-                return await _once(wire, place, command, seconds, said)
+                channels = _Channels(said)
+                return await _once(wire, place, command, seconds, channels)
     except TimeoutError as error:
-        raise CommandCutOff(
-            f"{said} did not end within {seconds:g} s; see whether that node and its kubelet are well"
-        ) from error
+        hint = "see whether that node and its kubelet are well"
+        if not channels.came:
+            hint = (
+                "nothing of it came, so the API server may not reach that node's kubelet (TCP port 10250), or what it "
+                "says is lost for its size, as behind a port that takes less than the NICs send: if `kubectl logs` of "
+                "a pod there hangs as well while the node is Ready, that is likely"
+            )
+        raise CommandCutOff(f"{said} did not end within {seconds:g} s; {hint}") from error
 
 
 class _HeldUp(Exception):
     """A packet did not arrive for its size: the next connection takes smaller ones."""
 
 
-async def _once(wire: Wire, place: Place, command: Sequence[str], seconds: float, said: str) -> CommandOutput:
+async def _once(
+    wire: Wire, place: Place, command: Sequence[str], seconds: float, channels: "_Channels"
+) -> CommandOutput:
     key = base64.b64encode(os.urandom(16)).decode()
     action = Action(verb="get", plural="pods", namespace=place.namespace, name=place.pod, subresource="exec")
     address = requests.path("v1", "pods", namespace=place.namespace, name=place.pod, subresource="exec")
@@ -108,7 +118,7 @@ async def _once(wire: Wire, place: Place, command: Sequence[str], seconds: float
             "stdout": "true",
             "stderr": "true",
         },
-        read_seconds=seconds,
+        read_seconds=seconds + 5,  # the whole has a limit of its own
         also=(
             ("Connection", "Upgrade"),
             ("Upgrade", "websocket"),
@@ -120,7 +130,7 @@ async def _once(wire: Wire, place: Place, command: Sequence[str], seconds: float
     async with wire.upgraded(request) as (headers, connection):
         _agreed(headers, key, action, wire)
         try:
-            return await _heard(connection, seconds, said, action, wire)
+            return await _heard(connection, seconds, channels, action, wire)
         except httpx2.HTTPError as error:
             stalled = sockets.stalled(error)
             if stalled is not None and stalled.by_size:
@@ -145,7 +155,8 @@ class _Channels:
     """What has come on each channel, as far as it is kept."""
 
     def __init__(self, said: str) -> None:
-        self._said = said
+        self.said = said
+        self.came = False
         self._kept = {1: bytearray(), 2: bytearray(), 3: bytearray()}
         self._channel: int | None = None
 
@@ -156,11 +167,12 @@ class _Channels:
         kept = self._kept.get(self._channel or 0)
         if kept is not None:
             kept += part
+            self.came = self.came or bool(part)
         if whole:
             self._channel = None
         if len(self._kept[1]) > PRINTED_MOST or len(self._kept[3]) > ENDING_MOST:
             raise CommandCutOff(
-                f"{self._said} printed more than {PRINTED_MOST >> 20} MiB, which no such command does; nothing of it "
+                f"{self.said} printed more than {PRINTED_MOST >> 20} MiB, which no such command does; nothing of it "
                 "is believed: see what runs in that pod"
             )
         del self._kept[2][COMPLAINT_MOST:]
@@ -174,9 +186,11 @@ class _Channels:
         return CommandOutput(output=bytes(self._kept[1]), complaint=bytes(self._kept[2]), code=code, failure=failure)
 
 
-async def _heard(connection: Upgraded, seconds: float, said: str, action: Action, wire: Wire) -> CommandOutput:
+async def _heard(
+    connection: Upgraded, seconds: float, channels: _Channels, action: Action, wire: Wire
+) -> CommandOutput:
     """Read until the server closes, or has said how the command ended."""
-    frames, channels, count, closed = Frames(ConnectionType.CLIENT), _Channels(said), 0, False
+    frames, said, count, closed = Frames(ConnectionType.CLIENT), channels.said, 0, False
     while not closed:
         received = await connection.read(seconds)
         try:
@@ -203,15 +217,15 @@ async def _heard(connection: Upgraded, seconds: float, said: str, action: Action
                 f"what came of {said} is no WebSocket ({capped(str(error))}); a proxy may stand in between: try again"
             ) from error
         closed = closed or not received
-    return _outcome(channels, said, action, wire)
+    return _outcome(channels, action, wire)
 
 
-def _outcome(channels: _Channels, said: str, action: Action, wire: Wire) -> CommandOutput:
+def _outcome(channels: _Channels, action: Action, wire: Wire) -> CommandOutput:
     text = channels.ended()
     if not text:
         raise CommandCutOff(
-            f"the connection to {said} ended before anybody said how the command did; what it printed is not believed: "
-            "see whether that node and its kubelet are well, then try again"
+            f"the connection to {channels.said} ended before anybody said how the command did; what it printed is not "
+            "believed: see whether that node and its kubelet are well, then try again"
         )
     try:
         status = json_values.decode(text)

@@ -62,15 +62,16 @@ def test_a_node_as_its_files_say() -> None:
     }
 
 
-def test_both_ends_of_a_veth_in_one_namespace() -> None:
+def test_two_veths_that_have_each_others_index_lead_away_all_the_same() -> None:
+    """On a node that is a container, eth0 is a veth as well: nothing here tells that its other end is elsewhere."""
     text = "".join(
         f"/sys/class/net/{name}/{file}:{value}\n"
         for name, index, other in (("va", 8, 9), ("vb", 9, 8))
         for file, value in (("mtu", 1500), ("ifindex", index), ("iflink", other), ("type", 1), ("flags", "0x1003"))
     )
     assert [(link.name, link.kind, link.peer_index, link.peer_netnsid) for link in sysfs.parse(text).links] == [
-        ("va", "veth", 9, None),
-        ("vb", "veth", 8, None),
+        ("va", "veth", 9, -1),
+        ("vb", "veth", 8, -1),
     ]
 
 

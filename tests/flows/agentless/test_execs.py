@@ -148,6 +148,20 @@ async def test_a_node_that_hangs_costs_itself_alone() -> None:
     assert "did not end within 10 s" in entry.message
 
 
+async def test_a_kubelet_that_is_not_reached_says_nothing_of_the_image() -> None:
+    def answer(place: Place, command: tuple[str, ...]) -> CommandOutput:
+        if place.pod == "canal-1":
+            return CommandOutput(output=b"", code=None, failure="error dialing backend: dial tcp: connection refused")
+        return commanded.with_ip(place, command)
+
+    pods = [pod(f"canal-{number}", f"n{number}") for number in (1, 2)]
+    api = commanded.api(answer, pods)
+    for _ in range(2):  # whichever node is first
+        seen, unread = await execs.observe(api, cluster(pods, 2), ["n1", "n2"])
+        assert [node.node for node in seen] == ["n2"]
+        assert "was not run: error dialing backend" in unread[0].message
+
+
 async def test_files_that_cannot_be_read_leave_the_network_seen() -> None:
     def answer(place: Place, command: tuple[str, ...]) -> CommandOutput | Exception:
         if "stat" in command:

@@ -50,9 +50,8 @@ def test_paths_of_the_node_are_those_that_the_pod_says() -> None:
         ],
     }
     found = places.containers(pod("canal-1", "n1", spec=spec), "canal", [MTU, "/run/flannel/subnet.env"])
-    assert [one.place.container for one in found] == ["second", "first"]
-    assert (found[0].folders, found[0].files) == ({"/etc/cni/net.d": "/host/net.d"}, {MTU: "/calico/mtu"})
-    assert (found[1].folders, found[1].files) == ({}, {})
+    assert [(one.place.container, one.has) for one in found] == [("first", 0), ("second", 2)]
+    assert (found[1].folders, found[1].files) == ({"/etc/cni/net.d": "/host/net.d"}, {MTU: "/calico/mtu"})
 
 
 def test_a_folder_that_is_mounted_as_part_of_a_larger_one_and_another_distributions_folder() -> None:

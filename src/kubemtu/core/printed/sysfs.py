@@ -4,7 +4,8 @@
 
 A device says its MTU, index, flags and ARP type, and its kind where the driver gives one (DEVTYPE in `uevent`;
 net/core/net-sysfs.c). A veth gives none; but the index of its other end (`iflink`) is another than its own. Not shown
-are what makes a VXLAN device (but for the device that it is bound to), and the other end's namespace.
+are what makes a VXLAN device (but for the device that it is bound to), and the other end's namespace: where a node is a
+container itself, its NIC and a pod's end may have each other's index by chance, so every veth is taken to lead away.
 """
 
 import re
@@ -61,17 +62,13 @@ def _link(
         return None
     kind = _kind(facts)
     lower = digits.number(facts.get("iflink", "")) or index
-    peer: int | str = lower
-    for other, held in devices.items() if kind == "veth" else ():
-        if held.get("ifindex") == str(lower) and held.get("iflink") == str(index) and _kind(held) == "veth":
-            peer = other  # both ends are here
     return PrintedLink(
         index=index,
         name=name,
         mtu=mtu,
         up=bool((_hexadecimal(facts.get("flags", "")) or 0) & UP),
         master=_named(facts.get("master/ifindex"), devices),
-        parent=peer if kind == "veth" else None,
+        parent=lower if kind == "veth" else None,
         kind=kind,
         vxlan=_vxlan(lower, index, devices) if kind == "vxlan" else None,
     )

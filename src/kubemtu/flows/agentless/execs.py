@@ -5,7 +5,8 @@ image without the tools is not tried again on other nodes, and a node whose comm
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Sequence
 
 import msgspec
 
@@ -57,7 +58,8 @@ class NodeReader:
         self._nodes = {node.name: node for node in snapshot.each(NODES.kind)}
         self._addresses = {name: _addresses(node) for name, node in self._nodes.items()}
         self._no_pods = any(entry.what == PODS.plural for entry in snapshot.unread)
-        self._forms: dict[tuple[str, str, str], str | None] = {}  # None: it has no tools
+        self._able: set[tuple[places.Key, str]] = set()  # images, with a form in which they show a network
+        self._lacking: set[tuple[places.Key, str]] = set()  # and with one for which they have no tools
         self._denied: dict[str, Unread] = {}  # by namespace
         self._ended: Unread | None = None
 
@@ -116,7 +118,7 @@ class NodeReader:
     async def _look(self, look: "_Look", pod: places.HostPod) -> None:
         """Take from the containers of a pod what is missing yet. Raises what `Api.run` does."""
         containers = await self._containers(pod)
-        having = [one for one in containers if one.folders or one.files]
+        having = sorted((one for one in containers if one.has), key=lambda one: -one.has)
         listing = [] if look.files_done else [self._files(look, one) for one in having[:2]]
         network = [] if look.output is not None else [self._network(look, containers)]
         look.files_done = look.files_done or any(one.folders for one in having) or pod.rank > 0
@@ -124,19 +126,19 @@ class NodeReader:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _network(self, look: "_Look", containers: Iterable[places.Container]) -> None:
-        for container in containers:
-            known = self._forms.get(container.key, "")
-            for form, argvs in commands.FORMS if known is not None else ():
-                if known and form != known:
-                    continue
-                results = await asyncio.gather(*(self._run(container, argv) for argv in argvs))
-                if (output := read(form, results, big_endian=self._big_endian(look.node))) is not None:
-                    self._forms[container.key] = form
-                    look.output = output
-                    return
-            if not known:
-                self._forms[container.key] = None
+    async def _network(self, look: "_Look", containers: Sequence[places.Container]) -> None:
+        """Take the network from the first container that shows it in the best form that any of the pod has."""
+        ways = [(form, argvs, one) for form, argvs in commands.FORMS for one in containers]
+        ways.sort(key=lambda way: (way[2].key, way[0]) not in self._able)  # what another node's pod had comes first
+        for form, argvs, container in ways:
+            if (container.key, form) in self._lacking:
+                continue
+            results = await asyncio.gather(*(self._run(container, argv) for argv in argvs))
+            if (output := read(form, results, big_endian=self._big_endian(look.node))) is not None:
+                self._able.add((container.key, form))
+                look.output = output
+                return
+            self._lacking.add((container.key, form))
 
     async def _files(self, look: "_Look", container: places.Container) -> None:
         folders, files = tuple(container.folders.values()), tuple(container.files.values())
@@ -150,7 +152,10 @@ class NodeReader:
             look.remarks += shown.remarks
 
     async def _run(self, container: places.Container, argv: commands.Command) -> CommandOutput:
-        return await self._api.run(container.place, argv, seconds=COMMAND_SECONDS)
+        result = await self._api.run(container.place, argv, seconds=COMMAND_SECONDS)
+        if result.code is None and not result.missing:  # says nothing of the image
+            raise kube_errors.CommandCutOff(f"`{shlex.join(argv)}` in {container.place} was not run: {result.failure}")
+        return result
 
     def _refuse(self, error: errors.KubemtuError, namespace: str) -> None:
         if isinstance(error, errors.Forbidden) and not isinstance(error, kube_errors.Unauthenticated):

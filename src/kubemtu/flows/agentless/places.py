@@ -6,6 +6,7 @@ folder of its node, is what its pod says.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TypeAlias
 
 import msgspec
 
@@ -15,6 +16,8 @@ from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.kube.exec import Place
 
+Key: TypeAlias = tuple[str, str, str]
+"""Namespace, owner and name of a container: what all those have in common that are of one image."""
 LIKELY = ("kube-proxy", "node-exporter")
 OURS = "kubemtu"
 
@@ -37,8 +40,13 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     files: Mapping[str, str] = {}
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """Return what all containers of one image have in common."""
+    def has(self) -> int:
+        """Return how many of the CNI's folders and files it has."""
+        return len(self.folders) + len(self.files)
+
+    @property
+    def key(self) -> Key:
+        """Return what tells its image."""
         return self.place.namespace, self.owner, self.place.container
 
 
@@ -73,7 +81,7 @@ def _likely(owner: str) -> int:
 
 
 def containers(pod: Object, owner: str, wanted: Iterable[str]) -> list[Container]:
-    """Return the containers of a pod that run; those first that have the most of the CNI's folders and files.
+    """Return the containers of a pod that run, in its own order.
 
     `wanted` are files of the node beside the CNI's own folder. Raises Malformed for a pod that cannot be read.
     """
@@ -96,7 +104,7 @@ def containers(pod: Object, owner: str, wanted: Iterable[str]) -> list[Container
                 folders.setdefault(cni, inside)
             files = {path: inside for path in wanted if (inside := _inside(path, mounts)) is not None}
             found.append(Container(place=place, owner=owner, folders=folders, files=files))
-    return sorted(found, key=lambda one: -len(one.folders) - len(one.files))
+    return found
 
 
 def _host_paths(pod: Object) -> Iterator[tuple[str, str]]:
