@@ -419,7 +419,8 @@ def test_an_agent_that_is_missing_at_one_end(lab: Cluster, impatient: None) -> N
         lines = why(lab, "pod-2a", "pod-1a", code=1)
         assert refused(lab.run("why", "pod-2a", "pod-2b"), 3) == (
             "no kubemtu-agent can measure from default/pod-2a or default/pod-2b: node node-2 has no agent that tells "
-            "of that pod; install the agents with `kubemtu install`"
+            "of that pod; install the agents with `kubemtu install`; `kubemtu check --exec` shows without them what "
+            "interfaces have"
         )
     assert lines[0].startswith(
         "This is not MTU: from default/pod-1a to default/pod-2a packets of 1450 bytes arrive whole"

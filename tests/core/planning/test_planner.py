@@ -305,6 +305,14 @@ def test_a_change_that_is_under_way_is_a_warning() -> None:
 # The face of a plan
 
 
+def test_running_pods_that_were_seen_without_an_agent_need_one_to_be_changed() -> None:
+    seen = tuple(msgspec.structs.replace(node, seen_by="exec") for node in nodes(pod=1500, conflist=1500))
+    made = planner.make(laid_out(seen), 1450, [EDIT, ROLLOUT])
+    assert any("`kubemtu install` comes first" in warning for warning in made.warnings)
+    made = planner.make(laid_out(nodes(pod=1500, conflist=1500)), 1450, [EDIT, ROLLOUT])
+    assert not any("kubemtu install" in warning for warning in made.warnings)
+
+
 def test_an_edit_is_shown_as_a_unified_diff() -> None:
     assert diff.unified(EDIT).splitlines() == [
         "--- ConfigMap kube-system/canal-config, data.veth_mtu",

@@ -326,6 +326,12 @@ def _warnings(topology: Topology, aim: int, live: Sequence[Live], after: CniStat
             "made there too."
         )
     said += topology.state.cautions
+    without = [node.name for node in topology.nodes if node.seen.seen_by not in {"agent", "files"}]
+    if live and without:
+        said.append(
+            f"No agent shows {names(without)}: running pods are changed by agents alone, so `kubemtu install` comes "
+            "first; then this plan is made anew from what they see."
+        )
     if known := unwritten(topology):
         said.append(known)
     configured = topology.state.pod_mtu

@@ -56,14 +56,17 @@ def turned(start: Endpoint, goals: list[Endpoint]) -> tuple[Endpoint, list[Endpo
     raise errors.Unreachable(f"no kubemtu-agent can measure from {both}: {_why_not(start)}")
 
 
+_OUTSIDE = "; `kubemtu check --exec` shows without them what interfaces have"
+
+
 def _why_not(end: Endpoint) -> str:
     if end.kind == "service":
         return "measuring begins at a pod or a node; name that first"
     if end.kind == "address":
         return "that is outside of the cluster; name a pod or a node as the other end"
     if end.kind == "pod":
-        return f"node {end.node or '?'} has no agent that tells of that pod; {INSTALL}"
-    return f"node {end.name} has none that told anything of late; {INSTALL}"
+        return f"node {end.node or '?'} has no agent that tells of that pod; {INSTALL}{_OUTSIDE}"
+    return f"node {end.name} has none that told anything of late; {INSTALL}{_OUTSIDE}"
 
 
 def silent_nodes(named: Sequence[Endpoint], snapshot: Snapshot) -> set[str]:
