@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support import example
 from tests.support.shapes import KINDS
 
@@ -19,6 +21,7 @@ from kubemtu.flows import decide, observe
 from kubemtu.flows.saved import manifests
 
 KEY = bytes(range(32))
+FIELDS = ("name", "namespace", "labels", "annotations", "ownerReferences", "nodeName", "addresses", "driver", "uid")
 QUOTING = {"MTU122"}  # it names a line and a column, before which something may be struck out
 NUMBER = re.compile(r"(?<![\w.-])\d{2,5}(?![\w.-]|\.\d)")
 NODES = {"n1": "alpha-master-0.corp.example", "n2": "beta-worker-1.corp.example", "n3": "gamma-worker-2.corp.example"}
@@ -221,3 +224,21 @@ def test_every_shape_is_judged_the_same_saved_and_scrubbed(path: Path) -> None:
     for nic in (None, 1500):
         assert judged(reduced, nic) == judged(original, nic)
         assert judged(scrubbed, nic) == judged(original, nic)
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.sampled_from(["", "n1", "10.0.0.1", "web-1", "a: b"])),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.sampled_from(FIELDS), inner, max_size=3)),
+    max_leaves=8,
+)
+PART = st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4)
+
+
+@given(
+    kind=st.sampled_from(["Pod", "Node", "ConfigMap", "MTUMigration", "MTUPolicy", "DaemonSet"]),
+    parts=st.fixed_dictionaries({"metadata": PART, "spec": PART, "status": PART}),
+)
+def test_an_object_of_any_shape_is_scrubbed(kind: str, parts: dict[str, object]) -> None:
+    body = {"kind": kind, "apiVersion": "v1", **parts}
+    made = Snapshot(source="cluster x", objects=(Object.of(body),), nodes=(net.NodeObservation(node="n1"),))
+    assert "n1" not in [each.node for each in observe.scrubbed(made, KEY).nodes]

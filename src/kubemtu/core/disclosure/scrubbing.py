@@ -35,6 +35,7 @@ _PUBLIC: Final = re.compile(
 _NAMED_LABELS: Final = frozenset({"os", "arch", "instance-type"})
 _DRIVER: Final = {"user": "somebody", "host": "somewhere"}
 _IDENTITIES: Final = frozenset({"machineID", "systemUUID", "bootID"})
+_RENAMED: Final = frozenset({"Pod", "Node"})
 _SYSTEM: Final = ("kube-", "openshift-")
 
 
@@ -66,12 +67,10 @@ class _Scrub:
         self._of, self._kept = snapshot, kept
         self._replaced = addresses.Replaced(key)
         pods = list(snapshot.each("Pod"))
-        nodes = {each.get("metadata", "name") for each in snapshot.each("Node")} | {
-            seen.node for seen in snapshot.nodes
-        }
-        nodes |= {each.get("spec", "nodeName") for each in pods}
+        nodes = {_text(each.get("metadata", "name")) for each in snapshot.each("Node")}
+        nodes |= {seen.node for seen in snapshot.nodes} | {_text(each.get("spec", "nodeName")) for each in pods}
         nodes |= {name for each in snapshot.each("MTUPolicy") for name in _strings(each.get("spec", "nodes"))}
-        self._nodes = renaming.Numbered("node", (name for name in nodes if isinstance(name, str)))
+        self._nodes = renaming.Numbered("node", nodes)
         named = [(_text(each.get("metadata", "namespace")), _text(each.get("metadata", "name"))) for each in pods]
         self._pods = renaming.Numbered("pod", (name for _, name in named))
         spaces = {_text(each.get("metadata", "namespace")) for each in snapshot.objects}
@@ -89,7 +88,7 @@ class _Scrub:
     def _distinctive(self, pods: Iterable[Object]) -> dict[str, str]:
         """Return names that are replaced in any text: long ones that are no word, and whoever drove a change."""
         own = {
-            _text(each.get("metadata", "name")) for each in self._of.objects if each.get("kind") not in {"Pod", "Node"}
+            _text(each.get("metadata", "name")) for each in self._of.objects if _text(each.get("kind")) not in _RENAMED
         }
         made = {
             name: other
@@ -138,7 +137,9 @@ class _Scrub:
         if isinstance(value, dict):
             named = _text(value.get("name"))
             return {
-                each: self._value(inner, named if each == "value" and named else each) for each, inner in value.items()
+                each: self._value(inner, named if each == "value" and named else each)
+                for each, inner in value.items()
+                if each != "uid" or not isinstance(inner, str)
             }
         if isinstance(value, list | tuple):
             return [self._value(each, key) for each in value]
