@@ -315,3 +315,12 @@ def test_one_that_no_node_runs(snapshot: Reading) -> None:
     }
     whole = snapshot(yaml.safe_dump(body), yaml.safe_dump(other), nodes=(node(None),))
     assert registry.recognise(whole).name == "cilium"
+
+
+def test_the_remedy_is_the_edit_that_is_planned(snapshot: Reading) -> None:
+    (finding,) = decide.check(snapshot(agent(variables={"AWS_VPC_ENI_MTU": "9001"})), 1500).findings
+    assert finding.place == f"{DAEMONSET}, spec.template.spec.containers[0].env, POD_MTU"
+    assert finding.remedy.startswith("Set it to 1500: `kubemtu plan --nic-mtu 1500` shows the edit")
+    (old,) = decide.check(snapshot(agent("v1.16.0", {"AWS_VPC_ENI_MTU": "9001"})), 1500).findings
+    assert old.place == f"AWS_VPC_ENI_MTU of {DAEMONSET}"
+    assert old.remedy == "Give pods 1500: `kubemtu plan --nic-mtu 1500` says what that takes."

@@ -467,3 +467,10 @@ def test_secondary_networks_that_a_restart_resizes(snapshot: Reading, version: s
         seen = node(nic=1400, host=1500, pods=(port,))
         plan, _ = decide.plan(snapshot(config(**VXLAN, mtu="1500"), agent(version), nodes=(seen,)))
         assert sum("cilium/cilium#37824" in warning for warning in plan.warnings) == expected
+
+
+def test_the_remedy_where_a_flag_decides(snapshot: Reading) -> None:
+    found = decide.check(snapshot(config(**VXLAN), agent(more={"args": ["--mtu=9000"]})), 1500).findings
+    (wrong,) = [one for one in found if one.code == "MTU119"]
+    assert wrong.place == "--mtu of DaemonSet kube-system/cilium"
+    assert wrong.remedy == "Give pods 1450: `kubemtu plan --nic-mtu 1500` says what that takes."

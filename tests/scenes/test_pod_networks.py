@@ -84,7 +84,7 @@ def test_cilium(cluster: Cluster, device: int) -> None:
 
 @pytest.mark.parametrize("cluster", [scene("aws", declared.AWS)], indirect=True)
 def test_aws(cluster: Cluster) -> None:
-    place = "DaemonSet kube-system/aws-node, spec.template.spec.containers[0].env[0].value, AWS_VPC_ENI_MTU"
+    place = "DaemonSet kube-system/aws-node, spec.template.spec.containers[0].env, POD_MTU"
     as_deployed = [f"MTU119 error: {place}", TOO_LARGE]
     now = cluster.settle(as_deployed)
     assert (now.cni, now.variant, now.recommended_mtu, now.current) == ("aws-vpc-cni", "v1.19.2", 1500, [9001])
@@ -116,3 +116,23 @@ def test_kindnet(cluster: Cluster) -> None:
     assert cluster.healthy().current == [1450]
     assert '"mtu": 1450' in cluster.lab.exec("node-1", ["cat", "/etc/cni/net.d/10-kindnet.conflist"]).stdout
     assert cluster.plan().lines == []
+
+
+@pytest.mark.parametrize("cluster", [scene("ptp", declared.PTP, later=1450)], indirect=True)
+def test_a_reference_plugin_by_files_alone(cluster: Cluster) -> None:
+    """New pods follow a file of each node that somebody's own installer writes; running pods are kubemtu's."""
+    place = "mtu of the plugin ptp in /etc/cni/net.d/10-ptp-net.conflist on each node"
+    now = cluster.settle([f"MTU119 error: {place}", TOO_LARGE])
+    assert (now.cni, now.variant, now.recommended_mtu) == ("reference-plugins", "ptp", 1450)
+    refused = cluster.run("plan")
+    assert refused.code == 2
+    assert 'Write "mtu": 1450' in refused.err
+    restart = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
+    template: dict[str, object] = {"spec": {"template": {"metadata": {"annotations": restart}}}}
+    cluster.kube.merge("/apis/apps/v1/namespaces/kube-system/daemonsets/node-setup", template)
+    cluster.until(lambda told: f"MTU119 error: {place}" not in told.marks, "files of 1450")
+    assert cluster.plan().lines == ["live", "live"]
+    counted = apply_under_traffic(cluster)
+    assert counted.udp_sent > 0
+    assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
+    assert cluster.healthy().current == [1450]

@@ -56,3 +56,7 @@ KINDNET = Declared(
     follows_nic=True,
     literal="number",
 )
+PTP = msgspec.structs.replace(
+    KINDNET, name="ptp-net", daemonset="node-setup", agent="node-setup", image="site/node-setup:1"
+)
+"""The same plugin by somebody's own installer: no object tells of a pod network, only a file on each node."""

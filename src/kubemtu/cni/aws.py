@@ -101,7 +101,8 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         variant=", ".join([*number, *kinds]),
         pod_mtu=pod,
         conflist_mtu=pod,
-        mtu_keys=_keys(parsed, pod, eni, variables.get(POD) is not None),
+        mtu_keys=_keys(parsed, pod, eni, given=POD in variables),
+        source=f"{ENI} of DaemonSet {NAMESPACE}/{AGENT}",
         daemonset=reading.ref(agent, "daemonsets"),
         conflist=CONFLIST,
         ports=net.PortRule(prefixes=(prefix, BRANCH)),
@@ -187,26 +188,19 @@ def _above(agent: Object, pod: int, eni: int) -> Finding:
     )
 
 
-def _keys(found: AwsParsed, pod: int | None, eni: int | None, given: bool) -> tuple[cni_state.MtuKey, ...]:
+def _keys(found: AwsParsed, pod: int | None, eni: int | None, *, given: bool) -> tuple[cni_state.MtuKey, ...]:
+    """Return POD_MTU, which is the one to change, and the ENIs' number; nothing where only the ENIs' decides."""
+    if not found.knows_pod:
+        return ()
     ref = reading.ref(found.agent, "daemonsets")
-    names = (POD, ENI) if found.knows_pod else (ENI,)
     keys = []
-    for name in names:
-        value = pod if name == POD and given else eni if name == ENI else None
+    for name, value, effective in ((POD, pod if given else None, True), (ENI, eni, not given)):
         try:
             path = environment.place(found.agent, AGENT, name)
         except UsageError:
-            continue
-        keys.append(
-            cni_state.MtuKey(
-                ref=ref,
-                path=path,
-                inside=name,
-                means="pod",
-                value=value,
-                effective=name == (POD if given and found.knows_pod else ENI),
-            )
-        )
+            return ()
+        listed = path if path[-1] == "value" else path[:-1]
+        keys.append(cni_state.MtuKey(ref=ref, path=listed, inside=name, means="pod", value=value, effective=effective))
     return tuple(keys)
 
 

@@ -123,7 +123,8 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         device_mtu=base if version is not None and version >= cilium_mtu.FOLLOWS_SINCE else None,
         subtracts=mode.subtracts if mode is not None and known and base is None and not said.broken else None,
         reserves=mode.reserves if mode is not None else 0,
-        mtu_keys=_keys(parts, said, mode),
+        mtu_keys=_keys(parts, said, mode) if not said.shadow else (),
+        source=said.shadow,
         daemonset=parts.daemonset,
         conflist=CONFLIST,
         ports=KNOWLEDGE.ports[0],
@@ -182,7 +183,6 @@ def _keys(parts: CiliumParts, said: CiliumBase, mode: Mode | None) -> tuple[cni_
                 means="base",
                 value=said.in_chart,
                 subtracts=taken,
-                effective=not said.shadow,
             )
         )
     if parts.config is not None:
@@ -193,7 +193,6 @@ def _keys(parts: CiliumParts, said: CiliumBase, mode: Mode | None) -> tuple[cni_
                 means="base",
                 value=said.in_config,
                 subtracts=taken,
-                effective=not said.shadow,
             )
         )
     return tuple(keys)
