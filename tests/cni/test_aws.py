@@ -180,7 +180,10 @@ def test_what_the_plugin_makes_of_a_text(snapshot: Reading, held: str, gives: in
 @pytest.mark.parametrize("held", ["9001", "[1500]", "true"])
 def test_a_number_without_quotes_is_refused(snapshot: Reading, held: str) -> None:
     """Go's encoding/json puts no number into a string: LoadNetConf fails."""
-    assert [one.code for one in decide.check(snapshot(agent(), nodes=(node(held),))).findings] == ["MTU112"]
+    (finding,) = decide.check(snapshot(agent(), nodes=(node(held),))).findings
+    assert (finding.code, finding.place) == ("MTU112", "node n1, /etc/cni/net.d/10-aws.conflist")
+    assert finding.message == f"The MTU is {held}; the plugin takes only a text, so no new pod starts here."
+    assert finding.remedy.startswith("Write the number in quotes")
 
 
 def test_a_node_that_was_not_restarted(snapshot: Reading) -> None:

@@ -171,3 +171,18 @@ def test_a_veth_of_a_bridge_is_not_a_pods_of_ptp(snapshot: Reading) -> None:
     assert not state.ports.covers(held)
     assert registry.ports().covers(free)
     assert not registry.ports().covers(held)
+
+
+def test_another_networks_ports_of_such_names_are_not_its_own(snapshot: Reading) -> None:
+    """Agents look for the ports of every known network: a second veth of a pod is not taken for its first."""
+    text = '{"cniVersion": "0.4.0", "name": "aws-cni", "plugins": [{"type": "aws-cni", "mtu": "1500"}]}'
+    seen = node("/etc/cni/net.d/10-aws.conflist", text, pods=(pod("eni0a1b2c3d4e5", 1500), pod("veth0a1b2c3d", 9000)))
+    aws = yaml.safe_load(agent("aws-node"))
+    aws["spec"]["template"]["spec"]["containers"][0] |= {
+        "image": "amazon-k8s-cni:v1.19.2",
+        "env": [{"name": "POD_MTU", "value": "1500"}],
+    }
+    whole = snapshot(yaml.safe_dump(aws), nodes=(seen,))
+    report = decide.check(whole)
+    assert (report.findings, report.current) == ((), (1500,))
+    assert decide.plan(whole)[0].steps == ()

@@ -1,13 +1,17 @@
 """The reference plugins as the pod network: only files on nodes say it (containernetworking/plugins: plugins/main)."""
 
+import json
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kubemtu.cni import registry
 from kubemtu.core.change.plan import Live
-from kubemtu.core.errors import UsageError
+from kubemtu.core.errors import KubemtuError, UsageError
 from kubemtu.core.net import Link, NodeFile, NodeObservation, PodPort, Uplink
+from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide
 
@@ -120,3 +124,35 @@ metadata: {name: kube-flannel-cfg, namespace: kube-flannel}
 data: {net-conf.json: '{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}'}
 """
     assert registry.recognise(snapshot(config, nodes=(seen,))).name == "flannel"
+
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**12), 10**12),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=12),
+    st.sampled_from(["1500", "+1500", " 1500", "٠", "9" * 400, "\x1b[2J"]),
+    st.lists(st.none(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.none(), max_size=2),
+)
+KINDS = ["bridge", "ptp", "macvlan", "ipvlan", "aws-cni", "azure-vnet", "cni-kindnet", "gke", "cilium-cni"]
+AGENTS = ["aws-node", "kindnet", "netd", "azure-cns", "cilium", ""]
+
+
+@settings(max_examples=150, deadline=None)
+@given(kind=st.sampled_from(KINDS), mtu=JUNK, bridge=JUNK, agent=st.sampled_from(AGENTS), target=st.integers(0, 70000))
+def test_a_nodes_file_may_hold_anything(kind: str, mtu: object, bridge: object, agent: str, target: int) -> None:
+    seen = node(json.dumps({"type": kind, "mtu": mtu, "bridge": bridge}))
+    body: dict[str, object] = {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": agent, "namespace": "kube-system"},
+    }
+    whole = Snapshot(source="a test", objects=(Object.of(body),) if agent else (), nodes=(seen,))
+    try:
+        said = [text for one in decide.check(whole).findings for text in (one.place, one.message, one.remedy)]
+        decide.plan(whole, target)
+    except KubemtuError as sentence:
+        said = [str(sentence)]
+    assert all(said)

@@ -44,8 +44,10 @@ class PluginRule(msgspec.Struct, frozen=True, kw_only=True):
 
     def number(self, member: object) -> object:
         """Return the MTU in bytes that the member stands for, or the member itself where the plugin refuses it."""
-        if self.quoted is None or not isinstance(member, str):
-            return json.dumps(member) if self.quoted is not None and member is not None else member
+        if self.quoted is None or member is None:
+            return member
+        if not isinstance(member, str):
+            return "no text"
         least, most, otherwise = self.quoted
         given = int(member) if DIGITS.fullmatch(member) else otherwise
         return given if least <= given <= most else otherwise
@@ -98,7 +100,8 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
     gives: int | None = None
     by: str = ""
     written_by: str = ""
-    refused: str = ""  # an MTU that is no integer, as it stands there: the plugin refuses the whole file
+    refused: str = ""  # an MTU of a type that the plugin refuses, with the whole file, as it stands there
+    as_text: bool = False  # the plugin takes it as text only
     taken: Taken | None = None
     own: int | None = None
 
@@ -214,9 +217,10 @@ def _made(
 ) -> Rendered:
     rule = next((rule for rule in rules if rule.plugin == plugins[0].get("type")), PluginRule(plugin=""))
     made = Rendered(path=file.path, text=file.text, modified=file.modified, plugins=plugins)
-    member = rule.number(mtu_member(plugins[0], rule))
+    held = mtu_member(plugins[0], rule)
+    member = rule.number(held)
     if member is not None and (not isinstance(member, int) or isinstance(member, bool)):
-        return msgspec.structs.replace(made, refused=json.dumps(member))
+        return msgspec.structs.replace(made, refused=json.dumps(held), as_text=rule.quoted is not None)
     literal = member if isinstance(member, int) else None
     gives, by = (literal, file.path) if literal is not None else _decided(observation, rule)
     return msgspec.structs.replace(

@@ -294,7 +294,10 @@ def _node(
     said: policy.Bound | None,
     runtime: str,
 ) -> Node:
-    owners = pods.owners(observation.ports, state.ports.prefixes, here)
+    own = tuple(port for port in observation.ports if _own_port(port, state))
+    if len(own) < len(observation.ports):
+        observation = msgspec.structs.replace(observation, ports=own)
+    owners = pods.owners(own, state.ports.prefixes, here)
     known = {str(pod): pod for pod in here} if any(port.inner for port in observation.ports) else {}
     tunnel = observation.link(state.tunnel) if state.tunnel else None
     uplink = _uplink(observation, tunnel)
@@ -307,7 +310,6 @@ def _node(
             about=known.get(owners.get(port.host_link, "")) if port.inner else None,
         )
         for port in observation.ports
-        if _own_port(port, state)
     )
     sizes = [size for size in (nic_mtu, given) if size]
     bound = said if said is not None and said.path_mtu < min(sizes, default=encap.LARGEST_MTU + 1) else None

@@ -189,11 +189,12 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
             )
             continue
         if conflist.refused:
+            type_, quotes = ("a text", "in") if conflist.as_text else ("an integer", "without")
             yield codes.finding(
                 codes.MTU112,
                 f"node {node.name}, {conflist.path}",
-                f"The MTU is {conflist.refused}; the plugin takes only an integer, so no new pod starts here.",
-                "Write the number without quotes where the file is made from, then restart the CNI's pod here.",
+                f"The MTU is {conflist.refused}; the plugin takes only {type_}, so no new pod starts here.",
+                f"Write the number {quotes} quotes where the file is made from, then restart the CNI's pod here.",
             )
             continue
         if runtime.foreign(node, topology):
