@@ -56,6 +56,8 @@ MANIFESTS = {
     "macvlan.yaml": "authored/nad-macvlan-mtu.yaml",
 }
 """A shape's name: the manifest that it stands for."""
+ALONE = frozenset({"kube-router-1400.yaml", "openshift-3.yaml", "ovn-kubernetes.yaml", "weave.yaml"})
+"""Shapes that stand for no manifest of that folder: rendered ones, and those of a chart."""
 Row = TypeVar("Row")
 
 

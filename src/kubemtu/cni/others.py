@@ -1,11 +1,16 @@
 """Pod networks that are recognised, so that they can be named and that no module reads."""
 
-# What each is known by: a DaemonSet, a ConfigMap, or the type of the first plugin of a node's CNI configuration.
-NAMES = {
-    "cilium-config": "Cilium, chained behind another CNI that makes the pods' interfaces",
-    "cilium-cni": "Cilium",
-    "ovn-k8s-cni-overlay": "OVN-Kubernetes",
+NAMES = {"cilium-config": "Cilium, chained behind another CNI that makes the pods' interfaces"}
+"""What a DaemonSet or a ConfigMap is known by."""
+PLUGINS = {
+    "aws-cni": ("the AWS VPC CNI", "DaemonSet kube-system/aws-node"),
+    "cilium-cni": ("Cilium", "ConfigMap kube-system/cilium-config"),
+    "ovn-k8s-cni-overlay": ("OVN-Kubernetes", "DaemonSet ovnkube-node"),
+    "antrea": ("Antrea", "DaemonSet kube-system/antrea-agent"),
+    "kube-ovn": ("Kube-OVN", "DaemonSet kube-system/kube-ovn-cni"),
+    "cni-kindnet": ("kindnet", "DaemonSet kube-system/kindnet"),
 }
+"""The first plugin of a node's CNI configuration: whose it is, and what tells of that network."""
 OPERATORS = {
     "AmazonVPC": ("the AWS VPC CNI", "DaemonSet kube-system/aws-node"),
     "GKE": ("GKE", "DaemonSet kube-system/netd"),

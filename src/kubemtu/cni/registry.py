@@ -119,8 +119,9 @@ def _looks_like(snapshot: snapshot.Snapshot) -> str:
     for node in snapshot.nodes:
         for file in node.files:
             first = (node_files.plugins_of(file.text) or ({},))[0].get("type")
-            if isinstance(first, str) and first in others.NAMES:
-                return f"It looks like {others.NAMES[first]} (file {file.path}), which is not covered yet."
+            if isinstance(first, str) and first in others.PLUGINS:
+                name, sign = others.PLUGINS[first]
+                return f"It looks like {name} (file {file.path}), of which {sign} was not read."
     return firewall
 
 
