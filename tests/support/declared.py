@@ -60,3 +60,37 @@ PTP = msgspec.structs.replace(
     KINDNET, name="ptp-net", daemonset="node-setup", agent="node-setup", image="site/node-setup:1"
 )
 """The same plugin by somebody's own installer: no object tells of a pod network, only a file on each node."""
+ANTREA = Declared(
+    name="antrea",
+    config_map="antrea-config",
+    key="antrea-agent.conf",
+    form='trafficEncapMode: "encap"\ntunnelType: "vxlan"\n# of pods, and of the gateway\ndefaultMTU: {}\n',
+    mtu=1500,
+    prefix="{pod}-{key}",
+    tunnel="antrea-tun0",
+    vni=3,
+    mtu_file="/run/antrea/mtu",
+    daemonset="antrea-agent",
+    agent="antrea-agent",
+    image="antrea/antrea-agent-ubuntu:v2.4.0",
+    bridge="ovs-system",
+    gateway="antrea-gw0",
+)
+"""Ports of a switch, and antrea-gw0 into it: the agent gives both defaultMTU when it starts, running pods nothing."""
+KUBE_OVN = Declared(
+    name="kube-ovn",
+    config_map="kube-ovn-lab",
+    mtu=1500,
+    prefix="{id}_h",
+    tunnel="vxlan_sys_4789",
+    vni=4,
+    mtu_file="/run/kube-ovn/mtu",
+    daemonset="kube-ovn-cni",
+    agent="cni-server",
+    image="kubeovn/kube-ovn:v1.13.0",
+    arguments=("--network-type=vxlan",),
+    flag="--mtu",
+    bridge="ovs-system",
+    gateway="ovn0",
+)
+"""The same with ovn0, and the number in an argument."""

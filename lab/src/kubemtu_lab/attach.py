@@ -31,6 +31,7 @@ CALICO_MAC = "ee:ee:ee:ee:ee:ee"
 CALICO_GATEWAY = "169.254.1.1"
 CALICO_GATEWAY6 = "fe80::ecee:eeff:feee:eeee"
 KERNEL_MTU = 1500
+SWITCH_MTU = 65000  # what Open vSwitch gives its tunnel devices; nothing of the switch itself limits a packet
 NO_CONFIG = "network plugin is not ready: cni config uninitialized"
 
 Result = TypeVar("Result")
@@ -170,6 +171,9 @@ class Plugins:
         As cilium/cilium does from v1.17 on: pkg/mtu/endpoint_updater.go.
         """
         chain = load_chain()
+        gateway = chain.plugin.text("gateway") if chain is not None else None
+        if chain is not None and gateway and self._node.find(gateway):
+            self._node.set_mtu(gateway, _declared_mtus(chain.plugin)[0])
         if chain is None or not chain.plugin.flag("updates"):
             return
         device, route = _declared_mtus(chain.plugin)
@@ -181,7 +185,40 @@ class Plugins:
 
     def _add_declared(self, config: Object, sandbox: _Sandbox) -> str:
         device, route = _declared_mtus(config)
+        if config.text("bridge"):
+            return self._add_switched(config, sandbox, device)
         return self._add_routed(sandbox, config.text("prefix") or "", device, route)
+
+    def _add_switched(self, config: Object, sandbox: _Sandbox, mtu: int) -> str:
+        """Make a veth that is a port of a switch, into which the node has a way of its own.
+
+        A bridge stands for Open vSwitch's datapath, and a second one for its own port: both drop what is larger than
+        the device it leaves by (net/openvswitch/vport.c ovs_vport_send, net/bridge/br_forward.c).
+        """
+        switch, gateway = config.text("bridge") or "", config.text("gateway") or ""
+        key = hashlib.sha1(sandbox.netns.encode(), usedforsecurity=False).hexdigest()
+        name = sandbox.pod.partition(".")[2][:8].lstrip("-")
+        host_link = (config.text("prefix") or "").format(pod=name, key=key[:6], id=key[:12])
+        if not self._node.find(switch):
+            self._node.add_bridge(switch, mtu=SWITCH_MTU)
+            self._node.add_bridge(gateway, mtu=mtu)
+            self._node.add_veth("patch-to-gw", "patch-to-sw", mtu=SWITCH_MTU)
+            self._node.bring_up("patch-to-gw", master=switch)
+            self._node.bring_up("patch-to-sw", master=gateway)
+            self._node.set_mtu(gateway, mtu)
+        ways = [f"{network[1]}/{network.prefixlen}" for network in self._addresses.networks]
+        for way in ways:
+            self._node.add_address(gateway, way)
+        with self._descriptor(sandbox.netns) as descriptor:
+            self._node.add_veth(host_link, "eth0", peer_netns=descriptor, mtu=mtu)
+        self._node.bring_up(host_link, master=switch)
+        sandbox.inner.bring_up("lo")
+        sandbox.inner.bring_up("eth0")
+        for each, way in zip(sandbox.addresses, ways, strict=True):
+            address, length = way.split("/")
+            sandbox.inner.add_address("eth0", f"{each}/{length}")
+            sandbox.inner.add_route("::/0" if ":" in each else "0.0.0.0/0", "eth0", via=address)
+        return host_link
 
     def _add_routed(self, sandbox: _Sandbox, prefix: str, mtu: int, route_mtu: int | None = None) -> str:
         """Make a veth whose host end is routed, without a bridge; `route_mtu` is of the pod's default route."""

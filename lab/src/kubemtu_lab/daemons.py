@@ -72,6 +72,12 @@ def install_declared(text: str, target: str) -> None:
     _write(Path(target), text, 0o644)
 
 
+def number_in(text: str) -> str:
+    """Return the last number of a configuration, which is the MTU of a CNI that is only declared."""
+    numbers: list[str] = re.findall(r"[0-9]+", text)
+    return numbers[-1] if numbers else text
+
+
 def with_number(conflist: str, number: str, literal: str) -> str:
     """Return the configuration with the number in place of its placeholder, with quotes or without."""
     return conflist.replace(f'"{scene.DECLARED_MTU}"', number if literal == "number" else f'"{number}"')

@@ -260,7 +260,7 @@ class Kubelet:
                 self._poke()
             case _ if spec.get("args", 0) == scene.DECLARED:
                 conflist, source, mtu_file, literal = (spec.text("args", place) or "" for place in range(1, 5))
-                number = await self._declared(pod, source, env)
+                number = await self._declared(pod, spec, source, env)
                 text = await self._mounted(pod, "conflist")
                 daemons.install_declared(daemons.with_number(text, number, literal), conflist)
                 daemons.install_declared(number, mtu_file)
@@ -278,12 +278,15 @@ class Kubelet:
                 return self.settings.daemon_seconds if is_restart else 0.0
         return 0.0
 
-    async def _declared(self, pod: Object, source: str, env: Mapping[str, str]) -> str:
-        """Return the number of a CNI that is only declared: its NIC's, its first variable's, or its key's."""
+    async def _declared(self, pod: Object, spec: Object, source: str, env: Mapping[str, str]) -> str:
+        """Return the number of a CNI that is only declared: its NIC's, its flag's, its first variable's, its key's."""
         if source == "nic":
             return str(next(each.mtu for each in links.devices(self._rtnl) if each.name == scene.Nic().name))
-        found = next((env[name] for name in source.split(",") if name in env), None)
-        return found if found is not None else await self._mounted(pod, source)
+        args = spec.get("args")
+        words = [word for word in args if isinstance(word, str)] if isinstance(args, list) else []
+        flags = (word.removeprefix(f"{source}=") for word in reversed(words) if word.startswith(f"{source}="))
+        found = next(flags, None) or next((env[name] for name in source.split(",") if name in env), None)
+        return found if found is not None else daemons.number_in(await self._mounted(pod, source))
 
     def _poke(self) -> None:
         self._installed.set()

@@ -275,21 +275,24 @@ def _declared(cni: scenes.Declared) -> Iterator[Body]:
         plugin["updates"] = True
     if cni.literal:
         plugin["mtu"] = scenes.DECLARED_MTU
+    if cni.bridge:
+        plugin |= {"bridge": cni.bridge, "gateway": cni.gateway}
     backend: Body = {"Type": "vxlan" if cni.tunnel else "host-gw", "Domain": f"{cni.name}.example"}
     if cni.tunnel:
         backend |= {"VNI": cni.vni, "Device": cni.tunnel}
     keys = {
         **dict(cni.data),
-        **({} if cni.variables or cni.follows_nic else {cni.key: str(cni.mtu)}),
+        **({} if cni.variables or cni.follows_nic or cni.flag else {cni.key: cni.form.replace("{}", str(cni.mtu))}),
         "conflist": json.dumps({"name": cni.name, "cniVersion": "0.3.1", "plugins": [plugin]}, indent=2) + "\n",
         "net-conf.json": json.dumps({"Network": scenes.POD_NETWORKS[0], "Backend": backend}, indent=2) + "\n",
     }
     yield _object("v1", "ConfigMap", cni.config_map, "kube-system", data=keys)
-    source = "nic" if cni.follows_nic else ",".join(cni.variables) or cni.key
+    source = "nic" if cni.follows_nic else ",".join(cni.variables) or cni.flag or cni.key
+    given = [*cni.arguments, *([f"{cni.flag}={cni.mtu}"] if cni.flag else [])]
     install: Body = {
         "name": cni.agent or "install-declared",
         "image": cni.image or f"registry.example/{cni.name}:1",
-        "args": [scenes.DECLARED, f"/etc/cni/net.d/10-{cni.name}.conflist", source, cni.mtu_file, cni.literal],
+        "args": [scenes.DECLARED, f"/etc/cni/net.d/10-{cni.name}.conflist", source, cni.mtu_file, cni.literal, *given],
     }
     if cni.variables:
         install["env"] = [{"name": cni.variables[-1], "value": str(cni.mtu)}]

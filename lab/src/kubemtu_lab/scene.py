@@ -82,7 +82,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, tag="declared"):
     config_map: str
     key: str = "mtu"  # the ConfigMap's, which holds the pods' MTU
     mtu: int
-    prefix: str  # of the host ends of its pods' veths
+    prefix: str  # of the host ends of its pods' veths; with {pod}, {key} or {id} in it their whole names
     tunnel: str = ""  # name of the VXLAN device; empty: nodes route pods' packets to each other as they are
     vni: int = 1
     mtu_file: str  # absolute path on the node
@@ -96,6 +96,11 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, tag="declared"):
     variables: tuple[str, ...] = ()  # of that container: the first that is set holds the number, and no ConfigMap
     follows_nic: bool = False  # the number is what the NIC has when that container starts
     updates: bool = False  # that container gives running pods the number as well, host ends first
+    form: str = "{}"  # the text of `key`, around the number, which is the last in it
+    arguments: tuple[str, ...] = ()  # of that container, beside the lab's own
+    flag: str = ""  # of that container: the number stands there, and in no ConfigMap
+    bridge: str = ""  # that the veths are ports of, as of a switch; empty: each is routed
+    gateway: str = ""  # the node's own way into that, of the number that its container was given last
     literal: Literal["", "number", "text"] = ""  # how the plugin's configuration holds the number, beside the file
 
 
