@@ -147,3 +147,88 @@ def test_a_form_that_nobody_deploys_it_from(capsys: pytest.CaptureFixture[str]) 
     code, out, err = planned(capsys, *words)
     assert (code, out) == (2, "")
     assert "no cluster.yml is known that canal (era C (veth_mtu)) is deployed from" in err
+
+
+RKE2 = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: rke2-canal-config, namespace: kube-system}
+data:
+  canal_iface: ""
+  masquerade: "true"
+  typha_service_name: none
+  veth_mtu: "1450"
+  cni_network_config: '{"plugins": [{"type": "calico", "mtu": __CNI_MTU__}]}'
+  net-conf.json: '{"Network": "10.42.0.0/16", "Backend": {"Type": "vxlan"}}'
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: rke2-canal, namespace: kube-system}
+spec:
+  template:
+    spec:
+      initContainers:
+      - name: install-cni
+        image: hardened-calico:v3.28.1
+        env: [{name: CNI_MTU, valueFrom: {configMapKeyRef: {name: rke2-canal-config, key: veth_mtu}}}]
+      containers: [{name: kube-flannel, image: "hardened-flannel:v0.25.5"}]
+"""
+RKE2_CALICO = """
+apiVersion: operator.tigera.io/v1
+kind: Installation
+metadata:
+  name: default
+  labels: {app.kubernetes.io/managed-by: Helm}
+  annotations: {meta.helm.sh/release-name: rke2-calico, meta.helm.sh/release-namespace: kube-system}
+spec: {calicoNetwork: {mtu: 1450, ipPools: [{cidr: 10.42.0.0/16, encapsulation: VXLAN}]}}
+"""
+RKE2_FLANNEL = """
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: kube-flannel-cfg
+  namespace: kube-system
+  labels: {app.kubernetes.io/managed-by: Helm}
+  annotations: {meta.helm.sh/release-name: rke2-flannel}
+data:
+  cni-conf.json: '{"plugins": [{"type": "flannel", "delegate": {}}]}'
+  net-conf.json: '{"Network": "10.42.0.0/16", "Backend": {"Type": "vxlan"}}'
+"""
+
+
+@pytest.mark.parametrize(
+    ("manifests", "chart", "values"),
+    [
+        (RKE2, "rke2-canal", {"calico": {"vethuMTU": 1400}}),
+        (RKE2_CALICO, "rke2-calico", {"installation": {"calicoNetwork": {"mtu": 1400}}}),
+        (RKE2_FLANNEL, "rke2-flannel", {"flannel": {"mtu": 1450}}),
+    ],
+    ids=["canal", "calico", "flannel"],
+)
+def test_the_helm_chart_config_that_is_not_there_yet(
+    manifests: str, chart: str, values: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The charts' keys: rancher/rke2-charts, packages/rke2-canal, rke2-calico and rke2-flannel, values.yaml."""
+    given = tmp_path / "cluster.yaml"
+    given.write_text(manifests)
+    words = ("--from", str(given), "--nic-mtu", "1450", "--mtu", "1400")
+    code, out, err = planned(capsys, *words, "-o", "helmchartconfig")
+    assert (code, err) == (0, "")
+    made = yaml.safe_load(out)
+    assert (made["apiVersion"], made["kind"]) == ("helm.cattle.io/v1", "HelmChartConfig")
+    assert made["metadata"] == {"name": chart, "namespace": "kube-system"}
+    assert yaml.safe_load(made["spec"]["valuesContent"]) == values
+    assert f"get helmchartconfig {chart}" in out.splitlines()[0]
+
+
+def test_what_is_printed_is_what_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = tmp_path / "cluster.yaml"
+    given.write_text(RKE2)
+    words = ("--from", str(given), "--nic-mtu", "1450", "--mtu", "1400", "-o", "helmchartconfig")
+    _, out, _ = planned(capsys, *words)
+    given.write_text(f"{RKE2}---\n{out}".replace('veth_mtu: "1450"', 'veth_mtu: "1400"'))
+    code, out, _ = planned(capsys, *words[:-2], "-o", "kustomize")
+    assert (code, yaml.safe_load(out)["patches"]) == (0, [])
+    code, _, err = planned(capsys, *words)
+    assert code == 2
+    assert "no helmchartconfig is known" in err

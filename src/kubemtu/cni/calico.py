@@ -68,6 +68,7 @@ KNOWLEDGE = Knowledge(
             file="values of the chart tigera-operator",
             variant="operator",
         ),
+        owners.by_chart("rke2-calico", ("installation", "calicoNetwork", "mtu"), "pod", variant="operator"),
         owners.RKE_VALUES,
     ),
     words=("calico", "tigera"),

@@ -54,7 +54,10 @@ KNOWLEDGE = Knowledge(
         CalcKey("Canal, RKE2", _CHART, "flannel.mtu", "base", flanneld.STACKS, flanneld.subtracts, "flannel"),
         CalcKey("Canal, RKE2", _CHART, "calico.vethuMTU", "pod", ((),)),
     ),
-    values_keys=(owners.RKE_VALUES,),
+    values_keys=(
+        owners.RKE_VALUES,
+        owners.by_chart(rke2.AGENT, rke2.POD, "pod", variant="RKE2"),
+    ),
     words=("canal", "calico", "flannel"),
     edited=(
         rights.patch("configmaps", "canal-config", rke2.CONFIG_MAP),
@@ -307,7 +310,7 @@ def _owner(whole: Canal, snapshot: Snapshot, out: list[Finding]) -> tuple[str, t
                 "Helm writes this ConfigMap, and no HelmChartConfig holds an MTU: a change made here lasts until the"
                 " next upgrade of the chart. kubemtu changes a HelmChartConfig but does not create one.",
                 f"Apply a HelmChartConfig {NAMESPACE}/{rke2.AGENT} with spec.valuesContent `calico: {{vethuMTU: N}}`"
-                " before changing the MTU.",
+                " before changing the MTU: `kubemtu plan -o helmchartconfig` prints it.",
                 "note",
             ),
         )

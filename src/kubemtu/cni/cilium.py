@@ -77,6 +77,7 @@ KNOWLEDGE = Knowledge(
         ValuesKey(  # cilium/cilium: install/kubernetes/cilium/values.yaml, templates/cilium-configmap.yaml
             form="helm-values", path=("MTU",), counts="base", file="values of the chart cilium", owner="Helm"
         ),
+        owners.by_chart(cilium_config.CHART, ("MTU",), "base", variant="RKE2"),
     ),
     words=("cilium",),
     edited=(
@@ -291,7 +292,7 @@ def _owner(parts: CiliumParts, said: CiliumBase, out: list[Finding]) -> tuple[st
             "Helm writes this ConfigMap, and no HelmChartConfig holds an MTU: a change made here lasts until the next"
             " upgrade of the chart.",
             f"Apply a HelmChartConfig kube-system/{cilium_config.CHART} with spec.valuesContent `MTU: N` before the"
-            " MTU is changed.",
+            " MTU is changed: `kubemtu plan -o helmchartconfig` prints it.",
             "note",
         )
         return f"Helm (release {cilium_config.CHART}, through a HelmChartConfig that does not exist yet)", [note]

@@ -85,6 +85,7 @@ KNOWLEDGE = Knowledge(
             file="values of the chart flannel",
             owner="Helm",
         ),
+        owners.by_chart("rke2-flannel", ("flannel", "mtu"), "base"),
     ),
     words=("flannel",),
     edited=(

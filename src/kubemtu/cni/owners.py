@@ -1,6 +1,7 @@
 """Who writes an object back: whoever owns the source reverts what is changed behind its back."""
 
 import re
+from typing import Literal
 
 import yaml
 
@@ -29,6 +30,19 @@ WRANGLER = "objectset.rio.cattle.io/owner-gvk"
 WRANGLER_NAME = "objectset.rio.cattle.io/owner-name"
 ADDON = "addonmanager.kubernetes.io/mode"
 KOPS = "addon.kops.k8s.io/name"
+
+
+def by_chart(chart: str, path: tuple[str, ...], counts: Literal["pod", "base"], variant: str = "") -> ValuesKey:
+    """Return the key of the HelmChartConfig of a chart that RKE2's server deploys (rancher/rke2-charts: packages)."""
+    return ValuesKey(
+        form="helmchartconfig",
+        path=path,
+        counts=counts,
+        file=f"HelmChartConfig kube-system/{chart}",
+        variant=variant,
+        owner=f"release {chart}",
+        chart=chart,
+    )
 
 
 def of(resource: Object | None, out: list[Finding]) -> str:

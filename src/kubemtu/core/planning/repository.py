@@ -69,7 +69,7 @@ def _edited(edit: EditValue, text: str, name: tuple[str, str, str | None], sourc
 
 def _values(planned: Plan, text: str, source: str, state: CniState, keys: Sequence[ValuesKey]) -> Edited:
     """Write the number into a file of values: the one whose first key stands there, or the only one that suits."""
-    suiting = [key for key in keys if key.suits(state)]
+    suiting = [key for key in keys if key.suits(state) and not key.chart]
     there = [key for key in suiting if re.search(rf"^{re.escape(key.path[0])}:", text, re.MULTILINE)]
     if not (there or suiting):
         raise Malformed(
@@ -91,7 +91,22 @@ def values(planned: Plan, form: str, state: CniState, keys: Sequence[ValuesKey])
             f"{f'; {known} is' if known else ''}: -o kustomize has the edits as patches"
         )
     written = yaml_edit.set_value("", key.path, key.number(planned, state))
+    if key.chart:
+        return _chart_config(planned, key.chart, written)
     return f"# {key.file}\n" + "".join(f"# {line}\n" for line in left(planned)) + written
+
+
+def _chart_config(planned: Plan, chart: str, values: str) -> str:
+    """Return the HelmChartConfig that gives a chart of the server's these values."""
+    there = f"kubectl -n kube-system get helmchartconfig {chart} -o yaml"
+    notes = [f"The only one of this name counts: where there is one ({there}), put the values into it.", *left(planned)]
+    head = f"apiVersion: helm.cattle.io/v1\nkind: HelmChartConfig\nmetadata:\n  name: {chart}\n"
+    body = "".join(f"    {line}\n" for line in values.splitlines())
+    return (
+        "".join(f"# {line}\n" for line in notes)
+        + head
+        + f"  namespace: kube-system\nspec:\n  valuesContent: |-\n{body}"
+    )
 
 
 def kustomization(planned: Plan) -> str:

@@ -9,18 +9,20 @@ from kubemtu.core.cluster.cni_state import CniState
 
 
 class ValuesKey(msgspec.Struct, frozen=True, kw_only=True):
-    """One key of a file that people keep in a repository and that is no object of the API.
+    """One key of a file that people keep in a repository and that is no object of the API, or is none yet.
 
     `form` is what `plan -o` calls the file, `path` leads to the number, and `counts` says what it counts, as an MtuKey
-    does. It is for clusters whose CniState begins its variant with `variant` and names `owner` as the owner.
+    does. It is for clusters whose CniState begins its variant with `variant` and names `owner` as the owner. A
+    HelmChartConfig (docs.rke2.io/helm, docs.k3s.io/helm) of the name `chart` holds such values in a text.
     """
 
-    form: Literal["helm-values", "cluster.yml"]
+    form: Literal["helm-values", "cluster.yml", "helmchartconfig"]
     path: tuple[str, ...]
     counts: Literal["pod", "base"]
     file: str  # whose file it is, for people
     variant: str = ""
     owner: str = ""
+    chart: str = ""
 
     def suits(self, state: CniState) -> bool:
         """Say whether a pod network is deployed in the way that this key is for."""
