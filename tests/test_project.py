@@ -37,7 +37,12 @@ def test_the_cnis_are_asked_from_the_most_particular_to_the_least() -> None:
         "kindnet",
         "azure-cni",
     ]
-    assert list(registry.CNIS) == [*first, *rest, "reference-plugins"]  # files of nodes, and nothing else
+    assert list(registry.CNIS) == [
+        *first,
+        *rest,
+        "cluster-specification",
+        "reference-plugins",
+    ]  # files of nodes, and nothing else
 
 
 SHARED_NAMES: dict[str, str] = {}  # class names that stand twice, each with the reason

@@ -28,6 +28,7 @@ from kubemtu.cni import (
     others,
     ovnkubernetes,
     reference,
+    specification,
     weave,
 )
 from kubemtu.cni.knowledge import CalcKey, Knowledge
@@ -56,6 +57,7 @@ CNIS: dict[str, Cni] = {
     "kubenet": kubenet,
     kindnet.NAME: kindnet,
     azure.NAME: azure,
+    specification.NAME: specification,
     reference.NAME: reference,  # files of nodes, and nothing else
 }
 

@@ -1,0 +1,200 @@
+"""What a cluster is made from, where only that was given: kops' and Rancher's Cluster, k0s' ClusterConfig.
+
+Each names a network and, in one key, the pods' MTU. They are no objects of the cluster itself, so nothing of them is
+read there; the number is judged, and edited in the file (kubernetes/kops: pkg/apis/kops/networking.go; k0sproject/k0s:
+pkg/apis/k0s/v1beta1/calico.go and kuberouter.go; rancher/rke: types/rke_types.go NetworkConfig).
+"""
+
+import msgspec
+
+from kubemtu.cni import reading
+from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.core import codes, encap
+from kubemtu.core.change import plan
+from kubemtu.core.cluster import cni_state
+from kubemtu.core.codes import Finding
+from kubemtu.core.errors import UsageError
+from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.snapshot import Snapshot
+
+NAME = "cluster-specification"
+WANTS: tuple[Want, ...] = ()
+RKE = ("spec", "rancherKubernetesEngineConfig", "network")
+KDM_DEFAULTS = {"canal": 1450, "calico": 1440}  # bytes: rancher/kontainer-driver-metadata, the templates of each
+CALICO_MODES = {"ipip": "ipip", "bird": "ipip", "none": "", "vxlan": "vxlan"}
+K0S_DEFAULT = (
+    1450  # bytes: where spec.network.calico is given without mtu (calico.go UnmarshalJSON); else Felix decides
+)
+KNOWLEDGE = Knowledge(
+    recognised_by="what a cluster is made from (kops' or Rancher's Cluster, k0s' ClusterConfig)",
+    calc_keys=(
+        CalcKey("Calico, kops", "Cluster", "spec.networking.calico.mtu", "pod", (("ipip",), ("vxlan",), ())),
+        CalcKey("Calico, k0s", "ClusterConfig", "spec.network.calico.mtu", "pod", (("vxlan",), ("wireguard",))),
+    ),
+)
+
+
+class Specified(msgspec.Struct, frozen=True, kw_only=True):
+    """One specification: which tool's, which network, where its MTU stands, and what goes around a packet."""
+
+    tool: str
+    network: str
+    path: tuple[str, ...]
+    around: str = ""  # as `encap.parse` reads it; empty: nothing
+    known: bool = True
+    default: int | None = None  # bytes that new pods get without the key; None: the NIC less the headers
+    refused: str = ""  # why the key has no effect here
+
+
+class SpecificationParsed(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read of one specification."""
+
+    source: Object
+    said: Specified
+    mtu: int | None
+
+
+def read(snapshot: Snapshot) -> cni_state.CniState | None:
+    """Describe the network that a specification asks for; None where there is none, or it is another network."""
+    for kind in ("Cluster", "ClusterConfig"):
+        for source in snapshot.each(kind):
+            said = _specified(source)
+            if said is not None:
+                return _state(source, said)
+    return None
+
+
+def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
+    """List the edit of the one key; the tool makes the cluster from it. Raises UsageError where the key is not read."""
+    encap.check(target)
+    found = state.parsed
+    assert isinstance(found, SpecificationParsed)
+    if found.said.refused:
+        raise UsageError(f"{found.source}: {found.said.refused}")
+    if found.mtu == target:
+        return ()
+    before = found.source.get(*found.said.path)
+    why = f"{found.said.tool} gives it to {found.said.network}"
+    edit = plan.EditValue(
+        ref=_ref(found.source),
+        path=found.said.path,
+        before=before if isinstance(before, int | str) and not isinstance(before, bool) else None,
+        after=target,
+        why=why,
+    )
+    return (edit,)
+
+
+def _specified(source: Object) -> Specified | None:
+    group = str(source.get("apiVersion")).partition("/")[0]
+    match group, source.get("kind"):
+        case "kops.k8s.io", "Cluster":
+            return _kops(source)
+        case "k0s.k0sproject.io", "ClusterConfig":
+            return _k0s(source)
+        case "management.cattle.io", "Cluster":
+            return _rancher(source)
+    return None
+
+
+def _kops(source: Object) -> Specified | None:
+    path = ("spec", "networking")
+    held = source.get(*path, "calico")
+    if isinstance(held, dict):
+        mode = str(held.get("encapsulationMode") or "ipip").lower()
+        mode = "none" if mode == "ipip" and held.get("ipipMode") == "Never" else mode
+        return Specified(
+            tool="kops",
+            network="Calico",
+            path=(*path, "calico", "mtu"),
+            around=CALICO_MODES.get(mode, ""),
+            known=mode in CALICO_MODES,
+        )
+    for network, default in (("canal", None), ("weave", 1376)):
+        if isinstance(source.get(*path, network), dict):
+            name = "Weave Net" if network == "weave" else network
+            key = (*path, network, "mtu")
+            return Specified(tool="kops", network=name, path=key, around="vxlan", default=default)
+    return None
+
+
+def _k0s(source: Object) -> Specified | None:
+    path = ("spec", "network")
+    provider = source.get(*path, "provider") or "kuberouter"
+    if provider == "kuberouter":
+        auto = source.get(*path, "kuberouter", "autoMTU") is not False
+        refused = (
+            "kube-router takes the NIC's MTU as long as spec.network.kuberouter.autoMTU is not false: set that, too"
+        )
+        return Specified(
+            tool="k0s", network="kube-router", path=(*path, "kuberouter", "mtu"), refused=refused if auto else ""
+        )
+    if provider != "calico":
+        return None
+    own = source.get(*path, "calico")
+    wireguard = source.get(*path, "calico", "wireguard") is True
+    mode = str(source.get(*path, "calico", "mode") or "vxlan").lower()
+    mode = "none" if mode in {"bird", "ipip"} and source.get(*path, "calico", "overlay") == "Never" else mode
+    return Specified(
+        tool="k0s",
+        network="Calico",
+        path=(*path, "calico", "mtu"),
+        around="wireguard" if wireguard else CALICO_MODES.get(mode, ""),
+        known=wireguard or mode in CALICO_MODES,
+        default=K0S_DEFAULT if isinstance(own, dict) and "mtu" not in own else None,
+    )
+
+
+def _rancher(source: Object) -> Specified | None:
+    held = source.get(*RKE)
+    plugin = str(held.get("plugin") or "canal") if isinstance(held, dict) else ""
+    if plugin not in {"canal", "calico", "weave", "flannel"}:
+        return None
+    refused = "RKE has no MTU setting for flannel (cluster/validation.go)" if plugin == "flannel" else ""
+    options = source.get(*RKE, "options")
+    backend = options.get("flannel_backend_type") if isinstance(options, dict) else None
+    around = "ipip" if plugin == "calico" else "" if backend == "host-gw" else "vxlan"
+    return Specified(
+        tool="RKE",
+        network=plugin,
+        path=(*RKE, "mtu"),
+        around=around,
+        known=backend in {None, "", "vxlan", "host-gw"},
+        default=KDM_DEFAULTS.get(plugin),
+        refused=refused,
+    )
+
+
+def _state(source: Object, said: Specified) -> cni_state.CniState:
+    out: list[Finding] = []
+    place = f"{source}, {'.'.join(said.path[:-1])}"
+    held = source.get(*said.path[:-1])
+    values = held if isinstance(held, dict) else {}
+    mtu = reading.member(values, said.path[-1], out, place)
+    if mtu is not None and said.refused:
+        out.append(_refused(f"{place}.{said.path[-1]}", mtu, said.refused))
+    around = (encap.parse(said.around),) if said.around and said.known else ()
+    counts = mtu if not said.refused else None
+    pod_mtu = counts or said.default
+    return cni_state.CniState(
+        name=NAME,
+        variant=f"{said.tool}, {said.network}",
+        encapsulation=around,
+        encapsulation_known=said.known,
+        encapsulation_name=(said.around or "none") if said.known else "unknown",
+        pod_mtu=pod_mtu,
+        subtracts=max((one.cost for one in around), default=0) if pod_mtu is None and said.known else None,
+        mtu_keys=(
+            cni_state.MtuKey(ref=_ref(source), path=said.path, means="pod", value=mtu, effective=not said.refused),
+        ),
+        findings=tuple(out),
+        parsed=SpecificationParsed(source=source, said=said, mtu=counts),
+    )
+
+
+def _refused(place: str, mtu: int, why: str) -> Finding:
+    return codes.finding(codes.MTU111, place, f"It says {mtu} and has no effect: {why}.", "Remove it, or mend that.")
+
+
+def _ref(source: Object) -> Ref:
+    return reading.ref(source, f"{source.kind.lower()}s")
