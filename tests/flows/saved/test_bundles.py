@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from kubemtu.core.errors import Malformed
 from kubemtu.core.net import Link, NodeObservation
 from kubemtu.core.objects import Object
 from kubemtu.core.printed.values import Output
 from kubemtu.core.snapshot import UNUSED, Snapshot
-from kubemtu.flows.saved import assembling, manifests
+from kubemtu.flows.saved import assembling, manifests, nodes
 from kubemtu.flows.saved.facts import Facts, Printed
 
 
@@ -322,3 +323,31 @@ def test_beside_a_snapshot_that_is_all_what_was_not_used_is_said(tmp_path: Path)
     found = manifests.load(tmp_path)
     assert unused(found) == {"notes.txt": "holds nothing that is known here"}
     assert (named(found), found.nodes, found.taken_at) == (["ConfigMap c", "Node a"], only.nodes, 1000.0)
+
+
+def test_a_report_is_no_snapshot_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"schema": "kubemtu.io/check/v1", "verdict": "healthy"}')
+    with pytest.raises(Malformed, match=r"is what kubemtu said \(kubemtu.io/check/v1\), not what that rests on"):
+        manifests.load(tmp_path / "report.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "node_name"),
+    [
+        ("dump/node-10-ip.txt", "node-10"),
+        ("dump/ip_node-1.txt", "node-1"),
+        ("-", "node"),
+        ("node-1.corp/ip.txt", "node-1.corp"),
+        ("cilium-bugtool-cilium-x7k2q-2026/cmd/ip-a.md", "node-10"),
+        ("xnode-1/ip.txt", "xnode-1"),
+        (f"{'a-' * 500}/node-1/ip.txt", "node-1"),
+    ],
+)
+def test_a_name_in_a_path_is_a_whole_one_and_the_longest(path: str, node_name: str) -> None:
+    places = nodes.Places(
+        nodes=frozenset({"node-1", "node-10", "node-1.corp"}),
+        hosts={},
+        pods={"cilium-x7k2q": "node-10"},
+        folder="given",
+    )
+    assert nodes.of_output(path, places) == node_name

@@ -45,6 +45,7 @@ def _lines(report: Report) -> Iterator[str]:
         )
     yield from _list("Measured", report.proven)
     yield from _list("Not read", report.missing)
+    yield from _list("Not used", report.unused)
 
 
 def _node(line: NodeLine) -> tuple[str, ...]:

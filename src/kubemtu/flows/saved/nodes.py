@@ -1,6 +1,7 @@
 """Which node a file is of, and what several files say of one node, put together."""
 
 import contextlib
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
@@ -14,8 +15,12 @@ from kubemtu.core.objects import Object, node_addresses
 
 T = TypeVar("T")
 NODE_OWN: Final = re.compile(r"\d\d-.+\.conf(?:list)?|subnet\.env|net-conf\.json")  # names that a node itself uses
+_WORD: Final = re.compile(r"[A-Za-z0-9]+")
+NAME_MOST = 255  # characters of one part of a path: NAME_MAX
+PIPED = "-"  # what is piped in is called
+UNNAMED = "node"  # of which nothing tells the name
+WORDS_MOST = 40  # of one part of a path
 _ROOTS: Final = frozenset({"etc", "run", "var", "proc", "sys", "usr", "host", "rootfs"})  # what lies at a node's root
-_DEFAULT: Final = {("default", 4): "0.0.0.0/0", ("default", 6): "::/0"}
 _SAYS: Final = re.compile(  # what people add to a node's name when they save what a command printed there
     r"(?:(?:^|[-_. ]+)(?:ip|link|links|iplink|addr|address|addrs|ipaddr|ipaddrshow|iplinkshow|route|routes|iproute|rule"
     r"|routeshow|a|r|l|d|j|s|show|list|ifconfig|node|mtu|nics?|network(?:ing)?|systeminfo|netns|details?|output|out|text|json|all|table"
@@ -40,11 +45,9 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         for part in reversed(path.parts):
             if part in self.nodes:
                 return part
-        found = [node for node in self.nodes if _stands_in(node, str(path))]
-        if found:
-            return max(found, key=len)
-        pod = max((pod for pod in self.pods if _stands_in(pod, str(path))), key=len, default="")
-        return self.pods.get(pod, "")
+        words = [word for part in reversed(path.parts) for word in _words(part)]
+        node = max((word for word in words if word in self.nodes), key=len, default="")
+        return node or self.pods.get(max((word for word in words if word in self.pods), key=len, default=""), "")
 
     def node(self, host: str) -> str:
         """Return the Node that a host is: one may have its domain in its name, and the other not."""
@@ -84,20 +87,17 @@ def of_output(name: str, places: Places, host: str = "") -> str:
     if host:
         return places.node(host)
     for part in (path.name.removesuffix(path.suffix) if path.suffix else path.name, *reversed(path.parts[:-1])):
-        if left := _SAYS.sub("", part):
-            return left
+        if left := _SAYS.sub("", part[:NAME_MOST]):
+            return left if left != PIPED else UNNAMED
     return places.folder
 
 
-def _stands_in(name: str, path: str) -> bool:
-    """Say whether a name stands in a path as a word of its own."""
-    at = path.find(name)
-    while at >= 0:
-        before, after = path[at - 1 : at], path[at + len(name) : at + len(name) + 1]
-        if not (before.isalnum() or before == "." or after.isalnum()):
-            return True
-        at = path.find(name, at + 1)
-    return False
+def _words(part: str) -> Iterator[str]:
+    """Yield what may be a name in a part of a path: from the beginning of any word of it to the end of any."""
+    ends = [found.span() for found in itertools.islice(_WORD.finditer(part), WORDS_MOST)]
+    for number, (begin, _) in enumerate(ends):
+        if part[begin - 1 : begin] != ".":  # not a domain without its host
+            yield from (part[begin:end] for _, end in ends[number:])
 
 
 def folders_of_several(names: Iterable[str]) -> frozenset[str]:

@@ -14,8 +14,12 @@ _SNAKE = re.compile(r"(?<=[a-z0-9])_([a-z])")
 def take(document: Document, facts: Facts) -> bool:
     """Take a saved snapshot. Raises Malformed for one that cannot be read and is all that was given."""
     value = document.value
-    if not isinstance(value, dict) or not str(value.get("schema")).startswith(SCHEMA.rpartition("/")[0]):
+    schema = str(value.get("schema")) if isinstance(value, dict) else ""
+    if not isinstance(value, dict) or not schema.startswith(f"{SCHEMA.partition('/')[0]}/"):
         return False
+    if not schema.startswith(SCHEMA.rpartition("/")[0]):
+        facts.skip(document.place, f"is what kubemtu said ({schema:.60}), not what that rests on: --save writes this")
+        return True
     try:
         facts.snapshots.append((document.of.name, _read(value)))
     except ValueError as why:
