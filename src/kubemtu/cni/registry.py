@@ -64,6 +64,9 @@ CNIS: dict[str, Cni] = {
 _NAME = ("metadata", "name")
 _NAMESPACE = ("metadata", "namespace")
 OTHER = "Other pod networks are not covered yet."
+NOT_GIVEN = (
+    "Add what tells it: `kubectl get daemonsets,configmaps -A -o yaml`, or a copy of a node's /etc/cni/net.d. " + OTHER
+)
 
 
 def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
@@ -87,7 +90,7 @@ def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
     looked_for = " nor ".join(cni.KNOWLEDGE.recognised_by for cni in CNIS.values())
     raise errors.NotRecognised(
         f"No pod network that kubemtu knows was found in {snapshot.source}: neither {looked_for}.{not_seen} "
-        f"{looks_like or OTHER}"
+        f"{looks_like or (NOT_GIVEN if snapshot.offline else OTHER)}"
     )
 
 

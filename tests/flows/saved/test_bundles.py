@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kubemtu.core.errors import Malformed
+from kubemtu.core.errors import Malformed, NotRecognised
 from kubemtu.core.net import Link, NodeObservation
 from kubemtu.core.objects import Object
 from kubemtu.core.printed.values import Output
 from kubemtu.core.snapshot import UNUSED, Snapshot
+from kubemtu.flows import decide
 from kubemtu.flows.saved import assembling, manifests, nodes
 from kubemtu.flows.saved.facts import Facts, Printed
 
@@ -351,3 +352,9 @@ def test_a_name_in_a_path_is_a_whole_one_and_the_longest(path: str, node_name: s
         folder="given",
     )
     assert nodes.of_output(path, places) == node_name
+
+
+def test_outputs_alone_say_what_tells_the_pod_network(tmp_path: Path) -> None:
+    (tmp_path / "n1.txt").write_text("2: eth0: <BROADCAST,UP> mtu 1450 qdisc mq state UP group default qlen 1000\n")
+    with pytest.raises(NotRecognised, match="Add what tells it: `kubectl get daemonsets,configmaps -A -o yaml`"):
+        decide.check(manifests.load(tmp_path))
