@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -207,6 +208,61 @@ def test_an_encrypted_zip_and_zstd_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(600))
     with pytest.raises(Malformed, match=r"is packed by zstd, which is not unpacked here: `zstd -d` does it"):
         manifests.load(tmp_path / "x.tar.zst")
+
+
+def header(name: str, kind: bytes, size: int) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def sealed(block: bytes) -> bytes:
+    """Return a header with its checksum: the sum of its bytes, the checksum's own as blanks (POSIX pax(1), ustar)."""
+    blank = block[:148] + b" " * 8 + block[156:]
+    return block[:148] + b"%06o\0 " % sum(blank) + block[156:]
+
+
+def pax(records: dict[str, str]) -> bytes:
+    member = tarfile.TarInfo("m.yaml")
+    member.size, member.pax_headers = 512, records
+    return member.tobuf(tarfile.PAX_FORMAT)
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        header("x", tarfile.XHDTYPE, 1 << 33) + bytes(32 << 20),
+        header("x", tarfile.XGLTYPE, 1 << 33) + bytes(32 << 20),
+        header("x", tarfile.GNUTYPE_LONGNAME, 1 << 33) + bytes(32 << 20),
+        sealed(header("m.yaml", tarfile.GNUTYPE_SPARSE, 512)[:482] + b"\1" + bytes(29)) + b"\1" * (8 << 20),
+        pax({"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "m.yaml"})
+        + b"1\n"
+        + b"9" * (8 << 20),
+        pax({"GNU.sparse.map": "1," * 1000 + "1"}) + bytes(512),
+        b"".join(header("x", tarfile.XHDTYPE, 0) for _ in range(5000)),
+        header("x", b"0", -1 << 40) * 3,
+    ],
+    ids=["pax", "global", "long name", "holes", "map of holes", "old map", "header on header", "negative"],
+)
+def test_a_header_of_a_tar_is_not_taken_at_its_word(tmp_path: Path, whole: bytes) -> None:
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(whole, 1))
+    (tmp_path / "m.yaml").write_bytes(ONE)
+    tracemalloc.start()
+    try:
+        found = manifests.load(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [each.name for each in found.objects] == ["one"]
+    assert peak < 16 << 20
+    assert "no archive that can be read to its end" in dict(told(found)).get("x.tar.gz", "")
+
+
+def test_a_zip_packed_by_lzma_is_not_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("m.yaml", ONE)
+        archive.writestr(zipfile.ZipInfo("n.yaml"), TWO)
+    assert told(manifests.load(tmp_path / "x.zip")) == [("m.yaml", "is packed in a way that is not unpacked here")]
 
 
 def test_what_is_of_no_use_is_counted_with_its_reason(tmp_path: Path) -> None:

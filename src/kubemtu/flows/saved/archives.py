@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 TABLE_MOST: Final = 8 << 20  # bytes of a zip's table of contents, some 80,000 names
 MEMORY_MOST: Final = 128 << 20  # bytes that unpacking xz may take; `xz -9` asks for 65 MiB (xz(1))
+HEADER_MOST: Final = 1 << 20  # bytes of what names one member of a tar
+_NAMING: Final = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+_ZIP_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # LZMA takes what memory it says
 _MAGIC: Final = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"PK\x03\x04", "zip"))
 _EMPTY_ZIP: Final = b"PK\x05\x06"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -106,7 +112,7 @@ def _begin(stream: files.Stream) -> bytes:
 
 
 def _tar(stream: files.Stream, counted: Bounds) -> Iterator[Member]:
-    with tarfile.open(fileobj=stream, mode="r|", errorlevel=1) as archive:
+    with tarfile.open(fileobj=stream, mode="r|", errorlevel=1, tarinfo=_PlainMember) as archive:
         for each in archive:
             archive.members = []  # type: ignore[attr-defined]  # what went by is not needed again
             counted.name()
@@ -117,6 +123,26 @@ def _tar(stream: files.Stream, counted: Bounds) -> Iterator[Member]:
                 yield Member(name=each.name, open=None, unlike=f"is {what}, and nothing is followed in an archive")
                 continue
             yield Member(name=each.name, open=functools.partial(_of_tar, archive, each))
+
+
+class _PlainMember(tarfile.TarInfo):
+    """A member whose header is read within bounds: tarfile takes a header's word for its size, and maps of holes grow.
+
+    Nobody who gathers files writes such: a name has PATH_MAX characters, and a sparse file is no text.
+    """
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _NAMING and self.size > HEADER_MOST:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a file with holes")
+        made: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]  # what fromtarfile calls
+        return made
+
+    def _with_holes(self, *_given: object) -> None:
+        raise tarfile.ReadError("a file with holes")
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _with_holes
 
 
 def _of_tar(archive: tarfile.TarFile, each: tarfile.TarInfo) -> BinaryIO:
@@ -149,6 +175,9 @@ def _zip(stream: files.Stream, counted: Bounds) -> Iterator[Member]:
                 continue
             if each.external_attr >> 28 not in (0, 8):  # st_mode, where Unix wrote it: S_IFREG >> 12 is 8
                 yield Member(name=each.filename, open=None, unlike="is no regular file, and nothing is followed")
+                continue
+            if each.compress_type not in _ZIP_METHODS:
+                yield Member(name=each.filename, open=None, unlike="is packed in a way that is not unpacked here")
                 continue
             yield Member(name=each.filename, open=functools.partial(_of_zip, archive, each, counted, out, size))
 
