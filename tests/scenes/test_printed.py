@@ -32,6 +32,7 @@ class Row(NamedTuple):
         Row("healthy", faults.none, ()),
         Row("new pods too large", faults.inline("1450", "1500", restarted=True), ("MTU119",)),
         Row("a small tunnel", faults.links({"node-1 flannel.1": 1400}), ("MTU107",)),
+        Row("ends that differ", faults.links({"node-1 cali*": 1500}), ("MTU105",)),
     ],
     ids=lambda row: row.name,
 )
@@ -40,7 +41,8 @@ def test_the_verdict_is_that_of_agents(cluster: Cluster, row: Row, tools: str, t
     cluster.healthy()
     with row.fault(cluster):
         by_agents = cluster.until(lambda now: tuple(each.code for each in now.findings) == row.codes, str(row.codes))
-        by_hand = told(run("check", "-o", "json", "--from", saved(cluster, tools, tmp_path)))
+        whole = f"{tools}; ip -all netns exec {tools}"
+        by_hand = told(run("check", "-o", "json", "--from", saved(cluster, whole, tmp_path)))
     same(by_hand, by_agents)
     assert by_hand.marks == by_agents.marks
 
@@ -53,8 +55,9 @@ def test_of_a_pod_whose_host_end_alone_is_wrong_the_host_end_is_said(cluster: Cl
         by_hand = told(run("check", "-o", "json", "--from", saved(cluster, "ip -d a", tmp_path)))
     # Agents see that the ends differ; who sees the host's ends alone can say no more than what follows from these.
     assert {each.code for each in by_agents.findings} == {"MTU105"}
-    assert [each.code for each in by_hand.findings] == ["MTU104", "MTU101"]
-    assert all("not seen" in each.message for each in by_hand.findings)
+    assert [each.code for each in by_hand.findings] == ["MTU104", "MTU101", "MTU118"]
+    assert all("not seen" in each.message for each in by_hand.findings[:2])
+    assert by_hand.findings[2].place == "nodes node-1 and node-2, own ends of 4 pods"
 
 
 @pytest.mark.parametrize("cluster", [FLANNEL], indirect=True, ids=["flannel"])

@@ -1,5 +1,6 @@
 """MTU101 and MTU102: which sizes fail and how, and what smaller packets cost."""
 
+import msgspec
 import pytest
 from tests.support import example
 
@@ -116,3 +117,24 @@ def test_what_a_cni_leaves_free_by_design_is_not_wasted(pod: int, codes: list[st
 def test_what_a_cni_leaves_free_by_design_is_left_to_it(configured: int | None, recommended: int) -> None:
     state = example.state(configured, encapsulation=(encap.geneve(options=8),), reserves=42, tunnel=None)
     assert topology.model(example.cluster(nodes()), state).recommended == recommended
+
+
+def nicless(node: net.NodeObservation) -> net.NodeObservation:
+    """Take away what tells the NIC: as where a tool shows names and MTUs alone."""
+    links = tuple(
+        msgspec.structs.replace(link, vxlan=None) if link.name == "flannel.1" else link
+        for link in node.links
+        if link.name != "eth0"
+    )
+    return msgspec.structs.replace(node, links=links, uplinks=(), routes=())
+
+
+def test_where_no_nic_was_seen_pods_above_their_own_tunnel_are_told() -> None:
+    assert judge(*map(nicless, nodes(pod=1450, tunnel=1450))) == ()
+    (above,) = judge(*map(nicless, nodes(pod=1450, tunnel=1400)))
+    assert (above.code, above.severity) == ("MTU101", "error")
+    assert above.message.startswith(
+        "6 pods may send 1450 bytes, but flannel.1 of the sender's own node takes 1400: packets of 1401-1450 bytes to "
+        "other nodes are refused"
+    )
+    assert "--nic-mtu N" in above.remedy

@@ -54,6 +54,15 @@ def test_saved_outputs_of_some_nodes_leave_the_others_open() -> None:
     assert rules_report.report(modelled).verdict == "incomplete"
 
 
+def test_of_saved_outputs_the_pods_own_ends_are_missed() -> None:
+    (first, *others) = example.cluster().nodes
+    ports = tuple(msgspec.structs.replace(port, pod_mtu=None, pod_link="", routes=()) for port in first.ports)
+    snapshot = example.cluster((msgspec.structs.replace(first, ports=ports), *others), offline=True)
+    (own,) = unseen.find(topology.model(snapshot, example.state()))
+    assert (own.code, own.place) == ("MTU118", "node n1, own ends of 3 pods")
+    assert own.remedy == "Save what `ip -all netns exec ip -d addr` prints on the node as well."
+
+
 def partly(*kept: int, unnamed: int = 0, **changed: object) -> topology.Topology:
     """A cluster whose first node shows only those of its ports, and some that are nobody's."""
     whole = example.cluster()

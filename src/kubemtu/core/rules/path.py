@@ -16,7 +16,7 @@ BY_HOST_ENDS = ", as their host ends have (the pods' own ends were not seen)"
 def find(topology: Topology) -> tuple[Finding, ...]:
     """Report pods whose packets do not fit the path between nodes (MTU101), and pods that use less of it (MTU102)."""
     if topology.carries is None:
-        return ()
+        return tuple(_above_tunnels(topology))
     return (*_above(topology, topology.carries), *_below(topology, topology.carries))
 
 
@@ -40,6 +40,24 @@ def _above(topology: Topology, carries: int) -> Iterable[Finding]:
             + ("There is one node, so no packet takes that path yet." if alone else fate),
             f"Run `kubemtu apply`: it takes running pods to {carries} without restarting one.",
             severity,
+        )
+
+
+def _above_tunnels(topology: Topology) -> Iterable[Finding]:
+    """Report pods that are larger than the tunnel of their own node, where no NIC says what that should have."""
+    groups: dict[tuple[int, str, int, bool], list[tuple[Node, Port]]] = {}
+    for node, port in topology.ports:
+        largest = min(port.sends or port.at.host_mtu, port.at.host_mtu)
+        if node.tunnel is not None and largest > node.tunnel.mtu and port.shown is not None:
+            groups.setdefault((largest, node.tunnel.name, node.tunnel.mtu, port.seen), []).append((node, port))
+    for (largest, tunnel, mtu, seen), members in groups.items():
+        yield codes.finding(
+            codes.MTU101,
+            _place(members),
+            f"{count(len(members), 'pod')} may send {largest} bytes{'' if seen else BY_HOST_ENDS}, but {tunnel} of the "
+            f"sender's own node takes {mtu}: packets of {sizes(mtu + 1, largest)} bytes to other nodes are refused, "
+            "with DF by an ICMP error. What both should have follows from the NIC below, which was not seen.",
+            "Say what the NICs of the nodes have: `kubemtu check --nic-mtu N`.",
         )
 
 

@@ -232,7 +232,8 @@ def _suits(topology: Topology) -> str:
     """Return the condition under which a configuration is right whose NICs nobody has seen."""
     state = topology.state
     around = f", and {state.encapsulation_name} goes around their packets" if state.encapsulation else ""
-    own = "No node was observed: --nic-mtu N judges it against the smallest NIC of yours."
+    seen = "No NIC was seen" if any(node.seen.links for node in topology.nodes) else "No node was observed"
+    own = f"{seen}: --nic-mtu N judges it against the smallest NIC of yours."
     shown = [node.rendered.gives for node in topology.nodes if node.rendered is not None and node.rendered.gives]
     gives = state.pod_mtu or max(shown, default=None)
     if gives is None:
@@ -253,7 +254,7 @@ def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
             f"The MTU breaks traffic: {count(split, 'pod')} of {len(topology.ports)} {verb(split, 'lose')} large "
             "packets without an ICMP error, because the two ends of their interfaces differ."
         )
-    if codes.MTU101.code in present:
+    if codes.MTU101.code in present and above:
         return (
             f"The MTU breaks traffic: {count(len(above), 'pod')} of {len(topology.ports)} may send {max(above)} bytes"
             f"{'' if all(port.seen for _, port in topology.ports) else ' by their host ends'}, but the path between "

@@ -84,7 +84,9 @@ def _own_ends(topology: Topology) -> Iterable[Finding]:
             f"Of {count(len(halves), 'pod')} only the host end was seen ({names(map(str, sizes))}), and nobody looked "
             "inside: a pod whose own end has another MTU, or whose routes say less, or that runs containers or virtual "
             "machines larger than itself, cannot be told from a right one.",
-            "`kubemtu install` puts an agent on every node, which sees both ends; or look into one: "
+            "Save what `ip -all netns exec ip -d addr` prints on the node as well."
+            if topology.offline
+            else "`kubemtu install` puts an agent on every node, which sees both ends; or look into one: "
             "`kubemtu check --exec-pod NAMESPACE/NAME`",
         )
 

@@ -92,7 +92,9 @@ def read(document: str, *, most: int = VALUES_MOST) -> object:
     except yaml.MarkedYAMLError as why:
         mark = why.problem_mark or why.context_mark
         sentence = " ".join(str(why.problem or why.context).split())
-        raise Broken(f"is no YAML: {sentence}{hint}", mark.line if mark else first_line(document)) from why
+        # YAML counts other ends of lines as well, such as NEL, and no editor does.
+        line = min(mark.line, document.count("\n")) if mark else first_line(document)
+        raise Broken(f"is no YAML: {sentence}{hint}", line) from why
     except (yaml.YAMLError, ValueError, OverflowError) as why:
         raise Broken(f"is no YAML: {' '.join(str(why).split()):.200}", first_line(document)) from why
 
