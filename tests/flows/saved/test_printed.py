@@ -281,3 +281,24 @@ def test_resources_of_talosctl_are_given_to_the_nodes_that_they_name(tmp_path: P
         "node-9": [1400],
     }
     assert snapshot.unread == ()
+
+
+def test_a_file_of_a_namespace_is_no_nodes(tmp_path: Path) -> None:
+    inside = (
+        "3: eth0@if7: <BROADCAST,UP> mtu 1320 qdisc noqueue state UP group default\n"
+        "    link/ether 0e:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff link-netnsid 0\n"
+    )
+    path = folder(
+        tmp_path,
+        {
+            "hostname": "node-1\n",
+            "sos_commands/networking/ip_-d_address": ADDRESSES,
+            "sos_commands/networking/namespaces/cni-1/ip_netns_exec_cni-1_ip_-d_address_show": inside,
+            "nodes.yaml": NODES,
+        },
+    )
+    (node,) = manifests.load(path).nodes
+    assert node.node == "node-1"
+    assert {link.name: link.mtu for link in node.links}["ens192"] == 1500
+    assert node.link("eth0") is None
+    assert [(port.netns, port.host_mtu, port.pod_mtu) for port in node.ports] == [("cni-1", 1500, 1320)]

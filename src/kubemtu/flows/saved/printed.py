@@ -1,12 +1,17 @@
 """What was printed on nodes and saved: outputs of ip, ifconfig and route, and of `kubemtu node show`."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from kubemtu.cni import registry
 from kubemtu.core.errors import Malformed
 from kubemtu.core.net import NodeObservation
 from kubemtu.core.printed import node_show, observation, outputs, talos, values
+from kubemtu.core.printed.values import Output
 from kubemtu.flows.saved.facts import Document, Facts, Printed, Text
+
+# sosreport/sos: report/plugins/networking.py runs each command in each namespace, and names files after commands
+_NAMESPACE = re.compile(r"ip_netns_exec_(.+?)_(?:ip|ifconfig|route)(?:_|$)")
 
 
 def take(text: Text, facts: Facts) -> bool:
@@ -14,6 +19,8 @@ def take(text: Text, facts: Facts) -> bool:
     if not outputs.recognise(text.text):
         return False
     output = outputs.parse(text.text)
+    if (space := _NAMESPACE.match(text.path.name)) is not None:
+        output = Output(inside={space[1]: output}, remarks=output.remarks)
     if output.says:
         facts.printed.append(Printed(name=text.name, output=output, host=outputs.host(text.text)))
     else:
