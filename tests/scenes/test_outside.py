@@ -4,12 +4,13 @@ import shlex
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.support import declared
 from tests.support.labs import until
 from tests.support.scenes import outside
 from tests.support.scenes.cluster import Cluster
 
 from kubemtu_lab import scenes
-from kubemtu_lab.scene import Canal, Scene, nodes
+from kubemtu_lab.scene import Canal, Declared, HandSet, Nic, Scene, nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -59,6 +60,27 @@ def test_commands_show_what_agents_show(cluster: Cluster, request: pytest.Fixtur
 )
 def test_whatever_tools_the_images_have(cluster: Cluster) -> None:
     settled(cluster)
+
+
+def declared_scene(cni: Declared, nic: int, later: int | None = None) -> Scene:
+    """Return two nodes with a pod network of another maker, whose NICs somebody set `later`."""
+    faults = tuple(HandSet(node=node, links="eth0", mtu=later) for node in ("node-1", "node-2") if later is not None)
+    return SMALL.replace(name=cni.name, nodes=nodes(2, 2, Nic(mtu=nic)), cni=cni, faults=faults)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "differences"),
+    [
+        # Its pods' routes say less than their devices, and those are inside.
+        (declared_scene(declared.CILIUM, 1450), ["agents alone: MTU101 error: nodes node-1 and node-2, 4 pods"]),
+        (declared_scene(declared.AWS, 1500), []),
+        (declared_scene(declared.KINDNET, 1500, later=1450), []),
+    ],
+    indirect=["cluster"],
+    ids=["cilium", "aws", "kindnet"],
+)
+def test_other_pod_networks(cluster: Cluster, differences: list[str]) -> None:
+    until(lambda: outside.looked(cluster.lab.kubeconfig).differences() == differences, 60)
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
 """Nodes seen by commands in pods: which pod, which command, what is made of the answers, and what of refusals."""
 
+import asyncio
 from collections.abc import Sequence
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support import commanded
 from tests.support.commanded import Answer, Commanded, cluster, pod
 
@@ -86,6 +90,16 @@ async def test_what_an_image_has_is_learned_once() -> None:
     assert len(snapshot.nodes) == 40
     assert programs(api).count("ip") <= 2 * execs.PARALLEL  # of those that began together
     assert api.most <= 3 * execs.PARALLEL
+
+
+async def test_of_thousands_of_nodes_one_of_each_network_stands_for_it() -> None:
+    names = {f"n{number}": (f"10.{number // 250}.{number % 10}.{number % 250}",) for number in range(1000)}
+    peers = execs._peers(names)
+    assert len(peers) == 40  # four times ten networks of 256 addresses
+    assert execs._peers({"a": ("192.0.2.1",), "b": ("2001:db8::1", "192.0.2.2"), "c": ()}) == {
+        "a": "192.0.2.1",
+        "b": "2001:db8::1",
+    }
 
 
 async def test_a_pod_without_tools_is_followed_by_the_next() -> None:
@@ -213,6 +227,48 @@ async def test_an_answer_that_lies_is_no_node(output: bytes) -> None:
     snapshot, _ = await looked(lambda _place, _command: CommandOutput(output=output), [pod("canal-1", "n1")])
     assert snapshot.nodes == ()
     assert "\x1b" not in repr(snapshot.unread)
+
+
+LINES = [
+    *commanded.IP_ROUTE.splitlines(),
+    *commanded.SYSFS.splitlines(),
+    *commanded.PROC.splitlines(),
+    b"1700000000 /host/etc/cni/net.d/a.conf",
+    b'/host/etc/cni/net.d/a.conf:{"type": "bridge", "mtu": 1e999}',
+    b"\x1b[2J",
+    b"",
+]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.lists(st.one_of(st.sampled_from(LINES), st.binary(max_size=60)), max_size=30).map(b"\n".join),
+            st.binary(max_size=200),
+            st.sampled_from([commanded.IP_LINK, commanded.IP_LINK[:-3], b"[{}]", b'[{"ifname":1,"mtu":[]}]']),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_whatever_is_printed_becomes_values_and_sentences(outputs: list[bytes]) -> None:
+    turn = iter(range(10_000))
+
+    def answer(_place: Place, _command: tuple[str, ...]) -> CommandOutput:
+        return CommandOutput(output=outputs[next(turn) % len(outputs)])
+
+    snapshot, _ = asyncio.run(looked(answer, [pod("canal-1", "n1", spec=FOLDERS)]))
+    assert len(snapshot.nodes) + len([entry for entry in snapshot.unread if entry.what == "node n1"]) == 1
+    for one in snapshot.nodes:
+        assert all(0 < link.mtu < 2**31 for link in one.links)
+        assert all(port.pod_mtu is None for port in one.ports)
+
+
+async def test_where_pods_may_not_be_read_that_is_said() -> None:
+    hidden = Unread(what="pods", why="forbidden", message="dev may not list pods")
+    snapshot = msgspec.structs.replace(cluster([]), unread=(hidden,))
+    _, (entry,) = await execs.observe(commanded.api(commanded.with_ip, []), snapshot, ["n1"])
+    assert entry.message.startswith("pods may not be read")
 
 
 async def test_pods_that_are_not_on_their_nodes_network_or_end_are_left_alone() -> None:

@@ -6,7 +6,7 @@ image without the tools is not tried again on other nodes, and a node whose comm
 
 import asyncio
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -26,6 +26,7 @@ from kubemtu.kube.exec import CommandOutput
 
 PARALLEL = 20  # nodes at once, with three commands each at most
 PODS_MOST = 4  # of a node that are tried
+PEERS_MOST = 500
 COMMAND_SECONDS = 10.0
 ALL_SECONDS = 120.0  # for all nodes: of thousands the last ones are then named as not looked at
 _BIG_ENDIAN = frozenset({"s390x"})
@@ -57,7 +58,8 @@ class NodeReader:
         self._pods = places.host_pods(snapshot, self._daemonset, _daemonsets())
         self._nodes = {node.name: node for node in snapshot.each(NODES.kind)}
         self._addresses = {name: _addresses(node) for name, node in self._nodes.items()}
-        self._no_pods = any(entry.what == PODS.plural for entry in snapshot.unread)
+        self._peers = _peers(self._addresses)
+        self._no_pods = any(entry.what == PODS.plural and entry.why == "forbidden" for entry in snapshot.unread)
         self._able: set[tuple[places.Key, str]] = set()  # images, with a form in which they show a network
         self._lacking: set[tuple[places.Key, str]] = set()  # and with one for which they have no tools
         self._denied: dict[str, Unread] = {}  # by namespace
@@ -95,7 +97,12 @@ class NodeReader:
             if look.output is None:
                 tried.append(f"pod {pod.namespace}/{pod.name} has no tools that show its network")
         if look.output is None:
-            why = "; ".join(dict.fromkeys(tried)) or "no pod on its own network runs there, as far as the API shows"
+            none = (
+                "pods may not be read"
+                if self._no_pods
+                else "no pod on its own network runs there, by what the API shows"
+            )
+            why = "; ".join(dict.fromkeys(tried)) or none
             return _unread(name, why)
         return self._observation(look)
 
@@ -175,7 +182,7 @@ class NodeReader:
         assert look.output is not None
         node = self._nodes.get(look.node)
         kernel = node.get("status", "nodeInfo", "kernelVersion") if node is not None else ""
-        others = [address for name, held in self._addresses.items() if name != look.node for address in held[:1]]
+        others = [address for name, address in self._peers.items() if name != look.node]
         seen = printed.observed(
             look.node,
             look.output,
@@ -243,6 +250,20 @@ def _daemonsets() -> frozenset[tuple[str, str]]:
     return frozenset(
         (want.namespace or "", want.name) for want in registry.wants() if want.plural == "daemonsets" and want.name
     )
+
+
+def _peers(addresses: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return by which address each node is reached; of thousands one in each network of a NIC's usual size.
+
+    Each node's ways to all others would be looked up, which for 5,000 are 25 million; those of one network are alike.
+    """
+    first = {name: held[0] for name, held in addresses.items() if held}
+    if len(first) <= PEERS_MOST:
+        return first
+    networks: dict[str, str] = {}
+    for name, address in first.items():
+        networks.setdefault(":".join(address.split(":")[:4]) if ":" in address else address.rpartition(".")[0], name)
+    return {name: first[name] for name in networks.values()}
 
 
 def _addresses(node: Object) -> tuple[str, ...]:
