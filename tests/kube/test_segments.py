@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -22,11 +23,13 @@ import hypothesis
 import msgspec
 import pytest
 from hypothesis import strategies as st
+from tests.support import exec_frames
 
 from kubemtu.core.evidence import records, stalls
 from kubemtu.core.objects import Ref
 from kubemtu.kube import dialing, narrowing, sockets, transport, wire
 from kubemtu.kube import errors as kube_errors
+from kubemtu.kube import exec as kube_exec
 from kubemtu.kube.api import Api
 from kubemtu.kube.connection import Connection
 from kubemtu.node.evidence import connections
@@ -38,6 +41,9 @@ OBJECT = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "one"}}
 MSS_1200 = b"\x02\x04\x04\xb0"  # RFC 9293 3.2: kind 2, length 4, 1200
 MSS_536 = b"\x02\x04\x02\x18"
 MSS_1460 = b"\x02\x04\x05\xb4"
+
+
+PRINTED = b"x" * 50_000  # what `ip -d -j link` prints of a node with 150 pods
 
 
 def run(*words: str) -> str:
@@ -80,6 +86,12 @@ class Server(threading.Thread):
                 head = await reader.readuntil(b"\r\n\r\n")
                 words = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
                 await reader.readexactly(int(words.get(b"content-length", b"0")))
+                if (key := re.search(rb"(?i)sec-websocket-key: (\S+)", head)) is not None:
+                    ended = exec_frames.status(exec_frames.SUCCESS) + exec_frames.frame(b"", 8)
+                    writer.write(exec_frames.upgraded(key[1].decode()))
+                    writer.write(exec_frames.frame(b"\x01" + PRINTED) + ended)
+                    await reader.read()  # until the client has all of it
+                    break
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(self.body), self.body))
         writer.transport.abort()
 
@@ -147,6 +159,16 @@ class Wired:
 
         return self.client(get())
 
+    def execute(self, *, proxy: str | None = None) -> kube_exec.CommandOutput:
+        """What a command in a pod prints for the client."""
+        place = kube_exec.Place(namespace="kube-system", pod="a", container="b")
+
+        async def printed() -> kube_exec.CommandOutput:
+            async with Api(self.connection(proxy)) as api:
+                return await api.run(place, ("ip", "-d", "-j", "link"), seconds=60)
+
+        return self.client(printed())
+
     def client(self, work: Coroutine[None, None, T]) -> T:
         return self.inside(self.spaces[0], lambda: asyncio.run(work))
 
@@ -203,6 +225,13 @@ def test_small_segments_cross_a_port_that_swallows_large_packets(wired: Wired) -
     assert wired.ask() == "one"
     assert [MSS_1200 in options for options in wired.syns()] == [True]
     assert transport._SMALL == {}
+
+
+@pytest.mark.parametrize("mtu", [1400, 800])
+def test_a_command_in_a_pod_crosses_it_as_well(wired: Wired, mtu: int) -> None:
+    wired.port(mtu)
+    assert wired.execute().output == PRINTED
+    assert MSS_1200 in wired.syns()[0]
 
 
 def test_without_them_tls_hangs_and_the_size_is_measured_on_the_spot(wired: Wired) -> None:
@@ -292,6 +321,7 @@ def test_the_way_to_a_proxy_is_small_as_well(wired: Wired) -> None:
     proxy = asyncio.run_coroutine_threadsafe(asyncio.start_server(tunnel, sock=listening), wired.server.loop).result()
     assert wired.ask(proxy="http://192.168.91.2:3128") == "one"
     assert [MSS_1200 in options for options in wired.syns()] == [True]
+    assert wired.execute(proxy="http://192.168.91.2:3128").output == PRINTED
     wired.server.loop.call_soon_threadsafe(proxy.close)
 
 
