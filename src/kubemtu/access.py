@@ -52,6 +52,10 @@ _EXEC = (
     f"Also {', '.join(rights.EXEC.verbs)} on {rights.EXEC.resources[0]}, which no role of kubemtu has: whoever has it "
     "can run anything in those pods. See below."
 )
+_SURVEY = (
+    f"Also {'; '.join(map(str, rights.SURVEY))}, in one namespace whose pods may use their node's network: no role of "
+    "kubemtu has that, for whoever makes such pods sees the node's traffic."
+)
 _PROMETHEUS = (
     f"Of a Service (NAMESPACE/SERVICE:PORT) also {', '.join(rights.PROXY.verbs)} on {rights.PROXY.resources[0]}, which "
     "no role of kubemtu has; of a URL nothing more of the cluster."
@@ -72,6 +76,7 @@ def commands() -> dict[str, Needs]:
     return {
         "check": Needs(role="view", rules=observe),
         "check --exec": Needs(role="view", rules=observe, note=_EXEC),
+        "check --survey": Needs(role="view", rules=observe, note=_SURVEY),
         "check --prometheus": Needs(role="view", rules=observe, note=_PROMETHEUS),
         "check --prove": Needs(role="operator", rules=(*observe, *_MEASURE)),
         "why": Needs(role="operator", rules=(*observe, *_SERVICES, *_MEASURE)),

@@ -61,7 +61,8 @@ def check(
 ) -> int:
     """Find what is wrong with the pod network's MTU. Reads only; with --prove it has the agents send packets.
 
-    Where no agent is, --exec looks at the nodes by commands that only read, in pods that run there already.
+    Where no agent is, --exec looks at the nodes by commands that only read, in pods that run there already, and
+    --survey by pods that it makes: it shows them and asks before, and removes them.
     Exits with 0 when everything is right, with 1 when something is not or cannot be told.
     """
     from kubemtu.cli import render

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 import msgspec
 
-from kubemtu.cli import kubeflags
+from kubemtu.cli import kubeflags, terminal
 from kubemtu.core import errors
 from kubemtu.core.text.wording import count, names
 
@@ -33,6 +34,9 @@ class SourceFlags(msgspec.Struct, frozen=True, kw_only=True):
     match: str = ""
     ca: Path | None = None
     token_file: Path | None = None
+    survey: bool = False
+    survey_namespace: str = ""
+    yes: bool = False
 
     def sources(self, api: "Api") -> "list[Source]":
         """Return them in the order in which they are asked: what shows most of a node comes first."""
@@ -48,7 +52,22 @@ class SourceFlags(msgspec.Struct, frozen=True, kw_only=True):
             chosen.append(
                 lambda snapshot, nodes: prometheus.observe(metrics, snapshot, nodes, now=api.now(), match=self.match)
             )
+        if self.survey:
+            from kubemtu.flows.agentless import survey
+
+            chosen.append(
+                lambda snapshot, nodes: survey.observe(api, snapshot, nodes, self._approve, self.survey_namespace)
+            )
         return chosen
+
+    async def _approve(self, description: str) -> None:
+        """Show what a survey makes, and ask. Raises UsageError where nobody can answer, Interrupted for a no."""
+        from kubemtu.cli import planning
+
+        terminal.echo(f"--survey makes\n{description}", err=True, nl=False)
+        if not self.yes and not sys.stdout.isatty():
+            raise errors.UsageError("--survey asks before it makes pods, and stdout is no terminal: add --yes")
+        planning.confirm("Make them?", yes=self.yes)
 
     def _metrics(self, api: "Api") -> "Prometheus":
         from kubemtu.flows.agentless import promql
@@ -60,7 +79,7 @@ class SourceFlags(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def any(self) -> bool:
         """Return whether any was asked for."""
-        return self.by_exec or bool(self.prometheus)
+        return self.by_exec or bool(self.prometheus) or self.survey
 
 
 AGENTS = SourceFlags()
@@ -102,6 +121,19 @@ _OPTIONS = (
         metavar="FILE",
         help="Bearer token to show there.",
     ),
+    click.option(
+        "--survey",
+        is_flag=True,
+        help="Look at nodes without an agent by a short-lived, unprivileged pod on each, from an image that it has;"
+        " shows them and asks first.",
+    ),
+    click.option(
+        "--survey-namespace",
+        metavar="NAME",
+        default="",
+        help="Where those pods are made; by default where the CNI's are.",
+    ),
+    click.option("--yes", "-y", is_flag=True, help="Do not ask whether to make them."),
 )
 
 
@@ -129,7 +161,7 @@ def of_a_cluster(looking: SourceFlags, source: Path | None, *, show_commands: bo
     """Raise UsageError for sources that are of a cluster, where saved files are read."""
     if source is not None and (looking.any or show_commands):
         flag = "--show-commands" if show_commands else "--exec-pod" if looking.pods else "--exec"
-        flag = flag if show_commands or looking.by_exec else "--prometheus"
+        flag = flag if show_commands or looking.by_exec else "--prometheus" if looking.prometheus else "--survey"
         raise errors.UsageError(f"{flag} looks at a cluster, and --from reads saved files: leave one of them out")
 
 

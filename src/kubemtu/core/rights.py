@@ -37,6 +37,11 @@ EXEC: Final = Rule(resources=("pods/exec",), verbs=("create", "get"))
 """What running a command in a pod needs: a GET opens the WebSocket that carries it and is authorized as `get`, and from
 Kubernetes 1.35 on as `create` too (kubernetes: pkg/features, AuthorizePodWebsocketUpgradeCreatePermission)."""
 
+SURVEY: Final = (
+    Rule(resources=("pods",), verbs=("create", "delete", "get", "list")),
+    Rule(resources=("pods/log",), verbs=("get",)),
+)
+"""What looking at nodes by pods of our own needs, in the namespace where those are made."""
 PROXY: Final = Rule(resources=("services/proxy",), verbs=("get",))
 """What asking a Service through the API server needs."""
 

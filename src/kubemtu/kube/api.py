@@ -185,11 +185,17 @@ class Api:
         """Return what a Service answers to a GET through the API server; `service` is `[https:]NAME[:PORT]`."""
         action = Action(verb="get", plural="services", namespace=namespace, name=service, subresource="proxy")
         address = requests.path("v1", "services", namespace=namespace, name=service, subresource="proxy")
-        request = Request(action=action, path=address + path, parameters=dict(parameters), read_seconds=seconds)
-        answer = await self._wire.request(request, lambda body: {"body": bytes(body)})
-        body = answer["body"]
-        assert isinstance(body, bytes)
-        return body
+        return await self._bytes(
+            Request(action=action, path=address + path, parameters=dict(parameters), read_seconds=seconds)
+        )
+
+    async def log(self, namespace: str, pod: str, container: str, most: int) -> bytes:
+        """Return what a container printed, in at most so many bytes. Raises Absent when the pod is gone."""
+        action = Action(verb="get", plural="pods", namespace=namespace, name=pod, subresource="log")
+        address = requests.path("v1", "pods", namespace=namespace, name=pod, subresource="log")
+        return await self._bytes(
+            Request(action=action, path=address, parameters={"container": container, "limitBytes": most})
+        )
 
     # Writing
 
@@ -300,6 +306,13 @@ class Api:
         return True
 
     # Inside
+
+    async def _bytes(self, request: Request) -> bytes:
+        """Return an answer that is no object."""
+        answer = await self._wire.request(request, lambda body: {"body": bytes(body)})
+        body = answer["body"]
+        assert isinstance(body, bytes)
+        return body
 
     def _writing(self, *, dry_run: bool = False) -> dict[str, str]:
         return {"fieldManager": self.field_manager} | ({"dryRun": "All"} if dry_run else {})

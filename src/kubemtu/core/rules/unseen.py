@@ -119,6 +119,6 @@ def _ways(topology: Topology) -> str:
     return (
         "`kubemtu check --exec` looks at them by read-only commands in pods that run there (--show-commands lists "
         f'those; the right: {{apiGroups: [""], resources: [{rights.EXEC.resources[0]}], verbs: [{verbs}]}}); '
-        "--prometheus URL takes what node_exporter measures of them; "
+        "--prometheus URL takes what node_exporter measures of them; --survey makes a short-lived pod on each; "
         "`kubemtu install` runs an agent on every node, which sees the pods' own ends as well."
     )

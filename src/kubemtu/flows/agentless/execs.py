@@ -73,8 +73,8 @@ class NodeReader:
     async def node(self, name: str) -> net.NodeObservation | Unread:
         """Look at one node."""
         tried: list[str] = []
-        look = _Look(name)
-        for pod in self._candidates(name):
+        look = Look(name)
+        for pod in self.candidates(name):
             if self._ended is not None:
                 return _unread(name, "it was not looked at, as no command can be run")
             if pod.namespace in self._denied:
@@ -104,15 +104,16 @@ class NodeReader:
             )
             why = "; ".join(dict.fromkeys(tried)) or none
             return _unread(name, why)
-        return self._observation(look)
+        return self.observation(look)
 
-    def _candidates(self, name: str) -> Sequence[places.HostPod]:
+    def candidates(self, name: str) -> Sequence[places.HostPod]:
+        """Return the pods on a node's own network, the likeliest first."""
         return self._pods.get(name, [])[:PODS_MOST]
 
     async def all_containers(self, name: str) -> list[places.Container]:
         """Return the containers in which commands would be run on a node, in the order in which they would be tried."""
         found: list[places.Container] = []
-        for pod in self._candidates(name):
+        for pod in self.candidates(name):
             found += await self._containers(pod)
         return found
 
@@ -122,7 +123,7 @@ class NodeReader:
             raise kube_errors.Absent(f"pod {pod.namespace}/{pod.name} is gone")
         return places.containers(whole, pod.owner, registry.node_paths())
 
-    async def _look(self, look: "_Look", pod: places.HostPod) -> None:
+    async def _look(self, look: "Look", pod: places.HostPod) -> None:
         """Take from the containers of a pod what is missing yet. Raises what `Api.run` does."""
         containers = await self._containers(pod)
         having = sorted((one for one in containers if one.has), key=lambda one: -one.has)
@@ -133,7 +134,7 @@ class NodeReader:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _network(self, look: "_Look", containers: Sequence[places.Container]) -> None:
+    async def _network(self, look: "Look", containers: Sequence[places.Container]) -> None:
         """Take the network from the first container that shows it in the best form that any of the pod has."""
         ways = [(form, argvs, one) for form, argvs in commands.FORMS for one in containers]
         ways.sort(key=lambda way: (way[2].key, way[0]) not in self._able)  # what another node's pod had comes first
@@ -141,22 +142,17 @@ class NodeReader:
             if (container.key, form) in self._lacking:
                 continue
             results = await asyncio.gather(*(self._run(container, argv) for argv in argvs))
-            if (output := read(form, results, big_endian=self._big_endian(look.node))) is not None:
+            if (output := read(form, results, big_endian=self.big_endian(look.node))) is not None:
                 self._able.add((container.key, form))
                 look.output = output
                 return
             self._lacking.add((container.key, form))
 
-    async def _files(self, look: "_Look", container: places.Container) -> None:
+    async def _files(self, look: "Look", container: places.Container) -> None:
         folders, files = tuple(container.folders.values()), tuple(container.files.values())
         result = await self._run(container, commands.listed(folders, files))
         if not result.missing:
-            inside = {there: path for path, there in {**container.folders, **container.files}.items()}
-            shown = file_lines.parse(_text(result), inside)
-            for file in shown.files:
-                if (text := disclosure.shown(file.path, file.text)) is not None:
-                    look.files.setdefault(file.path, msgspec.structs.replace(file, text=text))
-            look.remarks += shown.remarks
+            look.take_files(_text(result), {**container.folders, **container.files})
 
     async def _run(self, container: places.Container, argv: commands.Command) -> CommandOutput:
         result = await self._api.run(container.place, argv, seconds=COMMAND_SECONDS)
@@ -174,11 +170,13 @@ class NodeReader:
         else:
             self._ended = Unread(what="commands in pods (pods/exec)", why="unreachable", message=str(error))
 
-    def _big_endian(self, name: str) -> bool:
+    def big_endian(self, name: str) -> bool:
+        """Say whether a node has its bytes in network order."""
         node = self._nodes.get(name)
         return node is not None and node.get("status", "nodeInfo", "architecture") in _BIG_ENDIAN
 
-    def _observation(self, look: "_Look") -> net.NodeObservation:
+    def observation(self, look: "Look", seen_by: net.SeenBy = "exec") -> net.NodeObservation:
+        """Return what was seen of a node as an observation."""
         assert look.output is not None
         node = self._nodes.get(look.node)
         kernel = node.get("status", "nodeInfo", "kernelVersion") if node is not None else ""
@@ -190,7 +188,7 @@ class NodeReader:
             rules=registry.ports(),
             own=self._addresses.get(look.node, ()),
             files=tuple(sorted(look.files.values(), key=lambda file: file.path)),
-            seen_by="exec",
+            seen_by=seen_by,
             kernel=kernel if isinstance(kernel, str) else "",
         )
         return msgspec.structs.replace(
@@ -201,7 +199,7 @@ class NodeReader:
         )
 
 
-class _Look:
+class Look:
     """What has been seen of one node so far."""
 
     def __init__(self, node: str) -> None:
@@ -210,6 +208,14 @@ class _Look:
         self.files: dict[str, net.NodeFile] = {}
         self.files_done = False
         self.remarks: list[str] = []
+
+    def take_files(self, text: str, inside: Mapping[str, str]) -> None:
+        """Take the files that `commands.listed` printed; `inside` says where each path of the node was."""
+        shown = file_lines.parse(text, {there: path for path, there in inside.items()})
+        for file in shown.files:
+            if (kept := disclosure.shown(file.path, file.text)) is not None:
+                self.files.setdefault(file.path, msgspec.structs.replace(file, text=kept))
+        self.remarks += shown.remarks
 
 
 def rule() -> str:
