@@ -4,12 +4,26 @@ import json
 
 import msgspec
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kubemtu.core import errors
 from kubemtu_lab import attach, containers, manifests, scenes
-from kubemtu_lab.scene import Canal, ConfigEdit, Flannel, HandSet, Nic, Scene, address, nodes, pod_network, resized
+from kubemtu_lab.scene import (
+    Canal,
+    ConfigEdit,
+    Flannel,
+    HandSet,
+    Nic,
+    Owner,
+    OwnerKind,
+    Scene,
+    address,
+    nodes,
+    pod_network,
+    resized,
+)
 
 
 def bodies(scene: Scene, kind: str) -> dict[str, dict[str, object]]:
@@ -179,3 +193,34 @@ def test_host_local_does_not_use_an_address_again_at_once() -> None:
 )
 def test_variables_in_commands_are_replaced_as_kubernetes_does(written: str, read: str) -> None:
     assert containers.expand(written, {"NODE": "n1"}) == read
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "told"),
+    [
+        ("helm", "labels", {"app.kubernetes.io/managed-by": "Helm"}),
+        (
+            "argo-cd",
+            "annotations",
+            {"argocd.argoproj.io/tracking-id": "network:/ConfigMap:kube-flannel/kube-flannel-cfg"},
+        ),
+        ("flux", "labels", {"kustomize.toolkit.fluxcd.io/namespace": "flux-system"}),
+        ("addon", "annotations", {"objectset.rio.cattle.io/owner-gvk": "k3s.cattle.io/v1, Kind=Addon"}),
+    ],
+)
+def test_an_owner_marks_the_configuration_that_it_keeps(kind: OwnerKind, part: str, told: dict[str, str]) -> None:
+    scene = scenes.named("flannel").replace(owner=Owner(kind=kind))
+    (body,) = bodies(scene, "ConfigMap").values()
+    metadata = msgspec.convert(body["metadata"], dict[str, object])
+    assert told.items() <= msgspec.convert(metadata[part], dict[str, str]).items()
+    assert (
+        part not in msgspec.convert(bodies(scenes.named("flannel"), "ConfigMap")["kube-flannel-cfg"], dict)["metadata"]
+    )
+
+
+def test_rke_keeps_what_it_rendered_beside_it() -> None:
+    scene = scenes.named("canal-1500").replace(owner=Owner(kind="rke"))
+    found = bodies(scene, "ConfigMap")
+    kept = msgspec.convert(found["rke-network-plugin"]["data"], dict[str, str])["rke-network-plugin"]
+    rendered = [each for each in yaml.safe_load_all(kept) if each["metadata"]["name"] == "canal-config"]
+    assert rendered[0]["data"] == found["canal-config"]["data"]

@@ -23,8 +23,8 @@ import msgspec
 
 import kubemtu
 from kubemtu.core.errors import KubemtuError
-from kubemtu_lab import errors, exec_faults, kernel, scene, state, underlay
-from kubemtu_lab.scene import ExecBroken, ExecFault
+from kubemtu_lab import errors, exec_faults, kernel, owners, scene, state, underlay
+from kubemtu_lab.scene import ExecFault
 
 UP_SECONDS, NODE_SECONDS = 60.0, 4.0  # and so much more for each node, on a machine that is busy
 DOWN_SECONDS = 10.0
@@ -172,16 +172,16 @@ class Lab:
 
     def break_exec(self, node: str, how: ExecFault | None, container: str = "") -> None:
         """Let commands in the containers of a node go wrong, as `scene.ExecBroken` has it, until None ends it."""
-        if how is None:
-            exec_faults.clear(self.folder, node)
-        else:
-            fault = ExecBroken(node=node, how=how, container=container)
-            descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                exec_faults.note(descriptor, fault)
-            finally:
-                os.close(descriptor)
+        exec_faults.strike(self.folder, node, how, container)
         self.exec(node, ["nft", "-f", "-"], text=exec_faults.firewall(how or ""))
+
+    def reconcile(self) -> None:
+        """Have the owner of the CNI's configuration write it as it rendered it, as an upgrade does; returns after it.
+
+        Raises StartFailed where nobody does.
+        """
+        if not owners.tell(self.folder, UP_SECONDS):
+            raise errors.StartFailed(f"the lab {self.name} has no owner that writes (Scene.owner)")
 
     def command(self, place: str, argv: Sequence[str]) -> list[str]:
         """Return the command line that runs `argv` at a place: a node, a pod, or "fabric", the switch."""

@@ -58,5 +58,15 @@ def daemonset(name: str, namespace: str, labels: dict[str, str], template: Body)
     return body
 
 
+def from_config(name: str, config: str, key: str) -> Body:
+    """Return a variable with the value of a ConfigMap's key."""
+    return {"name": name, "valueFrom": {"configMapKeyRef": {"name": config, "key": key}}}
+
+
+def from_field(name: str, path: str) -> Body:
+    """Return a variable with the value of a field of the pod."""
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
 def _object(version: str, kind: str, name: str, namespace: str = "kube-system", **rest: object) -> Body:
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}, **rest}

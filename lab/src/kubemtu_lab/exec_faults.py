@@ -36,9 +36,16 @@ def noted(folder: int, node: str) -> scene.ExecBroken | None:
         return msgspec.json.decode(file.read(), type=scene.ExecBroken)
 
 
-def clear(folder: Path, node: str) -> None:
-    """Take the fault of a node away; none is fine."""
-    (folder / _file(node)).unlink(missing_ok=True)
+def strike(folder: Path, node: str, how: scene.ExecFault | None, container: str) -> None:
+    """Note a fault from outside, or take the one that a node has away."""
+    if how is None:
+        (folder / _file(node)).unlink(missing_ok=True)
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        note(descriptor, scene.ExecBroken(node=node, how=how, container=container))
+    finally:
+        os.close(descriptor)
 
 
 def firewall(how: str) -> str:

@@ -22,13 +22,13 @@ _RETRY_SECONDS = 0.2
 _AGAIN_SECONDS = 0.05
 
 
-def connect(kubeconfig: Mapping[str, object]) -> Api:
-    """Return a client for the current context of a decoded kubeconfig.
+def connect(kubeconfig: Mapping[str, object], field_manager: str = FIELD_MANAGER) -> Api:
+    """Return a client for the current context of a decoded kubeconfig, under the name that the server notes of it.
 
     Its segments are the kernel's, as a kubelet's and a daemon's are: what a switch swallows silences it.
     """
     connection = kubeconfigs.select([("the lab's kubeconfig", dict(kubeconfig))])
-    return Api(connection, backoff=_BACKOFF, field_manager=FIELD_MANAGER, segment=None)
+    return Api(connection, backoff=_BACKOFF, field_manager=field_manager, segment=None)
 
 
 def uid(body: Object) -> str:

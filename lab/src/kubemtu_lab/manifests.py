@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from kubemtu.kube import crd, shipped
-from kubemtu_lab import daemonsets
+from kubemtu_lab import canal_objects, daemonsets, owners
 from kubemtu_lab import scene as scenes
 
 Body = dict[str, object]
-RKE_DEFAULT_MTU = 1450  # era C writes it whatever the underlay is
 PROBE = shipped.PROBE
 """The name of the probes' DaemonSet, their Service and the Secret with their key."""
 IMAGE = "kubemtu/kubemtu:lab"
@@ -30,7 +29,7 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
     for place, node in enumerate(scene.nodes, 1):
         yield _node(scene, place, node)
     yield from _kubernetes()
-    yield from network(scene.cni, dual_stack=scene.dual_stack)
+    yield from _kept(scene)
     for name in scene.daemons:
         yield from daemonsets.of(name, scene.version)
     if scene.agents and scene.image:  # the product as it is shipped
@@ -43,6 +42,15 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
     for node in scene.nodes:
         for pod in node.pods:
             yield _pod(pod, node.name)
+
+
+def _kept(scene: scenes.Scene) -> Iterator[Body]:
+    """Return the objects of the CNI, marked by who keeps them."""
+    rendered = list(network(scene.cni, dual_stack=scene.dual_stack))
+    for body in rendered:
+        yield owners.marked(scene.owner, body) if owners.is_kept(scene.owner, body) and scene.owner else body
+    if scene.owner is not None:
+        yield from owners.further(scene.owner, rendered)
 
 
 def _kubernetes() -> Iterator[Body]:
@@ -66,7 +74,7 @@ def _kubernetes() -> Iterator[Body]:
 def network(cni: scenes.Cni, *, dual_stack: bool = False) -> Iterator[Body]:
     """Return the objects of a CNI: its ConfigMap, its DaemonSet and what else it brings."""
     if isinstance(cni, scenes.Canal):
-        yield from _canal(cni, dual_stack=dual_stack)
+        yield from canal_objects.canal(cni, net_conf=_net_conf(cni.backend, cni.backend_mtu, dual_stack=dual_stack))
     elif isinstance(cni, scenes.Flannel):
         yield from _flannel(cni, dual_stack=dual_stack)
     else:
@@ -95,125 +103,6 @@ def _pod(name: str, node: str) -> Body:
     body = _object("v1", "Pod", name, "default", spec={"nodeName": node, "containers": [container]})
     body["metadata"] = {"name": name, "namespace": "default", "labels": {"app": "web"}}
     return body
-
-
-# -- canal
-
-
-def _canal(canal: scenes.Canal, *, dual_stack: bool) -> Iterator[Body]:
-    yield _pool_definition()
-    yield _object(
-        "crd.projectcalico.org/v1",
-        "IPPool",
-        "default-ipv4-ippool",
-        spec={"cidr": "10.244.0.0/16", "ipipMode": "Never", "vxlanMode": "Never", "natOutgoing": True},
-    )
-    keys = {
-        "canal_iface": canal.iface,
-        "masquerade": "true",
-        "cni_network_config": _canal_chain(canal),
-        "net-conf.json": _net_conf(canal.backend, canal.backend_mtu, dual_stack=dual_stack),
-    }
-    if canal.era == "C":
-        keys |= {"typha_service_name": "none", "veth_mtu": str(canal.mtu or RKE_DEFAULT_MTU)}
-    yield _object("v1", "ConfigMap", "canal-config", "kube-system", data=keys)
-    yield daemonsets.daemonset("canal", "kube-system", {"k8s-app": "canal"}, _canal_template(canal))
-
-
-def _canal_chain(canal: scenes.Canal) -> str:
-    mtu = {"A": canal.mtu, "B": canal.mtu, "C": "__CNI_MTU__"}[canal.era]
-    calico: Body = {"type": "calico", "log_level": "WARNING", "datastore_type": "kubernetes"}
-    calico["nodename"] = "__KUBERNETES_NODE_NAME__"
-    if mtu is not None:
-        calico["mtu"] = mtu
-    calico["ipam"] = {"type": "host-local", "subnet": "usePodCidr"}
-    calico["policy"] = {"type": "k8s"} | ({"k8s_auth_token": "__SERVICEACCOUNT_TOKEN__"} if canal.era == "A" else {})
-    kubeconfig = "__KUBECONFIG_FILEPATH__" if canal.era == "C" else "/etc/kubernetes/ssl/kubecfg-kube-node.yaml"
-    calico["kubernetes"] = {"kubeconfig": kubeconfig}
-    plugins: list[Body] = [calico, {"type": "portmap", "snat": True, "capabilities": {"portMappings": True}}]
-    if canal.era == "C":
-        plugins.append({"type": "bandwidth", "capabilities": {"bandwidth": True}})
-    version = "0.3.1" if canal.era == "C" else "0.3.0"
-    chain = json.dumps({"name": "k8s-pod-network", "cniVersion": version, "plugins": plugins}, indent=2)
-    return chain.replace('"__CNI_MTU__"', "__CNI_MTU__")  # unquoted in the template: it becomes a number
-
-
-def _canal_template(canal: scenes.Canal) -> Body:
-    calico, flannel = {"A": ("v3.1.1", "v0.9.1"), "B": ("v3.4.0", "v0.10.0"), "C": ("v3.28.1", "v0.25.5")}[canal.era]
-    install: Body = {
-        "name": "install-cni",
-        "image": f"rancher/calico-cni:{calico}",
-        "command": ["/opt/cni/bin/install" if canal.era == "C" else "/install-cni.sh"],
-        "env": [
-            {"name": "CNI_CONF_NAME", "value": "10-calico.conflist" if canal.era == "A" else "10-canal.conflist"},
-            _from_config("CNI_NETWORK_CONFIG", "canal-config", "cni_network_config"),
-            _from_field("KUBERNETES_NODE_NAME", "spec.nodeName"),
-            *([_from_config("CNI_MTU", "canal-config", "veth_mtu")] if canal.era == "C" else []),
-        ],
-        "volumeMounts": [{"name": "cni-net-dir", "mountPath": "/host/etc/cni/net.d"}],
-    }
-    node: Body = {
-        "name": "calico-node",
-        "image": f"rancher/calico-node:{calico}",
-        "env": [
-            {"name": "DATASTORE_TYPE", "value": "kubernetes"},
-            {"name": "CALICO_NETWORKING_BACKEND", "value": "none"},
-            {"name": "CLUSTER_TYPE", "value": "k8s,canal"},
-            {"name": "FELIX_IPV6SUPPORT", "value": "false"},
-            _from_field("NODENAME", "spec.nodeName"),
-        ],
-        "volumeMounts": [
-            {"name": "var-run-calico", "mountPath": "/var/run/calico"},
-            *([{"name": "var-lib-calico", "mountPath": "/var/lib/calico"}] if canal.era != "A" else []),
-            *([{"name": "cni-net-dir", "mountPath": "/host/etc/cni/net.d"}] if canal.era == "C" else []),
-        ],
-    }
-    flanneld: Body = {
-        "name": "kube-flannel",
-        "image": f"rancher/coreos-flannel:{flannel}",
-        "command": ["/opt/bin/flanneld", "--ip-masq", "--kube-subnet-mgr"],
-        "env": [
-            _from_field("POD_NAME", "metadata.name"),
-            _from_field("POD_NAMESPACE", "metadata.namespace"),
-            _from_config("FLANNELD_IFACE", "canal-config", "canal_iface"),
-            _from_config("FLANNELD_IP_MASQ", "canal-config", "masquerade"),
-        ],
-        "volumeMounts": [
-            {"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"},
-            *([] if canal.era == "C" else [{"name": "run", "mountPath": "/run"}]),
-        ],
-    }
-    sidecars = [node, install, flanneld] if canal.era == "A" else [node, flanneld]
-    return {
-        "hostNetwork": True,
-        "serviceAccountName": "canal",
-        "terminationGracePeriodSeconds": 0,
-        **({} if canal.era == "A" else {"initContainers": [install]}),
-        "containers": sidecars,
-        "volumes": [
-            {"name": "flannel-cfg", "configMap": {"name": "canal-config"}},
-            daemonsets.of_node("cni-net-dir", "/etc/cni/net.d"),
-            daemonsets.of_node("var-run-calico", "/var/run/calico"),
-            daemonsets.of_node("var-lib-calico", "/var/lib/calico"),
-            *([] if canal.era == "C" else [daemonsets.of_node("run", "/run")]),
-        ],
-    }
-
-
-def _pool_definition() -> Body:
-    spec: Body = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
-    return _object(
-        "apiextensions.k8s.io/v1",
-        "CustomResourceDefinition",
-        "ippools.crd.projectcalico.org",
-        spec={
-            "group": "crd.projectcalico.org",
-            "scope": "Cluster",
-            "names": {"kind": "IPPool", "listKind": "IPPoolList", "plural": "ippools", "singular": "ippool"},
-            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
-        },
-    )
 
 
 # -- flannel
@@ -245,7 +134,10 @@ def _flannel(flannel: scenes.Flannel, *, dual_stack: bool) -> Iterator[Body]:
         "image": "ghcr.io/flannel-io/flannel:v0.25.5",
         "command": ["/opt/bin/flanneld"],
         "args": ["--ip-masq", "--kube-subnet-mgr", *([f"--iface={flannel.iface}"] if flannel.iface else [])],
-        "env": [_from_field("POD_NAME", "metadata.name"), _from_field("POD_NAMESPACE", "metadata.namespace")],
+        "env": [
+            daemonsets.from_field("POD_NAME", "metadata.name"),
+            daemonsets.from_field("POD_NAMESPACE", "metadata.namespace"),
+        ],
         "volumeMounts": [{"name": "run", "mountPath": "/run/flannel"}, mount],
     }
     template: Body = {
@@ -345,11 +237,3 @@ def program(name: str, node: str, argv: list[str], *, host_network: bool = False
     container = {"name": "main", "image": scenes.EXEC_IMAGE, "command": argv}
     spec: Body = {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 1}
     return _object("v1", "Pod", name, namespace, spec=spec | ({"hostNetwork": True} if host_network else {}))
-
-
-def _from_config(name: str, config: str, key: str) -> Body:
-    return {"name": name, "valueFrom": {"configMapKeyRef": {"name": config, "key": key}}}
-
-
-def _from_field(name: str, path: str) -> Body:
-    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}

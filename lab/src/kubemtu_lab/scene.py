@@ -59,6 +59,13 @@ class Canal(msgspec.Struct, frozen=True, kw_only=True, tag="canal"):
     iface: str = ""
     backend: Literal["vxlan", "host-gw"] = "vxlan"  # net-conf.json Backend.Type; host-gw routes packets as they are
     backend_mtu: int | None = None  # net-conf.json Backend.MTU: of the underlay, flannel subtracts 50
+    rke2: bool = False
+    """Whether RKE2's chart has made it, from a HelmChartConfig; its ConfigMap is as in era C, under another name."""
+
+    @property
+    def config_map(self) -> str:
+        """The ConfigMap's name."""
+        return "rke2-canal-config" if self.rke2 else "canal-config"
 
 
 class Flannel(msgspec.Struct, frozen=True, kw_only=True, tag="flannel"):
@@ -105,6 +112,19 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, tag="declared"):
 
 
 Cni = Canal | Flannel | Declared
+
+
+OwnerKind = Literal["helm", "helm-chart-config", "argo-cd", "flux", "addon", "rke"]
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Who keeps the CNI's ConfigMap, and writes it back as it was rendered when somebody has changed it.
+
+    `seconds` after it was changed; None: only when somebody upgrades, as `Lab.reconcile` does.
+    """
+
+    kind: OwnerKind
+    seconds: float | None = None
 
 
 class ConfigEdit(msgspec.Struct, frozen=True, kw_only=True, tag="config-edit"):
@@ -194,6 +214,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     agents: bool = False  # the kubemtu-agent DaemonSet runs
     probes: bool = False  # the kubemtu-probe DaemonSet runs, once an agent, or somebody, has made its Secret
     dual_stack: bool = False
+    owner: Owner | None = None
     daemons: tuple[Literal["kube-proxy", "node-exporter", "kube-vip"], ...] = ()
     """More pods in the host's network that every node has, each with what is in its image: see `image_tools`."""
     images: dict[str, Kind] = {}

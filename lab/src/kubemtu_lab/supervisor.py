@@ -45,6 +45,7 @@ from kubemtu_lab import (
     manifests,
     namespaces,
     node,
+    owners,
     state,
     underlay,
     waits,
@@ -205,9 +206,17 @@ class Supervisor:
         within = controlplane.kubeconfigs(api)
         state.write(self._folder, "kubeconfig", yaml.safe_dump(api.kubeconfig(self._url)).encode(), mode=0o600)
         calls = await stack.enter_async_context(informer.connect(api.kubeconfig()))
-        for body in manifests.objects(self.scene):
+        bodies = list(manifests.objects(self.scene))
+        for body in bodies:
+            if owners.is_kept(self.scene.owner, body):
+                continue
             with contextlib.suppress(AlreadyThere):  # kube-system and default are there from the start
                 await waits.created(calls, body)
+        if self.scene.owner is not None:
+            keeper = owners.keeper(self.scene.owner, api.kubeconfig(), bodies)
+            await stack.enter_async_context(keeper.api)
+            await keeper.make()
+            stack.push_async_callback(_cancel, asyncio.create_task(self._keep("the owner", keeper.run(self._folder))))
         for place, (born, addresses) in enumerate(zip(self._nodes, self._addresses, strict=True), 1):
             start = kubelet.Settings(
                 node=born.name,

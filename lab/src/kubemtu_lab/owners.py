@@ -1,0 +1,205 @@
+"""Who keeps the CNI's configuration in a cluster, and writes it back as it was rendered: by what it is known, and how.
+
+Each marks what it keeps with its own labels and annotations and writes under its own name, which the server notes
+(metadata.managedFields). Argo CD and Flux look again by themselves; Helm, RKE and the k3s server write when somebody
+upgrades or restarts them, which `Lab.reconcile` stands for. Sources: helm `pkg/action/validate.go`; argoproj/argo-cd
+`docs/user-guide/resource_tracking.md`; fluxcd/pkg `ssa/manager.go`; rancher/wrangler `pkg/apply/desiredset.go`;
+rancher/rke `cluster/addons.go`, which has `kubectl apply` run; k3s-io/helm-controller `pkg/controllers/chart`.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from kubemtu.core.errors import KubemtuError
+from kubemtu.core.objects import Ref
+from kubemtu.kube.api import Api
+from kubemtu_lab import canal_objects, informer, scene
+
+Body = dict[str, object]
+RECONCILE = "reconcile"
+"""The file of the lab's folder by which somebody asks the owner to write; it goes when that is done."""
+RKE_STORE = "rke-network-plugin"
+CHART_CONFIG = "HelmChartConfig"
+_POLL_SECONDS = 0.1
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """By what an owner is known. `{namespace}` and `{name}` stand for the object's own."""
+
+    manager: str
+    applies: bool = False
+    """Whether it applies server-side."""
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
+
+
+_HELM = {"app.kubernetes.io/managed-by": "Helm"}
+PROFILES: Mapping[scene.OwnerKind, Profile] = {
+    "helm": Profile(
+        manager="helm",
+        labels=_HELM,
+        annotations={"meta.helm.sh/release-name": "network", "meta.helm.sh/release-namespace": "{namespace}"},
+    ),
+    "helm-chart-config": Profile(
+        manager="helm",
+        labels=_HELM,
+        annotations={"meta.helm.sh/release-name": "rke2-canal", "meta.helm.sh/release-namespace": "{namespace}"},
+    ),
+    "argo-cd": Profile(
+        manager="argocd-controller",
+        annotations={"argocd.argoproj.io/tracking-id": "network:/ConfigMap:{namespace}/{name}"},
+    ),
+    "flux": Profile(
+        manager="kustomize-controller",
+        applies=True,
+        labels={
+            "kustomize.toolkit.fluxcd.io/name": "network",
+            "kustomize.toolkit.fluxcd.io/namespace": "flux-system",
+        },
+    ),
+    "addon": Profile(
+        manager="deploy@node-1",
+        labels={"objectset.rio.cattle.io/hash": "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d"},
+        annotations={
+            "objectset.rio.cattle.io/id": "",
+            "objectset.rio.cattle.io/owner-gvk": "k3s.cattle.io/v1, Kind=Addon",
+            "objectset.rio.cattle.io/owner-name": "network",
+            "objectset.rio.cattle.io/owner-namespace": "kube-system",
+        },
+    ),
+    "rke": Profile(manager="kubectl-client-side-apply"),
+}
+
+
+def is_kept(owner: scene.Owner | None, body: Mapping[str, object]) -> bool:
+    """Tell whether an owner keeps an object: the CNI's ConfigMap, and what it was rendered from."""
+    return owner is not None and body["kind"] in ("ConfigMap", CHART_CONFIG)
+
+
+def marked(owner: scene.Owner, body: Body) -> Body:
+    """Return an object as its owner made it."""
+    metadata = _mapping(body["metadata"])
+    if body["kind"] == CHART_CONFIG or metadata["name"] == RKE_STORE:
+        return body
+    profile = PROFILES[owner.kind]
+    words = {key: str(metadata.get(key, "")) for key in ("namespace", "name")}
+    labels = {key: text.format(**words) for key, text in profile.labels.items()}
+    notes = {key: text.format(**words) for key, text in profile.annotations.items()}
+    if owner.kind == "rke":
+        notes[_LAST_APPLIED] = json.dumps(body, separators=(",", ":")) + "\n"
+    fresh = metadata | ({"labels": labels} if labels else {}) | ({"annotations": notes} if notes else {})
+    return body | {"metadata": fresh}
+
+
+def further(owner: scene.Owner, rendered: Sequence[Body]) -> Iterator[Body]:
+    """Yield what an owner keeps besides: RKE what it rendered last."""
+    if owner.kind == "rke":
+        texts = "---\n".join(yaml.safe_dump(body, sort_keys=False) for body in rendered)
+        metadata = {"name": RKE_STORE, "namespace": "kube-system"}
+        yield {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {RKE_STORE: texts}}
+
+
+class Keeper(msgspec.Struct, frozen=True):
+    """One owner at work: the objects that it keeps, and a client under its name."""
+
+    owner: scene.Owner
+    api: Api
+    kept: tuple[Body, ...]
+
+    async def make(self) -> None:
+        """Create what is kept. Raises what kube.errors draws."""
+        for body in self.kept:
+            if PROFILES[self.owner.kind].applies:
+                await self.api.apply(body, PROFILES[self.owner.kind].manager)
+            else:
+                await self.api.create(body)
+
+    async def run(self, folder: int) -> None:
+        """Write back what others change, in the owner's time, or when it is told in the lab's folder."""
+        since = None
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            told = _is_told(folder)
+            with contextlib.suppress(KubemtuError):  # the API is away; the next look tells
+                differs = self.owner.seconds is not None and not await self._is_true()
+                since = (since or time.monotonic()) if differs else None
+                late = since is not None and time.monotonic() - since >= (self.owner.seconds or 0)
+                if told or late:
+                    for body in await self._wanted():
+                        await self._write(body)
+                    _answer(folder)
+
+    async def _wanted(self) -> tuple[Body, ...]:
+        """Return what the owner would have: for a chart, by the values that its HelmChartConfig holds now."""
+        if self.owner.kind != "helm-chart-config":
+            return self.kept
+        chart = await self.api.get(next(_ref(body) for body in self.kept if body["kind"] == CHART_CONFIG))
+        text = chart.text("spec", "valuesContent") if chart is not None else None
+        calico = _mapping(_mapping(yaml.safe_load(text or "")).get("calico"))
+        data = {"veth_mtu": str(calico.get("vethuMTU", canal_objects.RKE_DEFAULT_MTU))}
+        rendered = (body for body in self.kept if body["kind"] != CHART_CONFIG)
+        return tuple(body | {"data": _mapping(body["data"]) | data} for body in rendered)
+
+    async def _is_true(self) -> bool:
+        for body in await self._wanted():
+            found = await self.api.get(_ref(body))
+            if found is None or any(found.get("data", key) != text for key, text in _mapping(body["data"]).items()):
+                return False
+        return True
+
+    async def _write(self, body: Body) -> None:
+        profile = PROFILES[self.owner.kind]
+        if profile.applies:
+            await self.api.apply(body, profile.manager)
+        else:
+            await self.api.patch(_ref(body), {field: body[field] for field in ("metadata", "data")})
+
+
+def tell(folder: Path, seconds: float) -> bool:
+    """Ask a lab's owner to write, and wait until it has; False when nobody does within so many seconds."""
+    told = folder / RECONCILE
+    told.touch()
+    deadline = time.monotonic() + seconds
+    while told.exists() and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    return not told.exists()
+
+
+def keeper(owner: scene.Owner, kubeconfig: Mapping[str, object], bodies: Sequence[Body]) -> Keeper:
+    """Return an owner at work on those of these objects that it keeps; its client is the caller's to enter."""
+    kept = tuple(body for body in bodies if is_kept(owner, body))
+    return Keeper(owner, informer.connect(kubeconfig, PROFILES[owner.kind].manager), kept)
+
+
+def _ref(body: Body) -> Ref:
+    metadata = _mapping(body["metadata"])
+    kind = str(body["kind"])
+    plural = f"{kind.lower()}s"
+    where = {"name": str(metadata["name"]), "namespace": str(metadata["namespace"])}
+    return Ref(api_version=str(body["apiVersion"]), kind=kind, plural=plural, **where)
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_told(folder: int) -> bool:
+    try:
+        os.stat(RECONCILE, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _answer(folder: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(RECONCILE, dir_fd=folder)

@@ -1,0 +1,95 @@
+"""Who keeps the configuration writes it back: `plan` says so beforehand, and `check` names them afterwards."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from tests.support.labs import until
+from tests.support.scenes.cluster import Cluster
+
+from kubemtu.core.objects import Object
+from kubemtu_lab.cluster import Lab
+from kubemtu_lab.scene import Canal, Owner, OwnerKind, Scene, nodes
+
+pytestmark = pytest.mark.lab
+TOO_LARGE = Scene(
+    name="owned",
+    summary="veth_mtu is 1500, which the overlay does not carry, and somebody keeps it so",
+    nodes=nodes(1, 1),
+    cni=Canal(era="C", mtu=1500),
+    version="v1.28.12",
+    agents=True,
+)
+CONFIG = "/api/v1/namespaces/kube-system/configmaps/canal-config"
+CHART = "/apis/helm.cattle.io/v1/namespaces/kube-system/helmchartconfigs/rke2-canal"
+CHART_CONFIG = "/api/v1/namespaces/kube-system/configmaps/rke2-canal-config"
+KINDS: tuple[tuple[OwnerKind, str, str], ...] = (
+    ("helm", "Helm (release network)", "helm"),
+    ("argo-cd", "Argo CD (application network)", "argocd-controller"),
+    ("flux", "Flux (Kustomization network)", "kustomize-controller"),
+    ("addon", "the server manifest network", "deploy@node-1"),
+    ("rke", "RKE (cluster.yml: network.mtu)", "kubectl-client-side-apply"),
+)
+"""The owner, as what `plan` names it, and the manager that the server notes."""
+
+
+@pytest.fixture
+def owned(can_make_labs: None, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    kind: OwnerKind = request.param
+    cni = Canal(era="C", mtu=1500, rke2=kind == "helm-chart-config")
+    scene = TOO_LARGE.replace(owner=Owner(kind=kind), cni=cni)
+    with Lab.up(scene, f"kmtest-{os.getpid()}-{kind}") as lab:
+        assert lab.unready == ()
+        cluster = Cluster(lab)
+        yield cluster
+        cluster.close()
+
+
+def veth_mtu(cluster: Cluster, path: str = CONFIG) -> str | None:
+    return Object.of(cluster.kube.get(path)).text("data", "veth_mtu")
+
+
+@pytest.mark.parametrize(("owned", "name", "manager"), KINDS, indirect=["owned"], ids=[each[0] for each in KINDS])
+def test_an_owner_writes_back_and_is_named_before_and_after(owned: Cluster, name: str, manager: str) -> None:
+    planned = owned.run("plan")
+    assert planned.code == 0
+    assert name in planned.out
+    assert "will put the old value back unless the change is made there too" in planned.out
+    applied = owned.run("apply", "--yes")
+    assert applied.code == 0, applied.err
+    assert veth_mtu(owned) == "1450"
+    owned.lab.reconcile()
+    assert veth_mtu(owned) == "1500"
+    checked = owned.run("check")
+    assert checked.code == 1
+    assert "MTU119 error  ConfigMap kube-system/canal-config, data.veth_mtu" in checked.out
+    assert f"The key was last written by {manager}, " in checked.out
+
+
+@pytest.mark.parametrize("owned", ["helm-chart-config"], indirect=True)
+def test_what_a_chart_is_given_stays_and_what_is_changed_behind_it_does_not(owned: Cluster) -> None:
+    applied = owned.run("apply", "--yes")
+    assert applied.code == 0, applied.err
+    values = Object.of(owned.kube.get(CHART)).text("spec", "valuesContent")
+    assert yaml.safe_load(values or "") == {"calico": {"vethuMTU": 1450}}
+    owned.lab.reconcile()
+    assert veth_mtu(owned, CHART_CONFIG) == "1450"
+    owned.kube.merge(CHART_CONFIG, {"data": {"veth_mtu": "1400"}})
+    checked = owned.run("check")
+    assert "MTU113 warning  ConfigMap kube-system/rke2-canal-config, data.veth_mtu" in checked.out
+    owned.lab.reconcile()
+    assert veth_mtu(owned, CHART_CONFIG) == "1450"
+    assert owned.run("check").code == 0
+
+
+def test_some_owners_look_by_themselves(can_make_labs: None) -> None:
+    scene = TOO_LARGE.replace(agents=False, owner=Owner(kind="argo-cd", seconds=0.0))
+    with Lab.up(scene, f"kmtest-{os.getpid()}-heals") as lab:
+        cluster = Cluster(lab)
+        cluster.kube.merge(CONFIG, {"data": {"veth_mtu": "1450"}})
+        until(lambda: veth_mtu(cluster) == "1500")
+        found = Object.of(cluster.kube.get(CONFIG)).each("metadata", "managedFields")
+        owners = [each.text("manager") for each in found if each.get("fieldsV1", "f:data", "f:veth_mtu") is not None]
+        assert owners == ["argocd-controller"]
+        cluster.close()
