@@ -306,10 +306,14 @@ def test_some_nodes_are_given_another_base(snapshot: Reading) -> None:
         "metadata": {"name": "jumbo", "namespace": "kube-system"},
         "spec": {"nodeSelector": {}, "defaults": {"mtu": "9000"}},
     }
-    (finding,) = read(snapshot(config(**VXLAN, mtu="1500"), agent(), yaml.safe_dump(override))).findings
+    nodes = (node("n1", 9000, 1500), node("n2", 9000, 9000))  # each as it is told
+    (finding,) = read(snapshot(config(**VXLAN, mtu="1500"), agent(), yaml.safe_dump(override), nodes=nodes)).findings
     assert (finding.code, finding.severity) == ("MTU111", "warning")
     assert finding.place == "CiliumNodeConfig kube-system/jumbo, spec.defaults.mtu"
     assert "take 9000 as base MTU, and all others 1500" in finding.message
+    whole = snapshot(config(**VXLAN, mtu="1500"), agent(), yaml.safe_dump(override))
+    with pytest.raises(UsageError, match="gives some nodes the base MTU 9000, which stands above the ConfigMap"):
+        decide.plan(whole, 1400, 1500)
 
 
 @pytest.mark.parametrize(("version", "device"), [("v1.16.19", 1500), ("v1.17.0", 1400), ("v1.18.12", 1400)])

@@ -103,7 +103,8 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     out += cilium_config.overrides(parts, snapshot, said)
     out += strays.misplaced(parts.config, "data")
     out += _patch_or_strays(parts, snapshot)
-    out += _behind(parts, said, bases)
+    own = cilium_config.overriding(parts, snapshot)
+    out += _behind(parts, said, {name: held for name, held in bases.items() if str(held) not in own})
     out += _detected(parts, said, bases, snapshot)
     owner, owned = _owner(parts, said, out)
     base = None if said.broken else said.mtu or _agreed(bases, snapshot)
@@ -136,7 +137,12 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         ipv6=cilium_config.has_ipv6(parts.config),
         findings=tuple(dict.fromkeys((*out, *owned))),
         parsed=CiliumParsed(
-            parts=parts, mode=mode, base=said, bases=tuple(bases.values()), observed=len(snapshot.nodes)
+            parts=parts,
+            mode=mode,
+            base=said,
+            bases=tuple(bases.values()),
+            observed=len(snapshot.nodes),
+            overriding=own,
         ),
     )
 

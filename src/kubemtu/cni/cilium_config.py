@@ -175,6 +175,12 @@ def overrides(found: CiliumParts, snapshot: Snapshot, said: CiliumBase) -> list[
     return out
 
 
+def overriding(found: CiliumParts, snapshot: Snapshot) -> frozenset[str]:
+    """Return the base MTUs, as they are written, that CiliumNodeConfigs give the nodes that they select."""
+    held = (each.get("spec", "defaults", KEY) for each in snapshot.each(OVERRIDE, found.daemonset.namespace))
+    return frozenset(str(number) for number in held if number is not None)
+
+
 def bases(snapshot: Snapshot) -> dict[str, int]:
     """Return the base MTU that each node's agent works with, as its device shows it."""
     links = {node.node: node.link(HOST) for node in snapshot.nodes}

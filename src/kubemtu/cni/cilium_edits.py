@@ -19,6 +19,7 @@ class CiliumParsed(msgspec.Struct, frozen=True, kw_only=True):
     base: CiliumBase
     bases: tuple[int, ...] = ()
     observed: int = 0
+    overriding: frozenset[str] = frozenset()  # base MTUs that CiliumNodeConfigs give some nodes, as they are written
 
 
 def of(found: CiliumParsed, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
@@ -37,6 +38,11 @@ def of(found: CiliumParsed, target: int) -> tuple[plan.EditValue | plan.Rollout,
         )
     wanted = target + mode.subtracts
     encap.check(wanted)
+    if others := found.overriding - {str(wanted)}:
+        raise UsageError(
+            f"A {cilium_config.OVERRIDE} gives some nodes the base MTU {', '.join(sorted(others))[:40]}, which stands"
+            f" above the ConfigMap: remove {cilium_config.KEY} there, or give it {wanted}; then plan again."
+        )
     at_work = bool(found.bases) and len(found.bases) == found.observed and set(found.bases) == {wanted}
     if said.mtu is None and not said.broken and at_work:
         return ()  # each agent has found it by itself
