@@ -97,3 +97,10 @@ def test_a_port_without_its_own_end_has_no_limit_and_no_difference() -> None:
     whole = example.port("web", "10.42.0.2", pod=1400, host=1450)
     assert (whole.limit, whole.differ, whole.ends) == (1400, True, (1450, 1400))
     assert (half(whole).limit, half(whole).differ, half(whole).ends) == (None, False, (1450,))
+
+
+def test_a_configuration_that_no_container_shows_is_not_called_absent() -> None:
+    nodes = (msgspec.structs.replace(example.node("n1"), files=()),)
+    whole = rules_report.report(topology.model(example.cluster(nodes=nodes), example.state()))
+    assert f"node n1: no CNI configuration at {example.CONFLIST}" in whole.missing
+    assert f"node n1: {example.CONFLIST} was not seen" in judged(example.cluster(nodes=nodes)).missing

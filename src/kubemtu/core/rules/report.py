@@ -328,11 +328,16 @@ def _missing(topology: Topology) -> tuple[str, ...]:
     listed += [f"{one}: not observed" for one in silent if one not in said]
     listed += [f"node {node.name}: {trouble}" for node in topology.nodes for trouble in node.seen.errors]
     listed += [
-        f"node {node.name}: no CNI configuration at {topology.state.conflist}"
+        f"node {node.name}: {_no_configuration(node, topology.state.conflist)}"
         for node in topology.nodes
         if topology.state.conflist and node.rendered is None and not topology.offline
     ]
     return tuple(listed)
+
+
+def _no_configuration(node: Node, path: str) -> str:
+    """Say that there is none, where an agent looked; whoever looks from a container has seldom that folder."""
+    return f"no CNI configuration at {path}" if node.seen.seen_by == "agent" else f"{path} was not seen"
 
 
 def _line(node: Node) -> NodeLine:
