@@ -176,6 +176,12 @@ async def test_a_kubelet_that_is_not_reached_says_nothing_of_the_image() -> None
         assert "was not run: error dialing backend" in unread[0].message
 
 
+async def test_a_kubelet_that_lets_nobody_run_commands_is_quoted() -> None:
+    refused = kube_errors.Rejected("https://k8s refused to get pods canal-1 (exec): Debug endpoints are disabled.")
+    snapshot, _ = await looked(lambda _place, _command: refused, [pod("canal-1", "n1")])
+    assert "Debug endpoints are disabled" in snapshot.unread[0].message
+
+
 async def test_files_that_cannot_be_read_leave_the_network_seen() -> None:
     def answer(place: Place, command: tuple[str, ...]) -> CommandOutput | Exception:
         if "stat" in command:

@@ -82,8 +82,10 @@ class NodeReader:
                 continue
             try:
                 await self._look(look, pod)
-            except (kube_errors.Absent, kube_errors.Rejected):
+            except kube_errors.Absent:
                 tried.append(f"pod {pod.namespace}/{pod.name} does not run any more")
+            except kube_errors.Rejected as error:  # its container has just ended, or its kubelet lets nobody do this
+                tried.append(str(error).rstrip("."))
             except (errors.Forbidden, kube_errors.NotUpgraded) as error:
                 self._refuse(error, pod.namespace)
                 tried.append(f"commands in namespace {pod.namespace} are refused")
