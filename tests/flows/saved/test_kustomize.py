@@ -11,7 +11,7 @@ from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide
-from kubemtu.flows.saved import manifests, patches
+from kubemtu.flows.saved import kustomize, manifests, patches
 
 NET = json.dumps({"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}})
 CNI = json.dumps({"name": "cbr0", "cniVersion": "0.3.1", "plugins": [{"type": "flannel", "delegate": {}}]})
@@ -257,3 +257,28 @@ JSON = st.recursive(
 def test_any_patch_of_anything_ends_in_a_body_or_a_sentence(base: dict[str, object], patch: object) -> None:
     assert isinstance(patches.applied(Object.of(base), patch), dict | str)
     patches.fits(patches.target(patch, patch), Object.of(base))
+
+
+def test_bases_of_bases_are_built_once_each(tmp_path: Path) -> None:
+    files = {
+        f"k{number}/kustomization.yaml": f"resources: [../k{number + 1}, ../k{number + 1}/, ../k{number + 2}]"
+        for number in range(60)
+    }
+    files |= {
+        "k60/kustomization.yaml": "resources: [b.yaml]\npatches: [{path: p.yaml}]",
+        "k60/b.yaml": BASE,
+        "k60/p.yaml": STRATEGIC,
+    }
+    assert conf(manifests.load(laid(tmp_path, files))) == 1400
+
+
+def test_entries_and_patches_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inline = f"- {{target: {TARGET}, patch: '[{{op: add, path: /data/x, value: y}}]'}}\n"
+    folder = laid(tmp_path, {"b.yaml": BASE, "kustomization.yaml": f"resources: [b.yaml]\npatches:\n{inline * 1001}"})
+    assert [each.message for each in manifests.load(folder).unread] == [
+        "lists more than 1000 patches; the rest was left out"
+    ]
+    monkeypatch.setattr(kustomize, "TRIED_MOST", 100)
+    assert "has too many patches for too many objects; the rest was left out" in [
+        each.message for each in manifests.load(folder).unread
+    ]

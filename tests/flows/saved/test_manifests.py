@@ -242,6 +242,8 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         ("[" * 200_000, "m.json:1", "nests too deep"),
         ('{"a": ' + "9" * 5000 + "}", "m.json:1", "too many digits"),
         ('{"a": 1}', "m.json:1", "it has no apiVersion and kind"),
+        ('{"a":' * 102 + "1" + "}" * 102, "m.json:1", "nests too deep: there are more than 100 levels"),
+        ("[" * 700 + "]" * 700, "m.json:1", "nests too deep: there are more than 100 levels"),
     ],
 )
 def test_broken_json(tmp_path: Path, text: str, where: str, message: str) -> None:

@@ -156,10 +156,28 @@ def _json(text: Text, facts: Facts) -> Iterator[Document]:
         except (RecursionError, ValueError):
             facts.skip(f"{text.name}:{line}", "nests too deep, or holds a number of too many digits")
             return
+        if not _within(value, documents.DEPTH_MOST):
+            facts.skip(f"{text.name}:{line}", f"nests too deep: there are more than {documents.DEPTH_MOST} levels")
+            return
         number += 1
         part = whole if begin == 0 and at == len(whole) else whole[begin:at]
         yield Document(of=text, value=printable.whole(value) if LONE.search(part) else value, text=part, line=line)
         line += whole.count("\n", begin, at)
+
+
+def _within(value: object, depth: int) -> bool:
+    """Say whether a value nests no deeper: whoever walks through it later does so by recursion."""
+    level = [value]
+    for _ in range(depth + 1):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _is_ours(text: str) -> bool:

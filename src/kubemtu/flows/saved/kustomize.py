@@ -7,7 +7,7 @@ overlays of one base the first is taken, as if it had been named alone. What is 
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -19,6 +19,8 @@ from kubemtu.flows.saved import patches
 from kubemtu.flows.saved.facts import Document, Facts
 
 FILES = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
+ENTRIES_MOST = 1000  # of one list of a kustomization
+TRIED_MOST = 1_000_000  # objects for which patches are looked at
 _NAMESPACED: Final = frozenset({"ConfigMap", "DaemonSet", "Deployment", "HelmChartConfig", "ServiceAccount", "Pod"})
 _PATCH_NAME: Final = re.compile(r"(?:^|[-_.])patch(?:es)?(?:[-_.]|$)", re.IGNORECASE)
 
@@ -34,7 +36,7 @@ class _Kustomization(msgspec.Struct, frozen=True, kw_only=True):
         """Return the entries of the lists under these keys; what is no list has none."""
         for key in keys:
             listed = self.body.get(key)
-            yield from listed if isinstance(listed, list) else ()
+            yield from listed[:ENTRIES_MOST] if isinstance(listed, list) else ()
 
     def path(self, relative: str) -> str:
         """Return a path as names of files are: below what was given."""
@@ -53,6 +55,9 @@ def take(document: Document, facts: Facts) -> bool:
     if path.name not in FILES or not isinstance(document.value, dict):
         return False
     folder = "" if str(path.parent) == "." else str(path.parent)
+    for key, listed in document.value.items():
+        if isinstance(listed, list) and len(listed) > ENTRIES_MOST:
+            facts.skip(document.place, f"lists more than {ENTRIES_MOST} {key:.40}; the rest was left out")
     facts.kustomizations[folder] = (document.place, document.value)
     return True
 
@@ -81,6 +86,7 @@ def joined(facts: Facts) -> list[Object]:
     known = {each.folder: each for each in _all(facts)}
     referred = {path for each in known.values() for path in each.resources}
     taken: dict[str, str] = {}
+    build = _Build(known=known, held=held, facts=facts, used=used)
     for folder, each in known.items():
         if folder in referred or (folder == "" and "." in referred):
             continue
@@ -89,10 +95,10 @@ def joined(facts: Facts) -> list[Object]:
         if other is not None:
             facts.leave(each.place, f"is another overlay of what {other} changes, which was judged: give one folder")
             used |= {path for path, _ in _patch_files(each)}
-            held = [one for one in held if one.file not in used]
+            held[:] = [one for one in held if one.file not in used]
             continue
         taken |= dict.fromkeys(bases, each.place)
-        _apply(each, known, held, facts, used, ())
+        build.apply(each)
     _mark_left(held, used, facts)
     return [one.object for one in held if one.file not in used]
 
@@ -110,42 +116,56 @@ def _all(facts: Facts) -> list[_Kustomization]:
     ]
 
 
-def _apply(
-    each: _Kustomization,
-    known: Mapping[str, _Kustomization],
-    held: list[_Held],
-    facts: Facts,
-    used: set[str],
-    above: tuple[str, ...],
-) -> list[_Held]:
-    """Apply a kustomization to what it is made of, its bases before; return what that is."""
-    named = {path for path, _ in _patch_files(each)}
-    own: list[_Held] = []
-    for path in each.resources:
-        base = known.get("" if path == "." else path)
-        if base is not None and base.folder not in above and base.folder != each.folder:
-            own += _apply(base, known, held, facts, used, (*above, each.folder))
-        else:
-            own += [one for one in held if one.file == path and one not in own]
-    if not each.resources:  # patches beside a base that nothing names: of the same folder
-        own += [one for one in held if _folder(one.file) == each.folder and one.file not in named]
-    for relative in each.listed("resources", "bases", "components"):
-        if isinstance(relative, str) and _remote(relative):
-            facts.skip(each.place, f"is made of {relative:.200}, which is not here: give `kustomize build` of it")
-    made = list(_generated(each, own, facts))
-    held += made
-    own += made
-    for to, body, place in _patches(each, held, facts):
-        fitting = [one for one in own if patches.fits(to, one.object)]
-        for one in fitting:
-            _patch(one, body, place, facts)
-        if fitting:
-            used |= {place.rpartition(":")[0]} & named
-    namespace = each.body.get("namespace")
-    if isinstance(namespace, str):
-        for one in own:
-            _put(one, namespace)
-    return own
+class _Build(msgspec.Struct, kw_only=True):
+    """One building: what is there, and what each kustomization was found to be made of."""
+
+    known: dict[str, _Kustomization]
+    held: list[_Held]
+    facts: Facts
+    used: set[str]
+    made: dict[str, list[_Held]] = msgspec.field(default_factory=dict)
+    tried: int = 0
+
+    def apply(self, each: _Kustomization) -> list[_Held]:
+        """Apply a kustomization to what it is made of, its bases before, each once; return what that is."""
+        if each.folder in self.made:
+            return self.made[each.folder]
+        self.made[each.folder] = []  # for one that is made of itself
+        named = {path for path, _ in _patch_files(each)}
+        own = {id(one): one for one in self._parts(each, named)}
+        generated = list(_generated(each, own.values(), self.facts))
+        self.held += generated
+        own |= {id(one): one for one in generated}
+        for to, body, place in _patches(each, self.held, self.facts):
+            self.tried += len(own)
+            if self.tried > TRIED_MOST:
+                self.facts.skip(each.place, "has too many patches for too many objects; the rest was left out")
+                break
+            fitting = [one for one in own.values() if patches.fits(to, one.object)]
+            for one in fitting:
+                _patch(one, body, place, self.facts)
+            if fitting:
+                self.used |= {place.rpartition(":")[0]} & named
+        namespace = each.body.get("namespace")
+        if isinstance(namespace, str):
+            for one in own.values():
+                _put(one, namespace)
+        self.made[each.folder] = list(own.values())
+        return self.made[each.folder]
+
+    def _parts(self, each: _Kustomization, named: set[str]) -> Iterator[_Held]:
+        for path in dict.fromkeys(each.resources):
+            base = self.known.get("" if path == "." else path)
+            if base is not None and base.folder != each.folder:
+                yield from self.apply(base)
+            else:
+                yield from (one for one in self.held if one.file == path)
+        if not each.resources:  # patches beside a base that nothing names: of the same folder
+            yield from (one for one in self.held if _folder(one.file) == each.folder and one.file not in named)
+        for relative in each.listed("resources", "bases", "components"):
+            if isinstance(relative, str) and _remote(relative):
+                said = f"is made of {relative:.200}, which is not here: give `kustomize build` of it"
+                self.facts.skip(each.place, said)
 
 
 def _patch(one: _Held, body: object, place: str, facts: Facts) -> None:
@@ -175,12 +195,14 @@ def _patches(
     each: _Kustomization, held: Iterable[_Held], facts: Facts
 ) -> Iterator[tuple[patches.PatchTarget, object, str]]:
     """Yield its patches in their order: whom each is for, what it says, and where it stands."""
-    files = {one.file: one for one in held}
+    files: dict[str, list[_Held]] = {}
+    for one in held:
+        files.setdefault(one.file, []).append(one)
     for path, target in _patch_files(each):
         if path in facts.operations:
             place, operations = facts.operations[path]
             yield patches.target(target), operations, place
-        for one in [one for one in held if one.file == path]:
+        for one in files.get(path, ()):
             yield patches.target(target, one.object.body), one.object.body, one.object.origin
         if path not in files and path not in facts.operations:
             facts.skip(each.place, f"names the patch {path}, which is not here or could not be read")
@@ -200,6 +222,7 @@ def _patches(
 def _generated(each: _Kustomization, own: Iterable[_Held], facts: Facts) -> Iterator[_Held]:
     """Yield the ConfigMaps that it makes; what it merges into one that is there is put into that."""
     texts = {name: file.text for name, file in facts.files}
+    maps = {one.object.get("metadata", "name"): one for one in own if one.object.get("kind") == "ConfigMap"}
     for entry in each.listed("configMapGenerator"):
         if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str):
             continue
@@ -214,7 +237,7 @@ def _generated(each: _Kustomization, own: Iterable[_Held], facts: Facts) -> Iter
                 data[key if equals else path.rpartition("/")[2]] = texts[path]
             else:
                 facts.skip(each.place, f"makes the ConfigMap {name:.253} of {path}, which is not here")
-        base = next((one for one in own if one.object.get("kind") == "ConfigMap" and one.object.name == name), None)
+        base = maps.get(name)
         behaviour = entry.get("behavior", "create")
         if base is not None and behaviour in ("merge", "replace"):
             old = base.object.get("data") if behaviour == "merge" else None
