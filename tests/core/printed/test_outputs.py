@@ -142,6 +142,12 @@ def test_ifconfig_of_net_tools_2() -> None:
     assert seen.remarks == ()
 
 
+def test_routes_of_pods_have_no_protocol_and_make_no_busybox() -> None:
+    text = "10.20.0.0/24 dev eth0 proto kernel scope link src 10.20.0.13\n10.42.3.5 dev cali0a1b2c3d4e5 scope link\n"
+    assert outputs.parse(text).lacks == frozenset()
+    assert outputs.parse(text.replace(" proto kernel", "")).lacks == {"route MTUs"}
+
+
 def test_a_routing_table_of_net_tools() -> None:
     seen = outputs.parse(ROUTE_N)
     assert [(route.destination, route.device, route.gateway) for route in seen.routes] == [

@@ -29,14 +29,14 @@ def routes(lines: Iterable[tuple[int, str]], remarks: Remarks) -> list[PrintedRo
     """Read lines (number, text) of `ip route`; what is no such line becomes a remark."""
     found: list[PrintedRoute] = []
     pending: tuple[int, str, list[list[str]]] | None = None
-    of_busybox = shows_mtu = False
+    scoped = whole = False  # busybox prints scopes and neither protocols nor metrics
     for number, line in lines:
         head, hop = HEAD.match(line), NEXT_HOP.match(line)
         if head is not None:
             _close(pending, found)
             words = head[3].split()
-            shows_mtu |= "mtu" in words
-            of_busybox |= " scope link" in line and " proto " not in line
+            whole |= "mtu" in words or "proto" in words
+            scoped |= "scope" in words
             if NEIGHBOUR.search(line):
                 remarks.add("is a neighbour, no route: it was not used", number)
                 pending = None
@@ -53,7 +53,7 @@ def routes(lines: Iterable[tuple[int, str]], remarks: Remarks) -> list[PrintedRo
         elif line.strip():
             remarks.add(f"is no route: {values.quoted(line)}", number)
     _close(pending, found)
-    if of_busybox and not shows_mtu:
+    if scoped and not whole:
         remarks.lacks.add("route MTUs")
     return found
 
