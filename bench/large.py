@@ -144,7 +144,8 @@ def main() -> None:
             print(beside.line("kubectl get nodes,pods -A -o json"), flush=True)
             before = before if beside.reckoned else (nodes, beside)
         all_costs[nodes] = costs
-        print(_bar(costs, beside))
+        if nodes == sizes[-1]:
+            print(_bar(costs, beside))
     print(_linear(all_costs))
     print(f"\n{text}")
 

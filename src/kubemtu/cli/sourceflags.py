@@ -17,7 +17,7 @@ from kubemtu.core.text.wording import count, names
 if TYPE_CHECKING:
     from kubemtu.core.snapshot import Snapshot
     from kubemtu.flows.agentless.places import Container
-    from kubemtu.flows.agentless.promql import Prometheus
+    from kubemtu.flows.agentless.promql import Prometheus, PrometheusAddress
     from kubemtu.flows.agentless.sources import Source
     from kubemtu.kube.api import Api
 
@@ -69,12 +69,30 @@ class SourceFlags(msgspec.Struct, frozen=True, kw_only=True):
             raise errors.UsageError("--survey asks before it makes pods, and stdout is no terminal: add --yes")
         planning.confirm("Make them?", yes=self.yes)
 
+    def check(self) -> None:
+        """Raise UsageError for options that make no sense, before anything is asked of anybody."""
+        if not self.prometheus and (self.match or self.ca or self.token_file):
+            raise errors.UsageError("--prometheus-match, -ca and -token-file belong to --prometheus: give that as well")
+        if self.survey_namespace and not self.survey:
+            raise errors.UsageError("--survey-namespace says where --survey makes its pods: give that as well")
+        if self.prometheus:
+            from kubemtu.flows.agentless import prometheus, promql
+
+            prometheus.checked(self.match)
+            if not promql.SERVICE.fullmatch(self.prometheus):
+                self._target()
+
+    def _target(self) -> "PrometheusAddress":
+        from kubemtu.flows.agentless import promql
+
+        return promql.target(self.prometheus, os.environ, ca=self.ca, token_file=self.token_file)
+
     def _metrics(self, api: "Api") -> "Prometheus":
         from kubemtu.flows.agentless import promql
 
         if promql.SERVICE.fullmatch(self.prometheus):
             return promql.ByService(api, self.prometheus)
-        return promql.Direct(promql.target(self.prometheus, os.environ, ca=self.ca, token_file=self.token_file))
+        return promql.Direct(self._target())
 
     @property
     def any(self) -> bool:
@@ -158,7 +176,8 @@ def source_flags(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def of_a_cluster(looking: SourceFlags, source: Path | None, *, show_commands: bool = False) -> None:
-    """Raise UsageError for sources that are of a cluster, where saved files are read."""
+    """Raise UsageError for sources that are of a cluster, where saved files are read, and for what makes no sense."""
+    looking.check()
     if source is not None and (looking.any or show_commands):
         flag = "--show-commands" if show_commands else "--exec-pod" if looking.pods else "--exec"
         flag = flag if show_commands or looking.by_exec else "--prometheus" if looking.prometheus else "--survey"
