@@ -254,3 +254,16 @@ def test_nodes_are_judged_by_what_the_agent_takes_off_their_nics(
     assert list(dict.fromkeys(one.code for one in decide.check(files).findings)) == found
     made, _ = decide.plan(files)
     assert bool(made.steps) is bool(found)
+
+
+def test_what_is_left_free_is_said(snapshot: Reading) -> None:
+    said = decide.check(snapshot(agent(), machine(*IPV4)), 1500)
+    assert said.summary == (
+        "The configuration suits NICs of 1500: new pods get 1400, the path between nodes carries 1442, of which"
+        " kube-ovn leaves 42 free by design. No node was observed."
+    )
+
+
+def test_what_is_given_away_is_no_design(snapshot: Reading) -> None:
+    said = decide.check(snapshot(agent("--mtu=1399", "--network-type=vxlan"), machine(*IPV4)), 1450)
+    assert "by design" not in said.summary

@@ -205,9 +205,15 @@ def _healthy(topology: Topology, _findings: tuple[Finding, ...]) -> str:
         if topology.assumed_by is not None:
             suits = f"the {topology.assumed_nic} that {topology.assumed_by.says} gives the path"
         gets = f"new pods get {topology.born}" if topology.born is not None else "each node decides what new pods get"
+        free = topology.carries - (topology.born or topology.carries)
+        meant = (
+            f", of which {topology.state.name} leaves {free} free by design"
+            if 0 < free <= topology.state.reserves
+            else ""
+        )
         return (
-            f"The configuration suits {suits}: {gets}, the path between nodes carries {topology.carries}. No node was "
-            "observed."
+            f"The configuration suits {suits}: {gets}, the path between nodes carries {topology.carries}{meant}. "
+            "No node was observed."
         )
     pods_seen = len(topology.ports)
     return (
