@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from tests.support import declared
 from tests.support.scenes.cluster import Cluster
@@ -80,6 +81,28 @@ def test_cilium(cluster: Cluster, device: int) -> None:
     assert ended.code == 0, ended.err
     cluster.settle(as_deployed)
     assert {cluster.links(pod)["eth0"] for pod in PODS} == {1500}
+
+
+UP_CASES = [
+    pytest.param(scene("cilium-up-16", msgspec.structs.replace(declared.CILIUM, mtu=1400)), 1450, id="v1.16"),
+    pytest.param(
+        scene("cilium-up-18", msgspec.structs.replace(declared.CILIUM_THAT_UPDATES, mtu=1400)), 1500, id="v1.18"
+    ),
+]
+
+
+@pytest.mark.parametrize(("cluster", "device"), UP_CASES, indirect=["cluster"])
+def test_cilium_that_has_room(cluster: Cluster, device: int) -> None:
+    """A base of 1400 on NICs of 1500: devices are raised as far as routes need, or as the agents raise them."""
+    cluster.until(lambda told: (told.recommended_mtu, told.current) == (1450, [1350]), "pods of 1350")
+    assert cluster.plan().lines == ["live", "mtu: 1400 -> 1500", "rollout"]
+    counted = apply_under_traffic(cluster)
+    assert counted.udp_sent > 0
+    assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
+    assert counted.pods_restarted == 0
+    assert cluster.healthy().current == [1450]
+    assert {cluster.links(pod)["eth0"] for pod in PODS} == {device}
+    assert cluster.plan().lines == []
 
 
 @pytest.mark.parametrize("cluster", [scene("aws", declared.AWS)], indirect=True)
