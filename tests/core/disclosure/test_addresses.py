@@ -80,6 +80,12 @@ def test_what_means_the_same_everywhere_or_is_no_address_stays(text: str) -> Non
     assert Replaced(KEY).text(text) == text
 
 
+def test_an_address_of_ipv4_within_one_of_ipv6_is_one_address() -> None:
+    made = Replaced(KEY).text("::ffff:192.0.2.7")
+    assert ipaddress.ip_address(made) in ipaddress.ip_network("::ffff:0:0/96")
+    assert "192.0.2.7" not in made
+
+
 def test_ethernet_addresses_are_replaced_alike_in_their_own_form() -> None:
     replaced = Replaced(KEY)
     made = replaced.text("link/ether 52:54:00:12:34:56 and 52:54:00:12:34:57, 52-54-00-12-34-56")

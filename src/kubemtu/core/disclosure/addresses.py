@@ -15,7 +15,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _V4: Final = r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2})?(?!\w|\.\d)"
 _MAC: Final = r"(?<![\w:])(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}(?![\w:])"
-_V6: Final = r"(?<![\w:.])[0-9a-fA-F]{0,4}:[0-9a-fA-F:]{1,39}(?:(?:\d{1,3}\.){3}\d{1,3})?(?:/\d{1,3})?(?![\w:])"
+_V6: Final = r"(?<![\w:.])[0-9a-fA-F]{0,4}:[0-9a-fA-F:]{1,39}(?:(?:\d{1,3}\.){3}\d{1,3})?(?:/\d{1,3})?(?![\w:]|\.\d)"
 TOKEN: Final = re.compile(f"(?P<mac>{_MAC})|(?P<v4>{_V4})|(?P<v6>{_V6})", re.ASCII)
 """An address, of IPv4 or IPv6 with or without a prefix length, or of Ethernet; what is none may look like one."""
 
