@@ -83,13 +83,19 @@ def test_what_a_chart_is_given_stays_and_what_is_changed_behind_it_does_not(owne
     assert owned.run("check").code == 0
 
 
-def test_some_owners_look_by_themselves(can_make_labs: None) -> None:
-    scene = TOO_LARGE.replace(agents=False, owner=Owner(kind="argo-cd", seconds=0.0))
+def test_an_owner_that_looks_by_itself_stops_a_change_that_says_whose_doing_it_was(can_make_labs: None) -> None:
+    scene = TOO_LARGE.replace(owner=Owner(kind="argo-cd", seconds=0.0))
     with Lab.up(scene, f"kmtest-{os.getpid()}-heals") as lab:
         cluster = Cluster(lab)
-        cluster.kube.merge(CONFIG, {"data": {"veth_mtu": "1450"}})
+        applied = cluster.run("apply", "--yes")
+        assert applied.code == 8
+        assert "ConfigMap kube-system/canal-config, data.veth_mtu is not what was planned: argocd-controller, 20" in (
+            applied.err
+        )
+        assert "Meanwhile pins hold on 1 node" in applied.err
         until(lambda: veth_mtu(cluster) == "1500")
         found = Object.of(cluster.kube.get(CONFIG)).each("metadata", "managedFields")
         owners = [each.text("manager") for each in found if each.get("fieldsV1", "f:data", "f:veth_mtu") is not None]
         assert owners == ["argocd-controller"]
+        assert cluster.run("rollback", "--yes").code == 0
         cluster.close()

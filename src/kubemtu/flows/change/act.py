@@ -186,5 +186,12 @@ class Migrator:
         counted = messages.Restart(self._run.tell, self._run.progress.step)
         result = await write.rollout(self._run.api, step, marker=marker, tell=counted.node, waiting=self._waiting)
         await self._run.nodes.look_who_left()
-        await verify.conflists(self._run.nodes, step)
+        try:
+            await verify.conflists(self._run.nodes, step)
+        except errors.Surprise:
+            # What the pods rendered is not what was written: whoever keeps the object may have put it back.
+            edits = [done for done in self._run.steps[: self._run.progress.step] if isinstance(done, plan.EditValue)]
+            how = "planned" if self._run.forward else "recorded"
+            await self._run.nodes.retry.call(lambda: verify.configuration(self._run.api, edits, how))
+            raise
         return result

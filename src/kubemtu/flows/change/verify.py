@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from kubemtu.cni import registry
 from kubemtu.core import errors, net
 from kubemtu.core.change import migration, plan
-from kubemtu.core.cluster import node_files
+from kubemtu.core.cluster import node_files, writers
 from kubemtu.core.objects import PODS, dotted, pod_addresses
 from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
@@ -217,7 +217,7 @@ def _stale(name: str, observation: net.NodeObservation, path: str, mtu: int | No
 async def configuration(api: kube_api.Api, edits: Iterable[plan.EditValue], as_it_was: str) -> list[str]:
     """See that every edited value is byte for byte what its edit says, a sentence each: it is `as_it_was`.
 
-    Raises Surprise for another value.
+    Raises Surprise for another value, and names who wrote it where the server notes that.
     """
     said: dict[str, str] = {}
     for edit in edits:
@@ -225,7 +225,11 @@ async def configuration(api: kube_api.Api, edits: Iterable[plan.EditValue], as_i
         now = found.get(*edit.path) if found is not None else None
         place = f"{edit.ref}, {dotted(edit.path)}"
         if type(now) is not type(edit.after) or now != edit.after:
-            raise errors.Surprise(f"{place} is not what was {as_it_was}: somebody else has written it meanwhile")
+            writer = writers.last(found, edit.path) if found is not None else None
+            raise errors.Surprise(
+                f"{place} is not what was {as_it_was}: {writer or 'somebody else'} has written it meanwhile; change it "
+                "where that is kept, and it stays"
+            )
         how = f"byte for byte ({count(len(str(now).encode()), 'byte')})" if now is not None else "absent"
         said[place] = f"{place}: as {as_it_was}, {how}"
     return list(said.values())
