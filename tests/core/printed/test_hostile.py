@@ -114,6 +114,16 @@ def test_what_repeats_without_end_takes_steps_in_proportion(line: str) -> None:
         outputs.recognise(text)
 
 
+def test_what_has_no_end_is_left_out_and_said() -> None:
+    one = "netns: n{0}\n2: eth0@if{0}: <UP> mtu 1500 qdisc noqueue group default\n"
+    seen = outputs.parse("".join(one.format(number) for number in range(1, 5_100)))
+    assert len(seen.inside) == 5_000
+    assert seen.remarks == ("line 10002: more than 5,000 namespaces: the rest was left out",)
+    seen = outputs.parse("2: eth0: <UP> mtu 1500 qdisc noqueue\n" + "\n" * 250_000)
+    assert [link.mtu for link in seen.links] == [1500]
+    assert seen.remarks == ("line 200001: more than 200,000 lines: the rest was left out",)
+
+
 def test_remarks_stay_few_and_links_too() -> None:
     seen = outputs.parse("what\n" * 3)
     assert seen.remarks == tuple(f"line {line}: is not understood: 'what'" for line in (1, 2, 3))

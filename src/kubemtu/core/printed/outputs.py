@@ -12,6 +12,8 @@ from kubemtu.core.printed.values import Address, Output, PrintedLink, Remarks
 
 Kind = Literal["links", "ifconfig", "routes", "table", "json", "sysfs"]
 LOOK_MOST = 400  # lines that are looked at for the first one that a tool prints
+LINES_MOST = 200_000  # of one text; a node of 250 pods prints some thousands
+SPACES_MOST = 5_000  # network namespaces of one node
 LINE_MOST = 65_536  # characters of a line of text; JSON stands in one line
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 PROMPT = re.compile(r"\[?(?:[\w.-]++@([\w.-]++)[^#$%>]{0,200}+[#$%>] |[#$%+>] |[^\s#$]++[#$] )(.*)")
@@ -90,6 +92,9 @@ def parse(text: str) -> Output:
     remarks = Remarks()
     spaces = {"": _Space()}
     for space, kind, lines in _parts(text, remarks):
+        if len(spaces) > SPACES_MOST:
+            remarks.add(f"more than {SPACES_MOST:,} namespaces: the rest was left out", lines[0][0])
+            break
         into = spaces.setdefault(space, _Space())
         match kind:
             case "links" | "ifconfig":
@@ -133,6 +138,9 @@ def _parts(text: str, remarks: Remarks) -> Iterator[tuple[str, Kind, list[tuple[
     space = ""
     lines: list[tuple[int, str]] = []
     for number, line in _lines(text):
+        if number > LINES_MOST:
+            remarks.add(f"more than {LINES_MOST:,} lines: the rest was left out", number)
+            break
         begins = _kind(line)
         if kind == "table" and _goes_on(kind, line):
             begins = None
