@@ -20,7 +20,7 @@ import httpx2
 import msgspec
 from tests.support import example
 
-from kubemtu.flows.saved import manifests
+from kubemtu.flows.saved import sources
 from kubemtu.kube import api, connect, credentials, mtu, records, wire
 
 ESCAPES = ("\x1b]0;pwn\x07", "\x9b31m", "a\rb", "\u202egnp", "\x7f", "\x1b[2J\x1b[H", "\u2028", "\x00")
@@ -430,7 +430,7 @@ def _short(environ: dict[str, str] | None = None) -> Iterator[None]:
 SHORT: tuple[tuple[object, str, float], ...] = (
     (credentials, "PLUGIN_SECONDS", 1.0),
     (connect, "PIPE_SECONDS", 0.2),
-    (manifests, "PIPE_SECONDS", 0.2),
+    (sources, "PIPE_SECONDS", 0.2),
     (wire, "TOTAL_SECONDS", 1.0),
     (wire, "BEGIN_SECONDS", 2.0),
     (wire, "PATIENCE_TOTAL", 1.0),
