@@ -176,6 +176,16 @@ def test_what_is_no_part_of_the_pod_network_is_never_changed(
 
 
 @pytest.mark.parametrize("kind", ["bridge", "openvswitch"])
+def test_a_bridge_that_is_the_nodes_own_way_out_is_never_changed(kind: str) -> None:
+    """br0 with the NIC in it, OVN-Kubernetes' br-ex: whoever may write a NodeMTU might name it."""
+    devices = {"br-ex": device("br-ex", kind=kind)}
+    asked = msgspec.structs.replace(desired(1450), bridge="br-ex")
+    (sentence,) = wanted.refusals(asked, [], devices, {devices["br-ex"].index})
+    assert sentence.startswith("br-ex is the node's own way out, by its default route")
+    assert wanted.beyond(asked, devices, {devices["br-ex"].index}) == [sentence]
+
+
+@pytest.mark.parametrize("kind", ["bridge", "openvswitch"])
 def test_a_port_of_a_switch_is_as_good_as_a_bridge(kind: str) -> None:
     devices = {"gw0": device("gw0", kind=kind), "ovs-system": device("ovs-system", kind="openvswitch")}
     asked = msgspec.structs.replace(desired(1450), bridge="gw0", ports=net.PortRule(bridge="ovs-system"))

@@ -80,9 +80,11 @@ class Engine:
             self._pruned = started
         self._failures, self._stubborn, self._vanished = {}, {}, False
         view, pods = self._look(desired, only, node=node)
-        refusals = wanted.refusals(desired, self.state.pods.values(), self.state.devices) + hosts.refusals(desired)
+        outward = self.state.outward()
+        refusals = wanted.refusals(desired, self.state.pods.values(), self.state.devices, outward)
+        refusals += hosts.refusals(desired)
         if refusals:
-            beyond = wanted.beyond(desired, self.state.devices)
+            beyond = wanted.beyond(desired, self.state.devices, outward)
             reason = migration.OUTSIDE_POD_NETWORK if beyond else migration.OUT_OF_BOUNDS
             return msgspec.structs.replace(self._reached(view, started, 0, refusals), refused_reason=reason)
         changed, unpinned = 0, list[str]()

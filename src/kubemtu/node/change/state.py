@@ -211,6 +211,10 @@ class State:
         self.shared = routes.shared(self.routes)
         self.stale_routes = False
 
+    def outward(self) -> frozenset[int]:
+        """Return the indexes of the devices by which the node's default routes lead."""
+        return frozenset(index for seen in self.routes if seen.destination == "default" for index in seen.devices)
+
     def take_routes(self, answers: Sequence[netlink.Reply]) -> None:
         """Take the node's routes that the kernel showed when it accepted them."""
         self.routes, whole = taken(self.routes, answers)

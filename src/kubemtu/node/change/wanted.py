@@ -134,10 +134,13 @@ def route_mtu(port: journal.PortEntry, desired: migration.Desired) -> int | None
 
 
 def refusals(
-    desired: migration.Desired, pods: Collection[state.PodState], devices: dict[str, links.Device]
+    desired: migration.Desired,
+    pods: Collection[state.PodState],
+    devices: dict[str, links.Device],
+    outward: Collection[int] = (),
 ) -> list[str]:
-    """Say why nothing must be changed at all, a sentence each."""
-    found = beyond(desired, devices)
+    """Say why nothing must be changed at all, a sentence each; `outward` as for `beyond`."""
+    found = beyond(desired, devices, outward)
     if desired.restore or found:
         return found
     sizes = {"pod MTU": desired.pod_mtu, "pinMtu": desired.pin_mtu, "highestMtu": desired.highest_mtu}
@@ -173,8 +176,11 @@ def refusals(
     return found
 
 
-def beyond(desired: migration.Desired, devices: dict[str, links.Device]) -> list[str]:
+def beyond(desired: migration.Desired, devices: dict[str, links.Device], outward: Collection[int] = ()) -> list[str]:
     """Say why what is asked for lies outside the pod network, a sentence each: then it is no change of the pod network.
+
+    `outward` are the indexes of the devices of default routes: a bridge among them, or a switch's own port, holds the
+    node's NIC (br0, br-ex), and is no more the pods' than that.
 
     Whoever may write a NodeMTU says what to change, so the node holds it against what its devices are: a NIC is never a
     tunnel or a bridge, and a network of everything would take the node's own routes.
@@ -186,6 +192,8 @@ def beyond(desired: migration.Desired, devices: dict[str, links.Device]) -> list
     bridge = devices.get(desired.bridge or desired.ports.bridge or "")
     if bridge is not None and bridge.kind not in net.BRIDGE_KINDS:
         found.append(f"{bridge.name} is {_kind(bridge)}, no bridge: kubemtu changes no other device of a node")
+    elif bridge is not None and bridge.index in outward:
+        found.append(f"{bridge.name} is the node's own way out, by its default route: kubemtu changes no such device")
     wide = [prefix for prefix in desired.ports.prefixes if len(prefix) < SHORTEST_PREFIX]
     if wide:
         found.append(f"{wide[0]!r} begins the names of far more links than those of pods: name a longer prefix")
