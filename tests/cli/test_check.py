@@ -186,8 +186,9 @@ def test_a_namespace_without_a_pod_is_no_check_mark(
     assert "no pod is in a namespace elsewhere: `kubectl get pods -A` shows which there are" in ended.err
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["by nobody's rule", "by another CNI's"])
 def test_pods_behind_ends_of_other_names_are_counted_and_never_called_right(
-    saved: Saved, capsys: pytest.CaptureFixture[str]
+    saved: Saved, capsys: pytest.CaptureFixture[str], known: bool
 ) -> None:
     """Another CNI has made them, or somebody has renamed them: one of them has 1300, and nobody can say whose it is."""
     made = story(1450, trio())
@@ -196,7 +197,12 @@ def test_pods_behind_ends_of_other_names_are_counted_and_never_called_right(
         net.Link(index=20 + number, name=f"lxc{number:09x}", mtu=mtu, kind="veth", peer_index=2, peer_netnsid=number)
         for number, mtu in enumerate((1450, 1300, 1450))
     )
-    renamed = msgspec.structs.replace(first, links=(*first.links, *lost), ports=())
+    ports = [  # an agent looks for the ports of every CNI that it knows
+        msgspec.structs.replace(port, host_link=link.name, host_index=link.index, host_mtu=link.mtu)
+        for port, link in zip(first.ports, lost, strict=True)
+        if known
+    ]
+    renamed = msgspec.structs.replace(first, links=(*first.links, *lost), ports=tuple(ports))
     path = saved(msgspec.structs.replace(made, nodes=(renamed, *rest)))
     assert main.run(["check", "--from", path]) == 1
     out = capsys.readouterr().out

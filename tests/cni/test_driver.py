@@ -1,5 +1,6 @@
 """Every CNI through the same driver: what is recognised, what is found, and the exact bytes that a change writes."""
 
+import msgspec
 import pytest
 import yaml
 from tests.support import example, kilt, shapes
@@ -66,14 +67,17 @@ def test_each_cni_of_the_registry_is_among_them() -> None:
 def routed(mtu: int) -> NodeObservation:
     """A node of two pods whose devices have 1500, and whose way to others has less; the way to the gateway has not."""
     ports = tuple(
-        example.port(
-            f"web-{number}",
-            f"10.42.1.{number}",
-            pod=1500,
-            routes=(
-                Route(family=4, destination="default", device="eth0", gateway="169.254.1.1", mtu=mtu),
-                Route(family=4, destination="169.254.1.1", device="eth0"),
+        msgspec.structs.replace(
+            example.port(
+                f"web-{number}",
+                f"10.42.1.{number}",
+                pod=1500,
+                routes=(
+                    Route(family=4, destination="default", device="eth0", gateway="169.254.1.1", mtu=mtu),
+                    Route(family=4, destination="169.254.1.1", device="eth0"),
+                ),
             ),
+            host_link=f"kilt{number:011x}",
         )
         for number in (1, 2)
     )

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from tests.support import example
 
+from kubemtu.core import net
 from kubemtu.core.cluster import policy, topology
 from kubemtu.core.net import NodeObservation
 from kubemtu.core.planning import remedy
@@ -69,6 +70,8 @@ def test_what_is_known_is_named_and_needs_no_number_again() -> None:
 @pytest.mark.parametrize("mtu", [1400, 1500])
 def test_a_bridge_that_has_not_what_its_ports_have_is_named_and_gets_it(mtu: int) -> None:
     nodes = (example.node("n1", bridge=1450), example.node("n2", bridge=mtu))
-    found = remedy.of(topology.model(example.cluster(nodes), example.state(bridge="cni0")))
+    found = remedy.of(
+        topology.model(example.cluster(nodes), example.state(bridge="cni0", ports=net.PortRule(bridge="cni0")))
+    )
     assert found == Remedy(cause="bridge", mtu=1450, devices="cni0 on n2")
     assert found.words == "cni0 on n2 gets the 1450 of its ports: `kubemtu apply` sets it, live"

@@ -107,7 +107,9 @@ def test_the_nodes_own_port_of_a_switch(gateway: int, found: list[tuple[str, str
     """Open vSwitch drops what is larger than a port's device (net/openvswitch/vport.c ovs_vport_send)."""
     seen = example.node("n1")
     own = net.Link(index=90, name="gw0", mtu=gateway, kind="openvswitch")
-    seen = msgspec.structs.replace(seen, links=(*seen.links, own))
+    datapath = net.Link(index=91, name="ovs-system", mtu=1500, kind="openvswitch")
+    ports = tuple(msgspec.structs.replace(port, bridge="ovs-system") for port in seen.ports)
+    seen = msgspec.structs.replace(seen, links=(*seen.links, own, datapath), ports=ports)
     held = judge(seen, bridge="gw0", ports=net.PortRule(bridge="ovs-system"))
     assert [(one.code, one.severity) for one in held] == found
     if found:

@@ -68,7 +68,7 @@ def partly(*kept: int, unnamed: int = 0, **changed: object) -> topology.Topology
     whole = example.cluster()
     first = whole.nodes[0]
     nobodys = [
-        msgspec.structs.replace(first.ports[0], host_link=f"x{number}", inode=number, addresses=())
+        msgspec.structs.replace(first.ports[0], host_link=f"cali{number:011x}", inode=number, addresses=())
         for number in range(unnamed)
     ]
     ports = (*(first.ports[index] for index in kept), *nobodys)

@@ -354,11 +354,15 @@ def _rendered(
 
 
 def _own_port(port: net.PodPort, state: CniState) -> bool:
-    """Return False for a port of anybody's name that is not this network's: agents look for those of every CNI."""
+    """Return False for a port that is not this network's: agents look for those of every CNI, and plans reach none.
+
+    Whose it is otherwise is said of its pod, which is one that is not seen.
+    """
     rule = state.ports
-    if port.bridge is not None or not rule.names_any or not port.host_link.startswith(net.ANYBODYS):
+    if not rule.names_any or (rule.bridge is not None and port.bridge == rule.bridge):
         return True
-    return bool(rule.prefixes) and port.host_link.startswith(rule.prefixes)
+    named = bool(rule.prefixes) and port.host_link.startswith(rule.prefixes)
+    return named and (port.bridge is None or not port.host_link.startswith(net.ANYBODYS))
 
 
 def _in_order(port: Port) -> list[tuple[str, int]]:
