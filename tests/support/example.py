@@ -11,7 +11,8 @@ import json
 
 import msgspec
 
-from kubemtu.cni import flanneld, registry
+from kubemtu.cni import registry
+from kubemtu.cni.programs import flanneld
 from kubemtu.core import encap, net, objects
 from kubemtu.core.cluster.cni_state import CniState, MtuKey
 from kubemtu.core.snapshot import Snapshot

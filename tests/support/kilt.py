@@ -7,8 +7,8 @@ default route has it (as Cilium, Antrea and GKE do).
 
 import msgspec
 
-from kubemtu.cni import reading
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import reading
 from kubemtu.core import encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files

@@ -9,8 +9,9 @@ security group of their own hang on a branch ENI, by a veth of the same size who
 
 import msgspec
 
-from kubemtu.cni import daemonset, environment, kubelet, owners, reading
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import daemonset, environment, owners, reading
+from kubemtu.cni.programs import kubelet
 from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files

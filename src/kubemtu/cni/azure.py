@@ -7,8 +7,9 @@ says 1500 and its fabric was seen to fragment above 1400 (kubernetes-sigs/cluste
 a measurement shows.
 """
 
-from kubemtu.cni import followed, kubelet, owners, reading
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import followed, owners, reading
+from kubemtu.cni.programs import kubelet
 from kubemtu.core import net
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files

@@ -5,9 +5,12 @@ starts (GoogleCloudPlatform/netd: scripts/install-cni.sh). The plugin is ptp, or
 DaemonSet anetd is there as well, and its plugin behind the first limits the pods' routes. GKE keeps all of it.
 """
 
-from kubemtu.cni import cilium_config, cilium_mtu, followed, kubelet, owners, reading
-from kubemtu.cni.cilium_mtu import Mode
+from kubemtu.cni.cilium import config as cilium_config
+from kubemtu.cni.cilium import mtu
+from kubemtu.cni.cilium.mtu import Mode
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import followed, owners, reading
+from kubemtu.cni.programs import kubelet
 from kubemtu.core import net
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files
@@ -42,9 +45,7 @@ KNOWLEDGE = Knowledge(
     recognised_by="GKE (DaemonSet kube-system/netd or anetd)",
     ports=(PORTS,),
     plugin_mtus=(node_files.PluginRule(plugin="gke", otherwise=FALLBACK, otherwise_by="the plugin's own default"),),
-    calc_keys=(
-        CalcKey("GKE", "the VPC network", "mtu", "base", (("wireguard",), ()), cilium_mtu.stack_subtracts, "netd"),
-    ),
+    calc_keys=(CalcKey("GKE", "the VPC network", "mtu", "base", (("wireguard",), ()), mtu.stack_subtracts, "netd"),),
     words=("netd", "anetd"),
 )
 

@@ -6,8 +6,9 @@ plugin of its own, cni-kindnet, takes the MTU of the device of the default route
 (kubernetes-sigs/kindnet: cmd/cni-kindnet/netdev.go getDefaultGwInterfaceMTU; its veths begin with knet).
 """
 
-from kubemtu.cni import followed, kubelet, owners, reading
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import followed, owners, reading
+from kubemtu.cni.programs import kubelet
 from kubemtu.core import net
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files

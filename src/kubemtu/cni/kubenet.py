@@ -10,8 +10,8 @@ import re
 
 import msgspec
 
-from kubemtu.cni import followed, reading
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import followed, reading
 from kubemtu.core import codes, encap, net
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state

@@ -9,8 +9,9 @@ import re
 
 import msgspec
 
-from kubemtu.cni import daemonset, kubelet, ovs, owners, reading, strays
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import daemonset, owners, reading, strays
+from kubemtu.cni.programs import kubelet, ovs
 from kubemtu.core import codes, encap, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state

@@ -8,8 +8,9 @@ pkg/options/options.go, pkg/controllers/routing/network_routes_controller.go, an
 
 import msgspec
 
-from kubemtu.cni import conflist, daemonset, followed, installer, kubelet, ovs, owners, reading, strays
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import conflist, daemonset, followed, owners, reading, strays
+from kubemtu.cni.programs import installer, kubelet, ovs
 from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files

@@ -10,8 +10,8 @@ All paths are of k8snetworkplumbingwg/multus-cni. In a copy an old MTU outlives 
 
 from collections.abc import Iterable
 
-from kubemtu.cni import daemonset, reading
 from kubemtu.cni.knowledge import Knowledge
+from kubemtu.cni.objects import daemonset, reading
 from kubemtu.core import rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import node_files

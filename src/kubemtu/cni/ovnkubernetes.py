@@ -8,8 +8,9 @@ default_node_network_controller.go validateVTEPInterfaceMTU).
 
 import msgspec
 
-from kubemtu.cni import daemonset, installer, kubelet, ovn, ovs, owners, reading, strays
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import daemonset, owners, reading, strays
+from kubemtu.cni.programs import installer, kubelet, ovn, ovs
 from kubemtu.core import encap, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from kubemtu.cni import kubelet
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.programs import kubelet
 from kubemtu.core import codes, net
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files

@@ -7,8 +7,8 @@ pkg/apis/k0s/v1beta1/calico.go and kuberouter.go; rancher/rke: types/rke_types.g
 
 import msgspec
 
-from kubemtu.cni import reading
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import reading
 from kubemtu.core import codes, encap
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state

@@ -8,8 +8,9 @@ nobody until the bridge is made anew (weave#3293).
 
 import msgspec
 
-from kubemtu.cni import daemonset, environment, kubelet, owners, reading
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import daemonset, environment, owners, reading
+from kubemtu.cni.programs import kubelet
 from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.support import example
 
-from kubemtu.cni import felix
+from kubemtu.cni.programs import felix
 from kubemtu.core import codes, encap, net
 from kubemtu.core.cluster import topology
 from kubemtu.core.headers import IPV6

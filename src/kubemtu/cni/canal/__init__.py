@@ -11,22 +11,13 @@ configuration; flannel sets the MTU of the tunnel, from the NIC or from Backend.
 
 import msgspec
 
-from kubemtu.cni import (
-    canal_config,
-    canal_edits,
-    detection,
-    felix,
-    flanneld,
-    installer,
-    kubelet,
-    owners,
-    reading,
-    rke2,
-    strays,
-)
-from kubemtu.cni.canal_config import NET_CONF, Canal
-from kubemtu.cni.installer import CONFIG, VETH
+from kubemtu.cni.canal import config, rke2
+from kubemtu.cni.canal import edits as canal_edits
+from kubemtu.cni.canal.config import NET_CONF, Canal
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import owners, reading, strays
+from kubemtu.cni.programs import detection, felix, flanneld, installer, kubelet
+from kubemtu.cni.programs.installer import CONFIG, VETH
 from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
@@ -36,7 +27,7 @@ from kubemtu.core.objects import NODES, Want
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "canal"
-NAMESPACE = canal_config.NAMESPACE
+NAMESPACE = config.NAMESPACE
 _CHART = "HelmChartConfig kube-system/rke2-canal"
 _CONFIG_MAP = "ConfigMap kube-system/canal-config"
 _STACKS: tuple[tuple[str, ...], ...] = (("vxlan",), ())
@@ -81,15 +72,15 @@ WANTS = (
 
 def read(snapshot: Snapshot) -> cni_state.CniState | None:
     """Describe canal, or return None when there is neither a ConfigMap nor a DaemonSet nor a HelmChartConfig of it."""
-    parts = canal_config.parts(snapshot)
+    parts = config.parts(snapshot)
     if parts is None:
         return None
     out: list[Finding] = list(kubelet.findings(snapshot))
-    whole = canal_config.read(parts, snapshot, out)
+    whole = config.read(parts, snapshot, out)
     said, conf = whole.said, whole.conf
     policy = felix.read(snapshot, parts.agent, felix.pools(snapshot, out), out)
     mtu = _pod_mtu(whole, policy, snapshot, out)
-    out += canal_config.missing(parts, said, snapshot)
+    out += config.missing(parts, said, snapshot)
     out += strays.in_config_map(parts.config, parts.agent, (VETH,), f"{VETH} (net-conf.json has the tunnel's)")
     out += strays.in_environment(parts.agent, f"{VETH} of the ConfigMap")
     out += strays.misplaced(parts.config, "data")
@@ -109,7 +100,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     nic_names = whole.agent.nic_names or _named_nics(whole)
     return cni_state.CniState(
         name=NAME,
-        variant=f"RKE2, {canal_config.VARIANTS[whole.era]}" if parts.is_rke2 else canal_config.VARIANTS[whole.era],
+        variant=f"RKE2, {config.VARIANTS[whole.era]}" if parts.is_rke2 else config.VARIANTS[whole.era],
         encapsulation=tuple(
             dict.fromkeys((*(one for each in flannels for one in each.encapsulations), *policy.encapsulations))
         ),

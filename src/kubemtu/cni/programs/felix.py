@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from kubemtu.cni import daemonset, reading
+from kubemtu.cni.objects import daemonset, reading
 from kubemtu.core import codes, encap
 from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding

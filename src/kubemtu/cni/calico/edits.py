@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kubemtu.cni import daemonset, felix, installer, reading
+from kubemtu.cni.objects import daemonset, reading
+from kubemtu.cni.programs import felix, installer
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.objects import Object, Ref

@@ -6,8 +6,9 @@
 
 import msgspec
 
-from kubemtu.cni import installer, reading, strays
-from kubemtu.cni.felix import Pool
+from kubemtu.cni.objects import reading, strays
+from kubemtu.cni.programs import installer
+from kubemtu.cni.programs.felix import Pool
 from kubemtu.core import codes
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.codes import Finding

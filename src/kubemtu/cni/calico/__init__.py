@@ -5,22 +5,13 @@ every tunnel. By operator, the Installation is the source; the ConfigMap, the Da
 operator makes of it and writes back (tigera/operator: pkg/render/node.go).
 """
 
-from kubemtu.cni import (
-    bootstrap,
-    calico_edits,
-    calico_operator,
-    daemonset,
-    detection,
-    felix,
-    installer,
-    kubelet,
-    owners,
-    reading,
-    strays,
-)
-from kubemtu.cni.calico_edits import CalicoParsed
-from kubemtu.cni.felix import Felix
+from kubemtu.cni.calico import edits as calico_edits
+from kubemtu.cni.calico import operator as calico_operator
+from kubemtu.cni.calico.edits import CalicoParsed
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import daemonset, owners, reading, strays
+from kubemtu.cni.programs import bootstrap, detection, felix, installer, kubelet
+from kubemtu.cni.programs.felix import Felix
 from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state

@@ -1,7 +1,9 @@
 """The edits that change canal's MTU: one key, or one integer inside a text, and every other byte stays."""
 
-from kubemtu.cni import canal_config, flanneld, installer, reading, rke2
-from kubemtu.cni.canal_config import NET_CONF, Canal, CanalParts
+from kubemtu.cni.canal import config, rke2
+from kubemtu.cni.canal.config import NET_CONF, Canal, CanalParts
+from kubemtu.cni.objects import reading
+from kubemtu.cni.programs import flanneld, installer
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.errors import UsageError
 from kubemtu.core.text import json_edit, yaml_edit
@@ -9,9 +11,9 @@ from kubemtu.core.text import json_edit, yaml_edit
 
 def restored(parts: CanalParts, said: installer.Said) -> list[EditValue]:
     """Return the edits that put lost keys back whose usual value is empty. Raises UsageError for any other."""
-    missing = canal_config.missing_keys(parts, said)
+    missing = config.missing_keys(parts, said)
     missing.pop(installer.VETH, None)  # the edit of the MTU creates it
-    unknown = [key for key in missing if key not in canal_config.MAY_BE_EMPTY]
+    unknown = [key for key in missing if key not in config.MAY_BE_EMPTY]
     if unknown:
         raise UsageError(
             f"{parts.config} lacks {', '.join(unknown)}, and {parts.daemonset} would not come back from a restart:"

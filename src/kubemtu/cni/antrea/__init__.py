@@ -7,9 +7,11 @@ are (antrea-io/antrea: pkg/agent/agent.go getInterfaceMTU, pkg/agent/cniserver/s
 
 import msgspec
 
-from kubemtu.cni import antrea_conf, conflist, daemonset, installer, kubelet, ovs, owners, reading, strays
-from kubemtu.cni.antrea_conf import KEY, AgentConf
+from kubemtu.cni.antrea import conf as antrea_conf
+from kubemtu.cni.antrea.conf import KEY, AgentConf
 from kubemtu.cni.knowledge import CalcKey, Knowledge, Mounted
+from kubemtu.cni.objects import conflist, daemonset, owners, reading, strays
+from kubemtu.cni.programs import installer, kubelet, ovs
 from kubemtu.core import codes, encap, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state

@@ -5,7 +5,7 @@ from typing import Literal
 
 import yaml
 
-from kubemtu.cni import reading
+from kubemtu.cni.objects import reading
 from kubemtu.core import codes
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object

@@ -11,10 +11,12 @@ import json
 
 import msgspec
 
-from kubemtu.cni import kubelet, openshift_sdn, ovn, ovs, reading
 from kubemtu.cni.knowledge import CalcKey, Knowledge
-from kubemtu.cni.openshift_migration import OpenShiftMigration
-from kubemtu.cni.openshift_sdn import SdnParsed
+from kubemtu.cni.objects import reading
+from kubemtu.cni.openshift import sdn as openshift_sdn
+from kubemtu.cni.openshift.migration import OpenShiftMigration
+from kubemtu.cni.openshift.sdn import SdnParsed
+from kubemtu.cni.programs import kubelet, ovn, ovs
 from kubemtu.core import codes, encap
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state

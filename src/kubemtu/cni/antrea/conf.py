@@ -8,7 +8,8 @@ import re
 
 import msgspec
 
-from kubemtu.cni import ovs, reading
+from kubemtu.cni.objects import reading
+from kubemtu.cni.programs import ovs
 from kubemtu.core import codes, encap
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation

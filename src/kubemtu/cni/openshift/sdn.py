@@ -7,8 +7,9 @@ sdn_controller.go).
 
 import msgspec
 
-from kubemtu.cni import installer, kubelet, ovs, owners, reading
 from kubemtu.cni.knowledge import CalcKey
+from kubemtu.cni.objects import owners, reading
+from kubemtu.cni.programs import installer, kubelet, ovs
 from kubemtu.core import codes, encap, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state

@@ -7,7 +7,7 @@ openshift/cluster-network-operator: pkg/network/ovn_kubernetes.go isOVNKubernete
 
 import msgspec
 
-from kubemtu.cni import reading
+from kubemtu.cni.objects import reading
 from kubemtu.core import codes, encap
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object

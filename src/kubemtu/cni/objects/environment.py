@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from kubemtu.cni import daemonset, reading
+from kubemtu.cni.objects import daemonset, reading
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError

@@ -6,8 +6,9 @@ Read in projectcalico/calico at 87c15906: felix/dataplane/linux/int_dataplane.go
 import re
 from collections.abc import Iterable
 
-from kubemtu.cni import daemonset, felix, reading
-from kubemtu.cni.felix import Felix
+from kubemtu.cni.objects import daemonset, reading
+from kubemtu.cni.programs import felix
+from kubemtu.cni.programs.felix import Felix
 from kubemtu.core import codes, net
 from kubemtu.core.cluster import node_files
 from kubemtu.core.codes import Finding

@@ -8,8 +8,9 @@ ConfigMap, which its config-dir holds; a CiliumNodeConfig stands above the Confi
 import msgspec
 import yaml
 
-from kubemtu.cni import cilium_mtu, daemonset, reading, strays
-from kubemtu.cni.cilium_mtu import Mode, Version
+from kubemtu.cni.cilium import mtu as cilium_mtu
+from kubemtu.cni.cilium.mtu import Mode, Version
+from kubemtu.cni.objects import daemonset, reading, strays
 from kubemtu.core import codes, net
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object, Ref, Want

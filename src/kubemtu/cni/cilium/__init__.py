@@ -7,11 +7,14 @@ the ConfigMap when it starts; from v1.17 it then changes the pods that run as we
 ones leave those to whoever restarts them.
 """
 
-from kubemtu.cni import cilium_config, cilium_edits, cilium_mtu, kubelet, owners, reading, strays
-from kubemtu.cni.cilium_config import CiliumBase, CiliumParts
-from kubemtu.cni.cilium_edits import CiliumParsed
-from kubemtu.cni.cilium_mtu import Mode
+from kubemtu.cni.cilium import config as cilium_config
+from kubemtu.cni.cilium import edits, mtu
+from kubemtu.cni.cilium.config import CiliumBase, CiliumParts
+from kubemtu.cni.cilium.edits import CiliumParsed
+from kubemtu.cni.cilium.mtu import Mode
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import owners, reading, strays
+from kubemtu.cni.programs import kubelet
 from kubemtu.core import codes, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files
@@ -70,8 +73,8 @@ KNOWLEDGE = Knowledge(
     recognised_by="Cilium (ConfigMap kube-system/cilium-config, or DaemonSet cilium)",
     ports=(net.PortRule(prefixes=(PREFIX,)),),
     calc_keys=(
-        CalcKey("Cilium", _CONFIG_MAP, "mtu", "base", _STACKS, cilium_mtu.stack_subtracts, NAME),
-        CalcKey("Cilium, RKE2", _CHART, "MTU", "base", _STACKS, cilium_mtu.stack_subtracts, NAME),
+        CalcKey("Cilium", _CONFIG_MAP, "mtu", "base", _STACKS, mtu.stack_subtracts, NAME),
+        CalcKey("Cilium, RKE2", _CHART, "MTU", "base", _STACKS, mtu.stack_subtracts, NAME),
     ),
     values_keys=(
         ValuesKey(  # cilium/cilium: install/kubernetes/cilium/values.yaml, templates/cilium-configmap.yaml
@@ -122,7 +125,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         encapsulation_name=mode.name if mode is not None else "unknown",
         pod_mtu=pod_mtu if pod_mtu is not None and pod_mtu > 0 else None,
         by_route=True,
-        device_mtu=base if version is not None and version >= cilium_mtu.FOLLOWS_SINCE else None,
+        device_mtu=base if version is not None and version >= mtu.FOLLOWS_SINCE else None,
         subtracts=mode.subtracts if mode is not None and known and base is None and not said.broken else None,
         reserves=mode.reserves if mode is not None else 0,
         mtu_keys=_keys(parts, said, mode) if not said.shadow else (),
@@ -155,7 +158,7 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
     """
     found = state.parsed
     assert isinstance(found, CiliumParsed)
-    return cilium_edits.of(found, target)
+    return edits.of(found, target)
 
 
 def _variant(parts: CiliumParts, mode: Mode | None) -> str:
@@ -261,10 +264,10 @@ def _detected(parts: CiliumParts, said: CiliumBase, bases: dict[str, int], snaps
     return out
 
 
-def _cautions(version: cilium_mtu.Version | None, snapshot: Snapshot) -> tuple[str, ...]:
+def _cautions(version: mtu.Version | None, snapshot: Snapshot) -> tuple[str, ...]:
     """Say where an agent that restarts resizes what is not Cilium's own (cilium/cilium#37824)."""
     beside = any(port.others for node in snapshot.nodes for port in node.ports)
-    if version is None or not cilium_mtu.FOLLOWS_SINCE <= version < cilium_mtu.OWN_ONLY_SINCE or not beside:
+    if version is None or not mtu.FOLLOWS_SINCE <= version < mtu.OWN_ONLY_SINCE or not beside:
         return ()
     number = ".".join(map(str, version))
     said = (
@@ -276,7 +279,7 @@ def _cautions(version: cilium_mtu.Version | None, snapshot: Snapshot) -> tuple[s
 
 def _which_version(parts: CiliumParts, mode: Mode) -> Finding:
     newest = mode.subtracts
-    older = newest - cilium_mtu.PADDED + cilium_mtu.WIREGUARD
+    older = newest - mtu.PADDED + mtu.WIREGUARD
     return codes.finding(
         codes.MTU117,
         str(parts.daemonset),

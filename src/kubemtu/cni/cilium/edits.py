@@ -2,9 +2,11 @@
 
 import msgspec
 
-from kubemtu.cni import cilium_config, installer, reading
-from kubemtu.cni.cilium_config import CiliumBase, CiliumParts
-from kubemtu.cni.cilium_mtu import Mode
+from kubemtu.cni.cilium import config
+from kubemtu.cni.cilium.config import CiliumBase, CiliumParts
+from kubemtu.cni.cilium.mtu import Mode
+from kubemtu.cni.objects import reading
+from kubemtu.cni.programs import installer
 from kubemtu.core import encap
 from kubemtu.core.change import plan
 from kubemtu.core.errors import UsageError
@@ -40,8 +42,8 @@ def of(found: CiliumParsed, target: int) -> tuple[plan.EditValue | plan.Rollout,
     encap.check(wanted)
     if others := found.overriding - {str(wanted)}:
         raise UsageError(
-            f"A {cilium_config.OVERRIDE} gives some nodes the base MTU {', '.join(sorted(others))[:40]}, which stands"
-            f" above the ConfigMap: remove {cilium_config.KEY} there, or give it {wanted}; then plan again."
+            f"A {config.OVERRIDE} gives some nodes the base MTU {', '.join(sorted(others))[:40]}, which stands"
+            f" above the ConfigMap: remove {config.KEY} there, or give it {wanted}; then plan again."
         )
     at_work = bool(found.bases) and len(found.bases) == found.observed and set(found.bases) == {wanted}
     if said.mtu is None and not said.broken and at_work:
@@ -59,15 +61,15 @@ def _edits(parts: CiliumParts, wanted: int, taken: int, target: int) -> list[pla
     why = f"Cilium takes {taken} off and gives pods' routes {target}" if taken else f"pods get {target}"
     edits = []
     if parts.config is not None:
-        held = parts.config.get("data", cilium_config.KEY)
+        held = parts.config.get("data", config.KEY)
         before = held if isinstance(held, str | int) else None
-        path = ("data", cilium_config.KEY)
+        path = ("data", config.KEY)
         edits += installer.edit(reading.ref(parts.config, "configmaps"), path, before, str(wanted), why)
     if parts.chart is not None:
-        text = parts.chart.text(*cilium_config.CHART_PATH) or ""
+        text = parts.chart.text(*config.CHART_PATH) or ""
         source = f"{parts.chart}, spec.valuesContent"
-        after = yaml_edit.set_value(text, cilium_config.CHART_KEY, wanted, source=source)
+        after = yaml_edit.set_value(text, config.CHART_KEY, wanted, source=source)
         chart = reading.ref(parts.chart, "helmchartconfigs")
         reason = "RKE2 renders Cilium's ConfigMap from these values at every upgrade of the chart"
-        edits += installer.edit(chart, cilium_config.CHART_PATH, text, after, reason)
+        edits += installer.edit(chart, config.CHART_PATH, text, after, reason)
     return edits

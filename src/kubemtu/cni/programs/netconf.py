@@ -8,7 +8,7 @@ import json
 
 import msgspec
 
-from kubemtu.cni import reading
+from kubemtu.cni.objects import reading
 from kubemtu.core import codes, encap
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation

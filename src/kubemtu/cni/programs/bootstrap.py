@@ -4,8 +4,9 @@ projectcalico/calico: node/pkg/lifecycle/startup/startup.go, configureIPPools: N
 existing pool of the datastore as well; only then the variables CALICO_IPV4POOL_* and CALICO_IPV6POOL_* are looked at.
 """
 
-from kubemtu.cni import daemonset, felix, reading
-from kubemtu.cni.felix import Pool
+from kubemtu.cni.objects import daemonset, reading
+from kubemtu.cni.programs import felix
+from kubemtu.cni.programs.felix import Pool
 from kubemtu.core import codes
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object

@@ -6,7 +6,8 @@ The option holds the logical ports and has 8 bytes (ovn-org/ovn: Documentation/r
 import re
 from collections.abc import Iterable
 
-from kubemtu.cni import ovs, reading
+from kubemtu.cni.objects import reading
+from kubemtu.cni.programs import ovs
 from kubemtu.core import codes, encap
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation

@@ -9,8 +9,8 @@ which is the pods' own.
 import re
 from collections.abc import Callable
 
-from kubemtu.cni import delegate, flannel_edits, flanneld, kubelet, netconf, owners, reading, strays
-from kubemtu.cni.flannel_edits import (
+from kubemtu.cni.flannel import edits
+from kubemtu.cni.flannel.edits import (
     CNI_CONF,
     CONFIG_MAP,
     CONFLIST,
@@ -21,6 +21,8 @@ from kubemtu.cni.flannel_edits import (
     FlannelParts,
 )
 from kubemtu.cni.knowledge import CalcKey, Counts, Knowledge
+from kubemtu.cni.objects import owners, reading, strays
+from kubemtu.cni.programs import delegate, flanneld, kubelet, netconf
 from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
@@ -152,7 +154,7 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
     """
     found = state.parsed
     assert isinstance(found, FlannelParsed)
-    return flannel_edits.of(found, state, target)
+    return edits.of(found, state, target)
 
 
 def _embedded(snapshot: Snapshot) -> cni_state.CniState | None:
@@ -260,14 +262,14 @@ def _conf(parts: FlannelParts, out: list[Finding]) -> netconf.NetConf | None:
     if parts.config is None:
         return None
     text = reading.value(parts.config, out, "data", NET_CONF)
-    return netconf.read(text, flannel_edits.place(parts, NET_CONF), out) if text is not None else None
+    return netconf.read(text, edits.place(parts, NET_CONF), out) if text is not None else None
 
 
 def _given(parts: FlannelParts, out: list[Finding]) -> delegate.Given | None:
     if parts.config is None:
         return None
     text = reading.value(parts.config, out, "data", CNI_CONF)
-    return delegate.read(text, flannel_edits.place(parts, CNI_CONF), out) if text is not None else None
+    return delegate.read(text, edits.place(parts, CNI_CONF), out) if text is not None else None
 
 
 def _missing(parts: FlannelParts, snapshot: Snapshot) -> list[Finding]:
@@ -296,7 +298,7 @@ def _contradictions(
     return [
         codes.finding(
             codes.MTU119,
-            f"{flannel_edits.place(parts, CNI_CONF)}, {given.inside}",
+            f"{edits.place(parts, CNI_CONF)}, {given.inside}",
             f"New pods get {given.mtu}, but Backend.MTU {conf.base} makes the tunnel {tunnel_mtu} ({conf.base} −"
             f" {conf.subtracts}): packets of {tunnel_mtu + 1}-{given.mtu} bytes do not fit.",
             "Remove delegate.mtu, so that flannel gives pods what the tunnel has.",

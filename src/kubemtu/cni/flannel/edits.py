@@ -2,7 +2,8 @@
 
 import msgspec
 
-from kubemtu.cni import delegate, flanneld, installer, netconf, reading
+from kubemtu.cni.objects import reading
+from kubemtu.cni.programs import delegate, flanneld, installer, netconf
 from kubemtu.core import encap
 from kubemtu.core.change import plan
 from kubemtu.core.cluster.cni_state import CniState

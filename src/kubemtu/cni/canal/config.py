@@ -4,8 +4,10 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.cni import daemonset, flanneld, installer, netconf, reading, rke2
-from kubemtu.cni.installer import CONFIG, VETH
+from kubemtu.cni.canal import rke2
+from kubemtu.cni.objects import daemonset, reading
+from kubemtu.cni.programs import flanneld, installer, netconf
+from kubemtu.cni.programs.installer import CONFIG, VETH
 from kubemtu.core import codes
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object, Ref

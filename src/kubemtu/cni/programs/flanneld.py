@@ -4,7 +4,8 @@ import re
 
 import msgspec
 
-from kubemtu.cni import daemonset, netconf, reading
+from kubemtu.cni.objects import daemonset, reading
+from kubemtu.cni.programs import netconf
 from kubemtu.core import codes, encap
 from kubemtu.core.cluster import node_files
 from kubemtu.core.codes import Finding

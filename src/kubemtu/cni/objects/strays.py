@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from kubemtu.cni import daemonset, reading
+from kubemtu.cni.objects import daemonset, reading
 from kubemtu.core import codes
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object

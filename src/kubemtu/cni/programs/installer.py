@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.cni import conflist, daemonset, reading
+from kubemtu.cni.objects import conflist, daemonset, reading
 from kubemtu.core import codes
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.cluster import cni_state

@@ -7,7 +7,8 @@ writes both into the ConfigMap rke2-canal-config and restarts nothing (rancher/r
 import msgspec
 import yaml
 
-from kubemtu.cni import netconf, reading, strays
+from kubemtu.cni.objects import reading, strays
+from kubemtu.cni.programs import netconf
 from kubemtu.core import codes
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object, Want

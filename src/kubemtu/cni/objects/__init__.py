@@ -1,0 +1,1 @@
+"""How objects of the API are read for any pod network: what may be broken, who owns it, what nobody reads."""
