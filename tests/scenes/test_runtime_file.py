@@ -89,7 +89,7 @@ def test_new_pods_follow_the_copy_and_apply_has_it_made_anew_or_refuses(with_mul
     assert "new pods here get 1500; /etc/cni/net.d/10-canal.conflist says 1450" in now.one("MTU130").message
     assert born(cluster, "too-large") == 1500
     cluster.kube.remove_pod("too-large")
-    assert cluster.plan().lines == ["rollout"]
+    until(lambda: cluster.plan().lines == ["rollout"])  # once the agent has told that this pod is gone
     ended = cluster.apply()
     assert ended.code == 0, ended.err
     assert copied(cluster, "node-1") == 1450
