@@ -172,7 +172,7 @@ def test_a_felix_configuration_that_the_upstream_manifest_hides(deployed: Readin
     ],
 )
 def test_other_networks_are_not_guessed(deployed: Reading, name: str) -> None:
-    with pytest.raises(NotRecognised, match="neither canal"):
+    with pytest.raises(NotRecognised, match="no sign of canal"):
         registry.recognise(deployed(name))
 
 

@@ -87,9 +87,10 @@ def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
         )
     unread = [f"{each.what} ({each.why})" for each in snapshot.unread if each.why not in {"absent", UNUSED}][:3]
     not_seen = f" Could not be read: {', '.join(unread)}." if unread else ""
-    looked_for = " nor ".join(cni.KNOWLEDGE.recognised_by for cni in CNIS.values())
+    known = [cni.KNOWLEDGE.recognised_by.partition(" (")[0] for cni in CNIS.values()]
     raise errors.NotRecognised(
-        f"No pod network that kubemtu knows was found in {snapshot.source}: neither {looked_for}.{not_seen} "
+        f"No pod network that kubemtu knows was found in {snapshot.source}: no sign of "
+        f"{wording.names(known, len(known))} (docs/cnis.md has the objects of each).{not_seen} "
         f"{looks_like or (NOT_GIVEN if snapshot.offline else OTHER)}"
     )
 

@@ -26,7 +26,7 @@ K0S_DEFAULT = (
     1450  # bytes: where spec.network.calico is given without mtu (calico.go UnmarshalJSON); else Felix decides
 )
 KNOWLEDGE = Knowledge(
-    recognised_by="what a cluster is made from (kops' or Rancher's Cluster, k0s' ClusterConfig)",
+    recognised_by="a Cluster of kops or Rancher or a ClusterConfig of k0s (what they make one from)",
     calc_keys=(
         CalcKey("Calico, kops", "Cluster", "spec.networking.calico.mtu", "pod", (("ipip",), ("vxlan",), ())),
         CalcKey("Calico, k0s", "ClusterConfig", "spec.network.calico.mtu", "pod", (("vxlan",), ("wireguard",))),
