@@ -71,11 +71,8 @@ def test_new_pods_follow_the_copy_and_apply_has_it_made_anew_or_refuses(with_mul
     cluster = with_multus
     assert [copied(cluster, node) for node in ("node-1", "node-2")] == [1500, 1500]
     cluster.until(lambda now: "MTU119" in {one.code for one in now.findings}, "a number that is too large")
-    assert [str(step) for step in cluster.plan().steps if step.type != "live"] == [
-        "veth_mtu: 1500 -> 1450",
-        "rollout",
-        "rollout",
-    ]
+    wanted = ["veth_mtu: 1500 -> 1450", "rollout", "rollout"]  # once the agents have told of the copies
+    until(lambda: [str(step) for step in cluster.plan().steps if step.type != "live"] == wanted)
 
     ended = cluster.apply()
     assert ended.code == 0, ended.err
