@@ -6,8 +6,8 @@ VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import 
 export VENV
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Files of tests that run side by side: one more than cores, because labs wait for their networks, and four at most.
-WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 4)))
+# Files of tests that run side by side: three more than cores, because labs wait for their networks, and six at most.
+WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 3 ? cores + 3 : 6)))
 
 .PHONY: demo test fuzz check format bench image lab docs lock clean
 

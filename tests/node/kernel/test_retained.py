@@ -61,13 +61,16 @@ def test_looking_at_pods_that_come_and_go_keeps_nothing_of_them(hands: tuple[Rig
     rig, mine = hands
     look = functools.partial(rig.inside, lambda: mine.look(("192.168.77.2",)))
     come_and_go(rig, range(100, 102), look)
-    gc.collect()
-    objects = len(gc.get_objects())
-    come_and_go(rig, range(102, 102 + MANY), look)
-    gc.collect()
+    grown = []
+    for first in (102, 102 + MANY):  # of two, since what ran before in this process may still be ending
+        gc.collect()
+        objects = len(gc.get_objects())
+        come_and_go(rig, range(first, first + MANY), look)
+        gc.collect()
+        grown.append(len(gc.get_objects()) - objects)
     assert len(look().ports) == STANDING
     assert remembered.entries() <= NODE_SEEN + POD_SEEN * STANDING
-    assert len(gc.get_objects()) - objects < 20 * MANY  # a pod has some hundred
+    assert min(grown) < 20 * MANY  # a pod has some hundred
 
 
 def test_a_change_that_stands_for_long_keeps_nothing_of_pods_that_are_gone(
