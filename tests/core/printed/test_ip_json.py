@@ -215,7 +215,7 @@ def test_several_lists_below_each_other_and_pretty_ones() -> None:
         ('[{"operstate":"UP","ifname":"eth0"}]', "'eth0' has no MTU in it"),
         ("[[1]]", "has [1] in it, which ip does not print"),
         ('[{"foo":1}]', "is no link, address or route of ip: it begins with 'foo'"),
-        ("[" * 5000, "nests too deep"),
+        ("[" * 100_000, "nests too deep"),
         ('[{"ifindex":2,"ifname":"eth0","mtu":' + "9" * 5000 + "}]", "a number of too many digits"),
         ('[{"ifindex":2,', "is no JSON"),
         ('[{"dst":"nowhere","dev":"eth0"}]', "the route to 'nowhere' is none that ip prints"),
