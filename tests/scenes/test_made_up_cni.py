@@ -3,7 +3,6 @@
 The agents run from the package as it is, which knows no kilt: what they must know, `install` tells them by the API.
 """
 
-import asyncio
 import os
 from collections.abc import Iterator
 
@@ -12,12 +11,10 @@ from tests.support import kilt
 from tests.support.scenes.cluster import Cluster
 from tests.support.scenes.datagrams import send
 from tests.support.scenes.places import ALL_PODS
+from tests.support.scenes.traffic import apply_under_traffic
 
 from kubemtu.cni import registry
-from kubemtu.kube import api as kube_api
-from kubemtu.kube import connect
 from kubemtu_lab.cluster import Lab
-from kubemtu_lab.demo import story
 from kubemtu_lab.scene import Declared, Scene, nodes
 
 pytestmark = pytest.mark.lab
@@ -36,19 +33,6 @@ def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, can
         assert ended.code == 0, ended.err
         yield found
         found.close()
-
-
-def apply_under_traffic(cluster: Cluster) -> story.StoryRow:
-    async def measured() -> story.StoryRow:
-        async with kube_api.Api(connect.settings(str(cluster.lab.kubeconfig), None)) as api:
-
-            async def change() -> None:
-                ended = await asyncio.to_thread(cluster.apply)
-                assert ended.code == 0, ended.err
-
-            return await story.measured(cluster.lab, api, change)
-
-    return asyncio.run(measured())
 
 
 def test_it_is_recognised_judged_planned_changed_live_and_taken_back(cluster: Cluster) -> None:

@@ -5,7 +5,6 @@ devices and routes when they restart, while the pods are pinned. The AWS VPC CNI
 text. Pods of kindnet follow their node's NIC, which was made smaller under them.
 """
 
-import asyncio
 import os
 from collections.abc import Iterator
 
@@ -15,11 +14,9 @@ from tests.support import declared
 from tests.support.scenes.cluster import Cluster
 from tests.support.scenes.datagrams import send
 from tests.support.scenes.places import ALL_PODS
+from tests.support.scenes.traffic import apply_under_traffic
 
-from kubemtu.kube import api as kube_api
-from kubemtu.kube import connect
 from kubemtu_lab.cluster import Lab
-from kubemtu_lab.demo import story
 from kubemtu_lab.scene import Declared, HandSet, Nic, Scene, nodes
 
 pytestmark = pytest.mark.lab
@@ -39,19 +36,6 @@ def cluster(request: pytest.FixtureRequest, can_make_labs: None) -> Iterator[Clu
         found = Cluster(lab)
         yield found
         found.close()
-
-
-def apply_under_traffic(cluster: Cluster) -> story.StoryRow:
-    async def measured() -> story.StoryRow:
-        async with kube_api.Api(connect.settings(str(cluster.lab.kubeconfig), None)) as api:
-
-            async def change() -> None:
-                ended = await asyncio.to_thread(cluster.apply)
-                assert ended.code == 0, ended.err
-
-            return await story.measured(cluster.lab, api, change)
-
-    return asyncio.run(measured())
 
 
 CILIUM_CASES = [

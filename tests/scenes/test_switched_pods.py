@@ -3,7 +3,6 @@
 A bridge stands for Open vSwitch, which this kernel need not have; both drop at a port what is larger than its device.
 """
 
-import asyncio
 import os
 from collections.abc import Iterator
 
@@ -12,9 +11,8 @@ from tests.support import declared
 from tests.support.scenes.cluster import Cluster
 from tests.support.scenes.datagrams import send
 from tests.support.scenes.places import ALL_PODS
+from tests.support.scenes.traffic import apply_under_traffic
 
-from kubemtu.kube import api as kube_api
-from kubemtu.kube import connect
 from kubemtu_lab.cluster import Lab
 from kubemtu_lab.demo import story
 from kubemtu_lab.scene import Declared, Nic, Scene, nodes
@@ -42,19 +40,6 @@ def cluster(request: pytest.FixtureRequest, can_make_labs: None) -> Iterator[Clu
         found = Cluster(lab)
         yield found
         found.close()
-
-
-def apply_under_traffic(cluster: Cluster, *words: str) -> story.StoryRow:
-    async def measured() -> story.StoryRow:
-        async with kube_api.Api(connect.settings(str(cluster.lab.kubeconfig), None)) as api:
-
-            async def change() -> None:
-                ended = await asyncio.to_thread(cluster.run, "apply", "--yes", *words)
-                assert ended.code == 0, ended.err
-
-            return await story.measured(cluster.lab, api, change)
-
-    return asyncio.run(measured())
 
 
 def lossless(counted: story.StoryRow) -> bool:

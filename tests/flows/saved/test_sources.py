@@ -319,7 +319,7 @@ def test_standard_input_is_whatever_comes(content: bytes, origin: str) -> None:
 
 
 def test_what_cannot_come_from_standard_input_is_said() -> None:
-    assert piped(b"").startswith("Malformed - holds no Kubernetes object")
+    assert piped(b"").startswith("Malformed What is piped in (-) holds no Kubernetes object")
     closed = subprocess.run([sys.executable, "-c", PIPED], stdin=subprocess.DEVNULL, capture_output=True, check=True)
     assert closed.stdout.decode() == "UsageError What is piped in (-) is a device, not a file or a pipe.\n"
 

@@ -35,15 +35,15 @@ def load(path: Path) -> Snapshot:
             forms.take(entry.content, entry.name, facts, alone=entry.alone)
         except documents.Broken as why:
             if entry.alone:
-                raise Malformed(f"{path} {why}.") from why
+                raise Malformed(f"{sources.named(path)} {why}.") from why
             facts.skip(entry.name, str(why))
     if not count and not facts.unread and not facts.unused:
-        raise UsageError(f"{path} holds no manifests, nor any other file that could be read.")
+        raise UsageError(f"{sources.named(path)} holds no manifests, nor any other file that could be read.")
     if not facts.any:
         assembling.snapshot(facts, "", "", 0.0)  # says what is wrong with patches that stand alone
         first = next((f" ({each.what}: {each.message})" for each in facts.unread), "")
         raise Malformed(
-            f"{path} holds no Kubernetes object and no CNI configuration that could be read{first}. "
+            f"{sources.named(path)} holds no Kubernetes object and no CNI configuration that could be read{first}. "
             f"Read are {names(form.what for form in forms.FORMS)}, in files, folders and archives, or piped in (-)."
         )
     if facts.is_one_snapshot:

@@ -52,9 +52,9 @@ def entries(path: Path, facts: Facts) -> Iterator[SavedFile]:
         ):
             yield from _stream(stream, name, facts, counted, alone=True)
     except files.TooLong as why:
-        raise Malformed(f"{path} {why}.") from why
+        raise Malformed(f"{named(path)} {why}.") from why
     except OSError as why:
-        raise UsageError(f"{_named(path)} {_unreadable(why)}.") from why
+        raise UsageError(f"{named(path)} {_unreadable(why)}.") from why
     except Enough as why:
         facts.skip(name, str(why))
 
@@ -75,7 +75,8 @@ def beside(path: Path, below: str, facts: Facts) -> Iterator[SavedFile]:
         facts.skip(below, str(why))
 
 
-def _named(path: Path) -> str:
+def named(path: Path) -> str:
+    """Return what was given as a sentence names it."""
     return "What is piped in (-)" if path == STANDARD_INPUT else str(path)
 
 
