@@ -4,6 +4,7 @@
 ETHERNET = 14 + 4 + 8 + 12
 # IPv4 20 (RFC 791), TCP 20 (RFC 9293), timestamps 10 padded to 12 (RFC 7323), which Linux sends by default.
 TCP_IN_PACKET = 20 + 20 + 12
+GIGABIT = 1_000_000_000  # bits
 WORTH_A_WARNING = 0.01  # below one part in a hundred nobody measures the difference
 
 
@@ -20,3 +21,8 @@ def lost(mtu: int, possible: int, cost: int) -> float:
 def packets(mtu: int, possible: int) -> float:
     """Say how many times as many packets carry the same payload."""
     return (possible - TCP_IN_PACKET) / max(mtu - TCP_IN_PACKET, 1)
+
+
+def rate(mtu: int) -> float:
+    """Return the packets per second that carry 1 Gbit/s of TCP payload, in full packets of `mtu` bytes."""
+    return GIGABIT / 8 / max(mtu - TCP_IN_PACKET, 1)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from kubemtu.core import encap, errors, headers, net
-from kubemtu.core.cluster import node_files, pods, policy
+from kubemtu.core.cluster import node_files, pods, policy, pools
 from kubemtu.core.cluster import unfinished as changes
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.node_files import Rendered
@@ -103,6 +103,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[Port, ...] = ()
     unseen: tuple[str, ...] = ()  # pods that run here, as the API says, and whose interfaces were not found
     cni_pod: pods.CniPod | None = None
+    api: pools.ApiNode = pools.NOTHING  # what the API says of it
 
     @property
     def below(self) -> str:
@@ -156,6 +157,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     recorded: bool = False  # whether there is any MTUMigration, ended or not, that could be taken back
     under_way: tuple[str, ...] = ()  # names of the MTUMigrations that have not ended
     pod_networks: tuple[str, ...] = ()
+    api_nodes: dict[str, pools.ApiNode] = {}  # of every node of the API, observed or not, by name
     cni_pods: tuple[pods.CniPod, ...] = ()
     running: int = 0  # pods of the pod network that the API knows
     unread: tuple[Unread, ...] = ()
@@ -222,6 +224,7 @@ def model(
     of_cni = pods.cni_pods(snapshot, state.daemonset)
     agents = {pod.node: pod for pod in of_cni}
     runtimes = {found.name: _runtime(found) for found in snapshot.each("Node")}
+    told = pools.of(snapshot)
     nodes = tuple(
         _node(
             seen,
@@ -231,6 +234,7 @@ def model(
             nic_mtu,
             policy.smallest(bounds, seen.node),
             runtimes.get(seen.node, ""),
+            told.get(seen.node, pools.NOTHING),
         )
         for seen in sorted(snapshot.nodes, key=lambda one: one.node)
     )
@@ -255,7 +259,8 @@ def model(
         unfinished=standing,
         recorded=any(True for _ in snapshot.each(changes.KIND)),
         under_way=tuple(one.name for one in standing),
-        pod_networks=state.pod_networks or _pod_networks(snapshot),
+        pod_networks=state.pod_networks or tuple(dict.fromkeys(cidr for one in told.values() for cidr in one.networks)),
+        api_nodes=told,
         cni_pods=of_cni,
         running=running.count,
         unread=snapshot.unread,
@@ -293,6 +298,7 @@ def _node(
     given: int | None,
     said: policy.Bound | None,
     runtime: str,
+    api: pools.ApiNode,
 ) -> Node:
     own = tuple(port for port in observation.ports if _own_port(port, state))
     if len(own) < len(observation.ports):
@@ -330,6 +336,7 @@ def _node(
         ports=tuple(sorted(ports, key=_in_order)),  # whatever the kernel's order is, the same is said at every look
         unseen=pods.unseen(observation, here, owners.values()),
         cni_pod=cni_pod,
+        api=api,
     )
 
 
@@ -452,12 +459,3 @@ def _runtime(node: Object) -> str:
     said = node.get("status", "nodeInfo", "containerRuntimeVersion")
     return said if isinstance(said, str) else ""
 
-
-def _pod_networks(snapshot: Snapshot) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for node in snapshot.each("Node"):
-        listed = node.get("spec", "podCIDRs")
-        for cidr in (*(listed if isinstance(listed, list) else ()), node.get("spec", "podCIDR")):
-            if isinstance(cidr, str) and cidr:
-                found[cidr] = None
-    return tuple(found)

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from kubemtu.core import codes
 from kubemtu.core.cluster import goodput
 from kubemtu.core.cluster.topology import Node, Topology
-from kubemtu.core.codes import Finding
-from kubemtu.core.text.wording import names
+from kubemtu.core.codes import Finding, Severity
+from kubemtu.core.text.wording import count, has, names
+
+POOLS_MOST = 3  # that are named by their counts
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
@@ -37,37 +39,74 @@ def _mixed(topology: Topology) -> Iterable[Finding]:
             by_mtu.setdefault(node.nic_mtu, []).append(node)
     if len(by_mtu) < 2 or topology.carries is None:
         return
-    smallest = min(by_mtu)
-    few = by_mtu[smallest]
+    few = by_mtu[min(by_mtu)]
     listing = "; ".join(
         f"{mtu}: {names(f'{node.name} ({node.nic})' for node in nodes)}" for mtu, nodes in sorted(by_mtu.items())
     )
     # A node with the smallest NIC that sends too much harms itself, and MTU107 or MTU101 say so.
-    wide = [node for node in topology.nodes if node.nic_mtu != smallest and _may_send(node) > topology.carries]
-    if not wide:
+    larger = [node for mtu, nodes in by_mtu.items() if mtu != min(by_mtu) for node in nodes]
+    wide = [node for node in larger if _may_send(node) > topology.carries]
+    possible, price = _price(wide or larger, topology)
+    if not wide and not price:
         return
-    yield codes.finding(
-        codes.MTU106,
-        f"node {few[0].name}, {few[0].nic}" if len(few) == 1 else f"nodes {names(node.name for node in few)}",
-        f"NICs between the nodes differ ({listing}). The smallest decides: pods can have {topology.carries}. Nodes "
-        f"with a larger one ({names(node.name for node in wide)}) still send more than that: it vanishes in front of "
-        f"the smaller NIC, without an ICMP error.{_price(wide, topology)}",
-        "Give all nodes' NICs one MTU, or set the pods to what the smallest leaves: `kubemtu plan`.",
-    )
+    fact = f"NICs between the nodes differ ({listing}). {_pools(topology, few)}The smallest decides: pods can have"
+    fact += f" {topology.carries}."
+    if wide:
+        fact += (
+            f" Nodes with a larger one ({names(node.name for node in wide)}) still send more than that: it vanishes in"
+            " front of the smaller NIC, without an ICMP error."
+        )
+    remedy = "Give all nodes' NICs one MTU"
+    if wide:
+        remedy += ", or set the pods to what the smallest leaves: `kubemtu plan`"
+    if price:
+        remedy += f"; or {possible} for most, with routes of {topology.carries} towards the few: `kubemtu plan --per-node`"
+    severity: Severity = "warning" if wide else "note"
+    yield codes.finding(codes.MTU106, _place(topology, few), f"{fact}{price}", f"{remedy}.", severity)
 
 
-def _price(wide: Sequence[Node], topology: Topology) -> str:
-    """Say what the smallest size for everybody costs between those who could have more; empty where it is little."""
+def _place(topology: Topology, few: Sequence[Node]) -> str:
+    """Name the nodes with the smallest NICs, and their pool where that has no others."""
+    if len(few) == 1:
+        return f"node {few[0].name}, {few[0].nic}"
+    whole = few[0].api.pool
+    alone = whole and {node.name for node in few} == {node.name for node in topology.nodes if node.api.pool == whole}
+    return f"{f'{whole}, ' if alone else ''}nodes {names(node.name for node in few)}"
+
+
+def _pools(topology: Topology, few: Sequence[Node]) -> str:
+    """Say how many nodes of their pools those are: a whole pool was made so, one node of it was not."""
+    said = []
+    for pool in dict.fromkeys(node.api.pool for node in few if node.api.pool):
+        members = [node for node in topology.nodes if node.api.pool == pool]
+        small = [node for node in few if node.api.pool == pool]
+        others = [node for node in topology.nodes if node.api.pool != pool] if len(small) == len(members) else members
+        rest = sorted({node.nic_mtu for node in others if node.nic_mtu not in {None, small[0].nic_mtu}}, key=int)
+        whose = "the others" if len(small) == len(members) else "the others of it"
+        beside = f", {whose} {names(str(mtu) for mtu in rest)}" if rest else ""
+        of = f"{len(small)} of {count(len(members), 'node')} {has(len(small))}"
+        said.append(f"{pool[:1].upper()}{pool[1:]}: {of} {small[0].nic_mtu}{beside}. ")
+    return "".join(said[:POOLS_MOST])
+
+
+def _price(wide: Sequence[Node], topology: Topology) -> tuple[int, str]:
+    """Say what the smallest size for everybody costs between those who could have more, and what they could have.
+
+    Nothing where that is little, or there are no two of them.
+    """
     possible = min((node.inner for node in wide if node.inner is not None), default=0)
     cost = max((one.cost for one in topology.state.encapsulation), default=0)
     if topology.carries is None or possible <= topology.carries or len(wide) < 2:
-        return ""
+        return 0, ""
     part, packets = goodput.lost(topology.carries, possible, cost), goodput.packets(topology.carries, possible)
     if part < goodput.WORTH_A_WARNING:
-        return ""
-    return (
+        return 0, ""
+    more, fewer = goodput.rate(topology.carries), goodput.rate(possible)
+    return possible, (
         f" {topology.carries} for all costs those others {part:.1%} of a full link among themselves, and {packets:.1f}"
-        " times as many packets for the same payload, which is what their CPUs pay."
+        f" times as many packets for the same payload ({more:,.0f} a second instead of {fewer:,.0f} for each Gbit/s),"
+        f" which is what their CPUs pay. {possible} for most costs nothing but a route in their pods for each network of"
+        " the few, and is kept by the agents."
     )
 
 
