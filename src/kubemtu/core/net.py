@@ -85,6 +85,15 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False)
         return limits or self.destination in {"default", "0.0.0.0/0", "::/0"}
 
 
+class NetworkMtu(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """What pods send at most towards one network, in bytes of the IP packet."""
+
+    network: str
+    """The network, as a CIDR, IPv4 or IPv6."""
+    mtu: int
+    """What is sent at most towards it, in bytes."""
+
+
 class InnerDevice(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """A device inside a pod by which others send than the pod itself: a bridge of containers or of virtual machines, or
     the near end of a veth into a namespace within the pod's. It is read and never changed.

@@ -83,6 +83,10 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     Where the CNI limits by their routes what pods send, `device_mtu` says what the devices have, and the routes of pods
     that lead to others get `pod_mtu` once no pin is on them. An undo gives each route back what was recorded of it.
+
+    Where what is sent depends on the destination, `pod_mtu` is the most that a pod sends to anybody. Each of
+    `network_mtus` is a route that is added to every pod, by the gateway of its default route, and `default_route_mtu`
+    is the MTU of that default route itself. An undo takes the added routes away.
     """
 
     migration: str  # the name of the MTUMigration: the journal's name on the node
@@ -103,6 +107,8 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     pod_networks: tuple[str, ...] = ()
     host_mtu: int | None = None  # what the node itself sends at most to these hosts; None leaves its own traffic alone
     host_addresses: tuple[str, ...] = ()
+    network_mtus: tuple[net.NetworkMtu, ...] = ()  # by destination: each is a route of its own in every pod
+    default_route_mtu: int | None = None  # what pods send at most by their default routes; None: those as before
     restore: bool = False
     epoch: int = (
         0  # of the driver that asks; an agent obeys no earlier one than it has heard (core.change.undo.Progress)
@@ -127,9 +133,9 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Report what one node is after its agent has applied a Desired: part of the `status` of its NodeMTU.
 
     `largest_sent` is the largest packet that any pinned or unpinned sender of the node may still send to a pod or over
-    the overlay, `smallest_accepted` the smallest maximum of its pods: what every pod still takes (bytes of the IP
-    packet; None: no pods). `refused_reason` is a reason, such as MIGRATION_NOT_FOUND, where nothing was changed because
-    the spec is one that no agent obeys; `failures` then say why.
+    the overlay, `sent_by_network` the same towards single networks, `smallest_accepted` the smallest maximum of its
+    pods: what every pod still takes (bytes of the IP packet; None: no pods). `refused_reason` is a reason, such as
+    MIGRATION_NOT_FOUND, where nothing was changed because the spec is one that no agent obeys; `failures` then say why.
     """
 
     phase: Phase
@@ -139,6 +145,7 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     settings_changed: int  # in the kernel, for this spec: 0 when the node was already true
     largest_sent: int | None = None
     smallest_accepted: int | None = None
+    sent_by_network: tuple[net.NetworkMtu, ...] = ()  # of `network_mtus`: the largest that is still sent towards each
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # what is left as it is, for it is somebody else's: no failure, but to be known
     duration_seconds: float = 0.0

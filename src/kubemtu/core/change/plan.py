@@ -81,6 +81,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="live"
     """What nodes themselves send at most to `hostAddresses`, in bytes; null leaves their own traffic alone."""
     host_addresses: tuple[str, ...] = ()
     """Addresses of all nodes and of the API server."""
+    hold: bool = False
+    """True when the change stays in force after its last phase, and pods born later get it too, until it is undone."""
 
     @property
     def relieves(self) -> bool:
@@ -135,6 +137,12 @@ class NodeTarget(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Prefixes into which this node sends to pods of other nodes."""
     running: int = 0
     """Pods there when the plan was made, whose senders are pinned meanwhile."""
+    network_mtus: tuple[net.NetworkMtu, ...] = ()
+    """What pods send at most towards single networks, each by a route of its own; the longest prefix decides."""
+    default_route_mtu: int | None = None
+    """What pods send at most by their default routes, in bytes; null: nothing but `podMtu` limits those."""
+    own_networks: tuple[str, ...] = ()
+    """Networks that this node's own pods have their addresses of; empty where they are not known."""
     changing: int | None = None
     """Those of them of which a device has another MTU; null: written by an older kubemtu."""
 

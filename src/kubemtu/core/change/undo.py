@@ -25,6 +25,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     turned_step: int = 0
     turned_phase: migration.Phase | None = None
     finished: bool = False
+    held: bool = False  # finished, and in force: agents keep what it made, until it is taken back
     epoch: int = 0
     locked_before: dict[str, int] = {}  # how many routes of a node were locked before, and pods small for IPv6 alone
 
