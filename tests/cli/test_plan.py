@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.support import example
+from tests.support.pools import networked
 
 from kubemtu.cli import main, planning
 from kubemtu.cli.terminal import unstyle
@@ -117,6 +118,9 @@ def test_saved_manifests_show_what_would_be_edited(saved: Saved, capsys: pytest.
     [
         (["--mtu", "1451"], "an MTU of 1451 does not fit"),
         (["--mtu", "lots"], "--mtu takes a number of bytes or auto, not 'lots'"),
+        (["--egress-mtu", "some"], "--egress-mtu takes a number of bytes or auto, not 'some'"),
+        (["--egress-mtu", "auto"], "--egress-mtu auto: nothing says what the way out of this cluster carries"),
+        (["--egress-mtu", "100"], "--egress-mtu 100 is less than 576"),
         (["--mtu", "1400", "--out", "/nowhere/plan.json"], "/nowhere/plan.json cannot be written"),
     ],
 )
@@ -125,3 +129,19 @@ def test_what_cannot_be_is_refused_with_a_sentence(
 ) -> None:
     assert main.run(["plan", "--from", saved(story(1450)), *arguments]) == 2
     assert capsys.readouterr().err.startswith(f"error: {sentence}")
+
+
+def test_by_pools_of_nodes(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    big = tuple(example.node(name, nic=9000) for name in ("n1", "n2"))
+    found = networked(story(1450, (*big, example.node("n3"))), {"n1": "apps", "n2": "apps", "n3": "db"})
+    assert main.run(["plan", "--from", saved(found), "--per-node", "--egress-mtu", "1500"]) == 0
+    lines = [line.strip("- ") for line in unstyle(capsys.readouterr().out).splitlines()]
+    assert lines[0] == "Pods of canal: from 1450 to 8950"
+    assert (
+        "pool apps (n1 and n2, NIC 9000): pods send at most 8950, 1450 towards pods of pool db, 1500 out of the cluster"
+        in lines
+    )
+    assert "pool db (n3, NIC 1500): pods send at most 1450" in lines
+    assert main.run(["plan", "--from", saved(found), "--per-node", "-o", "json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert [(pool["pool"], pool["podMtu"]) for pool in made["pools"]] == [("pool apps", 8950), ("pool db", 1450)]

@@ -12,6 +12,7 @@ from kubemtu.core import errors
 
 if TYPE_CHECKING:
     from kubemtu.cli import planning
+    from kubemtu.core.planning import apart
     from kubemtu.kube import api as kube_api
     from kubemtu.kube import mtu as kube_mtu
 
@@ -22,6 +23,7 @@ class ApplyOptions(msgspec.Struct, frozen=True, kw_only=True):
     file: Path | None
     mtu: str
     nic_mtu: int | None
+    apart_by: "apart.Asked"
     without: tuple[str, ...]
     hosts: bool
     yes: bool
@@ -35,6 +37,8 @@ class ApplyOptions(msgspec.Struct, frozen=True, kw_only=True):
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--mtu", default="auto", show_default=True, metavar="N|auto", help="The pod MTU to lead to, in bytes.")
 @check.NIC_MTU
+@check.PER_NODE
+@check.EGRESS_MTU
 @click.option(
     "--hosts",
     is_flag=True,
@@ -61,6 +65,8 @@ def apply(
     file: Path | None,
     mtu: str,
     nic_mtu: int | None,
+    per_node: bool,
+    egress: str | None,
     without: tuple[str, ...],
     hosts: bool,
     yes: bool,
@@ -74,10 +80,13 @@ def apply(
     FILE is a plan that `kubemtu plan --out FILE` saved; without it, a plan is made now. An interrupted change is
     carried on from where it stopped; while there is one, no other can be begun.
     """
+    from kubemtu.cli import planning
+
     options = ApplyOptions(
         file=file,
         mtu=mtu,
         nic_mtu=nic_mtu,
+        apart_by=planning.asked(per_node=per_node, egress=egress),
         without=without,
         hosts=hosts,
         yes=yes,
@@ -124,6 +133,7 @@ async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", optio
     other = (target is not None and target != open_one.plan.target) or (
         options.file is not None and planning.load(options.file) != open_one.plan
     )
+    other = other or (bool(options.apart_by) and not open_one.plan.pools)
     first = open_one.plan.steps[0] if open_one.plan.steps else None
     more = options.hosts and isinstance(first, plan.Live) and first.host_mtu is None
     if more and target is None and options.nic_mtu is None and options.file is None:
@@ -154,6 +164,7 @@ async def _begun(api: "kube_api.Api", options: ApplyOptions, pinned: "kube_mtu.M
         options.file,
         mtu=options.mtu,
         nic_mtu=options.nic_mtu,
+        apart_by=options.apart_by,
         without=options.without,
         config_only=options.config_only,
         hosts=options.hosts or (pinned is not None and hosts.pinned_by(pinned.plan)),

@@ -19,6 +19,17 @@ NIC_MTU = click.option(
     metavar="N",
     help="What the smallest NIC between the nodes carries, in bytes, where the nodes do not show it.",
 )
+PER_NODE = click.option(
+    "--per-node",
+    is_flag=True,
+    help="Give each node's pods what its own NIC carries, with routes of less towards the pods of nodes with less.",
+)
+EGRESS_MTU = click.option(
+    "--egress-mtu",
+    "egress",
+    metavar="N|auto",
+    help="What goes out of the cluster at most, in bytes, by pods' default routes; --mtu is then for its own networks.",
+)
 REPORTS = ("sarif", "junit", "markdown")  # kubemtu.cli.reports.WRITERS, which is imported when one is asked for
 FROM = click.option(
     "--from",

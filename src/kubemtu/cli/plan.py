@@ -24,6 +24,8 @@ MANIFESTS_MOST = 8 << 20  # bytes of a file that is edited; a CNI's whole manife
 @click.option("--mtu", default="auto", show_default=True, metavar="N|auto", help="The pod MTU to lead to, in bytes.")
 @check.FROM
 @check.NIC_MTU
+@check.PER_NODE
+@check.EGRESS_MTU
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -46,6 +48,8 @@ def plan(
     mtu: str,
     source: Path | None,
     nic_mtu: int | None,
+    per_node: bool,
+    egress: str | None,
     out: Path | None,
     repository: Path | None,
     output_format: str,
@@ -59,7 +63,8 @@ def plan(
     from kubemtu.cli import planning
     from kubemtu.flows import decide
 
-    made, topology = decide.plan(check.read(flags, source, looking), planning.wanted(mtu), nic_mtu)
+    apart_by = planning.asked(per_node=per_node, egress=egress)
+    made, topology = decide.plan(check.read(flags, source, looking), planning.wanted(mtu), nic_mtu, apart_by)
     if out is not None:
         save(made, out)
     if repository is not None:

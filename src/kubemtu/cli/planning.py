@@ -16,6 +16,7 @@ from kubemtu.cli import kubeflags, logs, render, terminal
 from kubemtu.core import errors
 from kubemtu.core.change import plan
 from kubemtu.core.cluster.topology import Topology
+from kubemtu.core.planning import apart
 from kubemtu.core.text import json_values
 from kubemtu.flows import decide, network, observe
 from kubemtu.flows.change import hosts as host_traffic
@@ -66,6 +67,20 @@ def wanted(mtu: str) -> int | None:
     return int(mtu)
 
 
+def asked(*, per_node: bool, egress: str | None) -> apart.Asked:
+    """Read `--per-node` and `--egress-mtu`. Raises UsageError."""
+    if egress is None:
+        return apart.Asked(per_node=per_node)
+    if egress == "auto":
+        raise errors.UsageError(
+            "--egress-mtu auto: nothing says what the way out of this cluster carries; give the number, which is 1500"
+            " on most ways to the Internet"
+        )
+    if not egress.isascii() or not egress.isdecimal() or len(egress) > 5:
+        raise errors.UsageError(f"--egress-mtu takes a number of bytes or auto, not {egress!r:.40}")
+    return apart.Asked(per_node=per_node, egress=int(egress))
+
+
 async def obtain(
     api: kube_api.Api,
     file: Path | None,
@@ -75,6 +90,7 @@ async def obtain(
     without: Collection[str] = (),
     config_only: bool = False,
     hosts: bool = False,
+    apart_by: apart.Asked = decide.WHOLE,
 ) -> PlannedChange:
     """Return the plan in `file`, or one made now.
 
@@ -84,13 +100,20 @@ async def obtain(
     saved = load(file) if file is not None else None
     if saved is not None and (target is not None or nic_mtu is not None):
         raise errors.UsageError(f"{file} says already which MTU to lead to: leave out --mtu and --nic-mtu")
+    if saved is not None and apart_by:
+        raise errors.UsageError(f"{file} says already what is told apart: leave out{apart_by.options}")
+    if config_only and apart_by:
+        raise errors.UsageError(
+            f"--config-only leaves running pods as they are, and{apart_by.options} is in their routes alone: leave one"
+            " of them out"
+        )
     snapshot = await observe.observe(api)
     if not config_only:
         preconditions.observed(snapshot, without)
     if saved is not None:
         planned, seen = saved, network.model(snapshot)
     else:
-        planned, seen = decide.plan(snapshot, target, nic_mtu)
+        planned, seen = decide.plan(snapshot, target, nic_mtu, apart_by)
     planned = without_live(planned) if config_only else preconditions.leave_out(planned, without)
     if hosts:
         planned = await host_traffic.with_hosts(api, planned, seen, without)

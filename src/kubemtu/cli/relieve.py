@@ -106,7 +106,7 @@ async def _relieve(flags: kubeflags.KubeFlags, options: RelieveOptions) -> int:
 async def _planned(api: "kube_api.Api", options: RelieveOptions) -> "plan.Plan":
     """Plan the whole change, of which the relief is the first step; measure first what is to be measured."""
     from kubemtu.cli import planning, progress
-    from kubemtu.core.planning import planner
+    from kubemtu.core.planning import notes
     from kubemtu.flows import decide, network, observe
     from kubemtu.flows.change import hosts as host_traffic
     from kubemtu.flows.change import preconditions, survey
@@ -122,7 +122,7 @@ async def _planned(api: "kube_api.Api", options: RelieveOptions) -> "plan.Plan":
         nic_mtu = await survey.carried(api, narrowest.nic_mtu, progress.Teller(options.output_format))
         _say(f"Measured: {nic_mtu} bytes arrive between all nodes.", options)
     planned, seen = decide.plan(snapshot, target, nic_mtu)
-    if known := planner.unwritten(seen):
+    if known := notes.unwritten(seen):
         _say(known, options)
     planned = preconditions.leave_out(planned, options.without)
     if not options.hosts:

@@ -131,6 +131,8 @@ def whole_plan(planned: plan.Plan, topology: Topology, columns: int | None) -> s
     parts = [terminal.style(f"Pods of {planned.cni}: {was}to {planned.target}", bold=True)]
     parts.append("\n".join(picture(topology.layers, columns)))
     parts += [coloured(diff.unified(step)) for step in planned.steps if isinstance(step, plan.EditValue)]
+    if planned.pools:
+        parts.append("\n".join(("By pool of nodes", *bullets(pools(planned.pools), columns))))
     parts.append("\n".join(("Steps", *numbered(diff.steps(planned), columns))))
     parts.append("\n".join(("Touches", *bullets(touched(planned, topology), columns))))
     if planned.remains:
@@ -139,6 +141,19 @@ def whole_plan(planned: plan.Plan, topology: Topology, columns: int | None) -> s
         parts.append("\n".join(("Mind", *bullets(planned.warnings, columns))))
     parts.append("\n".join(("Way back (`kubemtu rollback`)", *numbered(diff.back(planned), columns))))
     return "\n\n".join(part for part in parts if part)
+
+
+def pools(listed: Iterable[plan.PoolPlan]) -> Iterator[str]:
+    """Return what pods of each pool of nodes send at most, a sentence each."""
+    for one in listed:
+        nic = f"NIC {one.nic_mtu}" if one.nic_mtu is not None else "NIC not seen"
+        whose = f"{one.pool} ({names(one.nodes)}, {nic})" if one.pool else f"{names(one.nodes)} ({nic})"
+        less: dict[int, list[str]] = {}
+        for other, mtu in one.towards.items():
+            less.setdefault(mtu, []).append(other)
+        said = [f"{one.pod_mtu}", *(f"{mtu} towards pods of {names(others)}" for mtu, others in less.items())]
+        said += [f"{one.default_route_mtu} out of the cluster"] if one.default_route_mtu is not None else []
+        yield f"{whose}: pods send at most {', '.join(said)}"
 
 
 def nothing(planned: plan.Plan, topology: Topology, findings: Sequence[Finding], columns: int | None) -> Iterator[str]:

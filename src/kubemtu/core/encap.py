@@ -29,6 +29,7 @@ from kubemtu.core.headers import IPV4, IPV6, Header
 
 LARGEST_MTU = 65535  # RFC 791 3.1: the total length is 16 bits; include/uapi/linux/if_ether.h ETH_MAX_MTU
 IPV4_MINIMUM = 68  # RFC 791 3.2; include/uapi/linux/if_ether.h ETH_MIN_MTU
+IPV4_REASSEMBLY = 576  # RFC 791 3.2: what every host must be able to receive
 IPV6_MINIMUM = 1280  # RFC 8200 5; the kernel takes IPv6 off a device below it
 GENEVE_OPTIONS_MOST = 252  # RFC 8926 3.4: six bits, counting 4-byte words
 ESP_ALIGN = 4  # RFC 4303 2.4; net/ipv4/esp4.c: ALIGN(crypto_aead_blocksize(aead), 4), which is 4 for GCM

@@ -11,13 +11,14 @@ from kubemtu.core.cluster import policy, topology
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object, placed
-from kubemtu.core.planning import planner, within
+from kubemtu.core.planning import apart, planner, within
 from kubemtu.core.rules import measured, report, runtime
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import network
 from kubemtu.flows.measure import mesh
 
 MEASURED = "the measurement of this run"
+WHOLE = apart.Asked()  # one size for everybody, whoever is sent to
 
 
 def check(
@@ -54,17 +55,22 @@ def bounds(proven: mesh.MeshReport) -> tuple[policy.Bound, ...]:
     return (policy.Bound(path_mtu=proven.between_nodes, by=MEASURED),) if proven.between_nodes else ()
 
 
-def plan(snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = None) -> tuple[Plan, topology.Topology]:
-    """Plan the way to pods of `wanted` bytes; None: to what the path carries.
+def plan(
+    snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = None, asked: apart.Asked = WHOLE
+) -> tuple[Plan, topology.Topology]:
+    """Plan the way to pods of `wanted` bytes; None: to what the path carries. `asked` says what is to be told apart.
 
     Raises as `model` does, and UsageError when that number does not fit, or when there is no key to write it into.
     """
     found = network.model(snapshot, nic_mtu)
-    aim = planner.target(found, wanted)
-    steps = registry.steps(found, snapshot, aim)
+    above = asked.per_node and wanted is not None and found.carries is not None and wanted > found.carries
+    aim = planner.target(found, None if above else wanted)
+    sizes = apart.find(found, asked, aim, wanted) if asked else None
+    alone = sizes is not None and planner.follows_nics(found, sizes)
+    steps = registry.steps(found, snapshot, aim) if not alone else ()
     edits = [step for step in steps if isinstance(step, EditValue)]
     after = _after(snapshot, edits)
-    made = planner.make(found, aim, steps, after)
+    made = planner.make(found, aim, steps, after, sizes)
     if any(isinstance(step, Rollout) for step in made.steps):
         _startable(after or found.state)
     hindrance = runtime.hindrance(found, aim)

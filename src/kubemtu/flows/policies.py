@@ -2,11 +2,10 @@
 
 import datetime as dt
 
-from kubemtu.core import errors
+from kubemtu.core import encap, errors
 from kubemtu.core.cluster import policy
 from kubemtu.core.cluster.policy import Policy
 from kubemtu.core.objects import Object
-from kubemtu.core.planning import planner
 from kubemtu.core.text import digits
 from kubemtu.flows import network, observe
 from kubemtu.kube import api as kube_api
@@ -61,7 +60,7 @@ async def fits(api: kube_api.Api, bound: Policy) -> None:
         left = network.model(snapshot, bound.path_mtu).carries
     except (errors.NotRecognised, errors.Forbidden):
         return  # nothing is known of the encapsulation, so there is nothing that it could contradict
-    if left is not None and left < planner.IPV4_REASSEMBLY:
+    if left is not None and left < encap.IPV4_REASSEMBLY:
         raise errors.UsageError(
             f"--path-mtu {bound.path_mtu} leaves {left} for a pod's packet, and every IPv4 host must take 576 bytes "
             "whole (RFC 791, section 3.2); measure the path once more"

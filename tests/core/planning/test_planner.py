@@ -8,7 +8,7 @@ from kubemtu.core import codes, errors, net
 from kubemtu.core.change.plan import EditValue, Live, NodeTarget, Plan, Rollout
 from kubemtu.core.cluster import policy, topology
 from kubemtu.core.cluster.cni_state import CniState
-from kubemtu.core.planning import diff, planner
+from kubemtu.core.planning import diff, notes, planner
 
 EDIT = EditValue(ref=example.CONFIG_MAP, path=("data", "veth_mtu"), before="1500", after="1450", why="new pods")
 ROLLOUT = Rollout(ref=example.DAEMONSET, why="to render it", conflist=example.CONFLIST, mtu=1450)
@@ -145,9 +145,9 @@ def test_a_path_that_is_given_smaller_than_the_nics_is_worth_writing_down_until_
         "The path is taken to carry 1404 where NICs have 1500: if it is meant to, `kubemtu policy --path-mtu 1404 "
         "--reason TEXT --apply` writes that down, and no command asks for larger pods afterwards."
     )
-    assert planner.unwritten(topology.model(seen, example.state(), 1500)) == ""
+    assert notes.unwritten(topology.model(seen, example.state(), 1500)) == ""
     known = (policy.Bound(path_mtu=1404, by="MTUPolicy path", reason="measured"),)
-    assert planner.unwritten(topology.model(seen, example.state(), measured=known)) == ""
+    assert notes.unwritten(topology.model(seen, example.state(), measured=known)) == ""
 
 
 def test_up_the_running_pods_first_then_the_configuration() -> None:

@@ -1,6 +1,7 @@
 """MTU106 and MTU109: NICs against each other, and against the names in the configuration."""
 
 from tests.support import example
+from tests.support.pools import networked
 
 from kubemtu.core import codes, net
 from kubemtu.core.cluster import topology
@@ -32,6 +33,44 @@ def test_what_the_smallest_for_all_costs_the_others() -> None:
     )
     (alone,) = judge(big[0], example.node("n3"))
     assert "of a full link" not in alone.message
+
+
+def test_the_price_is_told_in_packets_and_both_ways_have_their_command() -> None:
+    """1 Gbit/s is 125,000,000 bytes a second: in 1398 of payload a packet 89,413, in 8898 of it 14,048."""
+    big = tuple(example.node(name, nic=9000, pod=8950) for name in ("n1", "n2"))
+    (mixed,) = judge(*big, example.node("n3"))
+    assert "(89,413 a second instead of 14,048 for each Gbit/s)" in mixed.message
+    assert mixed.remedy == (
+        "Give all nodes' NICs one MTU, or set the pods to what the smallest leaves: `kubemtu plan`; or 8950 for most, "
+        "with routes of 1450 towards the few: `kubemtu plan --per-node`."
+    )
+
+
+def test_pods_that_all_fit_are_told_what_they_could_have() -> None:
+    big = tuple(example.node(name, nic=9000) for name in ("n1", "n2"))
+    (mixed,) = judge(*big, example.node("n3"))
+    assert (mixed.severity, mixed.place) == ("note", "node n3, eth0")
+    assert "still send more" not in mixed.message
+
+
+def pooled(pools: dict[str, str], *seen: net.NodeObservation) -> codes.Finding:
+    (found,) = link.find(topology.model(networked(example.cluster(seen), pools), example.state()))
+    return found
+
+
+def test_a_whole_pool_that_is_odd_is_named() -> None:
+    big = tuple(example.node(name, nic=9001, pod=8951) for name in ("n1", "n2"))
+    small = tuple(example.node(name) for name in ("n3", "n4", "n5"))
+    found = pooled({"n1": "apps", "n2": "apps", "n3": "db", "n4": "db", "n5": "db"}, *big, *small)
+    assert found.place == "pool db, nodes n3, n4 and n5"
+    assert "Pool db: 3 of 3 nodes have 1500, the others 9001." in found.message
+
+
+def test_one_odd_node_of_a_pool_is_named_with_the_others_of_it() -> None:
+    seen = (*(example.node(name, nic=9001, pod=8951) for name in ("n1", "n2")), example.node("n3"))
+    found = pooled({"n1": "db", "n2": "db", "n3": "db"}, *seen)
+    assert found.place == "node n3, eth0"
+    assert "Pool db: 1 of 3 nodes has 1500, the others of it 9001." in found.message
 
 
 def test_mixed_nics_under_pods_that_all_fit_are_as_they_should_be() -> None:

@@ -147,6 +147,26 @@ class NodeTarget(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Those of them of which a device has another MTU; null: written by an older kubemtu."""
 
 
+class PoolPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the pods of one pool of nodes send at most, where sizes differ by destination: in bytes of the IP packet.
+
+    Nodes of one pool that have different NICs are in several of these.
+    """
+
+    pool: str
+    """The pool, as its nodes' labels name it; empty where no label tells."""
+    nodes: tuple[str, ...]
+    """Its nodes."""
+    nic_mtu: int | None
+    """What their NICs carry towards the other nodes, in bytes; null where it was not seen."""
+    pod_mtu: int
+    """What their pods send to anybody at most, in bytes."""
+    towards: dict[str, int] = {}
+    """What they send at most towards the pods of other pools, in bytes, where that is less."""
+    default_route_mtu: int | None = None
+    """What they send out of the cluster at most, in bytes; null: `podMtu`."""
+
+
 Step = EditValue | Rollout | Live
 
 
@@ -165,5 +185,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What this plan leaves as it is, a sentence each."""
     warnings: tuple[str, ...] = ()
     """What to think of first, a sentence each."""
+    pools: tuple[PoolPlan, ...] = ()
+    """What pods send at most by the pool of their node, where that differs; empty where it is `target` everywhere."""
     schema: str = SCHEMA
     """Version of this form."""

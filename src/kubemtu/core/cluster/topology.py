@@ -157,6 +157,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     recorded: bool = False  # whether there is any MTUMigration, ended or not, that could be taken back
     under_way: tuple[str, ...] = ()  # names of the MTUMigrations that have not ended
     pod_networks: tuple[str, ...] = ()
+    service_networks: tuple[str, ...] = ()  # of ClusterIPs, as far as somebody says them
     api_nodes: dict[str, pools.ApiNode] = {}  # of every node of the API, observed or not, by name
     cni_pods: tuple[pods.CniPod, ...] = ()
     running: int = 0  # pods of the pod network that the API knows
@@ -248,7 +249,7 @@ def model(
         silent=tuple(name for found in snapshot.each("Node") if (name := found.name) not in observed),
         listed=sum(1 for _ in snapshot.each("Node")),
         carries=carries,
-        recommended=_recommended(carries, state, ipv6=ipv6),
+        recommended=recommended(carries, state, ipv6=ipv6),
         layers=_layers(nodes, state, assumed, assumed_by),
         assumed_nic=assumed,
         assumed_by=assumed_by,
@@ -416,7 +417,11 @@ def _carries(nodes: Iterable[Node], state: CniState, bound: int | None) -> int |
     return _inner(state, bound) if bound is not None else None
 
 
-def _recommended(carries: int | None, state: CniState, *, ipv6: bool) -> int | None:
+def recommended(carries: int | None, state: CniState, *, ipv6: bool) -> int | None:
+    """Return what pods should have where the path carries `carries` bytes of theirs: what the CNI means them to.
+
+    None where nothing is known, or where IPv6 could not live on it.
+    """
     if carries is None:
         return None
     best = min(carries, state.fixed) if state.fixed is not None else carries
@@ -458,4 +463,3 @@ def _layers(
 def _runtime(node: Object) -> str:
     said = node.get("status", "nodeInfo", "containerRuntimeVersion")
     return said if isinstance(said, str) else ""
-

@@ -1,6 +1,7 @@
 """A plan for people's eyes: every edit as a unified diff, what it touches, and the way back."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -124,7 +125,7 @@ def _live(step: Live) -> str:
             "takes"
         )
     running = sum(map(_changing, step.nodes))
-    to = f"to {step.nodes[0].pod_mtu}" if step.nodes else ""
+    to = f"to {_aims(step)}" if step.nodes else ""
     tunnels = sorted({node.tunnel or "" for node in step.nodes if node.tunnel_mtu is not None})
     besides = f", and {names(tunnels)}," if tunnels else ""
     ends = f"both ends of {count(running, 'running pod')}" if running else "what is below the running pods"
@@ -135,7 +136,25 @@ def _live(step: Live) -> str:
         if step.start is migration.Phase.DEVICES
         else f"all senders pinned to {step.pin_mtu} first, devices next, pins off last"
     )
-    return f"take {ends} on {count(len(step.nodes), 'node')}{besides} {to}, live: {pins}; no pod restarts"
+    routes = f", with {_routes(step)}" if step.hold else ""
+    return f"take {ends} on {count(len(step.nodes), 'node')}{besides} {to}{routes}, live: {pins}; no pod restarts"
+
+
+def _aims(step: Live) -> str:
+    """Return the MTU that pods get; where it depends on their node, on how many of those each."""
+    sizes = Counter(node.pod_mtu for node in step.nodes)
+    if len(sizes) == 1:
+        return str(next(iter(sizes)))
+    return names(f"{mtu} on {count(nodes, 'node')}" for mtu, nodes in sorted(sizes.items(), reverse=True))
+
+
+def _routes(step: Live) -> str:
+    """Say which routes pods get besides, as it follows "with"."""
+    most = max(len(node.network_mtus) for node in step.nodes)
+    out = {node.default_route_mtu for node in step.nodes} - {None}
+    said = [f"{count(most, 'route')} each at most of what other networks take"] if most else []
+    said += [f"{min(mtu for mtu in out if mtu is not None)} by the default route"] if out else []
+    return names(said)
 
 
 def back(whole: Plan) -> Iterator[str]:

@@ -11,7 +11,7 @@ New pods are born from the configuration while running pods are changed, so the 
 Where some pods are above the target and some below it, the way is down: only sizes above the target lose packets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -21,10 +21,12 @@ from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.node_files import Rendered
 from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.errors import UsageError
-from kubemtu.core.text.wording import count, names
+from kubemtu.core.planning import apart as apart_sizes
+from kubemtu.core.planning import notes, pooled
+from kubemtu.core.planning.apart import Apart
+from kubemtu.core.text.wording import names
 
 RELIEF = "nothing that is too large is sent from then on"
-IPV4_REASSEMBLY = 576  # RFC 791, section 3.2: what every host must be able to receive
 _IPV4_NEEDS = "IPv4 needs the 576 bytes that every host must take whole (RFC 791, section 3.2)"
 _IPV6_NEEDS = "IPv6 needs 1280 on every link (RFC 8200, section 5)"
 
@@ -34,7 +36,7 @@ def target(topology: Topology, wanted: int | None) -> int:
 
     Raises UsageError when it does not fit the path, is too small for IP, or cannot be known.
     """
-    least, needed = (encap.IPV6_MINIMUM, _IPV6_NEEDS) if topology.ipv6 else (IPV4_REASSEMBLY, _IPV4_NEEDS)
+    least, needed = (encap.IPV6_MINIMUM, _IPV6_NEEDS) if topology.ipv6 else (encap.IPV4_REASSEMBLY, _IPV4_NEEDS)
     if topology.carries is not None and topology.carries < least:
         raise UsageError(
             f"no pod MTU suits this cluster: {_why(topology)}, and {needed}; "
@@ -93,26 +95,44 @@ def make(
     aim: int,
     steps: Sequence[EditValue | Rollout],
     after: CniState | None = None,
+    apart: Apart | None = None,
 ) -> Plan:
-    """Put the steps that lead to pods of `aim` bytes in order.
+    """Put the steps that lead to pods of `aim` bytes in order; where sizes are `apart`, new pods get `aim`.
 
     `steps` are the CNI's own (edits, then the restart), `after` is what it would say of itself once they are done.
     What is already as it should be gets no step, so that a plan of nothing is empty.
     """
-    config = _config(topology, aim, steps)
-    live = _live(topology, aim, after)
+    config = _config(topology, aim, steps) if apart is None or not follows_nics(topology, apart) else ()
+    live = _live(topology, aim, after, apart)
     ordered: tuple[Step, ...] = (*live, *config)
-    if _largest(topology) > aim and live:
+    if live and _shrinks(topology, aim, apart, born=bool(config) or apart is None):
         pins, devices = live[0].halves()
         ordered = (msgspec.structs.replace(pins, why=RELIEF), *config, devices)
     return Plan(
         cni=topology.state.name,
-        target=aim,
+        target=apart.most if apart is not None else aim,
         current=_current(topology),
         steps=ordered,
-        remains=_remains(topology, aim, after) if ordered else (),
-        warnings=_warnings(topology, aim, live, after) if ordered else (),
+        remains=notes.remains(topology, aim, after, apart) if ordered else (),
+        warnings=notes.warnings(topology, aim, live, after, apart) if ordered else (),
+        pools=pooled.of(topology, apart) if apart is not None and ordered else (),
     )
+
+
+def follows_nics(topology: Topology, apart: Apart) -> bool:
+    """Say whether nothing is configured, and every node gives new pods what its own NIC leaves, by itself."""
+    born = {node.name: node.rendered.gives if node.rendered is not None else None for node in topology.nodes}
+    return topology.state.pod_mtu is None and not topology.silent and bool(born) and born == apart.sizes
+
+
+def _shrinks(topology: Topology, aim: int, apart: Apart | None, *, born: bool) -> bool:
+    """Say whether some pod has more than it shall have, or would be born with more."""
+    if apart is None:
+        return _largest(topology) > aim
+    running = [(node.name, mtu) for node, port in topology.ports for mtu in _having(port)]
+    above = any(mtu > apart.sizes[name] for name, mtu in running)
+    new = [node.rendered.gives for node in topology.nodes if node.rendered is not None and node.rendered.gives]
+    return above or (born and max([*new, topology.born or 0]) > aim)
 
 
 def _current(topology: Topology) -> int | None:
@@ -123,11 +143,14 @@ def _current(topology: Topology) -> int | None:
 
 
 def _largest(topology: Topology) -> int:
-    running = [
-        mtu for _, port in topology.ports for mtu in ((port.mtu,) if port.by_route else port.at.ends) if mtu is not None
-    ]
+    running = [mtu for _, port in topology.ports for mtu in _having(port)]
     born = [node.rendered.gives for node in topology.nodes if node.rendered is not None and node.rendered.gives]
     return max([*running, *born, topology.born or 0])
+
+
+def _having(port: Port) -> list[int]:
+    """Return what limits what a pod sends: its routes, where the CNI limits by them, else both its ends."""
+    return [mtu for mtu in ((port.mtu,) if port.by_route else port.at.ends) if mtu is not None]
 
 
 def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) -> tuple[Step, ...]:
@@ -189,23 +212,34 @@ def _by_itself(topology: Topology, aim: int) -> bool:
     return topology.state.pod_mtu is None and not topology.silent and bool(born) and set(born) == {aim}
 
 
-def _live(topology: Topology, aim: int, after: CniState | None) -> tuple[Live, ...]:
+def _live(topology: Topology, aim: int, after: CniState | None, apart: Apart | None) -> tuple[Live, ...]:
     devices_get = (after or topology.state).device_mtu
-    targets = tuple(_node_target(topology, node, aim, devices_get) for node in topology.nodes)
-    devices = [size for node, to in zip(topology.nodes, targets, strict=True) for size in _devices(node, to)]
-    if not any(old != new for old, new in devices) or _only_spare(topology, devices, targets):
+    targets = tuple(_node_target(topology, node, aim, devices_get, apart) for node in topology.nodes)
+    devices = [size for node, to in _paired(topology, targets) for size in _devices(node, to)]
+    moved = any(old != new for old, new in devices) and not _only_spare(topology, devices, targets)
+    if not moved and all(_routed(port, to) for node, to in _paired(topology, targets) for port in node.ports):
         return ()
     sizes = [size for pair in devices for size in pair]
-    outer = max((one.outer(aim) for one in topology.state.encapsulation), default=aim)
+    most = max([aim, *(to.pod_mtu for to in targets)])
     return (
         Live(
             nodes=targets,
             pin_mtu=min([aim, *sizes]),
-            highest_mtu=max([aim, *sizes]),
-            underlay=outer,
+            highest_mtu=max([most, *sizes]),
+            underlay=max((one.outer(most) for one in topology.state.encapsulation), default=most),
             why="a pod keeps the MTU that it was born with",
+            hold=apart is not None and apart.holds,
         ),
     )
+
+
+def _paired(topology: Topology, targets: Sequence[NodeTarget]) -> Iterable[tuple[Node, NodeTarget]]:
+    return zip(topology.nodes, targets, strict=True)
+
+
+def _routed(port: Port, to: NodeTarget) -> bool:
+    """Say whether a pod has the routes of its node's target."""
+    return not apart_sizes.missing(port, to.network_mtus, to.default_route_mtu)
 
 
 def _only_spare(topology: Topology, devices: Sequence[tuple[int, int]], targets: Sequence[NodeTarget]) -> bool:
@@ -219,12 +253,13 @@ def _only_spare(topology: Topology, devices: Sequence[tuple[int, int]], targets:
     return sum(old != new for old, new in devices) == len(spare)
 
 
-def _node_target(topology: Topology, node: Node, aim: int, devices_get: int | None) -> NodeTarget:
+def _node_target(topology: Topology, node: Node, aim: int, devices_get: int | None, apart: Apart | None) -> NodeTarget:
+    aim = apart.sizes[node.name] if apart is not None else aim
     tunnel = node.tunnel.mtu if node.tunnel is not None else None
     bounded = min(aim, node.fits) if node.fits is not None else aim
     born = node.rendered.gives if node.rendered is not None else None
     device = _device(topology, node, aim, devices_get)
-    return NodeTarget(
+    made = NodeTarget(
         node=node.name,
         ports=topology.state.ports,
         pod_mtu=aim,
@@ -237,8 +272,16 @@ def _node_target(topology: Topology, node: Node, aim: int, devices_get: int | No
         bridge=node.bridge.name if node.bridge is not None else None,
         pod_networks=topology.pod_networks,
         running=len(node.ports),
-        changing=sum(any(old != new for old, new in _sizes(port, aim, device)) for port in node.ports),
     )
+    if apart is not None:
+        made = msgspec.structs.replace(
+            made,
+            network_mtus=apart.limits[node.name],
+            default_route_mtu=apart.out(node.name),
+            own_networks=apart.own[node.name],
+        )
+    changing = sum(any(old != new for old, new in _sizes(port, made)) or not _routed(port, made) for port in node.ports)
+    return msgspec.structs.replace(made, changing=changing)
 
 
 def _device(topology: Topology, node: Node, aim: int, gets: int | None) -> int | None:
@@ -251,121 +294,20 @@ def _device(topology: Topology, node: Node, aim: int, gets: int | None) -> int |
     return max(aim, gets or node.usual_device or node.link_mtu or aim)
 
 
-def _sizes(port: Port, aim: int, device: int | None) -> list[tuple[int, int]]:
+def _sizes(port: Port, to: NodeTarget) -> list[tuple[int, int]]:
     """Return what one pod's devices have and get, and what its routes do where they limit it; devices that stay not."""
-    ends = [(mtu, aim if device is None else device) for mtu in port.at.ends]
-    if device is None:
+    ends = [(mtu, to.pod_mtu if to.device_mtu is None else to.device_mtu) for mtu in port.at.ends]
+    if to.device_mtu is None:
         return ends
-    own = [(port.mtu, aim)] if port.mtu is not None else []
+    own = [(port.mtu, to.pod_mtu)] if port.mtu is not None else []
     return [*own, *(pair for pair in ends if pair[0] != pair[1])]
 
 
 def _devices(node: Node, to: NodeTarget) -> list[tuple[int, int]]:
     """Every device of the change: what it has and what it gets."""
-    pairs = [pair for port in node.ports for pair in _sizes(port, to.pod_mtu, to.device_mtu)]
+    pairs = [pair for port in node.ports for pair in _sizes(port, to)]
     if node.tunnel is not None and to.tunnel_mtu is not None:
         pairs.append((node.tunnel.mtu, to.tunnel_mtu))
     if node.bridge is not None and node.ports:
         pairs.append((node.bridge.mtu, to.device_mtu or to.pod_mtu))
     return pairs
-
-
-def _remains(topology: Topology, aim: int, after: CniState | None) -> tuple[str, ...]:
-    said = []
-    if not topology.nodes:
-        said.append(
-            "Running pods and tunnel devices keep the MTU that they have, because no node was observed: this plan "
-            "changes what new pods get, and pods follow as they are restarted."
-        )
-    elif topology.silent:
-        said.append(
-            f"{count(len(topology.silent), 'node')} ({names(topology.silent)}) "
-            f"{'is' if len(topology.silent) == 1 else 'are'} not observed: the running pods and the tunnel there keep "
-            "what they have."
-        )
-    said += [
-        f"{count(len(node.unseen), 'pod')} of {node.name} ({names(node.unseen)}) not seen: what"
-        f" {'it has' if len(node.unseen) == 1 else 'they have'} stays."
-        for node in topology.nodes
-        if node.unseen
-    ]
-    lowered = [node for node in topology.nodes if node.tunnel is not None and aim < node.tunnel.mtu]
-    remembered = after.tunnel_mtu if after is not None else topology.state.tunnel_mtu
-    if lowered and remembered != aim:
-        tunnel = lowered[0].tunnel.name if lowered[0].tunnel is not None else ""
-        said.append(
-            f"{tunnel} goes to {aim} on {names(node.name for node in lowered)} until it is made anew: after a reboot "
-            "the CNI gives it what the NIC leaves. Pods stay within the smaller size; only datagrams of the nodes "
-            "themselves use the larger one."
-        )
-    return tuple(said)
-
-
-def unwritten(topology: Topology) -> str:
-    """Say where to write down a path that is known to carry less than the NICs have; empty where none is, or is it."""
-    given = [
-        (node.path_mtu, node.nic_mtu)
-        for node in topology.nodes
-        if node.bound is None and node.path_mtu is not None and node.nic_mtu is not None
-        if node.path_mtu < node.nic_mtu
-    ]
-    if not given:
-        return ""
-    path, nic = min(given)
-    return (
-        f"The path is taken to carry {path} where NICs have {nic}: if it is meant to, `kubemtu policy --path-mtu "
-        f"{path} --reason TEXT --apply` writes that down, and no command asks for larger pods afterwards."
-    )
-
-
-def _warnings(topology: Topology, aim: int, live: Sequence[Live], after: CniState | None) -> tuple[str, ...]:
-    said = []
-    if topology.state.owner:
-        said.append(
-            f"{topology.state.owner} writes the configuration: it will put the old value back unless the change is "
-            "made there too."
-        )
-    said += topology.state.cautions
-    without = [node.name for node in topology.nodes if node.seen.seen_by not in {"agent", "files"}]
-    if live and without:
-        said.append(
-            f"No agent shows {names(without)}: running pods are changed by agents alone, so `kubemtu install` comes "
-            "first; then this plan is made anew from what they see."
-        )
-    if known := unwritten(topology):
-        said.append(known)
-    configured = topology.state.pod_mtu
-    if topology.state.fixed is not None and topology.carries is not None and topology.state.fixed < topology.carries:
-        said.append(
-            f"The path carries {topology.carries}, but {topology.state.fixed_by} holds the tunnel at"
-            f" {topology.state.fixed}: change it there first to use more."
-        )
-    if configured is not None and configured < aim:
-        said.append(
-            f"The configuration says {configured}, and this raises it: if somebody chose that for a network that "
-            f"carries less than the NICs say, give --mtu {configured}. `kubemtu apply` probes the network before it "
-            "changes anything."
-        )
-    if after is not None and after.pod_mtu is not None and after.pod_mtu != aim:
-        said.append(f"After the edits the configuration still gives new pods {after.pod_mtu}, not {aim}.")
-    if after is not None and after.tunnel_mtu is not None and after.tunnel_mtu < aim:
-        said.append(
-            f"The configuration gives the tunnel {after.tunnel_mtu}, less than pods of {aim} need: raise it there, or "
-            "it comes back at the next restart of a node."
-        )
-    below = [port.shown for _, port in topology.ports if port.shown is not None and port.shown < aim]
-    if live and below:
-        said.append(
-            f"TCP connections that were opened at {max(below)} keep that segment size until they reconnect; everything "
-            f"else uses {aim} at once."
-        )
-    if live and topology.ipv6 and live[0].pin_mtu < encap.IPV6_MINIMUM:
-        said.append(
-            f"Some interface has {live[0].pin_mtu}, less than IPv6 needs: its pod lost IPv6 then, and must be "
-            "restarted to get it back."
-        )
-    if topology.carries is None:
-        said.append(f"Whether the path between nodes carries pods of {aim} was not checked: no NIC was seen.")
-    if topology.under_way:
-        said.append(f"A change is under way already: {names(topology.under_way)}.")
-    return tuple(said)

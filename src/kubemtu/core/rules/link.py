@@ -60,7 +60,9 @@ def _mixed(topology: Topology) -> Iterable[Finding]:
     if wide:
         remedy += ", or set the pods to what the smallest leaves: `kubemtu plan`"
     if price:
-        remedy += f"; or {possible} for most, with routes of {topology.carries} towards the few: `kubemtu plan --per-node`"
+        remedy += (
+            f"; or {possible} for most, with routes of {topology.carries} towards the few: `kubemtu plan --per-node`"
+        )
     severity: Severity = "warning" if wide else "note"
     yield codes.finding(codes.MTU106, _place(topology, few), f"{fact}{price}", f"{remedy}.", severity)
 
@@ -105,8 +107,8 @@ def _price(wide: Sequence[Node], topology: Topology) -> tuple[int, str]:
     return possible, (
         f" {topology.carries} for all costs those others {part:.1%} of a full link among themselves, and {packets:.1f}"
         f" times as many packets for the same payload ({more:,.0f} a second instead of {fewer:,.0f} for each Gbit/s),"
-        f" which is what their CPUs pay. {possible} for most costs nothing but a route in their pods for each network of"
-        " the few, and is kept by the agents."
+        f" which is what their CPUs pay. {possible} for most costs nothing but a route in their pods for each of the"
+        " few, and is kept by the agents."
     )
 
 

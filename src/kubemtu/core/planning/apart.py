@@ -1,0 +1,230 @@
+"""Sizes by destination: jumbo among most and less towards the few, the cluster's own networks and the way out apart.
+
+One pod MTU for everybody is the smallest of all; two things it cannot give are both a matter of *routes in the pods*:
+
+- By node: each node's pods get what its own NIC carries. Towards the pod networks of nodes with less, and those nodes'
+  own addresses, they have a route with that less. The longest prefix decides (RFC 1812, section 5.2.4.3), in every
+  kernel.
+- Out of the cluster: the default route says what the way out carries, and the cluster's own networks have a route with
+  what the nodes' network carries (cilium/cilium#43072 asks for the two to differ).
+
+What a Service leads to is another node's pod, and a node with less may be behind it: TCP announces what its own end
+takes, and the node's own route to that network tells a sender of larger datagrams.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from kubemtu.core import encap, net
+from kubemtu.core.cluster.topology import Node, Port, Topology, recommended
+from kubemtu.core.errors import UsageError
+from kubemtu.core.text.wording import names
+
+ROUTES_MOST = 5000
+"""Routes that a pod may be given; the agents refuse more (core.change.migration)."""
+DEFAULTS = {"default": 0, "0.0.0.0/0": 4, "::/0": 6}
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for besides a pod MTU: sizes by node, and what goes out of the cluster at most, in bytes."""
+
+    per_node: bool = False
+    egress: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.per_node or self.egress is not None
+
+    @property
+    def options(self) -> str:
+        """The same as options of a command, each with a space before it."""
+        said = " --per-node" if self.per_node else ""
+        return said + (f" --egress-mtu {self.egress}" if self.egress is not None else "")
+
+
+class Apart(msgspec.Struct, frozen=True, kw_only=True):
+    """What each observed node's pods send at most: to anybody (`sizes`), towards single networks, by default routes."""
+
+    asked: Asked
+    least: int
+    sizes: dict[str, int]
+    limits: dict[str, tuple[net.NetworkMtu, ...]]
+    own: dict[str, tuple[str, ...]]
+
+    @property
+    def most(self) -> int:
+        """The largest size of any node, in bytes."""
+        return max(self.sizes.values(), default=self.least)
+
+    @property
+    def holds(self) -> bool:
+        """True when something of it is not in the pods' own devices, so that the agents must keep it."""
+        return any(self.limits.values()) or any(self.out(node) is not None for node in self.sizes)
+
+    def out(self, node: str) -> int | None:
+        """Return the MTU of the default routes of a node's pods, in bytes; None: they need none."""
+        egress = self.asked.egress
+        return egress if egress is not None and egress < self.sizes[node] else None
+
+
+def find(topology: Topology, asked: Asked, aim: int, most: int | None = None) -> Apart:
+    """Settle the sizes by destination; `aim` is what suits every node, `most` what no pod is to exceed, in bytes.
+
+    Raises UsageError with a sentence where routes of pods cannot say it: no veths, no network of a node's own.
+    """
+    if not topology.state.ports.names_any:
+        raise UsageError(
+            f"{_flags(asked)}: pods of {topology.state.name} do not hang on veths of their nodes, so their routes are"
+            " not kubemtu's to change"
+        )
+    if asked.egress is not None:
+        _egress(topology, asked.egress)
+    sizes = {node.name: min(_own_size(topology, node, aim), most or encap.LARGEST_MTU) for node in topology.nodes}
+    if not asked.per_node:
+        sizes = dict.fromkeys(sizes, aim)
+    elif len({*sizes.values()}) > 1:
+        _by_node(topology)
+    known = topology.api_nodes
+    towards = _towards(topology, sizes, aim) if asked.per_node else {}
+    own = {name: known[name].networks if name in known else () for name in sizes}
+    found = Apart(asked=asked, least=aim, sizes=sizes, limits={}, own=own)
+    inside = _inside(topology) if asked.egress is not None else ()
+    limits = {name: _limits(size, towards, inside, found.out(name)) for name, size in sizes.items()}
+    largest = max(map(len, limits.values()), default=0)
+    if largest > ROUTES_MOST:
+        raise UsageError(
+            f"{_flags(asked)}: pods would need {largest:,} routes each, and {ROUTES_MOST:,} are the most: give all pods"
+            f" {aim} (`kubemtu plan`)"
+        )
+    return msgspec.structs.replace(found, limits=limits)
+
+
+def follows(port: Port, limits: Iterable[net.NetworkMtu], out: int | None) -> bool:
+    """Say whether a pod has these routes, each with its MTU, and default routes of `out` bytes (None: whatever)."""
+    return not missing(port, limits, out)
+
+
+def missing(port: Port, limits: Iterable[net.NetworkMtu], out: int | None) -> tuple[net.NetworkMtu, ...]:
+    """Return the routes that a pod lacks, or has with another MTU; a default route by the name that routes give it.
+
+    What the pod has no way to needs none, nor what is on its own link: a pod of one family does not reach the other's
+    networks, and one on a bridge has its node's others beside it.
+    """
+    routes = [route for route in port.at.routes if route.gateway and not route.locked]
+    held = {(route.family, _spelled(route.destination)): route.mtu for route in routes}
+    theirs = {(route.family, _spelled(route.destination)) for route in port.at.routes if not route.gateway}
+    gateways = {family for family, destination in held if destination == "default"}
+    lacks = [
+        each
+        for each in limits
+        if (family := _family(each.network)) in gateways and (family, _spelled(each.network)) not in theirs
+        if held.get((family, _spelled(each.network))) != each.mtu
+    ]
+    if out is not None:
+        lacks += [
+            net.NetworkMtu(network="default", mtu=out)
+            for family in sorted(gateways)
+            if held.get((family, "default")) != out and (family == 4 or out >= encap.IPV6_MINIMUM)
+        ]
+    return tuple(lacks)
+
+
+def _own_size(topology: Topology, node: Node, aim: int) -> int:
+    """Return what a node's own NIC leaves for its pods; what suits every node where that is not known."""
+    return max(recommended(node.inner, topology.state, ipv6=topology.ipv6) or aim, aim)
+
+
+def _egress(topology: Topology, size: int) -> None:
+    least = encap.IPV6_MINIMUM if topology.ipv6 else encap.IPV4_REASSEMBLY
+    if size < least:
+        raise UsageError(f"--egress-mtu {size} is less than {least}, which every way out of a cluster must carry")
+    if not topology.pod_networks:
+        raise UsageError(
+            "--egress-mtu: which networks are the cluster's own is not known (no podCIDRs of nodes, none in the"
+            f" configuration of {topology.state.name}), so what leaves it cannot be told from what stays"
+        )
+
+
+def _by_node(topology: Topology) -> None:
+    """Refuse where a node's pods have other addresses than the API says: no route could tell its pods from others'."""
+    without = [name for name, node in topology.api_nodes.items() if not node.networks]
+    if without or not topology.api_nodes:
+        raise UsageError(
+            f"--per-node: which addresses the pods of {names(without) or 'each node'} have is not known (no"
+            " spec.podCIDRs of the Node), so no route leads to its pods alone; give all pods what the smallest NIC"
+            " leaves: `kubemtu plan`"
+        )
+    for node, port in topology.ports:
+        networks = [ipaddress.ip_network(one) for one in node.api.networks]
+        for address in port.at.addresses:
+            found = ipaddress.ip_address(address)
+            if not found.is_link_local and not any(found in network for network in networks):
+                raise UsageError(
+                    f"--per-node: {port.pod} on {node.name} has {address}, which is outside of spec.podCIDRs of its"
+                    f" Node ({names(node.api.networks)}): {topology.state.name} gives addresses in another way, and"
+                    " no route leads to one node's pods alone; give all pods what the smallest NIC leaves: `kubemtu"
+                    " plan`"
+                )
+
+
+def _towards(topology: Topology, sizes: dict[str, int], aim: int) -> dict[str, list[tuple[str, int]]]:
+    """Return, by node, the networks that lead to it and what is sent there at most: of its pods, and of itself."""
+    nics = {node.name: node.path_mtu for node in topology.nodes}
+    found = {}
+    for name, node in topology.api_nodes.items():
+        size = sizes.get(name, aim)  # a node that nobody sees may be one with the least
+        found[name] = [(network, size) for network in node.networks]
+        found[name] += [(_host(address), nics.get(name) or size) for address in node.addresses if _host(address)]
+    return found
+
+
+def _limits(
+    size: int, towards: dict[str, list[tuple[str, int]]], inside: Sequence[str], out: int | None
+) -> tuple[net.NetworkMtu, ...]:
+    """Return the routes that pods of `size` bytes need; what the default route's own MTU says already needs none."""
+    less = {network: mtu for listed in towards.values() for network, mtu in listed if mtu < size}
+    if out is None:
+        return tuple(net.NetworkMtu(network=network, mtu=mtu) for network, mtu in less.items())
+    around = [ipaddress.ip_network(network) for network in inside]
+    found = dict.fromkeys(inside, size)
+    found |= {network: mtu for network, mtu in less.items() if mtu < out or _within(network, around)}
+    return tuple(net.NetworkMtu(network=network, mtu=mtu) for network, mtu in found.items())
+
+
+def _within(network: str, around: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    own = ipaddress.ip_network(network)
+    return any(own.version == one.version and own.subnet_of(one) for one in around)  # type: ignore[arg-type]  # one kind
+
+
+def _inside(topology: Topology) -> tuple[str, ...]:
+    """Return the cluster's own networks, as few as can be: of its pods and, where they are known, of its Services."""
+    listed = [ipaddress.ip_network(one, strict=False) for one in (*topology.pod_networks, *topology.service_networks)]
+    four = ipaddress.collapse_addresses(one for one in listed if isinstance(one, ipaddress.IPv4Network))
+    six = ipaddress.collapse_addresses(one for one in listed if isinstance(one, ipaddress.IPv6Network))
+    return tuple(map(str, (*four, *six)))
+
+
+def _host(address: str) -> str:
+    try:
+        return str(ipaddress.ip_network(address))
+    except ValueError:
+        return ""
+
+
+def _family(network: str) -> int:
+    return 6 if ":" in network else 4
+
+
+def _spelled(destination: str) -> str:
+    """Return a destination as all spell it: of one address with its length, of everything as "default"."""
+    if destination in DEFAULTS:
+        return "default"
+    try:
+        return str(ipaddress.ip_network(destination))
+    except ValueError:
+        return destination
+
+
+def _flags(asked: Asked) -> str:
+    return asked.options.strip().partition(" --egress")[0] if asked.per_node else f"--egress-mtu {asked.egress}"

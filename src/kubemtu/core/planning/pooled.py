@@ -1,0 +1,37 @@
+"""A plan by pools of nodes: what pods of each send at most, to anybody, to pods of other pools, out of the cluster."""
+
+from kubemtu.core.change.plan import PoolPlan
+from kubemtu.core.cluster.topology import Node, Topology
+from kubemtu.core.planning.apart import Apart
+
+REST = "nodes without a pool"
+
+
+def of(topology: Topology, apart: Apart) -> tuple[PoolPlan, ...]:
+    """Return what the pods of each pool send at most; pools with nodes of several sizes once for each of those."""
+    groups: dict[tuple[str, int | None, int], list[Node]] = {}
+    for node in topology.nodes:
+        groups.setdefault((node.api.pool, node.path_mtu, apart.sizes[node.name]), []).append(node)
+    ordered = sorted(groups.items(), key=lambda one: (-one[0][2], one[0][0]))
+    return tuple(
+        PoolPlan(
+            pool=pool,
+            nodes=tuple(node.name for node in nodes),
+            nic_mtu=nic,
+            pod_mtu=size,
+            towards=_towards(size, pool, [key for key, _ in ordered]) if apart.asked.per_node else {},
+            default_route_mtu=apart.out(nodes[0].name),
+        )
+        for (pool, nic, size), nodes in ordered
+    )
+
+
+def _towards(size: int, own: str, groups: list[tuple[str, int | None, int]]) -> dict[str, int]:
+    """Return the smallest that is sent towards each pool with less, also towards the smaller nodes of the own one."""
+    found: dict[str, int] = {}
+    for pool, _, other in groups:
+        if other < size:
+            name = pool or REST
+            name = f"smaller nodes of {name}" if pool and pool == own else name
+            found[name] = min(other, found.get(name, other))
+    return found

@@ -1,0 +1,166 @@
+"""Sizes by destination: who gets which routes, what needs none, and what is refused."""
+
+import ipaddress
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support import example
+from tests.support.pools import networked
+
+from kubemtu.core import errors, net
+from kubemtu.core.change.plan import EditValue, Live, Plan
+from kubemtu.core.cluster import topology
+from kubemtu.core.planning import apart
+from kubemtu.core.snapshot import Snapshot
+from kubemtu.flows import decide
+
+PER_NODE = apart.Asked(per_node=True)
+
+
+def mixed(*, veth_mtu: int = 1450, pod: int = 1450, **changed: object) -> Snapshot:
+    """Two nodes with jumbo NICs, and one of another pool with 1500."""
+    big = tuple(example.node(name, nic=9000, pod=pod, conflist=veth_mtu) for name in ("n1", "n2"))
+    small = example.node("n3", **({"conflist": veth_mtu} | changed))  # type: ignore[arg-type]  # as in example.state
+    return networked(example.story(veth_mtu, (*big, small)), {"n1": "apps", "n2": "apps", "n3": "db"})
+
+
+def planned(snapshot: Snapshot, asked: apart.Asked, wanted: int | None = None) -> Plan:
+    return decide.plan(snapshot, wanted, asked=asked)[0]
+
+
+def routes(made: Plan, node: str) -> tuple[int, dict[str, int], int | None]:
+    """What a node's pods send at most: to anybody, by destination, out of the cluster."""
+    (target,) = (to for step in made.steps if isinstance(step, Live) for to in step.nodes if to.node == node)
+    return target.pod_mtu, {one.network: one.mtu for one in target.network_mtus}, target.default_route_mtu
+
+
+def test_each_node_gets_what_its_own_nic_carries_and_routes_towards_those_with_less() -> None:
+    made = planned(mixed(), PER_NODE)
+    assert (made.target, made.current, [type(step) for step in made.steps]) == (8950, 1450, [Live])
+    # What reaches a pod of n3 fits its tunnel (1500 - 50), what reaches n3 itself its NIC.
+    assert routes(made, "n1") == (8950, {"10.42.3.0/24": 1450, "192.168.77.3/32": 1500}, None)
+    assert routes(made, "n3") == (1450, {}, None)
+    (live,) = made.steps
+    assert isinstance(live, Live)
+    assert (live.hold, live.pin_mtu, live.highest_mtu, live.underlay) == (True, 1450, 8950, 9000)
+    assert [(to.running, to.changing, to.own_networks) for to in live.nodes] == [
+        (3, 3, ("10.42.1.0/24",)),
+        (3, 3, ("10.42.2.0/24",)),
+        (3, 0, ("10.42.3.0/24",)),
+    ]
+
+
+def test_the_plan_is_told_by_pools() -> None:
+    made = planned(mixed(), msgspec.structs.replace(PER_NODE, egress=1500))
+    found = [(one.pool, one.nodes, one.nic_mtu, one.pod_mtu, one.towards, one.default_route_mtu) for one in made.pools]
+    assert found == [
+        ("pool apps", ("n1", "n2"), 9000, 8950, {"pool db": 1450}, 1500),
+        ("pool db", ("n3",), 1500, 1450, {}, None),
+    ]
+
+
+def test_pods_that_are_too_large_are_pinned_first_and_the_configuration_goes_to_the_smallest() -> None:
+    made = planned(mixed(veth_mtu=8950, pod=8950), PER_NODE)
+    assert [type(step).__name__ for step in made.steps] == ["Live", "EditValue", "Rollout", "Live"]
+    (edit,) = (step for step in made.steps if isinstance(step, EditValue))
+    assert (edit.before, edit.after) == ("8950", "1450")
+
+
+def test_the_way_out_apart_from_the_clusters_own_networks() -> None:
+    wide = networked(example.story(8950, example.trio(nic=9000, pod=8950, conflist=8950)), {})
+    made = planned(wide, apart.Asked(egress=1500))
+    assert routes(made, "n1") == (8950, {"10.42.0.0/16": 8950}, 1500)
+    (live,) = made.steps
+    assert isinstance(live, Live)
+    assert (live.hold, live.pin_mtu, made.target) == (True, 8950, 8950)
+
+
+def test_a_way_out_that_carries_all_of_it_needs_nothing() -> None:
+    assert planned(networked(example.story(1450), {}), apart.Asked(egress=1500)).steps == ()
+
+
+def test_nics_that_are_all_the_same_need_no_routes() -> None:
+    made = planned(networked(example.story(1450, example.trio(nic=9000)), {}), PER_NODE)
+    assert routes(made, "n1") == (8950, {}, None)
+    assert not any(isinstance(step, Live) and step.hold for step in made.steps)
+
+
+def test_a_largest_size_bounds_every_node() -> None:
+    assert routes(planned(mixed(), PER_NODE, 4000), "n1") == (
+        4000,
+        {"10.42.3.0/24": 1450, "192.168.77.3/32": 1500},
+        None,
+    )
+
+
+def test_what_is_so_already_is_no_plan() -> None:
+    def with_routes(seen: net.NodeObservation) -> net.NodeObservation:
+        own = tuple(
+            msgspec.structs.replace(
+                port,
+                routes=(
+                    *port.routes,
+                    *(
+                        net.Route(family=4, destination=to, device="eth0", gateway="169.254.1.1", mtu=mtu)
+                        for to, mtu in (("10.42.3.0/24", 1450), ("192.168.77.3", 1500))
+                    ),
+                ),
+            )
+            for port in seen.ports
+        )
+        return msgspec.structs.replace(seen, ports=own)
+
+    found = mixed(pod=8950)
+    assert planned(found, PER_NODE).steps
+    there = tuple(with_routes(seen) if seen.node != "n3" else seen for seen in found.nodes)
+    assert planned(msgspec.structs.replace(found, nodes=there), PER_NODE).steps == ()
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "asked", "sentence"),
+    [
+        (example.story(1450, (example.node("n1", nic=9000), example.node("n2"))), PER_NODE, "no spec.podCIDRs"),
+        (
+            networked(example.story(1450, (example.node("n1", nic=9000), example.node("n2"))), {}, offset=7),
+            PER_NODE,
+            "default/web-1-0 on n1 has 10.42.1.10, which is outside of spec.podCIDRs of its Node (10.42.8.0/24)",
+        ),
+        (networked(example.story(1450), {}), apart.Asked(egress=500), "--egress-mtu 500 is less than 576"),
+    ],
+)
+def test_what_routes_cannot_say_is_refused_with_a_sentence(
+    snapshot: Snapshot, asked: apart.Asked, sentence: str
+) -> None:
+    with pytest.raises(errors.UsageError) as refused:
+        planned(snapshot, asked)
+    assert sentence in str(refused.value)
+
+
+def test_pods_without_veths_have_no_routes_of_ours() -> None:
+    found = topology.model(example.cluster(), example.state(ports=net.PortRule()))
+    with pytest.raises(errors.UsageError, match="do not hang on veths"):
+        apart.find(found, PER_NODE, 1450)
+
+
+nics = st.lists(st.sampled_from((1400, 1500, 8951, 9000)), min_size=2, max_size=5)
+
+
+@given(nics, st.sampled_from((None, 1300, 1500, 9000)))
+def test_what_is_sent_to_a_pod_is_what_both_nodes_carry(sizes: list[int], egress: int | None) -> None:
+    """By the longest prefix among a pod's routes; NICs carry 50 bytes less for pods, which VXLAN takes."""
+    names = [f"n{number + 1}" for number in range(len(sizes))]
+    seen = tuple(example.node(name, nic=nic, pods=1) for name, nic in zip(names, sizes, strict=True))
+    found = topology.model(networked(example.cluster(seen), {}), example.state())
+    made = apart.find(found, apart.Asked(per_node=True, egress=egress), min(sizes) - 50)
+    carried = dict(zip(names, (size - 50 for size in sizes), strict=True))
+    for sender in names:
+        assert made.sizes[sender] == carried[sender]
+        table = {ipaddress.ip_network(one.network): one.mtu for one in made.limits[sender]}
+        default = made.out(sender) or made.sizes[sender]
+        for receiver in names:
+            to = ipaddress.ip_address(f"10.42.{receiver[1:]}.10")
+            matching = [network for network in table if to in network]
+            sent = table[max(matching, key=lambda network: network.prefixlen)] if matching else default
+            assert sent == min(carried[sender], carried[receiver])
