@@ -116,6 +116,16 @@ def test_an_entry_that_cannot_be_decoded_is_one_exception(entry: bytes) -> None:
         shapes.shapes()["Pod"].decode(b'{"kind": "PodList", "items": [' + entry + b"]}")
 
 
+def test_of_a_node_its_cloud_is_kept() -> None:
+    spec = {"podCIDR": "10.42.0.0/24", "providerID": "hcloud://1", "taints": []}
+    node: dict[str, object] = {"kind": "Node", "metadata": {"name": "n1"}, "spec": spec}
+    page = shapes.shapes()["Node"].decode(msgspec.json.encode({"kind": "NodeList", "items": [node]}))
+    assert isinstance(page, dict)
+    wanted = {"podCIDR": "10.42.0.0/24", "providerID": "hcloud://1"}
+    assert page["items"][0]["spec"] == wanted
+    assert shapes.slim(Object.of(node)).get("spec") == wanted
+
+
 def test_what_an_agent_told_is_read_as_the_value_that_it_is() -> None:
     seen = example.node("n1", ports=None)
     bodies: list[dict[str, object]] = [

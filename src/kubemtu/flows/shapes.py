@@ -25,7 +25,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "Node": {
         "metadata": ("name", "labels", "annotations"),
-        "spec": ("podCIDR", "podCIDRs"),
+        "spec": ("podCIDR", "podCIDRs", "providerID"),
         "status": ("addresses", "nodeInfo"),
     },
     mtu.MIGRATIONS.kind: {
@@ -206,9 +206,10 @@ class _NodeMetadata(msgspec.Struct):
     annotations: Any = UNSET
 
 
-class _NodeSpec(msgspec.Struct, rename={"pod_cidr": "podCIDR", "pod_cidrs": "podCIDRs"}):
+class _NodeSpec(msgspec.Struct, rename={"pod_cidr": "podCIDR", "pod_cidrs": "podCIDRs", "provider_id": "providerID"}):
     pod_cidr: Any = UNSET
     pod_cidrs: Any = UNSET
+    provider_id: Any = UNSET
 
 
 class _NodeStatus(msgspec.Struct, rename="camel"):

@@ -165,6 +165,23 @@ def test_what_is_one_stays_one_and_lists_stay_in_their_order() -> None:
     assert scrubbed.unread[1].message == "is no YAML: of file-1.yaml"
 
 
+@pytest.mark.parametrize(
+    ("provider", "kept"),
+    [
+        ("azure:///subscriptions/1b2c/resourceGroups/shop/vm-0", "azure://"),
+        ("gce://shop-prod/europe-west1-b/gke-shop-1", "gce://"),
+        ("hcloud://bm-42", "hcloud://bm-"),
+        ("ocid1.instance.oc1.phx.abc", "ocid1."),
+        ("shop-machine-7", ""),
+    ],
+)
+def test_of_a_provider_id_the_cloud_stays_and_no_machine(provider: str, kept: str) -> None:
+    made = example.story(1450, example.trio())
+    node = Object.of({"kind": "Node", "apiVersion": "v1", "metadata": {"name": "n9"}, "spec": {"providerID": provider}})
+    scrubbed = observe.scrubbed(msgspec.structs.replace(made, objects=(*made.objects, node)), KEY)
+    assert [each.get("spec", "providerID") for each in scrubbed.each("Node")][-1] == kept
+
+
 def test_a_name_that_is_a_word_is_replaced_only_where_it_is_one() -> None:
     pod: dict[str, object] = {
         "kind": "Pod",

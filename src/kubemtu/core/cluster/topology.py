@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from kubemtu.core import encap, errors, headers, net
-from kubemtu.core.cluster import node_files, pods, policy, pools
+from kubemtu.core.cluster import clouds, node_files, pods, policy, pools
 from kubemtu.core.cluster import unfinished as changes
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.node_files import Rendered
@@ -104,6 +104,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     unseen: tuple[str, ...] = ()  # pods that run here, as the API says, and whose interfaces were not found
     cni_pod: pods.CniPod | None = None
     api: pools.ApiNode = pools.NOTHING  # what the API says of it
+    cloud: clouds.Cloud | None = None  # that it is in, where its Node says so
 
     @property
     def below(self) -> str:
@@ -162,6 +163,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     cni_pods: tuple[pods.CniPod, ...] = ()
     running: int = 0  # pods of the pod network that the API knows
     unread: tuple[Unread, ...] = ()
+    measured: bool = False  # all ways between nodes were, just now, and carry what their NICs say
 
     @functools.cached_property
     def ports(self) -> tuple[tuple[Node, Port], ...]:
@@ -226,6 +228,7 @@ def model(
     agents = {pod.node: pod for pod in of_cni}
     runtimes = {found.name: _runtime(found) for found in snapshot.each("Node")}
     told = pools.of(snapshot)
+    placed = clouds.of(snapshot)
     nodes = tuple(
         _node(
             seen,
@@ -236,6 +239,7 @@ def model(
             policy.smallest(bounds, seen.node),
             runtimes.get(seen.node, ""),
             told.get(seen.node, pools.NOTHING),
+            placed.get(seen.node),
         )
         for seen in sorted(snapshot.nodes, key=lambda one: one.node)
     )
@@ -300,6 +304,7 @@ def _node(
     said: policy.Bound | None,
     runtime: str,
     api: pools.ApiNode,
+    cloud: clouds.Cloud | None,
 ) -> Node:
     own = tuple(port for port in observation.ports if _own_port(port, state))
     if len(own) < len(observation.ports):
@@ -338,6 +343,7 @@ def _node(
         unseen=pods.unseen(observation, here, owners.values()),
         cni_pod=cni_pod,
         api=api,
+        cloud=cloud,
     )
 
 

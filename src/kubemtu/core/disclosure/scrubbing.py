@@ -34,6 +34,7 @@ _PUBLIC: Final = re.compile(
 )
 _NAMED_LABELS: Final = frozenset({"os", "arch", "instance-type"})
 _DRIVER: Final = {"user": "somebody", "host": "somewhere"}
+_PROVIDER: Final = re.compile(r"[a-z0-9]+://(?:bm-)?|ocid1\.")  # how core.cluster.clouds tells one
 _IDENTITIES: Final = frozenset({"machineID", "systemUUID", "bootID"})
 _RENAMED: Final = frozenset({"Pod", "Node"})
 _SYSTEM: Final = ("kube-", "openshift-")
@@ -220,6 +221,10 @@ class _Scrub:
                 held = own.get(part)
                 if isinstance(held, dict):
                     metadata[part] = {key: judge(key, value) for key, value in held.items()}
+        spec, own_spec = out.get("spec"), body.get("spec")
+        if isinstance(spec, dict) and isinstance(own_spec, dict) and "providerID" in spec:
+            found = _PROVIDER.match(_text(own_spec["providerID"]))  # the cloud, and no machine, subscription, project
+            spec["providerID"] = found[0] if found is not None else ""
         status = out.get("status")
         if isinstance(status, dict):
             status["addresses"] = [self._node_address(each) for each in _list(body, "status", "addresses")]
