@@ -310,6 +310,15 @@ MTU131 = Code(
     " announce segments that the pod does not take: builds and downloads in them hang, while the pod itself is well.",
     verify="In the pod: ip -d link. Compare docker0, br-..., k6t-... and their ports with eth0.",
 )
+MTU135 = Code(
+    code="MTU135",
+    name="cloud-limit",
+    severity="warning",
+    title="A NIC or a pod says more than the cloud documents for the way",
+    why="A cloud's network takes what its provider says, whatever an operating system gave a NIC. What is larger is cut"
+    " or dropped there, often without an ICMP error. A document is no measurement, so this is a reason to measure.",
+    verify="Look up the page that the message names; from a pod: ping -M do -s <size - 28> <pod on another node>.",
+)
 MTU140 = Code(
     code="MTU140",
     name="platform-migration",
@@ -351,6 +360,7 @@ CODES: tuple[Code, ...] = (
     MTU129,
     MTU130,
     MTU131,
+    MTU135,
     MTU140,
 )  # fmt: skip
 

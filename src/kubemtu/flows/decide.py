@@ -36,6 +36,8 @@ def check(
     if namespace is not None and pods and all(pod.namespace != namespace for pod in pods):
         raise UsageError(f"no pod is in a namespace {namespace}: `kubectl get pods -A` shows which there are")
     modelled = network.model(snapshot, nic_mtu, bounds(proven) if proven is not None else ())
+    if proven is not None and proven.ok:
+        modelled = msgspec.structs.replace(modelled, measured=True)
     findings = [
         one
         for layer in (proven.layers if proven is not None else ())

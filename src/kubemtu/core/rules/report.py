@@ -12,6 +12,7 @@ from kubemtu.core.codes import Finding
 from kubemtu.core.planning import remedy as remedies
 from kubemtu.core.remedy import Remedy
 from kubemtu.core.rules import (
+    cloud,
     config,
     drift,
     inner,
@@ -52,6 +53,7 @@ FAMILIES = (
     inner.find,
     path.find,
     known.find,
+    cloud.find,
     unseen.find,
 )
 
