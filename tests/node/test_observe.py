@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.support.rigs import run
 
 from kubemtu.agent import kernel
 from kubemtu.cni import registry
 from kubemtu.core import net
+from kubemtu.core.printed import outputs, uplinks
 from kubemtu.node import observe
 from kubemtu.node.kernel import netns
 
@@ -80,6 +82,44 @@ def test_the_uplink_is_the_kernels_choice(rigs: RigMaker) -> None:
     assert "2001:db8::1" in trouble
     wrong = rig.inside(lambda: observe.observe("n1", ports=rig.rule, peers=("node-2",)))
     assert "node-2" in wrong.errors[0]
+
+
+VPNS = (
+    "tuntap add tailscale0 mode tun",
+    "link set tailscale0 mtu 1280 up",
+    "addr add 100.64.0.1/32 dev tailscale0",
+    "rule add pref 5270 lookup 52",
+    "route add 100.64.0.2/32 dev tailscale0 table 52",
+    "tuntap add kubespan mode tun",
+    "link set kubespan mtu 1420 up",
+    "rule add pref 32500 fwmark 0x40/0x60 lookup 180",
+    "route add default dev kubespan table 180 mtu 1400",
+)
+
+
+def test_a_vpn_is_the_way_where_routing_leads_over_it(rigs: RigMaker) -> None:
+    """Tailscale's table is asked first, KubeSpan's for what its firewall marks; netlink and printed text agree."""
+    rig = rigs(0)
+    rig.ip_batch(rig.node, list(VPNS))
+    peers = ("100.64.0.2", "192.168.77.2")
+    seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule, peers=peers))
+    assert seen.errors == ()
+    assert seen.uplinks == (
+        net.Uplink(peer="100.64.0.2", device="tailscale0", mtu=1280, source="100.64.0.1"),
+        net.Uplink(peer="192.168.77.2", device="eth0", mtu=1500, source="192.168.77.1"),
+        net.Uplink(
+            peer="192.168.77.2", device="kubespan", mtu=1420, route_mtu=1400, source="192.168.77.1", marked=True
+        ),
+    )
+    alone = rig.inside(lambda: observe.observe("n1", ports=rig.rule, peers=("192.168.77.2",)))
+    assert {way.device for way in alone.uplinks} == {"eth0", "kubespan"}
+    text = "".join(
+        run("ip", "-n", rig.node, *words.split()) for words in ("-d link", "route show table all", "-d addr")
+    )
+    told = outputs.parse(text)
+    ways = uplinks.uplinks(told.links, told.routes, told.addresses, peers, (), told.vpn_routes)
+    plain = tuple(msgspec.structs.replace(way, source=None) for way in seen.uplinks)
+    assert sorted(ways, key=lambda way: way.device) == sorted(plain, key=lambda way: way.device)
 
 
 def test_files_are_read_under_the_root_and_absent_ones_left_out(rigs: RigMaker, tmp_path: Path) -> None:

@@ -319,6 +319,15 @@ MTU135 = Code(
     " or dropped there, often without an ICMP error. A document is no measurement, so this is a reason to measure.",
     verify="Look up the page that the message names; from a pod: ping -M do -s <size - 28> <pod on another node>.",
 )
+MTU136 = Code(
+    code="MTU136",
+    name="vpn-above-nic",
+    severity="warning",
+    title="A VPN under the nodes is larger than the NIC below it leaves",
+    why="Nodes reach each other by a VPN whose own headers go around every packet. What does not fit below leaves as"
+    " two fragments, which halves the throughput and which many networks drop; no device of the pod network shows it.",
+    verify="On the node: ip route get <address of another node>, then ip link show of that device and of the NIC.",
+)
 MTU140 = Code(
     code="MTU140",
     name="platform-migration",
@@ -361,6 +370,7 @@ CODES: tuple[Code, ...] = (
     MTU130,
     MTU131,
     MTU135,
+    MTU136,
     MTU140,
 )  # fmt: skip
 

@@ -203,6 +203,8 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False
     """MTU of the route, in bytes, where it has one: the smaller of both counts."""
     source: str | None = None
     """Address that is sent from."""
+    marked: bool = False
+    """True when only packets that the node's own firewall marks go this way: all to its peers, a tunnel's as well."""
 
 
 class NodeFile(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

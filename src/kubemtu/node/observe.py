@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kubemtu import files
-from kubemtu.core import inner, net
+from kubemtu.core import inner, net, vpn
 from kubemtu.core.disclosure import files as disclosure_files
 from kubemtu.core.errors import KubemtuError
 from kubemtu.node import errors, ports
@@ -76,6 +76,24 @@ def _uplinks(
     except OSError:
         troubles.append(f"one of these is no IP address, so no NIC was looked up: {', '.join(peers)}")
         return
+    yield from _told(peers, ways, devices, troubles)
+    if any(each.name == vpn.KUBESPAN for each in devices.values()):
+        for mark in vpn.KUBESPAN_MARKS:
+            marked = _told(peers, routes.lookup(sock, peers, mark), devices, [], marked=True)
+            if found := [way for way in marked if way.device == vpn.KUBESPAN]:
+                yield from found
+                return
+
+
+def _told(
+    peers: Sequence[str],
+    ways: Sequence[routes.Lookup | errors.Refused],
+    devices: Mapping[int, links.Device],
+    troubles: list[str],
+    *,
+    marked: bool = False,
+) -> Iterator[net.Uplink]:
+    """Yield the ways as values, of those that are alike the first."""
     alike: set[tuple[object, ...]] = set()
     for peer, way in zip(peers, ways, strict=True):
         if isinstance(way, errors.Refused):
@@ -84,7 +102,14 @@ def _uplinks(
             shown = (device.name, device.mtu, way.mtu, way.source)
             if shown not in alike:
                 alike.add(shown)
-                yield net.Uplink(peer=peer, device=device.name, mtu=device.mtu, route_mtu=way.mtu, source=way.source)
+                yield net.Uplink(
+                    peer=peer,
+                    device=device.name,
+                    mtu=device.mtu,
+                    route_mtu=way.mtu,
+                    source=way.source,
+                    marked=marked,
+                )
 
 
 def _ports(

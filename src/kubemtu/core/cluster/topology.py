@@ -397,13 +397,14 @@ def _uplink(observation: net.NodeObservation, tunnel: net.Link | None) -> net.Up
     """Return the narrowest way to a peer.
 
     A VXLAN device that is bound to a lower device sends by that one, whatever the routes say (drivers/net/vxlan: the
-    lookup has oif set). A node without peers has only its default route, by which it would reach the first one.
+    lookup has oif set), unless a firewall marks its packets: then they are routed anew (net/ipv4/netfilter.c). A node
+    without peers has only its default route, by which it would reach the first one.
     """
     ways = observation.uplinks
     lower = tunnel.vxlan.lower if tunnel is not None and tunnel.vxlan is not None else None
     if lower is not None:
         link = observation.link(lower)
-        bound = tuple(way for way in ways if way.device == lower)
+        bound = tuple(way for way in ways if way.device == lower or way.marked)
         if bound:
             ways = bound
         elif link is not None:

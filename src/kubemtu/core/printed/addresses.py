@@ -24,7 +24,20 @@ class PrintedRoute(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int | None = None
     locked: bool = False
     advmss: int | None = None
+    table: str = ""  # of a VPN (core.vpn.TABLES), where it is not the main one; a `throw` in it has the device ""
     line: int | None = None
+
+
+class PrintedRoutes:
+    """Routes by their tables: of the main one, and of those of VPNs."""
+
+    def __init__(self) -> None:
+        self.main: list[net.Route] = []
+        self.vpn: dict[str, list[net.Route]] = {}
+
+    def of(self, table: str) -> list[net.Route]:
+        """Return those of a table; empty is the main one."""
+        return self.vpn.setdefault(table, []) if table else self.main
 
 
 def address(device: object, text: object, length: int | None) -> Address | None:
@@ -41,18 +54,18 @@ def address(device: object, text: object, length: int | None) -> Address | None:
     )
 
 
-def routes(printed: Iterable[PrintedRoute], remarks: Remarks) -> list[net.Route]:
+def routes(printed: Iterable[PrintedRoute], remarks: Remarks) -> PrintedRoutes:
     """Return the routes, one for each device of each; the family of `default` is told by its gateway or neighbours."""
     listed = list(printed)
     families = _families(listed)
-    found: list[net.Route] = []
+    tables = PrintedRoutes()
     for each, family in zip(listed, families, strict=True):
         to = _destination(each.destination, family)
         if to is None or not each.devices:
             what = "has no device" if to is not None else "is none that ip prints"
             remarks.add(f"the route to {values.quoted(each.destination)} {what}", each.line)
             continue
-        found += (
+        tables.of(each.table).extend(
             net.Route(
                 family=family,
                 destination=to,
@@ -64,7 +77,7 @@ def routes(printed: Iterable[PrintedRoute], remarks: Remarks) -> list[net.Route]
             )
             for device in each.devices
         )
-    return found
+    return tables
 
 
 def _families(listed: Sequence[PrintedRoute]) -> list[int]:

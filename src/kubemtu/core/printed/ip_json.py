@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from kubemtu.core import net
+from kubemtu.core import net, vpn
 from kubemtu.core.printed import addresses, values
 from kubemtu.core.printed.addresses import PrintedRoute
 from kubemtu.core.printed.values import Address, Output, PrintedLink, Remarks
@@ -19,7 +19,6 @@ BEGIN = re.compile(r"^[^\S\n]*(?=[\[{])", re.MULTILINE)
 UNNAMED = re.compile(r'"metrics":\s*\[\s*\d[^\]{"]*\]')  # numbers alone
 LINK_KEYS = frozenset({"ifindex", "ifname"})
 ROUTE_KEYS = frozenset({"dst"})
-MAIN = ("main", "254", 254)  # no sets: what is asked for in them may be a list
 FAMILIES = ("inet", "inet6")
 OUTER_IPV6 = ("group6", "remote6", "local6")
 
@@ -51,7 +50,8 @@ def parse(text: str, *, line: int = 1) -> Output:
             remarks.add(
                 f"is no link, address or route of ip: it begins with {values.quoted(next(iter(entry)))}", number
             )
-    return values.output(links, routes=_routes(routes, remarks), addresses=found, remarks=remarks)
+    led = _routes(routes, remarks)
+    return values.output(links, routes=led.main, vpn_routes=led.vpn, addresses=found, remarks=remarks)
 
 
 def looks_like(value: object) -> bool:
@@ -144,14 +144,15 @@ def _addresses(entry: Mapping[str, object], line: int, remarks: Remarks) -> Iter
             remarks.add(f"{values.quoted(name)} has {said}, which is no address", line)
 
 
-def _routes(entries: Sequence[Mapping[str, object]], remarks: Remarks) -> list[net.Route]:
-    """Return the unicast routes of the main table, one for each device of a route."""
+def _routes(entries: Sequence[Mapping[str, object]], remarks: Remarks) -> addresses.PrintedRoutes:
+    """Return the unicast routes of the main table and of VPNs' own, one for each device of a route."""
     found: list[PrintedRoute] = []
     for entry in entries:
         if "cache" in entry or "lladdr" in entry or "state" in entry:
             remarks.add("an answer of `ip route get`, and what `ip neigh` prints, is no route: it was not used")
             continue
-        if entry.get("type", "unicast") != "unicast" or entry.get("table", "main") not in MAIN:
+        table, thrown = vpn.table(entry.get("table", "main")), entry.get("type") == "throw"
+        if table is None or not (entry.get("type", "unicast") == "unicast" or (thrown and table)):
             continue
         via = _mapping(entry.get("via"))
         hops = entry.get("nexthops")
@@ -162,12 +163,15 @@ def _routes(entries: Sequence[Mapping[str, object]], remarks: Remarks) -> list[n
             remarks.lacks.add("route locks")
         seen = PrintedRoute(
             destination=_text(entry.get("dst")),
-            devices=tuple(each for each in devices if isinstance(each, str) and values.is_name(each)),
+            devices=("",)
+            if thrown
+            else tuple(each for each in devices if isinstance(each, str) and values.is_name(each)),
             gateway=_text(entry.get("gateway")) or _text(via.get("host")) or None,
             of_ipv6="pref" in entry,
             hints=(_text(entry.get("gateway")), _text(entry.get("prefsrc")), *_gateways(hops)),
             mtu=mtu,
             advmss=_number(metrics.get("advmss")),
+            table=table,
         )
         found.append(seen)
     return addresses.routes(found, remarks)

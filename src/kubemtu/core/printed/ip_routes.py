@@ -7,6 +7,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
+from kubemtu.core import vpn
 from kubemtu.core.printed import addresses, values
 from kubemtu.core.printed.addresses import PrintedRoute
 from kubemtu.core.printed.values import Remarks
@@ -41,8 +42,10 @@ def routes(lines: Iterable[tuple[int, str]], remarks: Remarks) -> list[PrintedRo
                 remarks.add("is a neighbour, no route: it was not used", number)
                 pending = None
                 continue
-            other = head[1] not in {None, "unicast"} or _first(words, "table") not in {None, "main", "254"}
-            pending = None if other else (number, head[2], [words])
+            table = vpn.table(_first(words, "table") or "main")
+            thrown = head[1] == "throw" and bool(table)
+            other = table is None or not (head[1] in {None, "unicast"} or thrown)
+            pending = None if other else (number, head[2], [[*words, *(["dev", ""] if thrown else [])]])
         elif hop is not None:
             if pending is not None:
                 pending[2].append(hop[1].split())
@@ -70,16 +73,18 @@ def _close(pending: tuple[int, str, list[list[str]]] | None, found: list[Printed
     locked, mtu = _number(words, "mtu")
     hints = (None if other_family else gateway, _first(words, "src"), *(_first(hop, "via") for hop in hops))
     devices = several or [_first(words, "dev")]
+    table = vpn.table(_first(words, "table") or "main")
     found.append(
         PrintedRoute(
             destination=to,
-            devices=tuple(each for each in devices if each is not None and values.is_name(each)),
+            devices=tuple(each for each in devices if each is not None and (values.is_name(each) or not each)),
             gateway=gateway,
             of_ipv6="pref" in words,
             hints=tuple(hint for hint in hints if hint and (":" in hint or "." in hint)),
             mtu=values.mtu(mtu),
             locked=locked,
             advmss=_number(words, "advmss")[1],
+            table=table or "",
             line=line,
         )
     )

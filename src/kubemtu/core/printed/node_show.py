@@ -89,7 +89,7 @@ def parse(value: object) -> Output:
         del links[name]
     bridge = shown.bridge.name if shown.bridge is not None else None
     routes = [net.Route(family=4, destination="default", device=shown.nic)] if shown.nic in links else []
-    pins = addresses.routes(ip_routes.routes(enumerate(shown.pins, 1), remarks), remarks)
+    pins = addresses.routes(ip_routes.routes(enumerate(shown.pins, 1), remarks), remarks).main
     return Output(
         links=tuple(links.values()),
         routes=tuple(dict.fromkeys([*pins, *(route for route in routes if not _pinned(route, pins))])),

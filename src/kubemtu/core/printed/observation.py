@@ -31,7 +31,7 @@ def observed(
     the pod's own where somebody looked (`output.ports`).
     """
     ports = tuple(_ports(output, rules))
-    ways = uplinks(output.links, output.routes, output.addresses, peers, own)
+    ways = uplinks(output.links, output.routes, output.addresses, peers, own, output.vpn_routes)
     veths = {port.host_link for port in ports}
     return net.NodeObservation(
         node=node,

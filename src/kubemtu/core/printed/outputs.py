@@ -77,7 +77,9 @@ class _Space(msgspec.Struct):
     def output(self, remarks: Remarks) -> Output:
         """Return it as an output."""
         led = addresses.routes(self.routes, remarks)
-        first = values.output(self.links, routes=led, addresses=self.addresses, remarks=remarks)
+        first = values.output(
+            self.links, routes=led.main, vpn_routes=led.vpn, addresses=self.addresses, remarks=remarks
+        )
         return values.together([first, *self.others]) if self.others else first
 
 

@@ -53,7 +53,7 @@ def parse(text: str, *, big_endian: bool = False) -> Output:
             remarks.add(f"is no line of /proc/net/{found[1]}: {values.quoted(found[2])}", number)
     if routes:
         remarks.lacks |= {"route MTUs", "route locks"}
-    return values.output((), routes=addresses.routes(routes, remarks), addresses=held, remarks=remarks)
+    return values.output((), routes=addresses.routes(routes, remarks).main, addresses=held, remarks=remarks)
 
 
 Taken = PrintedRoute | Address | bool | None  # False: a line that is not wanted, None: one that is none

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from kubemtu.core import vpn
 from kubemtu.core.printed import addresses, values
 from kubemtu.core.printed.addresses import PrintedRoute
 from kubemtu.core.printed.values import Address, Output, PrintedLink, Remarks
@@ -49,7 +50,8 @@ def _output(documents: Sequence[tuple[int, object]]) -> Output:
                 _take_address(spec, line, found, remarks)
     # They come in the order of their names, the kernel asks them in the order of their priorities.
     in_order = [route for _, route in sorted(routes, key=lambda one: one[0])]
-    return values.output(links, routes=addresses.routes(in_order, remarks), addresses=found, remarks=remarks)
+    led = addresses.routes(in_order, remarks)
+    return values.output(links, routes=led.main, vpn_routes=led.vpn, addresses=found, remarks=remarks)
 
 
 class _End(msgspec.Struct, frozen=True):
@@ -101,7 +103,8 @@ def _take_link(
 def _take_route(
     spec: Mapping[str, object], line: int, routes: list[tuple[int, PrintedRoute]], remarks: Remarks
 ) -> None:
-    if spec.get("type", "unicast") != "unicast" or spec.get("table", "main") != "main":
+    table = vpn.table(spec.get("table", "main"))
+    if spec.get("type", "unicast") != "unicast" or table is None:
         return
     if "mtu" not in spec:
         remarks.lacks.add("route MTUs")
@@ -114,6 +117,7 @@ def _take_route(
         of_ipv6=of_ipv6,
         hints=() if of_ipv6 else (addresses.UNSPECIFIED,),
         mtu=values.mtu(spec.get("mtu")),
+        table=table,
         line=line,
     )
     routes.append((_number(spec.get("priority")) or 0, route))

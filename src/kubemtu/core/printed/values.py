@@ -50,6 +50,8 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     """Links with their MTUs."""
     routes: tuple[net.Route, ...] = ()
     """Unicast routes of the main tables."""
+    vpn_routes: tuple[tuple[str, net.Route], ...] = ()
+    """Routes of the tables of VPNs (core.vpn), each with its table; one without a device leads back to the main one."""
     addresses: tuple[Address, ...] = ()
     """Addresses of the links."""
     namespaces: Mapping[str, str] = {}
@@ -134,6 +136,7 @@ def output(
     printed: Sequence[PrintedLink],
     *,
     routes: Sequence[net.Route] = (),
+    vpn_routes: Mapping[str, Sequence[net.Route]] | None = None,
     addresses: Sequence[Address] = (),
     remarks: Remarks | None = None,
 ) -> Output:
@@ -147,6 +150,7 @@ def output(
     return Output(
         links=links,
         routes=tuple(dict.fromkeys(routes)),
+        vpn_routes=tuple((table, each) for table, listed in (vpn_routes or {}).items() for each in listed),
         addresses=tuple(dict.fromkeys(addresses)),
         namespaces={each.name: each.netns for each in by_name.values() if each.netns},
         undetailed=frozenset(each.name for each in by_name.values() if each.kind is None),
@@ -213,12 +217,14 @@ def joined(outputs: Iterable[tuple[str, Output]]) -> Output:
     namespaces: dict[str, str] = {}
     inside: dict[str, Output] = {}
     routes: dict[net.Route, frozenset[Lack]] = {}  # with what no output that has it shows
+    vpn_routes: dict[tuple[str, net.Route], None] = {}
     addresses: dict[Address, None] = {}
     remarks = Remarks()
     lacks: set[Lack] = set()
     for source, each in outputs:
         for route in each.routes:
             routes[route] = routes.get(route, each.lacks) & each.lacks
+        vpn_routes |= dict.fromkeys(each.vpn_routes)
         namespaces |= each.namespaces
         inside = {**each.inside, **inside}
         addresses |= dict.fromkeys(each.addresses)
@@ -243,6 +249,7 @@ def joined(outputs: Iterable[tuple[str, Output]]) -> Output:
     return Output(
         links=tuple(sorted((link for _, link in links.values()), key=lambda link: link.index or UNNUMBERED)),
         routes=kept,
+        vpn_routes=tuple(vpn_routes),
         addresses=tuple(addresses),
         namespaces=namespaces,
         ports=tuple(ports.values()),

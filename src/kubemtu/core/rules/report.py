@@ -25,6 +25,7 @@ from kubemtu.core.rules import (
     runtime,
     unfinished,
     unseen,
+    vpn,
 )
 from kubemtu.core.snapshot import UNUSED
 from kubemtu.core.text.wording import count, names, verb
@@ -45,6 +46,7 @@ FAMILIES = (
     unfinished.find,
     refused.find,
     link.find,
+    vpn.find,
     runtime.find,
     config.find,
     overlay.find,

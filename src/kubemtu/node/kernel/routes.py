@@ -35,6 +35,7 @@ METRICS: Final = 8
 _MULTIPATH: Final = 9
 _CACHEINFO: Final = 12
 _TABLE: Final = 15
+_MARK: Final = 16
 _VIA: Final = 18
 _ENCAP_TYPE: Final = 21
 _ENCAP: Final = 22
@@ -257,12 +258,15 @@ class Lookup(msgspec.Struct, frozen=True):
     local: bool
 
 
-def lookup(sock: netlink.Socket, addresses: Sequence[str]) -> list[Lookup | errors.Refused]:
-    """Asks the kernel for the way to each address; one that has none yields its Refused, with a sentence."""
+def lookup(sock: netlink.Socket, addresses: Sequence[str], mark: int = 0) -> list[Lookup | errors.Refused]:
+    """Ask the kernel for the way to each address; one that has none yields its Refused, with a sentence.
+
+    `mark`: for packets that a firewall gave this mark, which rules may route otherwise.
+    """
     ways: list[Lookup | errors.Refused] = []
     for start in range(0, len(addresses), _SLICE):
         some = addresses[start : start + _SLICE]
-        answers = sock.exchange([request for address in some for request in _questions(address)])
+        answers = sock.exchange([request for address in some for request in _questions(address, mark)])
         ways += [_way(*each) for each in zip(some, answers[::2], answers[1::2], strict=True)]
     return ways
 
@@ -287,11 +291,13 @@ def way(sock: netlink.Socket, address: str) -> Raw | errors.Refused:
     return raw(answer.bodies[0])
 
 
-def _questions(address: str) -> tuple[netlink.Request, netlink.Request]:
+def _questions(address: str, mark: int = 0) -> tuple[netlink.Request, netlink.Request]:
     """Ask for the way a packet would go, and for the table entry that says so: that entry's MTU is no learned one."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     length = 128 if family == socket.AF_INET6 else 32
     where = netlink.attribute(DESTINATION, socket.inet_pton(family, address))
+    if mark:
+        where += netlink.attribute(_MARK, _U32.pack(mark))
     way, entry = (_RTMSG.pack(family, length, 0, 0, 0, 0, 0, 0, flags) + where for flags in (0, _FIB_MATCH))
     return (netlink.RTM_GETROUTE, netlink.ACK, way), (netlink.RTM_GETROUTE, netlink.ACK, entry)
 
