@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubemtu.core.errors import KubemtuError
+from kubemtu.core.errors import NotRecognised
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide
@@ -182,10 +182,30 @@ def test_a_json_patch_alone_says_what_it_does(tmp_path: Path) -> None:
         '- {op: replace, path: /data/veth_mtu, value: "8950"}\n- {op: remove, path: /data/a}\n'
     )
     with pytest.raises(
-        KubemtuError,
-        match=r"p\.yaml:1: is a JSON 6902 patch \(replace /data/veth_mtu '8950'; remove /data/a\), and what it patches",
-    ):
+        NotRecognised,
+        match=r"p\.yaml:1 \(replace /data/veth_mtu '8950'; remove /data/a\) is a JSON 6902 patch, which names nothing",
+    ) as raised:
         manifests.load(tmp_path / "p.yaml")
+    assert raised.value.exit_code == 6  # nothing is wrong with it
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("namePrefix: my-", "is not added to names here"),
+        ("nameSuffix: -x", "is not added to names here"),
+        ("transformers: [t.yaml]", "runs plug-ins, which nothing here does"),
+        ("helmCharts: [{name: c}]", "is a chart, which is not rendered here"),
+        ("replacements: [{path: r.yaml}]", "puts values of one object into another"),
+    ],
+)
+def test_what_is_not_done_is_said(tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / "b.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n")
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [b.yaml]\n{line}\n")
+    (entry,) = (each for each in manifests.load(tmp_path).unread if each.why == "not used")
+    assert entry.what == f"kustomization.yaml:1, {line.partition(':')[0]}"
+    assert said in entry.message
+    assert "kustomize build" in entry.message
 
 
 @pytest.mark.parametrize(

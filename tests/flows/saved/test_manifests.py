@@ -367,11 +367,22 @@ def test_a_saved_snapshot_that_is_broken(tmp_path: Path, body: dict[str, object]
         manifests.load(write(tmp_path / "s.json", json.dumps(body)))
 
 
+@pytest.mark.parametrize("name", ["subnet.env", "net-conf.json"])
+def test_a_node_is_not_called_as_its_only_file(tmp_path: Path, name: str) -> None:
+    text = "FLANNEL_MTU=1450\n" if name == "subnet.env" else '{"Network": "10.42.0.0/16", "Backend": {"Type": "vxlan"}}'
+    (tmp_path / "worker-3").mkdir()
+    alone, below = write(tmp_path / name, text), write(tmp_path / "worker-3" / name, text)
+    assert [each.node for each in manifests.load(alone).nodes] == [f"node of {name}"]
+    assert [each.node for each in manifests.load(below.parent).nodes] == ["worker-3"]
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=repr)
 def test_a_folder_of_manifests_is_read_whole(kind: Kind) -> None:
     found = manifests.load(kind.folder)
-    files = ("aws.conflist", "k3s-net-conf.json", "subnet.env")
-    assert {each.node for each in found.nodes} >= {kind(name).stem for name in files}
+    files = ("aws.conflist", "k3s-net-conf.json")
+    where = kind("subnet.env")  # no node is called "subnet"
+    named = where.parent.name if where.name == "subnet.env" else where.stem
+    assert {each.node for each in found.nodes} >= {named, *(kind(name).stem for name in files)}
     assert {"ConfigMap", "DaemonSet", "Installation", "HelmChartConfig", "FelixConfiguration"} <= {
         each.kind for each in found.objects
     }

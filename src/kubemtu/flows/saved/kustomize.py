@@ -2,7 +2,8 @@
 
 Only what a kustomization.yaml names is a patch (kubectl.docs.kubernetes.io, references/kustomize/kustomization: the
 fields resources, patches, patchesStrategicMerge, patchesJson6902, configMapGenerator and namespace). Of several
-overlays of one base the first is taken, as if it had been named alone. What is remote is said not to be here.
+overlays of one base the first is taken, as if it had been named alone. What is remote is said not to be here, and so is
+what is not done: prefixes and suffixes of names, charts, plug-ins, replacements.
 """
 
 import os
@@ -21,6 +22,13 @@ from kubemtu.flows.saved.facts import Document, Facts
 FILES = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
 ENTRIES_MOST = 1000  # of one list of a kustomization
 TRIED_MOST = 1_000_000  # objects for which patches are looked at
+# What changes objects and is not done here (kubernetes-sigs/kustomize: api/types/kustomization.go).
+_NOT_DONE: Final = {
+    **dict.fromkeys(("namePrefix", "nameSuffix"), "is not added to names here"),
+    **dict.fromkeys(("helmCharts", "helmChartInflationGenerator"), "is a chart, which is not rendered here"),
+    **dict.fromkeys(("generators", "transformers"), "runs plug-ins, which nothing here does"),
+    **dict.fromkeys(("replacements", "vars"), "puts values of one object into another, which is not done here"),
+}
 _NAMESPACED: Final = frozenset({"ConfigMap", "DaemonSet", "Deployment", "HelmChartConfig", "ServiceAccount", "Pod"})
 _PATCH_NAME: Final = re.compile(r"(?:^|[-_.])patch(?:es)?(?:[-_.]|$)", re.IGNORECASE)
 
@@ -58,6 +66,11 @@ def take(document: Document, facts: Facts) -> bool:
     for key, listed in document.value.items():
         if isinstance(listed, list) and len(listed) > ENTRIES_MOST:
             facts.skip(document.place, f"lists more than {ENTRIES_MOST} {key:.40}; the rest was left out")
+    for key, what in _NOT_DONE.items():
+        if document.value.get(key):
+            facts.leave(
+                f"{document.place}, {key}", f"{what}: give what `kustomize build` prints to have that judged, too"
+            )
     facts.kustomizations[folder] = (document.place, document.value)
     return True
 

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from kubemtu.core.errors import Malformed, UsageError
+from kubemtu.core.errors import Malformed, NotRecognised, UsageError
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import documents
 from kubemtu.core.text.wording import names
-from kubemtu.flows.saved import assembling, forms, kustomize, sources
+from kubemtu.flows.saved import assembling, forms, kustomize, patches, sources
 from kubemtu.flows.saved.facts import Facts
 
 BASES_MOST = 20  # folders and files beside the one that was named
@@ -26,7 +26,8 @@ def load(path: Path) -> Snapshot:
     A saved snapshot comes back as it was. Documents that are no objects of the API are entries in `unread`, and so is
     what is of no use here. A conflist, a subnet.env or a net-conf.json becomes a file of a node that is named after the
     file, or after its folder where several lie together.
-    Raises UsageError when there is nothing at `path`, and Malformed when nothing there can be used.
+    Raises UsageError when there is nothing at `path`, Malformed when nothing there can be used, and NotRecognised for
+    patches alone.
     """
     facts, count = Facts(), 0
     for entry in itertools.chain(sources.entries(path, facts), _besides(path, facts)):
@@ -40,6 +41,8 @@ def load(path: Path) -> Snapshot:
     if not count and not facts.unread and not facts.unused:
         raise UsageError(f"{sources.named(path)} holds no manifests, nor any other file that could be read.")
     if not facts.any:
+        if facts.operations and not facts.unread:
+            raise NotRecognised(_lone(facts))
         assembling.snapshot(facts, "", "", 0.0)  # says what is wrong with patches that stand alone
         first = next((f" ({each.what}: {each.message})" for each in facts.unread), "")
         raise Malformed(
@@ -49,6 +52,17 @@ def load(path: Path) -> Snapshot:
     if facts.is_one_snapshot:
         return facts.snapshots[0][1]
     return assembling.snapshot(facts, _source(path), path.resolve().name, time.time())
+
+
+def _lone(facts: Facts) -> str:
+    """Say of JSON 6902 patches that stand alone what they do, and what must be given with them."""
+    told = [f"{place} ({patches.said(operations)})" for place, operations in facts.operations.values()]
+    are = "is a JSON 6902 patch, which names" if len(told) == 1 else "are JSON 6902 patches, which name"
+    return (
+        f"{names(told)} {are}"
+        " nothing that is patched: give the folder with the kustomization.yaml that does, or what `kustomize build`"
+        " prints."
+    )
 
 
 def _besides(path: Path, facts: Facts) -> Iterator[sources.SavedFile]:

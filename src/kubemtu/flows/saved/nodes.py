@@ -15,6 +15,7 @@ from kubemtu.core.objects import Object, node_addresses
 
 T = TypeVar("T")
 NODE_OWN: Final = re.compile(r"\d\d-.+\.conf(?:list)?|subnet\.env|net-conf\.json")  # names that a node itself uses
+SAME_EVERYWHERE: Final = frozenset({"subnet.env", "net-conf.json"})  # of these no name tells anything of a node
 _WORD: Final = re.compile(r"[A-Za-z0-9]+")
 NAME_MOST = 255  # characters of one part of a path: NAME_MAX
 PIPED = "-"  # what is piped in is called
@@ -71,8 +72,11 @@ def of_file(name: str, places: Places, together: Collection[str]) -> str:
     root = next((at for at, part in enumerate(parts) if part in _ROOTS), None)
     if root is not None:
         return parts[root - 1] if root else places.folder
-    if NODE_OWN.fullmatch(path.name) is not None and str(path.parent) in together:
-        return path.parent.name or places.folder
+    if NODE_OWN.fullmatch(path.name) is None:
+        return path.stem
+    if str(path.parent) in together or path.name in SAME_EVERYWHERE:
+        folder = path.parent.name or places.folder
+        return folder if folder != path.name else f"node of {path.name}"
     return path.stem
 
 
