@@ -122,3 +122,14 @@ def test_who_wrote_the_key_last(saved: Saved, capsys: pytest.CaptureFixture[str]
     assert main.run(["check", "--from", path]) == 1
     told = capsys.readouterr().out
     assert "The key was last written by argocd-controller, 2026-11-28T21:04:11Z." in told
+
+
+def test_files_without_a_node_say_what_would_show_one(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(msgspec.structs.replace(story(1450), nodes=(), offline=True))
+    code, out = asked(capsys, "--from", path)
+    assert code == 1
+    assert out.startswith("? No node was observed: add to the files what a node prints (`ip -d link`, `ip route`)")
+    assert "--exec" not in out
+    code, out = asked(capsys, "n1", "--from", path)
+    assert code == 3
+    assert "node n1 was not observed: add to the files" in out

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 SIGNS = {"same": "✓", "differs": "✗", "unknown": "?"}
 COLOURS = {"same": "green", "differs": "red", "unknown": "yellow"}
 HEAD = ("", "WHERE", "WHICH", "HAS", "SHOULD")
+IN_CLUSTER = "--exec looks at nodes by commands in pods that run there, or run the kubemtu agents"
+IN_FILES = (
+    "add to the files what a node prints (`ip -d link`, `ip route`) and a copy of its /etc/cni/net.d, or what `kubemtu"
+    " check --save` wrote in the cluster"
+)
 NODES_MOST = 20  # that are named without -o json
 
 
@@ -41,13 +46,18 @@ def why_not(
     For "I changed it, and nothing happened". Without NODE, where it stopped on each. Reads only. Exits with 0 when it
     has come all the way, with 1 when it has not, or when that was not seen.
     """
-    trails = _trails(check.read(flags, source, looking), node, nic_mtu)
+    snapshot = check.read(flags, source, looking)
+    trails = _trails(snapshot, node, nic_mtu)
     if output_format != "text":
         from kubemtu.core.rules.trail import Trails
 
         output.emit(Trails(nodes=tuple(trails)), output_format)
     else:
-        for line in _whole(trails[0], wrapping.width()) if node is not None else _each(trails, wrapping.width()):
+        for line in (
+            _whole(trails[0], wrapping.width())
+            if node is not None
+            else _each(trails, wrapping.width(), IN_FILES if snapshot.offline else IN_CLUSTER)
+        ):
             terminal.echo(line)
     arrived = all(each.outcome == "same" for trail in trails for each in trail.waypoints)
     return errors.FINE if arrived and trails else errors.FINDINGS
@@ -64,10 +74,7 @@ def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None) -> "lis
     if node is not None and not found:
         known = names(each.name for each in topology.nodes)
         if node in topology.silent:
-            raise errors.Unreachable(
-                f"node {node} was not observed: --exec looks at it by commands in pods that run there, or run the"
-                " kubemtu agent on it"
-            )
+            raise errors.Unreachable(f"node {node} was not observed: {IN_FILES if snapshot.offline else IN_CLUSTER}")
         raise errors.UsageError(
             f"there is no node {node[:80]!r}" + (f"; observed were {known}" if known else ", and none was observed")
         )
@@ -105,9 +112,9 @@ def _headline(trail: "Trail", columns: int | None) -> list[str]:
     return wrapping.wrapped(said, columns, style={"fg": colour, "bold": True}, hang=2)
 
 
-def _each(trails: "Sequence[Trail]", columns: int | None) -> Iterator[str]:
+def _each(trails: "Sequence[Trail]", columns: int | None, else_where: str) -> Iterator[str]:
     if not trails:
-        yield "? No node was observed: --exec looks at nodes without an agent, or run the kubemtu agents."
+        yield from wrapping.wrapped(f"? No node was observed: {else_where}.", columns, hang=2)
     for trail in trails[:NODES_MOST]:
         yield from _headline(trail, columns)
     if left := trails[NODES_MOST:]:
