@@ -16,7 +16,8 @@ from kubemtu.core.text import printable
 if TYPE_CHECKING:
     from kubemtu.core.cluster.topology import Topology
 
-FORMS = ("kustomize", "helm-values", "cluster.yml", "helmchartconfig")  # of the files that people keep in repositories
+# of the files that people keep in repositories
+FORMS = ("kustomize", "helm-values", "cluster.yml", "helmchartconfig", "talos-patch", "kubespray")
 MANIFESTS_MOST = 8 << 20  # bytes of a file that is edited; a CNI's whole manifest has half a megabyte
 
 
@@ -56,9 +57,9 @@ def plan(
 ) -> int:
     """Show what would change, in which order, what it touches, and the way back. Reads only.
 
-    Where the cluster is kept in a repository: -o kustomize prints the edits as patches, -o helm-values and
-    -o cluster.yml the number where those files have it, -o helmchartconfig the object that RKE2's charts take it from
-    where there is none yet, and --in-place FILE writes it into a file of yours.
+    Where the cluster is kept in a repository: -o kustomize prints the edits as patches, -o helm-values, -o cluster.yml,
+    -o kubespray and -o talos-patch the number where those files have it, -o helmchartconfig the object that RKE2's
+    charts take it from where there is none yet, and --in-place FILE writes it into a file of yours.
     """
     from kubemtu.cli import planning
     from kubemtu.flows import decide

@@ -16,6 +16,11 @@ Value: TypeAlias = str | int | dict[str, str] | None
 type_name = {str: "a string", int: "an integer", bool: "true or false", dict: "a mapping", list: "a list"}
 
 
+FILE = "file"
+"""The apiVersion of what is no object of the API, but a document of a file that a cluster is made from.
+
+`file/VERSION` where the document has a kind; without it the kind is our word for such files, and the document has none.
+"""
 PATCH = ", a patch"
 """How the origin of an object ends that is a patch, and of which what it patches was not read."""
 
@@ -37,6 +42,16 @@ class Ref(msgspec.Struct, frozen=True, kw_only=True, rename="camel", order=True)
     def __str__(self) -> str:
         where = f"{self.namespace}/" if self.namespace else ""
         return f"{self.kind} {where}{self.name}"
+
+    @property
+    def of_file(self) -> bool:
+        """True for a document of a file that a cluster is made from; its name is that of the file."""
+        return self.api_version.partition("/")[0] == FILE
+
+    @property
+    def said_kind(self) -> str:
+        """The kind as the document itself says it; empty where it has none."""
+        return self.kind if not self.of_file or "/" in self.api_version else ""
 
 
 class Want(msgspec.Struct, frozen=True, kw_only=True):

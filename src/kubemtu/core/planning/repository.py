@@ -40,6 +40,8 @@ def in_place(planned: Plan, text: str, source: str, state: CniState, keys: Seque
     A file of manifests gets the edits of the objects that it holds, any other one the number of one of `keys`. Raises
     Malformed when it holds none of the objects, or not what the plan starts from, or is of no form that is known.
     """
+    if any(edit.ref.of_file for edit in edits(planned)):
+        return _in_file(planned, text, source)
     if not _KIND.search(text):
         return _values(planned, text, source, state, keys)
     changed: dict[str, None] = {}
@@ -54,6 +56,35 @@ def in_place(planned: Plan, text: str, source: str, state: CniState, keys: Seque
     if elsewhere and not changed:
         raise Malformed(f"{source} holds none of {names(elsewhere)}: name the file that does.")
     return Edited(text=text, changed=tuple(changed), elsewhere=tuple(elsewhere))
+
+
+def _in_file(planned: Plan, text: str, source: str) -> Edited:
+    """Write the edits of documents that are no objects: those that stand in this file, by what they hold now.
+
+    A key that is still to be added belongs into the file that the plan names.
+    """
+    changed: dict[str, None] = {}
+    elsewhere: dict[str, None] = {}
+    for edit in edits(planned):
+        kind, before, after = edit.ref.said_kind, edit.before, edit.after
+        if isinstance(before, dict) or isinstance(after, dict):
+            raise Malformed(f"{edit.ref} gets a whole item, which is not written into {source}: add it there by hand.")
+        said = f"{edit.ref}, {objects.dotted(edit.path)}"
+        named = kind or before is not None or _last(source) == _last(edit.ref.name)
+        if not named or not manifest_edit.holds_in_file(text, kind, edit.path, before, source):
+            elsewhere[said] = None
+            continue
+        text = manifest_edit.set_in_file(text, kind, edit.path, before, after, source=source)
+        changed[said] = None
+    if elsewhere and not changed:
+        raise Malformed(
+            f"{source} does not hold what the plan starts from at {names(elsewhere)}: name the file that does."
+        )
+    return Edited(text=text, changed=tuple(changed), elsewhere=tuple(elsewhere))
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _edited(edit: EditValue, text: str, name: tuple[str, str, str | None], source: str) -> str:
@@ -90,7 +121,7 @@ def values(planned: Plan, form: str, state: CniState, keys: Sequence[ValuesKey])
             f"no {form} is known that {state.name} ({state.variant or 'as it is here'}) is deployed from"
             f"{f'; {known} is' if known else ''}: -o kustomize has the edits as patches"
         )
-    written = yaml_edit.set_value("", key.path, key.number(planned, state))
+    written = yaml_edit.set_value(key.head, key.path, key.number(planned, state))
     if key.chart:
         return _chart_config(planned, key.chart, written)
     return f"# {key.file}\n" + "".join(f"# {line}\n" for line in left(planned)) + written
@@ -112,8 +143,13 @@ def _chart_config(planned: Plan, chart: str, values: str) -> str:
 def kustomization(planned: Plan) -> str:
     """Return a kustomization.yaml with a JSON patch (RFC 6902) for each object that the plan edits, and what is left.
 
-    Source of the form: kubernetes-sigs/kustomize, api/types/patch.go and selector.go.
+    Source of the form: kubernetes-sigs/kustomize, api/types/patch.go and selector.go. Raises UsageError for edits of
+    what is no object.
     """
+    if of_file := next((edit for edit in edits(planned) if edit.ref.of_file), None):
+        raise UsageError(
+            f"{of_file.ref} is no object of the API, so kustomize cannot patch it: --in-place FILE edits it"
+        )
     patches = []
     by_object: dict[objects.Ref, list[EditValue]] = {}
     for edit in edits(planned):

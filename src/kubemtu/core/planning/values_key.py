@@ -13,16 +13,18 @@ class ValuesKey(msgspec.Struct, frozen=True, kw_only=True):
 
     `form` is what `plan -o` calls the file, `path` leads to the number, and `counts` says what it counts, as an MtuKey
     does. It is for clusters whose CniState begins its variant with `variant` and names `owner` as the owner. A
-    HelmChartConfig (docs.rke2.io/helm, docs.k3s.io/helm) of the name `chart` holds such values in a text.
+    HelmChartConfig (docs.rke2.io/helm, docs.k3s.io/helm) of the name `chart` holds such values in a text. `head` is
+    what else must stand in such a file.
     """
 
-    form: Literal["helm-values", "cluster.yml", "helmchartconfig"]
+    form: Literal["helm-values", "cluster.yml", "helmchartconfig", "talos-patch", "kubespray"]
     path: tuple[str, ...]
     counts: Literal["pod", "base"]
     file: str  # whose file it is, for people
     variant: str = ""
     owner: str = ""
     chart: str = ""
+    head: str = ""
 
     def suits(self, state: CniState) -> bool:
         """Say whether a pod network is deployed in the way that this key is for."""

@@ -19,7 +19,7 @@ from kubemtu.core.errors import Malformed
 from kubemtu.core.text import documents, yaml_edit
 
 TRIES_MOST = 64  # places where the same digits stand in one value
-STRING, INTEGER = "tag:yaml.org,2002:str", "tag:yaml.org,2002:int"
+STRING, INTEGER, NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:int", "tag:yaml.org,2002:null"
 _WORD = re.compile(r"[A-Za-z0-9]*")
 
 
@@ -52,11 +52,64 @@ def set_value(
     or when no way was found that keeps all the rest.
     """
     found = find(text, name, source)
+    return _set(text, found, path, before, after, f"{'.'.join(map(str, path))} of {name[0]} {name[1]}", source)
+
+
+def set_in_file(
+    text: str,
+    kind: str,
+    path: Sequence[str | int],
+    before: str | int | None,
+    after: str | int | None,
+    *,
+    source: str = "the file",
+) -> str:
+    """Return the text with one value changed in a document that is no object of the API: it has no metadata.
+
+    `kind` is what such a document says of itself, empty where it has none. Of several that one is meant which holds
+    `before`. Raises Malformed as `set_value` does.
+    """
+    alike = [each for each in _objects(text, source, kind) if _is_plain(each, kind)]
+    what = f"{'.'.join(map(str, path))}{f' of {kind}' if kind else ''}"
+    holding = [each for each in alike if _holds(each.at(path), before)]
+    if not alike or len(holding) > 1:
+        many = "holds that more than once: leave one" if alike else f"has no document for {what}"
+        raise Malformed(f"{source} {many}.")
+    return _set(text, (holding or alike)[0], path, before, after, what, source)
+
+
+def holds_in_file(
+    text: str, kind: str, path: Sequence[str | int], before: str | int | None, source: str = "the file"
+) -> bool:
+    """Say whether a document that is no object has `before` at a path; None: nothing stands there."""
+    alike = (each for each in _objects(text, source, kind) if _is_plain(each, kind))
+    return any(_holds(each.at(path), before) for each in alike)
+
+
+def _is_plain(found: ObjectPlace, kind: str) -> bool:
+    is_mapping = isinstance(found.root, yaml.MappingNode) and not found.prefix
+    return is_mapping and (_word(found, "kind") or "") == kind and found.at(("metadata",)) is None
+
+
+def _holds(place: yaml.Node | None, before: str | int | None) -> bool:
+    if before is None:
+        return place is None or place.tag == NULL
+    return isinstance(place, yaml.ScalarNode) and place.tag != NULL and place.value == str(before)
+
+
+def _set(
+    text: str,
+    found: ObjectPlace,
+    path: Sequence[str | int],
+    before: str | int | None,
+    after: str | int | None,
+    what: str,
+    source: str,
+) -> str:
     place = found.at(path)
-    what = f"{'.'.join(map(str, path))} of {name[0]} {name[1]}"
     if after is None:
         raise Malformed(f"{what} is to be taken away, which is not done in {source}: remove it there by hand.")
-    if before is None and place is None:
+    if before is None and _holds(place, None):
         return _added(text, found, path, after, what, source)
     if not isinstance(place, yaml.ScalarNode) or before is None or place.value != str(before):
         raise Malformed(
@@ -153,6 +206,7 @@ def _attempts(document: str, place: yaml.ScalarNode, before: str, after: str) ->
     if place.style != ">":
         quoted = after if place.style is None else json.dumps(after, ensure_ascii=False)
         yield document[:start] + (f"'{after}'" if place.style == "'" else quoted) + document[end:]
+        yield document[:start] + after + document[end:]  # a number that stood in quotes, and must not
 
 
 def _changed(before: str, after: str) -> tuple[int, str, str]:
