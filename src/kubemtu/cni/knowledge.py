@@ -4,7 +4,7 @@ The registry joins the declarations of all modules; agents get theirs from the D
 them, so that an agent knows the CNIs of whoever installed it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
@@ -41,6 +41,18 @@ class Mounted(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str  # of the ConfigMap's name
 
 
+class FileForm(msgspec.Struct, frozen=True):
+    """A file that a cluster is made from and that is no object of the API: what it is, and what is kept of it.
+
+    `reduce` gets a document and returns the little of it that a rule reads, as the body of an object without metadata;
+    {} where it is such a file and nothing of it is of use, None where it is another one. What it leaves out may be
+    credentials, and is kept nowhere.
+    """
+
+    what: str
+    reduce: Callable[[Mapping[str, object]], dict[str, object] | None]
+
+
 class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     """One CNI, as everything outside its module knows it."""
 
@@ -51,6 +63,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     address_annotations: tuple[str, ...] = ()  # of a Node: by which address other nodes reach its tunnel
     calc_keys: tuple[CalcKey, ...] = ()
     values_keys: tuple[ValuesKey, ...] = ()
+    file_forms: tuple[FileForm, ...] = ()
     saved_files: tuple[tuple[str, str], ...] = ()  # how a saved file's name ends, and the path that it has on a node
     words: tuple[str, ...] = ()  # by which a broken document of saved files is taken for one of the pod network
     mounted: tuple[Mounted, ...] = ()  # what is read besides WANTS, where a DaemonSet names it

@@ -31,7 +31,7 @@ from kubemtu.cni import (
     specification,
     weave,
 )
-from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.knowledge import CalcKey, FileForm, Knowledge
 from kubemtu.cni.protocol import Cni
 from kubemtu.core import errors, net, objects, rights, snapshot
 from kubemtu.core.change import plan
@@ -76,7 +76,8 @@ def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
         if state is not None:  # on a node may lie what another CNI has left there
             keys = tuple(_with_writer(key, snapshot) for key in state.mtu_keys)
             rules = (*state.plugin_mtus, *plugin_mtus())
-            return msgspec.structs.replace(state, plugin_mtus=rules, mtu_keys=keys)
+            state = msgspec.structs.replace(state, plugin_mtus=rules, mtu_keys=keys)
+            return specification.below(state, snapshot)
     looks_like = _looks_like(snapshot)
     hidden = [each.what for each in snapshot.unread if each.why == "forbidden"]
     if hidden and not looks_like:
@@ -128,7 +129,7 @@ def _looks_like(snapshot: snapshot.Snapshot) -> str:
             if isinstance(first, str) and first in others.PLUGINS:
                 name, sign = others.PLUGINS[first]
                 return f"It looks like {name} (file {file.path}), of which {sign} was not read."
-    return firewall
+    return firewall or specification.hint(snapshot)
 
 
 def _is_firewall(resource: objects.Object) -> bool:
@@ -236,6 +237,11 @@ def calc_keys() -> tuple[CalcKey, ...]:
 def saved_files() -> dict[str, str]:
     """Return how the names of saved files of a node end, and the paths that they have there."""
     return dict(_each(lambda known: known.saved_files))
+
+
+def file_forms() -> tuple[FileForm, ...]:
+    """Return the files that clusters are made from and that are no objects of the API."""
+    return _each(lambda known: known.file_forms)
 
 
 def words() -> tuple[str, ...]:

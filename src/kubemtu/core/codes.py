@@ -337,6 +337,15 @@ MTU140 = Code(
     " devices and routes differ on purpose; one that is refused leaves the operator degraded and changes nothing.",
     verify="oc get network.operator.openshift.io cluster -o yaml: spec.migration.mtu; oc get co network; oc get mcp.",
 )
+MTU144 = Code(
+    code="MTU144",
+    name="nic-left-to-dhcp",
+    severity="note",
+    title="A node's configuration takes over a NIC from DHCP and says no MTU",
+    why="DHCP may give a NIC less than the usual 1500, as private networks of clouds need. A document that configures"
+    " the same NIC without an MTU has been seen to undo that, and nothing in the files tells which of the two it has.",
+    verify="On the node: talosctl get links, or ip link show.",
+)
 CODES: tuple[Code, ...] = (
     MTU101,
     MTU102,
@@ -372,6 +381,7 @@ CODES: tuple[Code, ...] = (
     MTU135,
     MTU136,
     MTU140,
+    MTU144,
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from kubemtu.core import encap, net, objects
-from kubemtu.core.cluster import node_files
+from kubemtu.core.cluster import node_files, policy
 from kubemtu.core.codes import Finding
 
 
@@ -31,6 +31,7 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     """One recognised pod network."""
 
     name: str  # the module's NAME
+    called: str = ""  # as sentences call it, where `name` is not the network's own
     variant: str = ""  # "era B (inline integer)", "operator", "RKE2"
     encapsulation: tuple[encap.Encapsulation, ...] = ()  # every one that may carry a pod's packet; empty: none
     encapsulation_known: bool = True  # False: what says it could not be read, so an empty tuple does not mean none
@@ -63,6 +64,7 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     nic_key: str = ""  # where they are named, for messages
     nic_reader: str = ""  # what reads them when it starts, and exits where none of them is there
     cautions: tuple[str, ...] = ()  # what its own daemon does beside, when it restarts, a sentence each
+    bounds: tuple[policy.Bound, ...] = ()  # what files that nodes are made from say of the network below the pods'
     owner: str = ""  # who will write the source back: "RKE (cluster.yml network.mtu)", "Helm ..."; empty: nobody
     ipv6: bool = False  # pods have IPv6
     findings: tuple[Finding, ...] = ()  # what is wrong in the configuration alone

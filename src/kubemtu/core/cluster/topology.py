@@ -219,7 +219,7 @@ def model(
         for one in state.encapsulation:
             one.inner(nic_mtu)
     policies = policy.known(snapshot)
-    bounds = (*policies.bounds, *measured)
+    bounds = (*policies.bounds, *state.bounds, *measured)
     anywhere = policy.smallest(bounds)
     assumed_by = anywhere if anywhere is not None and anywhere.path_mtu < (nic_mtu or encap.LARGEST_MTU + 1) else None
     assumed = assumed_by.path_mtu if assumed_by is not None else nic_mtu

@@ -96,7 +96,11 @@ def _unfit(topology: Topology, mtu: int, carries: int) -> bool:
 
 def _computed(state: CniState) -> str:
     """Say how the CNI comes to what new pods get, as the beginning of a sentence that ends with it."""
-    return f"{state.name} takes {state.subtracts} off the NIC and" if state.subtracts else "the NIC's is taken and"
+    return (
+        f"{state.called or state.name} takes {state.subtracts} off the NIC and"
+        if state.subtracts
+        else "the NIC's is taken and"
+    )
 
 
 def _whatever(topology: Topology, place: str) -> Iterable[Finding]:
@@ -126,6 +130,8 @@ def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str)
     best = topology.recommended or carries
     key, written = key_place(topology.state), _written(topology.state, best)
     aim, way = f"Set {'it' if key == place else key} to {written}", "shows the edit, `kubemtu apply` makes it"
+    if topology.state.mtu_keys and topology.state.mtu_keys[0].ref.of_file:
+        way = "shows the edit, and with --in-place FILE makes it"
     if not topology.state.mtu_keys:
         aim, way = f"Give pods {best}", "says what that takes"
     if mtu > carries:
@@ -155,9 +161,8 @@ def _twice(state: CniState, carries: int) -> str:
         return ""
     if not carries - state.reserves <= key.value <= carries:
         return ""
-    return (
-        f" The number there is the underlay's, and {state.name} takes {key.subtracts} off it: it was taken off twice."
-    )
+    who = state.called or state.name
+    return f" The number there is the underlay's, and {who} takes {key.subtracts} off it: it was taken off twice."
 
 
 def _written(state: CniState, pod_mtu: int) -> int:

@@ -14,7 +14,7 @@ import msgspec
 from kubemtu.cni import registry
 from kubemtu.core.printed import outputs, talos
 from kubemtu.core.text import documents, printable
-from kubemtu.flows.saved import bundles, kustomize, node_files, objects, printed, snapshots
+from kubemtu.flows.saved import bundles, kustomize, node_files, objects, printed, snapshots, specifications
 from kubemtu.flows.saved.facts import Document, Facts, Text
 
 DOCUMENTS_MOST = 5_000  # of one file
@@ -51,6 +51,7 @@ FORMS: Final = (
     Form(what="a CNI configuration", value=node_files.take_cni),
     Form(what="what `kubemtu node show -o json` printed", value=printed.take_shown),
     Form(what="what `talosctl get` printed", value=printed.take_resource, sign=talos.SIGN),
+    Form(what="a file that a cluster is made from", value=specifications.take),
     Form(what="objects of the API and lists of them", value=objects.take),
 )
 

@@ -1,36 +1,27 @@
-"""What a cluster is made from, where only that was given: kops' and Rancher's Cluster, k0s' ClusterConfig.
+"""Kinds of Cluster that tools make clusters from: kops', Rancher's and k0s', and RKE's cluster.yml.
 
-Each names a network and, in one key, the pods' MTU. They are no objects of the cluster itself, so nothing of them is
-read there; the number is judged, and edited in the file (kubernetes/kops: pkg/apis/kops/networking.go; k0sproject/k0s:
+Each names a network and, in one key, the pods' MTU (kubernetes/kops: pkg/apis/kops/networking.go; k0sproject/k0s:
 pkg/apis/k0s/v1beta1/calico.go and kuberouter.go; rancher/rke: types/rke_types.go NetworkConfig).
 """
 
+from collections.abc import Iterator
+
 import msgspec
 
-from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.objects import reading
+from kubemtu.cni.specification import forms
+from kubemtu.cni.specification.parsed import NumberKey, SpecificationParsed
 from kubemtu.core import codes, encap
-from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
-from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 
-NAME = "cluster-specification"
-WANTS: tuple[Want, ...] = ()
 RKE = ("spec", "rancherKubernetesEngineConfig", "network")
 KDM_DEFAULTS = {"canal": 1450, "calico": 1440}  # bytes: rancher/kontainer-driver-metadata, the templates of each
 CALICO_MODES = {"ipip": "ipip", "bird": "ipip", "none": "", "vxlan": "vxlan"}
 K0S_DEFAULT = (
     1450  # bytes: where spec.network.calico is given without mtu (calico.go UnmarshalJSON); else Felix decides
-)
-KNOWLEDGE = Knowledge(
-    recognised_by="a Cluster of kops or Rancher or a ClusterConfig of k0s (what they make one from)",
-    calc_keys=(
-        CalcKey("Calico, kops", "Cluster", "spec.networking.calico.mtu", "pod", (("ipip",), ("vxlan",), ())),
-        CalcKey("Calico, k0s", "ClusterConfig", "spec.network.calico.mtu", "pod", (("vxlan",), ("wireguard",))),
-    ),
 )
 
 
@@ -46,43 +37,14 @@ class Specified(msgspec.Struct, frozen=True, kw_only=True):
     refused: str = ""  # why the key has no effect here
 
 
-class SpecificationParsed(msgspec.Struct, frozen=True, kw_only=True):
-    """What is read of one specification."""
-
-    source: Object
-    said: Specified
-    mtu: int | None
-
-
 def read(snapshot: Snapshot) -> cni_state.CniState | None:
-    """Describe the network that a specification asks for; None where there is none, or it is another network."""
-    for kind in ("Cluster", "ClusterConfig"):
+    """Describe the network that a Cluster asks for; None where there is none, or it is another network."""
+    for kind in ("Cluster", "ClusterConfig", forms.RKE):
         for source in snapshot.each(kind):
             said = _specified(source)
             if said is not None:
                 return _state(source, said)
     return None
-
-
-def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
-    """List the edit of the one key; the tool makes the cluster from it. Raises UsageError where the key is not read."""
-    encap.check(target)
-    found = state.parsed
-    assert isinstance(found, SpecificationParsed)
-    if found.said.refused:
-        raise UsageError(f"{found.source}: {found.said.refused}")
-    if found.mtu == target:
-        return ()
-    before = found.source.get(*found.said.path)
-    why = f"{found.said.tool} gives it to {found.said.network}"
-    edit = plan.EditValue(
-        ref=_ref(found.source),
-        path=found.said.path,
-        before=before if isinstance(before, int | str) and not isinstance(before, bool) else None,
-        after=target,
-        why=why,
-    )
-    return (edit,)
 
 
 def _specified(source: Object) -> Specified | None:
@@ -93,7 +55,9 @@ def _specified(source: Object) -> Specified | None:
         case "k0s.k0sproject.io", "ClusterConfig":
             return _k0s(source)
         case "management.cattle.io", "Cluster":
-            return _rancher(source)
+            return _rke(source, RKE)
+        case "file", forms.RKE:
+            return _rke(source, RKE[-1:])
     return None
 
 
@@ -145,29 +109,36 @@ def _k0s(source: Object) -> Specified | None:
     )
 
 
-def _rancher(source: Object) -> Specified | None:
-    held = source.get(*RKE)
+def _rke(source: Object, path: tuple[str, ...]) -> Specified | None:
+    held = source.get(*path)
     plugin = str(held.get("plugin") or "canal") if isinstance(held, dict) else ""
     if plugin not in {"canal", "calico", "weave", "flannel"}:
         return None
     refused = "RKE has no MTU setting for flannel (cluster/validation.go)" if plugin == "flannel" else ""
-    options = source.get(*RKE, "options")
-    backend = options.get("flannel_backend_type") if isinstance(options, dict) else None
-    around = "ipip" if plugin == "calico" else "" if backend == "host-gw" else "vxlan"
+    backends = {each for each in _backends(source, path) if each not in {None, "", "vxlan"}}
+    around = "ipip" if plugin == "calico" else "" if backends == {"host-gw"} else "vxlan"
     return Specified(
         tool="RKE",
         network=plugin,
-        path=(*RKE, "mtu"),
+        path=(*path, "mtu"),
         around=around,
-        known=backend in {None, "", "vxlan", "host-gw"},
+        known=plugin in {"calico", "weave"} or backends <= {"host-gw"},
         default=KDM_DEFAULTS.get(plugin),
         refused=refused,
     )
 
 
+def _backends(source: Object, path: tuple[str, ...]) -> Iterator[object]:
+    """Yield what options say of flannel's backend: canal's has a name of its own (rancher/rke: cluster/network.go)."""
+    for key in ("flannel_backend_type", "canal_flannel_backend_type"):
+        held = source.get(*path, "options", key)
+        yield held if isinstance(held, str) else None
+
+
 def _state(source: Object, said: Specified) -> cni_state.CniState:
     out: list[Finding] = []
-    place = f"{source}, {'.'.join(said.path[:-1])}"
+    ref = _ref(source)
+    place = f"{ref if ref.of_file else source}, {'.'.join(said.path[:-1])}"
     held = source.get(*said.path[:-1])
     values = held if isinstance(held, dict) else {}
     mtu = reading.member(values, said.path[-1], out, place)
@@ -177,19 +148,28 @@ def _state(source: Object, said: Specified) -> cni_state.CniState:
     counts = mtu if not said.refused else None
     pod_mtu = counts or said.default
     return cni_state.CniState(
-        name=NAME,
+        name="",  # the caller's
         variant=f"{said.tool}, {said.network}",
         encapsulation=around,
         encapsulation_known=said.known,
         encapsulation_name=(said.around or "none") if said.known else "unknown",
         pod_mtu=pod_mtu,
         subtracts=max((one.cost for one in around), default=0) if pod_mtu is None and said.known else None,
-        mtu_keys=(
-            cni_state.MtuKey(ref=_ref(source), path=said.path, means="pod", value=mtu, effective=not said.refused),
-        ),
+        mtu_keys=(cni_state.MtuKey(ref=ref, path=said.path, means="pod", value=mtu, effective=not said.refused),),
         findings=tuple(out),
-        parsed=SpecificationParsed(source=source, said=said, mtu=counts),
+        parsed=SpecificationParsed(
+            tool=said.tool,
+            network=said.network,
+            keys=(NumberKey(ref=ref, path=said.path, before=_held(source, said.path)),),
+            mtu=counts,
+            refused=said.refused,
+        ),
     )
+
+
+def _held(source: Object, path: tuple[str, ...]) -> int | str | None:
+    before = source.get(*path)
+    return before if isinstance(before, int | str) and not isinstance(before, bool) else None
 
 
 def _refused(place: str, mtu: int, why: str) -> Finding:
