@@ -161,6 +161,7 @@ def nothing(planned: plan.Plan, topology: Topology, findings: Sequence[Finding],
     said = f"every pod has {planned.target}, and new ones get it"
     unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
     unseen += [f"node {name}" for name in topology.silent] if topology.nodes and not topology.offline else []
+    unseen += [f"node {node.name} (Windows)" for node in topology.windows]
     if not topology.nodes:
         said = f"new pods get {planned.target}; what running ones have was not seen"
     elif unseen:

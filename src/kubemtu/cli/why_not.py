@@ -73,6 +73,8 @@ def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None) -> "lis
     found = [trail.of(topology, each, findings) for each in topology.nodes if node in {None, each.name}]
     if node is not None and not found:
         known = names(each.name for each in topology.nodes)
+        if any(each.name == node for each in topology.windows):
+            raise errors.UsageError(f"node {node} runs Windows, for which there is no agent; `kubemtu check` says why")
         if node in topology.silent:
             raise errors.Unreachable(f"node {node} was not observed: {IN_FILES if snapshot.offline else IN_CLUSTER}")
         raise errors.UsageError(

@@ -30,6 +30,7 @@ from kubemtu.cni import (
     reference,
     specification,
     weave,
+    windows,
 )
 from kubemtu.cni.knowledge import CalcKey, FileForm, Knowledge
 from kubemtu.cni.protocol import Cni
@@ -76,7 +77,8 @@ def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
         if state is not None:  # on a node may lie what another CNI has left there
             keys = tuple(_with_writer(key, snapshot) for key in state.mtu_keys)
             rules = (*state.plugin_mtus, *plugin_mtus())
-            state = msgspec.structs.replace(state, plugin_mtus=rules, mtu_keys=keys)
+            parts = windows.read(snapshot)
+            state = msgspec.structs.replace(state, plugin_mtus=rules, mtu_keys=keys, windows=parts)
             return specification.below(state, snapshot)
     looks_like = _looks_like(snapshot)
     hidden = [each.what for each in snapshot.unread if each.why == "forbidden"]
@@ -158,7 +160,7 @@ def irrelevant(name: str) -> frozenset[str]:
     names = list(CNIS)
     later = names[names.index(name) + 1 :]
     needed = {str(want) for each in names if each not in later for want in CNIS[each].WANTS}
-    needed |= {str(want) for want in multus.WANTS}
+    needed |= {str(want) for want in (*multus.WANTS, *windows.WANTS)}
     return frozenset(str(want) for each in later for want in CNIS[each].WANTS) - needed
 
 
@@ -178,7 +180,8 @@ def steps(
 
 def wants() -> tuple[objects.Want, ...]:
     """Return everything that must be read to recognise and describe any of them, each once."""
-    return tuple(dict.fromkeys((*(want for cni in CNIS.values() for want in cni.WANTS), *multus.WANTS)))
+    own = (want for cni in CNIS.values() for want in cni.WANTS)
+    return tuple(dict.fromkeys((*own, *multus.WANTS, *windows.WANTS)))
 
 
 def further(read: Iterable[objects.Object]) -> tuple[objects.Want, ...]:
@@ -206,7 +209,7 @@ def further(read: Iterable[objects.Object]) -> tuple[objects.Want, ...]:
 
 def knowledge() -> tuple[Knowledge, ...]:
     """Return what each module declares, in their order, and what is known of pod networks that none reads."""
-    return (*(cni.KNOWLEDGE for cni in CNIS.values()), multus.KNOWLEDGE)
+    return (*(cni.KNOWLEDGE for cni in CNIS.values()), multus.KNOWLEDGE, windows.KNOWLEDGE)
 
 
 def ports() -> net.PortRules:

@@ -337,6 +337,16 @@ MTU140 = Code(
     " devices and routes differ on purpose; one that is refused leaves the operator degraded and changes nothing.",
     verify="oc get network.operator.openshift.io cluster -o yaml: spec.migration.mtu; oc get co network; oc get mcp.",
 )
+MTU141 = Code(
+    code="MTU141",
+    name="windows-nodes",
+    severity="note",
+    title="Nodes run Windows, whose MTU nobody here sees",
+    why="Windows' Host Networking Service gives pods their MTU: 1450 on NICs of 1500, whatever is configured for the"
+    " others. Where the path carries less than that leaves room for, their packets vanish, or are cut, and Windows does"
+    " not put pieces of its overlay together (kubernetes/kubernetes#83739).",
+    verify="On such a node: Get-NetIPInterface -AddressFamily IPv4 | ft InterfaceAlias, NlMtu.",
+)
 MTU144 = Code(
     code="MTU144",
     name="nic-left-to-dhcp",
@@ -381,6 +391,7 @@ CODES: tuple[Code, ...] = (
     MTU135,
     MTU136,
     MTU140,
+    MTU141,
     MTU144,
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object, placed
 from kubemtu.core.planning import apart, planner, within
-from kubemtu.core.rules import measured, report, runtime
+from kubemtu.core.rules import measured, report, runtime, windows
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import network
 from kubemtu.flows.measure import mesh
@@ -82,7 +82,7 @@ def plan(
         unknown = [said] if (said := runtime.unknown(found)) else []
         made = msgspec.structs.replace(
             made,
-            remains=(*made.remains, *unknown, *within.remains(found, aim)),
+            remains=(*made.remains, *unknown, *within.remains(found, aim), *windows.remains(found, aim)),
             warnings=(*made.warnings, *within.warnings(found, aim)),
         )
     return made, found

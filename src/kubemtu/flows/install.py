@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from kubemtu.core import errors
+from kubemtu.core.cluster import windows
 from kubemtu.core.objects import NODES, Object, Ref, Want
 from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
@@ -110,6 +111,8 @@ def holds(theirs: object, ours: object) -> bool:
 async def carry_out(api: kube_api.Api, settings: Settings, tell: events.OnProgress) -> tuple[int, tuple[str, ...]]:
     """Write everything, and wait until it works; returns on how many nodes, and those that get no agent.
 
+    Nodes of Windows are not counted: the DaemonSets select Linux.
+
     Raises Conflict for fields that somebody else manages, Forbidden without the right, Surprise when a pod cannot start
     or nothing moves any more.
     """
@@ -125,7 +128,13 @@ async def carry_out(api: kube_api.Api, settings: Settings, tell: events.OnProgre
         await _apply(api, body, settings)
     tell(f"{count(len(rest) + 1, 'object')} written")
     nodes = await _Wait(api, settings, before, tell).until_done()
-    return len(nodes), tuple(found.name for found in await api.list(NODES) if found.name not in nodes)
+    there = await api.list(NODES)
+    foreign = [found.name for found in there if windows.runs(found)]
+    if foreign:
+        tell(
+            f"node {listed(foreign)}: Windows, for which there is no agent; `kubemtu check` says what that leaves open"
+        )
+    return len(nodes), tuple(name for found in there if (name := found.name) not in {*nodes, *foreign})
 
 
 async def _apply(api: kube_api.Api, body: Mapping[str, object], settings: Settings, *, dry_run: bool = False) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from kubemtu import files
 from kubemtu.cni import registry
 from kubemtu.core import errors, net
-from kubemtu.core.cluster import pods, policy
+from kubemtu.core.cluster import pods, policy, windows
 from kubemtu.core.disclosure import objects, scrubbing
 from kubemtu.core.objects import NODES, PODS, Object, Want
 from kubemtu.core.packed import Objects, Packed, by_kind
@@ -43,7 +43,7 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
         found, unread = Objects((*found.parts, *more.parts)), (*unread, *more_unread)
     kept = Objects(part if isinstance(part, Packed) else tuple(_slim(part)) for part in found.parts)
     told = by_kind(found).get(mtu.NODES.kind, ())
-    names = [one.name for one in by_kind(kept).get(NODES.kind, ())]
+    names = [one.name for one in by_kind(kept).get(NODES.kind, ()) if not windows.runs(one)]  # no agent is for those
     taken_at = api.now() if now is None else now
     hidden = any(entry.what == mtu.NODES.plural and entry.why == "forbidden" for entry in unread)
     # Reading a large cluster may take longer than a report lasts: what was fresh when it began is fresh.

@@ -27,6 +27,23 @@ class MtuKey(msgspec.Struct, frozen=True, kw_only=True):
     written_by: str = ""  # who wrote it last, and when, as the API server notes it; empty where it does not
 
 
+class WindowsPart(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes the pods' network on nodes of Windows, as far as the API shows it.
+
+    `takes` are the bytes that it puts around a packet; None: not known. `mtu` is the number that it is given there, in
+    bytes, and `key` where; None: it has no key for one, or that is empty. `nic` names the NIC that it is told to use.
+    """
+
+    name: str
+    place: str
+    network: str = ""  # "an overlay of VXLAN"
+    takes: int | None = None
+    mtu: int | None = None
+    key: str = ""
+    nic: str = ""
+    ignores: str = ""  # what the same CNI obeys elsewhere, and does not here: a sentence
+
+
 class CniState(msgspec.Struct, frozen=True, kw_only=True):
     """One recognised pod network."""
 
@@ -63,6 +80,7 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     nic_names: tuple[str, ...] = ()  # NICs that the configuration names; empty: by route
     nic_key: str = ""  # where they are named, for messages
     nic_reader: str = ""  # what reads them when it starts, and exits where none of them is there
+    windows: tuple[WindowsPart, ...] = ()  # what makes pods' network on nodes of Windows
     cautions: tuple[str, ...] = ()  # what its own daemon does beside, when it restarts, a sentence each
     bounds: tuple[policy.Bound, ...] = ()  # what files that nodes are made from say of the network below the pods'
     owner: str = ""  # who will write the source back: "RKE (cluster.yml network.mtu)", "Helm ..."; empty: nobody

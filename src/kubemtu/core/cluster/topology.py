@@ -16,10 +16,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from kubemtu.core import encap, errors, headers, net
-from kubemtu.core.cluster import clouds, node_files, pods, policy, pools
+from kubemtu.core.cluster import clouds, node_files, pods, policy, pools, windows
 from kubemtu.core.cluster import unfinished as changes
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.node_files import Rendered
+from kubemtu.core.cluster.windows import WindowsNode
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot, Unread
 
@@ -138,12 +139,13 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     `carries` is what a packet of any pod to any other may have; `recommended` is the same, or less where a tunnel is
     held below it or the CNI leaves some free by design, or None when nothing is known or when IPv6 could not live on
-    it. `silent` names nodes of the API that were not observed.
+    it. `silent` names nodes of the API that were not observed, but for those of Windows.
     """
 
     state: CniState
     nodes: tuple[Node, ...] = ()
     silent: tuple[str, ...] = ()
+    windows: tuple[WindowsNode, ...] = ()
     listed: int = 0  # nodes that the API lists; of saved files it may be none
     carries: int | None = None
     recommended: int | None = None
@@ -184,6 +186,11 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return ()
         return tuple(node for node in self.nodes if node.seen.links and not any(map(node.seen.link, names)))
 
+    @functools.cached_property
+    def beyond(self) -> policy.Bound | None:
+        """Who says of nodes of Windows that their paths carry less than those of all observed nodes; None: nobody."""
+        return _beyond(self.nodes, self.windows, self.assumed_nic)
+
     def wastes(self, mtu: int) -> bool:
         """Return whether pods of that MTU, in bytes, use less of the path than the CNI means them to."""
         return self.carries is not None and mtu < self.carries - self.state.reserves
@@ -191,6 +198,8 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @property
     def origin(self) -> policy.Bound | None:
         """Say who decides what the path carries, where neither interfaces do nor a number that was given."""
+        if self.beyond is not None:
+            return self.beyond
         return self.narrowest.bound if self.narrowest is not None else self.assumed_by
 
     @property
@@ -244,17 +253,21 @@ def model(
         for seen in sorted(snapshot.nodes, key=lambda one: one.node)
     )
     ipv6 = state.ipv6 or any(port.ipv6 for node in nodes for port in node.ports)
-    carries = _carries(nodes, state, assumed)
+    foreign = windows.of(snapshot, bounds)
+    beyond = _beyond(nodes, foreign, assumed)
+    least = _inner(state, beyond.path_mtu) if beyond is not None else None
+    carries = least if least is not None else _carries(nodes, state, assumed)
     standing = changes.of(snapshot)
-    observed = {node.name for node in nodes}
+    observed = {node.name for node in nodes} | {node.name for node in foreign}
     return Topology(
         state=state,
         nodes=nodes,
         silent=tuple(name for found in snapshot.each("Node") if (name := found.name) not in observed),
+        windows=foreign,
         listed=sum(1 for _ in snapshot.each("Node")),
         carries=carries,
         recommended=recommended(carries, state, ipv6=ipv6),
-        layers=_layers(nodes, state, assumed, assumed_by),
+        layers=_layers(nodes, state, assumed, assumed_by, beyond),
         assumed_nic=assumed,
         assumed_by=assumed_by,
         born=_born(nodes, state, nic_mtu),
@@ -417,6 +430,13 @@ def _uplink(observation: net.NodeObservation, tunnel: net.Link | None) -> net.Up
     return min(ways, key=lambda way: min(way.mtu, way.route_mtu or way.mtu), default=None)
 
 
+def _beyond(nodes: Iterable[Node], foreign: Iterable[WindowsNode], assumed: int | None) -> policy.Bound | None:
+    said = (node.bound for node in foreign if node.bound is not None)
+    bound = min(said, key=lambda one: one.path_mtu, default=None)
+    least = min((node.path_mtu for node in nodes if node.path_mtu is not None), default=assumed)
+    return bound if bound is not None and least is not None and bound.path_mtu < least else None
+
+
 def _carries(nodes: Iterable[Node], state: CniState, bound: int | None) -> int | None:
     known = [node.inner for node in nodes if node.inner is not None]
     if known:
@@ -448,9 +468,15 @@ def _inner(state: CniState, nic_mtu: int) -> int | None:
 
 
 def _layers(
-    nodes: tuple[Node, ...], state: CniState, assumed: int | None, by: policy.Bound | None
+    nodes: tuple[Node, ...],
+    state: CniState,
+    assumed: int | None,
+    by: policy.Bound | None,
+    beyond: policy.Bound | None,
 ) -> tuple[Layer, ...]:
     narrow = min((node.path_mtu for node in nodes if node.path_mtu is not None), default=assumed)
+    if beyond is not None:
+        narrow, by, nodes = beyond.path_mtu, beyond, ()
     if narrow is None or _inner(state, narrow) is None:
         return ()
     costly = max(state.encapsulation, key=lambda one: narrow - one.inner(narrow), default=None)

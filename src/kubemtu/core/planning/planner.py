@@ -72,7 +72,7 @@ def _automatic(topology: Topology, least: int, needed: str) -> int:
 def _given(topology: Topology) -> bool:
     """Return whether the path is narrower than any NIC that was seen: somebody says so."""
     narrow = topology.narrowest
-    return narrow is None or narrow.path_mtu != narrow.nic_mtu
+    return narrow is None or narrow.path_mtu != narrow.nic_mtu or topology.beyond is not None
 
 
 def _why(topology: Topology) -> str:

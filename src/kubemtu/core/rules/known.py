@@ -15,7 +15,7 @@ def find(topology: Topology) -> tuple[Finding, ...]:
 
 
 def _used(topology: Topology) -> Iterable[Finding]:
-    there = {node.name for node in topology.nodes} | {*topology.silent}
+    there = {node.name for node in topology.nodes} | {node.name for node in topology.windows} | {*topology.silent}
     for one in topology.policies.used:
         absent = [name for name in one.nodes if name not in there] if there and not topology.offline else []
         if absent:
@@ -36,6 +36,8 @@ def _says(topology: Topology, policy: Policy) -> Finding:
     decides = any(node.bound is not None and node.bound.by == str(policy) for node in topology.nodes)
     if topology.narrowest is None:
         decides = topology.assumed_by is not None and topology.assumed_by.by == str(policy)
+    if topology.beyond is not None:
+        decides = topology.beyond.by == str(policy)
     if not decides:
         return codes.finding(
             codes.MTU126, str(policy), f"{said} Interfaces, or another policy, say no more than that.", "Nothing to do."

@@ -23,6 +23,7 @@ def find(topology: Topology) -> tuple[Finding, ...]:
 def _above(topology: Topology, carries: int) -> Iterable[Finding]:
     groups: dict[tuple[int, str, bool], list[tuple[Node, Port]]] = {}
     tunnels = min((node.fits for node in topology.nodes if node.fits is not None), default=carries)
+    tunnels = min(tunnels, carries) if topology.beyond is not None else tunnels
     for node, port in topology.ports:
         # What a smaller host end swallows never meets the path: MTU105 tells of it.
         largest = min(port.sends or port.at.host_mtu, port.at.host_mtu)

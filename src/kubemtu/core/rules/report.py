@@ -26,6 +26,7 @@ from kubemtu.core.rules import (
     unfinished,
     unseen,
     vpn,
+    windows,
 )
 from kubemtu.core.snapshot import UNUSED
 from kubemtu.core.text.wording import count, names, verb
@@ -56,6 +57,7 @@ FAMILIES = (
     path.find,
     known.find,
     cloud.find,
+    windows.find,
     unseen.find,
 )
 
@@ -182,6 +184,7 @@ def _verdict(topology: Topology, findings: tuple[Finding, ...]) -> Verdict:
     if any(finding.severity == "warning" and finding.code != codes.MTU117.code for finding in findings):
         return "suboptimal"
     unseen_now = {codes.MTU117.code, codes.MTU118.code, codes.MTU125.code} & {finding.code for finding in findings}
+    unseen_now |= {*windows.silent(topology)}
     return "incomplete" if unseen_now or (topology.carries is None and not _conditional(topology)) else "healthy"
 
 
@@ -324,6 +327,7 @@ def _unseen(topology: Topology) -> tuple[str, ...]:
     """Return what `_missing` is about, in a word or two each."""
     listed = [entry.what for entry in topology.unread if entry.why != UNUSED]
     listed += [f"node {name}" for name in topology.silent if not topology.offline]
+    listed += [f"node {name} (Windows)" for name in windows.silent(topology)]
     listed += [f"node {node.name}" for node in topology.nodes if node.seen.errors]
     listed += [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
     if halves := sum(not port.seen for _, port in topology.ports):
@@ -336,6 +340,7 @@ def _missing(topology: Topology) -> tuple[str, ...]:
     said = {entry.what for entry in topology.unread}
     silent = [] if topology.offline else [f"node {name}" for name in topology.silent]
     listed += [f"{one}: not observed" for one in silent if one not in said]
+    listed += [f"node {name}: it runs Windows, for which there is no agent" for name in windows.silent(topology)]
     listed += [f"node {node.name}: {trouble}" for node in topology.nodes for trouble in node.seen.errors]
     listed += [
         f"node {node.name}: {_no_configuration(node, topology.state.conflist)}"

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from kubemtu.core import net
+from kubemtu.core.cluster import windows
 from kubemtu.core.snapshot import Snapshot, Unread
 
 Shown: TypeAlias = tuple[tuple[net.NodeObservation, ...], tuple[Unread, ...]]
@@ -19,8 +20,12 @@ Source: TypeAlias = Callable[[Snapshot, Sequence[str]], Awaitable[Shown]]
 
 
 def silent(snapshot: Snapshot) -> tuple[str, ...]:
-    """Name the nodes of the API that nobody has shown yet, in their order there."""
-    return tuple(node.name for node in snapshot.each("Node") if snapshot.observation(node.name) is None)
+    """Name the nodes of the API that nobody has shown yet, in their order there; none of Windows, which none can."""
+    return tuple(
+        node.name
+        for node in snapshot.each("Node")
+        if snapshot.observation(node.name) is None and not windows.runs(node)
+    )
 
 
 async def filled(snapshot: Snapshot, sources: Sequence[Source]) -> Snapshot:

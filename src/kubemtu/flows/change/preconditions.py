@@ -11,6 +11,7 @@ import msgspec
 
 from kubemtu.core import errors
 from kubemtu.core.change import plan
+from kubemtu.core.cluster import windows
 from kubemtu.core.objects import dotted
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text.wording import count
@@ -21,7 +22,7 @@ from kubemtu.kube import api as kube_api
 
 
 def observed(snapshot: Snapshot, without: Collection[str] = ()) -> None:
-    """Raise Unreachable unless every node of the cluster is observed, but for those in `without`.
+    """Raise Unreachable unless every node of the cluster is observed, but for those of Windows and those in `without`.
 
     Raises UsageError for a name in `without` that no node has, Forbidden where that may not be seen.
     """
@@ -31,7 +32,7 @@ def observed(snapshot: Snapshot, without: Collection[str] = ()) -> None:
     if unknown:
         raise errors.UsageError(f"--without: the cluster has no node {unknown[0]}; it has {listed(sorted(names))}")
     seen = {node.node for node in snapshot.nodes}
-    silent = sorted(names - seen - set(without))
+    silent = sorted(names - seen - set(without) - set(windows.names(snapshot)))
     if not silent:
         return
     if not seen:

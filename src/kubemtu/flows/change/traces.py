@@ -1,6 +1,7 @@
 """What a change leaves that no MTUMigration tells of any more: pins and journals on the nodes, as their agents show."""
 
 from kubemtu.core import net
+from kubemtu.core.cluster import windows
 from kubemtu.core.text.wording import count, names, verb
 from kubemtu.flows import observe
 from kubemtu.kube import api as kube_api
@@ -23,7 +24,8 @@ async def none_recorded(api: kube_api.Api) -> str:
         )
     snapshot = await observe.observe(api)
     observations = {node.node: node for node in snapshot.nodes}
-    silent = [node.name for node in snapshot.each("Node") if node.name not in observations]
+    expected = (node.name for node in snapshot.each("Node") if not windows.runs(node))
+    silent = [name for name in expected if name not in observations]
     pinned = [name for name, node in observations.items() if _pins(node)]
     if not observations:
         return f"no change is recorded, and no node was looked at, for no agent tells of one. {BY_HAND}"
