@@ -20,10 +20,10 @@ UNSEEN = "1 node runs Windows, for which there is no agent: what MTU its NIC and
 BY_HNS = "on NICs of 1500 its pods have 1450, whatever network is on them"  # Azure/AKS#2873, microsoft/SDN#517
 
 
-def node(name: str = "w1", *, tells: bool = True, **labels: str) -> Object:
-    """Make a Node of Windows; one that tells nothing has the label of its kubelet alone."""
+def node(name: str = "w1", *, tells: bool = True, label: str = "a") -> Object:
+    """Make a Node of Windows, with one more label; one that tells nothing has the label of its kubelet alone."""
     status = {"nodeInfo": {"operatingSystem": "windows"}} if tells else {}
-    metadata = {"name": name, "labels": {"kubernetes.io/os": "windows"} | labels}
+    metadata = {"name": name, "labels": {"kubernetes.io/os": "windows", label: "b"}}
     return Object.of({"kind": "Node", "apiVersion": "v1", "metadata": metadata, "status": status})
 
 
@@ -110,7 +110,7 @@ MAKERS: tuple[tuple[str, tuple[Object, ...], str], ...] = (
         "which takes 50; ConfigMap kube-system/antrea-windows-config-kf2tt95f47, defaultMTU gives them 1400",
     ),
     ("aws", (config("amazon-vpc-cni", **{"enable-windows-ipam": "true"}),), "AWS' plugin vpc-bridge (ConfigMap kube"),
-    ("azure", (node("w1", **{"kubernetes.azure.com/cluster": "mc"}),), "Azure's CNI (label kubernetes.azure.com/clus"),
+    ("azure", (node(label="kubernetes.azure.com/cluster"),), "Azure's CNI (label kubernetes.azure.com/clus"),
 )  # fmt: skip
 
 
@@ -124,7 +124,11 @@ def test_openshifts_hybrid_overlay() -> None:
     """openshift/api: operator/v1 types_network.go, HybridOverlayConfig; a VXLAN whatever the others have."""
     hybrid = {"hybridClusterNetwork": [{"cidr": "10.132.0.0/14", "hostPrefix": 23}]}
     spec = {"defaultNetwork": {"type": "OVNKubernetes", "ovnKubernetesConfig": {"hybridOverlayConfig": hybrid}}}
-    network = {"kind": "Network", "apiVersion": "operator.openshift.io/v1", "metadata": {"name": "cluster"}}
+    network: dict[str, object] = {
+        "kind": "Network",
+        "apiVersion": "operator.openshift.io/v1",
+        "metadata": {"name": "cluster"},
+    }
     snapshot = Snapshot(source="a test", objects=(Object.of(network | {"spec": spec}), node()))
     (part,) = registry.recognise(snapshot).windows
     assert (part.name, part.takes) == ("OVN-Kubernetes' hybrid overlay", 50)
@@ -133,8 +137,13 @@ def test_openshifts_hybrid_overlay() -> None:
 def test_an_installation_whose_daemonset_was_not_read() -> None:
     """tigera/operator: api/v1/installation_types.go, windowsDataplane and windowsNodes.vxlanAdapter."""
     spec = {"calicoNetwork": {"windowsDataplane": "HNS"}, "windowsNodes": {"vxlanAdapter": "Ethernet"}}
-    installation = {"kind": "Installation", "apiVersion": "operator.tigera.io/v1", "metadata": {"name": "default"}}
-    snapshot = Snapshot(source="a test", offline=True, objects=(Object.of(installation | {"spec": spec}), node()))
+    made = {
+        "kind": "Installation",
+        "apiVersion": "operator.tigera.io/v1",
+        "metadata": {"name": "default"},
+        "spec": spec,
+    }
+    snapshot = Snapshot(source="a test", offline=True, objects=(Object.of(made), node()))
     (part,) = registry.recognise(snapshot).windows
     assert (part.name, part.nic, part.takes) == ("Calico for Windows", "Ethernet", None)
 
