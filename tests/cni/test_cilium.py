@@ -310,7 +310,7 @@ def test_some_nodes_are_given_another_base(snapshot: Reading) -> None:
     (finding,) = read(snapshot(config(**VXLAN, mtu="1500"), agent(), yaml.safe_dump(override), nodes=nodes)).findings
     assert (finding.code, finding.severity) == ("MTU111", "warning")
     assert finding.place == "CiliumNodeConfig kube-system/jumbo, spec.defaults.mtu"
-    assert "take 9000 as base MTU, and all others 1500" in finding.message
+    assert "Some nodes take 9000 as base MTU, so pods there send 8950, and all others 1500" in finding.message
     whole = snapshot(config(**VXLAN, mtu="1500"), agent(), yaml.safe_dump(override))
     with pytest.raises(UsageError, match="gives some nodes the base MTU 9000, which stands above the ConfigMap"):
         decide.plan(whole, 1400, 1500)

@@ -137,7 +137,7 @@ def test_openshifts_hybrid_overlay() -> None:
 def test_an_installation_whose_daemonset_was_not_read() -> None:
     """tigera/operator: api/v1/installation_types.go, windowsDataplane and windowsNodes.vxlanAdapter."""
     spec = {"calicoNetwork": {"windowsDataplane": "HNS"}, "windowsNodes": {"vxlanAdapter": "Ethernet"}}
-    made = {
+    made: dict[str, object] = {
         "kind": "Installation",
         "apiVersion": "operator.tigera.io/v1",
         "metadata": {"name": "default"},

@@ -347,6 +347,15 @@ MTU141 = Code(
     " not put pieces of its overlay together (kubernetes/kubernetes#83739).",
     verify="On such a node: Get-NetIPInterface -AddressFamily IPv4 | ft InterfaceAlias, NlMtu.",
 )
+MTU142 = Code(
+    code="MTU142",
+    name="nodes-own-encryption",
+    severity="warning",
+    title="The nodes' own packets are encrypted, and their routes do not know it",
+    why="Only pods' routes leave room for what encryption adds. What nodes and pods on their network say to each other"
+    " leaves by the NIC's MTU, grows behind it, and is cut, or lost where the network takes no pieces.",
+    verify="On a node: ip route get OTHER-NODE has no mtu; `nstat -az IpFragCreates` rises with each full-size packet.",
+)
 MTU144 = Code(
     code="MTU144",
     name="nic-left-to-dhcp",
@@ -392,6 +401,7 @@ CODES: tuple[Code, ...] = (
     MTU136,
     MTU140,
     MTU141,
+    MTU142,
     MTU144,
 )  # fmt: skip
 

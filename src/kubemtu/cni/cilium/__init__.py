@@ -7,8 +7,10 @@ the ConfigMap when it starts; from v1.17 it then changes the pods that run as we
 ones leave those to whoever restarts them.
 """
 
+from collections.abc import Mapping
+
 from kubemtu.cni.cilium import config as cilium_config
-from kubemtu.cni.cilium import edits, mtu
+from kubemtu.cni.cilium import edits, mtu, nodes
 from kubemtu.cni.cilium.config import CiliumBase, CiliumParts
 from kubemtu.cni.cilium.edits import CiliumParsed
 from kubemtu.cni.cilium.mtu import Mode
@@ -49,7 +51,7 @@ WANTS = (
         for namespace in cilium_config.NAMESPACES
     ),
     Want(
-        kind=cilium_config.OVERRIDE,
+        kind=nodes.OVERRIDE,
         plural="ciliumnodeconfigs",
         api_versions=("cilium.io/v2", "cilium.io/v2alpha1"),
         namespace=cilium_config.NAMESPACES[0],
@@ -103,12 +105,17 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     mode = cilium_config.mode(parts, snapshot, out)
     said = cilium_config.base(parts, snapshot, out)
     bases = cilium_config.bases(snapshot)
-    out += cilium_config.overrides(parts, snapshot, said)
+    overrides = nodes.overridden(parts, snapshot, out)
+    out += nodes.findings(overrides, snapshot, said, mode)
+    out += nodes.netkit(parts, snapshot)
+    out += nodes.encryption(parts, snapshot, mode)
     out += strays.misplaced(parts.config, "data")
     out += _patch_or_strays(parts, snapshot)
-    own = cilium_config.overriding(parts, snapshot)
-    out += _behind(parts, said, {name: held for name, held in bases.items() if str(held) not in own})
-    out += _detected(parts, said, bases, snapshot)
+    listed = any(True for _ in snapshot.each("Node"))
+    own = frozenset(each.written for each in overrides if each.nodes or not listed)
+    wanted = nodes.bases(overrides, said, bases)
+    out += _behind(parts, wanted, bases if listed else {at: held for at, held in bases.items() if str(held) not in own})
+    out += _detected(parts, wanted, said, bases, snapshot)
     owner, owned = _owner(parts, said, out)
     base = None if said.broken else said.mtu or _agreed(bases, snapshot)
     known = mode is not None and not mode.uncertain
@@ -135,7 +142,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         ports=KNOWLEDGE.ports[0],
         plugin_mtus=_born(pod_mtu, key, bases, base),
         pod_networks=cilium_config.pod_networks(parts.config),
-        cautions=_cautions(version, snapshot),
+        cautions=(*_cautions(version, snapshot), *_unpinned(parts)),
         owner=owner,
         ipv6=cilium_config.has_ipv6(parts.config),
         findings=tuple(dict.fromkeys((*out, *owned))),
@@ -222,30 +229,32 @@ def _patch_or_strays(parts: CiliumParts, snapshot: Snapshot) -> list[Finding]:
     ]
 
 
-def _behind(parts: CiliumParts, said: CiliumBase, bases: dict[str, int]) -> list[Finding]:
-    """Return MTU103 for each node whose agent works with another base MTU than is configured."""
+def _behind(parts: CiliumParts, wanted: Mapping[str, int | None], bases: dict[str, int]) -> list[Finding]:
+    """Return MTU103 for each node whose agent works with another base MTU than is configured for it."""
     namespace, name = parts.daemonset.namespace, parts.daemonset.name
     return [
         codes.finding(
             codes.MTU103,
             f"node {node}, {cilium_config.HOST}",
-            f"Its agent works with a base MTU of {held}, and {said.mtu} is configured: the agent reads the ConfigMap"
+            f"Its agent works with a base MTU of {held}, and {base} is configured: the agent reads the ConfigMap"
             " only when it starts.",
             f"kubectl -n {namespace} rollout restart daemonset/{name}, or `kubemtu apply`.",
-            "error" if said.mtu is not None and held > said.mtu else "warning",
+            "error" if held > base else "warning",
         )
         for node, held in bases.items()
-        if said.mtu is not None and held != said.mtu
+        if (base := wanted[node]) is not None and held != base
     ]
 
 
-def _detected(parts: CiliumParts, said: CiliumBase, bases: dict[str, int], snapshot: Snapshot) -> list[Finding]:
+def _detected(
+    parts: CiliumParts, wanted: Mapping[str, int | None], said: CiliumBase, bases: dict[str, int], snapshot: Snapshot
+) -> list[Finding]:
     """Return MTU120 for each node whose agent has found its base MTU at another device than the way to the others."""
     out = []
     for node in snapshot.nodes if said.mtu is None and not said.broken else ():
         found, ways = bases.get(node.node), node.uplinks
         smallest = min(ways, key=lambda way: way.mtu, default=None)
-        if found is None or smallest is None or found == smallest.mtu:
+        if found is None or smallest is None or found == smallest.mtu or wanted[node.node] is not None:
             continue
         at = [link.name for link in node.links if link.mtu == found and not link.name.startswith(("cilium_", PREFIX))]
         where = f" (as {', '.join(at[:3])} has)" if at else ""
@@ -273,6 +282,17 @@ def _cautions(version: mtu.Version | None, snapshot: Snapshot) -> tuple[str, ...
     said = (
         f"Agents of Cilium {number} give every veth inside a pod the new MTU when they restart, those of secondary"
         " networks as well (cilium/cilium#37824, mended in v1.19): look at those pods afterwards."
+    )
+    return (said,)
+
+
+def _unpinned(parts: CiliumParts) -> tuple[str, ...]:
+    """Say that pods on netkit devices are not held back while agents restart."""
+    if not nodes.hangs_on_netkit(parts):
+        return ()
+    said = (
+        "Pods hang on netkit devices, which kubemtu neither sees nor pins: from v1.17 on Cilium's agents change them"
+        " when they restart, before that new pods alone get the number; what is too large is lost until then."
     )
     return (said,)
 

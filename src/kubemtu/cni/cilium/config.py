@@ -1,8 +1,8 @@
 """The objects of a Cilium, and what they say: its mode, and its base MTU with whoever sets it.
 
 An agent takes each option from its flags, else from its environment (CILIUM_ and the option's name), else from the
-ConfigMap, which its config-dir holds; a CiliumNodeConfig stands above the ConfigMap on the nodes that it selects
-(cilium/cilium: pkg/option/config.go, cilium-dbg/cmd/build-config.go).
+ConfigMap, which its config-dir holds (cilium/cilium: pkg/option/config.go); what stands above it on some nodes is in
+`nodes`.
 """
 
 import msgspec
@@ -32,7 +32,6 @@ UNCHAINED = ("", "none", "portmap")  # with portmap it is Cilium's own plugin th
 KNOWN_KEYS = ("cluster-name", "enable-ipv4", "identity-allocation-mode", "tunnel", "routing-mode")
 KNOWN_MTU_KEYS = frozenset({KEY, ROUTE_MTU, "packetization-layer-pmtud-mode", "enable-pmtu-discovery"})
 TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # Go's strconv.ParseBool
-OVERRIDE = "CiliumNodeConfig"
 LEGACY = (1, 13, 0)  # stands for a version that is not known, and has the keys of one before v1.15
 CHART_WANT = Want(
     kind="HelmChartConfig",
@@ -93,7 +92,7 @@ def parts(snapshot: Snapshot) -> CiliumParts | None:
 def chained(found: CiliumParts) -> bool:
     """Return whether another CNI makes the pods' interfaces, and Cilium does not limit their routes either."""
     mode = found.config.get("data", "cni-chaining-mode") if found.config is not None else None
-    return isinstance(mode, str) and mode not in UNCHAINED and not _on(found.config, ROUTE_MTU)
+    return isinstance(mode, str) and mode not in UNCHAINED and not on(found.config, ROUTE_MTU)
 
 
 def mode(found: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> Mode | None:
@@ -106,7 +105,7 @@ def mode(found: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> Mode | N
         return None
     out += _of_another_version(config, version)
     protocol = _protocol(config, version)
-    egress = any(_on(config, key) for key in ("enable-ipv4-egress-gateway", "enable-egress-gateway"))
+    egress = any(on(config, key) for key in ("enable-ipv4-egress-gateway", "enable-egress-gateway"))
     if protocol not in {"", "vxlan", "geneve"}:
         out.append(
             codes.finding(
@@ -120,13 +119,13 @@ def mode(found: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> Mode | N
     by_gateway = not protocol and egress
     return Mode(
         version=version if version is not None or not _legacy(config) else LEGACY,
-        tunnel=protocol or (_text(config, "tunnel-protocol") or "vxlan" if by_gateway else ""),
+        tunnel=protocol or (text(config, "tunnel-protocol") or "vxlan" if by_gateway else ""),
         egress=by_gateway,
-        over_ipv6=_text(config, "underlay-protocol") == "ipv6",
-        ipv6_nodes=_text(config, "enable-ipv4") not in {"", *TRUE},
-        wireguard=_on(config, "enable-wireguard"),
-        encapsulate=_on(config, "wireguard-encapsulate"),
-        ipsec=_on(config, "enable-ipsec"),
+        over_ipv6=text(config, "underlay-protocol") == "ipv6",
+        ipv6_nodes=text(config, "enable-ipv4") not in {"", *TRUE},
+        wireguard=on(config, "enable-wireguard"),
+        encapsulate=on(config, "wireguard-encapsulate"),
+        ipsec=on(config, "enable-ipsec"),
         padded=padded(snapshot),
     )
 
@@ -157,31 +156,6 @@ def base(found: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> CiliumBa
     return msgspec.structs.replace(said, mtu=mtu, shadow=shadow, broken=False)
 
 
-def overrides(found: CiliumParts, snapshot: Snapshot, said: CiliumBase) -> list[Finding]:
-    """Return MTU111 for each CiliumNodeConfig that gives some nodes another base MTU than the ConfigMap."""
-    out = []
-    for each in snapshot.each(OVERRIDE, found.daemonset.namespace):
-        held = each.get("spec", "defaults", KEY)
-        if held is None or str(held) == str(said.mtu):
-            continue
-        out.append(
-            codes.finding(
-                codes.MTU111,
-                f"{each}, spec.defaults.{KEY}",
-                f"The nodes that it selects take {held!s:.20} as base MTU, and all others"
-                f" {said.mtu or 'what their NICs have'}: pods of the two kinds send packets of different sizes.",
-                f"Remove {KEY} there, or give all nodes the same: the smallest NIC decides for everybody.",
-            )
-        )
-    return out
-
-
-def overriding(found: CiliumParts, snapshot: Snapshot) -> frozenset[str]:
-    """Return the base MTUs, as they are written, that CiliumNodeConfigs give the nodes that they select."""
-    held = (each.get("spec", "defaults", KEY) for each in snapshot.each(OVERRIDE, found.daemonset.namespace))
-    return frozenset(str(number) for number in held if number is not None)
-
-
 def bases(snapshot: Snapshot) -> dict[str, int]:
     """Return the base MTU that each node's agent works with, as its device shows it."""
     links = {node.node: node.link(HOST) for node in snapshot.nodes}
@@ -190,15 +164,15 @@ def bases(snapshot: Snapshot) -> dict[str, int]:
 
 def pod_networks(config: Object | None) -> tuple[str, ...]:
     """Return the networks that Cilium itself gives addresses of; empty where the nodes' podCIDRs say it."""
-    if config is None or not _text(config, "ipam").startswith("cluster-pool"):
+    if config is None or not text(config, "ipam").startswith("cluster-pool"):
         return ()
     keys = ("cluster-pool-ipv4-cidr", "cluster-pool-ipv6-cidr")
-    return tuple(cidr for key in keys for cidr in _text(config, key).replace(",", " ").split() if "/" in cidr)
+    return tuple(cidr for key in keys for cidr in text(config, key).replace(",", " ").split() if "/" in cidr)
 
 
 def has_ipv6(config: Object | None) -> bool:
     """Return whether pods have IPv6."""
-    return _on(config, "enable-ipv6")
+    return on(config, "enable-ipv6")
 
 
 def padded(snapshot: Snapshot) -> bool | None:
@@ -213,23 +187,23 @@ def padded(snapshot: Snapshot) -> bool | None:
 
 def encrypts(config: Object) -> bool:
     """Return whether WireGuard is on."""
-    return _on(config, "enable-wireguard")
+    return on(config, "enable-wireguard")
 
 
 def _protocol(config: Object, version: Version | None) -> str:
     """Return the tunnel of the pods' packets by name, empty for native routing."""
-    old, new = _text(config, "tunnel"), _text(config, "routing-mode")
+    old, new = text(config, "tunnel"), text(config, "routing-mode")
     by_old = version < cilium_mtu.TUNNEL_KEY_UNTIL if version is not None else _legacy(config)
     if by_old and old:
         return "" if old == "disabled" else old
     if version is not None and version < cilium_mtu.MODES_SINCE:
         return "vxlan"
-    return "" if new == "native" else _text(config, "tunnel-protocol") or "vxlan"
+    return "" if new == "native" else text(config, "tunnel-protocol") or "vxlan"
 
 
 def _legacy(config: Object) -> bool:
     """Return whether the keys of the tunnel are those of a version before v1.15."""
-    return bool(_text(config, "tunnel")) and not _text(config, "routing-mode")
+    return bool(text(config, "tunnel")) and not text(config, "routing-mode")
 
 
 def _of_another_version(config: Object, version: Version | None) -> list[Finding]:
@@ -237,7 +211,7 @@ def _of_another_version(config: Object, version: Version | None) -> list[Finding
     if version is None:
         return []
     number = ".".join(map(str, version))
-    if version >= cilium_mtu.TUNNEL_KEY_UNTIL and _text(config, "tunnel"):
+    if version >= cilium_mtu.TUNNEL_KEY_UNTIL and text(config, "tunnel"):
         return [
             codes.finding(
                 codes.MTU111,
@@ -256,7 +230,7 @@ def _of_another_version(config: Object, version: Version | None) -> list[Finding
             "Write tunnel (vxlan, geneve or disabled) instead.",
         )
         for key in ("routing-mode", "tunnel-protocol")
-        if _text(config, key)
+        if text(config, key)
     ]
 
 
@@ -278,10 +252,10 @@ def _chart(chart: Object | None, out: list[Finding]) -> int | None:
     if chart is None:
         return None
     out += strays.misplaced(chart, "spec", "valuesContent")
-    text = reading.value(chart, out, *CHART_PATH)
+    written = reading.value(chart, out, *CHART_PATH)
     place = f"{chart}, spec.valuesContent"
     try:
-        values: object = yaml.safe_load(text or "")
+        values: object = yaml.safe_load(written or "")
     except (yaml.YAMLError, RecursionError, ValueError) as why:
         said = f"The values are no YAML ({' '.join(str(why).split()):.160}), so Helm cannot install them."
         out.append(codes.finding(codes.MTU117, place, said, "Correct the text there."))
@@ -303,11 +277,12 @@ def _less(host: net.Link | None, tunnel: net.Link | None) -> int:
     return host.mtu - tunnel.mtu if host is not None and tunnel is not None else 0
 
 
-def _on(config: Object | None, key: str) -> bool:
-    return config is not None and _text(config, key) in TRUE
+def on(config: Object | None, key: str) -> bool:
+    """Return whether a key of the ConfigMap is true."""
+    return config is not None and text(config, key) in TRUE
 
 
-def _text(config: Object, key: str) -> str:
+def text(config: Object, key: str) -> str:
     """Return a value of the ConfigMap as text; one that YAML made true or false is what was meant."""
     held = config.get("data", key)
     if isinstance(held, bool):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from kubemtu.cni.cilium import config
+from kubemtu.cni.cilium import config, nodes
 from kubemtu.cni.cilium.config import CiliumBase, CiliumParts
 from kubemtu.cni.cilium.mtu import Mode
 from kubemtu.cni.objects import reading
@@ -42,7 +42,7 @@ def of(found: CiliumParsed, target: int) -> tuple[plan.EditValue | plan.Rollout,
     encap.check(wanted)
     if others := found.overriding - {str(wanted)}:
         raise UsageError(
-            f"A {config.OVERRIDE} gives some nodes the base MTU {', '.join(sorted(others))[:40]}, which stands"
+            f"A {nodes.OVERRIDE} gives some nodes the base MTU {', '.join(sorted(others))[:40]}, which stands"
             f" above the ConfigMap: remove {config.KEY} there, or give it {wanted}; then plan again."
         )
     at_work = bool(found.bases) and len(found.bases) == found.observed and set(found.bases) == {wanted}
