@@ -272,5 +272,10 @@ def test_a_pod_that_was_born_before_felix_wrote_its_file(snapshot: Reading) -> N
 
     report = decide.check(snapshot(manifests, nodes=(node("n1", 1450, felix), node("n2", 1500))))
     assert [(one.code, one.severity, one.place) for one in report.findings] == [
-        ("MTU101", "error", "node n2, 1 pod: netns cni-n2")
+        ("MTU119", "error", "node n2, the kernel's default, without /var/lib/calico/mtu"),
+        ("MTU101", "error", "node n2, 1 pod: netns cni-n2"),
+    ]
+    before = decide.check(snapshot(manifests, nodes=(node("n1", 1450, felix), node("n2", 1450))))
+    assert [(one.code, one.severity, one.place) for one in before.findings] == [
+        ("MTU119", "error", "node n2, the kernel's default, without /var/lib/calico/mtu")
     ]

@@ -26,7 +26,7 @@ def seen(*files: tuple[str, str]) -> net.NodeObservation:
     ("files", "literal", "gives", "by"),
     [
         (((OURS, CALICO % 1450),), 1450, 1450, OURS),
-        (((OURS, CALICO % 0),), None, 1500, "the kernel's default"),
+        (((OURS, CALICO % 0),), None, 1500, "the kernel's default, without /var/lib/calico/mtu"),
         (((OURS, CALICO % 0), ("/var/lib/calico/mtu", "1440\n")), None, 1440, "/var/lib/calico/mtu"),
         (((OURS, CALICO % 0), ("/var/lib/calico/mtu", "none")), None, None, ""),
         (((OURS, FLANNEL % ""), (ENV, SUBNET)), None, 1450, ENV),

@@ -55,7 +55,7 @@ def test_nothing_configured_is_judged_by_what_the_nodes_decide() -> None:
     state = example.state(None, conflist_template=None)
     (wrong,) = judge(state, example.node("n1", conflist=None, pod=1500), example.node("n2", conflist=None, pod=1500))
     assert (wrong.code, wrong.severity) == ("MTU119", "error")
-    assert wrong.place == "nodes n1 and n2, the kernel's default"
+    assert wrong.place == "nodes n1 and n2, the kernel's default, without /var/lib/calico/mtu"
     assert wrong.message.startswith("No MTU is configured, so new pods here get 1500, but")
 
 

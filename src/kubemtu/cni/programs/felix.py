@@ -34,7 +34,7 @@ PLUGIN_MTU = node_files.PluginRule(
     file=MTU_FILE,
     # Without the file the veth stays as the kernel made it (projectcalico/calico: cni-plugin/pkg/plugin).
     otherwise=node_files.KERNEL_DEFAULT,
-    otherwise_by="the kernel's default",
+    otherwise_by=f"the kernel's default, without {MTU_FILE}",
 )
 ADDRESS = "projectcalico.org/IPv4Address"  # of a Node: where its tunnels end
 STAYS = "Felix sets it again every few seconds: see its log for a refusal."

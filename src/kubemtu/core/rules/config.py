@@ -207,9 +207,18 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
         stale = _stale(topology, node, conflist, restart)
         if stale is not None:
             yield stale
-        elif topology.state.pod_mtu is None and conflist.gives is not None and conflist.taken is None:
+        elif conflist.gives is not None and conflist.taken is None and _decided_here(topology, node, conflist):
             born.setdefault((conflist.gives, conflist.by, conflist.written_by), []).append(node)
     yield from _born(topology, born)
+
+
+def _decided_here(topology: Topology, node: Node, conflist: Rendered) -> bool:
+    """Return True where the node decides, or gives another number than the others because a file lacks there."""
+    state = topology.state
+    if state.pod_mtu is None:
+        return True
+    own = conflist.literal is None and not conflist.written_by and conflist.by != conflist.path
+    return own and state.conflist_mtu is None and conflist.gives != state.pod_mtu and node.seen.seen_by == "agent"
 
 
 def _born(topology: Topology, born: dict[tuple[int, str, str], list[Node]]) -> Iterable[Finding]:
