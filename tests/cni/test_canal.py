@@ -7,8 +7,10 @@ import pytest
 from kubemtu.cni import canal
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.codes import Finding
+from kubemtu.core.errors import UsageError
 from kubemtu.core.net import NodeObservation
 from kubemtu.core.snapshot import Snapshot, Unread
+from kubemtu.flows import decide
 
 Reading = Callable[..., Snapshot]
 
@@ -379,6 +381,24 @@ def test_the_nic_that_flannel_is_told(snapshot: Reading, nic: str, names: tuple[
     state = read(snapshot(inline("1450", nic=nic), agent(veth="")))
     assert state.nic_names == names
     assert state.nic_key == "ConfigMap kube-system/canal-config, key canal_iface"
+
+
+@pytest.mark.parametrize("nic", [" ", "eth0 ", " eth0", "eth0,eth1"])
+def test_a_blank_or_a_list_is_no_name_of_a_nic(snapshot: Reading, nic: str) -> None:
+    """flannel-io/flannel: main.go appends each value as it is, pkg/ipmatch/match.go looks it up so, and main exits."""
+    whole = snapshot(inline("1450", nic=nic), agent(veth=""), nodes=(NodeObservation(node="n1"),))
+    (finding,) = read(whole).findings
+    assert (finding.code, finding.severity) == ("MTU109", "error")
+    assert finding.place == "ConfigMap kube-system/canal-config, key canal_iface"
+    assert f'flanneld is told to use "{nic}"' in finding.message
+    with pytest.raises(UsageError, match="no restart is planned, because what starts then stays down"):
+        decide.plan(whole, 1400, 1500)
+
+
+def test_a_blank_harms_nobody_where_a_pattern_finds_the_nic(snapshot: Reading) -> None:
+    env = "        - {name: FLANNELD_IFACE_REGEX, value: '^eth0$'}\n"
+    text = agent(veth="").replace("        - {name: FLANNELD_IP_MASQ", f"{env}        - {{name: FLANNELD_IP_MASQ")
+    assert read(snapshot(inline("1450", nic=" "), text)).findings == ()
 
 
 def test_the_kubelets_own_mtu_reaches_nobody(snapshot: Reading) -> None:

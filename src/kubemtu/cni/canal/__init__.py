@@ -275,7 +275,7 @@ def _named_nics(whole: Canal) -> tuple[str, ...]:
     """Return canal_iface where no DaemonSet was read that says so."""
     parts, values = whole.parts, whole.values
     held = parts.config.get("data", "canal_iface") if parts.config is not None else values.nic
-    name = held.strip() if isinstance(held, str) and parts.agent is None else ""
+    name = held if isinstance(held, str) and parts.agent is None else ""
     return (name,) if flanneld.NIC_NAME.fullmatch(name) else ()
 
 

@@ -1,6 +1,7 @@
 """flanneld as a container, alone or inside canal: the NIC it is told to use, and whether it reads Backend.MTU."""
 
 import re
+from collections.abc import Iterable
 
 import msgspec
 
@@ -14,6 +15,7 @@ from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 
 CONTAINER = "kube-flannel"
+VARIABLE = "FLANNELD_IFACE"
 SUBNET_ENV = "/run/flannel/subnet.env"  # what flanneld writes when it starts
 PLUGIN_MTU = node_files.PluginRule(
     plugin="flannel",
@@ -48,7 +50,7 @@ def read(agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> Flanne
     place = str(agent)
     version = reading.attempt(lambda: daemonset.version(agent, CONTAINER), None, out, place)
     container = reading.attempt(lambda: daemonset.container(agent, CONTAINER), None, out, place)
-    said = reading.attempt(lambda: daemonset.resolve(agent, "FLANNELD_IFACE", snapshot), None, out, place)
+    said = reading.attempt(lambda: daemonset.resolve(agent, VARIABLE, snapshot), None, out, place)
     for word in dict.fromkeys(each for each in daemonset.arguments(container) if FLAG.match(each)):
         flag = word.partition("=")[0]
         out.append(
@@ -61,11 +63,57 @@ def read(agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> Flanne
                 "error",
             )
         )
-    names = [*(said or "").split(","), *daemonset.flag_values(container, "iface")]
+    flags = daemonset.flag_values(container, "iface")
+    names = flags or ((said,) if said else ())  # a flag goes before the variable
+    out += () if _others(agent, container, snapshot) else no_names(names, place if flags else _place(agent))
     return Flanneld(
-        nic_names=tuple(name for each in names if NIC_NAME.fullmatch(name := each.strip())),
+        nic_names=tuple(name for name in names if NIC_NAME.fullmatch(name)),
         reads_mtu=None if version is None else version >= netconf.MTU_SINCE,
     )
+
+
+def _others(agent: Object, container: Object | None, snapshot: Snapshot) -> bool:
+    """Return whether flanneld has other ways to a NIC, which it tries where no name fits."""
+    variables = (f"{VARIABLE}_REGEX", f"{VARIABLE}_CAN_REACH")
+    held = (reading.attempt(lambda: daemonset.resolve(agent, name, snapshot), None, [], "") for name in variables)  # noqa: B023
+    flags = (daemonset.flag_values(container, name) for name in ("iface-regex", "iface-can-reach"))
+    return any(held) or any(flags)
+
+
+def _place(agent: Object) -> str:
+    """Return where the variable is filled: a key of a ConfigMap, or the DaemonSet."""
+    variable = reading.attempt(lambda: daemonset.variable(agent, VARIABLE), None, [], str(agent))
+    if variable is None or variable.config_map is None:
+        return f"{agent}, variable {VARIABLE}"
+    return f"ConfigMap {agent.namespace}/{variable.config_map}, key {variable.key}"
+
+
+def no_names(names: Iterable[str], place: str) -> list[Finding]:
+    """Return MTU109 where what flanneld is told is no interface's name: it takes it as it stands, and exits.
+
+    Each value is one name or one address, a comma and blanks included (flannel-io/flannel: main.go, flagSlice.Set;
+    pkg/ipmatch/match.go); a console may make a blank of an empty value (rancher/dashboard#16317).
+    """
+    told = list(names)
+    odd = [name for name in told if name != name.strip() or "," in name]
+    if not odd or len(odd) < len(told):  # the others are tried as well
+        return []
+    return [
+        codes.finding(
+            codes.MTU109,
+            place,
+            f"flanneld is told to use {names_of(odd)}, and no interface can be called so: it takes the value as it"
+            " stands, blanks and commas included. What runs keeps running; at its next start flanneld exits, and the"
+            " node loses its pod network.",
+            'Write the name alone, or "" where the default route is to decide; each further name takes an --iface of'
+            " its own.",
+        )
+    ]
+
+
+def names_of(odd: Iterable[str]) -> str:
+    """Write odd names so that their blanks are seen."""
+    return " and ".join(f'"{name}"' for name in odd)
 
 
 def running(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
