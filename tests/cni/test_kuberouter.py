@@ -175,3 +175,14 @@ def test_what_was_not_read(snapshot: Reading) -> None:
         kuberouter.steps(read(snapshot(agent())), 1400)
     with pytest.raises(UsageError, match="DaemonSet kube-system/kube-router was not read"):
         kuberouter.steps(read(snapshot(config())), 1400)
+
+
+@pytest.mark.parametrize("mtu", [65536, 65535])
+def test_the_mtu_of_the_loopback_device(snapshot: Reading, node: Observing, mtu: int) -> None:
+    """A node's address on lo: the plugin makes no veth of 65536 (cloudnativelabs/kube-router#1383)."""
+    path = "/etc/cni/net.d/10-kuberouter.conflist"
+    seen = msgspec.structs.replace(node(), files=(NodeFile(path=path, text=CNI % f', "mtu": {mtu}'),))
+    (finding,) = decide.check(snapshot(config(), agent(), nodes=(seen,))).findings
+    assert (finding.severity, finding.place) == ("error", f"node n1, {path}")
+    assert finding.code == ("MTU112" if mtu == 65536 else "MTU119")
+    assert ("65536 is what a loopback device has" in finding.message) is (mtu == 65536)

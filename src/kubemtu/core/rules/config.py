@@ -19,6 +19,7 @@ from kubemtu.core.text.wording import names, sizes
 CLOCK_SLACK = 2.0
 USUAL_NIC = 1500  # bytes, of the example where no NIC is known
 COPYING = 10.0
+LOOPBACK = 65536  # drivers/net/loopback.c
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
@@ -202,6 +203,9 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
                 f"Write the number {quotes} quotes where the file is made from, then restart the CNI's pod here.",
             )
             continue
+        if conflist.gives is not None and not encap.IPV4_MINIMUM <= conflist.gives <= encap.LARGEST_MTU:
+            yield _impossible(node, conflist, conflist.gives)
+            continue
         if runtime.foreign(node, topology):
             continue
         stale = _stale(topology, node, conflist, restart)
@@ -210,6 +214,23 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
         elif conflist.gives is not None and conflist.taken is None and _decided_here(topology, node, conflist):
             born.setdefault((conflist.gives, conflist.by, conflist.written_by), []).append(node)
     yield from _born(topology, born)
+
+
+def _impossible(node: Node, conflist: Rendered, gives: int) -> Finding:
+    """Report an MTU that no veth takes (drivers/net/veth.c veth_setup: ETH_MAX_MTU)."""
+    loopback = (
+        f" {LOOPBACK} is what a loopback device has: where the node's address is on that one, whoever takes the MTU of"
+        " the device with the node's address finds this."
+        if gives == LOOPBACK
+        else ""
+    )
+    return codes.finding(
+        codes.MTU112,
+        f"node {node.name}, {conflist.by or conflist.path}",
+        f"The MTU is {gives}, and an interface of a pod takes {encap.IPV4_MINIMUM} to {encap.LARGEST_MTU}: no new pod"
+        f" starts here.{loopback}",
+        "Write a number that fits the NIC where the file is made from, then restart the CNI's pod here.",
+    )
 
 
 def _decided_here(topology: Topology, node: Node, conflist: Rendered) -> bool:
