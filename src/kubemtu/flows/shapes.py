@@ -19,7 +19,7 @@ _TEXT: Final = 50  # NodeMTUs of a page: each has 20 to 900 kB
 
 FIELDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "Pod": {
-        "metadata": ("name", "namespace", "ownerReferences", "labels", "deletionTimestamp"),
+        "metadata": ("name", "namespace", "ownerReferences", "labels", "annotations", "deletionTimestamp"),
         "spec": ("nodeName", "hostNetwork"),
         "status": ("phase", "podIP", "podIPs", "initContainerStatuses", "containerStatuses"),
     },
@@ -49,6 +49,11 @@ def slim(item: Object) -> Object:
             body[part] = {key: held[key] for key in keys if key in held}
     if item.kind == mtu.MIGRATIONS.kind:
         _told_of(item, body)
+    metadata = body.get("metadata")
+    if item.kind == "Pod" and isinstance(metadata, dict) and "annotations" in metadata:
+        notes = metadata.pop("annotations")
+        if kept := _networks(notes if isinstance(notes, dict) else {}):
+            metadata["annotations"] = kept
     return Object(body=body, origin=item.origin)
 
 
@@ -67,6 +72,13 @@ def _told_of(item: Object, body: dict[str, object]) -> None:
         ]
 
 
+def _networks(notes: Mapping[str, object]) -> dict[str, object]:
+    """Keep what a pod's annotations say of other networks; a status that names its own alone is on every pod."""
+    selected = {key: notes[key] for key in (pods.NETWORKS, pods.PRIMARY) if key in notes}
+    status = {key: held for key in pods.STATUS if isinstance(held := notes.get(key), str)}
+    return selected | {key: held for key, held in status.items() if selected or held.count('"name"') > 1}
+
+
 # Members as the server writes them. A leaf is taken whatever it is: who reads it says what it should be.
 
 
@@ -80,11 +92,27 @@ class _PodMetadata(msgspec.Struct, rename="camel"):
     namespace: Any = UNSET
     owner_references: list[_Owner] | msgspec.UnsetType | None = UNSET
     labels: "_Labels | msgspec.UnsetType | None" = UNSET
+    annotations: "_Annotations | msgspec.UnsetType | None" = UNSET
     deletion_timestamp: Any = UNSET
 
 
 class _Labels(msgspec.Struct, rename={"part": "app.kubernetes.io/name"}):
     part: Any = UNSET
+
+
+_NETWORKS: Final = {
+    "networks": pods.NETWORKS,
+    "primary": pods.PRIMARY,
+    "status": pods.STATUS[0],
+    "older_status": pods.STATUS[1],
+}
+
+
+class _Annotations(msgspec.Struct, rename=_NETWORKS):
+    networks: Any = UNSET
+    primary: Any = UNSET
+    status: Any = UNSET
+    older_status: Any = UNSET
 
 
 class _PodSpec(msgspec.Struct, rename="camel"):
@@ -164,6 +192,8 @@ def _pod_metadata(decoded: _PodMetadata) -> dict[str, object]:
             made["ownerReferences"] = owners
     if isinstance(decoded.labels, _Labels) and decoded.labels.part is not UNSET:
         made["labels"] = _plain(decoded.labels)
+    if isinstance(decoded.annotations, _Annotations) and (kept := _networks(_plain(decoded.annotations))):
+        made["annotations"] = kept
     if decoded.deletion_timestamp is not UNSET:
         made["deletionTimestamp"] = decoded.deletion_timestamp
     return made

@@ -14,6 +14,12 @@ from kubemtu.core.snapshot import Snapshot
 STARTING = 10.0  # seconds; clocks differ, and a pod is seen only after it was made
 WORKLOADS = frozenset({"ReplicaSet", "StatefulSet", "Job", "ReplicationController", "Node"})
 """Kinds that pods belong to whatever they do: as an owner they tell nothing, and of thousands they are left out."""
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+"""Annotation of a pod: the networks that it is attached to besides its own (multi-net-spec, section 4.1)."""
+STATUS = ("k8s.v1.cni.cncf.io/network-status", "k8s.v1.cni.cncf.io/networks-status")
+"""Annotations of a pod: what it was attached to, by the name of today and the one before."""
+PRIMARY = "v1.multus-cni.io/default-network"
+"""Annotation of a pod: its own network is this one, and not the cluster's."""
 RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?[Zz]")
 
 
@@ -27,6 +33,7 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     ending: bool = False  # it is being deleted, and its interface may be gone already
     started: float | None = None  # when the last of its containers did, in seconds since the epoch
     owner: str = ""  # kind of what it belongs to, where that is none of WORKLOADS
+    elsewhere: bool = False  # its own network is another than the cluster's
     images: tuple[str, ...] = ()  # of its running containers, those that are `telling`
 
     def __str__(self) -> str:
@@ -54,17 +61,20 @@ def running(snapshot: Snapshot) -> tuple[Pod, ...]:
 
 
 class ByNode:
-    """Running pods of the pod network by their nodes: each is made when its node is asked for, for there are many."""
+    """Running pods by their nodes: each is made when its node is asked for, for there are many.
+
+    `count` has those of the pod network alone; pods whose own network is another one are handed out, and say so.
+    """
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._objects = snapshot.of_kind("Pod")
         self._places: dict[str, array[int]] = {}
         self.count = 0
         for place, found in enumerate(self._objects):
-            node = _runs_on(found)
+            node = runs_on(found)
             if node is not None:
                 self._places.setdefault(node, array("I")).append(place)
-                self.count += 1
+                self.count += not elsewhere(found)
 
     def on(self, node: str) -> tuple[Pod, ...]:
         """Return those of one node."""
@@ -135,7 +145,7 @@ def seconds(moment: str) -> float | None:
 
 def one(resource: objects.Object) -> Pod | None:
     """Return a running pod of the pod network, None for any other, and for one that cannot be read."""
-    node = _runs_on(resource)
+    node = runs_on(resource)
     if node is None:
         return None
     try:
@@ -147,6 +157,7 @@ def one(resource: objects.Object) -> Pod | None:
             ending=resource.get("metadata", "deletionTimestamp") is not None,
             started=_started(resource),
             owner=_owner(resource),
+            elsewhere=elsewhere(resource),
             images=tuple(dict.fromkeys(_images(resource))),
         )
     except errors.Malformed:
@@ -173,7 +184,13 @@ def _images(resource: objects.Object) -> Iterator[str]:
             yield image
 
 
-def _runs_on(resource: objects.Object) -> str | None:
+def elsewhere(resource: objects.Object) -> bool:
+    """Say whether a pod's own network is another than the cluster's, which nothing of the pod network concerns."""
+    named = resource.get("metadata", "annotations", PRIMARY)
+    return isinstance(named, str) and bool(named.strip())
+
+
+def runs_on(resource: objects.Object) -> str | None:
     """Return the node of a running pod that has an interface of its own; None of any other."""
     try:
         node = resource.text("spec", "nodeName")

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from kubemtu.core import encap, errors, headers, net
-from kubemtu.core.cluster import clouds, node_files, pods, policy, pools, windows
+from kubemtu.core.cluster import attachments, clouds, node_files, pods, policy, pools, windows
 from kubemtu.core.cluster import unfinished as changes
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.node_files import Rendered
@@ -106,6 +106,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     cni_pod: pods.CniPod | None = None
     api: pools.ApiNode = pools.NOTHING  # what the API says of it
     cloud: clouds.Cloud | None = None  # that it is in, where its Node says so
+    elsewhere: tuple[str, ...] = ()  # pods whose own network is another than this one
+    alike: tuple[str, ...] = ()  # those of them whose interfaces are called as this network's are
 
     @property
     def below(self) -> str:
@@ -164,6 +166,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     api_nodes: dict[str, pools.ApiNode] = {}  # of every node of the API, observed or not, by name
     cni_pods: tuple[pods.CniPod, ...] = ()
     running: int = 0  # pods of the pod network that the API knows
+    beside: attachments.AttachedNetworks = attachments.AttachedNetworks()
     unread: tuple[Unread, ...] = ()
     measured: bool = False  # all ways between nodes were, just now, and carry what their NICs say
 
@@ -302,10 +305,11 @@ def only(topology: Topology, namespace: str) -> Topology:
             node,
             ports=tuple(port for port in node.ports if port.pod.startswith(own)),
             unseen=tuple(pod for pod in node.unseen if pod.startswith(own)),
+            elsewhere=tuple(pod for pod in node.elsewhere if pod.startswith(own)),
         )
         for node in topology.nodes
     )
-    return msgspec.structs.replace(topology, nodes=nodes)
+    return msgspec.structs.replace(topology, nodes=nodes, beside=topology.beside.only(namespace))
 
 
 def _node(
@@ -320,9 +324,13 @@ def _node(
     cloud: clouds.Cloud | None,
 ) -> Node:
     own = tuple(port for port in observation.ports if _own_port(port, state))
+    owners = pods.owners(own, state.ports.prefixes, here)
+    elsewhere = {str(pod) for pod in here if pod.elsewhere}
+    alike = {link: owners.pop(link) for link in tuple(owners) if owners[link] in elsewhere} if elsewhere else {}
+    own = tuple(port for port in own if port.host_link not in alike) if alike else own
+    here = tuple(pod for pod in here if not pod.elsewhere) if elsewhere else here
     if len(own) < len(observation.ports):
         observation = msgspec.structs.replace(observation, ports=own)
-    owners = pods.owners(own, state.ports.prefixes, here)
     known = {str(pod): pod for pod in here} if any(port.inner for port in observation.ports) else {}
     tunnel = observation.link(state.tunnel) if state.tunnel else None
     uplink = _uplink(observation, tunnel)
@@ -357,6 +365,8 @@ def _node(
         cni_pod=cni_pod,
         api=api,
         cloud=cloud,
+        elsewhere=tuple(sorted(elsewhere)),
+        alike=tuple(sorted(alike.values())),
     )
 
 

@@ -27,6 +27,8 @@ CNI_MEMBERS = frozenset(
         *("include_default_routes", "allow_ip_forwarding"),
         # k8snetworkplumbingwg/multus-cni: pkg/types/types.go, whose configuration is gone by
         *("clusterNetwork", "readinessindicatorfile"),
+        # k8snetworkplumbingwg/multi-net-spec: what a pod selects and was given; the plugins of such networks
+        *("namespace", "interface", "vlanId", "vlanID", "device", "provider", "vethMTU", "interfaces"),
     }
 )
 NETCONF_MEMBERS = frozenset(

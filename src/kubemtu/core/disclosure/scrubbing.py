@@ -5,6 +5,7 @@ them, paths of files, and who drove a change. A name in running text is replaced
 be a word, "web-7f9c" is not.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -27,6 +28,7 @@ _CLUSTER_LINE: Final = re.compile(
 )
 _LINK: Final = re.compile(r"(?P<prefix>[a-z]+)(?P<suffix>[0-9a-f]{11})")
 _PLACE: Final = re.compile(r"(?P<path>[^,]+?)(?P<line>:\d+(?:, items\[\d+\])*)?(?=$|, )")
+_NETWORK: Final = re.compile(r"([a-z0-9][a-z0-9.-]*)/")
 _PLAIN: Final = re.compile(r"|true|false|\d{1,9}|[\d.:/a-fA-F]+|amd64|arm64|linux|windows")
 _HOSTS_KEPT: Final = ("kubernetes.default", "localhost", "docker.io", "quay.io", "ghcr.io", "gcr.io", "registry.k8s.io")
 _PUBLIC: Final = re.compile(
@@ -261,6 +263,8 @@ class _Scrub:
             metadata["name"] = self._pods(own.get("name")) or own.get("name")
             if "namespace" in own:
                 metadata["namespace"] = self._spaces(space) or space
+            if isinstance(notes := own.get("annotations"), dict):
+                metadata["annotations"] = {key: self._networks(value) for key, value in notes.items()}
             system = isinstance(space, str) and self._system(space)
             if "labels" in metadata:
                 labels = own.get("labels")
@@ -273,6 +277,23 @@ class _Scrub:
         if isinstance(spec, dict) and "nodeName" in spec:
             out["spec"] = out["spec"] | {"nodeName": self._nodes(spec["nodeName"]) or spec["nodeName"]}
         return out
+
+    def _networks(self, value: Any) -> Any:
+        """Return an annotation that names networks, a JSON list or names with commas, with other namespaces in it."""
+        if not isinstance(value, str):
+            return self._value(value)
+        try:
+            listed: Any = json.loads(value)
+        except (ValueError, RecursionError):
+            listed = None
+        if not isinstance(listed, list):
+            return self.text(_NETWORK.sub(lambda found: f"{self._spaces(found[1]) or found[1]}/", value))
+        for each in (each for each in listed if isinstance(each, dict)):
+            if isinstance(space := each.get("namespace"), str):
+                each["namespace"] = self._spaces(space) or space
+            if isinstance(name := each.get("name"), str):
+                each["name"] = _NETWORK.sub(lambda found: f"{self._spaces(found[1]) or found[1]}/", name)
+        return self.text(json.dumps(listed))
 
     def _owner(self, owner: Any, *, system: bool) -> Any:
         if not isinstance(owner, dict) or not isinstance(name := owner.get("name"), str):
