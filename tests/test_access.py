@@ -36,7 +36,9 @@ def granted(rules: tuple[rights.Rule, ...], want: Want, api_version: str) -> boo
     )
 
 
-@pytest.mark.parametrize("want", [*registry.wants(), NODES, PODS, mtu.NODES, mtu.MIGRATIONS], ids=str)
+@pytest.mark.parametrize(
+    "want", [*registry.wants(), *registry.beside_wants(), NODES, PODS, mtu.NODES, mtu.MIGRATIONS], ids=str
+)
 def test_whatever_check_reads_may_be_read_by_who_views(want: Want) -> None:
     for api_version in want.api_versions:
         assert granted(access.rules("view"), want, api_version), (want, api_version)

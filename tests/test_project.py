@@ -41,6 +41,7 @@ def test_the_cnis_are_asked_from_the_most_particular_to_the_least() -> None:
         *first,
         *rest,
         "cluster-specification",
+        "spiderpool",
         "reference-plugins",
     ]  # files of nodes, and nothing else
 

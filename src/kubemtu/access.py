@@ -110,7 +110,7 @@ def _observe() -> Iterator[Rule]:
     """Yield what every look at a cluster reads: ConfigMaps by their names alone, for others hold what is nobody's."""
     from kubemtu.cni import registry  # noqa: PLC0415 - as above
 
-    wants = registry.wants()
+    wants = (*registry.wants(), *registry.beside_wants())
     maps = sorted({want.name for want in wants if want.plural == "configmaps" and want.name})
     yield Rule(resources=("nodes", "pods"), verbs=READ)
     yield Rule(resources=("configmaps",), verbs=("get",), names=tuple(maps))

@@ -464,7 +464,13 @@ def test_the_value_of_the_chart_counts_as_the_key_does(snapshot: Reading) -> Non
     assert (value.path, value.number(decide.plan(whole, 1300, 1450)[0], read(whole))) == (("MTU",), 1430)
 
 
-@pytest.mark.parametrize(("version", "warned"), [("v1.16.19", 0), ("v1.17.0", 1), ("v1.18.12", 1), ("v1.19.0", 0)])
+@pytest.mark.parametrize(
+    ("version", "warned"),  # release notes of v1.18.11 (#46085) and v1.19.5 (#46028)
+    [
+        *(("v1.16.19", 0), ("v1.17.0", 1), ("v1.17.18", 1), ("v1.18.10", 1), ("v1.18.11", 0), ("v1.18.12", 0)),
+        *(("v1.19.0", 1), ("v1.19.4", 1), ("v1.19.5", 0), ("v1.20.0", 0)),
+    ],
+)
 def test_secondary_networks_that_a_restart_resizes(snapshot: Reading, version: str, warned: int) -> None:
     beside = msgspec.structs.replace(pod("1", 1500, 1450), others=("net1",))
     for port, expected in ((beside, warned), (pod("1", 1500, 1450), 0)):

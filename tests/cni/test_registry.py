@@ -445,6 +445,7 @@ def test_wants_are_the_union_each_once_and_never_a_secret() -> None:
         "Subnet",
         "UserDefinedNetwork",
         "ClusterUserDefinedNetwork",
+        "NetworkAttachmentDefinition",
     }
     assert all(want.name or want.label_selector for want in wants if want.kind == "ConfigMap")
 

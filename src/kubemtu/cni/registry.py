@@ -12,6 +12,7 @@ import msgspec
 
 from kubemtu.cni import (
     antrea,
+    attached,
     aws,
     azure,
     calico,
@@ -29,6 +30,7 @@ from kubemtu.cni import (
     ovnkubernetes,
     reference,
     specification,
+    spiderpool,
     weave,
     windows,
 )
@@ -36,7 +38,7 @@ from kubemtu.cni.knowledge import CalcKey, FileForm, Knowledge
 from kubemtu.cni.protocol import Cni
 from kubemtu.core import errors, net, objects, rights, snapshot
 from kubemtu.core.change import plan
-from kubemtu.core.cluster import cni_state, node_files, topology, writers
+from kubemtu.core.cluster import attachments, cni_state, node_files, topology, writers
 from kubemtu.core.snapshot import UNUSED
 from kubemtu.core.text import wording
 
@@ -59,6 +61,7 @@ CNIS: dict[str, Cni] = {
     kindnet.NAME: kindnet,
     azure.NAME: azure,
     specification.NAME: specification,
+    spiderpool.NAME: spiderpool,
     reference.NAME: reference,  # files of nodes, and nothing else
 }
 
@@ -81,7 +84,8 @@ def recognise(snapshot: snapshot.Snapshot) -> cni_state.CniState:
             state = msgspec.structs.replace(state, plugin_mtus=rules, mtu_keys=keys, windows=parts)
             return specification.below(state, snapshot)
     looks_like = _looks_like(snapshot)
-    hidden = [each.what for each in snapshot.unread if each.why == "forbidden"]
+    beside = {str(want) for want in beside_wants()}  # says nothing of the pod network itself
+    hidden = [each.what for each in snapshot.unread if each.why == "forbidden" and each.what not in beside]
     if hidden and not looks_like:
         raise errors.Forbidden(
             f"which pod network {snapshot.source} has cannot be told, because it may not be read: "
@@ -160,8 +164,18 @@ def irrelevant(name: str) -> frozenset[str]:
     names = list(CNIS)
     later = names[names.index(name) + 1 :]
     needed = {str(want) for each in names if each not in later for want in CNIS[each].WANTS}
-    needed |= {str(want) for want in (*multus.WANTS, *windows.WANTS)}
+    needed |= {str(want) for want in (*multus.WANTS, *windows.WANTS, *beside_wants())}
     return frozenset(str(want) for each in later for want in CNIS[each].WANTS) - needed
+
+
+def beside(snapshot: snapshot.Snapshot) -> attachments.AttachedNetworks:
+    """Return the networks beside the pod network, whichever that is, and the pods that use them."""
+    return attached.read(snapshot)
+
+
+def beside_wants() -> tuple[objects.Want, ...]:
+    """Return what is read of networks beside the pod network: their definitions, and where there are any the rest."""
+    return (attached.DEFINITIONS, *attached.FURTHER)
 
 
 def steps(
@@ -181,14 +195,20 @@ def steps(
 def wants() -> tuple[objects.Want, ...]:
     """Return everything that must be read to recognise and describe any of them, each once."""
     own = (want for cni in CNIS.values() for want in cni.WANTS)
-    return tuple(dict.fromkeys((*own, *multus.WANTS, *windows.WANTS)))
+    return tuple(dict.fromkeys((*own, *multus.WANTS, *windows.WANTS, attached.DEFINITIONS)))
 
 
 def further(read: Iterable[objects.Object]) -> tuple[objects.Want, ...]:
-    """Return what is to be read besides, now that these objects are known: ConfigMaps that DaemonSets mount."""
+    """Return what is to be read besides, now that these objects are known.
+
+    That are ConfigMaps which DaemonSets mount, and with definitions of other networks what these go by.
+    """
     rules = _each(lambda known: known.mounted)
-    found = []
+    found: list[objects.Want] = []
     for one in read:
+        if one.get("kind") == attached.DEFINITIONS.kind:
+            found += attached.FURTHER
+            continue
         here = [rule for rule in rules if (rule.daemonset, rule.namespace) == (one.get(*_NAME), one.get(*_NAMESPACE))]
         volumes = one.get("spec", "template", "spec", "volumes") if here and one.get("kind") == "DaemonSet" else None
         names = [

@@ -21,7 +21,8 @@ def model(snapshot: Snapshot, nic_mtu: int | None = None, measured: Sequence[pol
     state = registry.recognise(snapshot)
     other = registry.irrelevant(state.name)
     unread = tuple(entry for entry in snapshot.unread if entry.what not in other)
-    return topology.model(msgspec.structs.replace(snapshot, unread=unread), state, nic_mtu, measured)
+    laid_out = topology.model(msgspec.structs.replace(snapshot, unread=unread), state, nic_mtu, measured)
+    return msgspec.structs.replace(laid_out, beside=registry.beside(snapshot))
 
 
 def seen(snapshot: Snapshot) -> topology.Topology | None:

@@ -10,7 +10,7 @@ import msgspec
 from kubemtu import files
 from kubemtu.cni import registry
 from kubemtu.core import errors, net
-from kubemtu.core.cluster import pods, policy, windows
+from kubemtu.core.cluster import attachments, pods, policy, windows
 from kubemtu.core.disclosure import objects, scrubbing
 from kubemtu.core.objects import NODES, PODS, Object, Want
 from kubemtu.core.packed import Objects, Packed, by_kind
@@ -38,7 +38,9 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     """
     began = time.monotonic()
     found, unread = await read.observe(api, wants(), shapes.shapes())
-    if further := registry.further(by_kind(found).get("DaemonSet", ())):
+    known = by_kind(found)
+    telling = (*known.get("DaemonSet", ()), *known.get(attachments.KIND, ())[:1])
+    if further := registry.further(telling):
         more, more_unread = await read.observe(api, further)
         found, unread = Objects((*found.parts, *more.parts)), (*unread, *more_unread)
     kept = Objects(part if isinstance(part, Packed) else tuple(_slim(part)) for part in found.parts)

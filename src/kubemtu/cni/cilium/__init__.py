@@ -19,11 +19,12 @@ from kubemtu.cni.objects import owners, reading, strays
 from kubemtu.cni.programs import kubelet
 from kubemtu.core import codes, net, rights
 from kubemtu.core.change import plan
-from kubemtu.core.cluster import cni_state, node_files
+from kubemtu.core.cluster import attachments, cni_state, node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import NODES, Want
 from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.text import wording
 
 NAME = "cilium"
 PREFIX = "lxc"  # pkg/datapath/connector: HostInterfacePrefix
@@ -275,13 +276,18 @@ def _detected(
 
 def _cautions(version: mtu.Version | None, snapshot: Snapshot) -> tuple[str, ...]:
     """Say where an agent that restarts resizes what is not Cilium's own (cilium/cilium#37824)."""
+    if version is None or not mtu.resizes_others(version):
+        return ()
     beside = any(port.others for node in snapshot.nodes for port in node.ports)
-    if version is None or not mtu.FOLLOWS_SINCE <= version < mtu.OWN_ONLY_SINCE or not beside:
+    pods = tuple(dict.fromkeys(use.pod for use in attachments.uses(snapshot).uses))
+    if not beside and not pods:
         return ()
     number = ".".join(map(str, version))
+    whose = f"look at {wording.names(pods)}" if pods else "look at those pods"
     said = (
         f"Agents of Cilium {number} give every veth inside a pod the new MTU when they restart, those of secondary"
-        " networks as well (cilium/cilium#37824, mended in v1.19): look at those pods afterwards."
+        f" networks as well (cilium/cilium#37824, mended in v1.18.11 and v1.19.5): {whose}"
+        " afterwards, and start anew what has changed, or upgrade Cilium first."
     )
     return (said,)
 

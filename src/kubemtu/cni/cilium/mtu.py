@@ -19,12 +19,20 @@ BOTH_COUNTED_SINCE = (1, 14, 7)  # cilium/cilium#30329
 MODES_SINCE = (1, 14, 0)  # routing-mode and tunnel-protocol; before it the key tunnel (cilium/cilium#24561)
 TUNNEL_KEY_UNTIL = (1, 15, 0)
 FOLLOWS_SINCE = (1, 17, 0)  # cilium/cilium#34314: the agent gives running pods a new MTU by itself
-OWN_ONLY_SINCE = (1, 19, 0)  # cilium/cilium#46028: no longer those of secondary networks, too
+# cilium/cilium#45799: no longer the veths of other networks, too; in v1.18 by #46085, in v1.19 by #46028 (their release
+# notes), and never in v1.17.
+OWN_ONLY_SINCE = ((1, 18, 11), (1, 19, 5))
 
 # Nothing bounds the padding: packets come to cilium_wg0 past its routes (cilium/cilium#23917).
 PADDING = Header("WireGuard padding", 15, "drivers/net/wireguard/send.c calculate_skb_padding")
 
 Version = tuple[int, int, int]
+
+
+def resizes_others(version: Version) -> bool:
+    """Say whether agents of a version give every veth of a running pod their MTU, those of other networks as well."""
+    mended = any(each <= version and each[:2] == version[:2] for each in OWN_ONLY_SINCE)
+    return version >= FOLLOWS_SINCE and not mended and version[:2] <= OWN_ONLY_SINCE[-1][:2]
 
 
 class Mode(msgspec.Struct, frozen=True, kw_only=True):
