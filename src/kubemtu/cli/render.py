@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from kubemtu.cli import nodetable, terminal
+from kubemtu.cli import nodetable, other_networks, terminal
 from kubemtu.cli.wrapping import bullets, numbered, wrapped
 from kubemtu.core import codes
 from kubemtu.core.change import plan
@@ -38,6 +38,8 @@ def report(report: Report, columns: int | None, *, whole: bool = False) -> str:
     parts.append("\n".join((*wrapped(about, columns, indent=2), *picture(report.layers, columns))))
     if report.nodes:
         parts.append("\n".join(nodetable.lines(report.nodes, columns, whole=whole)))
+    if others := list(other_networks.lines(report, columns, whole=whole)):
+        parts.append("\n".join(others))
     parts += findings(report.findings, columns, whole=whole)
     if report.proven:
         parts.append("\n".join(("Measured:", *bullets(report.proven, columns))))

@@ -328,6 +328,27 @@ MTU136 = Code(
     " two fragments, which halves the throughput and which many networks drop; no device of the pod network shows it.",
     verify="On the node: ip route get <address of another node>, then ip link show of that device and of the NIC.",
 )
+MTU138 = Code(
+    code="MTU138",
+    name="other-network-mtu",
+    severity="warning",
+    title="A network beside the pod network has an MTU that does not fit",
+    why="Pods may have further networks (NetworkAttachmentDefinitions), each with a device and an MTU of its own. What"
+    " asks for more than the device below it has is refused with the whole pod (macvlan, vlan) or loses what is larger"
+    " (bridge, ipvlan). kubemtu reads these networks and never changes them.",
+    verify="kubectl get network-attachment-definitions -A -o yaml: mtu, master and bridge in spec.config; on the node:"
+    " ip -d link. In a pod: ip link show net1.",
+)
+MTU139 = Code(
+    code="MTU139",
+    name="other-network-refused",
+    severity="warning",
+    title="The definition of a network beside the pod network is refused, or cannot be read",
+    why="spec.config is a JSON text that no API server looks into: a lost comma, a number in quotes or a device that is"
+    " not there shows only when the next pod of the network does not start. As a note: it could not be judged.",
+    verify="kubectl get network-attachment-definition NAME -o jsonpath={.spec.config} | python3 -m json.tool; kubectl"
+    " describe pod: the events name the plugin and what it refuses.",
+)
 MTU140 = Code(
     code="MTU140",
     name="platform-migration",
@@ -399,6 +420,8 @@ CODES: tuple[Code, ...] = (
     MTU131,
     MTU135,
     MTU136,
+    MTU138,
+    MTU139,
     MTU140,
     MTU141,
     MTU142,

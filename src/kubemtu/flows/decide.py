@@ -11,7 +11,7 @@ from kubemtu.core.cluster import policy, topology
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object, placed
-from kubemtu.core.planning import apart, planner, within
+from kubemtu.core.planning import apart, beside, planner, within
 from kubemtu.core.rules import measured, report, runtime, windows
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import network
@@ -82,8 +82,14 @@ def plan(
         unknown = [said] if (said := runtime.unknown(found)) else []
         made = msgspec.structs.replace(
             made,
-            remains=(*made.remains, *unknown, *within.remains(found, aim), *windows.remains(found, aim)),
-            warnings=(*made.warnings, *within.warnings(found, aim)),
+            remains=(
+                *made.remains,
+                *unknown,
+                *within.remains(found, aim),
+                *windows.remains(found, aim),
+                *beside.remains(found),
+            ),
+            warnings=(*made.warnings, *within.warnings(found, aim), *beside.warnings(found)),
         )
     return made, found
 

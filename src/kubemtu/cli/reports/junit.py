@@ -6,6 +6,8 @@ servers are green on what was skipped. A note is skipped, for it neither holds n
 
 from xml.etree import ElementTree as ET
 
+from kubemtu.cli import other_networks
+from kubemtu.cli.reports.markdown import OTHER_COLUMNS
 from kubemtu.core import codes
 from kubemtu.core.codes import Finding
 from kubemtu.core.rules.report import Report
@@ -26,6 +28,12 @@ def write(report: Report) -> bytes:
         errors=str(sum(case.find("error") is not None for case in cases)),
         skipped=str(sum(case.find("skipped") is not None for case in cases)),
     )
+    if report.other_networks:
+        properties = ET.SubElement(suite, "properties")  # before the cases, as the schema has it
+        for network in report.other_networks:
+            cells = zip(OTHER_COLUMNS[1:], other_networks.row(network)[1:], strict=True)
+            value = ", ".join(f"{name} {cell}" for name, cell in cells)
+            ET.SubElement(properties, "property", name=_text(f"other network {network.name}"), value=_text(value))
     suite.extend(cases)
     whole = ET.Element("testsuites")
     whole.append(suite)

@@ -6,6 +6,7 @@ What others wrote, such as names of nodes and objects, is text there too: it mak
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from kubemtu.cli import other_networks
 from kubemtu.core.rules.report import NodeLine, Report
 from kubemtu.core.text import printable
 from kubemtu.core.text.wording import sizes
@@ -13,6 +14,7 @@ from kubemtu.core.text.wording import sizes
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&])")
 _MENTION = re.compile(r"@(?=\w)")
 UNKNOWN = "?"
+OTHER_COLUMNS = ("network", "by", "on", "asks for", "new pod", "pods", "they have")
 NODE_COLUMNS = ("node", "NIC", "tunnel", "new pod", "pods", "pod ends", "host ends")
 
 
@@ -37,6 +39,10 @@ def _lines(report: Report) -> Iterator[str]:
         yield from _table(
             ("node", "NIC", "tunnel", "new pod", "pods", "pod ends", "host ends"), map(_node, report.nodes)
         )
+    if report.other_networks:
+        yield from ("", "### Other networks", "", "Read and never changed.", "")
+        yield from _table(OTHER_COLUMNS, map(other_networks.row, report.other_networks))
+    yield from _list("Pods with another network of their own", report.elsewhere)
     if report.findings:
         yield from ("", "### Findings", "")
         yield from _table(

@@ -9,6 +9,8 @@ import hashlib
 import re
 from urllib.parse import quote
 
+import msgspec
+
 import kubemtu
 from kubemtu.core import codes
 from kubemtu.core.codes import Code, Finding
@@ -45,7 +47,8 @@ def log(report: Report) -> dict[str, object]:
             }
         ],
         "results": [_result(finding) for finding in report.findings],
-        "properties": {"verdict": report.verdict, "summary": report.summary},
+        "properties": {"verdict": report.verdict, "summary": report.summary}
+        | ({"otherNetworks": msgspec.to_builtins(report.other_networks)} if report.other_networks else {}),
     }
     return {"$schema": SCHEMA, "version": VERSION, "runs": [run]}
 

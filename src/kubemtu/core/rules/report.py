@@ -12,6 +12,7 @@ from kubemtu.core.codes import Finding
 from kubemtu.core.planning import remedy as remedies
 from kubemtu.core.remedy import Remedy
 from kubemtu.core.rules import (
+    attachments,
     cloud,
     config,
     drift,
@@ -58,6 +59,7 @@ FAMILIES = (
     known.find,
     cloud.find,
     windows.find,
+    attachments.find,
     unseen.find,
 )
 
@@ -118,6 +120,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Files that were given and not used, each with the reason; of many with one reason the first few."""
     proven: tuple[str, ...] = ()
     """A line for each layer that was measured, where that was asked for."""
+    other_networks: tuple[attachments.OtherNetwork, ...] = ()
+    """Networks beside the pod network, by namespace and name: they are read and never changed."""
+    elsewhere: tuple[str, ...] = ()
+    """Pods whose own network is another than the cluster's, by their annotation: nothing else here is about them."""
     remedy: Remedy | None = None
     """What `plan` leads to, and what that mends; null where it is not known."""
     schema: str = SCHEMA
@@ -173,6 +179,8 @@ def report(
         missing=missing,
         unused=tuple(f"{entry.what}: {entry.message}" for entry in topology.unread if entry.why == UNUSED),
         proven=tuple(proven),
+        other_networks=attachments.lines(topology),
+        elsewhere=tuple(pod for node in topology.nodes for pod in node.elsewhere),
         remedy=remedies.of(topology, between_pods=between_pods) if topology.carries is not None else None,
     )
 

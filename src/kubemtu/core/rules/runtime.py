@@ -119,6 +119,16 @@ def _of(topology: Topology, own: str, taken: Taken, gives: int | None, nodes: li
             f"{first}, and it is not a CNI configuration: with containerd no new pod starts here, whatever {own} says.",
             f"See who wrote it, and {_away(taken)}.",
         )
+    if taken.runs is None and (other := topology.beside.named(taken.names)) is not None:
+        return codes.finding(
+            codes.MTU130,
+            place,
+            f"{first}: its plugin {taken.plugin} goes by {other.place}, so new pods here are of that network"
+            f"{f' ({other.plugin})' if other.plugin else ''}, and {own} makes none of them.",
+            f"Where that is meant, what is said here of {topology.state.name} concerns older pods alone; else name"
+            f" {own} in {taken.path}.",
+            "warning",
+        )
     if taken.runs is None:
         return codes.finding(
             codes.MTU130,
