@@ -31,7 +31,7 @@ JUMBO = "NetworkAttachmentDefinition default/jumbo"
 
 def definition(config: object, name: str = "jumbo", **metadata: object) -> Object:
     text = config if isinstance(config, str) else json.dumps(config)
-    body = {
+    body: dict[str, object] = {
         "apiVersion": "k8s.cni.cncf.io/v1",
         "kind": "NetworkAttachmentDefinition",
         "metadata": {"name": name, "namespace": "default", **metadata},
