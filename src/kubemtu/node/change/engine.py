@@ -19,12 +19,13 @@ import msgspec
 from kubemtu.core.change import migration
 from kubemtu.core.errors import KubemtuError, NodeFailure
 from kubemtu.node import errors
-from kubemtu.node.change import hosts, journal, state, steps, wanted
+from kubemtu.node.change import destinations, hosts, journal, state, steps, wanted
 from kubemtu.node.change.view import View
 from kubemtu.node.kernel import links, netlink, netns, remembered, routes
 
 _ROUNDS: Final = 4  # one to write, one for what depends on it (bridge, IPv6 sysctl), one against a race, one to see
 
+_NOTES: Final = 16  # sentences, as many as a NodeMTU takes
 _GONE_MOST: Final = 64  # pods that are gone and still remembered
 _PRUNE: Final = 0.9  # seconds between two searches for pods that ended without taking their link along
 
@@ -191,6 +192,8 @@ class Engine:
         match stage[0]:
             case steps.Edit():
                 return self._edit([step for step in stage if isinstance(step, steps.Edit)])
+            case steps.Add() | steps.Remove():
+                return self._reroute([step for step in stage if isinstance(step, steps.Add | steps.Remove)])
             case steps.Conf():
                 return self._configure([step for step in stage if isinstance(step, steps.Conf)])
             case _:
@@ -211,6 +214,29 @@ class Engine:
                 elif answer.code not in errors.GONE:
                     self._refused(edit, answer)
             place.take_routes(answers)
+        return changed
+
+    def _reroute(self, stage: Iterable[steps.Add | steps.Remove]) -> int:
+        """Add routes to pods, or take away those that were added."""
+        by_pod: dict[state.PodState, list[steps.Add | steps.Remove]] = {}
+        for step in stage:
+            by_pod.setdefault(step.pod, []).append(step)
+        changed = 0
+        for pod, group in by_pod.items():
+            answers = pod.sock.exchange(
+                [
+                    destinations.towards(step.way, step.network, step.metrics)
+                    if isinstance(step, steps.Add)
+                    else destinations.removal(step.seen)
+                    for step in group
+                ]
+            )
+            pod.stale_routes = True
+            for step, answer in zip(group, answers, strict=True):
+                if answer.code == 0:
+                    changed += 1
+                elif answer.code not in errors.GONE:
+                    self._refused(step, answer)
         return changed
 
     def _configure(self, confs: Sequence[steps.Conf]) -> int:
@@ -329,8 +355,9 @@ class Engine:
             settings_changed=changed,
             largest_sent=max(sends, default=None),
             smallest_accepted=min(accepts, default=None),
+            sent_by_network=view.sent_by_network(),
             failures=tuple(failures),
-            notes=self._left,
+            notes=(*self._left, *view.left())[:_NOTES],
             duration_seconds=time.monotonic() - started,
             pods_restored=view.restored(),
             not_restored=tuple(view.remains()),

@@ -22,6 +22,7 @@ class PodState:
         "host",
         "inode",
         "name",
+        "others",
         "owner",
         "pod",
         "read_at",
@@ -42,6 +43,7 @@ class PodState:
         self.sock = sock
         self.pod: links.Device | None = None
         self.routes: list[routes.Raw] = []  # those that steer packets to the pod link
+        self.others: list[routes.Raw] = []  # those that steer packets to other links of the pod
         self.shared: frozenset[bytes] = frozenset()  # slots that two routes have, so that a replay might hit either
         self.sends: int | None = None  # the largest packet that its routes let out, in bytes
         self.stale_link = self.stale_routes = True
@@ -77,6 +79,7 @@ class PodState:
                 table = self.sock.dump(*routes.ASK, f"{self.name}: reading the pod's routes")
             steering, self.shared = routes.steering(tuple(table))
             self.routes = [seen for seen in steering if index in seen.devices]
+            self.others = [seen for seen in steering if index not in seen.devices]
         self.stale_link = self.stale_routes = False
         self.settle()
         self.read_at = time.monotonic()

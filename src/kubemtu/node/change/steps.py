@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from kubemtu.node.change import journal, state, wanted
+from kubemtu.node.change import destinations, journal, state, wanted
 from kubemtu.node.change.view import View, place
 from kubemtu.node.kernel import links, routes
 
@@ -63,7 +63,32 @@ class Move(msgspec.Struct, frozen=True, eq=False):
         return f"{self.device.name}: MTU {self.mtu}"
 
 
-Step = Edit | Conf | Ends | Move
+class Add(msgspec.Struct, frozen=True, eq=False):
+    """Add a route to a pod, by the next hop of one that it has."""
+
+    pod: state.PodState
+    way: routes.Raw
+    network: str
+    mtu: int
+    metrics: routes.Metrics
+
+    def __str__(self) -> str:
+        """Return what it does, for a sentence."""
+        return f"{place(self.pod)}: a route to {self.network} with MTU {self.mtu}"
+
+
+class Remove(msgspec.Struct, frozen=True, eq=False):
+    """Take a route away that kubemtu has added to a pod."""
+
+    pod: state.PodState
+    seen: routes.Raw
+
+    def __str__(self) -> str:
+        """Return what it does, for a sentence."""
+        return f"{place(self.pod)}: taking away the route to {self.seen.destination}"
+
+
+Step = Edit | Conf | Ends | Move | Add | Remove
 
 
 class Stages:
@@ -77,14 +102,24 @@ class Stages:
         self._tunnel: list[Step] = []
         self._ends: list[Step] = []
         self._bridge: list[Step] = []
+        self._lowered: list[Step] = []
+        self._added: list[Step] = []
+        self._removed: list[Step] = []
 
     def __iter__(self) -> Iterator[list[Step]]:
-        """Return the stages that are not empty."""
+        """Return the stages that are not empty.
+
+        By destination, what makes packets smaller goes first, and what lets them be larger last: a default route comes
+        down, added routes come (the smallest size first), then pins go off. Going back, added routes go while the pins
+        are still on what takes their place.
+        """
         ordered: list[list[Step]] = []
         for confs, edits in self._pins.values():  # the sysctl first: the lock must find nothing to shrink
             ordered += [confs, edits]
         ordered += [self._tunnel, self._ends, self._bridge]
-        for confs, edits in self._unpins.values():
+        for group, (confs, edits) in self._unpins.items():
+            if group == PODS:
+                ordered += [self._lowered, self._added, self._removed]
             ordered += [edits, confs]
         return iter([stage for stage in ordered if stage])
 
@@ -97,10 +132,13 @@ class Stages:
         aim = view.pod_aim(pod)
         confs, edits = (self._pins if aim.pinned else self._unpins)[PODS]
         known = view.known.originals.get(pod.owner, {})
-        before = len(edits) + len(confs) + len(self._ends) + len(self.ambiguous)
+        before = self._number()
         for seen in pod.routes:
-            first = known.get(seen.identity, seen)
-            self._add_edit(edits, view, _edit(pod, seen, known, view.pod_route_aim(pod, seen, first)))
+            if not destinations.added(seen):
+                first = known.get(seen.identity, seen)
+                edit = _edit(pod, seen, known, view.pod_route_aim(pod, seen, first))
+                self._add_edit(self._lowered if _lowers(view, edit) else edits, view, edit)
+        self._add_destinations(view, pod, edits)
         mtu = wanted.conf(pod.pod, (port.pod_mtu, port.ipv6_mtu), aim, pod.routes)
         if mtu is not None:
             confs.append(Conf(pod, pod.pod.name, mtu))
@@ -108,8 +146,40 @@ class Stages:
             host_mtu, pod_mtu = wanted.finals(port, view.desired)
             if (pod.host.mtu, pod.pod.mtu) != (host_mtu, pod_mtu):
                 self._ends.append(Ends(pod, host_mtu, pod_mtu))
-        if len(edits) + len(confs) + len(self._ends) + len(self.ambiguous) == before:
+        if self._number() == before:
             pod.compared = key
+
+    def _number(self) -> int:
+        """Return how many steps there are, but for those of the node itself."""
+        groups = (self._pins[PODS], self._unpins[PODS], (self._lowered, self._added, self._removed))
+        return len(self._ends) + len(self.ambiguous) + sum(len(one) for group in groups for one in group)
+
+    def _add_destinations(self, view: View, pod: state.PodState, edits: list[Step]) -> None:
+        """Note which routes a pod gets or loses, and which of those that were added should have another MTU."""
+        ours = {seen.destination: seen for seen in pod.routes if destinations.added(seen)}
+        if not (ours or view.limits.by_network):
+            return
+        unpinned = view.row.moved and not view.row.pods
+        if unpinned and view.desired.restore:
+            self._removed += [Remove(pod, seen) for seen in ours.values()]
+            return
+        there, ways = view.ways(pod)
+        due = {way.network: way for way in ways if not way.left}
+        for destination, seen in ours.items():
+            way = due.get(destination)
+            if unpinned and way is None:
+                self._removed.append(Remove(pod, seen))
+            elif unpinned and way is not None and not _leads_alike(seen, there[way.place]):
+                self._added.append(Add(pod, there[way.place], destination, way.mtu, view.first_added(way.mtu)))
+            elif (metrics := view.added_metrics(pod, seen)) != seen.metrics:
+                edit = Edit(pod, seen, metrics)
+                self._add_edit(self._lowered if _lowers(view, edit) else edits, view, edit)
+        if unpinned:
+            self._added += [
+                Add(pod, there[way.place], network, way.mtu, view.first_added(way.mtu))
+                for network, way in due.items()
+                if network not in ours
+            ]
 
     def add_node(self, view: View) -> None:
         """Return what the node itself needs: its routes to other nodes and to its pods, its tunnel and its bridge."""
@@ -144,6 +214,18 @@ class Stages:
 
     def _ports_moving(self) -> Iterator[Ends]:
         return (step for step in self._ends if isinstance(step, Ends))
+
+
+def _leads_alike(one: routes.Raw, other: routes.Raw) -> bool:
+    return (one.devices, one.gateway, one.source) == (other.devices, other.gateway, other.source)
+
+
+def _lowers(view: View, edit: Edit | None) -> bool:
+    """Return True for an edit in a row without pins that makes what a pod sends smaller, as for one born meanwhile."""
+    if edit is None or edit.pod is None or edit.pod.pod is None or view.row.pods:
+        return False
+    mtu = routes.metric(edit.metrics, routes.MTU)
+    return mtu is not None and mtu < state.sent(edit.pod.pod, edit.seen)
 
 
 def _edit(

@@ -6,8 +6,9 @@ Reads the state, asks the kernel for nothing.
 import ipaddress
 from collections.abc import Iterable, Iterator
 
+from kubemtu.core import net
 from kubemtu.core.change import migration
-from kubemtu.node.change import journal, state, wanted
+from kubemtu.node.change import destinations, journal, state, wanted
 from kubemtu.node.kernel import links, routes
 from kubemtu.node.kernel.remembered import remembered
 
@@ -25,7 +26,9 @@ class View:
         self.now = now
         self.desired = desired
         self.known = known
-        self._aims: dict[tuple[int, bool, bool, int | None], wanted.Aim] = {}
+        self.limits = destinations.limits(desired.network_mtus, desired.default_route_mtu)
+        self._ways: dict[destinations.Shape, tuple[destinations.Way, ...]] = {}
+        self._aims: dict[tuple[int, bool, bool, int | None, int | None], wanted.Aim] = {}
         self._route_aims: dict[int, wanted.Aim] = {}
         self.row = desired.row
         self.key = (
@@ -36,6 +39,8 @@ class View:
             desired.origin_mtu,
             desired.device_mtu,
             desired.origin_device_mtu,
+            desired.network_mtus,
+            desired.default_route_mtu,
             desired.restore,
         )
         self.bridge = now.devices.get(desired.bridge or desired.ports.bridge or "")
@@ -64,12 +69,75 @@ class View:
     def pod_route_aim(self, pod: state.PodState, seen: routes.Raw, first: routes.Raw) -> wanted.Aim:
         """Return what the senders inside a pod keep to on one of its routes; `first` is what was recorded of it.
 
-        Where the CNI limits pods by route, those that lead through a gateway, or had an MTU of their own, end at it.
+        Where the CNI limits pods by route, those that lead through a gateway, or had an MTU of their own, end at it;
+        and all at what is sent at most to where they lead, where that is less.
         """
+        final = self._finals(pod)[1]
         route_mtu = wanted.route_mtu(self.known.ports[pod.owner], self.desired)
-        if route_mtu is None or (seen.gateway is None and first.mtu is None):
-            return self.pod_aim(pod)
-        return self._aim(self._finals(pod)[1], pinned=self.row.pods, moved=self.row.moved, route=route_mtu)
+        if seen.gateway is None and first.mtu is None:
+            route_mtu = None
+        most = self._most(seen)
+        if most is not None and not self.desired.restore and most < min(final, route_mtu or first.mtu or final):
+            route_mtu = most
+        return self._aim(final, pinned=self.row.pods, moved=self.row.moved, route=route_mtu, most=most)
+
+    def _most(self, seen: routes.Raw) -> int | None:
+        """Return what is sent at most by a route, where that depends on where it leads; a link's own is not asked."""
+        if not self.limits or (seen.gateway is None and seen.destination != "default"):
+            return None
+        return self.limits.of(seen.family, seen.destination)
+
+    def added_metrics(self, pod: state.PodState, seen: routes.Raw) -> routes.Metrics:
+        """Return the metrics that a route which kubemtu has added to a pod should have now."""
+        most = self.limits.by_network.get(seen.destination, self.desired.pod_mtu)
+        first = self.first_added(most)
+        final = self._finals(pod)[1]
+        if not (self.row.pods or self.row.moved):
+            return seen.metrics
+        aim = self._aim(final, pinned=self.row.pods, moved=self.row.moved, most=most)
+        return wanted.metrics(first, seen.family, aim) if self.row.pods else first
+
+    def first_added(self, mtu: int) -> routes.Metrics:
+        """Return the metrics of an added route without a pin: none where it carries all that the device takes."""
+        return () if mtu >= wanted.devices(self.desired)[0] else routes.with_mtu((), mtu, lock=False)
+
+    def ways(self, pod: state.PodState) -> tuple[list[routes.Raw], tuple[destinations.Way, ...]]:
+        """Return the routes of a pod that are not kubemtu's own, and by which of them each network is reached."""
+        own = [seen for seen in pod.routes if not destinations.added(seen)]
+        shape = destinations.shape(own, pod.others)
+        if shape not in self._ways:
+            self._ways[shape] = destinations.ways(self.limits, shape)
+        return [*own, *pod.others], self._ways[shape]
+
+    def left(self) -> Iterator[str]:
+        """Return a sentence for each reason for which pods get no route towards a network of its own."""
+        if not (self.limits and self.row.moved) or self.desired.restore:
+            return
+        yield from destinations.said(
+            (place(pod), way, pod.pod.mtu)
+            for pod in self.now.pods.values()
+            if pod.pod is not None
+            for way in self.ways(pod)[1]
+            if way.left
+        )
+
+    def sent_by_network(self) -> tuple[net.NetworkMtu, ...]:
+        """Return the largest packet in bytes that leaves towards each network, from a pod or the node itself."""
+        if not self.limits.by_network:
+            return ()
+        most: dict[str, int] = {}
+        for pod in self.now.pods.values():
+            if pod.pod is not None:
+                found = [(seen.family, seen.destination, state.sent(pod.pod, seen)) for seen in pod.routes]
+                destinations.sizes(self.limits, found, most)
+        found = [
+            (seen.family, seen.destination, state.sent(self.by_index[index], seen))
+            for seen in self.overlay
+            for index in seen.devices
+            if index in self.by_index
+        ]
+        destinations.sizes(self.limits, found, most)
+        return tuple(net.NetworkMtu(network=network, mtu=mtu) for network, mtu in most.items())
 
     def host_aim(self, pod: state.PodState) -> wanted.Aim:
         """Return the MTU and the pin that the node must keep to when it sends to a pod."""
@@ -83,11 +151,14 @@ class View:
     def _moves(self, final: int | None) -> bool:
         return self.row.moved and final is not None
 
-    def _aim(self, final: int, *, pinned: bool, moved: bool, route: int | None = None) -> wanted.Aim:
-        key = (final, pinned, moved, route)
+    def _aim(
+        self, final: int, *, pinned: bool, moved: bool, route: int | None = None, most: int | None = None
+    ) -> wanted.Aim:
+        key = (final, pinned, moved, route, most)
         if key not in self._aims:
             low, high, restored = self.desired.pin_mtu, self.desired.highest_mtu, self.desired.restore
-            self._aims[key] = wanted.Aim(low, high, final, pinned, moved, restored, route)
+            low = low if most is None else min(low, most)
+            self._aims[key] = wanted.Aim(low, high, final, pinned, moved, restored, route, most)
         return self._aims[key]
 
     def _finals(self, pod: state.PodState) -> tuple[int, int]:
@@ -150,10 +221,18 @@ class View:
         late = self.known.late
         for pod in pods:
             known = self.known.originals.get(pod.owner)
-            new = [seen for seen in pod.routes if known is None or seen.identity not in known]
+            new = [
+                seen
+                for seen in pod.routes
+                if (known is None or seen.identity not in known) and not destinations.added(seen)
+            ]
             if new:
-                aim = self.pod_aim(pod)
-                bodies = [seen.body if known is None and not late else _own_body(seen, aim, late=late) for seen in new]
+                bodies = [
+                    seen.body
+                    if known is None and not late
+                    else _own_body(seen, self.pod_route_aim(pod, seen, seen), late=late)
+                    for seen in new
+                ]
                 yield journal.RoutesEntry(owner=pod.owner, bodies=tuple(body.hex() for body in bodies))
         if node:
             known = self.known.originals.get(journal.NODE)
@@ -166,12 +245,27 @@ class View:
                 yield journal.RoutesEntry(owner=journal.NODE, bodies=tuple(body.hex() for body in bodies))
 
     def route_aim(self, route: routes.Raw) -> wanted.Aim:
-        """Return the MTU and the pin that the node must keep to on one of its own routes."""
+        """Return the MTU and the pin that the node must keep to on one of its own routes.
+
+        One that leads to exactly a network with a size of its own ends at that.
+        """
+        most = self.limits.by_network.get(route.destination)
+        if most is not None and self._own.isdisjoint(route.devices):
+            return self._limited_aim(route, most)
         devices = route.devices
         index = devices[0] if len(devices) == 1 else next((each for each in devices if each in self._own), devices[0])
         if index not in self._route_aims:
             self._route_aims[index] = self._link_aim(index)
         return self._route_aims[index]
+
+    def _limited_aim(self, route: routes.Raw, most: int) -> wanted.Aim:
+        first = self.known.originals.get(journal.NODE, {}).get(route.identity, route)
+        devices = [self.by_index[index] for index in route.devices if index in self.by_index]
+        finals = [(device, self.final(device)) for device in devices]
+        final = min((device.mtu if end is None else end for device, end in finals), default=most)
+        less = not self.desired.restore and most < min(final, first.mtu or final)
+        moved = self.row.moved and (less or any(end is not None for _device, end in finals))
+        return self._aim(final, pinned=self.row.overlay, moved=moved, route=most if less else None, most=most)
 
     def _link_aim(self, index: int) -> wanted.Aim:
         if (pod := self.ends.get(index)) is not None:

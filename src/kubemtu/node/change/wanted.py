@@ -17,7 +17,7 @@ import msgspec
 from kubemtu.core import encap, headers, net
 from kubemtu.core.change import migration
 from kubemtu.core.text import wording
-from kubemtu.node.change import journal, state
+from kubemtu.node.change import destinations, journal, state
 from kubemtu.node.kernel import links, routes
 from kubemtu.node.kernel.remembered import remembered
 
@@ -40,11 +40,20 @@ class Aim(msgspec.Struct, frozen=True, eq=False):
     moved: bool
     restored: bool = False
     route: int | None = None  # the MTU that the route itself has at the end, where the CNI limits pods by it
+    most: int | None = None  # what is sent at most by this route, where that depends on the destination
 
     @property
     def grows(self) -> bool:
         """True when the device ends above what its senders are pinned to."""
         return self.final > self.low
+
+    def advmss(self, family: int) -> int | None:
+        """Return what a pinned route announces: as much as it ends with, so that connections can grow; None: its own.
+
+        More than that, and a peer far away would send what the way from there does not carry.
+        """
+        end = self.final if self.most is None else min(self.final, self.most)
+        return min(self.high, end) - _TCP[family] if end > self.low else None
 
 
 @remembered(4096)
@@ -65,8 +74,7 @@ def metrics(original: routes.Metrics, family: int, aim: Aim) -> routes.Metrics:
         return original
     if family == 6 and own is None and not aim.grows:
         return original
-    advmss = min(aim.high, aim.final) - _TCP[family] if aim.grows else None
-    return routes.with_mtu(original, aim.low, lock=True, advmss=advmss)
+    return routes.with_mtu(original, aim.low, lock=True, advmss=aim.advmss(family))
 
 
 def first_metrics(route: routes.Raw, aim: Aim, *, late: bool = False) -> routes.Metrics:
@@ -78,7 +86,8 @@ def first_metrics(route: routes.Raw, aim: Aim, *, late: bool = False) -> routes.
     if not route.locked or route.mtu is None or not (route.mtu == aim.low or (late and route.mtu <= aim.high)):
         return route.metrics
     stripped = routes.with_mtu(route.metrics, None, lock=False)
-    ours = aim.grows and route.advmss == min(aim.high, aim.final) - _TCP[route.family]
+    announced = aim.advmss(route.family)
+    ours = announced is not None and route.advmss == announced
     ours = ours or (late and (route.advmss or 0) > route.mtu - _TCP[route.family])
     return routes.without_advmss(stripped) if ours else stripped
 
@@ -161,7 +170,8 @@ def refusals(
             f"pinMtu {desired.pin_mtu} is above pod MTU {desired.pod_mtu} or highestMtu {desired.highest_mtu}: no pin "
             "would hold"
         )
-    smallest = min(desired.pin_mtu, desired.pod_mtu)
+    found += destinations.refusals(desired)
+    smallest = min(desired.pin_mtu, desired.pod_mtu, desired.default_route_mtu or desired.pod_mtu)
     if smallest < encap.IPV6_MINIMUM:
         ends = [(pod.name, end) for pod in pods for end in (pod.pod, pod.host) if end is not None]
         with_ipv6 = [f"{end.name} of {name}" for name, end in ends if end.ipv6_mtu is not None]
@@ -197,7 +207,7 @@ def beyond(desired: migration.Desired, devices: dict[str, links.Device], outward
     wide = [prefix for prefix in desired.ports.prefixes if len(prefix) < SHORTEST_PREFIX]
     if wide:
         found.append(f"{wide[0]!r} begins the names of far more links than those of pods: name a longer prefix")
-    for network in desired.pod_networks:
+    for network in (*desired.pod_networks, *(one.network for one in desired.network_mtus)):
         try:
             parsed = ipaddress.ip_network(network, strict=False)
         except ValueError:

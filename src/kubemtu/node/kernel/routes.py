@@ -29,7 +29,7 @@ _ADVMSS: Final = 8
 DESTINATION: Final = 1  # RTA_*
 DEVICE: Final = 4
 GATEWAY: Final = 5
-_PRIORITY: Final = 6
+PRIORITY: Final = 6
 SOURCE: Final = 7
 METRICS: Final = 8
 _MULTIPATH: Final = 9
@@ -44,7 +44,7 @@ _PAD: Final = 24
 _NH_ID: Final = 30
 _CLONED: Final = 0x200  # RTM_F_*
 _FIB_MATCH: Final = 0x2000
-_KEPT_FLAGS: Final = 0x4  # RTNH_F_ONLINK; the others are states that the kernel refuses as input
+KEPT_FLAGS: Final = 0x4  # RTNH_F_ONLINK; the others are states that the kernel refuses as input
 _VOLATILE: Final = frozenset({METRICS, _CACHEINFO, _EXPIRES, _PAD})
 _BY_ID: Final = frozenset({DEVICE, GATEWAY, _MULTIPATH, _VIA, _ENCAP, _ENCAP_TYPE})  # shown with, refused beside NH_ID
 _SLICE: Final = 256  # addresses that are asked for at once
@@ -128,7 +128,7 @@ def unpack(body: bytes) -> Raw:
     table = netlink.number(attributes, _TABLE) or table
     metrics = tuple(sorted(netlink.attributes(attributes[METRICS]).items())) if METRICS in attributes else ()
     destination = attributes.get(DESTINATION)
-    identity = [body[:8], _U32.pack(flags & _KEPT_FLAGS)]
+    identity = [body[:8], _U32.pack(flags & KEPT_FLAGS)]
     for place, value in attributes.items():
         if place not in _VOLATILE:
             identity += (_KEY.pack(place, len(value)), _hops(value)[0] if place == _MULTIPATH else value)
@@ -144,7 +144,7 @@ def unpack(body: bytes) -> Raw:
         gateway=_text(family, gateway) if gateway else None,
         source=_text(family, source) if source else None,
         metrics=metrics,
-        slot=struct.pack("=BBBI", family, length, tos, table) + (destination or b"") + attributes.get(_PRIORITY, b""),
+        slot=struct.pack("=BBBI", family, length, tos, table) + (destination or b"") + attributes.get(PRIORITY, b""),
         identity=b"".join(identity),
         body=body,
         expires=struct.unpack_from("=i", attributes[_CACHEINFO], 8)[0] if _CACHEINFO in attributes else 0,
@@ -173,7 +173,7 @@ def _hops(multipath: bytes) -> tuple[bytes, tuple[int, ...]]:
         length, flags, hops, index = _NEXTHOP.unpack_from(cleaned, place)
         if length < _NEXTHOP.size:
             break
-        _NEXTHOP.pack_into(cleaned, place, length, flags & _KEPT_FLAGS, hops, index)
+        _NEXTHOP.pack_into(cleaned, place, length, flags & KEPT_FLAGS, hops, index)
         indexes.append(index)
         place += (length + 3) & ~3
     return bytes(cleaned), tuple(indexes)
@@ -231,19 +231,43 @@ def replay(raw: Raw, metrics: Metrics) -> netlink.Request:
     return _replay(raw.body, raw.expires, metrics)
 
 
+def priority(raw: Raw) -> int:
+    """Return the metric of a route (RTA_PRIORITY), of which the smallest wins; absent, it is 0."""
+    return netlink.number(netlink.attributes(raw.body, 12), PRIORITY) or 0
+
+
+def _nest(metrics: Metrics, *, by_id: bool) -> bytes:
+    """Return the attribute that holds the metrics.
+
+    With a next hop object, IPv4 takes any route's data that has the same one, pinned or not, unless metrics are given
+    (net/ipv4/fib_semantics.c, fib_create_info and fib_find_info_nh): then an empty nest says "none".
+    """
+    if not (metrics or by_id):
+        return b""
+    return netlink.attribute(METRICS, b"".join(netlink.attribute(*each) for each in metrics))
+
+
+def same_way(raw: Raw, metrics: Metrics) -> bytes:
+    """Return the attributes by which another route leads the same way as this one, with these metrics."""
+    found = netlink.attributes(raw.body, 12)
+    dropped = {*_VOLATILE, *(_BY_ID if _NH_ID in found else ()), DESTINATION, PRIORITY, _TABLE}
+    body = netlink.u32(_TABLE, raw.table)
+    for place, value in found.items():
+        if place not in dropped:
+            body += netlink.attribute(place, _hops(value)[0] if place == _MULTIPATH else value)
+    return body + _nest(metrics, by_id=_NH_ID in found)
+
+
 @remembered(4096)
 def _replay(raw: bytes, expires: int, metrics: Metrics) -> netlink.Request:
     family, length, source, tos, table, protocol, scope, kind, flags = _RTMSG.unpack_from(raw)
-    body = _RTMSG.pack(family, length, source, tos, table, protocol, scope, kind, flags & _KEPT_FLAGS)
+    body = _RTMSG.pack(family, length, source, tos, table, protocol, scope, kind, flags & KEPT_FLAGS)
     found = netlink.attributes(raw, 12)
     dropped = _VOLATILE | _BY_ID if _NH_ID in found else _VOLATILE
     for place, value in found.items():
         if place not in dropped:
             body += netlink.attribute(place, _hops(value)[0] if place == _MULTIPATH else value)
-    # With a next hop object, IPv4 takes any route's data that has the same one, pinned or not, unless metrics are given
-    # (net/ipv4/fib_semantics.c, fib_create_info and fib_find_info_nh): then an empty nest says "none".
-    if metrics or _NH_ID in found:
-        body += netlink.attribute(METRICS, b"".join(netlink.attribute(*each) for each in metrics))
+    body += _nest(metrics, by_id=_NH_ID in found)
     if expires > 0:  # a router's advertisement: its remaining seconds go along
         body += netlink.u32(_EXPIRES, max(1, expires // _HZ))
     return (netlink.RTM_NEWROUTE, netlink.ACK | netlink.ECHO | netlink.REPLACE, body)
