@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubemtu.core import net
 from kubemtu.core.change import safety
 from kubemtu.core.change.migration import ORDER, TABLE, Applied, Phase
 
@@ -265,3 +266,33 @@ def test_the_check_itself_refuses_to_run_ahead() -> None:
     assert safety.may_enter(Phase.PIN_OVERLAY, applied, ["0", "1"], pin_mtu=1450) == [
         "node 1 reported Record, and PinOverlay follows PinPods"
     ]
+
+
+def test_to_pods_that_take_less_a_node_may_send_less_than_to_others() -> None:
+    few = (net.NetworkMtu(network="10.42.2.0/24", mtu=1450),)
+    applied = {
+        "n1": told(Phase.UNPIN_PODS, largest_sent=8950, smallest_accepted=8950, sent_by_network=few),
+        "n2": told(Phase.UNPIN_PODS, largest_sent=1450, smallest_accepted=1450),
+    }
+    own = {"n1": ("10.42.1.0/24",), "n2": ("10.42.2.0/24",)}
+    assert safety.may_enter(Phase.SETTLE, applied, ["n1", "n2"], networks=own) == []
+    assert safety.may_enter(Phase.SETTLE, applied, ["n1", "n2"]) == [
+        "node n1 still sends 8950 bytes, and a pod of node n2 takes 1450"
+    ]
+    both = {**own, "n2": ("10.42.2.0/24", "fd42:0:0:2::/64")}  # of the IPv6 network nothing is said
+    assert safety.may_enter(Phase.SETTLE, applied, ["n1", "n2"], networks=both) == [
+        "node n1 still sends 8950 bytes, and a pod of node n2 takes 1450"
+    ]
+
+
+def test_the_longest_network_around_a_nodes_own_says_what_is_sent_there() -> None:
+    sizes = {"10.42.0.0/16": 8950, "10.42.2.0/23": 1450, "10.42.3.0/24": 4000}
+    report = told(
+        Phase.UNPIN_PODS,
+        largest_sent=8950,
+        sent_by_network=tuple(net.NetworkMtu(network=network, mtu=mtu) for network, mtu in sizes.items()),
+    )
+    assert safety.sent(report, ("10.42.2.0/24",)) == 1450
+    assert safety.sent(report, ("10.42.3.0/24",)) == 4000
+    assert safety.sent(report, ("10.42.2.0/24", "10.42.3.0/24")) == 4000
+    assert safety.sent(report, ("10.43.0.0/24",)) == 8950

@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from tests.support.labs import until
 
+from kubemtu.core import net
 from kubemtu.core.change import migration
 from kubemtu.core.change.migration import Phase
 from kubemtu.node import observe
@@ -113,8 +115,10 @@ class Datagrams(threading.Thread):
             sink.close()
 
 
-def slowly(rig: Rig, target: int, directory: Path, *, restore: bool = False) -> list[migration.Applied]:
-    """All phases with time for traffic between them."""
+def slowly(
+    rig: Rig, target: int, directory: Path, *, restore: bool = False, **fields: object
+) -> list[migration.Applied]:
+    """All phases with time for traffic between them; `fields` are asked for besides."""
 
     def phases() -> list[migration.Applied]:
         known = journal.Journal.open("m1", directory)
@@ -122,7 +126,8 @@ def slowly(rig: Rig, target: int, directory: Path, *, restore: bool = False) -> 
         with change_engine.Engine(known) as engine:
             for phase in migration.ORDER:
                 time.sleep(0.1)
-                reached.append(engine.make_true(rig.desired(phase, target, restore=restore)))
+                desired = msgspec.structs.replace(rig.desired(phase, target, restore=restore), **fields)
+                reached.append(engine.make_true(desired))
         known.close()
         time.sleep(0.1)
         return reached
@@ -155,6 +160,28 @@ def test_no_datagram_is_lost(rigs: RigMaker, journals: Path, old: int, new: int,
     assert traffic.large > 50  # it did send HI where it might
     assert traffic.received == traffic.sent
     assert dropped(rig) == before
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_sizes_by_destination_lose_nothing_and_stall_nobody(rigs: RigMaker, journals: Path, family: int) -> None:
+    """To pods 8900, by a route of their own, and 1500 by the default route: there and back, under load of both kinds."""
+    rig = rigs(2, mtu=1450, gso=False)
+    networks = (net.NetworkMtu(network="10.42.0.0/16", mtu=8900), net.NetworkMtu(network="fd42::/48", mtu=8900))
+    traffic, requests = Datagrams(rig, 1450, 8900, family), Requests(rig, 1450, family)
+    traffic.start()
+    requests.start()
+    try:
+        reached = slowly(rig, 8900, journals, network_mtus=networks, default_route_mtu=1500)
+        large = traffic.large
+        reached += slowly(rig, 8900, journals, network_mtus=networks, default_route_mtu=1500, restore=True)
+    finally:
+        traffic.stop()
+        requests.stop()
+    assert all(row.done for row in reached)
+    assert (traffic.unreachable, requests.error) == ([], None)
+    assert min(large, *traffic.sent.values(), requests.answered) > 50
+    assert traffic.received == traffic.sent
+    assert (requests.resent, misfits(rig), dropped(rig)) == (0, 0, 0)
 
 
 def test_the_same_traffic_does_lose_when_only_the_host_ends_change(rigs: RigMaker) -> None:

@@ -92,7 +92,7 @@ def undo(planned: plan.Plan, step: int, phase: migration.Phase | None) -> tuple[
     if live is None or reached is None or reached is migration.Phase.RECORD:
         return config
     restored = msgspec.structs.replace(
-        live, restore=True, start=migration.UNDO_FROM[reached], until=migration.Phase.SETTLE
+        live, restore=True, hold=False, start=migration.UNDO_FROM[reached], until=migration.Phase.SETTLE
     )
     if live.only_hosts:
         return (*config, msgspec.structs.replace(restored, start=migration.Phase.SETTLE))

@@ -122,10 +122,10 @@ class View:
         )
 
     def sent_by_network(self) -> tuple[net.NetworkMtu, ...]:
-        """Return the largest packet in bytes that leaves towards each network, from a pod or the node itself."""
-        if not self.limits.by_network:
+        """Return the largest packet in bytes that leaves towards each network, from a pod or the node itself; or 0."""
+        most = dict.fromkeys(self.limits.by_network, 0)
+        if not most:
             return ()
-        most: dict[str, int] = {}
         for pod in self.now.pods.values():
             if pod.pod is not None:
                 found = [(seen.family, seen.destination, state.sent(pod.pod, seen)) for seen in pod.routes]
