@@ -204,6 +204,13 @@ def node_addresses(node: Object, types: Collection[str] = ("InternalIP",)) -> tu
     return tuple(address for entry in entries if (address := entry.text("address")))
 
 
+def pod_networks(node: Object) -> tuple[str, ...]:
+    """Return the networks of a Node's own pods: spec.podCIDRs, else spec.podCIDR (core/v1 NodeSpec)."""
+    several = node.get("spec", "podCIDRs")
+    found = [one for one in several if isinstance(one, str)] if isinstance(several, list) else []
+    return tuple(found) or tuple(filter(None, (node.text("spec", "podCIDR"),)))
+
+
 def pod_addresses(pod: Object) -> tuple[str, ...]:
     """Return a Pod's addresses; servers before Kubernetes 1.16 name one alone."""
     several = tuple(address for entry in pod.each("status", "podIPs") if (address := entry.text("ip")))

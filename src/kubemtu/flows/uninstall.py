@@ -110,6 +110,11 @@ async def _refuse_while_something_stands(api: kube_api.Api) -> str:
                     else f"has not come to its end; {ways}"
                 )
             )
+        if standing.flag("status", "progress", "held"):
+            raise errors.Conflict(
+                f"nothing was removed: MTUMigration {standing.name} is in force, and without agents pods that are born "
+                "later would not get what it asks for; take it back with `kubemtu rollback` first"
+            )
         last = "" if back or standing.flag("status", "progress", "abandoned") else standing.name
     held = [standing.name for standing in await _list(api, mtu.NODES) if _holds(standing)]
     if held:

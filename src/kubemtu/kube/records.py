@@ -149,6 +149,8 @@ def complete(progress: undo.Progress, before: Iterable[Condition], now: str) -> 
     """Say whether a change has come to its end, and to which, as the condition that `kubectl wait` waits for."""
     status: Literal["True", "False"] = "True" if progress.finished else "False"
     match progress:
+        case undo.Progress(finished=True, direction="forward", held=True):
+            reason, message = "Applied", "the plan is carried out, and in force: agents keep what it made"
         case undo.Progress(finished=True, direction="forward"):
             reason, message = "Applied", "the plan is carried out"
         case undo.Progress(abandoned=True):

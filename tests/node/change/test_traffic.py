@@ -164,7 +164,7 @@ def test_no_datagram_is_lost(rigs: RigMaker, journals: Path, old: int, new: int,
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_sizes_by_destination_lose_nothing_and_stall_nobody(rigs: RigMaker, journals: Path, family: int) -> None:
-    """To pods 8900, by a route of their own, and 1500 by the default route: there and back, under load of both kinds."""
+    """To pods 8900, by a route of their own, and 1500 by the default route: there and back, under both kinds."""
     rig = rigs(2, mtu=1450, gso=False)
     networks = (net.NetworkMtu(network="10.42.0.0/16", mtu=8900), net.NetworkMtu(network="fd42::/48", mtu=8900))
     traffic, requests = Datagrams(rig, 1450, 8900, family), Requests(rig, 1450, family)

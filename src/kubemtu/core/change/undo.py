@@ -112,7 +112,8 @@ def _furthest(
     for index in reversed(range(len(begun))):
         live = begun[index]
         if isinstance(live, plan.Live):
-            reached = phase if index == step else live.until
+            again = phase is not None and step >= len(begun)  # all was done, and its last live step is led once more
+            reached = phase if index == step or again else live.until
             if reached is not None:
                 return live, reached
     return None, None

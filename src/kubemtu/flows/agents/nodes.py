@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from kubemtu.core import errors, net
+from kubemtu.core import errors, net, objects
 from kubemtu.core.change import migration
 from kubemtu.core.objects import NODES, Object
 from kubemtu.core.text.wording import names as listed
@@ -36,6 +36,7 @@ class AgentWatch:
 
     def __init__(self, api: kube_api.Api, on_event: events.OnEvent) -> None:
         self.gone: set[str] = set()
+        self.pod_networks: dict[str, tuple[str, ...]] = {}  # of each node's own pods, as the API said last
         self.retry = retry.Retry(on_event)
         self._api = api
         self._on_event = on_event
@@ -85,6 +86,7 @@ class AgentWatch:
         """Ask the API which nodes there are, and forget those that are there no more; the names of the present ones."""
         found = await self.retry.call(lambda: self._api.list(NODES))
         present = {node.name for node in found}
+        self.pod_networks = {node.name: objects.pod_networks(node) for node in found}
         for name in self._node_mtus.keys() - present - self.gone:
             self._leave(name)
         self.gone -= present

@@ -70,12 +70,19 @@ class Migrator:
             if self._run.relief_only and relief.holds(self._run.steps, self._run.progress):
                 return await self._relieved()
             await self._go_on(unproven=unproven)
+        if self._run.extends:
+            await self._extend()
         verdict = await self._checks.prove(live) if live is not None and self._run.forward else None
         verified = await self._checks.verify(self._run.last_live)
         remains = self._run.plan.remains if self._run.forward else self._unknown()
-        await self._run.record.note(self._run.progress, "verified; the nodes are let go")
-        await self._run.nodes.release(self._run.name)
-        await self._run.record.note(msgspec.structs.replace(self._run.progress, finished=True, phase=None), "finished")
+        if self._run.holds:
+            self._run.note(messages.HELD)
+            verified = (*verified, messages.HELD)
+        else:
+            await self._run.record.note(self._run.progress, "verified; the nodes are let go")
+            await self._run.nodes.release(self._run.name)
+        ended = msgspec.structs.replace(self._run.progress, finished=True, held=self._run.holds, phase=None)
+        await self._run.record.note(ended, "finished, and in force" if ended.held else "finished")
         return Outcome(
             migration=self._run.name,
             direction="relief" if self._run.relief_only and self._run.forward else self._run.progress.direction,
@@ -86,6 +93,14 @@ class Migrator:
             verified=verified,
             remains=(*remains, *self._run.left),
         )
+
+    async def _extend(self) -> None:
+        """Lead the nodes through the last live step once more, from the phase that stands there."""
+        last = self._run.last_live
+        assert last is not None, "nothing is in force without a live step"
+        await self._run.nodes.look_who_left()
+        self._run.note(await self._phases.lead(last))
+        await self._run.record.note(msgspec.structs.replace(self._run.progress, phase=None), "extended")
 
     def _unknown(self) -> tuple[str, ...]:
         """Return a sentence of a node for each thing that an undo leaves, because nobody recorded what it was."""

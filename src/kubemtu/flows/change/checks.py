@@ -6,7 +6,7 @@ from kubemtu.core import errors
 from kubemtu.core.change import migration, plan
 from kubemtu.core.probe import proof
 from kubemtu.flows.agents.asking import ProbeClient
-from kubemtu.flows.change import messages, prove, survey, underlay, verify
+from kubemtu.flows.change import messages, prove, survey, targets, underlay, verify
 from kubemtu.flows.change.phases import Phases
 from kubemtu.flows.change.run import Run
 
@@ -36,14 +36,16 @@ class Checks:
     async def survey(self, step: plan.Live, *, unproven: bool, pinned: bool = False) -> None:
         """See that the network between the nodes carries what the plan leads to."""
         addresses = await self._run.nodes.retry.call(lambda: prove.node_addresses(self._run.api))
-        names = sorted(self._run.targets(step))
-        found = await underlay.survey(self._probes.ask, addresses, names, step.underlay)
-        survey.against(found, step, unproven=unproven, pinned=pinned)
+        said = []
+        for pod_mtu, names in survey.classes(self._run.targets(step)):
+            size = step.underlay - messages.pod_target(step) + pod_mtu
+            found = await underlay.survey(self._probes.ask, addresses, names, size)
+            survey.against(found, step, (size, pod_mtu), unproven=unproven, pinned=pinned)
+            said.append(messages.surveyed(found.proof, size))
         if not pinned and not isinstance(self._run.steps[0], plan.Live):
             await self._run.nodes.release(self._run.name)
-        said = messages.surveyed(found.proof, step.underlay)
-        if said:
-            self._run.note(said)
+        for text in filter(None, said):
+            self._run.note(text)
 
     async def prove(self, step: plan.Live) -> proof.Proof:
         """Send full-size packets from every pod, and hold them against the expectation that each arrives."""
@@ -56,6 +58,7 @@ class Checks:
             self._probes,
             lambda: {name: seen.ports for name, seen in self._run.nodes.observations().items() if name in within},
             names,
+            lambda node, address: targets.towards(within.get(node), address),
         )
         self._run.note(prove.said(verdict))
         if verdict.verdict == "refuted":

@@ -9,6 +9,11 @@ from kubemtu.core.probe import proof
 from kubemtu.core.text.wording import count
 from kubemtu.flows.agents import events
 
+HELD = (
+    "in force until `kubemtu rollback`: agents keep this, and give it to pods that are born later; to nodes that join, "
+    "`kubemtu apply` does"
+)
+
 
 def headline(step: plan.Step) -> str:
     """Return a step in one line, for people."""
@@ -46,6 +51,8 @@ def meaning(phase: migration.Phase, step: plan.Live) -> str:
     if step.relieves:
         return f"pods and nodes send at most {step.pin_mtu}"
     to = "what was recorded" if step.restore else str(pod_target(step))
+    if by_destination(step) and phase is migration.Phase.UNPIN_PODS:
+        return "added routes go, pods send freely" if step.restore else f"pods send {to} at most, by destination"
     if step.by_route and not step.restore and phase in {migration.Phase.DEVICES, migration.Phase.UNPIN_PODS}:
         devices = step.nodes[0].device_mtu or pod_target(step)
         stay = phase is migration.Phase.DEVICES
@@ -136,6 +143,11 @@ class Restart:
             self._tell(events.Event(kind="progress", text=line, step=self._step))
 
 
+def by_destination(step: plan.Live) -> bool:
+    """Say whether what pods send depends on where to."""
+    return any(node.network_mtus or node.default_route_mtu is not None for node in step.nodes)
+
+
 def pod_target(step: plan.Live) -> int:
-    """Return the pod MTU that the step leads to."""
-    return step.nodes[0].pod_mtu if step.nodes else step.pin_mtu
+    """Return the pod MTU that the step leads to: the largest, where nodes differ."""
+    return max((node.pod_mtu for node in step.nodes), default=step.pin_mtu)

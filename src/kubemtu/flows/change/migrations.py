@@ -18,8 +18,11 @@ LEASE = Ref(
 async def begin(api: kube_api.Api, planned: plan.Plan, direction: records.Direction = "forward") -> str:
     """Record a plan as a MTUMigration, so that it can be carried on from anywhere; return its name.
 
-    Raises Conflict when what it edits is not any more what it was made for, and when another is begun at this moment.
+    Raises Conflict when what it edits is not any more what it was made for, and when another is begun at this moment,
+    UsageError while another one is in force.
     """
+    if (held := await in_force(api)) is not None:
+        raise errors.UsageError(in_force_sentence(held))
     await preconditions.edits_fit(api, planned.steps)
     await crd.install(api, only_absent=True)
     number = records.next_number(await mtu.migrations(api), api.now())
@@ -64,6 +67,20 @@ async def unfinished(api: kube_api.Api) -> mtu.Migration | None:
     """Return the last change, when it has not come to its end."""
     last = await latest(api)
     return last if last is not None and not last.progress.finished else None
+
+
+async def in_force(api: kube_api.Api) -> mtu.Migration | None:
+    """Return the last change, when it has come to its end and agents keep what it made."""
+    last = await latest(api)
+    return last if last is not None and last.progress.finished and last.progress.held else None
+
+
+def in_force_sentence(held: mtu.Migration) -> str:
+    """Say why nothing else is begun while that change is in force, and what to do."""
+    return (
+        f"{held.name} is in force, and agents keep what it made on the nodes: take it back with `kubemtu rollback` "
+        "before anything else"
+    )
 
 
 async def only_pinned(api: kube_api.Api, open_one: mtu.Migration) -> bool:

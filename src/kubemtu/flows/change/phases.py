@@ -1,14 +1,14 @@
 """The phases of a live step: every node is led into each, and none enters the next before all hold the one before."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from kubemtu.core import errors
 from kubemtu.core.change import migration, plan, safety
 from kubemtu.flows.agents.nodes import PATIENCE
-from kubemtu.flows.change import messages, relief, targets
+from kubemtu.flows.change import force, messages, relief, targets
 from kubemtu.flows.change.run import Run
 
 
@@ -32,6 +32,8 @@ class Phases:
             if self._run.progress.phase is None and relief.holds(self._run.steps, self._run.progress)
             else phases[0]
         )
+        if self._run.forward and (why := force.unplaced(self._run.targets(step), step)):
+            raise errors.Surprise(f"stopped before {phases[0]}: {why}")
         changed = 0
         applied: Mapping[str, migration.Applied] = {}
         for phase in phases:
@@ -89,10 +91,15 @@ class Phases:
     async def _gate(self, step: plan.Live, phase: migration.Phase) -> None:
         """Raise Surprise when the nodes may not enter `phase`."""
         names = list(self._run.targets(step))
-        if safety.may_enter(phase, self._run.nodes.last_applied(names), names, pin_mtu=step.pin_mtu):
+        if self._against(step, phase, names):
             # Nodes that joined have not held the phase before, and others may have been changed by hand: once more.
             await self.enter(step, migration.ORDER[migration.ORDER.index(phase) - 1])
             names = [name for name in self._run.targets(step) if name not in self._run.nodes.gone]
-        against = safety.may_enter(phase, self._run.nodes.last_applied(names), names, pin_mtu=step.pin_mtu)
+        against = self._against(step, phase, names)
         if against:
             raise errors.Surprise(f"stopped before {phase}: {against[0]}; run the same command again to carry on")
+
+    def _against(self, step: plan.Live, phase: migration.Phase, names: Sequence[str]) -> list[str]:
+        own = {name: target.own_networks for name, target in self._run.targets(step).items()}
+        applied = self._run.nodes.last_applied(names)
+        return safety.may_enter(phase, applied, names, pin_mtu=step.pin_mtu, networks=own)

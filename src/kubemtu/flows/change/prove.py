@@ -21,16 +21,21 @@ ROUNDS = 3
 AGAIN = 0.5  # seconds before what did not arrive is measured again
 
 Ports = Mapping[str, tuple[net.PodPort, ...]]
+Sizes = Callable[[str, str], int | None]
+"""What a pod of a node sends at most to an address, in bytes; None: that does not depend on the address."""
 
 
-async def pods(asking: ProbeClient, ports: Callable[[], Ports], names: Mapping[str, str]) -> proof.Proof:
+async def pods(
+    asking: ProbeClient, ports: Callable[[], Ports], names: Mapping[str, str], sizes: Sizes | None = None
+) -> proof.Proof:
     """Send full-size packets between all pods, and say what that proves.
 
-    `ports` tells the pods that there are now, by node; `names` what a pod with an address is called.
+    `ports` tells the pods that there are now, by node; `names` what a pod with an address is called; `sizes` what a
+    pod of a node sends at most to an address, where that depends on it.
     """
     settled: list[tuple[str, request.PathResult]] = []
     first = ports()
-    due = [way for name, mine in first.items() for way in ways_of(name, mine, first, names)]
+    due = [way for name, mine in first.items() for way in ways_of(name, mine, first, names, sizes)]
     for turn in range(ROUNDS):
         async with asking.responding(_spots(due, ports())):
             results = await asking.paths(due)
@@ -45,7 +50,7 @@ async def pods(asking: ProbeClient, ports: Callable[[], Ports], names: Mapping[s
 
 
 def ways_of(
-    name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mapping[str, str]
+    name: str, mine: Sequence[net.PodPort], ports: Ports, names: Mapping[str, str], sizes: Sizes | None = None
 ) -> list[request.PathRequest]:
     """Return the paths that begin at the pods of one node."""
     ways: list[request.PathRequest] = []
@@ -57,12 +62,15 @@ def ways_of(
             towards.append(far[index % len(far)])
         for peer in towards:
             for here, there in pairs(port.addresses, peer.addresses):
+                both = [port.limit or port.host_mtu, peer.limit or peer.host_mtu]
+                if sizes is not None:
+                    both += [size for size in (sizes(name, there),) if size is not None]
                 ways.append(
                     request.PathRequest(
                         name=_name(here, there, names),
                         source=request.Namespace(node=name, link=port.host_link),
                         address=there,
-                        expected=min(port.limit or port.host_mtu, peer.limit or peer.host_mtu),
+                        expected=min(both),
                         cap_at_expected=True,
                     )
                 )

@@ -53,6 +53,17 @@ class Run:
         """The step that says how everything should be in the end."""
         return next((step for step in reversed(self.steps) if isinstance(step, plan.Live)), None)
 
+    @property
+    def extends(self) -> bool:
+        """True when all steps are done, and the last of them is led through its phases once more."""
+        return self.forward and self.progress.phase is not None and self.progress.step >= len(self.steps)
+
+    @property
+    def holds(self) -> bool:
+        """True when the nodes keep what the change made after its end."""
+        last = self.last_live
+        return self.forward and last is not None and last.hold
+
     def seconds(self) -> float:
         """Return how long this run has taken so far."""
         return round(time.monotonic() - self._began, 3)
@@ -63,5 +74,5 @@ class Run:
 
     def targets(self, step: plan.Live) -> dict[str, plan.NodeTarget]:
         """Return what each node that is still there should be."""
-        present = targets.present(step, self.nodes.observations())
+        present = targets.present(step, self.nodes.observations(), self.nodes.pod_networks)
         return {name: target for name, target in present.items() if name not in self.nodes.gone}

@@ -2,13 +2,15 @@
 lose something, under the pins of a decrease otherwise, and alone where there is nothing to do.
 """
 
+from collections.abc import Mapping
+
 from kubemtu.core import errors
 from kubemtu.core.change import plan
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.probe import proof, request
 from kubemtu.flows.agents import asking, events
 from kubemtu.flows.agents.nodes import AgentWatch
-from kubemtu.flows.change import messages, prove, underlay
+from kubemtu.flows.change import prove, underlay
 from kubemtu.kube import api as kube_api
 
 PATIENCE = 15.0  # seconds for the agents to answer
@@ -56,13 +58,25 @@ async def _measured(api: kube_api.Api, size: int, tell: events.OnEvent) -> under
         return await underlay.survey(ask, await prove.node_addresses(api), names, size)
 
 
-def against(surveyed: underlay.Survey, step: plan.Live, *, unproven: bool, pinned: bool) -> None:
+def classes(targets: Mapping[str, plan.NodeTarget]) -> list[tuple[int, list[str]]]:
+    """Return which nodes send each other pod packets of which size: an MTU in bytes, and those who have it or more.
+
+    Two nodes send each other what the smaller one's pods take, so each pair is in the round of its own size.
+    """
+    sizes = sorted({target.pod_mtu for target in targets.values()})
+    rounds = [(size, sorted(name for name, one in targets.items() if one.pod_mtu >= size)) for size in sizes]
+    return [one for one in rounds if len(one[1]) > 1 or len(rounds) == 1]
+
+
+def against(
+    surveyed: underlay.Survey, step: plan.Live, sizes: tuple[int, int], *, unproven: bool, pinned: bool
+) -> None:
     """Raise Surprise when the network does not carry what the plan leads to, or when a growing one was not measured.
 
-    `unproven` goes on where nothing is answered, `pinned` says that every sender is pinned already.
+    `sizes` are the packet between the nodes that was sent and the pod packet that it carries, in bytes. `unproven` goes
+    on where nothing is answered, `pinned` says that every sender is pinned already.
     """
     done = "Nothing was changed but the pins" if pinned else "Nothing was changed"
-    sizes = step.underlay, messages.pod_target(step)
     if surveyed.proof.verdict == "refuted":
         raise errors.Surprise(
             f"the network between the nodes does not carry this plan: {underlay.sentence(surveyed, *sizes)}. "

@@ -1,7 +1,8 @@
 """Which nodes take part in a live step, and what each should be: the plan's, and those that joined since."""
 
+import ipaddress
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -9,22 +10,65 @@ from kubemtu.core import encap, headers, net
 from kubemtu.core.change import migration, plan
 
 
-def present(step: plan.Live, observations: Mapping[str, net.NodeObservation]) -> dict[str, plan.NodeTarget]:
+def present(
+    step: plan.Live,
+    observations: Mapping[str, net.NodeObservation],
+    networks: Mapping[str, tuple[str, ...]] | None = None,
+) -> dict[str, plan.NodeTarget]:
     """Return what each node should be: those of the plan, and those that joined since and are in `observations`.
 
-    A node that joined is treated like the others: its pods were born of the same configuration.
+    A node that joined is treated like the others: its pods were born of the same configuration. `networks` are those of
+    each node's pods: where sizes depend on the destination, others send no more to a node that joined than it takes.
     """
     found = {target.node: target for target in step.nodes}
-    if step.nodes:
-        for name, observation in observations.items():
-            if name not in found and name not in step.without:
-                found[name] = joined(step, observation)
-    return found
+    if not step.nodes:
+        return found
+    new = []
+    for name, observation in observations.items():
+        if name not in found and name not in step.without:
+            found[name] = joined(step, observation, _own(step, name, networks or {}))
+            new.append(found[name])
+    small = [target for target in new if any(target.pod_mtu < other.pod_mtu for other in step.nodes)]
+    return {name: _towards(target, small) for name, target in found.items()} if small else found
 
 
-def joined(step: plan.Live, observation: net.NodeObservation) -> plan.NodeTarget:
+def _own(step: plan.Live, name: str, networks: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the networks of a node that joined; none where those of the planned nodes show that they come elsewhere.
+
+    A CNI with addresses of its own gives pods none of Node.spec.podCIDRs.
+    """
+    known = [target for target in step.nodes if target.own_networks]
+    alike = all(set(target.own_networks) == set(networks.get(target.node, target.own_networks)) for target in known)
+    return networks.get(name, ()) if known and alike else ()
+
+
+def _towards(target: plan.NodeTarget, joined: Sequence[plan.NodeTarget]) -> plan.NodeTarget:
+    """Return a target with the sizes towards the nodes that joined and take less than it sends."""
+    known = {one.network for one in target.network_mtus}
+    more = tuple(
+        net.NetworkMtu(network=network, mtu=other.pod_mtu)
+        for other in joined
+        if other.node != target.node and other.pod_mtu < target.pod_mtu
+        for network in other.own_networks
+        if network not in known
+    )
+    return msgspec.structs.replace(target, network_mtus=(*target.network_mtus, *more)) if more else target
+
+
+def _pattern(step: plan.Live, observation: net.NodeObservation) -> plan.NodeTarget:
+    """Return the target after which that of a node that joined is made: of several sizes, one that its NIC carries."""
+    sizes = {target.pod_mtu for target in step.nodes}
+    if len(sizes) < 2:
+        return step.nodes[0]
+    outer = step.underlay - max(sizes)
+    nic = min((way.mtu for way in observation.uplinks), default=0)
+    fits = [target for target in step.nodes if target.pod_mtu + outer <= nic]
+    return max(fits, key=lambda one: one.pod_mtu) if fits else min(step.nodes, key=lambda one: one.pod_mtu)
+
+
+def joined(step: plan.Live, observation: net.NodeObservation, networks: tuple[str, ...] = ()) -> plan.NodeTarget:
     """Return the target of a node that the plan does not know, after the pattern of those that it knows."""
-    pattern = step.nodes[0]
+    pattern = _pattern(step, observation)
     origins = Counter(target.origin_mtu for target in step.nodes)
     tunnel = observation.link(pattern.tunnel) if pattern.tunnel else None
     wanted = next((target.tunnel_mtu for target in step.nodes if target.tunnel_mtu is not None), None)
@@ -38,6 +82,7 @@ def joined(step: plan.Live, observation: net.NodeObservation) -> plan.NodeTarget
         tunnel_mtu=tunnel_mtu,
         origin_tunnel_mtu=tunnel.mtu if tunnel is not None and tunnel.mtu != tunnel_mtu else pattern.origin_tunnel_mtu,
         bridge=bridge,
+        own_networks=networks,
         running=len(observation.ports),
     )
 
@@ -48,6 +93,24 @@ def _room(observation: net.NodeObservation, tunnel: net.Link) -> int:
     if lower is None or tunnel.vxlan is None:
         return tunnel.mtu
     return lower.mtu - encap.vxlan(headers.IPV6 if tunnel.vxlan.ipv6_outer else headers.IPV4).cost
+
+
+def towards(target: plan.NodeTarget | None, address: str) -> int | None:
+    """Return what pods of a node send at most to that address, in bytes: by the longest network around it, else the
+    default route; None where neither has a size of its own.
+    """
+    if target is None or not (target.network_mtus or target.default_route_mtu):
+        return None
+    to = ipaddress.ip_address(address)
+    around = [
+        (network.prefixlen, one.mtu)
+        for one in target.network_mtus
+        if to in (network := ipaddress.ip_network(one.network, strict=False))
+    ]
+    if around:
+        return max(around)[1]
+    local = any(to in ipaddress.ip_network(network, strict=False) for network in target.own_networks)
+    return None if local else target.default_route_mtu
 
 
 def desired(
@@ -74,6 +137,8 @@ def desired(
         origin_tunnel_mtu=target.origin_tunnel_mtu,
         bridge=target.bridge,
         pod_networks=target.pod_networks,
+        network_mtus=target.network_mtus,
+        default_route_mtu=target.default_route_mtu,
         host_mtu=step.host_mtu,
         host_addresses=step.host_addresses,
         restore=step.restore,

@@ -15,6 +15,7 @@ from kubemtu.core.objects import PODS, dotted, pod_addresses
 from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows.agents.nodes import AgentWatch
+from kubemtu.flows.change import messages
 from kubemtu.kube import api as kube_api
 
 SECONDS = 10.0  # for what is under way: a pod being born, a file being written
@@ -87,6 +88,15 @@ def _said(
         return f"{count(len(here), 'node')}: no pin of kubemtu is left{own}"
     if not pods:
         return f"{where}: no pin is left{own}"
+    if not step.restore and messages.by_destination(step):
+        ends = listed(map(str, sorted({target.device_mtu or target.pod_mtu for target in targets.values()})))
+        defaults = sorted({one.default_route_mtu for one in targets.values() if one.default_route_mtu is not None})
+        outside = f", their default routes {listed(map(str, defaults))}" if defaults else ""
+        networks = {one.network for target in targets.values() for one in target.network_mtus}
+        return (
+            f"{where}: both ends have {ends}{outside}, what leads to {count(len(networks), 'network')} a size of its "
+            f"own, and no pin is left{own}"
+        )
     if not step.restore:
         to = step.nodes[0].pod_mtu if step.nodes else step.pin_mtu
         ends = "the pods' routes have" if step.by_route else "both ends have"
@@ -120,6 +130,8 @@ def _wrong(
             yield (
                 f"pod {_name(port, names)} on node {name} sends up to {port.limit} by its routes, not {target.pod_mtu}"
             )
+        if not step.restore:
+            yield from _by_destination(f"pod {_name(port, names)} on node {name}", port, target)
         if not step.restore and (port.host_mtu, port.pod_mtu) != (ends, ends):
             yield (
                 f"pod {_name(port, names)} on node {name} has {port.host_mtu} at the node's end ({port.host_link}) and "
@@ -139,6 +151,16 @@ def _wrong(
                 yield f"node {name} still has a pin: {route.destination} mtu lock {route.mtu}"
     if len(found := list(_pins(name, observation, target, names))) > own_pins.get(name, 0):
         yield found[0]
+
+
+def _by_destination(pod: str, port: net.PodPort, target: plan.NodeTarget) -> Iterator[str]:
+    """Hold the routes that a pod has against what it should send at most by them."""
+    sizes = {one.network: one.mtu for one in target.network_mtus}
+    for route in port.routes:
+        size = route.mtu or port.pod_mtu
+        most = target.default_route_mtu if route.destination == "default" else sizes.get(route.destination)
+        if most is not None and size is not None and size > most and (route.gateway or route.destination == "default"):
+            yield f"{pod} sends up to {size} by its route to {route.destination}, not {most}"
 
 
 def pins(observation: net.NodeObservation, target: plan.NodeTarget) -> int:

@@ -1,0 +1,67 @@
+"""A change that has come to its end and stays in force: agents keep what it made, also for pods that are born later.
+
+While one is, no other is begun, for two would overrule each other on the same routes. The same plan may be applied
+again: nodes that joined since are brought to what it asks for.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from kubemtu.core import errors
+from kubemtu.core.change import migration, plan
+from kubemtu.core.objects import NODES
+from kubemtu.core.text.wording import names as listed
+from kubemtu.flows.change import messages, migrations
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import mtu
+
+
+def refuse(held: mtu.Migration) -> None:
+    """Raise UsageError: nothing else is begun while that change is in force."""
+    raise errors.UsageError(migrations.in_force_sentence(held))
+
+
+async def newcomers(api: kube_api.Api, held: mtu.Migration) -> list[str]:
+    """Return the nodes of the cluster, by name, that the change was meant for and of which it asks nothing."""
+    live = last_live(held.plan)
+    left_out = set(live.without) if live is not None else set()
+    there = {node.name for node in await api.list(NODES)}
+    asked = {node.name for node in await mtu.nodes(api) if node.desired is not None and _asks(node.desired, held)}
+    return sorted(there - asked - left_out)
+
+
+def _asks(desired: migration.Desired, held: mtu.Migration) -> bool:
+    return desired.migration == held.name and not desired.restore
+
+
+async def extend(api: kube_api.Api, held: mtu.Migration) -> None:
+    """Want that change to be carried out once more, on the nodes that joined since, too.
+
+    Where there are some, all are pinned again while these change. Raises Conflict when somebody else drives.
+    """
+    phase = migration.Phase.PIN_PODS if await newcomers(api, held) else migration.Phase.SETTLE
+    again = msgspec.structs.replace(held.progress, finished=False, held=False, phase=phase)
+    await mtu.advance(api, held.name, again, "to be extended to nodes that joined", expected=held.progress)
+
+
+def last_live(planned: plan.Plan) -> plan.Live | None:
+    """Return the step that says how everything should be in the end; None where no running pod is changed."""
+    return next((step for step in reversed(planned.steps) if isinstance(step, plan.Live)), None)
+
+
+def unplaced(targets: Mapping[str, plan.NodeTarget], step: plan.Live) -> str:
+    """Say which nodes take less than others send while nothing tells in which networks their pods are; else empty.
+
+    Others could not send less to just these. It is asked where a step's sizes depend on the destination.
+    """
+    if not messages.by_destination(step):
+        return ""
+    most = max((target.pod_mtu for target in targets.values()), default=0)
+    unknown = [name for name, target in targets.items() if target.pod_mtu < most and not target.own_networks]
+    if not unknown:
+        return ""
+    return (
+        f"pods of node {listed(sorted(unknown))} take less than the {most} bytes that others send, and nothing tells "
+        "which networks are theirs: choose one MTU for all with --mtu, or leave the node out with --without"
+    )
