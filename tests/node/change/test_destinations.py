@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import select
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pytest
@@ -42,21 +43,30 @@ def second_link(pod: str) -> None:
     ip(pod, "link", "set", "net1", "up")
 
 
-EAST_WEST = {"network_mtus": towards(all4=JUMBO, all6=JUMBO), "default_route_mtu": OUTSIDE}
-FEWER = {"network_mtus": towards(few4=FEW, few6=FEW)}
+class Sizes(NamedTuple):
+    """What is sent by destination."""
+
+    networks: tuple[net.NetworkMtu, ...] = ()
+    default: int | None = None
 
 
-def asked(rig: Rig, phase: Phase, *, restore: bool = False, **fields: object) -> migration.Desired:
+EAST_WEST = Sizes(towards(all4=JUMBO, all6=JUMBO), OUTSIDE)
+FEWER = Sizes(towards(few4=FEW, few6=FEW))
+
+
+def asked(rig: Rig, phase: Phase, sizes: Sizes, *, restore: bool = False) -> migration.Desired:
     wanted = rig.desired(phase, JUMBO, restore=restore)
-    return msgspec.structs.replace(wanted, tunnel_mtu=None, **fields)
+    return msgspec.structs.replace(
+        wanted, tunnel_mtu=None, network_mtus=sizes.networks, default_route_mtu=sizes.default
+    )
 
 
 def walk(
-    rig: Rig, journals: Path, phases: tuple[Phase, ...], *, restore: bool = False, **fields: object
+    rig: Rig, journals: Path, phases: tuple[Phase, ...], sizes: Sizes, *, restore: bool = False
 ) -> list[migration.Applied]:
     reached = []
     for phase in phases:
-        applied = rig.make_true(asked(rig, phase, restore=restore, **fields), journals)
+        applied = rig.make_true(asked(rig, phase, sizes, restore=restore), journals)
         assert applied.failures == ()
         assert applied.done
         if migration.TABLE[phase].ports:
@@ -72,7 +82,7 @@ def test_the_cluster_gets_a_route_and_the_default_route_another_size(
 ) -> None:
     rig = rigs(2, mtu=OLD, bridged=bridged)
     before = rig.routes()
-    last = walk(rig, journals, migration.ORDER, **EAST_WEST)[-1]
+    last = walk(rig, journals, migration.ORDER, EAST_WEST)[-1]
     via = "10.42.1.1" if bridged else "169.254.1.1"
     for pod in rig.pods:
         assert f"default via {via} dev eth0 mtu 1500 \n" in ip(pod, "route")
@@ -82,8 +92,8 @@ def test_the_cluster_gets_a_route_and_the_default_route_another_size(
         assert "mtu 8900" in ip(pod, "route", "get", "10.42.2.9") or "mtu" not in ip(pod, "route", "get", "10.42.2.9")
         assert "mtu 1500" in ip(pod, "route", "get", "203.0.113.1")
     assert set(last.sent_by_network) == set(towards(all4=JUMBO, all6=JUMBO))
-    assert walk(rig, journals, (Phase.SETTLE,), **EAST_WEST)[0].settings_changed == 0
-    walk(rig, journals, migration.ORDER[1:], restore=True, **EAST_WEST)
+    assert walk(rig, journals, (Phase.SETTLE,), EAST_WEST)[0].settings_changed == 0
+    walk(rig, journals, migration.ORDER[1:], EAST_WEST, restore=True)
     assert rig.routes() == before
 
 
@@ -92,8 +102,8 @@ def test_the_cluster_gets_a_route_and_the_default_route_another_size(
 def test_an_undo_from_any_phase_takes_the_added_routes_away(rigs: RigMaker, journals: Path, last: Phase) -> None:
     rig = rigs(1, mtu=OLD)
     before = rig.routes()
-    walk(rig, journals, migration.span(Phase.RECORD, last), **EAST_WEST)
-    walk(rig, journals, migration.span(migration.UNDO_FROM[last], Phase.SETTLE), restore=True, **EAST_WEST)
+    walk(rig, journals, migration.span(Phase.RECORD, last), EAST_WEST)
+    walk(rig, journals, migration.span(migration.UNDO_FROM[last], Phase.SETTLE), EAST_WEST, restore=True)
     assert rig.routes() == before
 
 
@@ -103,7 +113,7 @@ def test_towards_the_few_pods_and_the_node_itself_send_less(rigs: RigMaker, jour
     for space, device in ((rig.fabric, "up0"), (rig.node, "eth0"), (rig.node, "flannel.1")):
         ip(space, "link", "set", device, "mtu", "9000" if device != "flannel.1" else "8950")
     before = rig.routes()
-    reached = walk(rig, journals, migration.ORDER, **FEWER)
+    reached = walk(rig, journals, migration.ORDER, FEWER)
     for pod in rig.pods:
         assert f"10.42.2.0/24 via 169.254.1.1 dev eth0 {OURS} mtu 1450 \n" in ip(pod, "route")
         assert "mtu 1450" in ip(pod, "-6", "route", "show", "fd42:0:0:2::/64")
@@ -112,7 +122,7 @@ def test_towards_the_few_pods_and_the_node_itself_send_less(rigs: RigMaker, jour
     assert "10.42.3.0/24 via 10.42.3.0 dev flannel.1 onlink \n" in ip(rig.node, "route")
     assert set(reached[-1].sent_by_network) == set(towards(few4=FEW, few6=FEW))
     assert reached[-1].largest_sent == 8950
-    walk(rig, journals, migration.ORDER[1:], restore=True, **FEWER)
+    walk(rig, journals, migration.ORDER[1:], FEWER, restore=True)
     assert rig.routes() == before
 
 
@@ -124,16 +134,16 @@ def test_a_route_of_somebody_else_keeps_its_way_and_sends_no_more(rigs: RigMaker
     second_link(second)
     ip(second, "route", "add", "10.42.2.0/24", "dev", "net1")  # the network itself, by another link
     before = rig.routes()
-    walk(rig, journals, migration.ORDER, **FEWER)
+    walk(rig, journals, migration.ORDER, FEWER)
     assert "10.42.2.0/25 via 169.254.1.1 dev eth0 mtu 1450 \n" in ip(first, "route")
     assert f"10.42.2.0/24 via 169.254.1.1 dev eth0 {OURS} mtu 1450 \n" in ip(first, "route")
     assert ip(second, "route", "show", "10.42.2.0/24") == "10.42.2.0/24 dev net1 scope link \n"
     # A CNI that names the network later is not refused by the kernel, and ours gives way to its own.
     ip(first, "route", "add", "10.42.2.0/24", "via", "169.254.1.1", "dev", "eth0")
-    walk(rig, journals, (Phase.SETTLE,), **FEWER)
+    walk(rig, journals, (Phase.SETTLE,), FEWER)
     assert ip(first, "route", "show", "10.42.2.0/24") == "10.42.2.0/24 via 169.254.1.1 dev eth0 mtu 1450 \n"
     ip(first, "route", "del", "10.42.2.0/24")
-    walk(rig, journals, migration.ORDER[1:], restore=True, **FEWER)
+    walk(rig, journals, migration.ORDER[1:], FEWER, restore=True)
     assert rig.routes() == before
 
 
@@ -144,26 +154,26 @@ def test_what_another_link_of_the_pod_leads_to_is_left_and_said(rigs: RigMaker, 
     second_link(pod)
     ip(pod, "route", "add", "10.40.0.0/13", "dev", "net1")  # around the network
     before = rig.routes()
-    last = walk(rig, journals, migration.ORDER, **FEWER)[-1]
+    last = walk(rig, journals, migration.ORDER, FEWER)[-1]
     assert "10.42.2.0/24" not in ip(pod, "route")
     said = (
         f"pod {pod} (cali1) may send more than 1450 bytes to 10.42.2.0/24: no route is added, because another link"
         " of the pod leads there"
     )
     assert last.notes == (said,)
-    walk(rig, journals, migration.ORDER[1:], restore=True, **FEWER)
+    walk(rig, journals, migration.ORDER[1:], FEWER, restore=True)
     assert rig.routes() == before
 
 
 @pytest.mark.netns
 def test_under_a_held_spec_a_newborn_pod_and_a_rewritten_route_are_corrected(rigs: RigMaker, journals: Path) -> None:
     rig = rigs(1, mtu=OLD)
-    both = EAST_WEST | {"network_mtus": towards(all4=JUMBO, few4=FEW)}
-    walk(rig, journals, migration.ORDER, **both)
+    both = Sizes(towards(all4=JUMBO, few4=FEW), OUTSIDE)
+    walk(rig, journals, migration.ORDER, both)
     known = journal.Journal.open("m1", journals)
 
     def start() -> watch.Watch:
-        watched = watch.Watch(change_engine.Engine(known), asked(rig, Phase.SETTLE, **both))
+        watched = watch.Watch(change_engine.Engine(known), asked(rig, Phase.SETTLE, both))
         watched.engine.make_true(watched.desired)
         return watched
 
@@ -187,7 +197,7 @@ def test_under_a_held_spec_a_newborn_pod_and_a_rewritten_route_are_corrected(rig
         watched.close()
         watched.engine.close()
         known.close()
-    walk(rig, journals, migration.ORDER[1:], restore=True, **both)
+    walk(rig, journals, migration.ORDER[1:], both, restore=True)
     for pod in (rig.pods[0], late):
         assert "109" not in ip(pod, "route")
         assert "default via 169.254.1.1 dev eth0 \n" in ip(pod, "route")
@@ -198,9 +208,9 @@ def test_under_a_held_spec_a_newborn_pod_and_a_rewritten_route_are_corrected(rig
 def test_without_the_journal_the_added_routes_go_all_the_same(rigs: RigMaker, journals: Path) -> None:
     rig = rigs(1, mtu=OLD)
     before = rig.routes()
-    walk(rig, journals, migration.ORDER, **EAST_WEST)
+    walk(rig, journals, migration.ORDER, EAST_WEST)
     (journals / "m1.jsonl").unlink()
-    walk(rig, journals, migration.ORDER[1:], restore=True, **EAST_WEST)
+    walk(rig, journals, migration.ORDER[1:], EAST_WEST, restore=True)
     after = rig.routes()
     assert not [text for text in after.values() if "proto 109" in text]
     assert before.keys() == after.keys()
@@ -208,25 +218,25 @@ def test_without_the_journal_the_added_routes_go_all_the_same(rigs: RigMaker, jo
 
 @pytest.mark.netns
 @pytest.mark.parametrize(
-    ("fields", "reason", "sentence"),
+    ("sizes", "reason", "sentence"),
     [
-        ({"network_mtus": (net.NetworkMtu(network="0.0.0.0/0", mtu=1450),)}, "OutsidePodNetwork", "others too"),
-        ({"network_mtus": (net.NetworkMtu(network="10.0.0.0/7", mtu=1450),)}, "OutsidePodNetwork", "others too"),
-        ({"network_mtus": (net.NetworkMtu(network="fd00::/15", mtu=1450),)}, "OutsidePodNetwork", "others too"),
-        ({"network_mtus": (net.NetworkMtu(network="ten", mtu=1450),)}, "OutsidePodNetwork", "is no network"),
-        ({"network_mtus": towards(few4=8901)}, "OutOfBounds", "between 68 and pod MTU 8900"),
-        ({"network_mtus": towards(few4=67)}, "OutOfBounds", "between 68 and pod MTU 8900"),
-        ({"network_mtus": towards(few6=1279)}, "OutOfBounds", "between 1280 and pod MTU 8900"),
-        ({"network_mtus": towards(few4=1450) * 2}, "OutOfBounds", "10.42.2.0/24 is named twice"),
-        ({"default_route_mtu": 8901}, "OutOfBounds", "default route MTU 8901 is out of range"),
-        ({"default_route_mtu": 1279}, "OutOfBounds", "1279 is below 1280"),  # the pods have IPv6
+        (Sizes((net.NetworkMtu(network="0.0.0.0/0", mtu=1450),)), "OutsidePodNetwork", "others too"),
+        (Sizes((net.NetworkMtu(network="10.0.0.0/7", mtu=1450),)), "OutsidePodNetwork", "others too"),
+        (Sizes((net.NetworkMtu(network="fd00::/15", mtu=1450),)), "OutsidePodNetwork", "others too"),
+        (Sizes((net.NetworkMtu(network="ten", mtu=1450),)), "OutsidePodNetwork", "is no network"),
+        (Sizes(towards(few4=8901)), "OutOfBounds", "between 68 and pod MTU 8900"),
+        (Sizes(towards(few4=67)), "OutOfBounds", "between 68 and pod MTU 8900"),
+        (Sizes(towards(few6=1279)), "OutOfBounds", "between 1280 and pod MTU 8900"),
+        (Sizes(towards(few4=1450) * 2), "OutOfBounds", "10.42.2.0/24 is named twice"),
+        (Sizes(default=8901), "OutOfBounds", "default route MTU 8901 is out of range"),
+        (Sizes(default=1279), "OutOfBounds", "1279 is below 1280"),  # the pods have IPv6
     ],
 )
 def test_what_is_out_of_bounds_is_refused(
-    rigs: RigMaker, journals: Path, fields: dict[str, object], reason: str, sentence: str
+    rigs: RigMaker, journals: Path, sizes: Sizes, reason: str, sentence: str
 ) -> None:
     rig = rigs(1, mtu=OLD)
-    applied = rig.make_true(asked(rig, Phase.RECORD, **fields), journals)
+    applied = rig.make_true(asked(rig, Phase.RECORD, sizes), journals)
     assert applied.refused_reason == reason
     assert sentence in " ".join(applied.failures)
 
@@ -245,13 +255,11 @@ def test_more_networks_than_a_node_takes_are_refused(rigs: RigMaker) -> None:
     st.lists(st.tuples(st.integers(0, 255), st.integers(8, 32), st.integers(68, 9000)), max_size=6), st.integers(0, 255)
 )
 def test_the_longest_network_around_a_route_limits_it(entries: list[tuple[int, int, int]], octet: int) -> None:
-    import ipaddress
-
     networks = {
-        str(ipaddress.ip_network(f"10.{number}.0.0/{length}", strict=False)): mtu for number, length, mtu in entries
+        str(ipaddress.IPv4Network(f"10.{number}.0.0/{length}", strict=False)): mtu for number, length, mtu in entries
     }
     limits = destinations.Limits([net.NetworkMtu(network=text, mtu=mtu) for text, mtu in networks.items()], None)
-    route = ipaddress.ip_network(f"10.{octet}.0.0/32")
-    around = [ipaddress.ip_network(text) for text in networks if route.subnet_of(ipaddress.ip_network(text))]
+    route = ipaddress.IPv4Network(f"10.{octet}.0.0/32")
+    around = [ipaddress.IPv4Network(text) for text in networks if route.subnet_of(ipaddress.IPv4Network(text))]
     expected = networks[str(max(around, key=lambda one: one.prefixlen))] if around else None
     assert limits.of(4, str(route)) == expected
