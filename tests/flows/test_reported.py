@@ -367,7 +367,9 @@ def test_the_devices_of_calicos_ebpf_are_looked_at(files: Files) -> None:
     found = bonded(files, *pair)
     assert codes(found) == [("MTU107", "warning")]
     assert "bpfin.cali and bpfout.cali have 1500, and pods of this node 8950" in said(found, "MTU107")
-    assert "ip link set dev bpfout.cali mtu 8950" in said(found, "MTU107")
+    assert "ip link set dev bpfout.cali mtu 8950 on this node, or restart calico-node there: from v3.28.1 on" in said(
+        found, "MTU107"
+    )
 
 
 def test_a_plan_of_a_healthy_manifest_is_empty(files: Files) -> None:

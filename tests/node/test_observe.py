@@ -84,6 +84,16 @@ def test_the_uplink_is_the_kernels_choice(rigs: RigMaker) -> None:
     assert "node-2" in wrong.errors[0]
 
 
+def test_the_veth_of_calicos_ebpf_has_both_ends_on_the_node_and_is_no_pod_s(rigs: RigMaker) -> None:
+    """felix/dataplane/linux/bpf_ep_mgr.go makes it so."""
+    rig = rigs(1)
+    rig.ip_batch(rig.node, ["link add bpfin.cali type veth peer name bpfout.cali", "link set bpfin.cali mtu 1450 up"])
+    seen = rig.inside(lambda: observe.observe("n1", ports=registry.ports()))
+    assert [port.host_link for port in seen.ports] == ["cali1"]
+    pair = {link.name: link.mtu for link in seen.links if link.name.endswith(".cali")}
+    assert pair == {"bpfin.cali": 1450, "bpfout.cali": 1500}
+
+
 VPNS = (
     "tuntap add tailscale0 mode tun",
     "link set tailscale0 mtu 1280 up",

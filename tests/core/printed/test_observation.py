@@ -2,6 +2,7 @@
 
 import pytest
 
+from kubemtu.cni import registry
 from kubemtu.core import errors, net
 from kubemtu.core.printed import node_show, observation, outputs
 from kubemtu.core.printed.values import Output, joined
@@ -236,3 +237,47 @@ def test_a_command_in_the_prompt_tells_whose_namespace_it_is(command: str, known
     assert link.mtu == 9001
     twice = [each for each in node.errors if each.startswith("0.txt: eth0 has MTU 1450 here and 9001 further above")]
     assert len(twice) == (0 if known else 1)
+
+
+# The veth of Calico's eBPF data plane: both its ends are on the node (felix/dataplane/linux/dataplanedefs).
+BPF = {
+    "ip -d link": (
+        "8: bpfout.cali@bpfin.cali: <BROADCAST,NOARP,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP\n"
+        "    link/ether 02:00:00:00:00:08 brd ff:ff:ff:ff:ff:ff promiscuity 0\n    veth\n"
+        "9: bpfin.cali@bpfout.cali: <BROADCAST,NOARP,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP\n"
+        "    link/ether 02:00:00:00:00:09 brd ff:ff:ff:ff:ff:ff promiscuity 0\n    veth\n"
+    ),
+    "ip link": (
+        "8: bpfout.cali@bpfin.cali: <BROADCAST,NOARP,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP\n"
+        "9: bpfin.cali@bpfout.cali: <BROADCAST,NOARP,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP\n"
+    ),
+    "ip -j -d link": (
+        '[{"ifindex":8,"link":"bpfin.cali","ifname":"bpfout.cali","flags":["UP"],"mtu":1500,'
+        '"linkinfo":{"info_kind":"veth"}},'
+        '{"ifindex":9,"link":"bpfout.cali","ifname":"bpfin.cali","flags":["UP"],"mtu":1500,'
+        '"linkinfo":{"info_kind":"veth"}}]'
+    ),
+    "/sys": "".join(
+        f"/sys/class/net/{name}/mtu:1500\n/sys/class/net/{name}/ifindex:{index}\n/sys/class/net/{name}/type:1\n"
+        f"/sys/class/net/{name}/iflink:{other}\n/sys/class/net/{name}/flags:0x1083\n"
+        for name, index, other in (("bpfout.cali", 8, 9), ("bpfin.cali", 9, 8))
+    ),
+    "node_exporter": (
+        '# HELP node_network_mtu_bytes x\nnode_network_mtu_bytes{device="bpfin.cali"} 1500\n'
+        'node_network_mtu_bytes{device="bpfout.cali"} 1500\n'
+    ),
+    "ifconfig": (
+        "bpfin.cali: flags=4291<UP,BROADCAST,RUNNING,NOARP,MULTICAST>  mtu 1500\n\n"
+        "bpfout.cali: flags=4291<UP,BROADCAST,RUNNING,NOARP,MULTICAST>  mtu 1500\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("tool", BPF)
+def test_the_ends_of_calicos_ebpf_veth_are_seen_and_are_no_pods(tool: str) -> None:
+    node = observation.observed("node-1", outputs.parse(BPF[tool]), peers=(), rules=registry.ports())
+    assert {link.name: (link.mtu, link.up) for link in node.links} == {
+        "bpfin.cali": (1500, True),
+        "bpfout.cali": (1500, True),
+    }
+    assert node.ports == ()

@@ -244,6 +244,7 @@ def _state(
         tunnel_mtu=policy.sizes.get(widest) if widest is not None else None,
         tunnel_stays=felix.STAYS,
         companions=felix.BPF_DEVICES,
+        companions_by=felix.BPF_BY,
         pod_networks=tuple(pool.cidr for pool in policy.pools if pool.cidr),
         owner=owner,
         ipv6=any(":" in pool.cidr for pool in policy.pools),

@@ -41,8 +41,13 @@ STAYS = "Felix sets it again every few seconds: see its log for a refusal."
 PATTERN = r"^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)"
 
 
-# felix/dataplane/linux/dataplanedefs; bpf_ep_mgr.go gives both the pods' MTU when Felix starts.
+# A veth with both ends on the node, by which the node's own packets to Services pass the programs of the eBPF data
+# plane (felix/dataplane/linux/dataplanedefs, bpf_ep_mgr.go): no end of it is a pod's.
 BPF_DEVICES = ("bpfin.cali", "bpfout.cali")
+BPF_BY = (
+    "restart calico-node there: from v3.28.1 on Felix gives both the pods' MTU (projectcalico/calico#8922), an older"
+    " one leaves them at 1500"
+)
 
 
 class Tunnel(msgspec.Struct, frozen=True, kw_only=True):

@@ -74,6 +74,7 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     tunnel: str | None = None  # name of the tunnel device
     tunnel_stays: str = ""  # why a tunnel may have another MTU than it is given, a sentence for people
     companions: tuple[str, ...] = ()  # devices of the node that the CNI gives the pods' MTU as well
+    companions_by: str = ""  # what gives it to them, and when: ends a sentence that begins with "or"
     tunnel_mtu: int | None = None  # what the configuration makes of it; None: NIC minus encapsulation
     pod_networks: tuple[str, ...] = ()  # CIDRs
     plugin_mtus: tuple[node_files.PluginRule, ...] = ()  # how the plugins on the nodes come to a new pod's MTU

@@ -77,7 +77,7 @@ def _companions(node: Node, topology: Topology) -> Iterable[Finding]:
             f"node {node.name}, {names(devices)}",
             f"{names(devices)} {has(len(devices))} {mtu}, and pods of this node {expected}: what the node itself sends"
             f" to Services goes in packets of at most {mtu} bytes.",
-            f"{commands} on this node, or restart the CNI's pod on it, which sets them.",
+            f"{commands} on this node{f', or {by}' if (by := topology.state.companions_by) else ''}.",
             "warning",
         )
 
