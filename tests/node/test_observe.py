@@ -132,6 +132,18 @@ def test_a_vpn_is_the_way_where_routing_leads_over_it(rigs: RigMaker) -> None:
     assert sorted(ways, key=lambda way: way.device) == sorted(plain, key=lambda way: way.device)
 
 
+def test_ipv6_of_a_nic_may_be_less_than_its_own(rigs: RigMaker) -> None:
+    """A router advertised 1400 on a link of 1500 (systemd/systemd#13914): IPv6 to other nodes gets no more."""
+    rig = rigs(0)
+    rig.ip_batch(rig.node, ["addr add 2001:db8::1/64 dev eth0 nodad"])
+    rig.sysctl(rig.node, "net/ipv6/conf/eth0/mtu", "1400")
+    seen = rig.inside(lambda: observe.observe("n1", ports=rig.rule, peers=("192.168.77.2", "2001:db8::2")))
+    assert [(way.peer, way.mtu, way.route_mtu) for way in seen.uplinks] == [
+        ("192.168.77.2", 1500, None),
+        ("2001:db8::2", 1500, 1400),
+    ]
+
+
 def test_files_are_read_under_the_root_and_absent_ones_left_out(rigs: RigMaker, tmp_path: Path) -> None:
     rig = rigs(0)
     conflist = tmp_path / "etc/cni/net.d/10-canal.conflist"

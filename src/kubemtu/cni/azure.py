@@ -58,6 +58,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         findings=out,
         daemonset=reading.ref(agent, "daemonsets") if agent is not None else None,
         computed_by=PLUGIN,
+        ipv6=followed.dual(snapshot),
     )
 
 

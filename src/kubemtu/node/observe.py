@@ -99,17 +99,27 @@ def _told(
         if isinstance(way, errors.Refused):
             troubles.append(str(way))
         elif not way.local and (device := devices.get(way.device)) is not None:
-            shown = (device.name, device.mtu, way.mtu, way.source)
+            limit = _limit(device, way.mtu) if ":" in peer else way.mtu
+            shown = (device.name, device.mtu, limit, way.source)
             if shown not in alike:
                 alike.add(shown)
                 yield net.Uplink(
                     peer=peer,
                     device=device.name,
                     mtu=device.mtu,
-                    route_mtu=way.mtu,
+                    route_mtu=limit,
                     source=way.source,
                     marked=marked,
                 )
+
+
+def _limit(device: links.Device, route_mtu: int | None) -> int | None:
+    """Return what a route of IPv6 lets through, where that is less than the device: the kernel bounds each such route.
+
+    Its bound, net.ipv6.conf.*.mtu, comes with router advertisements and from systemd-networkd (systemd/systemd#13914).
+    """
+    own = device.ipv6_mtu if device.ipv6_mtu is not None and device.ipv6_mtu < device.mtu else None
+    return min((each for each in (route_mtu, own) if each is not None), default=None)
 
 
 def _ports(

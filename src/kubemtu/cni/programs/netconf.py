@@ -22,12 +22,15 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     encapsulation: str
     subtracts: int  # bytes
     device: str | None = None
+    device6: str | None = None  # that it makes for IPv6 beside it, or alone where the network has no IPv4
     takes_mtu: bool = False  # Backend.MTU is honoured, from flannel v0.21.3 (flannel#1736)
 
 
 # flannel-io/flannel at cdf76059: pkg/backend/<type>.
 BACKENDS: dict[str, Backend] = {
-    "vxlan": Backend(encapsulation="vxlan", subtracts=50, device="flannel.{vni}", takes_mtu=True),
+    "vxlan": Backend(
+        encapsulation="vxlan", subtracts=50, device="flannel.{vni}", device6="flannel-v6.{vni}", takes_mtu=True
+    ),
     "wireguard": Backend(encapsulation="wireguard", subtracts=80, device="flannel-wg", takes_mtu=True),
     "host-gw": Backend(encapsulation="none", subtracts=0),
     "udp": Backend(encapsulation="udp", subtracts=28, device="flannel0"),
@@ -71,8 +74,11 @@ class NetConf(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def device(self) -> str | None:
-        """The name of the tunnel device, None where the backend makes none."""
-        return self.backend.device.format(vni=self.vni) if self.backend is not None and self.backend.device else None
+        """The name of the tunnel device, None where the backend makes none; of two that over IPv4."""
+        if self.backend is None or not self.backend.device:
+            return None
+        alone = self.backend.device6 if self.ipv6 and not self.ipv4 else None
+        return (alone or self.backend.device).format(vni=self.vni)
 
     @property
     def encapsulations(self) -> tuple[Encapsulation, ...]:

@@ -56,7 +56,10 @@ class Port(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.by_route or own is None:
             return self.at.limit
         routed = [route.mtu or own for route in self.at.routes if route.family == 4]
-        return min(own, max(routed, default=own))
+        if routed:
+            return min(own, max(routed))
+        beyond = (route for route in self.at.routes if not route.destination.lower().startswith(("fe80:", "ff")))
+        return min(own, max((route.mtu or own for route in beyond), default=own), self.at.ipv6_mtu or own)
 
     @property
     def shown(self) -> int | None:

@@ -1,0 +1,199 @@
+"""Clusters of IPv6 alone and of both families, network by network: what check says and plan leads to.
+
+An outer header of IPv6 has 40 bytes where that of IPv4 has 20 (RFC 8200, section 3; RFC 791, section 3.1), and no link
+of IPv6 may have less than 1280 (RFC 8200, section 5).
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.support import reported
+
+from kubemtu.core import errors, net
+from kubemtu.core.snapshot import Snapshot
+from kubemtu.flows import decide
+from kubemtu.flows.saved import manifests
+
+Loader = Callable[..., Snapshot]
+SIX, FOUR = "fd00:10:244::/56", "10.244.0.0/16"
+ADDRESSES = {"6": ("2001:db8::%d",), "46": ("192.0.2.%d", "2001:db8::%d"), "4": ("192.0.2.%d",)}
+RANGES = {"6": ("fd00:10:244:%d::/64",), "46": ("10.244.%d.0/24", "fd00:10:244:%d::/64"), "4": ("10.244.%d.0/24",)}
+
+
+def node(number: int, families: str) -> dict[str, object]:
+    cidrs = [each % number for each in RANGES[families]]
+    addresses = [{"type": "InternalIP", "address": each % number} for each in ADDRESSES[families]]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": f"n{number}"},
+        "spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs},
+        "status": {"addresses": addresses},
+    }
+
+
+def flannel(backend: str, families: str, **more: object) -> str:
+    conf = {"Network": FOUR, "EnableIPv6": True, "IPv6Network": SIX, "Backend": {"Type": backend, **more}}
+    if families == "6":
+        conf = {**conf, "EnableIPv4": False}
+        del conf["Network"]
+    return reported.flannel(json.dumps(conf))
+
+
+def calico(*pools: tuple[str, str], veth: str = "0", felix: dict[str, object] | None = None) -> str:
+    objects: list[dict[str, object]] = [
+        {
+            "apiVersion": "crd.projectcalico.org/v1",
+            "kind": "IPPool",
+            "metadata": {"name": f"pool-{number}"},
+            "spec": {"cidr": cidr, "ipipMode": "Never", "vxlanMode": "Never"} | ({mode: "Always"} if mode else {}),
+        }
+        for number, (cidr, mode) in enumerate(pools)
+    ]
+    if felix is not None:
+        about = {"apiVersion": "crd.projectcalico.org/v1", "kind": "FelixConfiguration"}
+        objects.append({**about, "metadata": {"name": "default"}, "spec": felix})
+    return reported.calico(veth) + "---\n" + yaml.safe_dump_all(objects)
+
+
+def shape(name: str, **data: str) -> str:
+    """Return one of the manifests in tests/shapes, with more in the data of its ConfigMap."""
+    made = list(yaml.safe_load_all((Path(__file__).parent.parent / "shapes" / name).read_text()))
+    for each in made:
+        if data and each["kind"] == "ConfigMap":
+            each["data"].update(data)
+    return yaml.safe_dump_all(made)
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Loader:
+    """Read a manifest with two Nodes of those families."""
+
+    def loaded(text: str, families: str) -> Snapshot:
+        nodes = yaml.safe_dump_all([node(1, families), node(2, families)])
+        (tmp_path / "all.yaml").write_text(f"{text}---\n{nodes}")
+        return manifests.load(tmp_path)
+
+    return loaded
+
+
+WIREGUARD6: dict[str, object] = {"wireguardEnabledV6": True}
+CILIUM6 = {"enable-ipv6": "true", "enable-ipv4": "false", "underlay-protocol": "ipv6"}
+# manifest, families of the nodes, NIC, what new pods get, what fits, the codes
+CASES = {
+    # flannel takes 50 off for VXLAN over IPv6, whose headers take 70 (flannel-io/flannel#1781)
+    "flannel vxlan, 6": (flannel("vxlan", "6"), "6", 1500, 1450, 1430, ["MTU119"]),
+    "flannel vxlan, 4 and 6": (flannel("vxlan", "46"), "46", 1500, 1450, 1430, ["MTU119"]),
+    "flannel vxlan 1480, 6": (flannel("vxlan", "6", MTU=1480), "6", 1500, 1430, 1430, []),
+    "flannel wireguard, 6": (flannel("wireguard", "6"), "6", 1500, 1420, 1420, []),  # it takes 80 off
+    "flannel wireguard, 4 and 6": (flannel("wireguard", "46"), "46", 1500, 1420, 1420, []),
+    "flannel host-gw, 6": (flannel("host-gw", "6"), "6", 1500, 1500, 1500, []),
+    # felix/dataplane/linux/int_dataplane.go: 70 for VXLAN over IPv6, 80 for WireGuard over it
+    "calico vxlan, 6": (calico((SIX, "vxlanMode")), "6", 1500, 1430, 1430, []),
+    "calico vxlan, 4 and 6": (calico((FOUR, "vxlanMode"), (SIX, "vxlanMode")), "46", 1500, 1430, 1430, []),
+    "calico ipip and nothing, 4 and 6": (calico((FOUR, "ipipMode"), (SIX, "")), "46", 1500, 1480, 1480, []),
+    "calico nothing, 6": (calico((SIX, "")), "6", 1500, 1500, 1500, []),
+    "calico wireguard, 6": (calico((SIX, ""), felix=WIREGUARD6), "6", 1500, 1420, 1420, []),
+    "calico 1450 of IPv4, 4 and 6": (
+        calico((FOUR, "vxlanMode"), (SIX, "vxlanMode"), veth="1450"), "46", 1500, 1450, 1430, ["MTU119"],
+    ),
+    # cilium/cilium: pkg/mtu/mtu.go, 50 over IPv4 and 70 over IPv6
+    "cilium vxlan, 6": (shape("cilium-1.13.yaml", **CILIUM6), "6", 1500, 1430, 1430, []),
+    "cilium vxlan over 4, 4 and 6": (shape("cilium-1.13.yaml", **{"enable-ipv6": "true"}), "46", 1500, 1450, 1450, []),
+    "cilium of kops, 6": (shape("cilium-kops-ipv6.yaml"), "6", 1500, 1500, 1500, []),
+    # antrea-io/antrea: pkg/agent/config/node_config.go, 20 more where nodes have IPv6
+    "antrea geneve, 6": (shape("antrea.yaml"), "6", 1500, 1430, 1430, []),
+    "antrea geneve, 4 and 6": (shape("antrea.yaml"), "46", 1500, 1430, 1430, []),
+    "antrea geneve, 4": (shape("antrea.yaml"), "4", 1500, 1450, 1450, []),
+    # ovn-org/ovn-kubernetes asks for 78 around a packet where pods have IPv6; its chart leaves 100
+    "ovn-kubernetes, 6": (shape("ovn-kubernetes.yaml", net_cidr=SIX), "6", 1500, 1400, 1400, []),
+    "ovn-kubernetes 1442, 6": (
+        shape("ovn-kubernetes.yaml", net_cidr=SIX, mtu="1442"), "6", 1500, 1442, 1400, ["MTU119"],
+    ),
+    "kindnet, 6": (shape("kindnet.yaml"), "6", 1500, 1500, 1500, []),
+    "azure, 4 and 6": (shape("azure-cns.yaml"), "46", 1500, 1500, 1500, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_new_pods_get_and_what_fits(load: Loader, case: str) -> None:
+    text, families, nic, gets, fits, expected = CASES[case]
+    snapshot = load(text, families)
+    report = decide.check(snapshot, nic)
+    assert (report.recommended_mtu, [one.code for one in report.findings]) == (fits, expected)
+    assert f"get {gets}" in report.summary + "".join(one.message for one in report.findings)
+    if expected:
+        assert decide.plan(snapshot, nic_mtu=nic)[0].target == fits
+
+
+REFUSED = {
+    "flannel vxlan": (flannel("vxlan", "6"), "6", 1349),  # 1349 less 70 are 1279
+    "calico vxlan": (calico((SIX, "vxlanMode")), "6", 1349),
+    "calico wireguard": (calico((SIX, ""), felix=WIREGUARD6), "6", 1359),
+    "calico, 4 and 6": (calico((FOUR, "vxlanMode"), (SIX, "vxlanMode")), "46", 1349),
+    "cilium vxlan": (shape("cilium-1.13.yaml", **CILIUM6), "6", 1349),
+    "cilium of kops": (shape("cilium-kops-ipv6.yaml"), "6", 1279),
+    "antrea geneve": (shape("antrea.yaml"), "6", 1349),
+    "kube-router": (shape("kube-router.yaml"), "6", 1279),
+    "ovn-kubernetes": (shape("ovn-kubernetes.yaml", net_cidr=SIX), "6", 1357),
+    "kindnet": (shape("kindnet.yaml"), "6", 1279),
+    "azure": (shape("azure-cns.yaml"), "46", 1279),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_where_ipv6_cannot_live_nothing_is_recommended_or_planned(load: Loader, case: str) -> None:
+    text, families, nic = REFUSED[case]
+    snapshot = load(text, families)
+    report = decide.check(snapshot, nic)
+    assert (report.recommended_mtu, report.verdict) == (None, "broken")
+    assert "MTU114" in {one.code for one in report.findings}
+    with pytest.raises(errors.UsageError, match="IPv6 needs 1280 on every link"):
+        decide.plan(snapshot, nic_mtu=nic)
+
+
+def observed(tunnel: int, device: str, *, nic: int = 1500, pod: int, route: int | None = None) -> net.NodeObservation:
+    """Return a node of IPv6 alone, as its agent sees it: routes, peers, the tunnel and its only pod."""
+    vxlan = net.Vxlan(vni=1, port=8472, lower="eth0", ipv6_outer=True)
+    gateway = net.Route(family=6, destination="default", device="eth0", gateway="fd00:10:244:1::1", mtu=route)
+    near = net.Route(family=6, destination="fe80::/64", device="eth0")
+    port = net.PodPort(
+        netns="cni-1", inode=7, host_link="veth1", host_index=9, host_mtu=pod, pod_link="eth0", pod_index=3,
+        pod_mtu=pod, bridge="cni0", addresses=("fd00:10:244:1::7",), ipv6_mtu=pod, routes=(near, gateway),
+    )  # fmt: skip
+    return net.NodeObservation(
+        node="n1",
+        links=(
+            net.Link(index=2, name="eth0", mtu=nic),
+            net.Link(index=3, name=device, mtu=tunnel, kind="vxlan", vxlan=vxlan),
+            net.Link(index=4, name="cni0", mtu=pod, kind="bridge"),
+        ),
+        routes=(net.Route(family=6, destination="default", device="eth0", gateway="fe80::1"),),
+        uplinks=(net.Uplink(peer="2001:db8::2", device="eth0", mtu=nic),),
+        ports=(port,),
+        files=(net.NodeFile(path="/run/flannel/subnet.env", text=f"FLANNEL_MTU={pod}\n"),),
+    )
+
+
+def seen(load: Loader, node_1: net.NodeObservation) -> Snapshot:
+    made = load(flannel("vxlan", "6", MTU=1480), "6")
+    return Snapshot(source="a cluster", objects=made.objects, nodes=(node_1,))
+
+
+def test_flannels_only_device_for_ipv6_is_judged(load: Loader) -> None:
+    """Without IPv4 there is no flannel.1 (flannel-io/flannel: pkg/backend/vxlan/vxlan.go)."""
+    right = decide.check(seen(load, observed(1430, "flannel-v6.1", pod=1430)))
+    assert [one.code for one in right.findings if one.code != "MTU118"] == []
+    assert (right.nodes[0].tunnel, right.nodes[0].tunnel_mtu) == ("flannel-v6.1", 1430)
+    wrong = decide.check(seen(load, observed(1450, "flannel-v6.1", pod=1450)))
+    said = {one.code: one.message for one in wrong.findings}
+    assert "flannel-v6.1 has 1450, but eth0 (1500) leaves 1430" in said["MTU107"]
+    assert "1 pod may send 1450 bytes, but the path between nodes carries 1430" in said["MTU101"]
+
+
+def test_what_a_pod_of_ipv6_alone_sends_is_what_its_routes_let_out(load: Loader) -> None:
+    held = decide.check(seen(load, observed(1430, "flannel-v6.1", pod=1450, route=1430)))
+    assert "MTU101" not in {one.code for one in held.findings}
