@@ -40,6 +40,47 @@ ROUTES = """\
 default via 10.0.0.254 dev eth0 proto dhcp metric 100
 10.0.0.0/24 dev eth0 scope link mtu lock 1400
 """
+MACHINE = f"""\
+version: v1alpha1
+machine:
+  type: controlplane
+  token: {SECRET!r}
+  ca: {{crt: {SECRET!r}, key: {SECRET!r}}}
+  install: {{image: 'ghcr.io/siderolabs/installer:v1.12.1', wipe: false}}
+  network:
+    interfaces: [{{interface: eth0, mtu: 1450, wireguard: {{privateKey: {SECRET!r}}}}}, {{interface: eth1, mtu: 9000}}]
+    kubespan: {{enabled: true, mtu: 1420}}
+cluster:
+  secret: {SECRET!r}
+  network: {{cni: {{name: flannel, flannel: {{backendMTU: 1400}}}}}}
+  inlineManifests:
+  - name: x
+    contents: |
+      {{apiVersion: v1, kind: ConfigMap, metadata: {{name: cilium-config, namespace: kube-system}}, data: {{mtu: '9'}}}}
+      ---
+      {{apiVersion: v1, kind: Secret, metadata: {{name: s}}, data: {{a: {SECRET!r}}}}}
+---
+apiVersion: v1alpha1
+kind: KubeFlannelCNIConfig
+backendType: vxlan
+backendMTU: 1500
+---
+{{apiVersion: v1alpha1, kind: WireguardConfig, name: wg0, mtu: 1420, privateKey: {SECRET!r}}}
+---
+{{apiVersion: v1alpha1, kind: LinkConfig, name: eth1, mtu: 1450}}
+---
+{{apiVersion: v1alpha1, kind: DHCPv4Config, name: eth1}}
+"""
+INVENTORY = f"""\
+# one network
+kube_network_plugin: calico
+calico_mtu: 1450   # bytes
+calico_veth_mtu: '1440'
+kube_ovn_mtu: "{{{{ nic_mtu - 100 }}}}"
+weave_password: {SECRET!r}
+"""
+SERVER = f"cni: [multus, canal]\ntoken: {SECRET!r}\nflannel-backend: vxlan\ncluster-cidr: 10.42.0.0/16\n"
+RKE = f"nodes: [{{address: n1}}]\nssh_key: {SECRET!r}\nnetwork: {{plugin: canal, mtu: 1450}}\n"
 SHAPES = Path(__file__).parents[1] / "tests/shapes"
 FORMS = (
     ("-o", "json"),
@@ -171,6 +212,13 @@ def seeds() -> tuple[tuple[str, bytes | object], ...]:
         ("h-2026-01-02_03_04_05/systeminfo/hostname", b"n1\n"),
         ("h-2026-01-02_03_04_05/networking/cni/10-canal.conflist", conflist),
         ("config/network.json", {"metadata": {"name": "cluster"}, "status": {"clusterNetworkMTU": 1450}}),
+        ("controlplane.yaml", MACHINE.encode()),
+        *zip(("worker.json", "flannel.json"), yaml.safe_load_all(MACHINE), strict=False),
+        ("group_vars/k8s_cluster/k8s-net.yml", INVENTORY.encode()),
+        ("vars.json", yaml.safe_load(INVENTORY)),
+        ("config.yaml", SERVER.encode()),
+        ("cluster.yml", RKE.encode()),
+        ("cluster.json", yaml.safe_load(RKE)),
         ("secrets.yaml", secret),
         ("notes.txt", f"the password is {SECRET}\n".encode()),
     ]

@@ -3,16 +3,23 @@
 Numbers: 50 bytes for VXLAN over IPv4 (RFC 7348), 20 for IPIP (RFC 2003), 60 for WireGuard over IPv4.
 """
 
+import contextlib
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given as drawn
+from hypothesis import settings
+from hypothesis import strategies as st
 from tests.support.cluster_files import DOCUMENT, SECRET, given, judged, machine, nic
 
 from kubemtu.cli import main
 from kubemtu.cni import registry
-from kubemtu.core.errors import NotRecognised
+from kubemtu.core.errors import NotRecognised, UsageError
+from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide, observe
-from kubemtu.flows.saved import manifests
+from kubemtu.flows.saved import forms, manifests, specifications
+from kubemtu.flows.saved.facts import Document, Facts, Text
 
 
 @pytest.mark.parametrize(
@@ -155,6 +162,42 @@ def test_nothing_else_of_these_files_is_kept(tmp_path: Path) -> None:
     kept = observe.reduced(found)  # as --save writes it
     assert [each.kind for each in kept.objects] == [each.kind for each in found.objects] != []
     assert judged(kept) == judged(found)
+
+
+KEYS = (
+    "machine cluster network kubespan enabled interfaces mtu vlans cni name flannel version v1alpha1 apiVersion kind "
+    "LinkConfig KubeSpanConfig KubeFlannelCNIConfig metadata backendMTU backendExtraConfig MTU kube_network_plugin "
+    "calico calico_mtu calico_veth_mtu cilium_mtu kube_ovn_mtu weave_mtu flannel-backend canal plugin nodes {{x}}"
+)
+WORDS = st.sampled_from(KEYS.split())
+SIGNS: tuple[dict[str, object], ...] = (
+    {"version": "v1alpha1"},
+    {"apiVersion": "v1alpha1", "kind": "LinkConfig"},
+    {"nodes": []},
+    {},
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 70000) | st.floats() | WORDS | st.just(SECRET),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=6),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=25)
+@drawn(st.lists(st.dictionaries(WORDS, VALUES, min_size=1, max_size=8), min_size=1, max_size=4))
+def test_whatever_such_a_file_holds_it_is_read(values: list[dict[str, object]]) -> None:
+    facts = Facts()
+    forms.take(json.dumps(values[0]).encode(), "vars.json", facts)
+    for number, value in enumerate(values):
+        for fixed in SIGNS:
+            text = Text(name=f"{number}.json", text="")
+            specifications.take(Document(of=text, value={**value, **fixed}, text=""), facts)
+    found = Snapshot(source="a test", offline=True, objects=tuple(facts.objects))
+    assert SECRET not in repr([each for each in found.objects if each.api_version.startswith("file")])
+    with contextlib.suppress(NotRecognised, UsageError):
+        decide.check(found, 1500)
+    with contextlib.suppress(NotRecognised, UsageError):
+        decide.plan(found, 1400, 1500)
 
 
 def plan(path: Path, *words: str) -> int:

@@ -32,6 +32,12 @@ def rancher(**network: object) -> str:
     return yaml.safe_dump({**body, "spec": {"rancherKubernetesEngineConfig": {"network": network}}})
 
 
+def provisioned(cni: str, **values: object) -> str:
+    body = {"apiVersion": "provisioning.cattle.io/v1", "kind": "Cluster", "metadata": {"name": "c"}}
+    config = {"machineGlobalConfig": {"cni": cni}, "chartValues": {f"rke2-{cni}": values}}
+    return yaml.safe_dump({**body, "spec": {"rkeConfig": config}})
+
+
 # 20 bytes for IPIP (RFC 2003), 50 for VXLAN (RFC 7348), 60 for WireGuard; RKE's own 1450 and 1440 without the key.
 @pytest.mark.parametrize(
     ("text", "variant", "mtu", "nic", "findings"),
@@ -68,6 +74,17 @@ def rancher(**network: object) -> str:
         (rancher(plugin="canal"), "RKE, canal", 1450, 1450, [("MTU119", "error")]),
         (rancher(plugin="calico"), "RKE, calico", 1440, 1460, []),
         (rancher(plugin="canal", mtu="1400"), "RKE, canal", 1450, 1500, [("MTU112", "error")]),
+        (
+            rancher(plugin="canal", mtu=1500, options={"canal_flannel_backend_type": "host-gw"}),
+            "RKE, canal",
+            1500,
+            1500,
+            [],
+        ),
+        (provisioned("canal"), "Rancher, canal", 1450, 1500, []),
+        (provisioned("canal", calico={"vethuMTU": 1400}), "Rancher, canal", 1400, 1450, []),
+        (provisioned("canal", calico={"vethuMTU": 1500}), "Rancher, canal", 1500, 1500, [("MTU119", "error")]),
+        (provisioned("flannel", flannel={"mtu": 1450}), "Rancher, flannel", 1400, 1450, []),
         (rancher(plugin="flannel", mtu=1400), "RKE, flannel", None, 1500, [("MTU111", "warning")]),
     ],
 )
@@ -86,6 +103,7 @@ def test_each_tool_has_its_key(
         kops(cilium={}),
         k0s(provider="custom"),
         rancher(plugin="none"),
+        provisioned("cilium", MTU=1450),
         "apiVersion: cluster.x-k8s.io/v1beta1\nkind: Cluster\nmetadata: {name: c}\n",
         "",
     ],

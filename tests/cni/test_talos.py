@@ -11,7 +11,7 @@ from tests.support.cluster_files import DOCUMENT, FLANNEL, KUBESPAN, ON, SECRET,
 
 from kubemtu.cli import main
 from kubemtu.cni import registry
-from kubemtu.flows import decide
+from kubemtu.flows import decide, observe
 
 TALOS = {
     "without KubeSpan flannel takes the NIC's": ((machine(),), 1500, None, []),
@@ -138,6 +138,41 @@ data: {mtu: "1500", routing-mode: tunnel, tunnel-protocol: vxlan}
     assert topology.cni == "cilium"
     assert ("MTU119", "error") in [(one.code, one.severity) for one in topology.findings]
     assert topology.recommended_mtu == 1370
+
+
+INLINE = """\
+  inlineManifests:
+    - name: cilium
+      contents: |
+        apiVersion: v1
+        kind: ConfigMap
+        metadata: {name: cilium-config, namespace: kube-system}
+        data: {mtu: "1450", routing-mode: tunnel, tunnel-protocol: vxlan}
+        ---
+        apiVersion: v1
+        kind: Secret
+        metadata: {name: cilium-ca, namespace: kube-system}
+        data: {ca.key: R2FsbGltYXVmcnk=}
+"""
+
+
+def test_manifests_inside_are_read(tmp_path: Path) -> None:
+    """As Cilium is handed to Talos; the same where talosctl printed it, and in a document of its own."""
+    whole = machine("cni: {name: none}", "interfaces: [{interface: eth0, mtu: 1400}]") + INLINE
+    printed = "node: 10.0.0.1\nmetadata: {type: MachineConfigs.config.talos.dev, id: v1alpha1}\nspec: |\n"
+    printed += "".join(f"  {line}\n" for line in whole.splitlines())
+    for text in (whole, printed):
+        found = given(tmp_path, text)
+        # 1450 - 50 for VXLAN are 1400, and the NIC of 1400 carries 1350
+        assert ("MTU119", "error") in judged(found)
+        assert decide.check(found).recommended_mtu == 1350
+        assert SECRET not in repr(observe.reduced(found))
+    manifest = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cilium-config, namespace: kube-system}\ndata: {mtu: '9'}"
+    )
+    own = "".join(f"  {line}\n" for line in manifest.splitlines())
+    found = given(tmp_path, f"{DOCUMENT}KubeInlineManifestConfig\nname: cilium\nmanifest: |\n{own}")
+    assert registry.recognise(found).name == "cilium"
 
 
 BEFORE = f"""\

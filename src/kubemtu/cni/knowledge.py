@@ -4,7 +4,7 @@ The registry joins the declarations of all modules; agents get theirs from the D
 them, so that an agent knows the CNIs of whoever installed it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -46,11 +46,12 @@ class FileForm(msgspec.Struct, frozen=True):
 
     `reduce` gets a document and returns the little of it that a rule reads, as the body of an object without metadata;
     {} where it is such a file and nothing of it is of use, None where it is another one. What it leaves out may be
-    credentials, and is kept nowhere.
+    credentials, and is kept nowhere. `inner` yields the manifests that it holds as texts: what each is called, and it.
     """
 
     what: str
     reduce: Callable[[Mapping[str, object]], dict[str, object] | None]
+    inner: Callable[[Mapping[str, object]], Iterable[tuple[str, str]]] = lambda _: ()
 
 
 class Knowledge(msgspec.Struct, frozen=True, kw_only=True):

@@ -61,7 +61,30 @@ CANAL: dict[str, object] = {
         "cni_network_config": json.dumps({"plugins": [{"type": "calico", "mtu": 1420, "k8s_auth_token": SECRET}]}),
     },
 }
+MACHINE = f"""\
+version: v1alpha1
+machine:
+  token: {SECRET}
+  ca: {{crt: {SECRET}, key: {SECRET}}}
+  install: {{image: 'me:{SECRET}@registry.example.com/installer:v1.12.1'}}
+  network: {{interfaces: [{{interface: eth0, mtu: 1450, wireguard: {{privateKey: {SECRET}}}}}]}}
+  files: [{{path: /x, content: {SECRET}}}]
+cluster:
+  secret: {SECRET}
+  aescbcEncryptionSecret: {SECRET}
+  network: {{cni: {{name: flannel, urls: ['https://me:{SECRET}@example.com/']}}}}
+  inlineManifests: [{{name: s, contents: '{{apiVersion: v1, kind: Secret, data: {{a: {SECRET}}}}}'}}]
+---
+{{apiVersion: v1alpha1, kind: WireguardConfig, name: wg0, privateKey: {SECRET}, peers: [{{presharedKey: {SECRET}}}]}}
+---
+{{apiVersion: v1alpha1, kind: KubeSpanConfig, enabled: true, secret: {SECRET}}}
+"""
 FILES = {
+    "controlplane.yaml": MACHINE,
+    "controlplane-broken.yaml": MACHINE.replace("  files: [", "  files: [["),
+    "vars.yml": f"calico_mtu: 1450\nweave_password: {SECRET}\nkube_encrypt_token: {SECRET}\n",
+    "config.yaml": f"cni: canal\ntoken: {SECRET}\nagent-token: {SECRET}\n",
+    "cluster.yml": f"nodes: [{{ssh_key: {SECRET}}}]\nnetwork: {{plugin: canal, options: {{x: {SECRET}}}}}\n",
     "objects.json": json.dumps({"apiVersion": "v1", "kind": "List", "items": [CANAL, *OBJECTS]}),
     "objects.yaml": "\n---\n".join(json.dumps(each) for each in OBJECTS),
     "broken.yaml": f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: canal-config}}\ndata: {{t: {SECRET}}}\n b: [\n",

@@ -19,6 +19,15 @@ from kubemtu.core.snapshot import Snapshot
 
 RKE = ("spec", "rancherKubernetesEngineConfig", "network")
 KDM_DEFAULTS = {"canal": 1450, "calico": 1440}  # bytes: rancher/kontainer-driver-metadata, the templates of each
+RANCHER = ("spec", "rkeConfig")
+CANAL_DEFAULT = 1450  # bytes: rancher/rke2-charts packages/rke2-canal/charts/values.yaml, calico.vethuMTU
+CHARTS = {
+    "canal": ("calico", "vethuMTU"),
+    "calico": ("installation", "calicoNetwork", "mtu"),
+    "cilium": ("MTU",),
+    "flannel": ("flannel", "mtu"),
+}
+"""By network, where the values of RKE2's charts hold the number (docs.rke2.io/networking/basic_network_options)."""
 CALICO_MODES = {"ipip": "ipip", "bird": "ipip", "none": "", "vxlan": "vxlan"}
 K0S_DEFAULT = (
     1450  # bytes: where spec.network.calico is given without mtu (calico.go UnmarshalJSON); else Felix decides
@@ -35,6 +44,7 @@ class Specified(msgspec.Struct, frozen=True, kw_only=True):
     known: bool = True
     default: int | None = None  # bytes that new pods get without the key; None: the NIC less the headers
     refused: str = ""  # why the key has no effect here
+    base: int = 0  # bytes that the network takes off the number, which is then the underlay's
 
 
 def read(snapshot: Snapshot) -> cni_state.CniState | None:
@@ -56,6 +66,8 @@ def _specified(source: Object) -> Specified | None:
             return _k0s(source)
         case "management.cattle.io", "Cluster":
             return _rke(source, RKE)
+        case "provisioning.cattle.io", "Cluster":
+            return _rancher(source)
         case "file", forms.RKE:
             return _rke(source, RKE[-1:])
     return None
@@ -128,6 +140,27 @@ def _rke(source: Object, path: tuple[str, ...]) -> Specified | None:
     )
 
 
+def _rancher(source: Object) -> Specified | None:
+    """Read the values that Rancher hands to RKE2's charts (rancher/rancher: pkg/apis/rke.cattle.io/v1/types.go)."""
+    named = source.get(*RANCHER, "machineGlobalConfig", "cni")
+    network = next((each for each in str(named or "canal").split(",") if each in CHARTS), None)
+    if not isinstance(source.get(*RANCHER), dict) or network in {None, "cilium"}:
+        return None  # what Cilium takes off goes by its version and its mode, of which nothing stands here
+    assert network is not None
+    values = (*RANCHER, "chartValues", f"rke2-{network}")
+    backend = source.get(*values, "flannel", "backend") or "vxlan"
+    charted = {"canal": backend, "flannel": backend}.get(network)
+    return Specified(
+        tool="Rancher",
+        network=network,
+        path=(*values, *CHARTS[network]),
+        around="" if charted in {"none", "host-gw"} else "vxlan",
+        known=charted in {"vxlan", "host-gw"},
+        default=CANAL_DEFAULT if network == "canal" else None,
+        base=(50 if charted == "vxlan" else 0) if network == "flannel" else 0,
+    )
+
+
 def _backends(source: Object, path: tuple[str, ...]) -> Iterator[object]:
     """Yield what options say of flannel's backend: canal's has a name of its own (rancher/rke: cluster/network.go)."""
     for key in ("flannel_backend_type", "canal_flannel_backend_type"):
@@ -146,7 +179,10 @@ def _state(source: Object, said: Specified) -> cni_state.CniState:
         out.append(_refused(f"{place}.{said.path[-1]}", mtu, said.refused))
     around = (encap.parse(said.around),) if said.around and said.known else ()
     counts = mtu if not said.refused else None
-    pod_mtu = counts or said.default
+    pod_mtu = counts - said.base if counts is not None else said.default
+    key = cni_state.MtuKey(ref=ref, path=said.path, means="pod", value=mtu, effective=not said.refused)
+    if said.base:
+        key = msgspec.structs.replace(key, means="base", subtracts=said.base)
     return cni_state.CniState(
         name="",  # the caller's
         variant=f"{said.tool}, {said.network}",
@@ -155,13 +191,13 @@ def _state(source: Object, said: Specified) -> cni_state.CniState:
         encapsulation_name=(said.around or "none") if said.known else "unknown",
         pod_mtu=pod_mtu,
         subtracts=max((one.cost for one in around), default=0) if pod_mtu is None and said.known else None,
-        mtu_keys=(cni_state.MtuKey(ref=ref, path=said.path, means="pod", value=mtu, effective=not said.refused),),
+        mtu_keys=(key,),
         findings=tuple(out),
         parsed=SpecificationParsed(
             tool=said.tool,
             network=said.network,
-            keys=(NumberKey(ref=ref, path=said.path, before=_held(source, said.path)),),
-            mtu=counts,
+            keys=(NumberKey(ref=ref, path=said.path, before=_held(source, said.path), adds=said.base),),
+            mtu=pod_mtu if counts is not None else None,
             refused=said.refused,
         ),
     )

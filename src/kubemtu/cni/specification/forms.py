@@ -5,8 +5,9 @@ pkg/machinery/config/types/v1alpha1/v1alpha1_types.go; k3s-io/k3s: pkg/cli/cmds/
 key by key, and of texts only those that are words: everything else is left behind where it was read.
 """
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
 from kubemtu.cni.knowledge import FileForm
@@ -19,7 +20,7 @@ MACHINE, KUBESPRAY, RKE, SERVER = "MachineConfig", "kubespray", "RKE", "server"
 TEMPLATE: Final = "{{ }}"
 """What stands for an expression of Jinja, of which nobody knows here what it becomes."""
 UNREADABLE: Final = "(text)"
-ITEMS_MOST = 200  # of one list
+ITEMS_MOST = 200  # of one list, and of one file's variables
 TALOS_VERSION = "v1alpha1"
 PLUGINS = frozenset({"canal", "calico", "flannel", "weave", "aci", "none"})  # rancher/rke: cluster/network.go
 SERVER_NETWORKS = frozenset({"canal", "calico", "cilium", "flannel", "none", "multus"})  # rancher/rke2: pkg/cli/cmds
@@ -88,10 +89,37 @@ def _talos(value: Mapping[str, object]) -> dict[str, object] | None:
     return {} if shape is None else {"apiVersion": f"{FILE}/{TALOS_VERSION}", "kind": kind, **_mapping(value, shape)}
 
 
+def _resource(value: Mapping[str, object]) -> dict[str, object] | None:
+    """Take what `talosctl get machineconfig -o yaml` prints (siderolabs/talos: pkg/machinery/resources/config)."""
+    return {} if _get(value, "metadata", "type") == "MachineConfigs.config.talos.dev" else None
+
+
+def _printed(value: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    text = value.get("spec")
+    if isinstance(text, str):
+        yield "spec", text
+
+
+def _inline(value: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yield inlineManifests, in which people hand a pod network to Talos."""
+    listed = _get(value, "cluster", "inlineManifests")
+    for number, each in enumerate(listed[:ITEMS_MOST] if isinstance(listed, list) else ()):
+        text = each.get("contents") if isinstance(each, dict) else None
+        if isinstance(text, str):
+            yield f"cluster.inlineManifests[{number}]", text
+
+
+def _manifest(value: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    text = value.get("manifest")
+    if value.get("kind") == "KubeInlineManifestConfig" and isinstance(text, str):
+        yield "manifest", text
+
+
 def _kubespray(value: Mapping[str, object]) -> dict[str, object] | None:
     if "kind" in value or "apiVersion" in value:
         return None
-    kept = _mapping(value, dict.fromkeys((*_KUBESPRAY_READ, *filter(_speaks_of_mtu, value)), True))
+    others = itertools.islice(filter(_speaks_of_mtu, value), ITEMS_MOST)
+    kept = _mapping(value, dict.fromkeys((*_KUBESPRAY_READ, *others), True))
     if not kept.keys() - _NO_SIGNS:
         return None
     if "weave_password" in kept:  # that there is one makes a difference, what it is makes none
@@ -123,7 +151,7 @@ def _server(value: Mapping[str, object]) -> dict[str, object] | None:
     if not is_ours and not any(key in value for key in SERVER_KEYS[:4]):
         return None
     kept = _mapping(value, dict.fromkeys(SERVER_KEYS[:5], True))
-    return {"apiVersion": FILE, "kind": SERVER, **kept} | ({"cni": listed} if is_ours else {})
+    return {"apiVersion": FILE, "kind": SERVER, **kept} | ({"cni": list(dict.fromkeys(listed))} if is_ours else {})
 
 
 def _mapping(value: Mapping[str, object], shape: Mapping[str, Shape]) -> dict[str, object]:
@@ -150,8 +178,9 @@ def _get(value: object, *path: str) -> object:
 
 
 FORMS: Final = (
-    FileForm("a machine configuration of Talos", _machine),
-    FileForm("a document of a Talos configuration", _talos),
+    FileForm("a machine configuration of Talos", _machine, _inline),
+    FileForm("a document of a Talos configuration", _talos, _manifest),
+    FileForm("a machine configuration that talosctl printed", _resource, _printed),
     FileForm("variables of kubespray", _kubespray),
     FileForm("RKE's cluster.yml", _rke),
     FileForm("a config.yaml of k3s or RKE2", _server),

@@ -9,6 +9,7 @@ from typing import Final
 
 from kubemtu.cni.objects import reading
 from kubemtu.cni.programs import netconf
+from kubemtu.cni.specification import clusters
 from kubemtu.cni.specification.forms import SERVER
 from kubemtu.cni.specification.parsed import SpecificationParsed
 from kubemtu.core import encap
@@ -17,13 +18,6 @@ from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 
 BACKENDS: Final = {"vxlan": "vxlan", "host-gw": "host-gw", "wireguard-native": "wireguard", "wireguard": "wireguard"}
-CANAL_DEFAULT = 1450  # bytes: rancher/rke2-charts packages/rke2-canal/charts/values.yaml, calico.vethuMTU
-CHARTS: Final = {
-    "canal": "calico.vethuMTU of the HelmChartConfig rke2-canal",
-    "calico": "installation.calicoNetwork.mtu of the HelmChartConfig rke2-calico",
-    "cilium": "MTU of the HelmChartConfig rke2-cilium",
-    "flannel": "flannel.mtu of the HelmChartConfig rke2-flannel",
-}
 
 
 def read(snapshot: Snapshot) -> cni_state.CniState | None:
@@ -68,19 +62,20 @@ def _embedded(source: Object) -> cni_state.CniState | None:
 
 def _charts(source: Object) -> cni_state.CniState | None:
     listed = source.get("cni")
-    named = next((each for each in (listed if isinstance(listed, list) else ()) if each in CHARTS), None)
+    named = next((each for each in (listed if isinstance(listed, list) else ()) if each in clusters.CHARTS), None)
     if not isinstance(named, str):
         return None
     around = (encap.parse("vxlan"),)
+    where = f"{'.'.join(clusters.CHARTS[named])} of the HelmChartConfig rke2-{named}"
     known = named in {"canal", "flannel"}  # what the other two do goes by values that stand elsewhere
     return _state(
         source,
         f"RKE2, {named}",
         around if known else (),
-        f"config.yaml of RKE2 holds no MTU: it is {CHARTS[named]} (kubemtu plan -o helmchartconfig, in the cluster)",
-        CHARTS[named],
+        f"config.yaml of RKE2 holds no MTU: it is {where} (kubemtu plan -o helmchartconfig, in the cluster)",
+        where,
         known=known,
-        pod_mtu=CANAL_DEFAULT if named == "canal" else None,
+        pod_mtu=clusters.CANAL_DEFAULT if named == "canal" else None,
         subtracts=around[0].cost if named == "flannel" else None,
     )
 

@@ -1,15 +1,26 @@
 """Files that a cluster is made from and that are no objects of the API: the few keys that are read become objects.
 
-All else in them may be certificates, keys and tokens, and is left where it is.
+All else in them may be certificates, keys and tokens, and is left where it is. Manifests that they hold as texts are
+read as if they stood beside them.
 """
+
+from typing import Final
 
 from kubemtu.cni import registry
 from kubemtu.core.objects import Object
-from kubemtu.flows.saved.facts import Document, Facts
+from kubemtu.core.text import documents
+from kubemtu.flows.saved import objects
+from kubemtu.flows.saved.facts import Document, Facts, Text
+
+DEEP_MOST: Final = 2  # texts in texts: what talosctl printed, and the manifests in that
 
 
 def take(document: Document, facts: Facts) -> bool:
     """Take a document that one of the known tools makes clusters from."""
+    return _take(document, facts, DEEP_MOST)
+
+
+def _take(document: Document, facts: Facts, deep: int) -> bool:
     value = document.value
     if not isinstance(value, dict):
         return False
@@ -17,11 +28,28 @@ def take(document: Document, facts: Facts) -> bool:
         kept = form.reduce(value)
         if kept is None:
             continue
-        if not kept:
+        texts = tuple(form.inner(value)) if deep else ()
+        for label, text in texts:
+            _inside(document, label, text, facts, deep - 1)
+        if kept:
+            # Of several documents in one file each has a name, else they would be taken for one.
+            name = document.place if "/" in str(kept.get("apiVersion")) else document.of.name
+            facts.objects.append(Object.of({**kept, "metadata": {"name": name}}))
+        elif not texts:
             facts.leave(document.place, f"is {form.what}, of which nothing is needed")
-            return True
-        # Of several documents in one file each has a name, else they would be taken for one.
-        name = document.place if "/" in str(kept.get("apiVersion")) else document.of.name
-        facts.objects.append(Object.of({**kept, "metadata": {"name": name}}))
         return True
     return False
+
+
+def _inside(document: Document, label: str, text: str, facts: Facts, deep: int) -> None:
+    """Take the manifests of a text inside a document; what is wrong with one is said at the document's place."""
+    for _, part in documents.split(text):
+        try:
+            value = documents.read(part)
+        except documents.Broken as why:
+            facts.skip(f"{document.place}, {label}", str(why))
+            continue
+        of = Text(name=document.of.name, text=part)
+        inner = Document(of=of, value=value, text=part, line=document.line)
+        if value is not None and not _take(inner, facts, deep):
+            objects.take(inner, facts)
