@@ -263,6 +263,17 @@ def test_functions_of_a_nic_have_what_their_policy_gives_them() -> None:
     assert [(each.code, each.place) for each in about(one)] == [("MTU111", f"{JUMBO}, spec.config, mtu")]
     two = decide.check(cluster(fast, policy(9000, "a"), policy(1500, "b")))
     assert (two.other_networks[0].new_pod_mtus, [each.code for each in about(two)]) == ((), ["MTU139", "MTU111"])
+    assert about(two)[0].message.startswith(
+        "SriovNetworkNodePolicies give its functions 9000, 1500: what its pods have"
+    )
+    plain = definition({"type": "sriov"}, annotations=notes)
+    assert about(decide.check(cluster(plain, policy(0, "a")))) == []  # as the NIC is
+    assert [each.severity for each in about(decide.check(cluster(plain)))] == ["note"]
+
+
+def test_a_bridge_of_which_only_a_metric_was_seen_has_no_kind() -> None:
+    line, found = judged({"type": "bridge", "bridge": "br1", "mtu": 9000}, link("br1", 1500))
+    assert (line.device_mtus, found) == ((), [])
 
 
 def test_a_subnet_of_its_provider_says_it() -> None:

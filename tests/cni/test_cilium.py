@@ -479,6 +479,29 @@ def test_secondary_networks_that_a_restart_resizes(snapshot: Reading, version: s
         assert sum("cilium/cilium#37824" in warning for warning in plan.warnings) == expected
 
 
+def test_the_pods_that_a_restart_resizes_are_named_by_their_annotation(snapshot: Reading) -> None:
+    definition = """
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: second, namespace: default}
+spec: {config: '{"type": "bridge", "bridge": "br1"}'}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: default, annotations: {k8s.v1.cni.cncf.io/networks: second}}
+spec: {nodeName: n1}
+status: {phase: Running}
+"""
+    seen = node(nic=1400, host=1500, pods=(pod("1", 1500, 1450),))
+    plan, _ = decide.plan(snapshot(config(**VXLAN, mtu="1500"), agent("v1.17.18"), definition, nodes=(seen,)))
+    (said,) = [warning for warning in plan.warnings if "cilium/cilium#37824" in warning]
+    assert said == (
+        "Agents of Cilium 1.17.18 give every veth inside a pod the new MTU when they restart, those of secondary"
+        " networks as well (cilium/cilium#37824, mended in v1.18.11 and v1.19.5): look at default/web afterwards, and"
+        " start anew what has changed, or upgrade Cilium first."
+    )
+
+
 def test_the_remedy_where_a_flag_decides(snapshot: Reading) -> None:
     found = decide.check(snapshot(config(**VXLAN), agent(more={"args": ["--mtu=9000"]})), 1500).findings
     (wrong,) = [one for one in found if one.code == "MTU119"]

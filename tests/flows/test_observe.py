@@ -9,6 +9,7 @@ import pytest
 import yaml
 from tests.support import example
 from tests.support import shapes as shapes_of
+from tests.support.scripted_api import scripted
 
 from kubemtu.core import errors, net
 from kubemtu.core.objects import Object
@@ -144,6 +145,24 @@ async def test_a_config_map_is_read_that_only_its_daemonset_names(api: kube_api.
     observe.save(found, tmp_path / "snapshot.json")
     kept = msgspec.json.decode((tmp_path / "snapshot.json").read_bytes(), type=Snapshot)
     assert kept.find("ConfigMap", "antrea-config-0d1e2f3a4b") is not None
+
+
+@pytest.mark.parametrize(("defined", "asked"), [(False, 0), (True, 2)])
+async def test_what_other_networks_go_by_is_asked_for_only_where_there_is_one(defined: bool, asked: int) -> None:
+    group = "/apis/k8s.cni.cncf.io/v1"
+    plural = "network-attachment-definitions"
+    kinds = [{"kind": "NetworkAttachmentDefinition", "name": plural, "namespaced": True}]
+    one = {"metadata": {"name": "jumbo", "namespace": "default"}, "spec": {"config": "{}"}}
+    answers: dict[str, object] = {
+        f"GET {group}": {"kind": "APIResourceList", "resources": kinds},
+        f"GET {group}/{plural}": {"kind": "List", "metadata": {}, "items": [one] if defined else []},
+    }
+    api, requests = scripted(answers)
+    found = await observe.observe(api, now=NOW)
+    assert len(list(found.each("NetworkAttachmentDefinition"))) == defined
+    ways = {request.url.path for request in requests}
+    groups = {way for way in ways if way.startswith(("/apis/spiderpool.", "/apis/sriovnetwork."))}
+    assert len(groups) == asked  # the groups alone: no kind of theirs is there to be listed
 
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import example
 
-from kubemtu.core.cluster import pods
+from kubemtu.core.cluster import attachments, pods
 from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import shapes
@@ -42,6 +42,12 @@ CONTAINER = mapping(
         waiting=mapping(reason=st.just("CreateContainerConfigError"), message=st.text(max_size=5)),
     ),
 )
+STATUSES = [
+    '[{"name": "k8s-pod-network", "interface": "eth0", "default": true}]',
+    '[{"name": "k8s-pod-network", "default": true}, {"name": "default/jumbo", "interface": "net1", "mtu": 9000}]',
+    '[{"name": "default/jumbo", "interface": "net1"}]',
+    "",
+]
 POD = mapping(
     metadata=mapping(
         name=st.sampled_from(["a", "b"]),
@@ -49,6 +55,14 @@ POD = mapping(
         ownerReferences=st.lists(
             mapping(kind=st.sampled_from(["DaemonSet", "ReplicaSet", "EphemeralRunner"]), name=st.just("canal")),
             max_size=2,
+        ),
+        annotations=mapping(
+            **{
+                pods.NETWORKS: st.sampled_from(["jumbo@net1", '[{"name": "jumbo", "interface": "net1"}]', "[", ""]),
+                pods.PRIMARY: st.sampled_from(["a/b", " "]),
+                pods.STATUS[0]: st.sampled_from(STATUSES),
+                pods.STATUS[1]: st.sampled_from(STATUSES),
+            }
         ),
         labels=mapping(**{"app.kubernetes.io/name": st.just("kubemtu-probe")}),
         deletionTimestamp=TIME,
@@ -81,7 +95,8 @@ def said(body: object) -> object:
     one = Object.of({"kind": "Pod", "apiVersion": "v1", **body})
     snapshot = Snapshot(source="", objects=(one,))
     try:
-        return pods.running(snapshot), pods.cni_pods(snapshot, DAEMONSET), one.get("metadata", "labels", members.PROBES)
+        probes = one.get("metadata", "labels", members.PROBES)
+        return pods.running(snapshot), pods.cni_pods(snapshot, DAEMONSET), probes, attachments.uses(snapshot)
     except Exception as error:
         return type(error), str(error)
 

@@ -39,6 +39,8 @@ def read(snapshot: Snapshot) -> AttachedNetworks:
         for each in snapshot.of_kind(spider.CONFIG)
     )
     found += [one for one in planned if one.key not in there]
+    if not found:
+        return AttachedNetworks()  # of thousands of pods none needs to be asked
     used = attachments.uses(snapshot)
     return msgspec.structs.replace(used, attachments=tuple(sorted(found, key=lambda one: one.key)))
 
@@ -125,9 +127,14 @@ def _by_policy(made: AttachedNetwork, definition: Object, snapshot: Snapshot) ->
     policies = snapshot.each(POLICIES.kind)
     giving = [each for each in policies if resource and each.get("spec", "resourceName") == resource]
     given = [_size(each.get("spec", "mtu")) for each in giving]
-    if not giving or given[0] is None or any(size != given[0] for size in given):
-        said = "Its functions keep the MTU that their driver or a SriovNetworkNodePolicy gave them"
-        return msgspec.structs.replace(made, unknown=f"{said}, and that is not one number that was read")
+    if not giving:
+        unread = "Its functions have what their driver or a SriovNetworkNodePolicy gave them, and none was read"
+        return msgspec.structs.replace(made, unknown=unread)
+    if any(size != given[0] for size in given):
+        several = ", ".join(str(size or "that of the NIC") for size in given)
+        return msgspec.structs.replace(made, unknown=f"SriovNetworkNodePolicies give its functions {several}")
+    if given[0] is None:
+        return made
     return msgspec.structs.replace(made, mtu=given[0], by=f"spec.mtu of {giving[0]}")
 
 
@@ -136,7 +143,7 @@ def _by_subnet(made: AttachedNetwork, provider: str, snapshot: Snapshot) -> Atta
     subnet = next((each for each in snapshot.each("Subnet") if each.get("spec", "provider") == provider), None)
     held = _size(subnet.get("spec", "mtu")) if subnet is not None else None
     if held is None:
-        return msgspec.structs.replace(made, unknown=f"The network of its provider {provider} decides its MTU")
+        return made
     return msgspec.structs.replace(made, mtu=held, by=f"spec.mtu of {subnet}")
 
 

@@ -76,7 +76,12 @@ def _networks(notes: Mapping[str, object]) -> dict[str, object]:
     """Keep what a pod's annotations say of other networks; a status that names its own alone is on every pod."""
     selected = {key: notes[key] for key in (pods.NETWORKS, pods.PRIMARY) if key in notes}
     status = {key: held for key in pods.STATUS if isinstance(held := notes.get(key), str)}
-    return selected | {key: held for key, held in status.items() if selected or held.count('"name"') > 1}
+    return selected | {key: held for key, held in status.items() if selected or _tells(held)}
+
+
+def _tells(status: str) -> bool:
+    """Say whether a network-status names more than the one network that every pod has."""
+    return status.count('"name"') > 1 or '"default"' not in status
 
 
 # Members as the server writes them. A leaf is taken whatever it is: who reads it says what it should be.

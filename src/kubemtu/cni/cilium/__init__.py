@@ -279,7 +279,8 @@ def _cautions(version: mtu.Version | None, snapshot: Snapshot) -> tuple[str, ...
     if version is None or not mtu.resizes_others(version):
         return ()
     beside = any(port.others for node in snapshot.nodes for port in node.ports)
-    pods = tuple(dict.fromkeys(use.pod for use in attachments.uses(snapshot).uses))
+    used = attachments.uses(snapshot).uses if snapshot.of_kind(attachments.KIND) else ()
+    pods = tuple(dict.fromkeys(use.pod for use in used))
     if not beside and not pods:
         return ()
     number = ".".join(map(str, version))

@@ -60,8 +60,8 @@ class AttachedNetwork(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """Return namespace/name, by which annotations speak of it."""
-        return f"{self.namespace}/{self.name}"
+        """Return namespace/name, by which annotations speak of it; a manifest may leave the namespace open."""
+        return _key(self.namespace, self.name)
 
 
 class NetworkUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +131,7 @@ def carried(attachment: AttachedNetwork, seen: net.NodeObservation) -> NodeCarri
         gives = attachment.mtu if attachment.mtu is not None else attachment.otherwise
         return NodeCarrier(node=seen.node, device=device, there=not device, gives=gives)
     limit, by = link.mtu, link.name
-    if link.kind in net.BRIDGE_KINDS:
+    if link.kind in net.BRIDGE_KINDS or attachment.lower_is == "bridge":  # it carries what its ports carry
         outward = [port for port in seen.links if port.master == link.name and port.kind not in _SOFT]
         narrow = min(outward, key=lambda port: port.mtu, default=None)
         limit, by = (narrow.mtu, narrow.name) if narrow is not None else (0, "")
@@ -223,7 +223,7 @@ def selections(text: str, namespace: str) -> list[tuple[str, str, int | None]] |
             return None
         if not name:
             return None
-        found.append((f"{space}/{name}", interface, _size(each.get("cni-args", "mtu"))))
+        found.append((_key(space, name), interface, _size(each.get("cni-args", "mtu"))))
     return found
 
 
@@ -234,7 +234,7 @@ def _listed(text: str, namespace: str) -> list[tuple[str, str, int | None]] | No
         space, slash, last = name.strip().rpartition("/")
         if not last.strip() or (slash and not space) or "/" in space:
             return None
-        found.append((f"{space or namespace}/{last}", interface.strip(), None))
+        found.append((_key(space or namespace, last), interface.strip(), None))
     return found
 
 
@@ -253,7 +253,7 @@ def _status(notes: dict[str, object], namespace: str) -> Iterator[tuple[str, str
         if isinstance(each, dict) and isinstance(name := each.get("name"), str):
             interface = each.get("interface")
             yield (
-                name if "/" in name or each.get("default") is True else f"{namespace}/{name}",
+                name if "/" in name or each.get("default") is True else _key(namespace, name),
                 interface if isinstance(interface, str) else "",
                 _size(each.get("mtu")),
                 each.get("default") is True,
@@ -265,6 +265,10 @@ def _size(held: object) -> int | None:
     if isinstance(held, str):
         held = digits.number(held)
     return held if isinstance(held, int) and not isinstance(held, bool) and held > 0 else None
+
+
+def _key(namespace: str, name: str) -> str:
+    return f"{namespace}/{name}" if namespace else name
 
 
 def _default_device(seen: net.NodeObservation) -> str:

@@ -88,7 +88,7 @@ def _of(network: AttachedNetwork, topology: Topology) -> Iterable[Finding]:
             f"{_where(network)}Correct it there. {UNTOUCHED}",
         )
         return
-    if network.unknown:
+    if network.unknown and not topology.offline:  # of saved manifests nobody expects what nodes would tell
         yield codes.finding(
             codes.MTU139,
             network.place,
