@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 from tests.support.change.cluster import Cluster, Command, Picture, cluster
 from tests.support.change.pods import born, ends, pinned
@@ -124,38 +125,71 @@ def test_many_pods_at_once_while_devices_change(lab: Cluster) -> None:
 
 
 def test_a_second_interface_and_the_hosts_network_are_left_alone(lab: Cluster) -> None:
+    """A bridge of another network on the node, with a definition, and a pod that is attached to it by annotation."""
     target, _origin = target_and_origin(lab)
     born(lab, "on-the-host", host_network=True)
     place = lab.lab.pod("pod-1a")
-    link = [
-        "link",
-        "add",
-        "net1",
-        "mtu",
-        "1400",
-        "type",
-        "veth",
-        "peer",
-        "name",
-        "multus1",
-        "netns",
-        "1",
-        "mtu",
-        "1400",
-    ]
-    lab.lab.exec(place.node, ["ip", "-n", place.netns, *link])
-    lab.lab.exec(place.node, ["ip", "link", "set", "multus1", "up"])
+    second = {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": "second"},
+        "spec": {"config": '{"type": "bridge", "bridge": "second0", "mtu": 1400}'},
+    }
+    lab.kube.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definitions())
+    until(lambda: accepted(lab, second))
+    status = json.dumps([{"name": "default/second", "interface": "net1", "mtu": 1400}])
+    notes = {"k8s.v1.cni.cncf.io/networks": "second", "k8s.v1.cni.cncf.io/network-status": status}
+    lab.kube.merge("/api/v1/namespaces/default/pods/pod-1a", {"metadata": {"annotations": notes}})
+    ends_of = ("net1", "mtu", "1400", "type", "veth", "peer", "name", "multus1", "netns", "1", "mtu", "1400")
+    lab.lab.exec(place.node, ["ip", "-n", place.netns, "link", "add", *ends_of])
+    lab.lab.exec(place.node, ["ip", "link", "add", "second0", "mtu", "1400", "up", "type", "bridge"])
+    lab.lab.exec(place.node, ["ip", "link", "set", "multus1", "up", "master", "second0"])
     lab.lab.exec("pod-1a", ["ip", "link", "set", "net1", "up"])
     lab.lab.exec("pod-1a", ["ip", "route", "add", "198.51.100.0/24", "dev", "net1", "mtu", "1333"])
-    lab.done("apply", "--yes")
+    told = lab.done("apply", "--yes").out
+    assert "Networks beside the pod network (default/second), by which 1 pod sends as well" in told
     assert ends(lab, "pod-1a") == (target, target)
     assert lab.lab.mtu("pod-1a", "net1") == 1400
-    assert lab.lab.mtu(place.node, "multus1") == 1400
+    assert [lab.lab.mtu(place.node, device) for device in ("multus1", "second0")] == [1400, 1400]
     assert lab.lab.mtu(place.node, "eth0") == lab.lab.scene.nodes[0].nics[0].mtu
     assert "198.51.100.0/24 dev net1 scope link mtu 1333" in lab.lab.exec("pod-1a", ["ip", "route"]).stdout
+    (line,) = json.loads(lab.done("check", "-o", "json").out)["otherNetworks"]
+    assert (line["name"], line["device"], line["newPodMtus"], line["pods"], line["podMtus"]) == (
+        "default/second", "second0", [1400], 1, [1400]
+    )  # fmt: skip
     lab.done("rollback", "--yes")
+    assert [lab.lab.mtu(place.node, device) for device in ("multus1", "second0")] == [1400, 1400]
     lab.lab.exec(place.node, ["ip", "link", "del", "multus1"])
+    lab.lab.exec(place.node, ["ip", "link", "del", "second0"])
+    lab.kube.delete(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/network-attachment-definitions.k8s.cni.cncf.io"
+    )
     lab.kube.remove_pod("on-the-host")
+
+
+def definitions() -> dict[str, object]:
+    """The kind NetworkAttachmentDefinition (k8snetworkplumbingwg/multus-cni: deployments/multus-daemonset.yml)."""
+    config = {"type": "object", "properties": {"config": {"type": "string"}}}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": config}}}
+    plural, kind = "network-attachment-definitions", "NetworkAttachmentDefinition"
+    return {
+        "metadata": {"name": f"{plural}.k8s.cni.cncf.io"},
+        "spec": {
+            "group": "k8s.cni.cncf.io",
+            "scope": "Namespaced",
+            "names": {"plural": plural, "singular": "network-attachment-definition", "kind": kind},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+
+
+def accepted(lab: Cluster, definition: dict[str, object]) -> bool:
+    """Create a definition; False while the server does not serve its kind yet."""
+    try:
+        lab.kube.create("/apis/k8s.cni.cncf.io/v1/namespaces/default/network-attachment-definitions", definition)
+    except httpx2.HTTPStatusError:
+        return False
+    return True
 
 
 def test_a_node_that_the_plan_does_not_know_is_taken_in(lab: Cluster, tmp_path: Path) -> None:
