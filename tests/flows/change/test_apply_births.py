@@ -129,7 +129,7 @@ def test_a_second_interface_and_the_hosts_network_are_left_alone(lab: Cluster) -
     target, _origin = target_and_origin(lab)
     born(lab, "on-the-host", host_network=True)
     place = lab.lab.pod("pod-1a")
-    second = {
+    second: dict[str, object] = {
         "apiVersion": "k8s.cni.cncf.io/v1",
         "kind": "NetworkAttachmentDefinition",
         "metadata": {"name": "second"},
