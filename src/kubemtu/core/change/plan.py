@@ -14,6 +14,7 @@ class EditValue(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="
     `path` leads from the object's root to the value, through lists by index (the one behind the last item adds one, and
     undo takes it away); `before` is what must stand there now (None: nothing), `after`
     what will (None: nothing, the key is removed). Undo swaps the two. Strings are compared byte for byte.
+    With `creates` there is no object before, and the one that is made holds that value alone; undo deletes it.
     """
 
     ref: objects.Ref
@@ -26,10 +27,18 @@ class EditValue(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="
     """What will stand there; null: nothing, the key is removed. A mapping is a new item of a list (a variable)."""
     why: str
     """What for."""
+    creates: bool = False
+    """True where the object itself is made, or deleted on the way back."""
 
     def undo(self) -> "EditValue":
         """Return the edit that takes this one back, byte for byte."""
-        return EditValue(ref=self.ref, path=self.path, before=self.after, after=self.before, why=f"undo: {self.why}")
+        return msgspec.structs.replace(self, before=self.after, after=self.before, why=f"undo: {self.why}")
+
+    def made(self) -> dict[str, object]:
+        """Return the whole object that is made, or was, where the edit creates one."""
+        metadata = {"name": self.ref.name} | ({"namespace": self.ref.namespace} if self.ref.namespace else {})
+        bare: dict[str, object] = {"apiVersion": self.ref.api_version, "kind": self.ref.kind, "metadata": metadata}
+        return objects.placed(bare, self.path, self.before if self.after is None else self.after)
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="rollout"):
