@@ -114,6 +114,8 @@ def edited(snapshot: Snapshot, edits: Iterable[EditValue]) -> Snapshot:
     """Return the snapshot as it would be read after the edits: nothing is sent anywhere."""
     objects = list(snapshot.objects)
     for edit in edits:
+        if edit.creates:
+            objects.append(Object(body=edit.made()))
         for index, found in enumerate(objects):
             name = (found.api_version, found.kind, found.name, found.namespace)
             if name == (edit.ref.api_version, edit.ref.kind, edit.ref.name, edit.ref.namespace):

@@ -199,13 +199,13 @@ class Api:
 
     # Writing
 
-    async def create(self, body: Mapping[str, object]) -> Object:
-        """Create an object. Raises AlreadyThere when one of that name exists."""
+    async def create(self, body: Mapping[str, object], *, dry_run: bool = False) -> Object:
+        """Create an object; `dry_run` only asks. Raises AlreadyThere when one of that name exists."""
         ref = await self.ref(body)
         action = _action("create", ref)
         address = requests.path(ref.api_version, ref.plural, namespace=ref.namespace)
         answer = await self._wire.request(
-            Request(action=action, method="POST", path=address, parameters=self._writing(), body=body)
+            Request(action=action, method="POST", path=address, parameters=self._writing(dry_run=dry_run), body=body)
         )
         return self._whole(answer, ref, action)
 
@@ -283,18 +283,21 @@ class Api:
         ref: Ref,
         *,
         uid: str | None = None,
+        resource_version: str | None = None,
         propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
         grace_seconds: int | None = None,
     ) -> bool:
-        """Delete an object; False when there was none. `uid` is a guard: raises Conflict for a namesake.
+        """Delete an object; False when there was none. Raises Conflict unless the guards given are its own.
 
         `grace_seconds` is what a pod gets to end (None: what it asks for itself).
         """
+        guards = {"uid": uid, "resourceVersion": resource_version}
+        held = {name: value for name, value in guards.items() if value}
         body: dict[str, object] = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
             "propagationPolicy": propagation,
-            **({"preconditions": {"uid": uid}} if uid else {}),
+            **({"preconditions": held} if held else {}),
             **({} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}),
         }
         try:

@@ -9,6 +9,7 @@ import itertools
 from kubemtu.core import errors
 from kubemtu.core.change import plan
 from kubemtu.core.objects import Object, dotted, placed
+from kubemtu.kube import creation
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Rejected
 from kubemtu.kube.rollout import rollout
@@ -25,6 +26,8 @@ async def edit(api: Api, step: plan.EditValue) -> str:
     Raises Conflict when something else than `before` stands there, Surprise when the server changed more or less than
     that key, Malformed when the path leads through what is no mapping.
     """
+    if step.creates:
+        return await creation.edit(api, step)
     for tries_left in reversed(range(TRIES)):
         present = await _read(api, step)
         now = _value(present, step)

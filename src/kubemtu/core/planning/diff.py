@@ -25,7 +25,8 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
 def unified(edit: EditValue) -> str:
     """Return the edit as a unified diff of the value's text, headed by the object and the path of the value."""
     place = f"{edit.ref}, {dotted(edit.path)}"
-    lines = difflib.unified_diff(_lines(edit.before), _lines(edit.after), place, place, lineterm="")
+    was = f"{edit.ref} is not there" if edit.creates and edit.before is None else place
+    lines = difflib.unified_diff(_lines(edit.before), _lines(edit.after), was, place, lineterm="")
     return "\n".join(lines)
 
 
@@ -41,6 +42,8 @@ def _lines(value: Value) -> list[str]:
 def brief(edit: EditValue) -> str:
     """Return the edit in a few words: the key and what becomes of it (`mtu: 1450 → 8950`), or the lines that differ."""
     key = last(edit.path)
+    if edit.creates:
+        return "deleted, as it was made" if edit.after is None else f"made, with {key} {_quoted(edit.after)}"
     if edit.after is None:
         return f"{key} taken away"
     if edit.before is None:
@@ -97,6 +100,8 @@ def steps(whole: Plan) -> Iterator[str]:
     """Return the steps in their order, a line each."""
     for step in whole.steps:
         match step:
+            case EditValue() if step.creates:
+                yield f"make {step.ref}, with {dotted(step.path)}: {step.why}"
             case EditValue():
                 yield f"edit {step.ref}, {dotted(step.path)}: {step.why}"
             case Rollout():
@@ -161,6 +166,8 @@ def back(whole: Plan) -> Iterator[str]:
     """Return the steps that undo the whole plan, a line each."""
     for step in undo.undo(whole, len(whole.steps), None):
         match step:
+            case EditValue() if step.creates:
+                yield f"delete {step.ref}, if nobody has changed it"
             case EditValue():
                 value = "remove the key" if step.after is None else f"back to {_short(step.after)}"
                 yield f"edit {step.ref}, {dotted(step.path)}: {value}"

@@ -18,6 +18,8 @@ HELD = (
 def headline(step: plan.Step) -> str:
     """Return a step in one line, for people."""
     match step:
+        case plan.EditValue() if step.creates:
+            return f"{'make' if step.after is not None else 'delete'} {step.ref}: {step.why}"
         case plan.EditValue():
             return f"edit {step.ref}, {last(step.path)}: {step.why}"
         case plan.Rollout():

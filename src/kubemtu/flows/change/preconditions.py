@@ -19,6 +19,7 @@ from kubemtu.core.text.wording import names as listed
 from kubemtu.flows import observe
 from kubemtu.flows.agents.asking import INSTALL
 from kubemtu.kube import api as kube_api
+from kubemtu.kube import creation
 
 
 def observed(snapshot: Snapshot, without: Collection[str] = ()) -> None:
@@ -74,6 +75,8 @@ async def edits_fit(api: kube_api.Api, steps: Iterable[plan.Step]) -> None:
                 f"{step.ref}: {dotted(step.path)} is not what it was when the plan was made; nothing was done: see "
                 "whether that change is wanted, then make a new plan"
             )
+        if isinstance(step, plan.EditValue) and step.creates and step.after and await api.get(step.ref) is None:
+            await creation.asked(api, step)
 
 
 async def stands(api: kube_api.Api, step: plan.EditValue) -> str:
@@ -82,6 +85,8 @@ async def stands(api: kube_api.Api, step: plan.EditValue) -> str:
     Raises Conflict when the object is gone.
     """
     found = await api.get(step.ref)
+    if step.creates:
+        return creation.stands(found, step, api.field_manager)
     if found is None:
         raise errors.Conflict(
             f"{step.ref} is gone from {api.connection.server}; see who deleted it, then make a new plan"
