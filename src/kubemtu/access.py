@@ -48,6 +48,10 @@ _ON_DELETE = (
     "Where the CNI's DaemonSet has the update strategy OnDelete, also delete pods in its namespace: RBAC cannot bind "
     "that to one DaemonSet, so no role of kubemtu has it."
 )
+_VALUES = (
+    f"Where a chart of the server has no HelmChartConfig yet, also {', '.join(rights.VALUES.verbs)} on "
+    f"{rights.VALUES.resources[0]}, which no role of kubemtu has. See below."
+)
 _EXEC = (
     f"Also {', '.join(rights.EXEC.verbs)} on {rights.EXEC.resources[0]}, which no role of kubemtu has: whoever has it "
     "can run anything in those pods. See below."
@@ -83,8 +87,8 @@ def commands() -> dict[str, Needs]:
         "probe": Needs(role="operator", rules=(*observe, *_SERVICES, *_MEASURE)),
         "why-not": Needs(role="view", rules=observe),
         "plan": Needs(role="view", rules=observe),
-        "apply": Needs(role="operator", rules=(*drive, *configure), note=_ON_DELETE),
-        "rollback": Needs(role="operator", rules=(*drive, *configure), note=_ON_DELETE),
+        "apply": Needs(role="operator", rules=(*drive, *configure), note=f"{_ON_DELETE} {_VALUES}"),
+        "rollback": Needs(role="operator", rules=(*drive, *configure), note=f"{_ON_DELETE} {_VALUES}"),
         "policy": Needs(role="nobody", note="Prints an object; with --apply as the next line."),
         "policy --apply": Needs(
             role="operator",
@@ -188,7 +192,7 @@ def markdown() -> str:
 
 
 def _optional() -> Iterator[str]:
-    """Yield what docs/access.md says of the right that no role has."""
+    """Yield what docs/access.md says of the rights that no role has."""
     verbs, resource = ",".join(rights.EXEC.verbs), rights.EXEC.resources[0]
     yield from ("", "## Commands in pods", "")
     yield "`--exec` runs read-only commands (`kubemtu check --show-commands` prints them all) in pods that run already."
@@ -198,6 +202,17 @@ def _optional() -> Iterator[str]:
     yield from ("", "```")
     yield f"kubectl create clusterrole kubemtu-exec --verb={verbs} --resource={resource}"
     yield "kubectl -n kube-system create rolebinding mtu-exec --clusterrole=kubemtu-exec --group=GROUP"
+    yield "```"
+    verbs, resource = ",".join(rights.VALUES.verbs), f"{rights.VALUES.resources[0]}.{rights.VALUES.group}"
+    yield from ("", "## Values of a chart", "")
+    yield "Where a server deploys the network as a chart and nobody has given that chart values, `kubemtu apply` makes"
+    yield "a HelmChartConfig with the MTU alone, and `kubemtu rollback` deletes it again unless somebody else has"
+    yield "written to it. RBAC cannot bind `create` to a name, and who may make these objects gives any chart of that"
+    yield "namespace any values: so this right is in no role of kubemtu. Without it `apply` ends with 4 before anything"
+    yield "is begun; let who has it apply what `kubemtu plan -o helmchartconfig` prints, which is edited from then on:"
+    yield from ("", "```")
+    yield f"kubectl -n kube-system create role kubemtu-values --verb={verbs} --resource={resource}"
+    yield "kubectl -n kube-system create rolebinding mtu-values --role=kubemtu-values --group=GROUP"
     yield "```"
 
 

@@ -261,7 +261,10 @@ def test_a_tunnel_that_a_variable_keeps_small_stops_everything(snapshot: Reading
 def test_the_operator_holds_an_integer(snapshot: Reading) -> None:
     state = read(snapshot(installation(1400, 1400)))
     assert (state.variant, state.pod_mtu, state.conflist_mtu) == ("operator", 1400, 1400)
-    assert state.owner == "tigera operator"
+    assert state.owner == ""
+    (caution,) = state.cautions
+    assert caution.startswith("The tigera operator writes ConfigMap calico-system/cni-config and DaemonSet")
+    assert caution.endswith("takes back what is changed in them by hand.")
     assert str(state.daemonset) == "DaemonSet calico-system/calico-node"
     assert (state.tunnel, state.tunnel_mtu) == ("vxlan.calico", 1400)
     assert state.mtu_keys[0].path == ("spec", "calicoNetwork", "mtu")

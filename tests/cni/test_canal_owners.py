@@ -146,7 +146,7 @@ def test_rke2_without_a_chart_config_is_helms(snapshot: Reading) -> None:
     assert state.owner.startswith("Helm (release rke2-canal")
     (finding,) = state.findings
     assert (finding.code, finding.severity) == ("MTU113", "note")
-    assert "does not create" in finding.message
+    assert "`kubemtu apply`, which makes HelmChartConfig kube-system/rke2-canal with calico.vethuMTU" in finding.remedy
 
 
 def test_a_chart_config_may_itself_come_from_a_file_of_the_server(snapshot: Reading) -> None:

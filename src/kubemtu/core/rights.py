@@ -42,6 +42,8 @@ SURVEY: Final = (
     Rule(resources=("pods/log",), verbs=("get",)),
 )
 """What looking at nodes by pods of our own needs, in the namespace where those are made."""
+VALUES: Final = Rule(group="helm.cattle.io", resources=("helmchartconfigs",), verbs=("create", "delete"))
+"""What giving a chart values needs that has none yet, and taking them away again, in the namespace of the charts."""
 PROXY: Final = Rule(resources=("services/proxy",), verbs=("get",))
 """What asking a Service through the API server needs."""
 

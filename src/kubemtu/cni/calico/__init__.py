@@ -9,7 +9,7 @@ from kubemtu.cni.calico import edits as calico_edits
 from kubemtu.cni.calico import operator as calico_operator
 from kubemtu.cni.calico.edits import CalicoParsed
 from kubemtu.cni.knowledge import CalcKey, Knowledge
-from kubemtu.cni.objects import daemonset, owners, reading, strays
+from kubemtu.cni.objects import chart, daemonset, owners, reading, strays
 from kubemtu.cni.programs import bootstrap, detection, felix, installer, kubelet
 from kubemtu.cni.programs.felix import Felix
 from kubemtu.core import codes, encap, net, rights
@@ -33,6 +33,7 @@ WANTS = (
     Want(kind="DaemonSet", plural="daemonsets", api_versions=DAEMONSETS, namespace=NAMESPACE),
     NODES,
     kubelet.WANT,
+    chart.want(calico_edits.CHART),
     *felix.WANTS,
 )
 
@@ -54,12 +55,12 @@ KNOWLEDGE = Knowledge(
     values_keys=(
         ValuesKey(  # projectcalico/calico: charts/tigera-operator/values.yaml
             form="helm-values",
-            path=("installation", "calicoNetwork", "mtu"),
+            path=calico_operator.CHART_KEY,
             counts="pod",
             file="values of the chart tigera-operator",
             variant="operator",
         ),
-        owners.by_chart("rke2-calico", ("installation", "calicoNetwork", "mtu"), "pod", variant="operator"),
+        owners.by_chart(calico_edits.CHART, calico_operator.CHART_KEY, "pod", variant="operator"),
         owners.RKE_VALUES,
     ),
     words=("calico", "tigera"),
@@ -68,6 +69,7 @@ KNOWLEDGE = Knowledge(
         rights.patch("daemonsets", AGENT, group="apps"),
         *(rights.patch("felixconfigurations", group=group.partition("/")[0]) for group in felix.GROUPS),
         rights.patch("installations", "default", group=calico_operator.GROUP),
+        chart.right(calico_edits.CHART),
     ),
 )
 
@@ -102,6 +104,9 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
     assert state.daemonset is not None
     if found.installation is not None:
         edits = calico_operator.edits(found.installation, target)
+        if chart.releases(found.installation, calico_edits.CHART):
+            why = "RKE2 renders the Installation from these values at every upgrade of the chart"
+            edits += chart.edits(found.source, calico_operator.CHART_KEY, target, why, make=bool(edits))
     else:
         edits = calico_edits.of_manifest(found, state.daemonset, target)
     if not edits and all(held == target for held in found.rendered):
@@ -130,6 +135,7 @@ def _by_operator(installation: Object, snapshot: Snapshot) -> cni_state.CniState
         means="pod",
         value=said.mtu,
     )
+    source = chart.of(calico_edits.CHART, snapshot)
     template = snapshot.find("ConfigMap", calico_operator.CONFIG_MAP, calico_operator.NAMESPACE)
     text = reading.value(template, out, "data", "config") if template is not None else None
     conflist = installer.path(agent, CONFLIST, snapshot, out)
@@ -143,10 +149,27 @@ def _by_operator(installation: Object, snapshot: Snapshot) -> cni_state.CniState
         daemonset=calico_operator.daemonset_ref(snapshot),
         conflist=conflist,
         template=text,
-        owner=", ".join(filter(None, ("tigera operator", owners.of(installation, out)))),
+        owner=_kept_by(installation, source, out),
+        cautions=(calico_operator.KEEPS,),
         findings=out,
-        parsed=CalicoParsed(installation=installation, rendered=installer.rendered(snapshot, conflist), policy=policy),
+        parsed=CalicoParsed(
+            installation=installation,
+            source=source,
+            rendered=installer.rendered(snapshot, conflist),
+            policy=policy,
+        ),
     )
+
+
+def _kept_by(installation: Object, source: chart.Chart, out: list[Finding]) -> str:
+    """Return who writes the Installation back; of RKE2's chart, who writes its values."""
+    if not chart.releases(installation, calico_edits.CHART):
+        return owners.of(installation, out)
+    place = f"{installation}, {'.'.join(calico_operator.PATH)}"
+    live = installation.get(*calico_operator.PATH)
+    found = chart.drift(source, calico_operator.CHART_KEY, place, live if isinstance(live, int) else None)
+    out += [found] if found is not None else []
+    return owners.of(source.held or installation, out)
 
 
 def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot) -> cni_state.CniState:
@@ -218,6 +241,7 @@ def _state(
     conflist: str,
     template: str | None,
     owner: str,
+    cautions: tuple[str, ...] = (),
     findings: list[Finding],
     parsed: CalicoParsed,
     known: bool = True,
@@ -247,6 +271,7 @@ def _state(
         companions_by=felix.BPF_BY,
         pod_networks=tuple(pool.cidr for pool in policy.pools if pool.cidr),
         owner=owner,
+        cautions=cautions,
         ipv6=any(":" in pool.cidr for pool in policy.pools),
         findings=tuple(dict.fromkeys(findings)),
         parsed=parsed,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kubemtu.cni.objects import daemonset, reading
+from kubemtu.cni.objects import chart, daemonset, reading
 from kubemtu.cni.programs import felix, installer
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.errors import Malformed, UsageError
@@ -13,6 +13,7 @@ from kubemtu.core.snapshot import Snapshot
 
 NAMESPACE = "kube-system"
 CONFIG_MAP = "calico-config"
+CHART = "rke2-calico"
 KNOWN_KEYS = (installer.CONFIG, "calico_backend")  # what calico-node and install-cni need in every manifest
 
 
@@ -25,6 +26,7 @@ class CalicoParsed(msgspec.Struct, frozen=True, kw_only=True):
     agent: Object | None = None
     said: installer.Said = installer.Said()
     sources: Mapping[str, Object] = msgspec.field(default_factory=dict)  # ConfigMaps that fill variables of the agent
+    source: chart.Chart = chart.Chart(name=CHART)
     rendered: tuple[int | None, ...] = ()  # what each node's CNI configuration holds
 
 

@@ -20,10 +20,15 @@ NAMESPACE = "calico-system"
 CONFIG_MAP = "cni-config"
 AGENT = "calico-node"
 PATH = ("spec", "calicoNetwork", "mtu")
+CHART_KEY = ("installation", "calicoNetwork", "mtu")  # projectcalico/calico: charts/tigera-operator/values.yaml
 WANTS = (
     Want(kind="Installation", plural="installations", api_versions=(f"{GROUP}/v1",), name="default"),
     Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=CONFIG_MAP),
     Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1",), namespace=NAMESPACE),
+)
+KEEPS = (
+    f"The tigera operator writes ConfigMap {NAMESPACE}/{CONFIG_MAP} and DaemonSet {NAMESPACE}/{AGENT} from the"
+    " Installation, restarts the latter where they change, and takes back what is changed in them by hand."
 )
 POOL = Pool(cidr="192.168.0.0/16", ipip="Always")  # what the operator makes where no pool is named
 MODES: dict[str, tuple[str, str]] = {  # Installation's word: ipipMode, vxlanMode

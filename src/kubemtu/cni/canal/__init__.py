@@ -15,7 +15,7 @@ from kubemtu.cni.canal import config, rke2
 from kubemtu.cni.canal import edits as canal_edits
 from kubemtu.cni.canal.config import NET_CONF, Canal
 from kubemtu.cni.knowledge import CalcKey, Knowledge
-from kubemtu.cni.objects import owners, reading, strays
+from kubemtu.cni.objects import chart, owners, reading, strays
 from kubemtu.cni.programs import detection, felix, flanneld, installer, kubelet
 from kubemtu.cni.programs.installer import CONFIG, VETH
 from kubemtu.core import codes, encap, net, rights
@@ -53,7 +53,7 @@ KNOWLEDGE = Knowledge(
     edited=(
         rights.patch("configmaps", "canal-config", rke2.CONFIG_MAP),
         rights.patch("daemonsets", "canal", rke2.AGENT, group="apps"),
-        rights.patch("helmchartconfigs", rke2.AGENT, group="helm.cattle.io"),
+        chart.right(rke2.AGENT),
     ),
 )
 WANTS = (
@@ -149,7 +149,7 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
     if parts.config is not None:
         edits += installer.edits(parts.config, parts.daemonset, said, target)
     edits += canal_edits.base_edits(whole, target)
-    edits += canal_edits.chart_edits(whole, target)
+    edits += canal_edits.chart_edits(whole, target, make=bool(edits))
     if not edits and all(held == target for held in whole.rendered):
         return ()
     flanneld.startable(state.nic_names, state.nic_key, whole.lacking)
@@ -281,7 +281,7 @@ def _named_nics(whole: Canal) -> tuple[str, ...]:
 
 def _owner(whole: Canal, snapshot: Snapshot, out: list[Finding]) -> tuple[str, tuple[Finding, ...]]:
     """Return who writes the source of truth back, and what has drifted from it already."""
-    parts, said, values = whole.parts, whole.said, whole.values
+    parts, said = whole.parts, whole.said
     if parts.config is None or not parts.is_rke2:
         by_rke, rendered = owners.rke_rendered(snapshot, "ConfigMap", "canal-config", out)
         if not by_rke:
@@ -294,26 +294,7 @@ def _owner(whole: Canal, snapshot: Snapshot, out: list[Finding]) -> tuple[str, t
         return owners.RKE, (drifted,) if drifted is not None else ()
     place = f"{parts.config}, data.{VETH}"
     if parts.chart is None:
-        return f"Helm (release {rke2.AGENT}, through a HelmChartConfig that does not exist yet)", (
-            codes.finding(
-                codes.MTU113,
-                place,
-                "Helm writes this ConfigMap, and no HelmChartConfig holds an MTU: a change made here lasts until the"
-                " next upgrade of the chart. kubemtu changes a HelmChartConfig but does not create one.",
-                f"Apply a HelmChartConfig {NAMESPACE}/{rke2.AGENT} with spec.valuesContent `calico: {{vethuMTU: N}}`"
-                " before changing the MTU: `kubemtu plan -o helmchartconfig` prints it.",
-                "note",
-            ),
-        )
+        return owners.without_values(rke2.AGENT), (chart.unwritten(whole.source, rke2.POD, place),)
     owner = owners.of(parts.chart, out)
-    if values.pod is None or said.mtu is None or values.pod == said.mtu:
-        return owner, ()
-    return owner, (
-        codes.finding(
-            codes.MTU113,
-            place,
-            f"{VETH} is {said.mtu} and {parts.chart} says {values.pod}: the next upgrade of the chart makes it"
-            f" {values.pod}.",
-            "Change calico.vethuMTU of the HelmChartConfig to the MTU that is wanted.",
-        ),
-    )
+    drifted = chart.drift(whole.source, rke2.POD, place, said.mtu)
+    return owner, (drifted,) if drifted is not None else ()

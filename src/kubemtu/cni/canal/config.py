@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from kubemtu.cni.canal import rke2
-from kubemtu.cni.objects import daemonset, reading
+from kubemtu.cni.objects import chart, daemonset, reading
 from kubemtu.cni.programs import flanneld, installer, netconf
 from kubemtu.cni.programs.installer import CONFIG, VETH
 from kubemtu.core import codes
@@ -56,6 +56,7 @@ class Canal(msgspec.Struct, frozen=True, kw_only=True):
     values: rke2.Values
     conf: netconf.NetConf | None
     agent: flanneld.Flanneld
+    source: chart.Chart = chart.Chart(name=rke2.AGENT)
     rendered: tuple[int | None, ...] = ()  # what each node's CNI configuration holds
     lacking: tuple[str, ...] = ()  # nodes without any of the NICs that flanneld is told to use
 
@@ -76,6 +77,7 @@ def read(found: CanalParts, snapshot: Snapshot, out: list[Finding]) -> Canal:
         values=values,
         conf=net_conf(found, values, out) or flanneld.by_annotation(snapshot),
         agent=flanneld.read(found.agent, snapshot, out),
+        source=chart.of(rke2.AGENT, snapshot),
     )
 
 
@@ -84,9 +86,9 @@ def parts(snapshot: Snapshot) -> CanalParts | None:
     for name, config_name, is_rke2 in (("canal", "canal-config", False), (rke2.AGENT, rke2.CONFIG_MAP, True)):
         config = snapshot.find("ConfigMap", config_name, NAMESPACE)
         agent = snapshot.find("DaemonSet", name, NAMESPACE)
-        chart = rke2.chart(snapshot) if is_rke2 else None
-        if config is not None or agent is not None or chart is not None:
-            return CanalParts(config=config, agent=agent, chart=chart, is_rke2=is_rke2)
+        values = rke2.chart(snapshot) if is_rke2 else None
+        if config is not None or agent is not None or values is not None:
+            return CanalParts(config=config, agent=agent, chart=values, is_rke2=is_rke2)
     return None
 
 

@@ -2,7 +2,7 @@
 
 from kubemtu.cni.canal import config, rke2
 from kubemtu.cni.canal.config import NET_CONF, Canal, CanalParts
-from kubemtu.cni.objects import reading
+from kubemtu.cni.objects import chart, reading
 from kubemtu.cni.programs import flanneld, installer
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.errors import UsageError
@@ -49,16 +49,19 @@ def base_edits(whole: Canal, target: int) -> list[EditValue]:
     return installer.edit(reading.ref(parts.config, "configmaps"), ("data", NET_CONF), text, after, why)
 
 
-def chart_edits(whole: Canal, target: int) -> list[EditValue]:
-    """Return the edit of RKE2's values: the pods' MTU, and flannel's where one is set. Raises Malformed."""
+def chart_edits(whole: Canal, target: int, *, make: bool) -> list[EditValue]:
+    """Return the edit of RKE2's values: the pods' MTU, and flannel's where one is set. Raises Malformed.
+
+    With `make`, where nothing holds values yet, it is what makes the HelmChartConfig, with the pods' MTU alone.
+    """
     parts, values = whole.parts, whole.values
+    why = "RKE2 renders canal's ConfigMap from these values at every upgrade of the chart"
     if parts.chart is None:
-        return []
+        return chart.edits(whole.source, rke2.POD, target, why, make=make) if parts.is_rke2 else []
     before = parts.chart.text(*rke2.PATH) or ""
     source = f"{parts.chart}, spec.valuesContent"
     after = yaml_edit.set_value(before, rke2.POD, target, source=source)
     if values.base is not None:
         base = target + values.net_conf().subtracts
         after = yaml_edit.set_value(after, rke2.BASE, base, source=source)
-    why = "RKE2 renders canal's ConfigMap from these values at every upgrade of the chart"
     return installer.edit(reading.ref(parts.chart, "helmchartconfigs"), rke2.PATH, before, after, why)

@@ -7,27 +7,22 @@ writes both into the ConfigMap rke2-canal-config and restarts nothing (rancher/r
 import msgspec
 import yaml
 
+from kubemtu.cni.objects import chart as charts
 from kubemtu.cni.objects import reading, strays
 from kubemtu.cni.programs import netconf
 from kubemtu.core import codes
 from kubemtu.core.codes import Finding
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 
 AGENT = "rke2-canal"
 CONFIG_MAP = "rke2-canal-config"
-PATH = ("spec", "valuesContent")
+PATH = charts.PATH
 POD = ("calico", "vethuMTU")
 BASE = ("flannel", "mtu")
 POD_DEFAULT = 1450  # bytes: packages/rke2-canal/charts/values.yaml
 SUITS = 1500 - POD_DEFAULT  # bytes that it leaves on a NIC of 1500: enough for VXLAN, not for WireGuard
-WANT = Want(
-    kind="HelmChartConfig",
-    plural="helmchartconfigs",
-    api_versions=("helm.cattle.io/v1",),
-    namespace="kube-system",
-    name=AGENT,
-)
+WANT = charts.want(AGENT)
 
 
 class Values(msgspec.Struct, frozen=True, kw_only=True):

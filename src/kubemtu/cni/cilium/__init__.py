@@ -15,7 +15,7 @@ from kubemtu.cni.cilium.config import CiliumBase, CiliumParts
 from kubemtu.cni.cilium.edits import CiliumParsed
 from kubemtu.cni.cilium.mtu import Mode
 from kubemtu.cni.knowledge import CalcKey, Knowledge
-from kubemtu.cni.objects import owners, reading, strays
+from kubemtu.cni.objects import chart, owners, reading, strays
 from kubemtu.cni.programs import kubelet
 from kubemtu.core import codes, net, rights
 from kubemtu.core.change import plan
@@ -89,7 +89,7 @@ KNOWLEDGE = Knowledge(
     edited=(
         rights.patch("configmaps", cilium_config.CONFIG_MAP),
         rights.patch("daemonsets", cilium_config.AGENT, group="apps"),
-        rights.patch("helmchartconfigs", cilium_config.CHART, group="helm.cattle.io"),
+        chart.right(cilium_config.CHART),
     ),
 )
 
@@ -322,24 +322,8 @@ def _owner(parts: CiliumParts, said: CiliumBase, out: list[Finding]) -> tuple[st
         return owners.of(parts.config or parts.chart or parts.agent, out), []
     place = f"{parts.config}, data.{cilium_config.KEY}"
     if parts.chart is None:
-        note = codes.finding(
-            codes.MTU113,
-            place,
-            "Helm writes this ConfigMap, and no HelmChartConfig holds an MTU: a change made here lasts until the next"
-            " upgrade of the chart.",
-            f"Apply a HelmChartConfig kube-system/{cilium_config.CHART} with spec.valuesContent `MTU: N` before the"
-            " MTU is changed: `kubemtu plan -o helmchartconfig` prints it.",
-            "note",
-        )
-        return f"Helm (release {cilium_config.CHART}, through a HelmChartConfig that does not exist yet)", [note]
+        note = chart.unwritten(parts.source, cilium_config.CHART_KEY, place)
+        return owners.without_values(cilium_config.CHART), [note]
     owner = owners.of(parts.chart, out)
-    if said.in_chart is None or said.in_config is None or said.in_chart == said.in_config:
-        return owner, []
-    drifted = codes.finding(
-        codes.MTU113,
-        place,
-        f"{cilium_config.KEY} is {said.in_config} and {parts.chart} says {said.in_chart}: the next upgrade of the chart"
-        f" makes it {said.in_chart}.",
-        "Change MTU of the HelmChartConfig to the base MTU that is wanted.",
-    )
-    return owner, [drifted]
+    drifted = chart.drift(parts.source, cilium_config.CHART_KEY, place, said.in_config)
+    return owner, [drifted] if drifted is not None else []

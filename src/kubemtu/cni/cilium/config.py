@@ -10,10 +10,11 @@ import yaml
 
 from kubemtu.cni.cilium import mtu as cilium_mtu
 from kubemtu.cni.cilium.mtu import Mode, Version
+from kubemtu.cni.objects import chart as charts
 from kubemtu.cni.objects import daemonset, reading, strays
 from kubemtu.core import codes, net
 from kubemtu.core.codes import Finding
-from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 
 NAMESPACES = ("kube-system", "cilium")
@@ -26,20 +27,14 @@ WIREGUARD = "cilium_wg0"
 KEY = "mtu"
 CHART = "rke2-cilium"
 CHART_KEY = ("MTU",)
-CHART_PATH = ("spec", "valuesContent")
+CHART_PATH = charts.PATH
 ROUTE_MTU = "enable-route-mtu-for-cni-chaining"
 UNCHAINED = ("", "none", "portmap")  # with portmap it is Cilium's own plugin that makes the interface
 KNOWN_KEYS = ("cluster-name", "enable-ipv4", "identity-allocation-mode", "tunnel", "routing-mode")
 KNOWN_MTU_KEYS = frozenset({KEY, ROUTE_MTU, "packetization-layer-pmtud-mode", "enable-pmtu-discovery"})
 TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # Go's strconv.ParseBool
 LEGACY = (1, 13, 0)  # stands for a version that is not known, and has the keys of one before v1.15
-CHART_WANT = Want(
-    kind="HelmChartConfig",
-    plural="helmchartconfigs",
-    api_versions=("helm.cattle.io/v1",),
-    namespace="kube-system",
-    name=CHART,
-)
+CHART_WANT = charts.want(CHART)
 
 
 class CiliumParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +42,12 @@ class CiliumParts(msgspec.Struct, frozen=True, kw_only=True):
 
     config: Object | None = None
     agent: Object | None = None
-    chart: Object | None = None  # RKE2's HelmChartConfig
+    source: charts.Chart = charts.Chart(name=CHART)
+
+    @property
+    def chart(self) -> Object | None:
+        """RKE2's HelmChartConfig."""
+        return self.source.held
 
     @property
     def daemonset(self) -> Ref:
@@ -60,8 +60,7 @@ class CiliumParts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_rke2(self) -> bool:
         """True when RKE2 has installed it."""
-        release = self.config.get("metadata", "annotations", "meta.helm.sh/release-name") if self.config else None
-        return self.chart is not None or release == CHART
+        return self.chart is not None or charts.releases(self.config, CHART)
 
 
 class CiliumBase(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,14 +78,14 @@ class CiliumBase(msgspec.Struct, frozen=True, kw_only=True):
 
 def parts(snapshot: Snapshot) -> CiliumParts | None:
     """Find Cilium by its ConfigMap or DaemonSet, or RKE2's HelmChartConfig; None when none of them is there."""
-    chart = snapshot.find("HelmChartConfig", CHART, NAMESPACES[0])
+    source = charts.of(CHART, snapshot)
     for namespace in NAMESPACES:
         config = snapshot.find("ConfigMap", CONFIG_MAP, namespace)
         agent = snapshot.find("DaemonSet", AGENT, namespace)
         fork = any(snapshot.find("DaemonSet", name, namespace) for name in FORKS)
         if agent is not None or (config is not None and not fork):
-            return CiliumParts(config=config, agent=agent, chart=chart)
-    return CiliumParts(chart=chart) if chart is not None else None
+            return CiliumParts(config=config, agent=agent, source=source)
+    return CiliumParts(source=source) if source.held is not None else None
 
 
 def chained(found: CiliumParts) -> bool:

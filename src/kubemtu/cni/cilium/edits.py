@@ -5,12 +5,11 @@ import msgspec
 from kubemtu.cni.cilium import config, nodes
 from kubemtu.cni.cilium.config import CiliumBase, CiliumParts
 from kubemtu.cni.cilium.mtu import Mode
-from kubemtu.cni.objects import reading
+from kubemtu.cni.objects import chart, reading
 from kubemtu.cni.programs import installer
 from kubemtu.core import encap
 from kubemtu.core.change import plan
 from kubemtu.core.errors import UsageError
-from kubemtu.core.text import yaml_edit
 
 
 class CiliumParsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,11 +64,7 @@ def _edits(parts: CiliumParts, wanted: int, taken: int, target: int) -> list[pla
         before = held if isinstance(held, str | int) else None
         path = ("data", config.KEY)
         edits += installer.edit(reading.ref(parts.config, "configmaps"), path, before, str(wanted), why)
-    if parts.chart is not None:
-        text = parts.chart.text(*config.CHART_PATH) or ""
-        source = f"{parts.chart}, spec.valuesContent"
-        after = yaml_edit.set_value(text, config.CHART_KEY, wanted, source=source)
-        chart = reading.ref(parts.chart, "helmchartconfigs")
-        reason = "RKE2 renders Cilium's ConfigMap from these values at every upgrade of the chart"
-        edits += installer.edit(chart, config.CHART_PATH, text, after, reason)
+    if parts.is_rke2:
+        why = "RKE2 renders Cilium's ConfigMap from these values at every upgrade of the chart"
+        edits += chart.edits(parts.source, config.CHART_KEY, wanted, why, make=bool(edits))
     return edits

@@ -21,7 +21,7 @@ from kubemtu.cni.flannel.edits import (
     FlannelParts,
 )
 from kubemtu.cni.knowledge import CalcKey, Counts, Knowledge
-from kubemtu.cni.objects import owners, reading, strays
+from kubemtu.cni.objects import chart, owners, reading, strays
 from kubemtu.cni.programs import delegate, flanneld, kubelet, netconf
 from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
@@ -53,6 +53,7 @@ WANTS = (
     ),
     NODES,
     kubelet.WANT,
+    chart.want(edits.CHART),
 )
 
 
@@ -87,12 +88,13 @@ KNOWLEDGE = Knowledge(
             file="values of the chart flannel",
             owner="Helm",
         ),
-        owners.by_chart("rke2-flannel", ("flannel", "mtu"), "base"),
+        owners.by_chart(edits.CHART, edits.CHART_KEY, "base"),
     ),
     words=("flannel",),
     edited=(
         rights.patch("configmaps", CONFIG_MAP),
         rights.patch("daemonsets", "kube-flannel", "kube-flannel-ds", *_BY_ARCHITECTURE, group="apps"),
+        chart.right(edits.CHART),
     ),
 )
 
@@ -132,7 +134,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         nic_names=agent.nic_names,
         nic_key=f"{parts.agent}, --iface" if agent.nic_names else "",
         owner=_owner(parts, snapshot, out),
-        findings=out,
+        findings=[*out, *_of_chart(parts, conf)],
         parsed=FlannelParsed(
             parts=parts,
             conf=written,
@@ -254,7 +256,7 @@ def _parts(snapshot: Snapshot) -> FlannelParts:
             if isinstance(name := found.get("metadata", "name"), str) and AGENTS.fullmatch(name)
         )
         if config is not None or agents:
-            return FlannelParts(config=config, agents=agents)
+            return FlannelParts(config=config, agents=agents, source=chart.of(edits.CHART, snapshot))
     return FlannelParts()
 
 
@@ -342,7 +344,19 @@ def _keys(
 def _owner(parts: FlannelParts, snapshot: Snapshot, out: list[Finding]) -> str:
     by_rke, _ = owners.rke_rendered(snapshot, "ConfigMap", CONFIG_MAP, out)
     # RKE refuses network.mtu for flannel (cluster/validation.go), so there is no source to change instead.
-    return "RKE (which has no MTU setting for flannel)" if by_rke else owners.of(parts.config or parts.agent, out)
+    if by_rke:
+        return "RKE (which has no MTU setting for flannel)"
+    by_values = parts.is_rke2 and parts.source.held is not None
+    return owners.of(parts.source.held if by_values else parts.config or parts.agent, out)
+
+
+def _of_chart(parts: FlannelParts, conf: netconf.NetConf | None) -> list[Finding]:
+    """Return what differs between RKE2's values and the ConfigMap that its chart has rendered from them."""
+    if not parts.is_rke2 or conf is None:
+        return []
+    place = f"{edits.place(parts, NET_CONF)}, Backend.MTU"
+    found = chart.drift(parts.source, edits.CHART_KEY, place, conf.base)
+    return [found] if found is not None else []
 
 
 def _tunnels(snapshot: Snapshot, conf: netconf.NetConf | None) -> frozenset[int | None]:

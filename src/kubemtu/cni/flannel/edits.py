@@ -2,7 +2,7 @@
 
 import msgspec
 
-from kubemtu.cni.objects import reading
+from kubemtu.cni.objects import chart, reading
 from kubemtu.cni.programs import delegate, flanneld, installer, netconf
 from kubemtu.core import encap
 from kubemtu.core.change import plan
@@ -17,6 +17,8 @@ NET_CONF = "net-conf.json"
 CNI_CONF = "cni-conf.json"
 KNOWN_KEYS = (CNI_CONF, NET_CONF)
 CONFLIST = "/etc/cni/net.d/10-flannel.conflist"
+CHART = "rke2-flannel"
+CHART_KEY = ("flannel", "mtu")  # rancher/rke2-charts: packages/rke2-flannel, as in flannel-io/flannel's own chart
 K3S = (
     "k3s runs flannel inside itself and keeps no MTU in the API: give the servers and agents a file with Backend.MTU by"
     " --flannel-conf (in /etc/rancher/k3s/config.yaml: flannel-conf), or set the MTU of the NICs, then restart k3s."
@@ -28,6 +30,12 @@ class FlannelParts(msgspec.Struct, frozen=True, kw_only=True):
 
     config: Object | None = None
     agents: tuple[Object, ...] = ()
+    source: chart.Chart = chart.Chart(name=CHART)
+
+    @property
+    def is_rke2(self) -> bool:
+        """True when RKE2's server deploys it."""
+        return chart.releases(self.config, CHART)
 
     @property
     def agent(self) -> Object | None:
@@ -87,6 +95,9 @@ def of(parsed: FlannelParsed, state: CniState, target: int) -> tuple[plan.EditVa
         text = parts.config.text("data", CNI_CONF) or ""
         after = delegate.write(text, target, place(parts, CNI_CONF))
         edits += installer.edit(ref, ("data", CNI_CONF), text, after, f"new pods get {target}")
+    if parts.is_rke2 and conf is not None and honoured:
+        why = "RKE2 renders flannel's ConfigMap from these values at every upgrade of the chart"
+        edits += chart.edits(parts.source, CHART_KEY, target + conf.subtracts, why, make=bool(edits))
     literal = pinned or not honoured
     if not edits and (literal or all(held == target for held in parsed.born)):
         return ()

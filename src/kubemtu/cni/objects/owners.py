@@ -45,6 +45,11 @@ def by_chart(chart: str, path: tuple[str, ...], counts: Literal["pod", "base"], 
     )
 
 
+def without_values(release: str) -> str:
+    """Name Helm behind RKE2's server as the owner, where no HelmChartConfig holds values of the release yet."""
+    return f"Helm (release {release}, through a HelmChartConfig that does not exist yet)"
+
+
 def of(resource: Object | None, out: list[Finding]) -> str:
     """Name who writes an object back, judged by its labels and annotations; empty when nobody does."""
     if resource is None:

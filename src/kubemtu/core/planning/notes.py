@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kubemtu.core import encap
-from kubemtu.core.change.plan import Live
+from kubemtu.core.change.plan import EditValue, Live, Step
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.planning.apart import Apart
@@ -60,16 +60,29 @@ def unwritten(topology: Topology) -> str:
     )
 
 
+def kept_by(topology: Topology, steps: Sequence[Step]) -> tuple[str, ...]:
+    """Say who writes the configuration back, and what the plan itself makes that it is written from."""
+    if not topology.state.owner:
+        return ()
+    made = [str(step.ref) for step in steps if isinstance(step, EditValue) and step.creates]
+    if made:
+        said = (
+            f"{topology.state.owner} writes the configuration, and this plan makes {names(made)}, which it is written "
+            "from: where you keep such an object in a file, put it there too."
+        )
+    else:
+        said = (
+            f"{topology.state.owner} writes the configuration: it will put the old value back unless the change is "
+            "made there too."
+        )
+    return (said,)
+
+
 def warnings(
     topology: Topology, aim: int, live: Sequence[Live], after: CniState | None, apart: Apart | None = None
 ) -> tuple[str, ...]:
     """Say what to think of before a plan is applied, a sentence each; `aim` is what new pods get, in bytes."""
     said = list(_held(topology, aim, apart)) if apart is not None and apart.holds else []
-    if topology.state.owner:
-        said.append(
-            f"{topology.state.owner} writes the configuration: it will put the old value back unless the change is "
-            "made there too."
-        )
     said += topology.state.cautions
     without = [node.name for node in topology.nodes if node.seen.seen_by not in {"agent", "files"}]
     if live and without:

@@ -114,7 +114,9 @@ def make(
         current=_current(topology),
         steps=ordered,
         remains=notes.remains(topology, aim, after, apart) if ordered else (),
-        warnings=notes.warnings(topology, aim, live, after, apart) if ordered else (),
+        warnings=(*notes.kept_by(topology, ordered), *notes.warnings(topology, aim, live, after, apart))
+        if ordered
+        else (),
         pools=pooled.of(topology, apart) if apart is not None and ordered else (),
     )
 

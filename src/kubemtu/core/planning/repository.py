@@ -11,7 +11,7 @@ import msgspec
 import yaml
 
 from kubemtu.core import objects
-from kubemtu.core.change.plan import EditValue, Live, Plan, Rollout
+from kubemtu.core.change.plan import EditValue, Live, Plan, Rollout, Step
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.planning.values_key import ValuesKey
@@ -47,6 +47,8 @@ def in_place(planned: Plan, text: str, source: str, state: CniState, keys: Seque
     changed: dict[str, None] = {}
     elsewhere: dict[str, None] = {}
     for edit in edits(planned):
+        if edit.creates:
+            continue
         name = (edit.ref.kind, edit.ref.name, edit.ref.namespace)
         if not manifest_edit.holds(text, name, source):
             elsewhere[str(edit.ref)] = None
@@ -130,7 +132,8 @@ def values(planned: Plan, form: str, state: CniState, keys: Sequence[ValuesKey])
 def _chart_config(planned: Plan, chart: str, values: str) -> str:
     """Return the HelmChartConfig that gives a chart of the server's these values."""
     there = f"kubectl -n kube-system get helmchartconfig {chart} -o yaml"
-    notes = [f"The only one of this name counts: where there is one ({there}), put the values into it.", *left(planned)]
+    rest = left(msgspec.structs.replace(planned, steps=tuple(step for step in planned.steps if not _creates(step))))
+    notes = [f"The only one of this name counts: where there is one ({there}), put the values into it.", *rest]
     head = f"apiVersion: helm.cattle.io/v1\nkind: HelmChartConfig\nmetadata:\n  name: {chart}\n"
     body = "".join(f"    {line}\n" for line in values.splitlines())
     return (
@@ -153,6 +156,8 @@ def kustomization(planned: Plan) -> str:
     patches = []
     by_object: dict[objects.Ref, list[EditValue]] = {}
     for edit in edits(planned):
+        if edit.creates:
+            continue  # a patch needs what it patches
         by_object.setdefault(edit.ref, []).append(edit)
     for ref, of_one in by_object.items():
         operations = yaml.dump([_operation(edit) for edit in of_one], Dumper=_Dumper, sort_keys=False)
@@ -162,10 +167,17 @@ def kustomization(planned: Plan) -> str:
     return "".join(f"# {line}\n" for line in left(planned)) + body
 
 
+def _creates(step: Step) -> bool:
+    return isinstance(step, EditValue) and step.creates
+
+
 def left(planned: Plan) -> tuple[str, ...]:
     """Say what of a plan no file holds, a line each."""
     lines = []
     for step in planned.steps:
+        if isinstance(step, EditValue) and step.creates:
+            kind = step.ref.kind.lower()
+            lines.append(f"{step.ref} is not there yet: kubemtu plan -o {kind} prints what is to be added.")
         if isinstance(step, Rollout):
             where = f" -n {step.ref.namespace}" if step.ref.namespace else ""
             kind = step.ref.kind.lower()
