@@ -1,5 +1,6 @@
 """Who keeps the configuration writes it back: `plan` says so beforehand, and `check` names them afterwards."""
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -7,10 +8,11 @@ import pytest
 import yaml
 from tests.support.labs import until
 from tests.support.scenes.cluster import Cluster
+from tests.support.scenes.traffic import apply_under_traffic
 
 from kubemtu.core.objects import Object
 from kubemtu_lab.cluster import Lab
-from kubemtu_lab.scene import Canal, Owner, OwnerKind, Scene, nodes
+from kubemtu_lab.scene import Canal, Nic, Owner, OwnerKind, Scene, nodes
 
 pytestmark = pytest.mark.lab
 TOO_LARGE = Scene(
@@ -81,6 +83,32 @@ def test_what_a_chart_is_given_stays_and_what_is_changed_behind_it_does_not(owne
     owned.lab.reconcile()
     assert veth_mtu(owned, CHART_CONFIG) == "1450"
     assert owned.run("check").code == 0
+
+
+def test_the_values_that_a_chart_lacks_are_made_and_taken_away_again(can_make_labs: None) -> None:
+    """The chart's own 1450 does not fit NICs of 1450: nobody has given it values, so `apply` makes them."""
+    cni = Canal(era="C", rke2=True, values=False)
+    scene = TOO_LARGE.replace(owner=Owner(kind="helm-chart-config"), cni=cni, nodes=nodes(2, 2, Nic(mtu=1450)))
+    with Lab.up(scene, f"kmtest-{os.getpid()}-unvalued") as lab:
+        cluster = Cluster(lab)
+        planned = cluster.run("plan").out
+        assert "--- HelmChartConfig kube-system/rke2-canal is not there" in planned
+        assert "+calico:\n+  vethuMTU: 1400" in planned
+        assert "delete HelmChartConfig kube-system/rke2-canal, if nobody has changed it" in planned
+        counted = apply_under_traffic(cluster)
+        assert counted.udp_sent > 0
+        assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
+        assert counted.pods_restarted == 0
+        made = cluster.kube.get(CHART)
+        assert made["spec"] == {"valuesContent": "calico:\n  vethuMTU: 1400\n"}
+        lab.reconcile()
+        assert veth_mtu(cluster, CHART_CONFIG) == "1400"
+        assert cluster.healthy().current == [1400]
+        ended = cluster.run("rollback", "--yes")
+        assert ended.code == 0, ended.err
+        assert "rke2-canal" not in json.dumps(cluster.kube.get(CHART.rpartition("/")[0]))
+        until(lambda: veth_mtu(cluster, CHART_CONFIG) == "1450")
+        cluster.close()
 
 
 def test_an_owner_that_looks_by_itself_stops_a_change_that_says_whose_doing_it_was(can_make_labs: None) -> None:

@@ -33,6 +33,7 @@ def canal(canal: scenes.Canal, *, net_conf: str) -> Iterator[Body]:
     yield _object("v1", "ConfigMap", canal.config_map, "kube-system", data=keys)
     if canal.rke2:
         yield _chart_definition()
+    if canal.rke2 and canal.values:
         values = f"calico:\n  vethuMTU: {canal.mtu or RKE_DEFAULT_MTU}\n"
         chart = _object("helm.cattle.io/v1", "HelmChartConfig", "rke2-canal", "kube-system")
         yield chart | {"spec": {"valuesContent": values}}

@@ -2,9 +2,10 @@
 
 Each marks what it keeps with its own labels and annotations and writes under its own name, which the server notes
 (metadata.managedFields). Argo CD and Flux look again by themselves; Helm, RKE and the k3s server write when somebody
-upgrades or restarts them, which `Lab.reconcile` stands for. Sources: helm `pkg/action/validate.go`; argoproj/argo-cd
-`docs/user-guide/resource_tracking.md`; fluxcd/pkg `ssa/manager.go`; rancher/wrangler `pkg/apply/desiredset.go`;
-rancher/rke `cluster/addons.go`, which has `kubectl apply` run; k3s-io/helm-controller `pkg/controllers/chart`.
+upgrades or restarts them, which `Lab.reconcile` stands for, and RKE2's charts when their values change. Sources:
+helm `pkg/action/validate.go`; argoproj/argo-cd `docs/user-guide/resource_tracking.md`; fluxcd/pkg `ssa/manager.go`;
+rancher/wrangler `pkg/apply/desiredset.go`; rancher/rke `cluster/addons.go`, which has `kubectl apply` run;
+k3s-io/helm-controller `pkg/controllers/chart`.
 """
 
 import asyncio
@@ -28,6 +29,13 @@ RECONCILE = "reconcile"
 """The file of the lab's folder by which somebody asks the owner to write; it goes when that is done."""
 RKE_STORE = "rke-network-plugin"
 CHART_CONFIG = "HelmChartConfig"
+CHART = Ref(
+    api_version="helm.cattle.io/v1",
+    kind=CHART_CONFIG,
+    plural="helmchartconfigs",
+    name="rke2-canal",
+    namespace="kube-system",
+)
 _POLL_SECONDS = 0.1
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -126,10 +134,13 @@ class Keeper(msgspec.Struct, frozen=True):
     async def run(self, folder: int) -> None:
         """Write back what others change, in the owner's time, or when it is told in the lab's folder."""
         since = None
+        values = await self._values()
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             told = _is_told(folder)
             with contextlib.suppress(KubemtuError):  # the API is away; the next look tells
+                values, before = await self._values(), values
+                told = told or values != before
                 differs = self.owner.seconds is not None and not await self._is_true()
                 since = (since or time.monotonic()) if differs else None
                 late = since is not None and time.monotonic() - since >= (self.owner.seconds or 0)
@@ -142,12 +153,15 @@ class Keeper(msgspec.Struct, frozen=True):
         """Return what the owner would have: for a chart, by the values that its HelmChartConfig holds now."""
         if self.owner.kind != "helm-chart-config":
             return self.kept
-        chart = await self.api.get(next(_ref(body) for body in self.kept if body["kind"] == CHART_CONFIG))
-        text = chart.text("spec", "valuesContent") if chart is not None else None
-        calico = _mapping(_mapping(yaml.safe_load(text or "")).get("calico"))
+        calico = _mapping(_mapping(yaml.safe_load(await self._values())).get("calico"))
         data = {"veth_mtu": str(calico.get("vethuMTU", canal_objects.RKE_DEFAULT_MTU))}
         rendered = (body for body in self.kept if body["kind"] != CHART_CONFIG)
         return tuple(body | {"data": _mapping(body["data"]) | data} for body in rendered)
+
+    async def _values(self) -> str:
+        """Return what the HelmChartConfig gives the chart; empty where there is none, or no chart."""
+        chart = await self.api.get(CHART) if self.owner.kind == "helm-chart-config" else None
+        return (chart.text("spec", "valuesContent") or "") if chart is not None else ""
 
     async def _is_true(self) -> bool:
         for body in await self._wanted():

@@ -61,6 +61,8 @@ class Canal(msgspec.Struct, frozen=True, kw_only=True, tag="canal"):
     backend_mtu: int | None = None  # net-conf.json Backend.MTU: of the underlay, flannel subtracts 50
     rke2: bool = False
     """Whether RKE2's chart has made it, from a HelmChartConfig; its ConfigMap is as in era C, under another name."""
+    values: bool = True
+    """Whether RKE2's chart has a HelmChartConfig; without one it has its own defaults."""
 
     @property
     def config_map(self) -> str:
@@ -120,7 +122,8 @@ OwnerKind = Literal["helm", "helm-chart-config", "argo-cd", "flux", "addon", "rk
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """Who keeps the CNI's ConfigMap, and writes it back as it was rendered when somebody has changed it.
 
-    `seconds` after it was changed; None: only when somebody upgrades, as `Lab.reconcile` does.
+    `seconds` after it was changed; None: only when somebody upgrades, as `Lab.reconcile` does. The charts of RKE2 are
+    upgraded whenever their HelmChartConfig changes, too.
     """
 
     kind: OwnerKind
