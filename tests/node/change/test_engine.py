@@ -296,6 +296,25 @@ def test_the_tunnel_moves_and_comes_back(rigs: RigMaker, journals: Path) -> None
     assert rig.mtu_of(rig.node, "flannel.1") == 1450
 
 
+def test_a_route_above_a_tunnel_that_stays_ends_at_it(rigs: RigMaker, journals: Path) -> None:
+    """Felix gives the routes what it is told, and the kernel refuses its tunnel the same (felix: vxlan_mgr.go, route).
+
+    Above its device IPv4 sends what the route says (net/ipv4/route.c, ipv4_mtu), so the node would exceed the pods'.
+    """
+    rig = rigs(1)
+    ip(rig.node, "route", "change", "10.42.3.0/24", "via", "10.42.3.0", "dev", "flannel.1", "onlink", "mtu", "1500")
+    before = rig.routes()
+    for phase in migration.ORDER:
+        applied = rig.make_true(msgspec.structs.replace(rig.desired(phase, 1450), tunnel_mtu=None), journals)
+        assert applied.done
+    assert applied.largest_sent == 1450
+    assert "10.42.3.0/24 via 10.42.3.0 dev flannel.1 onlink mtu 1450 \n" in ip(rig.node, "route")
+    for phase in migration.ORDER[1:]:
+        desired = msgspec.structs.replace(rig.desired(phase, 1450, restore=True), tunnel_mtu=None)
+        assert rig.make_true(desired, journals).done
+    assert rig.routes() == before
+
+
 def test_a_bridge_set_by_hand_is_set_and_one_that_follows_is_left_following(rigs: RigMaker, journals: Path) -> None:
     rig = rigs(2, bridged=True)
     rig.walk(1450, journals)

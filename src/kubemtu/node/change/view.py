@@ -146,7 +146,9 @@ class View:
     def device_aim(self, device: links.Device, *, pinned: bool) -> wanted.Aim:
         """Return what the node keeps to on a tunnel, a bridge, or a device that is not kubemtu's to change."""
         final = self.final(device)
-        return self._aim(device.mtu if final is None else final, pinned=pinned, moved=self._moves(final))
+        stays = self.row.moved and device is self.tunnel  # a CNI may give its routes more than it could give the tunnel
+        moved = self._moves(final) or stays
+        return self._aim(device.mtu if final is None else final, pinned=pinned, moved=moved)
 
     def _moves(self, final: int | None) -> bool:
         return self.row.moved and final is not None
