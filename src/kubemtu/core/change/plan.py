@@ -58,6 +58,21 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="ro
     """What must stand in it, in bytes."""
     held: tuple[int | None, ...] = ()
     """What stands in it now, over all nodes; the way back looks for that, where it is one number."""
+    rendered: "Rendering | None" = None
+    """What an operator must have rendered first from what was edited; null: nothing is waited for."""
+
+
+class Rendering(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A text that an operator renders: pods that restart before it is written come up with what was there before."""
+
+    ref: objects.Ref
+    """The object that holds it."""
+    path: tuple[str | int, ...]
+    """Keys that lead from the object's root to the text, which is a CNI configuration."""
+    plugin: str
+    """Type of the plugin in it whose MTU is the one that was edited."""
+    by: str
+    """Who renders it, and how one sees whether that runs."""
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="live"):
