@@ -283,6 +283,41 @@ def test_the_operators_pools_give_way_to_those_that_exist(snapshot: Reading) -> 
     assert read(snapshot(installation(), pool(ipip="Always"))).encapsulation_name == "ipip"
 
 
+def rendered(mtu: int) -> str:
+    """Return what the operator makes of an Installation (tigera/operator: pkg/render/node.go, nodeCNIConfigMap)."""
+    metadata = {"name": "cni-config", "namespace": "calico-system"}
+    config = f'{{"plugins": [{{"type": "calico", "mtu": {mtu}}}]}}'
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"config": config}})
+
+
+@pytest.mark.parametrize(("said", "held"), [(1400, 1400), (None, 0)])
+def test_what_the_operator_has_rendered_from_the_installation_is_nothing_to_say(
+    snapshot: Reading, said: int | None, held: int
+) -> None:
+    assert read(snapshot(installation(said, 1400), rendered(held))).findings == ()
+
+
+@pytest.mark.parametrize(("said", "held", "text"), [(1400, 1500, "It says 1500 and"), (None, 1450, "It says 1450 and")])
+def test_what_is_changed_behind_the_installation_will_be_taken_back(
+    snapshot: Reading, said: int | None, held: int, text: str
+) -> None:
+    (found,) = read(snapshot(installation(said, 1400), rendered(held))).findings
+    assert (found.code, found.severity) == ("MTU113", "warning")
+    assert found.place == "ConfigMap calico-system/cni-config, data.config"
+    assert found.message.startswith(f"{text} the Installation {said or 'none'}: the tigera operator writes it anew")
+
+
+def test_a_restart_waits_for_what_the_operator_renders(snapshot: Reading) -> None:
+    (restart,) = steps(snapshot(installation(1450)), 1400)[1]
+    assert restart.rendered is not None
+    assert (str(restart.rendered.ref), restart.rendered.path) == (
+        "ConfigMap calico-system/cni-config",
+        ("data", "config"),
+    )
+    (by_manifest,) = steps(snapshot(config("1440"), agent()), 1400)[1]
+    assert by_manifest.rendered is None
+
+
 def test_the_operator_reports_what_it_sees(snapshot: Reading) -> None:
     state = read(snapshot(installation(status=8951)))
     assert (state.pod_mtu, state.conflist_mtu, state.mtu_keys[0].value) == (8951, None, None)

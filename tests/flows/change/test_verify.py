@@ -5,9 +5,10 @@ from typing import cast
 
 import msgspec
 import pytest
+from tests.support.scripted_api import Scripted
 
 from kubemtu.core import errors, net, objects
-from kubemtu.core.change import migration, plan
+from kubemtu.core.change import migration, plan, undo
 from kubemtu.flows.agents import events
 from kubemtu.flows.agents.nodes import AgentWatch
 from kubemtu.flows.change import verify
@@ -184,3 +185,56 @@ async def test_a_conflist_that_did_not_follow(text: str | None, sentence: str) -
         f"the CNI's pods have restarted, but {sentence}; look at the log of the pod of DaemonSet kube-system/canal "
         "there"
     )
+
+
+RENDERED = "/api/v1/namespaces/calico-system/configmaps/cni-config"
+RESTART = plan.Rollout(
+    ref=objects.Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name="calico-node"),
+    why="why",
+    conflist="/etc/cni/net.d/10-calico.conflist",
+    mtu=1450,
+    rendered=plan.Rendering(
+        ref=objects.Ref(
+            api_version="v1", kind="ConfigMap", plural="configmaps", name="cni-config", namespace="calico-system"
+        ),
+        path=("data", "config"),
+        plugin="calico",
+        by="The operator",
+    ),
+)
+
+
+def rendered(number: str) -> dict[str, object]:
+    config = f'{{"plugins": [{{"type": "calico", "mtu": {number}}}, {{"type": "portmap"}}]}}'
+    return {"kind": "ConfigMap", "metadata": {"name": "cni-config"}, "data": {"config": config}}
+
+
+async def test_a_restart_waits_until_the_operator_has_rendered(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "PAUSE", 0.0)
+    api, asked = scripted({f"GET {RENDERED}": [rendered("1500"), (404, "NotFound", "not yet"), rendered("1450")]})
+    async with api:
+        await verify.rendering(api, RESTART)
+    assert len([one for one in asked if one.url.path == RENDERED]) == 3
+
+
+@pytest.mark.parametrize(("number", "said"), [("1500", "1500"), ("0", "no MTU"), ("broken", "no MTU")])
+async def test_an_operator_that_renders_nothing_is_named_and_nothing_is_restarted(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch, number: str, said: str
+) -> None:
+    monkeypatch.setattr(verify, "RENDERING", 0.0)
+    api, _ = scripted({f"GET {RENDERED}": rendered(number)})
+    async with api:
+        with pytest.raises(errors.Surprise) as stopped:
+            await verify.rendering(api, RESTART)
+    assert str(stopped.value).startswith("The operator has not rendered what was edited within 0 s: ConfigMap ")
+    assert f"cni-config, data.config says {said}, not 1450; nothing was restarted" in str(stopped.value)
+
+
+async def test_where_nobody_renders_and_on_a_way_back_to_many_nothing_is_asked(scripted: Scripted) -> None:
+    api, asked = scripted({})
+    async with api:
+        await verify.rendering(api, msgspec.structs.replace(RESTART, rendered=None))
+        await verify.rendering(api, undo.again(msgspec.structs.replace(RESTART, held=(1450, 1500))))
+    assert asked == []

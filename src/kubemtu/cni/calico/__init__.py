@@ -116,6 +116,7 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
         why="install-cni writes each node's CNI configuration, and Felix reads its variables, when they start",
         conflist=state.conflist,
         mtu=target,
+        rendered=calico_operator.RENDERING if found.installation is not None else None,
     )
     return (*edits, restart)
 
@@ -139,13 +140,15 @@ def _by_operator(installation: Object, snapshot: Snapshot) -> cni_state.CniState
     template = snapshot.find("ConfigMap", calico_operator.CONFIG_MAP, calico_operator.NAMESPACE)
     text = reading.value(template, out, "data", "config") if template is not None else None
     conflist = installer.path(agent, CONFLIST, snapshot, out)
+    drifted = calico_operator.drift(template, text, said.mtu, f"{installation}, {'.'.join(calico_operator.PATH)}")
+    out += [drifted] if drifted is not None else []
     return _state(
         policy,
         variant="operator",
         pod_mtu=found,
         subtracts=detection.subtracts(policy, agent) if found is None else None,
         conflist_mtu=said.mtu,
-        keys=(key, *policy.keys),
+        keys=(key, *policy.keys, *_rendered(said.mtu, template)),
         daemonset=calico_operator.daemonset_ref(snapshot),
         conflist=conflist,
         template=text,
@@ -159,6 +162,14 @@ def _by_operator(installation: Object, snapshot: Snapshot) -> cni_state.CniState
             policy=policy,
         ),
     )
+
+
+def _rendered(mtu: int | None, template: Object | None) -> tuple[cni_state.MtuKey, ...]:
+    """Return the place that the operator copies its number to, which is none to change."""
+    if template is None:
+        return ()
+    where = calico_operator.RENDERING
+    return (cni_state.MtuKey(ref=where.ref, path=where.path, means="pod", value=mtu, effective=False, copied=True),)
 
 
 def _kept_by(installation: Object, source: chart.Chart, out: list[Finding]) -> str:

@@ -10,10 +10,14 @@ from kubemtu.cni.objects import reading, strays
 from kubemtu.cni.programs import installer
 from kubemtu.cni.programs.felix import Pool
 from kubemtu.core import codes
+from kubemtu.core.change import plan
 from kubemtu.core.change.plan import EditValue
+from kubemtu.core.cluster import writers
 from kubemtu.core.codes import Finding
+from kubemtu.core.errors import Malformed
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.text import json_edit
 
 GROUP = "operator.tigera.io"
 NAMESPACE = "calico-system"
@@ -25,6 +29,12 @@ WANTS = (
     Want(kind="Installation", plural="installations", api_versions=(f"{GROUP}/v1",), name="default"),
     Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=CONFIG_MAP),
     Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1",), namespace=NAMESPACE),
+)
+RENDERING = plan.Rendering(  # tigera/operator: pkg/render/node.go, nodeCNIConfigMap
+    ref=Ref(api_version="v1", kind="ConfigMap", plural="configmaps", name=CONFIG_MAP, namespace=NAMESPACE),
+    path=("data", "config"),
+    plugin="calico",
+    by="The tigera operator (kubectl -n tigera-operator logs deployment/tigera-operator)",
 )
 KEEPS = (
     f"The tigera operator writes ConfigMap {NAMESPACE}/{CONFIG_MAP} and DaemonSet {NAMESPACE}/{AGENT} from the"
@@ -72,6 +82,27 @@ def read(resource: Object, out: list[Finding]) -> Installed:
         out.append(reading.stray(f"{resource}, spec.{path}", f"spec.{path}", "spec.calicoNetwork.mtu"))
     return Installed(
         mtu=_mtu(resource, PATH, out), observed=_mtu(resource, ("status", "mtu"), out), pools=_pools(resource, out)
+    )
+
+
+def drift(template: Object | None, text: str | None, mtu: int | None, place: str) -> Finding | None:
+    """Return MTU113 where what the operator has rendered holds another MTU than its Installation sets."""
+    if template is None or text is None:
+        return None
+    try:
+        held = json_edit.read_plugin_mtu(text, "calico").value
+    except Malformed:
+        return None
+    if held is None or held == (mtu or 0):
+        return None
+    writer = writers.last(template, RENDERING.path)
+    return codes.finding(
+        codes.MTU113,
+        f"{template}, data.config",
+        f"It says {held or 'no MTU'}{f', written by {writer},' if writer is not None else ''} and the Installation"
+        f" {mtu or 'none'}: the tigera operator writes it anew from that, within five minutes, where it runs.",
+        f"Change {place} instead; where the number there is the wanted one, look at the operator's log:"
+        " kubectl -n tigera-operator logs deployment/tigera-operator.",
     )
 
 

@@ -24,6 +24,7 @@ class MtuKey(msgspec.Struct, frozen=True, kw_only=True):
     value: int | None
     subtracts: int = 0  # bytes that the CNI itself takes off a "base" number; its own constant, right or not
     effective: bool = True
+    copied: bool = False  # somebody writes there what another key says: it is no place to change
     written_by: str = ""  # who wrote it last, and when, as the API server notes it; empty where it does not
 
 

@@ -128,6 +128,11 @@ def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str)
     last = next((key.written_by for key in topology.state.mtu_keys if key.effective and key.written_by), "")
     fact = f"{subject} {mtu}, but the path between nodes carries {carries} ({working}{by})."
     fact += f" The key was last written by {last}." if last else ""
+    fact += "".join(
+        f" {key.ref}, which is made from it, was last written by {key.written_by}."
+        for key in topology.state.mtu_keys
+        if key.copied and key.written_by
+    )
     best = topology.recommended or carries
     key, written = key_place(topology.state), _written(topology.state, best)
     aim, way = f"Set {'it' if key == place else key} to {written}", "shows the edit, `kubemtu apply` makes it"

@@ -198,6 +198,7 @@ class Migrator:
     async def roll_out(self, step: plan.Rollout) -> str:
         """Restart the CNI's pods, and wait until every observed node holds what they must have rendered."""
         marker = f"{self._run.name}-{self._run.progress.direction}"
+        await verify.rendering(self._run.api, step)
         counted = messages.Restart(self._run.tell, self._run.progress.step)
         result = await write.rollout(self._run.api, step, marker=marker, tell=counted.node, waiting=self._waiting)
         await self._run.nodes.look_who_left()

@@ -4,7 +4,9 @@ Agents say that they are done; this reads what they see. A pod that is being bor
 agent corrects it within milliseconds; what is still wrong then is a surprise, with the pod's name.
 """
 
+import asyncio
 import ipaddress
+import time
 from collections.abc import Iterable, Iterator, Mapping
 
 from kubemtu.cni import registry
@@ -12,6 +14,7 @@ from kubemtu.core import errors, net
 from kubemtu.core.change import migration, plan
 from kubemtu.core.cluster import node_files, writers
 from kubemtu.core.objects import PODS, dotted, pod_addresses
+from kubemtu.core.text import json_edit
 from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows.agents.nodes import AgentWatch
@@ -19,6 +22,8 @@ from kubemtu.flows.change import messages
 from kubemtu.kube import api as kube_api
 
 SECONDS = 10.0  # for what is under way: a pod being born, a file being written
+RENDERING = 60.0  # seconds for an operator to hear of an edit and to write what follows from it
+PAUSE = 0.25
 CONFLISTS = 30.0  # seconds from the CNI's pods being ready to their file being seen by the node's agent
 
 Targets = Mapping[str, plan.NodeTarget]
@@ -234,6 +239,35 @@ def _stale(name: str, observation: net.NodeObservation, path: str, mtu: int | No
     if found.literal != mtu:
         return f"node {name}: {path} says {found.literal or 'no MTU'}, not {mtu or 'none'}"
     return None
+
+
+async def rendering(api: kube_api.Api, step: plan.Rollout) -> None:
+    """Wait until an operator has rendered what was edited, for pods that restart before it come up with the old text.
+
+    Raises Surprise when it does not come to it.
+    """
+    if step.rendered is None or step.conflist is None:
+        return
+    deadline = time.monotonic() + RENDERING
+    while (now := await _rendered(api, step.rendered)) != step.mtu:
+        if time.monotonic() >= deadline:
+            place = f"{step.rendered.ref}, {dotted(step.rendered.path)}"
+            raise errors.Surprise(
+                f"{step.rendered.by} has not rendered what was edited within {RENDERING:.0f} s: {place} says"
+                f" {now or 'no MTU'}, not {step.mtu or 'none'}; nothing was restarted: see that it runs, then run the"
+                " same command again"
+            )
+        await asyncio.sleep(PAUSE)
+
+
+async def _rendered(api: kube_api.Api, rendered: plan.Rendering) -> int | None:
+    """Return the MTU that the rendered text holds, in bytes; None for none, or automatic, or what cannot be read."""
+    found = await api.get(rendered.ref)
+    text = found.get(*rendered.path) if found is not None else None
+    try:
+        return json_edit.read_plugin_mtu(text, rendered.plugin).value or None if isinstance(text, str) else None
+    except errors.Malformed:
+        return None
 
 
 async def configuration(api: kube_api.Api, edits: Iterable[plan.EditValue], as_it_was: str) -> list[str]:
