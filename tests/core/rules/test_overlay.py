@@ -57,6 +57,14 @@ def test_a_tunnel_smaller_than_configured_but_large_enough_for_all_is_left_alone
     assert judge(example.node("n1", tunnel=1400, pod=1400, conflist=1400), tunnel_mtu=1450) == ()
 
 
+def test_a_tunnel_as_large_as_its_nic_leaves_is_not_told_to_be_larger() -> None:
+    """The kernel refuses 1500, which is more with VXLAN's 50 bytes than the NIC has: the pods are too large then."""
+    assert judge(example.node("n1", pod=1500, conflist=1500), tunnel_mtu=1500) == ()
+    (wrong,) = judge(example.node("n1", tunnel=1400, pod=1500, conflist=1500), tunnel_mtu=1500)
+    assert wrong.message.startswith("flannel.1 has 1400, the configuration gives it 1500.")
+    assert wrong.remedy.startswith("ip link set dev flannel.1 mtu 1450 ")
+
+
 def test_a_configured_tunnel_that_is_too_small_for_the_pods() -> None:
     (wrong,) = judge(example.node("n1", tunnel=1400), tunnel_mtu=1450)
     assert (wrong.severity, wrong.message[:56]) == ("error", "flannel.1 has 1400, the configuration gives it 1450. Fla")

@@ -26,6 +26,7 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
     place = f"node {node.name}, {tunnel.name}"
     largest = max((port.sends or port.shown or 0 for port in node.ports), default=0)
     wanted = topology.state.tunnel_mtu
+    most = min((size for size in (wanted, node.fits) if size is not None), default=0)  # the kernel refuses more
     why = f" {topology.state.tunnel_stays}" if topology.state.tunnel_stays else ""
     if node.fits is not None and tunnel.mtu > node.fits:
         fate = (
@@ -43,12 +44,12 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
             f"ip link set dev {tunnel.name} mtu {node.fits} on this node, or `kubemtu apply`.",
             severity,
         )
-    elif wanted is not None and (tunnel.mtu > wanted or tunnel.mtu < min(wanted, largest)):
+    elif wanted is not None and (tunnel.mtu > wanted or tunnel.mtu < min(most, largest)):
         yield codes.finding(
             codes.MTU107,
             place,
             f"{tunnel.name} has {tunnel.mtu}, the configuration gives it {wanted}.{why}",
-            f"ip link set dev {tunnel.name} mtu {wanted} on this node, or `kubemtu apply`.",
+            f"ip link set dev {tunnel.name} mtu {most} on this node, or `kubemtu apply`.",
             "error" if tunnel.mtu < largest else "warning",
         )
     elif tunnel.mtu < (expected := _expected(node, topology)):
