@@ -8,11 +8,12 @@ import pytest
 import yaml
 from tests.support.labs import until
 from tests.support.scenes.cluster import Cluster
+from tests.support.scenes.places import ALL_PODS
 from tests.support.scenes.traffic import apply_under_traffic
 
 from kubemtu.core.objects import Object
 from kubemtu_lab.cluster import Lab
-from kubemtu_lab.scene import Canal, Nic, Owner, OwnerKind, Scene, nodes
+from kubemtu_lab.scene import Calico, Canal, Nic, Owner, OwnerKind, Scene, nodes
 
 pytestmark = pytest.mark.lab
 TOO_LARGE = Scene(
@@ -108,6 +109,85 @@ def test_the_values_that_a_chart_lacks_are_made_and_taken_away_again(can_make_la
         assert ended.code == 0, ended.err
         assert "rke2-canal" not in json.dumps(cluster.kube.get(CHART.rpartition("/")[0]))
         until(lambda: veth_mtu(cluster, CHART_CONFIG) == "1450")
+        cluster.close()
+
+
+CNI_CONFIG = "/api/v1/namespaces/calico-system/configmaps/cni-config"
+AGENT = "/apis/apps/v1/namespaces/calico-system/daemonsets/calico-node"
+INSTALLATION = "/apis/operator.tigera.io/v1/installations/default"
+CONTAINERS = ("spec", "template", "spec", "containers")
+ROUTE = "10.244.2.0/24 via 10.244.2.0 dev vxlan.calico proto static onlink mtu {}"
+
+
+def calico_mtu(cluster: Cluster) -> object:
+    text = Object.of(cluster.kube.get(CNI_CONFIG)).text("data", "config")
+    return json.loads(text or "")["plugins"][0]["mtu"]
+
+
+def test_the_tigera_operator_takes_back_what_is_changed_behind_its_installation(can_make_labs: None) -> None:
+    """An edit of what it renders is named and taken back (projectcalico/calico#6133); one of its Installation stays.
+
+    Felix gives vxlan.calico's routes the 1500 that the kernel refuses the device.
+    """
+    cni = Calico(mtu=1500)
+    scene = TOO_LARGE.replace(owner=Owner(kind="operator"), cni=cni, nodes=nodes(2, 2), version="v1.30.4")
+    place = "Installation default, spec.calicoNetwork.mtu"
+    with Lab.up(scene, f"kmtest-{os.getpid()}-operator") as lab:
+        assert lab.unready == ()
+        cluster = Cluster(lab)
+        as_deployed = [f"MTU119 error: {place}", f"MTU101 error: nodes node-1 and node-2, 4 pods: {ALL_PODS}"]
+        now = cluster.settle(as_deployed)
+        assert (now.cni, now.variant, now.recommended_mtu, now.current) == ("calico", "operator", 1450, [1500])
+        assert cluster.links("node-1")["vxlan.calico"] == 1450
+        assert ROUTE.format(1500) in cluster.ip("node-1", "route")
+
+        by_hand = str(Object.of(cluster.kube.get(CNI_CONFIG)).get("data", "config")).replace("1500", "1450")
+        cluster.kube.merge(CNI_CONFIG, {"data": {"config": by_hand}})
+        drifted = cluster.check().one("MTU113")
+        assert drifted.place == "ConfigMap calico-system/cni-config, data.config"
+        assert "the Installation 1500: the tigera operator writes it anew from that" in drifted.message
+        lab.reconcile()
+        assert calico_mtu(cluster) == 1500
+        containers = json.loads(json.dumps(Object.of(cluster.kube.get(AGENT)).get(*CONTAINERS)).replace("1500", "1450"))
+        cluster.kube.merge(AGENT, {"spec": {"template": {"spec": {"containers": containers}}}})
+        until(lambda: '"1450"' not in json.dumps(cluster.kube.get(AGENT)))  # it hears of its DaemonSet at once
+        now = cluster.settle(as_deployed)
+        assert "ConfigMap calico-system/cni-config, which is made from it, was last written by operator, 20" in (
+            now.one("MTU119").message
+        )
+
+        assert "takes back what is changed in them by hand" in cluster.run("plan").out
+        assert cluster.plan().lines == ["live", "mtu: 1500 -> 1450", "rollout", "live"]
+        counted = apply_under_traffic(cluster)
+        assert counted.udp_sent > 0
+        assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
+        assert counted.pods_restarted == 0
+        assert calico_mtu(cluster) == 1450
+        assert ROUTE.format(1450) in cluster.ip("node-1", "route")
+        lab.reconcile()
+        assert cluster.healthy().current == [1450]
+        assert Object.of(cluster.kube.get(INSTALLATION)).get("status", "mtu") == 1450
+        assert cluster.plan().lines == []
+        ended = cluster.run("rollback", "--yes")
+        assert ended.code == 0, ended.err
+        assert calico_mtu(cluster) == 1500
+        cluster.settle(as_deployed)
+        cluster.close()
+
+
+def test_calico_by_its_manifest_under_traffic(can_make_labs: None) -> None:
+    scene = TOO_LARGE.replace(cni=Calico(mtu=1500, operator=False), nodes=nodes(2, 2), version="v1.30.4")
+    with Lab.up(scene, f"kmtest-{os.getpid()}-calico") as lab:
+        cluster = Cluster(lab)
+        place = "ConfigMap kube-system/calico-config, data.veth_mtu"
+        cluster.settle([f"MTU119 error: {place}", f"MTU101 error: nodes node-1 and node-2, 4 pods: {ALL_PODS}"])
+        assert cluster.plan().lines == ["live", "veth_mtu: 1500 -> 1450", "rollout", "live"]
+        counted = apply_under_traffic(cluster)
+        assert counted.udp_sent > 0
+        assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
+        assert counted.pods_restarted == 0
+        assert cluster.healthy().current == [1450]
+        assert ROUTE.format(1450) in cluster.ip("node-1", "route")
         cluster.close()
 
 

@@ -15,7 +15,7 @@ RKE_DEFAULT_MTU = 1450  # era C writes it whatever the underlay is
 
 def canal(canal: scenes.Canal, *, net_conf: str) -> Iterator[Body]:
     """Yield what a canal brings: its ConfigMap, its DaemonSet, the pool of addresses, and RKE2's HelmChartConfig."""
-    yield _pool_definition()
+    yield daemonsets.definition("IPPool", "crd.projectcalico.org", scope="Cluster")
     yield _object(
         "crd.projectcalico.org/v1",
         "IPPool",
@@ -32,7 +32,7 @@ def canal(canal: scenes.Canal, *, net_conf: str) -> Iterator[Body]:
         keys |= {"typha_service_name": "none", "veth_mtu": str(canal.mtu or RKE_DEFAULT_MTU)}
     yield _object("v1", "ConfigMap", canal.config_map, "kube-system", data=keys)
     if canal.rke2:
-        yield _chart_definition()
+        yield daemonsets.definition("HelmChartConfig", "helm.cattle.io", scope="Namespaced")
     if canal.rke2 and canal.values:
         values = f"calico:\n  vethuMTU: {canal.mtu or RKE_DEFAULT_MTU}\n"
         chart = _object("helm.cattle.io/v1", "HelmChartConfig", "rke2-canal", "kube-system")
@@ -119,25 +119,6 @@ def _canal_template(canal: scenes.Canal) -> Body:
             *([] if canal.era == "C" else [daemonsets.of_node("run", "/run")]),
         ],
     }
-
-
-def _pool_definition() -> Body:
-    return _definition("IPPool", "crd.projectcalico.org", scope="Cluster")
-
-
-def _chart_definition() -> Body:
-    return _definition("HelmChartConfig", "helm.cattle.io", scope="Namespaced")
-
-
-def _definition(kind: str, group: str, *, scope: str) -> Body:
-    """Return the definition of a kind whose `spec` may hold anything."""
-    free: Body = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": free}}}
-    singular = kind.lower()
-    names = {"kind": kind, "listKind": f"{kind}List", "plural": f"{singular}s", "singular": singular}
-    versions = [{"name": "v1", "served": True, "storage": True, "schema": schema}]
-    spec: Body = {"group": group, "scope": scope, "names": names, "versions": versions}
-    return _object("apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{singular}s.{group}", spec=spec)
 
 
 def _object(version: str, kind: str, name: str, namespace: str | None = None, **rest: object) -> Body:

@@ -99,8 +99,17 @@ def felix_mtu_file(image: str, devices: list[links.Device]) -> None:
     version = re.search(r":v(\d+)\.(\d+)", image)
     if version is None or (int(version[1]), int(version[2])) < (3, 17):
         return
-    found = [link.mtu for link in devices if link.up and FELIX_NICS.match(link.name)]
-    _write(attach.CALICO_MTU_FILE, str(min(found, default=FELIX_FALLBACK)), 0o644)
+    write_mtu_file(detected_mtu(devices))
+
+
+def detected_mtu(devices: list[links.Device]) -> int:
+    """Return the smallest MTU of the NICs that felix looks at."""
+    return min((link.mtu for link in devices if link.up and FELIX_NICS.match(link.name)), default=FELIX_FALLBACK)
+
+
+def write_mtu_file(mtu: int) -> None:
+    """Publish an MTU for the calico plugin."""
+    _write(attach.CALICO_MTU_FILE, str(mtu), 0o644)
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):

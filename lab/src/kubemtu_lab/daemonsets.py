@@ -1,4 +1,4 @@
-"""DaemonSets in the host's network that clusters have besides their CNI's, with the folders that these show; pure.
+"""DaemonSets in the host's network that clusters have besides their CNI's, and the parts that all are made of; pure.
 
 Sources: kubeadm `app/phases/addons/proxy/manifests.go`, prometheus-operator/kube-prometheus
 `manifests/nodeExporter-daemonset.yaml`, kube-vip `docs/installation/daemonset`.
@@ -66,6 +66,21 @@ def from_config(name: str, config: str, key: str) -> Body:
 def from_field(name: str, path: str) -> Body:
     """Return a variable with the value of a field of the pod."""
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+def definition(kind: str, group: str, *, scope: str, status: bool = False) -> Body:
+    """Return the definition of a kind whose `spec`, and `status` where it has one, may hold anything."""
+    free: Body = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    held = {"spec": free} | ({"status": free} if status else {})
+    singular = kind.lower()
+    names = {"kind": kind, "listKind": f"{kind}List", "plural": f"{singular}s", "singular": singular}
+    version: Body = {"name": "v1", "served": True, "storage": True}
+    version |= {"schema": {"openAPIV3Schema": {"type": "object", "properties": held}}}
+    version |= {"subresources": {"status": {}}} if status else {}
+    spec: Body = {"group": group, "scope": scope, "names": names, "versions": [version]}
+    body = _object("apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{singular}s.{group}", spec=spec)
+    body["metadata"] = {"name": f"{singular}s.{group}"}
+    return body
 
 
 def _object(version: str, kind: str, name: str, namespace: str = "kube-system", **rest: object) -> Body:

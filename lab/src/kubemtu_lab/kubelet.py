@@ -19,7 +19,7 @@ import msgspec
 import yaml
 
 from kubemtu.core.errors import KubemtuError
-from kubemtu.core.objects import NODES, PODS, Object
+from kubemtu.core.objects import NODES, PODS, Object, Ref
 from kubemtu.kube.api import Api
 from kubemtu.node.errors import Refused
 from kubemtu.node.kernel import links
@@ -28,6 +28,7 @@ from kubemtu_lab import (
     commands,
     containers,
     daemons,
+    felix,
     heartbeat,
     image_tools,
     images,
@@ -90,7 +91,7 @@ class Kubelet:
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._logs: dict[tuple[str, str], logs.LogFile] = {}
         self._nodes: dict[str, Object] = {}
-        self._flanneld: daemons.Flanneld | None = None
+        self._overlay: daemons.Flanneld | felix.Felix | None = None
         self._installed = asyncio.Event()
         self._services = asyncio.Event()
 
@@ -103,6 +104,7 @@ class Kubelet:
             group.create_task(self._watch_pods())
             group.create_task(self._watch_nodes())
             group.create_task(self._heartbeat().run())
+            group.create_task(self._keep_devices())
             group.create_task(kubelet_api.serve(kubelet_api.KubeletApi(self, self._folder), self.settings.served_with))
 
     def _heartbeat(self) -> heartbeat.Heartbeat:
@@ -269,10 +271,14 @@ class Kubelet:
             case "kube-multus":
                 daemons.copy_for_multus()
                 self._poke()
+            case "calico-node" if env.get("CALICO_NETWORKING_BACKEND") == "vxlan":
+                me, node = await self._own_node()
+                overlay = felix.start(self._rtnl, me, env, self.settings.addresses)
+                await self._tell_others(node, overlay)
             case "calico-node":
                 daemons.felix_mtu_file(image, links.devices(self._rtnl))
             case "kube-flannel":
-                is_restart = self._flanneld is not None
+                is_restart = self._overlay is not None
                 await self._start_flanneld(pod, _iface(spec, env))
                 self.log(pod, spec).write(f"Wrote subnet file to {attach.SUBNET_FILE}", "Running backend.")
                 return self.settings.daemon_seconds if is_restart else 0.0
@@ -302,14 +308,29 @@ class Kubelet:
 
     async def _start_flanneld(self, pod: Object, iface: str) -> None:
         config = await self._mounted(pod, "net-conf.json")
+        me, node = await self._own_node()
+        await self._tell_others(node, daemons.start_flanneld(self._rtnl, me, config, iface, self.settings.addresses))
+
+    async def _own_node(self) -> tuple[Object, Ref]:
         node = informer.at(NODES, self.node)
         me = await self.api.get(node)
         if me is None:
             raise daemons.ContainerFailed(f'error retrieving node spec for "{self.node}": nodes not found')
-        self._flanneld = daemons.start_flanneld(self._rtnl, me, config, iface, self.settings.addresses)
-        await self.api.patch(node, {"metadata": {"annotations": self._flanneld.annotations}})
+        return me, node
+
+    async def _tell_others(self, node: Ref, overlay: daemons.Flanneld | felix.Felix) -> None:
+        """Have the overlay of this node from now on: tell the others of it, and learn the ways to them."""
+        self._overlay = overlay
+        await self.api.patch(node, {"metadata": {"annotations": overlay.annotations}})
         for other in self._nodes.values():
             self._learn(other)
+
+    async def _keep_devices(self) -> None:
+        """Give the tunnel its MTU again and again, where the agent that runs does so."""
+        while True:
+            await asyncio.sleep(felix.SYNC_SECONDS)
+            if isinstance(self._overlay, felix.Felix):
+                self._overlay.keep(self._rtnl)
 
     # -- nodes
 
@@ -319,18 +340,18 @@ class Kubelet:
                 continue
             if not is_there:
                 self._nodes.pop(node.name, None)
-                if self._flanneld:
-                    self._flanneld.forget(self._rtnl, node.name)
+                if self._overlay:
+                    self._overlay.forget(self._rtnl, node.name)
             else:
                 self._nodes[node.name] = node
                 self._learn(node)
 
     def _learn(self, node: Object) -> None:
-        if self._flanneld is None:
+        if self._overlay is None:
             return
         try:
-            if self._flanneld.learn(self._rtnl, node):
-                self._report(len(self._flanneld.peers))
+            if self._overlay.learn(self._rtnl, node):
+                self._report(len(self._overlay.peers))
         except Refused as refusal:  # as when somebody deleted flannel.1: the real one logs it and goes on, too
             log.warning("%s: %s", self.node, refusal)
 

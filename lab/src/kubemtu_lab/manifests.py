@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kubemtu.kube import crd, shipped
-from kubemtu_lab import canal_objects, daemonsets, owners
+from kubemtu_lab import calico_objects, canal_objects, daemonsets, owners
 from kubemtu_lab import scene as scenes
 
 Body = dict[str, object]
@@ -24,6 +24,8 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
     yield _object("v1", "Namespace", "kube-system")
     if isinstance(scene.cni, scenes.Flannel):
         yield _object("v1", "Namespace", "kube-flannel")
+    if isinstance(scene.cni, scenes.Calico) and scene.cni.operator:
+        yield _object("v1", "Namespace", calico_objects.NAMESPACE)
     if scene.agents or scene.probes:
         yield _object("v1", "Namespace", "kubemtu")
     for place, node in enumerate(scene.nodes, 1):
@@ -75,6 +77,8 @@ def network(cni: scenes.Cni, *, dual_stack: bool = False) -> Iterator[Body]:
     """Return the objects of a CNI: its ConfigMap, its DaemonSet and what else it brings."""
     if isinstance(cni, scenes.Canal):
         yield from canal_objects.canal(cni, net_conf=_net_conf(cni.backend, cni.backend_mtu, dual_stack=dual_stack))
+    elif isinstance(cni, scenes.Calico):
+        yield from calico_objects.calico(cni)
     elif isinstance(cni, scenes.Flannel):
         yield from _flannel(cni, dual_stack=dual_stack)
     else:

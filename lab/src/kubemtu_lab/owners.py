@@ -20,9 +20,9 @@ import msgspec
 import yaml
 
 from kubemtu.core.errors import KubemtuError
-from kubemtu.core.objects import Ref
+from kubemtu.core.objects import Object, Ref
 from kubemtu.kube.api import Api
-from kubemtu_lab import canal_objects, informer, scene
+from kubemtu_lab import calico_objects, canal_objects, informer, scene
 
 Body = dict[str, object]
 RECONCILE = "reconcile"
@@ -36,6 +36,7 @@ CHART = Ref(
     name="rke2-canal",
     namespace="kube-system",
 )
+INSTALLATION = Ref(api_version="operator.tigera.io/v1", kind="Installation", plural="installations", name="default")
 _POLL_SECONDS = 0.1
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -85,11 +86,14 @@ PROFILES: Mapping[scene.OwnerKind, Profile] = {
         },
     ),
     "rke": Profile(manager="kubectl-client-side-apply"),
+    "operator": Profile(manager="operator"),
 }
 
 
 def is_kept(owner: scene.Owner | None, body: Mapping[str, object]) -> bool:
-    """Tell whether an owner keeps an object: the CNI's ConfigMap, and what it was rendered from."""
+    """Tell whether an owner keeps an object: the CNI's ConfigMap, and what it was rendered from, or what it renders."""
+    if owner is not None and owner.kind == "operator":
+        return _mapping(body["metadata"]).get("namespace") == calico_objects.NAMESPACE
     return owner is not None and body["kind"] in ("ConfigMap", CHART_CONFIG)
 
 
@@ -140,7 +144,7 @@ class Keeper(msgspec.Struct, frozen=True):
             told = _is_told(folder)
             with contextlib.suppress(KubemtuError):  # the API is away; the next look tells
                 values, before = await self._values(), values
-                told = told or values != before
+                told = told or values != before or not await self._is_watched_true()
                 differs = self.owner.seconds is not None and not await self._is_true()
                 since = (since or time.monotonic()) if differs else None
                 late = since is not None and time.monotonic() - since >= (self.owner.seconds or 0)
@@ -163,10 +167,14 @@ class Keeper(msgspec.Struct, frozen=True):
         chart = await self.api.get(CHART) if self.owner.kind == "helm-chart-config" else None
         return (chart.text("spec", "valuesContent") or "") if chart is not None else ""
 
+    async def _is_watched_true(self) -> bool:
+        """Tell whether all is as it should be of what the owner hears of at once, beside what it renders from."""
+        return True
+
     async def _is_true(self) -> bool:
         for body in await self._wanted():
             found = await self.api.get(_ref(body))
-            if found is None or any(found.get("data", key) != text for key, text in _mapping(body["data"]).items()):
+            if found is None or any(found.get("data", key) != text for key, text in _mapping(body.get("data")).items()):
                 return False
         return True
 
@@ -176,6 +184,53 @@ class Keeper(msgspec.Struct, frozen=True):
             await self.api.apply(body, profile.manager)
         else:
             await self.api.patch(_ref(body), {field: body[field] for field in ("metadata", "data")})
+
+
+class OperatorKeeper(Keeper, frozen=True):
+    """The tigera operator: it renders from its Installation, whenever that or its DaemonSet has changed.
+
+    Of ConfigMap cni-config it hears nothing, and sees it at its next look, every five minutes; `Lab.reconcile` stands
+    for that. What others add to the pod template's annotations stays. Sources, tigera/operator: `pkg/controller/`
+    `installation/core_controller.go` (secondaryResources, AddPeriodicReconcile), `utils/component.go` (mergeState).
+    """
+
+    async def _values(self) -> str:
+        held = await self.api.get(INSTALLATION)
+        mtu = held.get("spec", "calicoNetwork", "mtu") if held is not None else None
+        return "" if mtu is None else str(mtu)
+
+    async def _wanted(self) -> tuple[Body, ...]:
+        values = await self._values()
+        return tuple(calico_objects.rendered(int(values) if values else None))
+
+    async def _is_watched_true(self) -> bool:
+        for body in await self._wanted():
+            found = await self.api.get(_ref(body)) if body["kind"] == "DaemonSet" else None
+            if found is not None and any(_part(found, path) != _part(Object.of(body), path) for path in _PARTS):
+                return False
+        return True
+
+    async def _write(self, body: Body) -> None:
+        if body["kind"] == "ConfigMap":
+            await super()._write(body)
+            return
+        await self.api.patch(_ref(body), {"spec": {"template": _mapping(_mapping(body["spec"])["template"])}})
+        values = await self._values()
+        await self.api.patch(INSTALLATION, {"status": {"mtu": int(values or 0)}}, subresource="status")
+
+
+_TEMPLATE = ("spec", "template")
+_PARTS: tuple[tuple[str | int, ...], ...] = (
+    (*_TEMPLATE, "metadata", "annotations", calico_objects.HASH),
+    (*_TEMPLATE, "spec", "initContainers", 0, "env"),
+    (*_TEMPLATE, "spec", "containers", 0, "env"),
+)
+
+
+def _part(found: Object, path: tuple[str | int, ...]) -> object:
+    """Return a part of a DaemonSet; of a list of variables, those with a value of their own."""
+    held = found.get(*path)
+    return [each for each in held if "value" in each] if isinstance(held, list) else held
 
 
 def tell(folder: Path, seconds: float) -> bool:
@@ -191,7 +246,8 @@ def tell(folder: Path, seconds: float) -> bool:
 def keeper(owner: scene.Owner, kubeconfig: Mapping[str, object], bodies: Sequence[Body]) -> Keeper:
     """Return an owner at work on those of these objects that it keeps; its client is the caller's to enter."""
     kept = tuple(body for body in bodies if is_kept(owner, body))
-    return Keeper(owner, informer.connect(kubeconfig, PROFILES[owner.kind].manager), kept)
+    made = OperatorKeeper if owner.kind == "operator" else Keeper
+    return made(owner, informer.connect(kubeconfig, PROFILES[owner.kind].manager), kept)
 
 
 def _ref(body: Body) -> Ref:

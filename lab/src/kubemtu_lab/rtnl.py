@@ -71,8 +71,8 @@ class Rtnl(netlink.Socket):
         """Make a bridge, up. A bridge whose MTU was never set follows the smallest of its ports."""
         self._add_link(name, "bridge", b"", mtu=mtu, mac=mac)
 
-    def add_vxlan(self, name: str, *, vni: int, port: int, lower: int, local: str, mtu: int, mac: str) -> None:
-        """Make a VXLAN device on the link with index `lower`, without learning, up."""
+    def add_vxlan(self, name: str, *, vni: int, port: int, lower: int, local: str, mtu: int | None, mac: str) -> None:
+        """Make a VXLAN device on the link with index `lower`, without learning, up; without `mtu`, the kernel's own."""
         outer = ipaddress.ip_address(local)
         specific = (
             u32(VXLAN_ID, vni)

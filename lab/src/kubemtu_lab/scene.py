@@ -79,6 +79,16 @@ class Flannel(msgspec.Struct, frozen=True, kw_only=True, tag="flannel"):
     iface: str = ""
 
 
+class Calico(msgspec.Struct, frozen=True, kw_only=True, tag="calico"):
+    """Calico over VXLAN, by its operator's Installation or by its manifest; `mtu` None: Felix finds it.
+
+    The operator itself is an owner: without `Owner(kind="operator")` nobody renders anything anew.
+    """
+
+    mtu: int | None = None
+    operator: bool = True
+
+
 class Declared(msgspec.Struct, frozen=True, kw_only=True, tag="declared"):
     """A CNI that is nothing but this declaration: routed veths, a VXLAN device or none, and one number.
 
@@ -113,10 +123,10 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, tag="declared"):
     literal: Literal["", "number", "text"] = ""  # how the plugin's configuration holds the number, beside the file
 
 
-Cni = Canal | Flannel | Declared
+Cni = Canal | Flannel | Calico | Declared
 
 
-OwnerKind = Literal["helm", "helm-chart-config", "argo-cd", "flux", "addon", "rke"]
+OwnerKind = Literal["helm", "helm-chart-config", "argo-cd", "flux", "addon", "rke", "operator"]
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
