@@ -96,6 +96,15 @@ def test_what_rke_rendered_holds_no_such_object(snapshot: Reading) -> None:
             "Argo CD (application infra)",
         ),
         (", labels: {kustomize.toolkit.fluxcd.io/name: base}", "Flux (Kustomization base)"),
+        (
+            ", annotations: {meta.helm.sh/release-name: net, objectset.rio.cattle.io/id: default-net}",
+            "Rancher Fleet (release net)",
+        ),
+        (
+            ", managedFields: [{manager: Terraform}, {manager: kubectl-edit}]",
+            "Terraform (a kubernetes_manifest of its provider hashicorp/kubernetes)",
+        ),
+        (", managedFields: [{manager: kubectl-client-side-apply}, broken]", ""),
         (", labels: {addonmanager.kubernetes.io/mode: Reconcile}", "the addon manager (mode Reconcile)"),
         (", labels: [broken]", ""),
         ("", ""),

@@ -27,9 +27,15 @@ ARGO_LABEL = "argocd.argoproj.io/instance"
 FLUX = {"kustomize.toolkit.fluxcd.io/name": "Kustomization", "helm.toolkit.fluxcd.io/name": "HelmRelease"}
 HELM_RELEASE = "meta.helm.sh/release-name"
 WRANGLER = "objectset.rio.cattle.io/owner-gvk"
+WRANGLER_ID = "objectset.rio.cattle.io/id"
 WRANGLER_NAME = "objectset.rio.cattle.io/owner-name"
 ADDON = "addonmanager.kubernetes.io/mode"
 KOPS = "addon.kops.k8s.io/name"
+
+MANAGERS = {  # who marks objects by the name alone under which it writes: each provider's documentation
+    "Terraform": "Terraform (a kubernetes_manifest of its provider hashicorp/kubernetes)",
+    "kapp-controller": "kapp-controller",
+}
 
 
 def by_chart(chart: str, path: tuple[str, ...], counts: Literal["pod", "base"], variant: str = "") -> ValuesKey:
@@ -59,9 +65,13 @@ def of(resource: Object | None, out: list[Finding]) -> str:
     names = []
     if tracking := notes.get(ARGO) or labels.get(ARGO_LABEL):
         names.append(f"Argo CD (application {tracking.partition(':')[0]})")
+    release = notes.get(HELM_RELEASE, "")
     names += [f"Flux ({kind} {labels[label]})" for label, kind in FLUX.items() if label in labels]
-    if labels.get("app.kubernetes.io/managed-by") == "Helm" or HELM_RELEASE in notes:
-        names.append(f"Helm (release {notes.get(HELM_RELEASE, 'unknown')})")
+    if release and notes.get(WRANGLER_ID) and WRANGLER not in notes:  # rancher/fleet#2156, comment of the maintainer
+        names.append(f"Rancher Fleet (release {release})")
+    elif release or labels.get("app.kubernetes.io/managed-by") == "Helm":
+        names.append(f"Helm (release {release or 'unknown'})")
+    names += [MANAGERS[each] for each in _managers(resource) if each in MANAGERS]
     if notes.get(WRANGLER, "").endswith("Addon"):
         name = notes.get(WRANGLER_NAME, "")
         names.append(f"the server manifest {name or resource.name} (a file in /var/lib/rancher/*/server/manifests)")
@@ -93,6 +103,13 @@ def rke_rendered(snapshot: Snapshot, kind: str, name: str, out: list[Finding]) -
         if found is not None and found.get("metadata", "name") == name:
             return True, found
     return True, None
+
+
+def _managers(resource: Object) -> tuple[str, ...]:
+    """Return who has written to an object, as the API server notes it, each once."""
+    listed = resource.get("metadata", "managedFields")
+    noted = [each.get("manager") for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    return tuple(dict.fromkeys(name for name in noted if isinstance(name, str)))
 
 
 def _unreadable(store: Object, reason: str) -> Finding:
