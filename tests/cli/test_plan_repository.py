@@ -1,5 +1,6 @@
 """`kubemtu plan` for who keeps the cluster in a repository: patches for kustomize, and the file itself, edited."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -232,3 +233,71 @@ def test_what_is_printed_is_what_is_read(tmp_path: Path, capsys: pytest.CaptureF
     code, _, err = planned(capsys, *words)
     assert code == 2
     assert "no helmchartconfig is known" in err
+
+
+ANTREA = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: antrea-config, namespace: kube-system, OWNED}
+data: {antrea-agent.conf: "trafficEncapMode: encap\\ntunnelType: vxlan\\ndefaultMTU: 1450\\n"}
+"""
+KUBE_OVN = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: kube-ovn-cni, namespace: kube-system, OWNED}
+spec: {template: {spec: {containers: [{name: cni-server, image: "kube-ovn:v1.13.0", args: [--network-type=vxlan]}]}}}
+"""
+OVN = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: ovn-config, namespace: ovn-kubernetes, OWNED}
+data: {net_cidr: 10.244.0.0/16/24, svc_cidr: 172.16.1.0/24, mtu: "1450"}
+"""
+AWS = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata:
+  name: aws-node
+  namespace: kube-system
+  managedFields: [{manager: eks, operation: Apply}]
+spec: {template: {spec: {containers: [{name: aws-node, image: "amazon-k8s-cni:v1.19.2", env: []}]}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("manifests", "values"),
+    [
+        (ANTREA, {"defaultMTU": 1400}),
+        (KUBE_OVN, {"networking": {"pods": {"mtu": 1400}}}),
+        (OVN, {"mtu": 1400}),
+    ],
+    ids=["antrea", "kube-ovn", "ovn-kubernetes"],
+)
+def test_the_number_as_a_charts_values_have_it(
+    manifests: str, values: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The charts' keys: build/charts/antrea/values.yaml, charts/kube-ovn-v2/values.yaml, helm/ovn-kubernetes."""
+    given = tmp_path / "cluster.yaml"
+    given.write_text(manifests.replace("OWNED", "labels: {app.kubernetes.io/managed-by: Helm}"))
+    words = ("--from", str(given), "--nic-mtu", "1500", "--mtu", "1400", "-o", "helm-values")
+    code, out, err = planned(capsys, *words)
+    assert (code, err) == (0, "")
+    assert yaml.safe_load(out) == values
+    given.write_text(manifests.replace("OWNED", "labels: {}"))
+    assert planned(capsys, *words)[0] == 2
+
+
+def test_the_number_as_an_add_on_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Variables are texts in configurationValues, and what is given there replaces what was (EKS: UpdateAddon)."""
+    given = tmp_path / "cluster.yaml"
+    given.write_text(AWS)
+    words = ("--from", str(given), "--nic-mtu", "9001", "--mtu", "1400")
+    code, out, err = planned(capsys, *words, "-o", "eks-addon")
+    assert code == 0
+    assert json.loads(out) == {"env": {"POD_MTU": "1400"}}
+    assert "they replace all that it has: merge them with what `aws eks describe-addon" in err
+    assert "the EKS add-on vpc-cni (its configuration values: env.POD_MTU) writes the" in planned(capsys, *words)[1]
+    given.write_text(AWS.replace("manager: eks", "manager: kubectl-edit"))
+    code, _, err = planned(capsys, *words, "-o", "eks-addon")
+    assert code == 2
+    assert "no eks-addon is known" in err

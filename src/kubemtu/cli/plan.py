@@ -16,8 +16,8 @@ from kubemtu.core.text import printable
 if TYPE_CHECKING:
     from kubemtu.core.cluster.topology import Topology
 
-# of the files that people keep in repositories
-FORMS = ("kustomize", "helm-values", "cluster.yml", "helmchartconfig", "talos-patch", "kubespray")
+# of the files that people keep in repositories, and of what the API of an add-on takes
+FORMS = ("kustomize", "helm-values", "cluster.yml", "helmchartconfig", "talos-patch", "kubespray", "eks-addon")
 MANIFESTS_MOST = 8 << 20  # bytes of a file that is edited; a CNI's whole manifest has half a megabyte
 
 
@@ -59,7 +59,8 @@ def plan(
 
     Where the cluster is kept in a repository: -o kustomize prints the edits as patches, -o helm-values, -o cluster.yml,
     -o kubespray and -o talos-patch the number where those files have it, -o helmchartconfig the object that RKE2's
-    charts take it from where there is none yet, and --in-place FILE writes it into a file of yours.
+    charts take it from where there is none yet, -o eks-addon the configuration values of the add-on, and
+    --in-place FILE writes it into a file of yours.
     """
     from kubemtu.cli import planning
     from kubemtu.flows import decide
@@ -71,7 +72,10 @@ def plan(
     if repository is not None:
         _edit(made, topology, repository)
     if output_format in FORMS:
-        terminal.write(printable.printable(_form(made, topology, output_format)).encode())
+        form, notes = _form(made, topology, output_format)
+        terminal.write(printable.printable(form).encode())
+        for note in notes:
+            terminal.echo(note, err=True)
     elif output_format == "text" and repository is None:
         terminal.echo(planning.text(made, topology, wrapping.width()))
     elif output_format != "text":
@@ -79,14 +83,15 @@ def plan(
     return errors.FINE
 
 
-def _form(made: Plan, topology: "Topology", form: str) -> str:
-    """Return the edits as a file of somebody's repository has them."""
+def _form(made: Plan, topology: "Topology", form: str) -> tuple[str, tuple[str, ...]]:
+    """Return the edits as a file of somebody's repository has them, and what is to be said beside it."""
     from kubemtu.cni import registry
     from kubemtu.core.planning import repository
 
     if form == "kustomize":
-        return repository.kustomization(made)
-    return repository.values(made, form, topology.state, registry.CNIS[topology.state.name].KNOWLEDGE.values_keys)
+        return repository.kustomization(made), ()
+    keys = registry.CNIS[topology.state.name].KNOWLEDGE.values_keys
+    return repository.values(made, form, topology.state, keys), repository.notes(made, form, topology.state, keys)
 
 
 def _edit(made: Plan, topology: "Topology", path: Path) -> None:

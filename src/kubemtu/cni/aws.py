@@ -53,6 +53,17 @@ KNOWLEDGE = Knowledge(
         ValuesKey(  # aws/amazon-vpc-cni-k8s: charts/aws-vpc-cni/values.yaml, whose env is quoted by its template
             form="helm-values", path=("env", POD), counts="pod", file="values of the chart aws-vpc-cni", owner="Helm"
         ),
+        ValuesKey(  # docs.aws.amazon.com/eks: UpdateAddon, configurationValues; variables are texts there
+            form="eks-addon",
+            path=("env", POD),
+            counts="pod",
+            file=(
+                "configuration values of the add-on vpc-cni; they replace all that it has: merge them with what"
+                " `aws eks describe-addon --cluster-name NAME --addon-name vpc-cni --query addon.configurationValues`"
+                " prints, then give them to `aws eks update-addon --configuration-values`"
+            ),
+            owner="EKS add-on",
+        ),
     ),
     words=("aws-node", "aws-cni"),
     edited=(rights.patch("daemonsets", AGENT, group="apps"),),

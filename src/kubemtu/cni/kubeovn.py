@@ -19,6 +19,7 @@ from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import NODES, Object, Want
+from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "kube-ovn"
@@ -51,6 +52,15 @@ KNOWLEDGE = Knowledge(
     recognised_by="Kube-OVN (DaemonSet kube-system/kube-ovn-cni)",
     ports=(ovs.PORTS,),
     calc_keys=(CalcKey("Kube-OVN", f"DaemonSet kube-system/{AGENT}", FLAG, "pod", _STACKS),),
+    values_keys=(
+        ValuesKey(  # kubeovn/kube-ovn: charts/kube-ovn-v2/values.yaml, templates/agent/agent-daemonset.yaml
+            form="helm-values",
+            path=("networking", "pods", "mtu"),
+            counts="pod",
+            file="values of the chart kube-ovn-v2; the chart kube-ovn has no MTU among its values",
+            owner="Helm",
+        ),
+    ),
     words=("kube-ovn", "kubeovn"),
     edited=(rights.patch("daemonsets", AGENT, group="apps"), rights.patch("subnets", group=GROUP)),
 )

@@ -17,6 +17,7 @@ from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import NODES, Object, Want
+from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "ovn-kubernetes"
@@ -41,6 +42,11 @@ KNOWLEDGE = Knowledge(
     recognised_by="OVN-Kubernetes (ConfigMap ovn-kubernetes/ovn-config, or DaemonSet ovnkube-node)",
     ports=(ovs.PORTS,),
     calc_keys=(CalcKey("OVN-Kubernetes", f"ConfigMap {NAMESPACE}/{CONFIG_MAP}", KEY, "pod", ovn.STACKS),),
+    values_keys=(
+        ValuesKey(  # ovn-kubernetes/ovn-kubernetes: helm/ovn-kubernetes/templates/ovn-setup.yaml
+            form="helm-values", path=(KEY,), counts="pod", file="values of the chart ovn-kubernetes", owner="Helm"
+        ),
+    ),
     words=("ovn-kubernetes", "ovnkube"),
     edited=(rights.patch("configmaps", CONFIG_MAP), rights.patch("daemonsets", *AGENTS, group="apps")),
 )

@@ -18,6 +18,7 @@ from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import NODES, Object, Ref, Want
+from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import json_edit
 
@@ -48,6 +49,11 @@ KNOWLEDGE = Knowledge(
     recognised_by="Antrea (DaemonSet kube-system/antrea-agent, or its ConfigMap antrea-config)",
     ports=(ovs.PORTS,),
     calc_keys=(CalcKey("Antrea", "ConfigMap kube-system/antrea-config", f"{CONF} defaultMTU", "pod", _STACKS),),
+    values_keys=(
+        ValuesKey(  # antrea-io/antrea: build/charts/antrea/values.yaml, conf/antrea-agent.conf
+            form="helm-values", path=("defaultMTU",), counts="pod", file="values of the chart antrea", owner="Helm"
+        ),
+    ),
     words=("antrea",),
     mounted=(Mounted(namespace=NAMESPACE, daemonset=AGENT, prefix=f"{CONFIG_MAP}-"),),
     edited=(rights.patch("configmaps", CONFIG_MAP), rights.patch("daemonsets", AGENT, group="apps")),

@@ -4,6 +4,7 @@ Where Argo CD, Flux or a pipeline writes the objects, an edit of the cluster is 
 belongs into the files that they write from. Restarts and running pods are no files; what of the plan is left is said.
 """
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.text import manifest_edit, yaml_edit
 from kubemtu.core.text.wording import names
 
+ADDON = "eks-addon"
 _KIND = re.compile(r"^(?:- |\s+)?kind:", re.MULTILINE)
 
 
@@ -102,7 +104,7 @@ def _edited(edit: EditValue, text: str, name: tuple[str, str, str | None], sourc
 
 def _values(planned: Plan, text: str, source: str, state: CniState, keys: Sequence[ValuesKey]) -> Edited:
     """Write the number into a file of values: the one whose first key stands there, or the only one that suits."""
-    suiting = [key for key in keys if key.suits(state) and not key.chart]
+    suiting = [key for key in keys if key.suits(state) and not key.chart and key.form != ADDON]
     there = [key for key in suiting if re.search(rf"^{re.escape(key.path[0])}:", text, re.MULTILINE)]
     if not (there or suiting):
         raise Malformed(
@@ -123,10 +125,28 @@ def values(planned: Plan, form: str, state: CniState, keys: Sequence[ValuesKey])
             f"no {form} is known that {state.name} ({state.variant or 'as it is here'}) is deployed from"
             f"{f'; {known} is' if known else ''}: -o kustomize has the edits as patches"
         )
+    if form == ADDON:
+        return _nested(key.path, str(key.number(planned, state)))
     written = yaml_edit.set_value(key.head, key.path, key.number(planned, state))
     if key.chart:
         return _chart_config(planned, key.chart, written)
     return f"# {key.file}\n" + "".join(f"# {line}\n" for line in left(planned)) + written
+
+
+def notes(planned: Plan, form: str, state: CniState, keys: Sequence[ValuesKey]) -> tuple[str, ...]:
+    """Say beside the text of a form, which has no place for it, whose it is and what of the plan it leaves."""
+    if form != ADDON:
+        return ()
+    whose = (key.file for key in keys if key.form == form and key.suits(state))
+    return (*(f"{file[0].upper()}{file[1:]}." for file in whose), *left(planned))
+
+
+def _nested(path: Sequence[str], value: str) -> str:
+    """Return the value at a path as JSON."""
+    nested: object = value
+    for key in reversed(path):
+        nested = {key: nested}
+    return json.dumps(nested, indent=2) + "\n"
 
 
 def _chart_config(planned: Plan, chart: str, values: str) -> str:

@@ -13,11 +13,11 @@ class ValuesKey(msgspec.Struct, frozen=True, kw_only=True):
 
     `form` is what `plan -o` calls the file, `path` leads to the number, and `counts` says what it counts, as an MtuKey
     does. It is for clusters whose CniState begins its variant with `variant` and names `owner` as the owner. A
-    HelmChartConfig (docs.rke2.io/helm, docs.k3s.io/helm) of the name `chart` holds such values in a text. `head` is
-    what else must stand in such a file.
+    HelmChartConfig (docs.rke2.io/helm, docs.k3s.io/helm) of the name `chart` holds such values in a text. Those of
+    an add-on (eks-addon) are no file, but JSON that its API takes. `head` is what else must stand in such a file.
     """
 
-    form: Literal["helm-values", "cluster.yml", "helmchartconfig", "talos-patch", "kubespray"]
+    form: Literal["helm-values", "cluster.yml", "helmchartconfig", "talos-patch", "kubespray", "eks-addon"]
     path: tuple[str, ...]
     counts: Literal["pod", "base"]
     file: str  # whose file it is, for people
