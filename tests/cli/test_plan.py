@@ -119,7 +119,7 @@ def test_saved_manifests_show_what_would_be_edited(saved: Saved, capsys: pytest.
         (["--mtu", "1451"], "an MTU of 1451 does not fit"),
         (["--mtu", "lots"], "--mtu takes a number of bytes or auto, not 'lots'"),
         (["--egress-mtu", "some"], "--egress-mtu takes a number of bytes or auto, not 'some'"),
-        (["--egress-mtu", "auto"], "--egress-mtu auto: nothing says what the way out of this cluster carries"),
+        (["--egress-mtu", "auto"], "--egress-mtu auto: what the way out of this cluster carries is not known"),
         (["--egress-mtu", "100"], "--egress-mtu 100 is less than 576"),
         (["--mtu", "1400", "--out", "/nowhere/plan.json"], "/nowhere/plan.json cannot be written"),
     ],

@@ -72,10 +72,7 @@ def asked(*, per_node: bool, egress: str | None) -> apart.Asked:
     if egress is None:
         return apart.Asked(per_node=per_node)
     if egress == "auto":
-        raise errors.UsageError(
-            "--egress-mtu auto: nothing says what the way out of this cluster carries; give the number, which is 1500"
-            " on most ways to the Internet"
-        )
+        return apart.Asked(per_node=per_node, documented=True)
     if not egress.isascii() or not egress.isdecimal() or len(egress) > 5:
         raise errors.UsageError(f"--egress-mtu takes a number of bytes or auto, not {egress!r:.40}")
     return apart.Asked(per_node=per_node, egress=int(egress))

@@ -161,13 +161,21 @@ def pools(listed: Iterable[plan.PoolPlan]) -> Iterator[str]:
 def nothing(planned: plan.Plan, topology: Topology, findings: Sequence[Finding], columns: int | None) -> Iterator[str]:
     """Say why a plan is empty, and which findings there are all the same: an MTU is not the only thing to be wrong."""
     said = f"every pod has {planned.target}, and new ones get it"
+    if topology.held_by:
+        said = (
+            f"every pod has what MTUMigration {topology.held_by}, which is in force, gives it, {planned.target} at most"
+        )
     unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
     unseen += [f"node {name}" for name in topology.silent] if topology.nodes and not topology.offline else []
     unseen += [f"node {node.name} (Windows)" for node in topology.windows]
     if not topology.nodes:
         said = f"new pods get {planned.target}; what running ones have was not seen"
     elif unseen:
-        said = f"every pod that was seen has {planned.target}, and new ones there get it; not seen: {names(unseen)}"
+        said = (
+            f"{said}; not seen: {names(unseen)}"
+            if topology.held_by
+            else f"every pod that was seen has {planned.target}, and new ones there get it; not seen: {names(unseen)}"
+        )
     if apart := runtime.apart(topology, planned.target):
         said += (
             f"; but on {names(apart)} the runtime takes another file than the CNI's own, and new pods are made by that"

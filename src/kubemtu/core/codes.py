@@ -310,6 +310,15 @@ MTU131 = Code(
     " announce segments that the pod does not take: builds and downloads in them hang, while the pod itself is well.",
     verify="In the pod: ip -d link. Compare docker0, br-..., k6t-... and their ports with eth0.",
 )
+MTU132 = Code(
+    code="MTU132",
+    name="held-size-missing",
+    severity="warning",
+    title="A pod or a node lacks what a change that is in force gives all others",
+    why="Sizes by destination are routes inside the pods, and no CNI keeps them: the nodes' agents do. A node that"
+    " joined later is not in the change, and a pod without the routes sends too much to nodes that take less.",
+    verify="In the pod: ip route. Compare with spec.networkMtus and spec.defaultRouteMtu of its node's NodeMTU.",
+)
 MTU135 = Code(
     code="MTU135",
     name="cloud-limit",
@@ -418,6 +427,7 @@ CODES: tuple[Code, ...] = (
     MTU129,
     MTU130,
     MTU131,
+    MTU132,
     MTU135,
     MTU136,
     MTU138,

@@ -94,6 +94,21 @@ class NetworkMtu(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     """What is sent at most towards it, in bytes."""
 
 
+class HeldSizes(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """What a change that is held asks of the pods of one node: sizes by destination, in bytes of the IP packet."""
+
+    migration: str
+    """Name of the MTUMigration."""
+    pod_mtu: int
+    """What pods send to anybody at most."""
+    device_mtu: int | None = None
+    """What their devices have, where only routes have `podMtu`; null: the devices have it."""
+    network_mtus: tuple[NetworkMtu, ...] = ()
+    """What they send at most towards single networks, by routes of their own."""
+    default_route_mtu: int | None = None
+    """What they send at most by their default routes; null: nothing but `podMtu` limits those."""
+
+
 class InnerDevice(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """A device inside a pod by which others send than the pod itself: a bridge of containers or of virtual machines, or
     the near end of a veth into a namespace within the pod's. It is read and never changed.
@@ -254,6 +269,8 @@ class NodeObservation(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     """When, in seconds since the epoch: by the node's clock, and in a cluster by the API server's."""
     refused: str = ""
     """Why its agent does not obey what its NodeMTU asks; empty: it does, or nothing is asked."""
+    held: HeldSizes | None = None
+    """What its NodeMTU asks of its pods after the last phase of a change: held, if that change is; null: nothing."""
     seen_by: SeenBy = "agent"
     """Who looked: the node's agent, a command in a pod that ran there, a metric, a pod made for it, or saved text."""
 

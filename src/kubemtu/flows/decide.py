@@ -60,11 +60,15 @@ def bounds(proven: mesh.MeshReport) -> tuple[policy.Bound, ...]:
 def plan(
     snapshot: Snapshot, wanted: int | None = None, nic_mtu: int | None = None, asked: apart.Asked = WHOLE
 ) -> tuple[Plan, topology.Topology]:
-    """Plan the way to pods of `wanted` bytes; None: to what the path carries. `asked` says what is to be told apart.
+    """Plan the way to pods of `wanted` bytes; None: to what the path carries. `asked` says what is to be told apart:
+    where nothing is asked for, what is in force.
 
     Raises as `model` does, and UsageError when that number does not fit, or when there is no key to write it into.
     """
     found = network.model(snapshot, nic_mtu)
+    if found.held_by and wanted is None and not asked:
+        asked = apart.in_force(found)
+    asked = apart.resolved(found, asked)
     above = asked.per_node and wanted is not None and found.carries is not None and wanted > found.carries
     aim = planner.target(found, None if above else wanted)
     sizes = apart.find(found, asked, aim, wanted) if asked else None

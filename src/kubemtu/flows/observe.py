@@ -83,7 +83,7 @@ def observations(
         elif age > STALE:
             why[one.name] = _no_agent(one.name, f"its agent last told something {age:.0f} seconds ago")
         else:
-            seen[one.name] = msgspec.structs.replace(node.observation, refused=node.refused)
+            seen[one.name] = msgspec.structs.replace(node.observation, refused=node.refused, held=node.held)
     silent = [why.get(name) or _no_agent(name, "it has no NodeMTU") for name in names if name not in seen]
     return tuple(seen[name] for name in sorted(seen)), tuple(silent)
 

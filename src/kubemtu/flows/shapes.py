@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from kubemtu.core import net
+from kubemtu.core.change import migration
 from kubemtu.core.cluster import pods
 from kubemtu.core.objects import Object
 from kubemtu.kube import mtu, pages
@@ -271,6 +272,7 @@ class _Told(msgspec.Struct, rename="camel"):
 class _NodeMtu(msgspec.Struct):
     metadata: _Named
     status: _Told
+    spec: migration.Desired | None = None
 
 
 _NODE_MTUS: Final = msgspec.json.Decoder(_NodeMtu)
@@ -278,6 +280,7 @@ _OF_PORTS: Final = ("routes", "others", "bridge", "pod_link", "host_index", "hos
 _OF_LINKS: Final = ("kind", "master", "name", "mtu")
 _OF_UPLINKS: Final = ("device", "mtu", "source")
 _OF_FILES: Final = ("path", "text")
+_OF_SPECS: Final = ("network_mtus", "host_addresses", "pod_networks")
 
 
 class _NodeMtus:
@@ -304,7 +307,11 @@ class _NodeMtus:
         }
         if found.status.conditions is not UNSET:
             status["conditions"] = found.status.conditions
-        return {"metadata": {"name": found.metadata.name}, "status": status}
+        body: dict[str, object] = {"metadata": {"name": found.metadata.name}, "status": status}
+        if found.spec is not None:
+            self._share(found.spec, _OF_SPECS)
+            body["spec"] = found.spec
+        return body
 
     def _share(self, part: msgspec.Struct, fields: Iterable[str]) -> None:
         for field in fields:

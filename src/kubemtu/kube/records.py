@@ -62,6 +62,20 @@ class NodeMtu(msgspec.Struct, frozen=True, kw_only=True):
         return held.message or held.reason if held is not None and held.status == "False" else ""
 
     @property
+    def held(self) -> net.HeldSizes | None:
+        """Return what its spec asks of the node's pods after a change's last phase; None: before it, or nothing."""
+        asked = self.desired
+        if asked is None or asked.restore or asked.phase is not migration.Phase.SETTLE:
+            return None
+        return net.HeldSizes(
+            migration=asked.migration,
+            pod_mtu=asked.pod_mtu,
+            device_mtu=asked.device_mtu,
+            network_mtus=asked.network_mtus,
+            default_route_mtu=asked.default_route_mtu,
+        )
+
+    @property
     def current(self) -> bool:
         """Return True when what the agent says is about the spec as it is now."""
         return self.observed_generation == self.generation

@@ -12,6 +12,7 @@ from tests.support.pools import networked
 from kubemtu.core import errors, net
 from kubemtu.core.change.plan import EditValue, Live, Plan
 from kubemtu.core.cluster import topology
+from kubemtu.core.objects import Object
 from kubemtu.core.planning import apart
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide
@@ -75,6 +76,23 @@ def test_the_way_out_apart_from_the_clusters_own_networks() -> None:
     (live,) = made.steps
     assert isinstance(live, Live)
     assert (live.hold, live.pin_mtu, made.target) == (True, 8950, 8950)
+
+
+def test_what_the_cloud_documents_of_its_way_out() -> None:
+    """AWS: 1500 through an internet gateway (AWSEC2/latest/UserGuide/network_mtu)."""
+    wide = networked(example.story(8950, example.trio(nic=9000, pod=8950, conflist=8950)), {})
+    with pytest.raises(errors.UsageError, match="--egress-mtu auto: what the way out of this cluster carries is not"):
+        planned(wide, apart.Asked(documented=True))
+
+    def in_aws(found: Object) -> Object:
+        spec = {**found.body.get("spec", {}), "providerID": "aws:///eu-west-1a/i-1"}  # type: ignore[dict-item]  # JSON
+        return Object.of({**found.body, "spec": spec}) if found.kind == "Node" else found
+
+    made = planned(
+        msgspec.structs.replace(wide, objects=tuple(map(in_aws, wide.objects))), apart.Asked(documented=True)
+    )
+    assert routes(made, "n1")[2] == 1500
+    assert any("AWS documents 1500 through an internet gateway" in warning for warning in made.warnings)
 
 
 def test_a_way_out_that_carries_all_of_it_needs_nothing() -> None:

@@ -9,6 +9,7 @@ other nodes: a pod cannot know to which node it will talk next.
 """
 
 import functools
+import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from kubemtu.core import encap, errors, headers, net
-from kubemtu.core.cluster import attachments, clouds, node_files, pods, policy, pools, windows
+from kubemtu.core.cluster import attachments, clouds, node_files, pods, policy, pools, reach, windows
 from kubemtu.core.cluster import unfinished as changes
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.node_files import Rendered
@@ -163,6 +164,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     policies: policy.Known = policy.Known()
     unfinished: tuple[changes.Unfinished, ...] = ()
     recorded: bool = False  # whether there is any MTUMigration, ended or not, that could be taken back
+    held_by: str = ""  # name of the MTUMigration that is in force: agents keep sizes by destination
     under_way: tuple[str, ...] = ()  # names of the MTUMigrations that have not ended
     pod_networks: tuple[str, ...] = ()
     service_networks: tuple[str, ...] = ()  # of ClusterIPs, as far as somebody says them
@@ -177,6 +179,41 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def ports(self) -> tuple[tuple[Node, Port], ...]:
         """Every port with its node."""
         return tuple((node, port) for node in self.nodes for port in node.ports)
+
+    def held(self, node: Node) -> net.HeldSizes | None:
+        """Return what the change that is in force asks of a node's pods; None: there is none, or not of that node."""
+        asked = node.seen.held
+        return asked if asked is not None and asked.migration == self.held_by else None
+
+    @functools.cached_property
+    def apart(self) -> dict[tuple[str, str], reach.TooMuch | None]:
+        """Where pods send more than is carried there, by node and host end; None: nowhere, all of it fits.
+
+        Only pods that were looked into, of nodes in a change that is in force; those with the same routes once.
+        """
+        peers = {
+            node.name: reach.Peer(
+                node=node.name, networks=tuple(map(ipaddress.ip_network, node.api.networks)), takes=node.inner
+            )
+            for node in self.nodes
+            if node.inner is not None
+        }
+        found: dict[tuple[str, str], reach.TooMuch | None] = {}
+        known: dict[object, reach.TooMuch | None] = {}
+        for node, port in self.ports:
+            if self.held(node) is None or node.inner is None or not port.seen:
+                continue
+            alike = (node.name, port.at.routes, port.at.pod_mtu, port.at.host_mtu)
+            if alike not in known:
+                others = (peer for name, peer in peers.items() if name != node.name)
+                known[alike] = reach.too_much(port.at, node.inner, others)
+            found[node.name, port.at.host_link] = known[alike]
+        return found
+
+    def fits(self, node: Node, port: Port) -> bool:
+        """Say whether a change that is in force made a pod's sizes, and what it sends fits wherever it goes."""
+        place = (node.name, port.at.host_link)
+        return place in self.apart and self.apart[place] is None
 
     @functools.cached_property  # rules ask for it pod by pod
     def narrowest(self) -> Node | None:
@@ -282,6 +319,7 @@ def model(
         policies=policies,
         unfinished=standing,
         recorded=any(True for _ in snapshot.each(changes.KIND)),
+        held_by=changes.held(snapshot),
         under_way=tuple(one.name for one in standing),
         pod_networks=state.pod_networks or tuple(dict.fromkeys(cidr for one in told.values() for cidr in one.networks)),
         api_nodes=told,

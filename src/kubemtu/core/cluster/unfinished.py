@@ -74,6 +74,12 @@ def of(snapshot: Snapshot) -> tuple[Unfinished, ...]:
     )
 
 
+def held(snapshot: Snapshot) -> str:
+    """Return the name of the change that has ended and is in force until it is taken back; empty: there is none."""
+    holding = (one.name for one in snapshot.each(KIND) if (there := _progress(one)).held and there.finished)
+    return next(holding, "")
+
+
 def _read(resource: Object, now: float) -> Unfinished:
     begun_at = str(resource.get("metadata", "creationTimestamp") or "")
     lines = list(_journal(resource))

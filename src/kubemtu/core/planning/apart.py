@@ -18,23 +18,28 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from kubemtu.core import encap, net
-from kubemtu.core.cluster.topology import Node, Port, Topology, recommended
+from kubemtu.core.cluster import clouds
+from kubemtu.core.cluster.topology import Node, Topology, recommended
 from kubemtu.core.errors import UsageError
 from kubemtu.core.text.wording import names
 
 ROUTES_MOST = 5000
 """Routes that a pod may be given; the agents refuse more (core.change.migration)."""
-DEFAULTS = {"default": 0, "0.0.0.0/0": 4, "::/0": 6}
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for besides a pod MTU: sizes by node, and what goes out of the cluster at most, in bytes."""
+    """What was asked for besides a pod MTU: sizes by node, and what goes out of the cluster at most, in bytes.
+
+    `documented`: the latter is what the nodes' cloud documents; `by` is then its word, with the page.
+    """
 
     per_node: bool = False
     egress: int | None = None
+    documented: bool = False
+    by: str = ""
 
     def __bool__(self) -> bool:
-        return self.per_node or self.egress is not None
+        return self.per_node or self.egress is not None or self.documented
 
     @property
     def options(self) -> str:
@@ -68,6 +73,30 @@ class Apart(msgspec.Struct, frozen=True, kw_only=True):
         return egress if egress is not None and egress < self.sizes[node] else None
 
 
+def in_force(topology: Topology) -> Asked:
+    """Return what the change that is in force was asked for; nothing where there is none."""
+    held = [one for node in topology.nodes if (one := topology.held(node)) is not None]
+    out = [one.default_route_mtu for one in held if one.default_route_mtu is not None]
+    by_node = any(each.mtu < one.pod_mtu for one in held for each in one.network_mtus)
+    return Asked(per_node=by_node, egress=min(out, default=None))
+
+
+def resolved(topology: Topology, asked: Asked) -> Asked:
+    """Return what was asked for, with the number that the nodes' cloud documents of its way out.
+
+    Raises UsageError where no number is known.
+    """
+    if not asked.documented:
+        return asked
+    known = clouds.outside(node.cloud for node in topology.nodes)
+    if known is None:
+        raise UsageError(
+            "--egress-mtu auto: what the way out of this cluster carries is not known, because no cloud that documents"
+            " it is named by its nodes; give the number, which is 1500 on most ways to the internet"
+        )
+    return msgspec.structs.replace(asked, documented=False, egress=known.mtu, by=str(known))
+
+
 def find(topology: Topology, asked: Asked, aim: int, most: int | None = None) -> Apart:
     """Settle the sizes by destination; `aim` is what suits every node, `most` what no pod is to exceed, in bytes.
 
@@ -98,36 +127,6 @@ def find(topology: Topology, asked: Asked, aim: int, most: int | None = None) ->
             f" {aim} (`kubemtu plan`)"
         )
     return msgspec.structs.replace(found, limits=limits)
-
-
-def follows(port: Port, limits: Iterable[net.NetworkMtu], out: int | None) -> bool:
-    """Say whether a pod has these routes, each with its MTU, and default routes of `out` bytes (None: whatever)."""
-    return not missing(port, limits, out)
-
-
-def missing(port: Port, limits: Iterable[net.NetworkMtu], out: int | None) -> tuple[net.NetworkMtu, ...]:
-    """Return the routes that a pod lacks, or has with another MTU; a default route by the name that routes give it.
-
-    What the pod has no way to needs none, nor what is on its own link: a pod of one family does not reach the other's
-    networks, and one on a bridge has its node's others beside it.
-    """
-    routes = [route for route in port.at.routes if route.gateway and not route.locked]
-    held = {(route.family, _spelled(route.destination)): route.mtu for route in routes}
-    theirs = {(route.family, _spelled(route.destination)) for route in port.at.routes if not route.gateway}
-    gateways = {family for family, destination in held if destination == "default"}
-    lacks = [
-        each
-        for each in limits
-        if (family := _family(each.network)) in gateways and (family, _spelled(each.network)) not in theirs
-        if held.get((family, _spelled(each.network))) != each.mtu
-    ]
-    if out is not None:
-        lacks += [
-            net.NetworkMtu(network="default", mtu=out)
-            for family in sorted(gateways)
-            if held.get((family, "default")) != out and (family == 4 or out >= encap.IPV6_MINIMUM)
-        ]
-    return tuple(lacks)
 
 
 def _own_size(topology: Topology, node: Node, aim: int) -> int:
@@ -210,20 +209,6 @@ def _host(address: str) -> str:
         return str(ipaddress.ip_network(address))
     except ValueError:
         return ""
-
-
-def _family(network: str) -> int:
-    return 6 if ":" in network else 4
-
-
-def _spelled(destination: str) -> str:
-    """Return a destination as all spell it: of one address with its length, of everything as "default"."""
-    if destination in DEFAULTS:
-        return "default"
-    try:
-        return str(ipaddress.ip_network(destination))
-    except ValueError:
-        return destination
 
 
 def _flags(asked: Asked) -> str:

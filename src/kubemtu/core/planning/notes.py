@@ -147,6 +147,8 @@ def _held(topology: Topology, aim: int, apart: Apart) -> list[str]:
         )
     if apart.asked.per_node and topology.silent:
         said.append(f"What {names(topology.silent)} can take is not known: {aim} is what is sent there at most.")
+    if apart.asked.by:
+        said.append(f"{apart.asked.egress} is what leaves the cluster at most: {apart.asked.by}.")
     if apart.asked.egress is not None and not topology.service_networks:
         said.append(
             "Which addresses Services have was not seen: packets to them go by the default route, at most"

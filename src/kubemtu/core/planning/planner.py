@@ -17,11 +17,11 @@ import msgspec
 
 from kubemtu.core import codes, encap
 from kubemtu.core.change.plan import EditValue, Live, NodeTarget, Plan, Rollout, Step
+from kubemtu.core.cluster import reach
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.node_files import Rendered
 from kubemtu.core.cluster.topology import Node, Port, Topology
 from kubemtu.core.errors import UsageError
-from kubemtu.core.planning import apart as apart_sizes
 from kubemtu.core.planning import notes, pooled
 from kubemtu.core.planning.apart import Apart
 from kubemtu.core.text.wording import names
@@ -241,7 +241,7 @@ def _paired(topology: Topology, targets: Sequence[NodeTarget]) -> Iterable[tuple
 
 def _routed(port: Port, to: NodeTarget) -> bool:
     """Say whether a pod has the routes of its node's target."""
-    return not apart_sizes.missing(port, to.network_mtus, to.default_route_mtu)
+    return not reach.missing(port.at, to.network_mtus, to.default_route_mtu)
 
 
 def _only_spare(topology: Topology, devices: Sequence[tuple[int, int]], targets: Sequence[NodeTarget]) -> bool:

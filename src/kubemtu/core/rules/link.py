@@ -37,8 +37,8 @@ def _mixed(topology: Topology) -> Iterable[Finding]:
     for node in topology.nodes:
         if node.nic_mtu is not None:
             by_mtu.setdefault(node.nic_mtu, []).append(node)
-    if len(by_mtu) < 2 or topology.carries is None:
-        return
+    if len(by_mtu) < 2 or topology.carries is None or any(map(topology.held, topology.nodes)):
+        return  # what is in force says less towards the few: MTU132 tells where it does not
     few = by_mtu[min(by_mtu)]
     listing = "; ".join(
         f"{mtu}: {names(f'{node.name} ({node.nic})' for node in nodes)}" for mtu, nodes in sorted(by_mtu.items())

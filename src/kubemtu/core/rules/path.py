@@ -27,6 +27,8 @@ def _above(topology: Topology, carries: int) -> Iterable[Finding]:
     for node, port in topology.ports:
         # What a smaller host end swallows never meets the path: MTU105 tells of it.
         largest = min(port.sends or port.at.host_mtu, port.at.host_mtu)
+        if _held(topology, node, port):
+            continue
         if largest > carries and port.shown is not None:
             fate = _fate(topology, node, largest, carries if node.tunnel is None else tunnels)
             groups.setdefault((largest, fate, port.seen), []).append((node, port))
@@ -42,6 +44,11 @@ def _above(topology: Topology, carries: int) -> Iterable[Finding]:
             f"Run `kubemtu apply`: it takes running pods to {carries} without restarting one.",
             severity,
         )
+
+
+def _held(topology: Topology, node: Node, port: Port) -> bool:
+    """Say whether a change in force makes what a pod sends depend on where to: then MTU132 judges it."""
+    return bool(topology.held_by) and (not port.seen or (node.name, port.at.host_link) in topology.apart)
 
 
 def _above_tunnels(topology: Topology) -> Iterable[Finding]:

@@ -70,7 +70,7 @@ def _ends_message(host: int, pod: int, ports: list[Port]) -> str:
 
 def _older(node: Node, topology: Topology) -> Iterable[Finding]:
     born = node.rendered
-    if born is None or born.gives is None:
+    if born is None or born.gives is None or topology.held(node) is not None:
         return
     shown = [port for port in node.ports if port.shown is not None]
     older = [port for port in shown if port.shown != born.gives and not _right(port, born.gives, topology)]

@@ -16,6 +16,7 @@ from kubemtu.core.rules import (
     cloud,
     config,
     drift,
+    held,
     inner,
     known,
     link,
@@ -53,6 +54,7 @@ FAMILIES = (
     config.find,
     overlay.find,
     drift.find,
+    held.find,
     pods.find,
     inner.find,
     path.find,
@@ -231,11 +233,28 @@ def _healthy(topology: Topology, _findings: tuple[Finding, ...]) -> str:
             "No node was observed."
         )
     pods_seen = len(topology.ports)
+    if topology.held_by:
+        return (
+            f"The pod network's MTU is right: {count(pods_seen, 'pod')} on {count(len(topology.nodes), 'node')}, and"
+            f" every packet that they can send fits the path to where it goes, as MTUMigration {topology.held_by} gives"
+            f" it to them and the agents keep it{_held(topology)}, by what {_source(topology)}."
+        )
     return (
         f"The pod network's MTU is right: {count(pods_seen, 'pod')} on {count(len(topology.nodes), 'node')}, and every "
         f"packet that they can send fits the path between nodes, which carries {topology.carries} "
         f"by what {_source(topology)}."
     )
+
+
+def _held(topology: Topology) -> str:
+    """Say which sizes a change in force gives pods, as it follows a clause."""
+    asked = [one for node in topology.nodes if (one := topology.held(node)) is not None]
+    most = max((one.pod_mtu for one in asked), default=0)
+    less = sorted({one.pod_mtu for one in asked} - {most})
+    out = sorted({one.default_route_mtu for one in asked if one.default_route_mtu is not None})
+    said = f": at most {most}"
+    said += f", {names(str(mtu) for mtu in less)} towards nodes with less" if less else ""
+    return said + (f", {names(str(mtu) for mtu in out)} out of the cluster" if out else "")
 
 
 def _source(topology: Topology) -> str:

@@ -1,0 +1,116 @@
+"""MTU132: pods and nodes against what a change in force gives them, and what is right under it."""
+
+import msgspec
+import pytest
+from tests.support import example
+from tests.support.pools import networked
+
+from kubemtu.core import codes, net
+from kubemtu.core.objects import Object
+from kubemtu.core.rules import report
+from kubemtu.core.snapshot import Snapshot
+from kubemtu.flows import decide
+
+NAME = "canal-8950-1"
+IN_FORCE = Object.of(
+    {
+        "kind": "MTUMigration",
+        "metadata": {"name": NAME},
+        "spec": {"direction": "forward"},
+        "status": {"progress": {"finished": True, "held": True, "step": 1}},
+    }
+)
+SMALL = (net.NetworkMtu(network="10.42.3.0/24", mtu=1450), net.NetworkMtu(network="192.168.77.3/32", mtu=1500))
+ALL_OF_IT = {"10.42.3.0/24": 1450, "192.168.77.3": 1500}
+
+
+def big(name: str, routes: dict[str, int], *, pod: int = 8950, out: int | None = None) -> net.NodeObservation:
+    """A node with a jumbo NIC in the change; its pods have these routes, and that MTU of their default route."""
+    seen = example.node(name, nic=9000, pod=pod)
+    given = tuple(
+        net.Route(family=4, destination=to, device="eth0", gateway="169.254.1.1", mtu=mtu)
+        for to, mtu in ({"default": out} | routes).items()
+    )
+    ports = tuple(msgspec.structs.replace(port, routes=given) for port in seen.ports)
+    held = net.HeldSizes(migration=NAME, pod_mtu=8950, network_mtus=SMALL, default_route_mtu=out)
+    return msgspec.structs.replace(seen, ports=ports, held=held)
+
+
+def small(name: str = "n3", *, joined: bool = False, nic: int = 1500) -> net.NodeObservation:
+    held = None if joined else net.HeldSizes(migration=NAME, pod_mtu=1450)
+    return msgspec.structs.replace(example.node(name, nic=nic, tunnel=1450, pods=1), held=held)
+
+
+def cluster(*nodes: net.NodeObservation, held: bool = True) -> Snapshot:
+    made = networked(example.story(1450, nodes), {})
+    return msgspec.structs.replace(made, objects=(*made.objects, IN_FORCE)) if held else made
+
+
+def found(snapshot: Snapshot) -> list[codes.Finding]:
+    return [one for one in decide.check(snapshot).findings if one.severity != "note"]
+
+
+def judged(*nodes: net.NodeObservation) -> codes.Finding:
+    (one,) = found(cluster(*nodes))
+    assert one.code == "MTU132"
+    return one
+
+
+def test_pods_that_have_what_is_held_are_right() -> None:
+    made: report.Report = decide.check(cluster(big("n1", ALL_OF_IT), big("n2", ALL_OF_IT), small()))
+    assert (made.verdict, [one.code for one in made.findings]) == ("healthy", [])
+    assert made.summary == (
+        "The pod network's MTU is right: 7 pods on 3 nodes, and every packet that they can send fits the path to where "
+        f"it goes, as MTUMigration {NAME} gives it to them and the agents keep it: at most 8950, 1450 towards nodes "
+        "with less, by what the NICs say."
+    )
+    assert made.remedy is not None
+    assert made.remedy.cause == "none"
+
+
+def test_the_same_pods_without_the_change_are_an_error() -> None:
+    assert {"MTU101"} <= {one.code for one in found(cluster(big("n1", {}), small(), held=False))}
+
+
+def test_a_default_route_that_is_smaller_on_purpose() -> None:
+    assert found(cluster(big("n1", {"10.42.0.0/16": 8950} | ALL_OF_IT, out=1500), small())) == []
+
+
+def test_a_pod_that_lacks_a_route_towards_a_node_with_less() -> None:
+    one = judged(big("n1", {"192.168.77.3": 1500}), small())
+    assert (one.severity, one.place) == (
+        "error",
+        "node n1, 3 pods: default/web-1-0, default/web-1-1 and default/web-1-2",
+    )
+    assert f"MTUMigration {NAME} is in force, and a route is missing here: 10.42.3.0/24 mtu 1450." in one.message
+    assert "Packets of 1451-8950 bytes to pods of n3 (10.42.3.0/24) vanish on the way" in one.message
+    assert one.remedy.endswith("run `kubemtu apply --per-node`, which takes this into what is in force.")
+
+
+def test_a_pod_that_was_not_raised_is_slow_and_not_broken() -> None:
+    one, above = found(cluster(big("n1", ALL_OF_IT, pod=1450), small()))
+    assert (one.code, one.severity) == ("MTU132", "warning")
+    assert (above.code, "192.168.77.3" in above.place) == ("MTU115", True)  # a route of 1500 over a device of 1450
+    assert "the ends here have 1450 where it gives 8950. What it sends fits all the same" in one.message
+
+
+@pytest.mark.parametrize(("nic", "severity"), [(1500, "error"), (9000, "warning")])
+def test_a_node_that_joined_later_is_named(nic: int, severity: str) -> None:
+    one = judged(big("n1", ALL_OF_IT), small(), small("n4", joined=True, nic=nic))
+    assert (one.severity, one.place) == (severity, "node n4")
+    assert ("packets of 1451-8950 bytes vanish in front of its NIC" in one.message) == (severity == "error")
+    assert one.remedy == "Run `kubemtu apply --per-node`, which takes this into what is in force."
+
+
+def test_a_nic_that_has_become_smaller_since() -> None:
+    """1400 - 50 of VXLAN leaves 1350, and the routes let 1450 through."""
+    told = found(cluster(big("n1", ALL_OF_IT), small(nic=1400)))
+    one = next(one for one in told if one.code == "MTU132" and one.place.startswith("node n1"))
+    assert "its sizes do not fit any more. Packets of 1351-1450 bytes to pods of n3" in one.message
+
+
+def test_a_plan_goes_by_what_is_in_force() -> None:
+    right, _ = decide.plan(cluster(big("n1", ALL_OF_IT), big("n2", ALL_OF_IT), small()))
+    assert (right.steps, right.target) == ((), 8950)
+    wrong, _ = decide.plan(cluster(big("n1", ALL_OF_IT), big("n2", {}), small()))
+    assert [type(step).__name__ for step in wrong.steps] == ["Live"]
