@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from kubemtu.core import rights
+from kubemtu.core.cluster import service_networks
 from kubemtu.core.rights import GROUP, KINDS, OPERATOR, READ, VIEW, Rule
 
 Role = Literal["nobody", "view", "operator", "administrator", "agent"]
@@ -26,6 +27,10 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 _SERVICES = (
     Rule(resources=("services",), verbs=READ),
     Rule(group="discovery.k8s.io", resources=("endpointslices",), verbs=READ),
+)
+_SERVICE_NETWORKS = (  # of `--egress-mtu`
+    Rule(group="networking.k8s.io", resources=(service_networks.CIDRS.plural,), verbs=READ),
+    Rule(resources=("configmaps",), verbs=("get",), names=(service_networks.KUBEADM.name or "",)),
 )
 _DEFINED = (
     Rule(
@@ -76,7 +81,7 @@ def commands() -> dict[str, Needs]:
 
     observe = tuple(_observe())
     configure = rights.named(rule for known in registry.knowledge() for rule in known.edited)
-    drive = (*observe, *_SERVICES, *_MEASURE, *_DRIVE)
+    drive = (*observe, *_SERVICE_NETWORKS, *_SERVICES, *_MEASURE, *_DRIVE)
     return {
         "check": Needs(role="view", rules=observe),
         "check --exec": Needs(role="view", rules=observe, note=_EXEC),
@@ -86,7 +91,7 @@ def commands() -> dict[str, Needs]:
         "why": Needs(role="operator", rules=(*observe, *_SERVICES, *_MEASURE)),
         "probe": Needs(role="operator", rules=(*observe, *_SERVICES, *_MEASURE)),
         "why-not": Needs(role="view", rules=observe),
-        "plan": Needs(role="view", rules=observe),
+        "plan": Needs(role="view", rules=(*observe, *_SERVICE_NETWORKS)),
         "apply": Needs(role="operator", rules=(*drive, *configure), note=f"{_ON_DELETE} {_VALUES}"),
         "rollback": Needs(role="operator", rules=(*drive, *configure), note=f"{_ON_DELETE} {_VALUES}"),
         "policy": Needs(role="nobody", note="Prints an object; with --apply as the next line."),

@@ -106,15 +106,27 @@ def check(
 
 
 def read(
-    flags: kubeflags.KubeFlags, source: Path | None, looking: sourceflags.SourceFlags = sourceflags.AGENTS
+    flags: kubeflags.KubeFlags,
+    source: Path | None,
+    looking: sourceflags.SourceFlags = sourceflags.AGENTS,
+    *,
+    services: bool = False,
 ) -> "Snapshot":
-    """Read the cluster that the flags name, or what lies at `source`; `looking` says by what else than agents."""
+    """Read the cluster that the flags name, or what lies at `source`; `looking` says by what else than agents.
+
+    `services`: also which addresses Services have.
+    """
+    import msgspec
+
+    from kubemtu.core.cluster import service_networks
     from kubemtu.flows.saved import manifests
 
     sourceflags.of_a_cluster(looking, source)
     if source is not None:
-        return manifests.load(source)
-    return asyncio.run(_observed(flags, looking))
+        found = manifests.load(source)
+        known = service_networks.of(found.objects) if services else ()
+        return msgspec.structs.replace(found, service_networks=known or found.service_networks)
+    return asyncio.run(_observed(flags, looking, services=services))
 
 
 async def _proven(
@@ -131,9 +143,12 @@ async def _proven(
         return await sourceflags.filled(api, snapshot, looking), proven
 
 
-async def _observed(flags: kubeflags.KubeFlags, looking: sourceflags.SourceFlags) -> "Snapshot":
+async def _observed(flags: kubeflags.KubeFlags, looking: sourceflags.SourceFlags, *, services: bool) -> "Snapshot":
     from kubemtu.cli import planning
     from kubemtu.flows import observe
 
     async with planning.connected(flags) as api:
-        return await sourceflags.filled(api, await observe.observe(api), looking)
+        found = await observe.observe(api)
+        if services:
+            found = await observe.with_services(api, found)
+        return await sourceflags.filled(api, found, looking)

@@ -66,7 +66,8 @@ def plan(
     from kubemtu.flows import decide
 
     apart_by = planning.asked(per_node=per_node, egress=egress)
-    made, topology = decide.plan(check.read(flags, source, looking), planning.wanted(mtu), nic_mtu, apart_by)
+    snapshot = check.read(flags, source, looking, services=apart_by.goes_out)
+    made, topology = decide.plan(snapshot, planning.wanted(mtu), nic_mtu, apart_by)
     if out is not None:
         save(made, out)
     if repository is not None:

@@ -105,6 +105,8 @@ async def obtain(
             " of them out"
         )
     snapshot = await observe.observe(api)
+    if apart_by.goes_out:
+        snapshot = await observe.with_services(api, snapshot)
     if not config_only:
         preconditions.observed(snapshot, without)
     if saved is not None:

@@ -44,6 +44,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", dict=T
     """What each node shows."""
     unread: tuple[Unread, ...] = ()
     """What is missing."""
+    service_networks: tuple[str, ...] = ()
+    """Networks of the Services' addresses, where they were asked for."""
     taken_at: float = 0.0
     """When, in seconds since the epoch, by the API server's clock where there is one; 0 when not known."""
     schema: str = SCHEMA

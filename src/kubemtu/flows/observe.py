@@ -10,7 +10,7 @@ import msgspec
 from kubemtu import files
 from kubemtu.cni import registry
 from kubemtu.core import errors, net
-from kubemtu.core.cluster import attachments, pods, policy, windows
+from kubemtu.core.cluster import attachments, pods, policy, service_networks, windows
 from kubemtu.core.disclosure import objects, scrubbing
 from kubemtu.core.objects import NODES, PODS, Object, Want
 from kubemtu.core.packed import Objects, Packed, by_kind
@@ -58,6 +58,12 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
         unread=(*unread, *silent),
         taken_at=taken_at,
     )
+
+
+async def with_services(api: kube_api.Api, snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot with the networks of the cluster's Services, as far as they may be read."""
+    found, _ = await read.observe(api, service_networks.WANTS)
+    return msgspec.structs.replace(snapshot, service_networks=service_networks.of((*snapshot.objects, *found)))
 
 
 def _slim(objects: Iterable[Object]) -> Iterator[Object]:

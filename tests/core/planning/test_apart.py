@@ -78,6 +78,15 @@ def test_the_way_out_apart_from_the_clusters_own_networks() -> None:
     assert (live.hold, live.pin_mtu, made.target) == (True, 8950, 8950)
 
 
+def test_services_are_the_clusters_own_where_their_addresses_are_known() -> None:
+    wide = networked(example.story(8950, example.trio(nic=9000, pod=8950, conflist=8950)), {})
+    unknown = planned(wide, apart.Asked(egress=1500))
+    assert any("Which addresses Services have was not seen" in warning for warning in unknown.warnings)
+    known = planned(msgspec.structs.replace(wide, service_networks=("10.96.0.0/12",)), apart.Asked(egress=1500))
+    assert routes(known, "n1") == (8950, {"10.42.0.0/16": 8950, "10.96.0.0/12": 8950}, 1500)
+    assert not any("Services" in warning for warning in known.warnings)
+
+
 def test_what_the_cloud_documents_of_its_way_out() -> None:
     """AWS: 1500 through an internet gateway (AWSEC2/latest/UserGuide/network_mtu)."""
     wide = networked(example.story(8950, example.trio(nic=9000, pod=8950, conflist=8950)), {})

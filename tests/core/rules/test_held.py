@@ -7,9 +7,9 @@ from tests.support.pools import networked
 
 from kubemtu.core import codes, net
 from kubemtu.core.objects import Object
-from kubemtu.core.rules import report
+from kubemtu.core.rules import report, trail
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import decide
+from kubemtu.flows import decide, network
 
 NAME = "canal-8950-1"
 IN_FORCE = Object.of(
@@ -107,6 +107,19 @@ def test_a_nic_that_has_become_smaller_since() -> None:
     told = found(cluster(big("n1", ALL_OF_IT), small(nic=1400)))
     one = next(one for one in told if one.code == "MTU132" and one.place.startswith("node n1"))
     assert "its sizes do not fit any more. Packets of 1351-1450 bytes to pods of n3" in one.message
+
+
+@pytest.mark.parametrize(
+    ("routes", "stopped", "reason"),
+    [(ALL_OF_IT, None, ""), ({"192.168.77.3": 1500}, "pods' routes", "a route is missing here: 10.42.3.0/24 mtu 1450")],
+)
+def test_the_way_of_the_number_ends_where_the_agents_decide(
+    routes: dict[str, int], stopped: str | None, reason: str
+) -> None:
+    modelled = network.model(cluster(big("n1", routes), small()))
+    way = trail.of(modelled, modelled.nodes[0], report.judge(modelled))
+    assert way.stopped_at == stopped
+    assert reason in way.waypoints[-1].reason
 
 
 def test_a_plan_goes_by_what_is_in_force() -> None:

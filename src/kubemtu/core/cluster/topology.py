@@ -322,6 +322,7 @@ def model(
         held_by=changes.held(snapshot),
         under_way=tuple(one.name for one in standing),
         pod_networks=state.pod_networks or tuple(dict.fromkeys(cidr for one in told.values() for cidr in one.networks)),
+        service_networks=snapshot.service_networks,
         api_nodes=told,
         cni_pods=of_cni,
         running=running.count,

@@ -42,6 +42,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return self.per_node or self.egress is not None or self.documented
 
     @property
+    def goes_out(self) -> bool:
+        """True when what leaves the cluster is told from what stays in it."""
+        return self.egress is not None or self.documented
+
+    @property
     def options(self) -> str:
         """The same as options of a command, each with a space before it."""
         said = " --per-node" if self.per_node else ""

@@ -11,8 +11,10 @@ from typing import Literal
 
 import msgspec
 
+from kubemtu.core import net
+from kubemtu.core.cluster import reach
 from kubemtu.core.cluster.topology import Node, Topology
-from kubemtu.core.codes import MTU103, MTU104, MTU105, MTU107, MTU110, MTU115, MTU116, MTU121, MTU122, Finding
+from kubemtu.core.codes import MTU103, MTU104, MTU105, MTU107, MTU110, MTU115, MTU116, MTU121, MTU122, MTU132, Finding
 from kubemtu.core.rules import config
 
 SCHEMA = "kubemtu.io/why-not/v1"
@@ -24,9 +26,9 @@ CODES: dict[Where, tuple[str, ...]] = {
     "its file": (MTU103.code,),
     "tunnel": (MTU107.code,),
     "bridge": (MTU121.code,),
-    "host ends": (MTU105.code, MTU104.code),
-    "pods": (MTU104.code, MTU105.code),
-    "pods' routes": (MTU115.code, MTU116.code),
+    "host ends": (MTU105.code, MTU104.code, MTU132.code),
+    "pods": (MTU104.code, MTU105.code, MTU132.code),
+    "pods' routes": (MTU132.code, MTU115.code, MTU116.code),
 }
 USUALLY: dict[Where, str] = {
     "CNI configuration": "It is written when the CNI's pod starts on this node, not when the configuration changes.",
@@ -108,21 +110,34 @@ def _waypoints(topology: Topology, node: Node) -> Iterator[Waypoint]:
     if node.tunnel is not None:
         wanted = state.tunnel_mtu if state.tunnel_mtu is not None else node.fits
         yield _waypoint("tunnel", node.tunnel.name, (node.tunnel.mtu,), wanted)
+    held = topology.held(node)
     device = state.device_mtu if state.by_route else born
+    if held is not None:  # from here on the agents decide, and not what the CNI gives
+        device, born = held.device_mtu or held.pod_mtu, held.pod_mtu
     if node.bridge is not None:
         yield _waypoint("bridge", node.bridge.name, (node.bridge.mtu,), device)
     if node.ports:
-        yield from _ends(node, device, born, by_route=state.by_route)
+        yield from _ends(node, device)
+        yield from _routes(node, born, held, by_route=state.by_route)
 
 
-def _ends(node: Node, device: int | None, born: int | None, *, by_route: bool) -> Iterator[Waypoint]:
+def _ends(node: Node, device: int | None) -> Iterator[Waypoint]:
     name = f"{len(node.ports)} of {len(node.ports) + len(node.unseen)}"
     ports = [port.at for port in node.ports]
     yield _waypoint("host ends", name, (port.host_mtu for port in ports), device)
     yield _waypoint("pods", name, (port.pod_mtu for port in ports), device)
-    if by_route:
+
+
+def _routes(node: Node, born: int | None, held: net.HeldSizes | None, *, by_route: bool) -> Iterator[Waypoint]:
+    name, ports = f"{len(node.ports)} of {len(node.ports) + len(node.unseen)}", [port.at for port in node.ports]
+    routed = [route.mtu for port in ports for route in port.routes if route.mtu is not None]
+    if held is not None and (held.network_mtus or held.default_route_mtu):
+        lacking = any(reach.missing(port, held.network_mtus, held.default_route_mtu) for port in ports)
+        made = _waypoint("pods' routes", f"{name}, by destination (MTUMigration {held.migration})", routed, None)
+        yield msgspec.structs.replace(made, outcome="differs" if lacking else "same")
+    elif by_route:
         yield _waypoint("pods' routes", name, (port.limit for port in ports), born)
-    elif routed := [route.mtu for port in ports for route in port.routes if route.mtu is not None]:
+    elif routed:
         yield _waypoint("pods' routes", f"{len(routed)} routes with an MTU", routed, born)
 
 
