@@ -17,6 +17,8 @@ from kubemtu.core.change.plan import EditValue, Live, Rollout
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import NotRecognised, UsageError
 from kubemtu.core.net import Link, NodeFile, NodeObservation, PodPort, Route, Uplink
+from kubemtu.core.objects import Object
+from kubemtu.core.planning import apart
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide
 
@@ -507,3 +509,28 @@ def test_the_remedy_where_a_flag_decides(snapshot: Reading) -> None:
     (wrong,) = [one for one in found if one.code == "MTU119"]
     assert wrong.place == "--mtu of DaemonSet kube-system/cilium"
     assert wrong.remedy == "Give pods 1450: `kubemtu plan --nic-mtu 1500` says what that takes."
+
+
+def test_agents_that_follow_their_nodes_nics_need_no_configuration_for_sizes_by_node(snapshot: Reading) -> None:
+    """NICs of 9001 and 1500 under VXLAN: 9001 - 50 and 1500 - 50, which each agent has found by itself."""
+    big = (node("n1", 9001, 9001, pods=(pod("10", 9001, 8951),)), node("n2", 9001, 9001))
+    found = snapshot(config(**VXLAN), agent(), nodes=(*big, node("n3")))
+    names = {"n1": "10.0.1.0/24", "n2": "10.0.2.0/24", "n3": "10.0.3.0/24"}
+    listed = [
+        Object.of({"kind": "Node", "metadata": {"name": name}, "spec": {"podCIDR": network}})
+        for name, network in names.items()
+    ]
+    there = msgspec.structs.replace(found, objects=(*(one for one in found.objects if one.kind != "Node"), *listed))
+    made, modelled = decide.plan(there, asked=apart.Asked(per_node=True))
+    assert {one.name: one.rendered and one.rendered.gives for one in modelled.nodes} == {
+        "n1": 8951,
+        "n2": 8951,
+        "n3": 1450,
+    }
+    (live,) = made.steps
+    assert isinstance(live, Live)
+    assert [(to.pod_mtu, to.device_mtu, {one.network: one.mtu for one in to.network_mtus}) for to in live.nodes] == [
+        (8951, 9001, {"10.0.3.0/24": 1450}),
+        (8951, 9001, {"10.0.3.0/24": 1450}),
+        (1450, 1500, {}),
+    ]

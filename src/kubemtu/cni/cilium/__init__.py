@@ -142,6 +142,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         conflist=CONFLIST,
         ports=KNOWLEDGE.ports[0],
         plugin_mtus=_born(pod_mtu, key, bases, base),
+        computed_by=_follows(said, mode if known else None, bases),
         pod_networks=cilium_config.pod_networks(parts.config),
         cautions=(*_cautions(version, snapshot), *_unpinned(parts)),
         owner=owner,
@@ -180,6 +181,11 @@ def _agreed(bases: dict[str, int], snapshot: Snapshot) -> int | None:
     """Return the base MTU that every observed node's agent has found by itself; None where they differ, or hide it."""
     found = set(bases.values())
     return found.pop() if len(found) == 1 and len(bases) == len(snapshot.nodes) else None
+
+
+def _follows(said: CiliumBase, mode: Mode | None, bases: dict[str, int]) -> str:
+    """Say who gives new pods what their own node's NIC leaves: the agents, where they have found different bases."""
+    return NAME if mode is not None and said.mtu is None and not said.broken and len({*bases.values()}) > 1 else ""
 
 
 def _born(pod_mtu: int | None, key: str, bases: dict[str, int], base: int | None) -> tuple[node_files.PluginRule, ...]:
