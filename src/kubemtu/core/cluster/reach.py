@@ -79,22 +79,25 @@ def missing(port: net.PodPort, limits: Iterable[net.NetworkMtu], out: int | None
     What the pod has no way to needs none, nor what is on its own link: a pod of one family does not reach the other's
     networks, and one on a bridge has its node's others beside it.
     """
-    if port.pod_mtu is None:
+    own = port.pod_mtu
+    if own is None:
         return ()  # nobody looked into it
-    held = {(route.family, spelled(route.destination)): route.mtu for route in port.routes if route.gateway}
+    held = {
+        (route.family, spelled(route.destination)): min(own, route.mtu or own) for route in port.routes if route.gateway
+    }
     linked = {(route.family, spelled(route.destination)) for route in port.routes if not route.gateway}
     gateways = {family for family, destination in held if destination == "default"}
     lacks = [
         each
         for each in limits
         if (key := (6 if ":" in each.network else 4, spelled(each.network)))[0] in gateways and key not in linked
-        if held.get(key) != each.mtu
+        if held.get(key) != min(own, each.mtu)
     ]
     if out is not None:
         lacks += [
             net.NetworkMtu(network="default", mtu=out)
             for family in sorted(gateways)
-            if held[family, "default"] != out and (family == 4 or out >= encap.IPV6_MINIMUM)
+            if held[family, "default"] != min(own, out) and (family == 4 or out >= encap.IPV6_MINIMUM)
         ]
     return tuple(lacks)
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from kubemtu.core import encap, net
+from kubemtu.core.change.plan import Live, Plan
 from kubemtu.core.cluster import clouds
 from kubemtu.core.cluster.topology import Node, Topology, recommended
 from kubemtu.core.errors import UsageError
@@ -45,6 +46,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     def goes_out(self) -> bool:
         """True when what leaves the cluster is told from what stays in it."""
         return self.egress is not None or self.documented
+
+    def same(self, other: "Asked") -> bool:
+        """Say whether the other asks for the same; a number that is documented is any."""
+        alike = self.egress == other.egress or (self.documented and other.egress is not None)
+        return self.per_node == other.per_node and alike
 
     @property
     def options(self) -> str:
@@ -84,6 +90,24 @@ def in_force(topology: Topology) -> Asked:
     out = [one.default_route_mtu for one in held if one.default_route_mtu is not None]
     by_node = any(each.mtu < one.pod_mtu for one in held for each in one.network_mtus)
     return Asked(per_node=by_node, egress=min(out, default=None))
+
+
+def asked_by(planned: Plan) -> Asked:
+    """Return what a plan was asked for."""
+    out = [pool.default_route_mtu for pool in planned.pools if pool.default_route_mtu is not None]
+    return Asked(per_node=any(pool.towards for pool in planned.pools), egress=min(out, default=None))
+
+
+def outgrown(old: Plan, new: Plan) -> str:
+    """Say which node has another size than a plan once gave it, because its NIC has changed since; empty: none."""
+    before, now = (
+        {to.node: to.pod_mtu for step in made.steps if isinstance(step, Live) for to in step.nodes}
+        for made in (old, new)
+    )
+    changed = [name for name, size in before.items() if now.get(name, size) != size]
+    if not changed:
+        return ""
+    return f"node {changed[0]} leaves pods {now[changed[0]]} now, and {before[changed[0]]} when the change was made"
 
 
 def resolved(topology: Topology, asked: Asked) -> Asked:

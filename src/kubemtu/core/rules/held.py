@@ -73,9 +73,7 @@ def _pods(topology: Topology, node: Node) -> Iterable[Finding]:
             codes.MTU132,
             f"node {node.name}, {count(len(ports), 'pod')}: {names(port.pod for port in ports)}",
             f"MTUMigration {topology.held_by} is in force, and {lacks or 'its sizes do not fit any more'}. {cost}",
-            f"See what kubemtu-agent says on {node.name}, then {_again(topology)}"
-            if lacks
-            else _again(topology, "Run"),
+            f"See what kubemtu-agent says on {node.name}, then {_again(topology)}" if lacks else _anew(topology),
             "error" if worst is not None else "warning",
         )
 
@@ -96,3 +94,8 @@ def _what(topology: Topology, node: Node, held: net.HeldSizes, port: Port) -> tu
 def _again(topology: Topology, verb: str = "run") -> str:
     options = apart.in_force(topology).options
     return f"{verb} `kubemtu apply{options}`, which takes this into what is in force."
+
+
+def _anew(topology: Topology) -> str:
+    options = apart.in_force(topology).options
+    return f"Take it back with `kubemtu rollback`, then make it anew: `kubemtu apply{options}`."
