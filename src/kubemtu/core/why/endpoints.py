@@ -1,12 +1,13 @@
 """The ends of a path: pods, nodes, Services and addresses; where each is, and whether an agent stands there."""
 
+import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
 
 from kubemtu.core import errors, net, objects
-from kubemtu.core.cluster import nesting, pods
+from kubemtu.core.cluster import nesting, pods, reach
 from kubemtu.core.cluster.nesting import Nested
 from kubemtu.core.objects import Object, pod_addresses
 from kubemtu.core.snapshot import Snapshot
@@ -26,7 +27,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     `tunnel_room` is what the node's NIC leaves for a packet inside it where the tunnel takes more, else 0;
     `vxlan_device` is the name of its VXLAN device, and `vxlan_port` that one's UDP port. `members` are the endpoints of
     a Service, `member_count` how many it has; `via_node` is the node whose port leads there. `nested` are the devices
-    inside a pod by which containers or virtual machines send more than the pod takes.
+    inside a pod by which containers or virtual machines send more than the pod takes. `by_destination` is the port of a
+    pod where a change in force makes what it sends depend on where to.
     """
 
     kind: Kind
@@ -46,6 +48,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     member_count: int = 0
     via_node: "Endpoint | None" = None
     nested: tuple[Nested, ...] = ()
+    by_destination: net.PodPort | None = None
+
+    def sends(self, to: str) -> int | None:
+        """Return what it sends at most to an address, in bytes, where that depends on the address; None elsewhere."""
+        if self.by_destination is None:
+            return None
+        return reach.sends(self.by_destination, ipaddress.ip_network(to))
 
     @property
     def has_agent(self) -> bool:
@@ -153,6 +162,7 @@ def _behind(port: net.PodPort, observation: net.NodeObservation, name: str) -> E
         vxlan_device=_overlay(observation)[0],
         vxlan_port=_overlay(observation)[1],
         nested=nesting.larger(port, None),
+        by_destination=port if observation.held is not None else None,
     )
 
 

@@ -169,18 +169,31 @@ def responders(ends: Iterable[Endpoint]) -> list[request.Namespace]:
 
 
 def _pairs(start: Endpoint, goal: Endpoint, snapshot: Snapshot, name: str, flows: int) -> Iterator[EndpointPair]:
+    if _sends_more(goal, start):
+        start, goal = goal, start
     shared = [ipv6 for ipv6 in (False, True) if start.address(ipv6) is not None and goal.address(ipv6) is not None]
     for ipv6 in shared:
         address = goal.address(ipv6)
         assert address is not None
         label = f"{name}.{6 if ipv6 else 4}"
-        requests: list[tuple[Role, request.PathRequest]] = [
-            # Whoever answers at a node or in a pod can be asked for the way back, whether an agent reports it or not.
-            ("whole", _path_request(f"{label}.whole", start, address, flows=flows, back=goal.kind in {"node", "pod"}))
-        ]
+        # Whoever answers at a node or in a pod can be asked for the way back, whether an agent reports it or not.
+        whole = _path_request(f"{label}.whole", start, address, flows=flows, back=goal.kind in {"node", "pod"})
+        own = start.address(ipv6)
+        sizes = [start.sends(address), goal.sends(own) if own is not None else None]
+        if known := [size for size in sizes if size]:
+            whole = msgspec.structs.replace(whole, expected=min(known), cap_at_expected=True)
+        requests: list[tuple[Role, request.PathRequest]] = [("whole", whole)]
         requests += _parts(label, start, goal, snapshot, ipv6=ipv6, flows=flows)
         family = ("IPv6" if ipv6 else "IPv4") if len(shared) > 1 else ""
         yield EndpointPair(source=start, destination=goal, requests=tuple(requests), family=family)
+
+
+def _sends_more(one: Endpoint, other: Endpoint) -> bool:
+    """Say whether only this end has more than it sends to the other, by its routes: the end to measure from.
+
+    The far end's way back is measured up to what its interface has, which its routes never let out.
+    """
+    return one.has_agent and one.by_destination is not None and other.by_destination is not None and one.mtu > other.mtu
 
 
 def _parts(
@@ -197,7 +210,7 @@ def _parts(
         else None
     )
     if start.link and own_node is not None and (address := own_node.address(ipv6)) is not None:
-        yield "near", _path_request(f"{name}.near", start, address, back=True)
+        yield "near", _path_request(f"{name}.near", start, address, back=True, expected=start.sends(address) or 0)
     inside = start.link or goal.link or goal.unreported
     if own_node is not None and other_node is not None and own_node.agent_node != other_node.node and inside:
         if (address := other_node.address(ipv6)) is not None:
