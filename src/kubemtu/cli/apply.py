@@ -109,7 +109,11 @@ async def _apply(flags: kubeflags.KubeFlags, options: ApplyOptions) -> int:
             await migrations.give_up(api, open_one)
             _say(f"{open_one.name} had stopped before it changed anything, and is given up.", options)
             open_one = None
-        name = await (_carried_on(api, open_one, options) if open_one is not None else _begun(api, options))
+        held = await migrations.in_force(api) if open_one is None else None
+        if open_one is not None:
+            name = await _carried_on(api, open_one, options)
+        else:
+            name = await (_extended(api, held, options) if held is not None else _begun(api, options))
         if name is None:
             return errors.FINE
         told = progress.Teller(options.output_format)
@@ -178,6 +182,37 @@ async def _begun(api: "kube_api.Api", options: ApplyOptions, pinned: "kube_mtu.M
     if pinned is not None:
         return await migrations.give_another_plan(api, pinned, change.plan)
     return await migrations.begin(api, change.plan)
+
+
+async def _extended(api: "kube_api.Api", held: "kube_mtu.Migration", options: ApplyOptions) -> str | None:
+    """Carry out a change that is in force once more, on nodes that joined since, too; None when there are none.
+
+    Raises UsageError when something else is asked for: nothing is begun beside it.
+    """
+    from kubemtu.cli import planning
+    from kubemtu.core.planning import apart
+    from kubemtu.flows.change import force, migrations
+
+    target = planning.wanted(options.mtu)
+    same = options.apart_by.same(apart.asked_by(held.plan)) if options.apart_by else True
+    if options.file is not None:
+        same = planning.load(options.file) == held.plan
+    elif options.nic_mtu is not None or options.config_only or target not in {None, held.plan.target}:
+        same = False
+    if not same:
+        force.refuse(held)
+    change = await planning.obtain(api, None, mtu="auto", apart_by=apart.asked_by(held.plan), without=options.without)
+    if not change.plan.steps:
+        await _nothing_to_do(api, change, options)
+        return None
+    if other := apart.outgrown(held.plan, change.plan):
+        raise errors.UsageError(f"{other}: {migrations.in_force_sentence(held)}; then `kubemtu apply` makes it anew")
+    _say(f"{held.name} is in force; it is carried out once more, on nodes that joined since, too.", options)
+    if options.output_format == "text":
+        terminal.echo(planning.text(change.plan, change.topology, wrapping.width()))
+    planning.confirm("Carry it out once more?", yes=options.yes)
+    await force.extend(api, held)
+    return held.name
 
 
 async def _nothing_to_do(api: "kube_api.Api", change: "planning.PlannedChange", options: ApplyOptions) -> None:

@@ -82,6 +82,8 @@ async def _relieve(flags: kubeflags.KubeFlags, options: RelieveOptions) -> int:
         if open_one is not None and open_one.progress.untouched:
             await migrations.give_up(api, open_one)
             open_one = None
+        if open_one is None and (held := await migrations.in_force(api)) is not None:
+            raise errors.UsageError(migrations.in_force_sentence(held))
         if open_one is not None and open_one.progress.direction == "backward":
             raise errors.UsageError(
                 f"{open_one.name} is being rolled back: finish that with `kubemtu rollback` before pinning again"

@@ -2,7 +2,9 @@
 lose something, under the pins of a decrease otherwise, and alone where there is nothing to do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from kubemtu.core import errors
 from kubemtu.core.change import plan
@@ -21,10 +23,26 @@ async def between_nodes(
 ) -> proof.Proof:
     """See that the packet which a pod packet of `pod_mtu` bytes becomes arrives from every node at others.
 
-    Raises Surprise with what does arrive when it does not.
+    Where a change in force gives nodes sizes of their own, it is that of each two. Raises Surprise with what does
+    arrive when it does not.
     """
+    own = {node.name: held.pod_mtu for node in topology.nodes if (held := topology.held(node)) is not None}
+    if len({*own.values()}) > 1:
+        proofs = [
+            await _between(api, topology, size, tell, [name for name, most in own.items() if most >= size])
+            for size in sorted({*own.values()})
+            if sum(most >= size for most in own.values()) > 1
+        ]
+        arrived, probes = sum(one.arrived for one in proofs), sum(one.probes for one in proofs)
+        return msgspec.structs.replace(proofs[0], arrived=arrived, probes=probes)
+    return await _between(api, topology, pod_mtu, tell, None)
+
+
+async def _between(
+    api: kube_api.Api, topology: Topology, pod_mtu: int, tell: events.OnEvent, among: Sequence[str] | None
+) -> proof.Proof:
     size = max((one.outer(pod_mtu) for one in topology.state.encapsulation), default=pod_mtu)
-    surveyed = await _measured(api, size, tell)
+    surveyed = await _measured(api, size, tell, among)
     if surveyed.proof.verdict == "refuted":
         told = underlay.sentence(surveyed, size, pod_mtu)
         raise errors.Surprise(
@@ -51,9 +69,12 @@ async def carried(api: kube_api.Api, size: int, tell: events.OnEvent = events.si
     )
 
 
-async def _measured(api: kube_api.Api, size: int, tell: events.OnEvent) -> underlay.Survey:
+async def _measured(
+    api: kube_api.Api, size: int, tell: events.OnEvent, among: Sequence[str] | None = None
+) -> underlay.Survey:
     async with AgentWatch.watching(api, tell) as nodes:
         names = sorted(nodes.observations().keys() & await nodes.look_who_left())
+        names = [name for name in names if among is None or name in among]
         ask = asking.ProbeClient(api, nodes, patience=PATIENCE).ask
         return await underlay.survey(ask, await prove.node_addresses(api), names, size)
 
