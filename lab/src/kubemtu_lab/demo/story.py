@@ -229,6 +229,12 @@ def popular_command(target: int) -> str:
 async def measured(lab: cluster.Lab, api: kube_api.Api, change: Callable[[], Awaitable[None]]) -> StoryRow:
     """Make a change under traffic, and balance the books."""
     identities = await pod_identities(api)
+    tally, seconds = await tallied(lab, api, change)
+    return row(tally, seconds=seconds, restarted=len(identities - await pod_identities(api)))
+
+
+async def tallied(lab: cluster.Lab, api: kube_api.Api, change: Callable[[], Awaitable[None]]) -> tuple[Tally, float]:
+    """Make a change under traffic; return the balanced books, and how many seconds it took."""
     nodes = [node.name for node in lab.scene.nodes]
 
     async def spawn(place: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
@@ -250,9 +256,7 @@ async def measured(lab: cluster.Lab, api: kube_api.Api, change: Callable[[], Awa
         await change()
         ended = await traffic.mark("after")
         await asyncio.sleep(AFTER)
-        tally = await traffic.stop()
-    restarted = len(identities - await pod_identities(api))
-    return row(tally, seconds=ended - began, restarted=restarted)
+        return await traffic.stop(), ended - began
 
 
 def row(tally: Tally, *, seconds: float, restarted: int) -> StoryRow:

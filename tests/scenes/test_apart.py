@@ -1,0 +1,119 @@
+"""Two nodes with jumbo NICs and one with 1500: jumbo for most, less towards the few and out of the cluster.
+
+node-1  pods 8950 -- flannel.1 8950 -- eth0 9000 ====+
+node-2  pods 8950 -- flannel.1 8950 -- eth0 9000 ====+== switch == the way out, which takes 1500 without a word
+node-3  pods 1450 -- flannel.1 1450 -- eth0 1500 ====+
+"""
+
+import json
+import sys
+
+import pytest
+from tests.support.scenes import situations
+from tests.support.scenes.cluster import Cluster
+from tests.support.scenes.datagrams import SEND, send
+from tests.support.scenes.traffic import tally_of_apply
+
+from kubemtu_lab.scene import Canal, Nic, Scene, nodes
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600), pytest.mark.usefixtures("has_nft")]
+
+MIXED = Scene(
+    name="apart", summary="", nodes=nodes(3, 2, Nic(mtu=9000)), cni=Canal(era="C", mtu=1450), version="v1.28.12"
+).with_nics("node-3", Nic(mtu=1500))
+PODS = {"pod-1a": 8950, "pod-1b": 8950, "pod-2a": 8950, "pod-2b": 8950, "pod-3a": 1450, "pod-3b": 1450}
+COULD_HAVE_MORE = ["MTU106 note: node node-3, eth0"]
+OUTSIDE = "192.168.77.254"
+ECHO = f"""
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("{OUTSIDE}", 7007))
+print("ready", flush=True)
+while True:
+    got, sender = s.recvfrom(65535)
+    s.sendto(got[:4], sender)
+"""
+
+
+def sizes(cluster: Cluster) -> dict[str, int]:
+    return {pod: cluster.links(pod)["eth0"] for pod in PODS}
+
+
+def outwards(cluster: Cluster, pod: str, low: int, high: int) -> dict[str, int]:
+    """Send a datagram of every size, with DF, out of the cluster by a way that drops what is above 1500."""
+    echo = cluster.lab.spawn("fabric", [sys.executable, "-I", "-S", "-c", ECHO], stdout=-1)
+    try:
+        assert echo.stdout is not None
+        assert echo.stdout.readline() == b"ready\n"
+        with situations.rules(cluster, "fabric", "input", f"ip daddr {OUTSIDE} udp dport 7007 meta length > 1500 drop"):
+            said = cluster.lab.exec(
+                pod, [sys.executable, "-I", "-S", "-c", SEND, OUTSIDE, str(low), str(high), "2"]
+            ).stdout
+        told: dict[str, int] = json.loads(said)
+        return told
+    finally:
+        echo.kill()
+        echo.wait()
+        if echo.stdout is not None:
+            echo.stdout.close()
+
+
+@pytest.mark.parametrize("cluster", [MIXED], indirect=True)
+def test_jumbo_for_most_and_routes_towards_the_few(cluster: Cluster) -> None:
+    assert cluster.settle(COULD_HAVE_MORE).verdict == "healthy"
+    for number in (1, 2, 3):
+        cluster.ip("fabric", "route", "replace", f"10.244.{number}.0/24", "via", f"192.168.77.{number}")
+    planned = cluster.plan("--per-node")
+    assert (planned.target, planned.lines) == (8950, ["live"])
+    tally = tally_of_apply(cluster, "--per-node")
+    # What the nodes themselves send by their own tunnel of 8950 vanished before; the first pin ends it, for good.
+    assert {one.source for one in tally.losses} == {"node-1", "node-2"}
+    during, after = tally.interval("change"), tally.interval("after")
+    assert (after.udp_sent > 0, after.udp_lost_silently) == (True, 0)
+    for counted in (during, after):
+        assert (counted.tcp_resets, counted.tcp_stuck, counted.connect_failures, counted.veth_drops) == (0, 0, 0, 0)
+    assert cluster.healthy().current == [1450, 8950]
+    assert sizes(cluster) == PODS
+    assert "10.244.3.0/24 via 169.254.1.1 dev eth0 proto 109 metric 10900 mtu 1450" in cluster.ip("pod-1a", "route")
+    # Of every size there is: what goes to the few is told by the sender's own kernel, and nothing vanishes.
+    assert send(cluster, "pod-1a", "pod-2a", 8901, 8950) == {"sent": 50, "refused": 0, "answered": 50}
+    assert send(cluster, "pod-1a", "pod-3a", 1401, 1500) == {"sent": 50, "refused": 50, "answered": 50}
+    assert cluster.plan().lines == []
+    assert cluster.plan("--per-node").lines == []
+
+    cluster.kube.run_pod("newborn", "node-1")
+    try:
+        assert cluster.until(lambda now: now.marks == [], "the newborn right").current == [1450, 8950]
+        assert cluster.links("newborn")["eth0"] == 8950
+        assert send(cluster, "newborn", "pod-3a", 1451, 1500) == {"sent": 0, "refused": 50, "answered": 0}
+        # The way out takes 1500, and nobody says so.
+        assert outwards(cluster, "newborn", 1491, 1510) == {"sent": 20, "refused": 0, "answered": 10}
+    finally:
+        cluster.kube.remove_pod("newborn")
+
+    other = cluster.apply("--mtu", "1400")
+    assert other.code == 2
+    assert "kubemtu rollback" in other.err
+    ended = cluster.run("rollback", "--yes")
+    assert ended.code == 0, ended.err
+    cluster.settle(COULD_HAVE_MORE)
+    assert set(sizes(cluster).values()) == {1450}
+    assert "proto 109" not in "".join(cluster.ip(pod, "route") for pod in PODS)
+
+
+@pytest.mark.parametrize("cluster", [MIXED], indirect=True)
+def test_the_way_out_apart(cluster: Cluster) -> None:
+    ended = cluster.apply("--per-node", "--egress-mtu", "1500")
+    assert ended.code == 0, ended.err
+    assert cluster.healthy().current == [1450, 8950]
+    assert "default via 169.254.1.1 dev eth0 proto static mtu 1500" in cluster.ip("pod-1a", "route")
+    assert outwards(cluster, "pod-1a", 1491, 1510) == {"sent": 10, "refused": 10, "answered": 10}
+    assert send(cluster, "pod-1a", "pod-2a", 8901, 8950) == {"sent": 50, "refused": 0, "answered": 50}
+    assert "10.244.3.0/24 via 10.244.3.0 dev flannel.1 proto static onlink mtu 1450" in cluster.ip("node-1", "route")
+    for ends in (("pod-1a", "pod-3a"), ("pod-1a", "pod-2a"), ("pod-3a", "pod-1a"), ("pod-1a", OUTSIDE)):
+        why = cluster.run("why", *ends)
+        assert why.code == 0, why.out
+    assert cluster.plan().lines == []
+    ended = cluster.run("rollback", "--yes")
+    assert ended.code == 0, ended.err
+    cluster.settle(COULD_HAVE_MORE)
