@@ -23,12 +23,16 @@ def present(
     found = {target.node: target for target in step.nodes}
     if not step.nodes:
         return found
-    new = []
-    for name, observation in observations.items():
-        if name not in found and name not in step.without:
-            found[name] = joined(step, observation, _own(step, name, networks or {}))
-            new.append(found[name])
-    small = [target for target in new if any(target.pod_mtu < other.pod_mtu for other in step.nodes)]
+    new = [name for name in observations if name not in found and name not in step.without]
+    for name in new:
+        found[name] = joined(step, observations[name], _own(step, name, networks or {}))
+    most = max(target.pod_mtu for target in step.nodes)
+    small = [
+        net.NetworkMtu(network=network, mtu=found[name].pod_mtu)
+        for name in new
+        if found[name].pod_mtu < most
+        for network in (*found[name].own_networks, *_addresses(observations[name]))
+    ]
     return {name: _towards(target, small) for name, target in found.items()} if small else found
 
 
@@ -42,16 +46,16 @@ def _own(step: plan.Live, name: str, networks: Mapping[str, tuple[str, ...]]) ->
     return networks.get(name, ()) if known and alike else ()
 
 
-def _towards(target: plan.NodeTarget, joined: Sequence[plan.NodeTarget]) -> plan.NodeTarget:
-    """Return a target with the sizes towards the nodes that joined and take less than it sends."""
-    known = {one.network for one in target.network_mtus}
-    more = tuple(
-        net.NetworkMtu(network=network, mtu=other.pod_mtu)
-        for other in joined
-        if other.node != target.node and other.pod_mtu < target.pod_mtu
-        for network in other.own_networks
-        if network not in known
-    )
+def _addresses(observation: net.NodeObservation) -> list[str]:
+    """Return a node's own addresses as networks: what pods send there goes to its NIC, and comes no further either."""
+    sources = {ipaddress.ip_address(way.source) for way in observation.uplinks if way.source}
+    return sorted(f"{address}/{address.max_prefixlen}" for address in sources)
+
+
+def _towards(target: plan.NodeTarget, joined: Sequence[net.NetworkMtu]) -> plan.NodeTarget:
+    """Return a target with the sizes towards the nodes that joined, where they take less than it sends."""
+    known = {one.network for one in target.network_mtus} | set(target.own_networks)
+    more = tuple(one for one in joined if one.mtu < target.pod_mtu and one.network not in known)
     return msgspec.structs.replace(target, network_mtus=(*target.network_mtus, *more)) if more else target
 
 

@@ -1,0 +1,197 @@
+"""A change that stays in force: agents keep it, nothing else is begun, and it is taken back."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import pytest
+from tests.support.change.cluster import MIGRATIONS, NODE_MTUS, Cluster, cluster
+from tests.support.change.pods import born
+from tests.support.labs import until
+
+from kubemtu.core import errors, net
+from kubemtu.core.change import migration, plan, undo
+from kubemtu.flows import uninstall
+from kubemtu.flows.change import act, force, messages, migrations, prove, survey, targets
+from kubemtu.kube import api as kube_api
+from kubemtu.kube import connect, records
+from kubemtu_lab import scene as scenes
+from kubemtu_lab.scenes import named
+
+T = TypeVar("T")
+OUTSIDE = "default via 169.254.1.1 dev eth0 proto static mtu 1500"
+OURS = "10.244.0.0/16 via 169.254.1.1 dev eth0 proto 109 metric 10900"
+
+
+@pytest.fixture(scope="module")
+def lab(can_make_labs: None) -> Iterator[Cluster]:
+    with cluster(scenes.resized(named("canal-jumbo"), nodes=2, pods=2), "held") as found:
+        yield found
+
+
+def asked(lab: Cluster, work: Callable[[kube_api.Api], Awaitable[T]]) -> T:
+    """Run something against the API of the lab."""
+
+    async def connected() -> T:
+        async with kube_api.Api(connect.settings(str(lab.lab.kubeconfig), None)) as api:
+            return await work(api)
+
+    return asyncio.run(connected())
+
+
+def saved(lab: Cluster, path: Path) -> Path:
+    """Save a plan whose live step gives pods a route to each other and less by the default route, and is held."""
+    lab.done("plan", "--out", str(path))
+    whole = json.loads(path.read_text())
+    (live,) = [step for step in whole["steps"] if step["type"] == "live"]
+    live["hold"] = True
+    for node in live["nodes"]:
+        node |= {"networkMtus": [{"network": "10.244.0.0/16", "mtu": 8950}], "defaultRouteMtu": 1500}
+    path.write_text(json.dumps(whole))
+    return path
+
+
+def routes(lab: Cluster, pod: str) -> str:
+    return lab.lab.exec(pod, ["ip", "route"]).stdout
+
+
+@pytest.mark.lab
+@pytest.mark.netns
+def test_it_stays_until_it_is_taken_back(lab: Cluster, tmp_path: Path) -> None:
+    before = lab.picture()
+    ended = lab.done("apply", str(saved(lab, tmp_path / "plan.json")), "--yes")
+    assert "in force until `kubemtu rollback`" in ended.out
+    assert "their default routes 1500" in ended.out
+    (held,) = lab.migrations()
+    assert held["status"]["progress"] | {"finished": True, "held": True} == held["status"]["progress"]  # type: ignore[operator]  # JSON
+    for pod in ("pod-1a", "pod-2a"):
+        assert OURS in routes(lab, pod)
+        assert OUTSIDE in routes(lab, pod)
+
+    born(lab, "newborn")
+    until(lambda: OURS in routes(lab, "newborn") and OUTSIDE in routes(lab, "newborn"))
+    lab.kube.remove_pod("newborn")
+
+    refused = lab.run("relieve", "--mtu", "1400", "--yes")
+    assert (refused.code, "is in force" in refused.err, "`kubemtu rollback`" in refused.err) == (2, True, True)
+    with pytest.raises(errors.Conflict, match="is in force"):
+        asked(lab, uninstall.survey)
+
+    # node-2 as one that joined now: nothing is asked of it, and nothing was ever changed there.
+    lab.kube.merge(f"{NODE_MTUS}/node-2", {"spec": None})
+    until(lambda: not lab.node_mtu("node-2").get("status", {}).get("applied"))  # type: ignore[attr-defined]  # JSON
+    lab.lab.exec("pod-2a", ["ip", "route", "del", "10.244.0.0/16"])
+    default = ("default", "via", "169.254.1.1", "dev", "eth0", "proto", "static")
+    lab.lab.exec("pod-2a", ["ip", "route", "replace", *default])
+
+    async def extended(api: kube_api.Api) -> list[str]:
+        standing = await migrations.in_force(api)
+        assert standing is not None
+        found = await force.newcomers(api, standing)
+        await force.extend(api, standing)
+        outcome = await act.carry_out(api, standing.name)
+        assert messages.HELD in outcome.verified
+        again = await migrations.in_force(api)
+        assert again is not None
+        assert await force.newcomers(api, again) == []
+        return found
+
+    assert asked(lab, extended) == ["node-2"]
+    assert OURS in routes(lab, "pod-2a")
+    assert OUTSIDE in routes(lab, "pod-2a")
+
+    lab.done("rollback", "--yes")
+    assert lab.picture().differs(before) == ""
+    (back,) = lab.migrations()
+    assert not back["status"]["progress"].get("held")  # type: ignore[attr-defined]  # JSON
+    lab.kube.delete(f"{MIGRATIONS}/{back['metadata']['name']}")
+
+
+# Nodes that joined, by values
+
+
+def target(node: str, pod_mtu: int, *networks: str, **fields: object) -> plan.NodeTarget:
+    made = plan.NodeTarget(
+        node=node, ports=net.PortRule(prefixes=("cali",)), pod_mtu=pod_mtu, origin_mtu=1450, own_networks=networks
+    )
+    return msgspec.structs.replace(made, **fields)
+
+
+TOWARDS_2 = (net.NetworkMtu(network="10.42.2.0/24", mtu=1450),)
+POOLS = plan.Live(
+    nodes=(target("n1", 8950, "10.42.1.0/24", network_mtus=TOWARDS_2), target("n2", 1450, "10.42.2.0/24")),
+    pin_mtu=1450,
+    highest_mtu=8950,
+    underlay=9000,
+    why="why",
+    hold=True,
+)
+NETWORKS = {f"n{number}": (f"10.42.{number}.0/24",) for number in range(1, 5)}
+
+
+def seen(node: str, nic: int, source: str) -> net.NodeObservation:
+    return net.NodeObservation(
+        node=node, uplinks=(net.Uplink(peer="192.168.77.1", device="eth0", mtu=nic, source=source),)
+    )
+
+
+def test_a_node_that_joined_is_of_the_size_that_its_nic_carries_and_others_send_it_no_more() -> None:
+    small, large = seen("n3", 1500, "192.168.77.3"), seen("n4", 9001, "192.168.77.4")
+    found = targets.present(POOLS, {"n3": small, "n4": large}, NETWORKS)
+    assert {name: one.pod_mtu for name, one in found.items()} == {"n1": 8950, "n2": 1450, "n3": 1450, "n4": 8950}
+    new = [net.NetworkMtu(network=network, mtu=1450) for network in ("10.42.3.0/24", "192.168.77.3/32")]
+    assert found["n1"].network_mtus == (*TOWARDS_2, *new)
+    assert found["n4"].network_mtus == (*TOWARDS_2, *new)
+    assert found["n2"].network_mtus == found["n3"].network_mtus == ()
+    assert found["n3"].own_networks == ("10.42.3.0/24",)
+    assert force.unplaced(found, POOLS) == ""
+
+
+def test_where_pods_have_other_addresses_a_smaller_node_that_joined_stops_the_change() -> None:
+    elsewhere = NETWORKS | {"n1": ("10.99.1.0/24",)}  # Node.spec.podCIDRs, of which this CNI takes nothing
+    found = targets.present(POOLS, {"n3": seen("n3", 1500, "192.168.77.3")}, elsewhere)
+    assert found["n3"].own_networks == ()
+    assert force.unplaced(found, POOLS).startswith("pods of node n3 take less than the 8950 bytes that others send")
+
+
+def test_each_pair_of_nodes_is_measured_and_proven_at_its_own_size() -> None:
+    nodes = {one.node: one for one in (*POOLS.nodes, target("n4", 8950, "10.42.4.0/24"))}
+    assert survey.classes(nodes) == [(1450, ["n1", "n2", "n4"]), (8950, ["n1", "n4"])]
+    assert survey.classes({"n1": nodes["n1"]}) == [(8950, ["n1"])]
+    limited = target("n1", 8950, "10.42.1.0/24", network_mtus=TOWARDS_2, default_route_mtu=1500)
+    assert targets.towards(limited, "10.42.2.9") == 1450
+    assert targets.towards(limited, "10.42.1.9") is None  # its own: not by the default route
+    assert targets.towards(limited, "10.42.3.9") == 1500
+    assert targets.towards(nodes["n2"], "10.42.3.9") is None
+    port = net.PodPort(
+        netns="p", inode=1, host_link="cali1", host_index=9, host_mtu=8950, pod_link="eth0", pod_index=2, pod_mtu=8950,
+        addresses=("10.42.1.9",),
+    )  # fmt: skip
+    peer = msgspec.structs.replace(port, addresses=("10.42.2.9",))
+    (way,) = prove.ways_of("n1", [port], {"n2": (peer,)}, {}, lambda _node, address: targets.towards(limited, address))
+    assert way.expected == 1450
+
+
+# What is kept of it
+
+
+def test_an_extension_that_stopped_is_taken_back_from_the_phase_that_it_had_come_to() -> None:
+    whole = plan.Plan(cni="canal", target=8950, current=1450, steps=(POOLS,))
+    done = undo.Progress(step=1, finished=True, held=True, epoch=3)
+    assert [step.start for step in undo.undo(whole, 1, None) if isinstance(step, plan.Live)] == [
+        migration.Phase.PIN_PODS
+    ]
+    stopped = msgspec.structs.replace(done, finished=False, held=False, phase=migration.Phase.DEVICES)
+    turned = undo.turn(stopped, whole.steps)
+    (back,) = undo.sequence(whole, turned)
+    assert isinstance(back, plan.Live)
+    assert (back.start, back.restore, back.hold) == (migration.Phase.DEVICES, True, False)
+
+
+def test_the_condition_says_that_it_is_in_force() -> None:
+    found = records.complete(undo.Progress(step=1, finished=True, held=True), (), "2026-01-01T00:00:00Z")
+    assert (found.status, found.reason) == ("True", "Applied")
+    assert found.message == "the plan is carried out, and in force: agents keep what it made"
