@@ -175,6 +175,15 @@ def test_each_pair_of_nodes_is_measured_and_proven_at_its_own_size() -> None:
     assert way.expected == 1450
 
 
+def test_an_agent_that_says_nothing_of_networks_is_an_older_one() -> None:
+    report = migration.Applied(phase=migration.Phase.RECORD, restore=False, done=True, pods=1, settings_changed=0)
+    told = msgspec.structs.replace(report, sent_by_network=TOWARDS_2)
+    nodes = {one.node: one for one in POOLS.nodes}
+    assert force.deaf(nodes, {"n1": told, "n2": report}) == []
+    (sentence,) = force.deaf(nodes, {"n1": report, "n2": report})
+    assert sentence.startswith("the agent of node n1 says nothing of sizes by destination")
+
+
 # What is kept of it
 
 

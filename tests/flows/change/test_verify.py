@@ -238,3 +238,34 @@ async def test_where_nobody_renders_and_on_a_way_back_to_many_nothing_is_asked(s
         await verify.rendering(api, msgspec.structs.replace(RESTART, rendered=None))
         await verify.rendering(api, undo.again(msgspec.structs.replace(RESTART, held=(1450, 1500))))
     assert asked == []
+
+
+APART = msgspec.structs.replace(
+    TARGET, pod_mtu=8950, network_mtus=(net.NetworkMtu(network="10.42.9.0/24", mtu=1450),), default_route_mtu=1500
+)
+
+
+def routed(default: int | None, towards: int | None) -> net.PodPort:
+    found = (("default", default), ("10.42.9.0/24", towards))
+    return msgspec.structs.replace(
+        PORT,
+        host_mtu=8950,
+        pod_mtu=8950,
+        routes=tuple(
+            net.Route(family=4, destination=to, device="eth0", gateway="169.254.1.1", mtu=mtu) for to, mtu in found
+        ),
+    )
+
+
+async def test_a_pod_that_sends_too_much_by_one_of_its_routes_is_named() -> None:
+    step = msgspec.structs.replace(LIVE, nodes=(APART,))
+    for port, wrong in (
+        (routed(None, 1450), "sends up to 8950 by its route to default, not 1500"),
+        (routed(1500, 9000), "sends up to 9000 by its route to 10.42.9.0/24, not 1450"),
+    ):
+        assert f"pod default/web-1 on node n1 {wrong}" in await surprise(nodes(port), step, target=APART)
+    said = await verify.ports(nodes(routed(1500, 1450)), step, {"n1": APART}, NAMES, {})
+    assert said == (
+        "1 pod on 1 node: both ends have 8950, their default routes 1500, what leads to 1 network a size of its own, "
+        "and no pin is left"
+    )

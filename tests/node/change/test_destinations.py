@@ -98,6 +98,30 @@ def test_the_cluster_gets_a_route_and_the_default_route_another_size(
 
 
 @pytest.mark.netns
+def test_where_a_cni_limits_by_route_each_route_gets_its_own_size_and_goes_back(rigs: RigMaker, journals: Path) -> None:
+    rig = rigs(1, mtu=JUMBO)
+    (pod,) = rig.pods
+    ip(pod, "route", "change", "default", "via", "169.254.1.1", "dev", "eth0", "mtu", str(OLD))
+    before = rig.routes()
+    networks = (net.NetworkMtu(network="10.42.0.0/16", mtu=8800),)
+
+    def walked(phases: tuple[Phase, ...], *, restore: bool) -> None:
+        for phase in phases:
+            desired = msgspec.structs.replace(
+                asked(rig, phase, Sizes(networks, OUTSIDE), restore=restore),
+                pod_mtu=8800, pin_mtu=OLD, origin_mtu=OLD, device_mtu=JUMBO, origin_device_mtu=JUMBO,
+            )  # fmt: skip
+            assert rig.make_true(desired, journals).done
+
+    walked(migration.ORDER, restore=False)
+    assert f"10.42.0.0/16 via 169.254.1.1 dev eth0 {OURS} mtu 8800 \n" in ip(pod, "route")
+    assert "default via 169.254.1.1 dev eth0 mtu 1500 \n" in ip(pod, "route")
+    assert rig.mtus() == {(JUMBO, JUMBO)}
+    walked(migration.ORDER[1:], restore=True)
+    assert rig.routes() == before
+
+
+@pytest.mark.netns
 @pytest.mark.parametrize("last", [Phase.DEVICES, Phase.UNPIN_OVERLAY, Phase.UNPIN_PODS, Phase.SETTLE])
 def test_an_undo_from_any_phase_takes_the_added_routes_away(rigs: RigMaker, journals: Path, last: Phase) -> None:
     rig = rigs(1, mtu=OLD)

@@ -65,3 +65,16 @@ def unplaced(targets: Mapping[str, plan.NodeTarget], step: plan.Live) -> str:
         f"pods of node {listed(sorted(unknown))} take less than the {most} bytes that others send, and nothing tells "
         "which networks are theirs: choose one MTU for all with --mtu, or leave the node out with --without"
     )
+
+
+def deaf(targets: Mapping[str, plan.NodeTarget], applied: Mapping[str, migration.Applied]) -> list[str]:
+    """Say which agents report nothing of the sizes by destination that they were asked for, a sentence each.
+
+    One that is older than this kubemtu passes over what it does not know, and would let pods send too much.
+    """
+    return [
+        f"the agent of node {name} says nothing of sizes by destination, so it is an older one: bring the agents up to "
+        "date with `kubemtu install`"
+        for name, target in targets.items()
+        if target.network_mtus and name in applied and not applied[name].sent_by_network
+    ]

@@ -100,6 +100,8 @@ class Phases:
             raise errors.Surprise(f"stopped before {phase}: {against[0]}; run the same command again to carry on")
 
     def _against(self, step: plan.Live, phase: migration.Phase, names: Sequence[str]) -> list[str]:
-        own = {name: target.own_networks for name, target in self._run.targets(step).items()}
+        to = self._run.targets(step)
+        own = {name: target.own_networks for name, target in to.items()}
         applied = self._run.nodes.last_applied(names)
-        return safety.may_enter(phase, applied, names, pin_mtu=step.pin_mtu, networks=own)
+        found = safety.may_enter(phase, applied, names, pin_mtu=step.pin_mtu, networks=own)
+        return found or (force.deaf(to, applied) if self._run.forward else [])
