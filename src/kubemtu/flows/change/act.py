@@ -98,7 +98,6 @@ class Migrator:
         """Lead the nodes through the last live step once more, from the phase that stands there."""
         last = self._run.last_live
         assert last is not None, "nothing is in force without a live step"
-        await self._run.nodes.look_who_left()
         self._run.note(await self._phases.lead(last))
         await self._run.record.note(msgspec.structs.replace(self._run.progress, phase=None), "extended")
 

@@ -21,6 +21,8 @@ class Phases:
 
     async def lead(self, step: plan.Live) -> str:
         """Lead all nodes through the phases; each is entered by all before any enters the next."""
+        if messages.by_destination(step):
+            await self._run.nodes.look_who_left()  # which networks the pods of nodes that joined have
         # What is born after the recording is told from what was there before by its phase, so Record is not repeated.
         first = migration.Phase.PIN_PODS if step.start is migration.Phase.RECORD else step.start
         start = self._run.progress.phase or first

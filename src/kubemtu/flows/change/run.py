@@ -2,10 +2,11 @@
 
 import time
 
+from kubemtu.core import net
 from kubemtu.core.change import plan, undo
 from kubemtu.flows.agents import events
 from kubemtu.flows.agents.nodes import AgentWatch
-from kubemtu.flows.change import driver, targets
+from kubemtu.flows.change import driver, messages, targets
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu
 
@@ -31,6 +32,7 @@ class Run:
         self.tell = on_event
         self.steps = undo.sequence(change.plan, change.progress)
         self.left: dict[str, None] = {}  # what nodes said that they leave as it is, in order
+        self._joined: dict[str, net.NodeObservation] = {}
         self._began = time.monotonic()
 
     @property
@@ -73,6 +75,14 @@ class Run:
         self.tell(events.Event(kind="note", node=node, text=text))
 
     def targets(self, step: plan.Live) -> dict[str, plan.NodeTarget]:
-        """Return what each node that is still there should be."""
-        present = targets.present(step, self.nodes.observations(), self.nodes.pod_networks)
+        """Return what each node that is still there should be.
+
+        Where others send less to a node that joined, it stays in once it was seen: its agent is then waited for.
+        """
+        observations = self.nodes.observations()
+        if messages.by_destination(step):
+            planned = {target.node for target in step.nodes}
+            self._joined |= {name: seen for name, seen in observations.items() if name not in planned}
+            observations = self._joined | observations
+        present = targets.present(step, observations, self.nodes.pod_networks)
         return {name: target for name, target in present.items() if name not in self.nodes.gone}
