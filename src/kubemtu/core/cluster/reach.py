@@ -17,7 +17,7 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _EVERYTHING: dict[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
 
 
-class Peer(msgspec.Struct, frozen=True, kw_only=True):
+class FarNode(msgspec.Struct, frozen=True, kw_only=True):
     """Another node: the networks of its pods, and what is left of its NIC for their packets, in bytes."""
 
     node: str
@@ -25,7 +25,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     takes: int
 
 
-class TooMuch(msgspec.Struct, frozen=True, kw_only=True):
+class Excess(msgspec.Struct, frozen=True, kw_only=True):
     """What a pod sends into the network of another node's pods that does not fit: in bytes of the pod's IP packet."""
 
     node: str
@@ -50,11 +50,11 @@ def sends(port: net.PodPort, network: Network) -> int:
     return min(best[1], port.host_mtu)
 
 
-def too_much(port: net.PodPort, inner: int, peers: Iterable[Peer]) -> TooMuch | None:
+def too_much(port: net.PodPort, inner: int, peers: Iterable[FarNode]) -> Excess | None:
     """Return where a pod sends more than its own node (`inner`, in bytes) or the other carries; None: nowhere."""
     largest = min(port.limit or port.host_mtu, port.host_mtu)
     found = [
-        TooMuch(node=peer.node, network=str(network), sends=sent, takes=takes)
+        Excess(node=peer.node, network=str(network), sends=sent, takes=takes)
         for peer in peers
         if largest > min(inner, peer.takes)
         for network in peer.networks

@@ -186,20 +186,20 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return asked if asked is not None and asked.migration == self.held_by else None
 
     @functools.cached_property
-    def apart(self) -> dict[tuple[str, str], reach.TooMuch | None]:
+    def apart(self) -> dict[tuple[str, str], reach.Excess | None]:
         """Where pods send more than is carried there, by node and host end; None: nowhere, all of it fits.
 
         Only pods that were looked into, of nodes in a change that is in force; those with the same routes once.
         """
         peers = {
-            node.name: reach.Peer(
+            node.name: reach.FarNode(
                 node=node.name, networks=tuple(map(ipaddress.ip_network, node.api.networks)), takes=node.inner
             )
             for node in self.nodes
             if node.inner is not None
         }
-        found: dict[tuple[str, str], reach.TooMuch | None] = {}
-        known: dict[object, reach.TooMuch | None] = {}
+        found: dict[tuple[str, str], reach.Excess | None] = {}
+        known: dict[object, reach.Excess | None] = {}
         for node, port in self.ports:
             if self.held(node) is None or node.inner is None or not port.seen:
                 continue

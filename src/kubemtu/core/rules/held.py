@@ -45,7 +45,7 @@ def _towards(topology: Topology, node: Node) -> str:
     )
 
 
-def _reaching(topology: Topology, node: Node) -> list[reach.TooMuch]:
+def _reaching(topology: Topology, node: Node) -> list[reach.Excess]:
     return [one for one in topology.apart.values() if one is not None and one.node == node.name]
 
 
@@ -78,7 +78,7 @@ def _pods(topology: Topology, node: Node) -> Iterable[Finding]:
         )
 
 
-def _what(topology: Topology, node: Node, held: net.HeldSizes, port: Port) -> tuple[str, reach.TooMuch | None]:
+def _what(topology: Topology, node: Node, held: net.HeldSizes, port: Port) -> tuple[str, reach.Excess | None]:
     """Say what a pod lacks, empty for nothing, and where it sends too much."""
     excess = topology.apart.get((node.name, port.at.host_link))
     if not port.seen or reach.kept(held, port.at):
