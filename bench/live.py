@@ -6,8 +6,7 @@
 All in one run, in turn, each from the same start:
 
 - kubemtu: finds the pods, records, pins every sender, changes both ends, takes the pins off, reads back what it wrote
-- kubemtu, afresh: the same, having forgotten every message that it has unpacked before, as at an agent's first change;
-  below the table, in processor time: what of it the remembered shapes of veth messages save (node.kernel.links)
+- kubemtu, afresh: the same, having forgotten every message that it has unpacked before, as at an agent's first change
 - ifconfig: the command that circulates; it changes the host ends only, which loses packets silently
 - ip: a shell loop that does to each pod what kubemtu does (pin, both ends, unpin), without finding or reading back
 - kernel: the very messages that kubemtu sent, fired again over prepared sockets, with nothing decided in between
@@ -15,7 +14,6 @@ All in one run, in turn, each from the same start:
 Needs root, or a user namespace with network, mount and PID namespaces of its own.
 """
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -28,7 +26,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, TypeVar
-from unittest import mock
 
 import msgspec
 
@@ -155,31 +152,7 @@ def afresh(folder: Path) -> None:
         for part in vars(module).values():
             if hasattr(part, "cache_clear"):
                 part.cache_clear()
-    links.forget_shapes()
     change(folder)
-
-
-class NoShapes(dict[int, list[object]]):
-    """The shapes of a process that remembers none."""
-
-    def get(self, _length: int, _default: object = None) -> tuple[()]:  # type: ignore[override]  # nothing is there
-        """Find none."""
-        return ()
-
-
-def shapes(node: Node, folder: Path) -> tuple[float, float]:
-    """Measure a change afresh with and without remembered shapes; the medians, in seconds of processor time."""
-    took: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS):
-        for without, seconds in enumerate(took):
-            node.reset()
-            with contextlib.ExitStack() as patches:
-                if without:
-                    patches.enter_context(mock.patch.multiple(links, _shapes=NoShapes(), _Shape=bytes))
-                began = time.process_time()
-                node.inside(lambda: afresh(folder))
-                seconds.append(time.process_time() - began)
-    return statistics.median(took[0]), statistics.median(took[1])
 
 
 def ip_loop(pods: Sequence[str], node: str) -> str:
@@ -291,7 +264,6 @@ def main() -> None:
                     sock.close()
                 for row, seconds in took.items() if isinstance(took, dict) else ():
                     rows.setdefault(row, []).append(seconds)
-        remembering, walking = shapes(node, folder)
     finally:
         node.close()
         shutil.rmtree(folder)
@@ -300,10 +272,6 @@ def main() -> None:
     print("\nof which, by phase (the journal's share is part of Record):")
     for row, took in rows.items():
         print(f"  {row:<12} median {statistics.median(took) * 1000:5.1f}  best {min(took) * 1000:5.1f} ms")
-    print(
-        f"\nafresh, in processor time: {remembering * 1000:.1f} ms, and {walking * 1000:.1f} ms without remembered "
-        f"shapes ({(1 - remembering / walking) * 100:.0f} % saved)"
-    )
     for label, middle in (("median", statistics.median), ("best", min)):
         print(f"\n{label} against {label}:")
         verdict({name: middle(seconds) for name, seconds in times.items()})

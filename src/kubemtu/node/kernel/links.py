@@ -3,7 +3,7 @@
 import errno
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -103,29 +103,12 @@ def device(message: bytes) -> Device:
 
 def unpack(message: bytes) -> Device:
     """Unpack an event, whose counters make it unlike any other, so that it is not remembered."""
-    for shape in _shapes.get(len(message), ()):
-        if shape.fits(message):
-            return shape.device(message)
-    return _walk(message)
-
-
-def forget_shapes() -> None:
-    """Forgets the shapes of earlier messages: for measurements and tests, since nothing depends on them but time."""
-    _shapes.clear()
-
-
-def _walk(message: bytes) -> Device:
-    """Unpacks any link, attribute by attribute, and remembers the shape of a veth for the next one."""
     _family, _kind, index, flags, _change = _IFINFOMSG.unpack_from(message)
     attributes = netlink.pick(message, 16, _READ)
     about = netlink.attributes(attributes[_LINKINFO]) if _LINKINFO in attributes else {}
     kind = _text(about.get(_INFO_KIND, b""))
     netnsid = attributes.get(_LINK_NETNSID)
     counted = attributes.get(_STATS64)
-    if kind == "veth" and attributes.keys() >= {_IFNAME, _MTU}:
-        alike = _shapes.setdefault(len(message), [])
-        alike.insert(0, _Shape(message))
-        del alike[_ALIKE:]
     return Device(
         index=index,
         name=_text(attributes.get(_IFNAME, b"")),
@@ -139,94 +122,6 @@ def _walk(message: bytes) -> Device:
         vxlan=_vxlan(netlink.attributes(about.get(_INFO_DATA, b""))) if kind == "vxlan" else None,
         drops=Drops(*struct.unpack_from("=QQ", counted, 48)) if counted else Drops(),
     )
-
-
-class _Shape:
-    """Where the message of a veth has what. The next veth mostly has it at the same places: two calls of `struct`
-    find all of it, where walking takes 45 steps (16 µs, and changing 250 pods takes 1,000 of them).
-
-    All headers are compared, the outermost too, so that whatever fits is a message that the walk would cut alike.
-    """
-
-    __slots__ = ("_expected", "_fields", "_headers", "_values")
-
-    def __init__(self, message: bytes) -> None:
-        """Note the places in a message that is known to be a veth's."""
-        headers: list[tuple[int, str]] = []
-        values = {"index": (4, "i"), "flags": (8, "I")}
-        for place, length, kind in _headers(message, 16, len(message), headers):
-            start, end = place + 4, place + length
-            if kind in _NUMBERS:
-                values[_NUMBERS[kind][0]] = (start, _NUMBERS[kind][1])
-            elif kind == _IFNAME:
-                values["name"] = (start, f"{length - 4}s")
-            elif kind == _STATS64 and length >= 4 + 64:
-                values |= {"received": (start + 48, "Q"), "sent": (start + 56, "Q")}
-            elif kind == _LINKINFO:
-                for inner, size, about in _headers(message, start, end, headers):
-                    headers += [(inner + 4, f"{size - 4}s")] if about == _INFO_KIND else []
-            elif kind == _AF_SPEC:
-                for family, size, number in _headers(message, start, end, headers):
-                    if number == socket.AF_INET6:
-                        for conf, room, about in _headers(message, family + 4, family + size, headers):
-                            if about == _INET6_CONF and room >= 4 * (_DEVCONF_DISABLE_IPV6 + 2):
-                                values["ipv6_mtu"] = (conf + 4 + 4 * _DEVCONF_MTU6, "i")
-                                values["ipv6_off"] = (conf + 4 + 4 * _DEVCONF_DISABLE_IPV6, "i")
-        ordered = sorted(values, key=lambda name: values[name][0])
-        self._headers, self._values = _picker(headers), _picker(values.values())
-        self._expected = self._headers.unpack_from(message)
-        self._fields = {name: ordered.index(name) for name in values}
-
-    def fits(self, message: bytes) -> bool:
-        """Return True when another message of the same length has the same attributes at the same places."""
-        return self._headers.unpack_from(message) == self._expected
-
-    def device(self, message: bytes) -> Device:
-        """Return the veth in a message that fits."""
-        values, fields = self._values.unpack_from(message), self._fields
-        return Device(
-            index=values[fields["index"]],
-            name=_text(values[fields["name"]]),
-            mtu=values[fields["mtu"]],
-            kind="veth",
-            up=bool(values[fields["flags"]] & _IFF_UP),
-            master=values[fields["master"]] if "master" in fields else None,
-            peer_index=values[fields["peer_index"]] if "peer_index" in fields else None,
-            peer_netnsid=values[fields["peer_netnsid"]] if "peer_netnsid" in fields else None,
-            ipv6_mtu=values[fields["ipv6_mtu"]] if "ipv6_mtu" in fields and not values[fields["ipv6_off"]] else None,
-            vxlan=None,
-            drops=Drops(values[fields["received"]], values[fields["sent"]]) if "sent" in fields else Drops(),
-        )
-
-
-_shapes: dict[int, list[_Shape]] = {}  # by the length of the message
-_ALIKE: Final = 4  # shapes of the same length that are remembered
-_NUMBERS: Final = {
-    _MTU: ("mtu", "I"),
-    _LINK: ("peer_index", "I"),
-    _MASTER: ("master", "I"),
-    _LINK_NETNSID: ("peer_netnsid", "i"),
-}
-
-
-def _headers(message: bytes, place: int, end: int, into: list[tuple[int, str]]) -> Iterator[tuple[int, int, int]]:
-    """Walk over attributes (place, length, type), and note the place of each header."""
-    while place + 4 <= end:
-        into.append((place, "I"))
-        length, kind = struct.unpack_from("=HH", message, place)
-        if length < 4:
-            break
-        yield place, length, kind & 0x3FFF
-        place += (length + 3) & ~3
-
-
-def _picker(parts: Iterable[tuple[int, str]]) -> struct.Struct:
-    """Return a Struct that unpacks the parts (place, format) in the order of their places and skips the rest."""
-    packed, reached = "=", 0
-    for place, kind in sorted(parts):
-        packed += f"{place - reached}x{kind}"
-        reached = place + struct.calcsize(f"={kind}")
-    return struct.Struct(packed)
 
 
 def _text(payload: bytes) -> str:
