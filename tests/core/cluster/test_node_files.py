@@ -22,11 +22,16 @@ def seen(*files: tuple[str, str]) -> net.NodeObservation:
     return net.NodeObservation(node="n1", files=tuple(net.NodeFile(path=path, text=text) for path, text in files))
 
 
+WAITS = '0, "require_mtu_file": true'  # projectcalico/calico: cni-plugin/pkg/types/types.go, from v3.31 on
+
+
 @pytest.mark.parametrize(
     ("files", "literal", "gives", "by"),
     [
         (((OURS, CALICO % 1450),), 1450, 1450, OURS),
         (((OURS, CALICO % 0),), None, 1500, "the kernel's default, without /var/lib/calico/mtu"),
+        (((OURS, CALICO % WAITS),), None, None, ""),
+        (((OURS, CALICO % WAITS), ("/var/lib/calico/mtu", "1440")), None, 1440, "/var/lib/calico/mtu"),
         (((OURS, CALICO % 0), ("/var/lib/calico/mtu", "1440\n")), None, 1440, "/var/lib/calico/mtu"),
         (((OURS, CALICO % 0), ("/var/lib/calico/mtu", "none")), None, None, ""),
         (((OURS, FLANNEL % ""), (ENV, SUBNET)), None, 1450, ENV),

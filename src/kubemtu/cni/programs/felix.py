@@ -34,6 +34,7 @@ PLUGIN_MTU = node_files.PluginRule(
     file=MTU_FILE,
     # Without the file the veth stays as the kernel made it (projectcalico/calico: cni-plugin/pkg/plugin).
     otherwise=node_files.KERNEL_DEFAULT,
+    waits="require_mtu_file",  # from v3.31 on: a pod fails to start instead
     otherwise_by=f"the kernel's default, without {MTU_FILE}",
 )
 ADDRESS = "projectcalico.org/IPv4Address"  # of a Node: where its tunnels end

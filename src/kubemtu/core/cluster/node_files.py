@@ -25,9 +25,9 @@ class PluginRule(msgspec.Struct, frozen=True, kw_only=True):
     """How one CNI plugin comes to the MTU of a new pod: what each CNI's module declares of the plugin that it runs.
 
     The member of the plugin's own configuration decides; where it is absent or 0, the first group that `line` finds in
-    `file`; where there is no such file, `otherwise`. A plugin that makes no interface itself hands on to another, whose
-    configuration it carries as a copy in the list `copies`, or which it finds by the file or the network that `names`
-    holds.
+    `file`; where there is no such file, `otherwise`, unless the member `waits` is true: then no pod starts. A plugin
+    that makes no interface itself hands on to another, whose configuration it carries as a copy in the list `copies`,
+    or which it finds by the file or the network that `names` holds.
     """
 
     plugin: str  # the `type` of the first plugin of the conflist
@@ -36,6 +36,7 @@ class PluginRule(msgspec.Struct, frozen=True, kw_only=True):
     line: str = r"\A\s*([0-9]{1,6})\s*\Z"  # int() takes digits of any script, and a plus sign
     otherwise: int | None = None  # bytes
     otherwise_by: str = ""
+    waits: str = ""
     written_by: str = ""  # the daemon that writes `file` anew at each start, so that it follows the configuration
     stands_for: str = ""  # how the name of a conflist ends that `file` stands for, where only files were saved
     copies: str = ""  # member that lists copies of whole configurations, of which the first makes the pod's interface
@@ -222,7 +223,8 @@ def _made(
     if member is not None and (not isinstance(member, int) or isinstance(member, bool)):
         return msgspec.structs.replace(made, refused=json.dumps(held), as_text=rule.quoted is not None)
     literal = member if isinstance(member, int) else None
-    gives, by = (literal, file.path) if literal is not None else _decided(observation, rule)
+    waits = bool(rule.waits) and plugins[0].get(rule.waits) is True
+    gives, by = (literal, file.path) if literal is not None else _decided(observation, rule, waits=waits)
     return msgspec.structs.replace(
         made, literal=literal, gives=gives, by=by, written_by=rule.written_by if by == rule.file else ""
     )
@@ -279,12 +281,12 @@ def mtu_member(plugin: dict[str, object], rule: PluginRule) -> object:
     return (place if isinstance(place, dict) else plugin).get(last) or None
 
 
-def _decided(observation: net.NodeObservation, rule: PluginRule) -> tuple[int | None, str]:
+def _decided(observation: net.NodeObservation, rule: PluginRule, *, waits: bool = False) -> tuple[int | None, str]:
     """Return what decides where the plugin's own configuration does not, and its name."""
     if rule.file and observation.file(rule.file) is not None:
         found = rule.written(observation)
         return (found, rule.file) if found is not None else (None, "")
-    return (rule.otherwise, rule.otherwise_by) if rule.otherwise is not None else (None, "")
+    return (rule.otherwise, rule.otherwise_by) if rule.otherwise is not None and not waits else (None, "")
 
 
 def filled(text: str, value: str) -> str:
