@@ -15,6 +15,8 @@ from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide
 from kubemtu.flows.agentless import sources
 from kubemtu.flows.change import preconditions
+from kubemtu.flows.measure import members
+from kubemtu.kube import shipped
 
 UNSEEN = "1 node runs Windows, for which there is no agent: what MTU its NIC and pods have was not seen"
 BY_HNS = "on NICs of 1500 its pods have 1450, whatever network is on them"  # Azure/AKS#2873, microsoft/SDN#517
@@ -212,6 +214,12 @@ def test_no_source_is_asked_for_them() -> None:
     assert sources.silent(mixed(node())) == ()
 
 
+def test_what_is_installed_asks_for_linux() -> None:
+    daemonsets = [one for one in shipped.objects("image") if one["kind"] == "DaemonSet"]
+    chosen = [Object.of(dict(one)).get("spec", "template", "spec", "nodeSelector") for one in daemonsets]
+    assert chosen == [{"kubernetes.io/os": "linux"}] * 2
+
+
 def test_a_cluster_of_linux_alone_says_nothing() -> None:
     report = decide.check(mixed(daemonset(*CALICO)))
     assert (report.verdict, found(report)) == ("healthy", [])
@@ -223,3 +231,20 @@ def test_a_cluster_of_linux_alone_says_nothing() -> None:
 def test_an_antrea_without_a_number_of_its_own(held: dict[str, str]) -> None:
     parts: Iterable[Object] = (node(), daemonset("antrea-agent-windows"), config("antrea-windows-config", **held))
     assert [part.mtu for part in registry.recognise(mixed(*parts)).windows] == [None]
+
+
+def test_a_mesh_leaves_them_out_and_says_so() -> None:
+    """Nobody measures there, and Windows' own firewall answers no echo: a fault must not be made of that."""
+
+    def at(number: int, one: Object) -> Object:
+        addresses = [{"type": "InternalIP", "address": f"192.0.2.{number}"}]
+        return Object.of(one.body | {"status": {**one.mapping("status"), "addresses": addresses}})
+
+    there = [node(), *(each for each in mixed().objects if each.kind == "Node")]
+    addressed = [at(number, one) for number, one in enumerate(there)]
+    rest = [one for one in mixed().objects if one.kind != "Node"]
+    snapshot = msgspec.structs.replace(mixed(), objects=(*rest, *addressed))
+    layers = members.of(snapshot)
+    assert [sorted(member.node for member in layer.members) for layer in layers] == [["n1", "n2", "n3"]]
+    left = members.left_out(snapshot, layers, ("nodes",))
+    assert (left.nodes, left.notes) == ((), ("node w1 runs Windows, for which there is no agent: not measured",))

@@ -91,7 +91,7 @@ def test_whatever_sorts_first_is_a_value_and_no_crash(first: object, own: object
     files = (("/etc/cni/net.d/00-x.conflist", json.dumps(first)), (OURS, json.dumps(own)))
     found = node_files.of(seen(*files), OURS, registry.plugin_mtus())
     assert found is not None
-    assert found.path == OURS
+    assert found.path in {OURS, files[0][0]}  # its own may hand on to the other, by the network's name
     assert found.gives is None or isinstance(found.gives, int)
     assert hash(found.taken) is not None
 

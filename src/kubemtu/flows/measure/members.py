@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from kubemtu.core.cluster import policy
+from kubemtu.core.cluster import policy, windows
 from kubemtu.core.objects import Object, node_addresses, pod_addresses
 from kubemtu.core.probe import request
 from kubemtu.core.snapshot import Snapshot
@@ -66,6 +66,8 @@ def _nodes(
 ) -> list[tuple[request.MeshMember, int | None]]:
     members: list[tuple[request.MeshMember, int | None]] = []
     for node in snapshot.each("Node"):
+        if windows.runs(node):  # nobody there measures, and its firewall answers no echo
+            continue
         observation = snapshot.observation(node.name)
         internal = [address for address in node_addresses(node) if (":" in address) is ipv6]
         uplinks = observation.uplinks if observation is not None else ()
@@ -128,11 +130,13 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
 def left_out(snapshot: Snapshot, layers_found: Sequence[Members], layers: Sequence[str]) -> LeftOut:
     """Name the nodes of which a layer that was asked for could measure nothing, and the layers that are not there.
 
-    A cluster without a single probe pod has no such layer, which is said, and no node is named for it.
+    A cluster without a single probe pod has no such layer, which is said, and no node is named for it. Nodes of Windows
+    are named in a note: no agent and no probe pod is for them.
     """
-    all_nodes = [node.name for node in snapshot.each("Node")]
+    all_nodes = [node.name for node in snapshot.each("Node") if not windows.runs(node)]
+    foreign = windows.names(snapshot)
     nodes: list[str] = []
-    notes: list[str] = []
+    notes = [f"node {names(foreign)} runs Windows, for which there is no agent: not measured"] if foreign else []
     measured_nodes = {member.node for layer in layers_found for member in layer.members}
     if unreported := [name for name in all_nodes if name not in measured_nodes and snapshot.observation(name) is None]:
         notes.append(f"no agent tells of node {names(unreported)}: not measured")
