@@ -24,14 +24,15 @@ def _above(topology: Topology, carries: int) -> Iterable[Finding]:
     groups: dict[tuple[int, str, bool], list[tuple[Node, Port]]] = {}
     tunnels = min((node.fits for node in topology.nodes if node.fits is not None), default=carries)
     tunnels = min(tunnels, carries) if topology.beyond is not None else tunnels
-    for node, port in topology.ports:
+    for pair in topology.ports:
+        node, port = pair
         # What a smaller host end swallows never meets the path: MTU105 tells of it.
         largest = min(port.sends or port.at.host_mtu, port.at.host_mtu)
         if _held(topology, node, port):
             continue
         if largest > carries and port.shown is not None:
             fate = _fate(topology, node, largest, carries if node.tunnel is None else tunnels)
-            groups.setdefault((largest, fate, port.seen), []).append((node, port))
+            groups.setdefault((largest, fate, port.seen), []).append(pair)
     alone = topology.listed == 1 and len(topology.nodes) + len(topology.silent) == 1
     severity: Severity = "warning" if alone else "error"
     for (largest, fate, seen), members in groups.items():
@@ -54,10 +55,11 @@ def _held(topology: Topology, node: Node, port: Port) -> bool:
 def _above_tunnels(topology: Topology) -> Iterable[Finding]:
     """Report pods that are larger than the tunnel of their own node, where no NIC says what that should have."""
     groups: dict[tuple[int, str, int, bool], list[tuple[Node, Port]]] = {}
-    for node, port in topology.ports:
+    for pair in topology.ports:
+        node, port = pair
         largest = min(port.sends or port.at.host_mtu, port.at.host_mtu)
         if node.tunnel is not None and largest > node.tunnel.mtu and port.shown is not None:
-            groups.setdefault((largest, node.tunnel.name, node.tunnel.mtu, port.seen), []).append((node, port))
+            groups.setdefault((largest, node.tunnel.name, node.tunnel.mtu, port.seen), []).append(pair)
     for (largest, tunnel, mtu, seen), members in groups.items():
         yield codes.finding(
             codes.MTU101,
@@ -125,9 +127,10 @@ def _twin(node: Node) -> net.Link | None:
 
 def _below(topology: Topology, carries: int) -> Iterable[Finding]:
     groups: dict[tuple[int, bool], list[tuple[Node, Port]]] = {}
-    for node, port in topology.ports:
+    for pair in topology.ports:
+        _node, port = pair
         if not port.at.differ and port.shown is not None and topology.wastes(port.shown):
-            groups.setdefault((port.shown, port.seen), []).append((node, port))
+            groups.setdefault((port.shown, port.seen), []).append(pair)
     cost = max((one.cost for one in topology.state.encapsulation), default=0)
     for (mtu, seen), members in groups.items():
         lost = goodput.lost(mtu, carries, cost)

@@ -73,7 +73,7 @@ def _pods(topology: Topology) -> Iterable[Finding]:
 
 
 def _own_ends(topology: Topology) -> Iterable[Finding]:
-    halves = [(node, port) for node, port in topology.ports if not port.seen]
+    halves = [pair for pair in topology.ports if not pair[1].seen]
     if halves:
         where = dict.fromkeys(node.name for node, _ in halves)
         sizes = sorted({port.at.host_mtu for _, port in halves})
