@@ -42,6 +42,9 @@ ORIGIN = re.compile(r" \([^()]*:\d+\)")  # the file and line that an object was 
 # A container that does not start (MTU111 as an error: a flag that ends it), or a pod that gets no network.
 KEEPS_DOWN = frozenset({codes.MTU108.code, codes.MTU109.code, codes.MTU112.code, codes.MTU122.code, codes.MTU111.code})
 
+# Of what is below the interfaces that were looked at: whether it loses anything, only a measurement tells.
+BELOW_INTERFACES = frozenset({codes.MTU135.code, codes.MTU136.code})
+
 UNREADABLE = frozenset({codes.MTU117.code, codes.MTU122.code})
 
 # Causes before consequences: what a finding further down says is often only the effect of one further up.
@@ -313,7 +316,8 @@ def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
     below = [mtu for mtu in shown if topology.wastes(mtu)]
     if below and codes.MTU102.code in {finding.code for finding in warnings}:
         return f"Nothing is lost, but pods have {min(below)} where the path between nodes carries {topology.carries}."
-    return f"Nothing is lost now, but mind {warnings[0].place}: {_first(warnings[0])}"
+    lead = "By what interfaces say nothing is lost" if warnings[0].code in BELOW_INTERFACES else "Nothing is lost now"
+    return f"{lead}, but mind {warnings[0].place}: {_first(warnings[0])}"
 
 
 def _first(finding: Finding) -> str:
