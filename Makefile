@@ -4,6 +4,9 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())'))
 export VENV
+# Bytecode is kept where the environment says it is not, too: a run of the tests starts hundreds of Pythons, and each would
+# compile every file anew; so would each worker, with the assertions of all tests.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Files of tests that run side by side: three more than cores, because labs wait for their networks, and six at most.
