@@ -3,10 +3,10 @@
 Every line of output is a step; lines that come at one instant are one. After each the process is killed with SIGKILL,
 sometimes at once and sometimes while what follows is under way; then everything that a change touches must be as after
 a change that nobody disturbed, or as before it, byte for byte. Two labs are killed in side by side, each by a process
-of its own.
+of its own; the two ways on take turns: after a line where a decrease is finished an increase is taken back, and the other
+way round.
 """
 
-import itertools
 import json
 import os
 import signal
@@ -26,8 +26,9 @@ SCENES = {"decrease": "canal-1500", "increase": "canal-jumbo"}
 class Case:
     """One lab, what it looked like at first, and after a change that nobody disturbed."""
 
-    def __init__(self, found: Cluster) -> None:
+    def __init__(self, found: Cluster, turn: int) -> None:
         self.cluster = found
+        self.turn = turn  # 0 or 1: of which lines it is finished
         self.before = found.picture()
         applied = found.start("apply", "--yes")
         assert applied.wait().code == 0, applied.lines
@@ -46,13 +47,13 @@ class Case:
         assert difference == "", f"{what}: {difference}"
 
     def then_applied_then_taken_back_with_kills_too(self) -> None:
-        """Apply, killed at every line, then apply; rollback, killed at every line, then rollback."""
-        back_steps = itertools.cycle(self.back_steps)
-        for line, later in self.steps:
+        """Apply, killed at its lines in turn, then apply; rollback, killed at its lines, then rollback."""
+        for place in range(self.turn, max(len(self.steps), len(self.back_steps)), 2):
+            line, later = self.steps[place % len(self.steps)]
             self.cluster.killed("apply", "--yes", line=line, later=later)
             self.cluster.done("apply", "--yes")
             self.is_at(self.after, f"apply, killed {later} s after line {line}, then apply")
-            back_line, back_later = next(back_steps)
+            back_line, back_later = self.back_steps[place % len(self.back_steps)]
             self.cluster.killed("rollback", "--yes", line=back_line, later=back_later)
             ended = self.cluster.run("rollback", "--yes")
             assert ended.code == 0 or "was taken back already" in ended.err, ended.err
@@ -60,8 +61,8 @@ class Case:
             self.cluster.forget_migrations()
 
     def then_taken_back(self) -> None:
-        """Apply, killed at every line, then rollback."""
-        for line, later in self.steps:
+        """Apply, killed at the other lines, then rollback."""
+        for line, later in self.steps[1 - self.turn :: 2]:
             self.cluster.killed("apply", "--yes", line=line, later=later)
             ended = self.cluster.run("rollback", "--yes")
             begun = line > self.shown or ended.code == 0
@@ -118,7 +119,7 @@ def _all_ways(scene: str) -> dict[str, str]:
     found = {}
     try:
         with cluster(scenes.resized(named(SCENES[scene]), nodes=2, pods=1), f"kill-{scene}") as lab:
-            case = Case(lab)
+            case = Case(lab, list(SCENES).index(scene))
             for way, work in WAYS.items():
                 try:
                     work(case)
