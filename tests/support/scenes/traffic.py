@@ -13,6 +13,9 @@ from kubemtu_lab.traffic.tally import Tally
 
 T = TypeVar("T")
 
+AFTER = 2.0
+"""Seconds of traffic after a change: each flow sends dozens of packets in them, and a lost segment is sent again."""
+
 
 def apply_under_traffic(cluster: Cluster, *words: str) -> story.StoryRow:
     """Run `kubemtu apply --yes` with these words while pods talk; it must end with 0. Return what was counted."""
@@ -31,4 +34,4 @@ async def _measured(cluster: Cluster, words: Sequence[str], measure: Callable[..
             ended = await asyncio.to_thread(cluster.run, "apply", "--yes", *words)
             assert ended.code == 0, ended.err
 
-        return await measure(cluster.lab, api, change)
+        return await measure(cluster.lab, api, change, after=AFTER)

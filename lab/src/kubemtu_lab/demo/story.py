@@ -226,14 +226,18 @@ def popular_command(target: int) -> str:
     return (IFCONFIG if shutil.which("ifconfig") else IP) % target
 
 
-async def measured(lab: cluster.Lab, api: kube_api.Api, change: Callable[[], Awaitable[None]]) -> StoryRow:
-    """Make a change under traffic, and balance the books."""
+async def measured(
+    lab: cluster.Lab, api: kube_api.Api, change: Callable[[], Awaitable[None]], *, after: float = AFTER
+) -> StoryRow:
+    """Make a change under traffic, and balance the books; `after`: seconds after it that still count."""
     identities = await pod_identities(api)
-    tally, seconds = await tallied(lab, api, change)
+    tally, seconds = await tallied(lab, api, change, after=after)
     return row(tally, seconds=seconds, restarted=len(identities - await pod_identities(api)))
 
 
-async def tallied(lab: cluster.Lab, api: kube_api.Api, change: Callable[[], Awaitable[None]]) -> tuple[Tally, float]:
+async def tallied(
+    lab: cluster.Lab, api: kube_api.Api, change: Callable[[], Awaitable[None]], *, after: float = AFTER
+) -> tuple[Tally, float]:
     """Make a change under traffic; return the balanced books, and how many seconds it took."""
     nodes = [node.name for node in lab.scene.nodes]
 
@@ -255,7 +259,7 @@ async def tallied(lab: cluster.Lab, api: kube_api.Api, change: Callable[[], Awai
         began = await traffic.mark("change")
         await change()
         ended = await traffic.mark("after")
-        await asyncio.sleep(AFTER)
+        await asyncio.sleep(after)
         return await traffic.stop(), ended - began
 
 
