@@ -236,6 +236,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[Fault, ...] = ()
     grace_seconds: float = 40.0
     """After how long without news of its kubelet a node is Ready=Unknown: --node-monitor-grace-period."""
+    history: int = 1000
+    """How many changes of each kind the API server knows at least, for watches that were away: etcd's, uncompacted."""
     daemon_seconds: float = 0.0
     """How long the CNI's daemon takes to be ready when it is restarted; the real flanneld: 13 to 15 s."""
 

@@ -201,7 +201,7 @@ class Supervisor:
     async def _start(self, stack: contextlib.AsyncExitStack) -> list[str]:
         sockets = [self._outside, controlplane.listen(self._nodes[0].pid)]
         dial = controlplane.dialling(self._nodes[0].pid)
-        chosen = choose_api(sockets=sockets, addresses=controlplane.addresses(), dial=dial)
+        chosen = choose_api(sockets=sockets, addresses=controlplane.addresses(), dial=dial, history=self.scene.history)
         api = await stack.enter_async_context(chosen)
         within = controlplane.kubeconfigs(api)
         state.write(self._folder, "kubeconfig", yaml.safe_dump(api.kubeconfig(self._url)).encode(), mode=0o600)

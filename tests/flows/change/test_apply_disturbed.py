@@ -17,12 +17,14 @@ from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named
 
 pytestmark = [pytest.mark.lab, pytest.mark.netns]
+HISTORY = 100  # changes of each kind that the API of this lab knows at least
 PHASES = ("PinPorts", "Devices", "UnpinPorts", "UnpinOverlay", "UnpinPods", "Settle")
 
 
 @pytest.fixture(scope="module")
 def lab(can_make_labs: None) -> Iterator[Cluster]:
-    with cluster(scenes.resized(named("canal-1500"), pods=1), "disturbed") as found:
+    scene = scenes.resized(named("canal-1500"), pods=1).replace(history=HISTORY)
+    with cluster(scene, "disturbed") as found:
         yield found
 
 
@@ -276,13 +278,13 @@ def test_others_who_write_the_same_objects_meanwhile_are_survived(untouched: Clu
 
 
 def test_a_watch_whose_past_is_forgotten_is_begun_anew(untouched: Cluster, after: Picture, tmp_path: Path) -> None:
-    """While it was away, the API has forgotten all but the last thousand changes: 410 Gone."""
+    """While it was away, the API has forgotten all but the last hundred changes: 410 Gone."""
     gate = Gate(untouched, tmp_path)
     try:
         command = untouched.start("apply", "--yes", kubeconfig=gate.kubeconfig)
         command.until_says("Devices")
         gate.close()
-        for number in range(2100):
+        for number in range(2 * HISTORY + 10):
             untouched.kube.merge(f"{NODE_MTUS}/node-1", {"metadata": {"annotations": {"number": str(number)}}})
         gate.open()
         ended = command.wait()

@@ -26,6 +26,8 @@ from collections.abc import Callable, Mapping, Sequence
 from kubemtu_lab.api.backend import ApiBackend
 from kubemtu_lab.api.embedded import EmbeddedApi
 from kubemtu_lab.api.envtest import ASSETS, EnvtestApi
+from kubemtu_lab.api.objects import HISTORY
+from kubemtu_lab.api.store import Store
 
 __all__ = ["ApiBackend", "EmbeddedApi", "EnvtestApi", "api"]
 
@@ -36,8 +38,12 @@ def api(
     addresses: Sequence[str] = (),
     users: Mapping[str, Sequence[str]] | None = None,
     dial: Callable[[], socket.socket] = socket.socket,
+    history: int = HISTORY,
 ) -> ApiBackend:
-    """Return the API server to use here: a real one if $KUBEBUILDER_ASSETS is set, else the embedded one."""
+    """Return the API server to use here: a real one if $KUBEBUILDER_ASSETS is set, else the embedded one.
+
+    `history`: how many changes of each kind the embedded one knows at least; a real one decides by itself.
+    """
     if os.environ.get(ASSETS):
         return EnvtestApi(sockets=sockets, addresses=addresses, users=users)
-    return EmbeddedApi(sockets=sockets, addresses=addresses, users=users, dial=dial)
+    return EmbeddedApi(sockets=sockets, addresses=addresses, users=users, dial=dial, store=Store(window=history))

@@ -15,6 +15,8 @@ from kubemtu_lab.api.resources import BUILT_IN, DEFINITIONS, NAMESPACES, Object,
 from kubemtu_lab.api.selectors import Selector
 
 EVERYTHING = Selector()
+HISTORY = 1000
+"""So many changes of each kind are known at least."""
 _GROUPS = frozenset(each.group for each in BUILT_IN)
 _STALE_PAGE = (
     "The provided continue parameter is too old to display a consistent list result. "
@@ -25,7 +27,7 @@ _STALE_PAGE = (
 class Objects:
     """All objects of a cluster, their versions, and the last changes of each kind."""
 
-    def __init__(self, *, window: int = 1000) -> None:
+    def __init__(self, *, window: int = HISTORY) -> None:
         self.version = 1
         self._window = window
         self._resources: dict[tuple[str, str, str], Resource] = {}

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from kubemtu_lab.api import admission, defaults, definitions, errors, fields, ownership, schema, services, shapes
-from kubemtu_lab.api.objects import Objects
+from kubemtu_lab.api.objects import HISTORY, Objects
 from kubemtu_lab.api.ownership import Writer
 from kubemtu_lab.api.resources import DEFINITIONS, NAMESPACES, SERVICES, Object, Resource, copied
 
@@ -46,7 +46,7 @@ def suffix() -> str:
 class Store(Objects):
     """Objects, and only such changes of them as a Kubernetes API server takes."""
 
-    def __init__(self, *, window: int = 1000, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, *, window: int = HISTORY, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         super().__init__(window=window)
         self.clock = clock
         for name in FIRST_NAMESPACES:
