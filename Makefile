@@ -17,8 +17,13 @@ WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 3 ? cores + 3 : 6)))
 demo: $(READY)
 	$(BIN)/kubemtu demo
 
-test: $(READY)
+test: $(READY) $(VENV)/.collected
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(ONLY),-m '$(ONLY)')
+
+# The first time, all tests are compiled once: workers that begin together would each do it.
+$(VENV)/.collected: $(READY)
+	@$(BIN)/pytest --collect-only -qq >/dev/null 2>&1 || true
+	@touch $@
 
 fuzz: $(READY)
 	$(BIN)/python scripts/fuzz.py

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import pytest
-from tests.support.labs import Body, Kube, Probes, is_ready, until, waiting
+from tests.support.labs import Body, Kube, Probes, until, waiting
 
 from kubemtu.core.errors import UsageError
 from kubemtu_lab import scenes
 from kubemtu_lab.cluster import FABRIC, Lab
 from kubemtu_lab.errors import StartFailed
-from kubemtu_lab.scene import Canal, Nic, PolicyDropped, Scene, nodes, resized
+from kubemtu_lab.scene import Canal, Nic, PolicyDropped, Scene, nodes
 
 pytestmark = pytest.mark.lab
 Start = Callable[..., Lab]
@@ -25,10 +25,6 @@ def two() -> Scene:
     return Scene(name="two", summary="", nodes=nodes(2, 1), cni=Canal(era="B", mtu=1450))
 
 
-UP: set[str] = set()
-"""Scenes that came up whole in this process, under some test's eyes."""
-
-
 @pytest.fixture
 def start(can_make_labs: None) -> Iterator[Start]:
     """Start labs by scene, and end each with its test: so many at once would take their share of the machine."""
@@ -38,18 +34,10 @@ def start(can_make_labs: None) -> Iterator[Start]:
             found = scenes.named(scene) if isinstance(scene, str) else scene
             lab = ending.enter_context(Lab.up(found, f"test-{os.getpid()}-{found.name}"))
             if isinstance(scene, str):
-                came_up(lab)
-                UP.add(scene)
+                assert lab.unready == ()
             return lab
 
         yield make
-
-
-def came_up(lab: Lab) -> None:
-    """Hold a lab of a scene against what every scene says: all of it is up."""
-    assert lab.unready == ()
-    with Kube(lab.kubeconfig) as kube:
-        assert all(is_ready(pod) for pod in kube.pods().values())
 
 
 @pytest.fixture
@@ -276,11 +264,3 @@ def test_jumbo_pods_reach_each_other_with_8950(start: Start, probing: Callable[[
     jumbo = scenes.named("canal-jumbo")
     lab = start(jumbo.replace(cni=Canal(era="C", mtu=8950)))
     assert probing(lab)("pod-1a", "pod-3b", 8950, 8951) == {8950: "arrived", 8951: "EMSGSIZE"}
-
-
-@pytest.mark.timeout(900)  # many labs, one after the other
-def test_every_scene_comes_up_as_its_summary_says(start: Start) -> None:
-    for name, scene in scenes.SCENES.items():
-        if name not in UP:
-            with start(resized(scene, nodes=2, pods=1).replace(name=f"small-{name}")) as lab:
-                came_up(lab)

@@ -3,8 +3,8 @@
 Every line of output is a step; lines that come at one instant are one. After each the process is killed with SIGKILL,
 sometimes at once and sometimes while what follows is under way; then everything that a change touches must be as after
 a change that nobody disturbed, or as before it, byte for byte. Two labs are killed in side by side, each by a process
-of its own; the two ways on take turns: after a line where a decrease is finished an increase is taken back, and the other
-way round.
+of its own. The two ways on take turns: after a line where a decrease is finished an increase is taken back, and the
+other way round.
 """
 
 import json
