@@ -60,6 +60,76 @@ PTP = msgspec.structs.replace(
     KINDNET, name="ptp-net", daemonset="node-setup", agent="node-setup", image="site/node-setup:1"
 )
 """The same plugin by somebody's own installer: no object tells of a pod network, only a file on each node."""
+BRIDGE = msgspec.structs.replace(PTP, name="bridge-net", plugin="bridge", bridge="cni0")
+"""The same with the plugin bridge: pods are ports of cni0, which has the node's address among them."""
+KUBE_ROUTER = Declared(
+    name="kuberouter",
+    config_map="kube-router-cfg",
+    key="cni-conf.json",
+    form="""{
+   "cniVersion":"0.3.0",
+   "name":"mynet",
+   "plugins":[
+      {
+         "name":"kubernetes",
+         "type":"bridge",
+         "bridge":"kube-bridge",
+         "isDefaultGateway":true,
+         "mtu":{},
+         "ipam":{
+            "type":"host-local"
+         }
+      }
+   ]
+}
+""",
+    mtu=1500,
+    prefix="veth",
+    mtu_file="/run/kube-router/mtu",
+    daemonset="kube-router",
+    plugin="bridge",
+    agent="kube-router",
+    image="docker.io/cloudnativelabs/kube-router:v2.5.0",
+    arguments=("--run-router=true", "--auto-mtu=false"),
+    bridge="kube-bridge",
+    literal="number",
+)
+"""Without --auto-mtu, its nodes on one network, where it routes without IPIP; its file is written at each start."""
+WEAVE = Declared(
+    name="weave",
+    config_map="weave-lab",
+    mtu=1500,
+    prefix="vethwepl",
+    tunnel="vxlan-6784",
+    vni=6,
+    mtu_file="/run/weave/mtu",
+    daemonset="weave-net",
+    plugin="weave-net",
+    agent="weave",
+    image="weaveworks/weave-kube:2.8.1",
+    variables=("WEAVE_MTU",),
+    bridge="weave",
+    gateway="datapath",
+    once=("vethwe-bridge", "vethwe-datapath"),
+)
+"""Ports of the bridge weave; its datapath is played by a bridge, and the node routes to other nodes by vxlan-6784."""
+OVN_KUBERNETES = Declared(
+    name="ovn-kubernetes",
+    namespace="ovn-kubernetes",
+    config_map="ovn-config",
+    mtu=1400,
+    data=(("net_cidr", "10.244.0.0/16/24"), ("svc_cidr", "10.96.0.0/16")),
+    prefix="{id}",
+    tunnel="genev_sys_6081",
+    vni=7,
+    mtu_file="/run/ovn-kubernetes/mtu",
+    daemonset="ovnkube-node",
+    agent="ovnkube-controller",
+    image="ovn-kube-ubuntu:master",
+    bridge="ovs-system",
+    gateway="ovn-k8s-mp0",
+)
+"""Ports of a switch, and ovn-k8s-mp0 into it; 50 bytes of VXLAN are between nodes, and not 58 of Geneve."""
 ANTREA = Declared(
     name="antrea",
     config_map="antrea-config",

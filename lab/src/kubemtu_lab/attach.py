@@ -185,9 +185,29 @@ class Plugins:
 
     def _add_declared(self, config: Object, sandbox: _Sandbox) -> str:
         device, route = _declared_mtus(config)
-        if config.text("bridge"):
+        bridge, gateway, once = config.text("bridge"), config.text("gateway"), config.get("once")
+        if bridge and gateway and isinstance(once, list):
+            if not self._node.find(bridge):
+                self._make_once(bridge, gateway, [str(each) for each in once], device)
+            return self._add_port(bridge, self._node.device(bridge).mtu, sandbox)
+        if bridge and gateway:
             return self._add_switched(config, sandbox, device)
+        if bridge:
+            return self._add_port(bridge, device, sandbox)
         return self._add_routed(sandbox, config.text("prefix") or "", device, route)
+
+    def _make_once(self, bridge: str, datapath: str, veth: list[str], mtu: int) -> None:
+        """Make a bridge and a veth from it into a datapath, for which another bridge stands.
+
+        Only the datapath is given another number later (weaveworks/weave net/bridge.go, fastdpImpl.init), and pods get
+        what the bridge has, the smallest of its ports (net/veth.go, CreateAndAttachVeth).
+        """
+        near, far = veth
+        self._node.add_bridge(bridge, mtu=mtu)
+        self._node.add_bridge(datapath, mtu=mtu)
+        self._node.add_veth(near, far, mtu=mtu)
+        self._node.bring_up(near, master=bridge)
+        self._node.bring_up(far, master=datapath)
 
     def _add_switched(self, config: Object, sandbox: _Sandbox, mtu: int) -> str:
         """Make a veth that is a port of a switch, into which the node has a way of its own.
@@ -244,13 +264,17 @@ class Plugins:
         filesystem.write_sysctl(f"ipv4/conf/{host_link}/forwarding", 1)
         return host_link
 
-    # -- flannel, which hands on to bridge
+    # -- flannel, which hands on to bridge, and bridge
 
     def _add_flannel(self, config: Object, sandbox: _Sandbox) -> str:
-        inner = sandbox.inner
         subnet = _subnet_file()
-        bridge = config.text("delegate", "bridge") or "cni0"
         mtu = _integer(config, "delegate", "mtu", go="NetConf.mtu") or int(subnet["FLANNEL_MTU"])
+        hairpin = config.flag("delegate", "hairpinMode") or False
+        return self._add_port(config.text("delegate", "bridge") or "cni0", mtu, sandbox, hairpin=hairpin)
+
+    def _add_port(self, bridge: str, mtu: int, sandbox: _Sandbox, *, hairpin: bool = False) -> str:
+        """Make a veth that is a port of a bridge, which is made with the first of them, and the pods' gateway."""
+        inner = sandbox.inner
         gateways = [f"{network[1]}/{network.prefixlen}" for network in self._addresses.networks]
         if not self._node.find(bridge):
             self._node.add_bridge(bridge, mtu=mtu)
@@ -260,7 +284,7 @@ class Plugins:
         with self._descriptor(sandbox.netns) as descriptor:
             self._node.add_veth(host_link, "eth0", peer_netns=descriptor, mtu=mtu)
         self._node.bring_up(host_link, master=bridge)
-        if config.flag("delegate", "hairpinMode"):
+        if hairpin:
             self._node.set_hairpin(host_link)
         inner.bring_up("lo")
         inner.bring_up("eth0")

@@ -172,7 +172,10 @@ def _declared(cni: scenes.Declared) -> Iterator[Body]:
     if cni.literal:
         plugin["mtu"] = scenes.DECLARED_MTU
     if cni.bridge:
-        plugin |= {"bridge": cni.bridge, "gateway": cni.gateway}
+        plugin["bridge"] = cni.bridge
+        plugin |= {"gateway": cni.gateway} if cni.gateway else {"isDefaultGateway": True}
+    if cni.once:
+        plugin["once"] = cni.once
     backend: Body = {"Type": "vxlan" if cni.tunnel else "host-gw", "Domain": f"{cni.name}.example"}
     if cni.tunnel:
         backend |= {"VNI": cni.vni, "Device": cni.tunnel}
@@ -182,7 +185,9 @@ def _declared(cni: scenes.Declared) -> Iterator[Body]:
         "conflist": json.dumps({"name": cni.name, "cniVersion": "0.3.1", "plugins": [plugin]}, indent=2) + "\n",
         "net-conf.json": json.dumps({"Network": scenes.POD_NETWORKS[0], "Backend": backend}, indent=2) + "\n",
     }
-    yield _object("v1", "ConfigMap", cni.config_map, "kube-system", data=keys)
+    if cni.namespace != "kube-system":
+        yield _object("v1", "Namespace", cni.namespace)
+    yield _object("v1", "ConfigMap", cni.config_map, cni.namespace, data=keys)
     source = "nic" if cni.follows_nic else ",".join(cni.variables) or cni.flag or cni.key
     given = [*cni.arguments, *([f"{cni.flag}={cni.mtu}"] if cni.flag else [])]
     install: Body = {
@@ -199,7 +204,7 @@ def _declared(cni: scenes.Declared) -> Iterator[Body]:
         "containers": [install, routes] if cni.agent else [routes],
         "volumes": [{"name": "config", "configMap": {"name": cni.config_map}}],
     }
-    yield daemonsets.daemonset(cni.daemonset or cni.name, "kube-system", {"k8s-app": cni.name}, template)
+    yield daemonsets.daemonset(cni.daemonset or cni.name, cni.namespace, {"k8s-app": cni.name}, template)
 
 
 def _net_conf(kind: str, backend_mtu: int | None, *, dual_stack: bool) -> str:

@@ -118,8 +118,12 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, tag="declared"):
     form: str = "{}"  # the text of `key`, around the number, which is the last in it
     arguments: tuple[str, ...] = ()  # of that container, beside the lab's own
     flag: str = ""  # of that container: the number stands there, and in no ConfigMap
-    bridge: str = ""  # that the veths are ports of, as of a switch; empty: each is routed
-    gateway: str = ""  # the node's own way into that, of the number that its container was given last
+    namespace: str = "kube-system"  # of the DaemonSet and the ConfigMap
+    bridge: str = ""  # that the veths are ports of; empty: each is routed
+    gateway: str = ""  # the node's own way into that, as into a switch, of the number that its container was given last
+    once: tuple[str, str] | None = None
+    """A veth from the bridge into `gateway`, which is no way of the node's then; made with the bridge, it keeps what it
+    was made with, and new pods get what the bridge has."""
     literal: Literal["", "number", "text"] = ""  # how the plugin's configuration holds the number, beside the file
 
 
