@@ -15,7 +15,7 @@ from tests.support.scenes.traffic import apply_under_traffic
 
 from kubemtu_lab.cluster import Lab
 from kubemtu_lab.demo import story
-from kubemtu_lab.scene import Declared, Nic, Scene, nodes
+from kubemtu_lab.scene import Declared, HandSet, Nic, Scene, nodes
 
 pytestmark = pytest.mark.lab
 PODS = ("pod-1a", "pod-1b", "pod-2a", "pod-2b")
@@ -35,7 +35,15 @@ CASES = [
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest, can_make_labs: None) -> Iterator[Cluster]:
     cni: Declared = request.getfixturevalue("cni")
-    scene = Scene(name=cni.name, summary=cni.name, nodes=nodes(2, 2, Nic(mtu=1500)), cni=cni, agents=True)
+    later = request.node.callspec.params.get("later")
+    scene = Scene(
+        name=cni.name,
+        summary=cni.name,
+        nodes=nodes(2, 2, Nic(mtu=1500)),
+        cni=cni,
+        faults=tuple(HandSet(node=node, links="eth0", mtu=later) for node in ("node-1", "node-2") if later),
+        agents=True,
+    )
     with Lab.up(scene, f"kmtest-{os.getpid()}-{cni.name}") as lab:
         found = Cluster(lab)
         yield found
@@ -77,3 +85,23 @@ def test_pods_and_the_nodes_own_port_go_down_and_up_together(cluster: Cluster, c
     assert {cluster.links(pod)["eth0"] for pod in PODS} == {1450}
     assert cluster.links("node-1")[cni.gateway] == 1450
     cluster.healthy()
+
+
+@pytest.mark.parametrize("cni", [declared.OVN_KUBERNETES], ids=["ovn-kubernetes"])
+@pytest.mark.parametrize("later", [1420])
+def test_nics_that_were_made_smaller_under_ovn_kubernetes(cluster: Cluster, cni: Declared, later: int) -> None:
+    """1420 less the 100 that installers leave for Geneve is 1320; the NIC changes while ovnkube-node runs."""
+    place = "ConfigMap ovn-kubernetes/ovn-config, data.mtu"
+    as_deployed = [f"MTU119 error: {place}", TOO_LARGE]
+    now = cluster.settle(as_deployed)
+    assert (now.cni, now.encapsulation, now.recommended_mtu, now.current) == (cni.name, "geneve", 1320, [1400])
+    assert lossless(apply_under_traffic(cluster))
+    assert cluster.healthy().current == [1320]
+    for node in ("node-1", "node-2"):
+        assert cluster.links(node)[cni.gateway] == 1320
+    assert cluster.plan().lines == []
+    ended = cluster.run("rollback", "--yes")
+    assert ended.code == 0, ended.err
+    cluster.settle(as_deployed)
+    assert {cluster.links(pod)["eth0"] for pod in PODS} == {1400}
+    assert cluster.links("node-2")[cni.gateway] == 1400
