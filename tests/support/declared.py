@@ -130,6 +130,30 @@ OVN_KUBERNETES = Declared(
     gateway="ovn-k8s-mp0",
 )
 """Ports of a switch, and ovn-k8s-mp0 into it; 50 bytes of VXLAN are between nodes, and not 58 of Geneve."""
+OPENSHIFT_3 = Declared(
+    name="openshift-sdn",
+    namespace="openshift-sdn",
+    config_map="sdn-lab",
+    number_in=("openshift-node", "node-config-compute"),
+    key="node-config.yaml",
+    form="""apiVersion: v1
+kind: NodeConfig
+networkConfig:
+  networkPluginName: redhat/openshift-ovs-networkpolicy
+  mtu: {}
+""",
+    mtu=1450,
+    prefix="veth{key}",
+    tunnel="vxlan_sys_4789",
+    vni=8,
+    mtu_file="/run/openshift-sdn/mtu",
+    daemonset="sdn",
+    agent="sdn",
+    image="openshift/origin-node:v3.11",
+    bridge="ovs-system",
+    gateway="tun0",
+)
+"""Ports of a switch, and tun0 into it; the number is of a group of nodes, in a ConfigMap of another namespace."""
 ANTREA = Declared(
     name="antrea",
     config_map="antrea-config",

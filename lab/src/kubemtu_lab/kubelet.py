@@ -292,11 +292,21 @@ class Kubelet:
         words = [word for word in args if isinstance(word, str)] if isinstance(args, list) else []
         flags = (word.removeprefix(f"{source}=") for word in reversed(words) if word.startswith(f"{source}="))
         found = next(flags, None) or next((env[name] for name in source.split(",") if name in env), None)
-        return found if found is not None else daemons.number_in(await self._mounted(pod, source))
+        return found if found is not None else daemons.number_in(await self._held(pod, source))
 
     def _poke(self) -> None:
         self._installed.set()
         self._installed = asyncio.Event()
+
+    async def _held(self, pod: Object, source: str) -> str:
+        """Return the text of a key of the pod's own ConfigMap, or of another's: NAMESPACE/NAME/KEY."""
+        if source.count("/") != 2:
+            return await self._mounted(pod, source)
+        space, name, key = source.split("/")
+        found = await self.api.find("v1", "configmaps", name, space)
+        if found is None or (text := found.text("data", key)) is None:
+            raise daemons.ContainerFailed(f"ConfigMap {space}/{name} has no key {key}")
+        return text
 
     async def _mounted(self, pod: Object, key: str) -> str:
         for volume in pod.each("spec", "volumes"):

@@ -179,16 +179,22 @@ def _declared(cni: scenes.Declared) -> Iterator[Body]:
     backend: Body = {"Type": "vxlan" if cni.tunnel else "host-gw", "Domain": f"{cni.name}.example"}
     if cni.tunnel:
         backend |= {"VNI": cni.vni, "Device": cni.tunnel}
+    number: Body = {cni.key: cni.form.replace("{}", str(cni.mtu))}
+    if cni.number_in:
+        space, name = cni.number_in
+        yield _object("v1", "Namespace", space)
+        yield _object("v1", "ConfigMap", name, space, data=number)
     keys = {
         **dict(cni.data),
-        **({} if cni.variables or cni.follows_nic or cni.flag else {cni.key: cni.form.replace("{}", str(cni.mtu))}),
+        **({} if cni.variables or cni.follows_nic or cni.flag or cni.number_in else number),
         "conflist": json.dumps({"name": cni.name, "cniVersion": "0.3.1", "plugins": [plugin]}, indent=2) + "\n",
         "net-conf.json": json.dumps({"Network": scenes.POD_NETWORKS[0], "Backend": backend}, indent=2) + "\n",
     }
     if cni.namespace != "kube-system":
         yield _object("v1", "Namespace", cni.namespace)
     yield _object("v1", "ConfigMap", cni.config_map, cni.namespace, data=keys)
-    source = "nic" if cni.follows_nic else ",".join(cni.variables) or cni.flag or cni.key
+    key = "/".join((*cni.number_in, cni.key)) if cni.number_in else cni.key
+    source = "nic" if cni.follows_nic else ",".join(cni.variables) or cni.flag or key
     given = [*cni.arguments, *([f"{cni.flag}={cni.mtu}"] if cni.flag else [])]
     install: Body = {
         "name": cni.agent or "install-declared",

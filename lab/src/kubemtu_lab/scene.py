@@ -119,6 +119,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, tag="declared"):
     arguments: tuple[str, ...] = ()  # of that container, beside the lab's own
     flag: str = ""  # of that container: the number stands there, and in no ConfigMap
     namespace: str = "kube-system"  # of the DaemonSet and the ConfigMap
+    number_in: tuple[str, str] | None = None
+    """Namespace and name of another ConfigMap that has `key`, which something else brings to the nodes."""
     bridge: str = ""  # that the veths are ports of; empty: each is routed
     gateway: str = ""  # the node's own way into that, as into a switch, of the number that its container was given last
     once: tuple[str, str] | None = None
