@@ -148,10 +148,21 @@ def test_a_macvlan_that_is_refused_is_said_with_its_place_both_numbers_and_what_
         "It asks for 9000, and eth1 has 1500 on n1, n2 and n3: macvlan refuses every pod of this network there."
     )
     assert one.remedy == (
-        "Write at most 1500 there; or raise eth1 on n1, n2 and n3, if all that it is connected to carries 9000."
+        "Write at most 1500 there; or raise eth1 on those nodes, if all that is connected to it carries 9000."
         " kubemtu changes no network beside the pod network."
     )
     assert (found.verdict, found.current) == ("suboptimal", (1450,))
+
+
+def test_nodes_whose_masters_differ_are_said_in_one_finding() -> None:
+    made = cluster(definition({"type": "vlan", "master": "eth1", "vlanId": 7, "mtu": 9000}), links=(ETH1,))
+    first = msgspec.structs.replace(made.nodes[0], links=(*made.nodes[0].links[:-1], link("eth1", 1400)))
+    (one,) = about(decide.check(msgspec.structs.replace(made, nodes=(first, *made.nodes[1:]))))
+    assert one.message == (
+        "It asks for 9000, and eth1 has 1400 on n1 and eth1 has 1500 on n2 and n3: vlan refuses every pod of this"
+        " network there."
+    )
+    assert one.remedy.startswith("Write at most 1400 there; or raise eth1 on those nodes")
 
 
 SENTENCES: dict[str, object] = {

@@ -33,7 +33,7 @@ def lines(report: Report, columns: int | None, *, whole: bool = False) -> Iterat
 
 
 def _table(report: Report, columns: int | None, *, whole: bool) -> Iterator[str]:
-    places = " ".join(finding.place for finding in report.findings)
+    places = {word.rstrip(",") for finding in report.findings for word in finding.place.split()}
     ordered = sorted(report.other_networks, key=lambda each: (each.name not in places, not each.pods))
     shown = ordered if whole else ordered[:LINES_MOST]
     rows = [tuple(map(printable.one_line, row(each))) for each in shown]

@@ -112,36 +112,66 @@ class AttachedNetworks(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
 
 
-class NodeCarrier(msgspec.Struct, frozen=True, kw_only=True):
-    """One attachment on one node: the device that carries it, what that lets through, and what a new pod gets."""
+class Carrier(msgspec.Struct, frozen=True, kw_only=True):
+    """What carries a network on nodes that are alike in this: the device, and what it lets through, in bytes."""
 
-    node: str
+    nodes: tuple[str, ...]
     device: str = ""
-    there: bool = True  # the device is on the node
-    limit: int | None = None  # bytes; None: nothing is known that limits it
+    there: bool = True  # the nodes have the device
+    mtu: int | None = None  # the device's own
+    limit: int | None = None  # None: nothing is known that limits it
     limited_by: str = ""  # the device whose MTU that is
-    gives: int | None = None
+
+    def gives(self, network: AttachedNetwork) -> int | None:
+        """Return what a pod that is attached to a network here gets, in bytes; None where that is not known."""
+        if network.mtu is not None:
+            return network.mtu
+        return self.mtu if network.inherits and self.mtu is not None else network.otherwise
 
 
-def carried(attachment: AttachedNetwork, seen: net.NodeObservation) -> NodeCarrier:
-    """Return what an observed node makes of an attachment."""
-    device = attachment.lower or (_default_device(seen) if attachment.by_default_route else "")
-    link = (seen.link(device) or (seen.link(attachment.made_of) if attachment.made_of else None)) if device else None
+class Carriers:
+    """The devices of all observed nodes, looked up once for all networks that name the same one."""
+
+    def __init__(self, observations: Iterable[net.NodeObservation]) -> None:
+        self._seen = tuple(seen for seen in observations if seen.links)
+        self._known: dict[tuple[str, str, bool, bool], tuple[tuple[Carrier, ...], dict[str, Carrier]]] = {}
+
+    def of(self, network: AttachedNetwork) -> tuple[Carrier, ...]:
+        """Return what carries a network, nodes that are alike together; empty where no node was observed."""
+        return self._of(network)[0]
+
+    def by_node(self, network: AttachedNetwork) -> dict[str, Carrier]:
+        """Return what carries a network on each observed node."""
+        return self._of(network)[1]
+
+    def _of(self, network: AttachedNetwork) -> tuple[tuple[Carrier, ...], dict[str, Carrier]]:
+        bridge = network.lower_is == "bridge"
+        key = (network.lower, network.made_of, network.by_default_route, bridge)
+        if key not in self._known:
+            alike: dict[Carrier, list[str]] = {}
+            for seen in self._seen:
+                alike.setdefault(_carrier(network, seen), []).append(seen.node)
+            made = tuple(msgspec.structs.replace(each, nodes=tuple(nodes)) for each, nodes in alike.items())
+            self._known[key] = made, {node: each for each in made for node in each.nodes}
+        return self._known[key]
+
+
+def _carrier(network: AttachedNetwork, seen: net.NodeObservation) -> Carrier:
+    device = network.lower or (_default_device(seen) if network.by_default_route else "")
+    link = (seen.link(device) or (seen.link(network.made_of) if network.made_of else None)) if device else None
     if link is None:
-        gives = attachment.mtu if attachment.mtu is not None else attachment.otherwise
-        return NodeCarrier(node=seen.node, device=device, there=not device, gives=gives)
-    limit, by = link.mtu, link.name
-    if link.kind in net.BRIDGE_KINDS or attachment.lower_is == "bridge":  # it carries what its ports carry
-        outward = [port for port in seen.links if port.master == link.name and port.kind not in _SOFT]
-        narrow = min(outward, key=lambda port: port.mtu, default=None)
-        limit, by = (narrow.mtu, narrow.name) if narrow is not None else (0, "")
-    inherited = link.mtu if attachment.inherits else attachment.otherwise
-    return NodeCarrier(
-        node=seen.node,
+        return Carrier(nodes=(), device=device, there=not device)
+    if link.kind not in net.BRIDGE_KINDS and network.lower_is != "bridge":
+        return Carrier(nodes=(), device=device, mtu=link.mtu, limit=link.mtu, limited_by=link.name)
+    # A bridge carries what its ports carry that lead out of the node (net/bridge/br_forward.c).
+    outward = [port for port in seen.links if port.master == link.name and port.kind not in _SOFT]
+    narrow = min(outward, key=lambda port: port.mtu, default=None)
+    return Carrier(
+        nodes=(),
         device=device,
-        limit=limit or None,
-        limited_by=by,
-        gives=attachment.mtu if attachment.mtu is not None else inherited,
+        mtu=link.mtu,
+        limit=narrow.mtu if narrow is not None else None,
+        limited_by=narrow.name if narrow is not None else "",
     )
 
 

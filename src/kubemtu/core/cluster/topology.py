@@ -222,6 +222,11 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return min(known, key=lambda node: (node.inner, node.name), default=None)
 
     @functools.cached_property
+    def carriers(self) -> attachments.Carriers:
+        """What carries networks beside the pod network on the observed nodes."""
+        return attachments.Carriers(node.seen for node in self.nodes)
+
+    @functools.cached_property
     def without_nic(self) -> tuple[Node, ...]:
         """The nodes that have none of the NICs that the configuration names; none where it names addresses, or none."""
         names = self.state.nic_names

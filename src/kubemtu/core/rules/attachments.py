@@ -4,13 +4,12 @@ They are told and never changed. Nothing here is an error: the pod network, whic
 same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from kubemtu.core import codes
-from kubemtu.core.cluster import attachments
-from kubemtu.core.cluster.attachments import AttachedNetwork, NetworkUse, NodeCarrier
+from kubemtu.core.cluster.attachments import AttachedNetwork, Carrier, NetworkUse
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.codes import Finding
 from kubemtu.core.net import VLAN_SLACK
@@ -50,9 +49,9 @@ def lines(topology: Topology) -> tuple[OtherNetwork, ...]:
 
 
 def _line(network: AttachedNetwork, topology: Topology) -> OtherNetwork:
-    on = carriers(network, topology)
+    on = topology.carriers.of(network)
     uses = topology.beside.by_network.get(network.key, ())
-    new = {each.gives for each in on} if on and not network.refused else {network.mtu}
+    new = {each.gives(network) for each in on} if on and not network.refused else {network.mtu}
     return OtherNetwork(
         name=network.key,
         plugin=network.plugin,
@@ -71,12 +70,6 @@ def find(topology: Topology) -> tuple[Finding, ...]:
     """Report other networks that do not fit what carries them, or that no pod gets (MTU138, MTU139, MTU111)."""
     found = [each for one in topology.beside.attachments for each in _of(one, topology)]
     return (*found, *_unparsed(topology))
-
-
-def carriers(network: AttachedNetwork, topology: Topology) -> tuple[NodeCarrier, ...]:
-    """Return what each observed node makes of a network."""
-    seen = (node.seen for node in topology.nodes if node.seen.links)
-    return tuple(attachments.carried(network, each) for each in seen)
 
 
 def _of(network: AttachedNetwork, topology: Topology) -> Iterable[Finding]:
@@ -104,38 +97,44 @@ def _of(network: AttachedNetwork, topology: Topology) -> Iterable[Finding]:
             f"{_where(network)}Take it out, and set it where the device gets it, or by the plugin tuning behind it.",
         )
     yield from _halves(network)
-    on = carriers(network, topology)
+    on = topology.carriers.of(network)
     uses = topology.beside.by_network.get(network.key, ())
     yield from _above(network, on)
     yield from _missing(network, on, topology)
-    yield from _unlike(network, on, uses)
-    yield from _older(network, on, uses)
+    yield from _unlike(network, topology.carriers.by_node(network), uses)
+    yield from _older(network, topology.carriers.by_node(network), uses)
     yield from _service_veth(network, uses, topology)
 
 
-def _above(network: AttachedNetwork, on: Iterable[NodeCarrier]) -> Iterable[Finding]:
+def _above(network: AttachedNetwork, on: Iterable[Carrier]) -> Iterable[Finding]:
     """Report a number above what carries it: the plugin refuses the pod, or what is larger is lost."""
     if network.mtu is None or not network.above:
         return
-    by_limit: dict[tuple[str, int], list[str]] = {}
+    by_limit: dict[tuple[int, str], list[str]] = {}
     for each in on:
         slack = VLAN_SLACK if network.above == "lost" and each.limited_by != each.device else 0
         if each.limit is not None and network.mtu > each.limit + slack:
-            by_limit.setdefault((each.limited_by, each.limit), []).append(each.node)
-    for (device, limit), nodes in by_limit.items():
-        where = f"on {names(nodes)}"
+            by_limit.setdefault((each.limit, each.limited_by), []).extend(each.nodes)
+    if not by_limit:
+        return
+    least = min(by_limit)[0]
+    parts = []
+    for (limit, device), nodes in sorted(by_limit.items()):
         port = f", which is a port of {network.lower}," if network.lower and device != network.lower else ""
-        if network.above == "refused":
-            so = f"{network.plugin} refuses every pod of this network there"
-        else:
-            so = f"pods start, and what they send by it above {limit} is lost there without a word"
-        yield codes.finding(
-            codes.MTU138,
-            f"{network.place}, {network.by}",
-            f"It asks for {network.mtu}, and {device}{port} has {limit} {where}: {so}.",
-            f"{_where(network)}Write at most {limit} there; or raise {device} {where}, if all that it is connected to"
-            f" carries {network.mtu}. {UNTOUCHED}",
-        )
+        parts.append(f"{device}{port} has {limit} on {names(nodes)}")
+    if network.above == "refused":
+        so = f"{network.plugin} refuses every pod of this network there"
+    else:
+        above = "that" if len(parts) > 1 else str(least)
+        so = f"pods start, and what they send by it above {above} is lost there without a word"
+    devices = names(dict.fromkeys(device for _, device in sorted(by_limit)))
+    yield codes.finding(
+        codes.MTU138,
+        f"{network.place}, {network.by}",
+        f"It asks for {network.mtu}, and {names(parts)}: {so}.",
+        f"{_where(network)}Write at most {least} there; or raise {devices} on those nodes, if all that is connected to"
+        f" it carries {network.mtu}. {UNTOUCHED}",
+    )
 
 
 def _halves(network: AttachedNetwork) -> Iterable[Finding]:
@@ -151,12 +150,12 @@ def _halves(network: AttachedNetwork) -> Iterable[Finding]:
         )
 
 
-def _missing(network: AttachedNetwork, on: Iterable[NodeCarrier], topology: Topology) -> Iterable[Finding]:
+def _missing(network: AttachedNetwork, on: Iterable[Carrier], topology: Topology) -> Iterable[Finding]:
     """Report a device that no node has, where nothing makes it and every node was seen."""
     listed = tuple(on)
     if not network.lower or network.made_by_chain or not listed or any(each.there for each in listed):
         return
-    if topology.silent or len(listed) < len(topology.nodes):
+    if topology.silent or sum(len(each.nodes) for each in listed) < len(topology.nodes):
         return
     yield codes.finding(
         codes.MTU139,
@@ -166,15 +165,14 @@ def _missing(network: AttachedNetwork, on: Iterable[NodeCarrier], topology: Topo
     )
 
 
-def _unlike(network: AttachedNetwork, on: Iterable[NodeCarrier], uses: tuple[NetworkUse, ...]) -> Iterable[Finding]:
+def _unlike(network: AttachedNetwork, on: Mapping[str, Carrier], uses: tuple[NetworkUse, ...]) -> Iterable[Finding]:
     """Report pods of one network that get different sizes because the device below them differs from node to node."""
     if network.mtu is not None or not network.inherits or len({use.pod for use in uses}) < 2:
         return
-    there = {use.node for use in uses}
     by_size: dict[int, list[str]] = {}
-    for each in on:
-        if each.node in there and each.gives is not None:
-            by_size.setdefault(each.gives, []).append(each.node)
+    for node in sorted({use.node for use in uses} & on.keys()):
+        if (size := on[node].gives(network)) is not None:
+            by_size.setdefault(size, []).append(node)
     if len(by_size) > 1:
         said = names(f"{size} on {names(by_size[size])}" for size in sorted(by_size))
         yield codes.finding(
@@ -187,12 +185,11 @@ def _unlike(network: AttachedNetwork, on: Iterable[NodeCarrier], uses: tuple[Net
         )
 
 
-def _older(network: AttachedNetwork, on: Iterable[NodeCarrier], uses: tuple[NetworkUse, ...]) -> Iterable[Finding]:
+def _older(network: AttachedNetwork, on: Mapping[str, Carrier], uses: tuple[NetworkUse, ...]) -> Iterable[Finding]:
     """Report running pods that show another MTU than one that starts now would get."""
-    gives = {each.node: each.gives for each in on}
     differing: dict[tuple[int, int], list[NetworkUse]] = {}
     for use in uses:
-        now = gives.get(use.node, network.mtu)
+        now = on[use.node].gives(network) if use.node in on else network.mtu
         if use.asked is not None:  # its own annotation overrules the definition, where a plugin takes it
             continue
         if use.mtu is not None and now is not None and use.mtu != now:
