@@ -10,10 +10,14 @@ from collections.abc import Mapping
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support import example
 
 from kubemtu.cli import render, reports
+from kubemtu.cni.programs import chain
 from kubemtu.core import net
+from kubemtu.core.cluster import attachments
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import NotRecognised, UsageError
 from kubemtu.core.objects import Object
@@ -542,3 +546,65 @@ def test_spiderpool_on_another_nic_than_the_nodes_way_to_each_other() -> None:
 def test_spiderpool_beside_another_network_is_not_taken_for_it(named: str) -> None:
     with pytest.raises(NotRecognised):
         decide.check(underlay(named, spider({"cniType": "macvlan", "macvlan": {"master": ["eth1"]}})))
+
+
+def test_a_network_that_does_not_fit_is_said_beside_a_pod_network_that_is_well() -> None:
+    found = decide.check(cluster(definition({"type": "macvlan", "master": "eth1", "mtu": 9000}), links=(ETH1,)))
+    assert found.summary == (
+        "The pod network is well, but mind a network beside it, NetworkAttachmentDefinition default/jumbo, spec.config,"
+        " mtu: It asks for 9000, and eth1 has 1500 on n1, n2 and n3: macvlan refuses every pod of this network there."
+    )
+
+
+def test_a_plan_says_that_new_pods_are_of_another_network() -> None:
+    made = cluster(definition({"type": "macvlan", "master": "eth1"}), links=(ETH1,))
+    nodes = tuple(msgspec.structs.replace(seen, files=(*seen.files, meta_file("jumbo"))) for seen in made.nodes)
+    planned, _ = decide.plan(msgspec.structs.replace(made, nodes=nodes), 1400)
+    assert (
+        "New pods on n1, n2 and n3 are of another network, jumbo, by the file that the runtime takes: what is planned"
+        " here does not reach them."
+    ) in planned.remains
+
+
+MEMBERS = ["plugins", "type", "mtu", "master", "bridge", "args", "cni", "interfaces", "macvlan"]
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBERS) | st.text(), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(ANY)
+def test_any_configuration_is_read_or_refused_in_one_sentence(config: object) -> None:
+    listed = chain.plugins(json.dumps(config))
+    if isinstance(listed, str):
+        assert "\n" not in listed
+        return
+    found = chain.read(listed)
+    assert found.mtu is None or 68 <= found.mtu <= 65535
+    assert not (found.refused and found.mtu is not None and not found.by)
+
+
+@given(st.text(alphabet='[{"}],:/@ abname\\1', max_size=40) | ANY.map(json.dumps), st.sampled_from(["", "default"]))
+def test_any_selection_of_networks_is_read_or_is_none(text: str, namespace: str) -> None:
+    found = attachments.selections(text, namespace)
+    assert found is None or all(name and not name.startswith("/") for name, _, _ in found)
+
+
+NAMES = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+
+
+@given(st.lists(st.tuples(st.none() | NAMES, NAMES, st.none() | NAMES), min_size=1, max_size=4))
+def test_both_forms_of_a_selection_say_the_same(selected: list[tuple[str | None, str, str | None]]) -> None:
+    """multi-net-spec, section 4.1.2: names with commas between, or a list of objects."""
+    text = ", ".join(
+        (f"{space}/" if space else "") + name + (f"@{device}" if device else "") for space, name, device in selected
+    )
+    listed = [
+        {"name": name} | ({"namespace": space} if space else {}) | ({"interface": device} if device else {})
+        for space, name, device in selected
+    ]
+    expected = [(f"{space or 'here'}/{name}", device or "", None) for space, name, device in selected]
+    assert attachments.selections(text, "here") == attachments.selections(json.dumps(listed), "here") == expected

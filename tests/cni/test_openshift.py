@@ -212,6 +212,39 @@ def test_a_network_of_a_user(snapshot: Reading, kind: str, spec: dict[str, objec
     assert [(one.code, one.place) for one in findings] == ([("MTU119", place)] if place else [])
 
 
+def attached(config: dict[str, object], owner: str) -> str:
+    references = [{"kind": owner, "name": "blue"}] if owner else []
+    body = {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": "blue", "namespace": "ns", "ownerReferences": references},
+        "spec": {"config": json.dumps(config)},
+    }
+    return yaml.safe_dump(body)
+
+
+@pytest.mark.parametrize(
+    ("conf", "owner", "said"),
+    [
+        ({"type": "ovn-k8s-cni-overlay", "topology": "layer2", "mtu": 1500}, "", 1),
+        ({"type": "ovn-k8s-cni-overlay", "topology": "layer3", "mtu": 1400}, "", 0),
+        (
+            {"type": "ovn-k8s-cni-overlay", "topology": "localnet", "mtu": 9000},
+            "",
+            0,
+        ),  # the fabric's, not the overlay's
+        ({"type": "ovn-k8s-cni-overlay", "topology": "layer2", "mtu": 1500}, "UserDefinedNetwork", 0),  # said of that
+        ({"type": "macvlan", "topology": "layer2", "mtu": 1500}, "", 0),
+    ],
+)
+def test_a_network_on_the_overlay_that_is_defined_by_itself(
+    snapshot: Reading, conf: dict[str, object], owner: str, said: int
+) -> None:
+    findings = read(snapshot(operator(mtu=1400), config(1400), attached(conf, owner))).findings
+    place = "NetworkAttachmentDefinition ns/blue, spec.config, mtu"
+    assert [(one.code, one.place) for one in findings] == [("MTU119", place)] * said
+
+
 def node_config(mtu: object, group: str = "compute") -> str:
     text = f"apiVersion: v1\nkind: NodeConfig\nnetworkConfig:\n  mtu: {mtu}  # of ours\n  networkPluginName: x\n"
     metadata = {"name": f"node-config-{group}", "namespace": "openshift-node"}

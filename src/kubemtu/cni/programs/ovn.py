@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable
 
 from kubemtu.cni.objects import reading
-from kubemtu.cni.programs import ovs
+from kubemtu.cni.programs import chain, ovs
 from kubemtu.core import codes, encap
+from kubemtu.core.cluster import attachments
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
 from kubemtu.core.objects import Object, Want
@@ -20,6 +21,8 @@ RESERVE = 100  # bytes: what installers take off for Geneve (openshift/cluster-n
 STACKS: tuple[tuple[str, ...], ...] = ((GENEVE,), ("esp-transport", GENEVE), ())
 MTU_LINE = re.compile(r"""^\s*mtu\s*=\s*["']?([^"'\s]*)["']?\s*$""", re.MULTILINE)
 GROUP = "k8s.ovn.org/v1"
+PLUGIN = "ovn-k8s-cni-overlay"
+USERS = ("UserDefinedNetwork", "ClusterUserDefinedNetwork")
 WANTS = (
     Want(kind="UserDefinedNetwork", plural="userdefinednetworks", api_versions=(GROUP,)),
     Want(kind="ClusterUserDefinedNetwork", plural="clusteruserdefinednetworks", api_versions=(GROUP,)),
@@ -40,9 +43,9 @@ def rendered(text: str) -> str | None:
 
 def networks(snapshot: Snapshot, pod_mtu: int | None, out: list[Finding]) -> None:
     """Add MTU119 for each network of a user on the overlay that is larger than the cluster's own."""
-    kinds = ("UserDefinedNetwork", "ClusterUserDefinedNetwork")
+    kinds = (*USERS, attachments.KIND)
     for network in (each for kind in kinds for each in snapshot.each(kind)):
-        path, mtu = _own(network, out)
+        path, mtu = _defined(network) if network.get("kind") == attachments.KIND else _own(network, out)
         if mtu is None or pod_mtu is None or mtu <= pod_mtu:
             continue
         out.append(
@@ -55,6 +58,23 @@ def networks(snapshot: Snapshot, pod_mtu: int | None, out: list[Finding]) -> Non
                 "warning",
             )
         )
+
+
+def _defined(network: Object) -> tuple[str, int | None]:
+    """Return the MTU of a network on the overlay that is defined by itself; one written from a user's is told there.
+
+    go-controller/pkg/cni/types/types.go NetConf: topology and mtu; localnet has the fabric's.
+    """
+    owners = network.get("metadata", "ownerReferences")
+    held = network.get("spec", "config")
+    listed = chain.plugins(held) if isinstance(held, str) and held else ""
+    written = any(
+        isinstance(each, dict) and each.get("kind") in USERS for each in (owners if isinstance(owners, list) else ())
+    )
+    if written or isinstance(listed, str) or listed[0]["type"] != PLUGIN:
+        return "", None
+    overlay = listed[0].get("topology") in ("layer2", "layer3")
+    return "spec.config, mtu", chain.read(listed).mtu if overlay else None
 
 
 def _own(network: Object, out: list[Finding]) -> tuple[str, int | None]:

@@ -15,6 +15,7 @@ from kubemtu.core.codes import Finding
 from kubemtu.core.net import VLAN_SLACK
 from kubemtu.core.text.wording import count, names, verb
 
+OWN = frozenset({codes.MTU138.code, codes.MTU139.code})  # which are of other networks alone
 UNTOUCHED = "kubemtu changes no network beside the pod network."
 
 

@@ -316,6 +316,8 @@ def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
     below = [mtu for mtu in shown if topology.wastes(mtu)]
     if below and codes.MTU102.code in {finding.code for finding in warnings}:
         return f"Nothing is lost, but pods have {min(below)} where the path between nodes carries {topology.carries}."
+    if warnings[0].code in attachments.OWN:  # nothing before it: the pod network itself has no warning
+        return f"The pod network is well, but mind a network beside it, {warnings[0].place}: {_first(warnings[0])}"
     lead = "By what interfaces say nothing is lost" if warnings[0].code in BELOW_INTERFACES else "Nothing is lost now"
     return f"{lead}, but mind {warnings[0].place}: {_first(warnings[0])}"
 

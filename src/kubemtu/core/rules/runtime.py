@@ -90,6 +90,11 @@ def unknown(topology: Topology) -> str:
     if not hidden:
         return ""
     listed = dict.fromkeys(node.rendered.taken.names for node in hidden if node.rendered and node.rendered.taken)
+    if all(topology.beside.named(name) is not None for name in listed):
+        return (
+            f"New pods on {names(node.name for node in hidden)} are of another network, {names(listed)}, by the file"
+            " that the runtime takes: what is planned here does not reach them."
+        )
     return (
         f"What new pods get on {names(node.name for node in hidden)} was not seen: the runtime takes a plugin that goes"
         f" by {names(listed)}."
