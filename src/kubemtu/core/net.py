@@ -297,6 +297,8 @@ class PortRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Beginnings of the host ends' names."""
     bridge: str | None = None
     """Bridge that host ends are ports of."""
+    without: tuple[str, ...] = ()
+    """Names of host ends that are none of them all the same: pods whose own network is another one."""
 
     @property
     def names_any(self) -> bool:
@@ -305,7 +307,7 @@ class PortRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     def covers(self, link: Link) -> bool:
         """Return True when that host-side link is the host end of a pod port."""
-        if link.kind != "veth" or link.peer_netnsid is None:
+        if link.kind != "veth" or link.peer_netnsid is None or link.name in self.without:
             return False
         by_name = bool(self.prefixes) and link.name.startswith(self.prefixes)
         if by_name and link.master is not None and link.name.startswith(ANYBODYS):

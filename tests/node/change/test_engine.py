@@ -48,6 +48,23 @@ def test_both_ends_change_and_every_route_is_as_before(
         assert rig.mtu_of(rig.node, "cni0") == new
 
 
+@pytest.mark.parametrize("bridged", [False, True])
+def test_a_pod_that_is_left_out_by_its_name_keeps_all_that_it_has(
+    rigs: RigMaker, journals: Path, *, bridged: bool
+) -> None:
+    rig = rigs(3, bridged=bridged)
+    left = rig.pods[0]
+    before = ip(left, "route"), ip(left, "-6", "route")
+    number = int(left.rpartition("-p")[2])
+    ports = msgspec.structs.replace(rig.rule, without=(rig.host_link(number),))
+    for phase in migration.ORDER:
+        reached = rig.make_true(msgspec.structs.replace(rig.desired(phase, 1400), ports=ports), journals)
+        assert (reached.done, reached.pods) == (True, 2)
+        assert (ip(left, "route"), ip(left, "-6", "route")) == before
+    assert (rig.mtu_of(left, "eth0"), rig.mtu_of(rig.node, rig.host_link(number))) == (1500, 1500)
+    assert rig.mtus() == {(1400, 1400), (1500, 1500)}
+
+
 @pytest.mark.parametrize(("old", "new"), [(1500, 1450), (1450, 1500)])
 def test_restoring_from_any_phase_gives_everything_back(rigs: RigMaker, journals: Path, old: int, new: int) -> None:
     rig = rigs(2, mtu=old)

@@ -111,7 +111,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     api: pools.ApiNode = pools.NOTHING  # what the API says of it
     cloud: clouds.Cloud | None = None  # that it is in, where its Node says so
     elsewhere: tuple[str, ...] = ()  # pods whose own network is another than this one
-    alike: tuple[str, ...] = ()  # those of them whose interfaces are called as this network's are
+    alike: tuple[tuple[str, str], ...] = ()  # those of them whose host ends, the second, are called as this network's
 
     @property
     def below(self) -> str:
@@ -413,7 +413,7 @@ def _node(
         api=api,
         cloud=cloud,
         elsewhere=tuple(sorted(elsewhere)),
-        alike=tuple(sorted(alike.values())),
+        alike=tuple(sorted((pod, link) for link, pod in alike.items())),
     )
 
 

@@ -14,7 +14,7 @@ def remains(topology: Topology) -> tuple[str, ...]:
             f"Networks beside the pod network ({names(one.key for one in used)}), by which {count(len(pods), 'pod')}"
             f" {verb(len(pods), 'send')} as well: no device of theirs is touched."
         )
-    apart = [pod for node in topology.nodes for pod in node.elsewhere if pod not in node.alike]
+    apart = [pod for node in topology.nodes for pod in node.elsewhere]
     if apart:
         said.append(
             f"{count(len(apart), 'pod')} whose own network is another one by annotation ({names(apart)}): what is"
@@ -24,13 +24,18 @@ def remains(topology: Topology) -> tuple[str, ...]:
 
 
 def warnings(topology: Topology) -> tuple[str, ...]:
-    """Say which pods of another network a live change takes along, because their interfaces are called alike."""
-    alike = [pod for node in topology.nodes for pod in node.alike]
+    """Say which pods of another network look like this one's: a change knows those that were there when it was planned.
+
+    Agents know pods by how their interfaces on the node are called, and no annotation.
+    """
+    alike = [pod for node in topology.nodes for pod, _ in node.alike]
     if not alike:
         return ()
     said = (
-        f"Of pods with another network of their own by annotation, {names(alike)} {verb(len(alike), 'look')} like the"
-        " pod network's, because of how the interface on the node is called: agents know pods by that, so a live change"
-        " takes such a pod along. Start it anew afterwards, and it has its own network's MTU again."
+        f"{names(alike)} {'has' if len(alike) == 1 else 'have'} another network of"
+        f" {'its' if len(alike) == 1 else 'their'} own by annotation and"
+        f" {verb(len(alike), 'look')} like the pod network's: left out by the"
+        f" {'name of its interface' if len(alike) == 1 else 'names of their interfaces'}, but such a pod that is born"
+        " during the change is changed with the others; start it anew afterwards."
     )
     return (said,)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from kubemtu.core import codes, encap
+from kubemtu.core import codes, encap, net
 from kubemtu.core.change.plan import EditValue, Live, NodeTarget, Plan, Rollout, Step
 from kubemtu.core.cluster import reach
 from kubemtu.core.cluster.cni_state import CniState
@@ -263,7 +263,7 @@ def _node_target(topology: Topology, node: Node, aim: int, devices_get: int | No
     device = _device(topology, node, aim, devices_get)
     made = NodeTarget(
         node=node.name,
-        ports=topology.state.ports,
+        ports=_ports(topology, node),
         pod_mtu=aim,
         device_mtu=device,
         origin_device_mtu=(node.usual_device or device) if device is not None else None,
@@ -284,6 +284,12 @@ def _node_target(topology: Topology, node: Node, aim: int, devices_get: int | No
         )
     changing = sum(any(old != new for old, new in _sizes(port, made)) or not _routed(port, made) for port in node.ports)
     return msgspec.structs.replace(made, changing=changing)
+
+
+def _ports(topology: Topology, node: Node) -> net.PortRule:
+    """Return which veths are the pod network's here: not those of pods that have another network of their own."""
+    rule = topology.state.ports
+    return msgspec.structs.replace(rule, without=tuple(link for _, link in node.alike)) if node.alike else rule
 
 
 def _device(topology: Topology, node: Node, aim: int, gets: int | None) -> int | None:

@@ -81,6 +81,7 @@ def joined(step: plan.Live, observation: net.NodeObservation, networks: tuple[st
     return msgspec.structs.replace(
         pattern,
         node=observation.node,
+        ports=msgspec.structs.replace(pattern.ports, without=()),  # which are names of another node's
         origin_mtu=origins.most_common(1)[0][0],
         tunnel=tunnel.name if tunnel is not None else None,
         tunnel_mtu=tunnel_mtu,
