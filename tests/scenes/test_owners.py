@@ -68,6 +68,7 @@ def test_an_owner_writes_back_and_is_named_before_and_after(owned: Cluster, name
     assert checked.code == 1
     assert "MTU119 error  ConfigMap kube-system/canal-config, data.veth_mtu" in checked.out
     assert f"The key was last written by {manager}, " in checked.out
+    assert f"It is kept by {name}" in checked.out
 
 
 @pytest.mark.parametrize("owned", ["helm-chart-config"], indirect=True)

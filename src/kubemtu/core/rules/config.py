@@ -128,6 +128,8 @@ def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str)
     last = next((key.written_by for key in topology.state.mtu_keys if key.effective and key.written_by), "")
     fact = f"{subject} {mtu}, but the path between nodes carries {carries} ({working}{by})."
     fact += f" The key was last written by {last}." if last else ""
+    owner = topology.state.owner
+    fact += f" It is kept by {owner}, which writes its own number back." if owner else ""
     fact += "".join(
         f" {key.ref}, which is made from it, was last written by {key.written_by}."
         for key in topology.state.mtu_keys
