@@ -162,3 +162,25 @@ def test_pod_networks_come_from_the_nodes_where_the_cni_names_none() -> None:
 def test_an_impossible_cluster_is_refused() -> None:
     with pytest.raises(ValueError, match="observed twice"):
         example.cluster((example.node("n1"), example.node("n1")))
+
+
+@pytest.mark.parametrize(
+    ("encapsulation", "ipv6", "carries"),
+    [
+        ((encap.vxlan(),), True, 1450),  # IPv6 of pods travels in IPv4 as well
+        ((encap.vxlan(IPV6),), True, 1330),
+        ((encap.vxlan(), encap.vxlan(IPV6)), True, 1330),
+        ((), False, 1500),
+        ((), True, 1400),  # each family goes as it is
+        ((encap.esp_transport(),), True, 1366),  # the packet lends its own header, of whichever family: 34 around it
+    ],
+)
+def test_nodes_of_both_families_count_by_that_which_pods_packets_have(
+    encapsulation: tuple[encap.Encapsulation, ...], ipv6: bool, carries: int
+) -> None:
+    """A router has advertised an MTU of 1400, which bounds IPv6 alone (RFC 4861, section 4.6.4)."""
+    seen = example.node("n1")
+    six = net.Uplink(peer="2001:db8::2", device="eth0", mtu=1500, route_mtu=1400)
+    nodes = (net.NodeObservation(node="n1", links=seen.links, uplinks=(*seen.uplinks, six)),)
+    state = example.state(encapsulation=encapsulation, ipv6=ipv6, tunnel=None)
+    assert topology.model(example.cluster(nodes), state).carries == carries

@@ -380,7 +380,7 @@ def _node(
         observation = msgspec.structs.replace(observation, ports=own)
     known = {str(pod): pod for pod in here} if any(port.inner for port in observation.ports) else {}
     tunnel = observation.link(state.tunnel) if state.tunnel else None
-    uplink = _uplink(observation, tunnel)
+    uplink = _uplink(observation, tunnel, _families(observation, state))
     nic_mtu = min(uplink.mtu, uplink.route_mtu or uplink.mtu) if uplink is not None else None
     ports = (
         Port(
@@ -463,14 +463,27 @@ def _own(state: CniState, tunnel: net.Link | None) -> tuple[encap.Encapsulation,
     return own or state.encapsulation
 
 
-def _uplink(observation: net.NodeObservation, tunnel: net.Link | None) -> net.Uplink | None:
-    """Return the narrowest way to a peer.
+def _families(observation: net.NodeObservation, state: CniState) -> frozenset[bool]:
+    """Say whether packets of pods leave their node as IPv4 (False), as IPv6 (True), or as either."""
+    either = frozenset({False, True})
+    outer = {one.headers[0] if one.headers else None for one in state.encapsulation}
+    if outer:
+        return (
+            frozenset(header == headers.IPV6 for header in outer) if outer <= {headers.IPV4, headers.IPV6} else either
+        )
+    addresses = (address for port in observation.ports for address in port.addresses)
+    own = state.ipv6 or any(":" in each and not each.lower().startswith("fe80:") for each in addresses)
+    return either if own or not state.encapsulation_known else frozenset({False})
+
+
+def _uplink(observation: net.NodeObservation, tunnel: net.Link | None, families: frozenset[bool]) -> net.Uplink | None:
+    """Return the narrowest way to a peer, of the families by which pods' packets leave the node, where there is one.
 
     A VXLAN device that is bound to a lower device sends by that one, whatever the routes say (drivers/net/vxlan: the
     lookup has oif set), unless a firewall marks its packets: then they are routed anew (net/ipv4/netfilter.c). A node
     without peers has only its default route, by which it would reach the first one.
     """
-    ways = observation.uplinks
+    ways = tuple(way for way in observation.uplinks if (":" in way.peer) in families) or observation.uplinks
     lower = tunnel.vxlan.lower if tunnel is not None and tunnel.vxlan is not None else None
     if lower is not None:
         link = observation.link(lower)
