@@ -235,6 +235,19 @@ def test_variables_are_edited_in_place(tmp_path: Path, before: str, after: str) 
     assert path.read_text() == after
 
 
+def test_names_of_files_are_not_for_strangers(tmp_path: Path) -> None:
+    folder = tmp_path / "acme-corp" / "group_vars"
+    folder.mkdir(parents=True)
+    (folder / "acme-all.yml").write_text("calico_mtu: 1500\n")
+    (folder / "acme-k8s.yml").write_text("calico_mtu: 1450\n")
+    (folder / "acme-cp.yaml").write_text(nic(1500))
+    whole = manifests.load(tmp_path)
+    given_away = observe.scrubbed(whole, bytes(32))
+    assert "acme" not in repr(given_away)
+    assert judged(given_away) == judged(whole)
+    assert registry.recognise(given_away).pod_mtu == 1450
+
+
 def test_the_file_that_does_not_hold_it_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mine, other = tmp_path / "vars.yml", tmp_path / "other.yml"
     mine.write_text("calico_mtu: 1500\n")

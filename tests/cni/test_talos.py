@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from tests.support.cluster_files import DOCUMENT, FLANNEL, KUBESPAN, ON, SECRET, given, judged, machine, nic
 
-from kubemtu.cli import main
+from kubemtu.cli import main, planning
 from kubemtu.cni import registry
+from kubemtu.core.errors import UsageError
 from kubemtu.flows import decide, observe
 
 TALOS = {
@@ -197,6 +198,28 @@ def test_a_talos_file_is_edited_in_place(tmp_path: Path, capsys: pytest.CaptureF
     assert plan(path, "--in-place", str(path)) == 0
     assert path.read_bytes().decode() == BEFORE.replace("MTU: 1500 ", "MTU: 1450 ").replace("\n", "\r\n")
     assert SECRET not in capsys.readouterr().out
+
+
+def test_every_control_plane_is_edited_in_its_own_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = tmp_path / "cp1.yaml", tmp_path / "cp2.yaml"
+    one.write_text(f"{FLANNEL}backendMTU: 1500\n---\n{nic(1450)}")
+    two.write_text(f"{FLANNEL}backendMTU: 1450\n")
+    three = tmp_path / "cp3.yaml"
+    three.write_text(FLANNEL)
+    assert plan(tmp_path, "--in-place", str(one)) == 0
+    assert "KubeFlannelCNIConfig cp3.yaml:1, backendMTU stands in another file" in capsys.readouterr().err
+    assert one.read_text() == f"{FLANNEL}backendMTU: 1450\n---\n{nic(1450)}"
+    assert two.read_text() == f"{FLANNEL}backendMTU: 1450\n"
+    assert plan(tmp_path, "--in-place", str(three), "--mtu", "1350") == 0
+    assert three.read_text() == f"{FLANNEL}backendMTU: 1400\n"
+
+
+def test_a_plan_of_files_is_not_applied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, saved = tmp_path / "cp.yaml", tmp_path / "plan.json"
+    path.write_text(f"{FLANNEL}backendMTU: 1500\n---\n{nic(1450)}")
+    assert plan(path, "--out", str(saved)) == 0
+    with pytest.raises(UsageError, match=r"edits KubeFlannelCNIConfig cp.yaml:1, which is no object of a cluster"):
+        planning.load(saved)
 
 
 def test_a_talos_key_is_added(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def without_live(planned: plan.Plan) -> plan.Plan:
 
 
 def load(file: Path) -> plan.Plan:
-    """Read a saved plan. Raises Malformed when it is none, UsageError when there is no such file."""
+    """Read a saved plan. Raises Malformed when it is none, UsageError for no file, and for one that edits files."""
     try:
         planned = msgspec.convert(json_values.decode(files.read(file, PLAN_MOST, pipes=PIPE_SECONDS)), plan.Plan)
     except files.TooLong as unlike:
@@ -164,6 +164,12 @@ def load(file: Path) -> plan.Plan:
         raise errors.Malformed(
             f"{file} was written for {planned.schema}, and this kubemtu reads {plan.SCHEMA}; save it anew with "
             f"`kubemtu plan --out {file}`"
+        )
+    of_file = next((step for step in planned.steps if isinstance(step, plan.EditValue) and step.ref.of_file), None)
+    if of_file is not None:
+        raise errors.UsageError(
+            f"{file} edits {of_file.ref}, which is no object of a cluster: `kubemtu plan --from ... --in-place FILE`"
+            " does that, and whoever makes the cluster from it brings it there"
         )
     return planned
 

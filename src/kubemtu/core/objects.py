@@ -121,6 +121,11 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
         return self.text("metadata", "resourceVersion")
 
     @property
+    def of_file(self) -> bool:
+        """True for what was kept of a file that a cluster is made from, whoever read it having left the rest."""
+        return self._word("apiVersion").partition("/")[0] == FILE
+
+    @property
     def is_patch(self) -> bool:
         """True for a patch that stands alone: what it leaves out is not missing."""
         return self.origin.endswith(PATCH)

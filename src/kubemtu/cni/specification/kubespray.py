@@ -97,10 +97,8 @@ def hint(snapshot: Snapshot) -> str:
 
 
 def _variables(snapshot: Snapshot) -> Variables | None:
-    refs = [
-        (reading.ref(each, "files"), each) for each in snapshot.each(KUBESPRAY) if reading.ref(each, "files").of_file
-    ]
-    refs.sort(key=lambda one: ("all" not in one[0].name.split("/"), one[0].name))  # all/ comes first
+    refs = [(reading.ref(each, "files"), each) for each in snapshot.each(KUBESPRAY) if each.of_file]
+    refs.sort(key=lambda one: "all" not in one[0].name.split("/"))  # all/ comes first, the others as they were read
     values: dict[str, object] = {}
     files: dict[str, Ref] = {}
     for ref, each in refs:

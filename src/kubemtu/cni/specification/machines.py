@@ -104,7 +104,7 @@ def kubespan(snapshot: Snapshot, out: list[Finding]) -> KubeSpan | None:
 
 def of_file(snapshot: Snapshot, kind: str) -> Iterator[Object]:
     """Return the documents of a kind that were read from files, and no objects of the API of that name."""
-    return (each for each in snapshot.each(kind) if reading.ref(each, "").of_file)
+    return (each for each in snapshot.each(kind) if each.of_file)
 
 
 def ref(source: Object) -> str:

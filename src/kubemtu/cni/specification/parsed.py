@@ -35,11 +35,13 @@ class SpecificationParsed(msgspec.Struct, frozen=True, kw_only=True):
 def edits(found: SpecificationParsed, place: str, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """List the edits that give new pods `target` bytes. Raises UsageError where no key does."""
     encap.check(target)
-    if found.mtu == target:
+    there = found.mtu == target
+    if there and (found.refused or not found.keys):
         return ()
     if found.refused or not found.keys:
         raise UsageError(f"{place}: {found.refused or 'no key holds an MTU here'}")
-    return tuple(_edit(key, found, target) for key in found.keys)
+    made = (_edit(key, found, target) for key in found.keys if not (there and key.before is None))
+    return tuple(edit for edit in made if edit.before != edit.after)
 
 
 def _edit(key: NumberKey, found: SpecificationParsed, target: int) -> plan.EditValue:

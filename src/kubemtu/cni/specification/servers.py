@@ -23,7 +23,7 @@ BACKENDS: Final = {"vxlan": "vxlan", "host-gw": "host-gw", "wireguard-native": "
 def read(snapshot: Snapshot) -> cni_state.CniState | None:
     """Describe the network that a server's config.yaml asks for; None where there is none, or it asks for none."""
     for source in snapshot.each(SERVER):
-        if not reading.ref(source, "files").of_file:
+        if not source.of_file:
             continue
         return _charts(source) if source.get("cni") is not None else _embedded(source)
     return None

@@ -31,11 +31,11 @@ UPGRADE = "`talosctl upgrade-k8s` brings it into the cluster: Talos does not wri
 
 def read(snapshot: Snapshot) -> cni_state.CniState | None:
     """Describe Talos' own flannel; None where these files ask for none, or do not tell."""
-    document = next(machines.of_file(snapshot, FLANNEL), None)
+    planes = tuple(machines.of_file(snapshot, FLANNEL))
     machine = next((each for each in machines.of_file(snapshot, MACHINE) if _has_flannel(each)), None)
     kubespan = machines.kubespan(snapshot, [])
-    if document is not None:
-        return _by_document(document, kubespan)
+    if planes:
+        return _by_documents(planes, kubespan)
     return _by_machine(machine, kubespan) if machine is not None else None
 
 
@@ -65,22 +65,23 @@ def _has_flannel(machine: Object) -> bool:
     return "cni" not in network or machine.get("cluster", "network", "cni", "name") == "flannel"
 
 
-def _by_document(document: Object, kubespan: machines.KubeSpan | None) -> cni_state.CniState:
-    """Describe flannel as a KubeFlannelCNIConfig asks for it."""
+def _by_documents(planes: Sequence[Object], kubespan: machines.KubeSpan | None) -> cni_state.CniState:
+    """Describe flannel as a KubeFlannelCNIConfig asks for it; each control plane has one, and all are edited."""
+    document = planes[0]
     out: list[Finding] = []
     ref = reading.ref(document, "documents")
     kind = document.get("backendExtraConfig", "Type") or document.get("backendType") or DEFAULT_BACKEND
-    path: tuple[str, ...] = ("backendMTU",)
+    path = _path(document)
     base = reading.member(document.body, "backendMTU", out, str(ref))
     extra = document.get("backendExtraConfig")
-    if isinstance(extra, dict) and "MTU" in extra:  # it is merged over all the rest
+    if len(path) > 1 and isinstance(extra, dict):
         if base is not None:
             right = "backendExtraConfig.MTU, which is put over it"
             out.append(reading.stray(f"{ref}, backendMTU", "backendMTU", right))
-        path, base = ("backendExtraConfig", "MTU"), reading.member(extra, "MTU", out, f"{ref}, backendExtraConfig")
+        base = reading.member(extra, "MTU", out, f"{ref}, backendExtraConfig")
     subtracts, key = _subtracts(kind), ".".join(path)
     effective = base or (kubespan.mtu if kubespan is not None else None)
-    held = document.get(*path)
+    numbers = tuple(_number(each, subtracts) for each in planes)
     return _flannel(
         kind,
         kubespan,
@@ -91,10 +92,23 @@ def _by_document(document: Object, kubespan: machines.KubeSpan | None) -> cni_st
         parsed=SpecificationParsed(
             tool="Talos",
             network="flannel, which takes the headers off",
-            keys=(NumberKey(ref=ref, path=path, before=held if isinstance(held, int | str) else None, adds=subtracts),),
+            keys=numbers,
             mtu=effective - subtracts if effective is not None else None,
         ),
     )
+
+
+def _number(document: Object, subtracts: int) -> NumberKey:
+    path = _path(document)
+    held = document.get(*path)
+    before = held if isinstance(held, int | str) and not isinstance(held, bool) else None
+    return NumberKey(ref=reading.ref(document, "documents"), path=path, before=before, adds=subtracts)
+
+
+def _path(document: Object) -> tuple[str, ...]:
+    """Return where a document has its number: what stands in backendExtraConfig is merged over all the rest."""
+    extra = document.get("backendExtraConfig")
+    return ("backendExtraConfig", "MTU") if isinstance(extra, dict) and "MTU" in extra else ("backendMTU",)
 
 
 def _by_machine(machine: Object, kubespan: machines.KubeSpan | None) -> cni_state.CniState:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from kubemtu.core.disclosure import files
-from kubemtu.core.objects import FILE, Object, Want
+from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot
 
 DIGITS_MOST = 10
@@ -40,7 +40,7 @@ def handed(snapshot: Snapshot, wants: Iterable[Want]) -> Snapshot:
         objects=tuple(
             Object(body=_object(found.body), origin=found.origin)
             for found in snapshot.objects
-            if found.kind != "Secret" and (_of_file(found) or named.get(found.kind, set()) & {None, found.name})
+            if found.kind != "Secret" and (found.of_file or named.get(found.kind, set()) & {None, found.name})
         ),
         nodes=tuple(
             msgspec.structs.replace(
@@ -54,11 +54,6 @@ def handed(snapshot: Snapshot, wants: Iterable[Want]) -> Snapshot:
             for node in snapshot.nodes
         ),
     )
-
-
-def _of_file(found: Object) -> bool:
-    """Say whether an object is what was kept of a file that a cluster is made from: whoever read it left the rest."""
-    return found.api_version.partition("/")[0] == FILE
 
 
 def _object(body: Mapping[str, object]) -> dict[str, object]:

@@ -213,6 +213,8 @@ class _Scrub:
         if isinstance(own, dict) and isinstance(made, dict):
             for field in own.keys() & {"name", "namespace"}:
                 made[field] = (self._spaces(own[field]) or own[field]) if field == "namespace" else own[field]
+            if Object.of(dict(body)).of_file:  # it is named after its file
+                made["name"] = _PLACE.sub(self._file, _text(own.get("name")), count=1)
 
     def _node(self, body: dict[str, Any]) -> dict[str, Any]:
         out: dict[str, Any] = self._value(body)
