@@ -107,11 +107,18 @@ def test_files_of_an_inventory_are_read_together(tmp_path: Path) -> None:
         ("k8s_cluster/k8s-cluster.yml", "kube_network_plugin: calico\n"),
         ("k8s_cluster/k8s-net-calico.yml", "calico_mtu: 1450\n"),
         ("k8s_cluster/k8s-net-cilium.yml", "cilium_mtu: 1300\n"),
+        ("k8s_cluster/addons.yml", "helm_enabled: false\n"),
+        ("../host_vars/n1.yml", "calico_mtu: 9000\n"),
     ):
         path = tmp_path / "group_vars" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    state = registry.recognise(manifests.load(tmp_path))
+    found = manifests.load(tmp_path)
+    assert {each.what: each.message.partition(",")[0] for each in found.unread} == {
+        "group_vars/k8s_cluster/addons.yml:1": "holds variables of which nothing is needed",
+        "host_vars/n1.yml:1": "holds variables of one host",
+    }
+    state = registry.recognise(found)
     assert state.pod_mtu == 1450  # group_vars/all is put aside by what stands in a group's own
     assert str(state.mtu_keys[0].ref) == "kubespray group_vars/k8s_cluster/k8s-net-calico.yml"
 
@@ -233,6 +240,18 @@ def test_variables_are_edited_in_place(tmp_path: Path, before: str, after: str) 
     path.write_text(before)
     assert plan(path, "--nic-mtu", "1500", "--mtu", "1450", "--in-place", str(path)) == 0
     assert path.read_text() == after
+
+
+def test_the_number_comes_into_the_file_of_its_network(tmp_path: Path) -> None:
+    """An inventory as it is copied from the sample: nobody has said an MTU, and the place for it is a comment."""
+    folder = tmp_path / "group_vars" / "k8s_cluster"
+    folder.mkdir(parents=True)
+    (folder / "k8s-cluster.yml").write_text("kube_network_plugin: calico\n")
+    own = folder / "k8s-net-calico.yml"
+    own.write_text("calico_cni_name: k8s-pod-network\n# calico_mtu: 1500\n")
+    assert plan(tmp_path, "--nic-mtu", "1500", "--mtu", "1400", "--in-place", str(own)) == 0
+    assert own.read_text() == "calico_cni_name: k8s-pod-network\ncalico_mtu: 1400\n# calico_mtu: 1500\n"
+    assert (folder / "k8s-cluster.yml").read_text() == "kube_network_plugin: calico\n"
 
 
 def test_names_of_files_are_not_for_strangers(tmp_path: Path) -> None:

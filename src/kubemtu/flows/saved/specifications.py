@@ -12,12 +12,23 @@ from kubemtu.core.text import documents
 from kubemtu.flows.saved import objects
 from kubemtu.flows.saved.facts import Document, Facts, Text
 
+# Folders of an inventory (docs.ansible.com: inventory_guide/intro_inventory).
+GROUP_VARIABLES, HOST_VARIABLES = "group_vars", "host_vars"
 DEEP_MOST: Final = 2  # texts in texts: what talosctl printed, and the manifests in that
 
 
 def take(document: Document, facts: Facts) -> bool:
     """Take a document that one of the known tools makes clusters from."""
-    return _take(document, facts, DEEP_MOST)
+    path, value = document.of.path, document.value
+    if HOST_VARIABLES in path.parts and isinstance(value, dict) and "kind" not in value:
+        facts.leave(document.place, "holds variables of one host, and what is judged is what all have")
+        return True
+    if _take(document, facts, DEEP_MOST):
+        return True
+    if GROUP_VARIABLES in path.parts and isinstance(value, dict) and "kind" not in value:
+        facts.leave(document.place, "holds variables of which nothing is needed")
+        return True
+    return False
 
 
 def _take(document: Document, facts: Facts, deep: int) -> bool:
