@@ -75,9 +75,11 @@ def relieve(
 
 async def _relieve(flags: kubeflags.KubeFlags, options: RelieveOptions) -> int:
     from kubemtu.cli import planning, progress
-    from kubemtu.flows.change import act, hosts, migrations
+    from kubemtu.flows.change import act, force, hosts, migrations
 
     async with planning.connected(flags, planning.UNCHANGED) as api:
+        if (in_force := await migrations.in_force(api)) is not None:
+            force.refuse(in_force)
         open_one = await migrations.unfinished(api)
         if open_one is not None and open_one.progress.untouched:
             await migrations.give_up(api, open_one)
