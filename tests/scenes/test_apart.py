@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from tests.support.scenes import situations
-from tests.support.scenes.cluster import Cluster
+from tests.support.scenes.cluster import NODE_MTUS, Cluster
 from tests.support.scenes.datagrams import SEND, send
 from tests.support.scenes.traffic import tally_of_apply
 
@@ -114,6 +114,25 @@ def test_the_way_out_apart(cluster: Cluster) -> None:
         why = cluster.run("why", *ends)
         assert why.code == 0, why.out
     assert cluster.plan().lines == []
+    again = cluster.run("apply", "--yes", "--per-node", "--egress-mtu", "1500")
+    assert (again.code, again.err) == (0, "")
+    # 1500 between all six ordered pairs, 9000 between the two that have it.
+    assert again.out.startswith("✓ Nothing to do: every pod has what MTUMigration canal-8950-")
+    assert "8 of 8 full packets between the nodes arrived" in again.out
+
+    # node-2 as one that joined now: nothing is asked of it, and its pods are as they were born.
+    cluster.kube.merge(f"{NODE_MTUS}/node-2", {"spec": None})
+    for pod in ("pod-2a", "pod-2b"):
+        for route in ("10.244.0.0/16", "10.244.3.0/24"):
+            cluster.ip(pod, "route", "del", route)
+        cluster.ip(pod, "route", "replace", "default", "via", "169.254.1.1", "dev", "eth0", "proto", "static")
+    joined = cluster.until(lambda now: "MTU132 warning: node node-2" in now.marks, "node-2 named")
+    assert "it joined later" in joined.one("MTU132").message
+    assert "`kubemtu apply --per-node --egress-mtu 1500`" in joined.one("MTU132").remedy
+    extended = cluster.run("apply", "--yes", "--per-node", "--egress-mtu", "1500")
+    assert extended.code == 0, extended.err
+    assert cluster.healthy().current == [1450, 8950]
+
     ended = cluster.run("rollback", "--yes")
     assert ended.code == 0, ended.err
     cluster.settle(COULD_HAVE_MORE)
