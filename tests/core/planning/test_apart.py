@@ -155,14 +155,53 @@ def test_what_is_so_already_is_no_plan() -> None:
             "default/web-1-0 on n1 has 10.42.1.10, which is outside of spec.podCIDRs of its Node (10.42.8.0/24)",
         ),
         (networked(example.story(1450), {}), apart.Asked(egress=500), "--egress-mtu 500 is less than 576"),
+        (
+            Snapshot(source="a folder", offline=True, objects=example.canal(1500)),
+            PER_NODE,
+            "--per-node is in the routes of running pods, by their nodes' NICs, and no node was observed",
+        ),
     ],
 )
 def test_what_routes_cannot_say_is_refused_with_a_sentence(
     snapshot: Snapshot, asked: apart.Asked, sentence: str
 ) -> None:
     with pytest.raises(errors.UsageError) as refused:
-        planned(snapshot, asked)
+        decide.plan(snapshot, None, 1500 if snapshot.offline else None, asked)
     assert sentence in str(refused.value)
+
+
+def test_what_nobody_looked_into_is_not_taken_to_have_its_routes() -> None:
+    """A command outside of the pods shows their host ends alone, and no route."""
+    wide = networked(example.story(8950, example.trio(nic=9000, pod=8950, conflist=8950)), {})
+    outside = tuple(
+        msgspec.structs.replace(
+            seen,
+            seen_by="exec",
+            ports=tuple(msgspec.structs.replace(port, pod_mtu=None, routes=()) for port in seen.ports),
+        )
+        for seen in wide.nodes
+    )
+    made = planned(msgspec.structs.replace(wide, nodes=outside), apart.Asked(egress=1500))
+    assert [type(step).__name__ for step in made.steps] == ["Live"]
+    assert any("No agent shows n1, n2 and n3" in warning for warning in made.warnings)
+
+
+def test_both_families_get_their_routes() -> None:
+    found = mixed()
+
+    def dual(one: Object) -> Object:
+        number = one.name[1:]
+        spec = {"podCIDRs": [f"10.42.{number}.0/24", f"fd00:42:{number}::/64"]}
+        return Object.of({**one.body, "spec": spec}) if one.kind == "Node" else one
+
+    there = msgspec.structs.replace(found, objects=tuple(map(dual, found.objects)))
+    made = planned(there, apart.Asked(per_node=True, egress=1500))
+    assert routes(made, "n1") == (
+        8950,
+        {"10.42.0.0/16": 8950, "10.42.3.0/24": 1450}
+        | {"fd00:42:1::/64": 8950, "fd00:42:2::/64": 8950, "fd00:42:3::/64": 1450},
+        1500,
+    )
 
 
 def test_pods_without_veths_have_no_routes_of_ours() -> None:

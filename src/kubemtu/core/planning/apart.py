@@ -136,6 +136,11 @@ def find(topology: Topology, asked: Asked, aim: int, most: int | None = None) ->
             f"{_flags(asked)}: pods of {topology.state.name} do not hang on veths of their nodes, so their routes are"
             " not kubemtu's to change"
         )
+    if not topology.nodes:
+        raise UsageError(
+            f"{_flags(asked)} is in the routes of running pods, by their nodes' NICs, and no node was observed: ask a"
+            " cluster with agents (`kubemtu install`), or a snapshot of one"
+        )
     if asked.egress is not None:
         _egress(topology, asked.egress)
     sizes = {node.name: min(_own_size(topology, node, aim), most or encap.LARGEST_MTU) for node in topology.nodes}
@@ -226,8 +231,14 @@ def _within(network: str, around: Iterable[ipaddress.IPv4Network | ipaddress.IPv
 
 
 def _inside(topology: Topology) -> tuple[str, ...]:
-    """Return the cluster's own networks, as few as can be: of its pods and, where they are known, of its Services."""
+    """Return the cluster's own networks, as few as can be: of its pods and, where they are known, of its Services.
+
+    A configuration may say one family alone; of the other it is what the nodes have.
+    """
     listed = [ipaddress.ip_network(one, strict=False) for one in (*topology.pod_networks, *topology.service_networks)]
+    said = {ipaddress.ip_network(one, strict=False).version for one in topology.pod_networks}
+    of_nodes = [ipaddress.ip_network(one) for node in topology.api_nodes.values() for one in node.networks]
+    listed += [one for one in of_nodes if one.version not in said]
     four = ipaddress.collapse_addresses(one for one in listed if isinstance(one, ipaddress.IPv4Network))
     six = ipaddress.collapse_addresses(one for one in listed if isinstance(one, ipaddress.IPv6Network))
     return tuple(map(str, (*four, *six)))

@@ -240,7 +240,9 @@ def _paired(topology: Topology, targets: Sequence[NodeTarget]) -> Iterable[tuple
 
 
 def _routed(port: Port, to: NodeTarget) -> bool:
-    """Say whether a pod has the routes of its node's target."""
+    """Say whether a pod has the routes of its node's target; what nobody looked into is not taken to have them."""
+    if not port.seen and (to.network_mtus or to.default_route_mtu is not None):
+        return False
     return not reach.missing(port.at, to.network_mtus, to.default_route_mtu)
 
 
