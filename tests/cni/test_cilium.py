@@ -511,13 +511,29 @@ def test_the_remedy_where_a_flag_decides(snapshot: Reading) -> None:
     assert wrong.remedy == "Give pods 1450: `kubemtu plan --nic-mtu 1500` says what that takes."
 
 
-def test_agents_that_follow_their_nodes_nics_need_no_configuration_for_sizes_by_node(snapshot: Reading) -> None:
-    """NICs of 9001 and 1500 under VXLAN: 9001 - 50 and 1500 - 50, which each agent has found by itself."""
+@pytest.mark.parametrize(
+    ("data", "more"),
+    [({}, ()), ({"mtu": "1500"}, ({"nodeSelector": {"matchLabels": {"pool": "jumbo"}}, "defaults": {"mtu": "9001"}},))],
+    ids=["each finds its own", "CiliumNodeConfig"],
+)
+def test_sizes_by_node_that_agents_give_by_themselves_need_no_configuration(
+    snapshot: Reading, data: dict[str, str], more: tuple[dict[str, object], ...]
+) -> None:
+    """NICs of 9001 and 1500 under VXLAN: 9001 - 50 and 1500 - 50, which each agent has found or is told."""
     big = (node("n1", 9001, 9001, pods=(pod("10", 9001, 8951),)), node("n2", 9001, 9001))
-    found = snapshot(config(**VXLAN), agent(), nodes=(*big, node("n3")))
+    own = {"apiVersion": "cilium.io/v2", "kind": "CiliumNodeConfig"}
+    metadata = {"name": "jumbo", "namespace": "kube-system"}
+    apart_by = [yaml.safe_dump({**own, "metadata": metadata, "spec": spec}) for spec in more]
+    found = snapshot(config(**VXLAN, **data), agent(), *apart_by, nodes=(*big, node("n3")))
     names = {"n1": "10.0.1.0/24", "n2": "10.0.2.0/24", "n3": "10.0.3.0/24"}
     listed = [
-        Object.of({"kind": "Node", "metadata": {"name": name}, "spec": {"podCIDR": network}})
+        Object.of(
+            {
+                "kind": "Node",
+                "metadata": {"name": name, "labels": {"pool": "db" if name == "n3" else "jumbo"}},
+                "spec": {"podCIDR": network},
+            }
+        )
         for name, network in names.items()
     ]
     there = msgspec.structs.replace(found, objects=(*(one for one in found.objects if one.kind != "Node"), *listed))
@@ -534,3 +550,20 @@ def test_agents_that_follow_their_nodes_nics_need_no_configuration_for_sizes_by_
         (8951, 9001, {"10.0.3.0/24": 1450}),
         (1450, 1500, {}),
     ]
+
+
+def test_a_plan_by_node_says_which_object_gives_pools_their_own_size_from_birth(snapshot: Reading) -> None:
+    big = (node("n1", 9001, 1500, pods=(pod("10", 1500, 1450),)), node("n2", 9001, 1500))
+    found = snapshot(config(mtu="1500", **VXLAN), agent(), nodes=(*big, node("n3")))
+    listed = [
+        Object.of({"kind": "Node", "metadata": {"name": name}, "spec": {"podCIDR": f"10.0.{name[1:]}.0/24"}})
+        for name in ("n1", "n2", "n3")
+    ]
+    there = msgspec.structs.replace(found, objects=(*(one for one in found.objects if one.kind != "Node"), *listed))
+    made, _ = decide.plan(there, asked=apart.Asked(per_node=True))
+    assert [type(step) for step in made.steps] == [Live]
+    assert (
+        "New pods can have their own size from birth: a CiliumNodeConfig with spec.nodeSelector and spec.defaults.mtu"
+        " gives the nodes that it selects a number of their own, here 9001 for node n1, 9001 for node n2 and 1500 for"
+        " node n3."
+    ) in made.warnings

@@ -30,6 +30,7 @@ NAME = "cilium"
 PREFIX = "lxc"  # pkg/datapath/connector: HostInterfacePrefix
 CONFLIST = "/etc/cni/net.d/05-cilium.conflist"
 PLUGIN = "cilium-cni"
+PER_POOL = f"a {nodes.OVERRIDE} with spec.nodeSelector and spec.defaults.{cilium_config.KEY}"
 NOT_READ = ""  # no member of its configuration is the pods' MTU: it asks the agent of its node
 WANTS = (
     *(
@@ -123,6 +124,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     if mode is not None and mode.uncertain:
         out.append(_which_version(parts, mode))
     pod_mtu = base - mode.subtracts if base is not None and mode is not None and known else None
+    by_node = _apart(bases, mode if known and own else None)
     version = mode.version if mode is not None else None
     key = f"{parts.config or parts.chart}, {'data.mtu' if parts.config is not None else 'spec.valuesContent'}"
     return cni_state.CniState(
@@ -133,9 +135,11 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         encapsulation_name=mode.name if mode is not None else "unknown",
         pod_mtu=pod_mtu if pod_mtu is not None and pod_mtu > 0 else None,
         by_route=True,
-        device_mtu=base if version is not None and version >= mtu.FOLLOWS_SINCE else None,
+        device_mtu=base if version is not None and version >= mtu.FOLLOWS_SINCE and not by_node else None,
         subtracts=mode.subtracts if mode is not None and known and base is None and not said.broken else None,
         reserves=mode.reserves if mode is not None else 0,
+        born_by_node=by_node,
+        per_pool=PER_POOL,
         mtu_keys=_keys(parts, said, mode) if not said.shadow else (),
         source=said.shadow,
         daemonset=parts.daemonset,
@@ -181,6 +185,13 @@ def _agreed(bases: dict[str, int], snapshot: Snapshot) -> int | None:
     """Return the base MTU that every observed node's agent has found by itself; None where they differ, or hide it."""
     found = set(bases.values())
     return found.pop() if len(found) == 1 and len(bases) == len(snapshot.nodes) else None
+
+
+def _apart(bases: dict[str, int], mode: Mode | None) -> dict[str, int]:
+    """Return what new pods get on each node, where agents work with different bases because they are told to."""
+    if mode is None or len({*bases.values()}) < 2:
+        return {}
+    return {name: base - mode.subtracts for name, base in bases.items()}
 
 
 def _follows(said: CiliumBase, mode: Mode | None, bases: dict[str, int]) -> str:

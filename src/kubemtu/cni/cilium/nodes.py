@@ -14,6 +14,7 @@ from kubemtu.cni.cilium.config import CiliumBase, CiliumParts
 from kubemtu.cni.cilium.mtu import Mode
 from kubemtu.cni.objects import reading
 from kubemtu.core import codes, encap
+from kubemtu.core.cluster import unfinished as changes
 from kubemtu.core.codes import Finding
 from kubemtu.core.headers import IPV4, IPV6
 from kubemtu.core.objects import Object
@@ -60,7 +61,12 @@ def overridden(found: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> tu
 
 
 def findings(overrides: Iterable[Overridden], snapshot: Snapshot, said: CiliumBase, mode: Mode | None) -> list[Finding]:
-    """Return MTU111 for each that gives some nodes another base MTU than the rest, or none at all."""
+    """Return MTU111 for each that gives some nodes another base MTU than the rest, or none at all.
+
+    Where a change in force has given nodes sizes of their own, that is as it should be.
+    """
+    if changes.held(snapshot):
+        return []
     out = []
     listed = {node.name for node in snapshot.each("Node")}
     for each in overrides:

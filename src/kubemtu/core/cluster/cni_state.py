@@ -63,6 +63,8 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     )
     reserves: int = 0  # bytes beyond the headers that the CNI leaves free by design: pods that do too waste nothing
     conflist_mtu: int | None = None  # the literal that each node's conflist must hold; None: not a literal
+    born_by_node: dict[str, int] = {}  # what pods are born with on nodes that are configured apart, in bytes
+    per_pool: str = ""  # the object that gives the nodes which it selects an MTU of their own, as a sentence names it
     mtu_keys: tuple[MtuKey, ...] = ()  # the first is the one to change
     source: str = ""  # where the MTU is set when no object of the API has a key for it
     fixed: int | None = None  # what a tunnel has that none of the keys can raise, in bytes

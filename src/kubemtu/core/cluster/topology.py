@@ -425,6 +425,8 @@ def _rendered(
     observation: net.NodeObservation, state: CniState, uplink: net.Uplink | None, runtime: str
 ) -> Rendered | None:
     found = node_files.of(observation, state.conflist, state.plugin_mtus, runtime=runtime)
+    if (born := state.born_by_node.get(observation.node)) is not None:
+        return node_files.computed(found, state.conflist, born, state.per_pool)
     if not state.computed_by:
         return found
     named = next((link for name in state.nic_names if (link := observation.link(name)) is not None), None)

@@ -145,6 +145,13 @@ def _held(topology: Topology, aim: int, apart: Apart) -> list[str]:
             if any(node.rendered is None or node.rendered.gives != apart.sizes[node.name] for node in topology.nodes)
             else "New pods get what their own node's NIC leaves, as they do now."
         )
+    if apart.asked.per_node and topology.state.per_pool and not topology.state.born_by_node:
+        taken = next((key.subtracts for key in topology.state.mtu_keys), 0)
+        pools = {node.api.pool or f"node {node.name}": apart.sizes[node.name] + taken for node in topology.nodes}
+        said.append(
+            f"New pods can have their own size from birth: {topology.state.per_pool} gives the nodes that it selects a"
+            f" number of their own, here {names(f'{mtu} for {pool}' for pool, mtu in pools.items())}."
+        )
     if apart.asked.per_node and topology.silent:
         said.append(f"What {names(topology.silent)} can take is not known: {aim} is what is sent there at most.")
     if apart.asked.by:

@@ -122,9 +122,10 @@ def make(
 
 
 def follows_nics(topology: Topology, apart: Apart) -> bool:
-    """Say whether nothing is configured, and every node gives new pods what its own NIC leaves, by itself."""
+    """Say whether every node gives new pods what its own NIC leaves: by itself, or because it is configured apart."""
     born = {node.name: node.rendered.gives if node.rendered is not None else None for node in topology.nodes}
-    return topology.state.pod_mtu is None and not topology.silent and bool(born) and born == apart.sizes
+    own = topology.state.pod_mtu is None or bool(topology.state.born_by_node)
+    return own and not topology.silent and bool(born) and born == apart.sizes
 
 
 def _shrinks(topology: Topology, aim: int, apart: Apart | None, *, born: bool) -> bool:
