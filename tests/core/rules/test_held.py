@@ -6,6 +6,7 @@ from tests.support import example
 from tests.support.pools import networked
 
 from kubemtu.core import codes, net
+from kubemtu.core.cluster import topology
 from kubemtu.core.objects import Object
 from kubemtu.core.rules import report, trail
 from kubemtu.core.snapshot import Snapshot
@@ -120,6 +121,28 @@ def test_the_way_of_the_number_ends_where_the_agents_decide(
     way = trail.of(modelled, modelled.nodes[0], report.judge(modelled))
     assert way.stopped_at == stopped
     assert reason in way.waypoints[-1].reason
+
+
+def test_pods_that_are_born_with_what_their_own_nic_leaves_are_right() -> None:
+    """A CNI that follows each node's NIC gives new pods the size that their agents add the routes to."""
+    nodes = [msgspec.structs.replace(one, files=()) for one in (big("n1", ALL_OF_IT), big("n2", ALL_OF_IT), small())]
+    born = {"n1": 8950, "n2": 8950, "n3": 1450}
+    seen = tuple(
+        msgspec.structs.replace(
+            one, files=(net.NodeFile(path=example.CONFLIST, text=example.rendered(born[one.node])),)
+        )
+        for one in nodes
+    )
+
+    def made(*, held: bool) -> report.Report:
+        there = networked(example.cluster(seen), {})
+        whole = msgspec.structs.replace(there, objects=(*there.objects, IN_FORCE)) if held else there
+        return report.report(topology.model(whole, example.state(None, conflist_template=None)))
+
+    right, wrong = made(held=True), made(held=False)
+    assert (right.verdict, [one.code for one in right.findings]) == ("healthy", [])
+    assert (right.remedy and right.remedy.cause, wrong.remedy and wrong.remedy.cause) == ("none", "nics")
+    assert {"MTU101", "MTU119"} <= {one.code for one in wrong.findings}
 
 
 def test_a_plan_goes_by_what_is_in_force() -> None:

@@ -210,6 +210,11 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             found[node.name, port.at.host_link] = known[alike]
         return found
 
+    def bears(self, node: Node) -> bool:
+        """Say whether pods are born here with no more than the change that is in force gives them at once."""
+        held, rendered = self.held(node), node.rendered
+        return held is not None and rendered is not None and (rendered.gives or 0) <= held.pod_mtu
+
     def fits(self, node: Node, port: Port) -> bool:
         """Say whether a change that is in force made a pod's sizes, and what it sends fits wherever it goes."""
         place = (node.name, port.at.host_link)

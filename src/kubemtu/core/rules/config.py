@@ -218,6 +218,8 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
         stale = _stale(topology, node, conflist, restart)
         if stale is not None:
             yield stale
+        elif topology.bears(node):
+            continue  # its agent gives them the routes that go with it
         elif conflist.gives is not None and conflist.taken is None and _decided_here(topology, node, conflist):
             born.setdefault((conflist.gives, conflist.by, conflist.written_by), []).append(node)
     yield from _born(topology, born)
