@@ -332,6 +332,20 @@ def test_a_route_above_a_tunnel_that_stays_ends_at_it(rigs: RigMaker, journals: 
     assert rig.routes() == before
 
 
+@pytest.mark.parametrize(("own", "ends"), [(1400, 1450), (1380, 1380)], ids=["the tunnel's number", "a smaller one"])
+def test_a_route_with_the_tunnels_number_grows_with_it(rigs: RigMaker, journals: Path, own: int, ends: int) -> None:
+    """Felix gives both the same (felix: vxlan_mgr.go, route); what somebody made smaller stays as it is."""
+    rig = rigs(1, mtu=1400)
+    ip(rig.node, "link", "set", "flannel.1", "mtu", "1400")
+    ip(rig.node, "route", "change", "10.42.3.0/24", "via", "10.42.3.0", "dev", "flannel.1", "onlink", "mtu", str(own))
+    before = rig.routes()
+    rig.walk(1450, journals)
+    assert rig.mtu_of(rig.node, "flannel.1") == 1450
+    assert f"10.42.3.0/24 via 10.42.3.0 dev flannel.1 onlink mtu {ends} \n" in ip(rig.node, "route")
+    rig.walk(1450, journals, phases=migration.ORDER[1:], restore=True)
+    assert rig.routes() == before
+
+
 def test_a_bridge_set_by_hand_is_set_and_one_that_follows_is_left_following(rigs: RigMaker, journals: Path) -> None:
     rig = rigs(2, bridged=True)
     rig.walk(1450, journals)

@@ -28,7 +28,7 @@ class View:
         self.known = known
         self.limits = destinations.limits(desired.network_mtus, desired.default_route_mtu)
         self._ways: dict[destinations.Shape, tuple[destinations.Way, ...]] = {}
-        self._aims: dict[tuple[int, bool, bool, int | None, int | None], wanted.Aim] = {}
+        self._aims: dict[tuple[int, bool, bool, int | None, int | None, int | None], wanted.Aim] = {}
         self._route_aims: dict[int, wanted.Aim] = {}
         self.row = desired.row
         self.key = (
@@ -148,19 +148,28 @@ class View:
         final = self.final(device)
         stays = self.row.moved and device is self.tunnel  # a CNI may give its routes more than it could give the tunnel
         moved = self._moves(final) or stays
-        return self._aim(device.mtu if final is None else final, pinned=pinned, moved=moved)
+        recorded = self.known.devices.get(device.name) if device is self.tunnel and final is not None else None
+        follows = recorded.mtu if recorded is not None else None
+        return self._aim(device.mtu if final is None else final, pinned=pinned, moved=moved, follows=follows)
 
     def _moves(self, final: int | None) -> bool:
         return self.row.moved and final is not None
 
     def _aim(
-        self, final: int, *, pinned: bool, moved: bool, route: int | None = None, most: int | None = None
+        self,
+        final: int,
+        *,
+        pinned: bool,
+        moved: bool,
+        route: int | None = None,
+        most: int | None = None,
+        follows: int | None = None,
     ) -> wanted.Aim:
-        key = (final, pinned, moved, route, most)
+        key = (final, pinned, moved, route, most, follows)
         if key not in self._aims:
             low, high, restored = self.desired.pin_mtu, self.desired.highest_mtu, self.desired.restore
             low = low if most is None else min(low, most)
-            self._aims[key] = wanted.Aim(low, high, final, pinned, moved, restored, route, most)
+            self._aims[key] = wanted.Aim(low, high, final, pinned, moved, restored, route, most, follows)
         return self._aims[key]
 
     def _finals(self, pod: state.PodState) -> tuple[int, int]:

@@ -41,6 +41,7 @@ class Aim(msgspec.Struct, frozen=True, eq=False):
     restored: bool = False
     route: int | None = None  # the MTU that the route itself has at the end, where the CNI limits pods by it
     most: int | None = None  # what is sent at most by this route, where that depends on the destination
+    follows: int | None = None  # what the device had: a route with the same number got it from who sized the device
 
     @property
     def grows(self) -> bool:
@@ -61,15 +62,17 @@ def metrics(original: routes.Metrics, family: int, aim: Aim) -> routes.Metrics:
     """Return the metrics that a route should have, given those that it had first and where its link is going.
 
     A route whose own MTU is small enough is its own pin. IPv4 does not clamp a route's MTU to the device's
-    (net/ipv4/route.c, ipv4_mtu), so one above the device's new MTU is lowered with it.
+    (net/ipv4/route.c, ipv4_mtu), so one above the device's new MTU is lowered with it. One that has the number of a
+    tunnel goes along with that in both directions: the CNI's agent gives both the same.
     """
     own = routes.metric(original, routes.MTU)
     locked = bool((routes.metric(original, routes.LOCK) or 0) & routes.LOCKED)
     if not aim.pinned and aim.moved and aim.route is not None:
         return routes.with_mtu(original, aim.route, lock=locked)
     if not aim.pinned:
-        too_large = aim.moved and not aim.restored and own is not None and own > aim.final
-        return routes.with_mtu(original, aim.final, lock=locked) if too_large else original
+        goes_along = own is not None and (own > aim.final or own == aim.follows)
+        ends = aim.moved and not aim.restored and goes_along
+        return routes.with_mtu(original, aim.final, lock=locked) if ends else original
     if own is not None and own <= aim.low:
         return original
     if family == 6 and own is None and not aim.grows:
