@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from tests.support.labs import until
+from tests.support.labs import Body, until
 from tests.support.scenes.cluster import Cluster
 from tests.support.scenes.places import ALL_PODS
 from tests.support.scenes.traffic import apply_under_traffic
 
+from kubemtu import access
+from kubemtu.core import rights
 from kubemtu.core.objects import Object
 from kubemtu_lab.cluster import Lab
 from kubemtu_lab.scene import Calico, Canal, Nic, Owner, OwnerKind, Scene, nodes
@@ -27,6 +29,9 @@ TOO_LARGE = Scene(
 CONFIG = "/api/v1/namespaces/kube-system/configmaps/canal-config"
 CHART = "/apis/helm.cattle.io/v1/namespaces/kube-system/helmchartconfigs/rke2-canal"
 CHART_CONFIG = "/api/v1/namespaces/kube-system/configmaps/rke2-canal-config"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+MIGRATIONS = "/apis/kubemtu.io/v1alpha1/mtumigrations"
+CHANGER = ("--as", "changer")
 KINDS: tuple[tuple[OwnerKind, str, str], ...] = (
     ("helm", "Helm (release network)", "helm"),
     ("argo-cd", "Argo CD (application network)", "argocd-controller"),
@@ -47,6 +52,18 @@ def owned(can_make_labs: None, request: pytest.FixtureRequest) -> Iterator[Clust
         cluster = Cluster(lab)
         yield cluster
         cluster.close()
+
+
+def bind(cluster: Cluster, role: Body, namespace: str = "") -> None:
+    """Give the user of `CHANGER` a role, in one namespace or in all."""
+    kind = "Role" if namespace else "ClusterRole"
+    where = f"{RBAC}/namespaces/{namespace}" if namespace else RBAC
+    name = Object.of(role).name
+    cluster.kube.create(f"{where}/{kind.lower()}s", role)
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
+    user = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": CHANGER[1]}
+    body: Body = {"metadata": {"name": name}, "roleRef": reference, "subjects": [user]}
+    cluster.kube.create(f"{where}/{kind.lower()}bindings", body)
 
 
 def veth_mtu(cluster: Cluster, path: str = CONFIG) -> str | None:
@@ -97,7 +114,16 @@ def test_the_values_that_a_chart_lacks_are_made_and_taken_away_again(can_make_la
         assert "--- HelmChartConfig kube-system/rke2-canal is not there" in planned
         assert "+calico:\n+  vethuMTU: 1400" in planned
         assert "delete HelmChartConfig kube-system/rke2-canal, if nobody has changed it" in planned
-        counted = apply_under_traffic(cluster)
+        bind(cluster, access.roles()[1])
+        refused = cluster.run("apply", "--yes", *CHANGER)
+        assert refused.code == 4
+        assert 'the rule {apiGroups: ["helm.cattle.io"], resources: [helmchartconfigs], verbs: [create]}' in refused.err
+        assert veth_mtu(cluster, CHART_CONFIG) == "1450"
+        assert cluster.kube.get(MIGRATIONS)["items"] == []
+        bind(
+            cluster, {"metadata": {"name": "kubemtu-values"}, "rules": [rights.VALUES.body()]}, namespace="kube-system"
+        )
+        counted = apply_under_traffic(cluster, *CHANGER)
         assert counted.udp_sent > 0
         assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
         assert counted.pods_restarted == 0
@@ -106,7 +132,7 @@ def test_the_values_that_a_chart_lacks_are_made_and_taken_away_again(can_make_la
         lab.reconcile()
         assert veth_mtu(cluster, CHART_CONFIG) == "1400"
         assert cluster.healthy().current == [1400]
-        ended = cluster.run("rollback", "--yes")
+        ended = cluster.run("rollback", "--yes", *CHANGER)
         assert ended.code == 0, ended.err
         assert "rke2-canal" not in json.dumps(cluster.kube.get(CHART.rpartition("/")[0]))
         until(lambda: veth_mtu(cluster, CHART_CONFIG) == "1450")
