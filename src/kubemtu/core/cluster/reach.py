@@ -102,6 +102,7 @@ def missing(port: net.PodPort, limits: Iterable[net.NetworkMtu], out: int | None
     return tuple(lacks)
 
 
+@functools.lru_cache(8192)  # the same few stand in every pod of thousands
 def spelled(destination: str) -> str:
     """Return a destination as all spell it: of one address with its length, of everything as "default"."""
     if destination in {"default", "0.0.0.0/0", "::/0"}:

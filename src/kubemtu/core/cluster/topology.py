@@ -203,7 +203,9 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         for node, port in self.ports:
             if self.held(node) is None or node.inner is None or not port.seen:
                 continue
-            alike = (node.name, port.at.routes, port.at.pod_mtu, port.at.host_mtu)
+            # What a pod sends fits its own node, or that is another's fate than of pods elsewhere with the same routes.
+            own = "" if (port.at.limit or 0) <= node.inner else node.name
+            alike = (own, node.inner, port.at.routes, port.at.pod_mtu, port.at.host_mtu)
             if alike not in known:
                 others = (peer for name, peer in peers.items() if name != node.name)
                 known[alike] = reach.too_much(port.at, node.inner, others)

@@ -220,7 +220,7 @@ def _live(topology: Topology, aim: int, after: CniState | None, apart: Apart | N
     targets = tuple(_node_target(topology, node, aim, devices_get, apart) for node in topology.nodes)
     devices = [size for node, to in _paired(topology, targets) for size in _devices(node, to)]
     moved = any(old != new for old, new in devices) and not _only_spare(topology, devices, targets)
-    if not moved and all(_routed(port, to) for node, to in _paired(topology, targets) for port in node.ports):
+    if not moved and not any(to.changing for to in targets):
         return ()
     sizes = [size for pair in devices for size in pair]
     most = max([aim, *(to.pod_mtu for to in targets)])

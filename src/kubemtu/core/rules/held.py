@@ -1,6 +1,6 @@
 """What a change that is in force asks of pods and nodes, held against what they have: MTU132."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from kubemtu.core import codes, net
 from kubemtu.core.cluster import reach
@@ -15,11 +15,16 @@ def find(topology: Topology) -> tuple[Finding, ...]:
     """Report nodes that are not in a change in force, and pods that lack what it gives or send too much (MTU132)."""
     if not topology.held_by or topology.under_way:
         return ()
-    return (*_joined(topology), *(one for node in topology.nodes for one in _pods(topology, node)))
+    outside = _outside(topology)
+    named = {node.name for node in outside}  # which are told of by themselves
+    return (
+        *_joined(topology, outside),
+        *(one for node in topology.nodes for one in _pods(topology, node, named)),
+    )
 
 
-def _joined(topology: Topology) -> Iterable[Finding]:
-    for node in _outside(topology):
+def _joined(topology: Topology, outside: Iterable[Node]) -> Iterable[Finding]:
+    for node in outside:
         fact = f"MTUMigration {topology.held_by} is in force, and this node is not in it: it joined later. "
         yield codes.finding(
             codes.MTU132,
@@ -49,11 +54,10 @@ def _reaching(topology: Topology, node: Node) -> list[reach.Excess]:
     return [one for one in topology.apart.values() if one is not None and one.node == node.name]
 
 
-def _pods(topology: Topology, node: Node) -> Iterable[Finding]:
+def _pods(topology: Topology, node: Node, outside: Collection[str]) -> Iterable[Finding]:
     held = topology.held(node)
     if held is None:
         return
-    outside = {one.name for one in _outside(topology)}  # which are told of by themselves
     for (lacks, excess), ports in grouped(node.ports, lambda port: _what(topology, node, held, port)).items():
         worst = excess if excess is not None and excess.node not in outside else None
         if not lacks and worst is None:
