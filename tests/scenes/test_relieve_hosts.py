@@ -10,7 +10,7 @@ from tests.support.scenes.cluster import Cluster
 from kubemtu_lab.scene import Canal, Scene, nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
-SCENE = Scene(name="cut-off", summary="", nodes=nodes(2, 1), cni=Canal(era="B", mtu=1450))
+SCENE = Scene(name="cut-off", summary="", nodes=nodes(2, 1), cni=Canal(era="B", mtu=1450), grace_seconds=8.0)
 
 CONNECTS = """
 import socket, ssl
