@@ -17,7 +17,7 @@ from tests.support import example, reported
 
 from kubemtu.core import encap, net
 from kubemtu.core.change.plan import EditValue
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout
 from kubemtu.core.rules import overlay
 from kubemtu.core.rules.report import Report
 from kubemtu.core.snapshot import Snapshot
@@ -256,7 +256,7 @@ def test_a_wireguard_device_as_large_as_its_nic(mtu: int, findings: list[tuple[s
     device = net.Link(index=3, name="flannel-wg", mtu=mtu, kind="wireguard")
     links = tuple(device if link.name == "flannel.1" else link for link in node.links)
     state = example.state(1420, encapsulation=(encap.wireguard(),), encapsulation_name="wireguard", tunnel="flannel-wg")
-    seen = topology.model(example.cluster((msgspec.structs.replace(node, links=links),)), state)
+    seen = layout.model(example.cluster((msgspec.structs.replace(node, links=links),)), state)
     assert [(one.code, one.place) for one in overlay.find(seen)] == findings
 
 

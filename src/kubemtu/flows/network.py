@@ -6,11 +6,12 @@ import msgspec
 
 from kubemtu.cni import registry
 from kubemtu.core import errors
-from kubemtu.core.cluster import policy, topology
+from kubemtu.core.cluster import layout, policy
+from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.snapshot import Snapshot
 
 
-def model(snapshot: Snapshot, nic_mtu: int | None = None, measured: Sequence[policy.Bound] = ()) -> topology.Topology:
+def model(snapshot: Snapshot, nic_mtu: int | None = None, measured: Sequence[policy.Bound] = ()) -> Topology:
     """Recognise the pod network and lay it out; `nic_mtu` in bytes bounds what the NICs say, or stands in for them.
 
     `measured` is what was found just now of paths that carry less than their interfaces say.
@@ -21,11 +22,11 @@ def model(snapshot: Snapshot, nic_mtu: int | None = None, measured: Sequence[pol
     state = registry.recognise(snapshot)
     other = registry.irrelevant(state.name)
     unread = tuple(entry for entry in snapshot.unread if entry.what not in other)
-    laid_out = topology.model(msgspec.structs.replace(snapshot, unread=unread), state, nic_mtu, measured)
+    laid_out = layout.model(msgspec.structs.replace(snapshot, unread=unread), state, nic_mtu, measured)
     return msgspec.structs.replace(laid_out, beside=registry.beside(snapshot))
 
 
-def seen(snapshot: Snapshot) -> topology.Topology | None:
+def seen(snapshot: Snapshot) -> Topology | None:
     """Return the topology of a snapshot, or None where its pod network is not recognised."""
     try:
         return model(snapshot)

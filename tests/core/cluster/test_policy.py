@@ -5,7 +5,7 @@ import pytest
 from tests.support import example
 
 from kubemtu.core import codes, errors
-from kubemtu.core.cluster import policy, topology
+from kubemtu.core.cluster import layout, policy, topology
 from kubemtu.core.objects import Object
 from kubemtu.core.planning import planner
 from kubemtu.core.rules import report as rules_report
@@ -35,7 +35,7 @@ def cluster(*policies: Object, mtu: int = 1450) -> Snapshot:
 
 
 def modelled(*policies: Object, mtu: int = 1450) -> topology.Topology:
-    return topology.model(cluster(*policies, mtu=mtu), example.state(mtu))
+    return layout.model(cluster(*policies, mtu=mtu), example.state(mtu))
 
 
 def told(found: topology.Topology) -> list[tuple[str, str]]:
@@ -141,7 +141,7 @@ def test_what_cannot_be_read_is_a_finding_and_is_not_used(spec: dict[str, object
 
 def test_offline_it_stands_in_for_the_nics() -> None:
     offline = msgspec.structs.replace(cluster(known()), nodes=(), offline=True)
-    found = topology.model(offline, example.state(1354))
+    found = layout.model(offline, example.state(1354))
     assert (found.carries, found.layers[0].name) == (1354, "path")
     assert rules_report.report(found).summary.startswith(
         f"The configuration suits the 1404 that MTUPolicy path ({REASON})"
@@ -150,7 +150,7 @@ def test_offline_it_stands_in_for_the_nics() -> None:
 
 def test_what_was_measured_now_feeds_the_recommendation() -> None:
     bound = policy.Bound(path_mtu=1404, by="the measurement of this run")
-    found = topology.model(cluster(), example.state(), measured=(bound,))
+    found = layout.model(cluster(), example.state(), measured=(bound,))
     assert found.recommended == 1354
     assert codes.MTU119.code in dict(told(found))
 
@@ -172,7 +172,7 @@ def test_one_that_claims_more_than_interfaces_have_decides_nothing_and_is_not_sa
 @pytest.mark.parametrize("measured", [True, False])
 def test_commands_in_remedies_go_by_the_path_that_was_measured_or_given(*, measured: bool) -> None:
     bounds = (policy.Bound(path_mtu=1404, by="the measurement of this run"),) if measured else ()
-    found = topology.model(cluster(), example.state(1450), None if measured else 1404, bounds)
+    found = layout.model(cluster(), example.state(1450), None if measured else 1404, bounds)
     remedies = {one.code: one.remedy for one in rules_report.judge(found)}
     assert remedies["MTU101"].startswith("Run `kubemtu apply --nic-mtu 1404`: it takes running pods to 1354")
     assert "`kubemtu plan --nic-mtu 1404` shows the edit, `kubemtu apply --nic-mtu 1404` makes it" in remedies["MTU119"]
@@ -188,5 +188,5 @@ def test_commands_in_remedies_name_no_number_that_every_command_knows() -> None:
 
 def test_the_number_is_named_where_no_nic_was_seen_too() -> None:
     saved = msgspec.structs.replace(cluster(mtu=1500), nodes=())
-    remedies = [one.remedy for one in rules_report.judge(topology.model(saved, example.state(1500), 1500))]
+    remedies = [one.remedy for one in rules_report.judge(layout.model(saved, example.state(1500), 1500))]
     assert any("`kubemtu plan --nic-mtu 1500` shows the edit" in said for said in remedies), remedies

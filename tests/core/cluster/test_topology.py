@@ -4,14 +4,14 @@ import pytest
 from tests.support import example
 
 from kubemtu.core import encap, errors, net, objects
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout
 from kubemtu.core.headers import IPV6
 from kubemtu.core.planning import planner
 from kubemtu.core.rules import report as rules_report
 
 
 def test_three_equal_nodes_leave_1450_of_1500() -> None:
-    found = topology.model(example.cluster(), example.state())
+    found = layout.model(example.cluster(), example.state())
     assert (found.carries, found.recommended) == (1450, 1450)
     assert [(layer.name, layer.size) for layer in found.layers] == [
         ("NIC", 1500),
@@ -29,7 +29,7 @@ def test_three_equal_nodes_leave_1450_of_1500() -> None:
 
 
 def test_the_smallest_node_decides() -> None:
-    found = topology.model(
+    found = layout.model(
         example.cluster((example.node("n1", nic=9000), example.node("n2", nic=1400, pod=1350, conflist=1350))),
         example.state(),
     )
@@ -39,7 +39,7 @@ def test_the_smallest_node_decides() -> None:
 
 
 def test_a_route_to_a_peer_may_carry_less_than_its_nic() -> None:
-    found = topology.model(example.cluster((example.node("n1", route_mtu=1400), example.node("n2"))), example.state())
+    found = layout.model(example.cluster((example.node("n1", route_mtu=1400), example.node("n2"))), example.state())
     assert found.carries == 1350
     assert [(layer.name, layer.size) for layer in found.layers][:1] == [("route", 1400)]
     assert [(node.nic_mtu, node.link_mtu, node.routed) for node in found.nodes] == [
@@ -52,7 +52,7 @@ def test_a_route_to_a_peer_may_carry_less_than_its_nic() -> None:
 def test_a_route_is_not_called_a_nic() -> None:
     """As after `apply --hosts`, which pins the nodes' own routes and changes no NIC."""
     two = tuple(example.node(name, pod=1354, conflist=1354, tunnel=1354, route_mtu=1404) for name in ("n1", "n2"))
-    found = topology.model(example.cluster(two), example.state(1354))
+    found = layout.model(example.cluster(two), example.state(1354))
     report = rules_report.report(found)
     assert report.verdict == "healthy"
     assert report.summary.endswith(
@@ -73,81 +73,81 @@ def test_a_vxlan_device_sends_by_its_lower_device_whatever_the_routes_say() -> N
         for link in links
     )
     moved = net.NodeObservation(node="n1", links=bound, uplinks=seen.uplinks)
-    found = topology.model(example.cluster((moved,)), example.state())
+    found = layout.model(example.cluster((moved,)), example.state())
     assert (found.nodes[0].nic, found.nodes[0].inner) == ("eth1", 1350)
 
 
 def test_a_single_node_is_judged_by_its_default_route() -> None:
     seen = example.node("n1")
     alone = net.NodeObservation(node="n1", links=(seen.links[1],), routes=seen.routes)
-    found = topology.model(example.cluster((alone,)), example.state(tunnel=None))
+    found = layout.model(example.cluster((alone,)), example.state(tunnel=None))
     assert (found.nodes[0].nic, found.carries) == ("eth0", 1450)
 
 
 def test_the_costliest_of_several_encapsulations_counts() -> None:
     both = example.state(encapsulation=(encap.ipip(), encap.vxlan(IPV6)))
-    assert topology.model(example.cluster(), both).carries == 1430
+    assert layout.model(example.cluster(), both).carries == 1430
 
 
 def test_without_encapsulation_a_pod_has_what_the_nic_has() -> None:
-    found = topology.model(example.cluster(), example.state(encapsulation=()))
+    found = layout.model(example.cluster(), example.state(encapsulation=()))
     assert found.carries == 1500
     assert [layer.name for layer in found.layers] == ["NIC", "pod"]
 
 
 def test_offline_nothing_is_guessed() -> None:
-    found = topology.model(example.cluster((), offline=True), example.state())
+    found = layout.model(example.cluster((), offline=True), example.state())
     assert (found.carries, found.recommended, found.layers) == (None, None, ())
 
 
 def test_offline_an_assumed_nic_decides() -> None:
-    assert topology.model(example.cluster((), offline=True), example.state(), 9000).recommended == 8950
+    assert layout.model(example.cluster((), offline=True), example.state(), 9000).recommended == 8950
 
 
 def test_what_somebody_knows_of_the_fabric_bounds_what_the_nics_say() -> None:
-    assert topology.model(example.cluster(), example.state(), 1400).carries == 1350
+    assert layout.model(example.cluster(), example.state(), 1400).carries == 1350
 
 
 def test_an_assumption_without_room_is_refused() -> None:
     with pytest.raises(errors.UsageError, match="too small for vxlan"):
-        topology.model(example.cluster(), example.state(), 50)
+        layout.model(example.cluster(), example.state(), 50)
 
 
 def test_nothing_is_recommended_that_would_take_ipv6_away() -> None:
     seen = tuple(example.node(name, nic=1300, pod=1250, conflist=1250) for name in ("n1", "n2"))
-    found = topology.model(example.cluster(seen), example.state(1250, ipv6=True))
+    found = layout.model(example.cluster(seen), example.state(1250, ipv6=True))
     assert (found.carries, found.recommended) == (1250, None)
 
 
 def test_a_port_is_named_after_its_pod_by_calicos_hash() -> None:
     # The vector of projectcalico/calico, libcalico-go/lib/backend/k8s/conversion/conversion_test.go.
     assert example.link_name("default", "podA") == "cali7f94ce7c295"
-    found = topology.model(example.cluster(), example.state())
+    found = layout.model(example.cluster(), example.state())
     assert [port.pod for port in found.nodes[0].ports] == ["default/web-1-0", "default/web-1-1", "default/web-1-2"]
 
 
 def test_a_port_without_such_a_name_is_named_by_its_address() -> None:
     seen = (example.node("n1", bridge=1450),)
-    found = topology.model(example.cluster(seen), example.state(bridge="cni0", ports=net.PortRule(bridge="cni0")))
+    found = layout.model(example.cluster(seen), example.state(bridge="cni0", ports=net.PortRule(bridge="cni0")))
     assert found.nodes[0].ports[0].pod == "default/web-1-0"
 
 
 def test_a_port_of_nobody_is_named_by_its_namespace() -> None:
     snapshot = example.cluster()
     nobody = tuple(found for found in snapshot.objects if found.kind != "Pod")
-    found = topology.model(example.cluster(objects=nobody), example.state())
+    found = layout.model(example.cluster(objects=nobody), example.state())
     assert found.nodes[0].ports[0].pod == "netns cni-web-1-0"
 
 
 def test_host_network_pods_are_no_pods_of_the_pod_network() -> None:
-    found = topology.model(example.cluster(), example.state())
+    found = layout.model(example.cluster(), example.state())
     assert found.running == 9  # the three CNI pods are on the host's network
     assert [pod.name for pod in found.cni_pods] == ["canal-n1", "canal-n2", "canal-n3"]
     assert found.cni_pods[0].installed == 1793527200.0
 
 
 def test_nodes_of_the_api_that_were_not_observed_are_silent() -> None:
-    found = topology.model(example.cluster(silent=("n8", "n9")), example.state())
+    found = layout.model(example.cluster(silent=("n8", "n9")), example.state())
     assert found.silent == ("n8", "n9")
 
 
@@ -156,7 +156,7 @@ def test_pod_networks_come_from_the_nodes_where_the_cni_names_none() -> None:
         {"kind": "Node", "metadata": {"name": "n1"}, "spec": {"podCIDR": "10.42.1.0/24", "podCIDRs": ["10.42.1.0/24"]}}
     )
     snapshot = example.cluster(objects=(node,))
-    assert topology.model(snapshot, example.state(pod_networks=())).pod_networks == ("10.42.1.0/24",)
+    assert layout.model(snapshot, example.state(pod_networks=())).pod_networks == ("10.42.1.0/24",)
 
 
 def test_an_impossible_cluster_is_refused() -> None:
@@ -183,4 +183,4 @@ def test_nodes_of_both_families_count_by_that_which_pods_packets_have(
     six = net.Uplink(peer="2001:db8::2", device="eth0", mtu=1500, route_mtu=1400)
     nodes = (net.NodeObservation(node="n1", links=seen.links, uplinks=(*seen.uplinks, six)),)
     state = example.state(encapsulation=encapsulation, ipv6=ipv6, tunnel=None)
-    assert topology.model(example.cluster(nodes), state).carries == carries
+    assert layout.model(example.cluster(nodes), state).carries == carries

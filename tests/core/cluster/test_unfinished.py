@@ -4,7 +4,7 @@ import msgspec
 from tests.support import example
 
 from kubemtu.core import net
-from kubemtu.core.cluster import topology, unfinished
+from kubemtu.core.cluster import layout, unfinished
 from kubemtu.core.objects import Object
 from kubemtu.core.rules import report as rules_report
 from kubemtu.core.text.wording import span
@@ -41,7 +41,7 @@ def report(found: Object, *, pinned: bool = True) -> rules_report.Report:
     ports = (example.port("a", "10.42.1.10", routes=(LOCKED,) if pinned else ()),)
     there = example.cluster((example.node("n1", ports=ports), example.node("n2")))
     seen = msgspec.structs.replace(there, objects=(*there.objects, found), taken_at=NOW)
-    return rules_report.report(topology.model(seen, example.state()))
+    return rules_report.report(layout.model(seen, example.state()))
 
 
 def test_nobody_drives_it() -> None:

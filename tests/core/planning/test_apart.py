@@ -11,7 +11,7 @@ from tests.support.pools import networked
 
 from kubemtu.core import errors, net
 from kubemtu.core.change.plan import EditValue, Live, Plan
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout
 from kubemtu.core.objects import Object
 from kubemtu.core.planning import apart
 from kubemtu.core.snapshot import Snapshot
@@ -205,7 +205,7 @@ def test_both_families_get_their_routes() -> None:
 
 
 def test_pods_without_veths_have_no_routes_of_ours() -> None:
-    found = topology.model(example.cluster(), example.state(ports=net.PortRule()))
+    found = layout.model(example.cluster(), example.state(ports=net.PortRule()))
     with pytest.raises(errors.UsageError, match="do not hang on veths"):
         apart.find(found, PER_NODE, 1450)
 
@@ -218,7 +218,7 @@ def test_what_is_sent_to_a_pod_is_what_both_nodes_carry(sizes: list[int], egress
     """By the longest prefix among a pod's routes; NICs carry 50 bytes less for pods, which VXLAN takes."""
     names = [f"n{number + 1}" for number in range(len(sizes))]
     seen = tuple(example.node(name, nic=nic, pods=1) for name, nic in zip(names, sizes, strict=True))
-    found = topology.model(networked(example.cluster(seen), {}), example.state())
+    found = layout.model(networked(example.cluster(seen), {}), example.state())
     made = apart.find(found, apart.Asked(per_node=True, egress=egress), min(sizes) - 50)
     carried = dict(zip(names, (size - 50 for size in sizes), strict=True))
     for sender in names:

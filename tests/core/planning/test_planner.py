@@ -6,7 +6,7 @@ from tests.support import example
 
 from kubemtu.core import codes, errors, net
 from kubemtu.core.change.plan import EditValue, Live, NodeTarget, Plan, Rollout
-from kubemtu.core.cluster import policy, topology
+from kubemtu.core.cluster import layout, policy, topology
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.planning import diff, notes, planner
 
@@ -21,7 +21,7 @@ def nodes(**changed: object) -> tuple[net.NodeObservation, ...]:
 def laid_out(
     seen: tuple[net.NodeObservation, ...], state: CniState | None = None, *, silent: tuple[str, ...] = ()
 ) -> topology.Topology:
-    return topology.model(example.cluster(seen, silent=silent), state or example.state())
+    return layout.model(example.cluster(seen, silent=silent), state or example.state())
 
 
 def held(mtu: int | None) -> Rollout:
@@ -94,7 +94,7 @@ def test_auto_on_a_path_too_small_for_its_ipv6_is_refused() -> None:
 def test_a_path_that_leaves_less_than_ip_needs_is_refused_whoever_gave_it(
     given: int, left: int, wanted: int | None
 ) -> None:
-    narrow = topology.model(example.cluster(nodes()), example.state(), given)
+    narrow = layout.model(example.cluster(nodes()), example.state(), given)
     with pytest.raises(errors.UsageError) as refused:
         planner.target(narrow, wanted)
     said = f"carries {given} bytes, as was given, of which vxlan takes 50 and leaves {left}, and IPv4 needs the 576"
@@ -103,12 +103,12 @@ def test_a_path_that_leaves_less_than_ip_needs_is_refused_whoever_gave_it(
 
 
 def test_the_least_path_that_ip_can_live_on() -> None:
-    assert planner.target(topology.model(example.cluster(nodes()), example.state(), 626), None) == 576
+    assert planner.target(layout.model(example.cluster(nodes()), example.state(), 626), None) == 576
 
 
 def test_what_was_given_is_not_called_a_nic() -> None:
     with pytest.raises(errors.UsageError, match="the path between nodes carries 1404 bytes, as was given") as refused:
-        planner.target(topology.model(example.cluster(nodes()), example.state(), 1404), 1400)
+        planner.target(layout.model(example.cluster(nodes()), example.state(), 1404), 1400)
     assert str(refused.value).endswith("give --mtu 1354 or less")
 
 
@@ -139,15 +139,15 @@ def test_down_pins_first_then_the_configuration_then_the_devices() -> None:
 
 def test_a_path_that_is_given_smaller_than_the_nics_is_worth_writing_down_until_it_is() -> None:
     seen = example.cluster(nodes(pod=1450))
-    given = topology.model(seen, example.state(), 1404)
+    given = layout.model(seen, example.state(), 1404)
     (hint,) = planner.make(given, 1354, (EDIT, ROLLOUT)).warnings
     assert hint == (
         "The path is taken to carry 1404 where NICs have 1500: if it is meant to, `kubemtu policy --path-mtu 1404 "
         "--reason TEXT --apply` writes that down, and no command asks for larger pods afterwards."
     )
-    assert notes.unwritten(topology.model(seen, example.state(), 1500)) == ""
+    assert notes.unwritten(layout.model(seen, example.state(), 1500)) == ""
     known = (policy.Bound(path_mtu=1404, by="MTUPolicy path", reason="measured"),)
-    assert notes.unwritten(topology.model(seen, example.state(), measured=known)) == ""
+    assert notes.unwritten(layout.model(seen, example.state(), measured=known)) == ""
 
 
 def test_up_the_running_pods_first_then_the_configuration() -> None:

@@ -5,14 +5,14 @@ import pytest
 from tests.support import example
 
 from kubemtu.core import net
-from kubemtu.core.cluster import policy, topology
+from kubemtu.core.cluster import layout, policy
 from kubemtu.core.net import NodeObservation
 from kubemtu.core.planning import remedy
 from kubemtu.core.remedy import Remedy
 
 
 def of(*nodes: NodeObservation, mtu: int | None = 1450, between_nodes: int = 0, between_pods: int = 0) -> Remedy:
-    found = topology.model(example.cluster(nodes), example.state(mtu))
+    found = layout.model(example.cluster(nodes), example.state(mtu))
     return remedy.of(found, between_nodes=between_nodes, between_pods=between_pods)
 
 
@@ -58,12 +58,12 @@ def test_ends_that_differ_are_made_equal() -> None:
 
 def test_what_is_known_is_named_and_needs_no_number_again() -> None:
     bound = policy.Bound(path_mtu=1404, by="MTUPolicy path", reason="measured")
-    known = topology.model(example.cluster(TWO), example.state(), measured=(bound,))
+    known = layout.model(example.cluster(TWO), example.state(), measured=(bound,))
     found = remedy.of(known, between_nodes=1408)
     assert found == Remedy(cause="network", mtu=1354, path_mtu=1404, stated_by="MTUPolicy path")
     assert found.command == "plan"
     now = msgspec.structs.replace(bound, reason="")  # of this run: the next command does not know of it
-    again = remedy.of(topology.model(example.cluster(TWO), example.state(), measured=(now,)))
+    again = remedy.of(layout.model(example.cluster(TWO), example.state(), measured=(now,)))
     assert (again.stated_by, again.command) == ("", "plan --nic-mtu 1404")
 
 
@@ -71,7 +71,7 @@ def test_what_is_known_is_named_and_needs_no_number_again() -> None:
 def test_a_bridge_that_has_not_what_its_ports_have_is_named_and_gets_it(mtu: int) -> None:
     nodes = (example.node("n1", bridge=1450), example.node("n2", bridge=mtu))
     found = remedy.of(
-        topology.model(example.cluster(nodes), example.state(bridge="cni0", ports=net.PortRule(bridge="cni0")))
+        layout.model(example.cluster(nodes), example.state(bridge="cni0", ports=net.PortRule(bridge="cni0")))
     )
     assert found == Remedy(cause="bridge", mtu=1450, devices="cni0 on n2")
     assert found.words == "cni0 on n2 gets the 1450 of its ports: `kubemtu apply` sets it, live"

@@ -5,7 +5,7 @@ import pytest
 from tests.support import example
 
 from kubemtu.core import codes, encap, net
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout, topology
 from kubemtu.core.objects import Object
 from kubemtu.core.rules import cloud
 from kubemtu.core.snapshot import Snapshot
@@ -25,7 +25,7 @@ def judge(provider: str, *seen: net.NodeObservation, **state: object) -> tuple[c
 
 
 def modelled(provider: str, *seen: net.NodeObservation, **state: object) -> topology.Topology:
-    return topology.model(placed(example.cluster(seen), provider), example.state(**state))  # type: ignore[arg-type]
+    return layout.model(placed(example.cluster(seen), provider), example.state(**state))  # type: ignore[arg-type]
 
 
 NATIVE: dict[str, object] = {"encapsulation": (), "encapsulation_name": "none", "tunnel": None}

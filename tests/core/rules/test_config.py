@@ -5,7 +5,7 @@ import pytest
 from tests.support import example
 
 from kubemtu.core import codes, encap, net, objects
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout
 from kubemtu.core.cluster.cni_state import CniState, MtuKey
 from kubemtu.core.rules import config
 
@@ -14,7 +14,7 @@ FILE = "node n1, /etc/cni/net.d/10-canal.conflist"
 
 
 def judge(state: CniState, *seen: net.NodeObservation, nic_mtu: int | None = None) -> tuple[codes.Finding, ...]:
-    return config.find(topology.model(example.cluster(seen), state, nic_mtu))
+    return config.find(layout.model(example.cluster(seen), state, nic_mtu))
 
 
 def test_a_healthy_cluster_has_none() -> None:
@@ -106,7 +106,7 @@ def test_an_installer_that_lingers_gets_time_to_copy_its_binaries(after_starting
         for found in snapshot.objects
     )
     snapshot = msgspec.structs.replace(snapshot, objects=changed)
-    (found,) = config.find(topology.model(snapshot, example.state()))
+    (found,) = config.find(layout.model(snapshot, example.state()))
     assert found.code == code
 
 
@@ -124,7 +124,7 @@ def test_a_file_that_differs_in_more_than_its_mtu(after_installing: float, code:
 
 def test_a_file_that_differs_counts_as_edited_where_nobody_knows_when_it_was_installed() -> None:
     snapshot = example.cluster((example.node("n1", text=EXTRA),), objects=())
-    (found,) = config.find(topology.model(snapshot, example.state()))
+    (found,) = config.find(layout.model(snapshot, example.state()))
     assert found.code == "MTU110"
 
 

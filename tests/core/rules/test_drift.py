@@ -4,7 +4,7 @@ import msgspec
 from tests.support import example
 
 from kubemtu.core import codes, net, objects
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout
 from kubemtu.core.rules import drift
 
 LOCKED = net.Route(family=4, destination="default", device="eth0", mtu=1450, locked=True)
@@ -13,7 +13,7 @@ LOCKED = net.Route(family=4, destination="default", device="eth0", mtu=1450, loc
 def judge(*seen: net.NodeObservation, extra: tuple[objects.Object, ...] = ()) -> tuple[codes.Finding, ...]:
     snapshot = example.cluster(seen)
     whole = example.cluster(seen, objects=(*snapshot.objects, *extra))
-    return drift.find(topology.model(whole, example.state()))
+    return drift.find(layout.model(whole, example.state()))
 
 
 def migration(finished: object) -> objects.Object:

@@ -6,7 +6,7 @@ from tests.support import example
 from tests.support.pools import networked
 
 from kubemtu.core import codes, net
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout
 from kubemtu.core.objects import Object
 from kubemtu.core.rules import report, trail
 from kubemtu.core.snapshot import Snapshot
@@ -137,7 +137,7 @@ def test_pods_that_are_born_with_what_their_own_nic_leaves_are_right() -> None:
     def made(*, held: bool) -> report.Report:
         there = networked(example.cluster(seen), {})
         whole = msgspec.structs.replace(there, objects=(*there.objects, IN_FORCE)) if held else there
-        return report.report(topology.model(whole, example.state(None, conflist_template=None)))
+        return report.report(layout.model(whole, example.state(None, conflist_template=None)))
 
     right, wrong = made(held=True), made(held=False)
     assert (right.verdict, [one.code for one in right.findings]) == ("healthy", [])

@@ -5,7 +5,7 @@ from tests.support import example
 
 from kubemtu.cli import nodetable
 from kubemtu.core import net
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout
 from kubemtu.core.rules import report as rules_report
 from kubemtu.core.snapshot import Snapshot
 
@@ -25,7 +25,7 @@ def seen_from_outside(snapshot: Snapshot) -> Snapshot:
 
 
 def judged(snapshot: Snapshot) -> rules_report.Report:
-    return rules_report.report(topology.model(seen_from_outside(snapshot), example.state()))
+    return rules_report.report(layout.model(seen_from_outside(snapshot), example.state()))
 
 
 def codes_of(report: rules_report.Report) -> list[str]:
@@ -73,7 +73,7 @@ def test_a_host_end_unlike_what_new_pods_get_is_found() -> None:
 
 def test_ends_that_differ_are_not_claimed_of_a_pod_that_nobody_looked_into() -> None:
     nodes = (example.node("n1", pod=1450, host=1500), example.node("n2"), example.node("n3"))
-    whole = rules_report.report(topology.model(example.cluster(nodes=nodes), example.state()))
+    whole = rules_report.report(layout.model(example.cluster(nodes=nodes), example.state()))
     assert "MTU105" in codes_of(whole)
     report = judged(example.cluster(nodes=nodes))
     assert "MTU105" not in codes_of(report)
@@ -83,7 +83,7 @@ def test_ends_that_differ_are_not_claimed_of_a_pod_that_nobody_looked_into() -> 
 def test_where_only_routes_would_tell_a_host_end_says_nothing_of_the_pods_mtu() -> None:
     state = msgspec.structs.replace(example.state(), by_route=True)
     nodes = tuple(example.node(f"n{number}", pod=1500) for number in (1, 2, 3))
-    report = rules_report.report(topology.model(seen_from_outside(example.cluster(nodes=nodes)), state))
+    report = rules_report.report(layout.model(seen_from_outside(example.cluster(nodes=nodes)), state))
     assert {"MTU101", "MTU102", "MTU104"}.isdisjoint(codes_of(report))
     assert report.verdict == "incomplete"
 
@@ -101,6 +101,6 @@ def test_a_port_without_its_own_end_has_no_limit_and_no_difference() -> None:
 
 def test_a_configuration_that_no_container_shows_is_not_called_absent() -> None:
     nodes = (msgspec.structs.replace(example.node("n1"), files=()),)
-    whole = rules_report.report(topology.model(example.cluster(nodes=nodes), example.state()))
+    whole = rules_report.report(layout.model(example.cluster(nodes=nodes), example.state()))
     assert f"node n1: no CNI configuration at {example.CONFLIST}" in whole.missing
     assert f"node n1: {example.CONFLIST} was not seen" in judged(example.cluster(nodes=nodes)).missing

@@ -5,7 +5,7 @@ import pytest
 from tests.support import example
 
 from kubemtu.core import codes, net
-from kubemtu.core.cluster import nesting, pods, topology
+from kubemtu.core.cluster import layout, nesting, pods
 from kubemtu.core.rules import inner, report
 from kubemtu.core.snapshot import Snapshot
 
@@ -18,7 +18,7 @@ def holding(*devices: net.InnerDevice, pod: int = 1450, name: str = "ci-1") -> S
 
 
 def judge(snapshot: Snapshot) -> tuple[codes.Finding, ...]:
-    return inner.find(topology.model(snapshot, example.state()))
+    return inner.find(layout.model(snapshot, example.state()))
 
 
 def test_docker_in_a_pod_is_named_with_what_it_costs_and_what_to_start_it_with() -> None:
@@ -35,7 +35,7 @@ def test_docker_in_a_pod_is_named_with_what_it_costs_and_what_to_start_it_with()
 
 
 def test_a_cluster_with_it_is_not_called_right() -> None:
-    said = report.report(topology.model(holding(DOCKER0), example.state()))
+    said = report.report(layout.model(holding(DOCKER0), example.state()))
     assert said.verdict == "suboptimal"
     assert "docker0 is 1500, above the pod's 1450" in said.summary
 
@@ -56,7 +56,7 @@ def test_a_bridge_without_a_container_is_only_a_note() -> None:
     (note,) = judge(holding(net.InnerDevice(name="docker0", kind="bridge", mtu=1500)))
     assert (note.code, note.severity) == ("MTU131", "note")
     assert "with nothing attached now: containers in it may get the same" in note.message
-    assert report.report(topology.model(holding(msgspec.structs.replace(DOCKER0, ports=0)), example.state())).verdict
+    assert report.report(layout.model(holding(msgspec.structs.replace(DOCKER0, ports=0)), example.state())).verdict
 
 
 def test_a_virtual_machine_that_is_bridged_to_the_pod_loses_what_is_larger() -> None:

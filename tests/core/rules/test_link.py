@@ -4,12 +4,12 @@ from tests.support import example
 from tests.support.pools import networked
 
 from kubemtu.core import codes, net
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout
 from kubemtu.core.rules import link
 
 
 def judge(*seen: net.NodeObservation, **state: object) -> tuple[codes.Finding, ...]:
-    return link.find(topology.model(example.cluster(seen), example.state(**state)))  # type: ignore[arg-type]  # fields
+    return link.find(layout.model(example.cluster(seen), example.state(**state)))  # type: ignore[arg-type]  # fields
 
 
 def test_a_healthy_cluster_has_none() -> None:
@@ -54,7 +54,7 @@ def test_pods_that_all_fit_are_told_what_they_could_have() -> None:
 
 
 def pooled(pools: dict[str, str], *seen: net.NodeObservation) -> codes.Finding:
-    (found,) = link.find(topology.model(networked(example.cluster(seen), pools), example.state()))
+    (found,) = link.find(layout.model(networked(example.cluster(seen), pools), example.state()))
     return found
 
 

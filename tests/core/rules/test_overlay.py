@@ -6,7 +6,7 @@ from tests.support import example
 
 from kubemtu.cni.programs import felix
 from kubemtu.core import codes, encap, net
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout
 from kubemtu.core.headers import IPV6
 from kubemtu.core.rules import overlay
 
@@ -14,7 +14,7 @@ BRIDGED = {"bridge": "cni0", "ports": net.PortRule(bridge="cni0")}
 
 
 def judge(*seen: net.NodeObservation, **state: object) -> tuple[codes.Finding, ...]:
-    return overlay.find(topology.model(example.cluster(seen), example.state(**state)))  # type: ignore[arg-type]  # fields
+    return overlay.find(layout.model(example.cluster(seen), example.state(**state)))  # type: ignore[arg-type]  # fields
 
 
 def test_a_healthy_cluster_has_none() -> None:

@@ -5,13 +5,13 @@ import pytest
 from tests.support import example
 
 from kubemtu.core import codes, encap, net
-from kubemtu.core.cluster import goodput, topology
+from kubemtu.core.cluster import goodput, layout
 from kubemtu.core.rules import path
 
 
 def judge(*seen: net.NodeObservation, nic_mtu: int | None = None, **state: object) -> tuple[codes.Finding, ...]:
     snapshot = example.cluster(seen)
-    return path.find(topology.model(snapshot, example.state(**state), nic_mtu))  # type: ignore[arg-type]  # fields
+    return path.find(layout.model(snapshot, example.state(**state), nic_mtu))  # type: ignore[arg-type]  # fields
 
 
 def nodes(**changed: object) -> tuple[net.NodeObservation, ...]:
@@ -91,7 +91,7 @@ def test_a_few_bytes_too_few_are_only_noted() -> None:
 
 
 def test_nothing_is_said_where_nothing_is_known() -> None:
-    assert path.find(topology.model(example.cluster((), offline=True), example.state())) == ()
+    assert path.find(layout.model(example.cluster((), offline=True), example.state())) == ()
 
 
 @pytest.mark.parametrize(("mtu", "cost", "expected"), [(1500, 0, 0.9415), (1450, 50, 0.9090), (8950, 50, 0.9845)])
@@ -116,7 +116,7 @@ def test_what_a_cni_leaves_free_by_design_is_not_wasted(pod: int, codes: list[st
 )
 def test_what_a_cni_leaves_free_by_design_is_left_to_it(configured: int | None, recommended: int) -> None:
     state = example.state(configured, encapsulation=(encap.geneve(options=8),), reserves=42, tunnel=None)
-    assert topology.model(example.cluster(nodes()), state).recommended == recommended
+    assert layout.model(example.cluster(nodes()), state).recommended == recommended
 
 
 def nicless(node: net.NodeObservation) -> net.NodeObservation:

@@ -4,12 +4,12 @@ import pytest
 from tests.support import example
 
 from kubemtu.core import codes, net
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout
 from kubemtu.core.rules import pods
 
 
 def judge(*seen: net.NodeObservation, **state: object) -> tuple[codes.Finding, ...]:
-    return pods.find(topology.model(example.cluster(seen), example.state(**state)))  # type: ignore[arg-type]  # fields
+    return pods.find(layout.model(example.cluster(seen), example.state(**state)))  # type: ignore[arg-type]  # fields
 
 
 def test_a_healthy_cluster_has_none() -> None:

@@ -5,14 +5,14 @@ import pytest
 from tests.support import example
 
 from kubemtu.core import codes, net
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.rules import report as rules_report
 from kubemtu.core.snapshot import Snapshot, Unread
 
 
 def report(snapshot: Snapshot, state: CniState | None = None, nic_mtu: int | None = None) -> rules_report.Report:
-    return rules_report.report(topology.model(snapshot, state or example.state(), nic_mtu))
+    return rules_report.report(layout.model(snapshot, state or example.state(), nic_mtu))
 
 
 def nodes(**changed: object) -> tuple[net.NodeObservation, ...]:
@@ -132,7 +132,7 @@ def test_saved_manifests_are_judged_against_an_assumed_nic() -> None:
 
 
 def test_a_change_under_way_is_said() -> None:
-    seen = topology.model(example.cluster(), example.state())
+    seen = layout.model(example.cluster(), example.state())
     found = rules_report.report(msgspec.structs.replace(seen, under_way=("canal-1450-1",)))
     assert found.summary.endswith("A change is under way (canal-1450-1): part of this is its passing state.")
 

@@ -6,7 +6,7 @@ import pytest
 from tests.support import example
 
 from kubemtu.core import codes, net
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout, topology
 from kubemtu.core.rules import report, runtime
 
 MULTUS = "/etc/cni/net.d/00-multus.conf"
@@ -26,7 +26,7 @@ def copying(mtu: object) -> dict[str, object]:
 
 def model(*files: net.NodeFile, nodes: tuple[str, ...] = ("n1",), **changed: object) -> topology.Topology:
     seen = tuple(example.node(name, files=files, **changed) for name in nodes)  # type: ignore[arg-type]  # as there
-    return topology.model(example.cluster(seen), example.state())
+    return layout.model(example.cluster(seen), example.state())
 
 
 def judge(*files: net.NodeFile, nodes: tuple[str, ...] = ("n1",)) -> tuple[codes.Finding, ...]:
@@ -115,7 +115,7 @@ def test_a_broken_file_that_sorts_first_starts_no_pod_with_containerd_and_is_pas
     cluster = example.cluster(seen)
     for found in cluster.each("Node"):
         found.body["status"] = {"nodeInfo": {"containerRuntimeVersion": "cri-o://1.30.2"}}
-    assert runtime.find(topology.model(cluster, example.state())) == ()
+    assert runtime.find(layout.model(cluster, example.state())) == ()
 
 
 def test_what_was_not_seen_is_said_to_be_unknown() -> None:
@@ -148,7 +148,7 @@ def test_only_what_no_restart_renews_hinders_a_change() -> None:
 )
 def test_another_networks_file_where_the_cnis_own_is_missing(path: str, hindered: bool) -> None:
     seen = example.node("n1", path=path, text='{"name": "old", "type": "bridge", "mtu": 9000}')
-    found = topology.model(example.cluster((seen, example.node("n2"))), example.state())
+    found = layout.model(example.cluster((seen, example.node("n2"))), example.state())
     (wrong,) = runtime.find(found)
     assert (wrong.code, wrong.severity, wrong.place) == ("MTU130", "error", f"node n1, {path}")
     assert wrong.message.startswith(
@@ -161,12 +161,12 @@ def test_another_networks_file_where_the_cnis_own_is_missing(path: str, hindered
 
 def test_a_file_of_the_cnis_own_plugin_by_another_name_is_its_own() -> None:
     seen = example.node("n1", path="/etc/cni/net.d/11-renamed.conflist")
-    assert runtime.find(topology.model(example.cluster((seen,)), example.state())) == ()
+    assert runtime.find(layout.model(example.cluster((seen,)), example.state())) == ()
 
 
 def test_multus_may_have_renamed_the_file_that_it_has_copied() -> None:
     seen = example.node("n1", path=MULTUS, text=json.dumps(copying(1500)))
-    found = topology.model(example.cluster((seen,)), example.state())
+    found = layout.model(example.cluster((seen,)), example.state())
     assert runtime.find(found) == ()
     (stale,) = [one for one in report.judge(found) if one.code == "MTU103"]
     assert stale.place == "node n1, /etc/cni/net.d/00-multus.conf"

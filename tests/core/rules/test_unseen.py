@@ -4,7 +4,7 @@ import msgspec
 from tests.support import example
 
 from kubemtu.core import codes
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout, topology
 from kubemtu.core.rules import report as rules_report
 from kubemtu.core.rules import unseen
 from kubemtu.core.snapshot import Unread
@@ -12,7 +12,7 @@ from kubemtu.core.snapshot import Unread
 
 def judge(*unread: Unread, silent: tuple[str, ...] = (), offline: bool = False) -> tuple[codes.Finding, ...]:
     snapshot = example.cluster(silent=silent, unread=unread, offline=offline)
-    return unseen.find(topology.model(snapshot, example.state()))
+    return unseen.find(layout.model(snapshot, example.state()))
 
 
 def test_a_cluster_that_was_read_whole_has_none() -> None:
@@ -41,14 +41,14 @@ def test_nodes_without_an_agent_are_counted_once() -> None:
 
 def test_saved_manifests_have_no_nodes_to_miss() -> None:
     snapshot = example.cluster((), silent=("n8",), offline=True)
-    assert unseen.find(topology.model(snapshot, example.state())) == ()
+    assert unseen.find(layout.model(snapshot, example.state())) == ()
 
 
 def test_saved_outputs_of_some_nodes_leave_the_others_open() -> None:
     first, *others = example.trio()
     files_alone = msgspec.structs.replace(others[0], links=(), ports=(), uplinks=(), routes=(), seen_by="files")
     snapshot = example.cluster((first, files_alone), silent=("n3",), offline=True)
-    modelled = topology.model(snapshot, example.state())
+    modelled = layout.model(snapshot, example.state())
     (found,) = unseen.find(modelled)
     assert (found.code, found.severity, found.place) == ("MTU118", "note", "nodes n3 and n2")
     assert rules_report.report(modelled).verdict == "incomplete"
@@ -58,7 +58,7 @@ def test_of_saved_outputs_the_pods_own_ends_are_missed() -> None:
     (first, *others) = example.cluster().nodes
     ports = tuple(msgspec.structs.replace(port, pod_mtu=None, pod_link="", routes=()) for port in first.ports)
     snapshot = example.cluster((msgspec.structs.replace(first, ports=ports), *others), offline=True)
-    (own,) = unseen.find(topology.model(snapshot, example.state()))
+    (own,) = unseen.find(layout.model(snapshot, example.state()))
     assert (own.code, own.place) == ("MTU118", "node n1, own ends of 3 pods")
     assert own.remedy == "Save what `ip -all netns exec ip -d addr` prints on the node as well."
 
@@ -74,7 +74,7 @@ def partly(*kept: int, unnamed: int = 0, **changed: object) -> topology.Topology
     ports = (*(first.ports[index] for index in kept), *nobodys)
     seen = msgspec.structs.replace(first, ports=ports, **changed)
     snapshot = msgspec.structs.replace(whole, nodes=(seen, *whole.nodes[1:]))
-    return topology.model(snapshot, example.state())
+    return layout.model(snapshot, example.state())
 
 
 def test_pods_of_the_api_that_show_no_interface() -> None:

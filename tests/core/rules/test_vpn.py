@@ -5,7 +5,7 @@ import pytest
 from tests.support import example
 
 from kubemtu.core import codes, encap, net
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout, topology
 from kubemtu.core.rules import report, vpn
 
 
@@ -31,7 +31,7 @@ def over(
 
 
 def modelled(*seen: net.NodeObservation, **state: object) -> topology.Topology:
-    return topology.model(example.cluster(seen), example.state(**state))  # type: ignore[arg-type]  # fields
+    return layout.model(example.cluster(seen), example.state(**state))  # type: ignore[arg-type]  # fields
 
 
 def judge(*seen: net.NodeObservation) -> tuple[codes.Finding, ...]:

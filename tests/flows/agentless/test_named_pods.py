@@ -9,7 +9,7 @@ from tests.support import commanded, example
 from tests.support.commanded import Answer
 
 from kubemtu.core import errors, net
-from kubemtu.core.cluster import topology
+from kubemtu.core.cluster import layout
 from kubemtu.core.objects import Object
 from kubemtu.core.rules import inner as rule
 from kubemtu.core.snapshot import Snapshot
@@ -88,7 +88,7 @@ async def test_docker_in_it_is_seen_and_judged(answer: Answer, addressed: bool, 
     assert {place.container for place, _ in api.ran} == {"dind"}  # the one that runs
     assert {command for _, command in api.ran} <= {argv for _, argvs in commands.FORMS for argv in argvs}
     assert found.unread == ()
-    (wrong,) = rule.find(topology.model(found, example.state()))
+    (wrong,) = rule.find(layout.model(found, example.state()))
     assert (wrong.code, wrong.place) == ("MTU131", "node n1, pod default/ci-1, docker0")
 
 

@@ -1,6 +1,6 @@
 """Nodes that run Windows: no agent is for them, so of their paths is known what somebody says, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -32,6 +32,13 @@ def runs(node: Object) -> bool:
 def names(snapshot: Snapshot) -> tuple[str, ...]:
     """Name the nodes that run Windows, in their order in the API."""
     return tuple(node.name for node in snapshot.each("Node") if runs(node))
+
+
+def beyond(nodes: Iterable[WindowsNode], least: int | None) -> policy.Bound | None:
+    """Return who says of such nodes that their paths carry less than `least` bytes, the narrowest; None: nobody."""
+    said = (node.bound for node in nodes if node.bound is not None)
+    bound = min(said, key=lambda one: one.path_mtu, default=None)
+    return bound if bound is not None and least is not None and bound.path_mtu < least else None
 
 
 def of(snapshot: Snapshot, bounds: Sequence[policy.Bound]) -> tuple[WindowsNode, ...]:

@@ -19,8 +19,8 @@ import msgspec
 
 from kubemtu.core import encap, net
 from kubemtu.core.change.plan import Live, Plan
-from kubemtu.core.cluster import clouds
-from kubemtu.core.cluster.topology import Node, Topology, recommended
+from kubemtu.core.cluster import capacity, clouds
+from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.errors import UsageError
 from kubemtu.core.text.wording import names
 
@@ -165,7 +165,7 @@ def find(topology: Topology, asked: Asked, aim: int, most: int | None = None) ->
 
 def _own_size(topology: Topology, node: Node, aim: int) -> int:
     """Return what a node's own NIC leaves for its pods; what suits every node where that is not known."""
-    return max(recommended(node.inner, topology.state, ipv6=topology.ipv6) or aim, aim)
+    return max(capacity.recommended(node.inner, topology.state, ipv6=topology.ipv6) or aim, aim)
 
 
 def _egress(topology: Topology, size: int) -> None:

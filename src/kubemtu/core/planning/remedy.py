@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import msgspec
 
 from kubemtu.core import net
-from kubemtu.core.cluster import policy
-from kubemtu.core.cluster.topology import Node, Topology, inner
+from kubemtu.core.cluster import capacity, policy
+from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.remedy import Cause, Remedy
 from kubemtu.core.text.wording import names
 
@@ -23,7 +23,7 @@ def of(topology: Topology, *, between_nodes: int = 0, between_pods: int = 0) -> 
     known = min((node.path_mtu for node in topology.nodes if node.path_mtu is not None), default=topology.assumed_nic)
     recommended = topology.recommended or 0
     if between_nodes and known is not None and between_nodes < known:
-        left = inner(topology.state.encapsulation, between_nodes) if topology.state.encapsulation_known else None
+        left = capacity.of_pods(topology.state, between_nodes)
         return Remedy(cause="network", mtu=left or 0, path_mtu=between_nodes)
     if topology.carries is None:
         return Remedy(cause="overlay" if between_pods else "none", mtu=between_pods)
