@@ -13,7 +13,8 @@ from tests.support import example
 from kubemtu.cli import main, reports
 from kubemtu.core import codes
 from kubemtu.core.codes import Finding
-from kubemtu.core.rules.report import NodeLine, Report, Verdict
+from kubemtu.core.rules.report import NodeLine, Report
+from kubemtu.core.rules.verdict import ClusterVerdict
 from kubemtu.core.snapshot import Snapshot
 
 Saved = Callable[[Snapshot], str]
@@ -21,7 +22,7 @@ SHAPES = Path(__file__).parents[1] / "shapes"
 HOSTILE = 'n1|`x` <img src=x> [a](b) @all & # \x1b]0;owned\x07 \u202e "quoted" \ufffe'
 
 
-def report(*findings: Finding, verdict: Verdict = "broken", missing: tuple[str, ...] = ()) -> Report:
+def report(*findings: Finding, verdict: ClusterVerdict = "broken", missing: tuple[str, ...] = ()) -> Report:
     """Make a report of one node with these findings."""
     line = NodeLine(
         name="n1",
@@ -105,7 +106,7 @@ def test_sarif_tells_what_was_not_read() -> None:
     ("verdict", "outcome"),
     [("healthy", None), ("broken", "failure"), ("suboptimal", "failure"), ("incomplete", "error")],
 )
-def test_junit_passes_only_what_was_seen_to_be_right(verdict: Verdict, outcome: str | None) -> None:
+def test_junit_passes_only_what_was_seen_to_be_right(verdict: ClusterVerdict, outcome: str | None) -> None:
     suite = ET.fromstring(reports.WRITERS["junit"](report(verdict=verdict)))[0]
     (case,) = suite
     assert [child.tag for child in case] == ([outcome] if outcome else [])

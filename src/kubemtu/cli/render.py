@@ -11,10 +11,11 @@ from kubemtu.core.cluster.topology import Layer, Topology
 from kubemtu.core.codes import Finding, Severity
 from kubemtu.core.planning import diff
 from kubemtu.core.rules import runtime
-from kubemtu.core.rules.report import Report, Verdict
+from kubemtu.core.rules.report import Report
+from kubemtu.core.rules.verdict import ClusterVerdict
 from kubemtu.core.text.wording import count, names
 
-SIGN: dict[Verdict, tuple[str, str]] = {
+SIGN: dict[ClusterVerdict, tuple[str, str]] = {
     "healthy": ("✓", "green"),
     "broken": ("✗", "red"),
     "suboptimal": ("!", "yellow"),

@@ -12,7 +12,7 @@ from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object, placed
 from kubemtu.core.planning import apart, beside, planner, within
-from kubemtu.core.rules import measured, report, runtime, windows
+from kubemtu.core.rules import measured, report, runtime, verdict, windows
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import network
 from kubemtu.flows.measure import mesh
@@ -100,7 +100,7 @@ def plan(
 
 def _startable(state: CniState) -> None:
     """Raise UsageError when a restart would lead into a configuration that keeps what starts from coming up."""
-    fatal = [one for one in state.findings if one.severity == "error" and one.code in report.KEEPS_DOWN]
+    fatal = [one for one in state.findings if one.severity == "error" and one.code in verdict.KEEPS_DOWN]
     if fatal:
         first = fatal[0]
         raise UsageError(
