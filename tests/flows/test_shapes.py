@@ -11,7 +11,7 @@ from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import shapes
 from kubemtu.flows.measure import members
-from kubemtu.kube import records, watching
+from kubemtu.kube import listing, records
 
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=5),
@@ -88,7 +88,7 @@ def read(items: list[object]) -> object:
 
 def said(body: object) -> object:
     """What the model is told of a pod, however it was read."""
-    fault = watching.fault(body)
+    fault = listing.fault(body)
     if fault is not None:
         return fault
     assert isinstance(body, dict)

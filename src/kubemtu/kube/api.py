@@ -13,23 +13,19 @@ import msgspec
 
 from kubemtu.core import errors
 from kubemtu.core.objects import Object, Ref, Want
-from kubemtu.core.packed import Packed
-from kubemtu.core.text import json_values
-from kubemtu.kube import pages, requests, sockets, watching, wire
+from kubemtu.kube import listing, pages, requests, sockets, watching, wire
 from kubemtu.kube.connection import Connection
 from kubemtu.kube.discovery import Discovery
-from kubemtu.kube.errors import Absent, Action, Expired, TooLarge, endless, from_status, not_json
+from kubemtu.kube.errors import Absent, Action, from_status
+from kubemtu.kube.listing import Listing
 from kubemtu.kube.requests import Request
-from kubemtu.kube.watching import Backoff, Listing, WatchEvent
+from kubemtu.kube.watching import Backoff, WatchEvent
 
 if TYPE_CHECKING:
     from kubemtu.kube import exec  # noqa: A004
 
 __all__ = ["Api", "Backoff", "Listing", "WatchEvent"]
 
-PAGE = 500  # objects per page: what client-go asks for
-OBJECTS_MOST = 300_000  # of one kind; Kubernetes is made for 150,000 pods in all
-HALF_MOST = 50  # pages that are not half full and not the last: a selector may have taken the rest away
 FIELD_MANAGER = "kubemtu"
 
 
@@ -128,7 +124,7 @@ class Api:
         api_version = await self._discovery.candidate(want)
         if api_version is None:
             return Listing(objects=())
-        return await self._listing(want, api_version, _selectors(want, field_selector), shape)
+        return await listing.read(self._wire, want, api_version, listing.selectors(want, field_selector), shape)
 
     async def watch(
         self,
@@ -154,11 +150,11 @@ class Api:
                 f"{self.connection.server} does not serve {want.plural} of {' or '.join(want.api_versions)}; install "
                 "its CustomResourceDefinition first"
             )
-        selectors = _selectors(want, field_selector)
-        action = _wanted("watch", want, api_version)
+        selectors = listing.selectors(want, field_selector)
+        action = listing.action_on("watch", want, api_version)
         address = requests.path(api_version, want.plural, namespace=want.namespace)
         source = watching.Source(
-            listing=lambda: self._listing(want, api_version, selectors),
+            listing=lambda: listing.read(self._wire, want, api_version, selectors),
             lines=lambda more, seconds: self._wire.lines(
                 Request(action=action, path=address, parameters={**selectors, **more}, read_seconds=seconds)
             ),
@@ -321,62 +317,10 @@ class Api:
         return {"fieldManager": self.field_manager} | ({"dryRun": "All"} if dry_run else {})
 
     def _whole(self, body: dict[str, object], ref: Ref, action: Action) -> Object:
-        fault = watching.fault(body)
+        fault = listing.fault(body)
         if fault:
             raise errors.Malformed(f"what {self.connection.server} answered for {action.place} {fault}; try again")
         return Object.of({"apiVersion": ref.api_version} | ({"kind": ref.kind} if ref.kind else {}) | body)
-
-    async def _listing(
-        self, want: Want, api_version: str, selectors: Mapping[str, str], shape: pages.Shape | None = None
-    ) -> Listing:
-        limit = PAGE if shape is None else shape.limit
-        for _ in range(2):
-            try:
-                return await self._pages(want, api_version, {**selectors, "limit": limit}, shape)
-            except Expired:
-                continue
-            except TooLarge:  # of large objects, 500 are more than is taken at once
-                return await self._pages(want, api_version, {**selectors, "limit": max(limit // 20, 1)}, shape)
-        # client-go's pager does the same: when pages keep expiring, all are asked for at once.
-        return await self._pages(want, api_version, {**selectors}, shape)
-
-    async def _pages(
-        self, want: Want, api_version: str, parameters: dict[str, str | int], shape: pages.Shape | None
-    ) -> Listing:
-        decode = json_values.decode if shape is None else shape.decode
-        action = _wanted("list", want, api_version)
-        address = requests.path(api_version, want.plural, namespace=want.namespace)
-        packed = shape is not None and shape.packed
-        received: Packed | list[Object] = Packed(api_version, want.kind) if packed else []
-        malformed: list[str] = []
-        small = 0
-        while True:
-            request = Request(action=action, path=address, parameters=parameters)
-            page = Object.of(await self._wire.request(request, decode))
-            items = page.get("items")
-            if not isinstance(items, list):
-                if items is not None or not str(page.get("kind")).endswith("List"):
-                    raise not_json(action, self.connection, "an object", msgspec.json.encode(page.body))
-                items = []  # Go writes an empty list as null, at times
-            for item in items:
-                fault = watching.fault(item)
-                if fault:
-                    number = len(received) + len(malformed) + 1
-                    malformed.append(f"entry {number} of {action.place} {fault}; repair or delete it")
-                else:
-                    received.append(Object.of({"apiVersion": api_version, "kind": want.kind} | item))
-            token = page.get("metadata", "continue")
-            small += len(items) * 2 < int(parameters.get("limit", 0))
-            if token and (small > HALF_MOST or len(received) + len(malformed) > OBJECTS_MOST):
-                raise endless(action, self.connection, len(received) + len(malformed))
-            if not token:
-                version = page.get("metadata", "resourceVersion")
-                return Listing(
-                    objects=received if isinstance(received, Packed) else tuple(received),
-                    malformed=tuple(malformed),
-                    resource_version=version if isinstance(version, str) else None,
-                )
-            parameters = {**parameters, "continue": str(token)}
 
 
 def _action(verb: str, ref: Ref, subresource: str | None = None) -> Action:
@@ -390,18 +334,7 @@ def _action(verb: str, ref: Ref, subresource: str | None = None) -> Action:
     )
 
 
-def _wanted(verb: str, want: Want, api_version: str) -> Action:
-    return Action(verb=verb, plural=want.plural, api_version=api_version, namespace=want.namespace, name=want.name)
-
-
 def _path(ref: Ref, subresource: str | None = None) -> str:
     if not ref.name:
         raise errors.Malformed(f"an object of kind {ref.kind or ref.plural} has no name; give it one")
     return requests.path(ref.api_version, ref.plural, namespace=ref.namespace, name=ref.name, subresource=subresource)
-
-
-def _selectors(want: Want, field_selector: str | None) -> dict[str, str]:
-    fields = [f"metadata.name={want.name}"] if want.name else []
-    fields += [field_selector] if field_selector else []
-    found = {"fieldSelector": ",".join(fields)} if fields else {}
-    return found | ({"labelSelector": want.label_selector} if want.label_selector else {})

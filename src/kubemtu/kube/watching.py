@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Literal, cast
 
 import msgspec
@@ -16,17 +16,10 @@ from kubemtu.core import errors
 from kubemtu.core.objects import Object
 from kubemtu.core.text import json_values
 from kubemtu.kube.errors import Absent, Expired, ServerFailing
+from kubemtu.kube.listing import Listing, fault
 
 WATCH_SECONDS = 300  # after which the server is asked to end a watch, so that one that hangs is noticed
 _ENDING_SECONDS = 30  # how much longer an end may take before the connection counts as dead
-
-
-class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What a collection holds: `objects` that are whole, and a sentence for each entry that is not."""
-
-    objects: Sequence[Object]
-    malformed: tuple[str, ...] = ()
-    resource_version: str | None = None
 
 
 class WatchEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,17 +113,3 @@ def _event(line: bytes) -> tuple[str, dict[str, object]]:
     if isinstance(decoded, dict) and isinstance(decoded.get("object"), dict):
         return str(decoded.get("type")), decoded["object"]
     raise ServerFailing("a watch brought an event without an object; a proxy may stand in between")
-
-
-def fault(item: object) -> str | None:
-    """Return the reason why an entry of a collection is no object, or None."""
-    if not isinstance(item, dict):
-        return f"is no mapping but {item!r:.40}"
-    metadata = item.get("metadata")
-    if not isinstance(metadata, dict):
-        return "has no metadata" if metadata is None else f"has metadata that is no mapping but {metadata!r:.40}"
-    if not isinstance(metadata.get("name"), str) or not metadata["name"]:
-        return "has no metadata.name"
-    if not isinstance(metadata.get("namespace", ""), str):
-        return f"({metadata['name']}) has a metadata.namespace that is no string"
-    return None
