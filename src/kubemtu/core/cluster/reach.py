@@ -5,16 +5,12 @@ its routes towards that node's pods say less. So each is held against each other
 """
 
 import functools
-import ipaddress
 from collections.abc import Iterable
-from typing import TypeAlias
 
 import msgspec
 
-from kubemtu.core import encap, net
-
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-_EVERYTHING: dict[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
+from kubemtu.core import encap, net, networks
+from kubemtu.core.networks import Network
 
 
 class FarNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +86,7 @@ def missing(port: net.PodPort, limits: Iterable[net.NetworkMtu], out: int | None
     lacks = [
         each
         for each in limits
-        if (key := (6 if ":" in each.network else 4, spelled(each.network)))[0] in gateways and key not in linked
+        if (key := (networks.family(each.network), spelled(each.network)))[0] in gateways and key not in linked
         if held.get(key) != min(own, each.mtu)
     ]
     if out is not None:
@@ -107,18 +103,9 @@ def spelled(destination: str) -> str:
     """Return a destination as all spell it: of one address with its length, of everything as "default"."""
     if destination in {"default", "0.0.0.0/0", "::/0"}:
         return "default"
-    try:
-        return str(ipaddress.ip_network(destination))
-    except ValueError:
-        return destination
+    return networks.canonical(destination) or destination
 
 
 @functools.lru_cache(8192)
 def _network(destination: str, family: int) -> Network | None:
-    text = spelled(destination)
-    if text == "default":
-        return _EVERYTHING[family]
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError:
-        return None
+    return networks.parsed(destination, family)

@@ -4,10 +4,10 @@ Said by ServiceCIDR objects (Kubernetes 1.33; staging/src/k8s.io/api/networking/
 server and the controller manager where they are pods, by kubeadm's own record of it, and by OpenShift's Network.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 
+from kubemtu.core import networks
 from kubemtu.core.objects import Object, Want
 
 FLAG = "--service-cluster-ip-range"  # kubernetes/kubernetes: cmd/kube-apiserver/app/options/options.go
@@ -41,10 +41,8 @@ def of(objects: Iterable[Object]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for one in objects:
         for text in _said(one):
-            try:
-                found[str(ipaddress.ip_network(text.strip()))] = None
-            except ValueError:
-                continue  # what is no network is no way to anywhere
+            if network := networks.canonical(text.strip()):  # what is no network is no way to anywhere
+                found[network] = None
     return tuple(found)
 
 

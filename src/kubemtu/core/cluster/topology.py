@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kubemtu.core import net
+from kubemtu.core import net, networks
 from kubemtu.core.cluster import attachments, clouds, pods, policy, pools, reach, windows
 from kubemtu.core.cluster import unfinished as changes
 from kubemtu.core.cluster.cni_state import CniState
@@ -57,7 +57,7 @@ class Port(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         routed = [route.mtu or own for route in self.at.routes if route.family == 4]
         if routed:
             return min(own, max(routed))
-        beyond = (route for route in self.at.routes if not route.destination.lower().startswith(("fe80:", "ff")))
+        beyond = (route for route in self.at.routes if networks.beyond_link(route.destination))
         return min(own, max((route.mtu or own for route in beyond), default=own), self.at.ipv6_mtu or own)
 
     @property
@@ -79,7 +79,7 @@ class Port(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def ipv6(self) -> bool:
         """True when the pod has an IPv6 address of more than its link."""
-        return any(":" in address and not address.lower().startswith("fe80:") for address in self.at.addresses)
+        return networks.has_ipv6(self.at.addresses)
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

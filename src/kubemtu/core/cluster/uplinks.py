@@ -1,6 +1,6 @@
 """By which NIC the packets of a node's pods leave it, and with which MTU."""
 
-from kubemtu.core import headers, net
+from kubemtu.core import headers, net, networks
 from kubemtu.core.cluster.cni_state import CniState
 
 
@@ -38,5 +38,5 @@ def _families(observation: net.NodeObservation, state: CniState) -> frozenset[bo
             frozenset(header == headers.IPV6 for header in outer) if outer <= {headers.IPV4, headers.IPV6} else either
         )
     addresses = (address for port in observation.ports for address in port.addresses)
-    own = state.ipv6 or any(":" in each and not each.lower().startswith("fe80:") for each in addresses)
+    own = state.ipv6 or networks.has_ipv6(addresses)
     return either if own or not state.encapsulation_known else frozenset({False})

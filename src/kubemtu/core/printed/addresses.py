@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from kubemtu.core import net
+from kubemtu.core import net, networks
 from kubemtu.core.printed import values
 from kubemtu.core.printed.values import Address, Remarks
 
@@ -93,11 +93,11 @@ def _families(listed: Sequence[PrintedRoute]) -> list[int]:
 
 def _family(route: PrintedRoute) -> int | None:
     if route.destination not in ANYWHERE:
-        return 6 if ":" in route.destination else 4
+        return networks.family(route.destination)
     if route.of_ipv6 or route.destination == "::/0":
         return 6
     hint = next(filter(None, route.hints), None)
-    return None if hint is None else 6 if ":" in hint else 4
+    return None if hint is None else networks.family(hint)
 
 
 def _destination(text: str, family: int) -> str | None:

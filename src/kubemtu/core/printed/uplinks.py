@@ -3,11 +3,9 @@
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from kubemtu.core import net, vpn
+from kubemtu.core import net, networks, vpn
+from kubemtu.core.networks import Network
 from kubemtu.core.printed.values import Address
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-DEFAULT = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
 
 
 class _Way:
@@ -90,23 +88,14 @@ def _ways(routes: Iterable[net.Route], addresses: Iterable[Address]) -> Ways:
     """Return the ways by family, prefix length and the prefix as a number."""
     ways: dict[tuple[int, int, int], _Way] = {}
     for route in routes:
-        network = _network(route.destination, route.family)
+        network = networks.parsed(route.destination, route.family)
         if network is not None:
             ways.setdefault(_key(network), _Way(route.device, route.mtu, default=network.prefixlen == 0))
     for each in addresses:
-        network = _network(f"{each.text}/{each.length}", 6 if ":" in each.text else 4)
+        network = networks.parsed(f"{each.text}/{each.length}", networks.family(each.text))
         if network is not None and each.routed:
             ways.setdefault(_key(network), _Way(each.device, None))
     return ways
-
-
-def _network(text: str, family: int) -> Network | None:
-    if text == "default":
-        return DEFAULT[family]
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return None
 
 
 def _key(network: Network) -> tuple[int, int, int]:

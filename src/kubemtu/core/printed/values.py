@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.core import net
+from kubemtu.core import net, networks
 from kubemtu.core.text import printable, wording
 
 LINKS_MOST = 50_000  # of one output; a node has a few hundred
@@ -40,7 +40,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def routed(self) -> bool:
         """False for addresses of one link or host only: fe80::/10 and ::1 (RFC 4291, sections 2.5.6 and 2.5.3)."""
-        return self.text != "::1" and not self.text.lower().startswith(("fe8", "fe9", "fea", "feb"))
+        return self.text != "::1" and networks.beyond_link(self.text)
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):

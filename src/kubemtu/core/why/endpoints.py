@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.core import errors, net, objects
+from kubemtu.core import errors, net, networks, objects
 from kubemtu.core.cluster import nesting, pods, reach
 from kubemtu.core.cluster.nesting import Nested
 from kubemtu.core.objects import Object, pod_addresses
@@ -148,7 +148,7 @@ def _ended(pod: Object) -> bool:
 
 
 def _behind(port: net.PodPort, observation: net.NodeObservation, name: str) -> Endpoint:
-    addresses = tuple(address for address in port.addresses if not address.lower().startswith("fe80:"))
+    addresses = tuple(address for address in port.addresses if networks.beyond_link(address))
     return Endpoint(
         kind="pod",
         name=name,

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from kubemtu.core import networks
 from kubemtu.core.evidence import records
 from kubemtu.node.kernel import netlink
 
@@ -55,7 +56,7 @@ def connection(message: bytes) -> records.TcpConnection | None:
     _rto, _ato, snd_mss, rcv_mss, unacked, sacked, lost, _retrans, _fackets, *rest = words
     sent, _, received, acked, pmtu, _, rtt, _, _, _, advmss, _, _, _, total = rest
     return records.TcpConnection(
-        family=6 if ":" in remote else 4,
+        family=networks.family(remote),
         local=local,
         local_port=int.from_bytes(sport, "big"),
         remote=remote,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from kubemtu.core import errors as core_errors
+from kubemtu.core import networks
 from kubemtu.core.evidence import records
 from kubemtu.node import errors
 from kubemtu.node.evidence import connections, counters
@@ -96,7 +97,7 @@ def _placed(
 ) -> Iterator[records.TcpConnection]:
     """Return connections with the devices they leave by, asked once per remote address; local ones are left out."""
     kept = list(found)
-    peers = list(dict.fromkeys(connection.remote for connection in kept if not connection.remote.startswith("fe80:")))
+    peers = list(dict.fromkeys(connection.remote for connection in kept if networks.beyond_link(connection.remote)))
     ways = dict(zip(peers, routes.lookup(sock, peers), strict=True))
     for connection in kept:
         way = ways.get(connection.remote)

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import net
+from kubemtu.core import net, networks
 from kubemtu.node import errors
 from kubemtu.node.kernel import netlink
 from kubemtu.node.kernel.remembered import remembered
@@ -151,7 +151,7 @@ def unpack(body: bytes) -> Raw:
         mtu=metric(metrics, MTU) if metrics else None,
         locked=bool((metric(metrics, LOCK) or 0) & LOCKED) if metrics else False,
         advmss=metric(metrics, _ADVMSS) if metrics else None,
-        steers=kind == UNICAST and table == MAIN and not to.startswith(("fe80:", "ff")),
+        steers=kind == UNICAST and table == MAIN and networks.beyond_link(to),
     )
 
 

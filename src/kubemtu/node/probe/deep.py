@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.core import errors, networks
 from kubemtu.core.path.direction import BothDirections, Direction
 from kubemtu.core.probe import request
 from kubemtu.node.kernel import netns
@@ -52,7 +52,7 @@ def _segments(way: request.PathRequest, key: wire.Key, space: int, patience: flo
 
 
 def _pieces(way: request.PathRequest, key: wire.Key, space: int, mtu: int) -> pieces.Fate:
-    family = paths.family(way.address)
+    family = networks.family(way.address)
     sender = netns.inside(space, lambda: pieces.Whole(family))
     sender.within(os.dup(space))
     try:
@@ -63,7 +63,7 @@ def _pieces(way: request.PathRequest, key: wire.Key, space: int, mtu: int) -> pi
 
 def _outer(way: request.PathRequest, space: int, top: int) -> outer.Outer:
     """Send packets without a seal, which nobody answers: what counts is what this node does with them."""
-    family, address = paths.family(way.address), _address(way)
+    family, address = networks.family(way.address), _address(way)
     sender = netns.inside(space, lambda: channel.Channel(family))
     try:
         return outer.largest(lambda size: sender.send(b"", size, address), top=top)

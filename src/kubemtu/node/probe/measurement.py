@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.core import errors, networks
 from kubemtu.node.probe import channel, paths, session, sweep, wire
 from kubemtu.node.probe.sessions import Sessions
 
@@ -171,7 +171,7 @@ class Measurement:
         least = {family: paths.smallest(family) + 1 for family in FAMILIES}
         for place, target in enumerate(self._targets):
             address, source, expected = target.address, target.source, target.expected
-            family: channel.Family = 6 if ":" in address else 4
+            family = networks.family(address)
             one = self._channels.get((target.via, family))
             if one is None or target.both_ways or not expected or not source or address in known:
                 self._waiting.append(place)
@@ -199,7 +199,7 @@ class Measurement:
             return
         now = time.monotonic()
         target = self._targets[place]
-        family = paths.family(target.address)
+        family = networks.family(target.address)
         try:
             address = paths.endpoint(target)
             one = self._channels[target.via, family]

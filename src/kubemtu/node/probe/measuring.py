@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.core import errors, networks
 from kubemtu.core.evidence import records
 from kubemtu.core.mesh import rounds, sampling
 from kubemtu.core.path import verdict as path_verdict
@@ -190,7 +190,7 @@ class Measuring:
             self._key, families=(), over=channel_type, answers=any(path_request.both_ways for path_request in wanted)
         ) as prober:
             for path_request in wanted:
-                family = paths.family(path_request.address)
+                family = networks.family(path_request.address)
                 for flow in range(path_request.flows):
                     via = f"{path_request.source.link}#{flow}"
                     if (via, family) not in prober.channels:
@@ -221,9 +221,9 @@ class Measuring:
             else None
         )
         addresses = (
-            [address for address in port.addresses if paths.family(address) == family] if port is not None else []
+            [address for address in port.addresses if networks.family(address) == family] if port is not None else []
         )
-        routed = [address for address in addresses if not address.lower().startswith("fe80:")]
+        routed = [address for address in addresses if networks.beyond_link(address)]
         return routed[0] if len(routed) == 1 else ""
 
     def _stand(self, prober: station.Station, via: str, link: str, family: channel.Family, *, strict: bool) -> None:
@@ -300,7 +300,7 @@ class Measuring:
         with station.Station(self._key, families=(), answers=False) as prober:
             try:
                 with self._entered(own.link) as space:
-                    prober.open("", space, families=(paths.family(own.address),))
+                    prober.open("", space, families=(networks.family(own.address),))
             except (errors.KubemtuError, OSError, LookupError) as error:
                 return rounds.MeshRow(sender=mine, measured=0, ok=0, error=_gone(own.link, error))
             measured = prober.measure(

@@ -101,11 +101,6 @@ def returned(report: wire.SearchReport) -> verdict.Direction:
     return verdict.Direction(search=result, path_mtu_after=report.path_mtu)
 
 
-def family(address: str) -> channel.Family:
-    """Return the family of a numeric address."""
-    return 6 if ":" in address else 4
-
-
 def endpoint(target: Target) -> channel.Address:
     """Return a target as the socket calls want it."""
     if ":" not in target.address:

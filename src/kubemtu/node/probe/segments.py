@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.core import errors, networks
 from kubemtu.core.path.direction import BothDirections
 from kubemtu.node.probe import channel, mss, wire
 
@@ -57,7 +57,7 @@ def ask(
     `probing` are called once each, and may do their work in another network namespace.
     """
     until = time.monotonic() + patience
-    family: channel.Family = 6 if ":" in address[0] else 4
+    family = networks.family(address[0])
     with contextlib.suppress(OSError), open_socket(family) as sock:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
