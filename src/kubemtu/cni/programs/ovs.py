@@ -7,7 +7,8 @@ vxlan_sys_4789) have 65000 and limit nothing (openvswitch/ovs: lib/dpif-netlink-
 
 from collections.abc import Iterable
 
-from kubemtu.core import encap, net, objects
+from kubemtu.core import encap, net, networks
+from kubemtu.core.cluster import pools
 from kubemtu.core.encap import Encapsulation
 from kubemtu.core.snapshot import Snapshot
 
@@ -18,7 +19,8 @@ NIC = 1500  # bytes; what ESP aligns differs by 3 at most with the NIC
 
 def families(snapshot: Snapshot) -> tuple[str, ...]:
     """Return the families by which nodes reach each other, as their addresses say; IPv4 where none is known."""
-    found = {"ipv6" if ":" in address else "ipv4" for node in snapshot.each("Node") for address in _addresses(node)}
+    addresses = (address for node in snapshot.each("Node") for address in pools.addresses(node))
+    found = {f"ipv{networks.family(address)}" for address in addresses}
     return tuple(sorted(found)) or ("ipv4",)
 
 
@@ -38,10 +40,3 @@ def taken(encapsulations: Iterable[Encapsulation]) -> int:
 def over(name: str, families: Iterable[str]) -> tuple[Encapsulation, ...]:
     """Return an encapsulation over each of the families."""
     return tuple(encap.parse(name, outer=family) for family in families)
-
-
-def _addresses(node: objects.Object) -> tuple[str, ...]:
-    held = node.get("status", "addresses")
-    entries = [entry for entry in held if isinstance(entry, dict)] if isinstance(held, list) else []
-    found = [entry.get("address") for entry in entries if entry.get("type") == "InternalIP"]
-    return tuple(address for address in found if isinstance(address, str))
