@@ -168,7 +168,7 @@ class NodeTarget(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     own_networks: tuple[str, ...] = ()
     """Networks that this node's own pods have their addresses of; empty where they are not known."""
     changing: int | None = None
-    """Those of them of which a device has another MTU; null: written by an older kubemtu."""
+    """How many of the `running` pods have a device with another MTU; null: written by an older kubemtu."""
 
 
 class PoolPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

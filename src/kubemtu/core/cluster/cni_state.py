@@ -54,15 +54,15 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     encapsulation: tuple[encap.Encapsulation, ...] = ()  # every one that may carry a pod's packet; empty: none
     encapsulation_known: bool = True  # False: what says it could not be read, so an empty tuple does not mean none
     encapsulation_name: str = "none"  # as users say it: "vxlan", "ipip", "none", "vxlan (CrossSubnet)"
-    pod_mtu: int | None = None  # what a pod created from this configuration sends at most; None: decided on the node
-    by_route: bool = False  # pods' routes have that MTU, and their devices more; False: the devices have it
-    device_mtu: int | None = None  # with `by_route`, what their devices have; None: what they have now
-    subtracts: int | None = None  # bytes that the CNI itself takes off a NIC where no MTU is configured, right or not
-    computed_by: str = (
-        ""  # the daemon that gives each new pod `pod_mtu`, or the NIC less `subtracts`, and writes no file
+    pod_mtu: int | None = (
+        None  # what a pod made from this configuration sends at most, in bytes; None: each node decides
     )
+    by_route: bool = False  # pods' routes have that MTU, and their devices more; False: the devices have it
+    device_mtu: int | None = None  # with `by_route`, what their devices have, in bytes; None: what they have now
+    subtracts: int | None = None  # bytes that the CNI itself takes off a NIC where no MTU is configured, right or not
+    computed_by: str = ""  # the daemon that gives new pods `pod_mtu`, or the NIC less `subtracts`, and writes no file
     reserves: int = 0  # bytes beyond the headers that the CNI leaves free by design: pods that do too waste nothing
-    conflist_mtu: int | None = None  # the literal that each node's conflist must hold; None: not a literal
+    conflist_mtu: int | None = None  # the literal that each node's conflist must hold, in bytes; None: not a literal
     born_by_node: dict[str, int] = {}  # what pods are born with on nodes that are configured apart, in bytes
     per_pool: str = ""  # the object that gives the nodes which it selects an MTU of their own, as a sentence names it
     mtu_keys: tuple[MtuKey, ...] = ()  # the first is the one to change
@@ -72,13 +72,13 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     daemonset: objects.Ref | None = None  # whose restart makes a change take effect
     conflist: str | None = None  # path on the node of the rendered CNI configuration
     conflist_template: str | None = None  # what it is rendered from, placeholders and all
-    ports: net.PortRule = net.PortRule()
+    ports: net.PortRule = net.PortRule()  # which links of a node are its pods'
     bridge: str | None = None  # that pods hang on, or the node's own port of their switch
     tunnel: str | None = None  # name of the tunnel device
     tunnel_stays: str = ""  # why a tunnel may have another MTU than it is given, a sentence for people
     companions: tuple[str, ...] = ()  # devices of the node that the CNI gives the pods' MTU as well
     companions_by: str = ""  # what gives it to them, and when: ends a sentence that begins with "or"
-    tunnel_mtu: int | None = None  # what the configuration makes of it; None: NIC minus encapsulation
+    tunnel_mtu: int | None = None  # what the configuration makes of it, in bytes; None: the NIC less the encapsulation
     pod_networks: tuple[str, ...] = ()  # CIDRs
     plugin_mtus: tuple[node_files.PluginRule, ...] = ()  # how the plugins on the nodes come to a new pod's MTU
     nic_names: tuple[str, ...] = ()  # NICs that the configuration names; empty: by route

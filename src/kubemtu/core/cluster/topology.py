@@ -38,7 +38,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 class Port(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A pod port and whose it is: `pod` is "namespace/name", or the namespace's file where the pod is not known."""
 
-    at: net.PodPort
+    at: net.PodPort  # its two ends and the pod's routes, as the node shows them
     pod: str
     by_route: bool = False  # the CNI limits what the pod sends by its routes, and leaves more to its device
     about: pods.Pod | None = None  # what the API has of it, where the pod is known and something runs inside it
@@ -92,20 +92,20 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    seen: net.NodeObservation
-    nic: str = ""
+    seen: net.NodeObservation  # what was observed there, its pods' ports those of this network alone
+    nic: str = ""  # by which it reaches its peers; empty where that is not known
     nic_mtu: int | None = None
     link_mtu: int | None = None
     path_mtu: int | None = None
     bound: policy.Bound | None = None
     inner: int | None = None
     fits: int | None = None
-    tunnel: net.Link | None = None
-    bridge: net.Link | None = None
-    rendered: Rendered | None = None
+    tunnel: net.Link | None = None  # the overlay's device, where the CNI has one and it was seen
+    bridge: net.Link | None = None  # that its pods hang on
+    rendered: Rendered | None = None  # what new pods get here; None: not seen
     ports: tuple[Port, ...] = ()
     unseen: tuple[str, ...] = ()  # pods that run here, as the API says, and whose interfaces were not found
-    cni_pod: pods.CniPod | None = None
+    cni_pod: pods.CniPod | None = None  # the CNI's own on this node
     api: pools.ApiNode = pools.NOTHING  # what the API says of it
     cloud: clouds.Cloud | None = None  # that it is in, where its Node says so
     elsewhere: tuple[str, ...] = ()  # pods whose own network is another than this one
@@ -154,28 +154,28 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     state: CniState
     nodes: tuple[Node, ...] = ()
     silent: tuple[str, ...] = ()
-    windows: tuple[WindowsNode, ...] = ()
+    windows: tuple[WindowsNode, ...] = ()  # nodes that run Windows, which no agent observes
     listed: int = 0  # nodes that the API lists; of saved files it may be none
     carries: int | None = None
     recommended: int | None = None
-    layers: tuple[Layer, ...] = ()
-    assumed_nic: int | None = None
+    layers: tuple[Layer, ...] = ()  # from the NIC's MTU to the pod's, header by header, where the path is narrowest
+    assumed_nic: int | None = None  # what the path is held to have where no NIC was seen, or a policy says less
     assumed_by: policy.Bound | None = None  # who says so, where no NIC was seen
     born: int | None = None  # what new pods get by the configuration and the assumed NIC; None: each node decides
-    offline: bool = False
-    ipv6: bool = False
+    offline: bool = False  # from files: there is no node to be looked at
+    ipv6: bool = False  # pods have IPv6, by the configuration or by an address that was seen
     policies: policy.Known = policy.Known()
-    unfinished: tuple[changes.Unfinished, ...] = ()
+    unfinished: tuple[changes.Unfinished, ...] = ()  # changes that have not ended
     recorded: bool = False  # whether there is any MTUMigration, ended or not, that could be taken back
     held_by: str = ""  # name of the MTUMigration that is in force: agents keep sizes by destination
     under_way: tuple[str, ...] = ()  # names of the MTUMigrations that have not ended
-    pod_networks: tuple[str, ...] = ()
+    pod_networks: tuple[str, ...] = ()  # by the configuration, else by the Nodes
     service_networks: tuple[str, ...] = ()  # of ClusterIPs, as far as somebody says them
     api_nodes: dict[str, pools.ApiNode] = {}  # of every node of the API, observed or not, by name
-    cni_pods: tuple[pods.CniPod, ...] = ()
+    cni_pods: tuple[pods.CniPod, ...] = ()  # of the CNI's own DaemonSet
     running: int = 0  # pods of the pod network that the API knows
-    beside: attachments.AttachedNetworks = attachments.AttachedNetworks()
-    unread: tuple[Unread, ...] = ()
+    beside: attachments.AttachedNetworks = attachments.AttachedNetworks()  # networks beside the pod network
+    unread: tuple[Unread, ...] = ()  # what could not be read, and why
     measured: bool = False  # all ways between nodes were, just now, and carry what their NICs say
 
     @functools.cached_property
