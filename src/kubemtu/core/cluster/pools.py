@@ -4,11 +4,11 @@ Nodes of one pool are made alike, so an MTU that one of them lacks was set by ha
 comes with their kind: another machine type, another network, another image.
 """
 
+import ipaddress
 from collections.abc import Mapping
 
 import msgspec
 
-from kubemtu.core import networks
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 
@@ -49,17 +49,6 @@ def of(snapshot: Snapshot) -> dict[str, ApiNode]:
     }
 
 
-def addresses(node: Object) -> tuple[str, ...]:
-    """Return a Node's addresses by which nodes meet (InternalIP), those that are no text left out."""
-    listed = node.get("status", "addresses")
-    found = (
-        one.get("address")
-        for one in (listed if isinstance(listed, list) else ())
-        if isinstance(one, dict) and one.get("type") == "InternalIP"
-    )
-    return tuple(dict.fromkeys(address for address in found if isinstance(address, str)))
-
-
 def _pool(node: Object) -> str:
     labels = node.get("metadata", "labels")
     held: Mapping[str, object] = labels if isinstance(labels, dict) else {}
@@ -75,5 +64,22 @@ def _pool(node: Object) -> str:
 def _networks(node: Object) -> tuple[str, ...]:
     listed = node.get("spec", "podCIDRs")
     every = (*(listed if isinstance(listed, list) else ()), node.get("spec", "podCIDR"))
-    known = (networks.canonical(one) for one in every if isinstance(one, str))  # what is no network limits nothing
-    return tuple(dict.fromkeys(filter(None, known)))
+    return tuple(dict.fromkeys(cidr for one in every if isinstance(one, str) and (cidr := _network(one))))
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        return ""  # what is no network limits nothing
+
+
+def addresses(node: Object) -> tuple[str, ...]:
+    """Return a Node's addresses by which nodes meet (InternalIP), those that are no text left out."""
+    listed = node.get("status", "addresses")
+    found = (
+        one.get("address")
+        for one in (listed if isinstance(listed, list) else ())
+        if isinstance(one, dict) and one.get("type") == "InternalIP"
+    )
+    return tuple(dict.fromkeys(address for address in found if isinstance(address, str)))
