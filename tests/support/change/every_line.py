@@ -15,11 +15,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
-from tests.support.change.cluster import Cluster, Command, Ended, Picture, agent_pid, steps
+from tests.support.change.cluster import NODE_MTUS, Cluster, Command, Ended, Picture, agent_pid, steps
 from tests.support.labs import until
 
+from kubemtu_lab import scene as scenes
+from kubemtu_lab.scenes import named
+
 DAEMONSET = "/apis/apps/v1/namespaces/kube-system/daemonsets/canal"
-SCENES = {"decrease": "canal-1500", "increase": "canal-jumbo"}
+SCENES = {
+    "decrease": scenes.resized(named("canal-1500"), nodes=2, pods=1),
+    "increase": scenes.resized(named("canal-jumbo"), nodes=2, pods=1),
+    "apart": scenes.Scene(  # sizes by destination: two nodes with jumbo frames and one without
+        name="canal-apart",
+        summary="",
+        nodes=scenes.nodes(3, 1, scenes.Nic(mtu=9000)),
+        cni=scenes.Canal(era="C", mtu=1450),
+        version="v1.28.12",
+    ).with_nics("node-3", scenes.Nic(mtu=1500)),
+}
 VICTIM = "node-2"
 STOPPED = 5.0  # seconds of SIGSTOP: longer than an agent or a watch waits for anything
 NOTHING = ("there is nothing to roll back", "no change is recorded any more", "was taken back already")
@@ -32,6 +45,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     first: tuple[str, ...] | None = None
     back: bool = False
     first_line: str = ""  # where to begin to disturb
+    joins: bool = False  # what `first` has made is asked for once more, when a node has joined
 
 
 ACTS = {
@@ -45,6 +59,19 @@ ACTS = {
         first_line="Taking back",
     ),
 }
+APART = ("apply", "--yes", "--per-node", "--egress-mtu", "1500")
+ACTS_APART = {
+    "apply": Act(words=APART, first_line="have written down"),
+    "rollback": Act(words=("rollback", "--yes"), first=APART, back=True, first_line="Taking back"),
+    "apply once more": Act(words=APART, first=APART, joins=True, first_line="is in force"),
+}
+
+
+def acts(scene: str) -> dict[str, Act]:
+    """Return the commands to disturb in that scene: an increase has no relief."""
+    if scene == "apart":
+        return ACTS_APART
+    return {name: act for name, act in ACTS.items() if scene != "increase" or "reli" not in name}
 
 
 class Wrong(Exception):
@@ -211,6 +238,19 @@ class Subject:
     def _prepare(self) -> None:
         if self.act.first is not None:
             self.lab.done(*self.act.first)
+        if self.act.joins:
+            self._join()
+
+    def _join(self) -> None:
+        """Make the victim a node that joined now: nothing is asked of it, and its pods have what they were born with."""
+        self.lab.kube.merge(f"{NODE_MTUS}/{VICTIM}", {"spec": None})
+        until(lambda: not self.lab.node_mtu(VICTIM).get("status", {}).get("applied"))  # type: ignore[attr-defined]  # JSON
+        for pod in self.lab.pods():
+            if pod["node"] == VICTIM:
+                inside = ("ip", "-n", pod["netns"], "route")
+                self.lab.lab.exec(VICTIM, [*inside, "flush", "proto", "109"])
+                default = ("default", "via", "169.254.1.1", "dev", "eth0", "proto", "static")
+                self.lab.lab.exec(VICTIM, [*inside, "replace", *default])
 
     def picture(self) -> Picture:
         """Everything that a change touches, now."""
@@ -289,7 +329,7 @@ class Subject:
         back = self.lab.run("rollback", "--yes")
         if back.code != 0 and not any(text in back.err for text in NOTHING):
             raise Wrong(f"rollback: exit {back.code}, {back.err} {back.lines[-3:]}")
-        self._is_at(self.before, "the state before")
+        self._is_at(self.untouched if self.act.joins else self.before, "the state before")
         return "as before"
 
     def _is_at(self, picture: Picture, what: str) -> None:
