@@ -77,6 +77,8 @@ def plan(
     edits = [step for step in steps if isinstance(step, EditValue)]
     after = _after(snapshot, edits)
     made = planner.make(found, aim, steps, after, sizes)
+    if sizes is not None:
+        apart.recordable(made, asked)
     if any(isinstance(step, Rollout) for step in made.steps):
         _startable(after or found.state)
     hindrance = runtime.hindrance(found, aim)

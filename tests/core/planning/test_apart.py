@@ -27,6 +27,16 @@ def mixed(*, veth_mtu: int = 1450, pod: int = 1450, **changed: object) -> Snapsh
     return networked(example.story(veth_mtu, (*big, small)), {"n1": "apps", "n2": "apps", "n3": "db"})
 
 
+def with_networks(snapshot: Snapshot, **networks: list[str]) -> Snapshot:
+    """Give nodes other networks for their pods, as the API says them."""
+
+    def other(found: Object) -> Object:
+        there = found.kind == "Node" and found.name in networks
+        return Object.of({**found.body, "spec": {"podCIDRs": networks[found.name]}}) if there else found
+
+    return msgspec.structs.replace(snapshot, objects=tuple(map(other, snapshot.objects)))
+
+
 def planned(snapshot: Snapshot, asked: apart.Asked, wanted: int | None = None) -> Plan:
     return decide.plan(snapshot, wanted, asked=asked)[0]
 
@@ -154,6 +164,26 @@ def test_what_is_so_already_is_no_plan() -> None:
             PER_NODE,
             "default/web-1-0 on n1 has 10.42.1.10, which is outside of spec.podCIDRs of its Node (10.42.8.0/24)",
         ),
+        (
+            with_networks(mixed(pods=0), n2=["10.42.3.0/24"]),
+            PER_NODE,
+            "spec.podCIDRs of n2 (10.42.3.0/24) and of n3 (10.42.3.0/24) overlap, so no route leads to one node's pods",
+        ),
+        (
+            with_networks(mixed(), n3=["10.42.0.0/16"]),
+            PER_NODE,
+            "spec.podCIDRs of n3 (10.42.0.0/16) and of n1 (10.42.1.0/24) overlap",
+        ),
+        (
+            with_networks(mixed(), n3=["10.42.3.0/24", "fd00::/8"]),
+            PER_NODE,
+            "fd00::/8 is no network of one cluster's pods",
+        ),
+        (
+            with_networks(mixed(), n3=["::ffff:10.42.3.0/120"]),  # IPv4, as a socket of IPv6 writes it
+            PER_NODE,
+            "which addresses the pods of n3 have is not known",
+        ),
         (networked(example.story(1450), {}), apart.Asked(egress=500), "--egress-mtu 500 is less than 576"),
         (
             Snapshot(source="a folder", offline=True, objects=example.canal(1500)),
@@ -208,6 +238,32 @@ def test_pods_without_veths_have_no_routes_of_ours() -> None:
     found = layout.model(example.cluster(), example.state(ports=net.PortRule()))
     with pytest.raises(errors.UsageError, match="do not hang on veths"):
         apart.find(found, PER_NODE, 1450)
+
+
+def many(big: int, small: int) -> Snapshot:
+    """So many nodes with NICs of 9000, each with a pod, and so many with 1500."""
+    names = [f"n{number}" for number in range(1, big + small + 1)]
+
+    def placed(found: Object) -> Object:
+        if found.kind != "Node":
+            return found
+        place = f"{int(found.name[1:]) // 256}.{int(found.name[1:]) % 256}"
+        addresses = [{"type": "InternalIP", "address": f"172.16.{place}"}]
+        body = {**found.body, "spec": {"podCIDRs": [f"10.10{place}.0/24"]}, "status": {"addresses": addresses}}
+        return Object.of(body)
+
+    def seen(number: int, name: str) -> net.NodeObservation:
+        port = example.port(f"web-{number}", f"10.10{number // 256}.{number % 256}.10")
+        return example.node(name, nic=9000 if number <= big else 1500, ports=(port,))
+
+    made = example.story(1450, tuple(seen(number, name) for number, name in enumerate(names, 1)))
+    return msgspec.structs.replace(made, objects=tuple(map(placed, made.objects)))
+
+
+def test_a_plan_that_no_object_of_the_api_holds_is_refused() -> None:
+    """Each of 150 nodes would be told of 300 networks and addresses: etcd takes 1.5 MiB."""
+    with pytest.raises(errors.UsageError, match=r"--per-node: this plan names 45,000 routes and has 1\.\d MB"):
+        planned(many(150, 150), PER_NODE)
 
 
 nics = st.lists(st.sampled_from((1400, 1500, 8951, 9000)), min_size=2, max_size=5)

@@ -247,6 +247,7 @@ def test_without_the_journal_the_added_routes_go_all_the_same(rigs: RigMaker, jo
         (Sizes((net.NetworkMtu(network="0.0.0.0/0", mtu=1450),)), "OutsidePodNetwork", "others too"),
         (Sizes((net.NetworkMtu(network="10.0.0.0/7", mtu=1450),)), "OutsidePodNetwork", "others too"),
         (Sizes((net.NetworkMtu(network="fd00::/15", mtu=1450),)), "OutsidePodNetwork", "others too"),
+        (Sizes((net.NetworkMtu(network="::ffff:10.0.0.0/104", mtu=1450),)), "OutsidePodNetwork", "IPv4 in IPv6's"),
         (Sizes((net.NetworkMtu(network="ten", mtu=1450),)), "OutsidePodNetwork", "is no network"),
         (Sizes(towards(few4=8901)), "OutOfBounds", "between 68 and pod MTU 8900"),
         (Sizes(towards(few4=67)), "OutOfBounds", "between 68 and pod MTU 8900"),

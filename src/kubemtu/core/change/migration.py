@@ -13,6 +13,7 @@ restart of anything just carries on, and a rollback is the same table with `devi
 """
 
 import enum
+import ipaddress
 
 import msgspec
 
@@ -23,6 +24,9 @@ VERSION = "v1alpha1"
 FORGET = f"{GROUP}/forget"
 """Annotation of a NodeMTU, "true": its agent removes what it wrote down on the node, while nothing is asked of it."""
 
+WIDEST = {4: 8, 6: 16}
+"""Bits of the widest network of pods, by IP version: no cluster's pods have more than 10.0.0.0/8."""
+_IPV4_IN_IPV6 = ipaddress.IPv6Network("::/80")
 
 SPEC_UNREADABLE = "SpecUnreadable"
 MIGRATION_NOT_FOUND = "MigrationNotFound"
@@ -170,6 +174,16 @@ UNDO_FROM: dict[Phase, Phase] = {
     Phase.UNPIN_PODS: Phase.PIN_PODS,
     Phase.SETTLE: Phase.PIN_PODS,
 }
+
+
+def wider(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    """Say whether a network holds more than the pods of any cluster: agents refuse to touch a route to it."""
+    return network.prefixlen < WIDEST[network.version]
+
+
+def mapped(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    """Say whether these are IPv4's addresses in IPv6's notation (RFC 4291, section 2.5.5): no packet goes to them."""
+    return network.version == 6 and network.subnet_of(_IPV4_IN_IPV6)
 
 
 def after(phase: Phase) -> Phase | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from kubemtu.core.change import migration
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 
@@ -69,9 +70,10 @@ def _networks(node: Object) -> tuple[str, ...]:
 
 def _network(text: str) -> str:
     try:
-        return str(ipaddress.ip_network(text))
+        network = ipaddress.ip_network(text)
     except ValueError:
         return ""  # what is no network limits nothing
+    return "" if migration.mapped(network) else str(network)
 
 
 def addresses(node: Object) -> tuple[str, ...]:

@@ -13,12 +13,14 @@ takes, and the node's own route to that network tells a sender of larger datagra
 """
 
 import ipaddress
+import itertools
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from kubemtu.core import encap, net
-from kubemtu.core.change.plan import Live, Plan
+from kubemtu.core.change.migration import wider
+from kubemtu.core.change.plan import Live, Plan, Step
 from kubemtu.core.cluster import capacity, clouds
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.errors import UsageError
@@ -26,6 +28,9 @@ from kubemtu.core.text.wording import names
 
 ROUTES_MOST = 5000
 """Routes that a pod may be given; the agents refuse more (core.change.migration)."""
+
+RECORD_MOST = 1_400_000
+"""Bytes of a plan as JSON: etcd takes 1.5 MiB (server/embed/config.go, DefaultMaxRequestBytes), its journal included."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +131,21 @@ def resolved(topology: Topology, asked: Asked) -> Asked:
     return msgspec.structs.replace(asked, documented=False, egress=known.mtu, by=str(known))
 
 
+def recordable(made: Plan, asked: Asked) -> None:
+    """Raise UsageError where the plan is larger than an object of the API can be: each node's routes stand in it."""
+    size = len(msgspec.json.encode(made))
+    if size > RECORD_MOST:
+        raise UsageError(
+            f"{_flags(asked)}: this plan names {sum(map(_routes, made.steps)):,} routes and has {size / 1e6:.1f} MB as"
+            f" an MTUMigration, of which {RECORD_MOST / 1e6:.1f} are the most that etcd keeps: give all pods what the"
+            " smallest NIC leaves: `kubemtu plan`"
+        )
+
+
+def _routes(step: Step) -> int:
+    return sum(len(to.network_mtus) for to in step.nodes) if isinstance(step, Live) else 0
+
+
 def find(topology: Topology, asked: Asked, aim: int, most: int | None = None) -> Apart:
     """Settle the sizes by destination; `aim` is what suits every node, `most` what no pod is to exceed, in bytes.
 
@@ -153,13 +173,23 @@ def find(topology: Topology, asked: Asked, aim: int, most: int | None = None) ->
     own = {name: known[name].networks if name in known else () for name in sizes}
     found = Apart(asked=asked, least=aim, sizes=sizes, limits={}, own=own)
     inside = _inside(topology) if asked.egress is not None else ()
-    limits = {name: _limits(size, towards, inside, found.out(name)) for name, size in sizes.items()}
+    by_size: dict[int, tuple[net.NetworkMtu, ...]] = {}  # nodes of one size need the same: thousands share a tuple
+    for name, size in sizes.items():
+        if size not in by_size:
+            by_size[size] = _limits(size, towards, inside, found.out(name))
+    limits = {name: by_size[size] for name, size in sizes.items()}
     largest = max(map(len, limits.values()), default=0)
     if largest > ROUTES_MOST:
         raise UsageError(
             f"{_flags(asked)}: pods would need {largest:,} routes each, and {ROUTES_MOST:,} are the most: give all pods"
             f" {aim} (`kubemtu plan`)"
         )
+    for network in (one.network for listed in by_size.values() for one in listed):
+        if wider(ipaddress.ip_network(network)):
+            raise UsageError(
+                f"{_flags(asked)}: {network} is no network of one cluster's pods, it holds the addresses of others too,"
+                f" and agents refuse a route to it: correct spec.podCIDRs of the Nodes, or give all pods {aim}"
+            )
     return msgspec.structs.replace(found, limits=limits)
 
 
@@ -188,6 +218,7 @@ def _by_node(topology: Topology) -> None:
             " spec.podCIDRs of the Node), so no route leads to its pods alone; give all pods what the smallest NIC"
             " leaves: `kubemtu plan`"
         )
+    _each_its_own(topology)
     for node, port in topology.ports:
         networks = [ipaddress.ip_network(one) for one in node.api.networks]
         for address in port.at.addresses:
@@ -199,6 +230,20 @@ def _by_node(topology: Topology) -> None:
                     " no route leads to one node's pods alone; give all pods what the smallest NIC leaves: `kubemtu"
                     " plan`"
                 )
+
+
+def _each_its_own(topology: Topology) -> None:
+    """Refuse where the networks of two nodes overlap: a route to the one's pods would lead to the other's, too."""
+    every = [(ipaddress.ip_network(one), name) for name, node in topology.api_nodes.items() for one in node.networks]
+    # In this order the widest that a network may lie in comes right before it, or before others that lie in that.
+    every.sort(key=lambda each: (each[0].version, int(each[0].network_address), each[0].prefixlen))
+    for (around, owner), (network, other) in itertools.pairwise(every):
+        if owner != other and network.version == around.version and network.network_address in around:
+            raise UsageError(
+                f"--per-node: spec.podCIDRs of {owner} ({around}) and of {other} ({network}) overlap, so no route leads"
+                " to one node's pods alone; correct them there, or give all pods what the smallest NIC leaves: `kubemtu"
+                " plan`"
+            )
 
 
 def _towards(topology: Topology, sizes: dict[str, int], aim: int) -> dict[str, list[tuple[str, int]]]:

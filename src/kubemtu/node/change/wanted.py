@@ -23,7 +23,6 @@ from kubemtu.node.kernel.remembered import remembered
 
 _BOUNDS = f"an MTU lies between {encap.IPV4_MINIMUM} and {encap.LARGEST_MTU} bytes"
 SHORTEST_PREFIX = 3  # characters of the name of a host end: the shortest of a known CNI is eni
-WIDEST = {4: 8, 6: 16}  # bits: no cluster's pods have more than 10.0.0.0/8
 _TCP = {4: 40, 6: 60}  # IP and TCP headers without options: MSS = MTU - 40 (RFC 9293 3.7.1), or - 60 (RFC 8200 8.3)
 
 
@@ -216,8 +215,10 @@ def beyond(desired: migration.Desired, devices: dict[str, links.Device], outward
         except ValueError:
             found.append(f"{network!r:.60} is no network of pods: write it as 10.42.0.0/16")
             continue
-        if parsed.prefixlen < WIDEST[parsed.version]:
+        if migration.wider(parsed):
             found.append(f"{network} is no network of pods: it holds the addresses of others too")
+        elif migration.mapped(parsed):
+            found.append(f"{network} is IPv4 in IPv6's notation, to which no packet goes: write it as 10.42.0.0/16")
     for name, size in (
         ("origin MTU", desired.origin_mtu),
         ("origin tunnel MTU", desired.origin_tunnel_mtu),
