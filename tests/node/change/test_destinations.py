@@ -234,10 +234,14 @@ def test_without_the_journal_the_added_routes_go_all_the_same(rigs: RigMaker, jo
     before = rig.routes()
     walk(rig, journals, migration.ORDER, EAST_WEST)
     (journals / "m1.jsonl").unlink()
-    walk(rig, journals, migration.ORDER[1:], EAST_WEST, restore=True)
+    last = walk(rig, journals, migration.ORDER[1:], EAST_WEST, restore=True)[-1]
     after = rig.routes()
     assert not [text for text in after.values() if "proto 109" in text]
     assert before.keys() == after.keys()
+    # What the default routes had of their own is not known any more: it is said, and not taken for what was there.
+    assert "mtu 1500" in ip(rig.pods[0], "route", "show", "default")
+    (said,) = last.not_restored
+    assert "the route default keeps mtu 1500: the node's journal of this change is gone" in said
 
 
 @pytest.mark.netns

@@ -242,7 +242,7 @@ class Subject:
             self._join()
 
     def _join(self) -> None:
-        """Make the victim a node that joined now: nothing is asked of it, and its pods have what they were born with."""
+        """Make the victim a node that joined now: nothing is asked of it, its pods are as they were born."""
         self.lab.kube.merge(f"{NODE_MTUS}/{VICTIM}", {"spec": None})
         until(lambda: not self.lab.node_mtu(VICTIM).get("status", {}).get("applied"))  # type: ignore[attr-defined]  # JSON
         for pod in self.lab.pods():

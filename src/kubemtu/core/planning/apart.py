@@ -30,7 +30,7 @@ ROUTES_MOST = 5000
 """Routes that a pod may be given; the agents refuse more (core.change.migration)."""
 
 RECORD_MOST = 1_400_000
-"""Bytes of a plan as JSON: etcd takes 1.5 MiB (server/embed/config.go, DefaultMaxRequestBytes), its journal included."""
+"""Bytes of a plan as JSON: etcd takes 1.5 MiB (server/embed/config.go, DefaultMaxRequestBytes), with its journal."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):

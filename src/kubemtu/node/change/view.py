@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from kubemtu.core import net
 from kubemtu.core.change import migration
+from kubemtu.core.text import wording
 from kubemtu.node.change import destinations, journal, state, wanted
 from kubemtu.node.kernel import links, routes
 from kubemtu.node.kernel.remembered import remembered
@@ -193,14 +194,34 @@ class View:
 
     def remains(self) -> Iterator[str]:
         """Return a sentence for each thing that an undo leaves as it is, because nobody recorded what it was."""
+        if not (self.desired.restore and self.row.moved and self.known.late):
+            return
+        if not self.row.pods:
+            yield from self._sized()
         device, aim = self.tunnel, self.desired.tunnel_mtu
-        if device is None or aim is None or not (self.desired.restore and self.row.moved and self.known.late):
+        if device is None or aim is None:
             return
         recorded = self.known.devices.get(device.name)
         if recorded is not None and recorded.mtu == aim and self.desired.origin_tunnel_mtu is None:
             yield (
                 f"{device.name} keeps {device.mtu}: the node's journal of this change is gone, and nothing else tells "
                 "what it had; the CNI gives it its own when it makes it anew"
+            )
+
+    def _sized(self) -> Iterator[str]:
+        """Return a sentence for each route that keeps its size by destination, which may have been its own."""
+        kept: dict[str, list[str]] = {}
+        for pod in self.now.pods.values():
+            for seen in pod.routes:
+                if not destinations.added(seen) and seen.mtu is not None and seen.mtu == self._most(seen):
+                    kept.setdefault(f"{seen.destination} keeps mtu {seen.mtu}", []).append(place(pod))
+        for seen in self.overlay:
+            if seen.mtu is not None and seen.mtu == self.limits.by_network.get(seen.destination):
+                kept.setdefault(f"{seen.destination} keeps mtu {seen.mtu}", []).append("the node")
+        for what, places in kept.items():
+            yield (
+                f"in {wording.names(places)}, the route {what}: the node's journal of this change is gone, and nothing "
+                "else tells what it had; the CNI gives it its own when it makes it anew"
             )
 
     def restored(self) -> int | None:
