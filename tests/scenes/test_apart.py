@@ -133,6 +133,13 @@ def test_the_way_out_apart(cluster: Cluster) -> None:
     assert extended.code == 0, extended.err
     assert cluster.healthy().current == [1450, 8950]
 
+    # Somebody deletes its NodeMTU: its pods have all of it, so there is nothing to plan, and yet new ones would not.
+    cluster.kube.delete(f"{NODE_MTUS}/node-2")
+    cluster.until(lambda now: "MTU132 warning: node node-2" in now.marks, "node-2 named")
+    once_more = cluster.run("apply", "--yes", "--per-node", "--egress-mtu", "1500")
+    assert (once_more.code, "is carried out once more" in once_more.out) == (0, True), once_more.err
+    assert cluster.healthy().current == [1450, 8950]
+
     ended = cluster.run("rollback", "--yes")
     assert ended.code == 0, ended.err
     cluster.settle(COULD_HAVE_MORE)

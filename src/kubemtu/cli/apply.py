@@ -202,13 +202,13 @@ async def _extended(api: "kube_api.Api", held: "kube_mtu.Migration", options: Ap
     if not same:
         force.refuse(held)
     change = await planning.obtain(api, None, mtu="auto", apart_by=apart.asked_by(held.plan), without=options.without)
-    if not change.plan.steps:
+    if not change.plan.steps and not await force.newcomers(api, held):
         await _nothing_to_do(api, change, options)
         return None
     if other := apart.outgrown(held.plan, change.plan):
         raise errors.UsageError(f"{other}: {migrations.in_force_sentence(held)}; then `kubemtu apply` makes it anew")
     _say(f"{held.name} is in force; it is carried out once more, on nodes that joined since, too.", options)
-    if options.output_format == "text":
+    if change.plan.steps and options.output_format == "text":
         terminal.echo(planning.text(change.plan, change.topology, wrapping.width()))
     planning.confirm("Carry it out once more?", yes=options.yes)
     await force.extend(api, held)

@@ -25,11 +25,14 @@ def find(topology: Topology) -> tuple[Finding, ...]:
 
 def _joined(topology: Topology, outside: Iterable[Node]) -> Iterable[Finding]:
     for node in outside:
-        fact = f"MTUMigration {topology.held_by} is in force, and this node is not in it: it joined later. "
+        fact = (
+            f"MTUMigration {topology.held_by} is in force, and this node is not in it: it joined later, or its"
+            " NodeMTU was made anew. "
+        )
         yield codes.finding(
             codes.MTU132,
             f"node {node.name}",
-            f"{fact}Its pods keep what the configuration gives them{_towards(topology, node)}.",
+            f"{fact}Pods born there keep what the configuration gives them{_towards(topology, node)}.",
             _again(topology, "Run"),
             "error" if _reaching(topology, node) else "warning",
         )

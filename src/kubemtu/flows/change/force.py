@@ -23,12 +23,13 @@ def refuse(held: mtu.Migration) -> None:
 
 
 async def newcomers(api: kube_api.Api, held: mtu.Migration) -> list[str]:
-    """Return the nodes of the cluster, by name, that the change was meant for and of which it asks nothing."""
+    """Return the nodes with an agent, by name, that the change was meant for and of which it asks nothing."""
     live = last_live(held.plan)
     left_out = set(live.without) if live is not None else set()
     there = {node.name for node in await api.list(NODES)}
-    asked = {node.name for node in await mtu.nodes(api) if node.desired is not None and _asks(node.desired, held)}
-    return sorted(there - asked - left_out)
+    told = await mtu.nodes(api)
+    asked = {node.name for node in told if node.desired is not None and _asks(node.desired, held)}
+    return sorted((there & {node.name for node in told}) - asked - left_out)
 
 
 def _asks(desired: migration.Desired, held: mtu.Migration) -> bool:
