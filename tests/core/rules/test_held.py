@@ -57,6 +57,28 @@ def judged(*nodes: net.NodeObservation) -> codes.Finding:
     return one
 
 
+def test_a_default_route_with_less_of_its_own_lacks_nothing() -> None:
+    """An agent lowers what is not kubemtu's, and never raises it: no `apply` would end such a warning."""
+
+    def born_with(mtu: int, *, locked: bool = False) -> net.NodeObservation:
+        seen = big("n1", ALL_OF_IT, out=1500)
+        held = {"mtu": mtu, "locked": locked}
+        ports = tuple(
+            msgspec.structs.replace(
+                port,
+                routes=tuple(
+                    msgspec.structs.replace(route, **held) if route.destination == "default" else route
+                    for route in port.routes
+                ),
+            )
+            for port in seen.ports
+        )
+        return msgspec.structs.replace(seen, ports=ports)
+
+    assert found(cluster(born_with(1400), small())) == []
+    assert "a route is missing here: default mtu 1500" in judged(born_with(1501), small()).message
+
+
 def test_pods_that_have_what_is_held_are_right() -> None:
     made: report.Report = decide.check(cluster(big("n1", ALL_OF_IT), big("n2", ALL_OF_IT), small()))
     assert (made.verdict, [one.code for one in made.findings]) == ("healthy", [])

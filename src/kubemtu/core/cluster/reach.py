@@ -73,7 +73,8 @@ def missing(port: net.PodPort, limits: Iterable[net.NetworkMtu], out: int | None
     """Return the routes that a pod lacks, or has with another MTU; a default route by the name that routes give it.
 
     What the pod has no way to needs none, nor what is on its own link: a pod of one family does not reach the other's
-    networks, and one on a bridge has its node's others beside it.
+    networks, and one on a bridge has its node's others beside it. A default route with less of its own keeps that: an
+    agent only lowers what is not kubemtu's.
     """
     own = port.pod_mtu
     if own is None:
@@ -89,11 +90,17 @@ def missing(port: net.PodPort, limits: Iterable[net.NetworkMtu], out: int | None
         if (key := (networks.family(each.network), spelled(each.network)))[0] in gateways and key not in linked
         if held.get(key) != min(own, each.mtu)
     ]
+    own_less = {
+        route.family: route.mtu
+        for route in port.routes
+        if route.gateway and route.mtu is not None and not route.locked and spelled(route.destination) == "default"
+    }
     if out is not None:
         lacks += [
             net.NetworkMtu(network="default", mtu=out)
             for family in sorted(gateways)
-            if held[family, "default"] != min(own, out) and (family == 4 or out >= encap.IPV6_MINIMUM)
+            if held[family, "default"] != min(own, out) and own_less.get(family, out) >= min(own, out)
+            if family == 4 or out >= encap.IPV6_MINIMUM
         ]
     return tuple(lacks)
 
