@@ -110,6 +110,20 @@ def test_it_stays_until_it_is_taken_back(lab: Cluster, tmp_path: Path) -> None:
     lab.kube.delete(f"{MIGRATIONS}/{back['metadata']['name']}")
 
 
+@pytest.mark.lab
+@pytest.mark.netns
+def test_a_record_that_somebody_has_deleted_leaves_a_way_back(lab: Cluster, tmp_path: Path) -> None:
+    lab.done("apply", str(saved(lab, tmp_path / "plan.json")), "--yes")
+    lab.forget_migrations()
+    refused = lab.run("rollback", "--yes")
+    assert refused.code == 2
+    assert "something is still asked of node node-1 and node-2: somebody has deleted the MTUMigration" in refused.err
+    lab.done("apply", "--mtu", "1400", "--yes")
+    assert "proto 109" not in routes(lab, "pod-1a") + routes(lab, "pod-2a")
+    assert lab.locked() == []
+    assert [spec for spec in lab.picture().specs.values() if spec] == []
+
+
 # Nodes that joined, by values
 
 
@@ -130,6 +144,11 @@ POOLS = plan.Live(
     hold=True,
 )
 NETWORKS = {f"n{number}": (f"10.42.{number}.0/24",) for number in range(1, 5)}
+
+
+def test_the_line_of_the_devices_names_every_size() -> None:
+    said = messages.meaning(migration.Phase.DEVICES, POOLS)
+    assert said == "both ends of every veth go to 1450 and 8950, by node"
 
 
 def seen(node: str, nic: int, source: str) -> net.NodeObservation:

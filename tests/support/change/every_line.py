@@ -188,8 +188,8 @@ def untrue(lab: Cluster, lines: Sequence[str]) -> Iterator[str]:
                 yield f"{last}, and {node} has {held.keys()}"
     elif (found := re.search(r"PinPorts +pods and nodes send at most (\d+)", last)) is not None:
         yield from _larger(lab, last, int(found[1]))
-    elif (found := re.search(r"Devices +both ends of every veth go to (\d+)", last)) is not None:
-        if lab.mtus() != {(int(found[1]), int(found[1]))}:
+    elif (found := re.search(r"Devices +both ends of every veth go to (\d+)(?: and (\d+))?", last)) is not None:
+        if lab.mtus() != {(int(size), int(size)) for size in found.groups() if size}:
             yield f"{last}, and {lab.mtus()}"
     elif "all are ready" in last:
         status = lab.kube.get(DAEMONSET)["status"]

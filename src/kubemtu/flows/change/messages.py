@@ -7,6 +7,7 @@ from kubemtu.core.objects import last
 from kubemtu.core.planning import diff
 from kubemtu.core.probe import proof
 from kubemtu.core.text.wording import count
+from kubemtu.core.text.wording import names as listed
 from kubemtu.flows.agents import events
 
 HELD = (
@@ -53,6 +54,9 @@ def meaning(phase: migration.Phase, step: plan.Live) -> str:
     if step.relieves:
         return f"pods and nodes send at most {step.pin_mtu}"
     to = "what was recorded" if step.restore else str(pod_target(step))
+    if phase is migration.Phase.DEVICES and not (step.restore or step.by_route):
+        ends = sorted({node.pod_mtu for node in step.nodes})
+        to = f"{listed(map(str, ends))}, by node" if len(ends) > 1 else to
     if by_destination(step) and phase is migration.Phase.UNPIN_PODS:
         return "added routes go, pods send freely" if step.restore else f"pods send {to} at most, by destination"
     if step.by_route and not step.restore and phase in {migration.Phase.DEVICES, migration.Phase.UNPIN_PODS}:

@@ -33,6 +33,14 @@ async def none_recorded(api: kube_api.Api) -> str:
     unseen = f"; node {names(silent)} was not looked at" if silent else ""
     journals = {one for node in observations.values() for one in node.journals}
     standing = sorted({one.name for one in journals if not one.ended})
+    kept = [node.name for node in await mtu.nodes(api) if node.desired is not None]
+    if kept:
+        return (
+            f"no change is recorded any more, but something is still asked of node {names(kept)}: somebody has deleted "
+            "the MTUMigration, and agents that have not started since keep what it made, routes in pods among it. "
+            "`kubemtu apply` takes everything to one size and those routes away (`kubemtu plan` shows it first), and "
+            "can be rolled back"
+        )
     if pinned or standing:
         held = f"pins on node {names(pinned)}" if pinned else "no pin"
         wrote = f", and journals of {names(standing)}, which has not ended there" if standing else ""

@@ -96,7 +96,7 @@ def _said(
     if not step.restore and messages.by_destination(step):
         ends = listed(map(str, sorted({target.device_mtu or target.pod_mtu for target in targets.values()})))
         defaults = sorted({one.default_route_mtu for one in targets.values() if one.default_route_mtu is not None})
-        outside = f", their default routes {listed(map(str, defaults))}" if defaults else ""
+        outside = f", their default routes {listed(map(str, defaults))} at most" if defaults else ""
         networks = {one.network for target in targets.values() for one in target.network_mtus}
         return (
             f"{where}: both ends have {ends}{outside}, what leads to {count(len(networks), 'network')} a size of its "
