@@ -240,3 +240,21 @@ def test_a_talos_patch_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[
     ]
     assert plan(path, "-o", "kustomize") == 2
     assert "is no object of the API" in capsys.readouterr().err
+
+
+def test_a_plan_of_a_file_names_the_network_and_no_command_that_knows_no_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "controlplane.yaml"
+    path.write_text(f"{FLANNEL}backendMTU: 1500\n---\n{nic(1450)}")
+    assert plan(path) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Pods of flannel: from 1450 to 1400\n")
+    assert "Way back\n" in out
+    assert "rollback" not in out
+    assert main.run(["check", "--from", str(path)]) == 1
+    assert "\n  Talos, flannel · vxlan\n" in capsys.readouterr().out
+    assert plan(path, "--per-node") == 2
+    assert "no node was observed" in capsys.readouterr().err
+    assert plan(path, "-o", "eks-addon") == 2
+    assert "kustomize" not in capsys.readouterr().err

@@ -13,7 +13,7 @@ from kubemtu.core.planning import diff
 from kubemtu.core.rules import runtime
 from kubemtu.core.rules.report import Report
 from kubemtu.core.rules.verdict import ClusterVerdict
-from kubemtu.core.text.wording import count, names
+from kubemtu.core.text.wording import by_node, count, names
 
 SIGN: dict[ClusterVerdict, tuple[str, str]] = {
     "healthy": ("✓", "green"),
@@ -35,8 +35,7 @@ def report(report: Report, columns: int | None, *, whole: bool = False) -> str:
     """
     sign, colour = SIGN[report.verdict]
     parts = ["\n".join(wrapped(f"{sign} {report.summary}", columns, style={"fg": colour, "bold": True}, hang=2))]
-    about = " · ".join(part for part in (report.cni, report.variant, report.encapsulation) if part)
-    parts.append("\n".join((*wrapped(about, columns, indent=2), *picture(report.layers, columns))))
+    parts.append("\n".join((*wrapped(report.about, columns, indent=2), *picture(report.layers, columns))))
     if report.nodes:
         parts.append("\n".join(nodetable.lines(report.nodes, columns, whole=whole)))
     if others := list(other_networks.lines(report, columns, whole=whole)):
@@ -130,8 +129,7 @@ def _alike(members: list[Finding]) -> list[list[Finding]]:
 
 def whole_plan(planned: plan.Plan, topology: Topology, columns: int | None) -> str:
     """Return a plan as text: every edit as a diff, the steps in their order, what they touch, and the way back."""
-    was = f"from {planned.current} " if planned.current not in {None, planned.target} else ""
-    parts = [terminal.style(f"Pods of {planned.cni}: {was}to {planned.target}", bold=True)]
+    parts = ["\n".join(wrapped(_heading(planned, topology), columns, style={"bold": True}, hang=2))]
     parts.append("\n".join(picture(topology.layers, columns)))
     parts += [coloured(diff.unified(step)) for step in planned.steps if isinstance(step, plan.EditValue)]
     if planned.pools:
@@ -142,8 +140,15 @@ def whole_plan(planned: plan.Plan, topology: Topology, columns: int | None) -> s
         parts.append("\n".join(("Stays as it is", *bullets(planned.remains, columns))))
     if planned.warnings:
         parts.append("\n".join(("Mind", *bullets(planned.warnings, columns))))
-    parts.append("\n".join(("Way back (`kubemtu rollback`)", *numbered(diff.back(planned), columns))))
+    way_back = "Way back" if planned.of_files else "Way back (`kubemtu rollback`)"
+    parts.append("\n".join((way_back, *numbered(diff.back(planned), columns))))
     return "\n\n".join(part for part in parts if part)
+
+
+def _heading(planned: plan.Plan, topology: Topology) -> str:
+    mtus = planned.pod_mtus
+    was = f"from {planned.current} " if planned.current is not None and mtus != (planned.current,) else ""
+    return f"Pods of {topology.state.said}: {was}to {by_node(mtus)}"
 
 
 def pools(listed: Iterable[plan.PoolPlan]) -> Iterator[str]:

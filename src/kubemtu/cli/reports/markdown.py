@@ -31,7 +31,7 @@ def text(plain: str) -> str:
 def _lines(report: Report) -> Iterator[str]:
     yield f"## Pod-network MTU: {report.verdict}"
     yield from ("", f"**{text(report.summary)}**", "")
-    yield text(" · ".join(part for part in (report.cni, report.variant, report.encapsulation) if part))
+    yield text(report.about)
     if report.layers:
         yield from ("", text(" ▸ ".join(f"{layer.name} {layer.size}" for layer in report.layers)))
     if report.nodes:

@@ -119,6 +119,11 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag="live"
         return any(node.device_mtu is not None for node in self.nodes)
 
     @property
+    def pod_mtus(self) -> tuple[int, ...]:
+        """The MTUs that pods get, smallest first, in bytes: several where they depend on the node."""
+        return tuple(sorted({node.pod_mtu for node in self.nodes}))
+
+    @property
     def only_hosts(self) -> bool:
         """True when the step is about the nodes' own traffic alone, and about no pod's."""
         return self.host_mtu is not None and not any(node.ports.names_any for node in self.nodes)
@@ -213,3 +218,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What pods send at most by the pool of their node, where that differs; empty where it is `target` everywhere."""
     schema: str = SCHEMA
     """Version of this form."""
+
+    @property
+    def pod_mtus(self) -> tuple[int, ...]:
+        """The MTUs that pods shall have, smallest first, in bytes: `target`, or several that depend on the node."""
+        return tuple(sorted({pool.pod_mtu for pool in self.pools})) or (self.target,)
+
+    @property
+    def of_files(self) -> bool:
+        """True where it edits files that a cluster is made from, and nothing of a cluster."""
+        return any(isinstance(step, EditValue) and step.ref.of_file for step in self.steps)

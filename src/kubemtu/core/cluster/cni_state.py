@@ -91,3 +91,8 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     ipv6: bool = False  # pods have IPv6
     findings: tuple[Finding, ...] = ()  # what is wrong in the configuration alone
     parsed: object = None  # what the module's `read` has found, for its own `steps`
+
+    @property
+    def said(self) -> str:
+        """Return what sentences call it."""
+        return self.called or self.name

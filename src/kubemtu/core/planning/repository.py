@@ -108,7 +108,7 @@ def _values(planned: Plan, text: str, source: str, state: CniState, keys: Sequen
     there = [key for key in suiting if re.search(rf"^{re.escape(key.path[0])}:", text, re.MULTILINE)]
     if not (there or suiting):
         raise Malformed(
-            f"{source} holds no object of the API, and no other file is known that {state.name} is deployed from here:"
+            f"{source} holds no object of the API, and no other file is known that {state.said} is deployed from here:"
             " name a file of manifests."
         )
     key = (there or suiting)[0]
@@ -121,9 +121,10 @@ def values(planned: Plan, form: str, state: CniState, keys: Sequence[ValuesKey])
     key = next((key for key in keys if key.form == form and key.suits(state)), None)
     if key is None:
         known = names(dict.fromkeys(key.form for key in keys if key.suits(state)))
+        instead = "--in-place FILE edits your file" if planned.of_files else "-o kustomize has the edits as patches"
         raise UsageError(
-            f"no {form} is known that {state.name} ({state.variant or 'as it is here'}) is deployed from"
-            f"{f'; {known} is' if known else ''}: -o kustomize has the edits as patches"
+            f"no {form} is known that {state.said} ({state.variant or 'as it is here'}) is deployed from"
+            f"{f'; {known} is' if known else ''}: {instead}"
         )
     if form == ADDON:
         return _nested(key.path, str(key.number(planned, state)))

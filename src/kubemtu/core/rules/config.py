@@ -46,7 +46,7 @@ def _refused(topology: Topology) -> Iterable[Finding]:
 def key_place(state: CniState) -> str:
     """Name the key that holds the MTU, most general first; the CNI where there is none."""
     key = next((key for key in state.mtu_keys if key.effective), next(iter(state.mtu_keys), None))
-    return _key(key) if key is not None else state.source or state.name
+    return _key(key) if key is not None else state.source or state.said
 
 
 def _key(key: MtuKey) -> str:
@@ -97,11 +97,7 @@ def _unfit(topology: Topology, mtu: int, carries: int) -> bool:
 
 def _computed(state: CniState) -> str:
     """Say how the CNI comes to what new pods get, as the beginning of a sentence that ends with it."""
-    return (
-        f"{state.called or state.name} takes {state.subtracts} off the NIC and"
-        if state.subtracts
-        else "the NIC's is taken and"
-    )
+    return f"{state.said} takes {state.subtracts} off the NIC and" if state.subtracts else "the NIC's is taken and"
 
 
 def _whatever(topology: Topology, place: str) -> Iterable[Finding]:
@@ -169,7 +165,7 @@ def _twice(state: CniState, carries: int) -> str:
         return ""
     if not carries - state.reserves <= key.value <= carries:
         return ""
-    who = state.called or state.name
+    who = state.said
     return f" The number there is the underlay's, and {who} takes {key.subtracts} off it: it was taken off twice."
 
 
@@ -334,7 +330,7 @@ def _restart(topology: Topology) -> str:
     if any(finding.code == codes.MTU108.code for finding in topology.state.findings):
         return f"First put the missing key back ({codes.MTU108.code}), else no pod of {name} comes back; then {command}"
     if topology.without_nic:
-        reader = topology.state.nic_reader or topology.state.name
+        reader = topology.state.nic_reader or topology.state.said
         return f"First name a NIC that every node has ({codes.MTU109.code}), else {reader} exits; then {command}"
     return command
 

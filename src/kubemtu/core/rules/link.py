@@ -24,10 +24,10 @@ def _absent(topology: Topology) -> Iterable[Finding]:
         there |= dict.fromkeys(link.name for link in node.seen.links if not link.kind and link.name != "lo")
         yield codes.finding(
             codes.MTU109,
-            f"node {node.name}, {state.nic_key or state.name}",
+            f"node {node.name}, {state.nic_key or state.said}",
             f"The configuration names {names(state.nic_names)}, and this node has only "
             f"{names(there) or 'other devices'}. What runs here keeps running; at its next start "
-            f"{state.nic_reader or state.name} exits, and the node loses its pod network.",
+            f"{state.nic_reader or state.said} exits, and the node loses its pod network.",
             "Name a NIC that every node has, or leave the name out: then the default route decides.",
         )
 

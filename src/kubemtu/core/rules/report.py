@@ -123,8 +123,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Pods whose own network is another than the cluster's, by their annotation: nothing else here is about them."""
     remedy: Remedy | None = None
     """What `plan` leads to, and what that mends; null where it is not known."""
+    called: str = ""
+    """What the network is called where `cni` says what a cluster is made from; empty where `cni` is its name."""
     schema: str = SCHEMA
     """Version of this form."""
+
+    @property
+    def about(self) -> str:
+        """Return the network in a few words: what it is, how it was deployed, what goes around its packets."""
+        cni = "" if self.called else self.cni  # what is called otherwise has that in its variant
+        return " · ".join(part for part in (cni, self.variant, self.encapsulation) if part)
 
 
 def judge(topology: Topology) -> tuple[Finding, ...]:
@@ -165,6 +173,7 @@ def report(
         verdict=word,
         summary=summary.of(topology, word, findings),
         cni=topology.state.name,
+        called=topology.state.called,
         variant=topology.state.variant,
         encapsulation=topology.state.encapsulation_name,
         recommended_mtu=topology.recommended,

@@ -130,7 +130,7 @@ def _of(topology: Topology, own: str, taken: Taken, gives: int | None, nodes: li
             place,
             f"{first}: its plugin {taken.plugin} goes by {other.place}, so new pods here are of that network"
             f"{f' ({other.plugin})' if other.plugin else ''}, and {own} makes none of them.",
-            f"Where that is meant, what is said here of {topology.state.name} concerns older pods alone; else name"
+            f"Where that is meant, what is said here of {topology.state.said} concerns older pods alone; else name"
             f" {own} in {taken.path}.",
             "warning",
         )

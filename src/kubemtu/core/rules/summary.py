@@ -35,7 +35,7 @@ def _healthy(topology: Topology, _findings: tuple[Finding, ...]) -> str:
         gets = f"new pods get {topology.born}" if topology.born is not None else "each node decides what new pods get"
         free = topology.carries - (topology.born or topology.carries)
         meant = (
-            f", of which {topology.state.name} leaves {free} free by design"
+            f", of which {topology.state.said} leaves {free} free by design"
             if 0 < free <= topology.state.reserves
             else ""
         )

@@ -1,6 +1,6 @@
 """How findings speak: lists that stay short, counts that agree with their noun, ranges of sizes."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 NAMES_MOST = 3  # enough to recognise whose they are; 250 would hide the sentence
 
@@ -21,6 +21,14 @@ def count(number: int, noun: str) -> str:
 def sizes(low: int, high: int) -> str:
     """Give a range of packet sizes: "1451-1500", or one number."""
     return f"{low}" if low == high else f"{low}-{high}"
+
+
+def by_node(mtus: Collection[int]) -> str:
+    """Say one MTU, or those of several nodes: "1450 and 8950", or "what their node takes, 1350 to 8950"."""
+    listed = sorted({*mtus})
+    if len(listed) > NAMES_MOST:
+        return f"what their node takes, {listed[0]} to {listed[-1]}"
+    return names(map(str, listed))
 
 
 def has(number: int) -> str:
