@@ -136,7 +136,7 @@ def test_by_pools_of_nodes(saved: Saved, capsys: pytest.CaptureFixture[str]) -> 
     found = networked(story(1450, (*big, example.node("n3"))), {"n1": "apps", "n2": "apps", "n3": "db"})
     assert main.run(["plan", "--from", saved(found), "--per-node", "--egress-mtu", "1500"]) == 0
     lines = [line.strip("- ") for line in unstyle(capsys.readouterr().out).splitlines()]
-    assert lines[0] == "Pods of canal: from 1450 to 8950"
+    assert lines[0] == "Pods of canal: from 1450 to 1450 and 8950"
     assert (
         "pool apps (n1 and n2, NIC 9000): pods send at most 8950, 1450 towards pods of pool db, 1500 out of the cluster"
         in lines
@@ -145,3 +145,13 @@ def test_by_pools_of_nodes(saved: Saved, capsys: pytest.CaptureFixture[str]) -> 
     assert main.run(["plan", "--from", saved(found), "--per-node", "-o", "json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert [(pool["pool"], pool["podMtu"]) for pool in made["pools"]] == [("pool apps", 8950), ("pool db", 1450)]
+
+
+def test_nodes_without_a_pool_are_named_and_not_their_lack(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    big = tuple(example.node(name, nic=9000) for name in ("n1", "n2"))
+    found = networked(story(1450, (*big, example.node("n3"))), {})
+    assert main.run(["plan", "--from", saved(found), "--per-node"]) == 0
+    out = capsys.readouterr().out
+    assert "n1 and n2 (NIC 9000): pods send at most 8950, 1450 towards pods of n3\n" in out
+    assert "with up to 2 routes by destination in each pod, live" in out
+    assert "everything else uses 8950 at once" in out

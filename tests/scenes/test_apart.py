@@ -117,7 +117,7 @@ def test_the_way_out_apart(cluster: Cluster) -> None:
     again = cluster.run("apply", "--yes", "--per-node", "--egress-mtu", "1500")
     assert (again.code, again.err) == (0, "")
     # 1500 between all six ordered pairs, 9000 between the two that have it.
-    assert again.out.startswith("✓ Nothing to do: every pod has what MTUMigration canal-8950-")
+    assert again.out.startswith("✓ Nothing to do: every pod has what MTUMigration canal-1450-to-8950-")
     assert "8 of 8 full packets between the nodes arrived" in again.out
 
     # node-2 as one that joined now: nothing is asked of it, and its pods are as they were born.

@@ -148,7 +148,7 @@ NETWORKS = {f"n{number}": (f"10.42.{number}.0/24",) for number in range(1, 5)}
 
 def test_the_line_of_the_devices_names_every_size() -> None:
     said = messages.meaning(migration.Phase.DEVICES, POOLS)
-    assert said == "both ends of every veth go to 1450 and 8950, by node"
+    assert said == "both ends of every veth go to 1450 and 8950"
 
 
 def seen(node: str, nic: int, source: str) -> net.NodeObservation:

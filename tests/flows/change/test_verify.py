@@ -11,7 +11,7 @@ from kubemtu.core import errors, net, objects
 from kubemtu.core.change import migration, plan, undo
 from kubemtu.flows.agents import events
 from kubemtu.flows.agents.nodes import AgentWatch
-from kubemtu.flows.change import verify
+from kubemtu.flows.change import messages, verify
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu
 
@@ -269,3 +269,16 @@ async def test_a_pod_that_sends_too_much_by_one_of_its_routes_is_named() -> None
         "1 pod on 1 node: both ends have 8950, their default routes 1500 at most, what leads to 1 network a size of "
         "its own, and no pin is left"
     )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((1450, 1450), "both ends of every veth go to 1450"),
+        ((8950, 1350, 1450), "both ends of every veth go to 1350, 1450 and 8950"),
+        ((8950, 1350, 1400, 1450), "both ends of every veth go to what their node takes, 1350 to 8950"),
+    ],
+)
+def test_a_phase_names_every_size_that_it_leads_to(sizes: tuple[int, ...], said: str) -> None:
+    to = tuple(msgspec.structs.replace(TARGET, node=f"n{number}", pod_mtu=mtu) for number, mtu in enumerate(sizes))
+    assert messages.meaning(migration.Phase.DEVICES, msgspec.structs.replace(LIVE, nodes=to)) == said

@@ -157,7 +157,7 @@ def _routes(step: Live) -> str:
     """Say which routes pods get besides, as it follows "with"."""
     most = max(len(node.network_mtus) for node in step.nodes)
     out = {node.default_route_mtu for node in step.nodes} - {None}
-    said = [f"{count(most, 'route')} each at most of what other networks take"] if most else []
+    said = [f"up to {count(most, 'route')} by destination in each pod"] if most else []
     said += [f"{min(mtu for mtu in out if mtu is not None)} by the default route"] if out else []
     return names(said)
 

@@ -3,8 +3,7 @@
 from kubemtu.core.change.plan import PoolPlan
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.planning.apart import Apart
-
-REST = "nodes without a pool"
+from kubemtu.core.text.wording import names
 
 
 def of(topology: Topology, apart: Apart) -> tuple[PoolPlan, ...]:
@@ -19,19 +18,22 @@ def of(topology: Topology, apart: Apart) -> tuple[PoolPlan, ...]:
             nodes=tuple(node.name for node in nodes),
             nic_mtu=nic,
             pod_mtu=size,
-            towards=_towards(size, pool, [key for key, _ in ordered]) if apart.asked.per_node else {},
+            towards=_towards(size, pool, ordered) if apart.asked.per_node else {},
             default_route_mtu=apart.out(nodes[0].name),
         )
         for (pool, nic, size), nodes in ordered
     )
 
 
-def _towards(size: int, own: str, groups: list[tuple[str, int | None, int]]) -> dict[str, int]:
-    """Return the smallest that is sent towards each pool with less, also towards the smaller nodes of the own one."""
+def _towards(size: int, own: str, groups: list[tuple[tuple[str, int | None, int], list[Node]]]) -> dict[str, int]:
+    """Return the smallest that is sent towards each pool with less, also towards the smaller nodes of the own one.
+
+    Nodes without a pool are named themselves.
+    """
     found: dict[str, int] = {}
-    for pool, _, other in groups:
+    for (pool, _, other), nodes in groups:
         if other < size:
-            name = pool or REST
+            name = pool or names(node.name for node in nodes)
             name = f"smaller nodes of {name}" if pool and pool == own else name
             found[name] = min(other, found.get(name, other))
     return found

@@ -6,8 +6,7 @@ from kubemtu.core.change import migration, plan
 from kubemtu.core.objects import last
 from kubemtu.core.planning import diff
 from kubemtu.core.probe import proof
-from kubemtu.core.text.wording import count
-from kubemtu.core.text.wording import names as listed
+from kubemtu.core.text.wording import by_node, count
 from kubemtu.flows.agents import events
 
 HELD = (
@@ -53,14 +52,12 @@ def meaning(phase: migration.Phase, step: plan.Live) -> str:
         return f"nodes send at most {step.host_mtu} to each other and to the API server"
     if step.relieves:
         return f"pods and nodes send at most {step.pin_mtu}"
-    to = "what was recorded" if step.restore else str(pod_target(step))
-    if phase is migration.Phase.DEVICES and not (step.restore or step.by_route):
-        ends = sorted({node.pod_mtu for node in step.nodes})
-        to = f"{listed(map(str, ends))}, by node" if len(ends) > 1 else to
+    to = "what was recorded" if step.restore else by_node(step.pod_mtus or (step.pin_mtu,))
     if by_destination(step) and phase is migration.Phase.UNPIN_PODS:
-        return "added routes go, pods send freely" if step.restore else f"pods send {to} at most, by destination"
+        most = pod_target(step)
+        return "added routes go, pods send freely" if step.restore else f"pods send {most} at most, by destination"
     if step.by_route and not step.restore and phase in {migration.Phase.DEVICES, migration.Phase.UNPIN_PODS}:
-        devices = step.nodes[0].device_mtu or pod_target(step)
+        devices = by_node([node.device_mtu or node.pod_mtu for node in step.nodes])
         stay = phase is migration.Phase.DEVICES
         return f"both ends of every veth stay at {devices}" if stay else f"the routes of pods go to {to}"
     return {

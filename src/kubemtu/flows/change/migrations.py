@@ -26,7 +26,8 @@ async def begin(api: kube_api.Api, planned: plan.Plan, direction: records.Direct
     await preconditions.edits_fit(api, planned.steps)
     await crd.install(api, only_absent=True)
     number = records.next_number(await mtu.migrations(api), api.now())
-    name = f"{planned.cni}-{planned.target}-{number:x}"
+    sizes = dict.fromkeys((planned.pod_mtus[0], planned.pod_mtus[-1]))
+    name = f"{planned.cni}-{'-to-'.join(map(str, sizes))}-{number:x}"
     await mtu.create_migration(api, name, planned, direction)
     try:
         await _take_turn(api, name)
