@@ -11,7 +11,7 @@ from kubemtu.core.cluster import policy, topology
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object, placed
-from kubemtu.core.planning import apart, beside, planner, within
+from kubemtu.core.planning import apart, beside, notes, planner, within
 from kubemtu.core.rules import measured, report, runtime, verdict, windows
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import network
@@ -66,8 +66,10 @@ def plan(
     Raises as `model` does, and UsageError when that number does not fit, or when there is no key to write it into.
     """
     found = network.model(snapshot, nic_mtu)
-    if found.held_by and wanted is None and not asked:
+    same = bool(found.held_by) and nic_mtu is None and apart.is_in_force(found, asked, wanted)
+    if same:
         asked = apart.in_force(found)
+        wanted = apart.bound_in_force(found, asked)
     asked = apart.resolved(found, asked)
     above = asked.per_node and wanted is not None and found.carries is not None and wanted > found.carries
     aim = planner.target(found, None if above else wanted)
@@ -95,7 +97,12 @@ def plan(
                 *windows.remains(found, aim),
                 *beside.remains(found),
             ),
-            warnings=(*made.warnings, *within.warnings(found, aim), *beside.warnings(found)),
+            warnings=(
+                *notes.refused(found, made, same=same),
+                *made.warnings,
+                *within.warnings(found, aim),
+                *beside.warnings(found),
+            ),
         )
     return made, found
 

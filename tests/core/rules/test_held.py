@@ -8,6 +8,7 @@ from tests.support.pools import networked
 from kubemtu.core import codes, net
 from kubemtu.core.cluster import layout
 from kubemtu.core.objects import Object
+from kubemtu.core.planning import apart
 from kubemtu.core.rules import report, trail
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.flows import decide, network
@@ -172,3 +173,44 @@ def test_a_plan_goes_by_what_is_in_force() -> None:
     assert (right.steps, right.target) == ((), 8950)
     wrong, _ = decide.plan(cluster(big("n1", ALL_OF_IT), big("n2", {}), small()))
     assert [type(step).__name__ for step in wrong.steps] == ["Live"]
+
+
+IN_FORCE_SAID = (
+    f"MTUMigration {NAME} is in force: `kubemtu apply` refuses this plan until `kubemtu rollback` has taken that back."
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked"),
+    [(1400, apart.Asked()), (8000, apart.Asked(per_node=True)), (None, apart.Asked(per_node=True, egress=1400))],
+    ids=["one MTU for all", "another most", "another way out"],
+)
+def test_another_plan_says_that_apply_will_refuse_it(wanted: int | None, asked: apart.Asked) -> None:
+    made, _ = decide.plan(cluster(big("n1", ALL_OF_IT), small()), wanted, asked=asked)
+    assert made.steps
+    assert made.warnings[0] == IN_FORCE_SAID
+
+
+def test_a_nic_that_has_changed_since_makes_it_another_plan() -> None:
+    made, _ = decide.plan(cluster(big("n1", ALL_OF_IT), small(nic=1400)))
+    assert made.warnings[0] == IN_FORCE_SAID
+
+
+@pytest.mark.parametrize("wanted", [None, 4000])
+def test_what_was_bounded_by_hand_asks_for_nothing_more(wanted: int | None) -> None:
+    """`apply --per-node --mtu 4000`: asked for once more, no NIC has changed."""
+    bounded = big("n1", ALL_OF_IT, pod=4000)
+    assert bounded.held is not None
+    bounded = msgspec.structs.replace(bounded, held=msgspec.structs.replace(bounded.held, pod_mtu=4000))
+    made, _ = decide.plan(cluster(bounded, small()), wanted, asked=apart.Asked(per_node=True))
+    assert (made.target, made.steps, made.warnings) == (4000, (), ())
+
+
+def test_a_tunnel_that_a_bound_was_put_on_has_come_all_the_way() -> None:
+    bounded = msgspec.structs.replace(
+        example.node("n1", nic=9000, pod=4000, tunnel=4000),
+        held=net.HeldSizes(migration=NAME, pod_mtu=4000, network_mtus=SMALL),
+    )
+    there = network.model(cluster(bounded, small()))
+    (at,) = (one for one in trail.of(there, there.nodes[0], ()).waypoints if one.where == "tunnel")
+    assert (at.mtus, at.outcome) == ((4000,), "same")

@@ -97,6 +97,25 @@ def in_force(topology: Topology) -> Asked:
     return Asked(per_node=by_node, egress=min(out, default=None))
 
 
+def is_in_force(topology: Topology, asked: Asked, wanted: int | None) -> bool:
+    """Say whether this asks for what the change in force was asked for, or for nothing else; `wanted` in bytes."""
+    sizes = [one.pod_mtu for node in topology.nodes if (one := topology.held(node)) is not None]
+    alike = not asked or asked.same(in_force(topology))
+    return bool(sizes) and alike and wanted in {None, max(sizes)}
+
+
+def bound_in_force(topology: Topology, asked: Asked) -> int | None:
+    """Return what no pod exceeds under the change in force, in bytes; None where nothing but NICs bounds it.
+
+    With sizes by node it was given as `--mtu` where some node's NIC leaves more than any pod has.
+    """
+    held = [(node, one.pod_mtu) for node in topology.nodes if (one := topology.held(node)) is not None]
+    most = max((mtu for _, mtu in held), default=0)
+    if asked.per_node:
+        return most if any(_own_size(topology, node, most) > most for node, _ in held) else None
+    return most if most and (topology.carries is None or most <= topology.carries) else None
+
+
 def asked_by(planned: Plan) -> Asked:
     """Return what a plan was asked for."""
     out = [pool.default_route_mtu for pool in planned.pools if pool.default_route_mtu is not None]
@@ -151,15 +170,15 @@ def find(topology: Topology, asked: Asked, aim: int, most: int | None = None) ->
 
     Raises UsageError with a sentence where routes of pods cannot say it: no veths, no network of a node's own.
     """
-    if not topology.state.ports.names_any:
-        raise UsageError(
-            f"{_flags(asked)}: pods of {topology.state.name} do not hang on veths of their nodes, so their routes are"
-            " not kubemtu's to change"
-        )
     if not topology.nodes:
         raise UsageError(
             f"{_flags(asked)} is in the routes of running pods, by their nodes' NICs, and no node was observed: ask a"
             " cluster with agents (`kubemtu install`), or a snapshot of one"
+        )
+    if not topology.state.ports.names_any:
+        raise UsageError(
+            f"{_flags(asked)}: pods of {topology.state.said} do not hang on veths of their nodes, so their routes are"
+            " not kubemtu's to change"
         )
     if asked.egress is not None:
         _egress(topology, asked.egress)
@@ -205,7 +224,7 @@ def _egress(topology: Topology, size: int) -> None:
     if not topology.pod_networks:
         raise UsageError(
             "--egress-mtu: which networks are the cluster's own is not known (no podCIDRs of nodes, none in the"
-            f" configuration of {topology.state.name}), so what leaves it cannot be told from what stays"
+            f" configuration of {topology.state.said}), so what leaves it cannot be told from what stays"
         )
 
 
@@ -226,7 +245,7 @@ def _by_node(topology: Topology) -> None:
             if not found.is_link_local and not any(found in network for network in networks):
                 raise UsageError(
                     f"--per-node: {port.pod} on {node.name} has {address}, which is outside of spec.podCIDRs of its"
-                    f" Node ({names(node.api.networks)}): {topology.state.name} gives addresses in another way, and"
+                    f" Node ({names(node.api.networks)}): {topology.state.said} gives addresses in another way, and"
                     " no route leads to one node's pods alone; give all pods what the smallest NIC leaves: `kubemtu"
                     " plan`"
                 )

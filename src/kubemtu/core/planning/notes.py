@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kubemtu.core import encap
-from kubemtu.core.change.plan import EditValue, Live, Step
+from kubemtu.core.change.plan import EditValue, Live, Plan, Step
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.planning.apart import Apart
@@ -41,6 +41,23 @@ def remains(topology: Topology, aim: int, after: CniState | None, apart: Apart |
             "themselves use the larger one."
         )
     return tuple(said)
+
+
+def refused(topology: Topology, made: Plan, *, same: bool) -> tuple[str, ...]:
+    """Say that `kubemtu apply` begins nothing else beside a change in force; empty where the plan is that one's.
+
+    `same`: what is in force is asked for. A node that leaves its pods another size now makes it another plan all the
+    same.
+    """
+    held = {node.name: one.pod_mtu for node in topology.nodes if (one := topology.held(node)) is not None}
+    targets = [to for step in made.steps if isinstance(step, Live) for to in step.nodes]
+    if not topology.held_by or (same and all(held.get(to.node, to.pod_mtu) == to.pod_mtu for to in targets)):
+        return ()
+    said = (
+        f"MTUMigration {topology.held_by} is in force: `kubemtu apply` refuses this plan until `kubemtu rollback` has"
+        " taken that back."
+    )
+    return (said,)
 
 
 def unwritten(topology: Topology) -> str:
@@ -115,9 +132,10 @@ def warnings(
     grown = [(port.shown, sizes.get(node.name, aim)) for node, port in topology.ports if port.shown is not None]
     below = [(shown, size) for shown, size in grown if shown < size]
     if live and below:
+        larger = {size for _, size in below}
         said.append(
             f"TCP connections that were opened at {max(below)[0]} keep that segment size until they reconnect;"
-            f" everything else uses {max(size for _, size in below)} at once."
+            f" everything else uses {'up to ' if len(larger) > 1 else ''}{max(larger)} at once."
         )
     if live and topology.ipv6 and live[0].pin_mtu < encap.IPV6_MINIMUM:
         said.append(
