@@ -6,8 +6,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 from tests.support import example
+from tests.support.pools import networked
 
 from kubemtu.cli import main
+from kubemtu.core import net
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
 
@@ -133,3 +135,42 @@ def test_files_without_a_node_say_what_would_show_one(saved: Saved, capsys: pyte
     code, out = asked(capsys, "n1", "--from", path)
     assert code == 3
     assert "node n1 was not observed: add to the files" in out
+
+
+@pytest.mark.parametrize(
+    ("routes", "code", "headline", "row"),
+    [
+        ({"10.42.3.0/24": 1450}, 0, "✓ On n1 it has come all the way: pods' routes (", "✓  pods' routes"),
+        ({}, 1, "✗ On n1 it stopped at pods' routes (", "✗  pods' routes"),
+    ],
+    ids=["they have them", "they lack them"],
+)
+def test_routes_by_destination_show_what_they_should_have(
+    routes: dict[str, int], code: int, headline: str, row: str, saved: Saved, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = node("n1", nic=9000, pod=8950)
+    given = tuple(
+        net.Route(family=4, destination=to, device="eth0", gateway="169.254.1.1", mtu=mtu)
+        for to, mtu in ({"default": None} | routes).items()
+    )
+    held = net.HeldSizes(
+        migration="canal-8950-1", pod_mtu=8950, network_mtus=(net.NetworkMtu(network="10.42.3.0/24", mtu=1450),)
+    )
+    ports = tuple(msgspec.structs.replace(port, routes=given) for port in seen.ports)
+    big = msgspec.structs.replace(seen, held=held, ports=ports)
+    made = networked(story(1450, (big, node("n3"))), {})
+    in_force = Object.of(
+        {
+            "kind": "MTUMigration",
+            "metadata": {"name": "canal-8950-1"},
+            "spec": {"direction": "forward"},
+            "status": {"progress": {"finished": True, "held": True, "step": 1}},
+        }
+    )
+    path = saved(msgspec.structs.replace(made, objects=(*made.objects, in_force)))
+    ended, out = asked(capsys, "n1", "--from", path)
+    assert ended == code
+    assert out.startswith(headline)
+    assert "None" not in out
+    (line,) = (line for line in out.splitlines() if row in line)
+    assert line.split()[-1] == "1450"

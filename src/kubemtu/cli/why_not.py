@@ -101,7 +101,10 @@ def _headline(trail: "Trail", columns: int | None) -> list[str]:
     stopped = next((each for each in trail.waypoints if each.where == trail.stopped_at), None)
     if stopped is not None:
         have = names(map(str, stopped.mtus))
-        said = f"✗ On {trail.node} it stopped at {_named(stopped)}: {have}, not {stopped.expected}."
+        should = f"{have}, not {stopped.expected}"
+        if stopped.expected is None:
+            should = "a pod lacks what it is to have, by destination"
+        said = f"✗ On {trail.node} it stopped at {_named(stopped)}: {should}."
         colour = COLOURS["differs"]
     elif unseen := [each for each in trail.waypoints if each.outcome == "unknown"]:
         said = f"? On {trail.node} nothing differs, and not all of it was seen: {names(map(_named, unseen))}."
@@ -126,6 +129,8 @@ def _each(trails: "Sequence[Trail]", columns: int | None, else_where: str) -> It
 def _row(each: "Waypoint") -> tuple[str, ...]:
     has = ", ".join(map(str, each.mtus)) or "?"
     should = "?" if each.expected is None else str(each.expected)
+    if each.expected_by_network:
+        should = ", ".join(map(str, sorted({one.mtu for one in each.expected_by_network})))
     return (SIGNS[each.outcome], each.where, printable.one_line(each.name), has, should)
 
 

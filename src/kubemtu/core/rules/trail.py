@@ -57,6 +57,8 @@ class Waypoint(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Whether it has that; "unknown" when one of the two was not seen."""
     reason: str = ""
     """Why it differs; else empty."""
+    expected_by_network: tuple[net.NetworkMtu, ...] = ()
+    """What it has instead where that depends on the destination, as a change in force gives it; empty elsewhere."""
 
 
 class Trail(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -107,10 +109,12 @@ def _waypoints(topology: Topology, node: Node) -> Iterator[Waypoint]:
         if rendered.by not in {"", rendered.path}:
             yield _waypoint("its file", rendered.by, (rendered.gives,), born)
         born = born if born is not None else rendered.gives
+    held = topology.held(node)
     if node.tunnel is not None:
         wanted = state.tunnel_mtu if state.tunnel_mtu is not None else node.fits
+        if held is not None and wanted is not None and held.pod_mtu <= node.tunnel.mtu <= wanted:
+            wanted = node.tunnel.mtu  # a change leads a tunnel to what its pods send, and no further
         yield _waypoint("tunnel", node.tunnel.name, (node.tunnel.mtu,), wanted)
-    held = topology.held(node)
     device = state.device_mtu if state.by_route else born
     if held is not None:  # from here on the agents decide, and not what the CNI gives
         device, born = held.device_mtu or held.pod_mtu, held.pod_mtu
@@ -133,8 +137,14 @@ def _routes(node: Node, born: int | None, held: net.HeldSizes | None, *, by_rout
     routed = [route.mtu for port in ports for route in port.routes if route.mtu is not None]
     if held is not None and (held.network_mtus or held.default_route_mtu):
         lacking = any(reach.missing(port, held.network_mtus, held.default_route_mtu) for port in ports)
-        made = _waypoint("pods' routes", f"{name}, by destination (MTUMigration {held.migration})", routed, None)
-        yield msgspec.structs.replace(made, outcome="differs" if lacking else "same")
+        made = _waypoint("pods' routes", f"{name}, by destination, of MTUMigration {held.migration}", routed, None)
+        ends = held.device_mtu or held.pod_mtu
+        asked = tuple(one for one in held.network_mtus if one.mtu < ends)  # routes of the others need not say theirs
+        if held.default_route_mtu is not None:
+            asked = (*asked, net.NetworkMtu(network="default", mtu=held.default_route_mtu))
+        unseen = any(port.pod_mtu is None for port in ports)
+        outcome: Outcome = "differs" if lacking else "unknown" if unseen else "same"
+        yield msgspec.structs.replace(made, outcome=outcome, expected_by_network=asked)
     elif by_route:
         yield _waypoint("pods' routes", name, (port.limit for port in ports), born)
     elif routed:
