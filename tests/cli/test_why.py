@@ -219,3 +219,11 @@ def test_tunnels_that_cut_are_told_of_once_for_all() -> None:
 def test_of_a_sample_it_is_said_what_it_finds() -> None:
     round_ = measured(1200, lambda _, __: None, offsets=sampling.rotation(1200, 24, 0))
     assert any(line.startswith("  1,200 nodes: 24 of 1,199 peers each; ") for line in told(layer(round_)))
+
+
+def test_more_than_is_sent_by_the_route_to_elsewhere_is_no_part_of_it() -> None:
+    """A pod of 8950 whose default route says 1350: its own node takes all of it, which is not "8950 of 1350"."""
+    near = diagnose(WEB, PG, path(both("whole", 1450), both("near", 8950, 1350)))
+    (row,) = (line for line in text(PathReport(diagnosis=near)) if "pod to its own node" in line)
+    assert "8950" in row.split()
+    assert "8950 of" not in row

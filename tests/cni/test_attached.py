@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import example
 
-from kubemtu.cli import render, reports
+from kubemtu.cli import other_networks, render, reports
 from kubemtu.cni.programs import chain
 from kubemtu.core import net
 from kubemtu.core.change.plan import Live
@@ -619,3 +619,25 @@ def test_both_forms_of_a_selection_say_the_same(selected: list[tuple[str | None,
     ]
     expected = [(f"{space or 'here'}/{name}", device or "", None) for space, name, device in selected]
     assert attachments.selections(text, "here") == attachments.selections(json.dumps(listed), "here") == expected
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (
+            ("default/fast", "macvlan", "eth1 9000", "9000", "9000", "2", "1500-9000"),
+            "default/fast: by macvlan on eth1 9000, asks for 9000, new pods get 9000; 2 pods with 1500-9000",
+        ),
+        (
+            ("default/torn", "?", "-", "-", "?", "0", "-"),
+            "default/torn: by what is not known, what new pods get is not known; no pod",
+        ),
+        (
+            ("default/tap", "tap", "-", "-", "1500", "1,200", "?"),
+            "default/tap: by tap, new pods get 1500; 1,200 pods, not looked into",
+        ),
+    ],
+    ids=["all of it", "nothing", "pods that nobody saw"],
+)
+def test_a_narrow_terminal_gets_sentences_without_empty_cells(cells: tuple[str, ...], said: str) -> None:
+    assert other_networks._sentence(cells) == said

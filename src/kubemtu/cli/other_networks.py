@@ -64,7 +64,12 @@ def row(network: OtherNetwork) -> tuple[str, ...]:
 
 def _sentence(cells: Sequence[str]) -> str:
     name, plugin, device, asks, new, pods, have = cells
-    return f"{name}: by {plugin} on {device}, asks for {asks}, new pods get {new}; {pods} pods, they have {have}"
+    by = f"by {plugin}" if plugin != "?" else "by what is not known"
+    said = [by if device == "-" else f"{by} on {device}"]
+    said += [f"asks for {asks}"] if asks != "-" else []
+    said += [f"new pods get {new}" if new != "?" else "what new pods get is not known"]
+    there = {"0": "no pod", "1": "1 pod"}.get(pods, f"{pods} pods")
+    return f"{name}: {', '.join(said)}; {there}" + {"-": "", "?": ", not looked into"}.get(have, f" with {have}")
 
 
 def _range(mtus: Sequence[int]) -> str:

@@ -162,4 +162,6 @@ def _row(leg: "Leg") -> tuple[str, str, str, str]:
 
 
 def _carried(verdict: "Verdict") -> str:
+    if verdict.mtu > verdict.expected > 0:  # more is carried there than is sent by the routes to elsewhere
+        return str(verdict.mtu)
     return f"{verdict.mtu} of {verdict.expected}" if verdict.mtu else "nothing"
