@@ -41,6 +41,8 @@ def sizes(cluster: Cluster) -> dict[str, int]:
 
 def outwards(cluster: Cluster, pod: str, low: int, high: int) -> dict[str, int]:
     """Send a datagram of every size, with DF, out of the cluster by a way that drops what is above 1500."""
+    for number in (1, 2, 3):
+        cluster.ip("fabric", "route", "replace", f"10.244.{number}.0/24", "via", f"192.168.77.{number}")
     echo = cluster.lab.spawn("fabric", [sys.executable, "-I", "-S", "-c", ECHO], stdout=-1)
     try:
         assert echo.stdout is not None
@@ -61,8 +63,6 @@ def outwards(cluster: Cluster, pod: str, low: int, high: int) -> dict[str, int]:
 @pytest.mark.parametrize("cluster", [MIXED], indirect=True)
 def test_jumbo_for_most_and_routes_towards_the_few(cluster: Cluster) -> None:
     assert cluster.settle(COULD_HAVE_MORE).verdict == "healthy"
-    for number in (1, 2, 3):
-        cluster.ip("fabric", "route", "replace", f"10.244.{number}.0/24", "via", f"192.168.77.{number}")
     planned = cluster.plan("--per-node")
     assert (planned.target, planned.lines) == (8950, ["live"])
     tally = tally_of_apply(cluster, "--per-node")
