@@ -109,6 +109,7 @@ def test_files_of_an_inventory_are_read_together(tmp_path: Path) -> None:
         ("k8s_cluster/k8s-net-cilium.yml", "cilium_mtu: 1300\n"),
         ("k8s_cluster/addons.yml", "helm_enabled: false\n"),
         ("../host_vars/n1.yml", "calico_mtu: 9000\n"),
+        ("../inventory.ini", "[kube_node]\nn1 ansible_host=192.0.2.1\n"),
     ):
         path = tmp_path / "group_vars" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +118,7 @@ def test_files_of_an_inventory_are_read_together(tmp_path: Path) -> None:
     assert {each.what: each.message.partition(",")[0] for each in found.unread} == {
         "group_vars/k8s_cluster/addons.yml:1": "holds variables of which nothing is needed",
         "host_vars/n1.yml:1": "holds variables of one host",
+        "inventory.ini": "is an INI file",
     }
     state = registry.recognise(found)
     assert state.pod_mtu == 1450  # group_vars/all is put aside by what stands in a group's own

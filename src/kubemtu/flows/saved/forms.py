@@ -26,6 +26,7 @@ FOUR, TWO = re.compile(rb"[\xf0-\xf7]"), re.compile(rb"[\xc4-\xef]")  # UTF-8 of
 YAML: Final = frozenset({".yaml", ".yml"})
 _OBJECT: Final = re.compile(r"^(?:apiVersion|kind): *\S", re.MULTILINE)
 _JSON: Final = re.compile(r"\s*[\[{]")
+_INI: Final = re.compile(r"\[[A-Za-z_][\w:.-]*\][ \t]*\r?\n")  # a section, where JSON has a list
 _LOG: Final = re.compile(r"==== START logs for container [^\n]*\n")  # kubectl: pkg/cmd/clusterinfo/clusterinfo_dump.go
 _LOG_END: Final = re.compile(r"^==== END logs for container [^\n]*$", re.MULTILINE)
 _TOP: Final = re.compile(r"^apiVersion:", re.MULTILINE)
@@ -151,6 +152,9 @@ def _json(text: Text, facts: Facts) -> Iterator[Document]:
         try:
             value, at = decoder.raw_decode(whole, begin)
         except json.JSONDecodeError as why:
+            if not number and _INI.match(whole, begin):
+                facts.leave(text.name, "is an INI file, as an inventory of hosts is")
+                return
             ours = _is_ours(whole[begin:])
             facts.skip(f"{text.name}:{why.lineno}", f"is no JSON: {why.msg.lower()}", "broken" if ours else "malformed")
             return
