@@ -244,7 +244,7 @@ def test_without_a_conflist_new_pods_wait_and_the_node_is_not_ready(lab: Lab, ku
 
 
 def test_a_program_in_a_pod_runs_in_its_network_and_starts_again(lab: Lab, kube: Kube) -> None:
-    program = ["/bin/sh", "-c", "cat /proc/net/route > /run/seen-$WHO; exit 3"]
+    program = ["/bin/sh", "-c", "cat /proc/net/route > /run/new; mv /run/new /run/seen-$WHO; exit 3"]
     spec = {
         "nodeName": "node-1",
         "containers": [

@@ -232,9 +232,14 @@ class Rig:
         }
 
     def routes(self) -> dict[str, str]:
-        """All routes of all tables of all namespaces, as text."""
+        """All routes of all tables of all namespaces, as lines of text in their order as words.
+
+        The kernel lists a link's own (multicast) in the order in which links came up, which a busy machine changes.
+        """
         return {
-            f"{space} {family}": run("ip", "-n", space, family, "route", "show", "table", "all")
+            f"{space} {family}": "\n".join(
+                sorted(run("ip", "-n", space, family, "route", "show", "table", "all").splitlines())
+            )
             for space in (self.node, *self.pods)
             for family in ("-4", "-6")
         }

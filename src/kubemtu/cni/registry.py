@@ -39,6 +39,7 @@ from kubemtu.cni.protocol import Cni
 from kubemtu.core import errors, net, objects, rights, snapshot
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import attachments, cni_state, node_files, topology, writers
+from kubemtu.core.cluster import windows as windows_nodes
 from kubemtu.core.snapshot import UNUSED
 from kubemtu.core.text import wording
 
@@ -164,7 +165,7 @@ def irrelevant(name: str) -> frozenset[str]:
     names = list(CNIS)
     later = names[names.index(name) + 1 :]
     needed = {str(want) for each in names if each not in later for want in CNIS[each].WANTS}
-    needed |= {str(want) for want in (*multus.WANTS, *windows.WANTS, *beside_wants())}
+    needed |= {str(want) for want in (*multus.WANTS, *beside_wants())}
     return frozenset(str(want) for each in later for want in CNIS[each].WANTS) - needed
 
 
@@ -174,8 +175,10 @@ def beside(snapshot: snapshot.Snapshot) -> attachments.AttachedNetworks:
 
 
 def beside_wants() -> tuple[objects.Want, ...]:
-    """Return what is read of networks beside the pod network: their definitions, and where there are any the rest."""
-    return (attached.DEFINITIONS, *attached.FURTHER)
+    """Return what is read of what is beside the pod network of Linux, most of it only where there is any (`further`):
+    networks by their definitions, and nodes of Windows.
+    """
+    return (attached.DEFINITIONS, *attached.FURTHER, *windows.WANTS)
 
 
 def steps(
@@ -195,19 +198,23 @@ def steps(
 def wants() -> tuple[objects.Want, ...]:
     """Return everything that must be read to recognise and describe any of them, each once."""
     own = (want for cni in CNIS.values() for want in cni.WANTS)
-    return tuple(dict.fromkeys((*own, *multus.WANTS, *windows.WANTS, attached.DEFINITIONS)))
+    return tuple(dict.fromkeys((*own, *multus.WANTS, attached.DEFINITIONS)))
 
 
 def further(read: Iterable[objects.Object]) -> tuple[objects.Want, ...]:
     """Return what is to be read besides, now that these objects are known.
 
-    That are ConfigMaps which DaemonSets mount, and with definitions of other networks what these go by.
+    That are ConfigMaps which DaemonSets mount, with definitions of other networks what these go by, and with a node of
+    Windows what its pods' network may be made from.
     """
     rules = _each(lambda known: known.mounted)
     found: list[objects.Want] = []
     for one in read:
         if one.get("kind") == attached.DEFINITIONS.kind:
             found += attached.FURTHER
+            continue
+        if one.get("kind") == objects.NODES.kind:
+            found += windows.WANTS if windows_nodes.runs(one) else ()
             continue
         here = [rule for rule in rules if (rule.daemonset, rule.namespace) == (one.get(*_NAME), one.get(*_NAMESPACE))]
         volumes = one.get("spec", "template", "spec", "volumes") if here and one.get("kind") == "DaemonSet" else None

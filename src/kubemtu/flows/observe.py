@@ -1,5 +1,6 @@
 """Everything that can be read of a cluster, as one Snapshot: what cannot be read is an entry in it, not an end."""
 
+import itertools
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,7 +40,8 @@ async def observe(api: kube_api.Api, *, now: float | None = None) -> Snapshot:
     began = time.monotonic()
     found, unread = await read.observe(api, wants(), shapes.shapes())
     known = by_kind(found)
-    telling = (*known.get("DaemonSet", ()), *known.get(attachments.KIND, ())[:1])
+    foreign = filter(windows.runs, known.get(NODES.kind, ()))
+    telling = (*known.get("DaemonSet", ()), *known.get(attachments.KIND, ())[:1], *itertools.islice(foreign, 1))
     if further := registry.further(telling):
         more, more_unread = await read.observe(api, further)
         found, unread = Objects((*found.parts, *more.parts)), (*unread, *more_unread)
