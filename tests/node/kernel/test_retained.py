@@ -97,7 +97,7 @@ def test_a_change_that_stands_for_long_keeps_nothing_of_pods_that_are_gone(
     assert remembered.entries() <= NODE_CHANGED + POD_CHANGED * STANDING
     # The journal on the disk keeps all, and those that are there are taken back as they were.
     assert (tmp_path / "m1.jsonl").read_text().count('"entry":"port"') == STANDING + MANY
-    assert rig.routes() == before
+    until(lambda: rig.routes() == before)
     back = rig.inside(lambda: mine.make_true(rig.desired(Phase.PIN_PORTS, 1450, restore=True)))
     assert back.failures == ()
     mine.close()
