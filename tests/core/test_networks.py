@@ -44,3 +44,10 @@ def test_a_default_route_is_of_its_family_and_what_is_no_network_is_none() -> No
     assert networks.parsed("default", 6) == ipaddress.ip_network("::/0")
     assert networks.parsed("10.42.0.7/24", 4) == ipaddress.ip_network("10.42.0.0/24")
     assert networks.parsed("blackhole", 4) is None
+
+
+def test_a_network_is_within_itself_and_a_wider_one_of_its_own_family() -> None:
+    around = [ipaddress.ip_network("10.42.0.0/16"), ipaddress.ip_network("fd00::/48")]
+    inside = ("10.42.0.0/16", "10.42.7.0/24", "fd00::7/128")
+    assert all(networks.within(ipaddress.ip_network(one), around) for one in inside)
+    assert not any(networks.within(ipaddress.ip_network(one), around) for one in ("10.0.0.0/8", "10.43.0.0/24", "::/0"))

@@ -11,10 +11,9 @@ from tests.support import declared
 from tests.support.scenes.cluster import Cluster
 from tests.support.scenes.datagrams import send
 from tests.support.scenes.places import ALL_PODS
-from tests.support.scenes.traffic import apply_under_traffic
+from tests.support.scenes.traffic import apply_under_traffic, lossless
 
 from kubemtu_lab.cluster import Lab
-from kubemtu_lab.demo import story
 from kubemtu_lab.scene import Declared, HandSet, Nic, Scene, nodes
 
 pytestmark = pytest.mark.lab
@@ -53,11 +52,6 @@ def cluster(request: pytest.FixtureRequest, later: int | None, can_make_labs: No
         found = Cluster(lab)
         yield found
         found.close()
-
-
-def lossless(counted: story.StoryRow) -> bool:
-    lost = (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures, counted.pods_restarted)
-    return counted.udp_sent > 0 and lost == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(("cni", "place"), CASES)

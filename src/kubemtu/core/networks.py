@@ -34,6 +34,11 @@ def canonical(text: str) -> str:
         return ""
 
 
+def within(network: Network, around: Iterable[Network]) -> bool:
+    """Say whether a network is one of these, or a part of one; none is of the other family's."""
+    return any(network.version == one.version and network.subnet_of(one) for one in around)  # type: ignore[arg-type]  # alike
+
+
 def parsed(destination: str, of_family: int) -> Network | None:
     """Return the destination of a route as a network, a default route's by its family; None for what is none."""
     if destination == "default":

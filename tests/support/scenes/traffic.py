@@ -22,6 +22,12 @@ def apply_under_traffic(cluster: Cluster, *words: str) -> story.StoryRow:
     return asyncio.run(_measured(cluster, words, story.measured))
 
 
+def lossless(counted: story.StoryRow) -> bool:
+    """Say whether traffic ran, and nothing of it was lost, reset, refused or started anew."""
+    lost = (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures, counted.pods_restarted)
+    return counted.udp_sent > 0 and lost == (0, 0, 0, 0)
+
+
 def tally_of_apply(cluster: Cluster, *words: str) -> Tally:
     """Do the same; return the books, which say who lost what, and when."""
     return asyncio.run(_measured(cluster, words, story.tallied))[0]

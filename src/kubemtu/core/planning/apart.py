@@ -14,11 +14,11 @@ takes, and the node's own route to that network tells a sender of larger datagra
 
 import ipaddress
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from kubemtu.core import encap, net
+from kubemtu.core import encap, net, networks
 from kubemtu.core.change.migration import wider
 from kubemtu.core.change.plan import Live, Plan, Step
 from kubemtu.core.cluster import capacity, clouds
@@ -239,10 +239,10 @@ def _by_node(topology: Topology) -> None:
         )
     _each_its_own(topology)
     for node, port in topology.ports:
-        networks = [ipaddress.ip_network(one) for one in node.api.networks]
+        own = [ipaddress.ip_network(one) for one in node.api.networks]
         for address in port.at.addresses:
             found = ipaddress.ip_address(address)
-            if not found.is_link_local and not any(found in network for network in networks):
+            if not found.is_link_local and not any(found in network for network in own):
                 raise UsageError(
                     f"--per-node: {port.pod} on {node.name} has {address}, which is outside of spec.podCIDRs of its"
                     f" Node ({names(node.api.networks)}): {topology.state.said} gives addresses in another way, and"
@@ -272,7 +272,8 @@ def _towards(topology: Topology, sizes: dict[str, int], aim: int) -> dict[str, l
     for name, node in topology.api_nodes.items():
         size = sizes.get(name, aim)  # a node that nobody sees may be one with the least
         found[name] = [(network, size) for network in node.networks]
-        found[name] += [(_host(address), nics.get(name) or size) for address in node.addresses if _host(address)]
+        hosts = filter(None, map(networks.canonical, node.addresses))
+        found[name] += [(host, nics.get(name) or size) for host in hosts]
     return found
 
 
@@ -285,13 +286,12 @@ def _limits(
         return tuple(net.NetworkMtu(network=network, mtu=mtu) for network, mtu in less.items())
     around = [ipaddress.ip_network(network) for network in inside]
     found = dict.fromkeys(inside, size)
-    found |= {network: mtu for network, mtu in less.items() if mtu < out or _within(network, around)}
+    found |= {
+        network: mtu
+        for network, mtu in less.items()
+        if mtu < out or networks.within(ipaddress.ip_network(network), around)
+    }
     return tuple(net.NetworkMtu(network=network, mtu=mtu) for network, mtu in found.items())
-
-
-def _within(network: str, around: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    own = ipaddress.ip_network(network)
-    return any(own.version == one.version and own.subnet_of(one) for one in around)  # type: ignore[arg-type]  # one kind
 
 
 def _inside(topology: Topology) -> tuple[str, ...]:
@@ -306,13 +306,6 @@ def _inside(topology: Topology) -> tuple[str, ...]:
     four = ipaddress.collapse_addresses(one for one in listed if isinstance(one, ipaddress.IPv4Network))
     six = ipaddress.collapse_addresses(one for one in listed if isinstance(one, ipaddress.IPv6Network))
     return tuple(map(str, (*four, *six)))
-
-
-def _host(address: str) -> str:
-    try:
-        return str(ipaddress.ip_network(address))
-    except ValueError:
-        return ""
 
 
 def _flags(asked: Asked) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 
 from kubemtu.cni import registry
-from kubemtu.core import errors, net
+from kubemtu.core import errors, net, networks
 from kubemtu.core.change import migration, plan
 from kubemtu.core.cluster import node_files, writers
 from kubemtu.core.objects import PODS, dotted, pod_addresses
@@ -97,9 +97,9 @@ def _said(
         ends = listed(map(str, sorted({target.device_mtu or target.pod_mtu for target in targets.values()})))
         defaults = sorted({one.default_route_mtu for one in targets.values() if one.default_route_mtu is not None})
         outside = f", their default routes {listed(map(str, defaults))} at most" if defaults else ""
-        networks = {one.network for target in targets.values() for one in target.network_mtus}
+        led = {one.network for target in targets.values() for one in target.network_mtus}
         return (
-            f"{where}: both ends have {ends}{outside}, what leads to {count(len(networks), 'network')} a size of its "
+            f"{where}: both ends have {ends}{outside}, what leads to {count(len(led), 'network')} a size of its "
             f"own, and no pin is left{own}"
         )
     if not step.restore:
@@ -198,8 +198,7 @@ def _to_pods(route: net.Route, target: plan.NodeTarget) -> bool:
     if route.destination == "default":
         return False
     to = ipaddress.ip_network(route.destination, strict=False)
-    networks = (ipaddress.ip_network(network, strict=False) for network in target.pod_networks)
-    return any(to.version == one.version and to.subnet_of(one) for one in networks)  # type: ignore[arg-type]  # same version
+    return networks.within(to, (ipaddress.ip_network(network, strict=False) for network in target.pod_networks))
 
 
 def _name(port: net.PodPort, names: Mapping[str, str]) -> str:
