@@ -318,6 +318,19 @@ async def test_a_migration_comes_back_as_it_went(api: Api) -> None:
     assert not await mtu.delete_migration(api, "m")
 
 
+async def test_a_plan_of_thousands_of_nodes_comes_back_as_it_went(api: Api) -> None:
+    names = [f"ip-10-0-{number}.eu-central-1.compute.internal" for number in range(4000)]
+    targets = tuple(
+        plan.NodeTarget(node=name, ports=net.PortRule(prefixes=("cali",)), pod_mtu=1400, origin_mtu=1450, running=30)
+        for name in names
+    )
+    halves = plan.Live(nodes=targets, pin_mtu=1400, highest_mtu=1450, underlay=1450, why="as born").halves()
+    large = plan.Plan(cni="canal", target=1400, current=1450, steps=halves)
+    assert (await mtu.create_migration(api, "m", large)).plan == large
+    assert (await mtu.set_plan(api, "m", PLAN, "forward")).plan == PLAN
+    assert (await mtu.set_plan(api, "m", large, "forward")).plan == large
+
+
 async def test_changes_come_in_the_order_in_which_they_were_begun(api: Api) -> None:
     """Within one second the server's clock cannot tell, and a second process may think that it is 30 ms earlier."""
     for name in ("calico-1450-1a2241e19aa", "canal-1500-1a2241e19ab", "m", "canal-1404-1a2241e19ac"):

@@ -12,7 +12,7 @@ import msgspec
 
 from kubemtu.core import errors, net
 from kubemtu.core.change import migration as migrations_core
-from kubemtu.core.change import plan, undo
+from kubemtu.core.change import plan, storage, undo
 from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.core.probe import request
 from kubemtu.kube import records
@@ -209,14 +209,14 @@ async def create_migration(api: Api, name: str, whole: plan.Plan, direction: Dir
         "apiVersion": API_VERSION,
         "kind": MIGRATIONS.kind,
         "metadata": {"name": name},
-        "spec": {"plan": msgspec.to_builtins(whole), "direction": direction},
+        "spec": {"plan": storage.written(whole), "direction": direction},
     }
     return records.migration_of(await api.create(body))
 
 
 async def set_plan(api: Api, name: str, whole: plan.Plan, direction: Direction) -> Migration:
     """Give a migration another plan."""
-    spec = {"plan": msgspec.to_builtins(whole), "direction": direction}
+    spec = {"plan": storage.written(whole), "direction": direction}
     return records.migration_of(await api.patch(_ref(MIGRATIONS, name), {"spec": spec}))
 
 

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from kubemtu.core import errors, net
-from kubemtu.core.change import migration, plan, undo
+from kubemtu.core.change import migration, plan, storage, undo
 from kubemtu.core.objects import Object
 from kubemtu.core.probe import request
 from kubemtu.core.text import digits
@@ -208,7 +208,10 @@ def migration_of(found: Object) -> Migration:
         {"before": None, "after": None} | step.body if step.get("type") == "edit" else step.body
         for step in found.each("spec", "plan", "steps")
     ]
-    whole = found.mapping("spec", "plan") | {"steps": steps}
+    try:
+        whole = found.mapping("spec", "plan") | {"steps": storage.expanded(steps)}
+    except msgspec.ValidationError as error:
+        raise _unreadable(found, error, "spec", "plan", "steps") from error
     return Migration(
         name=found.name,
         plan=_converted(found, whole, plan.Plan, "spec", "plan"),
@@ -269,10 +272,14 @@ def _converted(found: Object, present: object, type_: type[T], *path: str) -> T:
     try:
         return msgspec.convert(present, type_)
     except msgspec.ValidationError as error:
-        raise errors.Malformed(
-            f"{found}: {'.'.join(path)} cannot be read: {error}; it was written by another version of kubemtu or by "
-            "hand: correct or delete it"
-        ) from error
+        raise _unreadable(found, error, *path) from error
+
+
+def _unreadable(found: Object, error: msgspec.ValidationError, *path: str) -> errors.Malformed:
+    return errors.Malformed(
+        f"{found}: {'.'.join(path)} cannot be read: {error}; it was written by another version of kubemtu or by "
+        "hand: correct or delete it"
+    )
 
 
 def _seconds(found: Object, written: str) -> float:

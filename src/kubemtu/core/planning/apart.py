@@ -29,8 +29,8 @@ from kubemtu.core.text.wording import names
 ROUTES_MOST = 5000
 """Routes that a pod may be given; the agents refuse more (core.change.migration)."""
 
-RECORD_MOST = 1_400_000
-"""Bytes of a plan as JSON: etcd takes 1.5 MiB (server/embed/config.go, DefaultMaxRequestBytes), with its journal."""
+ROUTES_IN_ALL = 40_000
+"""Routes of all nodes together: each phase of a change writes them into its NodeMTUs anew, 1.7 MB each time."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,13 +151,13 @@ def resolved(topology: Topology, asked: Asked) -> Asked:
 
 
 def recordable(made: Plan, asked: Asked) -> None:
-    """Raise UsageError where the plan is larger than an object of the API can be: each node's routes stand in it."""
-    size = len(msgspec.json.encode(made))
-    if size > RECORD_MOST:
+    """Raise UsageError where the plan names more routes than etcd is to be given in each phase of a change."""
+    routes = max(map(_routes, made.steps), default=0)
+    if routes > ROUTES_IN_ALL:
         raise UsageError(
-            f"{_flags(asked)}: this plan names {sum(map(_routes, made.steps)):,} routes and has {size / 1e6:.1f} MB as"
-            f" an MTUMigration, of which {RECORD_MOST / 1e6:.1f} are the most that etcd keeps: give all pods what the"
-            " smallest NIC leaves: `kubemtu plan`"
+            f"{_flags(asked)}: this plan names {routes:,} routes, which each phase of a change writes into the NodeMTUs"
+            f" anew, and {ROUTES_IN_ALL:,} are the most that kubemtu gives etcd: give all pods what the smallest NIC"
+            " leaves: `kubemtu plan`"
         )
 
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from kubemtu.core import errors
-from kubemtu.core.change import migration, plan, undo
+from kubemtu.core.change import migration, plan, storage, undo
 from kubemtu.core.objects import Ref
 from kubemtu.core.text.wording import names
 from kubemtu.flows.change import preconditions, traces
@@ -19,8 +19,9 @@ async def begin(api: kube_api.Api, planned: plan.Plan, direction: records.Direct
     """Record a plan as a MTUMigration, so that it can be carried on from anywhere; return its name.
 
     Raises Conflict when what it edits is not any more what it was made for, and when another is begun at this moment,
-    UsageError while another one is in force.
+    UsageError while another one is in force, and where no object of the API can hold the plan.
     """
+    _storable(planned)
     if (held := await in_force(api)) is not None:
         raise errors.UsageError(in_force_sentence(held))
     await preconditions.edits_fit(api, planned.steps)
@@ -35,6 +36,11 @@ async def begin(api: kube_api.Api, planned: plan.Plan, direction: records.Direct
         await mtu.delete_migration(api, name)
         raise
     return name
+
+
+def _storable(planned: plan.Plan) -> None:
+    if said := storage.too_large(planned):
+        raise errors.UsageError(said)
 
 
 async def _take_turn(api: kube_api.Api, name: str) -> None:
@@ -109,9 +115,10 @@ async def give_another_plan(
 ) -> str:
     """Lead a change that has only pins elsewhere: its pins go over into those of the new plan; return its name.
 
-    Pins may go to any size around devices that stay as they are. Raises UsageError where the new plan needs none, and
-    Conflict when somebody else drives.
+    Pins may go to any size around devices that stay as they are. Raises UsageError where the new plan needs none, or
+    where no object of the API can hold it, and Conflict when somebody else drives.
     """
+    _storable(planned)
     first = planned.steps[0] if planned.steps else None
     if not isinstance(first, plan.Live) or not first.relieves:
         raise errors.UsageError(
