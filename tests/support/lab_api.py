@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import msgspec
 import pytest
-from tests.support.labs import reached
+from tests.support.labs import ANSWERED, reached
 
 from kubemtu_lab.api.resources import Object
 
@@ -20,7 +20,7 @@ Kubectl = Callable[..., subprocess.CompletedProcess[bytes]]
 
 def connect(kubeconfig: Object) -> httpx2.AsyncClient:
     """Return a bare HTTP client for a kubeconfig document: the tests look at what the server sends, byte for byte."""
-    return httpx2.AsyncClient(**reached(kubeconfig))
+    return httpx2.AsyncClient(**reached(kubeconfig), timeout=ANSWERED)
 
 
 def installed(name: str) -> Path | None:

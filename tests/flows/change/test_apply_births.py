@@ -1,13 +1,13 @@
 """Pods that are born and die, and nodes that leave and join, while the MTU is changed: all are right at the end."""
 
 import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
-from tests.support.change.cluster import Cluster, Command, Picture, cluster
+from tests.support.change.cluster import Cluster, Picture, cluster
+from tests.support.change.command import Command
 from tests.support.change.pods import born, ends, pinned
 from tests.support.labs import is_ready, until
 
@@ -41,10 +41,10 @@ class Paused:
 
     def __enter__(self) -> None:
         self._command.until_says(self._line)
-        self._command.kill(signal.SIGSTOP)
+        self._command.stop()
 
     def __exit__(self, *_: object) -> None:
-        self._command.kill(signal.SIGCONT)
+        self._command.go_on()
 
 
 def target_and_origin(lab: Cluster) -> tuple[int, int]:
@@ -93,13 +93,13 @@ def born_and_deleted(lab: Cluster) -> None:
     assert lab.mtus() == {(origin, origin)}
     for name in [name for name in lab.kube.pods() if name.startswith("in-")]:
         lab.kube.remove_pod(name)
-    assert _without_numbers(lab.picture()) == _without_numbers(before)
+    until(lambda: _without_numbers(lab.picture()) == _without_numbers(before))  # the kernel ends links when it has time
 
 
 def unpinning(lab: Cluster) -> bool:
     """Return True when the command had already begun to take pins off before it was stopped, as on a busy machine."""
     specs = (lab.node_mtu(node).get("spec") for node in lab.lab.record.nodes)
-    return any(isinstance(spec, dict) and spec.get("phase") in FREE for spec in specs)
+    return any(not isinstance(spec, dict) or spec.get("phase") in FREE for spec in specs)  # none: it was let go
 
 
 def _without_numbers(picture: Picture) -> dict[str, list[str]]:
@@ -212,7 +212,7 @@ def test_a_node_that_the_plan_does_not_know_is_taken_in(lab: Cluster, tmp_path: 
     assert lab.mtus() == {(target, target)}
     lab.done("rollback", "--yes")
     assert lab.mtus() == {(origin, origin)}
-    assert _without_numbers(lab.picture()) == _without_numbers(before)
+    until(lambda: _without_numbers(lab.picture()) == _without_numbers(before))  # the kernel ends links when it has time
 
 
 def test_a_node_that_leaves_is_left_out(lab: Cluster) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.change.cluster import Cluster, cluster
-from tests.support.labs import until
 
 from kubemtu_lab import nft
 from kubemtu_lab import scene as scenes
@@ -28,7 +27,7 @@ def test_both_families_of_every_pod_are_proven(lab: Cluster) -> None:
     assert "proven: 16 of 16 full-size packets between pods arrived" in ended.lines
     assert lab.mtus() == {(1400, 1400)}
     lab.done("rollback", "--yes")
-    until(lambda: before.differs(lab.picture()) == "")
+    assert lab.comes_to(before) == ""
 
 
 def test_a_hole_in_one_family_is_named_and_can_be_gone_back_from(has_nft: None, lab: Cluster) -> None:
@@ -50,7 +49,7 @@ def test_a_hole_in_one_family_is_named_and_can_be_gone_back_from(has_nft: None, 
     )
     assert any(line.startswith("refuted: 14 of 16 full-size packets arrived; ") for line in ended.lines)
     lab.done("rollback", "--yes")
-    until(lambda: before.differs(lab.picture()) == "")
+    assert lab.comes_to(before) == ""
     assert lab.questions() == []
 
 
@@ -74,7 +73,7 @@ def test_the_nodes_own_routes_of_both_families_are_pinned_where_no_pod_has_to_be
     assert not lab.picture().unfinished
     back = lab.done("rollback", "--yes")
     assert "! " not in back.out  # the network carries what the NICs send
-    assert before.differs(lab.picture()) == ""
+    assert lab.comes_to(before) == ""
     lab.lab.exec("node-1", ["ip", "route", "del", "192.168.77.2", "dev", "eth0"])
     lab.done("apply", "--yes", "--mtu", "1430")
     lab.forget_migrations()

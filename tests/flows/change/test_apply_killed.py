@@ -14,7 +14,8 @@ import traceback
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.support.change.cluster import Cluster, Picture, cluster, steps
+from tests.support.change.cluster import Cluster, Picture, cluster
+from tests.support.change.command import steps
 
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named

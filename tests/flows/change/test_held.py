@@ -104,7 +104,7 @@ def test_it_stays_until_it_is_taken_back(lab: Cluster, tmp_path: Path) -> None:
     assert OUTSIDE in routes(lab, "pod-2a")
 
     lab.done("rollback", "--yes")
-    assert lab.picture().differs(before) == ""
+    assert lab.comes_to(before) == ""
     (back,) = lab.migrations()
     assert not back["status"]["progress"].get("held")  # type: ignore[attr-defined]  # JSON
     lab.kube.delete(f"{MIGRATIONS}/{back['metadata']['name']}")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from bench import relief
@@ -50,11 +51,11 @@ def let_start(lab: Cluster) -> None:
 def test_a_rollout_that_stalls_leaves_the_pins_and_both_ways_go_on_from_there(stalling: Cluster) -> None:
     lab = stalling
     before = lab.picture()
-    command = lab.start("apply", "--yes")
-    command.until_says("[3/4]")
+    command = lab.stopped("apply", "--yes", line="[3/4]", step=2)
     born(lab, "meanwhile")
-    until(lambda: pinned(lab, "meanwhile"))
+    until(lambda: pinned(lab, "meanwhile") and reported_pods(lab) == 3)
     assert ends(lab, "meanwhile")[0] in {1500, 1450}  # by which configuration it was born is a matter of moments
+    command.go_on()
     ended = command.wait()
     assert ended.code == 8
     assert "cannot start: container" in ended.err
@@ -82,10 +83,16 @@ def test_a_rollout_that_stalls_leaves_the_pins_and_both_ways_go_on_from_there(st
     assert lab.mtus() == {(1500, 1500)}
     let_start(lab)
     lab.done("rollback", "--yes")
-    until(lambda: before.differs(lab.picture()) == "")
+    assert lab.comes_to(before) == ""
     lab.done("apply", "--yes")
     assert lab.mtus() == {(1450, 1450)}
     assert not any("mtu lock" in text for text in lab.picture().kernel.values())
+
+
+def reported_pods(lab: Cluster) -> int:
+    """Return for how many pods agents say what they have done to them."""
+    told: list[Any] = [lab.node_mtu(node).get("status", {}) for node in lab.nodes]
+    return sum(int(status.get("applied", {}).get("pods", 0)) for status in told)
 
 
 def test_relief_alone_and_its_way_back(lab: Cluster) -> None:
@@ -105,7 +112,7 @@ def test_relief_alone_and_its_way_back(lab: Cluster) -> None:
     again = lab.done("relieve", "--yes")
     assert not any(line.startswith("    Pin") for line in again.lines)
     lab.done("rollback", "--yes")
-    assert before.differs(lab.picture()) == ""
+    assert lab.comes_to(before) == ""
 
 
 def test_relief_is_given_another_size_and_apply_carries_on_from_it(lab: Cluster) -> None:
@@ -169,8 +176,7 @@ def own_pins(lab: Cluster) -> set[str]:
 
 
 def test_what_is_under_way_further_is_not_relieved_again(lab: Cluster) -> None:
-    command = lab.start("apply", "--yes")
-    command.until_says("[3/4]")
+    command = lab.stopped("apply", "--yes", line="[3/4]", step=2)
     command.kill()
     command.wait()
     ended = lab.run("relieve", "--yes")
@@ -228,4 +234,4 @@ def test_nothing_is_lost_after_relief_while_the_rollout_is_slow(can_make_labs: N
     assert found.order[:5] == (*PINS, "EditValue", "Rollout")
     assert found.lost_before > 0
     assert (found.lost_after, found.stuck_after, found.failed_connects_after) == (0, 0, 0)
-    assert found.sent_after > 1000
+    assert found.sent_after > 100

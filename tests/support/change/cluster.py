@@ -1,13 +1,9 @@
-"""A lab with agents, the real command in processes of its own that can be killed at any line, and a picture of
-everything that a change touches, taken with tools that are not ours.
-"""
+"""A lab with agents, and a picture of everything that a change touches, taken with tools that are not ours."""
 
 import contextlib
 import json
 import os
-import select
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +11,9 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
+from tests.support.change.command import Command, Ended
 from tests.support.labs import Kube, until
 
-from kubemtu.cli import main
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.cluster import Lab
 
@@ -29,8 +25,6 @@ NODE_MTUS = "/apis/kubemtu.io/v1alpha1/nodemtus"
 MIGRATIONS = "/apis/kubemtu.io/v1alpha1/mtumigrations"
 PROBES = "/apis/kubemtu.io/v1alpha1/mtuprobes"
 
-INSTANT = 0.002  # seconds
-
 PICTURE = """
 for space in "" $(ls /run/netns); do
   echo "@ $space"
@@ -41,116 +35,6 @@ for space in "" $(ls /run/netns); do
 done
 """
 """Links with their MTUs and all routes of all tables, of a node and of every pod on it."""
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """What a command left behind; `code` is negative for a signal."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        """What it printed, line by line."""
-        return self.out.splitlines()
-
-
-class Command:
-    """The command in a process of its own: forked, because starting Python takes longer than a whole change."""
-
-    def __init__(self, *arguments: str, kubeconfig: Path) -> None:
-        out, told = os.pipe()
-        err, said = os.pipe()
-        self.lines: list[str] = []
-        self.heard: list[float] = []  # when each line came
-        self.pid = os.fork()
-        if self.pid == 0:
-            _be_the_command(arguments, kubeconfig, told, said)
-        os.close(told)
-        os.close(said)
-        self._out, self._err = out, err
-        self._rest = b""
-        self._said = b""
-        self.code: int | None = None
-
-    def until_line(self, number: int, seconds: float = 120.0) -> bool:
-        """Read until it has printed that many lines; False when it ended before."""
-        deadline = time.monotonic() + seconds
-        while len(self.lines) < number:
-            if not self._read(deadline):
-                return False
-        return True
-
-    def until_says(self, text: str, seconds: float = 120.0) -> None:
-        """Read until a line holds that text. Raises AssertionError when it ends without."""
-        deadline = time.monotonic() + seconds
-        while not any(text in line for line in self.lines):
-            assert self._read(deadline), f"it ended without {text!r}: {self.lines[-3:]} {self.wait().err}"
-
-    def stop_reading(self) -> None:
-        """Read no more of what it prints; what it says on stderr is still heard."""
-        os.close(self._out)
-        self._out = -1
-
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send it a signal; at SIGUSR1 its stdout is a full device from then on."""
-        os.kill(self.pid, number)
-
-    def wait(self, seconds: float = 180.0) -> Ended:
-        """Wait for its end, and return all that it said."""
-        deadline = time.monotonic() + seconds
-        while self._read(deadline):
-            pass
-        if self.code is None:
-            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-            for descriptor in {self._out, self._err} - {-1}:
-                os.close(descriptor)
-        return Ended(self.code, "\n".join([*self.lines, self._rest.decode()]).strip("\n"), self._said.decode())
-
-    def _read(self, deadline: float) -> bool:
-        if self.code is not None:
-            return False
-        open_ones = [one for one in (self._out, self._err) if one >= 0]
-        while True:
-            ready = select.select(open_ones, [], [], max(0.0, deadline - time.monotonic()))[0]
-            if not ready:
-                os.kill(self.pid, signal.SIGKILL)
-                raise TimeoutError(f"the command did not go on: {self.lines[-3:]} {self._said.decode()}")
-            for descriptor in ready:
-                block = os.read(descriptor, 1 << 16)
-                if not block:
-                    open_ones.remove(descriptor)
-                elif descriptor == self._err:
-                    self._said += block
-                else:
-                    *whole, self._rest = (self._rest + block).split(b"\n")
-                    self.lines += [line.decode() for line in whole]
-                    self.heard += [time.monotonic()] * len(whole)
-                    return True
-            if not open_ones:
-                return False
-
-
-def _be_the_command(arguments: tuple[str, ...], kubeconfig: Path, told: int, said: int) -> None:
-    code = 70
-    try:
-        os.setsid()
-        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-        os.dup2(told, 1)
-        os.dup2(said, 2)
-        os.closerange(3, 1024)  # no socket of the tests lives on in here
-        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in ((0, "r"), (1, "w"), (2, "w")))
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        signal.signal(signal.SIGUSR1, lambda *_: os.dup2(os.open("/dev/full", os.O_WRONLY), 1))
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        os.environ["KUBECONFIG"] = str(kubeconfig)
-        code = main.run(list(arguments))
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -226,6 +110,33 @@ class Cluster:
         assert ended.code == 0, f"{arguments}: {ended.err}\n{ended.out}"
         return ended
 
+    def stopped(self, *arguments: str, line: str, step: int | None = None) -> Command:
+        """Start a change and stop it at a line, while it is unfinished, and in that `step` (from 0) where one is given.
+
+        On a busy machine a command may be further, or at its end, before it is stopped: then it is led to its end and
+        taken back, and begun anew.
+        """
+        for _ in range(5):
+            command = self.start(*arguments)
+            command.until_says(line)
+            if command.stop() and self._stands_at(step):
+                return command
+            command.go_on()
+            ended = command.wait()
+            assert ended.code == 0, ended.err
+            if arguments[0] == "rollback":
+                self.forget_migrations()
+                self.done("apply", "--yes")
+            else:
+                self.done("rollback", "--yes")
+                self.forget_migrations()
+        raise AssertionError(f"it could not be stopped at {line!r}")
+
+    def _stands_at(self, step: int | None) -> bool:
+        """Say whether a change is unfinished, and in that step."""
+        progress = [one.get("status", {}).get("progress", {}) for one in self.migrations()]
+        return any(not one.get("finished") and step in {None, one.get("step", 0)} for one in progress)  # type: ignore[attr-defined]  # JSON
+
     def killed(self, *arguments: str, line: int, later: float = 0.0) -> bool:
         """Run the command and kill it when it has printed that many lines; False when it had ended by then."""
         command = self.start(*arguments)
@@ -258,8 +169,12 @@ class Cluster:
         return [f"{node}: {line}" for node, text in kernel.items() for line in text.splitlines() if "mtu lock" in line]
 
     def _pods(self) -> list[dict[str, str]]:
-        folder = self.lab.folder / "pods"
-        return [json.loads(path.read_text()) for path in folder.iterdir() if "log" not in path.name]
+        found = []
+        for path in (self.lab.folder / "pods").iterdir():
+            if "log" not in path.name and path.suffix != ".new":  # which is being written
+                with contextlib.suppress(FileNotFoundError):  # it goes with its pod
+                    found.append(json.loads(path.read_text()))
+        return found
 
     def observation(self, node: str) -> dict[str, object]:
         """Return what the agent of a node told last."""
@@ -336,6 +251,12 @@ class Cluster:
             ),
         )
 
+    def comes_to(self, picture: Picture) -> str:
+        """Wait until all is as in that picture; return what still differs, of which the kernel ends links by and by."""
+        with contextlib.suppress(TimeoutError):
+            until(lambda: picture.differs(self.picture()) == "")
+        return picture.differs(self.picture())
+
     def picture_of_an_agentless_lab(self) -> tuple[dict[str, str], list[str]]:
         """Return the configuration and the kernel's part: without agents there are no kinds of kubemtu."""
         return self.config(), list(self._threads.map(self._kernel_of, self.nodes))
@@ -351,17 +272,6 @@ def cluster(scene: scenes.Scene, name: str, *, agents: bool = True) -> Iterator[
         if agents:
             found.wait_for_agents()
         yield found
-
-
-def steps(command: Command, first: int) -> list[tuple[int, float]]:
-    """Where to kill a command like this finished one: after each line from `first` on, and how many seconds later.
-
-    Of lines that came at the same instant the last counts. Some are followed at once, some while what comes next is
-    under way.
-    """
-    ends = [*(later - heard > INSTANT for heard, later in zip(command.heard, command.heard[1:], strict=False)), True]
-    places = [place for place, end in enumerate(ends, 1) if end and place >= first]
-    return [(place, (0.0, 0.004, 0.012)[number % 3]) for number, place in enumerate(places)]
 
 
 def kill_agent(found: Cluster, node: str, number: int = signal.SIGKILL) -> int:

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
-from tests.support.change.cluster import NODE_MTUS, Cluster, Command, Ended, Picture, agent_pid, steps
+from tests.support.change.cluster import NODE_MTUS, Cluster, Picture, agent_pid
+from tests.support.change.command import Command, Ended, steps
 from tests.support.labs import until
 
 from kubemtu_lab import scene as scenes
@@ -101,13 +102,14 @@ def interrupt(_lab: Cluster, command: Command) -> bool:
 
 def stop(lab: Cluster, command: Command) -> bool:
     """As a laptop that is closed for a while; what was said last is looked at meanwhile."""
-    command.kill(signal.SIGSTOP)
+    if not command.stop():
+        return True
     began = time.monotonic()
     try:
         false = [text for text in untrue(lab, command.lines) if text]
     finally:
         time.sleep(max(0.0, STOPPED - (time.monotonic() - began)))
-        command.kill(signal.SIGCONT)
+        command.go_on()
     if false:
         raise Wrong(f"said and not true: {false}")
     return True
@@ -341,7 +343,7 @@ class Subject:
             return difference == ""
 
         try:
-            until(there, 15)
+            until(there, 60)
         except TimeoutError:
             raise Wrong(f"not {what}: {difference}") from None
 

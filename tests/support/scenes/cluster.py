@@ -17,7 +17,7 @@ from tests.support.labs import Kube, until
 from kubemtu.cli import main
 from kubemtu_lab.cluster import Lab
 
-SECONDS = 60.0  # an agent looks every second, and on every change of a link at once; on a busy machine it gets late
+SECONDS = 120.0  # an agent looks every second, and on every change of a link at once; on a busy machine it gets late
 CONFIG = "/api/v1/namespaces/kube-system/configmaps/canal-config"
 NODE_MTUS = "/apis/kubemtu.io/v1alpha1/nodemtus"
 FLANNEL_CONFIG = "/api/v1/namespaces/kube-flannel/configmaps/kube-flannel-cfg"

@@ -10,6 +10,15 @@ SEND = """
 import json, socket, sys, time
 said = {"sent": 0, "refused": 0, "answered": 0}
 late = []  # a busy machine may take longer: they are heard once more in the end
+def small():  # what everybody lets pass, after all others: when it comes back, so have they
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect((sys.argv[1], 7007)); s.settimeout(1)
+    for _ in range(20):
+        try:
+            s.send(b"last")
+            return s.recv(100)
+        except OSError:
+            pass
 for size in range(int(sys.argv[2]), int(sys.argv[3]) + 1):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.setsockopt(socket.IPPROTO_IP, 10, int(sys.argv[4]))  # IP_MTU_DISCOVER: 2 = DF and learn, 0 = no DF
@@ -22,7 +31,9 @@ for size in range(int(sys.argv[2]), int(sys.argv[3]) + 1):
         late.append((s, size))
     except OSError:
         said["refused"] += 1
-until = time.monotonic() + 1
+if late:
+    small()
+until = time.monotonic() + 0.5
 for s, size in late:
     s.settimeout(max(0.001, until - time.monotonic()))
     try:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from tests.support.labs import until
@@ -132,7 +133,8 @@ def nics(cluster: Cluster, mtu: int, nodes: Sequence[str]) -> Iterator[None]:
 
 def _nic(cluster: Cluster, node: str) -> int:
     found = json.loads(json.dumps(cluster.kube.get(f"{NODE_MTUS}/{node}")))
-    return min(int(uplink["mtu"]) for uplink in found["status"]["observation"]["uplinks"])
+    uplinks = found.get("status", {}).get("observation", {}).get("uplinks", [])
+    return min((int(uplink["mtu"]) for uplink in uplinks), default=0)
 
 
 @contextlib.contextmanager
@@ -161,15 +163,31 @@ def policy(cluster: Cluster, node: str, address: str, what: str = "") -> Iterato
         yield
 
 
+def agents(cluster: Cluster, node: str) -> list[str]:
+    """Return the pids of a node's agent, there; other programs come and go while they are looked through."""
+    found = []
+    for each in (cluster.lab.node_root(node) / "proc").iterdir():
+        with contextlib.suppress(OSError):
+            if each.name.isdigit() and b"kubemtu\0agent" in (each / "cmdline").read_bytes():
+                found.append(each.name)
+    return found
+
+
+def forgotten(cluster: Cluster, node: str) -> None:
+    """Delete what an agent that tells nothing any more has told; its last words may be on the way."""
+    path = f"{NODE_MTUS}/{node}"
+    absent = 0
+    while absent < 5:
+        absent = absent + 1 if cluster.kube.http.get(path).status_code == 404 else 0
+        if not absent:
+            cluster.kube.http.delete(path)
+        time.sleep(0.1)
+
+
 @contextlib.contextmanager
 def stopped(cluster: Cluster, node: str) -> Iterator[None]:
     """Have the agent of a node do nothing, and not end either."""
-    proc = cluster.lab.node_root(node) / "proc"
-    (pid,) = [
-        each.name
-        for each in proc.iterdir()
-        if each.name.isdigit() and b"kubemtu\0agent" in (each / "cmdline").read_bytes()
-    ]
+    (pid,) = agents(cluster, node)
     cluster.lab.exec(node, ["kill", f"-{signal.SIGSTOP.name.removeprefix('SIG')}", pid])
     try:
         yield
@@ -182,7 +200,7 @@ def muted(cluster: Cluster, node: str) -> Iterator[None]:
     """Have the agent of a node work and answer probes, and nothing that it says reach the API server."""
     try:
         with rules(cluster, node, "output", "tcp dport != 7843 tcp sport != 7843 drop"):
-            cluster.kube.delete(f"{NODE_MTUS}/{node}")
+            forgotten(cluster, node)
             yield
     finally:
         until(lambda: f'"{node}"' in json.dumps(cluster.kube.get(NODE_MTUS)) and bool(seen_ends(cluster, node)))
