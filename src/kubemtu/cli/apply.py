@@ -191,17 +191,27 @@ async def _extended(api: "kube_api.Api", held: "kube_mtu.Migration", options: Ap
     """
     from kubemtu.cli import planning
     from kubemtu.core.planning import apart
-    from kubemtu.flows.change import force, migrations
+    from kubemtu.flows import decide
+    from kubemtu.flows.change import force, hosts, migrations
 
-    target = planning.wanted(options.mtu)
-    same = options.apart_by.same(apart.asked_by(held.plan)) if options.apart_by else True
-    if options.file is not None:
-        same = planning.load(options.file) == held.plan
-    elif options.nic_mtu is not None or options.config_only or target not in {None, held.plan.target}:
-        same = False
-    if not same:
+    if options.config_only or (options.hosts and not hosts.pinned_by(held.plan)):
         force.refuse(held)
-    change = await planning.obtain(api, None, mtu="auto", apart_by=apart.asked_by(held.plan), without=options.without)
+    if options.file is not None and not force.carries_out(held.plan, planning.load(options.file), options.without):
+        force.refuse(held)
+    target, standing = planning.wanted(options.mtu), apart.asked_by(held.plan)
+    literally = target in {None, held.plan.target} and options.nic_mtu is None
+    literally = literally and (not options.apart_by or options.apart_by.same(standing))
+    sizes = options.apart_by if options.apart_by and not literally else standing
+    change = await planning.obtain(
+        api,
+        None,
+        mtu="auto" if literally else options.mtu,
+        nic_mtu=options.nic_mtu,
+        apart_by=sizes,
+        without=sorted({*options.without, *force.left_out(held.plan)}),
+    )
+    if not literally and not decide.in_force(change.topology, target, options.nic_mtu, sizes):
+        force.refuse(held)
     if not change.plan.steps and not await force.newcomers(api, held):
         await _nothing_to_do(api, change, options)
         return None

@@ -66,13 +66,11 @@ def plan(
     Raises as `model` does, and UsageError when that number does not fit, or when there is no key to write it into.
     """
     found = network.model(snapshot, nic_mtu)
-    same = bool(found.held_by) and nic_mtu is None and apart.is_in_force(found, asked, wanted)
-    if same:
-        asked = apart.in_force(found)
-        wanted = apart.bound_in_force(found, asked)
     asked = apart.resolved(found, asked)
-    above = asked.per_node and wanted is not None and found.carries is not None and wanted > found.carries
-    aim = planner.target(found, None if above else wanted)
+    same = _as_in_force(found, wanted, nic_mtu, asked)
+    if same is not None:
+        asked, wanted = same
+    aim = _aim(found, wanted, asked)
     sizes = apart.find(found, asked, aim, wanted) if asked else None
     alone = sizes is not None and planner.follows_nics(found, sizes)
     steps = registry.steps(found, snapshot, aim) if not alone else ()
@@ -98,13 +96,46 @@ def plan(
                 *beside.remains(found),
             ),
             warnings=(
-                *notes.refused(found, made, same=same),
+                *notes.refused(found, made, same=same is not None),
                 *made.warnings,
                 *within.warnings(found, aim),
                 *beside.warnings(found),
             ),
         )
     return made, found
+
+
+def in_force(
+    found: topology.Topology, wanted: int | None = None, nic_mtu: int | None = None, asked: apart.Asked = WHOLE
+) -> bool:
+    """Say whether a plan for this is the change in force: by what was asked for, or by what it gives each node.
+
+    Raises UsageError where nothing tells what `asked` leaves to the cloud.
+    """
+    return _as_in_force(found, wanted, nic_mtu, apart.resolved(found, asked)) is not None
+
+
+def _as_in_force(
+    found: topology.Topology, wanted: int | None, nic_mtu: int | None, asked: apart.Asked
+) -> tuple[apart.Asked, int | None] | None:
+    """Return what to plan for where that is what the change in force gives, None where it is something else."""
+    if not found.held_by:
+        return None
+    standing = apart.in_force(found)
+    if nic_mtu is None and apart.is_in_force(found, asked, wanted):
+        return standing, apart.bound_in_force(found, standing)
+    asked = asked or standing
+    try:
+        alike = apart.gives_in_force(found, asked, _aim(found, wanted, asked), wanted)
+    except UsageError:
+        return None  # the plan itself says what is wrong with the number
+    return (asked, wanted) if alike else None
+
+
+def _aim(found: topology.Topology, wanted: int | None, asked: apart.Asked) -> int:
+    """Return what new pods get: `wanted`, but where that is the most that any node's pods are to have."""
+    above = asked.per_node and wanted is not None and found.carries is not None and wanted > found.carries
+    return planner.target(found, None if above else wanted)
 
 
 def _startable(state: CniState) -> None:

@@ -65,7 +65,7 @@ def _told_of(item: Object, body: dict[str, object]) -> None:
     kinds = [{"type": step.get("type")} for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
     spec = body.get("spec")
     if isinstance(plan, dict) and isinstance(spec, dict):
-        spec["plan"] = {"target": plan.get("target"), "steps": kinds}
+        spec["plan"] = {"target": plan.get("target"), "steps": kinds, "perNode": plan.get("perNode")}
     journal = item.get("status", "journal")
     if isinstance(journal, list) and isinstance(status, dict):
         status["journal"] = [

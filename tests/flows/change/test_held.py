@@ -110,6 +110,34 @@ def test_it_stays_until_it_is_taken_back(lab: Cluster, tmp_path: Path) -> None:
     lab.kube.delete(f"{MIGRATIONS}/{back['metadata']['name']}")
 
 
+AGAIN = [
+    # after `apply --per-node --egress-mtu 1500`, where all NICs are alike
+    ([], 0),
+    (["--per-node", "--egress-mtu", "1500"], 0),
+    (["--egress-mtu", "1500"], 0),
+    (["--per-node", "--egress-mtu", "1500", "--mtu", "8950"], 0),
+    (["--per-node", "--egress-mtu", "1400"], 2),
+    (["--per-node"], 2),
+    (["--nic-mtu", "8000", "--egress-mtu", "1500"], 2),
+    (["--mtu", "1400"], 2),
+    (["--hosts"], 2),
+    (["--config-only"], 2),
+]
+
+
+@pytest.mark.lab
+@pytest.mark.netns
+def test_the_same_that_is_asked_for_again_is_nothing_to_do(lab: Cluster) -> None:
+    lab.done("apply", "--per-node", "--egress-mtu", "1500", "--yes")
+    until(lambda: json.loads(lab.done("plan", "-o", "json").out)["steps"] == [])
+    for words, code in AGAIN:
+        ended = lab.run("apply", *words, "--yes")
+        said = ended.out.startswith("✓ Nothing to do") if code == 0 else "is in force" in ended.err
+        assert (words, ended.code, said) == (words, code, True), ended.out + ended.err
+    lab.done("rollback", "--yes")
+    lab.forget_migrations()
+
+
 @pytest.mark.lab
 @pytest.mark.netns
 def test_a_record_that_somebody_has_deleted_leaves_a_way_back(lab: Cluster, tmp_path: Path) -> None:

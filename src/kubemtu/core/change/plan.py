@@ -216,6 +216,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What to think of first, a sentence each."""
     pools: tuple[PoolPlan, ...] = ()
     """What pods send at most by the pool of their node, where that differs; empty where it is `target` everywhere."""
+    per_node: bool = False
+    """True where each node's pods are to have what its own NIC leaves, also while all NICs leave the same."""
     schema: str = SCHEMA
     """Version of this form."""
 

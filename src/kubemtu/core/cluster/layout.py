@@ -57,7 +57,7 @@ def model(
     beyond = windows.beyond(foreign, narrowest_path(nodes, assumed))
     least = capacity.of_pods(state, beyond.path_mtu) if beyond is not None else None
     carries = least if least is not None else _carries(nodes, state, assumed)
-    standing = changes.of(snapshot)
+    standing, in_force = changes.of(snapshot), changes.held(snapshot)
     observed = {node.name for node in nodes} | {node.name for node in foreign}
     return Topology(
         state=state,
@@ -76,7 +76,8 @@ def model(
         policies=policies,
         unfinished=standing,
         recorded=any(True for _ in snapshot.each(changes.KIND)),
-        held_by=changes.held(snapshot),
+        held_by=in_force,
+        held_per_node=bool(in_force) and changes.per_node(snapshot, in_force),
         under_way=tuple(one.name for one in standing),
         pod_networks=state.pod_networks or tuple(dict.fromkeys(cidr for one in told.values() for cidr in one.networks)),
         service_networks=snapshot.service_networks,

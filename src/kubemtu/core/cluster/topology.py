@@ -168,6 +168,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     unfinished: tuple[changes.Unfinished, ...] = ()  # changes that have not ended
     recorded: bool = False  # whether there is any MTUMigration, ended or not, that could be taken back
     held_by: str = ""  # name of the MTUMigration that is in force: agents keep sizes by destination
+    held_per_node: bool = False  # whether that is to give each node's pods what its own NIC leaves
     under_way: tuple[str, ...] = ()  # names of the MTUMigrations that have not ended
     pod_networks: tuple[str, ...] = ()  # by the configuration, else by the Nodes
     service_networks: tuple[str, ...] = ()  # of ClusterIPs, as far as somebody says them

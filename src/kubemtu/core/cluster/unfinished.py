@@ -80,6 +80,11 @@ def held(snapshot: Snapshot) -> str:
     return next(holding, "")
 
 
+def per_node(snapshot: Snapshot, name: str) -> bool:
+    """Say whether the plan of that change gives each node's pods what its own NIC leaves."""
+    return any(found.get("spec", "plan", "perNode") is True for found in snapshot.each(KIND) if found.name == name)
+
+
 def _read(resource: Object, now: float) -> Unfinished:
     begun_at = str(resource.get("metadata", "creationTimestamp") or "")
     lines = list(_journal(resource))

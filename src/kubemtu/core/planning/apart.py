@@ -53,9 +53,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return self.egress is not None or self.documented
 
     def same(self, other: "Asked") -> bool:
-        """Say whether the other asks for the same; a number that is documented is any."""
-        alike = self.egress == other.egress or (self.documented and other.egress is not None)
-        return self.per_node == other.per_node and alike
+        """Say whether the other asks for the same; what a cloud documents is no number yet (`resolved`)."""
+        return (self.per_node, self.egress) == (other.per_node, other.egress) and not self.documented
 
     @property
     def options(self) -> str:
@@ -85,8 +84,7 @@ class Apart(msgspec.Struct, frozen=True, kw_only=True):
 
     def out(self, node: str) -> int | None:
         """Return the MTU of the default routes of a node's pods, in bytes; None: they need none."""
-        egress = self.asked.egress
-        return egress if egress is not None and egress < self.sizes[node] else None
+        return _out(self.asked, self.sizes[node])
 
 
 def in_force(topology: Topology) -> Asked:
@@ -94,7 +92,7 @@ def in_force(topology: Topology) -> Asked:
     held = [one for node in topology.nodes if (one := topology.held(node)) is not None]
     out = [one.default_route_mtu for one in held if one.default_route_mtu is not None]
     by_node = any(each.mtu < one.pod_mtu for one in held for each in one.network_mtus)
-    return Asked(per_node=by_node, egress=min(out, default=None))
+    return Asked(per_node=topology.held_per_node or by_node, egress=min(out, default=None))
 
 
 def is_in_force(topology: Topology, asked: Asked, wanted: int | None) -> bool:
@@ -102,6 +100,13 @@ def is_in_force(topology: Topology, asked: Asked, wanted: int | None) -> bool:
     sizes = [one.pod_mtu for node in topology.nodes if (one := topology.held(node)) is not None]
     alike = not asked or asked.same(in_force(topology))
     return bool(sizes) and alike and wanted in {None, max(sizes)}
+
+
+def gives_in_force(topology: Topology, asked: Asked, aim: int, most: int | None) -> bool:
+    """Say whether this gives each node that is in the change in force the very sizes that it has by that."""
+    sizes = _sizes(topology, asked, aim, most)
+    held = [(sizes[node.name], one) for node in topology.nodes if (one := topology.held(node)) is not None]
+    return bool(held) and all((size, _out(asked, size)) == (one.pod_mtu, one.default_route_mtu) for size, one in held)
 
 
 def bound_in_force(topology: Topology, asked: Asked) -> int | None:
@@ -119,19 +124,25 @@ def bound_in_force(topology: Topology, asked: Asked) -> int | None:
 def asked_by(planned: Plan) -> Asked:
     """Return what a plan was asked for."""
     out = [pool.default_route_mtu for pool in planned.pools if pool.default_route_mtu is not None]
-    return Asked(per_node=any(pool.towards for pool in planned.pools), egress=min(out, default=None))
+    by_node = planned.per_node or any(pool.towards for pool in planned.pools)  # an older kubemtu wrote no `perNode`
+    return Asked(per_node=by_node, egress=min(out, default=None))
 
 
 def outgrown(old: Plan, new: Plan) -> str:
-    """Say which node has another size than a plan once gave it, because its NIC has changed since; empty: none."""
+    """Say which node a plan that was once made does not suit any more; empty: it suits them all.
+
+    A NIC has changed since, or that of a node that joined leaves less than any size of that plan.
+    """
     before, now = (
         {to.node: to.pod_mtu for step in made.steps if isinstance(step, Live) for to in step.nodes}
         for made in (old, new)
     )
     changed = [name for name, size in before.items() if now.get(name, size) != size]
-    if not changed:
-        return ""
-    return f"node {changed[0]} leaves pods {now[changed[0]]} now, and {before[changed[0]]} when the change was made"
+    if changed:
+        return f"node {changed[0]} leaves pods {now[changed[0]]} now, and {before[changed[0]]} when the change was made"
+    least = min(before.values(), default=0)
+    below = [name for name, size in now.items() if name not in before and size < least]
+    return f"node {below[0]} leaves pods {now[below[0]]}, and the change gives none less than {least}" if below else ""
 
 
 def resolved(topology: Topology, asked: Asked) -> Asked:
@@ -182,10 +193,8 @@ def find(topology: Topology, asked: Asked, aim: int, most: int | None = None) ->
         )
     if asked.egress is not None:
         _egress(topology, asked.egress)
-    sizes = {node.name: min(_own_size(topology, node, aim), most or encap.LARGEST_MTU) for node in topology.nodes}
-    if not asked.per_node:
-        sizes = dict.fromkeys(sizes, aim)
-    elif len({*sizes.values()}) > 1:
+    sizes = _sizes(topology, asked, aim, most)
+    if len({*sizes.values()}) > 1:
         _by_node(topology)
     known = topology.api_nodes
     towards = _towards(topology, sizes, aim) if asked.per_node else {}
@@ -210,6 +219,18 @@ def find(topology: Topology, asked: Asked, aim: int, most: int | None = None) ->
                 f" and agents refuse a route to it: correct spec.podCIDRs of the Nodes, or give all pods {aim}"
             )
     return msgspec.structs.replace(found, limits=limits)
+
+
+def _sizes(topology: Topology, asked: Asked, aim: int, most: int | None) -> dict[str, int]:
+    """Return what the pods of each node send to anybody at most, in bytes."""
+    if not asked.per_node:
+        return dict.fromkeys((node.name for node in topology.nodes), aim)
+    return {node.name: min(_own_size(topology, node, aim), most or encap.LARGEST_MTU) for node in topology.nodes}
+
+
+def _out(asked: Asked, size: int) -> int | None:
+    """Return the MTU of the default routes of pods of that size, in bytes; None: they need none."""
+    return asked.egress if asked.egress is not None and asked.egress < size else None
 
 
 def _own_size(topology: Topology, node: Node, aim: int) -> int:

@@ -51,7 +51,9 @@ def refused(topology: Topology, made: Plan, *, same: bool) -> tuple[str, ...]:
     """
     held = {node.name: one.pod_mtu for node in topology.nodes if (one := topology.held(node)) is not None}
     targets = [to for step in made.steps if isinstance(step, Live) for to in step.nodes]
-    if not topology.held_by or (same and all(held.get(to.node, to.pod_mtu) == to.pod_mtu for to in targets)):
+    least = min(held.values(), default=0)  # a node that joined is given one of the sizes that there are
+    fits = all(held[to.node] == to.pod_mtu if to.node in held else to.pod_mtu >= least for to in targets)
+    if not topology.held_by or (same and fits):
         return ()
     said = (
         f"MTUMigration {topology.held_by} is in force: `kubemtu apply` refuses this plan until `kubemtu rollback` has"

@@ -4,7 +4,7 @@ While one is, no other is begun, for two would overrule each other on the same r
 again: nodes that joined since are brought to what it asks for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -12,7 +12,7 @@ from kubemtu.core import errors
 from kubemtu.core.change import migration, plan
 from kubemtu.core.objects import NODES
 from kubemtu.core.text.wording import names as listed
-from kubemtu.flows.change import messages, migrations
+from kubemtu.flows.change import messages, migrations, preconditions
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu
 
@@ -22,14 +22,32 @@ def refuse(held: mtu.Migration) -> None:
     raise errors.UsageError(migrations.in_force_sentence(held))
 
 
+def carries_out(standing: plan.Plan, saved: plan.Plan, without: Collection[str]) -> bool:
+    """Say whether a change is that of a saved plan, `without` some nodes; pins of the nodes' own traffic count not."""
+    return _of_pods(standing) == _of_pods(preconditions.leave_out(saved, without))
+
+
+def _of_pods(planned: plan.Plan) -> plan.Plan:
+    steps = tuple(
+        msgspec.structs.replace(step, host_mtu=None, host_addresses=()) if isinstance(step, plan.Live) else step
+        for step in planned.steps
+        if not (isinstance(step, plan.Live) and step.only_hosts)
+    )
+    return msgspec.structs.replace(planned, steps=steps, remains=())
+
+
 async def newcomers(api: kube_api.Api, held: mtu.Migration) -> list[str]:
     """Return the nodes with an agent, by name, that the change was meant for and of which it asks nothing."""
-    live = last_live(held.plan)
-    left_out = set(live.without) if live is not None else set()
     there = {node.name for node in await api.list(NODES)}
     told = await mtu.nodes(api)
     asked = {node.name for node in told if node.desired is not None and _asks(node.desired, held)}
-    return sorted((there & {node.name for node in told}) - asked - left_out)
+    return sorted((there & {node.name for node in told}) - asked - left_out(held.plan))
+
+
+def left_out(planned: plan.Plan) -> frozenset[str]:
+    """Return the nodes that a change leaves as they are, by name."""
+    live = last_live(planned)
+    return frozenset(live.without) if live is not None else frozenset()
 
 
 def _asks(desired: migration.Desired, held: mtu.Migration) -> bool:
