@@ -92,16 +92,12 @@ def carried_out(snapshot: Snapshot, made: plan.Plan, *joined: net.NodeObservatio
 
     edited = next((step.after for step in made.steps if isinstance(step, plan.EditValue)), "1450")
     conflist = net.NodeFile(path=example.CONFLIST, text=example.rendered(int(str(edited))), modified=1.0)
-    record = {
-        "apiVersion": "kubemtu.io/v1alpha1",
-        "kind": "MTUMigration",
-        "metadata": {"name": NAME},
-        "spec": {"direction": "forward", "plan": storage.written(made)},
-        "status": {"progress": {"finished": True, "held": True, "step": len(made.steps)}},
-    }
+    spec = {"direction": "forward", "plan": storage.written(made)}
+    status = {"progress": {"finished": True, "held": True, "step": len(made.steps)}}
+    record = Object.of({"kind": "MTUMigration", "metadata": {"name": NAME}, "spec": spec, "status": status})
     after = (*map(node, snapshot.nodes), *joined)
     story = placed(networked(example.story(str(edited), after), {}))
-    objects = (*story.objects, shapes.slim(Object.of(record)))
+    objects = (*story.objects, shapes.slim(record))
     return msgspec.structs.replace(story, objects=objects)
 
 
