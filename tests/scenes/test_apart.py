@@ -5,13 +5,11 @@ node-2  pods 8950 -- flannel.1 8950 -- eth0 9000 ====+== switch == the way out, 
 node-3  pods 1450 -- flannel.1 1450 -- eth0 1500 ====+
 """
 
-import json
-import sys
-
 import pytest
+from tests.support.labs import echo
 from tests.support.scenes import situations
 from tests.support.scenes.cluster import NODE_MTUS, Cluster
-from tests.support.scenes.datagrams import SEND, send
+from tests.support.scenes.datagrams import send, send_to
 from tests.support.scenes.traffic import tally_of_apply
 
 from kubemtu_lab.scene import Canal, Nic, Scene, nodes
@@ -24,15 +22,6 @@ MIXED = Scene(
 PODS = {"pod-1a": 8950, "pod-1b": 8950, "pod-2a": 8950, "pod-2b": 8950, "pod-3a": 1450, "pod-3b": 1450}
 COULD_HAVE_MORE = ["MTU106 note: node node-3, eth0"]
 OUTSIDE = "192.168.77.254"
-ECHO = f"""
-import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(("{OUTSIDE}", 7007))
-print("ready", flush=True)
-while True:
-    got, sender = s.recvfrom(65535)
-    s.sendto(got[:4], sender)
-"""
 
 
 def sizes(cluster: Cluster) -> dict[str, int]:
@@ -43,21 +32,9 @@ def outwards(cluster: Cluster, pod: str, low: int, high: int) -> dict[str, int]:
     """Send a datagram of every size, with DF, out of the cluster by a way that drops what is above 1500."""
     for number in (1, 2, 3):
         cluster.ip("fabric", "route", "replace", f"10.244.{number}.0/24", "via", f"192.168.77.{number}")
-    echo = cluster.lab.spawn("fabric", [sys.executable, "-I", "-S", "-c", ECHO], stdout=-1)
-    try:
-        assert echo.stdout is not None
-        assert echo.stdout.readline() == b"ready\n"
-        with situations.rules(cluster, "fabric", "input", f"ip daddr {OUTSIDE} udp dport 7007 meta length > 1500 drop"):
-            said = cluster.lab.exec(
-                pod, [sys.executable, "-I", "-S", "-c", SEND, OUTSIDE, str(low), str(high), "2"]
-            ).stdout
-        told: dict[str, int] = json.loads(said)
-        return told
-    finally:
-        echo.kill()
-        echo.wait()
-        if echo.stdout is not None:
-            echo.stdout.close()
+    drop = f"ip daddr {OUTSIDE} udp dport 7007 meta length > 1500 drop"
+    with echo(cluster.lab, "fabric"), situations.rules(cluster, "fabric", "input", drop):
+        return send_to(cluster, pod, OUTSIDE, low, high)
 
 
 @pytest.mark.parametrize("cluster", [MIXED], indirect=True)
@@ -94,8 +71,7 @@ def test_jumbo_for_most_and_routes_towards_the_few(cluster: Cluster) -> None:
     other = cluster.apply("--mtu", "1400")
     assert other.code == 2
     assert "kubemtu rollback" in other.err
-    ended = cluster.run("rollback", "--yes")
-    assert ended.code == 0, ended.err
+    cluster.rollback()
     cluster.settle(COULD_HAVE_MORE)
     assert set(sizes(cluster).values()) == {1450}
     assert "proto 109" not in "".join(cluster.ip(pod, "route") for pod in PODS)
@@ -140,6 +116,5 @@ def test_the_way_out_apart(cluster: Cluster) -> None:
     assert (once_more.code, "is carried out once more" in once_more.out) == (0, True), once_more.err
     assert cluster.healthy().current == [1450, 8950]
 
-    ended = cluster.run("rollback", "--yes")
-    assert ended.code == 0, ended.err
+    cluster.rollback()
     cluster.settle(COULD_HAVE_MORE)

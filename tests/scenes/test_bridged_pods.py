@@ -4,42 +4,15 @@ The bridge has the node's own address among its pods, and drops without a word w
 """
 
 import json
-import os
-from collections.abc import Iterator
 
 import pytest
 from tests.support import declared
 from tests.support.scenes.cluster import Cluster
 from tests.support.scenes.datagrams import send
-from tests.support.scenes.places import ALL_PODS, BOTH_OF
+from tests.support.scenes.four_pods import FILES_ARE_RIGHT, NODES, TOO_LARGE, scene, sizes, write_files
 from tests.support.scenes.traffic import apply_under_traffic, lossless
 
-from kubemtu_lab.cluster import Lab
-from kubemtu_lab.scene import Declared, HandSet, Nic, Scene, nodes
-
 pytestmark = pytest.mark.lab
-PODS = ("pod-1a", "pod-1b", "pod-2a", "pod-2b")
-NODES = ("node-1", "node-2")
-TOO_LARGE = f"MTU101 error: nodes node-1 and node-2, 4 pods: {ALL_PODS}"
-# Once both nodes' files have been written: what runs is as it was born, and what is born now is right.
-FILES_ARE_RIGHT = [
-    f"MTU104 error: node node-1, 2 pods: {BOTH_OF.format(1)}",
-    f"MTU104 error: node node-2, 2 pods: {BOTH_OF.format(2)}",
-    TOO_LARGE,
-]
-
-
-def scene(cni: Declared, nic: int = 1500, later: int | None = None) -> Scene:
-    faults = tuple(HandSet(node=node, links="eth0", mtu=later) for node in NODES if later is not None)
-    return Scene(name=cni.name, summary=cni.name, nodes=nodes(2, 2, Nic(mtu=nic)), cni=cni, faults=faults, agents=True)
-
-
-@pytest.fixture
-def cluster(request: pytest.FixtureRequest, can_make_labs: None) -> Iterator[Cluster]:
-    with Lab.up(request.param, f"kmtest-{os.getpid()}-{request.param.name}") as lab:
-        found = Cluster(lab)
-        yield found
-        found.close()
 
 
 def ports(cluster: Cluster, node: str, bridge: str) -> set[int]:
@@ -57,10 +30,7 @@ def test_the_bridge_plugin_by_files_alone(cluster: Cluster) -> None:
     refused = cluster.run("plan")
     assert refused.code == 2
     assert 'Write "mtu": 1450' in refused.err
-    restart = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
-    template: dict[str, object] = {"spec": {"template": {"metadata": {"annotations": restart}}}}
-    cluster.kube.merge("/apis/apps/v1/namespaces/kube-system/daemonsets/node-setup", template)
-    cluster.settle(FILES_ARE_RIGHT)
+    write_files(cluster)
     assert cluster.plan().lines == ["live", "live"]
     assert lossless(apply_under_traffic(cluster))
     assert cluster.healthy().current == [1450]
@@ -71,10 +41,9 @@ def test_the_bridge_plugin_by_files_alone(cluster: Cluster) -> None:
     cluster.kube.run_pod("late", "node-1")
     assert cluster.lab.mtu("late") == 1450
     cluster.kube.remove_pod("late")
-    ended = cluster.run("rollback", "--yes")
-    assert ended.code == 0, ended.err
+    cluster.rollback()
     cluster.settle(FILES_ARE_RIGHT)
-    assert {cluster.links(pod)["eth0"] for pod in PODS} == {1500}
+    assert sizes(cluster) == {1500}
     assert [cluster.links(node)["cni0"] for node in NODES] == [1500, 1500]
 
 
@@ -93,10 +62,9 @@ def test_kube_router_without_auto_mtu(cluster: Cluster) -> None:
         written = cluster.lab.exec(node, ["cat", "/etc/cni/net.d/10-kuberouter.conflist"]).stdout
         assert '"mtu": 1450' in written
     assert cluster.plan().lines == []
-    ended = cluster.run("rollback", "--yes")
-    assert ended.code == 0, ended.err
+    cluster.rollback()
     cluster.settle(as_deployed)
-    assert {cluster.links(pod)["eth0"] for pod in PODS} == {1500}
+    assert sizes(cluster) == {1500}
 
 
 @pytest.mark.parametrize("cluster", [scene(declared.WEAVE)], indirect=True)
@@ -117,8 +85,7 @@ def test_weave(cluster: Cluster) -> None:
     cluster.kube.run_pod("late", "node-1")
     assert cluster.lab.mtu("late") == 1450  # as the bridge has it
     cluster.kube.remove_pod("late")
-    ended = cluster.run("rollback", "--yes")
-    assert ended.code == 0, ended.err
+    cluster.rollback()
     cluster.settle(as_deployed)
-    assert {cluster.links(pod)["eth0"] for pod in PODS} == {1500}
+    assert sizes(cluster) == {1500}
     assert [cluster.links(node)["weave"] for node in NODES] == [1500, 1500]

@@ -5,48 +5,18 @@ devices and routes when they restart, while the pods are pinned. The AWS VPC CNI
 text. Pods of kindnet follow their node's NIC, which was made smaller under them.
 """
 
-import os
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 from tests.support import declared
 from tests.support.scenes.cluster import Cluster
 from tests.support.scenes.datagrams import send
-from tests.support.scenes.places import ALL_PODS, BOTH_OF
-from tests.support.scenes.traffic import apply_under_traffic
-
-from kubemtu_lab.cluster import Lab
-from kubemtu_lab.scene import Declared, HandSet, Nic, Scene, nodes
+from tests.support.scenes.four_pods import PODS, TOO_LARGE, scene, sizes, write_files
+from tests.support.scenes.traffic import apply_under_traffic, lossless
 
 pytestmark = pytest.mark.lab
-PODS = ("pod-1a", "pod-1b", "pod-2a", "pod-2b")
-NODES = ("node-1", "node-2")
-TOO_LARGE = f"MTU101 error: nodes node-1 and node-2, 4 pods: {ALL_PODS}"
-# Once both nodes' files have been written: what runs is as it was born, and what is born now is right.
-FILES_ARE_RIGHT = [
-    f"MTU104 error: node node-1, 2 pods: {BOTH_OF.format(1)}",
-    f"MTU104 error: node node-2, 2 pods: {BOTH_OF.format(2)}",
-    TOO_LARGE,
-]
-
-
-def scene(name: str, cni: Declared, nic: int = 1500, later: int | None = None) -> Scene:
-    faults = tuple(HandSet(node=node, links="eth0", mtu=later) for node in NODES if later is not None)
-    return Scene(name=name, summary=name, nodes=nodes(2, 2, Nic(mtu=nic)), cni=cni, faults=faults, agents=True)
-
-
-@pytest.fixture
-def cluster(request: pytest.FixtureRequest, can_make_labs: None) -> Iterator[Cluster]:
-    with Lab.up(request.param, f"kmtest-{os.getpid()}-{request.param.name}") as lab:
-        found = Cluster(lab)
-        yield found
-        found.close()
-
-
 CILIUM_CASES = [
-    pytest.param(scene("cilium-16", declared.CILIUM, nic=1450), 1500, id="v1.16"),
-    pytest.param(scene("cilium-18", declared.CILIUM_THAT_UPDATES, nic=1450), 1450, id="v1.18"),
+    pytest.param(scene(declared.CILIUM, nic=1450), 1500, id="v1.16"),
+    pytest.param(scene(declared.CILIUM_THAT_UPDATES, nic=1450), 1450, id="v1.18"),
 ]
 
 
@@ -56,10 +26,7 @@ def test_cilium(cluster: Cluster, device: int) -> None:
     now = cluster.settle(as_deployed)
     assert (now.cni, now.encapsulation, now.recommended_mtu, now.current) == ("cilium", "vxlan", 1400, [1450])
     assert cluster.plan().lines == ["live", "mtu: 1500 -> 1450", "rollout", "live"]
-    counted = apply_under_traffic(cluster)
-    assert counted.udp_sent > 0
-    assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
-    assert counted.pods_restarted == 0
+    assert lossless(apply_under_traffic(cluster))
     assert cluster.healthy().current == [1400]
     for pod in PODS:
         assert cluster.links(pod)["eth0"] == device
@@ -67,17 +34,14 @@ def test_cilium(cluster: Cluster, device: int) -> None:
     assert {mtu for name, mtu in cluster.links("node-1").items() if name.startswith("lxc")} == {device}
     assert cluster.plan().lines == []
     assert send(cluster, "pod-1a", "pod-2a", 1351, 1450) == {"sent": 50, "refused": 50, "answered": 50}
-    ended = cluster.run("rollback", "--yes")
-    assert ended.code == 0, ended.err
+    cluster.rollback()
     cluster.settle(as_deployed)
-    assert {cluster.links(pod)["eth0"] for pod in PODS} == {1500}
+    assert sizes(cluster) == {1500}
 
 
 UP_CASES = [
-    pytest.param(scene("cilium-up-16", msgspec.structs.replace(declared.CILIUM, mtu=1400)), 1450, id="v1.16"),
-    pytest.param(
-        scene("cilium-up-18", msgspec.structs.replace(declared.CILIUM_THAT_UPDATES, mtu=1400)), 1500, id="v1.18"
-    ),
+    pytest.param(scene(msgspec.structs.replace(declared.CILIUM, mtu=1400)), 1450, id="v1.16"),
+    pytest.param(scene(msgspec.structs.replace(declared.CILIUM_THAT_UPDATES, mtu=1400)), 1500, id="v1.18"),
 ]
 
 
@@ -86,52 +50,42 @@ def test_cilium_that_has_room(cluster: Cluster, device: int) -> None:
     """A base of 1400 on NICs of 1500: devices are raised as far as routes need, or as the agents raise them."""
     cluster.until(lambda told: (told.recommended_mtu, told.current) == (1450, [1350]), "pods of 1350")
     assert cluster.plan().lines == ["live", "mtu: 1400 -> 1500", "rollout"]
-    counted = apply_under_traffic(cluster)
-    assert counted.udp_sent > 0
-    assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
-    assert counted.pods_restarted == 0
+    assert lossless(apply_under_traffic(cluster))
     assert cluster.healthy().current == [1450]
-    assert {cluster.links(pod)["eth0"] for pod in PODS} == {device}
+    assert sizes(cluster) == {device}
     assert cluster.plan().lines == []
 
 
-@pytest.mark.parametrize("cluster", [scene("aws", declared.AWS)], indirect=True)
+@pytest.mark.parametrize("cluster", [scene(declared.AWS)], indirect=True)
 def test_aws(cluster: Cluster) -> None:
     place = "DaemonSet kube-system/aws-node, spec.template.spec.containers[0].env, POD_MTU"
     as_deployed = [f"MTU119 error: {place}", TOO_LARGE]
     now = cluster.settle(as_deployed)
     assert (now.cni, now.variant, now.recommended_mtu, now.current) == ("aws-vpc-cni", "v1.19.2", 1500, [9001])
     assert cluster.plan().lines[0] == cluster.plan().lines[-1] == "live"
-    counted = apply_under_traffic(cluster)
-    assert counted.udp_sent > 0
-    assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
-    assert counted.pods_restarted == 0
+    assert lossless(apply_under_traffic(cluster))
     assert cluster.healthy().current == [1500]
     assert '"mtu": "1500"' in cluster.lab.exec("node-1", ["cat", "/etc/cni/net.d/10-aws.conflist"]).stdout
     assert cluster.plan().lines == []
-    ended = cluster.run("rollback", "--yes")
-    assert ended.code == 0, ended.err
+    cluster.rollback()
     cluster.settle(as_deployed)
     assert '"mtu": "9001"' in cluster.lab.exec("node-1", ["cat", "/etc/cni/net.d/10-aws.conflist"]).stdout
 
 
-@pytest.mark.parametrize("cluster", [scene("kindnet", declared.KINDNET, later=1450)], indirect=True)
+@pytest.mark.parametrize("cluster", [scene(declared.KINDNET, later=1450)], indirect=True)
 def test_kindnet(cluster: Cluster) -> None:
     born = "MTU119 error: nodes node-1 and node-2, /etc/cni/net.d/10-kindnet.conflist"
     as_deployed = [born, TOO_LARGE]
     now = cluster.settle(as_deployed)
     assert (now.cni, now.recommended_mtu, now.current) == ("kindnet", 1450, [1500])
     assert cluster.plan().lines == ["live", "rollout", "live"]
-    counted = apply_under_traffic(cluster)
-    assert counted.udp_sent > 0
-    assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
-    assert counted.pods_restarted == 0
+    assert lossless(apply_under_traffic(cluster))
     assert cluster.healthy().current == [1450]
     assert '"mtu": 1450' in cluster.lab.exec("node-1", ["cat", "/etc/cni/net.d/10-kindnet.conflist"]).stdout
     assert cluster.plan().lines == []
 
 
-@pytest.mark.parametrize("cluster", [scene("ptp", declared.PTP, later=1450)], indirect=True)
+@pytest.mark.parametrize("cluster", [scene(declared.PTP, later=1450)], indirect=True)
 def test_a_reference_plugin_by_files_alone(cluster: Cluster) -> None:
     """New pods follow a file of each node that somebody's own installer writes; running pods are kubemtu's."""
     place = "mtu of the plugin ptp in /etc/cni/net.d/10-ptp-net.conflist on each node"
@@ -140,12 +94,7 @@ def test_a_reference_plugin_by_files_alone(cluster: Cluster) -> None:
     refused = cluster.run("plan")
     assert refused.code == 2
     assert 'Write "mtu": 1450' in refused.err
-    restart = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
-    template: dict[str, object] = {"spec": {"template": {"metadata": {"annotations": restart}}}}
-    cluster.kube.merge("/apis/apps/v1/namespaces/kube-system/daemonsets/node-setup", template)
-    cluster.settle(FILES_ARE_RIGHT)
+    write_files(cluster)
     assert cluster.plan().lines == ["live", "live"]
-    counted = apply_under_traffic(cluster)
-    assert counted.udp_sent > 0
-    assert (counted.udp_lost_silently, counted.tcp_resets, counted.connect_failures) == (0, 0, 0)
+    assert lossless(apply_under_traffic(cluster))
     assert cluster.healthy().current == [1450]

@@ -1,12 +1,13 @@
 """Labs as tests speak with them: their API, waits that end, and datagrams between their places."""
 
 import base64
+import contextlib
 import json
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypedDict
 
@@ -206,36 +207,39 @@ def until(holds: Callable[[], bool], seconds: float = 90.0) -> None:
         time.sleep(0.02)
 
 
+@contextlib.contextmanager
+def echo(lab: Lab, place: str, family: str = "4") -> Iterator[None]:
+    """Answer at a place every datagram of a family with its first four bytes."""
+    with lab.spawn(place, [sys.executable, "-I", "-S", "-c", ECHO, family], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            yield
+        finally:
+            process.kill()
+
+
 class Probes:
     """Sends datagrams between places of a lab."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._echoes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+        self._answered: set[tuple[str, str]] = set()
+        self._echoes = contextlib.ExitStack()
 
     def __call__(self, sender: str, receiver: str, *sizes: int, target: str = "") -> dict[int, str]:
         """Tell for each size (bytes of the IP packet, DF set) what became of it."""
         address = target or self._lab.address(receiver)
-        self._echo(receiver, "6" if ":" in address else "4")
+        family = "6" if ":" in address else "4"
+        if (receiver, family) not in self._answered:
+            self._echoes.enter_context(echo(self._lab, receiver, family))
+            self._answered.add((receiver, family))
         words = [address, *map(str, sizes)]
         told = self._lab.exec(sender, [sys.executable, "-I", "-S", "-c", PROBE, *words]).stdout
         return {int(size): outcome for size, outcome in json.loads(told).items()}
-
-    def _echo(self, place: str, family: str) -> None:
-        if (place, family) in self._echoes:
-            return
-        argv = [sys.executable, "-I", "-S", "-c", ECHO, family]
-        process = self._lab.spawn(place, argv, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        self._echoes[place, family] = process
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._echoes.values():
-            process.kill()
-            process.wait()
-            if process.stdout:
-                process.stdout.close()
+        self._echoes.close()

@@ -205,6 +205,11 @@ class Cluster:
         """Change it, as `kubemtu apply --yes` does."""
         return self.run("apply", "--yes", "-o", "json", *words)
 
+    def rollback(self) -> None:
+        """Take the change back, as `kubemtu rollback --yes` does; it must end with 0."""
+        ended = self.run("rollback", "--yes")
+        assert ended.code == 0, ended.err
+
     def until_shown(self, *names: str) -> None:
         """Wait until the agents tell of links of these names."""
         until(lambda: all(f'"{name}"' in json.dumps(self.kube.get(NODE_MTUS)) for name in names))

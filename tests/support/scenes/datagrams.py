@@ -3,7 +3,7 @@
 import json
 import sys
 
-from tests.support.labs import ECHO
+from tests.support.labs import echo
 from tests.support.scenes.cluster import Cluster
 
 SEND = """
@@ -46,17 +46,12 @@ print(json.dumps(said))
 
 def send(cluster: Cluster, sender: str, receiver: str, low: int, high: int, *, df: bool = True) -> dict[str, int]:
     """Send one datagram of every size from a pod to a pod, bytes of the IP packet; count what the sender sees."""
-    echo = cluster.lab.spawn(receiver, [sys.executable, "-I", "-S", "-c", ECHO, "4"], stdout=-1)
-    try:
-        assert echo.stdout is not None
-        assert echo.stdout.readline() == b"ready\n"
-        words = [cluster.lab.address(receiver), str(low), str(high), "2" if df else "0"]
-        told: dict[str, int] = json.loads(
-            cluster.lab.exec(sender, [sys.executable, "-I", "-S", "-c", SEND, *words]).stdout
-        )
-        return told
-    finally:
-        echo.kill()
-        echo.wait()
-        if echo.stdout is not None:
-            echo.stdout.close()
+    with echo(cluster.lab, receiver):
+        return send_to(cluster, sender, cluster.lab.address(receiver), low, high, df=df)
+
+
+def send_to(cluster: Cluster, sender: str, address: str, low: int, high: int, *, df: bool = True) -> dict[str, int]:
+    """Do the same towards an address, at which an echo answers already."""
+    words = [address, str(low), str(high), "2" if df else "0"]
+    seen: dict[str, int] = json.loads(cluster.lab.exec(sender, [sys.executable, "-I", "-S", "-c", SEND, *words]).stdout)
+    return seen
