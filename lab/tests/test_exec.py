@@ -9,7 +9,7 @@ import httpx2
 import pytest
 import yaml
 from tests.support.lab_api import Kubectl, installed
-from tests.support.labs import Body, Kube, reached, until
+from tests.support.labs import ANSWERED, Body, Kube, reached, until
 
 from kubemtu_lab import manifests, scene, scenes
 from kubemtu_lab.cluster import Lab
@@ -163,7 +163,7 @@ def handshake(lab: Lab, user: str, *, websocket: bool) -> httpx2.Response:
     if websocket:
         headers |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
         headers["Sec-WebSocket-Protocol"] = "v5.channel.k8s.io"
-    with httpx2.Client(**reached(yaml.safe_load(lab.kubeconfig.read_text()))) as client:
+    with httpx2.Client(**reached(yaml.safe_load(lab.kubeconfig.read_text())), timeout=ANSWERED) as client:
         return client.request("GET" if websocket else "POST", f"{EXEC}?command=ls&stdout=true", headers=headers)
 
 

@@ -12,7 +12,7 @@ from kubemtu_lab.scene import ExecFault
 
 pytestmark = pytest.mark.lab
 PROTOCOLS = {"websocket": "true", "spdy": "false"}
-Execute = Callable[[], subprocess.CompletedProcess[bytes]]
+Execute = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def protocol(request: pytest.FixtureRequest) -> str:
 def execute(lab: Lab, kubectl: Kubectl, protocol: str) -> Iterator[Execute]:
     """Ask for the MTU of a pod; afterwards nothing is broken any more."""
 
-    def run() -> subprocess.CompletedProcess[bytes]:
+    def run(seconds: float = 60) -> subprocess.CompletedProcess[bytes]:
         command = ("exec", "pod-1a", "--", "cat", "/sys/class/net/eth0/mtu")
-        return kubectl(*command, timeout=4, KUBECTL_REMOTE_COMMAND_WEBSOCKETS=PROTOCOLS[protocol])
+        return kubectl(*command, timeout=seconds, KUBECTL_REMOTE_COMMAND_WEBSOCKETS=PROTOCOLS[protocol])
 
     yield run
     lab.break_exec("node-1", None)
@@ -42,7 +42,7 @@ def execute(lab: Lab, kubectl: Kubectl, protocol: str) -> Iterator[Execute]:
 def test_some_never_end(lab: Lab, execute: Execute, how: ExecFault) -> None:
     lab.break_exec("node-1", how)
     with pytest.raises(subprocess.TimeoutExpired) as late:
-        execute()
+        execute(8)
     assert bool(late.value.stdout) == (how == "floods")
 
 
@@ -63,7 +63,7 @@ def test_some_write_what_is_no_number(lab: Lab, execute: Execute, how: ExecFault
 def test_one_writes_a_line_without_an_end(lab: Lab, execute: Execute) -> None:
     lab.break_exec("node-1", "huge-line")
     try:
-        written = execute().stdout
+        written = execute(8).stdout
     except subprocess.TimeoutExpired as late:  # on a busy machine
         written = late.stdout or b""
     assert len(written) > 1_000_000

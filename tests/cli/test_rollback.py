@@ -2,7 +2,6 @@
 
 import getpass
 import json
-import signal
 import socket
 from collections.abc import Iterator
 
@@ -72,11 +71,9 @@ def test_a_configuration_that_somebody_changed_since_stops_it_before_anything_is
 def test_an_edit_that_met_somebody_elses_value_does_not_stand_in_the_way_back(can_make_labs: None) -> None:
     """Running pods were raised, and the configuration cannot follow: the pods go back, the foreign value stays."""
     with cluster(scenes.resized(named("canal-jumbo"), nodes=2, pods=1), "foreign") as jumbo:
-        command = jumbo.start("apply", "--yes")
-        command.until_says("PinPods")
-        command.kill(signal.SIGSTOP)
+        command = jumbo.stopped("apply", "--yes", line="PinPods", step=0)
         jumbo.kube.merge(CONFIGS["canal"], {"data": {"veth_mtu": "1440"}})
-        command.kill(signal.SIGCONT)
+        command.go_on()
         ended = command.wait()
         assert ended.code == 7
         assert "data.veth_mtu is '1440' but was '1450' when the plan was made" in ended.err
@@ -98,8 +95,7 @@ def test_without_a_terminal_it_asks_for_yes(lab: Cluster) -> None:
 
 def test_a_change_that_nobody_drives_and_what_is_left_when_its_records_go(lab: Cluster) -> None:
     """It is no check mark; and without its records nobody claims that nothing was changed."""
-    command = lab.start("apply", "--yes")
-    command.until_says("PinPorts")
+    command = lab.stopped("apply", "--yes", line="PinPorts")
     command.kill()
     command.wait()
     ended = lab.run("check", "-o", "json")
@@ -124,5 +120,4 @@ def test_a_change_that_nobody_drives_and_what_is_left_when_its_records_go(lab: C
             lab.kube.create(CRDS, body)
     lab.wait_for_agents()
     until(lambda: "pins on node node-1 and node-2" in lab.run("rollback", "--yes").err)
-    left = json.loads(lab.run("check", "-o", "json").out)["findings"]
-    assert "MTU116" in {one["code"] for one in left}
+    until(lambda: "MTU116" in {one["code"] for one in json.loads(lab.run("check", "-o", "json").out)["findings"]})

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import httpx2
 import pytest
-from tests.support.labs import Reached, reached
+from tests.support.labs import ANSWERED, Reached, reached
 
 from kubemtu.core import rights
 from kubemtu.kube import crd, shipped
@@ -139,7 +139,7 @@ class Cluster:
     def __init__(self, server: lab_api.ApiBackend) -> None:
         self._server = server
         self._of: Reached = reached(server.kubeconfig())
-        self.admin = httpx2.Client(**self._of)
+        self.admin = httpx2.Client(**self._of, timeout=ANSWERED)
         self._clients: dict[str, httpx2.Client] = {}
 
     def __enter__(self) -> Self:
@@ -155,7 +155,7 @@ class Cluster:
 
     def make(self, path: str, body: Body) -> Body:
         """Create an object, asking again while its kind is not served yet."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (answer := self.admin.post(path, json=body)).status_code in (404, 429) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert answer.status_code in (201, 409), answer.text
@@ -191,7 +191,7 @@ class Cluster:
         for user, role in (("operator", rights.OPERATOR), *((user, f"test-{user}") for user in INCLUDED)):
             self.bind(user, role, {"kind": "User", "name": f"a-{user}", "apiGroup": "rbac.authorization.k8s.io"})
         for user in PEOPLE:
-            self._clients[user] = httpx2.Client(**reached(self._server.kubeconfig(user=f"a-{user}")))
+            self._clients[user] = httpx2.Client(**reached(self._server.kubeconfig(user=f"a-{user}")), timeout=ANSWERED)
 
     def bind(self, name: str, role: str, subject: Body) -> None:
         """Give a role for the whole cluster."""
@@ -209,7 +209,7 @@ class Cluster:
         ):
             token = self._token(account, client, node)
             headers = {"Authorization": f"Bearer {token}"}
-            self._clients[client] = httpx2.Client(**(self._of | {"headers": headers}))
+            self._clients[client] = httpx2.Client(**(self._of | {"headers": headers}), timeout=ANSWERED)
 
     def _token(self, account: str, pod: str, node: str) -> str:
         spec: Body = {}
@@ -262,10 +262,10 @@ def running(server: lab_api.ApiBackend) -> Iterator[lab_api.ApiBackend]:
         try:
             yield server
         finally:
-            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(30)
+            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(60)
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
         loop.close()
 
 
@@ -436,7 +436,7 @@ def test_no_right_that_somebody_adds_lets_an_agent_change_a_spec_or_an_epoch(bin
         return agent.patch(f"{KINDS['nodemtus']}/{node}", content=json.dumps(body), headers=merge, params=query)
 
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while patch("node-1", {}).status_code == 403 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert patch("node-1", {"metadata": {"annotations": {"a": "b"}}}).status_code == 200
