@@ -26,8 +26,8 @@ from kubemtu.core.errors import KubemtuError
 from kubemtu_lab import errors, exec_faults, kernel, owners, scene, state, underlay
 from kubemtu_lab.scene import ExecFault
 
-UP_SECONDS, NODE_SECONDS = 60.0, 4.0  # and so much more for each node, on a machine that is busy
-DOWN_SECONDS = 10.0
+UP_SECONDS, NODE_SECONDS = 180.0, 4.0  # and so much more for each node, on a machine that is busy
+DOWN_SECONDS = 60.0
 FABRIC = "fabric"
 """The place that is the switch: the lab's own namespace, which holds the switch ports."""
 _launching = threading.Lock()  # whether orphans are adopted is a setting of the whole process
@@ -217,7 +217,7 @@ class Lab:
         place: str,
         argv: Sequence[str],
         *,
-        timeout: float | None = 30.0,
+        timeout: float | None = 120.0,
         check: bool = True,
         text: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
@@ -231,7 +231,7 @@ class Lab:
             self.command(place, argv), input=text or "", capture_output=True, text=True, timeout=timeout, check=check
         )
 
-    def python(self, place: str, program: str, *arguments: str, timeout: float = 30.0) -> str:
+    def python(self, place: str, program: str, *arguments: str, timeout: float = 120.0) -> str:
         """Run a Python program, with kubemtu importable, at a place; returns what it wrote."""
         command = [sys.executable, "-c", f"import sys; sys.path[:0] = {_python_path()!r}\n{program}", *arguments]
         return self.exec(place, command, timeout=timeout).stdout

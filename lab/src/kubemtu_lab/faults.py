@@ -12,7 +12,7 @@ from kubemtu.node.kernel import links, netns
 from kubemtu_lab import containers, errors, exec_faults, manifests, nft, scene
 from kubemtu_lab.rtnl import Rtnl
 
-ROLLOUT_SECONDS = 30.0
+ROLLOUT_SECONDS = 90.0
 POLL_SECONDS = 0.05
 
 

@@ -55,7 +55,7 @@ from kubemtu_lab.api import api as choose_api
 from kubemtu_lab.rtnl import Rtnl
 
 log = logging.getLogger("kubemtu_lab")
-SETTLE_SECONDS = 30.0
+SETTLE_SECONDS = 90.0
 STUCK_SECONDS = 1.5
 POLL_SECONDS = 0.03
 

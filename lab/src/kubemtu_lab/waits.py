@@ -11,7 +11,7 @@ from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Absent, Rejected
 from kubemtu_lab import manifests, state
 
-SECONDS = 20.0  # a port that takes less strikes after it: who has told nothing by then may be silent for good
+SECONDS = 60.0  # a port that takes less strikes after it: who has told nothing by then may be silent for good
 POLL_SECONDS = 0.03
 
 

@@ -37,7 +37,7 @@ PATH = ("pod-1a", "pod-2a")
 SCENE = "canal-1500"
 BEFORE = 1.5  # seconds of traffic before the first change
 AFTER = 5.0  # seconds after the last change that still count
-READY = 20.0  # seconds for the agents to report
+READY = 60.0  # seconds for the agents to report
 PODS = Want(kind="Pod", plural="pods", api_versions=("v1",), namespace="default")
 CNI_PODS = Want(
     kind="Pod", plural="pods", api_versions=("v1",), namespace="kube-system", label_selector="k8s-app=canal"
