@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import json
 import logging
+import random
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -54,9 +55,10 @@ def deleted(name: str) -> bytes:
 
 
 def unused() -> int:
-    """A UDP and TCP port that nobody has."""
-    with socket.create_server(("", 0)) as found:
-        return int(found.getsockname()[1])
+    """A UDP and TCP port that nobody has, of those that the kernel gives nobody who takes any (ip-sysctl: 32768 on)."""
+    while True:
+        with contextlib.suppress(OSError), socket.create_server(("", random.randrange(20_000, 32_000))) as found:
+            return int(found.getsockname()[1])
 
 
 class Half:

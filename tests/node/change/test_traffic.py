@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.netns
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, DO = 10, 23, 2
 IPV6_DONTFRAG = 62
 HEADERS = {4: 28, 6: 48}  # IP and UDP
+TURNS = 10  # of all that traffic does, between two changes at least
 
 
 def inside(space: str, family: int, kind: int) -> socket.socket:
@@ -54,7 +55,7 @@ class Datagrams(threading.Thread):
         self.sent: dict[tuple[str, str], int] = {}
         self.received: dict[tuple[str, str], int] = {}
         self.unreachable: list[str] = []
-        self.large = 0
+        self.large = self.turns = 0
         self._stopped = threading.Event()
         self._flows: list[tuple[tuple[str, str], socket.socket, socket.socket]] = []
         address = rig.address if family == 4 else rig.address6
@@ -84,8 +85,9 @@ class Datagrams(threading.Thread):
             for pair, source, sink in self._flows:
                 self._send(pair, source)
                 self._receive(pair, sink)
+            self.turns += 1
             time.sleep(0.0005)
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + 5
         while self.sent != self.received and time.monotonic() < deadline:
             for pair, _source, sink in self._flows:
                 self._receive(pair, sink)
@@ -107,6 +109,10 @@ class Datagrams(threading.Thread):
             while sink.recv(65536):
                 self.received[pair] += 1
 
+    def lost(self) -> int:
+        """Count what was sent and has not come."""
+        return sum(self.sent.values()) - sum(self.received.values())
+
     def stop(self) -> None:
         self._stopped.set()
         self.join()
@@ -116,20 +122,25 @@ class Datagrams(threading.Thread):
 
 
 def slowly(
-    rig: Rig, target: int, directory: Path, *, restore: bool = False, **fields: object
+    rig: Rig, target: int, directory: Path, *traffic: Datagrams | Requests, restore: bool = False, **fields: object
 ) -> list[migration.Applied]:
-    """All phases with time for traffic between them; `fields` are asked for besides."""
+    """All phases with time for traffic between them, a tenth of a second and more; `fields` are asked for besides."""
+
+    def pause() -> None:
+        wanted = [one.turns + TURNS for one in traffic]
+        time.sleep(0.1)
+        until(lambda: all(one.turns >= turns or not one.is_alive() for one, turns in zip(traffic, wanted, strict=True)))
 
     def phases() -> list[migration.Applied]:
         known = journal.Journal.open("m1", directory)
         reached = []
         with change_engine.Engine(known) as engine:
             for phase in migration.ORDER:
-                time.sleep(0.1)
+                pause()
                 desired = msgspec.structs.replace(rig.desired(phase, target, restore=restore), **fields)
                 reached.append(engine.make_true(desired))
         known.close()
-        time.sleep(0.1)
+        pause()
         return reached
 
     return rig.inside(phases)
@@ -150,8 +161,8 @@ def test_no_datagram_is_lost(rigs: RigMaker, journals: Path, old: int, new: int,
     before = dropped(rig)
     traffic.start()
     try:
-        reached = slowly(rig, new, journals)
-        reached += slowly(rig, new, journals, restore=True)
+        reached = slowly(rig, new, journals, traffic)
+        reached += slowly(rig, new, journals, traffic, restore=True)
     finally:
         traffic.stop()
     assert all(row.done for row in reached)
@@ -171,9 +182,10 @@ def test_sizes_by_destination_lose_nothing_and_stall_nobody(rigs: RigMaker, jour
     traffic.start()
     requests.start()
     try:
-        reached = slowly(rig, 8900, journals, network_mtus=networks, default_route_mtu=1500)
+        sizes: dict[str, Any] = {"network_mtus": networks, "default_route_mtu": 1500}
+        reached = slowly(rig, 8900, journals, traffic, requests, **sizes)
         large = traffic.large
-        reached += slowly(rig, 8900, journals, network_mtus=networks, default_route_mtu=1500, restore=True)
+        reached += slowly(rig, 8900, journals, traffic, requests, restore=True, **sizes)
     finally:
         traffic.stop()
         requests.stop()
@@ -189,13 +201,13 @@ def test_the_same_traffic_does_lose_when_only_the_host_ends_change(rigs: RigMake
     traffic = Datagrams(rig, 1450, 1500, 4)
     traffic.start()
     try:
-        time.sleep(0.1)
+        until(lambda: traffic.turns > TURNS)
         for number in (1, 2):
             subprocess.run(("ip", "-n", rig.node, "link", "set", f"cali{number}", "mtu", "1450"), check=True)
-        time.sleep(0.3)
+        until(lambda: traffic.lost() > 100)  # of which a few may be on the way
     finally:
         traffic.stop()
-    lost = sum(traffic.sent.values()) - sum(traffic.received.values())
+    lost = traffic.lost()
     assert lost > 20
     assert dropped(rig) >= lost
 
@@ -217,7 +229,7 @@ class Requests(threading.Thread):
     def __init__(self, rig: Rig, size: int, family: int) -> None:
         super().__init__(name="requests")
         self.size = size - (52 if family == 4 else 72)  # IP, TCP, timestamps
-        self.answered = 0
+        self.turns = self.answered = 0
         self.resent = 0
         self.error: OSError | None = None
         self._stopped = threading.Event()
@@ -242,7 +254,7 @@ class Requests(threading.Thread):
                     missing = self.size
                     while missing:
                         missing -= len(sink.recv(missing))
-                self.answered += 1
+                self.turns = self.answered = self.answered + 1
         except OSError as error:
             self.error = error
 
@@ -250,7 +262,7 @@ class Requests(threading.Thread):
         """End it, once the ends have had time to hear of what they sent twice for nothing."""
         self._stopped.set()
         self.join()
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + 5
         while self.resends() and time.monotonic() < deadline:
             time.sleep(0.01)
         self.resent = self.resends()
@@ -281,8 +293,8 @@ def test_an_established_connection_does_not_even_stall(
     requests = Requests(rig, old, family)
     requests.start()
     try:
-        slowly(rig, new, journals)
-        slowly(rig, new, journals, restore=True)
+        slowly(rig, new, journals, requests)
+        slowly(rig, new, journals, requests, restore=True)
     finally:
         requests.stop()
     assert requests.error is None
@@ -297,13 +309,14 @@ def test_a_plain_route_mtu_would_have_stalled_it(rigs: RigMaker, family: int) ->
     rig = rigs(2, gso=False)
     requests = Requests(rig, 1500, family)
     requests.start()
-    time.sleep(0.1)
+    until(lambda: requests.turns > TURNS)
     via = ("via", "169.254.1.1") if family == 4 else ("via", "fe80::ecee:eeff:feee:eeee", "metric", "1024")
     replace = ("ip", "-n", rig.pods[0], f"-{family}", "route", "replace", "default", *via, "dev", "eth0", "mtu", "1450")
     subprocess.run(replace, check=True)
-    time.sleep(0.3)
-    requests.stop()
-    assert misfits(rig) > 0
+    try:
+        until(lambda: misfits(rig) > 0)
+    finally:
+        requests.stop()
 
 
 @pytest.mark.parametrize("family", [4, 6])

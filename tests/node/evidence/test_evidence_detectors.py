@@ -17,7 +17,7 @@ from kubemtu_lab.line import faults
 
 pytestmark = pytest.mark.netns
 HOLE = (faults.Middle(1450), faults.Muted())
-EARLY, LATE, HEALS, SEARCHED, PATIENCE = 0.9, 3.6, 4.5, 7.5, 20.0  # seconds after everything has begun
+EARLY, LATE, HEALS, SEARCHED, PATIENCE = 0.9, 3.6, 4.5, 7.5, 60.0  # seconds after everything has begun
 PAST = 800  # small answers that arrived before
 
 
@@ -85,8 +85,10 @@ class Scenes:
 
     @staticmethod
     def searched(now: Mapping[str, records.Evidence]) -> bool:
-        """Whether the kernel's own searches have gone as far as these tests need."""
-        return now["masked"].counters.tcp_mtup_fail >= 6 and now["healed"].counters.tcp_mtup_success > 0
+        """Whether the kernel's own searches, and loss, have gone as far as these tests need."""
+        found = {name: one.counters for name, one in now.items()}
+        searched = found["masked"].tcp_mtup_fail >= 6 and found["healed"].tcp_mtup_success > 0
+        return searched and found["loss"].tcp_retrans_segs > 30
 
     def close(self) -> None:
         """Ends all that sends."""
@@ -111,7 +113,7 @@ def seen(tcp_lines: TcpLineMaker) -> Mapping[str, Seen]:
         scenes.until(SEARCHED)
         while not scenes.searched(now) and time.monotonic() < scenes.began + PATIENCE:
             scenes.until(time.monotonic() - scenes.began + 0.1)
-            now |= scenes.read("masked", "healed")
+            now |= scenes.read("masked", "healed", "loss")
     finally:
         scenes.close()
     return {

@@ -81,7 +81,7 @@ class Node:
         thread = threading.Thread(target=lambda: self.rig.inside(serve))
         thread.start()
         try:
-            assert ready.wait(10)
+            assert ready.wait(60)
             yield
         finally:
             stop.set()
