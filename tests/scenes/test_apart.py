@@ -5,8 +5,10 @@ node-2  pods 8950 -- flannel.1 8950 -- eth0 9000 ====+== switch == the way out, 
 node-3  pods 1450 -- flannel.1 1450 -- eth0 1500 ====+
 """
 
+from typing import Any
+
 import pytest
-from tests.support.labs import echo
+from tests.support.labs import echo, until
 from tests.support.scenes import situations
 from tests.support.scenes.cluster import NODE_MTUS, Cluster
 from tests.support.scenes.datagrams import send, send_to
@@ -26,6 +28,12 @@ OUTSIDE = "192.168.77.254"
 
 def sizes(cluster: Cluster) -> dict[str, int]:
     return {pod: cluster.links(pod)["eth0"] for pod in PODS}
+
+
+def applied(cluster: Cluster, node: str) -> bool:
+    """Say whether the agent of a node tells of a change that is asked of it."""
+    found: Any = cluster.kube.get(f"{NODE_MTUS}/{node}")
+    return bool(found.get("status", {}).get("applied"))
 
 
 def outwards(cluster: Cluster, pod: str, low: int, high: int) -> dict[str, int]:
@@ -60,8 +68,9 @@ def test_jumbo_for_most_and_routes_towards_the_few(cluster: Cluster) -> None:
 
     cluster.kube.run_pod("newborn", "node-1")
     try:
-        assert cluster.until(lambda now: now.marks == [], "the newborn right").current == [1450, 8950]
-        assert cluster.links("newborn")["eth0"] == 8950
+        until(lambda: "dev eth0 proto 109 metric 10900 mtu 1450" in cluster.ip("newborn", "route"))
+        until(lambda: cluster.links("newborn")["eth0"] == 8950)  # once its node's agent has seen it
+        assert cluster.healthy().current == [1450, 8950]
         assert send(cluster, "newborn", "pod-3a", 1451, 1500) == {"sent": 0, "refused": 50, "answered": 0}
         # The way out takes 1500, and nobody says so.
         assert outwards(cluster, "newborn", 1491, 1510) == {"sent": 20, "refused": 0, "answered": 10}
@@ -98,6 +107,7 @@ def test_the_way_out_apart(cluster: Cluster) -> None:
 
     # node-2 as one that joined now: nothing is asked of it, and its pods are as they were born.
     cluster.kube.merge(f"{NODE_MTUS}/node-2", {"spec": None})
+    until(lambda: not applied(cluster, "node-2"))
     for pod in ("pod-2a", "pod-2b"):
         for route in ("10.244.0.0/16", "10.244.3.0/24"):
             cluster.ip(pod, "route", "del", route)
@@ -111,6 +121,8 @@ def test_the_way_out_apart(cluster: Cluster) -> None:
 
     # Somebody deletes its NodeMTU: its pods have all of it, so there is nothing to plan, and yet new ones would not.
     cluster.kube.delete(f"{NODE_MTUS}/node-2")
+    until(lambda: '"node-2"' in json.dumps(cluster.kube.get(NODE_MTUS)))  # its agent tells of it anew
+    until(lambda: len(situations.seen_ends(cluster, "node-2")) == 2)
     cluster.until(lambda now: "MTU132 warning: node node-2" in now.marks, "node-2 named")
     once_more = cluster.run("apply", "--yes", "--per-node", "--egress-mtu", "1500")
     assert (once_more.code, "is carried out once more" in once_more.out) == (0, True), once_more.err

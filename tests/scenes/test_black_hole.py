@@ -1,5 +1,6 @@
 """A black hole at the switch port through which agents report: found at once, and for as long as it is there."""
 
+import functools
 import json
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -7,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from tests.support.labs import until
 from tests.support.scenes import situations
-from tests.support.scenes.cluster import NODE_MTUS, Cluster
+from tests.support.scenes.cluster import NODE_MTUS, Cluster, measured
 
 from kubemtu_lab.scene import Flannel, Scene, nodes
 
@@ -67,10 +68,11 @@ def test_a_port_that_takes_less_silences_nobody(lab: Cluster) -> None:
     for node, way in faults:
         before = {each: reported(lab, each) for each in lab.lab.record.nodes}
         lab.lab.set_port(node, 1400, way)
-        judge(lab, node, way)
+        look = functools.partial(judge, lab, node, way)
+        measured(look)
         if way == "both":
             _all_have_reported(lab, before)
-            judge(lab, node, way)
+            measured(look)
             lab.lab.set_port(node, None)
 
 

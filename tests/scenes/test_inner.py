@@ -25,7 +25,8 @@ while True:
 FETCH = f"""
 import socket, sys
 got = 0
-with socket.create_connection(("{OUTSIDE}", 5000), timeout=float(sys.argv[1])) as connection:
+with socket.create_connection(("{OUTSIDE}", 5000), timeout=60) as connection:
+    connection.settimeout(float(sys.argv[1]))
     try:
         while got < {SIZE} and (more := connection.recv({SIZE})):
             got += len(more)

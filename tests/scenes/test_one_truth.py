@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests.support.labs import until
-from tests.support.scenes.cluster import NODE_MTUS, Cluster
-from tests.support.scenes.situations import everywhere, forget, hole
+from tests.support.scenes.cluster import NODE_MTUS, Cluster, measured
+from tests.support.scenes.situations import everywhere, forget, hole, seen_ends
 
 from kubemtu_lab.scene import Canal, Flannel, Nic, Scene, nodes
 
@@ -63,13 +63,10 @@ def test_what_was_measured_is_written_down_and_every_command_goes_by_it(
     before = cluster.healthy()
     assert before.recommended_mtu == 1450
     with narrow(cluster):
-        _measured(cluster)
+        measured(lambda: _measured(cluster))
     _written_down(cluster)
     with narrow(cluster):
-        found = proven(cluster)
-        assert (found["verdict"], found["code"], found["recommendedMtu"]) == ("healthy", 0, 1354)
-        assert f"nodes: 1404 was expected, as MTUPolicy path ({REASON}) says" in " ".join(found["proven"])
-        assert cluster.run("probe").code == 0
+        measured(lambda: _proven_at_1404(cluster))
     _by_any_clock(cluster, monkeypatch)
 
     # One that is over is a finding, and is not used.
@@ -77,6 +74,13 @@ def test_what_was_measured_is_written_down_and_every_command_goes_by_it(
     late = cluster.check()
     assert (late.recommended_mtu, late.code) == (1450, 1)
     assert "expired at 2026-01-31T00:00:00Z" in late.one("MTU127").message
+
+
+def _proven_at_1404(cluster: Cluster) -> None:
+    found = proven(cluster)
+    assert (found["verdict"], found["code"], found["recommendedMtu"]) == ("healthy", 0, 1354)
+    assert f"nodes: 1404 was expected, as MTUPolicy path ({REASON}) says" in " ".join(found["proven"])
+    assert cluster.run("probe").code == 0
 
 
 def narrow(cluster: Cluster) -> contextlib.AbstractContextManager[None]:
@@ -89,9 +93,9 @@ def _measured(cluster: Cluster) -> None:
     found = proven(cluster)
     assert (found["verdict"], found["recommendedMtu"], found["code"]) == ("broken", 1354, 1)
     by_code = {one["code"]: one for one in reversed(found["findings"])}
-    measured = aims(cluster, "--nic-mtu", "1404")
-    assert measured.pop("check") == Aim("none", 1450)  # it has not measured
-    alike(measured, Aim("network", 1354, 1404))
+    told = aims(cluster, "--nic-mtu", "1404")
+    assert told.pop("check") == Aim("none", 1450)  # it has not measured
+    alike(told, Aim("network", 1354, 1404))
     assert "1404 bytes arrive, not 1500" in by_code["MTU123"]["message"]
     assert "`kubemtu plan --nic-mtu 1404`" in by_code["MTU123"]["remedy"]
     assert "Set it to 1354" in by_code["MTU119"]["remedy"]
@@ -133,8 +137,8 @@ def _by_any_clock(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     real = time.time
     for away in (600, -600):
         monkeypatch.setattr(time, "time", lambda away=away: real() + away)
-        assert cluster.run("check", "-o", "json").out == told_here
-        assert cluster.run("probe").code == 0
+        until(lambda: cluster.run("check", "-o", "json").out == told_here)
+        until(lambda: cluster.run("probe").code == 0)
     monkeypatch.undo()
 
 
@@ -142,6 +146,7 @@ def _by_any_clock(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_clock_of_a_node_counts_nowhere(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(SKEWED, "utf-8")
     tmp_path.chmod(0o777)
+    until(lambda: all(len(seen_ends(cluster, node)) == 2 for node in cluster.lab.record.nodes))
     before, old = cluster.check(), {*speakers(cluster)}
     containers = held(cluster, AGENTS)["spec"]["template"]["spec"]["containers"]
     containers[0]["env"].append({"name": "PYTHONPATH", "value": str(tmp_path)})
@@ -152,12 +157,9 @@ def test_the_clock_of_a_node_counts_nowhere(cluster: Cluster, tmp_path: Path) ->
     assert begun == {"node-1": "0", "node-2": "600", "node-3": "-600"}
     until(lambda: not {*speakers(cluster)} & old)
     cluster.nudge()
-    assert cluster.check() == before
-    found = proven(cluster)  # an agent ahead answers what is asked, too
-    assert [line.partition(" pairs")[0] for line in found["proven"][:2]] == [
-        "nodes: 6 of 6 ordered",
-        "pods: 6 of 6 ordered",
-    ]
+    until(lambda: cluster.check() == before)
+    pairs = ["nodes: 6 of 6 ordered", "pods: 6 of 6 ordered"]
+    until(lambda: [line.partition(" pairs")[0] for line in proven(cluster)["proven"][:2]] == pairs)  # ahead, too
 
 
 def speakers(cluster: Cluster) -> list[str]:
@@ -229,12 +231,17 @@ def shown(cluster: Cluster, name: str, mtus: Mapping[str, int]) -> None:
         told = {
             node["metadata"]["name"]: link["mtu"]
             for node in held(cluster, NODE_MTUS)["items"]
-            for link in node["status"]["observation"]["links"]
+            for link in node.get("status", {}).get("observation", {}).get("links", [])
             if link["name"] == name
         }
         return all(told.get(node) == mtu for node, mtu in mtus.items())
 
     until(holds)
+
+
+def agreed(cluster: Cluster, aim: Aim, *, but: Collection[str] = ()) -> None:
+    """All commands say that of the cluster as it is."""
+    measured(lambda: alike(aims(cluster), aim, but=but))
 
 
 def alike(found: Mapping[str, Aim], aim: Aim, *, but: Collection[str] = ()) -> None:
@@ -249,9 +256,9 @@ def alike(found: Mapping[str, Aim], aim: Aim, *, but: Collection[str] = ()) -> N
 @pytest.mark.parametrize("cluster", [FLANNEL], indirect=True)
 def test_a_tunnel_that_was_set_by_hand_is_put_back_by_all(cluster: Cluster) -> None:
     cluster.healthy()
-    alike(aims(cluster), Aim("none", 8951), but=("why",))  # 9001 - 50
+    agreed(cluster, Aim("none", 8951), but=("why",))  # 9001 - 50
     with links(cluster, "flannel.1", 1500, "node-1", "node-2"):
-        alike(aims(cluster), Aim("tunnel", 8951, 0, "flannel.1 on node-1 and node-2"))
+        agreed(cluster, Aim("tunnel", 8951, 0, "flannel.1 on node-1 and node-2"))
         answer = said(cluster)
         assert "plan --mtu 1500" not in answer["advice"]
         assert answer["advice"].startswith("flannel.1 on node-1 and node-2 goes back to 8951: `kubemtu apply` sets it")
@@ -261,18 +268,18 @@ def test_a_tunnel_that_was_set_by_hand_is_put_back_by_all(cluster: Cluster) -> N
         assert "no running pod" in planned  # none of them gets another MTU
         assert "take what is below the running pods on 2 nodes, and flannel.1, to 8951" in planned
     with links(cluster, "flannel.1", 1500, "node-2"):
-        alike(aims(cluster), Aim("tunnel", 8951, 0, "flannel.1 on node-2"), but=("why",))
+        agreed(cluster, Aim("tunnel", 8951, 0, "flannel.1 on node-2"), but=("why",))
 
 
 @pytest.mark.parametrize("cluster", [CANAL], indirect=True)
 def test_nics_and_veths_that_changed_lead_all_to_one_size(cluster: Cluster) -> None:
     cluster.healthy()
-    alike(aims(cluster), Aim("none", 1450), but=("why",))  # 1500 - 50
+    agreed(cluster, Aim("none", 1450), but=("why",))  # 1500 - 50
 
     # All NICs go from 1500 to 1450 under pods of 1450: both ways are cut, and what kernels learned of it is true.
     with links(cluster, "eth0", 1450, "node-1", "node-2"):
         for _ in range(2):
-            alike(aims(cluster), Aim("pods", 1400))
+            agreed(cluster, Aim("pods", 1400))
             answer = said(cluster)
             assert (answer["isMtu"], answer["kind"], answer["mtu"]) == ("yes", "outer fragments", 1400)
             whole = next(leg for leg in answer["legs"] if leg["role"] == "whole")
@@ -281,11 +288,11 @@ def test_nics_and_veths_that_changed_lead_all_to_one_size(cluster: Cluster) -> N
 
     # One NIC is smaller than the other.
     with links(cluster, "eth0", 1400, "node-2"):
-        alike(aims(cluster), Aim("nics", 1350))
+        agreed(cluster, Aim("nics", 1350))
 
     # One end of a veth differs: both ends go to what the others have.
     place = cluster.lab.pod("pod-2a")
     with links(cluster, place.host_link, 1400, "node-2"):
         until(lambda: "MTU105" in {one.code for one in cluster.check().findings})
-        alike(aims(cluster), Aim("veth", 1450), but=("probe", "check --prove"))
+        agreed(cluster, Aim("veth", 1450), but=("probe", "check --prove"))
         assert cluster.run("plan").out.count("1 running pod changed in place") == 1

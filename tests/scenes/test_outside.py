@@ -7,7 +7,7 @@ import pytest
 from tests.support import declared
 from tests.support.labs import until
 from tests.support.scenes import outside
-from tests.support.scenes.cluster import Cluster
+from tests.support.scenes.cluster import Cluster, measured
 
 from kubemtu_lab import scenes
 from kubemtu_lab.scene import Canal, Declared, HandSet, Nic, Scene, nodes
@@ -31,7 +31,7 @@ def settled(cluster: Cluster, not_seen: tuple[str, ...] = ()) -> outside.Sides:
         return not last[0].differences(not_seen)
 
     try:
-        until(agree, 60)
+        until(agree, 300)
     except TimeoutError:
         pytest.fail("\n".join(last[0].differences(not_seen)))
     return last[0]
@@ -80,7 +80,7 @@ def declared_scene(cni: Declared, nic: int, later: int | None = None) -> Scene:
     ids=["cilium", "aws", "kindnet"],
 )
 def test_other_pod_networks(cluster: Cluster, differences: list[str]) -> None:
-    until(lambda: outside.looked(cluster.lab.kubeconfig).differences() == differences, 60)
+    until(lambda: outside.looked(cluster.lab.kubeconfig).differences() == differences, 300)
 
 
 @pytest.fixture
@@ -105,10 +105,14 @@ def test_a_node_whose_commands_go_wrong_hides_no_other(
     cluster: Cluster, broken: Callable[[str], None], how: str, sentence: str
 ) -> None:
     broken(how)
-    snapshot = outside.seen(cluster.lab.kubeconfig)
-    assert [node.node for node in snapshot.nodes] == ["node-1"]
-    (entry,) = (entry for entry in snapshot.unread if entry.what == "node node-2")
-    assert sentence in entry.message
+
+    def look() -> None:
+        snapshot = outside.seen(cluster.lab.kubeconfig)
+        assert [node.node for node in snapshot.nodes] == ["node-1"]
+        (entry,) = (entry for entry in snapshot.unread if entry.what == "node node-2")
+        assert sentence in entry.message
+
+    measured(look)
 
 
 @pytest.mark.parametrize("cluster", [SMALL], indirect=True)

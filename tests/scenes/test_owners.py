@@ -197,7 +197,7 @@ def test_the_tigera_operator_takes_back_what_is_changed_behind_its_installation(
         assert cluster.plan().lines == []
         ended = cluster.run("rollback", "--yes")
         assert ended.code == 0, ended.err
-        assert calico_mtu(cluster) == 1500
+        until(lambda: calico_mtu(cluster) == 1500)
         cluster.settle(as_deployed)
         cluster.close()
 
@@ -207,7 +207,9 @@ def test_calico_by_its_manifest_that_has_room(can_make_labs: None) -> None:
     scene = TOO_LARGE.replace(cni=Calico(mtu=1400, operator=False), nodes=nodes(2, 2), version="v1.30.4")
     with Lab.up(scene, f"kmtest-{os.getpid()}-calico") as lab:
         cluster = Cluster(lab)
-        cluster.until(lambda told: (told.recommended_mtu, told.current) == (1450, [1400]), "pods of 1400")
+        have_room = f"MTU102 note: nodes node-1 and node-2, 4 pods: {ALL_PODS}"
+        now = cluster.settle(["MTU119 note: ConfigMap kube-system/calico-config, data.veth_mtu", have_room])
+        assert (now.recommended_mtu, now.current) == (1450, [1400])
         assert cluster.plan().lines == ["live", "veth_mtu: 1400 -> 1450", "rollout"]
         counted = apply_under_traffic(cluster)
         assert counted.udp_sent > 0
@@ -218,7 +220,7 @@ def test_calico_by_its_manifest_that_has_room(can_make_labs: None) -> None:
         assert ROUTE.format(1450) in cluster.ip("node-1", "route")
         ended = cluster.run("rollback", "--yes")
         assert ended.code == 0, ended.err
-        assert ROUTE.format(1400) in cluster.ip("node-1", "route")
+        until(lambda: ROUTE.format(1400) in cluster.ip("node-1", "route"))
         cluster.close()
 
 

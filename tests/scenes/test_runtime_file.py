@@ -52,10 +52,10 @@ def file(cluster: Cluster, node: str) -> Path:
 
 
 def copied(cluster: Cluster, node: str) -> object:
-    """The MTU in the copy of a node; None without one."""
+    """The MTU in the copy of a node; None without one, or while it is being written."""
     try:
         whole = json.loads(file(cluster, node).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):
         return None
     return whole["delegates"][0]["plugins"][0]["mtu"]
 

@@ -5,6 +5,8 @@
 3. Where to write it: not the kubelet, not the node's file.    6. Running pods keep the old one; the popular fix kills.
 """
 
+from typing import Any
+
 import pytest
 from tests.support.labs import until, waiting
 from tests.support.scenes import faults
@@ -123,13 +125,13 @@ def test_step_6_the_popular_fix_makes_1455_to_1500_vanish_and_apply_mends_it_wit
             cluster.until(lambda now: counted in now.one("MTU105").message, counted)
             cluster.ip("node-1", "link", "delete", "poke")
 
-            pods = {name: pod["metadata"] for name, pod in cluster.kube.pods().items()}
+            pods = births(cluster)
             assert cluster.plan().lines == ["live", "live"]
             assert (said := agree(cluster).remedies["check"]) is not None
             assert (said.cause, said.mtu) == ("veth", 1450)
             assert cluster.apply().code == 0
             assert cluster.healthy().current == [1450]
-            assert {name: pod["metadata"] for name, pod in cluster.kube.pods().items()} == pods  # none restarted
+            assert births(cluster) == pods  # none restarted
             assert send(cluster, "pod-1a", "pod-2a", 1401, 1500) == {"sent": 50, "refused": 50, "answered": 50}
 
 
@@ -137,7 +139,8 @@ def test_step_6_the_popular_fix_makes_1455_to_1500_vanish_and_apply_mends_it_wit
 def test_a_tunnel_that_is_too_large_cuts_what_must_not_be_cut(cluster: Cluster) -> None:
     """After the story the pods have 1450. The NICs lose 100 bytes: the outer packet has no DF, and is sent in two."""
     with faults.links({"node-1 eth0": 1400, "node-2 eth0": 1400})(cluster):
-        now = cluster.until(lambda now: now.recommended_mtu == 1350, "1350")
+        tunnels = {f"MTU107 error: node node-{n}, flannel.1" for n in (1, 2)}
+        now = cluster.until(lambda now: now.recommended_mtu == 1350 and tunnels <= {*now.marks}, "1350")
         assert "the node cuts the outer packet in two, although the inner one has DF" in now.one("MTU107").message
         before = _cut(cluster)
         assert send(cluster, "pod-1a", "pod-2a", 1441, 1450)["answered"] == 10
@@ -148,6 +151,15 @@ def test_a_tunnel_that_is_too_large_cuts_what_must_not_be_cut(cluster: Cluster) 
         before = _cut(cluster)
         assert send(cluster, "pod-1a", "pod-2a", 1341, 1350)["answered"] == 10
         assert _cut(cluster) == before
+
+
+def births(cluster: Cluster) -> dict[str, tuple[object, int]]:
+    """Which pods there are, each with its uid and how often its containers were restarted."""
+    pods: dict[str, Any] = dict(cluster.kube.pods())
+    return {
+        name: (pod["metadata"]["uid"], sum(one["restartCount"] for one in pod["status"]["containerStatuses"]))
+        for name, pod in pods.items()
+    }
 
 
 def _cut(cluster: Cluster) -> int:

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from tests.support.scenes import situations
 from tests.support.scenes.cluster import NODE_MTUS, Cluster, Ended
 from tests.support.scenes.situations import everywhere, hole, veth
 
-from kubemtu.flows.agents import asking, deadlines
+from kubemtu.flows.agents import deadlines
 from kubemtu_lab.scene import Flannel, Scene, nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("has_nft")]
@@ -25,6 +24,7 @@ SCENE = Scene(name="why", summary="", nodes=nodes(3, 2), cni=Flannel(), version=
 DUAL = Scene(name="why-dual", summary="", nodes=nodes(2, 1), cni=Flannel(), dual_stack=True)
 PODS = "/api/v1/namespaces/default/pods"
 SERVICES = "/api/v1/namespaces/default/services"
+PROBES = "/apis/kubemtu.io/v1alpha1/mtuprobes"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 OUTSIDE = "192.168.77.254"
 
@@ -391,15 +391,8 @@ def test_lost_packets_are_no_mtu(lab: Cluster) -> None:
 # Who does not answer
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for long, so that tests of silence take less."""
-    monkeypatch.setattr(asking, "READY", 1.0)
-    monkeypatch.setattr(deadlines, "LEAST", 1.0)
-
-
 @on_lab
-def test_a_dead_node(lab: Cluster, impatient: None) -> None:
+def test_a_dead_node(lab: Cluster) -> None:
     with situations.cut_off(lab, "node-2"):
         lines = why(lab, "pod-1a", "pod-2a", code=1)
     assert lines[0] == (
@@ -413,9 +406,9 @@ def test_a_dead_node(lab: Cluster, impatient: None) -> None:
 
 
 @on_lab
-def test_an_agent_that_is_missing_at_one_end(lab: Cluster, impatient: None) -> None:
+def test_an_agent_that_is_missing_at_one_end(lab: Cluster) -> None:
     with situations.stopped(lab, "node-2"):
-        lab.kube.delete(f"{NODE_MTUS}/node-2")
+        situations.forgotten(lab, "node-2")
         lines = why(lab, "pod-2a", "pod-1a", code=1)
         assert refused(lab.run("why", "pod-2a", "pod-2b"), 3) == (
             "no kubemtu-agent can measure from default/pod-2a or default/pod-2b: node node-2 has no agent that tells "
@@ -638,7 +631,7 @@ def test_programs_read_where_it_is(lab: Cluster) -> None:
 def test_agents_that_know_no_questions(lab: Cluster) -> None:
     """The last of this lab: its agents are left without what they follow."""
     lab.kube.delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/mtuprobes.kubemtu.io")
-    time.sleep(0.2)
+    until(lambda: lab.kube.http.get(PROBES).status_code == 404)
     for words in (("why", "pod-1a", "pod-2a"), ("probe",), ("check", "--prove")):
         assert re.fullmatch(
             r"https://[\d.:]+ does not know MTUProbe: the agents that measure are not installed, or are older; install "
@@ -646,6 +639,7 @@ def test_agents_that_know_no_questions(lab: Cluster) -> None:
             refused(lab.run(*words), 3),
         )
     lab.kube.delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/nodemtus.kubemtu.io")
+    until(lambda: lab.kube.http.get(NODE_MTUS).status_code == 404)
     assert "install the agents with `kubemtu install`" in refused(lab.run("why", "pod-1a", "pod-2a"), 3)
 
 

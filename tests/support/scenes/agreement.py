@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tests.support.scenes.cluster import Cluster
+from tests.support.scenes.cluster import Cluster, measured
 
 from kubemtu.core import errors
 from kubemtu.core.remedy import Remedy
@@ -61,10 +61,14 @@ async def _views(cluster: Cluster, here: str, there: str) -> Views:
 
 def agree(cluster: Cluster, here: str = "pod-1a", there: str = "pod-2a") -> Views:
     """Hold the commands against each other, in the state that the cluster is in; returns what each said."""
-    found = asyncio.run(_views(cluster, here, there))
-    problems = list(_differences(found))
-    assert not problems, "\n".join([*problems, str(found.remedies), str(found.plans)])
-    return found
+
+    def look() -> Views:
+        found = asyncio.run(_views(cluster, here, there))
+        problems = list(_differences(found))
+        assert not problems, "\n".join([*problems, str(found.remedies), str(found.plans)])
+        return found
+
+    return measured(look)
 
 
 def _differences(found: Views) -> Iterator[str]:
