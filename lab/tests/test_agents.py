@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.support.labs import Body, Kube, container, is_ready, until
+from tests.support.labs import Body, Kube, container, is_ready, programs, until
 
 from kubemtu_lab import container_exec, manifests, scenes
 from kubemtu_lab.cluster import Lab
@@ -66,8 +66,7 @@ def test_the_shipped_agent_sees_its_nodes_pods(lab: Lab, kube: Kube) -> None:
 def test_a_pod_born_later_shows_in_the_running_agents_mounts(lab: Lab, kube: Kube) -> None:
     kube.run_pod("later", "node-1")
     agent = next(name for name, pod in kube.pods("kubemtu").items() if "node-1" in str(pod["spec"]))
-    pids = [each for each in (lab.node_root("node-1") / "proc").iterdir() if each.name.isdigit()]
-    (pid,) = [each for each in pids if b"--host-root=/host" in (each / "cmdline").read_bytes()]
+    (pid,) = programs(lab, "node-1", b"--host-root=/host")
     assert (pid / "root/host/run/netns" / lab.pod("later").netns).stat().st_ino
     assert (pid / "root/host/etc/cni/net.d/10-calico.conflist").exists()
     status = dict(line.split(":\t", 1) for line in (pid / "status").read_text().splitlines())

@@ -29,7 +29,7 @@ import json, socket, sys
 told = []
 for _ in range(int(sys.argv[3])):
     s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
-    s.settimeout(2)
+    s.settimeout(20)
     try:
         s.connect((sys.argv[1], int(sys.argv[2])))
         s.send(b"?")

@@ -198,6 +198,19 @@ def waiting(pod: Body, name: str) -> tuple[str, str]:
     return told.get("reason", ""), told.get("message", "")
 
 
+def programs(lab: Lab, node: str, words: bytes) -> list[Path]:
+    """Return the /proc folders of a node's programs that are called with these words, separated by NUL.
+
+    Others come and go while they are looked through.
+    """
+    found = []
+    for each in (lab.node_root(node) / "proc").iterdir():
+        with contextlib.suppress(OSError):
+            if each.name.isdigit() and words in (each / "cmdline").read_bytes():
+                found.append(each)
+    return found
+
+
 def until(holds: Callable[[], bool], seconds: float = 90.0) -> None:
     """Wait until something holds; a hang ends after so many seconds, on a busy machine too. Raises TimeoutError."""
     deadline = time.monotonic() + seconds

@@ -83,7 +83,7 @@ async def test_an_agent_that_tells_something_meanwhile_is_no_other_driver(as_use
                 for name in ("n1", "n2"):
                     await mtu.set_status(api, name, generation=2, applied=DONE)
 
-        applied = await found.reach({"n1": OURS, "n2": OURS}, still_ours=still_ours, patience=20.0)
+        applied = await found.reach({"n1": OURS, "n2": OURS}, still_ours=still_ours, patience=60.0)
         assert applied == {"n1": DONE, "n2": DONE}
         assert await specs(api) == {"n1": OURS, "n2": OURS}
 
@@ -115,7 +115,7 @@ async def test_a_node_without_an_object_gets_one(as_user: As) -> None:
 
         task = asyncio.create_task(agent())
         try:
-            assert await found.reach({"n1": OURS}, still_ours=still_ours, patience=20.0) == {"n1": DONE}
+            assert await found.reach({"n1": OURS}, still_ours=still_ours, patience=60.0) == {"n1": DONE}
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -142,4 +142,4 @@ async def test_an_answer_that_is_overtaken_by_what_it_led_to_is_not_taken_for_th
             return
 
         api.patch = held_up  # type: ignore[method-assign]
-        assert await found.reach({"n1": OURS}, still_ours=still_ours, patience=2.0) == {"n1": DONE}
+        assert await found.reach({"n1": OURS}, still_ours=still_ours, patience=60.0) == {"n1": DONE}

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from tests.support.labs import until
+from tests.support.labs import programs, until
 from tests.support.scenes.cluster import NODE_MTUS, Cluster
 
 from kubemtu_lab import nft, underlay
@@ -163,16 +163,6 @@ def policy(cluster: Cluster, node: str, address: str, what: str = "") -> Iterato
         yield
 
 
-def agents(cluster: Cluster, node: str) -> list[str]:
-    """Return the pids of a node's agent, there; other programs come and go while they are looked through."""
-    found = []
-    for each in (cluster.lab.node_root(node) / "proc").iterdir():
-        with contextlib.suppress(OSError):
-            if each.name.isdigit() and b"kubemtu\0agent" in (each / "cmdline").read_bytes():
-                found.append(each.name)
-    return found
-
-
 def forgotten(cluster: Cluster, node: str) -> None:
     """Delete what an agent that tells nothing any more has told; its last words may be on the way."""
     path = f"{NODE_MTUS}/{node}"
@@ -187,7 +177,8 @@ def forgotten(cluster: Cluster, node: str) -> None:
 @contextlib.contextmanager
 def stopped(cluster: Cluster, node: str) -> Iterator[None]:
     """Have the agent of a node do nothing, and not end either."""
-    (pid,) = agents(cluster, node)
+    (agent,) = programs(cluster.lab, node, b"kubemtu\0agent")
+    pid = agent.name
     cluster.lab.exec(node, ["kill", f"-{signal.SIGSTOP.name.removeprefix('SIG')}", pid])
     try:
         yield
