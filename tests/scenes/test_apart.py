@@ -5,6 +5,7 @@ node-2  pods 8950 -- flannel.1 8950 -- eth0 9000 ====+== switch == the way out, 
 node-3  pods 1450 -- flannel.1 1450 -- eth0 1500 ====+
 """
 
+import json
 from typing import Any
 
 import pytest

@@ -11,6 +11,7 @@ from tests.support import declared
 from tests.support.scenes.cluster import Cluster
 from tests.support.scenes.datagrams import send
 from tests.support.scenes.four_pods import PODS, TOO_LARGE, scene, sizes, write_files
+from tests.support.scenes.places import ALL_PODS
 from tests.support.scenes.traffic import apply_under_traffic, lossless
 
 pytestmark = pytest.mark.lab
