@@ -105,13 +105,13 @@ async def test_many_values_in_few_bytes() -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (HEAD + b"\r\n" + b"{" + b" " * 10_000, "did not end its answer within 0.5 s"),
-        (HEAD + b"X: " + b"y" * 10_000, "began no answer within 0.5 s"),
+        (HEAD + b"\r\n" + b"{" + b" " * 10_000, "did not end its answer within 3 s"),
+        (HEAD + b"X: " + b"y" * 10_000, "began no answer within 3 s"),
     ],
 )
 async def test_a_byte_at_a_time(monkeypatch: pytest.MonkeyPatch, answer: bytes, said: str) -> None:
-    monkeypatch.setattr(wire, "TOTAL_SECONDS", 0.5)
-    monkeypatch.setattr(wire, "BEGIN_SECONDS", 0.5)
+    monkeypatch.setattr(wire, "TOTAL_SECONDS", 3.0)
+    monkeypatch.setattr(wire, "BEGIN_SECONDS", 3.0)
     async with serving(answer, pause=0.05) as (server, _):
         assert said in await ended(server, errors.Unreachable)
 

@@ -108,7 +108,7 @@ class Line:
         sock.connect(TO[family])
         return sock
 
-    def ask(self, family: channel.Family, key: wire.Key = KEY, patience: float = 5.0) -> BothDirections | None:
+    def ask(self, family: channel.Family, key: wire.Key = KEY, patience: float = 30.0) -> BothDirections | None:
         return segments.ask(TO[family], key, patience=patience, open_socket=self.open("a"), probing=self.probing("a"))
 
     def seen(self, family: channel.Family) -> BothDirections:
