@@ -7,6 +7,7 @@ import pytest
 from tests.support.scenes.cases import Case
 from tests.support.scenes.cluster import Cluster
 
+from kubemtu.flows.agents import deadlines
 from kubemtu_lab.cluster import Lab
 from kubemtu_lab.scene import Scene
 
@@ -33,6 +34,18 @@ class Labs:
             self._cluster.close()
             self._cluster.lab.down()
             self._scene = self._cluster = None
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents that live are waited for, however busy the machine is; who is dead costs as much."""
+    monkeypatch.setattr(deadlines, "LEAST", 15.0)
+
+
+@pytest.fixture
+def as_shipped(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are dead are waited for as long as a user waits."""
+    monkeypatch.setattr(deadlines, "LEAST", 5.0)
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,7 @@ def test_tunnels_that_cut(lab: Cluster) -> None:
 
 
 @on_lab
-def test_a_dead_node_keeps_nothing_back(lab: Cluster) -> None:
+def test_a_dead_node_keeps_nothing_back(lab: Cluster, as_shipped: None) -> None:
     with situations.cut_off(lab, "node-2"):
         ended = lab.run("check", "--prove", "-o", "json")
     found = json.loads(ended.out)
@@ -197,7 +197,7 @@ def test_a_dead_node_keeps_nothing_back(lab: Cluster) -> None:
 
 
 @on_lab
-def test_a_node_that_does_not_report_is_measured_by_the_others(lab: Cluster) -> None:
+def test_a_node_that_does_not_report_is_measured_by_the_others(lab: Cluster, as_shipped: None) -> None:
     """Its agent answers probes and cannot tell what it finds: nothing is called right, and what is wrong is found."""
     until(lambda: lab.run("probe", "--nodes").code == 0, 180)  # who was cut off before tells again
     with situations.muted(lab, "node-4"):
@@ -234,7 +234,7 @@ def test_a_node_that_does_not_report_is_measured_by_the_others(lab: Cluster) -> 
 
 
 @on_lab
-def test_a_node_without_an_agent_is_never_called_right(lab: Cluster) -> None:
+def test_a_node_without_an_agent_is_never_called_right(lab: Cluster, as_shipped: None) -> None:
     with situations.stopped(lab, "node-4"):
         situations.forgotten(lab, "node-4")
         lines = probe(lab)

@@ -16,6 +16,7 @@ from tests.support.scenes.cluster import NODE_MTUS, Cluster, Ended
 from tests.support.scenes.situations import everywhere, hole, veth
 
 from kubemtu.flows.agents import deadlines
+from kubemtu.flows.measure import ends
 from kubemtu_lab.scene import Flannel, Scene, nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("has_nft")]
@@ -392,7 +393,7 @@ def test_lost_packets_are_no_mtu(lab: Cluster) -> None:
 
 
 @on_lab
-def test_a_dead_node(lab: Cluster) -> None:
+def test_a_dead_node(lab: Cluster, as_shipped: None) -> None:
     with situations.cut_off(lab, "node-2"):
         lines = why(lab, "pod-1a", "pod-2a", code=1)
     assert lines[0] == (
@@ -406,7 +407,7 @@ def test_a_dead_node(lab: Cluster) -> None:
 
 
 @on_lab
-def test_an_agent_that_is_missing_at_one_end(lab: Cluster) -> None:
+def test_an_agent_that_is_missing_at_one_end(lab: Cluster, as_shipped: None) -> None:
     with situations.stopped(lab, "node-2"):
         situations.forgotten(lab, "node-2")
         lines = why(lab, "pod-2a", "pod-1a", code=1)
@@ -489,7 +490,8 @@ def test_connections_tell_where_nobody_answers_probes(lab: Cluster) -> None:
 
 
 @on_lab
-def test_pods_of_the_nodes_own_network_and_pods_just_born(lab: Cluster) -> None:
+def test_pods_of_the_nodes_own_network_and_pods_just_born(lab: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ends, "SEEN", 60.0)  # that a busy agent takes to see one
     pod(lab, "on-host", "node-2", host=True)
     pod(lab, "newborn", "node-2", wait=False)
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.support.labs import until
 
 from kubemtu.core.change import migration
 from kubemtu.core.change.migration import Phase
@@ -408,9 +409,10 @@ def test_routes_over_two_next_hops_are_pinned_and_restored(rigs: RigMaker, journ
 def test_a_pod_whose_namespace_has_no_name_is_found_by_its_process(rigs: RigMaker, journals: Path) -> None:
     rig = rigs(2)
     hidden = rig.pods[0]
-    holder = subprocess.Popen(("ip", "netns", "exec", hidden, "sleep", "60"))
+    holder = subprocess.Popen(("ip", "netns", "exec", hidden, "sleep", "600"))
     try:
-        sysctl(hidden, "net/ipv4/ip_forward")  # by now the process is inside
+        until(lambda: Path(f"/proc/{holder.pid}/ns/net").stat().st_ino == Path(f"/run/netns/{hidden}").stat().st_ino)
+        until(lambda: Path(f"/proc/{holder.pid}/comm").read_text() == "sleep\n")
         rig.remove_pod(hidden)
         reached = rig.walk(1450, journals)
         assert reached[-1].pods == 2

@@ -40,7 +40,7 @@ def come_and_go(rig: Rig, numbers: range, meanwhile: Callable[[], object]) -> No
 
 
 def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)

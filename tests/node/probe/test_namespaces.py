@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.support.labs import until
 from tests.support.rigs import Rig, RigMaker, run
 
 from kubemtu.core import net
@@ -99,7 +100,7 @@ def test_the_next_look_forgets_what_is_gone_and_knows_what_came(rig: Rig, found:
 @pytest.fixture
 def process(rig: Rig) -> Iterator[subprocess.Popen[bytes]]:
     """A process in the first pod."""
-    command = ["nsenter", f"--net=/run/netns/{rig.pods[0]}", "sleep", "60"]
+    command = ["nsenter", f"--net=/run/netns/{rig.pods[0]}", "sleep", "600"]
     with subprocess.Popen(command) as started:
         yield started
         started.kill()
@@ -110,8 +111,7 @@ def test_a_namespace_without_a_name_is_entered_by_a_process(
 ) -> None:
     (port,) = [port for port in found.ports() if port.host_link == "cali1"]
     found.learn([msgspec.structs.replace(port, netns=f"pid:{process.pid}")])
-    while inode(f"/proc/{process.pid}/ns/net") != port.inode:  # it is on its way there
-        pass
+    until(lambda: inode(f"/proc/{process.pid}/ns/net") == port.inode)  # it is on its way there
     assert entered(found, "cali1") == port.inode
     process.kill()
     process.wait()

@@ -20,7 +20,7 @@ ARGV = (sys.executable, "-m", "kubemtu_lab.traffic.pod")
 Spawn = Callable[[str, Sequence[str]], Awaitable[asyncio.subprocess.Process]]
 CountDrops = Callable[[], Mapping[str, PortDrops]]
 
-_READY = 20.0  # seconds for all processes to start: two cores may be very busy
+_READY = 60.0  # seconds for all processes to start: two cores may be very busy
 _SETTLE = 0.4  # seconds between the last send and the books, for what is under way to arrive
 _END = 3.0  # seconds for a process to end after its stdin was closed
 
