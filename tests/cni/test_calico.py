@@ -186,6 +186,22 @@ def test_an_empty_variable_hides_nothing(snapshot: Reading) -> None:
     assert (state.tunnel_mtu, state.findings) == (1400, ())
 
 
+@pytest.mark.parametrize(
+    ("fed", "literal", "field"),
+    [
+        ((), {}, "vxlanMTU"),
+        ((), {"FELIX_VXLANMTU": ""}, "vxlanMTU"),
+        ((), {"FELIX_VXLANMTU": "0"}, None),
+        (FED, {}, None),
+    ],
+)
+def test_where_a_tunnel_is_given_an_mtu_of_its_own(
+    snapshot: Reading, fed: tuple[str, ...], literal: dict[str, str], field: str | None
+) -> None:
+    key = read(snapshot(config("1450"), agent(fed=fed, **literal), pool(vxlan="Always"))).tunnel_key
+    assert str(key) == (f"FelixConfiguration default, spec.{field}" if field else "None")
+
+
 def test_wireguard_costs_most(snapshot: Reading) -> None:
     state = read(snapshot(config("1440"), agent(), pool(vxlan="Always"), felix(wireguardEnabled=True)))
     assert state.tunnel == "wireguard.cali"

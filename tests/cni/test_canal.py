@@ -236,6 +236,22 @@ def test_backend_mtu_is_the_underlays(snapshot: Reading) -> None:
     assert state.findings == ()
 
 
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ((era_c(), agent()), 'ConfigMap kube-system/canal-config, data["net-conf.json"], Backend.MTU'),
+        ((era_c(), agent(flannel="v0.21.2")), "None"),
+        (
+            (era_c(name="rke2-canal"), agent("rke2-canal"), CHART),
+            "HelmChartConfig kube-system/rke2-canal, spec.valuesContent, flannel.mtu",
+        ),
+    ],
+    ids=["ConfigMap", "an image that reads none", "RKE2"],
+)
+def test_where_the_tunnel_is_given_an_mtu_of_its_own(snapshot: Reading, given: tuple[str, ...], place: str) -> None:
+    assert str(read(snapshot(*given)).tunnel_key) == place
+
+
 def test_pods_larger_than_the_tunnel_that_backend_mtu_makes(snapshot: Reading) -> None:
     finding = only(read(snapshot(era_c('"1450"', backend=', "mtu": 1450'), agent())))
     assert (finding.code, finding.severity) == ("MTU119", "error")

@@ -79,6 +79,16 @@ def test_backend_mtu_is_the_underlays_in_any_case_of_letters(snapshot: Reading, 
     assert state.mtu_keys[0].value == 9000
 
 
+@pytest.mark.parametrize(
+    ("kind", "version", "there"),
+    [("vxlan", "v0.28.9", True), ("vxlan", "v0.21.2", False), ("host-gw", "v0.28.9", False)],
+)
+def test_where_the_tunnel_is_given_an_mtu_of_its_own(snapshot: Reading, kind: str, version: str, there: bool) -> None:
+    key = read(snapshot(config(kind), agent(version=version))).tunnel_key
+    place = 'ConfigMap kube-flannel/kube-flannel-cfg, data["net-conf.json"], Backend.MTU'
+    assert (str(key), key and key.subtracts) == ((place, 50) if there else ("None", None))
+
+
 def test_delegate_mtu_overrides(snapshot: Reading) -> None:
     state = read(snapshot(config(delegate=', "mtu": 1400'), agent()))
     assert (state.pod_mtu, state.conflist_mtu) == (1400, 1400)

@@ -4,7 +4,7 @@ import re
 
 from kubemtu.core import codes
 
-NUMBERS = [f"MTU{number}" for number in (*range(101, 132), 132, 135, 136, 138, 139, 140, 141, 142, 144)]
+NUMBERS = [f"MTU{number}" for number in (*range(101, 132), 132, 135, 136, 138, 139, 140, 141, 142, 144, 145)]
 
 
 def test_codes_are_a_closed_and_unbroken_list() -> None:

@@ -395,6 +395,17 @@ MTU144 = Code(
     " the same NIC without an MTU has been seen to undo that, and nothing in the files tells which of the two it has.",
     verify="On the node: talosctl get links, or ip link show.",
 )
+MTU145 = Code(
+    code="MTU145",
+    name="tunnel-above-far-nic",
+    severity="warning",
+    title="A node's tunnel takes more than another node's NIC does",
+    why="Pods may all fit, and what the nodes themselves send, and pods on their network, still goes by the tunnel's"
+    " MTU: datagrams that are larger than the other node's NIC leaves room for vanish in front of it, without an ICMP"
+    " error. TCP agrees on less; DNS, QUIC and storage over UDP are what hangs.",
+    verify="On the node itself: ping -M do -s <its tunnel's MTU - 28> <pod on the other node>. It is lost without a"
+    " word, and one of the pod's MTU is not.",
+)
 CODES: tuple[Code, ...] = (
     MTU101,
     MTU102,
@@ -436,6 +447,7 @@ CODES: tuple[Code, ...] = (
     MTU141,
     MTU142,
     MTU144,
+    MTU145,
 )  # fmt: skip
 
 

@@ -27,8 +27,12 @@ ALL_OF_IT = {"10.42.3.0/24": 1450, "192.168.77.3": 1500}
 
 
 def big(name: str, routes: dict[str, int], *, pod: int = 8950, out: int | None = None) -> net.NodeObservation:
-    """A node with a jumbo NIC in the change; its pods have these routes, and that MTU of their default route."""
-    seen = example.node(name, nic=9000, pod=pod)
+    """A node with a jumbo NIC in the change; its pods have these routes, and that MTU of their default route.
+
+    Its own route into the tunnel towards the small node's pods says less, as agents make it.
+    """
+    into = net.Route(family=4, destination="10.42.3.0/24", device="flannel.1", gateway="10.42.3.0", mtu=1450)
+    seen = example.node(name, nic=9000, pod=pod, routes=(into,))
     given = tuple(
         net.Route(family=4, destination=to, device="eth0", gateway="169.254.1.1", mtu=mtu)
         for to, mtu in ({"default": out} | routes).items()
@@ -124,6 +128,18 @@ def test_a_node_that_joined_later_is_named(nic: int, severity: str) -> None:
     assert (one.severity, one.place) == (severity, "node n4")
     assert ("packets of 1451-8950 bytes vanish in front of its NIC" in one.message) == (severity == "error")
     assert one.remedy == "Run `kubemtu apply --per-node`, which takes this into what is in force."
+
+
+def test_the_tunnel_of_a_node_that_joined_later_is_no_finding_of_its_own() -> None:
+    joined = example.node("n4", nic=9000, tunnel=8950)
+    assert judged(big("n1", ALL_OF_IT), small(), joined).place == "node n4"
+
+
+def test_a_route_into_the_tunnel_that_was_made_anew_without_its_mtu() -> None:
+    """What flanneld makes when it starts has no MTU; agents of nodes in the change give it one again."""
+    anew = msgspec.structs.replace(big("n1", ALL_OF_IT), routes=())
+    (lost,) = found(cluster(anew, big("n2", ALL_OF_IT), small()))
+    assert (lost.code, lost.place) == ("MTU145", "node n1, flannel.1")
 
 
 def test_a_nic_that_has_become_smaller_since() -> None:

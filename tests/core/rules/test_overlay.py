@@ -1,12 +1,14 @@
-"""MTU107 and MTU121: tunnel devices and bridges."""
+"""MTU107, MTU145 and MTU121: tunnel devices and bridges."""
 
 import msgspec
 import pytest
 from tests.support import example
+from tests.support.pools import networked
 
 from kubemtu.cni.programs import felix
 from kubemtu.core import codes, encap, net
 from kubemtu.core.cluster import layout
+from kubemtu.core.cluster.cni_state import MtuKey
 from kubemtu.core.headers import IPV6
 from kubemtu.core.rules import overlay
 
@@ -123,3 +125,84 @@ def test_the_nodes_own_port_of_a_switch(gateway: int, found: list[tuple[str, str
     if found:
         assert held[0].place == "node n1, gw0"
         assert "packets of 1401-1450 bytes" in held[0].message
+
+
+# What nodes themselves send by a tunnel that another's NIC does not take: lost one by one in tests/scenes/test_apart.py
+
+
+def into(destination: str, mtu: int) -> net.Route:
+    return net.Route(family=4, destination=destination, device="flannel.1", gateway="10.42.3.0", mtu=mtu)
+
+
+def test_a_tunnel_that_is_larger_than_the_nic_of_another_node_leaves() -> None:
+    """9000 - 50 of VXLAN is 8950, and 1500 - 50 is 1450."""
+    big = tuple(example.node(name, nic=9000) for name in ("n1", "n2"))
+    (lost,) = judge(*big, example.node("n3"))
+    assert (lost.code, lost.severity, lost.place) == ("MTU145", "warning", "nodes n1 and n2, flannel.1")
+    assert lost.message == (
+        "What these nodes themselves, and pods on their network, send by flannel.1 (8950) does not fit eth0 (1500) of"
+        " n3: datagrams of 1451-8950 bytes, and pieces of larger ones, vanish in front of it, with DF or without, and"
+        " no ICMP error comes back. TCP agrees on less, and pods of the pod network have less."
+    )
+    assert lost.remedy == (
+        "ip link set dev flannel.1 mtu 1450 on each of these nodes. One MTU for all NICs also ends the same loss"
+        " between the nodes' own addresses."
+    )
+
+
+def test_the_smallest_of_several_nics_is_named_and_each_size_of_tunnel_by_itself() -> None:
+    first, other = judge(
+        example.node("n1", nic=9000, pod=1350), example.node("n2", pod=1350), example.node("n3", nic=1400, pod=1350)
+    )
+    assert (first.place, other.place) == ("node n1, flannel.1", "node n2, flannel.1")
+    assert "fit the NICs of n3 and n2, the least of which is eth0 (1400): datagrams of 1351-8950" in first.message
+    assert "What this node itself, and pods on its network, send by flannel.1 (1450)" in other.message
+
+
+def test_tunnels_that_all_have_what_the_smallest_nic_leaves_lose_nothing() -> None:
+    assert judge(example.node("n1", nic=9000, tunnel=1450), example.node("n2")) == ()
+
+
+@pytest.mark.parametrize(
+    ("routes", "codes_found"),
+    [
+        ((into("10.42.3.0/24", 1450),), []),
+        ((into("10.42.0.0/16", 1400),), []),
+        ((into("10.42.3.0/24", 1454),), ["MTU145"]),
+        ((into("10.42.2.0/24", 1450),), ["MTU145"]),
+        ((net.Route(family=4, destination="default", device="eth0", gateway="192.168.77.254", mtu=1400),), ["MTU145"]),
+    ],
+    ids=["as much", "less for all", "more than the NIC leaves", "towards another node", "not into the tunnel"],
+)
+def test_a_route_that_says_less_is_what_the_node_goes_by(routes: tuple[net.Route, ...], codes_found: list[str]) -> None:
+    seen = (example.node("n1", nic=9000, routes=routes), example.node("n3"))
+    for snapshot in (example.cluster(seen), networked(example.cluster(seen), {})):
+        assert [one.code for one in overlay.find(layout.model(snapshot, example.state()))] == codes_found
+
+
+def test_where_pods_send_too_much_as_well_their_change_takes_the_tunnels_along() -> None:
+    assert judge(example.node("n1", nic=9000, pod=8950), example.node("n2", nic=9000), example.node("n3")) == ()
+
+
+def test_a_tunnel_that_has_not_what_it_is_given_is_told_of_as_that() -> None:
+    found = judge(example.node("n1", nic=9000), example.node("n3"), tunnel_mtu=1450)
+    assert [(one.code, one.place) for one in found] == [("MTU107", "node n1, flannel.1")]
+
+
+def test_the_key_that_gives_the_tunnel_its_mtu_is_named_with_its_own_number() -> None:
+    """flannel's number is the underlay's: 1450 and the 50 that it takes off."""
+    key = MtuKey(
+        ref=example.CONFIG_MAP,
+        path=("data", "net-conf.json"),
+        inside="Backend.MTU",
+        means="base",
+        value=None,
+        subtracts=50,
+    )
+    seen = (example.node("n1", nic=9000), example.node("n3"))
+    (lost,) = overlay.find(layout.model(networked(example.cluster(seen), {}), example.state(tunnel_key=key)))
+    assert lost.remedy.startswith(
+        'Set ConfigMap kube-system/canal-config, data["net-conf.json"], Backend.MTU to 1500 for devices that are made'
+        " from now on, and ip link set dev flannel.1 mtu 1450 on each of these nodes for those that are there. Or"
+        " `kubemtu apply --per-node`: "
+    )

@@ -277,6 +277,7 @@ def _state(
         ports=net.PortRule(prefixes=policy.prefixes),
         tunnel=felix.TUNNELS[widest].device if widest is not None else None,
         tunnel_mtu=policy.sizes.get(widest) if widest is not None else None,
+        tunnel_key=felix.tunnel_key(policy),
         tunnel_stays=felix.STAYS,
         companions=felix.BPF_DEVICES,
         companions_by=felix.BPF_BY,

@@ -117,6 +117,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         ports=net.PortRule(prefixes=policy.prefixes),
         tunnel=next((each.device for each in flannels if each.device is not None), None),
         tunnel_mtu=whole.tunnel_mtu,
+        tunnel_key=_tunnel_key(whole),
         tunnel_stays=flanneld.STAYS,
         pod_networks=conf.networks if conf is not None else (),
         nic_names=nic_names,
@@ -257,18 +258,17 @@ def _keys(whole: Canal) -> tuple[cni_state.MtuKey, ...]:
         return tuple(keys)
     keys += installer.keys(parts.config, said)
     if conf is not None and conf.base is not None:
-        keys.append(
-            cni_state.MtuKey(
-                ref=reading.ref(parts.config, "configmaps"),
-                path=("data", NET_CONF),
-                inside="Backend.MTU",
-                means="base",
-                value=conf.base,
-                subtracts=conf.subtracts,
-                effective=flanneld.honours(conf, whole.agent),
-            )
-        )
+        keys.append(flanneld.base_key(parts.config, conf, whole.agent))
     return tuple(keys)
+
+
+def _tunnel_key(whole: Canal) -> cni_state.MtuKey | None:
+    """Return where flannel's tunnel is given its MTU: by the chart's values where a chart makes the ConfigMap."""
+    key = flanneld.tunnel_key(whole.parts.config, whole.conf, whole.agent)
+    if key is None or whole.parts.chart is None:
+        return key
+    ref, inside = reading.ref(whole.parts.chart, "helmchartconfigs"), ".".join(rke2.BASE)
+    return msgspec.structs.replace(key, ref=ref, path=rke2.PATH, inside=inside)
 
 
 def _named_nics(whole: Canal) -> tuple[str, ...]:

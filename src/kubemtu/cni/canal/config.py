@@ -14,7 +14,7 @@ from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 
 NAMESPACE = "kube-system"
-NET_CONF = "net-conf.json"
+NET_CONF = flanneld.NET_CONF
 KNOWN_KEYS = ("canal_iface", "masquerade", CONFIG, NET_CONF)  # what every era's DaemonSet needs
 MAY_BE_EMPTY = frozenset({"canal_iface", "canal_iface_regex"})  # rendered as "" unless somebody chose a NIC
 

@@ -128,6 +128,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         subtracts=conf.subtracts if pod_mtu is None and conf is not None and (given is None or given.usable) else None,
         conflist_mtu=given.mtu if given is not None else None,
         mtu_keys=_keys(parts, conf, given, agent),
+        tunnel_key=flanneld.tunnel_key(parts.config, conf, agent),
         daemonset=parts.daemonset,
         conflist=CONFLIST,
         conflist_template=given.text if given is not None else None,
@@ -208,6 +209,7 @@ def _state(
     source: str = "",
     conflist_mtu: int | None = None,
     mtu_keys: tuple[cni_state.MtuKey, ...] = (),
+    tunnel_key: cni_state.MtuKey | None = None,
     daemonset: Ref | None = None,
     conflist_template: str | None = None,
     nic_names: tuple[str, ...] = (),
@@ -235,6 +237,7 @@ def _state(
         bridge=BRIDGE,
         tunnel=next((each.device for each in flannels if each.device is not None), None),
         tunnel_mtu=tunnel_mtu,
+        tunnel_key=tunnel_key,
         tunnel_stays=flanneld.STAYS,
         pod_networks=conf.networks if conf is not None else (),
         nic_names=nic_names,
@@ -327,17 +330,7 @@ def _keys(
             )
         )
     if conf is not None and (honoured or conf.base is not None):
-        out.append(
-            cni_state.MtuKey(
-                ref=ref,
-                path=("data", NET_CONF),
-                inside="Backend.MTU",
-                means="base",
-                value=conf.base,
-                subtracts=conf.subtracts,
-                effective=honoured,
-            )
-        )
+        out.append(flanneld.base_key(parts.config, conf, agent))
     return tuple(out)
 
 

@@ -13,7 +13,7 @@ from kubemtu.core.text import json_edit
 
 NAMESPACES = ("kube-flannel", "kube-system")
 CONFIG_MAP = "kube-flannel-cfg"
-NET_CONF = "net-conf.json"
+NET_CONF = flanneld.NET_CONF
 CNI_CONF = "cni-conf.json"
 KNOWN_KEYS = (CNI_CONF, NET_CONF)
 CONFLIST = "/etc/cni/net.d/10-flannel.conflist"

@@ -19,7 +19,7 @@ from kubemtu.core import codes, encap
 from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import Object, Ref, Want
 from kubemtu.core.snapshot import Snapshot
 
 GROUPS = ("projectcalico.org/v3", "crd.projectcalico.org/v1")
@@ -119,6 +119,7 @@ class Felix(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[Pool, ...] = ()
     prefixes: tuple[str, ...] = (PREFIX,)
     keys: tuple[cni_state.MtuKey, ...] = ()
+    forced: frozenset[str] = frozenset()  # tunnels whose variable is set, which hides the FelixConfiguration
 
     @property
     def encapsulations(self) -> tuple[Encapsulation, ...]:
@@ -179,6 +180,7 @@ def read(snapshot: Snapshot, agent: Object | None, pools: Iterable[Pool], out: l
         pools=pools,
         prefixes=tuple(part for part in prefixes.split(",") if part),
         keys=tuple(keys),
+        forced=frozenset(name for name, tunnel in TUNNELS.items() if environment.get(tunnel.variable)),
     )
 
 
@@ -316,6 +318,14 @@ def _flag(config: Object | None, field: str, out: list[Finding]) -> bool | None:
     if config is None:
         return None
     return reading.attempt(lambda: config.flag("spec", field), None, out, f"{config}, spec.{field}")
+
+
+def tunnel_key(policy: Felix) -> cni_state.MtuKey | None:
+    """Return where the widest tunnel is given an MTU of its own; None where something gives it one already."""
+    if policy.widest is None or policy.widest in policy.sizes or policy.widest in policy.forced:
+        return None
+    config = Ref(api_version=GROUPS[1], kind="FelixConfiguration", plural="felixconfigurations", name="default")
+    return cni_state.MtuKey(ref=config, path=("spec", TUNNELS[policy.widest].field), means="tunnel", value=None)
 
 
 def cost(name: str) -> int:

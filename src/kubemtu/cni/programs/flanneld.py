@@ -8,13 +8,14 @@ import msgspec
 from kubemtu.cni.objects import daemonset, reading
 from kubemtu.cni.programs import netconf
 from kubemtu.core import codes, encap
-from kubemtu.core.cluster import node_files
+from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
 from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 
 CONTAINER = "kube-flannel"
+NET_CONF = "net-conf.json"  # the key of the ConfigMap
 VARIABLE = "FLANNELD_IFACE"
 SUBNET_ENV = "/run/flannel/subnet.env"  # what flanneld writes when it starts
 PLUGIN_MTU = node_files.PluginRule(
@@ -167,6 +168,27 @@ def honours(conf: netconf.NetConf, flanneld: Flanneld) -> bool:
 def tunnel_mtu(conf: netconf.NetConf, flanneld: Flanneld) -> int | None:
     """Return the MTU in bytes that Backend.MTU gives the tunnel device; None when the NIC decides."""
     return conf.base - conf.subtracts if conf.base is not None and honours(conf, flanneld) else None
+
+
+def base_key(config: Object, conf: netconf.NetConf, flanneld: Flanneld) -> cni_state.MtuKey:
+    """Return where the ConfigMap of flannel holds the underlay's MTU, set or not."""
+    return cni_state.MtuKey(
+        ref=reading.ref(config, "configmaps"),
+        path=("data", NET_CONF),
+        inside="Backend.MTU",
+        means="base",
+        value=conf.base,
+        subtracts=conf.subtracts,
+        effective=honours(conf, flanneld),
+    )
+
+
+def tunnel_key(config: Object | None, conf: netconf.NetConf | None, flanneld: Flanneld) -> cni_state.MtuKey | None:
+    """Return where the ConfigMap of flannel gives the tunnel its MTU; None where nothing reads that, or is there."""
+    if config is None or conf is None or conf.device is None:
+        return None
+    key = base_key(config, conf, flanneld)
+    return key if key.effective else None
 
 
 def lacking(nic_names: tuple[str, ...], snapshot: Snapshot) -> tuple[str, ...]:

@@ -27,6 +27,9 @@ class MtuKey(msgspec.Struct, frozen=True, kw_only=True):
     copied: bool = False  # somebody writes there what another key says: it is no place to change
     written_by: str = ""  # who wrote it last, and when, as the API server notes it; empty where it does not
 
+    def __str__(self) -> str:
+        return f"{self.ref}, {objects.dotted(self.path)}" + (f", {self.inside}" if self.inside else "")
+
 
 class WindowsPart(msgspec.Struct, frozen=True, kw_only=True):
     """What makes the pods' network on nodes of Windows, as far as the API shows it.
@@ -75,6 +78,7 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     ports: net.PortRule = net.PortRule()  # which links of a node are its pods'
     bridge: str | None = None  # that pods hang on, or the node's own port of their switch
     tunnel: str | None = None  # name of the tunnel device
+    tunnel_key: MtuKey | None = None  # where the tunnel is given an MTU of its own, set or not; None: not known
     tunnel_stays: str = ""  # why a tunnel may have another MTU than it is given, a sentence for people
     companions: tuple[str, ...] = ()  # devices of the node that the CNI gives the pods' MTU as well
     companions_by: str = ""  # what gives it to them, and when: ends a sentence that begins with "or"

@@ -6,11 +6,10 @@ import msgspec
 
 from kubemtu.core import codes, encap
 from kubemtu.core.cluster import drift, goodput, pods
-from kubemtu.core.cluster.cni_state import CniState, MtuKey
+from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.node_files import Rendered
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding
-from kubemtu.core.objects import dotted
 from kubemtu.core.rules import runtime
 from kubemtu.core.text.wording import names, sizes
 
@@ -46,11 +45,7 @@ def _refused(topology: Topology) -> Iterable[Finding]:
 def key_place(state: CniState) -> str:
     """Name the key that holds the MTU, most general first; the CNI where there is none."""
     key = next((key for key in state.mtu_keys if key.effective), next(iter(state.mtu_keys), None))
-    return _key(key) if key is not None else state.source or state.said
-
-
-def _key(key: MtuKey) -> str:
-    return f"{key.ref}, {dotted(key.path)}" + (f", {key.inside}" if key.inside else "")
+    return str(key) if key is not None else state.source or state.said
 
 
 def _configured(topology: Topology) -> Iterable[Finding]:

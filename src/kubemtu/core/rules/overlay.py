@@ -1,8 +1,9 @@
 """Devices between pods and NIC: the tunnel against what is under and above it, the bridge against its ports."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kubemtu.core import codes, net
+from kubemtu.core.cluster import tunnels
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.codes import Finding, Severity
 from kubemtu.core.net import VLAN_SLACK
@@ -10,8 +11,8 @@ from kubemtu.core.text.wording import count, has, names, sizes
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
-    """Report tunnel devices (MTU107) and bridges (MTU121) whose MTU does not suit what they join."""
-    found: list[Finding] = []
+    """Report tunnel devices (MTU107, MTU145) and bridges (MTU121) whose MTU does not suit what they join."""
+    found: list[Finding] = [*_beyond_others(topology)]
     for node in topology.nodes:
         found += _tunnel(node, topology)
         found += _companions(node, topology)
@@ -61,6 +62,62 @@ def _tunnel(node: Node, topology: Topology) -> Iterable[Finding]:
             f"{sizes(tunnel.mtu + 1, expected)} bytes with an ICMP error.{why}",
             f"ip link set dev {tunnel.name} mtu {_useful(node, topology)} on this node, or `kubemtu apply`.",
         )
+
+
+def _beyond_others(topology: Topology) -> Iterable[Finding]:
+    """Report what nodes themselves send into tunnels that suit their own NIC and are too large for another's.
+
+    Where pods send too much as well, a change of theirs takes the tunnels along; a node that is in no change that is
+    in force is told of as such (MTU132), and a tunnel that has not what the configuration gives it as that (MTU107).
+    """
+    if _pods_send_more(topology):
+        return
+    alike: dict[tuple[str, int, tuple[str, ...]], list[tunnels.Overreach]] = {}
+    for one in tunnels.overreaching(topology):
+        wanted = topology.state.tunnel_mtu
+        outside = bool(topology.held_by) and topology.held(one.node) is None
+        if one.node.tunnel is None or outside or (wanted is not None and wanted < one.sends):
+            continue
+        far = tuple(node.name for node in one.far)
+        alike.setdefault((one.node.tunnel.name, one.sends, far), []).append(one)
+    for (device, sends, far), members in alike.items():
+        nodes, narrow = [one.node.name for one in members], members[0].far[0]
+        nic = f"{narrow.below} of {narrow.name}"
+        if len(far) > 1:
+            nic = f"the NICs of {names(far)}, the least of which is {narrow.below}"
+        yield codes.finding(
+            codes.MTU145,
+            f"{'node' if len(nodes) == 1 else 'nodes'} {names(nodes)}, {device}",
+            f"What {_themselves(nodes)} network, send by {device} ({sends}) does not fit {nic}: datagrams of"
+            f" {sizes(members[0].takes + 1, sends)} bytes, and pieces of larger ones, vanish in front of it, with DF or"
+            " without, and no ICMP error comes back. TCP agrees on less, and pods of the pod network have less.",
+            _narrowed(topology, device, members[0].takes),
+        )
+
+
+def _themselves(nodes: Sequence[str]) -> str:
+    """Name who sends by a node's own interfaces, up to the word "network"."""
+    return "this node itself, and pods on its" if len(nodes) == 1 else "these nodes themselves, and pods on their"
+
+
+def _pods_send_more(topology: Topology) -> bool:
+    """Say whether some pod sends more than the path between nodes carries, and no change in force says where to."""
+    return topology.carries is not None and any(
+        (port.sends or port.shown or 0) > topology.carries and not topology.fits(node, port)
+        for node, port in topology.ports
+    )
+
+
+def _narrowed(topology: Topology, device: str, takes: int) -> str:
+    """Say how a tunnel gets what the smallest NIC leaves of it everywhere, and what else ends it."""
+    key, said = topology.state.tunnel_key, f"ip link set dev {device} mtu {takes} on each of these nodes"
+    if key is not None:
+        number = takes + key.subtracts if key.means == "base" else takes
+        said = f"Set {key} to {number} for devices that are made from now on, and {said} for those that are there"
+    known = topology.api_nodes.values()
+    if known and all(node.networks for node in known) and topology.state.ports.names_any:
+        said += ". Or `kubemtu apply --per-node`: pods elsewhere get more, and all routes to the smaller nodes say less"
+    return f"{said}. One MTU for all NICs also ends the same loss between the nodes' own addresses."
 
 
 def _companions(node: Node, topology: Topology) -> Iterable[Finding]:

@@ -12,6 +12,9 @@ SHORT = 40  # characters: less is a label, or half a sentence, and says nothing 
 # Of what is below the interfaces that were looked at: whether it loses anything, only a measurement tells.
 BELOW_INTERFACES = frozenset({codes.MTU135.code, codes.MTU136.code})
 
+# Of what the nodes themselves send, and pods on their network: what the pods of the pod network send is well.
+OF_NODES = frozenset({codes.MTU142.code, codes.MTU145.code})
+
 UNREADABLE = frozenset({codes.MTU117.code, codes.MTU122.code})
 
 
@@ -126,7 +129,11 @@ def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
         return f"Nothing is lost, but pods have {min(below)} where the path between nodes carries {topology.carries}."
     if warnings[0].code in attachments.OWN:  # nothing before it: the pod network itself has no warning
         return f"The pod network is well, but mind a network beside it, {warnings[0].place}: {_first(warnings[0])}"
-    lead = "By what interfaces say nothing is lost" if warnings[0].code in BELOW_INTERFACES else "Nothing is lost now"
+    lead = "Nothing is lost now"
+    if warnings[0].code in BELOW_INTERFACES:
+        lead = "By what interfaces say nothing is lost"
+    elif warnings[0].code in OF_NODES:
+        lead = "Pods lose nothing"
     return f"{lead}, but mind {warnings[0].place}: {_first(warnings[0])}"
 
 
