@@ -248,6 +248,13 @@ def test_room_in_a_tunnel_that_no_pod_uses_is_no_reason_to_act() -> None:
     assert planner.make(laid_out(seen), 1450, ()).steps == ()
 
 
+def test_room_that_the_configuration_has_taken_away_is_no_room() -> None:
+    """MTU107 tells of it and says that `kubemtu apply` mends it."""
+    seen = (example.node("n1", nic=9000), example.node("n2"))
+    live = live_of(planner.make(laid_out(seen, example.state(tunnel_mtu=1450)), 1450, ()))
+    assert [(to.node, to.tunnel_mtu) for to in live.nodes] == [("n1", 1450), ("n2", None)]
+
+
 def test_a_bridge_is_part_of_the_change() -> None:
     state = example.state(bridge="cni0", ports=net.PortRule(bridge="cni0"))
     live = live_of(planner.make(laid_out(nodes(pod=1500, bridge=1400), state), 1450, ()))

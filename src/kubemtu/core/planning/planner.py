@@ -249,12 +249,16 @@ def _routed(port: Port, to: NodeTarget) -> bool:
 
 
 def _only_spare(topology: Topology, devices: Sequence[tuple[int, int]], targets: Sequence[NodeTarget]) -> bool:
-    """Return True when nothing but tunnel devices would change, and each of those only has room that no pod uses."""
+    """Return True when nothing but tunnel devices would change, and each of those only has room that no pod uses.
+
+    What a tunnel has beyond what the configuration gives it is no such room: it is left from before.
+    """
+    configured = topology.state.tunnel_mtu or encap.LARGEST_MTU
     spare = [
         (node.tunnel.mtu, to.tunnel_mtu)
         for node, to in zip(topology.nodes, targets, strict=True)
         if node.tunnel is not None and to.tunnel_mtu is not None and node.fits is not None
-        if to.tunnel_mtu < node.tunnel.mtu <= node.fits
+        if to.tunnel_mtu < node.tunnel.mtu <= min(node.fits, configured)
     ]
     return sum(old != new for old, new in devices) == len(spare)
 
