@@ -203,6 +203,21 @@ def test_values_that_the_chart_does_not_know(files: Files, values: str, key: str
     assert f"{key} is read by nothing; the key is {right}." in said(found, "MTU111")
 
 
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("VXLAN", "Move the value to flannel.backend."),
+        ("None", "Take it away: flannel.backend takes flannel's words and not Calico's, vxlan, host-gw "),
+        ("VXLANCrossSubnet", "Take it away: flannel.backend takes flannel's words and not Calico's, vxlan, host-gw "),
+    ],
+)
+def test_calicos_word_is_not_sent_where_flannel_would_stop_at_it(files: Files, word: str, remedy: str) -> None:
+    """flanneld exits at a backend of no name that it knows (flannel-io/flannel: pkg/backend/manager.go)."""
+    found = decide.check(files(reported.chart(VALUES % f"calico:\n  encapsulation: {word}\n")), 1500)
+    (stray,) = found.findings
+    assert stray.remedy.startswith(remedy)
+
+
 def test_fields_that_the_operator_does_not_know(files: Files) -> None:
     pools = [{"cidr": "10.244.0.0/16", "encapsulation": "VXLAN"}]
     spec = {"mtu": 8950, "calicoNetwork": {"vethMTU": 8950, "ipPools": pools}}

@@ -20,6 +20,11 @@ CONFIG_MAP = "rke2-canal-config"
 PATH = charts.PATH
 POD = ("calico", "vethuMTU")
 BASE = ("flannel", "mtu")
+BACKEND = "flannel.backend"
+FOREIGN = (  # packages/rke2-canal/charts/values.yaml: "Backend should not be changed at runtime"
+    f"Take it away: {BACKEND} takes flannel's words and not Calico's, vxlan, host-gw (nothing around a packet) or"
+    " wireguard, and is not to be changed while the cluster runs."
+)
 POD_DEFAULT = 1450  # bytes: packages/rke2-canal/charts/values.yaml
 SUITS = 1500 - POD_DEFAULT  # bytes that it leaves on a NIC of 1500: enough for VXLAN, not for WireGuard
 WANT = charts.want(AGENT)
@@ -64,8 +69,11 @@ def read(resource: Object | None, out: list[Finding]) -> Values:
         return Values()
     known = {".".join(path) for path in (POD, BASE)}
     for path in strays.in_tree(values, known, ("mtu", "encapsulation")):
-        right = "flannel.backend" if "encapsulation" in path.lower() else ".".join(BASE if "flannel" in path else POD)
-        out.append(reading.stray(f"{place}, {path}", path, right))
+        if "encapsulation" in path.lower():
+            held = str(_at(values, tuple(path.split(".")))).lower()
+            out.append(reading.stray(f"{place}, {path}", path, BACKEND, "" if held in netconf.BACKENDS else FOREIGN))
+        else:
+            out.append(reading.stray(f"{place}, {path}", path, ".".join(BASE if "flannel" in path else POD)))
     backend = _at(values, ("flannel", "backend"))
     nic = _at(values, ("flannel", "iface"))
     return Values(

@@ -147,11 +147,13 @@ def member(values: dict[str, object], key: str, out: list[Finding], place: str) 
     return None
 
 
-def stray(place: str, key: str, right: str) -> Finding:
-    """Return MTU111 for a key that somebody set and nothing reads; `right` is the one that is meant."""
-    return codes.finding(
-        codes.MTU111, place, f"{key} is read by nothing; the key is {right}.", f"Move the value to {right}."
-    )
+def stray(place: str, key: str, right: str, remedy: str = "") -> Finding:
+    """Return MTU111 for a key that somebody set and nothing reads; `right` is the one that is meant.
+
+    `remedy` says what to do where the value itself would not do there.
+    """
+    message = f"{key} is read by nothing; the key is {right}."
+    return codes.finding(codes.MTU111, place, message, remedy or f"Move the value to {right}.")
 
 
 def is_patch(config: Object, keys: Iterable[str], snapshot: Snapshot) -> bool:
