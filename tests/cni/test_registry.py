@@ -407,6 +407,49 @@ def test_nothing_known_is_one_sentence_that_says_what_was_looked_for() -> None:
     assert "absent" not in sentence
 
 
+def sign(kind: str, name: str, group: str, namespace: str = "", **more: object) -> str:
+    metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return yaml.safe_dump({"apiVersion": f"{group}v1", "kind": kind, "metadata": metadata, **more})
+
+
+@pytest.mark.parametrize(
+    ("text", "whose", "missing"),
+    [
+        (
+            sign("ConfigMap", "ovnkube-config", "", "openshift-ovn-kubernetes", data={"ovnkube.conf": "[default]"}),
+            "OpenShift (ConfigMap openshift-ovn-kubernetes/ovnkube-config)",
+            "Network cluster of operator.openshift.io was",
+        ),
+        (
+            sign("Network", "saved", "operator.openshift.io/", spec={"defaultNetwork": {"type": "OpenShiftSDN"}}),
+            "OpenShift with OpenShiftSDN (Network saved)",
+            "Network cluster of operator.openshift.io was",
+        ),
+        (
+            sign("Network", "cluster", "config.openshift.io/", status={"networkType": "Calico"}),
+            "OpenShift with Calico (Network cluster)",
+            "that network's own objects were",
+        ),
+        (
+            sign("HelmChartConfig", "rke2-calico", "helm.cattle.io/", "kube-system", spec={"valuesContent": "{}"}),
+            "Calico of RKE2 (HelmChartConfig kube-system/rke2-calico)",
+            "Installation default was",
+        ),
+        (
+            sign("HelmChartConfig", "rke2-flannel", "helm.cattle.io/", "kube-system", spec={"valuesContent": "{}"}),
+            "Flannel of RKE2 (HelmChartConfig kube-system/rke2-flannel)",
+            "ConfigMap kube-system/kube-flannel-cfg was",
+        ),
+    ],
+)
+def test_what_is_missing_is_named_where_something_tells_whose_it_is(
+    snapshot: Reading, text: str, whose: str, missing: str
+) -> None:
+    with pytest.raises(NotRecognised) as caught:
+        registry.recognise(snapshot(text))
+    assert str(caught.value).endswith(f"It looks like {whose}, and {missing} not read.")
+
+
 def test_what_may_not_be_read_is_not_called_absent() -> None:
     hidden = (
         Unread(what="ConfigMap kube-system/canal-config", why="forbidden", message="no"),

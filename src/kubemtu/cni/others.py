@@ -1,7 +1,15 @@
-"""Pod networks that are recognised, so that they can be named and that no module reads."""
+"""Signs of a pod network that are not enough to read it: whose they are, so that what is missing can be named."""
 
-NAMES = {"cilium-config": "Cilium, chained behind another CNI that makes the pods' interfaces"}
-"""What a DaemonSet or a ConfigMap is known by."""
+NAMES = {
+    "cilium-config": ("Cilium, chained behind another CNI that makes the pods' interfaces", "that CNI's DaemonSet"),
+    "ovnkube-config": ("OpenShift", "Network cluster of operator.openshift.io"),
+}
+"""What a DaemonSet or a ConfigMap is known by: whose it is, and what tells of that network."""
+CHARTS = {
+    "rke2-calico": ("Calico of RKE2", "Installation default"),
+    "rke2-flannel": ("Flannel of RKE2", "ConfigMap kube-system/kube-flannel-cfg"),
+}
+"""The charts of RKE2 whose values alone are read by no module, likewise, by the name of their HelmChartConfig."""
 PLUGINS = {
     "aws-cni": ("the AWS VPC CNI", "DaemonSet kube-system/aws-node"),
     "cilium-cni": ("Cilium", "ConfigMap kube-system/cilium-config"),

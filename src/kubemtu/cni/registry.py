@@ -111,7 +111,7 @@ def _with_writer(key: cni_state.MtuKey, snapshot: snapshot.Snapshot) -> cni_stat
 
 
 def _looks_like(snapshot: snapshot.Snapshot) -> str:
-    """Name a pod network that is there and that no module covers; empty when nothing is recognised."""
+    """Name a pod network of which there is a sign, and what is missing to read it; empty when there is none."""
     firewall = ""
     for found in sorted(snapshot.objects, key=lambda one: one.get("kind") == "ConfigMap"):  # DaemonSets say more
         name = found.get("metadata", "name")
@@ -127,9 +127,10 @@ def _looks_like(snapshot: snapshot.Snapshot) -> str:
         if found.get("kind") == "HelmChartConfig" and (said := _chart(found)):
             return said
         if found.get("kind") in {"DaemonSet", "ConfigMap"} and isinstance(name, str) and name in others.NAMES:
-            return f"It looks like {others.NAMES[name]} ({found}), which is not covered yet."
+            whose, sign = others.NAMES[name]
+            return f"It looks like {whose} ({found}), and {sign} was not read."
         if found.get("kind") == "Network" and "openshift.io" in str(found.get("apiVersion")):
-            return f"It looks like OpenShift ({found}), which is not covered yet."
+            return openshift.hint(found)
     for node in snapshot.nodes:
         for file in node.files:
             first = (node_files.plugins_of(file.text) or ({},))[0].get("type")
@@ -146,7 +147,8 @@ def _is_firewall(resource: objects.Object) -> bool:
 def _chart(resource: objects.Object) -> str:
     """Say why a HelmChartConfig is read by nothing that looks like canal's and has another name or namespace.
 
-    RKE2 reads only the one that has its chart's name, in kube-system (docs.rke2.io/helm).
+    One of another chart of RKE2's says whose values these are, and what else tells of that network. RKE2 reads only
+    the one that has its chart's name, in kube-system (docs.rke2.io/helm).
     """
     if resource.name == "rke2-canal":
         return f"{resource} is read by nothing: a HelmChartConfig belongs into the namespace kube-system."
@@ -157,6 +159,9 @@ def _chart(resource: objects.Object) -> str:
             f"{resource} holds {form[1]}, which is read by nothing: RKE2's chart of Calico takes installation,"
             " and with canal the HelmChartConfig is named rke2-canal."
         )
+    if resource.namespace == "kube-system" and resource.name in others.CHARTS:
+        whose, sign = others.CHARTS[resource.name]
+        return f"It looks like {whose} ({resource}), and {sign} was not read."
     return ""
 
 

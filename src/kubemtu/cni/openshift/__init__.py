@@ -173,6 +173,15 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
     )
 
 
+def hint(network: Object) -> str:
+    """Say what is missing where only a Network of OpenShift's tells of a pod network."""
+    kind = _kind(network, network, [])
+    if kind in OVERHEAD or not kind:
+        what = f" with {kind}" if kind else ""
+        return f"It looks like OpenShift{what} ({network}), and Network cluster of {OPERATOR} was not read."
+    return f"It looks like OpenShift with {kind} ({network}), and that network's own objects were not read."
+
+
 def _network(snapshot: Snapshot, group: str) -> Object | None:
     for found in snapshot.each("Network"):
         if str(found.get("apiVersion")).partition("/")[0] == group and found.get("metadata", "name") == "cluster":
@@ -182,8 +191,7 @@ def _network(snapshot: Snapshot, group: str) -> Object | None:
 
 def _said(operator: Object | None, config: Object | None, out: list[Finding]) -> Networks:
     """Read both Networks; what is broken goes to `out`, and reads as absent."""
-    kind = reading.text(config, out, "status", "networkType") or reading.text(config, out, "spec", "networkType")
-    kind = kind or reading.text(operator, out, "spec", "defaultNetwork", "type") or ""
+    kind = _kind(operator, config, out)
     own = operator.get("spec", "defaultNetwork", CONFIGS.get(kind, "")) if operator is not None else None
     held = own if isinstance(own, dict) else {}
     status = config.get("status") if config is not None else None
@@ -202,6 +210,12 @@ def _said(operator: Object | None, config: Object | None, out: list[Finding]) ->
         overlay=held.get("transport") != "NoOverlay",
         networks=_networks(config) or _networks(operator),
     )
+
+
+def _kind(operator: Object | None, config: Object | None, out: list[Finding]) -> str:
+    """Return the pod network that both Networks name, "" where neither does."""
+    said = reading.text(config, out, "status", "networkType") or reading.text(config, out, "spec", "networkType")
+    return said or reading.text(operator, out, "spec", "defaultNetwork", "type") or ""
 
 
 def _networks(network: Object | None) -> tuple[str, ...]:
