@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 import yaml
 
@@ -242,6 +243,15 @@ def test_k3s_keeps_its_configuration_on_the_nodes(snapshot: Reading) -> None:
     assert (state.tunnel, state.encapsulation_name) == ("flannel.1", "vxlan")
     assert state.owner.startswith("k3s")
     with pytest.raises(UsageError, match="--flannel-conf"):
+        flannel.steps(state, 1400)
+
+
+def test_nobody_is_called_k3s_who_does_not_say_so(snapshot: Reading, node: Callable[..., NodeObservation]) -> None:
+    """MicroK8s starts flanneld with such a file, too; k3s tells itself by its kubelets' version."""
+    held = msgspec.structs.replace(snapshot(nodes=(node(net_conf=NET % ("vxlan", "")),)), offline=True)
+    state = read(held)
+    assert (state.variant, state.owner) == ("without objects in the API", "")
+    with pytest.raises(UsageError, match="No object of flannel's was read, only files of its own"):
         flannel.steps(state, 1400)
 
 

@@ -193,6 +193,7 @@ def _embedded(snapshot: Snapshot) -> cni_state.CniState | None:
         conflist=K3S_CONFLIST,
         owner=f"k3s ({K3S_NET_CONF} is written at every start)" if is_k3s else "",
         findings=out,
+        parsed=FlannelParsed(parts=FlannelParts(), embedded=is_k3s),
     )
 
 

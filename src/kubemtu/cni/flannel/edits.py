@@ -24,6 +24,12 @@ K3S = (
     " --flannel-conf (in /etc/rancher/k3s/config.yaml: flannel-conf), or set the MTU of the NICs, then restart k3s."
 )
 
+FILES_ALONE = (
+    "No object of flannel's was read, only files of its own, so there is nothing in the API to change: add its"
+    " ConfigMap and DaemonSet to the files (`kubectl get configmaps,daemonsets -A -o yaml`). Where it has none (k3s,"
+    " MicroK8s), write Backend.MTU into the net-conf.json that it starts with, and restart it."
+)
+
 
 class FlannelParts(msgspec.Struct, frozen=True, kw_only=True):
     """The objects that make up one flannel; without any it is k3s, or only a node's files were read."""
@@ -63,6 +69,7 @@ class FlannelParsed(msgspec.Struct, frozen=True, kw_only=True):
     tunnels: frozenset[int | None] = frozenset()  # MTUs of the tunnel device, None for a node without it
     born: tuple[int, ...] = ()  # what each node's flanneld has written for new pods
     lacking: tuple[str, ...] = ()  # nodes without any of the NICs that flanneld is told to use
+    embedded: bool = False  # nodes say that k3s runs it
 
 
 def place(parts: FlannelParts, key: str) -> str:
@@ -75,7 +82,9 @@ def of(parsed: FlannelParsed, state: CniState, target: int) -> tuple[plan.EditVa
     encap.check(target)
     parts, conf, given = parsed.parts, parsed.conf, parsed.given
     if parts.config is None:
-        raise UsageError(K3S if not parts.agents else f"ConfigMap {CONFIG_MAP} was not read: allow `get` on it first.")
+        if not parts.agents:
+            raise UsageError(K3S if parsed.embedded else FILES_ALONE)
+        raise UsageError(f"ConfigMap {CONFIG_MAP} was not read: allow `get` on it first.")
     lost = [key for key in KNOWN_KEYS if parts.config.get("data", key) is None]
     if lost:
         raise UsageError(
