@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -135,6 +136,17 @@ def test_files_without_a_node_say_what_would_show_one(saved: Saved, capsys: pyte
     code, out = asked(capsys, "n1", "--from", path)
     assert code == 3
     assert "node n1 was not observed: add to the files" in out
+
+
+def test_a_file_of_flannels_that_was_saved_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Backend.MTU 1400 makes 1320 under WireGuard, which takes 80; flanneld has written 1420, and was not restarted."""
+    (tmp_path / "n1").mkdir()
+    backend = '{"Network": "10.42.0.0/16", "Backend": {"Type": "wireguard", "MTU": 1400}}'
+    (tmp_path / "n1" / "net-conf.json").write_text(backend)
+    (tmp_path / "n1" / "subnet.env").write_text("FLANNEL_MTU=1420\n")
+    code, out = asked(capsys, "n1", "--from", str(tmp_path))
+    assert code == 1
+    assert out.startswith("✗ On n1 it stopped at its file (/run/flannel/subnet.env): 1420, not 1320.")
 
 
 @pytest.mark.parametrize(

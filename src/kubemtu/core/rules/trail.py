@@ -106,7 +106,7 @@ def _waypoints(topology: Topology, node: Node) -> Iterator[Waypoint]:
         literal = rendered.literal
         if literal is not None or state.conflist_mtu is not None:
             yield _waypoint("CNI configuration", rendered.path, (literal,), state.conflist_mtu or born)
-        if rendered.by not in {"", rendered.path}:
+        if rendered.by and (rendered.by != rendered.path or not rendered.plugins):  # that file alone was saved
             yield _waypoint("its file", rendered.by, (rendered.gives,), born)
         born = born if born is not None else rendered.gives
     held = topology.held(node)
