@@ -15,6 +15,7 @@ import pytest
 import yaml
 from tests.support import example, reported
 
+from kubemtu.cni import registry
 from kubemtu.core import encap, net
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.cluster import layout
@@ -49,12 +50,12 @@ TRAPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (f"rancher/rancher#25807 {RKE2}#2959", "A changed ConfigMap restarts no pod of the CNI.",
      ("cli/test_why_not.py::test_the_key_was_changed_and_nothing_restarted",
       "scenes/test_story.py::test_step_5_a_change_is_not_read_until_canal_restarts")),
-    ("harvester/harvester#5872", "An upgrade puts a chart's own number back.",
+    ("k3s-io/helm-controller: pkg/controllers/chart/chart.go", "An upgrade puts a chart's own number back.",
      ("scenes/test_owners.py::test_what_a_chart_is_given_stays_and_what_is_changed_behind_it_does_not",)),
     (f"{CALICO}#2200", "An MTU in quotes, where the plugin takes an integer, keeps pods from starting.",
      ("cni/test_canal.py::test_an_mtu_in_quotes_keeps_pods_from_starting",
       "flows/test_reported.py::test_the_quotes_around_a_placeholder_are_taken_away")),
-    ("gardener/gardener-extension-networking-calico#664", "Gardener's own field is text, Calico's is a number.", ()),
+    ("gardener-attic/gardener-extensions#502", "Gardener's own field is text, Calico's is a number.", ()),
     ("aws/amazon-vpc-cni-k8s#2293", "The AWS plugin takes text where others take an integer.",
      ("cni/test_aws.py::test_what_the_plugin_makes_of_a_text",
       "cni/test_aws.py::test_a_number_without_quotes_is_refused")),
@@ -69,7 +70,7 @@ TRAPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (f"{CALICO}#4102", "veth_mtu is set, and the template has no placeholder for it.",
      ("cni/test_canal.py::test_veth_mtu_without_a_placeholder_does_nothing",
       "cni/test_calico.py::test_policy_only_has_a_literal_that_veth_mtu_does_not_reach")),
-    (f"{CALICO}#6133 tigera/operator#2340", "The operator takes an edit of what it writes back.",
+    (f"{CALICO}#6133", "The operator takes an edit of what it writes back.",
      ("cni/test_calico.py::test_the_operators_change_is_an_integer_in_the_installation_alone",)),
     (f"{CALICO}#9718,10270 tigera/operator#5289", "Without Felix' MTU file a pod gets the kernel's 1500.",
      (HERE + "test_a_pod_that_was_born_before_felix_wrote_its_file",)),
@@ -93,11 +94,16 @@ TRAPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("flannel-io/flannel: pkg/backend/vxlan/device.go", "A tunnel that is there keeps its MTU, whatever is configured.",
      ("core/rules/test_overlay.py::test_flannel_keeps_the_device_of_an_older_configuration",
       "cli/test_why_not.py::test_a_tunnel_that_kept_its_mtu")),
-    (f"{RKE2}#4320", "A tunnel cannot be made larger than what its NIC leaves.",
-     ("core/planning/test_planner.py::test_a_number_that_cannot_be_is_refused_with_the_reason",)),
-    ("flannel-io/flannel#1775,1011", "Backend.MTU is read by no older flanneld.",
+    ("kubesphere/kubekey#1572", "A tunnel cannot be made larger than what its NIC leaves, and Felix tries it for ever.",
+     (HERE + "test_a_tunnel_that_its_agent_would_have_larger_than_the_nic_leaves",
+      "core/planning/test_planner.py::test_a_number_that_cannot_be_is_refused_with_the_reason")),
+    ("flannel-io/flannel#1011,1736", "Backend.MTU is read by no older flanneld.",
      ("cni/test_canal.py::test_backend_mtu_has_no_effect_before_flannel_0_21_3",)),
-    ("flannel-io/flannel#1781", "Flannel takes 50 off for IPv6 outside as well, where 70 are needed.",
+    ("flannel-io/flannel#1775", "Backend.MTU counts the underlay: 1500 there changes nothing on NICs of 1500.",
+     (HERE + "test_the_pods_number_written_where_flannel_takes_the_underlays",
+      "core/rules/test_config.py::test_a_key_that_counts_the_underlay_is_told_in_its_own_terms")),
+    ("flannel-io/flannel: pkg/backend/vxlan/vxlan_network.go",
+     "Flannel takes 50 off for IPv6 outside as well, where 70 are needed.",
      ("flows/test_reported.py::test_flannel_takes_50_off_for_ipv6_as_well",)),
     ("k3s-io/k3s#5101", "Flannel's WireGuard device had the whole MTU of its NIC.",
      (HERE + "test_a_wireguard_device_as_large_as_its_nic",)),
@@ -151,7 +157,7 @@ TRAPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
      ("cni/test_kuberouter.py::test_the_mtu_of_the_loopback_device",)),
     ("kubernetes/kubernetes#35625", "The kubelet's own flag for the MTU reaches no CNI.",
      ("cni/test_canal.py::test_the_kubelets_own_mtu_reaches_nobody",)),
-    ("weaveworks/weave#3293,3817", "Weave's bridge keeps the old MTU until it is reset.",
+    ("weaveworks/weave#3293", "Weave's bridge keeps the old MTU until it is reset.",
      ("cni/test_weave.py::test_a_bridge_that_keeps_the_old_number",)),
     ("karmab/kcli#788", "OVN-Kubernetes does not start when its number and 58 are more than the NIC has.",
      ("cni/test_ovnkubernetes.py::test_the_key_is_the_pods_own",)),
@@ -173,9 +179,6 @@ TRAPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
       "cni/test_canal_steps.py::test_era_a_gets_one_line_more_and_keeps_every_other_byte")),
     (f"{CALICO}#2588", "NIC and tunnel have jumbo frames, and pods 1500.",
      (HERE + "test_pods_of_1500_under_a_tunnel_of_9000",)),
-    ("kubesphere/kubekey#1572", "An installer writes a vethMTU that cannot be.",
-     ("cni/test_canal.py::test_a_veth_mtu_that_cannot_be",
-      "cni/test_calico.py::test_an_installation_whose_mtu_is_none")),
     ("projectcalico/calico: felix/dataplane/linux/int_dataplane.go", "No NIC's name matches the pattern: 1460.",
      ("cni/test_calico.py::test_the_detection_sees_nics_by_name", "cni/test_canal.py::test_felix_misses_a_bond")),
 )  # fmt: skip
@@ -286,3 +289,30 @@ def test_a_pod_that_was_born_before_felix_wrote_its_file(snapshot: Reading) -> N
     assert [(one.code, one.severity, one.place) for one in before.findings] == [
         ("MTU119", "error", "node n2, the kernel's default, without /var/lib/calico/mtu")
     ]
+
+
+def test_a_tunnel_that_its_agent_would_have_larger_than_the_nic_leaves(snapshot: Reading) -> None:
+    """veth_mtu sizes Felix' tunnels, too: the kernel refuses VXLAN more than 1450 on a NIC of 1500."""
+    size = reported.variable("FELIX_VXLANMTU", "1500")
+    manifests = reported.calico("1500", backend="vxlan", env=(size,)) + "---\n" + reported.pool(vxlan="Always")
+    template = next(yaml.safe_load_all(manifests))["data"]["cni_network_config"]
+    conflist = net.NodeFile(path="/etc/cni/net.d/10-calico.conflist", text=template.replace("__CNI_MTU__", "1500"))
+    eth0, tunnel = net.Link(index=2, name="eth0", mtu=1500), net.Link(index=3, name="vxlan.calico", mtu=1450)
+    node = net.NodeObservation(
+        node="n1",
+        links=(eth0, msgspec.structs.replace(tunnel, kind="vxlan")),
+        uplinks=(net.Uplink(peer="192.0.2.9", device="eth0", mtu=1500),),
+        ports=(example.port("n1", "10.42.1.11", pod=1500),),
+        files=(conflist,),
+    )
+    report = decide.check(snapshot(manifests, nodes=(node,)))
+    assert found(report) == [("MTU119", "error"), ("MTU101", "error")]
+    assert report.recommended_mtu == 1450
+
+
+def test_the_pods_number_written_where_flannel_takes_the_underlays(snapshot: Reading) -> None:
+    """Backend.MTU 1500 is what a NIC of 1500 gives anyway: pods have 1450, as before it was written."""
+    given = snapshot(reported.flannel('{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "MTU": 1500}}'))
+    state = registry.recognise(given)
+    assert (state.pod_mtu, state.tunnel_mtu) == (1450, 1450)
+    assert decide.check(given, 1500).verdict == "healthy"

@@ -84,7 +84,7 @@ WIREGUARD6: dict[str, object] = {"wireguardEnabledV6": True}
 CILIUM6 = {"enable-ipv6": "true", "enable-ipv4": "false", "underlay-protocol": "ipv6"}
 # manifest, families of the nodes, NIC, what new pods get, what fits, the codes
 CASES = {
-    # flannel takes 50 off for VXLAN over IPv6, whose headers take 70 (flannel-io/flannel#1781)
+    # flannel takes 50 off for VXLAN over IPv6, whose headers take 70 (flannel-io/flannel: pkg/backend/vxlan)
     "flannel vxlan, 6": (flannel("vxlan", "6"), "6", 1500, 1450, 1430, ["MTU119"]),
     "flannel vxlan, 4 and 6": (flannel("vxlan", "46"), "46", 1500, 1450, 1430, ["MTU119"]),
     "flannel vxlan 1480, 6": (flannel("vxlan", "6", MTU=1480), "6", 1500, 1430, 1430, []),

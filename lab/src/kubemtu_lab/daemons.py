@@ -204,7 +204,7 @@ def start_flanneld(rtnl: Rtnl, node: Object, config: str, iface: str, addresses:
             f"{domain}/backend-v6-data": _backend(rtnl, device6, vni),
             f"{domain}/public-ipv6": public6,
         }
-    _write_subnet(net, node, mtu)  # 50 less with IPv6 too, where the headers take 70 (flannel-io/flannel#1781)
+    _write_subnet(net, node, mtu)  # 50 less with IPv6 too, where the headers take 70 (pkg/backend/vxlan)
     return Flanneld(kind=kind, device=device, device6=device6, annotations=annotations, peers={}, domain=domain)
 
 
