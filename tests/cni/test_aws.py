@@ -128,6 +128,8 @@ WRONG: list[tuple[str, str, dict[str, str], str, str, str, int | None]] = [
     ("the ENIs' is a word", "v1.19.2", {"AWS_VPC_ENI_MTU": "x"}, "MTU112", "AWS_VPC_ENI_MTU", "exits on it", None),
     ("the same before v1.16.4", "v1.11.0", {"AWS_VPC_ENI_MTU": "9100"}, "MTU112", "AWS_VPC_ENI_MTU",
      "it is not used, and pods get 9001", 9001),
+    ("too small before v1.16.4", "v1.11.0", {"AWS_VPC_ENI_MTU": "150"}, "MTU112", "AWS_VPC_ENI_MTU",
+     "it is not used, and pods get 576", 576),
     ("POD_MTU before v1.16.4", "v1.16.3", {"POD_MTU": "1400"}, "MTU111", "POD_MTU", "does not know POD_MTU yet", 9001),
     ("above the ENIs", "v1.19.2", {"POD_MTU": "9001", "AWS_VPC_ENI_MTU": "1500"}, "MTU119", "POD_MTU",
      "packets of 1501-9001 bytes do not fit", 9001),
@@ -175,6 +177,15 @@ def test_what_the_plugin_makes_of_a_text(snapshot: Reading, held: str, gives: in
     report = decide.check(snapshot(agent(), nodes=(seen,)))
     (older,) = [one for one in report.findings if one.code == "MTU104"]
     assert f"a pod created now gets {gives}" in older.message
+
+
+@pytest.mark.parametrize(("held", "gives"), [("150", 576), ("9002", 9001), ("1200", 1200)])
+def test_what_plugins_before_v1_16_4_make_of_it(snapshot: Reading, held: str, gives: int) -> None:
+    """GetEthernetMTU of v1.11: below 576 it is 576, above 9001 9001; IPv6 has no bound of its own yet."""
+    old = agent("v1.11.0", {"AWS_VPC_ENI_MTU": held, "ENABLE_IPv6": "true"})
+    report = decide.check(snapshot(old, nodes=(node(f'"{held}"'),)))
+    assert "MTU103" not in {one.code for one in report.findings}
+    assert report.nodes[0].conflist_mtu == gives
 
 
 @pytest.mark.parametrize("held", ["9001", "[1500]", "true"])

@@ -2,9 +2,10 @@
 
 aws-node writes the MTU into 10-aws.conflist as a number in quotes: POD_MTU, which it knows from v1.16.4 on, else
 AWS_VPC_ENI_MTU, else 9001. It gives AWS_VPC_ENI_MTU to every ENI when it starts, the node's own included. From v1.16.4
-on it exits on a number that is none or out of bounds; before, and in the plugin itself, that is 9001
-(aws/amazon-vpc-cni-k8s: cmd/aws-vpc-cni/main.go, pkg/networkutils/network.go GetEthernetMTU, GetPodMTU). Pods with a
-security group of their own hang on a branch ENI, by a veth of the same size whose name begins with vlan.
+on it exits on a number that is none or out of bounds, which is 9001 in the plugin itself; before, both take 576 for
+one that is too small and 9001 for all else (aws/amazon-vpc-cni-k8s: cmd/aws-vpc-cni/main.go,
+pkg/networkutils/network.go GetEthernetMTU, GetPodMTU). Pods with a security group of their own hang on a branch ENI, by
+a veth of the same size whose name begins with vlan.
 """
 
 import msgspec
@@ -37,17 +38,16 @@ WANTS = (
     NODES,
     kubelet.WANT,
 )
+_PLUGIN = node_files.PluginRule(
+    plugin="aws-cni",
+    quoted=(LEAST, DEFAULT, DEFAULT),
+    otherwise=DEFAULT,
+    otherwise_by="the plugin's own default",
+)
 KNOWLEDGE = Knowledge(
     recognised_by="the AWS VPC CNI (DaemonSet kube-system/aws-node)",
     ports=(net.PortRule(prefixes=("eni", BRANCH)),),
-    plugin_mtus=(
-        node_files.PluginRule(
-            plugin="aws-cni",
-            quoted=(LEAST, DEFAULT, DEFAULT),
-            otherwise=DEFAULT,
-            otherwise_by="the plugin's own default",
-        ),
-    ),
+    plugin_mtus=(_PLUGIN,),
     calc_keys=(CalcKey("AWS VPC CNI", f"DaemonSet {NAMESPACE}/{AGENT}", POD, "pod", ((),)),),
     values_keys=(
         ValuesKey(  # aws/amazon-vpc-cni-k8s: charts/aws-vpc-cni/values.yaml, whose env is quoted by its template
@@ -118,6 +118,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         daemonset=reading.ref(agent, "daemonsets"),
         conflist=CONFLIST,
         ports=net.PortRule(prefixes=(prefix, BRANCH)),
+        plugin_mtus=() if parsed.knows_pod else (msgspec.structs.replace(_PLUGIN, raised=True),),
         owner=", ".join(filter(None, (ADDON if _by_addon(agent) else "", owners.of(agent, out)))),
         ipv6=ipv6,
         findings=tuple(dict.fromkeys(out)),
@@ -158,18 +159,20 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
 
 
 def _size(found: AwsParsed, variable: daemonset.Variable | None, out: list[Finding]) -> int | None:
-    """Read one variable as aws-node does; what it does not take goes to `out`, and is 9001 where it goes on."""
+    """Read one variable as aws-node does; what it does not take goes to `out`, and is 576 or 9001 where it goes on."""
     if variable is None or (variable.value is None and variable.config_map is not None):
         return None
     said = variable.value or ""
-    least = encap.IPV6_MINIMUM if found.ipv6 else LEAST
+    least = encap.IPV6_MINIMUM if found.ipv6 and found.knows_pod else LEAST
     number = int(said) if reading.NUMBER.fullmatch(said) else None
     if number is not None and least <= number <= DEFAULT:
         return number
     what = "no number" if number is None else f"none from {least} to {DEFAULT}"
+    taken = None
     fate = "aws-node exits on it, so its node gets no new pods"
     if not found.knows_pod:
-        fate = f"it is not used, and pods get {DEFAULT}"
+        taken = LEAST if number is not None and number < LEAST else DEFAULT
+        fate = f"it is not used, and pods get {taken}"
     out.append(
         codes.finding(
             codes.MTU112,
@@ -178,7 +181,7 @@ def _size(found: AwsParsed, variable: daemonset.Variable | None, out: list[Findi
             f'Write a number from {least} to {DEFAULT}, in quotes as any variable, such as "1500".',
         )
     )
-    return None if found.knows_pod else DEFAULT
+    return taken
 
 
 def _too_old(found: AwsParsed) -> Finding:

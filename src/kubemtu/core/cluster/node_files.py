@@ -42,6 +42,7 @@ class PluginRule(msgspec.Struct, frozen=True, kw_only=True):
     copies: str = ""  # member that lists copies of whole configurations, of which the first makes the pod's interface
     names: str = ""  # member that names one instead, by its file or by its network; it goes before `copies`
     quoted: tuple[int, int, int] | None = None  # the member is text: its least, its most, and what all else stands for
+    raised: bool = False  # but a number below the least, which stands for the least
 
     def number(self, member: object) -> object:
         """Return the MTU in bytes that the member stands for, or the member itself where the plugin refuses it."""
@@ -51,6 +52,8 @@ class PluginRule(msgspec.Struct, frozen=True, kw_only=True):
             return "no text"
         least, most, otherwise = self.quoted
         given = int(member) if DIGITS.fullmatch(member) else otherwise
+        if self.raised and given < least:
+            return least
         return given if least <= given <= most else otherwise
 
     def written(self, observation: net.NodeObservation) -> int | None:
