@@ -214,6 +214,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What this plan leaves as it is, a sentence each."""
     warnings: tuple[str, ...] = ()
     """What to think of first, a sentence each."""
+    least: int | None = None
+    """What the configuration gives new pods, in bytes, where agents give those of larger NICs more; null: `target`."""
     pools: tuple[PoolPlan, ...] = ()
     """What pods send at most by the pool of their node, where that differs; empty where it is `target` everywhere."""
     per_node: bool = False
@@ -225,6 +227,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def pod_mtus(self) -> tuple[int, ...]:
         """The MTUs that pods shall have, smallest first, in bytes: `target`, or several that depend on the node."""
         return tuple(sorted({pool.pod_mtu for pool in self.pools})) or (self.target,)
+
+    @property
+    def configured(self) -> int:
+        """What new pods get by the configuration, in bytes: what suits every node."""
+        return self.target if self.least is None else self.least
 
     @property
     def of_files(self) -> bool:

@@ -111,6 +111,7 @@ def make(
     return Plan(
         cni=topology.state.name,
         target=apart.most if apart is not None else aim,
+        least=aim if apart is not None and apart.most != aim else None,
         current=_current(topology),
         steps=ordered,
         remains=notes.remains(topology, aim, after, apart) if ordered else (),

@@ -31,8 +31,8 @@ class ValuesKey(msgspec.Struct, frozen=True, kw_only=True):
         return state.variant.startswith(self.variant) and self.owner in state.owner
 
     def number(self, planned: Plan, state: CniState) -> int:
-        """Return the number that belongs there, in bytes, for pods of the plan's target."""
+        """Return the number that belongs there, in bytes, for what the plan's configuration gives pods."""
         if self.counts == "pod":
-            return planned.target
+            return planned.configured
         base = next((key.subtracts for key in state.mtu_keys if key.means == "base"), state.subtracts)
-        return planned.target + (base or 0)
+        return planned.configured + (base or 0)
