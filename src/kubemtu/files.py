@@ -126,19 +126,22 @@ def text(path: str | os.PathLike[str], most: int = SMALL, encoding: str = "utf-8
 def write(path: Path, content: bytes, *, keep_mode: bool = False) -> None:
     """Write a file whole, readable by its owner only: a new one takes the old one's place when all of it is stored.
 
-    `keep_mode` leaves one that is there to those who may read it now, as a file of somebody's repository.
+    `keep_mode` leaves one that is there to its owner, and to those who may read it now, as a file of somebody's
+    repository; one that nobody may write is refused, as root does not hear of it from the kernel.
 
     Raises OSError, and the old file is then as it was. What is no regular file, /dev/stdout for one, is written to.
     """
     if "\0" in str(path):
         raise Unlike("has a name that no file can have")
-    mode = None
+    before = None
     with contextlib.suppress(FileNotFoundError):
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
+        before = path.stat()
+        if not stat.S_ISREG(before.st_mode):
             with path.open("wb") as stream:
                 stream.write(content)
             return
+    if keep_mode and before is not None and not before.st_mode & 0o222:
+        raise Unlike("it is read-only; `chmod u+w` lets it be edited")
     path = path.resolve()  # what a link names is replaced, not the link
     descriptor, made = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)  # mode 0600
     try:
@@ -146,8 +149,10 @@ def write(path: Path, content: bytes, *, keep_mode: bool = False) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(descriptor)
-            if keep_mode and mode is not None:
-                os.fchmod(descriptor, stat.S_IMODE(mode))
+            if keep_mode and before is not None:
+                with contextlib.suppress(PermissionError):  # only root gives files away
+                    os.fchown(descriptor, before.st_uid, before.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
         os.replace(made, path)  # noqa: PTH105
     except BaseException:
         with contextlib.suppress(OSError):

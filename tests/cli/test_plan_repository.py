@@ -1,13 +1,22 @@
 """`kubemtu plan` for who keeps the cluster in a repository: patches for kustomize, and the file itself, edited."""
 
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import yaml
+from tests.support import example
+from tests.support.cluster_files import KUBESPAN, machine
+from tests.support.pools import networked
 
 from kubemtu.cli import main
+from kubemtu.core.objects import Object
+from kubemtu.core.planning import repository
+from kubemtu.flows import observe
 
 SHAPES = Path(__file__).parents[1] / "shapes"
 
@@ -141,6 +150,149 @@ def test_a_base_number_counts_what_the_cni_subtracts(tmp_path: Path, capsys: pyt
     values.write_text('podCidr: "10.42.0.0/16"  # ours\nflannel:\n  backend: "vxlan"\n')
     assert planned(capsys, *words, "--in-place", str(values))[0] == 0
     assert values.read_text() == 'podCidr: "10.42.0.0/16"  # ours\nflannel:\n  backend: "vxlan"\n  mtu: 1350\n'
+
+
+CHART = {  # what is no file of flannel's chart, and holds no other object either
+    "another program's": "services:\n  web: {image: nginx}   # ours\n",
+    "another chart's": "replicaCount: 2\nenv: {A: b}\n",
+    "deeper, in a chart that has it below itself": "kube-flannel:\n  flannel:\n    mtu: 1400\n",
+    "JSON": '{"env": {"A": "b"}}',
+    "words": "some words\n",
+    "a list": "- a\n- b\n",
+}
+
+
+@pytest.mark.parametrize("text", CHART.values(), ids=list(CHART))
+def test_a_file_of_something_else_gets_no_number(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.yml"
+    other.write_text(text)
+    words = ("--from", by_helm(tmp_path), "--nic-mtu", "1400", "--mtu", "1300", "--in-place", str(other))
+    code, _, err = planned(capsys, *words)
+    assert code == 5
+    assert f"{other} does not look like values of the chart flannel: it has none of flannel.mtu, flannel, podC" in err
+    assert "or write flannel.mtu: 1350 there by hand." in err
+    assert other.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "flannel:\n  mtu: 1350\n"),
+        ("# ours\n", "# ours\nflannel:\n  mtu: 1350\n"),
+        ("podCidr: 10.0.0.0/8\n", "podCidr: 10.0.0.0/8\nflannel:\n  mtu: 1350\n"),
+        ('"flannel":\r\n    mtu: 1400 # c\r\n', '"flannel":\r\n    mtu: 1350 # c\r\n'),
+        ("flannel:\n  mtu: 1400", "flannel:\n  mtu: 1350"),
+        ("extra:\n  kind: x\nflannel: {mtu: 1400}\n", "extra:\n  kind: x\nflannel: {mtu: 1350}\n"),
+    ],
+    ids=["nothing", "a comment", "another key of the chart", "quoted, Windows", "no end of line", "a kind inside"],
+)
+def test_a_file_of_the_chart_gets_it(
+    before: str, after: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "values.yaml"
+    mine.write_bytes(before.encode())
+    words = ("--from", by_helm(tmp_path), "--nic-mtu", "1400", "--mtu", "1300", "--in-place", str(mine))
+    assert planned(capsys, *words)[0] == 0
+    assert mine.read_bytes().decode() == after
+
+
+def test_manifests_inside_of_cluster_yml_make_it_no_manifests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RKE's addons are texts of manifests (rancher/rke: types/rke_types.go, Addons)."""
+    mine = tmp_path / "cluster.yml"
+    text = "nodes: []\nnetwork: {plugin: canal, mtu: 1450}\naddons: |-\n  apiVersion: v1\n  kind: Namespace\n"
+    mine.write_text(text)
+    assert planned(capsys, "--from", by_rke(tmp_path), "--nic-mtu", "1450", "--in-place", str(mine))[0] == 0
+    assert mine.read_text() == text.replace("mtu: 1450", "mtu: 1400")
+
+
+JSON = '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "canal-config", "namespace": "kube-system"}, '
+
+
+@pytest.mark.parametrize("around", ["%s", '{"apiVersion": "v1", "kind": "List", "items": [\n  %s\n]}'])
+def test_objects_in_json_are_edited_where_they_stand(
+    around: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `kubectl get -o json` prints them: also where the cluster has a file of values, which this is none of."""
+    mine = tmp_path / "mine.json"
+    text = around % (JSON + '"data": {"veth_mtu": "1450"}}')
+    mine.write_text(text)
+    assert planned(capsys, "--from", by_rke(tmp_path), "--nic-mtu", "1450", "--in-place", str(mine))[0] == 0
+    assert mine.read_text() == text.replace('"1450"', '"1400"')
+
+
+def test_a_machine_configuration_gets_no_key_of_another_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pods have what KubeSpan leaves, 1420 less 50; backendMTU belongs into a KubeFlannelCNIConfig, and Talos refuses
+    keys that it does not know.
+    """
+    mine = tmp_path / "machine.yaml"
+    mine.write_text(machine(host=KUBESPAN, version="v1.14.0"))
+    code, _, err = planned(capsys, "--from", str(mine), "--in-place", str(mine))
+    assert (code, err) == (0, "There is nothing to edit.\n")
+    assert mine.read_text() == machine(host=KUBESPAN, version="v1.14.0")
+
+
+def test_an_edited_file_stays_its_owners(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine.yaml"
+    shutil.copy(SHAPES / "canal-c.yaml", mine)
+    owner = 4242 if os.geteuid() == 0 else os.getuid()
+    os.chown(mine, owner, -1)
+    (tmp_path / "link.yaml").symlink_to("mine.yaml")
+    words = ("--from", str(mine), "--nic-mtu", "1450", "--in-place", str(tmp_path / "link.yaml"))
+    assert planned(capsys, *words)[0] == 0
+    assert 'veth_mtu: "1400"' in mine.read_text()
+    assert mine.stat().st_uid == owner
+    assert (tmp_path / "link.yaml").is_symlink()
+
+
+def test_a_file_that_nobody_may_write_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine.yaml"
+    shutil.copy(SHAPES / "canal-c.yaml", mine)
+    mine.chmod(0o444)
+    code, _, err = planned(capsys, "--from", str(mine), "--nic-mtu", "1450", "--in-place", str(mine))
+    assert code == 2
+    assert f"{mine} cannot be written: it is read-only; `chmod u+w` lets it be edited" in err
+    assert mine.read_text() == (SHAPES / "canal-c.yaml").read_text()
+
+
+def test_what_somebody_writes_meanwhile_is_not_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    shutil.copy(SHAPES / "canal-c.yaml", mine)
+    edit = repository.in_place
+
+    def slowly(*given: Any) -> repository.Edited:
+        with mine.open("a") as file:
+            file.write("# meanwhile\n")
+        return edit(*given)
+
+    monkeypatch.setattr(repository, "in_place", slowly)
+    code, _, err = planned(capsys, "--from", str(mine), "--nic-mtu", "1450", "--in-place", str(mine))
+    assert code == 7
+    assert f"{mine} was changed by somebody else meanwhile, and is left as it is: plan again" in err
+    assert mine.read_text() == (SHAPES / "canal-c.yaml").read_text() + "# meanwhile\n"
+
+
+@pytest.mark.parametrize(("words", "mtu"), [((), 1450), (("--mtu", "1400"), 1400)], ids=["by NIC", "bounded"])
+def test_a_file_gets_what_suits_every_node(
+    words: tuple[str, ...], mtu: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sizes by node are in pods' routes; the file is every node's, and the smallest NIC of 1500 leaves 1450."""
+    big = tuple(example.node(name, nic=9000) for name in ("n1", "n2"))
+    made = networked(example.story(1450, (*big, example.node("n3"))), {})
+    kept = Object.of(yaml.safe_load(RKE.removeprefix("\n---\n")))
+    observe.save(msgspec.structs.replace(made, objects=(*made.objects, kept)), tmp_path / "cluster.json")
+    asked = ("--from", str(tmp_path / "cluster.json"), "--per-node", *words)
+    _, out, _ = planned(capsys, *asked, "-o", "cluster.yml")
+    assert yaml.safe_load(out) == {"network": {"mtu": mtu}}
+    mine = tmp_path / "cluster.yml"
+    mine.write_text("nodes: []\nnetwork: {mtu: 1480}\n")
+    assert planned(capsys, *asked, "--in-place", str(mine))[0] == 0
+    assert mine.read_text() == f"nodes: []\nnetwork: {{mtu: {mtu}}}\n"
 
 
 def test_a_form_that_nobody_deploys_it_from(capsys: pytest.CaptureFixture[str]) -> None:

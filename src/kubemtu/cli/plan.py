@@ -100,15 +100,12 @@ def _edit(made: Plan, topology: "Topology", path: Path) -> None:
     from kubemtu.cni import registry
     from kubemtu.core.planning import repository
 
-    try:
-        before = files.read(path, MANIFESTS_MOST).decode()
-    except UnicodeDecodeError as why:
-        raise errors.Malformed(f"{path} is no text in UTF-8; name a file of manifests") from why
-    except OSError as why:
-        raise errors.UsageError(f"{path} cannot be read: {why.strerror or why}; name a file of manifests") from why
+    before = _text(path)
     keys = registry.CNIS[topology.state.name].KNOWLEDGE.values_keys
     edited = repository.in_place(made, before, str(path), topology.state, keys)
     if edited.text != before:
+        if _text(path) != before:
+            raise errors.Conflict(f"{path} was changed by somebody else meanwhile, and is left as it is: plan again")
         try:
             files.write(path, edited.text.encode(), keep_mode=True)
         except OSError as why:
@@ -119,6 +116,16 @@ def _edit(made: Plan, topology: "Topology", path: Path) -> None:
     notes = [f"{ref} stands in another file: edit it there, too." for ref in edited.elsewhere]
     for note in (*notes, *repository.left(made)) if edited.changed else ("There is nothing to edit.",):
         terminal.echo(note, err=True)
+
+
+def _text(path: Path) -> str:
+    """Read a file that is to be edited. Raises UsageError, Malformed."""
+    try:
+        return files.read(path, MANIFESTS_MOST).decode()
+    except UnicodeDecodeError as why:
+        raise errors.Malformed(f"{path} is no text in UTF-8; name a file of manifests") from why
+    except OSError as why:
+        raise errors.UsageError(f"{path} cannot be read: {why.strerror or why}; name a file of manifests") from why
 
 
 def save(plan: Plan, path: Path) -> None:

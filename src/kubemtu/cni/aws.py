@@ -51,7 +51,12 @@ KNOWLEDGE = Knowledge(
     calc_keys=(CalcKey("AWS VPC CNI", f"DaemonSet {NAMESPACE}/{AGENT}", POD, "pod", ((),)),),
     values_keys=(
         ValuesKey(  # aws/amazon-vpc-cni-k8s: charts/aws-vpc-cni/values.yaml, whose env is quoted by its template
-            form="helm-values", path=("env", POD), counts="pod", file="values of the chart aws-vpc-cni", owner="Helm"
+            form="helm-values",
+            path=("env", POD),
+            counts="pod",
+            file="values of the chart aws-vpc-cni",
+            owner="Helm",
+            signs=("eniConfig", "cniConfig", "originalMatchLabels"),
         ),
         ValuesKey(  # docs.aws.amazon.com/eks: UpdateAddon, configurationValues; variables are texts there
             form="eks-addon",

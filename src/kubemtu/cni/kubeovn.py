@@ -59,6 +59,7 @@ KNOWLEDGE = Knowledge(
             counts="pod",
             file="values of the chart kube-ovn-v2; the chart kube-ovn has no MTU among its values",
             owner="Helm",
+            signs=("networking",),
         ),
     ),
     words=("kube-ovn", "kubeovn"),

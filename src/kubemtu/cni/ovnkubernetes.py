@@ -44,7 +44,12 @@ KNOWLEDGE = Knowledge(
     calc_keys=(CalcKey("OVN-Kubernetes", f"ConfigMap {NAMESPACE}/{CONFIG_MAP}", KEY, "pod", ovn.STACKS),),
     values_keys=(
         ValuesKey(  # ovn-kubernetes/ovn-kubernetes: helm/ovn-kubernetes/templates/ovn-setup.yaml
-            form="helm-values", path=(KEY,), counts="pod", file="values of the chart ovn-kubernetes", owner="Helm"
+            form="helm-values",
+            path=(KEY,),
+            counts="pod",
+            file="values of the chart ovn-kubernetes",
+            owner="Helm",
+            signs=("k8sAPIServer", "podNetwork", "serviceNetwork"),
         ),
     ),
     words=("ovn-kubernetes", "ovnkube"),

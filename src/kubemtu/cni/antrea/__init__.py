@@ -51,7 +51,12 @@ KNOWLEDGE = Knowledge(
     calc_keys=(CalcKey("Antrea", "ConfigMap kube-system/antrea-config", f"{CONF} defaultMTU", "pod", _STACKS),),
     values_keys=(
         ValuesKey(  # antrea-io/antrea: build/charts/antrea/values.yaml, conf/antrea-agent.conf
-            form="helm-values", path=("defaultMTU",), counts="pod", file="values of the chart antrea", owner="Helm"
+            form="helm-values",
+            path=("defaultMTU",),
+            counts="pod",
+            file="values of the chart antrea",
+            owner="Helm",
+            signs=("trafficEncapMode", "tunnelType", "trafficEncryptionMode", "transportInterface", "antreaProxy"),
         ),
     ),
     words=("antrea",),

@@ -59,6 +59,7 @@ KNOWLEDGE = Knowledge(
             counts="pod",
             file="values of the chart tigera-operator",
             variant="operator",
+            signs=("installation", "tigeraOperator", "calicoctl", "defaultFelixConfiguration"),
         ),
         owners.by_chart(calico_edits.CHART, calico_operator.CHART_KEY, "pod", variant="operator"),
         owners.RKE_VALUES,

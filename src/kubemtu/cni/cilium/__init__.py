@@ -82,7 +82,20 @@ KNOWLEDGE = Knowledge(
     ),
     values_keys=(
         ValuesKey(  # cilium/cilium: install/kubernetes/cilium/values.yaml, templates/cilium-configmap.yaml
-            form="helm-values", path=("MTU",), counts="base", file="values of the chart cilium", owner="Helm"
+            form="helm-values",
+            path=("MTU",),
+            counts="base",
+            file="values of the chart cilium",
+            owner="Helm",
+            signs=(
+                "ipam",
+                "routingMode",
+                "tunnelProtocol",
+                "tunnel",
+                "kubeProxyReplacement",
+                "k8sServiceHost",
+                "hubble",
+            ),
         ),
         owners.by_chart(cilium_config.CHART, ("MTU",), "base", variant="RKE2"),
     ),

@@ -87,6 +87,7 @@ KNOWLEDGE = Knowledge(
             counts="base",
             file="values of the chart flannel",
             owner="Helm",
+            signs=("flannel", "podCidr", "podCidrv6"),
         ),
         owners.by_chart(edits.CHART, edits.CHART_KEY, "base"),
     ),

@@ -19,6 +19,7 @@ RKE_VALUES = ValuesKey(  # rancher/rke: types/rke_types.go, NetworkConfig; clust
     counts="pod",
     file="cluster.yml of RKE; in Rancher, below rancherKubernetesEngineConfig",
     owner="RKE",
+    signs=("nodes", "kubernetes_version", "ssh_key_path"),
 )
 RKE_STORE = "rke-network-plugin"  # rancher/rke: cluster/addons.go, the addon as it was rendered last
 DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)

@@ -7,6 +7,7 @@ file. Where the cluster's own objects were given as well, those say what is so, 
 import msgspec
 
 from kubemtu.cni.knowledge import CalcKey, Knowledge
+from kubemtu.cni.objects import owners
 from kubemtu.cni.programs import flanneld
 from kubemtu.cni.specification import clusters, forms, kubespray, machines, parsed, servers, talos
 from kubemtu.core.change import plan
@@ -48,6 +49,7 @@ KNOWLEDGE = Knowledge(
                 counts=counts,  # type: ignore[arg-type]  # the two that there are
                 file="group_vars/k8s_cluster of a kubespray inventory",
                 variant=f"kubespray, {kubespray.CALLED[plugin]}",
+                signs=(kubespray.PLUGIN, *forms.SIGNS),
             )
             for plugin, key, counts in _KUBESPRAY
         ),
@@ -59,7 +61,14 @@ KNOWLEDGE = Knowledge(
             variant="Talos, flannel",
             head=f"apiVersion: {forms.TALOS_VERSION}\nkind: {talos.FLANNEL}\n",
         ),
-        ValuesKey(form="cluster.yml", path=("network", "mtu"), counts="pod", file="RKE's cluster.yml", variant="RKE, "),
+        ValuesKey(
+            form="cluster.yml",
+            path=("network", "mtu"),
+            counts="pod",
+            file="RKE's cluster.yml",
+            variant="RKE, ",
+            signs=owners.RKE_VALUES.signs,
+        ),
     ),
     file_forms=forms.FORMS,
 )

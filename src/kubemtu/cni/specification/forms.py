@@ -68,7 +68,7 @@ _KUBESPRAY_READ: Final = (
 )
 _NO_SIGNS: Final = frozenset({"weave_password", "ipv6_stack", "enable_dual_stack_networks"})  # alone they tell nothing
 # What stands in inventory/sample/group_vars/k8s_cluster/k8s-net-{calico,cilium}.yml where nobody has said an MTU yet.
-_SIGNS: Final = ("calico_cni_name", "calico_pool_blocksize", "cilium_l2announcements")
+SIGNS: Final = ("calico_cni_name", "calico_pool_blocksize", "cilium_l2announcements")
 _KUBESPRAY_MTU: Final = re.compile(r"(?:calico|canal|flannel|cilium|kube_ovn|kube_router|weave)_(?:\w+_)?mtu", re.ASCII)
 
 
@@ -121,7 +121,7 @@ def _kubespray(value: Mapping[str, object]) -> dict[str, object] | None:
     if "kind" in value or "apiVersion" in value:
         return None
     others = itertools.islice(filter(_speaks_of_mtu, value), ITEMS_MOST)
-    kept = _mapping(value, dict.fromkeys((*_KUBESPRAY_READ, *_SIGNS, *others), True))
+    kept = _mapping(value, dict.fromkeys((*_KUBESPRAY_READ, *SIGNS, *others), True))
     if not kept.keys() - _NO_SIGNS:
         return None
     if "weave_password" in kept:  # that there is one makes a difference, what it is makes none

@@ -7,6 +7,7 @@ belongs into the files that they write from. Restarts and running pods are no fi
 import json
 import re
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import yaml
@@ -16,11 +17,11 @@ from kubemtu.core.change.plan import EditValue, Live, Plan, Rollout, Step
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import Malformed, UsageError
 from kubemtu.core.planning.values_key import ValuesKey
-from kubemtu.core.text import manifest_edit, yaml_edit
+from kubemtu.core.text import documents, manifest_edit, yaml_edit
 from kubemtu.core.text.wording import names
 
 ADDON = "eks-addon"
-_KIND = re.compile(r"^(?:- |\s+)?kind:", re.MULTILINE)
+_KIND: Final = re.compile(r"^(?:- )?kind:", re.MULTILINE)  # of a document that no parser takes
 
 
 class Edited(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +45,7 @@ def in_place(planned: Plan, text: str, source: str, state: CniState, keys: Seque
     """
     if any(edit.ref.of_file for edit in edits(planned)):
         return _in_file(planned, text, source)
-    if not _KIND.search(text):
+    if not _holds_objects(text):
         return _values(planned, text, source, state, keys)
     changed: dict[str, None] = {}
     elsewhere: dict[str, None] = {}
@@ -60,6 +61,26 @@ def in_place(planned: Plan, text: str, source: str, state: CniState, keys: Seque
     if elsewhere and not changed:
         raise Malformed(f"{source} holds none of {names(elsewhere)}: name the file that does.")
     return Edited(text=text, changed=tuple(changed), elsewhere=tuple(elsewhere))
+
+
+def _holds_objects(text: str) -> bool:
+    """Say whether a document of a text is an object of the API, in YAML or JSON, or a list of them.
+
+    A `kind` further inside tells nothing: values of charts have such keys, and addons of RKE's cluster.yml are texts.
+    """
+    for _, document in documents.split(text):
+        try:
+            value = documents.read(document)
+        except documents.Broken:
+            if _KIND.search(document):
+                return True
+            continue
+        listed = value if isinstance(value, list) else [value]
+        if any(isinstance(each, dict) and {"kind", "apiVersion"} <= each.keys() for each in listed):
+            return True
+        if any(isinstance(each, dict) and {"kind", "metadata"} <= each.keys() for each in listed):
+            return True
+    return False
 
 
 def _in_file(planned: Plan, text: str, source: str) -> Edited:
@@ -103,17 +124,38 @@ def _edited(edit: EditValue, text: str, name: tuple[str, str, str | None], sourc
 
 
 def _values(planned: Plan, text: str, source: str, state: CniState, keys: Sequence[ValuesKey]) -> Edited:
-    """Write the number into a file of values: the one whose first key stands there, or the only one that suits."""
-    suiting = [key for key in keys if key.suits(state) and not key.chart and key.form != ADDON]
-    there = [key for key in suiting if re.search(rf"^{re.escape(key.path[0])}:", text, re.MULTILINE)]
-    if not (there or suiting):
+    """Write the number into a file of values that is told by its keys to be one, or holds nothing yet.
+
+    Any other file is refused: what reads it has no use for the number, and what was meant would stay as it is.
+    """
+    suiting = [key for key in keys if key.suits(state) and not key.chart and not key.head and key.form != ADDON]
+    if not suiting and not edits(planned):
+        return Edited(text=text, changed=())
+    if not suiting:
         raise Malformed(
             f"{source} holds no object of the API, and no other file is known that {state.said} is deployed from here:"
             " name a file of manifests."
         )
-    key = (there or suiting)[0]
+    root = yaml_edit.compose(text, source)
+    key = next((key for key in suiting if _is_for(key, text, root)), None)
+    if key is None:
+        first = suiting[0]
+        number = first.number(planned, state)
+        raise Malformed(
+            f"{source} does not look like {first.file.partition(';')[0]}: it has none of"
+            f" {names(('.'.join(first.path), *first.signs))}. Name another file, or write"
+            f" {'.'.join(first.path)}: {number} there by hand."
+        )
     edited = yaml_edit.set_value(text, key.path, key.number(planned, state), source=source)
     return Edited(text=edited, changed=(f"{'.'.join(key.path)} ({key.file})",) if edited != text else ())
+
+
+def _is_for(key: ValuesKey, text: str, root: yaml.Node | None) -> bool:
+    """Say whether a file holds the key, or one of those by which such a file is told, or nothing but comments."""
+    if root is None or root.start_mark.index == root.end_mark.index:
+        return True
+    there = manifest_edit.ObjectPlace(start=0, end=len(text), root=root)
+    return isinstance(there.at(key.path), yaml.ScalarNode) or any(there.at((sign,)) is not None for sign in key.signs)
 
 
 def values(planned: Plan, form: str, state: CniState, keys: Sequence[ValuesKey]) -> str:
@@ -124,7 +166,7 @@ def values(planned: Plan, form: str, state: CniState, keys: Sequence[ValuesKey])
         instead = "--in-place FILE edits your file" if planned.of_files else "-o kustomize has the edits as patches"
         raise UsageError(
             f"no {form} is known that {state.said} ({state.variant or 'as it is here'}) is deployed from"
-            f"{f'; {known} is' if known else ''}: {instead}"
+            f"{f'; -o {known} has the number' if known else ''}: {instead}"
         )
     if form == ADDON:
         return _nested(key.path, str(key.number(planned, state)))

@@ -14,7 +14,8 @@ class ValuesKey(msgspec.Struct, frozen=True, kw_only=True):
     `form` is what `plan -o` calls the file, `path` leads to the number, and `counts` says what it counts, as an MtuKey
     does. It is for clusters whose CniState begins its variant with `variant` and names `owner` as the owner. A
     HelmChartConfig (docs.rke2.io/helm, docs.k3s.io/helm) of the name `chart` holds such values in a text. Those of
-    an add-on (eks-addon) are no file, but JSON that its API takes. `head` is what else must stand in such a file.
+    an add-on (eks-addon) are no file, but JSON that its API takes. `head` is what else must stand in such a file, and
+    `signs` are keys at its root that tell it from any other file, where the number does not stand in it yet.
     """
 
     form: Literal["helm-values", "cluster.yml", "helmchartconfig", "talos-patch", "kubespray", "eks-addon"]
@@ -25,6 +26,7 @@ class ValuesKey(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""
     chart: str = ""
     head: str = ""
+    signs: tuple[str, ...] = ()
 
     def suits(self, state: CniState) -> bool:
         """Say whether a pod network is deployed in the way that this key is for."""
