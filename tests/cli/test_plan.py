@@ -41,6 +41,26 @@ def test_nothing_to_do(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == "✓ Nothing to do: every pod has 1450, and new ones get it.\n"
 
 
+@pytest.mark.parametrize("offline", [False, True])
+def test_what_was_not_seen_is_named_and_no_check_mark(
+    offline: bool, saved: Saved, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of n1 the nodes' ends of pods alone are known, as outputs of `ip` show them, and of n2 nothing."""
+    seen = example.node("n1")
+    ports = tuple(msgspec.structs.replace(one, pod_mtu=None, routes=()) for one in seen.ports)
+    made = story(1450, (msgspec.structs.replace(seen, ports=ports),))
+    lone = Object.of({"kind": "Node", "apiVersion": "v1", "metadata": {"name": "n2"}})
+    path = saved(msgspec.structs.replace(made, objects=(*made.objects, lone), offline=offline))
+    assert main.run(["plan", "--from", path]) == 0
+    assert capsys.readouterr().out == (
+        "? Nothing to do: every pod that was seen has 1450, and new ones there get it; not seen: the own ends of 3 pods"
+        " and node n2.\n"
+    )
+    assert main.run(["check", "--from", path]) == 1
+    said = "Nothing wrong was found, but not everything could be read: node n2 and the own ends of 3 pods."
+    assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "taken",
     [

@@ -149,6 +149,34 @@ def test_a_file_of_flannels_that_was_saved_alone(tmp_path: Path, capsys: pytest.
     assert out.startswith("✗ On n1 it stopped at its file (/run/flannel/subnet.env): 1420, not 1320.")
 
 
+def with_nodes(made: Snapshot, *names: str, **labels: str) -> Snapshot:
+    """Add nodes that nobody shows."""
+    added = [
+        Object.of({"kind": "Node", "apiVersion": "v1", "metadata": {"name": name, "labels": labels}}) for name in names
+    ]
+    return msgspec.structs.replace(made, objects=(*made.objects, *added))
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_nodes_that_nobody_shows_are_no_pass(offline: bool, saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    made = with_nodes(story(1450, (node("n1"),)), "n2", "n3")
+    path = saved(msgspec.structs.replace(made, offline=offline))
+    code, out = asked(capsys, "--from", path)
+    assert code == 1
+    assert out.startswith("✓ On n1 it has come all the way")
+    assert out.splitlines()[1].startswith("? Nothing was seen of n2 and n3: ")
+    assert asked(capsys, "n1", "--from", path)[0] == 0
+    main.run(["why-not", "--from", path, "-o", "json"])
+    assert json.loads(capsys.readouterr().out)["unseen"] == ["n2", "n3"]
+
+
+def test_nodes_of_windows_are_no_pass(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
+    made = with_nodes(story(1450, (node("n1"),)), "w1", **{"kubernetes.io/os": "windows"})
+    code, out = asked(capsys, "--from", saved(made))
+    assert code == 1
+    assert out.splitlines()[1] == "? w1 runs Windows: what MTU pods have there was not seen."
+
+
 @pytest.mark.parametrize(
     ("routes", "code", "headline", "row"),
     [

@@ -10,7 +10,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster.topology import Layer, Topology
 from kubemtu.core.codes import Finding, Severity
 from kubemtu.core.planning import diff
-from kubemtu.core.rules import runtime
+from kubemtu.core.rules import missing, runtime
 from kubemtu.core.rules.report import Report
 from kubemtu.core.rules.verdict import ClusterVerdict
 from kubemtu.core.text.wording import by_node, count, names
@@ -172,7 +172,7 @@ def nothing(planned: plan.Plan, topology: Topology, findings: Sequence[Finding],
             f"every pod has what MTUMigration {topology.held_by}, which is in force, gives it, {planned.target} at most"
         )
     unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
-    unseen += [f"node {name}" for name in topology.silent] if topology.nodes and not topology.offline else []
+    unseen += [*missing.own_ends(topology), *(f"node {name}" for name in missing.nodes(topology))]
     unseen += [f"node {node.name} (Windows)" for node in topology.windows]
     if not topology.nodes:
         said = f"new pods get {planned.target}; what running ones have was not seen"

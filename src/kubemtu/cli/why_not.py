@@ -9,10 +9,10 @@ import click
 from kubemtu.cli import check, kubeflags, output, sourceflags, terminal, wrapping
 from kubemtu.core import errors
 from kubemtu.core.text import printable
-from kubemtu.core.text.wording import names
+from kubemtu.core.text.wording import names, verb
 
 if TYPE_CHECKING:
-    from kubemtu.core.rules.trail import Trail, Waypoint
+    from kubemtu.core.rules.trail import Trail, Trails, Waypoint
     from kubemtu.core.snapshot import Snapshot
 
 SIGNS = {"same": "✓", "differs": "✗", "unknown": "?"}
@@ -23,6 +23,7 @@ IN_FILES = (
     "add to the files what a node prints (`ip -d link`, `ip route`) and a copy of its /etc/cni/net.d, or what `kubemtu"
     " check --save` wrote in the cluster"
 )
+UNSEEN: dict[str, str | bool] = {"fg": COLOURS["unknown"], "bold": True}
 NODES_MOST = 20  # that are named without -o json
 
 
@@ -47,25 +48,22 @@ def why_not(
     has come all the way, with 1 when it has not, or when that was not seen.
     """
     snapshot = check.read(flags, source, looking)
-    trails = _trails(snapshot, node, nic_mtu)
+    found = _trails(snapshot, node, nic_mtu)
     if output_format != "text":
-        from kubemtu.core.rules.trail import Trails
-
-        output.emit(Trails(nodes=tuple(trails)), output_format)
+        output.emit(found, output_format)
     else:
         for line in (
-            _whole(trails[0], wrapping.width())
+            _whole(found.nodes[0], wrapping.width())
             if node is not None
-            else _each(trails, wrapping.width(), IN_FILES if snapshot.offline else IN_CLUSTER)
+            else _each(found, wrapping.width(), IN_FILES if snapshot.offline else IN_CLUSTER)
         ):
             terminal.echo(line)
-    arrived = all(each.outcome == "same" for trail in trails for each in trail.waypoints)
-    return errors.FINE if arrived and trails else errors.FINDINGS
+    return errors.FINE if found.arrived else errors.FINDINGS
 
 
-def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None) -> "list[Trail]":
+def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None) -> "Trails":
     """Return the trail of that node, or of all. Raises UsageError for a node that was not observed."""
-    from kubemtu.core.rules import report, trail
+    from kubemtu.core.rules import missing, report, trail, windows
     from kubemtu.flows import network
 
     topology = network.model(snapshot, nic_mtu)
@@ -80,7 +78,11 @@ def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None) -> "lis
         raise errors.UsageError(
             f"there is no node {node[:80]!r}" + (f"; observed were {known}" if known else ", and none was observed")
         )
-    return found
+    if node is not None:
+        return trail.Trails(nodes=tuple(found))
+    followed = {each.node for each in found}
+    unseen = tuple(name for name in missing.nodes(topology) if name not in followed)
+    return trail.Trails(nodes=tuple(found), unseen=unseen, windows=windows.silent(topology))
 
 
 def _whole(trail: "Trail", columns: int | None) -> Iterator[str]:
@@ -117,13 +119,17 @@ def _headline(trail: "Trail", columns: int | None) -> list[str]:
     return wrapping.wrapped(said, columns, style={"fg": colour, "bold": True}, hang=2)
 
 
-def _each(trails: "Sequence[Trail]", columns: int | None, else_where: str) -> Iterator[str]:
-    if not trails:
-        yield from wrapping.wrapped(f"? No node was observed: {else_where}.", columns, hang=2)
-    for trail in trails[:NODES_MOST]:
+def _each(trails: "Trails", columns: int | None, else_where: str) -> Iterator[str]:
+    for trail in trails.nodes[:NODES_MOST]:
         yield from _headline(trail, columns)
-    if left := trails[NODES_MOST:]:
+    if left := trails.nodes[NODES_MOST:]:
         yield f"and {len(left):,} more nodes: name one, or -o json lists all"
+    if trails.unseen or not trails.nodes:
+        said = f"Nothing was seen of {names(trails.unseen, NODES_MOST)}" if trails.nodes else "No node was observed"
+        yield from wrapping.wrapped(f"? {said}: {else_where}.", columns, style=UNSEEN, hang=2)
+    if trails.windows:
+        said = f"{names(trails.windows, NODES_MOST)} {verb(len(trails.windows), 'run')} Windows"
+        yield from wrapping.wrapped(f"? {said}: what MTU pods have there was not seen.", columns, style=UNSEEN, hang=2)
 
 
 def _row(each: "Waypoint") -> tuple[str, ...]:

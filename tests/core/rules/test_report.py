@@ -97,6 +97,13 @@ def test_a_sentence_too_short_to_say_anything_brings_the_next() -> None:
     assert found.summary == "Nothing is lost now, but mind x: RKE owns it. An upgrade puts it back."
 
 
+@pytest.mark.parametrize("snapshot", [example.cluster((), offline=True), example.cluster(silent=("n9",))])
+def test_of_nodes_that_nobody_saw_it_is_not_said_that_they_lose_nothing(snapshot: Snapshot) -> None:
+    owned = codes.Finding(code="MTU113", severity="warning", place="x", message="RKE keeps what it has.", remedy="Y.")
+    found = report(snapshot, example.state(findings=(owned,)), nic_mtu=1500)
+    assert found.summary == "No error was found, but mind x: RKE keeps what it has."
+
+
 def test_notes_do_not_spoil_a_healthy_cluster() -> None:
     found = report(example.cluster(nodes(pod=1440, conflist=1440)), example.state(1440))
     assert found.verdict == "healthy"

@@ -22,15 +22,28 @@ def sentences(topology: Topology) -> tuple[str, ...]:
     return tuple(listed)
 
 
+def nodes(topology: Topology) -> tuple[str, ...]:
+    """Name the nodes whose NICs and pods nobody shows; where no saved file shows any, none is expected there."""
+    if not topology.offline:
+        return topology.silent
+    bare = [node.name for node in topology.nodes if not node.seen.links]
+    return (*topology.silent, *bare) if len(bare) < len(topology.nodes) else ()
+
+
+def own_ends(topology: Topology) -> tuple[str, ...]:
+    """Name the pods of which only the host ends were seen, in a few words; empty where there are none."""
+    halves = sum(not port.seen for _, port in topology.ports)
+    return (f"the own {'end' if halves == 1 else 'ends'} of {count(halves, 'pod')}",) if halves else ()
+
+
 def places(topology: Topology) -> tuple[str, ...]:
     """Name what could not be read, in a word or two each."""
     listed = [entry.what for entry in topology.unread if entry.why != UNUSED]
-    listed += [f"node {name}" for name in topology.silent if not topology.offline]
+    listed += [f"node {name}" for name in nodes(topology)]
     listed += [f"node {name} (Windows)" for name in windows.silent(topology)]
     listed += [f"node {node.name}" for node in topology.nodes if node.seen.errors]
     listed += [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in topology.nodes if node.unseen]
-    if halves := sum(not port.seen for _, port in topology.ports):
-        listed.append(f"the own {'end' if halves == 1 else 'ends'} of {count(halves, 'pod')}")
+    listed += own_ends(topology)
     return tuple(dict.fromkeys(listed)) or sentences(topology)
 
 

@@ -127,7 +127,11 @@ def _suboptimal(topology: Topology, findings: tuple[Finding, ...]) -> str:
     below = [mtu for mtu in shown if topology.wastes(mtu)]
     if below and codes.MTU102.code in {finding.code for finding in warnings}:
         return f"Nothing is lost, but pods have {min(below)} where the path between nodes carries {topology.carries}."
-    if warnings[0].code in attachments.OWN:  # nothing before it: the pod network itself has no warning
+    beside = warnings[0].code in attachments.OWN  # nothing before it: the pod network itself has no warning
+    if not topology.nodes or missing.nodes(topology):
+        network = "a network beside the pod network, " if beside else ""
+        return f"No error was found, but mind {network}{warnings[0].place}: {_first(warnings[0])}"
+    if beside:
         return f"The pod network is well, but mind a network beside it, {warnings[0].place}: {_first(warnings[0])}"
     lead = "Nothing is lost now"
     if warnings[0].code in BELOW_INTERFACES:

@@ -79,8 +79,18 @@ class Trails(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     nodes: tuple[Trail, ...]
     """A node each."""
+    unseen: tuple[str, ...] = ()
+    """Nodes of which nothing was seen, where no node was named."""
+    windows: tuple[str, ...] = ()
+    """Nodes of Windows of whose paths nobody says what they carry, where no node was named."""
     schema: str = SCHEMA
     """Version of this form."""
+
+    @property
+    def arrived(self) -> bool:
+        """True when it has come all the way, on every node that was asked for."""
+        whole = bool(self.nodes) and not self.unseen and not self.windows
+        return whole and all(each.outcome == "same" for one in self.nodes for each in one.waypoints)
 
 
 def of(topology: Topology, node: Node, findings: Iterable[Finding]) -> Trail:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from kubemtu.core import codes, rights
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.codes import Finding
+from kubemtu.core.rules import missing
 from kubemtu.core.text.wording import count, names
 
 
@@ -30,8 +31,7 @@ def _broken(topology: Topology) -> Iterable[Finding]:
 
 def _of_files(topology: Topology) -> Iterable[Finding]:
     """Report what saved outputs of some nodes leave open: other nodes, pods of these, and the own ends of pods."""
-    others = [*topology.silent, *(node.name for node in topology.nodes if not node.seen.links)]
-    if others:
+    if others := missing.nodes(topology):
         number = len(others)
         yield codes.finding(
             codes.MTU118,
