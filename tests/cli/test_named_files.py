@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kubemtu import files
-from kubemtu.cli import planning
+from kubemtu.cli import main, planning
 from kubemtu.core import errors
 from kubemtu.flows.saved import bounds, manifests
 from kubemtu.kube import connect
@@ -35,3 +35,24 @@ def test_a_file_that_is_too_large_cannot_be_used(
     large.write_bytes(b"{" + b" " * files.SMALL + b"}")
     with pytest.raises(errors.Malformed, match=r"large\.json .*is larger than 1 MiB"):
         read(large)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "--from", ""],
+        ["check", "--save", ""],
+        ["check", "--prometheus-token-file", ""],
+        ["plan", "--from", ""],
+        ["plan", "--out", ""],
+        ["plan", "--in-place", ""],
+        ["why-not", "--from", ""],
+        ["apply", ""],
+        ["node", "probe", "192.0.2.1", "--key-file", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_word_is_no_file(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As `--from "$DUMP"` gives where DUMP is not set: pathlib would take the folder that one is in."""
+    assert main.run(words) == 2
+    assert "it is empty, so no file is named" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from kubemtu.cli import check, kubeflags, numbers, output, terminal, wrapping
+from kubemtu.cli import check, kubeflags, numbers, output, paths, terminal, wrapping
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class ApplyOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", required=False, type=paths.NamedPath(dir_okay=False, path_type=Path))
 @click.option("--mtu", default="auto", show_default=True, metavar="N|auto", help="The pod MTU to lead to, in bytes.")
 @check.NIC_MTU
 @check.PER_NODE

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kubemtu.cli import kubeflags, output, sourceflags, terminal, wrapping
+from kubemtu.cli import kubeflags, output, paths, sourceflags, terminal, wrapping
 from kubemtu.core import encap, errors
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ REPORTS = ("sarif", "junit", "markdown")  # kubemtu.cli.reports.WRITERS, which i
 FROM = click.option(
     "--from",
     "source",
-    type=click.Path(path_type=Path),
+    type=paths.NamedPath(path_type=Path),
     metavar="PATH",
     help="Read files instead of a cluster: one, a folder, an archive of them, or - for what is piped in.",
 )
@@ -45,7 +45,7 @@ FROM = click.option(
 @NIC_MTU
 @click.option(
     "--save",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=paths.NamedPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Also write all that was read, for --from.",
 )

@@ -11,7 +11,7 @@ from types import FrameType
 import click
 import msgspec
 
-from kubemtu.cli import output, terminal
+from kubemtu.cli import output, paths, terminal
 from kubemtu.core import errors
 from kubemtu.core.path import direction, search, verdict
 from kubemtu.core.probe import request
@@ -24,7 +24,7 @@ SIGN = {True: ("✓", "green"), False: ("✗", "red")}
 FLOWS_MOST = 256
 key_option = click.option(
     "--key-file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=paths.NamedPath(path_type=Path, dir_okay=False),
     help="The key that both ends share; without it anybody may ask, and nobody measures back.",
 )
 

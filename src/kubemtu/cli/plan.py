@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from kubemtu import files
-from kubemtu.cli import check, kubeflags, output, sourceflags, terminal, wrapping
+from kubemtu.cli import check, kubeflags, output, paths, sourceflags, terminal, wrapping
 from kubemtu.core import errors
 from kubemtu.core.change.plan import Plan
 from kubemtu.core.text import printable
@@ -29,14 +29,14 @@ MANIFESTS_MOST = 8 << 20  # bytes of a file that is edited; a CNI's whole manife
 @check.EGRESS_MTU
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=paths.NamedPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Also write the plan, for `kubemtu apply FILE`.",
 )
 @click.option(
     "--in-place",
     "repository",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=paths.NamedPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Also write the edits into this file of yours (manifests, values, cluster.yml); all else in it stays.",
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 import msgspec
 
-from kubemtu.cli import kubeflags, terminal
+from kubemtu.cli import kubeflags, paths, terminal
 from kubemtu.core import errors
 from kubemtu.core.text.wording import count, names
 
@@ -130,12 +130,16 @@ _OPTIONS = (
         help="Only series of these labels: 'cluster=\"a\"'.",
     ),
     click.option(
-        "--prometheus-ca", "ca", type=click.Path(path_type=Path), metavar="FILE", help="Certificates to trust there."
+        "--prometheus-ca",
+        "ca",
+        type=paths.NamedPath(path_type=Path),
+        metavar="FILE",
+        help="Certificates to trust there.",
     ),
     click.option(
         "--prometheus-token-file",
         "token_file",
-        type=click.Path(path_type=Path),
+        type=paths.NamedPath(path_type=Path),
         metavar="FILE",
         help="Bearer token to show there.",
     ),
