@@ -141,6 +141,7 @@ def test_saved_manifests_show_what_would_be_edited(saved: Saved, capsys: pytest.
         (["--egress-mtu", "some"], "--egress-mtu takes a number of bytes or auto, not 'some'"),
         (["--egress-mtu", "auto"], "--egress-mtu auto: what the way out of this cluster carries is not known"),
         (["--egress-mtu", "100"], "--egress-mtu 100 is less than 576"),
+        (["--egress-mtu", "65536"], "--egress-mtu 65536 is more than 65535, the largest that a packet can be"),
         (["--mtu", "1400", "--out", "/nowhere/plan.json"], "/nowhere/plan.json cannot be written"),
     ],
 )

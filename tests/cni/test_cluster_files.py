@@ -244,6 +244,14 @@ def test_variables_are_edited_in_place(tmp_path: Path, before: str, after: str) 
     assert path.read_text() == after
 
 
+def test_the_way_back_shows_a_number_as_it_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Kubespray gives calico_mtu to pods only where it is no text."""
+    path = tmp_path / "vars.yml"
+    path.write_text("calico_mtu: 1500\n")
+    assert plan(path, "--nic-mtu", "1500") == 0
+    assert "  1. edit kubespray vars.yml, calico_mtu: back to 1500\n" in capsys.readouterr().out
+
+
 def test_the_number_comes_into_the_file_of_its_network(tmp_path: Path) -> None:
     """An inventory as it is copied from the sample: nobody has said an MTU, and the place for it is a comment."""
     folder = tmp_path / "group_vars" / "k8s_cluster"
@@ -282,7 +290,10 @@ def test_what_has_no_key_says_where_the_number_is(tmp_path: Path, capsys: pytest
     path = tmp_path / "config.yaml"
     path.write_text("flannel-backend: vxlan\nflannel-conf: /etc/net.json\n")
     assert plan(path, "--mtu", "1400", "--nic-mtu", "1500") == 2
-    assert "Backend.MTU of /etc/net.json" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "error: config.yaml of k3s holds no MTU: it is Backend.MTU of /etc/net.json, on each node; without it flannel"
+        " takes the NIC's\n"
+    )
     path.write_text(machine())
     assert plan(path, "--mtu", "1400", "--nic-mtu", "1500") == 2
     assert "Talos v1.12 gives its flannel no MTU" in capsys.readouterr().err

@@ -127,6 +127,27 @@ def test_talos(tmp_path: Path, case: str) -> None:
     assert sorted(judged(found, nic_mtu), key=lambda one: severities[one[1]]) == findings
 
 
+@pytest.mark.parametrize(
+    ("nic_mtu", "remedy", "healed"),
+    [
+        # WireGuard takes 60 bytes over IPv4, and flannel's VXLAN 50 of what is left
+        (1450, "Write 1390 there, on every node; 1370 where nodes reach each other by IPv6.", (1390, 1340)),
+        (1350, "Write 1290 there, on every node.", (1290, 1240)),
+        (1300, "Talos gives KubeSpan no less than 1280: give the NICs 1340 or more, or leave KubeSpan off.", None),
+    ],
+)
+def test_what_is_said_of_kubespan_and_of_flannel_heals_together(
+    tmp_path: Path, nic_mtu: int, remedy: str, healed: tuple[int, int] | None
+) -> None:
+    found = decide.check(given(tmp_path, FLANNEL, ON, nic(nic_mtu)))
+    assert remedy in {one.remedy for one in found.findings}
+    if healed is not None:
+        kubespan, pods = healed
+        assert found.recommended_mtu in {pods, None}  # None: too small for IPv6
+        after = judged(given(tmp_path, f"{FLANNEL}backendMTU: {kubespan}\n", f"{ON}mtu: {kubespan}\n", nic(nic_mtu)))
+        assert "error" not in {severity for _, severity in after}
+
+
 def test_kubespan_bounds_whichever_network_there_is(tmp_path: Path) -> None:
     manifest = """\
 kind: ConfigMap

@@ -168,7 +168,7 @@ def _against(kubespan: KubeSpan, place: str, nic: int) -> Iterator[Finding]:
             kubespan.place,
             f"KubeSpan has {kubespan.mtu}, and WireGuard leaves {most} of the NIC's {nic} ({place}), or {sure} where"
             " nodes reach each other by IPv6: larger packets are cut into fragments, or lost.",
-            f"Write {max(sure, KUBESPAN_LEAST)} there, on every node.",
+            _smaller(most, sure),
         )
     elif kubespan.mtu < sure and nic > encap.IPV6_MINIMUM and sure - kubespan.mtu >= JUMBO:
         yield codes.finding(
@@ -179,6 +179,17 @@ def _against(kubespan: KubeSpan, place: str, nic: int) -> Iterator[Finding]:
             f"Write {sure} there, on every node, if the network carries what the NICs say.",
             "warning",
         )
+
+
+def _smaller(most: int, sure: int) -> str:
+    """Say what to do about a KubeSpan of more than WireGuard leaves, over IPv4 and over IPv6."""
+    if most < KUBESPAN_LEAST:
+        return (
+            f"Talos gives KubeSpan no less than {KUBESPAN_LEAST}: give the NICs {KUBESPAN_LEAST + OVER_IPV4.cost} or"
+            " more, or leave KubeSpan off."
+        )
+    over_ipv6 = f"; {sure} where nodes reach each other by IPv6" if sure >= KUBESPAN_LEAST else ""
+    return f"Write {most} there, on every node{over_ipv6}."
 
 
 def _left_to_dhcp(snapshot: Snapshot, settings: Sequence[Setting]) -> Iterator[Finding]:

@@ -39,7 +39,8 @@ def edits(found: SpecificationParsed, place: str, target: int) -> tuple[plan.Edi
     if there and (found.refused or not found.keys):
         return ()
     if found.refused or not found.keys:
-        raise UsageError(f"{place}: {found.refused or 'no key holds an MTU here'}")
+        refused = found.refused or "no key holds an MTU here"
+        raise UsageError(refused if place in refused else f"{place}: {refused}")
     made = (_edit(key, found, target) for key in found.keys if not (there and key.before is None))
     return tuple(edit for edit in made if edit.before != edit.after)
 

@@ -72,7 +72,7 @@ def _charts(source: Object) -> cni_state.CniState | None:
         source,
         f"RKE2, {named}",
         around if known else (),
-        f"config.yaml of RKE2 holds no MTU: it is {where} (kubemtu plan -o helmchartconfig, in the cluster)",
+        f"config.yaml of RKE2 holds no MTU: it is {where} (`kubemtu plan -o helmchartconfig`, in the cluster)",
         where,
         known=known,
         pod_mtu=clusters.CANAL_DEFAULT if named == "canal" else None,

@@ -242,6 +242,8 @@ def _egress(topology: Topology, size: int) -> None:
     least = encap.IPV6_MINIMUM if topology.ipv6 else encap.IPV4_REASSEMBLY
     if size < least:
         raise UsageError(f"--egress-mtu {size} is less than {least}, which every way out of a cluster must carry")
+    if size > encap.LARGEST_MTU:
+        raise UsageError(f"--egress-mtu {size} is more than {encap.LARGEST_MTU}, the largest that a packet can be")
     if not topology.pod_networks:
         raise UsageError(
             "--egress-mtu: which networks are the cluster's own is not known (no podCIDRs of nodes, none in the"

@@ -182,5 +182,7 @@ def back(whole: Plan) -> Iterator[str]:
 
 
 def _short(value: str | int | dict[str, str]) -> str:
+    if isinstance(value, int):
+        return str(value)
     text = "\n".join(_lines(value))
     return f"{text!r}" if len(text) <= 20 and "\n" not in text else "the text it was, byte for byte"

@@ -17,6 +17,10 @@ from kubemtu.core.text.wording import names
 from kubemtu.flows.saved import assembling, forms, kustomize, patches, sources
 from kubemtu.flows.saved.facts import Facts
 
+READ = (
+    "manifests and what `kubectl get -o yaml` prints, must-gather and other dumps, files that clusters are made from,"
+    " CNI configurations of nodes, and what `ip` or `ifconfig` prints there"
+)
 BASES_MOST = 20  # folders and files beside the one that was named
 
 
@@ -47,7 +51,7 @@ def load(path: Path) -> Snapshot:
         first = next((f" ({each.what}: {each.message})" for each in facts.unread), "")
         raise Malformed(
             f"{sources.named(path)} holds no Kubernetes object and no CNI configuration that could be read{first}. "
-            f"Read are {names(form.what for form in forms.FORMS)}, in files, folders and archives, or piped in (-)."
+            f"Read are {READ}, in files, folders and archives, or piped in (-)."
         )
     if facts.is_one_snapshot:
         return facts.snapshots[0][1]
