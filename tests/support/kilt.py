@@ -13,7 +13,7 @@ from kubemtu.core import encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.objects import Object, Ref, Want, config_map, daemonsets
 from kubemtu.core.snapshot import Snapshot
 from kubemtu_lab import scene
 
@@ -23,8 +23,8 @@ CONFLIST = "/etc/cni/net.d/10-kilt.conflist"
 MTU_FILE = "/run/kilt/mtu"
 DEVICE_MTU = 1500
 WANTS = (
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace="kube-system", name=CONFIG_MAP),
-    Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1",), namespace="kube-system"),
+    config_map("kube-system", CONFIG_MAP),
+    daemonsets("kube-system"),
     Want(kind="Node", plural="nodes", api_versions=("v1",)),
 )
 KNOWLEDGE = Knowledge(

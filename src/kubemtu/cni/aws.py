@@ -18,7 +18,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import NODES, Object, Want
+from kubemtu.core.objects import NODES, Object, daemonsets
 from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
@@ -34,7 +34,7 @@ TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # Go's strconv.ParseB
 ADDON = "the EKS add-on vpc-cni (its configuration values: env.POD_MTU)"
 KINDS = (("ENABLE_PREFIX_DELEGATION", "prefix delegation"), ("ENABLE_POD_ENI", "branch ENIs"))
 WANTS = (
-    Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1", "extensions/v1beta1"), namespace=NAMESPACE),
+    daemonsets(NAMESPACE),
     NODES,
     kubelet.WANT,
 )

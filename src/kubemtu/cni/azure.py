@@ -14,7 +14,7 @@ from kubemtu.core import net
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
-from kubemtu.core.objects import NODES, Want
+from kubemtu.core.objects import NODES, daemonsets
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "azure-cni"
@@ -24,7 +24,7 @@ PLUGIN = "azure-vnet"
 CONFLIST = "/etc/cni/net.d/10-azure.conflist"
 PORTS = net.PortRule(prefixes=("azv",))
 WANTS = (
-    Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1", "extensions/v1beta1"), namespace=NAMESPACE),
+    daemonsets(NAMESPACE),
     NODES,
     kubelet.WANT,
 )

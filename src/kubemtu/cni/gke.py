@@ -15,7 +15,7 @@ from kubemtu.core import net
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
-from kubemtu.core.objects import NODES, Want
+from kubemtu.core.objects import NODES, config_map, daemonsets
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "gke"
@@ -25,14 +25,8 @@ CONFLIST = "/etc/cni/net.d/10-gke-ptp.conflist"
 PORTS = net.PortRule(prefixes=("gke", "veth"))
 FALLBACK = 1460  # bytes: the VPC's own default, and netd's
 WANTS = (
-    Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1", "extensions/v1beta1"), namespace=NAMESPACE),
-    Want(
-        kind="ConfigMap",
-        plural="configmaps",
-        api_versions=("v1",),
-        namespace=NAMESPACE,
-        name=cilium_config.CONFIG_MAP,
-    ),
+    daemonsets(NAMESPACE),
+    config_map(NAMESPACE, cilium_config.CONFIG_MAP),
     NODES,
     kubelet.WANT,
 )

@@ -13,7 +13,7 @@ from kubemtu.core import net
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
-from kubemtu.core.objects import NODES, Want
+from kubemtu.core.objects import NODES, daemonsets
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "kindnet"
@@ -21,7 +21,7 @@ NAMESPACE = "kube-system"
 CONFLIST = "/etc/cni/net.d/10-kindnet.conflist"
 PORTS = net.PortRule(prefixes=("knet", "veth"))
 WANTS = (
-    Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1", "extensions/v1beta1"), namespace=NAMESPACE),
+    daemonsets(NAMESPACE),
     NODES,
     kubelet.WANT,
 )

@@ -18,7 +18,7 @@ from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import NODES, Object, Want
+from kubemtu.core.objects import NODES, Object, Want, daemonsets
 from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
@@ -39,10 +39,7 @@ IPV6 = 20
 TUNNELS = {"geneve": "geneve:8", "vxlan": "vxlan", "stt": "stt"}
 PLAIN = re.compile(r"[A-Za-z0-9_@-]{1,15}")  # a name that is no pattern: --iface takes regular expressions
 WANTS = (
-    *(
-        Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1",), namespace=namespace)
-        for namespace in NAMESPACES
-    ),
+    *(daemonsets(namespace) for namespace in NAMESPACES),
     Want(kind="Subnet", plural="subnets", api_versions=(f"{GROUP}/v1",)),
     NODES,
     kubelet.WANT,

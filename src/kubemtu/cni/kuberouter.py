@@ -17,7 +17,7 @@ from kubemtu.core.cluster import cni_state, node_files
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import NODES, Object, Want
+from kubemtu.core.objects import NODES, Object, config_map, daemonsets
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import json_edit
 
@@ -36,13 +36,8 @@ IPIP = 20
 ONLY_ONCE = "! -f"  # in the script of install-cni: the file is written only where there is none
 OFF = frozenset({"false", "0", "f"})
 WANTS = (
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=CONFIG_MAP),
-    Want(
-        kind="DaemonSet",
-        plural="daemonsets",
-        api_versions=("apps/v1", "extensions/v1beta1"),
-        namespace=NAMESPACE,
-    ),
+    config_map(NAMESPACE, CONFIG_MAP),
+    daemonsets(NAMESPACE),
     NODES,
     kubelet.WANT,
 )

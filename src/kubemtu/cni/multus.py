@@ -17,7 +17,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import node_files
 from kubemtu.core.cluster.topology import Node, Topology
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import Object, daemonsets
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text.wording import names
 
@@ -30,11 +30,7 @@ KNOWLEDGE = Knowledge(
     ),
     edited=(rights.patch("daemonsets", *_DAEMONSETS, group="apps"),),
 )
-WANTS = (
-    Want(
-        kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1", "extensions/v1beta1"), namespace=NAMESPACE
-    ),
-)  # fmt: skip
+WANTS = (daemonsets(NAMESPACE),)
 
 
 def steps(topology: Topology, snapshot: Snapshot, aim: int, *, literal: bool) -> tuple[plan.Rollout, ...]:

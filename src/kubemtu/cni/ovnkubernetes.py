@@ -16,7 +16,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import NODES, Object, Want
+from kubemtu.core.objects import NODES, Object, config_map, daemonsets
 from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
@@ -31,9 +31,9 @@ IPSEC = "ovn-ipsec"
 CONFLIST = "/etc/cni/net.d/10-ovn-kubernetes.conf"
 DEFAULT = 1400  # bytes: dist/images/ovnkube.sh, where OVN_MTU is empty
 WANTS = (
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=CONFIG_MAP),
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=CONF_MAP),
-    Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1",), namespace=NAMESPACE),
+    config_map(NAMESPACE, CONFIG_MAP),
+    config_map(NAMESPACE, CONF_MAP),
+    daemonsets(NAMESPACE),
     *ovn.WANTS,
     NODES,
     kubelet.WANT,

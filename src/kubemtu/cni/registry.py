@@ -229,12 +229,7 @@ def further(read: Iterable[objects.Object]) -> tuple[objects.Want, ...]:
             if isinstance(name := objects.Object(body={"volume": volume}).get("volume", "configMap", "name"), str)
         ]
         found += [
-            objects.Want(
-                kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=rule.namespace, name=name
-            )
-            for rule in here
-            for name in names
-            if name.startswith(rule.prefix)
+            objects.config_map(rule.namespace, name) for rule in here for name in names if name.startswith(rule.prefix)
         ]
     return tuple(dict.fromkeys(found))
 

@@ -15,7 +15,7 @@ from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
-from kubemtu.core.objects import NODES, Object, Want
+from kubemtu.core.objects import NODES, Object, config_map, daemonsets
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "weave"
@@ -31,13 +31,8 @@ BRIDGE = "weave"
 ONCE = "vethwe-bridge"
 CONFLIST = "/etc/cni/net.d/10-weave.conflist"
 WANTS = (
-    Want(
-        kind="DaemonSet",
-        plural="daemonsets",
-        api_versions=("apps/v1", "extensions/v1beta1"),
-        namespace=NAMESPACE,
-    ),
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=owners.RKE_STORE),
+    daemonsets(NAMESPACE),
+    config_map(NAMESPACE, owners.RKE_STORE),
     NODES,
     kubelet.WANT,
 )

@@ -22,7 +22,7 @@ from kubemtu.cni.objects import daemonset, reading
 from kubemtu.core import encap
 from kubemtu.core.cluster import windows
 from kubemtu.core.cluster.cni_state import WindowsPart
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import Object, config_map
 from kubemtu.core.snapshot import Snapshot
 
 _CALICO, _CALICO_CONFIG = "calico-node-windows", "calico-windows-config"
@@ -41,14 +41,11 @@ _BACKENDS = {
 _TUNNELS = {"geneve": encap.geneve().cost, "vxlan": _VXLAN}
 _LINE = r"^\s*{key}\s*:\s*\"?([\w]+)\"?\s*(?:#.*)?$"
 
-WANTS = tuple(
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=namespace, name=name)
-    for namespace, name in (
-        (_CALICO_SYSTEM, _CALICO_CONFIG),
-        (_SYSTEM, _CALICO_CONFIG),
-        (_SYSTEM, _ANTREA_CONFIG),
-        (_SYSTEM, _AWS_CONFIG),
-    )
+WANTS = (
+    config_map(_CALICO_SYSTEM, _CALICO_CONFIG),
+    config_map(_SYSTEM, _CALICO_CONFIG),
+    config_map(_SYSTEM, _ANTREA_CONFIG),
+    config_map(_SYSTEM, _AWS_CONFIG),
 )  # their DaemonSets are wanted with those of Linux
 KNOWLEDGE = Knowledge(mounted=(Mounted(namespace=_SYSTEM, daemonset=_ANTREA, prefix=_ANTREA_CONFIG),))
 

@@ -79,6 +79,17 @@ NODES = Want(kind="Node", plural="nodes", api_versions=("v1",))
 PODS = Want(kind="Pod", plural="pods", api_versions=("v1",))  # of all namespaces
 
 
+def config_map(namespace: str, name: str) -> Want:
+    """Want one ConfigMap."""
+    return Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=namespace, name=name)
+
+
+def daemonsets(namespace: str) -> Want:
+    """Want the DaemonSets of a namespace, also of a server before Kubernetes 1.9, which has no apps/v1."""
+    versions = ("apps/v1", "extensions/v1beta1")
+    return Want(kind="DaemonSet", plural="daemonsets", api_versions=versions, namespace=namespace)
+
+
 class Object(msgspec.Struct, frozen=True, kw_only=True):
     """One object of the API as JSON, with typed reads.
 

@@ -17,7 +17,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import NODES, Object, Ref, Want
+from kubemtu.core.objects import NODES, Object, Ref, Want, config_map, daemonsets
 from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import json_edit
@@ -31,14 +31,8 @@ CNI_CONFS = ("antrea-cni.conflist", "antrea-cni.conf")  # the second until v0.8
 CONFLIST = "/etc/cni/net.d/10-antrea.conflist"
 TUNNEL = "antrea-wg0"  # pkg/agent/wireguard/client_linux.go; all other tunnels are devices of the switch
 WANTS = (
-    Want(
-        kind="ConfigMap",
-        plural="configmaps",
-        api_versions=("v1",),
-        namespace=NAMESPACE,
-        name=CONFIG_MAP,
-    ),
-    Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1",), namespace=NAMESPACE),
+    config_map(NAMESPACE, CONFIG_MAP),
+    daemonsets(NAMESPACE),
     Want(kind="AntreaAgentInfo", plural="antreaagentinfos", api_versions=("crd.antrea.io/v1beta1",)),
     NODES,
     kubelet.WANT,

@@ -16,7 +16,7 @@ from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
-from kubemtu.core.objects import NODES, Object, Ref, Want
+from kubemtu.core.objects import NODES, Object, Ref, config_map, daemonsets
 from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
@@ -25,12 +25,11 @@ NAMESPACE = "kube-system"
 CONFIG_MAP = "calico-config"
 AGENT = "calico-node"
 CONFLIST = "10-calico.conflist"
-DAEMONSETS = ("apps/v1", "extensions/v1beta1")
 WANTS = (
     *calico_operator.WANTS,
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=CONFIG_MAP),
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=owners.RKE_STORE),
-    Want(kind="DaemonSet", plural="daemonsets", api_versions=DAEMONSETS, namespace=NAMESPACE),
+    config_map(NAMESPACE, CONFIG_MAP),
+    config_map(NAMESPACE, owners.RKE_STORE),
+    daemonsets(NAMESPACE),
     NODES,
     kubelet.WANT,
     chart.want(calico_edits.CHART),

@@ -15,7 +15,7 @@ from kubemtu.core.change.plan import EditValue
 from kubemtu.core.cluster import writers
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import Malformed
-from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.objects import Object, Ref, Want, config_map, daemonsets
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import json_edit
 
@@ -27,8 +27,8 @@ PATH = ("spec", "calicoNetwork", "mtu")
 CHART_KEY = ("installation", "calicoNetwork", "mtu")  # projectcalico/calico: charts/tigera-operator/values.yaml
 WANTS = (
     Want(kind="Installation", plural="installations", api_versions=(f"{GROUP}/v1",), name="default"),
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=CONFIG_MAP),
-    Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1",), namespace=NAMESPACE),
+    config_map(NAMESPACE, CONFIG_MAP),
+    daemonsets(NAMESPACE),
 )
 RENDERING = plan.Rendering(  # tigera/operator: pkg/render/node.go, nodeCNIConfigMap
     ref=Ref(api_version="v1", kind="ConfigMap", plural="configmaps", name=CONFIG_MAP, namespace=NAMESPACE),

@@ -23,7 +23,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import NODES, Want
+from kubemtu.core.objects import NODES, config_map, daemonsets
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "canal"
@@ -57,17 +57,15 @@ KNOWLEDGE = Knowledge(
     ),
 )
 WANTS = (
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name="canal-config"),
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=rke2.CONFIG_MAP),
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=owners.RKE_STORE),
+    config_map(NAMESPACE, "canal-config"),
+    config_map(NAMESPACE, rke2.CONFIG_MAP),
+    config_map(NAMESPACE, owners.RKE_STORE),
     kubelet.WANT,
-    Want(
-        kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1", "extensions/v1beta1"), namespace=NAMESPACE
-    ),
+    daemonsets(NAMESPACE),
     NODES,
     rke2.WANT,
     *felix.WANTS,
-)  # fmt: skip
+)
 
 
 def read(snapshot: Snapshot) -> cni_state.CniState | None:

@@ -21,7 +21,7 @@ from kubemtu.core import codes, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import attachments, cni_state, node_files
 from kubemtu.core.codes import Finding
-from kubemtu.core.objects import NODES, Want
+from kubemtu.core.objects import NODES, Want, config_map, daemonsets
 from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import wording
@@ -33,25 +33,8 @@ PLUGIN = "cilium-cni"
 PER_POOL = f"a {nodes.OVERRIDE} with spec.nodeSelector and spec.defaults.{cilium_config.KEY}"
 NOT_READ = ""  # no member of its configuration is the pods' MTU: it asks the agent of its node
 WANTS = (
-    *(
-        Want(
-            kind="ConfigMap",
-            plural="configmaps",
-            api_versions=("v1",),
-            namespace=namespace,
-            name=cilium_config.CONFIG_MAP,
-        )
-        for namespace in cilium_config.NAMESPACES
-    ),
-    *(
-        Want(
-            kind="DaemonSet",
-            plural="daemonsets",
-            api_versions=("apps/v1", "extensions/v1beta1"),
-            namespace=namespace,
-        )
-        for namespace in cilium_config.NAMESPACES
-    ),
+    *(config_map(namespace, cilium_config.CONFIG_MAP) for namespace in cilium_config.NAMESPACES),
+    *(daemonsets(namespace) for namespace in cilium_config.NAMESPACES),
     Want(
         kind=nodes.OVERRIDE,
         plural="ciliumnodeconfigs",

@@ -27,7 +27,7 @@ from kubemtu.core import codes, encap, net, rights
 from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
-from kubemtu.core.objects import NODES, Ref, Want
+from kubemtu.core.objects import NODES, Ref, config_map, daemonsets
 from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
@@ -38,19 +38,8 @@ K3S_CONFLIST = "/var/lib/rancher/k3s/agent/etc/cni/net.d/10-flannel.conflist"
 K3S_NET_CONF = "/var/lib/rancher/k3s/agent/etc/flannel/net-conf.json"
 BRIDGE = "cni0"
 WANTS = (
-    *(
-        Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=namespace, name=CONFIG_MAP)
-        for namespace in NAMESPACES
-    ),
-    *(
-        Want(
-            kind="DaemonSet",
-            plural="daemonsets",
-            api_versions=("apps/v1", "extensions/v1beta1"),
-            namespace=namespace,
-        )
-        for namespace in NAMESPACES
-    ),
+    *(config_map(namespace, CONFIG_MAP) for namespace in NAMESPACES),
+    *(daemonsets(namespace) for namespace in NAMESPACES),
     NODES,
     kubelet.WANT,
     chart.want(edits.CHART),

@@ -23,7 +23,7 @@ from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.encap import Encapsulation
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import NODES, Object, Want
+from kubemtu.core.objects import NODES, Object, Want, config_map
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "openshift"
@@ -38,7 +38,7 @@ CONFIGS = {"OVNKubernetes": "ovnKubernetesConfig", "OpenShiftSDN": "openshiftSDN
 WANTS = (
     Want(kind="Network", plural="networks", api_versions=(f"{OPERATOR}/v1",), name="cluster"),
     Want(kind="Network", plural="networks", api_versions=(f"{CONFIG}/v1",), name="cluster"),
-    Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace=NAMESPACE, name=CONF_MAP),
+    config_map(NAMESPACE, CONF_MAP),
     *openshift_sdn.WANTS,
     *ovn.WANTS,
     NODES,

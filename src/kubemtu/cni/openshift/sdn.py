@@ -15,7 +15,7 @@ from kubemtu.core.change import plan
 from kubemtu.core.cluster import cni_state
 from kubemtu.core.codes import Finding
 from kubemtu.core.errors import UsageError
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import Object, config_map, daemonsets
 from kubemtu.core.snapshot import Snapshot
 from kubemtu.core.text import yaml_edit
 
@@ -29,17 +29,8 @@ PATH = ("networkConfig", "mtu")
 GATEWAY = "tun0"
 DEFAULT = 1450  # bytes: openshift/openshift-ansible: roles/openshift_node_group, openshift_node_sdn_mtu over 1500
 WANTS = (
-    Want(kind="DaemonSet", plural="daemonsets", api_versions=("apps/v1", "extensions/v1beta1"), namespace=NAMESPACE),
-    *(
-        Want(
-            kind="ConfigMap",
-            plural="configmaps",
-            api_versions=("v1",),
-            namespace=NODE_NAMESPACE,
-            name=f"{PREFIX}{group}",
-        )
-        for group in GROUPS
-    ),
+    daemonsets(NAMESPACE),
+    *(config_map(NODE_NAMESPACE, f"{PREFIX}{group}") for group in GROUPS),
 )
 CALC_KEYS = (
     CalcKey(

@@ -2,12 +2,12 @@
 
 from kubemtu.core import codes
 from kubemtu.core.codes import Finding
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import Object, config_map
 from kubemtu.core.snapshot import Snapshot
 
 FLAG = "network-plugin-mtu"
 FIELD = "networkPluginMTU"
-WANT = Want(kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace="kube-system", name="kubelet-config")
+WANT = config_map("kube-system", "kubelet-config")
 SET_EMPTY = frozenset({"", "0", "null", "''", '""'})
 
 

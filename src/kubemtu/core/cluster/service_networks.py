@@ -8,16 +8,14 @@ import re
 from collections.abc import Iterable, Iterator
 
 from kubemtu.core import networks
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import Object, Want, config_map
 
 FLAG = "--service-cluster-ip-range"  # kubernetes/kubernetes: cmd/kube-apiserver/app/options/options.go
 SERVERS = ("kube-apiserver", "kube-controller-manager")
 CIDRS = Want(
     kind="ServiceCIDR", plural="servicecidrs", api_versions=("networking.k8s.io/v1", "networking.k8s.io/v1beta1")
 )
-KUBEADM = Want(
-    kind="ConfigMap", plural="configmaps", api_versions=("v1",), namespace="kube-system", name="kubeadm-config"
-)
+KUBEADM = config_map("kube-system", "kubeadm-config")
 WANTS = (
     CIDRS,
     KUBEADM,
