@@ -89,9 +89,8 @@ def _is_bridge(node: net.NodeObservation) -> bool:
 def _told(snapshot: Snapshot, out: list[Finding]) -> tuple[bool, str, int | None]:
     """Return whether some object says that kubelets use kubenet, where, and the MTU that they are given."""
     for node in snapshot.each("Node"):
-        notes = node.get("metadata", "annotations")
-        for key, text in notes.items() if isinstance(notes, dict) else ():
-            if isinstance(text, str) and FLAG.search(text):
+        for key, text in node.annotations.items():
+            if FLAG.search(text):
                 place = f"{node}, annotation {key}, network-plugin-mtu"
                 given = MTU_FLAG.search(text)
                 return True, place, reading.mtu(given[1] if given is not None else None, out, place)

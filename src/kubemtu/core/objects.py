@@ -132,6 +132,20 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
         return self.text("metadata", "resourceVersion")
 
     @property
+    def labels(self) -> dict[str, str]:
+        """metadata.labels; what is no text is left out."""
+        return self._texts("labels")
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """metadata.annotations; what is no text is left out."""
+        return self._texts("annotations")
+
+    def _texts(self, field: str) -> dict[str, str]:
+        held = self.get("metadata", field)
+        return {key: text for key, text in held.items() if isinstance(text, str)} if isinstance(held, dict) else {}
+
+    @property
     def of_file(self) -> bool:
         """True for what was kept of a file that a cluster is made from, whoever read it having left the rest."""
         return self._word("apiVersion").partition("/")[0] == FILE

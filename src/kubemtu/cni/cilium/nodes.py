@@ -156,22 +156,22 @@ def _written(each: Object) -> object:
 def _matches(each: Object, node: Object) -> bool:
     """Say whether a CiliumNodeConfig selects a Node, as a LabelSelector does (k8s.io/apimachinery meta/v1)."""
     selector = each.get("spec", "nodeSelector")
-    labels = node.get("metadata", "labels")
-    held: Mapping[object, object] = labels if isinstance(labels, dict) else {}
     if not isinstance(selector, dict):
         return False
     wanted, terms = selector.get("matchLabels") or {}, selector.get("matchExpressions") or []
     if not isinstance(wanted, dict) or not isinstance(terms, list):
         return False
-    return all(held.get(key) == value for key, value in wanted.items()) and all(_holds(term, held) for term in terms)
+    labels = node.labels
+    return wanted.items() <= labels.items() and all(_holds(term, labels) for term in terms)
 
 
-def _holds(term: object, labels: Mapping[object, object]) -> bool:
+def _holds(term: object, labels: Mapping[str, str]) -> bool:
     if not isinstance(term, dict):
         return False
     key, values = term.get("key"), term.get("values") or []
-    there = key in labels
-    among = there and isinstance(values, list) and labels[key] in values
+    held = labels.get(key) if isinstance(key, str) else None
+    there = held is not None
+    among = there and isinstance(values, list) and held in values
     return {"In": among, "NotIn": not among, "Exists": there, "DoesNotExist": not there}.get(
         str(term.get("operator")), False
     )

@@ -17,12 +17,12 @@ def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
     Looked at: annotations of nodes, where RKE keeps the kubelet's arguments, KubeletConfiguration objects, the
     ConfigMap kubelet-config, and the commands of static pods.
     """
-    out = []
-    for node in snapshot.each("Node"):
-        held = node.get("metadata", "annotations")
-        for key, text in held.items() if isinstance(held, dict) else ():
-            if isinstance(text, str) and FLAG in text:
-                out.append(_finding(f"{node}, annotation {key}"))
+    out = [
+        _finding(f"{node}, annotation {key}")
+        for node in snapshot.each("Node")
+        for key, text in node.annotations.items()
+        if FLAG in text
+    ]
     out += [_finding(f"{found}, {FIELD}") for found in snapshot.each("KubeletConfiguration") if found.get(FIELD)]
     for found in snapshot.each("ConfigMap", "kube-system"):
         text = found.get("data", "kubelet")

@@ -8,7 +8,7 @@ De-facto Standard (k8snetworkplumbingwg/multi-net-spec), whoever carries it out.
 import contextlib
 import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -180,21 +180,21 @@ def uses(snapshot: Snapshot) -> AttachedNetworks:
     found: list[NetworkUse] = []
     unparsed: list[tuple[str, str]] = []
     for pod in snapshot.of_kind("Pod"):
-        notes = pod.get("metadata", "annotations")
-        if isinstance(notes, dict) and (node := pods.runs_on(pod)) is not None:
+        notes = pod.annotations
+        if notes and (node := pods.runs_on(pod)) is not None:
             with contextlib.suppress(Malformed):  # a pod without a name of text is nobody's
                 found += _of_pod(pod, node, notes, unparsed)
     return AttachedNetworks(uses=tuple(found), unparsed=tuple(unparsed))
 
 
-def _of_pod(pod: Object, node: str, notes: dict[str, object], unparsed: list[tuple[str, str]]) -> Iterator[NetworkUse]:
+def _of_pod(pod: Object, node: str, notes: Mapping[str, str], unparsed: list[tuple[str, str]]) -> Iterator[NetworkUse]:
     namespace = pod.namespace or ""
     shown = [*_status(notes, namespace)]
     asked: list[tuple[str, str, int | None]] = []
     primary = ""
     for annotation in (pods.NETWORKS, pods.PRIMARY):
-        held = notes.get(annotation)
-        if not isinstance(held, str) or not held.strip():
+        held = notes.get(annotation, "")
+        if not held.strip():
             continue
         selected = selections(held, namespace)
         if selected is None:
@@ -268,13 +268,13 @@ def _listed(text: str, namespace: str) -> list[tuple[str, str, int | None]] | No
     return found
 
 
-def _status(notes: dict[str, object], namespace: str) -> Iterator[tuple[str, str, int | None, bool]]:
+def _status(notes: Mapping[str, str], namespace: str) -> Iterator[tuple[str, str, int | None, bool]]:
     """Yield (network, interface, MTU, default) of each entry of a network-status, by either of its names.
 
     `mtu` is there from network-attachment-definition-client v1.7.0 on (pkg/apis/k8s.cni.cncf.io/v1/types.go), and only
     of plugins that tell it.
     """
-    text = next((held for key in pods.STATUS if isinstance(held := notes.get(key), str)), "")
+    text = next((notes[key] for key in pods.STATUS if key in notes), "")
     try:
         listed: object = json.loads(text) if text else []
     except (ValueError, RecursionError):

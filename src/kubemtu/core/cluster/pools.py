@@ -5,7 +5,6 @@ comes with their kind: another machine type, another network, another image.
 """
 
 import ipaddress
-from collections.abc import Mapping
 
 import msgspec
 
@@ -51,14 +50,10 @@ def of(snapshot: Snapshot) -> dict[str, ApiNode]:
 
 
 def _pool(node: Object) -> str:
-    labels = node.get("metadata", "labels")
-    held: Mapping[str, object] = labels if isinstance(labels, dict) else {}
-    for key in LABELS:
-        if isinstance(name := held.get(key), str) and name:
-            return f"pool {name}"
-    for key in TYPES:
-        if isinstance(name := held.get(key), str) and name:
-            return f"instance type {name}"
+    labels = node.labels
+    for what, keys in (("pool", LABELS), ("instance type", TYPES)):
+        if name := next(filter(None, map(labels.get, keys)), ""):
+            return f"{what} {name}"
     return ""
 
 
