@@ -114,10 +114,7 @@ class Wire:
         """
         action = request.action
         try:
-            response, credential = await self._begun(request)
-            if response.status_code == 401 and await self._credentials.renew(credential):
-                await response.aclose()
-                response, _ = await self._begun(request)
+            response = await self._answered(request)
             async with contextlib.aclosing(response):
                 if response.status_code != 200:
                     raise self._refusal(response, await self._whole(response, action), action)
@@ -139,10 +136,7 @@ class Wire:
         """
         action = request.action
         try:
-            response, credential = await self._begun(request)
-            if response.status_code == 401 and await self._credentials.renew(credential):
-                await response.aclose()
-                response, _ = await self._begun(request)
+            response = await self._answered(request)
             async with contextlib.aclosing(response):
                 stream = response.extensions.get("network_stream")
                 if response.status_code == 101 and stream is not None:
@@ -166,6 +160,14 @@ class Wire:
         except (ValueError, TypeError, OverflowError) as error:  # of host names, ports and the like, from below
             raise unusable(self.connection, error) from error
         return response, credential
+
+    async def _answered(self, request: Request) -> httpx2.Response:
+        """Begin a request, once more with a new credential where the one that it was begun with is refused."""
+        response, credential = await self._begun(request)
+        if response.status_code == 401 and await self._credentials.renew(credential):
+            await response.aclose()
+            response, _ = await self._begun(request)
+        return response
 
     async def _whole(self, response: httpx2.Response, action: Action) -> bytearray:
         """Read an answer to its end, unpacked. Raises TooLarge when it has none, Unreachable when it trickles."""
