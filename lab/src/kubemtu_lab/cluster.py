@@ -161,11 +161,6 @@ class Lab:
         """Return the first address of a pod. Raises NoSuchPlace."""
         return self.pod(pod).addresses[0]
 
-    def netns_fd(self, pod: str) -> int:
-        """Open a pod's network namespace (root only can enter it so); close the descriptor soon: it holds it alive."""
-        found = self.pod(pod)
-        return os.open(self.node_root(found.node) / "run/netns" / found.netns, os.O_RDONLY | os.O_CLOEXEC)
-
     def executed(self) -> list[state.Executed]:
         """Return the commands that were executed in containers by way of the API, such as `kubectl exec`, in order."""
         return state.executed(self.folder)

@@ -9,8 +9,6 @@ from tests.support.rounds import End, hole, measured
 
 from kubemtu.core.mesh import faults, rounds
 
-RACKS = 20  # of ten nodes
-
 
 def rack(member: int) -> str:
     return f"rack-{member // 10}"
@@ -18,10 +16,6 @@ def rack(member: int) -> str:
 
 def into(sender: int, receiver: int) -> bool:
     return rack(receiver) == "rack-5" != rack(sender)
-
-
-def from_2_to_5(sender: int, receiver: int) -> bool:
-    return (rack(sender), rack(receiver)) == ("rack-2", "rack-5")
 
 
 def between_2_and_5(sender: int, receiver: int) -> bool:

@@ -38,7 +38,6 @@ CANAL_2018 = """{
 }
 """
 CANAL_2018_AT_1450 = CANAL_2018.replace('"type": "calico",\n', '"type": "calico",\n      "mtu": 1450,\n')
-CANAL_2024 = CANAL_2018.replace('"nodename":', '"mtu": __CNI_MTU__,\n      "nodename":')
 
 
 def test_an_absent_mtu_is_added_behind_the_type_where_rancher_writes_it() -> None:

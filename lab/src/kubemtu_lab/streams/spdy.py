@@ -139,10 +139,6 @@ class Writer:
         """Answer a ping."""
         return _control(PING, ping.content)
 
-    def go_away(self, stream: int) -> bytes:
-        """Take no stream any more; `stream` is the last that was taken."""
-        return _control(GOAWAY, struct.pack("!II", stream, 0))
-
 
 def _control(kind: int, body: bytes) -> bytes:
     return struct.pack("!HHI", _VERSION, kind, len(body)) + body

@@ -15,7 +15,6 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&])")
 _MENTION = re.compile(r"@(?=\w)")
 UNKNOWN = "?"
 OTHER_COLUMNS = ("network", "by", "on", "asks for", "new pod", "pods", "they have")
-NODE_COLUMNS = ("node", "NIC", "tunnel", "new pod", "pods", "pod ends", "host ends")
 
 
 def write(report: Report) -> bytes:

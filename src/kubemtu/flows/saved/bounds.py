@@ -9,7 +9,6 @@ BYTES_MOST = 64 * 1024 * 1024  # of one file; a dump of 5,000 pods is 20 MB
 TOTAL_MOST = 2 * BYTES_MOST  # of all that is read of a folder or an archive
 FILES_MOST = 20_000
 ENTRIES_MOST = 100_000  # names in all folders and archives: a link to / leads to more
-SNIFFED_MOST = 4 * 1024 * 1024  # of a file whose name says nothing
 UNPACKED_MOST = 2 * 1024 * 1024 * 1024  # of all archives, what is passed over included: a must-gather has as much
 RATIO_MOST = 200  # times an archive's own size; logs are packed to a thirtieth, nothing of use to a two-hundredth
 UNPACKED_LEAST = 16 * 1024 * 1024  # bytes before that ratio is looked at
