@@ -126,6 +126,11 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         return self.nic_mtu is not None and self.link_mtu is not None and self.nic_mtu < self.link_mtu
 
     @property
+    def born(self) -> int | None:
+        """The MTU that new pods get here, in bytes; None where that was not seen, or nothing says a number."""
+        return self.rendered.gives if self.rendered is not None else None
+
+    @property
     def usual(self) -> int | None:
         """The MTU that most pods of this node have, by the ends that were seen; None without pods."""
         counted = Counter(port.shown for port in self.ports if port.shown is not None)

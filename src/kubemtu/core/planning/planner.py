@@ -125,7 +125,7 @@ def make(
 
 def follows_nics(topology: Topology, apart: Apart) -> bool:
     """Say whether every node gives new pods what its own NIC leaves: by itself, or because it is configured apart."""
-    born = {node.name: node.rendered.gives if node.rendered is not None else None for node in topology.nodes}
+    born = {node.name: node.born for node in topology.nodes}
     own = topology.state.pod_mtu is None or bool(topology.state.born_by_node)
     return own and not topology.silent and bool(born) and born == apart.sizes
 
@@ -136,8 +136,7 @@ def _shrinks(topology: Topology, aim: int, apart: Apart | None, *, born: bool) -
         return _largest(topology) > aim
     running = [(node.name, mtu) for node, port in topology.ports for mtu in _having(port)]
     above = any(mtu > apart.sizes[name] for name, mtu in running)
-    new = [node.rendered.gives for node in topology.nodes if node.rendered is not None and node.rendered.gives]
-    return above or (born and max([*new, topology.born or 0]) > aim)
+    return above or (born and _largest_born(topology) > aim)
 
 
 def _current(topology: Topology) -> int | None:
@@ -149,8 +148,11 @@ def _current(topology: Topology) -> int | None:
 
 def _largest(topology: Topology) -> int:
     running = [mtu for _, port in topology.ports for mtu in _having(port)]
-    born = [node.rendered.gives for node in topology.nodes if node.rendered is not None and node.rendered.gives]
-    return max([*running, *born, topology.born or 0])
+    return max([*running, _largest_born(topology)])
+
+
+def _largest_born(topology: Topology) -> int:
+    return max([*(node.born or 0 for node in topology.nodes), topology.born or 0])
 
 
 def _having(port: Port) -> list[int]:
@@ -168,12 +170,7 @@ def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) 
             for edit in edits
             if edit.before is None and (edit.after == "" or any(each.endswith(f"key {edit.path[-1]}") for each in lost))
         ]
-    stale = [
-        node.name
-        for node in topology.nodes
-        if node.rendered is not None and node.rendered.gives is not None and node.rendered.gives != aim
-    ]
-    if not edits and not stale:
+    if not edits and all(node.born in {None, aim} for node in topology.nodes):
         return ()
     rollouts = [step for step in steps if isinstance(step, Rollout)]
     behind = [
@@ -213,8 +210,7 @@ def _by_itself(topology: Topology, aim: int) -> bool:
         return False  # something is configured, and no node could be given it
     if not topology.nodes and topology.state.pod_mtu is None and topology.born == aim:
         return True
-    born = [node.rendered.gives if node.rendered is not None else None for node in topology.nodes]
-    return topology.state.pod_mtu is None and not topology.silent and bool(born) and set(born) == {aim}
+    return topology.state.pod_mtu is None and not topology.silent and {node.born for node in topology.nodes} == {aim}
 
 
 def _live(topology: Topology, aim: int, after: CniState | None, apart: Apart | None) -> tuple[Live, ...]:
@@ -257,7 +253,7 @@ def _only_spare(topology: Topology, devices: Sequence[tuple[int, int]], targets:
     configured = topology.state.tunnel_mtu or encap.LARGEST_MTU
     spare = [
         (node.tunnel.mtu, to.tunnel_mtu)
-        for node, to in zip(topology.nodes, targets, strict=True)
+        for node, to in _paired(topology, targets)
         if node.tunnel is not None and to.tunnel_mtu is not None and node.fits is not None
         if to.tunnel_mtu < node.tunnel.mtu <= min(node.fits, configured)
     ]
@@ -268,7 +264,6 @@ def _node_target(topology: Topology, node: Node, aim: int, devices_get: int | No
     aim = apart.sizes[node.name] if apart is not None else aim
     tunnel = node.tunnel.mtu if node.tunnel is not None else None
     bounded = min(aim, node.fits) if node.fits is not None else aim
-    born = node.rendered.gives if node.rendered is not None else None
     device = _device(topology, node, aim, devices_get)
     made = NodeTarget(
         node=node.name,
@@ -276,7 +271,7 @@ def _node_target(topology: Topology, node: Node, aim: int, devices_get: int | No
         pod_mtu=aim,
         device_mtu=device,
         origin_device_mtu=(node.usual_device or device) if device is not None else None,
-        origin_mtu=node.usual or born or topology.state.pod_mtu or aim,
+        origin_mtu=node.usual or node.born or topology.state.pod_mtu or aim,
         tunnel=node.tunnel.name if node.tunnel is not None else None,
         tunnel_mtu=bounded if tunnel is not None and tunnel != bounded else None,
         origin_tunnel_mtu=tunnel if tunnel != bounded else None,

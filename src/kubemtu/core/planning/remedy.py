@@ -47,7 +47,7 @@ def of(topology: Topology, *, between_nodes: int = 0, between_pods: int = 0) -> 
 
 def _of_pods(topology: Topology, carries: int, bound: policy.Bound | None) -> Cause:
     """Return whether pods or their configuration suit the path, and if not, what that is for."""
-    born = {one.rendered.gives for one in topology.nodes if one.rendered is not None and not topology.bears(one)}
+    born = {node.born for node in topology.nodes if not topology.bears(node)}
     judged = {port.shown for node, port in topology.ports if not topology.fits(node, port)}
     sizes = (judged | born | {topology.state.pod_mtu}) - {None}
     if all(size is None or (size <= carries and not topology.wastes(size)) for size in sizes):

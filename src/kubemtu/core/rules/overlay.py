@@ -147,8 +147,7 @@ def _useful(node: Node, topology: Topology) -> int:
 
 def _expected(node: Node, topology: Topology) -> int:
     """Return what the tunnel must let through: what pods here use or will use, as far as the path carries it."""
-    born = node.rendered.gives if node.rendered is not None else None
-    wanted = max(*(port.shown or 0 for port in node.ports), born or 0, 0) if node.ports else born or 0
+    wanted = max([*(port.shown or 0 for port in node.ports), node.born or 0])
     return min(wanted, _useful(node, topology))
 
 

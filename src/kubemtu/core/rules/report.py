@@ -197,7 +197,7 @@ def _line(node: Node) -> NodeLine:
         nic_mtu=node.link_mtu,
         tunnel=node.tunnel.name if node.tunnel is not None else None,
         tunnel_mtu=node.tunnel.mtu if node.tunnel is not None else None,
-        conflist_mtu=node.rendered.gives if node.rendered is not None else None,
+        conflist_mtu=node.born,
         pods=len(node.ports),
         pod_mtus=tuple(sorted({port.mtu for port in node.ports if port.mtu is not None})),
         host_mtus=tuple(sorted({port.at.host_mtu for port in node.ports})),

@@ -88,8 +88,7 @@ def _suits(topology: Topology) -> str:
     around = f", and {state.encapsulation_name} goes around their packets" if state.encapsulation else ""
     seen = "No NIC was seen" if any(node.seen.links for node in topology.nodes) else "No node was observed"
     own = f"{seen}: --nic-mtu N judges it against the smallest NIC of yours."
-    shown = [node.rendered.gives for node in topology.nodes if node.rendered is not None and node.rendered.gives]
-    gives = state.pod_mtu or max(shown, default=None)
+    gives = state.pod_mtu or max((node.born for node in topology.nodes if node.born), default=None)
     if gives is None:
         taken = f"{state.subtracts} bytes less than the NIC has" if state.subtracts else "what the NIC has"
         return f"The configuration suits NICs of any MTU, as long as all have the same: new pods get {taken}. {own}"
