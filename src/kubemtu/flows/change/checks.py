@@ -37,7 +37,8 @@ class Checks:
         """See that the network between the nodes carries what the plan leads to."""
         addresses = await self._run.nodes.retry.call(lambda: prove.node_addresses(self._run.api))
         said = []
-        for pod_mtu, names in survey.classes(self._run.targets(step)):
+        sizes = {name: target.pod_mtu for name, target in self._run.targets(step).items()}
+        for pod_mtu, names in survey.classes(sizes):
             size = step.underlay - messages.pod_target(step) + pod_mtu
             found = await underlay.survey(self._probes.ask, addresses, names, size)
             survey.against(found, step, (size, pod_mtu), unproven=unproven, pinned=pinned)

@@ -28,11 +28,7 @@ async def between_nodes(
     """
     own = {node.name: held.pod_mtu for node in topology.nodes if (held := topology.held(node)) is not None}
     if len({*own.values()}) > 1:
-        proofs = [
-            await _between(api, topology, size, tell, [name for name, most in own.items() if most >= size])
-            for size in sorted({*own.values()})
-            if sum(most >= size for most in own.values()) > 1
-        ]
+        proofs = [await _between(api, topology, size, tell, names) for size, names in classes(own)]
         arrived, probes = sum(one.arrived for one in proofs), sum(one.probes for one in proofs)
         return msgspec.structs.replace(proofs[0], arrived=arrived, probes=probes)
     return await _between(api, topology, pod_mtu, tell, None)
@@ -79,13 +75,15 @@ async def _measured(
         return await underlay.survey(ask, await prove.node_addresses(api), names, size)
 
 
-def classes(targets: Mapping[str, plan.NodeTarget]) -> list[tuple[int, list[str]]]:
+def classes(sizes: Mapping[str, int]) -> list[tuple[int, list[str]]]:
     """Return which nodes send each other pod packets of which size: an MTU in bytes, and those who have it or more.
 
-    Two nodes send each other what the smaller one's pods take, so each pair is in the round of its own size.
+    `sizes` are what each node's pods have. Two nodes send each other what the smaller one's pods take, so each pair is
+    in the round of its own size.
     """
-    sizes = sorted({target.pod_mtu for target in targets.values()})
-    rounds = [(size, sorted(name for name, one in targets.items() if one.pod_mtu >= size)) for size in sizes]
+    rounds = [
+        (size, sorted(name for name, most in sizes.items() if most >= size)) for size in sorted({*sizes.values()})
+    ]
     return [one for one in rounds if len(one[1]) > 1 or len(rounds) == 1]
 
 
