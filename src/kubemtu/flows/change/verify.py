@@ -129,33 +129,39 @@ def _wrong(
     if observation is None:
         yield f"node {name} shows nothing any more"
         return
-    ends = target.device_mtu or target.pod_mtu
-    for port in observation.ports if target.ports.names_any else ():
-        if not step.restore and target.device_mtu is not None and port.limit != target.pod_mtu:
-            yield (
-                f"pod {_name(port, names)} on node {name} sends up to {port.limit} by its routes, not {target.pod_mtu}"
-            )
-        if not step.restore:
-            yield from _by_destination(f"pod {_name(port, names)} on node {name}", port, target)
-        if not step.restore and (port.host_mtu, port.pod_mtu) != (ends, ends):
-            yield (
-                f"pod {_name(port, names)} on node {name} has {port.host_mtu} at the node's end ({port.host_link}) and "
-                f"{port.pod_mtu or '?'} at its own, not {ends}"
-            )
-    for device, mtu in (
-        (target.tunnel, target.tunnel_mtu),
-        (target.bridge, ends if observation.ports else None),
-    ):
-        link = observation.link(device) if device else None
-        if link is not None and mtu is not None and link.mtu != mtu and not step.restore:
-            yield f"{device} on node {name} has {link.mtu}, not {mtu}"
-    hosts = frozenset(f"{address}/{128 if ':' in address else 32}" for address in step.host_addresses)
-    if step.restore and step.host_mtu is not None:
+    if not step.restore:
+        for port in observation.ports if target.ports.names_any else ():
+            yield from _wrong_port(f"pod {_name(port, names)} on node {name}", port, target)
+        yield from _wrong_devices(name, observation, target)
+    elif step.host_mtu is not None:
+        hosts = frozenset(f"{address}/{128 if ':' in address else 32}" for address in step.host_addresses)
         for route in observation.routes:
             if route.locked and route.mtu == step.host_mtu and route.destination in hosts:
                 yield f"node {name} still has a pin: {route.destination} mtu lock {route.mtu}"
     if len(found := list(_pins(name, observation, target, names))) > own_pins.get(name, 0):
         yield found[0]
+
+
+def _wrong_port(pod: str, port: net.PodPort, target: plan.NodeTarget) -> Iterator[str]:
+    """Hold what a pod sends at most, and both its ends, against what they should have."""
+    if target.device_mtu is not None and port.limit != target.pod_mtu:
+        yield f"{pod} sends up to {port.limit} by its routes, not {target.pod_mtu}"
+    yield from _by_destination(pod, port, target)
+    ends = target.device_mtu or target.pod_mtu
+    if (port.host_mtu, port.pod_mtu) != (ends, ends):
+        yield (
+            f"{pod} has {port.host_mtu} at the node's end ({port.host_link}) and {port.pod_mtu or '?'} at its own, not "
+            f"{ends}"
+        )
+
+
+def _wrong_devices(name: str, observation: net.NodeObservation, target: plan.NodeTarget) -> Iterator[str]:
+    """Hold the tunnel and the bridge of a node against what they should have."""
+    bridge_mtu = (target.device_mtu or target.pod_mtu) if observation.ports else None
+    for device, mtu in ((target.tunnel, target.tunnel_mtu), (target.bridge, bridge_mtu)):
+        link = observation.link(device) if device else None
+        if link is not None and mtu is not None and link.mtu != mtu:
+            yield f"{device} on node {name} has {link.mtu}, not {mtu}"
 
 
 def _by_destination(pod: str, port: net.PodPort, target: plan.NodeTarget) -> Iterator[str]:
