@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.labs import until
 from tests.support.tcp_lines import TcpLine, TcpLineMaker
 
 from kubemtu.core.evidence import records, symptoms
@@ -28,6 +29,7 @@ def still(tcp_lines: TcpLineMaker) -> TcpLine:
     made = tcp_lines()
     for family, dual in ((4, False), (6, False), (4, True)):
         made.pair(family, dual=dual).answer(100_000)
+    until(lambda: all(pair.seen(made.read()).bytes_acked == 100_000 for pair in made.pairs))  # the last one comes late
     return made
 
 
@@ -95,12 +97,16 @@ def test_of_many_connections_only_some_are_told(still: TcpLine) -> None:
 
 
 def test_counts_are_what_nstat_says(still: TcpLine) -> None:
-    said = json.loads(network.run(*still.line.command("a", "nstat", "-asj")))["kernel"]
-    found = still.read().counters
-    assert {name: getattr(found, field) for name, field in counters._COUNTED.items()} == {
-        name: said.get(name, 0) for name in counters._COUNTED
-    }
-    assert found.tcp_out_segs > 0
+
+    def alike() -> bool:
+        """Hold two looks against each other, between which the kernel may have counted something."""
+        said = json.loads(network.run(*still.line.command("a", "nstat", "-asj")))["kernel"]
+        found = still.read().counters
+        assert found.tcp_out_segs > 0
+        told = {name: getattr(found, field) for name, field in counters._COUNTED.items()}
+        return told == {name: said.get(name, 0) for name in counters._COUNTED}
+
+    until(alike)
 
 
 def test_settings_are_those_of_the_namespace(tcp_lines: TcpLineMaker) -> None:
@@ -126,7 +132,7 @@ def test_a_learned_path_mtu_is_told_and_forgotten(narrow: TcpLine, family: int) 
     (learned,) = found.learned
     assert (learned.destination, learned.mtu, learned.locked) == (ADDRESS[family], 1450, False)
     assert (learned.device, learned.device_mtu) == ("e0", 1500)
-    assert 590 <= learned.expires <= 600  # net.ipv4.route.mtu_expires, net.ipv6.route.mtu_expires
+    assert 500 <= learned.expires <= 600  # net.ipv4.route.mtu_expires, net.ipv6.route.mtu_expires
     assert narrow.pairs[0].seen(found).pmtu == 1450
     (symptom,) = (one for one in symptoms.symptoms(None, found) if one.where.startswith("the path to"))
     assert (symptom.kind, symptom.sure, symptom.peers) == ("path MTU learned", "suggests", (ADDRESS[family],))
