@@ -152,6 +152,18 @@ class Cluster:
         until(lambda: all(self._shown(node) for node in self.nodes))
         return self
 
+    def wait_for_the_kernel(self) -> None:
+        """Wait until links and routes stay as they are: those of IPv6 come up to a second after a link has."""
+        last: list[str] = []
+
+        def still() -> bool:
+            before = last[:]
+            time.sleep(1.0)
+            last[:] = self._threads.map(self._kernel_of, self.nodes)
+            return before == last
+
+        until(still)
+
     def _shown(self, node: str) -> bool:
         seen = self.observation(node)
         ports = json.dumps(seen.get("ports"))
@@ -271,6 +283,7 @@ def cluster(scene: scenes.Scene, name: str, *, agents: bool = True) -> Iterator[
     with Lab.up(scene.replace(agents=agents), f"{name}-{os.getpid()}") as lab, Cluster(lab) as found:
         if agents:
             found.wait_for_agents()
+        found.wait_for_the_kernel()
         yield found
 
 
