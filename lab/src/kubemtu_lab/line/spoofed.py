@@ -16,7 +16,7 @@ from kubemtu_lab.line.network import Line
 
 # include/uapi/linux/{in,in6}.h
 IP_MTU, IPV6_MTU = 14, 24
-PATIENCE: Final = 2.0  # seconds until the kernel has learned what it is told
+PATIENCE: Final = 20.0  # seconds until the kernel has learned what it is told
 Family = Literal[4, 6]
 
 

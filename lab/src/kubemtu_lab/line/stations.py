@@ -16,7 +16,7 @@ from kubemtu_lab.line.network import Line
 from kubemtu_lab.line.scene import Family, LineScene, Rtt
 
 SECRET: Final = b"a secret that all stations of the cluster share"
-PATIENCE: Final = 20  # seconds for a program to start on a busy machine
+PATIENCE: Final = 60  # seconds for a program to start on a busy machine
 READY: Final = "ready\n"
 RESPONDER: Final = """
 import os, sys
