@@ -16,7 +16,7 @@ from lightkube.resources.core_v1 import ConfigMap, Namespace, Node, Pod
 from lightkube.types import PatchType
 from tests.support.lab_api import connect
 
-from kubemtu_lab.api import ApiBackend, EmbeddedApi
+from kubemtu_lab.api import ApiBackend, EmbeddedApi, embedded
 from kubemtu_lab.api.resources import Object
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
@@ -319,7 +319,8 @@ async def test_health_needs_no_token_and_everything_else_does(api: ApiBackend, h
     assert (await http.get("/version")).json()["gitVersion"].startswith("v1.")
 
 
-async def test_the_server_brings_open_watches_to_their_end_when_it_stops() -> None:
+async def test_the_server_brings_open_watches_to_their_end_when_it_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_ENDING_SECONDS", 60.0)
     api = EmbeddedApi()
     await api.start()
     query = {"watch": "1", "resourceVersion": str(api.store.version)}
@@ -329,5 +330,5 @@ async def test_the_server_brings_open_watches_to_their_end_when_it_stops() -> No
             for _ in range(5)
         ]
         await api.stop()
-        # An answer that is cut off, as slow ones are after half a second, would raise here.
+        # An answer that is cut off, as slow ones are in the end, would raise here.
         assert [[line async for line in answer.aiter_lines()] for answer in answers] == [[]] * 5
