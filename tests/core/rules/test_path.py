@@ -6,7 +6,7 @@ from tests.support import example
 
 from kubemtu.core import codes, encap, net
 from kubemtu.core.cluster import goodput, layout
-from kubemtu.core.rules import path
+from kubemtu.core.rules import path, report
 
 
 def judge(*seen: net.NodeObservation, nic_mtu: int | None = None, **state: object) -> tuple[codes.Finding, ...]:
@@ -88,6 +88,20 @@ def test_small_pods_on_jumbo_nics_cost_a_share_of_the_link() -> None:
 def test_a_few_bytes_too_few_are_only_noted() -> None:
     (below,) = judge(*nodes(pod=1400, conflist=1400))
     assert (below.code, below.severity) == ("MTU102", "note")
+
+
+def test_a_note_on_the_configured_number_is_not_told_again_of_the_pods_that_have_it() -> None:
+    seen, state = nodes(pod=1400, conflist=1400), example.state(1400)
+    found = report.judge(layout.model(example.cluster(seen), state))
+    assert [(one.code, one.severity) for one in found] == [("MTU119", "note")]
+
+
+@pytest.mark.parametrize(("mtu", "told"), [(8000, []), (7000, ["MTU119"]), (6000, ["MTU119"])])
+def test_room_that_somebody_left_below_jumbo_frames_is_no_finding(mtu: int, told: list[str]) -> None:
+    """(8000-52)/(8000+38) = 98.88 %, (9000-52)/(9000+38) = 99.00 %: 0.13 %; of 7000 0.28 %, of 6000 0.50 %."""
+    state = example.state(mtu, encapsulation=(), encapsulation_name="none", tunnel=None)
+    found = report.judge(layout.model(example.cluster(nodes(nic=9000, pod=mtu, conflist=mtu)), state))
+    assert [one.code for one in found] == told
 
 
 def test_nothing_is_said_where_nothing_is_known() -> None:

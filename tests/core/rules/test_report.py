@@ -105,7 +105,7 @@ def test_of_nodes_that_nobody_saw_it_is_not_said_that_they_lose_nothing(snapshot
 
 
 def test_notes_do_not_spoil_a_healthy_cluster() -> None:
-    found = report(example.cluster(nodes(pod=1440, conflist=1440)), example.state(1440))
+    found = report(example.cluster(nodes(pod=1400, conflist=1400)), example.state(1400))
     assert found.verdict == "healthy"
     assert {one.severity for one in found.findings} == {"note"}
 

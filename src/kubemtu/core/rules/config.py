@@ -87,7 +87,15 @@ def _configured(topology: Topology) -> Iterable[Finding]:
 
 
 def _unfit(topology: Topology, mtu: int, carries: int) -> bool:
-    return mtu > carries or topology.wastes(mtu)
+    """Say whether a number is too large, gives away enough to be told of, or is small by a mistake that has a name."""
+    if mtu > carries or not topology.wastes(mtu):
+        return mtu > carries
+    return _given_away(topology, mtu, carries) >= goodput.WORTH_A_NOTE or bool(_twice(topology.state, carries))
+
+
+def _given_away(topology: Topology, mtu: int, carries: int) -> float:
+    """Return the part of the goodput that pods of that MTU give away."""
+    return goodput.lost(mtu, carries, max((one.cost for one in topology.state.encapsulation), default=0))
 
 
 def _computed(state: CniState) -> str:
@@ -140,8 +148,7 @@ def _wrong(topology: Topology, mtu: int, carries: int, place: str, subject: str)
             f"{fact} Each of them will send packets of {sizes(carries + 1, mtu)} bytes that do not fit.",
             f"{aim}: `kubemtu plan` {way}.",
         )
-    cost = max((one.cost for one in topology.state.encapsulation), default=0)
-    part = goodput.lost(mtu, carries, cost)
+    part = _given_away(topology, mtu, carries)
     fact += _twice(topology.state, carries)
     return codes.finding(
         codes.MTU119,

@@ -134,6 +134,10 @@ def _below(topology: Topology, carries: int) -> Iterable[Finding]:
     cost = max((one.cost for one in topology.state.encapsulation), default=0)
     for (mtu, seen), members in groups.items():
         lost = goodput.lost(mtu, carries, cost)
+        severity: Severity = "warning" if lost >= goodput.WORTH_A_WARNING else "note"
+        # What is no more than a note is told once: of the configured number (MTU119), where pods have that one.
+        if lost < goodput.WORTH_A_NOTE or (severity == "note" and mtu == topology.born):
+            continue
         yield codes.finding(
             codes.MTU102,
             _place(members),
@@ -143,7 +147,7 @@ def _below(topology: Topology, carries: int) -> Iterable[Finding]:
             f"less, in {goodput.packets(mtu, carries):.2f} times as many packets.",
             f"Run `kubemtu apply`: it proves with full-size packets that the network carries this, then takes running "
             f"pods to {carries} without restarting one.",
-            "warning" if lost >= goodput.WORTH_A_WARNING else "note",
+            severity,
         )
 
 
