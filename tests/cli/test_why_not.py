@@ -127,12 +127,17 @@ def test_who_wrote_the_key_last(saved: Saved, capsys: pytest.CaptureFixture[str]
     assert "The key was last written by argocd-controller, 2026-11-28T21:04:11Z." in told
 
 
-def test_files_without_a_node_say_what_would_show_one(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:
-    path = saved(msgspec.structs.replace(story(1450), nodes=(), offline=True))
+@pytest.mark.parametrize("offline", [True, False], ids=["manifests", "saved in a cluster without agents"])
+def test_files_without_a_node_say_what_would_show_one(
+    saved: Saved, capsys: pytest.CaptureFixture[str], *, offline: bool
+) -> None:
+    path = saved(msgspec.structs.replace(story(1450), nodes=(), offline=offline))
     code, out = asked(capsys, "--from", path)
     assert code == 1
-    assert out.startswith("? No node was observed: add to the files what a node prints (`ip -d link`, `ip route`)")
-    assert "--exec" not in out
+    assert " ".join(out.split()) == (
+        "? No node was observed: add to the files what a node prints (`ip -d link`, `ip route`) and a copy of its"
+        " /etc/cni/net.d, or give instead what `kubemtu check --exec --save FILE` writes in the cluster."
+    )
     code, out = asked(capsys, "n1", "--from", path)
     assert code == 3
     assert "node n1 was not observed: add to the files" in out

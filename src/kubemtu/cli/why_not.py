@@ -20,8 +20,8 @@ COLOURS = {"same": "green", "differs": "red", "unknown": "yellow"}
 HEAD = ("", "WHERE", "WHICH", "HAS", "SHOULD")
 IN_CLUSTER = "--exec looks at nodes by commands in pods that run there, or run the kubemtu agents"
 IN_FILES = (
-    "add to the files what a node prints (`ip -d link`, `ip route`) and a copy of its /etc/cni/net.d, or what `kubemtu"
-    " check --save` wrote in the cluster"
+    "add to the files what a node prints (`ip -d link`, `ip route`) and a copy of its /etc/cni/net.d, or give instead"
+    " what `kubemtu check --exec --save FILE` writes in the cluster"
 )
 UNSEEN: dict[str, str | bool] = {"fg": COLOURS["unknown"], "bold": True}
 NODES_MOST = 20  # that are named without -o json
@@ -48,21 +48,23 @@ def why_not(
     has come all the way, with 1 when it has not, or when that was not seen.
     """
     snapshot = check.read(flags, source, looking)
-    found = _trails(snapshot, node, nic_mtu)
+    unseen = IN_FILES if source is not None else IN_CLUSTER  # what was saved in a cluster is a file, too
+    found = _trails(snapshot, node, nic_mtu, unseen)
     if output_format != "text":
         output.emit(found, output_format)
     else:
         for line in (
-            _whole(found.nodes[0], wrapping.width())
-            if node is not None
-            else _each(found, wrapping.width(), IN_FILES if snapshot.offline else IN_CLUSTER)
+            _whole(found.nodes[0], wrapping.width()) if node is not None else _each(found, wrapping.width(), unseen)
         ):
             terminal.echo(line)
     return errors.FINE if found.arrived else errors.FINDINGS
 
 
-def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None) -> "Trails":
-    """Return the trail of that node, or of all. Raises UsageError for a node that was not observed."""
+def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None, unseen: str) -> "Trails":
+    """Return the trail of that node, or of all; `unseen` says what would show a node that was not observed.
+
+    Raises UsageError for a node that is not there, Unreachable for one that was not observed.
+    """
     from kubemtu.core.rules import missing, report, trail, windows
     from kubemtu.flows import network
 
@@ -74,7 +76,7 @@ def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None) -> "Tra
         if any(each.name == node for each in topology.windows):
             raise errors.UsageError(f"node {node} runs Windows, for which there is no agent; `kubemtu check` says why")
         if node in topology.silent:
-            raise errors.Unreachable(f"node {node} was not observed: {IN_FILES if snapshot.offline else IN_CLUSTER}")
+            raise errors.Unreachable(f"node {node} was not observed: {unseen}")
         raise errors.UsageError(
             f"there is no node {node[:80]!r}" + (f"; observed were {known}" if known else ", and none was observed")
         )
