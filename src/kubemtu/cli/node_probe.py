@@ -14,6 +14,7 @@ import msgspec
 from kubemtu.cli import output, paths, terminal
 from kubemtu.core import errors
 from kubemtu.core.path import direction, search, verdict
+from kubemtu.core.path import wording as path_wording
 from kubemtu.core.probe import request
 from kubemtu.core.text import wording
 from kubemtu.node.evidence import gather
@@ -71,7 +72,7 @@ class HostProbe(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The largest packet that arrives whole, in bytes; 0 when none did."""
     expected: int
     """The size that should arrive, in bytes."""
-    kind: str
+    kind: verdict.Kind
     """The class of what was measured."""
     is_mtu: str
     """Whether an MTU is the trouble: "yes", "no" or "unknown"."""
@@ -240,7 +241,8 @@ def _lines(probed: HostProbe) -> Iterator[str]:
     sign, colour = SIGN[probed.kind == "ok"]
     if probed.kind in verdict.UNDECIDED:
         sign, colour = "?", "yellow"
-    yield terminal.style(f"{sign} {probed.address}: {probed.kind}; {probed.sentence}", fg=colour, bold=True)
+    head = path_wording.short(probed.kind, "this machine", "the other end")
+    yield terminal.style(f"{sign} {probed.address}: {head}; {probed.sentence}", fg=colour, bold=True)
     for line in probed.evidence:
         yield f"  · {line}"
     if probed.forgotten_path_mtus:

@@ -105,6 +105,7 @@ def _tell_pair(answer: "PathReport", output_format: str) -> int:
 def pair_lines(answer: "PathReport", columns: int | None) -> Iterator[str]:
     """Return what was measured between two ends, for people: each family and each endpoint of a Service by itself."""
     from kubemtu.cli import why
+    from kubemtu.core.path.wording import short
 
     for found in answer.all:
         shown_lines: set[tuple[str, str]] = set()
@@ -120,7 +121,7 @@ def pair_lines(answer: "PathReport", columns: int | None) -> Iterator[str]:
                     shown_lines.add((here, there))
                 colour: dict[str, str | bool] = {"fg": "green" if verdict.ok else "red", "bold": True}
                 sign = "✗" if not verdict.ok else "?" if answer.unmeasured_nodes else "✓"
-                head = f"{sign} {here} ▸ {there}{over}: {verdict.kind}; {verdict.sentence}"
+                head = f"{sign} {here} ▸ {there}{over}: {short(verdict.kind, here, there)}; {verdict.sentence}"
                 yield from wrapping.wrapped(head, columns, hang=2, style=colour)
                 for fact in () if verdict.ok else verdict.evidence:
                     yield from wrapping.wrapped(f"· {fact}", columns, indent=2, hang=2)

@@ -153,11 +153,14 @@ def _table(diagnosis: "Diagnosis", columns: int | None) -> Iterator[str]:
 
 def _row(leg: "Leg") -> tuple[str, str, str, str]:
     """Return what a part is, between whom, what it carries, and what that means; both directions where they differ."""
+    from kubemtu.core.path.wording import short
+
     forth, back = leg.forward or leg.verdict, leg.backward
     both = " ⇄ " if back is not None else " ▸ "
-    carried, means = _carried(forth), str(forth.kind)
+    carried, means = _carried(forth), short(forth.kind, leg.source, leg.destination)
     if back is not None and (back.mtu, back.kind) != (forth.mtu, forth.kind):
-        carried, means = f"{carried}, back {_carried(back)}", f"{means}, back {back.kind}"
+        means += f", back {short(back.kind, leg.destination, leg.source)}"
+        carried = f"{carried}, back {_carried(back)}"
     return ROLES[leg.role], f"{leg.source}{both}{leg.destination}", carried, means
 
 

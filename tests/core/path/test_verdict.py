@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from kubemtu.core.path import search
+from kubemtu.core.path import search, wording
 from kubemtu.core.path import verdict as path_verdict
 from kubemtu.core.path.direction import Segments
 
@@ -302,3 +302,11 @@ def test_flows_are_named_by_their_ports() -> None:
     )
     same = path_verdict.judge_flows([flows[0], flows[-1]])
     assert (same.kind, same.evidence[-1]) == ("ok", "1 of 2 flows told nothing: source port 42000")
+
+
+def test_each_class_has_words_of_its_own_for_a_table_and_names_the_end_that_is_too_small() -> None:
+    words = [wording.short(kind, "node-1", "node-2") for kind in get_args(path_verdict.Kind)]
+    assert len({*words}) == len(words)
+    assert wording.short("receiver", "node-1", "node-2") == "node-2's own interface is smaller"
+    assert wording.short("refused here", "node-1", "node-2") == "node-1's own interface is smaller"
+    assert not {"receiver", "lower", "masked"} & {*words}

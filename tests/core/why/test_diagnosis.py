@@ -226,7 +226,7 @@ def test_two_nodes_of_different_nics() -> None:
     there = changed(N2, mtu=1400)
     found = ask([leg("whole", direction(1404, 1500, peer=1400), direction(1400, 1400), here=N1, goal=N2)], N1, there)
     assert found.sentence == (
-        "This is MTU: from n1 to n2 packets above 1404 are dropped at the NIC of n2, which has 1400; n1 believes 1500, "
+        "This is MTU: from n1 to n2 packets above 1404 are dropped at n2's own NIC, which has 1400; n1 believes 1500, "
         "n2 1400; no ICMP comes back; the other way 1400 arrive."
     )
     assert found.advice == (
@@ -237,8 +237,36 @@ def test_two_nodes_of_different_nics() -> None:
 def test_pods_on_nodes_of_different_nics() -> None:
     nodes = leg("nodes", direction(1404, 1500, peer=1400), direction(1400, 1400))
     found = ask(path(both("whole", 1354), nodes, leg("overlay", direction(1354))))
-    assert found.location == "between n1 and n2, whose NIC has 1400"
+    assert found.location == "at n2's own NIC, which has 1400"
     assert found.advice.startswith("give the NICs of n1 and n2 the same MTU; until then `kubemtu plan --nic-mtu 1400`")
+
+
+@pytest.mark.parametrize(("nic_mtu", "named"), [(1400, " eth0"), (1500, "")], ids=["that one", "another one"])
+def test_the_nic_that_is_smaller_is_named_where_it_is_known(nic_mtu: int, named: str) -> None:
+    nodes = leg("nodes", direction(1404, 1500, peer=1400), direction(1400, 1400))
+    there = changed(PG, nic="eth0", nic_mtu=nic_mtu)
+    found = ask(path(both("whole", 1354), nodes, leg("overlay", direction(1354))), WEB, there)
+    assert found.sentence.startswith(
+        "This is MTU: from default/web-1 to db/pg-0 packets above 1354 vanish at"
+        f" n2's own NIC{named}, which has 1400; both ends believe 1450"
+    )
+
+
+def test_an_end_on_windows_that_does_not_answer_says_nothing_of_the_size() -> None:
+    """Its node does not answer either, and is not dead: Windows' firewall drops echo by default."""
+    there = Endpoint(kind="pod", name="default/iis", addresses=("10.42.9.10",), node="win-1", windows=True)
+    legs = [leg("whole", nothing(), goal=there), leg("nodes", nothing(1500))]
+    found = ask(legs, WEB, there)
+    assert found.is_mtu == "unknown"
+    assert found.sentence == (
+        "It cannot be told whether this is MTU: from default/web-1 to default/iis nothing is answered, of whatever"
+        " size, and nobody there could tell why: no agent is for Windows, whose firewall drops ICMP echo unless it is"
+        " told otherwise."
+    )
+    assert found.advice == (
+        "let ICMP echo pass to it, or try a size on it: `ping -f -l 1422 10.42.1.10` sends 1450 bytes with DF,"
+        " the 28 of its headers included"
+    )
 
 
 def test_two_nodes_say_no_more_than_that_it_is_between_them() -> None:

@@ -205,6 +205,29 @@ _ADVICES: Final[Mapping[Kind, Callable[[Context], str]]] = {
 }
 
 
+_SHORT: Final[Mapping[Kind, str]] = {
+    "ok": "ok",
+    "lower": "refused, and the sender is told",
+    "black hole": "black hole",
+    "masked": "too small, hidden from TCP",
+    "receiver": "{there}'s own interface is smaller",
+    "fragmented": "arrives in pieces",
+    "outer fragments": "cut in pieces by the tunnel",
+    "asymmetric": "differs by direction",
+    "equal paths differ": "equal paths differ",
+    "refused here": "{here}'s own interface is smaller",
+    "stale path MTU": "{here}'s kernel believes less",
+    "unreachable": "no answer",
+    "loss": "too much is lost to tell",
+    "overloaded": "too busy to tell",
+}
+
+
+def short(kind: Kind, here: str, there: str) -> str:
+    """Say in a few words what becomes of larger packets from `here` to `there`, for a table or the head of a line."""
+    return _SHORT[kind].format(here=here, there=there)
+
+
 def sentence(context: Context) -> str:
     """Say what was found, in words for somebody tired; not for what takes two directions or several flows."""
     return _SENTENCES[context.kind](context)

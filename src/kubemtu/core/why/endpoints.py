@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from kubemtu.core import errors, net, networks, objects
-from kubemtu.core.cluster import nesting, pods, reach
+from kubemtu.core.cluster import nesting, pods, reach, windows
 from kubemtu.core.cluster.nesting import Nested
 from kubemtu.core.objects import Object, pod_addresses
 from kubemtu.core.snapshot import Snapshot
@@ -28,7 +28,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     `vxlan_device` is the name of its VXLAN device, and `vxlan_port` that one's UDP port. `members` are the endpoints of
     a Service, `member_count` how many it has; `via_node` is the node whose port leads there. `nested` are the devices
     inside a pod by which containers or virtual machines send more than the pod takes. `by_destination` is the port of a
-    pod where a change in force makes what it sends depend on where to.
+    pod where a change in force makes what it sends depend on where to. `nic` is the NIC by which its node reaches the
+    others, where that has `nic_mtu`, in bytes. `windows`: its node runs Windows, for which there is no agent.
     """
 
     kind: Kind
@@ -49,6 +50,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     via_node: "Endpoint | None" = None
     nested: tuple[Nested, ...] = ()
     by_destination: net.PodPort | None = None
+    nic: str = ""
+    nic_mtu: int = 0
+    windows: bool = False
 
     def sends(self, to: str) -> int | None:
         """Return what it sends at most to an address, in bytes, where that depends on the address; None elsewhere."""
@@ -89,17 +93,20 @@ def node(name: str, snapshot: Snapshot) -> Endpoint:
     api_node = snapshot.find("Node", name)
     assert api_node is not None
     observation = snapshot.observation(name)
-    mtus = [uplink.mtu for uplink in observation.uplinks if uplink.mtu] if observation is not None else []
+    nic, nic_mtu = _nic(observation)
     return Endpoint(
         kind="node",
         name=name,
         addresses=node_addresses(api_node),
         node=name,
         agent_node=_agent(observation),
-        mtu=min(mtus, default=0),
+        mtu=nic_mtu,
         has_tunnel=_tunnels(observation),
         vxlan_device=_overlay(observation)[0],
         vxlan_port=_overlay(observation)[1],
+        nic=nic,
+        nic_mtu=nic_mtu,
+        windows=windows.runs(api_node),
     )
 
 
@@ -133,7 +140,9 @@ def of_pod(pod: Object, snapshot: Snapshot) -> Endpoint:
             assert observation is not None
             nested = nesting.larger(port, pods.one(pod))
             return msgspec.structs.replace(_behind(port, observation, name), addresses=addresses, nested=nested)
-    return Endpoint(kind="pod", name=name, addresses=addresses, node=node_name)
+    api_node = snapshot.find("Node", node_name)
+    foreign = api_node is not None and windows.runs(api_node)
+    return Endpoint(kind="pod", name=name, addresses=addresses, node=node_name, windows=foreign)
 
 
 def _without_network(pod: Object, name: str) -> str:
@@ -145,6 +154,11 @@ def _without_network(pod: Object, name: str) -> str:
 
 def _ended(pod: Object) -> bool:
     return (pod.text("status", "phase") or "") in ENDED
+
+
+def by_hand(to: str) -> str:
+    """Say how one size is tried on Windows: its -l counts what follows the headers of IPv4 (20) and ICMP (8)."""
+    return f"try a size on it: `ping -f -l 1422 {to}` sends 1450 bytes with DF, the 28 of its headers included"
 
 
 def _behind(port: net.PodPort, observation: net.NodeObservation, name: str) -> Endpoint:
@@ -163,12 +177,21 @@ def _behind(port: net.PodPort, observation: net.NodeObservation, name: str) -> E
         vxlan_port=_overlay(observation)[1],
         nested=nesting.larger(port, None),
         by_destination=port if observation.held is not None else None,
+        nic=_nic(observation)[0],
+        nic_mtu=_nic(observation)[1],
     )
 
 
 def _agent(observation: net.NodeObservation | None) -> str:
     """Return the node that an agent can measure from; empty where none stands there, whoever else saw the node."""
     return observation.node if observation is not None and observation.seen_by == "agent" else ""
+
+
+def _nic(observation: net.NodeObservation | None) -> tuple[str, int]:
+    """Return the NIC by which a node reaches others, the narrowest of several, and its MTU; empty and 0: not known."""
+    ways = [uplink for uplink in observation.uplinks if uplink.mtu] if observation is not None else []
+    found = min(ways, key=lambda uplink: uplink.mtu, default=None)
+    return (found.device, found.mtu) if found is not None else ("", 0)
 
 
 def _overlay(observation: net.NodeObservation | None) -> tuple[str, int]:

@@ -64,7 +64,7 @@ def _of_part(view: PathView) -> Location | None:
             return _veth(view.destination)
         words = f"at the interface of {view.destination.name} on {view.destination.node}"
         return Location(words=words, confidence="certain", cause="interface")
-    return _network(nodes) if nodes is not None and nodes.short else None
+    return _network(nodes, view.destination) if nodes is not None and nodes.short else None
 
 
 def _veth(end: Endpoint) -> Location:
@@ -74,14 +74,20 @@ def _veth(end: Endpoint) -> Location:
     return Location(words=words, confidence="certain", cause="veth")
 
 
-def _network(nodes: LegView) -> Location:
+def _network(nodes: LegView, there: Endpoint) -> Location:
     """Blame what is between the nodes, or the other node's own NIC, which takes four bytes more than its MTU."""
     direction, carries = nodes.direction, nodes.verdict.mtu
     if nodes.verdict.kind == "receiver" and direction is not None and direction.receiver_mtu:
-        words = f"between {nodes.source} and {nodes.destination}, whose NIC has {direction.receiver_mtu}"
-        return Location(words=words, confidence="certain", cause="nic", carries=direction.receiver_mtu)
+        return _own_nic(nodes.destination, there, direction.receiver_mtu)
     words = f"between {nodes.source} and {nodes.destination}, whose network carries {carries}"
     return Location(words=words, confidence="certain", cause="network", carries=carries)
+
+
+def _own_nic(node: str, end: Endpoint, mtu: int) -> Location:
+    """Blame the NIC of a node, by its name where it is the one that is known."""
+    name = f" {end.nic}" if end.nic and (end.node, end.nic_mtu) == (node, mtu) else ""
+    words = f"at {node}'s own NIC{name}, which has {mtu}"
+    return Location(words=words, confidence="certain", cause="nic", carries=mtu)
 
 
 def _of_interface(view: PathView) -> Location | None:
@@ -92,7 +98,7 @@ def _of_interface(view: PathView) -> Location | None:
         return None
     has = f", which has {there.mtu}" if there.mtu else ""
     if there.kind == "node" and view.source.node != there.node and there.mtu:
-        return Location(words=f"at the NIC of {there.name}{has}", confidence="certain", cause="nic", carries=there.mtu)
+        return _own_nic(there.name, there, there.mtu)
     return Location(words=f"at the interface of {there.name}{has}", confidence="certain", cause="interface")
 
 

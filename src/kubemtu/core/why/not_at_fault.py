@@ -4,7 +4,7 @@ from typing import Final
 
 from kubemtu.core.path.verdict import UNDECIDED
 from kubemtu.core.probe import proof, request
-from kubemtu.core.why import directions, inside, selective
+from kubemtu.core.why import directions, endpoints, inside, selective
 from kubemtu.core.why.case import Diagnosis, IsMtu, PathCase
 from kubemtu.core.why.directions import LegView
 from kubemtu.core.why.location import Location
@@ -19,7 +19,8 @@ def answer(case: PathCase) -> Diagnosis:
     """Answer for a path on which no MTU stands in the way, or of which that cannot be told."""
     verdict = case.forward.verdict
     if verdict.kind == "unreachable":
-        is_mtu: IsMtu = "no" if case.destination.has_agent or _dead(case) else "unknown"
+        told = case.destination.has_agent or (_dead(case) is not None and not case.destination.windows)
+        is_mtu: IsMtu = "no" if told else "unknown"
         finding, advice = _silence(case, is_mtu)
     elif verdict.kind in UNDECIDED:
         is_mtu = "no" if proof.carries(verdict) else "unknown"
@@ -91,6 +92,13 @@ def _dead(case: PathCase) -> LegView | None:
 
 def _silence(case: PathCase, is_mtu: IsMtu) -> tuple[str, str]:
     destination, far_leg = case.destination, case.forward.parts.get("far")
+    if destination.windows:
+        beside = (
+            "nobody there could tell why: no agent is for Windows, whose firewall drops ICMP echo unless it is told"
+            " otherwise"
+        )
+        by_hand = endpoints.by_hand(case.source.address() or case.source.name)
+        return f"nothing is answered, of whatever size, and {beside}", f"let ICMP echo pass to it, or {by_hand}"
     finding, measure = "a NetworkPolicy, a firewall, or nobody who is there", f"let {PROBES} pass"
     beside, advice = "", f"see that {destination.name} is up; to measure, {measure}"
     if (nodes := _dead(case)) is not None:

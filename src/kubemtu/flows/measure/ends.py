@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kubemtu.core import errors
 from kubemtu.core.objects import Object, Want
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.core.why import legs, lookup
+from kubemtu.core.why import endpoints, legs, lookup
 from kubemtu.core.why.endpoints import Endpoint, Inventory
 from kubemtu.flows import observe
 from kubemtu.flows.agents.asking import INSTALL
@@ -64,6 +64,11 @@ def _why_not(end: Endpoint) -> str:
         return "measuring begins at a pod or a node; name that first"
     if end.kind == "address":
         return "that is outside of the cluster; name a pod or a node as the other end"
+    if end.windows:
+        return (
+            f"node {end.node} runs Windows, for which there is no agent; name a pod or node of Linux as the other end,"
+            f" and the way is measured from there, by ICMP echo, or {endpoints.by_hand('ADDRESS')}"
+        )
     if end.kind == "pod":
         return f"node {end.node or '?'} has no agent that tells of that pod; {INSTALL}{_OUTSIDE}"
     return f"node {end.name} has none that told anything of late; {INSTALL}{_OUTSIDE}"
