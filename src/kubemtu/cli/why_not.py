@@ -48,20 +48,20 @@ def why_not(
     has come all the way, with 1 when it has not, or when that was not seen.
     """
     snapshot = check.read(flags, source, looking)
-    unseen = IN_FILES if source is not None else IN_CLUSTER  # what was saved in a cluster is a file, too
-    found = _trails(snapshot, node, nic_mtu, unseen)
+    remedy = IN_FILES if source is not None else IN_CLUSTER  # what was saved in a cluster is a file, too
+    found = _trails(snapshot, node, nic_mtu, remedy)
     if output_format != "text":
         output.emit(found, output_format)
     else:
         for line in (
-            _whole(found.nodes[0], wrapping.width()) if node is not None else _each(found, wrapping.width(), unseen)
+            _whole(found.nodes[0], wrapping.width()) if node is not None else _each(found, wrapping.width(), remedy)
         ):
             terminal.echo(line)
     return errors.FINE if found.arrived else errors.FINDINGS
 
 
-def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None, unseen: str) -> "Trails":
-    """Return the trail of that node, or of all; `unseen` says what would show a node that was not observed.
+def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None, remedy: str) -> "Trails":
+    """Return the trail of that node, or of all; `remedy` says what would show a node that was not observed.
 
     Raises UsageError for a node that is not there, Unreachable for one that was not observed.
     """
@@ -76,7 +76,7 @@ def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None, unseen:
         if any(each.name == node for each in topology.windows):
             raise errors.UsageError(f"node {node} runs Windows, for which there is no agent; `kubemtu check` says why")
         if node in topology.silent:
-            raise errors.Unreachable(f"node {node} was not observed: {unseen}")
+            raise errors.Unreachable(f"node {node} was not observed: {remedy}")
         raise errors.UsageError(
             f"there is no node {node[:80]!r}" + (f"; observed were {known}" if known else ", and none was observed")
         )
