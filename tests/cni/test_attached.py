@@ -149,6 +149,7 @@ def test_a_macvlan_that_is_refused_is_said_with_its_place_both_numbers_and_what_
     """containernetworking/plugins#393, #404: invalid MTU 9000, must be [0, master MTU(1500)]."""
     found = decide.check(cluster(definition({"type": "macvlan", "master": "eth1", "mtu": 9000}), links=(ETH1,)))
     (one,) = about(found)
+    assert one.code == "MTU138"
     assert one.place == "NetworkAttachmentDefinition default/jumbo, spec.config, mtu"
     assert one.message == (
         "It asks for 9000, and eth1 has 1500 on n1, n2 and n3: macvlan refuses every pod of this network there."

@@ -142,6 +142,7 @@ def test_a_bridge_that_keeps_the_old_number(snapshot: Reading, node: Observing) 
         ("MTU103", "error", "node n2, weave"),
     ]
     assert "new pods here get 1376" in findings[0].message
+    assert "a reboot makes it anew, and with Docker `weave reset`" in findings[0].remedy
 
 
 def test_it_is_lowered_live_with_its_bridge(snapshot: Reading, node: Observing) -> None:

@@ -29,6 +29,7 @@ PASSWORD = "WEAVE_PASSWORD"  # noqa: S105 - the variable's name: that it is ther
 DEFAULT = 1376  # bytes
 BRIDGE = "weave"
 ONCE = "vethwe-bridge"
+ANEW = "a reboot makes it anew, and with Docker `weave reset` and a restart"  # not with containerd: weave#3817
 CONFLIST = "/etc/cni/net.d/10-weave.conflist"
 WANTS = (
     daemonsets(NAMESPACE),
@@ -91,7 +92,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         encapsulation_name="unknown" if sleeve else "vxlan in ipsec" if encrypted else "vxlan",
         pod_mtu=pod_mtu,
         fixed=fixed,
-        fixed_by=f"{ONCE}, which is made once (`weave reset` or a reboot makes it anew)," if fixed is not None else "",
+        fixed_by=f"{ONCE}, which is made once ({ANEW})," if fixed is not None else "",
         mtu_keys=_keys(agent, mtu),
         daemonset=reading.ref(agent, "daemonsets"),
         conflist=CONFLIST,
@@ -155,8 +156,7 @@ def _stuck(snapshot: Snapshot, pod_mtu: int | None) -> list[Finding]:
                 f"node {node.node}, {BRIDGE}",
                 f"The bridge has {bridge.mtu}, and {VARIABLE} says {pod_mtu}: new pods here get {bridge.mtu}, whatever"
                 " weave was told since the bridge was made.",
-                f"`kubemtu apply` leads the bridge and its pods to {pod_mtu} as they run; `weave reset` and a restart,"
-                " or a reboot, make it anew.",
+                f"`kubemtu apply` leads the bridge and its pods to {pod_mtu} as they run; {ANEW}.",
                 "error" if bridge.mtu > pod_mtu else "warning",
             )
         )
