@@ -56,7 +56,7 @@ from kubemtu_lab.rtnl import Rtnl
 
 log = logging.getLogger("kubemtu_lab")
 SETTLE_SECONDS = 90.0
-STUCK_SECONDS = 1.5
+STUCK_SECONDS = 4.0
 POLL_SECONDS = 0.03
 
 _NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWPID | kernel.CLONE_NEWUTS
