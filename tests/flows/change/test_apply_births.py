@@ -11,6 +11,7 @@ from tests.support.change.command import Command
 from tests.support.change.pods import born, ends, pinned
 from tests.support.labs import is_ready, until
 
+from kubemtu.flows.agents import nodes
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.scenes import named
 
@@ -18,6 +19,12 @@ pytestmark = [pytest.mark.lab, pytest.mark.netns]
 PINNED = ("PinPods", "PinOverlay", "PinPorts", "Devices", "UnpinPorts", "UnpinOverlay")
 HEALED = PINNED[2:]  # in a decrease, one barrier stands behind all pins
 FREE = ("UnpinPods", "Settle")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def slow_ends(patient: pytest.MonkeyPatch) -> None:
+    """A pod that dies may take longer than usual, and is no failure before."""
+    patient.setattr(nodes, "GRACE", 30.0)
 
 
 @pytest.fixture(scope="module", params=["canal-jumbo", "flannel-1500"])
