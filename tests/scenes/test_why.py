@@ -220,7 +220,7 @@ def test_an_mss_clamp_masks_it(lab: Cluster) -> None:
     with hole(lab, "node-2", 1400), situations.rules(lab, "node-1", "forward", clamp):
         lines = why(lab, "pod-1a", "pod-2a")
     assert "; TCP is kept at 1240 by an MSS clamp, and UDP and QUIC are lost; " in lines[0]
-    assert "  · the receiver announced an MSS of 1410, and 1200 arrived: something clamps it" in lines
+    assert "  · the other end announced an MSS of 1410, and 1200 arrived: something clamps it" in lines
 
 
 @on_lab

@@ -189,17 +189,17 @@ def test_the_evidence_names_sizes_counts_and_routers() -> None:
 def test_what_tcp_believes_and_who_translates_is_evidence() -> None:
     one = direction(1450, "silence", segments=CLAMPED, tcp_mtu_probing=1, nat_address="198.51.100.7")
     assert path_verdict.judge(one).evidence[4:] == (
-        "the receiver announced an MSS of 1460, and 1400 arrived: something clamps it",
+        "the other end announced an MSS of 1460, and 1400 arrived: something clamps it",
         "the MSS allows TCP packets of 1440 bytes, and they are of up to 1440 now",
         "net.ipv4.tcp_mtu_probing is 1 at the sender",
-        "the receiver sees the sender as 198.51.100.7: the address is translated on the way",
+        "the other end sees the sender as 198.51.100.7: the address is translated on the way",
     )
     raised = Segments(
         announced_mss=1360, received_mss=1460, segment_payload=1448, path_mtu=1500, header_bytes=40, relayed=True
     )
     assert path_verdict.judge(direction(segments=raised)).evidence[4:6] == (
         "TCP comes from another port than it was sent from: something on the way translates or relays it",
-        "the receiver announced an MSS of 1360, and 1460 arrived: something raises it",
+        "the other end announced an MSS of 1360, and 1460 arrived: something raises it",
     )
     hidden = path_verdict.judge(direction(1450, "silence", segments=HIDDEN)).evidence
     assert hidden[-1] == "TCP sends packets of up to 1450 bytes now"

@@ -281,7 +281,7 @@ def test_an_mss_clamp_masks_it() -> None:
         "; both ends believe 1450; TCP is kept at 1240 by an MSS clamp, and UDP and QUIC are lost."
     )
     assert found.advice.endswith("; leave what masks it until that is done")
-    assert "the receiver announced an MSS of 1410, and 1200 arrived: something clamps it" in found.evidence
+    assert "the other end announced an MSS of 1410, and 1200 arrived: something clamps it" in found.evidence
 
 
 def test_the_kernels_own_search_masks_it() -> None:
@@ -396,7 +396,7 @@ def test_all_is_well() -> None:
     )
     assert found.evidence == (
         "a packet of 1450 bytes arrived; 53 of 53 packets up to that size were answered",
-        "the own interface sends no more than 1450 bytes",
+        "the sender's own interface sends no more than 1450 bytes",
     )
 
 

@@ -245,7 +245,7 @@ def advice(context: Context) -> str:
 
 def evidence(context: Context) -> tuple[str, ...]:
     """List what the verdict rests on, one fact a line."""
-    return (*_counted(context), *_known(context.direction))
+    return (*_counted(context), *_known(context.direction, context.receiver))
 
 
 def _counted(context: Context) -> Iterator[str]:
@@ -255,7 +255,7 @@ def _counted(context: Context) -> Iterator[str]:
         answered = f"{found.fitting_packets - found.fitting_lost} of {found.fitting_packets}"
         yield f"a packet of {found.mtu} bytes arrived; {answered} packets up to that size were answered"
     if found.limit == "own interface":
-        yield f"the own interface sends no more than {found.interface_mtu} bytes"
+        yield f"the sender's own interface sends no more than {found.interface_mtu} bytes"
     if found.limit == "expected":
         yield f"larger than {found.mtu} bytes was not tried"
     if found.limit == "silence":
@@ -268,7 +268,7 @@ def _counted(context: Context) -> Iterator[str]:
         yield "larger packets than those that it refused were lost without a word, as often as a proof needs"
 
 
-def _known(one: Direction) -> Iterator[str]:
+def _known(one: Direction, receiver: str) -> Iterator[str]:
     if one.path_mtu_before or one.path_mtu_after:
         yield (
             f"the kernel held {one.path_mtu_before or '?'} bytes for this path before, "
@@ -277,7 +277,7 @@ def _known(one: Direction) -> Iterator[str]:
     if one.receiver_mtu:
         yield f"the interface at the other end has an MTU of {one.receiver_mtu}"
     if one.segments is not None:
-        yield from _believed(one.segments)
+        yield from _believed(one.segments, receiver)
     if one.probing:
         yield f"net.ipv4.tcp_mtu_probing is {one.probing} at the sender"
     if one.unfragmented_mtu is not None:
@@ -288,21 +288,21 @@ def _known(one: Direction) -> Iterator[str]:
         cut = f"{packets} of the tunnel left in {pieces}; " if one.fragmented_tunnel_packets else ""
         yield f"{cut}up to {one.unfragmented_mtu} bytes inside, none was cut"
     if one.nat_address:
-        yield f"the receiver sees the sender as {one.nat_address}: the address is translated on the way"
+        yield f"{receiver} sees the sender as {one.nat_address}: the address is translated on the way"
     if one.note:
         yield one.note
 
 
-def _believed(one: Segments) -> Iterator[str]:
+def _believed(one: Segments, receiver: str) -> Iterator[str]:
     if one.relayed:
         yield "TCP comes from another port than it was sent from: something on the way translates or relays it"
     if one.clamped:
         yield (
-            f"the receiver announced an MSS of {one.announced_mss}, and {one.received_mss} arrived: something clamps it"
+            f"{receiver} announced an MSS of {one.announced_mss}, and {one.received_mss} arrived: something clamps it"
         )
     elif one.received_mss > one.announced_mss:
         yield (
-            f"the receiver announced an MSS of {one.announced_mss}, and {one.received_mss} arrived: something raises it"
+            f"{receiver} announced an MSS of {one.announced_mss}, and {one.received_mss} arrived: something raises it"
         )
     if one.received_mss:
         yield f"the MSS allows TCP packets of {one.allowed} bytes, and they are of up to {one.packet} now"
