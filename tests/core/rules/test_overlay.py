@@ -7,7 +7,7 @@ from tests.support.pools import networked
 
 from kubemtu.cni.programs import felix
 from kubemtu.core import codes, encap, net
-from kubemtu.core.cluster import layout
+from kubemtu.core.cluster import layout, policy
 from kubemtu.core.cluster.cni_state import MtuKey
 from kubemtu.core.headers import IPV6
 from kubemtu.core.rules import overlay
@@ -178,6 +178,17 @@ def test_a_route_that_says_less_is_what_the_node_goes_by(routes: tuple[net.Route
     seen = (example.node("n1", nic=9000, routes=routes), example.node("n3"))
     for snapshot in (example.cluster(seen), networked(example.cluster(seen), {})):
         assert [one.code for one in overlay.find(layout.model(snapshot, example.state()))] == codes_found
+
+
+def test_a_path_that_somebody_says_to_carry_less_to_one_node_is_no_matter_of_nics() -> None:
+    """1404 - 50 of VXLAN is 1354."""
+    bound = policy.Bound(path_mtu=1404, by="MTUPolicy vpn", nodes=("n2",))
+    seen = tuple(example.node(name, pod=1354) for name in ("n1", "n2", "n3"))
+    lost, own = overlay.find(layout.model(example.cluster(seen), example.state(), measured=(bound,)))
+    assert (lost.code, lost.place) == ("MTU145", "nodes n1 and n3, flannel.1")
+    assert "send by flannel.1 (1450) does not fit eth0 (1404, as MTUPolicy vpn says) of n2" in lost.message
+    assert lost.remedy == "ip link set dev flannel.1 mtu 1354 on each of these nodes."
+    assert (own.code, own.place) == ("MTU107", "node n2, flannel.1")
 
 
 def test_where_pods_send_too_much_as_well_their_change_takes_the_tunnels_along() -> None:

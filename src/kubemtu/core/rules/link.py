@@ -113,7 +113,7 @@ def _price(wide: Sequence[Node], topology: Topology) -> tuple[int, str]:
 
 
 def _may_send(node: Node) -> int:
-    """Return the largest packet of this node's pods, and of itself over the tunnel, that its own devices let out."""
+    """Return the largest packet of this node's pods that its own devices let out."""
     pods = max((port.sends or port.shown or 0 for port in node.ports), default=0)
     tunnel = node.tunnel.mtu if node.tunnel is not None else None
     return min(pods, tunnel) if tunnel is not None else pods

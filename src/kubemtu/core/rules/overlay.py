@@ -91,7 +91,7 @@ def _beyond_others(topology: Topology) -> Iterable[Finding]:
             f"What {_themselves(nodes)} network, send by {device} ({sends}) does not fit {nic}: datagrams of"
             f" {sizes(members[0].takes + 1, sends)} bytes, and pieces of larger ones, vanish in front of it, with DF or"
             " without, and no ICMP error comes back. TCP agrees on less, and pods of the pod network have less.",
-            _narrowed(topology, device, members[0].takes),
+            _narrowed(topology, device, members[0].takes, narrow),
         )
 
 
@@ -108,7 +108,7 @@ def _pods_send_more(topology: Topology) -> bool:
     )
 
 
-def _narrowed(topology: Topology, device: str, takes: int) -> str:
+def _narrowed(topology: Topology, device: str, takes: int, narrow: Node) -> str:
     """Say how a tunnel gets what the smallest NIC leaves of it everywhere, and what else ends it."""
     key, said = topology.state.tunnel_key, f"ip link set dev {device} mtu {takes} on each of these nodes"
     if key is not None:
@@ -117,6 +117,8 @@ def _narrowed(topology: Topology, device: str, takes: int) -> str:
     known = topology.api_nodes.values()
     if known and all(node.networks for node in known) and topology.state.ports.names_any:
         said += ". Or `kubemtu apply --per-node`: pods elsewhere get more, and all routes to the smaller nodes say less"
+    if narrow.bound is not None:  # its NIC may be as large as any
+        return f"{said}."
     return f"{said}. One MTU for all NICs also ends the same loss between the nodes' own addresses."
 
 
