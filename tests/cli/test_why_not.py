@@ -13,9 +13,11 @@ from kubemtu.cli import main
 from kubemtu.core import net
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.flows.saved import manifests
 
 Saved = Callable[[Snapshot], str]
 node, story = example.node, example.story
+SHAPES = Path(__file__).parents[1] / "shapes"
 
 
 def asked(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
@@ -81,6 +83,33 @@ def test_a_tunnel_that_kept_its_mtu(saved: Saved, capsys: pytest.CaptureFixture[
     code, out = asked(capsys, "--from", path)
     assert code == 1
     assert [line[:7] for line in out.splitlines()] == ["✗ On n1", "✓ On n2", "✓ On n3"]
+
+
+@pytest.mark.parametrize(
+    ("subnet", "code", "said"),
+    [
+        (1450, 0, "✓ On n1 it has come all the way: pods (3 of 3)."),
+        (1500, 1, "✗ On n1 it stopped at its file (/run/flannel/subnet.env): 1500, not 1450."),
+        (1400, 1, "✗ On n1 it stopped at its file (/run/flannel/subnet.env): 1400, not 1450."),
+    ],
+)
+def test_a_key_that_is_not_set_has_been_seen(
+    subnet: int, code: int, said: str, saved: Saved, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Flannel as it comes takes 50 off the NIC's 1500 for VXLAN, and writes that into subnet.env when it starts."""
+    conflist = '{"name": "cbr0", "plugins": [{"type": "flannel", "delegate": {"isDefaultGateway": true}}]}'
+    env = net.NodeFile(path="/run/flannel/subnet.env", text=f"FLANNEL_MTU={subnet}\n")
+    seen = node("n1", bridge=subnet, pod=subnet, text=conflist, path="/etc/cni/net.d/10-flannel.conflist", files=(env,))
+    made = story(1450, (seen,))
+    flannel = manifests.load(SHAPES / "flannel.yaml").objects
+    others = [one for one in made.objects if one.kind in {"Node", "Pod"} and not one.name.startswith("canal")]
+    path = saved(msgspec.structs.replace(made, objects=(*flannel, *others)))
+    ended, out = asked(capsys, "n1", "--from", path)
+    assert (ended, out.partition(" The path")[0]) == (code, said)
+    (row,) = (line for line in out.splitlines() if "data" in line)
+    assert "Backend.MTU, not set: the NIC's MTU less 50" in row
+    assert row.split()[0] == "✓"
+    assert row.split()[-2:] == ["-", "-"]
 
 
 def test_what_was_not_seen_is_no_pass(saved: Saved, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,8 +135,9 @@ def _each(trails: "Trails", columns: int | None, else_where: str) -> Iterator[st
 
 
 def _row(each: "Waypoint") -> tuple[str, ...]:
-    has = ", ".join(map(str, each.mtus)) or "?"
-    should = "?" if each.expected is None else str(each.expected)
+    unset = "-" if each.outcome == "same" else "?"  # a key that is not there, and need not be
+    has = ", ".join(map(str, each.mtus)) or unset
+    should = unset if each.expected is None else str(each.expected)
     if each.expected_by_network:
         should = ", ".join(map(str, sorted({one.mtu for one in each.expected_by_network})))
     return (SIGNS[each.outcome], each.where, printable.one_line(each.name), has, should)

@@ -110,14 +110,15 @@ def _waypoints(topology: Topology, node: Node) -> Iterator[Waypoint]:
     key = next((key for key in state.mtu_keys if key.effective), None)
     given = key.value if key is not None else None
     by = f" (last written by {key.written_by})" if key is not None and key.written_by else ""
-    yield _waypoint("key", f"{config.key_place(state)}{by}", (given,), given)
+    yield _key(topology, given, by)
     born = state.pod_mtu
     if rendered is not None:
         literal = rendered.literal
         if literal is not None or state.conflist_mtu is not None:
-            yield _waypoint("CNI configuration", rendered.path, (literal,), state.conflist_mtu or born)
+            wanted = state.conflist_mtu or _asked(topology, node)
+            yield _waypoint("CNI configuration", rendered.path, (literal,), wanted)
         if rendered.by and (rendered.by != rendered.path or not rendered.plugins):  # that file alone was saved
-            yield _waypoint("its file", rendered.by, (rendered.gives,), born)
+            yield _waypoint("its file", rendered.by, (rendered.gives,), _asked(topology, node))
         born = born if born is not None else rendered.gives
     held = topology.held(node)
     if node.tunnel is not None:
@@ -133,6 +134,29 @@ def _waypoints(topology: Topology, node: Node) -> Iterator[Waypoint]:
     if node.ports:
         yield from _ends(node, device)
         yield from _routes(node, born, held, by_route=state.by_route)
+
+
+def _key(topology: Topology, given: int | None, by: str) -> Waypoint:
+    """Return the key; one that is not set has been seen, too, where the CNI then goes by the NIC."""
+    state, place = topology.state, config.key_place(topology.state)
+    if given is not None or state.pod_mtu is not None or state.subtracts is None:
+        return _waypoint("key", f"{place}{by}", (given,), given)
+    taken = f"the NIC's MTU less {state.subtracts}" if state.subtracts else "the NIC's MTU"
+    return Waypoint(where="key", name=f"{place}, not set: {taken}", mtus=(), expected=None, outcome="same")
+
+
+def _asked(topology: Topology, node: Node) -> int | None:
+    """Return what new pods are to get here; where no MTU is configured, what its file gives if that fits the NIC.
+
+    Which NIC a CNI took is not known, so that of the way to the other nodes is held against a file that does not fit.
+    """
+    state = topology.state
+    if state.pod_mtu is not None or state.subtracts is None or node.nic_mtu is None:
+        return state.pod_mtu
+    gives = node.rendered.gives if node.rendered is not None else None
+    if gives is not None and node.inner is not None and gives <= node.inner and not topology.wastes(gives):
+        return gives
+    return node.nic_mtu - state.subtracts
 
 
 def _ends(node: Node, device: int | None) -> Iterator[Waypoint]:
