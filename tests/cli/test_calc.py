@@ -56,6 +56,18 @@ def test_the_working_subtracts_header_by_header_and_names_each_source() -> None:
     assert "  TCP MSS 1410 over IPv4, 1390 over IPv6; `ping -M do -s 1422` just fits." in lines
 
 
+@pytest.mark.parametrize("columns", [60, 80])
+def test_narrow_terminals_get_the_place_on_a_line_of_its_own(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubemtu.cli.wrapping.width", lambda: columns)
+    lines = text("--nic", "1500", "--encap", "wireguard", "--encap", "vxlan").splitlines()
+    assert max(map(len, lines)) <= columns
+    lines = text("--nic", "1500", "--encap", "vxlan").splitlines()
+    assert max(map(len, lines)) <= columns
+    row = lines.index("  1450  pod     Canal without veth_mtu")
+    place = " ".join(line.strip() for line in lines[row + 1 :])
+    assert place.startswith('ConfigMap kube-system/canal-config, cni_network_config "mtu" 1450  pod')
+
+
 def test_json_has_what_programs_need() -> None:
     found = answer("--nic", "1500", "--encap", "vxlan")
     assert found["nic"] == 1500

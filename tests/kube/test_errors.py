@@ -309,6 +309,11 @@ async def test_an_unusable_authority(ca: str) -> None:
     assert said.startswith("/k: certificate-authority-data holds no usable certificate (")
 
 
+async def test_an_authority_that_is_no_file() -> None:
+    said = await refusal(Api(Connection(server="https://k8s", origin="/k", ca_file="/nowhere/ca.crt")), exit_code=3)
+    assert said == "/k: /nowhere/ca.crt holds no usable certificate (No such file or directory); correct it"
+
+
 async def test_an_unusable_client_certificate() -> None:
     connection = Connection(server="https://k8s", origin="/k", context="c", user="u", certificate="x", key="y")
     said = await refusal(Api(connection), exit_code=3, kind=kube_errors.TlsFailure)

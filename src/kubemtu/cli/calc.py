@@ -227,14 +227,16 @@ def _text(answer: Answer, columns: int | None) -> Iterator[str]:
     yield from wrapping.wrapped(_picture(answer), columns, hang=2)
     if len(answer.layers) > 1:
         order = " ▸ ".join(layer.name for layer in answer.layers)
-        yield f"The first --encap is the one nearest the NIC: NIC ▸ {order} ▸ pod."
+        yield from wrapping.wrapped(f"The first --encap is the one nearest the NIC: NIC ▸ {order} ▸ pod.", columns)
     yield ""
-    yield from _working(answer)
+    for line in _working(answer):
+        yield from wrapping.wrapped(line, columns, hang=6)
     if answer.mss is not None:
         yield ""
         payload = answer.pod_mtu - headers.IPV4.size - headers.ICMP.size
         mss = answer.mss
-        yield f"  TCP MSS {mss.ipv4} over IPv4, {mss.ipv6} over IPv6; `ping -M do -s {payload}` just fits."
+        said = f"TCP MSS {mss.ipv4} over IPv4, {mss.ipv6} over IPv6; `ping -M do -s {payload}` just fits."
+        yield from wrapping.wrapped(said, columns, indent=2)
     for warning in answer.warnings:
         yield ""
         yield from wrapping.wrapped(f"! {warning}", columns, hang=2, style={"fg": "yellow"})
@@ -242,8 +244,9 @@ def _text(answer: Answer, columns: int | None) -> Iterator[str]:
     if not answer.keys:
         yield "No CNI that kubemtu knows encapsulates like this."
         return
-    yield "Where it belongs, by CNI (pod: the pod's MTU; base: the NIC's, the CNI subtracts; tunnel: the device's):"
-    yield from _table(answer.keys)
+    head = "Where it belongs, by CNI (pod: the pod's MTU; base: the NIC's, the CNI subtracts; tunnel: the device's):"
+    yield from wrapping.wrapped(head, columns)
+    yield from _table(answer.keys, columns)
 
 
 def _picture(answer: Answer) -> str:
@@ -266,7 +269,13 @@ def _working(answer: Answer) -> Iterator[str]:
     yield f"  {'pod':<{wide}}  {answer.pod_mtu:>6}  {apart} the NIC"
 
 
-def _table(keys: tuple[CalcNumber, ...]) -> Iterator[str]:
+def _table(keys: tuple[CalcNumber, ...], columns: int | None) -> Iterator[str]:
+    """Return a line for each key; where that is too long, what is behind the name of the CNI on lines of its own."""
     lines = wrapping.aligned([(str(key.value), key.counts, key.cni) for key in keys], indent=2)
     for line, key in zip(lines, keys, strict=True):
-        yield f"{line}  {key.object}, {key.key}" + (f" ({key.note})" if key.note else "")
+        place = f"{key.object}, {key.key}" + (f" ({key.note})" if key.note else "")
+        if columns is None or len(line) + 2 + len(place) <= columns:
+            yield f"{line}  {place}"
+        else:
+            yield line.rstrip()
+            yield from wrapping.wrapped(place, columns, indent=6, hang=2)

@@ -11,13 +11,20 @@ from kubemtu.kube.credentials import Credential
 from kubemtu.kube.errors import TlsFailure
 
 
+def _why(error: Exception) -> str:
+    """Return what is wrong as a person reads it: without number and name of the file, which is named already."""
+    return str(error.strerror) if isinstance(error, OSError) and error.errno else str(error)
+
+
 def context(connection: Connection, credential: Credential) -> ssl.SSLContext:
     """Return the TLS settings of a connection. Raises TlsFailure when a certificate or key cannot be used."""
     try:
         context = ssl.create_default_context(cadata=_authorities(connection))
     except (OSError, ssl.SSLError, ValueError) as error:
         named = connection.ca_file or "certificate-authority-data"
-        raise TlsFailure(f"{connection.origin}: {named} holds no usable certificate ({error}); correct it") from error
+        raise TlsFailure(
+            f"{connection.origin}: {named} holds no usable certificate ({_why(error)}); correct it"
+        ) from error
     # Python 3.13 began to demand what many cluster CAs lack (an authority key identifier); Go does not.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if connection.insecure:
@@ -34,7 +41,7 @@ def context(connection: Connection, credential: Credential) -> ssl.SSLContext:
                 context.load_cert_chain(shown, secret, password="")
         except (OSError, ssl.SSLError, ValueError) as error:
             raise TlsFailure(
-                f"the client certificate of {connection.who} cannot be used ({error}); log in again, then retry"
+                f"the client certificate of {connection.who} cannot be used ({_why(error)}); log in again, then retry"
             ) from error
     return context
 

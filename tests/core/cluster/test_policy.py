@@ -155,6 +155,14 @@ def test_what_was_measured_now_feeds_the_recommendation() -> None:
     assert codes.MTU119.code in dict(told(found))
 
 
+@pytest.mark.parametrize("node", ["", "Node 1", "-"])
+def test_what_can_be_no_node_is_refused(node: str) -> None:
+    """As `--node "$NODE"` gives where NODE is not set."""
+    made = policy.Policy(name="path", path_mtu=1404, reason=REASON, nodes=("n1", node))
+    with pytest.raises(errors.UsageError, match=r"--node: .* is no name of a node"):
+        policy.checked(made, NOW)
+
+
 def test_body_and_read_are_each_others_inverse() -> None:
     one = policy.Policy(name="path", path_mtu=1404, reason="x", nodes=("n1",), expires="2027-01-31T00:00:00Z")
     assert policy.read(Object.of(policy.body(one))) == one

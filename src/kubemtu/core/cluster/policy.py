@@ -187,5 +187,8 @@ def checked(made: Policy, now: float) -> None:
         raise errors.UsageError(f"--reason takes a sentence of at most {REASON_MOST} characters: who says so, and how")
     if NAME.fullmatch(made.name) is None:
         raise errors.UsageError(f"--name: {made.name!r:.60} is no name; use lower-case letters, digits, '-' and '.'")
+    unlike = next((node for node in made.nodes if NAME.fullmatch(node) is None), None)
+    if unlike is not None:
+        raise errors.UsageError(f"--node: {unlike!r:.60} is no name of a node: `kubectl get nodes` shows them")
     if made.until is not None and made.until <= now:
         raise errors.UsageError(f"--expires: {made.expires} is over already")
