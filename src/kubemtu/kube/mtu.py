@@ -248,7 +248,7 @@ async def advance(
                 f"{present.progress.direction} and is at step {present.progress.step + 1} now; let that one finish"
             )
         made: dict[str, object] = {
-            "progress": records.encoded(progress),
+            "progress": records.encoded(progress, instead_of=present.progress),
             "conditions": _conditions(api, present, progress),
             "journal": _journal(api, present, what, result),
         }

@@ -214,7 +214,7 @@ def migration_of(found: Object) -> Migration:
         raise _unreadable(found, error, "spec", "plan", "steps") from error
     return Migration(
         name=found.name,
-        plan=_converted(found, whole, plan.Plan, "spec", "plan"),
+        plan=_converted(found, _with_nulls(whole), plan.Plan, "spec", "plan"),
         direction=_direction(found),
         progress=_part(found, undo.Progress, "status", "progress") or undo.Progress(),
         conditions=_part(found, tuple[Condition, ...], "status", "conditions") or (),
@@ -223,6 +223,14 @@ def migration_of(found: Object) -> Migration:
         created=found.text("metadata", "creationTimestamp") or "",
         resource_version=found.resource_version,
     )
+
+
+def _with_nulls(planned: Mapping[str, object]) -> dict[str, object]:
+    """Put back the nulls of a plan that must be there: a merge patch takes them away, inside lists too."""
+    pools = planned.get("pools")
+    listed = pools if isinstance(pools, list) else []
+    whole = [{"nicMtu": None} | pool if isinstance(pool, dict) else pool for pool in listed]
+    return {"current": None} | dict(planned) | ({"pools": whole} if listed else {})
 
 
 def _direction(found: Object) -> Direction:
@@ -235,9 +243,16 @@ def _direction(found: Object) -> Direction:
             return "forward"
 
 
-def encoded(record: msgspec.Struct) -> dict[str, object]:
-    """Encode a record as the body of a merge patch: null removes an old value; in lists there is none to remove."""
-    return {key: _value(one, in_list=False) for key, one in msgspec.to_builtins(record).items()}
+def encoded(record: T, *, instead_of: T | None = None) -> dict[str, object]:
+    """Encode a record as the body of a merge patch: null removes an old value; in lists there is none to remove.
+
+    `instead_of` is what stands there now: of its mappings, those keys are removed that the record has not.
+    """
+    body = {key: _value(one, in_list=False) for key, one in msgspec.to_builtins(record).items()}
+    for key, before in (msgspec.to_builtins(instead_of) if instead_of is not None else {}).items():
+        if isinstance(before, dict) and isinstance(now := body[key], dict):
+            body[key] = dict.fromkeys(before, None) | now
+    return body
 
 
 def listed(record: msgspec.Struct) -> dict[str, object]:
