@@ -36,8 +36,11 @@ TYPES = {
     "apply": "application/apply-patch+yaml",
 }
 UNCOMPARED = (400, 415, 500)
-"""Answers whose sentence is the one of a decoder, or of nobody in particular."""
+"""Answers whose sentence is the one of a decoder, or of nobody in particular; but those of etcd."""
+ETCDS = re.compile(r"etcdserver: |rpc error: ")
 USERS = {"viewer": ["lab:viewers"]}
+LARGE = {f"KiB{size}": "x" * (size << 10) for size in (140, 300, 1100, 1500, 1640, 2300, 3380)}
+"""Texts of so many KiB, for what is too large."""
 Json = Any
 # What differs from one run to the next, and what stands for it.
 CHANGING = [
@@ -46,6 +49,7 @@ CHANGING = [
     (re.compile(r"\b(current|resourceVersion|ResourceVersion in object meta): \d+"), r"\1: <version>"),
     (re.compile(r"\A\d+s\Z"), "<age>"),
     (re.compile(r"(in the precondition|in record) \(\d+\)"), r"\1 (<version>)"),
+    (re.compile(r"larger than max \(\d+ vs\."), "larger than max (<bytes> vs."),
 ]
 
 
@@ -65,6 +69,7 @@ def widgets() -> Object:
             "items": {"type": "object", "required": ["name"], "properties": row},
         },
         "words": texts,
+        "names": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
         "most": {"x-kubernetes-int-or-string": True},
         "maybe": {"type": "string", "nullable": True},
         "when": {"type": "string", "format": "date-time"},
@@ -109,7 +114,7 @@ class Clients:
         admin = self.users["admin"]
         namespace = f"{case}-{next(self._numbers)}"
         (await admin.post("/api/v1/namespaces", json={"metadata": {"name": namespace}})).raise_for_status()
-        known, found = {"ns": namespace}, []
+        known, found = {"ns": namespace} | LARGE, []
         for number, step in enumerate(steps, 1):
             answer = await self._send(_filled(step, known))
             body = _body(answer)
@@ -194,7 +199,8 @@ def _refusal(answer: httpx2.Response, body: Object) -> Object:
     told = {"reason": body.get("reason", "")} | (
         {"causes": sorted({" ".join(cause) for cause in causes})} if causes else {}
     )
-    decoder = answer.status_code in UNCOMPARED or ("patch", "FieldValueInvalid") in causes
+    decoder = answer.status_code in UNCOMPARED and not ETCDS.match(body.get("message", ""))
+    decoder = decoder or ("patch", "FieldValueInvalid") in causes
     return told if decoder or len(set(causes)) > 1 else told | {"message": body.get("message", "")}
 
 

@@ -126,9 +126,10 @@ objects = st.dictionaries(st.text(max_size=3), documents, max_size=4)
 
 
 def without_nulls(document: object) -> object:
+    """As kube-apiserver has it: of the objects in lists, too."""
     if isinstance(document, dict):
         return {key: without_nulls(value) for key, value in document.items() if value is not None}
-    return document
+    return [without_nulls(each) for each in document] if isinstance(document, list) else document
 
 
 @pytest.mark.parametrize(("original", "change", "result"), MERGE_EXAMPLES)

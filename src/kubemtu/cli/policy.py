@@ -109,7 +109,7 @@ def _made(path_mtu: int, reason: str, nodes: tuple[str, ...], name: str, expires
         name=name,
         path_mtu=path_mtu,
         reason=" ".join(reason.split()),
-        nodes=nodes,
+        nodes=tuple(dict.fromkeys(nodes)),  # a name twice is refused by the API
         expires=policies.expiry(expires, now),
     )
     core.checked(policy, now)

@@ -54,7 +54,7 @@ def _texts(item: Object, before: Object | None) -> Iterator[Cause]:
     for key in data.keys() & binary.keys():
         yield f"data[{key}]", f'Invalid value: "{key}": duplicate of key present in binaryData'
     if sum(len(value.encode()) for value in [*data.values(), *binary.values()]) > _MOST_BYTES:
-        yield "", f"Too long: may not be more than {_MOST_BYTES} bytes"
+        yield "[]", f"Too long: may not be more than {_MOST_BYTES} bytes"
     held = before or {}
     if held.get("immutable"):
         if not item.get("immutable"):

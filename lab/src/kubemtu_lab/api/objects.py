@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from kubemtu_lab.api import errors
+from kubemtu_lab.api import errors, sizes
 from kubemtu_lab.api.history import Event, EventType, History, Key
 from kubemtu_lab.api.paging import Page, PageToken, read_token, write_token
 from kubemtu_lab.api.resources import BUILT_IN, DEFINITIONS, NAMESPACES, Object, Resource, defined_by
@@ -157,7 +157,13 @@ class Objects:
     # Changing
 
     def commit(self, resource: Resource, key: Key, change: EventType, fresh: Object, previous: Object | None) -> None:
-        """Take a state of an object in under the next version, keep it as history, and tell who listens."""
+        """Take a state of an object in under the next version, keep it as history, and tell who listens.
+
+        Raises:
+            Refusal: 500 for an object that is too large to be kept.
+        """
+        if change != "DELETED":
+            sizes.check_stored(fresh)
         self.version += 1
         fresh["metadata"]["resourceVersion"] = str(self.version)
         objects = self._objects[resource.key]

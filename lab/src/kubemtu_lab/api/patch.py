@@ -19,7 +19,13 @@ class _Missing(Exception):
 
 
 def merge(target: Json, patch: Json) -> Json:
-    """Apply a merge patch (RFC 7386 section 2): null removes, objects merge, everything else replaces."""
+    """Apply a merge patch (RFC 7386 section 2): null removes, objects merge, everything else replaces.
+
+    Objects in lists lose their nulls too, whatever the RFC says: so does the library of kube-apiserver
+    (github.com/evanphx/json-patch v4, pruneNils).
+    """
+    if isinstance(patch, list):
+        return [merge(None, each) for each in patch]
     if not isinstance(patch, dict):
         return _copied(patch)
     merged = copied(target) if isinstance(target, dict) else {}

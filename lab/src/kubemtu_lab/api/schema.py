@@ -6,6 +6,7 @@ Source: kubernetes/apiextensions-apiserver `pkg/apiserver/schema/{pruning,defaul
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import msgspec
 
@@ -16,7 +17,7 @@ _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 _INT_OR_STRING = "x-kubernetes-int-or-string"
 _EMBEDDED = "x-kubernetes-embedded-resource"
 _IDENTITY = ("apiVersion", "kind", "metadata")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")  # RFC 3339 5.6
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)")  # RFC 3339 5.6
 
 
 def _is_integer(value: object) -> bool:
@@ -150,10 +151,22 @@ def _string_causes(schema: Object, value: str, path: str) -> Iterator[Cause]:
         )
     if len(value) > schema.get("maxLength", len(value)):
         yield path, f"Too long: may not be more than {schema['maxLength']} bytes"
-    if schema.get("format") == "date-time" and not _MOMENT.fullmatch(value):
+    if schema.get("format") == "date-time" and not _is_moment(value):
         yield path, f"Invalid value: {_shown(value)}: {path} in body must be of type date-time: {_shown(value)}"
     if "pattern" in schema and not re.search(schema["pattern"], value):
         yield path, f"Invalid value: {_shown(value)}: {path} in body should match '{schema['pattern']}'"
+
+
+def _is_moment(value: str) -> bool:
+    """Say whether a text is a time that there is: no 31st of February, and no leap second, which Go does not know."""
+    found = _MOMENT.fullmatch(value)
+    if found is None:
+        return False
+    try:
+        datetime.fromisoformat(f"{found[1]}T{found[2]}")
+    except ValueError:
+        return False
+    return True
 
 
 def _list_causes(schema: Object, value: list[object], path: str) -> Iterator[Cause]:
@@ -161,7 +174,7 @@ def _list_causes(schema: Object, value: list[object], path: str) -> Iterator[Cau
         yield path, f"Invalid value: {len(value)}: {path} in body should have at least {schema['minItems']} items"
     if len(value) > schema.get("maxItems", len(value)):
         yield path, f"Too many: {len(value)}: must have at most {schema['maxItems']} items"
-    seen = []
+    seen: list[object] = []
     for index, each in enumerate(value):
         yield from _causes(schema.get("items") or {}, each, f"{path}[{index}]")
         if schema.get("x-kubernetes-list-type") == "map" and isinstance(each, dict):
@@ -169,6 +182,10 @@ def _list_causes(schema: Object, value: list[object], path: str) -> Iterator[Cau
             if key in seen:
                 yield f"{path}[{index}]", f"Duplicate value: {msgspec.json.encode(key).decode()}"
             seen.append(key)
+        elif schema.get("x-kubernetes-list-type") == "set":
+            if each in seen:
+                yield f"{path}[{index}]", f"Duplicate value: {msgspec.json.encode(each).decode()}"
+            seen.append(each)
 
 
 def _object_causes(schema: Object, value: dict[str, object], path: str) -> Iterator[Cause]:

@@ -22,6 +22,7 @@ from kubemtu_lab.api import (
     options,
     policies,
     requests,
+    sizes,
     tables,
     watching,
 )
@@ -97,6 +98,8 @@ class ApiServer:
             return await self._connect(self._kubelets, verb, target, request, identity)
         if not requests.accepts_json(request.headers.get("accept", "")):
             raise errors.not_acceptable()
+        if verb in _CHECKED:
+            sizes.check_request(await request.body())
         if verb in _CHECKED and not (verb == "create" and target.name):
             options.check_write(verb, request.query_params, requests.content_type(request))
         return await self._perform(verb, target, request)
