@@ -4,8 +4,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support import example
 from tests.support.paths import N1, N2, OUTSIDE, PG, WEB, both, changed, direction, leg, nothing, path
 
+from kubemtu.core.cluster import layout
 from kubemtu.core.evidence import records
 from kubemtu.core.path import verdict as path_verdict
 from kubemtu.core.path.direction import Segments
@@ -250,6 +252,22 @@ def test_the_nic_that_is_smaller_is_named_where_it_is_known(nic_mtu: int, named:
         "This is MTU: from default/web-1 to db/pg-0 packets above 1354 vanish at"
         f" n2's own NIC{named}, which has 1400; both ends believe 1450"
     )
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "said"),
+    [(8950, "; MTU145 of `kubemtu check` says what ends it for what n1 itself sends by its tunnel"), (1450, "")],
+)
+def test_a_node_whose_tunnel_is_larger_than_the_other_nic_is_led_to_what_ends_it(tunnel: int, said: str) -> None:
+    seen = (example.node("n1", nic=9000, tunnel=tunnel), example.node("n2"))
+    legs = [
+        leg("whole", direction(1450, tunnel), direction(1450), here=N1, goal=PG),
+        leg("nodes", direction(1504, 9000, peer=1500), direction(1500, 1500)),
+    ]
+    found = ask(legs, N1, PG, network=layout.model(example.cluster(seen), example.state()))
+    if tunnel == 8950:
+        assert found.advice == f"give the NICs of n1 and n2 the same MTU; until then pods of 1450 fit{said}"
+    assert ("MTU145" in found.advice) == bool(said)
 
 
 def test_an_end_on_windows_that_does_not_answer_says_nothing_of_the_size() -> None:

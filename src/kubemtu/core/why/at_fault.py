@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
+from kubemtu.core import codes
+from kubemtu.core.cluster import tunnels
 from kubemtu.core.path.verdict import Kind
+from kubemtu.core.remedy import Remedy
 from kubemtu.core.why import directions
 from kubemtu.core.why.case import Diagnosis, PathCase
 from kubemtu.core.why.directions import PathView
@@ -44,8 +47,21 @@ def answer(case: PathCase, view: PathView) -> Diagnosis:
         f"This is MTU: {clause}{where}{_believed(case, view)}{_icmp(view)}{_other(case, view)}.",
         view,
         location,
-        advise(view, location, one_way=one_way, flushed=case.flushed, remedy=remedy),
+        advise(view, location, one_way=one_way, flushed=case.flushed, remedy=remedy) + _own_tunnel(case, view, remedy),
         remedy=remedy,
+    )
+
+
+def _own_tunnel(case: PathCase, view: PathView, remedy: Remedy | None) -> str:
+    """Say what ends it for a node, or a pod on its network, whose tunnel is larger than pods are, where those fit."""
+    here, there = view.source, view.destination
+    if case.network is None or here.link or not there.link or remedy is None or remedy.cause != "none":
+        return ""
+    ways = ((one.node.name, far.name) for one in tunnels.overreaching(case.network) for far in one.far)
+    if (here.node, there.node) not in ways:
+        return ""
+    return (
+        f"; {codes.MTU145.code} of `kubemtu check` says what ends it for what {here.node} itself sends by its tunnel"
     )
 
 
