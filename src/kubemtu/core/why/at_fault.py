@@ -60,9 +60,7 @@ def _own_tunnel(case: PathCase, view: PathView, remedy: Remedy | None) -> str:
     ways = ((one.node.name, far.name) for one in tunnels.overreaching(case.network) for far in one.far)
     if (here.node, there.node) not in ways:
         return ""
-    return (
-        f"; {codes.MTU145.code} of `kubemtu check` says what ends it for what {here.node} itself sends by its tunnel"
-    )
+    return f"; {codes.MTU145.code} of `kubemtu check` says what ends it for what {here.node} itself sends by its tunnel"
 
 
 def _sound(view: PathView | None) -> bool:
