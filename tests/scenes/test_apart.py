@@ -156,7 +156,8 @@ def test_the_way_out_apart(cluster: Cluster) -> None:
         for route in ("10.244.0.0/16", "10.244.3.0/24"):
             cluster.ip(pod, "route", "del", route)
         cluster.ip(pod, "route", "replace", "default", "via", "169.254.1.1", "dev", "eth0", "proto", "static")
-    joined = cluster.until(lambda now: "MTU132 warning: node node-2" in now.marks, "node-2 named")
+    joined = cluster.settle(["MTU132 error: node node-2"])
+    assert "that pods there send to those of node-3 (10.244.3.0/24) vanish on the way" in joined.one("MTU132").message
     assert "it joined later" in joined.one("MTU132").message
     assert "`kubemtu apply --per-node --egress-mtu 1500`" in joined.one("MTU132").remedy
     extended = cluster.run("apply", "--yes", "--per-node", "--egress-mtu", "1500")
@@ -167,7 +168,9 @@ def test_the_way_out_apart(cluster: Cluster) -> None:
     cluster.kube.delete(f"{NODE_MTUS}/node-2")
     until(lambda: '"node-2"' in json.dumps(cluster.kube.get(NODE_MTUS)))  # its agent tells of it anew
     until(lambda: len(situations.seen_ends(cluster, "node-2")) == 2)
-    cluster.until(lambda now: "MTU132 warning: node node-2" in now.marks, "node-2 named")
+    whole = cluster.settle(["MTU132 warning: node node-2"])
+    assert "Pods born there keep what the configuration gives them." in whole.one("MTU132").message
+    assert cluster.run("why-not", "node-2").out.startswith("✓ On node-2 it has come all the way")
     once_more = cluster.run("apply", "--yes", "--per-node", "--egress-mtu", "1500")
     assert (once_more.code, "is carried out once more" in once_more.out) == (0, True), once_more.err
     assert cluster.healthy().current == [1450, 8950]

@@ -62,7 +62,8 @@ def _told_of(item: Object, body: dict[str, object]) -> None:
     """Of a change also what it leads to, in how many steps, and who drove it when; no text of any configuration."""
     plan, status = item.get("spec", "plan"), body.get("status")
     steps = plan.get("steps") if isinstance(plan, dict) else None
-    kinds = [{"type": step.get("type")} for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    kept = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    kinds = [{key: step[key] for key in ("type", "without") if step.get(key)} for step in kept]
     spec = body.get("spec")
     if isinstance(plan, dict) and isinstance(spec, dict):
         spec["plan"] = {"target": plan.get("target"), "steps": kinds, "perNode": plan.get("perNode")}

@@ -11,6 +11,7 @@ from kubemtu.core.objects import Object
 from kubemtu.core.planning import apart
 from kubemtu.core.rules import report, trail
 from kubemtu.core.snapshot import Snapshot
+from kubemtu.core.why import endpoints
 from kubemtu.flows import decide, network
 
 NAME = "canal-8950-1"
@@ -142,11 +143,118 @@ def test_a_route_into_the_tunnel_that_was_made_anew_without_its_mtu() -> None:
     assert (lost.code, lost.place) == ("MTU145", "node n1, flannel.1")
 
 
+def left_alone(name: str = "n2", routes: dict[str, int] | None = None, **changed: int) -> net.NodeObservation:
+    """A node with a jumbo NIC that the change asks nothing of; its pods have these routes, and 8950 unless changed."""
+    pod = changed.get("pod", 8950)
+    return msgspec.structs.replace(big(name, ALL_OF_IT if routes is None else routes, pod=pod), held=None)
+
+
+@pytest.mark.parametrize(
+    ("node", "severity", "said"),
+    [
+        (left_alone(), "warning", "Pods born there keep what the configuration gives them."),
+        (left_alone(routes={}, pod=1450), "warning", "Pods born there keep what the configuration gives them."),
+        (
+            left_alone(routes={"192.168.77.3": 1500}),
+            "error",
+            "Packets of 1451-8950 bytes that pods there send to those of n3 (10.42.3.0/24) vanish on the way",
+        ),
+    ],
+    ids=["has all of it", "as it was born", "lacks a route"],
+)
+def test_a_node_that_is_not_in_it_is_judged_by_what_it_has_and_will_get(
+    node: net.NodeObservation, severity: str, said: str
+) -> None:
+    """Its NodeMTU was deleted, or it joined: one finding, and its remedy is the one that takes it in."""
+    one = judged(big("n1", ALL_OF_IT), node, small())
+    assert (one.severity, one.place) == (severity, "node n2")
+    assert said in one.message
+    assert one.remedy == "Run `kubemtu apply --per-node`, which takes this into what is in force."
+
+
+def test_when_every_nodemtu_was_deleted_nothing_else_is_said_of_the_nodes() -> None:
+    nodes = (left_alone("n1"), left_alone("n2"), small(joined=True))
+    told = found(cluster(*nodes))
+    assert [(one.code, one.place, one.severity) for one in told] == [
+        ("MTU132", "node n1", "warning"),
+        ("MTU132", "node n2", "warning"),
+        ("MTU132", "node n3", "warning"),
+    ]
+    assert {one.remedy for one in told} == {"Run `kubemtu apply`, which takes this into what is in force."}
+
+
+def test_a_node_that_was_left_out_comes_in_by_another_change_alone() -> None:
+    steps = [{"type": "live", "without": ["n2"]}]
+    record = Object.of({**IN_FORCE.body, "spec": {"plan": {"target": 8950, "perNode": True, "steps": steps}}})
+    made = cluster(big("n1", ALL_OF_IT), left_alone(), small(), held=False)
+    (one,) = found(msgspec.structs.replace(made, objects=(*made.objects, record)))
+    assert "this node is not in it: it was left out (`--without`)." in one.message
+    assert one.remedy == "Take it back with `kubemtu rollback`, then make it anew: `kubemtu apply --per-node`."
+
+
+def test_a_node_that_joined_with_less_than_any_size_in_force_comes_in_by_another_change_alone() -> None:
+    """1400 - 50 of VXLAN leaves 1350, and its pods were born with the 1450 of the configuration."""
+    told = found(cluster(big("n1", ALL_OF_IT), small(), example.node("n4", nic=1400)))
+    (one,) = (each for each in told if each.code == "MTU132" and each.place == "node n4")
+    assert "its NIC leaves pods 1350, and none of the sizes in force is that small." in one.message
+    assert one.remedy == "Take it back with `kubemtu rollback`, then make it anew: `kubemtu apply --per-node`."
+    assert {each.code for each in told} == {"MTU119", "MTU132"}
+    (key,) = (each for each in told if each.code == "MTU119")
+    assert key.remedy.endswith("`kubemtu apply` leaves that as it is: `kubemtu rollback` comes first.")
+
+
+def test_pods_of_a_node_without_an_agent_are_right_where_what_they_send_fits() -> None:
+    """Looked into by a command: another finding may say that new pods get less, and none that these lose anything."""
+    seen = msgspec.structs.replace(left_alone(), seen_by="exec")
+    told = found(cluster(big("n1", ALL_OF_IT), seen, small()))
+    assert [(one.code, one.severity) for one in told if "n2" in one.place] == [("MTU104", "warning")]
+    loses = msgspec.structs.replace(left_alone(routes={}), seen_by="exec")
+    assert "MTU101" in {one.code for one in found(cluster(big("n1", ALL_OF_IT), loses, small()))}
+
+
+def test_a_tunnel_below_what_pods_of_its_node_have_by_the_change() -> None:
+    low = msgspec.structs.replace(
+        big("n1", ALL_OF_IT),
+        links=tuple(
+            msgspec.structs.replace(link, mtu=4000) if link.name == "flannel.1" else link
+            for link in big("n1", ALL_OF_IT).links
+        ),
+    )
+    (one,) = found(cluster(low, small()))
+    assert (one.code, one.place) == ("MTU107", "node n1, flannel.1")
+    assert "less than the 8950 that pods of this node have" in one.message
+
+
+def test_a_path_from_a_pod_of_a_node_that_is_not_in_it_is_measured_at_what_the_pod_sends_there() -> None:
+    start = endpoints.holder("10.42.2.10", cluster(big("n1", ALL_OF_IT), left_alone(), small()))
+    assert (start.node, start.mtu, start.sends("10.42.3.10"), start.sends("10.42.1.10")) == ("n2", 8950, 1450, 8950)
+
+
+def test_one_number_is_recommended_only_where_all_nodes_have_one() -> None:
+    mixed = decide.check(cluster(big("n1", ALL_OF_IT), big("n2", ALL_OF_IT), small()))
+    assert (mixed.recommended_mtu, mixed.current) == (None, (1450, 8950))
+    assert mixed.remedy is not None
+    assert mixed.remedy.mtu == 8950  # what `plan` leads to
+    alike = decide.check(cluster(big("n1", {}, out=1500), big("n2", {}, out=1500)))
+    assert alike.recommended_mtu == 8950
+
+
 def test_a_nic_that_has_become_smaller_since() -> None:
     """1400 - 50 of VXLAN leaves 1350, and the routes let 1450 through."""
     told = found(cluster(big("n1", ALL_OF_IT), small(nic=1400)))
     one = next(one for one in told if one.code == "MTU132" and one.place.startswith("node n1"))
     assert "its sizes do not fit any more. Packets of 1351-1450 bytes to pods of n3" in one.message
+
+
+@pytest.mark.parametrize(("pod", "stopped"), [(8950, None), (1450, "host ends")])
+def test_the_way_of_the_number_on_a_node_that_is_not_in_it(pod: int, stopped: str | None) -> None:
+    """It ends where the change will lead it, and what is said of it is what `check` says."""
+    modelled = network.model(cluster(big("n1", ALL_OF_IT), left_alone(pod=pod), small()))
+    way = trail.of(modelled, modelled.nodes[1], report.judge(modelled))
+    assert way.stopped_at == stopped
+    at = next(one for one in way.waypoints if one.where == "host ends")
+    assert (at.mtus, at.expected) == ((pod,), 8950)
+    assert ("this node is not in it" in at.reason) == (stopped is not None)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +281,13 @@ def test_pods_that_are_born_with_what_their_own_nic_leaves_are_right() -> None:
         for one in nodes
     )
 
-    def made(*, held: bool) -> report.Report:
-        there = networked(example.cluster(seen), {})
+    def made(*, held: bool, without: str = "") -> report.Report:
+        there = networked(
+            example.cluster(
+                tuple(msgspec.structs.replace(one, held=None) if one.node == without else one for one in seen)
+            ),
+            {},
+        )
         whole = msgspec.structs.replace(there, objects=(*there.objects, IN_FORCE)) if held else there
         return report.report(layout.model(whole, example.state(None, conflist_template=None)))
 
@@ -182,6 +295,9 @@ def test_pods_that_are_born_with_what_their_own_nic_leaves_are_right() -> None:
     assert (right.verdict, [one.code for one in right.findings]) == ("healthy", [])
     assert (right.remedy and right.remedy.cause, wrong.remedy and wrong.remedy.cause) == ("none", "nics")
     assert {"MTU101", "MTU119"} <= {one.code for one in wrong.findings}
+    (one,) = made(held=True, without="n2").findings
+    assert (one.code, one.place, one.severity) == ("MTU132", "node n2", "error")
+    assert "gives them, 8950, and have no route by which they send n3 only 1450." in one.message
 
 
 def test_a_plan_goes_by_what_is_in_force() -> None:

@@ -174,6 +174,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     recorded: bool = False  # whether there is any MTUMigration, ended or not, that could be taken back
     held_by: str = ""  # name of the MTUMigration that is in force: agents keep sizes by destination
     held_per_node: bool = False  # whether that is to give each node's pods what its own NIC leaves
+    held_without: tuple[str, ...] = ()  # nodes that it was to leave as they are
     under_way: tuple[str, ...] = ()  # names of the MTUMigrations that have not ended
     pod_networks: tuple[str, ...] = ()  # by the configuration, else by the Nodes
     service_networks: tuple[str, ...] = ()  # of ClusterIPs, as far as somebody says them
@@ -194,11 +195,39 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         asked = node.seen.held
         return asked if asked is not None and asked.migration == self.held_by else None
 
+    def outside(self, node: Node) -> bool:
+        """Say whether an agent is on a node, and yet a change is in force that asks nothing of it."""
+        return bool(self.held_by) and self.held(node) is None and node.seen.seen_by == "agent"
+
+    def due(self, node: Node) -> net.HeldSizes | None:
+        """Return what the change in force asks of a node's pods, or will once it has taken the node in.
+
+        Of the sizes that there are that is the largest which its NIC carries (flows.change.targets). None: there is no
+        such change, it leaves the node out, or the NIC carries none of its sizes.
+        """
+        held = self.held(node)
+        if held is not None or not self.outside(node) or node.name in self.held_without or node.inner is None:
+            return held
+        return max((one for one in self._held if one.pod_mtu <= node.inner), key=lambda one: one.pod_mtu, default=None)
+
+    @functools.cached_property
+    def _held(self) -> tuple[net.HeldSizes, ...]:
+        """What the change in force asks, once of each size."""
+        found = {one.pod_mtu: one for node in self.nodes if (one := self.held(node)) is not None}
+        return tuple(found.values())
+
+    def room(self, node: Node) -> int | None:
+        """Return what packets of a node's pods may have, in bytes: as much as the path between all nodes carries.
+
+        A change in force tells nodes apart, so there it is what the node's own NIC leaves.
+        """
+        return self.carries if self.due(node) is None or node.inner is None else node.inner
+
     @functools.cached_property
     def apart(self) -> dict[tuple[str, str], reach.Excess | None]:
         """Where pods send more than is carried there, by node and host end; None: nowhere, all of it fits.
 
-        Only pods that were looked into, of nodes in a change that is in force; those with the same routes once.
+        Only pods that were looked into, while a change is in force; those with the same routes once.
         """
         peers = {
             node.name: reach.FarNode(
@@ -210,8 +239,10 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         found: dict[tuple[str, str], reach.Excess | None] = {}
         known: dict[object, reach.Excess | None] = {}
         for node, port in self.ports:
-            if self.held(node) is None or node.inner is None or not port.seen:
+            if not self.held_by or node.inner is None or not port.seen:
                 continue
+            if self.held(node) is None and not port.at.routes:
+                continue  # nobody saw them
             # What a pod sends fits its own node, or that is another's fate than of pods elsewhere with the same routes.
             own = "" if (port.at.limit or 0) <= node.inner else node.name
             alike = (own, node.inner, port.at.routes, port.at.pod_mtu, port.at.host_mtu)
@@ -230,6 +261,16 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Say whether a change that is in force made a pod's sizes, and what it sends fits wherever it goes."""
         place = (node.name, port.at.host_link)
         return place in self.apart and self.apart[place] is None
+
+    def by_destination(self, node: Node, port: Port) -> bool:
+        """Say whether a change in force makes what a pod sends depend on where to: then MTU132 judges it, if anything.
+
+        Of a node without an agent nothing is said by that, so only what fits is right there.
+        """
+        if not self.held_by or not port.seen:
+            return bool(self.held_by)
+        told = self.held(node) is not None or self.outside(node)
+        return self.fits(node, port) or (told and (node.name, port.at.host_link) in self.apart)
 
     @functools.cached_property  # rules ask for it pod by pod
     def narrowest(self) -> Node | None:

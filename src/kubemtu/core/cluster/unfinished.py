@@ -85,6 +85,16 @@ def per_node(snapshot: Snapshot, name: str) -> bool:
     return any(found.get("spec", "plan", "perNode") is True for found in snapshot.each(KIND) if found.name == name)
 
 
+def left_out(snapshot: Snapshot, name: str) -> tuple[str, ...]:
+    """Return the nodes that the plan of that change leaves as they are."""
+    steps = (found.get("spec", "plan", "steps") for found in snapshot.each(KIND) if found.name == name)
+    listed = [
+        step.get("without") for each in steps if isinstance(each, list) for step in each if isinstance(step, dict)
+    ]
+    names = (str(node) for each in listed if isinstance(each, list) for node in each)
+    return tuple(dict.fromkeys(names))
+
+
 def _read(resource: Object, now: float) -> Unfinished:
     begun_at = str(resource.get("metadata", "creationTimestamp") or "")
     lines = list(_journal(resource))

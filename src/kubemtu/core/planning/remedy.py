@@ -27,15 +27,18 @@ def of(topology: Topology, *, between_nodes: int = 0, between_pods: int = 0) -> 
         return Remedy(cause="network", mtu=left or 0, path_mtu=between_nodes)
     if topology.carries is None:
         return Remedy(cause="overlay" if between_pods else "none", mtu=between_pods)
-    low = [node for node in topology.nodes if _low(node, topology.carries)]
+    low = [node for node in topology.nodes if _low(node, topology.room(node) or topology.carries)]
     smallest = min((node.tunnel.mtu for node in low if node.tunnel is not None), default=0)
     if between_pods and between_pods < min(recommended, smallest or recommended) and not _apart(topology):
         return Remedy(cause="overlay", mtu=between_pods)
     bound = topology.origin
     by = (bound.path_mtu, str(bound) if bound.reason else "") if bound is not None else (0, "")
-    made = Remedy(cause="none", mtu=recommended, path_mtu=by[0], stated_by=by[1])
+    held = [one.pod_mtu for node in topology.nodes if (one := topology.held(node)) is not None]
+    made = Remedy(cause="none", mtu=max(held, default=recommended), path_mtu=by[0], stated_by=by[1])
     if low:
-        return msgspec.structs.replace(made, cause="tunnel", devices=_devices((node.tunnel, node.name) for node in low))
+        room = min((left for node in low if held and (left := topology.room(node)) is not None), default=made.mtu)
+        devices = _devices((node.tunnel, node.name) for node in low)
+        return msgspec.structs.replace(made, cause="tunnel", mtu=room, devices=devices)
     if _apart(topology):
         return msgspec.structs.replace(made, cause="veth")
     if apart := [node for node in topology.nodes if _bridge_apart(node)]:
@@ -47,7 +50,7 @@ def of(topology: Topology, *, between_nodes: int = 0, between_pods: int = 0) -> 
 
 def _of_pods(topology: Topology, carries: int, bound: policy.Bound | None) -> Cause:
     """Return whether pods or their configuration suit the path, and if not, what that is for."""
-    born = {node.born for node in topology.nodes if not topology.bears(node)}
+    born = {node.born for node in topology.nodes if not (topology.bears(node) or topology.outside(node))}
     judged = {port.shown for node, port in topology.ports if not topology.fits(node, port)}
     sizes = (judged | born | {topology.state.pod_mtu}) - {None}
     if all(size is None or (size <= carries and not topology.wastes(size)) for size in sizes):

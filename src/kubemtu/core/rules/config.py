@@ -216,8 +216,8 @@ def _nodes(topology: Topology) -> Iterable[Finding]:
         stale = _stale(topology, node, conflist, restart)
         if stale is not None:
             yield stale
-        elif topology.bears(node):
-            continue  # its agent gives them the routes that go with it
+        elif topology.bears(node) or topology.outside(node):
+            continue  # its agent gives them the routes that go with it, or MTU132 says that it does not
         elif conflist.gives is not None and conflist.taken is None and _decided_here(topology, node, conflist):
             born.setdefault((conflist.gives, conflist.by, conflist.written_by), []).append(node)
     yield from _born(topology, born)
@@ -287,7 +287,8 @@ def _stale(topology: Topology, node: Node, conflist: Rendered, restart: str) -> 
         if state.conflist_mtu is None and (state.conflist_template is None or _broken(state)):
             return None
         wanted, holds, path = state.conflist_mtu, conflist.literal, conflist.path
-    fits = None if topology.carries is None or conflist.gives is None else conflist.gives <= topology.carries
+    room = topology.room(node)
+    fits = None if room is None or conflist.gives is None else conflist.gives <= room
     template = state.conflist_template if path == conflist.path else None
     apart = drift.differences(template, conflist.text) if template is not None else ()
     if wanted == holds and not apart:

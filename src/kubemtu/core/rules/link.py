@@ -37,7 +37,7 @@ def _mixed(topology: Topology) -> Iterable[Finding]:
     for node in topology.nodes:
         if node.nic_mtu is not None:
             by_mtu.setdefault(node.nic_mtu, []).append(node)
-    if len(by_mtu) < 2 or topology.carries is None or any(map(topology.held, topology.nodes)):
+    if len(by_mtu) < 2 or topology.carries is None or topology.held_by:
         return  # what is in force says less towards the few: MTU132 tells where it does not
     few = by_mtu[min(by_mtu)]
     listing = "; ".join(

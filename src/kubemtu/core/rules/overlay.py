@@ -143,8 +143,8 @@ def _companions(node: Node, topology: Topology) -> Iterable[Finding]:
 
 
 def _useful(node: Node, topology: Topology) -> int:
-    """Return what the tunnel can use: what its NIC leaves, and no more than gets through to every other node."""
-    return min((size for size in (node.fits, topology.carries) if size is not None), default=0)
+    """Return what the tunnel can use: what its NIC leaves, and no more than pods of this node may send."""
+    return min((size for size in (node.fits, topology.room(node)) if size is not None), default=0)
 
 
 def _expected(node: Node, topology: Topology) -> int:

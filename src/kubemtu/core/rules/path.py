@@ -28,7 +28,7 @@ def _above(topology: Topology, carries: int) -> Iterable[Finding]:
         node, port = pair
         # What a smaller host end swallows never meets the path: MTU105 tells of it.
         largest = min(port.sends or port.at.host_mtu, port.at.host_mtu)
-        if _held(topology, node, port):
+        if topology.by_destination(node, port):
             continue
         if largest > carries and port.shown is not None:
             fate = _fate(topology, node, largest, carries if node.tunnel is None else tunnels)
@@ -45,11 +45,6 @@ def _above(topology: Topology, carries: int) -> Iterable[Finding]:
             f"Run `kubemtu apply`: it takes running pods to {carries} without restarting one.",
             severity,
         )
-
-
-def _held(topology: Topology, node: Node, port: Port) -> bool:
-    """Say whether a change in force makes what a pod sends depend on where to: then MTU132 judges it."""
-    return bool(topology.held_by) and (not port.seen or (node.name, port.at.host_link) in topology.apart)
 
 
 def _above_tunnels(topology: Topology) -> Iterable[Finding]:
@@ -128,7 +123,9 @@ def _twin(node: Node) -> net.Link | None:
 def _below(topology: Topology, carries: int) -> Iterable[Finding]:
     groups: dict[tuple[int, bool], list[tuple[Node, Port]]] = {}
     for pair in topology.ports:
-        _node, port = pair
+        node, port = pair
+        if topology.due(node) is not None:
+            continue  # MTU132 tells of one that has less than it is given
         if not port.at.differ and port.shown is not None and topology.wastes(port.shown):
             groups.setdefault((port.shown, port.seen), []).append(pair)
     cost = max((one.cost for one in topology.state.encapsulation), default=0)

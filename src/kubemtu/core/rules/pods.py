@@ -70,14 +70,14 @@ def _ends_message(host: int, pod: int, ports: list[Port]) -> str:
 
 def _older(node: Node, topology: Topology) -> Iterable[Finding]:
     born = node.rendered
-    if born is None or born.gives is None or topology.held(node) is not None:
-        return
+    if born is None or born.gives is None or topology.held(node) is not None or topology.outside(node):
+        return  # by a change in force agents decide what pods get: MTU132
     shown = [port for port in node.ports if port.shown is not None]
     older = [port for port in shown if port.shown != born.gives and not _right(port, born.gives, topology)]
     for (mtu, seen), ports in grouped(older, lambda port: (port.shown or 0, port.seen)).items():
         severity: Severity = "warning"
         if topology.carries is not None and mtu > topology.carries:
-            severity = "error"
+            severity = "warning" if all(topology.fits(node, port) for port in ports) else "error"
         yield codes.finding(
             codes.MTU104,
             f"node {node.name}, {count(len(ports), 'pod')}: {names(port.pod for port in ports)}",

@@ -39,6 +39,9 @@ SCHEMA = "kubemtu.io/check/v1"
 
 ORIGIN = re.compile(r" \([^()]*:\d+\)")  # the file and line that an object was read from
 
+# What new pods get, as somebody has configured it: a change in force is about what the agents give them.
+CONFIGURED = frozenset({codes.MTU103.code, codes.MTU104.code, codes.MTU110.code, codes.MTU119.code, codes.MTU130.code})
+
 # Causes before consequences: what a finding further down says is often only the effect of one further up.
 FAMILIES = (
     unfinished.find,
@@ -102,7 +105,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     encapsulation: str
     """What pod packets are wrapped in between nodes."""
     recommended_mtu: int | None
-    """The MTU that pods should have, in bytes; null when it cannot be told."""
+    """The MTU that pods should have, in bytes; null when it cannot be told, and where a change in force gives those of
+    each node their own."""
     current: tuple[int, ...]
     """The MTUs that running pods have, smallest first."""
     layers: tuple[Layer, ...] = ()
@@ -149,7 +153,17 @@ def judge(topology: Topology) -> tuple[Finding, ...]:
             found.setdefault((finding.code, finding.place), finding)
     for finding in of_rules:
         found.setdefault((finding.code, finding.place), finding)
-    return tuple(_by_the_same_path(finding, topology.option) for finding in found.values())
+    return tuple(
+        _until_taken_back(_by_the_same_path(finding, topology.option), topology.held_by) for finding in found.values()
+    )
+
+
+def _until_taken_back(finding: Finding, held_by: str) -> Finding:
+    """Say what comes first where `kubemtu apply` is the remedy, and would carry out nothing but a change in force."""
+    if not held_by or finding.code not in CONFIGURED or "`kubemtu " not in finding.remedy:
+        return finding
+    first = f" While MTUMigration {held_by} is in force, `kubemtu apply` leaves that as it is: `kubemtu rollback` comes"
+    return msgspec.structs.replace(finding, remedy=f"{finding.remedy}{first} first.")
 
 
 def _by_the_same_path(finding: Finding, option: str) -> Finding:
@@ -176,7 +190,7 @@ def report(
         called=topology.state.called,
         variant=topology.state.variant,
         encapsulation=topology.state.encapsulation_name,
-        recommended_mtu=topology.recommended,
+        recommended_mtu=_recommended(topology),
         current=tuple(sorted({port.mtu for _, port in topology.ports if port.mtu is not None})),
         layers=topology.layers,
         nodes=tuple(_line(node) for node in topology.nodes),
@@ -188,6 +202,12 @@ def report(
         elsewhere=tuple(pod for node in topology.nodes for pod in node.elsewhere),
         remedy=remedies.of(topology, between_pods=between_pods) if topology.carries is not None else None,
     )
+
+
+def _recommended(topology: Topology) -> int | None:
+    """Return the one MTU that pods should have, in bytes: under a change in force that of all nodes, or none."""
+    held = {one.pod_mtu for node in topology.nodes if (one := topology.held(node)) is not None}
+    return topology.recommended if not held else held.pop() if len(held) == 1 else None
 
 
 def _line(node: Node) -> NodeLine:

@@ -160,19 +160,20 @@ def _of(topology: Topology, own: str, taken: Taken, gives: int | None, nodes: li
     else:
         fact = f"{first}: it runs {taken.runs}, which is another pod network, {number}; {own} is not read."
         remedy = f"A CNI that was here before leaves such files: where that is so, {_away(taken)}."
+    rooms = [room for node in nodes if (room := topology.room(node)) is not None]
+    carries = min(rooms, default=None)
     return codes.finding(
-        codes.MTU130, place, f"{fact}{_cost(topology, taken)}", remedy, _severity(topology, taken, nodes)
+        codes.MTU130, place, f"{fact}{_cost(carries, taken)}", remedy, _severity(carries, taken, nodes)
     )
 
 
-def _severity(topology: Topology, taken: Taken, nodes: list[Node]) -> Severity:
+def _severity(carries: int | None, taken: Taken, nodes: list[Node]) -> Severity:
     alike = all(_same(node.rendered) for node in nodes if node.rendered is not None)
-    fits = taken.gives is not None and topology.carries is not None and taken.gives <= topology.carries
+    fits = taken.gives is not None and carries is not None and taken.gives <= carries
     return "warning" if alike and fits and not taken.refused else "error"
 
 
-def _cost(topology: Topology, taken: Taken) -> str:
-    carries = topology.carries
+def _cost(carries: int | None, taken: Taken) -> str:
     if taken.gives is None or carries is None or taken.gives <= carries:
         return ""
     return f" The path between nodes carries {carries}: packets of {sizes(carries + 1, taken.gives)} bytes do not fit."

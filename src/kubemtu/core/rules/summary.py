@@ -100,7 +100,8 @@ def _broken(topology: Topology, findings: tuple[Finding, ...]) -> str:
     errors = [finding for finding in findings if finding.severity == "error"]
     present = {finding.code for finding in errors}
     split = sum(port.at.differ for _, port in topology.ports)
-    sizes = [port.sends or port.shown or 0 for _, port in topology.ports]
+    judged = [port for node, port in topology.ports if not topology.by_destination(node, port)]
+    sizes = [port.sends or port.shown or 0 for port in judged]
     above = [size for size in sizes if topology.carries and size > topology.carries]
     if codes.MTU105.code in present:
         return (

@@ -95,7 +95,7 @@ class Trails(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 def of(topology: Topology, node: Node, findings: Iterable[Finding]) -> Trail:
     """Follow the MTU on one node; `findings` are those of the whole cluster (core.rules.report.judge)."""
-    own = [one for one in findings if one.place.startswith((f"node {node.name},", f"node {node.name}:"))]
+    own = [one for one in findings if f"{one.place},".startswith((f"node {node.name},", f"node {node.name}:"))]
     waypoints = tuple(_with_reason(each, own) for each in _waypoints(topology, node))
     return Trail(
         node=node.name,
@@ -120,7 +120,7 @@ def _waypoints(topology: Topology, node: Node) -> Iterator[Waypoint]:
         if rendered.by and (rendered.by != rendered.path or not rendered.plugins):  # that file alone was saved
             yield _waypoint("its file", rendered.by, (rendered.gives,), _asked(topology, node))
         born = born if born is not None else rendered.gives
-    held = topology.held(node)
+    held = topology.due(node)
     if node.tunnel is not None:
         wanted = state.tunnel_mtu if state.tunnel_mtu is not None else node.fits
         if held is not None and wanted is not None and held.pod_mtu <= node.tunnel.mtu <= wanted:

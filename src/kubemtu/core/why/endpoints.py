@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from kubemtu.core import errors, net, networks, objects
-from kubemtu.core.cluster import nesting, pods, reach, windows
+from kubemtu.core.cluster import nesting, pods, reach, unfinished, windows
 from kubemtu.core.cluster.nesting import Nested
 from kubemtu.core.objects import Object, pod_addresses
 from kubemtu.core.snapshot import Snapshot
@@ -121,7 +121,7 @@ def holder(address: str, snapshot: Snapshot) -> Endpoint:
     for observation in snapshot.nodes:
         for port in observation.ports:
             if address in port.addresses:
-                return _behind(port, observation, f"netns {port.netns}" if port.netns else port.host_link)
+                return _behind(port, observation, f"netns {port.netns}" if port.netns else port.host_link, snapshot)
     return Endpoint(kind="address", name=address, addresses=(address,))
 
 
@@ -139,7 +139,9 @@ def of_pod(pod: Object, snapshot: Snapshot) -> Endpoint:
         if set(addresses) & set(port.addresses):
             assert observation is not None
             nested = nesting.larger(port, pods.one(pod))
-            return msgspec.structs.replace(_behind(port, observation, name), addresses=addresses, nested=nested)
+            return msgspec.structs.replace(
+                _behind(port, observation, name, snapshot), addresses=addresses, nested=nested
+            )
     api_node = snapshot.find("Node", node_name)
     foreign = api_node is not None and windows.runs(api_node)
     return Endpoint(kind="pod", name=name, addresses=addresses, node=node_name, windows=foreign)
@@ -161,7 +163,7 @@ def by_hand(to: str) -> str:
     return f"try a size on it: `ping -f -l 1422 {to}` sends 1450 bytes with DF, the 28 of its headers included"
 
 
-def _behind(port: net.PodPort, observation: net.NodeObservation, name: str) -> Endpoint:
+def _behind(port: net.PodPort, observation: net.NodeObservation, name: str, snapshot: Snapshot) -> Endpoint:
     addresses = tuple(address for address in port.addresses if networks.beyond_link(address))
     return Endpoint(
         kind="pod",
@@ -176,7 +178,7 @@ def _behind(port: net.PodPort, observation: net.NodeObservation, name: str) -> E
         vxlan_device=_overlay(observation)[0],
         vxlan_port=_overlay(observation)[1],
         nested=nesting.larger(port, None),
-        by_destination=port if observation.held is not None else None,
+        by_destination=port if observation.held is not None or unfinished.held(snapshot) else None,
         nic=_nic(observation)[0],
         nic_mtu=_nic(observation)[1],
     )
