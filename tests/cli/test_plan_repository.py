@@ -91,6 +91,16 @@ def test_another_file_is_refused_and_stays(tmp_path: Path, capsys: pytest.Captur
     assert other.read_text() == "kind: ConfigMap\nmetadata: {name: other}\n"
 
 
+def test_a_variable_that_is_to_be_added_by_hand_is_a_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The API refuses a number there: EnvVar.value is a string (k8s.io/api/core/v1)."""
+    mine = tmp_path / "mine.yaml"
+    shutil.copy(SHAPES / "aws.yaml", mine)
+    code, _, err = planned(capsys, "--from", str(mine), "--nic-mtu", "1500", "--in-place", str(mine))
+    assert code == 5
+    assert err.rstrip().endswith('add {name: POD_MTU, value: "1500"} there by hand.')
+    assert mine.read_bytes() == (SHAPES / "aws.yaml").read_bytes()
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--from", str(SHAPES / "canal-c.yaml"), "--nic-mtu", "1450", "--in-place")
     assert planned(capsys, *words, str(tmp_path / "absent"))[0] == 2

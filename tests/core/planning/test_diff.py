@@ -5,6 +5,7 @@ import pytest
 from kubemtu.core import objects
 from kubemtu.core.change import plan
 from kubemtu.core.planning import diff
+from kubemtu.core.text import yaml_edit
 
 REF = objects.Ref(api_version="v1", kind="ConfigMap", plural="configmaps", namespace="kube-system", name="canal-config")
 WITHOUT = '{\n  "type": "calico",\n  "log_level": "info"\n}\n'
@@ -45,5 +46,20 @@ def test_long_lines_are_cut() -> None:
 def test_a_new_item_of_a_list_is_shown_member_by_member() -> None:
     path = ("spec", "template", "spec", "containers", 0, "env", 2)
     edit = plan.EditValue(ref=REF, path=path, before=None, after={"name": "POD_MTU", "value": "1400"}, why="why")
-    assert diff.brief(edit) == "env[2] added, name: POD_MTU, value: 1400"
-    assert diff.unified(edit).splitlines()[-2:] == ["+name: POD_MTU", "+value: 1400"]
+    assert diff.brief(edit) == 'env[2] added, name: POD_MTU, value: "1400"'
+    assert diff.unified(edit).splitlines()[-2:] == ["+name: POD_MTU", '+value: "1400"']
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("1480", 'value: "1480"'),  # the API refuses a number here: EnvVar.value is a string (k8s.io/api/core/v1)
+        ("true", 'value: "true"'),
+        ("", 'value: ""'),
+        ("eni", "value: eni"),
+        ("a: b", 'value: "a: b"'),
+        ("two\nlines", 'value: "two\\nlines"'),
+    ],
+)
+def test_a_text_is_shown_as_yaml_reads_it_as_one(text: str, line: str) -> None:
+    assert yaml_edit.member("value", text) == line

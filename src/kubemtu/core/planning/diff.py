@@ -10,6 +10,7 @@ from kubemtu.core.change import migration, undo
 from kubemtu.core.change.plan import EditValue, Live, NodeTarget, Plan, Rollout
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.objects import Value, dotted, last
+from kubemtu.core.text import yaml_edit
 from kubemtu.core.text.wording import count, names
 
 CUT = 60  # characters of a line that are shown
@@ -34,7 +35,7 @@ def _lines(value: Value) -> list[str]:
     if value is None:
         return []
     if isinstance(value, dict):
-        return [f"{key}: {held}" for key, held in value.items()]
+        return [yaml_edit.member(key, held) for key, held in value.items()]
     # An empty value and an absent key differ in everything that matters, so the empty one gets a line.
     return str(value).splitlines() or ['""']
 

@@ -115,7 +115,7 @@ def _last(path: str) -> str:
 def _edited(edit: EditValue, text: str, name: tuple[str, str, str | None], source: str) -> str:
     before, after = edit.before, edit.after
     if isinstance(before, dict) or isinstance(after, dict):
-        item = ", ".join(f"{key}: {held}" for key, held in after.items()) if isinstance(after, dict) else ""
+        item = ", ".join(yaml_edit.member(*each) for each in after.items()) if isinstance(after, dict) else ""
         raise Malformed(
             f"{objects.dotted(edit.path)} of {edit.ref} is a whole item of a list, which is not written into {source}:"
             f" {f'add {{{item}}}' if item else 'take it away'} there by hand."

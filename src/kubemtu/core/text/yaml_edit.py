@@ -238,6 +238,13 @@ def _unit(root: yaml.Node | None) -> int:
     return 2
 
 
+def member(key: str, held: str) -> str:
+    """Return a key and its text as a line of YAML: in quotes what YAML would read as a number or as another thing."""
+    dumped: str = yaml.safe_dump(held, allow_unicode=True, width=len(held) + 1)
+    is_plain = bool(held) and dumped.splitlines()[0] == held
+    return f"{key}: {held if is_plain else json.dumps(held, ensure_ascii=False)}"
+
+
 def _flow(path: tuple[str, ...], value: str, *, quoted: bool = False) -> str:
     written = value
     for place, key in reversed(list(enumerate(path))):
