@@ -45,3 +45,10 @@ def test_every_command_that_is_shown_has_its_options(document: str, line: str) -
     options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     shown = {word.strip("[]").partition("=")[0] for word in words if word.lstrip("[").startswith("-")}
     assert shown - options - {"-h", "--help", "--"} == set(), f"{document}: kubemtu {line}"
+
+
+def test_every_exit_code_is_told_in_the_readme_and_by_help() -> None:
+    told = re.search(r"Exit codes: ([^.]+)\.", " ".join((ROOT / "README.md").read_text().split()))
+    assert told is not None
+    assert told[1] == (main.cli.epilog or "").removeprefix("Exit codes: ").rstrip(".")
+    assert [int(word) for word in re.findall(r"\b\d+\b", told[1])] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 70, 74, 130]

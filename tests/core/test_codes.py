@@ -24,3 +24,8 @@ def test_the_page_of_codes_has_a_section_for_each() -> None:
     page = codes.markdown()
     assert re.findall(r"^## (MTU\d+)$", page, re.MULTILINE) == NUMBERS
     assert "| [MTU108](#mtu108) | required-key-missing | error |" in page
+
+
+def test_agents_are_looked_for_where_they_are() -> None:
+    """deploy/agent.yaml: namespace kubemtu."""
+    assert codes.MTU118.verify == "kubectl -n kubemtu get pods -o wide: does an agent run on this node?"

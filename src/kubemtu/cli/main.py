@@ -84,8 +84,8 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool)
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 fine, 1 findings, 2 usage, 3 unreachable, 4 forbidden, 5 malformed input, 6 no known CNI, "
-    "7 changed meanwhile, 8 stopped at a surprise, 9 a node's kernel refused, 74 done but the output could not be "
-    "written, 130 interrupted.",
+    "7 changed meanwhile, 8 stopped at a surprise, 9 a node's kernel refused, 70 a bug of kubemtu, 74 done but the "
+    "output could not be written, 130 interrupted.",
 )
 @click.option(
     "--version",

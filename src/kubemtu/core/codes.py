@@ -152,7 +152,8 @@ MTU113 = Code(
     severity="warning",
     title="The object that holds the MTU is written by something else",
     why="A change made here lasts until its owner writes again: at the next upgrade, sync or reconciliation.",
-    verify="kubectl get --show-managed-fields; the labels and annotations name Helm, Argo CD, Flux or an operator.",
+    verify="kubectl get <object> -o yaml --show-managed-fields; the labels and annotations name Helm, Argo CD, Flux or"
+    " an operator.",
 )
 MTU114 = Code(
     code="MTU114",
@@ -193,7 +194,7 @@ MTU118 = Code(
     title="A node, or some of its pods, were not observed",
     why="Its NIC, its tunnel and its pods are unknown; the smallest NIC of the cluster may be there. Pods whose"
     " interfaces are not found may have any MTU.",
-    verify="kubectl -n kube-system get pods -o wide: is there an agent on this node?",
+    verify="kubectl -n kubemtu get pods -o wide: does an agent run on this node?",
 )
 MTU119 = Code(
     code="MTU119",
