@@ -204,6 +204,15 @@ def test_a_change_leaves_them_and_says_so() -> None:
     assert any(said.startswith("Pods on w1 (Windows) keep what Windows gives them") for said in planned.remains)
 
 
+@pytest.mark.parametrize(("nic", "more"), [(9000, True), (1500, False)])
+def test_a_change_to_more_than_windows_gives_says_what_is_not_known(*, nic: int, more: bool) -> None:
+    """Linux' pods go to 8950, and those of Windows have 1450 on NICs of 1500 (Azure/AKS#2873)."""
+    made = example.story(1400, example.trio(nic=nic, pod=1400, conflist=1400))
+    planned, _ = decide.plan(msgspec.structs.replace(made, objects=(*made.objects, node())))
+    (said,) = (said for said in planned.remains if "(Windows)" in said)
+    assert ("8950 is more than the 1450 that Windows gives on NICs of 1500: TCP agrees" in said) is more
+
+
 def test_a_silent_node_of_linux_is_still_refused() -> None:
     silent = Object.of({"kind": "Node", "apiVersion": "v1", "metadata": {"name": "n4"}})
     with pytest.raises(errors.Unreachable, match="node n4 cannot be held back"):

@@ -64,6 +64,11 @@ def remains(topology: Topology, aim: int) -> tuple[str, ...]:
         f"Pods on {listed} (Windows) keep {own}, whatever the {aim} of the others: no agent is there, and nothing is"
         " waited for from there."
     )
+    if aim > windows.LEFT and given is None and silent(topology):
+        said += (
+            f" {aim} is more than the {windows.LEFT} that Windows gives on NICs of {windows.NIC}: TCP agrees on the"
+            " smaller of two; whether Windows takes larger datagrams is not known."
+        )
     return (said,)
 
 
