@@ -129,7 +129,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return errors.FINE
     except KeyboardInterrupt:
         return _complain("interrupted", errors.Interrupted.exit_code)
-    except Exception as ended:
+    except Exception as ended:  # the last place that can make a sentence of it
         words = sys.argv[1:] if arguments is None else arguments
         if isinstance(ended, OSError) and {"-h", "--help"} & {*words}:  # click prints help past our way to the terminal
             terminal.lose(ended)

@@ -197,7 +197,7 @@ class Transport(httpx2.AsyncBaseTransport):
         except Exception:  # what else can happen to it was said of the connection that hung
             return None
         finally:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # the answer is known, whatever ends with the connection
                 await pool.aclose()
         return None
 

@@ -132,6 +132,7 @@ class NodeReader:
         listing = [] if look.files_done else [self._files(look, one) for one in having[:2]]
         network = [] if look.output is not None else [self._network(look, containers)]
         look.files_done = look.files_done or any(one.folders for one in having) or pod.rank > 0
+        # What one of them cannot do ends none of the others: each keeps in `look` what it has seen.
         for result in await asyncio.gather(*network, *listing, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result

@@ -6,7 +6,6 @@ what cannot be told is said, and not guessed. The metrics: github.com/prometheus
 collector/netclass_linux.go and netdev_common.go (node_network_address_info, off unless it is asked for).
 """
 
-import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -22,6 +21,7 @@ from kubemtu.core.text import printable
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows.agentless.promql import Prometheus, Series
 from kubemtu.flows.agentless.sources import Shown
+from kubemtu.kube import together
 
 OLDEST = 180.0  # seconds; who scrapes less often than every two minutes sees gaps: lookback is five
 DIFFERING = ("instance", "node", "kubernetes_node", "node_name", "host", "hostname", "namespace", "pod")
@@ -110,11 +110,7 @@ async def read(prometheus: Prometheus, match: str = "") -> list[NodeSeries]:
         metric("uname_info", "nodename", "release"),
         age,
     )
-    answers = await asyncio.gather(*(prometheus.query(query) for query in queries), return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return _sorted(*(answer for answer in answers if not isinstance(answer, BaseException)))
+    return _sorted(*await together.gathered(prometheus.query(query) for query in queries))
 
 
 def _sorted(

@@ -180,9 +180,10 @@ class SurveyPods:
 
         async def one(name: str) -> None:
             async with turn:
-                await self._delete(name, self._want.namespace)
+                with contextlib.suppress(errors.KubemtuError):  # then its own deadline ends it
+                    await self._delete(name, self._want.namespace)
 
-        await asyncio.gather(*map(one, self.tried), return_exceptions=True)
+        await asyncio.gather(*map(one, self.tried))
 
     async def _delete(self, name: str, namespace: str | None) -> None:
         await self._api.delete(Ref(api_version="v1", kind="Pod", plural="pods", name=name, namespace=namespace))

@@ -318,7 +318,7 @@ class AgentWatch:
                         else:
                             self._take(found)
                     self._news.set()
-        except Exception as broken:
+        except Exception as broken:  # raised where somebody waits for news: there will be none
             self._broken = broken
             self._news.set()
 
