@@ -4,6 +4,8 @@ They are no objects of the cluster itself, so nothing of them is read there; the
 file. Where the cluster's own objects were given as well, those say what is so, and go first.
 """
 
+from typing import Literal
+
 import msgspec
 
 from kubemtu.cni.knowledge import CalcKey, Knowledge
@@ -18,7 +20,7 @@ from kubemtu.core.snapshot import Snapshot
 
 NAME = "cluster-specification"
 WANTS: tuple[Want, ...] = ()
-_KUBESPRAY = (
+_KUBESPRAY: tuple[tuple[str, str, Literal["pod", "base"]], ...] = (
     ("calico", "calico_mtu", "pod"),
     ("cilium", "cilium_mtu", "base"),
     ("kube-ovn", "kube_ovn_mtu", "pod"),
@@ -46,7 +48,7 @@ KNOWLEDGE = Knowledge(
             ValuesKey(
                 form="kubespray",
                 path=(key,),
-                counts=counts,  # type: ignore[arg-type]  # the two that there are
+                counts=counts,
                 file="group_vars/k8s_cluster of a kubespray inventory",
                 variant=f"kubespray, {kubespray.CALLED[plugin]}",
                 signs=(kubespray.PLUGIN, *forms.SIGNS),

@@ -41,7 +41,7 @@ def sends(port: net.PodPort, network: Network) -> int:
     best = (-1, 0)
     for route in port.routes:
         to = _network(route.destination, route.family)
-        if to is not None and to.version == network.version and network.subnet_of(to):  # type: ignore[arg-type]  # alike
+        if to is not None and networks.within(network, (to,)):
             best = max(best, (to.prefixlen, own if route.mtu is None else min(own, route.mtu)))
     return min(best[1], port.host_mtu)
 

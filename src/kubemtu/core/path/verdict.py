@@ -21,7 +21,7 @@ larger ones vanish before whoever said it: then it is a black hole all the same.
 All sizes are of whole IP packets, in bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -34,7 +34,8 @@ from kubemtu.core.text import wording as text_wording
 
 __all__ = ["UNDECIDED", "Direction", "Kind", "Verdict", "judge", "judge_direction", "judge_flows"]
 
-UNDECIDED: frozenset[Kind] = frozenset({"unreachable", "loss", "overloaded"})
+_ENDINGS: Final[Mapping[str, Kind]] = {"unreachable": "unreachable", "lossy": "loss", "overloaded": "overloaded"}
+UNDECIDED: frozenset[Kind] = frozenset(_ENDINGS.values())
 PORTS_MOST: Final = 16  # of the flows that carry one size; enough to send by them again
 
 _ENDS: Final = ("this machine", "the other end")
@@ -183,7 +184,7 @@ def judge_direction(one: Direction, expected: int | None = None, *, back: bool =
 def _kind(one: Direction, wanted: int) -> Kind:
     found = one.search
     if found.ending != "exact":
-        return {"unreachable": "unreachable", "lossy": "loss", "overloaded": "overloaded"}[found.ending]  # type: ignore[return-value]  # each is a Kind
+        return _ENDINGS[found.ending]
     if found.limit == "own interface" and found.interface_mtu < wanted:
         return "refused here"
     if 0 < one.path_mtu_before < min(found.mtu, wanted):

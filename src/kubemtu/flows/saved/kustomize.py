@@ -80,7 +80,7 @@ def take_operations(document: Document, facts: Facts) -> bool:
     value = document.value
     if not patches.are_operations(value):
         return False
-    facts.operations[document.of.name] = (document.place, value)  # type: ignore[assignment]  # looked at above
+    facts.operations[document.of.name] = (document.place, value)
     return True
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import re
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -66,7 +66,7 @@ def _glob(text: str) -> str:
     return ".*".join(re.escape(part) for part in text.split(".*"))
 
 
-def are_operations(value: object) -> bool:
+def are_operations(value: object) -> TypeGuard[list[dict[str, object]]]:
     """Say whether a value is a list of JSON 6902 operations."""
     return (
         isinstance(value, list)
@@ -92,7 +92,7 @@ def said(operations: list[dict[str, object]]) -> str:
 def applied(found: Object, patch: object) -> dict[str, object] | str:
     """Return the object's body with a patch applied, or why it cannot be, to be put after a colon."""
     if are_operations(patch):
-        return _operated(found.body, patch)  # type: ignore[arg-type]  # looked at by are_operations
+        return _operated(found.body, patch)
     if not isinstance(patch, dict):
         return "it is neither a part of an object nor a list of operations"
     group = str(found.get("apiVersion")).rpartition("/")[0]
