@@ -32,7 +32,7 @@ def connect(kubeconfig: Mapping[str, object], field_manager: str = FIELD_MANAGER
 
 
 def uid(body: Object) -> str:
-    """metadata.uid: an object of the same name made again has another."""
+    """Return metadata.uid: an object of the same name made again has another."""
     return body.text("metadata", "uid") or ""
 
 

@@ -14,7 +14,7 @@ HEAD = ("NODE", "NIC", "TUNNEL", "NEW POD", "PODS", "THEY HAVE")
 
 
 def lines(nodes: Sequence[NodeLine], columns: int | None, *, whole: bool = False) -> list[str]:
-    """One line a node (of many, a line for all alike): NIC and tunnel, what a new pod gets, what running ones have.
+    """Return a line a node (of many, one for all alike): NIC and tunnel, what a new pod gets, what running ones have.
 
     Where that is wider than `columns`, a sentence each; `whole`: a line for each node, however many.
     """

@@ -224,7 +224,7 @@ def _layer(layer: "MeshLayer", columns: int | None) -> Iterator[str]:
 
 
 def _matrix(layer: "MeshLayer", width: int) -> Iterator[str]:
-    """Rows send, columns receive; a number where less than expected arrives. Columns have the rows' numbers."""
+    """Return a matrix whose rows send and whose columns, numbered as the rows, receive; a number: less arrives."""
     from kubemtu.core.mesh import rounds
 
     members = layer.mesh.members

@@ -77,7 +77,7 @@ def _shortly(listed: Sequence[str], *, whole: bool) -> Iterator[str]:
 
 
 def _together(places: Sequence[str]) -> str:
-    """Places of one kind in a few words: "node n1", "nodes n1 and n2", "701 nodes like n1"."""
+    """Name places of one kind in a few words: "node n1", "nodes n1 and n2", "701 nodes like n1"."""
     kind = places[0].partition(" ")[0]
     if len(places) == 1 or any(not place.startswith(f"{kind} ") for place in places):
         return places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1:,} more"
@@ -92,7 +92,7 @@ def picture(layers: Sequence[Layer], columns: int | None) -> Iterator[str]:
 
 
 def findings(findings: Iterable[Finding], columns: int | None, *, whole: bool = False) -> Iterator[str]:
-    """Each finding as a paragraph; one that says much the same of more places says it once.
+    """Return each finding as a paragraph; one that says much the same of more places says it once.
 
     `whole`: each of those places is named, and not the first few alone.
     """

@@ -133,7 +133,7 @@ def _path(diagnosis: "Diagnosis") -> str:
 
 
 def _table(diagnosis: "Diagnosis", columns: int | None) -> Iterator[str]:
-    """One line for each part, two where the terminal is narrow; what is the whole path by another name is left out."""
+    """Yield a line for each part, two where the terminal is narrow; the whole path by another name is left out."""
     from kubemtu.cli.wrapping import aligned
 
     rows: dict[tuple[str, str], tuple[str, str, str, str]] = {}

@@ -167,7 +167,7 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
         return found if isinstance(found, str) else ""
 
     def get(self, *path: str | int) -> object:
-        """Whatever stands at `path`, or None; a scalar on the way counts as absent."""
+        """Return whatever stands at `path`, or None; a scalar on the way counts as absent."""
         here: object = self.body
         for key in path:
             if isinstance(here, dict) and isinstance(key, str):

@@ -59,7 +59,7 @@ def slim(item: Object) -> Object:
 
 
 def _told_of(item: Object, body: dict[str, object]) -> None:
-    """Of a change also what it leads to, in how many steps, and who drove it when; no text of any configuration."""
+    """Keep of a change also what it leads to, in how many steps, and who drove it when; no text of a configuration."""
     plan, status = item.get("spec", "plan"), body.get("status")
     steps = plan.get("steps") if isinstance(plan, dict) else None
     kept = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []

@@ -72,7 +72,7 @@ class Credentials:
             return credential
 
     async def renew(self, refused: Credential) -> bool:
-        """After the server refused a credential: True when there may be a better one now."""
+        """Say whether there may be a better credential now that the server has refused this one."""
         if self._connection.token_file is not None:
             return (await self.current()).token != refused.token
         if self._connection.plugin is None:

@@ -111,7 +111,7 @@ def _pod(pod: Object, stamp: str) -> DaemonPod:
 
 
 def _containers(pod: Object) -> tuple[str, bool, str]:
-    """Of the first container that waits: what is stuck (or empty), whether it crashes, and the state for people."""
+    """Say of the first container that waits what is stuck (or empty), whether it crashes, and the state for people."""
     for key in ("initContainerStatuses", "containerStatuses"):
         for container in pod.each("status", key):
             reason = container.text("state", "waiting", "reason")
@@ -129,7 +129,7 @@ def _containers(pod: Object) -> tuple[str, bool, str]:
 
 
 def _condition(pod: Object) -> str:
-    """Why a pod without a telling container is not ready: its scheduling, or its phase."""
+    """Say why a pod without a telling container is not ready: its scheduling, or its phase."""
     with contextlib.suppress(errors.Malformed):
         for one in pod.each("status", "conditions"):
             if one.text("status") == "False" and (said := one.text("message")):

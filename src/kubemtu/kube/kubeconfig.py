@@ -47,7 +47,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
         return str(PurePath(self.document.origin).parent / found) if found else None
 
     def pem(self, *path: str) -> str | None:
-        """Base64 of PEM text, decoded."""
+        """Decode the Base64 of PEM text."""
         found = self.text(*path)
         if found is None:
             return None

@@ -68,7 +68,7 @@ async def _narrow(answers: Trial, low: int, high: int, *, rounds: int, tries: in
 
 
 def spread(low: int, high: int, between: int) -> list[int]:
-    """Both ends and that many sizes between them, as evenly as whole numbers can, each once."""
+    """Return both ends and that many sizes between them, as evenly as whole numbers can, each once."""
     return sorted({low + (high - low) * step // (between + 1) for step in range(between + 2)})
 
 

@@ -70,7 +70,7 @@ async def _read(api: Api, want: Want, shape: pages.Shape | None) -> _Part:
 
 
 async def _named(api: Api, want: Want, name: str) -> _Part:
-    """One object is got, not listed: RBAC often allows just that (resourceNames)."""
+    """Get one object and list none: RBAC often allows just that (resourceNames)."""
     for api_version in want.api_versions:
         if not await api.serves(api_version, want.plural):
             continue
@@ -85,7 +85,7 @@ def _unread(want: Want, why: str, error: errors.KubemtuError) -> Unread:
 
 
 def _once(parts: Sequence[_Part]) -> Objects:
-    """Every object once, though several wants may name it; those that are packed are all of their kind."""
+    """Return every object once, though several wants may name it; those that are packed are all of their kind."""
     whole = {part.objects.kind for part in parts if isinstance(part.objects, Packed)}
     met: set[tuple[str, str, str | None, str]] = set()
     out: list[Sequence[Object]] = []

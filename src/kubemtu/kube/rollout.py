@@ -140,7 +140,7 @@ class _RolloutWatch:
                 )
 
     async def _replace_one(self, daemonset: Object, pods: list[DaemonPod]) -> None:
-        """With OnDelete, delete the next old pod, once every pod that was replaced before is ready."""
+        """Delete the next old pod, with OnDelete, once every pod that was replaced before is ready."""
         if _generations_behind(daemonset) or any(pod.fresh and not pod.ready for pod in pods):
             return
         present = {pod.node for pod in pods if not pod.ending}
@@ -233,7 +233,7 @@ def _template_annotations(daemonset: Object) -> dict[str, object]:
 
 
 def _moment(stamp: object) -> float:
-    """Seconds since the epoch of an RFC 3339 time; long ago when it is none."""
+    """Return the seconds since the epoch of an RFC 3339 time; long ago when it is none."""
     try:
         return dt.datetime.fromisoformat(str(stamp)).timestamp()
     except ValueError:

@@ -58,7 +58,7 @@ def _authorities(connection: Connection) -> str | None:
 
 
 def _as_file(text: str | None, named: str | None, stack: contextlib.ExitStack) -> str | None:
-    """PEM text in a private file that lives as long as `stack`: OpenSSL's loader takes nothing else.
+    """Put PEM text into a private file that lives as long as `stack`: OpenSSL's loader takes nothing else.
 
     A file that is named is copied, so that a pipe or a device of that name is a sentence and no hang. Raises OSError.
     """

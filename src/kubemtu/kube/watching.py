@@ -87,7 +87,7 @@ async def follow(
 
 
 async def _events(source: Source, version: str) -> AsyncGenerator[tuple[str, Object | None, str | None], None]:
-    """One connection's worth of events: type, object (None for a bookmark), resourceVersion."""
+    """Yield one connection's worth of events: type, object (None for a bookmark), resourceVersion."""
     parameters: dict[str, str | int] = {"watch": 1, "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
     if version:
         parameters["resourceVersion"] = version

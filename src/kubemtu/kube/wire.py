@@ -57,7 +57,7 @@ class Wire:
         transport: httpx2.AsyncBaseTransport | None = None,
         segment: int | None = sockets.SEGMENT,
     ) -> None:
-        """`segment`: the TCP MSS of each connection, in bytes; None leaves it to the kernel."""
+        """Begin without a client; `segment`: the TCP MSS of each connection, in bytes, None leaves it to the kernel."""
         self.connection = connection
         self._segment = segment
         self.clock = ServerClock()
@@ -200,7 +200,7 @@ class Wire:
         return body
 
     def _pause(self, response: httpx2.Response) -> float | None:
-        """Seconds to wait before the same request, when the server did nothing and says so (429, 503 with Retry-After).
+        """Return the seconds to wait before the same request, when the server says that it did nothing (429, 503).
 
         All requests together wait for PATIENCE_TOTAL at most until one is answered: a server may say so for ever.
         """

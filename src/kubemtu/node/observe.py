@@ -58,7 +58,7 @@ def observe(
 
 
 def _routes(found: Iterable[routes.Raw], names: Mapping[int, str], only: int | None = None) -> tuple[net.Route, ...]:
-    """Unicast routes as values, one for each device of a route; `only` those of one link."""
+    """Return unicast routes as values, one for each device of a route; `only` those of one link."""
     return tuple(
         routes.route(each, names.get(device, f"index {device}"))
         for each in found

@@ -78,12 +78,12 @@ def no_such_path() -> Refusal:
 
 
 def no_such_page() -> Refusal:
-    """404 in plain text: a path of a group or version that nobody serves."""
+    """Return 404 in plain text: a path of a group or version that nobody serves."""
     return Refusal(404, "", "404 page not found")
 
 
 def unforeseen(message: str) -> Refusal:
-    """500 without a reason: what kube-apiserver took for its own fault, such as a resourceVersion that is no number."""
+    """Return 500 without a reason: what kube-apiserver took for its own fault, as a resourceVersion of no number."""
     return Refusal(500, "", message)
 
 
@@ -107,7 +107,7 @@ def conflict(resource: Resource, name: str, why: str = MODIFIED) -> Refusal:
 
 
 def precondition(resource: Resource, name: str, field: str, wanted: str, actual: object) -> Refusal:
-    """409: what a DELETE says must be so is not; `field` is uid or resourceVersion."""
+    """Return 409: what a DELETE says must be so is not; `field` is uid or resourceVersion."""
     label, end = ("UID", "deleted and then recreated") if field == "uid" else ("ResourceVersion", "modified")
     message = (
         f'Operation cannot be fulfilled on {resource.kind} "{name}": the {label} in the precondition ({wanted}) '
@@ -117,7 +117,7 @@ def precondition(resource: Resource, name: str, field: str, wanted: str, actual:
 
 
 def versionless(resource: Resource, name: str) -> Refusal:
-    """422: a custom resource is replaced without saying which state of it."""
+    """Return 422: a custom resource is replaced without saying which state of it."""
     told = "Invalid value: 0: must be specified for an update"
     message = f'{resource.qualified} "{name}" is invalid: metadata.resourceVersion: {told}'
     cause = {"reason": "FieldValueInvalid", "message": told, "field": "metadata.resourceVersion"}
@@ -125,7 +125,7 @@ def versionless(resource: Resource, name: str) -> Refusal:
 
 
 def apply_conflict(clashes: Sequence[tuple[str, str]]) -> Refusal:
-    """409: an applied configuration would change fields of others; `clashes` are (who, field).
+    """Return 409: an applied configuration would change fields of others; `clashes` are (who, field).
 
     Source: kubernetes/apimachinery `pkg/util/managedfields/internal/conflict.go`.
     """
@@ -158,7 +158,7 @@ def unsupported_patch(accepted: Sequence[str]) -> Refusal:
 
 
 def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> Refusal:
-    """422: the object breaks its schema, or the rules of its kind."""
+    """Return 422: the object breaks its schema, or the rules of its kind."""
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     sentences = [f"{field}: {text}" for field, text in causes]
     told = sentences[0] if len(sentences) == 1 else f"[{', '.join(sentences)}]"
@@ -172,7 +172,7 @@ def _reason(text: str) -> str:
 
 
 def invalid_options(kind: str, field: str, sentence: str) -> Refusal:
-    """422: the query or the options of a request make no sense; `kind` is one of meta/v1, such as ListOptions."""
+    """Return 422: the query or options of a request make no sense; `kind` is one of meta/v1, such as ListOptions."""
     options = Resource(group="meta.k8s.io", version="v1", plural="", kind=kind)
     return invalid(options, "", [(field, sentence)])
 
@@ -190,7 +190,7 @@ def forbidden(resource: Resource | None, name: str, why: str) -> Refusal:
 
 
 def too_large_version(requested: int, current: int) -> Refusal:
-    """504: a resourceVersion of the future, as a client of a server that has since lost its state asks for."""
+    """Return 504: a resourceVersion of the future, as a client of a server that has since lost its state asks for."""
     message = f"Timeout: Too large resource version: {requested}, current: {current}"
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
     return Refusal(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})

@@ -182,7 +182,7 @@ def _element(of: Evaluate, key: Evaluate) -> Evaluate:
 
 
 def _joined(left: Evaluate, right: Evaluate, *, decides: bool) -> Evaluate:
-    """`||` and `&&`: one side that decides is enough, also where the other cannot be evaluated (langdef.md)."""
+    """Evaluate `||` and `&&`: one side that decides is enough, also where the other cannot be (langdef.md)."""
 
     def joined(variables: Mapping[str, Value]) -> Value:
         try:

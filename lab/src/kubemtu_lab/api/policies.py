@@ -155,6 +155,6 @@ def _hold(policy: _Policy, variables: Mapping[str, object], resource: Resource, 
 
 
 def _refusal(resource: Resource, fresh: Object, sentence: str, reason: str) -> Refusal:
-    """403, or what else a validation says, worded as apiserver's admission.NewForbidden."""
+    """Return 403, or what else a validation says, worded as apiserver's admission.NewForbidden."""
     forbidden = errors.forbidden(resource, fresh["metadata"].get("name", ""), f"ValidatingAdmissionPolicy {sentence}")
     return Refusal(_CODES.get(reason, 403), reason, forbidden.message, forbidden.details)

@@ -264,7 +264,7 @@ async def tallied(
 
 
 def row(tally: Tally, *, seconds: float, restarted: int) -> StoryRow:
-    """One line of the table from the books of a run."""
+    """Return one line of the table from the books of a run."""
     counted: tuple[Counts, ...] = (tally.interval("change"), tally.interval("after"))
     before = tally.interval("before")
     return StoryRow(
@@ -293,7 +293,7 @@ def row(tally: Tally, *, seconds: float, restarted: int) -> StoryRow:
 
 
 async def places(lab: cluster.Lab, api: kube_api.Api) -> list[traffic_plan.FlowEnd]:
-    """Every pod, and every node as a sender with hostNetwork."""
+    """Return every pod, and every node as a sender with hostNetwork."""
     addresses = await prove.node_addresses(api)
     found = [
         traffic_plan.FlowEnd(name=pod, node=node.name, addresses=lab.pod(pod).addresses)

@@ -235,7 +235,7 @@ def _check_strangers(plan: plans.Plan, pages: _Pages) -> None:
 
 
 def _crossing(before: Mapping[str, PortDrops], after: Mapping[str, PortDrops]) -> int:
-    """Packets that one end of a veth sent and the other end did not take, as the sending ends counted them."""
+    """Count packets that one end of a veth sent and the other end did not take, as the sending ends counted them."""
     crossing = 0
     for place, now in after.items():
         then = before.get(place, PortDrops())

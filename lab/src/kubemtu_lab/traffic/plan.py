@@ -85,7 +85,7 @@ def _packets(flow: TcpFlow) -> float:
 
 
 def _legs(sources: Sequence[FlowEnd], targets: Sequence[FlowEnd]) -> list[tuple[str, str, str]]:
-    """Every (source, target, address) of which both ends speak the address family."""
+    """Return every (source, target, address) of which both ends speak the address family."""
     return [
         (source.name, target.name, address)
         for source, target in itertools.product(sources, targets)
@@ -100,7 +100,7 @@ def _share(total: float, legs: Sequence[object]) -> float:
 
 
 def everyone(places: Sequence[FlowEnd], rates: Rates | None = None) -> Plan:
-    """Plans every kind of flow between all places.
+    """Plan every kind of flow between all places.
 
     Raises ValueError when two places have one name.
     """

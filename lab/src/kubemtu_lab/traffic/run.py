@@ -107,7 +107,7 @@ class Traffic:
         return at
 
     async def stop(self, *, patience: float = 3.5) -> Tally:
-        """Lets all flows come to rest, asks once more on idle connections, and balances the books.
+        """Let all flows come to rest, ask once more on idle connections, and balance the books.
 
         `patience`: seconds that questions without an answer get before they count as stuck; attempts to connect need
         more than 3 s to be decided. Raises TrafficBroken, BooksDisagree.
@@ -263,6 +263,6 @@ class _Line:
 
 
 def _backlog_drops() -> int:
-    """Packets that the machine dropped because a CPU's backlog was full (/proc/net/softnet_stat, second column)."""
+    """Count packets that the machine dropped, a CPU's backlog being full (/proc/net/softnet_stat, second column)."""
     table = Path("/proc/net/softnet_stat").read_text(encoding="ascii")
     return sum(int(line.split()[1], 16) for line in table.splitlines())

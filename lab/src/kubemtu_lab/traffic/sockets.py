@@ -57,12 +57,12 @@ class TcpInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def family(address: str) -> socket.AddressFamily:
-    """AF_INET or AF_INET6, by the address's looks."""
+    """Return AF_INET or AF_INET6, by the address's looks."""
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def udp_headers(kind: int) -> int:
-    """Bytes of IP and UDP headers (RFC 791, RFC 8200, RFC 768)."""
+    """Return the bytes of IP and UDP headers (RFC 791, RFC 8200, RFC 768)."""
     return 48 if kind == socket.AF_INET6 else 28
 
 
@@ -120,7 +120,7 @@ def datagrams_at(kind: socket.AddressFamily, port: int, buffer: int = RECEIVE_BU
 
 
 def overflow(bound: socket.socket) -> int:
-    """Datagrams that did not fit the socket's buffer since it was made.
+    """Count datagrams that did not fit the socket's buffer since it was made.
 
     SO_MEMINFO reads the counter that SO_RXQ_OVFL attaches to the *next* datagram, so it also knows of the last ones.
     """
@@ -152,7 +152,7 @@ def abort_on_close(connection: socket.socket) -> None:
 
 
 def full_segment(connected: socket.socket) -> int:
-    """Bytes of payload in one full segment towards the peer: the MSS after options, as the kernel knows it now."""
+    """Return the payload of one full segment towards the peer, in bytes: the MSS after options, as it is now."""
     return connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
 
 
@@ -176,7 +176,7 @@ def tcp_info(connected: socket.socket) -> TcpInfo:
 
 
 def offloads(device: str, wanted: dict[str, bool]) -> dict[str, bool]:
-    """Switches TSO, GSO and GRO of a device on or off and returns what they were before.
+    """Switch TSO, GSO and GRO of a device on or off, and return what they were before.
 
     A GSO packet of many segments slips past the size check of a veth (Linux net/core/dev.c, is_skb_forwardable), so
     with offloads on, one-segment and many-segment writes meet different networks. Raises OSError.

@@ -205,7 +205,7 @@ class Exchange:
         self._stream.send(question)
 
     def tcp_info(self) -> sockets.TcpInfo | None:
-        """TCP_INFO, while the connection is up."""
+        """Return TCP_INFO, while the connection is up."""
         return sockets.tcp_info(self._stream.socket) if self._stream and self._stream.open else None
 
     def close(self, *, abort: bool = False) -> None:

@@ -130,7 +130,7 @@ class Staying:
         self._loop.at(time.monotonic() + _CONNECT, self._give_up)
 
     def start(self, at: float) -> None:
-        """Begins to ask; an idle one asks once, now."""
+        """Begin to ask; an idle one asks once, now."""
         self._due = at
         if self._flow.style == "idle":
             self._ask()
@@ -139,7 +139,7 @@ class Staying:
             self._loop.at(self._due, self._turn)
 
     def rest(self) -> None:
-        """Asks no more; but an idle one asks once more: did it outlive what happened?"""
+        """Ask no more; but an idle one asks once more: did it outlive what happened?"""
         self._resting = True
         if self._flow.style == "idle":
             self._ask()
@@ -239,12 +239,12 @@ class Fresh:
         return self._retransmits + sum(exchange.retransmits for exchange in self._exchanges.values())
 
     def start(self, at: float) -> None:
-        """Begins to connect."""
+        """Begin to connect."""
         self._due = at + (self._flow.id * 0.618 % 1) / self._flow.per_second
         self._loop.at(self._due, self._turn)
 
     def rest(self) -> None:
-        """Begins nothing new; what is under way has its time."""
+        """Begin nothing new; what is under way has its time."""
         self._resting = True
 
     def books(self, marks: Sequence[float]) -> Iterator[wire.Books]:

@@ -59,7 +59,7 @@ class Sender:
         return len(self._sent_at)
 
     def start(self, at: float) -> None:
-        """Begins to send."""
+        """Begin to send."""
         self._resize(sockets.path_mtu(self._socket))
         self._loop.watch(self._socket.fileno(), self._heard, mask=0)  # epoll always tells of errors
         # Flows of one pod are spread over their period, or they would all leave in one burst.

@@ -195,7 +195,7 @@ _reports: msgspec.json.Decoder[Reports] = msgspec.json.Decoder(Reports)
 
 
 def line(message: PodOrder | PodReport) -> bytes:
-    """One message as one line."""
+    """Return one message as one line."""
     return _encoder.encode(message) + b"\n"
 
 

@@ -66,7 +66,7 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of(snapshot: Snapshot) -> tuple[Unfinished, ...]:
-    """Every change of a snapshot that has not ended, in the order they were read."""
+    """Return every change of a snapshot that has not ended, in the order they were read."""
     return tuple(
         _read(found, snapshot.taken_at)
         for found in snapshot.each(KIND)
@@ -141,7 +141,7 @@ def _progress(resource: Object) -> undo.Progress:
 
 
 def since(change: Unfinished) -> str:
-    """Since when, and by whom, as it follows "begun"."""
+    """Say since when, and by whom, as it follows "begun"."""
     when = f" {span(change.begun)} ago" if change.begun is not None else ""
     at = f" ({change.begun_at})" if change.begun_at else ""
     return f"{when}{at}" + (f", driven last by {change.driver}" if change.driver else "")

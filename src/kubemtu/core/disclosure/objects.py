@@ -118,7 +118,7 @@ def _text(text: str, name: str) -> str:
 
 
 def _line(line: str) -> str:
-    """One line of a text of several: `name: value` or `name=value` keeps a harmless value; else nothing is shown.
+    """Show one line of a text of several: `name: value` or `name=value` keeps a harmless value; else nothing is shown.
 
     What makes it YAML stays: indentation, the signs of a comment, of an item and of a key, and markers of documents.
     """

@@ -54,7 +54,7 @@ class TcpConnection(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     route_mtu: int = 0
 
     def __str__(self) -> str:
-        """Both ends, the sender's first: "10.9.1.1:8080 ▸ 10.9.3.1:51000"."""
+        """Write both ends, the sender's first: "10.9.1.1:8080 ▸ 10.9.3.1:51000"."""
         local, remote = (
             f"[{address}]" if ":" in address and port else address
             for address, port in ((self.local, self.local_port), (self.remote, self.remote_port))

@@ -97,7 +97,7 @@ def _probing(before: Evidence | None, now: Evidence) -> Iterator[Symptom]:
 
 
 def _held(now: Evidence, measured: Mapping[str, int]) -> Iterator[Symptom]:
-    """Path MTUs that the kernel holds below its device's: learned ones, and those that connections still go by."""
+    """Yield path MTUs that a kernel holds below its device's: learned ones, and those that connections still go by."""
     held: dict[str, tuple[int, int, int, bool]] = {}
     for one in now.connections:
         if 0 < one.pmtu < one.device_mtu and not 0 < one.route_mtu <= one.pmtu:

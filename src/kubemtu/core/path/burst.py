@@ -31,7 +31,7 @@ class Burst:
         slowest: float = 0.0,
         patience: float = PATIENCE,
     ) -> None:
-        """Begins at `now`; the arrival of `enough` bytes ends it at once; `rtt` is that of an earlier burst, or 0.
+        """Begin at `now`; the arrival of `enough` bytes ends it at once; `rtt` is that of an earlier burst, or 0.
 
         `slowest` is how long an answer took that an earlier burst did not wait for, or 0; `patience` is how long
         nothing but silence is waited for.

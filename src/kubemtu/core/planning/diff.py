@@ -72,7 +72,7 @@ def _quoted(value: Value) -> str:
 
 
 def _differing(old: str, new: str) -> tuple[str, str]:
-    """Two lines without what they have in common before the member that differs."""
+    """Return two lines without what they have in common before the member that differs."""
     same = next((place for place, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), len(old))
     start = max(old.rfind(sign, 0, same) + 1 for sign in ",{[")
     return (old[start:], new[start:]) if len(old) > CUT or len(new) > CUT else (old, new)

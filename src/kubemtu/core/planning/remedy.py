@@ -79,6 +79,6 @@ def _bridge_apart(node: Node) -> bool:
 
 
 def _devices(found: Iterable[tuple[net.Link | None, str]]) -> str:
-    """Devices and the nodes that they are on, for a sentence."""
+    """Name devices and the nodes that they are on, for a sentence."""
     listed = [(device.name, node) for device, node in found if device is not None]
     return f"{names(dict.fromkeys(device for device, _ in listed))} on {names(node for _, node in listed)}"

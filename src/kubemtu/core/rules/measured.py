@@ -48,7 +48,7 @@ def _faults(layer: str, faults: Sequence[Fault]) -> Iterable[Finding]:
 
 
 def _begun(fault: Fault) -> str:
-    """Its sentence with a capital, unless it begins with somebody's name."""
+    """Return its sentence with a capital, unless it begins with somebody's name."""
     said = fault.sentence.rstrip(".")
     return said if said.startswith((*fault.members, *fault.others)) else said[:1].upper() + said[1:]
 

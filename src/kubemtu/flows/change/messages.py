@@ -74,7 +74,7 @@ def meaning(phase: migration.Phase, step: plan.Live) -> str:
 
 
 def phase_line(phase: migration.Phase, step: plan.Live, applied: Iterable[migration.Applied], seconds: float) -> str:
-    """One phase, done, in one line."""
+    """Say in one line that a phase is done."""
     told = list(applied)
     pods, changed = sum(one.pods for one in told), sum(one.settings_changed for one in told)
     counts = f"{count(len(told), 'node')}, {count(pods, 'pod')}, {count(changed, 'setting')}, {seconds * 1000:.0f} ms"

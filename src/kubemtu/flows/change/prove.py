@@ -121,7 +121,7 @@ def _name(here: str, there: str, names: Mapping[str, str]) -> str:
 
 
 def _both_there(ways: Iterable[request.PathRequest], ports: Ports) -> list[request.PathRequest]:
-    """Those of which both pods are still there."""
+    """Return those of which both pods are still there."""
     links = {request.Namespace(node=name, link=port.host_link) for name, mine in ports.items() for port in mine}
     addresses = {address for mine in ports.values() for port in mine for address in port.addresses}
     return [way for way in ways if way.source in links and way.address in addresses]

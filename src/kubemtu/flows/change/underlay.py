@@ -85,7 +85,7 @@ async def _exactly(ask: Ask, ways: list[request.PathRequest]) -> list[request.Pa
 
 
 def around(names: Sequence[str], addresses: Mapping[str, str], size: int) -> request.MeshRequest:
-    """One round among these nodes: everybody, or in a large cluster so many that no node's NIC is missed."""
+    """Return one round among these nodes: everybody, or in a large cluster so many that no node's NIC is missed."""
     members = tuple(request.MeshMember(node=name, address=addresses[name]) for name in names)
     planned = sampling.plan([rounds.MemberNode(name=name) for name in names])
     everybody = planned.peers_per_member == len(names) - 1
@@ -111,7 +111,7 @@ def remedy(surveyed: Survey, size: int, pod_mtu: int) -> str:
 
 
 def unknown(surveyed: Survey) -> str:
-    """Why it is not known what the network carries."""
+    """Say why it is not known what the network carries."""
     unanswered = surveyed.proof.unanswered
     if not unanswered:
         return "no node has told anything"

@@ -67,7 +67,7 @@ async def ports(
 
 
 def _own_sizes(observations: Iterable[net.NodeObservation]) -> list[int]:
-    """To what the nodes' own routes to each other are held, in bytes, below what their NICs take."""
+    """Return to what the nodes' own routes to each other are held, in bytes, below what their NICs take."""
     ways = [way for node in observations for way in node.uplinks]
     return sorted({way.route_mtu for way in ways if way.route_mtu is not None and way.route_mtu < way.mtu})
 

@@ -36,7 +36,7 @@ _NEW: Final = 0x600  # NLM_F_CREATE | NLM_F_EXCL: a route that somebody has made
 
 
 def refusals(desired: migration.Desired) -> list[str]:
-    """Why nothing must be changed for the node's own traffic, a sentence each."""
+    """Say why nothing must be changed for the node's own traffic, a sentence each."""
     mtu = desired.host_mtu
     if mtu is None:
         return []

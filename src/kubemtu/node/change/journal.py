@@ -229,7 +229,7 @@ class Journal:
             self._take(entry)
 
     def forget_gone(self, present: Collection[int]) -> None:
-        """Lets go, in memory and not in the file, of pods whose host ends are none of the `present` indexes.
+        """Let go, in memory and not in the file, of pods whose host ends are none of the `present` indexes.
 
         An interface's index is not used again, so nobody asks for them any more.
         """
@@ -238,7 +238,7 @@ class Journal:
             self.originals.pop(each, None)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Let go of the file."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -286,7 +286,7 @@ class Journal:
 
 @remembered(1024)
 def _originals(bodies: tuple[str, ...]) -> dict[bytes, routes.Raw]:
-    """Routes by their identity, of two the first; remembered, since the pods of a node mostly route alike."""
+    """Return routes by their identity, of two the first; remembered, since the pods of a node mostly route alike."""
     return {original.identity: original for original in map(routes.raw, map(bytes.fromhex, reversed(bodies)))}
 
 

@@ -58,7 +58,7 @@ class Watch:
         return self.engine.make_true(self.desired, only=scope.pods, node=scope.node)
 
     def sweep(self) -> migration.Applied | None:
-        """Lets go of namespaces that have ended, and tries again where a pod's namespace was not found."""
+        """Let go of namespaces that have ended, and try again where a pod's namespace was not found."""
         self.engine.state.prune()
         lost = [self.engine.state.devices[name].index for name in self.engine.state.lost]
         return self.engine.make_true(self.desired, only=lost, node=False) if lost else None

@@ -29,7 +29,7 @@ _MAPPED: Final = b"\0" * 10 + b"\xff\xff"  # RFC 4291 2.5.5.2: an IPv4 connectio
 
 
 def dump(sock: netlink.Socket) -> Iterator[records.TcpConnection]:
-    """Every established connection, loopback left out; `sock` speaks NETLINK_SOCK_DIAG.
+    """Return every established connection, loopback left out; `sock` speaks NETLINK_SOCK_DIAG.
 
     Raises Refused where the kernel has no tcp_diag, or Denied.
     """

@@ -97,7 +97,7 @@ def read(sock: netlink.Socket, index: int) -> Device | None:
 
 @remembered(8192)
 def device(message: bytes) -> Device:
-    """Unpacks the body of an RTM_NEWLINK; remembered by its bytes, since a level-triggered engine reads them often."""
+    """Unpack the body of an RTM_NEWLINK; remembered by its bytes, since a level-triggered engine reads them often."""
     return unpack(message)
 
 

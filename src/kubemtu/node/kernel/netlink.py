@@ -75,17 +75,17 @@ Request = tuple[int, int, bytes]  # type, flags, body
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    """Packs one attribute, padded to 4 bytes."""
+    """Pack one attribute, padded to 4 bytes."""
     return _ATTRIBUTE.pack(4 + len(payload), kind) + payload + b"\0" * (-len(payload) % 4)
 
 
 def u32(kind: int, value: int) -> bytes:
-    """Packs an attribute that holds one unsigned 32-bit number."""
+    """Pack an attribute that holds one unsigned 32-bit number."""
     return _ATTRIBUTE.pack(8, kind) + _U32.pack(value)
 
 
 def attributes(payload: bytes, start: int = 0) -> dict[int, bytes]:
-    """Unpacks attributes from `start` on; of two with the same type the last counts, as in the kernel's own parser."""
+    """Unpack attributes from `start` on; of two with the same type the last counts, as in the kernel's own parser."""
     values: dict[int, bytes] = {}
     unpack = _ATTRIBUTE.unpack_from
     end = len(payload)

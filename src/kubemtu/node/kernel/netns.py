@@ -99,7 +99,7 @@ class Opened:
 
 
 def identity(sock: netlink.Socket) -> tuple[int, int]:
-    """Device and inode of a socket's network namespace."""
+    """Return device and inode of a socket's network namespace."""
     descriptor = sock.namespace()
     try:
         status = os.fstat(descriptor)

@@ -86,7 +86,7 @@ class Raw(msgspec.Struct, frozen=True):
 
 
 def metric(metrics: Metrics, kind: int) -> int | None:
-    """One number among the metrics, or None."""
+    """Return one number among the metrics, or None."""
     for found, value in metrics:
         if found == kind:
             number: int = _U32.unpack(value)[0]
@@ -117,7 +117,7 @@ def without_advmss(metrics: Metrics) -> Metrics:
 
 @remembered(32768)
 def raw(body: bytes) -> Raw:
-    """Unpacks the body of an RTM_NEWROUTE; remembered by its bytes, since the pods of a node mostly route alike."""
+    """Unpack the body of an RTM_NEWROUTE; remembered by its bytes, since the pods of a node mostly route alike."""
     return unpack(body)
 
 

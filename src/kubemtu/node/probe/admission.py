@@ -33,7 +33,7 @@ class Admission:
     """Lets requests through, or counts why not."""
 
     def __init__(self, key: wire.Key, now: float, *, rate: int = RATE, depth: int = DEPTH) -> None:
-        """Begins with nothing seen; `rate` is in answers a second, `depth` in answers at once."""
+        """Begin with nothing seen; `rate` is in answers a second, `depth` in answers at once."""
         self.refused = RefusalCounts()
         self._key = key
         self._rate = rate

@@ -33,7 +33,7 @@ class Session:
         source: str,
         now: float,
     ) -> None:
-        """Begins a search; `source` is the address its packets leave from, which their seal includes."""
+        """Begin a search; `source` is the address its packets leave from, which their seal includes."""
         self.channel = channel_out
         self.address = address
         self.nonce = channel.nonce()

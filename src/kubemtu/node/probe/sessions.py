@@ -10,7 +10,7 @@ class Sessions:
     """Sessions by their nonce; one that is done is dropped, and whoever wakes for it finds nothing."""
 
     def __init__(self) -> None:
-        """Begins without any."""
+        """Begin without any."""
         self._by_nonce: dict[int, session.Session] = {}
         self._wakes: list[tuple[float, int]] = []
 
