@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 import yaml
+from tests.support.findings import judged
 
 from kubemtu.cni import antrea
 from kubemtu.core.change.plan import EditValue, Live, Rollout
@@ -63,10 +64,6 @@ def codes(state: CniState) -> list[tuple[str, str]]:
     return [(finding.code, finding.severity) for finding in state.findings]
 
 
-def judged(snapshot: Snapshot, nic: int = 1500) -> list[tuple[str, str]]:
-    return [(one.code, one.severity) for one in decide.check(snapshot, nic).findings]
-
-
 GRE, IPSEC, WIREGUARD = (
     "tunnelType: gre",
     "tunnelType: gre\nenableIPSecTunnel: true",
@@ -111,7 +108,7 @@ def test_each_version_takes_off_its_own_number(
     state = read(files)
     assert (state.pod_mtu, state.subtracts) == (None, 1500 - gives)
     assert min([one.inner(1500) for one in state.encapsulation], default=1500) == carries
-    assert judged(files) == ([("MTU119", "error")] if gives > carries else [])
+    assert judged(files, 1500) == ([("MTU119", "error")] if gives > carries else [])
     assert codes(state) == []
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
-from tests.support.cluster_files import DOCUMENT, SECRET, given, judged, machine, nic
+from tests.support.cluster_files import DOCUMENT, SECRET, given, machine, nic
+from tests.support.findings import judged
 
 from kubemtu.cli import main
 from kubemtu.cni import registry

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import yaml
+from tests.support.findings import judged
 
 from kubemtu.cni import kubeovn
 from kubemtu.core.change.plan import EditValue, Rollout
@@ -49,10 +50,6 @@ def read(snapshot: Snapshot) -> CniState:
     return state
 
 
-def judged(snapshot: Snapshot, nic: int = 1500) -> list[tuple[str, str]]:
-    return [(one.code, one.severity) for one in decide.check(snapshot, nic).findings]
-
-
 IPV4, BOTH = ("192.0.2.1",), ("192.0.2.1", "2001:db8::1")
 # Version, arguments, families: what pkg/daemon/config.go of that tag leaves of a NIC of 1500, and what fits: 1442 for
 # Geneve with OVN's option (20+8+8+8+14), 1422 over IPv6, 1450 and 1430 for VXLAN, 1428 for STT (20+20+18+14), and 1408
@@ -85,7 +82,7 @@ def test_each_version_takes_off_its_own_number(
     state = read(files)
     assert (state.pod_mtu, state.subtracts) == (None, 1500 - gives)
     assert min([one.inner(1500) for one in state.encapsulation], default=1500) == carries
-    assert judged(files) == []
+    assert judged(files, 1500) == []
     assert state.findings == ()
 
 
@@ -174,7 +171,7 @@ def test_an_underlay_subnet_has_what_its_nic_has(snapshot: Reading) -> None:
     files = snapshot(agent("--network-type=geneve"), subnet(vlan="vlan10"), subnet("other", vlan="v", mtu=9000))
     state = read(files)
     assert (state.encapsulation, state.encapsulation_name, state.subtracts) == ((), "none", 0)
-    assert judged(files) == []
+    assert judged(files, 1500) == []
     with pytest.raises(UsageError, match="on the VLAN of their provider network"):
         kubeovn.steps(state, 1400)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 import yaml
+from tests.support.findings import judged
 
 from kubemtu.cni import kuberouter, registry
 from kubemtu.core.change.plan import EditValue, Rollout
@@ -41,10 +42,6 @@ def read(snapshot: Snapshot) -> CniState:
     return state
 
 
-def judged(snapshot: Snapshot, nic: int = 1500) -> list[tuple[str, str]]:
-    return [(one.code, one.severity) for one in decide.check(snapshot, nic).findings]
-
-
 FULL = "--overlay-type=full"
 # pkg/controllers/routing of each tag: v1.1 to v1.5 GetMTUFromNodeIP takes 20 off with the overlay, v1.6 on nothing;
 # before v1.1 the plugin bridge leaves the kernel's 1500. What fits 1500: 1480 in IPIP (RFC 2003), 1472 in FoU.
@@ -78,7 +75,7 @@ def test_each_version_takes_off_its_own_number(
     state = read(files)
     assert (state.pod_mtu, state.subtracts) == (mtu, taken)
     assert min([one.inner(1500) for one in state.encapsulation], default=1500) == carries
-    assert judged(files) == findings
+    assert judged(files, 1500) == findings
     assert state.findings == ()
 
 

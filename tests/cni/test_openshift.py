@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import pytest
 import yaml
+from tests.support.findings import judged
 
 from kubemtu.cni import openshift, registry
 from kubemtu.core.change.plan import EditValue, Rollout
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import decide
 
 Reading = Callable[..., Snapshot]
 OVN, SDN = "ovnKubernetesConfig", "openshiftSDNConfig"
@@ -55,10 +55,6 @@ def read(snapshot: Snapshot) -> CniState:
     return state
 
 
-def judged(snapshot: Snapshot, nic: int = 1500) -> list[tuple[str, str]]:
-    return [(one.code, one.severity) for one in decide.check(snapshot, nic).findings]
-
-
 # The operator's constants (pkg/network/ovn_kubernetes.go getOVNEncapOverhead, openshift_sdn.go), and what fits 1500:
 # 1442 for Geneve with 8 bytes of options, 1408 with it in ESP, 1400 in ESP in UDP, 1450 for VXLAN.
 @pytest.mark.parametrize(
@@ -87,10 +83,10 @@ def test_what_the_operator_takes_off_is_no_fault(
     state = read(unset)
     assert (state.pod_mtu, state.subtracts, state.encapsulation_name) == (None, 1500 - gives, name)
     assert min([one.inner(1500) for one in state.encapsulation], default=1500) == carries
-    assert judged(unset) == []
+    assert judged(unset, 1500) == []
     inforce = snapshot(operator(kind, mtu=gives, **held), config(gives, kind))
     assert read(inforce).pod_mtu == gives
-    assert judged(inforce) == []
+    assert judged(inforce, 1500) == []
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 import yaml
+from tests.support.findings import judged
 
 from kubemtu.cni import ovnkubernetes, registry
 from kubemtu.core.change.plan import EditValue, Rollout
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.errors import UsageError
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import decide
 
 Reading = Callable[..., Snapshot]
 
@@ -47,10 +47,6 @@ def read(snapshot: Snapshot) -> CniState:
     state = ovnkubernetes.read(snapshot)
     assert state is not None
     return state
-
-
-def judged(snapshot: Snapshot, nic: int = 1500) -> list[tuple[str, str]]:
-    return [(one.code, one.severity) for one in decide.check(snapshot, nic).findings]
 
 
 # Geneve takes 58 with OVN's option, 78 over IPv6 (go-controller/pkg/types/const.go GeneveHeaderLengthIPv4 and IPv6): a

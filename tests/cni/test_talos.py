@@ -7,7 +7,8 @@ Numbers: 50 bytes for VXLAN over IPv4 (RFC 7348), 60 and 80 for WireGuard over I
 from pathlib import Path
 
 import pytest
-from tests.support.cluster_files import DOCUMENT, FLANNEL, KUBESPAN, ON, SECRET, given, judged, machine, nic
+from tests.support.cluster_files import DOCUMENT, FLANNEL, KUBESPAN, ON, SECRET, given, machine, nic
+from tests.support.findings import judged
 
 from kubemtu.cli import main, planning
 from kubemtu.cni import registry

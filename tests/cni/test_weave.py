@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 import yaml
+from tests.support.findings import judged
 
 from kubemtu.cni import weave
 from kubemtu.core.change.plan import EditValue, Live, Rollout
@@ -35,10 +36,6 @@ def read(snapshot: Snapshot) -> CniState:
     state = weave.read(snapshot)
     assert state is not None
     return state
-
-
-def judged(snapshot: Snapshot, nic: int = 1500) -> list[tuple[str, str]]:
-    return [(one.code, one.severity) for one in decide.check(snapshot, nic).findings]
 
 
 # net/bridge.go: 1376 without WEAVE_MTU. What fits 1500: 1450 in VXLAN (RFC 7348), 1416 with ESP around it (RFC 4303).

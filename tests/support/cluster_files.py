@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from kubemtu.core.snapshot import Snapshot
-from kubemtu.flows import decide
 from kubemtu.flows.saved import manifests
 
 SECRET = "R2FsbGltYXVmcnk="  # nobody's
@@ -42,8 +41,3 @@ def given(folder: Path, *texts: str) -> Snapshot:
     path = folder / "machine.yaml"
     path.write_text("---\n".join(texts))
     return manifests.load(path)
-
-
-def judged(found: Snapshot, nic_mtu: int | None = None) -> list[tuple[str, str]]:
-    """Return codes and severities of what `check` finds."""
-    return [(one.code, one.severity) for one in decide.check(found, nic_mtu).findings]

@@ -24,6 +24,11 @@ def run(*command: str, stdin: str | None = None) -> str:
     return done.stdout
 
 
+def ip(space: str, *arguments: str) -> str:
+    """Run iproute2 in a namespace."""
+    return run("ip", "-n", space, *arguments)
+
+
 class Rig:
     """One node namespace and its pods.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import select
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.rigs import ip
 
 from kubemtu.core import net
 from kubemtu.core.change import migration
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 OLD, JUMBO, OUTSIDE, FEW = 1450, 8900, 1500, 1450
 OURS = "proto 109 metric 10900"  # as iproute2 prints it
-
-
-def ip(space: str, *arguments: str) -> str:
-    return subprocess.run(("ip", "-n", space, *arguments), capture_output=True, text=True, check=True).stdout
 
 
 def towards(**sizes: int) -> tuple[net.NetworkMtu, ...]:

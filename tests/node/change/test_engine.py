@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from tests.support.labs import until
+from tests.support.rigs import ip
 
 from kubemtu.core.change import migration
 from kubemtu.core.change.migration import Phase
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from tests.support.rigs import RigMaker
 
 pytestmark = pytest.mark.netns
-
-
-def ip(space: str, *arguments: str) -> str:
-    return subprocess.run(("ip", "-n", space, *arguments), capture_output=True, text=True, check=True).stdout
 
 
 def sysctl(space: str, name: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.support.rigs import ip
 
 from kubemtu.agent import kernel
 from kubemtu.core.change import migration
@@ -26,10 +26,6 @@ PINNED = [
     "10.43.0.1 via 192.168.77.254 dev eth0 proto 109 src 192.168.77.1 mtu lock 1404",
     "192.168.77.2 dev eth0 proto 109 scope link src 192.168.77.1 mtu lock 1404",
 ]
-
-
-def ip(space: str, *arguments: str) -> str:
-    return subprocess.run(("ip", "-n", space, *arguments), capture_output=True, text=True, check=True).stdout
 
 
 def ours(rig: Rig) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.support.rigs import ip
 
 from kubemtu.core.change import migration
 from kubemtu.core.change.migration import Phase
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from tests.support.rigs import Rig, RigMaker
 
 pytestmark = pytest.mark.netns
-
-
-def ip(space: str, *arguments: str) -> str:
-    return subprocess.run(("ip", "-n", space, *arguments), capture_output=True, text=True, check=True).stdout
 
 
 def limited(rig: Rig, pod: str, mtu: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.rigs import ip
 
 from kubemtu.core.change import migration
 from kubemtu.core.change.migration import Phase
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from tests.support.rigs import Rig, RigMaker
 
 pytestmark = pytest.mark.netns
-
-
-def ip(space: str, *arguments: str) -> str:
-    return subprocess.run(("ip", "-n", space, *arguments), capture_output=True, text=True, check=True).stdout
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.rigs import run
 
 from kubemtu.core import errors
 from kubemtu.core.path.direction import BothDirections
@@ -32,12 +33,6 @@ TO: dict[channel.Family, channel.Address] = {4: ("10.9.2.1", PORT), 6: ("fd09:2:
 # RFC 9293 3.7.1, RFC 6691 2: the MTU without the headers of IP and TCP, whatever options there are
 FULL: dict[channel.Family, int] = {4: 1460, 6: 1440}
 both = pytest.mark.parametrize("family", [4, 6], ids=["v4", "v6"])
-
-
-def run(*command: str, stdin: str | None = None) -> str:
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
-    return done.stdout
 
 
 class Line:
