@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from kubemtu.node import errors
-from kubemtu.node.probe import channel, wire
+from kubemtu.node.probe import channel, checksum, wire
 
 LIMITS: Final = (
     "measured with ICMP echo, because no station answers there: the answer is as large as the question, so what is "
@@ -50,8 +50,8 @@ class EchoChannel(channel.Channel):
         head = _HEADER.pack(_REQUEST[self.family], 0, 0, _IDENTIFIER, 0)
         if self._raw and self.family == 4:  # the kernel computes it for the other three kinds of socket
             begins = len(head) + len(body)
-            checksum = _checksum(head + body + self._packet[begins : size - self.headers + len(head)])
-            head = _HEADER.pack(_REQUEST[self.family], 0, checksum, _IDENTIFIER, 0)
+            own_sum = checksum.of(head + body + self._packet[begins : size - self.headers + len(head)])
+            head = _HEADER.pack(_REQUEST[self.family], 0, own_sum, _IDENTIFIER, 0)
         return super().send(head + body, size + _HEADER.size, (address[0], 0, *address[2:]), local)
 
     def receive(self, most: int = 64) -> Iterator[channel.Heard]:
@@ -68,9 +68,3 @@ class EchoChannel(channel.Channel):
         """Give what the error queue holds, from our own part on: which headers are before it differs by socket."""
         for refusal in super().refusals():
             yield refusal._replace(payload=refusal.payload[max(refusal.payload.find(wire.MAGIC), 0) :])
-
-
-def _checksum(packet: bytes) -> int:
-    """Compute the checksum of RFC 1071: the ones' complement sum is the number modulo 65535, as 65536 leaves 1."""
-    padded = packet + b"\0" * (len(packet) % 2)
-    return ~(int.from_bytes(padded, "big") % 0xFFFF or 0xFFFF) & 0xFFFF

@@ -22,7 +22,7 @@ import msgspec
 from kubemtu.core import headers
 from kubemtu.core.path import search
 from kubemtu.core.path.direction import TIMESTAMPS
-from kubemtu.node.probe import channel
+from kubemtu.node.probe import channel, checksum
 
 LIMITS: Final = (
     "measured with TCP segments to port {port} that its application never sees, because nothing else is answered there:"
@@ -171,7 +171,7 @@ class _OpenConnection:
         seq = (self.sent - payload) & 0xFFFFFFFF
         head = struct.pack("!HHIIBBHHH", *ports, seq, self.got, offset, _ACK, 1024, 0, 0) + options
         segment = head + bytes(payload)
-        total = _checksum(self._pseudo(len(segment)) + segment)
+        total = checksum.of(self._pseudo(len(segment)) + segment)
         segment = segment[:16] + struct.pack("!H", total) + segment[18:]
         for attempt in (1, 2):
             try:
@@ -296,9 +296,3 @@ class _Search:
         with contextlib.suppress(OSError):
             return int(self._opened.sock.getsockopt(level, option))
         return 0
-
-
-def _checksum(packet: bytes) -> int:
-    """Compute the checksum of RFC 1071: the ones' complement sum is the number modulo 65535, as 65536 leaves 1."""
-    padded = packet + b"\0" * (len(packet) % 2)
-    return ~(int.from_bytes(padded, "big") % 0xFFFF or 0xFFFF) & 0xFFFF
