@@ -48,6 +48,14 @@ async def observe(
     return _once(parts), unread
 
 
+async def existing(api: Api, ref: Ref) -> Object:
+    """Read an object that a plan was made for. Raises Conflict when it is gone."""
+    found = await api.get(ref)
+    if found is None:
+        raise errors.Conflict(f"{ref} is gone from {api.connection.server}; see who deleted it, then make a new plan")
+    return found
+
+
 async def _read(api: Api, want: Want, shape: pages.Shape | None) -> _Part:
     try:
         if want.name is not None and want.label_selector is None:

@@ -15,7 +15,7 @@ import msgspec
 from kubemtu.core import errors
 from kubemtu.core.change import plan
 from kubemtu.core.objects import Object
-from kubemtu.kube import daemon_pods
+from kubemtu.kube import daemon_pods, read
 from kubemtu.kube.api import Api
 from kubemtu.kube.daemon_pods import RESTARTED, DaemonPod
 
@@ -58,7 +58,7 @@ async def rollout(
     """
     if step.ref.kind != "DaemonSet":
         raise errors.UsageError(f"{step.ref} is no DaemonSet; kubemtu restarts only those")
-    daemonset = await _daemonset(api, step)
+    daemonset = await read.existing(api, step.ref)
     annotations = _template_annotations(daemonset)
     begun = annotations.get(MARK) == marker and RESTARTED in annotations
     if begun or (since is not None and _moment(annotations.get(RESTARTED)) >= since):
@@ -92,7 +92,7 @@ class _RolloutWatch:
     async def until_done(self) -> int:
         """Wait; the number of nodes that run a new pod."""
         while True:
-            daemonset = await _daemonset(self._api, self._step)
+            daemonset = await read.existing(self._api, self._step.ref)
             self._own(daemonset)
             pods = await self._pods(daemonset)
             self._report(pods)
@@ -192,15 +192,6 @@ class _RolloutWatch:
                     if one.text("type") == "Ready" and one.text("status") == "Unknown":
                         return f"; the kubelet of node {name} does not report, so no pod there is ever restarted"
         return ""
-
-
-async def _daemonset(api: Api, step: plan.Rollout) -> Object:
-    daemonset = await api.get(step.ref)
-    if daemonset is None:
-        raise errors.Conflict(
-            f"{step.ref} is gone from {api.connection.server}; see who deleted it, then make a new plan"
-        )
-    return daemonset
 
 
 def _complete(daemonset: Object, pods: list[DaemonPod]) -> int | None:

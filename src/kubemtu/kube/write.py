@@ -9,7 +9,7 @@ import itertools
 from kubemtu.core import errors
 from kubemtu.core.change import plan
 from kubemtu.core.objects import Object, dotted, placed
-from kubemtu.kube import creation
+from kubemtu.kube import creation, read
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import Rejected
 from kubemtu.kube.rollout import rollout
@@ -29,7 +29,7 @@ async def edit(api: Api, step: plan.EditValue) -> str:
     if step.creates:
         return await creation.edit(api, step)
     for tries_left in reversed(range(TRIES)):
-        present = await _read(api, step)
+        present = await read.existing(api, step.ref)
         now = _value(present, step)
         if _same(now, step.after):
             return f"{step.ref}: {dotted(step.path)} is {_shown(now)} already"
@@ -47,7 +47,7 @@ async def edit(api: Api, step: plan.EditValue) -> str:
                 raise
             continue  # another key may have changed: read again, and hold our value against `before` again
         _verify(present, written, step)
-        kept = await _read(api, step)
+        kept = await read.existing(api, step.ref)
         if not _same(_value(kept, step), step.after):
             raise errors.Surprise(
                 f"{step.ref}: {dotted(step.path)} was set to {_shown(step.after)} and is {_shown(_value(kept, step))} "
@@ -55,15 +55,6 @@ async def edit(api: Api, step: plan.EditValue) -> str:
             )
         return f"{step.ref}: {dotted(step.path)} is {_shown(step.after)}, was {_shown(now)}"
     raise AssertionError("unreachable: the last round returns or raises")
-
-
-async def _read(api: Api, step: plan.EditValue) -> Object:
-    found = await api.get(step.ref)
-    if found is None:
-        raise errors.Conflict(
-            f"{step.ref} is gone from {api.connection.server}; see who deleted it, then make a new plan"
-        )
-    return found
 
 
 def _value(present: Object, step: plan.EditValue) -> object:
