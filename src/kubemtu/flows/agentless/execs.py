@@ -19,7 +19,7 @@ from kubemtu.core.printed import observation as printed
 from kubemtu.core.rights import EXEC
 from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.flows.agentless import commands, places
-from kubemtu.flows.agentless.sources import Shown
+from kubemtu.flows.agentless.sources import Shown, unread_node
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.exec import CommandOutput
@@ -41,7 +41,7 @@ async def observe(api: kube_api.Api, snapshot: Snapshot, names: Sequence[str]) -
     async def one(name: str) -> net.NodeObservation | Unread:
         async with turn:
             if asyncio.get_running_loop().time() > late:
-                return _unread(name, f"it was not looked at within {ALL_SECONDS:g} s, which all nodes had together")
+                return unread_node(name, f"it was not looked at within {ALL_SECONDS:g} s, which all nodes had together")
             return await reader.node(name)
 
     shown = await asyncio.gather(*map(one, names))
@@ -76,7 +76,7 @@ class NodeReader:
         look = Look(name)
         for pod in self.candidates(name):
             if self._ended is not None:
-                return _unread(name, "it was not looked at, as no command can be run")
+                return unread_node(name, "it was not looked at, as no command can be run")
             if pod.namespace in self._denied:
                 tried.append(f"commands in namespace {pod.namespace} are forbidden")
                 continue
@@ -91,7 +91,7 @@ class NodeReader:
                 tried.append(f"commands in namespace {pod.namespace} are refused")
             except errors.KubemtuError as error:
                 if look.output is None:
-                    return _unread(name, str(error).rstrip("."))
+                    return unread_node(name, str(error).rstrip("."))
                 look.remarks.append(str(error))
                 break
             if look.output is not None and look.files_done:
@@ -105,7 +105,7 @@ class NodeReader:
                 else "no pod on its own network runs there, by what the API shows"
             )
             why = "; ".join(dict.fromkeys(tried)) or none
-            return _unread(name, why)
+            return unread_node(name, why)
         return self.observation(look)
 
     def candidates(self, name: str) -> Sequence[places.HostPod]:
@@ -240,10 +240,6 @@ def read(form: str, results: Sequence[CommandOutput], *, big_endian: bool) -> va
 
 def _text(result: CommandOutput) -> str:
     return result.output.decode("utf-8", "replace")
-
-
-def _unread(name: str, why: str) -> Unread:
-    return Unread(what=f"node {name}", why="unreachable", message=f"{why}: what its interfaces have is unknown.")
 
 
 def _daemonset(snapshot: Snapshot) -> Ref | None:

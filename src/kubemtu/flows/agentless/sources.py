@@ -28,6 +28,11 @@ def silent(snapshot: Snapshot) -> tuple[str, ...]:
     )
 
 
+def unread_node(name: str, why: str) -> Unread:
+    """Say of a node why no source shows it."""
+    return Unread(what=f"node {name}", why="unreachable", message=f"{why}: what its interfaces have is unknown.")
+
+
 async def filled(snapshot: Snapshot, sources: Sequence[Source]) -> Snapshot:
     """Ask each source in turn for the nodes that none before it has shown, and put what it gives into the snapshot.
 

@@ -22,7 +22,7 @@ from kubemtu.core.snapshot import Snapshot, Unread
 from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows.agentless import commands, execs, places
-from kubemtu.flows.agentless.sources import Shown
+from kubemtu.flows.agentless.sources import Shown, unread_node
 from kubemtu.flows.agentless.survey_pods import (
     DEADLINE,
     LOG_MOST,
@@ -58,7 +58,7 @@ async def observe(
     reader, run = execs.NodeReader(api, snapshot), secrets.token_hex(2)
     place = namespace or _namespace(snapshot)
     chosen, unread = await _chosen(api, reader, names[:NODES_MOST], place, run)
-    unread += tuple(_unread(name, f"a survey makes at most {NODES_MOST} pods") for name in names[NODES_MOST:])
+    unread += tuple(unread_node(name, f"a survey makes at most {NODES_MOST} pods") for name in names[NODES_MOST:])
     if not chosen:
         return (), unread
     await approve("".join(f"{line}\n" for line in description(chosen)))
@@ -70,7 +70,7 @@ async def observe(
         seen, more = await _read(api, made, reader)
     except errors.KubemtuError as error:
         entry = _refused(error, place)
-        return (), (entry, *unread, *(_unread(one.node, "its pod could not be made or read") for one in chosen))
+        return (), (entry, *unread, *(unread_node(one.node, "its pod could not be made or read") for one in chosen))
     finally:
         await made.remove()
     return seen, (*unread, *more)
@@ -115,7 +115,7 @@ async def _chosen(
                 found = await _surveyor(api, reader, name, namespace)
                 return msgspec.structs.replace(found, run=run) if isinstance(found, Surveyor) else found
             except errors.KubemtuError as error:
-                return _unread(name, str(error).rstrip("."))
+                return unread_node(name, str(error).rstrip("."))
 
     found = await asyncio.gather(*map(one, names))
     surveyors = [each for each in found if isinstance(each, Surveyor)]
@@ -125,7 +125,7 @@ async def _chosen(
 async def _surveyor(api: kube_api.Api, reader: execs.NodeReader, name: str, namespace: str) -> Surveyor | Unread:
     node = await api.find("v1", "nodes", name)
     if node is None or (why := unfit(node)):
-        return _unread(name, why if node is not None else "it is gone")
+        return unread_node(name, why if node is not None else "it is gone")
     images: dict[str, str] = dict.fromkeys(_with_tools(node), "which has the tools")
     folders: dict[str, str] = {}
     files: dict[str, str] = {}
@@ -141,7 +141,7 @@ async def _surveyor(api: kube_api.Api, reader: execs.NodeReader, name: str, name
             if image:
                 images.setdefault(image, f"as {candidate.namespace}/{candidate.owner} runs it there")
     if not images:
-        return _unread(
+        return unread_node(
             name, "no pod on its own network runs there whose image could be used, nor has it one with tools"
         )
     best = tuple(images.items())[: 1 if TOOLS.search(next(iter(images))) else IMAGES_MOST]
@@ -201,13 +201,13 @@ async def _read(api: kube_api.Api, made: SurveyPods, reader: execs.NodeReader) -
                 return await _observation(api, made, reader, surveyor)
             except errors.Forbidden as error:
                 refused.append(_refused(error, surveyor.namespace))
-                return _unread(surveyor.node, "the log of its pod may not be read")
+                return unread_node(surveyor.node, "the log of its pod may not be read")
             except errors.KubemtuError as error:
-                return _unread(surveyor.node, str(error).rstrip("."))
+                return unread_node(surveyor.node, str(error).rstrip("."))
 
     shown = await asyncio.gather(*map(one, made.tried.values()))
     here = {surveyor.node for surveyor in made.tried.values()}
-    left = (_unread(node, why) for node, why in made.why.items() if node not in here)
+    left = (unread_node(node, why) for node, why in made.why.items() if node not in here)
     unread = (*refused[:1], *(each for each in shown if isinstance(each, Unread)), *left)
     return tuple(each for each in shown if isinstance(each, net.NodeObservation)), unread
 
@@ -217,7 +217,7 @@ async def _observation(
 ) -> net.NodeObservation | Unread:
     pod = made.ended.get(surveyor.name)
     if pod is None:
-        return _unread(surveyor.node, made.why.get(surveyor.node) or f"its pod did not end within {WAIT:g} s")
+        return unread_node(surveyor.node, made.why.get(surveyor.node) or f"its pod did not end within {WAIT:g} s")
     look = execs.Look(surveyor.node)
     printing = {name for name, code in codes(pod).items() if code is not None}
     for number in range(len(surveyor.images)):
@@ -237,11 +237,7 @@ async def _observation(
             look.take_files(printed[wanted].decode("utf-8", "replace"), inside)
         if look.output is not None:
             return reader.observation(look, "survey")
-    return _unread(surveyor.node, failure(pod) or "its images have no tools that show its network")
-
-
-def _unread(node: str, why: str) -> Unread:
-    return Unread(what=f"node {node}", why="unreachable", message=f"{why}: what its interfaces have is unknown.")
+    return unread_node(surveyor.node, failure(pod) or "its images have no tools that show its network")
 
 
 def _refused(error: errors.KubemtuError, namespace: str) -> Unread:
