@@ -12,11 +12,15 @@ Path = tuple[str | int, ...]
 CONTAINERS: Path = ("spec", "template", "spec", "containers")
 
 
+def variables(agent: Object | None, out: list[Finding]) -> tuple[daemonset.Variable, ...]:
+    """Return the variables of all containers; none, and a finding in `out`, where they cannot be read."""
+    nothing: tuple[daemonset.Variable, ...] = ()
+    return reading.attempt(lambda: daemonset.variables(agent), nothing, out, str(agent))
+
+
 def held(agent: Object | None, container: str, out: list[Finding]) -> Mapping[str, daemonset.Variable]:
     """Return the variables of one container by name; the last of two counts, as for the kernel's."""
-    nothing: tuple[daemonset.Variable, ...] = ()
-    found = reading.attempt(lambda: daemonset.variables(agent), nothing, out, str(agent))
-    return {each.name: each for each in found if each.container == container}
+    return {each.name: each for each in variables(agent, out) if each.container == container}
 
 
 def strays(agent: Object | None, container: str, known: Iterable[str], right: str) -> list[Finding]:
@@ -25,11 +29,9 @@ def strays(agent: Object | None, container: str, known: Iterable[str], right: st
     One that another container of the DaemonSet has counts as well: it is read by nothing there.
     """
     names = frozenset(known)
-    nothing: tuple[daemonset.Variable, ...] = ()
-    found = reading.attempt(lambda: daemonset.variables(agent), nothing, [], str(agent))
     return [
         reading.stray(f"{agent}, container {each.container}, variable {each.name}", each.name, right)
-        for each in found
+        for each in variables(agent, [])
         if "MTU" in each.name.upper().split("_") and (each.name not in names or each.container != container)
     ]
 

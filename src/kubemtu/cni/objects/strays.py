@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from kubemtu.cni.objects import daemonset, reading
+from kubemtu.cni.objects import daemonset, environment, reading
 from kubemtu.core import codes
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object
@@ -33,7 +33,7 @@ def in_config_map(config: Object | None, agent: Object | None, known: Iterable[s
     held = config.get("data") if config is not None else None
     if config is None or agent is None or not isinstance(held, dict) or _takes_all(agent):
         return []
-    taken = {each.key for each in _variables(agent) if each.config_map == config.name} | set(known)
+    taken = {each.key for each in environment.variables(agent, []) if each.config_map == config.name} | set(known)
     found = [key for key in held if isinstance(key, str) and "mtu" in key.lower() and key not in taken]
     return [reading.stray(f"{config}, data.{key}", key, right) for key in found]
 
@@ -42,7 +42,7 @@ def in_environment(agent: Object | None, right: str) -> list[Finding]:
     """Return MTU111 for each variable of the CNI's own containers that speaks of an MTU and that none of them knows."""
     found = dict.fromkeys(
         each.name
-        for each in _variables(agent)
+        for each in environment.variables(agent, [])
         if each.container in CONTAINERS and "MTU" in each.name.upper() and each.name.upper() not in VARIABLES
     )
     return [reading.stray(f"{agent}, variable {name}", name, right) for name in found]
@@ -83,8 +83,3 @@ def _walk(found: object, at: str, depth: int) -> Iterator[tuple[str, str]]:
         path = f"{at}.{key}" if at else str(key)
         yield path, str(key)
         yield from _walk(held, path, depth + 1)
-
-
-def _variables(agent: Object | None) -> tuple[daemonset.Variable, ...]:
-    nothing: tuple[daemonset.Variable, ...] = ()
-    return reading.attempt(lambda: daemonset.variables(agent), nothing, [], str(agent))

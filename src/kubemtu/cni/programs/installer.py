@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.cni.objects import conflist, daemonset, reading
+from kubemtu.cni.objects import conflist, daemonset, environment, reading
 from kubemtu.core import codes
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.cluster import cni_state
@@ -86,7 +86,7 @@ def without_effect(config: Object, agent: Object | None, said: Said) -> list[Fin
     literal = said.template is not None and said.template.usable and not said.placeholder
     # "0", as upstream's calico-policy-only.yaml has it beside its literal, asks for nothing.
     if said.veth is not None and literal and set(said.veth.strip()) != {"0"}:
-        fed = [each for each in _variables(agent) if each.key == VETH and each.config_map == config.name]
+        fed = [each for each in environment.variables(agent, []) if each.key == VETH and each.config_map == config.name]
         tunnels = f" It sizes the tunnels alone ({', '.join(each.name for each in fed)})." if fed else ""
         now = "no MTU stands there" if said.mtu is None else f"{said.mtu} stands there"
         return [
@@ -187,11 +187,6 @@ def _number(text: str) -> int | None:
         return json_edit.read_plugin_mtu(text, "calico").value
     except Malformed:
         return None
-
-
-def _variables(agent: Object | None) -> tuple[daemonset.Variable, ...]:
-    nothing: tuple[daemonset.Variable, ...] = ()
-    return reading.attempt(lambda: daemonset.variables(agent), nothing, [], str(agent))
 
 
 def _filled(
