@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from kubemtu.core.objects import Object, Ref, Want
+from kubemtu.core.text import json_values
 from kubemtu.kube import requests, wire
 from kubemtu.kube.errors import Absent, Action, no_root
 
@@ -39,7 +40,7 @@ class Discovery:
         core = await self._read("/api")
         groups = await self._read("/apis")
         listed = core.get("versions")
-        found = [version for version in listed if isinstance(version, str)] if isinstance(listed, list) else []
+        found = json_values.texts(listed)
         for group in Object.of(groups, origin="/apis").each("groups"):
             found += [name for version in group.each("versions") if (name := version.text("groupVersion"))]
         return tuple(found)
@@ -62,7 +63,7 @@ class Discovery:
                     kind=one.text("kind") or "",
                     plural=one.text("name") or "",
                     namespaced=bool(one.flag("namespaced")),
-                    verbs=_words(one.get("verbs")),
+                    verbs=tuple(json_values.texts(one.get("verbs"))),
                 )
                 for one in entries.each("resources")
             )
@@ -110,7 +111,3 @@ class Discovery:
             f"{self._wire.connection.server} does not serve the kind {named.kind} of {named.api_version}; install its "
             "CustomResourceDefinition first"
         )
-
-
-def _words(found: object) -> tuple[str, ...]:
-    return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()

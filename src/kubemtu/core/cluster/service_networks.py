@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from kubemtu.core import networks
 from kubemtu.core.objects import Object, Want, config_map
+from kubemtu.core.text import json_values
 
 FLAG = "--service-cluster-ip-range"  # kubernetes/kubernetes: cmd/kube-apiserver/app/options/options.go
 SERVERS = ("kube-apiserver", "kube-controller-manager")
@@ -47,9 +48,9 @@ def of(objects: Iterable[Object]) -> tuple[str, ...]:
 def _said(one: Object) -> Iterator[str]:
     match one.kind:
         case "ServiceCIDR":
-            yield from _texts(one.get("spec", "cidrs"))
+            yield from json_values.texts(one.get("spec", "cidrs"))
         case "Network":
-            yield from _texts(one.get("spec", "serviceNetwork"))  # openshift/api: config/v1/types_network.go
+            yield from json_values.texts(one.get("spec", "serviceNetwork"))  # openshift/api: config/v1/types_network.go
         case "ConfigMap" if one.name == KUBEADM.name:
             held = one.get("data", "ClusterConfiguration")
             for listed in _SUBNET.findall(held) if isinstance(held, str) else ():
@@ -62,14 +63,13 @@ def _flags(pod: Object) -> Iterator[str]:
     containers = pod.get("spec", "containers")
     for container in containers if isinstance(containers, list) else ():
         words = [
-            word for part in ("command", "args") if isinstance(container, dict) for word in _texts(container.get(part))
+            word
+            for part in ("command", "args")
+            if isinstance(container, dict)
+            for word in json_values.texts(container.get(part))
         ]
         for place, word in enumerate(words):
             name, equals, value = word.partition("=")
             if name == FLAG:
                 listed = value if equals else next(iter(words[place + 1 : place + 2]), "")
                 yield from listed.split(",")
-
-
-def _texts(value: object) -> list[str]:
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []

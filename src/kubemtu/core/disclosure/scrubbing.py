@@ -16,6 +16,7 @@ from kubemtu.core import net
 from kubemtu.core.disclosure import addresses, renaming
 from kubemtu.core.objects import PATCH, Object
 from kubemtu.core.snapshot import UNUSED, Snapshot, Unread
+from kubemtu.core.text import json_values
 
 TRIES_MOST = 50
 _WORD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -72,7 +73,7 @@ class _Scrub:
         pods = list(snapshot.each("Pod"))
         nodes = {_text(each.get("metadata", "name")) for each in snapshot.each("Node")}
         nodes |= {seen.node for seen in snapshot.nodes} | {_text(each.get("spec", "nodeName")) for each in pods}
-        nodes |= {name for each in snapshot.each("MTUPolicy") for name in _strings(each.get("spec", "nodes"))}
+        nodes |= {name for each in snapshot.each("MTUPolicy") for name in json_values.texts(each.get("spec", "nodes"))}
         self._nodes = renaming.Numbered("node", nodes)
         named = [(_text(each.get("metadata", "namespace")), _text(each.get("metadata", "name"))) for each in pods]
         self._pods = renaming.Numbered("pod", (name for _, name in named))
@@ -353,10 +354,6 @@ def _tells(name: str) -> bool:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _strings(value: object) -> list[str]:
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def _list(body: Mapping[str, Any], *path: str) -> list[Any]:

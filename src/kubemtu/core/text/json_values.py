@@ -9,6 +9,11 @@ class TooMuch(msgspec.DecodeError):
     """It holds more values than are taken at once."""
 
 
+def texts(value: object) -> list[str]:
+    """Return the texts of a list; nothing of what is no list."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
 def decode(text: bytes | bytearray, *, most: int = VALUES_MOST) -> object:
     """Decode JSON. Raises msgspec.DecodeError whatever is wrong, TooMuch when it holds more than `most` values.
 

@@ -15,7 +15,7 @@ import msgspec
 
 from kubemtu.core import objects
 from kubemtu.core.objects import Object
-from kubemtu.core.text import documents
+from kubemtu.core.text import documents, json_values
 from kubemtu.flows.saved import patches
 from kubemtu.flows.saved.facts import Document, Facts
 
@@ -240,10 +240,10 @@ def _generated(each: _Kustomization, own: Iterable[_Held], facts: Facts) -> Iter
         if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str):
             continue
         data: dict[str, object] = {}
-        for literal in _strings(entry.get("literals")):
+        for literal in json_values.texts(entry.get("literals")):
             key, equals, value = literal.partition("=")
             data |= {key: value.strip("\"'")} if equals else {}
-        for given in _strings(entry.get("files")):
+        for given in json_values.texts(entry.get("files")):
             key, equals, path = given.partition("=")
             path = each.path(path if equals else given)
             if path in texts:
@@ -272,10 +272,6 @@ def _mark_left(held: Iterable[_Held], used: set[str], facts: Facts) -> None:
     for one in held:
         if (one.file in named or _PATCH_NAME.search(one.file)) and "patched by" not in one.object.origin:
             one.object = Object.of(one.object.body, f"{one.object.origin}{objects.PATCH}")
-
-
-def _strings(value: object) -> list[str]:
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def _remote(path: str) -> bool:
