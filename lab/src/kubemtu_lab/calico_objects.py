@@ -23,7 +23,7 @@ def calico(cni: scenes.Calico) -> Iterator[Body]:
     """Yield what a Calico brings: its pool of addresses, and what it is installed by."""
     yield daemonsets.definition("IPPool", "crd.projectcalico.org", scope="Cluster")
     pool: Body = {"cidr": scenes.POD_NETWORKS[0], "ipipMode": "Never", "vxlanMode": "Always", "natOutgoing": True}
-    yield _object("crd.projectcalico.org/v1", "IPPool", "default-ipv4-ippool", spec=pool)
+    yield daemonsets.named("crd.projectcalico.org/v1", "IPPool", "default-ipv4-ippool", spec=pool)
     if not cni.operator:
         yield from _manifest(cni.mtu)
         return
@@ -31,14 +31,14 @@ def calico(cni: scenes.Calico) -> Iterator[Body]:
     network: Body = {"bgp": "Disabled", "ipPools": [{"cidr": scenes.POD_NETWORKS[0], "encapsulation": "VXLAN"}]}
     network |= {"mtu": cni.mtu} if cni.mtu is not None else {}
     spec: Body = {"variant": "Calico", "cni": {"type": "Calico"}, "calicoNetwork": network}
-    yield _object("operator.tigera.io/v1", INSTALLATION, "default", spec=spec)
+    yield daemonsets.named("operator.tigera.io/v1", INSTALLATION, "default", spec=spec)
     yield from rendered(cni.mtu)
 
 
 def rendered(mtu: int | None) -> Iterator[Body]:
     """Yield what the operator makes of the MTU of an Installation: its ConfigMap and its DaemonSet."""
     config = {"config": _chain(str(mtu or 0))}
-    yield _object("v1", "ConfigMap", "cni-config", NAMESPACE, data=config)
+    yield daemonsets.named("v1", "ConfigMap", "cni-config", NAMESPACE, data=config)
     sizes: list[Body] = [
         {"name": name, "value": str(mtu)} for name in ("FELIX_VXLANMTU", "FELIX_WIREGUARDMTU") if mtu is not None
     ]
@@ -63,7 +63,7 @@ def _manifest(mtu: int | None) -> Iterator[Body]:
         "veth_mtu": str(mtu or 0),
         "cni_network_config": _chain("__CNI_MTU__"),
     }
-    yield _object("v1", "ConfigMap", "calico-config", MANIFEST_NAMESPACE, data=keys)
+    yield daemonsets.named("v1", "ConfigMap", "calico-config", MANIFEST_NAMESPACE, data=keys)
     install: list[Body] = [
         {"name": "CNI_CONF_NAME", "value": "10-calico.conflist"},
         daemonsets.from_config("CNI_NETWORK_CONFIG", "calico-config", "cni_network_config"),
@@ -122,10 +122,3 @@ def _daemonset(namespace: str, install: list[Body], running: list[Body]) -> Body
         ],
     }
     return daemonsets.daemonset("calico-node", namespace, {"k8s-app": "calico-node"}, template)
-
-
-def _object(version: str, kind: str, name: str, namespace: str | None = None, **rest: object) -> Body:
-    metadata: Body = {"name": name}
-    if namespace:
-        metadata["namespace"] = namespace
-    return {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}

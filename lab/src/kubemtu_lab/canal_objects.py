@@ -16,7 +16,7 @@ RKE_DEFAULT_MTU = 1450  # era C writes it whatever the underlay is
 def canal(canal: scenes.Canal, *, net_conf: str) -> Iterator[Body]:
     """Yield what a canal brings: its ConfigMap, its DaemonSet, the pool of addresses, and RKE2's HelmChartConfig."""
     yield daemonsets.definition("IPPool", "crd.projectcalico.org", scope="Cluster")
-    yield _object(
+    yield daemonsets.named(
         "crd.projectcalico.org/v1",
         "IPPool",
         "default-ipv4-ippool",
@@ -30,12 +30,12 @@ def canal(canal: scenes.Canal, *, net_conf: str) -> Iterator[Body]:
     }
     if canal.era == "C":
         keys |= {"typha_service_name": "none", "veth_mtu": str(canal.mtu or RKE_DEFAULT_MTU)}
-    yield _object("v1", "ConfigMap", canal.config_map, "kube-system", data=keys)
+    yield daemonsets.named("v1", "ConfigMap", canal.config_map, "kube-system", data=keys)
     if canal.rke2:
         yield daemonsets.definition("HelmChartConfig", "helm.cattle.io", scope="Namespaced")
     if canal.rke2 and canal.values:
         values = f"calico:\n  vethuMTU: {canal.mtu or RKE_DEFAULT_MTU}\n"
-        chart = _object("helm.cattle.io/v1", "HelmChartConfig", "rke2-canal", "kube-system")
+        chart = daemonsets.named("helm.cattle.io/v1", "HelmChartConfig", "rke2-canal", "kube-system")
         yield chart | {"spec": {"valuesContent": values}}
     name = "rke2-canal" if canal.rke2 else "canal"
     yield daemonsets.daemonset(name, "kube-system", {"k8s-app": "canal"}, _canal_template(canal))
@@ -119,10 +119,3 @@ def _canal_template(canal: scenes.Canal) -> Body:
             *([] if canal.era == "C" else [daemonsets.of_node("run", "/run")]),
         ],
     }
-
-
-def _object(version: str, kind: str, name: str, namespace: str | None = None, **rest: object) -> Body:
-    metadata: Body = {"name": name}
-    if namespace:
-        metadata["namespace"] = namespace
-    return {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}

@@ -17,7 +17,7 @@ def of(name: Name, version: str) -> Iterator[Body]:
     template: Body = {"hostNetwork": True, "containers": [container], "terminationGracePeriodSeconds": 0}
     match name:
         case "kube-proxy":
-            yield _object("v1", "ConfigMap", name, data={"config.conf": "kind: KubeProxyConfiguration\n"})
+            yield named("v1", "ConfigMap", name, "kube-system", data={"config.conf": "kind: KubeProxyConfiguration\n"})
             container |= {
                 "image": f"registry.k8s.io/kube-proxy:{version}",
                 "command": ["/usr/local/bin/kube-proxy", "--config=/var/lib/kube-proxy/config.conf"],
@@ -53,7 +53,7 @@ def daemonset(name: str, namespace: str, labels: dict[str, str], template: Body)
         "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
         "template": {"metadata": {"labels": labels}, "spec": template},
     }
-    body = _object("apps/v1", "DaemonSet", name, namespace, spec=spec)
+    body = named("apps/v1", "DaemonSet", name, namespace, spec=spec)
     body["metadata"] = {"name": name, "namespace": namespace, "labels": labels}
     return body
 
@@ -78,10 +78,12 @@ def definition(kind: str, group: str, *, scope: str, status: bool = False) -> Bo
     version |= {"schema": {"openAPIV3Schema": {"type": "object", "properties": held}}}
     version |= {"subresources": {"status": {}}} if status else {}
     spec: Body = {"group": group, "scope": scope, "names": names, "versions": [version]}
-    body = _object("apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{singular}s.{group}", spec=spec)
-    body["metadata"] = {"name": f"{singular}s.{group}"}
-    return body
+    return named("apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{singular}s.{group}", spec=spec)
 
 
-def _object(version: str, kind: str, name: str, namespace: str = "kube-system", **rest: object) -> Body:
-    return {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}, **rest}
+def named(version: str, kind: str, name: str, namespace: str | None = None, **rest: object) -> Body:
+    """Return an object of that name; without a namespace for a cluster-wide kind."""
+    metadata: Body = {"name": name}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}

@@ -21,13 +21,13 @@ IMAGE = "kubemtu/kubemtu:lab"
 
 def objects(scene: scenes.Scene) -> Iterator[Body]:
     """Return all objects of a scene, in an order in which they can be made."""
-    yield _object("v1", "Namespace", "kube-system")
+    yield daemonsets.named("v1", "Namespace", "kube-system")
     if isinstance(scene.cni, scenes.Flannel):
-        yield _object("v1", "Namespace", "kube-flannel")
+        yield daemonsets.named("v1", "Namespace", "kube-flannel")
     if isinstance(scene.cni, scenes.Calico) and scene.cni.operator:
-        yield _object("v1", "Namespace", calico_objects.NAMESPACE)
+        yield daemonsets.named("v1", "Namespace", calico_objects.NAMESPACE)
     if scene.agents or scene.probes:
-        yield _object("v1", "Namespace", "kubemtu")
+        yield daemonsets.named("v1", "Namespace", "kubemtu")
     for place, node in enumerate(scene.nodes, 1):
         yield _node(scene, place, node)
     yield from _kubernetes()
@@ -59,10 +59,10 @@ def _kubernetes() -> Iterator[Body]:
     """Return the Service that stands for the API, and who is behind it (kubernetes `pkg/controlplane/controller`)."""
     ports: list[Body] = [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": scenes.API_PORT}]
     spec: Body = {"type": "ClusterIP", "clusterIP": scenes.SERVICE_ADDRESS, "ports": ports}
-    service = _object("v1", "Service", "kubernetes", "default", spec=spec)
+    service = daemonsets.named("v1", "Service", "kubernetes", "default", spec=spec)
     service["metadata"] = {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver"}}
     yield service
-    behind = _object("discovery.k8s.io/v1", "EndpointSlice", "kubernetes", "default", addressType="IPv4")
+    behind = daemonsets.named("discovery.k8s.io/v1", "EndpointSlice", "kubernetes", "default", addressType="IPv4")
     behind["metadata"] = {
         "name": "kubernetes",
         "namespace": "default",
@@ -85,16 +85,9 @@ def network(cni: scenes.Cni, *, dual_stack: bool = False) -> Iterator[Body]:
         yield from _declared(cni)
 
 
-def _object(version: str, kind: str, name: str, namespace: str | None = None, **rest: object) -> Body:
-    metadata: Body = {"name": name}
-    if namespace:
-        metadata["namespace"] = namespace
-    return {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}
-
-
 def _node(scene: scenes.Scene, place: int, node: scenes.Node) -> Body:
     networks = scenes.pod_networks(place, dual_stack=scene.dual_stack)
-    body = _object("v1", "Node", node.name, spec={"podCIDR": networks[0], "podCIDRs": [*networks]})
+    body = daemonsets.named("v1", "Node", node.name, spec={"podCIDR": networks[0], "podCIDRs": [*networks]})
     body["metadata"] = {
         "name": node.name,
         "labels": {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux", "beta.kubernetes.io/os": "linux"},
@@ -104,7 +97,7 @@ def _node(scene: scenes.Scene, place: int, node: scenes.Node) -> Body:
 
 def _pod(name: str, node: str) -> Body:
     container = {"name": "web", "image": "registry.example/web:1"}
-    body = _object("v1", "Pod", name, "default", spec={"nodeName": node, "containers": [container]})
+    body = daemonsets.named("v1", "Pod", name, "default", spec={"nodeName": node, "containers": [container]})
     body["metadata"] = {"name": name, "namespace": "default", "labels": {"app": "web"}}
     return body
 
@@ -124,7 +117,7 @@ def _flannel(flannel: scenes.Flannel, *, dual_stack: bool) -> Iterator[Body]:
         "cni-conf.json": json.dumps({"name": "cbr0", "cniVersion": "0.3.1", "plugins": plugins}, indent=2) + "\n",
         "net-conf.json": _net_conf(flannel.backend, flannel.backend_mtu, dual_stack=dual_stack),
     }
-    yield _object("v1", "ConfigMap", "kube-flannel-cfg", "kube-flannel", data=keys)
+    yield daemonsets.named("v1", "ConfigMap", "kube-flannel-cfg", "kube-flannel", data=keys)
     mount = {"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"}
     install = {
         "name": "install-cni",
@@ -182,8 +175,8 @@ def _declared(cni: scenes.Declared) -> Iterator[Body]:
     number: Body = {cni.key: cni.form.replace("{}", str(cni.mtu))}
     if cni.number_in:
         space, name = cni.number_in
-        yield _object("v1", "Namespace", space)
-        yield _object("v1", "ConfigMap", name, space, data=number)
+        yield daemonsets.named("v1", "Namespace", space)
+        yield daemonsets.named("v1", "ConfigMap", name, space, data=number)
     keys = {
         **dict(cni.data),
         **({} if cni.variables or cni.follows_nic or cni.flag or cni.number_in else number),
@@ -191,8 +184,8 @@ def _declared(cni: scenes.Declared) -> Iterator[Body]:
         "net-conf.json": json.dumps({"Network": scenes.POD_NETWORKS[0], "Backend": backend}, indent=2) + "\n",
     }
     if cni.namespace != "kube-system":
-        yield _object("v1", "Namespace", cni.namespace)
-    yield _object("v1", "ConfigMap", cni.config_map, cni.namespace, data=keys)
+        yield daemonsets.named("v1", "Namespace", cni.namespace)
+    yield daemonsets.named("v1", "ConfigMap", cni.config_map, cni.namespace, data=keys)
     key = "/".join((*cni.number_in, cni.key)) if cni.number_in else cni.key
     source = "nic" if cni.follows_nic else ",".join(cni.variables) or cni.flag or key
     given = [*cni.arguments, *([f"{cni.flag}={cni.mtu}"] if cni.flag else [])]
@@ -251,4 +244,4 @@ def program(name: str, node: str, argv: list[str], *, host_network: bool = False
     """Return a pod that runs a program of this machine in its network namespace, started again whenever it ends."""
     container = {"name": "main", "image": scenes.EXEC_IMAGE, "command": argv}
     spec: Body = {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 1}
-    return _object("v1", "Pod", name, namespace, spec=spec | ({"hostNetwork": True} if host_network else {}))
+    return daemonsets.named("v1", "Pod", name, namespace, spec=spec | ({"hostNetwork": True} if host_network else {}))

@@ -19,7 +19,7 @@ import msgspec
 from kubemtu.core.change import migration, plan
 from kubemtu.core.cluster import topology
 from kubemtu.core.codes import Finding
-from kubemtu.core.objects import Object, Want
+from kubemtu.core.objects import Want
 from kubemtu.core.probe import proof
 from kubemtu.core.rules import report as rules_report
 from kubemtu.flows import decide, observe
@@ -28,7 +28,7 @@ from kubemtu.flows.change import act, migrations, outcome, prove
 from kubemtu.flows.measure import why
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import connect, mtu, write
-from kubemtu_lab import cluster, scenes
+from kubemtu_lab import cluster, scenes, state
 from kubemtu_lab.traffic import plan as traffic_plan
 from kubemtu_lab.traffic import run as traffic_run
 from kubemtu_lab.traffic.tally import Counts, PortDrops, Tally
@@ -347,14 +347,9 @@ async def delete_cni_pods(api: kube_api.Api, nodes: int) -> None:
     async with asyncio.timeout(READY):
         while True:
             new = [pod for pod in await api.list(CNI_PODS) if pod.text("metadata", "uid") not in gone]
-            if len(new) == nodes and all(is_ready(pod) for pod in new):
+            if len(new) == nodes and all(state.is_ready(pod) for pod in new):
                 return
             await asyncio.sleep(0.05)
-
-
-def is_ready(pod: Object) -> bool:
-    """Return True when the pod's Ready condition is."""
-    return any(one.text("type") == "Ready" and one.text("status") == "True" for one in pod.each("status", "conditions"))
 
 
 async def agents_ready(api: kube_api.Api, nodes: int) -> None:
