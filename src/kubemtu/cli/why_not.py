@@ -83,8 +83,8 @@ def _trails(snapshot: "Snapshot", node: str | None, nic_mtu: int | None, remedy:
     if node is not None:
         return trail.Trails(nodes=tuple(found))
     followed = {each.node for each in found}
-    unseen = tuple(name for name in missing.nodes(topology) if name not in followed)
-    return trail.Trails(nodes=tuple(found), unseen=unseen, windows=windows.silent(topology))
+    missed = tuple(name for name in missing.nodes(topology) if name not in followed)
+    return trail.Trails(nodes=tuple(found), unseen=missed, windows=windows.silent(topology))
 
 
 def _whole(trail: "Trail", columns: int | None) -> Iterator[str]:
