@@ -44,13 +44,13 @@ class Packed(_Read):
         self._ends = array("Q", [0])
         self._whole: dict[int, dict[str, object]] = {}
 
-    def append(self, found: Object) -> None:
+    def append(self, item: Object) -> None:
         """Add an object; apiVersion and kind are kept where they differ from the others'."""
-        body = {key: value for key, value in found.body.items() if self._head.get(key) != value}
+        body = {key: value for key, value in item.body.items() if self._head.get(key) != value}
         try:
             self._text += _ENCODE(body)
         except (OverflowError, UnicodeEncodeError, RecursionError, TypeError, ValueError):
-            self._whole[len(self)] = found.body
+            self._whole[len(self)] = item.body
         self._ends.append(len(self._text))
 
     def _at(self, place: int) -> Object:

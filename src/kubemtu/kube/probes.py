@@ -80,15 +80,15 @@ async def follow(api: Api) -> AsyncGenerator[Mapping[str, MtuProbe], None]:
             yield dict(seen)
 
 
-def read(found: Object) -> MtuProbe:
+def read(resource: Object) -> MtuProbe:
     """Decode one MTUProbe, whatever stands in it."""
-    created = _created(found)
+    created = _created(resource)
     try:
-        request = msgspec.convert(found.mapping("spec"), ProbeRequest)
+        request = msgspec.convert(resource.mapping("spec"), ProbeRequest)
     except (msgspec.ValidationError, errors.Malformed) as error:
-        sentence = f"MTUProbe {found.name} cannot be read: {error}"
-        return MtuProbe(name=found.name, request=None, created=created, error=sentence)
-    return MtuProbe(name=found.name, request=request, created=created)
+        sentence = f"MTUProbe {resource.name} cannot be read: {error}"
+        return MtuProbe(name=resource.name, request=None, created=created, error=sentence)
+    return MtuProbe(name=resource.name, request=request, created=created)
 
 
 async def key(api: Api, namespace: str = NAMESPACE) -> bytes:
@@ -121,9 +121,9 @@ async def key(api: Api, namespace: str = NAMESPACE) -> bytes:
     return secret
 
 
-def _created(found: Object) -> float:
+def _created(resource: Object) -> float:
     with contextlib.suppress(ValueError):
-        return dt.datetime.fromisoformat(found.text("metadata", "creationTimestamp") or "").timestamp()
+        return dt.datetime.fromisoformat(resource.text("metadata", "creationTimestamp") or "").timestamp()
     return math.inf  # of what has no time nobody can say that it is old
 
 

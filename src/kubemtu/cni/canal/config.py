@@ -66,17 +66,17 @@ class Canal(msgspec.Struct, frozen=True, kw_only=True):
         return flanneld.tunnel_mtu(self.conf, self.agent) if self.conf is not None else None
 
 
-def read(found: CanalParts, snapshot: Snapshot, out: list[Finding]) -> Canal:
+def read(parts: CanalParts, snapshot: Snapshot, out: list[Finding]) -> Canal:
     """Read all of one canal; what is broken goes to `out`."""
-    values = rke2.read(found.chart, out)
-    now = said(found, snapshot, out)
+    values = rke2.read(parts.chart, out)
+    now = said(parts, snapshot, out)
     return Canal(
-        parts=found,
+        parts=parts,
         said=now,
-        era=era(found, now, out),
+        era=era(parts, now, out),
         values=values,
-        conf=net_conf(found, values, out) or flanneld.by_annotation(snapshot),
-        agent=flanneld.read(found.agent, snapshot, out),
+        conf=net_conf(parts, values, out) or flanneld.by_annotation(snapshot),
+        agent=flanneld.read(parts.agent, snapshot, out),
         source=chart.of(rke2.AGENT, snapshot),
     )
 

@@ -88,18 +88,18 @@ def parts(snapshot: Snapshot) -> CiliumParts | None:
     return CiliumParts(source=source) if source.held is not None else None
 
 
-def chained(found: CiliumParts) -> bool:
+def chained(parts: CiliumParts) -> bool:
     """Return whether another CNI makes the pods' interfaces, and Cilium does not limit their routes either."""
-    mode = found.config.get("data", "cni-chaining-mode") if found.config is not None else None
-    return isinstance(mode, str) and mode not in UNCHAINED and not on(found.config, ROUTE_MTU)
+    mode = parts.config.get("data", "cni-chaining-mode") if parts.config is not None else None
+    return isinstance(mode, str) and mode not in UNCHAINED and not on(parts.config, ROUTE_MTU)
 
 
-def mode(found: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> Mode | None:
+def mode(parts: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> Mode | None:
     """Read how packets go from node to node; None where it cannot be told, which is in `out` then."""
-    config = found.config
-    version = reading.attempt(lambda: daemonset.version(found.agent, CONTAINER), None, out, str(found.agent))
+    config = parts.config
+    version = reading.attempt(lambda: daemonset.version(parts.agent, CONTAINER), None, out, str(parts.agent))
     if config is None:
-        place = f"ConfigMap {found.daemonset.namespace}/{CONFIG_MAP}"
+        place = f"ConfigMap {parts.daemonset.namespace}/{CONFIG_MAP}"
         out.append(reading.unread(place, "so what goes around a packet is unknown", snapshot))
         return None
     out += _of_another_version(config, version)
@@ -129,21 +129,21 @@ def mode(found: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> Mode | N
     )
 
 
-def base(found: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> CiliumBase:
+def base(parts: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> CiliumBase:
     """Read the base MTU; what is broken, and what another place overrides, goes to `out`."""
-    in_chart = _chart(found.chart, out)
-    if found.config is None:
+    in_chart = _chart(parts.chart, out)
+    if parts.config is None:
         return CiliumBase(mtu=in_chart, in_chart=in_chart)
     broken: list[Finding] = []
-    place = f"{found.config}, data.{KEY}"
-    in_config = reading.mtu(reading.value(found.config, broken, "data", KEY), broken, place)
+    place = f"{parts.config}, data.{KEY}"
+    in_config = reading.mtu(reading.value(parts.config, broken, "data", KEY), broken, place)
     out += broken
     said = CiliumBase(mtu=in_config, in_config=in_config, in_chart=in_chart, broken=bool(broken))
-    above = _above(found, out)
+    above = _above(parts, out)
     if above is None:
         return said
     mtu, shadow = above
-    if found.config.get("data", KEY) is not None and mtu != in_config:
+    if parts.config.get("data", KEY) is not None and mtu != in_config:
         out.append(
             codes.finding(
                 codes.MTU111,
@@ -233,16 +233,16 @@ def _of_another_version(config: Object, version: Version | None) -> list[Finding
     ]
 
 
-def _above(found: CiliumParts, out: list[Finding]) -> tuple[int | None, str] | None:
+def _above(parts: CiliumParts, out: list[Finding]) -> tuple[int | None, str] | None:
     """Return what a flag or a variable of the agent sets, and its place; None where neither does."""
-    container = reading.attempt(lambda: daemonset.container(found.agent, CONTAINER), None, [], str(found.agent))
+    container = reading.attempt(lambda: daemonset.container(parts.agent, CONTAINER), None, [], str(parts.agent))
     flags = daemonset.flag_values(container, KEY)
     if flags:
-        return reading.mtu(flags[-1], out, f"{found.agent}, --{KEY}"), f"--{KEY} of {found.daemonset}"
-    variable = reading.attempt(lambda: daemonset.variable(found.agent, "CILIUM_MTU"), None, [], str(found.agent))
+        return reading.mtu(flags[-1], out, f"{parts.agent}, --{KEY}"), f"--{KEY} of {parts.daemonset}"
+    variable = reading.attempt(lambda: daemonset.variable(parts.agent, "CILIUM_MTU"), None, [], str(parts.agent))
     if variable is not None and variable.value and variable.container == CONTAINER:
-        place = f"{found.agent}, variable CILIUM_MTU"
-        return reading.mtu(variable.value, out, place), f"the variable CILIUM_MTU of {found.daemonset}"
+        place = f"{parts.agent}, variable CILIUM_MTU"
+        return reading.mtu(variable.value, out, place), f"the variable CILIUM_MTU of {parts.daemonset}"
     return None
 
 

@@ -23,10 +23,10 @@ class CiliumParsed(msgspec.Struct, frozen=True, kw_only=True):
     overriding: frozenset[str] = frozenset()  # base MTUs that CiliumNodeConfigs give some nodes, as they are written
 
 
-def of(found: CiliumParsed, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
+def of(parsed: CiliumParsed, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """Return the edits that give pods' routes `target` bytes, and the restart; see `cilium.steps`."""
     encap.check(target)
-    parts, mode, said = found.parts, found.mode, found.base
+    parts, mode, said = parsed.parts, parsed.mode, parsed.base
     if mode is None:
         raise UsageError(
             f"What goes around a packet of {parts.daemonset} is not known, so neither is the base MTU that gives pods"
@@ -39,16 +39,16 @@ def of(found: CiliumParsed, target: int) -> tuple[plan.EditValue | plan.Rollout,
         )
     wanted = target + mode.subtracts
     encap.check(wanted)
-    if others := found.overriding - {str(wanted)}:
+    if others := parsed.overriding - {str(wanted)}:
         raise UsageError(
             f"A {nodes.OVERRIDE} gives some nodes the base MTU {', '.join(sorted(others))[:40]}, which stands"
             f" above the ConfigMap: remove {config.KEY} there, or give it {wanted}; then plan again."
         )
-    at_work = bool(found.bases) and len(found.bases) == found.observed and set(found.bases) == {wanted}
+    at_work = bool(parsed.bases) and len(parsed.bases) == parsed.observed and set(parsed.bases) == {wanted}
     if said.mtu is None and not said.broken and at_work:
         return ()  # each agent has found it by itself
     edits = _edits(parts, wanted, mode.subtracts, target)
-    if not edits and (at_work or not found.bases):
+    if not edits and (at_work or not parsed.bases):
         return ()
     restart = plan.Rollout(
         ref=parts.daemonset, why="the agent reads its base MTU only when it starts, and then gives it to its node"

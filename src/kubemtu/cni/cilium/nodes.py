@@ -41,9 +41,9 @@ class Overridden(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.by}, spec.defaults.{cilium_config.KEY}"
 
 
-def overridden(found: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> tuple[Overridden, ...]:
+def overridden(parts: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> tuple[Overridden, ...]:
     """Return each CiliumNodeConfig that sets a base MTU, with the nodes where it does; what is broken goes to `out`."""
-    listed = [each for each in snapshot.each(OVERRIDE, found.daemonset.namespace) if _written(each) is not None]
+    listed = [each for each in snapshot.each(OVERRIDE, parts.daemonset.namespace) if _written(each) is not None]
     listed.sort(key=lambda each: str(each.get("metadata", "name")))
     decides: dict[str, int] = {}  # of each node: the place of the one that counts
     for index, each in enumerate(listed):
@@ -101,34 +101,34 @@ def bases(overrides: Iterable[Overridden], said: CiliumBase, names_there: Iterab
     return {name: own.get(name, said.mtu) for name in names_there}
 
 
-def netkit(found: CiliumParts, snapshot: Snapshot) -> list[Finding]:
+def netkit(parts: CiliumParts, snapshot: Snapshot) -> list[Finding]:
     """Return MTU118 where pods hang on netkit devices, which agents neither find nor change.
 
     A netkit pair compares no sizes, so two ends that differ lose nothing by it (drivers/net/netkit.c, netkit_xmit);
     Cilium's agents set both, and the route (cilium/cilium: pkg/mtu/endpoint_updater.go).
     """
-    if not hangs_on_netkit(found) or not snapshot.nodes:
+    if not hangs_on_netkit(parts) or not snapshot.nodes:
         return []
     message = (
         "Pods hang on netkit devices and not on veths: what MTU they have was not seen, and no change of kubemtu"
         " reaches or pins them. From v1.17 on Cilium's own agents change them when they restart."
     )
     remedy = "In a pod: `ip link show eth0` is the base MTU, `ip route show default` has what it sends."
-    return [codes.finding(codes.MTU118, f"{found.config}, data.datapath-mode", message, remedy)]
+    return [codes.finding(codes.MTU118, f"{parts.config}, data.datapath-mode", message, remedy)]
 
 
-def hangs_on_netkit(found: CiliumParts) -> bool:
+def hangs_on_netkit(parts: CiliumParts) -> bool:
     """Return whether pods hang on netkit devices."""
-    return found.config is not None and cilium_config.text(found.config, "datapath-mode") in NETKIT
+    return parts.config is not None and cilium_config.text(parts.config, "datapath-mode") in NETKIT
 
 
-def encryption(found: CiliumParts, snapshot: Snapshot, mode: Mode | None) -> list[Finding]:
+def encryption(parts: CiliumParts, snapshot: Snapshot, mode: Mode | None) -> list[Finding]:
     """Return MTU142 where the nodes' own packets are encrypted too, by routes that know nothing of it.
 
     Only the pods' routes are given less; a node's own leave by the NIC's MTU and grow in cilium_wg0 behind it
     (cilium/cilium#37919), where they are cut, or lost (cilium/cilium#46100, cilium/cilium#47176).
     """
-    config = found.config
+    config = parts.config
     if config is None or mode is None or not mode.wireguard or not cilium_config.on(config, ENCRYPTS_NODES):
         return []
     nics = [way.mtu for node in snapshot.nodes for way in node.uplinks]

@@ -92,21 +92,21 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     )
 
 
-def steps(found: SdnParsed, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
+def steps(parsed: SdnParsed, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """List the edit of each node-config, and the restart of the daemon. Raises UsageError when none was read."""
-    if not found.configs:
+    if not parsed.configs:
         raise UsageError(f"No ConfigMap {NODE_NAMESPACE}/{PREFIX}* was read: allow `get` on them, then plan again.")
     edits = []
-    for config, _ in found.configs:
+    for config, _ in parsed.configs:
         text = config.text("data", KEY) or ""
         after = yaml_edit.set_value(text, PATH, target, source=f'{config}, data["{KEY}"]')
         why = f"sdn gives {GATEWAY} and new pods {target}"
         edits += installer.edit(reading.ref(config, "configmaps"), ("data", KEY), text, after, why)
     if not edits:
         return ()
-    if found.agent is None:
+    if parsed.agent is None:
         raise UsageError(f"DaemonSet {NAMESPACE}/{AGENT} was not read, which must be restarted: allow `get` on it.")
-    ref = reading.ref(found.agent, "daemonsets")
+    ref = reading.ref(parsed.agent, "daemonsets")
     return (*edits, plan.Rollout(ref=ref, why="sdn reads networkConfig.mtu only when it starts"))
 
 

@@ -39,15 +39,15 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def fits(to: PatchTarget, found: Object) -> bool:
+def fits(to: PatchTarget, resource: Object) -> bool:
     """Say whether an object is one of those that a patch is for. A patch that names nobody is for nobody."""
     if to.kind is None and to.name is None:
         return False
-    group = str(found.get("apiVersion")).rpartition("/")[0]
-    wanted = ((to.kind, found.get("kind")), (to.name, found.get("metadata", "name")), (to.group, group))
+    group = str(resource.get("apiVersion")).rpartition("/")[0]
+    wanted = ((to.kind, resource.get("kind")), (to.name, resource.get("metadata", "name")), (to.group, group))
     if not all(said is None or _is(said, held, pattern=to.pattern) for said, held in wanted):
         return False
-    namespace = found.get("metadata", "namespace")
+    namespace = resource.get("metadata", "namespace")
     return to.namespace is None or namespace is None or _is(to.namespace, namespace, pattern=to.pattern)
 
 
@@ -89,18 +89,18 @@ def said(operations: list[dict[str, object]]) -> str:
     return "; ".join(told) + (f" and {more} more" if more > 0 else "")
 
 
-def applied(found: Object, patch: object) -> dict[str, object] | str:
+def applied(resource: Object, patch: object) -> dict[str, object] | str:
     """Return the object's body with a patch applied, or why it cannot be, to be put after a colon."""
     if are_operations(patch):
-        return _operated(found.body, patch)
+        return _operated(resource.body, patch)
     if not isinstance(patch, dict):
         return "it is neither a part of an object nor a list of operations"
-    group = str(found.get("apiVersion")).rpartition("/")[0]
-    made = merged(found.body, patch, named=group in _BUILT_IN or group.endswith(".k8s.io"))
-    own, metadata = found.get("metadata"), made.get("metadata")
+    group = str(resource.get("apiVersion")).rpartition("/")[0]
+    made = merged(resource.body, patch, named=group in _BUILT_IN or group.endswith(".k8s.io"))
+    own, metadata = resource.get("metadata"), made.get("metadata")
     if isinstance(own, dict) and isinstance(metadata, dict):  # what a patch for a target is called itself is no change
         made["metadata"] = metadata | {key: own[key] for key in ("name", "namespace") if key in own}
-    return made | {key: found.body[key] for key in ("apiVersion", "kind") if key in found.body}
+    return made | {key: resource.body[key] for key in ("apiVersion", "kind") if key in resource.body}
 
 
 def merged(base: dict[str, object], patch: dict[str, object], *, named: bool = True) -> dict[str, object]:

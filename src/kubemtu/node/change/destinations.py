@@ -107,9 +107,9 @@ def limits(desired_networks: tuple[net.NetworkMtu, ...], default: int | None) ->
     return Limits(desired_networks, default)
 
 
-def added(seen: routes.Raw) -> bool:
+def added(route: routes.Raw) -> bool:
     """Return True for a route that kubemtu has added to a pod."""
-    return seen.protocol == hosts.PROTOCOL
+    return route.protocol == hosts.PROTOCOL
 
 
 def refusals(desired: migration.Desired) -> list[str]:
@@ -202,9 +202,9 @@ def towards(way: routes.Raw, network: str, metrics: routes.Metrics) -> netlink.R
     return (netlink.RTM_NEWROUTE, netlink.ACK | netlink.ECHO | netlink.REPLACE | _CREATE, body)
 
 
-def removal(seen: routes.Raw) -> netlink.Request:
+def removal(route: routes.Raw) -> netlink.Request:
     """Return the request that takes an added route away."""
-    return (netlink.RTM_DELROUTE, netlink.ACK, seen.body)
+    return (netlink.RTM_DELROUTE, netlink.ACK, route.body)
 
 
 def sizes(asked: Limits, found: Iterable[tuple[int, str, int]], most: dict[str, int]) -> None:

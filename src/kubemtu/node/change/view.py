@@ -67,7 +67,7 @@ class View:
         """Return the MTU and the pin that senders inside a pod must keep to."""
         return self._aim(self._finals(pod)[1], pinned=self.row.pods, moved=self.row.moved)
 
-    def pod_route_aim(self, pod: state.PodState, seen: routes.Raw, first: routes.Raw) -> wanted.Aim:
+    def pod_route_aim(self, pod: state.PodState, route: routes.Raw, first: routes.Raw) -> wanted.Aim:
         """Return what the senders inside a pod keep to on one of its routes; `first` is what was recorded of it.
 
         Where the CNI limits pods by route, those that lead through a gateway, or had an MTU of their own, end at it;
@@ -75,28 +75,28 @@ class View:
         """
         final = self._finals(pod)[1]
         route_mtu = wanted.route_mtu(self.known.ports[pod.owner], self.desired)
-        if seen.gateway is None and first.mtu is None:
+        if route.gateway is None and first.mtu is None:
             route_mtu = None
-        most = self._most(seen)
+        most = self._most(route)
         if most is not None and not self.desired.restore and most < min(final, route_mtu or first.mtu or final):
             route_mtu = most
         return self._aim(final, pinned=self.row.pods, moved=self.row.moved, route=route_mtu, most=most)
 
-    def _most(self, seen: routes.Raw) -> int | None:
+    def _most(self, route: routes.Raw) -> int | None:
         """Return what is sent at most by a route, where that depends on where it leads; a link's own is not asked."""
-        if not self.limits or (seen.gateway is None and seen.destination != "default"):
+        if not self.limits or (route.gateway is None and route.destination != "default"):
             return None
-        return self.limits.of(seen.family, seen.destination)
+        return self.limits.of(route.family, route.destination)
 
-    def added_metrics(self, pod: state.PodState, seen: routes.Raw) -> routes.Metrics:
+    def added_metrics(self, pod: state.PodState, route: routes.Raw) -> routes.Metrics:
         """Return the metrics that a route which kubemtu has added to a pod should have now."""
-        most = self.limits.by_network.get(seen.destination, self.desired.pod_mtu)
+        most = self.limits.by_network.get(route.destination, self.desired.pod_mtu)
         first = self.first_added(most)
         final = self._finals(pod)[1]
         if not (self.row.pods or self.row.moved):
-            return seen.metrics
+            return route.metrics
         aim = self._aim(final, pinned=self.row.pods, moved=self.row.moved, most=most)
-        return wanted.metrics(first, seen.family, aim) if self.row.pods else first
+        return wanted.metrics(first, route.family, aim) if self.row.pods else first
 
     def first_added(self, mtu: int) -> routes.Metrics:
         """Return the metrics of an added route without a pin: none where it carries all that the device takes."""
