@@ -82,6 +82,27 @@ def direction(
     )
 
 
+def carrying(carried: int, expected: int) -> Direction:
+    """Return what a station finds where everything larger vanishes; `carried` 0: nothing is answered."""
+    found = search.SearchResult(
+        ending="exact" if carried else "unreachable",
+        mtu=min(carried, expected),
+        limit=("expected" if carried >= expected else "silence") if carried else None,
+        next_size_losses=6,
+        fitting_packets=9,
+        fitting_lost=0,
+        rounds=2,
+        packets=20,
+        interface_mtu=expected,
+    )
+    return Direction(search=found)
+
+
+def verdict(carried: int, expected: int) -> path_verdict.Verdict:
+    """Return what is judged of such a direction."""
+    return path_verdict.judge(carrying(carried, expected), expected=expected)
+
+
 def nothing(top: int = 1450) -> Direction:
     """Return a direction in which nothing is answered."""
     return direction(0, top, ending="unreachable")

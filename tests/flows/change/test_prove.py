@@ -7,12 +7,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.paths import verdict
 
 from kubemtu.core import errors, net
 from kubemtu.core.change import plan
 from kubemtu.core.mesh import rounds
 from kubemtu.core.objects import Object
-from kubemtu.core.path import search
 from kubemtu.core.path import verdict as path_verdict
 from kubemtu.core.probe import proof, request
 from kubemtu.core.snapshot import Snapshot, Unread
@@ -22,22 +22,6 @@ from kubemtu.kube import errors as kube_errors
 
 Carries = Callable[[str, str], int]
 """The largest packet from a node, or from a pod by its host-side link, to an address; 0: nothing is answered."""
-
-
-def verdict(carried: int, expected: int) -> path_verdict.Verdict:
-    """What a station judges of a path on which everything larger vanishes; not of one that answers nothing."""
-    found = search.SearchResult(
-        ending="exact" if carried else "unreachable",
-        mtu=min(carried, expected),
-        limit=("expected" if carried >= expected else "silence") if carried else None,
-        next_size_losses=6,
-        fitting_packets=9,
-        fitting_lost=0,
-        rounds=2,
-        packets=20,
-        interface_mtu=expected,
-    )
-    return path_verdict.judge(path_verdict.Direction(search=found), expected=expected)
 
 
 class Network(asking.ProbeClient):

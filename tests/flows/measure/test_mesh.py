@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import msgspec
 import pytest
+from tests.support.paths import carrying, verdict
 
 from kubemtu.core import errors, net
 from kubemtu.core.mesh import rounds
 from kubemtu.core.objects import Object
-from kubemtu.core.path import search
 from kubemtu.core.path import verdict as path_verdict
 from kubemtu.core.probe import request
 from kubemtu.core.snapshot import Snapshot
@@ -54,8 +54,8 @@ class Network(asking.ProbeClient):
             request.PathResult(
                 path=way.name,
                 verdict=verdict(self._carries(here[node], way.address), way.expected),
-                forward=direction(self._carries(here[node], way.address), way.expected) if way.detailed else None,
-                backward=direction(self._carries(way.address, here[node]), way.expected) if way.both_ways else None,
+                forward=carrying(self._carries(here[node], way.address), way.expected) if way.detailed else None,
+                backward=carrying(self._carries(way.address, here[node]), way.expected) if way.both_ways else None,
             )
             for way in asked.paths
             if way.source.node == node
@@ -79,25 +79,6 @@ class Network(asking.ProbeClient):
             packets=len(peers),
             groups=listed,
         )
-
-
-def verdict(carried: int, expected: int) -> path_verdict.Verdict:
-    return path_verdict.judge(direction(carried, expected), expected=expected)
-
-
-def direction(carried: int, expected: int) -> path_verdict.Direction:
-    found = search.SearchResult(
-        ending="exact" if carried else "unreachable",
-        mtu=min(carried, expected),
-        limit=("expected" if carried >= expected else "silence") if carried else None,
-        next_size_losses=6,
-        fitting_packets=9,
-        fitting_lost=0,
-        rounds=2,
-        packets=20,
-        interface_mtu=expected,
-    )
-    return path_verdict.Direction(search=found)
 
 
 def address(number: int) -> str:
