@@ -18,6 +18,8 @@ __all__ = ["edit", "rollout"]
 
 TRIES = 5  # of a write that meets somebody else's at the same moment, while our value is untouched
 _SERVER_KEYS = frozenset({"managedFields", "resourceVersion", "generation"})  # of metadata: change with each write
+# Counted by the server with each change of a DaemonSet's template (kubernetes pkg/registry/apps/daemonset/strategy.go).
+_TEMPLATES = ("metadata", "annotations", "deprecated.daemonset.template.generation")
 
 
 async def edit(api: Api, step: plan.EditValue) -> str:
@@ -86,7 +88,9 @@ def _verify(before: Object, written: Object, step: plan.EditValue) -> None:
 
 
 def _served(path: tuple[str, ...]) -> bool:
-    return path[0] == "status" or (path[0] == "metadata" and len(path) > 1 and path[1] in _SERVER_KEYS)
+    if path[0] == "status" or path == _TEMPLATES:
+        return True
+    return path[0] == "metadata" and len(path) > 1 and path[1] in _SERVER_KEYS
 
 
 def _differences(wanted: object, present: object, path: tuple[str, ...]) -> list[tuple[str, ...]]:

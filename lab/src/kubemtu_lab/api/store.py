@@ -10,7 +10,18 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from kubemtu_lab.api import admission, defaults, definitions, errors, fields, ownership, schema, services, shapes
+from kubemtu_lab.api import (
+    admission,
+    defaults,
+    definitions,
+    errors,
+    fields,
+    ownership,
+    schema,
+    services,
+    shapes,
+    workloads,
+)
 from kubemtu_lab.api.objects import HISTORY, Objects
 from kubemtu_lab.api.ownership import Writer
 from kubemtu_lab.api.resources import DEFINITIONS, NAMESPACES, SERVICES, Object, Resource, copied
@@ -261,6 +272,7 @@ class Store(Objects):
         if resource.key == DEFINITIONS.key:
             definitions.check(resource, name, fresh, current)
         defaults.fill_in(resource, fresh)
+        workloads.count_templates(resource, fresh, current)
         admission.check(resource, name, fresh, current)
         if resource.key == SERVICES.key:
             services.admit(name, fresh, current, self.page(SERVICES).items)

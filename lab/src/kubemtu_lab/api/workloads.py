@@ -10,10 +10,11 @@ from collections.abc import Iterator
 import msgspec
 
 from kubemtu_lab.api import names
-from kubemtu_lab.api.errors import Cause
+from kubemtu_lab.api.errors import Cause, bad_request
 from kubemtu_lab.api.resources import Object, Resource, copied
 
 _PERCENT = re.compile(r"[0-9]+%\Z")
+_TEMPLATES = "deprecated.daemonset.template.generation"
 _RESTARTS = ("Always", "OnFailure", "Never")
 _POD_UPDATE = (
     "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -30,6 +31,24 @@ def causes(resource: Resource, item: Object, before: Object | None) -> Iterator[
             yield "spec", _POD_UPDATE
     elif resource.group == "apps" and resource.kind != "ControllerRevision":
         yield from _workload(resource, item.get("spec") or {}, (before or {}).get("spec") or {})
+
+
+def count_templates(resource: Resource, item: Object, before: Object | None) -> None:
+    """Note in an annotation how many templates a DaemonSet has had, whatever its writer says of that later on.
+
+    Source: kubernetes `pkg/registry/apps/daemonset/strategy.go`, `pkg/apis/apps/v1/conversion.go`.
+
+    Raises:
+        Refusal: 400 for a first number that is none.
+    """
+    if resource.kind != "DaemonSet" or resource.custom:
+        return
+    metadata = item["metadata"]
+    told = ((before["metadata"] if before else metadata).get("annotations") or {}).get(_TEMPLATES, "1")
+    if not (told.isascii() and told.isdecimal()):
+        raise bad_request(f'strconv.ParseInt: parsing "{told}": invalid syntax')
+    changed = before is not None and (item.get("spec") or {}).get("template") != before["spec"].get("template")
+    metadata["annotations"] = (metadata.get("annotations") or {}) | {_TEMPLATES: str(max(int(told), 1) + changed)}
 
 
 def status_causes(resource: Resource, item: Object) -> Iterator[Cause]:
