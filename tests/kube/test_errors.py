@@ -14,6 +14,7 @@ import pytest
 
 from kubemtu.core import errors
 from kubemtu.core.objects import Ref, Want
+from kubemtu.kube import crd
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.api import Api
 from kubemtu.kube.connection import Connection, Impersonation
@@ -94,6 +95,41 @@ async def test_403_of_an_admission_webhook_is_no_lack_of_rights(scripted: Script
     said = await refusal(api, exit_code=4, kind=kube_errors.PolicyDenied)
     assert said.startswith("a policy of the cluster refused to get daemonsets.apps canal in namespace kube-system: ")
     assert "can-i" not in said
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "unable to create new content in namespace kube-system because it is being terminated",
+        "create not allowed while custom resource definition is terminating",
+    ],
+    ids=["namespace", "definition"],
+)
+async def test_403_of_what_is_being_deleted_is_no_lack_of_rights(scripted: Scripted, why: str) -> None:
+    """In the words of kube-apiserver 1.36: NamespaceLifecycle, and the handler of custom resources."""
+    message = f'daemonsets.apps "canal" is forbidden: {why}'
+    api, _ = scripted({f"GET {PATH}": (403, "Forbidden", message)})
+    said = await refusal(api, exit_code=7, kind=errors.Conflict)
+    assert f"is being deleted: {message}; wait until that is gone" in said
+    assert "can-i" not in said
+
+
+@pytest.mark.parametrize("kibibytes", [1640, 2300, 3380])
+async def test_what_is_too_large_to_be_stored_is_refused_and_not_waited_for(as_user: As, kibibytes: int) -> None:
+    """By etcd, by its client, and by the server itself, whose sizes are 1.5, 2 and 3 MiB."""
+    async with as_user("admin") as api:
+        await crd.install(api)
+        small = {"apiVersion": "kubemtu.io/v1alpha1", "kind": "MTUMigration", "metadata": {"name": "m"}}
+        made = await api.create({**small, "spec": {"plan": {"cni": "canal"}}})
+        large = {"spec": {"plan": {"warnings": ["x" * (kibibytes << 10)]}}}
+        ref = Ref(api_version="kubemtu.io/v1alpha1", kind="MTUMigration", plural="mtumigrations", name="m")
+        for refused in (api.patch(ref, large), api.create({**small, "metadata": {"name": "n"}, **large})):
+            with pytest.raises(kube_errors.Rejected) as caught:
+                await refused
+            assert caught.value.exit_code == 5
+            assert "the object is larger than its etcd takes, which is 1.5 MiB unless somebody" in str(caught.value)
+            assert str(caught.value).endswith("; nothing was changed")
+        assert await api.get(ref) == made
 
 
 async def test_404_of_an_object_or_a_kind_is_nothing(scripted: Scripted) -> None:

@@ -43,6 +43,10 @@ BEGIN_SECONDS = 90.0  # until an answer begins, however slowly; measuring a TLS 
 TOTAL_SECONDS = 60.0  # for the body of an answer, however it trickles in; a watch has no such limit
 
 # What RBAC says of itself adds nothing to the action that was tried; what it says beyond that does.
+# The words of etcd and of its client, which a server hands on as a fault of its own, and those of the server itself.
+_TOO_LARGE = re.compile(r"etcdserver: request is too large|larger than max|Request entity too large")
+# Of a namespace and of a CustomResourceDefinition that go: no right is lacking.
+_ENDING = re.compile(r"because it is being terminated|while custom resource definition is terminating")
 _RBAC = re.compile(
     r'User "[^"]*" cannot \w+ (?:resource|path) "[^"]*"(?: in API group "[^"]*")?'
     r'(?: at the cluster scope| in the namespace "[^"]*")?(?P<more>.*)',
@@ -183,6 +187,8 @@ def from_status(
     found = status.get("code")
     code = code if code is not None else found if isinstance(found, int) else 500
     server = connection.server
+    if code == 500 and _TOO_LARGE.search(text):
+        code = 413  # etcd's word comes as a fault of the server's own, but no waiting makes anything smaller
     match code:
         case 401:
             return _unauthenticated(text, connection)
@@ -199,7 +205,7 @@ def from_status(
         case 410:
             return Expired(f"{server} no longer keeps the version of {action.place} that was asked for: {text}")
         case 400 | 405 | 406 | 413 | 415 | 422:
-            return Rejected(f"{server} refused to {action}: {text}; nothing was changed")
+            return _rejected(text, action, server)
         case _:
             return ServerFailing(
                 f"{server} could not {action}, it answered {code}: {text}; wait until it is healthy, then try again"
@@ -298,13 +304,24 @@ def _from_text(
     )
 
 
+def _rejected(message: str, action: Action, server: str) -> Rejected:
+    large = _TOO_LARGE.search(message)
+    why = f"the object is larger than its etcd takes, which is 1.5 MiB unless somebody has set more ({message})"
+    return Rejected(f"{server} refused to {action}: {why if large else message}; nothing was changed")
+
+
 def _unauthenticated(message: str, connection: Connection) -> Unauthenticated:
     return Unauthenticated(
         f"{connection.server} does not accept the credentials of {connection.who}: {message}; log in again, then retry"
     )
 
 
-def _forbidden(message: str, action: Action, connection: Connection) -> errors.Forbidden:
+def _forbidden(message: str, action: Action, connection: Connection) -> errors.Forbidden | errors.Conflict:
+    if _ENDING.search(message):
+        return errors.Conflict(
+            f"could not {action}, for what it belongs to is being deleted: {message}; wait until that is gone, then "
+            "run the same command again"
+        )
     if "denied the request" in message or "violates PodSecurity" in message or "ValidatingAdmissionPolicy" in message:
         return PolicyDenied(
             f"a policy of the cluster refused to {action}: {message}; ask whoever owns that policy for an exception"
