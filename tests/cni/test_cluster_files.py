@@ -292,8 +292,8 @@ def test_what_has_no_key_says_where_the_number_is(tmp_path: Path, capsys: pytest
     path.write_text("flannel-backend: vxlan\nflannel-conf: /etc/net.json\n")
     assert plan(path, "--mtu", "1400", "--nic-mtu", "1500") == 2
     assert capsys.readouterr().err == (
-        "error: Backend.MTU of /etc/net.json, on each node: it is kept there, and config.yaml of k3s holds none; without"
-        " such a file flannel takes the NIC's\n"
+        "error: Backend.MTU of /etc/net.json, on each node: it is kept there, and config.yaml of k3s holds none;"
+        " without such a file flannel takes the NIC's\n"
     )
     path.write_text(machine())
     assert plan(path, "--mtu", "1400", "--nic-mtu", "1500") == 2
