@@ -316,3 +316,26 @@ def test_the_pods_number_written_where_flannel_takes_the_underlays(snapshot: Rea
     state = registry.recognise(given)
     assert (state.pod_mtu, state.tunnel_mtu) == (1450, 1450)
     assert decide.check(given, 1500).verdict == "healthy"
+
+
+def test_what_felix_finds_rightly_by_itself_is_not_written_down(snapshot: Reading) -> None:
+    """veth_mtu "0" on NICs of 1500 with VXLAN: Felix has found 1450, and no calico-node is restarted for that."""
+    manifests = reported.calico("0", backend="vxlan") + "---\n" + reported.pool(vxlan="Always")
+    template = next(yaml.safe_load_all(manifests))["data"]["cni_network_config"]
+    node = net.NodeObservation(
+        node="n1",
+        links=(
+            net.Link(index=2, name="eth0", mtu=1500),
+            net.Link(index=3, name="vxlan.calico", mtu=1450, kind="vxlan"),
+        ),
+        uplinks=(net.Uplink(peer="192.0.2.9", device="eth0", mtu=1500),),
+        ports=(example.port("n1", "10.42.1.11", pod=1450),),
+        files=(
+            net.NodeFile(path="/etc/cni/net.d/10-calico.conflist", text=template.replace("__CNI_MTU__", "0")),
+            net.NodeFile(path="/var/lib/calico/mtu", text="1450\n"),
+        ),
+    )
+    seen = snapshot(manifests, nodes=(node,))
+    assert decide.check(seen).findings == ()
+    assert decide.plan(seen)[0].steps == ()
+    assert [type(one).__name__ for one in decide.plan(seen, 1400)[0].steps] == ["Live", "EditValue", "Rollout", "Live"]

@@ -210,7 +210,11 @@ def _by_itself(topology: Topology, aim: int) -> bool:
         return False  # something is configured, and no node could be given it
     if not topology.nodes and topology.state.pod_mtu is None and topology.born == aim:
         return True
-    return topology.state.pod_mtu is None and not topology.silent and {node.born for node in topology.nodes} == {aim}
+    # What the CNI finds by itself may be known, too: then no key says it.
+    found = topology.state.pod_mtu == aim and bool(topology.state.mtu_keys)
+    automatic = found and all(key.value is None for key in topology.state.mtu_keys)
+    unset = topology.state.pod_mtu is None or automatic
+    return unset and not topology.silent and {node.born for node in topology.nodes} == {aim}
 
 
 def _live(topology: Topology, aim: int, after: CniState | None, apart: Apart | None) -> tuple[Live, ...]:
