@@ -45,13 +45,12 @@ def write(resource: Resource, before: Object | None, after: Object, writer: Writ
     if given is not None and not [entry for entry in given if entry]:
         metadata.pop("managedFields")
         return
-    held = {"metadata": metadata} if given and all(map(_is_entry, given)) else before
-    if before is not None and not _entries(held):
+    entries = _entries({"metadata": metadata} if given and all(map(_is_entry, given)) else before)
+    if before is not None and not entries:
         metadata.pop("managedFields", None)
         return
     old, new = leaves(resource, before or {}, maps=True), leaves(resource, after, maps=True)
     changed = {path for path, value in new.items() if old.get(path, _ABSENT) != value}
-    entries = _entries(held)
     mine = next((fields for entry, fields in entries if _writer_of(entry) == writer), set())
     left = [
         (entry, fields & new.keys() - (set() if _writer_of(entry) == writer else changed)) for entry, fields in entries

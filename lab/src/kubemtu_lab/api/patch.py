@@ -22,13 +22,13 @@ def merge(target: Json, patch: Json) -> Json:
     """Apply a merge patch (RFC 7386 section 2): null removes, objects merge, everything else replaces.
 
     Objects in lists lose their nulls too, whatever the RFC says: so does the library of kube-apiserver
-    (github.com/evanphx/json-patch v4, pruneNils).
+    (github.com/evanphx/json-patch v4, pruneNils). What the patch leaves as it is may be the target's own.
     """
     if isinstance(patch, list):
         return [merge(None, each) for each in patch]
     if not isinstance(patch, dict):
         return _copied(patch)
-    merged = copied(target) if isinstance(target, dict) else {}
+    merged = dict(target) if isinstance(target, dict) else {}
     for field, value in patch.items():
         if value is None:
             merged.pop(field, None)
