@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import gc
 import os
 from collections.abc import Generator
 
@@ -24,6 +25,20 @@ LONG = (
     *("tests/cli", "lab/tests/test_", "tests/node", "tests/agent", "tests/kube", "tests/flows"),
 )
 """Where the time goes, the most first: names of files begin so."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while tests are collected, and in none of them later: every worker keeps them all to its end.
+
+    What a test forks, as it does a command that is to be killed, so copies none of them either.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
