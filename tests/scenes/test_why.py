@@ -614,7 +614,8 @@ def test_programs_read_where_it_is(lab: Cluster) -> None:
         "between node-1 and node-2, whose network carries 1400",
         "certain",
     )
-    assert {one["role"]: one["forward"]["mtu"] for one in told["legs"]} == {
+    # Where an answer was late the other end was asked as well: the way back is no part of the way there.
+    assert {one["role"]: one["forward"]["mtu"] for one in told["legs"] if one["role"] != "return"} == {
         "whole": 1350,
         "near": 1450,
         "nodes": 1400,
