@@ -60,6 +60,32 @@ async def test_the_first_version_that_is_served_is_read(scripted: Scripted) -> N
     assert unread == ()
 
 
+GROUPS = {"groups": [{"name": "apps", "versions": [{"groupVersion": "apps/v1", "version": "v1"}]}]}
+
+
+async def test_nobody_asks_for_groups_that_the_server_does_not_list(scripted: Scripted) -> None:
+    api, sent = scripted({"GET /apis": GROUPS, ONE: named("canal-config")})
+    async with api:
+        found, unread = await read.observe(api, (FELIX, CONFIG))
+    assert ([one.name for one in found], unread) == (["canal-config"], ())
+    assert {each.url.path for each in sent if each.url.path.startswith("/apis")} == {"/apis"}
+
+
+@pytest.mark.parametrize("code", [403, 404, 500])
+async def test_all_are_asked_for_where_the_server_lists_none(scripted: Scripted, code: int) -> None:
+    group = "/apis/crd.projectcalico.org/v1"
+    api, _ = scripted(
+        {
+            "GET /apis": (code, "Whatever", "no list for you"),
+            f"GET {group}": FELIX_GROUP,
+            f"GET {group}/felixconfigurations": listed({"metadata": {"name": "default"}}),
+        }
+    )
+    async with api:
+        found, unread = await read.observe(api, (FELIX,))
+    assert ([one.name for one in found], unread) == (["default"], ())
+
+
 async def test_absent_kinds_and_objects_are_nothing_to_tell(scripted: Scripted) -> None:
     api, _ = scripted({})
     async with api:

@@ -65,6 +65,10 @@ class Api:
         """Return all group versions that the server has: `v1`, `apps/v1`, `kubemtu.io/v1alpha1`."""
         return await self._discovery.versions()
 
+    async def group_versions(self) -> tuple[str, ...]:
+        """Return those of named groups alone: `apps/v1`, not `v1`."""
+        return await self._discovery.of_groups()
+
     async def serves(self, api_version: str, plural: str) -> bool:
         """Return True when the server has that resource in that version."""
         return await self._discovery.serves(api_version, plural)

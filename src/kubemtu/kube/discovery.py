@@ -38,10 +38,12 @@ class Discovery:
     async def versions(self) -> tuple[str, ...]:
         """Return all group versions that the server has: `v1`, `apps/v1`, `kubemtu.io/v1alpha1`."""
         core = await self._read("/api")
-        groups = await self._read("/apis")
-        listed = core.get("versions")
-        found = json_values.texts(listed)
-        for group in Object.of(groups, origin="/apis").each("groups"):
+        return (*json_values.texts(core.get("versions")), *await self.of_groups())
+
+    async def of_groups(self) -> tuple[str, ...]:
+        """Return those of named groups alone: `apps/v1`, not `v1`."""
+        found: list[str] = []
+        for group in Object.of(await self._read("/apis"), origin="/apis").each("groups"):
             found += [name for version in group.each("versions") if (name := version.text("groupVersion"))]
         return tuple(found)
 
