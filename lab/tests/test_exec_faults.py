@@ -73,7 +73,7 @@ def test_one_writes_a_line_without_an_end(lab: Lab, execute: Execute) -> None:
 def test_one_breaks_off(lab: Lab, execute: Execute, protocol: str) -> None:
     lab.break_exec("node-1", "breaks")
     found = execute()
-    assert found.stdout == b"1"
+    assert found.stdout in (b"", b"1")  # what is on the way may be lost with the connection
     if protocol == "websocket":  # over SPDY kubectl takes the end of its connection for that of the command
         assert found.returncode == 1
 

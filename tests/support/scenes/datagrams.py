@@ -31,11 +31,11 @@ for size in range(int(sys.argv[2]), int(sys.argv[3]) + 1):
         late.append((s, size))
     except OSError:
         said["refused"] += 1
-for again in (False, True, True):  # who answers may have been too busy to hold them all; what is too large stays lost
+for again in (False, True, True):  # who answers some may have been too busy to hold all; what is too large stays lost
     unheard, until = [], 0.0
     for s, size in late:
         try:
-            if again:
+            if again and said["answered"]:
                 s.send(size.to_bytes(4, "big").ljust(size - 28, b"x"))
             unheard.append((s, size))
         except OSError:  # an error that came later
