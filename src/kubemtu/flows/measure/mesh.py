@@ -310,6 +310,6 @@ def _fragmenting(
     ok_pairs = {members[row.sender].name: row.ok for row in rows}
     return tuple(
         name
-        for name, report in reports.items()
+        for name, report in sorted(reports.items())  # they come as they are ready
         if ok_pairs.get(name) and report.fragments_made >= CUT // 2 * ok_pairs[name]
     )
