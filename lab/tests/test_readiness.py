@@ -63,6 +63,17 @@ def test_a_pod_is_ready_as_long_as_it_serves(lab: Lab, kube: Kube, tmp_path: Pat
     kube.remove_pod(name)
 
 
+@pytest.mark.lab
+def test_a_pod_that_runs_is_ready_again_whoever_writes_that_it_is_not(lab: Lab, kube: Kube) -> None:
+    """Ten times, at any moment of the kubelet's own writes: what it told last does not stay undone."""
+    kube.run_pod("told", "node-1")
+    for _ in range(10):
+        unready = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+        assert not is_ready(kube.merge(f"{PODS}/told/status", unready))
+        until(lambda: is_ready(kube.pods()["told"]))
+    kube.remove_pod("told")
+
+
 def test_what_a_probe_leaves_out_is_kubernetes_default() -> None:
     probe = Readiness.of(Object.of({"readinessProbe": {"tcpSocket": {"port": 80}}}))
     assert probe == Readiness(port=80, delay=0, period=10, patience=1, successes=1, failures=3)

@@ -42,16 +42,15 @@ class Heartbeat:
         version: str,
         grace_seconds: float,
         wait: Callable[[float], Awaitable[None]],
-        back: Callable[[], None],
     ) -> None:
         self._api, self._node = api, node
         self._addresses, self._version = addresses, version
         self._grace = grace_seconds
-        self._wait, self._back = wait, back
+        self._wait = wait
         self._has_lease = False
 
     async def run(self) -> None:
-        """Tell for ever; calls `back` when the API had given the node up meanwhile."""
+        """Tell for ever, and at once when that has changed."""
         said, due, failed = None, 0.0, 0
         while True:
             ready = attach.load_chain() is not None
@@ -74,8 +73,6 @@ class Heartbeat:
         if held != str(ready):
             await self._api.patch(where, {"status": self._status(ready=ready)}, subresource="status")
         await self._renew()
-        if held == "Unknown":
-            self._back()
 
     async def _renew(self) -> None:
         spec = {"holderIdentity": self._node, "leaseDurationSeconds": max(1, round(self._grace)), "renewTime": _now()}

@@ -115,13 +115,7 @@ class Kubelet:
             version=self.settings.version,
             grace_seconds=self.settings.grace_seconds,
             wait=self.config_changed,
-            back=self._tell_again,
         )
-
-    def _tell_again(self) -> None:
-        """Tell what the API was left to guess about the pods while the node was given up."""
-        for pod in self._pods.values():
-            pod.tell_again()
 
     # -- pods
 
@@ -140,6 +134,8 @@ class Kubelet:
                         await self.api.delete(informer.ref(PODS, body), grace_seconds=0)
             elif key not in self._pods and body.text("status", "phase") not in ("Succeeded", "Failed"):
                 self._pods[key] = pods.Pod(self, body)
+            elif key in self._pods:
+                self._pods[key].reconcile(body)
 
     async def _end(self, key: str, pod: pods.Pod, *, gone: bool) -> None:
         try:

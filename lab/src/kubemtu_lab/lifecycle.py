@@ -5,12 +5,14 @@ kubernetes `pkg/controller/nodelifecycle/node_lifecycle_controller.go`. Left out
 """
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Iterator, Mapping
 
 from kubemtu.core.objects import NODES, PODS, Object
 from kubemtu.kube.api import Api
+from kubemtu.kube.errors import Absent
 from kubemtu_lab import containers, heartbeat, informer
 
 MESSAGE = "Kubelet stopped posting node status."
@@ -28,6 +30,7 @@ class _NodeLifecycleController:
         self._nodes = informer.Informer(api, NODES, self._changed)
         self._leases = informer.Informer(api, informer.LEASES, self._changed)
         self._heard: dict[str, tuple[str, float]] = {}  # by node: the Lease's renewTime, and when that was seen first
+        self._pods_due: set[str] = set()  # nodes given up whose pods are not all told to be unready
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -48,22 +51,24 @@ class _NodeLifecycleController:
         now = time.monotonic()
         for node in self._nodes.objects.values():
             _, since = self._heard.get(node.name, ("", now))
-            if now - since > self._grace and heartbeat.ready_condition(node).text("status") in ("True", "False"):
-                yield functools.partial(self._give_up, node)
+            is_known = heartbeat.ready_condition(node).text("status") in ("True", "False")
+            if now - since <= self._grace:
+                self._pods_due.discard(node.name)
+            elif is_known or node.name in self._pods_due:
+                yield functools.partial(self._give_up, node, is_known=is_known)
 
-    async def _give_up(self, node: Object) -> None:
-        told = {"status": "Unknown", "reason": "NodeStatusUnknown", "message": MESSAGE}
-        where = informer.at(NODES, node.name)
-        body = {"status": {"conditions": _with_ready(node, told)}}
-        self._nodes.enter(await self._api.patch(where, body, subresource="status"))
+    async def _give_up(self, node: Object, *, is_known: bool) -> None:
+        if is_known:
+            told = {"status": "Unknown", "reason": "NodeStatusUnknown", "message": MESSAGE}
+            body = {"status": {"conditions": _with_ready(node, told)}}
+            self._nodes.enter(await self._api.patch(informer.at(NODES, node.name), body, subresource="status"))
+            self._pods_due.add(node.name)
         for pod in await self._api.list(PODS, field_selector=f"spec.nodeName={node.name}"):
             if heartbeat.ready_condition(pod).text("status") == "True":
                 unready = {"status": {"conditions": _with_ready(pod, {"status": "False"})}}
-                write = functools.partial(self._write_pod, pod, unready)
-                await informer.once_more(write, self._changed)
-
-    async def _write_pod(self, pod: Object, body: Mapping[str, object]) -> None:
-        await self._api.patch(informer.ref(PODS, pod), body, subresource="status")
+                with contextlib.suppress(Absent):
+                    await self._api.patch(informer.ref(PODS, pod), unready, subresource="status")
+        self._pods_due.discard(node.name)
 
 
 def _with_ready(body: Object, condition: Mapping[str, str]) -> list[dict[str, object]]:

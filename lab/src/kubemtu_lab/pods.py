@@ -7,7 +7,7 @@ from typing import Protocol
 
 from kubemtu.core.errors import KubemtuError, Unreachable
 from kubemtu.core.objects import PODS, Object
-from kubemtu_lab import attach, informer, volumes
+from kubemtu_lab import attach, heartbeat, informer, volumes
 from kubemtu_lab.containers import RETRY_SECONDS, Container, Host, now
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,8 @@ class Pod:
         self._since = now()
         self._dirty = asyncio.Event()
         self._told: Mapping[str, object] = {}
+        self._told_version = 0
+        self._differs = False  # what the API holds, by somebody else's doing
         self._ready_since = self._since
         self._task = asyncio.create_task(self._live(), name=f"pod {body.name}")
         self._task.add_done_callback(_log_failure)
@@ -105,23 +107,30 @@ class Pod:
     def _changed(self) -> None:
         self._dirty.set()
 
-    def tell_again(self) -> None:
-        """Write the status once more, whatever was written last."""
-        self._told = {}
-        self._changed()
+    def reconcile(self, held: Object) -> None:
+        """Tell once more when the API holds another Ready of this pod than it was told, whoever wrote that.
+
+        The node-lifecycle controller does, for a node that is silent, and at any moment of the node's return. Source:
+        kubernetes `pkg/kubelet/status/status_manager.go` (needsReconcile).
+        """
+        newer = int(held.resource_version or 0) > self._told_version
+        if newer and heartbeat.ready_condition(held).text("status") != _ready(self.status()):
+            self._differs = True
+            self._changed()
 
     async def _publish(self) -> None:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            status = self.status()
-            if status == self._told:
+            status, differs, self._differs = self.status(), self._differs, False
+            if status == self._told and not differs:
                 continue
             try:
-                await self.kubelet.api.patch(self._ref, {"status": status}, subresource="status")
-                self._told = status
+                written = await self.kubelet.api.patch(self._ref, {"status": status}, subresource="status")
+                self._told, self._told_version = status, int(written.resource_version or 0)
             except KubemtuError:
                 # Deleted meanwhile, or the API is away: the next change, or the deletion, tells.
+                self._differs = self._differs or differs
                 await asyncio.sleep(RETRY_SECONDS)
                 if not await self._still_there():
                     return
@@ -140,8 +149,7 @@ class Pod:
         ready = initialized and all(container.ready for container in self.mains)
         running = initialized and any("running" in c.state or c.restarts or c.last for c in self.mains)
         own = self.kubelet.addresses if self.host_network else self.attachment.addresses if self.attachment else ()
-        before = next((c for c in _conditions(self._told) if c["type"] == "Ready"), None)
-        if before is None or (before["status"] == "True") != ready:
+        if _ready(self._told) != _truth(ready):
             self._ready_since = now()
         conditions = [
             {"type": "Initialized", "status": _truth(initialized), "lastTransitionTime": self._since},
@@ -171,6 +179,5 @@ def _truth(value: bool) -> str:
     return "True" if value else "False"
 
 
-def _conditions(status: Mapping[str, object]) -> list[dict[str, str]]:
-    found = status.get("conditions")
-    return found if isinstance(found, list) else []
+def _ready(status: Mapping[str, object]) -> str | None:
+    return heartbeat.ready_condition(Object.of({"status": status})).text("status")
