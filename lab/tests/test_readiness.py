@@ -68,7 +68,7 @@ def test_a_pod_that_runs_is_ready_again_whoever_writes_that_it_is_not(lab: Lab, 
     """Ten times, at any moment of the kubelet's own writes: what it told last does not stay undone."""
     kube.run_pod("told", "node-1")
     for _ in range(10):
-        unready = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+        unready: Body = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
         assert not is_ready(kube.merge(f"{PODS}/told/status", unready))
         until(lambda: is_ready(kube.pods()["told"]))
     kube.remove_pod("told")
