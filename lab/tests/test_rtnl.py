@@ -9,7 +9,7 @@ import pytest
 
 from kubemtu.node.errors import Gone, Refused
 from kubemtu.node.kernel import routes
-from kubemtu_lab import kernel
+from kubemtu_lab import addressing, kernel
 from kubemtu_lab.rtnl import Rtnl
 
 pytestmark = pytest.mark.netns
@@ -104,9 +104,10 @@ def test_a_missing_link_is_told_by_name() -> None:
 def test_own_icmp_is_swallowed_once_and_released_once() -> None:
     def act() -> None:
         with Rtnl() as rtnl:
-            for _ in range(2):
-                rtnl.swallow_own_icmp(swallow=True)
-            for _ in range(2):
-                rtnl.swallow_own_icmp(swallow=False)
+            for family in addressing.DUAL:
+                for _ in range(2):
+                    rtnl.swallow_own_icmp(family, swallow=True)
+                for _ in range(2):
+                    rtnl.swallow_own_icmp(family, swallow=False)
 
     in_new_netns(act)

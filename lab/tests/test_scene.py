@@ -1,6 +1,7 @@
 """Scenes and the objects that they become: values only, no namespace is made here."""
 
 import json
+import re
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubemtu.core import errors
-from kubemtu_lab import attach, containers, manifests, scenes
+from kubemtu_lab import addressing, attach, containers, manifests, scenes
 from kubemtu_lab.scene import (
     Canal,
     ConfigEdit,
@@ -19,9 +20,7 @@ from kubemtu_lab.scene import (
     Owner,
     OwnerKind,
     Scene,
-    address,
     nodes,
-    pod_network,
     resized,
 )
 
@@ -96,7 +95,8 @@ def test_flannel_counts_backend_mtu_on_the_underlay_and_delegate_mtu_in_the_pod(
 def test_every_scene_has_nodes_with_networks_and_a_pool_without_encapsulation() -> None:
     for scene in scenes.SCENES.values():
         made = bodies(scene, "Node")
-        assert msgspec.convert(made["node-2"]["spec"], dict[str, object])["podCIDR"] == "10.244.2.0/24"
+        network = "10.244.2.0/24" if 4 in scene.families else "fd00:10:244:2::/64"
+        assert msgspec.convert(made["node-2"]["spec"], dict[str, object])["podCIDR"] == network
         if isinstance(scene.cni, Canal):
             pool = msgspec.convert(bodies(scene, "IPPool")["default-ipv4-ippool"]["spec"], dict[str, object])
             assert pool["ipipMode"] == "Never"
@@ -157,7 +157,25 @@ def test_a_resized_scene_has_what_was_asked_and_keeps_the_rest(count: int, pods:
 
 
 def test_addresses_follow_from_the_place_of_a_node() -> None:
-    assert (address(3), address(3, 1), pod_network(3)) == ("192.168.77.3", "192.168.78.3", "10.244.3.0/24")
+    assert addressing.node(3, addressing.DUAL) == ["192.168.77.3", "fd00:77::3"]
+    assert addressing.node(200, addressing.DUAL, 1) == ["192.168.78.200", "fd00:78::c8"]
+    assert addressing.pod_networks(3, addressing.DUAL) == ("10.244.3.0/24", "fd00:10:244:3::/64")
+    assert addressing.host_port("fd00:77::1", 6443) == "[fd00:77::1]:6443"  # RFC 3986, section 3.2.2
+    assert addressing.host_port("192.168.77.1", 6443) == "192.168.77.1:6443"
+
+
+def test_a_cluster_of_ipv6_alone_names_no_address_of_ipv4() -> None:
+    scene = scenes.named("ipv6").replace(probes=True, agents=True)
+    texts = [json.dumps(body) for body in manifests.objects(scene) if body["kind"] != "CustomResourceDefinition"]
+    assert [text for text in texts if re.search(r"\d+\.\d+\.\d+\.\d+", text)] == []
+    assert json.loads(config(scenes.named("ipv6"))["net-conf.json"]) == {
+        "EnableIPv4": False,
+        "EnableIPv6": True,
+        "IPv6Network": "fd00:10:244::/48",
+        "Backend": {"Type": "vxlan", "MTU": 1480},
+    }
+    with pytest.raises(errors.UsageError, match="IPv6 alone is played with kube-flannel only"):
+        scene.replace(cni=Canal())
 
 
 @given(steps=st.lists(st.integers(0, 30), max_size=200))

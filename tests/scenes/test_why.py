@@ -17,12 +17,13 @@ from tests.support.scenes.situations import everywhere, hole, veth
 
 from kubemtu.flows.agents import deadlines
 from kubemtu.flows.measure import ends
+from kubemtu_lab import addressing
 from kubemtu_lab.scene import Flannel, Scene, nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("has_nft")]
 
 SCENE = Scene(name="why", summary="", nodes=nodes(3, 2), cni=Flannel(), version="v1.30.4", probes=True)
-DUAL = Scene(name="why-dual", summary="", nodes=nodes(2, 1), cni=Flannel(), dual_stack=True)
+DUAL = Scene(name="why-dual", summary="", nodes=nodes(2, 1), cni=Flannel(), families=addressing.DUAL)
 PODS = "/api/v1/namespaces/default/pods"
 SERVICES = "/api/v1/namespaces/default/services"
 PROBES = "/apis/kubemtu.io/v1alpha1/mtuprobes"

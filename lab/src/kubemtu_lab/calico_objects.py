@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 
-from kubemtu_lab import daemonsets
+from kubemtu_lab import addressing, daemonsets
 from kubemtu_lab import scene as scenes
 
 Body = dict[str, object]
@@ -22,13 +22,13 @@ INSTALLATION = "Installation"
 def calico(cni: scenes.Calico) -> Iterator[Body]:
     """Yield what a Calico brings: its pool of addresses, and what it is installed by."""
     yield daemonsets.definition("IPPool", "crd.projectcalico.org", scope="Cluster")
-    pool: Body = {"cidr": scenes.POD_NETWORKS[0], "ipipMode": "Never", "vxlanMode": "Always", "natOutgoing": True}
+    pool: Body = {"cidr": addressing.POD_NETWORKS[4], "ipipMode": "Never", "vxlanMode": "Always", "natOutgoing": True}
     yield daemonsets.named("crd.projectcalico.org/v1", "IPPool", "default-ipv4-ippool", spec=pool)
     if not cni.operator:
         yield from _manifest(cni.mtu)
         return
     yield daemonsets.definition(INSTALLATION, "operator.tigera.io", scope="Cluster", status=True)
-    network: Body = {"bgp": "Disabled", "ipPools": [{"cidr": scenes.POD_NETWORKS[0], "encapsulation": "VXLAN"}]}
+    network: Body = {"bgp": "Disabled", "ipPools": [{"cidr": addressing.POD_NETWORKS[4], "encapsulation": "VXLAN"}]}
     network |= {"mtu": cni.mtu} if cni.mtu is not None else {}
     spec: Body = {"variant": "Calico", "cni": {"type": "Calico"}, "calicoNetwork": network}
     yield daemonsets.named("operator.tigera.io/v1", INSTALLATION, "default", spec=spec)

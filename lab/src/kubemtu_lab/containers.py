@@ -19,7 +19,7 @@ import msgspec
 from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.kube.api import Api
-from kubemtu_lab import images, limits, logs, readiness, scene
+from kubemtu_lab import addressing, images, limits, logs, readiness, scene
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
@@ -44,6 +44,7 @@ class Host(Protocol):
     """What a container needs of its node; the kubelet is one."""
 
     node: str
+    addresses: tuple[str, ...]
     api: Api
     image: images.Image | None
 
@@ -197,7 +198,8 @@ class Container:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _resolve(self) -> dict[str, str]:
-        env = {"KUBERNETES_SERVICE_HOST": scene.SERVICE_ADDRESS, "KUBERNETES_SERVICE_PORT": "443"}
+        service = addressing.SERVICE[addressing.family(self.host.addresses[0])]
+        env = {"KUBERNETES_SERVICE_HOST": service, "KUBERNETES_SERVICE_PORT": "443"}
         for variable in self.spec.each("env"):
             name = variable.text("name") or ""
             reference = Object.of(variable.mapping("valueFrom", "configMapKeyRef"))

@@ -8,8 +8,9 @@ calico felix/dataplane/linux/int_dataplane.go.
 """
 
 import hashlib
+import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from kubemtu.core.errors import KubemtuError
 from kubemtu.core.objects import Object
 from kubemtu.node.errors import Refused
 from kubemtu.node.kernel import links
-from kubemtu_lab import attach, scene
+from kubemtu_lab import addressing, attach, scene
 from kubemtu_lab.rtnl import Rtnl
 
 VXLAN_HEADERS, VXLAN6_HEADERS = 50, 70  # outer Ethernet, IPv4 or IPv6, UDP, VXLAN: RFC 7348 section 5
@@ -27,6 +28,12 @@ FELIX_NICS = re.compile(r"^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)")
 FELIX_FALLBACK = 1460
 ANNOTATION = "flannel.alpha.coreos.com"
 VXLAN, HOST_GW = "vxlan", "host-gw"
+NO_ADDRESS = "0.0.0.0"  # noqa: S104  # what flannel's host-gw tells of IPv4 where it is off
+_TOLD: Mapping[addressing.Family, tuple[str, str]] = {
+    4: ("backend-data", "public-ip"),
+    6: ("backend-v6-data", "public-ipv6"),
+}
+"""Names of flannel's annotations (pkg/subnet/kube/annotations.go): how a node is told, and where it is."""
 INSTALL_DEFAULTS = {"CNI_MTU": "1500", "LOG_LEVEL": "warn", "DATASTORE_TYPE": "kubernetes"}
 
 
@@ -113,47 +120,43 @@ def write_mtu_file(mtu: int) -> None:
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
-    """What flannel's annotations on a Node tell the other nodes, per address family."""
+    """What flannel's annotations on a Node tell the other nodes in one address family."""
 
     network: str
-    network6: str | None
     public: str
-    public6: str | None
     mac: str  # empty with host-gw, which needs none
-    mac6: str | None
 
 
 class Flanneld(msgspec.Struct, kw_only=True):
-    """The backend of one node, once it has started; `device` is the tunnel, or the NIC where there is none."""
+    """The backend of one node, once it has started; `devices` by family: the tunnel, or the NIC where there is none."""
 
     kind: str
-    device: str
-    device6: str | None
+    devices: dict[addressing.Family, str]
     annotations: dict[str, str]  # what the other nodes must know, as flannel writes it on its own Node
-    peers: dict[str, Peer]
+    peers: dict[str, tuple[Peer, ...]]
     domain: str = ANNOTATION  # of the annotations by which the nodes tell each other
 
     def learn(self, rtnl: Rtnl, node: Object) -> bool:
-        """Program the way to another node's pods: neighbour, forwarding entry, route. False: nothing new."""
-        peer = _peer(node, self.kind, self.domain)
-        if peer is None or self.peers.get(node.name) == peer:
+        """Program the way to another node's pods: neighbour, forwarding entry, route. False: nothing new.
+
+        A node that says less than all families need is left out, as flannel does (pkg/subnet/kube/kube.go nodeToLease).
+        """
+        told = {family: _peer(node, family, self.kind, self.domain) for family in self.devices}
+        found = tuple(each for each in told.values() if each is not None)
+        if len(found) < len(told) or self.peers.get(node.name) == found:
             return False
-        if self.kind == HOST_GW:
-            rtnl.add_route(peer.network, self.device, via=peer.public)
-            self.peers[node.name] = peer
-            return True
-        _program(rtnl, self.device, peer.network, peer.mac, peer.public)
-        if self.device6 and peer.network6 and peer.mac6 and peer.public6:
-            _program(rtnl, self.device6, peer.network6, peer.mac6, peer.public6)
-        self.peers[node.name] = peer
+        for peer, device in zip(found, self.devices.values(), strict=True):
+            if self.kind == HOST_GW:
+                rtnl.add_route(peer.network, device, via=peer.public)
+            else:
+                _program(rtnl, device, peer.network, peer.mac, peer.public)
+        self.peers[node.name] = found
         return True
 
     def forget(self, rtnl: Rtnl, node: str) -> None:
-        """Take the route to a removed node's pods away."""
-        peer = self.peers.pop(node, None)
-        for network in (peer.network, peer.network6) if peer else ():
-            if network:
-                rtnl.delete_route(network)
+        """Take the routes to a removed node's pods away."""
+        for peer in self.peers.pop(node, ()):
+            rtnl.delete_route(peer.network)
 
 
 def start_flanneld(rtnl: Rtnl, node: Object, config: str, iface: str, addresses: Mapping[str, list[str]]) -> Flanneld:
@@ -162,64 +165,59 @@ def start_flanneld(rtnl: Rtnl, node: Object, config: str, iface: str, addresses:
         net = Object.of(msgspec.json.decode(config, type=dict[str, object]), "net-conf.json")
     except msgspec.DecodeError as error:
         raise ContainerFailed(f"failed to parse net-conf.json: {error}") from None
-    nic = _external_interface(rtnl, iface)
-    own = addresses.get(nic.name, [])
-    public = next((each for each in own if ":" not in each), None)
-    public6 = next((each for each in own if ":" in each), None)
-    if public is None:
-        raise ContainerFailed(f"failed to find IPv4 address for interface {nic.name}")
+    enabled = {4: net.flag("EnableIPv4") is not False, 6: net.flag("EnableIPv6") is True}
+    families = [each for each in addressing.DUAL if enabled[each] and _network(node, each)]
+    if not families:
+        raise ContainerFailed(f"subnet of node {node.name} is in no family that net-conf.json enables")
+    nic = _external_interface(rtnl, iface, families[0])
+    public: dict[addressing.Family, str] = {}
+    for family in families:
+        own = addressing.of_family(addresses.get(nic.name, []), family)
+        if own is None:
+            raise ContainerFailed(f"failed to find {addressing.NAMES[family]} address for interface {nic.name}")
+        public[family] = own
     backend = {key.lower(): value for key, value in net.mapping("Backend").items()}
     outer, vni, port = backend.get("mtu") or nic.mtu, backend.get("vni", 1), backend.get("port") or FLANNEL_PORT
     if not isinstance(outer, int) or not isinstance(vni, int) or not isinstance(port, int):
         raise ContainerFailed("error decoding VXLAN backend config: json: cannot unmarshal string into Go value")
     kind = str(backend.get("type", "udp")).lower()
-    if kind == HOST_GW:
-        _write_subnet(net, node, nic.mtu)
-        told = {"backend-type": kind, "backend-data": "null", "kube-subnet-manager": "true", "public-ip": public}
-        domain = str(backend.get("domain") or ANNOTATION)
-        annotations = {f"{domain}/{key}": value for key, value in told.items()}
-        return Flanneld(kind=kind, device=nic.name, device6=None, annotations=annotations, peers={}, domain=domain)
-    if kind != VXLAN:
+    if kind not in (HOST_GW, VXLAN):
         raise ContainerFailed(f"error during creation of backend: the lab has no backend {kind}")
-    mtu = outer - VXLAN_HEADERS
-    subnet, subnet6 = node.text("spec", "podCIDR") or "", _second_network(node)
-    device = str(backend.get("device") or f"flannel.{vni}")
     domain = str(backend.get("domain") or ANNOTATION)
-    _ensure(rtnl, device, nic, vni=vni, port=port, local=public, mtu=mtu)
-    _address(rtnl, device, subnet)
-    annotations = {
-        f"{domain}/backend-type": VXLAN,
-        f"{domain}/backend-data": _backend(rtnl, device, vni),
-        f"{domain}/kube-subnet-manager": "true",
-        f"{domain}/public-ip": public,
-    }
-    device6 = None
-    if subnet6 and public6:
-        # flannel asks for the same MTU here, and the kernel gives no more than fits (vxlan_config_apply).
-        fits = min(mtu, nic.mtu - VXLAN6_HEADERS)
-        device6 = f"flannel-v6.{vni}"
-        _ensure(rtnl, device6, nic, vni=vni, port=port, local=public6, mtu=fits)
-        _address(rtnl, device6, subnet6)
-        annotations |= {
-            f"{domain}/backend-v6-data": _backend(rtnl, device6, vni),
-            f"{domain}/public-ipv6": public6,
-        }
-    _write_subnet(net, node, mtu)  # 50 less with IPv6 too, where the headers take 70 (pkg/backend/vxlan)
-    return Flanneld(kind=kind, device=device, device6=device6, annotations=annotations, peers={}, domain=domain)
+    started = Flanneld(kind=kind, devices={}, annotations={}, peers={}, domain=domain)
+    told = {"backend-type": kind, "kube-subnet-manager": "true"}
+    mtu = nic.mtu if kind == HOST_GW else outer - VXLAN_HEADERS
+    for family, own in public.items():
+        if kind == HOST_GW:
+            started.devices[family], data = nic.name, "null"
+        else:
+            device = str(backend.get("device") or f"flannel.{vni}") if family == 4 else f"flannel-v6.{vni}"
+            # flannel asks for the same MTU over IPv6, and the kernel gives no more than fits (vxlan_config_apply).
+            fits = mtu if family == 4 else min(mtu, nic.mtu - VXLAN6_HEADERS)
+            _ensure(rtnl, device, nic, vni=vni, port=port, local=own, mtu=fits)
+            _address(rtnl, device, _network(node, family))
+            started.devices[family], data = device, _backend(rtnl, device, vni)
+        told |= dict(zip(_TOLD[family], (data, own), strict=True))
+    if kind == HOST_GW and 4 not in public:
+        told |= dict(zip(_TOLD[4], ("null", NO_ADDRESS), strict=True))
+    started.annotations = {f"{domain}/{key}": value for key, value in told.items()}
+    _write_subnet(net, node, families, mtu)  # 50 less with IPv6 too, where the headers take 70 (pkg/backend/vxlan)
+    return started
 
 
-def _write_subnet(net: Object, node: Object, mtu: int) -> None:
-    lines = {
-        "FLANNEL_NETWORK": net.text("Network") or "",
-        "FLANNEL_SUBNET": _first(node.text("spec", "podCIDR") or ""),
-        "FLANNEL_MTU": str(mtu),
-        "FLANNEL_IPMASQ": "true",
-    }
+def _write_subnet(net: Object, node: Object, families: Sequence[addressing.Family], mtu: int) -> None:
+    """Write subnet.env as flannel does (pkg/subnet/subnet.go, WriteSubnetFile)."""
+    lines: dict[str, str] = {}
+    for family in families:
+        name, key = ("", "Network") if family == 4 else ("IPV6_", "IPv6Network")
+        lines[f"FLANNEL_{name}NETWORK"] = net.text(key) or ""
+        lines[f"FLANNEL_{name}SUBNET"] = _first(_network(node, family))
+    lines |= {"FLANNEL_MTU": str(mtu), "FLANNEL_IPMASQ": "true"}
     attach.SUBNET_FILE.parent.mkdir(exist_ok=True)
     _write(attach.SUBNET_FILE, "".join(f"{key}={value}\n" for key, value in lines.items()), 0o644)
 
 
-def _external_interface(rtnl: Rtnl, iface: str) -> links.Device:
+def _external_interface(rtnl: Rtnl, iface: str, family: addressing.Family) -> links.Device:
     if iface:
         found = rtnl.find(iface)
         if found is None:
@@ -229,7 +227,7 @@ def _external_interface(rtnl: Rtnl, iface: str) -> links.Device:
                 "Failed to find interface to use that matches the interfaces and/or regexes provided"
             )
         return found
-    index = rtnl.default_device()
+    index = rtnl.default_device(family)
     for link in links.devices(rtnl):
         if link.index == index:
             return link
@@ -258,25 +256,16 @@ def _program(rtnl: Rtnl, device: str, network: str, mac: str, remote: str) -> No
     rtnl.add_route(network, device, via=way, onlink=True)
 
 
-def _peer(node: Object, kind: str, domain: str) -> Peer | None:
+def _peer(node: Object, family: addressing.Family, kind: str, domain: str) -> Peer | None:
     """Return what another node tells; None while it tells nothing, or runs another backend, which flannel ignores."""
     notes = node.mapping("metadata", "annotations")
-    told = {key.removeprefix(f"{domain}/"): value for key, value in notes.items() if key.startswith(f"{domain}/")}
-    public, network = told.get("public-ip"), node.text("spec", "podCIDR")
-    mac, mac6 = _mac(told.get("backend-data")), _mac(told.get("backend-v6-data"))
-    public6 = told.get("public-ipv6")
-    if not network or told.get("backend-type") != kind or not isinstance(public, str):
+    data, public = (notes.get(f"{domain}/{key}") for key in _TOLD[family])
+    network, mac = _network(node, family), _mac(data)
+    if not network or notes.get(f"{domain}/backend-type") != kind or not isinstance(public, str):
         return None
     if kind == VXLAN and not mac:
         return None
-    return Peer(
-        network=network,
-        network6=_second_network(node),
-        public=public,
-        public6=public6 if isinstance(public6, str) else None,
-        mac=mac or "",
-        mac6=mac6,
-    )
+    return Peer(network=network, public=public, mac=mac or "")
 
 
 def _backend(rtnl: Rtnl, device: str, vni: int) -> str:
@@ -289,8 +278,11 @@ def _mac(written: object) -> str | None:
     return Object.of(msgspec.json.decode(written, type=dict[str, object] | None) or {}).text("VtepMAC")
 
 
-def _second_network(node: Object) -> str | None:
-    return node.text("spec", "podCIDRs", 1)
+def _network(node: Object, family: addressing.Family) -> str:
+    """Return the network of a node's pods in a family, empty where it has none."""
+    listed = node.get("spec", "podCIDRs")
+    named = [str(each) for each in listed] if isinstance(listed, list) else [node.text("spec", "podCIDR") or ""]
+    return addressing.of_family([each for each in named if each], family) or ""
 
 
 def _address(rtnl: Rtnl, device: str, subnet: str) -> None:
@@ -299,8 +291,9 @@ def _address(rtnl: Rtnl, device: str, subnet: str) -> None:
 
 
 def _first(subnet: str) -> str:
-    network, length = subnet.split("/")
-    return f"{network.rpartition('.')[0]}.1/{length}"
+    """Return the first address of a network, with the length of its prefix."""
+    network = ipaddress.ip_network(subnet)
+    return f"{network[1]}/{network.prefixlen}"
 
 
 def _write(target: Path, text: str, mode: int) -> None:

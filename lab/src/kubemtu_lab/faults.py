@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from kubemtu.core.objects import Ref
 from kubemtu.kube.api import Api
 from kubemtu.node.kernel import links, netns
-from kubemtu_lab import containers, errors, exec_faults, manifests, nft, scene
+from kubemtu_lab import addressing, containers, errors, exec_faults, manifests, nft, scene
 from kubemtu_lab.rtnl import Rtnl
 
 ROLLOUT_SECONDS = 90.0
 POLL_SECONDS = 0.05
 
 
-async def commit(fault: scene.Fault, api: Api, pids: dict[str, int], folder: int) -> None:
-    """Make one fault true; `pids` are the nodes' as this process sees them, `folder` is the lab's.
+async def commit(
+    fault: scene.Fault, api: Api, pids: dict[str, int], folder: int, families: addressing.Families
+) -> None:
+    """Make one fault true; `pids` are the nodes' as this process sees them, `folder` and `families` are the lab's.
 
     Raises Impossible, NoSuchPlace.
     """
@@ -26,11 +28,11 @@ async def commit(fault: scene.Fault, api: Api, pids: dict[str, int], folder: int
             config = Ref(api_version="v1", kind="ConfigMap", plural="configmaps", name=name, namespace=namespace)
             await api.patch(config, {"data": {key: value}})
         case scene.Reconfigured(cni=cni, restarted=restarted):
-            await _reconfigure(cni, api, restarted=restarted)
+            await _reconfigure(cni, api, families, restarted=restarted)
         case scene.HandSet(node=node, links=pattern, mtu=mtu):
             await asyncio.to_thread(_hand_set, pids[node], pattern, mtu)
         case scene.IcmpFiltered(node=node):
-            await asyncio.to_thread(_filter_icmp, pids[node])
+            await asyncio.to_thread(_filter_icmp, pids[node], families)
         case scene.PolicyDropped(node=node):
             rules = policy(fault, await _filtered(fault, api))
             await asyncio.to_thread(nft.load, rules, pids[node])
@@ -61,13 +63,13 @@ async def _filtered(fault: scene.PolicyDropped, api: Api) -> list[str]:
         node = await api.find("v1", "nodes", fault.node)
         networks = node.get("spec", "podCIDRs") if node else None
         told = [str(each) for each in networks] if isinstance(networks, list) else []
-    if addresses := [each for each in told if each]:
-        return addresses
+    if known := [each for each in told if each]:
+        return known
     raise errors.NoSuchPlace(f"there is no {fault.pod or fault.node} with an address to filter")
 
 
-async def _reconfigure(cni: scene.Cni, api: Api, *, restarted: bool) -> None:
-    bodies = {str(body["kind"]): body for body in manifests.network(cni)}
+async def _reconfigure(cni: scene.Cni, api: Api, families: addressing.Families, *, restarted: bool) -> None:
+    bodies = {str(body["kind"]): body for body in manifests.network(cni, families)}
     await api.patch(await api.ref(bodies["ConfigMap"]), {"data": bodies["ConfigMap"]["data"]})
     if not restarted:
         return
@@ -102,6 +104,7 @@ def _hand_set(pid: int, pattern: str, mtu: int) -> None:
                 links.set_mtu(rtnl, link, mtu)
 
 
-def _filter_icmp(pid: int) -> None:
+def _filter_icmp(pid: int, families: addressing.Families) -> None:
     with _rtnl_of(pid) as rtnl:
-        rtnl.swallow_own_icmp(swallow=True)
+        for family in families:
+            rtnl.swallow_own_icmp(family, swallow=True)

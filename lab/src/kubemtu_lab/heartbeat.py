@@ -126,7 +126,7 @@ def hang_up(port: int) -> None:
             try:
                 with socket.socket(fileno=descriptor) as found:
                     descriptor = -1
-                    if found.family == socket.AF_INET and found.getpeername()[1] == port:
+                    if found.family in (socket.AF_INET, socket.AF_INET6) and found.getpeername()[1] == port:
                         found.shutdown(socket.SHUT_RDWR)
             finally:
                 if descriptor >= 0:

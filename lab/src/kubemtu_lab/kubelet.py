@@ -24,6 +24,7 @@ from kubemtu.kube.api import Api
 from kubemtu.node.errors import Refused
 from kubemtu.node.kernel import links
 from kubemtu_lab import (
+    addressing,
     attach,
     commands,
     containers,
@@ -53,9 +54,10 @@ STOP_SECONDS = 2.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the supervisor tells a node once the underlay and the API are there. `addresses` by NIC, IPv4 first.
+    """What the supervisor tells a node once the underlay and the API are there.
 
-    `kubeconfigs` by their path on the node; times as in `scene.Scene`.
+    `addresses` by NIC, in the order of the scene's families; `kubeconfigs` by their path on the node; times as in
+    `scene.Scene`.
     """
 
     node: str
@@ -105,7 +107,9 @@ class Kubelet:
             group.create_task(self._watch_nodes())
             group.create_task(self._heartbeat().run())
             group.create_task(self._keep_devices())
-            group.create_task(kubelet_api.serve(kubelet_api.KubeletApi(self, self._folder), self.settings.served_with))
+            families = tuple(map(addressing.family, self.addresses))
+            served = kubelet_api.KubeletApi(self, self._folder)
+            group.create_task(kubelet_api.serve(served, self.settings.served_with, families))
 
     def _heartbeat(self) -> heartbeat.Heartbeat:
         return heartbeat.Heartbeat(

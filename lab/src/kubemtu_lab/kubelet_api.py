@@ -10,7 +10,6 @@ is recorded in the lab's folder before it is started. Source: kubernetes `pkg/ku
 import asyncio
 import errno
 import logging
-import socket
 import ssl
 import tempfile
 import urllib.parse
@@ -24,7 +23,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from kubemtu.core.objects import Object
-from kubemtu_lab import commands, containers, exec_faults, logs, pods, state
+from kubemtu_lab import addressing, commands, containers, exec_faults, logs, pods, state
 from kubemtu_lab.api import embedded
 from kubemtu_lab.api.backend import NodeFiles
 from kubemtu_lab.api.kubelets import PORT, USER
@@ -209,7 +208,7 @@ def _refused(argv: list[str], why: str) -> str:
     return f'exec: "{program}": {said}'
 
 
-async def serve(application: KubeletApi, files: NodeFiles) -> None:
+async def serve(application: KubeletApi, files: NodeFiles, families: addressing.Families) -> None:
     """Serve until cancelled; not at all where the API server is one that cannot reach kubelets."""
     if not files.chain:
         return
@@ -222,6 +221,5 @@ async def serve(application: KubeletApi, files: NodeFiles) -> None:
         tls.load_cert_chain(chain, key)
     tls.load_verify_locations(cadata=files.authority)
     tls.verify_mode = ssl.CERT_OPTIONAL
-    listening = socket.create_server(("0.0.0.0", PORT), backlog=256)  # noqa: S104  # all there is of the node
-    async with embedded.serve(application, [listening], tls):
+    async with embedded.serve(application, [addressing.listen(PORT, families)], tls):
         await asyncio.Event().wait()

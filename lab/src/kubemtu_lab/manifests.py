@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kubemtu.kube import crd, shipped
-from kubemtu_lab import calico_objects, canal_objects, daemonsets, owners
+from kubemtu_lab import addressing, calico_objects, canal_objects, daemonsets, owners
 from kubemtu_lab import scene as scenes
 
 Body = dict[str, object]
@@ -30,7 +30,7 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
         yield daemonsets.named("v1", "Namespace", "kubemtu")
     for place, node in enumerate(scene.nodes, 1):
         yield _node(scene, place, node)
-    yield from _kubernetes()
+    yield from _kubernetes(scene.families)
     yield from _kept(scene)
     for name in scene.daemons:
         yield from daemonsets.of(name, scene.version)
@@ -48,45 +48,46 @@ def objects(scene: scenes.Scene) -> Iterator[Body]:
 
 def _kept(scene: scenes.Scene) -> Iterator[Body]:
     """Return the objects of the CNI, marked by who keeps them."""
-    rendered = list(network(scene.cni, dual_stack=scene.dual_stack))
+    rendered = list(network(scene.cni, scene.families))
     for body in rendered:
         yield owners.marked(scene.owner, body) if owners.is_kept(scene.owner, body) and scene.owner else body
     if scene.owner is not None:
         yield from owners.further(scene.owner, rendered)
 
 
-def _kubernetes() -> Iterator[Body]:
+def _kubernetes(families: addressing.Families) -> Iterator[Body]:
     """Return the Service that stands for the API, and who is behind it (kubernetes `pkg/controlplane/controller`)."""
     ports: list[Body] = [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": scenes.API_PORT}]
-    spec: Body = {"type": "ClusterIP", "clusterIP": scenes.SERVICE_ADDRESS, "ports": ports}
+    spec: Body = {"type": "ClusterIP", "clusterIP": addressing.SERVICE[families[0]], "ports": ports}
     service = daemonsets.named("v1", "Service", "kubernetes", "default", spec=spec)
     service["metadata"] = {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver"}}
     yield service
-    behind = daemonsets.named("discovery.k8s.io/v1", "EndpointSlice", "kubernetes", "default", addressType="IPv4")
+    family = addressing.NAMES[families[0]]
+    behind = daemonsets.named("discovery.k8s.io/v1", "EndpointSlice", "kubernetes", "default", addressType=family)
     behind["metadata"] = {
         "name": "kubernetes",
         "namespace": "default",
         "labels": {"kubernetes.io/service-name": "kubernetes"},
     }
-    behind["endpoints"] = [{"addresses": [scenes.address(1)], "conditions": {"ready": True}}]
+    behind["endpoints"] = [{"addresses": addressing.node(1, families[:1]), "conditions": {"ready": True}}]
     behind["ports"] = [{"name": "https", "protocol": "TCP", "port": scenes.API_PORT}]
     yield behind
 
 
-def network(cni: scenes.Cni, *, dual_stack: bool = False) -> Iterator[Body]:
+def network(cni: scenes.Cni, families: addressing.Families = addressing.IPV4) -> Iterator[Body]:
     """Return the objects of a CNI: its ConfigMap, its DaemonSet and what else it brings."""
     if isinstance(cni, scenes.Canal):
-        yield from canal_objects.canal(cni, net_conf=_net_conf(cni.backend, cni.backend_mtu, dual_stack=dual_stack))
+        yield from canal_objects.canal(cni, net_conf=_net_conf(cni.backend, cni.backend_mtu, families))
     elif isinstance(cni, scenes.Calico):
         yield from calico_objects.calico(cni)
     elif isinstance(cni, scenes.Flannel):
-        yield from _flannel(cni, dual_stack=dual_stack)
+        yield from _flannel(cni, families)
     else:
         yield from _declared(cni)
 
 
 def _node(scene: scenes.Scene, place: int, node: scenes.Node) -> Body:
-    networks = scenes.pod_networks(place, dual_stack=scene.dual_stack)
+    networks = addressing.pod_networks(place, scene.families)
     body = daemonsets.named("v1", "Node", node.name, spec={"podCIDR": networks[0], "podCIDRs": [*networks]})
     body["metadata"] = {
         "name": node.name,
@@ -105,7 +106,7 @@ def _pod(name: str, node: str) -> Body:
 # -- flannel
 
 
-def _flannel(flannel: scenes.Flannel, *, dual_stack: bool) -> Iterator[Body]:
+def _flannel(flannel: scenes.Flannel, families: addressing.Families) -> Iterator[Body]:
     delegate: Body = {"hairpinMode": True, "isDefaultGateway": True}
     if flannel.delegate_mtu is not None:
         delegate["mtu"] = flannel.delegate_mtu
@@ -115,7 +116,7 @@ def _flannel(flannel: scenes.Flannel, *, dual_stack: bool) -> Iterator[Body]:
     ]
     keys = {
         "cni-conf.json": json.dumps({"name": "cbr0", "cniVersion": "0.3.1", "plugins": plugins}, indent=2) + "\n",
-        "net-conf.json": _net_conf(flannel.backend, flannel.backend_mtu, dual_stack=dual_stack),
+        "net-conf.json": _net_conf(flannel.backend, flannel.backend_mtu, families),
     }
     yield daemonsets.named("v1", "ConfigMap", "kube-flannel-cfg", "kube-flannel", data=keys)
     mount = {"name": "flannel-cfg", "mountPath": "/etc/kube-flannel/"}
@@ -181,7 +182,7 @@ def _declared(cni: scenes.Declared) -> Iterator[Body]:
         **dict(cni.data),
         **({} if cni.variables or cni.follows_nic or cni.flag or cni.number_in else number),
         "conflist": json.dumps({"name": cni.name, "cniVersion": "0.3.1", "plugins": [plugin]}, indent=2) + "\n",
-        "net-conf.json": json.dumps({"Network": scenes.POD_NETWORKS[0], "Backend": backend}, indent=2) + "\n",
+        "net-conf.json": json.dumps({"Network": addressing.POD_NETWORKS[4], "Backend": backend}, indent=2) + "\n",
     }
     if cni.namespace != "kube-system":
         yield daemonsets.named("v1", "Namespace", cni.namespace)
@@ -206,13 +207,13 @@ def _declared(cni: scenes.Declared) -> Iterator[Body]:
     yield daemonsets.daemonset(cni.daemonset or cni.name, cni.namespace, {"k8s-app": cni.name}, template)
 
 
-def _net_conf(kind: str, backend_mtu: int | None, *, dual_stack: bool) -> str:
+def _net_conf(kind: str, backend_mtu: int | None, families: addressing.Families) -> str:
     backend: Body = {"Type": kind}
     if backend_mtu is not None:
         backend["MTU"] = backend_mtu
-    body: Body = {"Network": scenes.POD_NETWORKS[0]}
-    if dual_stack:
-        body |= {"EnableIPv6": True, "IPv6Network": scenes.POD_NETWORKS[1]}
+    body: Body = {"Network": addressing.POD_NETWORKS[4]} if 4 in families else {"EnableIPv4": False}
+    if 6 in families:
+        body |= {"EnableIPv6": True, "IPv6Network": addressing.POD_NETWORKS[6]}
     return json.dumps(body | {"Backend": backend}, indent=2) + "\n"
 
 

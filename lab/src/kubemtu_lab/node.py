@@ -16,7 +16,7 @@ from typing import NoReturn
 import msgspec
 
 from kubemtu.node.kernel import netns
-from kubemtu_lab import errors, filesystem, kernel, kubelet
+from kubemtu_lab import addressing, errors, filesystem, kernel, kubelet
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.rtnl import Rtnl
 
@@ -75,7 +75,7 @@ def fork(name: str, folder: int, host_proc: int) -> Born:
     return Born(name=name, pid=pid, host_pid=first_word.pid, line=ours)
 
 
-def nic_up(pid: int, node: scenes.Node, place: int, *, dual_stack: bool) -> dict[str, list[str]]:
+def nic_up(pid: int, node: scenes.Node, place: int, families: addressing.Families) -> dict[str, list[str]]:
     """Give the NICs of a node their addresses and the node its default route; returns the addresses by NIC.
 
     `pid` is any process of the node. The supervisor does so before any node asks for the API on another one's address.
@@ -83,27 +83,23 @@ def nic_up(pid: int, node: scenes.Node, place: int, *, dual_stack: bool) -> dict
     there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         with netns.inside(there, Rtnl) as rtnl:
-            return _nic_up(rtnl, node, place, dual_stack=dual_stack)
+            return _nic_up(rtnl, node, place, families)
     finally:
         os.close(there)
 
 
-def _nic_up(rtnl: Rtnl, node: scenes.Node, place: int, *, dual_stack: bool) -> dict[str, list[str]]:
-    addresses: dict[str, list[str]] = {}
+def _nic_up(rtnl: Rtnl, node: scenes.Node, place: int, families: addressing.Families) -> dict[str, list[str]]:
+    given: dict[str, list[str]] = {}
     rtnl.bring_up("lo")
     for number, nic in enumerate(node.nics):
         rtnl.no_segmentation_offload(nic.name)
         rtnl.bring_up(nic.name)
-        own = [scenes.address(place, number)]
-        rtnl.add_address(nic.name, f"{own[0]}/24")
-        if dual_stack:
-            own.append(scenes.address6(place, number))
-            rtnl.add_address(nic.name, f"{own[1]}/64")
-        addresses[nic.name] = own
-    rtnl.add_route("0.0.0.0/0", node.nics[0].name, via=scenes.GATEWAY)
-    if dual_stack:
-        rtnl.add_route("::/0", node.nics[0].name, via=scenes.GATEWAY6)
-    return addresses
+        given[nic.name] = addressing.node(place, families, number)
+        for each in given[nic.name]:
+            rtnl.add_address(nic.name, addressing.on_link(each))
+    for family in families:
+        rtnl.add_route(addressing.ANYWHERE[family], node.nics[0].name, via=addressing.gateway(family))
+    return given
 
 
 def _be_node(name: str, folder: int, host_proc: int, line: socket.socket) -> NoReturn:

@@ -16,8 +16,6 @@ log = logging.getLogger(__name__)
 class PodHost(Host, Protocol):
     """What a pod needs of its node."""
 
-    addresses: tuple[str, ...]
-
     async def attach(self, pod: Object) -> attach.Attachment:
         """CNI ADD. Raises AttachFailed."""
         ...

@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 
 from kubemtu.kube.api import Api
-from kubemtu_lab import errors, informer, nft, scene
+from kubemtu_lab import addressing, errors, informer, nft
 from kubemtu_lab.api.resources import Object
 from kubemtu_lab.endpoints import OF_SERVICE
 
@@ -92,7 +92,7 @@ def _table(node: ProxyNode, family: Family, services: Sequence[Object], slices: 
         return ""
     own = [each for each in node.addresses if _is_of(each, _FAMILIES[family])]
     network = next((each for each in node.networks if _is_of(each, _FAMILIES[family])), "")
-    every = scene.POD_NETWORKS[family == "ip6"]
+    every = addressing.POD_NETWORKS[6 if family == "ip6" else 4]
     local = sorted({address for way in ways for address, _ in way.endpoints if _within(address, network)})
     taken = [rule for way in ways if way.endpoints for rule in _dnat(way, family, own)]
     refused = [f"{match} reject" for way in ways if not way.endpoints for match, _ in _matches(way, family, own)]

@@ -14,6 +14,7 @@ import struct
 from kubemtu.node import errors
 from kubemtu.node.kernel import links, netlink, routes
 from kubemtu.node.kernel.netlink import attribute, u32
+from kubemtu_lab.addressing import Family
 
 # include/uapi/linux/{netlink,rtnetlink}.h
 EXCL, CREATE, NESTED = 0x200, 0x400, 0x8000
@@ -186,9 +187,9 @@ class Rtnl(netlink.Socket):
         except errors.Gone:
             return
 
-    def default_device(self) -> int | None:
-        """Return the index of the link by which the IPv4 default route goes, or None."""
-        ways = (each for each in routes.dump(self) if each.family == 4 and each.destination == "default")
+    def default_device(self, family: Family = 4) -> int | None:
+        """Return the index of the link by which the default route of a family goes, or None."""
+        ways = (each for each in routes.dump(self) if each.family == family and each.destination == "default")
         return next((way.devices[0] for way in ways if way.devices), None)
 
     def add_neighbour(self, device: str, address: str, mac: str) -> None:
@@ -205,14 +206,16 @@ class Rtnl(netlink.Socket):
         body += attribute(NDA_DST, packed) + attribute(NDA_LLADDR, _lladdr(mac))
         self._ask(NEWNEIGH, CREATE | netlink.REPLACE, body, f"telling {device} about {mac}")
 
-    def swallow_own_icmp(self, *, swallow: bool) -> None:
+    def swallow_own_icmp(self, family: Family = 4, *, swallow: bool) -> None:
         """Drop the ICMP that this namespace itself originates, as a firewall would; or stop dropping it.
 
         A policy rule does it, because nft and iptables may be missing: what comes from the machine itself (iif lo) and
-        is ICMP goes to a black hole. Forwarded ICMP passes.
+        is ICMP goes to a black hole. Forwarded ICMP passes, and so does neighbour discovery, which is routed by no
+        table (net/ipv6/ndisc.c, ndisc_send_skb).
         """
-        body = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, FR_BLACKHOLE, 0)
-        body += u32(FRA_PRIORITY, 1) + _text(FRA_IIFNAME, "lo") + attribute(FRA_IP_PROTO, b"\x01")
+        protocol = socket.IPPROTO_ICMP if family == 4 else socket.IPPROTO_ICMPV6
+        body = struct.pack("=BBBBBBBBI", _family(family), 0, 0, 0, 0, 0, 0, FR_BLACKHOLE, 0)
+        body += u32(FRA_PRIORITY, 1) + _text(FRA_IIFNAME, "lo") + attribute(FRA_IP_PROTO, bytes([protocol]))
         try:
             self._ask(NEWRULE if swallow else DELRULE, CREATE | EXCL if swallow else 0, body, "filtering ICMP")
         except errors.Refused as refusal:

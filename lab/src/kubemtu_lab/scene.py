@@ -18,15 +18,16 @@ from typing import Literal, Self
 import msgspec
 
 from kubemtu.core import errors
+from kubemtu_lab import addressing
 from kubemtu_lab.image_tools import Kind
 
 
 class Nic(msgspec.Struct, frozen=True, kw_only=True):
     """One NIC of a node and the switch port it is plugged into.
 
-    The first NIC of a node has 192.168.77.N and the default route, the second 192.168.78.N, and so on. The API server
-    is behind the first NIC of the first node. A port takes less only once all is up and was seen by the agents: no
-    node could join through such a port.
+    The first NIC of a node has 192.168.77.N, fd00:77::N or both, by the scene's families, and the default route, the
+    second 192.168.78.N or fd00:78::N, and so on. The API server is behind the first NIC of the first node. A port takes
+    less only once all is up and was seen by the agents: no node could join through such a port.
     `port_mtu` None means that the port takes whatever the NIC sends. Otherwise a port drops larger packets without a
     word, both those that the node sends (the port's end of the veth does not receive them) and those that go to the
     node (the bridge does not forward them); a veth takes four bytes more than its MTU, room for a VLAN tag
@@ -40,7 +41,7 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One node; its place in the scene decides its addresses (192.168.77.N) and its pods' (10.244.N.0/24)."""
+    """One node; its place in the scene decides its addresses and its pods', as `addressing` has them."""
 
     name: str
     nics: tuple[Nic, ...] = (Nic(),)
@@ -232,7 +233,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "v1.12.10"  # of Kubernetes, as the nodes report it
     agents: bool = False  # the kubemtu-agent DaemonSet runs
     probes: bool = False  # the kubemtu-probe DaemonSet runs, once an agent, or somebody, has made its Secret
-    dual_stack: bool = False
+    families: addressing.Families = addressing.IPV4
+    """Of nodes, pods, Services and the API server; all of a scene of IPv6 alone has no other address."""
     owner: Owner | None = None
     daemons: tuple[Literal["kube-proxy", "node-exporter", "kube-vip"], ...] = ()
     """More pods in the host's network that every node has, each with what is in its image: see `image_tools`."""
@@ -256,6 +258,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
                 raise errors.UsageError(f"scene {self.name}: two {told}s are called {twice[0]}; give each its own name")
         if not 1 <= len(self.nodes) <= 200:
             raise errors.UsageError(f"scene {self.name}: a lab has 1 to 200 nodes, not {len(self.nodes)}")
+        if 4 not in self.families and not isinstance(self.cni, Flannel):
+            raise errors.UsageError(f"scene {self.name}: IPv6 alone is played with kube-flannel only")
 
     def replace(self, **changes: object) -> Self:
         """Return the scene with other values for these fields."""
@@ -321,36 +325,7 @@ def _letters(place: int) -> str:
     return letter if place < 26 else _letters(place // 26 - 1) + letter
 
 
-def address(place: int, nic: int = 0) -> str:
-    """Return the underlay address of a node, by its place in the scene (from 1) and the number of its NIC (from 0)."""
-    return f"192.168.{77 + nic}.{place}"
-
-
-def address6(place: int, nic: int = 0) -> str:
-    """Return the IPv6 underlay address of a node in a dual-stack scene."""
-    return f"fd00:{77 + nic}::{place:x}"
-
-
-def pod_network(place: int) -> str:
-    """Return the pods' IPv4 network of a node."""
-    return f"10.244.{place}.0/24"
-
-
-def pod_network6(place: int) -> str:
-    """Return the pods' IPv6 network of a node in a dual-stack scene."""
-    return f"fd00:10:244:{place:x}::/64"
-
-
-def pod_networks(place: int, *, dual_stack: bool) -> tuple[str, ...]:
-    """Return the pods' networks of a node, IPv4 first."""
-    return (pod_network(place), pod_network6(place)) if dual_stack else (pod_network(place),)
-
-
-POD_NETWORKS = "10.244.0.0/16", "fd00:10:244::/48"
-GATEWAY = "192.168.77.254"
-GATEWAY6 = "fd00:77::ffff"
 API_PORT = 6443
-SERVICE_ADDRESS = "10.43.0.1"  # of the Service default/kubernetes: the first of the service network
 KUBECONFIG = "/etc/kubernetes/kubelet.conf"  # on every node: the kubelet's own, by the control plane's address
 IN_CLUSTER = "/etc/kubernetes/in-cluster.conf"  # on every node: by the address of the Service, as pods have it
 DECLARED = "declared"  # first argument of the container that configures a node for a CNI that is only declared

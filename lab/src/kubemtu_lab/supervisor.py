@@ -32,6 +32,7 @@ from kubemtu.kube.api import Api
 from kubemtu.kube.errors import AlreadyThere
 from kubemtu.node.errors import Denied, Refused
 from kubemtu_lab import (
+    addressing,
     controllers,
     controlplane,
     endpoints,
@@ -160,11 +161,11 @@ class Supervisor:
             self._record()
             with Rtnl() as rtnl:
                 underlay.build(rtnl, self.scene)
-                underlay.try_vxlan(rtnl)
+                underlay.try_vxlan(rtnl, self.scene.families)
                 for place, each in enumerate(self.scene.nodes, 1):
                     born = node.fork(each.name, self._folder, self._host_proc)
                     underlay.plug(rtnl, each, place, born.pid)
-                    self._addresses.append(node.nic_up(born.pid, each, place, dual_stack=self.scene.dual_stack))
+                    self._addresses.append(node.nic_up(born.pid, each, place, self.scene.families))
                     self._nodes.append(born)
         except (Refused, Denied) as refusal:
             raise errors.Impossible(f"{refusal}; the lab needs a kernel with veth, bridge and vxlan") from None
@@ -199,11 +200,16 @@ class Supervisor:
             os._exit(0)
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> list[str]:
-        sockets = [self._outside, controlplane.listen(self._nodes[0].pid)]
-        dial = controlplane.dialling(self._nodes[0].pid)
-        chosen = choose_api(sockets=sockets, addresses=controlplane.addresses(), dial=dial, history=self.scene.history)
+        families = self.scene.families
+        chosen = choose_api(
+            sockets=[self._outside, controlplane.listen(self._nodes[0].pid, families)],
+            addresses=controlplane.reached_by(families),
+            dial=controlplane.dialling(self._nodes[0].pid),
+            history=self.scene.history,
+            families=families if 4 not in families else addressing.DUAL,
+        )
         api = await stack.enter_async_context(chosen)
-        within = controlplane.kubeconfigs(api)
+        within = controlplane.kubeconfigs(api, families)
         state.write(self._folder, "kubeconfig", yaml.safe_dump(api.kubeconfig(self._url)).encode(), mode=0o600)
         calls = await stack.enter_async_context(informer.connect(api.kubeconfig()))
         bodies = list(manifests.objects(self.scene))
@@ -217,11 +223,11 @@ class Supervisor:
             await stack.enter_async_context(keeper.api)
             await keeper.make()
             stack.push_async_callback(_cancel, asyncio.create_task(self._keep("the owner", keeper.run(self._folder))))
-        for place, (born, addresses) in enumerate(zip(self._nodes, self._addresses, strict=True), 1):
+        for place, (born, given) in enumerate(zip(self._nodes, self._addresses, strict=True), 1):
             start = kubelet.Settings(
                 node=born.name,
-                addresses=addresses,
-                networks=scenes.pod_networks(place, dual_stack=self.scene.dual_stack),
+                addresses=given,
+                networks=addressing.pod_networks(place, families),
                 version=self.scene.version,
                 kubeconfigs=within,
                 grace_seconds=self.scene.grace_seconds,
@@ -241,7 +247,7 @@ class Supervisor:
             stack.push_async_callback(_cancel, asyncio.create_task(self._keep(what, keeping)))
         unready = await self._settle(calls)
         for fault in self.scene.faults:
-            await faults.commit(fault, calls, {born.name: born.pid for born in self._nodes}, self._folder)
+            await faults.commit(fault, calls, {born.name: born.pid for born in self._nodes}, self._folder, families)
         if self.scene.agents:
             await waits.observed(calls, len(self.scene.nodes))
             unready = await waits.answering(calls, unready)

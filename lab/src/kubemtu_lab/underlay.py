@@ -8,7 +8,7 @@ through ports of any MTU.
 import contextlib
 import os
 
-from kubemtu_lab import filesystem, nft
+from kubemtu_lab import addressing, filesystem, nft
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.rtnl import Rtnl
 
@@ -23,22 +23,21 @@ def port(place: int, nic: int) -> str:
 def build(rtnl: Rtnl, scene: scenes.Scene) -> None:
     """Make the switch, with the gateway's addresses on it."""
     rtnl.bring_up("lo")
-    for family in ("iptables", "ip6tables", "arptables"):
+    for filtered in ("iptables", "ip6tables", "arptables"):
         # Where br_netfilter is loaded a bridge is half a router: it would fragment what a switch drops
         # (net/bridge/br_netfilter_hooks.c, br_nf_dev_queue_xmit).
         with contextlib.suppress(FileNotFoundError):
-            filesystem.write_sysctl(f"bridge/bridge-nf-call-{family}", 0)
+            filesystem.write_sysctl(f"bridge/bridge-nf-call-{filtered}", 0)
     rtnl.add_bridge(SWITCH, mac="02:00:5e:00:00:fe")
     for nic in range(max(len(node.nics) for node in scene.nodes)):
-        rtnl.add_address(SWITCH, f"192.168.{77 + nic}.254/24")
-    if scene.dual_stack:
-        rtnl.add_address(SWITCH, f"{scenes.GATEWAY6}/64")
+        for family in scene.families:
+            rtnl.add_address(SWITCH, addressing.on_link(addressing.gateway(family, nic)))
 
 
-def try_vxlan(rtnl: Rtnl) -> None:
+def try_vxlan(rtnl: Rtnl, families: addressing.Families) -> None:
     """Make sure that this kernel can make the overlay's device. Raises Refused."""
-    lower = rtnl.device(SWITCH).index
-    rtnl.add_vxlan("try-vxlan", vni=1, port=8472, lower=lower, local=scenes.GATEWAY, mtu=1400, mac="02:00:5e:00:00:ff")
+    lower, local = rtnl.device(SWITCH).index, addressing.gateway(families[0])
+    rtnl.add_vxlan("try-vxlan", vni=1, port=8472, lower=lower, local=local, mtu=1400, mac="02:00:5e:00:00:ff")
     rtnl.delete_link("try-vxlan")
 
 

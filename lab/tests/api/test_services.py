@@ -6,6 +6,7 @@ import httpx2
 import pytest
 from tests.support.lab_api import call
 
+from kubemtu_lab import addressing
 from kubemtu_lab.api.errors import Refusal
 from kubemtu_lab.api.resources import Object, Resource
 from kubemtu_lab.api.store import Store
@@ -82,6 +83,22 @@ def test_headless_and_external_services_have_none(store: Store, services: Resour
     assert made(store, services, service("h", clusterIP="None", ports=None))["clusterIPs"] == ["None"]
     body: Object = {"metadata": {"name": "e"}, "spec": {"type": "ExternalName", "externalName": "example.com"}}
     assert "clusterIP" not in made(store, services, body)
+
+
+def test_a_cluster_of_ipv6_alone_has_services_of_ipv6_alone(services: Resource) -> None:
+    store = Store(families=addressing.IPV6)
+    spec = made(store, services, service("one", ports=UDP_AND_TCP))
+    assert (spec["clusterIPs"], spec["ipFamilies"]) == (["fd00:10:43::101"], ["IPv6"])
+    spec = made(store, services, service("two", ports=UDP_AND_TCP, ipFamilyPolicy="PreferDualStack"))
+    assert (spec["clusterIPs"], spec["ipFamilies"]) == (["fd00:10:43::102"], ["IPv6"])
+    assert made(store, services, service("none", clusterIP="None", ports=None))["ipFamilies"] == ["IPv6"]
+    for asked, told in (
+        ({"ipFamilyPolicy": "RequireDualStack"}, "this cluster is not configured for dual-stack services"),
+        ({"ipFamilies": ["IPv4"]}, r'spec.ipFamilies\[0\]: Invalid value: "IPv4": not configured on this cluster'),
+        ({"clusterIP": "10.43.0.9"}, r'spec.ipFamilies\[0\]: Invalid value: "IPv4": not configured on this cluster'),
+    ):
+        with pytest.raises(Refusal, match=told):
+            made(store, services, service("wrong", ports=UDP_AND_TCP, **asked))
 
 
 def test_two_ports_of_one_number_stay_two_when_applied_twice(store: Store, services: Resource) -> None:

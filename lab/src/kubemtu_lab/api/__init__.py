@@ -23,6 +23,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
+from kubemtu_lab.addressing import DUAL, Families
 from kubemtu_lab.api.backend import ApiBackend
 from kubemtu_lab.api.embedded import EmbeddedApi
 from kubemtu_lab.api.envtest import ASSETS, EnvtestApi
@@ -37,13 +38,16 @@ def api(
     sockets: Sequence[socket.socket] = (),
     addresses: Sequence[str] = (),
     users: Mapping[str, Sequence[str]] | None = None,
-    dial: Callable[[], socket.socket] = socket.socket,
+    dial: Callable[[socket.AddressFamily], socket.socket] = socket.socket,
     history: int = HISTORY,
+    families: Families = DUAL,
 ) -> ApiBackend:
     """Return the API server to use here: a real one if $KUBEBUILDER_ASSETS is set, else the embedded one.
 
-    `history`: how many changes of each kind the embedded one knows at least; a real one decides by itself.
+    `history`: how many changes of each kind the embedded one knows at least; a real one decides by itself. `families`:
+    of which Services have addresses (--service-cluster-ip-range).
     """
     if os.environ.get(ASSETS):
-        return EnvtestApi(sockets=sockets, addresses=addresses, users=users)
-    return EmbeddedApi(sockets=sockets, addresses=addresses, users=users, dial=dial, store=Store(window=history))
+        return EnvtestApi(sockets=sockets, addresses=addresses, users=users, families=families)
+    store = Store(window=history, families=families)
+    return EmbeddedApi(sockets=sockets, addresses=addresses, users=users, dial=dial, store=store)

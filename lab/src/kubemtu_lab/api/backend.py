@@ -26,6 +26,7 @@ NAMES = (
     "kubernetes.default.svc.cluster.local",
 )
 """For which the certificate holds besides addresses: kubeadm's (`app/util/pkiutil`), and loopback's."""
+EVERY = ("0.0.0.0", "::")  # noqa: S104  # what a socket is bound to, and no address of a client's
 _NAME = "kubemtu-lab"
 _SETTINGS = """
 [req]
@@ -64,9 +65,9 @@ class ApiBackend(abc.ABC):
 
     Args:
         sockets: Bound TCP sockets to answer on besides loopback, such as one made inside a network namespace.
-        addresses: IP addresses under which clients reach those sockets, where a socket does not say (0.0.0.0).
+        addresses: IP addresses under which clients reach those sockets, where a socket does not say (0.0.0.0, ::).
         users: More users than the administrator, and their groups; what they may do is up to RBAC objects.
-        dial: Makes an unconnected TCP socket where the server stands, by which it reaches kubelets.
+        dial: Makes an unconnected TCP socket of a family where the server stands, by which it reaches kubelets.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class ApiBackend(abc.ABC):
         sockets: Sequence[socket.socket] = (),
         addresses: Sequence[str] = (),
         users: Mapping[str, Sequence[str]] | None = None,
-        dial: Callable[[], socket.socket] = socket.socket,
+        dial: Callable[[socket.AddressFamily], socket.socket] = socket.socket,
     ) -> None:
         self.url = ""
         """Where the server answers on loopback."""
@@ -156,7 +157,7 @@ async def certificates(folder: Path, addresses: Sequence[str]) -> Certificates:
         await openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(made.key))
         _keys.append(made.key.read_bytes())
     made.key.write_bytes(_keys[0])
-    known = [each for each in dict.fromkeys(("127.0.0.1", "::1", *addresses)) if each != "0.0.0.0"]  # noqa: S104  # no client's
+    known = [each for each in dict.fromkeys(("127.0.0.1", "::1", *addresses)) if each not in EVERY]
     names = ",".join([*(f"DNS:{each}" for each in NAMES), *(f"IP:{each}" for each in known)])
     settings = folder / "openssl.cnf"
     settings.write_text(_SETTINGS.format(names=names, filler="-" * FILLER))

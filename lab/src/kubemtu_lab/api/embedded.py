@@ -95,7 +95,7 @@ class EmbeddedApi(ApiBackend):
         sockets: Sequence[socket.socket] = (),
         addresses: Sequence[str] = (),
         users: Mapping[str, Sequence[str]] | None = None,
-        dial: Callable[[], socket.socket] = socket.socket,
+        dial: Callable[[socket.AddressFamily], socket.socket] = socket.socket,
         store: Store | None = None,
     ) -> None:
         super().__init__(sockets=sockets, addresses=addresses, users=users, dial=dial)

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx2
 
 from kubemtu_lab import kernel
+from kubemtu_lab.addressing import DUAL, Families
 from kubemtu_lab.api import services
 from kubemtu_lab.api.backend import ApiBackend, certificates, openssl
 from kubemtu_lab.api.errors import BackendFailure, EnvtestMissing
@@ -99,8 +100,10 @@ class EnvtestApi(ApiBackend):
         sockets: Sequence[socket.socket] = (),
         addresses: Sequence[str] = (),
         users: Mapping[str, Sequence[str]] | None = None,
+        families: Families = DUAL,
     ) -> None:
         super().__init__(sockets=sockets, addresses=addresses, users=users)
+        self._families = families  # of Services
         self._assets = assets or Path(os.environ.get(ASSETS, ""))
         self._running = contextlib.AsyncExitStack()
         self.pids: tuple[int, ...] = ()
@@ -149,7 +152,7 @@ class EnvtestApi(ApiBackend):
         (port,) = free_ports(1)
         apiserver = Child(self._assets / "kube-apiserver", folder / "kube-apiserver.log")
         undo.push_async_callback(apiserver.stop)
-        await apiserver.start(apiserver_arguments(folder, port, etcd_url, files.chain, files.key))
+        await apiserver.start(apiserver_arguments(folder, port, etcd_url, files.chain, files.key, self._families))
         self.pids += (apiserver.pid,)
         self.url = f"https://127.0.0.1:{port}"
         tls = ssl.create_default_context(cadata=self._authority.decode())
@@ -194,7 +197,9 @@ def etcd_arguments(folder: Path, client: int, peer: int) -> list[str]:
     ]
 
 
-def apiserver_arguments(folder: Path, port: int, etcd_url: str, proof: Path, key: Path) -> list[str]:
+def apiserver_arguments(
+    folder: Path, port: int, etcd_url: str, proof: Path, key: Path, families: Families = DUAL
+) -> list[str]:
     """Return the flags of a kube-apiserver that knows its users by token, asks RBAC, and lets pods be privileged."""
     accounts = folder / "service-accounts.pem"
     return [
@@ -210,7 +215,7 @@ def apiserver_arguments(folder: Path, port: int, etcd_url: str, proof: Path, key
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={accounts}",
         f"--service-account-signing-key-file={accounts}",
-        f"--service-cluster-ip-range={','.join(services.NETWORKS.values())}",
+        f"--service-cluster-ip-range={','.join(services.NETWORKS[each] for each in families)}",
         "--disable-admission-plugins=ServiceAccount",
         "--endpoint-reconciler-type=none",
         "--allow-privileged=true",

@@ -18,6 +18,7 @@ import h11
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from kubemtu_lab import addressing
 from kubemtu_lab.api import errors
 from kubemtu_lab.api.paths import Target
 from kubemtu_lab.api.resources import PODS, Object, Resource
@@ -38,8 +39,8 @@ _PASSED = frozenset(
 )
 _LOGS = ("follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes")
 _NODES = Resource(plural="nodes", kind="Node", namespaced=False)
-Dial = Callable[[], socket.socket]
-"""Makes an unconnected TCP socket where the API server stands."""
+Dial = Callable[[socket.AddressFamily], socket.socket]
+"""Makes an unconnected TCP socket of a family where the API server stands."""
 
 
 class Undialled(Exception):
@@ -138,7 +139,7 @@ class Kubelets:
     async def _ask(self, host: str, port: int, method: str, path: str, headers: Sequence[tuple[str, str]]) -> "_Answer":
         """Send a request without a body. Raises Undialled."""
         loop = asyncio.get_running_loop()
-        sock = self._dial()
+        sock = self._dial(addressing.kind(host))
         sock.setblocking(False)
         try:
             async with asyncio.timeout(DIAL_SECONDS):
@@ -148,9 +149,13 @@ class Kubelets:
                 )
         except OSError as failure:
             sock.close()
-            raise Undialled(f"dial tcp {host}:{port}: {_go(failure)}") from None
+            raise Undialled(f"dial tcp {addressing.host_port(host, port)}: {_go(failure)}") from None
         connection = h11.Connection(h11.CLIENT)
-        told = [("host", f"{host}:{port}"), *headers, *((("content-length", "0"),) if method == "POST" else ())]
+        told = [
+            ("host", addressing.host_port(host, port)),
+            *headers,
+            *((("content-length", "0"),) if method == "POST" else ()),
+        ]
         writer.write(connection.send(h11.Request(method=method, target=path, headers=told)))
         writer.write(connection.send(h11.EndOfMessage()))
         answer = _Answer(connection, upgrade.Stream(reader, writer))

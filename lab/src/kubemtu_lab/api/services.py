@@ -8,12 +8,14 @@ one by name. Source: kubernetes `pkg/apis/core/v1/defaults.go`, `pkg/registry/co
 import ipaddress
 from collections.abc import Iterator, Sequence
 
+from kubemtu_lab.addressing import DUAL, NAMES, Families, Family, family
 from kubemtu_lab.api import names
 from kubemtu_lab.api.errors import Cause, invalid
 from kubemtu_lab.api.resources import SERVICES, Object
 
-NETWORKS = {"IPv4": "10.43.0.0/16", "IPv6": "fd00:10:43::/112"}
+NETWORKS: dict[Family, str] = {4: "10.43.0.0/16", 6: "fd00:10:43::/112"}
 """The service networks by family; RKE's, and one like it."""
+_NETWORKS = {NAMES[each]: network for each, network in NETWORKS.items()}
 _BY_NAME = 256
 _NODE_PORTS = range(30000, 32768)
 _DUAL = ("PreferDualStack", "RequireDualStack")
@@ -23,8 +25,10 @@ _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _KEPT = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
 
 
-def admit(name: str, service: Object, current: Object | None, others: Sequence[Object]) -> None:
+def admit(name: str, service: Object, current: Object | None, others: Sequence[Object], known: Families = DUAL) -> None:
     """Complete a Service in place; `current` is what it replaces, `others` are all that there are.
+
+    `known` are the families of which this cluster has a service network.
 
     Raises:
         Refusal: 422 for an address or a node port that cannot be had, a change of the address, and no ports.
@@ -45,7 +49,7 @@ def admit(name: str, service: Object, current: Object | None, others: Sequence[O
         port.setdefault("targetPort", port["port"])
     if causes := list(_port_causes(spec)):
         raise invalid(SERVICES, name, causes)
-    _address(name, spec, before, taken)
+    _address(name, spec, before, taken, [NAMES[each] for each in known])
     if spec["type"] in ("NodePort", "LoadBalancer"):
         spec.setdefault("externalTrafficPolicy", "Cluster")
         _give_node_ports(name, spec, before, taken)
@@ -71,7 +75,7 @@ def _port_causes(spec: Object) -> Iterator[Cause]:
         seen.add(port.get("name"))
 
 
-def _address(name: str, spec: Object, before: Object, taken: Sequence[Object]) -> None:
+def _address(name: str, spec: Object, before: Object, taken: Sequence[Object], known: Sequence[str]) -> None:
     for field in _KEPT:
         if not spec.get(field) and before.get(field):
             spec[field] = before[field]
@@ -80,10 +84,11 @@ def _address(name: str, spec: Object, before: Object, taken: Sequence[Object]) -
         told = f'Invalid value: ["{spec["clusterIP"]}"]: may not change once set'
         raise invalid(SERVICES, name, [("spec.clusterIPs[0]", told)])
     dual = spec.setdefault("ipFamilyPolicy", "SingleStack") in _DUAL
-    first = "IPv6" if asked and ":" in asked[0] else "IPv4"
-    families = spec.setdefault("ipFamilies", [first])
+    is_named = asked and asked[0] != _NO_ADDRESS
+    families = spec.setdefault("ipFamilies", [NAMES[family(asked[0])] if is_named else known[0]])
+    _refuse_unknown(name, spec, known)
     if dual and len(families) == 1:
-        families.append("IPv6" if families[0] == "IPv4" else "IPv4")
+        families += [each for each in known if each not in families]
     if asked[:1] == [_NO_ADDRESS]:
         found = [_NO_ADDRESS]
     else:
@@ -95,11 +100,25 @@ def _address(name: str, spec: Object, before: Object, taken: Sequence[Object]) -
     spec["clusterIP"], spec["clusterIPs"] = found[0], found
 
 
+def _refuse_unknown(name: str, spec: Object, known: Sequence[str]) -> None:
+    """Raise Refusal for a family of which this cluster has no service network."""
+    causes = [
+        (f"spec.ipFamilies[{place}]", f'Invalid value: "{each}": not configured on this cluster')
+        for place, each in enumerate(spec["ipFamilies"])
+        if each not in known
+    ]
+    if spec["ipFamilyPolicy"] == "RequireDualStack" and len(known) < len(NAMES):
+        told = 'Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services'
+        causes.append(("spec.ipFamilyPolicy", told))
+    if causes:
+        raise invalid(SERVICES, name, causes)
+
+
 def _checked(name: str, address: str, family: str, used: set[str]) -> str:
     for wrong in names.address(address):
         raise invalid(SERVICES, name, [("spec.clusterIPs[0]", f'Invalid value: "{address}": {wrong}')])
     why = ""
-    if ipaddress.ip_address(address) not in ipaddress.ip_network(NETWORKS[family]):
+    if ipaddress.ip_address(address) not in ipaddress.ip_network(_NETWORKS[family]):
         why = "the provided network does not match the current range"
     if address in used:
         why = "provided IP is already allocated"
@@ -110,7 +129,7 @@ def _checked(name: str, address: str, family: str, used: set[str]) -> str:
 
 
 def _free(name: str, family: str, used: set[str]) -> str:
-    network = ipaddress.ip_network(NETWORKS[family])
+    network = ipaddress.ip_network(_NETWORKS[family])
     for place in range(_BY_NAME + 1, network.num_addresses - 1):
         if (address := str(network[place])) not in used:
             return address

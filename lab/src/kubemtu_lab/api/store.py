@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from kubemtu_lab.addressing import DUAL, Families
 from kubemtu_lab.api import (
     admission,
     defaults,
@@ -57,9 +58,16 @@ def suffix() -> str:
 class Store(Objects):
     """Objects, and only such changes of them as a Kubernetes API server takes."""
 
-    def __init__(self, *, window: int = HISTORY, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        *,
+        window: int = HISTORY,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        families: Families = DUAL,
+    ) -> None:
         super().__init__(window=window)
         self.clock = clock
+        self._families = families  # of Services
         for name in FIRST_NAMESPACES:
             self.create(NAMESPACES, "", {"metadata": {"name": name}})
 
@@ -275,7 +283,7 @@ class Store(Objects):
         workloads.count_templates(resource, fresh, current)
         admission.check(resource, name, fresh, current)
         if resource.key == SERVICES.key:
-            services.admit(name, fresh, current, self.page(SERVICES).items)
+            services.admit(name, fresh, current, self.page(SERVICES).items, self._families)
         schema.admit(resource, name, fresh)
 
     def _replacement(self, resource: Resource, namespace: str, name: str, body: Object, current: Object) -> Object:

@@ -24,6 +24,8 @@ SCENES: dict[str, scene.Scene] = {
         flannel.FLANNEL_DRIFT,
         flannel.FLANNEL_DUAL,
         flannel.FLANNEL_DUAL_1450,
+        flannel.IPV6,
+        flannel.IPV6_1450,
     )
 }
 

@@ -1,5 +1,6 @@
 """Scenes of kube-flannel: the bridge cni0, and VXLAN."""
 
+from kubemtu_lab import addressing
 from kubemtu_lab.scene import Flannel, Reconfigured, Scene, nodes
 
 FLANNEL = Scene(
@@ -26,7 +27,7 @@ FLANNEL_DUAL = FLANNEL.replace(
     name="flannel-dual",
     summary="kube-flannel with IPv4 and IPv6, and Backend.MTU 1480, because the headers over IPv6 take 70",
     cni=Flannel(backend_mtu=1480),
-    dual_stack=True,
+    families=addressing.DUAL,
 )
 """
     pod eth0 1430 -- veth 1430 -- cni0 1430 -- [node] --+-- flannel.1    1430
@@ -42,6 +43,26 @@ FLANNEL_DUAL_1450 = FLANNEL_DUAL.replace(
     pod eth0 1450 -- veth 1450 -- cni0 1450 -- [node] --+-- flannel.1    1450
                                                         +-- flannel-v6.1 1430 -- eth0 1500 ==== port
                                              IPv6 of 1431..1450 stops here ^ with "packet too big, MTU 1430"
+"""
+
+IPV6 = FLANNEL_DUAL.replace(
+    name="ipv6",
+    summary="kube-flannel in a cluster of IPv6 alone, API, nodes and pods, with Backend.MTU 1480: pods take 1430",
+    families=addressing.IPV6,
+)
+"""
+    pod eth0 1430 -- veth 1430 -- cni0 1430 -- [node] -- flannel-v6.1 1430 -- eth0 1500 fd00:77::N ==== port
+                                                         40 + 8 + 8 + 14 = 70 bytes around each packet
+"""
+
+IPV6_1450 = IPV6.replace(
+    name="ipv6-1450",
+    summary="kube-flannel in a cluster of IPv6 alone as it comes: it subtracts 50, and the overlay takes 70",
+    cni=Flannel(),
+)
+"""
+    pod eth0 1450 -- veth 1450 -- cni0 1450 -- [node] -- flannel-v6.1 1430 -- eth0 1500 fd00:77::N ==== port
+                                                      ^ 1431..1450 stop here with "packet too big, MTU 1430"
 """
 
 FLANNEL_1500 = Scene(
