@@ -1,5 +1,7 @@
 """What would change, in which order, and how it is undone: values that can be shown, saved and applied later."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from kubemtu.core import net, objects
@@ -197,6 +199,11 @@ class PoolPlan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 Step = EditValue | Rollout | Live
+
+
+def last_live(steps: Sequence[Step]) -> Live | None:
+    """Return the step that says how running pods are after these; None where none of them changes running pods."""
+    return next((step for step in reversed(steps) if isinstance(step, Live)), None)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

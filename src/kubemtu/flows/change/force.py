@@ -46,7 +46,7 @@ async def newcomers(api: kube_api.Api, held: mtu.Migration) -> list[str]:
 
 def left_out(planned: plan.Plan) -> frozenset[str]:
     """Return the nodes that a change leaves as they are, by name."""
-    live = last_live(planned)
+    live = plan.last_live(planned.steps)
     return frozenset(live.without) if live is not None else frozenset()
 
 
@@ -62,11 +62,6 @@ async def extend(api: kube_api.Api, held: mtu.Migration) -> None:
     phase = migration.Phase.PIN_PODS if await newcomers(api, held) else migration.Phase.SETTLE
     again = msgspec.structs.replace(held.progress, finished=False, held=False, phase=phase)
     await mtu.advance(api, held.name, again, "to be extended to nodes that joined", expected=held.progress)
-
-
-def last_live(planned: plan.Plan) -> plan.Live | None:
-    """Return the step that says how everything should be in the end; None where no running pod is changed."""
-    return next((step for step in reversed(planned.steps) if isinstance(step, plan.Live)), None)
 
 
 def unplaced(targets: Mapping[str, plan.NodeTarget], step: plan.Live) -> str:

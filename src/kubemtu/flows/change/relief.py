@@ -12,8 +12,7 @@ from kubemtu.flows.change import messages
 
 def holds(steps: Sequence[plan.Step], progress: undo.Progress) -> bool:
     """Say whether every sender was pinned by an earlier step, and no device has been moved since."""
-    done = steps[: progress.step]
-    last = next((step for step in reversed(done) if isinstance(step, plan.Live)), None)
+    last = plan.last_live(steps[: progress.step])
     return last is not None and last.relieves and progress.phase is None
 
 

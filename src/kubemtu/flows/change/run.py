@@ -53,7 +53,7 @@ class Run:
     @property
     def last_live(self) -> plan.Live | None:
         """The step that says how everything should be in the end."""
-        return next((step for step in reversed(self.steps) if isinstance(step, plan.Live)), None)
+        return plan.last_live(self.steps)
 
     @property
     def extends(self) -> bool:
