@@ -90,6 +90,11 @@ def daemonsets(namespace: str) -> Want:
     return Want(kind="DaemonSet", plural="daemonsets", api_versions=versions, namespace=namespace)
 
 
+def daemonset(namespace: str | None, name: str) -> Ref:
+    """Return the address of a DaemonSet on a server that has apps/v1."""
+    return Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=name, namespace=namespace)
+
+
 class Object(msgspec.Struct, frozen=True, kw_only=True):
     """One object of the API as JSON, with typed reads.
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 import msgspec
 
-from kubemtu.core import errors
+from kubemtu.core import errors, objects
 from kubemtu.core.cluster import windows
-from kubemtu.core.objects import NODES, Object, Ref, Want
+from kubemtu.core.objects import NODES, Object, Want
 from kubemtu.core.text.wording import count
 from kubemtu.core.text.wording import names as listed
 from kubemtu.flows.agents import events
@@ -198,7 +198,7 @@ class _Wait:
 
     async def _daemonset(self, name: str) -> tuple[int, int]:
         """Say how many pods there should be (0 while the controller has not said), and how many new ones are ready."""
-        ref = Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=name, namespace=shipped.NAMESPACE)
+        ref = objects.daemonset(shipped.NAMESPACE, name)
         found = await self._api.get(ref)
         if found is None:
             raise errors.Conflict(f"{ref} was deleted meanwhile; run the same command again")

@@ -220,9 +220,7 @@ def _keys(
 
 
 def _daemonset(agent: Object | None) -> Ref:
-    if agent is not None:
-        return reading.ref(agent, "daemonsets")
-    return Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=AGENT, namespace=NAMESPACE)
+    return daemonset.ref(agent, NAMESPACE, AGENT)
 
 
 def _behind(mtu: int | None, agent: Object | None, snapshot: Snapshot) -> list[Finding]:

@@ -337,9 +337,7 @@ def _owner(resource: Object | None, snapshot: Snapshot, out: list[Finding]) -> t
 
 
 def _daemonset(agent: Object | None) -> Ref:
-    if agent is not None:
-        return reading.ref(agent, "daemonsets")
-    return Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=AGENT, namespace=NAMESPACE)
+    return daemonset.ref(agent, NAMESPACE, AGENT)
 
 
 def _fixed(policy: Felix, agent: Object | None) -> tuple[int, str] | None:

@@ -6,7 +6,7 @@
 
 import msgspec
 
-from kubemtu.cni.objects import reading, strays
+from kubemtu.cni.objects import daemonset, reading, strays
 from kubemtu.cni.programs import installer
 from kubemtu.cni.programs.felix import Pool
 from kubemtu.core import codes
@@ -69,10 +69,7 @@ def installation(snapshot: Snapshot) -> Object | None:
 
 def daemonset_ref(snapshot: Snapshot) -> Ref:
     """Return the address of calico-node, also where it was not read."""
-    found = snapshot.find("DaemonSet", AGENT, NAMESPACE)
-    if found is not None:
-        return reading.ref(found, "daemonsets")
-    return Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=AGENT, namespace=NAMESPACE)
+    return daemonset.ref(snapshot.find("DaemonSet", AGENT, NAMESPACE), NAMESPACE, AGENT)
 
 
 def read(resource: Object, out: list[Finding]) -> Installed:

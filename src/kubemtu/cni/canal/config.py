@@ -41,10 +41,7 @@ class CanalParts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def daemonset(self) -> Ref:
         """The address of the DaemonSet, also where it was not read."""
-        if self.agent is not None:
-            return reading.ref(self.agent, "daemonsets")
-        name = rke2.AGENT if self.is_rke2 else "canal"
-        return Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=name, namespace=NAMESPACE)
+        return daemonset.ref(self.agent, NAMESPACE, rke2.AGENT if self.is_rke2 else "canal")
 
 
 class Canal(msgspec.Struct, frozen=True, kw_only=True):

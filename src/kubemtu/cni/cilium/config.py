@@ -52,10 +52,8 @@ class CiliumParts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def daemonset(self) -> Ref:
         """The address of the DaemonSet, also where it was not read."""
-        if self.agent is not None:
-            return reading.ref(self.agent, "daemonsets")
         namespace = self.config.namespace if self.config is not None else NAMESPACES[0]
-        return Ref(api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name=AGENT, namespace=namespace)
+        return daemonset.ref(self.agent, namespace, AGENT)
 
     @property
     def is_rke2(self) -> bool:

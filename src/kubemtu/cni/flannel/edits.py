@@ -2,7 +2,7 @@
 
 import msgspec
 
-from kubemtu.cni.objects import chart, reading
+from kubemtu.cni.objects import chart, daemonset, reading
 from kubemtu.cni.programs import delegate, flanneld, installer, netconf
 from kubemtu.core import encap
 from kubemtu.core.change import plan
@@ -51,12 +51,8 @@ class FlannelParts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def daemonset(self) -> Ref:
         """The address of the DaemonSet, also where it was not read."""
-        if self.agent is not None:
-            return reading.ref(self.agent, "daemonsets")
         namespace = self.config.namespace if self.config is not None else NAMESPACES[0]
-        return Ref(
-            api_version="apps/v1", kind="DaemonSet", plural="daemonsets", name="kube-flannel-ds", namespace=namespace
-        )
+        return daemonset.ref(self.agent, namespace, "kube-flannel-ds")
 
 
 class FlannelParsed(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from kubemtu.cni.objects import reading
+from kubemtu.core import objects
 from kubemtu.core.errors import Malformed
-from kubemtu.core.objects import Object
+from kubemtu.core.objects import Object, Ref
 from kubemtu.core.snapshot import Snapshot
 
 KEY = re.compile(r"[-._a-zA-Z0-9]+")  # what the API server takes as a key of a ConfigMap
@@ -23,6 +25,13 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     config_map: str | None = None
     key: str | None = None
     optional: bool = False
+
+
+def ref(agent: Object | None, namespace: str | None, name: str) -> Ref:
+    """Return the address of a DaemonSet: its own where it was read, else what that name should have."""
+    if agent is not None:
+        return reading.ref(agent, "daemonsets")
+    return objects.daemonset(namespace, name)
 
 
 def containers(daemonset: Object, which: Literal["all", "init", "running"] = "all") -> Iterator[Object]:
