@@ -107,7 +107,9 @@ async def _apply(flags: kubeflags.KubeFlags, options: ApplyOptions) -> int:
         open_one = await migrations.unfinished(api)
         if open_one is not None and open_one.progress.untouched:
             await migrations.give_up(api, open_one)
-            _say(f"{open_one.name} had stopped before it changed anything, and is given up.", options)
+            wrapping.aside(
+                f"{open_one.name} had stopped before it changed anything, and is given up.", options.output_format
+            )
             open_one = None
         held = await migrations.in_force(api) if open_one is None else None
         if open_one is not None:
@@ -149,7 +151,9 @@ async def _carried_on(api: "kube_api.Api", open_one: "kube_mtu.Migration", optio
             f"{open_one.name} is under way to {open_one.plan.target} and stands at {progress.standing(open_one)}: "
             "finish it with `kubemtu apply`, or take it back with `kubemtu rollback`, before anything else"
         )
-    _say(f"Carrying on with {open_one.name}, which stands at {progress.standing(open_one)}.", options)
+    wrapping.aside(
+        f"Carrying on with {open_one.name}, which stands at {progress.standing(open_one)}.", options.output_format
+    )
     planning.confirm("Carry on?", yes=options.yes)
     await migrations.go_forward(api, open_one)
     return open_one.name
@@ -217,7 +221,9 @@ async def _extended(api: "kube_api.Api", held: "kube_mtu.Migration", options: Ap
         return None
     if other := apart.outgrown(held.plan, change.plan):
         raise errors.UsageError(f"{other}: {migrations.in_force_sentence(held)}; then `kubemtu apply` makes it anew")
-    _say(f"{held.name} is in force; it is carried out once more, on nodes that joined since, too.", options)
+    wrapping.aside(
+        f"{held.name} is in force; it is carried out once more, on nodes that joined since, too.", options.output_format
+    )
     if change.plan.steps and options.output_format == "text":
         terminal.echo(planning.text(change.plan, change.topology, wrapping.width()))
     planning.confirm("Carry it out once more?", yes=options.yes)
@@ -247,15 +253,9 @@ async def _nothing_to_do(api: "kube_api.Api", change: "planning.PlannedChange", 
         unseen = [f"{count(len(node.unseen), 'pod')} of {node.name}" for node in change.topology.nodes if node.unseen]
         unseen += [f"new pods of {name}" for name in runtime.apart(change.topology, change.plan.target)]
         seen = f"what was seen of the cluster (not {names(unseen)})" if unseen else "the cluster"
-        _say(f"Nothing to do: {seen} is as this plan wants it.", options)
+        wrapping.aside(f"Nothing to do: {seen} is as this plan wants it.", options.output_format)
     if proven:
-        _say(f"  {proven}", options)
+        wrapping.aside(f"  {proven}", options.output_format)
     if options.output_format != "text":
         ended = outcome.Outcome(migration="", direction="forward", done=True, seconds=0.0, proof=verdict)
         progress.end(ended, options.output_format)
-
-
-def _say(text: str, options: ApplyOptions) -> None:
-    from kubemtu.cli import progress
-
-    progress.say(text, err=options.output_format != "text")

@@ -43,28 +43,16 @@ def line(event: events.Event) -> None:
     """Print one event, for people."""
     match event.kind:
         case "step":
-            say(event.text, bold=True)
+            wrapping.say(event.text, bold=True)
         case "phase" | "progress":
-            say(f"    {event.text}")
+            wrapping.say(f"    {event.text}")
         case "done":
-            text, *more = _broken(f"    ✓ {event.text}")
+            text, *more = wrapping.broken(f"    ✓ {event.text}")
             terminal.echo("\n".join((text.replace("✓", terminal.style("✓", fg="green"), 1), *more)))
         case "note":
-            say(event.text)
+            wrapping.say(event.text)
         case "node":
             pass  # a thousand nodes are a thousand lines; programs get them
-
-
-def say(text: str, *, bold: bool = False, err: bool = False) -> None:
-    """Print a line; on a terminal it is broken between words, and goes on deeper."""
-    for one in _broken(text):
-        terminal.echo(terminal.style(one, bold=True) if bold else one, err=err)
-
-
-def _broken(text: str) -> list[str]:
-
-    bare = text.lstrip(" ")
-    return wrapping.wrapped(bare, wrapping.width(), indent=len(text) - len(bare), hang=2)
 
 
 def json_line(event: events.Event) -> None:
@@ -92,13 +80,13 @@ def end(ended: outcome.Outcome, output_format: str) -> None:
         output.emit(ended, output_format)
         return
     what = {"backward": "Rolled back", "relief": "Relieved"}.get(ended.direction, "Applied")
-    say(f"{what} in {ended.seconds:.1f} s ({ended.migration}).", bold=True)
+    wrapping.say(f"{what} in {ended.seconds:.1f} s ({ended.migration}).", bold=True)
     for sentence in ended.remains:
-        say(f"  Left as it is: {sentence}")
+        wrapping.say(f"  Left as it is: {sentence}")
     if ended.to_do:
-        say("Still to be done, by `kubemtu apply`; `kubemtu rollback` takes the pins back:")
+        wrapping.say("Still to be done, by `kubemtu apply`; `kubemtu rollback` takes the pins back:")
         for text in ended.to_do:
-            say(f"  - {text}")
+            wrapping.say(f"  - {text}")
 
 
 def standing(change: mtu.Migration) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from kubemtu.cli import check, kubeflags, output
+from kubemtu.cli import check, kubeflags, output, wrapping
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -124,10 +124,10 @@ async def _planned(api: "kube_api.Api", options: RelieveOptions) -> "plan.Plan":
         if narrowest is None or narrowest.nic_mtu is None:
             raise errors.UsageError("no node shows its NIC: give --mtu N for the pods, or --nic-mtu N for the path")
         nic_mtu = await survey.carried(api, narrowest.nic_mtu, progress.Teller(options.output_format))
-        _say(f"Measured: {nic_mtu} bytes arrive between all nodes.", options)
+        wrapping.aside(f"Measured: {nic_mtu} bytes arrive between all nodes.", options.output_format)
     planned, seen = decide.plan(snapshot, target, nic_mtu)
     if known := notes.unwritten(seen):
-        _say(known, options)
+        wrapping.aside(known, options.output_format)
     planned = preconditions.leave_out(planned, options.without)
     if not options.hosts:
         return planned
@@ -151,14 +151,17 @@ async def _begun(
                 f"{planned.target}: take them back with `kubemtu rollback`"
             )
         own = " and no NIC of theirs sends more than such pods need" if options.hosts else ""
-        _say(f"Nothing to relieve: no running pod that was seen has more than {planned.target}{own}.", options)
+        wrapping.aside(
+            f"Nothing to relieve: no running pod that was seen has more than {planned.target}{own}.",
+            options.output_format,
+        )
         return None
     lines = list(diff.steps(planned))
-    _say(f"Now: {lines[0]}", options)
+    wrapping.aside(f"Now: {lines[0]}", options.output_format)
     if lines[1:]:
-        _say("Left to `kubemtu apply`:", options)
+        wrapping.aside("Left to `kubemtu apply`:", options.output_format)
     for text in lines[1:]:
-        _say(f"  - {text}", options)
+        wrapping.aside(f"  - {text}", options.output_format)
     planning.confirm("Pin them?", yes=options.yes)
     if open_one is None:
         return await migrations.begin(api, planned, "relief")
@@ -167,9 +170,3 @@ async def _begun(
         await migrations.go_forward(api, open_one, "relief")
         return open_one.name
     return await migrations.give_another_plan(api, open_one, planned, "relief")
-
-
-def _say(text: str, options: RelieveOptions) -> None:
-    from kubemtu.cli import progress
-
-    progress.say(text, err=options.output_format != "text")

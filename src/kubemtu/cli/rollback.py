@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from kubemtu.cli import kubeflags, numbers, output, terminal
+from kubemtu.cli import kubeflags, numbers, output, terminal, wrapping
 from kubemtu.core import errors
 
 if TYPE_CHECKING:
@@ -48,15 +48,14 @@ async def _rollback(flags: kubeflags.KubeFlags, *, yes: bool, patience: float, o
 
 async def _show(api: "kube_api.Api", back: "kube_mtu.Migration", *, err: bool) -> None:
     """Show the steps, and what comes back with them."""
-    from kubemtu.cli import progress
     from kubemtu.core.change import undo
     from kubemtu.flows.change import messages, returning
 
     steps = undo.sequence(back.plan, undo.turn(back.progress, back.plan.steps))
     if not err:
-        progress.say(f"Taking back {back.name}:" if steps else f"{back.name} had not changed anything yet.")
+        wrapping.say(f"Taking back {back.name}:" if steps else f"{back.name} had not changed anything yet.")
         for number, step in enumerate(steps, start=1):
-            progress.say(f"  {number}. {messages.headline(step)}")
+            wrapping.say(f"  {number}. {messages.headline(step)}")
     warning = await returning.fault(api, back, steps)
     if warning:
-        progress.say(f"  ! {warning}", err=err)
+        wrapping.say(f"  ! {warning}", err=err)

@@ -1,4 +1,4 @@
-"""Text for any width: paragraphs, lists. A width of None wraps nothing, so that a line stays one line for grep."""
+"""Text for any width: paragraphs, lists, lines. A width of None wraps nothing, so that a line stays one for grep."""
 
 import shutil
 import sys
@@ -47,3 +47,20 @@ def wrapped(
             break_on_hyphens=False,
         )
     return [terminal.style(line, **style) for line in lines] if style else lines  # type: ignore[arg-type]  # click types each keyword
+
+
+def say(text: str, *, bold: bool = False, err: bool = False) -> None:
+    """Print a line; on a terminal it is broken between words, and goes on deeper."""
+    for one in broken(text):
+        terminal.echo(terminal.style(one, bold=True) if bold else one, err=err)
+
+
+def aside(text: str, output_format: str) -> None:
+    """Print a line for people: on stdout where that is text, else on stderr, beside what programs read."""
+    say(text, err=output_format != "text")
+
+
+def broken(text: str) -> list[str]:
+    """Break a line as wide as the terminal is; what follows hangs deeper than the line's own indent."""
+    bare = text.lstrip(" ")
+    return wrapped(bare, width(), indent=len(text) - len(bare), hang=2)
