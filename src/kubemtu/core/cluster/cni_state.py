@@ -100,3 +100,15 @@ class CniState(msgspec.Struct, frozen=True, kw_only=True):
     def said(self) -> str:
         """Return what sentences call it."""
         return self.called or self.name
+
+    @property
+    def cost(self) -> int:
+        """The bytes that headers take off a packet between nodes at most."""
+        return max((layers.cost for layers in self.encapsulation), default=0)
+
+    def outer(self, mtu: int) -> int:
+        """Return the packet between nodes that a pod's packet of `mtu` bytes becomes at most, in bytes.
+
+        Raises UsageError where either size is no MTU.
+        """
+        return max((layers.outer(mtu) for layers in self.encapsulation), default=mtu)

@@ -76,7 +76,7 @@ def _given(topology: Topology) -> bool:
 
 
 def _why(topology: Topology) -> str:
-    cost = max((one.cost for one in topology.state.encapsulation), default=0)
+    cost = topology.state.cost
     narrow = topology.narrowest
     taken = f", of which {topology.state.encapsulation_name} takes {cost} and leaves {topology.carries}" if cost else ""
     if topology.origin is not None:
@@ -231,7 +231,7 @@ def _live(topology: Topology, aim: int, after: CniState | None, apart: Apart | N
             nodes=targets,
             pin_mtu=min([aim, *sizes]),
             highest_mtu=max([most, *sizes]),
-            underlay=max((one.outer(most) for one in topology.state.encapsulation), default=most),
+            underlay=topology.state.outer(most),
             why="a pod keeps the MTU that it was born with",
             hold=apart is not None and apart.holds,
         ),

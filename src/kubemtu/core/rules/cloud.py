@@ -111,7 +111,7 @@ def _around(topology: Topology, mtu: int) -> int:
     if not mtu:
         return 0
     try:
-        return max((one.outer(mtu) for one in topology.state.encapsulation), default=mtu)
+        return topology.state.outer(mtu)
     except errors.UsageError:
         return mtu
 

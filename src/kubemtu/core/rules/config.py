@@ -95,7 +95,7 @@ def _unfit(topology: Topology, mtu: int, carries: int) -> bool:
 
 def _given_away(topology: Topology, mtu: int, carries: int) -> float:
     """Return the part of the goodput that pods of that MTU give away."""
-    return goodput.lost(mtu, carries, max((one.cost for one in topology.state.encapsulation), default=0))
+    return goodput.lost(mtu, carries, topology.state.cost)
 
 
 def _computed(state: CniState) -> str:

@@ -97,7 +97,7 @@ def _price(wide: Sequence[Node], topology: Topology) -> tuple[int, str]:
     Nothing where that is little, or there are no two of them.
     """
     possible = min((node.inner for node in wide if node.inner is not None), default=0)
-    cost = max((one.cost for one in topology.state.encapsulation), default=0)
+    cost = topology.state.cost
     if topology.carries is None or possible <= topology.carries or len(wide) < 2:
         return 0, ""
     part, packets = goodput.lost(topology.carries, possible, cost), goodput.packets(topology.carries, possible)

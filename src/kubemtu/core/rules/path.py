@@ -128,7 +128,7 @@ def _below(topology: Topology, carries: int) -> Iterable[Finding]:
             continue  # MTU132 tells of one that has less than it is given
         if not port.at.differ and port.shown is not None and topology.wastes(port.shown):
             groups.setdefault((port.shown, port.seen), []).append(pair)
-    cost = max((one.cost for one in topology.state.encapsulation), default=0)
+    cost = topology.state.cost
     for (mtu, seen), members in groups.items():
         lost = goodput.lost(mtu, carries, cost)
         severity: Severity = "warning" if lost >= goodput.WORTH_A_WARNING else "note"

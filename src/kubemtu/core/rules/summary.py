@@ -92,7 +92,7 @@ def _suits(topology: Topology) -> str:
     if gives is None:
         taken = f"{state.subtracts} bytes less than the NIC has" if state.subtracts else "what the NIC has"
         return f"The configuration suits NICs of any MTU, as long as all have the same: new pods get {taken}. {own}"
-    nic = max((one.outer(gives) for one in state.encapsulation), default=gives)
+    nic = state.outer(gives)
     return f"The configuration suits NICs of {nic} or more, and of {nic} best: new pods get {gives}{around}. {own}"
 
 

@@ -30,7 +30,7 @@ async def with_hosts(
     grows = not pins and any(isinstance(step, plan.Live) for step in planned.steps)
     if grows and not alone:
         raise errors.UsageError("--hosts goes with pins, and this plan raises the MTU of running pods: leave it out")
-    size = first.underlay if isinstance(first, plan.Live) and pins else outer(topology, planned.target)
+    size = first.underlay if isinstance(first, plan.Live) and pins else topology.state.outer(planned.target)
     addresses = await _addresses(api)
     _fits(size, addresses)
     if pins:
@@ -57,11 +57,6 @@ async def with_hosts(
 def pinned_by(planned: plan.Plan) -> bool:
     """Say whether a plan pins the nodes' own traffic: one that takes its place must, too, or nothing takes it back."""
     return any(isinstance(step, plan.Live) and step.host_mtu is not None for step in planned.steps)
-
-
-def outer(topology: Topology, pod_mtu: int) -> int:
-    """Return the packet between nodes that a full pod packet of `pod_mtu` bytes becomes, in bytes."""
-    return max((one.outer(pod_mtu) for one in topology.state.encapsulation), default=pod_mtu)
 
 
 def _own_step(

@@ -37,7 +37,7 @@ async def between_nodes(
 async def _between(
     api: kube_api.Api, topology: Topology, pod_mtu: int, tell: events.OnEvent, among: Sequence[str] | None
 ) -> proof.Proof:
-    size = max((one.outer(pod_mtu) for one in topology.state.encapsulation), default=pod_mtu)
+    size = topology.state.outer(pod_mtu)
     surveyed = await _measured(api, size, tell, among)
     if surveyed.proof.verdict == "refuted":
         told = underlay.sentence(surveyed, size, pod_mtu)
