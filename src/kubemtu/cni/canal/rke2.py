@@ -5,12 +5,10 @@ writes both into the ConfigMap rke2-canal-config and restarts nothing (rancher/r
 """
 
 import msgspec
-import yaml
 
 from kubemtu.cni.objects import chart as charts
 from kubemtu.cni.objects import reading, strays
 from kubemtu.cni.programs import netconf
-from kubemtu.core import codes
 from kubemtu.core.codes import Finding
 from kubemtu.core.objects import Object
 from kubemtu.core.snapshot import Snapshot
@@ -52,52 +50,20 @@ def read(resource: Object | None, out: list[Finding]) -> Values:
     """Read the values; what is broken goes to `out`, and reads as absent."""
     if resource is None:
         return Values()
-    out += strays.misplaced(resource, "spec", "valuesContent")
-    text = reading.value(resource, out, *PATH)
-    place = f"{resource}, spec.valuesContent"
-    try:
-        values: object = yaml.safe_load(text or "")
-    except (yaml.YAMLError, RecursionError, ValueError) as why:
-        out.append(
-            codes.finding(
-                codes.MTU117,
-                place,
-                f"The values are no YAML ({' '.join(str(why).split()):.160}), so Helm cannot install them.",
-                "Correct the text there.",
-            )
-        )
-        return Values()
+    values = charts.values(resource, out)
+    place = charts.place(resource)
     known = {".".join(path) for path in (POD, BASE)}
     for path in strays.in_tree(values, known, ("mtu", "encapsulation")):
         if "encapsulation" in path.lower():
-            held = str(_at(values, tuple(path.split(".")))).lower()
+            held = str(charts.at(values, tuple(path.split(".")))).lower()
             out.append(reading.stray(f"{place}, {path}", path, BACKEND, "" if held in netconf.BACKENDS else FOREIGN))
         else:
             out.append(reading.stray(f"{place}, {path}", path, ".".join(BASE if "flannel" in path else POD)))
-    backend = _at(values, ("flannel", "backend"))
-    nic = _at(values, ("flannel", "iface"))
+    backend = charts.at(values, ("flannel", "backend"))
+    nic = charts.at(values, ("flannel", "iface"))
     return Values(
-        pod=_mtu(values, POD, place, out),
-        base=_mtu(values, BASE, place, out),
+        pod=charts.mtu(values, POD, resource, out, pasted=True),
+        base=charts.mtu(values, BASE, resource, out, pasted=True),
         backend=backend if isinstance(backend, str) and backend else "vxlan",
         nic=nic if isinstance(nic, str) else "",
     )
-
-
-def _mtu(values: object, path: tuple[str, ...], place: str, out: list[Finding]) -> int | None:
-    held = _at(values, path)
-    where = f"{place}, {'.'.join(path)}"
-    if isinstance(held, int) and not isinstance(held, bool):
-        return reading.bounded(held, out, where)
-    if held is None or isinstance(held, str):  # Helm renders a quoted number and a bare one alike
-        return reading.mtu(held, out, where, pasted=True)
-    out.append(codes.finding(codes.MTU112, where, f"{held!r:.40} is not a number of bytes.", "Write one integer."))
-    return None
-
-
-def _at(values: object, path: tuple[str, ...]) -> object:
-    for key in path:
-        if not isinstance(values, dict):
-            return None
-        values = values.get(key)
-    return values

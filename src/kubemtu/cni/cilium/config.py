@@ -6,7 +6,6 @@ ConfigMap, which its config-dir holds (cilium/cilium: pkg/option/config.go); wha
 """
 
 import msgspec
-import yaml
 
 from kubemtu.cni.cilium import mtu as cilium_mtu
 from kubemtu.cni.cilium.mtu import Mode, Version
@@ -248,26 +247,14 @@ def _chart(chart: Object | None, out: list[Finding]) -> int | None:
     """Read the chart's value MTU; what is broken, or stands where nothing reads it, goes to `out`."""
     if chart is None:
         return None
-    out += strays.misplaced(chart, "spec", "valuesContent")
-    written = reading.value(chart, out, *CHART_PATH)
-    place = f"{chart}, spec.valuesContent"
-    try:
-        values: object = yaml.safe_load(written or "")
-    except (yaml.YAMLError, RecursionError, ValueError) as why:
-        said = f"The values are no YAML ({' '.join(str(why).split()):.160}), so Helm cannot install them."
-        out.append(codes.finding(codes.MTU117, place, said, "Correct the text there."))
-        return None
-    for path in strays.in_tree(values, {"MTU"}, ("mtu",)):
-        if path.lower().rpartition(".")[2] == "mtu":
-            out.append(reading.stray(f"{place}, {path}", path, "MTU, at the top"))
-    held = values.get("MTU") if isinstance(values, dict) else None
-    if isinstance(held, int) and not isinstance(held, bool):
-        return reading.bounded(held, out, f"{place}, MTU")
-    if held is None or isinstance(held, str):
-        return reading.mtu(held, out, f"{place}, MTU")
-    message = f"{held!r:.40} is not a number of bytes."
-    out.append(codes.finding(codes.MTU112, f"{place}, MTU", message, "Write one integer."))
-    return None
+    values = charts.values(chart, out)
+    place = charts.place(chart)
+    out += [
+        reading.stray(f"{place}, {path}", path, "MTU, at the top")
+        for path in strays.in_tree(values, {"MTU"}, ("mtu",))
+        if path.lower().rpartition(".")[2] == "mtu"
+    ]
+    return charts.mtu(values, CHART_KEY, chart, out)
 
 
 def _less(host: net.Link | None, tunnel: net.Link | None) -> int:

@@ -7,7 +7,7 @@ nothing else (k3s-io/helm-controller: pkg/controllers/chart/chart.go, valuesSecr
 import msgspec
 import yaml
 
-from kubemtu.cni.objects import reading
+from kubemtu.cni.objects import reading, strays
 from kubemtu.core import codes, rights
 from kubemtu.core.change.plan import EditValue
 from kubemtu.core.codes import Finding
@@ -63,6 +63,47 @@ def releases(resource: Object | None, name: str) -> bool:
     return resource is not None and resource.get("metadata", "annotations", RELEASE) == name
 
 
+def values(resource: Object, out: list[Finding]) -> object:
+    """Read the values of a HelmChartConfig, parsed; what is broken goes to `out`, and reads as absent."""
+    out += strays.misplaced(resource, *PATH)
+    text = reading.value(resource, out, *PATH)
+    try:
+        read: object = yaml.safe_load(text or "")
+    except (yaml.YAMLError, RecursionError, ValueError) as why:
+        said = f"The values are no YAML ({' '.join(str(why).split()):.160}), so Helm cannot install them."
+        out.append(codes.finding(codes.MTU117, place(resource), said, "Correct the text there."))
+        return None
+    return read
+
+
+def place(resource: Object) -> str:
+    """Name where the values stand, for a finding."""
+    return f"{resource}, {'.'.join(PATH)}"
+
+
+def at(values: object, path: tuple[str, ...]) -> object:
+    """Return what stands in parsed values at a path of keys; None where nothing does."""
+    for key in path:
+        if not isinstance(values, dict):
+            return None
+        values = values.get(key)
+    return values
+
+
+def mtu(
+    values: object, path: tuple[str, ...], resource: Object, out: list[Finding], *, pasted: bool = False
+) -> int | None:
+    """Return an MTU of parsed values, in bytes; what is none goes to `out` as MTU112. `pasted` as in `reading.mtu`."""
+    held = at(values, path)
+    where = f"{place(resource)}, {'.'.join(path)}"
+    if isinstance(held, int) and not isinstance(held, bool):
+        return reading.bounded(held, out, where)
+    if held is None or isinstance(held, str):  # Helm renders a quoted number and a bare one alike
+        return reading.mtu(held, out, where, pasted=pasted)
+    out.append(codes.finding(codes.MTU112, where, f"{held!r:.40} is not a number of bytes.", "Write one integer."))
+    return None
+
+
 def edits(chart: Chart, path: tuple[str, ...], number: int, why: str, *, make: bool) -> list[EditValue]:
     """Return the edit of a chart's values that sets one number, or, with `make`, the HelmChartConfig with it alone.
 
@@ -113,8 +154,7 @@ def _number(held: Object | None, path: tuple[str, ...]) -> int | None:
         values: object = yaml.safe_load(text) if isinstance(text, str) else None
     except (yaml.YAMLError, RecursionError, ValueError):
         return None  # the text is a finding of its own where it is read as a whole, and Helm installs nothing from it
-    for key in path:
-        values = values.get(key) if isinstance(values, dict) else None
-    if isinstance(values, str) and reading.NUMBER.fullmatch(values):
-        return int(values)
-    return values if isinstance(values, int) and not isinstance(values, bool) else None
+    number = at(values, path)
+    if isinstance(number, str) and reading.NUMBER.fullmatch(number):
+        return int(number)
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
