@@ -103,7 +103,7 @@ class HostProbe(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 @click.command()
-@click.option("--port", default=wire.PORT, show_default=True, type=click.IntRange(1, 65535), help="UDP port.")
+@click.option("--port", default=request.PORT, show_default=True, type=click.IntRange(1, 65535), help="UDP port.")
 @key_option
 def respond(port: int, key_file: Path | None) -> int:
     """Answer `kubemtu node probe` from other hosts, until interrupted.
@@ -136,7 +136,9 @@ def respond(port: int, key_file: Path | None) -> int:
 @click.argument("host")
 @click.option("-4", "family", flag_value=4, type=int, help="IPv4 only.")
 @click.option("-6", "family", flag_value=6, type=int, help="IPv6 only.")
-@click.option("--port", default=wire.PORT, show_default=True, type=click.IntRange(1, 65535), help="UDP and TCP port.")
+@click.option(
+    "--port", default=request.PORT, show_default=True, type=click.IntRange(1, 65535), help="UDP and TCP port."
+)
 @key_option
 @click.option("--expected", type=click.IntRange(100, 65535), help="The MTU expected, in bytes.  [the interface's]")
 @click.option("--flows", default=1, show_default=True, type=click.IntRange(1, FLOWS_MOST), help="Source ports to try.")

@@ -30,7 +30,6 @@ POD, ENI, IPV6 = "POD_MTU", "AWS_VPC_ENI_MTU", "ENABLE_IPv6"
 PREFIX, BRANCH = "AWS_VPC_K8S_CNI_VETHPREFIX", "vlan"
 DEFAULT, LEAST = 9001, 576  # bytes; defaultMTU and minMTUv4
 POD_SINCE = (1, 16, 4)  # aws/amazon-vpc-cni-k8s#2791, and the check of both numbers with it: #2798
-TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # Go's strconv.ParseBool
 ADDON = "the EKS add-on vpc-cni (its configuration values: env.POD_MTU)"
 KINDS = (("ENABLE_PREFIX_DELEGATION", "prefix delegation"), ("ENABLE_POD_ENI", "branch ENIs"))
 WANTS = (
@@ -100,7 +99,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     out: list[Finding] = list(kubelet.findings(snapshot))
     variables = environment.held(agent, AGENT, out)
     version = reading.attempt(lambda: daemonset.version(agent, AGENT), None, out, str(agent))
-    ipv6 = _value(variables.get(IPV6)) in TRUE
+    ipv6 = _value(variables.get(IPV6)) in reading.TRUE
     parsed = AwsParsed(agent=agent, version=version, ipv6=ipv6, born=_born(snapshot))
     eni = _size(parsed, variables.get(ENI), out) if ENI in variables else DEFAULT
     pod = eni
@@ -110,7 +109,7 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
     out += environment.strays(agent, AGENT, {POD, ENI}, POD if parsed.knows_pod else ENI)
     if pod is not None and eni is not None and pod > eni:
         out.append(_above(agent, pod, eni))
-    kinds = [name for variable, name in KINDS if _value(variables.get(variable)) in TRUE]
+    kinds = [name for variable, name in KINDS if _value(variables.get(variable)) in reading.TRUE]
     number = [f"v{'.'.join(map(str, version))}"] if version is not None else []
     prefix = _value(variables.get(PREFIX)) or "eni"
     return cni_state.CniState(

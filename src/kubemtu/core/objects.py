@@ -4,6 +4,7 @@ A diagnosis tool must survive sick clusters, so an object stays the JSON it was,
 A missing field is None; a field of the wrong type is one sentence that says which object, which path and what it holds.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Self, TypeAlias
 
@@ -21,6 +22,8 @@ FILE = "file"
 
 `file/VERSION` where the document has a kind; without it the kind is our word for such files, and the document has none.
 """
+NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+"""A name of an object as the API wants it: the subdomain of RFC 1123, section 2.1."""
 PATCH = ", a patch"
 """How the origin of an object ends that is a patch, and of which what it patches was not read."""
 

@@ -11,6 +11,7 @@ import msgspec
 from kubemtu import files
 from kubemtu.cni import registry
 from kubemtu.core import errors, net
+from kubemtu.core.change import migration
 from kubemtu.core.cluster import attachments, pods, policy, service_networks, windows
 from kubemtu.core.disclosure import objects, scrubbing
 from kubemtu.core.objects import NODES, PODS, Object, Want
@@ -21,7 +22,7 @@ from kubemtu.flows import shapes
 from kubemtu.kube import api as kube_api
 from kubemtu.kube import mtu, read, records, shipped
 
-POLICIES = Want(kind=policy.KIND, plural=policy.PLURAL, api_versions=(policy.API_VERSION,))
+POLICIES = Want(kind=policy.KIND, plural=policy.PLURAL, api_versions=(migration.API_VERSION,))
 _OURS = (NODES, PODS, mtu.NODES, mtu.MIGRATIONS, POLICIES)
 STALE = 60.0  # seconds; an agent that lives tells again every ten
 

@@ -246,12 +246,16 @@ def not_upgraded(action: Action, connection: Connection, code: int) -> NotUpgrad
     )
 
 
+def perhaps(action: Action) -> str:
+    """Say, for a request that may have changed something before its answer got lost, that it may be repeated."""
+    return "it is not known whether the change was made, and running it again is safe: " if action.writes else ""
+
+
 def trickling(action: Action, connection: Connection, what: str) -> errors.Unreachable:
     """Return the error for an answer that comes too slowly to be one."""
-    then = "it is not known whether the change was made, and running it again is safe: " if action.writes else ""
     return errors.Unreachable(
-        f"{connection.server} ({connection.who}) took the request to {action} and {what}; {then}check the load on the "
-        "API server and what stands in between, then try again"
+        f"{connection.server} ({connection.who}) took the request to {action} and {what}; {perhaps(action)}check the "
+        "load on the API server and what stands in between, then try again"
     )
 
 

@@ -8,7 +8,7 @@ import httpx2
 from kubemtu.core import errors
 from kubemtu.kube import narrowing, sockets, stalling, transport
 from kubemtu.kube.connection import Connection
-from kubemtu.kube.errors import CONNECT_SECONDS, READ_SECONDS, Action, TlsFailure, TlsSilent, capped
+from kubemtu.kube.errors import CONNECT_SECONDS, READ_SECONDS, Action, TlsFailure, TlsSilent, capped, perhaps
 
 _BROKEN_OFF = (  # a connection that ended in the midst of TLS: nobody has distrusted anybody, and it may be tried again
     ssl.SSLEOFError,
@@ -29,7 +29,7 @@ def from_transport(error: Exception, action: Action, connection: Connection) -> 
         if isinstance(cause, _BROKEN_OFF):
             return errors.Unreachable(
                 f"the connection to {server} broke off while kubemtu tried to {action} (in the midst of TLS); "
-                f"{_then(action)}try again, and if it stays so, check whether a proxy stands in between"
+                f"{perhaps(action)}try again, and if it stays so, check whether a proxy stands in between"
             )
         if isinstance(cause, ssl.SSLError):
             return _tls(cause, server, connection)
@@ -42,7 +42,7 @@ def from_transport(error: Exception, action: Action, connection: Connection) -> 
         return _no_connection(causes, server, connection)
     said = capped(str(error)) or type(error).__name__
     return errors.Unreachable(
-        f"the connection to {server} broke while kubemtu tried to {action} ({said}); {_then(action)}try again"
+        f"the connection to {server} broke while kubemtu tried to {action} ({said}); {perhaps(action)}try again"
     )
 
 
@@ -106,16 +106,16 @@ def _unanswered(stall: sockets.Stalled, action: Action, server: str) -> errors.U
         return errors.Unreachable(
             f"{what} {server} stopped in the midst while kubemtu tried to {action}: a packet of up to {size} bytes did "
             f"not arrive {within}, and shorter ones after it did; something on the way may drop large packets, so its "
-            f"MTU is the likely cause; {_then(action)}try again, which kubemtu does in smaller packets"
+            f"MTU is the likely cause; {perhaps(action)}try again, which kubemtu does in smaller packets"
         )
     if stall.stage == "write" or (state is not None and state.unacked and state.retransmits):
         return errors.Unreachable(
-            f"the request to {action} did not reach {server} {within}, on a connection that stood; {_then(action)}"
+            f"the request to {action} did not reach {server} {within}, on a connection that stood; {perhaps(action)}"
             "check the network on the way and the VPN, then try again"
         )
     return errors.Unreachable(
-        f"{server} took the request to {action} but did not answer {within}; {_then(action)}check the load on the API "
-        "server, then try again"
+        f"{server} took the request to {action} but did not answer {within}; {perhaps(action)}check the load on the "
+        "API server, then try again"
     )
 
 
@@ -149,7 +149,3 @@ def _no_connection(causes: list[BaseException], server: str, connection: Connect
             )
     said = next((capped(str(cause)) for cause in reversed(causes) if str(cause)), "no reason given")
     return errors.Unreachable(f"no connection to {first}: {said}; check the address, the VPN and the firewalls")
-
-
-def _then(action: Action) -> str:
-    return "it is not known whether the change was made, and running it again is safe: " if action.writes else ""

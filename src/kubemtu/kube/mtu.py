@@ -48,7 +48,7 @@ __all__ = [
     "watch_nodes",
 ]
 
-API_VERSION = f"{migrations_core.GROUP}/{migrations_core.VERSION}"
+API_VERSION = migrations_core.API_VERSION
 NODES = Want(kind="NodeMTU", plural="nodemtus", api_versions=(API_VERSION,))
 MIGRATIONS = Want(kind="MTUMigration", plural="mtumigrations", api_versions=(API_VERSION,))
 TRIES = 24  # of a write under a resourceVersion: somebody else may write the same object many times a second

@@ -17,8 +17,7 @@ from kubemtu.core.probe.request import ProbeRequest
 from kubemtu.kube.api import Api
 from kubemtu.kube.errors import AlreadyThere
 
-API_VERSION = f"{migration.GROUP}/{migration.VERSION}"
-PROBES = Want(kind="MTUProbe", plural="mtuprobes", api_versions=(API_VERSION,))
+PROBES = Want(kind="MTUProbe", plural="mtuprobes", api_versions=(migration.API_VERSION,))
 NAMESPACE: Final = "kubemtu"
 SECRET: Final = "kubemtu-probe"  # noqa: S105  its name
 FIELD: Final = "key"
@@ -43,7 +42,7 @@ async def put(api: Api, name: str, request: ProbeRequest) -> None:
     Raises Absent where the server does not have the kind, Forbidden without the right.
     """
     body = {
-        "apiVersion": API_VERSION,
+        "apiVersion": migration.API_VERSION,
         "kind": PROBES.kind,
         "metadata": {"name": name},
         "spec": msgspec.to_builtins(request),
@@ -128,4 +127,4 @@ def _created(resource: Object) -> float:
 
 
 def _ref(name: str) -> Ref:
-    return Ref(api_version=API_VERSION, kind=PROBES.kind, plural=PROBES.plural, name=name)
+    return Ref(api_version=migration.API_VERSION, kind=PROBES.kind, plural=PROBES.plural, name=name)

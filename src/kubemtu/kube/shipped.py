@@ -13,10 +13,10 @@ import yaml
 import kubemtu
 from kubemtu import access
 from kubemtu.cni import registry
-from kubemtu.kube import crd
+from kubemtu.kube import crd, probes
 
 Body = dict[str, object]
-NAMESPACE: Final = "kubemtu"
+NAMESPACE: Final = probes.NAMESPACE
 PARTS: Final = ("agent", "probe")
 ADMISSION: Final = "admission"
 POLICIES: Final = ("admissionregistration.k8s.io/v1", "validatingadmissionpolicies")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from tests.support.lines import B4, B6, Net
 
+from kubemtu.core.probe import request
 from kubemtu.node.probe import channel, pieces, tcpsize, wire
 from kubemtu_lab.line import stations
 
@@ -72,7 +73,7 @@ def test_nobody_listens(bare: Net) -> None:
 def test_fragments_of_either_family_arrive(net: Net, address: str, family: channel.Family) -> None:
     one = net.inside("a", lambda: pieces.Whole(family))
     try:
-        target = (address, wire.PORT) if family == 4 else (address, wire.PORT, 0, 0)
+        target = (address, request.PORT) if family == 4 else (address, request.PORT, 0, 0)
         fate = net.inside("a", lambda: pieces.fate(one, target, wire.Key(stations.SECRET), 1500, time.monotonic))
         stranger = net.inside("a", lambda: pieces.fate(one, target, wire.Key(b"x" * 32), 1500, time.monotonic))
     finally:

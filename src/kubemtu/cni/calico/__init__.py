@@ -7,7 +7,7 @@ operator makes of it and writes back (tigera/operator: pkg/render/node.go).
 
 from kubemtu.cni.calico import edits as calico_edits
 from kubemtu.cni.calico import operator as calico_operator
-from kubemtu.cni.calico.edits import CalicoParsed
+from kubemtu.cni.calico.edits import CONFIG_MAP, NAMESPACE, CalicoParsed
 from kubemtu.cni.knowledge import CalcKey, Knowledge
 from kubemtu.cni.objects import chart, daemonset, owners, reading, strays
 from kubemtu.cni.programs import bootstrap, detection, felix, installer, kubelet
@@ -21,9 +21,7 @@ from kubemtu.core.planning.values_key import ValuesKey
 from kubemtu.core.snapshot import Snapshot
 
 NAME = "calico"
-NAMESPACE = "kube-system"
-CONFIG_MAP = "calico-config"
-AGENT = "calico-node"
+AGENT = calico_operator.AGENT
 CONFLIST = "10-calico.conflist"
 WANTS = (
     *calico_operator.WANTS,

@@ -31,7 +31,6 @@ ROUTE_MTU = "enable-route-mtu-for-cni-chaining"
 UNCHAINED = ("", "none", "portmap")  # with portmap it is Cilium's own plugin that makes the interface
 KNOWN_KEYS = ("cluster-name", "enable-ipv4", "identity-allocation-mode", "tunnel", "routing-mode")
 KNOWN_MTU_KEYS = frozenset({KEY, ROUTE_MTU, "packetization-layer-pmtud-mode", "enable-pmtu-discovery"})
-TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # Go's strconv.ParseBool
 LEGACY = (1, 13, 0)  # stands for a version that is not known, and has the keys of one before v1.15
 CHART_WANT = charts.want(CHART)
 
@@ -118,7 +117,7 @@ def mode(parts: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> Mode | N
         tunnel=protocol or (text(config, "tunnel-protocol") or "vxlan" if by_gateway else ""),
         egress=by_gateway,
         over_ipv6=text(config, "underlay-protocol") == "ipv6",
-        ipv6_nodes=text(config, "enable-ipv4") not in {"", *TRUE},
+        ipv6_nodes=text(config, "enable-ipv4") not in {"", *reading.TRUE},
         wireguard=on(config, "enable-wireguard"),
         encapsulate=on(config, "wireguard-encapsulate"),
         ipsec=on(config, "enable-ipsec"),
@@ -263,7 +262,7 @@ def _less(host: net.Link | None, tunnel: net.Link | None) -> int:
 
 def on(config: Object | None, key: str) -> bool:
     """Return whether a key of the ConfigMap is true."""
-    return config is not None and text(config, key) in TRUE
+    return config is not None and text(config, key) in reading.TRUE
 
 
 def text(config: Object, key: str) -> str:

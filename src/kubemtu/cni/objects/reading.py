@@ -15,6 +15,7 @@ from kubemtu.core.snapshot import Snapshot
 T = TypeVar("T")
 
 # What Go's strconv.Atoi takes, and what JSON does; Python's int() takes spaces, underscores and any script's digits.
+TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # what Go's strconv.ParseBool takes for true
 NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
 JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 

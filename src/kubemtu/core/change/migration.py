@@ -21,6 +21,7 @@ from kubemtu.core import net
 
 GROUP = "kubemtu.io"
 VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
 FORGET = f"{GROUP}/forget"
 """Annotation of a NodeMTU, "true": its agent removes what it wrote down on the node, while nothing is asked of it."""
 

@@ -12,16 +12,14 @@ import msgspec
 from kubemtu.core import encap, errors
 from kubemtu.core.change import migration
 from kubemtu.core.cluster import pods
-from kubemtu.core.objects import Object, Ref
+from kubemtu.core.objects import NAME, Object, Ref
 from kubemtu.core.snapshot import Snapshot
 
-API_VERSION = f"{migration.GROUP}/{migration.VERSION}"
 KIND = "MTUPolicy"
 PLURAL = "mtupolicies"
 REASON_MOST = 500
 DAY = 86400.0
 OFFSET = re.compile(r"([+-])((?:[01][0-9]|2[0-3]):[0-5][0-9])$")
-NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # RFC 1123 subdomain, as the API wants it
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,12 +153,12 @@ def body(policy: Policy) -> dict[str, object]:
         spec["nodes"] = list(policy.nodes)
     if policy.expires:
         spec["expires"] = policy.expires
-    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": policy.name}, "spec": spec}
+    return {"apiVersion": migration.API_VERSION, "kind": KIND, "metadata": {"name": policy.name}, "spec": spec}
 
 
 def ref(name: str) -> Ref:
     """Return the address of the policy of that name."""
-    return Ref(api_version=API_VERSION, kind=KIND, plural=PLURAL, name=name)
+    return Ref(api_version=migration.API_VERSION, kind=KIND, plural=PLURAL, name=name)
 
 
 def moment(written: str) -> float:

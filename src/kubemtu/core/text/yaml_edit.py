@@ -20,12 +20,12 @@ import msgspec
 import yaml
 
 from kubemtu.core.errors import Malformed
+from kubemtu.core.text.documents import TAG
 
 Tree: TypeAlias = tuple[str, "str | tuple[Tree, ...] | frozenset[tuple[Tree, Tree]]"]
 
 DEPTH_MOST = 64  # chart values nest ten deep; a bound keeps hostile ones from exhausting the stack
 
-_TAG = "tag:yaml.org,2002:"
 _BREAK = re.compile("\r\n|[\r\n\x85\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}]")
 _REST_OF_LINE = re.compile("[^\r\n\x85\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}]*+")
 _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
@@ -41,8 +41,8 @@ def set_value(text: str, path: tuple[str, ...], value: int | str, *, source: str
     root = compose(text, source)
     written = str(value) if isinstance(value, int) else json.dumps(value, ensure_ascii=False)
     edits = tuple(_edits(text, root, path, written, source))
-    before = tree(root) if root is not None and not _null(root) else (f"{_TAG}map", frozenset())
-    wanted = _with(before, path, (f"{_TAG}{'int' if isinstance(value, int) else 'str'}", str(value)))
+    before = tree(root) if root is not None and not _null(root) else (f"{TAG}map", frozenset())
+    wanted = _with(before, path, (f"{TAG}{'int' if isinstance(value, int) else 'str'}", str(value)))
     for at, end, piece in edits:
         changed = text[:at] + piece + text[end:]
         try:
@@ -101,7 +101,7 @@ def _mappings(root: yaml.Node | None) -> Iterator[yaml.MappingNode]:
 def _check_keys(mapping: yaml.MappingNode, source: str) -> None:
     lines: dict[Tree, int] = {}
     for key, _ in mapping.value:
-        if key.tag == f"{_TAG}merge":
+        if key.tag == f"{TAG}merge":
             raise _malformed(key, source, 'a merge key "<<" stands here: write its values out first')
         meaning = tree(key)
         if meaning in lines:
@@ -122,10 +122,10 @@ def _with(tree: Tree, path: tuple[str, ...], value: Tree) -> Tree:
     """Give the tree in which the path is set; what stands on the way is a mapping, null or absent."""
     if not path:
         return value
-    tag, members = tree if tree[0] != f"{_TAG}null" else (f"{_TAG}map", frozenset())
+    tag, members = tree if tree[0] != f"{TAG}null" else (f"{TAG}map", frozenset())
     assert isinstance(members, frozenset)
-    key: Tree = (f"{_TAG}str", path[0])
-    old = next((held for name, held in members if name == key), (f"{_TAG}null", ""))
+    key: Tree = (f"{TAG}str", path[0])
+    old = next((held for name, held in members if name == key), (f"{TAG}null", ""))
     kept = frozenset(pair for pair in members if pair[0] != key)
     return tag, kept | {(key, _with(old, path[1:], value))}
 
@@ -260,7 +260,7 @@ def _key(key: str, *, quoted: bool = False) -> str:
 
 
 def _null(node: yaml.Node | None) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}null"
+    return isinstance(node, yaml.ScalarNode) and node.tag == f"{TAG}null"
 
 
 def _mapping(node: yaml.Node | None, source: str) -> yaml.MappingNode:
@@ -271,7 +271,7 @@ def _mapping(node: yaml.Node | None, source: str) -> yaml.MappingNode:
 
 def _child(mapping: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | None:
     pairs: list[tuple[yaml.Node, yaml.Node]] = mapping.value
-    return next((pair for pair in pairs if pair[0].tag == f"{_TAG}str" and pair[0].value == key), None)
+    return next((pair for pair in pairs if pair[0].tag == f"{TAG}str" and pair[0].value == key), None)
 
 
 def _malformed(place: yaml.Node | yaml.Event | None, source: str, sentence: str) -> Malformed:

@@ -10,13 +10,14 @@ import msgspec
 
 from kubemtu.core.cluster.topology import Topology
 from kubemtu.core.evidence import records
+from kubemtu.core.mesh.suspects import Confidence
 from kubemtu.core.path.verdict import Kind
 from kubemtu.core.remedy import Remedy
 from kubemtu.core.text.wording import has, names
 from kubemtu.core.why import directions
 from kubemtu.core.why.directions import Leg, PathView
 from kubemtu.core.why.endpoints import Endpoint
-from kubemtu.core.why.location import Confidence, Location
+from kubemtu.core.why.location import Location
 from kubemtu.core.why.passive import PassiveSymptoms
 
 IsMtu = Literal["yes", "no", "unknown"]

@@ -10,13 +10,13 @@ from typing import Final, Literal
 import msgspec
 
 from kubemtu.core.cluster.topology import Topology
+from kubemtu.core.mesh.suspects import Confidence
 from kubemtu.core.net import VLAN_SLACK
 from kubemtu.core.planning import remedy as remedies
 from kubemtu.core.remedy import Remedy
 from kubemtu.core.why.directions import LegView, PathView
 from kubemtu.core.why.endpoints import Endpoint
 
-Confidence = Literal["certain", "likely", "possible"]
 Cause = Literal["veth", "interface", "nic", "network", "tunnel", "nodes", "node", "held", "service", "outside"]
 SHOWN: Final = frozenset(
     {"tunnel", "bridge", "pods", "nics", "network"}

@@ -14,7 +14,6 @@ which for IPv6 loses no segment (node.change.wanted).
 
 import contextlib
 import ipaddress
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -28,7 +27,6 @@ MOST: Final = 5000  # networks
 METRIC: Final = 10900  # CNIs leave it at 0 for IPv4 and 1024 for IPv6, or use hundreds; the smallest one wins
 SMALLEST: Final = {4: encap.IPV4_MINIMUM, 6: encap.IPV6_MINIMUM}
 _CREATE: Final = 0x400  # NLM_F_CREATE
-_RTMSG = struct.Struct("=BBBBBBBBI")
 
 
 class Prefix(NamedTuple):
@@ -191,9 +189,9 @@ def ways(asked: Limits, found: Shape) -> tuple[Way, ...]:
 
 def towards(way: routes.Raw, network: str, metrics: routes.Metrics) -> netlink.Request:
     """Return the request that adds a route to a network by the next hop of another route, or gives it that one."""
-    family, _length, source, tos, table, _protocol, scope, kind, flags = _RTMSG.unpack_from(way.body)
+    family, _length, source, tos, table, _protocol, scope, kind, flags = routes.RTMSG.unpack_from(way.body)
     parsed = ipaddress.ip_network(network)
-    body = _RTMSG.pack(
+    body = routes.RTMSG.pack(
         family, parsed.prefixlen, source, tos, table, hosts.PROTOCOL, scope, kind, flags & routes.KEPT_FLAGS
     )
     body += netlink.attribute(routes.DESTINATION, parsed.network_address.packed)

@@ -28,7 +28,6 @@ PROTOCOL: Final = 0x6D  # 109: free in include/uapi/linux/rtnetlink.h (RTPROT_*)
 SMALLEST: Final = {4: 576, 6: 1280}  # RFC 791 section 3.2; RFC 8200 section 5
 MOST: Final = 5000  # hosts
 
-_RTMSG = struct.Struct("=BBBBBBBBI")
 _FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _ADVICE = {errno.EEXIST: "somebody has made a route to that host meanwhile; it is looked at again"}
 _LINK, _UNIVERSE = 253, 0  # RT_SCOPE_*
@@ -175,7 +174,7 @@ def _request(destination: str, way: routes.Raw, mtu: int) -> netlink.Request:
     address = ipaddress.ip_interface(destination).ip
     scope = _UNIVERSE if way.gateway is not None or address.version == 6 else _LINK
     family, length = _FAMILIES[address.version], address.max_prefixlen
-    body = _RTMSG.pack(family, length, 0, 0, routes.MAIN, PROTOCOL, scope, routes.UNICAST, 0)
+    body = routes.RTMSG.pack(family, length, 0, 0, routes.MAIN, PROTOCOL, scope, routes.UNICAST, 0)
     body += b"".join(_attributes(address.packed, way))
     metrics = routes.with_mtu((), mtu, lock=True)
     body += netlink.attribute(routes.METRICS, b"".join(netlink.attribute(*each) for each in metrics))

@@ -11,7 +11,6 @@ Routes are kept as the kernel's own bytes (hexadecimal rtmsg and attributes): wh
 import contextlib
 import fcntl
 import os
-import re
 import struct
 import time
 from collections.abc import Collection, Iterable
@@ -20,7 +19,7 @@ from typing import Final, Self
 
 import msgspec
 
-from kubemtu.core import errors, net
+from kubemtu.core import errors, net, objects
 from kubemtu.core.change import migration
 from kubemtu.node.kernel import routes
 from kubemtu.node.kernel.remembered import remembered
@@ -30,7 +29,6 @@ SCHEMA: Final = "kubemtu.io/journal/v1"
 LEFT_MOST: Final = 5  # journals that are told of
 _TAIL: Final = 4096  # bytes at the end that are read for the last line; the line that says "ended" has 40
 NODE: Final = "node"  # owner of the node's own routes
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 class Began(msgspec.Struct, frozen=True, kw_only=True, tag="began", tag_field="entry", rename="camel"):
@@ -160,7 +158,7 @@ class Journal:
         Raises Malformed when it is damaged, Conflict when another process holds it, UsageError for a name that no
         MTUMigration can have, NodeFailure when the folder cannot be written.
         """
-        if _NAME.fullmatch(name) is None:
+        if objects.NAME.fullmatch(name) is None:
             raise errors.UsageError(f"{name!r} is no name of a migration: use lower-case letters, digits, '-' and '.'")
         path = directory / f"{name}.jsonl"
         try:

@@ -14,7 +14,6 @@ from kubemtu.node.evidence import connections, counters
 from kubemtu.node.kernel import links, netlink, netns, routes
 
 MOST: Final = 1024  # connections that are told; those beyond are counted
-_HZ: Final = 100  # USER_HZ: the unit of rta_cacheinfo times
 
 
 def read(*, most: int = MOST, proc: Path = counters.PROC) -> records.Evidence:
@@ -80,7 +79,7 @@ def _learned(sock: netlink.Socket, devices: Mapping[int, links.Device]) -> Itera
             yield records.Learned(
                 destination=raw.destination.partition("/")[0],
                 mtu=raw.mtu or 0,
-                expires=raw.expires // _HZ,
+                expires=raw.expires // routes.HZ,
                 locked=raw.locked,
                 device=device.name if device else "",
                 device_mtu=_mtu(device, raw.family) if device else 0,

@@ -48,8 +48,8 @@ KEPT_FLAGS: Final = 0x4  # RTNH_F_ONLINK; the others are states that the kernel 
 _VOLATILE: Final = frozenset({METRICS, _CACHEINFO, _EXPIRES, _PAD})
 _BY_ID: Final = frozenset({DEVICE, GATEWAY, _MULTIPATH, _VIA, _ENCAP, _ENCAP_TYPE})  # shown with, refused beside NH_ID
 _SLICE: Final = 256  # addresses that are asked for at once
-_HZ: Final = 100  # USER_HZ: the unit of rta_cacheinfo times
-_RTMSG = struct.Struct("=BBBBBBBBI")
+HZ: Final = 100  # USER_HZ: the unit of rta_cacheinfo times
+RTMSG = struct.Struct("=BBBBBBBBI")  # include/uapi/linux/rtnetlink.h, struct rtmsg
 _NEXTHOP = struct.Struct("=HBBi")
 _U32 = struct.Struct("=I")
 _KEY = struct.Struct("=HH")
@@ -123,7 +123,7 @@ def raw(body: bytes) -> Raw:
 
 def unpack(body: bytes) -> Raw:
     """Unpack the answer to a question, which is like no other and so is not remembered."""
-    family, length, _source, tos, table, protocol, _scope, kind, flags = _RTMSG.unpack_from(body)
+    family, length, _source, tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(body)
     attributes = netlink.attributes(body, 12)
     table = netlink.number(attributes, _TABLE) or table
     metrics = tuple(sorted(netlink.attributes(attributes[METRICS]).items())) if METRICS in attributes else ()
@@ -181,7 +181,7 @@ def _hops(multipath: bytes) -> tuple[bytes, tuple[int, ...]]:
 
 ASK: Final = (
     netlink.RTM_GETROUTE,
-    _RTMSG.pack(socket.AF_UNSPEC, 0, 0, 0, MAIN, 0, 0, 0, 0) + netlink.u32(_TABLE, MAIN),
+    RTMSG.pack(socket.AF_UNSPEC, 0, 0, 0, MAIN, 0, 0, 0, 0) + netlink.u32(_TABLE, MAIN),
 )  # the dump of the main tables of IPv4 and IPv6 in one go
 
 
@@ -260,8 +260,8 @@ def same_way(raw: Raw, metrics: Metrics) -> bytes:
 
 @remembered(4096)
 def _replay(raw: bytes, expires: int, metrics: Metrics) -> netlink.Request:
-    family, length, source, tos, table, protocol, scope, kind, flags = _RTMSG.unpack_from(raw)
-    body = _RTMSG.pack(family, length, source, tos, table, protocol, scope, kind, flags & KEPT_FLAGS)
+    family, length, source, tos, table, protocol, scope, kind, flags = RTMSG.unpack_from(raw)
+    body = RTMSG.pack(family, length, source, tos, table, protocol, scope, kind, flags & KEPT_FLAGS)
     found = netlink.attributes(raw, 12)
     dropped = _VOLATILE | _BY_ID if _NH_ID in found else _VOLATILE
     for place, value in found.items():
@@ -269,7 +269,7 @@ def _replay(raw: bytes, expires: int, metrics: Metrics) -> netlink.Request:
             body += netlink.attribute(place, _hops(value)[0] if place == _MULTIPATH else value)
     body += _nest(metrics, by_id=_NH_ID in found)
     if expires > 0:  # a router's advertisement: its remaining seconds go along
-        body += netlink.u32(_EXPIRES, max(1, expires // _HZ))
+        body += netlink.u32(_EXPIRES, max(1, expires // HZ))
     return (netlink.RTM_NEWROUTE, netlink.ACK | netlink.ECHO | netlink.REPLACE, body)
 
 
@@ -322,16 +322,16 @@ def _questions(address: str, mark: int = 0) -> tuple[netlink.Request, netlink.Re
     where = netlink.attribute(DESTINATION, socket.inet_pton(family, address))
     if mark:
         where += netlink.attribute(_MARK, _U32.pack(mark))
-    way, entry = (_RTMSG.pack(family, length, 0, 0, 0, 0, 0, 0, flags) + where for flags in (0, _FIB_MATCH))
+    way, entry = (RTMSG.pack(family, length, 0, 0, 0, 0, 0, 0, flags) + where for flags in (0, _FIB_MATCH))
     return (netlink.RTM_GETROUTE, netlink.ACK, way), (netlink.RTM_GETROUTE, netlink.ACK, entry)
 
 
 def learned(sock: netlink.Socket, family: int) -> list[Raw]:
     """Return the per-destination exceptions (path MTUs learned by ICMP, redirects) of one family, 4 or 6."""
     number = socket.AF_INET if family == 4 else socket.AF_INET6
-    body = _RTMSG.pack(number, 0, 0, 0, 0, 0, 0, 0, _CLONED)
+    body = RTMSG.pack(number, 0, 0, 0, 0, 0, 0, 0, _CLONED)
     found = map(raw, sock.dump(netlink.RTM_GETROUTE, body, "reading the learned path MTUs"))
-    return [seen for seen in found if _RTMSG.unpack_from(seen.body)[8] & _CLONED]
+    return [seen for seen in found if RTMSG.unpack_from(seen.body)[8] & _CLONED]
 
 
 def forget(sock: netlink.Socket, exceptions: Sequence[Raw]) -> None:

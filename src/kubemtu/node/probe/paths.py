@@ -9,6 +9,7 @@ import msgspec
 
 from kubemtu.core import errors
 from kubemtu.core.path import known_sizes, search, verdict
+from kubemtu.core.probe import request
 from kubemtu.core.text import digits
 from kubemtu.node.probe import channel, session, wire
 
@@ -17,7 +18,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where to measure to: a numeric address, with a zone for a link-local one; sizes that the caller knows of."""
 
     address: str
-    port: int = wire.PORT
+    port: int = request.PORT
     via: str = ""  # the place of the station to measure from
     source: str = ""  # the address that packets will leave from, when the caller knows it
     expected: int | None = None  # bytes; the own interface's MTU when not given

@@ -23,7 +23,6 @@ from kubemtu import files
 from kubemtu.core import errors
 from kubemtu.core.path import search
 
-PORT: Final = 7843
 MAGIC: Final = b"kMTU"
 VERSION: Final = 1
 PROBE: Final = 1
