@@ -1,7 +1,6 @@
 """NodeMTU and MTUMigration: what is written comes back the same, and two writers never lose each other's words."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -233,29 +232,6 @@ async def test_a_node_owns_its_object(api: Api) -> None:
     assert owners == [("Node", "n1", node.text("metadata", "uid"))]
 
 
-async def test_following_one_node(api: Api) -> None:
-    async with asyncio.timeout(60), contextlib.aclosing(mtu.watch_node(api, "n1")) as states:
-        assert await anext(states) is None
-        await mtu.set_desired(api, "n2", BARE)
-        await mtu.set_desired(api, "n1", FULL)
-        seen = await anext(states)
-        while seen is None or seen.desired is None:
-            seen = await anext(states)
-        assert seen.desired == FULL
-        await api.delete(Ref(api_version=mtu.API_VERSION, kind="NodeMTU", plural="nodemtus", name="n1"))
-        assert await anext(states) is None
-
-
-async def test_following_all_nodes(api: Api) -> None:
-    await mtu.set_desired(api, "n1", BARE)
-    async with asyncio.timeout(60), contextlib.aclosing(mtu.watch_nodes(api)) as states:
-        assert {name: one.desired for name, one in (await anext(states)).items()} == {"n1": BARE}
-        await mtu.set_status(api, "n1", applied=APPLIED)
-        assert (await anext(states))["n1"].applied == APPLIED
-        await api.delete(Ref(api_version=mtu.API_VERSION, kind="NodeMTU", plural="nodemtus", name="n1"))
-        assert await anext(states) == {}
-
-
 async def test_without_the_definitions(as_user: As) -> None:
     async with as_user("admin") as bare:
         assert await mtu.nodes(bare) == []
@@ -362,7 +338,7 @@ async def test_progress_and_journal(api: Api) -> None:
 
 async def test_no_line_of_the_journal_is_lost_to_another_writer(api: Api) -> None:
     await mtu.create_migration(api, "m", PLAN)
-    await asyncio.gather(*(mtu.note(api, "m", f"line {number}") for number in range(4)))
+    await asyncio.gather(*(mtu.advance(api, "m", undo.Progress(), f"line {number}") for number in range(4)))
     found = await mtu.migration(api, "m")
     assert sorted(entry.what for entry in found.journal) == ["line 0", "line 1", "line 2", "line 3"]
 
@@ -463,13 +439,6 @@ def test_to_which_end_a_rollback_has_come(progress: undo.Progress, status: str, 
     assert (found.status, found.reason, found.last_transition_time) == (status, reason, SINCE)
 
 
-async def test_following_a_migration(api: Api) -> None:
-    async with asyncio.timeout(60), contextlib.aclosing(mtu.watch_migration(api, "m")) as states:
-        assert await anext(states) is None
-        made = await mtu.create_migration(api, "m", PLAN)
-        assert await anext(states) == made
-
-
 async def test_an_unknown_migration(api: Api) -> None:
     with pytest.raises(errors.UsageError, match="has no MTUMigration m; `kubectl get mtumigrations` lists") as caught:
         await mtu.migration(api, "m")
@@ -482,7 +451,7 @@ async def test_conflicts_without_an_end(scripted: Scripted) -> None:
     api, asked = scripted({f"GET {path}": body, f"PATCH {path}/status": (409, "Conflict", "modified")})
     async with api:
         with pytest.raises(errors.Conflict) as caught:
-            await mtu.note(api, "m", "x")
+            await mtu.advance(api, "m", undo.Progress(), "x")
     assert caught.value.exit_code == 7
     assert len([request for request in asked if request.method == "PATCH"]) == 24
 

@@ -5,7 +5,7 @@ under its resourceVersion, again whenever somebody else was first.
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -36,16 +36,12 @@ __all__ = [
     "migrations",
     "node",
     "nodes",
-    "note",
     "release",
     "renew",
     "set_desired",
     "set_direction",
     "set_plan",
     "set_status",
-    "watch_migration",
-    "watch_node",
-    "watch_nodes",
 ]
 
 API_VERSION = migrations_core.API_VERSION
@@ -68,28 +64,6 @@ async def node(api: Api, name: str) -> NodeMtu | None:
     """Read the NodeMTU of that node; None when there is none."""
     found = await api.get(_ref(NODES, name))
     return None if found is None else records.node_of(found)
-
-
-async def watch_nodes(api: Api) -> AsyncGenerator[dict[str, NodeMtu], None]:
-    """Yield all NodeMTUs by node name: as they are now, and again after each change, without an end."""
-    seen: dict[str, NodeMtu] = {}
-    async with contextlib.aclosing(api.watch(NODES)) as events:
-        async for event in events:
-            if event.type == "SYNC":
-                seen = {found.name: records.node_of(found) for found in event.objects}
-            for found in event.objects if event.type != "SYNC" else ():
-                seen = {name: kept for name, kept in seen.items() if name != found.name}
-                if event.type != "DELETED":
-                    seen[found.name] = records.node_of(found)
-            yield dict(seen)
-
-
-async def watch_node(api: Api, name: str) -> AsyncGenerator[NodeMtu | None, None]:
-    """Yield the NodeMTU of that node: as it is now, and again after each change; None while there is none."""
-    async with contextlib.aclosing(api.watch(NODES, name=name)) as events:
-        async for event in events:
-            there = event.objects and event.type != "DELETED"
-            yield records.node_of(event.objects[0]) if there else None
 
 
 async def set_desired(
@@ -190,14 +164,6 @@ async def migration(api: Api, name: str) -> Migration:
     return records.migration_of(await _migration(api, name))
 
 
-async def watch_migration(api: Api, name: str) -> AsyncGenerator[Migration | None, None]:
-    """Yield the MTUMigration of that name: as it is now, and again after each change; None while there is none."""
-    async with contextlib.aclosing(api.watch(MIGRATIONS, name=name)) as events:
-        async for event in events:
-            there = event.objects and event.type != "DELETED"
-            yield records.migration_of(event.objects[0]) if there else None
-
-
 def migration_ref(name: str) -> Ref:
     """Return the address of the MTUMigration of that name."""
     return _ref(MIGRATIONS, name)
@@ -278,11 +244,6 @@ async def _of_epoch(api: Api, name: str, epoch: int, sign: Callable[[], dict[str
 
 def _sign(api: Api, driver: str) -> dict[str, object]:
     return records.encoded(records.Driver(identity=driver[:512], renew_time=records.moment(api.now())))
-
-
-async def note(api: Api, name: str, what: str, result: str = "") -> Migration:
-    """Append a line to the journal of a migration."""
-    return await _change_status(api, name, lambda present: {"journal": _journal(api, present, what, result)})
 
 
 async def delete_migration(api: Api, name: str) -> bool:

@@ -1,12 +1,17 @@
 """A few peers each, chosen so that nothing is missed that need not be."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubemtu.core.mesh import rounds, sampling
+
+
+def arranged(nodes: Sequence[rounds.MemberNode]) -> list[rounds.MemberNode]:
+    return sorted(nodes, key=lambda node: (node.zone, node.name))
 
 
 def members(number: int, zones: int = 0) -> list[rounds.MemberNode]:
@@ -68,7 +73,7 @@ def test_a_receiver_is_missed_only_when_all_its_senders_are_silent(degree: int, 
 
 
 def test_an_uplink_is_found_by_what_crosses_zones() -> None:
-    plan = sampling.plan(sampling.arranged(members(5000, 250)), spines=16, silent=0.0)
+    plan = sampling.plan(arranged(members(5000, 250)), spines=16, silent=0.0)
     uplink = next(one for one in plan.detection if "16 uplinks" in one.fault)
     # 250 racks x 16 spines: f = 1/4000. Of 24 offsets only s = 1 stays in its rack, but for one member in 20 of each:
     # 23 x 5000 + 250 flows cross, and (1 - 1/4000)^115250 = e^-28.8.
@@ -103,7 +108,7 @@ def test_no_slot_sends_two_probes_to_one_member(size: int, offsets: int, number:
 @settings(deadline=None)
 @given(st.integers(2, 8), st.integers(0, 500))
 def test_every_member_measures_into_every_zone_that_is_large_enough(zones: int, number: int) -> None:
-    many = sampling.arranged(members(400, zones))
+    many = arranged(members(400, zones))
     plan = sampling.plan(many, full_up_to=100, offsets=12, round_number=number)
     assert plan.every_zone_reached  # the smallest zone has 50 members, more than 400 / 12
     for member in (0, 57, 399):
@@ -113,7 +118,7 @@ def test_every_member_measures_into_every_zone_that_is_large_enough(zones: int, 
 
 def test_a_zone_that_is_too_small_is_not_promised() -> None:
     one = [rounds.MemberNode(name="lonely", zone="small")]
-    assert not sampling.plan(sampling.arranged([*members(2000, 2), *one])).every_zone_reached
+    assert not sampling.plan(arranged([*members(2000, 2), *one])).every_zone_reached
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from kubemtu.core import net
 from kubemtu.core.change import migration
 from kubemtu.core.objects import Object, Ref
 from kubemtu.flows.agents.nodes import AgentWatch
-from kubemtu.kube import crd, mtu
+from kubemtu.kube import crd, mtu, records
 from kubemtu.kube import errors as kube_errors
 from kubemtu.kube.api import Api
 
@@ -108,10 +108,11 @@ async def test_a_node_without_an_object_gets_one(as_user: As) -> None:
             return
 
         async def agent() -> None:
-            async with contextlib.aclosing(mtu.watch_node(api, "n1")) as states:
-                async for one in states:
-                    if one is not None and one.desired is not None and one.applied is None:
-                        await mtu.set_status(api, "n1", generation=one.generation, applied=DONE)
+            async with contextlib.aclosing(api.watch(mtu.NODES, name="n1")) as changes:
+                async for change in changes:
+                    for one in map(records.node_of, change.objects):
+                        if one.desired is not None and one.applied is None:
+                            await mtu.set_status(api, "n1", generation=one.generation, applied=DONE)
 
         task = asyncio.create_task(agent())
         try:

@@ -90,11 +90,6 @@ def rounds(members: int, offsets: int) -> int:
     return math.ceil((members - 1) / offsets)
 
 
-def arranged(members: Sequence[mesh_rounds.MemberNode]) -> tuple[mesh_rounds.MemberNode, ...]:
-    """Sort the members by zone, as a plan wants them, and by name."""
-    return tuple(sorted(members, key=lambda member: (member.zone, member.name)))
-
-
 def flows_needed(members: int, risk: float = RISK) -> int:
     """Return how many flows, each with its own port, find one of so many equal paths, all but for that risk.
 
@@ -123,7 +118,7 @@ def plan(
     silent: float = SILENT,
     spines: int = SPINES,
 ) -> SamplingPlan:
-    """Say who measures whom in this round, and what that finds; `members` best in the order of `arranged`.
+    """Say who measures whom in this round, and what that finds; `members` best sorted by zone, then by name.
 
     `silent` is the share of members that are assumed not to measure; `spines` how many equal paths lead from a zone to
     another. Raises ValueError for a number that cannot be.
