@@ -10,14 +10,13 @@ So a switch port that takes less than the NICs send hits what reports to the API
 real (kubeadm and k3s give kubelets the node's address; client-go's in-cluster configuration is the Service's).
 """
 
-import os
 import socket
 from collections.abc import Callable
 
 import yaml
 
 from kubemtu.node.kernel import netns
-from kubemtu_lab import addressing, errors, nft
+from kubemtu_lab import addressing, errors, kernel, nft
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.api import ApiBackend
 
@@ -29,22 +28,16 @@ def listen(pid: int, families: addressing.Families) -> socket.socket:
 
     What is accepted from it stays in that namespace, so every byte goes by its NIC. Raises OSError.
     """
-    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with kernel.network(pid) as there:
         return netns.inside(there, lambda: addressing.listen(scenes.API_PORT, families))
-    finally:
-        os.close(there)
 
 
 def dialling(pid: int) -> Callable[[socket.AddressFamily], socket.socket]:
     """Return what makes sockets in the network namespace of a process, by which the API reaches kubelets."""
 
     def make(family: socket.AddressFamily) -> socket.socket:
-        there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
+        with kernel.network(pid) as there:
             return netns.inside(there, lambda: socket.socket(family))
-        finally:
-            os.close(there)
 
     return make
 

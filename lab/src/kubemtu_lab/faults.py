@@ -2,14 +2,13 @@
 
 import asyncio
 import fnmatch
-import os
 import time
 from collections.abc import Sequence
 
 from kubemtu.core.objects import Ref
 from kubemtu.kube.api import Api
 from kubemtu.node.kernel import links, netns
-from kubemtu_lab import addressing, containers, errors, exec_faults, manifests, nft, scene
+from kubemtu_lab import addressing, containers, errors, exec_faults, kernel, manifests, nft, scene
 from kubemtu_lab.rtnl import Rtnl
 
 ROLLOUT_SECONDS = 90.0
@@ -90,11 +89,8 @@ async def _reconfigure(cni: scene.Cni, api: Api, families: addressing.Families, 
 
 def _rtnl_of(pid: int) -> Rtnl:
     """Open a socket in a node's namespace."""
-    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with kernel.network(pid) as there:
         return netns.inside(there, Rtnl)
-    finally:
-        os.close(there)
 
 
 def _hand_set(pid: int, pattern: str, mtu: int) -> None:

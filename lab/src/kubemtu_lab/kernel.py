@@ -46,6 +46,16 @@ def setns(descriptor: int, flags: int) -> None:
     _check(_libc.setns(descriptor, flags), f"setns({flags:#x})")
 
 
+@contextlib.contextmanager
+def network(pid: int) -> Iterator[int]:
+    """Hold the network namespace of a process open while the block lasts. Raises OSError when it has ended."""
+    descriptor = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def mount(source: str, target: str | Path, kind: str = "", flags: int = 0, options: str = "") -> None:
     """Mount, as mount(2)."""
     result = _libc.mount(

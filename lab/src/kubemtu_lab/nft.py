@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 from kubemtu.node.kernel import netns
-from kubemtu_lab import errors
+from kubemtu_lab import errors, kernel
 
 _FOLDERS = "/usr/sbin:/sbin"  # where it is, and where the PATH of most users does not lead
 
@@ -20,11 +20,8 @@ def load(rules: str, pid: int | None = None) -> None:
     if pid is None:
         _load(rules)
         return
-    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with kernel.network(pid) as there:
         netns.inside(there, lambda: _load(rules))
-    finally:
-        os.close(there)
 
 
 def table(family: str, name: str, body: str) -> str:

@@ -80,12 +80,8 @@ def nic_up(pid: int, node: scenes.Node, place: int, families: addressing.Familie
 
     `pid` is any process of the node. The supervisor does so before any node asks for the API on another one's address.
     """
-    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with netns.inside(there, Rtnl) as rtnl:
-            return _nic_up(rtnl, node, place, families)
-    finally:
-        os.close(there)
+    with kernel.network(pid) as there, netns.inside(there, Rtnl) as rtnl:
+        return _nic_up(rtnl, node, place, families)
 
 
 def _nic_up(rtnl: Rtnl, node: scenes.Node, place: int, families: addressing.Families) -> dict[str, list[str]]:

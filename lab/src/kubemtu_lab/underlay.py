@@ -6,9 +6,8 @@ through ports of any MTU.
 """
 
 import contextlib
-import os
 
-from kubemtu_lab import addressing, filesystem, nft
+from kubemtu_lab import addressing, filesystem, kernel, nft
 from kubemtu_lab import scene as scenes
 from kubemtu_lab.rtnl import Rtnl
 
@@ -43,16 +42,13 @@ def try_vxlan(rtnl: Rtnl, families: addressing.Families) -> None:
 
 def plug(rtnl: Rtnl, node: scenes.Node, place: int, pid: int) -> None:
     """Plug the NICs of a node into the switch; `pid` is any process in the node's namespace. Raises Refused."""
-    netns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with kernel.network(pid) as netns:
         for number, nic in enumerate(node.nics):
             name = port(place, number)
             mac = f"02:00:5e:{number:02x}:01:{place:02x}"
             rtnl.add_veth(name, nic.name, peer_netns=netns, mtu=nic.mtu, peer_mtu=nic.mtu, peer_mac=mac)
             rtnl.no_segmentation_offload(name)
             rtnl.bring_up(name, master=SWITCH)
-    finally:
-        os.close(netns)
 
 
 def strike(rtnl: Rtnl, scene: scenes.Scene) -> None:
