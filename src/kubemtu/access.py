@@ -221,12 +221,12 @@ def _optional() -> Iterator[str]:
     yield "```"
 
 
-def _role(name: str, held: Sequence[Rule], labels: dict[str, str]) -> dict[str, object]:
+def _role(name: str, rules: Sequence[Rule], labels: dict[str, str]) -> dict[str, object]:
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
         "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "kubemtu", **labels}},
-        "rules": [rule.body() for rule in held],
+        "rules": [rule.body() for rule in rules],
     }
 
 

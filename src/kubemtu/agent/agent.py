@@ -133,19 +133,19 @@ class Agent:
 
         await persist(once)
 
-    async def _hear(self, found: Object | None) -> None:
-        heard = await self._authority.check(desired.read(found), self._node)
-        if self._condition is None and found is not None:
+    async def _hear(self, resource: Object | None) -> None:
+        heard = await self._authority.check(desired.read(resource), self._node)
+        if self._condition is None and resource is not None:
             with contextlib.suppress(errors.Malformed):  # by hand; what is reported next is written over it
-                conditions = records.node_of(found).conditions
+                conditions = records.node_of(resource).conditions
                 self._condition = next((one for one in conditions if one.type == report.ACCEPTED), None)
         if not self._drivers.obeys(heard):
             log.warning("an earlier driver of this migration is not obeyed any more")
             return
-        self._missing = found is None
+        self._missing = resource is None
         if self._missing:
             self._news.set()
-        leaving = found is not None and found.get("metadata", "annotations", migration.FORGET) == "true"
+        leaving = resource is not None and resource.get("metadata", "annotations", migration.FORGET) == "true"
         if heard != self._state or leaving != self._leaving:
             self._stirred = self._stirred or leaving
             self._state, self._leaving = heard, leaving

@@ -43,21 +43,21 @@ class DriverEpochs:
         return True
 
 
-def read(found: Object | None) -> DesiredState:
+def read(resource: Object | None) -> DesiredState:
     """Read the spec of a NodeMTU, whatever stands in its status; None: there is none."""
-    if found is None:
+    if resource is None:
         return DesiredState()
-    generation = found.get("metadata", "generation")
+    generation = resource.get("metadata", "generation")
     number = generation if isinstance(generation, int) else None
-    spec = found.get("spec")
+    spec = resource.get("spec")
     if not spec:
         return DesiredState(generation=number)
     try:
         return DesiredState(generation=number, desired=msgspec.convert(spec, migration.Desired))
     except msgspec.ValidationError as error:
         trouble = (
-            f"the spec of NodeMTU {found.name} cannot be read: {error}; the node is left as it is: correct or remove "
-            f"the spec with `kubectl edit nodemtu {found.name}`"
+            f"the spec of NodeMTU {resource.name} cannot be read: {error}; the node is left as it is: correct or "
+            f"remove the spec with `kubectl edit nodemtu {resource.name}`"
         )
         return DesiredState(generation=number, error=trouble, refused_reason=migration.SPEC_UNREADABLE)
 
@@ -128,20 +128,20 @@ class SpecProgress:
             )
         return True
 
-    def take(self, found: migration.Applied) -> None:
+    def take(self, applied: migration.Applied) -> None:
         """Add what one round did."""
         before = self.applied
-        for sentence in found.failures:
+        for sentence in applied.failures:
             if before is None or sentence not in before.failures:
-                log.warning("%s: %s", found.phase, sentence)
-        if before is None or found.settings_changed:
+                log.warning("%s: %s", applied.phase, sentence)
+        if before is None or applied.settings_changed:
             text = "%s: %d pods, %d settings changed, %.1f ms"
-            log.info(text, found.phase, found.pods, found.settings_changed, found.duration_seconds * 1000)
+            log.info(text, applied.phase, applied.pods, applied.settings_changed, applied.duration_seconds * 1000)
         if before is not None:
-            worked = found.duration_seconds if found.settings_changed else 0.0
-            found = msgspec.structs.replace(
-                found,
-                settings_changed=before.settings_changed + found.settings_changed,
+            worked = applied.duration_seconds if applied.settings_changed else 0.0
+            applied = msgspec.structs.replace(
+                applied,
+                settings_changed=before.settings_changed + applied.settings_changed,
                 duration_seconds=before.duration_seconds + worked,
             )
-        self.applied = found
+        self.applied = applied

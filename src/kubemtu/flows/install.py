@@ -168,9 +168,11 @@ async def _told(api: kube_api.Api) -> dict[str, float]:
 class _Wait:
     """One wait for the installation to work."""
 
-    def __init__(self, api: kube_api.Api, wanted: Settings, before: dict[str, float], tell: events.OnProgress) -> None:
+    def __init__(
+        self, api: kube_api.Api, settings: Settings, before: dict[str, float], tell: events.OnProgress
+    ) -> None:
         self._api = api
-        self._names = [shipped.AGENT, *([shipped.PROBE] if wanted.probes else [])]
+        self._names = [shipped.AGENT, *([shipped.PROBE] if settings.probes else [])]
         self._before = before
         self._tell = tell
         self._said = ""

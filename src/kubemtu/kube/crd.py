@@ -145,19 +145,20 @@ def _number(version: str) -> tuple[int, ...]:
     return tuple(int(one) for one in re.findall(r"[0-9]+", version))
 
 
-async def _established(api: Api, made: Object, seconds: float, *, fresh: bool) -> None:
+async def _established(api: Api, definition: Object, seconds: float, *, fresh: bool) -> None:
     deadline = time.monotonic() + seconds
-    group, plural = made.text("spec", "group"), made.text("spec", "names", "plural") or ""
-    versions = [version.text("name") for version in made.each("spec", "versions")]
-    found: Object | None = made if fresh else await api.get(await api.ref(made.body))
+    group, plural = definition.text("spec", "group"), definition.text("spec", "names", "plural") or ""
+    versions = [version.text("name") for version in definition.each("spec", "versions")]
+    found: Object | None = definition if fresh else await api.get(await api.ref(definition.body))
     while True:
         if found is None:
-            raise errors.Conflict(f"{made} was deleted while kubemtu installed it; run the same command again")
+            raise errors.Conflict(f"{definition} was deleted while kubemtu installed it; run the same command again")
         conditions = {one.text("type"): one for one in found.each("status", "conditions")}
         named, established = conditions.get("NamesAccepted"), conditions.get("Established")
         if named is not None and named.text("status") == "False":
             raise errors.Surprise(
-                f"{made} is not accepted: {named.text('message')}; another definition has its names: remove that one"
+                f"{definition} is not accepted: {named.text('message')}; another definition has its names: remove that "
+                "one"
             )
         if established is not None and established.text("status") == "True":
             api.forget()
@@ -165,8 +166,8 @@ async def _established(api: Api, made: Object, seconds: float, *, fresh: bool) -
                 return
         if time.monotonic() >= deadline:
             raise errors.Surprise(
-                f"{api.connection.server} did not serve {made.name} within {seconds:g} s; look at its conditions with "
-                f"`kubectl describe crd {made.name}`, then run the same command again"
+                f"{api.connection.server} did not serve {definition.name} within {seconds:g} s; look at its conditions "
+                f"with `kubectl describe crd {definition.name}`, then run the same command again"
             )
         await asyncio.sleep(0.1)
-        found = await api.get(await api.ref(made.body))
+        found = await api.get(await api.ref(definition.body))

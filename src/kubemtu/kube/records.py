@@ -183,45 +183,45 @@ def moment(seconds: float) -> str:
     return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def node_of(found: Object) -> NodeMtu:
+def node_of(resource: Object) -> NodeMtu:
     """Decode a NodeMTU. Raises Malformed."""
-    observed_at = found.text("status", "observedAt")
+    observed_at = resource.text("status", "observedAt")
     return NodeMtu(
-        name=found.name,
-        desired=_part(found, migration.Desired, "spec"),
-        applied=_part(found, migration.Applied, "status", "applied"),
-        probes={name: _report(report) for name, report in found.mapping("status", "probes").items()},
-        observation=_part(found, net.NodeObservation, "status", "observation"),
-        observed_at=_seconds(found, observed_at) if observed_at else None,
-        agent=_part(found, AgentIdentity, "status", "agent"),
-        conditions=_part(found, tuple[Condition, ...], "status", "conditions") or (),
-        generation=found.integer("metadata", "generation") or 0,
-        observed_generation=found.integer("status", "observedGeneration"),
-        resource_version=found.resource_version,
+        name=resource.name,
+        desired=_part(resource, migration.Desired, "spec"),
+        applied=_part(resource, migration.Applied, "status", "applied"),
+        probes={name: _report(report) for name, report in resource.mapping("status", "probes").items()},
+        observation=_part(resource, net.NodeObservation, "status", "observation"),
+        observed_at=_seconds(resource, observed_at) if observed_at else None,
+        agent=_part(resource, AgentIdentity, "status", "agent"),
+        conditions=_part(resource, tuple[Condition, ...], "status", "conditions") or (),
+        generation=resource.integer("metadata", "generation") or 0,
+        observed_generation=resource.integer("status", "observedGeneration"),
+        resource_version=resource.resource_version,
     )
 
 
-def migration_of(found: Object) -> Migration:
+def migration_of(resource: Object) -> Migration:
     """Decode an MTUMigration. Raises Malformed."""
     # A server may drop nulls on the way, but an edit without `before` would be another edit.
     steps = [
         {"before": None, "after": None} | step.body if step.get("type") == "edit" else step.body
-        for step in found.each("spec", "plan", "steps")
+        for step in resource.each("spec", "plan", "steps")
     ]
     try:
-        whole = found.mapping("spec", "plan") | {"steps": storage.expanded(steps)}
+        whole = resource.mapping("spec", "plan") | {"steps": storage.expanded(steps)}
     except msgspec.ValidationError as error:
-        raise _unreadable(found, error, "spec", "plan", "steps") from error
+        raise _unreadable(resource, error, "spec", "plan", "steps") from error
     return Migration(
-        name=found.name,
-        plan=_converted(found, _with_nulls(whole), plan.Plan, "spec", "plan"),
-        direction=_direction(found),
-        progress=_part(found, undo.Progress, "status", "progress") or undo.Progress(),
-        conditions=_part(found, tuple[Condition, ...], "status", "conditions") or (),
-        journal=_part(found, tuple[Entry, ...], "status", "journal") or (),
-        driver=_part(found, Driver, "status", "driver"),
-        created=found.text("metadata", "creationTimestamp") or "",
-        resource_version=found.resource_version,
+        name=resource.name,
+        plan=_converted(resource, _with_nulls(whole), plan.Plan, "spec", "plan"),
+        direction=_direction(resource),
+        progress=_part(resource, undo.Progress, "status", "progress") or undo.Progress(),
+        conditions=_part(resource, tuple[Condition, ...], "status", "conditions") or (),
+        journal=_part(resource, tuple[Entry, ...], "status", "journal") or (),
+        driver=_part(resource, Driver, "status", "driver"),
+        created=resource.text("metadata", "creationTimestamp") or "",
+        resource_version=resource.resource_version,
     )
 
 
@@ -233,8 +233,8 @@ def _with_nulls(planned: Mapping[str, object]) -> dict[str, object]:
     return {"current": None} | dict(planned) | ({"pools": whole} if listed else {})
 
 
-def _direction(found: Object) -> Direction:
-    match found.text("spec", "direction"):
+def _direction(resource: Object) -> Direction:
+    match resource.text("spec", "direction"):
         case "backward":
             return "backward"
         case "relief":
@@ -276,29 +276,29 @@ def _report(present: object) -> request.ProbeReport:
         return request.ProbeReport(ready=True, done=True, errors=(f"a report cannot be read: {error}",))
 
 
-def _part(found: Object, type_: type[T], *path: str) -> T | None:
-    present = found.get(*path)
-    return None if present is None else _converted(found, present, type_, *path)
+def _part(resource: Object, type_: type[T], *path: str) -> T | None:
+    present = resource.get(*path)
+    return None if present is None else _converted(resource, present, type_, *path)
 
 
-def _converted(found: Object, present: object, type_: type[T], *path: str) -> T:
+def _converted(resource: Object, present: object, type_: type[T], *path: str) -> T:
     if type(present) is type_:  # as it was decoded from the wire
         return present
     try:
         return msgspec.convert(present, type_)
     except msgspec.ValidationError as error:
-        raise _unreadable(found, error, *path) from error
+        raise _unreadable(resource, error, *path) from error
 
 
-def _unreadable(found: Object, error: msgspec.ValidationError, *path: str) -> errors.Malformed:
+def _unreadable(resource: Object, error: msgspec.ValidationError, *path: str) -> errors.Malformed:
     return errors.Malformed(
-        f"{found}: {'.'.join(path)} cannot be read: {error}; it was written by another version of kubemtu or by "
+        f"{resource}: {'.'.join(path)} cannot be read: {error}; it was written by another version of kubemtu or by "
         "hand: correct or delete it"
     )
 
 
-def _seconds(found: Object, written: str) -> float:
+def _seconds(resource: Object, written: str) -> float:
     try:
         return dt.datetime.fromisoformat(written).timestamp()
     except (ValueError, OverflowError) as error:
-        raise errors.Malformed(f"{found}: status.observedAt is no time ({written!r:.40}); delete it") from error
+        raise errors.Malformed(f"{resource}: status.observedAt is no time ({written!r:.40}); delete it") from error

@@ -291,20 +291,20 @@ class AgentWatch:
                 await self._news.wait()
         self._news.clear()
 
-    def _learn(self, found: mtu.NodeMtu) -> None:
+    def _learn(self, node_mtu: mtu.NodeMtu) -> None:
         """Take a state in, unless a later one is known: the watch may bring what an answer led to before the answer."""
-        known = self._node_mtus.get(found.name)
-        if known is None or not found.before(known):
-            self._node_mtus[found.name] = found
+        known = self._node_mtus.get(node_mtu.name)
+        if known is None or not node_mtu.before(known):
+            self._node_mtus[node_mtu.name] = node_mtu
 
-    def _take(self, found: Object) -> None:
+    def _take(self, resource: Object) -> None:
         try:
-            self._learn(records.node_of(found))
-            self._unreadable.pop(found.name, None)
+            self._learn(records.node_of(resource))
+            self._unreadable.pop(resource.name, None)
         except errors.Malformed as broken:
-            self._node_mtus.pop(found.name, None)
-            self._unreadable[found.name] = str(broken)
-        self._heard[found.name] = time.monotonic()
+            self._node_mtus.pop(resource.name, None)
+            self._unreadable[resource.name] = str(broken)
+        self._heard[resource.name] = time.monotonic()
 
     async def _follow(self) -> None:
         try:
