@@ -220,8 +220,8 @@ def _probed(way: request.PathRequest, result: request.PathResult, forgot: int, *
     )
 
 
-def _way(one: direction.Direction) -> DirectionResult:
-    found = one.search
+def _way(measured: direction.Direction) -> DirectionResult:
+    found = measured.search
     return DirectionResult(
         ending=found.ending,
         mtu=found.mtu,
@@ -232,10 +232,10 @@ def _way(one: direction.Direction) -> DirectionResult:
         fitting_lost=found.fitting_lost,
         rounds=found.rounds,
         packets=found.packets,
-        path_mtu_after=one.path_mtu_after,
+        path_mtu_after=measured.path_mtu_after,
         too_big=found.too_big,
-        segments=one.segments,
-        nat_address=one.nat_address,
+        segments=measured.segments,
+        nat_address=measured.nat_address,
     )
 
 

@@ -84,25 +84,25 @@ def plan(
     return errors.FINE
 
 
-def _form(made: Plan, topology: "Topology", form: str) -> tuple[str, tuple[str, ...]]:
+def _form(planned: Plan, topology: "Topology", form: str) -> tuple[str, tuple[str, ...]]:
     """Return the edits as a file of somebody's repository has them, and what is to be said beside it."""
     from kubemtu.cni import registry
     from kubemtu.core.planning import repository
 
     if form == "kustomize":
-        return repository.kustomization(made), ()
+        return repository.kustomization(planned), ()
     keys = registry.CNIS[topology.state.name].KNOWLEDGE.values_keys
-    return repository.values(made, form, topology.state, keys), repository.notes(made, form, topology.state, keys)
+    return repository.values(planned, form, topology.state, keys), repository.notes(planned, form, topology.state, keys)
 
 
-def _edit(made: Plan, topology: "Topology", path: Path) -> None:
+def _edit(planned: Plan, topology: "Topology", path: Path) -> None:
     """Write the edits of a plan into a file, and show them as a diff of it. Raises UsageError, Malformed."""
     from kubemtu.cni import registry
     from kubemtu.core.planning import repository
 
     before = _text(path)
     keys = registry.CNIS[topology.state.name].KNOWLEDGE.values_keys
-    edited = repository.in_place(made, before, str(path), topology.state, keys)
+    edited = repository.in_place(planned, before, str(path), topology.state, keys)
     if edited.text != before:
         if _text(path) != before:
             raise errors.Conflict(f"{path} was changed by somebody else meanwhile, and is left as it is: plan again")
@@ -114,7 +114,7 @@ def _edit(made: Plan, topology: "Topology", path: Path) -> None:
     for line in changes:
         terminal.echo(line, err=True)
     notes = [f"{ref} stands in another file: edit it there, too." for ref in edited.elsewhere]
-    for note in (*notes, *repository.left(made)) if edited.changed else ("There is nothing to edit.",):
+    for note in (*notes, *repository.left(planned)) if edited.changed else ("There is nothing to edit.",):
         terminal.echo(note, err=True)
 
 

@@ -134,13 +134,13 @@ def _each(trails: "Trails", columns: int | None, else_where: str) -> Iterator[st
         yield from wrapping.wrapped(f"? {said}: what MTU pods have there was not seen.", columns, style=UNSEEN, hang=2)
 
 
-def _row(each: "Waypoint") -> tuple[str, ...]:
-    unset = "-" if each.outcome == "same" else "?"  # a key that is not there, and need not be
-    has = ", ".join(map(str, each.mtus)) or unset
-    should = unset if each.expected is None else str(each.expected)
-    if each.expected_by_network:
-        should = ", ".join(map(str, sorted({one.mtu for one in each.expected_by_network})))
-    return (SIGNS[each.outcome], each.where, printable.one_line(each.name), has, should)
+def _row(waypoint: "Waypoint") -> tuple[str, ...]:
+    unset = "-" if waypoint.outcome == "same" else "?"  # a key that is not there, and need not be
+    has = ", ".join(map(str, waypoint.mtus)) or unset
+    should = unset if waypoint.expected is None else str(waypoint.expected)
+    if waypoint.expected_by_network:
+        should = ", ".join(map(str, sorted({one.mtu for one in waypoint.expected_by_network})))
+    return (SIGNS[waypoint.outcome], waypoint.where, printable.one_line(waypoint.name), has, should)
 
 
 def _sentence(row: Sequence[str]) -> str:
@@ -148,5 +148,5 @@ def _sentence(row: Sequence[str]) -> str:
     return f"{sign} {where} ({which}): has {has}, should have {should}"
 
 
-def _named(each: "Waypoint") -> str:
-    return f"{each.where} ({each.name})"
+def _named(waypoint: "Waypoint") -> str:
+    return f"{waypoint.where} ({waypoint.name})"

@@ -162,25 +162,25 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
     return (*edits, restart)
 
 
-def _size(found: AwsParsed, variable: daemonset.Variable | None, out: list[Finding]) -> int | None:
+def _size(parsed: AwsParsed, variable: daemonset.Variable | None, out: list[Finding]) -> int | None:
     """Read one variable as aws-node does; what it does not take goes to `out`, and is 576 or 9001 where it goes on."""
     if variable is None or (variable.value is None and variable.config_map is not None):
         return None
     said = variable.value or ""
-    least = encap.IPV6_MINIMUM if found.ipv6 and found.knows_pod else LEAST
+    least = encap.IPV6_MINIMUM if parsed.ipv6 and parsed.knows_pod else LEAST
     number = int(said) if reading.NUMBER.fullmatch(said) else None
     if number is not None and least <= number <= DEFAULT:
         return number
     what = "no number" if number is None else f"none from {least} to {DEFAULT}"
     taken = None
     fate = "aws-node exits on it, so its node gets no new pods"
-    if not found.knows_pod:
+    if not parsed.knows_pod:
         taken = LEAST if number is not None and number < LEAST else DEFAULT
         fate = f"it is not used, and pods get {taken}"
     out.append(
         codes.finding(
             codes.MTU112,
-            f"{found.agent}, variable {variable.name}",
+            f"{parsed.agent}, variable {variable.name}",
             f"The MTU is {said!r:.40}, which is {what}: {fate}.",
             f'Write a number from {least} to {DEFAULT}, in quotes as any variable, such as "1500".',
         )
@@ -188,11 +188,11 @@ def _size(found: AwsParsed, variable: daemonset.Variable | None, out: list[Findi
     return taken
 
 
-def _too_old(found: AwsParsed) -> Finding:
-    number = ".".join(map(str, found.version or ()))
+def _too_old(parsed: AwsParsed) -> Finding:
+    number = ".".join(map(str, parsed.version or ()))
     return codes.finding(
         codes.MTU111,
-        f"{found.agent}, variable {POD}",
+        f"{parsed.agent}, variable {POD}",
         f"Version {number} does not know {POD} yet (it came with v1.16.4): pods get what {ENI} says.",
         f"Bring the CNI to v1.16.4 or newer, or use {ENI}, which sizes the nodes' own interfaces as well.",
     )
@@ -207,15 +207,15 @@ def _above(agent: Object, pod: int, eni: int) -> Finding:
     )
 
 
-def _keys(found: AwsParsed, pod: int | None, eni: int | None, *, given: bool) -> tuple[cni_state.MtuKey, ...]:
+def _keys(parsed: AwsParsed, pod: int | None, eni: int | None, *, given: bool) -> tuple[cni_state.MtuKey, ...]:
     """Return POD_MTU, which is the one to change, and the ENIs' number; nothing where only the ENIs' decides."""
-    if not found.knows_pod:
+    if not parsed.knows_pod:
         return ()
-    ref = reading.ref(found.agent, "daemonsets")
+    ref = reading.ref(parsed.agent, "daemonsets")
     keys = []
     for name, value, effective in ((POD, pod if given else None, True), (ENI, eni, not given)):
         try:
-            path = environment.place(found.agent, AGENT, name)
+            path = environment.place(parsed.agent, AGENT, name)
         except UsageError:
             return ()
         listed = path if path[-1] == "value" else path[:-1]

@@ -273,27 +273,29 @@ def _apart(subnets: tuple[tuple[Object, int], ...], pod_mtu: int | None) -> list
     ]
 
 
-def _keys(agent: Object, told: Arguments, subnets: tuple[tuple[Object, int], ...]) -> tuple[cni_state.MtuKey, ...]:
+def _keys(agent: Object, arguments: Arguments, subnets: tuple[tuple[Object, int], ...]) -> tuple[cni_state.MtuKey, ...]:
     ref = reading.ref(agent, "daemonsets")
     default = next(((subnet, mtu) for subnet, mtu in subnets if subnet.name == DEFAULT_SUBNET), None)
-    own = cni_state.MtuKey(ref=ref, path=told.at, inside=FLAG, means="pod", value=told.mtu, effective=default is None)
+    own = cni_state.MtuKey(
+        ref=ref, path=arguments.at, inside=FLAG, means="pod", value=arguments.mtu, effective=default is None
+    )
     if default is None:
-        return (own,) if told.at else ()
+        return (own,) if arguments.at else ()
     subnet, mtu = default
     above = cni_state.MtuKey(ref=reading.ref(subnet, "subnets"), path=("spec", "mtu"), means="pod", value=mtu)
-    return (above, own) if told.at else (above,)
+    return (above, own) if arguments.at else (above,)
 
 
-def _on_vlan(told: Arguments, snapshot: Snapshot) -> bool:
+def _on_vlan(arguments: Arguments, snapshot: Snapshot) -> bool:
     """Return True when the default Subnet is an underlay one: its pods get what its provider network's NIC has."""
     default = snapshot.find("Subnet", DEFAULT_SUBNET)
-    return told.kind == "vlan" or (default is not None and bool(default.get("spec", "vlan")))
+    return arguments.kind == "vlan" or (default is not None and bool(default.get("spec", "vlan")))
 
 
-def _name(told: Arguments, *, on_vlan: bool) -> str:
+def _name(arguments: Arguments, *, on_vlan: bool) -> str:
     if on_vlan:
         return "none"
-    return told.kind + (" in ipsec" if told.ipsec else "")
+    return arguments.kind + (" in ipsec" if arguments.ipsec else "")
 
 
 def _networks(snapshot: Snapshot) -> tuple[str, ...]:

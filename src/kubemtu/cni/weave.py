@@ -122,8 +122,8 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
     return (*edits, plan.Rollout(ref=state.daemonset, why=f"weave reads {VARIABLE} only when it starts"))
 
 
-def _is_agent(found: Object) -> bool:
-    return found.get("metadata", "name") == AGENT and found.get("metadata", "namespace") in {None, NAMESPACE}
+def _is_agent(resource: Object) -> bool:
+    return resource.get("metadata", "name") == AGENT and resource.get("metadata", "namespace") in {None, NAMESPACE}
 
 
 def _set(variable: daemonset.Variable | None) -> bool:

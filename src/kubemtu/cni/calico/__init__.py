@@ -121,32 +121,32 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
 
 def _by_operator(installation: Object, snapshot: Snapshot) -> cni_state.CniState:
     out: list[Finding] = list(kubelet.findings(snapshot))
-    said = calico_operator.read(installation, out)
+    installed = calico_operator.read(installation, out)
     agent = snapshot.find("DaemonSet", AGENT, calico_operator.NAMESPACE)
-    policy = felix.read(snapshot, agent, felix.pools(snapshot, out) or said.pools, out)
-    if said.mtu is not None:
-        policy = felix.sized(policy, said.mtu)
-    found = said.mtu or said.observed or detection.unconfigured(policy, agent, snapshot, out)
+    policy = felix.read(snapshot, agent, felix.pools(snapshot, out) or installed.pools, out)
+    if installed.mtu is not None:
+        policy = felix.sized(policy, installed.mtu)
+    found = installed.mtu or installed.observed or detection.unconfigured(policy, agent, snapshot, out)
     out += _contradictions(policy, found, f"{installation}, spec.calicoNetwork.mtu")
     key = cni_state.MtuKey(
         ref=reading.ref(installation, "installations"),
         path=calico_operator.PATH,
         means="pod",
-        value=said.mtu,
+        value=installed.mtu,
     )
     source = chart.of(calico_edits.CHART, snapshot)
     template = snapshot.find("ConfigMap", calico_operator.CONFIG_MAP, calico_operator.NAMESPACE)
     text = reading.value(template, out, "data", "config") if template is not None else None
     conflist = installer.path(agent, CONFLIST, snapshot, out)
-    drifted = calico_operator.drift(template, text, said.mtu, f"{installation}, {'.'.join(calico_operator.PATH)}")
+    drifted = calico_operator.drift(template, text, installed.mtu, f"{installation}, {'.'.join(calico_operator.PATH)}")
     out += [drifted] if drifted is not None else []
     return _state(
         policy,
         variant="operator",
         pod_mtu=found,
         subtracts=detection.subtracts(policy, agent) if found is None else None,
-        conflist_mtu=said.mtu,
-        keys=(key, *policy.keys, *_rendered(said.mtu, template)),
+        conflist_mtu=installed.mtu,
+        keys=(key, *policy.keys, *_rendered(installed.mtu, template)),
         daemonset=calico_operator.daemonset_ref(snapshot),
         conflist=conflist,
         template=text,
@@ -183,7 +183,7 @@ def _kept_by(installation: Object, source: chart.Chart, out: list[Finding]) -> s
 
 def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot) -> cni_state.CniState:
     out: list[Finding] = list(kubelet.findings(snapshot))
-    said = installer.read(config, agent, snapshot, out) if config is not None else installer.Said()
+    settings = installer.read(config, agent, snapshot, out) if config is not None else installer.InstallerSettings()
     pools = felix.pools(snapshot, out) or bootstrap.pools(config, agent, snapshot, out)
     policy = felix.read(snapshot, agent, pools or (), out)
     if config is None:
@@ -199,13 +199,13 @@ def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot
                 "Allow `list` on ippools, or add them to the files.",
             )
         )
-    found = said.mtu
-    if said.automatic:
+    found = settings.mtu
+    if settings.automatic:
         found = detection.unconfigured(policy, agent, snapshot, out)
     if config is not None:
-        out += installer.without_effect(config, agent, said)
+        out += installer.without_effect(config, agent, settings)
         whole = not reading.is_patch(config, calico_edits.KNOWN_KEYS, snapshot)
-        out += _missing(config, agent, said) if whole else [reading.patch(config)]
+        out += _missing(config, agent, settings) if whole else [reading.patch(config)]
     out += strays.in_config_map(config, agent, (installer.VETH,), installer.VETH)
     out += strays.in_environment(agent, f"{installer.VETH} of ConfigMap {CONFIG_MAP}")
     out += strays.misplaced(config, "data")
@@ -214,22 +214,22 @@ def _by_manifest(config: Object | None, agent: Object | None, snapshot: Snapshot
     conflist = installer.path(agent, CONFLIST, snapshot, out)
     return _state(
         policy,
-        variant="manifest" if said.by_veth or config is None else "manifest (inline integer)",
+        variant="manifest" if settings.by_veth or config is None else "manifest (inline integer)",
         pod_mtu=found,
         fixed=_fixed(policy, agent),
-        subtracts=detection.subtracts(policy, agent) if known and said.automatic and found is None else None,
-        conflist_mtu=said.mtu,
-        keys=(*(installer.keys(config, said) if config is not None else ()), *policy.keys),
+        subtracts=detection.subtracts(policy, agent) if known and settings.automatic and found is None else None,
+        conflist_mtu=settings.mtu,
+        keys=(*(installer.keys(config, settings) if config is not None else ()), *policy.keys),
         daemonset=_daemonset(agent),
         conflist=conflist,
-        template=said.template.text if said.template is not None else None,
+        template=settings.template.text if settings.template is not None else None,
         owner=owner,
         findings=[*out, *drifted],
         known=known,
         parsed=CalicoParsed(
             config=config,
             agent=agent,
-            said=said,
+            settings=settings,
             policy=policy,
             sources=calico_edits.sources(agent, snapshot),
             rendered=installer.rendered(snapshot, conflist),
@@ -312,7 +312,7 @@ def _sized_by(name: str, agent: Object | None) -> str:
     return f"{tunnel.variable} of the DaemonSet, or {tunnel.field} of the FelixConfiguration"
 
 
-def _missing(config: Object, agent: Object | None, said: installer.Said) -> list[Finding]:
+def _missing(config: Object, agent: Object | None, settings: installer.InstallerSettings) -> list[Finding]:
     return [
         codes.finding(
             codes.MTU108,
@@ -320,7 +320,7 @@ def _missing(config: Object, agent: Object | None, said: installer.Said) -> list
             f"The key is missing, and {_daemonset(agent)} needs it: each of its pods that restarts stays down.",
             "Put the key back before anything restarts; take its value from the manifest that installed Calico.",
         )
-        for key in calico_edits.missing_keys(config, agent, said)
+        for key in calico_edits.missing_keys(config, agent, settings)
     ]
 
 

@@ -24,7 +24,7 @@ class CalicoParsed(msgspec.Struct, frozen=True, kw_only=True):
     installation: Object | None = None
     config: Object | None = None
     agent: Object | None = None
-    said: installer.Said = installer.Said()
+    settings: installer.InstallerSettings = installer.InstallerSettings()
     sources: Mapping[str, Object] = msgspec.field(default_factory=dict)  # ConfigMaps that fill variables of the agent
     source: chart.Chart = chart.Chart(name=CHART)
     rendered: tuple[int | None, ...] = ()  # what each node's CNI configuration holds
@@ -42,10 +42,10 @@ def sources(agent: Object | None, snapshot: Snapshot) -> dict[str, Object]:
     return {name: source for name, source in found.items() if source is not None}
 
 
-def missing_keys(config: Object, agent: Object | None, said: installer.Said) -> tuple[str, ...]:
+def missing_keys(config: Object, agent: Object | None, settings: installer.InstallerSettings) -> tuple[str, ...]:
     """Return the keys that the DaemonSet needs and the ConfigMap lacks."""
     needed = dict.fromkeys(KNOWN_KEYS, "") if agent is None else daemonset.needs(agent, config.name)
-    if said.by_veth:
+    if settings.by_veth:
         needed.setdefault(installer.VETH, "install-cni")
     return tuple(key for key in needed if config.get("data", key) is None)
 
@@ -60,13 +60,13 @@ def of_manifest(parsed: CalicoParsed, agent: Ref, target: int) -> list[EditValue
             f"ConfigMap {NAMESPACE}/{CONFIG_MAP} was not read, and Calico by manifest keeps its MTU there: allow `get`"
             " on it, or change the variable CNI_MTU of the DaemonSet calico-node yourself."
         )
-    lost = [key for key in missing_keys(parsed.config, parsed.agent, parsed.said) if key != installer.VETH]
+    lost = [key for key in missing_keys(parsed.config, parsed.agent, parsed.settings) if key != installer.VETH]
     if lost:
         raise UsageError(
             f"{parsed.config} lacks {', '.join(lost)}, and {agent} would not come back from a restart: put the key"
             " back first, from the CNI's own manifest."
         )
-    return installer.edits(parsed.config, agent, parsed.said, target) + _of_tunnels(parsed, agent, target)
+    return installer.edits(parsed.config, agent, parsed.settings, target) + _of_tunnels(parsed, agent, target)
 
 
 def _of_tunnels(parsed: CalicoParsed, agent: Ref, target: int) -> list[EditValue]:
@@ -75,7 +75,7 @@ def _of_tunnels(parsed: CalicoParsed, agent: Ref, target: int) -> list[EditValue
     for name in parsed.policy.on:
         tunnel, size = felix.TUNNELS[name], parsed.policy.sizes.get(name)
         variable = daemonset.variable(parsed.agent, tunnel.variable)
-        fed = variable is not None and variable.key == installer.VETH and parsed.said.by_veth
+        fed = variable is not None and variable.key == installer.VETH and parsed.settings.by_veth
         if size is None or size >= target or fed:
             continue
         if variable is not None and variable.key is not None:

@@ -75,10 +75,10 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         return None
     out: list[Finding] = list(kubelet.findings(snapshot))
     whole = config.read(parts, snapshot, out)
-    said, conf = whole.said, whole.conf
+    settings, conf = whole.settings, whole.conf
     policy = felix.read(snapshot, parts.agent, felix.pools(snapshot, out), out)
     mtu = _pod_mtu(whole, policy, snapshot, out)
-    out += config.missing(parts, said, snapshot)
+    out += config.missing(parts, settings, snapshot)
     out += strays.in_config_map(parts.config, parts.agent, (VETH,), f"{VETH} (net-conf.json has the tunnel's)")
     out += strays.in_environment(parts.agent, f"{VETH} of the ConfigMap")
     out += strays.misplaced(parts.config, "data")
@@ -106,12 +106,12 @@ def read(snapshot: Snapshot) -> cni_state.CniState | None:
         encapsulation_name=", ".join(dict.fromkeys(names)) or "none",
         pod_mtu=mtu,
         # Felix does not see flannel's tunnel (int_dataplane.go:1731-1871), so it takes nothing off for it.
-        subtracts=detection.subtracts(policy, parts.agent) if said.automatic and mtu is None else None,
-        conflist_mtu=said.mtu,
+        subtracts=detection.subtracts(policy, parts.agent) if settings.automatic and mtu is None else None,
+        conflist_mtu=settings.mtu,
         mtu_keys=_keys(whole),
         daemonset=parts.daemonset,
         conflist=conflist,
-        conflist_template=said.template.text if said.template is not None else None,
+        conflist_template=settings.template.text if settings.template is not None else None,
         ports=net.PortRule(prefixes=policy.prefixes),
         tunnel=next((each.device for each in flannels if each.device is not None), None),
         tunnel_mtu=whole.tunnel_mtu,
@@ -141,12 +141,12 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
     encap.check(target)
     whole = state.parsed
     assert isinstance(whole, Canal)
-    parts, said = whole.parts, whole.said
+    parts, settings = whole.parts, whole.settings
     if parts.config is None and parts.chart is None:
         raise UsageError(f"The ConfigMap of {parts.daemonset} was not read, so nothing can be changed: allow it first.")
-    edits = canal_edits.restored(parts, said)
+    edits = canal_edits.restored(parts, settings)
     if parts.config is not None:
-        edits += installer.edits(parts.config, parts.daemonset, said, target)
+        edits += installer.edits(parts.config, parts.daemonset, settings, target)
     edits += canal_edits.base_edits(whole, target)
     edits += canal_edits.chart_edits(whole, target, make=bool(edits))
     if not edits and all(held == target for held in whole.rendered):
@@ -163,22 +163,22 @@ def steps(state: cni_state.CniState, target: int) -> tuple[plan.EditValue | plan
 
 def _pod_mtu(whole: Canal, policy: felix.Felix, snapshot: Snapshot, out: list[Finding]) -> int | None:
     """Return what a new pod gets: the configured number, or what Calico does without one."""
-    parts, said = whole.parts, whole.said
-    if said.mtu is not None:
-        return said.mtu
-    if said.template is None:
+    parts, settings = whole.parts, whole.settings
+    if settings.mtu is not None:
+        return settings.mtu
+    if settings.template is None:
         by_chart = whole.values.pod or rke2.POD_DEFAULT
         return by_chart if parts.config is None and parts.chart is not None else None
-    if not said.automatic:
+    if not settings.automatic:
         return None
     return detection.unconfigured(policy, parts.agent, snapshot, out)
 
 
 def _without_effect(whole: Canal) -> list[Finding]:
-    parts, said, conf = whole.parts, whole.said, whole.conf
+    parts, settings, conf = whole.parts, whole.settings, whole.conf
     if parts.config is None:
         return []
-    out = installer.without_effect(parts.config, parts.agent, said)
+    out = installer.without_effect(parts.config, parts.agent, settings)
     if conf is not None:
         found = flanneld.without_effect(conf, whole.agent, f'{parts.config}, data["{NET_CONF}"]')
         out += [found] if found is not None else []
@@ -187,7 +187,7 @@ def _without_effect(whole: Canal) -> list[Finding]:
 
 def _contradictions(whole: Canal, mtu: int | None, snapshot: Snapshot) -> list[Finding]:
     """Return MTU119 where the configuration alone shows that pods and tunnel cannot fit, whatever the NICs are."""
-    parts, said, conf, tunnel_mtu = whole.parts, whole.said, whole.conf, whole.tunnel_mtu
+    parts, settings, conf, tunnel_mtu = whole.parts, whole.settings, whole.conf, whole.tunnel_mtu
     out = []
     if mtu is not None and tunnel_mtu is not None and conf is not None and mtu > tunnel_mtu:
         by_chart = parts.chart is not None and whole.values.base is not None
@@ -204,7 +204,7 @@ def _contradictions(whole: Canal, mtu: int | None, snapshot: Snapshot) -> list[F
                 f"Set {key} to {mtu + conf.subtracts} where the NICs carry it, or the pods' MTU to {tunnel_mtu}.",
             )
         )
-    chosen = whole.values.pod is not None or said.mtu is not None
+    chosen = whole.values.pod is not None or settings.mtu is not None
     if parts.chart is not None and not chosen and conf is not None and conf.subtracts > rke2.SUITS:
         out.append(
             codes.finding(
@@ -217,13 +217,13 @@ def _contradictions(whole: Canal, mtu: int | None, snapshot: Snapshot) -> list[F
             )
         )
     if (
-        said.automatic
+        settings.automatic
         and conf is not None
         and conf.subtracts
         and (mtu is None or not any(node.links for node in snapshot.nodes))
     ):
         gets = "Pods get the NIC's MTU or 1500" if mtu is None else f"Pods get {mtu}"
-        where = f"data.{VETH}" if said.placeholder else f"data.{CONFIG}"
+        where = f"data.{VETH}" if settings.placeholder else f"data.{CONFIG}"
         out.append(
             codes.finding(
                 codes.MTU119,
@@ -237,7 +237,7 @@ def _contradictions(whole: Canal, mtu: int | None, snapshot: Snapshot) -> list[F
 
 
 def _keys(whole: Canal) -> tuple[cni_state.MtuKey, ...]:
-    parts, said, conf, values = whole.parts, whole.said, whole.conf, whole.values
+    parts, settings, conf, values = whole.parts, whole.settings, whole.conf, whole.values
     keys = []
     if parts.chart is not None:
         ref = reading.ref(parts.chart, "helmchartconfigs")
@@ -254,7 +254,7 @@ def _keys(whole: Canal) -> tuple[cni_state.MtuKey, ...]:
                 )
     if parts.config is None:
         return tuple(keys)
-    keys += installer.keys(parts.config, said)
+    keys += installer.keys(parts.config, settings)
     if conf is not None and conf.base is not None:
         keys.append(flanneld.base_key(parts.config, conf, whole.agent))
     return tuple(keys)
@@ -279,7 +279,7 @@ def _named_nics(whole: Canal) -> tuple[str, ...]:
 
 def _owner(whole: Canal, snapshot: Snapshot, out: list[Finding]) -> tuple[str, tuple[Finding, ...]]:
     """Return who writes the source of truth back, and what has drifted from it already."""
-    parts, said = whole.parts, whole.said
+    parts, settings = whole.parts, whole.settings
     if parts.config is None or not parts.is_rke2:
         by_rke, rendered = owners.rke_rendered(snapshot, "ConfigMap", "canal-config", out)
         if not by_rke:
@@ -294,5 +294,5 @@ def _owner(whole: Canal, snapshot: Snapshot, out: list[Finding]) -> tuple[str, t
     if parts.chart is None:
         return owners.without_values(rke2.AGENT), (chart.unwritten(whole.source, rke2.POD, place),)
     owner = owners.of(parts.chart, out)
-    drifted = chart.drift(whole.source, rke2.POD, place, said.mtu)
+    drifted = chart.drift(whole.source, rke2.POD, place, settings.mtu)
     return owner, (drifted,) if drifted is not None else ()

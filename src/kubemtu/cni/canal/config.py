@@ -48,7 +48,7 @@ class Canal(msgspec.Struct, frozen=True, kw_only=True):
     """All that is read of one canal. `conf` is flannel's side, None where nothing of it could be read."""
 
     parts: CanalParts
-    said: installer.Said
+    settings: installer.InstallerSettings
     era: Era
     values: rke2.Values
     conf: netconf.NetConf | None
@@ -66,10 +66,10 @@ class Canal(msgspec.Struct, frozen=True, kw_only=True):
 def read(parts: CanalParts, snapshot: Snapshot, out: list[Finding]) -> Canal:
     """Read all of one canal; what is broken goes to `out`."""
     values = rke2.read(parts.chart, out)
-    now = said(parts, snapshot, out)
+    now = settings(parts, snapshot, out)
     return Canal(
         parts=parts,
-        said=now,
+        settings=now,
         era=era(parts, now, out),
         values=values,
         conf=net_conf(parts, values, out) or flanneld.by_annotation(snapshot),
@@ -89,7 +89,7 @@ def parts(snapshot: Snapshot) -> CanalParts | None:
     return None
 
 
-def said(parts: CanalParts, snapshot: Snapshot, out: list[Finding]) -> installer.Said:
+def settings(parts: CanalParts, snapshot: Snapshot, out: list[Finding]) -> installer.InstallerSettings:
     """Read the pods' MTU out of the ConfigMap; what is broken goes to `out`."""
     if parts.config is not None:
         return installer.read(parts.config, parts.agent, snapshot, out)
@@ -97,10 +97,10 @@ def said(parts: CanalParts, snapshot: Snapshot, out: list[Finding]) -> installer
         name = rke2.CONFIG_MAP if parts.is_rke2 else "canal-config"
         effect = f"so the MTU that {parts.agent} is given is unknown"
         out.append(reading.unread(f"ConfigMap {NAMESPACE}/{name}", effect, snapshot))
-    return installer.Said()
+    return installer.InstallerSettings()
 
 
-def era(parts: CanalParts, now: installer.Said, out: list[Finding]) -> Era:
+def era(parts: CanalParts, now: installer.InstallerSettings, out: list[Finding]) -> Era:
     """Tell the era from the objects: A has install-cni as a third container, B an init container, C a placeholder."""
     if parts.is_rke2 or now.placeholder or now.template is None:
         return "upstream" if now.filled is not None and now.filled.strip() == "0" else "C"
@@ -114,7 +114,7 @@ def era(parts: CanalParts, now: installer.Said, out: list[Finding]) -> Era:
     return "B, none" if now.template.absent else "B"
 
 
-def missing_keys(parts: CanalParts, now: installer.Said) -> dict[str, str]:
+def missing_keys(parts: CanalParts, now: installer.InstallerSettings) -> dict[str, str]:
     """Return the keys that the DaemonSet needs and the ConfigMap lacks, each with the container that needs it."""
     if parts.config is None:
         return {}
@@ -125,7 +125,7 @@ def missing_keys(parts: CanalParts, now: installer.Said) -> dict[str, str]:
     return {key: container for key, container in needed.items() if parts.config.get("data", key) is None}
 
 
-def missing(parts: CanalParts, now: installer.Said, snapshot: Snapshot) -> tuple[Finding, ...]:
+def missing(parts: CanalParts, now: installer.InstallerSettings, snapshot: Snapshot) -> tuple[Finding, ...]:
     """Return MTU108 for each key that is needed and not there; of a patch, which leaves out what it keeps, MTU117."""
     if parts.config is not None and reading.is_patch(parts.config, KNOWN_KEYS, snapshot):
         return (reading.patch(parts.config),)

@@ -9,9 +9,9 @@ from kubemtu.core.errors import UsageError
 from kubemtu.core.text import json_edit, yaml_edit
 
 
-def restored(parts: CanalParts, said: installer.Said) -> list[EditValue]:
+def restored(parts: CanalParts, settings: installer.InstallerSettings) -> list[EditValue]:
     """Return the edits that put lost keys back whose usual value is empty. Raises UsageError for any other."""
-    missing = config.missing_keys(parts, said)
+    missing = config.missing_keys(parts, settings)
     missing.pop(installer.VETH, None)  # the edit of the MTU creates it
     unknown = [key for key in missing if key not in config.MAY_BE_EMPTY]
     if unknown:

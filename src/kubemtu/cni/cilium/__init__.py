@@ -190,9 +190,9 @@ def _apart(bases: dict[str, int], mode: Mode | None) -> dict[str, int]:
     return {name: base - mode.subtracts for name, base in bases.items()}
 
 
-def _follows(said: CiliumBase, mode: Mode | None, bases: dict[str, int]) -> str:
+def _follows(base: CiliumBase, mode: Mode | None, bases: dict[str, int]) -> str:
     """Say who gives new pods what their own node's NIC leaves: the agents, where they have found different bases."""
-    return NAME if mode is not None and said.mtu is None and not said.broken and len({*bases.values()}) > 1 else ""
+    return NAME if mode is not None and base.mtu is None and not base.broken and len({*bases.values()}) > 1 else ""
 
 
 def _born(pod_mtu: int | None, key: str, bases: dict[str, int], base: int | None) -> tuple[node_files.PluginRule, ...]:
@@ -202,7 +202,7 @@ def _born(pod_mtu: int | None, key: str, bases: dict[str, int], base: int | None
     return (node_files.PluginRule(plugin=PLUGIN, member=(NOT_READ,), otherwise=pod_mtu, otherwise_by=key),)
 
 
-def _keys(parts: CiliumParts, said: CiliumBase, mode: Mode | None) -> tuple[cni_state.MtuKey, ...]:
+def _keys(parts: CiliumParts, base: CiliumBase, mode: Mode | None) -> tuple[cni_state.MtuKey, ...]:
     taken = mode.subtracts if mode is not None else 0
     keys = []
     if parts.chart is not None:
@@ -212,7 +212,7 @@ def _keys(parts: CiliumParts, said: CiliumBase, mode: Mode | None) -> tuple[cni_
                 path=cilium_config.CHART_PATH,
                 inside="MTU",
                 means="base",
-                value=said.in_chart,
+                value=base.in_chart,
                 subtracts=taken,
             )
         )
@@ -222,7 +222,7 @@ def _keys(parts: CiliumParts, said: CiliumBase, mode: Mode | None) -> tuple[cni_
                 ref=reading.ref(parts.config, "configmaps"),
                 path=("data", cilium_config.KEY),
                 means="base",
-                value=said.in_config,
+                value=base.in_config,
                 subtracts=taken,
             )
         )
@@ -261,11 +261,11 @@ def _behind(parts: CiliumParts, wanted: Mapping[str, int | None], bases: dict[st
 
 
 def _detected(
-    parts: CiliumParts, wanted: Mapping[str, int | None], said: CiliumBase, bases: dict[str, int], snapshot: Snapshot
+    parts: CiliumParts, wanted: Mapping[str, int | None], base: CiliumBase, bases: dict[str, int], snapshot: Snapshot
 ) -> list[Finding]:
     """Return MTU120 for each node whose agent has found its base MTU at another device than the way to the others."""
     out = []
-    for node in snapshot.nodes if said.mtu is None and not said.broken else ():
+    for node in snapshot.nodes if base.mtu is None and not base.broken else ():
         found, ways = bases.get(node.node), node.uplinks
         smallest = min(ways, key=lambda way: way.mtu, default=None)
         if found is None or smallest is None or found == smallest.mtu or wanted[node.node] is not None:
@@ -329,7 +329,7 @@ def _which_version(parts: CiliumParts, mode: Mode) -> Finding:
     )
 
 
-def _owner(parts: CiliumParts, said: CiliumBase, out: list[Finding]) -> tuple[str, list[Finding]]:
+def _owner(parts: CiliumParts, base: CiliumBase, out: list[Finding]) -> tuple[str, list[Finding]]:
     """Return who writes the source of truth back, and what has drifted from it already."""
     if parts.config is None or not parts.is_rke2:
         return owners.of(parts.config or parts.chart or parts.agent, out), []
@@ -338,5 +338,5 @@ def _owner(parts: CiliumParts, said: CiliumBase, out: list[Finding]) -> tuple[st
         note = chart.unwritten(parts.source, cilium_config.CHART_KEY, place)
         return owners.without_values(cilium_config.CHART), [note]
     owner = owners.of(parts.chart, out)
-    drifted = chart.drift(parts.source, cilium_config.CHART_KEY, place, said.in_config)
+    drifted = chart.drift(parts.source, cilium_config.CHART_KEY, place, base.in_config)
     return owner, [drifted] if drifted is not None else []

@@ -60,7 +60,7 @@ def overridden(parts: CiliumParts, snapshot: Snapshot, out: list[Finding]) -> tu
     return tuple(made)
 
 
-def findings(overrides: Iterable[Overridden], snapshot: Snapshot, said: CiliumBase, mode: Mode | None) -> list[Finding]:
+def findings(overrides: Iterable[Overridden], snapshot: Snapshot, base: CiliumBase, mode: Mode | None) -> list[Finding]:
     """Return MTU111 for each that gives some nodes another base MTU than the rest, or none at all.
 
     Where a change in force has given nodes sizes of their own, that is as it should be.
@@ -70,7 +70,7 @@ def findings(overrides: Iterable[Overridden], snapshot: Snapshot, said: CiliumBa
     out = []
     listed = {node.name for node in snapshot.each("Node")}
     for each in overrides:
-        if each.mtu is None or each.mtu == said.mtu:
+        if each.mtu is None or each.mtu == base.mtu:
             continue
         less = mode.subtracts if mode is not None else 0
         pods = f", so pods there send {each.mtu - less}" if less else ""
@@ -80,9 +80,9 @@ def findings(overrides: Iterable[Overridden], snapshot: Snapshot, said: CiliumBa
             continue
         who = f"{names(each.nodes)} {'takes' if len(each.nodes) == 1 else 'take'}" if each.nodes else "Some nodes take"
         rest = (
-            f"{said.mtu or 'automatic'}, as the ConfigMap has it, counts nowhere."
+            f"{base.mtu or 'automatic'}, as the ConfigMap has it, counts nowhere."
             if listed and listed == {*each.nodes}
-            else f"all others {said.mtu or 'what their NICs have'}: pods of the two kinds send different sizes."
+            else f"all others {base.mtu or 'what their NICs have'}: pods of the two kinds send different sizes."
         )
         out.append(
             codes.finding(
@@ -95,10 +95,10 @@ def findings(overrides: Iterable[Overridden], snapshot: Snapshot, said: CiliumBa
     return out
 
 
-def bases(overrides: Iterable[Overridden], said: CiliumBase, names_there: Iterable[str]) -> Mapping[str, int | None]:
+def bases(overrides: Iterable[Overridden], base: CiliumBase, names_there: Iterable[str]) -> Mapping[str, int | None]:
     """Return the base MTU that is configured for each node, in bytes; None: its agent finds one, or cannot start."""
     own = {name: each.mtu for each in overrides for name in each.nodes}
-    return {name: own.get(name, said.mtu) for name in names_there}
+    return {name: own.get(name, base.mtu) for name in names_there}
 
 
 def netkit(parts: CiliumParts, snapshot: Snapshot) -> list[Finding]:

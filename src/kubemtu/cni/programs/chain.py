@@ -128,7 +128,7 @@ def read(listed: Sequence[Plugin]) -> ChainMtu:
     return _tuned(found, listed)
 
 
-def _tuned(found: ChainMtu, listed: Sequence[Plugin]) -> ChainMtu:
+def _tuned(made: ChainMtu, listed: Sequence[Plugin]) -> ChainMtu:
     """Return the chain with what the plugin tuning sets at its end, which is the pod's end of a veth alone."""
     for place, each in enumerate(listed):
         if each["type"] not in TUNING:
@@ -141,12 +141,12 @@ def _tuned(found: ChainMtu, listed: Sequence[Plugin]) -> ChainMtu:
             by, held = f"plugins[{place}].args.cni.mtu", asked["mtu"]
         mtu, refused, _ = _mtu(held, by, str(each["type"]), Maker())
         end = None
-        if found.maker is not None and found.maker.veth:
-            end = found.node_end or found.mtu or found.maker.otherwise
+        if made.maker is not None and made.maker.veth:
+            end = made.node_end or made.mtu or made.maker.otherwise
         if mtu is not None:
-            found = msgspec.structs.replace(found, mtu=mtu, by=by, node_end=end)
-        found = msgspec.structs.replace(found, refused=found.refused or refused)
-    return found
+            made = msgspec.structs.replace(made, mtu=mtu, by=by, node_end=end)
+        made = msgspec.structs.replace(made, refused=made.refused or refused)
+    return made
 
 
 def _mtu(held: object, place: str, kind: str, maker: Maker | None) -> tuple[int | None, str, tuple[str, ...]]:

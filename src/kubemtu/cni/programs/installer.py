@@ -25,7 +25,7 @@ UNSET = "1500"  # what install-cni takes where CNI_MTU is not set: cni-plugin/pk
 Source = Literal["veth_mtu", "another variable", "nothing"]
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class InstallerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the ConfigMap says about the pods' MTU.
 
     `mtu` in bytes, None for absent or automatic; `filled` is the text that replaces the placeholder. `source` says
@@ -55,15 +55,15 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
         return self.template is not None and self.template.usable and self.mtu is None and rendered
 
 
-def read(config: Object, agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> Said:
+def read(config: Object, agent: Object | None, snapshot: Snapshot, out: list[Finding]) -> InstallerSettings:
     """Read the ConfigMap; what is broken goes to `out`."""
     veth = reading.value(config, out, "data", VETH)
     text = reading.value(config, out, "data", CONFIG)
     if text is None:
-        return Said(veth=veth)
+        return InstallerSettings(veth=veth)
     template = conflist.template(text, "calico", f"{config}, data.{CONFIG}", out)
     if not template.placeholder:
-        return Said(template=template, veth=veth, mtu=template.mtu)
+        return InstallerSettings(template=template, veth=veth, mtu=template.mtu)
     variable = reading.attempt(lambda: daemonset.variable(agent, "CNI_MTU"), None, out, str(agent))
     source, filled, where = _filled(config, agent, variable, veth, snapshot)
     if filled is not None and not filled.strip():
@@ -75,32 +75,34 @@ def read(config: Object, agent: Object | None, snapshot: Snapshot, out: list[Fin
                 'Write the MTU as a quoted number, such as "1450".',
             )
         )
-    return Said(
+    return InstallerSettings(
         template=template, veth=veth, filled=filled, mtu=reading.mtu(filled, out, where, pasted=True), source=source
     )
 
 
-def without_effect(config: Object, agent: Object | None, said: Said) -> list[Finding]:
+def without_effect(config: Object, agent: Object | None, settings: InstallerSettings) -> list[Finding]:
     """Return MTU111 where veth_mtu is set and the pods' MTU comes from elsewhere."""
     place = f"{config}, data.{VETH}"
-    literal = said.template is not None and said.template.usable and not said.placeholder
+    literal = settings.template is not None and settings.template.usable and not settings.placeholder
     # "0", as upstream's calico-policy-only.yaml has it beside its literal, asks for nothing.
-    if said.veth is not None and literal and set(said.veth.strip()) != {"0"}:
+    if settings.veth is not None and literal and set(settings.veth.strip()) != {"0"}:
         fed = [each for each in environment.variables(agent, []) if each.key == VETH and each.config_map == config.name]
         tunnels = f" It sizes the tunnels alone ({', '.join(each.name for each in fed)})." if fed else ""
-        now = "no MTU stands there" if said.mtu is None else f"{said.mtu} stands there"
+        now = "no MTU stands there" if settings.mtu is None else f"{settings.mtu} stands there"
         return [
             codes.finding(
                 codes.MTU111,
                 place,
-                f"{VETH} is {said.veth!r:.20} but has no effect on pods: {CONFIG} has no __CNI_MTU__, and {now}."
+                f"{VETH} is {settings.veth!r:.20} but has no effect on pods: {CONFIG} has no __CNI_MTU__, and {now}."
                 f"{tunnels}",
                 f"Change the integer in {CONFIG}, or put __CNI_MTU__ there, without quotes.",
             )
         ]
-    if said.placeholder and said.source != "veth_mtu":
+    if settings.placeholder and settings.source != "veth_mtu":
         filled = (
-            "a variable CNI_MTU of another source" if said.source == "another variable" else "nothing, and takes 1500"
+            "a variable CNI_MTU of another source"
+            if settings.source == "another variable"
+            else "nothing, and takes 1500"
         )
         return [
             codes.finding(
@@ -113,24 +115,26 @@ def without_effect(config: Object, agent: Object | None, said: Said) -> list[Fin
     return []
 
 
-def keys(config: Object, said: Said) -> tuple[cni_state.MtuKey, ...]:
+def keys(config: Object, settings: InstallerSettings) -> tuple[cni_state.MtuKey, ...]:
     """Return where the pods' MTU is kept, the one in force first."""
     ref = reading.ref(config, "configmaps")
     out = []
-    if said.template is not None and not said.placeholder:
+    if settings.template is not None and not settings.placeholder:
         out.append(
             cni_state.MtuKey(
                 ref=ref,
                 path=("data", CONFIG),
-                inside=said.template.inside,
+                inside=settings.template.inside,
                 means="pod",
-                value=said.mtu,
-                effective=said.template.usable,
+                value=settings.mtu,
+                effective=settings.template.usable,
             )
         )
-    if said.by_veth or said.veth is not None:
-        number = said.mtu if said.by_veth else reading.mtu(said.veth, [], "")
-        out.append(cni_state.MtuKey(ref=ref, path=("data", VETH), means="pod", value=number, effective=said.by_veth))
+    if settings.by_veth or settings.veth is not None:
+        number = settings.mtu if settings.by_veth else reading.mtu(settings.veth, [], "")
+        out.append(
+            cni_state.MtuKey(ref=ref, path=("data", VETH), means="pod", value=number, effective=settings.by_veth)
+        )
     return tuple(out)
 
 
@@ -142,25 +146,25 @@ def path(agent: Object | None, usual: str, snapshot: Snapshot, out: list[Finding
     return f"{folder or '/etc/cni/net.d'}/{name or usual}"
 
 
-def edits(config: Object, agent: Ref, said: Said, target: int) -> list[EditValue]:
+def edits(config: Object, agent: Ref, settings: InstallerSettings, target: int) -> list[EditValue]:
     """Return the edit that gives new pods `target` bytes; none when it says so already.
 
     Raises UsageError when something else fills the MTU in, and Malformed when the text cannot be edited.
     """
     ref, out = reading.ref(config, "configmaps"), []
-    if said.template is not None and not said.placeholder:
-        before = said.template.text
+    if settings.template is not None and not settings.placeholder:
+        before = settings.template.text
         after = json_edit.set_plugin_mtu(
             before, "calico", target, source=f"{config}, data.{CONFIG}", feeds=conflist.FEEDS
         )
         return edit(ref, ("data", CONFIG), before, after, f"new pods get {target}")
-    if said.source != "veth_mtu":
+    if settings.source != "veth_mtu":
         raise UsageError(
             f"{agent} does not fill the MTU from {VETH}: let the variable CNI_MTU of its container install-cni come"
             f" from that key of {config}, then plan again."
         )
-    if said.template is not None and said.template.quoted:
-        before = said.template.text
+    if settings.template is not None and settings.template.quoted:
+        before = settings.template.text
         after = conflist.unquoted(before, f"{config}, data.{CONFIG}")
         out += edit(ref, ("data", CONFIG), before, after, "the plugin takes a number only, and no text in quotes")
     held = config.get("data", VETH)

@@ -168,37 +168,37 @@ def _backends(source: Object, path: tuple[str, ...]) -> Iterator[object]:
         yield held if isinstance(held, str) else None
 
 
-def _state(source: Object, said: Specified) -> cni_state.CniState:
+def _state(source: Object, specified: Specified) -> cni_state.CniState:
     out: list[Finding] = []
     ref = _ref(source)
-    place = f"{ref if ref.of_file else source}, {'.'.join(said.path[:-1])}"
-    held = source.get(*said.path[:-1])
+    place = f"{ref if ref.of_file else source}, {'.'.join(specified.path[:-1])}"
+    held = source.get(*specified.path[:-1])
     values = held if isinstance(held, dict) else {}
-    mtu = reading.member(values, said.path[-1], out, place)
-    if mtu is not None and said.refused:
-        out.append(_refused(f"{place}.{said.path[-1]}", mtu, said.refused))
-    around = (encap.parse(said.around),) if said.around and said.known else ()
-    counts = mtu if not said.refused else None
-    pod_mtu = counts - said.base if counts is not None else said.default
-    key = cni_state.MtuKey(ref=ref, path=said.path, means="pod", value=mtu, effective=not said.refused)
-    if said.base:
-        key = msgspec.structs.replace(key, means="base", subtracts=said.base)
+    mtu = reading.member(values, specified.path[-1], out, place)
+    if mtu is not None and specified.refused:
+        out.append(_refused(f"{place}.{specified.path[-1]}", mtu, specified.refused))
+    around = (encap.parse(specified.around),) if specified.around and specified.known else ()
+    counts = mtu if not specified.refused else None
+    pod_mtu = counts - specified.base if counts is not None else specified.default
+    key = cni_state.MtuKey(ref=ref, path=specified.path, means="pod", value=mtu, effective=not specified.refused)
+    if specified.base:
+        key = msgspec.structs.replace(key, means="base", subtracts=specified.base)
     return cni_state.CniState(
         name="",  # the caller's
-        variant=f"{said.tool}, {said.network}",
+        variant=f"{specified.tool}, {specified.network}",
         encapsulation=around,
-        encapsulation_known=said.known,
-        encapsulation_name=(said.around or "none") if said.known else "unknown",
+        encapsulation_known=specified.known,
+        encapsulation_name=(specified.around or "none") if specified.known else "unknown",
         pod_mtu=pod_mtu,
-        subtracts=max((one.cost for one in around), default=0) if pod_mtu is None and said.known else None,
+        subtracts=max((one.cost for one in around), default=0) if pod_mtu is None and specified.known else None,
         mtu_keys=(key,),
         findings=tuple(out),
         parsed=SpecificationParsed(
-            tool=said.tool,
-            network=said.network,
-            keys=(NumberKey(ref=ref, path=said.path, before=_held(source, said.path), adds=said.base),),
+            tool=specified.tool,
+            network=specified.network,
+            keys=(NumberKey(ref=ref, path=specified.path, before=_held(source, specified.path), adds=specified.base),),
             mtu=pod_mtu if counts is not None else None,
-            refused=said.refused,
+            refused=specified.refused,
         ),
     )
 

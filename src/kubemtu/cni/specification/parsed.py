@@ -32,21 +32,21 @@ class SpecificationParsed(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""  # what has to be done for the edit to take effect
 
 
-def edits(found: SpecificationParsed, place: str, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
+def edits(parsed: SpecificationParsed, place: str, target: int) -> tuple[plan.EditValue | plan.Rollout, ...]:
     """List the edits that give new pods `target` bytes. Raises UsageError where no key does."""
     encap.check(target)
-    there = found.mtu == target
-    if there and (found.refused or not found.keys):
+    there = parsed.mtu == target
+    if there and (parsed.refused or not parsed.keys):
         return ()
-    if found.refused or not found.keys:
-        refused = found.refused or "no key holds an MTU here"
+    if parsed.refused or not parsed.keys:
+        refused = parsed.refused or "no key holds an MTU here"
         raise UsageError(refused if place in refused else f"{place}: {refused}")
-    made = (_edit(key, found, target) for key in found.keys if not (there and key.before is None))
+    made = (_edit(key, parsed, target) for key in parsed.keys if not (there and key.before is None))
     return tuple(edit for edit in made if edit.before != edit.after)
 
 
-def _edit(key: NumberKey, found: SpecificationParsed, target: int) -> plan.EditValue:
+def _edit(key: NumberKey, parsed: SpecificationParsed, target: int) -> plan.EditValue:
     number = target + key.adds
-    why = f"{found.tool} gives it to {found.network}" + (f"; {found.note}" if found.note else "")
+    why = f"{parsed.tool} gives it to {parsed.network}" + (f"; {parsed.note}" if parsed.note else "")
     after = str(number) if key.text and isinstance(key.before, str) else number
     return plan.EditValue(ref=key.ref, path=key.path, before=key.before, after=after, why=why)

@@ -48,14 +48,14 @@ class _Peer(msgspec.Struct):
 class _Reading:
     """One reading, with what is looked up in it."""
 
-    def __init__(self, seen: Evidence) -> None:
+    def __init__(self, evidence: Evidence) -> None:
         """Look at every connection once."""
-        self.at = seen.at
-        self.number = len(seen.connections)
-        self.sent = seen.counters.tcp_out_segs
-        self.by_key = {connection.key: connection for connection in seen.connections}
+        self.at = evidence.at
+        self.number = len(evidence.connections)
+        self.sent = evidence.counters.tcp_out_segs
+        self.by_key = {connection.key: connection for connection in evidence.connections}
         self.peers: dict[str, _Peer] = {}
-        for connection in seen.connections:
+        for connection in evidence.connections:
             last_heard = min(connection.last_ack_recv, connection.last_data_recv)
             peer = self.peers.setdefault(connection.remote, _Peer(last_heard))
             standing = 0

@@ -159,16 +159,20 @@ def _ports(flows: Sequence[Direction]) -> str:
     return f": source port{'' if len(ports) == 1 else 's'} {text_wording.names(ports, PORTS_MOST)}"
 
 
-def judge_direction(one: Direction, expected: int | None = None, *, back: bool = False) -> Verdict:
+def judge_direction(direction: Direction, expected: int | None = None, *, back: bool = False) -> Verdict:
     """Judge one direction by itself; `expected` is what its sender's interface takes when it is None.
 
     `back` when its sender is the other end.
     """
-    wanted = expected or one.expected
+    wanted = expected or direction.expected
     here, there = _ENDS[::-1] if back else _ENDS
-    told = wording.Context(kind=_kind(one, wanted), direction=one, expected=wanted, sender=here, receiver=there)
+    told = wording.Context(
+        kind=_kind(direction, wanted), direction=direction, expected=wanted, sender=here, receiver=there
+    )
     mtu = (
-        one.unfragmented_mtu if told.kind == "outer fragments" and one.unfragmented_mtu is not None else one.search.mtu
+        direction.unfragmented_mtu
+        if told.kind == "outer fragments" and direction.unfragmented_mtu is not None
+        else direction.search.mtu
     )
     return Verdict(
         kind=told.kind,
@@ -181,33 +185,41 @@ def judge_direction(one: Direction, expected: int | None = None, *, back: bool =
     )
 
 
-def _kind(one: Direction, wanted: int) -> Kind:
-    found = one.search
+def _kind(direction: Direction, wanted: int) -> Kind:
+    found = direction.search
     if found.ending != "exact":
         return _ENDINGS[found.ending]
     if found.limit == "own interface" and found.interface_mtu < wanted:
         return "refused here"
-    if 0 < one.path_mtu_before < min(found.mtu, wanted):
+    if 0 < direction.path_mtu_before < min(found.mtu, wanted):
         return "stale path MTU"
     if found.mtu >= wanted:
-        return "outer fragments" if one.unfragmented_mtu is not None and one.unfragmented_mtu < wanted else "ok"
+        return (
+            "outer fragments"
+            if direction.unfragmented_mtu is not None and direction.unfragmented_mtu < wanted
+            else "ok"
+        )
     if found.limit == "fragments":
         return "fragmented"
-    if found.limit == "silence" and found.mtu in {one.receiver_mtu, one.receiver_mtu + net.VLAN_SLACK}:
+    if found.limit == "silence" and found.mtu in {direction.receiver_mtu, direction.receiver_mtu + net.VLAN_SLACK}:
         return "receiver"
-    return _smaller(one)
+    return _smaller(direction)
 
 
-def _smaller(one: Direction) -> Kind:
+def _smaller(direction: Direction) -> Kind:
     """Judge a path that carries less than it should. Where routers say so, only a clamp masks it: the rest is how
     it works.
 
     What the other end announces by itself counts only where nobody says anything, because a kernel that was told of a
     smaller path announces a smaller MSS as well (net/ipv4/route.c ipv4_default_advmss).
     """
-    if one.sender_informed:
-        return "masked" if one.tcp_spared and one.segments is not None and one.segments.clamped else "lower"
-    return "masked" if one.tcp_spared or one.probing else "black hole"
+    if direction.sender_informed:
+        return (
+            "masked"
+            if direction.tcp_spared and direction.segments is not None and direction.segments.clamped
+            else "lower"
+        )
+    return "masked" if direction.tcp_spared or direction.probing else "black hole"
 
 
 def _differ(forward: Direction, back: Direction) -> bool:

@@ -268,43 +268,45 @@ def _counted(context: Context) -> Iterator[str]:
         yield "larger packets than those that it refused were lost without a word, as often as a proof needs"
 
 
-def _known(one: Direction, receiver: str) -> Iterator[str]:
-    if one.path_mtu_before or one.path_mtu_after:
+def _known(direction: Direction, receiver: str) -> Iterator[str]:
+    if direction.path_mtu_before or direction.path_mtu_after:
         yield (
-            f"the kernel held {one.path_mtu_before or '?'} bytes for this path before, "
-            f"{one.path_mtu_after or '?'} after"
+            f"the kernel held {direction.path_mtu_before or '?'} bytes for this path before, "
+            f"{direction.path_mtu_after or '?'} after"
         )
-    if one.receiver_mtu:
-        yield f"the interface at the other end has an MTU of {one.receiver_mtu}"
-    if one.segments is not None:
-        yield from _believed(one.segments, receiver)
-    if one.probing:
-        yield f"net.ipv4.tcp_mtu_probing is {one.probing} at the sender"
-    if one.unfragmented_mtu is not None:
+    if direction.receiver_mtu:
+        yield f"the interface at the other end has an MTU of {direction.receiver_mtu}"
+    if direction.segments is not None:
+        yield from _believed(direction.segments, receiver)
+    if direction.probing:
+        yield f"net.ipv4.tcp_mtu_probing is {direction.probing} at the sender"
+    if direction.unfragmented_mtu is not None:
         packets, pieces = (
-            wording.count(one.fragmented_tunnel_packets, "packet"),
-            wording.count(one.tunnel_fragments, "piece"),
+            wording.count(direction.fragmented_tunnel_packets, "packet"),
+            wording.count(direction.tunnel_fragments, "piece"),
         )
-        cut = f"{packets} of the tunnel left in {pieces}; " if one.fragmented_tunnel_packets else ""
-        yield f"{cut}up to {one.unfragmented_mtu} bytes inside, none was cut"
-    if one.nat_address:
-        yield f"{receiver} sees the sender as {one.nat_address}: the address is translated on the way"
-    if one.note:
-        yield one.note
+        cut = f"{packets} of the tunnel left in {pieces}; " if direction.fragmented_tunnel_packets else ""
+        yield f"{cut}up to {direction.unfragmented_mtu} bytes inside, none was cut"
+    if direction.nat_address:
+        yield f"{receiver} sees the sender as {direction.nat_address}: the address is translated on the way"
+    if direction.note:
+        yield direction.note
 
 
-def _believed(one: Segments, receiver: str) -> Iterator[str]:
-    if one.relayed:
+def _believed(segments: Segments, receiver: str) -> Iterator[str]:
+    if segments.relayed:
         yield "TCP comes from another port than it was sent from: something on the way translates or relays it"
-    if one.clamped:
+    if segments.clamped:
         yield (
-            f"{receiver} announced an MSS of {one.announced_mss}, and {one.received_mss} arrived: something clamps it"
+            f"{receiver} announced an MSS of {segments.announced_mss}, and {segments.received_mss} arrived: "
+            "something clamps it"
         )
-    elif one.received_mss > one.announced_mss:
+    elif segments.received_mss > segments.announced_mss:
         yield (
-            f"{receiver} announced an MSS of {one.announced_mss}, and {one.received_mss} arrived: something raises it"
+            f"{receiver} announced an MSS of {segments.announced_mss}, and {segments.received_mss} arrived: "
+            "something raises it"
         )
-    if one.received_mss:
-        yield f"the MSS allows TCP packets of {one.allowed} bytes, and they are of up to {one.packet} now"
+    if segments.received_mss:
+        yield f"the MSS allows TCP packets of {segments.allowed} bytes, and they are of up to {segments.packet} now"
     else:
-        yield f"TCP sends packets of up to {one.packet} bytes now"
+        yield f"TCP sends packets of up to {segments.packet} bytes now"

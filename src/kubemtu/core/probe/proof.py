@@ -39,14 +39,14 @@ def mute(verdict: path_verdict.Verdict) -> bool:
     return not carries(verdict) and verdict.kind in path_verdict.UNDECIDED
 
 
-def judge(found: Iterable[tuple[str, request.PathResult]]) -> Proof:
+def judge(results: Iterable[tuple[str, request.PathResult]]) -> Proof:
     """Hold measured paths against the expectation that all carry it; each comes with what people call it.
 
     Where nothing of any size is answered, not even an echo, a policy or a firewall speaks, and that proves nothing
     either way. Undecided when no path could be judged.
     """
     arrived, against, unanswered = 0, [], []
-    for what, result in found:
+    for what, result in results:
         if carries(result.verdict):
             arrived += 1
         elif mute(result.verdict):

@@ -86,9 +86,9 @@ def holds_in_file(
     return any(_holds(each.at(path), before) for each in alike)
 
 
-def _is_plain(found: ObjectPlace, kind: str) -> bool:
-    is_mapping = isinstance(found.root, yaml.MappingNode) and not found.prefix
-    return is_mapping and (_word(found, "kind") or "") == kind and found.at(("metadata",)) is None
+def _is_plain(place: ObjectPlace, kind: str) -> bool:
+    is_mapping = isinstance(place.root, yaml.MappingNode) and not place.prefix
+    return is_mapping and (_word(place, "kind") or "") == kind and place.at(("metadata",)) is None
 
 
 def _holds(place: yaml.Node | None, before: str | int | None) -> bool:
@@ -153,15 +153,15 @@ def _objects(text: str, source: str, word: str) -> Iterator[ObjectPlace]:
                 yield from (ObjectPlace(start, end, root, ("items", number)) for number in range(len(items.value)))
 
 
-def _is(found: ObjectPlace, name: tuple[str, str, str | None]) -> bool:
+def _is(place: ObjectPlace, name: tuple[str, str, str | None]) -> bool:
     kind, named, namespace = name
-    said = _word(found, "metadata", "namespace")
+    said = _word(place, "metadata", "namespace")
     same = said is None or namespace is None or said == namespace
-    return _word(found, "kind") == kind and _word(found, "metadata", "name") == named and same
+    return _word(place, "kind") == kind and _word(place, "metadata", "name") == named and same
 
 
-def _word(found: ObjectPlace, *path: str) -> str | None:
-    held = found.at(path)
+def _word(place: ObjectPlace, *path: str) -> str | None:
+    held = place.at(path)
     return str(held.value) if isinstance(held, yaml.ScalarNode) else None
 
 
@@ -178,12 +178,12 @@ def _at(node: yaml.Node | None, path: Sequence[str | int]) -> yaml.Node | None:
     return here
 
 
-def _added(text: str, found: ObjectPlace, path: Sequence[str | int], after: str | int, what: str, source: str) -> str:
-    if found.prefix or not all(isinstance(key, str) for key in path):
+def _added(text: str, place: ObjectPlace, path: Sequence[str | int], after: str | int, what: str, source: str) -> str:
+    if place.prefix or not all(isinstance(key, str) for key in path):
         raise Malformed(f"{what} is missing in {source}: add it there by hand, as {json.dumps(after)}.")
     keys = tuple(str(key) for key in path)
-    changed = yaml_edit.set_value(text[found.start : found.end], keys, after, source=source)
-    return text[: found.start] + changed + text[found.end :]
+    changed = yaml_edit.set_value(text[place.start : place.end], keys, after, source=source)
+    return text[: place.start] + changed + text[place.end :]
 
 
 def _attempts(document: str, place: yaml.ScalarNode, before: str, after: str) -> Iterator[str]:

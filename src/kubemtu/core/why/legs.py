@@ -188,12 +188,17 @@ def _pairs(start: Endpoint, goal: Endpoint, snapshot: Snapshot, name: str, flows
         yield EndpointPair(source=start, destination=goal, requests=tuple(requests), family=family)
 
 
-def _sends_more(one: Endpoint, other: Endpoint) -> bool:
+def _sends_more(endpoint: Endpoint, other: Endpoint) -> bool:
     """Say whether only this end has more than it sends to the other, by its routes: the end to measure from.
 
     The far end's way back is measured up to what its interface has, which its routes never let out.
     """
-    return one.has_agent and one.by_destination is not None and other.by_destination is not None and one.mtu > other.mtu
+    return (
+        endpoint.has_agent
+        and endpoint.by_destination is not None
+        and other.by_destination is not None
+        and endpoint.mtu > other.mtu
+    )
 
 
 def _parts(

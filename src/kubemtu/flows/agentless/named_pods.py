@@ -59,14 +59,14 @@ async def _look(api: kube_api.Api, pod: Object) -> values.Output | Unread:
     return _unread(pod, "no container of it runs that has the tools which show a network")
 
 
-def _with(snapshot: Snapshot, pod: Object, found: values.Output | Unread) -> Snapshot:
-    if isinstance(found, Unread):
-        return msgspec.structs.replace(snapshot, unread=(*snapshot.unread, found))
+def _with(snapshot: Snapshot, pod: Object, output: values.Output | Unread) -> Snapshot:
+    if isinstance(output, Unread):
+        return msgspec.structs.replace(snapshot, unread=(*snapshot.unread, output))
     node = snapshot.observation(pod.text("spec", "nodeName") or "")
     ports = node.ports if node is not None else ()
     addresses = set(pod_addresses(pod))
     at = next((port for port in ports if addresses & set(port.addresses)), None)
-    own = _own(found, at, addresses)
+    own = _own(output, at, addresses)
     if at is None and own is not None and own.peer_index:  # a bridge's port has no route that tells whose it is
         at = next((port for port in ports if port.host_index == own.peer_index), None)
     if node is None or at is None or own is None:
@@ -78,21 +78,21 @@ def _with(snapshot: Snapshot, pod: Object, found: values.Output | Unread) -> Sna
         pod_index=own.index,
         pod_mtu=own.mtu,
         addresses=at.addresses or tuple(pod_addresses(pod)),
-        routes=tuple(route for route in found.routes if route.device == own.name),
-        others=tuple(sorted({link.name for link in found.links} - {own.name, "lo"})),
-        inner=inner.devices(found.links, own),
+        routes=tuple(route for route in output.routes if route.device == own.name),
+        others=tuple(sorted({link.name for link in output.links} - {own.name, "lo"})),
+        inner=inner.devices(output.links, own),
     )
     seen = msgspec.structs.replace(node, ports=tuple(port if each is at else each for each in node.ports))
     return msgspec.structs.replace(snapshot, nodes=tuple(seen if each is node else each for each in snapshot.nodes))
 
 
-def _own(found: values.Output, at: net.PodPort | None, addresses: Iterable[str]) -> net.Link | None:
+def _own(output: values.Output, at: net.PodPort | None, addresses: Iterable[str]) -> net.Link | None:
     """Return the pod's own end: what the host end leads to, else what has the pod's address or its default route."""
-    links = {link.name: link for link in found.links}
-    by_end = [link for link in found.links if at is not None and at.pod_index and link.index == at.pod_index]
-    by_address = [links[one.device] for one in found.addresses if one.text in addresses and one.device in links]
+    links = {link.name: link for link in output.links}
+    by_end = [link for link in output.links if at is not None and at.pod_index and link.index == at.pod_index]
+    by_address = [links[one.device] for one in output.addresses if one.text in addresses and one.device in links]
     defaults = ("default", "0.0.0.0/0", "::/0")
-    by_route = [links[one.device] for one in found.routes if one.destination in defaults and one.device in links]
+    by_route = [links[one.device] for one in output.routes if one.destination in defaults and one.device in links]
     return next(iter((*by_end, *by_address, *by_route)), None)
 
 

@@ -154,11 +154,11 @@ def _state(labels: Mapping[str, str]) -> str:
     return "down" if labels.get("adminstate") == "down" else labels.get("operstate", "")
 
 
-def by_node(found: Iterable[NodeSeries], snapshot: Snapshot) -> dict[str, list[NodeSeries]]:
+def by_node(series: Iterable[NodeSeries], snapshot: Snapshot) -> dict[str, list[NodeSeries]]:
     """Sort targets by the node that they are of: by a label that names it, its address, its host name, or its pod."""
     known, pods = _names(snapshot), _pods(snapshot)
     sorted_: dict[str, list[NodeSeries]] = {}
-    for each in found:
+    for each in series:
         labels = dict(zip(DIFFERING, each.labels, strict=True))
         node = pods.get((labels.pop("namespace"), labels.pop("pod")))
         texts = (*labels.values(), _host(labels["instance"]), each.nodename)

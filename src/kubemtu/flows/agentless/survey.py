@@ -191,33 +191,35 @@ def _namespace(snapshot: Snapshot) -> str:
     return (daemonset.namespace if daemonset is not None else None) or "kube-system"
 
 
-async def _read(api: kube_api.Api, made: SurveyPods, reader: execs.NodeReader) -> Shown:
+async def _read(api: kube_api.Api, survey_pods: SurveyPods, reader: execs.NodeReader) -> Shown:
     """Return what they printed, as observations; an Unread for each node that showed nothing."""
     turn, refused = asyncio.Semaphore(PARALLEL), []
 
     async def one(surveyor: Surveyor) -> net.NodeObservation | Unread:
         async with turn:
             try:
-                return await _observation(api, made, reader, surveyor)
+                return await _observation(api, survey_pods, reader, surveyor)
             except errors.Forbidden as error:
                 refused.append(_refused(error, surveyor.namespace))
                 return unread_node(surveyor.node, "the log of its pod may not be read")
             except errors.KubemtuError as error:
                 return unread_node(surveyor.node, str(error).rstrip("."))
 
-    shown = await asyncio.gather(*map(one, made.tried.values()))
-    here = {surveyor.node for surveyor in made.tried.values()}
-    left = (unread_node(node, why) for node, why in made.why.items() if node not in here)
+    shown = await asyncio.gather(*map(one, survey_pods.tried.values()))
+    here = {surveyor.node for surveyor in survey_pods.tried.values()}
+    left = (unread_node(node, why) for node, why in survey_pods.why.items() if node not in here)
     unread = (*refused[:1], *(each for each in shown if isinstance(each, Unread)), *left)
     return tuple(each for each in shown if isinstance(each, net.NodeObservation)), unread
 
 
 async def _observation(
-    api: kube_api.Api, made: SurveyPods, reader: execs.NodeReader, surveyor: Surveyor
+    api: kube_api.Api, survey_pods: SurveyPods, reader: execs.NodeReader, surveyor: Surveyor
 ) -> net.NodeObservation | Unread:
-    pod = made.ended.get(surveyor.name)
+    pod = survey_pods.ended.get(surveyor.name)
     if pod is None:
-        return unread_node(surveyor.node, made.why.get(surveyor.node) or f"its pod did not end within {WAIT:g} s")
+        return unread_node(
+            surveyor.node, survey_pods.why.get(surveyor.node) or f"its pod did not end within {WAIT:g} s"
+        )
     look = execs.Look(surveyor.node)
     printing = {name for name, code in codes(pod).items() if code is not None}
     for number in range(len(surveyor.images)):
