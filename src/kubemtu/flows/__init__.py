@@ -1,1 +1,5 @@
-"""The verbs that need both the API and the pure core: observe, decide, and `change`, which acts and proves."""
+"""What needs the cluster and the pure core together: observe and decide, install and uninstall.
+
+`agents` asks the nodes' agents, `agentless` sees nodes without one, `measure` paths and meshes, `change` acts and
+proves, `saved` reads a cluster from files.
+"""
