@@ -80,6 +80,11 @@ def test_other_files_have_no_business_elsewhere(path: str) -> None:
         ),
         (
             "/etc/cni/net.d/10-x.conf",
+            '{"k8s_api_root": "https://user:s3cret@192.0.2.1:6443"}',
+            '{"k8s_api_root": "(34 characters not shown)"}',
+        ),
+        (
+            "/etc/cni/net.d/10-x.conf",
             '{"type": "bridge", token: abc',
             '{"type": "bridge", ' + "(5 characters not shown): (3 characters not shown)",
         ),

@@ -53,7 +53,7 @@ _TOKEN = re.compile(
 )
 _PLACEHOLDER = re.compile(r"__[A-Z0-9_]{1,60}__", re.ASCII)  # what an installer puts a value in place of
 _COLON = re.compile(r"\s*:")
-_HARMLESS = re.compile(r"[\w .,:/@%+*=-]*", re.ASCII)
+_HARMLESS = re.compile(r"[\w .,:/%+*=-]*", re.ASCII)  # no @, for https://user:password@host
 _STRUCK = re.compile(r"\((\d{1,9}) characters not shown\)", re.ASCII)
 _ENV_LINE = re.compile(  # sizes and networks, whoever writes them (flannel-io/flannel: pkg/subnet/subnet.go)
     r"[A-Z][A-Z0-9_]*_(?:MTU|NETWORK|SUBNET)=\"?[0-9a-fA-F.:/,]*\"?|[A-Z][A-Z0-9_]*_IPMASQ=(?:true|false)"
