@@ -176,6 +176,15 @@ def test_secrets_are_not_printed(tmp_path: Path) -> None:
     assert "s3cret" not in f"{found!r} {found}"
 
 
+@pytest.mark.parametrize("behind", ["?token=s3cret", "/?token=s3cret", "#s3cret", "/?a=u:s3cret@x", "?a#s3cret"])
+def test_what_no_request_has_of_a_servers_address_is_named_nowhere(tmp_path: Path, behind: str) -> None:
+    body = config("a")
+    body["clusters"] = [{"name": "a", "cluster": {"server": f"https://a.example:6443{behind}"}}]
+    assert connect.settings(write(tmp_path / "c", body), environ={}).server == "https://a.example:6443"
+    body["clusters"] = [{"name": "a", "cluster": {"server": f"https://a.example:99999{behind}"}}]
+    assert "s3cret" not in refused(write(tmp_path / "d", body), kind=errors.Malformed)
+
+
 @pytest.mark.parametrize(
     ("server", "user", "expected"),
     [

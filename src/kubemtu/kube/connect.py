@@ -24,6 +24,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 VALUES_MOST = 100_000  # of a kubeconfig, aliases expanded: thousands of clusters
 _USERINFO = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)([^/?#]*)@([^@]*)", re.DOTALL)
 _SECRET = re.compile(r"://.*@", re.DOTALL)
+_BEHIND = re.compile(r"[?#].*", re.DOTALL)
 _UNFIT = re.compile(r"[\x00-\x20\x7f\\]")
 PIPE_SECONDS = 10.0  # in which whoever writes into `--kubeconfig <(...)` must say something
 
@@ -66,6 +67,7 @@ def settings(
 def checked(connection: Connection) -> Connection:
     """Return the connection, user and password taken out of the server's address: sentences name that.
 
+    A query and a fragment go too, which no request has (kubernetes/client-go, rest/client.go: NewRESTClient).
     Raises Unusable when server, proxy or tls-server-name is none: a wrong one must not pass for an empty cluster.
     """
     whole = _USERINFO.fullmatch(connection.server)
@@ -77,6 +79,7 @@ def checked(connection: Connection) -> Connection:
             username=connection.username or unquote(user) or None,
             password=connection.password or unquote(password) or None,
         )
+    connection = msgspec.structs.replace(connection, server=_BEHIND.sub("", connection.server).rstrip("/"))
     shown = _SECRET.sub("://", connection.server)
     _address_of(connection.server, f"{connection.origin}: the server {shown}", ("https", "http"))
     if connection.proxy_url is not None:
