@@ -1,6 +1,9 @@
 """The options by which nodes without an agent are looked at: what is refused before anything is asked of a cluster."""
 
+import re
+
 import pytest
+from tests.support import commanded
 
 from kubemtu.cli import main, sourceflags
 from kubemtu.core import errors
@@ -45,3 +48,15 @@ def test_what_makes_no_sense_is_said_before_anything_is_asked(
     assert captured.err.startswith("error: ")
     assert arguments[0] in captured.err
     assert captured.err.count("\n") == 1
+
+
+async def test_what_a_pods_author_wrote_is_printable_in_the_list_of_commands() -> None:
+    """A mountPath may hold any character (kubernetes/kubernetes, pkg/apis/core/validation: ValidateVolumeMounts)."""
+    spec = {
+        "containers": [{"name": "main", "volumeMounts": [{"name": "net", "mountPath": "/m\x1b]0;pwn\x07\n\u2713 fine"}]}],
+        "volumes": [{"name": "net", "hostPath": {"path": "/etc/cni/net.d"}}],
+    }
+    pods = [commanded.pod("canal-1", "n1", spec=spec)]
+    listed = await sourceflags.listing(commanded.api(commanded.with_ip, pods), commanded.cluster(pods))
+    assert r"find '/m\x1b]0;pwn\x07 \u2713 fine' -maxdepth 1" in listed.replace("\u2713", r"\u2713")
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", listed)

@@ -12,6 +12,7 @@ import msgspec
 
 from kubemtu.cli import kubeflags, paths, terminal
 from kubemtu.core import errors
+from kubemtu.core.text import printable
 from kubemtu.core.text.wording import count, names
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ async def listing(api: "Api", snapshot: "Snapshot") -> str:
     reader, found = execs.NodeReader(api, snapshot), {}
     for node in sources.silent(snapshot):
         found[node] = await reader.all_containers(node)
-    return "".join(f"{line}\n" for line in _listing(found))
+    return "".join(f"{printable.one_line(line)}\n" for line in _listing(found))
 
 
 def _listing(found: "dict[str, list[Container]]") -> Iterator[str]:
