@@ -258,6 +258,34 @@ def test_a_header_of_a_tar_is_not_taken_at_its_word(tmp_path: Path, whole: bytes
     assert "no archive that can be read to its end" in dict(told(found)).get("x.tar.gz", "")
 
 
+class Ending(io.RawIOBase):
+    """A file that is not read at its end a thousand times."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self._inner, self._ends = io.BytesIO(content), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        count = self._inner.readinto(buffer)
+        self._ends += not count
+        assert self._ends < 1000
+        return count
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("kind", [b"0", b"Z"], ids=["a file", "of no known kind"])
+def test_what_a_tar_says_to_follow_is_not_looked_for_behind_its_end(
+    kind: bytes, pack: Callable[[bytes], bytes]
+) -> None:
+    whole = header("x", kind, 1 << 40) + bytes(2048)
+    stream = io.BufferedReader(Ending(pack(whole)))
+    with pytest.raises(archives.Torn, match="ends in the middle"):
+        list(archives.members(stream, "x.tar", bounds.Bounds()))
+
+
 def test_a_zip_packed_by_lzma_is_not_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("m.yaml", ONE)

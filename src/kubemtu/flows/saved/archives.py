@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 TABLE_MOST: Final = 8 << 20  # bytes of a zip's table of contents, some 80,000 names
 MEMORY_MOST: Final = 128 << 20  # bytes that unpacking xz may take; `xz -9` asks for 65 MiB (xz(1))
 HEADER_MOST: Final = 1 << 20  # bytes of what names one member of a tar
+EMPTY_MOST: Final = 8  # reads at the end of a tar; two are enough for one without its last blocks
 _NAMING: Final = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
@@ -112,7 +113,7 @@ def _begin(stream: files.Stream) -> bytes:
 
 
 def _tar(stream: files.Stream, counted: Bounds) -> Iterator[Member]:
-    with tarfile.open(fileobj=stream, mode="r|", errorlevel=1, tarinfo=_PlainMember) as archive:
+    with tarfile.open(fileobj=_Ending(stream), mode="r|", errorlevel=1, tarinfo=_PlainMember) as archive:
         for each in archive:
             archive.members = []  # type: ignore[attr-defined]  # what went by is not needed again
             counted.name()
@@ -205,6 +206,25 @@ class Forward(io.RawIOBase):
         more = self._inner.read(len(view))
         view[: len(more)] = more
         return len(more)
+
+
+class _Ending(Forward):
+    """A stream that is not read on and on at its end: tarfile goes by the size of a member block by block.
+
+    That a header of a few bytes says 8 EiB costs nothing; to pass over them at the end is 10^14 empty reads (CPython,
+    Lib/tarfile.py: _Stream.seek). Raises EOFError where nothing came often enough to know that nothing will.
+    """
+
+    def __init__(self, inner: _Readable) -> None:
+        super().__init__(inner)
+        self._empty = 0
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        count = super().readinto(buffer)
+        self._empty = 0 if count else self._empty + 1
+        if self._empty > EMPTY_MOST:
+            raise EOFError("ends in the middle")
+        return count
 
 
 class _Counted(Forward):
