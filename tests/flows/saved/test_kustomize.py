@@ -209,6 +209,24 @@ def test_what_is_not_done_is_said(tmp_path: Path, line: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("remote", "named"),
+    [
+        ("https://me:hunter2@host/repository?ref=v1", "https://host/repository,"),
+        ("git::https://me:hunter2/x@host/repository//base?ref=v1", "git::https://host/repository//base,"),
+        ("git::ssh://git@host/repository?sshkey=hunter2", "git::ssh://host/repository,"),
+        ("me:hunter2@host/repository?ref=v1", "host/repository,"),
+        ("git@github.com:flannel-io/flannel", "github.com:flannel-io/flannel,"),
+    ],
+)
+def test_a_remote_base_is_named_without_its_credentials(tmp_path: Path, remote: str, named: str) -> None:
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [b.yaml, {json.dumps(remote)}]\n")
+    (tmp_path / "b.yaml").write_text("{apiVersion: v1, kind: ConfigMap, metadata: {name: b}}\n")
+    (entry,) = manifests.load(tmp_path).unread
+    assert f"is made of {named}" in entry.message
+    assert "hunter2" not in entry.message
+
+
+@pytest.mark.parametrize(
     ("kustomization", "said"),
     [
         (

@@ -30,6 +30,7 @@ _NOT_DONE: Final = {
     **dict.fromkeys(("replacements", "vars"), "puts values of one object into another, which is not done here"),
 }
 _NAMESPACED: Final = frozenset({"ConfigMap", "DaemonSet", "Deployment", "HelmChartConfig", "ServiceAccount", "Pod"})
+_USER: Final = re.compile(r"(://).*@|^[^/]*@", re.DOTALL)
 _PATCH_NAME: Final = re.compile(r"(?:^|[-_.])patch(?:es)?(?:[-_.]|$)", re.IGNORECASE)
 
 
@@ -177,7 +178,7 @@ class _Build(msgspec.Struct, kw_only=True):
             yield from (one for one in self.held if _folder(one.file) == each.folder and one.file not in named)
         for relative in each.listed("resources", "bases", "components"):
             if isinstance(relative, str) and _remote(relative):
-                said = f"is made of {relative:.200}, which is not here: give `kustomize build` of it"
+                said = f"is made of {_named(relative):.200}, which is not here: give `kustomize build` of it"
                 self.facts.skip(each.place, said)
 
 
@@ -276,6 +277,11 @@ def _mark_left(held: Iterable[_Held], used: set[str], facts: Facts) -> None:
 
 def _remote(path: str) -> bool:
     return "://" in path or path.startswith("git@") or "?ref=" in path or bool(re.match(r"[\w-]+\.[a-z]+/.+/", path))
+
+
+def _named(remote: str) -> str:
+    """Name a repository without the password, the key (`sshkey`) or the token that its address may hold."""
+    return _USER.sub(r"\1", remote.partition("?")[0])
 
 
 def _file(found: Object) -> str:
