@@ -53,7 +53,9 @@ def test_what_makes_no_sense_is_said_before_anything_is_asked(
 async def test_what_a_pods_author_wrote_is_printable_in_the_list_of_commands() -> None:
     """A mountPath may hold any character (kubernetes/kubernetes, pkg/apis/core/validation: ValidateVolumeMounts)."""
     spec = {
-        "containers": [{"name": "main", "volumeMounts": [{"name": "net", "mountPath": "/m\x1b]0;pwn\x07\n\u2713 fine"}]}],
+        "containers": [
+            {"name": "main", "volumeMounts": [{"name": "net", "mountPath": "/m\x1b]0;pwn\x07\n\u2713 fine"}]}
+        ],
         "volumes": [{"name": "net", "hostPath": {"path": "/etc/cni/net.d"}}],
     }
     pods = [commanded.pod("canal-1", "n1", spec=spec)]

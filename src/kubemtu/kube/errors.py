@@ -268,6 +268,13 @@ def unusable(connection: Connection, why: Exception) -> Unusable:
     )
 
 
+def speaks_socks(proxy: str) -> errors.UsageError:
+    """Return the error for a proxy that takes a package which is not installed; `proxy` as a sentence may name it."""
+    return errors.UsageError(
+        f"the proxy {proxy} speaks SOCKS, for which kubemtu needs the package socksio; install it, or use an HTTP proxy"
+    )
+
+
 def no_root(connection: Connection, where: str, message: str) -> NotAnApi:
     """Return the error for a server that does not have what every API server has."""
     return NotAnApi(

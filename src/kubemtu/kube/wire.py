@@ -32,6 +32,7 @@ from kubemtu.kube.errors import (
     from_answer,
     not_json,
     not_upgraded,
+    speaks_socks,
     too_large,
     trickling,
     unusable,
@@ -263,10 +264,7 @@ class Wire:
                 headers={"User-Agent": f"kubemtu/{kubemtu.__version__}"},
             )
         except ImportError as error:
-            raise errors.UsageError(
-                f"the proxy {connection.proxy} speaks SOCKS, for which kubemtu needs the package socksio; install "
-                "it, or use an HTTP proxy"
-            ) from error
+            raise speaks_socks(connection.proxy) from error
         except (httpx2.InvalidURL, ValueError) as error:
             raise unusable(connection, error) from error
 

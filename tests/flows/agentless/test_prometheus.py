@@ -239,6 +239,40 @@ def test_what_is_no_address_is_said(address: str) -> None:
         promql.target(address, {})
 
 
+@pytest.mark.parametrize(
+    "address", ["http://me:hunter2/x@host", "http://me:hunter2@host:99999", "http://me:hunter2@[::1"]
+)
+def test_no_part_of_a_password_is_told_of_what_is_no_address(address: str) -> None:
+    with pytest.raises(errors.UsageError) as raised:
+        promql.target(address, {})
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    ["ftp://me:hunter2@host", "http://me:hunter2@host:99999", "http://me:hunter2/x@host", "http://me:hunter2@["],
+)
+def test_a_proxy_of_the_environment_that_is_none_is_said_before_anything_is_asked(proxy: str) -> None:
+    with pytest.raises(errors.Malformed, match="the environment: the proxy ") as raised:
+        promql.target("http://prometheus", {"HTTP_PROXY": proxy})
+    assert "hunter2" not in str(raised.value)
+
+
+async def test_the_environments_proxy_is_asked_as_for_an_api_server() -> None:
+    with served(answered(of_node("n1", NODE, up="eth0"))) as asked:
+        through = {"HTTP_PROXY": asked.url, "ALL_PROXY": "http://127.0.0.1:9", "NO_PROXY": "other"}
+        assert await promql.Direct(promql.target("http://prometheus.invalid", through)).query("node_uname_info")
+        beside = promql.Direct(promql.target("http://prometheus.invalid", {**through, "NO_PROXY": "invalid"}))
+        with pytest.raises(errors.Unreachable, match=r"http://prometheus\.invalid cannot be reached"):
+            await beside.query("node_uname_info")
+
+
+async def test_a_proxy_that_speaks_socks_is_a_sentence() -> None:
+    target = promql.target("http://prometheus.invalid", {"HTTP_PROXY": "socks5://me:hunter2@127.0.0.1:9"})
+    with pytest.raises(errors.UsageError, match=r"the proxy socks5://127\.0\.0\.1:9 speaks SOCKS"):
+        await promql.Direct(target).query("up")
+
+
 def test_a_token_file_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     for path, text in ((tmp_path / "none", None), (tmp_path / "odd", "a\nb")):
         if text is not None:

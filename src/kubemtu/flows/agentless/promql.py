@@ -21,6 +21,9 @@ from kubemtu import files
 from kubemtu.core import errors
 from kubemtu.core.text import printable
 from kubemtu.kube import api as kube_api
+from kubemtu.kube import connect
+from kubemtu.kube.connection import Connection
+from kubemtu.kube.errors import speaks_socks
 
 CONNECT_SECONDS = 5.0
 SECONDS = 30.0  # for one query, from its first byte to its last
@@ -74,9 +77,10 @@ class Prometheus(Protocol):
 
 
 class PrometheusAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a Prometheus is, and who we are there. Its printed form has no credential."""
+    """Where a Prometheus is, by which proxy it is reached, and who we are there. Its printed form has no credential."""
 
     url: str
+    proxy: str | None = None
     ca: Path | None = None
     token: str = ""
     user: str = ""
@@ -91,15 +95,14 @@ def target(
 ) -> PrometheusAddress:
     """Return where an address leads, with the credentials of it, of a file or of the environment.
 
-    The address of a page of its own site is taken for the site's. Raises UsageError for what no request can be made of.
+    The address of a page of its own site is taken for the site's. Proxies are the environment's, as for an API server.
+    Raises UsageError for what no request can be made of, Malformed for a proxy that is none.
     """
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise errors.UsageError(
-            f"--prometheus: this is no address ({error}); give one like https://host:9090"
-        ) from error
+    except ValueError as error:  # whose text may be a part of the password
+        raise errors.UsageError("--prometheus: this is no address; give one like https://host:9090") from error
     if parts.scheme not in {"http", "https"} or not host or not _SENDABLE.fullmatch(address):
         raise errors.UsageError(
             "--prometheus takes an address like https://host:9090/path, or NAMESPACE/SERVICE:PORT, which is asked "
@@ -118,7 +121,17 @@ def target(
     if token and not _SENDABLE.fullmatch(token):
         source = f"the file {token_file}" if token_file is not None else TOKEN
         raise errors.UsageError(f"the token in {source} holds a character that no header can: write it there anew")
-    return PrometheusAddress(url=url, ca=ca, token=token, user=parts.username or "", password=parts.password or "")
+    way = connect.checked(
+        Connection(server=url, origin="--prometheus", proxy_url=connect.environment_proxy(url, environ))
+    )
+    return PrometheusAddress(
+        url=url,
+        proxy=way.proxy_url,
+        ca=ca,
+        token=token,
+        user=parts.username or "",
+        password=parts.password or "",
+    )
 
 
 class Direct:
@@ -144,7 +157,9 @@ class Direct:
         try:
             async with (
                 asyncio.timeout(SECONDS),
-                httpx2.AsyncClient(verify=trust, headers=headers, auth=auth, timeout=limits) as client,
+                httpx2.AsyncClient(
+                    verify=trust, headers=headers, auth=auth, timeout=limits, proxy=one.proxy, trust_env=False
+                ) as client,
                 client.stream("POST", f"{one.url}/api/v1/query", data={"query": query}) as response,
             ):
                 body = bytearray()
@@ -156,6 +171,8 @@ class Direct:
                             "--prometheus-match"
                         )
                 return self._series(response.status_code, response.headers.get("Location", ""), body)
+        except ImportError as error:
+            raise speaks_socks(Connection(server=one.url, origin="", proxy_url=one.proxy).proxy) from error
         except (httpx2.TimeoutException, TimeoutError) as error:
             raise errors.Unreachable(
                 f"Prometheus at {self.where} did not answer within {SECONDS:g} s; try again, or narrow it by "
