@@ -7,6 +7,7 @@ from tests.support import commanded
 
 from kubemtu.cli import main, sourceflags
 from kubemtu.core import errors
+from kubemtu.core.snapshot import Snapshot, Unread
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,20 @@ async def test_what_a_pods_author_wrote_is_printable_in_the_list_of_commands() -
     listed = await sourceflags.listing(commanded.api(commanded.with_ip, pods), commanded.cluster(pods))
     assert r"find '/m\x1b]0;pwn\x07 \u2713 fine' -maxdepth 1" in listed.replace("\u2713", r"\u2713")
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", listed)
+
+
+@pytest.mark.parametrize("what", ["nodes", "pods"])
+async def test_what_may_not_be_read_is_not_taken_for_shown_by_agents(what: str) -> None:
+    hidden = Unread(what=what, why="forbidden", message=f"you may not list {what}")
+    snapshot = Snapshot(
+        source="test", objects=commanded.cluster(()).objects if what == "pods" else (), unread=(hidden,)
+    )
+    with pytest.raises(errors.Forbidden, match=f"you may not list {what}"):
+        await sourceflags.listing(commanded.api(commanded.with_ip, ()), snapshot)
+
+
+@pytest.mark.parametrize("unread", [(), (Unread(what="nodes", why="malformed", message="one is no object"),)])
+async def test_nodes_that_could_not_be_read_are_not_said_to_have_agents(unread: tuple[Unread, ...]) -> None:
+    snapshot = Snapshot(source="test", unread=unread)
+    listed = await sourceflags.listing(commanded.api(commanded.with_ip, ()), snapshot)
+    assert listed == "Of the nodes that could be read none runs Linux without an agent, so nothing would be run.\n"

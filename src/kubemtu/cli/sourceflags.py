@@ -209,21 +209,34 @@ async def commands(flags: kubeflags.KubeFlags) -> str:
 
 
 async def listing(api: "Api", snapshot: "Snapshot") -> str:
-    """Say which commands would be run on the nodes of a snapshot that nobody has shown."""
+    """Say which commands would be run on the nodes of a snapshot that nobody has shown.
+
+    Raises Forbidden where nodes or pods may not be read: which commands there would be cannot be told then.
+    """
+    from kubemtu.flows import observe
     from kubemtu.flows.agentless import execs, sources
 
+    observe.permitted(snapshot, "nodes", "pods")
     reader, found = execs.NodeReader(api, snapshot), {}
     for node in sources.silent(snapshot):
         found[node] = await reader.all_containers(node)
+    if not found:
+        return f"{_all_shown(snapshot)}, so nothing would be run.\n"
     return "".join(f"{printable.one_line(line)}\n" for line in _listing(found))
+
+
+def _all_shown(snapshot: "Snapshot") -> str:
+    """Say that none of the nodes that were read is left to be looked at; nobody looks at one of Windows."""
+    nodes = snapshot.of_kind("Node")
+    whole = bool(nodes) and all(snapshot.observation(node.name) is not None for node in nodes)
+    if whole and not any(entry.what == "nodes" for entry in snapshot.unread):
+        return "An agent shows every node"
+    return "Of the nodes that could be read none runs Linux without an agent"
 
 
 def _listing(found: "dict[str, list[Container]]") -> Iterator[str]:
     from kubemtu.flows.agentless import commands as fixed
 
-    if not found:
-        yield "An agent shows every node, so nothing would be run."
-        return
     yield f"{count(len(found), 'node')} without an agent. `--exec` runs these commands and no others, without a shell."
     yield "The network, in the first container of a pod that has the tools of the first form, else of the next:"
     for number, (_, forms) in enumerate(fixed.FORMS):
