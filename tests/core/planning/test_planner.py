@@ -190,8 +190,17 @@ def test_a_node_that_did_not_follow_needs_only_the_restart() -> None:
         why="the configuration says 1450 already, and n2 did not follow",
         conflist="/etc/cni/net.d/10-canal.conflist",
         mtu=1450,
-        held=(1450, 1500),
+        held=(),  # another restart brings 1450 to both, whatever n2 has now
     )
+
+
+def test_what_nodes_hold_by_another_configuration_is_nothing_that_the_way_back_could_wait_for() -> None:
+    """Somebody has set 1400, and restarted nothing: the nodes' files say 1500, and a restart on the way back 1400."""
+    value = EditValue(ref=EDIT.ref, path=EDIT.path, before="1400", after="1450", why="new pods get 1450")
+    made = planner.make(laid_out(nodes(conflist=1500), example.state(1400)), 1450, (value, ROLLOUT))
+    assert [step.held for step in made.steps if isinstance(step, Rollout)] == [()]
+    followed = planner.make(laid_out(nodes(conflist=1400), example.state(1400)), 1450, (value, ROLLOUT))
+    assert [step.held for step in followed.steps if isinstance(step, Rollout)] == [(1400,)]
 
 
 def test_what_comes_right_by_itself_is_not_configured_besides() -> None:

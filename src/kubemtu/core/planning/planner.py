@@ -192,11 +192,15 @@ def _config(topology: Topology, aim: int, steps: Sequence[EditValue | Rollout]) 
 
 
 def _remembering(step: Rollout, topology: Topology) -> Rollout:
-    """Return the restart, with what the nodes hold before it: in their CNI's own file, or in one that copies it."""
+    """Return the restart, with what the nodes hold before it: in their CNI's own file, or in one that copies it.
+
+    Where that is not what is configured, a restart on the way back does not bring it, and nobody knows what it brings.
+    """
     taken = [node.rendered.taken for node in topology.nodes if node.rendered is not None]
     held = {one.literal for one in taken if one is not None and one.path == step.conflist}
     held = held or {node.rendered.literal for node in topology.nodes if node.rendered is not None}
-    return msgspec.structs.replace(step, held=tuple(sorted(held, key=lambda mtu: mtu or 0)))
+    followed = topology.state.conflist_mtu is None or held == {topology.state.conflist_mtu}
+    return msgspec.structs.replace(step, held=tuple(sorted(held, key=lambda mtu: mtu or 0)) if followed else ())
 
 
 def _own(rendered: Rendered) -> int | None:
