@@ -189,7 +189,10 @@ def test_a_node_that_joined_is_of_the_size_that_its_nic_carries_and_others_send_
     small, large = seen("n3", 1500, "192.168.77.3"), seen("n4", 9001, "192.168.77.4")
     found = targets.present(POOLS, {"n3": small, "n4": large}, NETWORKS)
     assert {name: one.pod_mtu for name, one in found.items()} == {"n1": 8950, "n2": 1450, "n3": 1450, "n4": 8950}
-    new = [net.NetworkMtu(network=network, mtu=1450) for network in ("10.42.3.0/24", "192.168.77.3/32")]
+    # What goes to the node itself has no tunnel around it.
+    new = [
+        net.NetworkMtu(network=network, mtu=mtu) for network, mtu in (("10.42.3.0/24", 1450), ("192.168.77.3/32", 1500))
+    ]
     assert found["n1"].network_mtus == (*TOWARDS_2, *new)
     assert found["n4"].network_mtus == (*TOWARDS_2, *new)
     assert found["n2"].network_mtus == found["n3"].network_mtus == ()
@@ -251,3 +254,28 @@ def test_the_condition_says_that_it_is_in_force() -> None:
     found = records.complete(undo.Progress(step=1, finished=True, held=True), (), "2026-01-01T00:00:00Z")
     assert (found.status, found.reason) == ("True", "Applied")
     assert found.message == "the plan is carried out, and in force: agents keep what it made"
+def test_a_node_that_joined_between_two_sizes_has_its_own_and_sends_the_small_no_more_than_they_take() -> None:
+    """Were it one of the small, what it sends by its own tunnel would be too much for them, and stop the change."""
+    found = targets.present(POOLS, {"n3": seen("n3", 4000, "192.168.77.3")}, NETWORKS)
+    assert {name: one.pod_mtu for name, one in found.items()} == {"n1": 8950, "n2": 1450, "n3": 3950}
+    assert found["n3"].network_mtus == TOWARDS_2
+    towards_3 = [
+        net.NetworkMtu(network=network, mtu=mtu) for network, mtu in (("10.42.3.0/24", 3950), ("192.168.77.3/32", 4000))
+    ]
+    assert found["n1"].network_mtus == (*TOWARDS_2, *towards_3)
+    assert found["n2"].network_mtus == ()
+
+
+def test_the_way_out_of_a_node_that_joined_between_two_sizes_is_that_of_the_others() -> None:
+    inside = net.NetworkMtu(network="10.42.0.0/16", mtu=8950)
+    large = msgspec.structs.replace(POOLS.nodes[0], network_mtus=(inside, *TOWARDS_2), default_route_mtu=1500)
+    step = msgspec.structs.replace(POOLS, nodes=(large, POOLS.nodes[1]))
+    found = targets.present(step, {"n3": seen("n3", 4000, "192.168.77.3")}, NETWORKS)["n3"]
+    assert found.default_route_mtu == 1500
+    assert found.network_mtus == (net.NetworkMtu(network="10.42.0.0/16", mtu=3950), *TOWARDS_2)
+    # A way out that takes all that its pods send needs no route of its own, and then nothing inside does.
+    wide = msgspec.structs.replace(step, nodes=(msgspec.structs.replace(large, default_route_mtu=5000), POOLS.nodes[1]))
+    found = targets.present(wide, {"n3": seen("n3", 4000, "192.168.77.3")}, NETWORKS)["n3"]
+    assert (found.default_route_mtu, found.network_mtus) == (None, TOWARDS_2)
+
+

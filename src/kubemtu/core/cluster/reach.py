@@ -105,6 +105,19 @@ def missing(port: net.PodPort, limits: Iterable[net.NetworkMtu], out: int | None
     return tuple(lacks)
 
 
+def lowered(
+    limits: Iterable[net.NetworkMtu], out: int | None, size: int, to: int
+) -> tuple[tuple[net.NetworkMtu, ...], int | None]:
+    """Return the routes that pods of `to` bytes need where those of a larger `size` have these, and their default's.
+
+    What the larger ones send whole, within the cluster, these do too; a route that limits nothing any more is none.
+    """
+    out = out if out is not None and out < to else None
+    listed = tuple(limits)
+    whole = (net.NetworkMtu(network=one.network, mtu=to) for one in listed if one.mtu >= size and out is not None)
+    return (*whole, *(one for one in listed if one.mtu < to)), out
+
+
 @functools.lru_cache(8192)  # the same few stand in every pod of thousands
 def spelled(destination: str) -> str:
     """Return a destination as all spell it: of one address with its length, of everything as "default"."""

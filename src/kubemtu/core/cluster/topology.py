@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import msgspec
 
 from kubemtu.core import net, networks
-from kubemtu.core.cluster import attachments, clouds, pods, policy, pools, reach, windows
+from kubemtu.core.cluster import attachments, capacity, clouds, pods, policy, pools, reach, windows
 from kubemtu.core.cluster import unfinished as changes
 from kubemtu.core.cluster.cni_state import CniState
 from kubemtu.core.cluster.node_files import Rendered
@@ -202,13 +202,20 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def due(self, node: Node) -> net.HeldSizes | None:
         """Return what the change in force asks of a node's pods, or will once it has taken the node in.
 
-        Of the sizes that there are that is the largest which its NIC carries (flows.change.targets). None: there is no
-        such change, it leaves the node out, or the NIC carries none of its sizes.
+        That is the largest of the sizes there are which its NIC carries, or, where each node has its own, what that
+        leaves (flows.change.targets). None: there is no such change, it leaves the node out, or the NIC carries none.
         """
         held = self.held(node)
         if held is not None or not self.outside(node) or node.name in self.held_without or node.inner is None:
             return held
-        return max((one for one in self._held if one.pod_mtu <= node.inner), key=lambda one: one.pod_mtu, default=None)
+        ordered = sorted(self._held, key=lambda one: one.pod_mtu)
+        fits = max((one for one in ordered if one.pod_mtu <= node.inner), key=lambda one: one.pod_mtu, default=None)
+        above = next((one for one in ordered if one.pod_mtu > node.inner), None)
+        own = capacity.recommended(node.inner, self.state, ipv6=self.ipv6)
+        if fits is None or above is None or own is None or own <= fits.pod_mtu or not self.held_per_node:
+            return fits
+        limits, out = reach.lowered(above.network_mtus, above.default_route_mtu, above.pod_mtu, own)
+        return msgspec.structs.replace(above, pod_mtu=own, network_mtus=limits, default_route_mtu=out)
 
     @functools.cached_property
     def _held(self) -> tuple[net.HeldSizes, ...]:

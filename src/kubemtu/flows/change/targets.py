@@ -8,6 +8,7 @@ import msgspec
 
 from kubemtu.core import encap, headers, net
 from kubemtu.core.change import migration, plan
+from kubemtu.core.cluster import reach
 
 
 def present(
@@ -28,10 +29,14 @@ def present(
         found[name] = joined(step, observations[name], _own(step, name, networks or {}))
     most = max(target.pod_mtu for target in step.nodes)
     small = [
-        net.NetworkMtu(network=network, mtu=found[name].pod_mtu)
+        net.NetworkMtu(network=network, mtu=mtu)
         for name in new
-        if found[name].pod_mtu < most
-        for network in (*found[name].own_networks, *_addresses(observations[name]))
+        if (size := found[name].pod_mtu) < most
+        for networks_of, mtu in (
+            (found[name].own_networks, size),
+            (_addresses(observations[name]), _nic(observations[name]) or size),
+        )
+        for network in networks_of
     ]
     return {name: _towards(target, small) for name, target in found.items()} if small else found
 
@@ -59,15 +64,33 @@ def _towards(target: plan.NodeTarget, joined: Sequence[net.NetworkMtu]) -> plan.
     return msgspec.structs.replace(target, network_mtus=(*target.network_mtus, *more)) if more else target
 
 
+def _nic(observation: net.NodeObservation) -> int:
+    """Return what the NICs of a node carry towards others, in bytes; 0 where that was not seen."""
+    return min((way.mtu for way in observation.uplinks), default=0)
+
+
 def _pattern(step: plan.Live, observation: net.NodeObservation) -> plan.NodeTarget:
-    """Return the target after which that of a node that joined is made: of several sizes, one that its NIC carries."""
+    """Return the target after which that of a node that joined is made: of several sizes, the one that its NIC carries.
+
+    Between two sizes it is the larger, brought down to what the NIC leaves: what is sent to smaller nodes is then less.
+    """
     sizes = {target.pod_mtu for target in step.nodes}
     if len(sizes) < 2:
         return step.nodes[0]
-    outer = step.underlay - max(sizes)
-    nic = min((way.mtu for way in observation.uplinks), default=0)
-    fits = [target for target in step.nodes if target.pod_mtu + outer <= nic]
-    return max(fits, key=lambda one: one.pod_mtu) if fits else min(step.nodes, key=lambda one: one.pod_mtu)
+    own = _nic(observation) - (step.underlay - max(sizes))
+    ordered = sorted(step.nodes, key=lambda target: target.pod_mtu)
+    if own <= ordered[0].pod_mtu:
+        return ordered[0]
+    if own >= ordered[-1].pod_mtu:
+        return ordered[-1]
+    above = next(target for target in ordered if target.pod_mtu >= own)
+    return above if above.pod_mtu == own else _lowered(above, own)
+
+
+def _lowered(target: plan.NodeTarget, size: int) -> plan.NodeTarget:
+    """Return a target whose pods send `size` bytes at most, and to each network no more than before."""
+    limits, out = reach.lowered(target.network_mtus, target.default_route_mtu, target.pod_mtu, size)
+    return msgspec.structs.replace(target, pod_mtu=size, network_mtus=limits, default_route_mtu=out)
 
 
 def joined(step: plan.Live, observation: net.NodeObservation, networks: tuple[str, ...] = ()) -> plan.NodeTarget:
